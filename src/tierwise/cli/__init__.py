@@ -1,0 +1,67 @@
+"""The command line: one file per verb, and the one place where errors become messages and exit codes.
+
+Exit codes: 0 done · 1 it ran, and the result is bad (an engine failed, too many errors) · 2 the input is wrong ·
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tierwise import __version__
+from tierwise.cli import ask, bench, check, doctor, ledger, pull, serve
+from tierwise.spec.errors import SpecError, TierwiseError
+
+app = typer.Typer(
+    name="tierwise",
+    help="Run an open-weight checkpoint at the cheapest tier that is good enough for your workload, and prove it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    epilog="Start here: [bold]tierwise doctor[/bold], then [bold]tierwise check tierwise.yaml[/bold].",
+)
+app.command()(check.check)
+app.command()(pull.pull)
+app.command()(serve.serve)
+app.command()(ask.ask)
+app.command()(bench.bench)
+app.add_typer(ledger.app, name="ledger")
+app.command()(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tierwise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What stands before every verb."""
+
+
+def main() -> None:
+    """The program `tierwise`."""
+    try:
+        app()
+    except TierwiseError as error:
+        print(_message(error), file=sys.stderr)
+        sys.exit(2 if isinstance(error, SpecError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _message(error: TierwiseError) -> str:
+    field = getattr(error, "field", "")
+    return f"tierwise: {field}: {error}" if field and field not in str(error) else f"tierwise: {error}"

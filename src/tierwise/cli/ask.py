@@ -1,0 +1,135 @@
+"""`tierwise ask`: one question to one tier, from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tierwise.gateway.chat import Chat
+    from tierwise.plan import Plan
+
+
+def ask(
+    text: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="The config file.")] = Path("tierwise.yaml"),
+    tier: Annotated[
+        str, typer.Option("--tier", "-t", help="A tier or route; the file's first tier when not given.")
+    ] = "",
+    verifier: Annotated[str, typer.Option(help="What answers can be checked with, as JSON: '{\"number\": {}}'.")] = "",
+    max_tokens: Annotated[int | None, typer.Option(help="Completion tokens of one pass, at the most.", min=1)] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable.")] = None,
+    ledger: Annotated[Path, typer.Option(envvar="TIERWISE_LEDGER", help="Where the action is recorded.")] = Path(
+        "ledger.db"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print answer and accounts as JSON.")] = False,
+) -> None:
+    """Start the engines of a config file, ask one question, print the answer and what it took.
+
+    The answer goes to standard output as it comes, the account to standard error. To talk to an endpoint that runs
+    already, use any OpenAI client.
+    """
+    import asyncio
+    import sys
+
+    from tierwise import plan as planning
+    from tierwise.cli.pull import bring, missing
+
+    plan = planning.load(config)
+    request: dict[str, object] = {"model": tier or plan.names[0], "stream": not as_json}
+    request["messages"] = [{"role": "user", "content": sys.stdin.read() if text == "-" else text}]
+    request |= {name: value for name, value in (("max_tokens", max_tokens), ("seed", seed)) if value is not None}
+    bring(plan, missing(plan))
+    asyncio.run(_ask(plan, request, verifier, ledger, as_json=as_json))
+
+
+async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: Path, *, as_json: bool) -> None:
+    """Through the endpoint's own door, in this process: what is asked here is answered and recorded as anywhere."""
+    import sys
+
+    import msgspec
+
+    from tierwise.gateway.chat import Chat
+    from tierwise.gateway.metrics import Metrics
+    from tierwise.gateway.server import open_ledger
+    from tierwise.service import launched
+    from tierwise.spec.errors import SpecError, TierwiseError
+
+    if verifier:
+        try:
+            request["tierwise"] = {"verifier": msgspec.json.decode(verifier)}
+        except msgspec.DecodeError as error:
+            raise SpecError(f"--verifier is not JSON: {error}") from error
+    if not as_json:
+        request["stream_options"] = {"include_usage": True}
+    metrics = Metrics({})
+    with open_ledger(ledger, plan, metrics) as book:
+        async with launched(plan, ledger=book) as service:
+            await service.start()
+            status, usage = 200, None
+            async for status, data in _posted(Chat(service, metrics), msgspec.json.encode(request)):
+                body = msgspec.json.decode(data)
+                if "error" in body:
+                    kind = SpecError if status == 400 else TierwiseError
+                    raise kind(body["error"]["message"])
+                if as_json:
+                    print(data.decode())
+                    return
+                for choice in body["choices"]:
+                    sys.stdout.write(choice["delta"].get("content") or "")
+                    sys.stdout.flush()
+                usage = body.get("usage") or usage
+    print()
+    print(_account(usage), file=sys.stderr)
+
+
+async def _posted(app: Chat, body: bytes) -> AsyncIterator[tuple[int, bytes]]:
+    """The status and each event, or the one body, that a POST of `body` brings."""
+    import asyncio
+
+    from tierwise.engines.http import Events
+
+    sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    coming = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if coming:
+            return coming.pop()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        sent.put_nowait(message)
+
+    serving = asyncio.create_task(app({"type": "http"}, receive, send))
+    status, is_stream, events = 0, False, Events()
+    try:
+        while True:
+            message = await sent.get()
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                is_stream = any(b"event-stream" in value for _, value in message["headers"])
+                continue
+            for data in events.feed(message["body"]) if is_stream else [message["body"]]:
+                yield status, data
+            if not message.get("more_body", False):
+                break
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+def _account(usage: dict[str, Any] | None) -> str:
+    if usage is None:
+        return ""
+    ours = usage["tierwise"]
+    count = len(ours["passes"])
+    seconds = max((one["started"] + one["seconds"] for one in ours["passes"]), default=0.0)
+    return (
+        f"{ours['tier']} · {count} pass{'es'[: 2 * (count != 1)]} · {usage['total_tokens']} tokens · "
+        f"${ours['dollars']:.6f} · {seconds:.2f} s · {ours['why'][0] if ours['why'] else ''} · {ours['action']}"
+    )

@@ -1,0 +1,103 @@
+"""`tierwise check`: is the file right, and what would run?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tierwise.plan import Plan
+
+
+def check(
+    file: Annotated[Path | None, typer.Argument(help="A config file, such as tierwise.yaml.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the file.")] = False,
+) -> None:
+    """Check a config file as a whole, and print the plan: which processes run, with which levers, for which tiers.
+
+    Shows everything that is wrong at once, each with its path in the file. Starts nothing. Exit code 2 when wrong.
+    """
+    import json
+
+    from tierwise import plan as planning
+
+    if schema:
+        print(json.dumps(planning.schema(), indent=2))
+        return
+    if file is None:
+        raise typer.BadParameter("a config file is wanted: tierwise check tierwise.yaml")
+    plan = planning.load(file)
+    if as_json:
+        print(json.dumps(described(plan), indent=2))
+    else:
+        _print(plan)
+
+
+def described(plan: Plan) -> dict[str, Any]:
+    """The plan as plain values."""
+    from tierwise.cli.pull import missing
+    from tierwise.service import site_of
+
+    return {
+        "file": str(plan.path),
+        "processes": [
+            {
+                "name": process.name,
+                "engine": process.engine,
+                "checkpoint": process.settings.loads,
+                "levers": process.levers,
+                "command": process.settings.command(site_of(plan, process)),
+                "deployments": list(process.deployments),
+                "tiers": list(process.tiers),
+                "shared_because": process.why_shared,
+            }
+            for process in plan.processes
+        ],
+        "tiers": {
+            name: {
+                "deployment": tier.deployment,
+                "policy": tier.policy.kind,
+                "most_passes": tier.policy.member.most_passes,
+                "sampling": tier.sampling.fields(),
+            }
+            for name, tier in plan.file.tiers.items()
+        },
+        "routes": {name: route.cascade for name, route in plan.file.routes.items()},
+        "to_pull": missing(plan),
+        "notes": list(plan.notes),
+    }
+
+
+def _print(plan: Plan) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    facts = described(plan)
+    console = Console(highlight=False, soft_wrap=True)
+    count = len(facts["processes"])
+    console.print(
+        f"[green]ok[/green] {plan.path}: {len(plan.file.tiers)} tiers on {count} process{'es'[: 2 * (count != 1)]}"
+    )
+    for process in facts["processes"]:
+        console.print(f"\n[bold]{process['name']}[/bold]  {process['engine']}  serves {', '.join(process['tiers'])}")
+        if process["shared_because"]:
+            console.print(f"  shared: {process['shared_because']}")
+        levers = "  ".join(f"{name}={value}" for name, value in process["levers"].items())
+        console.print(f"  checkpoint: {process['checkpoint'] or '(loaded elsewhere)'}")
+        console.print(f"  levers: {levers or '(defaults)'}", markup=False)
+        console.print(f"  runs: {process['command']}", markup=False)
+    table = Table("tier", "deployment", "policy", "passes", "sampling", box=None, padding=(0, 2, 0, 0))
+    for name, tier in facts["tiers"].items():
+        sampling = ", ".join(f"{key} {value}" for key, value in tier["sampling"].items())
+        table.add_row(name, tier["deployment"], tier["policy"], f"≤ {tier['most_passes']}", sampling)
+    console.print()
+    console.print(table)
+    for name, cascade in facts["routes"].items():
+        console.print(f"route {name}: {' → '.join(cascade)}")
+    for name in facts["to_pull"]:
+        console.print(f"[yellow]note[/yellow] checkpoint {name} is not on this machine yet: tierwise pull {plan.path}")
+    for note in facts["notes"]:
+        console.print(f"[yellow]note[/yellow] {note}")

@@ -1,0 +1,316 @@
+"""`tierwise ledger`: what happened, and what it cost."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tierwise.ledger.rows import By
+from tierwise.spec.errors import LedgerError, SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree as Drawing
+
+    from tierwise.ledger.read import Node, Reader, Summary, Total, Tree
+    from tierwise.ledger.rows import CheckRow, PassRow
+
+app = typer.Typer(
+    help="Show what happened and what it cost: every action with each of its passes.",
+    no_args_is_help=True,
+)
+
+LedgerPath = Annotated[
+    Path, typer.Option("--ledger", envvar="TIERWISE_LEDGER", help="The ledger that `tierwise serve` writes.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def show(
+    action: Annotated[
+        str | None,
+        typer.Argument(
+            help="An action's id, the beginning of it, or the caller's own id. The newest actions if not given."
+        ),
+    ] = None,
+    last: Annotated[int, typer.Option(min=1, help="How many of the newest actions to list.")] = 20,
+    ledger: LedgerPath = Path("ledger.db"),
+    as_json: AsJson = False,
+) -> None:
+    """Print one action as a tree of its passes, or list the newest actions."""
+    with _reading(ledger) as reader:
+        if action is None:
+            newest = reader.recent(last)
+            _print_json([_summary_fields(one) for one in newest]) if as_json else _print_newest(newest)
+        else:
+            tree = reader.action(action)
+            _print_json(_tree_fields(tree)) if as_json else _print_tree(tree)
+
+
+@app.command("sum")
+def sum_(
+    by: Annotated[By, typer.Option(help="What to group by.")] = By.TIER,
+    since: Annotated[
+        str,
+        typer.Option(help="Only actions that began since 2026-01-31 or 2026-01-31T12:00 (UTC), or 90m, 24h, 7d ago."),
+    ] = "",
+    ledger: LedgerPath = Path("ledger.db"),
+    as_json: AsJson = False,
+) -> None:
+    """Add up actions, passes, tokens, seconds and dollars."""
+    began = _moment(since) if since else None
+    with _reading(ledger) as reader:
+        groups, total = reader.totals(by, began), reader.total(began)
+    if as_json:
+        groups_fields = [_total_fields(group, str(by)) for group in groups]
+        _print_json({"by": by, "since": began, "groups": groups_fields, "total": _total_fields(total)})
+    else:
+        _print_totals(by, groups, total)
+
+
+def _reading(path: Path) -> AbstractContextManager[Reader]:
+    from tierwise.ledger.read import Reader
+    from tierwise.ledger.store import recover
+
+    if path.is_file():
+        try:
+            recover(path, _warn)
+        except LedgerError as error:  # what is stored can be read all the same
+            _warn(error)
+    return Reader(path)
+
+
+def _warn(error: LedgerError) -> None:
+    typer.echo(f"tierwise: {error}", err=True)
+
+
+def _moment(text: str) -> float:
+    """Seconds since 1970 of a date or time, in UTC as `--by day` is unless it names a zone, or of so long ago."""
+    import re
+    import time
+    from datetime import UTC, datetime
+
+    if ago := re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text):
+        return time.time() - float(ago[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[ago[2]]
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SpecError(
+            f"{text!r} is no moment; write 2026-01-31, 2026-01-31T12:00, or 90m, 24h, 7d", field="--since"
+        ) from error
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(value)))
+
+
+def _total_fields(total: Total, key: str = "") -> dict[str, object]:
+    import msgspec
+
+    fields: dict[str, object] = msgspec.to_builtins(total)
+    value = fields.pop("key")
+    return ({key: value} if key else {}) | fields | {"dollars": total.dollars}
+
+
+def _summary_fields(summary: Summary) -> dict[str, object]:
+    import msgspec
+
+    fields: dict[str, object] = msgspec.to_builtins(summary.action)
+    spent = _total_fields(summary.spent)
+    del spent["actions"]
+    return fields | {"spent": spent}
+
+
+def _tree_fields(tree: Tree) -> dict[str, object]:
+    """The tree laid flat: passes by number, each with its checks and with `parent`, under which it is drawn."""
+    import msgspec
+
+    from tierwise.ledger.read import Summary
+
+    passes = [
+        (
+            node.done.number,
+            msgspec.to_builtins(node.done)
+            | {
+                "cancelled": node.done.is_cancelled,
+                "dollars": node.done.cost.dollars,
+                "parent": None if parent is None else parent.done.number,
+                "checks": msgspec.to_builtins(node.checks),
+            },
+        )
+        for parent, node in _walk(tree)
+    ]
+    return _summary_fields(Summary(action=tree.action, spent=tree.spent)) | {
+        "passes": [fields for _, fields in sorted(passes)],
+        "checks": msgspec.to_builtins(tree.checks),
+    }
+
+
+def _walk(tree: Tree) -> Iterator[tuple[Node | None, Node]]:
+    """Every pass with the one that it hangs under, from the top down; a chain may be longer than Python's stack."""
+    left: list[tuple[Node | None, Node]] = [(None, root) for root in reversed(tree.roots)]
+    while left:
+        parent, node = left.pop()
+        yield parent, node
+        left.extend((node, child) for child in reversed(node.children))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 240)
+
+
+def _print_newest(newest: list[Summary]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("action", "began (UTC)", "asked → answered", "ending"):
+        table.add_column(name, no_wrap=name == "action")
+    for name in ("seconds", "first", "passes", "prompt", "cached", "completion", "dollars"):
+        table.add_column(name, justify="right")
+    for one in newest:
+        action, spent = one.action, one.spent
+        table.add_row(
+            _plain(action.id),
+            _when(action.started_at),
+            _plain(f"{action.model} → {action.tier or 'nobody'}"),
+            _plain(action.ending),
+            f"{action.seconds:.2f}",
+            "" if action.first_output is None else f"{action.first_output:.2f}",
+            f"{spent.passes:,}",
+            *_tokens(spent)[:3],
+            _dollars(spent.dollars),
+        )
+    console = _console()
+    console.print(table)
+    if not newest:
+        console.print("no actions yet")
+
+
+def _print_totals(by: By, groups: list[Total], total: Total) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_footer=True)
+    table.add_column(by, footer="all")
+    names = ("actions", "passes", "prompt", "cached", "completion", "reasoning", "seconds", "busy", "dollars")
+    for name, sum_of_all in zip(names, _total_cells(total), strict=True):
+        table.add_column(name, footer=sum_of_all, justify="right")
+    for group in groups:
+        table.add_row(_plain(group.key or "(no pass)"), *_total_cells(group))
+    console = _console()
+    console.print(table)
+    if total.estimated:
+        console.print(f"Tokens of {total.estimated:,} of {total.passes:,} passes were counted from their streams.")
+
+
+def _total_cells(total: Total) -> tuple[str, ...]:
+    return (
+        f"{total.actions:,}",
+        f"{total.passes:,}",
+        *_tokens(total),
+        f"{total.seconds:,.2f}",
+        f"{total.busy_seconds:,.2f}",
+        _dollars(total.dollars),
+    )
+
+
+def _tokens(total: Total) -> tuple[str, ...]:
+    return tuple(f"{count:,}" for count in (total.prompt, total.cached, total.completion, total.reasoning))
+
+
+def _print_tree(tree: Tree) -> None:
+    from rich.tree import Tree as Drawing
+
+    root = Drawing(_action_label(tree), guide_style="dim")
+    branches: dict[int | None, Drawing] = {None: root}
+    for parent, node in _walk(tree):
+        branch = branches[None if parent is None else parent.done.number].add(_pass_label(node.done))
+        branches[node.done.number] = branch
+        _add_checks(branch, node.checks)
+    _add_checks(root, tree.checks)
+    _console().print(root, soft_wrap=True)
+
+
+def _add_checks(branch: Drawing, checks: tuple[CheckRow, ...]) -> None:
+    from rich.text import Text
+
+    for check in checks:
+        score = "" if check.score is None else f" {check.score:.2f}"
+        mark = Text("✓ accepted", "green") if check.ok else Text("✗ not accepted", "yellow")
+        branch.add(mark.append(f" by {check.kind}{score}{_after(': ', check.why)}  {check.seconds:.2f} s", "default"))
+
+
+def _action_label(tree: Tree) -> Text:
+    from rich.text import Text
+
+    action, spent = tree.action, tree.spent
+    label = Text(action.id, "bold")
+    label.append(f"  {action.model} → {action.tier or 'nobody'}{_after(', ', action.reason)}", "default")
+    label.append(f"\n{action.ending}", "green" if action.ending == "answered" else "red")
+    shown = "" if action.first_output is None else f", first output after {action.first_output:.2f} s"
+    label.append(f"{_after(' (', action.finish, ')')} in {action.seconds:.2f} s{shown}, {_when(action.started_at)} UTC")
+    for name, text in (("chosen", action.why), ("error", action.error), ("caller's id", action.caller)):
+        label.append(_after(f"\n{name}: ", text))
+    label.append(f"\n{spent.passes} {'pass' if spent.passes == 1 else 'passes'}: {_spent(spent)}")
+    return label
+
+
+def _pass_label(done: PassRow) -> Text:
+    from rich.text import Text
+
+    label = Text(f"#{done.number} {done.role}", "bold")
+    label.append(f"  {done.tier} on {done.deployment}  ", "default")
+    style = {"finished": "green", "failed": "red"}.get(done.outcome, "yellow")
+    label.append(f"{done.outcome}{_after(' (', done.finish, ')')}", style)
+    first = "" if done.first_token is None else f", first token after {done.first_token:.2f} s"
+    label.append(f"  {done.started:.2f} s + {done.seconds:.2f} s{first}  {_spent(done)}  seed {done.seed}", "default")
+    if done.retry_of is not None:
+        label.append(f"  repeats #{done.retry_of}")
+    if done.after:
+        label.append(f"  after {', '.join(f'#{number}' for number in done.after)}")
+    return label.append(_after("\n", done.error), "red")
+
+
+def _spent(what: Total | PassRow) -> str:
+    counted = "" if what.usage.exact else "about "
+    thinking = f" ({what.reasoning:,} thinking)" if what.reasoning else ""
+    cached = f" ({what.cached:,} cached)" if what.cached else ""
+    dollars = _dollars(what.dollars_tokens + what.dollars_time)
+    return f"{counted}{what.prompt:,}{cached} → {what.completion:,}{thinking} tokens  {dollars}"
+
+
+def _after(before: str, text: str, behind: str = "") -> str:
+    return f"{before}{text}{behind}" if text else ""
+
+
+def _plain(text: str) -> Text:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _when(moment: float) -> str:
+    from datetime import UTC, datetime
+
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _dollars(dollars: float) -> str:
+    """Three digits that say something, however cheap a pass was."""
+    from math import floor, log10
+
+    if dollars == 0:
+        return "$0"
+    return f"${dollars:,.{max(4, 2 - floor(log10(abs(dollars))))}f}"

@@ -1,0 +1,70 @@
+"""`tierwise pull`: bring the checkpoints of a config file to this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from tierwise.plan import Plan
+
+
+def pull(
+    file: Annotated[Path, typer.Argument(help="A config file, such as tierwise.yaml.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Checkpoints to bring; all of them when none is named.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print paths only, no progress.")] = False,
+) -> None:
+    """Bring the checkpoints of a config file into the cache, checked against their SHA-256.
+
+    May be interrupted at any time and goes on where it stopped. Safe to run twice at once. The cache is
+    $TIERWISE_CACHE, or tierwise in the user's cache folder.
+    """
+    from tierwise import plan as planning
+    from tierwise.catalog import known_hash
+    from tierwise.spec.errors import NotFound
+    from tierwise.spec.reading import allowed
+
+    plan = planning.load(file)
+    for name in names or ():
+        if name not in plan.file.checkpoints:
+            raise NotFound(f"there is no checkpoint {name!r}; {allowed(name, plan.file.checkpoints)}")
+    for name, path in bring(plan, names or list(plan.file.checkpoints), quiet=quiet).items():
+        print(f"{name}: {path}")
+        if plan.file.checkpoints[name].sha256 is None:
+            print(f"  pin it with sha256: {known_hash(plan.checkpoint(name))}")
+
+
+def missing(plan: Plan) -> list[str]:
+    """The checkpoints that a process of the plan loads and that are not on this machine."""
+    from tierwise.catalog import local_path
+
+    needed = dict.fromkeys(process.settings.loads for process in plan.processes)
+    return [name for name in needed if name is not None and local_path(plan.checkpoint(name)) is None]
+
+
+def bring(plan: Plan, names: list[str], *, quiet: bool = False) -> dict[str, Path]:
+    """Pull checkpoints by name, with a progress bar on stderr; their files by name."""
+    import asyncio
+
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from tierwise.catalog import pull as bring_one
+
+    console = Console(stderr=True, quiet=quiet)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    found = {}
+    with Progress(*columns, console=console, transient=True) as bars:
+        for name in names:
+            bar = bars.add_task(name, total=None)
+
+            def tell(done: int, total: int | None, what: str, *, bar: int = bar, name: str = name) -> None:
+                bars.update(bars.task_ids[bar], completed=done, total=total, description=f"{name}: {what}")
+
+            found[name] = asyncio.run(bring_one(plan.checkpoint(name), progress=tell))
+            bars.remove_task(bars.task_ids[-1])
+    return found

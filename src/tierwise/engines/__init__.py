@@ -1,0 +1,16 @@
+"""What runs a model: the table of engines. A new one is a file here and a line in it.
+
+An engine's settings are a struct with its name as tag; they say what is wrong with them, and what they load.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from tierwise.engines.http import Http
+from tierwise.engines.llama_cpp import LlamaCpp
+from tierwise.engines.replay import Replay
+
+__all__ = ["DeploymentSettings", "Http", "LlamaCpp", "Replay"]
+
+DeploymentSettings: TypeAlias = LlamaCpp | Http | Replay

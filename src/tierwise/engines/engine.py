@@ -1,0 +1,97 @@
+"""The protocol of an engine and the deployment around it: all that other modules know about what runs a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from tierwise.engines.occupancy import Occupancy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Collection, Iterable
+
+    from tierwise.spec.call import Call, Chunk
+
+State = Literal["stopped", "starting", "ready", "restarting", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How an engine is doing now."""
+
+    state: State
+    reason: str = ""
+    """Its own last words, when it is not ready."""
+    restarts: int = 0
+    resident_bytes: int | None = None
+    """Memory of its processes; None for an engine that we did not launch."""
+
+
+class Engine(Protocol):
+    """Runs a model. Nothing else in the system does."""
+
+    async def start(self) -> None:
+        """Make it ready to answer. Raises Broken with the engine's own reason when it cannot be."""
+
+    async def stop(self) -> None:
+        """Leave nothing running. May be called at any time, and twice."""
+
+    def health(self) -> Health: ...
+
+    def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        """One pass. Closing the generator aborts it in the engine; usage in the chunks is cumulative.
+
+        Raises:
+            EngineError: Overloaded, TimedOut, TooLong, Refused, Broken or Garbled.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where an engine is put to work."""
+
+    base: Path
+    """The config file's folder, which relative paths start from."""
+    logs: Path
+    """The folder for its log."""
+    model: Path | None = None
+    """The checkpoint on this machine, for an engine that loads one."""
+
+
+class Settings(Protocol):
+    """How a deployment is written in the config file; each engine has its own, and answers for itself."""
+
+    @property
+    def slots(self) -> int:
+        """How many passes run side by side."""
+
+    @property
+    def context(self) -> int | None:
+        """Tokens of prompt and answer that one pass may hold; None where only the server knows."""
+
+    @property
+    def loads(self) -> str | None:
+        """The checkpoint that it loads; None where somebody else has loaded one."""
+
+    def problems(self, checkpoints: Collection[str]) -> Iterable[tuple[str, str]]:
+        """Every setting that cannot work, as its name and why."""
+
+    def command(self, site: Site) -> str:
+        """The exact command line that will run, or where the server is that runs already."""
+
+    def build(self, name: str, site: Site) -> Engine:
+        """The engine, not started. Raises SpecError when something that it needs is not on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """A checkpoint on an engine with its launch levers: one supervised process, or one remote URL."""
+
+    name: str
+    engine: Engine
+    slots: int = 64
+    """How many passes it runs side by side."""
+    context: int | None = None
+    """Tokens of prompt and answer that one pass may hold; None where only the server knows."""
+    occupancy: Occupancy = field(default_factory=Occupancy)

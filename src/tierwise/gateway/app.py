@@ -1,0 +1,116 @@
+"""The endpoint as an ASGI application, around a service that runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tierwise.gateway.chat import Chat
+from tierwise.gateway.metrics import Metrics
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+    from tierwise.service import Service
+
+
+_CHAT = "/v1/chat/completions"
+_PLACES = f"{_CHAT}, /v1/models, /health, /ready, /metrics"
+
+
+class Endpoint(Starlette):
+    """Starlette, except that chat completions take a short cut past its wrappers: they are all of the traffic, look
+    after their own errors, and would pay for every event.
+    """
+
+    chat: Chat
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == _CHAT and scope["method"] == "POST":
+            await self.chat(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def application(service: Service, metrics: Metrics | None = None) -> Starlette:
+    """Chat completions, models, health, readiness and metrics. `app.state.draining` makes it unready."""
+    metrics = metrics or Metrics(service.deployments)
+    chat = Chat(service, metrics)
+
+    async def models(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
+        return JSONResponse({"object": "list", "data": [_model(service, name) for name in service.router.names]})
+
+    async def model(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in service.router.names:
+            raise HTTPException(404, f"there is no model {name!r}; there are: {', '.join(service.router.names)}")
+        return JSONResponse(_model(service, name))
+
+    async def health(request: Request) -> Response:  # noqa: ARG001
+        return JSONResponse({"status": "ok"})
+
+    async def ready(request: Request) -> Response:
+        states = {name: deployment.engine.health() for name, deployment in service.deployments.items()}
+        draining = bool(getattr(request.app.state, "draining", False))
+        is_ready = not draining and all(state.state == "ready" for state in states.values())
+        body = {
+            "ready": is_ready,
+            "draining": draining,
+            "deployments": {name: {"state": one.state, "reason": one.reason} for name, one in states.items()},
+        }
+        return JSONResponse(body, status_code=200 if is_ready else 503)
+
+    async def scrape(request: Request) -> Response:  # noqa: ARG001
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    app = Endpoint(
+        routes=[
+            Route(_CHAT, chat, methods=["POST"]),
+            Route("/v1/models", models),
+            Route("/v1/models/{name:path}", model),
+            Route("/health", health),
+            Route("/ready", ready),
+            Route("/metrics", scrape),
+        ],
+        exception_handlers={HTTPException: _not_here, Exception: _broke},
+    )
+    app.chat = chat
+    return app
+
+
+def _model(service: Service, name: str) -> dict[str, object]:
+    tier = service.router.tiers.get(name)
+    about: dict[str, object] = {"id": name, "object": "model", "created": 0, "owned_by": "tierwise"}
+    if tier is None:
+        return {**about, "tierwise": {"route": list(service.router.routes[name])}}
+    policy = type(tier.policy).__name__
+    ours = {"policy": policy, "deployment": tier.deployment.name, "most_passes": tier.policy.most_passes}
+    return {**about, "tierwise": ours}
+
+
+async def _not_here(request: Request, error: Exception) -> Response:
+    """An error of the HTTP kind in OpenAI's shape."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for no other
+    path = request.url.path
+    match error.status_code:
+        case 404 if error.detail == "Not Found":
+            message, code = f"nothing is served at {path}; served are {_PLACES}", "not_found"
+        case 404:
+            message, code = error.detail, "model_not_found"
+        case 405:
+            message, code = f"{request.method} is not served at {path}", "method_not_allowed"
+        case _:
+            message, code = error.detail, "invalid_request"
+    shape = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
+    return JSONResponse({"error": shape}, error.status_code, error.headers)
+
+
+async def _broke(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
+    """A bug of ours in OpenAI's shape; Starlette raises it again, so that it is logged."""
+    shape = {"message": f"Tierwise itself broke: {error!r}", "type": "server_error", "param": None, "code": "internal"}
+    return JSONResponse({"error": shape}, 500)

@@ -1,0 +1,97 @@
+"""What Prometheus scrapes. Labels are names from the config file, so their number is bounded by it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from tierwise.ledger.records import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tierwise.engines.engine import Deployment
+    from tierwise.ledger.prices import PriceBook
+    from tierwise.ledger.records import Record
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
+
+
+class Metrics:
+    """All counters of one endpoint, in a registry of its own."""
+
+    def __init__(self, deployments: Mapping[str, Deployment]) -> None:
+        self._deployments = deployments
+        self.registry = registry = CollectorRegistry()
+
+        def counter(name: str, about: str, *labels: str) -> Callable[..., Counter]:
+            return cache(Counter(name, about, labels, registry=registry).labels)
+
+        def histogram(name: str, about: str, *labels: str) -> Callable[..., Histogram]:
+            return cache(Histogram(name, about, labels, registry=registry, buckets=_SECONDS).labels)
+
+        def gauge(name: str, about: str, *labels: str) -> Callable[..., Gauge]:
+            return cache(Gauge(name, about, labels, registry=registry).labels)
+
+        # Children are kept: looking one up by its labels costs four times as much as counting.
+        self._actions = counter("tierwise_actions", "User-visible requests.", "tier", "ending")
+        self._refused = counter("tierwise_refused", "Requests refused before any pass.", "status")
+        self._running = Gauge("tierwise_actions_running", "Actions that run now.", registry=registry)
+        self._seconds = histogram("tierwise_action_seconds", "Of an answered action.", "tier")
+        self._first = histogram(
+            "tierwise_action_first_output_seconds", "Until the user sees the first of an answer.", "tier"
+        )
+        self._passes = counter("tierwise_passes", "Calls to engines.", "tier", "role", "outcome")
+        self._tokens = counter(
+            "tierwise_tokens", "Tokens of all passes; cached ones are a share of prompt.", "tier", "kind"
+        )
+        self._dollars = counter("tierwise_dollars", "What passes cost.", "tier")
+        self._checks = counter("tierwise_checks", "Verdicts of verifiers.", "kind", "accepted")
+        self._alarms = Counter(
+            "tierwise_ledger_alarms", "Times that the ledger could not remember at once.", registry=registry
+        )
+        self._up = gauge("tierwise_deployment_up", "1 while a deployment is ready.", "deployment")
+        self._restarts = gauge("tierwise_deployment_restarts", "Since the start.", "deployment")
+        self._resident = gauge("tierwise_deployment_resident_bytes", "Memory of its processes.", "deployment")
+
+    def watch(self, deployments: Mapping[str, Deployment]) -> None:
+        """Report the state of these deployments."""
+        self._deployments = deployments
+
+    def begun(self) -> None:
+        self._running.inc()
+
+    def refused(self, status: int) -> None:
+        self._refused(status).inc()
+
+    def alarm(self) -> None:
+        self._alarms.inc()
+
+    def ended(self, record: Record, prices: PriceBook) -> None:
+        """Count an action that is over, with all its passes."""
+        self._running.dec()
+        self._actions(record.tier, record.ending).inc()
+        if record.ending == "answered":
+            self._seconds(record.tier).observe(record.seconds)
+        if record.first_output is not None:
+            self._first(record.tier).observe(record.first_output)
+        for done in record.trace.passes:
+            self._passes(done.tier, done.call.role, done.outcome).inc()
+            for kind in ("prompt", "cached", "completion", "reasoning"):
+                self._tokens(done.tier, kind).inc(getattr(done.usage, kind))
+            self._dollars(done.tier).inc(prices.cost(done).dollars)
+        for event in record.trace.events:
+            if isinstance(event, Check):
+                self._checks(event.kind, str(event.verdict.ok).lower()).inc()
+
+    def text(self) -> bytes:
+        """The page, with the state of every deployment as it is now."""
+        for name, deployment in self._deployments.items():
+            health = deployment.engine.health()
+            self._up(name).set(health.state == "ready")
+            self._restarts(name).set(health.restarts)
+            if health.resident_bytes is not None:
+                self._resident(name).set(health.resident_bytes)
+        return generate_latest(self.registry)

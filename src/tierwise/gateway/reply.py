@@ -1,0 +1,165 @@
+"""Answers on the wire: one JSON body, or server-sent events whose headers never wait for the model."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from tierwise.gateway.failures import body_of, headers_of, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from starlette.types import Send
+
+    from tierwise.spec.ask import Answer
+    from tierwise.spec.call import Chunk
+    from tierwise.spec.errors import TierwiseError
+    from tierwise.spec.json import Json
+
+FIRST_BYTES_SECONDS = 0.15
+"""How long a stream's headers wait for the first chunk, or for an error that still gets a status of its own."""
+PULSE_SECONDS = 5.0
+"""Between two signs of life while nothing can be shown."""
+MOST_WAITING = 256
+"""Events that wait for a user who reads slowly."""
+
+_EVENT_STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Head:
+    """What every event and body of one answer begins with."""
+
+    action: str
+    model: str
+    created: int
+    wants_logprobs: bool
+    _event: bytes = field(init=False)
+    """How every event begins, encoded once."""
+
+    def __post_init__(self) -> None:
+        self._event = b"data: " + _encode(self._frame("chat.completion.chunk"))[:-1] + b","
+
+    def chunk(self, index: int, chunk: Chunk) -> bytes:
+        """The event that brings one choice's chunk."""
+        choice = {"index": index, "delta": chunk.delta, "finish_reason": chunk.finish}
+        if self.wants_logprobs:
+            choice["logprobs"] = chunk.logprobs
+        return b'%b"choices":[%b]}\n\n' % (self._event, _encode(choice))
+
+    def usage(self, usage: Json) -> bytes:
+        """The event that closes a stream with its totals."""
+        return b'%b"choices":[],"usage":%b}\n\n' % (self._event, _encode(usage))
+
+    def whole(self, answers: list[Answer], usage: Json) -> dict[str, Json]:
+        """All choices at once."""
+        return {
+            **self._frame("chat.completion"),
+            "choices": [self._choice(index, answer) for index, answer in enumerate(answers)],
+            "usage": usage,
+        }
+
+    def _choice(self, index: int, answer: Answer) -> Json:
+        said = answer.completion
+        choice: dict[str, Json] = {"index": index, "message": said.message(), "finish_reason": said.finish}
+        if self.wants_logprobs:
+            choice["logprobs"] = {"content": [dict(token) for token in said.logprobs]} if said.logprobs else None
+        return choice
+
+    def _frame(self, kind: str) -> dict[str, Json]:
+        return {"id": self.action, "object": kind, "created": self.created, "model": self.model}
+
+
+async def send_json(send: Send, status: int, body: Json, headers: Mapping[str, str]) -> None:
+    """One whole response."""
+    content = _encode(body)
+    headers = {**headers, "content-type": "application/json", "content-length": str(len(content))}
+    await send({"type": "http.response.start", "status": status, "headers": _raw(headers)})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def send_error(send: Send, error: TierwiseError, headers: Mapping[str, str]) -> None:
+    """One of our errors as a whole response."""
+    await send_json(send, status_of(error), body_of(error), {**headers, **headers_of(error)})
+
+
+class EventStream:
+    """A streamed answer. Nothing is sent before there is something to say or `FIRST_BYTES_SECONDS` are over.
+
+    One task sends: all that has gathered while it was busy leaves at once, and those who say more wait when too much
+    has gathered, because the user reads slowly.
+
+    Args:
+        headers: asked for at the moment in which they are sent.
+        pulse: what the comment says that is sent while nothing can be shown.
+    """
+
+    def __init__(self, send: Send, headers: Callable[[], Mapping[str, str]], pulse: Callable[[], str]) -> None:
+        self._send = send
+        self._headers = headers
+        self._pulse = pulse
+        self._waiting: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
+        self._is_open = True
+        self._is_silent = True
+        self._has_begun = False
+
+    def __enter__(self) -> Self:
+        self._sending = asyncio.create_task(self._send_all())
+        self._timer = asyncio.get_running_loop().call_later(FIRST_BYTES_SECONDS, self._beat)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._timer.cancel()
+        self._sending.cancel()
+
+    async def event(self, event: bytes) -> None:
+        """Send one event; waits while the user cannot take more."""
+        self._is_silent, self._has_begun = False, True
+        await self._waiting.put(event)
+
+    async def done(self) -> None:
+        """The good end."""
+        await self._end(b"data: [DONE]\n\n")
+
+    async def failed(self, error: TierwiseError, headers: Mapping[str, str]) -> None:
+        """The bad end: a status and headers of its own while nothing was sent, else an error event; never `[DONE]`."""
+        if self._has_begun:
+            await self._end(b"data: %b\n\n" % _encode(body_of(error)))
+        else:
+            await send_error(self._send, error, headers)
+
+    async def _end(self, event: bytes) -> None:
+        await self._waiting.put(event)
+        self._is_open = False
+        await self._sending
+
+    def _beat(self) -> None:
+        """Keeps the connection visibly alive."""
+        if self._is_silent and self._waiting.empty():
+            self._has_begun = True
+            self._waiting.put_nowait(f": {self._pulse()}\n\n".encode())
+        self._is_silent = True
+        self._timer = asyncio.get_running_loop().call_later(PULSE_SECONDS, self._beat)
+
+    async def _send_all(self) -> None:
+        parts = [await self._waiting.get()]
+        headers = {**_EVENT_STREAM, **self._headers()}
+        await self._send({"type": "http.response.start", "status": 200, "headers": _raw(headers)})
+        while True:
+            while not self._waiting.empty():
+                parts.append(self._waiting.get_nowait())
+            more = self._is_open
+            await self._send({"type": "http.response.body", "body": b"".join(parts), "more_body": more})
+            if not more:
+                return
+            parts = [await self._waiting.get()]
+
+
+def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]

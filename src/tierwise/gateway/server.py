@@ -1,0 +1,157 @@
+"""The endpoint as a process: it listens, drains when it is told to end, and leaves nothing running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+import uvloop
+
+from tierwise.gateway.app import application
+from tierwise.gateway.metrics import Metrics
+from tierwise.service import launched
+from tierwise.spec.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from starlette.applications import Starlette
+
+    from tierwise.ledger.store import Ledger
+    from tierwise.plan import Plan
+    from tierwise.service import Service
+    from tierwise.spec.errors import LedgerError
+
+_LOG = logging.getLogger("tierwise")
+
+
+def serve_forever(plan: Plan, *, host: str, port: int, ledger: Path) -> None:
+    """Serve a plan until a signal ends it.
+
+    Raises:
+        SpecError: the port is taken, or something that an engine needs is not on this machine.
+        Broken: an engine did not come up.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(plan, _bound(host, port), ledger))
+
+
+@contextmanager
+def open_ledger(path: Path, plan: Plan, metrics: Metrics) -> Generator[Ledger, None, None]:
+    """The ledger of a plan, closed at the end. Its alarms are logged and counted, and never stop an answer."""
+    from tierwise.ledger.prices import PriceBook  # noqa: PLC0415
+    from tierwise.ledger.store import Ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
+
+    def alarm(error: LedgerError) -> None:
+        metrics.alarm()
+        _LOG.error("LEDGER: %s", error)
+
+    book = Ledger.open(path, PriceBook(plan.file.prices), alarm)
+    try:
+        yield book
+    finally:
+        book.close()
+
+
+async def _serve(plan: Plan, listener: socket.socket, ledger: Path) -> None:
+    with contextlib.closing(listener):
+        ending = _Ending()
+        metrics = Metrics({})
+        with open_ledger(ledger, plan, metrics) as book:
+            async with launched(plan, ledger=book) as service:
+                metrics.watch(service.deployments)
+                await _listen(service, application(service, metrics), listener, ending)
+    _LOG.info("stopped")
+
+
+async def _listen(service: Service, app: Starlette, listener: socket.socket, ending: _Ending) -> None:
+    """Answer from the first moment; requests wait for engines that still load, and `/ready` says which."""
+    server = Server(app)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    starting = asyncio.create_task(service.start())
+    stopping = asyncio.create_task(ending.first.wait())
+    host, port = listener.getsockname()[:2]
+    print(f"serving on http://{host}:{port}", flush=True)  # noqa: T201 - the line that scripts wait for
+    try:
+        await asyncio.wait((starting, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            _LOG.info("ready: %s", ", ".join(service.router.names))
+        await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
+        _LOG.info("draining: answers under way are finished, a second signal stops at once")
+    finally:
+        app.state.draining = True
+        starting.cancel()
+        server.should_exit = True
+        second = asyncio.create_task(ending.second.wait())
+        await asyncio.wait((serving, second), return_when=asyncio.FIRST_COMPLETED)
+        server.force_exit = True
+        unfinished = server.server_state.tasks
+        for answering in unfinished:
+            answering.cancel()  # while the ledger can still remember them
+        await asyncio.gather(serving, starting, *unfinished, return_exceptions=True)
+        stopping.cancel()
+        second.cancel()
+
+
+class _Ending:
+    """Counts the signals that tell us to end."""
+
+    def __init__(self) -> None:
+        self.first, self.second = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._hear)
+
+    def _hear(self) -> None:
+        (self.second if self.first.is_set() else self.first).set()
+
+
+class Server(uvicorn.Server):
+    """uvicorn as we want it, without its own signal handling: engines and ledger must be told too."""
+
+    def __init__(self, app: Starlette) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                http="httptools",
+                ws="none",
+                proxy_headers=False,
+                timeout_keep_alive=75,  # longer than clients keep an idle connection, or they would lose requests
+            )
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that listens already: a port that is taken is found out before any engine starts, and who comes early
+    waits in the kernel.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        reason = error.strerror or str(error)
+        raise SpecError(
+            f"cannot listen on {host}:{port}: {reason}; choose another --port, or 0 for a free one"
+        ) from error
+    listener.set_inheritable(False)
+    return listener

@@ -1,0 +1,161 @@
+"""A chat request as it arrives, checked and turned into our words. What we do not know goes on to the engine."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+
+from tierwise.spec.budget import Budget
+from tierwise.spec.errors import SpecError
+from tierwise.spec.prompt import Prompt, draw_seed
+from tierwise.verifiers import JsonSchema, VerifierChoice
+
+if TYPE_CHECKING:
+    from tierwise.verifiers.verifier import Verifier
+
+MOST_CHOICES = 32
+MOST_TOKENS = 1_000_000
+MOST_DEPTH = 128
+"""Of objects and lists inside each other; what comes after us reads them recursively too."""
+_OURS = frozenset({"model", "messages", "n", "seed", "stream", "tierwise"})
+_STRIDE = 1_000_003  # keeps the draws of one choice apart from those of the next
+
+Tokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
+
+
+class _Message(msgspec.Struct):
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    content: str | list[dict[str, Any]] | None = None
+
+
+class _StreamOptions(msgspec.Struct):
+    include_usage: bool | None = None
+
+
+class _Schema(msgspec.Struct):
+    schema: dict[str, Any] | bool | None = None
+
+
+class _Format(msgspec.Struct):
+    type: str
+    json_schema: _Schema | None = None
+
+
+class Extension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The object `tierwise` beside the OpenAI fields."""
+
+    budget: Budget = Budget()
+    """Can only lower the tier's own."""
+    verifier: VerifierChoice | None = None
+    """What this request can be checked with: its own tests, a schema, an answer format."""
+    action: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    """An id of the caller's, kept in the ledger."""
+
+
+class ChatRequest(msgspec.Struct):
+    """The fields of a chat completion that we look at; bounds are those that no engine goes beyond."""
+
+    model: Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
+    messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
+    n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=5)] | None = None
+    top_p: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    presence_penalty: Annotated[float, msgspec.Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, msgspec.Meta(ge=-2, le=2)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    tools: list[dict[str, Any]] | None = None
+    response_format: _Format | None = None
+    tierwise: Extension = Extension()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request in our words."""
+
+    model: str
+    prompt: Prompt
+    choices: int
+    stream: bool
+    wants_usage: bool
+    """Whether a stream ends with the usage."""
+    wants_logprobs: bool
+    budget: Budget
+    verifier: Verifier | None
+    caller: str
+    """The caller's own id."""
+
+    def prompt_of(self, choice: int) -> Prompt:
+        """The prompt of one choice, with seeds of its own."""
+        return replace(self.prompt, seed=draw_seed(self.prompt.seed, choice * _STRIDE))
+
+
+def read(body: bytes) -> Asked:
+    """Check a request body.
+
+    Raises:
+        SpecError: it is not JSON, or a field is wrong; the field is named.
+    """
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SpecError(f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise SpecError(f"the body is a JSON {type(value).__name__}, an object with `model` and `messages` is wanted")
+    if body.count(b"[") + body.count(b"{") > MOST_DEPTH and _is_deeper(value, MOST_DEPTH):
+        raise SpecError(f"the body nests more than {MOST_DEPTH} objects and lists inside each other")
+    try:
+        request = msgspec.convert(value, ChatRequest)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$")
+        field = ".".join(filter(None, (where.strip(".`"), _missing(what))))
+        raise SpecError(f"{field}: {what}", field=field) from error
+    fields = {name: field for name, field in value.items() if name not in _OURS}
+    seed = random.getrandbits(31) if request.seed is None else request.seed
+    return Asked(
+        model=request.model,
+        prompt=Prompt(messages=tuple(value["messages"]), fields=fields, seed=seed),
+        choices=request.n or 1,
+        stream=bool(request.stream),
+        wants_usage=bool(request.stream_options and request.stream_options.include_usage),
+        wants_logprobs=bool(request.logprobs),
+        budget=request.tierwise.budget,
+        verifier=_verifier(request),
+        caller=request.tierwise.action,
+    )
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth < 0 or any(_is_deeper(one, depth - 1) for one in inner)
+
+
+def _missing(message: str) -> str:
+    """The field that `Object missing required field `x`` is about."""
+    return message.partition("missing required field `")[2].rstrip("`")
+
+
+def _verifier(request: ChatRequest) -> Verifier | None:
+    """What the request names, or the schema that it asks its answer to fit."""
+    if (named := request.tierwise.verifier) is not None:
+        if not named.member.is_ready:
+            field = f"tierwise.verifier.{named.kind}"
+            raise SpecError(f"{field}: brings nothing to check with; give its `tests`", field=field)
+        return named.member
+    asked = request.response_format
+    if asked is not None and asked.type == "json_schema" and asked.json_schema is not None:
+        try:
+            return JsonSchema(schema=True if asked.json_schema.schema is None else asked.json_schema.schema)
+        except ValueError as error:
+            field = "response_format.json_schema"
+            raise SpecError(f"{field}: {error}", field=field) from error
+    return None

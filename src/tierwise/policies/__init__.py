@@ -1,0 +1,33 @@
+"""How a tier spends passes on one prompt: the table of policies. A new one is a file here and a line in it."""
+
+from __future__ import annotations
+
+from tierwise.policies.best_of_n import BestOfN
+from tierwise.policies.majority import Majority
+from tierwise.policies.policy import Policy
+from tierwise.policies.refine import Refine
+from tierwise.policies.single import Single
+from tierwise.spec.choice import OneOf
+from tierwise.verifiers import Verifier, VerifierChoice
+
+__all__ = ["BestOfN", "Majority", "Policy", "PolicyChoice", "Refine", "Single"]
+
+
+class PolicyChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One policy, as a tier names it: `majority: {n: 5}`, or just `single`."""
+
+    single: Single | None = None
+    majority: Majority | None = None
+    best_of_n: BestOfN | None = None
+    refine: Refine | None = None
+
+    @property
+    def member(self) -> Policy:
+        chosen: Policy = getattr(self, self.kind)
+        return chosen
+
+    @property
+    def verifier(self) -> Verifier | None:
+        """What the policy judges with where the request does not say, when that holds all that it needs."""
+        named: VerifierChoice | None = getattr(self.member, "verifier", None)
+        return named.member if named is not None and named.member.is_ready else None

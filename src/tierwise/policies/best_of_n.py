@@ -1,0 +1,72 @@
+"""Best of n: draw several candidates and let a verifier pick (Cobbe et al., 2021, arXiv 2110.14168)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from tierwise.panel import panel
+from tierwise.spec.ask import Answer, OutOfBudget
+from tierwise.spec.call import Call
+from tierwise.verifiers import VerifierChoice
+
+if TYPE_CHECKING:
+    from tierwise.spec.ask import Ask, Verdict
+    from tierwise.spec.call import Pass
+    from tierwise.spec.prompt import Prompt
+
+
+class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Draw up to `n` candidates; the verifier picks, and among its equals the highest mean log-probability.
+
+    A decisive verifier (tests, a known answer) ends the search at the first candidate that it accepts. One that only
+    sees the form (a schema, a pattern) lets all `n` compete, and so does a request that brings nothing to verify with.
+    """
+
+    n: Annotated[int, msgspec.Meta(ge=2, le=64)] = 4
+    """Candidates to draw at the most."""
+    verifier: VerifierChoice | None = None
+    """What candidates are judged with where the request does not say."""
+
+    @property
+    def most_passes(self) -> int:
+        return self.n
+
+    @property
+    def sets(self) -> frozenset[str]:
+        return frozenset({"seed", "logprobs"})
+
+    async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
+        drawn: list[tuple[Pass, Verdict | None]] = []
+        asking = prompt.setting(logprobs=True)
+        async with panel(ask, (Call(prompt=asking, draw=draw) for draw in range(self.n))) as arrivals:
+            async for candidate in arrivals:
+                if candidate is None:
+                    continue
+                verdict = None if ask.verifier is None else await ask.verify(candidate)
+                drawn.append((candidate, verdict))
+                if verdict is not None and verdict.ok and ask.verifier is not None and ask.verifier.decisive:
+                    break
+        if not drawn:
+            raise OutOfBudget
+        best, verdict = max(drawn, key=_merit)
+        return Answer(completion=best.completion, chosen=best.number, why=_reason(verdict, len(drawn)), verdict=verdict)
+
+
+def _merit(candidate: tuple[Pass, Verdict | None]) -> tuple[bool, bool, float, float, int]:
+    done, verdict = candidate
+    likelihood = done.completion.mean_logprob
+    return (
+        verdict is not None and verdict.ok,
+        done.outcome == "finished",
+        0.0 if verdict is None else verdict.score,
+        float("-inf") if likelihood is None else likelihood,
+        -done.call.draw,
+    )
+
+
+def _reason(verdict: Verdict | None, candidates: int) -> str:
+    if verdict is None:
+        return f"likeliest of {candidates}: nothing to verify with"
+    return f"accepted, of {candidates} drawn" if verdict.ok else f"none of {candidates} accepted: {verdict.why}"

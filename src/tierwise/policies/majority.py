@@ -1,0 +1,81 @@
+"""Self-consistency: draw several answers and keep the commonest (Wang et al., 2023, arXiv 2203.11171)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from tierwise.panel import panel
+from tierwise.spec.ask import Answer, OutOfBudget
+from tierwise.spec.call import Call
+from tierwise.verifiers.answers import Equality, answer_key
+
+if TYPE_CHECKING:
+    from tierwise.spec.ask import Ask
+    from tierwise.spec.call import Pass
+    from tierwise.spec.prompt import Prompt
+
+
+class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Draw up to `n` votes and keep the commonest answer, stopping the moment no rival can catch up.
+
+    Stopping early never changes the answer: the leader is ahead by more than the votes that are left, so all `n` votes
+    would have elected it too. With all votes in, the tied answer that was drawn first wins. Votes without an answer in
+    them count for nobody, and neither do passes that failed.
+    """
+
+    n: Annotated[int, msgspec.Meta(ge=2, le=64)] = 5
+    """Votes to draw at the most."""
+    equality: Equality = "auto"
+    """When two votes are the same; `auto` goes by the request's verifier, or by what the answer looks like."""
+
+    @property
+    def most_passes(self) -> int:
+        return self.n
+
+    @property
+    def sets(self) -> frozenset[str]:
+        return frozenset({"seed"})
+
+    async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
+        votes: Counter[str] = Counter()
+        ballots: dict[str, Pass] = {}
+        spoilt: list[Pass] = []
+        async with panel(ask, (Call(prompt=prompt, role="vote", draw=draw) for draw in range(self.n))) as arrivals:
+            async for vote in arrivals:
+                if vote is not None and (key := self._key(vote, ask)) is not None:
+                    votes[key] += 1
+                    ballots[key] = min(ballots.get(key, vote), vote, key=_draw)
+                elif vote is not None:
+                    spoilt.append(vote)
+                if is_settled(votes, left=arrivals.left):
+                    break
+        if votes:
+            key = min(votes, key=lambda name: (-votes[name], _draw(ballots[name])))
+            chosen, cast = ballots[key], votes.total() + len(spoilt)
+            why, agreement = f"{votes[key]} of {cast} votes", votes[key] / cast
+        elif spoilt:
+            chosen = min(spoilt, key=lambda one: (one.outcome != "finished", _draw(one)))
+            why, agreement = f"none of {len(spoilt)} votes held an answer", 0.0
+        else:
+            raise OutOfBudget
+        return Answer(completion=chosen.completion, chosen=chosen.number, why=why, agreement=agreement)
+
+    def _key(self, vote: Pass, ask: Ask) -> str | None:
+        if vote.outcome == "cut":
+            return None  # what stands last in half an answer is not what it was going to say
+        if self.equality == "auto" and ask.verifier is not None and not vote.completion.tool_calls:
+            return ask.verifier.key(vote.completion)
+        return answer_key(vote.completion, self.equality)
+
+
+def _draw(vote: Pass) -> int:
+    return vote.call.draw
+
+
+def is_settled(votes: Counter[str], *, left: int) -> bool:
+    """Whether the leader stays ahead even if every vote left goes to the runner-up."""
+    lead, second = sorted((*votes.values(), 0, 0), reverse=True)[:2]
+    return lead > second + left

@@ -1,0 +1,104 @@
+"""Generate, critique, refine (Madaan et al., 2023, arXiv 2303.17651), gated by a verifier where the request has one.
+
+Without an outside check a critique lowers accuracy on reasoning (Huang et al., 2024, arXiv 2310.01798): measure it on
+your workload before you trust it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tierwise.spec.ask import Answer, OutOfBudget
+from tierwise.spec.call import Call
+from tierwise.spec.errors import EngineError
+from tierwise.verifiers import VerifierChoice
+
+if TYPE_CHECKING:
+    from tierwise.spec.ask import Ask, Verdict
+    from tierwise.spec.call import Completion
+    from tierwise.spec.prompt import Message, Prompt
+
+CRITIQUE = (
+    "Look at your answer again. List what is wrong or missing in it, one short point per line. "
+    "If nothing is, say so. Do not write the new answer yet."
+)
+REFINE = "Now write the final answer with these points mended, in the form that was first asked for, and nothing else."
+
+FORM = ("response_format", "tools", "tool_choice", "parallel_tool_calls")
+"""The request fields that say which form an answer takes."""
+
+
+class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Draft, criticise the draft, write it anew.
+
+    With a verifier, a draft that it accepts is the answer at once, and a refinement that it does not accept is thrown
+    away for the draft. Without one, the refinement is the answer and streams as it comes.
+    """
+
+    verifier: VerifierChoice | None = None
+    """What the draft and the refinement are judged with where the request does not say."""
+
+    @property
+    def most_passes(self) -> int:
+        return 3
+
+    @property
+    def sets(self) -> frozenset[str]:
+        return frozenset({"seed", "messages", *FORM})
+
+    async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
+        draft = await ask(Call(prompt=prompt))
+        verdict = None if ask.verifier is None else await ask.verify(draft)
+        is_accepted = verdict is not None and verdict.ok
+        if is_accepted or draft.completion.tool_calls:
+            why = "draft accepted" if is_accepted else "draft calls a tool"
+            return Answer(completion=draft.completion, chosen=draft.number, why=why, verdict=verdict)
+        kept = Answer(completion=draft.completion, chosen=draft.number, why="draft kept", verdict=verdict)
+        try:
+            talk = prompt.then(_said(draft.completion), _told(_complaint(verdict) + CRITIQUE))
+            critique = await ask(Call(prompt=_as_prose(talk), role="critique", draw=1, after=(draft.number,)))
+        except (OutOfBudget, EngineError):
+            return kept
+        call = Call(
+            prompt=talk.then(_said(critique.completion), _told(REFINE)),
+            role="refine",
+            draw=2,
+            after=(draft.number, critique.number),
+        )
+        if ask.verifier is None:
+            try:
+                refined = await ask(call, shown=True)
+            except OutOfBudget:
+                return kept
+            except EngineError as error:
+                if error.was_shown:
+                    raise
+                return kept
+            return Answer(completion=refined.completion, chosen=refined.number, why="refined, nothing to verify with")
+        try:
+            refined = await ask(call)
+        except (OutOfBudget, EngineError):
+            return kept
+        verdict = await ask.verify(refined)
+        if not verdict.ok:
+            return kept
+        return Answer(completion=refined.completion, chosen=refined.number, why="refinement accepted", verdict=verdict)
+
+
+def _said(completion: Completion) -> Message:
+    return {"role": "assistant", "content": completion.text}
+
+
+def _told(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def _complaint(verdict: Verdict | None) -> str:
+    return "" if verdict is None else f"A check of your answer failed: {verdict.why}\n\n"
+
+
+def _as_prose(prompt: Prompt) -> Prompt:
+    """A critique is prose: the form that the answer must take does not bind it."""
+    return prompt.without(*FORM)

@@ -1,0 +1,132 @@
+"""Turns what a user wrote into typed values, and finds everything that is wrong with it in one reading."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+from collections.abc import Iterable
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import msgspec
+
+from tierwise.spec.choice import OneOf
+from tierwise.spec.errors import ConfigErrors, SpecError
+
+T = TypeVar("T")
+
+
+class Reading:
+    """Collects the errors of one file or request while its parts are read."""
+
+    def __init__(self) -> None:
+        self.errors: list[SpecError] = []
+
+    def wrong(self, field: str, message: str) -> None:
+        """Note something that is wrong at a path."""
+        self.errors.append(SpecError(message, field=field))
+
+    def known(self, name: str, names: Iterable[str], field: str, what: str) -> bool:
+        """Whether `name` is among `names`; noted when it is not."""
+        names = list(names)
+        if name not in names:
+            self.wrong(field, f"there is no {what} {name!r}; {allowed(name, names)}")
+        return name in names
+
+    def done(self) -> None:
+        """Raise everything that was found."""
+        if self.errors:
+            raise ConfigErrors(self.errors)
+
+    def read(self, kind: type[T], value: object, field: str) -> T | None:
+        """`value` as a `kind`, read member by member so that one wrong member hides no other.
+
+        Returns:
+            None when something is wrong; every reason is then among the errors.
+        """
+        before = len(self.errors)
+        found = self._read(kind, value, field)
+        return None if len(self.errors) > before else found
+
+    def _read(self, kind: Any, value: Any, field: str) -> Any:
+        kind = self._member_of_union(kind, value, field)
+        if kind is None:
+            return None
+        if get_origin(kind) is dict and isinstance(value, dict) and _holds_structs(kind):
+            item = get_args(kind)[1]
+            return {name: self._read(item, inner, _path(field, name)) for name, inner in value.items()}
+        if _is_struct(kind) and issubclass(kind, OneOf) and isinstance(value, str):
+            value = {value: {}}
+        if _is_struct(kind) and isinstance(value, dict):
+            return self._struct(kind, value, field)
+        try:
+            return msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            self._refused(error, field)
+            return None
+
+    def _struct(self, kind: Any, value: dict[str, Any], field: str) -> Any:
+        members = {member.encode_name: member for member in msgspec.structs.fields(kind)}
+        before = len(self.errors)
+        config = kind.__struct_config__
+        for name in value if config.forbid_unknown_fields else ():
+            if name not in members and name != config.tag_field:
+                self.wrong(_path(field, name), f"unknown key; {allowed(str(name), members)}")
+        read = {}
+        for name, member in members.items():
+            if name in value:
+                read[member.name] = self._read(member.type, value[name], _path(field, name))
+            elif member.required:
+                self.wrong(field, f"the key {name!r} is missing")
+        if len(self.errors) > before:
+            return None
+        try:
+            return kind(**read)
+        except ValueError as error:
+            self.wrong(field, str(error))
+            return None
+
+    def _member_of_union(self, kind: Any, value: Any, field: str) -> Any:
+        """The one type that is meant where several are allowed; None when it cannot be told, which is noted."""
+        if get_origin(kind) not in (Union, types.UnionType):
+            return kind
+        structs = [member for member in get_args(kind) if _is_struct(member)]
+        if not isinstance(value, dict | str) or not structs:
+            return kind
+        if len(structs) == 1:
+            return structs[0] if isinstance(value, dict) or issubclass(structs[0], OneOf) else kind
+        tag_field = structs[0].__struct_config__.tag_field
+        tags = {struct.__struct_config__.tag: struct for struct in structs}
+        if not isinstance(value, dict):
+            return kind
+        if tag_field not in value:
+            self.wrong(field, f"the key {tag_field!r} is missing; allowed: {', '.join(sorted(tags))}")
+            return None
+        tag = str(value[tag_field])
+        return tags[tag] if self.known(tag, tags, _path(field, tag_field), str(tag_field)) else None
+
+    def _refused(self, error: msgspec.ValidationError, field: str) -> None:
+        what, _, where = str(error).partition(" - at `$")
+        place = re.sub(r"^\.\.\.|`$", "", where)
+        self.wrong(field + place, what)
+
+
+def allowed(seen: str, names: Iterable[str]) -> str:
+    """The end of an error message: what was probably meant, and what may be written."""
+    names = sorted(names)
+    close = difflib.get_close_matches(seen, names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed: {', '.join(names) or 'none, for none is declared'}"
+
+
+def _path(field: str, name: object) -> str:
+    return f"{field}.{name}" if field else str(name)
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _holds_structs(kind: Any) -> bool:
+    item = get_args(kind)[1]
+    return _is_struct(item) or any(_is_struct(member) for member in get_args(item))

@@ -1,0 +1,27 @@
+"""What a candidate can be judged with: the table of verifiers. A new one is a file here and a line in it."""
+
+from __future__ import annotations
+
+from tierwise.spec.choice import OneOf
+from tierwise.verifiers.answers import Choice, Exact, Number, Regex
+from tierwise.verifiers.python_tests import PythonTests
+from tierwise.verifiers.schema import JsonSchema
+from tierwise.verifiers.verifier import Verifier
+
+__all__ = ["Choice", "Exact", "JsonSchema", "Number", "PythonTests", "Regex", "Verifier", "VerifierChoice"]
+
+
+class VerifierChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One verifier, as a request, a tier or a task names it: `{number: {equals: 12}}`."""
+
+    number: Number | None = None
+    choice: Choice | None = None
+    exact: Exact | None = None
+    regex: Regex | None = None
+    json_schema: JsonSchema | None = None
+    python_tests: PythonTests | None = None
+
+    @property
+    def member(self) -> Verifier:
+        chosen: Verifier = getattr(self, self.kind)
+        return chosen

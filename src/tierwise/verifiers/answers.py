@@ -1,0 +1,404 @@
+"""What an answer says, whatever words surround it: a number, a choice, JSON or text. Verifiers and votes share it.
+
+Every pattern here runs on text that a model wrote, so none of them may need more time than the text is long.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+
+from tierwise.spec.ask import Verdict
+from tierwise.verifiers.patterns import compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tierwise.spec.call import Completion
+    from tierwise.spec.json import Json
+
+Equality = Literal["auto", "number", "choice", "json", "text"]
+
+MOST_DIGITS = 100
+MOST_EXPONENT = 200
+MOST_DEPTH = 64
+"""Of JSON: what nests deeper is no answer."""
+
+_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_MARK = re.compile(  # what follows a mark is looked at and not taken, so that a mark within it is found too
+    r"""\\boxed\s*\{
+    | ^[ \t]*\#{4}[ \t]*(?=(\S[^\n]{0,300}))
+    | \banswer[ \t]*(?:\bis\b|[:=])[\s:*]*(?=([^\n]{1,300}))""",
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
+)
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_NUMBER = re.compile(
+    r"""(?<![\w.])(?P<sign>[-+−]?)[$€£]?(?P<minus>[-−]?)
+    (?: (?:(?P<whole>\d+)[ ])?(?<!/)(?P<over>\d+)/(?P<under>0*[1-9]\d*)(?![\d/])
+      | (?P<decimal>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE](?P<exponent>[-+]?\d+))? )""",
+    re.VERBOSE,
+)
+_LETTER = re.compile(r"(?:^|[\s(*])([A-Z])(?:[).:*]|\s*$)")
+
+
+def spoken(completion: Completion) -> str:
+    """The text without the thinking that some engines leave in it, whether or not they leave its first tag too."""
+    return _THINKING.sub("", completion.text).rpartition("</think>")[2].strip()
+
+
+def fenced(text: str) -> str:
+    """The last code block of an answer, or the whole answer where it has none."""
+    blocks = _FENCED.findall(text)
+    return str(blocks[-1]).strip() if blocks else text.strip()
+
+
+def marked(text: str) -> str | None:
+    r"""What an answer marks as its result: `\boxed{…}`, `#### …`, `the answer is …`; the last one counts."""
+    result = None
+    for mark in _MARK.finditer(text):
+        said = _braced(text, mark.end()) if mark[0].endswith("{") else (mark[1] or mark[2])
+        result = said.strip().rstrip(".*").strip() or result
+    return result
+
+
+def _braced(text: str, start: int) -> str:
+    """What stands between an opening brace, which ends at `start`, and the brace that closes it."""
+    depth = 1
+    for brace in re.finditer(r"[{}]", text[start : start + 10_000]):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return text[start : start + brace.start()]
+    return ""
+
+
+def number_in(text: str) -> Fraction | None:
+    r"""The marked number, or else the last one: `about $1,234.50` is 1234.5, `3/4` and `\frac{3}{4}` are 0.75."""
+    mark = marked(text)
+    if mark is not None and (found := _numbers(mark)):
+        return found[-1] if "=" in mark else found[0]  # `18 dollars for 7 days`, but `3 * 6 = 18`
+    found = _numbers(text)
+    return found[-1] if found else None
+
+
+def _numbers(text: str) -> list[Fraction]:
+    plain = _FRACTION.sub(r" \1/\2 ", text).replace("{,}", ",")
+    return [number for match in _NUMBER.finditer(plain) if (number := _value(match)) is not None]
+
+
+def _value(match: re.Match[str]) -> Fraction | None:
+    whole, over, under, decimal, exponent = match.group("whole", "over", "under", "decimal", "exponent")
+    if len(match[0]) > MOST_DIGITS or abs(int(exponent or 0)) > MOST_EXPONENT:
+        return None
+    size = (
+        Fraction(decimal.replace(",", "")) * Fraction(10) ** int(exponent or 0)
+        if decimal
+        else Fraction(int(over), int(under))
+    )
+    size += int(whole or 0)
+    return -size if match["minus"] or match["sign"] in ("-", "−") else size
+
+
+def json_in(text: str) -> Json:
+    """The JSON value that an answer is, or holds in its code block or between its outermost brackets.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    within = [
+        text[text.find(opening) : text.rfind(closing) + 1] for opening, closing in ("{}", "[]") if opening in text
+    ]
+    for candidate in (text, fenced(text), *sorted(within, key=text.find)):
+        try:
+            return _plain(json.loads(candidate, parse_constant=_refused), MOST_DEPTH)
+        except (ValueError, RecursionError):
+            continue
+    raise ValueError("not JSON")
+
+
+def _refused(constant: str) -> Json:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _plain(value: Json, depth: int) -> Json:
+    """The value with 1.0 written as 1."""
+    if depth < 0:
+        raise ValueError("nested too deep")
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case float() if not math.isfinite(value):
+            raise ValueError("a number out of range")
+        case list():
+            return [_plain(item, depth - 1) for item in value]
+        case dict():
+            return {name: _plain(item, depth - 1) for name, item in value.items()}
+        case _:
+            return value
+
+
+def normalised(text: str) -> str:
+    """Text without what does not change its meaning: case, blanks, punctuation at the ends."""
+    return " ".join(text.split()).strip(" .,;:!?\"'`*").casefold()
+
+
+def choice_in(text: str, options: Sequence[str]) -> str | None:
+    """The one option that an answer names: the first in what it marks as its result, or else the last of all.
+
+    Options are found as whole words and the longest first, so that `dark red` does not name `red`. A single letter
+    counts in its own case where it can: `B is a good choice` names B.
+    """
+    mark = marked(text)
+    for place in (mark, text):
+        if place is not None and (whole := [option for option in options if normalised(option) == normalised(place)]):
+            return whole[0]
+    for exact_letters in (True, False):
+        pattern = _pattern_of(options, exact_letters=exact_letters)
+        for place, which in ((mark, 0), (text, -1)):
+            found = [match.lastindex or 0 for match in pattern.finditer(place or "")]
+            if found:
+                return sorted(options, key=len, reverse=True)[found[which] - 1]
+    return None
+
+
+def _pattern_of(options: Sequence[str], *, exact_letters: bool) -> re.Pattern[str]:
+    """One group for each option, the longest first; compiled once for each set of options, by `re` itself."""
+    words = [
+        r"\s+".join(re.escape(word) for word in option.split()) for option in sorted(options, key=len, reverse=True)
+    ]
+    groups = [f"(?-i:({word}))" if exact_letters and len(word) == 1 else f"({word})" for word in words]
+    return re.compile(rf"(?<!\w)(?:{'|'.join(groups)})(?!\w)", re.IGNORECASE)
+
+
+def canonical(value: Json) -> str:
+    """JSON in one spelling: sorted keys, no blanks, 1.0 the same as 1."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _number_key(text: str) -> str | None:
+    number = number_in(text)
+    return None if number is None else str(number)
+
+
+def _choice_key(text: str) -> str | None:
+    place = marked(text) or text
+    found = _LETTER.findall(place)
+    key = str(found[-1]) if found else normalised(place).strip("()[]")
+    return (key.upper() if len(key) == 1 else key) or None
+
+
+def _json_key(text: str) -> str | None:
+    try:
+        return canonical(json_in(text))
+    except ValueError:
+        return None
+
+
+def _text_key(text: str) -> str | None:
+    return normalised(text) or None
+
+
+def _auto_key(text: str) -> str | None:
+    """JSON where the answer is an object or a list, else what it marks, else a bare number, else its text."""
+    body = fenced(text) if text.startswith("```") else text
+    if body.startswith(("{", "[")) and (found := _json_key(body)) is not None:
+        return found
+    place = marked(text) or text
+    if len(place.split()) <= 3 and (number := _number_key(place)) is not None:  # `42`, `$42`, `= 42 apples`
+        return number
+    return _text_key(place)
+
+
+_KEYS: dict[Equality, Callable[[str], str | None]] = {
+    "auto": _auto_key,
+    "number": _number_key,
+    "choice": _choice_key,
+    "json": _json_key,
+    "text": _text_key,
+}
+
+
+def answer_key(completion: Completion, equality: Equality) -> str | None:
+    """What a vote is for, so that equal answers are equal texts; None for a vote that holds no answer.
+
+    Calls of tools are compared by name and arguments, whatever `equality` says.
+    """
+    if completion.tool_calls:
+        return canonical([_called(dict(call)) for call in completion.tool_calls])
+    return _KEYS[equality](spoken(completion))
+
+
+def _called(call: dict[str, Json]) -> Json:
+    function = call.get("function")
+    if not isinstance(function, dict):
+        return None
+    arguments = function.get("arguments")
+    try:
+        read = json_in(arguments) if isinstance(arguments, str) else _plain(arguments, MOST_DEPTH)
+    except ValueError:
+        read = arguments if isinstance(arguments, str) else None
+    return {"name": function.get("name"), "arguments": read}
+
+
+class Number(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The answer is a number: the one that it marks, or the last one in it."""
+
+    equals: float | None = None
+    """The number that is right. Without it any number is accepted."""
+    tolerance: Annotated[float, msgspec.Meta(ge=0)] = 1e-6
+    """How far off it may be, absolutely or relative to `equals`, whichever allows more."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.equals or 0) or not math.isfinite(self.tolerance):
+            raise ValueError("equals and tolerance: finite numbers are wanted")
+
+    @property
+    def kind(self) -> str:
+        return "number"
+
+    @property
+    def decisive(self) -> bool:
+        return self.equals is not None
+
+    @property
+    def is_ready(self) -> bool:
+        return True
+
+    def key(self, completion: Completion) -> str | None:
+        return answer_key(completion, "number")
+
+    async def verify(self, completion: Completion) -> Verdict:
+        found = number_in(spoken(completion))
+        if found is None:
+            return _no("no number in the answer")
+        shown = str(found) if found.denominator == 1 else f"{float(found):.12g}"
+        if self.equals is None:
+            return _yes(shown)
+        right = Fraction(repr(self.equals))  # as it is written: 0.1 is a tenth
+        if abs(found - right) <= Fraction(repr(self.tolerance)) * max(Fraction(1), abs(right)):
+            return _yes(shown)
+        return _no(f"{shown} instead of {self.equals:.12g}")
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The answer names one of several options."""
+
+    options: Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)]
+    """What may be answered, as whole words; case does not matter."""
+    equals: str | None = None
+    """The option that is right. Without it any option is accepted."""
+
+    def __post_init__(self) -> None:
+        different = {" ".join(option.split()).casefold() for option in self.options}
+        if len(different) < 2 or len(different) < len(self.options) or "" in different:
+            raise ValueError("options: at least two different ones are wanted; case and blanks make no difference")
+        if self.equals is not None and self.equals not in self.options:
+            raise ValueError(f"equals: {self.equals!r} is none of the options {', '.join(self.options)}")
+
+    @property
+    def kind(self) -> str:
+        return "choice"
+
+    @property
+    def decisive(self) -> bool:
+        return self.equals is not None
+
+    @property
+    def is_ready(self) -> bool:
+        return True
+
+    def key(self, completion: Completion) -> str | None:
+        return choice_in(spoken(completion), self.options)
+
+    async def verify(self, completion: Completion) -> Verdict:
+        found = self.key(completion)
+        if found is None:
+            return _no(f"names none of {', '.join(self.options)}")
+        return _yes(found) if self.equals in (None, found) else _no(f"{found} instead of {self.equals}")
+
+
+class Exact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The answer is this text; case, blanks and punctuation at the ends do not matter."""
+
+    equals: str
+
+    def __post_init__(self) -> None:
+        if not normalised(self.equals):
+            raise ValueError(f"equals: {self.equals!r} holds nothing but blanks and punctuation, which do not matter")
+
+    @property
+    def kind(self) -> str:
+        return "exact"
+
+    @property
+    def decisive(self) -> bool:
+        return True
+
+    @property
+    def is_ready(self) -> bool:
+        return True
+
+    def key(self, completion: Completion) -> str | None:
+        said = spoken(completion)
+        return normalised(marked(said) or said) or None
+
+    async def verify(self, completion: Completion) -> Verdict:
+        said = spoken(completion)
+        if normalised(self.equals) in (normalised(said), normalised(marked(said) or "")):
+            return _yes(self.equals)
+        return _no(f"{said[:80]!r} instead of {self.equals!r}")
+
+
+class Regex(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The answer holds a match of this pattern.
+
+    It is searched, so anchor it with ^ and $. The syntax is RE2's: that of Python's `re` without look-around and
+    back-references.
+    """
+
+    pattern: str
+
+    def __post_init__(self) -> None:
+        try:
+            compiled(self.pattern)
+        except ValueError as error:
+            raise ValueError(f"pattern: {error}") from error
+
+    @property
+    def kind(self) -> str:
+        return "regex"
+
+    @property
+    def decisive(self) -> bool:
+        return False
+
+    @property
+    def is_ready(self) -> bool:
+        return True
+
+    def key(self, completion: Completion) -> str | None:
+        try:
+            found = compiled(self.pattern).find(spoken(completion))
+        except ValueError:
+            return None
+        return None if found is None else normalised(found)
+
+    async def verify(self, completion: Completion) -> Verdict:
+        try:
+            found = compiled(self.pattern).find(spoken(completion))
+        except ValueError as error:
+            return _no(str(error))
+        return _no(f"does not match {self.pattern!r}") if found is None else _yes(found)
+
+
+def _yes(why: str) -> Verdict:
+    return Verdict(ok=True, score=1.0, why=why[:200])
+
+
+def _no(why: str) -> Verdict:
+    return Verdict(ok=False, score=0.0, why=why[:200])

@@ -1,0 +1,70 @@
+"""Answers that are Python, judged by running tests on them, in a sandbox and nowhere else."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from tierwise.spec.ask import Verdict
+from tierwise.verifiers.answers import fenced, spoken
+from tierwise.verifiers.sandbox import Limits, run_python
+
+if TYPE_CHECKING:
+    from tierwise.spec.call import Completion
+
+# What runs in the sandbox. The word that says that the tests have passed is new for every check and said last, so code
+# that exits early, or prints what passing looked like elsewhere, has not passed. The file that holds it is gone before
+# the answer's code begins. (Code that searches its own interpreter's memory can still find it.)
+_RUN = """
+import os, sys, types
+os.remove(__file__)
+main = sys.modules["__main__"] = types.ModuleType("__main__")
+for name, text in (("answer.py", {code!r}), ("tests.py", {tests!r})):
+    exec(compile(text, name, "exec", dont_inherit=True), main.__dict__)
+os.write(1, {passed!r})
+"""
+
+
+class PythonTests(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The code of the answer (its last code block, or all of it) survives these tests."""
+
+    tests: str | None = None
+    """Python that runs after the answer's code and raises when something is wrong; a tier leaves it to the request."""
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 5.0
+    """How long the code and the tests may run together."""
+
+    def __post_init__(self) -> None:
+        if self.tests is not None:
+            try:
+                compile(self.tests, "tests", "exec")
+            except (SyntaxError, ValueError) as error:
+                raise ValueError(f"tests: do not compile: {error}") from error
+
+    @property
+    def kind(self) -> str:
+        return "python_tests"
+
+    @property
+    def decisive(self) -> bool:
+        return True
+
+    @property
+    def is_ready(self) -> bool:
+        return self.tests is not None
+
+    def key(self, completion: Completion) -> str | None:
+        return fenced(spoken(completion)) or None
+
+    async def verify(self, completion: Completion) -> Verdict:
+        if self.tests is None:
+            return Verdict(ok=False, score=0.0, why="there are no tests to run")
+        passed = secrets.token_hex(16)
+        source = _RUN.format(code=fenced(spoken(completion)), tests=self.tests, passed=f"\n{passed}\n".encode())
+        done = await run_python(source, limits=Limits(seconds=self.seconds, cpu_seconds=math.ceil(self.seconds) + 1))
+        if done.exit_code == 0 and passed in done.stdout.splitlines():
+            return Verdict(ok=True, score=1.0, why="tests pass")
+        said = (done.stderr.strip() or "the tests were not reached").splitlines()[-1]
+        return Verdict(ok=False, score=0.0, why=f"stopped: {done.stopped}" if done.stopped else said[:200])

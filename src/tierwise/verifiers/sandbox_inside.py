@@ -1,0 +1,229 @@
+"""The first process inside the sandbox, and how its child gives up every right before it becomes the program.
+
+It is separate because it is never imported: a bare interpreter gets it as text, in a place where Tierwise is not
+installed. Arguments: 1 if it starts as root, CPU seconds, bytes of address space, processes, bytes of scratch; then,
+unless bubblewrap has built the place already, what to show there, three words each.
+"""
+
+# pathlib takes as long to import as the rest together, and this /tmp is nobody else's:
+# ruff: noqa: PTH102, PTH103, PTH106, PTH112, PTH120, PTH123, PTH211, S108
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import struct
+import sys
+
+NOBODY = 65534
+PROGRAM = "/tmp/program.py"
+OPEN_FILES = 64  # each may be a socket, whose buffer no other limit counts
+
+NEW_USER = 0x10000000
+NEW_REST = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000  # mount cgroup uts ipc pid net
+READ_ONLY, NOSUID, NODEV, BIND, REC, PRIVATE = 1, 2, 4, 0x1000, 0x4000, 0x40000  # mount_setattr agrees on the first 3
+DETACH = 2
+SIGKILL = 9  # `import signal` takes 4 ms
+MOUNT_SETATTR = 442  # the same number on every machine
+RECURSIVE = 0x8000
+HERE = -100
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
+
+ALLOW, KILL, DENY = 0x7FFF0000, 0x80000000, 0x00050000
+
+# System calls that would get around the limits (memory that no limit counts, new namespaces with new rights) or that
+# are a wide door into the kernel: (x86_64, aarch64).
+DENIED = {
+    "unshare": (272, 97),
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "shmget": (29, 194),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+    "vmsplice": (278, 75),
+    "io_uring_setup": (425, 425),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "pidfd_getfd": (438, 438),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+}
+CLONE, SOCKET, MMAP, CLONE3 = (56, 220), (41, 198), (9, 222), 435
+MAP_SHARED_ANONYMOUS = 0x21
+MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def call(name: str, *arguments: int | bytes | None) -> None:
+    """Call a function of libc, or raise OSError. Numbers go as long, which is what `prctl` and `syscall` read."""
+    words = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
+    if getattr(libc, name)(*words) == -1:
+        raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
+
+
+def enter(*, as_root: bool, view: list[str], scratch: int) -> None:
+    """Build with our own hands what bubblewrap would have built; returns in pid 1 of the new place only."""
+    uid, gid = os.geteuid(), os.getegid()
+    call("unshare", NEW_REST | (0 if as_root else NEW_USER))
+    if not as_root:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{NOBODY} {uid} 1"), ("gid_map", f"{NOBODY} {gid} 1")):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+    call("prctl", PR_SET_PDEATHSIG, SIGKILL)
+    if first := os.fork():
+        outlive(first)
+    call("prctl", PR_SET_PDEATHSIG, SIGKILL)
+    call("sethostname", b"sandbox", 7)
+    call("mount", b"none", b"/", None, REC | PRIVATE, None)
+    call("mount", b"tmpfs", b"/tmp", b"tmpfs", NOSUID | NODEV, b"size=1m,mode=0755")
+    os.mkdir("/tmp/.host")
+    call("pivot_root", b"/tmp", b"/tmp/.host")
+    os.chdir("/")
+    for kind, source, target in zip(view[::3], view[1::3], view[2::3], strict=True):
+        show(kind, source, target)
+    os.mkdir("/tmp")
+    call("mount", b"tmpfs", b"/tmp", b"tmpfs", NOSUID | NODEV, b"mode=1777,size=%d" % scratch)
+    call("umount2", b"/.host", DETACH)
+    os.rmdir("/.host")
+    protect("/", READ_ONLY | NOSUID | NODEV)
+
+
+def show(kind: str, source: str, target: str) -> None:
+    place = os.fsencode(target)
+    if kind == "empty":
+        call("mount", b"tmpfs", place, b"tmpfs", READ_ONLY | NOSUID | NODEV, b"size=4k")
+        return
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if kind == "link":
+        os.symlink(source, target)
+        return
+    source = f"/.host{source}"
+    if os.path.isdir(source):
+        os.mkdir(target)
+    else:
+        os.close(os.open(target, os.O_CREAT))
+    call("mount", os.fsencode(source), place, None, BIND | REC, None)
+    if kind == "files":
+        protect(target, READ_ONLY | NOSUID | NODEV, RECURSIVE)
+
+
+def protect(place: str, attributes: int, flags: int = 0) -> None:
+    """`mount_setattr` (Linux 5.12): a remount would miss the mounts below and trip over locked flags."""
+    settings = struct.pack("QQQQ", attributes, 0, 0, 0)
+    call("syscall", MOUNT_SETATTR, HERE, os.fsencode(place), flags, settings, len(settings))
+
+
+def outlive(child: int) -> None:
+    """Exit as the child does, once it has; orphans who land here meanwhile are buried too."""
+    for descriptor in range(3):
+        os.close(descriptor)
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)
+
+
+def confine(*, as_root: bool, cpu_seconds: int, memory: int, processes: int, scratch: int) -> None:
+    """Give up identity, rights and plenty; after this nothing in the sandbox can take any of it back."""
+    if as_root:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        # RLIMIT_NPROC spares root, hence another user; and it counts a user's processes per user namespace
+        # (Linux 5.14), hence a namespace of our own, so that sandboxes do not eat each other's limit.
+        call("unshare", NEW_USER)
+    for what, most in (
+        (resource.RLIMIT_CPU, cpu_seconds),
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_NPROC, processes),
+        (resource.RLIMIT_FSIZE, scratch),
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (resource.RLIMIT_MSGQUEUE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+    filter_system_calls()
+
+
+def filter_system_calls() -> None:
+    call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    code = system_call_filter()
+    held = ctypes.create_string_buffer(code)
+    program = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(held))
+    call("prctl", PR_SET_SECCOMP, 2, program, 0, 0)
+
+
+def system_call_filter() -> bytes:
+    """Classic BPF over `struct seccomp_data`: number at 0, architecture at 4, low halves of the arguments from 16."""
+    if os.uname().machine not in MACHINES:
+        raise OSError(errno.ENOSYS, f"no system call filter for {os.uname().machine}: only for {', '.join(MACHINES)}")
+    column, architecture = MACHINES[os.uname().machine]
+    load, equal, at_least, any_bit, mask, answer = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
+    code = [
+        (load, 0, 0, 4),
+        (equal, 1, 0, architecture),
+        (answer, 0, 0, KILL),
+        (load, 0, 0, 0),
+        (at_least, 0, 1, 0x40000000),  # x32, a second numbering of the same calls
+        (answer, 0, 0, KILL),
+        (equal, 0, 1, CLONE3),  # its flags are behind a pointer; libc falls back to clone
+        (answer, 0, 0, DENY | errno.ENOSYS),
+    ]
+    for numbers in DENIED.values():
+        code += [(equal, 0, 1, numbers[column]), (answer, 0, 0, DENY | errno.EPERM)]
+    code += [
+        (equal, 0, 4, CLONE[column]),
+        (load, 0, 0, 16),
+        (any_bit, 0, 1, NEW_USER),
+        (answer, 0, 0, DENY | errno.EPERM),
+        (answer, 0, 0, ALLOW),
+        (equal, 0, 5, MMAP[column]),  # such memory outlives its mappings' share of it, so that none can be blamed
+        (load, 0, 0, 16 + 3 * 8),
+        (mask, 0, 0, MAP_SHARED_ANONYMOUS),
+        (equal, 0, 1, MAP_SHARED_ANONYMOUS),
+        (answer, 0, 0, DENY | errno.EPERM),
+        (answer, 0, 0, ALLOW),
+        (equal, 0, 3, SOCKET[column]),
+        (load, 0, 0, 16),
+        (equal, 1, 0, 1),  # AF_UNIX: asyncio and multiprocessing need it, and it leads nowhere
+        (answer, 0, 0, DENY | errno.EPERM),
+        (answer, 0, 0, ALLOW),
+    ]
+    return b"".join(struct.pack("HBBI", *step) for step in code)
+
+
+def become_the_program() -> None:
+    """Say that all is ready, take the source from stdin, and turn into a fresh interpreter that runs it."""
+    os.chdir("/tmp")
+    os.write(1, b"\n")
+    with open(0, "rb") as stdin, open(PROGRAM, "wb") as file:
+        file.write(stdin.read())
+    os.open("/dev/null", os.O_RDONLY)  # takes the place of stdin, the lowest number free
+    os.set_inheritable(0, True)
+    os.closerange(3, OPEN_FILES)
+    home = {"HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/bin"}
+    os.execve(sys.executable, [sys.executable, "-I", "-S", "-B", "-X", "utf8", PROGRAM], home)  # noqa: S606
+
+
+def main() -> None:
+    as_root, cpu_seconds, memory, processes, scratch = map(int, sys.argv[1:6])
+    if view := sys.argv[6:]:
+        enter(as_root=bool(as_root), view=view, scratch=scratch)
+    if child := os.fork():
+        outlive(child)
+    ours = 0 if as_root else 2 if view else 1  # processes of this file that share the program's user namespace
+    confine(as_root=bool(as_root), cpu_seconds=cpu_seconds, memory=memory, processes=processes + ours, scratch=scratch)
+    become_the_program()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Answers that are JSON of a given shape. Uses jsonschema (the reference implementation: maintained, small).
+
+A schema comes from a stranger, and jsonschema trusts its author: it matches patterns with `re`, fetches what `$ref`
+names from the network, and follows references in 2ⁿ steps where a schema asks for that. Here it does none of these.
+"""
+
+from __future__ import annotations
+
+import functools
+from contextvars import ContextVar
+from time import thread_time
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import msgspec
+import referencing
+from jsonschema.validators import extend, validator_for
+
+from tierwise.spec.ask import Verdict
+from tierwise.verifiers.answers import answer_key, canonical, json_in, spoken
+from tierwise.verifiers.patterns import compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tierwise.spec.call import Completion
+
+SECONDS = 0.5
+"""Of CPU, for one candidate. A schema of usual size takes a millisecond."""
+
+_deadline: ContextVar[float] = ContextVar("_deadline")
+
+
+class JsonSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The answer is JSON that fits this schema."""
+
+    schema: dict[str, Any] | bool
+    """A JSON Schema, of the draft that its `$schema` names, or the newest.
+
+    A pattern that RE2 cannot match, a `$ref` that leads out of the schema, and `unevaluatedProperties` together with
+    `patternProperties` cannot be checked: no candidate is accepted then, and the verdict says why.
+    """
+
+    def __post_init__(self) -> None:
+        kind = _dialect(self.schema)
+        wrong = _first_error(kind, kind.META_SCHEMA, self.schema)
+        if wrong is not None:
+            raise ValueError(f"schema: not a JSON Schema: {wrong}")
+
+    @property
+    def kind(self) -> str:
+        return "json_schema"
+
+    @property
+    def decisive(self) -> bool:
+        return False
+
+    @property
+    def is_ready(self) -> bool:
+        return True
+
+    def key(self, completion: Completion) -> str | None:
+        return answer_key(completion, "json")
+
+    async def verify(self, completion: Completion) -> Verdict:
+        try:
+            value = json_in(spoken(completion))
+        except ValueError:
+            return Verdict(ok=False, score=0.0, why="not JSON")
+        wrong = _first_error(_dialect(self.schema), self.schema, value)
+        if wrong is not None:
+            return Verdict(ok=False, score=0.0, why=wrong)
+        return Verdict(ok=True, score=1.0, why="fits the schema")
+
+
+def _first_error(kind: Any, schema: dict[str, Any] | bool, value: Any) -> str | None:
+    """What is worst about a value, or why that cannot be said."""
+    _deadline.set(thread_time() + SECONDS)
+    try:
+        written = msgspec.json.encode(schema)
+        if b'"unevaluatedProperties"' in written and b'"patternProperties"' in written:
+            return "the schema cannot be applied: unevaluatedProperties together with patternProperties"
+        checking = kind(schema, registry=referencing.Registry())
+        error = jsonschema.exceptions.best_match(checking.iter_errors(value))
+    except RecursionError:
+        return "the schema cannot be applied: it leads back to itself without end, or nests too deep"
+    except Exception as failure:  # noqa: BLE001 - only the place that nothing refers to is checked before it is used
+        return f"the schema cannot be applied: {failure}"[:200]
+    return None if error is None else f"{error.json_path}: {error.message}"[:200]
+
+
+def _dialect(schema: dict[str, Any] | bool) -> Any:
+    named = schema.get("$schema", "") if isinstance(schema, dict) else ""
+    if not isinstance(named, str):
+        raise ValueError(f"schema: $schema is {named!r}, the address of a draft is wanted")  # noqa: TRY004 - it is a value
+    return _careful(validator_for({"$schema": named}, default=jsonschema.Draft202012Validator))
+
+
+@functools.cache
+def _careful(kind: Any) -> Any:
+    """The same draft, without what strangers could use against us."""
+    careful = extend(  # type: ignore[no-untyped-call]
+        kind,
+        {
+            "pattern": _pattern,
+            "patternProperties": _pattern_properties,
+            "additionalProperties": _additional_properties,
+            "uniqueItems": _unique_items,
+        },
+    )
+
+    enter = careful.evolve
+
+    def evolve(self: Any, **changes: Any) -> Any:
+        """On the way into every part of a schema: its `$schema` is hidden, which would bring the old draft back."""
+        _hurry()
+        schema = changes.get("schema", self.schema)
+        if isinstance(schema, dict):
+            changes["schema"] = {name: value for name, value in schema.items() if name != "$schema"}
+        return enter(self, **changes)
+
+    careful.evolve = evolve
+    return careful
+
+
+def _hurry() -> None:
+    if thread_time() > _deadline.get():
+        raise TimeoutError(f"it takes more than {SECONDS:g} seconds")
+
+
+def _matches(pattern: str, text: str) -> bool:
+    _hurry()
+    return compiled(pattern).find(text) is not None
+
+
+def _pattern(validator: Any, pattern: str, instance: object, schema: object) -> Iterator[Any]:  # noqa: ARG001
+    if isinstance(instance, str) and not _matches(pattern, instance):
+        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _pattern_properties(
+    validator: Any,
+    patterns: dict[str, Any],
+    instance: object,
+    schema: object,  # noqa: ARG001
+) -> Iterator[Any]:
+    for pattern, inner in patterns.items():
+        for name, value in instance.items() if isinstance(instance, dict) else ():
+            if _matches(pattern, name):
+                yield from validator.descend(value, inner, path=name, schema_path=pattern)
+
+
+def _additional_properties(validator: Any, allowed: Any, instance: object, schema: dict[str, Any]) -> Iterator[Any]:
+    for name, value in instance.items() if isinstance(instance, dict) else ():
+        named = name in schema.get("properties", {})
+        if not named and not any(_matches(pattern, name) for pattern in schema.get("patternProperties", {})):
+            if allowed is False:
+                yield jsonschema.ValidationError(f"the property {name!r} is not allowed")
+            else:
+                yield from validator.descend(value, allowed, path=name)
+
+
+def _unique_items(validator: Any, wanted: Any, instance: object, schema: object) -> Iterator[Any]:  # noqa: ARG001
+    if wanted and isinstance(instance, list) and len({canonical(item) for item in instance}) < len(instance):
+        yield jsonschema.ValidationError("has items that are equal")

@@ -1,0 +1,89 @@
+"""What more than one folder needs: a real small model, and llama.cpp at work on it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import pytest
+
+from tierwise import plan as planning
+from tierwise.catalog import CheckpointError, pull
+from tierwise.engines import LlamaCpp
+from tierwise.engines.engine import Site
+from tierwise.engines.llama_cpp import LlamaCppEngine
+
+QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The real model: the file that TIERWISE_TEST_MODEL names, or the checkpoint of the quickstart."""
+    if named := os.environ.get("TIERWISE_TEST_MODEL"):
+        path = Path(named).expanduser()
+        assert path.is_file(), f"TIERWISE_TEST_MODEL names no file: {path}"
+        return path
+    try:
+        return asyncio.run(pull(planning.load(QUICKSTART).checkpoint("smollm2")))
+    except CheckpointError as error:
+        pytest.skip(f"no model to test with: {error}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Llama:
+    """llama.cpp on SmolLM2. It lives in a loop of its own, which stands still between two calls of `run`."""
+
+    engine: LlamaCppEngine
+    url: str
+    """Without `/v1`."""
+    runner: asyncio.Runner
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(asyncio.wait_for(main, 60))
+
+    async def metric(self, name: str) -> int:
+        """One of llama.cpp's own counters."""
+        async with aiohttp.ClientSession() as client, client.get(f"{self.url}/metrics") as response:
+            lines = (await response.text()).splitlines()
+        return next(int(float(line.split()[1])) for line in lines if line.startswith(f"llamacpp:{name} "))
+
+    async def until_idle(self) -> float:
+        """Seconds until nothing runs any more."""
+        began = asyncio.get_running_loop().time()
+        while await self.metric("requests_processing"):
+            assert asyncio.get_running_loop().time() - began < 10
+            await asyncio.sleep(0.01)
+        return asyncio.get_running_loop().time() - began
+
+
+def llama_cpp(model: Path, logs: Path, **levers: Any) -> LlamaCppEngine:
+    """An engine that is not started."""
+    settings = LlamaCpp(checkpoint="smollm2", **{"context": 1024, "slots": 4, **levers})
+    return settings.build("small", Site(base=logs, logs=logs, model=model))
+
+
+@pytest.fixture(scope="session")
+def new_llama_cpp(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., LlamaCppEngine]:
+    """Builds an engine on SmolLM2 for a test that breaks it; start and stop it there."""
+    pytest.importorskip("xllamacpp")
+    return lambda **levers: llama_cpp(smollm2, tmp_path_factory.mktemp("logs"), **levers)
+
+
+@pytest.fixture(scope="session")
+def llama(new_llama_cpp: Callable[..., LlamaCppEngine]) -> Iterator[Llama]:
+    """One that runs, and that all tests share: leave it as you found it."""
+    engine = new_llama_cpp()
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(engine.start())
+            url = runner.run(engine._supervisor.ready())
+            yield Llama(engine=engine, url=url, runner=runner)
+        finally:
+            runner.run(engine.stop())

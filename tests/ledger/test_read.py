@@ -1,0 +1,264 @@
+"""Totals are the sums of the passes, one action is a tree, and a wrong question gets a helpful answer."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import tempfile
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scenes import PRICES, PROMPT, Heard, a_cascade, a_check, a_pass, a_record, asked
+
+from tierwise.ledger.prices import Price, PriceBook
+from tierwise.ledger.read import Reader
+from tierwise.ledger.rows import By
+from tierwise.ledger.store import Ledger
+from tierwise.spec.call import Call, Usage
+from tierwise.spec.errors import LedgerError, NotFound, SpecError
+
+OTHER_PRICES = PriceBook({"small": Price(prompt=3.0, completion=7.0), "large": Price(dollars_per_hour=12.0)})
+
+
+def written(path, *records):
+    heard = Heard()
+    with Ledger.open(path, PRICES, heard) as ledger:
+        for record in records:
+            ledger.write(record)
+    assert heard == []
+    return path
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+def cascade(path):
+    with Reader(written(path, a_cascade())) as reader:
+        yield reader.action("cascade")
+
+
+counts = st.integers(0, 10**9)
+moments = st.floats(0, 1e5)
+passes = st.builds(
+    a_pass,
+    tier=st.sampled_from(["fast", "max"]),
+    deployment=st.sampled_from(["small", "large", "free"]),
+    call=st.builds(
+        lambda role, draw: Call(prompt=PROMPT, role=role, draw=draw), st.sampled_from(["draft", "vote"]), counts
+    ),
+    outcome=st.sampled_from(["finished", "cut", "aborted", "failed"]),
+    usage=st.builds(Usage, prompt=counts, cached=counts, completion=counts, reasoning=counts, exact=st.booleans()),
+    seconds=moments,
+    busy_seconds=moments,
+)
+actions = st.lists(
+    st.tuples(st.lists(passes, max_size=4), st.sampled_from(["auto", "max"]), st.floats(0, 4e9)), max_size=6
+)
+
+KEYS = {
+    By.TIER: lambda record, done: done.tier if done else record.tier,
+    By.MODEL: lambda record, done: record.model,
+    By.DEPLOYMENT: lambda record, done: done.deployment if done else "",
+    By.ROLE: lambda record, done: done.call.role if done else "",
+    By.OUTCOME: lambda record, done: done.outcome if done else "",
+    By.DAY: lambda record, done: f"{datetime.fromtimestamp(record.trace.started_at, UTC):%Y-%m-%d}",
+}
+
+
+def assert_adds_up(total, pairs, prices):
+    """`total` is what the obvious loop over (record, pass) finds: whole numbers exactly, the others up to rounding."""
+    done = [one for _, one in pairs if one]
+    assert total.actions == len({record.trace.action for record, _ in pairs})
+    assert total.passes == len(done)
+    assert total.estimated == sum(not one.usage.exact for one in done)
+    for name in ("prompt", "cached", "completion", "reasoning"):
+        assert getattr(total, name) == sum(getattr(one.usage, name) for one in done)
+    costs = [prices.cost(one) for one in done]
+    for found, parts in (
+        (total.seconds, [one.seconds for one in done]),
+        (total.busy_seconds, [one.busy_seconds for one in done]),
+        (total.dollars_tokens, [cost.tokens for cost in costs]),
+        (total.dollars_time, [cost.time for cost in costs]),
+    ):
+        assert math.isclose(found, math.fsum(parts), rel_tol=1e-12, abs_tol=1e-12 * sum(map(abs, parts)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(actions, st.sampled_from([None, OTHER_PRICES]))
+def test_every_total_is_the_sum_of_its_passes_at_any_price(drawn, prices):
+    records = []
+    for number, (some, model, started_at) in enumerate(drawn):
+        numbered = [a_pass(**{**fields(one), "number": position}) for position, one in enumerate(some)]
+        records.append(a_record(*numbered, action=f"a{number}", model=model, started_at=started_at))
+    pairs = [(record, done) for record in records for done in record.trace.passes or [None]]
+    with tempfile.TemporaryDirectory() as folder, Reader(written(Path(folder, "l.db"), *records), prices) as reader:
+        assert_adds_up(reader.total(), pairs, prices or PRICES)
+        for by in By:
+            groups = defaultdict(list)
+            for record, done in pairs:
+                groups[KEYS[by](record, done)].append((record, done))
+            totals = reader.totals(by)
+            assert [total.key for total in totals] == sorted(groups)
+            for total in totals:
+                assert_adds_up(total, groups[total.key], prices or PRICES)
+
+
+def fields(one):
+    return {name: getattr(one, name) for name in one.__slots__}
+
+
+def test_an_action_at_other_prices_is_repriced_pass_by_pass(path):
+    record = a_cascade()
+    with Reader(written(path, record), OTHER_PRICES) as reader:
+        tree = reader.action("cascade")
+    expected = {done.number: OTHER_PRICES.cost(done) for done in record.trace.passes}
+    assert {node.done.number: node.done.cost for node in tree.roots} == {
+        node.done.number: expected[node.done.number] for node in tree.roots
+    }
+    assert tree.spent.dollars == pytest.approx(OTHER_PRICES.total(record.trace.passes).dollars)
+
+
+def test_the_same_prices_again_change_nothing(path):
+    written(path, a_cascade())
+    with Reader(path) as stored, Reader(path, PRICES) as repriced:
+        assert stored.action("cascade").roots == repriced.action("cascade").roots
+
+
+def test_a_repeat_hangs_under_what_it_repeats_and_a_refinement_under_the_latest_of_its_sources(cascade):
+    def shape(nodes):
+        return {node.done.number: shape(node.children) for node in nodes}
+
+    assert shape(cascade.roots) == {0: {1: {}}, 2: {4: {5: {}}}, 3: {}}
+
+
+def test_a_check_stands_with_the_pass_that_it_judged_or_with_the_action_when_no_pass_said_it(cascade):
+    first, second, third = cascade.roots
+    assert [check.why for check in first.children[0].checks] == ["no number found"]
+    assert [check.score for check in second.checks] == [0.5]
+    assert (first.checks, third.checks) == ((), ())
+    assert [(check.number, check.score) for check in cascade.checks] == [(None, None)]
+
+
+def test_a_chain_of_a_thousand_refinements_is_a_tree_too(path):
+    chain = [a_pass(number, call=asked(number, after=(number - 1,) if number else ())) for number in range(1000)]
+    with Reader(written(path, a_record(*chain, action="long"))) as reader:
+        nodes, depth = reader.action("long").roots, 0
+    while nodes:
+        ((_, nodes), depth) = ((nodes[0].done, nodes[0].children), depth + 1)
+    assert depth == 1000
+
+
+def test_a_pass_whose_sources_are_missing_is_a_root(path):
+    lost = a_pass(5, call=asked(5, after=(3,)))
+    with Reader(written(path, a_record(lost, action="a"))) as reader:
+        assert [node.done.number for node in reader.action("a").roots] == [5]
+
+
+class TestFinding:
+    @pytest.fixture
+    def reader(self, path):
+        names = ["abc", "abcd", "abd", "zz%", "ABX"]
+        records = [
+            a_record(a_pass(), action=name, started_at=float(number), caller=f"ticket-{number // 4}")
+            for number, name in enumerate(names)
+        ]
+        with Reader(written(path, *records)) as reader:
+            yield reader
+
+    @pytest.mark.parametrize(
+        ("asked_for", "found"),
+        [("abc", "abc"), ("abcd", "abcd"), ("abd", "abd"), ("zz", "zz%"), ("A", "ABX"), ("ticket-1", "ABX")],
+    )
+    def test_by_id_or_by_its_beginning_or_by_the_callers_id(self, reader, asked_for, found):
+        assert reader.action(asked_for).action.id == found
+
+    @pytest.mark.parametrize("asked_for", ["ab", "ticket-0"])
+    def test_several_matches_are_an_error_that_lists_them(self, reader, asked_for):
+        with pytest.raises(SpecError, match="abd, abcd, abc") as caught:
+            reader.action(asked_for)
+        assert not isinstance(caught.value, NotFound)
+
+    @pytest.mark.parametrize("asked_for", ["x", "z_", "%", "ticket"])
+    def test_no_match_is_an_error_that_names_the_newest(self, reader, asked_for):
+        with pytest.raises(NotFound, match="the newest is ABX"):
+            reader.action(asked_for)
+
+    def test_the_newest_come_first_with_what_they_spent(self, reader):
+        newest = reader.recent(2)
+        assert [(one.action.id, one.spent.passes, one.spent.completion) for one in newest] == [
+            ("ABX", 1, 12),
+            ("zz%", 1, 12),
+        ]
+
+    def test_totals_since_a_moment_leave_older_actions_out(self, reader):
+        assert reader.total(since=3.0).actions == 2
+        assert [total.actions for total in reader.totals(By.MODEL, since=3.0)] == [2]
+
+
+def test_an_empty_ledger_has_empty_answers(path):
+    with Reader(written(path)) as reader:
+        assert reader.recent() == []
+        assert reader.totals(By.TIER) == []
+        assert (reader.total().actions, reader.total().dollars) == (0, 0.0)
+        with pytest.raises(NotFound, match="the ledger is empty"):
+            reader.action("a")
+
+
+class TestWrongFiles:
+    def test_a_missing_file_is_not_created(self, path):
+        with pytest.raises(NotFound, match="no ledger at"):
+            Reader(path)
+        assert not path.exists()
+
+    @pytest.mark.parametrize("content", ["", "dear diary", "dear diary" * 1000])
+    def test_a_file_that_is_no_ledger(self, path, content):
+        path.write_text(content)
+        with pytest.raises(SpecError, match="no ledger"):
+            Reader(path)
+
+    def test_somebody_elses_database(self, path):
+        connection = sqlite3.connect(path)
+        connection.execute("create table recipes (name text)")
+        connection.close()
+        with pytest.raises(SpecError, match="its tables: recipes"):
+            Reader(path)
+
+    def test_a_ledger_of_a_later_tierwise(self, path):
+        connection = sqlite3.connect(written(path))
+        connection.execute("update ledger_version set version = 99")
+        connection.commit()
+        connection.close()
+        with pytest.raises(SpecError, match="update Tierwise"):
+            Reader(path)
+
+    def test_a_row_that_makes_no_sense(self, path):
+        connection = sqlite3.connect(written(path, a_record(a_pass(), action="a")))
+        connection.execute("update passes set role = 'wizard'")
+        connection.commit()
+        connection.close()
+        with Reader(path) as reader, pytest.raises(LedgerError, match="wizard"):
+            reader.action("a")
+
+
+def test_reading_goes_on_while_a_writer_holds_the_lock(path):
+    written(path, a_record(a_pass(), a_check(0), action="a"))
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("begin immediate")
+    writer.execute("delete from passes")
+    with Reader(path) as reader:
+        assert reader.total().passes == 1
+    writer.close()
+
+
+def test_a_path_with_signs_that_mean_something_in_an_address_is_a_path(tmp_path):
+    path = tmp_path / "50% of?what#ever.db"
+    with Reader(written(path, a_record(action="a"))) as reader:
+        assert reader.action("a").action.id == "a"
+    assert path.is_file()

@@ -1,0 +1,77 @@
+"""What the tests of more than one policy need: an engine whose replies go by draw, and actions that never surprise."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tierwise.run import Action
+from tierwise.spec.clock import now
+from tierwise.spec.errors import BudgetError, EngineError
+from tierwise.testing import Reply, ScriptedEngine, ask_user, frozen, new_trace, tier
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tierwise.ledger.records import Trace
+    from tierwise.policies import Policy
+    from tierwise.spec.ask import Answer
+
+
+class ByDraw(ScriptedEngine):
+    """Gives draw number i the script's reply number i, in whatever order they start; knows how many ran at once."""
+
+    def __init__(self, replies: Sequence[str | Reply], **settings) -> None:
+        super().__init__(*replies, **settings)
+        self.widest = 0
+
+    def reply_to(self, number, call):
+        self.widest = max(self.widest, self.running + 1)
+        return super().reply_to(call.draw, call)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How an action ended."""
+
+    answer: Answer | None
+    error: BudgetError | EngineError | None
+    trace: Trace
+    seconds: float
+
+
+def act(
+    policy: Policy,
+    engine: ScriptedEngine,
+    *,
+    slots=64,
+    budget=None,
+    verifier=None,
+    prompt=None,
+    cancel_after: float | None = None,
+) -> Ended:
+    """Run one action to whatever end it comes to; when it is cancelled, everything must be over at that very moment."""
+
+    async def main() -> Ended:
+        trace = new_trace()
+        action = Action([tier(policy, engine, slots=slots, budget=budget)], trace, verifier=verifier)
+        task = asyncio.create_task(action.solve(prompt or ask_user("2+2?")))
+        answer = error = None
+        if cancel_after is not None:
+            await asyncio.sleep(cancel_after)
+        began, started = now(), len(engine.calls)
+        if cancel_after is not None:
+            task.cancel()
+        try:
+            answer = await task
+        except (BudgetError, EngineError) as caught:
+            error = caught
+        except asyncio.CancelledError:
+            assert now() == began, "it took time to stop"
+            assert len(engine.calls) == started, "a pass was started after the end"
+        assert engine.running == 0, "a pass outlived its action"
+        assert asyncio.all_tasks() == {asyncio.current_task()}, "a task outlived its action"
+        return Ended(answer=answer, error=error, trace=trace, seconds=now() - trace.began)
+
+    return frozen(main())

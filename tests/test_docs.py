@@ -1,0 +1,71 @@
+"""The blocks of README and docs: YAML is read as a config file, JSON as a request, Python runs, commands exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tierwise.bench.workload import load
+from tierwise.gateway import wire
+from tierwise.plan import parse
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[pytest.param]:
+    """Every block of one language, named by its page and its place in it."""
+    return [
+        pytest.param(text, id=f"{page.name}-{number}")
+        for page in PAGES
+        for number, (kind, text) in enumerate(BLOCK.findall(page.read_text(encoding="utf-8")))
+        if kind == language
+    ]
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_is_a_config_file(text):
+    assert parse(text, ROOT / "examples" / "block.yaml").processes
+
+
+@pytest.mark.parametrize("text", blocks("json"))
+def test_json_is_a_request_that_the_endpoint_reads(text):
+    assert wire.read(text.encode()).model
+
+
+@pytest.mark.parametrize("text", blocks("jsonl"))
+def test_jsonl_is_a_workload(text, tmp_path):
+    (tmp_path / "tasks.jsonl").write_text(text)
+    assert load(tmp_path / "tasks.jsonl").tasks
+
+
+@pytest.mark.parametrize("text", blocks("sh"))
+def test_commands_exist_with_the_options_that_are_shown(text):
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    for line in text.splitlines():
+        words = shlex.split(line, comments=True)
+        if not words or words[0] not in ("make", "tierwise", "python"):
+            continue
+        if words[0] == "make":
+            assert set(words[1:]) <= set(targets), line
+        elif words[0] == "python":
+            assert (ROOT / words[1]).exists(), line
+        else:
+            verbs = [word for word in words[1:3] if re.fullmatch(r"[a-z]+", word)]
+            shown = {word.partition("=")[0] for word in words if word.startswith("--")}
+            assert shown <= set(re.findall(r"--[a-z-]+", help_of(*verbs))), line
+
+
+def help_of(*verbs: str) -> str:
+    command = [sys.executable, "-m", "tierwise", *verbs[:1], "--help"]
+    if verbs[:1] in (["ledger"], ("ledger",)):
+        command = [sys.executable, "-m", "tierwise", *verbs, "--help"]
+    wide = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=wide).stdout

@@ -1,0 +1,201 @@
+"""The config file: everything that is wrong at once, and the fewest processes for what is right."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from tierwise import plan as planning
+from tierwise.plan import ConfigFile, Plan, parse, schema
+from tierwise.spec.errors import ConfigErrors, NotFound
+
+GOOD = """
+checkpoints:
+  smol: {source: "file:smol.gguf"}
+deployments:
+  small: {engine: llama.cpp, checkpoint: smol, slots: 4}
+  far: {engine: http, url: "http://127.0.0.1:8000/v1", model: large}
+tiers:
+  fast: {deployment: small, policy: single, sampling: {temperature: 0}}
+  standard: {deployment: small, policy: {majority: {n: 3}}, sampling: {temperature: 0.7}}
+  max:
+    deployment: far
+    policy: {best_of_n: {n: 8, verifier: {python_tests: {}}}}
+    budget: {passes: 12, completion_tokens: 16000, seconds: 60}
+routes:
+  auto: {cascade: [fast, standard, max]}
+prices:
+  small: {dollars_per_hour: 0.10}
+  far: {prompt: 0.15, cached: 0.015, completion: 0.60}
+"""
+
+
+def plan(text: str) -> Plan:
+    return parse(text, Path("tierwise.yaml"))
+
+
+def wrongs(text: str) -> list[tuple[str, str]]:
+    """Each error as its path in the file and its message."""
+    with pytest.raises(ConfigErrors) as caught:
+        plan(text)
+    return [(error.field.rpartition(": ")[2], str(error)) for error in caught.value.errors]
+
+
+def test_a_good_file_becomes_typed_values():
+    file = plan(GOOD).file
+    assert file.tiers["max"].policy.kind == "best_of_n"
+    assert file.tiers["max"].budget.seconds == 60
+    assert file.prices["far"].completion == 0.60
+
+
+def test_tiers_that_differ_only_in_request_levers_share_one_process():
+    small, far = plan(GOOD).processes
+    assert (small.tiers, far.tiers) == (("fast", "standard"), ("max",))
+    assert small.why_shared == "they differ only in what each request can set"
+    assert far.why_shared == ""
+
+
+def test_two_deployments_that_ask_for_the_same_thing_run_once():
+    text = GOOD.replace(
+        "  far: {engine: http", "  twin: {engine: llama.cpp, checkpoint: smol, slots: 4}\n  far: {engine: http"
+    )
+    (small, _) = plan(text.replace("fast: {deployment: small", "fast: {deployment: twin")).processes
+    assert small.deployments == ("small", "twin")
+    assert "ask for the same checkpoint and levers" in small.why_shared
+
+
+def test_a_deployment_that_no_tier_uses_does_not_run_and_is_noted():
+    text = GOOD.replace("deployment: far", "deployment: small")
+    assert [process.name for process in plan(text).processes] == ["small"]
+    assert "deployments.far: no tier uses it; it will not run" in plan(text).notes
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field", "message"),
+    [
+        ("slots: 4", "slotz: 4", "deployments.small.slotz", "did you mean 'slots'?"),
+        ("checkpoint: smol,", "checkpoint: smoll,", "deployments.small.checkpoint", "there is no checkpoint 'smoll'"),
+        ("deployment: far", "deployment: fart", "tiers.max.deployment", "did you mean 'far'?"),
+        ("[fast, standard, max]", "[fast, maxi]", "routes.auto.cascade[1]", "there is no tier 'maxi'"),
+        ("[fast, standard, max]", "[fast, fast]", "routes.auto.cascade", "names a tier twice"),
+        ("passes: 12", "passes: -12", "tiers.max.budget.passes", ">= 1"),
+        ("seconds: 60", "seconds: 0", "tiers.max.budget.seconds", "> 0"),
+        (
+            "temperature: 0.7",
+            "temperature: hot",
+            "tiers.standard.sampling.temperature",
+            "Expected `float | null`, got `str`",
+        ),
+        ("majority: {n: 3}", "majority: {n: 1}", "tiers.standard.policy.majority.n", ">= 2"),
+        ("majority: {n: 3}", "plurality: {n: 3}", "tiers.standard.policy.plurality", "unknown key"),
+        ("policy: single", "policy: {single: {}, refine: {}}", "tiers.fast.policy", "exactly one of these is wanted"),
+        ("python_tests: {}", 'regex: {pattern: "("}', "tiers.max.policy.best_of_n.verifier.regex", "does not compile"),
+        ("engine: http", "engine: htpp", "deployments.far.engine", "did you mean 'http'?"),
+        ("engine: http, ", "", "deployments.far", "'engine' is missing"),
+        ('url: "http://127.0.0.1:8000/v1"', "url: here", "deployments.far.url", "Expected `str` matching"),
+        ("slots: 4", "slots: 4, gpu_layers: 9", "deployments.small.gpu_layers", "CPU build"),
+        ("slots: 4", "slots: 4, cache_type_v: q4_0, flash_attention: false", "deployments.small.cache_type_v", "flash"),
+        ("dollars_per_hour: 0.10", "dollars_per_hour: -1", "prices.small.dollars_per_hour", ">= 0"),
+        ("  far: {prompt", "  fur: {prompt", "prices.fur", "there is no deployment 'fur'"),
+        ("  auto: {", "  max: {", "routes.max", "names a tier already"),
+        ('"file:smol.gguf"', '"ftp:smol"', "checkpoints.smol.source", "pypi:"),
+        ('"file:smol.gguf"', '"file:smol.gguf", sha256: abc', "checkpoints.smol.sha256", "Expected `str"),
+        ("  standard: {deployment", "  fast: {deployment", "tiers.fast", "stands twice, at line 8 and at line 9"),
+        ("  fast: {deployment", '  "a b": {deployment', "tiers.a b", "is no name"),
+        ("prices:", "pricess:", "pricess", "did you mean 'prices'?"),
+    ],
+)
+def test_each_mistake_is_named_with_its_place(before, after, field, message):
+    assert before in GOOD
+    found = wrongs(GOOD.replace(before, after))
+    assert any(place == field and message in text for place, text in found), found
+
+
+def test_all_mistakes_are_shown_at_once():
+    text = (
+        GOOD.replace("slots: 4", "slotz: 4")
+        .replace("passes: 12", "passes: -12")
+        .replace("temperature: 0}", "temperature: -1}")
+    )
+    places = {place for place, _ in wrongs(text.replace("seconds: 60", "hours: 1"))}
+    assert places == {
+        "deployments.small.slotz",
+        "tiers.max.budget.passes",
+        "tiers.fast.sampling.temperature",
+        "tiers.max.budget.hours",
+    }
+
+
+def test_a_name_that_stands_twice_hides_no_other_mistake():
+    places = {place for place, _ in wrongs(GOOD.replace("  standard: {", "  fast: {").replace("slots: 4", "slotz: 4"))}
+    assert {"tiers.fast", "deployments.small.slotz"} <= places
+
+
+def test_mistakes_between_parts_are_shown_at_once_too():
+    text = GOOD.replace("deployment: far", "deployment: fart").replace("[fast, standard, max]", "[quick]")
+    places = {place for place, _ in wrongs(text.replace("checkpoint: smol,", "checkpoint: smoll,"))}
+    assert places == {"tiers.max.deployment", "routes.auto.cascade[0]", "deployments.small.checkpoint"}
+
+
+def test_an_error_knows_its_line():
+    with pytest.raises(ConfigErrors, match=r"tierwise\.yaml:5: deployments\.small\.slotz"):
+        plan(GOOD.replace("slots: 4", "slotz: 4"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "just words", "tiers: [", "tiers: {}", "a: &x [*x]", "\t"])
+def test_what_is_no_config_file_is_refused_in_words(text):
+    assert wrongs(text)
+
+
+def test_a_file_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(NotFound, match="there is no config file"):
+        planning.load(tmp_path / "none.yaml")
+
+
+def test_notes_say_what_is_legal_and_probably_not_meant():
+    text = (
+        GOOD.replace("temperature: 0.7", "temperature: 0")
+        .replace("passes: 12", "passes: 4")
+        .replace("[fast, standard, max]", "[fast, max], certificate: code.json")
+    )
+    notes = "\n".join(plan(text).notes)
+    assert "votes at temperature 0 are all alike" in notes
+    assert "the policy would draw 8 passes, the budget allows 4" in notes
+    assert "applies no certificate" in notes
+    assert "no sha256 pins it" in notes
+
+
+def test_the_schema_accepts_what_the_reader_accepts_and_ships_with_the_package():
+    validator = jsonschema.Draft202012Validator(schema())
+    validator.validate(yaml.safe_load(GOOD))
+    shipped = Path(planning.__file__).with_name("tierwise.schema.json")
+    assert json.loads(shipped.read_text(encoding="utf-8")) == schema(), "run `make schema`"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("slots: 4", "slotz: 4"), ("passes: 12", "passes: -12"), ("policy: single", "policy: simple")],
+)
+def test_the_schema_refuses_what_the_reader_refuses(before, after):
+    validator = jsonschema.Draft202012Validator(schema())
+    assert not validator.is_valid(yaml.safe_load(GOOD.replace(before, after)))
+
+
+def test_every_key_of_the_file_is_explained_where_it_stands():
+    source = ast.parse(inspect.getsource(planning))
+    structs = [
+        node for node in source.body if isinstance(node, ast.ClassDef) and node.name.endswith(("Config", "File"))
+    ]
+    assert ConfigFile.__name__ in {node.name for node in structs}
+    for struct in structs:
+        for here, after in zip(struct.body, [*struct.body[1:], None], strict=True):
+            if isinstance(here, ast.AnnAssign):
+                assert isinstance(after, ast.Expr), (
+                    f"{struct.name}.{ast.unparse(here.target)} has no line of explanation"
+                )
