@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import PRICES, PROMPT, Heard, a_cascade, a_check, a_pass, a_record, asked
 
+from tierwise.ledger.by import By
 from tierwise.ledger.prices import Price, PriceBook
 from tierwise.ledger.read import Reader
-from tierwise.ledger.rows import By
 from tierwise.ledger.store import Ledger
 from tierwise.spec.call import Call, Usage
 from tierwise.spec.errors import LedgerError, NotFound, SpecError

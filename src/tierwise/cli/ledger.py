@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tierwise.ledger.rows import By
+from tierwise.ledger.by import By
 from tierwise.spec.errors import LedgerError, SpecError
 
 if TYPE_CHECKING:

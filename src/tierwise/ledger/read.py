@@ -13,8 +13,9 @@ import msgspec
 from sqlalchemy import ColumnElement, case, func, literal, or_, select, true
 from sqlalchemy.exc import DatabaseError
 
+from tierwise.ledger.by import By
 from tierwise.ledger.database import actions, check_version, checks, connect, is_foreign, passes
-from tierwise.ledger.rows import ActionRow, By, CheckRow, PassRow
+from tierwise.ledger.rows import ActionRow, CheckRow, PassRow
 from tierwise.spec.call import Usage
 from tierwise.spec.errors import LedgerError, NotFound, SpecError
 

@@ -6,7 +6,6 @@ Apart from the tables, so that the journal and the command line can say these wo
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -24,17 +23,6 @@ LONGEST_TEXT = 2000
 
 Count = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """What a database calls an integer. Clients and engines may send longer ones."""
-
-
-class By(StrEnum):
-    """What totals can be grouped by."""
-
-    TIER = "tier"
-    MODEL = "model"
-    DEPLOYMENT = "deployment"
-    ROLE = "role"
-    OUTCOME = "outcome"
-    DAY = "day"
 
 
 class ActionRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,62 @@
+"""Numbers as readers want them: with units, with as many digits as they deserve, and – for what is not known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tierwise.bench.statistics import Estimate
+
+UNKNOWN = "–"
+
+
+def percent(share: float) -> str:
+    """A share, which only looks like 0 or 1 where it is."""
+    if share in (0, 1) or 0.005 <= share < 0.995:
+        return f"{100 * share:.0f} %"
+    return f"{100 * share:.2g} %" if share < 0.5 else f"{min(99.9, 100 * share):.1f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares, in percentage points, with its sign."""
+    return f"{100 * difference:+.1f}"
+
+
+def seconds(value: float) -> str:
+    if abs(value) < 1:
+        return f"{value * 1000:.0f} ms" if abs(value) >= 0.01 else f"{value * 1000:.1f} ms"
+    return f"{value:.2f} s" if abs(value) < 10 else f"{value:.1f} s"
+
+
+def dollars(value: float, digits: int = 3) -> str:
+    """Cents, or as many decimals as show so many digits; never an exponent."""
+    if value == 0:
+        return "$0"
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
+    return f"{'-' if value < 0 else ''}${abs(value):.{max(2, digits - 1 - exponent)}f}"
+
+
+def short_dollars(value: float) -> str:
+    """For narrow columns."""
+    return dollars(value, digits=2)
+
+
+def count(value: float | None) -> str:
+    """A mean number of things."""
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+
+
+def interval(estimate: Estimate, write: Callable[[float], str]) -> str:
+    """`[0.8 s, 1.2 s]`, or the reason why there is none."""
+    if estimate.interval is None:
+        return f"n={estimate.n}, no interval"
+    high = "∞" if estimate.interval.high is None else write(estimate.interval.high)
+    return f"[{write(estimate.interval.low)}, {high}]"
+
+
+def value(estimate: Estimate | None, write: Callable[[float], str]) -> str:
+    return UNKNOWN if estimate is None else write(estimate.value)

@@ -1,0 +1,101 @@
+"""The result as one HTML page that needs no network and runs no script. All that others wrote is escaped in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from tierwise.report import numbers, plots, words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from tierwise.bench.folder import Manifest
+    from tierwise.bench.records import Record
+    from tierwise.bench.summary import Summary
+    from tierwise.bench.workload import Task
+
+WIDTHS = {"narrow": 350, "wide": 900}
+"""Pixels of each plot's two renderings; the page shows the one that fits."""
+
+MOST_FAILURES = 300
+"""Tasks whose answers are shown; the others are in the records."""
+
+LONGEST_TEXT = 3000
+"""Characters shown of a message or an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A task that not every row solved, with everything that was said to it."""
+
+    task: Task
+    records: list[Record]
+
+
+def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[Record], summary: Summary) -> str:
+    """The whole page, as text."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    failures = list(_failures(tasks, records))
+    return environment.from_string(_template()).render(
+        manifest=manifest,
+        summary=summary,
+        records=records,
+        numbers=numbers,
+        words=words,
+        short=_short,
+        said=_said,
+        check=_check,
+        cost_plot=_both(lambda width: plots.quality_against_cost(summary, width)),
+        latency_plot=_both(lambda width: plots.latency(summary, records, width)),
+        failures=failures[:MOST_FAILURES],
+        unshown=len(failures[MOST_FAILURES:]),
+        manifest_text=msgspec.json.format(msgspec.json.encode(_without_text(manifest)), indent=2).decode(),
+    )
+
+
+def _template() -> str:
+    return Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8")
+
+
+def _both(draw: Callable[[int], str | None]) -> dict[str, Markup]:
+    """Every rendering of a plot; empty when there is nothing to show."""
+    drawn = {size: draw(width) for size, width in WIDTHS.items()}
+    return {size: Markup(svg) for size, svg in drawn.items() if svg is not None}  # noqa: S704 - Vega escapes its texts
+
+
+def _failures(tasks: Sequence[Task], records: Sequence[Record]) -> Iterable[_Failure]:
+    of: dict[str, list[Record]] = {task.id: [] for task in tasks}
+    for record in records:
+        of[record.task].append(record)
+    for task in tasks:
+        if any(not record.is_solved for record in of[task.id]):
+            yield _Failure(task, sorted(of[task.id], key=lambda record: (record.tier, record.mode)))
+
+
+def _without_text(manifest: Manifest) -> dict[str, Any]:
+    """The manifest without the config file, which is shown by itself."""
+    values: dict[str, Any] = msgspec.to_builtins(manifest)
+    del values["config"]["text"]
+    return values
+
+
+def _short(text: str) -> str:
+    return (
+        text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} … ({len(text) - LONGEST_TEXT} characters more)"
+    )
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    """A message's content, or all of it as JSON where that is not a text."""
+    content = message.get("content")
+    return content if isinstance(content, str) else msgspec.json.encode(message).decode()
+
+
+def _check(task: Task) -> str:
+    return msgspec.json.encode(task.check).decode()

@@ -1,0 +1,164 @@
+"""`tierwise bench` as a user meets it: it launches the tiers, and leaves a table, a report, records and a ledger."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.stage import Answering, line
+from tierwise.bench.folder import Folder
+from tierwise.cli import app
+from tierwise.policies import BestOfN, Single
+from tierwise.spec.errors import Broken, TierwiseError
+from tierwise.testing import Reply, ScriptedEngine
+
+CONFIG = """
+deployments:
+  far: {{engine: http, url: "{url}/v1", model: fast}}
+tiers:
+  fast: {{deployment: far, policy: single}}
+  max: {{deployment: far, policy: {{best_of_n: {{n: 3}}}}}}
+prices:
+  far: {{completion: 100.0}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path, endpoint):
+    """Writes a config file whose one deployment is an endpoint in this process."""
+
+    def write(engine):
+        path = tmp_path / "two.yaml"
+        path.write_text(CONFIG.format(url=endpoint(engine, fast=Single())))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tasks(write_tasks):
+    return write_tasks(*(line(f"t{number}", f"{number}+1?", number + 1, tags=["sums"]) for number in range(6)))
+
+
+def sums(step=0.0, right=6):
+    return Answering({f"{n}+1?": f"{n + 1}" for n in range(right)}, step=step)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["bench", *map(str, arguments)])
+
+
+def test_one_command_launches_the_tiers_measures_them_and_reports(config, tasks, tmp_path):
+    out = tmp_path / "run"
+    done = run(config(sums(right=4)), tasks, "--out", out)
+    assert done.exit_code == 0, done.output
+    for words in ("fast", "max", "4 of 6", "p50", "passes", "tokens", "$ per action", "not shown to help"):
+        assert words in done.output.replace("$ per\naction", "$ per action"), words
+    for path in ("report.html", "records.jsonl", "ledger.db"):
+        assert str(out / path) in done.output
+        assert (out / path).stat().st_size > 0
+    records = Folder(out).read_records()
+    assert len(records) == 18
+    with closing(sqlite3.connect(out / "ledger.db")) as ledger:
+        callers = {caller for (caller,) in ledger.execute("select caller from actions")}
+        (dollars,) = ledger.execute("select sum(dollars_tokens + dollars_time) from passes").fetchone()
+    assert callers == {record.action for record in records}
+    assert dollars == pytest.approx(sum(record.dollars for record in records))
+    assert "stopped" in (out / "serve.log").read_text()
+
+
+def test_results_are_printed_as_json_with_nothing_else_on_standard_output(config, tasks, tmp_path):
+    done = run(config(sums()), tasks, "--out", tmp_path / "run", "--json", "--mode", "average", "--tier", "max")
+    shown = json.loads(done.stdout)
+    (row,) = shown["rows"]
+    assert (row["tier"], row["mode"], row["quality"]["value"], row["passes"]) == ("max", "average", 1.0, 1.0)
+    assert shown["report"] == str(tmp_path / "run" / "report.html")
+
+
+def test_an_endpoint_that_runs_already_is_measured_as_it_is(endpoint, config, tasks, tmp_path):
+    url = endpoint(sums(), fast=Single(), max=BestOfN(n=2))
+    done = run(config(sums()), tasks, "--out", tmp_path / "run", "--url", f"{url}/v1", "--limit", 2)
+    assert done.exit_code == 0, done.output
+    assert "ledger" not in done.output
+    assert len(Folder(tmp_path / "run").read_records()) == 6
+
+
+def test_too_many_infrastructure_errors_end_with_code_1_and_a_report_all_the_same(config, tasks, tmp_path):
+    engine = ScriptedEngine(Reply(error=Broken("out of memory", engine="far")), step=0.0)
+    done = run(config(engine), tasks, "--out", tmp_path / "run", "--tier", "fast")
+    assert done.exit_code == 1
+    assert "too many to trust the result" in " ".join(done.output.split())
+    assert "out of memory" in done.output
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("--tier", "fats"), "did you mean 'fast'?"), (("--out", "OLD"), "holds a run already")],
+)
+def test_wrong_input_is_told_before_anything_runs(config, tasks, tmp_path, arguments, message):
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "records.jsonl").write_text("")
+    done = run(config(sums()), tasks, *(str(old) if one == "OLD" else one for one in arguments))
+    assert isinstance(done.exception, TierwiseError)
+    assert message in str(done.exception)
+
+
+def tierwise(*arguments, code="from tierwise.cli import main; main()"):
+    """The program in a process of its own."""
+    command = [sys.executable, "-c", code, "bench", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def test_a_wrong_workload_ends_with_code_2_and_all_that_is_wrong(config, write_tasks):
+    path = write_tasks({**line("a"), "chekc": 1}, "{", line("c"))
+    with tierwise(config(sums()), path) as program:
+        output, _ = program.communicate(timeout=60)
+    assert program.returncode == 2
+    assert "tasks.jsonl:1: chekc: unknown key" in output
+    assert "tasks.jsonl:2: not JSON" in output
+
+
+def test_a_missing_extra_is_named_with_its_cure(config, tasks):
+    code = "import sys; sys.modules['altair'] = None; from tierwise.cli import main; main()"
+    with tierwise(config(sums()), tasks, code=code) as program:
+        output, _ = program.communicate(timeout=60)
+    assert program.returncode == 2
+    assert "tierwise bench needs altair: pip install 'tierwise[bench]'" in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_reports_what_it_has_and_leaves_nothing_running(config, tasks, tmp_path, number):
+    out = tmp_path / "run"
+    with tierwise(config(sums(step=0.4)), tasks, "--out", out, "--concurrency", 1) as program:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (out / "records.jsonl").exists():
+            time.sleep(0.05)
+        time.sleep(1.0)
+        program.send_signal(number)
+        output, _ = program.communicate(timeout=60)
+    assert program.returncode == 130, output
+    assert "Partial:" in output
+    assert (out / "report.html").exists()
+    assert 1 <= len(Folder(out).read_records()) < 18
+    assert "stopped" in (out / "serve.log").read_text()
+
+
+def test_a_config_that_cannot_be_served_says_why(tmp_path, tasks):
+    path = tmp_path / "two.yaml"
+    path.write_text(
+        "deployments: {far: {engine: http, url: 'http://127.0.0.1:9/v1', api_key_env: NO_SUCH_KEY_HERE}}\n"
+        "tiers: {fast: {deployment: far, policy: single}}\n"
+    )
+    done = run(path, tasks, "--out", tmp_path / "run")
+    assert isinstance(done.exception, TierwiseError)
+    assert "NO_SUCH_KEY_HERE" in str(done.exception)

@@ -1,0 +1,62 @@
+"""The folder of a run: what was written can be read again, also after a crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench.runs import manifest, record, task
+from tierwise.bench import folder as folders
+from tierwise.bench.folder import Folder
+from tierwise.bench.workload import load
+from tierwise.spec.errors import SpecError, TierwiseError
+
+
+def test_what_was_written_can_be_read_again(tmp_path):
+    folder = Folder.create(tmp_path / "runs" / "one")
+    folder.write_manifest(manifest(["a", "b"]))
+    folder.write_tasks([task("a"), task("b", tags=["sums"])])
+    records = [record("a"), record("b", "error", why="lost", passes=[])]
+    with folder.recorder() as recorder:
+        for one in records:
+            recorder.write(one)
+    assert folder.read_manifest() == manifest(["a", "b"])
+    assert folder.read_records() == records
+    assert load(folder.tasks_path).tasks == (task("a"), task("b", tags=["sums"]))
+
+
+def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
+    folder = Folder.create(tmp_path / "run")
+    with folder.recorder() as recorder:
+        recorder.write(record("a"))
+    with folder.records_path.open("ab") as file:
+        file.write(b'{"action":"run/b/fa')
+    assert folder.read_records() == [record("a")]
+
+
+def test_a_run_is_never_written_over_another(tmp_path):
+    folder = Folder.create(tmp_path / "run")
+    with folder.recorder() as recorder:
+        recorder.write(record("a"))
+    with pytest.raises(SpecError, match="holds a run already"):
+        Folder.create(tmp_path / "run")
+
+
+def test_a_folder_that_cannot_be_made_is_the_callers_mistake(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpecError, match="no run can be kept"):
+        Folder.create(tmp_path / "file" / "run")
+
+
+def test_a_disk_that_takes_no_record_ends_the_run():
+    with folders.Recorder(Path("/dev/full")) as recorder, pytest.raises(TierwiseError, match="No space left"):
+        recorder.write(record("a"))
+
+
+def test_the_machine_and_the_versions_are_named():
+    here = folders.machine()
+    assert here.cores >= 1
+    assert here.memory_bytes > 2**20
+    assert here.cpu
+    assert {"tierwise", "python"} <= set(folders.versions())

@@ -1,0 +1,222 @@
+"""One trial through a real endpoint: what is sent, what is measured, and which class every outcome gets."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import msgspec
+import pytest
+
+from bench.stage import Answering, line
+from tierwise.bench.client import Client
+from tierwise.bench.schedule import Trial, Variant, task_seed
+from tierwise.bench.trial import attempt, request
+from tierwise.bench.workload import Task
+from tierwise.policies import BestOfN, Majority, Single
+from tierwise.spec.budget import Budget
+from tierwise.spec.errors import Broken, Overloaded, TooLong
+from tierwise.spec.reading import Reading
+from tierwise.testing import Reply, ScriptedEngine
+
+
+def trial(tier="fast", mode="both", **more):
+    task = Reading().read(Task, line("a", **more), "")
+    return Trial(task=task, variant=Variant(tier=tier, mode=mode), seed=task_seed(0, "a"))
+
+
+def measured(url, one, timeout=10.0):
+    async def main():
+        async with Client(url, timeout=timeout) as client:
+            return await attempt(one, client, "run")
+
+    return asyncio.run(main())
+
+
+def test_a_right_answer_passes_and_a_wrong_one_fails_with_the_checks_reason(endpoint):
+    url = endpoint(Answering({"2+2?": "it is 4", "3+3?": "it is 7"}), fast=Single())
+    right, wrong = measured(url, trial()), measured(url, trial(question="3+3?", equals=6))
+    assert (right.outcome, right.answer, right.finish) == ("pass", "it is 4", "stop")
+    assert (wrong.outcome, wrong.why) == ("fail", "7 instead of 6")
+
+
+def test_a_record_holds_what_every_pass_took(endpoint):
+    url = endpoint(Answering({"2+2?": ["4", "5", "4"]}, step=0.001), max=Majority(n=3))
+    record = measured(url, trial("max", "max"))
+    assert record.outcome == "pass"
+    assert [done.role for done in record.passes] == ["vote"] * 3
+    assert record.chosen_because == "2 of 3 votes"
+    assert record.agreement == pytest.approx(2 / 3)
+    assert record.completion_tokens == sum(done.completion_tokens for done in record.passes) == 3
+    assert record.prompt_tokens == 9
+    assert record.dollars == pytest.approx(0.003)
+    assert record.dollars == pytest.approx(sum(done.dollars for done in record.passes))
+
+
+def test_average_mode_is_one_pass_of_the_same_tier(endpoint):
+    engine = Answering({"2+2?": "4"})
+    url = endpoint(engine, max=BestOfN(n=4))
+    record = measured(url, trial("max", "average"))
+    assert (record.outcome, len(record.passes), len(engine.calls)) == ("pass", 1, 1)
+
+
+def test_average_mode_is_the_first_draw_of_max_mode_when_the_seed_is_the_same(endpoint):
+    engine = Answering({"2+2?": "4"})
+    url = endpoint(engine, max=Majority(n=3))
+    for mode in ("average", "max"):
+        measured(url, trial("max", mode))
+    alone, *panel = [call.seed for call in engine.calls]
+    assert alone == task_seed(0, "a")
+    assert alone in panel
+    assert len(set(panel)) == len(panel)
+
+
+def test_the_endpoint_never_sees_the_check():
+    sent = request(trial(verifier={"regex": {"pattern": "[0-9]+"}}), "run/a/fast/both")
+    assert "check" not in msgspec.json.encode(sent).decode()
+    assert sent["tierwise"] == {"action": "run/a/fast/both", "verifier": {"regex": {"pattern": "[0-9]+"}}}
+    assert (sent["model"], sent["stream"], sent["seed"]) == ("fast", True, task_seed(0, "a"))
+
+
+def test_what_a_task_may_show_reaches_the_policy(endpoint):
+    url = endpoint(Answering({"2+2?": ["many", "4"]}), max=BestOfN(n=2))
+    blind = measured(url, trial("max", "max"))
+    seeing = measured(url, trial("max", "max", verifier={"number": {}}))
+    assert (blind.outcome, seeing.outcome) == ("fail", "pass")
+
+
+def test_the_user_waits_for_the_whole_action_and_sees_its_first_word_before(endpoint):
+    url = endpoint(Answering({"2+2?": "one two three 4"}, step=0.05), fast=Single())
+    record = measured(url, trial())
+    assert 0.05 <= record.first_output <= record.seconds - 0.1
+    assert 0.2 <= record.seconds < 2
+
+
+def test_an_action_that_shows_nothing_before_its_end_has_its_first_output_there(endpoint):
+    url = endpoint(Answering({"2+2?": "one two three 4"}, step=0.03), max=Majority(n=2))
+    record = measured(url, trial("max", "max"))
+    assert record.first_output >= 0.12
+
+
+def test_an_answer_cut_at_its_bound_says_so(endpoint):
+    url = endpoint(Answering({"2+2?": "one two three 4"}), fast=Single())
+    record = measured(url, trial(max_tokens=2))
+    assert (record.outcome, record.finish, record.answer) == ("fail", "length", "one two")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (TooLong("prompt of 9000 tokens", engine="fake"), "context_length_exceeded"),
+    ],
+)
+def test_what_a_tier_cannot_answer_counts_against_it(endpoint, error, code):
+    url = endpoint(ScriptedEngine(Reply(error=error), step=0.0), fast=Single())
+    record = measured(url, trial())
+    assert (record.outcome, record.code) == ("no_answer", code)
+    assert "9000 tokens" in record.why
+    assert record.is_graded
+
+
+def test_a_tier_whose_budget_runs_out_has_no_answer(endpoint):
+    url = endpoint(ScriptedEngine(Reply(text="4", step=5.0)), budget=Budget(seconds=0.05), fast=Single())
+    record = measured(url, trial())
+    assert (record.outcome, record.code) == ("no_answer", "budget_exhausted")
+
+
+def test_an_engine_that_breaks_says_nothing_about_the_tier(endpoint):
+    url = endpoint(ScriptedEngine(Reply(error=Broken("out of memory", engine="fake")), step=0.0), fast=Single())
+    record = measured(url, trial())
+    assert (record.outcome, record.status, record.code) == ("error", 502, "engine_broken")
+    assert "out of memory" in record.why
+    assert not record.is_graded
+
+
+def test_an_engine_that_breaks_in_mid_stream_is_an_error_with_what_was_said(endpoint):
+    broken = Broken("died", engine="fake")
+    url = endpoint(ScriptedEngine(Reply(text="it is", error=broken, step=0.1)), fast=Single())
+    record = measured(url, trial())
+    assert (record.outcome, record.status, record.answer) == ("error", None, "it is")
+    assert record.code == "engine_broken"
+
+
+def test_an_action_that_takes_too_long_is_an_error(endpoint):
+    url = endpoint(ScriptedEngine(Reply(text="4", step=5.0)), fast=Single())
+    record = measured(url, trial(), timeout=0.3)
+    assert (record.outcome, record.code, record.why) == ("error", "timed_out", "not over after 0.3 s")
+    assert record.seconds == pytest.approx(0.3, abs=0.25)
+
+
+def test_a_connection_that_cannot_be_had_is_an_error():
+    record = measured("http://127.0.0.1:9", trial())
+    assert (record.outcome, record.code) == ("error", "connection_lost")
+    assert record.dollars is None
+
+
+def test_an_endpoint_without_room_is_asked_again_and_the_wait_counts(endpoint):
+    class Full(ScriptedEngine):
+        def reply_to(self, number, call):
+            full = Overloaded("no slot", engine="fake", retry_after=0.2)
+            return Reply(error=full) if number < 2 else Reply(text="4")
+
+    record = measured(endpoint(Full(step=0.0), fast=Single()), trial())
+    assert (record.outcome, record.attempts) == ("pass", 3)
+    assert record.seconds >= 0.4
+
+
+@pytest.fixture
+def odd_endpoint():
+    """Answers every request with the bytes that a test chooses."""
+    servers = []
+
+    def serve(body, status=200, kind="text/event-stream"):
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["content-length"]))
+                self.send_response(status)
+                self.send_header("content-type", kind)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_stream_that_ends_in_mid_answer_is_an_error(odd_endpoint):
+    record = measured(odd_endpoint(b'data: {"choices":[{"delta":{"content":"4"}}]}\n\n'), trial())
+    assert (record.outcome, record.why) == ("error", "the stream ended in mid-answer")
+
+
+def test_an_event_that_cannot_be_read_is_an_error(odd_endpoint):
+    record = measured(odd_endpoint(b"data: {nonsense\n\n"), trial())
+    assert (record.outcome, record.code) == ("error", "garbled")
+
+
+def test_an_answer_whose_cost_nobody_told_has_no_cost_instead_of_none_at_all(odd_endpoint):
+    body = b'data: {"choices":[{"delta":{"content":"4"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+    record = measured(odd_endpoint(body), trial())
+    assert (record.outcome, record.dollars, record.passes, record.prompt_tokens) == ("pass", None, None, None)
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(400, "no_answer"), (404, "error"), (500, "error"), (401, "error")])
+def test_a_refusal_in_any_words_has_its_class(odd_endpoint, status, outcome):
+    record = measured(odd_endpoint(b"<h1>no</h1>", status, "text/html"), trial())
+    assert (record.outcome, record.status, record.why) == (outcome, status, "<h1>no</h1>")
+
+
+def test_the_cost_of_a_failed_action_is_kept_where_the_endpoint_tells_it(odd_endpoint):
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "tierwise": {"dollars": 0.25, "passes": []}}
+    body = msgspec.json.encode({"error": {"message": "spent", "code": "budget_exhausted"}, "usage": usage})
+    record = measured(odd_endpoint(body, 504, "application/json"), trial())
+    assert (record.outcome, record.dollars, record.prompt_tokens) == ("no_answer", 0.25, 5)
