@@ -1,7 +1,8 @@
 """A fast fake OpenAI backend in a process of its own, and the little that the benchmarks share to run processes.
 
 It answers `max_tokens` words: as one JSON body, or as so many events and three more (role, finish, usage), each sent by
-itself. `python benchmarks/fake_backend.py [--delay SECONDS]` prints its URL and serves until it is ended.
+itself, one every `x_pace` seconds where the request says so. `python benchmarks/fake_backend.py [--delay SECONDS]`
+prints its URL and serves until it is ended.
 """
 
 from __future__ import annotations
@@ -54,18 +55,19 @@ class Backend(asyncio.Protocol):
         tokens = asked.get("max_tokens", 16)
         answer = stream_of(tokens) if asked.get("stream") else [whole_of(tokens)]
         loop = asyncio.get_running_loop()
+        pace = asked.get("x_pace", 0.0)
         if self._delay:
-            loop.call_later(self._delay, self._send, answer, 0)
+            loop.call_later(self._delay, self._send, answer, 0, pace)
         else:
-            self._send(answer, 0)
+            self._send(answer, 0, pace)
 
-    def _send(self, answer: list[bytes], position: int) -> None:
-        """One event per turn of the loop, so that each leaves by itself."""
+    def _send(self, answer: list[bytes], position: int, pace: float) -> None:
+        """One event per turn of the loop, or every `pace` seconds, so that each leaves by itself."""
         if self._is_gone:
             return
         self._transport.write(answer[position])
         if position + 1 < len(answer):
-            asyncio.get_running_loop().call_soon(self._send, answer, position + 1)
+            asyncio.get_running_loop().call_later(pace, self._send, answer, position + 1, pace)
 
 
 def whole_of(tokens: int, known: dict[int, bytes] = {}) -> bytes:  # noqa: B006 - remembers what it made

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
+import hypothesis
 import pytest
 
 from tierwise import plan as planning
@@ -17,6 +18,9 @@ from tierwise.catalog import CheckpointError, pull
 from tierwise.engines import LlamaCpp
 from tierwise.engines.engine import Site
 from tierwise.engines.llama_cpp import LlamaCppEngine
+
+hypothesis.settings.register_profile("patient", deadline=None)  # other tests may have the machine meanwhile
+hypothesis.settings.load_profile("patient")
 
 QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
 
@@ -46,7 +50,7 @@ class Llama:
     runner: asyncio.Runner
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(asyncio.wait_for(main, 60))
+        return self.runner.run(asyncio.wait_for(main, 120))
 
     async def metric(self, name: str) -> int:
         """One of llama.cpp's own counters."""

@@ -3,21 +3,23 @@
 The walk of a request, top to bottom. A singular name is a station that every request passes, a plural one a family
 with one member per file. Imports only go down this list (tests/test_walk.py reads it):
 
-    cli         one file per verb
-    report      tables, plots, the page
-    bench       workload, trial, statistics
-    gateway     OpenAI wire in, SSE out; the one place that knows HTTP status codes
-    service     a config file brought to life: engines launched, tiers built, the ledger open
-    testing     public fakes: scripted and flaky engines, an in-process endpoint
-    router      prompt → tier, with a reason
-    run         the heart: one prompt, one tier → an answer and a trace
-    policies    single, majority, best_of_n, refine
-    panel       many candidates at once: bounded, deadlined, losers aborted
-    verifiers   equality, schema, Python tests in a sandbox
-    ledger      records, prices, store, read
-    engines     http, llama_cpp, replay, and the supervisor of their processes
-    catalog     where checkpoints come from
-    spec        the vocabulary; imports nothing of ours
+    cli             one file per verb
+    report          tables, plots, the page
+    bench           workload, trial, statistics
+    gateway         OpenAI wire in, SSE out; the one place that knows HTTP status codes
+    service         a config file brought to life: engines launched, tiers built, the ledger open
+    plan            the config file, checked as a whole: which processes run, and which tiers they serve
+    testing         public fakes: scripted and flaky engines, an in-process endpoint
+    testing_server  a fake OpenAI-compatible server, for clients and engines over HTTP
+    router          prompt → tier, with a reason
+    run             the heart: one prompt, one tier → an answer and a trace
+    policies        single, majority, best_of_n, refine
+    panel           many candidates at once: bounded, deadlined, losers aborted
+    verifiers       equality, schema, Python tests in a sandbox
+    ledger          records, prices, store, read
+    engines         http, llama_cpp, replay, and the supervisor of their processes
+    catalog         where checkpoints come from
+    spec            the vocabulary; imports nothing of ours
 """
 
 __all__ = ["__version__"]

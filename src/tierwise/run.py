@@ -192,6 +192,8 @@ class Door:
         self._verifier = verifier
         self._show = show
         self.has_shown = False
+        self._task = asyncio.current_task()
+        self._cancelled = 0 if self._task is None else self._task.cancelling()
 
     @property
     def width(self) -> int:
@@ -239,6 +241,9 @@ class Door:
         return verdict
 
     def _next_number(self) -> int:
+        """Counts a pass that begins now. None does once the action is cancelled, which its other tasks learn later."""
+        if self._task is not None and self._task.cancelling() > self._cancelled:
+            raise asyncio.CancelledError
         self._trace.started += 1
         return self._trace.started - 1
 
@@ -265,7 +270,7 @@ class Door:
         try:
             async with asyncio.timeout_at(self._purse.deadline) as clock, aclosing(running.stream(cap)) as stream:
                 async for chunk in stream:
-                    self._purse.pay(running.add(chunk, now()))
+                    self._purse.pay(running.add(chunk))
                     if shown:
                         await self._reveal(chunk)
                     # At its own cap the engine stops by itself and says so; others may have spent the rest meanwhile.
@@ -304,17 +309,15 @@ class Running:
         call = self._call if cap is None else replace(self._call, prompt=self._call.prompt.bounded(cap))
         return self._tier.deployment.engine.stream(call)
 
-    def add(self, chunk: Chunk, now: float) -> int:
+    def add(self, chunk: Chunk) -> int:
         """Take a chunk in. Returns the completion tokens that it brought."""
-        before = self.completion_tokens
-        self._recorder.add(chunk)
         if self._first_token is None and chunk.is_output:
-            self._first_token = now - self._began
-        return self.completion_tokens - before
+            self._first_token = now() - self._began
+        return self._recorder.add(chunk)
 
     @property
     def completion_tokens(self) -> int:
-        return self._recorder.usage.completion
+        return self._recorder.completion_tokens
 
     @property
     def is_complete(self) -> bool:

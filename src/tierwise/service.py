@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
+import random
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import time
@@ -51,7 +51,8 @@ class Service:
 
     def new_trace(self) -> Trace:
         """An empty trace that begins now."""
-        return Trace(action=f"act_{uuid.uuid4().hex[:24]}", began=now(), started_at=time())
+        # Not uuid4, which asks the kernel each time.
+        return Trace(action=f"act_{random.getrandbits(96):024x}", began=now(), started_at=time())
 
 
 @asynccontextmanager
@@ -65,7 +66,9 @@ async def launched(plan: Plan, *, ledger: Ledger | None = None) -> AsyncGenerato
     try:
         yield assemble(plan, engines, ledger)
     finally:
-        await asyncio.gather(*(engine.stop() for engine in engines.values()))
+        stops = await asyncio.gather(*(engine.stop() for engine in engines.values()), return_exceptions=True)
+        for failure in filter(None, stops):
+            raise failure
 
 
 def log_folder(plan: Plan) -> Path:

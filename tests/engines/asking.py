@@ -6,6 +6,8 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+import uvloop
+
 from tierwise.spec.call import Call, Chunk, Completion, Recorder, Role, Usage
 from tierwise.spec.prompt import Message, Prompt
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def in_time(main: Coroutine[Any, Any, Any], seconds: float = 30) -> Any:
-    """Run a coroutine in a loop of its own; nothing may be left in it."""
+    """Run a coroutine in a loop of its own, of the kind that `tierwise serve` runs in; nothing may be left in it."""
 
     async def checked() -> Any:
         answer = await asyncio.wait_for(main, seconds)
@@ -24,7 +26,7 @@ def in_time(main: Coroutine[Any, Any, Any], seconds: float = 30) -> Any:
         assert not others, f"left behind: {others}"
         return answer
 
-    return asyncio.run(checked())
+    return uvloop.run(checked())
 
 
 def call(

@@ -126,7 +126,7 @@ def test_a_candidate_that_was_cut_short_does_not_answer_for_a_longer_one(finish,
     if answers:
         assert replayed(one, of=of)[0].text == "Four."
     else:
-        with pytest.raises(Broken, match="cut at 100 tokens; (no bound|101 tokens) were asked for"):
+        with pytest.raises(Broken, match=r"cut at 100 tokens; (no bound|101 tokens) were asked for"):
             replayed(one, of=of)
 
 
@@ -149,17 +149,16 @@ def test_another_question_is_not_answered(other):
 def test_digests_do_not_depend_on_the_order_of_fields_or_on_the_seed():
     one = call(temperature=0.5, tools=[{"a": 1, "b": 2}], seed=1)
     other = call(tools=[{"b": 2, "a": 1}], temperature=0.5, seed=2, max_tokens=7)
-    assert prompt_digest(one) == prompt_digest(other)
-    assert prompt_digest(one) == "8c9c9a4c2d0b1f5f2e3d6a51" or len(prompt_digest(one)) == 24
+    assert prompt_digest(one) == prompt_digest(other) == "10e82d2b5b74d68d6f823f27"
 
 
 def test_a_replay_takes_as_long_as_the_recording_did_when_it_is_asked_to():
     async def main() -> None:
         loop = asyncio.get_running_loop()
         engine = ReplayEngine("pool", [THOUGHT], speed=100)
-        began, moments = loop.time(), []
-        async for chunk in engine.stream(call()):
-            moments.append((round(loop.time() - began, 6), chunk.usage.completion))
+        began = loop.time()
+        said = [(loop.time() - began, chunk.usage) async for chunk in engine.stream(call())]
+        moments = [(round(moment, 6), usage.completion) for moment, usage in said if usage]
         assert moments == [(2.0, 1), (3.6, 2), (5.2, 3), (6.8, 4), (8.4, 5), (10.0, 5)]
 
     frozen(main())

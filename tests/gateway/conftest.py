@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from gateway_endpoint import EMPTY, Endpoint, serving
+
+from endpoints import EMPTY, Endpoint, serving
 
 
 @pytest.fixture

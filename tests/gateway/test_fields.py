@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gateway_endpoint import HELLO, Endpoint, serving, tier_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from endpoints import HELLO, Endpoint, serving, tier_of
 from tierwise.policies import BestOfN, Majority, Policy, Refine, Single
 from tierwise.spec.budget import Budget
 from tierwise.testing import ScriptedEngine

@@ -9,8 +9,8 @@ import time
 from typing import Any
 
 import pytest
-from gateway_endpoint import Endpoint, tier_of, until
 
+from endpoints import Endpoint, tier_of, until
 from tierwise.policies import BestOfN, Majority, Refine
 from tierwise.testing import Reply, ScriptedEngine
 

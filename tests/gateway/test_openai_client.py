@@ -7,8 +7,8 @@ from typing import Any
 
 import openai
 import pytest
-from gateway_endpoint import HELLO, tier_of
 
+from endpoints import HELLO, tier_of
 from tierwise.policies import BestOfN, Majority, Refine
 from tierwise.testing import Reply, ScriptedEngine
 

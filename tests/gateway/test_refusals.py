@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gateway_endpoint import HELLO, Endpoint, serving, tier_of, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from endpoints import HELLO, Endpoint, serving, tier_of, until
 from tierwise.gateway import chat
 from tierwise.policies import BestOfN, Majority, Refine
 from tierwise.testing import ScriptedEngine

@@ -7,8 +7,8 @@ import time
 from collections import Counter
 
 import pytest
-from gateway_endpoint import Endpoint, tier_of, until
 
+from endpoints import Endpoint, tier_of, until
 from tierwise.gateway import reply
 from tierwise.policies import BestOfN, Majority, Refine
 from tierwise.spec.call import Call

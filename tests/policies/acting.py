@@ -50,8 +50,14 @@ def act(
     verifier=None,
     prompt=None,
     cancel_after: float | None = None,
+    steps: int = 0,
 ) -> Ended:
-    """Run one action to whatever end it comes to; when it is cancelled, everything must be over at that very moment."""
+    """Run one action to whatever end it comes to; when it is cancelled, everything must be over at that very moment.
+
+    Args:
+        cancel_after: seconds until it is cancelled.
+        steps: of the event loop, on top of them.
+    """
 
     async def main() -> Ended:
         trace = new_trace()
@@ -60,6 +66,8 @@ def act(
         answer = error = None
         if cancel_after is not None:
             await asyncio.sleep(cancel_after)
+            for _ in range(steps):
+                await asyncio.sleep(0)
         began, started = now(), len(engine.calls)
         if cancel_after is not None:
             task.cancel()

@@ -127,8 +127,8 @@ def test_cancelling_an_action_at_any_moment_stops_every_pass_at_that_moment(poli
 def test_cancelling_after_any_number_of_loop_steps_stops_it_too(name):
     policy = msgspec.convert({name: {}}, PolicyChoice).member
     for steps in range(60):
-        engine = ScriptedEngine(Reply(text="a b", step=0.0))
-        ended = act(policy, engine, slots=2, cancel_after=-1.0 * steps)
+        engine = ScriptedEngine(Reply(text="a b", step=0.0), Reply(text="c", step=0.0, error=Broken("on purpose")))
+        ended = act(policy, engine, slots=2, cancel_after=0, steps=steps)
         assert is_clean(ended.trace, engine)
 
 
@@ -138,8 +138,8 @@ json_values = st.recursive(
     max_leaves=5,
 )
 known = st.sampled_from(
-    "temperature top_p top_k min_p stop logprobs top_logprobs max_tokens max_completion_tokens tools tool_choice "
-    "response_format parallel_tool_calls reasoning_effort logit_bias user metadata chat_template_kwargs".split()
+    ["temperature", "top_p", "top_k", "stop", "logprobs", "top_logprobs", "max_tokens", "max_completion_tokens", "tools"]
+    + ["tool_choice", "response_format", "parallel_tool_calls", "reasoning_effort", "logit_bias", "user", "metadata"]
 )
 prompts = st.builds(
     Prompt,

@@ -1,4 +1,4 @@
-"""Refine drafts, criticises and writes anew; a verifier is the gate, and the draft is kept where the new one fails it."""
+"""Refine drafts, criticises and writes anew; a verifier is the gate, and the draft stays where the new one fails it."""
 
 from __future__ import annotations
 

@@ -292,10 +292,11 @@ class Events:
         return block.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _take(self, line: bytes, found: list[bytes]) -> None:
-        name, _, value = line.partition(b":")
         if not line:
             self._flush(found)
-        elif name == b"data":
+            return
+        name, _, value = line.partition(b":")
+        if name == b"data":
             value = value.strip()
             if self._data and self._data[-1].endswith(b"}") and value.startswith((b"{", b"[DONE]")):
                 self._flush(found)
@@ -308,7 +309,7 @@ class Events:
 
     def _flush(self, found: list[bytes]) -> None:
         event = b"\n".join(self._data).strip()
-        self._data = []
+        self._data.clear()
         if event == b"[DONE]":
             self.is_done = True
         elif event:

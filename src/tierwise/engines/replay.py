@@ -88,17 +88,12 @@ def prompt_digest(call: Call) -> str:
 _BOUNDS = ("max_tokens", "max_completion_tokens")
 
 
-def _bound(call: Call) -> int | None:
-    values = [call.prompt.fields.get(name) for name in _BOUNDS]
-    return min((value for value in values if isinstance(value, int)), default=None)
-
-
 def record(done: Pass) -> Candidate:
     """What a finished pass leaves for later replays."""
     return Candidate(
         prompt=prompt_digest(done.call),
         draw=done.call.draw,
-        bound=_bound(done.call),
+        bound=done.call.prompt.bound,
         message=done.completion.message(),
         logprobs=[dict(token) for token in done.completion.logprobs],
         finish=done.completion.finish,
@@ -146,7 +141,7 @@ class ReplayEngine:
         return Health(state="ready")
 
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
-        one, bound = self._find(call), _bound(call)
+        one, bound = self._find(call), call.prompt.bound
         tokens = one.completion_tokens if bound is None else min(bound, one.completion_tokens)
         parts = max(1, tokens) if self._speed else 1
         await asyncio.sleep(one.first_token * self._speed)
@@ -156,7 +151,7 @@ class ReplayEngine:
         yield Chunk(finish=one.finish if tokens == one.completion_tokens else "length", usage=_usage(one, tokens))
 
     def _find(self, call: Call) -> Candidate:
-        one, bound = self._candidates.get((prompt_digest(call), call.draw)), _bound(call)
+        one, bound = self._candidates.get((prompt_digest(call), call.draw)), call.prompt.bound
         if one is None:
             raise Broken(f"recording {self._name!r} holds no draw {call.draw} of this prompt", engine=self._name)
         if not one.answers(bound):

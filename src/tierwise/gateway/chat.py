@@ -115,8 +115,12 @@ class Chat:
         visit.is_remembered = True
         record = visit.record()
         self._metrics.ended(record, self._service.prices)
-        if self._service.ledger is not None:
-            self._service.ledger.write(record)
+        try:
+            if self._service.ledger is not None:
+                self._service.ledger.write(record)
+        except Exception as error:  # noqa: BLE001 - it promises never to raise, and no answer shall hang on that
+            self._metrics.alarm()
+            _LOG.error("LEDGER: action %s is not remembered: %r", visit.trace.action, error)
 
 
 async def _answers(visit: Visit, shows: Sequence[Show]) -> list[Answer]:
@@ -167,16 +171,23 @@ async def _until_hung_up(receive: Receive) -> AsyncGenerator[None]:
     """Cancel the block when the user hangs up, so that everything that runs for him is aborted, and leave quietly."""
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - coroutines run in tasks
+    is_over, before = False, None
+
+    def leave(_: asyncio.Task[None]) -> None:
+        nonlocal before
+        if not is_over:
+            before = task.cancelling()  # a group of tasks that failed leaves its own cancellation behind (Python 3.11)
+            task.cancel()
+
     listening = asyncio.create_task(_hang_up(receive))
-    listening.add_done_callback(lambda _: None if task_is_over else task.cancel())
-    task_is_over = False
+    listening.add_done_callback(leave)
     try:
         yield
     except asyncio.CancelledError:
-        if not listening.done() or task.uncancel() > 0:
+        if before is None or task.uncancel() > before:
             raise
     finally:
-        task_is_over = True
+        is_over = True
         listening.cancel()
 
 
@@ -275,6 +286,9 @@ class Visit:
             why=self.answers[0].why if self.answers else "",
             error=self.error,
             caller=self.asked.caller,
+            prompt=self.asked.prompt,
+            answers=tuple(answer.completion for answer in self.answers),
+            verifier=self.asked.verifier,
         )
 
 
@@ -287,10 +301,11 @@ class Shown:
         self._index = index
 
     async def __call__(self, chunk: Chunk) -> bool:
-        if chunk.is_output:
-            self._visit.show_moment()
+        visit = self._visit
+        if visit.first_output is None and chunk.is_output:
+            visit.show_moment()
         if chunk.delta or chunk.finish:
-            await self._events.event(self._visit.head.chunk(self._index, chunk))
+            await self._events.event(visit.head.chunk(self._index, chunk))
         return True
 
 

@@ -80,7 +80,8 @@ class Metrics:
         for done in record.trace.passes:
             self._passes(done.tier, done.call.role, done.outcome).inc()
             for kind in ("prompt", "cached", "completion", "reasoning"):
-                self._tokens(done.tier, kind).inc(getattr(done.usage, kind))
+                if count := getattr(done.usage, kind):
+                    self._tokens(done.tier, kind).inc(count)
             self._dollars(done.tier).inc(prices.cost(done).dollars)
         for event in record.trace.events:
             if isinstance(event, Check):

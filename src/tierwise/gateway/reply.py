@@ -104,7 +104,8 @@ class EventStream:
         self._send = send
         self._headers = headers
         self._pulse = pulse
-        self._waiting: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
+        self._waiting: list[bytes] = []
+        self._filled, self._emptied = asyncio.Event(), asyncio.Event()
         self._is_open = True
         self._is_silent = True
         self._has_begun = False
@@ -120,8 +121,11 @@ class EventStream:
 
     async def event(self, event: bytes) -> None:
         """Send one event; waits while the user cannot take more."""
-        self._is_silent, self._has_begun = False, True
-        await self._waiting.put(event)
+        self._is_silent = False
+        self._say(event)
+        if len(self._waiting) >= MOST_WAITING:
+            self._emptied.clear()
+            await self._emptied.wait()
 
     async def done(self) -> None:
         """The good end."""
@@ -134,31 +138,35 @@ class EventStream:
         else:
             await send_error(self._send, error, headers)
 
+    def _say(self, event: bytes) -> None:
+        self._has_begun = True
+        self._waiting.append(event)
+        self._filled.set()
+
     async def _end(self, event: bytes) -> None:
-        await self._waiting.put(event)
+        self._say(event)
         self._is_open = False
         await self._sending
 
     def _beat(self) -> None:
         """Keeps the connection visibly alive."""
-        if self._is_silent and self._waiting.empty():
-            self._has_begun = True
-            self._waiting.put_nowait(f": {self._pulse()}\n\n".encode())
+        if self._is_silent and not self._waiting:
+            self._say(f": {self._pulse()}\n\n".encode())
         self._is_silent = True
         self._timer = asyncio.get_running_loop().call_later(PULSE_SECONDS, self._beat)
 
     async def _send_all(self) -> None:
-        parts = [await self._waiting.get()]
+        await self._filled.wait()
         headers = {**_EVENT_STREAM, **self._headers()}
         await self._send({"type": "http.response.start", "status": 200, "headers": _raw(headers)})
-        while True:
-            while not self._waiting.empty():
-                parts.append(self._waiting.get_nowait())
-            more = self._is_open
-            await self._send({"type": "http.response.body", "body": b"".join(parts), "more_body": more})
-            if not more:
-                return
-            parts = [await self._waiting.get()]
+        more = True
+        while more:
+            await self._filled.wait()
+            data, more = b"".join(self._waiting), self._is_open
+            self._waiting.clear()
+            self._filled.clear()
+            self._emptied.set()
+            await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
 
 def _raw(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

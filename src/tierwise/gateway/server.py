@@ -79,7 +79,7 @@ async def _listen(service: Service, app: Starlette, listener: socket.socket, end
     starting = asyncio.create_task(service.start())
     stopping = asyncio.create_task(ending.first.wait())
     host, port = listener.getsockname()[:2]
-    print(f"serving on http://{host}:{port}", flush=True)  # noqa: T201 - the line that scripts wait for
+    print(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201 - the line that scripts wait for
     try:
         await asyncio.wait((starting, stopping, serving), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
@@ -95,6 +95,7 @@ async def _listen(service: Service, app: Starlette, listener: socket.socket, end
         await asyncio.wait((serving, second), return_when=asyncio.FIRST_COMPLETED)
         server.force_exit = True
         unfinished = server.server_state.tasks
+        logging.getLogger("uvicorn.error").disabled = bool(unfinished)  # it would print a traceback for each
         for answering in unfinished:
             answering.cancel()  # while the ledger can still remember them
         await asyncio.gather(serving, starting, *unfinished, return_exceptions=True)

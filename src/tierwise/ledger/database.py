@@ -1,8 +1,7 @@
 """The tables, and the one place that knows they are in SQLite; everything in them is portable to PostgreSQL.
 
-What users and models said is not stored. Where somebody wants it, it belongs in a table of its own,
-`contents(action, number, messages, completion)`, so that it can be encrypted, expired or dropped without touching a row
-of what is here; `rows.entry` is where it would be read from a record.
+What users and models said is not stored unless the ledger is opened with `content`. Then it stands in a table of its
+own, `contents`, so that it can be encrypted, expired or dropped without touching a row of the others.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     create_engine,
     event,
     insert,
@@ -108,6 +108,14 @@ checks = Table(
     Column("seconds", Double, nullable=False),
 )
 
+contents = Table(
+    "contents",
+    metadata,
+    Column("action", ForeignKey("actions.id"), primary_key=True),
+    Column("request", Text, nullable=False),
+    Column("answers", Text, nullable=False),
+)
+
 
 def connect(path: Path, *, patience: float, read_only: bool = False) -> Engine:
     """An engine for a ledger's file. Nothing is opened before the first use.
@@ -184,6 +192,7 @@ class Database:
             if not check_version(connection, self._path):
                 metadata.create_all(connection)
                 connection.execute(insert(version).values(version=VERSION))
+            contents.create(connection, checkfirst=True)  # ledgers from before there were contents do not have it
         self._file = self._identity()
 
     def store(self, entries: Sequence[Entry]) -> list[Entry]:
@@ -224,6 +233,7 @@ def _insert(connection: Connection, entries: Sequence[Entry]) -> None:
         (actions, [{**fields(entry.action), "day": entry.action.day} for entry in entries]),
         (passes, [{**fields(done), "action": entry.action.id} for entry in entries for done in entry.passes]),
         (checks, [{**fields(check), "action": entry.action.id} for entry in entries for check in entry.checks]),
+        (contents, [{**fields(one.content), "action": one.action.id} for one in entries if one.content is not None]),
     ):
         if rows:
             connection.execute(insert(table), rows)

@@ -10,12 +10,12 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, case, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, case, func, inspect, literal, or_, select, true
 from sqlalchemy.exc import DatabaseError
 
 from tierwise.ledger.by import By
-from tierwise.ledger.database import actions, check_version, checks, connect, is_foreign, passes
-from tierwise.ledger.rows import ActionRow, CheckRow, PassRow
+from tierwise.ledger.database import actions, check_version, checks, connect, contents, is_foreign, passes
+from tierwise.ledger.rows import ActionRow, CheckRow, ContentRow, PassRow
 from tierwise.spec.call import Usage
 from tierwise.spec.errors import LedgerError, NotFound, SpecError
 
@@ -102,6 +102,14 @@ class Tree:
     spent: Total
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """An action with what was asked and answered."""
+
+    action: ActionRow
+    content: ContentRow
+
+
 class Reader:
     """Answers questions about a ledger, under the prices of the time of writing, or under those given here.
 
@@ -184,6 +192,26 @@ class Reader:
         with self._reading() as connection:
             groups = self._totals(connection, _EVERYTHING, _began(since))
         return groups[""]
+
+    def kept(self, since: float | None = None, model: str | None = None, limit: int | None = None) -> list[Kept]:
+        """Actions whose content was kept, newest first; none where this ledger was never told to keep any.
+
+        Args:
+            since: only those begun then (seconds since 1970) or later.
+            model: only those that asked for this tier or route.
+            limit: at most so many.
+        """
+        found = select(actions, contents.c.request, contents.c.answers).join(
+            contents, contents.c.action == actions.c.id
+        )
+        found = found.where(_began(since)).order_by(actions.c.started_at.desc(), actions.c.id).limit(limit)
+        if model is not None:
+            found = found.where(actions.c.model == model)
+        with self._reading() as connection:
+            if not inspect(connection).has_table(contents.name):
+                return []
+            rows = connection.execute(found).mappings().all()
+            return [Kept(action=_as(ActionRow, row), content=_as(ContentRow, row)) for row in rows]
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

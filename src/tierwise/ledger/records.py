@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from tierwise.spec.call import Pass, Usage
 
 if TYPE_CHECKING:
-    from tierwise.spec.ask import Verdict
+    from tierwise.spec.ask import Checkable, Verdict
+    from tierwise.spec.call import Completion
+    from tierwise.spec.prompt import Prompt
 
 Ending = Literal["answered", "failed", "disconnected"]
 """answered · failed with an error that the user saw · the user hung up."""
@@ -75,3 +77,9 @@ class Record:
     error: str = ""
     caller: str = ""
     """The caller's own id for the action, when it gave one."""
+    prompt: Prompt | None = None
+    """What was asked; a ledger keeps it only where it was told to keep content, here and below."""
+    answers: tuple[Completion, ...] = ()
+    """What was answered, one for each choice."""
+    verifier: Checkable | None = None
+    """What the request could be checked with."""

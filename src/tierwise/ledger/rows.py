@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LONGEST_TEXT = 2000
 """Characters kept of a message: an engine may put a whole page into its error."""
 
+MOST_CONTENT = 4 * 2**20
+"""Bytes of a request and its answers together, beyond which they are not kept: images make them large."""
+
 Count = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """What a database calls an integer. Clients and engines may send longer ones."""
 
@@ -121,16 +124,26 @@ class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class ContentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked and answered, where the ledger was told to keep that."""
+
+    request: str
+    """JSON: the request's fields but for `model` and `seed`, its verifier under `tierwise`."""
+    answers: str
+    """JSON: the assistant messages, one for each choice; none when the action failed."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One action with all that it caused: one line of a journal."""
 
     action: ActionRow
     passes: tuple[PassRow, ...]
     checks: tuple[CheckRow, ...]
+    content: ContentRow | None = None
 
 
-def entry(record: Record, prices: PriceBook) -> Entry:
-    """What is kept of a record. What users and models said is not among it; `database.py` says where it would go."""
+def entry(record: Record, prices: PriceBook, *, with_content: bool = False) -> Entry:
+    """What is kept of a record. What users and models said is among it only when that is asked for."""
     trace = record.trace
     checks = (event for event in trace.events if isinstance(event, Check))
     return Entry(
@@ -151,7 +164,27 @@ def entry(record: Record, prices: PriceBook) -> Entry:
         ),
         passes=tuple(_pass_row(done, prices) for done in trace.passes),
         checks=tuple(_check_row(position, check) for position, check in enumerate(checks)),
+        content=_content_row(record) if with_content else None,
     )
+
+
+def _content_row(record: Record) -> ContentRow | None:
+    """None for an action without a prompt, with so long a one that keeping it would hold up its answer, or with one
+    that UTF-8 cannot hold: `write` promises never to raise.
+    """
+    if record.prompt is None:
+        return None
+    request: dict[str, object] = {"messages": record.prompt.messages, **record.prompt.fields}
+    try:
+        if record.verifier is not None:
+            request["tierwise"] = {"verifier": {record.verifier.kind: msgspec.to_builtins(record.verifier)}}
+        asked = msgspec.json.encode(request)
+        said = msgspec.json.encode([answer.message() for answer in record.answers])
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+        return None
+    if len(asked) + len(said) > MOST_CONTENT:
+        return None
+    return ContentRow(request=asked.decode(), answers=said.decode())
 
 
 def _pass_row(done: Pass, prices: PriceBook) -> PassRow:

@@ -82,9 +82,17 @@ class Ledger:
     """Remembers actions. It never raises at a request, and never lets one wait for the database."""
 
     def __init__(
-        self, path: Path, prices: PriceBook, alarms: Alarms, intake: Intake, journal: Journal, room: int
+        self,
+        path: Path,
+        prices: PriceBook,
+        alarms: Alarms,
+        intake: Intake,
+        journal: Journal,
+        room: int,
+        *,
+        content: bool = False,
     ) -> None:
-        self._path, self._prices, self._room = path, prices, room
+        self._path, self._prices, self._room, self._with_content = path, prices, room, content
         self._alarms, self._intake, self._journal = alarms, intake, journal
         self._kept: deque[bytes] = deque()
         self._accepted = self._stored = self._lost = 0
@@ -96,7 +104,14 @@ class Ledger:
 
     @classmethod
     def open(
-        cls, path: Path, prices: PriceBook, on_alarm: Tell, *, patience: float = PATIENCE, room: int = ROOM
+        cls,
+        path: Path,
+        prices: PriceBook,
+        on_alarm: Tell,
+        *,
+        patience: float = PATIENCE,
+        room: int = ROOM,
+        content: bool = False,
     ) -> Self:
         """Open or create a ledger; what processes that died had not stored is stored first.
 
@@ -106,6 +121,7 @@ class Ledger:
             on_alarm: told when remembering fails, from any thread; must be quick and must not raise.
             patience: seconds that the writer waits for a locked database before it sounds the alarm.
             room: actions that are kept in memory, at the most, while the disk takes nothing.
+            content: keep what was asked and answered too, for `tierwise workload from-ledger`.
 
         Raises:
             LedgerError: nothing can be kept there at all: no such folder, or the file is no ledger. A locked database
@@ -120,7 +136,7 @@ class Ledger:
         except (SQLAlchemyError, OSError, SpecError) as error:
             intake.close()
             raise LedgerError(f"no ledger can be kept at {path}: {_reason(error)}") from error
-        ledger = cls(path, prices, alarms, intake, journal, room)
+        ledger = cls(path, prices, alarms, intake, journal, room, content=content)
         if intake.orphans:
             ledger._work.set()
         ledger._writer.start()
@@ -132,7 +148,7 @@ class Ledger:
         Where that cannot be promised, because the disk takes nothing, the alarm is sounded and the action kept in
         memory, as long as there is room.
         """
-        line = _encoder.encode(entry(record, self._prices)) + b"\n"
+        line = _encoder.encode(entry(record, self._prices, with_content=self._with_content)) + b"\n"
         with self._lock:
             trouble = self._accept(line)
         if trouble:

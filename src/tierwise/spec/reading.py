@@ -54,6 +54,9 @@ class Reading:
             return None
         if get_origin(kind) is dict and isinstance(value, dict) and _holds_structs(kind):
             item = get_args(kind)[1]
+            for name in value:
+                if not isinstance(name, str):  # YAML reads `1`, `yes` and `2024-01-01` as what they look like
+                    self.wrong(_path(field, name), f"the name {name!r} is no text; put it in quotes")
             return {name: self._read(item, inner, _path(field, name)) for name, inner in value.items()}
         if _is_struct(kind) and issubclass(kind, OneOf) and isinstance(value, str):
             value = {value: {}}

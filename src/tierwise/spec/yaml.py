@@ -20,7 +20,10 @@ def read_yaml(text: str, reading: Reading) -> tuple[Any, dict[str, int]]:
             return None, lines
         _walk(root, "", lines, reading, ())
         return yaml.safe_load(text), lines
-    except yaml.YAMLError as error:
+    except RecursionError:
+        reading.wrong("", "not YAML: it nests too deep")
+        return None, lines
+    except (yaml.YAMLError, ValueError) as error:  # PyYAML lets `2024-13-45` and `!!int x` through to Python
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
         reading.wrong("", f"not YAML: {where}{getattr(error, 'problem', None) or error}")

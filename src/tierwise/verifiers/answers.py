@@ -33,11 +33,11 @@ _THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _MARK = re.compile(  # what follows a mark is looked at and not taken, so that a mark within it is found too
     r"""\\boxed\s*\{
-    | ^[ \t]*\#{4}[ \t]*(?=(\S[^\n]{0,300}))
+    | ^[ \t]*\#{4}(?!\#)[ \t]*(?=(\S[^\n]{0,300}))
     | \banswer[ \t]*(?:\bis\b|[:=])[\s:*]*(?=([^\n]{1,300}))""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
-_FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_FRACTION = re.compile(r"(\d?)\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _NUMBER = re.compile(
     r"""(?<![\w.])(?P<sign>[-+−]?)[$€£]?(?P<minus>[-−]?)
     (?: (?:(?P<whole>\d+)[ ])?(?<!/)(?P<over>\d+)/(?P<under>0*[1-9]\d*)(?![\d/])
@@ -60,35 +60,35 @@ def fenced(text: str) -> str:
 
 def marked(text: str) -> str | None:
     r"""What an answer marks as its result: `\boxed{…}`, `#### …`, `the answer is …`; the last one counts."""
-    result = None
-    for mark in _MARK.finditer(text):
-        said = _braced(text, mark.end()) if mark[0].endswith("{") else (mark[1] or mark[2])
-        result = said.strip().rstrip(".*").strip() or result
-    return result
+    for mark in reversed(list(_MARK.finditer(text))):
+        said = _braced(text[mark.end() : mark.end() + 300]) if mark[0].endswith("{") else (mark[1] or mark[2])
+        if result := said.strip().rstrip(".*").strip():
+            return result
+    return None
 
 
-def _braced(text: str, start: int) -> str:
-    """What stands between an opening brace, which ends at `start`, and the brace that closes it."""
+def _braced(text: str) -> str:
+    """What stands before the brace that closes the one before the text."""
     depth = 1
-    for brace in re.finditer(r"[{}]", text[start : start + 10_000]):
+    for brace in re.finditer(r"[{}]", text):
         depth += 1 if brace[0] == "{" else -1
         if depth == 0:
-            return text[start : start + brace.start()]
+            return text[: brace.start()]
     return ""
 
 
 def number_in(text: str) -> Fraction | None:
     r"""The marked number, or else the last one: `about $1,234.50` is 1234.5, `3/4` and `\frac{3}{4}` are 0.75."""
-    mark = marked(text)
-    if mark is not None and (found := _numbers(mark)):
-        return found[-1] if "=" in mark else found[0]  # `18 dollars for 7 days`, but `3 * 6 = 18`
-    found = _numbers(text)
-    return found[-1] if found else None
+    mark = marked(text) or ""
+    numbers = _numbers(mark)
+    in_mark = numbers[::-1] if "=" in mark else numbers  # `18 dollars for 7 days`, but `3 * 6 = 18`
+    found = map(_value, (*in_mark, *reversed(_numbers(text))))
+    return next((number for number in found if number is not None), None)
 
 
-def _numbers(text: str) -> list[Fraction]:
-    plain = _FRACTION.sub(r" \1/\2 ", text).replace("{,}", ",")
-    return [number for match in _NUMBER.finditer(plain) if (number := _value(match)) is not None]
+def _numbers(text: str) -> list[re.Match[str]]:
+    plain = _FRACTION.sub(lambda part: f"{part[1]} {part[2]}/{part[3]} " if part[1] else f"{part[2]}/{part[3]} ", text)
+    return list(_NUMBER.finditer(plain.replace("{,}", ",")))
 
 
 def _value(match: re.Match[str]) -> Fraction | None:

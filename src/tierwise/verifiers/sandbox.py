@@ -19,15 +19,19 @@ import sysconfig
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tierwise.spec.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Mechanism = Literal["bubblewrap", "unshare"]
 Stop = Literal["", "time", "cpu", "memory", "output", "files"]
 
 START_SECONDS = 30.0  # until the place is built: 20 ms, but the machine may be busy
 POLICE_SECONDS = 0.05
+PACKAGES = "/packages"
 FILES = 10_000  # in scratch: a tmpfs counts bytes, yet an empty file costs the kernel a kilobyte
 MIB = 1024 * 1024
 LEAST = {
@@ -122,7 +126,13 @@ def backend(using: Mechanism | None = None) -> Backend:
     return Backend(name="none", reason="; ".join(refusals))
 
 
-async def run_python(source: str, *, limits: Limits = DEFAULT_LIMITS, using: Mechanism | None = None) -> Outcome:
+async def run_python(
+    source: str,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    using: Mechanism | None = None,
+    packages: Sequence[Path] = (),
+) -> Outcome:
     """Run a program as `__main__`, its stdin empty, its working directory an empty scratch that vanishes with it.
 
     It sees the standard library and nothing else of this machine. When this returns or is cancelled, nothing that the
@@ -132,6 +142,7 @@ async def run_python(source: str, *, limits: Limits = DEFAULT_LIMITS, using: Mec
         source: the program's text.
         limits: what it may use.
         using: insist on one mechanism.
+        packages: files and folders of installed packages that it may read too, in `PACKAGES`.
 
     Raises:
         SandboxUnavailable: with what was tried and what to install.
@@ -144,7 +155,7 @@ async def run_python(source: str, *, limits: Limits = DEFAULT_LIMITS, using: Mec
         )
     sandbox = _Sandbox(limits)
     # A task of its own: asyncio that is cancelled while it starts a process may wait for it for ever.
-    living = asyncio.ensure_future(sandbox.live(_command(found.name, limits), source))
+    living = asyncio.ensure_future(sandbox.live(_command(found.name, limits, packages), source))
     try:
         return await asyncio.shield(living)
     except asyncio.CancelledError:
@@ -370,8 +381,9 @@ def _last_line(stderr: bytes) -> str:
     return next(reversed(stderr.decode(errors="replace").strip().splitlines()), "")
 
 
-def _command(mechanism: Mechanism, limits: Limits) -> list[str]:
+def _command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = ()) -> list[str]:
     as_root = _is_root()
+    view = (*_view(), *(("files", str(path), f"{PACKAGES}/{path.name}") for path in packages))
     inside = [
         *(_interpreter(), "-I", "-S", "-B", "-c", _inside()),
         str(int(as_root)),
@@ -393,7 +405,7 @@ def _command(mechanism: Mechanism, limits: Limits) -> list[str]:
         "--hostname",
         "sandbox",
     ]
-    for kind, source, target in _view():
+    for kind, source, target in view:
         if kind != "empty":  # parents that bubblewrap makes unasked are for its own user only
             command += [word for parent in reversed(Path(target).parents[:-1]) for word in ("--dir", str(parent))]
         match kind:

@@ -98,6 +98,7 @@ class Endpoint:
     """A running endpoint, and how to talk to it."""
 
     service: Service
+    app: Any
     port: int
     notebook: Notebook
     call: Callable[[Callable[[], Any]], Any]
@@ -190,13 +191,13 @@ class House:
         self.app: Any = None
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port = self._listener.getsockname()[1]
-        self._server = Server(self._forward)  # type: ignore[arg-type]
+        self._server = Server(self)  # type: ignore[arg-type]
         self._is_up = Event_()
-        self._thread = Thread(target=self._run)
+        self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
         assert self._is_up.wait(10)
 
-    async def _forward(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self.app(scope, receive, send)
 
     def _run(self) -> None:
@@ -220,8 +221,8 @@ class House:
         """What runs in there, apart from the server itself."""
         return self.call(lambda: asyncio.all_tasks() - {self._task, asyncio.current_task()})
 
-    def pull_down(self) -> None:
-        self._server.should_exit = True
+    def pull_down(self, *, at_once: bool = False) -> None:
+        self._server.should_exit, self._server.force_exit = True, at_once
         self._thread.join(20)
         assert not self._thread.is_alive()
         self._listener.close()
@@ -245,8 +246,12 @@ def serving(
     )
     house = EMPTY.pop() if EMPTY else House()
     house.app = application(service)
-    yield Endpoint(service, house.port, notebook, house.call)
-    until(lambda: not house.tasks())
-    for tier in tiers:
-        assert tier.deployment.occupancy.running == 0, "a pass outlived its endpoint"
+    try:
+        yield Endpoint(service, house.app, house.port, notebook, house.call)
+        until(lambda: not house.tasks())
+        for tier in tiers:
+            assert tier.deployment.occupancy.running == 0, "a pass outlived its endpoint"
+    except BaseException:
+        house.pull_down(at_once=True)
+        raise
     EMPTY.append(house)

@@ -1,0 +1,380 @@
+"""No token is lost: what the ledger holds is what the backends made, to the token, whatever goes wrong.
+
+    python benchmarks/conservation.py [--actions 10000] [--seed 0]
+
+Thousands of actions go through the gateway's application in process, with every policy, streamed and whole, one
+choice and several. Backends are slow, refuse, speak garbage, die in mid-answer and are killed with all that they do.
+Users set budgets, read slowly, and leave at any moment. The clock is frozen, so that only computing takes time, and a
+seed repeats a run. Ends with 1 when a token, an action or a bill is not accounted for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tierwise.engines.engine import Deployment
+from tierwise.gateway.app import application
+from tierwise.ledger.by import By
+from tierwise.ledger.prices import Price, PriceBook
+from tierwise.ledger.read import Reader
+from tierwise.ledger.store import Ledger
+from tierwise.policies import BestOfN, Majority, Refine, Single
+from tierwise.router import Router
+from tierwise.run import Tier
+from tierwise.service import Service
+from tierwise.spec.budget import Budget
+from tierwise.spec.errors import Broken, Garbled, Overloaded, Refused, TimedOut
+from tierwise.testing import Reply, ScriptedEngine, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterator
+
+    from starlette.applications import Starlette
+    from starlette.types import Message
+
+    from tierwise.policies import Policy
+    from tierwise.spec.call import Call, Chunk
+    from tierwise.spec.errors import LedgerError
+    from tierwise.spec.json import Json
+
+AT_ONCE = 64
+"""Actions that run side by side."""
+
+STEP = 0.01
+"""Seconds to a word, on a clock that nobody waits for."""
+
+ANSWERS = ("The answer is 4", "I believe that it is 5", "4", '{"n": 4}', "Let me think. Two and two are 4", "")
+CALL_A_TOOL: dict[str, Json] = {"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]}
+PRICES = PriceBook({"small": Price(dollars_per_hour=0.1), "large": Price(prompt=0.15, cached=0.015, completion=0.6)})
+
+
+class Backend(ScriptedEngine):
+    """Answers at random, fails at random, and can be killed: every pass that runs in it dies at its next word."""
+
+    def __init__(self, *, seed: int, failing: float) -> None:
+        super().__init__()
+        self._random = random.Random(seed)
+        self._failing = failing
+        self._lives = 0
+
+    def kill(self) -> None:
+        self._lives += 1
+
+    def reply_to(self, number: int, call: Call) -> Reply:  # noqa: ARG002 - the protocol's
+        draw = self._random
+        text, step = draw.choice(ANSWERS), draw.choice((0.0, STEP, 5 * STEP))
+        if draw.random() >= self._failing:
+            delta = CALL_A_TOOL if draw.random() < 0.05 else None
+            return Reply(text=text, step=step, logprob=-draw.random(), delta=delta)
+        kind = draw.choice((Broken, Broken, Garbled, Overloaded, TimedOut, Refused))
+        said = " ".join(text.split(" ")[: draw.randrange(8)])
+        return Reply(text=said, step=step, error=kind(f"{kind.__name__} on purpose", engine="backend"))
+
+    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        life = self._lives
+        async with aclosing(super().stream(call)) as stream:
+            async for chunk in stream:
+                yield chunk
+                if self._lives != life:
+                    raise Broken("killed", engine="backend")
+
+
+# ── users ───────────────────────────────────────────────────────────────
+@dataclass
+class User:
+    """Asks once, reads what comes, and may leave at any moment."""
+
+    body: bytes
+    is_mistaken: bool = False
+    """Whether it asks for a model that does not exist."""
+    leaves_asking: bool = False
+    leaves_after_seconds: float | None = None
+    leaves_after_sends: int | None = None
+    pause: float = 0.0
+    """Seconds to take one piece of the answer in."""
+    broke: BaseException | None = None
+    """What the application raised at the server."""
+    status: int = 0
+    action: str = ""
+    received: bytes = b""
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    _asked: bool = False
+    _sends: int = 0
+
+    async def visit(self, app: Starlette) -> None:
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": "/v1/chat/completions",
+            "raw_path": b"/v1/chat/completions",
+            "query_string": b"",
+            "root_path": "",
+            "headers": [(b"content-type", b"application/json")],
+        }
+        leaving = None
+        if self.leaves_after_seconds is not None:
+            leaving = asyncio.get_running_loop().call_later(self.leaves_after_seconds, self.gone.set)
+        await app(scope, self._receive, self._send)
+        if leaving is not None:
+            leaving.cancel()
+
+    async def _receive(self) -> Message:
+        if not self._asked:
+            self._asked = True
+            half = len(self.body) // 2
+            return {"type": "http.request", "body": self.body[:half], "more_body": True}
+        if self.leaves_asking:
+            return {"type": "http.disconnect"}
+        if self.body:
+            rest, self.body = self.body[len(self.body) // 2 :], b""
+            return {"type": "http.request", "body": rest, "more_body": False}
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if self.gone.is_set():
+            return  # as a server does, which may know it before the application
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.action = dict(message["headers"]).get(b"x-tierwise-action", b"").decode()
+            return
+        await asyncio.sleep(self.pause)
+        self.received += message.get("body", b"")
+        self._sends += 1
+        if self._sends == self.leaves_after_sends:
+            self.gone.set()
+
+    @property
+    def bill(self) -> tuple[int, int] | None:
+        """Prompt and completion tokens that the user was told; None without a good answer that tells them."""
+        if self.status != 200:
+            return None
+        told = self.received
+        if told.startswith((b"data: ", b": ")):
+            events = [part[6:] for part in told.split(b"\n\n") if part.startswith(b"data: ")]
+            if events[-1:] != [b"[DONE]"]:
+                return None
+            told = events[-2]
+        try:
+            usage = msgspec.json.decode(told).get("usage")
+        except msgspec.DecodeError:
+            return None
+        return (usage["prompt_tokens"], usage["completion_tokens"]) if usage else None
+
+
+def user(draw: random.Random) -> User:
+    """Somebody with a wish and a temper."""
+    body: dict[str, Any] = {
+        "model": draw.choice(("single", "majority", "best", "refine", "auto", "auto")),
+        "messages": [{"role": "user", "content": "2+2?"}],
+        "stream": draw.random() < 0.6,
+        "n": draw.choice((1, 1, 1, 1, 2, 3)),
+    }
+    if body["stream"] and draw.random() < 0.7:
+        body["stream_options"] = {"include_usage": True}
+    if draw.random() < 0.2:
+        body[draw.choice(("max_tokens", "max_completion_tokens"))] = draw.randint(1, 8)
+    if draw.random() < 0.2:
+        body["logprobs"] = True
+    extension: dict[str, Any] = {}
+    if draw.random() < 0.4:
+        budget = {
+            "passes": draw.randint(1, 6),
+            "completion_tokens": draw.randint(1, 30),
+            "seconds": draw.uniform(0.02, 0.6),
+        }
+        extension["budget"] = {name: value for name, value in budget.items() if draw.random() < 0.5}
+    if draw.random() < 0.6:
+        extension["verifier"] = draw.choice(
+            ({"number": {"equals": 4}}, {"regex": {"pattern": "4$"}}, {"json_schema": {"schema": {"type": "object"}}})
+        )
+    if extension:
+        body["tierwise"] = extension
+    is_mistaken = draw.random() < 0.01
+    if is_mistaken:
+        body["model"] = "none"
+    one = User(body=msgspec.json.encode(body), is_mistaken=is_mistaken)
+    match draw.random():
+        case temper if temper < 0.15:
+            one.leaves_after_seconds = draw.uniform(0, 0.5)
+        case temper if temper < 0.25:
+            one.leaves_after_sends = draw.randint(1, 12)
+        case temper if temper < 0.27:
+            one.leaves_asking = True
+        case temper if temper < 0.37:
+            one.pause = draw.uniform(0, 0.1)
+        case _:
+            pass
+    return one
+
+
+# ── the run ─────────────────────────────────────────────────────────────
+@dataclass(kw_only=True)
+class Outcome:
+    """What a run came to."""
+
+    users: list[User]
+    produced: dict[str, tuple[int, int, int]]
+    """Prompt, cached and completion tokens by deployment, as the backends made them."""
+    remembered: dict[str, tuple[int, int, int]]
+    """The same from the ledger."""
+    actions: dict[str, tuple[int, int]]
+    """Prompt and completion tokens by action, from the ledger."""
+    passes: dict[str, int]
+    """By outcome."""
+    endings: dict[str, int]
+    inexact: int
+    """Passes whose count was not the engine's own."""
+    alarms: list[str]
+    left_running: int
+    seconds: float
+
+    @property
+    def differences(self) -> Iterator[str]:
+        """Everything that is not accounted for."""
+        for name, made in self.produced.items():
+            if made != self.remembered.get(name, (0, 0, 0)):
+                found = self.remembered.get(name)
+                yield f"{name}: the backend made {made} tokens (prompt, cached, completion), the ledger holds {found}"
+        begun = [one for one in self.users if not (one.leaves_asking or one.is_mistaken)]
+        if len(begun) != len(self.actions):
+            yield f"{len(begun)} actions were begun, the ledger holds {len(self.actions)}"
+        for one in self.users:
+            if one.bill is not None and one.bill != self.actions.get(one.action):
+                yield f"{one.action}: the user was told {one.bill}, the ledger holds {self.actions.get(one.action)}"
+            if one.broke is not None:
+                yield f"{one.action}: the application broke: {one.broke!r}"
+        if self.left_running:
+            yield f"{self.left_running} passes still run"
+        yield from self.alarms
+
+    def print(self) -> None:
+        count = len(self.users)
+        print(f"{count} actions in {self.seconds:.1f} s: {count / self.seconds:.0f} actions/s")
+        statuses = Counter(one.status or "left" for one in self.users)
+        print(f"  to users   {_listed(statuses)}; {sum(one.bill is not None for one in self.users)} bills checked")
+        print(f"  actions    {_listed(self.endings)}")
+        print(f"  passes     {_listed(self.passes)}; {self.inexact} of them ended before the engine counted")
+        for name, (prompt, _, completion) in self.produced.items():
+            held = self.remembered.get(name, (0, 0, 0))
+            print(f"  {name:10} backend {prompt:,} + {completion:,} tokens, ledger {held[0]:,} + {held[2]:,}")
+
+
+def _listed(counts: dict[Any, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+async def run(actions: int, seed: int, book: Ledger) -> tuple[list[User], dict[str, Backend]]:
+    """Let so many users visit a gateway whose backends are killed again and again."""
+    backends = {"small": Backend(seed=seed, failing=0.2), "large": Backend(seed=seed + 1, failing=0.1)}
+    deployments = {name: Deployment(name=name, engine=engine, slots=4) for name, engine in backends.items()}
+    policies: dict[str, tuple[str, Policy, Budget]] = {
+        "single": ("small", Single(), Budget()),
+        "majority": ("small", Majority(n=5), Budget(seconds=2)),
+        "best": ("large", BestOfN(n=4), Budget(passes=3)),
+        "refine": ("large", Refine(), Budget(completion_tokens=40)),
+    }
+    tiers = {
+        name: Tier(name=name, deployment=deployments[where], policy=policy, budget=budget)
+        for name, (where, policy, budget) in policies.items()
+    }
+    router = Router(tiers=tiers, routes={"auto": ("single", "majority", "best", "refine")})
+    app = application(Service(router=router, deployments=deployments, prices=PRICES, ledger=book))
+    users = [user(random.Random(f"{seed}/{number}")) for number in range(actions)]
+    waiting = iter(users)
+
+    async def serve() -> None:
+        for one in waiting:
+            visit = asyncio.create_task(one.visit(app))  # a task for every request, as servers have it
+            await asyncio.wait({visit})
+            if not visit.cancelled():
+                one.broke = visit.exception()
+            elif not one.gone.is_set():
+                one.broke = asyncio.CancelledError()
+
+    async def reap() -> None:
+        draw = random.Random(seed)
+        while True:
+            await asyncio.sleep(draw.expovariate(4.0))
+            draw.choice(list(backends.values())).kill()
+
+    reaper = asyncio.create_task(reap())
+    async with asyncio.TaskGroup() as group:
+        for _ in range(AT_ONCE):
+            group.create_task(serve())
+    reaper.cancel()
+    await asyncio.wait({reaper})
+    return users, backends
+
+
+def measure(actions: int, seed: int) -> Outcome:
+    """Run, close the ledger, and read it back."""
+    alarms: list[str] = []
+
+    def hear(error: LedgerError) -> None:
+        alarms.append(str(error))
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "ledger.sqlite"
+        began = time.perf_counter()
+        with Ledger.open(path, PRICES, hear) as book:
+            users, backends = frozen(run(actions, seed, book))
+            if not book.flush(120):
+                alarms.append("the ledger did not get everything stored")
+        seconds = time.perf_counter() - began
+        with Reader(path) as reader:
+            by_deployment = reader.totals(By.DEPLOYMENT)
+            outcomes = {total.key: total.passes for total in reader.totals(By.OUTCOME)}
+        with closing(sqlite3.connect(path)) as database:
+            per_action = database.execute(
+                "SELECT id, COALESCE(SUM(prompt), 0), COALESCE(SUM(completion), 0)"
+                " FROM actions LEFT JOIN passes ON passes.action = actions.id GROUP BY id"
+            ).fetchall()
+            endings = dict(database.execute("SELECT ending, COUNT(*) FROM actions GROUP BY ending").fetchall())
+    made = {name: backend.produced for name, backend in backends.items()}
+    return Outcome(
+        users=users,
+        produced={name: (usage.prompt, usage.cached, usage.completion) for name, usage in made.items()},
+        remembered={total.key: (total.prompt, total.cached, total.completion) for total in by_deployment},
+        actions={action: (prompt, completion) for action, prompt, completion in per_action},
+        passes=outcomes,
+        endings=endings,
+        inexact=sum(total.estimated for total in by_deployment),
+        alarms=alarms,
+        left_running=sum(backend.running for backend in backends.values()),
+        seconds=seconds,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--actions", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    outcome = measure(given.actions, given.seed)
+    outcome.print()
+    differences = list(outcome.differences)
+    for difference in differences[:20]:
+        print(f"DIFFERENCE: {difference}")
+    print(f"{len(differences)} differences")
+    return 1 if differences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
