@@ -238,7 +238,7 @@ def against_fake(folder: Path, *, blocks: int, seconds: float) -> dict[str, dict
 
 def show(table: dict[str, dict[str, float]]) -> None:
     peer, ours, straight = table["aiohttp"], table["tierwise"], table["straight"]
-    print(f"{'':34}{'straight':>10}{'aiohttp':>10}{'tierwise':>10}")
+    print(f"{'':42}{'straight':>10}{'aiohttp':>10}{'tierwise':>10}")
     rows = [
         ("CPU µs per JSON answer", "cpu_us_json", (1, 8, 32), ".0f"),
         (f"CPU µs per stream of {SHORT + 3} events", "cpu_us_stream", (1, 8, 32), ".0f"),
@@ -255,7 +255,7 @@ def show(table: dict[str, dict[str, float]]) -> None:
         for callers in at:
             name = f"{key}_c{callers}"
             own = format(straight[name], form) if key.startswith("per_second") else "–"
-            print(f"{label + f', c={callers}':34}{own:>10}{peer[name]:>10{form}}{ours[name]:>10{form}}")
+            print(f"{label + f', c={callers}':42}{own:>10}{peer[name]:>10{form}}{ours[name]:>10{form}}")
 
 
 # ── against a real model ────────────────────────────────────────────────

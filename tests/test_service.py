@@ -90,8 +90,10 @@ def test_logs_lie_in_a_folder_of_the_file_s_name():
 
 
 def test_every_action_has_an_id_of_its_own():
+    service = service_of()
+
     async def traces() -> set[str]:
-        return {service_of().new_trace().action for _ in range(100)}
+        return {service.new_trace().action for _ in range(100)}
 
     assert len(asyncio.run(traces())) == 100
 

@@ -64,7 +64,7 @@ class Tiers:
 @contextmanager
 def served(app: Any) -> Iterator[str]:
     """An ASGI application behind a free port, in a thread of its own; gives its URL."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, access_log=False, lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

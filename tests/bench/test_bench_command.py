@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import sqlite3
 import subprocess
@@ -107,7 +108,7 @@ def test_too_many_infrastructure_errors_end_with_code_1_and_a_report_all_the_sam
 def test_wrong_input_is_told_before_anything_runs(config, tasks, tmp_path, arguments, message):
     old = tmp_path / "old"
     old.mkdir()
-    (old / "records.jsonl").write_text("")
+    (old / "records.jsonl").write_text("{}")
     done = run(config(sums()), tasks, *(str(old) if one == "OLD" else one for one in arguments))
     assert isinstance(done.exception, TierwiseError)
     assert message in str(done.exception)
@@ -134,6 +135,92 @@ def test_a_missing_extra_is_named_with_its_cure(config, tasks):
         output, _ = program.communicate(timeout=60)
     assert program.returncode == 2
     assert "tierwise bench needs altair: pip install 'tierwise[bench]'" in output
+
+
+def killed(program, moment):
+    """Let a program go on until then, and kill it without a word."""
+    try:
+        moment(program)
+    finally:
+        program.kill()
+        program.communicate(timeout=60)
+
+
+def grown(out, size):
+    """Waits until the run's records are larger than that."""
+
+    def wait(program):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and program.poll() is None and size_of(out) <= size:
+            time.sleep(0.005)
+
+    return wait
+
+
+def size_of(out):
+    path = out / "records.jsonl"
+    return path.stat().st_size if path.exists() else 0
+
+
+def test_a_run_that_is_killed_again_and_again_loses_nothing_and_counts_nothing_twice(endpoint, config, tasks, tmp_path):
+    out, chance = tmp_path / "run", random.Random(7)
+    url = endpoint(sums(step=0.1), fast=Single(), max=BestOfN(n=2))
+    arguments = (config(sums()), tasks, "--url", url, "--repeats", 2, "--out", out)
+    seen = []
+    for _ in range(4):
+        killed(tierwise(*arguments), grown(out, size_of(out) + chance.randrange(1500)))
+        with (out / "records.jsonl").open("ab") as file:
+            file.write(b'{"action":"torn in the mi')
+        records = Folder(out).read_records()
+        assert records[: len(seen)] == seen
+        assert len({record.key for record in records}) == len(records)
+        seen = records
+    assert 0 < len(seen) < 36
+    with tierwise(*arguments) as program:
+        output, _ = program.communicate(timeout=120)
+    assert program.returncode == 0, output
+    assert f"{len(seen)} of them are there from before" in output
+    records, manifest = Folder(out).read_records(), Folder(out).read_manifest()
+    assert records[: len(seen)] == seen
+    assert [record.key for record in records] == list(dict.fromkeys(record.key for record in records))
+    assert {record.key for record in records} == manifest.keys()
+    assert all(record.outcome == "pass" for record in records)
+    assert [sitting.ended is None for sitting in manifest.sittings] == [True] * 4 + [False]
+
+
+def test_a_killed_run_with_tiers_of_its_own_is_resumed_by_name(config, tasks, tmp_path):
+    out = tmp_path / "run"
+    arguments = (config(sums(step=0.1)), tasks, "--tier", "fast")
+    killed(tierwise(*arguments, "--out", out), grown(out, 0))
+    kept = len(Folder(out).read_records())
+    done = run(*arguments, "--resume", out)
+    assert done.exit_code == 0, done.output
+    assert len(Folder(out).read_records()) == 6 > kept > 0
+    assert "6 of 6" in done.output
+    again = run(*arguments, "--resume", out)
+    assert "is whole" in str(again.exception)
+
+
+def test_a_budget_ends_a_run_cleanly_and_says_how_to_go_on(config, tasks, tmp_path):
+    out = tmp_path / "run"
+    done = run(config(sums()), tasks, "--out", out, "--tier", "fast", "--concurrency", 1, "--budget-dollars", "0.00035")
+    assert done.exit_code == 0, done.output
+    assert "stopped: the next action would spend more than $0.00035" in done.output
+    assert f"--resume {out}" in done.output
+    assert "the runner's own error: p99" in done.output
+    assert len(Folder(out).read_records()) == 3
+
+
+def test_actions_that_come_as_in_a_trace_and_bad_lines_of_one(config, tasks, tmp_path):
+    trace = tmp_path / "trace"
+    trace.write_text("0\n0.1\nlater\n")
+    arguments = (config(sums()), tasks, "--out", tmp_path / "run", "--tier", "fast", "--arrival", f"trace:{trace}")
+    assert "trace:3: 'later' is no moment" in str(run(*arguments).exception)
+    trace.write_text("0\n0.1\n0.4\n")
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    began = sorted(record.began for record in Folder(tmp_path / "run").read_records())
+    assert [moment - began[0] for moment in began] == pytest.approx([0, 0.1, 0.4, 0.6, 0.7, 1.0], abs=0.02)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

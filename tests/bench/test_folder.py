@@ -10,7 +10,7 @@ from bench.runs import manifest, record, task
 from tierwise.bench import folder as folders
 from tierwise.bench.folder import Folder
 from tierwise.bench.workload import load
-from tierwise.spec.errors import SpecError, TierwiseError
+from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 
 
 def test_what_was_written_can_be_read_again(tmp_path):
@@ -41,6 +41,43 @@ def test_a_run_is_never_written_over_another(tmp_path):
         recorder.write(record("a"))
     with pytest.raises(SpecError, match="holds a run already"):
         Folder.create(tmp_path / "run")
+
+
+def test_what_a_crash_left_of_a_line_does_not_spoil_the_next_one(tmp_path):
+    folder = Folder.create(tmp_path / "run")
+    folder.records_path.write_bytes(b'{"action":"run/a/fa')
+    for one in ("b", "c"):
+        with folder.recorder() as recorder:
+            recorder.write(record(one))
+        with folder.records_path.open("ab") as file:
+            file.write(b'{"action":')
+    assert folder.read_records() == [record("b"), record("c")]
+
+
+def test_a_run_with_something_left_to_do_may_be_gone_on_with(tmp_path):
+    folder = Folder.create(tmp_path / "run")
+    assert not folder.is_unfinished
+    folder.write_manifest(manifest(["a", "b"]))
+    assert folder.is_unfinished
+    assert folder.read_records() == []
+    with folder.recorder() as recorder:
+        recorder.write(record("a"))
+        assert Folder.create(tmp_path / "run") == Folder.resume(tmp_path / "run") == folder
+        recorder.write(record("b"))
+    with pytest.raises(SpecError, match="holds a run already"):
+        Folder.create(tmp_path / "run")
+    with pytest.raises(SpecError, match="is whole"):
+        Folder.resume(tmp_path / "run")
+    with pytest.raises(NotFound, match="holds no run to resume"):
+        Folder.resume(tmp_path)
+
+
+def test_two_benches_never_write_to_one_folder(tmp_path):
+    one, other = Folder(tmp_path), Folder(tmp_path)
+    with one.locked(), pytest.raises(SpecError, match="another bench is writing"), other.locked():
+        pass
+    with Folder(tmp_path).locked():
+        pass
 
 
 def test_a_folder_that_cannot_be_made_is_the_callers_mistake(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -24,10 +26,11 @@ class Watching:
         self.records = []
         self._after, self._stop = after, stop
 
-    def planned(self, manifest):
-        pass
+    def planned(self, manifest, kept):
+        self.kept = kept
 
-    def ended(self, record):
+    def ended(self, record, spent):
+        self.spent = spent
         self.records.append(record)
         if len(self.records) == self._after:
             for task in self._stop:
@@ -110,6 +113,110 @@ def test_a_run_that_is_cancelled_keeps_what_has_ended_and_says_that_it_is_partia
     assert one.folder.read_manifest().ended is not None
 
 
+def test_a_run_that_stopped_goes_on_where_it_was_and_asks_nothing_twice(job, endpoint):
+    engine = counting()
+    url = endpoint(engine, fast=Single())
+    first = replace(job(url, "fast", repeats=3), dollars=0.0125)
+    asyncio.run(measure(first, Watching()))
+    (sitting,) = first.folder.read_manifest().sittings
+    assert "more than $0.0125" in sitting.stopped
+    begun = first.folder.read_records()
+    assert len(begun) == 12
+    assert sum(record.spent for record in begun) == pytest.approx(sitting.dollars)
+    watching = Watching()
+    asyncio.run(measure(replace(first, dollars=None), watching))
+    records, manifest = first.folder.read_records(), first.folder.read_manifest()
+    assert watching.kept == begun == records[:12]
+    assert watching.spent == pytest.approx(0.030)
+    assert len({record.key for record in records}) == len(records) == len(engine.calls) == 30
+    assert {record.key for record in records} == manifest.keys()
+    assert [sitting.stopped for sitting in manifest.sittings][1:] == [""]
+    summary = summarise(manifest, records)
+    assert (summary.rows[0].counts.measured, summary.rows[0].counts.not_run) == (30, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "--seed was 0, now it is 1"),
+        ({"repeats": 2}, "--repeats was 1, now it is 2"),
+        ({"arrival": "poisson:3"}, "--arrival was closed, now it is poisson:3"),
+        ({"mode": "max"}, r"its rows were .*average.*now they are max · max"),
+    ],
+)
+def test_another_run_is_never_mixed_into_one_that_was_begun(job, endpoint, change, message):
+    url = endpoint(counting(), fast=Single(), max=BestOfN(n=2))
+    asyncio.run(measure(replace(job(url, "max"), minutes=0.0), Watching()))
+    with pytest.raises(SpecError, match=message):
+        asyncio.run(measure(job(url, "max", **change), Watching()))
+
+
+def test_a_changed_workload_or_config_is_named(job, endpoint, write_tasks):
+    url = endpoint(counting(), fast=Single())
+    begun = replace(job(url, "fast"), minutes=0.0)
+    asyncio.run(measure(begun, Watching()))
+    begun.config.write_text("tiers: {other: {}}\n")
+    other = load(write_tasks(line("t0", "0+1?", 1)))
+    with pytest.raises(SpecError, match=r"the config .* is not what it was .*; the workload .* is not"):
+        asyncio.run(measure(replace(begun, workload=other), Watching()))
+
+
+def test_minutes_that_are_over_end_a_run_cleanly(job, endpoint):
+    engine = Answering({}, otherwise=Reply(text="1", step=0.05))
+    one = replace(job(endpoint(engine, fast=Single()), "fast", concurrency=1), minutes=0.2 / 60)
+    asyncio.run(measure(one, Watching()))
+    manifest, records = one.folder.read_manifest(), one.folder.read_records()
+    assert 1 <= len(records) < 10
+    assert all(record.outcome != "error" for record in records)
+    assert "minutes are over" in manifest.sittings[0].stopped
+    assert engine.running == 0
+
+
+def test_warm_up_actions_are_paid_and_leave_no_record(job, endpoint):
+    engine = counting()
+    watching = Watching()
+    one = job(endpoint(engine, fast=Single()), "fast", warm_up=4)
+    asyncio.run(measure(one, watching))
+    assert (len(one.folder.read_records()), len(engine.calls)) == (10, 14)
+    assert watching.spent == pytest.approx(0.014)
+
+
+def test_a_server_that_stalls_is_not_spared_by_those_who_wait_for_it(job, endpoint):
+    """Coordinated omission: a closed loop asks nothing while the server stalls, and sees one slow action."""
+
+    class Stalling(Answering):
+        def reply_to(self, number, call):
+            time.sleep(0.6 if number == 3 else 0.0)
+            return Reply(text="1")
+
+    waits = {}
+    for arrival in ("closed", "constant:20"):
+        url = endpoint(Stalling({}), fast=Single())
+        one = job(url, "fast", arrival=arrival, concurrency=1)
+        one = replace(one, folder=Folder.create(one.folder.path.with_name(arrival[:4])))
+        asyncio.run(measure(one, Watching()))
+        waits[arrival] = sorted(record.seconds for record in one.folder.read_records())
+    assert sum(wait > 0.3 for wait in waits["closed"]) == 1
+    assert sum(wait > 0.2 for wait in waits["constant:20"]) >= 5
+
+
+def test_a_runner_that_is_late_itself_says_so_and_its_users_wait_counts(job, endpoint):
+    class Blocking(Watching):
+        def ended(self, record, spent):
+            super().ended(record, spent)
+            if len(self.records) == 2:
+                time.sleep(0.5)
+
+    one = job(endpoint(counting(), fast=Single()), "fast", arrival="constant:20")
+    asyncio.run(measure(one, Blocking()))
+    late = [record for record in one.folder.read_records() if record.late > 0.2]
+    assert len(late) >= 3
+    assert all(record.seconds >= record.first_output >= record.first_byte >= record.late for record in late)
+    runner = one.folder.read_manifest().sittings[0].runner
+    assert runner.lag.longest > 0.2
+    assert runner.calibration.count > 0
+
+
 def test_a_tier_that_the_endpoint_does_not_serve_is_named(job, endpoint):
     url = endpoint(counting(), fast=Single())
     with pytest.raises(SpecError, match="serves no tier 'max'; its tiers: fast"):
@@ -124,7 +231,7 @@ def test_an_endpoint_that_is_not_there_is_named(job):
 def test_the_first_error_of_ours_ends_a_loop():
     done = []
 
-    async def attend(item):
+    async def attend(item, due):
         done.append(item)
         await asyncio.sleep(0)
         if item == 2:

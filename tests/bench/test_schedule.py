@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.stage import line
-from tierwise.bench.schedule import Variant, schedule, task_seed, variants
-from tierwise.bench.trial import action_id
+from tierwise.bench.folder import new_run
+from tierwise.bench.schedule import MOST_REPEATS, Variant, schedule, task_seed, variants, warm_up
+from tierwise.bench.trial import action_id, key_of, request
 from tierwise.bench.workload import Task
 from tierwise.spec.reading import Reading
 
@@ -63,5 +64,33 @@ def test_a_tasks_seed_does_not_depend_on_the_other_tasks_and_fits_every_engine()
 
 def test_the_longest_names_still_make_an_id_that_the_endpoint_takes():
     task = Reading().read(Task, line("x" * 80), "")
-    (trial,) = schedule([task], [Variant(tier="t" * 100, mode="average")], 0)
-    assert len(action_id(trial, "01234567")) <= 200
+    *_, last = schedule([task], [Variant(tier="t" * 100, mode="average")], 0, MOST_REPEATS)
+    assert len(action_id(last, new_run())) <= 200
+
+
+def test_repeats_share_no_seed_no_id_no_record_and_no_request():
+    """A cache anywhere between us and the model that took two of them for one would make pass@k wrong in silence."""
+    trials = schedule(tasks(3), variants({"fast": 1, "max": 5}, "both"), 7, repeats=20)
+    assert len(trials) == 3 * 3 * 20
+    assert len({key_of(trial) for trial in trials}) == len({action_id(trial, "run") for trial in trials}) == len(trials)
+    assert len({(trial.task.id, trial.seed) for trial in trials}) == 3 * 20
+    assert len({str(request(trial, "the same")) for trial in trials}) == len(trials)
+
+
+@given(st.text(max_size=5), st.integers(0, 2**31), st.integers(0, MOST_REPEATS - 1), st.integers(1, MOST_REPEATS))
+def test_two_repeats_of_a_task_never_have_the_same_seed(task, seed, repeat, further):
+    assert task_seed(seed, task, repeat) != task_seed(seed, task, repeat + further)
+
+
+def test_the_first_repeats_come_before_the_second_ones():
+    trials = schedule(tasks(5), variants({"fast": 1, "max": 5}, "both"), 0, repeats=3)
+    assert [trial.repeat for trial in trials] == [0] * 15 + [1] * 15 + [2] * 15
+
+
+def test_warming_up_asks_what_comes_last_with_seeds_of_its_own():
+    trials = schedule(tasks(3), variants({"fast": 1}, "both"), 0)
+    warm = warm_up(trials, 5, 0)
+    assert [trial.task.id for trial in warm[:3]] == [trial.task.id for trial in reversed(trials)]
+    assert len({trial.seed for trial in warm} | {trial.seed for trial in trials}) == 8
+    assert len({action_id(trial, "run") for trial in warm}) == 5
+    assert warm_up([], 5, 0) == []

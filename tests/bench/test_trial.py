@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from bench.stage import Answering, line
-from tierwise.bench.client import Client
+from tierwise.bench.client import Client, _Heard
 from tierwise.bench.schedule import Trial, Variant, task_seed
-from tierwise.bench.trial import attempt, request
+from tierwise.bench.trial import attempt, attempt_both, regrade, request
 from tierwise.bench.workload import Task
 from tierwise.policies import BestOfN, Majority, Single
 from tierwise.spec.budget import Budget
@@ -220,3 +220,82 @@ def test_the_cost_of_a_failed_action_is_kept_where_the_endpoint_tells_it(odd_end
     body = msgspec.json.encode({"error": {"message": "spent", "code": "budget_exhausted"}, "usage": usage})
     record = measured(odd_endpoint(body, 504, "application/json"), trial())
     assert (record.outcome, record.dollars, record.prompt_tokens) == ("no_answer", 0.25, 5)
+
+
+def told(*passes):
+    """An answer of an endpoint that tells what its passes said."""
+    numbers = {"prompt_tokens": 5, "cached_tokens": 0, "completion_tokens": 2, "dollars": 0.5, "first_token": 0.25}
+    spent = [{"number": at, "started": 0.5, "seconds": 1.0, **numbers, **one} for at, one in enumerate(passes)]
+    usage = {**numbers, "tierwise": {"dollars": 1.5, "passes": spent}}
+    events = [{"choices": [{"delta": {"content": "4"}, "finish_reason": "stop"}]}, {"choices": [], "usage": usage}]
+    return b"".join(b"data: %b\n\n" % msgspec.json.encode(event) for event in events)
+
+
+def both(url):
+    async def main():
+        async with Client(url, timeout=10.0) as client:
+            return await attempt_both(trial("max", "max"), trial("max", "average"), client, "run")
+
+    return asyncio.run(main())
+
+
+SAYS_FIVE = {"message": {"content": "5"}, "finish": "stop"}
+
+
+def test_average_mode_is_taken_from_the_first_candidate_where_the_endpoint_tells_it(odd_endpoint):
+    passes = [
+        {"role": "vote", "outcome": "finished", "draw": 1, "message": {"content": "4"}, "finish": "stop"},
+        {"role": "critique", "outcome": "finished", "draw": 0, "message": {"content": "4"}, "finish": "stop"},
+        {"role": "vote", "outcome": "finished", "draw": 0, **SAYS_FIVE},
+    ]
+    whole, single = both(odd_endpoint(told(*passes)))
+    assert (whole.outcome, whole.taken, whole.dollars, len(whole.passes)) == ("pass", "request", 1.5, 3)
+    assert (single.outcome, single.why, single.taken) == ("fail", "5 instead of 4", "candidate")
+    assert (single.key, single.seed) == (whole.key._replace(mode="average"), whole.seed)
+    assert (single.first_output, single.seconds) == pytest.approx((0.75, 1.5), abs=0.1)
+    assert (single.dollars, single.spent, len(single.passes)) == (0.5, 0.0, 1)
+
+
+@pytest.mark.parametrize(
+    "first", [{"outcome": "aborted", **SAYS_FIVE}, {"outcome": "finished"}, {"outcome": "failed", **SAYS_FIVE}]
+)
+def test_a_first_candidate_that_did_not_come_to_an_end_is_no_average_mode(odd_endpoint, first):
+    whole, single = both(odd_endpoint(told({"role": "vote", "draw": 0, **first})))
+    assert (whole.outcome, single) == ("pass", None)
+
+
+def test_candidates_are_only_asked_for_where_they_are_wanted():
+    assert "candidates" not in request(trial("max", "max"), "run/a/max/max")["tierwise"]
+    assert request(trial("max", "max"), "run/a/max/max", candidates=True)["tierwise"]["candidates"] is True
+
+
+def test_the_gaps_between_pieces_of_an_answer_are_kept_in_a_few_numbers(endpoint):
+    record = measured(endpoint(Answering({"2+2?": "one two three 4"}, step=0.05), fast=Single()), trial())
+    assert record.gaps.count in (3, 4)
+    assert 0.04 < record.gaps.longest < 0.5
+    assert record.first_byte <= record.first_output
+    assert (record.passes[0].started, record.passes[0].first_token) == (
+        pytest.approx(0, abs=0.05),
+        pytest.approx(0.05, abs=0.04),
+    )
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_events_are_read_however_the_network_cuts_them(size):
+    body = b": pulse\n\n" + told({"role": "draft", "outcome": "finished"}) + b"data: [DONE]\n\n"
+    for text in (body, body.replace(b"\n", b"\r\n"), body.replace(b"data: ", b"data:")):
+        heard = _Heard(0.0)
+        for start in range(0, len(text), size):
+            heard.blocks.append(text[start : start + size])
+            heard.read(float(start))
+        reply = heard.reply(None, 1)
+        assert (reply.completion.text, reply.failure, reply.tokens.tierwise.dollars) == ("4", None, 1.5)
+
+
+def test_a_mended_check_is_graded_again_without_asking(endpoint):
+    record = measured(endpoint(Answering({"2+2?": "it is 4"}), fast=Single()), trial(equals=5))
+    assert record.outcome == "fail"
+    mended = asyncio.run(regrade(trial().task, record))
+    assert (mended.outcome, mended.answer, mended.seconds) == ("pass", "it is 4", record.seconds)
+    lost = measured("http://127.0.0.1:9", trial())
+    assert asyncio.run(regrade(trial().task, lost)) == lost

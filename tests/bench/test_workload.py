@@ -38,7 +38,9 @@ def test_everything_that_is_wrong_is_said_at_once_with_its_line(write_tasks):
     )
     said = errors_of(path)
     assert len(said) == 6
-    assert said[0].startswith("tasks.jsonl:2: chekc: unknown key; did you mean 'check'? allowed: check, id, max_tokens")
+    assert said[0].startswith(
+        "tasks.jsonl:2: chekc: unknown key; did you mean 'check'? allowed: check, cluster, id, max_tokens"
+    )
     assert said[1] == "tasks.jsonl:3: id: 'a' names the task of line 1 already"
     assert said[2].startswith("tasks.jsonl:4: not JSON")
     assert said[3] == "tasks.jsonl:5: the key 'check' is missing"

@@ -26,7 +26,10 @@ def test_the_version_is_printed():
     assert tierwise("--version").stdout == f"tierwise {__version__}\n"
 
 
-@pytest.mark.parametrize("verb", ["check", "pull", "serve", "ask", "bench", "ledger", "doctor"])
+@pytest.mark.parametrize(
+    "verb",
+    ["check", "pull", "serve", "ask", "workload", "power", "bench", "compare", "gate", "import", "ledger", "doctor"],
+)
 def test_every_verb_explains_itself(verb):
     done = tierwise(verb, "--help")
     assert done.returncode == 0

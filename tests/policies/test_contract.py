@@ -137,10 +137,11 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-known = st.sampled_from(
-    ["temperature", "top_p", "top_k", "stop", "logprobs", "top_logprobs", "max_tokens", "max_completion_tokens", "tools"]
-    + ["tool_choice", "response_format", "parallel_tool_calls", "reasoning_effort", "logit_bias", "user", "metadata"]
+KNOWN = (
+    "temperature top_p top_k stop logprobs top_logprobs max_tokens max_completion_tokens tools tool_choice "
+    "response_format parallel_tool_calls reasoning_effort logit_bias user metadata chat_template_kwargs"
 )
+known = st.sampled_from(KNOWN.split())
 prompts = st.builds(
     Prompt,
     messages=st.lists(

@@ -90,9 +90,9 @@ def test_code_that_is_wrong_does_not_and_the_last_word_says_why(code, why):
         "import os\nif os.fork() == 0: os._exit(0)" + WRONG,
         # whoever looks for the word that is printed at the end
         "import os, re, sys\nprint(*re.findall('[0-9a-f]{32}', open(sys.argv[0]).read()), flush=True); os._exit(0)",
-        "import glob, os, re\n[print(*re.findall('[0-9a-f]{32}', open(f).read()), flush=True) for f in glob.glob('/tmp/*')]; os._exit(0)",
+        "import os, re\nfor name in os.listdir():\n  print(*re.findall('[0-9a-f]{32}', open(name).read()), flush=True)",
         "import inspect, os, sys\nprint(inspect.getsource(sys.modules['__main__']), flush=True); os._exit(0)",
-        "import os\nprint(open('/proc/self/cmdline').read(), open('/proc/self/environ').read(), flush=True); os._exit(0)",
+        "import os, re\nprint(*re.findall('[0-9a-f]{32}', open('/proc/self/cmdline').read()), flush=True)\nos._exit(0)",
         "print(globals(), flush=True); import os; os._exit(0)",
     ],
 )

@@ -1,29 +1,208 @@
-"""How trials arrive at the endpoint. A closed loop: the next one comes when one before it has been answered."""
+"""How trials arrive at the endpoint: when one before has been answered, or at moments that nothing can hold up.
+
+In an open loop a trial has the moment at which it was to begin, and its times count from there. Otherwise a server that
+stalls would keep away the very requests that would have found it stalled (coordinated omission).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import random
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from tierwise.spec.errors import TierwiseError
+import msgspec
+
+from tierwise.spec.clock import now
+from tierwise.spec.errors import ConfigErrors, NotFound, SpecError, TierwiseError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 
 T = TypeVar("T")
 
+CLOSED = "closed"
 
-async def closed_loop(items: Iterable[T], concurrency: int, attend: Callable[[T], Awaitable[None]]) -> None:
+FORMS = "closed, poisson:RATE, constant:RATE (per second), or trace:FILE"
+
+FASTEST = 10_000.0
+"""Arrivals per second that may be asked for."""
+
+_APART = 0.001
+"""Seconds between the first trials of a closed loop's clients, so that they do not all come at one moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Poisson:
+    """As users come who do not know of each other."""
+
+    rate: float
+    """Per second, as a mean."""
+
+    def moments(self, seed: int) -> Iterator[float]:
+        chance = random.Random(seed)  # noqa: S311 - moments, not secrets
+        moment = 0.0
+        while True:
+            yield moment
+            moment += chance.expovariate(self.rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """One after the other at equal distances."""
+
+    rate: float
+    """Per second."""
+
+    def moments(self, seed: int) -> Iterator[float]:  # noqa: ARG002 - nothing is left to chance
+        return (number / self.rate for number in count())
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """As they once came. A trace that is shorter than the run begins again, a mean gap after its end."""
+
+    at: tuple[float, ...]
+    """Seconds from the first."""
+
+    def moments(self, seed: int) -> Iterator[float]:  # noqa: ARG002 - nothing is left to chance
+        length = self.at[-1] + (self.at[-1] / (len(self.at) - 1) if len(self.at) > 1 else 1.0)
+        return (round_ * length + moment for round_ in count() for moment in self.at)
+
+
+Open = Poisson | Constant | Trace
+
+
+def read_arrival(text: str) -> Open | None:
+    """What `--arrival` says; None is a closed loop.
+
+    Raises:
+        SpecError: it says nothing that we know.
+        ConfigErrors: lines of the trace cannot be used; each is named.
+    """
+    form, _, rest = text.partition(":")
+    match form:
+        case "closed" if not rest:
+            return None
+        case "poisson":
+            return Poisson(_rate(rest))
+        case "constant":
+            return Constant(_rate(rest))
+        case "trace" if rest:
+            return read_trace(Path(rest))
+        case _:
+            raise SpecError(f"{text!r} is no way to arrive; allowed: {FORMS}", field="--arrival")
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate <= FASTEST:
+        raise SpecError(f"{text!r} is no rate; a number above 0, at most {FASTEST:g} per second", field="--arrival")
+    return rate
+
+
+def read_trace(path: Path) -> Trace:
+    """A recorded trace, one arrival on each line.
+
+    A line is a number of seconds, a moment in ISO 8601, or an object that holds `seconds`, or `timestamp`: such a
+    moment, or milliseconds as in Mooncake's traces.
+
+    Raises:
+        NotFound: there is no such file.
+        ConfigErrors: all lines that cannot be used.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except FileNotFoundError:
+        raise NotFound(f"there is no trace {path}", field="--arrival") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"trace {path} cannot be read: {error}", field="--arrival") from error
+    errors: list[SpecError] = []
+    moments: list[float] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            moment = _moment(line.strip())
+        except (ValueError, OverflowError) as error:
+            errors.append(SpecError(str(error), field=f"{path.name}:{number}"))
+            continue
+        if moments and moment < moments[-1]:
+            why = f"comes {moments[-1] - moment:g} s before the line above; sort the file"
+            errors.append(SpecError(why, field=f"{path.name}:{number}"))
+        moments.append(moment)
+    if not moments and not errors:
+        errors.append(SpecError("holds no arrival; one on each line is wanted", field=path.name))
+    if errors:
+        raise ConfigErrors(errors)
+    return Trace(tuple(moment - moments[0] for moment in moments))
+
+
+def _moment(line: str) -> float:
+    try:
+        value = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        value = line
+    scale = 1.0
+    match value:
+        case {"seconds": inner}:
+            value = inner
+        case {"timestamp": inner}:
+            value, scale = inner, 0.001
+    if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d", value):
+        return datetime.fromisoformat(value).timestamp()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{line[:80]!r} is no moment; allowed: seconds, ISO 8601, or an object with `seconds`")
+    return value * scale
+
+
+async def closed_loop(items: Iterable[T], concurrency: int, attend: Callable[[T, float], Awaitable[None]]) -> None:
     """Attend to every item, `concurrency` at a time; being cancelled, or one that raises, ends them all."""
     waiting = iter(items)
 
-    async def client() -> None:
+    async def client(number: int) -> None:
+        await asyncio.sleep(number * _APART)
         for item in waiting:
-            await attend(item)
+            await attend(item, now())
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(concurrency):
-                group.create_task(client())
+            for number in range(concurrency):
+                group.create_task(client(number))
+    except* TierwiseError as failures:
+        raise failures.exceptions[0] from None
+
+
+async def open_loop(
+    items: Iterable[T], moments: Iterable[float], attend: Callable[[T, float], Coroutine[None, None, None]]
+) -> None:
+    """Attend to every item from its moment on, however many are under way, and say when that moment was.
+
+    Args:
+        items: each is taken at its moment, not before.
+        moments: seconds from now on, never falling.
+        attend: gets the item and its moment on the loop's clock.
+    """
+    waiting, began = iter(items), now()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for moment in moments:
+                due = began + moment
+                await asyncio.sleep(max(0.0, due - now()))
+                while (left := due - now()) > 0:  # noqa: ASYNC110 - uvloop rounds to milliseconds, and may be early
+                    await asyncio.sleep(left)
+                try:
+                    item = next(waiting)
+                except StopIteration:
+                    break
+                group.create_task(attend(item, due))
     except* TierwiseError as failures:
         raise failures.exceptions[0] from None

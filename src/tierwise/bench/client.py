@@ -1,23 +1,30 @@
-"""One action as a client of the endpoint sees it: what was said, when, at which price, or what went wrong."""
+"""One action as a client of the endpoint sees it: what was said, when, at which price, or what went wrong.
+
+While a stream runs, its blocks are only put aside with their moments, and read when it is over: what the client does
+for one stream is what another one waits for.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from operator import sub
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 import msgspec
 
+from tierwise.bench.connection import Connections
+from tierwise.bench.durations import Durations
 from tierwise.engines.http import Events
 from tierwise.engines.wire import WireChoice
 from tierwise.spec.call import Chunk, Completion, Recorder
 from tierwise.spec.errors import SpecError, TierwiseError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tierwise.spec.json import Json
 
@@ -40,13 +47,53 @@ class PassSpend(msgspec.Struct, frozen=True, kw_only=True):
     completion_tokens: int
     seconds: float
     dollars: float
+    number: int = 0
+    """Counts the passes of an action in the order in which they started."""
+    started: float | None = None
+    """Seconds after the endpoint had the action; None when it did not tell, here and below."""
+    first_token: float | None = None
+    """Seconds after the pass started."""
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """The assistant message that a pass ended with."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[dict[str, Any]] = []
+
+
+class PassTold(PassSpend, frozen=True, kw_only=True):
+    """A pass with what it said, where `tierwise.candidates` asked for that."""
+
+    draw: int = 0
+    """Which of the prompt's independent draws it was."""
+    message: Candidate | None = None
+    finish: str = ""
+
+    @property
+    def spend(self) -> PassSpend:
+        """What it took, without what it said."""
+        return PassSpend(**{name: getattr(self, name) for name in PassSpend.__struct_fields__})
+
+    @property
+    def completion(self) -> Completion | None:
+        """What it said; None when that was not told."""
+        if (said := self.message) is None:
+            return None
+        return Completion(
+            text=said.content or "",
+            reasoning=said.reasoning_content or "",
+            tool_calls=tuple(said.tool_calls),
+            finish=self.finish or "stop",
+        )
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """What the endpoint says an action took: `usage.tierwise`."""
 
     dollars: float
-    passes: list[PassSpend]
+    passes: list[PassTold]
     why: list[str] = []
     agreement: list[float | None] = []
     exact: bool = True
@@ -82,6 +129,7 @@ class _Event(msgspec.Struct):
 
 
 _read_event = msgspec.json.Decoder(_Event).decode
+_read_events = msgspec.json.Decoder(list[_Event]).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,17 +145,33 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came of one action. Times are the client's own, from the first attempt on."""
+    """What came of one action. Times are the client's own, from the moment at which it was due."""
 
     completion: Completion
+    late: float
+    """Seconds until the first attempt."""
+    first_byte: float | None
+    """Seconds until the endpoint began to answer; None when it did not."""
     first_output: float | None
     """Seconds until the model said something; None when it did not."""
     seconds: float
     """Until the end of the stream: the whole action, as its user waits for it."""
+    gaps: Durations | None
+    """Between two pieces of the answer."""
     tokens: Tokens | None
     """None when the endpoint did not tell."""
     failure: Failure | None
     attempts: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What an endpoint says about itself."""
+
+    most_passes: Mapping[str, int]
+    """How many passes each tier may spend on one prompt."""
+    candidates: bool
+    """Whether it tells what each pass said, when it is asked to."""
 
 
 class Client:
@@ -121,109 +185,181 @@ class Client:
     def __init__(self, url: str, *, timeout: float) -> None:
         self._url = url.rstrip("/")
         self._timeout = timeout
-        connector = aiohttp.TCPConnector(limit=0)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
+        self._connections = Connections(self._url)
 
     async def __aenter__(self) -> Self:
+        await self._connections.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        await self._connections.__aexit__()
 
-    async def most_passes(self) -> dict[str, int]:
-        """The tiers of the endpoint, and how many passes each may spend on one prompt.
+    async def served(self) -> Served:
+        """The tiers of the endpoint.
 
         Raises:
             SpecError: there is no Tierwise.
             TierwiseError: nothing answers there.
         """
         try:
-            async with self._session.get(f"{self._url}/v1/models") as response:
+            async with aiohttp.ClientSession() as session, session.get(f"{self._url}/v1/models") as response:
                 listing = msgspec.json.decode(await response.read(), type=_Listing)
         except (aiohttp.ClientError, OSError) as error:
             raise TierwiseError(f"nothing answers at {self._url}: {error}") from error
         except msgspec.DecodeError as error:
             raise SpecError(f"{self._url}/v1/models lists no models: {error}") from error
-        tiers = {model.id: model.tierwise.most_passes for model in listing.data if model.tierwise is not None}
-        found = {name: most for name, most in tiers.items() if most is not None}
+        tiers = {model.id: model.tierwise for model in listing.data if model.tierwise is not None}
+        found = {name: about.most_passes for name, about in tiers.items() if about.most_passes is not None}
         if not found:
             names = ", ".join(model.id for model in listing.data) or "none"
             raise SpecError(
                 f"{self._url} serves no tier; its models: {names}. An endpoint of `tierwise serve` is wanted"
             )
-        return found
+        return Served(most_passes=found, candidates=all(tiers[name].candidates for name in found))
 
-    async def act(self, body: Mapping[str, Json]) -> Reply:
-        """Ask for one action, again for as long as the endpoint has no room; never raises at what goes wrong."""
-        heard = _Heard(time.monotonic())
+    async def act(self, body: Mapping[str, Json], due: float | None = None) -> Reply:
+        """Ask for one action, again for as long as the endpoint has no room; never raises at what goes wrong.
+
+        Args:
+            body: the request.
+            due: the moment of `time.monotonic()` from which its user waits; now when not given.
+        """
+        heard = _Heard(time.monotonic() if due is None else due)
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._insist(body, heard)
+                attempts, failure = await self._insist(msgspec.json.encode(body), heard)
         except TimeoutError:
-            return heard.reply(Failure(message=f"not over after {self._timeout:g} s", code="timed_out"))
+            attempts, failure = 1, Failure(message=f"not over after {self._timeout:g} s", code="timed_out")
+        return heard.reply(failure, attempts)
 
-    async def _insist(self, body: Mapping[str, Json], heard: _Heard) -> Reply:
+    async def _insist(self, body: bytes, heard: _Heard) -> tuple[int, Failure | None]:
+        """How often it was asked, and what went wrong the last time."""
         for attempt in range(1, ATTEMPTS + 1):
-            reply = heard.reply(await self._attempt(body, heard))
-            failure = reply.failure
+            failure = await self._attempt(body, heard)
             if failure is None or failure.status not in _NO_ROOM or attempt == ATTEMPTS:
                 break
             wait = 0.5 * 2.0 ** (attempt - 1) if failure.retry_after is None else failure.retry_after
             await asyncio.sleep(min(LONGEST_WAIT, wait))
-        return replace(reply, attempts=attempt)
+        return attempt, failure
 
-    async def _attempt(self, body: Mapping[str, Json], heard: _Heard) -> Failure | None:
+    async def _attempt(self, body: bytes, heard: _Heard) -> Failure | None:
         try:
-            async with self._session.post(f"{self._url}/v1/chat/completions", json=body) as response:
-                if response.status != 200:
-                    return heard.refused(response.status, await response.read(), response.headers)
-                events = Events()
-                async for block in response.content.iter_any():
-                    for event in events.feed(block):
-                        heard.add(_read_event(event))
-        except (aiohttp.ClientError, OSError) as error:
+            await self._connections.post("/v1/chat/completions", body, heard)
+        except OSError as error:
             return Failure(message=f"connection lost: {str(error) or type(error).__name__}", code="connection_lost")
-        except msgspec.DecodeError as error:
-            return Failure(message=f"an event cannot be read: {error}", code="garbled")
-        return heard.failure()
+        return heard.refusal()
 
 
 class _Heard:
-    """An action while its stream is read."""
+    """An action while its stream is put aside, and what it said once that is over."""
 
-    def __init__(self, began: float) -> None:
-        self._began = began
+    def __init__(self, due: float) -> None:
+        self._due = due
+        self._late = time.monotonic() - due
+        self._status = 200
+        self._headers: Mapping[str, str] = {}
+        self._first_byte: float | None = None
+        self.blocks: list[bytes] = []
+        self._reads: list[tuple[float, int]] = []
+        """When something was read, and how many blocks there were afterwards."""
         self._recorder = Recorder()
-        self._first_output: float | None = None
+        self._texts: list[str] = []
+        self._outputs: list[float] = []
         self._tokens: Tokens | None = None
         self._error: _Error | None = None
 
-    def add(self, event: _Event) -> None:
-        for choice in event.choices[:1]:
-            chunk = Chunk(delta=choice.delta or {}, finish=choice.finish_reason)
-            self._recorder.add(chunk)
-            if self._first_output is None and chunk.is_output:
-                self._first_output = time.monotonic() - self._began
-        self._tokens = event.usage or self._tokens
-        self._error = event.error or self._error
+    def begun(self, status: int, headers: Mapping[str, str], moment: float) -> None:
+        self._status, self._headers = status, headers
+        self._first_byte = moment - self._due
 
-    def refused(self, status: int, body: bytes, headers: Mapping[str, str]) -> Failure:
-        """What a response without a stream says."""
+    def read(self, moment: float) -> None:
+        self._reads.append((moment, len(self.blocks)))
+
+    def refusal(self) -> Failure | None:
+        """What a response without a stream says; None when there is a stream."""
+        if self._status == 200:
+            return None
+        body = b"".join(self.blocks)
+        self.blocks, self._reads = [], []
         try:
             event = _read_event(body)
         except msgspec.DecodeError:
             event = _Event()
         error = event.error or _Error()
         self._tokens = event.usage
-        wait = headers.get("Retry-After", "")
+        wait = self._headers.get("retry-after", "")
         return Failure(
-            message=error.message or body.decode(errors="replace").strip()[:500] or f"HTTP {status}",
-            status=status,
+            message=error.message or body.decode(errors="replace").strip()[:500] or f"HTTP {self._status}",
+            status=self._status,
             code=str(error.code or ""),
             retry_after=float(wait) if re.fullmatch(r"\d+(\.\d+)?", wait) else None,
         )
 
-    def failure(self) -> Failure | None:
+    def reply(self, failure: Failure | None, attempts: int) -> Reply:
+        """What came of it all; `failure` is what went wrong on the way."""
+        seconds = time.monotonic() - self._due
+        failure = self._read() or failure
+        if failure is None:
+            failure = self._lacking()
+        outputs = self._outputs
+        gaps = Durations.of(map(sub, outputs[1:], outputs)) if len(outputs) > 1 else None
+        return Reply(
+            completion=self._recorder.completion(""),
+            late=self._late,
+            first_byte=self._first_byte,
+            first_output=outputs[0] - self._due if outputs else None,
+            seconds=seconds,
+            gaps=gaps,
+            tokens=self._tokens,
+            failure=failure,
+            attempts=attempts,
+        )
+
+    def _read(self) -> Failure | None:
+        """Take in what was put aside; None when all of it can be read."""
+        blocks = list(self._joined())
+        try:
+            moments, texts = _plain(blocks) or _any(blocks)
+            self._add_all(moments, _read_events(b"[%b]" % b",".join(texts)))
+        except ValueError as error:
+            return Failure(message=f"an event cannot be read: {error}", code="garbled")
+        return None
+
+    def _joined(self) -> Iterator[tuple[float, bytes]]:
+        """What came with each read, and its moment."""
+        reached = 0
+        for moment, count in self._reads:
+            if count > reached:
+                yield moment, b"".join(self.blocks[reached:count])
+            reached = count
+
+    def _add_all(self, moments: Sequence[float], events: Sequence[_Event]) -> None:
+        plain: list[str] = []  # text is handed on in long pieces: most of a stream is nothing else
+        for moment, event in zip(moments, events, strict=True):
+            for choice in event.choices[:1]:
+                delta = choice.delta or {}
+                if len(delta) == 1 and choice.finish_reason is None and isinstance(text := delta.get("content"), str):
+                    if text:
+                        plain.append(text)
+                        self._outputs.append(moment)
+                    continue
+                self._add(plain)
+                plain = []
+                chunk = Chunk(delta=delta, finish=choice.finish_reason)
+                self._recorder.add(chunk)
+                if chunk.is_output:
+                    self._outputs.append(moment)
+            if event.usage is not None:
+                self._tokens = event.usage
+            if event.error is not None:
+                self._error = event.error
+        self._add(plain)
+
+    def _add(self, texts: Sequence[str]) -> None:
+        if texts:
+            self._recorder.add(Chunk(delta={"content": "".join(texts)}))
+
+    def _lacking(self) -> Failure | None:
         """What a stream that ended by itself lacks; None when it is whole."""
         if self._error is not None:
             return Failure(message=self._error.message, code=str(self._error.code or ""))
@@ -231,19 +367,48 @@ class _Heard:
             return Failure(message="the stream ended in mid-answer", code="connection_lost")
         return None
 
-    def reply(self, failure: Failure | None) -> Reply:
-        return Reply(
-            completion=self._recorder.completion(""),
-            first_output=self._first_output,
-            seconds=time.monotonic() - self._began,
-            tokens=self._tokens,
-            failure=failure,
-        )
+
+def _plain(blocks: Sequence[tuple[float, bytes]]) -> tuple[list[float], list[bytes]] | None:
+    """The events of a stream as our own endpoint writes it, and when each was whole; None for any other stream."""
+    moments: list[float] = []
+    texts: list[bytes] = []
+    begun = b""
+    for moment, piece in blocks:
+        block = begun + piece if begun else piece
+        if not block.endswith(b"\n\n"):
+            begun = block
+            continue
+        begun = b""
+        events = block[6:-2].split(b"\n\ndata: ")
+        if not block.startswith(b"data: ") or block.count(b"\n") != 2 * len(events) or b"\r" in block:
+            if block.startswith(b": ") and block.count(b"\n") == 2:
+                continue  # a sign of life
+            return None
+        texts += events
+        moments += [moment] * len(events)
+    if begun:
+        return None
+    if texts and texts[-1] == b"[DONE]":
+        del moments[-1], texts[-1]
+    return moments, texts
+
+
+def _any(blocks: Sequence[tuple[float, bytes]]) -> tuple[list[float], list[bytes]]:
+    """The same for every stream of events that the HTML standard knows, and for some that it does not."""
+    moments: list[float] = []
+    texts: list[bytes] = []
+    events = Events()
+    for moment, block in blocks:
+        found = events.feed(block)
+        texts += found
+        moments += [moment] * len(found)
+    return moments, texts
 
 
 class _About(msgspec.Struct):
     most_passes: int | None = None
     """None for a route."""
+    candidates: bool = False
 
 
 class _Model(msgspec.Struct):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
 import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -15,12 +17,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise import __version__
-from tierwise.bench.records import Record
+from tierwise.bench.durations import Durations
+from tierwise.bench.records import Key, Record
 from tierwise.bench.schedule import Mode, Variant
-from tierwise.spec.errors import SpecError, TierwiseError
+from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -62,7 +65,42 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int
     timeout: float
     """Seconds that an action may take."""
-    arrival: str = "closed loop"
+    arrival: str = "closed"
+    """As `--arrival` has it: `closed`, `poisson:2.5`, `constant:2.5` or `trace:FILE`; else who made the run."""
+    repeats: int = 1
+    """How often each task is asked in each row, with another seed each time."""
+    warm_up: int = 0
+    """Actions at the beginning of each sitting that do not count."""
+
+
+class RunnerError(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the runner's own times may be off, as it found out itself."""
+
+    calibration: Durations
+    """Seconds too much until the first output of actions that it asked of itself, whose delays it knew."""
+    lag: Durations = Durations()
+    """Seconds from the moment at which something was there to read to the one at which it was seen, during the run."""
+
+    def p99(self) -> float | None:
+        """The worse of the two, in seconds."""
+        return max(
+            (p99 for one in (self.calibration, self.lag) if (p99 := one.quantile(0.99)) is not None), default=None
+        )
+
+
+class Sitting(msgspec.Struct, frozen=True, kw_only=True):
+    """One stretch of a run: it has several when it was interrupted and resumed."""
+
+    began: str
+    """UTC."""
+    ended: str | None = None
+    """None while it runs, and for ever when it was killed."""
+    url: str = ""
+    dollars: float = 0.0
+    """Paid in it, warm-up and lost attempts included."""
+    stopped: str = ""
+    """What ended it before everything was asked; empty when nothing did."""
+    runner: RunnerError | None = None
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,6 +135,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     versions: dict[str, str]
     machine: Machine
+    sittings: list[Sitting] = []
+
+    def keys(self) -> set[Key]:
+        """Of the records that a whole run has."""
+        return {
+            Key(task, planned.tier, planned.mode, repeat)
+            for task in self.tasks
+            for planned in self.variants
+            for repeat in range(self.settings.repeats)
+        }
 
 
 def now() -> str:
@@ -105,7 +153,7 @@ def now() -> str:
 
 
 def new_run() -> str:
-    return secrets.token_hex(4)
+    return secrets.token_hex(3)
 
 
 def config_of(path: Path) -> Config:
@@ -155,19 +203,52 @@ class Folder:
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """A folder for a new run.
+        """A folder for a new run, or for one to go on with.
 
         Raises:
-            SpecError: it holds a run already, or cannot be written.
+            SpecError: it holds a whole run already, or cannot be written.
         """
         folder = cls(path)
-        if folder.records_path.exists():
+        if folder.records_path.exists() and not folder.is_unfinished:
             raise SpecError(f"{path} holds a run already; give another folder to --out, or move this one away")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SpecError(f"no run can be kept in {path}: {error}") from error
         return folder
+
+    @classmethod
+    def resume(cls, path: Path) -> Self:
+        """The folder of a run that was begun.
+
+        Raises:
+            NotFound: there is none.
+            SpecError: nothing is left to do.
+        """
+        folder = cls(path)
+        if not folder.has_manifest:
+            raise NotFound(f"{path} holds no run to resume: there is no manifest.json", field="--resume")
+        if not folder.is_unfinished:
+            raise SpecError(f"the run in {path} is whole: every action has its record", field="--resume")
+        return folder
+
+    @property
+    def manifest_path(self) -> Path:
+        return self.path / "manifest.json"
+
+    @property
+    def has_manifest(self) -> bool:
+        return self.manifest_path.exists()
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether a run was begun here of which something was not run."""
+        if not self.has_manifest:
+            return False
+        try:
+            return not self.read_manifest().keys() <= {record.key for record in self.read_records()}
+        except msgspec.DecodeError as error:
+            raise SpecError(f"the run in {self.path} cannot be read: {error}") from error
 
     @property
     def tasks_path(self) -> Path:
@@ -187,14 +268,32 @@ class Folder:
         """What `tierwise serve` said."""
         return self.path / "serve.log"
 
+    @contextmanager
+    def locked(self) -> Generator[None]:
+        """Keep others from writing here until the block is left, or this process killed.
+
+        Raises:
+            SpecError: another bench is at it.
+        """
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                what = f"another bench is writing to {self.path}; wait for it, or give another folder to --out"
+                raise SpecError(what) from None
+            yield
+        finally:
+            os.close(handle)
+
     def write_manifest(self, manifest: Manifest) -> None:
         """Put it in place of the one before, in one step."""
         draft = self.path / "manifest.json.new"
         draft.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        draft.replace(self.path / "manifest.json")
+        draft.replace(self.manifest_path)
 
     def read_manifest(self) -> Manifest:
-        return msgspec.json.decode((self.path / "manifest.json").read_bytes(), type=Manifest)
+        return msgspec.json.decode(self.manifest_path.read_bytes(), type=Manifest)
 
     def write_tasks(self, tasks: Sequence[Task]) -> None:
         """Keep what was asked beside what was answered."""
@@ -204,8 +303,13 @@ class Folder:
         return Recorder(self.records_path)
 
     def read_records(self) -> list[Record]:
-        """All records; a last line that a crash cut short is left out."""
-        whole, _, _ = self.records_path.read_bytes().rpartition(b"\n")
+        """All records, none before the first was written; a last line that a crash cut short is left out."""
+        try:
+            whole, _, _ = self.records_path.read_bytes().rpartition(b"\n")
+        except FileNotFoundError:
+            if self.has_manifest:
+                return []
+            raise
         return msgspec.json.Decoder(Record).decode_lines(whole)
 
 
@@ -213,7 +317,14 @@ class Recorder:
     """Appends records to the run's file, each complete on the disk before the next action ends."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
+        self._file = path.open("ab+", buffering=0)
+        self._drop_torn_line()
+
+    def _drop_torn_line(self) -> None:
+        """Take away what a crash left of a last record, which the next one would be glued to."""
+        if os.fstat(self._file.fileno()).st_size:
+            self._file.seek(0)
+            self._file.truncate(self._file.readall().rfind(b"\n") + 1)
 
     def __enter__(self) -> Self:
         return self
@@ -223,13 +334,19 @@ class Recorder:
     ) -> None:
         self._file.close()
 
-    def write(self, record: Record) -> None:
-        """Append one record.
+    def write(self, *records: Record) -> None:
+        """Append records, all of them or, if we are killed, none.
 
         Raises:
-            TierwiseError: the disk does not take it.
+            TierwiseError: the disk does not take them.
         """
+        lines = _encode_lines(records)
         try:
-            self._file.write(msgspec.json.encode(record) + b"\n")
+            written = self._file.write(lines)
         except OSError as error:
             raise TierwiseError(f"a record cannot be kept, the run ends here: {error}") from error
+        if written != len(lines):
+            raise TierwiseError("a record cannot be kept, the run ends here: the disk took only a part of it")
+
+
+_encode_lines = msgspec.json.Encoder().encode_lines

@@ -43,13 +43,14 @@ async def launched(command: Sequence[str], log: Path) -> AsyncGenerator[str, Non
 
     Args:
         command: a program that prints `serving on URL` and answers `/ready` there.
-        log: gets all that it says.
+        log: gets all that it says, after what it holds already.
 
     Raises:
         SpecError: it ended with code 2, finding its input wrong.
         TierwiseError: it ended otherwise before it was ready. Its last words are in the message.
     """
-    with log.open("wb") as said:
+    with log.open("ab") as said:
+        before = said.tell()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", warden.__file__, str(STOP_SECONDS), "--", *command),
             stdin=asyncio.subprocess.PIPE,
@@ -58,7 +59,7 @@ async def launched(command: Sequence[str], log: Path) -> AsyncGenerator[str, Non
             start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
         )
     try:
-        yield await _ready(process, log)
+        yield await _ready(process, log, before)
     finally:
         await _end(process)
 
@@ -79,20 +80,21 @@ async def _end(process: Process) -> None:
         await process.wait()
 
 
-async def _ready(process: Process, log: Path) -> str:
+async def _ready(process: Process, log: Path, before: int) -> str:
     async with aiohttp.ClientSession() as session:
         while process.returncode is None:
-            serving = _SERVING.search(_words(log))
+            serving = _SERVING.search(_words(log, before))
             if serving is not None and await is_ready(serving[1], session):
                 return serving[1]
             await asyncio.sleep(GLANCE_SECONDS)
-    words = " / ".join(_words(log).strip().splitlines()[-3:])
+    words = " / ".join(_words(log, before).strip().splitlines()[-3:])
     message = f"the tiers did not start: {words or 'nothing was said'} (see {log})"
     raise SpecError(message) if process.returncode == 2 else TierwiseError(message)
 
 
-def _words(log: Path) -> str:
-    return log.read_text(encoding="utf-8", errors="replace")
+def _words(log: Path, before: int) -> str:
+    """What was said since the log was so many bytes long."""
+    return log.read_bytes()[before:].decode(errors="replace")
 
 
 async def is_ready(url: str, session: aiohttp.ClientSession) -> bool:

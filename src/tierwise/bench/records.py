@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from tierwise.bench.client import PassSpend
+from tierwise.bench.durations import Durations
+from tierwise.bench.grading import JudgeSpend
 from tierwise.bench.schedule import Mode, Variant
 
 Outcome = Literal["pass", "fail", "no_answer", "error"]
 """The check accepted the answer · it did not · the tier could not answer this (too long, out of budget, refused by the
 engine), which counts against it · the infrastructure failed, which says nothing about the tier. What has no record was
 not run."""
+
+Source = Literal["request", "candidate"]
+"""How a figure was taken: with a request of its own · from the first candidate of the same task's action in max mode,
+whose passes ran beside it, so that its seconds are those of a busier engine."""
+
+
+class Key(NamedTuple):
+    """What a record is the answer to. No two records of a run have the same one."""
+
+    task: str
+    tier: str
+    mode: Mode
+    repeat: int
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +39,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     tags: list[str]
     tier: str
     mode: Mode
+    repeat: int = 0
+    """Counts how often the same was asked, with another seed each time."""
     seed: int
     outcome: Outcome
     why: str
@@ -35,13 +52,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 1
     """More than one when the endpoint had no room at first."""
     answer: str = ""
+    """What was said; where that is nothing but tool calls, their JSON."""
+    tool_calls: list[dict[str, Any]] = []
     finish: str = ""
+    taken: Source = "request"
     began: float
-    """Seconds since 1970."""
+    """Seconds since 1970, when it was to begin; all seconds below count from there."""
+    late: float = 0.0
+    """Seconds until it did begin: the runner's own delay, which its user would not know."""
+    first_byte: float | None = None
+    """Seconds until the endpoint answered at all; None when it did not."""
     first_output: float | None
     """Seconds until the user sees the first of the answer; None when there was none."""
     seconds: float
     """The whole action, as its user waits for it."""
+    gaps: Durations | None = None
+    """Between two pieces of the answer; None when there were fewer than two."""
     prompt_tokens: int | None = None
     """Over all passes; None when the endpoint did not tell, here and below."""
     cached_tokens: int | None = None
@@ -52,10 +78,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     agreement: float | None = None
     """The share of votes that said the same, where there was a vote."""
     passes: list[PassSpend] | None = None
+    judge: JudgeSpend | None = None
+    """What grading took, where a model judged; in no figure of the action."""
 
     @property
     def variant(self) -> Variant:
         return Variant(tier=self.tier, mode=self.mode)
+
+    @property
+    def key(self) -> Key:
+        return Key(self.task, self.tier, self.mode, self.repeat)
 
     @property
     def is_graded(self) -> bool:
@@ -69,3 +101,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_answer(self) -> bool:
         return self.outcome in ("pass", "fail")
+
+    @property
+    def spent(self) -> float:
+        """Dollars that were paid for this record, and for no other; its judge's are among them."""
+        judged = (self.judge.dollars or 0.0) if self.judge is not None else 0.0
+        return judged + ((self.dollars or 0.0) if self.taken == "request" else 0.0)

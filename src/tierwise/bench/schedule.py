@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 Mode = Literal["average", "max", "both"]
 """One pass · all passes that the policy may spend · a policy of one pass, measured once, for which both are one."""
+
+MOST_REPEATS = 1000
+
+_STRIDE = 0x9E37_79B1  # odd, so that the first 2³¹ repeats of a task all have seeds of their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +41,9 @@ class Trial:
     task: Task
     variant: Variant
     seed: int
+    repeat: int = 0
+    warm_up: int | None = None
+    """Its number among those that are asked first and do not count; None for one that counts."""
 
 
 def variants(most_passes: Mapping[str, int], wanted: Literal["average", "max", "both"]) -> tuple[Variant, ...]:
@@ -48,25 +56,40 @@ def variants(most_passes: Mapping[str, int], wanted: Literal["average", "max", "
     )
 
 
-def schedule(tasks: Sequence[Task], variants: Sequence[Variant], seed: int) -> list[Trial]:
+def schedule(tasks: Sequence[Task], variants: Sequence[Variant], seed: int, repeats: int = 1) -> list[Trial]:
     """Every task with every variant, in rounds: each round asks every task once, and every variant equally often.
 
     A machine that slows down meets all variants alike, and a task comes back only in another round, when an engine's
-    memory of it has aged. Variants get the same seed for a task, so that they differ in nothing else.
+    memory of it has aged. Variants get the same seed for a task, so that they differ in nothing else; repeats get
+    seeds of their own, and come after each other, so that a run that ends early has few of them half done.
     """
     chance = random.Random(seed)  # noqa: S311 - an order, not a secret
-    rows = chance.sample(tasks, len(tasks))
     trials = []
-    for round_ in range(len(variants)):
-        asked = [
-            Trial(task=task, variant=variants[(row + round_) % len(variants)], seed=task_seed(seed, task.id))
-            for row, task in enumerate(rows)
-        ]
-        trials += chance.sample(asked, len(asked))  # else each variant would always run beside the same neighbour
+    for repeat in range(repeats):
+        rows = chance.sample(tasks, len(tasks))
+        for round_ in range(len(variants)):
+            asked = [
+                Trial(
+                    task=task,
+                    variant=variants[(row + round_) % len(variants)],
+                    seed=task_seed(seed, task.id, repeat),
+                    repeat=repeat,
+                )
+                for row, task in enumerate(rows)
+            ]
+            trials += chance.sample(asked, len(asked))  # else each variant would always run beside the same neighbour
     return trials
 
 
-def task_seed(seed: int, task: str) -> int:
-    """The seed that is sent with a task; below 2³¹, which every engine accepts."""
+def warm_up(trials: Sequence[Trial], number: int, seed: int) -> list[Trial]:
+    """So many trials to begin with, taken from the end: what an engine remembers of them ages longest."""
+    return [
+        replace(trial, seed=task_seed(seed, f"warm-up {one}/{trial.task.id}"), warm_up=one)
+        for one, trial in enumerate(islice(cycle(reversed(trials)), number))
+    ]
+
+
+def task_seed(seed: int, task: str, repeat: int = 0) -> int:
+    """The seed that is sent with a task: different for each repeat, and below 2³¹, which every engine accepts."""
     digest = hashlib.blake2b(f"{seed}/{task}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") & 0x7FFF_FFFF
+    return (int.from_bytes(digest, "big") + repeat * _STRIDE) & 0x7FFF_FFFF

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tierwise.bench.records import Record
     from tierwise.bench.schedule import Mode, Variant
 
+_Asked = tuple[str, int]
+"""A task, and which of its repeats."""
+
 P50, P95 = Fraction(1, 2), Fraction(95, 100)
 
 MOST_ERRORS = 0.02
@@ -161,11 +164,12 @@ class Summary:
 
 def summarise(manifest: Manifest, records: Sequence[Record]) -> Summary:
     """Compute the results of a run, whole or partial."""
-    of: defaultdict[Variant, dict[str, Record]] = defaultdict(dict)
+    of: defaultdict[Variant, dict[_Asked, Record]] = defaultdict(dict)
     for record in records:
-        of[record.variant][record.task] = record
+        of[record.variant][record.task, record.repeat] = record
+    asked = len(manifest.tasks) * manifest.settings.repeats
     rows = [
-        _row(list(of[planned.variant].values()), planned.variant, planned.most_passes, len(manifest.tasks))
+        _row(list(of[planned.variant].values()), planned.variant, planned.most_passes, asked)
         for planned in manifest.variants
     ]
     variants = [planned.variant for planned in manifest.variants]
@@ -229,11 +233,11 @@ def _mean(values: Iterable[float]) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
-def _gain(tier: str, most: dict[str, Record], average: dict[str, Record]) -> Gain | None:
+def _gain(tier: str, most: dict[_Asked, Record], average: dict[_Asked, Record]) -> Gain | None:
     pairs = [
-        (record, average[task])
-        for task, record in most.items()
-        if record.is_graded and task in average and average[task].is_graded
+        (record, average[asked])
+        for asked, record in most.items()
+        if record.is_graded and asked in average and average[asked].is_graded
     ]
     solved = Counter((one.is_solved, other.is_solved) for one, other in pairs)
     table = (solved[True, True], solved[True, False], solved[False, True], solved[False, False])

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.bench.records import Outcome, Record
-from tierwise.spec.ask import Verdict
+from tierwise.bench.grading import Grade, grade
+from tierwise.bench.records import Key, Outcome, Record
+from tierwise.spec.call import Completion
 from tierwise.spec.errors import TierwiseError
 
 if TYPE_CHECKING:
-    from tierwise.bench.client import Client, Failure, Reply
+    from collections.abc import Mapping, Sequence
+
+    from tierwise.bench.client import Client, Failure, PassTold, Reply
+    from tierwise.bench.grading import Act
     from tierwise.bench.schedule import Trial
+    from tierwise.bench.task import Task
+
+_DRAWS = frozenset({"draft", "vote"})
+"""Roles of passes that answer the prompt itself."""
 
 _NOT_FOR_THIS_TIER = frozenset(
     {"context_length_exceeded", "engine_refused", "budget_exhausted", "invalid_value", "body_too_large"}
@@ -21,51 +30,140 @@ _NOT_FOR_THIS_TIER = frozenset(
 """Codes of requests that reached the tier and that it cannot answer, however often one asks."""
 
 
-async def attempt(trial: Trial, client: Client, run: str) -> Record:
-    """Measure one trial; whatever goes wrong is on the record."""
-    variant, action = trial.variant, action_id(trial, run)
-    began = time.time()
-    reply = await client.act(request(trial, action))
-    outcome, why = await _grade(trial, reply)
+async def attempt(trial: Trial, client: Client, run: str, due: float | None = None) -> Record:
+    """Measure one trial; whatever goes wrong is on the record.
+
+    Args:
+        trial: what to ask.
+        client: of the endpoint.
+        run: begins the action's id.
+        due: the moment of `time.monotonic()` at which it was to begin; now when not given.
+    """
+    record, _ = await attempt_both(trial, None, client, run, due)
+    return record
+
+
+async def attempt_both(
+    trial: Trial, single: Trial | None, client: Client, run: str, due: float | None = None
+) -> tuple[Record, Record | None]:
+    """Measure one trial, and from its first candidate the same task in average mode.
+
+    Args:
+        trial: what to ask.
+        single: the average-mode trial; None where it is not wanted.
+        client: of the endpoint.
+        run: begins the action's id.
+        due: when it was to begin, as for `attempt`.
+
+    Returns:
+        None for the second record when the first draw did not come to an end, or was not told.
+    """
+    action = action_id(trial, run)
+    late = 0.0 if due is None else time.monotonic() - due
+    began = time.time() - late
+    reply = await client.act(request(trial, action, candidates=single is not None), due)
     failure, tokens = reply.failure, reply.tokens
+    told = _told(await _grade(trial, reply, client.act, action)) if failure is None else _failed(failure)
     account = None if tokens is None else tokens.tierwise
-    return Record(
+    record = Record(
         action=action,
-        task=trial.task.id,
-        tags=trial.task.tags,
-        tier=variant.tier,
-        mode=variant.mode,
-        seed=trial.seed,
-        outcome=outcome,
-        why=why,
-        code=failure.code if failure is not None else "",
+        **_asked(trial),
+        **told,
         status=failure.status if failure is not None else None,
         attempts=reply.attempts,
-        answer=_said(reply),
+        answer=_said(reply.completion),
+        tool_calls=_calls(reply.completion),
         finish=reply.completion.finish,
         began=began,
+        late=reply.late,
+        first_byte=reply.first_byte,
         first_output=reply.first_output,
         seconds=reply.seconds,
+        gaps=reply.gaps,
         prompt_tokens=None if tokens is None else tokens.prompt_tokens,
         cached_tokens=None if tokens is None else tokens.cached_tokens,
         completion_tokens=None if tokens is None else tokens.completion_tokens,
         dollars=None if account is None else account.dollars,
         chosen_because=account.why[0] if account is not None and account.why else "",
         agreement=account.agreement[0] if account is not None and account.agreement else None,
-        passes=None if account is None else account.passes,
+        passes=None if account is None else [told.spend for told in account.passes],
     )
+    if single is None or account is None or (first := _first_draw(account.passes)) is None:
+        return record, None
+    return record, await _of_candidate(single, first, record, client.act)
+
+
+def _first_draw(passes: Sequence[PassTold]) -> PassTold | None:
+    """The pass that average mode would have been."""
+    draws = (one for one in passes if one.draw == 0 and one.role in _DRAWS and one.outcome == "finished")
+    return next((one for one in draws if one.message is not None and one.started is not None), None)
+
+
+async def _of_candidate(single: Trial, told: PassTold, whole: Record, act: Act) -> Record:
+    """The record of the one pass, as if it had been asked for alone."""
+    completion, waited = told.completion or Completion(), told.started or 0.0
+    graded = await grade(single.task, completion, act, f"{whole.action}/first", single.seed)
+    return Record(
+        action=whole.action,
+        **_asked(single),
+        **_told(graded),
+        answer=_said(completion),
+        tool_calls=_calls(completion),
+        finish=completion.finish,
+        taken="candidate",
+        began=whole.began,
+        late=whole.late,
+        first_output=None if told.first_token is None else whole.late + waited + told.first_token,
+        seconds=whole.late + waited + told.seconds,
+        prompt_tokens=told.prompt_tokens,
+        cached_tokens=told.cached_tokens,
+        completion_tokens=told.completion_tokens,
+        dollars=told.dollars,
+        passes=[told.spend],
+    )
+
+
+def _asked(trial: Trial) -> dict[str, Any]:
+    """The fields of a record that say what was asked."""
+    return {
+        "task": trial.task.id,
+        "tags": trial.task.kinds,
+        "tier": trial.variant.tier,
+        "mode": trial.variant.mode,
+        "repeat": trial.repeat,
+        "seed": trial.seed,
+    }
+
+
+def _told(grade: Grade) -> dict[str, Any]:
+    """The fields of a record that say what its answer is worth."""
+    return {"outcome": grade.outcome, "why": grade.why, "code": grade.code, "judge": grade.judge}
+
+
+def _failed(failure: Failure) -> dict[str, Any]:
+    return {"outcome": _blame(failure), "why": failure.message, "code": failure.code}
+
+
+def key_of(trial: Trial) -> Key:
+    """The key of the record that this trial ends in."""
+    return Key(trial.task.id, trial.variant.tier, trial.variant.mode, trial.repeat)
 
 
 def action_id(trial: Trial, run: str) -> str:
     """What the ledger calls this action; at most 200 characters, which is what the endpoint takes."""
-    return f"{run}/{trial.task.id}/{trial.variant.tier}/{trial.variant.mode}"
+    if trial.warm_up is not None:
+        return f"{run}/warm-up/{trial.warm_up}"
+    name = f"{run}/{trial.task.id}/{trial.variant.tier}/{trial.variant.mode}"
+    return f"{name}/{trial.repeat}" if trial.repeat else name
 
 
-def request(trial: Trial, action: str) -> dict[str, Any]:
+def request(trial: Trial, action: str, *, candidates: bool = False) -> dict[str, Any]:
     """What is posted. The task's check is not in it: the tier sees what a user's tier would see."""
     ours: dict[str, Any] = {"action": action}
     if trial.variant.mode == "average":
         ours["budget"] = {"passes": 1}
+    if candidates:
+        ours["candidates"] = True
     if trial.task.verifier is not None:
         ours["verifier"] = msgspec.to_builtins(trial.task.verifier)
     return {
@@ -78,14 +176,30 @@ def request(trial: Trial, action: str) -> dict[str, Any]:
     }
 
 
-async def _grade(trial: Trial, reply: Reply) -> tuple[Outcome, str]:
-    if reply.failure is not None:
-        return _blame(reply.failure), reply.failure.message
-    try:
-        verdict: Verdict = await trial.task.check.member.verify(reply.completion)
-    except TierwiseError as error:  # the sandbox could not be made: nobody knows whether the answer is right
-        return "error", f"could not be graded: {error}"
-    return ("pass" if verdict.ok else "fail"), verdict.why
+async def regrade(task: Task, record: Record, act: Act | None = None) -> Record:
+    """The record as its answer would be graded now: checks get mended, and nobody wants to pay for answers twice.
+
+    What was not answered stays as it was, and so does what only a judge can grade if there is none to ask.
+    """
+    if not record.has_answer or (task.check.judge is not None and act is None):
+        return record
+    said = Completion(tool_calls=tuple(record.tool_calls), finish=record.finish)
+    if record.answer != _said(said):
+        said = replace(said, text=record.answer)
+    found = await grade(task, said, act or _nobody, record.action, record.seed)
+    return msgspec.structs.replace(
+        record, outcome=found.outcome, why=found.why, code=found.code, judge=found.judge or record.judge
+    )
+
+
+async def _nobody(body: Mapping[str, Any]) -> Reply:
+    raise TierwiseError(f"there is no judge {body['model']!r} to ask")
+
+
+async def _grade(trial: Trial, reply: Reply, act: Act, action: str) -> Grade:
+    if trial.warm_up is not None:
+        return Grade(outcome="error", why="only warms up")
+    return await grade(trial.task, reply.completion, act, action, trial.seed)
 
 
 def _blame(failure: Failure) -> Outcome:
@@ -93,7 +207,10 @@ def _blame(failure: Failure) -> Outcome:
     return "no_answer" if is_refused else "error"
 
 
-def _said(reply: Reply) -> str:
+def _said(said: Completion) -> str:
     """The answer as a reader of the report wants it."""
-    said = reply.completion
     return said.text or (msgspec.json.encode(said.tool_calls).decode() if said.tool_calls else "")
+
+
+def _calls(said: Completion) -> list[dict[str, Any]]:
+    return [dict(call) for call in said.tool_calls]

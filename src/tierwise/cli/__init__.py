@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from tierwise import __version__
-from tierwise.cli import ask, bench, check, doctor, ledger, pull, serve
+from tierwise.cli import ask, bench, check, compare, doctor, gate, importing, ledger, power, pull, serve, workload
 from tierwise.spec.errors import SpecError, TierwiseError
 
 app = typer.Typer(
@@ -28,7 +28,12 @@ app.command()(check.check)
 app.command()(pull.pull)
 app.command()(serve.serve)
 app.command()(ask.ask)
+app.add_typer(workload.app, name="workload")
+app.command()(power.power)
 app.command()(bench.bench)
+app.command()(compare.compare)
+app.command()(gate.gate)
+app.command("import")(importing.import_)
 app.add_typer(ledger.app, name="ledger")
 app.command()(doctor.doctor)
 

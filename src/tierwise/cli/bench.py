@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,11 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
 
     from rich.console import Console
-    from rich.progress import TaskID
 
-    from tierwise.bench.folder import Folder, Manifest
+    from tierwise.bench.folder import Folder
     from tierwise.bench.measure import Job
-    from tierwise.bench.records import Record
     from tierwise.bench.summary import Summary
     from tierwise.bench.workload import Workload
     from tierwise.plan import Plan
@@ -39,9 +37,46 @@ def bench(
     mode: Annotated[Modes, typer.Option(help="One pass, or all passes that the tier's policy may spend.")] = Modes.BOTH,
     seed: Annotated[int, typer.Option(help="Decides the order of the actions, and the seed of each task.")] = 0,
     limit: Annotated[int | None, typer.Option(help="Only the first so many tasks.", min=1)] = None,
-    concurrency: Annotated[int, typer.Option(help="Actions under way at any moment.", min=1, max=1000)] = 4,
+    repeats: Annotated[
+        int, typer.Option(help="Ask each task so often in each row, each time with another seed.", min=1, max=1000)
+    ] = 1,
+    arrival: Annotated[
+        str,
+        typer.Option(
+            help="How actions arrive: closed (the next when one before has ended), poisson:RATE or constant:RATE "
+            "per second, or trace:FILE with a moment on each line. Times then count from the intended beginning. "
+            "As the workload says when not given, else closed."
+        ),
+    ] = "",
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            help="Actions under way at any moment, where they arrive closed; 4, or what the workload says.",
+            min=1,
+            max=1000,
+        ),
+    ] = None,
+    warm_up: Annotated[
+        int | None,
+        typer.Option(help="Actions at the beginning that do not count; 0, or what the workload says.", min=0),
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds that one action may take.", min=0.1)] = 600.0,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/FILE-WORKLOAD-TIME when not given.")] = None,
+    budget_dollars: Annotated[
+        float | None,
+        typer.Option(help="Begin no action that would bring the run beyond this; earlier sittings count.", min=0.0),
+    ] = None,
+    budget_minutes: Annotated[
+        float | None, typer.Option(help="Begin no action after this time; those under way come to their end.", min=0.0)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the run; runs/FILE-WORKLOAD-TIME when not given. A run that was interrupted goes on."
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with the run in this folder: what it lacks is asked, the same way.")
+    ] = None,
     ledger: Annotated[
         Path | None,
         typer.Option(help="Where actions and passes are recorded; ledger.db in the run's folder when not given."),
@@ -53,14 +88,13 @@ def bench(
 
     Launches the tiers with a ledger of their own, asks every task of every tier through the endpoint, grades the
     answers, and leaves report, records and manifest in one folder. Ctrl-C ends it early; what was measured is kept
-    and reported.
+    and reported, and --resume goes on with it.
 
     Exit codes: 0 measured, 1 more than 2 % of the actions ended in infrastructure errors, 2 the input is wrong,
     130 interrupted.
     """
     _need_extra()
-    import asyncio
-
+    import uvloop
     from rich.console import Console
 
     from tierwise import plan as planning
@@ -68,6 +102,7 @@ def bench(
     from tierwise.bench.folder import Folder, Settings
     from tierwise.bench.measure import Job
     from tierwise.cli.pull import bring, missing
+    from tierwise.spec.errors import SpecError
 
     plan = planning.load(file)
     tasks = workloads.load(workload).first(limit)
@@ -75,19 +110,31 @@ def bench(
     _need_sandbox(tasks)
     if not url:
         bring(plan, missing(plan))
-    folder = Folder.create(out or _new_folder(file, workload))
+    if resume is not None and out not in (None, resume):
+        raise SpecError("--resume names the run's folder already", field="--out")
+    folder = Folder.resume(resume) if resume is not None else Folder.create(out or _new_folder(file, workload))
     job = Job(
         config=file,
         workload=tasks,
         tiers=tiers,
         mode=mode.value,
-        settings=Settings(seed=seed, concurrency=concurrency, timeout=timeout),
+        settings=Settings(
+            seed=seed,
+            concurrency=concurrency or tasks.about.concurrency or 4,
+            timeout=timeout,
+            arrival=arrival or tasks.arrival,
+            repeats=repeats,
+            warm_up=(tasks.about.warm_up or 0) if warm_up is None else warm_up,
+        ),
         folder=folder,
         ledger=ledger or folder.path / "ledger.db",
         url=url.rstrip("/").removesuffix("/v1"),
+        dollars=budget_dollars,
+        minutes=budget_minutes,
     )
+    _allow_files()
     console = Console(stderr=as_json, highlight=False)
-    is_whole = asyncio.run(_measure(job, console))
+    is_whole = uvloop.run(_measure(job, console))
     if not folder.records_path.exists():
         console.print("interrupted before anything was measured")
         raise typer.Exit(130)
@@ -96,9 +143,18 @@ def bench(
         _print_json(summary, _paths(job))
     else:
         _print(console, summary, _paths(job))
+        _print_sitting(console, folder)
     if not is_whole:
         raise typer.Exit(130)
     raise typer.Exit(1 if summary.has_too_many_errors else 0)
+
+
+def _allow_files() -> None:
+    """Let as many connections be open as the system permits; many systems begin with 1024."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _need_extra() -> None:
@@ -142,6 +198,7 @@ def _new_folder(file: Path, workload: Path) -> Path:
 async def _measure(job: Job, console: Console) -> bool:
     """Whether the run came to its end before somebody interrupted it."""
     from tierwise.bench.measure import measure
+    from tierwise.report.progress import Progress
 
     with Progress(console) as progress:
         return await _unless_interrupted(measure(job, progress))
@@ -165,63 +222,6 @@ async def _unless_interrupted(work: Coroutine[None, None, None]) -> bool:
         return False
     working.result()
     return True
-
-
-class Progress:
-    """Shows how a run goes on: a bar for each row of the result, or a line now and then where there is no terminal."""
-
-    def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bars
-
-        self._console = console
-        self._bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._rows: dict[str, TaskID] = {}
-        self._solved: dict[str, int] = {}
-        self._all: TaskID | None = None
-        self._ended = self._total = self._errors = 0
-
-    def __enter__(self) -> Self:
-        self._console.print("starting the tiers …")
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def planned(self, manifest: Manifest) -> None:
-        tasks = len(manifest.tasks)
-        for planned in manifest.variants:
-            name = planned.variant.name
-            self._rows[name] = self._bars.add_task(name, total=tasks, note="")
-            self._solved[name] = 0
-        self._total = tasks * len(manifest.variants)
-        self._all = self._bars.add_task("all", total=self._total, note="")
-        self._console.print(f"measuring {tasks} tasks on {len(manifest.variants)} rows, {self._total} actions")
-
-    def ended(self, record: Record) -> None:
-        name = record.variant.name
-        self._ended += 1
-        self._solved[name] += record.is_solved
-        self._errors += record.outcome == "error"
-        errors = f"{self._errors} errors" if self._errors else ""
-        self._bars.update(self._rows[name], advance=1, note=f"{self._solved[name]} solved")
-        if self._all is not None:
-            self._bars.update(self._all, advance=1, note=errors)
-        if (
-            not self._console.is_terminal
-            and (self._ended * 10) // self._total > ((self._ended - 1) * 10) // self._total
-        ):
-            self._console.print(f"{self._ended} of {self._total} actions {errors}".rstrip(), markup=False)
 
 
 def _report(folder: Folder) -> Summary:
@@ -255,6 +255,17 @@ def _print(console: Console, summary: Summary, paths: Mapping[str, Path]) -> Non
     console.print()
     for name, path in paths.items():
         console.print(f"{name:8}{path}", markup=False, soft_wrap=True)
+
+
+def _print_sitting(console: Console, folder: Folder) -> None:
+    """How far the runner's own times may be off, and how to go on with what was not run."""
+    sitting = folder.read_manifest().sittings[-1]
+    if sitting.stopped:
+        console.print(f"stopped: {sitting.stopped}", markup=False)
+    if folder.is_unfinished:
+        console.print(f"go on with the same command and --resume {folder.path}", markup=False, soft_wrap=True)
+    if sitting.runner is not None and (p99 := sitting.runner.p99()) is not None:
+        console.print(f"the runner's own error: p99 {p99 * 1000:.2g} ms", style="dim", markup=False)
 
 
 def _print_json(summary: Summary, paths: Mapping[str, Path]) -> None:

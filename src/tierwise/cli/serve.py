@@ -17,6 +17,9 @@ def serve(
     ledger: Annotated[
         Path, typer.Option(envvar="TIERWISE_LEDGER", help="Where actions and their passes are recorded.")
     ] = Path("ledger.db"),
+    keep_content: Annotated[
+        bool, typer.Option("--keep-content", help="Record what was asked and answered too, not only what it took.")
+    ] = False,
 ) -> None:
     """Launch the engines of a config file and serve its tiers and routes as models of one OpenAI endpoint.
 
@@ -30,4 +33,4 @@ def serve(
 
     plan = planning.load(file)
     bring(plan, missing(plan))
-    serve_forever(plan, host=host, port=port, ledger=ledger)
+    serve_forever(plan, host=host, port=port, ledger=ledger, content=keep_content)

@@ -89,7 +89,11 @@ def _model(service: Service, name: str) -> dict[str, object]:
     if tier is None:
         return {**about, "tierwise": {"route": list(service.router.routes[name])}}
     policy = type(tier.policy).__name__
-    ours = {"policy": policy, "deployment": tier.deployment.name, "most_passes": tier.policy.most_passes}
+    ours = {
+        "policy": policy,
+        "deployment": tier.deployment.name,
+        "most_passes": min(tier.policy.most_passes, tier.budget.passes or tier.policy.most_passes),
+    }
     return {**about, "tierwise": ours}
 
 

@@ -83,7 +83,7 @@ class Chat:
         except TierwiseError as error:
             visit.fail(error)
             self._remember(visit)
-            await send_error(send, error, visit.headers_now(prices))
+            await send_error(send, error, visit.headers_now(prices), usage_of(visit, prices))
             return
         visit.ending = "answered"
         visit.show_moment()
@@ -100,7 +100,7 @@ class Chat:
             except TierwiseError as error:
                 visit.fail(error)
                 self._remember(visit)
-                await events.failed(error, visit.headers_now(prices))
+                await events.failed(error, visit.headers_now(prices), usage_of(visit, prices))
                 return
             visit.ending = "answered"
             self._remember(visit)

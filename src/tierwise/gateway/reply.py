@@ -84,9 +84,13 @@ async def send_json(send: Send, status: int, body: Json, headers: Mapping[str, s
     await send({"type": "http.response.body", "body": content})
 
 
-async def send_error(send: Send, error: TierwiseError, headers: Mapping[str, str]) -> None:
-    """One of our errors as a whole response."""
-    await send_json(send, status_of(error), body_of(error), {**headers, **headers_of(error)})
+async def send_error(send: Send, error: TierwiseError, headers: Mapping[str, str], usage: Json = None) -> None:
+    """One of our errors as a whole response; `usage` is what had been spent until then."""
+    await send_json(send, status_of(error), _failure(error, usage), {**headers, **headers_of(error)})
+
+
+def _failure(error: TierwiseError, usage: Json) -> dict[str, Json]:
+    return body_of(error) if usage is None else {**body_of(error), "usage": usage}
 
 
 class EventStream:
@@ -131,12 +135,12 @@ class EventStream:
         """The good end."""
         await self._end(b"data: [DONE]\n\n")
 
-    async def failed(self, error: TierwiseError, headers: Mapping[str, str]) -> None:
+    async def failed(self, error: TierwiseError, headers: Mapping[str, str], usage: Json = None) -> None:
         """The bad end: a status and headers of its own while nothing was sent, else an error event; never `[DONE]`."""
         if self._has_begun:
-            await self._end(b"data: %b\n\n" % _encode(body_of(error)))
+            await self._end(b"data: %b\n\n" % _encode(_failure(error, usage)))
         else:
-            await send_error(self._send, error, headers)
+            await send_error(self._send, error, headers, usage)
 
     def _say(self, event: bytes) -> None:
         self._has_begun = True

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("tierwise")
 
 
-def serve_forever(plan: Plan, *, host: str, port: int, ledger: Path) -> None:
-    """Serve a plan until a signal ends it.
+def serve_forever(plan: Plan, *, host: str, port: int, ledger: Path, content: bool = False) -> None:
+    """Serve a plan until a signal ends it; `content` has the ledger keep what was asked and answered.
 
     Raises:
         SpecError: the port is taken, or something that an engine needs is not on this machine.
@@ -41,11 +41,11 @@ def serve_forever(plan: Plan, *, host: str, port: int, ledger: Path) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(plan, _bound(host, port), ledger))
+        runner.run(_serve(plan, _bound(host, port), ledger, content=content))
 
 
 @contextmanager
-def open_ledger(path: Path, plan: Plan, metrics: Metrics) -> Generator[Ledger, None, None]:
+def open_ledger(path: Path, plan: Plan, metrics: Metrics, *, content: bool = False) -> Generator[Ledger, None, None]:
     """The ledger of a plan, closed at the end. Its alarms are logged and counted, and never stop an answer."""
     from tierwise.ledger.prices import PriceBook  # noqa: PLC0415
     from tierwise.ledger.store import Ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
@@ -54,18 +54,18 @@ def open_ledger(path: Path, plan: Plan, metrics: Metrics) -> Generator[Ledger, N
         metrics.alarm()
         _LOG.error("LEDGER: %s", error)
 
-    book = Ledger.open(path, PriceBook(plan.file.prices), alarm)
+    book = Ledger.open(path, PriceBook(plan.file.prices), alarm, content=content)
     try:
         yield book
     finally:
         book.close()
 
 
-async def _serve(plan: Plan, listener: socket.socket, ledger: Path) -> None:
+async def _serve(plan: Plan, listener: socket.socket, ledger: Path, *, content: bool) -> None:
     with contextlib.closing(listener):
         ending = _Ending()
         metrics = Metrics({})
-        with open_ledger(ledger, plan, metrics) as book:
+        with open_ledger(ledger, plan, metrics, content=content) as book:
             async with launched(plan, ledger=book) as service:
                 metrics.watch(service.deployments)
                 await _listen(service, application(service, metrics), listener, ending)

@@ -1,0 +1,263 @@
+"""What a gate's verdict is worth: how often it is wrong, how often it finds a real loss, and what stopping early saves.
+
+    python benchmarks/gate.py [--swebench /path/to/swebench_pro_eval_results] [--gates 1000] [--seed 0]
+
+A/A runs are two runs of one system: a share of the tasks is flaky, and seconds and dollars scatter. Planted losses
+turn some of the solved tasks of the candidate into failures. With the public results of SWE-bench Pro, every ordered
+pair of its runs is gated in many random orders too. Ends with 1 when a promise of docs/gating.md is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+from tierwise.bench import importers, sequential
+from tierwise.bench.compare import Side, Unit, compare, pair
+from tierwise.bench.gate import DollarsPolicy, LatencyPolicy, Policy, QualityPolicy, gate
+from tierwise.bench.records import Record
+from tierwise.bench.schedule import Variant
+from tierwise.bench.statistics import paired_difference
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tierwise.bench.records import Outcome
+
+MARGIN = 0.03
+FLIPS = 0.10
+"""The share of tasks on which two runs of one system disagree."""
+
+PLANNED_POWER = 0.80
+ORDERS = 200
+REAL_MARGIN = 0.05
+"""Of the gates on SWE-bench Pro, whose 731 tasks cannot show 3 points between systems that differ this much."""
+
+Results = dict[str, list[str]]
+
+
+def side(name: str, outcomes: NDArray[np.bool_], seconds: NDArray[np.float64], dollars: NDArray[np.float64]) -> Side:
+    """A run, without its folder."""
+    records = {}
+    for number, (solved, took, cost) in enumerate(zip(outcomes, seconds, dollars, strict=True)):
+        task = f"t{number}"
+        outcome: Outcome = "pass" if solved else "fail"
+        records[Unit(task)] = Record(
+            action=task,
+            task=task,
+            tags=[],
+            tier="fast",
+            mode="both",
+            seed=0,
+            outcome=outcome,
+            why="",
+            began=0.0,
+            first_output=None,
+            seconds=float(took),
+            dollars=float(cost),
+        )
+    return Side(
+        run=Path(name),
+        variant=Variant(tier="fast", mode="both"),
+        most_passes=1,
+        tasks=frozenset(unit.task for unit in records),
+        repeats=1,
+        records=records,
+        clusters={},
+        is_timed=True,
+    )
+
+
+def runs(chance: np.random.Generator, n: int, flips: float, drop: float) -> tuple[Side, Side]:
+    """Two runs on n tasks that disagree on a share `flips` of them; the second solves `drop` less."""
+    luck = chance.random(n)
+    lost, won = luck < (flips + drop) / 2, luck > 1 - (flips - drop) / 2
+    base = lost | (~won & (chance.random(n) < 0.6))
+    other = won | (base & ~lost)
+    size = chance.lognormal(0.5, 0.7, n)
+    seconds = [size * chance.lognormal(0, 0.25, n) for _ in range(2)]
+    dollars = [size * 1e-3 * chance.lognormal(0, 0.15, n) for _ in range(2)]
+    return side("base", base, seconds[0], dollars[0]), side("run", other, seconds[1], dollars[1])
+
+
+def tasks_planned(flips: float, drop: float) -> int:
+    """Tasks to find a drop with `PLANNED_POWER`, two-sided at 5 % (Miller 2024)."""
+    z = float(special.ndtri(0.975) + special.ndtri(PLANNED_POWER))
+    return math.ceil(z * z * (flips - drop * drop) / drop**2)
+
+
+def false_alarms(gates: int, seed: int, results: Results) -> None:
+    """A/A gates with every bound, as a user runs them."""
+    chance = np.random.default_rng(seed)
+    n = tasks_planned(FLIPS, MARGIN)
+    policy = Policy(
+        quality=QualityPolicy(margin=MARGIN),
+        latency=LatencyPolicy(ratio=1.05, p95=12.0),
+        dollars=DollarsPolicy(ratio=1.05),
+    )
+    found: Counter[str] = Counter(gate(pair(*runs(chance, n, FLIPS, 0.0)), policy).verdict for _ in range(gates))
+    print(f"A/A: {gates} gates of {n} tasks, {FLIPS:.0%} flips, margin {MARGIN:.0%}, four bounds: {dict(found)}")
+    hold(results, "A/A false FAIL ≤ 5 %", found["FAIL"] <= 0.05 * gates, f"{found['FAIL'] / gates:.2%}")
+
+
+def power(gates: int, seed: int, results: Results) -> None:
+    """Drops of 3 points, found with the planned power."""
+    chance = np.random.default_rng(seed + 1)
+    for flips in (0.05, 0.10):
+        n = tasks_planned(flips, MARGIN)
+        policy = Policy(quality=QualityPolicy(margin=MARGIN))
+        found: Counter[str] = Counter(gate(pair(*runs(chance, n, flips, MARGIN)), policy).verdict for _ in range(gates))
+        share = found["FAIL"] / gates
+        print(f"planted -3 points: {gates} gates of {n} tasks, {flips:.0%} flips: {dict(found)}")
+        name = f"planted -3 points at {flips:.0%} flips found with {PLANNED_POWER:.0%} ± 3 points"
+        hold(results, name, abs(share - PLANNED_POWER) <= 0.03, f"{share:.1%}")
+        hold(results, f"… and passed ≤ 5 % at {flips:.0%} flips", found["PASS"] <= 0.05 * gates, f"{found['PASS']}")
+
+
+def fixed(differences: NDArray[np.int64], margin: float) -> str:
+    """The verdict of all tasks at once."""
+    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+    found = paired_difference(0, wins, losses, len(differences) - wins - losses)
+    assert found is not None
+    assert found.interval is not None
+    low, high = found.interval.low, found.interval.high or 0.0
+    return "PASS" if low > -margin else "FAIL" if high < 0 else "INCONCLUSIVE"
+
+
+def simulated(gates: int, seed: int, results: Results) -> None:
+    """Sequential against fixed, on A/A runs and on planted drops."""
+    chance = np.random.default_rng(seed + 2)
+    print("sequential, simulated (verdicts of both, and the mean share of the tasks that it took):")
+    shares = []
+    for n, margin, flips in (
+        (1000, 0.03, 0.02), (1000, 0.03, 0.05), (2000, 0.03, 0.05), (2000, 0.03, 0.10), (731, 0.05, 0.05),
+        (731, 0.05, 0.10),
+    ):  # fmt: skip
+        for drop in (0.0, margin):
+            if drop > flips:
+                continue
+            luck = chance.random((gates, n))
+            drawn = np.where(luck < (flips + drop) / 2, -1, np.where(luck > 1 - (flips - drop) / 2, 1, 0))
+            stops = [sequential.paired(row.tolist(), margin, is_last=True) for row in drawn]
+            early: Counter[str] = Counter(stop.verdict or "INCONCLUSIVE" for stop in stops)
+            late = Counter(fixed(row, margin) for row in drawn)
+            share = float(np.mean([stop.tasks for stop in stops])) / n
+            print(
+                f"  n={n} margin={margin:.0%} flips={flips:.0%} true change {-drop:+.0%}: "
+                f"{share:.0%} of the tasks; {_shown(early, gates)}; all tasks: {_shown(late, gates)}"
+            )
+            wrong, right = ("FAIL", "PASS") if not drop else ("PASS", "FAIL")
+            name = f"sequential n={n} flips={flips:.0%} change {-drop:+.0%}"
+            hold(results, f"{name}: wrong ≤ 2.5 % (+ noise)", early[wrong] <= _noisy(0.025, gates), f"{early[wrong]}")
+            if late[right] >= 0.975 * gates:
+                shares.append(share)
+                lost = (late[right] - early[right]) / gates
+                hold(results, f"{name}: verdicts lost ≤ 5 points", lost <= 0.05, f"{lost:.1%}")
+    mean = float(np.mean(shares))
+    print(f"  where all tasks would have settled it in 97.5 % of runs: {mean:.0%} of the tasks on average")
+    hold(results, "sequential A/A and planted: ≤ 50 % of the tasks on average", mean <= 0.5, f"{mean:.1%}")
+
+
+def real(path: Path, seed: int, results: Results) -> None:
+    """Sequential against fixed, on every ordered pair of the public runs of SWE-bench Pro, and on A/A of each."""
+    chance = np.random.default_rng(seed + 3)
+    found = [importers.read(log) for log in importers.logs([path])]
+    outcomes = [{result.task: result.outcome == "pass" for result in run.results} for run in found]
+    for margin in (MARGIN, REAL_MARGIN):
+        shares, agreed, against, early, late = [], [], 0, Counter[str](), Counter[str]()
+        for base, other in itertools.permutations(outcomes, 2):
+            tasks = sorted(base.keys() & other.keys())
+            differences = np.array([int(other[task]) - int(base[task]) for task in tasks])
+            whole = fixed(differences, margin)
+            late[whole] += 1
+            for _ in range(ORDERS):
+                stop = sequential.paired(chance.permutation(differences).tolist(), margin, is_last=True)
+                verdict = stop.verdict or "INCONCLUSIVE"
+                early[verdict] += 1
+                shares.append(stop.tasks / len(tasks))
+                agreed.append(verdict == whole)
+                against += {verdict, whole} == {"PASS", "FAIL"}
+        count, mean = len(shares), float(np.mean(shares))
+        print(
+            f"SWE-bench Pro, {len(outcomes) * (len(outcomes) - 1)} ordered pairs × {ORDERS} orders, margin "
+            f"{margin:.0%}: {mean:.1%} of the tasks (median {np.median(shares):.1%}); same verdict as all tasks "
+            f"{np.mean(agreed):.1%}, opposite {against / count:.2%}; {_shown(early, count)}; "
+            f"all tasks: {_shown(late, late.total())}"
+        )
+        hold(results, f"SWE-bench Pro at {margin:.0%}: ≤ 50 % of the tasks", mean <= 0.5, f"{mean:.1%}")
+        hold(
+            results, f"… opposite verdicts at {margin:.0%} ≤ 2.5 %", against <= 0.025 * count, f"{against / count:.2%}"
+        )
+    for flips in (0.02, 0.05):
+        shares, verdicts = [], Counter[str]()
+        for outcome in outcomes:
+            for _ in range(ORDERS // 4):
+                flaky = chance.random(len(outcome)) < flips
+                drawn = np.where(flaky, chance.choice([-1, 1], len(outcome)), 0)
+                stop = sequential.paired(drawn.tolist(), REAL_MARGIN, is_last=True)
+                shares.append(stop.tasks / len(outcome))
+                verdicts[stop.verdict or "INCONCLUSIVE"] += 1
+        mean, count = float(np.mean(shares)), len(shares)
+        print(f"A/A of each run, {flips:.0%} flips, margin 5 %: {mean:.1%} of the tasks; {_shown(verdicts, count)}")
+        hold(results, f"A/A of SWE-bench Pro, {flips:.0%} flips: ≤ 50 % of the tasks", mean <= 0.5, f"{mean:.1%}")
+        wrong = verdicts["FAIL"] / count
+        hold(results, f"… false FAIL, {flips:.0%} flips, ≤ 5 %", wrong <= 0.05, f"{wrong:.2%}")
+
+
+def speed(seed: int, results: Results) -> None:
+    """Comparing runs of 1,000 tasks, with everything that `tierwise compare` computes."""
+    pairs = runs(np.random.default_rng(seed), 1000, FLIPS, 0.0)
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        compare(pair(*pairs))
+        took.append(time.perf_counter() - began)
+    seconds = min(took)  # the others tell how busy the machine is
+    print(f"comparing 1,000 tasks: {seconds:.2f} s")
+    hold(results, "1,000 tasks compared in under 1 s", seconds < 1, f"{seconds:.2f} s")
+
+
+def hold(results: Results, promise: str, is_kept: bool, figure: str) -> None:
+    results["kept" if is_kept else "broken"].append(f"{promise}: {figure}")
+
+
+def _noisy(share: float, n: int) -> float:
+    """The most that so rare an event happens in n tries, but for one time in a thousand."""
+    return float(special.bdtrik(0.999, n, share))
+
+
+def _shown(found: Counter[str], n: int) -> str:
+    return " ".join(f"{verdict} {found[verdict] / n:.1%}" for verdict in ("PASS", "FAIL", "INCONCLUSIVE"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--swebench", type=Path, help="folder of the result files of SWE-bench Pro's public runs")
+    parser.add_argument("--gates", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    results: Results = {"kept": [], "broken": []}
+    speed(given.seed, results)
+    false_alarms(given.gates, given.seed, results)
+    power(4 * given.gates, given.seed, results)
+    simulated(given.gates, given.seed, results)
+    if given.swebench is not None:
+        real(given.swebench, given.seed, results)
+    for promise in results["kept"]:
+        print(f"kept    {promise}")
+    for promise in results["broken"]:
+        print(f"BROKEN  {promise}")
+    return 1 if results["broken"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

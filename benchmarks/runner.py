@@ -1,0 +1,422 @@
+"""What the runner of `tierwise bench` costs, and how far its times are off, against a server of known delays.
+
+    python benchmarks/runner.py              about a minute; exits 1 when a promise is broken
+    python benchmarks/runner.py --only cpu   or: delay, regrade, help
+
+CPU is user and system time of this process per request, of the whole runner (schedule, request, stream, grading,
+record) and of a bare aiohttp loop that reads the same streams and throws them away. Both take turns in one process on
+one event loop, so that a noisy machine disturbs them alike. Delays are those that the server itself took: it says with
+each answer how long it was silent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import aiohttp
+import httptools
+import uvloop
+
+from fake_backend import HERE, running, serve
+from tierwise.bench import workload as workloads
+from tierwise.bench.folder import Folder, Settings
+from tierwise.bench.measure import Job, measure
+from tierwise.bench.records import Record
+from tierwise.bench.trial import regrade
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tierwise.bench.folder import Manifest
+
+MOST_CPU_RATIO = 1.3
+MOST_INFLATION, MOST_INFLATION_SECONDS = 0.02, 0.001
+MOST_REGRADE_SECONDS = 10.0
+MOST_HELP_SECONDS = 0.3
+
+
+SHORT = 16
+"""Words of an answer so short that grading and keeping it is most of the work: shown, and nothing promised."""
+
+
+# ── the server ──────────────────────────────────────────────────────────
+class KnownDelays(asyncio.Protocol):
+    """One connection: an answer of `max_tokens` words, the first after `first` seconds, the others `gap` apart."""
+
+    def __init__(self, first: float, gap: float) -> None:
+        self._first = first
+        self._gap = gap
+        self._parser = httptools.HttpRequestParser(self)
+        self._loop = asyncio.get_running_loop()
+        self._url = self._body = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own is none by inheritance
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._loop = _Nowhere()  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        self._asked = time.monotonic()
+        self._parser.feed_data(data)
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        url, body = self._url, self._body
+        self._url = self._body = b""
+        if url == b"/v1/models":
+            self._whole({"data": [{"id": "fast", "tierwise": {"most_passes": 1}}]})
+        elif url == b"/ready":
+            self._whole({"ready": True})
+        else:
+            words = json.loads(body)["max_tokens"]
+            self._later(self._first, self._begin, words)
+
+    def _later(self, seconds: float, what: Callable[..., None], words: int) -> None:
+        if seconds:
+            self._loop.call_later(seconds, what, words)
+        else:
+            self._loop.call_soon(what, words)
+
+    def _whole(self, value: object) -> None:
+        body = json.dumps(value).encode()
+        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        self._transport.write(head.encode() + body)
+
+    def _begin(self, words: int) -> None:
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        self._silent = time.monotonic() - self._asked
+        self._transport.write(head + _WORD)
+        self._later(self._gap, self._go_on, words - 1)
+
+    def _go_on(self, words: int) -> None:
+        if words:
+            self._transport.write(_WORD)
+            self._later(self._gap, self._go_on, words - 1)
+            return
+        spent = {
+            "role": "draft",
+            "outcome": "finished",
+            "prompt_tokens": 12,
+            "cached_tokens": 0,
+            "completion_tokens": 1,
+            "started": 0.0,
+            "first_token": self._silent,
+            "seconds": time.monotonic() - self._asked,
+            "dollars": 0.0001,
+        }
+        usage = {"prompt_tokens": 12, "completion_tokens": 1, "tierwise": {"dollars": 0.0001, "passes": [spent]}}
+        end = _chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        total = _chunk({"choices": [], "usage": usage})
+        done = b"data: [DONE]\n\n"
+        self._transport.write(end + total + b"%x\r\n%b\r\n0\r\n\r\n" % (len(done), done))
+
+
+class _Nowhere:
+    """The loop of a connection that is gone."""
+
+    def call_later(self, *_: object) -> None: ...
+
+    def call_soon(self, *_: object) -> None: ...
+
+
+def _chunk(event: dict[str, Any]) -> bytes:
+    about = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "fast"}
+    block = b"data: " + json.dumps({**about, **event}, separators=(",", ":")).encode() + b"\n\n"
+    return b"%x\r\n%b\r\n" % (len(block), block)
+
+
+_WORD = _chunk({"choices": [{"index": 0, "delta": {"content": " 4"}, "finish_reason": None}]})
+
+
+# ── the runner ──────────────────────────────────────────────────────────
+@dataclass(slots=True)
+class Stopwatch:
+    """Notes the CPU seconds from the first request to the last record."""
+
+    began: float = 0.0
+    over: float = 0.0
+    records: list[Record] = field(default_factory=list)
+
+    planned_records: int = 0
+
+    def planned(self, manifest: Manifest, kept: Sequence[Record]) -> None:  # noqa: ARG002 - the protocol's
+        self.planned_records = len(manifest.keys())
+        self.began = time.process_time()
+
+    def ended(self, record: Record, spent: float) -> None:  # noqa: ARG002 - the protocol's
+        self.records.append(record)
+        if len(self.records) == self.planned_records:  # not each time: the clock itself may take half a millisecond
+            self.over = time.process_time()
+
+    @property
+    def cpu(self) -> float:
+        return self.over - self.began
+
+
+def write_tasks(path: Path, number: int, *words: int) -> Path:
+    """Tasks whose answers have so many words, in turns."""
+    lines = [
+        {
+            "id": f"t{one}",
+            "messages": [{"role": "user", "content": "2 + 2?"}],
+            "check": {"number": {"equals": 4}},
+            "max_tokens": words[one % len(words)],
+        }
+        for one in range(number)
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return path
+
+
+async def run(url: str, tasks: Path, *, concurrency: int, warm_up: int = 0) -> tuple[Stopwatch, Folder]:
+    folder = tasks.parent / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    watch = Stopwatch()
+    job = Job(
+        config=tasks,
+        workload=workloads.load(tasks),
+        tiers=["fast"],
+        mode="both",
+        settings=Settings(seed=0, concurrency=concurrency, timeout=60.0, warm_up=warm_up),
+        folder=Folder.create(folder),
+        ledger=folder / "ledger.db",
+        url=url,
+    )
+    await measure(job, watch)
+    return watch, job.folder
+
+
+async def bare(url: str, number: int, words: int, *, concurrency: int) -> float:
+    """CPU seconds of the least that aiohttp can do with as many streams: read them."""
+    body = {
+        "model": "fast",
+        "messages": [{"role": "user", "content": "2 + 2?"}],
+        "max_tokens": words,
+        "stream": True,
+        "seed": 1,
+    }
+    numbers = iter(range(number))
+
+    async def client(session: aiohttp.ClientSession) -> None:
+        for _ in numbers:
+            async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+                async for _block in response.content.iter_any():
+                    pass
+
+    began = time.process_time()
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await asyncio.gather(*(client(session) for _ in range(concurrency)))
+    return time.process_time() - began
+
+
+async def compare_cpu(url: str, folder: Path, words: int, *, blocks: int, requests: int) -> dict[str, float]:
+    tasks = write_tasks(folder / "tasks.jsonl", requests, words)
+    bares: list[float] = []
+    ours: list[float] = []
+    for block in range(-1, blocks):
+        if block % 2:
+            bares.append(await bare(url, requests, words, concurrency=16))
+        watch, _ = await run(url, tasks, concurrency=16)
+        ours.append(watch.cpu)
+        if not block % 2:
+            bares.append(await bare(url, requests, words, concurrency=16))
+        if not all(record.is_solved for record in watch.records):
+            raise SystemExit(f"the runner failed: {watch.records[0]}")
+    ratios = [our / its for our, its in zip(ours[1:], bares[1:], strict=True)]  # the first round only warms up
+    return {
+        "bare_us": 1e6 * statistics.median(bares[1:]) / requests,
+        "runner_us": 1e6 * statistics.median(ours[1:]) / requests,
+        "ratio": statistics.median(ratios),
+        "least": min(ratios),
+        "greatest": max(ratios),
+    }
+
+
+def cpu(folder: Path, blocks: int) -> dict[str, dict[str, float]]:
+    with running(HERE / "runner.py", "--serve", "0", "0", log=folder / "server.log") as (_, base):
+        url = base.removesuffix("/v1")
+        found = {
+            f"{words} tokens": uvloop.run(compare_cpu(url, folder, words, blocks=blocks, requests=600))
+            for words in (SHORT, 64, 256)
+        }
+    print(f"{'CPU µs per request':24}{'bare aiohttp':>14}{'runner':>10}{'ratio':>8}")
+    for name, row in found.items():
+        print(
+            f"{name:24}{row['bare_us']:14.0f}{row['runner_us']:10.0f}{row['ratio']:8.2f}"
+            f"   (blocks {row['least']:.2f} to {row['greatest']:.2f})"
+        )
+    return found
+
+
+# ── the delays ──────────────────────────────────────────────────────────
+FIRST, GAP, STREAMS = 0.5, 0.1, 500
+WORDS = range(10, 31)
+"""Answers differ in length, as they do; else 500 streams would end, and 500 others begin, at one moment."""
+
+
+SLICES = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delay:
+    """The 99th percentiles of some actions' first outputs, in seconds."""
+
+    known: float
+    measured: float
+
+    @classmethod
+    def of(cls, records: Sequence[Record]) -> Delay:
+        known = sorted(record.passes[0].first_token or 0.0 for record in records if record.passes)
+        measured = sorted(record.first_output or 0.0 for record in records)
+        at = round(0.99 * len(records)) - 1
+        return cls(known=known[at], measured=measured[at])
+
+    @property
+    def added(self) -> float:
+        return self.measured - self.known
+
+    @property
+    def inflation(self) -> float:
+        return self.added / self.known
+
+
+def delays(folder: Path, rounds: int) -> dict[str, float]:
+    """Over the whole run, and in slices of it: a shared machine that is away for a moment spoils some of them."""
+    with running(HERE / "runner.py", "--serve", str(FIRST), str(GAP), log=folder / "server.log") as (_, base):
+        tasks = write_tasks(folder / "tasks.jsonl", STREAMS * rounds, *WORDS)
+        watch, kept = uvloop.run(run(base.removesuffix("/v1"), tasks, concurrency=STREAMS, warm_up=STREAMS))
+    records = sorted(watch.records, key=lambda record: record.began)
+    if not all(record.is_solved and record.passes and record.first_output for record in records):
+        raise SystemExit("not all actions were answered")
+    size = len(records) // SLICES
+    slices = sorted(
+        (Delay.of(records[at * size : (at + 1) * size]) for at in range(SLICES)), key=lambda one: one.inflation
+    )
+    whole, middle = Delay.of(records), slices[SLICES // 2]
+    runner = kept.read_manifest().sittings[-1].runner
+    own = (runner.p99() or 0.0) if runner is not None else 0.0
+    median = statistics.median((one.first_output or 0.0) - (one.passes or [])[0].first_token for one in records)  # type: ignore[operator]
+    print(f"\n{STREAMS} streams, {len(records)} actions, seconds to the first output beyond what is true:")
+    print(f"  p50 {1e3 * median:+.2f} ms")
+    print(f"  p99 {1e3 * middle.added:+.2f} ms, {100 * middle.inflation:+.2f} % (the middle one of {SLICES} slices)")
+    print(f"  p99 {1e3 * slices[0].added:+.2f} ms to {1e3 * slices[-1].added:+.2f} ms (the best and the worst slice)")
+    print(f"  p99 {1e3 * whole.added:+.2f} ms, {100 * whole.inflation:+.2f} % (the whole run)")
+    print(f"  the server itself was late by {1e3 * (whole.known - FIRST):.2f} ms (p99), which the machine did")
+    print(f"  the runner says of itself: p99 {1e3 * own:.2f} ms")
+    return {
+        "streams": STREAMS,
+        "actions": len(records),
+        "p50_added_seconds": median,
+        "added_seconds": middle.added,
+        "inflation": middle.inflation,
+        "best_inflation": slices[0].inflation,
+        "worst_inflation": slices[-1].inflation,
+        "whole_inflation": whole.inflation,
+        "server_late_p99": whole.known - FIRST,
+        "own_p99": own,
+    }
+
+
+# ── regrading, and starting ─────────────────────────────────────────────
+def regrading(folder: Path, number: int = 10_000) -> dict[str, float]:
+    tasks = {task.id: task for task in workloads.load(write_tasks(folder / "tasks.jsonl", number, 16)).tasks}
+    runs = Folder.create(folder / "regraded")
+    about: dict[str, Any] = {"tags": [], "tier": "fast", "mode": "both", "seed": 1, "why": "", "began": 0.0}
+    with runs.recorder() as recorder:
+        for task in tasks:
+            said: dict[str, Any] = {
+                "answer": "Two and two make 4.",
+                "first_output": 0.1,
+                "seconds": 1.0,
+                "finish": "stop",
+            }
+            recorder.write(Record(action=f"run/{task}/fast/both", task=task, outcome="fail", **about, **said))
+
+    async def again() -> list[Record]:
+        return [await regrade(tasks[record.task], record) for record in runs.read_records()]
+
+    began = time.perf_counter()
+    regraded = uvloop.run(again())
+    took = time.perf_counter() - began
+    if not all(record.is_solved for record in regraded):
+        raise SystemExit("regrading did not change what it should")
+    print(f"\n{number} records read and regraded in {took:.2f} s")
+    return {"seconds": took, "records": number}
+
+
+def starting(_: Path) -> dict[str, float]:
+    took = []
+    for _try in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "tierwise", "bench", "--help"], check=True, stdout=subprocess.DEVNULL)
+        took.append(time.perf_counter() - began)
+    print(f"\n`tierwise bench --help`: {min(took):.2f} s")
+    return {"seconds": min(took)}
+
+
+def broken(results: dict[str, Any]) -> list[str]:
+    """The promises that do not hold."""
+    found = [
+        f"CPU per request, {name}: {row['ratio']:.2f} × a bare aiohttp loop, {MOST_CPU_RATIO} promised"
+        for name, row in results.get("cpu", {}).items()
+        if row["ratio"] > MOST_CPU_RATIO and name != f"{SHORT} tokens"
+    ]
+    delay = results.get("delay")
+    if delay and delay["inflation"] > MOST_INFLATION and delay["added_seconds"] > MOST_INFLATION_SECONDS:
+        found.append(f"p99 to the first output is {100 * delay['inflation']:.1f} % too long, 2 % or 1 ms promised")
+    for name, most in (("regrade", MOST_REGRADE_SECONDS), ("help", MOST_HELP_SECONDS)):
+        if name in results and results[name]["seconds"] > most:
+            found.append(f"{name} took {results[name]['seconds']:.2f} s, {most:g} s promised")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=["cpu", "delay", "regrade", "help"], help="one part")
+    parser.add_argument("--blocks", type=int, default=7, help="blocks of each contestant")
+    parser.add_argument("--rounds", type=int, default=4, help="actions of each stream")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--serve", nargs=2, type=float, metavar=("FIRST", "GAP"), help=argparse.SUPPRESS)
+    wanted = parser.parse_args()
+    if wanted.serve:
+        first, gap = wanted.serve
+        uvloop.run(serve(lambda: KnownDelays(first, gap)))
+        return
+    parts: dict[str, Callable[[Path], Any]] = {
+        "cpu": lambda folder: cpu(folder, wanted.blocks),
+        "delay": lambda folder: delays(folder, wanted.rounds),
+        "regrade": regrading,
+        "help": starting,
+    }
+    results: dict[str, Any] = {}
+    for name, part in parts.items():
+        if wanted.only in (None, name):
+            with tempfile.TemporaryDirectory() as folder:
+                results[name] = part(Path(folder))
+    failures = broken(results)
+    if wanted.json:
+        wanted.json.write_text(json.dumps({**results, "broken": failures}, indent=1), encoding="utf-8")
+    for failure in failures:
+        print(f"BROKEN: {failure}")
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,166 @@
+"""HTTP/1.1 with as little between the socket and the clock as can be: nothing wakes up before a response is over.
+
+aiohttp, which everything else here uses, wakes a coroutine for every block that arrives. With hundreds of streams those
+stand in line, and the times that they note are those of the line (measured: four times this one's CPU per stream).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from typing import TYPE_CHECKING, Protocol, Self, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Sink(Protocol):
+    """Takes a response in while it arrives."""
+
+    blocks: list[bytes]
+    """Gets the pieces of the body."""
+
+    def begun(self, status: int, headers: Mapping[str, str], moment: float) -> None:
+        """The head is there; names of headers are in lower case."""
+
+    def read(self, moment: float) -> None:
+        """This was the moment of all the blocks that came since the last one."""
+
+
+class Connections:
+    """Connections to one endpoint, kept as long as it keeps them.
+
+    Args:
+        url: the endpoint's root; TLS where it says https.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._host = parts.hostname or ""
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._port = parts.port or (80 if self._tls is None else 443)
+        self._path = parts.path.rstrip("/")
+        self._head = (
+            f"Host: {parts.netloc}\r\nContent-Type: application/json\r\nAccept: text/event-stream\r\n"
+            "Accept-Encoding: identity\r\nContent-Length: "
+        )
+        self._idle: list[_Connection] = []
+        self._open: set[_Connection] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for connection in list(self._open):
+            connection.close()
+        await asyncio.sleep(0)
+
+    async def post(self, path: str, body: bytes, sink: Sink) -> None:
+        """Send a request, and wait for the end of its response. Being cancelled drops the connection.
+
+        Raises:
+            OSError: the connection could not be had, or was lost before the end.
+        """
+        request = f"POST {self._path}{path} HTTP/1.1\r\n{self._head}{len(body)}\r\n\r\n".encode() + body
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                await self._ask(connection, request, sink)
+            except ConnectionError:
+                if connection.has_answered:
+                    raise
+                continue  # it was closed while nobody used it, before it had our request
+            return
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: _Connection(self._open), self._host, self._port, ssl=self._tls
+        )
+        await self._ask(connection, request, sink)
+
+    async def _ask(self, connection: _Connection, request: bytes, sink: Sink) -> None:
+        try:
+            await connection.ask(request, sink)
+        except BaseException:
+            connection.close()
+            raise
+        if connection.is_kept:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+
+class _Connection(asyncio.Protocol):
+    """One request after the other."""
+
+    def __init__(self, register: set[_Connection]) -> None:
+        self.has_answered = False
+        """Whether anything came for the request under way."""
+        self._register = register
+        self._transport: asyncio.Transport | None = None
+        self._sink: Sink | None = None
+        self._over: asyncio.Future[None] | None = None
+
+    async def ask(self, request: bytes, sink: Sink) -> None:
+        if self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError("closed while idle")
+        self.on_body = sink.blocks.append  # not by way of a method of ours: this runs for every token
+        self._parser = httptools.HttpResponseParser(self)
+        self._headers: dict[str, str] = {}
+        self._is_keepable = self.has_answered = False
+        self._sink, self._over = sink, asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        try:
+            await self._over
+        finally:
+            self._sink = self._over = None
+
+    @property
+    def is_kept(self) -> bool:
+        return self._is_keepable and self._transport is not None and not self._transport.is_closing()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's own is none by inheritance
+        self._register.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._register.discard(self)
+        if self._over is None or self._over.done():
+            return
+        ends_with_connection = not self._headers.keys() & {"content-length", "transfer-encoding"}
+        if exc is None and self.has_answered and ends_with_connection:
+            self._over.set_result(None)
+        else:
+            self._over.set_exception(exc or ConnectionResetError("closed in mid-answer"))
+
+    def data_received(self, data: bytes) -> None:
+        self._moment = time.monotonic()
+        if self._sink is None:  # nobody asked
+            self.close()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if self._over is not None and not self._over.done():
+                self._over.set_exception(ConnectionError(f"this is no HTTP: {error}"))
+        self._sink.read(self._moment)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self.has_answered = True
+        if self._sink is not None:
+            self._sink.begun(self._parser.get_status_code(), self._headers, self._moment)
+
+    def on_message_complete(self) -> None:
+        self._is_keepable = self._parser.should_keep_alive()
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)

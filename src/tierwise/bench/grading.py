@@ -1,0 +1,119 @@
+"""One answer graded: by its task's check here, or by a judge at the endpoint, whose spend is told apart."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from tierwise.spec.errors import TierwiseError
+from tierwise.verifiers.model_judge import Nonsense
+
+if TYPE_CHECKING:
+    from tierwise.bench.client import Reply
+    from tierwise.bench.task import Task
+    from tierwise.spec.call import Completion
+    from tierwise.verifiers.model_judge import Judge
+
+Act = Callable[[Mapping[str, Any]], Awaitable["Reply"]]
+"""Asks the endpoint for one action; `Client.act` is one."""
+
+UNGRADED = "ungraded"
+"""Code of an answer that could not be graded because a check could not be run here."""
+
+JUDGE_FAILED = "judge_failed"
+"""Code of an answer whose judge could not be asked."""
+
+JUDGE_NONSENSE = "judge_nonsense"
+"""Code of an answer whose judge said nothing that is a verdict."""
+
+
+class JudgeSpend(msgspec.Struct, frozen=True, kw_only=True):
+    """What judging one answer took, over all attempts; never a part of what the answer cost."""
+
+    tier: str
+    actions: int
+    """How often the judge was asked. In the ledger they stand under the answer's own id followed by `/judge/…`."""
+    dollars: float | None
+    """None when the endpoint did not tell, here and below."""
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grade:
+    """What became of an answer. Only `pass` and `fail` say something about the tier."""
+
+    outcome: Literal["pass", "fail", "error"]
+    why: str
+    code: str = ""
+    """Of an error: `ungraded`, `judge_failed`, `judge_nonsense`."""
+    judge: JudgeSpend | None = None
+
+
+async def grade(task: Task, completion: Completion, act: Act, action: str, seed: int = 0) -> Grade:
+    """Grade one answer; never raises at what goes wrong.
+
+    Args:
+        task: whose check decides.
+        completion: the answer.
+        act: asks the endpoint, for a judge.
+        action: the answer's own id, from which the judge's actions take theirs.
+        seed: of the judge's first attempt.
+    """
+    if task.check.judge is not None:
+        return await _judged(task.check.judge, task, completion, act, action, seed)
+    try:
+        verdict = await task.check.member.verify(completion)
+    except TierwiseError as error:  # the sandbox could not be made: nobody knows whether the answer is right
+        return Grade(outcome="error", why=f"could not be graded: {error}", code=UNGRADED)
+    return Grade(outcome="pass" if verdict.ok else "fail", why=verdict.why)
+
+
+async def _judged(judge: Judge, task: Task, completion: Completion, act: Act, action: str, seed: int) -> Grade:
+    messages = judge.questions(task.messages, completion)
+    replies: list[Reply] = []
+    why, code = "", JUDGE_NONSENSE
+    for attempt in range(judge.attempts):
+        reply = await act(_request(judge, messages, f"{action}/judge/{attempt}", seed + attempt))
+        replies.append(reply)
+        if reply.failure is not None:
+            why, code = f"the judge {judge.tier!r} could not be asked: {reply.failure.message}", JUDGE_FAILED
+            continue
+        try:
+            verdict = judge.read(reply.completion.text)
+        except Nonsense as error:
+            why, code = str(error), JUDGE_NONSENSE
+            continue
+        return Grade(outcome="pass" if verdict.ok else "fail", why=verdict.why, judge=_spent(judge, replies))
+    return Grade(outcome="error", why=why, code=code, judge=_spent(judge, replies))
+
+
+def _request(judge: Judge, messages: list[dict[str, Any]], action: str, seed: int) -> dict[str, Any]:
+    return {
+        "model": judge.tier,
+        "messages": messages,
+        "max_tokens": judge.max_tokens,
+        "seed": seed & 0x7FFF_FFFF,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "tierwise": {"action": action[-200:]},
+    }
+
+
+def _spent(judge: Judge, replies: list[Reply]) -> JudgeSpend:
+    tokens = [reply.tokens for reply in replies]
+    accounts = [None if one is None else one.tierwise for one in tokens]
+    dollars = [account.dollars for account in accounts if account is not None]
+    told = [one for one in tokens if one is not None]
+    return JudgeSpend(
+        tier=judge.tier,
+        actions=len(replies),
+        dollars=sum(dollars) if len(dollars) == len(replies) else None,
+        prompt_tokens=sum(one.prompt_tokens for one in told) if len(told) == len(replies) else None,
+        completion_tokens=sum(one.completion_tokens for one in told) if len(told) == len(replies) else None,
+        seconds=sum(reply.seconds for reply in replies),
+    )

@@ -1,0 +1,89 @@
+"""Images that stand beside a workload, sent inside the request: a tier sees what a user who uploads one shows it."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tierwise.bench.task import Task
+    from tierwise.spec.reading import Reading
+
+    T = TypeVar("T", bound=Task)
+
+MOST_BYTES = 20 * 2**20
+"""Of one image."""
+
+_KINDS = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"RIFF": "image/webp",
+}
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+def inlined(task: T, base: Path, reading: Reading) -> T:
+    """The task with every image that is a path turned into a `data:` URL; what is wrong with one is noted.
+
+    Args:
+        task: its own messages are left as they are.
+        base: the folder that paths start from, and may not lead out of.
+        reading: notes errors.
+    """
+    if not any(_is_file(part) for message in task.messages for part in _parts(message)):
+        return task
+    messages = []
+    for number, message in enumerate(task.messages):
+        parts: list[Any] = []
+        for place, part in enumerate(_parts(message)):
+            if _is_file(part):
+                field = f"messages[{number}].content[{place}].image_url.url"
+                image = part["image_url"]
+                url = _data_url(image["url"], base, field, reading)
+                parts.append({**part, "image_url": {**image, "url": url}})
+            else:
+                parts.append(part)
+        messages.append({**message, "content": parts} if parts else message)
+    return msgspec.structs.replace(task, messages=messages)
+
+
+def _parts(message: dict[str, Any]) -> list[Any]:
+    content = message.get("content")
+    return content if isinstance(content, list) else []
+
+
+def _is_file(part: Any) -> bool:
+    if not isinstance(part, dict) or part.get("type") != "image_url":
+        return False
+    image = part.get("image_url")
+    url = image.get("url") if isinstance(image, dict) else None
+    return isinstance(url, str) and _SCHEME.match(url) is None
+
+
+def _data_url(name: str, base: Path, field: str, reading: Reading) -> str:
+    path = (base / name).resolve()
+    if not path.is_relative_to(base.resolve()):
+        reading.wrong(field, f"{name!r} leads out of {base}; images stand beside their workload")
+        return ""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            reading.wrong(field, f"{name!r} has more than {MOST_BYTES // 2**20} MiB")
+            return ""
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        reading.wrong(field, f"there is no image {name!r} in {base}")
+        return ""
+    except OSError as error:
+        reading.wrong(field, f"image {name!r} cannot be read: {error.strerror}")
+        return ""
+    kind = next((kind for start, kind in _KINDS.items() if raw.startswith(start)), None)
+    if kind is None or (kind == "image/webp" and raw[8:12] != b"WEBP"):
+        reading.wrong(field, f"{name!r} is no image that models take; allowed: PNG, JPEG, GIF, WebP")
+        return ""
+    return f"data:{kind};base64,{base64.b64encode(raw).decode()}"

@@ -1,0 +1,71 @@
+"""Reads the logs of other tools into runs of ours: one tool per file, one line per tool in the table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tierwise.bench.importers import swebench
+from tierwise.bench.importers.imported import Imported, Result, write
+from tierwise.spec.errors import NotFound, SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+__all__ = ["IMPORTERS", "Imported", "Result", "logs", "read", "write"]
+
+IMPORTERS: dict[str, Callable[[Path, object], Imported | None]] = {
+    "swebench": swebench.read,
+}
+"""By the tool's name; each is given a JSON value and says None when it is not one of its own."""
+
+
+def logs(paths: Iterable[Path]) -> list[Path]:
+    """The files that are meant: those named, and every `.json` in the folders named.
+
+    Raises:
+        NotFound: there is nothing at a path, or no `.json` in a folder.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(path.glob("*.json"))
+            if not inside:
+                raise NotFound(f"{path} holds no .json file; give the folder or the files of another tool's results")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise NotFound(f"there is no {path} to import")
+    return found
+
+
+def read(path: Path, kind: str = "") -> Imported:
+    """Read one log; whose it is, its content says.
+
+    Raises:
+        SpecError: it is not JSON, of no tool that we know, or of another than `kind`; the message names file and place.
+    """
+    try:
+        value = msgspec.json.decode(path.read_bytes())
+    except (msgspec.DecodeError, OSError) as error:
+        raise SpecError(f"{path} is not a JSON file: {error}") from error
+    for name, importer in IMPORTERS.items():
+        if kind in ("", name):
+            imported = importer(path, value)
+            if imported is not None:
+                return imported
+    wanted = kind or " or ".join(IMPORTERS)
+    raise SpecError(
+        f"{path} holds no results of {wanted}: an object {{instance: true or false}}, a report with `resolved_ids`, or "
+        f"reports by instance with `resolved` are read; it holds {_shape(value)}"
+    )
+
+
+def _shape(value: object) -> str:
+    if isinstance(value, dict):
+        names = ", ".join(repr(str(name)[:40]) for name in list(value)[:3])
+        return f"an object with {names}, …" if value else "an empty object"
+    return f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"

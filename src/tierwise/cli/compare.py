@@ -1,0 +1,118 @@
+"""`tierwise compare`: what changed between two runs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from tierwise.bench.compare import Comparison, Side
+
+
+class OneMode(StrEnum):
+    """Which mode of a tier is meant."""
+
+    AVERAGE = "average"
+    MAX = "max"
+
+
+class Whom(StrEnum):
+    """Whom the intervals speak for."""
+
+    TASKS = "tasks"
+    CLUSTERS = "clusters"
+
+
+class Style(StrEnum):
+    """How a result is written."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+
+
+def compare(
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of the run to compare with.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of the other run; may be the same.")],
+    tier: Annotated[str, typer.Option(help="Only this tier; all that both runs have when not given.")] = "",
+    mode: Annotated[OneMode | None, typer.Option(help="Only this mode.")] = None,
+    base_tier: Annotated[str, typer.Option(help="RUN_A's tier, where it is another one.")] = "",
+    base_mode: Annotated[OneMode | None, typer.Option(help="RUN_A's mode, where it is another one.")] = None,
+    population: Annotated[
+        Whom | None, typer.Option(help="Speak for new tasks, or for new clusters (if tasks carry one, the default).")
+    ] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="Compare the tasks in common, though more than 2 % are not.")
+    ] = False,
+    style: Annotated[Style, typer.Option("--format", help="How to print it.")] = Style.TABLE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare two runs task by task: quality, seconds and dollars with 95 % intervals, and which tasks changed sides.
+
+    A change is RUN_B's value minus RUN_A's. Exit codes: 0 compared, 2 the input is wrong or not comparable.
+    """
+    from tierwise.bench.compare import compare as compared
+    from tierwise.bench.compare import pair
+
+    found = [
+        compared(pair(base, other, common=common), None if population is None else population.value)
+        for base, other in rows(run_a, run_b, tier, mode, base_tier, base_mode)
+    ]
+    if as_json:
+        print_json([fields(one) for one in found])
+        return
+    for number, one in enumerate(found):
+        if number:
+            print()
+        _print(one, style)
+
+
+def rows(
+    base: Path, other: Path, tier: str, mode: OneMode | None, base_tier: str, base_mode: OneMode | None
+) -> list[tuple[Side, Side]]:
+    """The rows that are meant, in pairs."""
+    from tierwise.bench.compare import choose, matched, sides
+
+    first = choose(sides(base), base_tier or tier, _name(base_mode or mode))
+    second = choose(sides(other), tier, _name(mode))
+    return matched(first, second)
+
+
+def _name(mode: OneMode | None) -> Literal["average", "max"] | None:
+    return None if mode is None else mode.value
+
+
+def fields(found: Comparison) -> dict[str, object]:
+    """A comparison with what is computed from it."""
+    import msgspec
+
+    return {"verdict": found.verdict, "population": found.population, **msgspec.to_builtins(found)}
+
+
+def print_json(value: object) -> None:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def _print(found: Comparison, style: Style) -> None:
+    import sys
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from tierwise.report import comparing
+
+    if style is Style.MARKDOWN:
+        print(comparing.as_markdown(found), end="")
+        return
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console.print(Text(f"{found.other} against {found.base}", "bold"))
+    console.print(comparing.changes(found).for_terminal())
+    console.print(Text(comparing.verdict(found)))
+    for line in comparing.flips(found.gained, found.lost):
+        console.print(Text(line))
+    for line in comparing.notes(found):
+        console.print(Text(line, "dim"))

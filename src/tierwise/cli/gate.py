@@ -1,0 +1,94 @@
+"""`tierwise gate`: whether a run may replace another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tierwise.cli.compare import OneMode, print_json, rows
+
+if TYPE_CHECKING:
+    from tierwise.bench.gate import Gate
+
+
+def gate(
+    run: Annotated[Path, typer.Argument(help="Folder of the run that wants to pass.")],
+    against: Annotated[Path, typer.Option(help="Folder of the baseline; may be the same run.")],
+    policy: Annotated[Path, typer.Option(help="gate.yaml: the margin of quality, bounds on latency and dollars.")],
+    tier: Annotated[str, typer.Option(help="The tier; needed where the runs have several.")] = "",
+    mode: Annotated[OneMode | None, typer.Option(help="The mode; needed where the tier has two.")] = None,
+    base_tier: Annotated[str, typer.Option(help="The baseline's tier, where it is another one.")] = "",
+    base_mode: Annotated[OneMode | None, typer.Option(help="The baseline's mode, where it is another one.")] = None,
+    sequential: Annotated[
+        bool, typer.Option("--sequential", help="Stop at the first task that settles it; may be asked while RUN runs.")
+    ] = False,
+    common: Annotated[
+        bool, typer.Option("--common", help="Judge by the tasks in common, though more than 2 % are not.")
+    ] = False,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a summary for a pull request here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Hold a run against a baseline: non-inferior quality, and bounds on latency and dollars, together.
+
+    Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, or the input is wrong, which prints no verdict.
+    """
+    from tierwise.bench import gate as gates
+    from tierwise.bench.compare import pair
+    from tierwise.spec.errors import SpecError
+
+    bounds = gates.load(policy)
+    found = rows(against, run, tier, mode, base_tier, base_mode)
+    if len(found) > 1:
+        names = ", ".join(other.variant.name for _, other in found)
+        raise SpecError(
+            f"a gate judges one tier in one mode; these runs share {names}: name one with --tier and --mode"
+        )
+    judged = gates.gate(pair(*found[0], common=common or sequential), bounds, is_sequential=sequential)
+    _write(judged, junit, markdown)
+    if as_json:
+        print_json(_fields(judged))
+    else:
+        _print(judged)
+    raise typer.Exit(judged.exit_code)
+
+
+def _write(judged: Gate, junit: Path | None, markdown: Path | None) -> None:
+    from tierwise.report import gating
+    from tierwise.spec.errors import SpecError
+
+    for path, write in ((junit, gating.as_junit), (markdown, gating.as_markdown)):
+        if path is None:
+            continue
+        try:
+            path.write_text(write(judged), encoding="utf-8")
+        except OSError as error:
+            raise SpecError(f"{path} cannot be written: {error}") from error
+
+
+def _fields(judged: Gate) -> dict[str, object]:
+    import msgspec
+
+    computed = {"verdict": judged.verdict, "tasks": judged.tasks, "needed": judged.needed}
+    return {**computed, **msgspec.to_builtins(judged)}
+
+
+def _print(judged: Gate) -> None:
+    import sys
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from tierwise.report import gating
+    from tierwise.report.comparing import flips
+
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    style = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}[judged.verdict]
+    console.print(Text(gating.headline(judged), style))
+    console.print(gating.checks(judged).for_terminal())
+    for line in flips(judged.gained, judged.lost):
+        console.print(Text(line))
+    for line in gating.notes(judged):
+        console.print(Text(line, "dim"))

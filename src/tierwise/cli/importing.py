@@ -1,0 +1,144 @@
+"""`tierwise import`: other tools' results as runs of ours."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tierwise.cli.compare import Style, print_json
+
+if TYPE_CHECKING:
+    from tierwise.bench.importers import Imported
+    from tierwise.bench.standings import Standings
+
+
+class Kind(StrEnum):
+    """Whose logs can be read."""
+
+    SWEBENCH = "swebench"
+
+
+def import_(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Result files, or folders of them.")],
+    out: Annotated[Path | None, typer.Option(help="Folder that takes one run for each file.")] = None,
+    kind: Annotated[
+        Kind | None, typer.Option(help="The tool that wrote them; told by their content if not given.")
+    ] = None,
+    table: Annotated[
+        bool,
+        typer.Option("--table", help="Print scores and differences of all of them, with naive and clustered errors."),
+    ] = False,
+    style: Annotated[Style, typer.Option("--format", help="How to print the table.")] = Style.TABLE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Read results of other tools: SWE-bench and SWE-bench Pro. Runs and tables then compare and gate like our own.
+
+    Exit codes: 0 read, 2 a file cannot be read; then nothing is written.
+    """
+    from tierwise.bench import importers
+    from tierwise.bench.standings import standings
+    from tierwise.spec.errors import SpecError
+
+    if out is None and not table:
+        raise SpecError("say where to: --out DIR, or --table to look at them only")
+    runs = [importers.read(path, "" if kind is None else kind.value) for path in importers.logs(paths)]
+    names = [run.name for run in runs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SpecError(f"several files are called {', '.join(twice)}; each becomes a run of that name")
+    if table and len({run.suite for run in runs}) > 1:
+        raise SpecError(f"one table holds one suite; these are {', '.join(sorted({run.suite for run in runs}))}")
+    folders = {} if out is None else _write(runs, out)
+    found = standings(runs) if table else None
+    if as_json:
+        print_json(_fields(runs, folders, found))
+        return
+    for run in runs if folders else ():
+        print(f"{folders[run.name]}  {_counts(run)}")
+    if found is not None:
+        _print(found, style)
+
+
+def _write(runs: list[Imported], out: Path) -> dict[str, Path]:
+    """All runs, or none: they are made beside their place and then moved there."""
+    import shutil
+    import tempfile
+
+    from tierwise.bench import importers
+    from tierwise.spec.errors import SpecError
+
+    taken = [out / run.name for run in runs if (out / run.name).exists()]
+    if taken:
+        raise SpecError(f"{taken[0]} exists already; give another folder to --out, or move this one away")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".importing-", dir=out))
+    except OSError as error:
+        raise SpecError(f"no run can be kept in {out}: {error}") from error
+    try:
+        for run in runs:
+            importers.write(run, draft / run.name)
+        for run in runs:
+            (draft / run.name).rename(out / run.name)
+    finally:
+        shutil.rmtree(draft)
+    return {run.name: out / run.name for run in runs}
+
+
+def _counts(run: Imported) -> str:
+    from collections import Counter
+
+    outcomes = Counter(result.outcome for result in run.results)
+    text = f"{run.suite}: {outcomes['pass']} of {len(run.results)} solved"
+    if outcomes["error"]:
+        text += f", {outcomes['error']} infrastructure errors"
+    if run.absent:
+        text += f", {len(run.absent)} not run"
+    if run.size is not None and len(run.results) != run.size:
+        away = len(run.results) - run.size
+        text += f"; the suite has {run.size}: {abs(away)} {'more' if away > 0 else 'absent'}"
+    return text
+
+
+def _fields(runs: list[Imported], folders: dict[str, Path], found: Standings | None) -> dict[str, object]:
+    import msgspec
+
+    shown: dict[str, object] = {
+        "runs": [
+            {
+                "name": run.name,
+                "suite": run.suite,
+                "size": run.size,
+                "results": len(run.results),
+                "solved": sum(result.outcome == "pass" for result in run.results),
+                "not_run": len(run.absent),
+                "folder": str(folders[run.name]) if folders else None,
+            }
+            for run in runs
+        ]
+    }
+    if found is not None:
+        shown |= {**msgspec.to_builtins(found), "significant": found.significant}
+    return shown
+
+
+def _print(found: Standings, style: Style) -> None:
+    import sys
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from tierwise.report import comparing
+
+    tables = [comparing.scores(found)] + ([comparing.duels(found)] if found.duels else [])
+    if style is Style.MARKDOWN:
+        print("\n\n".join([*(table.as_markdown() for table in tables), "\n".join(comparing.standing_notes(found))]))
+        return
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    for table in tables:
+        console.print(table.for_terminal())
+        console.print()
+    for line in comparing.standing_notes(found):
+        console.print(Text(line, "dim"))

@@ -1,0 +1,219 @@
+"""A comparison of two runs, and the standings of many, in words and tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tierwise.bench.populations import SENTENCES
+from tierwise.report.grid import Grid
+from tierwise.report.numbers import UNKNOWN, dollars, interval, percent, points, seconds, value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tierwise.bench.compare import Change, Comparison, Spend
+    from tierwise.bench.populations import Population
+    from tierwise.bench.standings import Standings
+    from tierwise.bench.statistics import Estimate
+
+FLIPS_SHOWN = 10
+
+
+def changes(found: Comparison) -> Grid:
+    """One line for each figure, the baseline's beside the other's."""
+    rows = [_quality(found)]
+    if found.seconds is not None:
+        rows.append(_spend("seconds", found.seconds, seconds))
+        rows += [
+            (f"{name} seconds", "", "", value(estimate, _signed(seconds)), _interval(estimate, _signed(seconds)))
+            for name, estimate in (("p50", found.p50), ("p95", found.p95))
+            if estimate is not None
+        ]
+        rows += _ratio("seconds, ratio", found.seconds)
+    if found.dollars is not None:
+        rows.append(_spend("dollars", found.dollars, dollars))
+        rows += _ratio("dollars, ratio", found.dollars)
+    return Grid(("per action", found.base, found.other, "change", "95 % interval"), tuple(rows))
+
+
+def _quality(found: Comparison) -> tuple[str, ...]:
+    shown = found.quality.shown
+    return (
+        "solved",
+        percent(found.base_quality.value),
+        percent(found.other_quality.value),
+        f"{points(shown.value)} points",
+        interval(shown, points),
+    )
+
+
+def _spend(name: str, spend: Spend, write: Callable[[float], str]) -> tuple[str, ...]:
+    shown = spend.difference.shown
+    signed = _signed(write)
+    return (f"{name}, mean", write(spend.base), write(spend.other), signed(shown.value), interval(shown, signed))
+
+
+def _ratio(name: str, spend: Spend) -> Iterable[tuple[str, ...]]:
+    if spend.ratio is not None:
+        yield (name, "", "", times(spend.ratio.value), interval(spend.ratio, times))
+
+
+def times(ratio: float) -> str:
+    return f"× {ratio:.3g}"
+
+
+def _signed(write: Callable[[float], str]) -> Callable[[float], str]:
+    return lambda number: f"+{write(number)}" if number > 0 else write(number)
+
+
+def _interval(estimate: Estimate, write: Callable[[float], str]) -> str:
+    return interval(estimate, write)
+
+
+def verdict(found: Comparison) -> str:
+    """What a reader takes home."""
+    shown = found.quality.shown
+    test = "t between groups of tasks," if found.is_grouped else "exact McNemar"
+    quality = (
+        f"quality: {found.verdict} ({points(shown.value)} points {interval(shown, points)}, "
+        f"{test} p = {found.p_value:.2g})"
+    )
+    words = [quality]
+    for name, spend, up, down in (
+        ("latency", found.seconds, "slower", "faster"),
+        ("cost", found.dollars, "dearer", "cheaper"),
+    ):
+        if spend is None:
+            words.append(f"{name}: not known")
+        else:
+            words.append(f"{name}: {_direction(spend.difference, up, down)}")
+    return "; ".join(words)
+
+
+def _direction(change: Change, up: str, down: str) -> str:
+    if change.shown.interval is None:
+        return "the same" if change.shown.value == 0 else up if change.shown.value > 0 else down
+    return {"up": up, "down": down, "": "no difference shown"}[change.direction]
+
+
+def notes(found: Comparison) -> Iterable[str]:
+    """Denominators, what was left out, and whom the figures speak for."""
+    pairs = found.both + found.only_base + found.only_other + found.neither
+    yield (
+        f"{pairs} tasks were graded in both, of {found.planned} planned: both solved {found.both}, only the first "
+        f"{found.only_base}, only the second {found.only_other}, neither {found.neither}."
+    )
+    if found.not_run_base or found.not_run_other:
+        yield (
+            f"Not run: {found.not_run_base} in the first, {found.not_run_other} in the second; "
+            "they are in no figure here."
+        )
+    if found.errors_base or found.errors_other:
+        failed = found.quality_errors_failed
+        yield (
+            f"Infrastructure errors: {found.errors_base} in the first, {found.errors_other} in the second. Left out "
+            f"above; counted as failures: {points(failed.value)} points {interval(failed, points)}."
+        )
+    if found.dollars is not None and found.untold:
+        yield f"The costs of {found.untold} pairs are not known; they are in no cost here."
+    yield population(found.population, found.clusters)
+    if found.quality.clusters is not None:
+        alone = found.quality.tasks
+        yield (f"For other tasks of the same clusters the interval of quality would be {interval(alone, points)}.")
+
+
+def population(whom: Population, clusters: int | None) -> str:
+    """Which tasks the intervals speak for."""
+    text = f"With 95 % confidence, every interval {SENTENCES[whom]}"
+    if whom == "clusters":
+        few = ", so few that their spread is itself uncertain" if clusters is not None and clusters < 40 else ""
+        count = "" if clusters is None else f" ({clusters} of them{few})"
+        return f"{text}{count}; those of p50 and p95 for new tasks."
+    return f"{text}. On these very tasks, as they were answered, the change is what was counted."
+
+
+def flips(gained: Sequence[str], lost: Sequence[str], most: int | None = FLIPS_SHOWN) -> Iterable[str]:
+    """Tasks that changed sides, by name."""
+    for head, names in (("gained", gained), ("lost", lost)):
+        if names:
+            more = f", … {len(names) - most} more" if most is not None and len(names) > most else ""
+            yield f"{head} ({len(names)}): {', '.join(names[:most])}{more}"
+
+
+def as_markdown(found: Comparison) -> str:
+    """The comparison for a pull request."""
+    from tierwise.report.grid import escaped  # noqa: PLC0415 - beside its only use
+
+    lines = [f"**{escaped(verdict(found))}**", "", changes(found).as_markdown(), ""]
+    lines += [escaped(note) + "  " for note in notes(found)]
+    changed = [f"- {escaped(line)}" for line in flips(found.gained, found.lost, None)]
+    if changed:
+        lines += ["", "<details><summary>Tasks that changed sides</summary>", "", *changed, "", "</details>"]
+    return "\n".join(lines) + "\n"
+
+
+def scores(found: Standings) -> Grid:
+    """Each run with its naive and its clustered error."""
+    of = "" if found.size is None else f" of {found.size}"
+    rows = []
+    for one in found.scores:
+        bounds = "" if one.interval is None else f"[{one.interval.low:.3f}, {one.interval.high:.3f}]"
+        rows.append(
+            (
+                one.name,
+                str(one.n),
+                str(one.errors),
+                f"-{one.absent}" if one.absent else f"+{one.beyond}" if one.beyond else "0",
+                f"{one.score:.3f}",
+                UNKNOWN if one.score_of_suite is None else f"{one.score_of_suite:.3f}",
+                f"{one.naive:.4f}",
+                UNKNOWN if one.clustered is None else f"{one.clustered:.4f}",
+                UNKNOWN if one.ratio is None else f"{one.ratio:.1f}",
+                bounds,
+            )
+        )
+    titles = ("run", "n", "errors", f"n{' -' if of else ''}{of.removeprefix(' of')}", "score", f"absent = fail{of}")
+    return Grid((*titles, "naive SE", "clustered SE", "ratio", "95 %, new clusters"), tuple(rows))
+
+
+def duels(found: Standings) -> Grid:
+    """Each pair on the tasks that both ended."""
+    rows = [
+        (
+            f"{duel.first} - {duel.second}",
+            str(duel.n),
+            str(duel.only_one),
+            f"{100 * duel.difference:+.1f}",
+            f"{100 * duel.unpaired:.2f}",
+            f"{100 * duel.paired:.2f}",
+            UNKNOWN if duel.clustered is None else f"{100 * duel.clustered:.2f}",
+            f"{duel.p_unpaired:.2g}",
+            f"{duel.p_mcnemar:.2g}",
+            UNKNOWN if duel.p_clustered is None else f"{duel.p_clustered:.2g}",
+        )
+        for duel in found.duels
+    ]
+    titles = ("pair", "n", "in one only", "points", "SE unpaired", "SE paired", "SE clustered")
+    return Grid((*titles, "p unpaired", "p McNemar", "p clustered"), tuple(rows))
+
+
+def standing_notes(found: Standings) -> Iterable[str]:
+    """How to read the two tables."""
+    few = sorted({one.clusters for one in found.scores if one.clusters})
+    if few:
+        yield (
+            f"Clustered errors hold for new clusters ({found.suite}: repositories, {'-'.join(map(str, few))} of them, "
+            "so that these errors are uncertain too); naive and paired ones for new tasks of the same repositories."
+        )
+    uneven = {one.n for one in found.scores}
+    if len(uneven) > 1:
+        yield (
+            f"The runs stand on different tasks ({min(uneven)} to {max(uneven)}): their scores are not comparable as "
+            "they are. Pairs stand on the tasks that both ended."
+        )
+    if found.duels:
+        counts = found.significant
+        yield (
+            f"Of {len(found.duels)} pairs, p < 0.05: unpaired {counts['unpaired']}, McNemar {counts['mcnemar']}, "
+            f"clustered {counts['clustered']}."
+        )

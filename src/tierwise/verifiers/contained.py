@@ -1,0 +1,74 @@
+"""Graders that are packages of others and that evaluate what a model wrote: run in the sandbox, or not at all.
+
+SymPy's `parse_expr` is Python's `eval`, and several scorers of reasoning-gym call `eval` by name: an answer such as
+`__import__("os").system(…)` is executed. They get the files of their own package to read and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tierwise.spec.errors import SpecError, TierwiseError
+from tierwise.verifiers.packages import files_of, is_installed
+from tierwise.verifiers.sandbox import MIB, PACKAGES, Limits, run_python
+
+if TYPE_CHECKING:
+    from tierwise.spec.json import Json
+
+_RUN = """
+import json, os, sys
+os.remove(__file__)
+sys.path.append({packages!r})
+given = json.loads({given!r})
+def told(value, word={word!r}):
+    os.write(1, ("\\n" + word + json.dumps(value) + "\\n").encode())
+"""
+
+MEMORY = 2048 * MIB
+"""Address space: numpy's libraries reserve much of it and use little."""
+
+
+class TooLong(Exception):
+    """The grader did not come to an end within its limits; the text says which."""
+
+
+async def told_by(program: str, given: Any, *, distribution: str, extra: str, seconds: float) -> Json:
+    """What a program says with `told(value)` about `given`, both of them JSON.
+
+    Args:
+        program: runs after a prelude that defines `given` and `told` and makes the package's files importable.
+        given: what it is about.
+        distribution: the package that it needs, by the name that pip knows it by.
+        extra: the extra of Tierwise that brings it.
+        seconds: how long it may take.
+
+    Raises:
+        TooLong: it was stopped, by time or by memory.
+        TierwiseError: the package is missing, no sandbox can be made, or the program itself broke.
+    """
+    if not is_installed(distribution):
+        raise SpecError(needs(distribution, extra))
+    word = secrets.token_hex(16)
+    text = msgspec.json.encode(given).decode()
+    source = _RUN.format(packages=PACKAGES, given=text, word=word) + program
+    limits = Limits(seconds=seconds, cpu_seconds=math.ceil(seconds) + 1, memory_bytes=MEMORY)
+    done = await run_python(source, limits=limits, packages=files_of(distribution))
+    said = [line[len(word) :] for line in done.stdout.splitlines() if line.startswith(word)]
+    if said and not done.stopped:
+        value: Json = msgspec.json.decode(said[-1])
+        return value
+    if done.stopped:
+        raise TooLong(f"stopped: {done.stopped}")
+    last = (done.stderr.strip() or f"exit code {done.exit_code}").splitlines()[-1]
+    if "MemoryError" in last or "RecursionError" in last:
+        raise TooLong(f"stopped: {last[:80]}")
+    raise TierwiseError(f"{distribution} broke: {last[:200]}")
+
+
+def needs(distribution: str, extra: str) -> str:
+    """What to do about a package that is missing."""
+    return f"the package {distribution} is not installed: pip install 'tierwise[{extra}]'"

@@ -1,0 +1,111 @@
+"""Answers to the puzzles of reasoning-gym (Open-Thought, Apache-2.0), scored by the generator that made them.
+
+Its scorers `eval` what a model wrote, so they run in the sandbox. Only those run that have to: half of the generators
+compare texts, and an answer that is the generator's own needs no scorer either.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+
+from tierwise.spec.ask import Verdict
+from tierwise.spec.errors import TierwiseError
+from tierwise.verifiers.answers import marked, spoken
+from tierwise.verifiers.contained import TooLong, told_by
+
+if TYPE_CHECKING:
+    from tierwise.spec.call import Completion
+
+PACKAGE = "reasoning-gym"
+
+RIGHT = 0.999
+"""The score from which on an answer is right; generators give less for answers that have only the form."""
+
+_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+
+# The package imports all of its 106 generators at once, six seconds on a busy machine; hollow packages in their place
+# bring one in 30 ms. Where that fails, since a later version may be built otherwise, all are imported.
+_SCORE = """
+import importlib, types
+path, kind, settings = given["scorer"].split(":")
+def hollow(name):
+    module = sys.modules[name] = types.ModuleType(name)
+    module.__path__ = [f"/packages/{name.replace('.', '/')}"]
+    return module
+def coaching(name):
+    parts = [importlib.import_module(f"reasoning_gym.coaching.{part}") for part in ("base_curriculum", "attributes")]
+    return next(getattr(part, name) for part in parts if hasattr(part, name))
+try:
+    for name in ("reasoning_gym", path.rpartition(".")[0]):
+        hollow(name)
+    hollow("reasoning_gym.coaching").__getattr__ = coaching
+    module = importlib.import_module(path)
+except Exception:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "reasoning_gym"]:
+        del sys.modules[name]
+    module = importlib.import_module(path)
+dataset = getattr(module, kind)(config=getattr(module, settings)(**given["settings"]))
+told(float(dataset.score_answer(given["said"], given["entry"])))
+"""
+
+
+class ReasoningGym(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The generator of the puzzle gives the answer its full score."""
+
+    generator: str
+    """Its name: `chain_sum`, `countdown`."""
+    answer: str | None = None
+    """The generator's own; None where it knows none and can only score."""
+    scorer: Annotated[str, msgspec.Meta(pattern=r"^reasoning_gym(\.\w+)+:\w+:\w+$")] | None = None
+    """Module, class and settings class of what scores other answers; None where only its own answer is right."""
+    settings: dict[str, Any] = {}
+    """Of the generator."""
+    entry: dict[str, Any] = {}
+    """What the scorer looks at, `metadata` above all."""
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 20.0
+
+    def __post_init__(self) -> None:
+        if self.answer is None and self.scorer is None:
+            raise ValueError("neither `answer` nor `scorer` is given, so nothing can be right")
+
+    @property
+    def kind(self) -> str:
+        return "reasoning_gym"
+
+    @property
+    def decisive(self) -> bool:
+        return True
+
+    @property
+    def is_ready(self) -> bool:
+        return True
+
+    def key(self, completion: Completion) -> str | None:
+        return answer_in(spoken(completion)) or None
+
+    async def verify(self, completion: Completion) -> Verdict:
+        said = answer_in(spoken(completion))
+        if self.answer is not None and said == self.answer.strip():
+            return Verdict(ok=True, score=1.0, why=said[:200])
+        if not said:
+            return Verdict(ok=False, score=0.0, why="says nothing")
+        if self.scorer is None:
+            return Verdict(ok=False, score=0.0, why=f"{said[:90]!r} instead of {str(self.answer)[:90]!r}")
+        given = {"scorer": self.scorer, "settings": self.settings, "said": said, "entry": self.entry}
+        try:
+            score = await told_by(_SCORE, given, distribution=PACKAGE, extra="workloads", seconds=self.seconds)
+        except TooLong as error:
+            return Verdict(ok=False, score=0.0, why=str(error))
+        if not isinstance(score, int | float):
+            raise TierwiseError(f"{self.generator} gave no score but {score!r}")
+        why = f"{said[:120]!r} scores {score:.2f}"
+        return Verdict(ok=score >= RIGHT, score=min(1.0, max(0.0, float(score))), why=why)
+
+
+def answer_in(said: str) -> str:
+    """What stands between the last `<answer>` tags, else what the answer marks as its result, else all of it."""
+    tagged = _TAGGED.findall(said)
+    return str(tagged[-1]).strip() if tagged else (marked(said) or said).strip()

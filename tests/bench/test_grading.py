@@ -1,0 +1,110 @@
+"""Grading: the task's check here, or a judge at the same endpoint, paid apart and never blamed on the tier."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bench.stage import line
+from tierwise.bench.client import Client
+from tierwise.bench.grading import JUDGE_FAILED, JUDGE_NONSENSE, UNGRADED, grade
+from tierwise.bench.task import Task
+from tierwise.policies import Single
+from tierwise.spec.call import Call, Completion
+from tierwise.spec.errors import Broken
+from tierwise.spec.reading import Reading
+from tierwise.testing import Reply, ScriptedEngine
+
+JUDGED = {"check": {"judge": {"tier": "max", "rubric": "Says four."}}}
+
+
+def task(**more):
+    return Reading().read(Task, {**line("a"), **more}, "")
+
+
+class Judging(ScriptedEngine):
+    """Answers one after the other, and remembers what it was asked."""
+
+    def __init__(self, *replies):
+        super().__init__(*replies, step=0.0)
+        self.asked: list[Call] = []
+
+    def reply_to(self, number, call):
+        self.asked.append(call)
+        return super().reply_to(number, call)
+
+
+def graded(url, one, text="4"):
+    async def main():
+        async with Client(url, timeout=10) as client:
+            return await grade(one, Completion(text=text), client.act, "run/a/fast/both", seed=7)
+
+    return asyncio.run(main())
+
+
+async def nobody(body):
+    raise AssertionError(body)
+
+
+@pytest.mark.parametrize(("text", "outcome"), [("4", "pass"), ("5", "fail")])
+def test_a_check_of_ones_own_asks_nobody(text, outcome):
+    found = asyncio.run(grade(task(), Completion(text=text), nobody, "a"))
+    assert (found.outcome, found.judge, found.code) == (outcome, None, "")
+
+
+def test_a_check_that_cannot_be_run_says_nothing_about_the_tier():
+
+    class Unmade:
+        judge = None
+        kind = "python_tests"
+
+        @property
+        def member(self):
+            return self
+
+        async def verify(self, completion):
+            raise Broken("no sandbox")
+
+    class Stub:
+        check = Unmade()
+
+    found = asyncio.run(grade(Stub(), Completion(text="4"), nobody, "a"))
+    assert (found.outcome, found.code, found.why) == ("error", UNGRADED, "could not be graded: no sandbox")
+
+
+@pytest.mark.parametrize(("words", "outcome"), [("Right. VERDICT: yes", "pass"), ("VERDICT: no", "fail")])
+def test_a_judge_decides_and_its_spend_is_told_apart(endpoint, words, outcome):
+    engine = Judging(words)
+    found = graded(endpoint(engine, max=Single()), task(**JUDGED), "four")
+    assert (found.outcome, found.judge.tier, found.judge.actions) == (outcome, "max", 1)
+    assert found.judge.dollars == pytest.approx(found.judge.completion_tokens / 1000)
+    assert found.judge.completion_tokens == len(words.split())
+    (asked,) = engine.asked
+    assert "Says four." in asked.prompt.messages[0]["content"]
+    assert "four\n</answer" in asked.prompt.messages[1]["content"]
+
+
+def test_nonsense_is_asked_again_with_another_seed_and_all_of_it_is_paid(endpoint):
+    engine = Judging("Hm.", "VERDICT: yes")
+    found = graded(endpoint(engine, max=Single()), task(**JUDGED))
+    assert (found.outcome, found.judge.actions, found.judge.completion_tokens) == ("pass", 2, 3)
+    assert len({call.seed for call in engine.asked}) == 2
+
+
+def test_a_judge_that_only_talks_nonsense_is_never_a_bad_mark(endpoint):
+    found = graded(endpoint(Judging("Hm."), max=Single()), task(**JUDGED))
+    assert (found.outcome, found.code, found.judge.actions) == ("error", JUDGE_NONSENSE, 2)
+    assert "gave no verdict: 'Hm.'" in found.why
+
+
+def test_a_judge_that_breaks_is_an_error_of_the_judge(endpoint):
+    broken = Reply(error=Broken("out of memory", engine="fake"))
+    found = graded(endpoint(Judging(broken), max=Single()), task(**JUDGED))
+    assert (found.outcome, found.code) == ("error", JUDGE_FAILED)
+    assert "the judge 'max' could not be asked" in found.why
+
+
+def test_a_judge_that_is_not_served_is_an_error_of_the_judge(endpoint):
+    found = graded(endpoint(Judging("VERDICT: yes"), fast=Single()), task(**JUDGED))
+    assert (found.outcome, found.code) == ("error", JUDGE_FAILED)
