@@ -9,6 +9,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 quickstart: .venv/installed ## the main job on a real small model: pull, check, ask, measure, report (under 5 minutes)
+	@mkdir -p runs
 	$(BIN)/tierwise pull examples/quickstart.yaml
 	$(BIN)/tierwise check examples/quickstart.yaml
 	$(BIN)/tierwise ask "Name the largest planet." --config examples/quickstart.yaml --tier fast --max-tokens 24 --ledger runs/ledger.db

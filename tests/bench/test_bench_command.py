@@ -72,7 +72,7 @@ def test_one_command_launches_the_tiers_measures_them_and_reports(config, tasks,
         callers = {caller for (caller,) in ledger.execute("select caller from actions")}
         (dollars,) = ledger.execute("select sum(dollars_tokens + dollars_time) from passes").fetchone()
     assert callers == {record.action for record in records}
-    assert dollars == pytest.approx(sum(record.dollars for record in records))
+    assert dollars == pytest.approx(sum(record.spent for record in records))
     assert "stopped" in (out / "serve.log").read_text()
 
 
