@@ -12,7 +12,7 @@ quickstart: .venv/installed ## the main job on a real small model: pull, check, 
 	@mkdir -p runs
 	$(BIN)/tierwise pull examples/quickstart.yaml
 	$(BIN)/tierwise check examples/quickstart.yaml
-	$(BIN)/tierwise ask "Name the largest planet." --config examples/quickstart.yaml --tier fast --max-tokens 24 --ledger runs/ledger.db
+	$(BIN)/tierwise ask "What is the capital of France?" --config examples/quickstart.yaml --tier fast --max-tokens 24 --ledger runs/ledger.db
 	$(BIN)/tierwise bench examples/quickstart.yaml examples/quickstart.jsonl --ledger runs/ledger.db
 
 test: lint types unit ## lint, strict types, all tests, and the blocks of README and docs
