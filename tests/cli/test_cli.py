@@ -28,7 +28,21 @@ def test_the_version_is_printed():
 
 @pytest.mark.parametrize(
     "verb",
-    ["check", "pull", "serve", "ask", "workload", "power", "bench", "compare", "gate", "import", "ledger", "doctor"],
+    [
+        "check",
+        "pull",
+        "serve",
+        "ask",
+        "workload",
+        "power",
+        "bench",
+        "replay",
+        "compare",
+        "gate",
+        "import",
+        "ledger",
+        "doctor",
+    ],
 )
 def test_every_verb_explains_itself(verb):
     done = tierwise(verb, "--help")

@@ -12,7 +12,21 @@ from typing import Annotated
 import typer
 
 from tierwise import __version__
-from tierwise.cli import ask, bench, check, compare, doctor, gate, importing, ledger, power, pull, serve, workload
+from tierwise.cli import (
+    ask,
+    bench,
+    check,
+    compare,
+    doctor,
+    gate,
+    importing,
+    ledger,
+    power,
+    pull,
+    replay,
+    serve,
+    workload,
+)
 from tierwise.spec.errors import SpecError, TierwiseError
 
 app = typer.Typer(
@@ -31,6 +45,7 @@ app.command()(ask.ask)
 app.add_typer(workload.app, name="workload")
 app.command()(power.power)
 app.command()(bench.bench)
+app.command()(replay.replay)
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.command("import")(importing.import_)

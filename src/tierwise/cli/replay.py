@@ -1,0 +1,101 @@
+"""`tierwise replay`: a run graded again and its report rebuilt, from its folder alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tierwise.bench.folder import Folder
+    from tierwise.bench.records import Record
+    from tierwise.bench.task import Task
+
+
+def replay(
+    run: Annotated[Path, typer.Argument(help="Folder of a run, as `tierwise bench` leaves it.")],
+    out: Annotated[Path | None, typer.Option(help="Write the report here; over the run's own when not given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what changed as JSON.")] = False,
+) -> None:
+    """Grade the recorded answers again, and rebuild the report, with no model and no endpoint.
+
+    Where no check has changed, the report comes out the same, bit for bit. Where one has (a newer Tierwise, a mended
+    check in the folder's workload.jsonl), the tasks that changed sides are named. The records stay as they were
+    measured. What a judge graded is kept as the judge said.
+
+    Exit codes: 0 every grade is as it was, 1 some changed, 2 the input is wrong.
+    """
+    import asyncio
+    import json
+
+    from tierwise.bench.folder import Folder
+    from tierwise.bench.summary import summarise
+    from tierwise.report.page import page
+
+    folder = Folder(run)
+    tasks, records = _read(folder)
+    again = asyncio.run(_graded(tasks, records))
+    manifest = folder.read_manifest()
+    html = page(manifest, tasks, again, summarise(manifest, again))
+    target = out or folder.report_path
+    is_same = target.exists() and target.read_text(encoding="utf-8") == html
+    target.write_text(html, encoding="utf-8")
+    changed = [(old, new) for old, new in zip(records, again, strict=True) if old.outcome != new.outcome]
+    if as_json:
+        flips = [
+            {
+                "task": old.task,
+                "tier": old.tier,
+                "mode": old.mode,
+                "was": old.outcome,
+                "is": new.outcome,
+                "why": new.why,
+            }
+            for old, new in changed
+        ]
+        facts = {"graded": len(records), "changed": flips, "report": str(target), "report_is_the_same": is_same}
+        print(json.dumps(facts, indent=2))
+    else:
+        for old, new in changed:
+            print(f"{old.task} ({old.tier}, {old.mode}): {old.outcome} → {new.outcome}: {new.why}")
+        print(f"{len(records)} answers graded again, {len(changed)} grades changed")
+        print(f"report  {target}{' (the same as before, bit for bit)' if is_same else ''}")
+    raise typer.Exit(1 if changed else 0)
+
+
+def _read(folder: Folder) -> tuple[list[Task], list[Record]]:
+    import msgspec
+
+    from tierwise.bench.task import Task
+    from tierwise.spec.errors import NotFound, SpecError
+
+    if not folder.has_manifest:
+        raise NotFound(f"{folder.path} holds no run: there is no manifest.json")
+    try:
+        tasks = msgspec.json.Decoder(Task).decode_lines(folder.tasks_path.read_bytes())
+        return tasks, folder.read_records()
+    except (OSError, msgspec.DecodeError) as error:
+        raise SpecError(f"the run in {folder.path} cannot be read: {error}") from error
+
+
+async def _graded(tasks: Sequence[Task], records: Sequence[Record]) -> list[Record]:
+    """Every record as it would be graded now, a few at once: sandboxes are processes."""
+    import asyncio
+    import os
+
+    from tierwise.bench.trial import regrade
+    from tierwise.spec.errors import SpecError
+
+    known = {task.id: task for task in tasks}
+    room = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+
+    async def one(record: Record) -> Record:
+        if record.task not in known:
+            raise SpecError(f"record {record.task!r} names no task of the run's workload.jsonl")
+        async with room:
+            return await regrade(known[record.task], record)
+
+    return list(await asyncio.gather(*map(one, records)))

@@ -1,0 +1,65 @@
+"""`tierwise replay`: the folder of a run is enough to grade it again and to rebuild its report."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.stage import Answering, line
+from tierwise.cli import app
+from tierwise.policies import Single
+from tierwise.spec.errors import NotFound, SpecError
+
+CONFIG = """
+deployments:
+  far: {{engine: http, url: "{url}/v1", model: fast}}
+tiers:
+  fast: {{deployment: far, policy: single}}
+"""
+
+
+@pytest.fixture
+def measured(tmp_path, endpoint, write_tasks):
+    """A run of three sums, of which the tier gets two right."""
+    file = tmp_path / "one.yaml"
+    file.write_text(CONFIG.format(url=endpoint(Answering({"0+1?": "1", "1+1?": "2", "2+1?": "4"}), fast=Single())))
+    tasks = write_tasks(*(line(f"t{number}", f"{number}+1?", number + 1) for number in range(3)))
+    out = tmp_path / "run"
+    assert invoke("bench", file, tasks, "--out", out).exit_code == 0
+    return out
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_report_comes_out_the_same_bit_for_bit(measured):
+    before = (measured / "report.html").read_bytes()
+    done = invoke("replay", measured)
+    assert (done.exit_code, (measured / "report.html").read_bytes()) == (0, before)
+    assert "3 answers graded again, 0 grades changed" in done.stdout
+    assert "bit for bit" in done.stdout
+
+
+def test_a_mended_check_names_the_tasks_that_changed_sides_and_leaves_the_records(measured, tmp_path):
+    tasks, records = measured / "workload.jsonl", (measured / "records.jsonl").read_bytes()
+    tasks.write_text(tasks.read_text().replace('"equals":3', '"equals":4').replace('"equals": 3', '"equals": 4'))
+    done = invoke("replay", measured, "--json", "--out", tmp_path / "new.html")
+    facts = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert [(flip["task"], flip["was"], flip["is"]) for flip in facts["changed"]] == [("t2", "fail", "pass")]
+    assert (measured / "records.jsonl").read_bytes() == records
+
+
+def test_a_folder_without_a_run_is_named(tmp_path):
+    assert isinstance(invoke("replay", tmp_path).exception, NotFound)
+
+
+def test_a_record_of_no_task_is_named(measured):
+    tasks = measured / "workload.jsonl"
+    tasks.write_text("".join(tasks.read_text().splitlines(keepends=True)[:-1]))
+    error = invoke("replay", measured).exception
+    assert isinstance(error, SpecError)
+    assert "'t2'" in str(error)
