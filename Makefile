@@ -37,5 +37,5 @@ clean: ## remove the environment and everything that runs leave here
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; try make PYTHON=python3.12")'
 	@echo "installing into .venv …"
 	@$(PYTHON) -m venv .venv || { echo "python3 cannot make environments here; on Debian: apt-get install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[llama,bench,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[llama,bench,hf,dev]'
 	@touch $@

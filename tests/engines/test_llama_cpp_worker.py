@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,14 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 pytest.importorskip("xllamacpp")
-
-
-@pytest.fixture(scope="session")
-def smollm2() -> Path:
-    path = Path(os.environ.get("TIERWISE_TEST_MODEL", "~/models/smollm2-135m.gguf")).expanduser()
-    if not path.is_file():
-        pytest.skip(f"no model at {path}; name a small GGUF file in TIERWISE_TEST_MODEL")
-    return path
 
 
 @contextlib.asynccontextmanager
