@@ -555,3 +555,16 @@ def test_deployments_that_two_tiers_share_are_occupied_by_both():
 def test_the_error_of_an_engine_is_never_an_answer():
     with pytest.raises(EngineError):
         solve(Single(), Reply(error=Garbled("what?")))
+
+
+@pytest.mark.parametrize("allowed", [Budget(passes=2), Budget(completion_tokens=2)])
+def test_a_caller_s_budget_holds_for_all_tiers_of_a_climb_together(allowed):
+    climb = tiers(ScriptedEngine("3"), ScriptedEngine("5"), last := ScriptedEngine("4"))
+
+    async def main():
+        action = Action(climb, trace := new_trace(), budget=allowed, verifier=FOUR)
+        await action.solve(ask_user("2+2?"))
+        return trace
+
+    assert [done.tier for done in frozen(main()).passes] == ["fast", "standard"]
+    assert last.calls == []

@@ -71,7 +71,9 @@ class Action:
         self._climb = climb
         self._trace = trace
         self._verifier = verifier
-        self._purses = {tier.name: Purse(tier.budget.within(budget or Budget()), trace.began) for tier in climb}
+        asked = budget or Budget()
+        whole = Purse(asked, trace.began)
+        self._purses = {tier.name: Purse(tier.budget.within(asked), trace.began, inside=whole) for tier in climb}
         self.tier = ""
         """The tier that is answering, or that answered last."""
 
@@ -135,22 +137,37 @@ async def _say(answer: Answer, show: Show) -> Answer:
 
 
 class Purse:
-    """What an action may still spend in one tier."""
+    """What an action may still spend in one tier, out of what the caller allows it `inside` all tiers together."""
 
-    def __init__(self, budget: Budget, began: float) -> None:
+    def __init__(self, budget: Budget, began: float, *, inside: Purse | None = None) -> None:
         self._budget = budget
+        self._inside = inside
         self._passes = 0
         self._completion_tokens = 0
         self.deadline = None if budget.seconds is None else began + budget.seconds
 
     def admit(self, now: float) -> None:
         """Count a pass in, or refuse it."""
-        if self.is_over(now) or (self._budget.passes is not None and self._passes >= self._budget.passes):
+        if self.is_over(now) or self.is_drawn:
             raise OutOfBudget
-        self._passes += 1
+        self.draw()
 
     def pay(self, completion_tokens: int) -> None:
         self._completion_tokens += completion_tokens
+        if self._inside is not None:
+            self._inside.pay(completion_tokens)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether all passes have been started."""
+        own = self._budget.passes is not None and self._passes >= self._budget.passes
+        return own or (self._inside is not None and self._inside.is_drawn)
+
+    def draw(self) -> None:
+        """Count one pass, here and around."""
+        self._passes += 1
+        if self._inside is not None:
+            self._inside.draw()
 
     def is_over(self, now: float) -> bool:
         """Whether the tokens are spent or the time is up."""
@@ -158,16 +175,18 @@ class Purse:
 
     @property
     def is_empty(self) -> bool:
-        return self._tokens_left is not None and self._tokens_left <= 0
+        return self.tokens_left is not None and self.tokens_left <= 0
 
     @property
-    def _tokens_left(self) -> int | None:
+    def tokens_left(self) -> int | None:
         bound = self._budget.completion_tokens
-        return None if bound is None else bound - self._completion_tokens
+        own = None if bound is None else bound - self._completion_tokens
+        around = None if self._inside is None else self._inside.tokens_left
+        return min((left for left in (own, around) if left is not None), default=None)
 
     def cap(self, prompt: Prompt) -> int | None:
         """The most completion tokens that the next pass may produce; None where the budget has no say."""
-        if (left := self._tokens_left) is None:
+        if (left := self.tokens_left) is None:
             return None
         return left if prompt.bound is None else min(left, prompt.bound)
 

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tierwise.bench.task import Task
     from tierwise.spec.reading import Reading
-
-    T = TypeVar("T", bound=Task)
 
 MOST_BYTES = 20 * 2**20
 """Of one image."""
@@ -28,18 +23,18 @@ _KINDS = {
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
-def inlined(task: T, base: Path, reading: Reading) -> T:
-    """The task with every image that is a path turned into a `data:` URL; what is wrong with one is noted.
+def inlined(asked: list[dict[str, Any]], base: Path, reading: Reading) -> list[dict[str, Any]]:
+    """The messages with every image that is a path turned into a `data:` URL; what is wrong with one is noted.
 
     Args:
-        task: its own messages are left as they are.
+        asked: left as they are.
         base: the folder that paths start from, and may not lead out of.
         reading: notes errors.
     """
-    if not any(_is_file(part) for message in task.messages for part in _parts(message)):
-        return task
+    if not any(_is_file(part) for message in asked for part in _parts(message)):
+        return asked
     messages = []
-    for number, message in enumerate(task.messages):
+    for number, message in enumerate(asked):
         parts: list[Any] = []
         for place, part in enumerate(_parts(message)):
             if _is_file(part):
@@ -50,7 +45,7 @@ def inlined(task: T, base: Path, reading: Reading) -> T:
             else:
                 parts.append(part)
         messages.append({**message, "content": parts} if parts else message)
-    return msgspec.structs.replace(task, messages=messages)
+    return messages
 
 
 def _parts(message: dict[str, Any]) -> list[Any]:

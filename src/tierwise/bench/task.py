@@ -98,7 +98,7 @@ def read_task(value: Any, base: Path, shared: Shared = NOTHING_SHARED) -> tuple[
     task = reading.read(Task, value, "")
     if task is None:
         return None, reading.errors
-    task = inlined(task, base, reading)
+    task = msgspec.structs.replace(task, messages=inlined(task.messages, base, reading))
     _check_request(task, reading)
     for name, choice in (("check", task.check), ("verifier", task.verifier)):
         if choice is not None and not choice.member.is_ready:
