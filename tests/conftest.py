@@ -17,7 +17,7 @@ from tierwise import plan as planning
 from tierwise.catalog import CheckpointError, pull
 from tierwise.engines import LlamaCpp
 from tierwise.engines.engine import Site
-from tierwise.engines.llama_cpp import LlamaCppEngine
+from tierwise.engines.launched import LaunchedEngine
 
 hypothesis.settings.register_profile("patient", deadline=None)  # other tests may have the machine meanwhile
 hypothesis.settings.load_profile("patient")
@@ -44,7 +44,7 @@ def smollm2() -> Path:
 class Llama:
     """llama.cpp on SmolLM2. It lives in a loop of its own, which stands still between two calls of `run`."""
 
-    engine: LlamaCppEngine
+    engine: LaunchedEngine
     url: str
     """Without `/v1`."""
     runner: asyncio.Runner
@@ -67,27 +67,27 @@ class Llama:
         return asyncio.get_running_loop().time() - began
 
 
-def llama_cpp(model: Path, logs: Path, **levers: Any) -> LlamaCppEngine:
+def llama_cpp(model: Path, logs: Path, **levers: Any) -> LaunchedEngine:
     """An engine that is not started."""
     settings = LlamaCpp(checkpoint="smollm2", **{"context": 1024, "slots": 4, **levers})
     return settings.build("small", Site(base=logs, logs=logs, model=model))
 
 
 @pytest.fixture(scope="session")
-def new_llama_cpp(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., LlamaCppEngine]:
+def new_llama_cpp(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., LaunchedEngine]:
     """Builds an engine on SmolLM2 for a test that breaks it; start and stop it there."""
     pytest.importorskip("xllamacpp")
     return lambda **levers: llama_cpp(smollm2, tmp_path_factory.mktemp("logs"), **levers)
 
 
 @pytest.fixture(scope="session")
-def llama(new_llama_cpp: Callable[..., LlamaCppEngine]) -> Iterator[Llama]:
+def llama(new_llama_cpp: Callable[..., LaunchedEngine]) -> Iterator[Llama]:
     """One that runs, and that all tests share: leave it as you found it."""
     engine = new_llama_cpp()
     with asyncio.Runner() as runner:
         try:
             runner.run(engine.start())
-            url = runner.run(engine._supervisor.ready())
+            url = runner.run(engine.supervisor.ready())
             yield Llama(engine=engine, url=url, runner=runner)
         finally:
             runner.run(engine.stop())

@@ -193,7 +193,9 @@ def _check_whole(file: ConfigFile, path: Path, reading: Reading) -> None:
         for field, message in settings.problems(file.checkpoints):
             reading.wrong(f"deployments.{name}.{field}", message)
     for name, tier in file.tiers.items():
-        reading.known(tier.deployment, file.deployments, f"tiers.{name}.deployment", "deployment")
+        if reading.known(tier.deployment, file.deployments, f"tiers.{name}.deployment", "deployment"):
+            for field, message in file.deployments[tier.deployment].refuses(tier.sampling):
+                reading.wrong(f"tiers.{name}.sampling.{field}", message)
     for name, route in file.routes.items():
         if name in file.tiers:
             reading.wrong(f"routes.{name}", f"{name!r} names a tier already; a model name means one thing")

@@ -358,4 +358,5 @@ class Running:
             busy_seconds=self._tier.deployment.occupancy.leave(self._mark, now),
             error=self.error,
             retry_of=self._retry_of,
+            routing=self._recorder.routing,
         )

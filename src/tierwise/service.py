@@ -16,7 +16,7 @@ from tierwise.ledger.records import Trace
 from tierwise.router import Router
 from tierwise.run import Tier
 from tierwise.spec.clock import now
-from tierwise.spec.errors import TierwiseError
+from tierwise.spec.errors import ConfigErrors, SpecError, TierwiseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -77,8 +77,25 @@ def log_folder(plan: Plan) -> Path:
 
 
 def build(plan: Plan) -> dict[str, Engine]:
-    """The engine of every process, not started, by the process's name."""
+    """The engine of every process, not started, by the process's name.
+
+    Raises:
+        ConfigErrors: all that cannot work on this machine.
+        SpecError: a checkpoint is not on it.
+    """
+    if found := misfits(plan):
+        raise ConfigErrors(found)
     return {process.name: process.settings.build(process.name, site_of(plan, process)) for process in plan.processes}
+
+
+def misfits(plan: Plan) -> list[SpecError]:
+    """What is right in the file and cannot work with the checkpoints and programs as they lie on this machine."""
+    return [
+        SpecError(why, field=f"deployments.{name}.{setting}")
+        for process in plan.processes
+        for name in process.deployments[:1]
+        for setting, why in process.settings.misfits(site_of(plan, process))
+    ]
 
 
 def site_of(plan: Plan, process: Process) -> Site:

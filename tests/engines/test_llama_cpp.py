@@ -30,7 +30,7 @@ from .asking import call, chunks, completed, in_time, text_of, until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tierwise.engines.llama_cpp import LlamaCppEngine
+    from tierwise.engines.launched import LaunchedEngine
 
 HERE = Site(base=Path("/etc/tierwise"), logs=Path("/tmp"), model=Path("/models/my model.gguf"))
 
@@ -107,9 +107,8 @@ def test_levers_out_of_bounds_are_refused(levers):
 
 
 def test_a_server_that_is_not_installed_is_named_before_anything_starts():
-    with pytest.raises(SpecError, match="there is no program 'llama-server-none' here") as caught:
-        LlamaCpp(checkpoint="m", binary="llama-server-none").build("small", HERE)
-    assert caught.value.field == "deployments.small.binary"
+    ((setting, why),) = LlamaCpp(checkpoint="m", binary="llama-server-none").misfits(HERE)
+    assert (setting, why[:44]) == ("binary", "there is no program 'llama-server-none' here")
 
 
 def test_a_checkpoint_that_was_not_pulled_is_named_before_anything_starts():
@@ -315,7 +314,7 @@ def test_passes_beyond_the_slots_wait_their_turn(llama):
 
 
 @pytest.fixture(scope="module")
-def mortal(new_llama_cpp: Callable[..., LlamaCppEngine]):
+def mortal(new_llama_cpp: Callable[..., LaunchedEngine]):
     """An engine that tests may kill: it comes back."""
     engine = new_llama_cpp(slots=3, context=256)
     with asyncio.Runner() as runner:
@@ -338,8 +337,8 @@ def test_an_answer_that_fills_the_context_ends_for_its_length(mortal):
     run(main())
 
 
-def kill(engine: LlamaCppEngine) -> None:
-    pid = engine._supervisor.pid
+def kill(engine: LaunchedEngine) -> None:
+    pid = engine.supervisor.pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
 
@@ -347,7 +346,7 @@ def kill(engine: LlamaCppEngine) -> None:
 class Killing:
     """A user who is shown an answer, or waits for the whole of it; at the third word the engine is killed, once."""
 
-    def __init__(self, engine: LlamaCppEngine, *, sees: bool) -> None:
+    def __init__(self, engine: LaunchedEngine, *, sees: bool) -> None:
         self._engine = engine
         self._sees = sees
         self.words = 0

@@ -67,6 +67,39 @@ def test_the_breakdown_names_role_tier_and_times(serve):
     assert all(0 < one["first_token"] < one["seconds"] for one in ours["passes"])
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_every_pass_said_is_told_to_those_who_ask_for_it(serve, stream):
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    tool = Reply(delta={"tool_calls": [{"index": 0, **call}]}, finish="tool_calls")
+    endpoint = serve(tier_of(BestOfN(n=3), ScriptedEngine("it is 4", tool, Reply(text="4 and", finish="length"))))
+    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    passes = usage_of(endpoint.chat(tierwise={"candidates": True}, **options))["tierwise"]["passes"]
+    assert [(one["draw"], one["finish"]) for one in passes] == [(0, "stop"), (1, "tool_calls"), (2, "length")]
+    first, second, third = (one["message"] for one in passes)
+    assert first == {"role": "assistant", "content": "it is 4"}
+    assert (second["content"], second["tool_calls"]) == (None, [call])
+    assert third["content"] == "4 and"
+
+
+def test_a_pass_that_was_aborted_is_told_as_far_as_it_came(serve):
+    engine = ScriptedEngine("4", "4", Reply(text=" ".join(["x"] * 100), step=0.004), step=0.02)
+    usage = usage_of(serve(tier_of(Majority(n=3), engine)).chat(tierwise={"candidates": True}))
+    last = usage["tierwise"]["passes"][2]
+    assert (last["outcome"], last["draw"]) == ("aborted", 2)
+    assert len(last["message"]["content"].split()) == last["completion_tokens"] < 100
+
+
+def test_what_a_pass_said_is_not_told_unasked(serve):
+    passes = usage_of(serve(tier_of(BestOfN(n=2), ScriptedEngine("4"))).chat())["tierwise"]["passes"]
+    assert not {"draw", "message", "finish"} & {name for one in passes for name in one}
+
+
+def test_every_tier_says_that_it_tells_candidates(serve):
+    endpoint = serve(tier_of(name="one"), tier_of(Majority(n=3), name="three"), routes={"auto": ("one", "three")})
+    listed = {model["id"]: model["tierwise"] for model in endpoint.request("GET", "/v1/models").json["data"]}
+    assert [listed[name].get("candidates") for name in ("one", "three", "auto")] == [True, True, None]
+
+
 def test_without_include_usage_a_stream_has_none_and_the_ledger_has(serve):
     endpoint = serve(tier_of())
     assert all("usage" not in chunk for chunk in endpoint.chat(stream=True).chunks)

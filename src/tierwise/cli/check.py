@@ -18,11 +18,14 @@ def check(
 ) -> None:
     """Check a config file as a whole, and print the plan: which processes run, with which levers, for which tiers.
 
-    Shows everything that is wrong at once, each with its path in the file. Starts nothing. Exit code 2 when wrong.
+    Shows everything that is wrong at once, each with its path in the file. Starts nothing. Exit code 2 when the file is
+    wrong, or asks for what cannot work with the checkpoints and programs of this machine.
     """
     import json
 
     from tierwise import plan as planning
+    from tierwise.service import misfits
+    from tierwise.spec.errors import ConfigErrors
 
     if schema:
         print(json.dumps(planning.schema(), indent=2))
@@ -34,6 +37,8 @@ def check(
         print(json.dumps(described(plan), indent=2))
     else:
         _print(plan)
+    if found := misfits(plan):
+        raise ConfigErrors(found)
 
 
 def described(plan: Plan) -> dict[str, Any]:

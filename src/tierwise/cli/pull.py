@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from tierwise.plan import Plan
 
 
@@ -62,9 +64,9 @@ def bring(plan: Plan, names: list[str], *, quiet: bool = False) -> dict[str, Pat
         for name in names:
             bar = bars.add_task(name, total=None)
 
-            def tell(done: int, total: int | None, what: str, *, bar: int = bar, name: str = name) -> None:
-                bars.update(bars.task_ids[bar], completed=done, total=total, description=f"{name}: {what}")
+            def tell(done: int, total: int | None, what: str, *, bar: TaskID = bar, name: str = name) -> None:
+                bars.update(bar, completed=done, total=total, description=f"{name}: {what}")
 
             found[name] = asyncio.run(bring_one(plan.checkpoint(name), progress=tell))
-            bars.remove_task(bars.task_ids[-1])
+            bars.remove_task(bar)
     return found

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from tierwise.engines.occupancy import Occupancy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Iterable
+    from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 
+    from tierwise.engines.lever import Lever
     from tierwise.spec.call import Call, Chunk
+    from tierwise.spec.sampling import Sampling
 
 State = Literal["stopped", "starting", "ready", "restarting", "failed"]
 
@@ -25,7 +27,16 @@ class Health:
     """Its own last words, when it is not ready."""
     restarts: int = 0
     resident_bytes: int | None = None
-    """Memory of its processes; None for an engine that we did not launch."""
+    """Memory of its processes now; None for an engine that we did not launch."""
+    peak_bytes: int | None = None
+    """The most memory that they held at any time, each at its own; None as above."""
+    start_seconds: float | None = None
+    """From the start of its process to the first sign of health; None as above, and before that."""
+    command: str = ""
+    """What it was launched with."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What it says of itself once it is ready, each under the field's word for it: `version`, `kernels`, `attention`,
+    `dtype`, `device` …"""
 
 
 class Engine(Protocol):
@@ -56,7 +67,7 @@ class Site:
     logs: Path
     """The folder for its log."""
     model: Path | None = None
-    """The checkpoint on this machine, for an engine that loads one."""
+    """The checkpoint on this machine, a file or a folder, for an engine that loads one."""
 
 
 class Settings(Protocol):
@@ -77,8 +88,18 @@ class Settings(Protocol):
     def problems(self, checkpoints: Collection[str]) -> Iterable[tuple[str, str]]:
         """Every setting that cannot work, as its name and why."""
 
+    def refuses(self, sampling: Sampling) -> Iterable[tuple[str, str]]:
+        """Request levers of a tier that this deployment cannot be told, as their names and what to do instead."""
+
+    def misfits(self, site: Site) -> Iterable[tuple[str, str]]:
+        """What cannot work with the checkpoint or the programs as they lie on this machine, as setting and why."""
+
     def command(self, site: Site) -> str:
         """The exact command line that will run, or where the server is that runs already."""
+
+    @classmethod
+    def levers(cls) -> tuple[Lever, ...]:
+        """Its rows of the levers' table."""
 
     def build(self, name: str, site: Site) -> Engine:
         """The engine, not started. Raises SpecError when something that it needs is not on this machine."""

@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import msgspec
 
+from tierwise.engines.dialect import Dialect
 from tierwise.engines.engine import Health
 from tierwise.engines.wire import Failure, read_event, read_failure
 from tierwise.spec.errors import Broken, EngineError, Garbled, Refused, SpecError, TimedOut
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 
     from tierwise.engines.engine import Site
+    from tierwise.engines.lever import Lever
     from tierwise.spec.call import Call, Chunk
     from tierwise.spec.json import Fields, Json
+    from tierwise.spec.sampling import Sampling
 
 _FAREWELL_SECONDS = 0.5  # from `[DONE]` to the end of the response; a server that lets it stand open is left
 _FAILED_SECONDS = 10.0  # how long one failure counts: a remote server tells us nothing between two passes
@@ -46,6 +49,8 @@ class ChatClient:
             must know.
         silent_seconds: without a byte for so long, a pass is given up.
         proxy: URL of the proxy on the way, with its user and password if it wants them.
+        translate: puts a prompt's fields into the engine's words.
+        read: makes a chunk, or a failure, of one event, for an engine that sends more than OpenAI's fields.
     """
 
     def __init__(
@@ -57,7 +62,11 @@ class ChatClient:
         extras: Fields | None = None,
         silent_seconds: float = 600.0,
         proxy: str | None = None,
+        translate: Callable[[Fields], Fields] | None = None,
+        read: Callable[[bytes], Chunk | Failure] = read_event,
     ) -> None:
+        self._translate = translate
+        self._read_event = read
         self._name = name
         self._model = model
         self._extras = extras or {}
@@ -140,7 +149,8 @@ class ChatClient:
         return self._session
 
     def _encode(self, call: Call) -> bytes:
-        fields = {**call.prompt.fields, **self._extras}
+        asked = call.prompt.fields if self._translate is None else self._translate(call.prompt.fields)
+        fields = {**asked, **self._extras}
         for name in MULTIPLIERS & fields.keys():
             if fields.pop(name) not in (1, None):
                 why = f"{name}: a pass is one completion; ask for several with `n`, or by a policy"
@@ -179,7 +189,7 @@ class ChatClient:
 
     def _read(self, event: bytes) -> Chunk:
         try:
-            chunk = read_event(event)
+            chunk = self._read_event(event)
         except ValueError as error:
             raise ValueError(f"sent {_shown(event)}: {error}") from error
         if isinstance(chunk, Failure):
@@ -317,6 +327,17 @@ class Events:
             found.append(event)
 
 
+DIALECT = Dialect(
+    engine="http",
+    advice=dict.fromkeys(
+        ("thinking_tokens", "active_experts", "priority"), "servers differ in it; say it in their words under `extra`"
+    ),
+)
+
+LEVERS: tuple[Lever, ...] = ()
+"""Whatever can be set was set where the server was launched."""
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="http", tag_field="engine"):
     """Any OpenAI-compatible server that runs already: vLLM, SGLang, llama-server, TGI, Ollama, a hosted one."""
 
@@ -348,6 +369,16 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             yield "url", "it holds a user name or password; name the variable that holds the key under `api_key_env`"
         for name in MULTIPLIERS & self.extra.keys():
             yield "extra", f"{name} would start passes that nobody counts; draw several by a policy"
+
+    def refuses(self, sampling: Sampling) -> Iterable[tuple[str, str]]:
+        return DIALECT.refuses(sampling, knows_checkpoint=False)
+
+    def misfits(self, site: Site) -> Iterable[tuple[str, str]]:  # noqa: ARG002 - nothing of it is on this machine
+        return ()
+
+    @classmethod
+    def levers(cls) -> tuple[Lever, ...]:
+        return LEVERS
 
     def command(self, site: Site) -> str:  # noqa: ARG002 - it runs elsewhere
         return f"(runs already) {self.url}"

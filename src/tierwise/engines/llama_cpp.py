@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import os
 import shlex
 import shutil
 import sys
-from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from tierwise.engines.engine import Health
+from tierwise.engines.dialect import Dialect
 from tierwise.engines.http import ChatClient
+from tierwise.engines.launched import LaunchedEngine
 from tierwise.engines.llama_cpp_worker import LlamaCppSettings
-from tierwise.engines.supervisor import Launch, Supervisor
-from tierwise.spec.errors import Broken, SpecError
+from tierwise.engines.supervisor import Launch
+from tierwise.spec.errors import SpecError
 from tierwise.spec.reading import allowed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+    from collections.abc import Collection, Iterable
 
     from tierwise.engines.engine import Site
-    from tierwise.spec.call import Call, Chunk
+    from tierwise.engines.lever import Lever
+    from tierwise.spec.sampling import Sampling
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
@@ -33,7 +33,15 @@ CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"
 # counted as far as it came.
 _COUNTING = {"timings_per_token": True, "return_progress": True}
 
-_BURIAL_SECONDS = 1.0
+_AT_LAUNCH = "sets experts at launch; make a second deployment with another number of active experts"
+
+_DIALECT = Dialect(
+    engine="llama.cpp",
+    thinking_tokens="thinking_budget_tokens",
+    advice={"active_experts": _AT_LAUNCH, "priority": "serves in the order of arrival; leave it out"},
+)
+
+LEVERS: tuple[Lever, ...] = ()
 
 
 class LlamaCpp(
@@ -78,24 +86,35 @@ class LlamaCpp(
                 f"{self.gpu_layers}: the embedded llama.cpp is a CPU build; name a GPU build as `binary`",
             )
 
+    def refuses(self, sampling: Sampling) -> Iterable[tuple[str, str]]:
+        return _DIALECT.refuses(sampling)
+
+    def misfits(self, site: Site) -> Iterable[tuple[str, str]]:
+        if self.binary is not None and shutil.which(self._program(site)) is None:
+            yield (
+                "binary",
+                f"there is no program {self.binary!r} here; install llama.cpp, give its path, or leave `binary` out",
+            )
+        if self.binary is None and importlib.util.find_spec("xllamacpp") is None:
+            yield "engine", "llama.cpp is not installed in this environment; pip install 'tierwise[llama]'"
+
+    @classmethod
+    def levers(cls) -> tuple[Lever, ...]:
+        return LEVERS
+
     def command(self, site: Site) -> str:
         return shlex.join(self._launch("llama.cpp", site.model or Path(f"<{self.checkpoint}>"), 0, site).command)
 
-    def build(self, name: str, site: Site) -> LlamaCppEngine:
-        if self.binary is not None and shutil.which(self._program(site)) is None:
-            raise SpecError(
-                f"there is no program {self.binary!r} here; install llama.cpp, give its path, or leave `binary` out",
-                field=f"deployments.{name}.binary",
-            )
-        if self.binary is None and importlib.util.find_spec("xllamacpp") is None:
-            raise SpecError(
-                "llama.cpp is not installed in this environment; pip install 'tierwise[llama]'",
-                field=f"deployments.{name}.engine",
-            )
+    def build(self, name: str, site: Site) -> LaunchedEngine:
         if site.model is None:
             raise SpecError(f"checkpoint {self.checkpoint!r} is not here yet; run `tierwise pull` first")
         model = site.model
-        return LlamaCppEngine(name, lambda port: self._launch(name, model, port, site), site.logs)
+        return LaunchedEngine(
+            name,
+            lambda port: self._launch(name, model, port, site),
+            logs=site.logs,
+            client=ChatClient(name, name, extras=_COUNTING, translate=_DIALECT.translate),
+        )
 
     def _program(self, site: Site) -> str:
         """The external server: a path starts from the config file's folder, a mere name is looked up on PATH."""
@@ -136,42 +155,3 @@ class LlamaCpp(
         if self.gpu_layers is not None:
             flags += ["--n-gpu-layers", str(self.gpu_layers)]
         return flags
-
-
-class LlamaCppEngine:
-    """A supervised llama.cpp process."""
-
-    def __init__(self, name: str, launch: Callable[[int], Launch], logs: Path) -> None:
-        self._supervisor = Supervisor(name, launch, logs=logs)
-        self._client = ChatClient(name, name, extras=_COUNTING)
-
-    async def start(self) -> None:
-        await self._supervisor.start()
-
-    async def stop(self) -> None:
-        await self._client.close()
-        await self._supervisor.stop()
-
-    def health(self) -> Health:
-        return self._supervisor.health()
-
-    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
-        url = await self._supervisor.ready()
-        try:
-            async with aclosing(self._client.stream(f"{url}/v1", call)) as stream:
-                async for chunk in stream:
-                    yield chunk
-        except Broken:
-            await self._notice_death()
-            raise
-
-    async def _notice_death(self) -> None:
-        """Wait until a process that has just died is known to be dead, so that a second attempt waits for the next one.
-
-        A dead process closes its connections some milliseconds before anybody can bury it. One that lives on has
-        failed in another way, and is not waited for.
-        """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_BURIAL_SECONDS):
-                while self._supervisor.state == "ready":  # noqa: ASYNC110 - it has no event that others may wait for
-                    await asyncio.sleep(0.01)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tierwise.engines.engine import Site
+    from tierwise.engines.lever import Lever
     from tierwise.spec.json import Json
+    from tierwise.spec.sampling import Sampling
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -66,6 +68,17 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def problems(self, checkpoints: Collection[str]) -> Iterable[tuple[str, str]]:  # noqa: ARG002 - it loads none
         if self.speed < 0:
             yield "speed", f"{self.speed:g} is negative; 0 answers at once, 1 as fast as it was recorded"
+
+    def refuses(self, sampling: Sampling) -> Iterable[tuple[str, str]]:  # noqa: ARG002 - what was recorded had them
+        return ()
+
+    def misfits(self, site: Site) -> Iterable[tuple[str, str]]:
+        if not (site.base / self.recording).is_file():
+            yield "recording", f"there is no file {self.recording!r} beside the config file"
+
+    @classmethod
+    def levers(cls) -> tuple[Lever, ...]:
+        return ()
 
     def command(self, site: Site) -> str:
         return f"(no process) replays {site.base / self.recording}"

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+_HIGH_WATER = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
@@ -127,6 +129,11 @@ class Supervisor:
         return self._process.engine_pid() if self._process else None
 
     @property
+    def peak_bytes(self) -> int:
+        """The most memory that each of those processes held at any time, added up."""
+        return self._process.peak_bytes() if self._process else 0
+
+    @property
     def resident_bytes(self) -> int:
         """Memory of the engine, its descendants and its warden now; what they share counts for each."""
         return self._process.resident_bytes() if self._process else 0
@@ -137,7 +144,12 @@ class Supervisor:
 
     def health(self) -> Health:
         return Health(
-            state=self.state, reason=self.reason, restarts=self.restarts, resident_bytes=self.resident_bytes or None
+            state=self.state,
+            reason=self.reason,
+            restarts=self.restarts,
+            resident_bytes=self.resident_bytes or None,
+            peak_bytes=self.peak_bytes or None,
+            start_seconds=self.start_seconds_taken,
         )
 
     async def start(self) -> None:
@@ -340,6 +352,16 @@ class _Process:
             with contextlib.suppress(OSError):  # it ended while we looked
                 pages += int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def peak_bytes(self) -> int:
+        if self._warden.returncode is not None:
+            return 0
+        kibibytes = 0
+        for pid in (self._warden.pid, *warden.descendants(self._warden.pid)):
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+                kibibytes += int(mark[1]) if (mark := _HIGH_WATER.search(status)) else 0
+        return 1024 * kibibytes
 
     async def ends_within(self, seconds: float) -> bool:
         """Whether it is gone, after waiting so long for it at most."""

@@ -93,6 +93,7 @@ def _model(service: Service, name: str) -> dict[str, object]:
         "policy": policy,
         "deployment": tier.deployment.name,
         "most_passes": min(tier.policy.most_passes, tier.budget.passes or tier.policy.most_passes),
+        "candidates": True,
     }
     return {**about, "tierwise": ours}
 

@@ -314,6 +314,7 @@ def usage_of(visit: Visit, prices: PriceBook) -> dict[str, Json]:
     passes = visit.trace.passes
     total = visit.trace.usage
     cost = prices.total(passes)
+    tells = visit.asked.wants_candidates
     return {
         "prompt_tokens": total.prompt,
         "completion_tokens": total.completion,
@@ -328,12 +329,12 @@ def usage_of(visit: Visit, prices: PriceBook) -> dict[str, Json]:
             "agreement": [answer.agreement for answer in visit.answers],
             "dollars": cost.dollars,
             "exact": total.exact,
-            "passes": [_pass_of(done, prices) for done in passes],
+            "passes": [{**_pass_of(done, prices), **(_said_by(done) if tells else {})} for done in passes],
         },
     }
 
 
-def _pass_of(done: Pass, prices: PriceBook) -> Json:
+def _pass_of(done: Pass, prices: PriceBook) -> dict[str, Json]:
     return {
         "number": done.number,
         "role": done.call.role,
@@ -347,3 +348,9 @@ def _pass_of(done: Pass, prices: PriceBook) -> Json:
         "seconds": round(done.seconds, 6),
         "dollars": prices.cost(done).dollars,
     }
+
+
+def _said_by(done: Pass) -> dict[str, Json]:
+    """What a pass said, as far as it came: whoever has it can grade a candidate that was not chosen."""
+    said = done.completion
+    return {"draw": done.call.draw, "message": said.message(), "finish": said.finish}

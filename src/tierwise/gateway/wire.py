@@ -53,6 +53,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """What this request can be checked with: its own tests, a schema, an answer format."""
     action: Annotated[str, msgspec.Meta(max_length=200)] = ""
     """An id of the caller's, kept in the ledger."""
+    candidates: bool = False
+    """Whether the usage tells what every pass said, beside what it took."""
 
 
 class ChatRequest(msgspec.Struct):
@@ -93,6 +95,8 @@ class Asked:
     verifier: Verifier | None
     caller: str
     """The caller's own id."""
+    wants_candidates: bool = False
+    """Whether the usage tells what every pass said."""
 
     def prompt_of(self, choice: int) -> Prompt:
         """The prompt of one choice, with seeds of its own."""
@@ -131,6 +135,7 @@ def read(body: bytes) -> Asked:
         budget=request.tierwise.budget,
         verifier=_verifier(request),
         caller=request.tierwise.action,
+        wants_candidates=request.tierwise.candidates,
     )
 
 

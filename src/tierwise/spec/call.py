@@ -8,6 +8,7 @@ from typing import Literal
 
 from tierwise.spec.json import Fields, Json
 from tierwise.spec.prompt import Prompt, draw_seed
+from tierwise.spec.routing import Routing
 
 Role = Literal["draft", "vote", "critique", "refine", "judge", "probe"]
 """What a pass is for."""
@@ -66,6 +67,8 @@ class Chunk:
     finish: str | None = None
     usage: Usage | None = None
     """Cumulative so far; the last one is the engine's own count."""
+    routing: Routing | None = None
+    """Of the whole pass, in one of its last chunks, where it was recorded. No client sees it."""
 
     @property
     def is_output(self) -> bool:
@@ -142,6 +145,8 @@ class Pass:
     error: str = ""
     retry_of: int | None = None
     """The pass that failed and that this one repeats."""
+    routing: Routing | None = None
+    """Where its tokens went in a mixture of experts, where that was recorded. Not kept in the ledger."""
 
 
 class Recorder:
@@ -152,6 +157,7 @@ class Recorder:
         self._since = 0  # completion tokens that came after that
         self.finish: str | None = None
         self.has_output = False
+        self.routing: Routing | None = None
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._logprobs: list[Fields] = []
@@ -200,6 +206,7 @@ class Recorder:
         elif is_output:
             self._since += max(1, len(tokens))
         self.finish = chunk.finish or self.finish
+        self.routing = chunk.routing or self.routing
         return self._told.completion + self._since - before
 
     def _add_tools(self, parts: list[Json]) -> None:

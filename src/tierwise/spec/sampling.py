@@ -30,6 +30,14 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Texts that end a completion."""
     reasoning_effort: str | None = None
     """How much to think, in the words of the model's family."""
+    thinking: bool | None = None
+    """Whether to think before answering; the switch of the checkpoint's family is looked up. Some think by default."""
+    thinking_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Where thinking ends at the latest, on engines that can end it."""
+    active_experts: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Experts for each token, on the one engine that can change them from request to request (transformers)."""
+    priority: Annotated[int, msgspec.Meta(ge=-1_000_000, le=1_000_000)] | None = None
+    """Higher is served earlier, on every engine that knows priorities."""
     chat_template_kwargs: dict[str, Any] | None = None
     """What the chat template is told: the thinking switch of most families (`enable_thinking`, `thinking`)."""
     extra: dict[str, Any] = {}
