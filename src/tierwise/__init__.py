@@ -17,8 +17,9 @@ with one member per file. Imports only go down this list (tests/test_walk.py rea
     panel           many candidates at once: bounded, deadlined, losers aborted
     verifiers       equality, schema, Python tests in a sandbox
     ledger          records, prices, store, read
-    engines         http, llama_cpp, replay, and the supervisor of their processes
-    catalog         where checkpoints come from
+    mixture         where the tokens of a mixture of experts go: load, balance, drift
+    engines         llama.cpp, vLLM, SGLang, Transformers, any server, recordings; and the supervisor of their processes
+    catalog         where checkpoints come from, what they say of themselves, and what is known of their families
     spec            the vocabulary; imports nothing of ours
 """
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tierwise.gateway.chat import Chat
+from tierwise.gateway.deployments import deployed
 from tierwise.gateway.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 _CHAT = "/v1/chat/completions"
-_PLACES = f"{_CHAT}, /v1/models, /health, /ready, /metrics"
+_PLACES = f"{_CHAT}, /v1/models, /v1/deployments, /health, /ready, /metrics"
 
 
 class Endpoint(Starlette):
@@ -51,6 +53,9 @@ def application(service: Service, metrics: Metrics | None = None) -> Starlette:
             raise HTTPException(404, f"there is no model {name!r}; there are: {', '.join(service.router.names)}")
         return JSONResponse(_model(service, name))
 
+    async def deployments(request: Request) -> Response:  # noqa: ARG001
+        return JSONResponse({"object": "list", "data": msgspec.to_builtins(deployed(service))})
+
     async def health(request: Request) -> Response:  # noqa: ARG001
         return JSONResponse({"status": "ok"})
 
@@ -73,6 +78,7 @@ def application(service: Service, metrics: Metrics | None = None) -> Starlette:
             Route(_CHAT, chat, methods=["POST"]),
             Route("/v1/models", models),
             Route("/v1/models/{name:path}", model),
+            Route("/v1/deployments", deployments),
             Route("/health", health),
             Route("/ready", ready),
             Route("/metrics", scrape),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from tierwise.gateway.experts import ExpertMetrics
 from tierwise.ledger.records import Check
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Metrics:
         self._restarts = gauge("tierwise_deployment_restarts", "Since the start.", "deployment")
         self._resident = gauge("tierwise_deployment_resident_bytes", "Memory of its processes.", "deployment")
 
+        self._experts = ExpertMetrics(registry)
+
     def watch(self, deployments: Mapping[str, Deployment]) -> None:
         """Report the state of these deployments."""
         self._deployments = deployments
@@ -83,6 +86,8 @@ class Metrics:
                 if count := getattr(done.usage, kind):
                     self._tokens(done.tier, kind).inc(count)
             self._dollars(done.tier).inc(prices.cost(done).dollars)
+            if done.routing is not None:
+                self._experts.add(done.deployment, done.routing)
         for event in record.trace.events:
             if isinstance(event, Check):
                 self._checks(event.kind, str(event.verdict.ok).lower()).inc()
@@ -95,4 +100,5 @@ class Metrics:
             self._restarts(name).set(health.restarts)
             if health.resident_bytes is not None:
                 self._resident(name).set(health.resident_bytes)
+        self._experts.refresh()
         return generate_latest(self.registry)

@@ -1,0 +1,179 @@
+"""The load of the experts of every layer, summed over passes, and what it says of balance.
+
+Figures carry the meanings that vLLM and SGLang give them, so that they can be set beside theirs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import chain
+from operator import add
+from typing import TYPE_CHECKING
+
+from tierwise.spec.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tierwise.spec.routing import Routing
+
+ENOUGH_FOR_DEAD = 20.0
+"""Choices per expert, on average, from which on an expert without any is called dead. Where all were equally likely,
+one would go without with probability e^-20."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One mixture layer's load."""
+
+    number: int
+    """Of the model's layers, from 0."""
+    counts: Sequence[int]
+    """Tokens that each expert was chosen for."""
+    router_entropy: float | None
+    """Nats: the mean over tokens of the entropy of the gate's distribution; None where no engine told it."""
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def balancedness(self) -> float | None:
+        """Mean over maximum load, 1 when all are equal, 1/experts when one gets everything; None without load."""
+        most = max(self.counts, default=0)
+        return self.total / len(self.counts) / most if most else None
+
+    @property
+    def variation(self) -> float | None:
+        """Coefficient of variation: the load's standard deviation over its mean; None without load."""
+        if not (total := self.total):
+            return None
+        mean = total / len(self.counts)
+        return math.sqrt(sum((count - mean) ** 2 for count in self.counts) / len(self.counts)) / mean
+
+    @property
+    def entropy(self) -> float | None:
+        """Of the choices, over that of equal shares: 1 when all are equal, 0 when one gets everything.
+
+        None without load, and for a single expert.
+        """
+        total = self.total
+        if not total or len(self.counts) < 2:
+            return None
+        return math.fsum(-count / total * math.log(count / total) for count in self.counts if count) / math.log(
+            len(self.counts)
+        )
+
+    @property
+    def active(self) -> int:
+        """Distinct experts that got any token: what a memory-bound engine has to read."""
+        return sum(count > 0 for count in self.counts)
+
+    @property
+    def dead(self) -> tuple[int, ...] | None:
+        """Experts without a single token; None where there are too few tokens to tell (`ENOUGH_FOR_DEAD`)."""
+        if self.total < ENOUGH_FOR_DEAD * len(self.counts):
+            return None
+        return tuple(expert for expert, count in enumerate(self.counts) if not count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hot:
+    """An expert that gets more than its share."""
+
+    layer: int
+    expert: int
+    share: float
+    """Of its layer's choices."""
+    times: float
+    """Its share over an equal one."""
+
+
+class Load:
+    """Sums records of one engine and checkpoint. Its size is layers × experts, however many passes it holds."""
+
+    def __init__(self, routings: Iterable[Routing] = ()) -> None:
+        self.source = ""
+        """The engine that told; empty before the first record."""
+        self.passes = 0
+        self.tokens = 0
+        self._numbers: tuple[int, ...] = ()
+        self._counts: list[list[int]] = []
+        self._entropy: list[float] = []  # nats × tokens, of the tokens whose gate is known
+        self._known = 0
+        for routing in routings:
+            self.add(routing)
+
+    def add(self, routing: Routing) -> None:
+        """Take a pass in.
+
+        Raises:
+            SpecError: it is of another engine, or of a model of another shape.
+        """
+        shape = (routing.source, tuple(routing.layers), [len(row) for row in routing.counts])
+        if not self.source:
+            self.source, self._numbers = routing.source, tuple(routing.layers)
+            self._counts = [[0] * len(row) for row in routing.counts]
+            self._entropy = [0.0] * len(self._counts)
+        if shape != (self.source, self._numbers, [len(row) for row in self._counts]):
+            raise SpecError(
+                f"a record of {_described(*shape)} does not add to one of "
+                f"{_described(self.source, self._numbers, [len(row) for row in self._counts])}"
+            )
+        self._counts = [list(map(add, row, more)) for row, more in zip(self._counts, routing.counts, strict=True)]
+        self.passes += 1
+        self.tokens += routing.tokens
+        if routing.entropy is not None:
+            self._known += routing.tokens
+            self._entropy = [
+                sum_ + nats * routing.tokens for sum_, nats in zip(self._entropy, routing.entropy, strict=True)
+            ]
+
+    @property
+    def layers(self) -> list[Layer]:
+        return [
+            Layer(number=number, counts=counts, router_entropy=nats / self._known if self._known else None)
+            for number, counts, nats in zip(self._numbers, self._counts, self._entropy, strict=True)
+        ]
+
+    def hottest(self, most: int) -> list[Hot]:
+        """The experts with the largest shares of their layers, over all layers."""
+        found = (
+            Hot(layer=layer.number, expert=expert, share=count / total, times=count / total * len(layer.counts))
+            for layer in self.layers
+            if (total := layer.total)
+            for expert, count in enumerate(layer.counts)
+        )
+        return sorted(found, key=lambda hot: (-hot.times, hot.layer, hot.expert))[:most]
+
+
+def divergence(one: Load, other: Load) -> list[float]:
+    """Jensen–Shannon divergence of two loads, in bits, for each layer: 0 where they are alike, 1 where disjoint.
+
+    Samples of the same thing differ too; `bench.drift` says by how much (Lin, 1991, IEEE Trans. Inf. Theory 37).
+
+    Raises:
+        SpecError: they are of different shapes.
+    """
+    pairs = list(zip(one.layers, other.layers, strict=False))
+    if len(one.layers) != len(other.layers) or any(len(a.counts) != len(b.counts) for a, b in pairs):
+        raise SpecError("loads of models of different shapes cannot be set side by side")
+    return [jensen_shannon(a.counts, b.counts) for a, b in pairs]
+
+
+def jensen_shannon(one: Sequence[float], other: Sequence[float]) -> float:
+    """In bits, of two histograms over the same bins; 0 where one of them is empty."""
+    first, second = math.fsum(one), math.fsum(other)
+    if not first or not second:
+        return 0.0
+    pairs = [(a / first, b / second) for a, b in zip(one, other, strict=True)]
+    return max(0.0, math.fsum(chain.from_iterable((_part(a, b), _part(b, a)) for a, b in pairs)) / 2)
+
+
+def _part(p: float, q: float) -> float:
+    return p * math.log2(2 * p / (p + q)) if p else 0.0
+
+
+def _described(source: str, layers: Sequence[int], experts: Sequence[int]) -> str:
+    return f"{source} with {len(layers)} mixture layers of {max(experts, default=0)} experts"
