@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tierwise.catalog import Checkpoint, File, Hub, PyPI, parse_source
+from tierwise.catalog import Checkpoint, File, Hub, PyPI, Repository, parse_source
 from tierwise.spec.errors import SpecError
 
 HASH = "ab" * 32
@@ -15,6 +15,7 @@ HASH = "ab" * 32
         ("pypi:a==1!2.0rc1+cpu/b@c.bin", PyPI("a", "1!2.0rc1+cpu", "b@c.bin")),
         ("hf:owner/repo/model.gguf@0a1b2c", Hub("owner/repo", "model.gguf", "0a1b2c")),
         ("hf:owner/repo/Q4/a b@2.gguf@refs/pr/1", Hub("owner/repo", "Q4/a b@2.gguf", "refs/pr/1")),
+        ("hf:owner/repo@0a1b2c", Repository("owner/repo", "0a1b2c")),
         ("file:models/m.gguf", File(Path("models/m.gguf"))),
         ("file:/models/m.gguf", File(Path("/models/m.gguf"))),
     ],
@@ -48,7 +49,12 @@ def test_a_text_that_is_no_source_is_shown_beside_the_three_forms(text):
     with pytest.raises(SpecError) as raised:
         parse_source(text, field="checkpoints.small.source")
     assert raised.value.field == "checkpoints.small.source"
-    for words in (repr(text), "pypi:PACKAGE==VERSION/PATH/IN/WHEEL", "hf:OWNER/REPO/FILE@REVISION", "file:PATH"):
+    for words in (
+        repr(text),
+        "pypi:PACKAGE==VERSION/PATH/IN/WHEEL",
+        "hf:OWNER/REPO/FILE@REVISION or hf:OWNER/REPO@REVISION",
+        "file:PATH",
+    ):
         assert words in str(raised.value)
 
 
@@ -81,6 +87,14 @@ def test_a_branch_is_no_pin_unless_a_hash_pins_the_file():
     with pytest.raises(SpecError, match="follows the branch 'main'"):
         checkpoint("hf:owner/repo/m.gguf@main")
     assert checkpoint("hf:owner/repo/m.gguf@main", sha256=HASH).parts
+
+
+def test_a_repository_is_pinned_as_a_file_is_and_stands_alone():
+    with pytest.raises(SpecError, match="follows the branch 'main'"):
+        checkpoint("hf:owner/repo@main")
+    assert checkpoint("hf:owner/repo@main", sha256=HASH).parts
+    with pytest.raises(SpecError, match="a whole repository, which is not joined with others"):
+        checkpoint("hf:owner/repo@v1", "file:more.gguf")
 
 
 def test_gguf_shards_are_not_parts_to_be_joined():

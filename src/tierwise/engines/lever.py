@@ -33,21 +33,25 @@ class Lever:
     """Where this is known from: the file of the engine's release, or a document."""
 
 
-def flags(settings: msgspec.Struct, levers: Iterable[Lever]) -> list[str]:
+def flags(settings: msgspec.Struct, levers: Iterable[Lever], *, negatives: bool = True) -> list[str]:
     """The command-line flags of all launch levers that are set: `--flag value`, a bare `--flag` for True.
 
-    False becomes `--no-flag`, the form of argparse's BooleanOptionalAction; mappings and lists become JSON.
+    False becomes `--no-flag`, the form of argparse's BooleanOptionalAction, or nothing where the engine has no such
+    `negatives`; mappings and lists become JSON.
     """
     found: list[str] = []
     for lever in levers:
         if lever.scope == "launch" and lever.sets.startswith("--"):
-            found += _flag(lever.sets, getattr(settings, lever.name))
+            value = getattr(settings, lever.name)
+            found += _flag(lever.sets, None if value is False and not negatives else value)
     return found
 
 
 def _flag(flag: str, value: Any) -> list[str]:
     match value:
-        case None | {}:
+        case None:
+            return []
+        case dict() if not value:  # a pattern `{}` would match every mapping
             return []
         case True:
             return [flag]

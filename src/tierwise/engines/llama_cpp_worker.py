@@ -5,9 +5,14 @@ A process of its own, so that a crash in C++ costs one deployment and not the ga
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import hashlib
 import os
 import resource
+import shutil
 import signal
+import struct
 import sys
 import time
 from pathlib import Path
@@ -15,7 +20,39 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+SpeculationKind = Literal[
+    "ngram-simple", "ngram-map-k", "ngram-mod", "draft-simple", "draft-mtp", "draft-eagle3", "draft-dflash"
+]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+
+_BLOCK = 4 << 20
+
+
+class Speculation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Tokens that are guessed, and then checked by the model many at a time: the same answers, sooner or later."""
+
+    kind: SpeculationKind
+    """`ngram-…` looks for what came before in the same text; `draft-…` asks a small model."""
+    model: str | None = None
+    """Path of the small model, for the kinds that have one."""
+    tokens: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    """The most to guess at a time; llama.cpp's own number where it is not given."""
+    match: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
+    """How many tokens must agree with earlier ones before what followed those is guessed (`ngram-…`)."""
+
+
+class Rewrite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A copy of the model with one number changed, for what xllamacpp cannot override."""
+
+    folder: str
+    """Where the copy lies, under the model's own name."""
+    offset: int
+    """Of the number in the file, in bytes."""
+    format: str
+    """Of the number, as `struct` writes it."""
+    value: int
+    beside: list[str] = []
+    """Further files of a split model; they are linked."""
 
 
 class LlamaCppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -48,6 +85,10 @@ class LlamaCppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Path of a Jinja file that replaces the model's own."""
     loras: dict[str, float] = {}
     """Adapters, path → scale."""
+    speculative: Speculation | None = None
+    """One of the kinds that this llama.cpp runs without a GPU: `ngram-…`, `draft-simple`."""
+    rewrite: Rewrite | None = None
+    """Serve a copy of the model with one number changed; it is made where it is not there yet."""
 
 
 def command(settings: LlamaCppSettings) -> tuple[str, ...]:
@@ -74,8 +115,11 @@ def main() -> None:
 
 
 def _serve(settings: LlamaCppSettings) -> Any:
-    for path in filter(None, (settings.model, settings.mmproj, settings.chat_template, *settings.loras)):
+    draft = settings.speculative.model if settings.speculative else None
+    for path in filter(None, (settings.model, settings.mmproj, settings.chat_template, draft, *settings.loras)):
         _require_file(Path(path))
+    if settings.rewrite:
+        settings = msgspec.structs.replace(settings, model=str(_rewritten(Path(settings.model), settings.rewrite)))
     try:
         import xllamacpp  # noqa: PLC0415 - after the environment is set, and in no process but this
     except ImportError as error:
@@ -88,6 +132,61 @@ def _serve(settings: LlamaCppSettings) -> Any:
         sys.exit(f"error: llama.cpp does not serve {settings.model}")
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _rewritten(model: Path, rewrite: Rewrite) -> Path:
+    """The copy with the changed number; a file under that name is always whole."""
+    copy = Path(rewrite.folder) / model.name
+    if not copy.exists():
+        try:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with copy.with_name("lock").open("a") as lock:  # two deployments may want the same copy at once
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not copy.exists():
+                    _make_copy(model, copy, rewrite)
+        except OSError as error:
+            sys.exit(
+                f"error: no copy of {model.name} with {rewrite.value} active experts in {copy.parent}:"
+                f" {error.strerror}; set TIERWISE_CACHE to a folder with room, or name a llama-server as `binary`,"
+                " which needs no copy"
+            )
+    return copy
+
+
+def _make_copy(model: Path, copy: Path, rewrite: Rewrite) -> None:
+    size = model.stat().st_size
+    sys.stderr.write(f"copying {model} ({size / 1e9:.1f} GB) to {copy} with {rewrite.value} active experts\n")
+    if size > shutil.disk_usage(copy.parent).free:
+        raise OSError(errno.ENOSPC, f"{size / 1e9:.1f} GB do not fit")
+    unfinished = copy.with_name("unfinished")
+    sha256 = _copy_changed(model, unfinished, rewrite)
+    for name in rewrite.beside:
+        link = copy.with_name(name)
+        link.unlink(missing_ok=True)
+        link.symlink_to(model.with_name(name).absolute())
+    note = {"source": str(model.absolute()), "offset": rewrite.offset, "value": rewrite.value, "sha256": sha256}
+    copy.with_name("rewritten.json").write_bytes(msgspec.json.encode(note))
+    unfinished.rename(copy)
+
+
+def _copy_changed(model: Path, target: Path, rewrite: Rewrite) -> str:
+    """Copy with the number changed as it passes by; returns the copy's SHA-256."""
+    changed = struct.pack(rewrite.format, rewrite.value)
+    digest = hashlib.sha256()
+    with model.open("rb") as source, target.open("wb") as file:
+
+        def put(block: bytes) -> None:
+            file.write(block)
+            digest.update(block)
+
+        put(source.read(rewrite.offset))  # of the head: some megabytes at most
+        source.seek(len(changed), os.SEEK_CUR)
+        put(changed)
+        while block := source.read(_BLOCK):
+            put(block)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
 
 
 def _require_file(path: Path) -> None:
@@ -118,12 +217,31 @@ def _parameters(settings: LlamaCppSettings, xllamacpp: Any) -> Any:
     if settings.chat_template:
         parameters.chat_template = Path(settings.chat_template).read_text(encoding="utf-8")
     parameters.lora_adapters = [_adapter(path, scale, xllamacpp) for path, scale in settings.loras.items()]
+    if settings.speculative:
+        _speculate(parameters.speculative, settings.speculative, xllamacpp)
     parameters.endpoint_metrics, parameters.ui = True, False
     parameters.cors_origins = f"http://{settings.host}"  # by default, any web page may talk to it
     # Every waiting request occupies a thread: with few of them, 20 requests at 2 slots kept /health silent for 6 s.
     parameters.n_threads_http = settings.slots + 64
     parameters.verbosity = 2  # errors and warnings; the next level writes a dozen lines for every request
     return parameters
+
+
+def _speculate(parameters: Any, wanted: Speculation, xllamacpp: Any) -> None:
+    kind = wanted.kind.replace("-", "_")
+    parameters.types = [getattr(xllamacpp.common_speculative_type, f"COMMON_SPECULATIVE_TYPE_{kind.upper()}")]
+    if wanted.model:
+        parameters.draft.mparams.path = wanted.model
+    guessing = parameters.draft if kind.startswith("draft") else getattr(parameters, kind)
+    tokens, match = {"ngram_simple": ("size_m", "size_n"), "ngram_map_k": ("size_m", "size_n")}.get(
+        kind, ("n_max", "n_match")
+    )
+    if wanted.tokens is not None:
+        setattr(guessing, tokens, wanted.tokens)
+        if kind == "ngram_mod":  # whose least is 48 by default, which may be more
+            guessing.n_min = min(guessing.n_min, wanted.tokens)
+    if wanted.match is not None:
+        setattr(guessing, match, wanted.match)
 
 
 def _adapter(path: str, scale: float, xllamacpp: Any) -> Any:

