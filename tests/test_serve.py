@@ -21,6 +21,7 @@ import openai
 import pytest
 
 from endpoints import EMPTY, HELLO, Answered, Endpoint, serving, tier_of, until
+from ggufs import by_hand, string
 from tierwise.ledger.store import recover
 from tierwise.testing import Reply, ScriptedEngine
 
@@ -255,7 +256,8 @@ def test_a_port_that_is_taken_is_told_before_anything_starts(tmp_path):
 
 
 def test_an_engine_that_does_not_come_up_ends_it_with_the_engine_s_own_words(tmp_path):
-    (tmp_path / "model.gguf").write_bytes(b"no model")
+    head = (string("general.architecture", "llama"), string("tokenizer.ggml.model", "gpt2"))
+    by_hand(tmp_path / "model.gguf", *head, string("tokenizer.chat_template", "x"))
     engine = tmp_path / "engine"
     engine.write_text("#!/bin/sh\necho 'error: this is no model' >&2\nexit 1\n")
     engine.chmod(0o755)

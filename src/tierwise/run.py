@@ -58,6 +58,7 @@ class Action:
         trace: what happens is written here.
         budget: the caller's own, which can only tighten a tier's.
         verifier: what the request says that candidates can be checked with.
+        judges: whether it judges another action's answer, so that none of its passes is a draft of anything.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Action:
         *,
         budget: Budget | None = None,
         verifier: Verifier | None = None,
+        judges: bool = False,
     ) -> None:
+        self._judges = judges
         self._climb = climb
         self._trace = trace
         self._verifier = verifier
@@ -111,7 +114,8 @@ class Action:
 
     def _open(self, tier: Tier, show: Show) -> Door:
         self.tier = tier.name
-        return Door(tier, self._trace, self._purses[tier.name], self._verifier or tier.verifier, show)
+        verifier = self._verifier or tier.verifier
+        return Door(tier, self._trace, self._purses[tier.name], verifier, show, judges=self._judges)
 
 
 @contextmanager
@@ -204,7 +208,10 @@ class Purse:
 class Door:
     """The one door through which a policy spends: `spec.ask.Ask`, with the books behind it."""
 
-    def __init__(self, tier: Tier, trace: Trace, purse: Purse, verifier: Verifier | None, show: Show) -> None:
+    def __init__(
+        self, tier: Tier, trace: Trace, purse: Purse, verifier: Verifier | None, show: Show, *, judges: bool = False
+    ) -> None:
+        self._judges = judges
         self._tier = tier
         self._trace = trace
         self._purse = purse
@@ -223,6 +230,8 @@ class Door:
         return self._verifier
 
     async def __call__(self, call: Call, *, shown: bool = False) -> Pass:
+        if self._judges:
+            call = replace(call, role="judge")
         self._purse.admit(now())
         first = self._next_number()
         try:

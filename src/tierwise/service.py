@@ -10,6 +10,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from tierwise.catalog import cache_folder, local_path
+from tierwise.catalog.weights import weights_of
 from tierwise.engines.engine import Deployment, Engine, Site
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Trace
@@ -111,6 +112,8 @@ def assemble(plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None) -
         process.name: Deployment(
             name=process.name,
             engine=engines[process.name],
+            kind=process.engine,
+            weights=None if (loads := process.settings.loads) is None else weights_of(plan.checkpoint(loads)),
             slots=process.settings.slots,
             context=process.settings.context,
         )

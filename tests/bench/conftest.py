@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,14 @@ def endpoint() -> Iterator[Callable[..., str]]:
     """Serves policies over an engine until the test is over: `endpoint(engine, fast=Single())`."""
     with ExitStack() as running:
 
-        def serve(engine: ScriptedEngine, *, budget: Budget | None = None, **policies: Policy) -> str:
-            tiers = Tiers(engine=engine, policies=policies, budget=budget or Budget())
+        def serve(
+            engine: ScriptedEngine,
+            *,
+            budget: Budget | None = None,
+            routes: Mapping[str, tuple[str, ...]] | None = None,
+            **policies: Policy,
+        ) -> str:
+            tiers = Tiers(engine=engine, policies=policies, budget=budget or Budget(), routes=routes or {})
             return running.enter_context(served(application(tiers.service())))
 
         yield serve

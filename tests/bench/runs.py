@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tierwise.bench.client import PassSpend
-from tierwise.bench.folder import Config, Machine, Manifest, Planned, Settings, Source
-from tierwise.bench.records import Record
+from tierwise.bench.folder import Config, Manifest, Planned, Settings, Source
+from tierwise.bench.machine import Machine
+from tierwise.bench.records import PassSpend, Record
 from tierwise.bench.schedule import Mode
 from tierwise.bench.workload import Task
 from tierwise.spec.reading import Reading

@@ -46,6 +46,7 @@ class Tiers:
     engine: ScriptedEngine
     policies: Mapping[str, Policy]
     budget: Budget = field(default_factory=Budget)
+    routes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def service(self) -> Service:
         deployment = Deployment(name="fake", engine=self.engine, slots=64)
@@ -54,7 +55,7 @@ class Tiers:
             for name, policy in self.policies.items()
         }
         return Service(
-            router=Router(tiers=tiers, routes={}),
+            router=Router(tiers=tiers, routes=self.routes),
             deployments={"fake": deployment},
             prices=PriceBook({"fake": Price(completion=1000.0)}),
             ledger=None,

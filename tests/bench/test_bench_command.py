@@ -17,6 +17,9 @@ from typer.testing import CliRunner
 from bench.stage import Answering, line
 from tierwise.bench.folder import Folder
 from tierwise.cli import app
+from tierwise.cli.bench import _unhashed
+from tierwise.cli.pull import bring
+from tierwise.plan import parse
 from tierwise.policies import BestOfN, Single
 from tierwise.spec.errors import Broken, TierwiseError
 from tierwise.testing import Reply, ScriptedEngine
@@ -74,6 +77,44 @@ def test_one_command_launches_the_tiers_measures_them_and_reports(config, tasks,
     assert callers == {record.action for record in records}
     assert dollars == pytest.approx(sum(record.spent for record in records))
     assert "stopped" in (out / "serve.log").read_text()
+    (far,) = Folder(out).read_manifest().deployments
+    assert (far.name, far.engine, far.tiers, far.weights) == ("far", "http", ["fast", "max"], None)
+
+
+def test_average_mode_is_the_first_candidate_of_max_mode_and_costs_no_request_of_its_own(config, tasks, tmp_path):
+    draws = {f"{n}+1?": [f"{n + 1}" if n < 4 else "a wrong one: 99", f"{n + 1}", "0"] for n in range(6)}
+    engine = Answering(draws)
+    done = run(config(engine), tasks, "--out", tmp_path / "run", "--tier", "max")
+    assert done.exit_code == 0, done.output
+    records = {record.key: record for record in Folder(tmp_path / "run").read_records()}
+    assert (len(records), len(engine.calls)) == (12, 18)
+    whole = [record for key, record in records.items() if key.mode == "max"]
+    singles = [records[record.key._replace(mode="average")] for record in whole]
+    assert [(record.taken, record.outcome, record.answer) for record in singles] == [
+        ("candidate", "pass" if draws[f"{n}+1?"][0] == f"{n + 1}" else "fail", draws[f"{n}+1?"][0])
+        for n in (int(record.task.removeprefix("t")) for record in whole)
+    ]
+    for record, single in zip(whole, singles, strict=True):
+        (only,) = single.passes
+        assert (record.taken, len(record.passes)) == ("request", 3)
+        assert only in record.passes
+        assert (single.completion_tokens, single.prompt_tokens) == (only.completion_tokens, only.prompt_tokens)
+        assert 0 < single.dollars == only.dollars < record.dollars
+        assert (single.spent, single.action) == (0.0, record.action)
+
+
+def test_a_checkpoint_that_nobody_has_hashed_is_hashed_before_the_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("TIERWISE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    config = (
+        "checkpoints: {m: {source: 'file:m.gguf'}}\n"
+        "deployments: {small: {engine: llama.cpp, checkpoint: m}}\n"
+        "tiers: {fast: {deployment: small, policy: single}}\n"
+    )
+    plan = parse(config, tmp_path / "two.yaml")
+    assert _unhashed(plan) == ["m"]
+    bring(plan, _unhashed(plan), quiet=True)
+    assert _unhashed(plan) == []
 
 
 def test_results_are_printed_as_json_with_nothing_else_on_standard_output(config, tasks, tmp_path):

@@ -12,8 +12,9 @@ from scipy import stats
 
 from bench.runs import record, spent
 from bench.written import names, outcomes, run
-from tierwise.bench import compare
-from tierwise.bench.compare import choose, matched, pair, sides
+from tierwise.bench import changes, compare
+from tierwise.bench.pairs import pair
+from tierwise.bench.sides import choose, matched, sides
 from tierwise.spec.errors import NotFound, SpecError
 
 
@@ -163,7 +164,7 @@ def both_modes(path):
 
 
 def test_a_tier_that_is_not_there_is_met_with_those_that_are(tmp_path):
-    with pytest.raises(SpecError, match=r"no tier 'mx'; did you mean 'max'"):
+    with pytest.raises(SpecError, match=r"no tier or route 'mx'; did you mean 'max'"):
         choose(sides(both_modes(tmp_path / "a")), "mx")
 
 
@@ -191,7 +192,7 @@ def test_the_ratio_has_fiellers_interval():
     chance = np.random.default_rng(1)
     under = chance.lognormal(size=50)
     over = 1.3 * under * chance.lognormal(sigma=0.2, size=50)
-    found = compare.ratio(over, under, None)
+    found = changes.ratio(over, under, None)
     for end in (found.interval.low, found.interval.high):
         assert abs(stats.ttest_1samp(over - end * under, 0).pvalue - 0.05) < 1e-9
 
@@ -204,7 +205,7 @@ def test_the_difference_of_quantiles_holds_the_truth():
         seen = np.array(
             [task * chance.lognormal(sigma=0.3, size=200), 1.2 * task * chance.lognormal(sigma=0.3, size=200)]
         )
-        interval = compare.quantile_changes(seen, [0.5])[0].interval
+        interval = changes.quantile_changes(seen, [0.5])[0].interval
         truth = 0.2
         held += interval.low <= truth <= interval.high
     assert held >= 90
@@ -214,7 +215,7 @@ def test_the_clustered_error_is_that_of_the_cluster_means_where_all_are_of_one_s
     values = np.arange(12.0)
     groups = np.repeat(np.arange(4), 3)
     means = values.reshape(4, 3).mean(axis=1)
-    assert math.sqrt(compare.covariance(values, values, groups)) == pytest.approx(means.std(ddof=1) / 2)
+    assert math.sqrt(changes.covariance(values, values, groups)) == pytest.approx(means.std(ddof=1) / 2)
 
 
 def test_a_thousand_tasks_take_less_than_a_second(tmp_path):

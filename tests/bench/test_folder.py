@@ -91,9 +91,23 @@ def test_a_disk_that_takes_no_record_ends_the_run():
         recorder.write(record("a"))
 
 
-def test_the_machine_and_the_versions_are_named():
-    here = folders.machine()
-    assert here.cores >= 1
-    assert here.memory_bytes > 2**20
-    assert here.cpu
-    assert {"tierwise", "python"} <= set(folders.versions())
+def test_a_manifest_from_before_a_run_said_what_ran_is_read(tmp_path):
+    folder = Folder.create(tmp_path / "run")
+    folder.manifest_path.write_text(OLD)
+    found = folder.read_manifest()
+    assert (found.machine.cpu, found.machine.features, found.machine.gpus) == ("AMD EPYC", None, None)
+    assert (found.packages, found.deployments, found.sittings[0].deployments) == ({}, None, None)
+    assert found.versions == {"tierwise": "0.1.0", "python": "3.11.7"}
+
+
+OLD = """{
+  "format": 1, "run": "a6a0d1", "began": "2026-11-20T08:00:00+00:00", "ended": "2026-11-20T08:05:00+00:00", "url": "",
+  "config": {"path": "tierwise.yaml", "sha256": "00", "text": "tiers: {}"},
+  "workload": {"path": "tasks.jsonl", "sha256": "11"},
+  "tasks": ["a"], "variants": [{"tier": "fast", "mode": "both", "most_passes": 1}],
+  "settings": {"seed": 0, "concurrency": 4, "timeout": 600.0, "arrival": "closed", "repeats": 1, "warm_up": 0},
+  "versions": {"tierwise": "0.1.0", "python": "3.11.7"},
+  "machine": {"cpu": "AMD EPYC", "cores": 2, "memory_bytes": 25276502016, "load": 0.4, "system": "Linux"},
+  "sittings": [{"began": "2026-11-20T08:00:00+00:00", "ended": "2026-11-20T08:05:00+00:00", "url": "", "dollars": 0.1,
+    "stopped": "", "runner": null}]
+}"""

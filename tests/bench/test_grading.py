@@ -81,6 +81,7 @@ def test_a_judge_decides_and_its_spend_is_told_apart(endpoint, words, outcome):
     assert found.judge.dollars == pytest.approx(found.judge.completion_tokens / 1000)
     assert found.judge.completion_tokens == len(words.split())
     (asked,) = engine.asked
+    assert asked.role == "judge"
     assert "Says four." in asked.prompt.messages[0]["content"]
     assert "four\n</answer" in asked.prompt.messages[1]["content"]
 

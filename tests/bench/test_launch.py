@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tierwise.bench.launch import launched
+from tierwise.bench.launch import deployments, launched
 from tierwise.spec.errors import SpecError, TierwiseError
 
 CHILD = """
@@ -68,6 +68,18 @@ def test_a_child_that_does_not_start_says_why(tmp_path, code, kind):
     with pytest.raises(kind, match="no such checkpoint") as caught:
         asyncio.run(main())
     assert isinstance(caught.value, SpecError) == (code == 2)
+
+
+@pytest.mark.parametrize("answer", ['{"data": 1}', "not found", '{"data": [{"nom": "small"}]}'])
+def test_an_endpoint_that_does_not_tell_what_runs_says_nothing_rather_than_no_deployment(tmp_path, answer):
+    source = CHILD.replace("self.end_headers()", f"self.end_headers(); self.wfile.write({answer.encode()!r})")
+
+    async def main():
+        async with launched(child(source), tmp_path / "log") as url:
+            return await deployments(url)
+
+    assert asyncio.run(main()) is None
+    assert asyncio.run(deployments("http://127.0.0.1:9")) is None
 
 
 def test_an_error_in_the_block_ends_the_child_too(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tierwise.bench.marginal import of_candidates, of_policy
+from tierwise.bench.marginal import as_they_came, of_candidates, of_policy
 from tierwise.bench.repeats import pass_at
 from tierwise.spec.errors import SpecError
 
@@ -39,3 +39,10 @@ def test_a_policy_may_lose_by_a_pass():
     assert second.interval.high < 0
     assert third.value == 1
     assert of_policy([]) == []
+
+
+def test_passes_are_worth_what_no_earlier_one_had_right():
+    found = as_they_came([[False, True, True], [True], [False, False], []])
+    assert [one.value for one in found] == [0.25, 0.25, 0.0]
+    assert all(one.interval.low >= 0 for one in found)
+    assert as_they_came([]) == []

@@ -14,8 +14,9 @@ from tierwise.bench.folder import Folder, Settings
 from tierwise.bench.measure import Job, measure
 from tierwise.bench.summary import summarise
 from tierwise.bench.workload import load
+from tierwise.engines.engine import Health
 from tierwise.policies import BestOfN, Single
-from tierwise.spec.errors import SpecError, TierwiseError
+from tierwise.spec.errors import Broken, SpecError, TierwiseError
 from tierwise.testing import Reply
 
 
@@ -81,6 +82,19 @@ def test_every_task_is_measured_in_every_row(job, endpoint):
     assert {record.action.split("/")[0] for record in records} == {manifest.run}
 
 
+def test_a_route_is_measured_as_one_row_with_all_that_its_tiers_may_spend(job, endpoint):
+    url = endpoint(counting(wrong=(3, 4)), fast=Single(), max=BestOfN(n=3), routes={"auto": ("fast", "max")})
+    one = job(url, "fast", "auto")
+    asyncio.run(measure(one, Watching()))
+    records, manifest = one.folder.read_records(), one.folder.read_manifest()
+    assert [(row.tier, row.mode, row.most_passes) for row in manifest.variants] == [
+        ("fast", "both", 1),
+        ("auto", "max", 4),
+    ]
+    assert len([record for record in records if record.tier == "auto" and record.is_graded]) == 10
+    assert summarise(manifest, records).rows[1].tier == "auto"
+
+
 def test_no_more_actions_run_at_once_than_were_asked_for(job, endpoint):
     class Crowd(Answering):
         most = 0
@@ -133,6 +147,26 @@ def test_a_run_that_stopped_goes_on_where_it_was_and_asks_nothing_twice(job, end
     assert [sitting.stopped for sitting in manifest.sittings][1:] == [""]
     summary = summarise(manifest, records)
     assert (summary.rows[0].counts.measured, summary.rows[0].counts.not_run) == (30, 0)
+
+
+def test_infrastructure_errors_are_asked_again_and_stay_paid(job, endpoint):
+    flaky = Answering(
+        {f"{n}+1?": Reply(error=Broken("gone", engine="fake")) if n < 2 else f"{n + 1}" for n in range(10)}
+    )
+    one = job(endpoint(flaky, fast=Single()), "fast")
+    asyncio.run(measure(one, Watching()))
+    assert len(one.folder.errors()) == 2
+    before = one.folder.read_manifest().sittings[0].dollars
+    watching = Watching()
+    again = replace(one, url=endpoint(counting(), fast=Single()), folder=Folder.resume(one.folder.path))
+    asyncio.run(measure(again, watching))
+    records = one.folder.read_records()
+    assert ({record.task for record in watching.records}, len(watching.kept)) == ({"t0", "t1"}, 8)
+    assert [record.outcome for record in records] == ["pass"] * 10
+    assert len({record.key for record in records}) == 10
+    assert watching.spent > before
+    with pytest.raises(SpecError, match="is whole: every action was graded"):
+        Folder.resume(one.folder.path)
 
 
 @pytest.mark.parametrize(
@@ -217,9 +251,42 @@ def test_a_runner_that_is_late_itself_says_so_and_its_users_wait_counts(job, end
     assert runner.calibration.count > 0
 
 
+class Growing(Answering):
+    """Takes more memory with every pass."""
+
+    def health(self):
+        return Health(state="ready", resident_bytes=100 + len(self.calls), facts={"version": "7"})
+
+
+def test_what_ran_is_kept_when_it_is_ready_and_its_memory_at_the_end(job, endpoint):
+    class Early(Watching):
+        def planned(self, manifest, kept):
+            self.found = one.folder.read_manifest()
+
+    watching = Early()
+    one = job(endpoint(Growing({}), fast=Single()), "fast")
+    asyncio.run(measure(one, watching))
+    ((before,), (after,)) = watching.found.deployments, one.folder.read_manifest().deployments
+    assert (before.tiers, before.facts, before.resident_bytes) == (["fast"], {"version": "7"}, 100)
+    assert (after.facts, after.resident_bytes) == ({"version": "7"}, 110)
+
+
+def test_what_was_told_at_the_beginning_stays_where_nothing_is_told_at_the_end(job, endpoint):
+    class Shy(Growing):
+        def health(self):
+            if self.calls:
+                raise LookupError
+            return super().health()
+
+    one = job(endpoint(Shy({}), fast=Single()), "fast")
+    asyncio.run(measure(one, Watching()))
+    (told,) = one.folder.read_manifest().deployments
+    assert (told.facts, told.resident_bytes) == ({"version": "7"}, 100)
+
+
 def test_a_tier_that_the_endpoint_does_not_serve_is_named(job, endpoint):
     url = endpoint(counting(), fast=Single())
-    with pytest.raises(SpecError, match="serves no tier 'max'; its tiers: fast"):
+    with pytest.raises(SpecError, match="serves no tier or route 'max'; it has fast"):
         asyncio.run(measure(job(url), Watching()))
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierwise.bench.repeats import bootstrap, pass_all, pass_at
+from tierwise.bench.repeats import again, bootstrap, pass_all, pass_at
 from tierwise.spec.errors import SpecError
 
 
@@ -83,3 +83,19 @@ def test_a_bootstrap_gives_the_same_twice_and_nothing_from_a_few():
     assert bootstrap(values[:9]).interval is None
     assert bootstrap([[1.0]] * 20).interval is None
     assert bootstrap([]) is None
+
+
+def test_these_tasks_asked_again_are_as_the_slow_bootstrap_has_them():
+    rng = random.Random(6)
+    values = [[float(rng.random() < share) for _ in range(12)] for share in (rng.random() for _ in range(40))]
+    slow = bootstrap(values, population="repeats")
+    quick = again([int(sum(one)) for one in values], [12] * 40)
+    assert (quick.value, quick.n, quick.population) == (pytest.approx(slow.value), slow.n, "repeats")
+    ends = (quick.interval.low, quick.interval.high)
+    assert ends == pytest.approx((slow.interval.low, slow.interval.high), abs=0.01)
+    assert again([3], [9]).interval is None
+    assert again([], []) is None
+
+
+def test_a_task_that_counts_more_is_asked_again_with_more_weight():
+    assert again([10, 0], [10, 10], [3.0, 1.0]).value == 0.75

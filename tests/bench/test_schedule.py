@@ -33,6 +33,12 @@ def test_one_mode_may_be_measured_alone(mode):
     assert [variant.mode for variant in variants({"fast": 1, "max": 5}, mode)] == ["both", mode]
 
 
+@pytest.mark.parametrize("mode", ["average", "max", "both"])
+def test_a_route_is_only_measured_with_all_its_passes(mode):
+    found = variants({"auto": 6, "one": 1}, mode, {"auto", "one"})
+    assert [(variant.tier, variant.mode) for variant in found] == [("auto", "max"), ("one", "both")]
+
+
 @given(count=st.integers(1, 30), tiers=st.integers(1, 5), seed=st.integers(0, 2**40))
 def test_every_round_asks_every_task_once_and_every_variant_equally_often(count, tiers, seed):
     asked = variants({f"tier{number}": 4 for number in range(tiers)}, "max")

@@ -1,4 +1,4 @@
-"""Tests that may be looked at after every task: they are wrong as rarely as they say, and stop early."""
+"""Tests that may be looked at before their end: they are wrong as rarely as they say, and stop early."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import optimize, special
 
-from tierwise.bench import sequential
-from tierwise.bench.sequential import GOAL, LAST, Stop, mean_below_zero, noninferior, paired, paired_interval, share
+from tierwise.bench.sequential import Stop, mean_below_zero, paired, paired_interval, score, share
+from tierwise.bench.spending import looks, spent, widths
 
 RUNS = 200
 MOST = 13
@@ -22,7 +22,7 @@ def drawn(change, flips, n, seed=0):
 
 
 def verdicts(rows, margin):
-    return [paired(row.tolist(), margin, is_last=True).verdict for row in rows]
+    return [paired(row.tolist(), margin, len(row), is_last=True).verdict for row in rows]
 
 
 def test_no_loss_is_seldom_called_one():
@@ -34,63 +34,72 @@ def test_a_loss_of_the_margin_seldom_passes():
 
 
 def test_the_first_look_that_settles_it_ends_it():
-    stop = paired([0] * 1000, 0.05, is_last=False)
+    stop = paired([0] * 1000, 0.05, 1000, is_last=False)
     assert stop.verdict == "PASS"
-    assert paired([0] * (stop.tasks - 1), 0.05, is_last=False).verdict is None
-    assert paired([0] * stop.tasks, 0.05, is_last=False).tasks == stop.tasks
+    assert paired([0] * (stop.tasks - 1), 0.05, 1000, is_last=False).verdict is None
+    assert paired([0] * stop.tasks, 0.05, 1000, is_last=False).tasks == stop.tasks
 
 
-def test_a_large_loss_is_found_after_a_few_tasks():
-    stop = paired([-1] * 12 + [0] * 988, 0.03, is_last=False)
-    assert (stop.verdict, stop.tasks <= 12) == ("FAIL", True)
+def test_between_two_looks_the_answer_is_that_of_the_last():
+    at = paired([0] * 100, 0.03, 1000, is_last=False)
+    assert (at.tasks, at.verdict, at.needed) == (100, None, 200)
+    later = paired([0] * 100 + [-1] * 24, 0.03, 1000, is_last=False)
+    assert (later.tasks, later.verdict, later.needed) == (100, None, 176), "what came since is not looked at"
+
+
+def test_before_the_first_look_nothing_is_settled():
+    stop = paired([-1] * 24, 0.03, 1000, is_last=False)
+    assert (stop.verdict, stop.tasks, stop.needed) == (None, 0, 1)
+    assert paired_interval(0, 0, 0, stop) is None
+
+
+def test_a_large_loss_is_found_at_the_first_look():
+    stop = paired([-1] * 20 + [0] * 980, 0.03, 1000, is_last=False)
+    assert (stop.verdict, stop.tasks) == ("FAIL", 25)
 
 
 def test_runs_alike_need_less_than_half_of_their_tasks():
-    stops = [paired(row.tolist(), 0.05, is_last=True) for row in drawn(0.0, 0.05, 731)]
-    assert np.mean([stop.tasks for stop in stops]) < 0.45 * 731
-    assert [stop.verdict for stop in stops].count("PASS") >= 0.98 * RUNS
+    stops = [paired(row.tolist(), 0.05, 731, is_last=True) for row in drawn(0.0, 0.05, 731)]
+    assert np.median([stop.tasks for stop in stops]) < 0.4 * 731
+    assert [stop.verdict for stop in stops].count("PASS") >= 0.97 * RUNS
 
 
-def test_what_is_not_settled_says_how_much_is_missing():
-    stop = paired([0] * 100, 0.03, is_last=False)
-    assert stop.verdict is None
-    assert 0 < stop.needed < 200
-    assert Stop(verdict=None, tasks=9, to_pass=-1.0, to_fail=-2.0).needed is None
+def test_what_nothing_speaks_for_needs_nobody_knows_how_many():
+    assert paired([-1, -1, -1, 1, 1, 1] + [0] * 94, 0.0001, 100, is_last=True).needed is not None
+    assert paired([1] * 3 + [0] * 40, 0.03, 43, is_last=True).verdict is None
+    assert mean_below_zero([1.0, -1.0] * 50, 100, is_last=True).needed is None
 
 
 def test_nothing_seen_settles_nothing():
-    assert paired([], 0.03, is_last=True).verdict is None
+    assert paired([], 0.03, 100, is_last=True).verdict is None
 
 
 def test_the_interval_and_the_verdict_are_one():
-    for n in range(100, 200, 3):
-        low, high = paired_interval(0, 0, n, 0.03)
-        assert (low > -0.03) == (paired([0] * n, 0.03, is_last=False).verdict == "PASS")
-        assert low <= 0 <= high
+    for row in [*drawn(0.0, 0.02, 200)[:60], *drawn(-0.06, 0.1, 200)[:60]]:
+        stop = paired(row.tolist(), 0.05, 200, is_last=True)
+        seen = row[: stop.tasks]
+        interval = paired_interval(int((seen > 0).sum()), int((seen < 0).sum()), len(seen), stop)
+        assert (interval.low > -0.05) == (stop.verdict == "PASS")
+        assert (interval.high <= 0) == (stop.verdict == "FAIL") or stop.verdict == "PASS"
+        assert interval.low <= seen.mean() <= interval.high
 
 
 def test_the_interval_holds_the_truth_at_every_look():
+    at = looks(300, 300, is_last=True)
+    stops = [
+        Stop(verdict=None, tasks=n, width=width, needed=None)
+        for n, width in zip(at, widths(tuple(at), tuple(spent(at, 300, is_last=True))), strict=True)
+    ]
     missed = 0
-    for row in drawn(-0.02, 0.2, 300)[:40]:
-        for n in range(30, 301, 30):
-            seen = row[:n]
-            low, high = paired_interval(int((seen > 0).sum()), int((seen < 0).sum()), n, 0.03)
-            if not low <= -0.02 <= high:
-                missed += 1
-                break
-    assert missed <= 7, "5 % of 40 are 2"
-
-
-def test_wealth_is_the_product_of_the_bets():
-    gains = [0.03, 1.03, 0.03, -0.97]
-    bets = np.geomspace(0.1, 0.98, 8) / 0.97
-    slow = np.mean([math.prod(1 + bet * gain for gain in gains) for bet in bets])
-    steps = [(np.array([gains.count(gain)]), gain) for gain in sorted(set(gains))]
-    assert sequential.wealth(steps, 0.1)[0] == pytest.approx(math.log(slow))
+    for row in drawn(-0.02, 0.2, 300)[:60]:
+        wins, losses = np.cumsum(row > 0), np.cumsum(row < 0)
+        found = [paired_interval(int(wins[s.tasks - 1]), int(losses[s.tasks - 1]), s.tasks, s) for s in stops]
+        missed += not all(one.low <= -0.02 <= one.high for one in found)
+    assert missed <= 9, "5 % of 60 are 3"
 
 
 @pytest.mark.parametrize(("wins", "losses", "n"), [(10, 12, 500), (0, 0, 200), (30, 5, 300), (5, 30, 300)])
-def test_the_look_at_the_end_is_tangos_score_test(wins, losses, n):
+def test_the_score_is_tangos(wins, losses, n):
     margin = 0.03
 
     def unlikely(lost):
@@ -101,21 +110,18 @@ def test_the_look_at_the_end_is_tangos_score_test(wins, losses, n):
         unlikely, bounds=(margin + 1e-12, 0.5), method="bounded", options={"xatol": 1e-12}
     ).x
     z = (wins - losses + n * margin) / math.sqrt(n * (2 * lost - margin - margin**2))
-    assert noninferior(wins, losses, n, margin) == pytest.approx(special.ndtr(-z), rel=1e-4)
+    assert score(wins, losses, n, -margin) == pytest.approx(z, rel=1e-5)
 
 
-def test_the_look_at_the_end_finds_what_the_walk_did_not():
-    row = ([0] * 18 + [1, -1]) * 50
-    walk, whole = paired(row, 0.02, is_last=False), paired(row, 0.02, is_last=True)
-    assert walk.verdict is None
-    assert (whole.verdict == "PASS") == (noninferior(50, 50, 1000, 0.02) <= LAST)
+def test_the_score_of_no_difference_is_mcnemars():
+    assert score(30, 12, 300, 0.0) == pytest.approx((30 - 12) / math.sqrt(30 + 12))
 
 
 def test_a_quantile_lies_on_the_side_on_which_enough_actions_are():
     chance = np.random.default_rng(4)
-    assert share([True] * 300, 0.95, is_last=False).verdict == "PASS"
-    assert share((chance.random(300) < 0.7).tolist(), 0.95, is_last=False).verdict == "FAIL"
-    at = [share(row.tolist(), 0.95, is_last=True).verdict for row in chance.random((RUNS, 300)) < 0.95]
+    assert share([True] * 300, 0.95, 300, is_last=False).verdict == "PASS"
+    assert share((chance.random(300) < 0.7).tolist(), 0.95, 300, is_last=False).verdict == "FAIL"
+    at = [share(row.tolist(), 0.95, 300, is_last=True).verdict for row in chance.random((RUNS, 300)) < 0.95]
     assert max(at.count("PASS"), at.count("FAIL")) <= MOST
 
 
@@ -133,7 +139,3 @@ def test_a_mean_that_is_clearly_below_is_found_early():
 
 def test_no_mean_is_judged_by_a_handful():
     assert mean_below_zero([-1.0, -1.1] * 10, 1000, is_last=True).verdict is None
-
-
-def test_the_goal_leaves_something_for_the_end():
-    assert math.exp(-GOAL) + LAST == pytest.approx(sequential.TAIL)

@@ -18,6 +18,7 @@ from tierwise.bench.statistics import (
     mcnemar,
     mean,
     paired_difference,
+    per,
     quantile,
     quantile_ranks,
     rate,
@@ -201,3 +202,24 @@ def test_more_tasks_make_every_interval_narrower():
     widths = [wilson(n // 2, n) for n in (10, 40, 160, 640)]
     assert all(wide.high - wide.low > narrow.high - narrow.low for wide, narrow in pairwise(widths))
     assert widths[0] != Interval(0, 1)
+
+
+def test_a_mean_of_totals_of_one_each_is_the_plain_mean():
+    values = [1.0, 2.0, 2.5, 9.0]
+    assert mean(values, [1.0] * 4) == mean(values)
+    assert mean([2.0, 4.0, 6.0], [1.0, 2.0, 3.0]).interval is None, "two for each, and nothing varies"
+
+
+def test_what_is_bought_may_be_less_than_nothing():
+    gained, extra = [-1.0, 0.0, -1.0, -1.0, 0.0, -1.0] * 5, [1.0, 1.2, 0.9, 1.1, 1.0, 0.8] * 5
+    found = per(gained, extra)
+    assert found.value == pytest.approx(sum(gained) / sum(extra))
+    assert found.interval.low < found.value < found.interval.high < 0
+    turned = per(gained, [-one for one in extra])
+    assert (turned.interval.low, turned.interval.high) == pytest.approx((-found.interval.high, -found.interval.low))
+
+
+def test_nothing_is_bought_with_what_is_not_separated_from_zero():
+    assert per([1.0, 0.0, 1.0, 0.0], [1.0, -1.0, 2.0, -1.5]) is None
+    assert per([1.0], [1.0]) is None
+    assert per([], []) is None

@@ -10,12 +10,16 @@ import msgspec
 import pytest
 
 from bench.stage import Answering, line
-from tierwise.bench.client import Client, _Heard
+from tierwise.bench.client import Account, Client, Tokens, _Heard
+from tierwise.bench.client import Reply as Said
+from tierwise.bench.grading import Marks
+from tierwise.bench.records import Record
 from tierwise.bench.schedule import Trial, Variant, task_seed
 from tierwise.bench.trial import attempt, attempt_both, regrade, request
 from tierwise.bench.workload import Task
 from tierwise.policies import BestOfN, Majority, Single
 from tierwise.spec.budget import Budget
+from tierwise.spec.call import Completion
 from tierwise.spec.errors import Broken, Overloaded, TooLong
 from tierwise.spec.reading import Reading
 from tierwise.testing import Reply, ScriptedEngine
@@ -262,6 +266,87 @@ def test_average_mode_is_taken_from_the_first_candidate_where_the_endpoint_tells
 def test_a_first_candidate_that_did_not_come_to_an_end_is_no_average_mode(odd_endpoint, first):
     whole, single = both(odd_endpoint(told({"role": "vote", "draw": 0, **first})))
     assert (whole.outcome, single) == ("pass", None)
+
+
+def test_every_candidate_that_came_to_its_end_is_graded(odd_endpoint):
+    passes = [
+        {"role": "vote", "outcome": "finished", "draw": 0, **SAYS_FIVE},
+        {"role": "vote", "outcome": "aborted", "draw": 1, "message": {"content": "4"}},
+        {"role": "critique", "outcome": "finished", "draw": 1, "message": {"content": "4"}, "finish": "stop"},
+        {"role": "refine", "outcome": "finished", "draw": 2, "message": {"content": "4", "reasoning_content": "2+2"}},
+    ]
+    whole, _ = both(odd_endpoint(told(*passes)))
+    assert [one.solved for one in whole.passes] == [False, None, None, True]
+    kept = [None if one.message is None else one.message.content for one in whole.passes]
+    assert kept == ["5", None, None, "4"], "what nobody grades is not kept"
+    assert whole.passes[3].message.reasoning_content is None, "no check reads it"
+
+
+def test_without_average_mode_the_candidates_of_max_mode_are_graded_too(endpoint):
+    async def main(url):
+        async with Client(url, timeout=10.0) as client:
+            return await attempt_both(trial("max", "max"), None, client, "run", candidates=True)
+
+    whole, single = asyncio.run(main(endpoint(Answering({"2+2?": ["5", "4", "5"]}), max=Majority(n=3))))
+    assert (whole.outcome, single) == ("fail", None)
+    assert sorted(one.solved for one in whole.passes) == [False, False, True]
+
+
+def judged(*answers):
+    """What a judge that accepts what is splendid says, how often it was asked, and what it took."""
+    asked = []
+
+    async def act(body):
+        asked.append(body["messages"][-1]["content"])
+        return Said(
+            completion=Completion(text="verdict: yes" if "splendid" in asked[-1] else "verdict: no", finish="stop"),
+            late=0.0,
+            first_byte=0.0,
+            first_output=0.0,
+            seconds=1.0,
+            gaps=None,
+            tokens=Tokens(prompt_tokens=5, completion_tokens=1, tierwise=Account(dollars=0.25, passes=[])),
+            failure=None,
+        )
+
+    task = Reading().read(Task, {**line("a"), "check": {"judge": {"tier": "max"}}}, "")
+    marks = Marks(task, act, "run/a")
+
+    async def main():
+        return [(await marks.of(Completion(text=text, finish="stop"))).outcome for text in answers]
+
+    return asyncio.run(main()), asked, marks.spend
+
+
+def test_a_judge_is_never_paid_twice_for_the_same_words():
+    outcomes, asked, spend = judged("splendid", "five", "splendid", "five")
+    assert outcomes == ["pass", "fail", "pass", "fail"]
+    assert (len(asked), spend.actions, spend.dollars, spend.seconds) == (2, 2, 0.5, 2.0)
+
+
+def test_candidates_are_graded_again_as_they_were_and_anew_where_a_check_was_mended(odd_endpoint):
+    passes = [
+        {"role": "vote", "outcome": "finished", "draw": draw, "message": {"content": "45"[draw]}} for draw in (0, 1)
+    ]
+    for record in both(odd_endpoint(told(*passes))):
+        kept = msgspec.json.decode(msgspec.json.encode(record), type=Record)
+        assert asyncio.run(regrade(trial().task, kept)) == record
+    whole, _ = both(odd_endpoint(told(*passes)))
+    mended = asyncio.run(regrade(trial(equals=5).task, whole))
+    assert [one.solved for one in mended.passes] == [False, True]
+    assert mended.outcome == "fail"
+
+
+def test_a_record_of_an_older_run_is_read_and_graded_again_without_candidates():
+    spend = {"role": "draft", "outcome": "finished", "prompt_tokens": 1, "cached_tokens": 0, "completion_tokens": 1}
+    old = {
+        "action": "run/a/fast/both", "task": "a", "tags": [], "tier": "fast", "mode": "both", "seed": 1,
+        "outcome": "pass", "why": "4", "answer": "4", "began": 0.0, "first_output": 0.1, "seconds": 0.2,
+        "passes": [{**spend, "seconds": 0.2, "dollars": 0.1}],
+    }  # fmt: skip
+    record = msgspec.convert(old, Record)
+    assert record.passes[0].solved is None
+    assert asyncio.run(regrade(trial().task, record)) == record
 
 
 def test_candidates_are_only_asked_for_where_they_are_wanted():

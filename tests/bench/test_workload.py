@@ -79,6 +79,20 @@ def test_an_id_that_the_ledger_could_not_hold_is_refused(write_tasks, id_):
     assert "id" in errors_of(write_tasks(line(id_)))[0]
 
 
+def test_a_key_that_stands_twice_is_named_with_its_line(write_tasks):
+    asked = '"messages": [{"role": "user", "content": "?"}]'
+    twice = f'{{"id": "a", {asked}, "check": {{"exact": {{"equals": "x", "equals": "y"}}}}}}'
+    said = "the key 'equals' stands twice in one object; keys are given once"
+    assert errors_of(write_tasks(line("b"), twice)) == [f"tasks.jsonl:2: {said}"]
+    header = '{"workload": {"name": "x", "name": "y"}}'
+    assert errors_of(write_tasks(header, line("b")))[0].startswith("tasks.jsonl:1: the key 'name' stands twice")
+
+
+def test_the_same_key_in_two_objects_is_no_repetition(write_tasks):
+    messages = [{"role": role, "content": "a"} for role in ("user", "assistant", "user")]
+    assert len(workload.load(write_tasks({**line("a"), "messages": messages})).tasks) == 1
+
+
 def test_a_separator_inside_a_text_does_not_end_the_line(write_tasks):
     found = workload.load(
         write_tasks('{"id": "a", "messages": [{"role": "user", "content": "x\u2028y"}], "check": "number"}')

@@ -62,6 +62,15 @@ def test_the_breakdown_names_role_tier_and_times(serve):
     ours = serve(tier_of(Refine(), ScriptedEngine("a b", step=0.02))).chat().json["usage"]["tierwise"]
     assert [one["role"] for one in ours["passes"]] == ["draft", "critique", "refine"]
     assert {one["tier"] for one in ours["passes"]} == {"tier"}
+
+
+def test_the_passes_of_an_action_that_judges_are_a_judges(serve):
+    judging = serve(tier_of(Refine(), ScriptedEngine("a b"))).chat(tierwise={"judges": True}).json["usage"]["tierwise"]
+    assert [one["role"] for one in judging["passes"]] == ["judge", "judge", "judge"]
+
+
+def test_passes_tell_when_they_began(serve):
+    ours = serve(tier_of(Refine(), ScriptedEngine("a b", step=0.02))).chat().json["usage"]["tierwise"]
     starts = [one["started"] for one in ours["passes"]]
     assert starts == sorted(starts)
     assert all(0 < one["first_token"] < one["seconds"] for one in ours["passes"])

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import io
 import re
+from functools import cache
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
+from msgspec import structs
 from rich.console import Console
 
 from bench.runs import manifest, record, spent, task
+from tierwise.bench.durations import Durations
+from tierwise.bench.folder import RunnerError, Sitting
+from tierwise.bench.grading import JudgeSpend
+from tierwise.bench.statistics import Estimate, Interval
 from tierwise.bench.summary import summarise
 from tierwise.report import plots, words
 from tierwise.report.page import MOST_FAILURES, page
@@ -34,6 +41,11 @@ class Reader(HTMLParser):
         self.text += data
 
 
+def solved(number, at):
+    """What becomes of a task's candidates: every fourth task has nothing right but its third."""
+    return at == 2 if number % 4 == 0 else at != 1
+
+
 def a_run(count=12, **more):
     names = [f"t{number}" for number in range(count)]
     records = [
@@ -44,7 +56,12 @@ def a_run(count=12, **more):
             mode=mode,
             seconds=0.5 + number,
             tags=["odd"] if number % 2 else ["even"],
-            passes=[spent(dollars=0.0001 * (1 + number % 5))] * (most if mode == "max" else 1),
+            passes=[
+                structs.replace(spent(dollars=0.0001 * (1 + number % 5)), number=at, solved=solved(number, at))
+                for at in range(most if mode == "max" else 1)
+            ],
+            gaps=Durations.of([0.01, 0.02]),
+            taken="candidate" if mode == "average" else "request",
             answer="five",
             why="5 instead of 4",
             **more,
@@ -65,29 +82,46 @@ def read(text):
     return reader
 
 
+@cache
+def usual_page():
+    return rendered(*a_run())
+
+
+def usual_text():
+    return read(usual_page()).text
+
+
 def test_the_page_holds_every_part_of_the_result():
-    reader = read(rendered(*a_run()))
+    reader = read(usual_page())
     for words_ in (
         "12 tasks, 36 actions",
+        "Most solved: max · max with 100 %",
+        "On the frontier",
         "Did the extra passes pay?",
+        "points per $",
+        "Every tier against fast",
+        "What the passes found, and what was chosen",
+        "A perfect choice among everything that was drawn",
         "Quality against cost",
-        "Latency and passes",
+        "Latency",
+        "12 of 12 are max mode's first candidate",
         "By kind of task",
+        "differences by kind",
         "What the passes were for",
         "What was not solved",
         "5 instead of 4",
         "tasks like these 12",
         "AMD EPYC",
         "tiers: {}",
-        "n=12, no interval",
+        "needs 72 tasks",
     ):
         assert words_ in reader.text, words_
-    assert reader.elements.count("svg") == 4
+    assert reader.elements.count("svg") == 10, "five plots, each for wide and for narrow windows"
     assert "details" in reader.elements
 
 
 def test_the_page_fetches_nothing_and_runs_nothing():
-    text = rendered(*a_run())
+    text = usual_page()
     reader = read(text)
     assert not {"script", "link", "img", "iframe", "object"} & set(reader.elements)
     assert not re.search(r"https?://|url\(|@import", text)
@@ -179,11 +213,88 @@ def test_costs_and_times_that_lie_far_apart_get_logarithmic_axes():
         assert "logarithmic" in svg
 
 
+def test_names_of_rows_that_lie_close_together_are_set_apart():
+    points = [{"x": 0.0, "y": height} for height in (0.5, 0.5, 0.51, 0.9)]
+    plots._place_names(points, 0.05)
+    heights = sorted(point["name_y"] for point in points)
+    assert all(upper - lower >= 0.05 - 1e-9 for lower, upper in pairwise(heights))
+    assert all(point["name_y"] >= point["y"] for point in points)
+
+
+def test_each_pass_says_what_it_bought_for_which_share_of_the_bill():
+    text = usual_text()
+    assert "Pass 4 bought at most +0.0 points for 25 % of the bill" in text
+    assert re.search(r"pass 3\s+12\s+\+25.0 points", text)
+    assert "Any of k independent draws right (pass@k): 1: 62 %" in text
+
+
+def test_a_policy_that_stops_early_has_no_pass_at_k():
+    made = manifest(["a", "b"], ("max", "max", 4))
+    records = [record(name, tier="max", mode="max", passes=[structs.replace(spent(), solved=True)]) for name in "ab"]
+    assert "stops early, so pass@k cannot be told" in read(rendered(made, [task("a"), task("b")], records)).text
+
+
+def test_a_run_of_older_records_has_a_page_without_candidates():
+    made, tasks, records = a_run()
+    old = [structs.replace(one, passes=[structs.replace(each, solved=None) for each in one.passes]) for one in records]
+    text = read(rendered(made, tasks, old)).text
+    assert "what was chosen" not in text
+    assert "Did the extra passes pay?" in text
+
+
+def test_a_run_with_everything_at_once_tells_it_all():
+    """Open arrival, judges, weights, clusters, a runner that was late: each in words of its own, in one page."""
+    judge = JudgeSpend(tier="max", actions=2, dollars=0.5, prompt_tokens=1, completion_tokens=1, seconds=0.1)
+    made, tasks, records = a_run(late=0.25, judge=judge)
+    made = structs.replace(
+        made,
+        settings=structs.replace(made.settings, arrival="poisson:2"),
+        sittings=[Sitting(began=made.began, runner=RunnerError(calibration=Durations.of([0.002] * 9)))],
+    )
+    tasks = [
+        structs.replace(one, weight=float(1 + number), cluster=f"c{number // 2}") for number, one in enumerate(tasks)
+    ]
+    text = read(page(made, tasks, records, summarise(made, records, tasks))).text
+    for words_ in (
+        "actions arrived as poisson:2 has it, whether or not those before had ended",
+        "their seconds count from the intended start",
+        "began 250 ms after it was due",
+        "Judging max · max took 24 actions for $6.00, in no figure above",
+        "solved, weighted",
+        "weighted by the tasks' weights",
+        "new clusters like these 6",
+    ):
+        assert words_ in text, words_
+    assert re.search(r"may be up to [12]\.\d ms too long", text)
+    plain = usual_text()
+    for words_ in ("intended start", "may be up to", "Judging", "solved, weighted", "new clusters"):
+        assert words_ not in plain, words_
+
+
+def test_a_task_that_was_asked_again_is_one_line_with_how_often_it_was_solved():
+    made = manifest(["a"])
+    made = structs.replace(made, settings=structs.replace(made.settings, repeats=5))
+    records = [record("a", "pass" if at < 2 else "fail", repeat=at, answer=f"answer {at}") for at in range(5)]
+    text = read(rendered(made, [task("a")], records)).text
+    assert "a · fast solved 2 of 5 times" in text
+    assert [at for at in range(5) if f"answer {at}" in text] == [2, 3, 4], "wrong ones first"
+    assert "any of 5" in text
+
+
+def test_what_is_not_separated_from_zero_buys_nothing():
+    assert words.bought(None, None, "dollars") == "the dollars more are not separated from zero"
+    more, less = (Estimate(value=sign * 0.5, interval=None, n=9) for sign in (1, -1))
+    wide = Estimate(value=0.02, interval=Interval(-0.01, 0.05), n=9)
+    assert words.bought(wide, more, "seconds") == "+2.0 points per 1.00 s more [-1.0, +5.0], not separated from zero"
+    assert words.bought(wide, less, "seconds") == "max mode takes fewer seconds, so that there is nothing to buy"
+
+
 def test_there_is_no_plot_of_nothing():
     made = manifest(["a"])
     summary = summarise(made, [record("a", "error", why="x", dollars=None, passes=None)])
     assert plots.quality_against_cost(summary, 400) is None
     assert plots.latency(summary, [], 400) is None
+    assert plots.choices(summary, 400) is None
 
 
 def shown(summary, width):
@@ -200,7 +311,8 @@ def test_the_table_fits_the_terminal_and_is_not_cut(width):
     assert "…" not in text
     assert "26 of 40" in text
     flat = " ".join(text.split())
-    assert "n=40, no" in flat
+    assert "no interval" not in flat, "a percentile without an interval is a dash"
+    assert "–" in flat
     assert "$0.0003" in flat
 
 

@@ -11,21 +11,23 @@ import re
 import time
 from dataclasses import dataclass
 from operator import sub
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import aiohttp
 import msgspec
 
 from tierwise.bench.connection import Connections
 from tierwise.bench.durations import Durations
+from tierwise.bench.records import PassSpend
 from tierwise.engines.http import Events
 from tierwise.engines.wire import WireChoice
-from tierwise.spec.call import Chunk, Completion, Recorder
+from tierwise.spec.call import Chunk, Recorder
 from tierwise.spec.errors import SpecError, TierwiseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from tierwise.spec.call import Completion
     from tierwise.spec.json import Json
 
 ATTEMPTS = 4
@@ -37,63 +39,11 @@ LONGEST_WAIT = 30.0
 _NO_ROOM = frozenset({429, 503})
 
 
-class PassSpend(msgspec.Struct, frozen=True, kw_only=True):
-    """What one pass of an action was for, and what it took, as the endpoint told it."""
-
-    role: str
-    outcome: str
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    seconds: float
-    dollars: float
-    number: int = 0
-    """Counts the passes of an action in the order in which they started."""
-    started: float | None = None
-    """Seconds after the endpoint had the action; None when it did not tell, here and below."""
-    first_token: float | None = None
-    """Seconds after the pass started."""
-
-
-class Candidate(msgspec.Struct, frozen=True):
-    """The assistant message that a pass ended with."""
-
-    content: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[dict[str, Any]] = []
-
-
-class PassTold(PassSpend, frozen=True, kw_only=True):
-    """A pass with what it said, where `tierwise.candidates` asked for that."""
-
-    draw: int = 0
-    """Which of the prompt's independent draws it was."""
-    message: Candidate | None = None
-    finish: str = ""
-
-    @property
-    def spend(self) -> PassSpend:
-        """What it took, without what it said."""
-        return PassSpend(**{name: getattr(self, name) for name in PassSpend.__struct_fields__})
-
-    @property
-    def completion(self) -> Completion | None:
-        """What it said; None when that was not told."""
-        if (said := self.message) is None:
-            return None
-        return Completion(
-            text=said.content or "",
-            reasoning=said.reasoning_content or "",
-            tool_calls=tuple(said.tool_calls),
-            finish=self.finish or "stop",
-        )
-
-
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """What the endpoint says an action took: `usage.tierwise`."""
 
     dollars: float
-    passes: list[PassTold]
+    passes: list[PassSpend]
     why: list[str] = []
     agreement: list[float | None] = []
     exact: bool = True
@@ -169,9 +119,11 @@ class Served:
     """What an endpoint says about itself."""
 
     most_passes: Mapping[str, int]
-    """How many passes each tier may spend on one prompt."""
+    """How many passes each tier may spend on one prompt; a route, where it climbs to its last tier."""
     candidates: bool
     """Whether it tells what each pass said, when it is asked to."""
+    routes: frozenset[str]
+    """Those of the names that are routes."""
 
 
 class Client:
@@ -195,7 +147,7 @@ class Client:
         await self._connections.__aexit__()
 
     async def served(self) -> Served:
-        """The tiers of the endpoint.
+        """The tiers and routes of the endpoint.
 
         Raises:
             SpecError: there is no Tierwise.
@@ -208,14 +160,23 @@ class Client:
             raise TierwiseError(f"nothing answers at {self._url}: {error}") from error
         except msgspec.DecodeError as error:
             raise SpecError(f"{self._url}/v1/models lists no models: {error}") from error
-        tiers = {model.id: model.tierwise for model in listing.data if model.tierwise is not None}
-        found = {name: about.most_passes for name, about in tiers.items() if about.most_passes is not None}
+        models = {model.id: model.tierwise for model in listing.data if model.tierwise is not None}
+        found = {name: about.most_passes for name, about in models.items() if about.most_passes is not None}
         if not found:
             names = ", ".join(model.id for model in listing.data) or "none"
             raise SpecError(
                 f"{self._url} serves no tier; its models: {names}. An endpoint of `tierwise serve` is wanted"
             )
-        return Served(most_passes=found, candidates=all(tiers[name].candidates for name in found))
+        routes = {
+            name: sum(found[tier] for tier in about.route)
+            for name, about in models.items()
+            if about.route and found.keys() >= set(about.route)
+        }
+        return Served(
+            most_passes=found | routes,
+            candidates=all(models[name].candidates for name in found),
+            routes=frozenset(routes),
+        )
 
     async def act(self, body: Mapping[str, Json], due: float | None = None) -> Reply:
         """Ask for one action, again for as long as the endpoint has no room; never raises at what goes wrong.
@@ -409,6 +370,8 @@ class _About(msgspec.Struct):
     most_passes: int | None = None
     """None for a route."""
     candidates: bool = False
+    route: list[str] = []
+    """The tiers that it climbs; empty for a tier."""
 
 
 class _Model(msgspec.Struct):

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
-from tierwise.bench.populations import Population, Stated
-from tierwise.bench.statistics import Interval
+from tierwise.bench import special
+from tierwise.bench.populations import Population
+from tierwise.bench.statistics import Estimate, Interval
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ _POISSON = 3.0
 _NEVER = 1e-12
 _LEAST_KEPT, _LEAST_FREEDOM = 0.1, 0.5
 """Where one cluster holds nearly everything, the others say little, and the interval is wide but finite."""
+_LEAST_OWN = 0.001
+"""Of a design effect that is all supposition, the sample's part, so that degrees of freedom are finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,9 @@ class Shares:
     effective: Floats
     scatter: Floats
     """Σ (sum - size · share)² over clusters."""
-    groups: float
-    """Clusters of one size that would tell as much: (Σ size)² / Σ size² (Kish 1965)."""
+    freedom: Floats
+    """Degrees of freedom of the effective size: G - 1, with Kish's (Σ size)² / Σ size² for G, and more where the design
+    effect is less the sample's than a supposition."""
 
 
 def shares(totals: Floats, squares: Floats, sizes: Floats, *, is_graded: bool = False) -> Shares:
@@ -73,19 +76,24 @@ def shares(totals: Floats, squares: Floats, sizes: Floats, *, is_graded: bool = 
     )  # of the scatter, once the share is fitted: 1 - 1/G if all alike
     effect = np.where(varies, np.minimum(raw / max(kept, _LEAST_KEPT), most), alike)
     few = _FEW_GRADED if is_graded else _FEW
-    return Shares(share, n / _cautious(effect, np.minimum(share, 1 - share) * n / few, most), squares, n * n / second)
+    effect, weight = _cautious(effect, np.minimum(share, 1 - share) * n / few, most)
+    freedom = max(_LEAST_FREEDOM, n * n / second - 1) / np.maximum(_LEAST_OWN, 1 - weight) ** 2
+    return Shares(share, n / effect, squares, freedom)
 
 
-def _cautious(effect: Floats, rare: Floats, most: Floats) -> Floats:
-    """The design effect, drawn towards the largest possible one where few successes or failures were seen.
+def _cautious(effect: Floats, rare: Floats, most: Floats) -> tuple[Floats, Floats]:
+    """The design effect, drawn towards the largest possible one where few successes or failures were seen; how far.
 
     From two solved tasks nobody can tell whether repeats of one task are alike. Without this the intervals hold only
     80 to 92 % where n·p is below 5 and the correlation within clusters is high. `rare` counts the rarer of successes
     and failures, in units of what is few.
+
+    The sample decides only a part of such an effect, so it scatters less: its logarithm by 1 - weight. Degrees of
+    freedom are twice the square of a variance over its own variance (Satterthwaite 1946), so they grow by the square.
     """
     effect = np.maximum(effect, _LEAST_EFFECT)
-    weight = (1 + rare / effect) ** -2
-    return np.where(effect < most, effect ** (1 - weight) * most**weight, effect)
+    weight = np.where(effect < most, (1 + rare / effect) ** -2, 0.0)
+    return effect ** (1 - weight) * most**weight, weight
 
 
 def bounds(of: Shares) -> tuple[Floats, Floats]:
@@ -95,7 +103,7 @@ def bounds(of: Shares) -> tuple[Floats, Floats]:
     end on the inner side is the exact one-sided one (after Brown, Cai & DasGupta 2001, Statistical Science 16:101,
     §4.1.1), without which coverage falls to 84 % there.
     """
-    t = float(special.stdtrit(max(_LEAST_FREEDOM, of.groups - 1), 1 - _TAIL))
+    t = special.stdtrit(of.freedom, 1 - _TAIL)
     z = float(special.ndtri(1 - _TAIL))
     n = of.effective * (z / t) ** 2
     low = _lower_end(of.share, n, z)
@@ -142,7 +150,7 @@ def _joined(one: Floats, other: Floats, phi: Floats) -> Floats:
 
 def rate(
     sums: Sequence[float], sizes: Sequence[float], population: Population = "clusters", *, is_graded: bool = False
-) -> Stated | None:
+) -> Estimate | None:
     """The share solved, over all observations.
 
     Args:
@@ -158,27 +166,27 @@ def rate(
     if not n:
         return None
     if len(sizes) == 1:
-        return Stated(value=total / n, interval=None, n=1, population=population)
+        return Estimate(value=total / n, interval=None, n=1, population=population)
     residuals = _residuals(sums, sizes)
     low, high = bounds(_one(sums, residuals, sizes, is_graded=is_graded))
-    return Stated(value=total / n, interval=Interval(low.item(), high.item()), n=len(sizes), population=population)
+    return Estimate(value=total / n, interval=Interval(low.item(), high.item()), n=len(sizes), population=population)
 
 
 def difference(
     first: Sequence[float], second: Sequence[float], sizes: Sequence[float], population: Population = "clusters"
-) -> Stated | None:
+) -> Estimate | None:
     """The first's share minus the second's, on the same clusters; arguments as of `rate`."""
     n = math.fsum(sizes)
     if not n:
         return None
     value = (math.fsum(first) - math.fsum(second)) / n
     if len(sizes) == 1:
-        return Stated(value=value, interval=None, n=1, population=population)
+        return Estimate(value=value, interval=None, n=1, population=population)
     one, other = _residuals(first, sizes), _residuals(second, sizes)
     low, high = paired_bounds(
         _one(first, one, sizes), _one(second, other, sizes), np.asarray((one * other).sum(), dtype=np.float64)
     )
-    return Stated(value=value, interval=Interval(low.item(), high.item()), n=len(sizes), population=population)
+    return Estimate(value=value, interval=Interval(low.item(), high.item()), n=len(sizes), population=population)
 
 
 def robust_error(sums: Sequence[float], sizes: Sequence[float]) -> float:
@@ -192,6 +200,11 @@ def robust_error(sums: Sequence[float], sizes: Sequence[float]) -> float:
         raise SpecError(f"a standard error between clusters needs 2 clusters or more, and there is {groups}")
     squares = float((_residuals(sums, sizes) ** 2).sum())
     return math.sqrt(squares * groups / (groups - 1)) / math.fsum(sizes)
+
+
+def effective(sums: Sequence[float], sizes: Sequence[float]) -> float:
+    """Independent observations that would tell as much about the share; arguments as of `rate`."""
+    return _one(sums, _residuals(sums, sizes), sizes).effective.item()
 
 
 def gather(values: Sequence[float], labels: Sequence[Hashable]) -> tuple[list[float], list[float]]:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import platform
 import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from tierwise import __version__
 from tierwise.bench.durations import Durations
+from tierwise.bench.machine import Machine
 from tierwise.bench.records import Key, Record
 from tierwise.bench.schedule import Mode, Variant
+from tierwise.gateway.deployments import Deployed
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tierwise.bench.workload import Task, Workload
-
-_ENGINES = ("xllamacpp", "vllm", "sglang", "transformers", "torch")
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,19 +97,9 @@ class Sitting(msgspec.Struct, frozen=True, kw_only=True):
     """Paid in it, warm-up and lost attempts included."""
     stopped: str = ""
     """What ended it before everything was asked; empty when nothing did."""
+    deployments: list[Deployed] | None = None
+    """What ran, as the endpoint told at its end, else when it was ready; None where it did not tell."""
     runner: RunnerError | None = None
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the bench ran, and the tiers too where it launched them."""
-
-    cpu: str
-    cores: int
-    """That this process may use."""
-    memory_bytes: int
-    load: float
-    """Processes that wanted to run, averaged over the minute before the run began."""
-    system: str
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,8 +121,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     variants: list[Planned]
     settings: Settings
     versions: dict[str, str]
+    """Of Tierwise, Python, and the engines that are installed where the bench ran."""
+    packages: dict[str, str] = {}
+    """Of all else that Tierwise stands on there, in grading too."""
     machine: Machine
     sittings: list[Sitting] = []
+
+    @property
+    def deployments(self) -> list[Deployed] | None:
+        """What ran, in the latest sitting of which that is known."""
+        return next((one.deployments for one in reversed(self.sittings) if one.deployments is not None), None)
 
     def keys(self) -> set[Key]:
         """Of the records that a whole run has."""
@@ -163,36 +158,6 @@ def config_of(path: Path) -> Config:
 
 def source_of(workload: Workload) -> Source:
     return Source(path=str(workload.path), sha256=workload.sha256)
-
-
-def versions() -> dict[str, str]:
-    """What ran: Tierwise, Python, and the engines that are installed here."""
-    found = {"tierwise": __version__, "python": platform.python_version()}
-    for name in _ENGINES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def machine() -> Machine:
-    return Machine(
-        cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)),
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        load=round(os.getloadavg()[0], 2),
-        system=platform.platform(),
-    )
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +193,8 @@ class Folder:
         folder = cls(path)
         if not folder.has_manifest:
             raise NotFound(f"{path} holds no run to resume: there is no manifest.json", field="--resume")
-        if not folder.is_unfinished:
-            raise SpecError(f"the run in {path} is whole: every action has its record", field="--resume")
+        if not folder.is_unfinished and not folder.errors():
+            raise SpecError(f"the run in {path} is whole: every action was graded", field="--resume")
         return folder
 
     @property
@@ -298,6 +263,16 @@ class Folder:
     def write_tasks(self, tasks: Sequence[Task]) -> None:
         """Keep what was asked beside what was answered."""
         self.tasks_path.write_bytes(msgspec.json.Encoder().encode_lines(tasks))
+
+    def errors(self) -> list[Record]:
+        """The records of actions that ended in infrastructure errors: a run that is gone on with asks them again."""
+        return [record for record in self.read_records() if not record.is_graded]
+
+    def write_records(self, records: Sequence[Record]) -> None:
+        """Put these in place of those before, in one step."""
+        draft = self.path / "records.jsonl.new"
+        draft.write_bytes(_encode_lines(records))
+        draft.replace(self.records_path)
 
     def recorder(self) -> Recorder:
         return Recorder(self.records_path)

@@ -29,6 +29,7 @@ def on_frontier(
     *,
     latency: Fraction | None = MEDIAN,
     labels: Sequence[int] | None = None,
+    weights: Sequence[float] | None = None,
     draws: int = 2000,
     seed: int = 0,
 ) -> dict[str, float]:
@@ -44,6 +45,7 @@ def on_frontier(
         dollars: of the action.
         latency: the quantile of the seconds that is compared; their mean when None.
         labels: the cluster of each task, from 0; clusters are then drawn whole.
+        weights: how much each task counts; all the same when not given.
         draws: resamples.
         seed: of the draws.
 
@@ -57,6 +59,8 @@ def on_frontier(
     if not tiers or not max(lengths):
         return {}
     drawn = _drawn(max(lengths), labels, draws, np.random.default_rng(seed))
+    if weights is not None:
+        drawn *= np.asarray(weights, dtype=np.float64)
     worse = [
         np.stack([-_mean(drawn, quality[tier]) for tier in tiers]),
         np.stack([_latency(drawn, seconds[tier], latency) for tier in tiers]),

@@ -20,7 +20,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 import numpy as np
 
-from tierwise.bench import compare, sequential, statistics
+from tierwise.bench import changes, sequential, statistics
+from tierwise.bench.compare import flips
+from tierwise.bench.pairs import grouping, priced, solved, timed, values
+from tierwise.bench.spending import TAIL
 from tierwise.bench.statistics import Estimate, Interval
 from tierwise.bench.summary import MOST_ERRORS
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
@@ -33,8 +36,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tierwise.bench.compare import Pairs, Unit
+    from tierwise.bench.pairs import Pairs
     from tierwise.bench.populations import Population
+    from tierwise.bench.sides import Unit
 
     Floats = NDArray[np.float64]
 
@@ -181,7 +185,7 @@ def gate(pairs: Pairs, policy: Policy, *, is_sequential: bool = False) -> Gate:
     Args:
         pairs: baseline and candidate.
         policy: the bounds.
-        is_sequential: stop at the first task after which the verdict is certain enough; may be asked again while the
+        is_sequential: stop at the first look after which the verdict is certain enough; may be asked again while the
             candidate is still being measured.
 
     Raises:
@@ -192,8 +196,8 @@ def gate(pairs: Pairs, policy: Policy, *, is_sequential: bool = False) -> Gate:
     if policy.population == "clusters" and is_sequential:
         raise SpecError("a sequential gate speaks for tasks, not for clusters", field="population")
     checks = _sequential(pairs, policy) if is_sequential else _fixed(pairs, policy)
-    base, other = compare.solved(pairs, pairs.graded)
-    gained, lost = compare.flips(pairs.graded, other - base)
+    base, other = solved(pairs, pairs.graded)
+    gained, lost = flips(pairs.graded, other - base)
     return Gate(
         base=pairs.base.name,
         other=pairs.other.name,
@@ -210,23 +214,23 @@ def gate(pairs: Pairs, policy: Policy, *, is_sequential: bool = False) -> Gate:
 def _fixed(pairs: Pairs, policy: Policy) -> Iterable[Check]:
     yield _quality(pairs, policy)
     answered, told = _answered(pairs, policy), _told(pairs, policy)
-    seconds, dollars = compare.values(pairs, answered, "seconds"), compare.values(pairs, told, "dollars")
+    seconds, dollars = values(pairs, answered, "seconds"), values(pairs, told, "dollars")
     if policy.latency.ratio is not None:
-        groups = compare.grouping(pairs, answered, policy.population)
-        found = compare.ratio(seconds[1], seconds[0], groups.shown)
+        groups = grouping(pairs, answered, policy.population)
+        found = changes.ratio(seconds[1], seconds[0], groups.shown)
         yield _at_most("latency", "ratio", policy.latency.ratio, found, groups.population, len(answered))
-    once = compare.values(pairs, [unit for unit in answered if unit.repeat == 0], "seconds")[1]
+    once = values(pairs, [unit for unit in answered if unit.repeat == 0], "seconds")[1]
     for name, q in QUANTILES.items():
         bound = getattr(policy.latency, name)
         if bound is not None:
             yield _quantile(name, bound, once, q)
-    groups = compare.grouping(pairs, told, policy.population)
+    groups = grouping(pairs, told, policy.population)
     if policy.dollars.ratio is not None:
-        found = compare.ratio(dollars[1], dollars[0], groups.shown)
+        found = changes.ratio(dollars[1], dollars[0], groups.shown)
         check = _at_most("dollars", "ratio", policy.dollars.ratio, found, groups.population, len(told))
         yield _told_enough(pairs, told, check)
     if policy.dollars.mean is not None:
-        found = compare.mean(dollars[1], groups.shown)
+        found = changes.mean(dollars[1], groups.shown)
         check = _at_most("dollars", "mean", policy.dollars.mean, found, groups.population, len(told))
         yield _told_enough(pairs, told, check)
 
@@ -234,19 +238,19 @@ def _fixed(pairs: Pairs, policy: Policy) -> Iterable[Check]:
 def _quality(pairs: Pairs, policy: Policy) -> Check:
     """Infrastructure errors may not decide: left out, and counted as failures, they must say the same."""
     margin = policy.quality.margin
-    changes = [
-        compare.quality_change(*compare.solved(pairs, units), compare.grouping(pairs, units, policy.population))
+    found = [
+        changes.quality_change(*solved(pairs, units), grouping(pairs, units, policy.population))
         for units in (pairs.graded, pairs.units)
     ]
-    verdict, counted = (_non_inferior(change.shown.interval, margin) for change in changes)
-    shown = changes[0].shown
+    verdict, counted = (_non_inferior(change.shown.interval, margin) for change in found)
+    shown = found[0].shown
     check = Check(
         axis="quality",
         name="quality.margin",
         bound=margin,
         verdict=verdict,
         estimate=shown,
-        population=changes[0].population,
+        population=found[0].population,
         tasks=len(pairs.graded),
     )
     if verdict != counted:
@@ -321,7 +325,7 @@ def _quantile(name: str, bound: float, values: Floats, q: Fraction) -> Check:
 
 def _least_for(level: float) -> int:
     """Observations from which on a quantile has an interval."""
-    return math.ceil(math.log(sequential.TAIL) / math.log(max(level, 1 - level)))
+    return math.ceil(math.log(TAIL) / math.log(max(level, 1 - level)))
 
 
 def _needed(estimate: Estimate, distance: float, n: int) -> int | None:
@@ -342,11 +346,11 @@ def _answered(pairs: Pairs, policy: Policy) -> list[Unit]:
     for side in (pairs.base, pairs.other):
         if wanted and not side.is_timed:
             raise SpecError(f"latency is bounded, but {side.run} was imported and holds no times")
-    return compare.timed(pairs)
+    return timed(pairs)
 
 
 def _told(pairs: Pairs, policy: Policy) -> list[Unit]:
-    told = compare.priced(pairs)
+    told = priced(pairs)
     if not told and (policy.dollars.ratio is not None or policy.dollars.mean is not None):
         raise SpecError(f"dollars are bounded, but {pairs.base.run} and {pairs.other.run} hold no costs to compare")
     return told
@@ -362,47 +366,48 @@ def _told_enough(pairs: Pairs, told: Sequence[Unit], check: Check) -> Check:
 
 def _sequential(pairs: Pairs, policy: Policy) -> Iterable[Check]:
     """Each task counts once: its repeats are no new draws."""
-    is_last = pairs.not_run <= MOST_ERRORS * pairs.planned
+    is_last = pairs.has_ended and pairs.not_run <= MOST_ERRORS * pairs.planned
+    planned = len(pairs.base.tasks | pairs.other.tasks)
     pairs = replace(pairs, units=tuple(unit for unit in pairs.units if unit.repeat == 0))
-    yield _quality_so_far(pairs, policy.quality.margin, is_last=is_last)
-    seconds = compare.values(pairs, _answered(pairs, policy), "seconds")
+    yield _quality_so_far(pairs, policy.quality.margin, planned, is_last=is_last)
+    seconds = values(pairs, _answered(pairs, policy), "seconds")
     if policy.latency.ratio is not None:
-        yield _ratio_so_far("latency", policy.latency.ratio, seconds, pairs.planned, is_last=is_last)
+        yield _ratio_so_far("latency", policy.latency.ratio, seconds, planned, is_last=is_last)
     for name, q in QUANTILES.items():
         bound = getattr(policy.latency, name)
         if bound is not None:
-            stop = sequential.share((seconds[1] <= bound).tolist(), float(q), is_last=is_last)
+            stop = sequential.share((seconds[1] <= bound).tolist(), float(q), planned, is_last=is_last)
             seen = statistics.quantile(seconds[1][: stop.tasks].tolist(), q)
             yield _stopped("latency", name, bound, stop, None if seen is None else replace(seen, interval=None))
     told = _told(pairs, policy)
-    dollars = compare.values(pairs, told, "dollars")
+    dollars = values(pairs, told, "dollars")
     if policy.dollars.ratio is not None:
-        check = _ratio_so_far("dollars", policy.dollars.ratio, dollars, pairs.planned, is_last=is_last)
+        check = _ratio_so_far("dollars", policy.dollars.ratio, dollars, planned, is_last=is_last)
         yield _told_enough(pairs, told, check)
     if policy.dollars.mean is not None:
         bound = policy.dollars.mean
-        stop = sequential.mean_below_zero((dollars[1] - bound).tolist(), pairs.planned, is_last=is_last)
-        check = _stopped("dollars", "mean", bound, stop, _mean_so_far(dollars[1][: stop.tasks], pairs.planned))
+        stop = sequential.mean_below_zero((dollars[1] - bound).tolist(), planned, is_last=is_last)
+        check = _stopped("dollars", "mean", bound, stop, _mean_so_far(dollars[1][: stop.tasks], stop.width))
         yield _told_enough(pairs, told, check)
 
 
-def _quality_so_far(pairs: Pairs, margin: float, *, is_last: bool) -> Check:
-    graded, counted = (np.subtract(*reversed(compare.solved(pairs, units))) for units in (pairs.graded, pairs.units))
-    stop = sequential.paired(graded.tolist(), margin, is_last=is_last)
+def _quality_so_far(pairs: Pairs, margin: float, planned: int, *, is_last: bool) -> Check:
+    graded, counted = (np.subtract(*reversed(solved(pairs, units))) for units in (pairs.graded, pairs.units))
+    stop = sequential.paired(graded.tolist(), margin, planned, is_last=is_last)
     seen = graded[: stop.tasks]
     wins, losses = int((seen > 0).sum()), int((seen < 0).sum())
-    low, high = sequential.paired_interval(wins, losses, len(seen), margin)
+    interval = sequential.paired_interval(wins, losses, len(seen), stop)
     check = Check(
         axis="quality",
         name="quality.margin",
         bound=margin,
         verdict=stop.verdict or "INCONCLUSIVE",
-        estimate=Estimate(value=(wins - losses) / len(seen), interval=Interval(low, high), n=len(seen)),
+        estimate=Estimate(value=(wins - losses) / len(seen), interval=interval, n=len(seen)) if len(seen) else None,
         population="tasks",
         tasks=stop.tasks,
         needed=stop.needed,
     )
-    if stop.verdict != sequential.paired(counted.tolist(), margin, is_last=is_last).verdict:
+    if stop.verdict != sequential.paired(counted.tolist(), margin, planned, is_last=is_last).verdict:
         return _undecided(check, pairs)
     return check
 
@@ -411,20 +416,18 @@ def _ratio_so_far(axis: Axis, bound: float, values: Floats, planned: int, *, is_
     """The ratio is at most `bound` where candidate - bound·baseline is at most zero on average."""
     stop = sequential.mean_below_zero((values[1] - bound * values[0]).tolist(), planned, is_last=is_last)
     base, other = values[:, : stop.tasks]
-    width = float(sequential.width(np.array([max(1, stop.tasks)]), planned)[0])
-    return _stopped(axis, "ratio", bound, stop, compare.ratio(other, base, None, width))
+    return _stopped(axis, "ratio", bound, stop, changes.ratio(other, base, None, stop.width))
 
 
-def _mean_so_far(values: Floats, planned: int) -> Estimate | None:
+def _mean_so_far(values: Floats, width: float) -> Estimate | None:
     if len(values) < 2:
         return None
-    half = float(sequential.width(np.array([len(values)]), planned)[0] * values.std() / math.sqrt(len(values)))
+    half = width * float(values.std()) / math.sqrt(len(values))
     centre = float(values.mean())
     return Estimate(value=centre, interval=Interval(centre - half, centre + half), n=len(values))
 
 
 def _stopped(axis: Axis, name: str, bound: float, stop: sequential.Stop, estimate: Estimate | None) -> Check:
-    needed = stop.needed if math.isfinite(stop.to_pass) else None
     return Check(
         axis=axis,
         name=f"{axis}.{name}",
@@ -433,5 +436,5 @@ def _stopped(axis: Axis, name: str, bound: float, stop: sequential.Stop, estimat
         estimate=estimate,
         population="tasks",
         tasks=stop.tasks,
-        needed=needed,
+        needed=stop.needed,
     )

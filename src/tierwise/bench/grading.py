@@ -1,13 +1,16 @@
-"""One answer graded: by its task's check here, or by a judge at the endpoint, whose spend is told apart."""
+"""Answers graded: by their task's check here, or by a judge at the endpoint, whose spend is told apart."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from tierwise.bench.records import JudgeSpend
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.model_judge import Nonsense
 
@@ -30,19 +33,6 @@ JUDGE_NONSENSE = "judge_nonsense"
 """Code of an answer whose judge said nothing that is a verdict."""
 
 
-class JudgeSpend(msgspec.Struct, frozen=True, kw_only=True):
-    """What judging one answer took, over all attempts; never a part of what the answer cost."""
-
-    tier: str
-    actions: int
-    """How often the judge was asked. In the ledger they stand under the answer's own id followed by `/judge/…`."""
-    dollars: float | None
-    """None when the endpoint did not tell, here and below."""
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    seconds: float
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grade:
     """What became of an answer. Only `pass` and `fail` say something about the tier."""
@@ -52,6 +42,39 @@ class Grade:
     code: str = ""
     """Of an error: `ungraded`, `judge_failed`, `judge_nonsense`."""
     judge: JudgeSpend | None = None
+
+
+class Marks:
+    """The grades of all that was said in one action; the same words are graded once, so that no judge is paid twice.
+
+    Args:
+        task: whose check decides.
+        act: asks the endpoint, for a judge.
+        action: the action's own id.
+        seed: of a judge's first attempt.
+    """
+
+    def __init__(self, task: Task, act: Act, action: str, seed: int = 0) -> None:
+        self._task = task
+        self._act = act
+        self._action = action
+        self._seed = seed
+        self._known: dict[bytes, Grade] = {}
+
+    @property
+    def spend(self) -> JudgeSpend | None:
+        """What judges took so far; None where none was asked."""
+        spent = [found.judge for found in self._known.values() if found.judge is not None]
+        return reduce(add, spent) if spent else None
+
+    async def of(self, completion: Completion) -> Grade:
+        """The grade of an answer."""
+        key = msgspec.json.encode((completion.text, completion.tool_calls))
+        if key not in self._known:
+            # An action's first answer is judged under the action's own id, the others under a number of their own.
+            action = f"{self._action}/{len(self._known)}" if self._known else self._action
+            self._known[key] = await grade(self._task, completion, self._act, action, self._seed)
+        return self._known[key]
 
 
 async def grade(task: Task, completion: Completion, act: Act, action: str, seed: int = 0) -> Grade:
@@ -100,7 +123,7 @@ def _request(judge: Judge, messages: list[dict[str, Any]], action: str, seed: in
         "seed": seed & 0x7FFF_FFFF,
         "stream": True,
         "stream_options": {"include_usage": True},
-        "tierwise": {"action": action[-200:]},
+        "tierwise": {"action": action[-200:], "judges": True},
     }
 
 

@@ -12,8 +12,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
+import msgspec
 
 from tierwise.engines import warden
+from tierwise.gateway.deployments import Deployed
 from tierwise.spec.errors import SpecError, TierwiseError
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ _SERVING = re.compile(r"^serving on (https?://\S+)$", re.MULTILINE)
 
 STOP_SECONDS = 15.0
 """That the child has to end by itself, and again after it was told a second time."""
+
+TELLING_SECONDS = 10.0
+"""That an endpoint has to tell what runs behind it; it looks at memory of processes, which may be many."""
 
 GLANCE_SECONDS = 0.1
 """Between two looks at whether it is ready."""
@@ -95,6 +100,20 @@ async def _ready(process: Process, log: Path, before: int) -> str:
 def _words(log: Path, before: int) -> str:
     """What was said since the log was so many bytes long."""
     return log.read_bytes()[before:].decode(errors="replace")
+
+
+async def deployments(url: str) -> list[Deployed] | None:
+    """What runs behind an endpoint; None where it does not tell, or not in words of this version."""
+    wait = aiohttp.ClientTimeout(total=TELLING_SECONDS)
+    try:
+        async with aiohttp.ClientSession(timeout=wait) as session, session.get(f"{url}/v1/deployments") as response:
+            return msgspec.json.decode(await response.read(), type=_Listing).data
+    except (aiohttp.ClientError, OSError, msgspec.DecodeError):
+        return None
+
+
+class _Listing(msgspec.Struct):
+    data: list[Deployed]
 
 
 async def is_ready(url: str, session: aiohttp.ClientSession) -> bool:

@@ -18,12 +18,13 @@ import aiohttp
 import msgspec
 
 from tierwise.bench import folder as folders
+from tierwise.bench import machine as machines
 from tierwise.bench.arrival import closed_loop, open_loop, read_arrival
 from tierwise.bench.calibrate import calibrate
 from tierwise.bench.client import Client, Served
 from tierwise.bench.folder import Folder, Manifest, Planned, RunnerError, Settings, Sitting
 from tierwise.bench.lag import LagMeter
-from tierwise.bench.launch import is_ready, launched, serve_command
+from tierwise.bench.launch import deployments, is_ready, launched, serve_command
 from tierwise.bench.purse import Purse
 from tierwise.bench.resume import require_same, require_same_rows
 from tierwise.bench.schedule import Trial, schedule, variants, warm_up
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tierwise.bench.folder import Recorder
     from tierwise.bench.records import Key, Record
     from tierwise.bench.workload import Workload
+    from tierwise.gateway.deployments import Deployed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ class Job:
     config: Path
     workload: Workload
     tiers: Sequence[str]
-    """Names of the config file's tiers, in the order of the rows."""
+    """Names of the config file's tiers and routes, in the order of the rows."""
     mode: Literal["average", "max", "both"]
     settings: Settings
     folder: Folder
@@ -86,15 +88,18 @@ async def _measure(job: Job, watch: Watch, arrival: Open | None) -> None:
     async with _endpoint(job) as url, Client(url, timeout=job.settings.timeout) as client:
         calibration = await calibrate()
         served = await client.served()
-        manifest, kept = _begun(job, served), job.folder.read_records()
+        manifest = _begun(job, served, await deployments(url))
+        paid, kept = _paid(job.folder), _kept(job.folder)
         with job.folder.recorder() as recorder, _undisturbed(), LagMeter() as meter:
             watch.planned(manifest, kept)
-            run = _Run(job, manifest, kept, client, recorder, watch)
+            run = _Run(job, manifest, kept, client, recorder, watch, paid)
             try:
                 await run.ask(served, arrival)
             finally:
                 runner = RunnerError(calibration=calibration, lag=meter.durations)
                 job.folder.write_manifest(run.closed(runner))
+                # After that: who interrupts again, while the endpoint is asked, shall find the manifest closed.
+                job.folder.write_manifest(run.closed(runner, await deployments(url)))
 
 
 @contextmanager
@@ -119,6 +124,7 @@ class _Run:
         client: Client,
         recorder: Recorder,
         watch: Watch,
+        paid: float,
     ) -> None:
         self._job = job
         self._manifest = manifest
@@ -126,8 +132,10 @@ class _Run:
         self._client = client
         self._recorder = recorder
         self._watch = watch
-        self._before = math.fsum(record.spent for record in kept)
+        self._before = paid
         self._purse = Purse(job.dollars, job.minutes, self._before)
+        self._told: frozenset[str] = frozenset()
+        """Tiers that tell what each pass said; of a route, it would not be known whose pass it was."""
         self._singles: dict[Key, Trial] = {}
         """Average-mode trials that the max-mode trial with this key may answer too."""
 
@@ -142,6 +150,7 @@ class _Run:
             settings.repeats,
         )
         trials = [trial for trial in planned if key_of(trial) not in done]
+        self._told = frozenset(served.most_passes.keys() - served.routes) if served.candidates else frozenset()
         if served.candidates:
             trials = self._join(trials)
         first = warm_up(trials, settings.warm_up, settings.seed)
@@ -169,7 +178,14 @@ class _Run:
             self._purse.pay(trial, await attempt(trial, self._client, self._manifest.run, due))
             return
         single = self._singles.get(key_of(trial))
-        record, of_candidate = await attempt_both(trial, single, self._client, self._manifest.run, due)
+        record, of_candidate = await attempt_both(
+            trial,
+            single,
+            self._client,
+            self._manifest.run,
+            due,
+            candidates=trial.variant.mode == "max" and trial.variant.tier in self._told,
+        )
         self._keep(trial, [record] if of_candidate is None else [record, of_candidate])
         if single is not None and of_candidate is None:
             self._purse.begin(single)
@@ -182,8 +198,8 @@ class _Run:
         for record in records:
             self._watch.ended(record, self._purse.spent)
 
-    def closed(self, runner: RunnerError) -> Manifest:
-        """The manifest with this sitting's end."""
+    def closed(self, runner: RunnerError, told: list[Deployed] | None = None) -> Manifest:
+        """The manifest with this sitting's end, and with what the endpoint tells of itself at that time."""
         *before, sitting = self._manifest.sittings
         ended = folders.now()
         sitting = msgspec.structs.replace(
@@ -192,8 +208,22 @@ class _Run:
             dollars=self._purse.spent - self._before,
             stopped=self._purse.stopped,
             runner=runner,
+            deployments=sitting.deployments if told is None else told,
         )
         return msgspec.structs.replace(self._manifest, ended=ended, sittings=[*before, sitting])
+
+
+def _paid(folder: Folder) -> float:
+    """Dollars of earlier sittings, as far as they are known: one that was killed only left its records."""
+    sittings = math.fsum(sitting.dollars for sitting in folder.read_manifest().sittings)
+    return max(sittings, math.fsum(record.spent for record in folder.read_records()))
+
+
+def _kept(folder: Folder) -> list[Record]:
+    """What needs not be asked again; what ended in an infrastructure error says nothing about its tier, and is."""
+    if folder.errors():
+        folder.write_records([record for record in folder.read_records() if record.is_graded])
+    return folder.read_records()
 
 
 def _from(moments: Iterator[float], number: int) -> Iterator[float]:
@@ -217,17 +247,17 @@ async def _endpoint(job: Job) -> AsyncGenerator[str, None]:
     yield job.url
 
 
-def _begun(job: Job, served: Served) -> Manifest:
+def _begun(job: Job, served: Served, told: list[Deployed] | None) -> Manifest:
     """The manifest of this sitting, in the folder."""
     most_passes = served.most_passes
     unknown = [tier for tier in (*job.tiers, *job.workload.judges) if tier not in most_passes]
     if unknown:
         raise SpecError(
-            f"the endpoint serves no tier {unknown[0]!r}; its tiers: {', '.join(most_passes)}", field="--url"
+            f"the endpoint serves no tier or route {unknown[0]!r}; it has {', '.join(most_passes)}", field="--url"
         )
-    wanted = variants({tier: most_passes[tier] for tier in job.tiers}, job.mode)
+    wanted = variants({tier: most_passes[tier] for tier in job.tiers}, job.mode, served.routes)
     planned = [Planned(tier=one.tier, mode=one.mode, most_passes=most_passes[one.tier]) for one in wanted]
-    sitting = Sitting(began=folders.now(), url=job.url)
+    sitting = Sitting(began=folders.now(), url=job.url, deployments=told)
     if job.folder.has_manifest:
         before = job.folder.read_manifest()
         require_same_rows(before, planned)
@@ -250,6 +280,7 @@ def _described(job: Job) -> Manifest:
         tasks=[task.id for task in job.workload.tasks],
         variants=[],
         settings=job.settings,
-        versions=folders.versions(),
-        machine=folders.machine(),
+        versions=machines.versions(),
+        packages=machines.packages(),
+        machine=machines.machine(),
     )

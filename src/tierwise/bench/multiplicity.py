@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+SIGNIFICANT = 0.05
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted so that the chance of any false claim is bounded (Holm 1979): for `which tiers beat this one`."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from tierwise.bench import compare, statistics
+from tierwise.bench import statistics
+from tierwise.bench.sides import sides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tierwise.bench.compare import Side
     from tierwise.bench.records import Record
+    from tierwise.bench.sides import Side
     from tierwise.bench.statistics import Estimate
 
 
@@ -32,13 +33,13 @@ class Pilot:
     """The share of the disagreement that came back with every repeat; None where each task was asked once."""
     dollars: float | None
     """Of one action of each, together; None where some are not known."""
-    seconds: float
+    seconds: float | None
     """As the dollars."""
 
 
 def read(path: Path) -> list[Pilot]:
-    """Every two variants of a run that have something in common; errors as of `compare.sides`."""
-    pilots = [_pilot(one, other) for one, other in combinations(compare.sides(path), 2)]
+    """Every two variants of a run that have something in common; errors as of `sides.sides`."""
+    pilots = [_pilot(one, other) for one, other in combinations(sides(path), 2)]
     return [pilot for pilot in pilots if pilot is not None]
 
 
@@ -53,15 +54,16 @@ def _pilot(one: Side, other: Side) -> Pilot | None:
     discordance = statistics.rate(sum(a.is_solved != b.is_solved for a, b in graded), len(graded))
     if discordance is None:
         return None
-    known = [cost for pair in graded for record in pair if (cost := record.dollars) is not None]
+    dollars = [cost for pair in graded for record in pair if (cost := record.dollars) is not None]
+    seconds = [took for pair in graded for record in pair if (took := record.seconds) is not None]
     return Pilot(
         first=one.variant.name,
         second=other.variant.name,
         tasks=len(of),
         discordance=discordance,
         steady=steadiness(list(of.values())),
-        dollars=math.fsum(known) / len(graded) if len(known) == 2 * len(graded) else None,
-        seconds=math.fsum(record.seconds for pair in graded for record in pair) / len(graded),
+        dollars=math.fsum(dollars) / len(graded) if len(dollars) == 2 * len(graded) else None,
+        seconds=math.fsum(seconds) / len(graded) if len(seconds) == 2 * len(graded) else None,
     )
 
 

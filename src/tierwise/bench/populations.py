@@ -1,11 +1,8 @@
-"""Whom an interval speaks for. A number without it invites the reader to assume the widest; so it is on the noun."""
+"""Whom an interval speaks for. A number without it invites the reader to assume the widest; so each estimate has it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
-
-from tierwise.bench.statistics import Estimate
 
 Population = Literal["tasks", "clusters", "repeats"]
 """Other tasks like these · other clusters like these, with their tasks · these very tasks, asked again."""
@@ -15,10 +12,3 @@ SENTENCES: dict[Population, str] = {
     "clusters": "speaks for new clusters like those of the workload, drawn independently, with their tasks",
     "repeats": "speaks for these very tasks asked again, and for no others",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stated(Estimate):
-    """An estimate that says whom its interval speaks for; `n` counts what was drawn independently."""
-
-    population: Population

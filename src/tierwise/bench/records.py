@@ -6,10 +6,9 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from tierwise.bench.client import PassSpend
 from tierwise.bench.durations import Durations
-from tierwise.bench.grading import JudgeSpend
 from tierwise.bench.schedule import Mode, Variant
+from tierwise.spec.call import Completion
 
 Outcome = Literal["pass", "fail", "no_answer", "error"]
 """The check accepted the answer · it did not · the tier could not answer this (too long, out of budget, refused by the
@@ -21,6 +20,64 @@ Source = Literal["request", "candidate"]
 whose passes ran beside it, so that its seconds are those of a busier engine."""
 
 
+CANDIDATES = frozenset({"draft", "vote", "refine"})
+"""Roles of passes whose answer may be the action's."""
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """The assistant message that a pass ended with."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[dict[str, Any]] = []
+
+
+class PassSpend(msgspec.Struct, frozen=True, kw_only=True):
+    """What one pass of an action was for, what it took, and what it was worth where the endpoint told what it said."""
+
+    role: str
+    outcome: str
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    seconds: float
+    dollars: float
+    number: int = 0
+    """Counts the passes of an action in the order in which they started."""
+    started: float | None = None
+    """Seconds after the endpoint had the action; None when it did not tell, here and below."""
+    first_token: float | None = None
+    """Seconds after the pass started."""
+    draw: int = 0
+    """Which of the prompt's independent draws it was."""
+    message: Candidate | None = None
+    """What it said; kept of candidates that were graded, without their reasoning."""
+    finish: str = ""
+    solved: bool | None = None
+    """What the task's check makes of it; None where it was not asked, or could not tell."""
+
+    @property
+    def is_candidate(self) -> bool:
+        """Whether it ended in something that the policy might have answered with, and that was told."""
+        return self.role in CANDIDATES and self.outcome == "finished" and self.message is not None
+
+    @property
+    def completion(self) -> Completion:
+        """What it said; nothing where that was not told."""
+        said = self.message or Candidate()
+        return Completion(
+            text=said.content or "",
+            reasoning=said.reasoning_content or "",
+            tool_calls=tuple(said.tool_calls),
+            finish=self.finish or "stop",
+        )
+
+    @property
+    def came(self) -> float:
+        """When it ended, in seconds after the action began: the order in which a policy sees its passes."""
+        return (self.started or 0.0) + self.seconds
+
+
 class Key(NamedTuple):
     """What a record is the answer to. No two records of a run have the same one."""
 
@@ -28,6 +85,29 @@ class Key(NamedTuple):
     tier: str
     mode: Mode
     repeat: int
+
+
+class JudgeSpend(msgspec.Struct, frozen=True, kw_only=True):
+    """What judging took, over all attempts and all candidates of an action; never a part of what the action cost."""
+
+    tier: str
+    actions: int
+    """How often the judge was asked. In the ledger they stand under the answer's own id followed by `/judge/…`."""
+    dollars: float | None
+    """None when the endpoint did not tell, here and below."""
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float
+
+    def __add__(self, other: JudgeSpend) -> JudgeSpend:
+        return JudgeSpend(
+            tier=self.tier,
+            actions=self.actions + other.actions,
+            dollars=None if self.dollars is None or other.dollars is None else self.dollars + other.dollars,
+            prompt_tokens=_sum(self.prompt_tokens, other.prompt_tokens),
+            completion_tokens=_sum(self.completion_tokens, other.completion_tokens),
+            seconds=self.seconds + other.seconds,
+        )
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +144,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds until the endpoint answered at all; None when it did not."""
     first_output: float | None
     """Seconds until the user sees the first of the answer; None when there was none."""
-    seconds: float
-    """The whole action, as its user waits for it."""
+    seconds: float | None
+    """The whole action, as its user waits for it; None where another tool made the run, and told no times."""
     gaps: Durations | None = None
     """Between two pieces of the answer; None when there were fewer than two."""
     prompt_tokens: int | None = None
@@ -103,7 +183,16 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcome in ("pass", "fail")
 
     @property
+    def mean_gap(self) -> float | None:
+        """Mean seconds between two pieces of the answer."""
+        return None if self.gaps is None or not self.gaps.count else self.gaps.seconds / self.gaps.count
+
+    @property
     def spent(self) -> float:
         """Dollars that were paid for this record, and for no other; its judge's are among them."""
         judged = (self.judge.dollars or 0.0) if self.judge is not None else 0.0
         return judged + ((self.dollars or 0.0) if self.taken == "request" else 0.0)
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tierwise.bench import clusters
-from tierwise.bench.populations import Population, Stated
-from tierwise.bench.statistics import Interval
+from tierwise.bench.design import Sample
+from tierwise.bench.populations import Population
+from tierwise.bench.statistics import Estimate, Interval
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _LEAST = 10
 """Tasks, or repeats of each task, from which a bootstrap may be drawn."""
 
 
-def pass_at(solved: Sequence[int], repeats: Sequence[int], k: int) -> Stated | None:
+def pass_at(solved: Sequence[int], repeats: Sequence[int], k: int, sample: Sample | None = None) -> Estimate | None:
     """The chance that one of `k` passes solves a task: mean of 1 - C(n-c, k) / C(n, k) (Chen 2021, arXiv 2107.03374).
 
     Unbiased. The interval is that of `clusters.rate` over the tasks' values.
@@ -33,19 +33,20 @@ def pass_at(solved: Sequence[int], repeats: Sequence[int], k: int) -> Stated | N
         solved: c, of each task.
         repeats: n, of each task.
         k: passes.
+        sample: the tasks' clusters and weights; each stands alone and counts the same when not given.
 
     Raises:
         SpecError: some task has fewer than `k` repeats.
     """
-    return _mean([at_least_one(c, n, k) for c, n in _checked(solved, repeats, k)], repeats)
+    return _mean([at_least_one(c, n, k) for c, n in _checked(solved, repeats, k)], repeats, sample)
 
 
-def pass_all(solved: Sequence[int], repeats: Sequence[int], k: int) -> Stated | None:
+def pass_all(solved: Sequence[int], repeats: Sequence[int], k: int, sample: Sample | None = None) -> Estimate | None:
     """pass^k, the chance that all of `k` passes solve a task: mean of C(c, k) / C(n, k) (Yao 2024, arXiv 2406.12045).
 
     Arguments and errors as of `pass_at`.
     """
-    return _mean([math.comb(c, k) / math.comb(n, k) for c, n in _checked(solved, repeats, k)], repeats)
+    return _mean([math.comb(c, k) / math.comb(n, k) for c, n in _checked(solved, repeats, k)], repeats, sample)
 
 
 def at_least_one(solved: int, repeats: int, k: int) -> float:
@@ -61,12 +62,12 @@ def _checked(solved: Sequence[int], repeats: Sequence[int], k: int) -> list[tupl
     return list(zip(solved, repeats, strict=True))
 
 
-def _mean(values: Sequence[float], repeats: Sequence[int]) -> Stated | None:
-    """Tasks weigh the same; each tells as much as its repeats at the most."""
+def _mean(values: Sequence[float], repeats: Sequence[int], sample: Sample | None) -> Estimate | None:
+    """Each task tells as much as its repeats at the most."""
     if not values:
         return None
     each = math.fsum(repeats) / len(repeats)
-    return clusters.rate([value * each for value in values], [each] * len(values), population="tasks", is_graded=True)
+    return (sample or Sample.alone(len(values))).share(values, each=each, is_graded=True)
 
 
 def mean_of_means(values: Sequence[Floats]) -> float:
@@ -81,7 +82,7 @@ def bootstrap(
     population: Population = "tasks",
     draws: int = 2000,
     seed: int = 0,
-) -> Stated | None:
+) -> Estimate | None:
     """Any statistic of repeated tasks, with the percentile interval of a hierarchical bootstrap.
 
     For new tasks, tasks are drawn with replacement and keep their repeats; drawing the repeats again too would count
@@ -101,12 +102,34 @@ def bootstrap(
         return None
     value, n = statistic(tasks), len(tasks)
     if (n if population == "tasks" else min(map(len, tasks))) < _LEAST:
-        return Stated(value=value, interval=None, n=n, population=population)
+        return Estimate(value=value, interval=None, n=n, population=population)
     rng = np.random.default_rng(seed)
     again = _other_tasks if population == "tasks" else _other_repeats
     low, high = np.quantile([statistic(again(tasks, rng)) for _ in range(draws)], (_TAIL, 1 - _TAIL))
     interval = Interval(float(low), float(high)) if low < high else None
-    return Stated(value=value, interval=interval, n=n, population=population)
+    return Estimate(value=value, interval=interval, n=n, population=population)
+
+
+def again(
+    solved: Sequence[int], repeats: Sequence[int], weights: Sequence[float] | None = None, *, draws: int = 2000
+) -> Estimate | None:
+    """The share solved by these very tasks asked again: `bootstrap` of successes and failures, a hundredfold quicker.
+
+    Args:
+        solved: of each task.
+        repeats: of each task; below ten of them there is no interval.
+        weights: how much each task counts; all the same when not given.
+        draws: resamples.
+    """
+    if not repeats:
+        return None
+    each = np.asarray(repeats)
+    shares = np.asarray(solved) / each
+    value = float(np.average(shares, weights=weights))
+    drawn = np.random.default_rng(0).binomial(each, shares, size=(draws, len(each))) / each
+    low, high = np.quantile(np.average(drawn, axis=1, weights=weights), (_TAIL, 1 - _TAIL))
+    interval = Interval(float(low), float(high)) if low < high and min(repeats) >= _LEAST else None
+    return Estimate(value=value, interval=interval, n=len(each), population="repeats")
 
 
 def _other_tasks(tasks: Sequence[Floats], rng: np.random.Generator) -> list[Floats]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from tierwise.bench.workload import Task
 
@@ -46,14 +47,18 @@ class Trial:
     """Its number among those that are asked first and do not count; None for one that counts."""
 
 
-def variants(most_passes: Mapping[str, int], wanted: Literal["average", "max", "both"]) -> tuple[Variant, ...]:
-    """What there is to measure of tiers, given how many passes each may spend."""
+def variants(
+    most_passes: Mapping[str, int], wanted: Literal["average", "max", "both"], routes: AbstractSet[str] = frozenset()
+) -> tuple[Variant, ...]:
+    """What there is to measure, given how many passes each tier may spend; a route with one pass would never climb."""
     modes: tuple[Mode, ...] = ("average", "max") if wanted == "both" else (wanted,)
-    return tuple(
-        Variant(tier=tier, mode=mode)
-        for tier, most in most_passes.items()
-        for mode in (modes if most > 1 else ("both",))
-    )
+
+    def of(name: str) -> tuple[Mode, ...]:
+        if most_passes[name] == 1:
+            return ("both",)
+        return ("max",) if name in routes else modes
+
+    return tuple(Variant(tier=name, mode=mode) for name in most_passes for mode in of(name))
 
 
 def schedule(tasks: Sequence[Task], variants: Sequence[Variant], seed: int, repeats: int = 1) -> list[Trial]:

@@ -1,24 +1,22 @@
-"""Tests that may be looked at after every task, and stop as soon as they know: wrong in 2.5 % of runs however often one
-looks, in each direction.
+"""Tests that may be looked at before their end, and stop as soon as they know: wrong in at most 2.5 % of runs, in each
+direction, over all their looks.
 
-Each direction is a bet against its null hypothesis, whose wealth grows only where the hypothesis is wrong: at 40 times
-the stake it is rejected (Ville 1939). Shares and differences of pass and fail use the betting of Waudby-Smith & Ramdas
-(2023, JRSS B 86:1), the stake spread over a fixed grid of bets (Cover 1991), so that the wealth follows from counts
-alone and holds for any sample size. Means of seconds and dollars, which nothing bounds, use the asymptotic confidence
-sequences of Waudby-Smith et al. (2024, Annals of Statistics 52:2613).
-
-A plain test at the planned end would be sharper than any bet that had to hold all the way. So three tenths of the
-error are kept for a single look at the end, when every planned task is in; both together stay below 2.5 % (Bonferroni).
+When one looks and how much must be seen then is drawn in `spending.py`. A loss at all, and the side of a quantile, are
+judged by exact counts; a loss of less than a margin by Tango's score test; means of seconds and dollars by t tests with
+the skewness taken out, for large samples. The intervals are repeated ones (Jennison & Turnbull 1989, JRSS B 51:305):
+all of them together hold the truth in 95 % of runs.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-from scipy import special
+
+from tierwise.bench import special, spending, student
+from tierwise.bench.statistics import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,48 +27,29 @@ if TYPE_CHECKING:
 
 Settled = Literal["PASS", "FAIL"]
 
-TAIL = 0.025
-"""How often a verdict may be wrong, in each direction."""
-
-EARLY, LAST = 0.7 * TAIL, 0.3 * TAIL
-"""What of it the walk may spend, and what the look at the end."""
-
 LEAST = 50
 """Values from which on a mean is looked at: its test holds only for large samples."""
 
-_NEVER = 1e-30
-_BETS = 8
-_BOLDEST = 0.98
-"""The largest bet, as a share of the one that could lose everything."""
+_STEPS = 24
+"""Of halving, to find an end of an interval to a millionth."""
 
-_WIDEST = 0.35
-"""The share of tasks on which two runs differ, beyond which no bet is tuned."""
+_NEVER = 1e-24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """Where a test stopped, or how far it came."""
+    """The look at which a test stopped, or the last one so far."""
 
     verdict: Settled | None
     tasks: int
-    """That it needed, or has seen."""
-    to_pass: float
-    """The logarithm of the wealth of the bet against "bad"; `GOAL` is enough. NaN where the test is none of wealth."""
-    to_fail: float
-
-    @property
-    def needed(self) -> int | None:
-        """How many tasks more settle it if evidence grows on as it has grown; None when it does not grow."""
-        most = max(self.to_pass, self.to_fail)
-        if self.verdict is not None or not most > 0:
-            return None
-        return max(1, math.ceil(self.tasks * (GOAL - most) / most))
+    """That had been seen then; 0 before the first look."""
+    width: float
+    """Of an interval at that look, to each side, in standard errors; infinite before the first look."""
+    needed: int | None
+    """How many tasks more settle it if what was seen is the truth; None when it is settled, or nothing grows."""
 
 
-GOAL = math.log(1 / EARLY)
-
-
-def paired(differences: Sequence[int], margin: float, *, is_last: bool) -> Stop:
+def paired(differences: Sequence[int], margin: float, planned: int, *, is_last: bool) -> Stop:
     """Whether a candidate solves at most `margin` less than its baseline, or is worse at all.
 
     PASS rejects that it lost `margin` or more, FAIL that it lost nothing.
@@ -78,90 +57,98 @@ def paired(differences: Sequence[int], margin: float, *, is_last: bool) -> Stop:
     Args:
         differences: candidate minus baseline for each task, in an order that says nothing: -1, 0 or 1.
         margin: of the share solved.
-        is_last: whether these are all tasks that were planned.
+        planned: tasks of the whole test.
+        is_last: whether no more will come.
     """
     values = np.asarray(differences, dtype=np.int64)
-    won, lost = _counted(values > 0), _counted(values < 0)
-    same = np.arange(1, len(values) + 1) - won - lost
-    shy = shyest(margin)
-    to_pass = wealth([(won, margin + 1), (same, margin), (lost, margin - 1)], shy)
-    to_fail = wealth([(won, -1.0), (lost, 1.0)], shy)
-    stop = _first(to_pass, to_fail)
-    if stop.verdict is None and is_last and len(values):
-        n, wins, losses = len(values), int(won[-1]), int(lost[-1])
-        passes = noninferior(wins, losses, n, margin) <= LAST
-        fails = float(special.bdtr(wins, wins + losses, 0.5)) <= LAST if wins + losses else False
-        return _at_end(stop, passes=passes, fails=fails)
-    return stop
+    at = _Looks.of(len(values), planned, is_last=is_last)
+    won, lost = at.counted(values > 0), at.counted(values < 0)
+    too_many = spending.counts([sum(pair) for pair in zip(won, lost, strict=True)], 0.5, at.spent)
+    kept = [score(*seen, -margin) for seen in zip(won, lost, at.tasks, strict=True)]
+    worse = [score(*seen, 0.0) for seen in zip(lost, won, at.tasks, strict=True)]
+    return at.first(
+        passes=[z >= width for z, width in zip(kept, at.widths, strict=True)],
+        fails=[losses >= edge for losses, edge in zip(lost, too_many, strict=True)],
+        strength=[max(pair) for pair in zip(kept, worse, strict=True)],
+    )
 
 
-def paired_interval(wins: int, losses: int, n: int, margin: float) -> tuple[float, float]:
-    """Every difference that the bets have not rejected after these tasks; it may be looked at after each.
+def paired_interval(wins: int, losses: int, n: int, stop: Stop) -> Interval | None:
+    """Every difference that is not rejected at the look where a test stopped; None before the first one.
 
-    Consistent with `paired`: its lower end lies above `-margin` exactly where PASS is settled.
+    Consistent with `paired`: its lower end lies above `-margin` exactly where PASS is settled, and its upper end not
+    above 0 where FAIL is.
     """
-    shy = shyest(margin)
+    if not n:
+        return None
 
     def low(wins: int, losses: int) -> float:
-        def is_rejected(difference: float) -> bool:
-            counts = ((wins, 1.0), (n - wins - losses, 0.0), (losses, -1.0))
-            steps = [(np.array([count]), gain - difference) for count, gain in counts]
-            return float(wealth(steps, shy)[0]) >= GOAL
-
         rejected, kept = -1.0, (wins - losses) / n
-        for _ in range(22):  # to a millionth
+        for _ in range(_STEPS):
             middle = (rejected + kept) / 2
-            rejected, kept = (middle, kept) if is_rejected(middle) else (rejected, middle)
+            is_rejected = score(wins, losses, n, middle) >= stop.width
+            rejected, kept = (middle, kept) if is_rejected else (rejected, middle)
         return rejected
 
-    return low(wins, losses), -low(losses, wins)
+    high = -low(losses, wins)
+    return Interval(low(wins, losses), min(high, 0.0) if stop.verdict == "FAIL" else max(high, 0.0))
 
 
-def noninferior(wins: int, losses: int, n: int, margin: float) -> float:
-    """The p value of "lost `margin` or more", by Tango's score test (1998, Statistics in Medicine 17:891)."""
-    b = -wins - losses - (2 * n - wins + losses) * margin
-    c = losses * margin * (1 + margin)
-    share_lost = (math.sqrt(b * b - 8 * n * c) - b) / (4 * n)
-    spread = n * (2 * share_lost - margin - margin * margin)
-    return float(special.ndtr(-(wins - losses + n * margin) / math.sqrt(spread))) if spread > 0 else 1.0
+def score(wins: int, losses: int, n: int, difference: float) -> float:
+    """How many standard errors the wins lie above what a difference of shares would bring.
+
+    Tango's score test for pairs (1998, Statistics in Medicine 17:891).
+    """
+    b = -wins - losses + (2 * n - wins + losses) * difference
+    c = -losses * difference * (1 - difference)
+    share_lost = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)
+    spread = n * (2 * share_lost + difference * (1 - difference))
+    over = wins - losses - n * difference
+    return over / math.sqrt(spread) if spread > 0 else 0.0
 
 
-def share(hits: Sequence[bool], least: float, *, is_last: bool) -> Stop:
+def share(hits: Sequence[bool], least: float, planned: int, *, is_last: bool) -> Stop:
     """Whether a share of at least `least` is reached by all tasks like these: of a quantile, the side that it is on."""
     values = np.asarray(hits, dtype=bool)
-    hit = _counted(values)
-    missed = np.arange(1, len(values) + 1) - hit
-    to_pass = wealth([(hit, 1 - least), (missed, -least)], 0.05)
-    to_fail = wealth([(hit, least - 1), (missed, least)], 0.02)
-    stop = _first(to_pass, to_fail)
-    if stop.verdict is None and is_last and len(values):
-        n, some = len(values), int(hit[-1])
-        passes = 1 - float(special.bdtr(some - 1, n, least)) <= LAST if some else False
-        return _at_end(stop, passes=passes, fails=float(special.bdtr(some, n, least)) <= LAST)
-    return stop
+    at = _Looks.of(len(values), planned, is_last=is_last)
+    hit = at.counted(values)
+    missed = [n - k for k, n in zip(hit, at.tasks, strict=True)]
+    enough = spending.counts(at.tasks, least, at.spent)
+    too_many = spending.counts(at.tasks, 1 - least, at.spent)
+    return at.first(
+        passes=[k >= edge for k, edge in zip(hit, enough, strict=True)],
+        fails=[k >= edge for k, edge in zip(missed, too_many, strict=True)],
+        strength=[abs(k - n * least) / math.sqrt(n * least * (1 - least)) for k, n in zip(hit, at.tasks, strict=True)],
+    )
 
 
 def mean_below_zero(values: Sequence[float], planned: int, *, is_last: bool) -> Stop:
     """Whether the mean of values like these lies below zero (PASS) or above (FAIL)."""
     seen = np.asarray(values, dtype=float)
-    n = np.arange(1, len(seen) + 1)
-    mean = np.cumsum(seen) / n
-    variance = np.maximum(0, np.cumsum(seen * seen) / n - mean * mean)
-    error, most = np.sqrt(variance / n), width(n, planned)
-    third = np.cumsum(seen**3) / n - 3 * mean * np.cumsum(seen * seen) / n + 2 * mean**3
-    bend = np.where(variance > _NEVER, third, 0) / np.where(variance > _NEVER, variance, 1) ** 1.5 / np.sqrt(n)
-    is_open = n < LEAST
-    to_pass = np.where(is_open | (mean - error * straightened(-most, bend) > 0), -math.inf, math.inf)
-    to_fail = np.where(is_open | (mean - error * straightened(most, bend) <= 0), -math.inf, math.inf)
-    stop = _first(to_pass, to_fail)
-    if stop.verdict is None and is_last and len(seen) >= LEAST:
-        t, last = float(special.stdtrit(len(seen) - 1, 1 - LAST)), math.sqrt(variance[-1] / (len(seen) - 1))
-        high, low = (mean[-1] - last * straightened(np.array([side]), bend[-1:])[0] for side in (-t, t))
-        return _at_end(stop, passes=bool(high <= 0), fails=bool(low > 0))
-    return stop
+    at = _Looks.of(len(seen), planned, is_last=is_last, least=LEAST)
+    passes, fails, strength = [], [], []
+    for n, width in zip(at.tasks, at.widths, strict=True):
+        low, high, away = _mean_ends(seen[:n], width)
+        passes.append(high <= 0)
+        fails.append(low > 0)
+        strength.append(away)
+    return at.first(passes=passes, fails=fails, strength=strength)
 
 
-def straightened(t: Floats, bend: Floats) -> Floats:
+def _mean_ends(values: Floats, width: float) -> tuple[float, float, float]:
+    """The ends of a mean's interval, and how many standard errors zero is away."""
+    n, mean = len(values), float(values.mean())
+    away = values - mean
+    variance = float(away @ away) / n
+    if variance <= _NEVER * max(1.0, mean * mean):  # all the same, which from `LEAST` values on speaks for itself
+        return mean, mean, math.inf if mean else 0.0
+    error = math.sqrt(variance / (n - 1))
+    bend = float((away**3).mean()) / variance**1.5 / math.sqrt(n)
+    t = student.quantile(n - 1, float(special.ndtr(-width)))
+    return mean - error * straightened(t, bend), mean - error * straightened(-t, bend), abs(mean) / error
+
+
+def straightened(t: float, bend: float) -> float:
     """Where a mean of skewed values really is, in standard errors, when a plain one would be at `t` (Hall 1992).
 
     As `statistics.mean` does it. Without this, means of log-normal values (σ = 1) pass wrongly in 12 % of runs.
@@ -170,58 +157,59 @@ def straightened(t: Floats, bend: Floats) -> Floats:
         t: standard errors.
         bend: skewness / √n.
     """
-    small = np.abs(bend) < 1e-9
-    safe = np.where(small, 1.0, bend)
-    bent = 3 / safe * (np.cbrt(1 + safe * (t - safe / 6)) - 1)
-    return np.where(small, t, bent)
+    if abs(bend) < 1e-9:
+        return t
+    return 3 / bend * (math.cbrt(1 + bend * (t - bend / 6)) - 1)
 
 
-def width(n: NDArray[np.int64], planned: int) -> Floats:
-    """Half of a mean's asymptotic confidence sequence, in standard errors, for one side.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looks:
+    """Where a test is looked at, and what it takes there."""
 
-    Waudby-Smith et al. 2024, §B: one-sided, and narrowest near half of the planned tasks.
-    """
-    doubled = 2 * EARLY
-    rho_squared = (-2 * math.log(doubled) + math.log(1 - 2 * math.log(doubled))) / max(1.0, planned / 2)
-    spread = n * rho_squared + 1
-    found: Floats = np.sqrt(2 * spread / (n * rho_squared) * np.log1p(np.sqrt(spread) / (2 * EARLY)))
-    return found
+    seen: int
+    tasks: list[int]
+    spent: list[float]
+    widths: tuple[float, ...]
+    later: list[tuple[int, float]]
+    """Tasks and width of the looks that are planned and still to come."""
+    least: int
 
+    @classmethod
+    def of(cls, seen: int, planned: int, *, is_last: bool, least: int = 1) -> Self:
+        tasks = spending.looks(seen, planned, is_last=is_last, least=least)
+        spent = spending.spent(tasks, planned, is_last=is_last)
+        whole = spending.looks(planned, planned, is_last=True, least=least)
+        wide = spending.widths(tuple(whole), tuple(spending.spent(whole, planned, is_last=True)))
+        return cls(
+            seen=seen,
+            tasks=tasks,
+            spent=spent,
+            widths=spending.widths(tuple(tasks), tuple(spent)),
+            later=[] if is_last else [one for one in zip(whole, wide, strict=True) if one[0] > seen],
+            least=least,
+        )
 
-def shyest(margin: float) -> float:
-    """The smallest bet worth placing, as a share of the largest: best for `margin` where two runs differ widely."""
-    return min(0.5, max(0.02, margin / _WIDEST))
+    def counted(self, values: NDArray[np.bool_]) -> list[int]:
+        """How many so far, at each look."""
+        return [int(values[:tasks].sum()) for tasks in self.tasks]
 
+    def first(self, passes: Sequence[bool], fails: Sequence[bool], strength: Sequence[float]) -> Stop:
+        """The first look that settles it; `strength` is how many standard errors it is away from what is rejected."""
+        for tasks, width, is_good, is_bad in zip(self.tasks, self.widths, passes, fails, strict=True):
+            if is_good or is_bad:
+                return Stop(verdict="PASS" if is_good else "FAIL", tasks=tasks, width=width, needed=None)
+        if not self.tasks:
+            first = self.later[0][0] if self.later else self.least
+            return Stop(verdict=None, tasks=0, width=math.inf, needed=max(1, first - self.seen))
+        needed = self._needed(self.tasks[-1], strength[-1])
+        return Stop(verdict=None, tasks=self.tasks[-1], width=self.widths[-1], needed=needed)
 
-def wealth(steps: Sequence[tuple[NDArray[np.int64], float]], shy: float) -> Floats:
-    """The logarithm of what a stake of 1, spread over a grid of bets, has become after every task.
-
-    Args:
-        steps: how often each gain has come so far, and the gain, whose mean is at most 0 under the null hypothesis.
-        shy: the smallest bet, as a share of the largest.
-    """
-    worst = max(-gain for _, gain in steps)
-    if worst <= 0:  # nothing can be lost, so nothing is proved by winning
-        return np.full(len(steps[0][0]), math.inf)
-    bets = np.geomspace(shy, _BOLDEST, _BETS) / worst
-    grown = sum(np.multiply.outer(np.log1p(bets * gain), count) for count, gain in steps)
-    return np.asarray(special.logsumexp(grown, axis=0) - math.log(_BETS), dtype=float)
-
-
-def _counted(seen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    return np.cumsum(seen, dtype=np.int64)
-
-
-def _first(to_pass: Floats, to_fail: Floats) -> Stop:
-    if not len(to_pass):
-        return Stop(verdict=None, tasks=0, to_pass=0.0, to_fail=0.0)
-    passed, failed = to_pass >= GOAL, to_fail >= GOAL
-    is_over = passed | failed
-    at = int(is_over.argmax()) if is_over.any() else len(to_pass) - 1
-    verdict: Settled | None = "PASS" if passed[at] else "FAIL" if failed[at] else None
-    return Stop(verdict=verdict, tasks=at + 1, to_pass=float(to_pass[at]), to_fail=float(to_fail[at]))
-
-
-def _at_end(stop: Stop, *, passes: bool, fails: bool) -> Stop:
-    verdict: Settled | None = "PASS" if passes else "FAIL" if fails else None
-    return Stop(verdict=verdict, tasks=stop.tasks, to_pass=stop.to_pass, to_fail=stop.to_fail)
+    def _needed(self, tasks: int, strength: float) -> int | None:
+        """Standard errors shrink with √n."""
+        if strength <= 0:
+            return None
+        for later, width in self.later:
+            if strength * math.sqrt(later / tasks) >= width:
+                return later - self.seen
+        last = self.later[-1][1] if self.later else self.widths[-1]
+        return max(1, math.ceil(tasks * (last / strength) ** 2) - self.seen)

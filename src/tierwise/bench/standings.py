@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-from tierwise.bench import clusters, compare, statistics
+from tierwise.bench import changes, clusters, statistics
+from tierwise.bench.multiplicity import SIGNIFICANT
 from tierwise.bench.statistics import Interval
-from tierwise.bench.summary import SIGNIFICANT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,5 +171,5 @@ def _duel(first: Imported, second: Imported) -> Duel:
         disagreeing=int((change != 0).sum()),
         p_unpaired=2 * float(special.ndtr(-abs(difference) / unpaired)) if unpaired else 1.0,
         p_mcnemar=statistics.mcnemar(int((change > 0).sum()), int((change < 0).sum())),
-        p_clustered=None if groups is None else compare.p_clustered(change, groups),
+        p_clustered=None if groups is None else changes.p_clustered(change, groups),
     )

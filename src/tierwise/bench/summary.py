@@ -4,122 +4,29 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tierwise.bench import statistics
-from tierwise.bench.statistics import Estimate
+from tierwise.bench import choosing, contrasts, frontier, multiplicity, rows
+from tierwise.bench.design import Design
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from tierwise.bench.choosing import Choice, Oracle
+    from tierwise.bench.contrasts import Asked, Contrast, Gain
     from tierwise.bench.folder import Manifest
+    from tierwise.bench.populations import Population
     from tierwise.bench.records import Record
+    from tierwise.bench.rows import Row, TagRow
     from tierwise.bench.schedule import Mode, Variant
-
-_Asked = tuple[str, int]
-"""A task, and which of its repeats."""
-
-P50, P95 = Fraction(1, 2), Fraction(95, 100)
+    from tierwise.bench.task import Task
 
 MOST_ERRORS = 0.02
 """The share of infrastructure errors, or of tasks that were not run, beyond which a result is not to be trusted."""
 
-SIGNIFICANT = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """What became of every task of one row."""
-
-    passed: int
-    failed: int
-    no_answer: int
-    errors: int
-    not_run: int
-
-    @property
-    def graded(self) -> int:
-        """Those that say something about the tier."""
-        return self.passed + self.failed + self.no_answer
-
-    @property
-    def measured(self) -> int:
-        return self.graded + self.errors
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Times:
-    """Seconds of the actions that were answered."""
-
-    p50: Estimate | None
-    p95: Estimate | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One tier in one mode."""
-
-    tier: str
-    mode: Mode
-    most_passes: int
-    counts: Counts
-    quality: Estimate | None
-    """The share solved of what was graded: infrastructure errors are left out."""
-    quality_errors_failed: Estimate | None
-    """The same if every infrastructure error were a failure."""
-    cut: int
-    """Answers that ended at a bound on tokens."""
-    action: Times
-    first_output: Times
-    passes: float | None
-    """A mean, as all that follow: of graded actions whose costs the endpoint told."""
-    prompt_tokens: float | None
-    cached_tokens: float | None
-    completion_tokens: float | None
-    dollars: Estimate | None
-    tokens_per_solved: float | None
-    """Prompt and completion, total over total; None when nothing was solved."""
-    dollars_per_solved: Estimate | None
-    untold: int
-    """Graded actions whose cost the endpoint did not tell; they are in no cost above."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gain:
-    """What max mode adds to average mode, on the tasks that were graded in both."""
-
-    tier: str
-    both: int
-    only_max: int
-    only_average: int
-    neither: int
-    quality: Estimate
-    """Share solved in max mode minus share solved in average mode."""
-    p_value: float
-    """Exact, two-sided (McNemar)."""
-    dollars: Estimate | None
-    """Max minus average, per action."""
-    seconds: Estimate | None
-
-    @property
-    def verdict(self) -> str:
-        """Whether the extra passes changed the quality: `better`, `worse`, or `no difference shown`."""
-        if self.p_value > SIGNIFICANT:
-            return "no difference shown"
-        return "better" if self.only_max > self.only_average else "worse"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TagRow:
-    """One kind of tasks in one row."""
-
-    tag: str
-    tier: str
-    mode: Mode
-    passed: int
-    quality: Estimate
+_LEAST_ON_FRONTIER = 10
+"""Tasks from which on resampling them says something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,11 +48,25 @@ class BillLine:
 class Summary:
     """The results of a run."""
 
+    population: Population
+    """Whom the intervals speak for, unless an estimate says otherwise."""
+    is_weighted: bool
+    """Whether tasks count differently: then all shares, means and quantiles are weighted, and only counts are not."""
+    clusters: int
+    """That the tasks come in; 0 where they are independent."""
+    repeats: int
     rows: list[Row]
     gains: list[Gain]
+    """Max against average mode; Holm's p values over the tiers."""
+    against_first: list[Contrast]
+    """Each tier against the first, all in their fullest mode; Holm's p values."""
+    kinds: list[Contrast]
+    """Both, for each kind of tasks; Benjamini and Hochberg's p values."""
+    choices: list[Choice]
+    oracle: Oracle | None
     tags: list[TagRow]
     bill: list[BillLine]
-    errors: dict[str, int]
+    errors: dict[str, int] = field(default_factory=dict)
     """What went wrong in the infrastructure, and how often."""
     tasks: int
     is_partial: bool
@@ -162,117 +83,97 @@ class Summary:
         return self.error_share > MOST_ERRORS
 
 
-def summarise(manifest: Manifest, records: Sequence[Record]) -> Summary:
-    """Compute the results of a run, whole or partial."""
-    of: defaultdict[Variant, dict[_Asked, Record]] = defaultdict(dict)
+def summarise(manifest: Manifest, records: Sequence[Record], tasks: Sequence[Task] = ()) -> Summary:
+    """Compute the results of a run, whole or partial.
+
+    Args:
+        manifest: what was planned.
+        records: what came of it.
+        tasks: what was asked, for weights and clusters; without them every task counts the same, and clusters are those
+            that the records' tags name.
+    """
+    design = Design.of(manifest.tasks, tasks, records)
+    of: defaultdict[Variant, dict[Asked, Record]] = defaultdict(dict)
     for record in records:
         of[record.variant][record.task, record.repeat] = record
-    asked = len(manifest.tasks) * manifest.settings.repeats
-    rows = [
-        _row(list(of[planned.variant].values()), planned.variant, planned.most_passes, asked)
-        for planned in manifest.variants
-    ]
+    surely = _on_frontier(of, design)
     variants = [planned.variant for planned in manifest.variants]
-    averages = {variant.tier: of[variant] for variant in variants if variant.mode == "average"}
-    gains = [
-        _gain(variant.tier, of[variant], averages[variant.tier])
-        for variant in variants
-        if variant.mode == "max" and variant.tier in averages
+    repeats = manifest.settings.repeats
+    found = [
+        rows.row(
+            list(of[one.variant].values()),
+            one,
+            design,
+            tasks=len(manifest.tasks),
+            repeats=repeats,
+            on_frontier=surely.get(one.variant.name),
+        )
+        for one in manifest.variants
+    ]
+    gains, against_first, planned = _contrasts(variants, of, design)
+    choices = [
+        choosing.choice(one.variant, one.most_passes, list(of[one.variant].values()), design)
+        for one in manifest.variants
+        if one.mode == "max"
     ]
     return Summary(
-        rows=rows,
-        gains=[gain for gain in gains if gain is not None],
-        tags=[line for variant in variants for line in _tags(variant, of[variant].values())],
+        population=design.population,
+        is_weighted=design.is_weighted,
+        clusters=len(set(design.clusters.values())),
+        repeats=repeats,
+        rows=found,
+        gains=gains,
+        against_first=against_first,
+        kinds=contrasts.by_kind(planned, of, design),
+        choices=[one for one in choices if one is not None],
+        oracle=choosing.oracle([list(of[variant].values()) for variant in variants], design),
+        tags=[line for variant in variants for line in rows.kinds(variant, of[variant].values(), design)],
         bill=[line for variant in variants for line in _bill(variant, of[variant].values())],
         errors=dict(Counter(record.why for record in records if record.outcome == "error").most_common()),
         tasks=len(manifest.tasks),
-        is_partial=any(row.counts.not_run for row in rows),
+        is_partial=any(row.counts.not_run for row in found),
     )
 
 
-def _row(records: Sequence[Record], variant: Variant, most_passes: int, tasks: int) -> Row:
-    outcomes = Counter(record.outcome for record in records)
-    counts = Counts(
-        passed=outcomes["pass"],
-        failed=outcomes["fail"],
-        no_answer=outcomes["no_answer"],
-        errors=outcomes["error"],
-        not_run=tasks - len(records),
-    )
-    answered = [record for record in records if record.has_answer]
-    told = [record for record in records if record.is_graded and record.dollars is not None]
-    solved = [record.is_solved for record in told]
-    tokens = sum((record.prompt_tokens or 0) + (record.completion_tokens or 0) for record in told)
-    return Row(
-        tier=variant.tier,
-        mode=variant.mode,
-        most_passes=most_passes,
-        counts=counts,
-        quality=statistics.rate(counts.passed, counts.graded),
-        quality_errors_failed=statistics.rate(counts.passed, counts.measured),
-        cut=sum(record.finish == "length" for record in answered),
-        action=_times([record.seconds for record in answered]),
-        first_output=_times([record.first_output for record in answered if record.first_output is not None]),
-        passes=_mean(len(record.passes or ()) for record in told),
-        prompt_tokens=_mean(record.prompt_tokens or 0 for record in told),
-        cached_tokens=_mean(record.cached_tokens or 0 for record in told),
-        completion_tokens=_mean(record.completion_tokens or 0 for record in told),
-        dollars=statistics.mean([record.dollars or 0.0 for record in told], least=0.0),
-        tokens_per_solved=tokens / sum(solved) if any(solved) else None,
-        dollars_per_solved=statistics.ratio([record.dollars or 0.0 for record in told], solved),
-        untold=counts.graded - len(told),
-    )
-
-
-def _times(seconds: Sequence[float]) -> Times:
-    return Times(p50=statistics.quantile(seconds, P50), p95=statistics.quantile(seconds, P95))
-
-
-def _mean(values: Iterable[float]) -> float | None:
-    known = list(values)
-    return math.fsum(known) / len(known) if known else None
-
-
-def _gain(tier: str, most: dict[_Asked, Record], average: dict[_Asked, Record]) -> Gain | None:
-    pairs = [
-        (record, average[asked])
-        for asked, record in most.items()
-        if record.is_graded and asked in average and average[asked].is_graded
+def _on_frontier(of: Mapping[Variant, Mapping[Asked, Record]], design: Design) -> dict[str, float]:
+    """Of each row, on the tasks that were graded in all rows, at a cost that was told; nothing from a few."""
+    measured = {variant.name: row for variant, row in of.items() if row}
+    if len(measured) < 2:
+        return {}
+    told = [
+        {asked for asked, one in row.items() if one.is_graded and one.dollars is not None} for row in measured.values()
     ]
-    solved = Counter((one.is_solved, other.is_solved) for one, other in pairs)
-    table = (solved[True, True], solved[True, False], solved[False, True], solved[False, False])
-    difference = statistics.paired_difference(*table)
-    if difference is None:
-        return None
-    both, only_max, only_average, neither = table
-    return Gain(
-        tier=tier,
-        both=both,
-        only_max=only_max,
-        only_average=only_average,
-        neither=neither,
-        quality=difference,
-        p_value=statistics.mcnemar(only_max, only_average),
-        dollars=statistics.mean(
-            [
-                one.dollars - other.dollars
-                for one, other in pairs
-                if one.dollars is not None and other.dollars is not None
-            ]
-        ),
-        seconds=statistics.mean(
-            [one.seconds - other.seconds for one, other in pairs if one.has_answer and other.has_answer]
-        ),
+    asked = sorted(set.intersection(*told))
+    sample = design.sample([task for task, _ in asked])
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(sample.labels))}
+    if len(numbers) < _LEAST_ON_FRONTIER:
+        return {}
+    return frontier.on_frontier(
+        {name: [float(row[one].is_solved) for one in asked] for name, row in measured.items()},
+        {name: [row[one].seconds or 0.0 for one in asked] for name, row in measured.items()},
+        {name: [row[one].dollars or 0.0 for one in asked] for name, row in measured.items()},
+        labels=[numbers[label] for label in sample.labels],
+        weights=sample.weights,
     )
 
 
-def _tags(variant: Variant, records: Iterable[Record]) -> Iterable[TagRow]:
-    graded = [record for record in records if record.is_graded]
-    for tag in sorted({tag for record in graded for tag in record.tags}):
-        these = [record.is_solved for record in graded if tag in record.tags]
-        quality = statistics.rate(sum(these), len(these))
-        if quality is not None:
-            yield TagRow(tag=tag, tier=variant.tier, mode=variant.mode, passed=sum(these), quality=quality)
+def _contrasts(
+    variants: Sequence[Variant], of: Mapping[Variant, Mapping[Asked, Record]], design: Design
+) -> tuple[list[Gain], list[Contrast], list[tuple[Variant, Variant]]]:
+    """Max against average of each tier, each tier against the first, and which rows were held against which."""
+    averages = {variant.tier: variant for variant in variants if variant.mode == "average"}
+    fullest = {variant.tier: variant for variant in variants}  # max stands after average
+    modes = [(one, averages[one.tier]) for one in variants if one.mode == "max" and one.tier in averages]
+    first, *others = fullest.values()
+    tiers = [(other, first) for other in others]
+
+    def found(pairs: Sequence[tuple[Variant, Variant]]) -> list[Contrast]:
+        some = [contrasts.contrast((one, of[one]), (other, of[other]), design) for one, other in pairs]
+        return contrasts.adjusted([one for one in some if one is not None], multiplicity.holm)
+
+    by_name = {one.name: (one, other) for one, other in modes}
+    gains = [contrasts.gain(each, of[by_name[each.row][0]], of[by_name[each.row][1]], design) for each in found(modes)]
+    return gains, found(tiers), [*modes, *tiers]
 
 
 def _bill(variant: Variant, records: Iterable[Record]) -> Iterable[BillLine]:

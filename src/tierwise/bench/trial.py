@@ -1,4 +1,4 @@
-"""One trial from its request to its record: ask the endpoint, grade the answer, say which class the outcome is of."""
+"""One trial from its request to its record: ask the endpoint, grade what came, say which class the outcome is of."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import structs
 
-from tierwise.bench.grading import Grade, grade
-from tierwise.bench.records import Key, Outcome, Record
+from tierwise.bench.grading import Grade, Marks
+from tierwise.bench.records import CANDIDATES, Candidate, Key, Outcome, PassSpend, Record
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import TierwiseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tierwise.bench.client import Client, Failure, PassTold, Reply
+    from tierwise.bench.client import Client, Failure, Reply
     from tierwise.bench.grading import Act
     from tierwise.bench.schedule import Trial
     from tierwise.bench.task import Task
 
-_DRAWS = frozenset({"draft", "vote"})
-"""Roles of passes that answer the prompt itself."""
+_DRAWS = CANDIDATES - {"refine"}
+"""Roles of passes that answer the prompt itself, and nothing that was said about it."""
 
 _NOT_FOR_THIS_TIER = frozenset(
     {"context_length_exceeded", "engine_refused", "budget_exhausted", "invalid_value", "body_too_large"}
@@ -44,7 +45,7 @@ async def attempt(trial: Trial, client: Client, run: str, due: float | None = No
 
 
 async def attempt_both(
-    trial: Trial, single: Trial | None, client: Client, run: str, due: float | None = None
+    trial: Trial, single: Trial | None, client: Client, run: str, due: float | None = None, *, candidates: bool = False
 ) -> tuple[Record, Record | None]:
     """Measure one trial, and from its first candidate the same task in average mode.
 
@@ -54,6 +55,7 @@ async def attempt_both(
         client: of the endpoint.
         run: begins the action's id.
         due: when it was to begin, as for `attempt`.
+        candidates: the endpoint tells what each pass said, so every candidate is to be graded; `single` implies it.
 
     Returns:
         None for the second record when the first draw did not come to an end, or was not told.
@@ -61,10 +63,12 @@ async def attempt_both(
     action = action_id(trial, run)
     late = 0.0 if due is None else time.monotonic() - due
     began = time.time() - late
-    reply = await client.act(request(trial, action, candidates=single is not None), due)
+    reply = await client.act(request(trial, action, candidates=candidates or single is not None), due)
     failure, tokens = reply.failure, reply.tokens
-    told = _told(await _grade(trial, reply, client.act, action)) if failure is None else _failed(failure)
     account = None if tokens is None else tokens.tierwise
+    marks = Marks(trial.task, client.act, action, trial.seed)
+    told = _told(await _grade(trial, reply, marks)) if failure is None else _failed(failure)
+    passes = None if account is None else await _graded(account.passes, marks)
     record = Record(
         action=action,
         **_asked(trial),
@@ -86,23 +90,40 @@ async def attempt_both(
         dollars=None if account is None else account.dollars,
         chosen_because=account.why[0] if account is not None and account.why else "",
         agreement=account.agreement[0] if account is not None and account.agreement else None,
-        passes=None if account is None else [told.spend for told in account.passes],
+        passes=passes,
+        judge=marks.spend,
     )
-    if single is None or account is None or (first := _first_draw(account.passes)) is None:
+    if single is None or passes is None or (first := _first_draw(passes)) is None:
         return record, None
-    return record, await _of_candidate(single, first, record, client.act)
+    return record, await _of_candidate(single, first, record, marks)
 
 
-def _first_draw(passes: Sequence[PassTold]) -> PassTold | None:
+async def _graded(passes: Sequence[PassSpend], marks: Marks) -> list[PassSpend]:
+    """The passes of an action with what each candidate among them is worth, and without what nobody grades."""
+    return [await _marked(one, marks) if one.is_candidate else structs.replace(one, message=None) for one in passes]
+
+
+async def _marked(one: PassSpend, marks: Marks) -> PassSpend:
+    found = await marks.of(one.completion)
+    solved = None if found.outcome == "error" else found.outcome == "pass"
+    return structs.replace(one, solved=solved, message=_without_reasoning(one.message or Candidate()))
+
+
+def _without_reasoning(said: Candidate) -> Candidate:
+    """What a check can see."""
+    return structs.replace(said, reasoning_content=None)
+
+
+def _first_draw(passes: Sequence[PassSpend]) -> PassSpend | None:
     """The pass that average mode would have been."""
-    draws = (one for one in passes if one.draw == 0 and one.role in _DRAWS and one.outcome == "finished")
-    return next((one for one in draws if one.message is not None and one.started is not None), None)
+    draws = (one for one in passes if one.draw == 0 and one.role in _DRAWS and one.is_candidate)
+    return next((one for one in draws if one.started is not None), None)
 
 
-async def _of_candidate(single: Trial, told: PassTold, whole: Record, act: Act) -> Record:
-    """The record of the one pass, as if it had been asked for alone."""
-    completion, waited = told.completion or Completion(), told.started or 0.0
-    graded = await grade(single.task, completion, act, f"{whole.action}/first", single.seed)
+async def _of_candidate(single: Trial, first: PassSpend, whole: Record, marks: Marks) -> Record:
+    """The record of the one pass, as if it had been asked for alone; its judge was paid with the whole action."""
+    completion, waited = first.completion, first.started or 0.0
+    graded = replace(await marks.of(completion), judge=None)
     return Record(
         action=whole.action,
         **_asked(single),
@@ -113,13 +134,13 @@ async def _of_candidate(single: Trial, told: PassTold, whole: Record, act: Act) 
         taken="candidate",
         began=whole.began,
         late=whole.late,
-        first_output=None if told.first_token is None else whole.late + waited + told.first_token,
-        seconds=whole.late + waited + told.seconds,
-        prompt_tokens=told.prompt_tokens,
-        cached_tokens=told.cached_tokens,
-        completion_tokens=told.completion_tokens,
-        dollars=told.dollars,
-        passes=[told.spend],
+        first_output=None if first.first_token is None else whole.late + waited + first.first_token,
+        seconds=whole.late + waited + first.seconds,
+        prompt_tokens=first.prompt_tokens,
+        cached_tokens=first.cached_tokens,
+        completion_tokens=first.completion_tokens,
+        dollars=first.dollars,
+        passes=[first],
     )
 
 
@@ -137,7 +158,7 @@ def _asked(trial: Trial) -> dict[str, Any]:
 
 def _told(grade: Grade) -> dict[str, Any]:
     """The fields of a record that say what its answer is worth."""
-    return {"outcome": grade.outcome, "why": grade.why, "code": grade.code, "judge": grade.judge}
+    return {"outcome": grade.outcome, "why": grade.why, "code": grade.code}
 
 
 def _failed(failure: Failure) -> dict[str, Any]:
@@ -179,27 +200,29 @@ def request(trial: Trial, action: str, *, candidates: bool = False) -> dict[str,
 async def regrade(task: Task, record: Record, act: Act | None = None) -> Record:
     """The record as its answer would be graded now: checks get mended, and nobody wants to pay for answers twice.
 
-    What was not answered stays as it was, and so does what only a judge can grade if there is none to ask.
+    Its candidates are graded again too. What was not answered stays as it was, and so does what only a judge can grade
+    if there is none to ask.
     """
-    if not record.has_answer or (task.check.judge is not None and act is None):
+    if task.check.judge is not None and act is None:
         return record
-    said = Completion(tool_calls=tuple(record.tool_calls), finish=record.finish)
-    if record.answer != _said(said):
-        said = replace(said, text=record.answer)
-    found = await grade(task, said, act or _nobody, record.action, record.seed)
-    return msgspec.structs.replace(
-        record, outcome=found.outcome, why=found.why, code=found.code, judge=found.judge or record.judge
-    )
+    marks = Marks(task, act or _nobody, record.action, record.seed)
+    if record.has_answer:
+        said = Completion(tool_calls=tuple(record.tool_calls), finish=record.finish)
+        if record.answer != _said(said):
+            said = replace(said, text=record.answer)
+        record = structs.replace(record, **_told(await marks.of(said)))
+    passes = None if record.passes is None else await _graded(record.passes, marks)
+    return structs.replace(record, passes=passes, judge=marks.spend or record.judge)
 
 
 async def _nobody(body: Mapping[str, Any]) -> Reply:
     raise TierwiseError(f"there is no judge {body['model']!r} to ask")
 
 
-async def _grade(trial: Trial, reply: Reply, act: Act, action: str) -> Grade:
+async def _grade(trial: Trial, reply: Reply, marks: Marks) -> Grade:
     if trial.warm_up is not None:
         return Grade(outcome="error", why="only warms up")
-    return await grade(trial.task, reply.completion, act, action, trial.seed)
+    return await marks.of(reply.completion)
 
 
 def _blame(failure: Failure) -> Outcome:

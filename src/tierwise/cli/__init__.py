@@ -18,11 +18,16 @@ from tierwise.cli import (
     check,
     compare,
     doctor,
+    families,
     gate,
     importing,
     ledger,
+    levers,
+    moe,
     power,
+    probe,
     pull,
+    recipe,
     replay,
     serve,
     workload,
@@ -38,7 +43,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     epilog="Start here: [bold]tierwise doctor[/bold], then [bold]tierwise check tierwise.yaml[/bold].",
 )
+app.command()(families.families)
+app.command()(recipe.recipe)
+app.command()(levers.levers)
 app.command()(check.check)
+app.command()(probe.probe)
 app.command()(pull.pull)
 app.command()(serve.serve)
 app.command()(ask.ask)
@@ -49,6 +58,7 @@ app.command()(replay.replay)
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.command("import")(importing.import_)
+app.add_typer(moe.app, name="moe")
 app.add_typer(ledger.app, name="ledger")
 app.command()(doctor.doctor)
 

@@ -32,7 +32,7 @@ def bench(
     file: Annotated[Path, typer.Argument(help="A config file, such as tierwise.yaml.")],
     workload: Annotated[Path, typer.Argument(help="Tasks with their checks, one JSON object on each line.")],
     tier: Annotated[
-        list[str] | None, typer.Option(help="Measure this tier; may be given again. All when not given.")
+        list[str] | None, typer.Option(help="Measure this tier or route; may be given again. All tiers when not given.")
     ] = None,
     mode: Annotated[Modes, typer.Option(help="One pass, or all passes that the tier's policy may spend.")] = Modes.BOTH,
     seed: Annotated[int, typer.Option(help="Decides the order of the actions, and the seed of each task.")] = 0,
@@ -101,7 +101,7 @@ def bench(
     from tierwise.bench import workload as workloads
     from tierwise.bench.folder import Folder, Settings
     from tierwise.bench.measure import Job
-    from tierwise.cli.pull import bring, missing
+    from tierwise.cli.pull import bring
     from tierwise.spec.errors import SpecError
 
     plan = planning.load(file)
@@ -109,7 +109,7 @@ def bench(
     tiers = _tiers(plan, tier or [])
     _need_sandbox(tasks)
     if not url:
-        bring(plan, missing(plan))
+        bring(plan, _unhashed(plan))
     if resume is not None and out not in (None, resume):
         raise SpecError("--resume names the run's folder already", field="--out")
     folder = Folder.resume(resume) if resume is not None else Folder.create(out or _new_folder(file, workload))
@@ -134,6 +134,16 @@ def bench(
     )
     _allow_files()
     console = Console(stderr=as_json, highlight=False)
+    if folder.has_manifest and (again := len(folder.errors())):
+        console.print(f"asking {again} actions again that ended in infrastructure errors")
+    if not url and folder.has_manifest and folder.read_records() and not job.ledger.exists():
+        console.print(
+            f"there is no ledger {job.ledger} any more: a new one begins, without the passes of earlier sittings",
+            markup=False,
+            soft_wrap=True,
+        )
+    for note in tasks.notes:
+        console.print(f"note: {note}", markup=False, style="dim")
     is_whole = uvloop.run(_measure(job, console))
     if not folder.records_path.exists():
         console.print("interrupted before anything was measured")
@@ -178,14 +188,22 @@ def _need_sandbox(workload: Workload) -> None:
         )
 
 
+def _unhashed(plan: Plan) -> list[str]:
+    """Checkpoints that are not here, or whose hash, which the manifest keeps, is not known yet."""
+    from tierwise.catalog.weights import weights_of
+
+    needed = dict.fromkeys(process.settings.loads for process in plan.processes)
+    return [name for name in needed if name is not None and weights_of(plan.checkpoint(name)).sha256 is None]
+
+
 def _tiers(plan: Plan, wanted: Sequence[str]) -> list[str]:
     from tierwise.spec.reading import Reading
 
     reading = Reading()
     for name in wanted:
-        reading.known(name, plan.file.tiers, "--tier", "tier")
+        reading.known(name, plan.names, "--tier", "tier or route")
     reading.done()
-    return [name for name in plan.file.tiers if not wanted or name in wanted]
+    return [name for name in plan.names if name in wanted] if wanted else list(plan.file.tiers)
 
 
 def _new_folder(file: Path, workload: Path) -> Path:
@@ -234,7 +252,7 @@ def _report(folder: Folder) -> Summary:
 
     manifest, records = folder.read_manifest(), folder.read_records()
     tasks = msgspec.json.Decoder(Task).decode_lines(folder.tasks_path.read_bytes())
-    summary = summarise(manifest, records)
+    summary = summarise(manifest, records, tasks)
     folder.report_path.write_text(page(manifest, tasks, records, summary), encoding="utf-8")
     return summary
 
@@ -251,6 +269,8 @@ def _print(console: Console, summary: Summary, paths: Mapping[str, Path]) -> Non
         console.print(Text(warning, style="yellow"))
     for gain in summary.gains:
         console.print(Text(words.gain(gain)))
+    for choice in summary.choices:
+        console.print(Text(words.choice(choice)))
     console.print(Text(words.population(summary), style="dim"))
     console.print()
     for name, path in paths.items():

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tierwise.plan import Plan
 
 
@@ -72,8 +74,20 @@ def described(plan: Plan) -> dict[str, Any]:
         },
         "routes": {name: route.cascade for name, route in plan.file.routes.items()},
         "to_pull": missing(plan),
-        "notes": list(plan.notes),
+        "notes": [*plan.notes, *_probed(plan)],
     }
+
+
+def _probed(plan: Plan) -> Iterator[str]:
+    """What `tierwise probe` found out about the servers of a plan."""
+    from tierwise.engines import Http
+    from tierwise.engines.probed import remembered
+
+    for process in plan.processes:
+        if isinstance(settings := process.settings, Http):
+            probed = remembered(settings.url, settings.model)
+            for note in probed.notes() if probed is not None else ():
+                yield f"deployments.{process.name}: {settings.url} {note}; probed {probed.date}"
 
 
 def _print(plan: Plan) -> None:

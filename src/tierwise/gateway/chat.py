@@ -227,7 +227,9 @@ class Visit:
 
     def __post_init__(self) -> None:
         asked = self.asked
-        self.action = Action(self.decision.climb, self.trace, budget=asked.budget, verifier=asked.verifier)
+        self.action = Action(
+            self.decision.climb, self.trace, budget=asked.budget, verifier=asked.verifier, judges=asked.judges
+        )
         self.head = Head(self.trace.action, asked.model, int(time()), asked.wants_logprobs)
         self.preparing = self.seconds()
 

@@ -6,12 +6,15 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
+from tierwise.engines.scrape import MEASURES, Scraper
 from tierwise.gateway.experts import ExpertMetrics
 from tierwise.ledger.records import Check
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from tierwise.engines.engine import Deployment
     from tierwise.ledger.prices import PriceBook
@@ -56,6 +59,8 @@ class Metrics:
         self._up = gauge("tierwise_deployment_up", "1 while a deployment is ready.", "deployment")
         self._restarts = gauge("tierwise_deployment_restarts", "Since the start.", "deployment")
         self._resident = gauge("tierwise_deployment_resident_bytes", "Memory of its processes.", "deployment")
+        self._scraper = Scraper()
+        registry.register(_EnginesOwn(self._scraper))
 
         self._experts = ExpertMetrics(registry)
 
@@ -92,6 +97,11 @@ class Metrics:
             if isinstance(event, Check):
                 self._checks(event.kind, str(event.verdict.ok).lower()).inc()
 
+    async def ask_engines(self) -> None:
+        """Read what engines count themselves, for the next `text`; those that were asked lately are not asked again."""
+        health = {name: deployment.engine.health() for name, deployment in self._deployments.items()}
+        await self._scraper.look({name: one.page for name, one in health.items() if one.page is not None})
+
     def text(self) -> bytes:
         """The page, with the state of every deployment as it is now."""
         for name, deployment in self._deployments.items():
@@ -102,3 +112,27 @@ class Metrics:
                 self._resident(name).set(health.resident_bytes)
         self._experts.refresh()
         return generate_latest(self.registry)
+
+
+class _EnginesOwn(Collector):
+    """What engines count themselves, under our names: as many series as measures × deployments at the most."""
+
+    def __init__(self, scraper: Scraper) -> None:
+        self._scraper = scraper
+
+    def describe(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        return map(_family, MEASURES)
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        for name in MEASURES:
+            family = _family(name)
+            for deployment, values in self._scraper.told.items():
+                if name in values:
+                    family.add_metric([deployment], values[name])
+            if family.samples:
+                yield family
+
+
+def _family(name: str) -> CounterMetricFamily | GaugeMetricFamily:
+    kind = CounterMetricFamily if MEASURES[name].kind == "counter" else GaugeMetricFamily
+    return kind(f"tierwise_engine_{name}", MEASURES[name].about, labels=["deployment"])

@@ -55,6 +55,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """An id of the caller's, kept in the ledger."""
     candidates: bool = False
     """Whether the usage tells what every pass said, beside what it took."""
+    judges: bool = False
+    """Whether this judges another action's answer: its passes then have the role `judge` in ledger and usage."""
 
 
 class ChatRequest(msgspec.Struct):
@@ -97,6 +99,8 @@ class Asked:
     """The caller's own id."""
     wants_candidates: bool = False
     """Whether the usage tells what every pass said."""
+    judges: bool = False
+    """Whether it judges another action's answer."""
 
     def prompt_of(self, choice: int) -> Prompt:
         """The prompt of one choice, with seeds of its own."""
@@ -136,6 +140,7 @@ def read(body: bytes) -> Asked:
         verifier=_verifier(request),
         caller=request.tierwise.action,
         wants_candidates=request.tierwise.candidates,
+        judges=request.tierwise.judges,
     )
 
 

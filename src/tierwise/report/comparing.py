@@ -11,7 +11,8 @@ from tierwise.report.numbers import UNKNOWN, dollars, interval, percent, points,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from tierwise.bench.compare import Change, Comparison, Spend
+    from tierwise.bench.changes import Change, Spend
+    from tierwise.bench.compare import Comparison
     from tierwise.bench.populations import Population
     from tierwise.bench.standings import Standings
     from tierwise.bench.statistics import Estimate

@@ -76,8 +76,9 @@ def notes(found: Gate) -> Iterable[str]:
         yield f"{found.not_run} of {found.planned} tasks were not run in both."
     if found.is_sequential:
         yield (
-            "Looked at after every task: each verdict is wrong in at most 2.5 % of runs however often one looks. It "
-            "speaks for tasks like these in a random order, not for new clusters."
+            "Looked at whenever a fortieth of the planned tasks was in: each verdict is wrong in at most 2.5 % of runs "
+            "over all looks, however often one asks. It speaks for tasks like these in a random order, not for new "
+            "clusters."
         )
     else:
         yield "Each verdict is wrong in at most 2.5 % of runs, if nobody looked at the run before its end."

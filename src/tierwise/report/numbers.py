@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,26 @@ def percent(share: float) -> str:
 def points(difference: float) -> str:
     """A difference of two shares, in percentage points, with its sign."""
     return f"{100 * difference:+.1f}"
+
+
+def rate(share: float, unit: float) -> str:
+    """Percentage points for so many dollars or seconds, with as many digits as they deserve."""
+    value = 100 * share * unit
+    return f"{value:+.2f}" if abs(value) < 1 else f"{value:+.1f}" if abs(value) < 100 else f"{value:+.0f}"
+
+
+def unit_for(share: float) -> float:
+    """The power of ten of dollars or seconds that buys some points, not millions of them and not none."""
+    return 10.0 ** -math.floor(math.log10(100 * abs(share))) if share else 1.0
+
+
+def probability(value: float) -> str:
+    """How probable something is, which is never quite sure."""
+    return "> 99 %" if value > 0.99 else "< 1 %" if value < 0.01 else f"{100 * value:.0f} %"
+
+
+def p_value(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
 def seconds(value: float) -> str:

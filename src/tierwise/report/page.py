@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import groupby
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 from jinja2 import Environment, StrictUndefined
@@ -15,7 +17,7 @@ from tierwise.report import numbers, plots, words
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tierwise.bench.folder import Manifest
+    from tierwise.bench.folder import Manifest, Source
     from tierwise.bench.records import Record
     from tierwise.bench.summary import Summary
     from tierwise.bench.workload import Task
@@ -30,18 +32,27 @@ LONGEST_TEXT = 3000
 """Characters shown of a message or an answer."""
 
 
+MOST_ANSWERS = 3
+"""Answers of one row to one task that are shown, those that are wrong first."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A task that not every row solved, with everything that was said to it."""
+    """A task that not every row solved, with what each row said to it."""
 
     task: Task
-    records: list[Record]
+    rows: list[list[Record]]
+
+    @property
+    def shown(self) -> list[Record]:
+        """Some of each row's answers."""
+        return [one for row in self.rows for one in sorted(row, key=lambda one: one.is_solved)[:MOST_ANSWERS]]
 
 
 def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[Record], summary: Summary) -> str:
     """The whole page, as text."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    failures = list(_failures(tasks, records))
+    failures = list(_failures(manifest, tasks, records))
     return environment.from_string(_template()).render(
         manifest=manifest,
         summary=summary,
@@ -49,10 +60,20 @@ def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[Record], s
         numbers=numbers,
         words=words,
         short=_short,
+        named=_named,
         said=_said,
         check=_check,
         cost_plot=_both(lambda width: plots.quality_against_cost(summary, width)),
-        latency_plot=_both(lambda width: plots.latency(summary, records, width)),
+        choice_plot=_both(lambda width: plots.choices(summary, width)),
+        latency_plots=[
+            drawn
+            for measure in get_args(plots.Measure)
+            if (drawn := _both(partial(plots.latency, summary, records, measure=measure)))
+        ],
+        runner_error=max(
+            (found for one in manifest.sittings if one.runner and (found := one.runner.p99())), default=None
+        ),
+        latest=max((record.late for record in records), default=0.0),
         failures=failures[:MOST_FAILURES],
         unshown=len(failures[MOST_FAILURES:]),
         manifest_text=msgspec.json.format(msgspec.json.encode(_without_text(manifest)), indent=2).decode(),
@@ -69,13 +90,19 @@ def _both(draw: Callable[[int], str | None]) -> dict[str, Markup]:
     return {size: Markup(svg) for size, svg in drawn.items() if svg is not None}  # noqa: S704 - Vega escapes its texts
 
 
-def _failures(tasks: Sequence[Task], records: Sequence[Record]) -> Iterable[_Failure]:
+def _failures(manifest: Manifest, tasks: Sequence[Task], records: Sequence[Record]) -> Iterable[_Failure]:
+    place = {planned.variant: number for number, planned in enumerate(manifest.variants)}
+
+    def row(record: Record) -> int:
+        return place.get(record.variant, len(place))
+
     of: dict[str, list[Record]] = {task.id: [] for task in tasks}
     for record in records:
         of[record.task].append(record)
     for task in tasks:
         if any(not record.is_solved for record in of[task.id]):
-            yield _Failure(task, sorted(of[task.id], key=lambda record: (record.tier, record.mode)))
+            rows = groupby(sorted(of[task.id], key=row), key=row)
+            yield _Failure(task, [list(these) for _, these in rows])
 
 
 def _without_text(manifest: Manifest) -> dict[str, Any]:
@@ -89,6 +116,11 @@ def _short(text: str) -> str:
     return (
         text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} … ({len(text) - LONGEST_TEXT} characters more)"
     )
+
+
+def _named(source: Source) -> str:
+    """A file without its folders, which the manifest tells."""
+    return PurePath(source.path).name or source.path
 
 
 def _said(message: Mapping[str, Any]) -> str:

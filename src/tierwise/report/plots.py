@@ -1,28 +1,42 @@
-"""Quality against cost, and how long actions take: plots as SVG that needs neither a script nor a network."""
+"""Quality against cost, what choices miss, how long actions take: SVG that needs neither a script nor a network."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import altair as alt
 import vl_convert
 
 from tierwise.report import words
-from tierwise.report.numbers import dollars, percent, seconds
+from tierwise.report.numbers import dollars, percent, probability, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from tierwise.bench.choosing import Choice
     from tierwise.bench.records import Record
-    from tierwise.bench.summary import Row, Summary
+    from tierwise.bench.rows import Row, Times
+    from tierwise.bench.statistics import Estimate
+    from tierwise.bench.summary import Summary
 
 _COLOURS = ("#3b7dd8", "#d9702b", "#2f9e62", "#b8509e", "#9a8a1f", "#7a6fd0", "#c2453f", "#3d9aa3")
 _WIDE = 20.0
 """How many times the smallest value the largest may be before an axis becomes logarithmic."""
 
-MOST_TICKS = 400
-"""Actions of one row that the latency plot shows one by one."""
+MOST_TICKS = 200
+"""Actions of one row that a plot of seconds shows one by one."""
+
+Measure = Literal["action", "first_output", "gap"]
+
+_TITLES: dict[Measure, str] = {
+    "action": "seconds of a whole action",
+    "first_output": "seconds until the first output",
+    "gap": "mean seconds between two pieces of an answer",
+}
+
+_HEIGHT, _AXIS, _LINE, _BAND = 280, 60, 15, 34
+"""Pixels: a plot's height, what its axis takes beside that, a line of text, one row of a plot of rows."""
 
 _SHAPE = alt.Shape(
     "mode:N",
@@ -36,8 +50,10 @@ def quality_against_cost(summary: Summary, width: int) -> str | None:
     points = [_point(row) for row in summary.rows if row.quality is not None and row.dollars is not None]
     if not points:
         return None
-    for position, point in enumerate(sorted(points, key=lambda one: (one["y"], one["x"]))):
-        point["above"] = position % 2 == 1  # of two neighbours, the lower one has its name below
+    low, high = min(point["y_low"] for point in points), max(point["y_high"] for point in points)
+    room = 0.05 * (high - low) or 0.05
+    domain = [max(0.0, low - room), min(1.0, high + room)]
+    _place_names(points, (domain[1] - domain[0]) / _HEIGHT * _LINE)
     x = _axis(
         "dollars per action",
         [point["x_low"] for point in points] + [point["x_high"] for point in points],
@@ -45,21 +61,34 @@ def quality_against_cost(summary: Summary, width: int) -> str | None:
         room=1.3,
         form="$.12~f",
     )
-    y = alt.Y("y:Q", title="share solved", axis=alt.Axis(format=".0%"), scale=alt.Scale(zero=False, nice=True))
+    scale = alt.Scale(domain=domain, zero=False, nice=False)
+    y = alt.Y("y:Q", title="share solved", axis=alt.Axis(format=".0%"), scale=scale)
     base = alt.Chart(_data(points)).encode(x=x, y=y, color=_colour(summary))
     layers = [
         base.mark_line(strokeWidth=1.5, strokeDash=[4, 3], opacity=0.8).encode(detail="tier:N", order="order:O"),
         base.mark_rule(opacity=0.55, strokeWidth=1.5).encode(y="y_low:Q", y2="y_high:Q"),
         base.mark_rule(opacity=0.55, strokeWidth=1.5).encode(x="x_low:Q", x2="x_high:Q"),
-        base.mark_point(filled=True, size=90, opacity=1).encode(shape=_SHAPE, description="description:N"),
         *(
-            base.transform_filter(f"datum.above == {above}")
-            .mark_text(align="left", baseline="middle", dx=8, dy=dy)
-            .encode(text="name:N")
-            for above, dy in (("true", -10), ("false", 11))
+            base.transform_filter(f"datum.surely == {surely}")
+            .mark_point(filled=filled, size=90, opacity=1, strokeWidth=2)
+            .encode(shape=_SHAPE, description="description:N")
+            for surely, filled in (("true", True), ("false", False))
         ),
+        base.mark_text(align="left", baseline="middle", dx=9).encode(y="name_y:Q", text="name:N"),
     ]
-    return _svg(alt.LayerChart(layer=layers), width=width, height=340)
+    return _svg(alt.LayerChart(layer=layers), width=width, height=_HEIGHT + _AXIS)
+
+
+def _place_names(points: list[dict[str, Any]], line: float) -> None:
+    """Give each point a height for its name, so that no two names lie on each other.
+
+    Args:
+        points: of the plot.
+        line: how much of the share a line of text takes.
+    """
+    taken = -math.inf
+    for point in sorted(points, key=lambda one: (one["y"], one["x"])):
+        point["name_y"] = taken = max(point["y"] + 0.6 * line, taken + line)
 
 
 def _axis(title: str, values: Sequence[float], width: int, *, room: float, form: str) -> alt.X:
@@ -83,38 +112,78 @@ def _round_values(least: float, most: float) -> list[float]:
 
 def _point(row: Row) -> dict[str, Any]:
     quality, cost = row.quality, row.dollars
-    if quality is None or cost is None or quality.interval is None:
+    if quality is None or cost is None:
         raise AssertionError
     name = words.name(row)
+    x_low, x_high = _ends(cost)
+    y_low, y_high = _ends(quality)
+    sure = "" if row.on_frontier is None else f", on the frontier with {probability(row.on_frontier)}"
     return {
         "tier": row.tier,
         "mode": row.mode,
         "name": name,
         "order": 0 if row.mode == "average" else 1,
+        "surely": row.on_frontier is None or row.on_frontier >= 0.5,
         "x": cost.value,
-        "x_low": cost.value if cost.interval is None else cost.interval.low,
-        "x_high": cost.value if cost.interval is None else cost.interval.high,
+        "x_low": x_low,
+        "x_high": x_high,
         "y": quality.value,
-        "y_low": quality.interval.low,
-        "y_high": quality.interval.high,
-        "description": f"{name}: {percent(quality.value)} solved, {dollars(cost.value)} per action",
+        "y_low": y_low,
+        "y_high": y_high,
+        "description": f"{name}: {percent(quality.value)} solved, {dollars(cost.value)} per action{sure}",
     }
 
 
-def latency(summary: Summary, records: Sequence[Record], width: int) -> str | None:
+def _ends(estimate: Estimate) -> tuple[float, float]:
+    """Of its interval; both the value itself where there is none."""
+    low, high = (estimate.value, None) if estimate.interval is None else (estimate.interval.low, estimate.interval.high)
+    return low, estimate.value if high is None else high
+
+
+def choices(summary: Summary, width: int) -> str | None:
+    """What each tier answered right, what its candidates held, and what a perfect choice over all tiers would solve."""
+    if not summary.choices:
+        return None
+    names = [words.name(one) for one in summary.choices]
+    x = alt.X("x:Q", title="share solved", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%"))
+    y = alt.Y("name:N", title=None, sort=names, axis=alt.Axis(labelLimit=width // 3))
+    base = alt.Chart(_data([_choice(one) for one in summary.choices])).encode(y=y, color=_colour(summary))
+    layers: list[alt.Chart] = [
+        base.mark_rule(strokeWidth=8, opacity=0.3).encode(x=x, x2="covered:Q"),
+        base.mark_point(filled=True, size=100, opacity=1).encode(x=x, description="description:N"),
+        base.mark_tick(thickness=3, size=22, opacity=1).encode(x=alt.X("covered:Q")),
+    ]
+    if summary.oracle is not None:
+        oracle = alt.Chart(_data([{"x": summary.oracle.solved.value}]))
+        layers.append(oracle.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color="#8a8f98").encode(x=x))
+    return _svg(alt.LayerChart(layer=layers), width=width, height=_AXIS + _BAND * len(names))
+
+
+def _choice(found: Choice) -> dict[str, Any]:
+    return {
+        "name": words.name(found),
+        "tier": found.tier,
+        "x": found.selected.value,
+        "covered": found.coverage.value,
+        "description": words.choice(found),
+    }
+
+
+def latency(summary: Summary, records: Sequence[Record], width: int, measure: Measure = "action") -> str | None:
     """Every answered action as a tick, with median (dot, its interval as a bar) and 95th percentile (diamond)."""
     names = {(row.tier, row.mode): words.name(row) for row in summary.rows}
-    answered = [record for record in records if record.has_answer]
-    if not answered:
+    read = _SECONDS[measure]
+    known = [(record, seconds) for record in records if record.has_answer and (seconds := read(record)) is not None]
+    if not known:
         return None
-    lengths = [record.seconds for record in answered]
+    lengths = [seconds for _, seconds in known]
     ticks = [
         {"name": names[variant.tier, variant.mode], "tier": variant.tier, "x": length}
-        for variant in dict.fromkeys(record.variant for record in answered)
-        for length in _thinned(sorted(record.seconds for record in answered if record.variant == variant))
+        for variant in dict.fromkeys(record.variant for record, _ in known)
+        for length in _thinned(sorted(seconds for record, seconds in known if record.variant == variant))
     ]
-    marks = [_marks(row) for row in summary.rows if row.action.p50 is not None]
-    x = _axis("seconds of a whole action", lengths, width, room=1.1, form=".12~f")
+    marks = [_marks(row, times) for row in summary.rows if (times := getattr(row, measure)).n]
+    x = _axis(_TITLES[measure], lengths, width, room=1.1, form=".12~f")
     y = alt.Y(
         "name:N",
         title=None,
@@ -128,7 +197,14 @@ def latency(summary: Summary, records: Sequence[Record], width: int) -> str | No
         here.mark_point(filled=True, size=90, opacity=1).encode(x=alt.X("p50:Q"), description="description:N"),
         here.mark_point(filled=True, size=90, opacity=1, shape="diamond").encode(x=alt.X("p95:Q")),
     ]
-    return _svg(alt.LayerChart(layer=layers), width=width, height=44 * len(marks))
+    return _svg(alt.LayerChart(layer=layers), width=width, height=_AXIS + _BAND * len(marks))
+
+
+_SECONDS: dict[Measure, Callable[[Record], float | None]] = {
+    "action": lambda record: record.seconds,
+    "first_output": lambda record: record.first_output,
+    "gap": lambda record: record.mean_gap,
+}
 
 
 def _thinned(lengths: list[float]) -> list[float]:
@@ -136,19 +212,19 @@ def _thinned(lengths: list[float]) -> list[float]:
     return lengths[:: math.ceil(len(lengths) / MOST_TICKS)]
 
 
-def _marks(row: Row) -> dict[str, Any]:
-    p50, p95 = row.action.p50, row.action.p95
-    if p50 is None or p95 is None:
-        raise AssertionError
-    low, high = (p50.value, p50.value) if p50.interval is None else (p50.interval.low, p50.interval.high)
+def _marks(row: Row, times: Times) -> dict[str, Any]:
+    """The quantiles of one row; none of those that its tasks are too few for."""
+    name, p50, p95 = words.name(row), times.p50, times.p95
+    low, high = (None, None) if p50 is None else _ends(p50)
+    told = [f"{text} {seconds(one.value)}" for text, one in (("median", p50), ("95th percentile", p95)) if one]
     return {
-        "name": words.name(row),
+        "name": name,
         "tier": row.tier,
         "low": low,
         "high": high,
-        "p50": p50.value,
-        "p95": p95.value,
-        "description": f"{words.name(row)}: median {seconds(p50.value)}, 95th percentile {seconds(p95.value)}",
+        "p50": None if p50 is None else p50.value,
+        "p95": None if p95 is None else p95.value,
+        "description": f"{name}: {', '.join(told) or f'{times.n} actions, too few for a median'}",
     }
 
 

@@ -13,8 +13,9 @@ from tierwise.report.numbers import UNKNOWN, count, interval, percent, seconds, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tierwise.bench.rows import Row
     from tierwise.bench.statistics import Estimate
-    from tierwise.bench.summary import Row, Summary
+    from tierwise.bench.summary import Summary
 
 
 _COLUMNS = {

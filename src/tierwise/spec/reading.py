@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
@@ -53,11 +54,14 @@ class Reading:
         if kind is None:
             return None
         if get_origin(kind) is dict and isinstance(value, dict) and _holds_structs(kind):
-            item = get_args(kind)[1]
+            item = get_args(kind)[-1]
             for name in value:
                 if not isinstance(name, str):  # YAML reads `1`, `yes` and `2024-01-01` as what they look like
                     self.wrong(_path(field, name), f"the name {name!r} is no text; put it in quotes")
             return {name: self._read(item, inner, _path(field, name)) for name, inner in value.items()}
+        if get_origin(kind) is list and isinstance(value, list) and _holds_structs(kind):
+            item = get_args(kind)[-1]
+            return [self._read(item, inner, f"{field}[{position}]") for position, inner in enumerate(value)]
         if _is_struct(kind) and issubclass(kind, OneOf) and isinstance(value, str):
             value = {value: {}}
         if _is_struct(kind) and isinstance(value, dict):
@@ -69,7 +73,7 @@ class Reading:
             return None
 
     def _struct(self, kind: Any, value: dict[str, Any], field: str) -> Any:
-        members = {member.encode_name: member for member in msgspec.structs.fields(kind)}
+        members = _members(kind)
         before = len(self.errors)
         config = kind.__struct_config__
         for name in value if config.forbid_unknown_fields else ():
@@ -122,6 +126,12 @@ def allowed(seen: str, names: Iterable[str]) -> str:
     return f"{hint}allowed: {', '.join(names) or 'none, for none is declared'}"
 
 
+@cache
+def _members(kind: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    """The fields of a struct by their names in a file; kept, for a workload asks for the same ones on every line."""
+    return {member.encode_name: member for member in msgspec.structs.fields(kind)}
+
+
 def _path(field: str, name: object) -> str:
     return f"{field}.{name}" if field else str(name)
 
@@ -131,5 +141,5 @@ def _is_struct(kind: Any) -> bool:
 
 
 def _holds_structs(kind: Any) -> bool:
-    item = get_args(kind)[1]
+    item = get_args(kind)[-1]
     return _is_struct(item) or any(_is_struct(member) for member in get_args(item))

@@ -95,12 +95,11 @@ def _value(match: re.Match[str]) -> Fraction | None:
     whole, over, under, decimal, exponent = match.group("whole", "over", "under", "decimal", "exponent")
     if len(match[0]) > MOST_DIGITS or abs(int(exponent or 0)) > MOST_EXPONENT:
         return None
-    size = (
-        Fraction(decimal.replace(",", "")) * Fraction(10) ** int(exponent or 0)
-        if decimal
-        else Fraction(int(over), int(under))
-    )
-    size += int(whole or 0)
+    size = Fraction(decimal.replace(",", "")) if decimal else Fraction(int(over), int(under))
+    if exponent:
+        size *= Fraction(10) ** int(exponent)
+    if whole:
+        size += int(whole)
     return -size if match["minus"] or match["sign"] in ("-", "−") else size
 
 
@@ -280,7 +279,8 @@ class Number(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if self.equals is None:
             return _yes(shown)
         right = Fraction(repr(self.equals))  # as it is written: 0.1 is a tenth
-        if abs(found - right) <= Fraction(repr(self.tolerance)) * max(Fraction(1), abs(right)):
+        # First the cheap question: with fractions the other takes 10 µs, a tenth of what the bench adds to a request.
+        if found == right or abs(found - right) <= Fraction(repr(self.tolerance)) * max(Fraction(1), abs(right)):
             return _yes(shown)
         return _no(f"{shown} instead of {self.equals:.12g}")
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tierwise.bench import importers
-from tierwise.bench.compare import compare, pair, sides
+from tierwise.bench.compare import compare
 from tierwise.bench.importers.swebench import repository
+from tierwise.bench.pairs import pair
+from tierwise.bench.sides import sides
 from tierwise.bench.standings import standings
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 
@@ -84,8 +86,27 @@ def test_files_of_another_kind_are_refused_with_their_place(tmp_path, value, mes
 
 def test_a_file_that_is_no_json_is_refused(tmp_path):
     (tmp_path / "x.json").write_text("{")
-    with pytest.raises(SpecError, match="is not a JSON file"):
+    with pytest.raises(SpecError, match=r"x\.json is not JSON"):
         importers.read(tmp_path / "x.json")
+
+
+def test_the_line_in_which_a_file_stops_being_json_is_named(tmp_path):
+    (tmp_path / "x.json").write_text('{\n"a__b-1": true,\n"a__b-2": yes}')
+    with pytest.raises(SpecError, match=r"x\.json:3 is not JSON"):
+        importers.read(tmp_path / "x.json")
+
+
+def test_an_instance_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "x.json").write_text('{"a__b-1": true, "a__b-1": false}')
+    with pytest.raises(SpecError, match=r"x\.json: 'a__b-1' stands twice"):
+        importers.read(tmp_path / "x.json")
+
+
+def test_a_run_of_our_own_needs_no_import(tmp_path):
+    folder = importers.write(importers.read(write(tmp_path, {"a__b-1": True})), tmp_path / "made")
+    with pytest.raises(SpecError, match="is a run of Tierwise already; compare and gate take it as it is"):
+        importers.logs([folder.path])
+    assert [record.seconds for record in folder.read_records()] == [None], "nobody knows how long it took"
 
 
 def test_what_is_not_there_is_missed(tmp_path):

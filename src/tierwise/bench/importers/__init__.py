@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tierwise.bench.importers import swebench
 from tierwise.bench.importers.imported import Imported, Result, write
+from tierwise.bench.workload.twice import twice
 from tierwise.spec.errors import NotFound, SpecError
 
 if TYPE_CHECKING:
@@ -27,10 +29,13 @@ def logs(paths: Iterable[Path]) -> list[Path]:
 
     Raises:
         NotFound: there is nothing at a path, or no `.json` in a folder.
+        SpecError: a folder is a run of our own.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
+            if (path / "manifest.json").is_file() and (path / "records.jsonl").is_file():
+                raise SpecError(f"{path} is a run of Tierwise already; compare and gate take it as it is")
             inside = sorted(path.glob("*.json"))
             if not inside:
                 raise NotFound(f"{path} holds no .json file; give the folder or the files of another tool's results")
@@ -49,9 +54,14 @@ def read(path: Path, kind: str = "") -> Imported:
         SpecError: it is not JSON, of no tool that we know, or of another than `kind`; the message names file and place.
     """
     try:
-        value = msgspec.json.decode(path.read_bytes())
-    except (msgspec.DecodeError, OSError) as error:
-        raise SpecError(f"{path} is not a JSON file: {error}") from error
+        raw = path.read_bytes()
+        value, repeated = msgspec.json.decode(raw), twice(raw.decode())
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SpecError(f"{_place(path, raw, str(error))} is not JSON: {error}") from error
+    if repeated:
+        raise SpecError(f"{path}: {repeated[0]!r} stands twice in one object, and nobody can say which of them counts")
     for name, importer in IMPORTERS.items():
         if kind in ("", name):
             imported = importer(path, value)
@@ -62,6 +72,15 @@ def read(path: Path, kind: str = "") -> Imported:
         f"{path} holds no results of {wanted}: an object {{instance: true or false}}, a report with `resolved_ids`, or "
         f"reports by instance with `resolved` are read; it holds {_shape(value)}"
     )
+
+
+def _place(path: Path, raw: bytes, error: str) -> str:
+    """The file, and the line in which it breaks off being JSON, where the error says so."""
+    found = re.search(r"\(byte (\d+)\)", error)
+    if found is None:
+        return str(path)
+    before = raw[: int(found[1])]
+    return f"{path}:{before.count(10) + 1}"  # 10 ends a line
 
 
 def _shape(value: object) -> str:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tierwise.bench import folder as folders
-from tierwise.bench.compare import CLUSTER, IMPORTED
-from tierwise.bench.folder import Config, Folder, Machine, Manifest, Planned, Settings, Source
+from tierwise.bench.design import CLUSTER
+from tierwise.bench.folder import Config, Folder, Manifest, Planned, Settings, Source
+from tierwise.bench.machine import Machine, versions
 from tierwise.bench.records import Outcome, Record
+from tierwise.bench.sides import IMPORTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +73,7 @@ def write(imported: Imported, path: Path) -> Folder:
             tasks=[record.task for record in records] + list(imported.absent),
             variants=[Planned(tier=imported.name, mode="both", most_passes=1)],
             settings=Settings(seed=0, concurrency=0, timeout=0.0, arrival=IMPORTED),
-            versions=folders.versions(),
+            versions=versions(),
             machine=Machine(cpu="", cores=0, memory_bytes=0, load=0.0, system="not known: imported"),
         )
     )
@@ -90,5 +92,5 @@ def _record(result: Result, tier: str, run: str) -> Record:
         why=result.why,
         began=0.0,
         first_output=None,
-        seconds=0.0,
+        seconds=None,
     )

@@ -13,6 +13,7 @@ from tierwise.bench.checks import RUN_CODE
 from tierwise.bench.task import Shared, Task, read_task
 from tierwise.bench.workload.about import FILE, About, arrival_of, read_header, read_yaml_file
 from tierwise.bench.workload.size import few
+from tierwise.bench.workload.twice import twice
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def load(path: Path) -> Workload:
     if lines and '"workload"' in lines[0][1]:
         found = read_header(lines[0][1], f"{path.name}:{lines[0][0]}", errors)
         if found is not None:
+            errors += [_placed(error, f"{path.name}:{lines[0][0]}") for error in _given_twice(lines[0][1])]
             about, shared = found
             lines = lines[1:]
             body = raw.split(b"\n", 1)[1] if b"\n" in raw else b""
@@ -171,17 +173,22 @@ def _tasks(
     places: dict[str, int] = {}
     for number, line in lines:
         try:
-            value = msgspec.json.decode(line)
+            value, repeated = msgspec.json.decode(line), _given_twice(line)
         except (msgspec.DecodeError, RecursionError) as error:
             errors.append(SpecError(f"not JSON: {error}", field=f"{name}:{number}"))
             continue
         task, wrong = read_task(value, base, shared)
+        wrong += repeated
         if task is not None and task.id in tasks:
             wrong.append(SpecError(f"{task.id!r} names the task of line {places[task.id]} already", field="id"))
         errors += [_placed(error, f"{name}:{number}") for error in wrong]
         if task is not None and task.id not in tasks:
             tasks[task.id], places[task.id] = task, number
     return tasks
+
+
+def _given_twice(line: str) -> list[SpecError]:
+    return [SpecError(f"the key {key!r} stands twice in one object; keys are given once") for key in twice(line)]
 
 
 def _placed(error: SpecError, where: str) -> SpecError:

@@ -1,0 +1,86 @@
+"""What `tierwise compare` takes for two runs of 1,000 tasks: the whole command, from the shell and back to it.
+
+    python benchmarks/compare.py [--tasks 1000] [--times 9] [--json FILE]
+
+CPU seconds of the process are what is held against the promise: they say the same on a busy machine. Ends with 1 when
+it is broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gate import FLIPS, runs
+from tierwise.bench.folder import Config, Folder, Manifest, Planned, Settings, Source, now
+from tierwise.bench.machine import machine, versions
+
+if TYPE_CHECKING:
+    from tierwise.bench.sides import Side
+
+WANTED = 0.7
+"""CPU seconds."""
+
+
+def write(side: Side, path: Path) -> None:
+    folder = Folder.create(path)
+    variant = side.variant
+    folder.write_manifest(
+        Manifest(
+            run=path.name,
+            began=now(),
+            ended=now(),
+            url="",
+            config=Config(path="tierwise.yaml", sha256="0" * 64, text=""),
+            workload=Source(path="workload.jsonl", sha256="0" * 64),
+            tasks=sorted(side.tasks),
+            variants=[Planned(tier=variant.tier, mode=variant.mode, most_passes=1)],
+            settings=Settings(seed=0, concurrency=4, timeout=600.0),
+            versions=versions(),
+            machine=machine(),
+        )
+    )
+    with folder.recorder() as recorder:
+        recorder.write(*side.records.values())
+
+
+def seconds(command: list[str]) -> tuple[float, float]:
+    """CPU and wall seconds of a command, its own and its children's."""
+    before, began = os.times(), time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after, ended = os.times(), time.perf_counter()
+    own = after.children_user - before.children_user + after.children_system - before.children_system
+    return own, ended - began
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=1000)
+    parser.add_argument("--times", type=int, default=9)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / name for name in ("main", "candidate")]
+        for side, path in zip(runs(np.random.default_rng(0), given.tasks, FLIPS, 0.0), paths, strict=True):
+            write(side, path)
+        command = [sys.executable, "-m", "tierwise", "compare", *map(str, paths)]
+        took = [seconds(command) for _ in range(given.times)]
+    cpu, wall = (statistics.median(one) for one in zip(*took, strict=True))
+    print(f"tierwise compare, {given.tasks} tasks: {cpu:.2f} s of CPU, {wall:.2f} s (medians of {given.times})")
+    if given.json is not None:
+        given.json.write_text(json.dumps({"cpu": cpu, "wall": wall, "each": took}), encoding="utf-8")
+    return 0 if cpu <= WANTED else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

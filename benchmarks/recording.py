@@ -1,0 +1,80 @@
+"""What it costs to write down which experts a token went through, on a random mixture of experts in Transformers.
+
+    python benchmarks/recording.py [--layers 16] [--experts 64] [--active 8] [--rounds 15]
+
+Processor time on one thread, of forwards with and without hooks that take turns: a prompt of 512 tokens, and single
+steps of a batch of 8. Prints the median of the rounds' ratios with the least and the most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+from tierwise.engines.transformers import caches
+from tierwise.engines.transformers.experts import Routers
+
+STEPS = 8
+
+
+def model_of(layers: int, experts: int, active: int) -> Any:
+    torch.manual_seed(0)
+    config = Qwen3MoeConfig(
+        vocab_size=1024,
+        hidden_size=256,
+        intermediate_size=512,
+        moe_intermediate_size=128,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_experts=experts,
+        num_experts_per_tok=active,
+    )
+    model: Any = Qwen3MoeForCausalLM(config)
+    return model.eval()
+
+
+@torch.inference_mode()
+def seconds(model: Any, routers: Routers, rows: int, width: int, steps: int, *, is_recorded: bool) -> float:
+    """Of some forwards of so many rows and tokens, one after the other on one cache."""
+    tokens = torch.randint(0, 1024, (rows, width))
+    owners = torch.arange(rows)[:, None].expand(rows, width)
+    cache, record = caches.empty(model.config), routers.record()
+    began = time.process_time()
+    for _ in range(steps):
+        with routers.recording(owners, record) if is_recorded else nullcontext():
+            model(tokens, past_key_values=cache)
+    return time.process_time() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=16)
+    parser.add_argument("--experts", type=int, default=64)
+    parser.add_argument("--active", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = model_of(options.layers, options.experts, options.active)
+    routers = Routers(model)
+    for name, rows, width, steps in (("prompt of 512", 1, 512, 1), ("steps of a batch of 8", 8, 1, STEPS)):
+        ratios = []
+        for number in range(options.rounds + 1):
+            took = {
+                is_recorded: seconds(model, routers, rows, width, steps, is_recorded=is_recorded)
+                for is_recorded in ((True, False) if number % 2 else (False, True))
+            }
+            ratios.append(took[True] / took[False])
+        ratios = sorted(ratios[1:])  # the first round warms up
+        low, high = ratios[0], ratios[-1]
+        print(f"{name}: × {statistics.median(ratios):.3f} ({low:.3f}–{high:.3f}), {1000 * took[False] / steps:.1f} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What is wrong with a workload, a run or a log is said with its place, before anything is launched or written."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.stage import Answering, line
+from tierwise.cli import app
+from tierwise.policies import Single
+from tierwise.spec.errors import TierwiseError
+
+CONFIG = """
+deployments:
+  far: {{engine: http, url: "{url}/v1", model: fast}}
+tiers:
+  fast: {{deployment: far, policy: single}}
+"""
+
+ASKED = [{"role": "user", "content": "2+2?"}]
+PICTURE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "gone.png"}}]}]
+
+
+@pytest.fixture
+def url(endpoint):
+    """An endpoint in this process that adds, and can do nothing else."""
+    return endpoint(Answering({"2+2?": "4"}, otherwise="Hm."), fast=Single())
+
+
+@pytest.fixture
+def config(tmp_path, url):
+    path = tmp_path / "one.yaml"
+    path.write_text(CONFIG.format(url=url))
+    return path
+
+
+def tierwise(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"id": "b", "messages": ASKED}, "tasks.jsonl:2: the key 'check' is missing"),
+        (line("a"), "tasks.jsonl:2: id: 'a' names the task of line 1 already"),
+        (line("b", check={"regex": {"pattern": "("}}), "tasks.jsonl:2: check.regex: pattern: '(' does not compile"),
+        (
+            line("b", check={"python_tests": {"tests": "def test(:"}}),
+            "tasks.jsonl:2: check.python_tests: tests: do not compile",
+        ),
+        (
+            line("b", messages=PICTURE),
+            "tasks.jsonl:2: messages[0].content[0].image_url.url: there is no image 'gone.png'",
+        ),
+        ('{"id": "b", "id": "c"}', "tasks.jsonl:2: the key 'id' stands twice in one object"),
+    ],
+    ids=["no check", "one id twice", "a pattern", "tests", "no image", "a key twice"],
+)
+@pytest.mark.parametrize("verb", ["bench", "check"])
+def test_a_wrong_workload_is_told_with_its_line_and_nothing_is_left(
+    config, write_tasks, tmp_path, verb, wrong, message
+):
+    path = write_tasks(line("a"), wrong)
+    arguments = ("bench", config, path, "--out", tmp_path / "run") if verb == "bench" else ("workload", "check", path)
+    done = tierwise(*arguments)
+    assert isinstance(done.exception, TierwiseError)
+    assert message in str(done.exception)
+    assert not (tmp_path / "run").exists()
+
+
+def test_three_tasks_are_measured_and_what_they_cannot_show_is_told_before(config, url, write_tasks, tmp_path):
+    done = tierwise("bench", config, write_tasks(*map(line, "abc")), "--url", url, "--out", tmp_path / "run")
+    assert done.exit_code == 0
+    said = " ".join(done.output.split())
+    assert said.index("3 tasks: a share is known to ±37 points at best") < said.index("measuring 3 tasks")
+
+
+def test_a_judge_that_answers_nonsense_is_an_error_of_the_judge_and_no_bad_mark(config, url, write_tasks, tmp_path):
+    judged = line("a", check={"judge": {"tier": "fast"}})
+    done = tierwise("bench", config, write_tasks(judged, line("b")), "--url", url, "--out", tmp_path / "run")
+    assert done.exit_code == 1
+    assert "the judge gave no verdict: 'Hm.'" in " ".join(done.output.split())
+    records = [json.loads(one) for one in (tmp_path / "run" / "records.jsonl").read_text().splitlines()]
+    assert {one["task"]: one["outcome"] for one in records} == {"a": "error", "b": "pass"}
+
+
+def test_a_run_whose_ledger_is_gone_is_compared_and_gone_on_with_and_says_so(config, write_tasks, tmp_path):
+    path, run = write_tasks(line("a", check={"judge": {"tier": "fast"}}), line("b")), tmp_path / "run"
+    tierwise("bench", config, path, "--out", run)
+    (run / "ledger.db").unlink()
+    assert tierwise("compare", run, run).exit_code == 0
+    gone = tierwise("ledger", "sum", "--ledger", run / "ledger.db")
+    assert f"no ledger at {run / 'ledger.db'}" in str(gone.exception)
+    said = " ".join(tierwise("bench", config, path, "--resume", run).output.split())
+    assert "asking 1 actions again that ended in infrastructure errors" in said
+    assert "any more: a new one begins, without the passes of earlier sittings" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"accuracy": 1}', "log.json holds no results of swebench"),
+        ('{\n"a__b-1": true,\n"a__b-2": maybe}', "log.json:3 is not JSON"),
+        ('{"a__b-1": true, "a__b-1": false}', "log.json: 'a__b-1' stands twice"),
+    ],
+)
+def test_a_log_of_the_wrong_kind_is_told_and_nothing_is_left(tmp_path, text, message):
+    (tmp_path / "log.json").write_text(text)
+    done = tierwise("import", tmp_path / "log.json", "--out", tmp_path / "runs")
+    assert message in str(done.exception)
+    assert not (tmp_path / "runs").exists()

@@ -1,0 +1,100 @@
+"""`tierwise doctor` as a script meets it: what it finds, and this machine against the one of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from bench import runs
+from tierwise.bench import machine as machines
+from tierwise.bench.folder import Config, Folder
+from tierwise.cli import app
+from tierwise.spec.errors import SpecError
+
+
+def doctor(*arguments, **environment):
+    return CliRunner().invoke(app, ["doctor", *map(str, arguments)], env=environment)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run that was made here, with some packages of another version."""
+
+    def make(**versions):
+        folder = Folder.create(tmp_path / "run")
+        made = msgspec.structs.replace(
+            runs.manifest(["a"]),
+            config=Config(path="tierwise.yaml", sha256="0", text=CONFIG),
+            versions={**machines.versions(), **versions},
+            machine=machines.machine(),
+        )
+        folder.write_manifest(made)
+        return folder.path
+
+    return make
+
+
+CONFIG = """
+deployments: {far: {engine: http, url: "http://127.0.0.1:9/v1"}}
+tiers: {fast: {deployment: far, policy: single}}
+"""
+
+
+def test_every_extra_and_the_gpus_are_among_the_findings():
+    findings = {one["what"] for one in json.loads(doctor("--json").stdout)}
+    assert {"extra bench", "extra hf", "extra transformers", "extra workloads", "GPUs"} <= findings
+
+
+def test_gpus_are_found_by_their_drivers_program(tmp_path):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 'Tesla T4, 535.104.05, 15360 MiB'\n")
+    program.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    (gpus,) = (one for one in json.loads(doctor("--json", PATH=path).stdout) if one["what"] == "GPUs")
+    assert (gpus["state"], gpus["seen"]) == ("ok", "Tesla T4, 15360 MiB, driver 535.104.05")
+
+
+def test_a_run_from_here_is_exit_code_0(run):
+    done = doctor("--against", run())
+    assert done.exit_code == 0, done.output
+    assert "nothing that was compared may change answers" in done.stdout
+    assert "the run does not say what its tiers ran on" in done.stdout.replace("\n", " ")
+
+
+def test_a_difference_that_may_change_answers_is_exit_code_1_with_a_table(run):
+    done = doctor("--against", run(tierwise="0.0.1"), COLUMNS="160")
+    assert done.exit_code == 1
+    head, row, *_ = done.stdout.splitlines()
+    assert head.split() == ["what", "the", "run", "here", "what", "it", "may", "change"]
+    assert row.startswith("tierwise  0.0.1")
+    assert "answers may differ from the run's" in done.stdout
+
+
+def test_the_same_is_printed_as_json(run):
+    done = doctor("--against", run(tierwise="0.0.1"), "--json")
+    shown = json.loads(done.stdout)
+    assert (done.exit_code, shown["run"], shown["may_answer_otherwise"]) == (1, "01234567", True)
+    (one,) = shown["differences"]
+    assert (one["what"], one["run"], one["matters"]) == ("tierwise", "0.0.1", True)
+
+
+@pytest.mark.parametrize(("text", "words"), [(None, "holds no run"), ("{", "cannot be read"), ("{}", "cannot be read")])
+def test_a_run_that_is_missing_or_cannot_be_read_is_named(tmp_path, text, words):
+    if text is not None:
+        (tmp_path / "manifest.json").write_text(text)
+    error = doctor("--against", tmp_path).exception
+    assert isinstance(error, SpecError)
+    assert (words in str(error), str(tmp_path) in str(error), error.field) == (True, True, "--against")
+
+
+def test_that_is_exit_code_2_with_nothing_on_standard_output(tmp_path):
+    command = [sys.executable, "-m", "tierwise", "doctor", "--against", str(tmp_path / "none"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--against: " in done.stderr

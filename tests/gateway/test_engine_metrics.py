@@ -1,0 +1,85 @@
+"""What engines count themselves stands on our page, under our names and the deployments of the config file."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from endpoints import tier_of
+from tierwise.engines.scrape import VLLM, Page
+from tierwise.testing import ScriptedEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tierwise.engines.engine import Health
+
+TEXT = """vllm:num_requests_running{engine="0",model_name="small"} 3.0
+vllm:num_preemptions_total{engine="0",model_name="small"} 7.0
+vllm:secret_of_a_user{name="Ada"} 1.0
+"""
+
+
+class OwnPage(ThreadingHTTPServer):
+    asked = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: OwnPage
+
+    def do_GET(self) -> None:
+        self.server.asked += 1
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(TEXT.encode())
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def page() -> Iterator[OwnPage]:
+    with OwnPage(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+class Paged(ScriptedEngine):
+    """Has a page of its own."""
+
+    def __init__(self, page: Page) -> None:
+        super().__init__("four")
+        self.page = page
+
+    def health(self) -> Health:
+        return replace(super().health(), page=self.page)
+
+
+def test_an_engines_own_counters_are_told_by_deployment_and_asked_once_in_a_while(serve, page):
+    endpoint = serve(tier_of(engine=Paged(Page(url=f"http://127.0.0.1:{page.server_port}", table=VLLM))))
+    texts = [endpoint.request("GET", "/metrics").body.decode() for _ in range(3)]
+    assert page.asked == 1
+    for text in texts:
+        assert 'tierwise_engine_requests_running{deployment="tier"} 3.0' in text
+        assert 'tierwise_engine_preemptions_total{deployment="tier"} 7.0' in text
+        assert "Ada" not in text
+
+
+def test_no_request_of_a_user_asks_an_engine_for_its_page(serve, page):
+    endpoint = serve(tier_of(engine=Paged(Page(url=f"http://127.0.0.1:{page.server_port}", table=VLLM))))
+    endpoint.chat()
+    assert page.asked == 0
+
+
+def test_an_engine_that_is_away_leaves_the_rest_of_the_page(serve):
+    endpoint = serve(tier_of(engine=Paged(Page(url="http://127.0.0.1:1/metrics", table=VLLM))))
+    text = endpoint.request("GET", "/metrics").body.decode()
+    assert "tierwise_deployment_up" in text
+    assert "tierwise_engine_" not in text
