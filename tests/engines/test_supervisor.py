@@ -13,12 +13,14 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
 
+from tierwise.engines.memory import Held
 from tierwise.engines.supervisor import Launch, Patience, Supervisor
 from tierwise.spec.errors import Broken
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 ENGINE = '''
 """An engine as small as can be: answers 200 to everything. Words on its command line make it misbehave."""
 
-import os, signal, socket, sys, time
+import os, resource, signal, socket, sys, time
 
 port, tricks = int(sys.argv[1]), dict(word.partition("=")[::2] for word in sys.argv[2:])
 if "deaf" in tricks:
@@ -59,15 +61,29 @@ while True:
     if answered == int(tricks.get("crashes_after", -1)):
         print("fatal error: I have had enough", flush=True)
         os._exit(3)
+    if answered == int(tricks.get("unlistens_after", -1)):
+        listener.close()
+        time.sleep(600)
+    if "hoards" in tricks and answered == 2:
+        resource.setrlimit(resource.RLIMIT_AS, (200_000_000, 200_000_000))
+        hoard = bytearray(400_000_000)
     connection, _ = listener.accept()
     connection.recv(65536)
-    connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok")
+    status = b"503 Lost" if answered >= int(tricks.get("lost_after", 10**9)) else b"200 OK"
+    connection.sendall(b"HTTP/1.1 " + status + b"\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok")
     connection.close()
     answered += 1
 '''
 
 BRISK = Patience(
-    check_seconds=0.1, check_timeout=0.3, checks_missed=2, stop_seconds=0.5, first_backoff=0.02, longest_backoff=0.2
+    check_seconds=0.1,
+    silent_seconds=0.2,
+    check_timeout=0.3,
+    hang_seconds=1.0,
+    refused_seconds=0.6,
+    stop_seconds=0.5,
+    first_backoff=0.02,
+    longest_backoff=0.2,
 )
 
 
@@ -86,6 +102,7 @@ def engine(folder: Path, *tricks: str) -> Callable[[int], Launch]:
         command=(sys.executable, "-I", "-S", str(program), str(port), *tricks),
         url=f"http://127.0.0.1:{port}",
         start_seconds=5,
+        lost=frozenset({503}),
     )
 
 
@@ -132,6 +149,12 @@ def warden_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def children_of(pid: int) -> list[int]:
+    """Zombies too."""
+    lists = (task.read_text().split() for task in Path(f"/proc/{pid}/task").glob("*/children"))
+    return [int(child) for children in lists for child in children]
+
+
 def the_pid(supervisor: Supervisor) -> int:
     assert supervisor.pid is not None
     return supervisor.pid
@@ -149,11 +172,11 @@ async def test_a_started_engine_answers_where_it_says_and_a_stopped_one_is_gone(
         assert not port_is_free(url)
         assert supervisor.start_seconds_taken is not None
         assert supervisor.start_seconds_taken < 2
-        assert supervisor.health().resident_bytes == pytest.approx(supervisor.resident_bytes)
-        assert supervisor.resident_bytes > 5e6
+        assert supervisor.health().resident_bytes == pytest.approx(supervisor.held.resident)
+        assert 5e6 < supervisor.held.resident <= supervisor.held.peak
     assert port_is_free(url)
     assert not alive(pid)
-    assert (supervisor.state, supervisor.pid, supervisor.resident_bytes) == ("stopped", None, 0)
+    assert (supervisor.state, supervisor.pid, supervisor.held) == ("stopped", None, Held())
 
 
 def test_an_engine_is_supervised_on_uvloop_as_well(tmp_path):
@@ -192,7 +215,7 @@ async def test_a_crashed_engine_is_back_within_two_seconds(tmp_path):
         pid = the_pid(supervisor)
         os.kill(pid, signal.SIGKILL)
         assert await until(lambda: supervisor.state == "restarting") < 0.5
-        assert "(killed by SIGKILL, as the kernel does when memory runs out): it gave no reason" in supervisor.reason
+        assert "(killed by SIGKILL): it gave no reason" in supervisor.reason
         async with asyncio.timeout(2):
             url = await supervisor.ready()
         assert (supervisor.restarts, supervisor.reason) == (1, "")
@@ -231,8 +254,124 @@ async def test_an_engine_that_hangs_is_killed_and_restarted(tmp_path):
     async with supervised(tmp_path, "hangs_after=3") as supervisor:
         pid = the_pid(supervisor)
         await until(lambda: supervisor.state == "restarting")
-        assert "hung" in supervisor.reason
+        assert "hung and was killed: /health does not answer, for 1 s" in supervisor.reason
         await supervisor.ready()
+        assert not alive(pid)
+
+
+@in_a_loop
+async def test_a_silent_engine_is_reported_within_two_seconds_with_its_last_lines_and_left_alive(tmp_path):
+    async with supervised(tmp_path, "say=warming up\\nCUDA error: lost\\nstep 7", patience=Patience()) as supervisor:
+        pid = the_pid(supervisor)
+        os.kill(pid, signal.SIGSTOP)
+        assert await until(lambda: supervisor.state != "ready") < 2
+        health = supervisor.health()
+        assert (health.state, health.last_lines) == ("silent", ("warming up", "CUDA error: lost", "step 7")[:2])
+        assert "is silent: /health does not answer; its last words: CUDA error: lost; log" in health.reason
+        os.kill(pid, signal.SIGCONT)
+        assert await until(lambda: supervisor.state == "ready") < 2
+        assert (supervisor.pid, supervisor.restarts, supervisor.reason) == (pid, 0, "")
+        assert supervisor.health().last_lines == ()
+
+
+@in_a_loop
+async def test_whoever_wants_a_silent_engine_waits_until_it_answers_again(tmp_path):
+    async with supervised(tmp_path) as supervisor:
+        url, pid = await supervisor.ready(), the_pid(supervisor)
+        os.kill(pid, signal.SIGSTOP)
+        await until(lambda: supervisor.state == "silent")
+        waiting = asyncio.create_task(supervisor.ready())
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        os.kill(pid, signal.SIGCONT)
+        assert await waiting == url
+
+
+@in_a_loop
+async def test_whoever_wants_an_engine_that_hangs_gets_the_next_one(tmp_path):
+    async with supervised(tmp_path) as supervisor:
+        url = await supervisor.ready()
+        os.kill(the_pid(supervisor), signal.SIGSTOP)
+        await until(lambda: supervisor.state == "silent")
+        assert await supervisor.ready() != url
+        assert supervisor.restarts == 1
+
+
+@in_a_loop
+async def test_an_engine_that_closes_its_port_and_lives_on_is_silent_within_two_seconds(tmp_path):
+    async with supervised(tmp_path, "unlistens_after=2", patience=Patience()) as supervisor:
+        assert await until(lambda: supervisor.state != "ready") < 2
+        assert supervisor.state == "silent"
+        assert "/health is refused, nobody listens there" in supervisor.reason
+
+
+@in_a_loop
+async def test_a_closed_port_is_forgiven_for_a_shorter_time_than_silence(tmp_path):
+    patience = replace(BRISK, hang_seconds=1000)
+    async with supervised(tmp_path, "unlistens_after=2", patience=patience) as supervisor:
+        await until(lambda: supervisor.state == "restarting")
+        assert "hung and was killed: /health is refused" in supervisor.reason
+
+
+@in_a_loop
+async def test_a_condemned_engine_is_replaced_and_its_judge_is_quoted(tmp_path):
+    async with supervised(tmp_path) as supervisor:
+        pid = the_pid(supervisor)
+        supervisor.condemn("it speaks in tongues")
+        assert (supervisor.state, supervisor.reason) == ("restarting", "it speaks in tongues")
+        await supervisor.ready()
+        assert supervisor.restarts == 1
+        assert supervisor.pid != pid
+        assert not alive(pid)
+
+
+@in_a_loop
+async def test_an_engine_that_cannot_get_more_memory_is_reported_in_its_own_words(tmp_path):
+    async with supervised(tmp_path, "hoards") as supervisor:  # a real limit, by RLIMIT_AS
+        await until(lambda: supervisor.state == "restarting")
+        assert "(exit code 1): MemoryError" in supervisor.reason
+        assert supervisor.health().last_lines[-1] == "MemoryError"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (4, 5, r"\(out of memory, killed by the kernel; it last held [1-9]\d* MB, [1-9]\d* MB at the most\)"),
+        (4, 4, r"\(killed by SIGKILL\)"),
+        (None, None, r"\(killed by SIGKILL\)"),
+    ],
+)
+@in_a_loop
+async def test_memory_is_blamed_for_a_kill_only_where_the_kernel_counted_one(tmp_path, before, after, said):
+    counter = [before]
+    supervisor = Supervisor("small", engine(tmp_path), logs=tmp_path, patience=BRISK, kills=lambda: counter[-1])
+    await supervisor.start()
+    counter.append(after)
+    os.kill(the_pid(supervisor), signal.SIGKILL)
+    await until(lambda: supervisor.state == "restarting")
+    assert re.search(said, supervisor.reason)
+    await supervisor.stop()
+
+
+@in_a_loop
+async def test_a_front_that_outlives_its_engine_is_ended_at_the_first_check(tmp_path):
+    say = "say=RuntimeError: out of memory\\nEngineDeadError: See stack trace (above) for the root cause.\\n"
+    patience = replace(BRISK, hang_seconds=1000)
+    async with supervised(tmp_path, "lost_after=3", say, patience=patience) as supervisor:
+        await until(lambda: supervisor.state == "restarting")
+        assert (
+            "lost its inner process (/health says 503); its last words: RuntimeError: out of memory; log"
+            in supervisor.reason
+        )
+
+
+@in_a_loop
+async def test_a_stop_in_the_middle_of_an_end_returns_when_nothing_is_left(tmp_path):
+    patience = replace(BRISK, first_backoff=5.0)
+    async with supervised(tmp_path, "deaf", "hangs_after=2", patience=patience) as supervisor:
+        pid = supervisor.pid
+        await until(lambda: supervisor.state == "restarting")
+        await supervisor.stop()
         assert not alive(pid)
 
 
@@ -241,7 +380,7 @@ async def test_a_busy_engine_that_misses_one_check_is_left_in_peace(tmp_path):
     async with supervised(tmp_path) as supervisor:
         pid = the_pid(supervisor)
         os.kill(pid, signal.SIGSTOP)
-        await asyncio.sleep(0.5)  # one check of 0.3 s is missed, the second has not
+        await asyncio.sleep(0.5)  # silent for a while, and for less than what is a hang
         os.kill(pid, signal.SIGCONT)
         await asyncio.sleep(0.5)
         assert (supervisor.pid, supervisor.state) == (pid, "ready")
@@ -443,14 +582,14 @@ async def test_a_talkative_engine_does_not_stall(tmp_path):
 
 
 @in_a_loop
-async def test_restarts_leak_no_descriptor_no_process_no_thread_and_no_task(tmp_path):
+async def test_fifty_restarts_leak_no_descriptor_process_thread_task_or_memory(tmp_path):
     def held() -> tuple[int, int, int]:
         return len(list(Path("/proc/self/fd").iterdir())), threading.active_count(), len(asyncio.all_tasks())
 
     patience = Patience(check_seconds=0.05, first_backoff=0.0, quick_failures=1000)
     born = tmp_path / "grandchildren"
-    wardens, before = set(), None
-    async with supervised(tmp_path, f"grandchild={born}", patience=patience) as supervisor:
+    wardens, before, memory = set(), None, 0
+    async with supervised(tmp_path, f"grandchild={born}", "say=some words\\n", patience=patience) as supervisor:
         for restart in range(50):
             pid = the_pid(supervisor)
             wardens.add(warden_of(pid))
@@ -458,9 +597,11 @@ async def test_restarts_leak_no_descriptor_no_process_no_thread_and_no_task(tmp_
             await until(lambda: supervisor.state != "ready")
             await supervisor.ready()
             if restart == 4:
-                before = held()
+                before, memory = held(), resident_kilobytes(os.getpid())
         assert supervisor.restarts == 50
         await until(lambda: held() == before)
+        assert resident_kilobytes(os.getpid()) - memory < 2000  # 45 more lives
+        assert len(children_of(os.getpid())) == 1  # the warden of the present one, and no zombie
     assert not any(map(alive, (*wardens, *grandchildren(born))))
     assert len(asyncio.all_tasks()) == 2  # this test, and the deadline around it
 

@@ -10,7 +10,10 @@ from typing import TypeAlias
 from tierwise.engines.http import Http
 from tierwise.engines.llama_cpp import LlamaCpp
 from tierwise.engines.replay import Replay
+from tierwise.engines.sglang import Sglang
+from tierwise.engines.transformers.settings import Transformers
+from tierwise.engines.vllm import Vllm
 
-__all__ = ["DeploymentSettings", "Http", "LlamaCpp", "Replay"]
+__all__ = ["DeploymentSettings", "Http", "LlamaCpp", "Replay", "Sglang", "Transformers", "Vllm"]
 
-DeploymentSettings: TypeAlias = LlamaCpp | Http | Replay
+DeploymentSettings: TypeAlias = LlamaCpp | Http | Replay | Sglang | Transformers | Vllm

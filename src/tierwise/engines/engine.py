@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from tierwise.engines.occupancy import Occupancy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 
+    from tierwise.catalog.weights import Weights
     from tierwise.engines.lever import Lever
+    from tierwise.engines.scrape import Page
     from tierwise.spec.call import Call, Chunk
     from tierwise.spec.sampling import Sampling
 
-State = Literal["stopped", "starting", "ready", "restarting", "failed"]
+State = Literal["stopped", "starting", "ready", "silent", "restarting", "failed"]
+"""Silent: its process lives and does not answer, so that nobody knows yet whether it is busy or hangs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,9 @@ class Health:
 
     state: State
     reason: str = ""
-    """Its own last words, when it is not ready."""
+    """Why it is not ready, with its own last words; of a ready one, what is held against it."""
+    last_lines: tuple[str, ...] = ()
+    """The last that its process wrote, when it is not ready."""
     restarts: int = 0
     resident_bytes: int | None = None
     """Memory of its processes now; None for an engine that we did not launch."""
@@ -34,6 +39,8 @@ class Health:
     """From the start of its process to the first sign of health; None as above, and before that."""
     command: str = ""
     """What it was launched with."""
+    page: Page | None = None
+    """Where it shows its own counters; None where it has none that we know."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What it says of itself once it is ready, each under the field's word for it: `version`, `kernels`, `attention`,
     `dtype`, `device` …"""
@@ -105,12 +112,24 @@ class Settings(Protocol):
         """The engine, not started. Raises SpecError when something that it needs is not on this machine."""
 
 
+@runtime_checkable
+class Telling(Protocol):
+    """Settings of an engine that can say what it is on this machine without being started."""
+
+    async def facts(self, site: Site) -> Mapping[str, str]:
+        """As `Health.facts` has them, as far as they are known before it runs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """A checkpoint on an engine with its launch levers: one supervised process, or one remote URL."""
 
     name: str
     engine: Engine
+    kind: str = ""
+    """The engine's name in the config file."""
+    weights: Weights | None = None
+    """What it loads; None where somebody else has loaded it."""
     slots: int = 64
     """How many passes it runs side by side."""
     context: int | None = None

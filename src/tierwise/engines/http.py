@@ -17,6 +17,7 @@ import msgspec
 
 from tierwise.engines.dialect import Dialect
 from tierwise.engines.engine import Health
+from tierwise.engines.scrape import Page
 from tierwise.engines.wire import Failure, read_event, read_failure
 from tierwise.spec.errors import Broken, EngineError, Garbled, Refused, SpecError, TimedOut
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from tierwise.engines.engine import Site
     from tierwise.engines.lever import Lever
+    from tierwise.engines.scrape import Table
     from tierwise.spec.call import Call, Chunk
     from tierwise.spec.json import Fields, Json
     from tierwise.spec.sampling import Sampling
@@ -114,6 +116,19 @@ class ChatClient:
         if not is_finished:
             raise self._unfinished(events)
 
+    async def whole(self, base_url: str, call: Call) -> bytes:
+        """One pass that is not streamed: the body of its answer, for what an engine tells in no other way.
+
+        Cancelling it drops the connection, which aborts the pass.
+        """
+        try:
+            async with await self._post(f"{base_url}/chat/completions", self._encode(call, streamed=False)) as response:
+                if response.status != 200:
+                    raise read_failure(response.status, await _beginning(response), response.headers).blame(self._name)
+                return await response.read()
+        except (aiohttp.ClientError, ConnectionError) as error:
+            raise self._blame(error, had_begun=False) from error
+
     async def _post(self, url: str, body: bytes) -> aiohttp.ClientResponse:
         """Send a request. A connection kept from before that the server has closed meanwhile is exchanged, unseen.
 
@@ -148,7 +163,7 @@ class ChatClient:
             )
         return self._session
 
-    def _encode(self, call: Call) -> bytes:
+    def _encode(self, call: Call, *, streamed: bool = True) -> bytes:
         asked = call.prompt.fields if self._translate is None else self._translate(call.prompt.fields)
         fields = {**asked, **self._extras}
         for name in MULTIPLIERS & fields.keys():
@@ -160,13 +175,15 @@ class ChatClient:
             "model": self._model,
             "messages": [dict(message) for message in call.prompt.messages],
             "seed": call.seed,
-            "stream": True,
+            "stream": streamed,
             "stream_options": {
                 **_mapping(call.prompt.fields.get("stream_options")),
                 **_mapping(self._extras.get("stream_options")),
                 "include_usage": True,
             },
         }
+        if not streamed:
+            del body["stream_options"]
         try:
             return msgspec.json.encode(body)
         except UnicodeEncodeError as error:
@@ -410,7 +427,17 @@ def _is_loopback(host: str) -> bool:
 
 
 class HttpEngine:
-    """A server that somebody else runs."""
+    """A server that somebody else runs.
+
+    Args:
+        name: the deployment's.
+        settings: where it is, and what it wants to be told.
+        api_key: sent with every request.
+        proxy: URL of the proxy on the way.
+        client: speaks to it in an engine's own words; one for any server where it is not given.
+        table: what its metrics page calls things, where that is known.
+        clock: seconds.
+    """
 
     def __init__(
         self,
@@ -419,10 +446,13 @@ class HttpEngine:
         *,
         api_key: str | None = None,
         proxy: str | None = None,
+        client: ChatClient | None = None,
+        table: Table | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = settings.url.rstrip("/")
-        self._client = ChatClient(
+        self._page = Page(url=f"{self._url.removesuffix('/v1')}/metrics", table=table) if table else None
+        self._client = client or ChatClient(
             name,
             settings.model,
             api_key=api_key,
@@ -444,7 +474,7 @@ class HttpEngine:
         """Failed for some seconds after a failure, and then given another chance: only a pass can tell."""
         if self._clock() - self._failed_at < _FAILED_SECONDS:
             return Health(state="failed", reason=self._reason)
-        return Health(state="ready", reason=self._reason)
+        return Health(state="ready", reason=self._reason, page=self._page)
 
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         try:

@@ -12,6 +12,7 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tierwise.engines.scrape import Page
 from tierwise.engines.supervisor import Launch, Supervisor
 from tierwise.spec.errors import Broken
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from tierwise.engines.engine import Health
     from tierwise.engines.http import ChatClient
+    from tierwise.engines.scrape import Table
     from tierwise.engines.supervisor import Patience
     from tierwise.spec.call import Call, Chunk
 
@@ -37,6 +39,7 @@ class LaunchedEngine:
         client: speaks to it.
         facts: asks the server at a URL what it is (`Health.facts`), once it is ready. A restart does not change
             them, since it launches the same.
+        table: what its metrics page and its log call things, where we read them.
         patience: of the supervisor.
     """
 
@@ -48,11 +51,13 @@ class LaunchedEngine:
         logs: Path,
         client: ChatClient,
         facts: Callable[[str], Awaitable[Mapping[str, str]]] | None = None,
+        table: Table | None = None,
         patience: Patience | None = None,
     ) -> None:
         self.supervisor = Supervisor(name, launch, logs=logs, patience=patience)
         self._client = client
         self._ask_facts = facts
+        self._table = table
         self._facts: Mapping[str, str] = {}
 
     async def start(self) -> None:
@@ -66,7 +71,12 @@ class LaunchedEngine:
     def health(self) -> Health:
         launch = self.supervisor.launch
         command = shlex.join(launch.command) if launch is not None else ""
-        return replace(self.supervisor.health(), command=command, facts=self._facts)
+        return replace(self.supervisor.health(), command=command, facts=self._facts, page=self._page())
+
+    def _page(self) -> Page | None:
+        if self._table is None or self.supervisor.state != "ready" or (launch := self.supervisor.launch) is None:
+            return None
+        return Page(url=f"{launch.url}/metrics", table=self._table, words=self.supervisor.last_words)
 
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         url = await self.supervisor.ready()

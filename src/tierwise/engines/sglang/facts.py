@@ -1,0 +1,34 @@
+"""What SGLang says of itself once it is ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiohttp
+import msgspec
+
+_SECONDS = 5.0
+_NAMES = {
+    "version": "version",
+    "device": "device",
+    "dtype": "dtype",
+    "quantization": "quantization",
+    "kv_cache_dtype": "kv_cache_dtype",
+    "attention": "attention_backend",
+    "kernels": "sampling_backend",
+    "kv_cache_tokens": "max_total_num_tokens",
+}
+"""Our words, and keys of `/server_info` (SGLang 0.5.23, srt/entrypoints/http_server.py)."""
+
+
+async def facts(url: str) -> dict[str, str]:
+    """What the SGLang at a URL is; nothing where it does not tell."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as client,
+            client.get(f"{url}/server_info") as response,
+        ):
+            told = msgspec.json.decode(await response.read(), type=dict[str, Any])
+    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
+        return {}
+    return {ours: str(told[key]) for ours, key in _NAMES.items() if told.get(key) not in (None, "")}

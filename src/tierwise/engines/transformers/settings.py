@@ -1,0 +1,186 @@
+"""`engine: transformers`: a checkpoint on a worker process of ours, for what servers do not give."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import aiohttp
+import msgspec
+
+from tierwise.catalog.architecture import read as read_architecture
+from tierwise.catalog.families import family_of
+from tierwise.engines.dialect import Dialect
+from tierwise.engines.http import ChatClient
+from tierwise.engines.launched import LaunchedEngine
+from tierwise.engines.scrape import TRANSFORMERS
+from tierwise.engines.supervisor import Launch
+from tierwise.engines.transformers.levers import LEVERS as MODEL_LEVERS
+from tierwise.engines.transformers.levers import ModelLevers
+from tierwise.engines.transformers.wire import read_event
+from tierwise.spec.errors import SpecError
+from tierwise.spec.reading import allowed
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from tierwise.catalog.architecture import Architecture
+    from tierwise.catalog.families import Family
+    from tierwise.engines.engine import Site
+    from tierwise.engines.lever import Lever
+    from tierwise.spec.json import Fields
+    from tierwise.spec.sampling import Sampling
+
+# Makes the worker send its count with every chunk, so that an aborted pass is counted as far as it came.
+_COUNTING: Fields = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+
+_DIALECT = Dialect(
+    engine="transformers",
+    priority="higher first",
+    thinking_tokens="thinking_tokens",
+    active_experts="active_experts",
+)
+
+LEVERS: tuple[Lever, ...] = MODEL_LEVERS
+
+
+class Serving(ModelLevers, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the deployment and its worker both know."""
+
+    context: Annotated[int, msgspec.Meta(ge=128)] = 4096
+    """Tokens of prompt and answer that one pass may hold."""
+    slots: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 8
+    """Passes that run side by side, in one batch where the model's caches can be joined."""
+    queue: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 256
+    """Passes that may wait for a slot; more are turned away."""
+    deterministic: bool = False
+    """The same greedy text whatever else runs: every pass goes through the model alone, which costs what batches win."""
+    prefix_cache: bool = True
+    """Remember the keys and values of prompts and answers, and compute no common beginning twice."""
+    packed: bool = True
+    """On a processor, keep bfloat16 weights in the order that its kernels want: a third off each step."""
+    experts_sampled: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
+    """Share of the passes whose experts are recorded; 0 records none."""
+
+
+class Orders(Serving, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a worker is started with, as JSON on its command line."""
+
+    model: str
+    """Path of the checkpoint: a folder or a GGUF file."""
+    port: int
+    host: str = "127.0.0.1"
+    alias: str = "model"
+    """The model's name in its answers."""
+    thinks: bool = True
+    """Whether to look for thinking in what the model says."""
+
+
+class Transformers(
+    Serving, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="transformers", tag_field="engine"
+):
+    """Any checkpoint that Transformers loads as a causal language model (`pip install tierwise[transformers]`)."""
+
+    checkpoint: str
+    """A name under `checkpoints`: a folder, or a GGUF file."""
+
+    @property
+    def loads(self) -> str:
+        return self.checkpoint
+
+    def problems(self, checkpoints: Collection[str]) -> Iterable[tuple[str, str]]:
+        if self.checkpoint not in checkpoints:
+            yield "checkpoint", f"there is no checkpoint {self.checkpoint!r}; {allowed(self.checkpoint, checkpoints)}"
+        yield from self.contradictions()
+
+    def refuses(self, sampling: Sampling) -> Iterable[tuple[str, str]]:
+        return _DIALECT.refuses(sampling)
+
+    def misfits(self, site: Site) -> Iterable[tuple[str, str]]:
+        if missing := [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]:
+            yield (
+                "engine",
+                f"{' and '.join(missing)} is not installed in this environment; pip install 'tierwise[transformers]'",
+            )
+            return
+        try:
+            architecture = None if site.model is None else read_architecture(site.model)
+        except SpecError as error:
+            yield "checkpoint", str(error)
+            return
+        yield from self.unfit(architecture)
+        if architecture is not None:
+            yield from self._unservable(architecture)
+
+    def _unservable(self, architecture: Architecture) -> Iterable[tuple[str, str]]:
+        if not architecture.has_tokenizer:
+            yield "checkpoint", "it has no tokenizer; put its tokenizer.json beside the weights"
+        elif not architecture.has_chat_template:
+            yield "checkpoint", "it has no chat template; put its chat_template.jinja beside the weights"
+        if architecture.context is not None and self.context > architecture.context:
+            yield "context", f"{self.context}: the checkpoint was made for {architecture.context} tokens; give no more"
+
+    @classmethod
+    def levers(cls) -> tuple[Lever, ...]:
+        return LEVERS
+
+    def command(self, site: Site) -> str:
+        model = site.model or Path(f"<{self.checkpoint}>")
+        return shlex.join(self._launch("transformers", model, 0, thinks=True).command)
+
+    def build(self, name: str, site: Site) -> LaunchedEngine:
+        if site.model is None:
+            raise SpecError(f"checkpoint {self.checkpoint!r} is not here yet; run `tierwise pull` first")
+        model, family = site.model, _family(read_architecture(site.model))
+        switch = family.thinking.switch if family is not None else None
+        thinks = family is None or family.thinking.on is not None
+        return LaunchedEngine(
+            name,
+            lambda port: self._launch(name, model, port, thinks=thinks),
+            logs=site.logs,
+            client=ChatClient(
+                name,
+                name,
+                extras=_COUNTING,
+                translate=partial(_DIALECT.translate, switch=switch),
+                read=read_event,
+            ),
+            facts=_facts,
+            table=TRANSFORMERS,
+        )
+
+    def _launch(self, name: str, model: Path, port: int, *, thinks: bool) -> Launch:
+        """What starts this deployment on a port (0: one that is free at the time)."""
+        shared = {field: getattr(self, field) for field in Serving.__struct_fields__}
+        orders = Orders(**shared, model=str(model), port=port, alias=name, thinks=thinks)
+        program = (sys.executable, "-m", "tierwise.engines.transformers.worker")
+        return Launch(
+            command=(*program, msgspec.json.encode(orders).decode()),
+            # Threads that spin while they wait starve everything else on a machine that is not theirs alone; and
+            # nothing here may ask a hub for a file that the checkpoint lacks.
+            environment={
+                "OMP_WAIT_POLICY": "passive",
+                "HF_HUB_OFFLINE": "1",
+                "TOKENIZERS_PARALLELISM": "false",
+                "TQDM_DISABLE": "1",
+            },
+            url=f"http://127.0.0.1:{port}",
+        )
+
+
+def _family(architecture: Architecture) -> Family | None:
+    return family_of(
+        architecture.model_type,
+        layers=architecture.layers,
+        hidden=architecture.hidden,
+        experts=architecture.experts,
+    )
+
+
+async def _facts(url: str) -> Mapping[str, str]:
+    async with aiohttp.ClientSession() as client, client.get(f"{url}/facts") as response:
+        return msgspec.json.decode(await response.read(), type=dict[str, str])

@@ -1,0 +1,110 @@
+"""vLLM's whole answers: the chunks that a stream would have brought, and the experts that its tokens went through."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import binascii
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from tierwise.engines.choices import counted
+from tierwise.engines.wire import WireUsage
+from tierwise.spec.call import Chunk
+
+if TYPE_CHECKING:
+    from tierwise.spec.routing import Routing
+
+
+class _Choice(msgspec.Struct):
+    message: dict[str, Any]
+    finish_reason: str | None = None
+    logprobs: dict[str, Any] | None = None
+    routed_experts: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    choices: list[_Choice]
+    usage: WireUsage | None = None
+
+
+def read_answer(body: bytes, experts: int | None = None) -> list[Chunk]:
+    """The first choice of a whole answer, as chunks; the last one has its usage and its routing.
+
+    Raises:
+        ValueError: it is no chat completion, or its routed experts cannot be read.
+    """
+    try:
+        answer = msgspec.json.decode(body, type=_Answer)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"sent no chat completion: {error}") from error
+    if not answer.choices:
+        raise ValueError("sent a chat completion without a choice")
+    choice = answer.choices[0]
+    delta = {name: value for name, value in choice.message.items() if value not in (None, [], {})}
+    if isinstance(calls := delta.get("tool_calls"), list):
+        delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
+    return [
+        Chunk(delta=delta, logprobs=choice.logprobs),
+        Chunk(
+            finish=choice.finish_reason or "stop",
+            usage=answer.usage.read() if answer.usage else None,
+            routing=read_routing(choice.routed_experts, experts) if choice.routed_experts else None,
+        ),
+    ]
+
+
+def read_routing(text: str, experts: int | None = None) -> Routing | None:
+    """What `routed_experts` holds: base64 of a .npy file, tokens × layers × experts chosen, all layers of the model.
+
+    A dense layer stands there as zeros, which no router can choose where it chooses several; such layers are left out.
+    The last token is missing, since nobody has worked on it yet.
+
+    Args:
+        text: as vLLM sends it.
+        experts: of each layer; as many as were seen where it is not given.
+
+    Returns:
+        None where no token was routed.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    try:
+        array = _read_npy(base64.b64decode(text, validate=True))
+    except binascii.Error as error:
+        raise ValueError(f"sent routed experts that are no base64: {error}") from error
+    return counted(array.values, array.shape, source="vllm", experts=experts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Array:
+    shape: tuple[int, int, int]
+    values: memoryview[int]
+
+
+_FORMATS: dict[str, Literal["B", "H", "i"]] = {"|u1": "B", "<u2": "H", "<i4": "i"}
+"""numpy's words for what vLLM sends, and memoryview's, on a machine that counts the same way round."""
+_MAGIC = b"\x93NUMPY"
+
+
+def _read_npy(data: bytes) -> _Array:
+    """A three-dimensional array of whole numbers (format: numpy/lib/format.py, versions 1 to 3)."""
+    if data[:6] != _MAGIC or len(data) < 12 or data[6] not in (1, 2, 3):
+        raise ValueError("sent routed experts that are no .npy file")
+    start = 10 if data[6] == 1 else 12
+    end = start + int.from_bytes(data[8:start], "little")
+    try:
+        header = ast.literal_eval(data[start:end].decode("latin-1").strip())
+        kind, order, shape = header["descr"], header["fortran_order"], header["shape"]
+        values = memoryview(data)[end:].cast(_FORMATS[kind])
+    except (SyntaxError, TypeError, KeyError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"sent routed experts whose header cannot be read: {error}") from error
+    if order or not isinstance(shape, tuple) or len(shape) != 3 or not all(isinstance(size, int) for size in shape):
+        raise ValueError(f"sent routed experts of shape {shape!r} instead of tokens × layers × experts")
+    if math.prod(shape) != len(values):
+        raise ValueError(f"sent {len(values)} routed experts for the shape {shape}")
+    return _Array(shape, values)
