@@ -3,9 +3,9 @@
     python benchmarks/transformers_worker.py MODEL_FOLDER [--blocks 5] [--tokens 48] [--path FOLDER] [--json FILE]
 
 One and eight streams of greedy text, two threads for everybody. Every block measures all of them in a random order,
-and ratios are taken within a block. `generate` gets its eight prompts as one padded batch, so that nothing of HTTP is in its
-figure; the two servers stream to eight clients. Ours runs without its prefix cache. `transformers serve` wants FastAPI:
-`--path` names a folder that has it (pip install --target FOLDER fastapi).
+and ratios are taken within a block. `generate` gets its eight prompts as one padded batch, so that nothing of HTTP is
+in its figure; the two servers stream to eight clients. Ours runs without its prefix cache. `transformers serve` wants
+FastAPI: `--path` names a folder that has it (pip install --target FOLDER fastapi).
 """
 
 from __future__ import annotations
@@ -121,6 +121,7 @@ async def main(folder: Path, blocks: int, tokens: int, path: str) -> dict[str, A
             target=generating, args=(str(folder), tokens, theirs), daemon=True
         )
         process.start()
+        theirs.close()  # so that its death is heard
         stack.callback(process.kill)
         pipe = stack.enter_context(closing(ours))
         await asyncio.gather(worker.start(), serve.start(), asyncio.to_thread(pipe.recv))

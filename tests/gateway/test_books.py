@@ -293,3 +293,13 @@ def test_an_engine_that_is_not_ready_is_named_with_its_reason(serve):
     assert ready.status == 503
     assert ready.json["deployments"]["tier"] == {"state": "restarting", "reason": "out of memory"}
     assert endpoint.metric('tierwise_deployment_up{deployment="tier"}') == 0
+
+
+def test_a_silent_engine_is_not_ready_and_its_last_lines_are_shown(serve):
+    engine = ScriptedEngine()
+    health = Health(state="silent", reason="/health does not answer", last_lines=("step 7", "CUDA error"))
+    engine.health = lambda: health  # type: ignore[method-assign]
+    endpoint: Endpoint = serve(tier_of(engine=engine))
+    ready = endpoint.request("GET", "/ready")
+    assert (ready.status, ready.json["deployments"]["tier"]["last_lines"]) == (503, ["step 7", "CUDA error"])
+    assert endpoint.metric('tierwise_deployment_up{deployment="tier"}') == 0

@@ -85,8 +85,9 @@ def _probed(plan: Plan) -> Iterator[str]:
 
     for process in plan.processes:
         if isinstance(settings := process.settings, Http):
-            probed = remembered(settings.url, settings.model)
-            for note in probed.notes() if probed is not None else ():
+            if (probed := remembered(settings.url, settings.model)) is None:
+                continue
+            for note in probed.notes():
                 yield f"deployments.{process.name}: {settings.url} {note}; probed {probed.date}"
 
 

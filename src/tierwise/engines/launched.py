@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import shlex
 from contextlib import aclosing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tierwise.engines.scrape import Page
 from tierwise.engines.supervisor import Launch, Supervisor
-from tierwise.spec.errors import Broken
+from tierwise.spec.call import Call
+from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, Refused, TimedOut, TooLong
+from tierwise.spec.prompt import Prompt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -24,13 +26,39 @@ if TYPE_CHECKING:
     from tierwise.engines.http import ChatClient
     from tierwise.engines.scrape import Table
     from tierwise.engines.supervisor import Patience
-    from tierwise.spec.call import Call, Chunk
+    from tierwise.spec.call import Chunk
 
 _BURIAL_SECONDS = 1.0
+
+_SUSPICIOUS = 3
+"""Failed passes in a row after which we ask for one of our own. A request that the engine cannot take fails twice,
+since a broken pass is tried once more; a third failure is somebody else's, or somebody insists."""
+
+_PROBE = Call(prompt=Prompt(messages=({"role": "user", "content": "Hi"},), fields={"max_tokens": 1}), role="probe")
+"""A pass that every engine can answer, so that its failure is the engine's and not the request's."""
+
+_PROBE_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class _Suspicion:
+    """What is held against one life of an engine."""
+
+    url: str = ""
+    """Of that life: each has a port of its own."""
+    failures: int = 0
+    """Passes that failed in a row."""
+    reason: str = ""
+    """Empty until there are enough of them."""
+    is_probed: bool = False
+    """Whether a pass of our own is under way."""
 
 
 class LaunchedEngine:
     """A supervised process that serves the OpenAI API at `URL/v1`.
+
+    One that says it is well, and answers one pass after the other with what cannot be read or with errors of its own,
+    is restarted; but only when it fails a harmless pass of ours too, so that no client's request ever restarts it.
 
     Args:
         name: the deployment's; its log is `logs/<name>.log`.
@@ -55,10 +83,12 @@ class LaunchedEngine:
         patience: Patience | None = None,
     ) -> None:
         self.supervisor = Supervisor(name, launch, logs=logs, patience=patience)
+        self._name = name
         self._client = client
         self._ask_facts = facts
         self._table = table
         self._facts: Mapping[str, str] = {}
+        self._suspicion = _Suspicion()
 
     async def start(self) -> None:
         await self.supervisor.start()
@@ -71,7 +101,15 @@ class LaunchedEngine:
     def health(self) -> Health:
         launch = self.supervisor.launch
         command = shlex.join(launch.command) if launch is not None else ""
-        return replace(self.supervisor.health(), command=command, facts=self._facts, page=self._page())
+        health = self.supervisor.health()
+        held_against = self._suspicion.reason if launch is not None and launch.url == self._suspicion.url else ""
+        return replace(
+            health,
+            reason=health.reason or held_against,
+            command=command,
+            facts=self._facts,
+            page=self._page(),
+        )
 
     def _page(self) -> Page | None:
         if self._table is None or self.supervisor.state != "ready" or (launch := self.supervisor.launch) is None:
@@ -83,9 +121,13 @@ class LaunchedEngine:
         try:
             async with aclosing(self._client.stream(f"{url}/v1", call)) as stream:
                 async for chunk in stream:
+                    if chunk.finish is not None:
+                        self._suspicion = _Suspicion()
                     yield chunk
-        except Broken:
-            await self._notice_death()
+        except (Broken, Garbled) as error:
+            if isinstance(error, Broken):
+                await self._notice_death()
+            await self._suspect(url, error)
             raise
 
     async def _learn(self, url: str) -> None:
@@ -102,3 +144,44 @@ class LaunchedEngine:
             async with asyncio.timeout(_BURIAL_SECONDS):
                 while self.supervisor.state == "ready":  # noqa: ASYNC110 - it has no event that others may wait for
                     await asyncio.sleep(0.01)
+
+    async def _suspect(self, url: str, error: EngineError) -> None:
+        """Count a failure against an engine that goes on as if nothing were wrong; after too many, put it to the test.
+
+        The caller waits for the verdict, so that a second attempt meets the next process.
+        """
+        if not self._still_runs(url):
+            return
+        if self._suspicion.url != url:
+            self._suspicion = _Suspicion(url)
+        suspicion = self._suspicion
+        suspicion.failures += 1
+        if suspicion.failures < _SUSPICIOUS or suspicion.is_probed:
+            return
+        suspicion.reason = f"{suspicion.failures} passes in a row failed; the last: {error}"
+        suspicion.is_probed = True
+        try:
+            await self._probe(url)
+        except (Broken, Garbled) as verdict:
+            if self._suspicion is suspicion and self._still_runs(url):  # no good pass has ended meanwhile
+                self.supervisor.condemn(
+                    f"engine {self._name!r} answers garbage and is restarted: {suspicion.reason}; one of ours as well: "
+                    f"{verdict}"
+                )
+        except (Overloaded, TimedOut, TimeoutError):
+            pass  # too busy to be judged: the next failure asks again
+        else:
+            suspicion.failures, suspicion.reason = 0, ""
+        finally:
+            suspicion.is_probed = False
+
+    async def _probe(self, url: str) -> None:
+        """Ask for a harmless pass."""
+        with suppress(Refused, TooLong):  # an answer as well: a base model has no chat template, for one
+            async with asyncio.timeout(_PROBE_SECONDS), aclosing(self._client.stream(f"{url}/v1", _PROBE)) as stream:
+                async for _ in stream:
+                    pass
+
+    def _still_runs(self, url: str) -> bool:
+        launch = self.supervisor.launch
+        return self.supervisor.state == "ready" and launch is not None and launch.url == url

@@ -130,7 +130,9 @@ class Probe:
             NotFound: it has no such model.
         """
         timeout = aiohttp.ClientTimeout(total=self._seconds)
-        async with aiohttp.ClientSession(timeout=timeout, headers=self._headers) as self._session:
+        # A connection of its own for each: one that is kept may be closed by the server while it is taken again.
+        connector = aiohttp.TCPConnector(force_close=True)
+        async with aiohttp.ClientSession(timeout=timeout, headers=self._headers, connector=connector) as self._session:
             version = await self._meet()
             findings = {}
             for trait in TRAITS:

@@ -20,6 +20,7 @@ _TOO_LONG = re.compile(
     r"context[ _-](length|size|window|limit)|exceed_context|n_ctx"
     r"|maximum (allowed )?(model|input|prompt|sequence) length"
     r"|(prompt|input|request|messages?|length) (is |are |was |were )?too (long|large)|prompt_too_long"
+    r"|`inputs` (must have less than|tokens \+ `max_new_tokens` must be <=) \d+"
     r"|too many (input |prompt )?tokens|exceeds? the (configured )?limit of|reduce the length",
     re.IGNORECASE,
 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
+    from tierwise.engines.engine import Health
     from tierwise.service import Service
 
 
@@ -66,7 +67,7 @@ def application(service: Service, metrics: Metrics | None = None) -> Starlette:
         body = {
             "ready": is_ready,
             "draining": draining,
-            "deployments": {name: {"state": one.state, "reason": one.reason} for name, one in states.items()},
+            "deployments": {name: _standing(one) for name, one in states.items()},
         }
         return JSONResponse(body, status_code=200 if is_ready else 503)
 
@@ -88,6 +89,11 @@ def application(service: Service, metrics: Metrics | None = None) -> Starlette:
     )
     app.chat = chat
     return app
+
+
+def _standing(health: Health) -> dict[str, object]:
+    standing: dict[str, object] = {"state": health.state, "reason": health.reason}
+    return {**standing, "last_lines": health.last_lines} if health.last_lines else standing
 
 
 def _model(service: Service, name: str) -> dict[str, object]:

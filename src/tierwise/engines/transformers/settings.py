@@ -17,6 +17,7 @@ from tierwise.catalog.families import family_of
 from tierwise.engines.dialect import Dialect
 from tierwise.engines.http import ChatClient
 from tierwise.engines.launched import LaunchedEngine
+from tierwise.engines.lever import Lever
 from tierwise.engines.scrape import TRANSFORMERS
 from tierwise.engines.supervisor import Launch
 from tierwise.engines.transformers.levers import LEVERS as MODEL_LEVERS
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from tierwise.catalog.architecture import Architecture
     from tierwise.catalog.families import Family
     from tierwise.engines.engine import Site
-    from tierwise.engines.lever import Lever
     from tierwise.spec.json import Fields
     from tierwise.spec.sampling import Sampling
 
@@ -45,7 +45,114 @@ _DIALECT = Dialect(
     active_experts="active_experts",
 )
 
-LEVERS: tuple[Lever, ...] = MODEL_LEVERS
+_OURS = "our worker, engines/transformers/"
+
+LEVERS: tuple[Lever, ...] = (
+    *MODEL_LEVERS,
+    Lever(
+        name="context",
+        sets="a bound on prompt and answer",
+        scope="launch",
+        values="128 to what the model was made for",
+        changes="tokens that one pass may hold; memory is taken as it is needed",
+        source=_OURS + "chat.py",
+    ),
+    Lever(
+        name="slots",
+        sets="rows of a batch",
+        scope="launch",
+        values="1 to 1024",
+        changes="passes side by side: more tokens a second together, fewer each",
+        source=_OURS + "batching.py",
+    ),
+    Lever(
+        name="queue",
+        sets="passes that may wait",
+        scope="launch",
+        values="0 to 100,000",
+        changes="who is turned away with 503 instead of waiting",
+        source=_OURS + "batching.py",
+    ),
+    Lever(
+        name="deterministic",
+        sets="batches of one, no prefix cache",
+        scope="launch",
+        values="true, false",
+        changes="greedy text is the same run after run, whatever else runs; costs what batches win",
+        source=_OURS + "batching.py",
+    ),
+    Lever(
+        name="prefix_cache",
+        sets="keys and values that are kept, 512 MiB of them",
+        scope="launch",
+        values="true, false",
+        needs="layers of full or windowed attention, and nothing else",
+        changes="time to the first token where prompts begin alike; memory",
+        source=_OURS + "prefixes.py",
+    ),
+    Lever(
+        name="packed",
+        sets="oneDNN's order of weights",
+        scope="launch",
+        values="true, false",
+        needs="bfloat16 weights on a processor; elsewhere it does nothing",
+        changes="a third off each step; no bit of an answer",
+        source=_OURS + "packing.py",
+    ),
+    Lever(
+        name="experts_sampled",
+        sets="hooks on the routers",
+        scope="launch",
+        values="0 to 1, a share of the passes",
+        needs="a mixture of experts",
+        changes="what is known of its routing, gate probabilities included; time of the sampled passes",
+        source=_OURS + "experts.py",
+    ),
+    Lever(
+        name="active_experts",
+        sets="active_experts",
+        scope="request",
+        values="1 to the experts of a layer",
+        needs="a mixture of experts whose routers compute",
+        changes="as at launch; passes with other numbers run in batches of their own",
+        source=_OURS + "experts.py",
+    ),
+    Lever(
+        name="thinking",
+        sets="chat_template_kwargs",
+        scope="request",
+        values="true, false",
+        needs="a family whose switch is known",
+        changes="whether it thinks before it answers: tokens, and quality where that helps",
+        source="the family's file, catalog/families/",
+    ),
+    Lever(
+        name="thinking_tokens",
+        sets="thinking_tokens",
+        scope="request",
+        values="0 and more",
+        needs="marks around thinking that are tokens of the model",
+        changes="where thinking ends at the latest",
+        source=_OURS + "text.py",
+    ),
+    Lever(
+        name="reasoning_effort",
+        sets="a variable of the chat template",
+        scope="request",
+        values="words of the family",
+        needs="a chat template that knows it",
+        changes="quality and tokens",
+        source=_OURS + "chat.py",
+    ),
+    Lever(
+        name="priority",
+        sets="priority",
+        scope="request",
+        values="whole numbers, higher is earlier",
+        changes="who waits for a slot",
+        source=_OURS + "batching.py",
+    ),
+)
 
 
 class Serving(ModelLevers, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +165,7 @@ class Serving(ModelLevers, frozen=True, kw_only=True, forbid_unknown_fields=True
     queue: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 256
     """Passes that may wait for a slot; more are turned away."""
     deterministic: bool = False
-    """The same greedy text whatever else runs: every pass goes through the model alone, which costs what batches win."""
+    """The same greedy text whatever else runs: each pass goes through the model alone, which costs what batches win."""
     prefix_cache: bool = True
     """Remember the keys and values of prompts and answers, and compute no common beginning twice."""
     packed: bool = True
