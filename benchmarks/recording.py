@@ -3,13 +3,17 @@
     python benchmarks/recording.py [--layers 16] [--experts 64] [--active 8] [--rounds 15]
 
 Processor time on one thread, of forwards with and without hooks that take turns: a prompt of 512 tokens, and single
-steps of a batch of 8. Prints the median of the rounds' ratios with the least and the most.
+steps of a batch of 8. Then tokens per processor second of the worker's loop with 8 slots, where a share of the passes
+is recorded, over the same with none: a batch with one recorded pass pays for the hooks, and such a pass shares no
+prefix. Prints the median of the rounds' ratios with the least and the most.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
+import threading
 import time
 from contextlib import nullcontext
 from typing import Any
@@ -18,9 +22,16 @@ import torch
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from tierwise.engines.transformers import caches
+from tierwise.engines.transformers.batching import Loop
 from tierwise.engines.transformers.experts import Routers
+from tierwise.engines.transformers.job import Job, Update
+from tierwise.engines.transformers.sampling import Draws
+from tierwise.engines.transformers.text import Said
 
 STEPS = 8
+SHARES = (0.0, 0.1, 1.0)
+PASSES, PROMPT, COMMON, ANSWER, SLOTS = 40, 96, 64, 16, 8
+"""Passes of so many tokens, of which the first ones are common to all, and so many of the answer."""
 
 
 def model_of(layers: int, experts: int, active: int) -> Any:
@@ -53,6 +64,53 @@ def seconds(model: Any, routers: Routers, rows: int, width: int, steps: int, *, 
     return time.process_time() - began
 
 
+class Silent:
+    """Stands for a tokenizer's speech: the tokens matter here, and not what they say."""
+
+    forced, thinking_tokens = None, 0
+
+    def add(self, token: int) -> Said:  # noqa: ARG002
+        return Said()
+
+    def rest(self) -> str:
+        return ""
+
+
+def pace(model: Any, share: float) -> float:
+    """Tokens of answers per processor second, where this share of the passes is recorded."""
+    over = threading.Semaphore(0)
+
+    def deliver(updates: list[tuple[Job, Update]]) -> None:
+        for _, update in updates:
+            if update.fault:
+                raise RuntimeError(update.fault)
+            if update.finish:
+                over.release()
+
+    loop = Loop(model, ends=frozenset(), slots=SLOTS, queue=PASSES, routers=Routers(model), deliver=deliver)
+    draw = random.Random(0)
+    common = [draw.randrange(1024) for _ in range(COMMON)]
+    jobs = [
+        Job(
+            prompt=[*common, *(draw.randrange(1024) for _ in range(PROMPT - COMMON))],
+            draws=Draws(temperature=0),
+            speech=Silent(),  # type: ignore[arg-type]
+            most_tokens=ANSWER,
+            hear=print,
+            is_recorded=int((number + 1) * share) > int(number * share),
+        )
+        for number in range(PASSES)
+    ]
+    began = time.process_time()
+    loop.start()
+    for job in jobs:
+        loop.submit(job)
+    for _ in jobs:
+        over.acquire()
+    loop.stop()
+    return PASSES * ANSWER / (time.process_time() - began)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=16)
@@ -74,6 +132,16 @@ def main() -> None:
         ratios = sorted(ratios[1:])  # the first round warms up
         low, high = ratios[0], ratios[-1]
         print(f"{name}: × {statistics.median(ratios):.3f} ({low:.3f}–{high:.3f}), {1000 * took[False] / steps:.1f} ms")
+    paces = [
+        {share: pace(model, share) for share in SHARES[:: 1 if number % 2 else -1]} for number in range(options.rounds)
+    ]
+    for share in SHARES:
+        ratios = sorted(one[share] / one[0.0] for one in paces)
+        typical = statistics.median(one[share] for one in paces)
+        print(
+            f"{share:.0%} of the passes recorded: × {statistics.median(ratios):.3f} ({ratios[0]:.3f}–{ratios[-1]:.3f}) "
+            f"tokens per processor second, {typical:.0f}"
+        )
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from endpoints import until
-
 LOADS_FOR_EVER = f"""#!{sys.executable} -ISs
 import os, time
 if os.fork() == 0:
@@ -45,9 +43,14 @@ def alive_in(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)]
-)
+def until_there_are(count: int, folder: Path, seconds: float) -> None:
+    began = time.monotonic()
+    while len(alive_in(folder)) != count and time.monotonic() - began < seconds:
+        time.sleep(0.1)  # a look takes milliseconds of everybody's processor
+    assert len(alive_in(folder)) == count, (alive_in(folder), (folder / "log").read_text())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGKILL, -signal.SIGKILL)])
 def test_nothing_is_left_of_engines_that_were_loading(tmp_path, smollm2, number, code):
     program = tmp_path / "engine-of-this-test"
     program.write_text(LOADS_FOR_EVER)
@@ -58,12 +61,11 @@ def test_nothing_is_left_of_engines_that_were_loading(tmp_path, smollm2, number,
     command += ["--ledger", str(tmp_path / "ledger.db")]
     with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            until(lambda: len(alive_in(tmp_path)) == 7 or process.poll() is not None, 20)  # ours, 2 × (warden, 2)
-            assert len(alive_in(tmp_path)) == 7, (tmp_path / "log").read_text()
+            until_there_are(7, tmp_path, 30)  # tierwise, and for each engine its warden and two processes
             began = time.monotonic()
             process.send_signal(number)
             assert process.wait(20) == code, (tmp_path / "log").read_text()
-            until(lambda: not alive_in(tmp_path), 5)
+            until_there_are(0, tmp_path, 5)
             assert time.monotonic() - began < 8
         finally:
             process.kill()

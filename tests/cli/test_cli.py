@@ -33,6 +33,7 @@ def test_the_version_is_printed():
         "families",
         "recipe",
         "check",
+        "probe",
         "pull",
         "serve",
         "ask",

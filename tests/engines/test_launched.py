@@ -8,10 +8,12 @@ import re
 import signal
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tierwise.engines.engine import Site
 from tierwise.engines.http import ChatClient
 from tierwise.engines.launched import LaunchedEngine
 from tierwise.engines.supervisor import Launch, Patience
@@ -21,7 +23,6 @@ from .asking import call, in_time, text_of, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 SERVER = '''
 """Says what the request asks it to say; where the file `mood` exists, what stands there, whatever was asked
@@ -174,3 +175,9 @@ def test_an_engine_killed_in_mid_pass_has_a_reason_and_last_lines(tmp_path):
             assert engine.health().last_lines == ()
 
     in_time(main())
+
+
+def test_a_path_starts_from_the_config_files_folder_and_a_mere_name_is_looked_up():
+    here, there = Site(base=Path(), logs=Path()), Site(base=Path("/etc/tiers"), logs=Path())
+    assert [os.sep in here.program("./server"), here.program("server")] == [True, "server"]
+    assert [there.program("bin/server"), there.program("/opt/server")] == ["/etc/tiers/bin/server", "/opt/server"]

@@ -90,7 +90,7 @@ BRISK = Patience(
 def in_a_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     @functools.wraps(test)
     def run(*arguments: object, **fixtures: object) -> None:
-        asyncio.run(asyncio.wait_for(test(*arguments, **fixtures), 30))
+        asyncio.run(asyncio.wait_for(test(*arguments, **fixtures), 90))
 
     return run
 
@@ -408,10 +408,10 @@ async def test_the_first_line_of_error_level_is_the_root_cause_and_the_last_says
 async def test_an_engine_that_loads_for_ever_is_given_up_and_killed(tmp_path):
     def launch(port: int) -> Launch:
         slow = engine(tmp_path, "load=60", "deaf", "say=failed to hurry\n")(port)
-        return Launch(command=slow.command, url=slow.url, start_seconds=0.5)
+        return Launch(command=slow.command, url=slow.url, start_seconds=1.5)
 
     supervisor = Supervisor("small", launch, logs=tmp_path, patience=BRISK)
-    with pytest.raises(Broken, match=r"not ready within 0.5 s and was killed: failed to hurry"):
+    with pytest.raises(Broken, match=r"not ready within 1.5 s and was killed: failed to hurry"):
         await supervisor.start()
     assert (supervisor.state, supervisor.pid) == ("failed", None)
 

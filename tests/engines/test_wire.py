@@ -136,8 +136,13 @@ def test_every_status_has_its_region_on_the_map_of_errors(status, body, kind):
         "This model's maximum prompt length is 131072 but the request contains 537812 tokens",
         "Input length 131393 exceeds the maximum allowed input length of 131040 tokens.",
         "prompt token count of 200000 exceeds the limit of 128000",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 4031 `inputs` tokens",
+        "Input validation error: `inputs` must have less than 1024 tokens. Given: 1111",
     ],
-    ids=["llama.cpp", "vllm", "vllm v1", "sglang", "sglang 2", "anthropic", "openai", "xai", "poolside", "copilot"],
+    ids=[
+        *("llama.cpp", "vllm", "vllm v1", "sglang", "sglang 2", "anthropic", "openai", "xai", "poolside", "copilot"),
+        *("tgi", "tgi 2"),
+    ],
 )
 def test_a_prompt_that_does_not_fit_is_recognised_in_every_servers_words(words):
     error = read_failure(400, json.dumps({"error": {"message": words}}).encode(), {}).blame("large")

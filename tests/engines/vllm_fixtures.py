@@ -53,10 +53,10 @@ def vllm_python() -> str:
     if named := os.environ.get("TIERWISE_VLLM_PYTHON"):
         assert Path(named).is_file(), f"TIERWISE_VLLM_PYTHON names no file: {named}"
         return named
-    made = ROOT / ".venv-vllm" / "bin" / "python"
-    if not made.is_file():
+    made = ROOT / ".venv-vllm"
+    if not (made / "installed").is_file():
         pytest.skip("no vLLM here: `make vllm`, or name an interpreter that has it in TIERWISE_VLLM_PYTHON")
-    return str(made)
+    return str(made / "bin" / "python")
 
 
 @pytest.fixture(scope="session")

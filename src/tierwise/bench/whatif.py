@@ -51,7 +51,7 @@ def numbers(plan: Plan, tier: str, wanted: Sequence[int]) -> tuple[list[int], li
 
 
 def varied(plan: Plan, tier: str, active: Sequence[int]) -> dict[str, Any]:
-    """A config file with a tier `k=N` for each number of active experts, equal in all else.
+    """A config file with a tier `kN` for each number of active experts, equal in all else.
 
     On an engine that takes the number with a request they share one process, elsewhere each has its own.
 
@@ -76,7 +76,7 @@ def varied(plan: Plan, tier: str, active: Sequence[int]) -> dict[str, Any]:
         "checkpoints": {used: _placed(plan, file["checkpoints"][used])} if used is not None else {},
         "deployments": deployments,
         "tiers": {
-            f"k={number}": {
+            f"k{number}": {
                 **file["tiers"][tier],
                 "policy": _policy(plan, tier),
                 "deployment": where,

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tierwise.bench.perplexity import Perplexity, Seen, Text
     from tierwise.bench.routed import Recording, RecordingFolder
     from tierwise.bench.workload import Workload
     from tierwise.plan import Plan
@@ -204,17 +207,25 @@ def whatif(
     limit: Annotated[int | None, typer.Option(help="Only the first so many tasks.", min=1)] = None,
     seed: Annotated[int, typer.Option(help="Decides the order of the actions, and the seed of each task.")] = 0,
     concurrency: Annotated[int, typer.Option(help="Actions under way at any moment.", min=1, max=1000)] = 4,
+    text: Annotated[
+        Path | None, typer.Option(help="Measure perplexity on this text; on the prompts of the tasks when not given.")
+    ] = None,
 ) -> None:
     """Measure a tier with fewer and more active experts on your tasks: quality, speed and tokens, with intervals.
 
     Writes a config file with a tier for each number, the trained one first, and benches it: every other number is held
-    against the trained one on the same tasks. Exit codes are those of `tierwise bench`.
+    against the trained one on the same tasks. Perplexity stands beside quality where the engine tells log-probabilities
+    of prompts: vllm and transformers. Exit codes are those of `tierwise bench`.
     """
     from datetime import datetime
 
+    import msgspec
+    import uvloop
     import yaml
 
     from tierwise import plan as planning
+    from tierwise.bench import perplexity
+    from tierwise.bench import workload as workloads
     from tierwise.bench.whatif import numbers, varied
     from tierwise.cli.bench import Modes, bench
     from tierwise.cli.pull import bring, missing
@@ -228,10 +239,58 @@ def whatif(
     tried, left_out = numbers(plan, name, active or [])
     for why in left_out:
         print(why)
+    tasks = workloads.load(workload).first(limit)
+    texts = perplexity.prompts(tasks) if text is None else perplexity.windows(text)
     moment = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     folder = out or Path("runs") / f"whatif-{file.stem}-{moment}"
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "whatif.yaml"
     about = f"# {file.name}, tier {name}, with other numbers of active experts; the first is the trained one\n"
     config.write_text(about + yaml.safe_dump(varied(plan, name, tried), sort_keys=False), encoding="utf-8")
-    bench(config, workload, mode=Modes.MAX, out=folder, limit=limit, seed=seed, concurrency=concurrency)
+    seen = uvloop.run(_read(planning.load(config), texts, concurrency=concurrency))
+    if seen is None:
+        print(f"tier {name!r} runs on an engine that tells no log-probabilities of prompts: no perplexity")
+    else:
+        (folder / "perplexity.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(seen))
+    try:
+        bench(config, workload, mode=Modes.MAX, out=folder, limit=limit, seed=seed, concurrency=concurrency)
+    except typer.Exit as ended:
+        if ended.exit_code == 0:
+            _print_worth(
+                folder,
+                perplexity.perplexities(seen or []),
+                about="the prompts of the tasks" if text is None else str(text),
+            )
+        raise
+
+
+async def _read(plan: Plan, texts: Sequence[Text], *, concurrency: int) -> list[Seen] | None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from tierwise.bench import perplexity
+    from tierwise.service import launched
+
+    async with launched(plan) as service:
+        await service.start()
+        tiers = [service.router.tiers[name] for name in plan.file.tiers]
+        with Progress(console=Console(stderr=True), transient=True) as bars:
+            bar = bars.add_task("reading for perplexity", total=len(tiers) * len(texts))
+            return await perplexity.read(
+                tiers, texts, concurrency=concurrency, told=lambda done: bars.update(bar, completed=done)
+            )
+
+
+def _print_worth(folder: Path, perplexities: Sequence[Perplexity], about: str) -> None:
+    import sys
+
+    from rich.console import Console
+
+    from tierwise.bench.levers import levered
+    from tierwise.report import whatif as worth
+
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console.print()
+    console.print(worth.table(levered(folder), perplexities).for_terminal())
+    if perplexities:
+        console.print(f"perplexity: of {about}, as the chat template writes them", style="dim")

@@ -14,6 +14,9 @@ def serve(
         str, typer.Option(help="Address to listen on. There is no authentication: think before you open it.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8400,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Serve gRPC too, on this port; 0 takes a free one.", min=0, max=65535)
+    ] = None,
     ledger: Annotated[
         Path, typer.Option(envvar="TIERWISE_LEDGER", help="Where actions and their passes are recorded.")
     ] = Path("ledger.db"),
@@ -33,4 +36,4 @@ def serve(
 
     plan = planning.load(file)
     bring(plan, missing(plan))
-    serve_forever(plan, host=host, port=port, ledger=ledger, content=keep_content)
+    serve_forever(plan, host=host, port=port, ledger=ledger, content=keep_content, grpc_port=grpc_port)

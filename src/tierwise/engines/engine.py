@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -76,6 +77,11 @@ class Site:
     model: Path | None = None
     """The checkpoint on this machine, a file or a folder, for an engine that loads one."""
 
+    def program(self, name: str) -> str:
+        """A program as it is started: a path starts from the config file's folder, a mere name is looked up on PATH."""
+        # Not by Path, which takes the "./" away that makes a path of a name.
+        return os.path.join(self.base, os.path.expanduser(name)) if os.sep in name else name  # noqa: PTH111, PTH118
+
 
 class Settings(Protocol):
     """How a deployment is written in the config file; each engine has its own, and answers for itself."""
@@ -110,6 +116,14 @@ class Settings(Protocol):
 
     def build(self, name: str, site: Site) -> Engine:
         """The engine, not started. Raises SpecError when something that it needs is not on this machine."""
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """An engine that gives an answer in one piece too, for what it tells in no other way."""
+
+    async def whole(self, call: Call) -> bytes:
+        """The body of a chat completion that is not streamed. Raises as `Engine.stream` does."""
 
 
 @runtime_checkable

@@ -130,6 +130,10 @@ class LaunchedEngine:
             await self._suspect(url, error)
             raise
 
+    async def whole(self, call: Call) -> bytes:
+        """One pass that is not streamed: the body of its answer, for what the engine tells in no other way."""
+        return await self._client.whole(f"{await self.supervisor.ready()}/v1", call)
+
     async def _learn(self, url: str) -> None:
         if self._ask_facts is not None and not self._facts:
             self._facts = dict(await self._ask_facts(url))

@@ -138,7 +138,7 @@ class LlamaCpp(
         yield from _DIALECT.refuses(sampling)
 
     def misfits(self, site: Site) -> Iterable[tuple[str, str]]:
-        if self.binary is not None and shutil.which(self._program(site)) is None:
+        if self.binary is not None and shutil.which(site.program(self.binary)) is None:
             yield (
                 "binary",
                 f"there is no program {self.binary!r} here; install llama.cpp, give its path, or leave `binary` out",
@@ -157,7 +157,7 @@ class LlamaCpp(
     async def facts(self, site: Site) -> Mapping[str, str]:
         """What it is here, without being started: see `engines.engine.Health.facts`."""
         told = await (
-            llama_cpp_facts.embedded() if self.binary is None else llama_cpp_facts.external(self._program(site))
+            llama_cpp_facts.embedded() if self.binary is None else llama_cpp_facts.external(site.program(self.binary))
         )
         layers = "all that the build can" if self.gpu_layers is None else str(self.gpu_layers)
         return {
@@ -190,11 +190,6 @@ class LlamaCpp(
     def _threads(self) -> int:
         return self.threads or max(1, len(os.sched_getaffinity(0)) - 1)
 
-    def _program(self, site: Site) -> str:
-        """The external server: a path starts from the config file's folder, a mere name is looked up on PATH."""
-        program = self.binary or ""
-        return str(site.base / Path(program).expanduser()) if os.sep in program else program
-
     def _launch(self, name: str, model: Path, port: int, site: Site) -> Launch:
         """What starts this deployment on a port (0: one that is free at the time)."""
         if self.binary is None:
@@ -203,7 +198,7 @@ class LlamaCpp(
             worker = str(Path(__file__).with_name("llama_cpp_worker.py"))
             command: tuple[str, ...] = (sys.executable, "-P", worker, msgspec.json.encode(settings).decode())
         else:
-            command = (self._program(site), *self._flags(name, model, port, site))
+            command = (site.program(self.binary), *self._flags(name, model, port, site))
         # Threads that spin while they wait starve everything else on a machine that is not theirs alone.
         return Launch(command=command, environment={"OMP_WAIT_POLICY": "passive"}, url=f"http://127.0.0.1:{port}")
 

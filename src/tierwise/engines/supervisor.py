@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
+_BURIAL_SECONDS = 0.3
+"""A dead process refuses connections some milliseconds before its warden can say that it is dead."""
+
 _LINES_SHOWN = 20
 """Of an engine that is not ready, in its `Health`."""
 
@@ -308,7 +311,7 @@ class Supervisor:
         while True:
             process.look()
             if await process.ends_within(self._patience.check_seconds):
-                return self._sentence or self._obituary(process, "while running", recent_blame(process.words))
+                return self._cause_of_death(process)
             began = _now()
             pulse = await self._check(client, launch, last_well + self._patience.hang_seconds - began)
             if pulse.is_well:
@@ -320,6 +323,8 @@ class Supervisor:
             if pulse.status in launch.lost:
                 process.kill()
                 return self._complaint(f"lost its inner process ({launch.health} {pulse})")
+            if await process.ends_within(_BURIAL_SECONDS):
+                return self._cause_of_death(process)
             self._fall_silent(launch, pulse)
             silence = _now() - last_well
             if silence >= (self._patience.refused_seconds if pulse.refused else self._patience.hang_seconds):
@@ -340,6 +345,9 @@ class Supervisor:
         if self.state == "ready":
             self._turn("silent", self._complaint(f"is silent: {launch.health} {pulse}"))
             _LOGGER.warning("%s", self.reason)
+
+    def _cause_of_death(self, process: Process) -> str:
+        return self._sentence or self._obituary(process, "while running", recent_blame(process.words))
 
     def _complaint(self, what: str) -> str:
         words = last_blame(self.last_words()[-_LINES_SHOWN:])

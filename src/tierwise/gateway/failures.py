@@ -46,6 +46,11 @@ def status_of(error: TierwiseError) -> int:
     return _row(error)[0]
 
 
+def code_of(error: TierwiseError) -> str:
+    """The word for one of our errors that programs can rely on."""
+    return _row(error)[2]
+
+
 def body_of(error: TierwiseError) -> dict[str, Json]:
     """The error in OpenAI's shape."""
     _, kind, code = _row(error)

@@ -7,7 +7,8 @@ import contextlib
 import logging
 import signal
 import socket
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -19,11 +20,12 @@ from tierwise.service import launched
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncGenerator, Generator
     from pathlib import Path
 
     from starlette.applications import Starlette
 
+    from tierwise.gateway.grpc.server import GrpcServer
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan
     from tierwise.service import Service
@@ -32,16 +34,20 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("tierwise")
 
 
-def serve_forever(plan: Plan, *, host: str, port: int, ledger: Path, content: bool = False) -> None:
+def serve_forever(
+    plan: Plan, *, host: str, port: int, ledger: Path, content: bool = False, grpc_port: int | None = None
+) -> None:
     """Serve a plan until a signal ends it; `content` has the ledger keep what was asked and answered.
 
     Raises:
-        SpecError: the port is taken, or something that an engine needs is not on this machine.
+        SpecError: a port is taken, something that an engine needs is not on this machine, or gRPC is not installed.
         Broken: an engine did not come up.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if grpc_port is not None:
+        _need_grpc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(plan, _bound(host, port), ledger, content=content))
+        runner.run(_serve(plan, _bound(host, port), ledger, content=content, grpc=(host, grpc_port)))
 
 
 @contextmanager
@@ -61,18 +67,50 @@ def open_ledger(path: Path, plan: Plan, metrics: Metrics, *, content: bool = Fal
         book.close()
 
 
-async def _serve(plan: Plan, listener: socket.socket, ledger: Path, *, content: bool) -> None:
+async def _serve(
+    plan: Plan, listener: socket.socket, ledger: Path, *, content: bool, grpc: tuple[str, int | None]
+) -> None:
     with contextlib.closing(listener):
         ending = _Ending()
         metrics = Metrics({})
         with open_ledger(ledger, plan, metrics, content=content) as book:
             async with launched(plan, ledger=book) as service:
                 metrics.watch(service.deployments)
-                await _listen(service, application(service, metrics), listener, ending)
+                async with _also_grpc(service, metrics, *grpc) as beside:
+                    await _listen(service, application(service, metrics), listener, ending, beside)
     _LOG.info("stopped")
 
 
-async def _listen(service: Service, app: Starlette, listener: socket.socket, ending: _Ending) -> None:
+def _need_grpc() -> None:
+    try:
+        import_module("tierwise.gateway.grpc.server")
+    except ImportError as error:
+        install = "install it with: pip install 'tierwise[grpc]'"
+        raise SpecError(f"--grpc-port needs gRPC ({error}); {install}", field="--grpc-port") from error
+
+
+@asynccontextmanager
+async def _also_grpc(
+    service: Service, metrics: Metrics, host: str, port: int | None
+) -> AsyncGenerator[GrpcServer | None]:
+    """Serve gRPC beside HTTP, on the same service, where a port is given."""
+    if port is None:
+        yield None
+        return
+    from tierwise.gateway.grpc.server import GrpcServer  # noqa: PLC0415 - an extra
+
+    server = GrpcServer(service, metrics)
+    bound = await server.start(host, port)
+    _LOG.info("gRPC on %s:%d", host, bound)
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+async def _listen(
+    service: Service, app: Starlette, listener: socket.socket, ending: _Ending, beside: GrpcServer | None
+) -> None:
     """Answer from the first moment; requests wait for engines that still load, and `/ready` says which."""
     server = Server(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -92,13 +130,16 @@ async def _listen(service: Service, app: Starlette, listener: socket.socket, end
         starting.cancel()
         server.should_exit = True
         second = asyncio.create_task(ending.second.wait())
-        await asyncio.wait((serving, second), return_when=asyncio.FIRST_COMPLETED)
+        draining = asyncio.gather(serving, *([beside.drain()] if beside is not None else []), return_exceptions=True)
+        await asyncio.wait((draining, second), return_when=asyncio.FIRST_COMPLETED)
+        if beside is not None:
+            await beside.stop()
         server.force_exit = True
         unfinished = server.server_state.tasks
         logging.getLogger("uvicorn.error").disabled = bool(unfinished)  # it would print a traceback for each
         for answering in unfinished:
             answering.cancel()  # while the ledger can still remember them
-        await asyncio.gather(serving, starting, *unfinished, return_exceptions=True)
+        await asyncio.gather(draining, starting, *unfinished, return_exceptions=True)
         stopping.cancel()
         second.cancel()
 

@@ -188,7 +188,7 @@ class Sglang(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self._dialect.refuses(sampling, knows_checkpoint=self.url is None)
 
     def misfits(self, site: Site) -> Iterable[tuple[str, str]]:
-        return () if self.url is not None else misfits(self, self._program(site), site)
+        return () if self.url is not None else misfits(self, site.program(self.python or ""), site)
 
     @classmethod
     def levers(cls) -> tuple[Lever, ...]:
@@ -258,11 +258,6 @@ class Sglang(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             translate=partial(self._dialect.translate, switch=switch),
         )
 
-    def _program(self, site: Site) -> str:
-        """The interpreter: a path starts from the config file's folder, a mere name is looked up on PATH."""
-        program = self.python or ""
-        return str(site.base / Path(program).expanduser()) if os.sep in program else program
-
     def _overridden(self, site: Site) -> Sglang:
         """The same with active experts where SGLang wants them: in `hf_overrides`, under the checkpoint's own key."""
         if self.active_experts is None:
@@ -273,7 +268,7 @@ class Sglang(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def _launch(self, name: str, told: Sglang, model: Path, port: int, site: Site) -> Launch:
         """What starts this deployment on a port (0: one that is free at the time)."""
-        command = [self._program(site), "-m", "sglang.launch_server", "--model-path", str(model)]
+        command = [site.program(self.python or ""), "-m", "sglang.launch_server", "--model-path", str(model)]
         command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)]
         command += ["--enable-cache-report", "--enable-metrics", "--log-level-http", "warning"]
         command += flags(told, LEVERS, negatives=False)

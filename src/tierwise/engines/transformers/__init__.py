@@ -6,6 +6,6 @@ worker     the process: HTTP
 chat       a request of HTTP ↔ a job of the loop
 batching   the loop that runs the model
 caches     rows side by side in one cache;  prefixes  those that are remembered
-sampling   logits → tokens;  text  tokens ↔ characters
+sampling   logits → tokens;  scoring  logits → what was thought of a prompt;  text  tokens ↔ characters
 loading    a checkpoint → a model;  attention, experts  what is changed in it
 """

@@ -11,7 +11,6 @@ import inspect
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from tierwise.engines.transformers import caches
 from tierwise.engines.transformers.job import Job, Tally, Update
 from tierwise.engines.transformers.prefixes import Prefixes
 from tierwise.engines.transformers.sampling import Dice, Pick, pick
+from tierwise.engines.transformers.scoring import Scores, scores
 from tierwise.engines.transformers.text import Said, Speech
 from tierwise.spec.errors import Overloaded
 
@@ -53,6 +53,7 @@ class _Row:
     """Tokens of which the cache holds keys and values."""
     cached: int = 0
     said: list[int] = field(default_factory=list)
+    scores: list[Scores] = field(default_factory=list)
     finish: str = ""
 
     @property
@@ -235,7 +236,6 @@ class Loop:
                 self._enter(row)
 
     def _begin(self, job: Job) -> _Row:
-        job.begun_at = time.monotonic()
         self._begun += 1
         cache = caches.empty(self._model.config)
         row = _Row(number=self._begun, job=job, dice=Dice(job.draws, job.prompt), speech=job.speech, cache=cache)
@@ -252,8 +252,9 @@ class Loop:
         return row
 
     def _shares(self, job: Job) -> bool:
-        """Whether its cache may serve others, and theirs it: not where a record of all its experts is wanted."""
-        return self.keeps_prefixes and job.active_experts is None and not job.is_recorded
+        """Whether its cache may serve others, and theirs it: not where a record of all its tokens is wanted."""
+        is_whole = job.is_recorded or job.prompt_logprobs is not None
+        return self.keeps_prefixes and job.active_experts is None and not is_whole
 
     def _fill(self, row: _Row) -> None:
         """One piece of the prompt; after the last one, the first token."""
@@ -263,7 +264,12 @@ class Loop:
         end = min(len(prompt), row.length + _PIECE)
         tokens = torch.tensor([prompt[row.length : end]], device=self._model.device)
         positions = torch.arange(row.length, end, device=tokens.device)[None]
-        logits = self._forward([row], row.cache, tokens, positions, None)
+        wanted = row.job.prompt_logprobs
+        every = self._forward([row], row.cache, tokens, positions, None, keep=1 if wanted is None else 0)
+        logits = every[:, -1]
+        if wanted is not None:
+            after = prompt[row.length + 1 : end + 1]
+            row.scores += scores(every[0, : len(after)], after, wanted)
         self.tally.prompt_tokens += end - row.length
         row.length = end
         if end < len(prompt):
@@ -299,16 +305,27 @@ class Loop:
         if any(row.length < width for row in rows):
             paddings = torch.tensor([[width - row.length] for row in rows], device=device)
             mask = (torch.arange(width + 1, device=device) >= paddings).long()
-        logits = self._forward(rows, batch.cache, tokens, positions, mask)
+        logits = self._forward(rows, batch.cache, tokens, positions, mask)[:, -1]
         self.tally.steps += 1
         self.tally.stepped_rows += len(rows)
         for row, chosen in zip(rows, pick(logits, [row.dice for row in rows]), strict=True):
             row.length += 1
             self._accept(row, chosen)
 
-    def _forward(self, rows: list[_Row], cache: Any, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """Logits of the last column, rows × vocabulary. The rows want the same number of active experts."""
-        told = {"position_ids": positions, "attention_mask": mask, "logits_to_keep": 1}
+    def _forward(
+        self, rows: list[_Row], cache: Any, tokens: Tensor, positions: Tensor, mask: Tensor | None, keep: int = 1
+    ) -> Tensor:
+        """Logits, rows × columns × vocabulary. The rows want the same number of active experts.
+
+        Args:
+            rows: of the batch.
+            cache: theirs.
+            tokens: rows × columns.
+            positions: rows × columns.
+            mask: of the whole width; None where no row is padded.
+            keep: the last so many columns' logits are wanted, all of them with 0; a model may give more.
+        """
+        told = {"position_ids": positions, "attention_mask": mask, "logits_to_keep": keep}
         taken = {name: value for name, value in told.items() if name in self._accepted}
         recording: Any = nullcontext()
         if self._routers.layers and any(row.job.is_recorded for row in rows):
@@ -316,7 +333,7 @@ class Loop:
             recording = self._routers.recording(torch.tensor(owners), self._record)
         with self._routers.using(rows[0].job.active_experts), recording:
             answer = self._model(input_ids=tokens, past_key_values=cache, use_cache=True, **taken)
-        logits: Tensor = answer.logits[:, -1]
+        logits: Tensor = answer.logits
         return logits
 
     def _accept(self, row: _Row, chosen: Pick) -> None:
@@ -337,6 +354,8 @@ class Loop:
         rest = row.speech.rest() if row.finish and not said.is_stopped else ""
         routing = self._record.take(row.number) if row.finish else None
         update = Update(said=said, pick=chosen, rest=rest, finish=row.finish, ends_here=ends_here, routing=routing)
+        if row.finish and job.prompt_logprobs is not None:
+            update.scores = row.scores
         self._tell(row, update)
 
     # ── to the outside ──────────────────────────────────────────────────────

@@ -11,6 +11,7 @@ import msgspec
 
 from tierwise.engines.transformers.job import Job, Update
 from tierwise.engines.transformers.sampling import Draws
+from tierwise.engines.transformers.scoring import as_told
 from tierwise.engines.transformers.text import Speech, Thinking, rendered, thinking_of
 from tierwise.engines.transformers.wire import ROUTING
 from tierwise.spec.errors import SpecError
@@ -53,6 +54,7 @@ class ChatRequest(msgspec.Struct):
     stop: str | list[str] | None = None
     logprobs: bool | None = False
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
+    prompt_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     ignore_eos: bool | None = False
     priority: int | None = None
     active_experts: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -91,6 +93,8 @@ class ChatRequest(msgspec.Struct):
             return "modalities", "this engine says text"
         if self.min_tokens:
             return "min_tokens", "this engine has no lower bound; `ignore_eos` with `max_tokens` gives an exact number"
+        if self.prompt_logprobs is not None and self.stream:
+            return "prompt_logprobs", "these come with whole answers; leave `stream` out"
         for name in _FORMATS:
             if getattr(self, name) is not None:
                 return name, "this engine cannot hold an answer to a format; check it, or use another engine"
@@ -173,6 +177,7 @@ class Chat:
             active_experts=request.active_experts,
             priority=request.priority or 0,
             ignores_end=bool(request.ignore_eos),
+            prompt_logprobs=request.prompt_logprobs,
             is_recorded=self._is_sampled() if request.tierwise_routing is None else request.tierwise_routing,
         )
 
@@ -256,6 +261,8 @@ class Events:
         found = {**self._head, "object": "chat.completion", "choices": [choice], "usage": usage(updates[-1])}
         if updates[-1].routing is not None:
             found[ROUTING] = msgspec.to_builtins(updates[-1].routing)
+        if updates[-1].scores is not None:
+            found["prompt_logprobs"] = as_told(updates[-1].scores, self._chat.tokenizer)
         return found
 
     def _chunk(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:

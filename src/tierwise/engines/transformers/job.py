@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tierwise.engines.transformers.sampling import Draws, Pick
+from tierwise.engines.transformers.scoring import Scores
 from tierwise.engines.transformers.text import Said, Speech
 from tierwise.spec.routing import Routing
 
@@ -30,9 +30,9 @@ class Job:
     ignores_end: bool = False
     is_recorded: bool = False
     """Whether to tell through which experts its tokens went."""
+    prompt_logprobs: int | None = None
+    """How many of the likeliest tokens to tell at each place of the prompt, beside its own; None tells nothing."""
     is_aborted: bool = False
-    asked_at: float = field(default_factory=time.monotonic)
-    begun_at: float = 0.0
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -56,6 +56,8 @@ class Update:
     completion: int = 0
     reasoning: int = 0
     routing: Routing | None = None
+    scores: Sequence[Scores] | None = None
+    """Of the prompt's tokens but the first, where it was asked for and the pass ends here."""
 
 
 @dataclass(eq=False, slots=True)

@@ -191,7 +191,7 @@ class Vllm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self._dialect.refuses(sampling, knows_checkpoint=self.url is None)
 
     def misfits(self, site: Site) -> Iterable[tuple[str, str]]:
-        return () if self.url is not None else misfits(self, self._program(site), site)
+        return () if self.url is not None else misfits(self, site.program(self.python or ""), site)
 
     @classmethod
     def levers(cls) -> tuple[Lever, ...]:
@@ -260,11 +260,6 @@ class Vllm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             translate=partial(self._dialect.translate, switch=switch),
         )
 
-    def _program(self, site: Site) -> str:
-        """The interpreter: a path starts from the config file's folder, a mere name is looked up on PATH."""
-        program = self.python or ""
-        return str(site.base / Path(program).expanduser()) if os.sep in program else program
-
     def _overridden(self, site: Site) -> Vllm:
         """The same with active experts where vLLM wants them: in `hf_overrides`, under the checkpoint's own key."""
         if self.active_experts is None:
@@ -285,7 +280,7 @@ class Vllm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def _launch(self, name: str, told: Vllm, model: Path, port: int, site: Site) -> Launch:
         """What starts this deployment on a port (0: one that is free at the time)."""
-        command = [self._program(site), "-m", "vllm.entrypoints.cli.main", "serve", str(model)]
+        command = [site.program(self.python or ""), "-m", "vllm.entrypoints.cli.main", "serve", str(model)]
         command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)]
         command += ["--enable-prompt-tokens-details", "--no-enable-log-requests", "--disable-uvicorn-access-log"]
         command += flags(told, LEVERS)

@@ -1,0 +1,1 @@
+"""The chat endpoint over gRPC (extra `grpc`): `tierwise.proto` is the contract, `make proto` writes its stubs."""

@@ -1,0 +1,366 @@
+"""The same service over gRPC: answers, streams, errors, deadlines, and callers who leave."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from endpoints import PRICES, Notebook, serving, tier_of, until
+from test_serve import FILE, config, process_of
+from tierwise.gateway.metrics import Metrics
+from tierwise.gateway.server import serve_forever
+from tierwise.plan import parse
+from tierwise.policies import Majority
+from tierwise.router import Router
+from tierwise.run import Tier
+from tierwise.service import Service
+from tierwise.spec import errors
+from tierwise.spec.budget import Budget
+from tierwise.spec.errors import Broken, Garbled, Overloaded, Refused, TimedOut, TooLong
+from tierwise.testing import Reply, ScriptedEngine
+
+pytest.importorskip("grpc", reason="no gRPC here: pip install 'tierwise[grpc]'")
+
+import grpc.aio
+from grpc import StatusCode
+
+from tierwise.gateway.failures import STATUSES as HTTP_STATUSES
+from tierwise.gateway.grpc import failures
+from tierwise.gateway.grpc import tierwise_pb2 as pb
+from tierwise.gateway.grpc.server import GrpcServer
+from tierwise.gateway.grpc.tierwise_pb2_grpc import TierwiseStub
+
+HELLO = [pb.Message(role="user", content="hello")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A server, and a client that is connected to it."""
+
+    stub: Any
+    server: GrpcServer
+    notebook: Notebook
+    metrics: Metrics
+
+    def chat(self, *, timeout: float | None = 20, **fields: Any) -> Any:
+        return self.stub.Chat(pb.ChatRequest(**{"model": "tier", "messages": HELLO, **fields}), timeout=timeout)
+
+    def stream(self, *, timeout: float | None = 20, **fields: Any) -> Any:
+        return self.stub.ChatStream(pb.ChatRequest(**{"model": "tier", "messages": HELLO, **fields}), timeout=timeout)
+
+
+def over(tiers: list[Tier], main: Any, **routes: tuple[str, ...]) -> Any:
+    """Run `main(line)` against these tiers; then nothing may be left running."""
+
+    async def whole() -> Any:
+        notebook, metrics = Notebook(), Metrics({})
+        service = Service(
+            router=Router(tiers={tier.name: tier for tier in tiers}, routes=routes),
+            deployments={tier.name: tier.deployment for tier in tiers},
+            prices=PRICES,
+            ledger=notebook,  # type: ignore[arg-type]
+        )
+        server = GrpcServer(service, metrics)
+        port = await server.start("127.0.0.1", 0)
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                line = Line(stub=TierwiseStub(channel), server=server, notebook=notebook, metrics=metrics)
+                found = await asyncio.wait_for(main(line), 30)
+        finally:
+            await server.stop()
+        assert all(tier.deployment.occupancy.running == 0 for tier in tiers), "a pass outlived its endpoint"
+        return found
+
+    return asyncio.run(whole())
+
+
+async def failed(call: Any) -> Any:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await (read_all(call) if hasattr(call, "read") else call)
+    return caught.value
+
+
+async def read_all(call: Any) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
+
+
+async def true(predicate: Callable[[], Any]) -> float:
+    """Seconds until something became true."""
+    began = asyncio.get_running_loop().time()
+    while not predicate():  # noqa: ASYNC110 - it happens behind a connection
+        await asyncio.sleep(0.001)
+    return asyncio.get_running_loop().time() - began
+
+
+def metadata(error: Any) -> dict[str, Any]:
+    return dict(error.trailing_metadata())
+
+
+def fields(**values: Any) -> str:
+    return json.dumps(values)
+
+
+def test_a_whole_answer_comes_with_its_account_and_is_remembered():
+    async def main(line: Line) -> None:
+        call = line.chat(max_tokens=50, temperature=0, seed=3)
+        answer = await call
+        assert [choice.message.content for choice in answer.choices] == ["hi there"]
+        assert (answer.choices[0].finish_reason, answer.account.tier) == ("stop", "tier")
+        assert answer.account.usage.completion_tokens == 2
+        assert answer.account.passes[0].outcome == "finished"
+        assert dict(await call.initial_metadata())["x-tierwise-action"] == answer.id
+        record = line.notebook.records[0]
+        assert (record.trace.action, record.ending, record.stream) == (answer.id, "answered", False)
+        assert record.prompt.seed == 3
+
+    over([tier_of()], main)
+
+
+def test_a_stream_brings_deltas_of_every_choice_and_its_account_at_the_end():
+    async def main(line: Line) -> None:
+        events = [event async for event in line.stream(n=2)]
+        said = ["", ""]
+        for event in events[:-1]:
+            said[event.delta.index] += event.delta.content
+        assert said == ["a b c", "a b c"]
+        assert [event.delta.finish_reason for event in events if event.delta.finish_reason] == ["stop", "stop"]
+        assert events[-1].account.usage.completion_tokens == 6
+        assert line.notebook.records[0].stream
+
+    over([tier_of(engine=ScriptedEngine("a b c"))], main)
+
+
+def test_other_fields_and_policies_are_those_of_http():
+    engine = ScriptedEngine("4")
+
+    async def main(line: Line) -> None:
+        message = pb.Message(json=json.dumps({"role": "user", "content": [{"type": "text", "text": "2+2"}]}))
+        extra = fields(stop=["x"], top_k=5, tierwise={"action": "mine", "budget": {"passes": 2}})
+        answer = await line.chat(messages=[message], fields_json=extra)
+        assert len(answer.account.passes) == 2
+        assert engine.calls[0].prompt.fields == {"stop": ["x"], "top_k": 5}
+        assert engine.calls[0].prompt.messages[0]["content"] == [{"type": "text", "text": "2+2"}]
+        assert line.notebook.records[0].caller == "mine"
+
+    over([tier_of(Majority(n=5), engine)], main)
+
+
+def test_models_are_tiers_and_routes():
+    async def main(line: Line) -> None:
+        models = (await line.stub.Models(pb.ModelsRequest())).models
+        assert {model.id: list(model.cascade) for model in models} == {"tier": [], "all": ["tier"]}
+
+    over([tier_of()], main, all=("tier",))
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "code", "words"),
+    [
+        ({"model": "nobody"}, StatusCode.INVALID_ARGUMENT, "invalid_value", "there is no model 'nobody'"),
+        ({"messages": []}, StatusCode.INVALID_ARGUMENT, "invalid_value", "messages"),
+        ({"max_tokens": 0}, StatusCode.INVALID_ARGUMENT, "invalid_value", "max_tokens"),
+        ({"fields_json": "{"}, StatusCode.INVALID_ARGUMENT, "invalid_value", "fields_json: is not JSON"),
+        ({"fields_json": "[]"}, StatusCode.INVALID_ARGUMENT, "invalid_value", "a JSON object is wanted"),
+        ({"fields_json": '{"model": "x"}'}, StatusCode.INVALID_ARGUMENT, "invalid_value", "a field of its own"),
+        ({"fields_json": '{"top_p": 2}'}, StatusCode.INVALID_ARGUMENT, "invalid_value", "top_p"),
+        ({"messages": [pb.Message(role="king")]}, StatusCode.INVALID_ARGUMENT, "invalid_value", "messages[0].role"),
+    ],
+)
+def test_a_wrong_request_is_refused_with_its_field(asked, status, code, words):
+    async def main(line: Line) -> None:
+        for call in (line.chat(**asked), line.stream(**asked)):
+            error = await failed(call)
+            assert (error.code(), metadata(error)["tierwise-code"]) == (status, code)
+            assert words in error.details()
+        assert line.notebook.records == []
+
+    over([tier_of()], main)
+
+
+FATES = [
+    (Refused("no"), StatusCode.INVALID_ARGUMENT, "engine_refused"),
+    (TooLong("too long"), StatusCode.INVALID_ARGUMENT, "context_length_exceeded"),
+    (Overloaded("full", retry_after=3), StatusCode.RESOURCE_EXHAUSTED, "engine_overloaded"),
+    (TimedOut("slow"), StatusCode.DEADLINE_EXCEEDED, "engine_timed_out"),
+    (Broken("gone"), StatusCode.UNAVAILABLE, "engine_broken"),
+    (Garbled("???"), StatusCode.INTERNAL, "engine_garbled"),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "code"), FATES, ids=str)
+def test_what_engines_do_has_a_status_a_code_and_what_was_spent(error, status, code):
+    async def main(line: Line) -> None:
+        for call in (line.chat(), line.stream()):
+            caught = await failed(call)
+            told = metadata(caught)
+            assert (caught.code(), told["tierwise-code"]) == (status, code)
+            assert str(error) in caught.details()
+            assert told.get("retry-after") == ("3" if isinstance(error, Overloaded) else None)
+            assert pb.Account.FromString(told["tierwise-account-bin"]).usage.completion_tokens >= 1
+        assert [record.ending for record in line.notebook.records] == ["failed", "failed"]
+
+    over([tier_of(engine=ScriptedEngine(Reply(text="half an", error=error)))], main)
+
+
+def every_error() -> list[type[errors.TierwiseError]]:
+    return [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.TierwiseError)]
+
+
+@pytest.mark.parametrize("kind", every_error(), ids=lambda kind: kind.__name__)
+def test_every_error_has_a_status_that_fits_the_one_over_http(kind):
+    fitting = {
+        400: {StatusCode.INVALID_ARGUMENT},
+        404: {StatusCode.NOT_FOUND},
+        413: {StatusCode.RESOURCE_EXHAUSTED},
+        429: {StatusCode.RESOURCE_EXHAUSTED},
+        500: {StatusCode.INTERNAL},
+        502: {StatusCode.UNAVAILABLE, StatusCode.INTERNAL},
+        504: {StatusCode.DEADLINE_EXCEEDED},
+    }
+    error = kind([errors.SpecError("wrong")]) if kind is errors.ConfigErrors else kind("wrong")
+    over_http = next((row[0] for one, row in HTTP_STATUSES.items() if isinstance(error, one)), 500)
+    assert failures.status_of(error) in fitting[over_http]
+
+
+def test_both_maps_know_the_same_errors_in_the_same_order():
+    assert list(failures.STATUSES) == list(HTTP_STATUSES)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_caller_who_leaves_has_everything_aborted_and_recorded(streamed):
+    engine = ScriptedEngine(" ".join(["word"] * 2000), step=0.01)
+
+    async def main(line: Line) -> None:
+        call = line.stream() if streamed else line.chat()
+        if streamed:
+            await call.read()
+        await true(lambda: engine.running)
+        call.cancel()
+        assert await true(lambda: not engine.running and line.notebook.records) < 1
+        record = line.notebook.records[0]
+        assert record.ending == "disconnected"
+        assert record.trace.passes[0].outcome == "aborted"
+        assert record.trace.usage.completion == engine.produced.completion
+
+    over([tier_of(engine=engine)], main)
+
+
+def test_a_callers_deadline_is_the_budgets_seconds_and_what_was_made_until_then_arrives():
+    engine = ScriptedEngine(" ".join(["word"] * 500), step=0.02)
+
+    async def main(line: Line) -> None:
+        answer = await line.chat(timeout=1.5)
+        assert answer.choices[0].finish_reason == "length"
+        assert answer.choices[0].message.content.startswith("word word")
+        assert answer.account.passes[0].outcome == "cut"
+
+    over([tier_of(engine=engine)], main)
+
+
+def test_a_tiers_own_budget_is_not_loosened_by_a_deadline():
+    async def main(line: Line) -> None:
+        error = await failed(line.chat(timeout=20))
+        assert (error.code(), metadata(error)["tierwise-code"]) == (StatusCode.DEADLINE_EXCEEDED, "budget_exhausted")
+
+    over([tier_of(engine=ScriptedEngine("late", step=5), budget=Budget(seconds=0.05))], main)
+
+
+def test_a_bug_of_ours_is_internal_and_logged(caplog):
+    class Buggy(ScriptedEngine):
+        def stream(self, call):
+            raise KeyError("a bug")
+
+    async def main(line: Line) -> None:
+        assert (await failed(line.chat())).code() == StatusCode.INTERNAL
+
+    over([tier_of(engine=Buggy())], main)
+
+
+def test_tools_and_thinking_come_through():
+    calls = [{"index": 0, "id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+    delta = {"reasoning_content": "hm", "tool_calls": calls}
+    engine = ScriptedEngine(Reply(delta=delta, finish="tool_calls"))
+
+    async def main(line: Line) -> None:
+        answer = await line.chat()
+        message = answer.choices[0].message
+        assert message.reasoning == "hm"
+        assert json.loads(message.json)["tool_calls"][0]["function"]["name"] == "f"
+        deltas = [event.delta async for event in line.stream()]
+        assert "hm" in [delta.reasoning for delta in deltas]
+        assert [json.loads(delta.json)["tool_calls"][0]["id"] for delta in deltas if delta.json] == ["1"]
+
+    over([tier_of(engine=engine)], main)
+
+
+def test_calls_that_the_server_ends_are_recorded_as_failed():
+    engine = ScriptedEngine(" ".join(["word"] * 2000), step=0.01)
+
+    async def main(line: Line) -> None:
+        call = line.stream()
+        await call.read()
+        await line.server.stop()
+        await failed(call)
+        record = line.notebook.records[0]
+        assert (record.ending, record.error) == ("failed", "the server was stopped")
+
+    over([tier_of(engine=engine)], main)
+
+
+def test_logprobs_come_where_they_were_asked_for():
+    async def main(line: Line) -> None:
+        for extra, expected in (("", ""), (fields(logprobs=True), "-0.5")):
+            answer = await line.chat(fields_json=extra)
+            told = [event.delta.logprobs_json async for event in line.stream(fields_json=extra)]
+            assert expected in answer.choices[0].logprobs_json
+            assert bool(answer.choices[0].logprobs_json) == any(told) == bool(extra)
+
+    over([tier_of(engine=ScriptedEngine(Reply(text="a", logprob=-0.5)))], main)
+
+
+def test_the_real_process_serves_it_beside_http_and_drains_it(tmp_path):
+    """`tierwise serve --grpc-port 0`: a call under way when SIGTERM comes is finished."""
+    engine = ScriptedEngine(" ".join(["word"] * 40), step=0.02)
+    with (
+        serving(tier_of(engine=engine)) as upstream,
+        process_of(config(upstream), tmp_path, "--grpc-port", "0") as process,
+    ):
+        until_there = re.compile(r"gRPC on 127\.0\.0\.1:(\d+)")
+        until(lambda: until_there.search(process.log()))
+        found = until_there.search(process.log())
+        assert found is not None
+        with grpc.insecure_channel(f"127.0.0.1:{found[1]}") as channel:
+            request = pb.ChatRequest(model="fast", messages=HELLO)
+            call = TierwiseStub(channel).Chat.future(request, timeout=20)  # type: ignore[no-untyped-call]
+            until(lambda: engine.running == 1)
+            process.process.send_signal(signal.SIGTERM)
+            answer = call.result()
+        assert len(answer.choices[0].message.content.split()) == 40
+        assert process.process.wait(10) == 0
+        assert process.actions()[answer.id] == ("answered", "")
+
+
+def test_without_grpc_it_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tierwise.gateway.grpc.server", None)  # as if it could not be imported
+    with pytest.raises(errors.SpecError, match=r"pip install 'tierwise\[grpc\]'"):
+        serve_forever(parse(FILE, tmp_path / "t.yaml"), host="127.0.0.1", port=0, ledger=tmp_path / "l", grpc_port=0)
+
+
+def test_a_port_that_is_taken_is_said_so():
+    async def main(line: Line) -> None:
+        other = GrpcServer(line.server._front._service, Metrics({}))
+        port = await other.start("127.0.0.1", 0)
+        with pytest.raises(errors.SpecError, match="choose another --grpc-port"):
+            await line.server.start("127.0.0.1", port)
+        await other.stop()
+
+    over([tier_of()], main)
