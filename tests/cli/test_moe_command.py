@@ -78,7 +78,8 @@ def test_other_numbers_of_experts_are_held_against_the_trained_one(place):
     assert len({one.nats for one in seen if one.text == "sum0"}) == 3
 
 
-def test_what_cannot_be_varied_is_refused_before_anything_runs(place):
+def test_what_cannot_be_varied_is_refused_before_anything_runs(tmp_path):
+    (tmp_path / "tierwise.yaml").write_text(CONFIG)
     with pytest.raises(SpecError, match="there is no tier 'max'; tiers: fast, whole"):
-        moe("whatif", place / "tierwise.yaml", place / "tasks.jsonl", "--tier", "max", "--out", place / "never")
-    assert not (place / "never").exists()
+        moe("whatif", tmp_path / "tierwise.yaml", tmp_path / "tasks.jsonl", "--tier", "max", "--out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
