@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tierwise.engines import Sglang
-from tierwise.engines.engine import Site
 from tierwise.engines.sglang.installed import find
 
-from .checkpoints import checkpoint
+from .served import Place
 
 FILES = {
     "__init__.py": "raise ImportError('nobody may import it')",
@@ -40,26 +35,11 @@ FILES = {
 MOE = {"model_type": "moe", "architectures": ["MoeForCausalLM"], "num_experts": 8, "num_experts_per_tok": 2}
 
 
-@dataclass(frozen=True)
-class Place:
-    folder: Path
-    python: str
-
-    def misfits(self, config: dict[str, Any] | None = None, **levers: Any) -> dict[str, str]:
-        model = None if config is None else checkpoint(self.folder / "model", **config)
-        settings = Sglang(**{"checkpoint": "small", "python": self.python, **levers})
-        return dict(settings.misfits(Site(base=self.folder, logs=self.folder, model=model)))
-
-
 @pytest.fixture
 def place(tmp_path):
-    """An environment with a package that holds nothing but what is looked for."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
-    for name, text in FILES.items():
-        path = next(tmp_path.glob("env/lib/python*/site-packages")) / "sglang" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    yield Place(tmp_path, str(tmp_path / "env" / "bin" / "python"))
+    made = Place.made(Sglang, tmp_path)
+    made.package("sglang", FILES)
+    yield made
     find.cache_clear()
 
 
@@ -69,8 +49,8 @@ def test_what_works_has_nothing_against_it(place):
 
 
 def test_an_interpreter_that_is_not_there_or_has_no_sglang_is_named(place, tmp_path):
-    assert "no interpreter" in Place(tmp_path, str(tmp_path / "nothing")).misfits({})["python"]
-    assert "has no SGLang" in Place(place.folder, sys.executable).misfits({})["python"]
+    assert "no interpreter" in Place(Sglang, tmp_path, str(tmp_path / "nothing")).misfits({})["python"]
+    assert "has no SGLang" in Place(Sglang, place.folder, sys.executable).misfits({})["python"]
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,35 +15,14 @@ from tierwise.engines.sglang.levers import LEVERS
 from tierwise.spec.errors import SpecError
 from tierwise.spec.sampling import Sampling
 
-from .checkpoints import checkpoint
-
-if TYPE_CHECKING:
-    from tierwise.engines.supervisor import Launch
+from .served import NESTED, OF_OURS, after, launch, site, understood, words
 
 PYTHON = "/opt/sglang/bin/python"
 MOE = {"model_type": "qwen3_moe", "num_experts": 8, "num_experts_per_tok": 2, "num_hidden_layers": 3}
-NESTED = {"model_type": "qwen3_5_moe", "text_config": {"num_experts": 8, "num_experts_per_tok": 2}}
 
 
 def launched(**levers: Any) -> Sglang:
     return Sglang(**{"checkpoint": "small", "python": PYTHON, **levers})
-
-
-def site(folder: Path, **config: Any) -> Site:
-    return Site(base=folder, logs=folder, model=checkpoint(folder / "model", **config))
-
-
-def launch(settings: Sglang, place: Site) -> Launch:
-    engine: Any = settings.build("small", place)
-    return engine.supervisor._build(4242)
-
-
-def words(settings: Sglang, place: Site) -> list[str]:
-    return list(launch(settings, place).command)
-
-
-def after(flag: str, found: list[str]) -> str:
-    return found[found.index(flag) + 1]
 
 
 def problems(**settings: Any) -> dict[str, str]:
@@ -145,9 +122,8 @@ def test_a_server_whose_key_is_not_set_is_not_built(monkeypatch, tmp_path):
 
 
 def test_every_launch_lever_is_a_setting_and_every_setting_that_sglang_is_told_is_a_lever():
-    of_ours = {"checkpoint", "python", "url", "model", "api_key_env", "extra_args", "start_seconds", "silent_seconds"}
     rows = {lever.name for lever in LEVERS if lever.scope == "launch"}
-    assert rows == {*Sglang.__struct_fields__} - of_ours
+    assert rows == {*Sglang.__struct_fields__} - OF_OURS
     assert all(lever.values and lever.source for lever in LEVERS)
 
 
@@ -201,21 +177,11 @@ print(json.dumps({name: vars(parser.parse_args(line)) for name, line in json.loa
 
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory) -> dict[str, dict[str, Any]]:
-    """Every line as SGLang itself understood it: one process for all, since importing SGLang takes seconds."""
     if (python := os.environ.get("TIERWISE_SGLANG_PYTHON")) is None:
         pytest.skip("no SGLang here: name an interpreter that has it in TIERWISE_SGLANG_PYTHON (docs/engines.md)")
     place = site(tmp_path_factory.mktemp("lines"), **MOE)
     lines = {name: words(launched(**levers), place)[3:] for name, levers in LINES.items()}
-    asked = subprocess.run(
-        [python, "-c", PARSE],
-        input=json.dumps(lines),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
-    assert asked.returncode == 0, asked.stderr[-2000:]
-    return json.loads(asked.stdout.splitlines()[-1])
+    return understood(python, PARSE, lines)
 
 
 def test_every_lever_stands_in_a_line_that_sglang_parses():

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tierwise.engines import Vllm
-from tierwise.engines.engine import Site
 from tierwise.engines.vllm.installed import find
 from tierwise.spec.errors import SpecError
 
-from .checkpoints import checkpoint
+from .served import Place
 
 FILES = {
     "__init__.py": "raise ImportError('nobody may import it')",
@@ -39,28 +34,9 @@ FILES = {
 MOE = {"model_type": "moe", "architectures": ["MoeForCausalLM"], "num_experts": 8, "num_experts_per_tok": 2}
 
 
-@dataclass(frozen=True)
-class Place:
-    folder: Path
-    python: str
-
-    def package(self, name: str, files: dict[str, str]) -> None:
-        for file, text in files.items():
-            path = next(self.folder.glob("env/lib/python*/site-packages")) / name / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-
-    def misfits(self, config: dict[str, Any] | None = None, **levers: Any) -> dict[str, str]:
-        model = None if config is None else checkpoint(self.folder / "model", **config)
-        settings = Vllm(**{"checkpoint": "small", "python": self.python, **levers})
-        return dict(settings.misfits(Site(base=self.folder, logs=self.folder, model=model)))
-
-
 @pytest.fixture
 def place(tmp_path):
-    """An environment with packages that hold nothing but what is looked for."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
-    made = Place(tmp_path, str(tmp_path / "env" / "bin" / "python"))
+    made = Place.made(Vllm, tmp_path)
     made.package("vllm", FILES)
     made.package("transformers", {"__init__.py": "", "models/auto/modeling_auto.py": '("x", "BorrowedForCausalLM")'})
     yield made
@@ -79,18 +55,18 @@ def test_what_works_has_nothing_against_it(place):
 
 
 def test_an_interpreter_that_is_not_there_is_named(tmp_path):
-    assert "no interpreter" in Place(tmp_path, str(tmp_path / "nothing")).misfits({})["python"]
+    assert "no interpreter" in Place(Vllm, tmp_path, str(tmp_path / "nothing")).misfits({})["python"]
 
 
 def test_an_interpreter_without_vllm_is_no_use(place):
-    assert "has no vLLM" in Place(place.folder, sys.executable).misfits({})["python"]
+    assert "has no vLLM" in Place(Vllm, place.folder, sys.executable).misfits({})["python"]
 
 
 def test_a_program_that_is_no_python_says_what_it_said(tmp_path):
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho I am a shell >&2\n")
     program.chmod(0o755)
-    assert Place(tmp_path, str(program)).misfits({})["python"].endswith("no Python that works: I am a shell")
+    assert Place(Vllm, tmp_path, str(program)).misfits({})["python"].endswith("no Python that works: I am a shell")
 
 
 def test_vllm_is_found_and_not_imported(place):

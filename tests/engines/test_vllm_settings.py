@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import subprocess
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import pytest
 
 from tierwise.engines import Vllm
 from tierwise.engines.engine import Site
+from tierwise.engines.prompting import switch_of
 from tierwise.engines.vllm.levers import LEVERS
-from tierwise.engines.vllm.settings import switch_of
 from tierwise.spec.errors import SpecError
 from tierwise.spec.sampling import Sampling
 
-from .checkpoints import architecture, checkpoint
-
-if TYPE_CHECKING:
-    from tierwise.engines.supervisor import Launch
+from .checkpoints import architecture
+from .served import NESTED, OF_OURS, after, launch, site, understood, words
 
 PYTHON = "/opt/vllm/bin/python"
 MOE = {"model_type": "qwen3_moe", "num_experts": 8, "num_experts_per_tok": 2}
-NESTED = {"model_type": "qwen3_5_moe", "text_config": {"num_experts": 8, "num_experts_per_tok": 2}}
 
 
 def launched(**levers: Any) -> Vllm:
     return Vllm(**{"checkpoint": "small", "python": PYTHON, **levers})
-
-
-def site(folder: Path, **config: Any) -> Site:
-    return Site(base=folder, logs=folder, model=checkpoint(folder / "model", **config))
-
-
-def launch(settings: Vllm, place: Site) -> Launch:
-    engine: Any = settings.build("small", place)
-    return engine.supervisor._build(4242)
-
-
-def words(settings: Vllm, place: Site) -> list[str]:
-    return list(launch(settings, place).command)
-
-
-def after(flag: str, found: list[str]) -> str:
-    return found[found.index(flag) + 1]
 
 
 def problems(**settings: Any) -> dict[str, str]:
@@ -164,9 +141,8 @@ def test_thinking_is_switched_in_the_words_of_the_checkpoints_family(tmp_path):
 
 
 def test_every_launch_lever_is_a_setting_and_every_setting_that_vllm_is_told_is_a_lever():
-    of_ours = {"checkpoint", "python", "url", "model", "api_key_env", "extra_args", "start_seconds", "silent_seconds"}
     rows = {lever.name for lever in LEVERS if lever.scope == "launch"}
-    assert rows == {*Vllm.__struct_fields__} - of_ours
+    assert rows == {*Vllm.__struct_fields__} - OF_OURS
     assert all(lever.values and lever.source for lever in LEVERS)
 
 
@@ -214,20 +190,9 @@ print(json.dumps(found, default=lambda one: asdict(one) if is_dataclass(one) els
 
 @pytest.fixture(scope="module")
 def parsed(vllm_python, tmp_path_factory) -> dict[str, dict[str, Any]]:
-    """Every line as vLLM itself understood it: one process for all, since importing vLLM takes seconds."""
-    folder = tmp_path_factory.mktemp("lines")
-    place = site(folder, **MOE)
+    place = site(tmp_path_factory.mktemp("lines"), **MOE)
     lines = {name: words(launched(**levers), place)[4:] for name, levers in LINES.items()}
-    asked = subprocess.run(
-        [vllm_python, "-c", PARSE],
-        input=json.dumps(lines),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-    )
-    assert asked.returncode == 0, asked.stderr[-2000:]
-    return json.loads(asked.stdout.splitlines()[-1])
+    return understood(vllm_python, PARSE, lines)
 
 
 def test_every_lever_stands_in_a_line_that_vllm_parses():

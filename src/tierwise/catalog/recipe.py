@@ -167,7 +167,9 @@ class _Writer:
             yield f"    pipeline_parallel: {found.stages}"
         if found.copies > 1:
             yield f"    data_parallel: {found.copies}"
-        if found.variant.experts is not None and found.tensor * found.copies > 1:
+        # SGLang spreads experts over the devices that share a layer, and vLLM over copies as well.
+        spread = found.tensor if self.engine == "sglang" else found.tensor * found.copies
+        if found.variant.experts is not None and spread > 1:
             yield "    expert_parallel: true"
         if found.idle:
             yield f"    # {found.idle} of {found.machine} stay idle: a copy is split over 1, 2, 4 or 8"

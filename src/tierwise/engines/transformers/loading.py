@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -62,7 +65,18 @@ def load(path: Path, levers: ModelLevers) -> Loaded:
         tokenizer = _tokenizer(path, levers)
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:  # what it raises at bad input
         raise SpecError(f"Transformers {transformers.__version__} cannot load {path}: {error}") from error
+    _give_back()
     return Loaded(model=model, tokenizer=tokenizer, architecture=architecture, facts=_facts(model, levers))
+
+
+def _give_back() -> None:
+    """Return to the system what loading needed and no longer needs.
+
+    The C library would keep it: 375 MB of 1006 MB after SmolLM2-135M in int8 from a GGUF file.
+    """
+    gc.collect()
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def _model(path: Path, levers: ModelLevers, architecture: Architecture) -> Any:
