@@ -57,7 +57,7 @@ class Live:
     """Tokens that the backend has counted since it began, where it counts."""
     stop: str = "four"
     """A text in the middle of the answer to ASKED."""
-    abort_seconds: float = 0.1
+    abort_seconds: float = 0.3
     """From the end of a connection to the end of the work."""
     skips: dict[str, str] = field(default_factory=dict)
     """What it cannot be asked for, and why."""
