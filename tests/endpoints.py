@@ -67,6 +67,8 @@ class Answered:
     """Of a stream, `[DONE]` included."""
     first_bytes: float
     """Seconds until the headers were there."""
+    began: float
+    """The moment of `time.monotonic()` that all seconds count from."""
 
     @property
     def json(self) -> Any:
@@ -137,7 +139,7 @@ class Endpoint:
                 )
             else:
                 content = response.read()
-            return Answered(response.status, dict(response.headers), content, events, first_bytes)
+            return Answered(response.status, dict(response.headers), content, events, first_bytes, began)
         finally:
             connection.close()
 

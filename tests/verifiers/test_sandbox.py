@@ -239,10 +239,18 @@ def test_it_sees_neither_our_environment_nor_our_descriptors(using, monkeypatch)
 
 
 def test_it_can_neither_see_nor_signal_the_hosts_processes(using):
-    source = f"""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        lines = said(_KILLING.format(pids=(os.getpid(), child.pid, 1)), using).splitlines()
+        assert child.poll() is None
+        child.kill()
+    assert lines[:3] == ["True False", "ProcessLookupError", "ProcessLookupError"]
+    assert "killed" not in lines
+
+
+_KILLING = """
         import os, signal
         print(os.getpid() < 10, os.path.exists('/proc/1'))
-        for pid in {os.getpid(), os.getppid(), 1}:
+        for pid in {pids}:
             try:
                 os.kill(pid, signal.SIGKILL)
             except OSError as error:
@@ -254,10 +262,7 @@ def test_it_can_neither_see_nor_signal_the_hosts_processes(using):
             os.kill(-1, signal.SIGTERM)
         except OSError as error:
             print(type(error).__name__)
-    """
-    lines = said(source, using).splitlines()
-    assert lines[:3] == ["True False", "ProcessLookupError", "ProcessLookupError"]
-    assert "killed" not in lines
+"""
 
 
 # What it cannot reach
