@@ -78,6 +78,7 @@ async def streamed(client: aiohttp.ClientSession, url: str, model: str, prompt: 
 
 def generating(folder: str, tokens: int, pipe: Connection) -> None:
     """A process that answers batches of prompts with `generate`."""
+    os.environ["OMP_WAIT_POLICY"] = "passive"  # as the servers have it: spinning halves its speed on a busy machine
     import torch  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
