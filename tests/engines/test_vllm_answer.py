@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tierwise.engines.scrape import VLLM
 from tierwise.engines.vllm.answer import read_answer, read_routing
-from tierwise.engines.vllm.words import Balance, balances, told_by
+from tierwise.engines.vllm.words import told_by
 from tierwise.spec.call import Recorder, Usage
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
@@ -141,6 +142,5 @@ def test_a_start_says_what_runs():
 
 
 def test_the_balance_of_experts_is_read_from_the_log():
-    assert [*balances([START[0], EPLB])] == [
-        Balance(step=12, model="glm", mean_tokens=1024.5, most_tokens=2049, balancedness=0.5)
-    ]
+    pattern = VLLM.lines["expert_balancedness"]
+    assert [match and float(match["value"]) for match in map(pattern.search, [START[0], EPLB])] == [None, 0.5]

@@ -105,7 +105,7 @@ def as_markdown(found: Table) -> str:
             "",
             f"### {engine}",
             "",
-            "| lever | sets | when | values | needs | changes | source |",
+            _HEADING,
             "|---" * 7 + "|",
         ]
         for row in found[engine]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, StrictUndefined
 
 from tierwise.bench import drift
-from tierwise.bench.multiplicity import benjamini_hochberg
+from tierwise.bench.multiplicity import SIGNIFICANT, benjamini_hochberg
 from tierwise.bench.routed import load_of
 from tierwise.bench.tails import Tail, tail
 from tierwise.report import heat, numbers
@@ -41,7 +41,7 @@ class Comparison:
     def verdict(self) -> str:
         if self.adjusted is None:
             return "too few tasks to tell"
-        return "routed differently" if self.adjusted <= 0.05 else "no difference shown"
+        return "routed differently" if self.adjusted <= SIGNIFICANT else "no difference shown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,17 +1,16 @@
-"""What vLLM says in its log and of its version: facts of a start, and how evenly its experts are loaded."""
+"""What vLLM says in its log and of its version: the facts of a start."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import aiohttp
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 _START = " tierwise starts "
@@ -28,38 +27,6 @@ _FACTS = {
     "model_runner": re.compile(r"Initializing a (V\d) LLM engine|using the (V\d) model runner"),
 }
 """Lines of vLLM 0.32.0; the last one of a kind counts. On the CPU it names an attention backend only for MLA models."""
-
-_BALANCE = re.compile(
-    r"EPLB step: (?P<step>\d+) for model (?P<model>.+?): avg_tokens=(?P<mean>[\d.]+), max_tokens=(?P<most>\d+), "
-    r"balancedness=(?P<balancedness>[\d.]+)"
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Balance:
-    """How evenly the ranks were loaded in one step, as EPLB logs it (distributed/eplb/eplb_state.py)."""
-
-    step: int
-    """Since the last rearrangement of experts."""
-    model: str
-    mean_tokens: float
-    """Of a rank, all layers added up."""
-    most_tokens: int
-    """Of the busiest rank of each layer, all layers added up."""
-    balancedness: float
-    """The first over the second: 1 where all ranks work alike."""
-
-
-def balances(lines: Iterable[str]) -> Iterator[Balance]:
-    """What EPLB said, line by line; needs `log_balancedness: true` under `eplb`."""
-    for match in filter(None, map(_BALANCE.search, lines)):
-        yield Balance(
-            step=int(match["step"]),
-            model=match["model"],
-            mean_tokens=float(match["mean"]),
-            most_tokens=int(match["most"]),
-            balancedness=float(match["balancedness"]),
-        )
 
 
 async def facts(log: Path, url: str) -> dict[str, str]:
