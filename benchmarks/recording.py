@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
-from tierwise.engines.transformers import caches
-from tierwise.engines.transformers.batching import Loop
-from tierwise.engines.transformers.experts import Routers
-from tierwise.engines.transformers.job import Job, Update
-from tierwise.engines.transformers.sampling import Draws
-from tierwise.engines.transformers.text import Said
+from tierwise.worker import caches
+from tierwise.worker.batching import Loop
+from tierwise.worker.job import Job, Update
+from tierwise.worker.routers import Routers
+from tierwise.worker.sampling import Draws
+from tierwise.worker.text import Said
 
 STEPS = 8
 SHARES = (0.0, 0.1, 1.0)

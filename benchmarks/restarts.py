@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from tierwise.engines.engine import Site
-from tierwise.engines.llama_cpp import LlamaCpp
+from tierwise.engines.llama_cpp.settings import LlamaCpp
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,7 +29,7 @@ import aiohttp
 
 from tierwise.engines import Transformers
 from tierwise.engines.engine import Site
-from tierwise.engines.supervisor import Launch, Supervisor
+from tierwise.engines.process.supervisor import Launch, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

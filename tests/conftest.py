@@ -1,4 +1,4 @@
-"""What more than one folder needs: a real small model, and llama.cpp at work on it."""
+"""What more than one folder needs: a real small model, and llama.cpp and our worker at work on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from tierwise import plan as planning
 from tierwise.catalog import CheckpointError, pull
 from tierwise.engines import LlamaCpp
 from tierwise.engines.engine import Site
-from tierwise.engines.launched import LaunchedEngine
+from tierwise.engines.process.launched import LaunchedEngine
+from worker.fixtures import new_transformers, transformers
+
+__all__ = ["new_transformers", "transformers"]
 
 hypothesis.settings.register_profile("patient", deadline=None)  # other tests may have the machine meanwhile
 hypothesis.settings.load_profile("patient")

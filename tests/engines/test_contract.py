@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tierwise.engines.engine import Site
-from tierwise.engines.http import Http
-from tierwise.engines.replay import ReplayEngine, record
+from tierwise.engines.openai.client import Http
+from tierwise.engines.replay.engine import ReplayEngine, record
 from tierwise.spec.call import Call, Completion, Pass, Usage
 from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, Refused, TimedOut, TooLong
 from tierwise.testing import Reply, ScriptedEngine
-from tierwise.testing_server import FakeServer, HttpReply, HttpRequest
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 
 from .asking import begun, call, chunks, completed, in_time, text_of, until
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from endpoints import tier_of
-from tierwise.engines.scrape import VLLM, Page
+from tierwise.engines.metrics import VLLM, Page
 from tierwise.testing import ScriptedEngine
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import msgspec
 from tierwise.bench.connection import Connections
 from tierwise.bench.durations import Durations
 from tierwise.bench.records import PassSpend
-from tierwise.engines.http import Events
-from tierwise.engines.wire import WireChoice
+from tierwise.engines.openai.client import Events
+from tierwise.engines.openai.wire import WireChoice
 from tierwise.spec.call import Chunk, Recorder
 from tierwise.spec.errors import SpecError, TierwiseError
 

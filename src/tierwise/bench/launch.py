@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import msgspec
 
-from tierwise.engines import warden
+from tierwise.engines.process import guard
 from tierwise.gateway.deployments import Deployed
 from tierwise.spec.errors import SpecError, TierwiseError
 
@@ -44,7 +44,7 @@ def serve_command(config: Path, ledger: Path) -> list[str]:
 async def launched(command: Sequence[str], log: Path) -> AsyncGenerator[str, None]:
     """Run an endpoint until the block is left; gives its URL once it is ready.
 
-    It stands below a warden (engines/warden.py), so that it ends even when this process is killed.
+    It stands below a warden (engines/process/guard.py), so that it ends even when this process is killed.
 
     Args:
         command: a program that prints `serving on URL` and answers `/ready` there.
@@ -57,7 +57,7 @@ async def launched(command: Sequence[str], log: Path) -> AsyncGenerator[str, Non
     with log.open("ab") as said:
         before = said.tell()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", warden.__file__, str(STOP_SECONDS), "--", *command),
+            *(sys.executable, "-I", "-S", guard.__file__, str(STOP_SECONDS), "--", *command),
             stdin=asyncio.subprocess.PIPE,
             stdout=said,
             stderr=said,
@@ -72,7 +72,7 @@ async def launched(command: Sequence[str], log: Path) -> AsyncGenerator[str, Non
 async def _end(process: Process) -> None:
     """Let the program end by itself, for it ends its engines in an order of its own; then let the warden do it."""
     try:
-        for pid in warden.descendants(process.pid)[:1]:
+        for pid in guard.descendants(process.pid)[:1]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         async with asyncio.timeout(STOP_SECONDS):

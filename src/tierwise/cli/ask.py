@@ -91,7 +91,7 @@ async def _posted(app: Chat, body: bytes) -> AsyncIterator[tuple[int, bytes]]:
     """The status and each event, or the one body, that a POST of `body` brings."""
     import asyncio
 
-    from tierwise.engines.http import Events
+    from tierwise.engines.openai.client import Events
 
     sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     coming = [{"type": "http.request", "body": body, "more_body": False}]

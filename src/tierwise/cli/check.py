@@ -81,7 +81,7 @@ def described(plan: Plan) -> dict[str, Any]:
 def _probed(plan: Plan) -> Iterator[str]:
     """What `tierwise probe` found out about the servers of a plan."""
     from tierwise.engines import Http
-    from tierwise.engines.probed import remembered
+    from tierwise.engines.probe.findings import remembered
 
     for process in plan.processes:
         if isinstance(settings := process.settings, Http):

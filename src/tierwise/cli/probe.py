@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from tierwise.engines.probed import Probed
+    from tierwise.engines.probe.findings import Probed
 
 _SIGNS = {"yes": "[green]yes[/green]", "no": "[red]no[/red]", "unseen": "[yellow]?[/yellow]"}
 
@@ -33,8 +33,8 @@ def probe(
 
     import msgspec
 
-    from tierwise.engines.probe import Probe
-    from tierwise.engines.probed import remember
+    from tierwise.engines.probe.findings import remember
+    from tierwise.engines.probe.probe import Probe
     from tierwise.spec.errors import SpecError
 
     if not url.startswith(("http://", "https://")):
@@ -65,7 +65,7 @@ def _print(probed: Probed) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from tierwise.engines.probed import TRAITS
+    from tierwise.engines.probe.findings import TRAITS
 
     console = Console(highlight=False, soft_wrap=True)
     who = f"{probed.server} {probed.version}".strip() or "a server that we do not know"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from tierwise.engines.http import Http
-from tierwise.engines.llama_cpp import LlamaCpp
-from tierwise.engines.replay import Replay
+from tierwise.engines.llama_cpp.settings import LlamaCpp
+from tierwise.engines.openai.client import Http
+from tierwise.engines.replay.engine import Replay
 from tierwise.engines.sglang import Sglang
 from tierwise.engines.transformers.settings import Transformers
 from tierwise.engines.vllm import Vllm

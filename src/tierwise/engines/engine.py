@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tierwise.catalog.weights import Weights
     from tierwise.engines.lever import Lever
-    from tierwise.engines.scrape import Page
+    from tierwise.engines.metrics import Page
     from tierwise.spec.call import Call, Chunk
     from tierwise.spec.sampling import Sampling
 

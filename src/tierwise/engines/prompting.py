@@ -9,7 +9,7 @@ from tierwise.catalog.families import family_of
 if TYPE_CHECKING:
     from tierwise.catalog.architecture import Architecture
     from tierwise.catalog.families import Family
-    from tierwise.engines.dialect import ThinkingSwitch
+    from tierwise.engines.openai.dialect import ThinkingSwitch
 
 
 def switch_of(architecture: Architecture) -> ThinkingSwitch | None:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from tierwise.engines.scrape import MEASURES, Scraper
+from tierwise.engines.metrics import MEASURES, Scraper
 from tierwise.gateway.experts import ExpertMetrics
 from tierwise.ledger.records import Check
 

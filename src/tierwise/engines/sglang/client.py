@@ -7,14 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tierwise.engines.served_client import ServedClient
+from tierwise.engines.served.client import ServedClient
 from tierwise.engines.sglang.answer import ROUTED, read_chunk, read_routing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from typing import Unpack
 
-    from tierwise.engines.served_client import Wiring
+    from tierwise.engines.served.client import Wiring
     from tierwise.engines.sglang.answer import Shape
     from tierwise.spec.call import Call, Chunk
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from tierwise.engines.dialect import Dialect
-from tierwise.engines.scrape import SGLANG
-from tierwise.engines.served import ADVICE, Kind, Served
+from tierwise.engines.metrics import SGLANG
+from tierwise.engines.openai.dialect import Dialect
+from tierwise.engines.served.settings import ADVICE, Kind, Served
 from tierwise.engines.sglang.answer import Shape
 from tierwise.engines.sglang.client import SglangClient
 from tierwise.engines.sglang.facts import facts
 from tierwise.engines.sglang.levers import LEVERS
-from tierwise.engines.sglang.misfits import misfits
+from tierwise.engines.sglang.preflight import misfits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tierwise.catalog.architecture import Architecture
     from tierwise.engines.engine import Site
-    from tierwise.engines.served_client import Wiring
+    from tierwise.engines.served.client import Wiring
 
 _ADVICE = {
     **ADVICE,

@@ -14,15 +14,15 @@ import msgspec
 
 from tierwise.catalog.architecture import read as read_architecture
 from tierwise.catalog.families import family_of
-from tierwise.engines.dialect import Dialect
-from tierwise.engines.http import ChatClient
-from tierwise.engines.launched import LaunchedEngine
 from tierwise.engines.lever import Lever
-from tierwise.engines.scrape import TRANSFORMERS
-from tierwise.engines.supervisor import Launch
+from tierwise.engines.metrics import TRANSFORMERS
+from tierwise.engines.openai.client import ChatClient
+from tierwise.engines.openai.dialect import Dialect
+from tierwise.engines.process.launched import LaunchedEngine
+from tierwise.engines.process.supervisor import Launch
+from tierwise.engines.transformers.client import read_event
 from tierwise.engines.transformers.levers import LEVERS as MODEL_LEVERS
 from tierwise.engines.transformers.levers import ModelLevers
-from tierwise.engines.transformers.wire import read_event
 from tierwise.spec.errors import SpecError
 from tierwise.spec.reading import allowed
 
@@ -45,7 +45,7 @@ _DIALECT = Dialect(
     active_experts="active_experts",
 )
 
-_OURS = "our worker, engines/transformers/"
+_OURS = "our worker, worker/"
 
 LEVERS: tuple[Lever, ...] = (
     *MODEL_LEVERS,
@@ -264,7 +264,7 @@ class Transformers(
         """What starts this deployment on a port (0: one that is free at the time)."""
         shared = {field: getattr(self, field) for field in Serving.__struct_fields__}
         orders = Orders(**shared, model=str(model), port=port, alias=name, thinks=thinks)
-        program = (sys.executable, "-m", "tierwise.engines.transformers.worker")
+        program = (sys.executable, "-m", "tierwise.worker")
         return Launch(
             command=(*program, msgspec.json.encode(orders).decode()),
             # Threads that spin while they wait starve everything else on a machine that is not theirs alone; and

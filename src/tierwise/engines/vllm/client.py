@@ -10,14 +10,14 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tierwise.engines.served_client import ServedClient
+from tierwise.engines.served.client import ServedClient
 from tierwise.engines.vllm.answer import read_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from typing import Unpack
 
-    from tierwise.engines.served_client import Wiring
+    from tierwise.engines.served.client import Wiring
     from tierwise.spec.call import Call, Chunk
 
 

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from tierwise.engines.dialect import Dialect
-from tierwise.engines.scrape import VLLM
-from tierwise.engines.served import ADVICE, Kind, Served
-from tierwise.engines.served_levers import Positive
+from tierwise.engines.metrics import VLLM
+from tierwise.engines.openai.dialect import Dialect
+from tierwise.engines.served.levers import Positive
+from tierwise.engines.served.settings import ADVICE, Kind, Served
 from tierwise.engines.vllm.client import VllmClient
+from tierwise.engines.vllm.facts import facts
 from tierwise.engines.vllm.levers import LEVERS
-from tierwise.engines.vllm.misfits import misfits
-from tierwise.engines.vllm.words import facts
+from tierwise.engines.vllm.preflight import misfits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from tierwise.catalog.architecture import Architecture
     from tierwise.engines.engine import Site
-    from tierwise.engines.served_client import Wiring
+    from tierwise.engines.served.client import Wiring
 
 _ADVICE = {
     **ADVICE,

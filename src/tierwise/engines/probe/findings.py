@@ -1,0 +1,106 @@
+"""What a probe found out about a server, remembered in the cache folder by its URL and model, and what that means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from tierwise.catalog.cache import cache_folder, short_digest, write_whole
+from tierwise.engines.openai.quirks import server_named
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+Verdict = Literal["yes", "no", "unseen"]
+"""It does · it does not · that could not be seen, and the finding says why."""
+
+TRAITS: Mapping[str, str] = {
+    "seed": "same seed, same text; another seed, another text",
+    "greedy": "same text twice at temperature 0",
+    "stop": "ends at `stop`",
+    "max_tokens": "ends at `max_tokens`, and says `length`",
+    "n": "draws n choices, and counts them all",
+    "logprobs": "gives logprobs",
+    "stream_usage": "ends a stream with its usage",
+    "cached_tokens": "tells cached tokens",
+    "tools": "takes tools",
+    "json_schema": "holds to a JSON schema",
+    "unknown_fields": "takes fields that it does not know",
+    "reasoning": "tells thinking apart",
+    "too_long": "says that a prompt is too long",
+    "abort": "stops when its client leaves",
+}
+"""What is asked, in this order."""
+
+_MEANS: Mapping[str, str] = {
+    "seed": "ignores seeds: draws are not reproducible",
+    "greedy": "does not repeat itself at temperature 0: greedy answers are not reproducible",
+    "stop": "ignores `stop`",
+    "max_tokens": "does not keep to `max_tokens`: a budget of tokens does not hold there",
+    "logprobs": "gives no logprobs: nothing can be told from an answer's confidence",
+    "stream_usage": "sends no usage in streams: tokens are counted by the chunks that arrive, and marked as not exact",
+    "cached_tokens": "does not report cached tokens: prompts cost as uncached",
+    "tools": "takes no tools",
+    "json_schema": "does not hold to a JSON schema: only a verifier does",
+    "unknown_fields": "refuses fields that it does not know",
+    "too_long": "does not say that a prompt is too long in words that we know",
+    "abort": "works on when its client leaves: a pass that is cut goes on costing",
+}
+"""What a "no" means to who runs a tier there; `n` means nothing, since a pass is one completion."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """Of one trait."""
+
+    verdict: Verdict
+    note: str = ""
+    """What was seen."""
+
+
+class Probed(msgspec.Struct, frozen=True, kw_only=True):
+    """One probe of one server."""
+
+    url: str
+    model: str
+    server: str
+    """Its name in `quirks.SERVERS`; empty where it is none of them."""
+    version: str
+    date: str
+    """ISO, of the day."""
+    findings: dict[str, Finding]
+    """By trait."""
+
+    def notes(self) -> Iterator[str]:
+        """What to know before a tier runs there: what it was seen not to do, and what its kind is known for."""
+        for trait, means in _MEANS.items():
+            finding = self.findings.get(trait)
+            if finding is not None and finding.verdict == "no":
+                yield f"{means} ({finding.note})" if finding.note else means
+        server = server_named(self.server)
+        for quirk in server.quirks if server is not None else ():
+            if quirk.trait in _MEANS and self.findings.get(quirk.trait, _UNSEEN).verdict == "unseen":
+                yield f"{quirk.says} [{quirk.source}]"
+
+
+_UNSEEN = Finding(verdict="unseen")
+
+
+def remember(probed: Probed) -> Path:
+    """Write a probe down, over what was known before; gives the file."""
+    path = _place(probed.url, probed.model)
+    write_whole(path, msgspec.json.format(msgspec.json.encode(probed)).decode())
+    return path
+
+
+def remembered(url: str, model: str) -> Probed | None:
+    """The last probe of a server; None where there was none, or where it can no longer be read."""
+    try:
+        return msgspec.json.decode(_place(url, model).read_bytes(), type=Probed)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _place(url: str, model: str) -> Path:
+    return cache_folder() / "servers" / f"{short_digest(url.rstrip('/'), model)}.json"

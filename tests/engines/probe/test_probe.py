@@ -1,0 +1,207 @@
+"""A probe finds each vice of a server, against a fake that has all virtues but one, and against a real llama.cpp."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tierwise.engines.openai.quirks import SERVERS, known_as
+from tierwise.engines.probe import findings as remembering
+from tierwise.engines.probe.findings import TRAITS, Finding, Probed, remember, remembered
+from tierwise.engines.probe.probe import Probe
+from tierwise.spec.errors import Broken, NotFound
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
+
+NUMBERS = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10"
+CONTEXT = 500
+
+
+class Virtuous(FakeServer):
+    """Does everything that it is asked for, as vLLM would, but for its vices."""
+
+    def __init__(self, *vices: str, owned_by: str = "vllm") -> None:
+        super().__init__()
+        self.vices = vices
+        self.owned_by = owned_by
+        self.seen: set[str] = set()
+        self.drawn = 0
+
+    def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
+        match request.target:
+            case "/v1/models":
+                about = {"id": "m", "object": "model", "owned_by": self.owned_by, "max_model_len": CONTEXT}
+                return whole({"object": "list", "data": [about]})
+            case "/version":
+                return whole({"version": "9.9"})
+            case "/metrics":
+                running = self.running if "abort" not in self.vices else 1
+                return HttpReply(body=f'vllm:num_requests_running{{a="b"}} {running}.0\n'.encode())
+            case "/v1/chat/completions":
+                return self.answer(request.body)
+            case _:
+                return HttpReply(status=404, body=b"{}")
+
+    def answer(self, body: dict[str, Any]) -> HttpReply:
+        prompt = body["messages"][0]["content"]
+        if (error := self.refusal(body, prompt)) is not None:
+            return whole({"object": "error", "message": error, "type": "BadRequestError", "code": 400}, 400)
+        if body.get("stream"):
+            return HttpReply(text=NUMBERS * 20, step=0.01, usage="stream_usage" not in self.vices)
+        choices = [self.choice(body) for _ in range(1 if "n" in self.vices else body.get("n", 1))]
+        counted = sum(len(choice["message"]["content"].split()) for choice in choices)
+        usage: dict[str, Any] = {"prompt_tokens": len(prompt.split()), "completion_tokens": counted}
+        if "too_long" in self.vices:
+            usage["prompt_tokens"] = min(usage["prompt_tokens"], CONTEXT)
+        if "cached_tokens" not in self.vices:
+            usage["prompt_tokens_details"] = {"cached_tokens": 16 if prompt in self.seen else 0}
+        self.seen.add(prompt)
+        return whole({"object": "chat.completion", "choices": choices, "usage": usage})
+
+    def refusal(self, body: dict[str, Any], prompt: str) -> str | None:
+        if len(prompt.split()) > CONTEXT and "too_long" not in self.vices:
+            return f"This model's maximum context length is {CONTEXT} tokens."
+        for name, field in (
+            ("tools", "tools"),
+            ("unknown_fields", "tierwise_probe"),
+            ("json_schema", "response_format"),
+        ):
+            if name in self.vices and field in body:
+                return f"{field}: extra fields not permitted"
+        return None
+
+    def choice(self, body: dict[str, Any]) -> dict[str, Any]:
+        text, finish = NUMBERS, "stop"
+        self.drawn += 1
+        if body.get("temperature"):
+            mark = self.drawn if "seed" in self.vices else body.get("seed")
+            text = f"{mark} " + NUMBERS
+        elif "greedy" in self.vices:
+            text = f"{self.drawn} " + NUMBERS
+        if "response_format" in body:
+            text = '{"ok": true}'
+        for stop in body.get("stop", ()) if "stop" not in self.vices else ():
+            text = text.partition(stop)[0]
+        words = text.split()
+        if len(words) > (most := body.get("max_tokens", 99)) and "max_tokens" not in self.vices:
+            text, finish = " ".join(words[:most]), "length"
+        choice: dict[str, Any] = {"index": 0, "message": {"content": text, "reasoning": "hm"}, "finish_reason": finish}
+        if body.get("logprobs") and "logprobs" not in self.vices:
+            choice["logprobs"] = {"content": [{"token": "1", "logprob": -0.1}]}
+        return choice
+
+
+def whole(body: dict[str, Any], status: int = 200) -> HttpReply:
+    return HttpReply(status=status, body=json.dumps(body).encode())
+
+
+def probe(server: FakeServer, **options: Any) -> Probed:
+    async def main() -> Probed:
+        async with server:
+            return await Probe(server.url, **{"seconds": 5, **options}).run()
+
+    return asyncio.run(main())
+
+
+def verdicts(probed: Probed) -> dict[str, str]:
+    return {trait: finding.verdict for trait, finding in probed.findings.items()}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    monkeypatch.setattr("tierwise.engines.probe.probe._LEAVING_SECONDS", 0.5)
+    monkeypatch.setenv("TIERWISE_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_server_that_does_everything_has_nothing_against_it():
+    probed = probe(Virtuous())
+    assert (probed.server, probed.version, probed.model) == ("vLLM", "9.9", "m")
+    assert verdicts(probed) == dict.fromkeys(TRAITS, "yes")
+    assert probed.findings["reasoning"].note == "under `reasoning`"
+    assert list(probed.notes()) == []
+
+
+@pytest.mark.parametrize("vice", [trait for trait in TRAITS if trait != "reasoning"])
+def test_every_vice_is_found_and_nothing_else(vice):
+    probed = probe(Virtuous(vice))
+    others = {name for name, verdict in verdicts(probed).items() if verdict != "yes"}
+    assert verdicts(probed)[vice] == "no"
+    assert others - {vice} <= ({"greedy"} if vice == "seed" else {"stop"} if vice == "greedy" else set())
+    assert len(list(probed.notes())) == (0 if vice == "n" else 1 + len(others - {vice}))
+
+
+def test_what_its_kind_is_known_for_is_told_where_nothing_was_seen():
+    probed = probe(Virtuous(owned_by="Triton Inference Server"))
+    assert probed.server == "Triton"
+    assert probed.findings["abort"] == Finding(
+        verdict="unseen", note="it shows no count of running requests that we know"
+    )
+    ollama = Probed(url="u", model="m", server="Ollama", version="1", date="2026-01-01", findings={})
+    assert [note for note in ollama.notes() if "num_ctx" in note]
+
+
+@pytest.mark.parametrize(
+    ("owned_by", "headers", "pages", "name"),
+    [
+        ("vllm", {}, {}, "vLLM"),
+        ("vllm", {"x-litellm-call-id": "1"}, {}, "LiteLLM"),
+        ("", {"server": "llama.cpp"}, {}, "llama.cpp"),
+        ("", {}, {"/props": '{"default_generation_settings":{}}'}, "llama.cpp"),
+        ("", {}, {"/": "Ollama is running"}, "Ollama"),
+        ("", {}, {"/info": '{"max_total_tokens": 4096}'}, "TGI"),
+    ],
+)
+def test_a_server_is_known_by_what_it_shows(owned_by, headers, pages, name):
+    found = known_as(owned_by=owned_by, headers=headers, pages=pages)
+    assert found is not None
+    assert found.name == name
+
+
+def test_nobody_is_mistaken_for_another():
+    assert known_as(owned_by="somebody", headers={"server": "nginx"}, pages={"/": "welcome"}) is None
+
+
+def test_every_quirk_is_of_something_that_is_probed_and_says_where_it_is_known_from():
+    quirks = [quirk for server in SERVERS for quirk in server.quirks]
+    assert {quirk.trait for quirk in quirks} <= set(TRAITS)
+    assert all(quirk.says and quirk.source for quirk in quirks)
+    assert set(remembering._MEANS) | {"n", "reasoning"} == set(TRAITS)
+
+
+def test_a_server_that_is_not_there_or_has_no_such_model_is_said_so():
+    with pytest.raises(Broken, match="cannot be reached"):
+        asyncio.run(Probe("http://127.0.0.1:1/v1").run())
+    with pytest.raises(NotFound, match="has no model 'other'; it has: m"):
+        probe(Virtuous(), model="other")
+    with pytest.raises(Broken, match="wants another key"):
+        probe(FakeServer(HttpReply(status=401, body=b'{"error": "no"}')))
+
+
+def test_a_server_that_refuses_everything_is_unseen_and_not_bad():
+    class Closed(Virtuous):
+        def answer(self, body: dict[str, Any]) -> HttpReply:
+            return whole({"error": {"message": "no room"}}, 503)
+
+    found = probe(Closed())
+    assert verdicts(found)["seed"] == "unseen"
+    assert found.findings["seed"].note == "refused, 503: no room"
+
+
+def test_a_probe_is_remembered_by_url_and_model():
+    probed = probe(Virtuous("seed"))
+    remember(probed)
+    assert remembered(probed.url + "/", "m") == probed
+    assert remembered(probed.url, "other") is None
+    remember(probed).write_text("torn")
+    assert remembered(probed.url, "m") is None
+
+
+@pytest.mark.model
+def test_a_real_llama_cpp_keeps_what_tiers_stand_on(llama):
+    probed = llama.run(Probe(f"{llama.url}/v1").run())
+    expected = dict.fromkeys(TRAITS, "yes") | {"n": "no", "reasoning": "unseen"}
+    assert probed.server == "llama.cpp"
+    assert {trait: finding for trait, finding in probed.findings.items() if finding.verdict != expected[trait]} == {}
+    assert "are counted as" in probed.findings["n"].note
