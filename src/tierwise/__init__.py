@@ -11,9 +11,9 @@ with one member per file. Imports only go down this list (tests/test_walk.py rea
     plan            the config file, checked as a whole: which processes run, and which tiers they serve
     testing         public fakes: scripted and flaky engines, an in-process endpoint
     testing_server  a fake OpenAI-compatible server, for clients and engines over HTTP
-    router          prompt → tier, with a reason
+    router          model name → tier
     run             the heart: one prompt, one tier → an answer and a trace
-    policies        single, majority, best_of_n, refine
+    policies        single, majority, best_of_n, refine, cascade
     panel           many candidates at once: bounded, deadlined, losers aborted
     verifiers       equality, schema, Python tests in a sandbox
     ledger          records, prices, store, read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tierwise.policies.best_of_n import BestOfN
+from tierwise.policies.cascade import Cascade
 from tierwise.policies.majority import Majority
 from tierwise.policies.policy import Policy
 from tierwise.policies.refine import Refine
@@ -10,7 +11,7 @@ from tierwise.policies.single import Single
 from tierwise.spec.choice import OneOf
 from tierwise.verifiers import Verifier, VerifierChoice
 
-__all__ = ["BestOfN", "Majority", "Policy", "PolicyChoice", "Refine", "Single"]
+__all__ = ["BestOfN", "Cascade", "Majority", "Policy", "PolicyChoice", "Refine", "Single"]
 
 
 class PolicyChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -20,6 +21,7 @@ class PolicyChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True,
     majority: Majority | None = None
     best_of_n: BestOfN | None = None
     refine: Refine | None = None
+    cascade: Cascade | None = None
 
     @property
     def member(self) -> Policy:
