@@ -11,11 +11,14 @@ from tierwise.testing.fakes import (
     ScriptedEngine,
     Shown,
     ask_user,
+    cascade,
     frozen,
     new_trace,
     solve,
     tier,
+    tiers_of,
     traced,
+    with_routes,
 )
 
 __all__ = [
@@ -25,9 +28,12 @@ __all__ = [
     "ScriptedEngine",
     "Shown",
     "ask_user",
+    "cascade",
     "frozen",
     "new_trace",
     "solve",
     "tier",
+    "tiers_of",
     "traced",
+    "with_routes",
 ]

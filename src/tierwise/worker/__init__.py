@@ -8,4 +8,5 @@ batching   the loop that runs the model
 caches     rows side by side in one cache;  prefixes  those that are remembered
 sampling   logits → tokens;  scoring  logits → what was thought of a prompt;  text  tokens ↔ characters
 loading    a checkpoint → a model;  attention, routers, packing  what is changed in it
+rehearsal  one pass on a tiny random model, for `tierwise doctor`
 """

@@ -106,7 +106,7 @@ LEVERS: tuple[Lever, ...] = (
         values="0 to 1, a share of the passes",
         needs="a mixture of experts",
         changes="what is known of its routing, gate probabilities included; time of the sampled passes",
-        source=_OURS + "experts.py",
+        source=_OURS + "routers.py",
     ),
     Lever(
         name="active_experts",
@@ -115,7 +115,7 @@ LEVERS: tuple[Lever, ...] = (
         values="1 to the experts of a layer",
         needs="a mixture of experts whose routers compute",
         changes="as at launch; passes with other numbers run in batches of their own",
-        source=_OURS + "experts.py",
+        source=_OURS + "routers.py",
     ),
     Lever(
         name="thinking",
@@ -267,11 +267,13 @@ class Transformers(
         program = (sys.executable, "-m", "tierwise.worker")
         return Launch(
             command=(*program, msgspec.json.encode(orders).decode()),
-            # Threads that spin while they wait starve everything else on a machine that is not theirs alone; and
-            # nothing here may ask a hub for a file that the checkpoint lacks.
+            # Threads that spin while they wait starve everything else on a machine that is not theirs alone; nothing
+            # here may ask a hub for a file that the checkpoint lacks; and a library's warning is a line in the log,
+            # never an error, whatever PYTHONWARNINGS says where we were started.
             environment={
                 "OMP_WAIT_POLICY": "passive",
                 "HF_HUB_OFFLINE": "1",
+                "PYTHONWARNINGS": "",
                 "TOKENIZERS_PARALLELISM": "false",
                 "TQDM_DISABLE": "1",
             },
