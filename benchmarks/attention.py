@@ -23,7 +23,7 @@ from typing import Any
 import scipy.stats
 import torch
 
-from tierwise.engines.transformers.levers import Attention, ModelLevers, Pattern
+from tierwise.engines.transformers.settings import Attention, ModelLevers, Pattern
 from tierwise.worker import caches
 from tierwise.worker.attention import implementation
 from tierwise.worker.loading import Loaded, load

@@ -25,8 +25,8 @@ from tierwise.worker import caches
 from tierwise.worker.batching import Loop
 from tierwise.worker.job import Job, Update
 from tierwise.worker.routers import Routers
-from tierwise.worker.sampling import Draws
-from tierwise.worker.text import Said
+from tierwise.worker.sampling import SamplingParameters
+from tierwise.worker.text import DecodedText
 
 STEPS = 8
 SHARES = (0.0, 0.1, 1.0)
@@ -69,8 +69,8 @@ class Silent:
 
     forced, thinking_tokens = None, 0
 
-    def add(self, token: int) -> Said:  # noqa: ARG002
-        return Said()
+    def add(self, token: int) -> DecodedText:  # noqa: ARG002
+        return DecodedText()
 
     def rest(self) -> str:
         return ""
@@ -93,7 +93,7 @@ def pace(model: Any, share: float) -> float:
     jobs = [
         Job(
             prompt=[*common, *(draw.randrange(1024) for _ in range(PROMPT - COMMON))],
-            draws=Draws(temperature=0),
+            draws=SamplingParameters(temperature=0),
             speech=Silent(),  # type: ignore[arg-type]
             most_tokens=ANSWER,
             hear=print,

@@ -16,8 +16,9 @@ import pytest
 from tierwise import plan as planning
 from tierwise.catalog import CheckpointError, pull
 from tierwise.engines import LlamaCpp
-from tierwise.engines.engine import Site
+from tierwise.engines.llama_cpp.launch import build
 from tierwise.engines.process.launched import LaunchedEngine
+from tierwise.engines.settings import LaunchContext
 from worker.fixtures import new_transformers, transformers
 
 __all__ = ["new_transformers", "transformers"]
@@ -73,7 +74,7 @@ class Llama:
 def llama_cpp(model: Path, logs: Path, **levers: Any) -> LaunchedEngine:
     """An engine that is not started."""
     settings = LlamaCpp(checkpoint="smollm2", **{"context": 1024, "slots": 4, **levers})
-    return settings.build("small", Site(base=logs, logs=logs, model=model))
+    return build(settings, "small", LaunchContext(base=logs, logs=logs, model=model))
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from tierwise.engines.metrics import LLAMA_CPP, MEASURES, SGLANG, TRANSFORMERS, VLLM, Page, Scraper, read
+from tierwise.engines import ENGINES
+from tierwise.engines.metrics import METRICS, MetricsPage, Scraper, read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+VLLM, SGLANG, LLAMA_CPP = (ENGINES[name].metrics for name in ("vllm", "sglang", "llama.cpp"))
 
 PAGE = """# HELP vllm:num_requests_running Number of requests in model execution batches.
 # TYPE vllm:num_requests_running gauge
@@ -49,9 +52,9 @@ def test_of_several_balances_the_worst_counts():
     assert read(page, SGLANG) == {"expert_balancedness": 0.4}
 
 
-@pytest.mark.parametrize("table", [VLLM, SGLANG, LLAMA_CPP, TRANSFORMERS])
-def test_every_table_speaks_of_measures_that_there_are(table):
-    assert {*table.samples, *table.lines} <= MEASURES.keys()
+@pytest.mark.parametrize("names", [row.metrics for row in ENGINES.values() if row.metrics is not None])
+def test_every_engine_names_metrics_that_there_are(names):
+    assert {*names.samples, *names.lines} <= METRICS.keys()
 
 
 class Served:
@@ -85,13 +88,13 @@ def test_a_page_is_read_once_in_a_while_and_not_more_often():
         now = [0.0]
         scraper = Scraper(every=5, clock=lambda: now[0])
         async with served() as page:
-            pages = {"small": Page(url=page.url, table=VLLM)}
+            pages = {"small": MetricsPage(url=page.url, names=VLLM)}
             for now[0], asked in ((0, 1), (4.9, 1), (5, 2)):
-                await scraper.look(pages)
+                await scraper.scrape(pages)
                 assert page.asked == asked
-            assert scraper.told["small"]["requests_running"] == 5
-            await scraper.look({})
-            assert scraper.told == {}
+            assert scraper.reported["small"]["requests_running"] == 5
+            await scraper.scrape({})
+            assert scraper.reported == {}
 
     asyncio.run(main())
 
@@ -101,9 +104,9 @@ def test_an_engine_that_is_slow_or_away_has_no_figures_and_holds_nobody_up():
         scraper = Scraper()
         async with served(delay=3) as slow:
             began = asyncio.get_running_loop().time()
-            gone = Page(url="http://127.0.0.1:1/metrics", table=VLLM)
-            await scraper.look({"slow": Page(url=slow.url, table=VLLM), "gone": gone})
+            gone = MetricsPage(url="http://127.0.0.1:1/metrics", names=VLLM)
+            await scraper.scrape({"slow": MetricsPage(url=slow.url, names=VLLM), "gone": gone})
             assert asyncio.get_running_loop().time() - began < 2.5
-        assert scraper.told == {"slow": {}, "gone": {}}
+        assert scraper.reported == {"slow": {}, "gone": {}}
 
     asyncio.run(main())

@@ -12,8 +12,9 @@ import aiohttp
 import pytest
 
 from tierwise.engines import Transformers
-from tierwise.engines.engine import Site
 from tierwise.engines.process.launched import LaunchedEngine
+from tierwise.engines.settings import LaunchContext
+from tierwise.engines.transformers.launch import build
 
 T = TypeVar("T")
 
@@ -49,11 +50,11 @@ class Builds:
     def settings(self, **levers: Any) -> Transformers:
         return Transformers(checkpoint="smollm2", **{"context": 1024, "slots": 4, "threads": 2, **levers})
 
-    def site(self, model: Path | None) -> Site:
-        return Site(base=self.logs, logs=self.logs, model=model)
+    def site(self, model: Path | None) -> LaunchContext:
+        return LaunchContext(base=self.logs, logs=self.logs, model=model)
 
     def __call__(self, model: Path, **levers: Any) -> LaunchedEngine:
-        return self.settings(**levers).build("small", self.site(model))
+        return build(self.settings(**levers), "small", self.site(model))
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,10 @@ from tierwise.spec.routing import Routing
 from tierwise.worker.batching import Loop
 from tierwise.worker.job import Job, Update
 from tierwise.worker.routers import Routers
-from tierwise.worker.sampling import Draws
-from tierwise.worker.text import Speech
+from tierwise.worker.sampling import SamplingParameters
+from tierwise.worker.text import StreamDecoder
 
-GREEDY = Draws(temperature=0)
+GREEDY = SamplingParameters(temperature=0)
 
 
 @dataclass
@@ -59,8 +59,8 @@ class Passes:
         self.loop = loop
         self._tokenizer = tokenizer
 
-    def ask(self, prompt: Sequence[int], tokens: int = 12, draws: Draws = GREEDY, **more: Any) -> Heard:
-        speech = more.pop("speech", None) or Speech(self._tokenizer)
+    def ask(self, prompt: Sequence[int], tokens: int = 12, draws: SamplingParameters = GREEDY, **more: Any) -> Heard:
+        speech = more.pop("speech", None) or StreamDecoder(self._tokenizer)
         job = Job(prompt=prompt, draws=draws, speech=speech, most_tokens=tokens, hear=print, **more)
         heard = Heard(job)
         job.hear = heard.hear

@@ -7,7 +7,7 @@ import torch
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 from transformers.cache_utils import DynamicCache
 
-from tierwise.engines.transformers.levers import Pattern
+from tierwise.engines.transformers.settings import Pattern
 from tierwise.worker import caches
 from tierwise.worker.attention import implementation, why_no_pattern
 

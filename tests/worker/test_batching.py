@@ -13,7 +13,7 @@ transformers = pytest.importorskip("transformers")
 from families.tiny import TINIES, build  # noqa: E402
 from tierwise.spec.errors import Overloaded  # noqa: E402
 from tierwise.worker import caches  # noqa: E402
-from tierwise.worker.sampling import Draws  # noqa: E402
+from tierwise.worker.sampling import SamplingParameters  # noqa: E402
 from worker.running import running  # noqa: E402
 
 JOINING = ("kimi-k2.6", "qwen3.5-397b-a17b", "gemma-4")
@@ -44,7 +44,7 @@ def prompts(count, seed=1):
 @pytest.mark.parametrize("family", TINIES)
 def test_a_pass_says_the_same_alone_and_among_others_that_come_and_go(tiny, family):
     asked = [(prompt, 4 + 5 * number) for number, prompt in enumerate(prompts(6))]
-    told = Draws(temperature=0, logprobs=0)
+    told = SamplingParameters(temperature=0, logprobs=0)
     with running(*tiny(family), prefix_cache=False) as passes:
         alone = [passes.ask(prompt, tokens, told).wait() for prompt, tokens in asked]
         together = [passes.ask(prompt, tokens, told) for prompt, tokens in asked]
@@ -83,7 +83,7 @@ def test_a_known_beginning_is_not_computed_again_and_changes_nothing(tiny, famil
     prompt = prompts(1, seed=3)[0] * 3
     with running(*tiny(family)) as passes, running(*tiny(family), prefix_cache=False) as forgetful:
         first = passes.ask(prompt)
-        again = passes.ask(first.job.prompt, draws=Draws(temperature=0, seed=2)) if first.wait() else first
+        again = passes.ask(first.job.prompt, draws=SamplingParameters(temperature=0, seed=2)) if first.wait() else first
         longer = [*prompt, *first.tokens, 7, 8]
         after = passes.ask(longer)
         assert (first.last.cached, again.last.cached) == (0, len(prompt))
@@ -100,7 +100,7 @@ def test_where_a_state_has_taken_all_in_no_prefix_is_kept(tiny):
 
 
 def test_a_seed_gives_the_same_text_among_others(tiny):
-    prompt, draws = prompts(1)[0], [Draws(seed=seed, top_p=0.95, top_k=200) for seed in range(6)]
+    prompt, draws = prompts(1)[0], [SamplingParameters(seed=seed, top_p=0.95, top_k=200) for seed in range(6)]
     with running(*tiny("kimi-k2.6")) as passes:
         alone = [passes.ask(prompt, 20, draw).tokens for draw in draws]
         together = [passes.ask(prompt, 20, draw) for draw in draws]

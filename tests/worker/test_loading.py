@@ -12,7 +12,8 @@ import msgspec  # noqa: E402
 
 from families.tiny import VOCABULARY, build, tokenizer  # noqa: E402
 from tierwise.catalog.architecture import read  # noqa: E402
-from tierwise.engines.transformers.levers import ModelLevers, Pattern, has_gpu  # noqa: E402
+from tierwise.engines.transformers.preflight import has_gpu  # noqa: E402
+from tierwise.engines.transformers.settings import ModelLevers, Pattern  # noqa: E402
 from tierwise.spec.errors import SpecError  # noqa: E402
 from tierwise.worker.loading import load  # noqa: E402
 
@@ -126,9 +127,9 @@ def test_active_experts_are_set_before_loading(mixture):
 
 
 def test_what_cannot_work_is_refused_before_loading(dense, mixture, hashed):
-    assert "is a dense model" in refusal(dense, active_experts=2)
-    assert "the model has 8 experts in a layer" in refusal(mixture, active_experts=9)
-    assert "look experts up in a table made for 2" in refusal(hashed, active_experts=3)
+    assert "is dense, it has no experts" in refusal(dense, active_experts=2)
+    assert "9 of 8 experts cannot work on a token" in refusal(mixture, active_experts=9)
+    assert "route by a table that holds 2 experts for each token" in refusal(hashed, active_experts=3)
     assert "sparse attention of its own" in refusal(hashed, attention=Pattern(window=8))
     assert "layers all see everything" in refusal(mixture, attention=Pattern(window=8))
     assert "give either `window`" in refusal(dense, attention=Pattern())
@@ -179,7 +180,7 @@ def test_a_damaged_checkpoint_is_one_error(dense, tmp_path):
 )
 def test_half_a_pattern_is_named(pattern, problem):
     levers = msgspec.convert({"attention": pattern}, ModelLevers)
-    assert [name for name, why in levers.contradictions() if problem in why] == ["attention"]
+    assert [name for name, why in levers.validate_model() if problem in why] == ["attention"]
 
 
 @pytest.mark.parametrize("levers", [{"dtype": "fp8"}, {"quantization": "int3"}, {"attention": "magic"}])

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from engines.asking import begun, call, chunks, completed
+from tierwise.engines.transformers.preflight import preflight
 from tierwise.spec.errors import Broken, Refused, SpecError, TooLong
 
 pytestmark = pytest.mark.model
@@ -147,9 +148,9 @@ def test_a_checkpoint_that_cannot_be_served_is_one_clear_line(new_transformers, 
     folder = build("kimi-k2.6", tmp_path / "tiny")
     break_it(folder)
     engine = new_transformers(folder, context=256)
-    misfits = [why for _, why in new_transformers.settings(context=256).misfits(new_transformers.site(folder))]
-    if misfits:
-        assert words in misfits[0]
+    found = [why for _, why in preflight(new_transformers.settings(context=256), new_transformers.site(folder))]
+    if found:
+        assert words in found[0]
         return
 
     async def main():
@@ -168,9 +169,9 @@ def test_what_does_not_fit_the_checkpoint_is_said_before_a_launch(new_transforme
     from families.tiny import build  # noqa: PLC0415
 
     folder = build("kimi-k2.6", tmp_path / "tiny")
-    found = dict(new_transformers.settings(context=4096, active_experts=9).misfits(new_transformers.site(folder)))
+    found = dict(preflight(new_transformers.settings(context=4096, active_experts=9), new_transformers.site(folder)))
     assert "was made for 512 tokens" in found["context"]
     assert "9" in found["active_experts"]
-    assert dict(new_transformers.settings(context=512).misfits(new_transformers.site(tmp_path / "nothing")))
+    assert dict(preflight(new_transformers.settings(context=512), new_transformers.site(tmp_path / "nothing")))
     with pytest.raises(SpecError, match="run `tierwise pull` first"):
-        new_transformers.settings().build("small", new_transformers.site(None))
+        ROW.build(new_transformers.settings(), "small", new_transformers.site(None))

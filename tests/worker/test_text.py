@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from families.tiny import SPECIAL, tokenizer
 from tierwise.spec.errors import SpecError
-from tierwise.worker.text import Speech, rendered, thinking_of
+from tierwise.worker.text import StreamDecoder, rendered, thinking_of
 
 BYTES = tokenizer("{% for m in messages %}{{ m['role'] }}:{{ m['content'] }};{% endfor %}{{ x | default('') }}")
 THINK, UNTHINK = (256 + SPECIAL.index(mark) for mark in ("<think>", "</think>"))
@@ -24,7 +24,7 @@ def tokens(text):
 
 def said(text, *stops, **more):
     """The pieces of content and of thinking that a speech lets out, and whether it was stopped."""
-    speech = Speech(BYTES, stops, **more)
+    speech = StreamDecoder(BYTES, stops, **more)
     content, thinking = [], []
     for token in text if isinstance(text, list) else tokens(text):
         piece = speech.add(token)
@@ -67,7 +67,7 @@ def test_thinking_is_told_apart_by_its_marks_and_counted():
     marks = thinking_of(BYTES)
     content, thinking, _ = said([THINK, *tokens("\nhm"), UNTHINK, *tokens("\n\nyes")], thinking=marks)
     assert ("".join(content), "".join(thinking)) == ("yes", "hm")
-    speech = Speech(BYTES, thinking=marks, is_thinking=True)
+    speech = StreamDecoder(BYTES, thinking=marks, is_thinking=True)
     for token in [*tokens("hm"), UNTHINK, *tokens("yes")]:
         speech.add(token)
     assert (speech.thinking_tokens, speech.is_thinking) == (3, False)
@@ -81,13 +81,13 @@ def test_a_stop_text_does_not_end_a_thinking():
 
 
 def test_the_end_of_a_thinking_is_forced_once_it_has_had_its_tokens():
-    speech = Speech(BYTES, thinking=thinking_of(BYTES), is_thinking=True, most_thinking=2)
+    speech = StreamDecoder(BYTES, thinking=thinking_of(BYTES), is_thinking=True, most_thinking=2)
     wanted = [speech.forced]
     for token in [*tokens("ab"), UNTHINK]:
         speech.add(token)
         wanted.append(speech.forced)
     assert wanted == [None, None, UNTHINK, None]
-    assert Speech(BYTES, thinking=thinking_of(BYTES), is_thinking=True, most_thinking=0).forced == UNTHINK
+    assert StreamDecoder(BYTES, thinking=thinking_of(BYTES), is_thinking=True, most_thinking=0).forced == UNTHINK
 
 
 def test_a_prompt_that_ends_in_an_open_thinking_is_known():

@@ -19,7 +19,7 @@ import msgspec
 from tierwise.bench.connection import Connections
 from tierwise.bench.durations import Durations
 from tierwise.bench.records import PassSpend
-from tierwise.engines.openai.client import Events
+from tierwise.engines.openai.events import EventParser
 from tierwise.engines.openai.wire import WireChoice
 from tierwise.spec.call import Chunk, Recorder
 from tierwise.spec.errors import SpecError, TierwiseError
@@ -353,7 +353,7 @@ def _any(blocks: Sequence[tuple[float, bytes]]) -> tuple[list[float], list[bytes
     """The same for every stream of events that the HTML standard knows, and for some that it does not."""
     moments: list[float] = []
     texts: list[bytes] = []
-    events = Events()
+    events = EventParser()
     for moment, block in blocks:
         found = events.feed(block)
         texts += found

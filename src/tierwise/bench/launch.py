@@ -44,7 +44,7 @@ def serve_command(config: Path, ledger: Path) -> list[str]:
 async def launched(command: Sequence[str], log: Path) -> AsyncGenerator[str, None]:
     """Run an endpoint until the block is left; gives its URL once it is ready.
 
-    It stands below a warden (engines/process/guard.py), so that it ends even when this process is killed.
+    It runs under a process guard (engines/process/guard.py), so that it ends even when this process is killed.
 
     Args:
         command: a program that prints `serving on URL` and answers `/ready` there.
@@ -70,7 +70,7 @@ async def launched(command: Sequence[str], log: Path) -> AsyncGenerator[str, Non
 
 
 async def _end(process: Process) -> None:
-    """Let the program end by itself, for it ends its engines in an order of its own; then let the warden do it."""
+    """Let the program end by itself, for it ends its engines in an order of its own; then let the guard do it."""
     try:
         for pid in guard.descendants(process.pid)[:1]:
             with contextlib.suppress(ProcessLookupError):

@@ -14,7 +14,7 @@ import msgspec
 
 from tierwise.bench import statistics
 from tierwise.bench.statistics import Estimate, Interval
-from tierwise.engines.engine import Whole
+from tierwise.engines.engine import AnswersWhole
 from tierwise.spec.call import Call
 from tierwise.spec.errors import EngineError, Garbled, Refused, SpecError
 from tierwise.spec.prompt import Prompt
@@ -113,7 +113,7 @@ async def read(
     async def one(tier: Tier, text: Text) -> Seen | None:
         nonlocal done
         engine = engines[tier.name]
-        if not isinstance(engine, Whole):
+        if not isinstance(engine, AnswersWhole):
             return None
         prompt = Prompt(messages=tuple(text.messages), fields=tier.sampling)
         async with gate:

@@ -11,7 +11,7 @@ def recipe(
     name: Annotated[str, typer.Argument(help="A family, such as gemma-4; `tierwise families` lists them.")],
     gpus: Annotated[str, typer.Option(help="The machine: 8xH200, H100, 2xRTX4090, or cpu.")],
     engine: Annotated[
-        str, typer.Option(help="vllm, sglang, llama.cpp or transformers; the first that can if not given.")
+        str, typer.Option(help="An engine of the config file; the first that can serve the family if not given.")
     ] = "",
     variant: Annotated[str, typer.Option(help="The size, where a family has several; its first if not given.")] = "",
     revision: Annotated[str, typer.Option(help="The commit of the checkpoint on the Hugging Face Hub.")] = "",
@@ -30,12 +30,13 @@ def recipe(
     from tierwise.catalog.families import family
     from tierwise.catalog.fit import engine_for
     from tierwise.catalog.gpus import parse_machine
+    from tierwise.engines import RECIPES
     from tierwise.spec.reading import Reading
     from tierwise.spec.yaml import read_yaml
 
     found, machine = family(name), parse_machine(gpus)
-    chosen = engine_for(found, machine, engine)
-    said = f"tierwise recipe {found.name} --gpus {machine} --engine {chosen}"
+    chosen = engine_for(found, machine, RECIPES, engine)
+    said = f"tierwise recipe {found.name} --gpus {machine} --engine {chosen.engine}"
     said += f" --variant {variant}" if variant else ""
     text = catalog.recipe(found, machine, chosen, variant=variant, revision=revision, command=said)
     print(json.dumps(read_yaml(text, Reading())[0], indent=2) if as_json else text, end="\n" if as_json else "")

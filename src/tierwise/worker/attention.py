@@ -15,14 +15,14 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, and_masks, sdpa_mask
 
-from tierwise.engines.transformers.levers import Pattern
+from tierwise.engines.transformers.settings import Pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from tierwise.engines.transformers.levers import Attention
+    from tierwise.engines.transformers.settings import Attention
 
 _PIECE = 256
 """Queries of a long prompt that are worked on together. What all of a piece leave out is not computed."""

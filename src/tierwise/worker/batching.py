@@ -20,11 +20,11 @@ import torch
 
 from tierwise.spec.errors import Overloaded
 from tierwise.worker import caches
-from tierwise.worker.job import Job, Tally, Update
+from tierwise.worker.job import Counts, Job, Update
 from tierwise.worker.prefixes import Prefixes
-from tierwise.worker.sampling import Dice, Pick, pick
+from tierwise.worker.sampling import RandomSource, SampledToken, pick
 from tierwise.worker.scoring import Scores, scores
-from tierwise.worker.text import Said, Speech
+from tierwise.worker.text import DecodedText, StreamDecoder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,8 +46,8 @@ class _Row:
 
     number: int
     job: Job
-    dice: Dice
-    speech: Speech
+    dice: RandomSource
+    speech: StreamDecoder
     cache: Any
     length: int = 0
     """Tokens of which the cache holds keys and values."""
@@ -101,7 +101,7 @@ class Loop:
         deterministic: bool = False,
         prefix_cache: bool = True,
     ) -> None:
-        self.tally = Tally()
+        self.tally = Counts()
         config = model.config
         self.joins = caches.may_join(config) and not deterministic and "position_ids" in _parameters(model)
         """Whether rows share batches."""
@@ -239,7 +239,9 @@ class Loop:
     def _begin(self, job: Job) -> _Row:
         self._begun += 1
         cache = caches.empty(self._model.config)
-        row = _Row(number=self._begun, job=job, dice=Dice(job.draws, job.prompt), speech=job.speech, cache=cache)
+        row = _Row(
+            number=self._begun, job=job, dice=RandomSource(job.draws, job.prompt), speech=job.speech, cache=cache
+        )
         row.dice.forced = row.speech.forced
         if self._shares(job):
             known = self._prefixes.longest(job.prompt)
@@ -338,14 +340,14 @@ class Loop:
         logits: Tensor = answer.logits
         return logits
 
-    def _accept(self, row: _Row, chosen: Pick) -> None:
+    def _accept(self, row: _Row, chosen: SampledToken) -> None:
         """A token that was drawn becomes a part of the answer, or its end."""
         job = row.job
         row.said.append(chosen.token)
         self.tally.completion_tokens += 1
         ends_here = chosen.token in self._ends and not job.ignores_end
         if ends_here:
-            said, row.finish = Said(), "stop"
+            said, row.finish = DecodedText(), "stop"
         else:
             said = row.speech.add(chosen.token)
             row.dice.forced = row.speech.forced

@@ -12,13 +12,13 @@ import msgspec
 from tierwise.engines.transformers.client import ROUTING
 from tierwise.spec.errors import SpecError
 from tierwise.worker.job import Job, Update
-from tierwise.worker.sampling import Draws
+from tierwise.worker.sampling import SamplingParameters
 from tierwise.worker.scoring import as_told
-from tierwise.worker.text import Speech, Thinking, rendered, thinking_of
+from tierwise.worker.text import StreamDecoder, Thinking, rendered, thinking_of
 
 if TYPE_CHECKING:
     from tierwise.spec.json import Json
-    from tierwise.worker.sampling import Pick
+    from tierwise.worker.sampling import SampledToken
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
@@ -165,7 +165,7 @@ class Chat:
         return Job(
             prompt=prompt,
             draws=self._draws(request),
-            speech=Speech(
+            speech=StreamDecoder(
                 self.tokenizer,
                 [request.stop] if isinstance(request.stop, str) else [stop for stop in request.stop or () if stop],
                 thinking=self._thinking,
@@ -195,8 +195,8 @@ class Chat:
             told.setdefault("reasoning_effort", request.reasoning_effort)
         return told
 
-    def _draws(self, request: ChatRequest) -> Draws:
-        return Draws(
+    def _draws(self, request: ChatRequest) -> SamplingParameters:
+        return SamplingParameters(
             temperature=1.0 if request.temperature is None else request.temperature,
             top_k=request.top_k or 0,
             top_p=1.0 if request.top_p is None else request.top_p,
@@ -285,7 +285,7 @@ class Events:
             return []
         return [{**_record(update.said.piece, chosen.logprob), "top_logprobs": self._likeliest(chosen)}]
 
-    def _likeliest(self, chosen: Pick) -> list[dict[str, Any]]:
+    def _likeliest(self, chosen: SampledToken) -> list[dict[str, Any]]:
         return [_record(self._chat.tokenizer.decode([token]), value) for token, value in chosen.likeliest]
 
 

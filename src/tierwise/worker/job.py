@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tierwise.spec.routing import Routing
-from tierwise.worker.sampling import Draws, Pick
+from tierwise.worker.sampling import SampledToken, SamplingParameters
 from tierwise.worker.scoring import Scores
-from tierwise.worker.text import Said, Speech
+from tierwise.worker.text import DecodedText, StreamDecoder
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -17,8 +17,8 @@ class Job:
 
     prompt: Sequence[int]
     """Its tokens; at least one."""
-    draws: Draws
-    speech: Speech
+    draws: SamplingParameters
+    speech: StreamDecoder
     most_tokens: int
     """Of the answer, thinking included."""
     hear: Callable[[Update], None]
@@ -39,8 +39,8 @@ class Job:
 class Update:
     """What one turn brought to a pass."""
 
-    said: Said | None = None
-    pick: Pick | None = None
+    said: DecodedText | None = None
+    pick: SampledToken | None = None
     rest: str = ""
     """What follows `said` where the answer ends: words that could have been the beginning of a stop text."""
     finish: str = ""
@@ -61,7 +61,7 @@ class Update:
 
 
 @dataclass(eq=False, slots=True)
-class Tally:
+class Counts:
     """What the loop has done since it began, for `/metrics`. Its thread writes, and anybody reads."""
 
     running: int = 0

@@ -29,7 +29,8 @@ from transformers import (
 
 from tierwise.catalog.architecture import Architecture
 from tierwise.catalog.architecture import read as read_architecture
-from tierwise.engines.transformers.levers import ModelLevers, Pattern
+from tierwise.engines.transformers.preflight import check_model
+from tierwise.engines.transformers.settings import ModelLevers, Pattern
 from tierwise.spec.errors import SpecError
 from tierwise.worker.attention import implementation, why_no_pattern
 
@@ -52,7 +53,7 @@ def load(path: Path, levers: ModelLevers) -> Loaded:
         SpecError: the checkpoint, the levers and this machine do not go together.
     """
     architecture = read_architecture(path)
-    problems = [*levers.contradictions(), *levers.unfit(architecture)]
+    problems = [*levers.validate_model(), *check_model(levers, architecture)]
     if not architecture.has_tokenizer:
         problems.append(("checkpoint", f"{path} has no tokenizer; put its tokenizer.json beside the weights"))
     if problems:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tierwise.worker.job import Tally
+    from tierwise.worker.job import Counts
 
 _GAUGES = {
     "requests_running": ("running", "Passes in the model's hands."),
@@ -20,7 +20,7 @@ _COUNTERS = {
 }
 
 
-def exposition(tally: Tally) -> str:
+def exposition(tally: Counts) -> str:
     """The text of all series."""
     lines = []
     for kind, table, ending in (("gauge", _GAUGES, ""), ("counter", _COUNTERS, "_total")):

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from tierwise.engines.transformers.levers import ModelLevers
+from tierwise.engines.transformers.settings import ModelLevers
 from tierwise.spec.errors import TierwiseError
 from tierwise.worker.batching import Loop
 from tierwise.worker.job import Job
 from tierwise.worker.loading import load
 from tierwise.worker.routers import Routers
-from tierwise.worker.sampling import Draws
-from tierwise.worker.text import Speech
+from tierwise.worker.sampling import SamplingParameters
+from tierwise.worker.text import StreamDecoder
 
 if TYPE_CHECKING:
     from tierwise.worker.job import Update
@@ -43,8 +43,8 @@ def rehearse() -> None:
     loop = Loop(loaded.model, ends=frozenset(), slots=1, queue=0, routers=Routers(loaded.model), deliver=updates.put)
     loop.start()
     try:
-        speech = Speech(loaded.tokenizer)
-        loop.submit(Job(prompt=[1, 2, 3], draws=Draws(), speech=speech, most_tokens=_TOKENS, hear=print))
+        speech = StreamDecoder(loaded.tokenizer)
+        loop.submit(Job(prompt=[1, 2, 3], draws=SamplingParameters(), speech=speech, most_tokens=_TOKENS, hear=print))
         while True:
             for _, update in updates.get(timeout=_SECONDS):
                 if update.fault:

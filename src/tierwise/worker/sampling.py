@@ -18,7 +18,7 @@ _NUCLEUS_GUESS = 512  # tokens that are sorted first; the whole vocabulary only 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draws:
+class SamplingParameters:
     """How one row's tokens are drawn. Applied in this order: penalties, temperature, min_p, top_k, top_p."""
 
     temperature: float = 1.0
@@ -48,7 +48,7 @@ class Draws:
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
+class SampledToken:
     """A token that was drawn."""
 
     token: int
@@ -58,10 +58,10 @@ class Pick:
     """The likeliest tokens and their logprobs, best first."""
 
 
-class Dice:
+class RandomSource:
     """The state of one row's draws: its random sequence, and the tokens that it has seen."""
 
-    def __init__(self, draws: Draws, prompt: Sequence[int]) -> None:
+    def __init__(self, draws: SamplingParameters, prompt: Sequence[int]) -> None:
         self.draws = draws
         self.forced: int | None = None
         """The token to take next, whatever the numbers say."""
@@ -96,7 +96,7 @@ class Dice:
         return scores
 
 
-def pick(logits: Tensor, dice: Sequence[Dice]) -> list[Pick]:
+def pick(logits: Tensor, dice: Sequence[RandomSource]) -> list[SampledToken]:
     """One token for each row of logits (rows × vocabulary)."""
     scores = logits.float()
     if any(one.draws._changes_scores for one in dice):  # noqa: SLF001
@@ -112,12 +112,12 @@ def pick(logits: Tensor, dice: Sequence[Dice]) -> list[Pick]:
     for one, token in zip(dice, tokens, strict=True):
         one.note(token)
     return [
-        Pick(token) if one.draws.logprobs is None else _reported(row, token, one.draws.logprobs)
+        SampledToken(token) if one.draws.logprobs is None else _reported(row, token, one.draws.logprobs)
         for one, token, row in zip(dice, tokens, scores, strict=True)
     ]
 
 
-def _drawn(scores: Tensor, dice: Sequence[Dice]) -> Tensor:
+def _drawn(scores: Tensor, dice: Sequence[RandomSource]) -> Tensor:
     """By inversion: the token at which the cumulated probability passes the row's number."""
     scores = scores / scores.new_tensor([[one.draws.temperature] for one in dice])
     for index, one in enumerate(dice):
@@ -128,7 +128,7 @@ def _drawn(scores: Tensor, dice: Sequence[Dice]) -> Tensor:
     return torch.searchsorted(cumulated, rolls * cumulated[:, -1:], right=True)[:, 0]
 
 
-def _narrowed(scores: Tensor, draws: Draws) -> Tensor:
+def _narrowed(scores: Tensor, draws: SamplingParameters) -> Tensor:
     """One row's scores, with minus infinity for what is not to be drawn."""
     least = scores.min()
     if draws.min_p > 0:
@@ -153,10 +153,10 @@ def _nucleus_edge(scores: Tensor, mass: float) -> Tensor:
     return best[-1]
 
 
-def _reported(scores: Tensor, token: int, most: int) -> Pick:
+def _reported(scores: Tensor, token: int, most: int) -> SampledToken:
     logprobs = scores - scores.logsumexp(-1)
     likeliest: list[tuple[int, float]] = []
     if most:
         values, tokens = logprobs.topk(most)
         likeliest = list(zip(tokens.tolist(), values.tolist(), strict=True))
-    return Pick(token, min(0.0, float(logprobs[token])), likeliest)
+    return SampledToken(token, min(0.0, float(logprobs[token])), likeliest)

@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tierwise.engines.transformers.settings import Orders
+from tierwise.engines.transformers.settings import WorkerSettings
 from tierwise.spec.errors import Overloaded, SpecError
 from tierwise.worker.chat import Chat, ChatRequest, Events, TooManyTokens
 from tierwise.worker.metrics import exposition
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class Worker:
     """The HTTP side of one model."""
 
-    def __init__(self, orders: Orders, chat: Chat, facts: dict[str, str]) -> None:
+    def __init__(self, orders: WorkerSettings, chat: Chat, facts: dict[str, str]) -> None:
         self.loop: Loop
         """Set before the first request; it needs our `deliver`, and we need it."""
         self._orders = orders
@@ -204,7 +204,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     try:
-        orders = msgspec.json.decode(sys.argv[1], type=Orders)
+        orders = msgspec.json.decode(sys.argv[1], type=WorkerSettings)
         worker = _started(orders)
     except (SpecError, msgspec.ValidationError, ImportError, MemoryError) as error:
         sys.exit(f"error: {str(error) or type(error).__name__}")
@@ -223,7 +223,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _started(orders: Orders) -> Worker:
+def _started(orders: WorkerSettings) -> Worker:
     # After the orders are known to be right: these imports take seconds.
     from tierwise.worker.batching import Loop  # noqa: PLC0415
     from tierwise.worker.loading import load  # noqa: PLC0415

@@ -85,7 +85,7 @@ def _at(position: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class DecodedText:
     """What one token added to an answer."""
 
     content: str = ""
@@ -96,7 +96,7 @@ class Said:
     """A stop text is complete: nothing follows."""
 
 
-class Speech:
+class StreamDecoder:
     """The text of one answer as its tokens come: whole characters, thinking apart, nothing of a stop text.
 
     Args:
@@ -135,14 +135,14 @@ class Speech:
             return None
         return self._thinking.end if self.thinking_tokens >= self._most_thinking else None
 
-    def add(self, token: int) -> Said:
+    def add(self, token: int) -> DecodedText:
         """One token more."""
         if self._thinking is not None and token in (self._thinking.begin, self._thinking.end):
             self.thinking_tokens += token == self._thinking.begin or self.is_thinking
             self.is_thinking = token == self._thinking.begin
             self._tokens, self._shown, self._context = [], 0, 0
             self._at_mark = True
-            return Said()
+            return DecodedText()
         self.thinking_tokens += self.is_thinking
         piece = self._decode(token)
         shown = piece
@@ -150,7 +150,7 @@ class Speech:
             shown = piece.lstrip("\n")
             self._at_mark = not shown
         if self.is_thinking:
-            return Said(thinking=shown, piece=piece)
+            return DecodedText(thinking=shown, piece=piece)
         return self._until_stop(shown, piece)
 
     def rest(self) -> str:
@@ -185,16 +185,16 @@ class Speech:
             else ""
         )
 
-    def _until_stop(self, text: str, piece: str) -> Said:
+    def _until_stop(self, text: str, piece: str) -> DecodedText:
         whole = self._held + text
         found = [place for stop in self._stops if (place := whole.find(stop)) >= 0]
         if found:
             self._held = ""
             self._tokens, self._shown, self._context = [], 0, 0
-            return Said(content=whole[: min(found)], piece=piece, is_stopped=True)
+            return DecodedText(content=whole[: min(found)], piece=piece, is_stopped=True)
         held = max((_overlap(whole, stop) for stop in self._stops), default=0)
         self._held = whole[len(whole) - held :]
-        return Said(content=whole[: len(whole) - held], piece=piece)
+        return DecodedText(content=whole[: len(whole) - held], piece=piece)
 
 
 def _overlap(text: str, stop: str) -> int:

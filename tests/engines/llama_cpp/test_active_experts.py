@@ -18,9 +18,11 @@ from engines.asking import call, text_of
 from ggufs import by_hand, random_mixture, string, text, uint32
 from tierwise.catalog.architecture import read
 from tierwise.engines import LlamaCpp
-from tierwise.engines.engine import Site
-from tierwise.engines.llama_cpp.active_experts import expert_cache_use, rewriting
+from tierwise.engines.llama_cpp.active_experts import rewriting
+from tierwise.engines.llama_cpp.launch import build, command
+from tierwise.engines.llama_cpp.preflight import preflight
 from tierwise.engines.llama_cpp.worker import _rewritten
+from tierwise.engines.settings import LaunchContext
 from tierwise.spec.errors import Broken
 
 
@@ -29,18 +31,18 @@ def site(tmp_path, monkeypatch):
     """A mixture of 8 experts, 2 of which work on a token, with a cache folder of its own."""
     monkeypatch.setenv("TIERWISE_CACHE", str(tmp_path / "cache"))
     model = random_mixture(tmp_path / "mixture.gguf", experts=8, active=2)
-    return Site(base=tmp_path, logs=tmp_path, model=model)
+    return LaunchContext(base=tmp_path, logs=tmp_path, model=model)
 
 
 def settings(**levers: object) -> LlamaCpp:
     return LlamaCpp(checkpoint="m", **{"context": 512, "slots": 1, "threads": 1, **levers})
 
 
-def answers(site: Site, *wanted: int | None) -> list[str]:
+def answers(site: LaunchContext, *wanted: int | None) -> list[str]:
     """What it says greedily with so many active experts; None for the checkpoint's own number."""
 
     async def ask(active: int | None) -> str:
-        engine = settings(active_experts=active).build("mixture", site)
+        engine = build(settings(active_experts=active), "mixture", site)
         try:
             await engine.start()
             return await text_of(engine, call("Hello.", temperature=0, max_tokens=24))
@@ -50,7 +52,7 @@ def answers(site: Site, *wanted: int | None) -> list[str]:
     return [asyncio.run(asyncio.wait_for(ask(active), 60)) for active in wanted]
 
 
-def rewritten(site: Site) -> list[Path]:
+def rewritten(site: LaunchContext) -> list[Path]:
     return sorted((site.base / "cache" / "rewritten").rglob("*.gguf"))
 
 
@@ -125,7 +127,7 @@ def test_the_cache_of_experts_wants_a_gpu_in_llama_cpps_own_words(site):
 
 
 def test_an_external_server_is_told_with_a_flag_and_nothing_is_copied(site):
-    flags = shlex.split(settings(active_experts=5, binary="llama-server").command(site))
+    flags = shlex.split(command(settings(active_experts=5, binary="llama-server"), site))
     assert dict(pairwise(flags))["--override-kv"] == "qwen3moe.expert_used_count=int:5"
     assert rewritten(site) == []
 
@@ -135,14 +137,14 @@ def test_an_external_server_is_told_with_a_flag_and_nothing_is_copied(site):
     [(9, "9 of 8 experts cannot work on a token; give 1 to 8"), (8, None), (2, None)],
 )
 def test_more_experts_than_there_are_cannot_work(site, active, words):
-    found = dict(settings(active_experts=active).misfits(site))
+    found = dict(preflight(settings(active_experts=active), site))
     assert found.get("active_experts") == words
 
 
 def test_a_dense_model_has_no_experts_to_choose_from(site):
     head = string("general.architecture", "llama"), string("tokenizer.chat_template", "x")
     by_hand(site.model, *head, string("tokenizer.ggml.model", "gpt2"))
-    found = dict(settings(active_experts=2, moe_cache_mib=64, binary=sys.executable).misfits(site))
+    found = dict(preflight(settings(active_experts=2, moe_cache_mib=64, binary=sys.executable), site))
     assert found.keys() == {"active_experts", "moe_cache_mib"}
     assert "this checkpoint (llama) is dense, it has no experts" in found["active_experts"]
 
@@ -157,8 +159,8 @@ def test_layers_that_route_by_a_table_keep_their_number(site):
         uint32("deepseek4.expert_used_count", 6),
         uint32("deepseek4.hash_layer_count", 3),
     )
-    assert dict(settings(active_experts=6).misfits(site)) == {}
-    ((setting, why),) = settings(active_experts=8).misfits(site)
+    assert dict(preflight(settings(active_experts=6), site)) == {}
+    ((setting, why),) = preflight(settings(active_experts=8), site)
     assert (setting, "3 layers of this checkpoint (deepseek4) route by a table that holds 6" in why) == (
         "active_experts",
         True,
@@ -175,7 +177,7 @@ def test_experts_that_differ_by_layer_have_no_one_number_to_change(site):
         uint32("qwen3moe.expert_count", 8),
         per_layer,
     )
-    ((setting, why),) = settings(active_experts=3).misfits(site)
+    ((setting, why),) = preflight(settings(active_experts=3), site)
     assert (setting, "no single number of active experts for all its layers" in why) == ("active_experts", True)
 
 
@@ -200,17 +202,3 @@ def test_a_split_mixture_is_rewritten_in_its_first_part_and_linked_to_the_others
     copy = _rewritten(first, wanted)
     assert read(copy).active_experts == 5
     assert copy.with_name(second.name).samefile(second)
-
-
-LOG = """\
-0.09.1 I llama_moe_cache: ubatch <= 8: hits = 900, misses = 100, hit rate = 90.00%, uploaded = 12.50 MiB
-0.09.1 I llama_moe_cache: ubatch  > 8: hits = 1, misses = 3, hit rate = 25.00%, uploaded = 0.75 MiB
-0.09.1 I llama_moe_cache: large batches: 7 experts copied from the cache, 0.10 MiB
-0.09.1 I srv: llama_moe_cache: nothing to tell
-"""
-
-
-def test_the_cache_of_experts_is_read_from_the_log():
-    small, large = expert_cache_use(LOG.splitlines())
-    assert (small.batches, small.hits, small.misses, small.uploaded_mib) == ("small", 900, 100, 12.5)
-    assert (small.hit_rate, large.hit_rate) == (0.9, 0.25)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tierwise.engines import LlamaCpp
-from tierwise.engines.engine import Site
+from tierwise.engines.llama_cpp.facts import facts as facts_of
 from tierwise.engines.llama_cpp.facts import kernels
+from tierwise.engines.settings import LaunchContext
 
 VERSION = """\
 ggml_cuda_init: found 1 CUDA devices:
@@ -21,7 +22,7 @@ built with cc (Debian 12.2.0-14) 12.2.0 for x86_64-linux-gnu
 
 
 def facts(base: Path = Path(), **levers):
-    return asyncio.run(LlamaCpp(checkpoint="m", **levers).facts(Site(base=base, logs=base)))
+    return asyncio.run(facts_of(LlamaCpp(checkpoint="m", **levers), LaunchContext(base=base, logs=base)))
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def test_a_model_is_served_under_its_alias_with_its_context_per_slot(smollm2, tm
             async with client.get("/slots") as response:
                 assert [slot["n_ctx"] for slot in await response.json()] == [512, 512]
             assert supervisor.start_seconds_taken < 10  # 0.6 s on a quiet machine
-            assert any("llama.cpp serves" in line for line in supervisor.last_words())
+            assert any("llama.cpp serves" in line for line in supervisor.log_tail())
 
     asyncio.run(ask())
 

@@ -47,6 +47,6 @@ def test_what_an_engine_has_no_word_for_is_refused_by_name(fields):
 
 def test_a_tier_learns_the_same_before_anything_runs():
     asked = Sampling(thinking=True, priority=1, active_experts=2)
-    found = dict(POOR.refuses(asked, knows_checkpoint=False))
+    found = dict(POOR.unsupported(asked, knows_checkpoint=False))
     assert (set(found), found["priority"]) == ({"thinking", "priority", "active_experts"}, "e serves as they come")
-    assert not list(RICH.refuses(asked))
+    assert not list(RICH.unsupported(asked))

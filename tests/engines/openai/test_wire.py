@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tierwise.engines.openai.client import Events
+from tierwise.engines.openai.events import EventParser
 from tierwise.engines.openai.wire import Failure, read_event, read_failure
 from tierwise.spec.call import Chunk, Usage
 from tierwise.spec.errors import Broken, EngineError, Overloaded, Refused, TimedOut, TooLong
@@ -240,7 +240,7 @@ def test_no_event_whatever_it_holds_raises_anything_but_a_value_error(event):
 
 
 def events_of(*blocks: bytes) -> list[bytes]:
-    events = Events()
+    events = EventParser()
     return [event for block in blocks for event in events.feed(block)] + events.rest()
 
 

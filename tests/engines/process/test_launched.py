@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engines.asking import call, in_time, text_of, until
-from tierwise.engines.engine import Site
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.process.launched import LaunchedEngine
-from tierwise.engines.process.supervisor import Launch, Patience
+from tierwise.engines.process.supervisor import Launch, Timeouts
+from tierwise.engines.settings import LaunchContext
 from tierwise.spec.errors import Broken, EngineError, Garbled, Refused
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ print("serving", flush=True)
 ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
 '''
 
-QUICK = Patience(check_seconds=0.1, first_backoff=0.02, stop_seconds=0.5)
+QUICK = Timeouts(check_seconds=0.1, first_backoff=0.02, stop_seconds=0.5)
 
 
 @asynccontextmanager
@@ -79,7 +79,7 @@ async def launched(folder: Path) -> AsyncIterator[LaunchedEngine]:
         told = (str(port), str(folder / "mood"), str(folder / "served"))
         return Launch(command=(*command, *told), url=f"http://127.0.0.1:{port}")
 
-    engine = LaunchedEngine("small", launch, logs=folder, client=ChatClient("small", "m"), patience=QUICK)
+    engine = LaunchedEngine("small", launch, logs=folder, client=ChatClient("small", "m"), timeouts=QUICK)
     try:
         await engine.start()
         yield engine
@@ -108,7 +108,8 @@ def test_an_engine_that_fails_every_pass_ours_included_is_restarted_within_two_s
             await third
             assert await until(lambda: engine.health().state == "restarting") < 2
             said = (
-                r"engine 'small' answers garbage and is restarted: 3 passes in a row failed; the last: .*; one of ours"
+                r"engine 'small' answers garbage and is restarted: 3 passes in a row failed; the last: .*; "
+                r"a pass of ours failed too"
             )
             assert re.match(said, engine.health().reason)
             assert engine.health().last_lines == ("serving",)
@@ -177,6 +178,6 @@ def test_an_engine_killed_in_mid_pass_has_a_reason_and_last_lines(tmp_path):
 
 
 def test_a_path_starts_from_the_config_files_folder_and_a_mere_name_is_looked_up():
-    here, there = Site(base=Path(), logs=Path()), Site(base=Path("/etc/tiers"), logs=Path())
+    here, there = LaunchContext(base=Path(), logs=Path()), LaunchContext(base=Path("/etc/tiers"), logs=Path())
     assert [os.sep in here.program("./server"), here.program("server")] == [True, "server"]
     assert [there.program("bin/server"), there.program("/opt/server")] == ["/etc/tiers/bin/server", "/opt/server"]

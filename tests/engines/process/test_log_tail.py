@@ -1,6 +1,6 @@
 """Which of an engine's last lines says what it died of."""
 
-from tierwise.engines.process.log_tail import recent_blame, root_cause
+from tierwise.engines.process.log_tail import recent_error, root_cause
 
 WORKER = "(Worker pid=14371) ERROR 11-22 14:17:21 [multiproc_executor.py:953]"
 CORE = "(EngineCore pid=13900) ERROR 11-22 14:17:28 [core.py:1510]"
@@ -34,4 +34,4 @@ def test_what_ended_an_inner_process_is_found_below_what_its_front_says_of_it():
         f"{FRONT} EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.",
         "UserWarning: resource_tracker: There appear to be 1 leaked shared_memory objects",
     )
-    assert recent_blame(words) == REASON
+    assert recent_error(words) == REASON

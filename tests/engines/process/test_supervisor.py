@@ -1,4 +1,4 @@
-"""The supervisor and its warden, against real processes that misbehave in every way we could think of."""
+"""The supervisor and its guard, against real processes that misbehave in every way we could think of."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
-from tierwise.engines.process.memory_usage import Held
-from tierwise.engines.process.supervisor import Launch, Patience, Supervisor
+from tierwise.engines.process.memory_usage import MemoryUsage
+from tierwise.engines.process.supervisor import Launch, Supervisor, Timeouts
 from tierwise.spec.errors import Broken
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ while True:
     answered += 1
 '''
 
-BRISK = Patience(
+BRISK = Timeouts(
     check_seconds=0.1,
     silent_seconds=0.2,
     check_timeout=0.3,
@@ -107,8 +107,8 @@ def engine(folder: Path, *tricks: str) -> Callable[[int], Launch]:
 
 
 @contextlib.asynccontextmanager
-async def supervised(folder: Path, *tricks: str, patience: Patience = BRISK) -> AsyncIterator[Supervisor]:
-    supervisor = Supervisor("small", engine(folder, *tricks), logs=folder / "logs", patience=patience)
+async def supervised(folder: Path, *tricks: str, timeouts: Timeouts = BRISK) -> AsyncIterator[Supervisor]:
+    supervisor = Supervisor("small", engine(folder, *tricks), logs=folder / "logs", timeouts=timeouts)
     try:
         await supervisor.start()
         yield supervisor
@@ -145,7 +145,7 @@ def resident_kilobytes(pid: int) -> int:
     return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1])
 
 
-def warden_of(pid: int) -> int:
+def guard_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
@@ -172,11 +172,11 @@ async def test_a_started_engine_answers_where_it_says_and_a_stopped_one_is_gone(
         assert not port_is_free(url)
         assert supervisor.start_seconds_taken is not None
         assert supervisor.start_seconds_taken < 2
-        assert supervisor.health().resident_bytes == pytest.approx(supervisor.held.resident)
-        assert 5e6 < supervisor.held.resident <= supervisor.held.peak
+        assert supervisor.health().resident_bytes == pytest.approx(supervisor.memory_usage.resident)
+        assert 5e6 < supervisor.memory_usage.resident <= supervisor.memory_usage.peak
     assert port_is_free(url)
     assert not alive(pid)
-    assert (supervisor.state, supervisor.pid, supervisor.held) == ("stopped", None, Held())
+    assert (supervisor.state, supervisor.pid, supervisor.memory_usage) == ("stopped", None, MemoryUsage())
 
 
 def test_an_engine_is_supervised_on_uvloop_as_well(tmp_path):
@@ -211,7 +211,7 @@ async def test_a_stopped_engine_can_be_started_again(tmp_path):
 
 @in_a_loop
 async def test_a_crashed_engine_is_back_within_two_seconds(tmp_path):
-    async with supervised(tmp_path, patience=Patience()) as supervisor:
+    async with supervised(tmp_path, timeouts=Timeouts()) as supervisor:
         pid = the_pid(supervisor)
         os.kill(pid, signal.SIGKILL)
         assert await until(lambda: supervisor.state == "restarting") < 0.5
@@ -243,7 +243,7 @@ async def test_waiting_for_a_restart_ends_at_the_callers_deadline(tmp_path):
 
 
 @in_a_loop
-async def test_an_engine_that_crashes_says_its_last_words(tmp_path):
+async def test_an_engine_that_crashes_says_why_in_its_log(tmp_path):
     async with supervised(tmp_path, "crashes_after=2") as supervisor:
         await until(lambda: supervisor.state == "restarting")
         assert re.search(r"'small' ended while running \(exit code 3\): fatal error: I have had", supervisor.reason)
@@ -261,13 +261,13 @@ async def test_an_engine_that_hangs_is_killed_and_restarted(tmp_path):
 
 @in_a_loop
 async def test_a_silent_engine_is_reported_within_two_seconds_with_its_last_lines_and_left_alive(tmp_path):
-    async with supervised(tmp_path, "say=warming up\\nCUDA error: lost\\nstep 7", patience=Patience()) as supervisor:
+    async with supervised(tmp_path, "say=warming up\\nCUDA error: lost\\nstep 7", timeouts=Timeouts()) as supervisor:
         pid = the_pid(supervisor)
         os.kill(pid, signal.SIGSTOP)
         assert await until(lambda: supervisor.state != "ready") < 2
         health = supervisor.health()
         assert (health.state, health.last_lines) == ("silent", ("warming up", "CUDA error: lost", "step 7")[:2])
-        assert "is silent: /health does not answer; its last words: CUDA error: lost; log" in health.reason
+        assert "is silent: /health does not answer; its log ends with: CUDA error: lost; log" in health.reason
         os.kill(pid, signal.SIGCONT)
         assert await until(lambda: supervisor.state == "ready") < 2
         assert (supervisor.pid, supervisor.restarts, supervisor.reason) == (pid, 0, "")
@@ -299,25 +299,25 @@ async def test_whoever_wants_an_engine_that_hangs_gets_the_next_one(tmp_path):
 
 @in_a_loop
 async def test_an_engine_that_closes_its_port_and_lives_on_is_silent_within_two_seconds(tmp_path):
-    async with supervised(tmp_path, "unlistens_after=2", patience=Patience()) as supervisor:
+    async with supervised(tmp_path, "unlistens_after=2", timeouts=Timeouts()) as supervisor:
         assert await until(lambda: supervisor.state != "ready") < 2
         assert supervisor.state == "silent"
-        assert "/health is refused, nobody listens there" in supervisor.reason
+        assert "/health refuses connections" in supervisor.reason
 
 
 @in_a_loop
 async def test_a_closed_port_is_forgiven_for_a_shorter_time_than_silence(tmp_path):
-    patience = replace(BRISK, hang_seconds=1000)
-    async with supervised(tmp_path, "unlistens_after=2", patience=patience) as supervisor:
+    timeouts = replace(BRISK, hang_seconds=1000)
+    async with supervised(tmp_path, "unlistens_after=2", timeouts=timeouts) as supervisor:
         await until(lambda: supervisor.state == "restarting")
-        assert "hung and was killed: /health is refused" in supervisor.reason
+        assert "hung and was killed: /health refuses connections" in supervisor.reason
 
 
 @in_a_loop
-async def test_a_condemned_engine_is_replaced_and_its_judge_is_quoted(tmp_path):
+async def test_a_useless_engine_is_replaced_and_the_reason_is_given(tmp_path):
     async with supervised(tmp_path) as supervisor:
         pid = the_pid(supervisor)
-        supervisor.condemn("it speaks in tongues")
+        supervisor.restart("it speaks in tongues")
         assert (supervisor.state, supervisor.reason) == ("restarting", "it speaks in tongues")
         await supervisor.ready()
         assert supervisor.restarts == 1
@@ -336,7 +336,7 @@ async def test_an_engine_that_cannot_get_more_memory_is_reported_in_its_own_word
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        (4, 5, r"\(out of memory, killed by the kernel; it last held [1-9]\d* MB, [1-9]\d* MB at the most\)"),
+        (4, 5, r"\(out of memory, killed by the kernel; it last held [1-9]\d* MB, at most [1-9]\d* MB\)"),
         (4, 4, r"\(killed by SIGKILL\)"),
         (None, None, r"\(killed by SIGKILL\)"),
     ],
@@ -344,7 +344,7 @@ async def test_an_engine_that_cannot_get_more_memory_is_reported_in_its_own_word
 @in_a_loop
 async def test_memory_is_blamed_for_a_kill_only_where_the_kernel_counted_one(tmp_path, before, after, said):
     counter = [before]
-    supervisor = Supervisor("small", engine(tmp_path), logs=tmp_path, patience=BRISK, kills=lambda: counter[-1])
+    supervisor = Supervisor("small", engine(tmp_path), logs=tmp_path, timeouts=BRISK, oom_kills=lambda: counter[-1])
     await supervisor.start()
     counter.append(after)
     os.kill(the_pid(supervisor), signal.SIGKILL)
@@ -356,19 +356,19 @@ async def test_memory_is_blamed_for_a_kill_only_where_the_kernel_counted_one(tmp
 @in_a_loop
 async def test_a_front_that_outlives_its_engine_is_ended_at_the_first_check(tmp_path):
     say = "say=RuntimeError: out of memory\\nEngineDeadError: See stack trace (above) for the root cause.\\n"
-    patience = replace(BRISK, hang_seconds=1000)
-    async with supervised(tmp_path, "lost_after=3", say, patience=patience) as supervisor:
+    timeouts = replace(BRISK, hang_seconds=1000)
+    async with supervised(tmp_path, "lost_after=3", say, timeouts=timeouts) as supervisor:
         await until(lambda: supervisor.state == "restarting")
         assert (
-            "lost its inner process (/health says 503); its last words: RuntimeError: out of memory; log"
+            "lost its inner process (/health answers 503); its log ends with: RuntimeError: out of memory; log"
             in supervisor.reason
         )
 
 
 @in_a_loop
 async def test_a_stop_in_the_middle_of_an_end_returns_when_nothing_is_left(tmp_path):
-    patience = replace(BRISK, first_backoff=5.0)
-    async with supervised(tmp_path, "deaf", "hangs_after=2", patience=patience) as supervisor:
+    timeouts = replace(BRISK, first_backoff=5.0)
+    async with supervised(tmp_path, "deaf", "hangs_after=2", timeouts=timeouts) as supervisor:
         pid = supervisor.pid
         await until(lambda: supervisor.state == "restarting")
         await supervisor.stop()
@@ -410,7 +410,7 @@ async def test_an_engine_that_loads_for_ever_is_given_up_and_killed(tmp_path):
         slow = engine(tmp_path, "load=60", "deaf", "say=failed to hurry\n")(port)
         return Launch(command=slow.command, url=slow.url, start_seconds=1.5)
 
-    supervisor = Supervisor("small", launch, logs=tmp_path, patience=BRISK)
+    supervisor = Supervisor("small", launch, logs=tmp_path, timeouts=BRISK)
     with pytest.raises(Broken, match=r"not ready within 1.5 s and was killed: failed to hurry"):
         await supervisor.start()
     assert (supervisor.state, supervisor.pid) == ("failed", None)
@@ -444,7 +444,7 @@ async def test_an_engine_that_lost_its_port_gets_another(tmp_path):
             ports.append(taken.getsockname()[1] if not ports else port)
             return engine(tmp_path)(ports[-1])
 
-        supervisor = Supervisor("small", launch, logs=tmp_path, patience=BRISK)
+        supervisor = Supervisor("small", launch, logs=tmp_path, timeouts=BRISK)
         await supervisor.start()
         assert await supervisor.ready() == f"http://127.0.0.1:{ports[1]}"
         assert supervisor.restarts == 0
@@ -455,8 +455,8 @@ async def test_an_engine_that_lost_its_port_gets_another(tmp_path):
 async def test_an_engine_that_keeps_failing_is_reported_at_once_and_still_retried(tmp_path):
     luck = tmp_path / "luck"
     luck.touch()
-    patience = Patience(first_backoff=0.01, longest_backoff=0.05, quick_failures=2)
-    async with supervised(tmp_path, f"unless={luck}", patience=patience) as supervisor:
+    timeouts = Timeouts(first_backoff=0.01, longest_backoff=0.05, quick_failures=2)
+    async with supervised(tmp_path, f"unless={luck}", timeouts=timeouts) as supervisor:
         luck.unlink()
         os.kill(the_pid(supervisor), signal.SIGKILL)
         await until(lambda: supervisor.state == "failed")
@@ -471,8 +471,8 @@ async def test_an_engine_that_keeps_failing_is_reported_at_once_and_still_retrie
 
 @in_a_loop
 async def test_a_stable_run_forgives_earlier_failures(tmp_path):
-    patience = Patience(first_backoff=0.01, quick_failures=1, stable_seconds=0.0)
-    async with supervised(tmp_path, patience=patience) as supervisor:
+    timeouts = Timeouts(first_backoff=0.01, quick_failures=1, stable_seconds=0.0)
+    async with supervised(tmp_path, timeouts=timeouts) as supervisor:
         for _ in range(4):
             os.kill(the_pid(supervisor), signal.SIGKILL)
             await until(lambda: supervisor.state != "ready")
@@ -481,9 +481,9 @@ async def test_a_stable_run_forgives_earlier_failures(tmp_path):
 
 
 def test_backoff_doubles_up_to_its_cap_and_jitter_takes_away_half_at_most():
-    patience = Patience(first_backoff=1.0, longest_backoff=5.0)
-    assert [patience.backoff(failures, 1.0) for failures in (1, 2, 3, 4, 5000)] == [1, 2, 4, 5, 5]
-    assert [patience.backoff(failures, 0.0) for failures in (1, 2, 3, 4, 5000)] == [0.5, 1, 2, 2.5, 2.5]
+    timeouts = Timeouts(first_backoff=1.0, longest_backoff=5.0)
+    assert [timeouts.backoff(failures, 1.0) for failures in (1, 2, 3, 4, 5000)] == [1, 2, 4, 5, 5]
+    assert [timeouts.backoff(failures, 0.0) for failures in (1, 2, 3, 4, 5000)] == [0.5, 1, 2, 2.5, 2.5]
 
 
 @in_a_loop
@@ -496,7 +496,7 @@ async def test_an_engine_that_ignores_sigterm_is_killed_after_the_grace(tmp_path
         assert not alive(pid)
 
 
-@pytest.mark.parametrize("end", ["stop", "crash", "kill the warden"])
+@pytest.mark.parametrize("end", ["stop", "crash", "kill the guard"])
 @in_a_loop
 async def test_a_daemonised_grandchild_ends_with_the_engine(tmp_path, end):
     born = tmp_path / "grandchildren"
@@ -509,7 +509,7 @@ async def test_a_daemonised_grandchild_ends_with_the_engine(tmp_path, end):
         elif end == "crash":
             os.kill(pid, signal.SIGKILL)
         else:
-            os.kill(warden_of(pid), signal.SIGKILL)
+            os.kill(guard_of(pid), signal.SIGKILL)
         await until(lambda: not alive(grandchild) and not alive(pid), 2)
         if end != "stop":
             await until(lambda: supervisor.restarts == 1)
@@ -518,7 +518,7 @@ async def test_a_daemonised_grandchild_ends_with_the_engine(tmp_path, end):
 
 @in_a_loop
 async def test_cancelling_the_start_leaves_nothing(tmp_path):
-    supervisor = Supervisor("small", engine(tmp_path, "load=60"), logs=tmp_path, patience=BRISK)
+    supervisor = Supervisor("small", engine(tmp_path, "load=60"), logs=tmp_path, timeouts=BRISK)
     starting = asyncio.create_task(supervisor.start())
     await until(lambda: supervisor.pid is not None)
     pid = the_pid(supervisor)
@@ -566,7 +566,7 @@ async def test_whatever_an_engine_prints_ends_as_readable_lines_in_ring_and_log(
     words = r"\x1b[31mred\x1b[0m\r 10%\r 99%\n\xff\xfe\x00garbage\n" + "x" * 9000 + r"\nthe end"
     async with supervised(tmp_path, f"say={words}") as supervisor:
         await supervisor.stop()
-        *early, long, last = supervisor.last_words()
+        *early, long, last = supervisor.log_tail()
         assert early == ["red", " 10%", " 99%", "\ufffd\ufffd\x00garbage"]
         assert (long, last) == ("x" * 4000, "the end")
         log = (tmp_path / "logs" / "small.log").read_text()
@@ -578,7 +578,7 @@ async def test_whatever_an_engine_prints_ends_as_readable_lines_in_ring_and_log(
 async def test_a_talkative_engine_does_not_stall(tmp_path):
     async with supervised(tmp_path, "say=" + "many words\\n" * 10_000) as supervisor:  # more than a pipe holds
         assert supervisor.state == "ready"
-        await until(lambda: len(supervisor.last_words()) == 200)
+        await until(lambda: len(supervisor.log_tail()) == 200)
 
 
 @in_a_loop
@@ -586,14 +586,14 @@ async def test_fifty_restarts_leak_no_descriptor_process_thread_task_or_memory(t
     def held() -> tuple[int, int, int]:
         return len(list(Path("/proc/self/fd").iterdir())), threading.active_count(), len(asyncio.all_tasks())
 
-    patience = Patience(check_seconds=0.05, first_backoff=0.0, quick_failures=1000)
+    timeouts = Timeouts(check_seconds=0.05, first_backoff=0.0, quick_failures=1000)
     born = tmp_path / "grandchildren"
     others = set(children_of(os.getpid()))  # engines that other tests share
-    wardens, before, memory = set(), None, 0
-    async with supervised(tmp_path, f"grandchild={born}", "say=some words\\n", patience=patience) as supervisor:
+    guards, before, memory = set(), None, 0
+    async with supervised(tmp_path, f"grandchild={born}", "say=some words\\n", timeouts=timeouts) as supervisor:
         for restart in range(50):
             pid = the_pid(supervisor)
-            wardens.add(warden_of(pid))
+            guards.add(guard_of(pid))
             os.kill(pid, signal.SIGKILL)
             await until(lambda: supervisor.state != "ready")
             await supervisor.ready()
@@ -602,15 +602,15 @@ async def test_fifty_restarts_leak_no_descriptor_process_thread_task_or_memory(t
         assert supervisor.restarts == 50
         await until(lambda: held() == before)
         assert resident_kilobytes(os.getpid()) - memory < 2000  # 45 more lives
-        assert len(set(children_of(os.getpid())) - others) == 1  # the warden of the present one, and no zombie
-    assert not any(map(alive, (*wardens, *grandchildren(born))))
+        assert len(set(children_of(os.getpid())) - others) == 1  # the guard of the present one, and no zombie
+    assert not any(map(alive, (*guards, *grandchildren(born))))
     assert len(asyncio.all_tasks()) == 2  # this test, and the deadline around it
 
 
 PARENT = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from tierwise.engines.process.supervisor import Launch, Patience, Supervisor
+from tierwise.engines.process.supervisor import Launch, Timeouts, Supervisor
 
 program, grandchild, *habits = sys.argv[1:]
 if "ignores" in habits:
@@ -621,7 +621,7 @@ def launch(port):
     return Launch(command=command, url=f"http://127.0.0.1:{port}")
 
 async def main():
-    supervisor = Supervisor("small", launch, logs=Path(program).parent, patience=Patience(stop_seconds=0.5))
+    supervisor = Supervisor("small", launch, logs=Path(program).parent, timeouts=Timeouts(stop_seconds=0.5))
     await supervisor.start()
     if "forks" in habits and os.fork() == 0:
         signal.pause()
@@ -662,7 +662,7 @@ def parent(folder: Path, *habits: str):
 )
 def test_no_engine_outlives_its_parent_however_that_ends(tmp_path, habit, number, code):
     with parent(tmp_path, habit) as (process, pid, grandchild):
-        family = (warden_of(pid), pid, grandchild)
+        family = (guard_of(pid), pid, grandchild)
         assert all(map(alive, family))
         os.kill(process.pid, number)
         assert process.wait(10) == code
@@ -674,20 +674,20 @@ def test_a_terminals_ctrl_c_does_not_reach_the_engine(tmp_path):
         os.killpg(process.pid, signal.SIGINT)
         time.sleep(0.3)
         assert process.poll() is None
-        assert all(map(alive, (warden_of(pid), pid, grandchild)))
+        assert all(map(alive, (guard_of(pid), pid, grandchild)))
 
 
-def test_an_engine_dies_with_its_warden_even_when_both_it_and_the_supervisor_are_killed(tmp_path):
+def test_an_engine_dies_with_its_guard_even_when_both_it_and_the_supervisor_are_killed(tmp_path):
     with parent(tmp_path) as (process, pid, grandchild):
-        warden = warden_of(pid)
+        guard = guard_of(pid)
         os.kill(process.pid, signal.SIGSTOP)  # it cannot sweep
-        os.kill(warden, signal.SIGKILL)
+        os.kill(guard, signal.SIGKILL)
         asyncio.run(until(lambda: not alive(pid), 2))
         os.kill(grandchild, signal.SIGKILL)  # nobody was left to do it: the one gap, and why the supervisor sweeps
 
 
 @in_a_loop
-async def test_a_warden_is_small_and_quick(tmp_path):
+async def test_a_guard_is_small_and_quick(tmp_path):
     async with supervised(tmp_path) as supervisor:
-        assert resident_kilobytes(warden_of(the_pid(supervisor))) < 14_000
+        assert resident_kilobytes(guard_of(the_pid(supervisor))) < 14_000
         assert supervisor.start_seconds_taken < 1

@@ -12,8 +12,11 @@ import msgspec
 import pytest
 
 from engines.asking import call, chunks, completed, in_time
-from tierwise.engines.engine import Site
-from tierwise.engines.replay.engine import Candidate, Replay, ReplayEngine, prompt_digest, read_recording, record
+from tierwise.engines.replay.engine import ReplayEngine
+from tierwise.engines.replay.launch import build, command
+from tierwise.engines.replay.recording import Candidate, prompt_digest, read_recording, record
+from tierwise.engines.replay.settings import Replay
+from tierwise.engines.settings import LaunchContext
 from tierwise.policies import Majority, Single
 from tierwise.run import Action
 from tierwise.spec.budget import Budget
@@ -187,7 +190,7 @@ def test_a_recording_survives_the_disk(tmp_path):
     file = tmp_path / "pool.jsonl"
     file.write_bytes(b"\n".join(map(msgspec.json.encode, pool)) + b"\n\n")
     assert read_recording(file) == pool
-    built = Replay(recording="pool.jsonl").build("pool", Site(base=tmp_path, logs=tmp_path))
+    built = build(Replay(recording="pool.jsonl"), "pool", LaunchContext(base=tmp_path, logs=tmp_path))
     assert in_time(completed(built, trace.passes[0].call))[0] == trace.passes[0].completion
 
 
@@ -203,13 +206,13 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path, line):
 
 def test_a_recording_that_is_not_there_is_named_when_the_engine_is_built(tmp_path):
     with pytest.raises(SpecError, match=r"none\.jsonl cannot be read: No such file"):
-        Replay(recording="none.jsonl").build("pool", Site(base=tmp_path, logs=tmp_path))
+        build(Replay(recording="none.jsonl"), "pool", LaunchContext(base=tmp_path, logs=tmp_path))
 
 
 def test_settings_that_cannot_work_are_named():
-    assert dict(Replay(recording="x", speed=-1).problems(())) == {
+    assert dict(Replay(recording="x", speed=-1).validate(())) == {
         "speed": "-1 is negative; 0 answers at once, 1 as fast as it was recorded"
     }
-    assert Replay(recording="x").command(Site(base=Path("/a"), logs=Path())) == "(no process) replays /a/x"
+    assert command(Replay(recording="x"), LaunchContext(base=Path("/a"), logs=Path())) == "(no process) replays /a/x"
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"engine": "replay", "recording": "x", "slots": 0}, Replay)

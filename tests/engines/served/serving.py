@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines.checkpoints import checkpoint
-from tierwise.engines.engine import Site
+from tierwise.engines import row_of
 from tierwise.engines.process.launched import LaunchedEngine
+from tierwise.engines.settings import LaunchContext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tierwise.engines.process.supervisor import Launch
-    from tierwise.engines.served.settings import Served
+    from tierwise.engines.served.settings import ServerEngineSettings
 
 NESTED = {"model_type": "qwen3_5_moe", "text_config": {"num_experts": 8, "num_experts_per_tok": 2}}
 
@@ -26,17 +27,17 @@ OF_OURS = {"checkpoint", "python", "url", "model", "api_key_env", "extra_args", 
 """Settings that no server is told."""
 
 
-def site(folder: Path, **config: Any) -> Site:
-    return Site(base=folder, logs=folder, model=checkpoint(folder / "model", **config))
+def site(folder: Path, **config: Any) -> LaunchContext:
+    return LaunchContext(base=folder, logs=folder, model=checkpoint(folder / "model", **config))
 
 
-def launch(settings: Served, place: Site) -> Launch:
-    engine = settings.build("small", place)
+def launch(settings: ServerEngineSettings, place: LaunchContext) -> Launch:
+    engine = row_of(settings).build(settings, "small", place)
     assert isinstance(engine, LaunchedEngine)
     return engine.supervisor._build(4242)
 
 
-def words(settings: Served, place: Site) -> list[str]:
+def words(settings: ServerEngineSettings, place: LaunchContext) -> list[str]:
     return list(launch(settings, place).command)
 
 
@@ -63,12 +64,12 @@ def understood(python: str, script: str, lines: Mapping[str, list[str]]) -> dict
 class Place:
     """A folder with an environment in it, whose packages hold nothing but what is looked for."""
 
-    kind: type[Served]
+    kind: type[ServerEngineSettings]
     folder: Path
     python: str
 
     @classmethod
-    def made(cls, kind: type[Served], folder: Path) -> Place:
+    def made(cls, kind: type[ServerEngineSettings], folder: Path) -> Place:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
         return cls(kind, folder, str(folder / "env" / "bin" / "python"))
 
@@ -78,7 +79,9 @@ class Place:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
 
-    def misfits(self, config: dict[str, Any] | None = None, **levers: Any) -> dict[str, str]:
+    def preflight(self, config: dict[str, Any] | None = None, **levers: Any) -> dict[str, str]:
         model = None if config is None else checkpoint(self.folder / "model", **config)
         settings = self.kind(**{"checkpoint": "small", "python": self.python, **levers})
-        return dict(settings.misfits(Site(base=self.folder, logs=self.folder, model=model)))
+        return dict(
+            row_of(settings).preflight(settings, LaunchContext(base=self.folder, logs=self.folder, model=model))
+        )

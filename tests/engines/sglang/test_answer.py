@@ -12,10 +12,11 @@ import pytest
 
 from engines.asking import call
 from tierwise.engines import Sglang
-from tierwise.engines.engine import Site
-from tierwise.engines.openai.client import HttpEngine
+from tierwise.engines.openai.engine import HttpEngine
+from tierwise.engines.settings import LaunchContext
 from tierwise.engines.sglang.answer import Shape, read_routing
 from tierwise.engines.sglang.client import SglangClient
+from tierwise.engines.sglang.launch import LAUNCHER
 from tierwise.spec.call import Recorder, Usage
 from tierwise.spec.errors import EngineError, Garbled, Overloaded, Refused, TooLong
 from tierwise.testing.server import FakeServer, HttpReply
@@ -169,7 +170,7 @@ def test_one_that_runs_already_is_spoken_to_in_its_words_and_its_page_is_known(t
     async def main() -> None:
         async with FakeServer(HttpReply(raw=stream())) as server:
             settings = Sglang(url=server.url, model="theirs", scheduling="priority")
-            engine = settings.build("far", Site(base=tmp_path, logs=tmp_path))
+            engine = LAUNCHER.build(settings, "far", LaunchContext(base=tmp_path, logs=tmp_path))
             assert isinstance(engine, HttpEngine)
             async for _ in engine.stream(call(priority=3)):
                 pass

@@ -43,13 +43,13 @@ def place(tmp_path):
 
 
 def test_what_works_has_nothing_against_it(place):
-    assert place.misfits({}, quantization="fp8", attention_backend="fa3", deterministic=False) == {}
-    assert place.misfits(MOE, active_experts=8, reasoning_parser="auto", tool_parser="anything") == {}
+    assert place.preflight({}, quantization="fp8", attention_backend="fa3", deterministic=False) == {}
+    assert place.preflight(MOE, active_experts=8, reasoning_parser="auto", tool_parser="anything") == {}
 
 
 def test_an_interpreter_that_is_not_there_or_has_no_sglang_is_named(place, tmp_path):
-    assert "no interpreter" in Place(Sglang, tmp_path, str(tmp_path / "nothing")).misfits({})["python"]
-    assert "has no SGLang" in Place(Sglang, place.folder, sys.executable).misfits({})["python"]
+    assert "no interpreter" in Place(Sglang, tmp_path, str(tmp_path / "nothing")).preflight({})["python"]
+    assert "has no SGLang" in Place(Sglang, place.folder, sys.executable).preflight({})["python"]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_an_interpreter_that_is_not_there_or_has_no_sglang_is_named(place, tmp_p
     ],
 )
 def test_a_lever_that_this_sglang_or_this_checkpoint_has_not(place, setting, levers, words):
-    assert words in place.misfits({}, **levers)[setting]
+    assert words in place.preflight({}, **levers)[setting]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_lever_that_this_sglang_or_this_checkpoint_has_not(place, setting, lev
     ],
 )
 def test_a_checkpoint_that_lacks_something(place, config, setting, words):
-    assert words in place.misfits(config)[setting]
+    assert words in place.preflight(config)[setting]
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_a_checkpoint_that_lacks_something(place, config, setting, words):
     ],
 )
 def test_active_experts_that_cannot_be(place, config, levers, words):
-    assert words in place.misfits(config, **levers)["active_experts"]
+    assert words in place.preflight(config, **levers)["active_experts"]
 
 
 def test_routing_cannot_be_told_of_a_config_that_names_its_active_experts_otherwise(place):
     gemma = {**MOE, "num_experts_per_tok": None, "top_k_experts": 2}
-    assert "this one has top_k_experts" in place.misfits(gemma, experts_sampled=0.1)["experts_sampled"]
+    assert "this one has top_k_experts" in place.preflight(gemma, experts_sampled=0.1)["experts_sampled"]

@@ -11,7 +11,8 @@ import pytest
 
 from engines.served.serving import NESTED, OF_OURS, after, launch, site, understood, words
 from tierwise.engines import Sglang
-from tierwise.engines.engine import Site
+from tierwise.engines.settings import LaunchContext
+from tierwise.engines.sglang.launch import LAUNCHER
 from tierwise.engines.sglang.levers import LEVERS
 from tierwise.spec.errors import SpecError
 from tierwise.spec.sampling import Sampling
@@ -25,7 +26,7 @@ def launched(**levers: Any) -> Sglang:
 
 
 def problems(**settings: Any) -> dict[str, str]:
-    return dict(Sglang(**settings).problems(["small"]))
+    return dict(Sglang(**settings).validate(["small"]))
 
 
 def test_it_is_launched_in_its_own_interpreter_on_loopback_with_accounting_on_and_quiet(tmp_path):
@@ -66,10 +67,10 @@ def test_balancing_guessing_and_recording_bring_the_flags_that_they_need(tmp_pat
 
 
 def test_check_shows_the_command_line_before_the_checkpoint_is_here(tmp_path):
-    nowhere = Site(base=tmp_path, logs=tmp_path)
-    assert "--model-path '<small>'" in launched(active_experts=3).command(nowhere)
+    nowhere = LaunchContext(base=tmp_path, logs=tmp_path)
+    assert "--model-path '<small>'" in LAUNCHER.command(launched(active_experts=3), nowhere)
     with pytest.raises(SpecError, match="is not here yet"):
-        launched().build("small", nowhere)
+        LAUNCHER.build(launched(), "small", nowhere)
 
 
 def test_it_is_launched_or_found_and_not_both_nor_neither():
@@ -103,21 +104,25 @@ def test_what_cannot_work_is_said_with_what_to_do(setting, wrong, words):
 
 
 def test_a_thinking_budget_is_refused_because_its_token_ids_are_those_of_other_models():
-    refused = dict(launched(reasoning_parser="qwen3").refuses(Sampling(thinking_tokens=64)))
+    refused = dict(launched(reasoning_parser="qwen3").unsupported(Sampling(thinking_tokens=64)))
     assert "token ids of Qwen3, GLM-4.5 and DeepSeek-R1" in refused["thinking_tokens"]
 
 
 def test_priorities_keep_their_sign_and_are_refused_where_sglang_would_not_mind_them():
     asked = Sampling(priority=1)
-    assert "only with `scheduling: priority`" in dict(launched().refuses(asked))["priority"]
-    assert not list(launched(scheduling="priority").refuses(asked))
-    assert launched(scheduling="priority")._dialect.translate({"priority": 2}) == {"priority": 2}
+    assert "only with `scheduling: priority`" in dict(launched().unsupported(asked))["priority"]
+    assert not list(launched(scheduling="priority").unsupported(asked))
+    assert launched(scheduling="priority").dialect.translate({"priority": 2}) == {"priority": 2}
 
 
 def test_a_server_whose_key_is_not_set_is_not_built(monkeypatch, tmp_path):
     monkeypatch.delenv("NOBODYS_KEY", raising=False)
     with pytest.raises(SpecError, match="NOBODYS_KEY is empty"):
-        Sglang(url="http://127.0.0.1:1/v1", api_key_env="NOBODYS_KEY").build("far", Site(base=tmp_path, logs=tmp_path))
+        LAUNCHER.build(
+            Sglang(url="http://127.0.0.1:1/v1", api_key_env="NOBODYS_KEY"),
+            "far",
+            LaunchContext(base=tmp_path, logs=tmp_path),
+        )
 
 
 def test_every_launch_lever_is_a_setting_and_every_setting_that_sglang_is_told_is_a_lever():

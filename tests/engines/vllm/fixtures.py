@@ -15,9 +15,10 @@ import aiohttp
 import pytest
 
 from tierwise.engines import Vllm
-from tierwise.engines.engine import Site
-from tierwise.engines.openai.client import HttpEngine
+from tierwise.engines.openai.engine import HttpEngine
 from tierwise.engines.process.launched import LaunchedEngine
+from tierwise.engines.settings import LaunchContext
+from tierwise.engines.vllm.launch import LAUNCHER
 
 ROOT = Path(__file__).parents[3]
 QUIET = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive", "PYTHONSAFEPATH": "1"}
@@ -90,7 +91,7 @@ def new_vllm(vllm_python: str, tmp_path_factory: pytest.TempPathFactory) -> Call
 
     def build(model: Path, **levers: Any) -> LaunchedEngine | HttpEngine:
         settings = Vllm(checkpoint="small", python=vllm_python, **{**quick, **levers})
-        return settings.build(model.name, Site(base=logs, logs=logs, model=model))
+        return LAUNCHER.build(settings, model.name, LaunchContext(base=logs, logs=logs, model=model))
 
     return build
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tierwise.engines.metrics import VLLM
 from tierwise.engines.vllm.answer import read_answer, read_routing
-from tierwise.engines.vllm.facts import told_by
+from tierwise.engines.vllm.facts import facts_in
+from tierwise.engines.vllm.metrics import METRIC_NAMES
 from tierwise.spec.call import Recorder, Usage
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 4}}
@@ -129,7 +129,7 @@ EPLB = (
 
 
 def test_a_start_says_what_runs():
-    assert told_by(START) == {
+    assert facts_in(START) == {
         "architecture": "LlamaForCausalLM",
         "model_runner": "V1",
         "dtype": "bfloat16",
@@ -138,9 +138,9 @@ def test_a_start_says_what_runs():
         "attention": "CPU_MLA",
         "kv_cache_tokens": "46592",
     }
-    assert told_by(["quantization=fp8, quantization_config=None"]) == {"quantization": "fp8"}
+    assert facts_in(["quantization=fp8, quantization_config=None"]) == {"quantization": "fp8"}
 
 
 def test_the_balance_of_experts_is_read_from_the_log():
-    pattern = VLLM.lines["expert_balancedness"]
+    pattern = METRIC_NAMES.lines["expert_balancedness"]
     assert [match and float(match["value"]) for match in map(pattern.search, [START[0], EPLB])] == [None, 0.5]

@@ -15,8 +15,9 @@ from aiohttp import web
 
 from engines.asking import call, chunks, in_time
 from tierwise.engines import Vllm
-from tierwise.engines.engine import Site
+from tierwise.engines.settings import LaunchContext
 from tierwise.engines.vllm.client import VllmClient
+from tierwise.engines.vllm.launch import LAUNCHER
 from tierwise.spec.call import Recorder
 from tierwise.spec.errors import Broken, Garbled, Overloaded, Refused, SpecError, TooLong
 
@@ -143,7 +144,7 @@ def test_one_that_runs_already_is_spoken_to_in_vllms_words_with_its_key(tmp_path
     async def main() -> None:
         async with served() as server:
             settings = Vllm(url=server.url, model="LARGE", api_key_env="LARGE_KEY", scheduling="priority")
-            engine = settings.build("large", at(tmp_path))
+            engine = LAUNCHER.build(settings, "large", at(tmp_path))
             await engine.start()
             await chunks(engine, call(priority=3))
             (sent,) = server.asked
@@ -151,7 +152,7 @@ def test_one_that_runs_already_is_spoken_to_in_vllms_words_with_its_key(tmp_path
             page = engine.health().page
             assert page is not None
             assert page.url == server.url.replace("/v1", "/metrics")
-            assert settings.command(at(tmp_path)) == f"(runs already) {server.url}"
+            assert LAUNCHER.command(settings, at(tmp_path)) == f"(runs already) {server.url}"
             await engine.stop()
 
     in_time(main())
@@ -159,8 +160,8 @@ def test_one_that_runs_already_is_spoken_to_in_vllms_words_with_its_key(tmp_path
 
 def test_a_key_that_is_not_there_is_asked_for(tmp_path):
     with pytest.raises(SpecError, match="NOBODYS_KEY is empty"):
-        Vllm(url="http://127.0.0.1:1/v1", api_key_env="NOBODYS_KEY").build("large", at(tmp_path))
+        LAUNCHER.build(Vllm(url="http://127.0.0.1:1/v1", api_key_env="NOBODYS_KEY"), "large", at(tmp_path))
 
 
-def at(folder: Path) -> Site:
-    return Site(base=folder, logs=folder)
+def at(folder: Path) -> LaunchContext:
+    return LaunchContext(base=folder, logs=folder)

@@ -43,29 +43,29 @@ def place(tmp_path):
 
 
 def test_what_works_has_nothing_against_it(place):
-    assert place.misfits({}) == {}
+    assert place.preflight({}) == {}
     levers = {
         "dtype": "bfloat16",
         "quantization": "fp8",
         "attention_backend": "flash_attn",
         "reasoning_parser": "qwen3",
     }
-    assert place.misfits(MOE, active_experts=8, tool_parser="anything", **levers) == {}
+    assert place.preflight(MOE, active_experts=8, tool_parser="anything", **levers) == {}
 
 
 def test_an_interpreter_that_is_not_there_is_named(tmp_path):
-    assert "no interpreter" in Place(Vllm, tmp_path, str(tmp_path / "nothing")).misfits({})["python"]
+    assert "no interpreter" in Place(Vllm, tmp_path, str(tmp_path / "nothing")).preflight({})["python"]
 
 
 def test_an_interpreter_without_vllm_is_no_use(place):
-    assert "has no vLLM" in Place(Vllm, place.folder, sys.executable).misfits({})["python"]
+    assert "has no vLLM" in Place(Vllm, place.folder, sys.executable).preflight({})["python"]
 
 
 def test_a_program_that_is_no_python_says_what_it_said(tmp_path):
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho I am a shell >&2\n")
     program.chmod(0o755)
-    assert Place(Vllm, tmp_path, str(program)).misfits({})["python"].endswith("no Python that works: I am a shell")
+    assert Place(Vllm, tmp_path, str(program)).preflight({})["python"].endswith("no Python that works: I am a shell")
 
 
 def test_vllm_is_found_and_not_imported(place):
@@ -98,25 +98,25 @@ def test_a_folder_named_vllm_where_we_stand_is_not_vllm(tmp_path, monkeypatch):
     ],
 )
 def test_a_lever_that_this_vllm_or_this_checkpoint_has_not(place, setting, value, words):
-    assert words in place.misfits({}, **{setting: value})[setting]
+    assert words in place.preflight({}, **{setting: value})[setting]
 
 
 def test_a_parser_of_the_users_own_is_not_looked_up(place):
-    assert place.misfits({}, reasoning_parser="mine", extra_args=["--reasoning-parser-plugin", "mine.py"]) == {}
+    assert place.preflight({}, reasoning_parser="mine", extra_args=["--reasoning-parser-plugin", "mine.py"]) == {}
 
 
 def test_a_plugin_that_is_there_is_taken(place):
     place.package(
         "vllm_bnb_plugin-0.0.3.dist-info", {"METADATA": "Metadata-Version: 2.1\nName: vllm-bnb-plugin\nVersion: 0"}
     )
-    assert place.misfits({"quantization_config": {"quant_method": "bitsandbytes"}}) == {}
+    assert place.preflight({"quantization_config": {"quant_method": "bitsandbytes"}}) == {}
 
 
 def test_a_plugin_that_adds_models_stops_us_from_judging_by_vllms_own_files(place):
     about = "Metadata-Version: 2.1\nName: more\nVersion: 1"
     entries = {"METADATA": about, "entry_points.txt": "[vllm.general_plugins]\nmore = more:register"}
     place.package("more-1.dist-info", entries)
-    assert place.misfits({"architectures": ["NobodysForCausalLM"]}, quantization="theirs") == {}
+    assert place.preflight({"architectures": ["NobodysForCausalLM"]}, quantization="theirs") == {}
 
 
 @pytest.mark.parametrize(
@@ -134,23 +134,23 @@ def test_a_plugin_that_adds_models_stops_us_from_judging_by_vllms_own_files(plac
     ],
 )
 def test_a_checkpoint_that_lacks_something(place, config, setting, words):
-    assert words in place.misfits(config)[setting]
+    assert words in place.preflight(config)[setting]
 
 
 def test_what_it_lacks_may_be_given_by_hand_or_trusted_or_borrowed(place):
-    assert place.misfits({"architectures": ["BorrowedForCausalLM"]}) == {}
-    assert place.misfits({"tokenizer": False}, extra_args=["--tokenizer", "there"]) == {}
-    assert place.misfits({"template": False}, extra_args=["--chat-template", "t.jinja"]) == {}
-    assert place.misfits({"architectures": ["X"], "auto_map": {"AutoConfig": "a.B"}}, trust_remote_code=True) == {}
+    assert place.preflight({"architectures": ["BorrowedForCausalLM"]}) == {}
+    assert place.preflight({"tokenizer": False}, extra_args=["--tokenizer", "there"]) == {}
+    assert place.preflight({"template": False}, extra_args=["--chat-template", "t.jinja"]) == {}
+    assert place.preflight({"architectures": ["X"], "auto_map": {"AutoConfig": "a.B"}}, trust_remote_code=True) == {}
 
 
 def test_a_family_whose_prompts_engines_write_in_code_needs_no_template(place):
     config = {"model_type": "deepseek_v4", "architectures": ["MoeForCausalLM"], "n_routed_experts": 8}
-    assert place.misfits({**config, "num_experts_per_tok": 2, "template": False}) == {}
+    assert place.preflight({**config, "num_experts_per_tok": 2, "template": False}) == {}
 
 
 def test_a_damaged_checkpoint_is_said_to_be_one(place):
-    assert "config.json" in place.misfits({"model_type": ""})["checkpoint"]
+    assert "config.json" in place.preflight({"model_type": ""})["checkpoint"]
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_a_damaged_checkpoint_is_said_to_be_one(place):
     ],
 )
 def test_active_experts_that_cannot_be(place, config, levers, words):
-    assert words in place.misfits(config, **levers)["active_experts"]
+    assert words in place.preflight(config, **levers)["active_experts"]
 
 
 def test_the_number_that_a_hash_table_was_made_for_is_no_change(place):
-    assert place.misfits({**MOE, "num_hash_layers": 3}, active_experts=2) == {}
+    assert place.preflight({**MOE, "num_hash_layers": 3}, active_experts=2) == {}

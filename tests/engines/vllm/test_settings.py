@@ -12,8 +12,9 @@ import pytest
 from engines.checkpoints import architecture
 from engines.served.serving import NESTED, OF_OURS, after, launch, site, understood, words
 from tierwise.engines import Vllm
-from tierwise.engines.engine import Site
 from tierwise.engines.prompting import switch_of
+from tierwise.engines.settings import LaunchContext
+from tierwise.engines.vllm.launch import LAUNCHER
 from tierwise.engines.vllm.levers import LEVERS
 from tierwise.spec.errors import SpecError
 from tierwise.spec.sampling import Sampling
@@ -27,7 +28,7 @@ def launched(**levers: Any) -> Vllm:
 
 
 def problems(**settings: Any) -> dict[str, str]:
-    return dict(Vllm(**settings).problems(["small"]))
+    return dict(Vllm(**settings).validate(["small"]))
 
 
 def test_it_is_launched_in_its_own_interpreter_on_loopback_with_accounting_on_and_quiet(tmp_path):
@@ -49,7 +50,7 @@ def test_what_vllm_takes_as_a_variable_is_set_as_one_and_shown_by_check(tmp_path
     settings = launched(batch_invariant=True, cpu_kv_cache_gib=3)
     environment = launch(settings, site(tmp_path)).environment
     assert environment.items() >= {"VLLM_BATCH_INVARIANT": "1", "VLLM_CPU_KVCACHE_SPACE": "3"}.items()
-    assert settings.command(site(tmp_path)).startswith("VLLM_BATCH_INVARIANT=1 VLLM_CPU_KVCACHE_SPACE=3 /opt")
+    assert LAUNCHER.command(settings, site(tmp_path)).startswith("VLLM_BATCH_INVARIANT=1 VLLM_CPU_KVCACHE_SPACE=3 /opt")
 
 
 def test_a_relative_interpreter_starts_from_the_config_files_folder(tmp_path):
@@ -75,10 +76,10 @@ def test_balancing_tools_and_recording_bring_the_flags_that_they_need(tmp_path):
 
 
 def test_check_shows_the_command_line_before_the_checkpoint_is_here(tmp_path):
-    nowhere = Site(base=tmp_path, logs=tmp_path)
-    assert "serve '<small>'" in launched(active_experts=3).command(nowhere)
+    nowhere = LaunchContext(base=tmp_path, logs=tmp_path)
+    assert "serve '<small>'" in LAUNCHER.command(launched(active_experts=3), nowhere)
     with pytest.raises(SpecError, match="is not here yet"):
-        launched().build("small", nowhere)
+        LAUNCHER.build(launched(), "small", nowhere)
 
 
 def test_it_is_launched_or_found_and_not_both_nor_neither():
@@ -115,28 +116,31 @@ def test_what_cannot_work_is_said_with_what_to_do(setting, wrong, words):
 
 def test_a_thinking_budget_is_refused_without_a_reasoning_parser():
     asked = Sampling(thinking_tokens=64)
-    assert "needs `reasoning_parser`" in dict(launched().refuses(asked))["thinking_tokens"]
-    assert not list(launched(reasoning_parser="qwen3").refuses(asked))
+    assert "needs `reasoning_parser`" in dict(launched().unsupported(asked))["thinking_tokens"]
+    assert not list(launched(reasoning_parser="qwen3").unsupported(asked))
 
 
 def test_priorities_are_refused_where_vllm_would_not_mind_them():
     asked = Sampling(priority=1)
-    assert "only with `scheduling: priority`" in dict(launched().refuses(asked))["priority"]
-    assert not list(launched(scheduling="priority").refuses(asked))
-    assert launched(scheduling="priority")._dialect.translate({"priority": 2}) == {"priority": -2}
+    assert "only with `scheduling: priority`" in dict(launched().unsupported(asked))["priority"]
+    assert not list(launched(scheduling="priority").unsupported(asked))
+    assert launched(scheduling="priority").dialect.translate({"priority": 2}) == {"priority": -2}
 
 
 def test_active_experts_of_a_request_are_refused_with_the_deployment_as_the_way():
-    assert "a second deployment" in dict(launched().refuses(Sampling(active_experts=4)))["active_experts"]
+    assert "a second deployment" in dict(launched().unsupported(Sampling(active_experts=4)))["active_experts"]
 
 
 def test_thinking_is_switched_in_the_words_of_the_checkpoints_family(tmp_path):
     switch = switch_of(architecture(tmp_path / "known", **NESTED))
-    told = launched()._dialect.translate({"thinking": False}, switch)
+    told = launched().dialect.translate({"thinking": False}, switch)
     assert told == {"chat_template_kwargs": {"enable_thinking": False}}
     assert switch_of(architecture(tmp_path / "unknown", model_type="nobody")) is None
     far = Vllm(url="http://127.0.0.1:1/v1")
-    assert "not known how this checkpoint" in dict(far.refuses(Sampling(thinking=True)))["thinking"]
+    assert (
+        "how this checkpoint is told to think is not known"
+        in dict(far.unsupported(Sampling(thinking=True)))["thinking"]
+    )
 
 
 def test_every_launch_lever_is_a_setting_and_every_setting_that_vllm_is_told_is_a_lever():
@@ -238,7 +242,7 @@ def test_vllm_understands_a_lever_as_it_was_meant(parsed, line, field, value):
 
 
 def test_a_command_line_that_is_shown_can_be_pasted(tmp_path):
-    shown = launched(hf_overrides={"a": "it's"}).command(site(tmp_path))
+    shown = LAUNCHER.command(launched(hf_overrides={"a": "it's"}), site(tmp_path))
     assert json.loads(after("--hf-overrides", shlex.split(shown))) == {"a": "it's"}
 
 

@@ -44,8 +44,8 @@ def test_cached_tokens_are_told_and_its_own_counters_come_under_our_names(vllm):
         _, usage = await completed(vllm.engine, asked)
         assert usage.prompt > usage.cached > usage.prompt / 2
         scraper, page = Scraper(), vllm.engine.health().page
-        await scraper.look({"small": page})
-        told = scraper.told["small"]
+        await scraper.scrape({"small": page})
+        told = scraper.reported["small"]
         assert told["prefix_cache_queries"] > told["prefix_cache_hits"] >= usage.cached
         assert (told["requests_running"], told["requests_waiting"], told["preemptions"]) == (0, 0, 0)
 

@@ -1,6 +1,7 @@
-"""What a llama.cpp is, found out without a model: version, build, kernels, devices. Run as a program it asks xllamacpp.
+"""What a llama.cpp is, found out without a model: version, build, kernels, devices.
 
-A program of its own, because xllamacpp does not belong into any process of ours but the worker's.
+Run as a program, this file asks xllamacpp: in a process of its own, because no process of ours but the worker may load
+it. So it imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -16,27 +17,45 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-SECONDS = 20.0
-"""That it may take to tell: a GPU build looks for its devices first."""
+    from tierwise.engines.llama_cpp.settings import LlamaCpp
+    from tierwise.engines.settings import LaunchContext
 
-_TOLD = re.compile(r"version: (?P<version>.+)|built with (?P<build>.+)|\s*(?P<device>Device \d+: .+)")
+SECONDS = 20.0
+"""That it may take to answer: a GPU build looks for its devices first."""
+
+_ATTENTION = {None: "flash where llama.cpp sees fit", True: "flash", False: "not flash"}
+
+_LINES = re.compile(r"version: (?P<version>.+)|built with (?P<build>.+)|\s*(?P<device>Device \d+: .+)")
 """Lines of `llama-server --version` (llama.cpp, common/arg.cpp and ggml-cuda.cu)."""
+
+
+async def facts(settings: LlamaCpp, context: LaunchContext) -> Mapping[str, str]:
+    """What it is here, without being started: see `engines.engine.Health.facts`."""
+    reported = await (embedded() if settings.binary is None else external(context.program(settings.binary)))
+    layers = "all that the build can" if settings.gpu_layers is None else str(settings.gpu_layers)
+    return {
+        **reported,
+        "attention": _ATTENTION[settings.flash_attention],
+        "cache": f"keys {settings.cache_type_k}, values {settings.cache_type_v}",
+        "threads": str(settings.used_threads),
+        "gpu_layers": "none" if settings.binary is None else layers,
+    }
 
 
 async def embedded() -> dict[str, str]:
     """Facts of the xllamacpp of this environment; empty where there is none."""
-    told = await _output(sys.executable, "-P", __file__)
+    output = await _output(sys.executable, "-P", __file__)
     try:
-        return msgspec.json.decode(told.rpartition("\n")[2], type=dict[str, str])  # warnings may come before it
+        return msgspec.json.decode(output.rpartition("\n")[2], type=dict[str, str])  # warnings may come before it
     except msgspec.DecodeError:
         return {}
 
 
 async def external(program: str) -> dict[str, str]:
-    """Facts of a `llama-server`; empty where it does not tell."""
+    """Facts of a `llama-server`; empty where it does not report any."""
     found: dict[str, list[str]] = {}
     for line in (await _output(program, "--version")).splitlines():
-        if (match := _TOLD.fullmatch(line.rstrip())) and match.lastgroup:
+        if (match := _LINES.fullmatch(line.rstrip())) and match.lastgroup:
             found.setdefault(match.lastgroup, []).append(match[match.lastgroup])
     return {name: "; ".join(lines) for name, lines in found.items()}
 
@@ -87,13 +106,13 @@ def main() -> None:
     import xllamacpp  # noqa: PLC0415 - in no process but this and the worker's
 
     built = xllamacpp.BUILD_INFO
-    facts = {
+    found = {
         "version": f"xllamacpp {xllamacpp.__version__}",
         "build": f"{built['compiler']} for {built['build_target']}",
         "kernels": kernels(xllamacpp.get_system_info()),
         "device": "; ".join(map(_device, xllamacpp.get_device_info())),
     }
-    sys.stdout.write(msgspec.json.encode(facts).decode())
+    sys.stdout.write(msgspec.json.encode(found).decode())
 
 
 if __name__ == "__main__":

@@ -1,15 +1,13 @@
-"""What a GGUF file means for llama.cpp, read from its head before anything is launched: what cannot work with it, and
-how it is told to think.
-"""
+"""What cannot work with the programs on this machine and with a GGUF file, of which only the head is read."""
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from tierwise.catalog import architecture
-from tierwise.catalog.families import family_of
-from tierwise.catalog.gguf import read_head
 from tierwise.engines.llama_cpp.active_experts import rewriting
 from tierwise.spec.errors import SpecError
 
@@ -17,10 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tierwise.catalog.architecture import Architecture
-    from tierwise.engines.engine import Site
     from tierwise.engines.llama_cpp.settings import LlamaCpp
-    from tierwise.engines.openai.dialect import ThinkingSwitch
-
+    from tierwise.engines.settings import LaunchContext, Problem
 
 _NO_FOLDERS = (
     "and llama.cpp runs GGUF files; convert it (convert_hf_to_gguf.py of llama.cpp) and name the file,"
@@ -28,32 +24,39 @@ _NO_FOLDERS = (
 )
 
 
-def misfits_of_checkpoint(settings: LlamaCpp, site: Site) -> Iterable[tuple[str, str]]:
-    """Every setting that cannot work with the files as they lie here, as its name and what to do instead."""
-    yield from _files_missing(settings, site)
-    if site.model is None or not site.model.exists():
+def preflight(settings: LlamaCpp, context: LaunchContext) -> Iterable[Problem]:
+    """Every setting that cannot work here."""
+    if settings.binary is not None and shutil.which(context.program(settings.binary)) is None:
+        yield (
+            "binary",
+            f"there is no program {settings.binary!r} here; install llama.cpp, give its path, or leave `binary` out",
+        )
+    if settings.binary is None and importlib.util.find_spec("xllamacpp") is None:
+        yield "engine", "llama.cpp is not installed in this environment; pip install 'tierwise[llama]'"
+    yield from _missing_files(settings, context)
+    if context.model is None or not context.model.exists():
         return
-    if site.model.is_dir():
-        yield "checkpoint", f"{site.model} is a folder, {_NO_FOLDERS}"
+    if context.model.is_dir():
+        yield "checkpoint", f"{context.model} is a folder, {_NO_FOLDERS}"
         return
     try:
-        found = architecture.read(site.model)
+        found = architecture.read(context.model)
     except SpecError as error:
         yield "checkpoint", str(error)
         return
-    yield from _of_this_file(settings, found)
-    yield from _of_its_experts(settings, found, site.model)
+    yield from _check_file(settings, found)
+    yield from _check_experts(settings, found, context.model)
 
 
-def _files_missing(settings: LlamaCpp, site: Site) -> Iterable[tuple[str, str]]:
+def _missing_files(settings: LlamaCpp, context: LaunchContext) -> Iterable[Problem]:
     draft = settings.speculative.model if settings.speculative else None
     named = {"mmproj": settings.mmproj, "chat_template": settings.chat_template, "speculative": draft}
     for name, path in (*named.items(), *(("loras", path) for path in settings.loras)):
-        if path is not None and not Path(place(site, path)).is_file():
-            yield name, f"there is no file {place(site, path)}"
+        if path is not None and not Path(context.file(path)).is_file():
+            yield name, f"there is no file {context.file(path)}"
 
 
-def _of_this_file(settings: LlamaCpp, found: Architecture) -> Iterable[tuple[str, str]]:
+def _check_file(settings: LlamaCpp, found: Architecture) -> Iterable[Problem]:
     if found.model_type == "clip":
         yield "checkpoint", "it is a projector; name it as `mmproj`, beside the checkpoint of the model that it is for"
         return
@@ -71,7 +74,7 @@ def _of_this_file(settings: LlamaCpp, found: Architecture) -> Iterable[tuple[str
         )
 
 
-def _of_its_experts(settings: LlamaCpp, found: Architecture, model: Path) -> Iterable[tuple[str, str]]:
+def _check_experts(settings: LlamaCpp, found: Architecture, model: Path) -> Iterable[Problem]:
     if found.experts is None:
         for name in ("cpu_expert_layers", "moe_cache_mib"):
             if getattr(settings, name):
@@ -85,37 +88,3 @@ def _of_its_experts(settings: LlamaCpp, found: Architecture, model: Path) -> Ite
         rewriting(model, settings.active_experts)
     except SpecError as error:
         yield "active_experts", f"{error}; leave it out"
-
-
-def thinking_switch(model: Path, template: str | None = None) -> ThinkingSwitch | None:
-    """What the chat template is told to think, and not to; None where that is not known.
-
-    The checkpoint's family knows; of a file of no known family, or with another template, a template that asks for
-    `enable_thinking` tells.
-
-    Args:
-        model: the GGUF file.
-        template: the file of a template that is used in place of the model's own.
-    """
-    if not model.is_file():
-        return None
-    if template is not None:
-        return _switch_in(Path(template).read_text(encoding="utf-8"))
-    found = architecture.read(model)
-    family = family_of(found.model_type, layers=found.layers, hidden=found.hidden, experts=found.experts)
-    if family is not None:
-        return family.thinking.switch
-    return _switch_in(str(read_head(model).values.get("tokenizer.chat_template", "")))
-
-
-def _switch_in(template: str) -> ThinkingSwitch | None:
-    return ({"enable_thinking": True}, {"enable_thinking": False}) if "enable_thinking" in template else None
-
-
-@overload
-def place(site: Site, path: str) -> str: ...
-@overload
-def place(site: Site, path: None) -> None: ...
-def place(site: Site, path: str | None) -> str | None:
-    """A path of the config file, from the folder that it lies in."""
-    return None if path is None else str(site.base / Path(path).expanduser())

@@ -1,62 +1,33 @@
-"""llama.cpp: a GGUF file served by a process of ours, or by a `llama-server` binary that the user names."""
+"""How a deployment on llama.cpp is written in the config file, and what its request levers are called there."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shlex
-import shutil
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from tierwise.engines.llama_cpp import facts
-from tierwise.engines.llama_cpp.active_experts import active_experts_key, rewriting
-from tierwise.engines.llama_cpp.levers import LEVERS
-from tierwise.engines.llama_cpp.preflight import misfits_of_checkpoint, place, thinking_switch
-from tierwise.engines.llama_cpp.worker import LlamaCppSettings, Rewrite, Speculation
-from tierwise.engines.metrics import LLAMA_CPP
-from tierwise.engines.openai.client import ChatClient
-from tierwise.engines.openai.dialect import Dialect, ThinkingSwitch
-from tierwise.engines.process.launched import LaunchedEngine
-from tierwise.engines.process.supervisor import Launch
-from tierwise.spec.errors import SpecError
+from tierwise.engines.llama_cpp.worker import CacheType, Speculation
+from tierwise.engines.openai.dialect import Dialect
 from tierwise.spec.reading import allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
-    from tierwise.engines.engine import Site
-    from tierwise.engines.lever import Lever
-    from tierwise.spec.json import Fields
+    from tierwise.engines.settings import Problem
     from tierwise.spec.sampling import Sampling
 
-CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
-
-# Makes llama.cpp send its own count with every chunk, and with every batch of the prompt, so that an aborted pass is
-# counted as far as it came.
-_COUNTING = {"timings_per_token": True, "return_progress": True}
-
-_AT_LAUNCH = "sets experts at launch; make a second deployment with another number of active experts"
-
-_DIALECT = Dialect(
+DIALECT = Dialect(
     engine="llama.cpp",
     thinking_tokens="thinking_budget_tokens",
-    advice={"active_experts": _AT_LAUNCH, "priority": "serves in the order of arrival; leave it out"},
+    advice={
+        "active_experts": "sets experts at launch; make a second deployment with another number of active experts",
+        "priority": "serves in the order of arrival; leave it out",
+    },
 )
 
 _EMBEDDED_SPECULATION = ("ngram-simple", "ngram-map-k", "ngram-mod", "draft-simple")
 _WITH_DRAFT_MODEL = ("draft-simple", "draft-eagle3", "draft-dflash")
-_GUESSING_FLAGS = {
-    "ngram-simple": ("--spec-ngram-simple-size-m", "--spec-ngram-simple-size-n"),
-    "ngram-map-k": ("--spec-ngram-map-k-size-m", "--spec-ngram-map-k-size-n"),
-    "ngram-mod": ("--spec-ngram-mod-n-max", "--spec-ngram-mod-n-match"),
-}
-"""How many tokens to guess, and how many to match."""
-
-_ATTENTION = {None: "flash where llama.cpp sees fit", True: "flash", False: "not flash"}
 
 
 class LlamaCpp(
@@ -104,7 +75,16 @@ class LlamaCpp(
     def loads(self) -> str:
         return self.checkpoint
 
-    def problems(self, checkpoints: Collection[str]) -> Iterable[tuple[str, str]]:
+    @property
+    def remote(self) -> None:
+        return None
+
+    @property
+    def used_threads(self) -> int:
+        """Processor threads: as set, or all but one of those that we may use."""
+        return self.threads or max(1, len(os.sched_getaffinity(0)) - 1)
+
+    def validate(self, checkpoints: Collection[str]) -> Iterable[Problem]:
         if self.checkpoint not in checkpoints:
             yield "checkpoint", f"there is no checkpoint {self.checkpoint!r}; {allowed(self.checkpoint, checkpoints)}"
         if self.cache_type_v not in ("f32", "f16", "bf16") and self.flash_attention is False:
@@ -117,9 +97,9 @@ class LlamaCpp(
                 if value := getattr(self, name):
                     yield name, f"{value}: the embedded llama.cpp is a CPU build; name a GPU build as `binary`"
         if self.speculative is not None:
-            yield from self._problems_of(self.speculative)
+            yield from self._validate_speculation(self.speculative)
 
-    def _problems_of(self, speculative: Speculation) -> Iterable[tuple[str, str]]:
+    def _validate_speculation(self, speculative: Speculation) -> Iterable[Problem]:
         kind = speculative.kind
         if self.binary is None and kind not in _EMBEDDED_SPECULATION:
             known = ", ".join(_EMBEDDED_SPECULATION)
@@ -131,136 +111,8 @@ class LlamaCpp(
         if not kind.startswith("ngram") and speculative.match is not None:
             yield "speculative", f"`match` belongs to the kinds ngram-…; leave it out of {kind}"
 
-    def refuses(self, sampling: Sampling) -> Iterable[tuple[str, str]]:
+    def unsupported(self, sampling: Sampling) -> Iterable[Problem]:
         if sampling.thinking_tokens == 0:
             # Seen with b11549: the forced end of a block of no tokens comes out garbled.
             yield "thinking_tokens", "0 is not to think at all; set `thinking: false` instead"
-        yield from _DIALECT.refuses(sampling)
-
-    def misfits(self, site: Site) -> Iterable[tuple[str, str]]:
-        if self.binary is not None and shutil.which(site.program(self.binary)) is None:
-            yield (
-                "binary",
-                f"there is no program {self.binary!r} here; install llama.cpp, give its path, or leave `binary` out",
-            )
-        if self.binary is None and importlib.util.find_spec("xllamacpp") is None:
-            yield "engine", "llama.cpp is not installed in this environment; pip install 'tierwise[llama]'"
-        yield from misfits_of_checkpoint(self, site)
-
-    @classmethod
-    def levers(cls) -> tuple[Lever, ...]:
-        return LEVERS
-
-    def command(self, site: Site) -> str:
-        return shlex.join(self._launch("llama.cpp", site.model or Path(f"<{self.checkpoint}>"), 0, site).command)
-
-    async def facts(self, site: Site) -> Mapping[str, str]:
-        """What it is here, without being started: see `engines.engine.Health.facts`."""
-        told = await (facts.embedded() if self.binary is None else facts.external(site.program(self.binary)))
-        layers = "all that the build can" if self.gpu_layers is None else str(self.gpu_layers)
-        return {
-            **told,
-            "attention": _ATTENTION[self.flash_attention],
-            "cache": f"keys {self.cache_type_k}, values {self.cache_type_v}",
-            "threads": str(self._threads),
-            "gpu_layers": "none" if self.binary is None else layers,
-        }
-
-    def build(self, name: str, site: Site) -> LaunchedEngine:
-        if site.model is None:
-            raise SpecError(f"checkpoint {self.checkpoint!r} is not here yet; run `tierwise pull` first")
-        model = site.model
-        return LaunchedEngine(
-            name,
-            lambda port: self._launch(name, model, port, site),
-            logs=site.logs,
-            client=ChatClient(
-                name,
-                name,
-                extras=_COUNTING,
-                translate=_translating(thinking_switch(model, place(site, self.chat_template))),
-            ),
-            facts=lambda _: self.facts(site),
-            table=LLAMA_CPP,
-        )
-
-    @property
-    def _threads(self) -> int:
-        return self.threads or max(1, len(os.sched_getaffinity(0)) - 1)
-
-    def _launch(self, name: str, model: Path, port: int, site: Site) -> Launch:
-        """What starts this deployment on a port (0: one that is free at the time)."""
-        if self.binary is None:
-            settings = self._worker_settings(name, model, port, site)
-            # By path and not with -m: the worker needs nothing of ours, and starts half a second sooner without it.
-            worker = str(Path(__file__).with_name("worker.py"))
-            command: tuple[str, ...] = (sys.executable, "-P", worker, msgspec.json.encode(settings).decode())
-        else:
-            command = (site.program(self.binary), *self._flags(name, model, port, site))
-        # Threads that spin while they wait starve everything else on a machine that is not theirs alone.
-        return Launch(
-            command=command,
-            environment={"OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS": ""},
-            url=f"http://127.0.0.1:{port}",
-        )
-
-    def _worker_settings(self, name: str, model: Path, port: int, site: Site) -> LlamaCppSettings:
-        return LlamaCppSettings(
-            model=str(model),
-            port=port,
-            alias=name,
-            context=self.context,
-            slots=self.slots,
-            threads=self._threads,
-            cache_type_k=self.cache_type_k,
-            cache_type_v=self.cache_type_v,
-            flash_attention=self.flash_attention,
-            prompt_cache_mib=self.prompt_cache_mib,
-            mmproj=place(site, self.mmproj),
-            chat_template=place(site, self.chat_template),
-            loras={place(site, path): scale for path, scale in self.loras.items()},
-            speculative=self._speculation(site),
-            rewrite=self._rewrite(model),
-        )
-
-    def _speculation(self, site: Site) -> Speculation | None:
-        wanted = self.speculative
-        return wanted and msgspec.structs.replace(wanted, model=place(site, wanted.model))
-
-    def _rewrite(self, model: Path) -> Rewrite | None:
-        return rewriting(model, self.active_experts) if self.active_experts and model.is_file() else None
-
-    def _flags(self, name: str, model: Path, port: int, site: Site) -> list[str]:
-        flags = ["--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--alias", name]
-        flags += ["--ctx-size", str(self.context * self.slots), "--parallel", str(self.slots)]
-        flags += ["--threads", str(self._threads), "--metrics", "--fit", "off", "--no-webui"]
-        flags += ["--cache-type-k", self.cache_type_k, "--cache-type-v", self.cache_type_v]
-        flags += ["--cache-ram", str(self.prompt_cache_mib)]
-        if self.flash_attention is not None:
-            flags += ["--flash-attn", "on" if self.flash_attention else "off"]
-        flags += _flag("--n-gpu-layers", self.gpu_layers)
-        flags += _flag("--n-cpu-moe", self.cpu_expert_layers)
-        if self.moe_cache_mib is not None:
-            # The level at which it says what the cache did; see `llama_cpp_experts.expert_cache_use`.
-            flags += ["--moe-cache-mib", str(self.moe_cache_mib), "--log-verbosity", "4"]
-        if self.active_experts is not None:
-            key = active_experts_key(model) if model.is_file() else "<architecture>.expert_used_count"
-            flags += ["--override-kv", f"{key}=int:{self.active_experts}"]
-        flags += _flag("--mmproj", place(site, self.mmproj)) + _flag(
-            "--chat-template-file", place(site, self.chat_template)
-        )
-        for path, scale in self.loras.items():
-            flags += ["--lora-scaled", f"{place(site, path)}:{scale:g}"]
-        if (guessing := self._speculation(site)) is not None:
-            flags += ["--spec-type", guessing.kind, *_flag("--spec-draft-model", guessing.model)]
-            tokens, match = _GUESSING_FLAGS.get(guessing.kind, ("--spec-draft-n-max", ""))
-            flags += _flag(tokens, guessing.tokens) + _flag(match, guessing.match)
-        return flags
-
-
-def _flag(name: str, value: object) -> list[str]:
-    return [] if value is None else [name, str(value)]
-
-
-def _translating(switch: ThinkingSwitch | None) -> Callable[[Fields], Fields]:
-    return lambda fields: _DIALECT.translate(fields, switch)
+        yield from DIALECT.unsupported(sampling)

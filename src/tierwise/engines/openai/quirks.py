@@ -1,16 +1,12 @@
-"""Servers that speak OpenAI's API, as data: how each is known, and where it does not do what a client would expect."""
+"""Servers that speak OpenAI's API, as data: how each is recognised, and where it does not do what clients expect."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tierwise.engines.metrics import LLAMA_CPP, SGLANG, VLLM
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from tierwise.engines.metrics import Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +14,7 @@ class Quirk:
     """One thing that a server does in its own way."""
 
     trait: str
-    """As in `probed.TRAITS`."""
+    """As in `probe.findings.TRAITS`."""
     says: str
     source: str
 
@@ -37,11 +33,11 @@ class Server:
     page: str = ""
     """A page that it has, from the root …"""
     page_says: str = ""
-    """… and a word that stands there."""
+    """… and a word on it."""
     version: tuple[str, str] = ("", "")
     """The page that tells its version, and the key there."""
-    table: Table | None = None
-    """What it calls things on its `/metrics`, where we read that."""
+    engine: str = ""
+    """The engine that launches such a server, by its name in the config file; empty where there is none."""
     quirks: tuple[Quirk, ...] = field(default=())
 
 
@@ -63,7 +59,7 @@ SERVERS: tuple[Server, ...] = (
         name="vLLM",
         owned_by="vllm",
         version=("/version", "version"),
-        table=VLLM,
+        engine="vllm",
         quirks=(
             Quirk(
                 trait="cached_tokens",
@@ -86,7 +82,7 @@ SERVERS: tuple[Server, ...] = (
         name="SGLang",
         owned_by="sglang",
         version=("/server_info", "version"),
-        table=SGLANG,
+        engine="sglang",
         quirks=(
             Quirk(
                 trait="cached_tokens",
@@ -102,7 +98,7 @@ SERVERS: tuple[Server, ...] = (
         page="/props",
         page_says="default_generation_settings",
         version=("/props", "build_info"),
-        table=LLAMA_CPP,
+        engine="llama.cpp",
         quirks=(
             Quirk(
                 trait="n",

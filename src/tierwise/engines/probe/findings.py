@@ -1,4 +1,4 @@
-"""What a probe found out about a server, remembered in the cache folder by its URL and model, and what that means."""
+"""What a probe found out about a server, and what that means; kept in the cache folder by URL and model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import msgspec
 
 from tierwise.catalog.cache import cache_folder, short_digest, write_whole
 from tierwise.engines.openai.quirks import server_named
+from tierwise.spec.capabilities import Capabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from tierwise.engines.settings import Remote
+
 Verdict = Literal["yes", "no", "unseen"]
-"""It does · it does not · that could not be seen, and the finding says why."""
+"""It does · it does not · that could not be seen, for the reason in the finding."""
 
 TRAITS: Mapping[str, str] = {
     "seed": "same seed, same text; another seed, another text",
@@ -83,12 +86,26 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
             if quirk.trait in _MEANS and self.findings.get(quirk.trait, _UNSEEN).verdict == "unseen":
                 yield f"{quirk.says} [{quirk.source}]"
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the server can do with a request, as far as it was seen."""
+        logprobs, tools = self._seen("logprobs"), self._seen("tools")
+        return Capabilities(
+            # Each was asked for without the other: one that is missing is missing together, too.
+            logprobs_with_tools=False if False in (logprobs, tools) else None,
+            n=self._seen("n"),
+            seed=self._seen("seed"),
+        )
+
+    def _seen(self, trait: str) -> bool | None:
+        return {"yes": True, "no": False}.get(self.findings.get(trait, _UNSEEN).verdict)
+
 
 _UNSEEN = Finding(verdict="unseen")
 
 
 def remember(probed: Probed) -> Path:
-    """Write a probe down, over what was known before; gives the file."""
+    """Keep the result of a probe in place of an earlier one; returns the file."""
     path = _place(probed.url, probed.model)
     write_whole(path, msgspec.json.format(msgspec.json.encode(probed)).decode())
     return path
@@ -100,6 +117,12 @@ def remembered(url: str, model: str) -> Probed | None:
         return msgspec.json.decode(_place(url, model).read_bytes(), type=Probed)
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def remembered_capabilities(remote: Remote | None) -> Capabilities:
+    """What the last probe of a server saw that it can do; nothing where there was none."""
+    probed = None if remote is None else remembered(remote.url, remote.model)
+    return Capabilities() if probed is None else probed.capabilities
 
 
 def _place(url: str, model: str) -> Path:

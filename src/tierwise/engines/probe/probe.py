@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
-from tierwise.engines.metrics import read as read_measures
-from tierwise.engines.openai.client import proxy_to
+from tierwise.engines import ENGINES
+from tierwise.engines.metrics import read as read_metrics
+from tierwise.engines.openai.proxy import proxy_to
 from tierwise.engines.openai.quirks import SERVERS, Server, known_as
 from tierwise.engines.openai.wire import read_failure
 from tierwise.engines.probe.findings import TRAITS, Finding, Probed
@@ -323,10 +324,11 @@ class Probe:
     # ── how it is asked ─────────────────────────────────────────────────
 
     async def _running(self) -> float | None:
-        """Requests in work or waiting, as it counts them; None where it does not show that."""
-        table = self._server.table if self._server is not None else None
-        told = read_measures(await self._page("/metrics"), table) if table is not None else {}
-        found = [told[name] for name in ("requests_running", "requests_waiting") if name in told]
+        """Requests that it works on or keeps waiting, as it counts them; None where it does not publish that."""
+        row = ENGINES.get(self._server.engine) if self._server is not None else None
+        names = row.metrics if row is not None else None
+        reported = read_metrics(await self._page("/metrics"), names) if names is not None else {}
+        found = [reported[name] for name in ("requests_running", "requests_waiting") if name in reported]
         return sum(found) if found else None
 
     async def _need(self, prompt: str, **fields: Json) -> _Reply:

@@ -1,15 +1,16 @@
-"""Stands between Tierwise and one engine process, so that no engine outlives its parent, not even after `kill -9`.
+"""The process guard: stands between Tierwise and one engine process, so that no engine outlives its parent.
 
-A program of its own, because only a living process can notice that another one died, and as small as Python gets.
+It is a program of its own, because only a living process can notice that another one died, even by `kill -9`. It
+imports as little as possible.
 Started as `python -I -S guard.py GRACE_SECONDS -- COMMAND…` with a pipe as its standard input:
 
-    the pipe closes    the parent died or is done: SIGTERM to the tree, GRACE_SECONDS, SIGKILL to what is left
+    the pipe closes    the parent died or is done: SIGTERM to the tree, GRACE_SECONDS later SIGKILL to what is left
     a byte arrives     SIGKILL at once
     SIGTERM, SIGINT    as if the pipe had closed
     the engine ends    SIGKILL to what it left behind; its exit code becomes ours (128 + n after signal n)
 
-Orphans come back to us (subreaper), so that neither a double fork nor a session of its own hides anybody. When we are
-killed ourselves, the kernel kills the engine (parent-death signal) and the supervisor sweeps up its descendants.
+Orphans are re-parented to us (subreaper), so a double fork or a new session hides no process. If we are killed, the
+kernel kills the engine (parent-death signal), and the supervisor kills its descendants.
 """
 
 from __future__ import annotations
@@ -31,24 +32,24 @@ _KILLED = 128 + signal.SIGKILL
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
-_GLANCE_SECONDS = 1.0
-"""How often we look whether our parent changed: a process that it forked may hold the pipe open after its death."""
+_POLL_SECONDS = 1.0
+"""How often we check whether our parent changed: a process that it forked may hold the pipe open after its death."""
 
 
 def main() -> int:
-    """Run the command below us to its end, and leave nothing of it alive."""
+    """Run the command as our child until it ends, and leave no process of it alive."""
     grace, command = float(sys.argv[1]), sys.argv[3:]
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    signals = _hear_signals()
-    warden = os.getpid()
+    signals = _watch_signals()
+    guard = os.getpid()
     engine = os.fork()
     if engine == 0:
         libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != warden:  # died before the kernel knew that its death matters
+        if os.getppid() != guard:  # the guard died before the kernel was told to end us with it
             os._exit(_KILLED)
         _become(command)
-    code = _guard(engine, signals, grace)
+    code = _wait(engine, signals, grace)
     _kill_everyone()
     return code
 
@@ -67,18 +68,18 @@ def descendants(pid: int) -> list[int]:
     return tree[1:]
 
 
-def _hear_signals() -> int:
-    """A file descriptor on which the numbers of arriving signals can be read."""
-    hear, tell = os.pipe()
-    os.set_blocking(tell, False)
-    signal.set_wakeup_fd(tell)
+def _watch_signals() -> int:
+    """A file descriptor from which the numbers of arriving signals can be read."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write)
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)
-    return hear
+    return read
 
 
 def _become(command: list[str]) -> None:
-    """Turn into the engine and never return. In its own session no terminal's Ctrl-C reaches it."""
+    """Become the engine; never returns. It gets a session of its own, so that a terminal's Ctrl-C does not reach it."""
     os.setsid()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these two, and an ignored signal survives exec
         signal.signal(number, signal.SIG_DFL)
@@ -90,16 +91,16 @@ def _become(command: list[str]) -> None:
     os._exit(127)
 
 
-def _guard(engine: int, signals: int, grace: float) -> int:
-    """Wait for the engine's end and return its code; after a request to stop, wait no longer than `grace`."""
+def _wait(engine: int, signals: int, grace: float) -> int:
+    """Wait until the engine ends and return its exit code; after a request to stop, wait at most `grace` seconds."""
     parent = os.getppid()
     watched = [_LIFELINE, signals]
     deadline = math.inf
-    while (code := _bury(engine)) is None:
+    while (code := _reap(engine)) is None:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             return _KILLED
-        ready, _, _ = select.select(watched, [], [], min(_GLANCE_SECONDS, remaining))
+        ready, _, _ = select.select(watched, [], [], min(_POLL_SECONDS, remaining))
         stop = os.getppid() != parent
         if signals in ready:
             stop |= any(number != signal.SIGCHLD for number in os.read(signals, 4096))
@@ -114,8 +115,8 @@ def _guard(engine: int, signals: int, grace: float) -> int:
     return code
 
 
-def _bury(engine: int) -> int | None:
-    """Wait for whoever has ended; the engine's exit code when it is among them."""
+def _reap(engine: int) -> int | None:
+    """Collect every child that has ended; the engine's exit code if it is one of them."""
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
             if ended[0] == engine:
@@ -131,7 +132,7 @@ def _signal_everyone(number: signal.Signals) -> None:
 
 
 def _kill_everyone() -> None:
-    """Kill what is below us until we have no child left; orphans become our children, so nobody is missed."""
+    """Kill our descendants until no child is left; orphans become our children, so none is missed."""
     pause = 0.005
     while True:
         _signal_everyone(signal.SIGKILL)
@@ -141,7 +142,7 @@ def _kill_everyone() -> None:
         except ChildProcessError:
             return
         time.sleep(pause)
-        pause = min(2 * pause, 1.0)  # a process deep in a driver may take long to die
+        pause = min(2 * pause, 1.0)  # a process inside a driver call may take long to die
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """An engine that is a process of ours: a supervisor that keeps it running, and a client that speaks to it.
 
-Separate from the engines, because llama.cpp, vLLM, SGLang and the Transformers worker differ in what they are launched
-with and in their words, and in nothing of this.
+Separate from the engines, which differ only in what they are launched with and in the fields of their requests.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tierwise.engines.metrics import Page
+from tierwise.engines.metrics import MetricsPage
 from tierwise.engines.process.supervisor import Launch, Supervisor
 from tierwise.spec.call import Call
 from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, Refused, TimedOut, TooLong
@@ -23,32 +22,32 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tierwise.engines.engine import Health
-    from tierwise.engines.metrics import Table
+    from tierwise.engines.metrics import MetricNames
     from tierwise.engines.openai.client import ChatClient
-    from tierwise.engines.process.supervisor import Patience
+    from tierwise.engines.process.supervisor import Timeouts
     from tierwise.spec.call import Chunk
 
-_BURIAL_SECONDS = 1.0
+_REAP_SECONDS = 1.0
 
-_SUSPICIOUS = 3
+_MOST_FAILURES = 3
 """Failed passes in a row after which we ask for one of our own. A request that the engine cannot take fails twice,
-since a broken pass is tried once more; a third failure is somebody else's, or somebody insists."""
+since a broken pass is tried once more; a third failure is another request's, or the client sent it again."""
 
 _HI = Prompt(messages=({"role": "user", "content": "Hi"},), fields={"max_tokens": 1})
 
 _PROBE = Call(prompt=_HI, role="probe", candidate=False)
-"""A pass that every engine can answer, so that its failure is the engine's and not the request's."""
+"""A pass that every engine can answer: if it fails, the engine is at fault and not the request."""
 
 _PROBE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
-class _Suspicion:
-    """What is held against one life of an engine."""
+class _Failures:
+    """How the present process of an engine has failed since its last good pass."""
 
     url: str = ""
-    """Of that life: each has a port of its own."""
-    failures: int = 0
+    """Of that process: each has a port of its own."""
+    count: int = 0
     """Passes that failed in a row."""
     reason: str = ""
     """Empty until there are enough of them."""
@@ -59,8 +58,8 @@ class _Suspicion:
 class LaunchedEngine:
     """A supervised process that serves the OpenAI API at `URL/v1`.
 
-    One that says it is well, and answers one pass after the other with what cannot be read or with errors of its own,
-    is restarted; but only when it fails a harmless pass of ours too, so that no client's request ever restarts it.
+    One that reports that it is healthy, and answers pass after pass with errors of its own or with what cannot be
+    read, is restarted; but only if it fails a harmless pass of ours too, so that no client's request ever restarts it.
 
     Args:
         name: the deployment's; its log is `logs/<name>.log`.
@@ -69,8 +68,8 @@ class LaunchedEngine:
         client: speaks to it.
         facts: asks the server at a URL what it is (`Health.facts`), once it is ready. A restart does not change
             them, since it launches the same.
-        table: what its metrics page and its log call things, where we read them.
-        patience: of the supervisor.
+        metrics: the names on its metrics page and in its log, where we read them.
+        timeouts: of the supervisor.
     """
 
     def __init__(
@@ -81,16 +80,16 @@ class LaunchedEngine:
         logs: Path,
         client: ChatClient,
         facts: Callable[[str], Awaitable[Mapping[str, str]]] | None = None,
-        table: Table | None = None,
-        patience: Patience | None = None,
+        metrics: MetricNames | None = None,
+        timeouts: Timeouts | None = None,
     ) -> None:
-        self.supervisor = Supervisor(name, launch, logs=logs, patience=patience)
+        self.supervisor = Supervisor(name, launch, logs=logs, timeouts=timeouts)
         self._name = name
         self._client = client
         self._ask_facts = facts
-        self._table = table
+        self._metrics = metrics
         self._facts: Mapping[str, str] = {}
-        self._suspicion = _Suspicion()
+        self._failures = _Failures()
 
     async def start(self) -> None:
         await self.supervisor.start()
@@ -104,19 +103,19 @@ class LaunchedEngine:
         launch = self.supervisor.launch
         command = shlex.join(launch.command) if launch is not None else ""
         health = self.supervisor.health()
-        held_against = self._suspicion.reason if launch is not None and launch.url == self._suspicion.url else ""
+        failing = self._failures.reason if launch is not None and launch.url == self._failures.url else ""
         return replace(
             health,
-            reason=health.reason or held_against,
+            reason=health.reason or failing,
             command=command,
             facts=self._facts,
             page=self._page(),
         )
 
-    def _page(self) -> Page | None:
-        if self._table is None or self.supervisor.state != "ready" or (launch := self.supervisor.launch) is None:
+    def _page(self) -> MetricsPage | None:
+        if self._metrics is None or self.supervisor.state != "ready" or (launch := self.supervisor.launch) is None:
             return None
-        return Page(url=f"{launch.url}/metrics", table=self._table, words=self.supervisor.last_words)
+        return MetricsPage(url=f"{launch.url}/metrics", names=self._metrics, log_tail=self.supervisor.log_tail)
 
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         url = await self.supervisor.ready()
@@ -124,12 +123,12 @@ class LaunchedEngine:
             async with aclosing(self._client.stream(f"{url}/v1", call)) as stream:
                 async for chunk in stream:
                     if chunk.finish is not None:
-                        self._suspicion = _Suspicion()
+                        self._failures = _Failures()
                     yield chunk
         except (Broken, Garbled) as error:
             if isinstance(error, Broken):
-                await self._notice_death()
-            await self._suspect(url, error)
+                await self._await_exit()
+            await self._count_failure(url, error)
             raise
 
     async def whole(self, call: Call) -> bytes:
@@ -140,46 +139,46 @@ class LaunchedEngine:
         if self._ask_facts is not None and not self._facts:
             self._facts = dict(await self._ask_facts(url))
 
-    async def _notice_death(self) -> None:
+    async def _await_exit(self) -> None:
         """Wait until a process that has just died is known to be dead, so that a second attempt waits for the next one.
 
-        A dead process closes its connections some milliseconds before anybody can bury it. One that lives on has
-        failed in another way, and is not waited for.
+        A dead process closes its connections some milliseconds before its exit is reported. One that lives on has
+        failed in another way; then this gives up.
         """
         with suppress(TimeoutError):
-            async with asyncio.timeout(_BURIAL_SECONDS):
+            async with asyncio.timeout(_REAP_SECONDS):
                 while self.supervisor.state == "ready":  # noqa: ASYNC110 - it has no event that others may wait for
                     await asyncio.sleep(0.01)
 
-    async def _suspect(self, url: str, error: EngineError) -> None:
-        """Count a failure against an engine that goes on as if nothing were wrong; after too many, put it to the test.
+    async def _count_failure(self, url: str, error: EngineError) -> None:
+        """Count a failure of an engine that goes on as if nothing were wrong; after too many, ask for a pass of ours.
 
-        The caller waits for the verdict, so that a second attempt meets the next process.
+        The caller waits for its outcome, so that a second attempt meets the next process.
         """
         if not self._still_runs(url):
             return
-        if self._suspicion.url != url:
-            self._suspicion = _Suspicion(url)
-        suspicion = self._suspicion
-        suspicion.failures += 1
-        if suspicion.failures < _SUSPICIOUS or suspicion.is_probed:
+        if self._failures.url != url:
+            self._failures = _Failures(url)
+        failures = self._failures
+        failures.count += 1
+        if failures.count < _MOST_FAILURES or failures.is_probed:
             return
-        suspicion.reason = f"{suspicion.failures} passes in a row failed; the last: {error}"
-        suspicion.is_probed = True
+        failures.reason = f"{failures.count} passes in a row failed; the last: {error}"
+        failures.is_probed = True
         try:
             await self._probe(url)
-        except (Broken, Garbled) as verdict:
-            if self._suspicion is suspicion and self._still_runs(url):  # no good pass has ended meanwhile
-                self.supervisor.condemn(
-                    f"engine {self._name!r} answers garbage and is restarted: {suspicion.reason}; one of ours as well: "
-                    f"{verdict}"
+        except (Broken, Garbled) as own:
+            if self._failures is failures and self._still_runs(url):  # no good pass has ended meanwhile
+                self.supervisor.restart(
+                    f"engine {self._name!r} answers garbage and is restarted: {failures.reason}; a pass of ours failed "
+                    f"too: {own}"
                 )
         except (Overloaded, TimedOut, TimeoutError):
-            pass  # too busy to be judged: the next failure asks again
+            pass  # too busy to answer ours: the next failure asks again
         else:
-            suspicion.failures, suspicion.reason = 0, ""
+            failures.count, failures.reason = 0, ""
         finally:
-            suspicion.is_probed = False
+            failures.is_probed = False
 
     async def _probe(self, url: str) -> None:
         """Ask for a harmless pass."""

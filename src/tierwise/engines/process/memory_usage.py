@@ -1,4 +1,4 @@
-"""Memory of a tree of processes, and whether the kernel has killed one for want of it; all from /proc and cgroups."""
+"""Memory of a process tree, and how often the kernel killed a process for lack of it; from /proc and cgroups."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ _KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """Memory of a process and its descendants, in bytes; what they share counts for each."""
+class MemoryUsage:
+    """Memory of a process and its descendants, in bytes; what they share counts once for each."""
 
     resident: int = 0
     """Now."""
     peak: int = 0
-    """The most that each held at any time, added up."""
+    """The maximum that each held at any time, added up."""
 
     def __str__(self) -> str:
-        return f"{self.resident / 1e6:.0f} MB, {self.peak / 1e6:.0f} MB at the most"
+        return f"{self.resident / 1e6:.0f} MB, at most {self.peak / 1e6:.0f} MB"
 
 
-def held_by(pid: int) -> Held:
-    """What the process and everything below it hold. Takes 3 ms of CPU where 140 processes run: not for every tick."""
+def memory_usage_of(pid: int) -> MemoryUsage:
+    """Of the process and all its descendants. Takes 3 ms of CPU where 140 processes run."""
     resident = peak = 0
     for member in (pid, *descendants(pid)):
-        with contextlib.suppress(OSError):  # it ended while we looked
+        with contextlib.suppress(OSError):  # it has just ended
             status = Path(f"/proc/{member}/status").read_text(encoding="ascii", errors="replace")
             resident += _kibibytes(_RESIDENT, status)
             peak += _kibibytes(_HIGH_WATER, status)
-    return Held(resident=1024 * resident, peak=1024 * peak)
+    return MemoryUsage(resident=1024 * resident, peak=1024 * peak)
 
 
-def kills_for_memory() -> int | None:
-    """How often the kernel killed a process for want of memory in our cgroup, or else on the whole machine.
+def oom_kills() -> int | None:
+    """How often the kernel killed a process for lack of memory in our cgroup, or else on the whole machine.
 
     The kernel counts before it kills, so a count taken after a death includes it. A victim counts in its own cgroup
     whether that one's limit or the machine's was reached (`__oom_kill_process` in Linux's mm/oom_kill.c).

@@ -1,6 +1,6 @@
-"""Keeps one engine process running: starts it, watches it, restarts it, says why it failed, leaves nothing behind.
+"""Keeps one engine process running: starts it, watches it, restarts it, reports why it failed, leaves nothing behind.
 
-Separate from the engines, because vLLM and llama.cpp die alike. What a process is stands in process.py.
+Separate from the engines, because all of them fail in the same ways. What a process is stands in guarded.py.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tierwise.engines.engine import Health
-from tierwise.engines.process.guarded import Process
-from tierwise.engines.process.health_check import Pulse, feel, health_client
-from tierwise.engines.process.log_tail import last_blame, recent_blame, root_cause, says_port_taken
-from tierwise.engines.process.memory_usage import Held, kills_for_memory
+from tierwise.engines.process.guarded import GuardedProcess
+from tierwise.engines.process.health_check import HealthCheck, check_health, health_client
+from tierwise.engines.process.log_tail import last_error, recent_error, root_cause, says_port_taken
+from tierwise.engines.process.memory_usage import MemoryUsage, oom_kills
 from tierwise.spec.errors import Broken
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-_BURIAL_SECONDS = 0.3
-"""A dead process refuses connections some milliseconds before its warden can say that it is dead."""
+_REAP_SECONDS = 0.3
+"""A dead process refuses connections some milliseconds before its guard reports its exit."""
 
 _LINES_SHOWN = 20
-"""Of an engine that is not ready, in its `Health`."""
+"""Of the log of an engine that is not ready, in its `Health`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,36 +52,36 @@ class Launch:
     health: str = "/health"
     """The path that answers 200 once the engine is ready."""
     lost: frozenset[int] = frozenset()
-    """Statuses of that path that mean, once it was ready, that it never will be again: the front outlived the rest."""
+    """Statuses of that path that mean, once it was ready, that it never will be again: only its front still runs."""
     start_seconds: float = 600.0
     """How long loading may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long a supervisor waits, and how often it tries."""
+class Timeouts:
+    """How long a supervisor waits, and how often it retries."""
 
     check_seconds: float = 0.5
     """Pause between two health checks of a running engine."""
     silent_seconds: float = 1.0
-    """A check unanswered for so long makes it silent: with the pause before it, 1.5 s after its last sign of life."""
+    """A check unanswered for so long makes it silent: with the pause before it, 1.5 s after its last answer."""
     check_timeout: float = 5.0
-    """A check unanswered for so long is given up for a new one: its own answer may be lost."""
+    """A check unanswered for so long is given up and made anew: its own answer may be lost."""
     hang_seconds: float = 30.0
-    """Silence after which it is killed. That long, since a busy engine may well be slow to say that it is fine."""
+    """Silence after which it is killed. That long, since a busy engine may be slow to answer."""
     refused_seconds: float = 5.0
-    """The same where nobody listens on its port any more, which no engine recovers from: time to finish its answers."""
+    """The same where nothing listens on its port, which no engine recovers from: time to finish its answers."""
     stop_seconds: float = 10.0
     """From SIGTERM to SIGKILL."""
     first_backoff: float = 0.2
     longest_backoff: float = 30.0
     stable_seconds: float = 60.0
-    """An engine that was ready for so long has recovered: its next failure counts as the first."""
+    """An engine that was ready for that long has recovered: its next failure counts as the first."""
     quick_failures: int = 5
-    """After more failures than these without recovery, callers are told at once instead of waiting."""
+    """After more failures than these without recovery, callers get an error at once instead of waiting."""
 
     def backoff(self, failures: int, draw: float) -> float:
-        """Seconds to wait after the n-th failure: doubling, capped, and between half and all of that.
+        """Seconds to wait after the n-th failure: doubling, capped, then between half and all of that.
 
         `draw` in [0, 1) keeps engines that failed together from coming back together.
         """
@@ -96,9 +96,9 @@ class Supervisor:
         name: the deployment's; its log is `logs/<name>.log`.
         launch: builds the launch for a free port; called anew for every start.
         logs: folder of the logs, made when it is missing.
-        patience: waits and limits.
+        timeouts: waits and limits.
         draw: gives numbers in [0, 1) for the jitter of restarts.
-        kills: counts what the kernel killed for want of memory.
+        oom_kills: counts the processes that the kernel killed for lack of memory.
     """
 
     def __init__(
@@ -107,13 +107,13 @@ class Supervisor:
         launch: Callable[[int], Launch],
         *,
         logs: Path,
-        patience: Patience | None = None,
+        timeouts: Timeouts | None = None,
         draw: Callable[[], float] = random.random,
-        kills: Callable[[], int | None] = kills_for_memory,
+        oom_kills: Callable[[], int | None] = oom_kills,
     ) -> None:
         self.state: State = "stopped"
         self.reason = ""
-        """Why the engine is not ready, in its own last words where it had any."""
+        """Why the engine is not ready, in the words of its own log where it wrote any."""
         self.restarts = 0
         self.started_at: datetime | None = None
         """When the present process was started."""
@@ -124,41 +124,41 @@ class Supervisor:
         self._name = name
         self._build = launch
         self._log = logs / f"{name}.log"
-        self._patience = patience or Patience()
+        self._timeouts = timeouts or Timeouts()
         self._draw = draw
-        self._kills = kills
-        self._process: Process | None = None
-        self._sentence = ""
-        """Why the present process was condemned; empty while it was not."""
-        self._epitaph: tuple[str, ...] = ()
+        self._oom_kills = oom_kills
+        self._process: GuardedProcess | None = None
+        self._restart_reason = ""
+        """Why a restart of the present process was asked for; empty where none was."""
+        self._previous_log_tail: tuple[str, ...] = ()
         """The last lines of a process that ended, until another one is ready."""
         self._task: asyncio.Task[None] | None = None
-        self._turned = asyncio.Event()
+        self._state_changed = asyncio.Event()
 
     @property
     def pid(self) -> int | None:
-        """The engine's own process, below its warden."""
+        """The engine's own process, below its guard."""
         return self._process.engine_pid() if self._process else None
 
     @property
-    def held(self) -> Held:
-        """Memory of the engine, its descendants and its warden."""
-        return self._process.held() if self._process else Held()
+    def memory_usage(self) -> MemoryUsage:
+        """Of the engine, its descendants and its guard."""
+        return self._process.memory_usage() if self._process else MemoryUsage()
 
-    def last_words(self) -> tuple[str, ...]:
+    def log_tail(self) -> tuple[str, ...]:
         """The last lines of the present process, or of the last one when none runs."""
-        return tuple(self._process.words) if self._process else ()
+        return self._process.log_tail if self._process else ()
 
     def health(self) -> Health:
-        held = self.held
+        memory = self.memory_usage
         is_well = self.state in ("ready", "stopped")
         return Health(
             state=self.state,
             reason=self.reason,
-            last_lines=() if is_well else self._epitaph or self.last_words()[-_LINES_SHOWN:],
+            last_lines=() if is_well else self._previous_log_tail or self.log_tail()[-_LINES_SHOWN:],
             restarts=self.restarts,
-            resident_bytes=held.resident or None,
-            peak_bytes=held.peak or None,
+            resident_bytes=memory.resident or None,
+            peak_bytes=memory.peak or None,
             start_seconds=self.start_seconds_taken,
         )
 
@@ -171,8 +171,8 @@ class Supervisor:
         if self._task is not None and not self._task.done():
             await self.ready()
             return
-        self.restarts, self._epitaph = 0, ()
-        self._turn("starting")
+        self.restarts, self._previous_log_tail = 0, ()
+        self._change_state("starting")
         self._task = asyncio.create_task(self._supervise(), name=f"supervisor of {self._name}")
         self._task.add_done_callback(self._supervised)
         try:
@@ -185,181 +185,181 @@ class Supervisor:
             raise
 
     async def ready(self) -> str:
-        """The engine's URL. Waits for a start or restart that is under way, or for the end of a silence, as long as the
-        caller's own deadline.
+        """The engine's URL. Waits for a start or restart under way, or for the end of a silence; the caller sets the
+        deadline.
 
         Raises:
             Broken: the engine is stopped or keeps failing.
         """
         while self.state in ("starting", "restarting", "silent"):
-            await self._turned.wait()
+            await self._state_changed.wait()
         if self.state != "ready" or self.launch is None:
             raise Broken(self.reason or f"engine {self._name!r} is stopped; start it first", engine=self._name)
         return self.launch.url
 
-    def condemn(self, reason: str) -> None:
-        """Kill the engine and start another one, because it runs and is of no use. Does nothing where none is ready."""
+    def restart(self, reason: str) -> None:
+        """Kill the engine and start another one, because it runs and does not work. Does nothing if none is ready."""
         if self.state == "ready" and self._process is not None:
-            self._sentence = reason
-            self._turn("restarting", reason)
+            self._restart_reason = reason
+            self._change_state("restarting", reason)
             self._process.kill()
 
     async def stop(self) -> None:
-        """End the engine and wait until it is gone: SIGTERM, patience, SIGKILL. May be called at any time, and twice.
+        """End the engine and wait until it is gone: SIGTERM, a wait, SIGKILL. May be called at any time, and twice.
 
         Cancelling this only ends the waiting; the engine ends all the same.
         """
         if self._task is not None and not self._task.done():
             if self.state != "stopped":
-                self._turn("stopped")
+                self._change_state("stopped")
                 self._task.cancel()
             await asyncio.wait({self._task})
-        self._turn("stopped")
+        self._change_state("stopped")
 
-    def _turn(self, state: State, reason: str = "") -> None:
+    def _change_state(self, state: State, reason: str = "") -> None:
         self.state, self.reason = state, reason
-        self._turned.set()
-        self._turned = asyncio.Event()
+        self._state_changed.set()
+        self._state_changed = asyncio.Event()
 
     def _supervised(self, task: asyncio.Task[None]) -> None:
-        """Nobody may wait for ever because of a mistake in here or in `launch`."""
+        """No caller may wait for ever because of a bug in here or in `launch`."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._turn("failed", f"the supervisor of engine {self._name!r} broke: {error!r}")
+            self._change_state("failed", f"the supervisor of engine {self._name!r} broke: {error!r}")
             _LOGGER.error("the supervisor of engine %r broke", self._name, exc_info=error)
 
     async def _supervise(self) -> None:
-        """Life after life until we are cancelled. The first has to succeed."""
-        patience = self._patience
+        """Run one process after the other until we are cancelled. The first has to get ready."""
+        timeouts = self._timeouts
         failures = clashes = 0
         with contextlib.closing(_log_file(self._log)) as log:
             async with health_client() as client:
                 while True:
-                    end = await self._live(client, log)
-                    if end.port_taken and clashes < patience.quick_failures:
+                    end = await self._run_once(client, log)
+                    if end.port_taken and clashes < timeouts.quick_failures:
                         clashes += 1
                         continue
                     if self.state == "starting":
-                        self._turn("failed", end.reason)
+                        self._change_state("failed", end.reason)
                         return
                     clashes = 0
-                    failures = 1 if end.ready_seconds >= patience.stable_seconds else failures + 1
-                    self._turn("failed" if failures > patience.quick_failures else "restarting", end.reason)
-                    pause = patience.backoff(failures, self._draw())
+                    failures = 1 if end.ready_seconds >= timeouts.stable_seconds else failures + 1
+                    self._change_state("failed" if failures > timeouts.quick_failures else "restarting", end.reason)
+                    pause = timeouts.backoff(failures, self._draw())
                     _LOGGER.warning("%s; restart in %.1f s", end.reason, pause)
                     await asyncio.sleep(pause)
                     self.restarts += 1
 
-    async def _live(self, client: aiohttp.ClientSession, log: logging.Handler) -> _End:
-        """One life of the engine, from its start to whatever ends it."""
+    async def _run_once(self, client: aiohttp.ClientSession, log: logging.Handler) -> _End:
+        """One process of the engine, from its start to its end."""
         self.launch = launch = self._build(_free_port())
         self.started_at, self.start_seconds_taken = datetime.now(UTC), None
-        self._sentence = ""
-        born = _now()
-        _note(log, f"tierwise starts {shlex.join(launch.command)}")
+        self._restart_reason = ""
+        started = _now()
+        _write(log, f"tierwise starts {shlex.join(launch.command)}")
         try:
-            process = await Process.start(
+            process = await GuardedProcess.start(
                 launch.command,
                 launch.environment,
-                stop_seconds=self._patience.stop_seconds,
-                note=lambda line: _note(log, line),
-                kills=self._kills,
+                stop_seconds=self._timeouts.stop_seconds,
+                log=lambda line: _write(log, line),
+                oom_kills=self._oom_kills,
             )
         except OSError as error:
             return _End(f"engine {self._name!r} cannot be started: {error}")
         self._process = process
         try:
             if reason := await self._load(client, process, launch):
-                return _End(reason, port_taken=says_port_taken(process.words))
+                return _End(reason, port_taken=says_port_taken(process.log_tail))
             ready = _now()
-            self.start_seconds_taken = ready - born
-            self._epitaph = ()
-            self._turn("ready")
+            self.start_seconds_taken = ready - started
+            self._previous_log_tail = ()
+            self._change_state("ready")
             reason = await self._watch(client, process, launch)
-            self._turn("restarting", reason)
+            self._change_state("restarting", reason)
             return _End(reason, ready_seconds=_now() - ready)
         finally:
-            self._epitaph = process.words[-_LINES_SHOWN:]
+            self._previous_log_tail = process.log_tail[-_LINES_SHOWN:]
             # `stop` may cancel us in the middle of this, and must not return while something runs.
-            ending = asyncio.create_task(process.end(self._patience.stop_seconds))
+            ending = asyncio.create_task(process.end(self._timeouts.stop_seconds))
             try:
                 await asyncio.shield(ending)
             except asyncio.CancelledError:
                 await ending
                 raise
 
-    async def _load(self, client: aiohttp.ClientSession, process: Process, launch: Launch) -> str:
+    async def _load(self, client: aiohttp.ClientSession, process: GuardedProcess, launch: Launch) -> str:
         """Wait until the engine is healthy. Returns why it will never be, empty when it is."""
         deadline, pause = _now() + launch.start_seconds, 0.02
-        while not (await feel(client, launch.url + launch.health, self._patience.check_timeout)).is_well:
-            process.look()
+        while not (await check_health(client, launch.url + launch.health, self._timeouts.check_timeout)).is_healthy:
+            process.sample()
             if await process.ends_within(pause):
-                return self._obituary(process, "while loading", root_cause(process.words))
+                return self._exit_reason(process, "while loading", root_cause(process.log_tail))
             if _now() > deadline:
                 process.kill()
                 return (
                     f"engine {self._name!r} was not ready within {launch.start_seconds:g} s and was killed: "
-                    f"{last_blame(process.words)}; log: {self._log}"
+                    f"{last_error(process.log_tail)}; log: {self._log}"
                 )
             pause = min(1.5 * pause, 0.5)
         if await process.ends_within(0):  # then it was another server that answered, on a port that ours did not get
-            return self._obituary(process, "while loading", root_cause(process.words))
+            return self._exit_reason(process, "while loading", root_cause(process.log_tail))
         return ""
 
-    async def _watch(self, client: aiohttp.ClientSession, process: Process, launch: Launch) -> str:
+    async def _watch(self, client: aiohttp.ClientSession, process: GuardedProcess, launch: Launch) -> str:
         """Wait until the engine is dead, or silent for too long. Returns which."""
-        last_well = _now()
+        last_healthy = _now()
         while True:
-            process.look()
-            if await process.ends_within(self._patience.check_seconds):
-                return self._cause_of_death(process)
+            process.sample()
+            if await process.ends_within(self._timeouts.check_seconds):
+                return self._reason_for_end(process)
             began = _now()
-            pulse = await self._check(client, launch, last_well + self._patience.hang_seconds - began)
-            if pulse.is_well:
-                last_well = began
+            found = await self._check(client, launch, last_healthy + self._timeouts.hang_seconds - began)
+            if found.is_healthy:
+                last_healthy = began
                 if self.state == "silent":
                     _LOGGER.warning("engine %r answers again", self._name)
-                    self._turn("ready")
+                    self._change_state("ready")
                 continue
-            if pulse.status in launch.lost:
+            if found.status in launch.lost:
                 process.kill()
-                return self._complaint(f"lost its inner process ({launch.health} {pulse})")
-            if await process.ends_within(_BURIAL_SECONDS):
-                return self._cause_of_death(process)
-            self._fall_silent(launch, pulse)
-            silence = _now() - last_well
-            if silence >= (self._patience.refused_seconds if pulse.refused else self._patience.hang_seconds):
+                return self._complaint(f"lost its inner process ({launch.health} {found})")
+            if await process.ends_within(_REAP_SECONDS):
+                return self._reason_for_end(process)
+            self._mark_silent(launch, found)
+            silence = _now() - last_healthy
+            if silence >= (self._timeouts.refused_seconds if found.refused else self._timeouts.hang_seconds):
                 process.kill()
-                return self._complaint(f"hung and was killed: {launch.health} {pulse}, for {silence:.0f} s")
+                return self._complaint(f"hung and was killed: {launch.health} {found}, for {silence:.0f} s")
 
-    async def _check(self, client: aiohttp.ClientSession, launch: Launch, seconds_left: float) -> Pulse:
+    async def _check(self, client: aiohttp.ClientSession, launch: Launch, seconds_left: float) -> HealthCheck:
         """One health check. While it waits for an answer, the engine may become silent."""
-        patience = self._patience
-        timer = asyncio.get_running_loop().call_later(patience.silent_seconds, self._fall_silent, launch, Pulse())
+        timeouts = self._timeouts
+        timer = asyncio.get_running_loop().call_later(timeouts.silent_seconds, self._mark_silent, launch, HealthCheck())
         try:
-            seconds = min(patience.check_timeout, max(seconds_left, patience.silent_seconds))
-            return await feel(client, launch.url + launch.health, seconds)
+            seconds = min(timeouts.check_timeout, max(seconds_left, timeouts.silent_seconds))
+            return await check_health(client, launch.url + launch.health, seconds)
         finally:
             timer.cancel()
 
-    def _fall_silent(self, launch: Launch, pulse: Pulse) -> None:
+    def _mark_silent(self, launch: Launch, found: HealthCheck) -> None:
         if self.state == "ready":
-            self._turn("silent", self._complaint(f"is silent: {launch.health} {pulse}"))
+            self._change_state("silent", self._complaint(f"is silent: {launch.health} {found}"))
             _LOGGER.warning("%s", self.reason)
 
-    def _cause_of_death(self, process: Process) -> str:
-        return self._sentence or self._obituary(process, "while running", recent_blame(process.words))
+    def _reason_for_end(self, process: GuardedProcess) -> str:
+        return self._restart_reason or self._exit_reason(process, "while running", recent_error(process.log_tail))
 
     def _complaint(self, what: str) -> str:
-        words = last_blame(self.last_words()[-_LINES_SHOWN:])
-        return f"engine {self._name!r} {what}; its last words: {words}; log: {self._log}"
+        line = last_error(self.log_tail()[-_LINES_SHOWN:])
+        return f"engine {self._name!r} {what}; its log ends with: {line}; log: {self._log}"
 
-    def _obituary(self, process: Process, when: str, words: str) -> str:
-        return f"engine {self._name!r} ended {when} ({process.manner_of_death()}): {words}; log: {self._log}"
+    def _exit_reason(self, process: GuardedProcess, when: str, line: str) -> str:
+        return f"engine {self._name!r} ended {when} ({process.exit_report()}): {line}; log: {self._log}"
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """How one life of an engine ended."""
+    """How one process of an engine ended."""
 
     reason: str
     ready_seconds: float = 0.0
@@ -367,7 +367,7 @@ class _End:
 
 
 def _free_port() -> int:
-    """A port that nobody listens on now. Somebody may take it before the engine does, so a start may have to repeat."""
+    """A port that is free now. Another program may take it before the engine does; then the start is repeated."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -384,7 +384,7 @@ def _log_file(path: Path) -> logging.Handler:
     return handler
 
 
-def _note(log: logging.Handler, line: str) -> None:
+def _write(log: logging.Handler, line: str) -> None:
     log.emit(logging.makeLogRecord({"msg": line}))
 
 

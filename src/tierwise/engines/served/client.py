@@ -1,4 +1,4 @@
-"""Speaks to a server that can tell the routed experts of a pass, and asks it to for a share of the passes."""
+"""Speaks to a server that can report the routed experts of a pass, and asks for them in a share of the passes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Read = TypeVar("Read")
 _COUNTING: Fields = {"stream_options": {"continuous_usage_stats": True}}
 
 
-class Wiring(TypedDict, total=False):
-    """What such a client is given whatever the engine."""
+class ClientOptions(TypedDict, total=False):
+    """What such a client takes whatever the engine."""
 
     sampled: float
     """The share of passes that is recorded, 0 to 1; 0 where it is not given."""
@@ -34,21 +34,21 @@ class Wiring(TypedDict, total=False):
     api_key: str | None
     """Sent with every request."""
     silent_seconds: float
-    """Without a byte for so long, a pass is given up."""
+    """A pass is given up after that long without a byte."""
     proxy: str | None
     """URL of the proxy on the way."""
     translate: Callable[[Fields], Fields] | None
-    """Puts a prompt's fields into the engine's words."""
+    """Turns a prompt's fields into the engine's."""
 
 
-class ServedClient(ChatClient):
+class RoutingClient(ChatClient):
     """A chat client that records routed experts of a share of the passes.
 
     Args:
-        name: the deployment's, for blame.
+        name: the deployment's, for error messages.
         model: what the server calls it.
         read: as `ChatClient` has it.
-        wiring: see there.
+        options: see there.
     """
 
     def __init__(
@@ -57,28 +57,28 @@ class ServedClient(ChatClient):
         model: str,
         *,
         read: Callable[[bytes], Chunk | Failure] = read_event,
-        **wiring: Unpack[Wiring],
+        **options: Unpack[ClientOptions],
     ) -> None:
         super().__init__(
             name,
             model,
-            api_key=wiring.get("api_key"),
+            api_key=options.get("api_key"),
             extras=_COUNTING,
-            silent_seconds=wiring.get("silent_seconds", 600.0),
-            proxy=wiring.get("proxy"),
-            translate=wiring.get("translate"),
+            silent_seconds=options.get("silent_seconds", 600.0),
+            proxy=options.get("proxy"),
+            translate=options.get("translate"),
             read=read,
         )
-        self._blamed = name
-        self._sampled = wiring.get("sampled", 0.0)
-        self._draw = wiring.get("draw", random.random)
+        self._deployment = name
+        self._sampled = options.get("sampled", 0.0)
+        self._draw = options.get("draw", random.random)
 
     def _is_drawn(self) -> bool:
         """Whether the next pass is one of those that are recorded."""
         return self._draw() < self._sampled
 
     async def _count(self, read: Callable[[], Read]) -> Read:
-        """What a reading of routed experts finds, in a thread: a long answer of a large model has millions to count.
+        """Read routed experts in a thread: a long answer of a large model has millions to count.
 
         Raises:
             Garbled: the reading raised a ValueError.
@@ -86,4 +86,4 @@ class ServedClient(ChatClient):
         try:
             return await asyncio.to_thread(read)
         except ValueError as error:
-            raise Garbled(f"deployment {self._blamed!r} {error}", engine=self._blamed) from error
+            raise Garbled(f"deployment {self._deployment!r} {error}", engine=self._deployment) from error

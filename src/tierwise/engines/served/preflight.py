@@ -1,6 +1,6 @@
-"""What cannot work with a checkpoint and a server as they lie on this machine, found before anything is launched.
+"""What cannot work with the checkpoint and the server on this machine, found before anything is launched.
 
-What only the server can know (memory, kernels, a mixture of settings) it says itself, in its last words.
+What only the server can know (memory, kernels, combinations of settings) it reports itself, at the end of its log.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tierwise.catalog.architecture import Architecture
-    from tierwise.engines.engine import Site
-    from tierwise.engines.served.settings import Served
+    from tierwise.engines.served.settings import ServerEngineSettings
+    from tierwise.engines.settings import LaunchContext, Problem
 
 
-class Known(Protocol):
-    """What is known of a server from its files, for the questions that are put to each."""
+class InstalledServer(Protocol):
+    """What the files of an installed server say, as far as every engine is asked."""
 
     @property
     def version(self) -> str: ...
@@ -32,29 +32,31 @@ class Known(Protocol):
     def has_flag(self, flag: str) -> bool: ...
 
 
-Installed = TypeVar("Installed", bound=Known)
+Installed = TypeVar("Installed", bound=InstalledServer)
 
 
-def misfits(
-    settings: Served,
-    site: Site,
+def preflight(
+    settings: ServerEngineSettings,
+    context: LaunchContext,
     find: Callable[[str], Installed],
     *,
     advice: str,
-    of_server: Callable[[Installed], Iterable[tuple[str, str]]],
-    of_checkpoint: Callable[[Installed, Architecture], Iterable[tuple[str, str]]],
-) -> Iterable[tuple[str, str]]:
-    """Every setting that cannot work here, as its name and why.
+    check_server: Callable[[Installed], Iterable[Problem]],
+    check_checkpoint: Callable[[Installed, Architecture], Iterable[Problem]],
+) -> Iterable[Problem]:
+    """Every setting that cannot work here; none for a server that runs already.
 
     Args:
-        settings: of a deployment that is to be launched.
-        site: with the checkpoint, where that is on this machine.
+        settings: of the deployment.
+        context: with the checkpoint, if it is on this machine.
         find: looks up the server of an interpreter.
-        advice: how to come by an interpreter that has it.
-        of_server: what this version of it does not know.
-        of_checkpoint: what this version cannot do with this checkpoint.
+        advice: how to get an interpreter that has it.
+        check_server: what this version of it does not know.
+        check_checkpoint: what this version cannot do with this checkpoint.
     """
-    place = shutil.which(site.program(settings.python or ""))
+    if settings.url is not None:
+        return
+    place = shutil.which(context.program(settings.python or ""))
     if place is None:
         yield "python", f"there is no interpreter {settings.python!r} here; {advice}"
         return
@@ -63,75 +65,79 @@ def misfits(
     except SpecError as error:
         yield "python", str(error)
         return
-    yield from of_server(installed)
-    if site.model is None:
+    yield from check_server(installed)
+    if context.model is None:
         return
     try:
-        architecture = read(site.model)
+        architecture = read(context.model)
     except SpecError as error:
         yield "checkpoint", str(error)
         return
-    yield from of_checkpoint(installed, architecture)
-    yield from _of_its_experts(settings, architecture)
+    yield from check_checkpoint(installed, architecture)
+    yield from _check_experts(settings, architecture)
 
 
-def of_its_levers(
-    settings: Served, installed: Known, of_a_word: Callable[[str, str], Iterable[tuple[str, str]]]
-) -> Iterable[tuple[str, str]]:
-    """Levers whose flag this version has not, or whose word it does not know.
+def check_levers(
+    settings: ServerEngineSettings,
+    installed: InstalledServer,
+    check_value: Callable[[str, str], Iterable[Problem]],
+) -> Iterable[Problem]:
+    """Levers whose flag or value this version does not know.
 
     Args:
         settings: of the deployment.
         installed: the server.
-        of_a_word: judges the word that a lever is set to, by the lever's name and the word.
+        check_value: checks the text that a lever is set to, by the lever's name and that text.
     """
-    kind = settings.KIND
-    for lever in kind.levers:
+    engine = settings.ENGINE
+    for lever in engine.levers:
         value = getattr(settings, lever.name, None)
-        if lever.scope == "request" or value in (None, {}) or (value is False and not kind.negatives):
+        if lever.scope == "request" or value in (None, {}) or (value is False and not engine.negatives):
             continue
         if lever.sets.startswith("--") and not installed.has_flag(lever.sets):
             yield (
                 lever.name,
-                f"{kind.title} {installed.version} has no {lever.sets}; take it out, or use another version",
+                f"{engine.title} {installed.version} has no {lever.sets}; take it out, or use another version",
             )
         elif isinstance(value, str):
-            yield from of_a_word(lever.name, value)
+            yield from check_value(lever.name, value)
 
 
-def of_its_code(settings: Served, installed: Known, architecture: Architecture) -> Iterable[tuple[str, str]]:
-    """Python that the checkpoint brings, and that nobody has said may run."""
+def check_code(
+    settings: ServerEngineSettings, installed: InstalledServer, architecture: Architecture
+) -> Iterable[Problem]:
+    """Python that comes with the checkpoint and that the settings do not allow to run."""
     missing = missing_code(installed, architecture)
     if missing and architecture.needs_remote_code and not settings.trust_remote_code:
         yield (
             "trust_remote_code",
             (
-                f"{settings.KIND.title} {installed.version} has no {missing[0]}, and the checkpoint brings Python of "
+                f"{settings.ENGINE.title} {installed.version} has no {missing[0]}, and the checkpoint brings Python of "
                 "its own for it; read that, and then set `trust_remote_code: true`, or take another engine"
             ),
         )
 
 
-def missing_code(installed: Known, architecture: Architecture) -> list[str]:
+def missing_code(installed: InstalledServer, architecture: Architecture) -> list[str]:
     """The classes of a checkpoint that the server has no code for."""
     return [name for name in architecture.architectures if not installed.may_run(name)]
 
 
-def of_its_prompts(settings: Served, architecture: Architecture, *, tokenizer: str) -> Iterable[tuple[str, str]]:
-    """What is missing between words and tokens; the flag `tokenizer` names another folder for it."""
+def check_prompts(settings: ServerEngineSettings, architecture: Architecture, *, tokenizer: str) -> Iterable[Problem]:
+    """What is missing to make tokens of messages; the flag `tokenizer` names another folder for the tokenizer."""
     if not architecture.has_tokenizer and tokenizer not in settings.extra_args:
         yield "checkpoint", "it has no tokenizer; copy tokenizer.json and tokenizer_config.json into its folder"
     if not has_chat_form(architecture) and "--chat-template" not in settings.extra_args:
         yield (
             "checkpoint",
             (
-                "it has no chat template, so no chat can be put to it; add chat_template.jinja to its folder, or set "
+                "it has no chat template, so it cannot answer a chat; add chat_template.jinja to its folder, or set "
                 "`extra_args: [--chat-template, FILE]`"
             ),
         )
 
 
-def _of_its_experts(settings: Served, architecture: Architecture) -> Iterable[tuple[str, str]]:
+def _check_experts(settings: ServerEngineSettings, architecture: Architecture) -> Iterable[Problem]:
     wanted, key = settings.active_experts, architecture.active_experts_key
     if architecture.experts is None:
         for name in ("active_experts", "expert_parallel", "eplb", "experts_sampled"):
@@ -143,5 +149,5 @@ def _of_its_experts(settings: Served, architecture: Architecture) -> Iterable[tu
         yield "active_experts", why
     elif not key:
         yield "active_experts", "its config.json does not say how many work; set the right key under `hf_overrides`"
-    elif (said := at(settings.hf_overrides, key)) not in (None, wanted):
-        yield "active_experts", f"`hf_overrides` says {said} for {key}; take one of them out"
+    elif (given := at(settings.hf_overrides, key)) not in (None, wanted):
+        yield "active_experts", f"`hf_overrides` says {given} for {key}; take one of them out"

@@ -1,46 +1,41 @@
-"""What cannot work with a checkpoint and an SGLang as they lie on this machine, beyond what any server is asked."""
+"""What cannot work with the checkpoint and the SGLang on this machine, beyond what every server engine is asked."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tierwise.engines.served import preflight
-from tierwise.engines.served.preflight import missing_code, of_its_code, of_its_levers, of_its_prompts
+from tierwise.engines.served import preflight as served
+from tierwise.engines.served.preflight import check_code, check_levers, check_prompts, missing_code
 from tierwise.engines.sglang.installed import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tierwise.catalog.architecture import Architecture
-    from tierwise.engines.engine import Site
+    from tierwise.engines.settings import LaunchContext, Problem
     from tierwise.engines.sglang.installed import Installed
     from tierwise.engines.sglang.settings import Sglang
 
-_TOLD = "num_experts_per_tok"
-"""The key of config.json that SGLang wants for telling routed experts."""
+_ACTIVE_EXPERTS = "num_experts_per_tok"
+"""The key of config.json that SGLang reads to report routed experts."""
 
 
-def misfits(settings: Sglang, site: Site) -> Iterable[tuple[str, str]]:
-    """Every setting that cannot work here, as its name and why.
-
-    Args:
-        settings: of a deployment that is to be launched.
-        site: with the checkpoint, where that is on this machine.
-    """
-    return preflight.misfits(
+def preflight(settings: Sglang, context: LaunchContext) -> Iterable[Problem]:
+    """Every setting that cannot work here."""
+    return served.preflight(
         settings,
-        site,
+        context,
         find,
         advice="name the bin/python of an environment with SGLang",
-        of_server=partial(_of_this_sglang, settings),
-        of_checkpoint=partial(_of_this_checkpoint, settings),
+        check_server=partial(_check_server, settings),
+        check_checkpoint=partial(_check_checkpoint, settings),
     )
 
 
-def _of_this_sglang(settings: Sglang, installed: Installed) -> Iterable[tuple[str, str]]:
+def _check_server(settings: Sglang, installed: Installed) -> Iterable[Problem]:
     version = f"SGLang {installed.version}"
-    yield from of_its_levers(settings, installed, partial(_of_a_word, installed))
+    yield from check_levers(settings, installed, partial(_check_value, installed))
     if settings.quantization and (package := installed.package_for(settings.quantization)):
         yield "quantization", f"{version} loads {settings.quantization} with the package {package}; install it there"
     for name, flag, _ in settings.spread():
@@ -51,21 +46,19 @@ def _of_this_sglang(settings: Sglang, installed: Installed) -> Iterable[tuple[st
         yield "deterministic", f"{version} is deterministic with {', '.join(sorted(fit))}, and not with {backend}"
 
 
-def _of_a_word(installed: Installed, name: str, value: str) -> Iterable[tuple[str, str]]:
-    """Whether this version knows a word that a lever is set to."""
+def _check_value(installed: Installed, name: str, value: str) -> Iterable[Problem]:
+    """Whether this version knows the text that a lever is set to."""
     known = installed.values(name)
     if known and value not in known | {"auto"}:
         yield name, f"SGLang {installed.version} knows no {value!r}; it knows {', '.join(sorted(known))}"
 
 
-def _of_this_checkpoint(
-    settings: Sglang, installed: Installed, architecture: Architecture
-) -> Iterable[tuple[str, str]]:
+def _check_checkpoint(settings: Sglang, installed: Installed, architecture: Architecture) -> Iterable[Problem]:
     key = architecture.active_experts_key
-    if architecture.experts is not None and settings.experts_sampled and key.rpartition(".")[2] != _TOLD:
+    if architecture.experts is not None and settings.experts_sampled and key.rpartition(".")[2] != _ACTIVE_EXPERTS:
         yield (
             "experts_sampled",
-            (f"SGLang looks for {_TOLD} to return routed experts, and this one has {key or 'neither'}; take it out"),
+            f"SGLang reads {_ACTIVE_EXPERTS} to return routed experts, and this one has {key or 'none'}; take it out",
         )
     method = "gguf" if architecture.format == "gguf" else architecture.quantization
     if (package := installed.package_for(method)) and settings.quantization is None:
@@ -75,7 +68,7 @@ def _of_this_checkpoint(
         )
     if architecture.format == "gguf":
         return
-    yield from of_its_code(settings, installed, architecture)
+    yield from check_code(settings, installed, architecture)
     missing = missing_code(installed, architecture)
     is_untrusted = architecture.needs_remote_code and not settings.trust_remote_code
     if missing and len(missing) == len(architecture.architectures) and not is_untrusted:
@@ -83,4 +76,4 @@ def _of_this_checkpoint(
             "checkpoint",
             f"SGLang {installed.version} has no architecture {missing[0]}; use another version, or another engine",
         )
-    yield from of_its_prompts(settings, architecture, tokenizer="--tokenizer-path")
+    yield from check_prompts(settings, architecture, tokenizer="--tokenizer-path")

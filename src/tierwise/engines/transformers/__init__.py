@@ -1,1 +1,25 @@
-"""Transformers on a worker process of ours (`tierwise.worker`): what stays on our side."""
+"""Transformers on a worker process of ours (`tierwise.worker`): what stays on our side, without PyTorch."""
+
+from tierwise.engines.row import EngineRow
+from tierwise.engines.transformers.capabilities import capabilities
+from tierwise.engines.transformers.launch import build, command
+from tierwise.engines.transformers.levers import LEVERS
+from tierwise.engines.transformers.metrics import METRIC_NAMES
+from tierwise.engines.transformers.preflight import preflight
+from tierwise.engines.transformers.recipe import RECIPE
+from tierwise.engines.transformers.settings import Transformers
+
+__all__ = ["ROW", "Transformers"]
+
+ROW: EngineRow[Transformers] = EngineRow(
+    settings=Transformers,
+    title="Transformers",
+    levers=LEVERS,
+    preflight=preflight,
+    command=command,
+    build=build,
+    capabilities=capabilities,
+    metrics=METRIC_NAMES,
+    packages=("transformers", "torch"),
+    recipe=RECIPE,
+)

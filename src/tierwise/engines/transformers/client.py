@@ -1,4 +1,4 @@
-"""What the worker sends beyond OpenAI's fields, read at our edge."""
+"""What the worker is asked for and sends beyond OpenAI's fields."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from tierwise.spec.routing import Routing
 if TYPE_CHECKING:
     from tierwise.engines.openai.wire import Failure
     from tierwise.spec.call import Chunk
+    from tierwise.spec.json import Fields
+
+# Makes the worker send its count with every chunk, so that an aborted pass is counted as far as it came.
+COUNTING: Fields = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
 
 ROUTING = "tierwise_routing"
 """The field of a last chunk that holds the pass's `Routing`."""
@@ -23,7 +27,7 @@ class _WithRouting(msgspec.Struct):
 
 
 def read_event(event: bytes) -> Chunk | Failure:
-    """As `engines.wire.read_event`, with the experts that the pass went through."""
+    """As `engines.openai.wire.read_event`, with the experts that the pass went through."""
     chunk = wire.read_event(event)
     if ROUTING.encode() not in event or isinstance(chunk, wire.Failure):
         return chunk

@@ -1,4 +1,4 @@
-"""What vLLM says in its log and of its version: the facts of a start."""
+"""What vLLM reports of itself, in its log and at its URL."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _FACTS = {
 
 
 async def facts(log: Path, url: str) -> dict[str, str]:
-    """What the vLLM at a URL is: its version by asking, and what it said of itself while it started."""
-    return {**await _version(url), **told_by(await asyncio.to_thread(_last_start, log))}
+    """What the vLLM at a URL is: its version by asking it, the rest from its log of the last start."""
+    return {**await _version(url), **facts_in(await asyncio.to_thread(_last_start, log))}
 
 
-def told_by(lines: Iterable[str]) -> dict[str, str]:
+def facts_in(lines: Iterable[str]) -> dict[str, str]:
     """Facts in the lines of a start."""
     found = {}
     for line in lines:

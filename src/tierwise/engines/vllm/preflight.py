@@ -1,19 +1,19 @@
-"""What cannot work with a checkpoint and a vLLM as they lie on this machine, beyond what any such server is asked."""
+"""What cannot work with the checkpoint and the vLLM on this machine, beyond what every server engine is asked."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tierwise.engines.served import preflight
-from tierwise.engines.served.preflight import missing_code, of_its_code, of_its_levers, of_its_prompts
+from tierwise.engines.served import preflight as served
+from tierwise.engines.served.preflight import check_code, check_levers, check_prompts, missing_code
 from tierwise.engines.vllm.installed import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tierwise.catalog.architecture import Architecture
-    from tierwise.engines.engine import Site
+    from tierwise.engines.settings import LaunchContext, Problem
     from tierwise.engines.vllm.installed import Installed
     from tierwise.engines.vllm.settings import Vllm
 
@@ -21,25 +21,20 @@ _PARSER_PLUGINS = {"reasoning_parser": "--reasoning-parser-plugin", "tool_parser
 _ADVICE = "make an environment with vLLM (scripts/install_vllm_cpu.sh makes one for the CPU), and name its bin/python"
 
 
-def misfits(settings: Vllm, site: Site) -> Iterable[tuple[str, str]]:
-    """Every setting that cannot work here, as its name and why.
-
-    Args:
-        settings: of a deployment that is to be launched.
-        site: with the checkpoint, where that is on this machine.
-    """
-    return preflight.misfits(
+def preflight(settings: Vllm, context: LaunchContext) -> Iterable[Problem]:
+    """Every setting that cannot work here."""
+    return served.preflight(
         settings,
-        site,
+        context,
         find,
         advice=_ADVICE,
-        of_server=lambda installed: of_its_levers(settings, installed, partial(_of_a_word, settings, installed)),
-        of_checkpoint=partial(_of_this_checkpoint, settings),
+        check_server=lambda installed: check_levers(settings, installed, partial(_check_value, settings, installed)),
+        check_checkpoint=partial(_check_checkpoint, settings),
     )
 
 
-def _of_a_word(settings: Vllm, installed: Installed, name: str, value: str) -> Iterable[tuple[str, str]]:
-    """Whether this version knows a word that a lever is set to."""
+def _check_value(settings: Vllm, installed: Installed, name: str, value: str) -> Iterable[Problem]:
+    """Whether this version knows the text that a lever is set to."""
     if _PARSER_PLUGINS.get(name) in settings.extra_args:
         return
     if name == "quantization" and (package := installed.plugin_for(value)):
@@ -52,12 +47,12 @@ def _of_a_word(settings: Vllm, installed: Installed, name: str, value: str) -> I
         )
         return
     known = installed.values(name)
-    said = value.upper() if name == "attention_backend" else value
-    if known and said not in known | {"auto", "AUTO"}:
+    written = value.upper() if name == "attention_backend" else value
+    if known and written not in known | {"auto", "AUTO"}:
         yield name, f"vLLM {installed.version} knows no {value!r}; it knows {', '.join(sorted(known))}"
 
 
-def _of_this_checkpoint(settings: Vllm, installed: Installed, architecture: Architecture) -> Iterable[tuple[str, str]]:
+def _check_checkpoint(settings: Vllm, installed: Installed, architecture: Architecture) -> Iterable[Problem]:
     method = "gguf" if architecture.format == "gguf" else architecture.quantization
     if (package := installed.plugin_for(method)) and settings.quantization is None:
         yield (
@@ -69,7 +64,7 @@ def _of_this_checkpoint(settings: Vllm, installed: Installed, architecture: Arch
         )
     if architecture.format == "gguf":
         return
-    yield from of_its_code(settings, installed, architecture)
+    yield from check_code(settings, installed, architecture)
     missing = missing_code(installed, architecture)
     if missing and len(missing) == len(architecture.architectures) and not architecture.needs_remote_code:
         yield (
@@ -79,4 +74,4 @@ def _of_this_checkpoint(settings: Vllm, installed: Installed, architecture: Arch
                 f"{installed.transformers_version} beside it; use another version, or another engine"
             ),
         )
-    yield from of_its_prompts(settings, architecture, tokenizer="--tokenizer")
+    yield from check_prompts(settings, architecture, tokenizer="--tokenizer")
