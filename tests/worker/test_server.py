@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from engines.asking import begun, call, chunks, completed
+from tierwise.engines.transformers import ROW
 from tierwise.engines.transformers.preflight import preflight
 from tierwise.spec.errors import Broken, Refused, SpecError, TooLong
 
