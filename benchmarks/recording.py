@@ -65,7 +65,7 @@ def seconds(model: Any, routers: Routers, rows: int, width: int, steps: int, *, 
 
 
 class Silent:
-    """Stands for a tokenizer's speech: the tokens matter here, and not what they say."""
+    """Stands for a decoder: the tokens matter here, and not their text."""
 
     forced, thinking_tokens = None, 0
 
@@ -93,10 +93,10 @@ def pace(model: Any, share: float) -> float:
     jobs = [
         Job(
             prompt=[*common, *(draw.randrange(1024) for _ in range(PROMPT - COMMON))],
-            draws=SamplingParameters(temperature=0),
-            speech=Silent(),  # type: ignore[arg-type]
+            sampling=SamplingParameters(temperature=0),
+            decoder=Silent(),  # type: ignore[arg-type]
             most_tokens=ANSWER,
-            hear=print,
+            on_update=print,
             is_recorded=int((number + 1) * share) > int(number * share),
         )
         for number in range(PASSES)

@@ -37,11 +37,11 @@ class Heard:
 
     @property
     def tokens(self) -> list[int]:
-        return [update.pick.token for update in self.wait().updates if update.pick is not None]
+        return [update.sampled.token for update in self.wait().updates if update.sampled is not None]
 
     @property
     def logprobs(self) -> list[float]:
-        return [update.pick.logprob or 0.0 for update in self.wait().updates if update.pick is not None]
+        return [update.sampled.logprob or 0.0 for update in self.wait().updates if update.sampled is not None]
 
     @property
     def last(self) -> Update:
@@ -59,11 +59,11 @@ class Passes:
         self.loop = loop
         self._tokenizer = tokenizer
 
-    def ask(self, prompt: Sequence[int], tokens: int = 12, draws: SamplingParameters = GREEDY, **more: Any) -> Heard:
-        speech = more.pop("speech", None) or StreamDecoder(self._tokenizer)
-        job = Job(prompt=prompt, draws=draws, speech=speech, most_tokens=tokens, hear=print, **more)
+    def ask(self, prompt: Sequence[int], tokens: int = 12, sampling: SamplingParameters = GREEDY, **more: Any) -> Heard:
+        decoder = more.pop("decoder", None) or StreamDecoder(self._tokenizer)
+        job = Job(prompt=prompt, sampling=sampling, decoder=decoder, most_tokens=tokens, on_update=print, **more)
         heard = Heard(job)
-        job.hear = heard.hear
+        job.on_update = heard.hear
         self.loop.submit(job)
         return heard
 
@@ -72,7 +72,7 @@ class Passes:
 def running(model: Any, tokenizer: Any, **settings: Any) -> Iterator[Passes]:
     def deliver(updates: list[tuple[Job, Update]]) -> None:
         for job, update in updates:
-            job.hear(update)
+            job.on_update(update)
 
     loop = Loop(
         model,

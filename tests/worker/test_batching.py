@@ -53,9 +53,9 @@ def test_a_pass_says_the_same_alone_and_among_others_that_come_and_go(tiny, fami
             assert other.logprobs == pytest.approx(one.logprobs, abs=1e-4)
             assert other.tokens == one.tokens
         assert passes.loop.joins == (family in JOINING)
-        tally = passes.loop.tally
-        assert (tally.running, tally.waiting) == (0, 0)
-        assert tally.completion_tokens == sum(tokens for _, tokens in asked) * 2 + asked[-1][1]
+        counts = passes.loop.counts
+        assert (counts.running, counts.waiting) == (0, 0)
+        assert counts.completion_tokens == sum(tokens for _, tokens in asked) * 2 + asked[-1][1]
 
 
 def test_the_cache_goes_by_the_name_that_the_model_takes():
@@ -83,7 +83,9 @@ def test_a_known_beginning_is_not_computed_again_and_changes_nothing(tiny, famil
     prompt = prompts(1, seed=3)[0] * 3
     with running(*tiny(family)) as passes, running(*tiny(family), prefix_cache=False) as forgetful:
         first = passes.ask(prompt)
-        again = passes.ask(first.job.prompt, draws=SamplingParameters(temperature=0, seed=2)) if first.wait() else first
+        again = (
+            passes.ask(first.job.prompt, sampling=SamplingParameters(temperature=0, seed=2)) if first.wait() else first
+        )
         longer = [*prompt, *first.tokens, 7, 8]
         after = passes.ask(longer)
         assert (first.last.cached, again.last.cached) == (0, len(prompt))
@@ -113,7 +115,7 @@ def test_deterministic_rows_go_alone(tiny):
     with running(*tiny("kimi-k2.6"), deterministic=True) as passes:
         before = [passes.ask(prompt).logprobs for prompt in asked]
         assert [one.logprobs for one in [passes.ask(prompt) for prompt in asked]] == before
-        assert passes.loop.tally.stepped_rows == passes.loop.tally.steps > 0
+        assert passes.loop.counts.stepped_rows == passes.loop.counts.steps > 0
         assert not passes.loop.keeps_prefixes
 
 
@@ -121,13 +123,13 @@ def test_an_aborted_pass_ends_with_its_step_and_the_others_go_on(tiny):
     with running(*tiny("kimi-k2.6")) as passes:
         begun = threading.Event()
         long, short = passes.ask([1, 2, 3], 400), passes.ask([4, 5, 6], 30)
-        long.job.hear = lambda update: (long.hear(update), begun.set())
+        long.job.on_update = lambda update: (long.hear(update), begun.set())
         assert begun.wait(30)
         passes.loop.abort(long.job)
         assert len(short.tokens) == 30
         assert not long.is_over.is_set()
         assert len(long.updates) < 400
-        assert passes.loop.tally.running == 0
+        assert passes.loop.counts.running == 0
 
 
 def test_more_passes_than_may_wait_are_turned_away(tiny):
@@ -146,7 +148,7 @@ def test_a_higher_priority_is_served_earlier(tiny):
         first = passes.ask([1, 2, 3], 60)
         waiting = [passes.ask([9, number], 2, priority=number) for number in range(3)]
         for number, one in enumerate(waiting):
-            one.job.hear = lambda update, number=number, one=one: (
+            one.job.on_update = lambda update, number=number, one=one: (
                 order.append(number) if update.finish else None,
                 one.hear(update),
             )

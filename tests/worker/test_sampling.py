@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="pip install 'tierwise[transformers]' to test the Transformers worker")
 
-from tierwise.worker.sampling import RandomSource, SamplingParameters, pick  # noqa: E402
+from tierwise.worker.sampling import RandomSource, SamplingParameters, sample  # noqa: E402
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0, -20.0])
 PROBABILITIES = LOGITS.softmax(-1).tolist()
@@ -16,15 +16,15 @@ PROBABILITIES = LOGITS.softmax(-1).tolist()
 
 def drawn(times=2000, **settings):
     """How often each token came, of so many draws in one batch of rows with seeds of their own."""
-    dice = [RandomSource(SamplingParameters(seed=seed, **settings), []) for seed in range(times)]
-    return Counter(one.token for one in pick(LOGITS.repeat(times, 1), dice))
+    sources = [RandomSource(SamplingParameters(seed=seed, **settings), []) for seed in range(times)]
+    return Counter(one.token for one in sample(LOGITS.repeat(times, 1), sources))
 
 
 def one(logits=LOGITS, prompt=(), said=(), **settings):
-    dice = RandomSource(SamplingParameters(**settings), prompt)
+    sources = RandomSource(SamplingParameters(**settings), prompt)
     for token in said:
-        dice.note(token)
-    return pick(logits[None], [dice])[0]
+        sources.add(token)
+    return sample(logits[None], [sources])[0]
 
 
 def test_tokens_come_as_often_as_their_probabilities_say():
@@ -57,19 +57,19 @@ def test_what_is_left_out_never_comes_and_the_rest_does(settings, allowed):
 
 def test_a_nucleus_wider_than_the_first_guess_is_found_all_the_same():
     flat = torch.zeros(5000)
-    dice = [RandomSource(SamplingParameters(seed=seed, top_p=0.999), []) for seed in range(50)]
-    assert len({one.token for one in pick(flat.repeat(50, 1), dice)}) > 40
+    sources = [RandomSource(SamplingParameters(seed=seed, top_p=0.999), []) for seed in range(50)]
+    assert len({one.token for one in sample(flat.repeat(50, 1), sources)}) > 40
 
 
 def test_a_row_draws_the_same_whoever_is_beside_it():
-    alone = [pick(LOGITS[None], [RandomSource(SamplingParameters(seed=seed), [])])[0].token for seed in range(50)]
-    among = pick(
+    alone = [sample(LOGITS[None], [RandomSource(SamplingParameters(seed=seed), [])])[0].token for seed in range(50)]
+    among = sample(
         LOGITS.repeat(50, 1),
         [RandomSource(SamplingParameters(seed=seed, top_k=0 if seed % 2 else 4), []) for seed in range(50)],
     )
     assert [one.token for one in among][1::2] == alone[1::2]
     mixed = [RandomSource(SamplingParameters(seed=seed, temperature=seed % 2), []) for seed in range(50)]
-    assert [one.token for one in pick(LOGITS.repeat(50, 1), mixed)][1::2] == alone[1::2]
+    assert [one.token for one in sample(LOGITS.repeat(50, 1), mixed)][1::2] == alone[1::2]
 
 
 def test_penalties_and_biases_move_scores():
@@ -96,7 +96,7 @@ def test_log_probabilities_are_the_models_own_whatever_the_settings():
 
 
 def test_a_forced_token_comes_whatever_the_numbers_say():
-    dice = RandomSource(SamplingParameters(temperature=0, logprobs=0), [])
-    dice.forced = 3
-    chosen = pick(LOGITS[None], [dice])[0]
+    sources = RandomSource(SamplingParameters(temperature=0, logprobs=0), [])
+    sources.forced = 3
+    chosen = sample(LOGITS[None], [sources])[0]
     assert (chosen.token, chosen.logprob) == (3, pytest.approx(LOGITS.log_softmax(-1)[3].item()))

@@ -9,7 +9,7 @@ transformers = pytest.importorskip("transformers")
 
 from families.tiny import build, tokenizer  # noqa: E402
 from tierwise.spec.errors import SpecError  # noqa: E402
-from tierwise.worker.chat import Chat, ChatRequest, Events  # noqa: E402
+from tierwise.worker.chat import Chat, ChatRequest, CompletionEvents  # noqa: E402
 from tierwise.worker.scoring import as_told, scores  # noqa: E402
 from worker.running import running  # noqa: E402
 
@@ -68,7 +68,7 @@ def test_an_answer_in_one_piece_carries_them_and_a_stream_is_refused(model):
     with running(model, chat.tokenizer) as passes:
         job = chat.job(asked, print)
         heard = passes.ask(job.prompt, 1, prompt_logprobs=job.prompt_logprobs).wait()
-        told = Events(chat, asked, "m").whole(heard.updates)["prompt_logprobs"]
+        told = CompletionEvents(chat, asked, "m").whole(heard.updates)["prompt_logprobs"]
     assert [place and [one["decoded_token"] for one in place.values()] for place in told] == [
         None,
         *[[c] for c in "ello"],

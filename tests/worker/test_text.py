@@ -23,16 +23,16 @@ def tokens(text):
 
 
 def said(text, *stops, **more):
-    """The pieces of content and of thinking that a speech lets out, and whether it was stopped."""
-    speech = StreamDecoder(BYTES, stops, **more)
+    """The pieces of content and of thinking that a decoder lets out, and whether it was stopped."""
+    decoder = StreamDecoder(BYTES, stops, **more)
     content, thinking = [], []
     for token in text if isinstance(text, list) else tokens(text):
-        piece = speech.add(token)
+        piece = decoder.add(token)
         content.append(piece.content)
         thinking.append(piece.thinking)
         if piece.is_stopped:
             return content, thinking, True
-    return [*content, speech.rest()], thinking, False
+    return [*content, decoder.rest()], thinking, False
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=30))
@@ -67,10 +67,10 @@ def test_thinking_is_told_apart_by_its_marks_and_counted():
     marks = thinking_of(BYTES)
     content, thinking, _ = said([THINK, *tokens("\nhm"), UNTHINK, *tokens("\n\nyes")], thinking=marks)
     assert ("".join(content), "".join(thinking)) == ("yes", "hm")
-    speech = StreamDecoder(BYTES, thinking=marks, is_thinking=True)
+    decoder = StreamDecoder(BYTES, thinking=marks, is_thinking=True)
     for token in [*tokens("hm"), UNTHINK, *tokens("yes")]:
-        speech.add(token)
-    assert (speech.thinking_tokens, speech.is_thinking) == (3, False)
+        decoder.add(token)
+    assert (decoder.thinking_tokens, decoder.is_thinking) == (3, False)
 
 
 def test_a_stop_text_does_not_end_a_thinking():
@@ -81,11 +81,11 @@ def test_a_stop_text_does_not_end_a_thinking():
 
 
 def test_the_end_of_a_thinking_is_forced_once_it_has_had_its_tokens():
-    speech = StreamDecoder(BYTES, thinking=thinking_of(BYTES), is_thinking=True, most_thinking=2)
-    wanted = [speech.forced]
+    decoder = StreamDecoder(BYTES, thinking=thinking_of(BYTES), is_thinking=True, most_thinking=2)
+    wanted = [decoder.forced]
     for token in [*tokens("ab"), UNTHINK]:
-        speech.add(token)
-        wanted.append(speech.forced)
+        decoder.add(token)
+        wanted.append(decoder.forced)
     assert wanted == [None, None, UNTHINK, None]
     assert StreamDecoder(BYTES, thinking=thinking_of(BYTES), is_thinking=True, most_thinking=0).forced == UNTHINK
 

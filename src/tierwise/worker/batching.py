@@ -22,7 +22,7 @@ from tierwise.spec.errors import Overloaded
 from tierwise.worker import caches
 from tierwise.worker.job import Counts, Job, Update
 from tierwise.worker.prefixes import Prefixes
-from tierwise.worker.sampling import RandomSource, SampledToken, pick
+from tierwise.worker.sampling import RandomSource, SampledToken, sample
 from tierwise.worker.scoring import Scores, scores
 from tierwise.worker.text import DecodedText, StreamDecoder
 
@@ -46,20 +46,21 @@ class _Row:
 
     number: int
     job: Job
-    dice: RandomSource
-    speech: StreamDecoder
+    random: RandomSource
+    decoder: StreamDecoder
     cache: Any
     length: int = 0
     """Tokens of which the cache holds keys and values."""
     cached: int = 0
-    said: list[int] = field(default_factory=list)
+    output: list[int] = field(default_factory=list)
+    """Tokens of the answer so far."""
     scores: list[Scores] = field(default_factory=list)
     finish: str = ""
 
     @property
     def tokens(self) -> list[int]:
         """What its cache holds."""
-        return [*self.job.prompt, *self.said][: self.length]
+        return [*self.job.prompt, *self.output][: self.length]
 
 
 @dataclass(eq=False, slots=True)
@@ -101,7 +102,7 @@ class Loop:
         deterministic: bool = False,
         prefix_cache: bool = True,
     ) -> None:
-        self.tally = Counts()
+        self.counts = Counts()
         config = model.config
         self.joins = caches.may_join(config) and not deterministic and "position_ids" in _parameters(model)
         """Whether rows share batches."""
@@ -140,7 +141,7 @@ class Loop:
         """Let a pass wait for its turn. Raises Overloaded where too many wait already."""
         with self._changed:
             waiting = sum(not waiter.is_aborted for _, _, waiter in self._inbox)
-            if waiting + self.tally.running >= self._slots + self._queue:
+            if waiting + self.counts.running >= self._slots + self._queue:
                 raise Overloaded(f"{waiting} passes wait for one of {self._slots} slots, and no more may")
             self._arrivals += 1
             heapq.heappush(self._inbox, (-job.priority, self._arrivals, job))
@@ -185,7 +186,7 @@ class Loop:
             status = 503 if isinstance(error, torch.OutOfMemoryError) else 500
             for row in rows:
                 row.finish = "failed"
-                self._tell(row, Update(fault=f"{type(error).__name__}: {error}", status=status))
+                self._report(row, Update(fault=f"{type(error).__name__}: {error}", status=status))
 
     # ── rows come and go ────────────────────────────────────────────────────
 
@@ -232,7 +233,7 @@ class Loop:
             left -= row.length - before
             if row.finish:
                 self._filling = None
-            elif row.said:
+            elif row.output:
                 self._filling = None
                 self._enter(row)
 
@@ -240,16 +241,16 @@ class Loop:
         self._begun += 1
         cache = caches.empty(self._model.config)
         row = _Row(
-            number=self._begun, job=job, dice=RandomSource(job.draws, job.prompt), speech=job.speech, cache=cache
+            number=self._begun, job=job, random=RandomSource(job.sampling, job.prompt), decoder=job.decoder, cache=cache
         )
-        row.dice.forced = row.speech.forced
+        row.random.forced = row.decoder.forced
         if self._shares(job):
             known = self._prefixes.longest(job.prompt)
             if known is not None:
                 row.length = row.cached = known.length
                 row.cache = caches.part(known.cache, 0, 0, known.length)
-                self.tally.prompt_tokens += known.length
-                self.tally.cached_tokens += known.length
+                self.counts.prompt_tokens += known.length
+                self.counts.cached_tokens += known.length
                 if known.logits is not None:
                     self._first(row, known.logits)
         return row
@@ -261,7 +262,7 @@ class Loop:
 
     def _fill(self, row: _Row) -> None:
         """One piece of the prompt; after the last one, the first token."""
-        if row.said:
+        if row.output:
             return
         prompt = row.job.prompt
         end = min(len(prompt), row.length + _PIECE)
@@ -273,17 +274,17 @@ class Loop:
         if wanted is not None:
             after = prompt[row.length + 1 : end + 1]
             row.scores += scores(every[0, : len(after)], after, wanted)
-        self.tally.prompt_tokens += end - row.length
+        self.counts.prompt_tokens += end - row.length
         row.length = end
         if end < len(prompt):
-            self._tell(row, Update())
+            self._report(row, Update())
             return
         if self._shares(row.job):
             self._prefixes.keep(prompt, caches.part(row.cache, 0, 0, end), logits.float())
         self._first(row, logits)
 
     def _first(self, row: _Row, logits: Tensor) -> None:
-        self._accept(row, pick(logits.float(), [row.dice])[0])
+        self._accept(row, sample(logits.float(), [row.random])[0])
 
     def _enter(self, row: _Row) -> None:
         """Join a batch of its kind, or be one."""
@@ -301,7 +302,7 @@ class Loop:
     def _step(self, batch: _Batch) -> None:
         """One token for each row."""
         rows, device = batch.rows, self._model.device
-        tokens = torch.tensor([[row.said[-1]] for row in rows], device=device)
+        tokens = torch.tensor([[row.output[-1]] for row in rows], device=device)
         positions = torch.tensor([[row.length] for row in rows], device=device)
         width = batch.width
         mask = None
@@ -309,9 +310,9 @@ class Loop:
             paddings = torch.tensor([[width - row.length] for row in rows], device=device)
             mask = (torch.arange(width + 1, device=device) >= paddings).long()
         logits = self._forward(rows, batch.cache, tokens, positions, mask)[:, -1]
-        self.tally.steps += 1
-        self.tally.stepped_rows += len(rows)
-        for row, chosen in zip(rows, pick(logits, [row.dice for row in rows]), strict=True):
+        self.counts.steps += 1
+        self.counts.stepped_rows += len(rows)
+        for row, chosen in zip(rows, sample(logits, [row.random for row in rows]), strict=True):
             row.length += 1
             self._accept(row, chosen)
 
@@ -328,8 +329,8 @@ class Loop:
             mask: of the whole width; None where no row is padded.
             keep: the last so many columns' logits are wanted, all of them with 0; a model may give more.
         """
-        told = {"position_ids": positions, "attention_mask": mask, "logits_to_keep": keep}
-        taken: dict[str, Any] = {name: value for name, value in told.items() if name in self._accepted}
+        wanted = {"position_ids": positions, "attention_mask": mask, "logits_to_keep": keep}
+        taken: dict[str, Any] = {name: value for name, value in wanted.items() if name in self._accepted}
         taken[self._cache_parameter] = cache
         recording: Any = nullcontext()
         if self._routers.layers and any(row.job.is_recorded for row in rows):
@@ -343,39 +344,39 @@ class Loop:
     def _accept(self, row: _Row, chosen: SampledToken) -> None:
         """A token that was drawn becomes a part of the answer, or its end."""
         job = row.job
-        row.said.append(chosen.token)
-        self.tally.completion_tokens += 1
+        row.output.append(chosen.token)
+        self.counts.completion_tokens += 1
         ends_here = chosen.token in self._ends and not job.ignores_end
         if ends_here:
-            said, row.finish = DecodedText(), "stop"
+            text, row.finish = DecodedText(), "stop"
         else:
-            said = row.speech.add(chosen.token)
-            row.dice.forced = row.speech.forced
-            if said.is_stopped:
+            text = row.decoder.add(chosen.token)
+            row.random.forced = row.decoder.forced
+            if text.is_stopped:
                 row.finish = "stop"
-            elif len(row.said) >= job.most_tokens:
+            elif len(row.output) >= job.most_tokens:
                 row.finish = "length"
-        rest = row.speech.rest() if row.finish and not said.is_stopped else ""
+        rest = row.decoder.rest() if row.finish and not text.is_stopped else ""
         routing = self._record.take(row.number) if row.finish else None
-        update = Update(said=said, pick=chosen, rest=rest, finish=row.finish, ends_here=ends_here, routing=routing)
+        update = Update(text=text, sampled=chosen, rest=rest, finish=row.finish, ends_here=ends_here, routing=routing)
         if row.finish and job.prompt_logprobs is not None:
             update.scores = row.scores
-        self._tell(row, update)
+        self._report(row, update)
 
     # ── to the outside ──────────────────────────────────────────────────────
 
-    def _tell(self, row: _Row, update: Update) -> None:
-        update.prompt, update.cached = row.length if not row.said else len(row.job.prompt), row.cached
-        update.completion, update.reasoning = len(row.said), row.speech.thinking_tokens
+    def _report(self, row: _Row, update: Update) -> None:
+        update.prompt, update.cached = row.length if not row.output else len(row.job.prompt), row.cached
+        update.completion, update.reasoning = len(row.output), row.decoder.thinking_tokens
         self._updates.append((row.job, update))
 
     def _count_waiting(self) -> None:
-        self.tally.waiting = len(self._inbox)
+        self.counts.waiting = len(self._inbox)
 
     def _publish(self) -> None:
         with self._changed:
             self._count_waiting()
-            self.tally.running = sum(len(batch.rows) for batch in self._batches) + (self._filling is not None)
+            self.counts.running = sum(len(batch.rows) for batch in self._batches) + (self._filling is not None)
         if self._updates:
             updates, self._updates = self._updates, []
             self._deliver(updates)

@@ -139,7 +139,7 @@ class Chat:
         self._is_sampled = is_sampled
         self._vocabulary = len(tokenizer)
 
-    def job(self, request: ChatRequest, hear: Callable[[Update], None]) -> Job:
+    def job(self, request: ChatRequest, on_update: Callable[[Update], None]) -> Job:
         """The pass that is asked for.
 
         Raises:
@@ -153,7 +153,7 @@ class Chat:
         if request.thinking_tokens is not None and self._thinking is None:
             why = "this model has no marks around thinking, so there is none to end; leave it out"
             raise SpecError(f"thinking_tokens: {why}", field="thinking_tokens")
-        text = rendered(self.tokenizer, request.messages, self._told(request))
+        text = rendered(self.tokenizer, request.messages, self._template_variables(request))
         prompt = self.tokens(text)
         if len(prompt) >= self._context:
             raise TooManyTokens(
@@ -164,8 +164,8 @@ class Chat:
         room = self._context - len(prompt)
         return Job(
             prompt=prompt,
-            draws=self._draws(request),
-            speech=StreamDecoder(
+            sampling=self._sampling(request),
+            decoder=StreamDecoder(
                 self.tokenizer,
                 [request.stop] if isinstance(request.stop, str) else [stop for stop in request.stop or () if stop],
                 thinking=self._thinking,
@@ -173,7 +173,7 @@ class Chat:
                 most_thinking=request.thinking_tokens,
             ),
             most_tokens=min(request.max_completion_tokens or request.max_tokens or room, room),
-            hear=hear,
+            on_update=on_update,
             active_experts=request.active_experts,
             priority=request.priority or 0,
             ignores_end=bool(request.ignore_eos),
@@ -186,16 +186,16 @@ class Chat:
         found: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return found
 
-    def _told(self, request: ChatRequest) -> dict[str, Json]:
-        told = dict(request.chat_template_kwargs or {})
+    def _template_variables(self, request: ChatRequest) -> dict[str, Json]:
+        variables = dict(request.chat_template_kwargs or {})
         if request.reasoning_effort is not None:
             if "reasoning_effort" not in str(self.tokenizer.chat_template):
                 why = "this model's chat template has no such word; leave it out, or use `chat_template_kwargs`"
                 raise SpecError(f"reasoning_effort: {why}", field="reasoning_effort")
-            told.setdefault("reasoning_effort", request.reasoning_effort)
-        return told
+            variables.setdefault("reasoning_effort", request.reasoning_effort)
+        return variables
 
-    def _draws(self, request: ChatRequest) -> SamplingParameters:
+    def _sampling(self, request: ChatRequest) -> SamplingParameters:
         return SamplingParameters(
             temperature=1.0 if request.temperature is None else request.temperature,
             top_k=request.top_k or 0,
@@ -216,7 +216,7 @@ class Chat:
         return found
 
 
-class Events:
+class CompletionEvents:
     """The answer to one request in OpenAI's shapes."""
 
     def __init__(self, chat: Chat, request: ChatRequest, model: str) -> None:
@@ -233,10 +233,10 @@ class Events:
             return [{"error": {"message": update.fault, "type": "server_error", "code": update.status}}]
         count = usage(update)
         counted = {"usage": count} if self._counts_always else {}
-        if update.said is None:  # a piece of the prompt is through
+        if update.text is None:  # a piece of the prompt is through
             return [self._chunk([], **counted)] if self._counts_always else []
         delta, found = self._delta(update), []
-        if delta or update.pick is not None:
+        if delta or update.sampled is not None:
             choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": update.finish or None}
             if logprobs := self.logprobs(update):
                 choice["logprobs"] = {"content": logprobs}
@@ -250,10 +250,10 @@ class Events:
 
     def whole(self, updates: list[Update]) -> dict[str, Any]:
         """The answer in one piece; `updates` end with the one that finishes it."""
-        said = [update.said for update in updates if update.said is not None]
-        content = "".join(one.content for one in said) + "".join(update.rest for update in updates)
+        texts = [update.text for update in updates if update.text is not None]
+        content = "".join(one.content for one in texts) + "".join(update.rest for update in updates)
         message: dict[str, Any] = {"role": "assistant", "content": content}
-        if thinking := "".join(one.thinking for one in said):
+        if thinking := "".join(one.thinking for one in texts):
             message["reasoning_content"] = thinking
         choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": updates[-1].finish}
         if logprobs := [one for update in updates for one in self.logprobs(update)]:
@@ -272,18 +272,18 @@ class Events:
         delta = {}
         if not self._has_begun:
             self._has_begun, delta = True, {"role": "assistant"}
-        if update.said is not None and (content := update.said.content + update.rest):
+        if update.text is not None and (content := update.text.content + update.rest):
             delta["content"] = content
-        if update.said is not None and update.said.thinking:
-            delta["reasoning_content"] = update.said.thinking
+        if update.text is not None and update.text.thinking:
+            delta["reasoning_content"] = update.text.thinking
         return delta
 
     def logprobs(self, update: Update) -> list[dict[str, Any]]:
         """OpenAI's record of the token, where it was asked for; none for the token that ends an answer."""
-        chosen = update.pick
-        if chosen is None or chosen.logprob is None or update.said is None or update.ends_here:
+        chosen = update.sampled
+        if chosen is None or chosen.logprob is None or update.text is None or update.ends_here:
             return []
-        return [{**_record(update.said.piece, chosen.logprob), "top_logprobs": self._likeliest(chosen)}]
+        return [{**_record(update.text.piece, chosen.logprob), "top_logprobs": self._likeliest(chosen)}]
 
     def _likeliest(self, chosen: SampledToken) -> list[dict[str, Any]]:
         return [_record(self._chat.tokenizer.decode([token]), value) for token, value in chosen.likeliest]

@@ -1,4 +1,4 @@
-"""What goes into the loop and what comes out of it: a pass to run, and what each turn brought to it."""
+"""What goes into the loop and what comes out of it: a pass to run, and what each turn added to it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tierwise.worker.text import DecodedText, StreamDecoder
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Job:
-    """A pass that the loop shall run."""
+    """A pass for the loop to run."""
 
     prompt: Sequence[int]
     """Its tokens; at least one."""
-    draws: SamplingParameters
-    speech: StreamDecoder
+    sampling: SamplingParameters
+    decoder: StreamDecoder
     most_tokens: int
     """Of the answer, thinking included."""
-    hear: Callable[[Update], None]
+    on_update: Callable[[Update], None]
     """Gets its updates, in the server's own thread."""
     active_experts: int | None = None
     """Experts on each token; None for as many as the deployment has."""
@@ -29,23 +29,23 @@ class Job:
     """Higher is served earlier."""
     ignores_end: bool = False
     is_recorded: bool = False
-    """Whether to tell through which experts its tokens went."""
+    """Whether to record the experts that its tokens went to."""
     prompt_logprobs: int | None = None
-    """How many of the likeliest tokens to tell at each place of the prompt, beside its own; None tells nothing."""
+    """How many of the likeliest tokens to report at each position of the prompt, besides its own; None reports none."""
     is_aborted: bool = False
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Update:
-    """What one turn brought to a pass."""
+    """What one turn added to a pass."""
 
-    said: DecodedText | None = None
-    pick: SampledToken | None = None
+    text: DecodedText | None = None
+    sampled: SampledToken | None = None
     rest: str = ""
-    """What follows `said` where the answer ends: words that could have been the beginning of a stop text."""
+    """What follows `text` where the answer ends: characters that could have been the beginning of a stop text."""
     finish: str = ""
     ends_here: bool = False
-    """Whether the token is one that ends an answer, and no part of its text."""
+    """Whether the token ends the answer and is not part of its text."""
     fault: str = ""
     """Why it ends without an answer."""
     status: int = 500
@@ -62,7 +62,7 @@ class Update:
 
 @dataclass(eq=False, slots=True)
 class Counts:
-    """What the loop has done since it began, for `/metrics`. Its thread writes, and anybody reads."""
+    """What the loop has done since it began, for `/metrics`. Only its own thread writes."""
 
     running: int = 0
     waiting: int = 0

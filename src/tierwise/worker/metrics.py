@@ -20,11 +20,11 @@ _COUNTERS = {
 }
 
 
-def exposition(tally: Counts) -> str:
+def exposition(counts: Counts) -> str:
     """The text of all series."""
     lines = []
     for kind, table, ending in (("gauge", _GAUGES, ""), ("counter", _COUNTERS, "_total")):
         for name, (field, help_text) in table.items():
             full = f"tierwise_worker_{name}{ending}"
-            lines += [f"# HELP {full} {help_text}", f"# TYPE {full} {kind}", f"{full} {getattr(tally, field)}"]
+            lines += [f"# HELP {full} {help_text}", f"# TYPE {full} {kind}", f"{full} {getattr(counts, field)}"]
     return "\n".join(lines) + "\n"

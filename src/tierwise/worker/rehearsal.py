@@ -43,8 +43,11 @@ def rehearse() -> None:
     loop = Loop(loaded.model, ends=frozenset(), slots=1, queue=0, routers=Routers(loaded.model), deliver=updates.put)
     loop.start()
     try:
-        speech = StreamDecoder(loaded.tokenizer)
-        loop.submit(Job(prompt=[1, 2, 3], draws=SamplingParameters(), speech=speech, most_tokens=_TOKENS, hear=print))
+        decoder = StreamDecoder(loaded.tokenizer)
+        job = Job(
+            prompt=[1, 2, 3], sampling=SamplingParameters(), decoder=decoder, most_tokens=_TOKENS, on_update=print
+        )
+        loop.submit(job)
         while True:
             for _, update in updates.get(timeout=_SECONDS):
                 if update.fault:

@@ -61,83 +61,85 @@ class SampledToken:
 class RandomSource:
     """The state of one row's draws: its random sequence, and the tokens that it has seen."""
 
-    def __init__(self, draws: SamplingParameters, prompt: Sequence[int]) -> None:
-        self.draws = draws
+    def __init__(self, parameters: SamplingParameters, prompt: Sequence[int]) -> None:
+        self.parameters = parameters
         self.forced: int | None = None
         """The token to take next, whatever the numbers say."""
-        self._random = random.Random(draws.seed)  # noqa: S311 - a seed is to give the same text again
+        self._random = random.Random(parameters.seed)  # noqa: S311 - a seed is to give the same text again
         self._said: Counter[int] = Counter()
-        self._seen = set(prompt) if draws.repetition_penalty != 1.0 else set()
+        self._seen = set(prompt) if parameters.repetition_penalty != 1.0 else set()
 
-    def roll(self) -> float:
+    def next(self) -> float:
         """The next number in [0, 1): one for each token, so that what happens to a row does not depend on others."""
         return self._random.random()
 
-    def note(self, token: int) -> None:
+    def add(self, token: int) -> None:
         self._said[token] += 1
         self._seen.add(token)
 
     def adjusted(self, scores: Tensor) -> Tensor:
         """The row's logits with its penalties and biases; the same tensor where it has none."""
-        draws = self.draws
-        if not draws._changes_scores:  # noqa: SLF001 - one noun in two parts
+        parameters = self.parameters
+        if not parameters._changes_scores:  # noqa: SLF001 - one noun in two parts
             return scores
         scores = scores.clone()
-        if draws.repetition_penalty != 1.0 and self._seen:
+        if parameters.repetition_penalty != 1.0 and self._seen:
             seen = torch.tensor(sorted(self._seen), device=scores.device)
             values = scores[seen]
-            scores[seen] = torch.where(values > 0, values / draws.repetition_penalty, values * draws.repetition_penalty)
-        if (draws.presence_penalty or draws.frequency_penalty) and self._said:
+            scores[seen] = torch.where(
+                values > 0, values / parameters.repetition_penalty, values * parameters.repetition_penalty
+            )
+        if (parameters.presence_penalty or parameters.frequency_penalty) and self._said:
             said = torch.tensor(list(self._said), device=scores.device)
             counts = torch.tensor(list(self._said.values()), device=scores.device, dtype=scores.dtype)
-            scores[said] -= draws.presence_penalty + draws.frequency_penalty * counts
-        for token, bias in draws.logit_bias.items():
+            scores[said] -= parameters.presence_penalty + parameters.frequency_penalty * counts
+        for token, bias in parameters.logit_bias.items():
             scores[token] += bias
         return scores
 
 
-def pick(logits: Tensor, dice: Sequence[RandomSource]) -> list[SampledToken]:
+def sample(logits: Tensor, sources: Sequence[RandomSource]) -> list[SampledToken]:
     """One token for each row of logits (rows × vocabulary)."""
     scores = logits.float()
-    if any(one.draws._changes_scores for one in dice):  # noqa: SLF001
-        adjusted = torch.stack([one.adjusted(row) for one, row in zip(dice, scores, strict=True)])
+    if any(one.parameters._changes_scores for one in sources):  # noqa: SLF001
+        adjusted = torch.stack([one.adjusted(row) for one, row in zip(sources, scores, strict=True)])
     else:
         adjusted = scores
     chosen = adjusted.argmax(-1)
-    drawn = [index for index, one in enumerate(dice) if one.draws.temperature > 0]
+    drawn = [index for index, one in enumerate(sources) if one.parameters.temperature > 0]
     if drawn:
         rows = torch.tensor(drawn, device=chosen.device)
-        chosen[rows] = _drawn(adjusted[rows], [dice[index] for index in drawn])
-    tokens = [token if one.forced is None else one.forced for one, token in zip(dice, chosen.tolist(), strict=True)]
-    for one, token in zip(dice, tokens, strict=True):
-        one.note(token)
+        chosen[rows] = _drawn(adjusted[rows], [sources[index] for index in drawn])
+    tokens = [token if one.forced is None else one.forced for one, token in zip(sources, chosen.tolist(), strict=True)]
+    for one, token in zip(sources, tokens, strict=True):
+        one.add(token)
     return [
-        SampledToken(token) if one.draws.logprobs is None else _reported(row, token, one.draws.logprobs)
-        for one, token, row in zip(dice, tokens, scores, strict=True)
+        SampledToken(token) if one.parameters.logprobs is None else _reported(row, token, one.parameters.logprobs)
+        for one, token, row in zip(sources, tokens, scores, strict=True)
     ]
 
 
-def _drawn(scores: Tensor, dice: Sequence[RandomSource]) -> Tensor:
-    """By inversion: the token at which the cumulated probability passes the row's number."""
-    scores = scores / scores.new_tensor([[one.draws.temperature] for one in dice])
-    for index, one in enumerate(dice):
-        if one.draws._leaves_out:  # noqa: SLF001
-            scores[index] = _narrowed(scores[index], one.draws)
+def _drawn(scores: Tensor, sources: Sequence[RandomSource]) -> Tensor:
+    """By inversion: the token at which the cumulative probability passes the row's number."""
+    scores = scores / scores.new_tensor([[one.parameters.temperature] for one in sources])
+    for index, one in enumerate(sources):
+        if one.parameters._leaves_out:  # noqa: SLF001
+            scores[index] = _narrowed(scores[index], one.parameters)
     cumulated = torch.softmax(scores, -1).cumsum(-1, dtype=torch.float64)
-    rolls = cumulated.new_tensor([[min(one.roll(), 1 - 1e-12)] for one in dice])
-    return torch.searchsorted(cumulated, rolls * cumulated[:, -1:], right=True)[:, 0]
+    numbers = cumulated.new_tensor([[min(one.next(), 1 - 1e-12)] for one in sources])
+    return torch.searchsorted(cumulated, numbers * cumulated[:, -1:], right=True)[:, 0]
 
 
-def _narrowed(scores: Tensor, draws: SamplingParameters) -> Tensor:
+def _narrowed(scores: Tensor, parameters: SamplingParameters) -> Tensor:
     """One row's scores, with minus infinity for what is not to be drawn."""
     least = scores.min()
-    if draws.min_p > 0:
-        least = torch.maximum(least, scores.max() + torch.log(scores.new_tensor(draws.min_p)))
-    if 0 < draws.top_k < len(scores):
-        least = torch.maximum(least, scores.topk(draws.top_k).values[-1])
+    if parameters.min_p > 0:
+        least = torch.maximum(least, scores.max() + torch.log(scores.new_tensor(parameters.min_p)))
+    if 0 < parameters.top_k < len(scores):
+        least = torch.maximum(least, scores.topk(parameters.top_k).values[-1])
     scores = scores.masked_fill(scores < least, -torch.inf)
-    if draws.top_p < 1.0:
-        scores = scores.masked_fill(scores < _nucleus_edge(scores, draws.top_p), -torch.inf)
+    if parameters.top_p < 1.0:
+        scores = scores.masked_fill(scores < _nucleus_edge(scores, parameters.top_p), -torch.inf)
     return scores
 
 

@@ -1,4 +1,4 @@
-"""The process that runs a model with Transformers: `python -m tierwise.worker ORDERS` (JSON).
+"""The process that runs a model with Transformers: `python -m tierwise.worker SETTINGS` (JSON).
 
 A process of its own, so that a crash costs one deployment and not the gateway, and a restart frees all memory. HTTP is
 answered in this thread, also while the model computes in another (batching.py).
@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from tierwise.engines.transformers.settings import WorkerSettings
 from tierwise.spec.errors import Overloaded, SpecError
-from tierwise.worker.chat import Chat, ChatRequest, Events, TooManyTokens
+from tierwise.worker.chat import Chat, ChatRequest, CompletionEvents, TooManyTokens
 from tierwise.worker.metrics import exposition
 from tierwise.worker.text import rendered
 
@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 class Worker:
     """The HTTP side of one model."""
 
-    def __init__(self, orders: WorkerSettings, chat: Chat, facts: dict[str, str]) -> None:
+    def __init__(self, settings: WorkerSettings, chat: Chat, facts: dict[str, str]) -> None:
         self.loop: Loop
         """Set before the first request; it needs our `deliver`, and we need it."""
-        self._orders = orders
+        self._settings = settings
         self._chat = chat
         self._facts = facts
         self._began = int(time.time())
@@ -57,7 +57,7 @@ class Worker:
                 Route("/v1/models", self._models),
                 Route("/health", self._health),
                 Route("/metrics", self._metrics),
-                Route("/facts", self._tell_facts),
+                Route("/facts", self._facts_page),
                 Route("/tokenize", self._tokenize, methods=["POST"]),
             ],
             lifespan=self._living,
@@ -75,10 +75,10 @@ class Worker:
         self.loop.stop()
 
     async def _complete(self, request: Request) -> Response | Answer:
-        heard: asyncio.Queue[Update | None] = asyncio.Queue()
+        updates: asyncio.Queue[Update | None] = asyncio.Queue()
         try:
             asked = msgspec.json.decode(await request.body(), type=ChatRequest)
-            job = self._chat.job(asked, heard.put_nowait)
+            job = self._chat.job(asked, updates.put_nowait)
             self.loop.submit(job)
         except TooManyTokens as error:
             return _failure(400, str(error), code="context_length_exceeded", field=error.field)
@@ -88,20 +88,20 @@ class Worker:
             return _failure(400, str(error))
         except Overloaded as error:
             return _failure(503, str(error), code="overloaded", headers={"Retry-After": "1"})
-        events = Events(self._chat, asked, self._orders.alias)
-        return Answer(job, heard, events, self.loop, is_stream=bool(asked.stream))
+        events = CompletionEvents(self._chat, asked, self._settings.alias)
+        return Answer(job, updates, events, self.loop, is_stream=bool(asked.stream))
 
     async def _models(self, _: Request) -> Response:
-        model = {"id": self._orders.alias, "object": "model", "created": self._began, "owned_by": "tierwise"}
-        return _json({"object": "list", "data": [{**model, "max_model_len": self._orders.context}]})
+        model = {"id": self._settings.alias, "object": "model", "created": self._began, "owned_by": "tierwise"}
+        return _json({"object": "list", "data": [{**model, "max_model_len": self._settings.context}]})
 
     async def _health(self, _: Request) -> Response:
         return _json({"status": "ok"})
 
     async def _metrics(self, _: Request) -> Response:
-        return Response(exposition(self.loop.tally), media_type="text/plain; version=0.0.4")
+        return Response(exposition(self.loop.counts), media_type="text/plain; version=0.0.4")
 
-    async def _tell_facts(self, _: Request) -> Response:
+    async def _facts_page(self, _: Request) -> Response:
         return _json({name: str(fact) for name, fact in self._facts.items()})  # PyTorch's version is a str of its own
 
     async def _tokenize(self, request: Request) -> Response:
@@ -115,7 +115,7 @@ class Worker:
         except msgspec.DecodeError as error:
             return _failure(400, str(error))
         tokens = self._chat.tokens(text)
-        return _json({"tokens": tokens, "count": len(tokens), "max_model_len": self._orders.context})
+        return _json({"tokens": tokens, "count": len(tokens), "max_model_len": self._settings.context})
 
 
 class TokenizeRequest(msgspec.Struct):
@@ -130,17 +130,17 @@ class Answer:
     """Sends what the loop says of a job; a client that hangs up aborts it."""
 
     def __init__(
-        self, job: Job, heard: asyncio.Queue[Update | None], events: Events, loop: Loop, *, is_stream: bool
+        self, job: Job, updates: asyncio.Queue[Update | None], events: CompletionEvents, loop: Loop, *, is_stream: bool
     ) -> None:
         self._job = job
-        self._heard = heard
+        self._updates = updates
         self._events = events
         self._loop = loop
         self._is_stream = is_stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.create_task(_until_gone(receive))
-        gone.add_done_callback(lambda _: self._heard.put_nowait(None))
+        gone.add_done_callback(lambda _: self._updates.put_nowait(None))
         try:
             if self._is_stream:
                 await self._stream(send)
@@ -153,7 +153,7 @@ class Answer:
     async def _stream(self, send: Send) -> None:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        while (update := await self._heard.get()) is not None:
+        while (update := await self._updates.get()) is not None:
             is_last = bool(update.finish or update.fault)
             body = b"".join(b"data: %b\n\n" % msgspec.json.encode(event) for event in self._events.of(update))
             if update.finish:
@@ -164,14 +164,14 @@ class Answer:
                 return
 
     async def _whole(self, scope: Scope, receive: Receive, send: Send) -> None:
-        updates: list[Update] = []
-        while (update := await self._heard.get()) is not None:
-            updates.append(update)
+        received: list[Update] = []
+        while (update := await self._updates.get()) is not None:
+            received.append(update)
             if update.fault:
                 await _failure(update.status, update.fault)(scope, receive, send)
                 return
             if update.finish:
-                await _json(self._events.whole(updates))(scope, receive, send)
+                await _json(self._events.whole(received))(scope, receive, send)
                 return
 
 
@@ -182,7 +182,7 @@ async def _until_gone(receive: Receive) -> None:
 
 def _hand_out(updates: list[tuple[Job, Update]]) -> None:
     for job, update in updates:
-        job.hear(update)
+        job.on_update(update)
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -204,13 +204,13 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     try:
-        orders = msgspec.json.decode(sys.argv[1], type=WorkerSettings)
-        worker = _started(orders)
+        settings = msgspec.json.decode(sys.argv[1], type=WorkerSettings)
+        worker = _started(settings)
     except (SpecError, msgspec.ValidationError, ImportError, MemoryError) as error:
         sys.exit(f"error: {str(error) or type(error).__name__}")
-    sys.stderr.write(f"transformers serves {orders.model} after {time.monotonic() - began:.2f} s\n")
+    sys.stderr.write(f"transformers serves {settings.model} after {time.monotonic() - began:.2f} s\n")
     config = uvicorn.Config(
-        worker.application(), host=orders.host, port=orders.port, log_level="warning", access_log=False
+        worker.application(), host=settings.host, port=settings.port, log_level="warning", access_log=False
     )
     _Server(config).run()
 
@@ -223,36 +223,36 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _started(orders: WorkerSettings) -> Worker:
-    # After the orders are known to be right: these imports take seconds.
+def _started(settings: WorkerSettings) -> Worker:
+    # After the settings are known to be right: these imports take seconds.
     from tierwise.worker.batching import Loop  # noqa: PLC0415
     from tierwise.worker.loading import load  # noqa: PLC0415
     from tierwise.worker.packing import pack  # noqa: PLC0415
     from tierwise.worker.routers import Routers  # noqa: PLC0415
 
-    loaded = load(Path(orders.model), orders)
+    loaded = load(Path(settings.model), settings)
     if loaded.tokenizer.chat_template is None:
-        raise SpecError(f"{orders.model} has no chat template; put its chat_template.jinja beside the weights")
-    if orders.packed:
+        raise SpecError(f"{settings.model} has no chat template; put its chat_template.jinja beside the weights")
+    if settings.packed:
         loaded.facts["packed_layers"] = str(pack(loaded.model))
     routers = Routers(loaded.model)
     chat = Chat(
         loaded.tokenizer,
-        context=orders.context,
-        thinks=orders.thinks,
+        context=settings.context,
+        thinks=settings.thinks,
         active=routers.refusal,
-        is_sampled=_every(orders.experts_sampled),
+        is_sampled=_every(settings.experts_sampled),
     )
-    worker = Worker(orders, chat, loaded.facts)
+    worker = Worker(settings, chat, loaded.facts)
     worker.loop = Loop(
         loaded.model,
         ends=_ends(loaded.model, loaded.tokenizer),
-        slots=orders.slots,
-        queue=orders.queue,
+        slots=settings.slots,
+        queue=settings.queue,
         routers=routers,
         deliver=worker.deliver,
-        deterministic=orders.deterministic,
-        prefix_cache=orders.prefix_cache,
+        deterministic=settings.deterministic,
+        prefix_cache=settings.prefix_cache,
     )
     loaded.facts["batching"] = "joined" if worker.loop.joins else "one by one"
     loaded.facts["prefix_cache"] = "on" if worker.loop.keeps_prefixes else "off"
