@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from tierwise.spec.errors import SpecError
+from tierwise.spec.files import json_document
 from tierwise.spec.reading import Reading
 from tierwise.verifiers import VerifierChoice
 from tierwise.verifiers.contained import needs
@@ -45,18 +43,9 @@ def check_written(text: str) -> CheckChoice:
         SpecError: it is none, or does not hold together.
     """
     kind, colon, rest = text.partition(":")
-    reading = Reading()
-    value: object
     if text.startswith("{"):
-        try:
-            value = msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
-            raise SpecError(f"{text!r} is no JSON: {error}", field="--check") from error
-    elif colon and kind in _ONE_WORD:
-        value = {kind: {_ONE_WORD[kind]: rest}}
-    else:
-        value = text
-    check = reading.read(CheckChoice, value, "--check")
-    reading.done()
-    assert check is not None  # noqa: S101 - `done` raises otherwise
-    return check
+        document = json_document(text, "--check", line=None)
+        return document.finish(document.convert(CheckChoice))
+    reading = Reading()
+    value = {kind: {_ONE_WORD[kind]: rest}} if colon and kind in _ONE_WORD else text
+    return reading.finish(reading.read(CheckChoice, value, "--check"))

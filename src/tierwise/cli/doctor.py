@@ -188,8 +188,6 @@ def _hold_against(run: Path, *, as_json: bool) -> None:
 
 
 def _manifest(run: Path) -> Manifest:
-    import msgspec
-
     from tierwise.bench.folder import Folder
     from tierwise.spec.errors import NotFound, SpecError
 
@@ -198,7 +196,7 @@ def _manifest(run: Path) -> Manifest:
         raise NotFound(f"{run} holds no run: there is no manifest.json", field="--against")
     try:
         return folder.read_manifest()
-    except (OSError, msgspec.DecodeError) as error:
+    except SpecError as error:
         raise SpecError(f"the run in {run} cannot be read: {error}", field="--against") from error
 
 
