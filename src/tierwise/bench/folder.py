@@ -18,7 +18,6 @@ from tierwise.bench.durations import Durations
 from tierwise.bench.machine import Machine
 from tierwise.bench.records import Key, Record
 from tierwise.bench.schedule import Mode, Variant
-from tierwise.bench.task import Task
 from tierwise.gateway.deployments import Deployed
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 from tierwise.spec.files import decode_json, decode_json_lines, read_bytes
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from tierwise.bench.workload import Workload
+    from tierwise.bench.workload import Task, Workload
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,6 +275,8 @@ class Folder:
             NotFound: it was not kept.
             SpecError: it cannot be read; names file and line.
         """
+        from tierwise.bench.task import Task  # noqa: PLC0415 - comparing runs needs no check, and none of its packages
+
         return decode_json_lines(read_bytes(self.tasks_path, "workload"), Task, str(self.tasks_path))
 
     def errors(self) -> list[Record]:
