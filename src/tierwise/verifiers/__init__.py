@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from tierwise.spec.choice import OneOf
-from tierwise.verifiers.answers import Choice, Exact, Number, Regex
+from tierwise.verifiers.base import BaseVerifier
+from tierwise.verifiers.choice import Choice
+from tierwise.verifiers.exact import Exact
+from tierwise.verifiers.number import Number
 from tierwise.verifiers.python_tests import PythonTests
+from tierwise.verifiers.regex import Regex
 from tierwise.verifiers.schema import JsonSchema
 from tierwise.verifiers.verifier import Verifier
 
@@ -22,6 +26,6 @@ class VerifierChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     python_tests: PythonTests | None = None
 
     @property
-    def member(self) -> Verifier:
-        chosen: Verifier = getattr(self, self.kind)
+    def member(self) -> BaseVerifier:
+        chosen: BaseVerifier = getattr(self, self.kind)
         return chosen

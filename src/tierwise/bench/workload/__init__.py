@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tierwise.bench.checks import RUN_CODE
 from tierwise.bench.task import Shared, Task, read_task
 from tierwise.bench.workload.about import FILE, About, arrival_of, read_header, read_yaml_header
 from tierwise.bench.workload.size import few
@@ -56,7 +55,7 @@ class Workload:
     @property
     def needs_sandbox(self) -> bool:
         """Whether grading runs code that a model wrote, or evaluates it as an expression."""
-        return any(task.check.kind in RUN_CODE for task in self.tasks)
+        return any(task.check.member.runs_code for task in self.tasks)
 
     @property
     def judges(self) -> tuple[str, ...]:
