@@ -51,7 +51,7 @@ class Chat:
         except HungUp:
             return
         except TierwiseError as error:
-            self._metrics.refused(status_of(error))
+            self._metrics.refused(status_of(error).http)
             await send_error(send, error, headers)
             return
         self._metrics.begun()

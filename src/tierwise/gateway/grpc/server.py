@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc.aio
 
 from tierwise.gateway.chat import MOST_BYTES
-from tierwise.gateway.failures import code_of, headers_of
-from tierwise.gateway.failures import status_of as http_status_of
+from tierwise.gateway.failures import headers_of, status_of
 from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.grpc import tierwise_pb2_grpc as stubs
-from tierwise.gateway.grpc.failures import status_of
 from tierwise.gateway.grpc.words import account_of, asked_of, event_of, response_of
 from tierwise.gateway.visit import Desk, answers
 from tierwise.run import unseen
@@ -127,7 +125,7 @@ class _Front(stubs.TierwiseServicer):
                 asked = replace(asked, budget=asked.budget.within(Budget(seconds=own)))
             return self._desk.receive(trace, asked)
         except TierwiseError as error:
-            self._metrics.refused(http_status_of(error))
+            self._metrics.refused(status_of(error).http)
             await _abort(context, error)
 
     async def _fail(self, visit: Visit, error: TierwiseError, context: Context) -> NoReturn:
@@ -178,8 +176,9 @@ class _Shown:
 
 
 async def _abort(context: Context, error: TierwiseError, account: pb.Account | None = None) -> NoReturn:
-    metadata: list[tuple[str, str | bytes]] = [(CODE, code_of(error)), *headers_of(error).items()]
+    status = status_of(error)
+    metadata: list[tuple[str, str | bytes]] = [(CODE, status.code), *headers_of(error).items()]
     if account is not None:
         metadata.append((ACCOUNT, account.SerializeToString()))
-    await context.abort(status_of(error), str(error), tuple(metadata))
+    await context.abort(grpc.StatusCode[status.grpc], str(error), tuple(metadata))
     raise AssertionError  # abort never comes back
