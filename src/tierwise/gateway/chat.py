@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tierwise.gateway.failures import status_of
+from tierwise.gateway.lifecycle import RequestLifecycle, answers, usage_of
 from tierwise.gateway.reply import EventStream, send_error, send_json
-from tierwise.gateway.visit import Desk, answers, usage_of
 from tierwise.gateway.wire import read
 from tierwise.run import unseen
 from tierwise.spec.errors import BodyTooLarge, SpecError, TierwiseError
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from tierwise.gateway.lifecycle import RequestContext
     from tierwise.gateway.metrics import Metrics
-    from tierwise.gateway.visit import Visit
     from tierwise.service import Service
     from tierwise.spec.call import Chunk
 
@@ -39,7 +39,7 @@ class Chat:
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self._service = service
         self._metrics = metrics
-        self._desk = Desk(service, metrics)
+        self._lifecycle = RequestLifecycle(service, metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         headers: dict[str, str] = {}
@@ -47,7 +47,7 @@ class Chat:
             body = await _body(receive)
             trace = self._service.new_trace()
             headers = {"x-tierwise-action": trace.action}
-            visit = self._desk.receive(trace, read(body))
+            context = self._lifecycle.receive(trace, read(body))
         except HungUp:
             return
         except TierwiseError as error:
@@ -57,43 +57,43 @@ class Chat:
         self._metrics.begun()
         try:
             async with _until_hung_up(receive):
-                await (self._stream(visit, send) if visit.asked.stream else self._whole(visit, send))
+                await (self._stream(context, send) if context.parsed.stream else self._whole(context, send))
         except asyncio.CancelledError:
-            visit.ending, visit.error = "failed", "the server was stopped"
+            context.ending, context.error = "failed", "the server was stopped"
             raise
         finally:
-            self._desk.remember(visit)
+            self._lifecycle.remember(context)
 
-    async def _whole(self, visit: Visit, send: Send) -> None:
+    async def _whole(self, context: RequestContext, send: Send) -> None:
         prices = self._service.prices
         try:
-            visit.answers = await answers(visit, [unseen] * visit.asked.choices)
+            context.answers = await answers(context, [unseen] * context.parsed.choices)
         except TierwiseError as error:
-            visit.fail(error)
-            self._desk.remember(visit)
-            await send_error(send, error, visit.headers_now(prices), usage_of(visit, prices))
+            context.fail(error)
+            self._lifecycle.remember(context)
+            await send_error(send, error, context.headers_now(prices), usage_of(context, prices))
             return
-        visit.ending = "answered"
-        visit.show_moment()
-        self._desk.remember(visit)
-        body = visit.head.whole(visit.answers, usage_of(visit, prices))
-        await send_json(send, 200, body, visit.headers_now(prices))
+        context.ending = "answered"
+        context.show_moment()
+        self._lifecycle.remember(context)
+        body = context.head.whole(context.answers, usage_of(context, prices))
+        await send_json(send, 200, body, context.headers_now(prices))
 
-    async def _stream(self, visit: Visit, send: Send) -> None:
+    async def _stream(self, context: RequestContext, send: Send) -> None:
         prices = self._service.prices
-        with EventStream(send, lambda: visit.headers_now(None), visit.progress) as events:
+        with EventStream(send, lambda: context.headers_now(None), context.progress) as events:
             try:
-                shows = [Shown(visit, events, index) for index in range(visit.asked.choices)]
-                visit.answers = await answers(visit, shows)
+                shows = [Shown(context, events, index) for index in range(context.parsed.choices)]
+                context.answers = await answers(context, shows)
             except TierwiseError as error:
-                visit.fail(error)
-                self._desk.remember(visit)
-                await events.failed(error, visit.headers_now(prices), usage_of(visit, prices))
+                context.fail(error)
+                self._lifecycle.remember(context)
+                await events.failed(error, context.headers_now(prices), usage_of(context, prices))
                 return
-            visit.ending = "answered"
-            self._desk.remember(visit)
-            if visit.asked.wants_usage:
-                await events.event(visit.head.usage(usage_of(visit, prices)))
+            context.ending = "answered"
+            self._lifecycle.remember(context)
+            if context.parsed.wants_usage:
+                await events.event(context.head.usage(usage_of(context, prices)))
             await events.done()
 
 
@@ -150,15 +150,15 @@ async def _hang_up(receive: Receive) -> None:
 class Shown:
     """Shows one choice to the user as it comes."""
 
-    def __init__(self, visit: Visit, events: EventStream, index: int) -> None:
-        self._visit = visit
+    def __init__(self, context: RequestContext, events: EventStream, index: int) -> None:
+        self._context = context
         self._events = events
         self._index = index
 
     async def __call__(self, chunk: Chunk) -> bool:
-        visit = self._visit
-        if visit.first_output is None and chunk.is_output:
-            visit.show_moment()
+        context = self._context
+        if context.first_output is None and chunk.is_output:
+            context.show_moment()
         if chunk.delta or chunk.finish:
-            await self._events.event(visit.head.chunk(self._index, chunk))
+            await self._events.event(context.head.chunk(self._index, chunk))
         return True

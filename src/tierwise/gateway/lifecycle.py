@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tierwise.gateway.metrics import Metrics
-    from tierwise.gateway.wire import Asked
+    from tierwise.gateway.wire import ParsedRequest
     from tierwise.ledger.prices import PriceBook
     from tierwise.router import Decision
     from tierwise.run import Tier
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("tierwise")
 
 
-class Desk:
+class RequestLifecycle:
     """Where requests come in and are remembered, around one service."""
 
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self._service = service
         self._metrics = metrics
 
-    def receive(self, trace: Trace, asked: Asked) -> Visit:
+    def receive(self, trace: Trace, asked: ParsedRequest) -> RequestContext:
         """A request that can be answered.
 
         Raises:
@@ -45,26 +45,26 @@ class Desk:
         """
         decision = self._service.router.route(asked.model, asked.verifier)
         _check_bounds(asked, decision.climb)
-        return Visit(trace=trace, headers={"x-tierwise-action": trace.action}, asked=asked, decision=decision)
+        return RequestContext(trace=trace, headers={"x-tierwise-action": trace.action}, parsed=asked, decision=decision)
 
-    def remember(self, visit: Visit) -> None:
+    def remember(self, context: RequestContext) -> None:
         """Put the action into the ledger before its last byte is sent; only once."""
-        if visit.is_remembered:
+        if context.is_remembered:
             return
-        visit.is_remembered = True
-        record = visit.record()
+        context.is_remembered = True
+        record = context.record()
         self._metrics.ended(record, self._service.prices)
         try:
             if self._service.ledger is not None:
                 self._service.ledger.write(record)
         except Exception as error:  # noqa: BLE001 - it promises never to raise, and no answer shall hang on that
             self._metrics.alarm()
-            _LOG.error("LEDGER: action %s is not remembered: %r", visit.trace.action, error)
+            _LOG.error("LEDGER: action %s is not remembered: %r", context.trace.action, error)
 
 
-async def answers(visit: Visit, shows: Sequence[Show]) -> list[Answer]:
+async def answers(context: RequestContext, shows: Sequence[Show]) -> list[Answer]:
     """Every choice, side by side; the first that fails ends them all."""
-    solve, prompt_of = visit.action.solve, visit.asked.prompt_of
+    solve, prompt_of = context.action.solve, context.parsed.prompt_of
     try:
         if len(shows) == 1:  # nearly always; a group of tasks would cost it dearly
             return [await solve(prompt_of(0), shows[0])]
@@ -77,7 +77,7 @@ async def answers(visit: Visit, shows: Sequence[Show]) -> list[Answer]:
         found = _first(error)
         if isinstance(found, TierwiseError):
             raise found from None
-        _LOG.exception("action %s broke", visit.trace.action)
+        _LOG.exception("action %s broke", context.trace.action)
         raise PolicyError(f"Tierwise itself broke: {found!r}; its log says where") from error
 
 
@@ -85,7 +85,7 @@ def _first(error: Exception) -> Exception:
     return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
-def _check_bounds(asked: Asked, climb: Sequence[Tier]) -> None:
+def _check_bounds(asked: ParsedRequest, climb: Sequence[Tier]) -> None:
     for tier in climb:
         context = tier.deployment.context
         for name in ("max_tokens", "max_completion_tokens"):
@@ -97,12 +97,12 @@ def _check_bounds(asked: Asked, climb: Sequence[Tier]) -> None:
 
 
 @dataclass(slots=True, kw_only=True)
-class Visit:
+class RequestContext:
     """What is known of one request while it is being answered."""
 
     trace: Trace
     headers: dict[str, str]
-    asked: Asked
+    parsed: ParsedRequest
     decision: Decision
     action: Action = field(init=False)
     head: Head = field(init=False)
@@ -115,7 +115,7 @@ class Visit:
     is_remembered: bool = False
 
     def __post_init__(self) -> None:
-        asked = self.asked
+        asked = self.parsed
         self.action = Action(
             self.decision.climb, self.trace, budget=asked.budget, verifier=asked.verifier, judges=asked.judges
         )
@@ -166,29 +166,29 @@ class Visit:
         """The action as the ledger keeps it."""
         return Record(
             trace=self.trace,
-            model=self.asked.model,
+            model=self.parsed.model,
             tier=self.action.tier,
             reason=self.decision.reason,
             ending=self.ending,
             seconds=self.seconds(),
             first_output=self.first_output,
-            stream=self.asked.stream,
+            stream=self.parsed.stream,
             finish=self.answers[0].completion.finish if self.answers else "",
             why=self.answers[0].why if self.answers else "",
             error=self.error,
-            caller=self.asked.caller,
-            prompt=self.asked.prompt,
+            caller=self.parsed.caller,
+            prompt=self.parsed.prompt,
             answers=tuple(answer.completion for answer in self.answers),
-            verifier=self.asked.verifier,
+            verifier=self.parsed.verifier,
         )
 
 
-def usage_of(visit: Visit, prices: PriceBook) -> dict[str, Json]:
+def usage_of(context: RequestContext, prices: PriceBook) -> dict[str, Json]:
     """OpenAI's usage over all passes, with ours under `tierwise`."""
-    passes = visit.trace.passes
-    total = visit.trace.usage
+    passes = context.trace.passes
+    total = context.trace.usage
     cost = prices.total(passes)
-    tells = visit.asked.wants_candidates
+    tells = context.parsed.wants_candidates
     return {
         "prompt_tokens": total.prompt,
         "completion_tokens": total.completion,
@@ -196,11 +196,11 @@ def usage_of(visit: Visit, prices: PriceBook) -> dict[str, Json]:
         "prompt_tokens_details": {"cached_tokens": total.cached},
         "completion_tokens_details": {"reasoning_tokens": total.reasoning},
         "tierwise": {
-            "action": visit.trace.action,
-            "tier": visit.action.tier,
-            "reason": visit.decision.reason,
-            "why": [answer.why for answer in visit.answers],
-            "agreement": [answer.agreement for answer in visit.answers],
+            "action": context.trace.action,
+            "tier": context.action.tier,
+            "reason": context.decision.reason,
+            "why": [answer.why for answer in context.answers],
+            "agreement": [answer.agreement for answer in context.answers],
             "dollars": cost.dollars,
             "exact": total.exact,
             "passes": [{**_pass_of(done, prices), **(_said_by(done) if tells else {})} for done in passes],
