@@ -7,21 +7,19 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tierwise.gateway.failures import status_of
-from tierwise.gateway.lifecycle import RequestLifecycle, answers, usage_of
+from tierwise.gateway.lifecycle import RequestLifecycle, usage_of
 from tierwise.gateway.reply import EventStream, send_error, send_json
 from tierwise.gateway.wire import read
-from tierwise.run import unseen
 from tierwise.spec.errors import BodyTooLarge, SpecError, TierwiseError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from starlette.types import Receive, Scope, Send
 
     from tierwise.gateway.lifecycle import RequestContext
     from tierwise.gateway.metrics import Metrics
     from tierwise.service import Service
-    from tierwise.spec.call import Chunk
 
 MOST_BYTES = 32 * 1024 * 1024
 """Of a request body; images make them large."""
@@ -54,44 +52,32 @@ class Chat:
             self._metrics.refused(status_of(error).http)
             await send_error(send, error, headers)
             return
-        self._metrics.begun()
-        try:
-            async with _until_hung_up(receive):
-                await (self._stream(context, send) if context.parsed.stream else self._whole(context, send))
-        except asyncio.CancelledError:
-            context.ending, context.error = "failed", "the server was stopped"
-            raise
-        finally:
-            self._lifecycle.remember(context)
+        async with _until_hung_up(receive) as has_hung_up:
+            respond = self._stream if context.parsed.stream else self._whole
+            await respond(context, send, lambda: not has_hung_up())
 
-    async def _whole(self, context: RequestContext, send: Send) -> None:
+    async def _whole(self, context: RequestContext, send: Send, is_stopped: Callable[[], bool]) -> None:
         prices = self._service.prices
         try:
-            context.answers = await answers(context, [unseen] * context.parsed.choices)
+            await self._lifecycle.answer(context, is_stopped=is_stopped)
         except TierwiseError as error:
-            context.fail(error)
-            self._lifecycle.remember(context)
             await send_error(send, error, context.headers_now(prices), usage_of(context, prices))
             return
-        context.ending = "answered"
-        context.show_moment()
-        self._lifecycle.remember(context)
         body = context.head.whole(context.answers, usage_of(context, prices))
         await send_json(send, 200, body, context.headers_now(prices))
 
-    async def _stream(self, context: RequestContext, send: Send) -> None:
+    async def _stream(self, context: RequestContext, send: Send, is_stopped: Callable[[], bool]) -> None:
         prices = self._service.prices
         with EventStream(send, lambda: context.headers_now(None), context.progress) as events:
             try:
-                shows = [Shown(context, events, index) for index in range(context.parsed.choices)]
-                context.answers = await answers(context, shows)
+                await self._lifecycle.answer(
+                    context,
+                    lambda choice, chunk: events.event(context.head.chunk(choice, chunk)),
+                    is_stopped=is_stopped,
+                )
             except TierwiseError as error:
-                context.fail(error)
-                self._lifecycle.remember(context)
                 await events.failed(error, context.headers_now(prices), usage_of(context, prices))
                 return
-            context.ending = "answered"
-            self._lifecycle.remember(context)
             if context.parsed.wants_usage:
                 await events.event(context.head.usage(usage_of(context, prices)))
             await events.done()
@@ -118,8 +104,11 @@ async def _body(receive: Receive) -> bytes:
 
 
 @asynccontextmanager
-async def _until_hung_up(receive: Receive) -> AsyncGenerator[None]:
-    """Cancel the block when the user hangs up, so that everything that runs for him is aborted, and leave quietly."""
+async def _until_hung_up(receive: Receive) -> AsyncGenerator[Callable[[], bool]]:
+    """Cancel the block when the caller hangs up, so that everything that runs for it is aborted, and leave quietly.
+
+    Gives whether the caller has hung up.
+    """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - coroutines run in tasks
     is_over, before = False, None
@@ -133,7 +122,7 @@ async def _until_hung_up(receive: Receive) -> AsyncGenerator[None]:
     listening = asyncio.create_task(_hang_up(receive))
     listening.add_done_callback(leave)
     try:
-        yield
+        yield listening.done
     except asyncio.CancelledError:
         if before is None or task.uncancel() > before:
             raise
@@ -145,20 +134,3 @@ async def _until_hung_up(receive: Receive) -> AsyncGenerator[None]:
 async def _hang_up(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-class Shown:
-    """Shows one choice to the user as it comes."""
-
-    def __init__(self, context: RequestContext, events: EventStream, index: int) -> None:
-        self._context = context
-        self._events = events
-        self._index = index
-
-    async def __call__(self, chunk: Chunk) -> bool:
-        context = self._context
-        if context.first_output is None and chunk.is_output:
-            context.show_moment()
-        if chunk.delta or chunk.finish:
-            await self._events.event(context.head.chunk(self._index, chunk))
-        return True

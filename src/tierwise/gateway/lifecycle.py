@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from tierwise.gateway.reply import Head
 from tierwise.ledger.records import Ending, Record, Trace
-from tierwise.run import Action, Show
+from tierwise.run import Action, Show, unseen
+from tierwise.spec.call import Chunk
 from tierwise.spec.clock import now
 from tierwise.spec.errors import PolicyError, SpecError, TierwiseError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from tierwise.gateway.metrics import Metrics
     from tierwise.gateway.wire import ParsedRequest
@@ -24,14 +27,17 @@ if TYPE_CHECKING:
     from tierwise.run import Tier
     from tierwise.service import Service
     from tierwise.spec.ask import Answer
-    from tierwise.spec.call import Pass
+    from tierwise.spec.call import Pass, Usage
     from tierwise.spec.json import Json
 
 _LOG = logging.getLogger("tierwise")
 
+ShowChunk: TypeAlias = Callable[[int, Chunk], Awaitable[None]]
+"""Sends what came of a choice, by its number."""
+
 
 class RequestLifecycle:
-    """Where requests come in and are remembered, around one service."""
+    """Receives requests around one service, answers them, and remembers each action once."""
 
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self._service = service
@@ -47,11 +53,46 @@ class RequestLifecycle:
         _check_bounds(asked, decision.climb)
         return RequestContext(trace=trace, headers={"x-tierwise-action": trace.action}, parsed=asked, decision=decision)
 
-    def remember(self, context: RequestContext) -> None:
-        """Put the action into the ledger before its last byte is sent; only once."""
-        if context.is_remembered:
-            return
-        context.is_remembered = True
+    async def answer(
+        self, context: RequestContext, show: ShowChunk | None = None, *, is_stopped: Callable[[], bool]
+    ) -> None:
+        """Answer every choice. However it ends, the action is remembered once, before this returns or raises.
+
+        So whoever sends the last byte after this has sent it after the ledger had the action.
+
+        Args:
+            context: the request; gets the answers.
+            show: sends what came of a choice, by its number; without it the answers are only collected.
+            is_stopped: asked when this is cancelled: whether the server stops, rather than the caller having left.
+
+        Raises:
+            TierwiseError: there is no answer.
+        """
+        numbers = range(context.parsed.choices)
+        with self._remembering(context, is_stopped):
+            sinks = [unseen if show is None else ChunkSink(context, number, show) for number in numbers]
+            context.answers = await answers(context, sinks)
+            if show is None:
+                context.show_moment()
+
+    @contextmanager
+    def _remembering(self, context: RequestContext, is_stopped: Callable[[], bool]) -> Generator[None]:
+        """Count an action while it runs, and put it into the ledger when it ends."""
+        self._metrics.begun()
+        try:
+            yield
+            context.ending = "answered"
+        except TierwiseError as error:
+            context.fail(error)
+            raise
+        except asyncio.CancelledError:
+            if is_stopped():
+                context.ending, context.error = "failed", "the server was stopped"
+            raise
+        finally:
+            self._remember(context)
+
+    def _remember(self, context: RequestContext) -> None:
         record = context.record()
         self._metrics.ended(record, self._service.prices)
         try:
@@ -60,6 +101,22 @@ class RequestLifecycle:
         except Exception as error:  # noqa: BLE001 - it promises never to raise, and no answer shall hang on that
             self._metrics.alarm()
             _LOG.error("LEDGER: action %s is not remembered: %r", context.trace.action, error)
+
+
+class ChunkSink:
+    """Shows one choice to the caller as it comes; `show` speaks the protocol, and waits for a slow reader."""
+
+    def __init__(self, context: RequestContext, number: int, show: ShowChunk) -> None:
+        self._context = context
+        self._number = number
+        self._show = show
+
+    async def __call__(self, chunk: Chunk) -> bool:
+        if self._context.first_output is None and chunk.is_output:
+            self._context.show_moment()
+        if chunk.delta or chunk.finish:
+            await self._show(self._number, chunk)
+        return True
 
 
 async def answers(context: RequestContext, shows: Sequence[Show]) -> list[Answer]:
@@ -112,7 +169,6 @@ class RequestContext:
     ending: Ending = "disconnected"
     error: str = ""
     first_output: float | None = None
-    is_remembered: bool = False
 
     def __post_init__(self) -> None:
         asked = self.parsed
@@ -183,29 +239,62 @@ class RequestContext:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What an action took until now, as every protocol tells it."""
+
+    action: str
+    tier: str
+    reason: str
+    """Why the router chose as it did."""
+    answers: Sequence[Answer]
+    usage: Usage
+    """Over all passes."""
+    dollars: float
+    passes: Sequence[Pass]
+    prices: PriceBook
+
+    @classmethod
+    def of(cls, context: RequestContext, prices: PriceBook) -> Account:
+        """The account of a request at this moment."""
+        passes = context.trace.passes
+        return cls(
+            action=context.trace.action,
+            tier=context.action.tier,
+            reason=context.decision.reason,
+            answers=context.answers,
+            usage=context.trace.usage,
+            dollars=prices.total(passes).dollars,
+            passes=passes,
+            prices=prices,
+        )
+
+    def as_usage(self, *, candidates: bool) -> dict[str, Json]:
+        """OpenAI's usage, with ours under `tierwise`; `candidates` adds what every pass said."""
+        return {
+            "prompt_tokens": self.usage.prompt,
+            "completion_tokens": self.usage.completion,
+            "total_tokens": self.usage.prompt + self.usage.completion,
+            "prompt_tokens_details": {"cached_tokens": self.usage.cached},
+            "completion_tokens_details": {"reasoning_tokens": self.usage.reasoning},
+            "tierwise": {
+                "action": self.action,
+                "tier": self.tier,
+                "reason": self.reason,
+                "why": [answer.why for answer in self.answers],
+                "agreement": [answer.agreement for answer in self.answers],
+                "dollars": self.dollars,
+                "exact": self.usage.exact,
+                "passes": [
+                    {**_pass_of(done, self.prices), **(_said_by(done) if candidates else {})} for done in self.passes
+                ],
+            },
+        }
+
+
 def usage_of(context: RequestContext, prices: PriceBook) -> dict[str, Json]:
-    """OpenAI's usage over all passes, with ours under `tierwise`."""
-    passes = context.trace.passes
-    total = context.trace.usage
-    cost = prices.total(passes)
-    tells = context.parsed.wants_candidates
-    return {
-        "prompt_tokens": total.prompt,
-        "completion_tokens": total.completion,
-        "total_tokens": total.prompt + total.completion,
-        "prompt_tokens_details": {"cached_tokens": total.cached},
-        "completion_tokens_details": {"reasoning_tokens": total.reasoning},
-        "tierwise": {
-            "action": context.trace.action,
-            "tier": context.action.tier,
-            "reason": context.decision.reason,
-            "why": [answer.why for answer in context.answers],
-            "agreement": [answer.agreement for answer in context.answers],
-            "dollars": cost.dollars,
-            "exact": total.exact,
-            "passes": [{**_pass_of(done, prices), **(_said_by(done) if tells else {})} for done in passes],
-        },
-    }
+    """OpenAI's usage over all passes of a request until now."""
+    return Account.of(context, prices).as_usage(candidates=context.parsed.wants_candidates)
 
 
 def _pass_of(done: Pass, prices: PriceBook) -> dict[str, Json]:

@@ -14,15 +14,14 @@ from tierwise.gateway.failures import headers_of, status_of
 from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.grpc import tierwise_pb2_grpc as stubs
 from tierwise.gateway.grpc.words import account_of, event_of, parsed_of, response_of
-from tierwise.gateway.lifecycle import RequestLifecycle, answers
-from tierwise.run import unseen
+from tierwise.gateway.lifecycle import RequestLifecycle
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError, TierwiseError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from tierwise.gateway.lifecycle import RequestContext
+    from tierwise.gateway.lifecycle import RequestContext, ShowChunk
     from tierwise.gateway.metrics import Metrics
     from tierwise.service import Service
     from tierwise.spec.call import Chunk
@@ -87,27 +86,20 @@ class _Front(stubs.TierwiseServicer):
 
     async def Chat(self, request: pb.ChatRequest, rpc: Rpc) -> pb.ChatResponse:  # noqa: N802 - as in the contract
         context = await self._receive(request, rpc, stream=False)
-        with self._answering(context):
-            try:
-                context.answers = await answers(context, [unseen] * context.parsed.choices)
-            except TierwiseError as error:
-                await self._fail(context, error, rpc)
-            context.ending = "answered"
-            context.show_moment()
-            self._lifecycle.remember(context)
+        with self._tracked():
+            await self._answer(context, rpc)
             return response_of(context, self._service.prices)
 
     async def ChatStream(self, request: pb.ChatRequest, rpc: Rpc) -> None:  # noqa: N802
         context = await self._receive(request, rpc, stream=True)
-        with self._answering(context):
-            writing = asyncio.Lock()
-            try:
-                shows = [_Shown(context, rpc, writing, index) for index in range(context.parsed.choices)]
-                context.answers = await answers(context, shows)
-            except TierwiseError as error:
-                await self._fail(context, error, rpc)
-            context.ending = "answered"
-            self._lifecycle.remember(context)
+        writing = asyncio.Lock()
+
+        async def show(choice: int, chunk: Chunk) -> None:
+            async with writing:  # one message at a time
+                await rpc.write(event_of(choice, chunk, wants_logprobs=context.parsed.wants_logprobs))
+
+        with self._tracked():
+            await self._answer(context, rpc, show)
             await rpc.write(pb.ChatEvent(account=account_of(context, self._service.prices)))
 
     async def Models(self, request: pb.ModelsRequest, rpc: Rpc) -> pb.ModelsResponse:  # noqa: ARG002, N802
@@ -128,51 +120,27 @@ class _Front(stubs.TierwiseServicer):
             self._metrics.refused(status_of(error).http)
             await _abort(rpc, error)
 
-    async def _fail(self, context: RequestContext, error: TierwiseError, rpc: Rpc) -> NoReturn:
-        context.fail(error)
-        self._lifecycle.remember(context)
-        await _abort(rpc, error, account_of(context, self._service.prices))
+    async def _answer(self, context: RequestContext, rpc: Rpc, show: ShowChunk | None = None) -> None:
+        try:
+            await self._lifecycle.answer(context, show, is_stopped=lambda: self._is_ending)
+        except TierwiseError as error:
+            await _abort(rpc, error, account_of(context, self._service.prices))
 
     @contextmanager
-    def _answering(self, context: RequestContext) -> Generator[None]:
-        """While a call is answered. A caller who leaves cancels it, and with it everything that runs for him."""
+    def _tracked(self) -> Generator[None]:
+        """Let `end_all` cancel this call. A caller who leaves cancels it too, and with it all that runs for it."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - coroutines run in tasks
         self._calls.add(task)
-        self._metrics.begun()
         try:
             yield
-        except asyncio.CancelledError:
-            if self._is_ending:
-                context.ending, context.error = "failed", "the server was stopped"
-            raise
         finally:
             self._calls.discard(task)
-            self._lifecycle.remember(context)
 
     def end_all(self) -> None:
         self._is_ending = True
         for call in self._calls:
             call.cancel()
-
-
-class _Shown:
-    """Shows one choice to the caller as it comes; a caller who reads slowly makes it wait."""
-
-    def __init__(self, context: RequestContext, rpc: Rpc, writing: asyncio.Lock, index: int) -> None:
-        self._context = context
-        self._rpc = rpc
-        self._writing = writing
-        self._index = index
-
-    async def __call__(self, chunk: Chunk) -> bool:
-        context = self._context
-        if context.first_output is None and chunk.is_output:
-            context.show_moment()
-        if chunk.delta or chunk.finish:
-            async with self._writing:  # one message at a time
-                await self._rpc.write(event_of(self._index, chunk, wants_logprobs=context.parsed.wants_logprobs))
-        return True
 
 
 async def _abort(rpc: Rpc, error: TierwiseError, account: pb.Account | None = None) -> NoReturn:

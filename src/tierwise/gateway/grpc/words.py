@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierwise.gateway.grpc import tierwise_pb2 as pb
+from tierwise.gateway.lifecycle import Account
 from tierwise.gateway.wire import read
 from tierwise.spec.errors import SpecError
 
@@ -97,15 +98,15 @@ def _rest(told: Any) -> str:
 
 def account_of(context: RequestContext, prices: PriceBook) -> pb.Account:
     """What it took so far."""
-    passes = context.trace.passes
+    account = Account.of(context, prices)
     return pb.Account(
-        action=context.trace.action,
-        tier=context.action.tier,
-        reason=context.decision.reason,
-        why=[answer.why for answer in context.answers],
-        usage=_usage(context.trace.usage),
-        dollars=prices.total(passes).dollars,
-        passes=[_pass(done, prices) for done in passes],
+        action=account.action,
+        tier=account.tier,
+        reason=account.reason,
+        why=[answer.why for answer in account.answers],
+        usage=_usage(account.usage),
+        dollars=account.dollars,
+        passes=[_pass(done, prices) for done in account.passes],
     )
 
 
