@@ -13,7 +13,7 @@ from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.wire import read
 from tierwise.router import Router
 from tierwise.service import Service
-from tierwise.spec.errors import Broken, NotFound, TierwiseError
+from tierwise.spec.errors import Broken, SpecError, TierwiseError
 from tierwise.testing import Reply, ScriptedEngine
 
 
@@ -126,7 +126,7 @@ def test_a_request_that_cannot_be_answered_is_not_begun():
     front = Front("hi")
 
     async def main() -> None:
-        with pytest.raises(NotFound):
+        with pytest.raises(SpecError, match="no model"):
             front.receive(model="tire")
 
     asyncio.run(main())

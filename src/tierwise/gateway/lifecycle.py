@@ -71,7 +71,7 @@ class RequestLifecycle:
         numbers = range(context.parsed.choices)
         with self._remembering(context, is_stopped):
             sinks = [unseen if show is None else ChunkSink(context, number, show) for number in numbers]
-            context.answers = await answers(context, sinks)
+            context.answers = await _all_choices(context, sinks)
             if show is None:
                 context.show_moment()
 
@@ -119,7 +119,7 @@ class ChunkSink:
         return True
 
 
-async def answers(context: RequestContext, shows: Sequence[Show]) -> list[Answer]:
+async def _all_choices(context: RequestContext, shows: Sequence[Show]) -> list[Answer]:
     """Every choice, side by side; the first that fails ends them all."""
     solve, prompt_of = context.action.solve, context.parsed.prompt_of
     try:
