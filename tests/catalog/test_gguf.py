@@ -128,6 +128,7 @@ def test_claims_of_endless_data_cost_neither_time_nor_memory(tmp_path):
         by_hand(tmp_path / "text.gguf", text("k") + struct.pack("<IQ", 8, endless)),
         by_hand(tmp_path / "numbers.gguf", text("k") + struct.pack("<IIQ", 9, 4, endless)),
         by_hand(tmp_path / "strings.gguf", text("k") + struct.pack("<IIQ", 9, 8, endless), tail=bytes(64)),
+        by_hand(tmp_path / "string.gguf", text("k") + struct.pack("<IIQQ", 9, 8, 2, endless), tail=bytes(64)),
     ):
         with pytest.raises(SpecError, match="is damaged"):
             read_head(lie)

@@ -168,7 +168,7 @@ class _Reader:
         try:
             for _ in range(count):
                 at += 8 + unpack(content, at)[0]
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:  # past the end, and past where anything could be
             raise self._ends_early() from error
         if at > size:
             raise self._ends_early()
