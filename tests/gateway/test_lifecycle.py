@@ -26,7 +26,7 @@ class Front:
         self.metrics = Metrics({})
         tier = tier_of(engine=self.engine)
         self.service = Service(
-            router=Router(tiers={"tier": tier}, routes={}),
+            router=Router(tiers={"tier": tier}),
             deployments={"tier": tier.deployment},
             prices=PRICES,
             ledger=self.notebook,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tierwise.gateway.reply import Head
 from tierwise.ledger.records import Ending, Record, Trace
-from tierwise.run import Action, Show, unseen
+from tierwise.run import Action, Sink, discard
 from tierwise.spec.call import Chunk
 from tierwise.spec.clock import now
 from tierwise.spec.errors import PolicyError, SpecError, TierwiseError
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tierwise.gateway.metrics import Metrics
     from tierwise.gateway.wire import ParsedRequest
     from tierwise.ledger.prices import PriceBook
-    from tierwise.router import Decision
     from tierwise.run import Tier
     from tierwise.service import Service
     from tierwise.spec.ask import Answer
@@ -49,9 +48,13 @@ class RequestLifecycle:
         Raises:
             SpecError: there is no such model, or it asks for more than a tier holds.
         """
-        decision = self._service.router.route(asked.model, asked.verifier)
-        _check_bounds(asked, decision.climb)
-        return RequestContext(trace=trace, headers={"x-tierwise-action": trace.action}, parsed=asked, decision=decision)
+        router = self._service.router
+        tier = router.route(asked.model)
+        _check_bounds(asked, router.reach(asked.model))
+        action = Action(
+            tier, trace, tiers=router.tiers, budget=asked.budget, verifier=asked.verifier, judges=asked.judges
+        )
+        return RequestContext(trace=trace, headers={"x-tierwise-action": trace.action}, parsed=asked, action=action)
 
     async def answer(
         self, context: RequestContext, show: ShowChunk | None = None, *, is_stopped: Callable[[], bool]
@@ -70,7 +73,7 @@ class RequestLifecycle:
         """
         numbers = range(context.parsed.choices)
         with self._remembering(context, is_stopped):
-            sinks = [unseen if show is None else ChunkSink(context, number, show) for number in numbers]
+            sinks = [discard if show is None else ChunkSink(context, number, show) for number in numbers]
             context.answers = await _all_choices(context, sinks)
             if show is None:
                 context.show_moment()
@@ -119,7 +122,7 @@ class ChunkSink:
         return True
 
 
-async def _all_choices(context: RequestContext, shows: Sequence[Show]) -> list[Answer]:
+async def _all_choices(context: RequestContext, shows: Sequence[Sink]) -> list[Answer]:
     """Every choice, side by side; the first that fails ends them all."""
     solve, prompt_of = context.action.solve, context.parsed.prompt_of
     try:
@@ -142,8 +145,8 @@ def _first(error: Exception) -> Exception:
     return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
-def _check_bounds(asked: ParsedRequest, climb: Sequence[Tier]) -> None:
-    for tier in climb:
+def _check_bounds(asked: ParsedRequest, tiers: Sequence[Tier]) -> None:
+    for tier in tiers:
         context = tier.deployment.context
         for name in ("max_tokens", "max_completion_tokens"):
             wanted = asked.prompt.fields.get(name)
@@ -160,8 +163,7 @@ class RequestContext:
     trace: Trace
     headers: dict[str, str]
     parsed: ParsedRequest
-    decision: Decision
-    action: Action = field(init=False)
+    action: Action
     head: Head = field(init=False)
     preparing: float = field(init=False)
     """Seconds until everything was ready to run."""
@@ -171,11 +173,8 @@ class RequestContext:
     first_output: float | None = None
 
     def __post_init__(self) -> None:
-        asked = self.parsed
-        self.action = Action(
-            self.decision.climb, self.trace, budget=asked.budget, verifier=asked.verifier, judges=asked.judges
-        )
-        self.head = Head(self.trace.action, asked.model, int(time()), asked.wants_logprobs)
+        parsed = self.parsed
+        self.head = Head(self.trace.action, parsed.model, int(time()), parsed.wants_logprobs)
         self.preparing = self.seconds()
 
     def fail(self, error: TierwiseError) -> None:
@@ -195,10 +194,10 @@ class RequestContext:
 
     def headers_now(self, prices: PriceBook | None) -> dict[str, str]:
         """What is known at this moment; a stream's headers leave before its passes and dollars are."""
-        tier = self.action.tier or self.decision.climb[0].name
         headers = {
             **self.headers,
-            "x-tierwise-tier": tier,
+            "x-tierwise-model": self.parsed.model,
+            "x-tierwise-tier": self.action.tier or self.parsed.model,
             "x-tierwise-overhead-ms": f"{self.overhead() * 1000:.2f}",
         }
         if prices is not None:
@@ -224,7 +223,7 @@ class RequestContext:
             trace=self.trace,
             model=self.parsed.model,
             tier=self.action.tier,
-            reason=self.decision.reason,
+            reason=self.action.reason,
             ending=self.ending,
             seconds=self.seconds(),
             first_output=self.first_output,
@@ -246,7 +245,7 @@ class Account:
     action: str
     tier: str
     reason: str
-    """Why the router chose as it did."""
+    """Why that tier."""
     answers: Sequence[Answer]
     usage: Usage
     """Over all passes."""
@@ -261,7 +260,7 @@ class Account:
         return cls(
             action=context.trace.action,
             tier=context.action.tier,
-            reason=context.decision.reason,
+            reason=context.action.reason,
             answers=context.answers,
             usage=context.trace.usage,
             dollars=prices.total(passes).dollars,
@@ -301,6 +300,8 @@ def _pass_of(done: Pass, prices: PriceBook) -> dict[str, Json]:
     return {
         "number": done.number,
         "role": done.call.role,
+        "candidate": done.call.candidate,
+        "after": list(done.call.after),
         "tier": done.tier,
         "outcome": done.outcome,
         "prompt_tokens": done.usage.prompt,

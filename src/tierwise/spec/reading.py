@@ -14,6 +14,7 @@ from msgspec.structs import FieldInfo
 
 from tierwise.spec.choice import OneOf
 from tierwise.spec.errors import ConfigErrors, SpecError
+from tierwise.spec.plugins import why_not
 
 T = TypeVar("T")
 
@@ -102,7 +103,8 @@ class Reading:
                 convert = self._plain if is_plain else self._read
                 read[member.name] = convert(member.type, inner, _path(field, name))
             elif config.forbid_unknown_fields and name != config.tag_field:
-                self.wrong(_path(field, name), f"unknown key; {allowed(str(name), members)}")
+                why = why_not(kind.GROUP, str(name)) if issubclass(kind, OneOf) else ""
+                self.wrong(_path(field, name), f"unknown key; {why or allowed(str(name), members)}")
         for name in required:
             if name not in value:
                 self.wrong(field, f"the key {name!r} is missing")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tierwise.spec.choice import OneOf
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tierwise.spec.choice import OneOf, with_plugins
+from tierwise.spec.plugins import lacking
 from tierwise.verifiers.base import BaseVerifier
 from tierwise.verifiers.choice import Choice
 from tierwise.verifiers.exact import Exact
@@ -12,11 +15,23 @@ from tierwise.verifiers.regex import Regex
 from tierwise.verifiers.schema import JsonSchema
 from tierwise.verifiers.verifier import Verifier
 
-__all__ = ["Choice", "Exact", "JsonSchema", "Number", "PythonTests", "Regex", "Verifier", "VerifierChoice"]
+__all__ = [
+    "BaseVerifier",
+    "Choice",
+    "Exact",
+    "JsonSchema",
+    "Number",
+    "PythonTests",
+    "Regex",
+    "Verifier",
+    "VerifierChoice",
+]
 
 
 class VerifierChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One verifier, as a request, a tier or a task names it: `{number: {equals: 12}}`."""
+
+    GROUP: ClassVar[str] = "tierwise.verifiers"
 
     number: Number | None = None
     choice: Choice | None = None
@@ -29,3 +44,13 @@ class VerifierChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def member(self) -> BaseVerifier:
         chosen: BaseVerifier = getattr(self, self.kind)
         return chosen
+
+
+def _problem(member: type[Any]) -> str:
+    if not issubclass(member, BaseVerifier):
+        return f"{member.__name__} is no subclass of tierwise.verifiers.BaseVerifier"
+    return lacking(member, ("kind",))
+
+
+if not TYPE_CHECKING:
+    VerifierChoice = with_plugins(VerifierChoice, _problem)

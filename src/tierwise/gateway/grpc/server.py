@@ -104,8 +104,8 @@ class _Front(stubs.TierwiseServicer):
 
     async def Models(self, request: pb.ModelsRequest, rpc: Rpc) -> pb.ModelsResponse:  # noqa: ARG002, N802
         router = self._service.router
-        routes = {name: list(router.routes[name]) for name in router.names if name not in router.tiers}
-        return pb.ModelsResponse(models=[pb.Model(id=name, cascade=routes.get(name, ())) for name in router.names])
+        models = [pb.Model(id=name, cascade=tier.policy.tiers()) for name, tier in router.tiers.items()]
+        return pb.ModelsResponse(models=models)
 
     async def _receive(self, request: pb.ChatRequest, rpc: Rpc, *, stream: bool) -> RequestContext:
         trace = self._service.new_trace()
