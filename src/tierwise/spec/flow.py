@@ -6,8 +6,8 @@ import json
 import re
 from typing import Any
 
-_PLAIN = re.compile(r"(?!(?i:null|true|false|yes|no|on|off|y|n)$)[A-Za-z_][\w-]*", re.ASCII)
-"""Keys that need no quotes: YAML 1.1 reads none of them as anything but text."""
+_PLAIN = re.compile(r"(?!(?i:null|true|false|yes|no|on|off)$)[A-Za-z_][\w-]*", re.ASCII)
+"""Keys that need no quotes: PyYAML reads none of them as anything but text."""
 
 
 def inline(value: Any) -> str:
