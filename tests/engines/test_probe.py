@@ -208,6 +208,69 @@ def test_a_server_that_refuses_everything_is_unseen_and_not_bad():
     assert found.findings["seed"].note == "refused, 503: no room"
 
 
+def test_what_it_does_is_seen_without_a_field_that_it_refuses():
+    class Fixed(Virtuous):
+        def answer(self, body: dict[str, Any]) -> HttpReply:
+            if "temperature" in body:
+                return whole({"error": {"message": "temperature is fixed"}}, 400)
+            return super().answer(body | {"temperature": 1})
+
+    found = probe(Fixed())
+    assert found.findings["temperature"] == Finding(verdict="no", note="refused, 400: temperature is fixed")
+    assert [name for name, verdict in verdicts(found).items() if verdict != "yes"] == ["temperature", "greedy"]
+
+
+def test_a_server_that_stops_answering_is_left_alone_after_two_silences():
+    class Stuck(Virtuous):
+        def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
+            stuck = request.method == "POST" and "stop" in request.body
+            self.stuck = getattr(self, "stuck", False) or stuck
+            return HttpReply(waits=60) if self.stuck else super().reply_to(number, request)
+
+    found = probe(Stuck(), seconds=0.2)
+    assert not found.is_whole
+    notes = [finding.note for finding in found.findings.values() if finding.verdict == "unseen"]
+    assert notes[:2] == ["no answer within 0.2 s"] * 2
+    assert set(notes[2:]) == {"not asked, after 2 requests without an answer"}
+
+
+def test_a_base_without_v1_is_found_and_named():
+    async def main() -> Probed:
+        async with Virtuous() as server:
+            return await Probe(f"http://127.0.0.1:{server.port}", seconds=5).run()
+
+    assert asyncio.run(main()).url.endswith("/v1")
+
+
+def test_a_switch_that_only_the_template_reads_is_said_to_want_a_parser():
+    class Silent(Virtuous):
+        def thought(self, body: dict[str, Any]) -> str:
+            return ""
+
+        def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
+            if request.method == "POST" and request.body.get("chat_template_kwargs") == {"enable_thinking": False}:
+                request.body["messages"] = [{"content": f"{request.body['messages'][0]['content']} no_think"}]
+            return super().reply_to(number, request)
+
+    found = probe(Silent())
+    assert found.switch is None
+    assert "reads `chat_template_kwargs.enable_thinking`, but no thinking was told" in found.findings["thinking"].note
+
+
+def test_thinking_that_stands_in_the_text_is_thinking_too():
+    class Inside(Virtuous):
+        def choice(self, body: dict[str, Any]) -> dict[str, Any]:
+            found = super().choice(body)
+            if found["message"].pop("reasoning"):
+                found["message"]["content"] = f"<think>{found['message']['content']}"
+            return found
+
+    switch = probe(Inside()).switch
+    assert switch is not None
+    assert (switch.is_inside, switch.cap) == (True, "")
+    assert switch.off == {"chat_template_kwargs": {"enable_thinking": False}}
+
+
 def test_a_probe_is_remembered_by_url_and_model():
     probed = probe(Virtuous("seed"))
     remember(probed)

@@ -84,8 +84,8 @@ class Probe:
         self._slots: int | None = None
         self._switch: Switch | None = None
         self._models: list[str] = []
-        self._hot: dict[str, Json] = {"temperature": 1.5}
-        """What makes draws differ."""
+        self._left_out: set[str] = set()
+        """Fields that it refuses, so that what else it does can be seen without them."""
         self._drawn: dict[int, str] = {}
         """What was said with each seed."""
         self._thinks: str = ""
@@ -181,7 +181,7 @@ class Probe:
     async def _temperature(self) -> Finding:
         reply = await self._ask(_LOUD, seed=7, temperature=1.5, max_tokens=16)
         if reply.status != 200:
-            self._hot = {}
+            self._left_out.add("temperature")
             await self._draw(7)
             return Finding(verdict="no", note=f"refused, {reply.why()}")
         self._drawn[7] = reply.said
@@ -202,10 +202,12 @@ class Probe:
 
     async def _draw(self, seed: int) -> str:
         """What is said with a seed, as hot as the server takes."""
-        self._drawn[seed] = (await self._need(_LOUD, seed=seed, max_tokens=16, **self._hot)).said
+        self._drawn[seed] = (await self._need(_LOUD, seed=seed, temperature=1.5, max_tokens=16)).said
         return self._drawn[seed]
 
     async def _greedy(self) -> Finding:
+        if "temperature" in self._left_out:
+            return Finding(verdict="unseen", note="it takes no temperature")
         one, same = [(await self._need(_PLAIN, temperature=0, max_tokens=24)).said for _ in range(2)]
         return Finding(verdict="yes" if one == same else "no")
 
@@ -412,7 +414,8 @@ class Probe:
             response.close()
 
     def _body(self, prompt: str, fields: Mapping[str, Json]) -> Json:
-        return {"model": self._model, "messages": [{"role": "user", "content": prompt}], **fields}
+        asked = {name: value for name, value in fields.items() if name not in self._left_out}
+        return {"model": self._model, "messages": [{"role": "user", "content": prompt}], **asked}
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncGenerator[str]:

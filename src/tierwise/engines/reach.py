@@ -195,7 +195,7 @@ def _no_entry(page: str, response: aiohttp.ClientResponse, text: str, *, had_key
 def _no_api(url: str, seen: list[_Seen]) -> EngineError:
     for one in seen:
         if 300 <= one.status < 400:
-            target = urljoin(one.page, one.moved_to)
+            target = urljoin(one.page, one.moved_to) if one.moved_to else ""
             advice = f"give its base: {target.removesuffix('/models')}" if one.moved_to else "give its own address"
             return Broken(
                 f"GET {one.page} redirects to {target or 'nowhere'} ({one.status}); redirects are not followed, since"

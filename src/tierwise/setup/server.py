@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import aiohttp
@@ -76,12 +76,24 @@ async def draft_for_server(
     probed = await Probe(listing.url, model=chosen, api_key=key, seconds=seconds, tell=tell).run()
     if not probed.is_whole:
         raise TimedOut(_stopped(probed, seconds))
-    writer = _Writer(probed, key_env, is_chosen=bool(model))
-    notes = list(writer.notes())
+    draft = write_draft(probed, key_env=key_env, is_chosen=bool(model))
     if listing.url != base:
-        notes.insert(0, f"the API begins at {listing.url}, not at {base}; the file says so")
+        moved = f"the API begins at {listing.url}, not at {base}; the file says so"
+        draft = replace(draft, notes=(moved, *draft.notes))
+    return draft, probed
+
+
+def write_draft(probed: Probed, *, key_env: str = "", is_chosen: bool = False) -> Draft:
+    """The file for a server that was probed; see `draft_for_server`.
+
+    Args:
+        probed: what was seen.
+        key_env: the variable that holds its key.
+        is_chosen: whether the user named the model.
+    """
+    writer = _Writer(probed, key_env, is_chosen)
     about = f"{writer.who}, model {quoted(probed.model)}"
-    return Draft(text="\n".join(writer.lines()) + "\n", about=about, notes=tuple(notes)), probed
+    return Draft(text="\n".join(writer.lines()) + "\n", about=about, notes=tuple(writer.notes()))
 
 
 async def _listing(base: str, model: str, key: str | None, seconds: float) -> Listing:
@@ -170,10 +182,10 @@ class _Writer:
         yield f"    engine: {server.engine if server is not None else 'http'}"
         yield f"    url: {inline(probed.url)}"
         if others := [name for name in probed.models if name != probed.model]:
-            which = "" if self.is_chosen or probed.model != probed.models[0] else "the first that it lists; "
+            which = "It" if self.is_chosen or probed.model != probed.models[0] else "The first that it lists; it"
             rest = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
             listed = ", ".join(map(quoted, others[:_SHOWN]))
-            yield from comment(f"{which}it also has: {listed}{rest} (tierwise init --model NAME)", "    ")
+            yield from comment(f"{which} also has: {listed}{rest} (tierwise init --model NAME)", "    ")
         yield f"    model: {inline(probed.model)}"
         if self.key_env:
             yield f"    api_key_env: {self.key_env}    # the variable that holds the key; the key stands in no file"
