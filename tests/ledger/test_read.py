@@ -240,7 +240,7 @@ class TestWrongFiles:
 
     def test_a_row_that_makes_no_sense(self, path):
         connection = sqlite3.connect(written(path, a_record(a_pass(), action="a")))
-        connection.execute("update passes set role = 'wizard'")
+        connection.execute("update passes set outcome = 'wizard'")
         connection.commit()
         connection.close()
         with Reader(path) as reader, pytest.raises(LedgerError, match="wizard"):

@@ -20,8 +20,8 @@ Source = Literal["request", "candidate"]
 whose passes ran beside it, so that its seconds are those of a busier engine."""
 
 
-CANDIDATES = frozenset({"draft", "vote", "refine"})
-"""Roles of passes whose answer may be the action's."""
+_CANDIDATES_BEFORE = frozenset({"draft", "vote", "refine"})
+"""Roles of passes whose answer may be the action's, in records that do not say which passes are."""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -48,6 +48,10 @@ class PassSpend(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds after the endpoint had the action; None when it did not tell, here and below."""
     first_token: float | None = None
     """Seconds after the pass started."""
+    candidate: bool | None = None
+    """Whether it answers the user's prompt; None in records of earlier versions."""
+    after: list[int] = []
+    """Numbers of the passes that it builds on."""
     draw: int = 0
     """Which of the prompt's independent draws it was."""
     message: Candidate | None = None
@@ -59,7 +63,17 @@ class PassSpend(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_candidate(self) -> bool:
         """Whether it ended in something that the policy might have answered with, and that was told."""
-        return self.role in CANDIDATES and self.outcome == "finished" and self.message is not None
+        return self.answers_prompt and self.outcome == "finished" and self.message is not None
+
+    @property
+    def answers_prompt(self) -> bool:
+        """Whether its answer may be the action's."""
+        return self.role in _CANDIDATES_BEFORE if self.candidate is None else self.candidate
+
+    @property
+    def is_draw(self) -> bool:
+        """Whether it answers the prompt itself: what was written after a critique is no further draw of the same."""
+        return self.answers_prompt and not self.after and (self.candidate is not None or self.role != "refine")
 
     @property
     def completion(self) -> Completion:

@@ -12,7 +12,7 @@ import msgspec
 
 from tierwise.ledger.prices import Cost
 from tierwise.ledger.records import Check, Ending
-from tierwise.spec.call import Outcome, Pass, Role, Usage
+from tierwise.spec.call import Outcome, Pass, Usage
 
 if TYPE_CHECKING:
     from tierwise.ledger.prices import PriceBook
@@ -58,7 +58,7 @@ class PassRow(msgspec.Struct, frozen=True, kw_only=True):
     """One call to an engine."""
 
     number: Count
-    role: Role
+    role: str
     tier: str
     deployment: str
     draw: Count

@@ -101,7 +101,7 @@ def account_of(visit: Visit, prices: PriceBook) -> pb.Account:
     return pb.Account(
         action=visit.trace.action,
         tier=visit.action.tier,
-        reason=visit.decision.reason,
+        reason=visit.action.reason,
         why=[answer.why for answer in visit.answers],
         usage=_usage(visit.trace.usage),
         dollars=prices.total(passes).dollars,
