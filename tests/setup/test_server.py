@@ -69,7 +69,7 @@ def test_a_server_that_does_everything_gets_a_pass_a_vote_and_a_choice():
     assert plan.names == ["fast", "standard", "max", "auto"]
     assert kinds(plan) == ["single", "majority", "best_of_n"]
     assert plan.file.tiers["fast"].sampling.temperature == 0
-    assert plan.file.tiers["max"].budget.passes == plan.file.tiers["max"].policy.member.most_passes
+    assert plan.file.tiers["max"].budget.passes == plan.most_passes("max")
 
 
 @pytest.mark.parametrize("verdict", ["no", "unseen"])
