@@ -30,12 +30,11 @@ def recipe(
     from tierwise.catalog.families import family
     from tierwise.catalog.fit import engine_for
     from tierwise.catalog.gpus import parse_machine
-    from tierwise.spec.reading import Reading
-    from tierwise.spec.yaml import read_yaml
+    from tierwise.spec.files import yaml_document
 
     found, machine = family(name), parse_machine(gpus)
     chosen = engine_for(found, machine, engine)
     said = f"tierwise recipe {found.name} --gpus {machine} --engine {chosen}"
     said += f" --variant {variant}" if variant else ""
     text = catalog.recipe(found, machine, chosen, variant=variant, revision=revision, command=said)
-    print(json.dumps(read_yaml(text, Reading())[0], indent=2) if as_json else text, end="\n" if as_json else "")
+    print(json.dumps(yaml_document(text, said).value, indent=2) if as_json else text, end="\n" if as_json else "")
