@@ -1,9 +1,16 @@
+import asyncio
 import hashlib
 import os
 import signal
+import threading
+import time
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 
 import pytest
+
+from tierwise.catalog import hub
 
 pytest.importorskip("huggingface_hub")
 
@@ -142,3 +149,53 @@ def test_what_huggingface_hub_brought_before_is_not_fetched_again(shelf, pull, t
 def test_without_the_extra_the_command_that_adds_it_is_named(pull):
     missing = "import sys; sys.modules['huggingface_hub'] = None"
     assert "pip install 'tierwise[hf]'" in pull(first=missing)
+
+
+def test_progress_over_xet_counts_the_bytes_on_the_disk_once():
+    """Xet shows two bars of the class that it is given; no Hub on the loopback speaks its protocol."""
+    reporting = pytest.importorskip("huggingface_hub.utils._xet_progress_reporting")
+    told = []
+
+    async def main():
+        bar = hub._bar(asyncio.get_running_loop(), lambda done, total: told.append((done, total)), Event())
+        with reporting.XetDownloadProgressReporter(
+            reconstruction_desc="m.gguf", total=100, log_level=20, tqdm_class=bar
+        ) as progress:
+            for done in (40, 40, 100):
+                progress.update_progress(
+                    SimpleNamespace(
+                        total_bytes=100,
+                        total_bytes_completed=done,
+                        total_transfer_bytes_completed=done // 2,
+                        total_bytes_completion_rate=1.0,
+                        total_transfer_bytes_completion_rate=1.0,
+                    )
+                )
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert told == [(40, 100), (100, 100)]
+
+
+def test_a_download_that_nobody_waits_for_ends_at_its_next_bytes():
+    stopped = Event()
+
+    async def main():
+        bar = hub._bar(asyncio.get_running_loop(), lambda done, total: None, stopped)
+
+        def download():
+            with bar(total=None) as progress:
+                while True:
+                    progress.update(1)
+                    time.sleep(0.001)
+
+        task = asyncio.create_task(hub._in_background(download, stopped))
+        await asyncio.sleep(0.05)
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "tierwise-hub"]
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.to_thread(thread.join, 5)
+        assert not thread.is_alive()
+
+    asyncio.run(main())
