@@ -27,12 +27,29 @@ class Check:
     seconds: float
 
 
-Event = Pass | Check
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A policy or a route chose a tier."""
+
+    tier: str
+    """The tier that was chosen."""
+    reason: str
+    signal: str = ""
+    """What was looked at; empty where nothing was measured."""
+    level: float | None = None
+    """The value of the signal."""
+    after: tuple[int, ...] = ()
+    """Numbers of the passes that were looked at."""
+    at: float
+    """Seconds after the action began."""
+
+
+Event = Pass | Check | Decision
 
 
 @dataclass(slots=True, kw_only=True)
 class Trace:
-    """Every pass that one action caused, and every verdict, in the order in which they ended."""
+    """Every pass that one action caused, every verdict and every decision, in the order in which they ended."""
 
     action: str
     """The action's id."""

@@ -10,9 +10,6 @@ from tierwise.spec.json import Fields, Json
 from tierwise.spec.prompt import Prompt, draw_seed
 from tierwise.spec.routing import Routing
 
-Role = Literal["draft", "vote", "critique", "refine", "judge", "probe"]
-"""What a pass is for."""
-
 Outcome = Literal["finished", "cut", "aborted", "failed"]
 """finished by itself · cut short by the budget · aborted because nobody needed it any more · failed in the engine."""
 
@@ -45,7 +42,10 @@ class Call:
     """One pass to ask of an engine: everything needed to repeat it."""
 
     prompt: Prompt
-    role: Role = "draft"
+    role: str = "draft"
+    """What the pass is for, in the policy's own word: draft, vote, critique, refine, judge, probe …"""
+    candidate: bool = True
+    """Whether it answers the user's prompt, so that the policy may answer with it."""
     draw: int = 0
     """Which of the prompt's independent draws this is."""
     after: tuple[int, ...] = ()
