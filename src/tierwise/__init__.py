@@ -4,6 +4,7 @@ The walk of a request, top to bottom. A singular name is a station that every re
 with one member per file. Imports only go down this list (tests/test_walk.py reads it):
 
     cli             one file per verb
+    upstream        packages of others: which versions were tested, what those here say is deprecated
     report          tables, plots, the page
     bench           workload, trial, statistics
     gateway         OpenAI wire in, SSE out; the one place that knows HTTP status codes
@@ -11,9 +12,9 @@ with one member per file. Imports only go down this list (tests/test_walk.py rea
     plan            the config file, checked as a whole: which processes run, and which tiers they serve
     testing         public fakes: scripted and flaky engines, an in-process endpoint
     testing_server  a fake OpenAI-compatible server, for clients and engines over HTTP
-    router          prompt → tier, with a reason
+    router          model name → tier
     run             the heart: one prompt, one tier → an answer and a trace
-    policies        single, majority, best_of_n, refine
+    policies        single, majority, best_of_n, refine, cascade
     panel           many candidates at once: bounded, deadlined, losers aborted
     verifiers       equality, schema, Python tests in a sandbox
     ledger          records, prices, store, read

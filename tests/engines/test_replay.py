@@ -76,7 +76,7 @@ async def on_a_pool(policy: Any, pool: list[Candidate], **fields: Any) -> Any:
     trace = new_trace()
     engine = ReplayEngine("pool", pool)
     budget = fields.pop("budget", None)
-    return await Action([tier(policy, engine, budget=budget)], trace).solve(ask_user("2+2?", **fields)), trace
+    return await Action(tier(policy, engine, budget=budget), trace).solve(ask_user("2+2?", **fields)), trace
 
 
 def test_a_token_budget_does_not_change_which_candidate_answers():

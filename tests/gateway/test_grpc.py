@@ -25,7 +25,7 @@ from tierwise.service import Service
 from tierwise.spec import errors
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import Broken, Garbled, Overloaded, Refused, TimedOut, TooLong
-from tierwise.testing import Reply, ScriptedEngine
+from tierwise.testing import Reply, ScriptedEngine, with_routes
 
 pytest.importorskip("grpc", reason="no gRPC here: pip install 'tierwise[grpc]'")
 
@@ -63,7 +63,7 @@ def over(tiers: list[Tier], main: Any, **routes: tuple[str, ...]) -> Any:
     async def whole() -> Any:
         notebook, metrics = Notebook(), Metrics({})
         service = Service(
-            router=Router(tiers={tier.name: tier for tier in tiers}, routes=routes),
+            router=Router(tiers=with_routes(tiers, routes)),
             deployments={tier.name: tier.deployment for tier in tiers},
             prices=PRICES,
             ledger=notebook,  # type: ignore[arg-type]

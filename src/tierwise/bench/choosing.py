@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tierwise.bench import marginal, repeats
-from tierwise.bench.records import CANDIDATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +79,7 @@ def is_covered(record: Record) -> bool:
 
 def _came(record: Record) -> list[PassSpend]:
     """The candidates that came to their end, in the order in which they did."""
-    done = [one for one in record.passes or () if one.role in CANDIDATES and one.outcome == "finished"]
+    done = [one for one in record.passes or () if one.answers_prompt and one.outcome == "finished"]
     return sorted(done, key=lambda one: (one.came, one.number))
 
 
@@ -133,7 +132,7 @@ def choice(variant: Variant, most_passes: int, records: Sequence[Record], design
 def _pass_at(
     known: Sequence[Record], came: Sequence[Sequence[PassSpend]], most_passes: int, design: Design
 ) -> list[Estimate]:
-    if any(len(these) != most_passes or not all(_is_draw(one) for one in these) for these in came):
+    if any(len(these) != most_passes or not all(one.is_draw for one in these) for these in came):
         return []
     verdicts: dict[str, list[bool]] = {}
     for record, these in zip(known, came, strict=True):
@@ -142,11 +141,6 @@ def _pass_at(
     sample = design.sample(list(verdicts))
     found = [repeats.pass_at(solved, drawn, k, sample) for k in range(1, most_passes + 1)]
     return [estimate for estimate in found if estimate is not None]
-
-
-def _is_draw(one: PassSpend) -> bool:
-    """Whether it answers the prompt itself: what was written after a critique is no further draw of the same."""
-    return one.role != "refine"
 
 
 def oracle(rows: Sequence[Sequence[Record]], design: Design) -> Oracle | None:

@@ -150,7 +150,7 @@ class _Run:
             settings.repeats,
         )
         trials = [trial for trial in planned if key_of(trial) not in done]
-        self._told = frozenset(served.most_passes.keys() - served.routes) if served.candidates else frozenset()
+        self._told = frozenset(served.most_passes.keys() - served.composed) if served.candidates else frozenset()
         if served.candidates:
             trials = self._join(trials)
         first = warm_up(trials, settings.warm_up, settings.seed)
@@ -255,7 +255,7 @@ def _begun(job: Job, served: Served, told: list[Deployed] | None) -> Manifest:
         raise SpecError(
             f"the endpoint serves no tier or route {unknown[0]!r}; it has {', '.join(most_passes)}", field="--url"
         )
-    wanted = variants({tier: most_passes[tier] for tier in job.tiers}, job.mode, served.routes)
+    wanted = variants({tier: most_passes[tier] for tier in job.tiers}, job.mode, served.composed)
     planned = [Planned(tier=one.tier, mode=one.mode, most_passes=most_passes[one.tier]) for one in wanted]
     sitting = Sitting(began=folders.now(), url=job.url, deployments=told)
     if job.folder.has_manifest:

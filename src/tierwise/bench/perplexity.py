@@ -117,7 +117,9 @@ async def read(
             return None
         prompt = Prompt(messages=tuple(text.messages), fields=tier.sampling)
         async with gate:
-            body = await engine.whole(Call(prompt=prompt.setting(max_tokens=1, prompt_logprobs=0), role="probe"))
+            body = await engine.whole(
+                Call(prompt=prompt.setting(max_tokens=1, prompt_logprobs=0), role="probe", candidate=False)
+            )
         done += 1
         told(done)
         surprises = _surprises(body, tier.deployment.name)

@@ -136,7 +136,9 @@ def sampling_all(plan: Plan, tier: str) -> Plan:
     """
     if tier not in plan.file.tiers:
         raise SpecError(f"there is no tier {tier!r}; tiers: {', '.join(plan.file.tiers)}", field="--tier")
-    wanted = plan.file.tiers[tier].deployment
+    if others := plan.file.tiers[tier].policy.member.tiers():
+        raise SpecError(f"tier {tier!r} asks other tiers; record one of them: {', '.join(others)}", field="--tier")
+    wanted = plan.deployment_of(tier)
     processes = []
     for process in plan.processes:
         if wanted not in process.deployments:
@@ -152,8 +154,9 @@ def sampling_all(plan: Plan, tier: str) -> Plan:
                 process, settings=msgspec.structs.replace(process.settings, experts_sampled=1.0), deployments=(wanted,)
             )
         )
-    file = msgspec.structs.replace(plan.file, tiers={tier: plan.file.tiers[tier]}, routes={})
-    return replace(plan, file=file, processes=tuple(processes))
+    tiers = {tier: plan.file.tiers[tier]}
+    file = msgspec.structs.replace(plan.file, tiers=tiers, routes={})
+    return replace(plan, file=file, tiers=tiers, processes=tuple(processes))
 
 
 async def record(
@@ -194,7 +197,7 @@ async def record(
             trace, started = new_trace(), now() - began
             verifier = None if task.verifier is None else task.verifier.member
             try:
-                await Action([watched], trace, verifier=verifier).solve(prompt)
+                await Action(watched, trace, verifier=verifier).solve(prompt)
             except (EngineError, TierwiseError):
                 failed += 1
         for one in trace.passes:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import structs
 
 from tierwise.bench.grading import Grade, Marks
-from tierwise.bench.records import CANDIDATES, Candidate, Key, Outcome, PassSpend, Record
+from tierwise.bench.records import Candidate, Key, Outcome, PassSpend, Record
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import TierwiseError
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from tierwise.bench.grading import Act
     from tierwise.bench.schedule import Trial
     from tierwise.bench.task import Task
-
-_DRAWS = CANDIDATES - {"refine"}
-"""Roles of passes that answer the prompt itself, and nothing that was said about it."""
 
 _NOT_FOR_THIS_TIER = frozenset(
     {"context_length_exceeded", "engine_refused", "budget_exhausted", "invalid_value", "body_too_large"}
@@ -116,7 +113,7 @@ def _without_reasoning(said: Candidate) -> Candidate:
 
 def _first_draw(passes: Sequence[PassSpend]) -> PassSpend | None:
     """The pass that average mode would have been."""
-    draws = (one for one in passes if one.draw == 0 and one.role in _DRAWS and one.is_candidate)
+    draws = (one for one in passes if one.draw == 0 and one.is_draw and one.is_candidate)
     return next((one for one in draws if one.started is not None), None)
 
 

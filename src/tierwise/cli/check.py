@@ -65,9 +65,9 @@ def described(plan: Plan) -> dict[str, Any]:
         ],
         "tiers": {
             name: {
-                "deployment": tier.deployment,
+                "deployment": plan.deployment_of(name),
                 "policy": tier.policy.kind,
-                "most_passes": tier.policy.member.most_passes,
+                "most_passes": plan.most_passes(name),
                 "sampling": tier.sampling.fields(),
             }
             for name, tier in plan.file.tiers.items()

@@ -200,7 +200,11 @@ class LlamaCpp(
         else:
             command = (site.program(self.binary), *self._flags(name, model, port, site))
         # Threads that spin while they wait starve everything else on a machine that is not theirs alone.
-        return Launch(command=command, environment={"OMP_WAIT_POLICY": "passive"}, url=f"http://127.0.0.1:{port}")
+        return Launch(
+            command=command,
+            environment={"OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS": ""},
+            url=f"http://127.0.0.1:{port}",
+        )
 
     def _worker_settings(self, name: str, model: Path, port: int, site: Site) -> LlamaCppSettings:
         return LlamaCppSettings(

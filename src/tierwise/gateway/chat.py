@@ -10,7 +10,7 @@ from tierwise.gateway.failures import status_of
 from tierwise.gateway.reply import EventStream, send_error, send_json
 from tierwise.gateway.visit import Desk, answers, usage_of
 from tierwise.gateway.wire import read
-from tierwise.run import unseen
+from tierwise.run import discard
 from tierwise.spec.errors import BodyTooLarge, SpecError, TierwiseError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Chat:
     async def _whole(self, visit: Visit, send: Send) -> None:
         prices = self._service.prices
         try:
-            visit.answers = await answers(visit, [unseen] * visit.asked.choices)
+            visit.answers = await answers(visit, [discard] * visit.asked.choices)
         except TierwiseError as error:
             visit.fail(error)
             self._desk.remember(visit)

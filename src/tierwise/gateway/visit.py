@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from tierwise.gateway.reply import Head
 from tierwise.ledger.records import Ending, Record, Trace
-from tierwise.run import Action, Show
+from tierwise.ledger.rows import facts
+from tierwise.run import Action, Sink
 from tierwise.spec.clock import now
 from tierwise.spec.errors import PolicyError, SpecError, TierwiseError
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from tierwise.gateway.metrics import Metrics
     from tierwise.gateway.wire import Asked
     from tierwise.ledger.prices import PriceBook
-    from tierwise.router import Decision
     from tierwise.run import Tier
     from tierwise.service import Service
     from tierwise.spec.ask import Answer
@@ -43,9 +43,13 @@ class Desk:
         Raises:
             SpecError: there is no such model, or it asks for more than a tier holds.
         """
-        decision = self._service.router.route(asked.model, asked.verifier)
-        _check_bounds(asked, decision.climb)
-        return Visit(trace=trace, headers={"x-tierwise-action": trace.action}, asked=asked, decision=decision)
+        router = self._service.router
+        tier = router.route(asked.model)
+        _check_bounds(asked, router.reach(asked.model))
+        action = Action(
+            tier, trace, tiers=router.tiers, budget=asked.budget, verifier=asked.verifier, judges=asked.judges
+        )
+        return Visit(trace=trace, headers={"x-tierwise-action": trace.action}, asked=asked, action=action)
 
     def remember(self, visit: Visit) -> None:
         """Put the action into the ledger before its last byte is sent; only once."""
@@ -62,7 +66,7 @@ class Desk:
             _LOG.error("LEDGER: action %s is not remembered: %r", visit.trace.action, error)
 
 
-async def answers(visit: Visit, shows: Sequence[Show]) -> list[Answer]:
+async def answers(visit: Visit, shows: Sequence[Sink]) -> list[Answer]:
     """Every choice, side by side; the first that fails ends them all."""
     solve, prompt_of = visit.action.solve, visit.asked.prompt_of
     try:
@@ -85,8 +89,8 @@ def _first(error: Exception) -> Exception:
     return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
 
-def _check_bounds(asked: Asked, climb: Sequence[Tier]) -> None:
-    for tier in climb:
+def _check_bounds(asked: Asked, tiers: Sequence[Tier]) -> None:
+    for tier in tiers:
         context = tier.deployment.context
         for name in ("max_tokens", "max_completion_tokens"):
             wanted = asked.prompt.fields.get(name)
@@ -103,8 +107,7 @@ class Visit:
     trace: Trace
     headers: dict[str, str]
     asked: Asked
-    decision: Decision
-    action: Action = field(init=False)
+    action: Action
     head: Head = field(init=False)
     preparing: float = field(init=False)
     """Seconds until everything was ready to run."""
@@ -115,11 +118,7 @@ class Visit:
     is_remembered: bool = False
 
     def __post_init__(self) -> None:
-        asked = self.asked
-        self.action = Action(
-            self.decision.climb, self.trace, budget=asked.budget, verifier=asked.verifier, judges=asked.judges
-        )
-        self.head = Head(self.trace.action, asked.model, int(time()), asked.wants_logprobs)
+        self.head = Head(self.trace.action, self.asked.model, int(time()), self.asked.wants_logprobs)
         self.preparing = self.seconds()
 
     def fail(self, error: TierwiseError) -> None:
@@ -139,10 +138,10 @@ class Visit:
 
     def headers_now(self, prices: PriceBook | None) -> dict[str, str]:
         """What is known at this moment; a stream's headers leave before its passes and dollars are."""
-        tier = self.action.tier or self.decision.climb[0].name
         headers = {
             **self.headers,
-            "x-tierwise-tier": tier,
+            "x-tierwise-model": self.asked.model,
+            "x-tierwise-tier": self.action.tier,
             "x-tierwise-overhead-ms": f"{self.overhead() * 1000:.2f}",
         }
         if prices is not None:
@@ -168,7 +167,7 @@ class Visit:
             trace=self.trace,
             model=self.asked.model,
             tier=self.action.tier,
-            reason=self.decision.reason,
+            reason=self.action.reason,
             ending=self.ending,
             seconds=self.seconds(),
             first_output=self.first_output,
@@ -198,33 +197,27 @@ def usage_of(visit: Visit, prices: PriceBook) -> dict[str, Json]:
         "tierwise": {
             "action": visit.trace.action,
             "tier": visit.action.tier,
-            "reason": visit.decision.reason,
+            "reason": visit.action.reason,
             "why": [answer.why for answer in visit.answers],
             "agreement": [answer.agreement for answer in visit.answers],
             "dollars": cost.dollars,
             "exact": total.exact,
-            "passes": [{**_pass_of(done, prices), **(_said_by(done) if tells else {})} for done in passes],
+            "passes": [_pass_of(done, prices, tells=tells) for done in passes],
         },
     }
 
 
-def _pass_of(done: Pass, prices: PriceBook) -> dict[str, Json]:
-    return {
-        "number": done.number,
-        "role": done.call.role,
-        "tier": done.tier,
-        "outcome": done.outcome,
+def _pass_of(done: Pass, prices: PriceBook, *, tells: bool) -> dict[str, Json]:
+    """`PassFacts` and what is told on the wire only. `tells` adds what it said, as far as it came: whoever has it can
+    grade a candidate that was not chosen.
+    """
+    known = {name: round(value, 6) if isinstance(value, float) else value for name, value in facts(done).items()}
+    if not tells:
+        del known["draw"], known["finish"]
+    return known | {
         "prompt_tokens": done.usage.prompt,
         "cached_tokens": done.usage.cached,
         "completion_tokens": done.usage.completion,
-        "started": round(done.started, 6),
-        "first_token": None if done.first_token is None else round(done.first_token, 6),
-        "seconds": round(done.seconds, 6),
         "dollars": prices.cost(done).dollars,
+        **({"message": done.completion.message()} if tells else {}),
     }
-
-
-def _said_by(done: Pass) -> dict[str, Json]:
-    """What a pass said, as far as it came: whoever has it can grade a candidate that was not chosen."""
-    said = done.completion
-    return {"draw": done.call.draw, "message": said.message(), "finish": said.finish}

@@ -46,7 +46,7 @@ def may_pass(error: DBAPIError) -> bool:
     """Whether the database may take tomorrow what it refused today: it was locked, full, or not to be reached."""
     if isinstance(error.orig, sqlite3.Error):
         return sqlite.may_pass(error.orig)
-    return error.orig is not None and postgresql.may_pass(error.orig)
+    return postgresql.may_pass(error)
 
 
 def is_foreign(error: DBAPIError) -> bool:

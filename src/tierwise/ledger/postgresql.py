@@ -7,11 +7,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, event
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.exc import DBAPIError
 
     from tierwise.ledger.location import Location
 
@@ -21,6 +23,9 @@ _LOCK = 0x7469_6572_7769_7365
 _PASSING = re.compile("08|40|53|55P03|57P0|58")
 """SQLSTATEs of what may pass: the connection broke, a deadlock, no room or memory or connections left, a lock that was
 not to be had, the server stops or starts, its disk fails (PostgreSQL's documentation, appendix A)."""
+
+_BUSY = re.compile("starting up|shutting down|recovery mode|accepting connections|too many|connection slots")
+"""What a server says that takes no connection now."""
 
 
 def connect(location: Location, *, patience: float, read_only: bool = False) -> Engine:
@@ -60,7 +65,12 @@ def connect(location: Location, *, patience: float, read_only: bool = False) -> 
     return engine
 
 
-def may_pass(error: Exception) -> bool:
-    """Whether the database may take tomorrow what it refused today. No SQLSTATE: no server was reached."""
-    state = getattr(error, "sqlstate", None)
-    return state is None or _PASSING.match(state) is not None
+def may_pass(error: DBAPIError) -> bool:
+    """Whether the database may take tomorrow what it refused today."""
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    if (state := getattr(error.orig, "sqlstate", None)) is not None:
+        return _PASSING.match(state) is not None
+    # Of what goes wrong while it connects, libpq tells the words only. FATAL is what a server says.
+    words = str(error.orig)
+    return "FATAL" not in words or _BUSY.search(words) is not None

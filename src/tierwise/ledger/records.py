@@ -29,17 +29,17 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A policy or a route chose a tier."""
+    """A policy decided how an action goes on."""
 
     tier: str
-    """The tier that was chosen."""
+    """Whose policy."""
     reason: str
     signal: str = ""
-    """What was looked at; empty where nothing was measured."""
+    """What it looked at; empty where it looked at nothing that was measured."""
     level: float | None = None
     """The value of the signal."""
     after: tuple[int, ...] = ()
-    """Numbers of the passes that were looked at."""
+    """Numbers of the passes that it looked at."""
     at: float
     """Seconds after the action began."""
 

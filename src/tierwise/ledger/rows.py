@@ -72,7 +72,7 @@ class PassFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Counts the passes of an action from 0 in the order in which they started."""
     role: str
     candidate: bool | None = None
-    """Whether it answers the user's prompt. Never None once it is made: earlier versions knew it by the role."""
+    """Whether it answers the user's prompt; None where an earlier version did not tell."""
     tier: str = ""
     outcome: Outcome
     draw: Count = 0
@@ -87,9 +87,10 @@ class PassFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds after the pass started; None when no token came."""
     seconds: float
 
-    def __post_init__(self) -> None:
-        if self.candidate is None:
-            msgspec.structs.force_setattr(self, "candidate", self.role in VERSION_1_CANDIDATES)
+    @property
+    def answers_prompt(self) -> bool:
+        """Whether its answer may be the action's."""
+        return self.role in VERSION_1_CANDIDATES if self.candidate is None else self.candidate
 
 
 class PassRow(PassFacts, frozen=True, kw_only=True):
@@ -109,6 +110,9 @@ class PassRow(PassFacts, frozen=True, kw_only=True):
     error: str
     dollars_tokens: float
     dollars_time: float
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "candidate", self.answers_prompt)
 
     @property
     def is_cancelled(self) -> bool:
@@ -136,17 +140,19 @@ class PassRow(PassFacts, frozen=True, kw_only=True):
 
 
 class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy or a route chose a tier."""
+    """A policy decided how an action goes on."""
 
     position: Count
     """Counts the decisions of an action from 0 in the order in which they were made."""
     tier: str
+    """Whose policy."""
     reason: str
     signal: str
+    """What it looked at; empty where it looked at nothing that was measured."""
     level: float | None
     """The value of the signal; None where there was none, or no finite one."""
     after: tuple[Count, ...]
-    """Numbers of the passes that were looked at."""
+    """Numbers of the passes that it looked at."""
     at: float
     """Seconds after the action began."""
 

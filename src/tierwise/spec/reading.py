@@ -13,6 +13,7 @@ import msgspec
 
 from tierwise.spec.choice import OneOf
 from tierwise.spec.errors import ConfigErrors, SpecError
+from tierwise.spec.plugins import why_not
 
 T = TypeVar("T")
 
@@ -78,7 +79,10 @@ class Reading:
         config = kind.__struct_config__
         for name in value if config.forbid_unknown_fields else ():
             if name not in members and name != config.tag_field:
-                self.wrong(_path(field, name), f"unknown key; {allowed(str(name), members)}")
+                group = kind.GROUP if issubclass(kind, OneOf) else ""
+                self.wrong(
+                    _path(field, name), f"unknown key; {why_not(group, str(name)) or allowed(str(name), members)}"
+                )
         read = {}
         for name, member in members.items():
             if name in value:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tierwise.spec.choice import OneOf
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tierwise.spec.choice import OneOf, with_plugins
+from tierwise.spec.plugins import lacking
 from tierwise.verifiers.answers import Choice, Exact, Number, Regex
 from tierwise.verifiers.python_tests import PythonTests
 from tierwise.verifiers.schema import JsonSchema
@@ -13,6 +16,8 @@ __all__ = ["Choice", "Exact", "JsonSchema", "Number", "PythonTests", "Regex", "V
 
 class VerifierChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One verifier, as a request, a tier or a task names it: `{number: {equals: 12}}`."""
+
+    GROUP: ClassVar[str] = "tierwise.verifiers"
 
     number: Number | None = None
     choice: Choice | None = None
@@ -25,3 +30,11 @@ class VerifierChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def member(self) -> Verifier:
         chosen: Verifier = getattr(self, self.kind)
         return chosen
+
+
+def _problem(member: type[Any]) -> str:
+    return lacking(member, ("kind", "decisive", "is_ready", "key", "verify"))
+
+
+if not TYPE_CHECKING:
+    VerifierChoice = with_plugins(VerifierChoice, _problem)

@@ -17,7 +17,7 @@ from tierwise.gateway.grpc import tierwise_pb2_grpc as stubs
 from tierwise.gateway.grpc.failures import status_of
 from tierwise.gateway.grpc.words import account_of, asked_of, event_of, response_of
 from tierwise.gateway.visit import Desk, answers
-from tierwise.run import unseen
+from tierwise.run import discard
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError, TierwiseError
 
@@ -91,7 +91,7 @@ class _Front(stubs.TierwiseServicer):
         visit = await self._receive(request, context, stream=False)
         with self._answering(visit):
             try:
-                visit.answers = await answers(visit, [unseen] * visit.asked.choices)
+                visit.answers = await answers(visit, [discard] * visit.asked.choices)
             except TierwiseError as error:
                 await self._fail(visit, error, context)
             visit.ending = "answered"
@@ -114,8 +114,8 @@ class _Front(stubs.TierwiseServicer):
 
     async def Models(self, request: pb.ModelsRequest, context: Context) -> pb.ModelsResponse:  # noqa: ARG002, N802
         router = self._service.router
-        routes = {name: list(router.routes[name]) for name in router.names if name not in router.tiers}
-        return pb.ModelsResponse(models=[pb.Model(id=name, cascade=routes.get(name, ())) for name in router.names])
+        models = [pb.Model(id=name, cascade=tier.policy.tiers()) for name, tier in router.tiers.items()]
+        return pb.ModelsResponse(models=models)
 
     async def _receive(self, request: pb.ChatRequest, context: Context, *, stream: bool) -> Visit:
         trace = self._service.new_trace()
