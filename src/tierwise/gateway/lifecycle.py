@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tierwise.gateway.reply import Head
 from tierwise.ledger.records import Ending, Record, Trace
+from tierwise.ledger.rows import facts
 from tierwise.run import Action, Sink, discard
 from tierwise.spec.call import Chunk
 from tierwise.spec.clock import now
@@ -284,9 +285,7 @@ class Account:
                 "agreement": [answer.agreement for answer in self.answers],
                 "dollars": self.dollars,
                 "exact": self.usage.exact,
-                "passes": [
-                    {**_pass_of(done, self.prices), **(_said_by(done) if candidates else {})} for done in self.passes
-                ],
+                "passes": [_pass_of(done, self.prices, tells=candidates) for done in self.passes],
             },
         }
 
@@ -296,25 +295,17 @@ def usage_of(context: RequestContext, prices: PriceBook) -> dict[str, Json]:
     return Account.of(context, prices).as_usage(candidates=context.parsed.wants_candidates)
 
 
-def _pass_of(done: Pass, prices: PriceBook) -> dict[str, Json]:
-    return {
-        "number": done.number,
-        "role": done.call.role,
-        "candidate": done.call.candidate,
-        "after": list(done.call.after),
-        "tier": done.tier,
-        "outcome": done.outcome,
+def _pass_of(done: Pass, prices: PriceBook, *, tells: bool) -> dict[str, Json]:
+    """`PassFacts` and what is told on the wire only. `tells` adds what it said, as far as it came: whoever has it can
+    grade a candidate that was not chosen.
+    """
+    known = {name: round(value, 6) if isinstance(value, float) else value for name, value in facts(done).items()}
+    if not tells:
+        del known["draw"], known["finish"]
+    return known | {
         "prompt_tokens": done.usage.prompt,
         "cached_tokens": done.usage.cached,
         "completion_tokens": done.usage.completion,
-        "started": round(done.started, 6),
-        "first_token": None if done.first_token is None else round(done.first_token, 6),
-        "seconds": round(done.seconds, 6),
         "dollars": prices.cost(done).dollars,
+        **({"message": done.completion.message()} if tells else {}),
     }
-
-
-def _said_by(done: Pass) -> dict[str, Json]:
-    """What a pass said, as far as it came: whoever has it can grade a candidate that was not chosen."""
-    said = done.completion
-    return {"draw": done.call.draw, "message": said.message(), "finish": said.finish}

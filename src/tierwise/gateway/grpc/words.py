@@ -9,6 +9,7 @@ import msgspec
 from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.lifecycle import Account
 from tierwise.gateway.wire import read
+from tierwise.ledger.rows import facts
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _PLAIN = frozenset({"role", "content", "reasoning", "reasoning_content"})
 """What messages and deltas have fields for."""
+
+_PASS = frozenset(pb.Pass.DESCRIPTOR.fields_by_name)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -111,17 +114,8 @@ def account_of(context: RequestContext, prices: PriceBook) -> pb.Account:
 
 
 def _pass(done: Pass, prices: PriceBook) -> pb.Pass:
-    return pb.Pass(
-        number=done.number,
-        role=done.call.role,
-        tier=done.tier,
-        outcome=done.outcome,
-        usage=_usage(done.usage),
-        started=done.started,
-        first_token=done.first_token,
-        seconds=done.seconds,
-        dollars=prices.cost(done).dollars,
-    )
+    known = {name: value for name, value in facts(done).items() if name in _PASS}
+    return pb.Pass(**known, usage=_usage(done.usage), dollars=prices.cost(done).dollars)
 
 
 def _usage(usage: Usage) -> pb.Usage:
