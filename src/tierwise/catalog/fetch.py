@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,6 @@ from tierwise.catalog.cache import Digest, Report, hash_of, make_room, readable_
 from tierwise.catalog.errors import AccessError, CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import aiohttp
 
 CONNECT_SECONDS = 10

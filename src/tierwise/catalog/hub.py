@@ -16,16 +16,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from tierwise.catalog.cache import hash_of, make_room
+from tierwise.catalog.cache import Digest, Report, hash_of, make_room
 from tierwise.catalog.errors import AccessError, CheckpointError
 from tierwise.catalog.memory import size_of
-
-if TYPE_CHECKING:
-    from tierwise.catalog.cache import Digest, Report
-    from tierwise.catalog.source import Hub, Repository
+from tierwise.catalog.source import Hub, Repository
 
 T = TypeVar("T")
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tierwise.gateway.failures import status_of
-from tierwise.gateway.lifecycle import RequestLifecycle, usage_of
+from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, usage_of
 from tierwise.gateway.reply import EventStream, send_error, send_json
 from tierwise.gateway.wire import read
 from tierwise.spec.errors import BodyTooLarge, SpecError, TierwiseError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
-
     from starlette.types import Receive, Scope, Send
 
-    from tierwise.gateway.lifecycle import RequestContext
     from tierwise.gateway.metrics import Metrics
     from tierwise.service import Service
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tierwise.spec.errors import (
     BodyTooLarge,
@@ -20,9 +20,7 @@ from tierwise.spec.errors import (
     TimedOut,
     TooLong,
 )
-
-if TYPE_CHECKING:
-    from tierwise.spec.json import Json
+from tierwise.spec.json import Json
 
 
 class ErrorStatus(NamedTuple):

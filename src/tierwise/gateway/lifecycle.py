@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import time
@@ -13,22 +13,18 @@ from typing import TYPE_CHECKING, TypeAlias
 from tierwise.gateway.reply import Head
 from tierwise.ledger.records import Ending, Record, Trace
 from tierwise.ledger.rows import facts
-from tierwise.run import Action, Sink, discard
-from tierwise.spec.call import Chunk
+from tierwise.run import Action, Sink, Tier, discard
+from tierwise.spec.ask import Answer
+from tierwise.spec.call import Chunk, Pass, Usage
 from tierwise.spec.clock import now
 from tierwise.spec.errors import PolicyError, SpecError, TierwiseError
+from tierwise.spec.json import Json
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-
     from tierwise.gateway.metrics import Metrics
     from tierwise.gateway.wire import ParsedRequest
     from tierwise.ledger.prices import PriceBook
-    from tierwise.run import Tier
     from tierwise.service import Service
-    from tierwise.spec.ask import Answer
-    from tierwise.spec.call import Pass, Usage
-    from tierwise.spec.json import Json
 
 _LOG = logging.getLogger("tierwise")
 

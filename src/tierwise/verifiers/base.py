@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import msgspec
 
 from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import spoken
-
-if TYPE_CHECKING:
-    from tierwise.spec.call import Completion
 
 MOST_WORDS = 200
 """Characters of a verdict's reason: every verdict is kept in the ledger."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
+from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import choice_in, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
-
-if TYPE_CHECKING:
-    from tierwise.spec.ask import Verdict
-    from tierwise.spec.call import Completion
 
 
 class Choice(BaseVerifier, frozen=True, kw_only=True):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import marked, normalised, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
-
-if TYPE_CHECKING:
-    from tierwise.spec.ask import Verdict
-    from tierwise.spec.call import Completion
 
 
 class Exact(BaseVerifier, frozen=True, kw_only=True):

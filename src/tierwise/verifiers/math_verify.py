@@ -5,20 +5,17 @@ Face, Apache-2.0), which stands on SymPy and is therefore run in the sandbox; wh
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 
+from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.answers import marked, number_in, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 from tierwise.verifiers.contained import TooLong, told_by
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tierwise.spec.ask import Verdict
-    from tierwise.spec.call import Completion
 
 PACKAGE = "math-verify"
 

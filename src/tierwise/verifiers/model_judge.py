@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import msgspec
 
 from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.spec.errors import SpecError, TierwiseError
+from tierwise.spec.json import Json
 from tierwise.verifiers.answers import spoken
 from tierwise.verifiers.base import BaseVerifier
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tierwise.spec.call import Completion
-    from tierwise.spec.json import Json
 
 _VERDICT = re.compile(r"\bverdict\b[\s*:_`]*(?:is\b[\s*:]*)?(yes|no|\d+(?:\.\d+)?)(?![\w/]*\w)", re.IGNORECASE)
 _YES = {"yes": 1.0, "no": 0.0}

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
+from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import answer_key, number_in, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
-
-if TYPE_CHECKING:
-    from tierwise.spec.ask import Verdict
-    from tierwise.spec.call import Completion
 
 
 class Number(BaseVerifier, frozen=True, kw_only=True):

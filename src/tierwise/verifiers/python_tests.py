@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import secrets
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
+from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import fenced, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 from tierwise.verifiers.sandbox import Limits, run_python
-
-if TYPE_CHECKING:
-    from tierwise.spec.ask import Verdict
-    from tierwise.spec.call import Completion
 
 # What runs in the sandbox. The word that says that the tests have passed is new for every check and said last, so code
 # that exits early, or prints what passing looked like elsewhere, has not passed. The file that holds it is gone before

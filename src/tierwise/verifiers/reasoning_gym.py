@@ -7,18 +7,16 @@ compare texts, and an answer that is the generator's own needs no scorer either.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 
+from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.answers import marked, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 from tierwise.verifiers.contained import TooLong, told_by
-
-if TYPE_CHECKING:
-    from tierwise.spec.ask import Verdict
-    from tierwise.spec.call import Completion
 
 PACKAGE = "reasoning-gym"
 

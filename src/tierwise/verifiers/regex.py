@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import normalised, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 from tierwise.verifiers.patterns import compiled
-
-if TYPE_CHECKING:
-    from tierwise.spec.ask import Verdict
-    from tierwise.spec.call import Completion
 
 
 class Regex(BaseVerifier, frozen=True, kw_only=True):

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Iterator
 from contextvars import ContextVar
 from time import thread_time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jsonschema
 import msgspec
 import referencing
 from jsonschema.validators import extend, validator_for
 
+from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import answer_key, canonical, json_in, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 from tierwise.verifiers.patterns import compiled
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tierwise.spec.ask import Verdict
-    from tierwise.spec.call import Completion
 
 SECONDS = 0.5
 """Of CPU, for one candidate. A schema of usual size takes a millisecond."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,17 +15,14 @@ from tierwise.gateway.failures import headers_of, status_of
 from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.grpc import tierwise_pb2_grpc as stubs
 from tierwise.gateway.grpc.words import account_of, event_of, parsed_of, response_of
-from tierwise.gateway.lifecycle import RequestLifecycle
+from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, ShowChunk
 from tierwise.spec.budget import Budget
+from tierwise.spec.call import Chunk
 from tierwise.spec.errors import SpecError, TierwiseError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
-    from tierwise.gateway.lifecycle import RequestContext, ShowChunk
     from tierwise.gateway.metrics import Metrics
     from tierwise.service import Service
-    from tierwise.spec.call import Chunk
 
     Rpc = grpc.aio.ServicerContext[Any, Any]
 

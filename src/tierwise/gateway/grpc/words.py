@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierwise.gateway.grpc import tierwise_pb2 as pb
-from tierwise.gateway.lifecycle import Account
-from tierwise.gateway.wire import read
+from tierwise.gateway.lifecycle import Account, RequestContext
+from tierwise.gateway.wire import ParsedRequest, read
 from tierwise.ledger.rows import facts
+from tierwise.spec.ask import Answer
+from tierwise.spec.call import Chunk, Pass, Usage
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
-    from tierwise.gateway.lifecycle import RequestContext
-    from tierwise.gateway.wire import ParsedRequest
     from tierwise.ledger.prices import PriceBook
-    from tierwise.spec.ask import Answer
-    from tierwise.spec.call import Chunk, Pass, Usage
 
 _PLAIN = frozenset({"role", "content", "reasoning", "reasoning_content"})
 """What messages and deltas have fields for."""
