@@ -146,7 +146,7 @@ def load(path: Path) -> Plan:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise NotFound(f"there is no config file {path}; see examples/quickstart.yaml for one to start from") from None
+        raise NotFound(f"there is no config file {path}; `tierwise init` writes one to start from") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"config file {path} cannot be read: {error}") from error
     return parse(text, path)

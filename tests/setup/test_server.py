@@ -234,6 +234,25 @@ def test_a_server_that_lists_models_and_does_not_chat_is_refused_in_its_own_word
         drafted(Failing(reply), seconds=0.3)
 
 
+def test_a_server_that_repeats_the_key_does_not_bring_it_into_message_or_file():
+    class Telltale(Chatty):
+        def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
+            words = json.dumps({"error": {"message": f"I know {request.headers['authorization']}"}}).encode()
+            return (
+                HttpReply(status=400, body=words)
+                if "tools" in (request.body or {})
+                else super().reply_to(number, request)
+            )
+
+    draft = drafted(Telltale(), key="geheim", key_env="MY_KEY")
+    assert "takes tools (refused, 400: I know Bearer …)" in draft.text
+    assert "geheim" not in draft.text
+    echo = HttpReply(status=400, body=b'{"error": {"message": "not with geheim"}}')
+    with pytest.raises(Refused, match="not with …") as caught:
+        drafted(Failing(echo), key="geheim")
+    assert "geheim" not in str(caught.value)
+
+
 def test_a_server_that_stops_answering_on_the_way_gets_no_file():
     began = time.monotonic()
     with pytest.raises(

@@ -19,7 +19,7 @@ from tierwise.engines.probe_slots import ASKED, side_by_side
 from tierwise.engines.probe_thinking import Heard, find_switch
 from tierwise.engines.probed import TRAITS, Finding, Probed, Switch
 from tierwise.engines.quirks import SERVERS, Server, known_as
-from tierwise.engines.reach import REACH_SECONDS, reach, read_base, text_of
+from tierwise.engines.reach import REACH_SECONDS, hushed, reach, read_base, text_of
 from tierwise.engines.scrape import read as read_measures
 from tierwise.engines.wire import read_failure
 from tierwise.spec.errors import Broken, NotFound, TooLong
@@ -74,6 +74,7 @@ class Probe:
     ) -> None:
         self._url = read_base(url)
         self._model = model or ""
+        self._key = api_key
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._tell = tell
         self._seconds = seconds
@@ -109,7 +110,8 @@ class Probe:
             findings = {}
             for trait in TRAITS:
                 self._tell(trait)
-                findings[trait] = await self._found(getattr(self, f"_{trait}"))
+                found = await self._found(getattr(self, f"_{trait}"))
+                findings[trait] = Finding(verdict=found.verdict, note=hushed(found.note, self._key))
         return Probed(
             url=self._url,
             model=self._model,

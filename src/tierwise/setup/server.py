@@ -14,7 +14,7 @@ from tierwise.engines.http import ChatClient, proxy_to
 from tierwise.engines.probe import Probe
 from tierwise.engines.probed import TRAITS
 from tierwise.engines.quirks import server_named
-from tierwise.engines.reach import reach, read_base
+from tierwise.engines.reach import hushed, reach, read_base
 from tierwise.setup.draft import Draft, comment, quoted
 from tierwise.setup.tiers import Abilities, thinking_tokens, tier_lines
 from tierwise.spec.call import Call
@@ -122,7 +122,8 @@ async def _require_chat(listing: Listing, model: str, key: str | None, seconds: 
         advice = f"; if this model does not chat, take another with --model: {', '.join(others)}" if others else ""
         if "answered 401" in str(error) or "answered 403" in str(error):
             advice = "; name the variable that holds the right key with --key-env NAME"
-        raise type(error)(f"{listing.url} does not chat with {model!r}: {quoted(str(error))}{advice}") from error
+        said = hushed(str(error).removeprefix(f"deployment {_DEPLOYMENT!r} "), key)
+        raise type(error)(f"{listing.url} does not chat with {model!r}: {quoted(said)}{advice}") from error
     finally:
         await client.close()
 
