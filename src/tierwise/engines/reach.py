@@ -116,8 +116,8 @@ async def reach(
                 text = hushed(await text_of(response), session.headers.get("Authorization", "").removeprefix("Bearer "))
         except TimeoutError as error:
             raise TimedOut(
-                f"GET {page} had no answer within {timeout.total:g} s; see whether the server is well, and whether the"
-                " port is right"
+                f"GET {page} had no answer within {timeout.total:g} s; check that the server is up and that the port"
+                " is right"
             ) from error
         except aiohttp.ClientResponseError as error:
             raise Garbled(f"{url} does not speak HTTP: {error.message}; correct the address") from error
