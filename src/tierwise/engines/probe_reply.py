@@ -68,11 +68,16 @@ def mapping(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def speaks(event: str) -> bool:
-    """Whether an event of a stream brings a piece of an answer, or of thinking."""
+def first_choice(event: str) -> dict[str, Any]:
+    """The first choice in an event of a stream; empty where it has none."""
     choices = mapping(event).get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    delta = first.get("delta") if isinstance(first, dict) else None
+    return first if isinstance(first, dict) else {}
+
+
+def speaks(event: str) -> bool:
+    """Whether an event of a stream brings a piece of an answer, or of thinking."""
+    delta = first_choice(event).get("delta")
     return isinstance(delta, dict) and any(delta.get(name) for name in ("content", "reasoning_content", "reasoning"))
 
 

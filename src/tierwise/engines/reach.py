@@ -19,6 +19,7 @@ REACH_SECONDS = 10.0
 """That a server may take to list its models, or to show another page of its own."""
 
 _MOST_BYTES = 4 << 20
+_SECRET = 6  # characters; servers without keys are given such as "x" or "none"
 _EXAMPLE = "http://127.0.0.1:8000/v1"
 _ENDPOINTS = ("/chat/completions", "/completions", "/models")
 
@@ -112,11 +113,11 @@ async def reach(
         page = f"{base}/models"
         try:
             async with session.get(page, proxy=proxy, timeout=timeout, allow_redirects=False) as response:
-                text = await text_of(response)
+                text = hushed(await text_of(response), session.headers.get("Authorization", "").removeprefix("Bearer "))
         except TimeoutError as error:
             raise TimedOut(
-                f"GET {page} had no answer within {timeout.total:g} s; see whether the server is well, and whether the"
-                " port is right"
+                f"GET {page} had no answer within {timeout.total:g} s; check that the server is up and that the port"
+                " is right"
             ) from error
         except aiohttp.ClientResponseError as error:
             raise Garbled(f"{url} does not speak HTTP: {error.message}; correct the address") from error
@@ -133,6 +134,11 @@ async def reach(
     if may_lack_list and all(one.status in (404, 405, 501) for one in seen):
         return Listing(url=url if urlsplit(url).path else bases(url)[0], models=(), headers={})
     raise _no_api(url, seen)
+
+
+def hushed(text: str, key: str | None) -> str:
+    """What a server said, without the key: some repeat it when they refuse it."""
+    return text.replace(key, "…") if key and len(key) >= _SECRET else text
 
 
 async def text_of(response: aiohttp.ClientResponse) -> str:

@@ -142,7 +142,7 @@ class _Writer:
     def lines(self) -> Iterator[str]:
         (source,) = self.checkpoint.parts
         today = datetime.now(UTC).date().isoformat()
-        yield from comment(f"Tiers on {source}. Written by `tierwise init` on {today} (UTC) for this machine:")
+        yield from comment(f"Tiers for {source}. Written by `tierwise init` on {today} (UTC) for this machine:")
         yield from comment(f"{self.here}.")
         yield from comment(f"What the checkpoint says of itself: {self._description()}.")
         yield ""

@@ -14,7 +14,7 @@ from tierwise.engines.http import ChatClient, proxy_to
 from tierwise.engines.probe import Probe
 from tierwise.engines.probed import TRAITS
 from tierwise.engines.quirks import server_named
-from tierwise.engines.reach import reach, read_base
+from tierwise.engines.reach import hushed, reach, read_base
 from tierwise.setup.draft import Draft, comment, quoted
 from tierwise.setup.tiers import Abilities, thinking_tokens, tier_lines
 from tierwise.spec.call import Call
@@ -115,14 +115,15 @@ async def _require_chat(listing: Listing, model: str, key: str | None, seconds: 
     except TimeoutError as error:
         raise TimedOut(
             f"{listing.url} lists its models, and did not begin an answer within {seconds:g} s; if it is only slow,"
-            " give it more with --seconds 60"
+            " allow more with --seconds 60"
         ) from error
     except EngineError as error:
         others = [name for name in listing.names if name != model][:_SHOWN]
         advice = f"; if this model does not chat, take another with --model: {', '.join(others)}" if others else ""
         if "answered 401" in str(error) or "answered 403" in str(error):
             advice = "; name the variable that holds the right key with --key-env NAME"
-        raise type(error)(f"{listing.url} does not chat with {model!r}: {quoted(str(error))}{advice}") from error
+        said = hushed(str(error).removeprefix(f"deployment {_DEPLOYMENT!r} "), key)
+        raise type(error)(f"{listing.url} does not chat with {model!r}: {quoted(said)}{advice}") from error
     finally:
         await client.close()
 
@@ -131,8 +132,8 @@ def _stopped(probed: Probed, seconds: float) -> str:
     silent = [trait for trait, finding in probed.findings.items() if "no answer within" in finding.note]
     what = f"requests for {' and '.join(silent)} had no answer within {seconds:g} s" if silent else "connections broke"
     return (
-        f"{probed.url} stopped answering in the middle of the probe: {what}; nothing was written. See whether it is"
-        " well; if it is only slow, give it more with --seconds 60"
+        f"{probed.url} stopped answering in the middle of the probe: {what}; nothing was written. Check that it is"
+        " up; if it is only slow, allow more with --seconds 60"
     )
 
 
@@ -154,9 +155,8 @@ class _Writer:
 
     def lines(self) -> Iterator[str]:
         probed = self.probed
-        yield from comment(f"Tiers on {self.who}. Written by `tierwise init` on {probed.date} (UTC).")
-        model = quoted(probed.model)
-        yield from comment(f"What it was seen to do then with the model {model} (`tierwise probe` looks again):")
+        yield from comment(f"Tiers for {self.who}. Written by `tierwise init` on {probed.date} (UTC).")
+        yield from comment(f"Observed on that day with model {quoted(probed.model)} (`tierwise probe` looks again):")
         yield from self._findings()
         yield ""
         yield "deployments:"
@@ -209,9 +209,13 @@ class _Writer:
     def _slots(self) -> Iterator[str]:
         slots = self.probed.slots
         if slots == 1:
-            yield from comment("One request at a time: the passes of a policy run one after the other.", "    ")
+            yield from comment(
+                "It answers one request at a time, so the passes of a policy run one after the other.", "    "
+            )
         elif slots is not None:
-            yield from comment(f"It answers {slots} requests side by side; more of them wait.", "    ")
+            yield from comment(
+                f"It answers {slots} requests side by side, so one action sends no more at once.", "    "
+            )
         if slots is not None:
             yield f"    slots: {slots}"
 
@@ -219,13 +223,16 @@ class _Writer:
         probed = self.probed
         switch, tokens = probed.switch, thinking_tokens(probed.context)
         on, off = (switch.on, switch.off) if switch is not None else ({}, {})
-        heat, logprobs = probed.findings["temperature"], probed.findings["logprobs"]
-        is_refused = heat.verdict != "yes" and "refused" in heat.note
+        heat, logprobs, beside = (
+            probed.findings[trait] for trait in ("temperature", "logprobs", "logprobs_with_tools")
+        )
+        is_refused = heat.note.startswith("refused")
         return Abilities(
             takes_temperature=heat.verdict == "yes",
             alike=quoted(heat.note) if heat.verdict == "no" and not is_refused else "",
             unrepeatable=probed.verdict("greedy") == "no",
             no_logprobs="" if logprobs.verdict == "yes" else quoted(logprobs.note) or "it gives none",
+            no_logprobs_with_tools=quoted(beside.note) if beside.note.startswith("refused") else "",
             on=on,
             off=off,
             cap={"extra": {switch.cap: tokens}} if switch is not None and switch.cap else {},
@@ -246,9 +253,11 @@ class _Writer:
         if probed.slots == 1:
             yield "it answers one request at a time: passes of a policy run one after the other"
         if probed.verdict("logprobs") != "yes":
-            yield "it gives no log-probabilities: max takes a vote, or refines, instead of best_of_n"
+            yield "no log-probabilities were seen, so max does not use best_of_n"
+        if probed.findings["logprobs_with_tools"].note.startswith("refused"):
+            yield "max, and auto with it, fails on requests that offer tools; send those to fast or standard"
         if probed.verdict("temperature") == "no":
-            yield f"no tier sets a temperature there: {quoted(probed.findings['temperature'].note)}"
+            yield f"no tier sets a temperature: {quoted(probed.findings['temperature'].note)}"
 
 
 def _fields_of(engine: str) -> frozenset[str]:

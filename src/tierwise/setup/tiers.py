@@ -31,6 +31,8 @@ class Abilities:
     """Whether greedy answers were seen to differ."""
     no_logprobs: str = ""
     """Why there are none; empty where there are."""
+    no_logprobs_with_tools: str = ""
+    """Why there are none beside tools, where it takes tools; empty where there are."""
     on: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `sampling` that make it think; none where no way is known."""
     off: Mapping[str, Any] = field(default_factory=dict)
@@ -113,6 +115,11 @@ def _max(can: Abilities, deployment: str) -> Iterator[str]:
             f"Up to {CANDIDATES} answers, of which the request's verifier picks one; where it brings none, the"
             " likeliest by log-probability."
         )
+        if can.no_logprobs_with_tools:
+            said += (
+                " Requests that offer tools fail here, since log-probabilities are not to be had beside them"
+                f" ({can.no_logprobs_with_tools}): send those to standard."
+            )
     seconds = _THINKING_SECONDS if can.on or can.thinks_anyway else _SECONDS
     heat = None if can.alike else _WARM
     yield from _tier("max", said + thinking + serial, deployment, policy, can.sampling(heat, can.on))
