@@ -24,7 +24,7 @@ from tierwise.bench.calibrate import calibrate
 from tierwise.bench.client import Client, Served
 from tierwise.bench.folder import Folder, Manifest, Planned, RunnerError, Settings, Sitting
 from tierwise.bench.lag import LagMeter
-from tierwise.bench.launch import deployments, is_ready, launched, serve_command
+from tierwise.bench.launch import deployments, is_ready, launched, ledger_environment, serve_command
 from tierwise.bench.purse import Purse
 from tierwise.bench.resume import require_same, require_same_rows
 from tierwise.bench.schedule import Trial, schedule, variants, warm_up
@@ -50,7 +50,7 @@ class Job:
     mode: Literal["average", "max", "both"]
     settings: Settings
     folder: Folder
-    ledger: Path
+    ledger: str | Path
     """Where actions are recorded if the tiers are launched for this job."""
     url: str = ""
     """Of an endpoint that serves the config file already; empty to launch one."""
@@ -237,8 +237,8 @@ def _from(moments: Iterator[float], number: int) -> Iterator[float]:
 async def _endpoint(job: Job) -> AsyncGenerator[str, None]:
     """The URL of an endpoint that is ready."""
     if not job.url:
-        command = serve_command(job.config, job.ledger)
-        async with launched(command, job.folder.log_path) as url:
+        environment = ledger_environment(job.ledger)
+        async with launched(serve_command(job.config), job.folder.log_path, environment) as url:
             yield url
         return
     async with aiohttp.ClientSession() as session:

@@ -8,6 +8,7 @@ import msgspec
 
 from tierwise.bench.durations import Durations
 from tierwise.bench.schedule import Mode, Variant
+from tierwise.ledger.rows import PassFacts
 from tierwise.spec.call import Completion
 
 Outcome = Literal["pass", "fail", "no_answer", "error"]
@@ -20,10 +21,6 @@ Source = Literal["request", "candidate"]
 whose passes ran beside it, so that its seconds are those of a busier engine."""
 
 
-_CANDIDATES_BEFORE = frozenset({"draft", "vote", "refine"})
-"""Roles of passes whose answer may be the action's, in records that do not say which passes are."""
-
-
 class Candidate(msgspec.Struct, frozen=True):
     """The assistant message that a pass ended with."""
 
@@ -32,31 +29,15 @@ class Candidate(msgspec.Struct, frozen=True):
     tool_calls: list[dict[str, Any]] = []
 
 
-class PassSpend(msgspec.Struct, frozen=True, kw_only=True):
+class PassSpend(PassFacts, frozen=True, kw_only=True):
     """What one pass of an action was for, what it took, and what it was worth where the endpoint told what it said."""
 
-    role: str
-    outcome: str
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
-    seconds: float
     dollars: float
-    number: int = 0
-    """Counts the passes of an action in the order in which they started."""
-    started: float | None = None
-    """Seconds after the endpoint had the action; None when it did not tell, here and below."""
-    first_token: float | None = None
-    """Seconds after the pass started."""
-    candidate: bool | None = None
-    """Whether it answers the user's prompt; None in records of earlier versions."""
-    after: list[int] = []
-    """Numbers of the passes that it builds on."""
-    draw: int = 0
-    """Which of the prompt's independent draws it was."""
     message: Candidate | None = None
     """What it said; kept of candidates that were graded, without their reasoning."""
-    finish: str = ""
     solved: bool | None = None
     """What the task's check makes of it; None where it was not asked, or could not tell."""
 
@@ -64,11 +45,6 @@ class PassSpend(msgspec.Struct, frozen=True, kw_only=True):
     def is_candidate(self) -> bool:
         """Whether it ended in something that the policy might have answered with, and that was told."""
         return self.answers_prompt and self.outcome == "finished" and self.message is not None
-
-    @property
-    def answers_prompt(self) -> bool:
-        """Whether its answer may be the action's."""
-        return self.role in _CANDIDATES_BEFORE if self.candidate is None else self.candidate
 
     @property
     def is_draw(self) -> bool:

@@ -78,8 +78,12 @@ def bench(
         Path | None, typer.Option(help="Go on with the run in this folder: what it lacks is asked, the same way.")
     ] = None,
     ledger: Annotated[
-        Path | None,
-        typer.Option(help="Where actions and passes are recorded; ledger.db in the run's folder when not given."),
+        str | None,
+        typer.Option(
+            metavar="FILE|URL",
+            help="Where actions and passes are recorded: a SQLite file, or postgresql://USER@HOST/DATABASE; ledger.db "
+            "in the run's folder when not given.",
+        ),
     ] = None,
     url: Annotated[str, typer.Option(help="Measure this endpoint, where the config file is served already.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
@@ -102,8 +106,11 @@ def bench(
     from tierwise.bench.folder import Folder, Settings
     from tierwise.bench.measure import Job
     from tierwise.cli.pull import bring
+    from tierwise.ledger.location import locate
     from tierwise.spec.errors import SpecError
 
+    if ledger is not None:
+        locate(ledger)  # a wrong URL is found out before anything is loaded
     plan = planning.load(file)
     tasks = workloads.load(workload).first(limit)
     tiers = _tiers(plan, tier or [])
@@ -136,7 +143,7 @@ def bench(
     console = Console(stderr=as_json, highlight=False)
     if folder.has_manifest and (again := len(folder.errors())):
         console.print(f"asking {again} actions again that ended in infrastructure errors")
-    if not url and folder.has_manifest and folder.read_records() and not job.ledger.exists():
+    if not url and folder.has_manifest and folder.read_records() and locate(job.ledger).is_missing:
         console.print(
             f"there is no ledger {job.ledger} any more: a new one begins, without the passes of earlier sittings",
             markup=False,
@@ -244,20 +251,16 @@ async def _unless_interrupted(work: Coroutine[None, None, None]) -> bool:
 
 def _report(folder: Folder) -> Summary:
     """Write the page from what is in the folder."""
-    import msgspec
-
     from tierwise.bench.summary import summarise
-    from tierwise.bench.workload import Task
     from tierwise.report.page import page
 
-    manifest, records = folder.read_manifest(), folder.read_records()
-    tasks = msgspec.json.Decoder(Task).decode_lines(folder.tasks_path.read_bytes())
+    manifest, records, tasks = folder.read_manifest(), folder.read_records(), folder.read_tasks()
     summary = summarise(manifest, records, tasks)
     folder.report_path.write_text(page(manifest, tasks, records, summary), encoding="utf-8")
     return summary
 
 
-def _print(console: Console, summary: Summary, paths: Mapping[str, Path]) -> None:
+def _print(console: Console, summary: Summary, paths: Mapping[str, str]) -> None:
     from rich.text import Text
 
     from tierwise.report import words
@@ -288,12 +291,12 @@ def _print_sitting(console: Console, folder: Folder) -> None:
         console.print(f"the runner's own error: p99 {p99 * 1000:.2g} ms", style="dim", markup=False)
 
 
-def _print_json(summary: Summary, paths: Mapping[str, Path]) -> None:
+def _print_json(summary: Summary, paths: Mapping[str, str]) -> None:
     import msgspec
 
     verdicts = {gain.tier: gain.verdict for gain in summary.gains}
     shown = {
-        **{name: str(path) for name, path in paths.items()},
+        **paths,
         "error_share": summary.error_share,
         "verdicts": verdicts,
         **msgspec.to_builtins(summary),
@@ -301,6 +304,8 @@ def _print_json(summary: Summary, paths: Mapping[str, Path]) -> None:
     print(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
 
 
-def _paths(job: Job) -> dict[str, Path]:
-    paths = {"report": job.folder.report_path, "records": job.folder.records_path}
-    return paths if job.url else {**paths, "ledger": job.ledger}
+def _paths(job: Job) -> dict[str, str]:
+    from tierwise.ledger.location import locate
+
+    paths = {"report": str(job.folder.report_path), "records": str(job.folder.records_path)}
+    return paths if job.url else {**paths, "ledger": locate(job.ledger).name}

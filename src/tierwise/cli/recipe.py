@@ -27,9 +27,8 @@ def recipe(
     import sys
 
     from tierwise.cli.init import for_family
-    from tierwise.spec.reading import Reading
-    from tierwise.spec.yaml import read_yaml
+    from tierwise.spec.files import yaml_document
 
     text = for_family(name, gpus, engine, variant=variant, revision=revision).text
-    print(json.dumps(read_yaml(text, Reading())[0], indent=2) if as_json else text, end="\n" if as_json else "")
+    print(json.dumps(yaml_document(text, "recipe").value, indent=2) if as_json else text, end="\n" if as_json else "")
     print(f"`tierwise recipe` is now `tierwise init --family {name} --gpus {gpus}`", file=sys.stderr)

@@ -178,10 +178,7 @@ def _source(kind: str, settings: dict[str, Any]) -> SourceChoice:
     from tierwise.spec.reading import Reading
 
     reading = Reading()
-    found = reading.read(SourceChoice, {kind: settings}, "")
-    reading.done()
-    assert found is not None  # noqa: S101 - `done` raises otherwise
-    return found
+    return reading.finish(reading.read(SourceChoice, {kind: settings}, ""))
 
 
 def _print_generators() -> None:
@@ -255,8 +252,14 @@ def from_ledger(
         ),
     ],
     ledger: Annotated[
-        Path, typer.Option("--ledger", envvar="TIERWISE_LEDGER", help="Written by `tierwise serve --keep-content`.")
-    ] = Path("ledger.db"),
+        str,
+        typer.Option(
+            "--ledger",
+            metavar="FILE|URL",
+            envvar="TIERWISE_LEDGER",
+            help="Written by `tierwise serve --keep-content`: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+        ),
+    ] = "ledger.db",
     since: Annotated[
         str, typer.Option(help="Only since 2026-01-31 or 2026-01-31T12:00 (UTC), or 90m, 24h, 7d ago.")
     ] = "",
@@ -278,6 +281,7 @@ def from_ledger(
     from tierwise.bench.workload.size import few
     from tierwise.bench.workload.write import check_free, write
     from tierwise.cli.ledger import _moment, _reading
+    from tierwise.ledger.location import locate
     from tierwise.spec.errors import SpecError
 
     check_free(out)
@@ -286,7 +290,8 @@ def from_ledger(
         kept = reader.kept(_moment(since) if since else None, model, limit)
     if not kept:
         raise SpecError(
-            f"{ledger} holds no such action with its content; it is kept only by `tierwise serve --keep-content`",
+            f"{locate(ledger).name} holds no such action with its content; it is kept only by "
+            "`tierwise serve --keep-content`",
             field="--ledger",
         )
     found = build(kept, check, rules)
