@@ -23,8 +23,7 @@ from scipy import special
 from tierwise.bench import importers, sequential
 from tierwise.bench.gate import DollarsPolicy, LatencyPolicy, Policy, QualityPolicy, gate
 from tierwise.bench.pairs import pair
-from tierwise.bench.records import Record
-from tierwise.bench.schedule import Variant
+from tierwise.bench.records import Record, Variant
 from tierwise.bench.sides import Side, Unit
 from tierwise.bench.statistics import paired_difference
 

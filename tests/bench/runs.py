@@ -8,8 +8,7 @@ from typing import Any
 
 from tierwise.bench.folder import Config, Manifest, Planned, Settings, Source
 from tierwise.bench.machine import Machine
-from tierwise.bench.records import PassSpend, Record
-from tierwise.bench.schedule import Mode
+from tierwise.bench.records import Mode, PassSpend, Record
 from tierwise.bench.workload import Task
 from tierwise.spec.reading import Reading
 

@@ -1,17 +1,14 @@
-"""How trials arrive: when one before has been answered, or at moments that nothing holds up."""
+"""The forms in which arrivals are given, and the moments that they stand for."""
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 from itertools import islice, pairwise
 
 import pytest
 
-from tierwise.bench.arrival import Constant, Poisson, Trace, closed_loop, open_loop, read_arrival, read_trace
-from tierwise.spec.clock import now
-from tierwise.spec.errors import ConfigErrors, NotFound, SpecError, TierwiseError
-from tierwise.testing import frozen
+from tierwise.bench.arrival import Constant, Poisson, Trace, read_arrival, read_trace
+from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 
 
 def first(arrival, number, seed=0):
@@ -81,54 +78,3 @@ def test_an_arrival_that_nobody_knows_is_refused(text):
 def test_arrivals_are_read_as_they_are_written():
     assert read_arrival("closed") is None
     assert (read_arrival("poisson:2.5"), read_arrival("constant:4")) == (Poisson(2.5), Constant(4.0))
-
-
-def times(loop, *arguments, length):
-    """When each item was due and when it was begun, in seconds from the beginning."""
-    seen = []
-
-    async def main():
-        began = now()
-
-        async def attend(item, due):
-            seen.append((round(due - began, 6), round(now() - began, 6)))
-            await asyncio.sleep(length)
-
-        await loop(range(4), *arguments, attend)
-
-    frozen(main())
-    return seen
-
-
-def test_an_open_loop_waits_for_nobody():
-    assert times(open_loop, Constant(2.0).moments(0), length=60.0) == [(at, at) for at in (0.0, 0.5, 1.0, 1.5)]
-
-
-def test_a_closed_loop_asks_the_next_when_one_before_has_ended():
-    assert [at for at, _ in times(closed_loop, 2, length=60.0)] == [0.0, 0.001, 60.0, 60.001]
-
-
-def test_an_item_that_begins_late_was_due_all_the_same():
-    seen = []
-
-    async def main():
-        began = now()
-
-        async def attend(item, due):
-            seen.append((round(due - began, 6), round(now() - began, 6)))
-            if item == 0:
-                asyncio.get_running_loop().skip(2.0)  # something holds the whole runner up
-
-        await open_loop(range(3), Constant(1.0).moments(0), attend)
-
-    frozen(main())
-    assert seen == [(0.0, 0.0), (1.0, 2.0), (2.0, 2.0)]
-
-
-def test_an_open_loop_ends_with_the_first_error_of_ours():
-    async def attend(item, due):
-        if item == 2:
-            raise TierwiseError("the disk is full")
-
-    with pytest.raises(TierwiseError, match="disk"):
-        frozen(open_loop(range(100), Constant(10.0).moments(0), attend))

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.runs import record, task
 from tierwise.bench import clusters
 from tierwise.bench.design import Design, Sample
 
@@ -100,15 +99,3 @@ def test_weights_that_count_the_same_thing_in_other_units_change_nothing():
     )
     values = [1.0, 0.0, 1.0, 1.0]
     assert one.sample(names).share(values) == other.sample(names).share(values)
-
-
-def test_a_task_without_a_cluster_makes_all_tasks_stand_alone():
-    tasks = [task("a", cluster="x"), task("b", cluster="y")]
-    assert Design.of(["a", "b"], tasks, []).population == "clusters"
-    assert Design.of(["a", "b", "c"], [*tasks, task("c")], []).population == "tasks"
-    assert Design.of(["a", "b"], [tasks[0], task("b", cluster="x")], []).population == "tasks", "one cluster is none"
-
-
-def test_clusters_of_runs_from_elsewhere_stand_in_the_tags_of_their_records():
-    records = [record("a", tags=["cluster:x"]), record("b", tags=["cluster:y"])]
-    assert Design.of(["a", "b"], [], records).population == "clusters"

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from bench.stage import Answering, line
-from tierwise.bench.arrival import closed_loop
 from tierwise.bench.folder import Folder, Settings
 from tierwise.bench.measure import Job, measure
 from tierwise.bench.summary import summarise
@@ -293,17 +292,3 @@ def test_a_tier_that_the_endpoint_does_not_serve_is_named(job, endpoint):
 def test_an_endpoint_that_is_not_there_is_named(job):
     with pytest.raises(TierwiseError, match="no endpoint is ready at http://127"):
         asyncio.run(measure(job("http://127.0.0.1:9"), Watching()))
-
-
-def test_the_first_error_of_ours_ends_a_loop():
-    done = []
-
-    async def attend(item, due):
-        done.append(item)
-        await asyncio.sleep(0)
-        if item == 2:
-            raise TierwiseError("the disk is full")
-
-    with pytest.raises(TierwiseError, match="disk"):
-        asyncio.run(closed_loop(range(100), 2, attend))
-    assert len(done) < 10

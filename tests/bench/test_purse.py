@@ -8,7 +8,8 @@ import pytest
 
 from bench.runs import record, task
 from tierwise.bench.purse import Purse
-from tierwise.bench.schedule import Trial, Variant
+from tierwise.bench.records import Variant
+from tierwise.bench.schedule import Trial
 from tierwise.spec.errors import TierwiseError
 from tierwise.testing import frozen
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from bench.stage import line
 from tierwise.bench.folder import new_run
-from tierwise.bench.schedule import MOST_REPEATS, Variant, schedule, task_seed, variants, warm_up
+from tierwise.bench.records import Variant
+from tierwise.bench.schedule import MOST_REPEATS, schedule, variants, warm_up
+from tierwise.bench.seeds import task_seed
 from tierwise.bench.trial import action_id, key_of, request
 from tierwise.bench.workload import Task
 from tierwise.spec.reading import Reading

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from bench.runs import manifest, record, spent, task
 from tierwise.bench.grading import JudgeSpend
-from tierwise.bench.summary import summarise
+from tierwise.bench.summary import design_of, summarise
 
 MAX_ROWS = (("max", "average", 4), ("max", "max", 4))
 
@@ -394,3 +394,15 @@ def test_judges_are_paid_apart():
 def test_figures_that_were_taken_from_a_candidate_are_counted():
     row = row_of(record("a", taken="candidate"), record("b"))
     assert (row.beside, row.counts.measured) == (1, 2)
+
+
+def test_a_task_without_a_cluster_makes_all_tasks_stand_alone():
+    tasks = [task("a", cluster="x"), task("b", cluster="y")]
+    assert design_of(["a", "b"], tasks, []).population == "clusters"
+    assert design_of(["a", "b", "c"], [*tasks, task("c")], []).population == "tasks"
+    assert design_of(["a", "b"], [tasks[0], task("b", cluster="x")], []).population == "tasks", "one cluster is none"
+
+
+def test_clusters_of_runs_from_elsewhere_stand_in_the_tags_of_their_records():
+    records = [record("a", tags=["cluster:x"]), record("b", tags=["cluster:y"])]
+    assert design_of(["a", "b"], [], records).population == "clusters"

@@ -13,8 +13,9 @@ from bench.stage import Answering, line
 from tierwise.bench.client import Account, Client, Tokens, _Heard
 from tierwise.bench.client import Reply as Said
 from tierwise.bench.grading import Marks
-from tierwise.bench.records import Record
-from tierwise.bench.schedule import Trial, Variant, task_seed
+from tierwise.bench.records import Record, Variant
+from tierwise.bench.schedule import Trial
+from tierwise.bench.seeds import task_seed
 from tierwise.bench.trial import attempt, attempt_both, regrade, request
 from tierwise.bench.workload import Task
 from tierwise.policies import BestOfN, Majority, Single

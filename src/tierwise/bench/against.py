@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tierwise import plan as planning
 from tierwise.bench import machine as machines
-from tierwise.bench.sides import IMPORTED
+from tierwise.bench.folder import IMPORTED
 from tierwise.catalog import CheckpointError, File, known_hash, pull
 from tierwise.engines.engine import Telling
 from tierwise.service import site_of

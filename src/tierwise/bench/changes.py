@@ -18,12 +18,33 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tierwise.bench.pairs import Groups
     from tierwise.bench.populations import Population
 
     Floats = NDArray[np.float64]
 
 _RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """Which observations of a sample belong together, as numbers from 0; None where each stands alone."""
+
+    tasks: NDArray[np.int64] | None
+    """Repeats of one task."""
+    clusters: NDArray[np.int64] | None
+    """Tasks of one cluster; None where nobody asks for clusters, or not every task has one."""
+
+    @property
+    def count(self) -> int | None:
+        return None if self.clusters is None else int(self.clusters.max()) + 1
+
+    @property
+    def shown(self) -> NDArray[np.int64] | None:
+        return self.tasks if self.clusters is None else self.clusters
+
+    @property
+    def population(self) -> Population:
+        return "tasks" if self.clusters is None else "clusters"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

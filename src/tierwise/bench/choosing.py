@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tierwise.bench.design import Design
-    from tierwise.bench.records import PassSpend, Record
-    from tierwise.bench.schedule import Mode, Variant
+    from tierwise.bench.records import Mode, PassSpend, Record, Variant
     from tierwise.bench.statistics import Estimate
 
 

@@ -11,15 +11,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tierwise.bench import multiplicity
-from tierwise.bench.design import CLUSTER
 from tierwise.bench.multiplicity import SIGNIFICANT
+from tierwise.bench.records import CLUSTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tierwise.bench.design import Design
-    from tierwise.bench.records import Record
-    from tierwise.bench.schedule import Variant
+    from tierwise.bench.records import Record, Variant
     from tierwise.bench.statistics import Estimate
 
 Asked = tuple[str, int]

@@ -17,12 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from fractions import Fraction
 
-    from tierwise.bench.records import Record
-    from tierwise.bench.task import Task
-
-CLUSTER = "cluster:"
-"""A tag that begins so names a task's cluster."""
-
 
 @dataclass(frozen=True, slots=True)
 class Design:
@@ -32,19 +26,6 @@ class Design:
     """How many tasks of the population each stands for; 1 where it is not said."""
     clusters: Mapping[str, str]
     """Of each task; empty unless every task has one, and there are several."""
-
-    @classmethod
-    def of(cls, names: Sequence[str], tasks: Sequence[Task], records: Sequence[Record]) -> Self:
-        """What tasks and, for runs that were imported and have no tasks beside them, the records' tags say."""
-        found = {
-            record.task: tag.removeprefix(CLUSTER)
-            for record in records
-            for tag in record.tags
-            if tag.startswith(CLUSTER)
-        }
-        found |= {task.id: task.cluster for task in tasks if task.cluster is not None}
-        is_whole = set(names) <= found.keys() and len({found[name] for name in names}) > 1
-        return cls({task.id: task.weight for task in tasks}, found if is_whole else {})
 
     @property
     def population(self) -> Population:

@@ -16,8 +16,7 @@ import msgspec
 
 from tierwise.bench.durations import Durations
 from tierwise.bench.machine import Machine
-from tierwise.bench.records import Key, Record
-from tierwise.bench.schedule import Mode, Variant
+from tierwise.bench.records import Key, Mode, Record, Variant
 from tierwise.gateway.deployments import Deployed
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 
@@ -27,6 +26,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     from tierwise.bench.workload import Task, Workload
+
+
+IMPORTED = "imported"
+"""The arrival of runs that another tool made, whose records hold no times."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):

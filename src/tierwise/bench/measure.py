@@ -19,12 +19,13 @@ import msgspec
 
 from tierwise.bench import folder as folders
 from tierwise.bench import machine as machines
-from tierwise.bench.arrival import closed_loop, open_loop, read_arrival
+from tierwise.bench.arrival import read_arrival
 from tierwise.bench.calibrate import calibrate
 from tierwise.bench.client import Client, Served
 from tierwise.bench.folder import Folder, Manifest, Planned, RunnerError, Settings, Sitting
 from tierwise.bench.lag import LagMeter
 from tierwise.bench.launch import deployments, is_ready, launched, serve_command
+from tierwise.bench.loops import closed_loop, open_loop
 from tierwise.bench.purse import Purse
 from tierwise.bench.resume import require_same, require_same_rows
 from tierwise.bench.schedule import Trial, schedule, variants, warm_up

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from tierwise.bench.changes import Groups
 from tierwise.bench.sides import Side, Unit
 from tierwise.bench.summary import MOST_ERRORS
 from tierwise.spec.errors import SpecError
@@ -125,28 +126,6 @@ def values(pairs: Pairs, units: Sequence[Unit], name: Literal["seconds", "dollar
     """Two rows: the base's and the other's."""
     found = [[getattr(record, name) for record in pairs.both(unit)] for unit in units]
     return np.array(found, dtype=float).reshape(-1, 2).T
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Groups:
-    """Which observations of a sample belong together, as numbers from 0; None where each stands alone."""
-
-    tasks: NDArray[np.int64] | None
-    """Repeats of one task."""
-    clusters: NDArray[np.int64] | None
-    """Tasks of one cluster; None where nobody asks for clusters, or not every task has one."""
-
-    @property
-    def count(self) -> int | None:
-        return None if self.clusters is None else int(self.clusters.max()) + 1
-
-    @property
-    def shown(self) -> NDArray[np.int64] | None:
-        return self.tasks if self.clusters is None else self.clusters
-
-    @property
-    def population(self) -> Population:
-        return "tasks" if self.clusters is None else "clusters"
 
 
 def grouping(pairs: Pairs, units: Sequence[Unit], population: Population | None) -> Groups:

@@ -15,8 +15,8 @@ from tierwise.spec.errors import TierwiseError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tierwise.bench.records import Record
-    from tierwise.bench.schedule import Trial, Variant
+    from tierwise.bench.records import Record, Variant
+    from tierwise.bench.schedule import Trial
 
 
 class Purse:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from tierwise.bench.durations import Durations
-from tierwise.bench.schedule import Mode, Variant
 from tierwise.spec.call import Completion
+
+Mode = Literal["average", "max", "both"]
+"""One pass · all passes that the policy may spend · a policy of one pass, measured once, for which both are one."""
 
 Outcome = Literal["pass", "fail", "no_answer", "error"]
 """The check accepted the answer · it did not · the tier could not answer this (too long, out of budget, refused by the
@@ -19,6 +22,9 @@ Source = Literal["request", "candidate"]
 """How a figure was taken: with a request of its own · from the first candidate of the same task's action in max mode,
 whose passes ran beside it, so that its seconds are those of a busier engine."""
 
+
+CLUSTER = "cluster:"
+"""A tag that begins so names a task's cluster."""
 
 CANDIDATES = frozenset({"draft", "vote", "refine"})
 """Roles of passes whose answer may be the action's."""
@@ -76,6 +82,19 @@ class PassSpend(msgspec.Struct, frozen=True, kw_only=True):
     def came(self) -> float:
         """When it ended, in seconds after the action began: the order in which a policy sees its passes."""
         return (self.started or 0.0) + self.seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A tier in one mode: what a row of the result speaks of."""
+
+    tier: str
+    mode: Mode
+
+    @property
+    def name(self) -> str:
+        """`fast`, `max · average`."""
+        return self.tier if self.mode == "both" else f"{self.tier} · {self.mode}"
 
 
 class Key(NamedTuple):

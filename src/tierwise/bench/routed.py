@@ -17,7 +17,7 @@ import msgspec
 from tierwise.bench import folder
 from tierwise.bench.durations import Durations
 from tierwise.bench.folder import Config, Source, config_of, source_of
-from tierwise.bench.schedule import task_seed
+from tierwise.bench.seeds import task_seed
 from tierwise.mixture.load import Load
 from tierwise.run import Action
 from tierwise.spec.clock import now

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from tierwise.bench.design import CLUSTER
+from tierwise.bench.records import CLUSTER
 from tierwise.bench.repeats import again, pass_all, pass_at
 
 if TYPE_CHECKING:
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from tierwise.bench.design import Design
     from tierwise.bench.folder import Planned
-    from tierwise.bench.records import Record
-    from tierwise.bench.schedule import Mode, Variant
+    from tierwise.bench.records import Mode, Record, Variant
     from tierwise.bench.statistics import Estimate
 
 P50, P95, P99 = Fraction(1, 2), Fraction(95, 100), Fraction(99, 100)

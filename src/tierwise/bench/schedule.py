@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Literal
+
+from tierwise.bench.records import Mode, Variant
+from tierwise.bench.seeds import task_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,25 +16,7 @@ if TYPE_CHECKING:
 
     from tierwise.bench.workload import Task
 
-Mode = Literal["average", "max", "both"]
-"""One pass · all passes that the policy may spend · a policy of one pass, measured once, for which both are one."""
-
 MOST_REPEATS = 1000
-
-_STRIDE = 0x9E37_79B1  # odd, so that the first 2³¹ repeats of a task all have seeds of their own
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """A tier in one mode: what a row of the result speaks of."""
-
-    tier: str
-    mode: Mode
-
-    @property
-    def name(self) -> str:
-        """`fast`, `max · average`."""
-        return self.tier if self.mode == "both" else f"{self.tier} · {self.mode}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,9 +76,3 @@ def warm_up(trials: Sequence[Trial], number: int, seed: int) -> list[Trial]:
         replace(trial, seed=task_seed(seed, f"warm-up {one}/{trial.task.id}"), warm_up=one)
         for one, trial in enumerate(islice(cycle(reversed(trials)), number))
     ]
-
-
-def task_seed(seed: int, task: str, repeat: int = 0) -> int:
-    """The seed that is sent with a task: different for each repeat, and below 2³¹, which every engine accepts."""
-    digest = hashlib.blake2b(f"{seed}/{task}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") + repeat * _STRIDE) & 0x7FFF_FFFF

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from tierwise.bench.design import CLUSTER
-from tierwise.bench.folder import Folder
-from tierwise.bench.records import Record
+from tierwise.bench.folder import IMPORTED, Folder
+from tierwise.bench.records import CLUSTER, Record
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 from tierwise.spec.reading import allowed
 
@@ -17,10 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from tierwise.bench.schedule import Mode, Variant
-
-IMPORTED = "imported"
-"""The arrival of runs that another tool made, whose records hold no times."""
+    from tierwise.bench.records import Mode, Variant
 
 
 class Unit(NamedTuple):

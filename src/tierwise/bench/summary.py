@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.bench import choosing, contrasts, frontier, multiplicity, rows
 from tierwise.bench.design import Design
+from tierwise.bench.records import CLUSTER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +18,8 @@ if TYPE_CHECKING:
     from tierwise.bench.contrasts import Asked, Contrast, Gain
     from tierwise.bench.folder import Manifest
     from tierwise.bench.populations import Population
-    from tierwise.bench.records import Record
+    from tierwise.bench.records import Mode, Record, Variant
     from tierwise.bench.rows import Row, TagRow
-    from tierwise.bench.schedule import Mode, Variant
     from tierwise.bench.task import Task
 
 MOST_ERRORS = 0.02
@@ -83,6 +83,16 @@ class Summary:
         return self.error_share > MOST_ERRORS
 
 
+def design_of(names: Sequence[str], tasks: Sequence[Task], records: Sequence[Record]) -> Design:
+    """Clusters and weights of tasks; those of imported runs, which keep no tasks, are read from the records' tags."""
+    found = {
+        record.task: tag.removeprefix(CLUSTER) for record in records for tag in record.tags if tag.startswith(CLUSTER)
+    }
+    found |= {task.id: task.cluster for task in tasks if task.cluster is not None}
+    is_whole = set(names) <= found.keys() and len({found[name] for name in names}) > 1
+    return Design({task.id: task.weight for task in tasks}, found if is_whole else {})
+
+
 def summarise(manifest: Manifest, records: Sequence[Record], tasks: Sequence[Task] = ()) -> Summary:
     """Compute the results of a run, whole or partial.
 
@@ -92,7 +102,7 @@ def summarise(manifest: Manifest, records: Sequence[Record], tasks: Sequence[Tas
         tasks: what was asked, for weights and clusters; without them every task counts the same, and clusters are those
             that the records' tags name.
     """
-    design = Design.of(manifest.tasks, tasks, records)
+    design = design_of(manifest.tasks, tasks, records)
     of: defaultdict[Variant, dict[Asked, Record]] = defaultdict(dict)
     for record in records:
         of[record.variant][record.task, record.repeat] = record

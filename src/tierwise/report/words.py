@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from tierwise.bench.schedule import Variant
+from tierwise.bench.records import Variant
 from tierwise.report.numbers import dollars, interval, p_value, percent, points, rate, seconds, unit_for
 
 if TYPE_CHECKING:
@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from tierwise.bench.choosing import Choice, PassLine
     from tierwise.bench.contrasts import Contrast, Gain
     from tierwise.bench.folder import Settings
-    from tierwise.bench.records import Outcome, Record
+    from tierwise.bench.records import Mode, Outcome, Record
     from tierwise.bench.rows import Row, Times
-    from tierwise.bench.schedule import Mode
     from tierwise.bench.statistics import Estimate
     from tierwise.bench.summary import Summary
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tierwise.bench import folder as folders
-from tierwise.bench.design import CLUSTER
-from tierwise.bench.folder import Config, Folder, Manifest, Planned, Settings, Source
+from tierwise.bench.folder import IMPORTED, Config, Folder, Manifest, Planned, Settings, Source
 from tierwise.bench.machine import Machine, versions
-from tierwise.bench.records import Outcome, Record
-from tierwise.bench.sides import IMPORTED
+from tierwise.bench.records import CLUSTER, Outcome, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
