@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gate import FLIPS, runs
-from tierwise.bench.folder import Config, Folder, Manifest, Planned, Settings, Source, now
-from tierwise.bench.machine import machine, versions
+from tierwise.runs.directory import Config, Folder, Manifest, Planned, Settings, Source, now
+from tierwise.runs.machine import machine, versions
 
 if TYPE_CHECKING:
-    from tierwise.bench.sides import Side
+    from tierwise.analysis.arms import Side
 
 WANTED = 0.7
 """CPU seconds."""

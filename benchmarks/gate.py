@@ -20,17 +20,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-from tierwise.bench import importers, sequential
-from tierwise.bench.gate import DollarsPolicy, LatencyPolicy, Policy, QualityPolicy, gate
-from tierwise.bench.pairs import pair
-from tierwise.bench.records import Record, Variant
-from tierwise.bench.sides import Side, Unit
-from tierwise.bench.statistics import paired_difference
+from tierwise.analysis.arms import Side, Unit
+from tierwise.analysis.gate import DollarsPolicy, LatencyPolicy, Policy, QualityPolicy, gate
+from tierwise.analysis.pairs import pair
+from tierwise.runs import importers
+from tierwise.runs.records import Record, Variant
+from tierwise.stats import sequential
+from tierwise.stats.estimates import paired_difference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tierwise.bench.records import Outcome
+    from tierwise.runs.records import Outcome
 
 MARGIN = 0.03
 FLIPS = 0.10

@@ -29,16 +29,16 @@ import httptools
 import uvloop
 
 from fake_backend import HERE, running, serve
-from tierwise.bench import workload as workloads
-from tierwise.bench.folder import Folder, Settings
-from tierwise.bench.measure import Job, measure
-from tierwise.bench.records import Record
+from tierwise.bench.execute import Job, measure
 from tierwise.bench.trial import regrade
+from tierwise.runs.directory import Folder, Settings
+from tierwise.runs.records import Record
+from tierwise.workloads import files as workloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tierwise.bench.folder import Manifest
+    from tierwise.runs.directory import Manifest
 
 MOST_CPU_RATIO = 1.3
 MOST_INFLATION, MOST_INFLATION_SECONDS = 0.02, 0.001

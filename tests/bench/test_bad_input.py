@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from bench.stage import Answering, line
+from scripted_tiers import Answering, line
 from tierwise.cli import app
 from tierwise.policies import Single
 from tierwise.spec.errors import TierwiseError

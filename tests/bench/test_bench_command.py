@@ -14,13 +14,13 @@ from contextlib import closing
 import pytest
 from typer.testing import CliRunner
 
-from bench.stage import Answering, line
-from tierwise.bench.folder import Folder
+from scripted_tiers import Answering, line
 from tierwise.cli import app
 from tierwise.cli.bench import _unhashed
 from tierwise.cli.pull import bring
 from tierwise.plan import parse
 from tierwise.policies import BestOfN, Single
+from tierwise.runs.directory import Folder
 from tierwise.spec.errors import Broken, TierwiseError
 from tierwise.testing import Reply, ScriptedEngine
 

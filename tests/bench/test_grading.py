@@ -6,15 +6,15 @@ import asyncio
 
 import pytest
 
-from bench.stage import line
+from scripted_tiers import line
 from tierwise.bench.client import Client
 from tierwise.bench.grading import JUDGE_FAILED, JUDGE_NONSENSE, UNGRADED, grade
-from tierwise.bench.task import Task
 from tierwise.policies import Single
 from tierwise.spec.call import Call, Completion
 from tierwise.spec.errors import Broken
 from tierwise.spec.reading import Reading
 from tierwise.testing import Reply, ScriptedEngine
+from tierwise.workloads.task import Task
 
 JUDGED = {"check": {"judge": {"tier": "max", "rubric": "Says four."}}}
 

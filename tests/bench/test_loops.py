@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from tierwise.bench.arrival import Constant
 from tierwise.bench.loops import closed_loop, open_loop
 from tierwise.spec.clock import now
 from tierwise.spec.errors import TierwiseError
 from tierwise.testing import frozen
+from tierwise.workloads.arrival import Constant
 
 
 def times(loop, *arguments, length):

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.stage import line
-from tierwise.bench.folder import new_run
-from tierwise.bench.records import Variant
+from scripted_tiers import line
 from tierwise.bench.schedule import MOST_REPEATS, schedule, variants, warm_up
-from tierwise.bench.seeds import task_seed
 from tierwise.bench.trial import action_id, key_of, request
-from tierwise.bench.workload import Task
+from tierwise.runs.directory import new_run
+from tierwise.runs.records import Variant
+from tierwise.runs.seeds import task_seed
 from tierwise.spec.reading import Reading
+from tierwise.workloads.files import Task
 
 
 def tasks(count):

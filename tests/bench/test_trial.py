@@ -9,21 +9,21 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import msgspec
 import pytest
 
-from bench.stage import Answering, line
+from scripted_tiers import Answering, line
 from tierwise.bench.client import Account, Client, Tokens, _Heard
 from tierwise.bench.client import Reply as Said
 from tierwise.bench.grading import Marks
-from tierwise.bench.records import Record, Variant
 from tierwise.bench.schedule import Trial
-from tierwise.bench.seeds import task_seed
 from tierwise.bench.trial import attempt, attempt_both, regrade, request
-from tierwise.bench.workload import Task
 from tierwise.policies import BestOfN, Majority, Single
+from tierwise.runs.records import Record, Variant
+from tierwise.runs.seeds import task_seed
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import Broken, Overloaded, TooLong
 from tierwise.spec.reading import Reading
 from tierwise.testing import Reply, ScriptedEngine
+from tierwise.workloads.files import Task
 
 
 def trial(tier="fast", mode="both", **more):

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from bench import runs
-from tierwise.bench import machine as machines
-from tierwise.bench.folder import Config, Folder
+import fake_runs
 from tierwise.cli import app
+from tierwise.runs import machine as machines
+from tierwise.runs.directory import Config, Folder
 from tierwise.spec.errors import SpecError
 
 
@@ -29,7 +29,7 @@ def run(tmp_path):
     def make(**versions):
         folder = Folder.create(tmp_path / "run")
         made = msgspec.structs.replace(
-            runs.manifest(["a"]),
+            fake_runs.manifest(["a"]),
             config=Config(path="tierwise.yaml", sha256="0", text=CONFIG),
             versions={**machines.versions(), **versions},
             machine=machines.machine(),

@@ -12,15 +12,15 @@ import pytest
 from msgspec import structs
 from rich.console import Console
 
-from bench.runs import manifest, record, spent, task
-from tierwise.bench.durations import Durations
-from tierwise.bench.folder import RunnerError, Sitting
+from fake_runs import manifest, record, spent, task
+from tierwise.analysis.summary import summarise
 from tierwise.bench.grading import JudgeSpend
-from tierwise.bench.statistics import Estimate, Interval
-from tierwise.bench.summary import summarise
-from tierwise.report import plots, words
+from tierwise.report import plots, sentences
 from tierwise.report.page import MOST_FAILURES, page
 from tierwise.report.tables import table
+from tierwise.runs.directory import RunnerError, Sitting
+from tierwise.runs.durations import Durations
+from tierwise.stats.estimates import Estimate, Interval
 
 ROWS = (("fast", "both", 1), ("max", "average", 4), ("max", "max", 4))
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7 * 7 }}"
@@ -282,11 +282,13 @@ def test_a_task_that_was_asked_again_is_one_line_with_how_often_it_was_solved():
 
 
 def test_what_is_not_separated_from_zero_buys_nothing():
-    assert words.bought(None, None, "dollars") == "the dollars more are not separated from zero"
+    assert sentences.bought(None, None, "dollars") == "the dollars more are not separated from zero"
     more, less = (Estimate(value=sign * 0.5, interval=None, n=9) for sign in (1, -1))
     wide = Estimate(value=0.02, interval=Interval(-0.01, 0.05), n=9)
-    assert words.bought(wide, more, "seconds") == "+2.0 points per 1.00 s more [-1.0, +5.0], not separated from zero"
-    assert words.bought(wide, less, "seconds") == "max mode takes fewer seconds, so that there is nothing to buy"
+    assert (
+        sentences.bought(wide, more, "seconds") == "+2.0 points per 1.00 s more [-1.0, +5.0], not separated from zero"
+    )
+    assert sentences.bought(wide, less, "seconds") == "max mode takes fewer seconds, so that there is nothing to buy"
 
 
 def test_there_is_no_plot_of_nothing():
@@ -319,7 +321,7 @@ def test_the_table_fits_the_terminal_and_is_not_cut(width):
 def test_the_verdict_on_the_extra_passes_gives_its_evidence():
     made, _, records = a_run(count=30)
     (gain,) = summarise(made, records).gains
-    text = words.gain(gain)
+    text = sentences.gain(gain)
     assert text.startswith("max: the extra passes help. Of 30 tasks, max mode alone solved 10 and average mode alone 0")
     assert "+33.3 points [" in text
     assert "p = 0.002" in text

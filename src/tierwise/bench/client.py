@@ -17,10 +17,10 @@ import aiohttp
 import msgspec
 
 from tierwise.bench.connection import Connections
-from tierwise.bench.durations import Durations
-from tierwise.bench.records import PassSpend
 from tierwise.engines.http import Events
 from tierwise.engines.wire import WireChoice
+from tierwise.runs.durations import Durations
+from tierwise.runs.records import PassSpend
 from tierwise.spec.call import Chunk, Recorder
 from tierwise.spec.errors import SpecError, TierwiseError
 

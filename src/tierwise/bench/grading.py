@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from tierwise.bench.records import JudgeSpend
+from tierwise.runs.records import JudgeSpend
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.model_judge import Nonsense
 
 if TYPE_CHECKING:
     from tierwise.bench.client import Reply
-    from tierwise.bench.task import Task
     from tierwise.spec.call import Completion
     from tierwise.verifiers.model_judge import Judge
+    from tierwise.workloads.task import Task
 
 Act = Callable[[Mapping[str, Any]], Awaitable["Reply"]]
 """Asks the endpoint for one action; `Client.act` is one."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Literal
 
-from tierwise.bench.records import Mode, Variant
-from tierwise.bench.seeds import task_seed
+from tierwise.runs.records import Mode, Variant
+from tierwise.runs.seeds import task_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from tierwise.bench.workload import Task
+    from tierwise.workloads.files import Task
 
 MOST_REPEATS = 1000
 

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import structs
 
 from tierwise.bench.grading import Grade, Marks
-from tierwise.bench.records import CANDIDATES, Candidate, Key, Outcome, PassSpend, Record
+from tierwise.runs.records import CANDIDATES, Candidate, Key, Outcome, PassSpend, Record
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import TierwiseError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tierwise.bench.client import Client, Failure, Reply
     from tierwise.bench.grading import Act
     from tierwise.bench.schedule import Trial
-    from tierwise.bench.task import Task
+    from tierwise.workloads.task import Task
 
 _DRAWS = CANDIDATES - {"refine"}
 """Roles of passes that answer the prompt itself, and nothing that was said about it."""

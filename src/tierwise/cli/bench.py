@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from tierwise.bench.folder import Folder
-    from tierwise.bench.measure import Job
-    from tierwise.bench.summary import Summary
-    from tierwise.bench.workload import Workload
+    from tierwise.analysis.summary import Summary
+    from tierwise.bench.execute import Job
     from tierwise.plan import Plan
+    from tierwise.runs.directory import Folder
+    from tierwise.workloads.files import Workload
 
 
 class Modes(StrEnum):
@@ -98,11 +98,11 @@ def bench(
     from rich.console import Console
 
     from tierwise import plan as planning
-    from tierwise.bench import workload as workloads
-    from tierwise.bench.folder import Folder, Settings
-    from tierwise.bench.measure import Job
+    from tierwise.bench.execute import Job
     from tierwise.cli.pull import bring
+    from tierwise.runs.directory import Folder, Settings
     from tierwise.spec.errors import SpecError
+    from tierwise.workloads import files as workloads
 
     plan = planning.load(file)
     tasks = workloads.load(workload).first(limit)
@@ -215,7 +215,7 @@ def _new_folder(file: Path, workload: Path) -> Path:
 
 async def _measure(job: Job, console: Console) -> bool:
     """Whether the run came to its end before somebody interrupted it."""
-    from tierwise.bench.measure import measure
+    from tierwise.bench.execute import measure
     from tierwise.report.progress import Progress
 
     with Progress(console) as progress:
@@ -246,9 +246,9 @@ def _report(folder: Folder) -> Summary:
     """Write the page from what is in the folder."""
     import msgspec
 
-    from tierwise.bench.summary import summarise
-    from tierwise.bench.workload import Task
+    from tierwise.analysis.summary import summarise
     from tierwise.report.page import page
+    from tierwise.workloads.files import Task
 
     manifest, records = folder.read_manifest(), folder.read_records()
     tasks = msgspec.json.Decoder(Task).decode_lines(folder.tasks_path.read_bytes())
@@ -260,18 +260,18 @@ def _report(folder: Folder) -> Summary:
 def _print(console: Console, summary: Summary, paths: Mapping[str, Path]) -> None:
     from rich.text import Text
 
-    from tierwise.report import words
+    from tierwise.report import sentences
     from tierwise.report.tables import table
 
     console.print()
     console.print(table(summary))
-    for warning in words.warnings(summary):
+    for warning in sentences.warnings(summary):
         console.print(Text(warning, style="yellow"))
     for gain in summary.gains:
-        console.print(Text(words.gain(gain)))
+        console.print(Text(sentences.gain(gain)))
     for choice in summary.choices:
-        console.print(Text(words.choice(choice)))
-    console.print(Text(words.population(summary), style="dim"))
+        console.print(Text(sentences.choice(choice)))
+    console.print(Text(sentences.population(summary), style="dim"))
     console.print()
     for name, path in paths.items():
         console.print(f"{name:8}{path}", markup=False, soft_wrap=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from tierwise.bench.compare import Comparison
-    from tierwise.bench.sides import Side
+    from tierwise.analysis.arms import Side
+    from tierwise.analysis.compare import Comparison
 
 
 class OneMode(StrEnum):
@@ -58,8 +58,8 @@ def compare(
 
     A change is RUN_B's value minus RUN_A's. Exit codes: 0 compared, 2 the input is wrong or not comparable.
     """
-    from tierwise.bench.compare import compare as compared
-    from tierwise.bench.pairs import pair
+    from tierwise.analysis.compare import compare as compared
+    from tierwise.analysis.pairs import pair
 
     if deployments:
         _print_deployments(run_a, run_b, base_tier, style, as_json=as_json)
@@ -83,8 +83,8 @@ def _print_deployments(run_a: Path, run_b: Path, base: str, style: Style, *, as_
     import msgspec
     from rich.console import Console
 
-    from tierwise.bench.levers import levered
-    from tierwise.report import levers
+    from tierwise.analysis.lever_effects import levered
+    from tierwise.report import lever_table
     from tierwise.spec.errors import SpecError
 
     if run_a.resolve() != run_b.resolve():
@@ -93,7 +93,7 @@ def _print_deployments(run_a: Path, run_b: Path, base: str, style: Style, *, as_
     if as_json:
         print_json(msgspec.to_builtins(found))
         return
-    grid = levers.table(found)
+    grid = lever_table.table(found)
     if style is Style.MARKDOWN:
         print(grid.as_markdown())
         return
@@ -104,7 +104,7 @@ def rows(
     base: Path, other: Path, tier: str, mode: OneMode | None, base_tier: str, base_mode: OneMode | None
 ) -> list[tuple[Side, Side]]:
     """The rows that are meant, in pairs."""
-    from tierwise.bench.sides import choose, matched, sides
+    from tierwise.analysis.arms import choose, matched, sides
 
     first = choose(sides(base), base_tier or tier, _name(base_mode or mode))
     second = choose(sides(other), tier, _name(mode))

@@ -11,9 +11,9 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tierwise.bench.against import Compared
-    from tierwise.bench.folder import Manifest
-    from tierwise.bench.machine import Machine
+    from tierwise.analysis.environment_diff import Compared
+    from tierwise.runs.directory import Manifest
+    from tierwise.runs.machine import Machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ def doctor(
 
 
 def _examined() -> Iterator[Finding]:
-    from tierwise.bench.machine import machine
+    from tierwise.runs.machine import machine
 
     here = machine()
     yield _python()
@@ -174,7 +174,7 @@ def _hold_against(run: Path, *, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from tierwise.bench.against import compared
+    from tierwise.analysis.environment_diff import compared
 
     manifest = _manifest(run)
     found = asyncio.run(compared(manifest))
@@ -190,7 +190,7 @@ def _hold_against(run: Path, *, as_json: bool) -> None:
 def _manifest(run: Path) -> Manifest:
     import msgspec
 
-    from tierwise.bench.folder import Folder
+    from tierwise.runs.directory import Folder
     from tierwise.spec.errors import NotFound, SpecError
 
     folder = Folder(run)

@@ -10,7 +10,7 @@ import typer
 from tierwise.cli.compare import OneMode, print_json, rows
 
 if TYPE_CHECKING:
-    from tierwise.bench.gate import Gate
+    from tierwise.analysis.gate import Gate
 
 
 def gate(
@@ -35,8 +35,8 @@ def gate(
 
     Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, or the input is wrong, which prints no verdict.
     """
-    from tierwise.bench import gate as gates
-    from tierwise.bench.pairs import pair
+    from tierwise.analysis import gate as gates
+    from tierwise.analysis.pairs import pair
     from tierwise.spec.errors import SpecError
 
     bounds = gates.load(policy)

@@ -11,8 +11,8 @@ import typer
 from tierwise.cli.compare import Style, print_json
 
 if TYPE_CHECKING:
-    from tierwise.bench.importers import Imported
-    from tierwise.bench.standings import Standings
+    from tierwise.analysis.leaderboard import Standings
+    from tierwise.runs.importers import Imported
 
 
 class Kind(StrEnum):
@@ -38,8 +38,8 @@ def import_(
 
     Exit codes: 0 read, 2 a file cannot be read; then nothing is written.
     """
-    from tierwise.bench import importers
-    from tierwise.bench.standings import standings
+    from tierwise.analysis.leaderboard import standings
+    from tierwise.runs import importers
     from tierwise.spec.errors import SpecError
 
     if out is None and not table:
@@ -66,7 +66,7 @@ def _write(runs: list[Imported], out: Path) -> dict[str, Path]:
     import shutil
     import tempfile
 
-    from tierwise.bench import importers
+    from tierwise.runs import importers
     from tierwise.spec.errors import SpecError
 
     taken = [out / run.name for run in runs if (out / run.name).exists()]

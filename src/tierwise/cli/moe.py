@@ -10,11 +10,11 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tierwise.bench.perplexity import Perplexity, Seen, Text
-    from tierwise.bench.routed import Recording, RecordingFolder
-    from tierwise.bench.workload import Workload
+    from tierwise.moe.perplexity import Perplexity, Seen, Text
+    from tierwise.moe.routed import Recording, RecordingFolder
     from tierwise.plan import Plan
-    from tierwise.report.experts import Comparison, Findings
+    from tierwise.report.routing_page import Comparison, Findings
+    from tierwise.workloads.files import Workload
 
 app = typer.Typer(
     help="See which experts a workload goes through, and what more or fewer of them are worth.", no_args_is_help=True
@@ -44,10 +44,10 @@ def record(
     import uvloop
 
     from tierwise import plan as planning
-    from tierwise.bench import workload as workloads
-    from tierwise.bench.routed import RecordingFolder, sampling_all
-    from tierwise.bench.summary import MOST_ERRORS
+    from tierwise.analysis.summary import MOST_ERRORS
     from tierwise.cli.pull import bring, missing
+    from tierwise.moe.routed import RecordingFolder, sampling_all
+    from tierwise.workloads import files as workloads
 
     plan = planning.load(file)
     tasks = workloads.load(workload).first(limit)
@@ -73,8 +73,8 @@ async def _record(plan: Plan, tasks: Workload, folder: RecordingFolder, *, seed:
     from rich.console import Console
     from rich.progress import Progress
 
-    from tierwise.bench import routed
-    from tierwise.bench.folder import now
+    from tierwise.moe import routed
+    from tierwise.runs.directory import now
     from tierwise.service import launched
 
     (name,) = plan.file.tiers
@@ -111,7 +111,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Balance, hot experts, drift, slow passes beside uneven ones: on the terminal, and as moe.html in the folder."""
-    from tierwise.bench.routed import RecordingFolder
+    from tierwise.moe.routed import RecordingFolder
 
     found = _report(RecordingFolder(folder), None if against is None else RecordingFolder(against))
     if as_json:
@@ -121,7 +121,7 @@ def report(
 
 
 def _report(folder: RecordingFolder, other: RecordingFolder | None = None) -> Findings:
-    from tierwise.report.experts import findings, page
+    from tierwise.report.routing_page import findings, page
 
     recording, passes = folder.read()
     found = findings(passes, () if other is None else other.read()[1])
@@ -224,12 +224,12 @@ def whatif(
     import yaml
 
     from tierwise import plan as planning
-    from tierwise.bench import perplexity
-    from tierwise.bench import workload as workloads
-    from tierwise.bench.whatif import numbers, varied
     from tierwise.cli.bench import Modes, bench
     from tierwise.cli.pull import bring, missing
+    from tierwise.moe import perplexity
+    from tierwise.moe.whatif import numbers, varied
     from tierwise.spec.errors import SpecError
+    from tierwise.workloads import files as workloads
 
     plan = planning.load(file)
     name = tier or next(iter(plan.file.tiers))
@@ -268,7 +268,7 @@ async def _read(plan: Plan, texts: Sequence[Text], *, concurrency: int) -> list[
     from rich.console import Console
     from rich.progress import Progress
 
-    from tierwise.bench import perplexity
+    from tierwise.moe import perplexity
     from tierwise.service import launched
 
     async with launched(plan) as service:
@@ -286,8 +286,8 @@ def _print_worth(folder: Path, perplexities: Sequence[Perplexity], about: str) -
 
     from rich.console import Console
 
-    from tierwise.bench.levers import levered
-    from tierwise.report import whatif as worth
+    from tierwise.analysis.lever_effects import levered
+    from tierwise.report import whatif_table as worth
 
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
     console.print()

@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tierwise.bench.pilot import Pilot
-    from tierwise.bench.power import Cost, Design
+    from tierwise.analysis.pilot import Pilot
+    from tierwise.stats.power import Cost, Design
 
 _DISAGREEMENT = 0.15
 _STEADY = 0.5
@@ -53,9 +53,9 @@ def power(
 
     At 80 % power and two-sided 5 %, for tiers that are asked the same tasks. Exit codes: 0 told, 2 the input is wrong.
     """
-    from tierwise.bench import pilot
-    from tierwise.bench.power import Cost, Design
+    from tierwise.analysis import pilot
     from tierwise.spec.errors import SpecError
+    from tierwise.stats.power import Cost, Design
 
     pilots: list[Pilot | None] = [*pilot.read(run)] if run else [None]
     if not pilots:
@@ -103,7 +103,7 @@ def _answer(
 ) -> dict[str, Any]:
     from dataclasses import asdict, replace
 
-    from tierwise.bench import power
+    from tierwise.stats import power
 
     shown: dict[str, Any] = {
         "pair": [known.first, known.second] if known else None,

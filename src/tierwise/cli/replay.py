@@ -10,9 +10,9 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tierwise.bench.folder import Folder
-    from tierwise.bench.records import Record
-    from tierwise.bench.task import Task
+    from tierwise.runs.directory import Folder
+    from tierwise.runs.records import Record
+    from tierwise.workloads.task import Task
 
 
 def replay(
@@ -31,9 +31,9 @@ def replay(
     import asyncio
     import json
 
-    from tierwise.bench.folder import Folder
-    from tierwise.bench.summary import summarise
+    from tierwise.analysis.summary import summarise
     from tierwise.report.page import page
+    from tierwise.runs.directory import Folder
 
     folder = Folder(run)
     tasks, records = _read(folder)
@@ -69,8 +69,8 @@ def replay(
 def _read(folder: Folder) -> tuple[list[Task], list[Record]]:
     import msgspec
 
-    from tierwise.bench.task import Task
     from tierwise.spec.errors import NotFound, SpecError
+    from tierwise.workloads.task import Task
 
     if not folder.has_manifest:
         raise NotFound(f"{folder.path} holds no run: there is no manifest.json")

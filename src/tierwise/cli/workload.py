@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tierwise.bench.sources import SourceChoice
-    from tierwise.bench.workload import Workload
+    from tierwise.workloads.files import Workload
+    from tierwise.workloads.suites import SourceChoice
 
 app = typer.Typer(
     help="Check a workload, make one from a known suite or from recorded actions, draw a sample of one.",
@@ -45,7 +45,7 @@ def check(workload: Given, as_json: AsJson = False) -> None:
 
     Expressions of math_verify are read once, where its package is. Asks no model. Exit code 2 when something is wrong.
     """
-    from tierwise.bench.workload import load
+    from tierwise.workloads.files import load
 
     found = load(workload)
     _check_expressions(found)
@@ -147,10 +147,10 @@ def make(
     """
     from hashlib import sha256 as digest
 
-    from tierwise.bench.workload import encoded
-    from tierwise.bench.workload.about import About, Made
-    from tierwise.bench.workload.write import check_free, write
     from tierwise.spec.errors import SpecError
+    from tierwise.workloads.files import encoded
+    from tierwise.workloads.files.about import About, Made
+    from tierwise.workloads.files.write import check_free, write
 
     if list_:
         _print_generators()
@@ -174,8 +174,8 @@ def make(
 
 
 def _source(kind: str, settings: dict[str, Any]) -> SourceChoice:
-    from tierwise.bench.sources import SourceChoice
     from tierwise.spec.reading import Reading
+    from tierwise.workloads.suites import SourceChoice
 
     reading = Reading()
     found = reading.read(SourceChoice, {kind: settings}, "")
@@ -185,11 +185,11 @@ def _source(kind: str, settings: dict[str, Any]) -> SourceChoice:
 
 
 def _print_generators() -> None:
-    from tierwise.bench.sources.reasoning_gym import MIXTURE, UNSTABLE, generators
     from tierwise.spec.errors import SpecError
     from tierwise.verifiers.contained import needs
     from tierwise.verifiers.packages import is_installed
     from tierwise.verifiers.reasoning_gym import PACKAGE
+    from tierwise.workloads.suites.reasoning_gym import MIXTURE, UNSTABLE, generators
 
     if not is_installed(PACKAGE):
         raise SpecError(needs(PACKAGE, "workloads"))
@@ -214,10 +214,10 @@ def sample(
     """Draw a stratified subset: a stratum is a set of tags. Says what was drawn."""
     import msgspec
 
-    from tierwise.bench.workload import load
-    from tierwise.bench.workload.sample import sample as draw
-    from tierwise.bench.workload.size import few
-    from tierwise.bench.workload.write import check_free, write
+    from tierwise.workloads.files import load
+    from tierwise.workloads.files.sample import sample as draw
+    from tierwise.workloads.files.small_sample import few
+    from tierwise.workloads.files.write import check_free, write
 
     check_free(out)
     found = load(workload)
@@ -271,14 +271,14 @@ def from_ledger(
 
     Texts are redacted before they are written. Rules find forms, not meanings: read the result before you pass it on.
     """
-    from tierwise.bench.workload.about import About
-    from tierwise.bench.workload.recorded import from_ledger as build
-    from tierwise.bench.workload.recorded import trace_of
-    from tierwise.bench.workload.redact import read_rules, redactor
-    from tierwise.bench.workload.size import few
-    from tierwise.bench.workload.write import check_free, write
     from tierwise.cli.ledger import _moment, _reading
     from tierwise.spec.errors import SpecError
+    from tierwise.workloads.files.about import About
+    from tierwise.workloads.files.recorded import from_ledger as build
+    from tierwise.workloads.files.recorded import trace_of
+    from tierwise.workloads.files.redact import read_rules, redactor
+    from tierwise.workloads.files.small_sample import few
+    from tierwise.workloads.files.write import check_free, write
 
     check_free(out)
     rules = read_rules(redact) if redact is not None else redactor()

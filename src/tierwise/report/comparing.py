@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tierwise.bench.populations import SENTENCES
 from tierwise.report.grid import Grid
 from tierwise.report.numbers import UNKNOWN, dollars, interval, percent, points, seconds, value
+from tierwise.stats.estimand import SENTENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from tierwise.bench.changes import Change, Spend
-    from tierwise.bench.compare import Comparison
-    from tierwise.bench.populations import Population
-    from tierwise.bench.standings import Standings
-    from tierwise.bench.statistics import Estimate
+    from tierwise.analysis.compare import Comparison
+    from tierwise.analysis.leaderboard import Standings
+    from tierwise.stats.estimand import Population
+    from tierwise.stats.estimates import Estimate
+    from tierwise.stats.paired_effects import Change, Spend
 
 FLIPS_SHOWN = 10
 

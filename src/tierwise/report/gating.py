@@ -12,7 +12,7 @@ from tierwise.report.numbers import UNKNOWN, dollars, interval, points, seconds,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tierwise.bench.gate import Check, Gate
+    from tierwise.analysis.gate import Check, Gate
 
 _SIGNS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔"}
 

@@ -12,15 +12,15 @@ import msgspec
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from tierwise.report import numbers, plots, words
+from tierwise.report import numbers, plots, sentences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tierwise.bench.folder import Manifest, Source
-    from tierwise.bench.records import Record
-    from tierwise.bench.summary import Summary
-    from tierwise.bench.workload import Task
+    from tierwise.analysis.summary import Summary
+    from tierwise.runs.directory import Manifest, Source
+    from tierwise.runs.records import Record
+    from tierwise.workloads.files import Task
 
 WIDTHS = {"narrow": 350, "wide": 900}
 """Pixels of each plot's two renderings; the page shows the one that fits."""
@@ -58,7 +58,7 @@ def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[Record], s
         summary=summary,
         records=records,
         numbers=numbers,
-        words=words,
+        words=sentences,
         short=_short,
         named=_named,
         said=_said,

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import altair as alt
 import vl_convert
 
-from tierwise.report import words
+from tierwise.report import sentences
 from tierwise.report.numbers import dollars, percent, probability, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tierwise.bench.choosing import Choice
-    from tierwise.bench.records import Record
-    from tierwise.bench.rows import Row, Times
-    from tierwise.bench.statistics import Estimate
-    from tierwise.bench.summary import Summary
+    from tierwise.analysis.rows import Row, Times
+    from tierwise.analysis.selection import Choice
+    from tierwise.analysis.summary import Summary
+    from tierwise.runs.records import Record
+    from tierwise.stats.estimates import Estimate
 
 _COLOURS = ("#3b7dd8", "#d9702b", "#2f9e62", "#b8509e", "#9a8a1f", "#7a6fd0", "#c2453f", "#3d9aa3")
 _WIDE = 20.0
@@ -114,7 +114,7 @@ def _point(row: Row) -> dict[str, Any]:
     quality, cost = row.quality, row.dollars
     if quality is None or cost is None:
         raise AssertionError
-    name = words.name(row)
+    name = sentences.name(row)
     x_low, x_high = _ends(cost)
     y_low, y_high = _ends(quality)
     sure = "" if row.on_frontier is None else f", on the frontier with {probability(row.on_frontier)}"
@@ -144,7 +144,7 @@ def choices(summary: Summary, width: int) -> str | None:
     """What each tier answered right, what its candidates held, and what a perfect choice over all tiers would solve."""
     if not summary.choices:
         return None
-    names = [words.name(one) for one in summary.choices]
+    names = [sentences.name(one) for one in summary.choices]
     x = alt.X("x:Q", title="share solved", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%"))
     y = alt.Y("name:N", title=None, sort=names, axis=alt.Axis(labelLimit=width // 3))
     base = alt.Chart(_data([_choice(one) for one in summary.choices])).encode(y=y, color=_colour(summary))
@@ -161,17 +161,17 @@ def choices(summary: Summary, width: int) -> str | None:
 
 def _choice(found: Choice) -> dict[str, Any]:
     return {
-        "name": words.name(found),
+        "name": sentences.name(found),
         "tier": found.tier,
         "x": found.selected.value,
         "covered": found.coverage.value,
-        "description": words.choice(found),
+        "description": sentences.choice(found),
     }
 
 
 def latency(summary: Summary, records: Sequence[Record], width: int, measure: Measure = "action") -> str | None:
     """Every answered action as a tick, with median (dot, its interval as a bar) and 95th percentile (diamond)."""
-    names = {(row.tier, row.mode): words.name(row) for row in summary.rows}
+    names = {(row.tier, row.mode): sentences.name(row) for row in summary.rows}
     read = _SECONDS[measure]
     known = [(record, seconds) for record in records if record.has_answer and (seconds := read(record)) is not None]
     if not known:
@@ -214,7 +214,7 @@ def _thinned(lengths: list[float]) -> list[float]:
 
 def _marks(row: Row, times: Times) -> dict[str, Any]:
     """The quantiles of one row; none of those that its tasks are too few for."""
-    name, p50, p95 = words.name(row), times.p50, times.p95
+    name, p50, p95 = sentences.name(row), times.p50, times.p95
     low, high = (None, None) if p50 is None else _ends(p50)
     told = [f"{text} {seconds(one.value)}" for text, one in (("median", p50), ("95th percentile", p95)) if one]
     return {

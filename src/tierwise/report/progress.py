@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from tierwise.bench.folder import Manifest
-    from tierwise.bench.records import Record
+    from tierwise.runs.directory import Manifest
+    from tierwise.runs.records import Record
 
 
 class Progress:

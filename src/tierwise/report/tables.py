@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Literal
 from rich.table import Table
 from rich.text import Text
 
-from tierwise.report import words
+from tierwise.report import sentences
 from tierwise.report.numbers import UNKNOWN, count, interval, percent, seconds, short_dollars, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tierwise.bench.rows import Row
-    from tierwise.bench.statistics import Estimate
-    from tierwise.bench.summary import Summary
+    from tierwise.analysis.rows import Row
+    from tierwise.analysis.summary import Summary
+    from tierwise.stats.estimates import Estimate
 
 
 _COLUMNS = {
@@ -33,7 +33,7 @@ def table(summary: Summary) -> Table:
         shown.add_column(title, justify=justify, vertical="top", max_width=most)
     for row in summary.rows:
         shown.add_row(
-            _with(row.tier, words.mode(row)),
+            _with(row.tier, sentences.mode(row)),
             _quality(row),
             _estimate(row.action.p50, seconds),
             _estimate(row.action.p95, seconds),

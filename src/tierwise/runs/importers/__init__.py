@@ -1,0 +1,90 @@
+"""Reads the logs of other tools into runs of ours: one tool per file, one line per tool in the table."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tierwise.runs.importers import swebench
+from tierwise.runs.importers.imported import Imported, Result, write
+from tierwise.spec.errors import NotFound, SpecError
+from tierwise.workloads.files.duplicate_keys import twice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+__all__ = ["IMPORTERS", "Imported", "Result", "logs", "read", "write"]
+
+IMPORTERS: dict[str, Callable[[Path, object], Imported | None]] = {
+    "swebench": swebench.read,
+}
+"""By the tool's name; each is given a JSON value and says None when it is not one of its own."""
+
+
+def logs(paths: Iterable[Path]) -> list[Path]:
+    """The files that are meant: those named, and every `.json` in the folders named.
+
+    Raises:
+        NotFound: there is nothing at a path, or no `.json` in a folder.
+        SpecError: a folder is a run of our own.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            if (path / "manifest.json").is_file() and (path / "records.jsonl").is_file():
+                raise SpecError(f"{path} is a run of Tierwise already; compare and gate take it as it is")
+            inside = sorted(path.glob("*.json"))
+            if not inside:
+                raise NotFound(f"{path} holds no .json file; give the folder or the files of another tool's results")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise NotFound(f"there is no {path} to import")
+    return found
+
+
+def read(path: Path, kind: str = "") -> Imported:
+    """Read one log; whose it is, its content says.
+
+    Raises:
+        SpecError: it is not JSON, of no tool that we know, or of another than `kind`; the message names file and place.
+    """
+    try:
+        raw = path.read_bytes()
+        value, repeated = msgspec.json.decode(raw), twice(raw.decode())
+    except OSError as error:
+        raise SpecError(f"{path} cannot be read: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SpecError(f"{_place(path, raw, str(error))} is not JSON: {error}") from error
+    if repeated:
+        raise SpecError(f"{path}: {repeated[0]!r} stands twice in one object, and nobody can say which of them counts")
+    for name, importer in IMPORTERS.items():
+        if kind in ("", name):
+            imported = importer(path, value)
+            if imported is not None:
+                return imported
+    wanted = kind or " or ".join(IMPORTERS)
+    raise SpecError(
+        f"{path} holds no results of {wanted}: an object {{instance: true or false}}, a report with `resolved_ids`, or "
+        f"reports by instance with `resolved` are read; it holds {_shape(value)}"
+    )
+
+
+def _place(path: Path, raw: bytes, error: str) -> str:
+    """The file, and the line in which it breaks off being JSON, where the error says so."""
+    found = re.search(r"\(byte (\d+)\)", error)
+    if found is None:
+        return str(path)
+    before = raw[: int(found[1])]
+    return f"{path}:{before.count(10) + 1}"  # 10 ends a line
+
+
+def _shape(value: object) -> str:
+    if isinstance(value, dict):
+        names = ", ".join(repr(str(name)[:40]) for name in list(value)[:3])
+        return f"an object with {names}, …" if value else "an empty object"
+    return f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"

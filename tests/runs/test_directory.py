@@ -1,0 +1,113 @@
+"""The folder of a run: what was written can be read again, also after a crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fake_runs import manifest, record, task
+from tierwise.runs import directory as folders
+from tierwise.runs.directory import Folder
+from tierwise.spec.errors import NotFound, SpecError, TierwiseError
+from tierwise.workloads.files import load
+
+
+def test_what_was_written_can_be_read_again(tmp_path):
+    folder = Folder.create(tmp_path / "runs" / "one")
+    folder.write_manifest(manifest(["a", "b"]))
+    folder.write_tasks([task("a"), task("b", tags=["sums"])])
+    records = [record("a"), record("b", "error", why="lost", passes=[])]
+    with folder.recorder() as recorder:
+        for one in records:
+            recorder.write(one)
+    assert folder.read_manifest() == manifest(["a", "b"])
+    assert folder.read_records() == records
+    assert load(folder.tasks_path).tasks == (task("a"), task("b", tags=["sums"]))
+
+
+def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
+    folder = Folder.create(tmp_path / "run")
+    with folder.recorder() as recorder:
+        recorder.write(record("a"))
+    with folder.records_path.open("ab") as file:
+        file.write(b'{"action":"run/b/fa')
+    assert folder.read_records() == [record("a")]
+
+
+def test_a_run_is_never_written_over_another(tmp_path):
+    folder = Folder.create(tmp_path / "run")
+    with folder.recorder() as recorder:
+        recorder.write(record("a"))
+    with pytest.raises(SpecError, match="holds a run already"):
+        Folder.create(tmp_path / "run")
+
+
+def test_what_a_crash_left_of_a_line_does_not_spoil_the_next_one(tmp_path):
+    folder = Folder.create(tmp_path / "run")
+    folder.records_path.write_bytes(b'{"action":"run/a/fa')
+    for one in ("b", "c"):
+        with folder.recorder() as recorder:
+            recorder.write(record(one))
+        with folder.records_path.open("ab") as file:
+            file.write(b'{"action":')
+    assert folder.read_records() == [record("b"), record("c")]
+
+
+def test_a_run_with_something_left_to_do_may_be_gone_on_with(tmp_path):
+    folder = Folder.create(tmp_path / "run")
+    assert not folder.is_unfinished
+    folder.write_manifest(manifest(["a", "b"]))
+    assert folder.is_unfinished
+    assert folder.read_records() == []
+    with folder.recorder() as recorder:
+        recorder.write(record("a"))
+        assert Folder.create(tmp_path / "run") == Folder.resume(tmp_path / "run") == folder
+        recorder.write(record("b"))
+    with pytest.raises(SpecError, match="holds a run already"):
+        Folder.create(tmp_path / "run")
+    with pytest.raises(SpecError, match="is whole"):
+        Folder.resume(tmp_path / "run")
+    with pytest.raises(NotFound, match="holds no run to resume"):
+        Folder.resume(tmp_path)
+
+
+def test_two_benches_never_write_to_one_folder(tmp_path):
+    one, other = Folder(tmp_path), Folder(tmp_path)
+    with one.locked(), pytest.raises(SpecError, match="another bench is writing"), other.locked():
+        pass
+    with Folder(tmp_path).locked():
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_the_callers_mistake(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpecError, match="no run can be kept"):
+        Folder.create(tmp_path / "file" / "run")
+
+
+def test_a_disk_that_takes_no_record_ends_the_run():
+    with folders.Recorder(Path("/dev/full")) as recorder, pytest.raises(TierwiseError, match="No space left"):
+        recorder.write(record("a"))
+
+
+def test_a_manifest_from_before_a_run_said_what_ran_is_read(tmp_path):
+    folder = Folder.create(tmp_path / "run")
+    folder.manifest_path.write_text(OLD)
+    found = folder.read_manifest()
+    assert (found.machine.cpu, found.machine.features, found.machine.gpus) == ("AMD EPYC", None, None)
+    assert (found.packages, found.deployments, found.sittings[0].deployments) == ({}, None, None)
+    assert found.versions == {"tierwise": "0.1.0", "python": "3.11.7"}
+
+
+OLD = """{
+  "format": 1, "run": "a6a0d1", "began": "2026-11-20T08:00:00+00:00", "ended": "2026-11-20T08:05:00+00:00", "url": "",
+  "config": {"path": "tierwise.yaml", "sha256": "00", "text": "tiers: {}"},
+  "workload": {"path": "tasks.jsonl", "sha256": "11"},
+  "tasks": ["a"], "variants": [{"tier": "fast", "mode": "both", "most_passes": 1}],
+  "settings": {"seed": 0, "concurrency": 4, "timeout": 600.0, "arrival": "closed", "repeats": 1, "warm_up": 0},
+  "versions": {"tierwise": "0.1.0", "python": "3.11.7"},
+  "machine": {"cpu": "AMD EPYC", "cores": 2, "memory_bytes": 25276502016, "load": 0.4, "system": "Linux"},
+  "sittings": [{"began": "2026-11-20T08:00:00+00:00", "ended": "2026-11-20T08:05:00+00:00", "url": "", "dollars": 0.1,
+    "stopped": "", "runner": null}]
+}"""
