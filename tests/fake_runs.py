@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tierwise.runs.directory import Config, Manifest, Planned, Settings, Source
-from tierwise.runs.machine import Machine
-from tierwise.runs.records import Mode, PassSpend, Record
+from tierwise.runs.directory import ConfigFile, Manifest, Planned, RunSettings, SourceFile
+from tierwise.runs.machine import RunMachine
+from tierwise.runs.records import Mode, PassSpend, TrialRecord
 from tierwise.spec.reading import Reading
 from tierwise.workloads.files import Task
 
@@ -25,7 +25,7 @@ def spent(role: str = "draft", outcome: str = "finished", dollars: float = 0.001
     )
 
 
-def record(task: str, outcome: str = "pass", *, tier: str = "fast", mode: Mode = "both", **more: Any) -> Record:
+def record(task: str, outcome: str = "pass", *, tier: str = "fast", mode: Mode = "both", **more: Any) -> TrialRecord:
     """One action; its cost is that of its passes."""
     passes: Sequence[PassSpend] = more.setdefault("passes", [spent()]) or []
     values: dict[str, Any] = {
@@ -41,7 +41,7 @@ def record(task: str, outcome: str = "pass", *, tier: str = "fast", mode: Mode =
         "dollars": sum(done.dollars for done in passes),
         **more,
     }
-    return Record(action=f"run/{task}/{tier}/{mode}", task=task, tier=tier, mode=mode, outcome=outcome, **values)  # type: ignore[arg-type]
+    return TrialRecord(action=f"run/{task}/{tier}/{mode}", task=task, tier=tier, mode=mode, outcome=outcome, **values)  # type: ignore[arg-type]
 
 
 def task(id_: str, question: str = "2+2?", **more: Any) -> Task:
@@ -63,13 +63,13 @@ def manifest(tasks: Sequence[str], *rows: tuple[str, Mode, int], path: Path | st
         began="2026-11-22T10:00:00+00:00",
         ended="2026-11-22T10:05:00+00:00",
         url="",
-        config=Config(path="tierwise.yaml", sha256="0" * 64, text="tiers: {}\n"),
-        workload=Source(path=str(path), sha256="1" * 64),
+        config=ConfigFile(path="tierwise.yaml", sha256="0" * 64, text="tiers: {}\n"),
+        workload=SourceFile(path=str(path), sha256="1" * 64),
         tasks=list(tasks),
         variants=[
             Planned(tier=tier, mode=mode, most_passes=most) for tier, mode, most in rows or (("fast", "both", 1),)
         ],
-        settings=Settings(seed=0, concurrency=4, timeout=600.0),
+        settings=RunSettings(seed=0, concurrency=4, timeout=600.0),
         versions={"tierwise": "0"},
-        machine=Machine(cpu="AMD EPYC", cores=2, memory_bytes=2**33, load=0.5, system="Linux"),
+        machine=RunMachine(cpu="AMD EPYC", cores=2, memory_bytes=2**33, load=0.5, system="Linux"),
     )

@@ -8,14 +8,14 @@ from pathlib import Path
 import msgspec
 
 from fake_runs import manifest, record
-from tierwise.runs.directory import Folder
-from tierwise.runs.records import Record
+from tierwise.runs.directory import RunDirectory
+from tierwise.runs.records import TrialRecord
 
 
-def run(path: Path, records: Iterable[Record], *, tasks: Sequence[str] = (), repeats: int = 1, rows=()) -> Path:
+def run(path: Path, records: Iterable[TrialRecord], *, tasks: Sequence[str] = (), repeats: int = 1, rows=()) -> Path:
     """Write a run folder; its planned tasks are those of the records if none are given."""
     records = list(records)
-    folder = Folder.create(path)
+    folder = RunDirectory.create(path)
     names = list(tasks) or list(dict.fromkeys(one.task for one in records))
     rows = rows or tuple(dict.fromkeys((one.tier, one.mode, 4 if one.mode == "max" else 1) for one in records))
     made = manifest(names, *rows)
@@ -28,7 +28,7 @@ def run(path: Path, records: Iterable[Record], *, tasks: Sequence[str] = (), rep
     return path
 
 
-def outcomes(letters: str, **more) -> list[Record]:
+def outcomes(letters: str, **more) -> list[TrialRecord]:
     """`+` passes, `-` fails, `!` is an infrastructure error, `.` was not run; the tasks are t0, t1, …"""
     words = {"+": "pass", "-": "fail", "!": "error"}
     return [record(f"t{number:04}", words[letter], **more) for number, letter in enumerate(letters) if letter in words]

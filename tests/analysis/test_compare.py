@@ -12,7 +12,7 @@ from scipy import stats
 
 from fake_runs import record, spent
 from tierwise.analysis import compare
-from tierwise.analysis.arms import choose, matched, sides
+from tierwise.analysis.arms import arms, choose, matched
 from tierwise.analysis.pairs import pair
 from tierwise.spec.errors import NotFound, SpecError
 from tierwise.stats import paired_effects
@@ -29,7 +29,7 @@ def compared(tmp_path):
             run(tmp_path / name, records, tasks=tasks, repeats=repeats)
             for name, records in zip("ab", made, strict=True)
         ]
-        (a,), (b,) = (sides(path) for path in paths)
+        (a,), (b,) = (arms(path) for path in paths)
         return compare.compare(pair(a, b, common=common), population)
 
     return of
@@ -128,7 +128,7 @@ def test_clusters_are_read_from_the_workload_beside_the_run(tmp_path):
     path = run(tmp_path / "a", outcomes("+-+-"))
     lines = [json.dumps({"id": name, "cluster": f"book {number % 2}"}) for number, name in enumerate(names(4))]
     (path / "workload.jsonl").write_text("\n".join(lines) + "\n")
-    (side,) = sides(path)
+    (side,) = arms(path)
     assert compare.compare(pair(side, side)).clusters == 2
 
 
@@ -144,12 +144,12 @@ def test_repeats_of_a_task_are_no_tasks_of_their_own(compared):
 
 def test_a_folder_without_a_run_is_told_what_is_wanted(tmp_path):
     with pytest.raises(NotFound, match=r"holds no run: there is no manifest.json; give a folder that"):
-        sides(tmp_path)
+        arms(tmp_path)
 
 
 def test_a_run_without_records_is_refused(tmp_path):
     with pytest.raises(SpecError, match="holds no record"):
-        sides(run(tmp_path / "a", [], tasks=["t"], rows=(("fast", "both", 1),)))
+        arms(run(tmp_path / "a", [], tasks=["t"], rows=(("fast", "both", 1),)))
 
 
 def test_a_record_that_cannot_be_read_is_named_by_its_line(tmp_path):
@@ -157,7 +157,7 @@ def test_a_record_that_cannot_be_read_is_named_by_its_line(tmp_path):
     with (path / "records.jsonl").open("a") as file:
         file.write('{"task": 3}\n')
     with pytest.raises(SpecError, match=r"records.jsonl:3"):
-        sides(path)
+        arms(path)
 
 
 def both_modes(path):
@@ -166,16 +166,16 @@ def both_modes(path):
 
 def test_a_tier_that_is_not_there_is_met_with_those_that_are(tmp_path):
     with pytest.raises(SpecError, match=r"no tier or route 'mx'; did you mean 'max'"):
-        choose(sides(both_modes(tmp_path / "a")), "mx")
+        choose(arms(both_modes(tmp_path / "a")), "mx")
 
 
 def test_a_mode_that_was_not_measured_is_met_with_the_rows_that_were(tmp_path):
     with pytest.raises(SpecError, match=r"not measured in mode 'max'; its rows: fast · average"):
-        choose(sides(run(tmp_path / "a", outcomes("+", mode="average"))), mode="max")
+        choose(arms(run(tmp_path / "a", outcomes("+", mode="average"))), mode="max")
 
 
 def test_rows_are_matched_by_tier_and_mode_and_always_named_with_both(tmp_path):
-    rows = sides(both_modes(tmp_path / "a")), sides(both_modes(tmp_path / "b"))
+    rows = arms(both_modes(tmp_path / "a")), arms(both_modes(tmp_path / "b"))
     found = matched(*rows)
     assert [(one.name, two.name) for one, two in found] == [
         ("a · max (average: 1 pass)", "b · max (average: 1 pass)"),
@@ -186,7 +186,7 @@ def test_rows_are_matched_by_tier_and_mode_and_always_named_with_both(tmp_path):
 def test_rows_that_do_not_match_must_be_named(tmp_path):
     other = run(tmp_path / "b", [*outcomes("+", tier="x"), *outcomes("+", tier="y")])
     with pytest.raises(SpecError, match="Name one of each"):
-        matched(sides(both_modes(tmp_path / "a")), sides(other))
+        matched(arms(both_modes(tmp_path / "a")), arms(other))
 
 
 def test_the_ratio_has_fiellers_interval():
@@ -227,6 +227,6 @@ def test_a_thousand_tasks_take_less_than_a_second(tmp_path):
         for name in "ab"
     ]
     began = time.process_time()
-    (a,), (b,) = (sides(path) for path in paths)
+    (a,), (b,) = (arms(path) for path in paths)
     compare.compare(pair(a, b))
     assert time.process_time() - began < 1

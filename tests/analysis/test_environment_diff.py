@@ -15,14 +15,14 @@ import pytest
 
 import fake_runs
 from ggufs import string
-from tierwise.analysis.environment_diff import compared, options
+from tierwise.analysis.environment_diff import environment_diff, options
 from tierwise.catalog.weights import Weights
 from tierwise.engines import LlamaCpp
 from tierwise.engines.engine import Site
 from tierwise.gateway.deployments import Deployed
 from tierwise.runs import machine as machines
-from tierwise.runs.directory import Config, Sitting
-from tierwise.runs.machine import Gpu
+from tierwise.runs.directory import ConfigFile, RunSession
+from tierwise.runs.machine import InstalledGpu
 from tierwise.spec.errors import SpecError
 
 KEYS = {"general.architecture": "llama", "tokenizer.ggml.model": "gpt2", "tokenizer.chat_template": "{{ messages }}"}
@@ -71,11 +71,11 @@ def run(tmp_path, facts):
         return changed(
             fake_runs.manifest(["a"]),
             **{
-                "config": Config(path=str(tmp_path / "tierwise.yaml"), sha256="0", text=text),
+                "config": ConfigFile(path=str(tmp_path / "tierwise.yaml"), sha256="0", text=text),
                 "versions": machines.versions(),
                 "packages": machines.packages(),
                 "machine": machines.machine(),
-                "sittings": [Sitting(began="", deployments=told)],
+                "sessions": [RunSession(began="", deployments=told)],
                 **fields,
             },
         )
@@ -84,12 +84,12 @@ def run(tmp_path, facts):
 
 
 def differences(manifest):
-    found = asyncio.run(compared(manifest))
+    found = asyncio.run(environment_diff(manifest))
     return {one.what: one for one in found.differences}
 
 
 def test_a_run_that_was_made_here_differs_in_nothing(run):
-    found = asyncio.run(compared(run(deployed={})))
+    found = asyncio.run(environment_diff(run(deployed={})))
     assert (found.differences, found.notes, found.may_answer_otherwise) == ((), (), False)
 
 
@@ -139,20 +139,20 @@ def test_another_processor_matters_by_its_name_where_the_run_does_not_say_what_i
 
 
 def test_another_gpu_or_driver_matters(run):
-    gpu = Gpu(name="Tesla T4", driver="535", memory="15360 MiB")
+    gpu = InstalledGpu(name="Tesla T4", driver="535", memory="15360 MiB")
     one = differences(run(machine=changed(run().machine, gpus=[gpu])))["GPUs"]
     assert (one.run, one.matters) == ("Tesla T4 15360 MiB, 535", True)
 
 
 def test_the_bench_of_an_endpoint_elsewhere_says_nothing_of_its_processor(run):
     elsewhere = run(url="http://far:8400", machine=changed(run().machine, features=["vax"]))
-    found = asyncio.run(compared(elsewhere))
+    found = asyncio.run(environment_diff(elsewhere))
     assert not found.may_answer_otherwise
     assert any("the tiers ran at http://far:8400" in note for note in found.notes)
 
 
 def test_a_run_that_does_not_say_what_ran_is_noted_and_not_taken_for_equal(run):
-    (note,) = asyncio.run(compared(run())).notes
+    (note,) = asyncio.run(environment_diff(run())).notes
     assert note.startswith("the run does not say what its tiers ran on")
 
 
@@ -206,7 +206,7 @@ def test_facts_that_only_a_running_engine_tells_are_noted(run):
 deployments: {small: {engine: http, url: "http://127.0.0.1:9/v1"}}
 tiers: {fast: {deployment: small, policy: single}}"""
     manifest = run(deployed={"engine": "http", "weights": None, "command": "", "facts": {"dtype": "bfloat16"}})
-    found = asyncio.run(compared(changed(manifest, config=changed(manifest.config, text=text))))
+    found = asyncio.run(environment_diff(changed(manifest, config=changed(manifest.config, text=text))))
     assert (found.differences, found.notes) == (
         (),
         ("small: dtype are not compared; http tells them only once it runs",),
@@ -215,7 +215,7 @@ tiers: {fast: {deployment: small, policy: single}}"""
 
 def test_an_imported_run_is_refused(run):
     with pytest.raises(SpecError, match="was imported from another tool"):
-        asyncio.run(compared(run(settings=changed(run().settings, arrival="imported"))))
+        asyncio.run(environment_diff(run(settings=changed(run().settings, arrival="imported"))))
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from fake_runs import record
-from tierwise.analysis.arms import sides
+from tierwise.analysis.arms import arms
 from tierwise.analysis.gate import (
     DollarsPolicy,
+    GatePolicy,
     LatencyPolicy,
-    Policy,
     QualityPolicy,
     _needed,
     _non_inferior,
@@ -32,7 +32,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "gating.md"
 
 
 def policy(margin=0.05, *, latency=None, dollars=None, population=None):
-    return Policy(
+    return GatePolicy(
         quality=QualityPolicy(margin=margin),
         latency=LatencyPolicy(**latency or {}),
         dollars=DollarsPolicy(**dollars or {}),
@@ -47,7 +47,7 @@ def gated(tmp_path):
     def of(base, other, bounds=None, *, sequential=False, tasks=(), **more):
         made = [outcomes(records) if isinstance(records, str) else records for records in (base, other)]
         (a,), (b,) = (
-            sides(run(tmp_path / name, records, tasks=tasks)) for name, records in zip("ab", made, strict=True)
+            arms(run(tmp_path / name, records, tasks=tasks)) for name, records in zip("ab", made, strict=True)
         )
         return gate(pair(a, b, common=sequential, **more), bounds or policy(), is_sequential=sequential)
 
@@ -165,7 +165,7 @@ def test_a_sequential_gate_does_not_speak_for_clusters(gated):
 
 def test_alike_runs_seldom_fail(gated, tmp_path):
     chance = np.random.default_rng(7)
-    (side,) = sides(run(tmp_path / "x", outcomes("+" * 400)))
+    (side,) = arms(run(tmp_path / "x", outcomes("+" * 400)))
     failed = 0
     for _ in range(100):
         base, other = (

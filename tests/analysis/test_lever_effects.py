@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from fake_runs import record, spent
-from tierwise.analysis.lever_effects import levered
+from tierwise.analysis.lever_effects import lever_effects
 from tierwise.cli.compare import Style, compare
 from tierwise.gateway.deployments import Deployed
 from tierwise.report import lever_table
-from tierwise.runs.directory import Folder, Sitting
+from tierwise.runs.directory import RunDirectory, RunSession
 from tierwise.spec.errors import SpecError
 from written_runs import run
 
@@ -28,14 +28,14 @@ def folder(tmp_path):
         Deployed(name=f"{tier}-1", tiers=[tier], slots=1, start_seconds=2.5, resident_bytes=size, peak_bytes=2 * size)
         for tier, size in (("small", 100_000_000), ("whole", 400_000_000))
     ]
-    manifest = Folder(path).read_manifest()
-    sitting = Sitting(began=manifest.began, deployments=told)
-    Folder(path).write_manifest(msgspec.structs.replace(manifest, sittings=[sitting]))
+    manifest = RunDirectory(path).read_manifest()
+    session = RunSession(began=manifest.began, deployments=told)
+    RunDirectory(path).write_manifest(msgspec.structs.replace(manifest, sessions=[session]))
     return path
 
 
 def test_speed_quality_and_memory_stand_beside_each_other(folder):
-    whole, small = levered(folder, "whole")
+    whole, small = lever_effects(folder, "whole")
     assert (whole.tier, whole.solved, whole.tokens_per_second, whole.against) == ("whole", 1.0, 20.0, None)
     assert (small.tier, small.solved, small.tokens_per_second) == ("small", 0.5, 40.0)
     assert small.deployment.peak_bytes == 200_000_000
@@ -44,15 +44,15 @@ def test_speed_quality_and_memory_stand_beside_each_other(folder):
 
 
 def test_any_tier_may_be_the_base(folder):
-    small, whole = levered(folder, "small")
+    small, whole = lever_effects(folder, "small")
     assert (small.against, whole.against.speed.value) == (None, pytest.approx(0.5))
     with pytest.raises(SpecError, match="has no tier or route 'tiny'"):
-        levered(folder, "tiny")
+        lever_effects(folder, "tiny")
 
 
 def test_what_was_not_told_is_not_zero(tmp_path):
     path = run(tmp_path / "run", [record("t", tier="whole", passes=None)])
-    (line,) = lever_table.table(levered(path)).rows
+    (line,) = lever_table.table(lever_effects(path)).rows
     assert line == ("whole", "100 %", "–", "–", "–", "–", "–", "–", "–")
 
 

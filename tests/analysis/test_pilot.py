@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from fake_runs import manifest, record
 from tierwise.analysis.pilot import read, steadiness
 from tierwise.cli.power import power
-from tierwise.runs.directory import Folder
+from tierwise.runs.directory import RunDirectory
 from tierwise.spec.errors import SpecError
 
 
@@ -19,7 +19,7 @@ from tierwise.spec.errors import SpecError
 def run(tmp_path):
     """Twenty tasks in both modes of a tier, of which max mode alone solved four."""
     tasks = [str(number) for number in range(20)]
-    folder = Folder.create(tmp_path / "run")
+    folder = RunDirectory.create(tmp_path / "run")
     folder.write_manifest(manifest(tasks, ("max", "average", 4), ("max", "max", 4)))
     with folder.recorder() as recorder:
         for number, task in enumerate(tasks):

@@ -285,41 +285,41 @@ def drawn(*verdicts, tier="max", answered=None, dollars=1.0, most=4):
 
 
 def test_coverage_is_any_candidate_and_selected_the_one_that_was_answered():
-    (choice,) = drawn("--+-", "----", "+---", "-+-+", answered="--++").choices
-    assert (choice.coverage.value, choice.selected.value, choice.missed.value) == (0.75, 0.5, 0.25)
-    assert choice.over_first.value == 0.25
+    (selection,) = drawn("--+-", "----", "+---", "-+-+", answered="--++").selections
+    assert (selection.coverage.value, selection.selected.value, selection.missed.value) == (0.75, 0.5, 0.25)
+    assert selection.over_first.value == 0.25
 
 
 def test_each_pass_is_worth_what_no_earlier_one_found_and_costs_its_share_of_the_bill():
-    (choice,) = drawn("--+-", "----", "+---", "-+-+").choices
-    assert [line.found.value for line in choice.lines] == [0.25, 0.25, 0.25, 0.0]
-    assert [line.share for line in choice.lines] == [0.25] * 4
-    assert sum(line.found.value for line in choice.lines) == pytest.approx(choice.coverage.value)
+    (selection,) = drawn("--+-", "----", "+---", "-+-+").selections
+    assert [line.found.value for line in selection.lines] == [0.25, 0.25, 0.25, 0.0]
+    assert [line.share for line in selection.lines] == [0.25] * 4
+    assert sum(line.found.value for line in selection.lines) == pytest.approx(selection.coverage.value)
 
 
 def test_aborted_passes_are_on_the_bill_and_no_candidates():
-    (choice,) = drawn("+xxx", "-+xx").choices
-    assert [line.actions for line in choice.lines] == [2, 1]
-    assert (choice.other_dollars, choice.other_share) == (5.0, 0.625)
+    (selection,) = drawn("+xxx", "-+xx").selections
+    assert [line.actions for line in selection.lines] == [2, 1]
+    assert (selection.other_dollars, selection.other_share) == (5.0, 0.625)
 
 
 def test_candidates_of_a_policy_that_stops_early_are_not_exchangeable():
-    assert drawn("+xxx", "--+x").choices[0].pass_at == []
-    whole = drawn("+---", "----", "++--", "++++").choices[0].pass_at
+    assert drawn("+xxx", "--+x").selections[0].pass_at == []
+    whole = drawn("+---", "----", "++--", "++++").selections[0].pass_at
     assert [one.value for one in whole] == pytest.approx(
         [(1 + 0 + 2 + 4) / 16, (0.5 + 0 + 5 / 6 + 1) / 4, 0.6875, 0.75]
     )
 
 
 def test_an_action_whose_candidate_could_not_be_graded_is_in_no_coverage():
-    (choice,) = drawn("+?--", "+---").choices
-    assert (choice.actions, choice.unknown) == (1, 1)
-    assert drawn("????").choices == []
+    (selection,) = drawn("+?--", "+---").selections
+    assert (selection.actions, selection.unknown) == (1, 1)
+    assert drawn("????").selections == []
 
 
 def test_records_of_older_runs_know_no_candidates():
     summary = summarise(manifest(["a"], ("max", "max", 4)), [record("a", tier="max", mode="max")])
-    assert (summary.choices, summary.oracle) == ([], None)
+    assert (summary.selections, summary.oracle) == ([], None)
 
 
 def test_a_perfect_choice_may_take_any_rows_candidate():

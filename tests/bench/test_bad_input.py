@@ -95,7 +95,7 @@ def test_a_run_whose_ledger_is_gone_is_compared_and_gone_on_with_and_says_so(con
     assert f"no ledger at {run / 'ledger.db'}" in str(gone.exception)
     said = " ".join(tierwise("bench", config, path, "--resume", run).output.split())
     assert "asking 1 actions again that ended in infrastructure errors" in said
-    assert "any more: a new one begins, without the passes of earlier sittings" in said
+    assert "any more: a new one begins, without the passes of earlier sessions" in said
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ import pytest
 
 from scripted_tiers import Answering, line
 from tierwise.analysis.summary import summarise
-from tierwise.bench.execute import Job, measure
+from tierwise.bench.execute import BenchJob, measure
 from tierwise.engines.engine import Health
 from tierwise.policies import BestOfN, Single
-from tierwise.runs.directory import Folder, Settings
+from tierwise.runs.directory import RunDirectory, RunSettings
 from tierwise.spec.errors import Broken, SpecError, TierwiseError
 from tierwise.testing import Reply
 from tierwise.workloads.files import load
@@ -45,13 +45,13 @@ def job(tmp_path, write_tasks):
 
     def make(url, *tiers, mode="both", **settings):
         values = {"seed": 0, "concurrency": 4, "timeout": 10.0, **settings}
-        return Job(
+        return BenchJob(
             config=config,
             workload=load(tasks),
             tiers=tiers or ("fast", "max"),
             mode=mode,
-            settings=Settings(**values),
-            folder=Folder.create(tmp_path / "run"),
+            settings=RunSettings(**values),
+            directory=RunDirectory.create(tmp_path / "run"),
             ledger=tmp_path / "ledger.db",
             url=url,
         )
@@ -68,7 +68,7 @@ def test_every_task_is_measured_in_every_row(job, endpoint):
     one = job(endpoint(counting(wrong=(3, 4)), fast=Single(), max=BestOfN(n=3)))
     watching = Watching()
     asyncio.run(measure(one, watching))
-    records, manifest = one.folder.read_records(), one.folder.read_manifest()
+    records, manifest = one.directory.read_records(), one.directory.read_manifest()
     summary = summarise(manifest, records)
     assert [(row.tier, row.mode, row.counts.passed, row.counts.failed) for row in summary.rows][:2] == [
         ("fast", "both", 8, 2),
@@ -85,7 +85,7 @@ def test_a_route_is_measured_as_one_row_with_all_that_its_tiers_may_spend(job, e
     url = endpoint(counting(wrong=(3, 4)), fast=Single(), max=BestOfN(n=3), routes={"auto": ("fast", "max")})
     one = job(url, "fast", "auto")
     asyncio.run(measure(one, Watching()))
-    records, manifest = one.folder.read_records(), one.folder.read_manifest()
+    records, manifest = one.directory.read_records(), one.directory.read_manifest()
     assert [(row.tier, row.mode, row.most_passes) for row in manifest.variants] == [
         ("fast", "both", 1),
         ("auto", "max", 4),
@@ -119,11 +119,11 @@ def test_a_run_that_is_cancelled_keeps_what_has_ended_and_says_that_it_is_partia
         assert runs[0].cancelled()
 
     asyncio.run(main())
-    summary = summarise(one.folder.read_manifest(), one.folder.read_records())
+    summary = summarise(one.directory.read_manifest(), one.directory.read_records())
     assert summary.is_partial
     assert summary.rows[0].counts.measured == len(watching.records) < 6
     assert summary.rows[0].counts.not_run == 10 - len(watching.records)
-    assert one.folder.read_manifest().ended is not None
+    assert one.directory.read_manifest().ended is not None
 
 
 def test_a_run_that_stopped_goes_on_where_it_was_and_asks_nothing_twice(job, endpoint):
@@ -131,19 +131,19 @@ def test_a_run_that_stopped_goes_on_where_it_was_and_asks_nothing_twice(job, end
     url = endpoint(engine, fast=Single())
     first = replace(job(url, "fast", repeats=3), dollars=0.0125)
     asyncio.run(measure(first, Watching()))
-    (sitting,) = first.folder.read_manifest().sittings
-    assert "more than $0.0125" in sitting.stopped
-    begun = first.folder.read_records()
+    (session,) = first.directory.read_manifest().sessions
+    assert "more than $0.0125" in session.stopped
+    begun = first.directory.read_records()
     assert len(begun) == 12
-    assert sum(record.spent for record in begun) == pytest.approx(sitting.dollars)
+    assert sum(record.spent for record in begun) == pytest.approx(session.dollars)
     watching = Watching()
     asyncio.run(measure(replace(first, dollars=None), watching))
-    records, manifest = first.folder.read_records(), first.folder.read_manifest()
+    records, manifest = first.directory.read_records(), first.directory.read_manifest()
     assert watching.kept == begun == records[:12]
     assert watching.spent == pytest.approx(0.030)
     assert len({record.key for record in records}) == len(records) == len(engine.calls) == 30
     assert {record.key for record in records} == manifest.keys()
-    assert [sitting.stopped for sitting in manifest.sittings][1:] == [""]
+    assert [session.stopped for session in manifest.sessions][1:] == [""]
     summary = summarise(manifest, records)
     assert (summary.rows[0].counts.measured, summary.rows[0].counts.not_run) == (30, 0)
 
@@ -154,18 +154,18 @@ def test_infrastructure_errors_are_asked_again_and_stay_paid(job, endpoint):
     )
     one = job(endpoint(flaky, fast=Single()), "fast")
     asyncio.run(measure(one, Watching()))
-    assert len(one.folder.errors()) == 2
-    before = one.folder.read_manifest().sittings[0].dollars
+    assert len(one.directory.errors()) == 2
+    before = one.directory.read_manifest().sessions[0].dollars
     watching = Watching()
-    again = replace(one, url=endpoint(counting(), fast=Single()), folder=Folder.resume(one.folder.path))
+    again = replace(one, url=endpoint(counting(), fast=Single()), directory=RunDirectory.resume(one.directory.path))
     asyncio.run(measure(again, watching))
-    records = one.folder.read_records()
+    records = one.directory.read_records()
     assert ({record.task for record in watching.records}, len(watching.kept)) == ({"t0", "t1"}, 8)
     assert [record.outcome for record in records] == ["pass"] * 10
     assert len({record.key for record in records}) == 10
     assert watching.spent > before
     with pytest.raises(SpecError, match="is whole: every action was graded"):
-        Folder.resume(one.folder.path)
+        RunDirectory.resume(one.directory.path)
 
 
 @pytest.mark.parametrize(
@@ -198,10 +198,10 @@ def test_minutes_that_are_over_end_a_run_cleanly(job, endpoint):
     engine = Answering({}, otherwise=Reply(text="1", step=0.05))
     one = replace(job(endpoint(engine, fast=Single()), "fast", concurrency=1), minutes=0.2 / 60)
     asyncio.run(measure(one, Watching()))
-    manifest, records = one.folder.read_manifest(), one.folder.read_records()
+    manifest, records = one.directory.read_manifest(), one.directory.read_records()
     assert 1 <= len(records) < 10
     assert all(record.outcome != "error" for record in records)
-    assert "minutes are over" in manifest.sittings[0].stopped
+    assert "minutes are over" in manifest.sessions[0].stopped
     assert engine.running == 0
 
 
@@ -210,7 +210,7 @@ def test_warm_up_actions_are_paid_and_leave_no_record(job, endpoint):
     watching = Watching()
     one = job(endpoint(engine, fast=Single()), "fast", warm_up=4)
     asyncio.run(measure(one, watching))
-    assert (len(one.folder.read_records()), len(engine.calls)) == (10, 14)
+    assert (len(one.directory.read_records()), len(engine.calls)) == (10, 14)
     assert watching.spent == pytest.approx(0.014)
 
 
@@ -226,9 +226,9 @@ def test_a_server_that_stalls_is_not_spared_by_those_who_wait_for_it(job, endpoi
     for arrival in ("closed", "constant:20"):
         url = endpoint(Stalling({}), fast=Single())
         one = job(url, "fast", arrival=arrival, concurrency=1)
-        one = replace(one, folder=Folder.create(one.folder.path.with_name(arrival[:4])))
+        one = replace(one, directory=RunDirectory.create(one.directory.path.with_name(arrival[:4])))
         asyncio.run(measure(one, Watching()))
-        waits[arrival] = sorted(record.seconds for record in one.folder.read_records())
+        waits[arrival] = sorted(record.seconds for record in one.directory.read_records())
     assert sum(wait > 0.3 for wait in waits["closed"]) == 1
     assert sum(wait > 0.2 for wait in waits["constant:20"]) >= 5
 
@@ -242,10 +242,10 @@ def test_a_runner_that_is_late_itself_says_so_and_its_users_wait_counts(job, end
 
     one = job(endpoint(counting(), fast=Single()), "fast", arrival="constant:20")
     asyncio.run(measure(one, Blocking()))
-    late = [record for record in one.folder.read_records() if record.late > 0.2]
+    late = [record for record in one.directory.read_records() if record.late > 0.2]
     assert len(late) >= 3
     assert all(record.seconds >= record.first_output >= record.first_byte >= record.late for record in late)
-    runner = one.folder.read_manifest().sittings[0].runner
+    runner = one.directory.read_manifest().sessions[0].runner
     assert runner.lag.longest > 0.2
     assert runner.calibration.count > 0
 
@@ -260,12 +260,12 @@ class Growing(Answering):
 def test_what_ran_is_kept_when_it_is_ready_and_its_memory_at_the_end(job, endpoint):
     class Early(Watching):
         def planned(self, manifest, kept):
-            self.found = one.folder.read_manifest()
+            self.found = one.directory.read_manifest()
 
     watching = Early()
     one = job(endpoint(Growing({}), fast=Single()), "fast")
     asyncio.run(measure(one, watching))
-    ((before,), (after,)) = watching.found.deployments, one.folder.read_manifest().deployments
+    ((before,), (after,)) = watching.found.deployments, one.directory.read_manifest().deployments
     assert (before.tiers, before.facts, before.resident_bytes) == (["fast"], {"version": "7"}, 100)
     assert (after.facts, after.resident_bytes) == ({"version": "7"}, 110)
 
@@ -279,7 +279,7 @@ def test_what_was_told_at_the_beginning_stays_where_nothing_is_told_at_the_end(j
 
     one = job(endpoint(Shy({}), fast=Single()), "fast")
     asyncio.run(measure(one, Watching()))
-    (told,) = one.folder.read_manifest().deployments
+    (told,) = one.directory.read_manifest().deployments
     assert (told.facts, told.resident_bytes) == ({"version": "7"}, 100)
 
 

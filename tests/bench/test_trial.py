@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from scripted_tiers import Answering, line
-from tierwise.bench.client import Account, Client, Tokens, _Heard
-from tierwise.bench.client import Reply as Said
-from tierwise.bench.grading import Marks
+from tierwise.bench.client import Account, ActionUsage, Client, _Heard
+from tierwise.bench.client import ActionReply as Said
+from tierwise.bench.grading import GradeCache
 from tierwise.bench.schedule import Trial
 from tierwise.bench.trial import attempt, attempt_both, regrade, request
 from tierwise.policies import BestOfN, Majority, Single
-from tierwise.runs.records import Record, Variant
+from tierwise.runs.records import TierVariant, TrialRecord
 from tierwise.runs.seeds import task_seed
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Completion
@@ -28,7 +28,7 @@ from tierwise.workloads.files import Task
 
 def trial(tier="fast", mode="both", **more):
     task = Reading().read(Task, line("a", **more), "")
-    return Trial(task=task, variant=Variant(tier=tier, mode=mode), seed=task_seed(0, "a"))
+    return Trial(task=task, variant=TierVariant(tier=tier, mode=mode), seed=task_seed(0, "a"))
 
 
 def measured(url, one, timeout=10.0):
@@ -306,12 +306,12 @@ def judged(*answers):
             first_output=0.0,
             seconds=1.0,
             gaps=None,
-            tokens=Tokens(prompt_tokens=5, completion_tokens=1, tierwise=Account(dollars=0.25, passes=[])),
+            tokens=ActionUsage(prompt_tokens=5, completion_tokens=1, tierwise=Account(dollars=0.25, passes=[])),
             failure=None,
         )
 
     task = Reading().read(Task, {**line("a"), "check": {"judge": {"tier": "max"}}}, "")
-    marks = Marks(task, act, "run/a")
+    marks = GradeCache(task, act, "run/a")
 
     async def main():
         return [(await marks.of(Completion(text=text, finish="stop"))).outcome for text in answers]
@@ -330,7 +330,7 @@ def test_candidates_are_graded_again_as_they_were_and_anew_where_a_check_was_men
         {"role": "vote", "outcome": "finished", "draw": draw, "message": {"content": "45"[draw]}} for draw in (0, 1)
     ]
     for record in both(odd_endpoint(told(*passes))):
-        kept = msgspec.json.decode(msgspec.json.encode(record), type=Record)
+        kept = msgspec.json.decode(msgspec.json.encode(record), type=TrialRecord)
         assert asyncio.run(regrade(trial().task, kept)) == record
     whole, _ = both(odd_endpoint(told(*passes)))
     mended = asyncio.run(regrade(trial(equals=5).task, whole))
@@ -345,7 +345,7 @@ def test_a_record_of_an_older_run_is_read_and_graded_again_without_candidates():
         "outcome": "pass", "why": "4", "answer": "4", "began": 0.0, "first_output": 0.1, "seconds": 0.2,
         "passes": [{**spend, "seconds": 0.2, "dollars": 0.1}],
     }  # fmt: skip
-    record = msgspec.convert(old, Record)
+    record = msgspec.convert(old, TrialRecord)
     assert record.passes[0].solved is None
     assert asyncio.run(regrade(trial().task, record)) == record
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import fake_runs
 from tierwise.cli import app
 from tierwise.runs import machine as machines
-from tierwise.runs.directory import Config, Folder
+from tierwise.runs.directory import ConfigFile, RunDirectory
 from tierwise.spec.errors import SpecError
 
 
@@ -27,10 +27,10 @@ def run(tmp_path):
     """A run that was made here, with some packages of another version."""
 
     def make(**versions):
-        folder = Folder.create(tmp_path / "run")
+        folder = RunDirectory.create(tmp_path / "run")
         made = msgspec.structs.replace(
             fake_runs.manifest(["a"]),
-            config=Config(path="tierwise.yaml", sha256="0", text=CONFIG),
+            config=ConfigFile(path="tierwise.yaml", sha256="0", text=CONFIG),
             versions={**machines.versions(), **versions},
             machine=machines.machine(),
         )

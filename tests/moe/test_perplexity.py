@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from fake_runs import task
-from tierwise.moe.perplexity import WINDOW, Perplexity, Seen, Text, perplexities, prompts, read, windows
+from tierwise.moe.perplexity import WINDOW, Perplexity, PromptText, Seen, perplexities, prompts, read, windows
 from tierwise.policies import Single
 from tierwise.spec.errors import Broken, Garbled, Refused, SpecError
 from tierwise.testing import ScriptedEngine, tier
 from tierwise.workloads.files import Workload
 
-TEXTS = [Text(name=name, cluster=name, messages=[{"role": "user", "content": name}]) for name in ("one", "three")]
+TEXTS = [PromptText(name=name, cluster=name, messages=[{"role": "user", "content": name}]) for name in ("one", "three")]
 
 
 class Reader(ScriptedEngine):

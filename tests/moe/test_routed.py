@@ -10,9 +10,9 @@ import pytest
 
 from fake_runs import task
 from tierwise import plan as planning
-from tierwise.moe.routed import Recording, RecordingFolder, RoutedPass, load_of, record, sampling_all
+from tierwise.moe.routed import Recording, RecordingDirectory, RoutedPass, load_of, record, sampling_all
 from tierwise.policies import Majority, Single
-from tierwise.runs.directory import Config, Source
+from tierwise.runs.directory import ConfigFile, SourceFile
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import Broken, NotFound, SpecError
 from tierwise.spec.routing import Routing
@@ -32,8 +32,8 @@ tiers: {{fast: {{deployment: only, policy: single}}}}
 
 ABOUT = Recording(
     began="2026-11-22T00:00:00+00:00",
-    config=Config(path="c.yaml", sha256="", text=""),
-    workload=Source(path="w.jsonl", sha256=""),
+    config=ConfigFile(path="c.yaml", sha256="", text=""),
+    workload=SourceFile(path="w.jsonl", sha256=""),
     tier="fast",
     deployment="only",
     engine="transformers",
@@ -96,7 +96,7 @@ def test_a_task_that_fails_is_counted_and_the_others_go_on():
 
 def test_a_recording_reads_as_it_was_written_without_what_a_crash_cut_short(tmp_path):
     kept, _ = recorded(Telling("one two"), Single(), "a1", "a2")
-    folder = RecordingFolder.create(tmp_path / "new")
+    folder = RecordingDirectory.create(tmp_path / "new")
     folder.write(ABOUT)
     lines = msgspec.json.Encoder().encode_lines(kept)
     folder.passes_path.write_bytes(lines + b'{"task": "a')
@@ -106,12 +106,12 @@ def test_a_recording_reads_as_it_was_written_without_what_a_crash_cut_short(tmp_
 def test_a_folder_that_holds_something_is_not_written_to(tmp_path):
     (tmp_path / "note").touch()
     with pytest.raises(SpecError, match="is not empty; give a new folder to --out"):
-        RecordingFolder.create(tmp_path)
+        RecordingDirectory.create(tmp_path)
 
 
 def test_a_folder_without_a_recording_is_named(tmp_path):
     with pytest.raises(NotFound, match=r"holds no recording: there is no recording\.json"):
-        RecordingFolder(tmp_path).read()
+        RecordingDirectory(tmp_path).read()
 
 
 def test_only_the_tiers_deployment_runs_and_every_pass_of_it_is_sampled():

@@ -18,7 +18,7 @@ from tierwise.bench.grading import JudgeSpend
 from tierwise.report import plots, sentences
 from tierwise.report.page import MOST_FAILURES, page
 from tierwise.report.tables import table
-from tierwise.runs.directory import RunnerError, Sitting
+from tierwise.runs.directory import RunnerError, RunSession
 from tierwise.runs.durations import Durations
 from tierwise.stats.estimates import Estimate, Interval
 
@@ -249,7 +249,7 @@ def test_a_run_with_everything_at_once_tells_it_all():
     made = structs.replace(
         made,
         settings=structs.replace(made.settings, arrival="poisson:2"),
-        sittings=[Sitting(began=made.began, runner=RunnerError(calibration=Durations.of([0.002] * 9)))],
+        sessions=[RunSession(began=made.began, runner=RunnerError(calibration=Durations.of([0.002] * 9)))],
     )
     tasks = [
         structs.replace(one, weight=float(1 + number), cluster=f"c{number // 2}") for number, one in enumerate(tasks)
@@ -296,7 +296,7 @@ def test_there_is_no_plot_of_nothing():
     summary = summarise(made, [record("a", "error", why="x", dollars=None, passes=None)])
     assert plots.quality_against_cost(summary, 400) is None
     assert plots.latency(summary, [], 400) is None
-    assert plots.choices(summary, 400) is None
+    assert plots.selections(summary, 400) is None
 
 
 def shown(summary, width):

@@ -10,14 +10,14 @@ from tierwise.mixture.load import Layer
 from tierwise.moe.routed import Recording, RoutedPass
 from tierwise.report.heat import picture
 from tierwise.report.routing_page import findings, page
-from tierwise.runs.directory import Config, Source
+from tierwise.runs.directory import ConfigFile, SourceFile
 from tierwise.runs.durations import Durations
 from tierwise.spec.routing import Routing
 
 ABOUT = Recording(
     began="2026-11-22T00:00:00+00:00",
-    config=Config(path="c.yaml", sha256="", text=""),
-    workload=Source(path="<w>.jsonl", sha256="ab"),
+    config=ConfigFile(path="c.yaml", sha256="", text=""),
+    workload=SourceFile(path="<w>.jsonl", sha256="ab"),
     tier="fast",
     deployment="only",
     engine="transformers",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fake_runs import record
-from tierwise.analysis.lever_effects import levered
+from tierwise.analysis.lever_effects import lever_effects
 from tierwise.moe.perplexity import Seen, perplexities
 from tierwise.report.numbers import UNKNOWN
 from tierwise.report.whatif_table import table
@@ -26,7 +26,7 @@ def found(tmp_path_factory):
         for number in range(12)
         for tier, outcome in (("k8", "pass"), ("k4", "fail" if number % 2 else "pass"))
     ]
-    return levered(run(tmp_path_factory.mktemp("run") / "run", records), "k8")
+    return lever_effects(run(tmp_path_factory.mktemp("run") / "run", records), "k8")
 
 
 def test_quality_speed_and_perplexity_stand_beside_each_other(found):

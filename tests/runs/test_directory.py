@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from fake_runs import manifest, record, task
-from tierwise.runs import directory as folders
-from tierwise.runs.directory import Folder
+from tierwise.runs.directory import RecordWriter, RunDirectory
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 from tierwise.workloads.files import load
 
 
 def test_what_was_written_can_be_read_again(tmp_path):
-    folder = Folder.create(tmp_path / "runs" / "one")
+    folder = RunDirectory.create(tmp_path / "runs" / "one")
     folder.write_manifest(manifest(["a", "b"]))
     folder.write_tasks([task("a"), task("b", tags=["sums"])])
     records = [record("a"), record("b", "error", why="lost", passes=[])]
@@ -27,7 +26,7 @@ def test_what_was_written_can_be_read_again(tmp_path):
 
 
 def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
-    folder = Folder.create(tmp_path / "run")
+    folder = RunDirectory.create(tmp_path / "run")
     with folder.recorder() as recorder:
         recorder.write(record("a"))
     with folder.records_path.open("ab") as file:
@@ -36,15 +35,15 @@ def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
 
 
 def test_a_run_is_never_written_over_another(tmp_path):
-    folder = Folder.create(tmp_path / "run")
+    folder = RunDirectory.create(tmp_path / "run")
     with folder.recorder() as recorder:
         recorder.write(record("a"))
     with pytest.raises(SpecError, match="holds a run already"):
-        Folder.create(tmp_path / "run")
+        RunDirectory.create(tmp_path / "run")
 
 
 def test_what_a_crash_left_of_a_line_does_not_spoil_the_next_one(tmp_path):
-    folder = Folder.create(tmp_path / "run")
+    folder = RunDirectory.create(tmp_path / "run")
     folder.records_path.write_bytes(b'{"action":"run/a/fa')
     for one in ("b", "c"):
         with folder.recorder() as recorder:
@@ -55,48 +54,48 @@ def test_what_a_crash_left_of_a_line_does_not_spoil_the_next_one(tmp_path):
 
 
 def test_a_run_with_something_left_to_do_may_be_gone_on_with(tmp_path):
-    folder = Folder.create(tmp_path / "run")
+    folder = RunDirectory.create(tmp_path / "run")
     assert not folder.is_unfinished
     folder.write_manifest(manifest(["a", "b"]))
     assert folder.is_unfinished
     assert folder.read_records() == []
     with folder.recorder() as recorder:
         recorder.write(record("a"))
-        assert Folder.create(tmp_path / "run") == Folder.resume(tmp_path / "run") == folder
+        assert RunDirectory.create(tmp_path / "run") == RunDirectory.resume(tmp_path / "run") == folder
         recorder.write(record("b"))
     with pytest.raises(SpecError, match="holds a run already"):
-        Folder.create(tmp_path / "run")
+        RunDirectory.create(tmp_path / "run")
     with pytest.raises(SpecError, match="is whole"):
-        Folder.resume(tmp_path / "run")
+        RunDirectory.resume(tmp_path / "run")
     with pytest.raises(NotFound, match="holds no run to resume"):
-        Folder.resume(tmp_path)
+        RunDirectory.resume(tmp_path)
 
 
 def test_two_benches_never_write_to_one_folder(tmp_path):
-    one, other = Folder(tmp_path), Folder(tmp_path)
+    one, other = RunDirectory(tmp_path), RunDirectory(tmp_path)
     with one.locked(), pytest.raises(SpecError, match="another bench is writing"), other.locked():
         pass
-    with Folder(tmp_path).locked():
+    with RunDirectory(tmp_path).locked():
         pass
 
 
 def test_a_folder_that_cannot_be_made_is_the_callers_mistake(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SpecError, match="no run can be kept"):
-        Folder.create(tmp_path / "file" / "run")
+        RunDirectory.create(tmp_path / "file" / "run")
 
 
 def test_a_disk_that_takes_no_record_ends_the_run():
-    with folders.Recorder(Path("/dev/full")) as recorder, pytest.raises(TierwiseError, match="No space left"):
+    with RecordWriter(Path("/dev/full")) as recorder, pytest.raises(TierwiseError, match="No space left"):
         recorder.write(record("a"))
 
 
 def test_a_manifest_from_before_a_run_said_what_ran_is_read(tmp_path):
-    folder = Folder.create(tmp_path / "run")
+    folder = RunDirectory.create(tmp_path / "run")
     folder.manifest_path.write_text(OLD)
     found = folder.read_manifest()
     assert (found.machine.cpu, found.machine.features, found.machine.gpus) == ("AMD EPYC", None, None)
-    assert (found.packages, found.deployments, found.sittings[0].deployments) == ({}, None, None)
+    assert (found.packages, found.deployments, found.sessions[0].deployments) == ({}, None, None)
     assert found.versions == {"tierwise": "0.1.0", "python": "3.11.7"}
 
 

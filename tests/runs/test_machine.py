@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tierwise.runs.machine import Gpu, gpus, machine, packages, versions
+from tierwise.runs.machine import InstalledGpu, gpus, machine, packages, versions
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def test_gpus_are_told_as_their_driver_tells_them(nvidia_smi):
         'echo "NVIDIA A100-SXM4-80GB, 535.104.05, 81920 MiB"; echo "Tesla T4, 535.104.05, 15360 MiB"'
     )
     assert gpus() == [
-        Gpu(name="NVIDIA A100-SXM4-80GB", driver="535.104.05", memory="81920 MiB"),
-        Gpu(name="Tesla T4", driver="535.104.05", memory="15360 MiB"),
+        InstalledGpu(name="NVIDIA A100-SXM4-80GB", driver="535.104.05", memory="81920 MiB"),
+        InstalledGpu(name="Tesla T4", driver="535.104.05", memory="15360 MiB"),
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import optimize, special
 
 from tierwise.stats.alpha_spending import looks, spent, widths
-from tierwise.stats.sequential import Stop, mean_below_zero, paired, paired_interval, score, share
+from tierwise.stats.sequential import StoppingPoint, mean_below_zero, paired, paired_interval, score, share
 
 RUNS = 200
 MOST = 13
@@ -87,7 +87,7 @@ def test_the_interval_and_the_verdict_are_one():
 def test_the_interval_holds_the_truth_at_every_look():
     at = looks(300, 300, is_last=True)
     stops = [
-        Stop(verdict=None, tasks=n, width=width, needed=None)
+        StoppingPoint(verdict=None, tasks=n, width=width, needed=None)
         for n, width in zip(at, widths(tuple(at), tuple(spent(at, 300, is_last=True))), strict=True)
     ]
     missed = 0

@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 import pytest
 
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
-from tierwise.workloads.arrival import Constant, Poisson, Trace, read_arrival, read_trace
+from tierwise.workloads.arrival import Constant, Poisson, RecordedArrivals, read_arrival, read_trace
 
 
 def first(arrival, number, seed=0):
@@ -28,8 +28,8 @@ def test_constant_arrivals_stand_at_equal_distances():
 
 
 def test_a_trace_that_is_too_short_begins_again_a_mean_gap_after_its_end():
-    assert first(Trace((0.0, 1.0, 4.0)), 5) == [0.0, 1.0, 4.0, 6.0, 7.0]
-    assert first(Trace((0.0,)), 3) == [0.0, 1.0, 2.0]
+    assert first(RecordedArrivals((0.0, 1.0, 4.0)), 5) == [0.0, 1.0, 4.0, 6.0, 7.0]
+    assert first(RecordedArrivals((0.0,)), 3) == [0.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize(

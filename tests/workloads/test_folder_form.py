@@ -11,9 +11,9 @@ import pytest
 from scripted_tiers import line
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.workloads import files
-from tierwise.workloads.files.about import About, Made
+from tierwise.workloads.files.about import About, SuitePin
 from tierwise.workloads.files.write import write
-from tierwise.workloads.suites import SourceChoice
+from tierwise.workloads.suites import SuiteChoice
 
 PNG = b"\x89PNG\r\n\x1a\n and some pixels"
 
@@ -188,8 +188,8 @@ def test_nothing_half_written_is_left_where_it_cannot_be_written(write_tasks, tm
 def test_tasks_that_claim_a_source_must_be_those_that_it_made(write_tasks, tmp_path, name):
     found = files.load(write_tasks(line("a"), line("b")))
     pin = hashlib.sha256(files.encoded(found.tasks)).hexdigest()
-    source = msgspec.convert({"human_eval": {}}, SourceChoice)
-    write(tmp_path / name, found.tasks, About(source=source, made=Made(version="1", sha256=pin)))
+    source = msgspec.convert({"human_eval": {}}, SuiteChoice)
+    write(tmp_path / name, found.tasks, About(source=source, made=SuitePin(version="1", sha256=pin)))
     assert len(files.load(tmp_path / name).tasks) == 2
     file = tmp_path / name if name.endswith("l") else tmp_path / name / "tasks.jsonl"
     file.write_text(file.read_text().replace("2+2?", "2+1?"))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from tierwise.runs.directory import IMPORTED, Folder
-from tierwise.runs.records import CLUSTER, Record
+from tierwise.runs.directory import IMPORTED, RunDirectory
+from tierwise.runs.records import CLUSTER, TrialRecord
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 from tierwise.spec.reading import allowed
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from tierwise.runs.records import Mode, Variant
+    from tierwise.runs.records import Mode, TierVariant
 
 
 class Unit(NamedTuple):
@@ -27,17 +27,17 @@ class Unit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class Arm:
     """One row of a run, to be compared."""
 
     run: Path
-    variant: Variant
+    variant: TierVariant
     most_passes: int
     tasks: frozenset[str]
     """All that were planned."""
     repeats: int
     """How often each task was to be asked."""
-    records: Mapping[Unit, Record]
+    records: Mapping[Unit, TrialRecord]
     clusters: Mapping[str, str]
     """Of tasks that have one."""
     is_timed: bool
@@ -63,36 +63,36 @@ class Side:
                 return "always 1 pass"
 
 
-def sides(path: Path) -> list[Side]:
+def arms(path: Path) -> list[Arm]:
     """The rows of a run.
 
     Raises:
         NotFound: the folder holds no run.
         SpecError: it cannot be read; the message names file and line.
     """
-    folder = Folder(path)
-    for file in (path / "manifest.json", folder.records_path):
+    directory = RunDirectory(path)
+    for file in (path / "manifest.json", directory.records_path):
         if not file.is_file():
             raise NotFound(
                 f"{path} holds no run: there is no {file.name}; "
                 "give a folder that `tierwise bench --out` or `tierwise import --out` wrote"
             )
     try:
-        manifest = folder.read_manifest()
+        manifest = directory.read_manifest()
     except (msgspec.DecodeError, OSError) as error:
         raise SpecError(f"{path / 'manifest.json'} cannot be read: {error}") from error
-    records = _records(folder)
+    records = _records(directory)
     if not records:
-        raise SpecError(f"{folder.records_path} holds no record: nothing was measured")
-    of: dict[Variant, dict[Unit, Record]] = {planned.variant: {} for planned in manifest.variants}
+        raise SpecError(f"{directory.records_path} holds no record: nothing was measured")
+    of: dict[TierVariant, dict[Unit, TrialRecord]] = {planned.variant: {} for planned in manifest.variants}
     for record in records:
         of.setdefault(record.variant, {})[Unit(record.task, record.repeat)] = record
-    named = _clusters(folder) | {
+    named = _clusters(directory) | {
         record.task: tag.removeprefix(CLUSTER) for record in records for tag in record.tags if tag.startswith(CLUSTER)
     }
     most = {planned.variant: planned.most_passes for planned in manifest.variants}
     return [
-        Side(
+        Arm(
             run=path,
             variant=variant,
             most_passes=most.get(variant, 1),
@@ -107,14 +107,14 @@ def sides(path: Path) -> list[Side]:
     ]
 
 
-def _records(folder: Folder) -> list[Record]:
-    path = folder.records_path
+def _records(directory: RunDirectory) -> list[TrialRecord]:
+    path = directory.records_path
     try:
-        return folder.read_records()
+        return directory.read_records()
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error}") from error
     except msgspec.DecodeError:
-        decoder = msgspec.json.Decoder(Record)
+        decoder = msgspec.json.Decoder(TrialRecord)
         wrong = []
         for number, line in enumerate(path.read_bytes().rpartition(b"\n")[0].split(b"\n"), 1):
             try:
@@ -131,8 +131,8 @@ class _Labelled(msgspec.Struct):
     cluster: str | None = None
 
 
-def _clusters(folder: Folder) -> dict[str, str]:
-    path = folder.tasks_path
+def _clusters(directory: RunDirectory) -> dict[str, str]:
+    path = directory.tasks_path
     if not path.is_file():
         return {}
     try:
@@ -142,25 +142,25 @@ def _clusters(folder: Folder) -> dict[str, str]:
     return {task.id: task.cluster for task in tasks if task.cluster is not None}
 
 
-def choose(found: Sequence[Side], tier: str = "", mode: Mode | None = None) -> list[Side]:
+def choose(found: Sequence[Arm], tier: str = "", mode: Mode | None = None) -> list[Arm]:
     """The rows of one tier and mode, where they are named; a tier that only knows one pass is in every mode.
 
     Raises:
         SpecError: there is none.
     """
-    tiers = [side.variant.tier for side in found]
+    tiers = [arm.variant.tier for arm in found]
     if tier and tier not in tiers:
         raise SpecError(f"{found[0].run} has no tier or route {tier!r}; {allowed(tier, set(tiers))}")
-    chosen = [side for side in found if not tier or side.variant.tier == tier]
+    chosen = [arm for arm in found if not tier or arm.variant.tier == tier]
     if mode is not None:
-        chosen = [side for side in chosen if side.variant.mode in (mode, "both")]
+        chosen = [arm for arm in chosen if arm.variant.mode in (mode, "both")]
     if not chosen:
-        names = ", ".join(side.variant.name for side in found)
+        names = ", ".join(arm.variant.name for arm in found)
         raise SpecError(f"{found[0].run} was not measured in mode {mode!r}; its rows: {names}")
     return chosen
 
 
-def matched(base: Sequence[Side], other: Sequence[Side]) -> list[tuple[Side, Side]]:
+def matched(base: Sequence[Arm], other: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
     """Which row of one run belongs to which of the other: the same tier in the same mode, or the only ones there are.
 
     Raises:
@@ -168,8 +168,8 @@ def matched(base: Sequence[Side], other: Sequence[Side]) -> list[tuple[Side, Sid
     """
     if len(base) == len(other) == 1:
         return [(base[0], other[0])]
-    of = {side.variant: side for side in base}
-    found = [(of[side.variant], side) for side in other if side.variant in of]
+    of = {arm.variant: arm for arm in base}
+    found = [(of[arm.variant], arm) for arm in other if arm.variant in of]
     if not found:
         raise SpecError(
             f"no tier was measured in the same mode in both runs; {base[0].run}: {_names(base)}; "
@@ -178,5 +178,5 @@ def matched(base: Sequence[Side], other: Sequence[Side]) -> list[tuple[Side, Sid
     return found
 
 
-def _names(some: Iterable[Side]) -> str:
-    return ", ".join(side.variant.name for side in some)
+def _names(some: Iterable[Arm]) -> str:
+    return ", ".join(arm.variant.name for arm in some)

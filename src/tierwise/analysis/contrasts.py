@@ -17,7 +17,7 @@ from tierwise.stats.multiplicity import SIGNIFICANT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tierwise.runs.records import Record, Variant
+    from tierwise.runs.records import TierVariant, TrialRecord
     from tierwise.stats.design import Design
     from tierwise.stats.estimates import Estimate
 
@@ -79,8 +79,8 @@ class Gain:
 
 
 def contrast(
-    row: tuple[Variant, Mapping[Asked, Record]],
-    base: tuple[Variant, Mapping[Asked, Record]],
+    row: tuple[TierVariant, Mapping[Asked, TrialRecord]],
+    base: tuple[TierVariant, Mapping[Asked, TrialRecord]],
     design: Design,
     tag: str = "",
 ) -> Contrast | None:
@@ -107,12 +107,16 @@ def contrast(
     )
 
 
-def _graded(row: Mapping[Asked, Record], base: Mapping[Asked, Record]) -> list[tuple[Record, Record]]:
+def _graded(
+    row: Mapping[Asked, TrialRecord], base: Mapping[Asked, TrialRecord]
+) -> list[tuple[TrialRecord, TrialRecord]]:
     found = [(record, base[asked]) for asked, record in row.items() if asked in base]
     return [(one, other) for one, other in found if one.is_graded and other.is_graded]
 
 
-def gain(found: Contrast, most: Mapping[Asked, Record], average: Mapping[Asked, Record], design: Design) -> Gain:
+def gain(
+    found: Contrast, most: Mapping[Asked, TrialRecord], average: Mapping[Asked, TrialRecord], design: Design
+) -> Gain:
     """What the contrast of a tier's two modes cost."""
     pairs = _graded(most, average)
     told = [
@@ -137,12 +141,14 @@ def gain(found: Contrast, most: Mapping[Asked, Record], average: Mapping[Asked, 
     )
 
 
-def _solved_more(pairs: Iterable[tuple[Record, Record, float]]) -> list[float]:
+def _solved_more(pairs: Iterable[tuple[TrialRecord, TrialRecord, float]]) -> list[float]:
     return [float(one.is_solved) - float(other.is_solved) for one, other, _ in pairs]
 
 
 def by_kind(
-    planned: Sequence[tuple[Variant, Variant]], rows: Mapping[Variant, Mapping[Asked, Record]], design: Design
+    planned: Sequence[tuple[TierVariant, TierVariant]],
+    rows: Mapping[TierVariant, Mapping[Asked, TrialRecord]],
+    design: Design,
 ) -> list[Contrast]:
     """The planned contrasts again for each kind of tasks, with Benjamini and Hochberg's p values over all of them."""
     kinds = sorted(

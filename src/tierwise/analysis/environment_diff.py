@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tierwise.gateway.deployments import Deployed
     from tierwise.plan import Plan, Process
     from tierwise.runs.directory import Manifest
-    from tierwise.runs.machine import Machine
+    from tierwise.runs.machine import RunMachine
 
 _KERNELS = "which kernels run, and so the last digits of log-probabilities: near ties are decided otherwise"
 _NOT_ANSWERS = "nothing that the run's answers hang on"
@@ -66,7 +66,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class EnvironmentDiff:
     """All that differs, and what could not be compared."""
 
     differences: tuple[Difference, ...]
@@ -77,7 +77,7 @@ class Compared:
         return any(one.matters for one in self.differences)
 
 
-async def compared(manifest: Manifest) -> Compared:
+async def environment_diff(manifest: Manifest) -> EnvironmentDiff:
     """Hold this machine against the one of a run. Launches nothing and fetches nothing; hashes files that it names.
 
     Raises:
@@ -106,7 +106,7 @@ async def compared(manifest: Manifest) -> Compared:
             if told.facts and not isinstance(process.settings, Telling):
                 known = ", ".join(told.facts)
                 notes.append(f"{told.name}: {known} are not compared; {told.engine} tells them only once it runs")
-    return Compared(differences=tuple(found), notes=tuple(notes))
+    return EnvironmentDiff(differences=tuple(found), notes=tuple(notes))
 
 
 def _differs(what: str, run: str, here: str, changes: str, *, matters: bool = True) -> Difference:
@@ -133,7 +133,7 @@ def _answers_of(package: str, manifest: Manifest) -> str | None:
     return "every answer: kernels, templates, sampling" if is_used and not manifest.url else None
 
 
-def _machines(manifest: Manifest, here: Machine) -> Iterator[Difference]:
+def _machines(manifest: Manifest, here: RunMachine) -> Iterator[Difference]:
     then = manifest.machine
     is_elsewhere = bool(manifest.url)
     if then.features is not None and here.features is not None and then.features != here.features:

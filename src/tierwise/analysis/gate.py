@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+GateVerdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 Axis = Literal["quality", "latency", "dollars"]
 
@@ -85,7 +85,7 @@ class DollarsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """At most so many dollars."""
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GatePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """gate.yaml."""
 
     quality: QualityPolicy
@@ -95,7 +95,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whom the verdict speaks for; clusters where every task has one, when not given."""
 
 
-def load(path: Path) -> Policy:
+def load(path: Path) -> GatePolicy:
     """Read gate.yaml.
 
     Raises:
@@ -110,7 +110,7 @@ def load(path: Path) -> Policy:
         raise SpecError(f"policy {path} cannot be read: {error}") from error
     reading = Reading()
     value, lines = read_yaml(text, reading)
-    policy = None if reading.errors else reading.read(Policy, value, "")
+    policy = None if reading.errors else reading.read(GatePolicy, value, "")
     if policy is None:
         raise ConfigErrors([_placed(error, path, lines) for error in reading.errors])
     return policy
@@ -123,14 +123,14 @@ def _placed(error: SpecError, path: Path, lines: dict[str, int]) -> SpecError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class GateCheck:
     """One bound, and what the runs say about it."""
 
     axis: Axis
     name: str
     """`quality.margin`, as in gate.yaml."""
     bound: float
-    verdict: Verdict
+    verdict: GateVerdict
     estimate: Estimate | None
     """A difference of shares, a ratio, seconds or dollars; None when nothing was measured."""
     population: Population
@@ -148,7 +148,7 @@ class Gate:
 
     base: str
     other: str
-    checks: list[Check]
+    checks: list[GateCheck]
     is_sequential: bool
     planned: int
     not_run: int
@@ -158,7 +158,7 @@ class Gate:
     lost: list[str]
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> GateVerdict:
         verdicts = {check.verdict for check in self.checks}
         return "FAIL" if "FAIL" in verdicts else "PASS" if verdicts == {"PASS"} else "INCONCLUSIVE"
 
@@ -179,7 +179,7 @@ class Gate:
         return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 2}[self.verdict]
 
 
-def gate(pairs: Pairs, policy: Policy, *, is_sequential: bool = False) -> Gate:
+def gate(pairs: Pairs, policy: GatePolicy, *, is_sequential: bool = False) -> Gate:
     """Hold two rows against a policy.
 
     Args:
@@ -211,7 +211,7 @@ def gate(pairs: Pairs, policy: Policy, *, is_sequential: bool = False) -> Gate:
     )
 
 
-def _fixed(pairs: Pairs, policy: Policy) -> Iterable[Check]:
+def _fixed(pairs: Pairs, policy: GatePolicy) -> Iterable[GateCheck]:
     yield _quality(pairs, policy)
     answered, told = _answered(pairs, policy), _told(pairs, policy)
     seconds, dollars = values(pairs, answered, "seconds"), values(pairs, told, "dollars")
@@ -235,7 +235,7 @@ def _fixed(pairs: Pairs, policy: Policy) -> Iterable[Check]:
         yield _told_enough(pairs, told, check)
 
 
-def _quality(pairs: Pairs, policy: Policy) -> Check:
+def _quality(pairs: Pairs, policy: GatePolicy) -> GateCheck:
     """Infrastructure errors may not decide: left out, and counted as failures, they must say the same."""
     margin = policy.quality.margin
     found = [
@@ -244,7 +244,7 @@ def _quality(pairs: Pairs, policy: Policy) -> Check:
     ]
     verdict, counted = (_non_inferior(change.shown.interval, margin) for change in found)
     shown = found[0].shown
-    check = Check(
+    check = GateCheck(
         axis="quality",
         name="quality.margin",
         bound=margin,
@@ -260,22 +260,22 @@ def _quality(pairs: Pairs, policy: Policy) -> Check:
     return check
 
 
-def _undecided(check: Check, pairs: Pairs) -> Check:
+def _undecided(check: GateCheck, pairs: Pairs) -> GateCheck:
     errors = len(pairs.units) - len(pairs.graded)
     why = f"{errors} infrastructure errors decide: left out or counted as failures, the verdict differs"
     return replace(check, verdict="INCONCLUSIVE", needed=None, why=why)
 
 
-def _non_inferior(interval: Interval | None, margin: float) -> Verdict:
+def _non_inferior(interval: Interval | None, margin: float) -> GateVerdict:
     if interval is None or interval.high is None:
         return "INCONCLUSIVE"
     return "PASS" if interval.low > -margin else "FAIL" if interval.high < 0 else "INCONCLUSIVE"
 
 
-def _at_most(axis: Axis, name: str, bound: float, estimate: Estimate | None, whom: Population, n: int) -> Check:
+def _at_most(axis: Axis, name: str, bound: float, estimate: Estimate | None, whom: Population, n: int) -> GateCheck:
     verdict = _below(estimate, bound)
     distance = 0.0 if estimate is None else abs(estimate.value - bound)
-    return Check(
+    return GateCheck(
         axis=axis,
         name=f"{axis}.{name}",
         bound=bound,
@@ -287,7 +287,7 @@ def _at_most(axis: Axis, name: str, bound: float, estimate: Estimate | None, who
     )
 
 
-def _below(estimate: Estimate | None, bound: float) -> Verdict:
+def _below(estimate: Estimate | None, bound: float) -> GateVerdict:
     if estimate is None:
         return "INCONCLUSIVE"
     if estimate.interval is None:
@@ -300,10 +300,10 @@ def _below(estimate: Estimate | None, bound: float) -> Verdict:
     return "FAIL" if estimate.interval.low > bound else "INCONCLUSIVE"
 
 
-def _quantile(name: str, bound: float, values: Floats, q: Fraction) -> Check:
+def _quantile(name: str, bound: float, values: Floats, q: Fraction) -> GateCheck:
     """From order statistics; a sample too small to bound the quantile settles nothing."""
     found = estimates.quantile(values.tolist(), q)
-    verdict: Verdict = "INCONCLUSIVE" if found is None or found.interval is None else _below(found, bound)
+    verdict: GateVerdict = "INCONCLUSIVE" if found is None or found.interval is None else _below(found, bound)
     needed = None
     if verdict == "INCONCLUSIVE" and len(values):
         within, level = float(np.mean(values <= bound)), float(q)
@@ -311,7 +311,7 @@ def _quantile(name: str, bound: float, values: Floats, q: Fraction) -> Check:
         root = _Z * math.sqrt(level * (1 - level)) + _Z_POWER * math.sqrt(within * (1 - within))
         whole = max((root / distance) ** 2, _least_for(level)) if distance else math.inf
         needed = max(1, math.ceil(whole - len(values))) if distance else None
-    return Check(
+    return GateCheck(
         axis="latency",
         name=f"latency.{name}",
         bound=bound,
@@ -340,23 +340,23 @@ def _needed(estimate: Estimate, distance: float, n: int) -> int | None:
     return max(1, math.ceil(whole - n))
 
 
-def _answered(pairs: Pairs, policy: Policy) -> list[Unit]:
+def _answered(pairs: Pairs, policy: GatePolicy) -> list[Unit]:
     bounds = policy.latency
     wanted = any(bound is not None for bound in (bounds.ratio, bounds.p50, bounds.p95))
-    for side in (pairs.base, pairs.other):
-        if wanted and not side.is_timed:
-            raise SpecError(f"latency is bounded, but {side.run} was imported and holds no times")
+    for arm in (pairs.base, pairs.other):
+        if wanted and not arm.is_timed:
+            raise SpecError(f"latency is bounded, but {arm.run} was imported and holds no times")
     return timed(pairs)
 
 
-def _told(pairs: Pairs, policy: Policy) -> list[Unit]:
+def _told(pairs: Pairs, policy: GatePolicy) -> list[Unit]:
     told = priced(pairs)
     if not told and (policy.dollars.ratio is not None or policy.dollars.mean is not None):
         raise SpecError(f"dollars are bounded, but {pairs.base.run} and {pairs.other.run} hold no costs to compare")
     return told
 
 
-def _told_enough(pairs: Pairs, told: Sequence[Unit], check: Check) -> Check:
+def _told_enough(pairs: Pairs, told: Sequence[Unit], check: GateCheck) -> GateCheck:
     untold = len(pairs.graded) - len(told)
     if untold <= MOST_ERRORS * len(pairs.graded):
         return check
@@ -364,7 +364,7 @@ def _told_enough(pairs: Pairs, told: Sequence[Unit], check: Check) -> Check:
     return replace(check, verdict="INCONCLUSIVE", needed=None, why=why)
 
 
-def _sequential(pairs: Pairs, policy: Policy) -> Iterable[Check]:
+def _sequential(pairs: Pairs, policy: GatePolicy) -> Iterable[GateCheck]:
     """Each task counts once: its repeats are no new draws."""
     is_last = pairs.has_ended and pairs.not_run <= MOST_ERRORS * pairs.planned
     planned = len(pairs.base.tasks | pairs.other.tasks)
@@ -391,13 +391,13 @@ def _sequential(pairs: Pairs, policy: Policy) -> Iterable[Check]:
         yield _told_enough(pairs, told, check)
 
 
-def _quality_so_far(pairs: Pairs, margin: float, planned: int, *, is_last: bool) -> Check:
+def _quality_so_far(pairs: Pairs, margin: float, planned: int, *, is_last: bool) -> GateCheck:
     graded, counted = (np.subtract(*reversed(solved(pairs, units))) for units in (pairs.graded, pairs.units))
     stop = sequential.paired(graded.tolist(), margin, planned, is_last=is_last)
     seen = graded[: stop.tasks]
     wins, losses = int((seen > 0).sum()), int((seen < 0).sum())
     interval = sequential.paired_interval(wins, losses, len(seen), stop)
-    check = Check(
+    check = GateCheck(
         axis="quality",
         name="quality.margin",
         bound=margin,
@@ -412,7 +412,7 @@ def _quality_so_far(pairs: Pairs, margin: float, planned: int, *, is_last: bool)
     return check
 
 
-def _ratio_so_far(axis: Axis, bound: float, values: Floats, planned: int, *, is_last: bool) -> Check:
+def _ratio_so_far(axis: Axis, bound: float, values: Floats, planned: int, *, is_last: bool) -> GateCheck:
     """The ratio is at most `bound` where candidate - bound·baseline is at most zero on average."""
     stop = sequential.mean_below_zero((values[1] - bound * values[0]).tolist(), planned, is_last=is_last)
     base, other = values[:, : stop.tasks]
@@ -427,8 +427,10 @@ def _mean_so_far(values: Floats, width: float) -> Estimate | None:
     return Estimate(value=centre, interval=Interval(centre - half, centre + half), n=len(values))
 
 
-def _stopped(axis: Axis, name: str, bound: float, stop: sequential.Stop, estimate: Estimate | None) -> Check:
-    return Check(
+def _stopped(
+    axis: Axis, name: str, bound: float, stop: sequential.StoppingPoint, estimate: Estimate | None
+) -> GateCheck:
+    return GateCheck(
         axis=axis,
         name=f"{axis}.{name}",
         bound=bound,

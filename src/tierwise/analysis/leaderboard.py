@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
+class RunScore:
     """One run."""
 
     name: str
@@ -55,7 +55,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Duel:
+class PairedTest:
     """Two runs on the tasks that both ended."""
 
     first: str
@@ -76,31 +76,31 @@ class Duel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standings:
+class Leaderboard:
     """All runs, and all pairs of them."""
 
     suite: str
     size: int | None
-    scores: list[Score]
-    duels: list[Duel]
+    scores: list[RunScore]
+    paired_tests: list[PairedTest]
 
     @property
     def significant(self) -> dict[str, int]:
         """How many pairs differ at 5 %, by each way to reckon."""
         return {
-            "unpaired": sum(duel.p_unpaired < SIGNIFICANT for duel in self.duels),
-            "mcnemar": sum(duel.p_mcnemar < SIGNIFICANT for duel in self.duels),
-            "clustered": sum((duel.p_clustered or 1) < SIGNIFICANT for duel in self.duels),
+            "unpaired": sum(test.p_unpaired < SIGNIFICANT for test in self.paired_tests),
+            "mcnemar": sum(test.p_mcnemar < SIGNIFICANT for test in self.paired_tests),
+            "clustered": sum((test.p_clustered or 1) < SIGNIFICANT for test in self.paired_tests),
         }
 
 
-def standings(runs: Sequence[Imported]) -> Standings:
+def leaderboard(runs: Sequence[Imported]) -> Leaderboard:
     """Scores and differences of runs of one suite."""
-    return Standings(
+    return Leaderboard(
         suite=runs[0].suite,
         size=runs[0].size,
         scores=[_score(run) for run in runs],
-        duels=[_duel(first, second) for first, second in itertools.combinations(runs, 2)],
+        paired_tests=[_paired_test(first, second) for first, second in itertools.combinations(runs, 2)],
     )
 
 
@@ -121,7 +121,7 @@ def _clustered(values: NDArray[np.float64], groups: NDArray[np.int64]) -> float:
     return clusters.robust_error(*clusters.gather(values.tolist(), groups.tolist()))
 
 
-def _score(run: Imported) -> Score:
+def _score(run: Imported) -> RunScore:
     outcomes = _outcomes(run)
     tasks = list(outcomes)
     values = np.array([outcomes[task] for task in tasks], dtype=float)
@@ -133,7 +133,7 @@ def _score(run: Imported) -> Score:
     half = None if clustered is None else estimates.t_quantile(count - 1) * clustered
     size = run.size
     missing = 0 if size is None else max(0, size - n)
-    return Score(
+    return RunScore(
         name=run.name,
         n=n,
         errors=len(run.results) - n,
@@ -149,7 +149,7 @@ def _score(run: Imported) -> Score:
     )
 
 
-def _duel(first: Imported, second: Imported) -> Duel:
+def _paired_test(first: Imported, second: Imported) -> PairedTest:
     one, two = _outcomes(first), _outcomes(second)
     tasks = sorted(one.keys() & two.keys())
     n = len(tasks)
@@ -159,7 +159,7 @@ def _duel(first: Imported, second: Imported) -> Duel:
     unpaired = math.sqrt((x.var() + y.var()) / n) if n else 0.0
     values = change.astype(float)
     difference = float(values.mean()) if n else 0.0
-    return Duel(
+    return PairedTest(
         first=first.name,
         second=second.name,
         n=n,

@@ -8,25 +8,25 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tierwise.analysis.arms import choose, sides
+from tierwise.analysis.arms import arms, choose
 from tierwise.analysis.compare import compare
 from tierwise.analysis.pairs import pair
-from tierwise.runs.directory import Folder
+from tierwise.runs.directory import RunDirectory
 from tierwise.stats import estimates
 from tierwise.stats.estimates import Estimate, Interval
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tierwise.analysis.arms import Side
+    from tierwise.analysis.arms import Arm
     from tierwise.analysis.compare import Comparison
     from tierwise.analysis.pairs import Pairs
     from tierwise.gateway.deployments import Deployed
-    from tierwise.runs.records import Record
+    from tierwise.runs.records import TrialRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Against:
+class AgainstBase:
     """What changed from the tier that all are held against."""
 
     tasks: Comparison
@@ -35,7 +35,7 @@ class Against:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Levered:
+class LeverEffect:
     """One tier of the run."""
 
     tier: str
@@ -45,39 +45,39 @@ class Levered:
     """Share of what was graded."""
     tokens_per_second: float | None
     """Tokens of answers over the seconds of their passes, prompts included; None where nothing was told."""
-    against: Against | None
+    against: AgainstBase | None
     """None for the tier that all are held against."""
 
 
-def levered(run: Path, base: str = "") -> list[Levered]:
+def lever_effects(run: Path, base: str = "") -> list[LeverEffect]:
     """Each tier of a run in its first mode, held against the tier `base`, or against the first one.
 
     Raises:
         SpecError: the folder cannot be read, has no such tier, or has too few tasks in common.
     """
-    rows = list({side.variant.tier: side for side in reversed(sides(run))}.values())[::-1]
+    rows = list({arm.variant.tier: arm for arm in reversed(arms(run))}.values())[::-1]
     first = choose(rows, base)[0]
-    told = Folder(run).read_manifest().deployments or []
+    told = RunDirectory(run).read_manifest().deployments or []
     of = {tier: one for one in told for tier in one.tiers}
     ordered = [first, *(row for row in rows if row is not first)]
-    return [_levered(row, first, of.get(row.variant.tier)) for row in ordered]
+    return [_lever_effect(row, first, of.get(row.variant.tier)) for row in ordered]
 
 
-def _levered(row: Side, base: Side, deployment: Deployed | None) -> Levered:
+def _lever_effect(row: Arm, base: Arm, deployment: Deployed | None) -> LeverEffect:
     graded = [record for record in row.records.values() if record.is_graded]
     timed = [(record, seconds) for record in graded if (seconds := _seconds(record))]
     tokens = sum(record.completion_tokens or 0 for record, _ in timed)
     pairs = None if row is base else pair(base, row)
-    return Levered(
+    return LeverEffect(
         tier=row.variant.tier,
         deployment=deployment,
         solved=sum(record.is_solved for record in graded) / len(graded) if graded else math.nan,
         tokens_per_second=tokens / sum(seconds for _, seconds in timed) if timed else None,
-        against=None if pairs is None else Against(tasks=compare(pairs), speed=_faster(pairs)),
+        against=None if pairs is None else AgainstBase(tasks=compare(pairs), speed=_faster(pairs)),
     )
 
 
-def _seconds(record: Record) -> float:
+def _seconds(record: TrialRecord) -> float:
     return sum(one.seconds for one in record.passes or ())
 
 
@@ -97,6 +97,6 @@ def _faster(pairs: Pairs) -> Estimate | None:
     return Estimate(value=math.exp(found.value), interval=interval, n=found.n)
 
 
-def _speed(record: Record) -> float:
+def _speed(record: TrialRecord) -> float:
     seconds = _seconds(record)
     return (record.completion_tokens or 0) / seconds if seconds else 0.0

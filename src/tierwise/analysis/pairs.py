@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tierwise.analysis.arms import Side, Unit
+from tierwise.analysis.arms import Arm, Unit
 from tierwise.analysis.summary import MOST_ERRORS
 from tierwise.spec.errors import SpecError
 from tierwise.stats.paired_effects import Groups
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tierwise.runs.records import Record
+    from tierwise.runs.records import TrialRecord
     from tierwise.stats.estimand import Population
 
     Floats = NDArray[np.float64]
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Pairs:
     """The tasks that two rows have in common, and what is missing."""
 
-    base: Side
-    other: Side
+    base: Arm
+    other: Arm
     planned: int
     """Tasks that either run was to measure, as often as both asked."""
     units: tuple[Unit, ...]
@@ -52,11 +52,11 @@ class Pairs:
         """Whether no more of them will come by themselves."""
         return self.base.has_ended and self.other.has_ended
 
-    def both(self, unit: Unit) -> tuple[Record, Record]:
+    def both(self, unit: Unit) -> tuple[TrialRecord, TrialRecord]:
         return self.base.records[unit], self.other.records[unit]
 
 
-def pair(base: Side, other: Side, *, common: bool = False) -> Pairs:
+def pair(base: Arm, other: Arm, *, common: bool = False) -> Pairs:
     """Put two rows side by side.
 
     Args:
@@ -82,7 +82,7 @@ def pair(base: Side, other: Side, *, common: bool = False) -> Pairs:
         not_run_other=len(planned - other.records.keys()),
     )
     if not units:
-        some, more = (", ".join(sorted(unit.task for unit in side.records)[:2]) for side in (base, other))
+        some, more = (", ".join(sorted(unit.task for unit in arm.records)[:2]) for arm in (base, other))
         raise SpecError(f"{base.run} and {other.run} have no task in common: {some}, … against {more}, …")
     if pairs.not_run > MOST_ERRORS * pairs.planned and not common:
         raise SpecError(
@@ -101,7 +101,7 @@ def _lot(task: str) -> bytes:
 def solved(pairs: Pairs, units: Sequence[Unit]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """1 where the base, and where the other, solved the task."""
     base, other = (
-        np.array([side.records[unit].is_solved for unit in units], dtype=np.int64) for side in (pairs.base, pairs.other)
+        np.array([arm.records[unit].is_solved for unit in units], dtype=np.int64) for arm in (pairs.base, pairs.other)
     )
     return base, other
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from tierwise.analysis.arms import sides
+from tierwise.analysis.arms import arms
 from tierwise.stats import estimates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tierwise.analysis.arms import Side
-    from tierwise.runs.records import Record
+    from tierwise.analysis.arms import Arm
+    from tierwise.runs.records import TrialRecord
     from tierwise.stats.estimates import Estimate
 
 
@@ -39,13 +39,13 @@ class Pilot:
 
 def read(path: Path) -> list[Pilot]:
     """Every two variants of a run that have something in common; errors as of `arms.sides`."""
-    pilots = [_pilot(one, other) for one, other in combinations(sides(path), 2)]
+    pilots = [_pilot(one, other) for one, other in combinations(arms(path), 2)]
     return [pilot for pilot in pilots if pilot is not None]
 
 
-def _pilot(one: Side, other: Side) -> Pilot | None:
+def _pilot(one: Arm, other: Arm) -> Pilot | None:
     of: defaultdict[str, list[float]] = defaultdict(list)
-    graded: list[tuple[Record, Record]] = []
+    graded: list[tuple[TrialRecord, TrialRecord]] = []
     for unit, record in one.records.items():
         match = other.records.get(unit)
         if match is not None and record.is_graded and match.is_graded:

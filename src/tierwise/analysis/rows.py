@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tierwise.runs.directory import Planned
-    from tierwise.runs.records import Mode, Record, Variant
+    from tierwise.runs.records import Mode, TierVariant, TrialRecord
     from tierwise.stats.design import Design
     from tierwise.stats.estimates import Estimate
 
@@ -53,7 +53,7 @@ class Times:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ResultRow:
     """One tier in one mode."""
 
     tier: str
@@ -111,8 +111,14 @@ class TagRow:
 
 
 def row(
-    records: Sequence[Record], planned: Planned, design: Design, *, tasks: int, repeats: int, on_frontier: float | None
-) -> Row:
+    records: Sequence[TrialRecord],
+    planned: Planned,
+    design: Design,
+    *,
+    tasks: int,
+    repeats: int,
+    on_frontier: float | None,
+) -> ResultRow:
     """The numbers of one row.
 
     Args:
@@ -144,7 +150,7 @@ def row(
         found = costs.mean(list(values))
         return None if found is None else found.value
 
-    return Row(
+    return ResultRow(
         tier=planned.tier,
         mode=planned.mode,
         most_passes=planned.most_passes,
@@ -176,11 +182,11 @@ def row(
     )
 
 
-def _share(records: Sequence[Record], design: Design) -> Estimate | None:
+def _share(records: Sequence[TrialRecord], design: Design) -> Estimate | None:
     return design.sample([record.task for record in records]).share([float(record.is_solved) for record in records])
 
 
-def _again(graded: Sequence[Record], design: Design) -> Estimate | None:
+def _again(graded: Sequence[TrialRecord], design: Design) -> Estimate | None:
     """The share solved, for these very tasks asked again."""
     of = _by_task(graded)
     weights = [design.weights.get(task, 1.0) for task in of]
@@ -188,7 +194,7 @@ def _again(graded: Sequence[Record], design: Design) -> Estimate | None:
     return found if found is not None and found.interval is not None else None
 
 
-def _repeated(graded: Sequence[Record], times: int, design: Design) -> tuple[Estimate | None, Estimate | None]:
+def _repeated(graded: Sequence[TrialRecord], times: int, design: Design) -> tuple[Estimate | None, Estimate | None]:
     """Any of the repeats, and all of them, of tasks that were graded each time."""
     whole = {task: int(sum(won)) for task, won in _by_task(graded).items() if len(won) == times}
     if times < 2 or not whole:
@@ -197,7 +203,7 @@ def _repeated(graded: Sequence[Record], times: int, design: Design) -> tuple[Est
     return pass_at(solved, each, times, sample), pass_all(solved, each, times, sample)
 
 
-def _by_task(graded: Sequence[Record]) -> dict[str, list[float]]:
+def _by_task(graded: Sequence[TrialRecord]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for record in graded:
         found.setdefault(record.task, []).append(float(record.is_solved))
@@ -210,7 +216,7 @@ def _times(seconds: Sequence[tuple[str, float]], design: Design) -> Times:
     return Times(n=len(values), p50=p50, p95=p95, p99=p99)
 
 
-def kinds(variant: Variant, records: Iterable[Record], design: Design) -> Iterable[TagRow]:
+def kinds(variant: TierVariant, records: Iterable[TrialRecord], design: Design) -> Iterable[TagRow]:
     graded = [record for record in records if record.is_graded]
     for tag in sorted({tag for record in graded for tag in record.tags if not tag.startswith(CLUSTER)}):
         these = [record for record in graded if tag in record.tags]

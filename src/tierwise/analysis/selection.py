@@ -12,7 +12,7 @@ from tierwise.stats import marginal, repeats
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tierwise.runs.records import Mode, PassSpend, Record, Variant
+    from tierwise.runs.records import Mode, PassSpend, TierVariant, TrialRecord
     from tierwise.stats.design import Design
     from tierwise.stats.estimates import Estimate
 
@@ -32,7 +32,7 @@ class PassLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Selection:
     """What one tier drew in max mode against what it answered."""
 
     tier: str
@@ -67,23 +67,25 @@ class Oracle:
     solved: Estimate
 
 
-def is_known(record: Record) -> bool:
+def is_known(record: TrialRecord) -> bool:
     """Whether it is graded, and so is every candidate that came to its end."""
     return record.is_graded and record.passes is not None and all(one.solved is not None for one in _came(record))
 
 
-def is_covered(record: Record) -> bool:
+def is_covered(record: TrialRecord) -> bool:
     """Whether the answer is right, or any candidate."""
     return record.is_solved or any(one.solved for one in record.passes or ())
 
 
-def _came(record: Record) -> list[PassSpend]:
+def _came(record: TrialRecord) -> list[PassSpend]:
     """The candidates that came to their end, in the order in which they did."""
     done = [one for one in record.passes or () if one.role in CANDIDATES and one.outcome == "finished"]
     return sorted(done, key=lambda one: (one.came, one.number))
 
 
-def choice(variant: Variant, most_passes: int, records: Sequence[Record], design: Design) -> Choice | None:
+def selection(
+    variant: TierVariant, most_passes: int, records: Sequence[TrialRecord], design: Design
+) -> Selection | None:
     """What a row's candidates say; None where none was graded."""
     graded = [record for record in records if record.is_graded]
     known = [record for record in graded if is_known(record)]
@@ -113,7 +115,7 @@ def choice(variant: Variant, most_passes: int, records: Sequence[Record], design
         for k, share in enumerate(found, 1)
     ]
     others = max(0.0, bill - math.fsum(line.dollars for line in lines))
-    return Choice(
+    return Selection(
         tier=variant.tier,
         mode=variant.mode,
         actions=len(known),
@@ -130,7 +132,7 @@ def choice(variant: Variant, most_passes: int, records: Sequence[Record], design
 
 
 def _pass_at(
-    known: Sequence[Record], came: Sequence[Sequence[PassSpend]], most_passes: int, design: Design
+    known: Sequence[TrialRecord], came: Sequence[Sequence[PassSpend]], most_passes: int, design: Design
 ) -> list[Estimate]:
     if any(len(these) != most_passes or not all(_is_draw(one) for one in these) for these in came):
         return []
@@ -148,7 +150,7 @@ def _is_draw(one: PassSpend) -> bool:
     return one.role != "refine"
 
 
-def oracle(rows: Sequence[Sequence[Record]], design: Design) -> Oracle | None:
+def oracle(rows: Sequence[Sequence[TrialRecord]], design: Design) -> Oracle | None:
     """What a perfect choice of tier and candidate would solve; None where no task says something in every row.
 
     Candidates that nobody graded are not counted, so that it is too low rather than too high.

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from tierwise.analysis.contrasts import Asked, Contrast, Gain
-    from tierwise.analysis.rows import Row, TagRow
-    from tierwise.analysis.selection import Choice, Oracle
+    from tierwise.analysis.rows import ResultRow, TagRow
+    from tierwise.analysis.selection import Oracle, Selection
     from tierwise.runs.directory import Manifest
-    from tierwise.runs.records import Mode, Record, Variant
+    from tierwise.runs.records import Mode, TierVariant, TrialRecord
     from tierwise.stats.estimand import Population
     from tierwise.workloads.task import Task
 
@@ -46,7 +46,7 @@ class BillLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class RunSummary:
     """The results of a run."""
 
     population: Population
@@ -56,14 +56,14 @@ class Summary:
     clusters: int
     """That the tasks come in; 0 where they are independent."""
     repeats: int
-    rows: list[Row]
+    rows: list[ResultRow]
     gains: list[Gain]
     """Max against average mode; Holm's p values over the tiers."""
     against_first: list[Contrast]
     """Each tier against the first, all in their fullest mode; Holm's p values."""
     kinds: list[Contrast]
     """Both, for each kind of tasks; Benjamini and Hochberg's p values."""
-    choices: list[Choice]
+    selections: list[Selection]
     oracle: Oracle | None
     tags: list[TagRow]
     bill: list[BillLine]
@@ -84,7 +84,7 @@ class Summary:
         return self.error_share > MOST_ERRORS
 
 
-def design_of(names: Sequence[str], tasks: Sequence[Task], records: Sequence[Record]) -> Design:
+def design_of(names: Sequence[str], tasks: Sequence[Task], records: Sequence[TrialRecord]) -> Design:
     """Clusters and weights of tasks; those of imported runs, which keep no tasks, are read from the records' tags."""
     found = {
         record.task: tag.removeprefix(CLUSTER) for record in records for tag in record.tags if tag.startswith(CLUSTER)
@@ -94,7 +94,7 @@ def design_of(names: Sequence[str], tasks: Sequence[Task], records: Sequence[Rec
     return Design({task.id: task.weight for task in tasks}, found if is_whole else {})
 
 
-def summarise(manifest: Manifest, records: Sequence[Record], tasks: Sequence[Task] = ()) -> Summary:
+def summarise(manifest: Manifest, records: Sequence[TrialRecord], tasks: Sequence[Task] = ()) -> RunSummary:
     """Compute the results of a run, whole or partial.
 
     Args:
@@ -104,7 +104,7 @@ def summarise(manifest: Manifest, records: Sequence[Record], tasks: Sequence[Tas
             that the records' tags name.
     """
     design = design_of(manifest.tasks, tasks, records)
-    of: defaultdict[Variant, dict[Asked, Record]] = defaultdict(dict)
+    of: defaultdict[TierVariant, dict[Asked, TrialRecord]] = defaultdict(dict)
     for record in records:
         of[record.variant][record.task, record.repeat] = record
     surely = _on_frontier(of, design)
@@ -122,12 +122,12 @@ def summarise(manifest: Manifest, records: Sequence[Record], tasks: Sequence[Tas
         for one in manifest.variants
     ]
     gains, against_first, planned = _contrasts(variants, of, design)
-    choices = [
-        selection.choice(one.variant, one.most_passes, list(of[one.variant].values()), design)
+    selections = [
+        selection.selection(one.variant, one.most_passes, list(of[one.variant].values()), design)
         for one in manifest.variants
         if one.mode == "max"
     ]
-    return Summary(
+    return RunSummary(
         population=design.population,
         is_weighted=design.is_weighted,
         clusters=len(set(design.clusters.values())),
@@ -136,7 +136,7 @@ def summarise(manifest: Manifest, records: Sequence[Record], tasks: Sequence[Tas
         gains=gains,
         against_first=against_first,
         kinds=contrasts.by_kind(planned, of, design),
-        choices=[one for one in choices if one is not None],
+        selections=[one for one in selections if one is not None],
         oracle=selection.oracle([list(of[variant].values()) for variant in variants], design),
         tags=[line for variant in variants for line in rows.kinds(variant, of[variant].values(), design)],
         bill=[line for variant in variants for line in _bill(variant, of[variant].values())],
@@ -146,7 +146,7 @@ def summarise(manifest: Manifest, records: Sequence[Record], tasks: Sequence[Tas
     )
 
 
-def _on_frontier(of: Mapping[Variant, Mapping[Asked, Record]], design: Design) -> dict[str, float]:
+def _on_frontier(of: Mapping[TierVariant, Mapping[Asked, TrialRecord]], design: Design) -> dict[str, float]:
     """Of each row, on the tasks that were graded in all rows, at a cost that was told; nothing from a few."""
     measured = {variant.name: row for variant, row in of.items() if row}
     if len(measured) < 2:
@@ -169,8 +169,8 @@ def _on_frontier(of: Mapping[Variant, Mapping[Asked, Record]], design: Design) -
 
 
 def _contrasts(
-    variants: Sequence[Variant], of: Mapping[Variant, Mapping[Asked, Record]], design: Design
-) -> tuple[list[Gain], list[Contrast], list[tuple[Variant, Variant]]]:
+    variants: Sequence[TierVariant], of: Mapping[TierVariant, Mapping[Asked, TrialRecord]], design: Design
+) -> tuple[list[Gain], list[Contrast], list[tuple[TierVariant, TierVariant]]]:
     """Max against average of each tier, each tier against the first, and which rows were held against which."""
     averages = {variant.tier: variant for variant in variants if variant.mode == "average"}
     fullest = {variant.tier: variant for variant in variants}  # max stands after average
@@ -178,7 +178,7 @@ def _contrasts(
     first, *others = fullest.values()
     tiers = [(other, first) for other in others]
 
-    def found(pairs: Sequence[tuple[Variant, Variant]]) -> list[Contrast]:
+    def found(pairs: Sequence[tuple[TierVariant, TierVariant]]) -> list[Contrast]:
         some = [contrasts.contrast((one, of[one]), (other, of[other]), design) for one, other in pairs]
         return contrasts.adjusted([one for one in some if one is not None], multiplicity.holm)
 
@@ -187,7 +187,7 @@ def _contrasts(
     return gains, found(tiers), [*modes, *tiers]
 
 
-def _bill(variant: Variant, records: Iterable[Record]) -> Iterable[BillLine]:
+def _bill(variant: TierVariant, records: Iterable[TrialRecord]) -> Iterable[BillLine]:
     passes = [done for record in records for done in record.passes or ()]
     total = math.fsum(done.dollars for done in passes)
     for role, outcome in sorted({(done.role, done.outcome) for done in passes}):

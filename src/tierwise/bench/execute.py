@@ -18,30 +18,40 @@ import aiohttp
 import msgspec
 
 from tierwise.bench.calibrate import calibrate
-from tierwise.bench.client import Client, Served
+from tierwise.bench.client import Client, ServedModels
 from tierwise.bench.lag import LagMeter
 from tierwise.bench.launch import deployments, is_ready, launched, serve_command
 from tierwise.bench.loops import closed_loop, open_loop
 from tierwise.bench.schedule import Trial, schedule, variants, warm_up
-from tierwise.bench.spend_limit import Purse
+from tierwise.bench.spend_limit import SpendLimit
 from tierwise.bench.trial import attempt, attempt_both, key_of
-from tierwise.runs import directory as folders
 from tierwise.runs import machine as machines
-from tierwise.runs.directory import Folder, Manifest, Planned, RunnerError, Settings, Sitting
+from tierwise.runs.directory import (
+    Manifest,
+    Planned,
+    RunDirectory,
+    RunnerError,
+    RunSession,
+    RunSettings,
+    config_of,
+    new_run,
+    source_of,
+    timestamp,
+)
 from tierwise.runs.resume import require_same, require_same_rows
 from tierwise.spec.errors import SpecError, TierwiseError
 from tierwise.workloads.arrival import read_arrival
 
 if TYPE_CHECKING:
     from tierwise.gateway.deployments import Deployed
-    from tierwise.runs.directory import Recorder
-    from tierwise.runs.records import Key, Record
+    from tierwise.runs.directory import RecordWriter
+    from tierwise.runs.records import Key, TrialRecord
     from tierwise.workloads.arrival import Open
     from tierwise.workloads.files import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class BenchJob:
     """What is to be measured, and where its results go."""
 
     config: Path
@@ -49,29 +59,29 @@ class Job:
     tiers: Sequence[str]
     """Names of the config file's tiers and routes, in the order of the rows."""
     mode: Literal["average", "max", "both"]
-    settings: Settings
-    folder: Folder
+    settings: RunSettings
+    directory: RunDirectory
     ledger: Path
     """Where actions are recorded if the tiers are launched for this job."""
     url: str = ""
     """Of an endpoint that serves the config file already; empty to launch one."""
     dollars: float | None = None
-    """That the run may cost, with what earlier sittings paid."""
+    """That the run may cost, with what earlier sessions paid."""
     minutes: float | None = None
     """After which no action is begun any more."""
 
 
-class Watch(Protocol):
+class RunProgress(Protocol):
     """Whoever wants to know how a run goes on."""
 
-    def planned(self, manifest: Manifest, kept: Sequence[Record]) -> None:
-        """The tiers are ready, this is what will be asked, and this is there from earlier sittings."""
+    def planned(self, manifest: Manifest, kept: Sequence[TrialRecord]) -> None:
+        """The tiers are ready, this is what will be asked, and this is there from earlier sessions."""
 
-    def ended(self, record: Record, spent: float) -> None:
+    def ended(self, record: TrialRecord, spent: float) -> None:
         """An action is over, and its record kept; so many dollars are spent."""
 
 
-async def measure(job: Job, watch: Watch) -> None:
+async def measure(job: BenchJob, progress: RunProgress) -> None:
     """Measure what a job still lacks. When this is cancelled, what has ended is on the disk, and the rest was not run.
 
     Raises:
@@ -79,28 +89,28 @@ async def measure(job: Job, watch: Watch) -> None:
             folder holds the beginning of another run.
         TierwiseError: no endpoint could be had, or a record could not be kept.
     """
-    with job.folder.locked():
-        await _measure(job, watch, read_arrival(job.settings.arrival))
+    with job.directory.locked():
+        await _measure(job, progress, read_arrival(job.settings.arrival))
 
 
-async def _measure(job: Job, watch: Watch, arrival: Open | None) -> None:
-    if job.folder.has_manifest:
-        require_same(job.folder.read_manifest(), _described(job))
+async def _measure(job: BenchJob, progress: RunProgress, arrival: Open | None) -> None:
+    if job.directory.has_manifest:
+        require_same(job.directory.read_manifest(), _described(job))
     async with _endpoint(job) as url, Client(url, timeout=job.settings.timeout) as client:
         calibration = await calibrate()
         served = await client.served()
         manifest = _begun(job, served, await deployments(url))
-        paid, kept = _paid(job.folder), _kept(job.folder)
-        with job.folder.recorder() as recorder, _undisturbed(), LagMeter() as meter:
-            watch.planned(manifest, kept)
-            run = _Run(job, manifest, kept, client, recorder, watch, paid)
+        paid, kept = _paid(job.directory), _kept(job.directory)
+        with job.directory.recorder() as recorder, _undisturbed(), LagMeter() as meter:
+            progress.planned(manifest, kept)
+            run = _Run(job, manifest, kept, client, recorder, progress, paid)
             try:
                 await run.ask(served, arrival)
             finally:
                 runner = RunnerError(calibration=calibration, lag=meter.durations)
-                job.folder.write_manifest(run.closed(runner))
+                job.directory.write_manifest(run.closed(runner))
                 # After that: who interrupts again, while the endpoint is asked, shall find the manifest closed.
-                job.folder.write_manifest(run.closed(runner, await deployments(url)))
+                job.directory.write_manifest(run.closed(runner, await deployments(url)))
 
 
 @contextmanager
@@ -115,16 +125,16 @@ def _undisturbed() -> Generator[None]:
 
 
 class _Run:
-    """One sitting, from the first action that it asks to the last."""
+    """One session, from the first action that it asks to the last."""
 
     def __init__(
         self,
-        job: Job,
+        job: BenchJob,
         manifest: Manifest,
-        kept: Sequence[Record],
+        kept: Sequence[TrialRecord],
         client: Client,
-        recorder: Recorder,
-        watch: Watch,
+        recorder: RecordWriter,
+        progress: RunProgress,
         paid: float,
     ) -> None:
         self._job = job
@@ -132,15 +142,15 @@ class _Run:
         self._kept = kept
         self._client = client
         self._recorder = recorder
-        self._watch = watch
+        self._progress = progress
         self._before = paid
-        self._purse = Purse(job.dollars, job.minutes, self._before)
+        self._limit = SpendLimit(job.dollars, job.minutes, self._before)
         self._told: frozenset[str] = frozenset()
         """Tiers that tell what each pass said; of a route, it would not be known whose pass it was."""
         self._singles: dict[Key, Trial] = {}
         """Average-mode trials that the max-mode trial with this key may answer too."""
 
-    async def ask(self, served: Served, arrival: Open | None) -> None:
+    async def ask(self, served: ServedModels, arrival: Open | None) -> None:
         """Ask everything that is not kept, after warming up."""
         settings = self._job.settings
         done = {record.key for record in self._kept}
@@ -155,7 +165,7 @@ class _Run:
         if served.candidates:
             trials = self._join(trials)
         first = warm_up(trials, settings.warm_up, settings.seed)
-        waiting = self._purse.hand_out([*first, *trials])
+        waiting = self._limit.hand_out([*first, *trials])
         if arrival is None:
             await closed_loop(waiting, settings.concurrency, self._attend)
         else:
@@ -176,7 +186,7 @@ class _Run:
 
     async def _attend(self, trial: Trial, due: float) -> None:
         if trial.warm_up is not None:
-            self._purse.pay(trial, await attempt(trial, self._client, self._manifest.run, due))
+            self._limit.pay(trial, await attempt(trial, self._client, self._manifest.run, due))
             return
         single = self._singles.get(key_of(trial))
         record, of_candidate = await attempt_both(
@@ -189,42 +199,42 @@ class _Run:
         )
         self._keep(trial, [record] if of_candidate is None else [record, of_candidate])
         if single is not None and of_candidate is None:
-            self._purse.begin(single)
+            self._limit.begin(single)
             self._keep(single, [await attempt(single, self._client, self._manifest.run)])
 
-    def _keep(self, trial: Trial, records: Sequence[Record]) -> None:
+    def _keep(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
         """Write what came of a trial, all of it at once, and pay for it."""
         self._recorder.write(*records)
-        self._purse.pay(trial, *records)
+        self._limit.pay(trial, *records)
         for record in records:
-            self._watch.ended(record, self._purse.spent)
+            self._progress.ended(record, self._limit.spent)
 
     def closed(self, runner: RunnerError, told: list[Deployed] | None = None) -> Manifest:
-        """The manifest with this sitting's end, and with what the endpoint tells of itself at that time."""
-        *before, sitting = self._manifest.sittings
-        ended = folders.now()
-        sitting = msgspec.structs.replace(
-            sitting,
+        """The manifest with this session's end, and with what the endpoint tells of itself at that time."""
+        *before, session = self._manifest.sessions
+        ended = timestamp()
+        session = msgspec.structs.replace(
+            session,
             ended=ended,
-            dollars=self._purse.spent - self._before,
-            stopped=self._purse.stopped,
+            dollars=self._limit.spent - self._before,
+            stopped=self._limit.stopped,
             runner=runner,
-            deployments=sitting.deployments if told is None else told,
+            deployments=session.deployments if told is None else told,
         )
-        return msgspec.structs.replace(self._manifest, ended=ended, sittings=[*before, sitting])
+        return msgspec.structs.replace(self._manifest, ended=ended, sessions=[*before, session])
 
 
-def _paid(folder: Folder) -> float:
-    """Dollars of earlier sittings, as far as they are known: one that was killed only left its records."""
-    sittings = math.fsum(sitting.dollars for sitting in folder.read_manifest().sittings)
-    return max(sittings, math.fsum(record.spent for record in folder.read_records()))
+def _paid(directory: RunDirectory) -> float:
+    """Dollars of earlier sessions, as far as they are known: one that was killed only left its records."""
+    sessions = math.fsum(session.dollars for session in directory.read_manifest().sessions)
+    return max(sessions, math.fsum(record.spent for record in directory.read_records()))
 
 
-def _kept(folder: Folder) -> list[Record]:
+def _kept(directory: RunDirectory) -> list[TrialRecord]:
     """What needs not be asked again; what ended in an infrastructure error says nothing about its tier, and is."""
-    if folder.errors():
-        folder.write_records([record for record in folder.read_records() if record.is_graded])
-    return folder.read_records()
+    if directory.errors():
+        directory.write_records([record for record in directory.read_records() if record.is_graded])
+    return directory.read_records()
 
 
 def _from(moments: Iterator[float], number: int) -> Iterator[float]:
@@ -235,11 +245,11 @@ def _from(moments: Iterator[float], number: int) -> Iterator[float]:
 
 
 @asynccontextmanager
-async def _endpoint(job: Job) -> AsyncGenerator[str, None]:
+async def _endpoint(job: BenchJob) -> AsyncGenerator[str, None]:
     """The URL of an endpoint that is ready."""
     if not job.url:
         command = serve_command(job.config, job.ledger)
-        async with launched(command, job.folder.log_path) as url:
+        async with launched(command, job.directory.log_path) as url:
             yield url
         return
     async with aiohttp.ClientSession() as session:
@@ -248,8 +258,8 @@ async def _endpoint(job: Job) -> AsyncGenerator[str, None]:
     yield job.url
 
 
-def _begun(job: Job, served: Served, told: list[Deployed] | None) -> Manifest:
-    """The manifest of this sitting, in the folder."""
+def _begun(job: BenchJob, served: ServedModels, told: list[Deployed] | None) -> Manifest:
+    """The manifest of this session, in the directory."""
     most_passes = served.most_passes
     unknown = [tier for tier in (*job.tiers, *job.workload.judges) if tier not in most_passes]
     if unknown:
@@ -258,26 +268,26 @@ def _begun(job: Job, served: Served, told: list[Deployed] | None) -> Manifest:
         )
     wanted = variants({tier: most_passes[tier] for tier in job.tiers}, job.mode, served.routes)
     planned = [Planned(tier=one.tier, mode=one.mode, most_passes=most_passes[one.tier]) for one in wanted]
-    sitting = Sitting(began=folders.now(), url=job.url, deployments=told)
-    if job.folder.has_manifest:
-        before = job.folder.read_manifest()
+    session = RunSession(began=timestamp(), url=job.url, deployments=told)
+    if job.directory.has_manifest:
+        before = job.directory.read_manifest()
         require_same_rows(before, planned)
-        manifest = msgspec.structs.replace(before, ended=None, sittings=[*before.sittings, sitting])
+        manifest = msgspec.structs.replace(before, ended=None, sessions=[*before.sessions, session])
     else:
-        manifest = msgspec.structs.replace(_described(job), variants=planned, sittings=[sitting])
-        job.folder.write_tasks(job.workload.tasks)
-    job.folder.write_manifest(manifest)
+        manifest = msgspec.structs.replace(_described(job), variants=planned, sessions=[session])
+        job.directory.write_tasks(job.workload.tasks)
+    job.directory.write_manifest(manifest)
     return manifest
 
 
-def _described(job: Job) -> Manifest:
+def _described(job: BenchJob) -> Manifest:
     """What can be said of a run before its endpoint is there."""
     return Manifest(
-        run=folders.new_run(),
-        began=folders.now(),
+        run=new_run(),
+        began=timestamp(),
         url=job.url,
-        config=folders.config_of(job.config),
-        workload=folders.source_of(job.workload),
+        config=config_of(job.config),
+        workload=source_of(job.workload),
         tasks=[task.id for task in job.workload.tasks],
         variants=[],
         settings=job.settings,

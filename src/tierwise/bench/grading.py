@@ -15,12 +15,12 @@ from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.model_judge import Nonsense
 
 if TYPE_CHECKING:
-    from tierwise.bench.client import Reply
+    from tierwise.bench.client import ActionReply
     from tierwise.spec.call import Completion
     from tierwise.verifiers.model_judge import Judge
     from tierwise.workloads.task import Task
 
-Act = Callable[[Mapping[str, Any]], Awaitable["Reply"]]
+Act = Callable[[Mapping[str, Any]], Awaitable["ActionReply"]]
 """Asks the endpoint for one action; `Client.act` is one."""
 
 UNGRADED = "ungraded"
@@ -44,7 +44,7 @@ class Grade:
     judge: JudgeSpend | None = None
 
 
-class Marks:
+class GradeCache:
     """The grades of all that was said in one action; the same words are graded once, so that no judge is paid twice.
 
     Args:
@@ -98,7 +98,7 @@ async def grade(task: Task, completion: Completion, act: Act, action: str, seed:
 
 async def _judged(judge: Judge, task: Task, completion: Completion, act: Act, action: str, seed: int) -> Grade:
     messages = judge.questions(task.messages, completion)
-    replies: list[Reply] = []
+    replies: list[ActionReply] = []
     why, code = "", JUDGE_NONSENSE
     for attempt in range(judge.attempts):
         reply = await act(_request(judge, messages, f"{action}/judge/{attempt}", seed + attempt))
@@ -127,7 +127,7 @@ def _request(judge: Judge, messages: list[dict[str, Any]], action: str, seed: in
     }
 
 
-def _spent(judge: Judge, replies: list[Reply]) -> JudgeSpend:
+def _spent(judge: Judge, replies: list[ActionReply]) -> JudgeSpend:
     tokens = [reply.tokens for reply in replies]
     accounts = [None if one is None else one.tierwise for one in tokens]
     dollars = [account.dollars for account in accounts if account is not None]

@@ -107,12 +107,12 @@ async def deployments(url: str) -> list[Deployed] | None:
     wait = aiohttp.ClientTimeout(total=TELLING_SECONDS)
     try:
         async with aiohttp.ClientSession(timeout=wait) as session, session.get(f"{url}/v1/deployments") as response:
-            return msgspec.json.decode(await response.read(), type=_Listing).data
+            return msgspec.json.decode(await response.read(), type=_DeploymentListing).data
     except (aiohttp.ClientError, OSError, msgspec.DecodeError):
         return None
 
 
-class _Listing(msgspec.Struct):
+class _DeploymentListing(msgspec.Struct):
     data: list[Deployed]
 
 

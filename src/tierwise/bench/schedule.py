@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Literal
 
-from tierwise.runs.records import Mode, Variant
+from tierwise.runs.records import Mode, TierVariant
 from tierwise.runs.seeds import task_seed
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Trial:
     """One task to be asked of one variant."""
 
     task: Task
-    variant: Variant
+    variant: TierVariant
     seed: int
     repeat: int = 0
     warm_up: int | None = None
@@ -33,7 +33,7 @@ class Trial:
 
 def variants(
     most_passes: Mapping[str, int], wanted: Literal["average", "max", "both"], routes: AbstractSet[str] = frozenset()
-) -> tuple[Variant, ...]:
+) -> tuple[TierVariant, ...]:
     """What there is to measure, given how many passes each tier may spend; a route with one pass would never climb."""
     modes: tuple[Mode, ...] = ("average", "max") if wanted == "both" else (wanted,)
 
@@ -42,10 +42,10 @@ def variants(
             return ("both",)
         return ("max",) if name in routes else modes
 
-    return tuple(Variant(tier=name, mode=mode) for name in most_passes for mode in of(name))
+    return tuple(TierVariant(tier=name, mode=mode) for name in most_passes for mode in of(name))
 
 
-def schedule(tasks: Sequence[Task], variants: Sequence[Variant], seed: int, repeats: int = 1) -> list[Trial]:
+def schedule(tasks: Sequence[Task], variants: Sequence[TierVariant], seed: int, repeats: int = 1) -> list[Trial]:
     """Every task with every variant, in rounds: each round asks every task once, and every variant equally often.
 
     A machine that slows down meets all variants alike, and a task comes back only in another round, when an engine's

@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tierwise.bench.schedule import Trial
-    from tierwise.runs.records import Record, Variant
+    from tierwise.runs.records import TierVariant, TrialRecord
 
 
-class Purse:
+class SpendLimit:
     """Hands out trials for as long as there are dollars and minutes for them.
 
     Args:
-        dollars: for the whole run, what earlier sittings paid included; None for any number.
-        minutes: for this sitting, from the first trial on; None for any number.
+        dollars: for the whole run, what earlier sessions paid included; None for any number.
+        minutes: for this session, from the first trial on; None for any number.
         spent: dollars that are gone already.
     """
 
@@ -34,9 +34,9 @@ class Purse:
         """Why no more trials are handed out; empty while they are."""
         self._dollars = dollars
         self._minutes = minutes
-        self._running: Counter[Variant] = Counter()
-        self._ended: Counter[Variant] = Counter()
-        self._paid: defaultdict[Variant, float] = defaultdict(float)
+        self._running: Counter[TierVariant] = Counter()
+        self._ended: Counter[TierVariant] = Counter()
+        self._paid: defaultdict[TierVariant, float] = defaultdict(float)
 
     def hand_out(self, trials: Iterable[Trial]) -> Iterator[Trial]:
         """The trials, one after the other, until they or the budget are at an end."""
@@ -55,17 +55,17 @@ class Purse:
         """Note that a trial is under way."""
         self._running[trial.variant] += 1
 
-    def _expected(self, next_: Variant) -> float:
+    def _expected(self, next_: TierVariant) -> float:
         """Dollars when all that runs, and another one, have ended at their mean cost."""
         running = self._running + Counter([next_])
         return self.spent + math.fsum(count * self._mean(variant) for variant, count in running.items())
 
-    def _mean(self, variant: Variant) -> float:
+    def _mean(self, variant: TierVariant) -> float:
         of = [variant] if self._ended[variant] else list(self._ended)
         ended = sum(self._ended[one] for one in of)
         return math.fsum(self._paid[one] for one in of) / ended if ended else 0.0
 
-    def pay(self, trial: Trial, *records: Record) -> None:
+    def pay(self, trial: Trial, *records: TrialRecord) -> None:
         """A trial is over, and these came of it.
 
         Raises:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from tierwise.analysis.summary import Summary
-    from tierwise.bench.execute import Job
+    from tierwise.analysis.summary import RunSummary
+    from tierwise.bench.execute import BenchJob
     from tierwise.plan import Plan
-    from tierwise.runs.directory import Folder
+    from tierwise.runs.directory import RunDirectory
     from tierwise.workloads.files import Workload
 
 
@@ -63,7 +63,7 @@ def bench(
     timeout: Annotated[float, typer.Option(help="Seconds that one action may take.", min=0.1)] = 600.0,
     budget_dollars: Annotated[
         float | None,
-        typer.Option(help="Begin no action that would bring the run beyond this; earlier sittings count.", min=0.0),
+        typer.Option(help="Begin no action that would bring the run beyond this; earlier sessions count.", min=0.0),
     ] = None,
     budget_minutes: Annotated[
         float | None, typer.Option(help="Begin no action after this time; those under way come to their end.", min=0.0)
@@ -98,9 +98,9 @@ def bench(
     from rich.console import Console
 
     from tierwise import plan as planning
-    from tierwise.bench.execute import Job
+    from tierwise.bench.execute import BenchJob
     from tierwise.cli.pull import bring
-    from tierwise.runs.directory import Folder, Settings
+    from tierwise.runs.directory import RunDirectory, RunSettings
     from tierwise.spec.errors import SpecError
     from tierwise.workloads import files as workloads
 
@@ -112,13 +112,15 @@ def bench(
         bring(plan, _unhashed(plan))
     if resume is not None and out not in (None, resume):
         raise SpecError("--resume names the run's folder already", field="--out")
-    folder = Folder.resume(resume) if resume is not None else Folder.create(out or _new_folder(file, workload))
-    job = Job(
+    folder = (
+        RunDirectory.resume(resume) if resume is not None else RunDirectory.create(out or _new_folder(file, workload))
+    )
+    job = BenchJob(
         config=file,
         workload=tasks,
         tiers=tiers,
         mode=mode.value,
-        settings=Settings(
+        settings=RunSettings(
             seed=seed,
             concurrency=concurrency or tasks.about.concurrency or 4,
             timeout=timeout,
@@ -126,7 +128,7 @@ def bench(
             repeats=repeats,
             warm_up=(tasks.about.warm_up or 0) if warm_up is None else warm_up,
         ),
-        folder=folder,
+        directory=folder,
         ledger=ledger or folder.path / "ledger.db",
         url=url.rstrip("/").removesuffix("/v1"),
         dollars=budget_dollars,
@@ -138,7 +140,7 @@ def bench(
         console.print(f"asking {again} actions again that ended in infrastructure errors")
     if not url and folder.has_manifest and folder.read_records() and not job.ledger.exists():
         console.print(
-            f"there is no ledger {job.ledger} any more: a new one begins, without the passes of earlier sittings",
+            f"there is no ledger {job.ledger} any more: a new one begins, without the passes of earlier sessions",
             markup=False,
             soft_wrap=True,
         )
@@ -153,7 +155,7 @@ def bench(
         _print_json(summary, _paths(job))
     else:
         _print(console, summary, _paths(job))
-        _print_sitting(console, folder)
+        _print_session(console, folder)
     if not is_whole:
         raise typer.Exit(130)
     raise typer.Exit(1 if summary.has_too_many_errors else 0)
@@ -213,12 +215,12 @@ def _new_folder(file: Path, workload: Path) -> Path:
     return Path("runs") / f"{file.stem}-{workload.stem}-{moment}"
 
 
-async def _measure(job: Job, console: Console) -> bool:
+async def _measure(job: BenchJob, console: Console) -> bool:
     """Whether the run came to its end before somebody interrupted it."""
     from tierwise.bench.execute import measure
-    from tierwise.report.progress import Progress
+    from tierwise.report.progress import ProgressBars
 
-    with Progress(console) as progress:
+    with ProgressBars(console) as progress:
         return await _unless_interrupted(measure(job, progress))
 
 
@@ -242,7 +244,7 @@ async def _unless_interrupted(work: Coroutine[None, None, None]) -> bool:
     return True
 
 
-def _report(folder: Folder) -> Summary:
+def _report(folder: RunDirectory) -> RunSummary:
     """Write the page from what is in the folder."""
     import msgspec
 
@@ -257,7 +259,7 @@ def _report(folder: Folder) -> Summary:
     return summary
 
 
-def _print(console: Console, summary: Summary, paths: Mapping[str, Path]) -> None:
+def _print(console: Console, summary: RunSummary, paths: Mapping[str, Path]) -> None:
     from rich.text import Text
 
     from tierwise.report import sentences
@@ -269,26 +271,26 @@ def _print(console: Console, summary: Summary, paths: Mapping[str, Path]) -> Non
         console.print(Text(warning, style="yellow"))
     for gain in summary.gains:
         console.print(Text(sentences.gain(gain)))
-    for choice in summary.choices:
-        console.print(Text(sentences.choice(choice)))
+    for selection in summary.selections:
+        console.print(Text(sentences.selection(selection)))
     console.print(Text(sentences.population(summary), style="dim"))
     console.print()
     for name, path in paths.items():
         console.print(f"{name:8}{path}", markup=False, soft_wrap=True)
 
 
-def _print_sitting(console: Console, folder: Folder) -> None:
+def _print_session(console: Console, folder: RunDirectory) -> None:
     """How far the runner's own times may be off, and how to go on with what was not run."""
-    sitting = folder.read_manifest().sittings[-1]
-    if sitting.stopped:
-        console.print(f"stopped: {sitting.stopped}", markup=False)
+    session = folder.read_manifest().sessions[-1]
+    if session.stopped:
+        console.print(f"stopped: {session.stopped}", markup=False)
     if folder.is_unfinished:
         console.print(f"go on with the same command and --resume {folder.path}", markup=False, soft_wrap=True)
-    if sitting.runner is not None and (p99 := sitting.runner.p99()) is not None:
+    if session.runner is not None and (p99 := session.runner.p99()) is not None:
         console.print(f"the runner's own error: p99 {p99 * 1000:.2g} ms", style="dim", markup=False)
 
 
-def _print_json(summary: Summary, paths: Mapping[str, Path]) -> None:
+def _print_json(summary: RunSummary, paths: Mapping[str, Path]) -> None:
     import msgspec
 
     verdicts = {gain.tier: gain.verdict for gain in summary.gains}
@@ -301,6 +303,6 @@ def _print_json(summary: Summary, paths: Mapping[str, Path]) -> None:
     print(msgspec.json.format(msgspec.json.encode(shown), indent=2).decode())
 
 
-def _paths(job: Job) -> dict[str, Path]:
-    paths = {"report": job.folder.report_path, "records": job.folder.records_path}
+def _paths(job: BenchJob) -> dict[str, Path]:
+    paths = {"report": job.directory.report_path, "records": job.directory.records_path}
     return paths if job.url else {**paths, "ledger": job.ledger}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from tierwise.analysis.arms import Side
+    from tierwise.analysis.arms import Arm
     from tierwise.analysis.compare import Comparison
 
 
@@ -83,13 +83,13 @@ def _print_deployments(run_a: Path, run_b: Path, base: str, style: Style, *, as_
     import msgspec
     from rich.console import Console
 
-    from tierwise.analysis.lever_effects import levered
+    from tierwise.analysis.lever_effects import lever_effects
     from tierwise.report import lever_table
     from tierwise.spec.errors import SpecError
 
     if run_a.resolve() != run_b.resolve():
         raise SpecError("--deployments holds tiers of one run against each other; give the same folder twice")
-    found = levered(run_b, base)
+    found = lever_effects(run_b, base)
     if as_json:
         print_json(msgspec.to_builtins(found))
         return
@@ -102,12 +102,12 @@ def _print_deployments(run_a: Path, run_b: Path, base: str, style: Style, *, as_
 
 def rows(
     base: Path, other: Path, tier: str, mode: OneMode | None, base_tier: str, base_mode: OneMode | None
-) -> list[tuple[Side, Side]]:
+) -> list[tuple[Arm, Arm]]:
     """The rows that are meant, in pairs."""
-    from tierwise.analysis.arms import choose, matched, sides
+    from tierwise.analysis.arms import arms, choose, matched
 
-    first = choose(sides(base), base_tier or tier, _name(base_mode or mode))
-    second = choose(sides(other), tier, _name(mode))
+    first = choose(arms(base), base_tier or tier, _name(base_mode or mode))
+    second = choose(arms(other), tier, _name(mode))
     return matched(first, second)
 
 

@@ -11,11 +11,11 @@ import typer
 from tierwise.cli.compare import Style, print_json
 
 if TYPE_CHECKING:
-    from tierwise.analysis.leaderboard import Standings
+    from tierwise.analysis.leaderboard import Leaderboard
     from tierwise.runs.importers import Imported
 
 
-class Kind(StrEnum):
+class ImportKind(StrEnum):
     """Whose logs can be read."""
 
     SWEBENCH = "swebench"
@@ -25,7 +25,7 @@ def import_(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Result files, or folders of them.")],
     out: Annotated[Path | None, typer.Option(help="Folder that takes one run for each file.")] = None,
     kind: Annotated[
-        Kind | None, typer.Option(help="The tool that wrote them; told by their content if not given.")
+        ImportKind | None, typer.Option(help="The tool that wrote them; told by their content if not given.")
     ] = None,
     table: Annotated[
         bool,
@@ -38,7 +38,7 @@ def import_(
 
     Exit codes: 0 read, 2 a file cannot be read; then nothing is written.
     """
-    from tierwise.analysis.leaderboard import standings
+    from tierwise.analysis.leaderboard import leaderboard
     from tierwise.runs import importers
     from tierwise.spec.errors import SpecError
 
@@ -51,7 +51,7 @@ def import_(
     if table and len({run.suite for run in runs}) > 1:
         raise SpecError(f"one table holds one suite; these are {', '.join(sorted({run.suite for run in runs}))}")
     folders = {} if out is None else _write(runs, out)
-    found = standings(runs) if table else None
+    found = leaderboard(runs) if table else None
     if as_json:
         print_json(_fields(runs, folders, found))
         return
@@ -102,7 +102,7 @@ def _counts(run: Imported) -> str:
     return text
 
 
-def _fields(runs: list[Imported], folders: dict[str, Path], found: Standings | None) -> dict[str, object]:
+def _fields(runs: list[Imported], folders: dict[str, Path], found: Leaderboard | None) -> dict[str, object]:
     import msgspec
 
     shown: dict[str, object] = {
@@ -124,7 +124,7 @@ def _fields(runs: list[Imported], folders: dict[str, Path], found: Standings | N
     return shown
 
 
-def _print(found: Standings, style: Style) -> None:
+def _print(found: Leaderboard, style: Style) -> None:
     import sys
 
     from rich.console import Console
@@ -132,13 +132,13 @@ def _print(found: Standings, style: Style) -> None:
 
     from tierwise.report import comparing
 
-    tables = [comparing.scores(found)] + ([comparing.duels(found)] if found.duels else [])
+    tables = [comparing.scores(found)] + ([comparing.paired_tests(found)] if found.paired_tests else [])
     if style is Style.MARKDOWN:
-        print("\n\n".join([*(table.as_markdown() for table in tables), "\n".join(comparing.standing_notes(found))]))
+        print("\n\n".join([*(table.as_markdown() for table in tables), "\n".join(comparing.leaderboard_notes(found))]))
         return
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
     for table in tables:
         console.print(table.for_terminal())
         console.print()
-    for line in comparing.standing_notes(found):
+    for line in comparing.leaderboard_notes(found):
         console.print(Text(line, "dim"))

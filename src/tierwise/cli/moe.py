@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tierwise.moe.perplexity import Perplexity, Seen, Text
-    from tierwise.moe.routed import Recording, RecordingFolder
+    from tierwise.moe.perplexity import Perplexity, PromptText, Seen
+    from tierwise.moe.routed import Recording, RecordingDirectory
     from tierwise.plan import Plan
     from tierwise.report.routing_page import Comparison, Findings
     from tierwise.workloads.files import Workload
@@ -46,7 +46,7 @@ def record(
     from tierwise import plan as planning
     from tierwise.analysis.summary import MOST_ERRORS
     from tierwise.cli.pull import bring, missing
-    from tierwise.moe.routed import RecordingFolder, sampling_all
+    from tierwise.moe.routed import RecordingDirectory, sampling_all
     from tierwise.workloads import files as workloads
 
     plan = planning.load(file)
@@ -54,7 +54,7 @@ def record(
     plan = sampling_all(plan, tier or next(iter(plan.file.tiers)))
     bring(plan, missing(plan))
     moment = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    folder = RecordingFolder.create(out or Path("runs") / f"moe-{file.stem}-{moment}")
+    folder = RecordingDirectory.create(out or Path("runs") / f"moe-{file.stem}-{moment}")
     recording = uvloop.run(_record(plan, tasks, folder, seed=seed, concurrency=concurrency))
     _, passes = folder.read()
     if passes:
@@ -68,13 +68,13 @@ def record(
         raise typer.Exit(1)
 
 
-async def _record(plan: Plan, tasks: Workload, folder: RecordingFolder, *, seed: int, concurrency: int) -> Recording:
+async def _record(plan: Plan, tasks: Workload, folder: RecordingDirectory, *, seed: int, concurrency: int) -> Recording:
     import msgspec
     from rich.console import Console
     from rich.progress import Progress
 
     from tierwise.moe import routed
-    from tierwise.runs.directory import now
+    from tierwise.runs.directory import timestamp
     from tierwise.service import launched
 
     (name,) = plan.file.tiers
@@ -97,7 +97,7 @@ async def _record(plan: Plan, tasks: Workload, folder: RecordingFolder, *, seed:
                 keep=keep,
                 told=lambda done, failed: bars.update(bar, completed=done, description=f"recording, {failed} failed"),
             )
-    recording = msgspec.structs.replace(recording, ended=now(), failed=failed, untold=untold)
+    recording = msgspec.structs.replace(recording, ended=timestamp(), failed=failed, untold=untold)
     folder.write(recording)
     return recording
 
@@ -111,16 +111,16 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
 ) -> None:
     """Balance, hot experts, drift, slow passes beside uneven ones: on the terminal, and as moe.html in the folder."""
-    from tierwise.moe.routed import RecordingFolder
+    from tierwise.moe.routed import RecordingDirectory
 
-    found = _report(RecordingFolder(folder), None if against is None else RecordingFolder(against))
+    found = _report(RecordingDirectory(folder), None if against is None else RecordingDirectory(against))
     if as_json:
         _print_json(found)
     else:
-        _print(found, RecordingFolder(folder).page_path)
+        _print(found, RecordingDirectory(folder).page_path)
 
 
-def _report(folder: RecordingFolder, other: RecordingFolder | None = None) -> Findings:
+def _report(folder: RecordingDirectory, other: RecordingDirectory | None = None) -> Findings:
     from tierwise.report.routing_page import findings, page
 
     recording, passes = folder.read()
@@ -264,7 +264,7 @@ def whatif(
         raise
 
 
-async def _read(plan: Plan, texts: Sequence[Text], *, concurrency: int) -> list[Seen] | None:
+async def _read(plan: Plan, texts: Sequence[PromptText], *, concurrency: int) -> list[Seen] | None:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -286,11 +286,11 @@ def _print_worth(folder: Path, perplexities: Sequence[Perplexity], about: str) -
 
     from rich.console import Console
 
-    from tierwise.analysis.lever_effects import levered
+    from tierwise.analysis.lever_effects import lever_effects
     from tierwise.report import whatif_table as worth
 
     console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
     console.print()
-    console.print(worth.table(levered(folder), perplexities).for_terminal())
+    console.print(worth.table(lever_effects(folder), perplexities).for_terminal())
     if perplexities:
         console.print(f"perplexity: of {about}, as the chat template writes them", style="dim")

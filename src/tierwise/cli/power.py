@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tierwise.analysis.pilot import Pilot
-    from tierwise.stats.power import Cost, Design
+    from tierwise.stats.power import PairedDesign, TaskCost
 
 _DISAGREEMENT = 0.15
 _STEADY = 0.5
@@ -55,7 +55,7 @@ def power(
     """
     from tierwise.analysis import pilot
     from tierwise.spec.errors import SpecError
-    from tierwise.stats.power import Cost, Design
+    from tierwise.stats.power import PairedDesign, TaskCost
 
     pilots: list[Pilot | None] = [*pilot.read(run)] if run else [None]
     if not pilots:
@@ -67,7 +67,7 @@ def power(
             raise SpecError("how many tasks? Give --tasks, or a pilot run with --run", field="--tasks")
         if clusters is not None and clusters > count:
             raise SpecError(f"{count} tasks cannot come from {clusters} clusters", field="--clusters")
-        design = Design(
+        design = PairedDesign(
             discordance=discordant if discordant is not None else _disagreement(known),
             repeats=repeats,
             steady=steady if steady is not None else _or_else(known.steady if known else None, _STEADY),
@@ -76,7 +76,9 @@ def power(
         )
         price = dollars if dollars is not None else known.dollars if known else None
         time = seconds if seconds is not None else known.seconds if known else None
-        cost = None if time is None and price is None else Cost(dollars=price, seconds=time, concurrency=concurrency)
+        cost = (
+            None if time is None and price is None else TaskCost(dollars=price, seconds=time, concurrency=concurrency)
+        )
         answers.append(_answer(count, design, difference, cost, known))
     if as_json:
         import json
@@ -99,7 +101,7 @@ def _disagreement(known: Pilot | None) -> float:
 
 
 def _answer(
-    tasks: int, design: Design, difference: float | None, cost: Cost | None, known: Pilot | None
+    tasks: int, design: PairedDesign, difference: float | None, cost: TaskCost | None, known: Pilot | None
 ) -> dict[str, Any]:
     from dataclasses import asdict, replace
 
@@ -124,7 +126,7 @@ def _answer(
     return shown
 
 
-def _spend(cost: Cost | None, tasks: int, repeats: int) -> dict[str, float | None]:
+def _spend(cost: TaskCost | None, tasks: int, repeats: int) -> dict[str, float | None]:
     if cost is None:
         return {"dollars": None, "minutes": None}
     return {"dollars": cost.bill(tasks, repeats), "minutes": cost.minutes(tasks, repeats)}

@@ -10,8 +10,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tierwise.runs.directory import Folder
-    from tierwise.runs.records import Record
+    from tierwise.runs.directory import RunDirectory
+    from tierwise.runs.records import TrialRecord
     from tierwise.workloads.task import Task
 
 
@@ -33,9 +33,9 @@ def replay(
 
     from tierwise.analysis.summary import summarise
     from tierwise.report.page import page
-    from tierwise.runs.directory import Folder
+    from tierwise.runs.directory import RunDirectory
 
-    folder = Folder(run)
+    folder = RunDirectory(run)
     tasks, records = _read(folder)
     again = asyncio.run(_graded(tasks, records))
     manifest = folder.read_manifest()
@@ -66,7 +66,7 @@ def replay(
     raise typer.Exit(1 if changed else 0)
 
 
-def _read(folder: Folder) -> tuple[list[Task], list[Record]]:
+def _read(folder: RunDirectory) -> tuple[list[Task], list[TrialRecord]]:
     import msgspec
 
     from tierwise.spec.errors import NotFound, SpecError
@@ -81,7 +81,7 @@ def _read(folder: Folder) -> tuple[list[Task], list[Record]]:
         raise SpecError(f"the run in {folder.path} cannot be read: {error}") from error
 
 
-async def _graded(tasks: Sequence[Task], records: Sequence[Record]) -> list[Record]:
+async def _graded(tasks: Sequence[Task], records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Every record as it would be graded now, a few at once: sandboxes are processes."""
     import asyncio
     import os
@@ -92,7 +92,7 @@ async def _graded(tasks: Sequence[Task], records: Sequence[Record]) -> list[Reco
     known = {task.id: task for task in tasks}
     room = asyncio.Semaphore(2 * (os.cpu_count() or 1))
 
-    async def one(record: Record) -> Record:
+    async def one(record: TrialRecord) -> TrialRecord:
         if record.task not in known:
             raise SpecError(f"record {record.task!r} names no task of the run's workload.jsonl")
         async with room:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tierwise.workloads.files import Workload
-    from tierwise.workloads.suites import SourceChoice
+    from tierwise.workloads.suites import SuiteChoice
 
 app = typer.Typer(
     help="Check a workload, make one from a known suite or from recorded actions, draw a sample of one.",
@@ -24,7 +24,7 @@ Out = Annotated[Path, typer.Option("--out", help="A file when it ends in .jsonl,
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-class Suite(StrEnum):
+class SuiteName(StrEnum):
     """Suites by name."""
 
     REASONING_GYM = "reasoning-gym"
@@ -32,7 +32,7 @@ class Suite(StrEnum):
     GSM8K = "gsm8k"
 
 
-class Allocation(StrEnum):
+class AllocationChoice(StrEnum):
     """How many of each stratum are drawn."""
 
     PROPORTIONAL = "proportional"
@@ -125,7 +125,7 @@ def _has_image(messages: Sequence[dict[str, Any]]) -> bool:
 
 @app.command()
 def make(
-    suite: Annotated[Suite, typer.Argument(help="reasoning-gym, human-eval, or gsm8k with --file.")],
+    suite: Annotated[SuiteName, typer.Argument(help="reasoning-gym, human-eval, or gsm8k with --file.")],
     out: Annotated[Path | None, typer.Option(help="A file when it ends in .jsonl, else a folder; must be new.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Of tasks; the suite's own when not given.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of reasoning-gym.")] = 0,
@@ -149,7 +149,7 @@ def make(
 
     from tierwise.spec.errors import SpecError
     from tierwise.workloads.files import encoded
-    from tierwise.workloads.files.about import About, Made
+    from tierwise.workloads.files.about import About, SuitePin
     from tierwise.workloads.files.write import check_free, write
 
     if list_:
@@ -160,25 +160,25 @@ def make(
     check_free(out)
     given: dict[str, Any] = {"count": count, "max_tokens": max_tokens}
     match suite:
-        case Suite.REASONING_GYM:
+        case SuiteName.REASONING_GYM:
             given |= {"seed": seed, "difficulty": difficulty, "generators": generator or None}
-        case Suite.GSM8K:
+        case SuiteName.GSM8K:
             given |= {"file": None if file is None else str(file.resolve()), "sha256": sha256}
     source = _source(suite.value.replace("-", "_"), {name: one for name, one in given.items() if one is not None})
     made = source.member.make(Path())
     pin = digest(encoded(made.tasks)).hexdigest()
-    about = About(name=suite.value, source=source, made=Made(version=made.version, sha256=pin))
+    about = About(name=suite.value, source=source, made=SuitePin(version=made.version, sha256=pin))
     write(out, made.tasks, about)
     print(f"{out}: {len(made.tasks)} tasks of {suite.value} ({made.version}), SHA-256 {pin}")
     _print_notes(made.notes)
 
 
-def _source(kind: str, settings: dict[str, Any]) -> SourceChoice:
+def _source(kind: str, settings: dict[str, Any]) -> SuiteChoice:
     from tierwise.spec.reading import Reading
-    from tierwise.workloads.suites import SourceChoice
+    from tierwise.workloads.suites import SuiteChoice
 
     reading = Reading()
-    found = reading.read(SourceChoice, {kind: settings}, "")
+    found = reading.read(SuiteChoice, {kind: settings}, "")
     reading.done()
     assert found is not None  # noqa: S101 - `done` raises otherwise
     return found
@@ -205,8 +205,8 @@ def sample(
     out: Out,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same tasks.")] = 0,
     allocation: Annotated[
-        Allocation, typer.Option(help="As many of each kind as it has, or the same number of each, with weights.")
-    ] = Allocation.PROPORTIONAL,
+        AllocationChoice, typer.Option(help="As many of each kind as it has, or the same number of each, with weights.")
+    ] = AllocationChoice.PROPORTIONAL,
     whole_clusters: Annotated[
         bool, typer.Option("--whole-clusters", help="Draw a cluster with all of its tasks or not at all.")
     ] = False,
@@ -216,7 +216,7 @@ def sample(
 
     from tierwise.workloads.files import load
     from tierwise.workloads.files.sample import sample as draw
-    from tierwise.workloads.files.small_sample import few
+    from tierwise.workloads.files.small_sample import small_sample
     from tierwise.workloads.files.write import check_free, write
 
     check_free(out)
@@ -240,7 +240,7 @@ def sample(
         print(f"  {stratum.name}: {stratum.drawn} of {stratum.size}")
     if len(drawn.tasks) < count:
         print(f"note: {count} were wanted; whole clusters did not fit into the rest")
-    _print_notes([few(len(drawn.tasks))])
+    _print_notes([small_sample(len(drawn.tasks))])
 
 
 @app.command("from-ledger")
@@ -277,7 +277,7 @@ def from_ledger(
     from tierwise.workloads.files.recorded import from_ledger as build
     from tierwise.workloads.files.recorded import trace_of
     from tierwise.workloads.files.redact import read_rules, redactor
-    from tierwise.workloads.files.small_sample import few
+    from tierwise.workloads.files.small_sample import small_sample
     from tierwise.workloads.files.write import check_free, write
 
     check_free(out)
@@ -305,7 +305,7 @@ def from_ledger(
         print(f"  left out, {number}: {why}")
     print(f"  redacted: {_counted(dict(rules.counts)) or 'nothing'}")
     images = sum(_has_image(task.messages) for task in found.tasks)
-    notes = [few(len(found.tasks)), "rules find forms, not meanings: read the tasks before you pass them on"]
+    notes = [small_sample(len(found.tasks)), "rules find forms, not meanings: read the tasks before you pass them on"]
     if images:
         notes.append(f"{images} tasks hold images, which no rule looks into")
     if check == "recorded":

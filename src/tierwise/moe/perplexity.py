@@ -31,7 +31,7 @@ WINDOW = 2000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
+class PromptText:
     """Something to predict."""
 
     name: str
@@ -63,7 +63,7 @@ class Perplexity:
     """Over that of the tier that all are held against, on the same texts; None for that tier itself."""
 
 
-def windows(path: Path) -> list[Text]:
+def windows(path: Path) -> list[PromptText]:
     """A file in pieces of `WINDOW` characters, each as the words of a user.
 
     Raises:
@@ -80,18 +80,20 @@ def windows(path: Path) -> list[Text]:
             field="--text",
         )
     return [
-        Text(name=f"{number}", cluster=f"{number}", messages=[{"role": "user", "content": piece}])
+        PromptText(name=f"{number}", cluster=f"{number}", messages=[{"role": "user", "content": piece}])
         for number, piece in enumerate(pieces)
     ]
 
 
-def prompts(workload: Workload) -> list[Text]:
+def prompts(workload: Workload) -> list[PromptText]:
     """The conversations of a workload's tasks, examples and all, without the answers."""
-    return [Text(name=task.id, cluster=task.cluster or task.id, messages=task.messages) for task in workload.tasks]
+    return [
+        PromptText(name=task.id, cluster=task.cluster or task.id, messages=task.messages) for task in workload.tasks
+    ]
 
 
 async def read(
-    tiers: Sequence[Tier], texts: Sequence[Text], *, concurrency: int, told: Callable[[int], None]
+    tiers: Sequence[Tier], texts: Sequence[PromptText], *, concurrency: int, told: Callable[[int], None]
 ) -> list[Seen] | None:
     """What every tier thinks of every text, on engines that run.
 
@@ -110,7 +112,7 @@ async def read(
     engines = {tier.name: tier.deployment.engine for tier in tiers}
     gate, done = asyncio.Semaphore(concurrency), 0
 
-    async def one(tier: Tier, text: Text) -> Seen | None:
+    async def one(tier: Tier, text: PromptText) -> Seen | None:
         nonlocal done
         engine = engines[tier.name]
         if not isinstance(engine, Whole):
@@ -147,14 +149,14 @@ class _Place(msgspec.Struct):
     logprob: float
 
 
-class _Answer(msgspec.Struct):
+class _PromptLogprobs(msgspec.Struct):
     prompt_logprobs: list[Annotated[dict[str, _Place], msgspec.Meta(min_length=1)] | None] | None = None
 
 
 def _surprises(body: bytes, deployment: str) -> list[float] | None:
     """Of each token of the prompt that something stands before; None where the engine does not tell."""
     try:
-        told = msgspec.json.decode(body, type=_Answer).prompt_logprobs
+        told = msgspec.json.decode(body, type=_PromptLogprobs).prompt_logprobs
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Garbled(f"deployment {deployment!r} gave no chat completion: {error}", engine=deployment) from error
     if told is None:

@@ -16,8 +16,7 @@ import msgspec
 
 from tierwise.mixture.load import Load
 from tierwise.run import Action
-from tierwise.runs import directory
-from tierwise.runs.directory import Config, Source, config_of, source_of
+from tierwise.runs.directory import ConfigFile, SourceFile, config_of, source_of, timestamp
 from tierwise.runs.durations import Durations
 from tierwise.runs.seeds import task_seed
 from tierwise.spec.clock import now
@@ -63,8 +62,8 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     began: str
     """UTC."""
     ended: str | None = None
-    config: Config
-    workload: Source
+    config: ConfigFile
+    workload: SourceFile
     tier: str
     deployment: str
     engine: str
@@ -78,13 +77,13 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordingFolder:
+class RecordingDirectory:
     """Where a recording is kept."""
 
     path: Path
 
     @classmethod
-    def create(cls, path: Path) -> RecordingFolder:
+    def create(cls, path: Path) -> RecordingDirectory:
         """A folder for a new recording.
 
         Raises:
@@ -271,7 +270,7 @@ def begun(plan: Plan, workload: Workload, tier: str, deployment: Deployment) -> 
     """What is known before anything is asked."""
     health, settings = deployment.engine.health(), plan.processes[0]
     return Recording(
-        began=directory.now(),
+        began=timestamp(),
         config=config_of(plan.path),
         workload=source_of(workload),
         tier=tier,

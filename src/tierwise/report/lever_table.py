@@ -11,18 +11,18 @@ from tierwise.report.numbers import UNKNOWN, interval, percent, points, seconds
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tierwise.analysis.lever_effects import Levered
+    from tierwise.analysis.lever_effects import LeverEffect
     from tierwise.stats.estimates import Estimate
 
 TITLES = ("tier", "solved", "change, points", "tokens/s", "ratio", "$ ratio", "resident", "peak", "start")
 
 
-def table(found: Sequence[Levered]) -> Grid:
+def table(found: Sequence[LeverEffect]) -> Grid:
     """Changes are from the first line's tier, each with its 95 % interval over tasks."""
     return Grid(TITLES, tuple(_line(one) for one in found))
 
 
-def _line(one: Levered) -> tuple[str, ...]:
+def _line(one: LeverEffect) -> tuple[str, ...]:
     change, speed, dollars = UNKNOWN, UNKNOWN, UNKNOWN
     if one.against is not None:
         quality = one.against.tasks.quality.shown

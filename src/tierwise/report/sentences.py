@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from tierwise.report.numbers import dollars, interval, p_value, percent, points, rate, seconds, unit_for
-from tierwise.runs.records import Variant
+from tierwise.runs.records import TierVariant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from tierwise.analysis.contrasts import Contrast, Gain
-    from tierwise.analysis.rows import Row, Times
-    from tierwise.analysis.selection import Choice, PassLine
-    from tierwise.analysis.summary import Summary
-    from tierwise.runs.directory import Settings
-    from tierwise.runs.records import Mode, Outcome, Record
+    from tierwise.analysis.rows import ResultRow, Times
+    from tierwise.analysis.selection import PassLine, Selection
+    from tierwise.analysis.summary import RunSummary
+    from tierwise.runs.directory import RunSettings
+    from tierwise.runs.records import Mode, TrialOutcome, TrialRecord
     from tierwise.stats.estimates import Estimate
 
 LEAST = {"p50": 6, "p95": 72, "p99": 368}
@@ -26,10 +26,10 @@ SURE = 0.95
 HELP = {"better": "the extra passes help", "worse": "the extra passes do harm"}
 UNSHOWN = "the extra passes are not shown to help"
 
-OUTCOMES: dict[Outcome, str] = {"pass": "solved", "fail": "wrong", "no_answer": "no answer", "error": "error"}
+OUTCOMES: dict[TrialOutcome, str] = {"pass": "solved", "fail": "wrong", "no_answer": "no answer", "error": "error"}
 
 
-def population(summary: Summary) -> str:
+def population(summary: RunSummary) -> str:
     """Which tasks the intervals speak for."""
     who = (
         f"new clusters like these {summary.clusters}, drawn independently, with their tasks"
@@ -46,7 +46,7 @@ def population(summary: Summary) -> str:
     )
 
 
-def headlines(summary: Summary) -> Iterable[str]:
+def headlines(summary: RunSummary) -> Iterable[str]:
     """The result in a few sentences, the most important first."""
     measured = [(row, row.quality) for row in summary.rows if row.quality is not None]
     if not measured:
@@ -62,7 +62,7 @@ def headlines(summary: Summary) -> Iterable[str]:
         yield f"Beaten on all three, with 95 % or more: {', '.join(beaten)}."
     for found in summary.gains:
         yield _in_short(found)
-    for drawn in summary.choices:
+    for drawn in summary.selections:
         yield f"{drawn.tier}: {_lower(bought_by(drawn.lines[-1]))}; its choice misses {_missed(drawn)}."
     if summary.oracle is not None:
         solved = summary.oracle.solved
@@ -76,7 +76,7 @@ def _lower(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _missed(found: Choice) -> str:
+def _missed(found: Selection) -> str:
     missed = 100 * found.missed.value
     return f"{missed:.1f} points that its candidates held" if missed else "nothing that its candidates held"
 
@@ -132,7 +132,7 @@ def bought(
     return f"{text}, and fewer if average mode had not run beside the other passes" if at_most else text
 
 
-def choice(found: Choice) -> str:
+def selection(found: Selection) -> str:
     """What a tier drew against what it answered."""
     text = (
         f"{name(found)}: a right answer was among the candidates of {percent(found.coverage.value)} "
@@ -148,33 +148,33 @@ def bought_by(line: PassLine) -> str:
     return f"Pass {line.k} bought at most {points(line.found.value)} points{share}"
 
 
-def outcomes(row: Sequence[Record]) -> str:
+def outcomes(row: Sequence[TrialRecord]) -> str:
     """What a row made of one task, which it may have been asked more than once."""
     if len(row) == 1:
         return OUTCOMES[row[0].outcome]
     return f"solved {sum(record.is_solved for record in row)} of {len(row)} times"
 
 
-def held(record: Record) -> str:
+def held(record: TrialRecord) -> str:
     """How many of an unsolved action's candidates were right; nothing where none was graded."""
     verdicts = [one.solved for one in record.passes or () if one.solved is not None]
     return f" {sum(verdicts)} of {len(verdicts)} candidates were right." if verdicts and not record.is_solved else ""
 
 
-def taken(row: Row) -> str:
+def taken(row: ResultRow) -> str:
     """How a row's figures were taken."""
     if not row.beside:
         return "each asked for by itself"
     return f"{row.beside} of {row.counts.measured} are max mode's first candidate"
 
 
-def judging(row: Row) -> str:
+def judging(row: ResultRow) -> str:
     """What grading a row took, where a model judged."""
     cost = "at a cost that was not told" if row.judge_dollars is None else f"for {dollars(row.judge_dollars)}"
     return f"Judging {name(row)} took {row.judged} actions {cost}, in no figure above."
 
 
-def arrival(settings: Settings) -> str:
+def arrival(settings: RunSettings) -> str:
     """How actions arrived, and from when their seconds count."""
     if settings.arrival == "closed":
         return f"{settings.concurrency} actions at a time, the next when one before it had ended"
@@ -195,7 +195,7 @@ def _change(difference: Estimate, write: Callable[[float], str]) -> str:
     return size if difference.interval is None else f"{size} {interval(difference, write)}"
 
 
-def warnings(summary: Summary) -> Iterable[str]:
+def warnings(summary: RunSummary) -> Iterable[str]:
     """What a reader must know before he trusts the numbers."""
     if summary.is_partial:
         missing = sum(row.counts.not_run for row in summary.rows)
@@ -212,7 +212,7 @@ def warnings(summary: Summary) -> Iterable[str]:
         yield f"Answers cut at a bound on tokens: {', '.join(cut)}."
     if untold := [f"{name(row)} {row.untold}" for row in summary.rows if row.untold]:
         yield f"Actions whose cost the endpoint did not tell, which no cost here holds: {', '.join(untold)}."
-    if unknown := [f"{name(one)} {one.unknown}" for one in summary.choices if one.unknown]:
+    if unknown := [f"{name(one)} {one.unknown}" for one in summary.selections if one.unknown]:
         yield f"Actions whose candidates could not all be graded, which no coverage here holds: {', '.join(unknown)}."
     if all(row.dollars is None or row.dollars.value == 0 for row in summary.rows):
         yield "No deployment has a price in the config file, so every action costs nothing here."
@@ -229,10 +229,10 @@ class Named(Protocol):
 
 def name(one: Named) -> str:
     """How a row is called: `fast`, `max · average`."""
-    return Variant(tier=one.tier, mode=one.mode).name
+    return TierVariant(tier=one.tier, mode=one.mode).name
 
 
-def mode(row: Row) -> str:
+def mode(row: ResultRow) -> str:
     """What a row's mode means for it."""
     match row.mode:
         case "average":

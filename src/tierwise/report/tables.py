@@ -13,8 +13,8 @@ from tierwise.report.numbers import UNKNOWN, count, interval, percent, seconds, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tierwise.analysis.rows import Row
-    from tierwise.analysis.summary import Summary
+    from tierwise.analysis.rows import ResultRow
+    from tierwise.analysis.summary import RunSummary
     from tierwise.stats.estimates import Estimate
 
 
@@ -25,7 +25,7 @@ _COLUMNS = {
 """Titles, and how wide each may become; together they fit a terminal of 80 characters."""
 
 
-def table(summary: Summary) -> Table:
+def table(summary: RunSummary) -> Table:
     """One row for each tier and mode, intervals below the values."""
     shown = Table(box=None, pad_edge=False, padding=(0, 1, 1, 0), caption_justify="left", header_style="bold")
     for title, most in _COLUMNS.items():
@@ -45,14 +45,14 @@ def table(summary: Summary) -> Table:
     return shown
 
 
-def _quality(row: Row) -> Text:
+def _quality(row: ResultRow) -> Text:
     if row.quality is None:
         return Text(UNKNOWN)
     note = interval(row.quality, lambda share: f"{100 * share:.0f}")
     return _with(f"{row.counts.passed} of {row.counts.graded}  {percent(row.quality.value)}", note)
 
 
-def _tokens(row: Row) -> str:
+def _tokens(row: ResultRow) -> str:
     if row.prompt_tokens is None or row.completion_tokens is None:
         return UNKNOWN
     return count(row.prompt_tokens + row.completion_tokens)

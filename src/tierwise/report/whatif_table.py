@@ -11,14 +11,14 @@ from tierwise.report.numbers import UNKNOWN, interval, percent, points
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tierwise.analysis.lever_effects import Levered
+    from tierwise.analysis.lever_effects import LeverEffect
     from tierwise.moe.perplexity import Perplexity
     from tierwise.stats.estimates import Estimate
 
 TITLES = ("tier", "solved", "change, points", "tokens/s", "ratio", "perplexity", "its ratio")
 
 
-def table(found: Sequence[Levered], perplexities: Sequence[Perplexity]) -> Grid:
+def table(found: Sequence[LeverEffect], perplexities: Sequence[Perplexity]) -> Grid:
     """Changes and ratios are from the first line's tier, each with its 95 % interval.
 
     Args:
@@ -29,7 +29,7 @@ def table(found: Sequence[Levered], perplexities: Sequence[Perplexity]) -> Grid:
     return Grid(TITLES, tuple(_line(one, read.get(one.tier)) for one in found))
 
 
-def _line(one: Levered, read: Perplexity | None) -> tuple[str, ...]:
+def _line(one: LeverEffect, read: Perplexity | None) -> tuple[str, ...]:
     quality = None if one.against is None else one.against.tasks.quality.shown
     return (
         one.tier,

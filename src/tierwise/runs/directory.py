@@ -16,8 +16,8 @@ import msgspec
 
 from tierwise.gateway.deployments import Deployed
 from tierwise.runs.durations import Durations
-from tierwise.runs.machine import Machine
-from tierwise.runs.records import Key, Mode, Record, Variant
+from tierwise.runs.machine import RunMachine
+from tierwise.runs.records import Key, Mode, TierVariant, TrialRecord
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ IMPORTED = "imported"
 """The arrival of runs that another tool made, whose records hold no times."""
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that the run was made from."""
 
     path: str
     sha256: str
 
 
-class Config(Source, frozen=True, kw_only=True):
+class ConfigFile(SourceFile, frozen=True, kw_only=True):
     """The config file; keys never stand in one."""
 
     text: str
@@ -54,11 +54,11 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """What the tier's policy may spend on one prompt."""
 
     @property
-    def variant(self) -> Variant:
-        return Variant(tier=self.tier, mode=self.mode)
+    def variant(self) -> TierVariant:
+        return TierVariant(tier=self.tier, mode=self.mode)
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked of the bench."""
 
     seed: int
@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     repeats: int = 1
     """How often each task is asked in each row, with another seed each time."""
     warm_up: int = 0
-    """Actions at the beginning of each sitting that do not count."""
+    """Actions at the beginning of each session that do not count."""
 
 
 class RunnerError(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +88,7 @@ class RunnerError(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Sitting(msgspec.Struct, frozen=True, kw_only=True):
+class RunSession(msgspec.Struct, frozen=True, kw_only=True):
     """One stretch of a run: it has several when it was interrupted and resumed."""
 
     began: str
@@ -117,23 +117,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """None while it runs, and for ever when it was killed."""
     url: str
     """Empty where the bench launched the tiers itself."""
-    config: Config
-    workload: Source
+    config: ConfigFile
+    workload: SourceFile
     tasks: list[str]
     """Every task that was to be asked: a task without a record was not run."""
     variants: list[Planned]
-    settings: Settings
+    settings: RunSettings
     versions: dict[str, str]
     """Of Tierwise, Python, and the engines that are installed where the bench ran."""
     packages: dict[str, str] = {}
     """Of all else that Tierwise stands on there, in grading too."""
-    machine: Machine
-    sittings: list[Sitting] = []
+    machine: RunMachine
+    sessions: list[RunSession] = []
 
     @property
     def deployments(self) -> list[Deployed] | None:
-        """What ran, in the latest sitting of which that is known."""
-        return next((one.deployments for one in reversed(self.sittings) if one.deployments is not None), None)
+        """What ran, in the latest session of which that is known."""
+        return next((one.deployments for one in reversed(self.sessions) if one.deployments is not None), None)
 
     def keys(self) -> set[Key]:
         """Of the records that a whole run has."""
@@ -145,7 +145,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def now() -> str:
+def timestamp() -> str:
     """This moment in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -154,17 +154,17 @@ def new_run() -> str:
     return secrets.token_hex(3)
 
 
-def config_of(path: Path) -> Config:
+def config_of(path: Path) -> ConfigFile:
     raw = path.read_bytes()
-    return Config(path=str(path), sha256=hashlib.sha256(raw).hexdigest(), text=raw.decode())
+    return ConfigFile(path=str(path), sha256=hashlib.sha256(raw).hexdigest(), text=raw.decode())
 
 
-def source_of(workload: Workload) -> Source:
-    return Source(path=str(workload.path), sha256=workload.sha256)
+def source_of(workload: Workload) -> SourceFile:
+    return SourceFile(path=str(workload.path), sha256=workload.sha256)
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class RunDirectory:
     """Where a run leaves its files."""
 
     path: Path
@@ -261,26 +261,34 @@ class Folder:
         draft.replace(self.manifest_path)
 
     def read_manifest(self) -> Manifest:
-        return msgspec.json.decode(self.manifest_path.read_bytes(), type=Manifest)
+        """What was planned, in whichever format it was written.
+
+        Raises:
+            msgspec.DecodeError: it is no manifest.
+        """
+        value = msgspec.json.decode(self.manifest_path.read_bytes())
+        if isinstance(value, dict) and "sittings" in value:  # the name in format 1
+            value["sessions"] = value.pop("sittings")
+        return msgspec.convert(value, Manifest, str_keys=True)
 
     def write_tasks(self, tasks: Sequence[Task]) -> None:
         """Keep what was asked beside what was answered."""
         self.tasks_path.write_bytes(msgspec.json.Encoder().encode_lines(tasks))
 
-    def errors(self) -> list[Record]:
+    def errors(self) -> list[TrialRecord]:
         """The records of actions that ended in infrastructure errors: a run that is gone on with asks them again."""
         return [record for record in self.read_records() if not record.is_graded]
 
-    def write_records(self, records: Sequence[Record]) -> None:
+    def write_records(self, records: Sequence[TrialRecord]) -> None:
         """Put these in place of those before, in one step."""
         draft = self.path / "records.jsonl.new"
         draft.write_bytes(_encode_lines(records))
         draft.replace(self.records_path)
 
-    def recorder(self) -> Recorder:
-        return Recorder(self.records_path)
+    def recorder(self) -> RecordWriter:
+        return RecordWriter(self.records_path)
 
-    def read_records(self) -> list[Record]:
+    def read_records(self) -> list[TrialRecord]:
         """All records, none before the first was written; a last line that a crash cut short is left out."""
         try:
             whole, _, _ = self.records_path.read_bytes().rpartition(b"\n")
@@ -288,10 +296,10 @@ class Folder:
             if self.has_manifest:
                 return []
             raise
-        return msgspec.json.Decoder(Record).decode_lines(whole)
+        return msgspec.json.Decoder(TrialRecord).decode_lines(whole)
 
 
-class Recorder:
+class RecordWriter:
     """Appends records to the run's file, each complete on the disk before the next action ends."""
 
     def __init__(self, path: Path) -> None:
@@ -312,7 +320,7 @@ class Recorder:
     ) -> None:
         self._file.close()
 
-    def write(self, *records: Record) -> None:
+    def write(self, *records: TrialRecord) -> None:
         """Append records, all of them or, if we are killed, none.
 
         Raises:

@@ -27,7 +27,7 @@ _GPU_SECONDS = 20.0
 """That `nvidia-smi` may take; several seconds are usual where no other program holds the driver."""
 
 
-class Gpu(msgspec.Struct, frozen=True, kw_only=True):
+class InstalledGpu(msgspec.Struct, frozen=True, kw_only=True):
     """One GPU, in the words of its driver's own program."""
 
     name: str
@@ -36,7 +36,7 @@ class Gpu(msgspec.Struct, frozen=True, kw_only=True):
     """With its unit."""
 
 
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
+class RunMachine(msgspec.Struct, frozen=True, kw_only=True):
     """Where the bench ran, and the tiers too where it launched them."""
 
     cpu: str
@@ -48,13 +48,13 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     system: str
     features: list[str] | None = None
     """The processor's extensions that engines have kernels for; None where the run is too old to say."""
-    gpus: list[Gpu] | None = None
+    gpus: list[InstalledGpu] | None = None
     """Those that `nvidia-smi` finds; None where it is there and fails, or the run is too old to say."""
 
 
-def machine() -> Machine:
+def machine() -> RunMachine:
     """This machine, as it is now."""
-    return Machine(
+    return RunMachine(
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -87,7 +87,7 @@ def _installed(names: tuple[str, ...] | list[str]) -> dict[str, str]:
     return found
 
 
-def gpus() -> list[Gpu] | None:
+def gpus() -> list[InstalledGpu] | None:
     """The GPUs of this machine; None where their driver does not answer."""
     if (program := shutil.which("nvidia-smi")) is None:
         return []
@@ -97,7 +97,7 @@ def gpus() -> list[Gpu] | None:
     except (OSError, subprocess.SubprocessError):
         return None
     rows = (line.rsplit(", ", 2) for line in told.splitlines())
-    return [Gpu(name=row[0], driver=row[1], memory=row[2]) for row in rows if len(row) == 3]
+    return [InstalledGpu(name=row[0], driver=row[1], memory=row[2]) for row in rows if len(row) == 3]
 
 
 def _cpu() -> str:

@@ -13,12 +13,12 @@ from tierwise.spec.call import Completion
 Mode = Literal["average", "max", "both"]
 """One pass · all passes that the policy may spend · a policy of one pass, measured once, for which both are one."""
 
-Outcome = Literal["pass", "fail", "no_answer", "error"]
+TrialOutcome = Literal["pass", "fail", "no_answer", "error"]
 """The check accepted the answer · it did not · the tier could not answer this (too long, out of budget, refused by the
 engine), which counts against it · the infrastructure failed, which says nothing about the tier. What has no record was
 not run."""
 
-Source = Literal["request", "candidate"]
+TakenFrom = Literal["request", "candidate"]
 """How a figure was taken: with a request of its own · from the first candidate of the same task's action in max mode,
 whose passes ran beside it, so that its seconds are those of a busier engine."""
 
@@ -30,7 +30,7 @@ CANDIDATES = frozenset({"draft", "vote", "refine"})
 """Roles of passes whose answer may be the action's."""
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class CandidateMessage(msgspec.Struct, frozen=True):
     """The assistant message that a pass ended with."""
 
     content: str | None = None
@@ -56,7 +56,7 @@ class PassSpend(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds after the pass started."""
     draw: int = 0
     """Which of the prompt's independent draws it was."""
-    message: Candidate | None = None
+    message: CandidateMessage | None = None
     """What it said; kept of candidates that were graded, without their reasoning."""
     finish: str = ""
     solved: bool | None = None
@@ -70,7 +70,7 @@ class PassSpend(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def completion(self) -> Completion:
         """What it said; nothing where that was not told."""
-        said = self.message or Candidate()
+        said = self.message or CandidateMessage()
         return Completion(
             text=said.content or "",
             reasoning=said.reasoning_content or "",
@@ -85,7 +85,7 @@ class PassSpend(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
+class TierVariant:
     """A tier in one mode: what a row of the result speaks of."""
 
     tier: str
@@ -129,7 +129,7 @@ class JudgeSpend(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One action of a run."""
 
     action: str
@@ -141,7 +141,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     repeat: int = 0
     """Counts how often the same was asked, with another seed each time."""
     seed: int
-    outcome: Outcome
+    outcome: TrialOutcome
     why: str
     """The verdict's reason, or what went wrong."""
     code: str = ""
@@ -154,7 +154,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What was said; where that is nothing but tool calls, their JSON."""
     tool_calls: list[dict[str, Any]] = []
     finish: str = ""
-    taken: Source = "request"
+    taken: TakenFrom = "request"
     began: float
     """Seconds since 1970, when it was to begin; all seconds below count from there."""
     late: float = 0.0
@@ -181,8 +181,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What grading took, where a model judged; in no figure of the action."""
 
     @property
-    def variant(self) -> Variant:
-        return Variant(tier=self.tier, mode=self.mode)
+    def variant(self) -> TierVariant:
+        return TierVariant(tier=self.tier, mode=self.mode)
 
     @property
     def key(self) -> Key:

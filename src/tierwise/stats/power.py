@@ -25,7 +25,7 @@ _MOST_TASKS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Design:
+class PairedDesign:
     """How a workload is measured, and what is supposed about it."""
 
     discordance: float
@@ -65,7 +65,7 @@ class Design:
         return self.members == 1 or self.icc == 0
 
 
-def detectable(tasks: int, design: Design) -> float | None:
+def detectable(tasks: int, design: PairedDesign) -> float | None:
     """The smallest true difference that is found, by Connor's formula; None where even full discordance is too little.
 
     Connor 1987, Biometrics 43:207: √n·δ = z₁√ψ + z₂√(ψ - δ²), solved for δ.
@@ -73,7 +73,7 @@ def detectable(tasks: int, design: Design) -> float | None:
     return _smallest(lambda delta: needed(delta, design, tasks / design.members) <= tasks, design.discordance)
 
 
-def needed(difference: float, design: Design, clusters: float = math.inf) -> float:
+def needed(difference: float, design: PairedDesign, clusters: float = math.inf) -> float:
     """Tasks that find a true difference (Connor 1987); fractional.
 
     Args:
@@ -93,14 +93,14 @@ def needed(difference: float, design: Design, clusters: float = math.inf) -> flo
     return float(root**2 / difference**2 * design.effect)
 
 
-def _quantiles(clusters: float, design: Design) -> tuple[float, float]:
+def _quantiles(clusters: float, design: PairedDesign) -> tuple[float, float]:
     if math.isinf(clusters) or design.is_independent:
         return float(special.ndtri(1 - _TAIL)), float(special.ndtri(POWER))
     freedom = max(1.0, clusters - 1)
     return float(special.stdtrit(freedom, 1 - _TAIL)), float(special.stdtrit(freedom, POWER))
 
 
-def tasks_needed(difference: float, design: Design) -> int | None:
+def tasks_needed(difference: float, design: PairedDesign) -> int | None:
     """Whole tasks that find a true difference, with as many clusters as they fill; None if no workload could."""
     low, high = 1, 1
     while needed(difference, design, high / design.members) > high:
@@ -142,7 +142,7 @@ def _smallest(is_found: Callable[[float], bool], most: float) -> float | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class TaskCost:
     """What one task costs, both variants together and asked once."""
 
     dollars: float | None

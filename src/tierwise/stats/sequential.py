@@ -37,7 +37,7 @@ _NEVER = 1e-24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
+class StoppingPoint:
     """The look at which a test stopped, or the last one so far."""
 
     verdict: Settled | None
@@ -49,7 +49,7 @@ class Stop:
     """How many tasks more settle it if what was seen is the truth; None when it is settled, or nothing grows."""
 
 
-def paired(differences: Sequence[int], margin: float, planned: int, *, is_last: bool) -> Stop:
+def paired(differences: Sequence[int], margin: float, planned: int, *, is_last: bool) -> StoppingPoint:
     """Whether a candidate solves at most `margin` less than its baseline, or is worse at all.
 
     PASS rejects that it lost `margin` or more, FAIL that it lost nothing.
@@ -73,7 +73,7 @@ def paired(differences: Sequence[int], margin: float, planned: int, *, is_last: 
     )
 
 
-def paired_interval(wins: int, losses: int, n: int, stop: Stop) -> Interval | None:
+def paired_interval(wins: int, losses: int, n: int, stop: StoppingPoint) -> Interval | None:
     """Every difference that is not rejected at the look where a test stopped; None before the first one.
 
     Consistent with `paired`: its lower end lies above `-margin` exactly where PASS is settled, and its upper end not
@@ -107,7 +107,7 @@ def score(wins: int, losses: int, n: int, difference: float) -> float:
     return over / math.sqrt(spread) if spread > 0 else 0.0
 
 
-def share(hits: Sequence[bool], least: float, planned: int, *, is_last: bool) -> Stop:
+def share(hits: Sequence[bool], least: float, planned: int, *, is_last: bool) -> StoppingPoint:
     """Whether a share of at least `least` is reached by all tasks like these: of a quantile, the side that it is on."""
     values = np.asarray(hits, dtype=bool)
     at = _Looks.of(len(values), planned, is_last=is_last)
@@ -122,7 +122,7 @@ def share(hits: Sequence[bool], least: float, planned: int, *, is_last: bool) ->
     )
 
 
-def mean_below_zero(values: Sequence[float], planned: int, *, is_last: bool) -> Stop:
+def mean_below_zero(values: Sequence[float], planned: int, *, is_last: bool) -> StoppingPoint:
     """Whether the mean of values like these lies below zero (PASS) or above (FAIL)."""
     seen = np.asarray(values, dtype=float)
     at = _Looks.of(len(seen), planned, is_last=is_last, least=LEAST)
@@ -193,16 +193,16 @@ class _Looks:
         """How many so far, at each look."""
         return [int(values[:tasks].sum()) for tasks in self.tasks]
 
-    def first(self, passes: Sequence[bool], fails: Sequence[bool], strength: Sequence[float]) -> Stop:
+    def first(self, passes: Sequence[bool], fails: Sequence[bool], strength: Sequence[float]) -> StoppingPoint:
         """The first look that settles it; `strength` is how many standard errors it is away from what is rejected."""
         for tasks, width, is_good, is_bad in zip(self.tasks, self.widths, passes, fails, strict=True):
             if is_good or is_bad:
-                return Stop(verdict="PASS" if is_good else "FAIL", tasks=tasks, width=width, needed=None)
+                return StoppingPoint(verdict="PASS" if is_good else "FAIL", tasks=tasks, width=width, needed=None)
         if not self.tasks:
             first = self.later[0][0] if self.later else self.least
-            return Stop(verdict=None, tasks=0, width=math.inf, needed=max(1, first - self.seen))
+            return StoppingPoint(verdict=None, tasks=0, width=math.inf, needed=max(1, first - self.seen))
         needed = self._needed(self.tasks[-1], strength[-1])
-        return Stop(verdict=None, tasks=self.tasks[-1], width=self.widths[-1], needed=needed)
+        return StoppingPoint(verdict=None, tasks=self.tasks[-1], width=self.widths[-1], needed=needed)
 
     def _needed(self, tasks: int, strength: float) -> int | None:
         """Standard errors shrink with √n."""

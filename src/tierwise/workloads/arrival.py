@@ -57,7 +57,7 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Trace:
+class RecordedArrivals:
     """As they once came. A trace that is shorter than the run begins again, a mean gap after its end."""
 
     at: tuple[float, ...]
@@ -68,7 +68,7 @@ class Trace:
         return (round_ * length + moment for round_ in count() for moment in self.at)
 
 
-Open = Poisson | Constant | Trace
+Open = Poisson | Constant | RecordedArrivals
 
 
 def read_arrival(text: str) -> Open | None:
@@ -102,7 +102,7 @@ def _rate(text: str) -> float:
     return rate
 
 
-def read_trace(path: Path) -> Trace:
+def read_trace(path: Path) -> RecordedArrivals:
     """A recorded trace, one arrival on each line.
 
     A line is a number of seconds, a moment in ISO 8601, or an object that holds `seconds`, or `timestamp`: such a
@@ -136,7 +136,7 @@ def read_trace(path: Path) -> Trace:
         errors.append(SpecError("holds no arrival; one on each line is wanted", field=path.name))
     if errors:
         raise ConfigErrors(errors)
-    return Trace(tuple(moment - moments[0] for moment in moments))
+    return RecordedArrivals(tuple(moment - moments[0] for moment in moments))
 
 
 def _moment(line: str) -> float:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tierwise.analysis.arms import sides
+from tierwise.analysis.arms import arms
 from tierwise.analysis.compare import compare
-from tierwise.analysis.leaderboard import standings
+from tierwise.analysis.leaderboard import leaderboard
 from tierwise.analysis.pairs import pair
 from tierwise.runs import importers
 from tierwise.runs.importers.swebench import repository
@@ -128,7 +128,7 @@ def test_an_imported_run_compares_like_our_own(tmp_path):
     for path in (GPT, SONNET):
         imported = importers.read(path)
         importers.write(imported, tmp_path / imported.name)
-        rows += sides(tmp_path / imported.name)
+        rows += arms(tmp_path / imported.name)
     with pytest.raises(SpecError, match="3 of 40 tasks were not run"):
         pair(*rows)
     found = compare(pair(*rows, common=True))
@@ -138,17 +138,17 @@ def test_an_imported_run_compares_like_our_own(tmp_path):
 
 
 def test_the_table_has_naive_and_clustered_errors_and_every_denominator():
-    found = standings([importers.read(path) for path in (SONNET, GPT)])
+    found = leaderboard([importers.read(path) for path in (SONNET, GPT)])
     sonnet, gpt = found.scores
     assert (sonnet.n, sonnet.solved, sonnet.absent) == (40, 11, 691)
     assert sonnet.naive == pytest.approx((11 / 40 * 29 / 40 / 40) ** 0.5)
     assert sonnet.clustered > 0
     assert gpt.score_of_suite == pytest.approx(10 / 731)
-    (duel,) = found.duels
-    assert (duel.n, duel.only_one) == (37, 3)
+    (tested,) = found.paired_tests
+    assert (tested.n, tested.only_one) == (37, 3)
 
 
 def test_errors_are_no_failures_in_the_table(tmp_path):
     report = {"resolved_ids": ["a__b-1"], "unresolved_ids": ["a__c-2"], "error_ids": ["a__c-4"], "total_instances": 4}
-    (score,) = standings([importers.read(write(tmp_path, report))]).scores
+    (score,) = leaderboard([importers.read(write(tmp_path, report))]).scores
     assert (score.n, score.errors, score.score, score.score_of_suite) == (2, 1, 0.5, 0.25)

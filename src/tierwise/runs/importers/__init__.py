@@ -10,7 +10,7 @@ import msgspec
 from tierwise.runs.importers import swebench
 from tierwise.runs.importers.imported import Imported, Result, write
 from tierwise.spec.errors import NotFound, SpecError
-from tierwise.workloads.files.duplicate_keys import twice
+from tierwise.workloads.files.duplicate_keys import duplicate_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -55,7 +55,7 @@ def read(path: Path, kind: str = "") -> Imported:
     """
     try:
         raw = path.read_bytes()
-        value, repeated = msgspec.json.decode(raw), twice(raw.decode())
+        value, repeated = msgspec.json.decode(raw), duplicate_keys(raw.decode())
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

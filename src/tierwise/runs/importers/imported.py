@@ -6,10 +6,19 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tierwise.runs import directory as folders
-from tierwise.runs.directory import IMPORTED, Config, Folder, Manifest, Planned, Settings, Source
-from tierwise.runs.machine import Machine, versions
-from tierwise.runs.records import CLUSTER, Outcome, Record
+from tierwise.runs.directory import (
+    IMPORTED,
+    ConfigFile,
+    Manifest,
+    Planned,
+    RunDirectory,
+    RunSettings,
+    SourceFile,
+    new_run,
+    timestamp,
+)
+from tierwise.runs.machine import RunMachine, versions
+from tierwise.runs.records import CLUSTER, TrialOutcome, TrialRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +30,7 @@ class Result:
     """What became of one task."""
 
     task: str
-    outcome: Outcome
+    outcome: TrialOutcome
     why: str = ""
     cluster: str = ""
     """What the task was drawn with, such as its repository; empty when nobody knows."""
@@ -46,40 +55,40 @@ class Imported:
         return {result.task: result.cluster for result in self.results}
 
 
-def write(imported: Imported, path: Path) -> Folder:
+def write(imported: Imported, path: Path) -> RunDirectory:
     """Leave a run as `tierwise bench` would have left it, without times and costs, which the log does not hold.
 
     Raises:
         SpecError: the folder holds a run already, or cannot be written.
     """
-    folder = Folder.create(path)
+    directory = RunDirectory.create(path)
     raw = imported.path.read_bytes()
     digest = hashlib.sha256(raw).hexdigest()
-    run = folders.new_run()
+    run = new_run()
     records = [_record(result, imported.name, run) for result in imported.results]
-    with folder.recorder() as recorder:
+    with directory.recorder() as recorder:
         for record in records:
             recorder.write(record)
-    folder.write_manifest(
+    directory.write_manifest(
         Manifest(
             run=run,
-            began=folders.now(),
-            ended=folders.now(),
+            began=timestamp(),
+            ended=timestamp(),
             url="",
-            config=Config(path=str(imported.path), sha256=digest, text=""),
-            workload=Source(path=imported.suite, sha256=""),
+            config=ConfigFile(path=str(imported.path), sha256=digest, text=""),
+            workload=SourceFile(path=imported.suite, sha256=""),
             tasks=[record.task for record in records] + list(imported.absent),
             variants=[Planned(tier=imported.name, mode="both", most_passes=1)],
-            settings=Settings(seed=0, concurrency=0, timeout=0.0, arrival=IMPORTED),
+            settings=RunSettings(seed=0, concurrency=0, timeout=0.0, arrival=IMPORTED),
             versions=versions(),
-            machine=Machine(cpu="", cores=0, memory_bytes=0, load=0.0, system="not known: imported"),
+            machine=RunMachine(cpu="", cores=0, memory_bytes=0, load=0.0, system="not known: imported"),
         )
     )
-    return folder
+    return directory
 
 
-def _record(result: Result, tier: str, run: str) -> Record:
-    return Record(
+def _record(result: Result, tier: str, run: str) -> TrialRecord:
+    return TrialRecord(
         action=f"{run}/{result.task}/{tier}/both",
         task=result.task,
         tags=[CLUSTER + result.cluster] if result.cluster else [],

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tierwise.runs.records import Outcome
+    from tierwise.runs.records import TrialOutcome
 
 PRO = 731
 """Instances of SWE-bench Pro's public set."""
@@ -25,7 +25,7 @@ PRO = 731
 _PRO = re.compile(r"instance_(?P<owner>.+?)__(?P<name>.+)-[0-9a-f]{40}(-v.*)?")
 _CLASSIC = re.compile(r"(?P<owner>[^_].*?)__(?P<name>.+)-\d+")
 
-_LISTS: dict[str, tuple[Outcome, str]] = {
+_LISTS: dict[str, tuple[TrialOutcome, str]] = {
     "resolved_ids": ("pass", ""),
     "unresolved_ids": ("fail", "tests fail"),
     "empty_patch_ids": ("no_answer", "the patch is empty"),
@@ -94,7 +94,7 @@ def _ids(path: Path, value: dict[str, Any], key: str, wrong: list[SpecError]) ->
     return names
 
 
-def _result(name: str, outcome: Outcome, why: str) -> Result:
+def _result(name: str, outcome: TrialOutcome, why: str) -> Result:
     return Result(task=name, outcome=outcome, why=why, cluster=repository(name) or "")
 
 

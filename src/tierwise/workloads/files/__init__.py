@@ -12,8 +12,8 @@ import msgspec
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 from tierwise.workloads.checks import RUN_CODE
 from tierwise.workloads.files.about import FILE, About, arrival_of, read_header, read_yaml_file
-from tierwise.workloads.files.duplicate_keys import twice
-from tierwise.workloads.files.small_sample import few
+from tierwise.workloads.files.duplicate_keys import duplicate_keys
+from tierwise.workloads.files.small_sample import small_sample
 from tierwise.workloads.task import Shared, Task, read_task
 
 if TYPE_CHECKING:
@@ -188,7 +188,9 @@ def _tasks(
 
 
 def _given_twice(line: str) -> list[SpecError]:
-    return [SpecError(f"the key {key!r} stands twice in one object; keys are given once") for key in twice(line)]
+    return [
+        SpecError(f"the key {key!r} stands twice in one object; keys are given once") for key in duplicate_keys(line)
+    ]
 
 
 def _placed(error: SpecError, where: str) -> SpecError:
@@ -212,7 +214,7 @@ def _check_pin(about: About, body: bytes, where: str, errors: list[SpecError]) -
 
 
 def _notes(tasks: tuple[Task, ...]) -> Iterable[str]:
-    if note := few(len(tasks)):
+    if note := small_sample(len(tasks)):
         yield note
     judges = dict.fromkeys(task.check.judge.tier for task in tasks if task.check.judge is not None)
     for tier in judges:

@@ -10,7 +10,7 @@ from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.spec.reading import Reading, allowed
 from tierwise.workloads.arrival import CLOSED, read_arrival
 from tierwise.workloads.checks import CheckChoice
-from tierwise.workloads.suites import SourceChoice
+from tierwise.workloads.suites import SuiteChoice
 from tierwise.workloads.task import Shared, Task
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _OWN = frozenset({"id", "messages"})
 """Keys that every task gives itself."""
 
 
-class Made(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SuitePin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a source made, and which version of it."""
 
     version: str
@@ -48,9 +48,9 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Keys of tasks that their lines need not give."""
     checks: dict[str, CheckChoice] = {}
     """Checks by name; a task's `check` may be one of the names."""
-    source: SourceChoice | None = None
+    source: SuiteChoice | None = None
     """What makes the tasks, or has made them."""
-    made: Made | None = None
+    made: SuitePin | None = None
     """Pins what the source made: tasks that are others are refused."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 
-def twice(line: str) -> list[str]:
+def duplicate_keys(line: str) -> list[str]:
     """The names that an object of this JSON text gives more than once, in the order in which they come back."""
     found: list[str] = []
 

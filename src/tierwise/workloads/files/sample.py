@@ -29,7 +29,7 @@ class Stratum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class DrawnSample:
     """What was drawn."""
 
     tasks: tuple[Task, ...]
@@ -44,7 +44,7 @@ def sample(
     seed: int,
     allocation: Allocation = "proportional",
     whole_clusters: bool = False,
-) -> Sample:
+) -> DrawnSample:
     """Draw tasks from every stratum without putting back.
 
     Args:
@@ -73,7 +73,7 @@ def sample(
         told.append(Stratum(name=name, size=sizes[name], drawn=len(taken)))
         factor = sizes[name] / len(taken) * count / len(tasks) if taken and allocation == "equal" else 1.0
         drawn |= {task.id: msgspec.structs.replace(task, weight=task.weight * factor) for task in taken}
-    return Sample(tasks=tuple(drawn[task.id] for task in tasks if task.id in drawn), strata=tuple(told))
+    return DrawnSample(tasks=tuple(drawn[task.id] for task in tasks if task.id in drawn), strata=tuple(told))
 
 
 def _units(tasks: Sequence[Task], *, whole_clusters: bool) -> list[tuple[Task, ...]]:

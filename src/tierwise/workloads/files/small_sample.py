@@ -15,7 +15,7 @@ _DISAGREE = 0.15
 """Share of tasks on which two tiers of one checkpoint differ, as a rule of thumb."""
 
 
-def few(tasks: int) -> str:
+def small_sample(tasks: int) -> str:
     """What so few tasks cannot show; empty when they are enough to say something."""
     if not 0 < tasks < FEW:
         return ""

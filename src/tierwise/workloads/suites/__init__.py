@@ -10,12 +10,12 @@ from tierwise.spec.choice import OneOf
 from tierwise.workloads.suites.gsm8k import Gsm8k
 from tierwise.workloads.suites.human_eval import HumanEval
 from tierwise.workloads.suites.reasoning_gym import ReasoningGymSuite
-from tierwise.workloads.suites.suite import Made, Source
+from tierwise.workloads.suites.suite import MadeTasks, Suite
 
-__all__ = ["Gsm8k", "HumanEval", "Made", "ReasoningGymSuite", "Source", "SourceChoice"]
+__all__ = ["Gsm8k", "HumanEval", "MadeTasks", "ReasoningGymSuite", "Suite", "SuiteChoice"]
 
 
-class SourceChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class SuiteChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One source with its settings: `{reasoning_gym: {count: 200}}`."""
 
     reasoning_gym: ReasoningGymSuite | None = None
@@ -23,6 +23,6 @@ class SourceChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True,
     gsm8k: Gsm8k | None = None
 
     @property
-    def member(self) -> Source:
-        chosen: Source = getattr(self, self.kind)
+    def member(self) -> Suite:
+        chosen: Suite = getattr(self, self.kind)
         return chosen

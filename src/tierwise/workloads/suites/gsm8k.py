@@ -9,7 +9,7 @@ import msgspec
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.verifiers import Number
 from tierwise.workloads.checks import CheckChoice
-from tierwise.workloads.suites.suite import Made, pinned_bytes
+from tierwise.workloads.suites.suite import MadeTasks, pinned_bytes
 from tierwise.workloads.task import Task
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PROMPT = "{question}\n\nReason step by step, and end with one line: `#### ` and the number."
 
 
-class _Row(msgspec.Struct):
+class _Problem(msgspec.Struct):
     question: str
     answer: str
 
@@ -34,7 +34,7 @@ class Gsm8k(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The first so many problems; all when not given."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 512
 
-    def make(self, base: Path) -> Made:
+    def make(self, base: Path) -> MadeTasks:
         path = base / self.file
         raw = pinned_bytes(path, self.sha256, "GSM8K")
         errors: list[SpecError] = []
@@ -43,7 +43,7 @@ class Gsm8k(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             if not line.strip():
                 continue
             try:
-                tasks.append(self._task(len(tasks), msgspec.json.decode(line, type=_Row)))
+                tasks.append(self._task(len(tasks), msgspec.json.decode(line, type=_Problem)))
             except (ValueError, msgspec.DecodeError) as error:
                 errors.append(SpecError(f"no problem of GSM8K: {error}", field=f"{path.name}:{number}"))
         if errors:
@@ -52,9 +52,9 @@ class Gsm8k(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise SpecError(f"{path} holds {len(tasks)} problems, {self.count or 'some'} are wanted", field="count")
         unpinned = "the file is not pinned: give --sha256, so that it is known which problems these are"
         notes = () if self.sha256 else (unpinned,)
-        return Made(tasks=tuple(tasks[: self.count]), version=path.name, notes=notes)
+        return MadeTasks(tasks=tuple(tasks[: self.count]), version=path.name, notes=notes)
 
-    def _task(self, number: int, row: _Row) -> Task:
+    def _task(self, number: int, row: _Problem) -> Task:
         _, mark, said = row.answer.rpartition("####")
         if not mark:
             raise ValueError("the answer does not end in `#### ` and a number")

