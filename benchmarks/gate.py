@@ -24,14 +24,13 @@ from tierwise.analysis.arms import Arm, Unit
 from tierwise.analysis.gate import DollarsPolicy, GatePolicy, LatencyPolicy, QualityPolicy, gate
 from tierwise.analysis.pairs import pair
 from tierwise.runs import importers
-from tierwise.runs.records import TierVariant, TrialRecord
+from tierwise.runs.records import TierVariant, TrialOutcome, TrialRecord
 from tierwise.stats import sequential
 from tierwise.stats.estimates import paired_difference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tierwise.runs.records import TrialOutcome
 
 MARGIN = 0.03
 FLIPS = 0.10
@@ -50,7 +49,7 @@ def side(name: str, outcomes: NDArray[np.bool_], seconds: NDArray[np.float64], d
     records = {}
     for number, (solved, took, cost) in enumerate(zip(outcomes, seconds, dollars, strict=True)):
         task = f"t{number}"
-        outcome: TrialOutcome = "pass" if solved else "fail"
+        outcome: TrialOutcome = TrialOutcome.CORRECT if solved else TrialOutcome.INCORRECT
         records[Unit(task)] = TrialRecord(
             action=task,
             task=task,
@@ -193,7 +192,7 @@ def real(path: Path, seed: int, results: Results) -> None:
     """Sequential against fixed, on every ordered pair of the public runs of SWE-bench Pro, and on A/A of each."""
     chance = np.random.default_rng(seed + 3)
     found = [importers.read(log) for log in importers.logs([path])]
-    outcomes = [{result.task: result.outcome == "pass" for result in run.results} for run in found]
+    outcomes = [{result.task: result.is_solved for result in run.results} for run in found]
     for margin in (MARGIN, REAL_MARGIN):
         shares, agreed, against, early, late = [], [], 0, Counter[str](), Counter[str]()
         for base, other in itertools.permutations(outcomes, 2):

@@ -32,7 +32,7 @@ from fake_backend import HERE, running, serve
 from tierwise.bench.execute import BenchJob, measure
 from tierwise.bench.trial import regrade
 from tierwise.runs.directory import RunDirectory, RunSettings
-from tierwise.runs.records import TrialRecord
+from tierwise.runs.records import TrialOutcome, TrialRecord
 from tierwise.workloads import files as workloads
 
 if TYPE_CHECKING:
@@ -342,12 +342,13 @@ def regrading(folder: Path, number: int = 10_000) -> dict[str, float]:
     with runs.recorder() as recorder:
         for task in tasks:
             said: dict[str, Any] = {
+                "outcome": TrialOutcome.INCORRECT,
                 "answer": "Two and two make 4.",
                 "first_output": 0.1,
                 "seconds": 1.0,
                 "finish": "stop",
             }
-            recorder.write(TrialRecord(action=f"run/{task}/fast/both", task=task, outcome="fail", **about, **said))
+            recorder.write(TrialRecord(action=f"run/{task}/fast/both", task=task, **about, **said))
 
     async def again() -> list[TrialRecord]:
         return [await regrade(tasks[record.task], record) for record in runs.read_records()]

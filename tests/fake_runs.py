@@ -8,7 +8,7 @@ from typing import Any
 
 from tierwise.runs.directory import ConfigFile, Manifest, Planned, RunSettings, SourceFile
 from tierwise.runs.machine import RunMachine
-from tierwise.runs.records import Mode, PassSpend, TrialRecord
+from tierwise.runs.records import Mode, PassSpend, TrialOutcome, TrialRecord
 from tierwise.spec.reading import Reading
 from tierwise.workloads.files import Task
 
@@ -25,7 +25,7 @@ def spent(role: str = "draft", outcome: str = "finished", dollars: float = 0.001
     )
 
 
-def record(task: str, outcome: str = "pass", *, tier: str = "fast", mode: Mode = "both", **more: Any) -> TrialRecord:
+def record(task: str, outcome: str = "correct", *, tier: str = "fast", mode: Mode = "both", **more: Any) -> TrialRecord:
     """One action; its cost is that of its passes."""
     passes: Sequence[PassSpend] = more.setdefault("passes", [spent()]) or []
     values: dict[str, Any] = {
@@ -41,7 +41,9 @@ def record(task: str, outcome: str = "pass", *, tier: str = "fast", mode: Mode =
         "dollars": sum(done.dollars for done in passes),
         **more,
     }
-    return TrialRecord(action=f"run/{task}/{tier}/{mode}", task=task, tier=tier, mode=mode, outcome=outcome, **values)  # type: ignore[arg-type]
+    return TrialRecord(
+        action=f"run/{task}/{tier}/{mode}", task=task, tier=tier, mode=mode, outcome=TrialOutcome(outcome), **values
+    )
 
 
 def task(id_: str, question: str = "2+2?", **more: Any) -> Task:

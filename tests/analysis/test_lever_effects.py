@@ -21,7 +21,7 @@ def folder(tmp_path):
     records = [
         record(f"t{number}", outcome, tier=tier, passes=[spent(tokens=tokens)])
         for number in range(12)
-        for tier, tokens, outcome in (("whole", 10, "pass"), ("small", 20, "pass" if number % 2 else "fail"))
+        for tier, tokens, outcome in (("whole", 10, "correct"), ("small", 20, "correct" if number % 2 else "incorrect"))
     ]
     path = run(tmp_path / "run", records)
     told = [

@@ -23,8 +23,8 @@ def run(tmp_path):
     folder.write_manifest(manifest(tasks, ("max", "average", 4), ("max", "max", 4)))
     with folder.recorder() as recorder:
         for number, task in enumerate(tasks):
-            recorder.write(record(task, "pass" if number < 10 else "fail", tier="max", mode="average"))
-            recorder.write(record(task, "pass" if number < 14 else "fail", tier="max", mode="max", seconds=3.0))
+            recorder.write(record(task, "correct" if number < 10 else "incorrect", tier="max", mode="average"))
+            recorder.write(record(task, "correct" if number < 14 else "incorrect", tier="max", mode="max", seconds=3.0))
     return folder.path
 
 

@@ -19,7 +19,7 @@ def row_of(*records, tasks=None):
 
 
 def test_infrastructure_errors_are_left_out_of_the_quality_and_counted_apart():
-    row = row_of(record("a"), record("b", "fail"), record("c", "error", why="connection lost"))
+    row = row_of(record("a"), record("b", "incorrect"), record("c", "error", why="connection lost"))
     assert (row.quality.value, row.quality.n) == (0.5, 2)
     assert row.counts.errors == 1
     assert row.quality_errors_failed.value == pytest.approx(1 / 3)
@@ -46,7 +46,7 @@ def test_a_row_without_records_knows_nothing():
 def test_every_pass_is_paid_for_and_totals_are_shared_among_what_was_solved():
     row = row_of(
         record("a", passes=[spent(dollars=1.0), spent(outcome="aborted", dollars=0.5)]),
-        record("b", "fail", passes=[spent(dollars=2.5)]),
+        record("b", "incorrect", passes=[spent(dollars=2.5)]),
     )
     assert row.passes == 1.5
     assert row.dollars.value == 2.0
@@ -55,7 +55,7 @@ def test_every_pass_is_paid_for_and_totals_are_shared_among_what_was_solved():
 
 
 def test_nothing_solved_has_no_price():
-    row = row_of(record("a", "fail"), record("b", "fail"))
+    row = row_of(record("a", "incorrect"), record("b", "incorrect"))
     assert row.dollars.value == pytest.approx(0.001)
     assert row.dollars_per_solved is None
     assert row.tokens_per_solved is None
@@ -95,7 +95,7 @@ def both_modes(*outcomes, spread=0.0):
 
 
 def test_extra_passes_that_helped_are_told_from_luck():
-    (gain,) = both_modes(*[("fail", "pass")] * 8, *[("pass", "pass")] * 12).gains
+    (gain,) = both_modes(*[("incorrect", "correct")] * 8, *[("correct", "correct")] * 12).gains
     table = gain.contrast
     assert (table.only_row, table.only_base, table.both, table.neither) == (8, 0, 12, 0)
     assert gain.verdict == "better"
@@ -104,34 +104,35 @@ def test_extra_passes_that_helped_are_told_from_luck():
 
 
 def test_a_lead_that_luck_explains_is_no_difference():
-    (gain,) = both_modes(*[("fail", "pass")] * 3, ("pass", "fail"), *[("pass", "pass")] * 16).gains
+    outcomes = [("incorrect", "correct")] * 3 + [("correct", "incorrect")] + [("correct", "correct")] * 16
+    (gain,) = both_modes(*outcomes).gains
     assert gain.verdict == "no difference shown"
     assert gain.contrast.p_value == pytest.approx(0.625)
 
 
 def test_extra_passes_may_do_harm():
-    (gain,) = both_modes(*[("pass", "fail")] * 10, *[("fail", "fail")] * 10).gains
+    (gain,) = both_modes(*[("correct", "incorrect")] * 10, *[("incorrect", "incorrect")] * 10).gains
     assert gain.verdict == "worse"
     assert gain.contrast.quality.value == -0.5
 
 
 def test_only_tasks_that_were_graded_in_both_modes_are_compared():
-    (gain,) = both_modes(("pass", "error"), ("error", "pass"), ("fail", "pass")).gains
+    (gain,) = both_modes(("correct", "error"), ("error", "correct"), ("incorrect", "correct")).gains
     assert gain.contrast.quality.n == 1
 
 
 def test_modes_without_a_common_task_are_not_compared():
-    assert both_modes(("pass", "error")).gains == []
+    assert both_modes(("correct", "error")).gains == []
 
 
 def test_tags_have_rows_of_their_own():
     records = [
         record("a", tags=["sums", "easy"]),
-        record("b", "fail", tags=["sums"]),
+        record("b", "incorrect", tags=["sums"]),
         record("c", "error", tags=["sums"], why="lost"),
     ]
     tags = summarise(manifest(["a", "b", "c"]), records).tags
-    assert [(line.tag, line.passed, line.quality.n) for line in tags] == [("easy", 1, 1), ("sums", 1, 2)]
+    assert [(line.tag, line.correct, line.quality.n) for line in tags] == [("easy", 1, 1), ("sums", 1, 2)]
 
 
 def test_the_bill_says_which_role_and_outcome_took_which_share():
@@ -155,7 +156,7 @@ def test_a_bill_without_prices_has_no_shares():
 
 def times(name, letters, **more):
     """Records of one task asked again and again: `+` passes, `-` fails."""
-    words = {"+": "pass", "-": "fail"}
+    words = {"+": "correct", "-": "incorrect"}
     return [record(name, words[letter], repeat=number, **more) for number, letter in enumerate(letters)]
 
 
@@ -176,7 +177,7 @@ def test_repeats_of_a_task_are_no_new_tasks():
     alone = (
         summarise(
             manifest([f"t{number}" for number in range(80)]),
-            [record(f"t{number}", "pass" if number % 2 else "fail") for number in range(80)],
+            [record(f"t{number}", "correct" if number % 2 else "incorrect") for number in range(80)],
         )
         .rows[0]
         .quality
@@ -221,24 +222,24 @@ def weighed(weights, *outcomes):
 
 
 def test_a_task_counts_as_many_times_as_its_weight_says():
-    summary = weighed([3, 1, 1, 1], "pass", "fail", "fail", "fail")
+    summary = weighed([3, 1, 1, 1], "correct", "incorrect", "incorrect", "incorrect")
     (row,) = summary.rows
     assert summary.is_weighted
     assert row.quality.value == pytest.approx(0.5)
     assert row.dollars.value == pytest.approx((3 * 1 + 2 + 3 + 4) / 6)
     assert row.dollars_per_solved.value == pytest.approx((3 * 1 + 2 + 3 + 4) / 3)
-    assert row.counts.passed == 1, "counts are what was measured"
+    assert row.counts.correct == 1, "counts are what was measured"
 
 
 def test_weights_that_are_all_the_same_change_nothing():
-    outcomes = ["pass", "fail", "fail", "pass", "pass", "pass", "fail"]
+    outcomes = ["correct", "incorrect", "incorrect", "correct", "correct", "correct", "incorrect"]
     even, plain = weighed([7] * 7, *outcomes), weighed([1] * 7, *outcomes)
     assert even.rows == plain.rows
     assert not even.is_weighted
 
 
 def test_unequal_weights_widen_what_is_known():
-    outcomes = ["pass", "fail"] * 30
+    outcomes = ["correct", "incorrect"] * 30
     assert width(weighed([1, 1, 1, 1, 9] * 12, *outcomes).rows[0].quality) > width(
         weighed([1] * 60, *outcomes).rows[0].quality
     )
@@ -246,7 +247,7 @@ def test_unequal_weights_widen_what_is_known():
 
 def test_tasks_of_clusters_speak_for_new_clusters_where_every_task_names_its_own():
     names = [f"t{number}" for number in range(40)]
-    records = [record(name, "pass" if number // 4 % 2 else "fail") for number, name in enumerate(names)]
+    records = [record(name, "correct" if number // 4 % 2 else "incorrect") for number, name in enumerate(names)]
     tasks = [task(name, cluster=f"c{number // 4}") for number, name in enumerate(names)]
     summary = summarise(manifest(names), records, tasks)
     (row,) = summary.rows
@@ -266,7 +267,7 @@ def drawn(*verdicts, tier="max", answered=None, dollars=1.0, most=4):
     records = [
         record(
             name,
-            "pass" if (letters[0] == "+" if answered is None else answered[at] == "+") else "fail",
+            "correct" if (letters[0] == "+" if answered is None else answered[at] == "+") else "incorrect",
             tier=tier,
             mode="max",
             passes=[
@@ -326,23 +327,23 @@ def test_a_perfect_choice_may_take_any_rows_candidate():
     rows = (("fast", "both", 1), ("max", "max", 2))
     wrong_but_held = [structs.replace(spent(), solved=False), structs.replace(spent(), solved=True)]
     records = [
-        record("a", "pass"), record("a", "fail", tier="max", mode="max"),
-        record("b", "fail"), record("b", "fail", tier="max", mode="max", passes=wrong_but_held),
-        record("c", "fail"), record("c", "fail", tier="max", mode="max"),
-        record("d", "pass"), record("d", "error", tier="max", mode="max", why="lost"),
+        record("a", "correct"), record("a", "incorrect", tier="max", mode="max"),
+        record("b", "incorrect"), record("b", "incorrect", tier="max", mode="max", passes=wrong_but_held),
+        record("c", "incorrect"), record("c", "incorrect", tier="max", mode="max"),
+        record("d", "correct"), record("d", "error", tier="max", mode="max", why="lost"),
     ]  # fmt: skip
     oracle = summarise(manifest(["a", "b", "c", "d"], *rows), records).oracle
     assert (oracle.actions, oracle.solved.value) == (3, pytest.approx(2 / 3))
 
 
 def test_a_dollar_and_a_second_more_buy_so_many_points():
-    gain = both_modes(*[("fail", "pass")] * 8, *[("pass", "pass")] * 12, spread=0.0001).gains[0]
+    gain = both_modes(*[("incorrect", "correct")] * 8, *[("correct", "correct")] * 12, spread=0.0001).gains[0]
     assert gain.per_dollar.value == pytest.approx(0.4 / gain.dollars.value)
     assert gain.per_dollar.interval.low > 0
 
 
 def test_seconds_that_are_no_more_than_zero_buy_nothing_that_anybody_knows():
-    gain = both_modes(*[("fail", "pass")] * 8, *[("pass", "pass")] * 12).gains[0]
+    gain = both_modes(*[("incorrect", "correct")] * 8, *[("correct", "correct")] * 12).gains[0]
     assert (gain.seconds.value, gain.per_second) == (0, None)
 
 
@@ -350,7 +351,7 @@ def test_every_tier_is_held_against_the_first_with_holms_p_values():
     names = [f"t{number}" for number in range(12)]
     tiers = {"fast": "------------", "mid": "++++++++----", "max": "++++++++++--"}
     records = [
-        record(name, "pass" if letter == "+" else "fail", tier=tier)
+        record(name, "correct" if letter == "+" else "incorrect", tier=tier)
         for tier, letters in tiers.items()
         for name, letter in zip(names, letters, strict=True)
     ]
@@ -364,7 +365,10 @@ def test_kinds_of_tasks_are_scanned_with_benjamini_and_hochbergs_p_values():
     names = [f"t{number}" for number in range(20)]
     records = [
         record(
-            name, "pass" if tier == "max" and number < 10 else "fail", tier=tier, tags=["ab"[number // 10], "cluster:x"]
+            name,
+            "correct" if tier == "max" and number < 10 else "incorrect",
+            tier=tier,
+            tags=["ab"[number // 10], "cluster:x"],
         )
         for tier in ("fast", "max")
         for number, name in enumerate(names)
@@ -378,7 +382,7 @@ def test_kinds_of_tasks_are_scanned_with_benjamini_and_hochbergs_p_values():
 def test_a_row_that_another_beats_in_everything_is_not_on_the_frontier():
     names = [f"t{number}" for number in range(20)]
     records = [record(name, tier="good", seconds=1.0, passes=[spent(dollars=0.1)]) for name in names]
-    records += [record(name, "fail", tier="bad", seconds=2.0, passes=[spent(dollars=0.2)]) for name in names]
+    records += [record(name, "incorrect", tier="bad", seconds=2.0, passes=[spent(dollars=0.2)]) for name in names]
     good, bad = summarise(manifest(names, ("good", "both", 1), ("bad", "both", 1)), records).rows
     assert (good.on_frontier, bad.on_frontier) == (1.0, 0.0)
     few = summarise(manifest(names[:5], ("good", "both", 1), ("bad", "both", 1)), records[:5] + records[20:25]).rows

@@ -91,7 +91,7 @@ def test_average_mode_is_the_first_candidate_of_max_mode_and_costs_no_request_of
     whole = [record for key, record in records.items() if key.mode == "max"]
     singles = [records[record.key._replace(mode="average")] for record in whole]
     assert [(record.taken, record.outcome, record.answer) for record in singles] == [
-        ("candidate", "pass" if draws[f"{n}+1?"][0] == f"{n + 1}" else "fail", draws[f"{n}+1?"][0])
+        ("candidate", "correct" if draws[f"{n}+1?"][0] == f"{n + 1}" else "incorrect", draws[f"{n}+1?"][0])
         for n in (int(record.task.removeprefix("t")) for record in whole)
     ]
     for record, single in zip(whole, singles, strict=True):
@@ -225,7 +225,7 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing_and_counts_nothing_t
     assert records[: len(seen)] == seen
     assert [record.key for record in records] == list(dict.fromkeys(record.key for record in records))
     assert {record.key for record in records} == manifest.keys()
-    assert all(record.outcome == "pass" for record in records)
+    assert all(record.outcome == "correct" for record in records)
     assert [session.ended is None for session in manifest.sessions] == [True] * 4 + [False]
 
 

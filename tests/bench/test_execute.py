@@ -70,7 +70,7 @@ def test_every_task_is_measured_in_every_row(job, endpoint):
     asyncio.run(measure(one, watching))
     records, manifest = one.directory.read_records(), one.directory.read_manifest()
     summary = summarise(manifest, records)
-    assert [(row.tier, row.mode, row.counts.passed, row.counts.failed) for row in summary.rows][:2] == [
+    assert [(row.tier, row.mode, row.counts.correct, row.counts.incorrect) for row in summary.rows][:2] == [
         ("fast", "both", 8, 2),
         ("max", "average", 8, 2),
     ]
@@ -161,7 +161,7 @@ def test_infrastructure_errors_are_asked_again_and_stay_paid(job, endpoint):
     asyncio.run(measure(again, watching))
     records = one.directory.read_records()
     assert ({record.task for record in watching.records}, len(watching.kept)) == ({"t0", "t1"}, 8)
-    assert [record.outcome for record in records] == ["pass"] * 10
+    assert [record.outcome for record in records] == ["correct"] * 10
     assert len({record.key for record in records}) == 10
     assert watching.spent > before
     with pytest.raises(SpecError, match="is whole: every action was graded"):

@@ -51,7 +51,7 @@ def a_run(count=12, **more):
     records = [
         record(
             name,
-            "pass" if number % 3 or mode == "max" else "fail",
+            "correct" if number % 3 or mode == "max" else "incorrect",
             tier=tier,
             mode=mode,
             seconds=0.5 + number,
@@ -144,7 +144,7 @@ def test_what_others_wrote_never_becomes_markup():
             chosen_because=HOSTILE,
             passes=[spent(role=HOSTILE, outcome=HOSTILE)],
         )
-        for (tier, mode, _), outcome in zip(ROWS, ("fail", "error", "no_answer"), strict=True)
+        for (tier, mode, _), outcome in zip(ROWS, ("incorrect", "error", "no_answer"), strict=True)
     ]
     tasks = [task(names[0], HOSTILE, tags=[HOSTILE[:79]], check={"exact": {"equals": HOSTILE}})]
     text = rendered(made, tasks, records)
@@ -183,20 +183,20 @@ def test_a_run_without_prices_says_so():
 def test_parts_of_a_message_are_shown_too():
     parts = [{"role": "user", "content": [{"type": "text", "text": "look"}]}, {"role": "assistant", "content": None}]
     made = manifest(["a"])
-    text = read(rendered(made, [task("a", messages=parts)], [record("a", "fail")])).text
+    text = read(rendered(made, [task("a", messages=parts)], [record("a", "incorrect")])).text
     assert '"text":"look"' in text
 
 
 def test_a_message_without_content_is_shown_as_it_came():
     made = manifest(["a"])
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": [{"id": "1"}]}]
-    assert "tool_calls" in read(rendered(made, [task("a", messages=messages)], [record("a", "fail")])).text
+    assert "tool_calls" in read(rendered(made, [task("a", messages=messages)], [record("a", "incorrect")])).text
 
 
 def test_long_answers_and_many_failures_are_cut_and_say_so():
     names = [f"t{number}" for number in range(MOST_FAILURES + 5)]
     made = manifest(names)
-    records = [record(name, "fail", answer="x" * 4000) for name in names]
+    records = [record(name, "incorrect", answer="x" * 4000) for name in names]
     text = read(rendered(made, [task(name) for name in names], records)).text
     assert "1000 characters more" in text
     assert "5 more tasks were not solved" in text
@@ -274,9 +274,9 @@ def test_a_run_with_everything_at_once_tells_it_all():
 def test_a_task_that_was_asked_again_is_one_line_with_how_often_it_was_solved():
     made = manifest(["a"])
     made = structs.replace(made, settings=structs.replace(made.settings, repeats=5))
-    records = [record("a", "pass" if at < 2 else "fail", repeat=at, answer=f"answer {at}") for at in range(5)]
+    records = [record("a", "correct" if at < 2 else "incorrect", repeat=at, answer=f"answer {at}") for at in range(5)]
     text = read(rendered(made, [task("a")], records)).text
-    assert "a · fast solved 2 of 5 times" in text
+    assert "a · fast correct 2 of 5 times" in text
     assert [at for at in range(5) if f"answer {at}" in text] == [2, 3, 4], "wrong ones first"
     assert "any of 5" in text
 

@@ -24,7 +24,7 @@ def found(tmp_path_factory):
     records = [
         record(f"t{number}", outcome, tier=tier)
         for number in range(12)
-        for tier, outcome in (("k8", "pass"), ("k4", "fail" if number % 2 else "pass"))
+        for tier, outcome in (("k8", "correct"), ("k4", "incorrect" if number % 2 else "correct"))
     ]
     return lever_effects(run(tmp_path_factory.mktemp("run") / "run", records), "k8")
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from msgspec import DecodeError, structs
 
 from fake_runs import manifest, record, task
 from tierwise.runs.directory import RecordWriter, RunDirectory
+from tierwise.runs.records import TrialOutcome
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 from tierwise.workloads.files import load
+
+FORMAT_1 = Path(__file__).parent / "data" / "format_1"
 
 
 def test_what_was_written_can_be_read_again(tmp_path):
@@ -97,6 +103,52 @@ def test_a_manifest_from_before_a_run_said_what_ran_is_read(tmp_path):
     assert (found.machine.cpu, found.machine.features, found.machine.gpus) == ("AMD EPYC", None, None)
     assert (found.packages, found.deployments, found.sessions[0].deployments) == ({}, None, None)
     assert found.versions == {"tierwise": "0.1.0", "python": "3.11.7"}
+
+
+def test_a_run_of_format_1_is_read_in_the_words_of_now():
+    """Written by the bench of Tierwise 0.1.0 before outcomes were called correct and incorrect."""
+    directory = RunDirectory(FORMAT_1)
+    found, records = directory.read_manifest(), directory.read_records()
+    assert (found.format, [session.stopped for session in found.sessions]) == (2, [""])
+    assert Counter((record.tier, record.mode, record.outcome) for record in records) == {
+        ("fast", "both", TrialOutcome.CORRECT): 1,
+        ("fast", "both", TrialOutcome.INCORRECT): 2,
+        ("max", "average", TrialOutcome.CORRECT): 1,
+        ("max", "average", TrialOutcome.INCORRECT): 2,
+        ("max", "max", TrialOutcome.CORRECT): 2,
+        ("max", "max", TrialOutcome.INCORRECT): 1,
+    }
+    assert {record.key for record in records} == found.keys()
+
+
+def test_a_run_of_format_1_that_goes_on_is_written_in_the_words_of_now(tmp_path):
+    shutil.copytree(FORMAT_1, tmp_path / "run")
+    directory = RunDirectory(tmp_path / "run")
+    before = directory.read_records()
+    directory.write_manifest(directory.read_manifest())
+    with directory.recorder() as recorder:
+        recorder.write(record("d", "incorrect"))
+    assert b'"sittings"' not in directory.manifest_path.read_bytes()
+    assert directory.records_path.read_bytes().splitlines()[-1].count(b'"outcome":"incorrect"') == 1
+    assert directory.read_manifest().sessions == RunDirectory(FORMAT_1).read_manifest().sessions
+    assert directory.read_records() == [*before, record("d", "incorrect")]
+
+
+def test_a_run_of_a_later_format_is_refused(tmp_path):
+    directory = RunDirectory.create(tmp_path / "run")
+    directory.write_manifest(structs.replace(manifest(["a"]), format=3))
+    with pytest.raises(SpecError, match="has format 3; this Tierwise reads formats 1 and 2"):
+        directory.read_manifest()
+
+
+def test_an_outcome_that_no_format_has_is_refused(tmp_path):
+    directory = RunDirectory.create(tmp_path / "run")
+    with directory.recorder() as recorder:
+        recorder.write(record("a"))
+    text = directory.records_path.read_text()
+    directory.records_path.write_text(text.replace('"correct"', '"passed"'))
+    with pytest.raises(DecodeError, match="passed"):
+        directory.read_records()
 
 
 OLD = """{

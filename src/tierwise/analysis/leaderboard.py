@@ -106,7 +106,7 @@ def leaderboard(runs: Sequence[Imported]) -> Leaderboard:
 
 def _outcomes(run: Imported) -> dict[str, bool]:
     """Graded tasks, and whether each was solved."""
-    return {result.task: result.outcome == "pass" for result in run.results if result.outcome != "error"}
+    return {result.task: result.is_solved for result in run.results if result.is_graded}
 
 
 def _groups(run: Imported, tasks: Sequence[str]) -> NDArray[np.int64] | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from tierwise.runs.records import CLUSTER
+from tierwise.runs.records import CLUSTER, TrialOutcome
 from tierwise.stats.repeats import again, pass_all, pass_at
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ P50, P95, P99 = Fraction(1, 2), Fraction(95, 100), Fraction(99, 100)
 class Counts:
     """What became of every task of one row."""
 
-    passed: int
-    failed: int
+    correct: int
+    incorrect: int
     no_answer: int
     errors: int
     not_run: int
@@ -34,7 +34,7 @@ class Counts:
     @property
     def graded(self) -> int:
         """Those that say something about the tier."""
-        return self.passed + self.failed + self.no_answer
+        return self.correct + self.incorrect + self.no_answer
 
     @property
     def measured(self) -> int:
@@ -105,7 +105,7 @@ class TagRow:
     tag: str
     tier: str
     mode: Mode
-    passed: int
+    correct: int
     graded: int
     quality: Estimate
 
@@ -131,10 +131,10 @@ def row(
     """
     outcomes = Counter(record.outcome for record in records)
     counts = Counts(
-        passed=outcomes["pass"],
-        failed=outcomes["fail"],
-        no_answer=outcomes["no_answer"],
-        errors=outcomes["error"],
+        correct=outcomes[TrialOutcome.CORRECT],
+        incorrect=outcomes[TrialOutcome.INCORRECT],
+        no_answer=outcomes[TrialOutcome.NO_ANSWER],
+        errors=outcomes[TrialOutcome.ERROR],
         not_run=tasks * repeats - len(records),
     )
     graded = [record for record in records if record.is_graded]
@@ -222,7 +222,7 @@ def kinds(variant: TierVariant, records: Iterable[TrialRecord], design: Design) 
         these = [record for record in graded if tag in record.tags]
         quality = _share(these, design)
         if quality is not None:
-            passed = sum(record.is_solved for record in these)
+            correct = sum(record.is_solved for record in these)
             yield TagRow(
-                tag=tag, tier=variant.tier, mode=variant.mode, passed=passed, graded=len(these), quality=quality
+                tag=tag, tier=variant.tier, mode=variant.mode, correct=correct, graded=len(these), quality=quality
             )

@@ -140,7 +140,7 @@ def summarise(manifest: Manifest, records: Sequence[TrialRecord], tasks: Sequenc
         oracle=selection.oracle([list(of[variant].values()) for variant in variants], design),
         tags=[line for variant in variants for line in rows.kinds(variant, of[variant].values(), design)],
         bill=[line for variant in variants for line in _bill(variant, of[variant].values())],
-        errors=dict(Counter(record.why for record in records if record.outcome == "error").most_common()),
+        errors=dict(Counter(record.why for record in records if not record.is_graded).most_common()),
         tasks=len(manifest.tasks),
         is_partial=any(row.counts.not_run for row in found),
     )

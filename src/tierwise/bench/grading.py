@@ -6,16 +6,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.runs.records import JudgeSpend
+from tierwise.runs.records import JudgeSpend, TrialOutcome
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.model_judge import Nonsense
 
 if TYPE_CHECKING:
     from tierwise.bench.client import ActionReply
+    from tierwise.spec.ask import Verdict
     from tierwise.spec.call import Completion
     from tierwise.verifiers.model_judge import Judge
     from tierwise.workloads.task import Task
@@ -35,9 +36,9 @@ JUDGE_NONSENSE = "judge_nonsense"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grade:
-    """What became of an answer. Only `pass` and `fail` say something about the tier."""
+    """What became of an answer; an `error` says nothing about the tier."""
 
-    outcome: Literal["pass", "fail", "error"]
+    outcome: TrialOutcome
     why: str
     code: str = ""
     """Of an error: `ungraded`, `judge_failed`, `judge_nonsense`."""
@@ -92,8 +93,12 @@ async def grade(task: Task, completion: Completion, act: Act, action: str, seed:
     try:
         verdict = await task.check.member.verify(completion)
     except TierwiseError as error:  # the sandbox could not be made: nobody knows whether the answer is right
-        return Grade(outcome="error", why=f"could not be graded: {error}", code=UNGRADED)
-    return Grade(outcome="pass" if verdict.ok else "fail", why=verdict.why)
+        return Grade(outcome=TrialOutcome.ERROR, why=f"could not be graded: {error}", code=UNGRADED)
+    return Grade(outcome=_outcome(verdict), why=verdict.why)
+
+
+def _outcome(verdict: Verdict) -> TrialOutcome:
+    return TrialOutcome.CORRECT if verdict.ok else TrialOutcome.INCORRECT
 
 
 async def _judged(judge: Judge, task: Task, completion: Completion, act: Act, action: str, seed: int) -> Grade:
@@ -111,8 +116,8 @@ async def _judged(judge: Judge, task: Task, completion: Completion, act: Act, ac
         except Nonsense as error:
             why, code = str(error), JUDGE_NONSENSE
             continue
-        return Grade(outcome="pass" if verdict.ok else "fail", why=verdict.why, judge=_spent(judge, replies))
-    return Grade(outcome="error", why=why, code=code, judge=_spent(judge, replies))
+        return Grade(outcome=_outcome(verdict), why=verdict.why, judge=_spent(judge, replies))
+    return Grade(outcome=TrialOutcome.ERROR, why=why, code=code, judge=_spent(judge, replies))
 
 
 def _request(judge: Judge, messages: list[dict[str, Any]], action: str, seed: int) -> dict[str, Any]:

@@ -105,7 +105,7 @@ async def _graded(passes: Sequence[PassSpend], grades: GradeCache) -> list[PassS
 
 async def _marked(one: PassSpend, grades: GradeCache) -> PassSpend:
     found = await grades.of(one.completion)
-    solved = None if found.outcome == "error" else found.outcome == "pass"
+    solved = None if found.outcome == TrialOutcome.ERROR else found.outcome == TrialOutcome.CORRECT
     return structs.replace(one, solved=solved, message=_without_reasoning(one.message or CandidateMessage()))
 
 
@@ -221,13 +221,13 @@ async def _nobody(body: Mapping[str, Any]) -> ActionReply:
 
 async def _grade(trial: Trial, reply: ActionReply, grades: GradeCache) -> Grade:
     if trial.warm_up is not None:
-        return Grade(outcome="error", why="only warms up")
+        return Grade(outcome=TrialOutcome.ERROR, why="only warms up")
     return await grades.of(reply.completion)
 
 
 def _blame(failure: ActionFailure) -> TrialOutcome:
     is_refused = failure.status in (400, 413, 422) or failure.code in _NOT_FOR_THIS_TIER
-    return "no_answer" if is_refused else "error"
+    return TrialOutcome.NO_ANSWER if is_refused else TrialOutcome.ERROR
 
 
 def _said(said: Completion) -> str:

@@ -88,12 +88,10 @@ def _write(runs: list[Imported], out: Path) -> dict[str, Path]:
 
 
 def _counts(run: Imported) -> str:
-    from collections import Counter
-
-    outcomes = Counter(result.outcome for result in run.results)
-    text = f"{run.suite}: {outcomes['pass']} of {len(run.results)} solved"
-    if outcomes["error"]:
-        text += f", {outcomes['error']} infrastructure errors"
+    solved, errors = sum(one.is_solved for one in run.results), sum(not one.is_graded for one in run.results)
+    text = f"{run.suite}: {solved} of {len(run.results)} solved"
+    if errors:
+        text += f", {errors} infrastructure errors"
     if run.absent:
         text += f", {len(run.absent)} not run"
     if run.size is not None and len(run.results) != run.size:
@@ -112,7 +110,7 @@ def _fields(runs: list[Imported], folders: dict[str, Path], found: Leaderboard |
                 "suite": run.suite,
                 "size": run.size,
                 "results": len(run.results),
-                "solved": sum(result.outcome == "pass" for result in run.results),
+                "solved": sum(result.is_solved for result in run.results),
                 "not_run": len(run.absent),
                 "folder": str(folders[run.name]) if folders else None,
             }

@@ -79,7 +79,7 @@ class ProgressBars:
         name = record.variant.name
         self._ended += 1
         self._solved[name] += record.is_solved
-        self._errors += record.outcome == "error"
+        self._errors += not record.is_graded
         self._bars.update(self._rows[name], advance=1, note=f"{self._solved[name]} solved")
         if self._all is not None:
             self._bars.update(self._all, advance=1)

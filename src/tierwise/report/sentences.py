@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from tierwise.report.numbers import dollars, interval, p_value, percent, points, rate, seconds, unit_for
-from tierwise.runs.records import TierVariant
+from tierwise.runs.records import TierVariant, TrialOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tierwise.analysis.selection import PassLine, Selection
     from tierwise.analysis.summary import RunSummary
     from tierwise.runs.directory import RunSettings
-    from tierwise.runs.records import Mode, TrialOutcome, TrialRecord
+    from tierwise.runs.records import Mode, TrialRecord
     from tierwise.stats.estimates import Estimate
 
 LEAST = {"p50": 6, "p95": 72, "p99": 368}
@@ -26,7 +26,7 @@ SURE = 0.95
 HELP = {"better": "the extra passes help", "worse": "the extra passes do harm"}
 UNSHOWN = "the extra passes are not shown to help"
 
-OUTCOMES: dict[TrialOutcome, str] = {"pass": "solved", "fail": "wrong", "no_answer": "no answer", "error": "error"}
+OUTCOMES = {outcome: outcome.value.replace("_", " ") for outcome in TrialOutcome}
 
 
 def population(summary: RunSummary) -> str:
@@ -152,7 +152,7 @@ def outcomes(row: Sequence[TrialRecord]) -> str:
     """What a row made of one task, which it may have been asked more than once."""
     if len(row) == 1:
         return OUTCOMES[row[0].outcome]
-    return f"solved {sum(record.is_solved for record in row)} of {len(row)} times"
+    return f"correct {sum(record.is_solved for record in row)} of {len(row)} times"
 
 
 def held(record: TrialRecord) -> str:

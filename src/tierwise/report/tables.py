@@ -49,7 +49,7 @@ def _quality(row: ResultRow) -> Text:
     if row.quality is None:
         return Text(UNKNOWN)
     note = interval(row.quality, lambda share: f"{100 * share:.0f}")
-    return _with(f"{row.counts.passed} of {row.counts.graded}  {percent(row.quality.value)}", note)
+    return _with(f"{row.counts.correct} of {row.counts.graded}  {percent(row.quality.value)}", note)
 
 
 def _tokens(row: ResultRow) -> str:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from tierwise.workloads.files import Task, Workload
 
 
+FORMAT = 2
+"""Of manifest and records. Format 1 is read too: its outcomes were `pass` and `fail`, its sessions `sittings`."""
+
 IMPORTED = "imported"
 """The arrival of runs that another tool made, whose records hold no times."""
 
@@ -108,7 +111,7 @@ class RunSession(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What must be known to read a run's records, and to repeat it."""
 
-    format: int = 1
+    format: int = FORMAT
     run: str
     """Begins the caller's id of every action in the ledger."""
     began: str
@@ -261,15 +264,23 @@ class RunDirectory:
         draft.replace(self.manifest_path)
 
     def read_manifest(self) -> Manifest:
-        """What was planned, in whichever format it was written.
+        """What was planned; a manifest of format 1 is returned as one of the current format.
 
         Raises:
             msgspec.DecodeError: it is no manifest.
+            SpecError: a newer Tierwise wrote it.
         """
         value = msgspec.json.decode(self.manifest_path.read_bytes())
-        if isinstance(value, dict) and "sittings" in value:  # the name in format 1
-            value["sessions"] = value.pop("sittings")
-        return msgspec.convert(value, Manifest, str_keys=True)
+        written = value.get("format", 1) if isinstance(value, dict) else FORMAT
+        if written == 1:
+            value |= {"format": FORMAT, "sessions": value.pop("sittings", [])}
+        manifest = msgspec.convert(value, Manifest, str_keys=True)
+        if manifest.format != FORMAT:
+            raise SpecError(
+                f"the run in {self.path} has format {manifest.format}; this Tierwise reads formats 1 and {FORMAT}: "
+                "use the version that wrote it, or a newer one"
+            )
+        return manifest
 
     def write_tasks(self, tasks: Sequence[Task]) -> None:
         """Keep what was asked beside what was answered."""

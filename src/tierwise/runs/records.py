@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -12,11 +13,6 @@ from tierwise.spec.call import Completion
 
 Mode = Literal["average", "max", "both"]
 """One pass · all passes that the policy may spend · a policy of one pass, measured once, for which both are one."""
-
-TrialOutcome = Literal["pass", "fail", "no_answer", "error"]
-"""The check accepted the answer · it did not · the tier could not answer this (too long, out of budget, refused by the
-engine), which counts against it · the infrastructure failed, which says nothing about the tier. What has no record was
-not run."""
 
 TakenFrom = Literal["request", "candidate"]
 """How a figure was taken: with a request of its own · from the first candidate of the same task's action in max mode,
@@ -28,6 +24,24 @@ CLUSTER = "cluster:"
 
 CANDIDATES = frozenset({"draft", "vote", "refine"})
 """Roles of passes whose answer may be the action's."""
+
+
+class TrialOutcome(StrEnum):
+    """What became of a trial. What was not run has no record."""
+
+    CORRECT = "correct"
+    """The check accepted the answer."""
+    INCORRECT = "incorrect"
+    """It did not."""
+    NO_ANSWER = "no_answer"
+    """The tier could not answer this: too long, out of budget, refused by the engine. It counts against the tier."""
+    ERROR = "error"
+    """The infrastructure failed, which says nothing about the tier."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> TrialOutcome | None:
+        """The words of runs in format 1."""
+        return {"pass": cls.CORRECT, "fail": cls.INCORRECT}.get(str(value))
 
 
 class CandidateMessage(msgspec.Struct, frozen=True):
@@ -191,15 +205,15 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_graded(self) -> bool:
         """Whether it says something about the tier."""
-        return self.outcome != "error"
+        return self.outcome != TrialOutcome.ERROR
 
     @property
     def is_solved(self) -> bool:
-        return self.outcome == "pass"
+        return self.outcome == TrialOutcome.CORRECT
 
     @property
     def has_answer(self) -> bool:
-        return self.outcome in ("pass", "fail")
+        return self.outcome in (TrialOutcome.CORRECT, TrialOutcome.INCORRECT)
 
     @property
     def mean_gap(self) -> float | None:

@@ -43,7 +43,7 @@ def test_outcomes_of_swe_bench_pro_are_read():
     found = importers.read(SONNET)
     assert (found.suite, found.size, found.name) == ("SWE-bench Pro", 731, "claude-45sonnet-10132025")
     assert len(found.results) == 40
-    assert sum(result.outcome == "pass" for result in found.results) == 11
+    assert sum(result.outcome == "correct" for result in found.results) == 11
 
 
 def test_a_report_puts_every_instance_in_its_class(tmp_path):
@@ -56,14 +56,14 @@ def test_a_report_puts_every_instance_in_its_class(tmp_path):
         "incomplete_ids": ["a__c-5", "a__c-6"],
     }
     found = importers.read(write(tmp_path, report))
-    assert [result.outcome for result in found.results] == ["pass", "fail", "no_answer", "error"]
+    assert [result.outcome for result in found.results] == ["correct", "incorrect", "no_answer", "error"]
     assert (found.absent, found.size, found.suite) == (("a__c-5", "a__c-6"), 6, "SWE-bench")
 
 
 def test_reports_by_instance_are_read(tmp_path):
     value = {"django__django-1": {"resolved": True, "tests_status": {}}, "django__django-2": {"resolved": False}}
     found = importers.read(write(tmp_path, value))
-    assert [result.outcome for result in found.results] == ["pass", "fail"]
+    assert [result.outcome for result in found.results] == ["correct", "incorrect"]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,14 @@ class Result:
     cluster: str = ""
     """What the task was drawn with, such as its repository; empty when nobody knows."""
 
+    @property
+    def is_graded(self) -> bool:
+        return self.outcome != TrialOutcome.ERROR
+
+    @property
+    def is_solved(self) -> bool:
+        return self.outcome == TrialOutcome.CORRECT
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:

@@ -11,13 +11,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from tierwise.runs.importers.imported import Imported, Result
+from tierwise.runs.records import TrialOutcome
 from tierwise.spec.errors import ConfigErrors, SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tierwise.runs.records import TrialOutcome
 
 PRO = 731
 """Instances of SWE-bench Pro's public set."""
@@ -26,10 +26,10 @@ _PRO = re.compile(r"instance_(?P<owner>.+?)__(?P<name>.+)-[0-9a-f]{40}(-v.*)?")
 _CLASSIC = re.compile(r"(?P<owner>[^_].*?)__(?P<name>.+)-\d+")
 
 _LISTS: dict[str, tuple[TrialOutcome, str]] = {
-    "resolved_ids": ("pass", ""),
-    "unresolved_ids": ("fail", "tests fail"),
-    "empty_patch_ids": ("no_answer", "the patch is empty"),
-    "error_ids": ("error", "the evaluation broke"),
+    "resolved_ids": (TrialOutcome.CORRECT, ""),
+    "unresolved_ids": (TrialOutcome.INCORRECT, "tests fail"),
+    "empty_patch_ids": (TrialOutcome.NO_ANSWER, "the patch is empty"),
+    "error_ids": (TrialOutcome.ERROR, "the evaluation broke"),
 }
 """Of a report, and what each means; `incomplete_ids` were not run."""
 
@@ -63,7 +63,7 @@ def read(path: Path, value: object) -> Imported | None:
         elif not isinstance(resolved, bool):
             wrong.append(SpecError(f"true or false is wanted, not {resolved!r}", field=f"{path}: {name}"))
         else:
-            results.append(_result(name, "pass" if resolved else "fail", "" if resolved else "tests fail"))
+            results.append(_result(name, *_LISTS["resolved_ids" if resolved else "unresolved_ids"]))
     if wrong:
         raise ConfigErrors(wrong[:_MOST_SHOWN])
     return _imported(path, results)
