@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -230,3 +232,11 @@ def test_a_thousand_tasks_take_less_than_a_second(tmp_path):
     (a,), (b,) = (arms(path) for path in paths)
     compare.compare(pair(a, b))
     assert time.process_time() - began < 1
+
+
+def test_comparing_two_runs_loads_neither_the_slow_part_of_scipy_nor_an_http_client_nor_the_catalog():
+    modules = "tierwise.analysis.compare, tierwise.analysis.arms, tierwise.report.comparing"
+    unwanted = "{'scipy.stats', 'scipy.optimize', 'aiohttp', 'jsonschema', 'tierwise.catalog', 'tierwise.engines'}"
+    code = f"import sys, {modules}; print(*sorted(sys.modules.keys() & {unwanted}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -16,13 +16,12 @@ import pytest
 import fake_runs
 from ggufs import string
 from tierwise.analysis.environment_diff import environment_diff, options
-from tierwise.catalog.weights import Weights
 from tierwise.engines import LlamaCpp
 from tierwise.engines.engine import Site
-from tierwise.gateway.deployments import Deployed
 from tierwise.runs import machine as machines
 from tierwise.runs.directory import ConfigFile, RunSession
 from tierwise.runs.machine import InstalledGpu
+from tierwise.spec.deployed import Deployed, LoadedWeights
 from tierwise.spec.errors import SpecError
 
 KEYS = {"general.architecture": "llama", "tokenizer.ggml.model": "gpt2", "tokenizer.chat_template": "{{ messages }}"}
@@ -61,7 +60,7 @@ def run(tmp_path, facts):
         values = {
             "name": "small",
             "engine": "llama.cpp",
-            "weights": Weights(checkpoint="m", sha256=HASH, bytes=len(WEIGHTS)),
+            "weights": LoadedWeights(checkpoint="m", sha256=HASH, bytes=len(WEIGHTS)),
             "slots": 4,
             "command": settings.command(site).replace('"port":0', '"port":4711'),
             "facts": facts,
@@ -174,7 +173,7 @@ def test_other_kernels_are_named(run):
 
 @pytest.mark.parametrize("pin", [None, "ab" * 32])
 def test_another_file_under_the_same_name_is_named_with_both_hashes(run, pin):
-    told = Weights(checkpoint="m", sha256="ab" * 32, bytes=1)
+    told = LoadedWeights(checkpoint="m", sha256="ab" * 32, bytes=1)
     one = differences(run(pin=pin, deployed={"weights": told}))["checkpoint m"]
     assert (one.run, one.here, one.changes, one.matters) == ("ab" * 32, HASH, "every answer", True)
 

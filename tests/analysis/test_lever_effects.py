@@ -8,9 +8,9 @@ import pytest
 from fake_runs import record, spent
 from tierwise.analysis.lever_effects import lever_effects
 from tierwise.cli.compare import Style, compare
-from tierwise.gateway.deployments import Deployed
 from tierwise.report import lever_table
 from tierwise.runs.directory import RunDirectory, RunSession
+from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import SpecError
 from written_runs import run
 

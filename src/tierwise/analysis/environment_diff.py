@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tierwise.catalog import Checkpoint
-    from tierwise.gateway.deployments import Deployed
     from tierwise.plan import Plan, Process
     from tierwise.runs.directory import Manifest
     from tierwise.runs.machine import RunMachine
+    from tierwise.spec.deployed import Deployed
 
 _KERNELS = "which kernels run, and so the last digits of log-probabilities: near ties are decided otherwise"
 _NOT_ANSWERS = "nothing that the run's answers hang on"

@@ -22,7 +22,7 @@ import numpy as np
 
 from tierwise.analysis.compare import flips
 from tierwise.analysis.pairs import grouping, priced, solved, timed, values
-from tierwise.analysis.summary import MOST_ERRORS
+from tierwise.runs.records import MOST_ERRORS
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 from tierwise.spec.reading import Reading
 from tierwise.spec.yaml import read_yaml

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tierwise.analysis.arms import Arm
     from tierwise.analysis.compare import Comparison
     from tierwise.analysis.pairs import Pairs
-    from tierwise.gateway.deployments import Deployed
     from tierwise.runs.records import TrialRecord
+    from tierwise.spec.deployed import Deployed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

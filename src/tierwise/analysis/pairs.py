@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tierwise.analysis.arms import Arm, Unit
-from tierwise.analysis.summary import MOST_ERRORS
+from tierwise.runs.records import MOST_ERRORS
 from tierwise.spec.errors import SpecError
 from tierwise.stats.paired_effects import Groups
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tierwise.analysis import contrasts, rows, selection
-from tierwise.runs.records import CLUSTER
+from tierwise.runs.records import CLUSTER, MOST_ERRORS
 from tierwise.stats import frontier, multiplicity
 from tierwise.stats.design import Design
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from tierwise.runs.records import Mode, TierVariant, TrialRecord
     from tierwise.stats.estimand import Population
     from tierwise.workloads.task import Task
-
-MOST_ERRORS = 0.02
-"""The share of infrastructure errors, or of tasks that were not run, beyond which a result is not to be trusted."""
 
 _LEAST_ON_FRONTIER = 10
 """Tasks from which on resampling them says something."""

@@ -43,9 +43,9 @@ from tierwise.spec.errors import SpecError, TierwiseError
 from tierwise.workloads.arrival import read_arrival
 
 if TYPE_CHECKING:
-    from tierwise.gateway.deployments import Deployed
     from tierwise.runs.directory import RecordWriter
     from tierwise.runs.records import Key, TrialRecord
+    from tierwise.spec.deployed import Deployed
     from tierwise.workloads.arrival import Open
     from tierwise.workloads.files import Workload
 

@@ -15,7 +15,7 @@ import aiohttp
 import msgspec
 
 from tierwise.engines import warden
-from tierwise.gateway.deployments import Deployed
+from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import SpecError, TierwiseError
 
 if TYPE_CHECKING:

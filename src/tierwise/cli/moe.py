@@ -44,9 +44,9 @@ def record(
     import uvloop
 
     from tierwise import plan as planning
-    from tierwise.analysis.summary import MOST_ERRORS
     from tierwise.cli.pull import bring, missing
     from tierwise.moe.routed import RecordingDirectory, sampling_all
+    from tierwise.runs.records import MOST_ERRORS
     from tierwise.workloads import files as workloads
 
     plan = planning.load(file)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tierwise.gateway.deployments import Deployed
 from tierwise.runs.durations import Durations
 from tierwise.runs.machine import RunMachine
 from tierwise.runs.records import Key, Mode, TierVariant, TrialRecord
+from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 
 if TYPE_CHECKING:

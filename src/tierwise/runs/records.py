@@ -19,6 +19,9 @@ TakenFrom = Literal["request", "candidate"]
 whose passes ran beside it, so that its seconds are those of a busier engine."""
 
 
+MOST_ERRORS = 0.02
+"""The share of infrastructure errors, or of tasks that were not run, above which a result is not to be trusted."""
+
 CLUSTER = "cluster:"
 """A tag that begins so names a task's cluster."""
 

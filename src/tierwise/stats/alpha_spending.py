@@ -17,8 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from tierwise.stats import special
+from scipy import special
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from tierwise.spec.errors import SpecError
-from tierwise.stats import special
 from tierwise.stats.estimand import Population
 from tierwise.stats.estimates import Estimate, Interval
 

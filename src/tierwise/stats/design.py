@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from scipy import special
 
-from tierwise.stats import clusters, estimates, special
+from tierwise.stats import clusters, estimates
 from tierwise.stats.estimand import Population
 from tierwise.stats.estimates import Estimate, Interval
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy import special
 
-from tierwise.stats import clusters, estimates, special
+from tierwise.stats import clusters, estimates
 from tierwise.stats.alpha_spending import TAIL
 from tierwise.stats.estimates import Estimate, Interval
 

@@ -1,4 +1,4 @@
-"""What repeats of the same tasks say: pass@k, pass^k, and a bootstrap that knows repeats of a task from other tasks."""
+"""What repeats of the same tasks say: pass@k, pass^k, and the share solved by these very tasks asked again."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ import numpy as np
 
 from tierwise.spec.errors import SpecError
 from tierwise.stats.design import Sample
-from tierwise.stats.estimand import Population
 from tierwise.stats.estimates import Estimate, Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from tierwise.stats.clusters import Floats
 
 _TAIL = 0.025
 _LEAST = 10
-"""Tasks, or repeats of each task, from which a bootstrap may be drawn."""
+"""Repeats of each task, below which percentile intervals of resamples are too narrow: by √((n - 1) / n) and more."""
 
 
 def pass_at(solved: Sequence[int], repeats: Sequence[int], k: int, sample: Sample | None = None) -> Estimate | None:
@@ -70,50 +66,12 @@ def _mean(values: Sequence[float], repeats: Sequence[int], sample: Sample | None
     return (sample or Sample.alone(len(values))).share(values, each=each, is_graded=True)
 
 
-def mean_of_means(values: Sequence[Floats]) -> float:
-    """Every task weighs the same, however often it was asked."""
-    return math.fsum(float(one.sum()) / len(one) for one in values) / len(values)
-
-
-def bootstrap(
-    values: Sequence[Sequence[float]],
-    statistic: Callable[[Sequence[Floats]], float] = mean_of_means,
-    *,
-    population: Population = "tasks",
-    draws: int = 2000,
-    seed: int = 0,
-) -> Estimate | None:
-    """Any statistic of repeated tasks, with the percentile interval of a hierarchical bootstrap.
-
-    For new tasks, tasks are drawn with replacement and keep their repeats; drawing the repeats again too would count
-    their noise twice (Davison & Hinkley 1997, §3.8). For the same tasks, the repeats are drawn and the tasks stay.
-    Percentile intervals of n draws are too narrow by about √((n-1)/n) and more where values are skewed, so there is
-    none from fewer than 10; for shares, prefer `pass_at` and `clusters.rate`, which need no such bound.
-
-    Args:
-        values: of each task, its repeats.
-        statistic: of such lists; it sees one resample at a time.
-        population: `tasks` or `repeats`.
-        draws: resamples.
-        seed: of the draws.
-    """
-    tasks = [np.asarray(one, dtype=np.float64) for one in values]
-    if not tasks:
-        return None
-    value, n = statistic(tasks), len(tasks)
-    if (n if population == "tasks" else min(map(len, tasks))) < _LEAST:
-        return Estimate(value=value, interval=None, n=n, population=population)
-    rng = np.random.default_rng(seed)
-    again = _other_tasks if population == "tasks" else _other_repeats
-    low, high = np.quantile([statistic(again(tasks, rng)) for _ in range(draws)], (_TAIL, 1 - _TAIL))
-    interval = Interval(float(low), float(high)) if low < high else None
-    return Estimate(value=value, interval=interval, n=n, population=population)
-
-
 def again(
     solved: Sequence[int], repeats: Sequence[int], weights: Sequence[float] | None = None, *, draws: int = 2000
 ) -> Estimate | None:
-    """The share solved by these very tasks asked again: `bootstrap` of successes and failures, a hundredfold quicker.
+    """The share solved by these very tasks asked again, with a percentile interval over resampled repeats.
+
+    Davison & Hinkley 1997, §3.8: the repeats of each task are drawn again, and the tasks stay.
 
     Args:
         solved: of each task.
@@ -130,12 +88,3 @@ def again(
     low, high = np.quantile(np.average(drawn, axis=1, weights=weights), (_TAIL, 1 - _TAIL))
     interval = Interval(float(low), float(high)) if low < high and min(repeats) >= _LEAST else None
     return Estimate(value=value, interval=interval, n=len(each), population="repeats")
-
-
-def _other_tasks(tasks: Sequence[Floats], rng: np.random.Generator) -> list[Floats]:
-    drawn: NDArray[np.int64] = rng.integers(len(tasks), size=len(tasks))
-    return [tasks[position] for position in drawn]
-
-
-def _other_repeats(tasks: Sequence[Floats], rng: np.random.Generator) -> list[Floats]:
-    return [one[rng.integers(len(one), size=len(one))] for one in tasks]
