@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gate import FLIPS, runs
-from tierwise.runs.directory import ConfigFile, Manifest, Planned, RunDirectory, RunSettings, SourceFile, timestamp
+from tierwise.runs.directory import ConfigSource, Manifest, Planned, RunDirectory, RunSettings, SourceFile, timestamp
 from tierwise.runs.machine import machine, versions
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def write(side: Arm, path: Path) -> None:
             began=timestamp(),
             ended=timestamp(),
             url="",
-            config=ConfigFile(path="tierwise.yaml", sha256="0" * 64, text=""),
+            config=ConfigSource(path="tierwise.yaml", sha256="0" * 64, text=""),
             workload=SourceFile(path="workload.jsonl", sha256="0" * 64),
             tasks=sorted(side.tasks),
             variants=[Planned(tier=variant.tier, mode=variant.mode, most_passes=1)],

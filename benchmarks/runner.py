@@ -29,7 +29,8 @@ import httptools
 import uvloop
 
 from fake_backend import HERE, running, serve
-from tierwise.bench.execute import BenchJob, measure
+from tierwise.bench.execute import execute
+from tierwise.bench.job import BenchJob
 from tierwise.bench.trial import regrade
 from tierwise.runs.directory import RunDirectory, RunSettings
 from tierwise.runs.records import TrialOutcome, TrialRecord
@@ -199,7 +200,7 @@ async def run(url: str, tasks: Path, *, concurrency: int, warm_up: int = 0) -> t
         ledger=folder / "ledger.db",
         url=url,
     )
-    await measure(job, watch)
+    await execute(job, watch)
     return watch, job.directory
 
 

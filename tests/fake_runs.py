@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tierwise.runs.directory import ConfigFile, Manifest, Planned, RunSettings, SourceFile
+from tierwise.runs.directory import ConfigSource, Manifest, Planned, RunSettings, SourceFile
 from tierwise.runs.machine import RunMachine
 from tierwise.runs.records import Mode, PassSpend, TrialOutcome, TrialRecord
 from tierwise.spec.reading import Reading
@@ -65,7 +65,7 @@ def manifest(tasks: Sequence[str], *rows: tuple[str, Mode, int], path: Path | st
         began="2026-11-22T10:00:00+00:00",
         ended="2026-11-22T10:05:00+00:00",
         url="",
-        config=ConfigFile(path="tierwise.yaml", sha256="0" * 64, text="tiers: {}\n"),
+        config=ConfigSource(path="tierwise.yaml", sha256="0" * 64, text="tiers: {}\n"),
         workload=SourceFile(path=str(path), sha256="1" * 64),
         tasks=list(tasks),
         variants=[

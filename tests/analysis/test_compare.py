@@ -95,7 +95,7 @@ def test_seconds_and_dollars_are_compared_on_the_same_actions(compared):
 
 def test_costs_that_nobody_told_are_in_no_figure(compared):
     found = compared([record("a"), record("b", dollars=None)], [record("a"), record("b")])
-    assert found.untold == 1
+    assert found.unreported == 1
     assert found.dollars.difference.tasks.n == 1
 
 

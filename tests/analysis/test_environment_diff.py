@@ -19,7 +19,7 @@ from tierwise.analysis.environment_diff import environment_diff, options
 from tierwise.engines import LlamaCpp
 from tierwise.engines.engine import Site
 from tierwise.runs import machine as machines
-from tierwise.runs.directory import ConfigFile, RunSession
+from tierwise.runs.directory import ConfigSource, RunSession
 from tierwise.runs.machine import InstalledGpu
 from tierwise.spec.deployed import Deployed, LoadedWeights
 from tierwise.spec.errors import SpecError
@@ -70,7 +70,7 @@ def run(tmp_path, facts):
         return changed(
             fake_runs.manifest(["a"]),
             **{
-                "config": ConfigFile(path=str(tmp_path / "tierwise.yaml"), sha256="0", text=text),
+                "config": ConfigSource(path=str(tmp_path / "tierwise.yaml"), sha256="0", text=text),
                 "versions": machines.versions(),
                 "packages": machines.packages(),
                 "machine": machines.machine(),

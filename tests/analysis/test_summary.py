@@ -63,7 +63,7 @@ def test_nothing_solved_has_no_price():
 
 def test_actions_whose_cost_nobody_told_are_in_no_mean():
     row = row_of(record("a"), record("b", "no_answer", dollars=None, passes=[]))
-    assert row.untold == 1
+    assert row.unreported == 1
     assert row.dollars.value == pytest.approx(0.001)
 
 

@@ -16,8 +16,7 @@ from typer.testing import CliRunner
 
 from scripted_tiers import Answering, line
 from tierwise.cli import app
-from tierwise.cli.bench import _unhashed
-from tierwise.cli.pull import bring
+from tierwise.cli.pull import bring, unhashed
 from tierwise.plan import parse
 from tierwise.policies import BestOfN, Single
 from tierwise.runs.directory import RunDirectory
@@ -112,9 +111,9 @@ def test_a_checkpoint_that_nobody_has_hashed_is_hashed_before_the_run(tmp_path, 
         "tiers: {fast: {deployment: small, policy: single}}\n"
     )
     plan = parse(config, tmp_path / "two.yaml")
-    assert _unhashed(plan) == ["m"]
-    bring(plan, _unhashed(plan), quiet=True)
-    assert _unhashed(plan) == []
+    assert unhashed(plan) == ["m"]
+    bring(plan, unhashed(plan), quiet=True)
+    assert unhashed(plan) == []
 
 
 def test_results_are_printed_as_json_with_nothing_else_on_standard_output(config, tasks, tmp_path):

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import fake_runs
 from tierwise.cli import app
 from tierwise.runs import machine as machines
-from tierwise.runs.directory import ConfigFile, RunDirectory
+from tierwise.runs.directory import ConfigSource, RunDirectory
 from tierwise.spec.errors import SpecError
 
 
@@ -30,7 +30,7 @@ def run(tmp_path):
         folder = RunDirectory.create(tmp_path / "run")
         made = msgspec.structs.replace(
             fake_runs.manifest(["a"]),
-            config=ConfigFile(path="tierwise.yaml", sha256="0", text=CONFIG),
+            config=ConfigSource(path="tierwise.yaml", sha256="0", text=CONFIG),
             versions={**machines.versions(), **versions},
             machine=machines.machine(),
         )

@@ -12,7 +12,7 @@ from fake_runs import task
 from tierwise import plan as planning
 from tierwise.moe.routed import Recording, RecordingDirectory, RoutedPass, load_of, record, sampling_all
 from tierwise.policies import Majority, Single
-from tierwise.runs.directory import ConfigFile, SourceFile
+from tierwise.runs.directory import ConfigSource, SourceFile
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import Broken, NotFound, SpecError
 from tierwise.spec.routing import Routing
@@ -32,7 +32,7 @@ tiers: {{fast: {{deployment: only, policy: single}}}}
 
 ABOUT = Recording(
     began="2026-11-22T00:00:00+00:00",
-    config=ConfigFile(path="c.yaml", sha256="", text=""),
+    config=ConfigSource(path="c.yaml", sha256="", text=""),
     workload=SourceFile(path="w.jsonl", sha256=""),
     tier="fast",
     deployment="only",

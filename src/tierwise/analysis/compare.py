@@ -70,7 +70,7 @@ class Comparison:
     p95: Estimate | None
     dollars: Spend | None
     """Of actions whose cost is known in both."""
-    untold: int
+    unreported: int
     """Pairs whose costs are not known."""
     is_grouped: bool
     """Whether repeats or clusters make observations that depend on each other."""
@@ -137,7 +137,7 @@ def compare(pairs: Pairs, population: Population | None = None) -> Comparison:
         p50=p50,
         p95=p95,
         dollars=spend(dollars, grouping(pairs, told, population)),
-        untold=len(graded) - len(told),
+        unreported=len(graded) - len(told),
         is_grouped=not is_plain,
         clusters=groups.count,
         gained=gained,

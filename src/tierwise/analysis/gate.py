@@ -357,10 +357,10 @@ def _told(pairs: Pairs, policy: GatePolicy) -> list[Unit]:
 
 
 def _told_enough(pairs: Pairs, told: Sequence[Unit], check: GateCheck) -> GateCheck:
-    untold = len(pairs.graded) - len(told)
-    if untold <= MOST_ERRORS * len(pairs.graded):
+    unreported = len(pairs.graded) - len(told)
+    if unreported <= MOST_ERRORS * len(pairs.graded):
         return check
-    why = f"the costs of {untold} of {len(pairs.graded)} actions are not known"
+    why = f"the costs of {unreported} of {len(pairs.graded)} actions are not known"
     return replace(check, verdict="INCONCLUSIVE", needed=None, why=why)
 
 

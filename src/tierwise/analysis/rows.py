@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tierwise.runs.records import CLUSTER, TrialOutcome
 from tierwise.stats.repeats import again, pass_all, pass_at
@@ -82,7 +82,7 @@ class ResultRow:
     """Of each action's mean seconds between two pieces of its answer."""
     longest_gap: Times
     passes: float | None
-    """A mean, as all that follow: of graded actions whose costs the endpoint told."""
+    """A mean, as all that follow: of graded actions whose costs the endpoint reported."""
     prompt_tokens: float | None
     cached_tokens: float | None
     completion_tokens: float | None
@@ -90,8 +90,8 @@ class ResultRow:
     tokens_per_solved: float | None
     """Prompt and completion, total over total; None when nothing was solved."""
     dollars_per_solved: Estimate | None
-    untold: int
-    """Graded actions whose cost the endpoint did not tell; they are in no cost above."""
+    unreported: int
+    """Graded actions whose cost the endpoint did not report; they are in no cost above."""
     judged: int
     """How often a judge was asked about this row's answers and candidates."""
     judge_dollars: float | None
@@ -129,32 +129,15 @@ def row(
         repeats: how often each.
         on_frontier: how probably it is on the Pareto frontier of all rows.
     """
-    outcomes = Counter(record.outcome for record in records)
-    counts = Counts(
-        correct=outcomes[TrialOutcome.CORRECT],
-        incorrect=outcomes[TrialOutcome.INCORRECT],
-        no_answer=outcomes[TrialOutcome.NO_ANSWER],
-        errors=outcomes[TrialOutcome.ERROR],
-        not_run=tasks * repeats - len(records),
-    )
     graded = [record for record in records if record.is_graded]
     answered = [record for record in records if record.has_answer]
-    told = [record for record in graded if record.dollars is not None]
-    costs = design.sample([record.task for record in told])
-    dollars, solved = [record.dollars or 0.0 for record in told], [float(record.is_solved) for record in told]
-    tokens = costs.ratio([float((one.prompt_tokens or 0) + (one.completion_tokens or 0)) for one in told], solved)
     judged = [record.judge for record in records if record.judge is not None]
     any_of, all_of = _repeated(graded, repeats, design)
-
-    def mean(values: Iterable[float]) -> float | None:
-        found = costs.mean(list(values))
-        return None if found is None else found.value
-
     return ResultRow(
         tier=planned.tier,
         mode=planned.mode,
         most_passes=planned.most_passes,
-        counts=counts,
+        counts=_counts(records, tasks * repeats),
         quality=_share(graded, design),
         quality_errors_failed=_share(records, design),
         quality_again=_again(graded, design),
@@ -163,23 +146,48 @@ def row(
         on_frontier=on_frontier,
         cut=sum(record.finish == "length" for record in answered),
         beside=sum(record.taken == "candidate" for record in records),
-        action=_times([(record.task, record.seconds) for record in answered if record.seconds is not None], design),
-        first_output=_times(
-            [(record.task, record.first_output) for record in answered if record.first_output is not None], design
-        ),
-        gap=_times([(one.task, one.mean_gap) for one in answered if one.mean_gap is not None], design),
-        longest_gap=_times([(one.task, one.gaps.longest) for one in answered if one.gaps is not None], design),
-        passes=mean(len(record.passes or ()) for record in told),
-        prompt_tokens=mean(record.prompt_tokens or 0 for record in told),
-        cached_tokens=mean(record.cached_tokens or 0 for record in told),
-        completion_tokens=mean(record.completion_tokens or 0 for record in told),
-        dollars=costs.mean(dollars, least=0.0),
-        tokens_per_solved=None if tokens is None else tokens.value,
-        dollars_per_solved=costs.ratio(dollars, solved),
-        untold=counts.graded - len(told),
+        action=_times([(one.task, one.seconds) for one in answered], design),
+        first_output=_times([(one.task, one.first_output) for one in answered], design),
+        gap=_times([(one.task, one.mean_gap) for one in answered], design),
+        longest_gap=_times([(one.task, None if one.gaps is None else one.gaps.longest) for one in answered], design),
+        **_spent(graded, design),
         judged=sum(one.actions for one in judged),
         judge_dollars=None if any(one.dollars is None for one in judged) else sum(one.dollars or 0.0 for one in judged),
     )
+
+
+def _counts(records: Sequence[TrialRecord], planned: int) -> Counts:
+    outcomes = Counter(record.outcome for record in records)
+    return Counts(
+        correct=outcomes[TrialOutcome.CORRECT],
+        incorrect=outcomes[TrialOutcome.INCORRECT],
+        no_answer=outcomes[TrialOutcome.NO_ANSWER],
+        errors=outcomes[TrialOutcome.ERROR],
+        not_run=planned - len(records),
+    )
+
+
+def _spent(graded: Sequence[TrialRecord], design: Design) -> dict[str, Any]:
+    """The fields of a row about passes, tokens and dollars: over the actions whose costs the endpoint reported."""
+    priced = [record for record in graded if record.dollars is not None]
+    sample = design.sample([record.task for record in priced])
+    dollars, solved = [record.dollars or 0.0 for record in priced], [float(record.is_solved) for record in priced]
+    tokens = sample.ratio([float((one.prompt_tokens or 0) + (one.completion_tokens or 0)) for one in priced], solved)
+
+    def mean(values: Iterable[float]) -> float | None:
+        found = sample.mean(list(values))
+        return None if found is None else found.value
+
+    return {
+        "passes": mean(len(record.passes or ()) for record in priced),
+        "prompt_tokens": mean(record.prompt_tokens or 0 for record in priced),
+        "cached_tokens": mean(record.cached_tokens or 0 for record in priced),
+        "completion_tokens": mean(record.completion_tokens or 0 for record in priced),
+        "dollars": sample.mean(dollars, least=0.0),
+        "tokens_per_solved": None if tokens is None else tokens.value,
+        "dollars_per_solved": sample.ratio(dollars, solved),
+        "unreported": len(graded) - len(priced),
+    }
 
 
 def _share(records: Sequence[TrialRecord], design: Design) -> Estimate | None:
@@ -210,8 +218,10 @@ def _by_task(graded: Sequence[TrialRecord]) -> dict[str, list[float]]:
     return found
 
 
-def _times(seconds: Sequence[tuple[str, float]], design: Design) -> Times:
-    sample, values = design.sample([task for task, _ in seconds]), [value for _, value in seconds]
+def _times(seconds: Sequence[tuple[str, float | None]], design: Design) -> Times:
+    """Quantiles of what is known."""
+    known = [(task, value) for task, value in seconds if value is not None]
+    sample, values = design.sample([task for task, _ in known]), [value for _, value in known]
     p50, p95, p99 = (sample.quantile(values, q) for q in (P50, P95, P99))
     return Times(n=len(values), p50=p50, p95=p95, p99=p99)
 

@@ -11,6 +11,7 @@ from tierwise.analysis import contrasts, rows, selection
 from tierwise.runs.records import CLUSTER, MOST_ERRORS
 from tierwise.stats import frontier, multiplicity
 from tierwise.stats.design import Design
+from tierwise.workloads.task import decode_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tierwise.analysis.contrasts import Asked, Contrast, Gain
     from tierwise.analysis.rows import ResultRow, TagRow
     from tierwise.analysis.selection import Oracle, Selection
-    from tierwise.runs.directory import Manifest
+    from tierwise.runs.directory import Manifest, RunDirectory
     from tierwise.runs.records import Mode, TierVariant, TrialRecord
     from tierwise.stats.estimand import Population
     from tierwise.workloads.task import Task
@@ -141,6 +142,17 @@ def summarise(manifest: Manifest, records: Sequence[TrialRecord], tasks: Sequenc
         tasks=len(manifest.tasks),
         is_partial=any(row.counts.not_run for row in found),
     )
+
+
+def summary_of(directory: RunDirectory) -> RunSummary:
+    """The results of a run, read from its directory.
+
+    Raises:
+        OSError: a file of the run is missing.
+        msgspec.DecodeError: one cannot be read.
+    """
+    tasks = decode_tasks(directory.tasks_path.read_bytes())
+    return summarise(directory.read_manifest(), directory.read_records(), tasks)
 
 
 def _on_frontier(of: Mapping[TierVariant, Mapping[Asked, TrialRecord]], design: Design) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A run from its first request to its last record: find the endpoint, plan, ask, grade, keep.
+"""A run from its first request to its summary: find the endpoint, plan, ask, grade, keep, summarise.
 
 Whatever was kept when a run was interrupted, even by `kill -9`, is not asked again when it is resumed.
 """
@@ -9,14 +9,13 @@ import gc
 import math
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
 import msgspec
 
+from tierwise.analysis.summary import summary_of
 from tierwise.bench.calibrate import calibrate
 from tierwise.bench.client import Client, ServedModels
 from tierwise.bench.lag import LagMeter
@@ -32,7 +31,6 @@ from tierwise.runs.directory import (
     RunDirectory,
     RunnerError,
     RunSession,
-    RunSettings,
     config_of,
     new_run,
     source_of,
@@ -43,32 +41,12 @@ from tierwise.spec.errors import SpecError, TierwiseError
 from tierwise.workloads.arrival import read_arrival
 
 if TYPE_CHECKING:
+    from tierwise.analysis.summary import RunSummary
+    from tierwise.bench.job import BenchJob
     from tierwise.runs.directory import RecordWriter
     from tierwise.runs.records import Key, TrialRecord
     from tierwise.spec.deployed import Deployed
     from tierwise.workloads.arrival import Open
-    from tierwise.workloads.files import Workload
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchJob:
-    """What is to be measured, and where its results go."""
-
-    config: Path
-    workload: Workload
-    tiers: Sequence[str]
-    """Names of the config file's tiers and routes, in the order of the rows."""
-    mode: Literal["average", "max", "both"]
-    settings: RunSettings
-    directory: RunDirectory
-    ledger: Path
-    """Where actions are recorded if the tiers are launched for this job."""
-    url: str = ""
-    """Of an endpoint that serves the config file already; empty to launch one."""
-    dollars: float | None = None
-    """That the run may cost, with what earlier sessions paid."""
-    minutes: float | None = None
-    """After which no action is begun any more."""
 
 
 class RunProgress(Protocol):
@@ -81,16 +59,23 @@ class RunProgress(Protocol):
         """An action is over, and its record kept; so many dollars are spent."""
 
 
-async def measure(job: BenchJob, progress: RunProgress) -> None:
-    """Measure what a job still lacks. When this is cancelled, what has ended is on the disk, and the rest was not run.
+async def execute(job: BenchJob, progress: RunProgress) -> RunSummary:
+    """Measure what a job still lacks, and summarise its run.
+
+    When this is cancelled, what has ended is on the disk, and the rest was not run: `summary_of` reads what is there.
+
+    Args:
+        job: what to measure.
+        progress: hears what is planned, and of each action that ends.
 
     Raises:
         SpecError: the endpoint does not serve the tiers that are to be measured, the config file is wrong, or the
-            folder holds the beginning of another run.
+            directory holds the beginning of another run.
         TierwiseError: no endpoint could be had, or a record could not be kept.
     """
     with job.directory.locked():
         await _measure(job, progress, read_arrival(job.settings.arrival))
+    return summary_of(job.directory)
 
 
 async def _measure(job: BenchJob, progress: RunProgress, arrival: Open | None) -> None:

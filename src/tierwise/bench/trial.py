@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from msgspec import structs
 from tierwise.bench.grading import Grade, GradeCache
 from tierwise.runs.records import CANDIDATES, CandidateMessage, Key, PassSpend, TrialOutcome, TrialRecord
 from tierwise.spec.call import Completion
-from tierwise.spec.errors import TierwiseError
+from tierwise.spec.errors import SpecError, TierwiseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -213,6 +215,24 @@ async def regrade(task: Task, record: TrialRecord, act: Act | None = None) -> Tr
         record = structs.replace(record, **_told(await grades.of(said)))
     passes = None if record.passes is None else await _graded(record.passes, grades)
     return structs.replace(record, passes=passes, judge=grades.spend or record.judge)
+
+
+async def regrade_all(tasks: Sequence[Task], records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Every record as it would be graded now, a few at once: sandboxes are processes.
+
+    Raises:
+        SpecError: a record is of no task.
+    """
+    known = {task.id: task for task in tasks}
+    room = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+
+    async def one(record: TrialRecord) -> TrialRecord:
+        if record.task not in known:
+            raise SpecError(f"record {record.task!r} names no task of the run's workload.jsonl")
+        async with room:
+            return await regrade(known[record.task], record)
+
+    return list(await asyncio.gather(*map(one, records)))
 
 
 async def _nobody(body: Mapping[str, Any]) -> ActionReply:

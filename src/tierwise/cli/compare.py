@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from tierwise.cli.options import AsJson, Format, OneMode, OneModeOnly, Style, Whom
+from tierwise.cli.output import print_json, wide_console
 
 if TYPE_CHECKING:
     from tierwise.analysis.arms import Arm
     from tierwise.analysis.compare import Comparison
 
 
-class OneMode(StrEnum):
-    """Which mode of a tier is meant."""
-
-    AVERAGE = "average"
-    MAX = "max"
-
-
-class Whom(StrEnum):
-    """Whom the intervals speak for."""
-
-    TASKS = "tasks"
-    CLUSTERS = "clusters"
-
-
-class Style(StrEnum):
-    """How a result is written."""
-
-    TABLE = "table"
-    MARKDOWN = "markdown"
-
-
 def compare(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of the run to compare with.")],
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of the other run; may be the same.")],
     tier: Annotated[str, typer.Option(help="Only this tier or route; all that both runs have when not given.")] = "",
-    mode: Annotated[OneMode | None, typer.Option(help="Only this mode.")] = None,
+    mode: OneModeOnly = None,
     base_tier: Annotated[str, typer.Option(help="RUN_A's tier or route, where it is another one.")] = "",
     base_mode: Annotated[OneMode | None, typer.Option(help="RUN_A's mode, where it is another one.")] = None,
     population: Annotated[
@@ -51,8 +32,8 @@ def compare(
         bool,
         typer.Option("--deployments", help="Hold every tier of RUN_B against --base-tier: quality, speed, memory."),
     ] = False,
-    style: Annotated[Style, typer.Option("--format", help="How to print it.")] = Style.TABLE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    style: Format = Style.TABLE,
+    as_json: AsJson = False,
 ) -> None:
     """Compare two runs task by task: quality, seconds and dollars with 95 % intervals, and which tasks changed sides.
 
@@ -78,10 +59,7 @@ def compare(
 
 
 def _print_deployments(run_a: Path, run_b: Path, base: str, style: Style, *, as_json: bool) -> None:
-    import sys
-
     import msgspec
-    from rich.console import Console
 
     from tierwise.analysis.lever_effects import lever_effects
     from tierwise.report import lever_table
@@ -97,7 +75,7 @@ def _print_deployments(run_a: Path, run_b: Path, base: str, style: Style, *, as_
     if style is Style.MARKDOWN:
         print(grid.as_markdown())
         return
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(grid.for_terminal())
+    wide_console().print(grid.for_terminal())
 
 
 def rows(
@@ -122,16 +100,7 @@ def fields(found: Comparison) -> dict[str, object]:
     return {"verdict": found.verdict, "population": found.population, **msgspec.to_builtins(found)}
 
 
-def print_json(value: object) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
 def _print(found: Comparison, style: Style) -> None:
-    import sys
-
-    from rich.console import Console
     from rich.text import Text
 
     from tierwise.report import comparing
@@ -139,7 +108,7 @@ def _print(found: Comparison, style: Style) -> None:
     if style is Style.MARKDOWN:
         print(comparing.as_markdown(found), end="")
         return
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console = wide_console()
     console.print(Text(f"{found.other} against {found.base}", "bold"))
     console.print(comparing.changes(found).for_terminal())
     console.print(Text(comparing.verdict(found)))

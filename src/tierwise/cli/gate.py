@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tierwise.cli.compare import OneMode, print_json, rows
+from tierwise.cli.compare import rows
+from tierwise.cli.options import AsJson, OneMode
+from tierwise.cli.output import print_json, wide_console
 
 if TYPE_CHECKING:
     from tierwise.analysis.gate import Gate
@@ -29,7 +31,7 @@ def gate(
     ] = False,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write a summary for a pull request here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Hold a run against a baseline: non-inferior quality, and bounds on latency and dollars, together.
 
@@ -76,15 +78,12 @@ def _fields(judged: Gate) -> dict[str, object]:
 
 
 def _print(judged: Gate) -> None:
-    import sys
-
-    from rich.console import Console
     from rich.text import Text
 
     from tierwise.report import gating
     from tierwise.report.comparing import flips
 
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console = wide_console()
     style = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}[judged.verdict]
     console.print(Text(gating.headline(judged), style))
     console.print(gating.checks(judged).for_terminal())

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tierwise.cli.compare import Style, print_json
+from tierwise.cli.options import AsJson, Style
+from tierwise.cli.output import print_json, wide_console
 
 if TYPE_CHECKING:
     from tierwise.analysis.leaderboard import Leaderboard
@@ -32,7 +33,7 @@ def import_(
         typer.Option("--table", help="Print scores and differences of all of them, with naive and clustered errors."),
     ] = False,
     style: Annotated[Style, typer.Option("--format", help="How to print the table.")] = Style.TABLE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read results of other tools: SWE-bench and SWE-bench Pro. Runs and tables then compare and gate like our own.
 
@@ -123,9 +124,6 @@ def _fields(runs: list[Imported], folders: dict[str, Path], found: Leaderboard |
 
 
 def _print(found: Leaderboard, style: Style) -> None:
-    import sys
-
-    from rich.console import Console
     from rich.text import Text
 
     from tierwise.report import comparing
@@ -134,7 +132,7 @@ def _print(found: Leaderboard, style: Style) -> None:
     if style is Style.MARKDOWN:
         print("\n\n".join([*(table.as_markdown() for table in tables), "\n".join(comparing.leaderboard_notes(found))]))
         return
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console = wide_console()
     for table in tables:
         console.print(table.for_terminal())
         console.print()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tierwise.cli.output import print_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -55,7 +57,7 @@ def power(
     """
     from tierwise.analysis import pilot
     from tierwise.spec.errors import SpecError
-    from tierwise.stats.power import PairedDesign, TaskCost
+    from tierwise.stats.power import PairedDesign
 
     pilots: list[Pilot | None] = [*pilot.read(run)] if run else [None]
     if not pilots:
@@ -74,19 +76,20 @@ def power(
             members=count / clusters if clusters else 1.0,
             icc=icc if clusters else 0.0,
         )
-        price = dollars if dollars is not None else known.dollars if known else None
-        time = seconds if seconds is not None else known.seconds if known else None
-        cost = (
-            None if time is None and price is None else TaskCost(dollars=price, seconds=time, concurrency=concurrency)
-        )
-        answers.append(_answer(count, design, difference, cost, known))
+        answers.append(_answer(count, design, difference, _cost(dollars, seconds, concurrency, known), known))
     if as_json:
-        import json
+        print_json(answers)
+    else:
+        print("\n".join(line for answer in answers for line in _lines(answer)))
 
-        print(json.dumps(answers, indent=2))
-        return
-    for answer in answers:
-        print("\n".join(_lines(answer)))
+
+def _cost(dollars: float | None, seconds: float | None, concurrency: int, known: Pilot | None) -> TaskCost | None:
+    """Of a task, as it was given, else as the pilot run had it; None where neither says."""
+    from tierwise.stats.power import TaskCost
+
+    price = dollars if dollars is not None else known.dollars if known else None
+    time = seconds if seconds is not None else known.seconds if known else None
+    return None if time is None and price is None else TaskCost(dollars=price, seconds=time, concurrency=concurrency)
 
 
 def _or_else(value: float | None, default: float) -> float:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tierwise.workloads.files import Workload
     from tierwise.workloads.suites import SuiteChoice
+    from tierwise.workloads.task import Task
 
 app = typer.Typer(
     help="Check a workload, make one from a known suite or from recorded actions, draw a sample of one.",
@@ -277,7 +278,6 @@ def from_ledger(
     from tierwise.workloads.files.recorded import from_ledger as build
     from tierwise.workloads.files.recorded import trace_of
     from tierwise.workloads.files.redact import read_rules, redactor
-    from tierwise.workloads.files.small_sample import small_sample
     from tierwise.workloads.files.write import check_free, write
 
     check_free(out)
@@ -304,13 +304,19 @@ def from_ledger(
     for why, number in found.left_out.items():
         print(f"  left out, {number}: {why}")
     print(f"  redacted: {_counted(dict(rules.counts)) or 'nothing'}")
-    images = sum(_has_image(task.messages) for task in found.tasks)
-    notes = [small_sample(len(found.tasks)), "rules find forms, not meanings: read the tasks before you pass them on"]
-    if images:
-        notes.append(f"{images} tasks hold images, which no rule looks into")
+    _print_notes(_cautions(found.tasks, check))
+
+
+def _cautions(tasks: Sequence[Task], check: str) -> Iterator[str]:
+    """What whoever uses tasks of recorded actions should know."""
+    from tierwise.workloads.files.small_sample import small_sample
+
+    yield small_sample(len(tasks))
+    yield "rules find forms, not meanings: read the tasks before you pass them on"
+    if images := sum(_has_image(task.messages) for task in tasks):
+        yield f"{images} tasks hold images, which no rule looks into"
     if check == "recorded":
-        notes.append("the recorded answers count as right, whether or not they are: this measures agreement")
-    _print_notes(notes)
+        yield "the recorded answers count as right, whether or not they are: this measures agreement"
 
 
 def _counted(counts: dict[str, int]) -> str:

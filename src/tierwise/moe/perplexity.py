@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from tierwise.engines.engine import Whole
+from tierwise.service import launched
 from tierwise.spec.call import Call
 from tierwise.spec.errors import EngineError, Garbled, Refused, SpecError
 from tierwise.spec.prompt import Prompt
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from tierwise.plan import Plan
     from tierwise.run import Tier
     from tierwise.workloads.files import Workload
 
@@ -143,6 +145,16 @@ async def read(
         raise failures.exceptions[0] from None
     found = [task.result() for task in asked]
     return None if None in found else [seen for seen in found if seen is not None]
+
+
+async def read_tiers(
+    plan: Plan, texts: Sequence[PromptText], *, concurrency: int, told: Callable[[int], None]
+) -> list[Seen] | None:
+    """Launch all tiers of a plan and read every text with each; arguments and errors as of `read`."""
+    async with launched(plan) as service:
+        await service.start()
+        tiers = [service.router.tiers[name] for name in plan.file.tiers]
+        return await read(tiers, texts, concurrency=concurrency, told=told)
 
 
 class _Place(msgspec.Struct):

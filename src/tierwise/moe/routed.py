@@ -16,9 +16,10 @@ import msgspec
 
 from tierwise.mixture.load import Load
 from tierwise.run import Action
-from tierwise.runs.directory import ConfigFile, SourceFile, config_of, source_of, timestamp
+from tierwise.runs.directory import ConfigSource, SourceFile, config_of, source_of, timestamp
 from tierwise.runs.durations import Durations
 from tierwise.runs.seeds import task_seed
+from tierwise.service import launched
 from tierwise.spec.clock import now
 from tierwise.spec.errors import EngineError, NotFound, SpecError, TierwiseError
 from tierwise.spec.prompt import Prompt
@@ -62,7 +63,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     began: str
     """UTC."""
     ended: str | None = None
-    config: ConfigFile
+    config: ConfigSource
     workload: SourceFile
     tier: str
     deployment: str
@@ -208,6 +209,43 @@ async def record(
         for task in tasks:
             group.create_task(ask(task))
     return failed, untold
+
+
+async def record_workload(
+    plan: Plan,
+    workload: Workload,
+    directory: RecordingDirectory,
+    *,
+    seed: int,
+    concurrency: int,
+    told: Callable[[int, int], None],
+) -> Recording:
+    """Launch the tier of a plan that `sampling_all` made, ask every task once, and keep what is recorded.
+
+    Args:
+        plan: of one tier.
+        workload: whose tasks are asked.
+        directory: where passes are written while they end, and the recording at the end.
+        seed: of the tasks' own seeds.
+        concurrency: actions under way at any moment.
+        told: hears of progress, as tasks done and failed.
+    """
+    (name,) = plan.file.tiers
+    async with launched(plan) as service:
+        await service.start()
+        tier = service.router.tiers[name]
+        recording = begun(plan, workload, name, tier.deployment)
+        with directory.passes_path.open("wb") as kept:
+
+            def keep(line: RoutedPass) -> None:
+                kept.write(msgspec.json.encode(line) + b"\n")
+
+            failed, untold = await record(
+                service.new_trace, tier, workload.tasks, seed=seed, concurrency=concurrency, keep=keep, told=told
+            )
+    recording = msgspec.structs.replace(recording, ended=timestamp(), failed=failed, untold=untold)
+    directory.write(recording)
+    return recording
 
 
 def load_of(passes: Iterable[RoutedPass]) -> Load:

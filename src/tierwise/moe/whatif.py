@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import yaml
 
+from tierwise import plan as planning
 from tierwise.catalog import architecture, local_path
 from tierwise.spec.errors import SpecError
 from tierwise.spec.sampling import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tierwise.plan import Plan
 
@@ -86,6 +89,13 @@ def varied(plan: Plan, tier: str, active: Sequence[int]) -> dict[str, Any]:
         },
         "prices": prices,
     }
+
+
+def write_varied(plan: Plan, tier: str, active: Sequence[int], path: Path) -> Plan:
+    """Write the config file that `varied` makes, and read it as a plan; errors as of `varied`."""
+    about = f"# {plan.path.name}, tier {tier}, with other numbers of active experts; the first is the trained one\n"
+    path.write_text(about + yaml.safe_dump(varied(plan, tier, active), sort_keys=False), encoding="utf-8")
+    return planning.load(path)
 
 
 def _policy(plan: Plan, tier: str) -> dict[str, Any]:

@@ -115,8 +115,8 @@ def notes(found: Comparison) -> Iterable[str]:
             f"Infrastructure errors: {found.errors_base} in the first, {found.errors_other} in the second. Left out "
             f"above; counted as failures: {points(failed.value)} points {interval(failed, points)}."
         )
-    if found.dollars is not None and found.untold:
-        yield f"The costs of {found.untold} pairs are not known; they are in no cost here."
+    if found.dollars is not None and found.unreported:
+        yield f"The costs of {found.unreported} pairs are not known; they are in no cost here."
     yield population(found.population, found.clusters)
     if found.quality.clusters is not None:
         alone = found.quality.tasks

@@ -13,12 +13,13 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tierwise.report import numbers, plots, sentences
+from tierwise.workloads.task import decode_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tierwise.analysis.summary import RunSummary
-    from tierwise.runs.directory import Manifest, SourceFile
+    from tierwise.runs.directory import Manifest, RunDirectory, SourceFile
     from tierwise.runs.records import TrialRecord
     from tierwise.workloads.files import Task
 
@@ -47,6 +48,13 @@ class _Failure:
     def shown(self) -> list[TrialRecord]:
         """Some of each row's answers."""
         return [one for row in self.rows for one in sorted(row, key=lambda one: one.is_solved)[:MOST_ANSWERS]]
+
+
+def write_page(directory: RunDirectory, summary: RunSummary) -> None:
+    """Write the page of a run into its directory."""
+    tasks = decode_tasks(directory.tasks_path.read_bytes())
+    html = page(directory.read_manifest(), tasks, directory.read_records(), summary)
+    directory.report_path.write_text(html, encoding="utf-8")
 
 
 def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[TrialRecord], summary: RunSummary) -> str:

@@ -210,8 +210,8 @@ def warnings(summary: RunSummary) -> Iterable[str]:
         )
     if cut := [f"{name(row)} {row.cut}" for row in summary.rows if row.cut]:
         yield f"Answers cut at a bound on tokens: {', '.join(cut)}."
-    if untold := [f"{name(row)} {row.untold}" for row in summary.rows if row.untold]:
-        yield f"Actions whose cost the endpoint did not tell, which no cost here holds: {', '.join(untold)}."
+    if unreported := [f"{name(row)} {row.unreported}" for row in summary.rows if row.unreported]:
+        yield f"Actions whose cost the endpoint did not report, which no cost here holds: {', '.join(unreported)}."
     if unknown := [f"{name(one)} {one.unknown}" for one in summary.selections if one.unknown]:
         yield f"Actions whose candidates could not all be graded, which no coverage here holds: {', '.join(unknown)}."
     if all(row.dollars is None or row.dollars.value == 0 for row in summary.rows):

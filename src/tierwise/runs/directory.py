@@ -42,7 +42,7 @@ class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class ConfigFile(SourceFile, frozen=True, kw_only=True):
+class ConfigSource(SourceFile, frozen=True, kw_only=True):
     """The config file; keys never stand in one."""
 
     text: str
@@ -120,7 +120,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """None while it runs, and for ever when it was killed."""
     url: str
     """Empty where the bench launched the tiers itself."""
-    config: ConfigFile
+    config: ConfigSource
     workload: SourceFile
     tasks: list[str]
     """Every task that was to be asked: a task without a record was not run."""
@@ -157,9 +157,9 @@ def new_run() -> str:
     return secrets.token_hex(3)
 
 
-def config_of(path: Path) -> ConfigFile:
+def config_of(path: Path) -> ConfigSource:
     raw = path.read_bytes()
-    return ConfigFile(path=str(path), sha256=hashlib.sha256(raw).hexdigest(), text=raw.decode())
+    return ConfigSource(path=str(path), sha256=hashlib.sha256(raw).hexdigest(), text=raw.decode())
 
 
 def source_of(workload: Workload) -> SourceFile:

@@ -108,6 +108,15 @@ def read_task(value: Any, base: Path, shared: Shared = NOTHING_SHARED) -> tuple[
     return task, reading.errors
 
 
+def decode_tasks(lines: bytes) -> list[Task]:
+    """Tasks as a run keeps them: each whole, one on each line.
+
+    Raises:
+        msgspec.DecodeError: a line is no task.
+    """
+    return msgspec.json.Decoder(Task).decode_lines(lines)
+
+
 def _check_request(task: Task, reading: Reading) -> None:
     """Whether the endpoint would take it."""
     for name in _DECIDED.intersection(task.options):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.runs.directory import (
     IMPORTED,
-    ConfigFile,
+    ConfigSource,
     Manifest,
     Planned,
     RunDirectory,
@@ -83,7 +83,7 @@ def write(imported: Imported, path: Path) -> RunDirectory:
             began=timestamp(),
             ended=timestamp(),
             url="",
-            config=ConfigFile(path=str(imported.path), sha256=digest, text=""),
+            config=ConfigSource(path=str(imported.path), sha256=digest, text=""),
             workload=SourceFile(path=imported.suite, sha256=""),
             tasks=[record.task for record in records] + list(imported.absent),
             variants=[Planned(tier=imported.name, mode="both", most_passes=1)],
