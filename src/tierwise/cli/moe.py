@@ -203,8 +203,9 @@ def whatif(
     from tierwise.workloads.files import load
 
     need_extra()
-    plan, tasks = planning.load(file), load(workload).first(limit)
+    plan = planning.load(file)
     name = _tier(plan, tier)
+    tasks = load(workload).first(limit)
     require_sandbox(tasks)
     bring(plan, missing(plan))
     tried, left_out = numbers(plan, name, active or [])
