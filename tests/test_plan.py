@@ -107,7 +107,7 @@ def test_a_deployment_that_no_tier_uses_does_not_run_and_is_noted():
         ("  auto: {", "  max: {", "routes.max", "names a tier already"),
         ('"file:smol.gguf"', '"ftp:smol"', "checkpoints.smol.source", "pypi:"),
         ('"file:smol.gguf"', '"file:smol.gguf", sha256: abc', "checkpoints.smol.sha256", "Expected `str"),
-        ("  standard: {deployment", "  fast: {deployment", "tiers.fast", "stands twice, at line 8 and at line 9"),
+        ("  standard: {deployment", "  fast: {deployment", "tiers.fast", "appears twice, on lines 8 and 9"),
         ("  fast: {deployment", '  "a b": {deployment', "tiers.a b", "is no name"),
         ("prices:", "pricess:", "pricess", "did you mean 'prices'?"),
     ],

@@ -4,6 +4,7 @@ The walk of a request, top to bottom. A singular name is a station that every re
 with one member per file. Imports only go down this list (tests/test_walk.py reads it):
 
     cli             one file per verb
+    setup           a first config file: for a server, or for a checkpoint on this machine
     upstream        packages of others: which versions were tested, what those here say is deprecated
     report          tables, plots, the page
     bench           workload, trial, statistics

@@ -13,13 +13,16 @@ from tierwise.engines import DeploymentSettings
 from tierwise.ledger.prices import Price
 from tierwise.policies import Cascade, Majority, PolicyChoice
 from tierwise.spec.budget import Budget
-from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
-from tierwise.spec.reading import Reading
+from tierwise.spec.errors import SpecError
+from tierwise.spec.files import read_yaml, yaml_document
 from tierwise.spec.sampling import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from tierwise.spec.files import Document
+    from tierwise.spec.reading import Reading
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,99}")
 
@@ -143,27 +146,21 @@ def load(path: Path) -> Plan:
         NotFound: there is no such file.
         ConfigErrors: all that is wrong with it, each with its path in the file and its line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise NotFound(f"there is no config file {path}; see examples/quickstart.yaml for one to start from") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"config file {path} cannot be read: {error}") from error
-    return parse(text, path)
+    advice = "`tierwise init` writes one to start from"
+    return _checked(read_yaml(path, "config file", advice=advice), path)
 
 
 def parse(text: str, path: Path) -> Plan:
     """Check the text of a config file; see `load`."""
-    from tierwise.spec.yaml import read_yaml  # noqa: PLC0415 - PyYAML is needed nowhere else on the way to serving
+    return _checked(yaml_document(text, path.name), path)
 
-    reading = Reading()
-    value, lines = read_yaml(text, reading)
-    file = None if value is None else reading.read(ConfigFile, value, "")
+
+def _checked(document: Document, path: Path) -> Plan:
+    file = document.convert(ConfigFile)
     tiers = {} if file is None else _tiers(file)
     if file is not None:
-        _check_whole(file, tiers, path, reading)
-    if reading.errors or file is None:
-        raise ConfigErrors([_with_line(error, path, lines) for error in reading.errors])
+        _check_whole(file, tiers, path, document)
+    file = document.finish(file)
     plan = Plan(path=path, file=file, tiers=tiers, processes=_processes(file, tiers), notes=())
     return replace(plan, notes=tuple(_notes(plan)))
 
@@ -195,14 +192,6 @@ def schema() -> dict[str, Any]:
     whole["$defs"]["PolicyChoice"] = {"anyOf": [shorthand, {**policy, "minProperties": 1, "maxProperties": 1}]}
     whole["$defs"]["VerifierChoice"].update(minProperties=1, maxProperties=1)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tierwise.yaml", **whole}
-
-
-def _with_line(error: SpecError, path: Path, lines: dict[str, int]) -> SpecError:
-    place = error.field
-    while place and place not in lines:
-        place = place.rpartition(".")[0] if "." in place else ""
-    where = f"{path.name}:{lines[place]}: " if place in lines else f"{path.name}: "
-    return SpecError(str(error), field=where + error.field if error.field else where.rstrip(": "))
 
 
 def _checkpoint(name: str, config: CheckpointConfig, base: Path, field: str = "") -> Checkpoint:

@@ -13,6 +13,7 @@ import msgspec
 from tierwise.spec.ask import Answer, Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call
+from tierwise.verifiers.base import BaseVerifier
 
 class First(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     n: int = 2
@@ -23,10 +24,9 @@ class First(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         done = await ask(Call(prompt=prompt))
         return Answer(completion=done.completion, chosen=done.number)
 
-class Short(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Short(BaseVerifier, frozen=True, kw_only=True):
     most_words: int
-    kind, decisive, is_ready = "short", True, True
-    def key(self, completion): return completion.text
+    kind = "short"
     async def verify(self, completion):
         ok = len(completion.text.split()) <= self.most_words
         return Verdict(ok=ok, score=float(ok))

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from tierwise.spec.clock import now
-from tierwise.spec.errors import ConfigErrors, NotFound, SpecError, TierwiseError
+from tierwise.spec.errors import ConfigErrors, SpecError, TierwiseError
+from tierwise.spec.files import numbered_lines, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
@@ -119,17 +120,10 @@ def read_trace(path: Path) -> Trace:
         NotFound: there is no such file.
         ConfigErrors: all lines that cannot be used.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise NotFound(f"there is no trace {path}", field="--arrival") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"trace {path} cannot be read: {error}", field="--arrival") from error
+    text = read_text(path, "trace", field="--arrival")
     errors: list[SpecError] = []
     moments: list[float] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(text):
         try:
             moment = _moment(line.strip())
         except (ValueError, OverflowError) as error:

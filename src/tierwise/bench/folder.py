@@ -20,6 +20,7 @@ from tierwise.bench.records import Key, Record
 from tierwise.bench.schedule import Mode, Variant
 from tierwise.gateway.deployments import Deployed
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
+from tierwise.spec.files import decode_json, decode_json_lines, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -210,10 +211,7 @@ class Folder:
         """Whether a run was begun here of which something was not run."""
         if not self.has_manifest:
             return False
-        try:
-            return not self.read_manifest().keys() <= {record.key for record in self.read_records()}
-        except msgspec.DecodeError as error:
-            raise SpecError(f"the run in {self.path} cannot be read: {error}") from error
+        return not self.read_manifest().keys() <= {record.key for record in self.read_records()}
 
     @property
     def tasks_path(self) -> Path:
@@ -258,11 +256,28 @@ class Folder:
         draft.replace(self.manifest_path)
 
     def read_manifest(self) -> Manifest:
-        return msgspec.json.decode(self.manifest_path.read_bytes(), type=Manifest)
+        """How the run was made.
+
+        Raises:
+            NotFound: there is none.
+            SpecError: it cannot be read; names file and line.
+        """
+        return decode_json(read_bytes(self.manifest_path, "manifest"), Manifest, str(self.manifest_path))
 
     def write_tasks(self, tasks: Sequence[Task]) -> None:
         """Keep what was asked beside what was answered."""
         self.tasks_path.write_bytes(msgspec.json.Encoder().encode_lines(tasks))
+
+    def read_tasks(self) -> list[Task]:
+        """What was asked.
+
+        Raises:
+            NotFound: it was not kept.
+            SpecError: it cannot be read; names file and line.
+        """
+        from tierwise.bench.task import Task  # noqa: PLC0415 - comparing runs needs no check, and none of its packages
+
+        return decode_json_lines(read_bytes(self.tasks_path, "workload"), Task, str(self.tasks_path))
 
     def errors(self) -> list[Record]:
         """The records of actions that ended in infrastructure errors: a run that is gone on with asks them again."""
@@ -278,14 +293,16 @@ class Folder:
         return Recorder(self.records_path)
 
     def read_records(self) -> list[Record]:
-        """All records, none before the first was written; a last line that a crash cut short is left out."""
-        try:
-            whole, _, _ = self.records_path.read_bytes().rpartition(b"\n")
-        except FileNotFoundError:
-            if self.has_manifest:
-                return []
-            raise
-        return msgspec.json.Decoder(Record).decode_lines(whole)
+        """All records, none before the first was written; a last line that a crash cut short is left out.
+
+        Raises:
+            NotFound: there is no run.
+            SpecError: they cannot be read; names file and lines.
+        """
+        if self.has_manifest and not self.records_path.exists():
+            return []
+        whole, _, _ = read_bytes(self.records_path, "file of records").rpartition(b"\n")
+        return decode_json_lines(whole, Record, str(self.records_path))
 
 
 class Recorder:

@@ -17,6 +17,7 @@ from tierwise.bench.statistics import Estimate, Interval
 from tierwise.engines.engine import Whole
 from tierwise.spec.call import Call
 from tierwise.spec.errors import EngineError, Garbled, Refused, SpecError
+from tierwise.spec.files import read_text
 from tierwise.spec.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -69,10 +70,7 @@ def windows(path: Path) -> list[Text]:
     Raises:
         SpecError: it cannot be read, or has less than two pieces.
     """
-    try:
-        whole = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read: {error}", field="--text") from error
+    whole = read_text(path, "text", field="--text")
     pieces = [whole[begin : begin + WINDOW] for begin in range(0, len(whole), WINDOW)]
     if len(pieces) < 2:
         raise SpecError(

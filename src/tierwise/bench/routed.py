@@ -22,6 +22,7 @@ from tierwise.mixture.load import Load
 from tierwise.run import Action
 from tierwise.spec.clock import now
 from tierwise.spec.errors import EngineError, NotFound, SpecError, TierwiseError
+from tierwise.spec.files import decode_json, decode_json_lines, read_bytes
 from tierwise.spec.prompt import Prompt
 from tierwise.spec.routing import Routing
 
@@ -116,16 +117,15 @@ class RecordingFolder:
 
         Raises:
             NotFound: there is no recording.
-            SpecError: it cannot be read.
+            SpecError: it cannot be read; names file and line.
         """
-        try:
-            recording = msgspec.json.decode((self.path / "recording.json").read_bytes(), type=Recording)
-            whole, _, _ = self.passes_path.read_bytes().rpartition(b"\n")
-            return recording, msgspec.json.Decoder(RoutedPass).decode_lines(whole)
-        except FileNotFoundError as error:
-            raise NotFound(f"{self.path} holds no recording: there is no {Path(error.filename).name}") from None
-        except msgspec.DecodeError as error:
-            raise SpecError(f"the recording in {self.path} cannot be read: {error}") from error
+        path = self.path / "recording.json"
+        for file in (path, self.passes_path):
+            if not file.is_file():
+                raise NotFound(f"{self.path} holds no recording: there is no {file.name}")
+        recording = decode_json(read_bytes(path, "recording"), Recording, str(path))
+        whole, _, _ = read_bytes(self.passes_path, "recording").rpartition(b"\n")
+        return recording, decode_json_lines(whole, RoutedPass, str(self.passes_path))
 
 
 def sampling_all(plan: Plan, tier: str) -> Plan:

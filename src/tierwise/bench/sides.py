@@ -10,7 +10,8 @@ import msgspec
 from tierwise.bench.design import CLUSTER
 from tierwise.bench.folder import Folder
 from tierwise.bench.records import Record
-from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
+from tierwise.spec.errors import NotFound, SpecError
+from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.reading import allowed
 
 if TYPE_CHECKING:
@@ -81,11 +82,7 @@ def sides(path: Path) -> list[Side]:
                 f"{path} holds no run: there is no {file.name}; "
                 "give a folder that `tierwise bench --out` or `tierwise import --out` wrote"
             )
-    try:
-        manifest = folder.read_manifest()
-    except (msgspec.DecodeError, OSError) as error:
-        raise SpecError(f"{path / 'manifest.json'} cannot be read: {error}") from error
-    records = _records(folder)
+    manifest, records = folder.read_manifest(), folder.read_records()
     if not records:
         raise SpecError(f"{folder.records_path} holds no record: nothing was measured")
     of: dict[Variant, dict[Unit, Record]] = {planned.variant: {} for planned in manifest.variants}
@@ -111,23 +108,6 @@ def sides(path: Path) -> list[Side]:
     ]
 
 
-def _records(folder: Folder) -> list[Record]:
-    path = folder.records_path
-    try:
-        return folder.read_records()
-    except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error}") from error
-    except msgspec.DecodeError:
-        decoder = msgspec.json.Decoder(Record)
-        wrong = []
-        for number, line in enumerate(path.read_bytes().rpartition(b"\n")[0].split(b"\n"), 1):
-            try:
-                decoder.decode(line)
-            except msgspec.DecodeError as error:
-                wrong.append(SpecError(str(error), field=f"{path}:{number}"))
-        raise ConfigErrors(wrong[:5]) from None
-
-
 class _Labelled(msgspec.Struct):
     """Of a task, what is needed here."""
 
@@ -139,10 +119,7 @@ def _clusters(folder: Folder) -> dict[str, str]:
     path = folder.tasks_path
     if not path.is_file():
         return {}
-    try:
-        tasks = msgspec.json.Decoder(_Labelled).decode_lines(path.read_bytes())
-    except (msgspec.DecodeError, OSError) as error:
-        raise SpecError(f"{path} cannot be read: {error}") from error
+    tasks = decode_json_lines(read_bytes(path, "workload"), _Labelled, str(path))
     return {task.id: task.cluster for task in tasks if task.cluster is not None}
 
 

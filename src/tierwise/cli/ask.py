@@ -63,12 +63,12 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: st
     from tierwise.gateway.server import open_ledger
     from tierwise.service import launched
     from tierwise.spec.errors import SpecError, TierwiseError
+    from tierwise.spec.files import json_document
 
     if verifier:
-        try:
-            request["tierwise"] = {"verifier": msgspec.json.decode(verifier)}
-        except msgspec.DecodeError as error:
-            raise SpecError(f"--verifier is not JSON: {error}") from error
+        document = json_document(verifier, "--verifier", line=None)
+        document.done()
+        request["tierwise"] = {"verifier": document.value}
     if not as_json:
         request["stream_options"] = {"include_usage": True}
     metrics = Metrics({})

@@ -251,14 +251,10 @@ async def _unless_interrupted(work: Coroutine[None, None, None]) -> bool:
 
 def _report(folder: Folder) -> Summary:
     """Write the page from what is in the folder."""
-    import msgspec
-
     from tierwise.bench.summary import summarise
-    from tierwise.bench.workload import Task
     from tierwise.report.page import page
 
-    manifest, records = folder.read_manifest(), folder.read_records()
-    tasks = msgspec.json.Decoder(Task).decode_lines(folder.tasks_path.read_bytes())
+    manifest, records, tasks = folder.read_manifest(), folder.read_records(), folder.read_tasks()
     summary = summarise(manifest, records, tasks)
     folder.report_path.write_text(page(manifest, tasks, records, summary), encoding="utf-8")
     return summary

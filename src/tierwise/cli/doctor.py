@@ -219,8 +219,6 @@ def _hold_against(run: Path, *, as_json: bool) -> None:
 
 
 def _manifest(run: Path) -> Manifest:
-    import msgspec
-
     from tierwise.bench.folder import Folder
     from tierwise.spec.errors import NotFound, SpecError
 
@@ -229,7 +227,7 @@ def _manifest(run: Path) -> Manifest:
         raise NotFound(f"{run} holds no run: there is no manifest.json", field="--against")
     try:
         return folder.read_manifest()
-    except (OSError, msgspec.DecodeError) as error:
+    except SpecError as error:
         raise SpecError(f"the run in {run} cannot be read: {error}", field="--against") from error
 
 

@@ -67,18 +67,11 @@ def replay(
 
 
 def _read(folder: Folder) -> tuple[list[Task], list[Record]]:
-    import msgspec
-
-    from tierwise.bench.task import Task
-    from tierwise.spec.errors import NotFound, SpecError
+    from tierwise.spec.errors import NotFound
 
     if not folder.has_manifest:
         raise NotFound(f"{folder.path} holds no run: there is no manifest.json")
-    try:
-        tasks = msgspec.json.Decoder(Task).decode_lines(folder.tasks_path.read_bytes())
-        return tasks, folder.read_records()
-    except (OSError, msgspec.DecodeError) as error:
-        raise SpecError(f"the run in {folder.path} cannot be read: {error}") from error
+    return folder.read_tasks(), folder.read_records()
 
 
 async def _graded(tasks: Sequence[Task], records: Sequence[Record]) -> list[Record]:

@@ -178,10 +178,7 @@ def _source(kind: str, settings: dict[str, Any]) -> SourceChoice:
     from tierwise.spec.reading import Reading
 
     reading = Reading()
-    found = reading.read(SourceChoice, {kind: settings}, "")
-    reading.done()
-    assert found is not None  # noqa: S101 - `done` raises otherwise
-    return found
+    return reading.finish(reading.read(SourceChoice, {kind: settings}, ""))
 
 
 def _print_generators() -> None:
