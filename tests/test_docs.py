@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tierwise.bench import gate
-from tierwise.bench.workload import load
+from tierwise.analysis import gate
 from tierwise.gateway import wire
 from tierwise.plan import parse
+from tierwise.workloads.files import load
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])

@@ -6,8 +6,12 @@ with one member per file. Imports only go down this list (tests/test_walk.py rea
     cli             one file per verb
     setup           a first config file: for a server, or for a checkpoint on this machine
     upstream        packages of others: which versions were tested, what those here say is deprecated
-    report          tables, plots, the page
-    bench           workload, trial, statistics
+    report          tables, plots, pages
+    moe             a mixture of experts on a workload: routing, drift, perplexity, other numbers of experts
+    bench           running a workload: schedule, client, trials, grading
+    analysis        what runs mean: summaries, comparisons, gates, a leaderboard
+    runs            a run on disk: its directory, its records, the runs of other tools
+    workloads       tasks with their checks: their files, the suites they come from, how they arrive
     gateway         OpenAI wire in, SSE out; the one place that knows HTTP status codes
     service         a config file brought to life: engines launched, tiers built, the ledger open
     plan            the config file, checked as a whole: which processes run, and which tiers they serve
@@ -22,6 +26,7 @@ with one member per file. Imports only go down this list (tests/test_walk.py rea
     mixture         where the tokens of a mixture of experts go: load, balance, drift
     engines         llama.cpp, vLLM, SGLang, Transformers, any server, recordings; and the supervisor of their processes
     catalog         where checkpoints come from, what they say of themselves, and what is known of their families
+    stats           estimates, intervals and tests: pure functions over numbers
     spec            the vocabulary; imports nothing of ours
 """
 

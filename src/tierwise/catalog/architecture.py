@@ -146,6 +146,7 @@ def _of_folder(folder: Path) -> Architecture:
 
 def _json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None where there is no such file."""
+    # Not with spec/files.py: these files come from Python, and some hold `Infinity`, which JSON does not have.
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:

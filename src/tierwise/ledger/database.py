@@ -141,8 +141,11 @@ class Database:
         return doubles
 
     def _check_unchanged(self, connection: Connection) -> None:
-        if check_version(connection, self._location) != VERSION:
-            raise LedgerError("somebody put a ledger of an earlier version in its place")
+        """In the transaction that writes: another process may have upgraded it, or put another one in its place."""
+        found = connection.execute(select(version.c.version)).scalar_one()
+        if found != VERSION:
+            check_version(connection, self._location)
+            raise LedgerError(f"a ledger of version {found} was put in its place")
 
     def close(self) -> None:
         self._engine.dispose()
