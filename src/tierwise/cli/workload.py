@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tierwise.cli.options import AsJson
+from tierwise.cli.output import print_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -22,7 +25,6 @@ app = typer.Typer(
 
 Given = Annotated[Path, typer.Argument(help="A JSONL file, or a folder with workload.yaml.")]
 Out = Annotated[Path, typer.Option("--out", help="A file when it ends in .jsonl, else a folder; must be new.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class SuiteName(StrEnum):
@@ -52,7 +54,7 @@ def check(workload: Given, as_json: AsJson = False) -> None:
     _check_expressions(found)
     facts = _facts(found)
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     tasks = len(found.tasks)
     print(f"ok {workload}: {tasks} {'task' if tasks == 1 else 'tasks'}, SHA-256 {found.sha256[:12]}…")
@@ -326,9 +328,3 @@ def _counted(counts: dict[str, int]) -> str:
 def _print_notes(notes: Iterable[str]) -> None:
     for note in filter(None, notes):
         print(f"note: {note}")
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
