@@ -1,62 +1,93 @@
 # Everything runs from .venv, which the first target that needs it makes: python3 (3.11 or newer) and make are enough.
+# What is installed is locked with hashes (requirements/*.txt, written by `make lock`), so that a clone behaves next
+# month as it does today; the ranges of pyproject.toml stay open, and `make latest` tries the newest of them.
+# Another Python gets an environment of its own: make test PYTHON=python3.13 makes .venv-python3.13.
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+PIP = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
+LOCKED = $(PIP) --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types unit schema proto vllm clean
+.PHONY: help quickstart test lint types unit latest lock schema proto vllm levers clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-quickstart: .venv/installed ## the main job on a real small model: pull, check, ask, measure, report (under 5 minutes)
+quickstart: $(VENV)/installed ## the main job on a real small model: pull, check, ask, measure, report (under 3 minutes)
 	@mkdir -p runs
 	$(BIN)/tierwise pull examples/quickstart.yaml
 	$(BIN)/tierwise check examples/quickstart.yaml
-	$(BIN)/tierwise ask "What is the capital of France?" --config examples/quickstart.yaml --tier fast --max-tokens 24 --ledger runs/ledger.db
-	$(BIN)/tierwise bench examples/quickstart.yaml examples/quickstart.jsonl --ledger runs/ledger.db
+	$(BIN)/tierwise ask "What is 3 plus 4?" --config examples/quickstart.yaml --tier fast --max-tokens 24 --ledger runs/ledger.db
+	@rm -f runs/quickstart-20.jsonl
+	$(BIN)/tierwise workload sample examples/quickstart.jsonl --count 20 --seed 0 --out runs/quickstart-20.jsonl
+	$(BIN)/tierwise bench examples/quickstart.yaml runs/quickstart-20.jsonl --budget-minutes 2.25 --ledger runs/ledger.db
 
 test: lint types unit ## lint, strict types, all tests, and the blocks of README and docs
 
-lint: .venv/for-tests ## ruff
+lint: $(VENV)/for-tests ## ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: .venv/for-tests ## mypy --strict
+types: $(VENV)/for-tests ## mypy --strict
 	$(BIN)/mypy
 
-unit: .venv/for-tests ## all tests
+unit: $(VENV)/for-tests ## all tests
 	$(BIN)/pytest
 
-schema: .venv/for-tests ## write the JSON Schema of the config file anew
+latest: ## the same with the newest of every package that pyproject.toml admits, and what is newer than the lock
+	@$(call NEW_VENV,.venv-latest)
+	@echo "installing the newest packages into .venv-latest …"
+	@$(call PIP,.venv-latest) --editable '.[llama,hf,workloads,transformers,grpc,postgresql,bench,dev]'
+	@.venv-latest/bin/python scripts/latest.py
+
+lock: ## lock again: after a change of pyproject.toml, or with UPGRADE=1 to take the newest of everything
+	@$(call NEW_VENV,.venv-lock)
+	@$(call LOCKED,.venv-lock) --requirement requirements/uv.txt
+	.venv-lock/bin/python scripts/lock.py $(if $(UPGRADE),--upgrade)
+
+schema: $(VENV)/for-tests ## write the JSON Schema of the config file anew
 	$(BIN)/tierwise check --schema > src/tierwise/tierwise.schema.json
 
-proto: .venv/installed ## write the stubs of the gRPC endpoint anew
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check grpcio-tools==1.85.1
-	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src --grpc_python_out=src src/tierwise/gateway/grpc/tierwise.proto
+proto: ## write the stubs of the gRPC endpoint anew
+	@$(call NEW_VENV,.venv-proto)
+	@$(call LOCKED,.venv-proto) --requirement requirements/proto.txt
+	.venv-proto/bin/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src --grpc_python_out=src src/tierwise/gateway/grpc/tierwise.proto
 
 vllm: .venv-vllm/installed ## a real vLLM on the CPU, for the tests that want one (2 minutes, 4 GB)
 
-levers: .venv/for-tests ## write the table of docs/levers.md anew
+levers: $(VENV)/for-tests ## write the table of docs/levers.md anew
 	@{ sed '/^<!-- tierwise levers/q' docs/levers.md; $(BIN)/tierwise levers --markdown; } > docs/levers.md.new
 	@mv docs/levers.md.new docs/levers.md
 
-clean: ## remove the environment and everything that runs leave here
-	rm -rf .venv .venv-vllm runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove the environments and everything that runs leave here
+	rm -rf .venv .venv-* runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.venv/installed: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; try make PYTHON=python3.12")'
-	@echo "installing into .venv …"
-	@$(PYTHON) -m venv .venv || { echo "python3 cannot make environments here; on Debian: apt-get install python3-venv"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[llama,bench,hf]'
+define NEW_VENV
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}; try make PYTHON=python3.12")' && \
+{ $(PYTHON) -m venv --clear $(1) || { echo "python3 cannot make environments here; on Debian: apt-get install python3-venv"; exit 1; }; }
+endef
+
+# Without build isolation, so that what builds a package is locked too: pip would take the newest of it.
+$(VENV)/installed: pyproject.toml $(addprefix requirements/,build.txt quickstart.txt core.txt llama.txt bench.txt hf.txt)
+	@[ -x $(BIN)/python ] || { $(call NEW_VENV,$(VENV)); }
+	@echo "installing into $(VENV) …"
+	@$(call LOCKED,$(VENV)) --requirement requirements/build.txt
+	@$(call LOCKED,$(VENV)) --requirement requirements/quickstart.txt
+	@$(call PIP,$(VENV)) --no-build-isolation --no-deps --editable .
 	@touch $@
 
-.venv/for-tests: .venv/installed
-	@echo "installing what the tests want into .venv …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 # the newest brings gigabytes for GPUs
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[llama,bench,hf,transformers,grpc,dev]'
+# tests.txt leaves out what torch needs for GPUs, 3 GB that no test uses, and is complete otherwise; hence --no-deps.
+# A build of torch for CPUs does without it, and is taken where pip finds one. PyPI has only the build for GPUs, which
+# cannot even be imported without its libraries: then they are installed after all.
+$(VENV)/for-tests: $(VENV)/installed $(addprefix requirements/,torch-cpu.txt tests.txt cuda.txt)
+	@echo "installing what the tests need into $(VENV) …"
+	@$(call LOCKED,$(VENV)) --no-deps --requirement requirements/torch-cpu.txt 2>/dev/null || echo "pip finds no build of torch for CPUs: it takes that for GPUs, 4 GB with its libraries"
+	@$(call LOCKED,$(VENV)) --no-deps --requirement requirements/tests.txt
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(call LOCKED,$(VENV)) --no-deps --requirement requirements/cuda.txt
 	@touch $@
 
-.venv-vllm/installed: scripts/install_vllm_cpu.sh
+.venv-vllm/installed: scripts/install_vllm_cpu.sh $(addprefix requirements/,build.txt torch-cpu.txt vllm.txt cuda.txt)
 	@echo "installing vLLM into .venv-vllm …"
 	@rm -rf .venv-vllm
 	@PYTHON=$(PYTHON) scripts/install_vllm_cpu.sh .venv-vllm || { rm -rf .venv-vllm; exit 1; }

@@ -94,7 +94,8 @@ def _loss(model: Any, text: list[int], cache: Any) -> float:
     """Of the second half of a text."""
     tokens = torch.tensor([text])
     half = len(text) // 2
-    logits = model(tokens, past_key_values=cache, logits_to_keep=half + 1).logits[0, :-1].float()
+    answer = model(tokens, **{caches.parameter(model): cache}, logits_to_keep=half + 1)
+    logits = answer.logits[0, :-1].float()
     return float(torch.nn.functional.cross_entropy(logits, tokens[0, half:]))
 
 
@@ -116,7 +117,7 @@ def _decoded(model: Any, cache: Any) -> float:
     """Tokens per second over some single steps, which stay in the cache."""
     began = time.process_time()
     for _ in range(STEPS):
-        model(torch.tensor([[1]]), past_key_values=cache)
+        model(torch.tensor([[1]]), **{caches.parameter(model): cache})
     return STEPS / (time.process_time() - began)
 
 

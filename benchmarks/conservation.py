@@ -37,7 +37,7 @@ from tierwise.run import Tier
 from tierwise.service import Service
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import Broken, Garbled, Overloaded, Refused, TimedOut
-from tierwise.testing import Reply, ScriptedEngine, frozen
+from tierwise.testing import Reply, ScriptedEngine, cascade, frozen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -294,7 +294,7 @@ async def run(actions: int, seed: int, book: Ledger) -> tuple[list[User], dict[s
         name: Tier(name=name, deployment=deployments[where], policy=policy, budget=budget)
         for name, (where, policy, budget) in policies.items()
     }
-    router = Router(tiers=tiers, routes={"auto": ("single", "majority", "best", "refine")})
+    router = Router(tiers={**tiers, "auto": cascade(list(tiers.values()))})
     app = application(Service(router=router, deployments=deployments, prices=PRICES, ledger=book))
     users = [user(random.Random(f"{seed}/{number}")) for number in range(actions)]
     waiting = iter(users)

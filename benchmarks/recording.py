@@ -60,7 +60,7 @@ def seconds(model: Any, routers: Routers, rows: int, width: int, steps: int, *, 
     began = time.process_time()
     for _ in range(steps):
         with routers.recording(owners, record) if is_recorded else nullcontext():
-            model(tokens, past_key_values=cache)
+            model(tokens, **{caches.parameter(model): cache})
     return time.process_time() - began
 
 

@@ -26,7 +26,7 @@ from tierwise.policies import Policy, Single
 from tierwise.router import Router
 from tierwise.run import Tier
 from tierwise.service import Service
-from tierwise.testing import ScriptedEngine
+from tierwise.testing import ScriptedEngine, with_routes
 
 HELLO = [{"role": "user", "content": "hello"}]
 PRICES = PriceBook({"fake": Price(prompt=1.0, cached=0.1, completion=2.0)})
@@ -241,7 +241,7 @@ def serving(
     """Serve these tiers until the block ends; then nothing may be left running."""
     notebook = Notebook()
     service = Service(
-        router=Router(tiers={tier.name: tier for tier in tiers}, routes=routes or {}),
+        router=Router(tiers=with_routes(tiers, routes or {})),
         deployments={tier.name: tier.deployment for tier in tiers},
         prices=PRICES,
         ledger=ledger or notebook,

@@ -19,7 +19,7 @@ from tierwise.run import Tier
 from tierwise.service import Service
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call
-from tierwise.testing import Reply, ScriptedEngine
+from tierwise.testing import Reply, ScriptedEngine, with_routes
 
 
 class Answering(ScriptedEngine):
@@ -55,7 +55,7 @@ class Tiers:
             for name, policy in self.policies.items()
         }
         return Service(
-            router=Router(tiers=tiers, routes=self.routes),
+            router=Router(tiers=with_routes(list(tiers.values()), self.routes)),
             deployments={"fake": deployment},
             prices=PriceBook({"fake": Price(completion=1000.0)}),
             ledger=None,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from tierwise.panel import Arrivals, panel
-from tierwise.run import Door, Purse, unseen
+from tierwise.panel import Entries
+from tierwise.policies import Cascade
+from tierwise.run import BudgetTracker, PassRunner, discard
+from tierwise.run.output import Output
+from tierwise.run.runner import Choice
 from tierwise.spec.ask import OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call
@@ -27,20 +31,27 @@ class Watched(ScriptedEngine):
 
 
 def calls(count: int) -> list[Call]:
-    return [Call(prompt=ask_user("2+2?"), draw=draw) for draw in range(count)]
+    return [Call(prompt=ask_user("2+2?"))] * count
 
 
-def door(engine: ScriptedEngine, *, slots: int = 64, budget: Budget | None = None) -> Door:
+def runner(*engines: ScriptedEngine, slots: int = 64, budget: Budget | None = None) -> PassRunner:
+    """Of the first engine's tier; the others' tiers can be asked from it."""
     trace = new_trace()
-    policy = None
-    return Door(tier(policy, engine, slots=slots), trace, Purse(budget or Budget(), trace.began), None, unseen)
+    names = [f"tier {position}" for position in range(len(engines))]
+    deployed = {
+        name: replace(one, deployment=replace(one.deployment, name=f"on {name}"))
+        for name, engine in zip(names, engines, strict=True)
+        for one in [tier(Cascade(ladder=tuple(names[1:])), engine, slots=slots, name=name)]
+    }
+    choice = Choice(tiers=deployed, trace=trace, output=Output(discard), verifier=None, judges=False)
+    return PassRunner(choice, deployed[names[0]], BudgetTracker(budget or Budget(), trace.began))
 
 
-def drawn(engine: ScriptedEngine, count: int, **settings) -> list[str | None]:
+def drawn(engine: ScriptedEngine, count: int, order="finish", **settings) -> list[str | None]:
     """What comes out of a panel, in order; every pass is over when it is left."""
 
     async def main():
-        async with panel(door(engine, **settings), calls(count)) as arrivals:
+        async with runner(engine, **settings).panel(calls(count), order=order) as arrivals:
             texts = [None if one is None else one.completion.text async for one in arrivals]
         assert engine.running == 0
         return texts
@@ -70,11 +81,11 @@ def test_leaving_the_block_aborts_what_still_runs_and_starts_nothing_new():
     engine = ScriptedEngine(Reply(text="first"), Reply(text="never ends " * 100))
 
     async def main():
-        ask = door(engine, slots=2)
-        async with panel(ask, calls(9)) as arrivals:
+        ask = runner(engine, slots=2)
+        async with ask.panel(calls(9), order="finish") as arrivals:
             async for _ in arrivals:
                 break
-        return ask._trace
+        return ask._choice.trace
 
     trace = frozen(main())
     assert engine.running == 0
@@ -85,7 +96,7 @@ def test_leaving_the_block_before_anything_has_run_runs_nothing():
     engine = ScriptedEngine("4")
 
     async def main():
-        async with panel(door(engine), calls(5)):
+        async with runner(engine).panel(calls(5), order="finish"):
             pass
 
     frozen(main())
@@ -120,7 +131,7 @@ def test_what_is_left_counts_down_with_every_arrival_whatever_it_is():
     engine = ScriptedEngine(Reply(error=Overloaded("no room")), "4")
 
     async def main():
-        async with panel(door(engine, slots=1, budget=Budget(passes=2)), calls(3)) as arrivals:
+        async with runner(engine, slots=1, budget=Budget(passes=2)).panel(calls(3), order="finish") as arrivals:
             return [arrivals.left, *[arrivals.left async for _ in arrivals]]
 
     assert frozen(main()) == [3, 2, 1, 0]
@@ -130,7 +141,7 @@ def test_what_the_block_raises_comes_out_as_it_is_and_aborts_the_rest():
     engine = ScriptedEngine("a " * 50)
 
     async def main(error):
-        async with panel(door(engine), calls(3)):
+        async with runner(engine).panel(calls(3), order="finish"):
             await asyncio.sleep(0.03)
             raise error
 
@@ -141,7 +152,7 @@ def test_what_the_block_raises_comes_out_as_it_is_and_aborts_the_rest():
         assert engine.running == 0
 
 
-def test_a_bug_behind_the_door_comes_out_as_itself():
+def test_a_bug_in_an_engine_comes_out_as_itself():
     class Buggy(ScriptedEngine):
         def reply_to(self, number, call):
             raise KeyError("ours")
@@ -155,11 +166,45 @@ def test_leaving_early_leaves_no_generator_behind():
 
     async def main():
         loop = asyncio.get_running_loop()
-        async with panel(door(ScriptedEngine("4")), calls(3)) as arrivals:
-            assert isinstance(arrivals, Arrivals)
+        async with runner(ScriptedEngine("4")).panel(calls(3), order="finish") as arrivals:
+            assert isinstance(arrivals, Entries)
             async for _ in arrivals:
                 break
         await asyncio.sleep(0)
         return asyncio.all_tasks() - {asyncio.current_task()}, list(loop._asyncgens)
 
     assert frozen(main()) == (set(), [])
+
+
+def test_passes_come_in_the_order_of_their_calls_where_that_is_asked_for():
+    engine = ScriptedEngine(Reply(text="slow", step=3), Reply(text="fast", step=1), Reply(text="middling", step=2))
+    assert drawn(engine, 3, order="draw") == ["slow", "fast", "middling"]
+
+
+def test_the_order_of_the_calls_holds_for_those_that_failed_too():
+    engine = ScriptedEngine(Reply(text="slow", step=3), Reply(error=Garbled("what?")), Reply(text="b", step=2))
+    assert drawn(engine, 3, order="draw") == ["slow", None, "b"]
+
+
+def test_draws_are_numbered_by_their_calls_and_not_by_when_they_start():
+    engine = ScriptedEngine("a")
+    drawn(engine, 5, slots=2)
+    assert [call.draw for call in engine.calls] == [0, 1, 2, 3, 4]
+
+
+def test_calls_of_two_tiers_run_side_by_side_each_within_its_own_width():
+    here, there = Watched("a b c"), Watched("d e")
+
+    async def main():
+        ask = runner(here, there, slots=2)
+        other = ask.at("tier 1")
+        mixed = [*calls(4), *((other, call) for call in calls(3))]
+        async with ask.panel(mixed) as arrivals:
+            texts = [one and one.completion.text async for one in arrivals]
+        return texts, ask._choice.trace.passes
+
+    texts, passes = frozen(main())
+    assert texts == ["a b c"] * 4 + ["d e"] * 3
+    assert (here.widest, there.widest) == (2, 2)
+    assert {(done.tier, done.deployment) for done in passes} == {("tier 0", "on tier 0"), ("tier 1", "on tier 1")}
+    assert [call.draw for call in there.calls] == [0, 1, 2]

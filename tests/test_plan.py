@@ -13,6 +13,7 @@ import yaml
 
 from tierwise import plan as planning
 from tierwise.plan import ConfigFile, Plan, parse, schema
+from tierwise.policies import Cascade
 from tierwise.spec.errors import ConfigErrors, NotFound
 
 GOOD = """
@@ -106,7 +107,7 @@ def test_a_deployment_that_no_tier_uses_does_not_run_and_is_noted():
         ("  auto: {", "  max: {", "routes.max", "names a tier already"),
         ('"file:smol.gguf"', '"ftp:smol"', "checkpoints.smol.source", "pypi:"),
         ('"file:smol.gguf"', '"file:smol.gguf", sha256: abc', "checkpoints.smol.sha256", "Expected `str"),
-        ("  standard: {deployment", "  fast: {deployment", "tiers.fast", "stands twice, at line 8 and at line 9"),
+        ("  standard: {deployment", "  fast: {deployment", "tiers.fast", "appears twice, on lines 8 and 9"),
         ("  fast: {deployment", '  "a b": {deployment', "tiers.a b", "is no name"),
         ("prices:", "pricess:", "pricess", "did you mean 'prices'?"),
     ],
@@ -115,6 +116,52 @@ def test_each_mistake_is_named_with_its_place(before, after, field, message):
     assert before in GOOD
     found = wrongs(GOOD.replace(before, after))
     assert any(place == field and message in text for place, text in found), found
+
+
+# ── tiers that ask other tiers ───────────────────────────────────────────
+
+COMPOSED = GOOD.replace("routes:", "  both: {policy: {cascade: {tiers: [fast, max]}}}\nroutes:")
+
+
+def test_a_route_is_a_tier_whose_policy_is_a_cascade():
+    found = plan(GOOD)
+    assert found.names == ["fast", "standard", "max", "auto"]
+    assert found.tiers["auto"].policy.member == Cascade(ladder=("fast", "standard", "max"))
+    assert found.deployment_of("auto") == "far"
+    assert found.most_passes("auto") == 1 + 3 + 8
+
+
+def test_a_tier_that_asks_others_needs_no_deployment_of_its_own():
+    found = plan(COMPOSED)
+    assert (found.deployment_of("both"), found.most_passes("both")) == ("far", 9)
+    assert found.processes[1].tiers == ("max", "both")
+    own = plan(COMPOSED.replace("{policy: {cascade", "{deployment: small, policy: {cascade"))
+    assert own.deployment_of("both") == "small"
+
+
+def test_the_most_passes_of_a_cascade_stay_within_the_budgets_of_its_tiers():
+    assert plan(COMPOSED.replace("passes: 12", "passes: 5")).most_passes("both") == 1 + 5
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "message"),
+    [
+        (GOOD.replace("max:\n    deployment: far\n", "max:\n"), "tiers.max", "the key 'deployment' is missing"),
+        (COMPOSED.replace("[fast, max]", "[fast, mix]"), "tiers.both.policy.cascade", "there is no tier 'mix'"),
+        (COMPOSED.replace("[fast, max]", "[]"), "tiers.both.policy.cascade.tiers", "length >= 1"),
+        (COMPOSED.replace("[fast, max]", "[fast, both]"), "tiers.both.policy", "comes back to itself: both → both"),
+        (COMPOSED.replace("[fast, max]", "[auto]").replace("standard, max]", "both]"), "routes.auto.cascade",
+         "comes back to itself: auto → both → auto; a tier may only ask tiers that end"),
+    ],
+)  # fmt: skip
+def test_tiers_that_cannot_be_asked_are_named(text, field, message):
+    found = wrongs(text)
+    assert any(place == field and message in said for place, said in found), found
+
+
+def test_a_route_may_be_a_step_of_another_one():
+    found = plan(GOOD.replace("routes:", "routes:\n  whole: {cascade: [auto, max]}"))
+    assert found.most_passes("whole") == 12 + 8
 
 
 def test_all_mistakes_are_shown_at_once():

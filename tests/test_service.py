@@ -123,7 +123,7 @@ class Lively(ScriptedEngine):
 
 def around(*engines: Lively) -> Service:
     deployments = {str(number): Deployment(name=str(number), engine=engine) for number, engine in enumerate(engines)}
-    return Service(router=Router(tiers={}, routes={}), deployments=deployments, prices=PriceBook({}), ledger=None)
+    return Service(router=Router(tiers={}), deployments=deployments, prices=PriceBook({}), ledger=None)
 
 
 def test_the_first_engine_that_does_not_come_up_ends_the_start():

@@ -14,6 +14,7 @@ from tierwise.spec.call import Call, Usage
 from tierwise.spec.clock import now
 from tierwise.spec.errors import Broken, EngineError
 from tierwise.testing import FlakyEngine, Reply, ScriptedEngine, Shown, ask_user, frozen, new_trace, solve, tier, traced
+from tierwise.verifiers import Exact
 
 
 def chunks(engine, prompt=None, draw=0):
@@ -142,7 +143,7 @@ def test_sockets_work_on_a_frozen_clock():
 
 def test_solve_returns_the_answer_with_its_trace():
     shown = Shown()
-    answer, trace = solve(Single(), "four", prompt=ask_user("2+2?", temperature=0), budget=Budget(passes=1), show=shown)
+    answer, trace = solve(Single(), "four", prompt=ask_user("2+2?", temperature=0), budget=Budget(passes=1), sink=shown)
     assert (answer.completion.text, shown.text, trace.passes[0].call.prompt.fields) == (
         "four",
         "four",
@@ -151,9 +152,8 @@ def test_solve_returns_the_answer_with_its_trace():
 
 
 def test_traced_climbs_tiers():
-    answer, trace = traced(
-        [tier(Single(), ScriptedEngine("a"), name="one"), tier(Single(), ScriptedEngine("b"))], ask_user("hi")
-    )
+    climb = [tier(Single(), ScriptedEngine("a"), name="one"), tier(Single(), ScriptedEngine("b"))]
+    answer, trace = traced(climb, ask_user("hi"), verifier=Exact(equals="b"))
     assert (answer.completion.text, [done.tier for done in trace.passes]) == ("b", ["one", "tier"])
 
 

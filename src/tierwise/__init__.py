@@ -4,6 +4,8 @@ The walk of a request, top to bottom. A singular name is a station that every re
 with one member per file. Imports only go down this list (tests/test_walk.py reads it):
 
     cli             one file per verb
+    setup           a first config file: for a server, or for a checkpoint on this machine
+    upstream        packages of others: which versions were tested, what those here say is deprecated
     report          tables, plots, pages
     moe             a mixture of experts on a workload: routing, drift, perplexity, other numbers of experts
     bench           running a workload: schedule, client, trials, grading
@@ -15,9 +17,9 @@ with one member per file. Imports only go down this list (tests/test_walk.py rea
     plan            the config file, checked as a whole: which processes run, and which tiers they serve
     testing         public fakes: scripted and flaky engines, an in-process endpoint
     testing_server  a fake OpenAI-compatible server, for clients and engines over HTTP
-    router          prompt → tier, with a reason
+    router          model name → tier
     run             the heart: one prompt, one tier → an answer and a trace
-    policies        single, majority, best_of_n, refine
+    policies        single, majority, best_of_n, refine, cascade
     panel           many candidates at once: bounded, deadlined, losers aborted
     verifiers       equality, schema, Python tests in a sandbox
     ledger          records, prices, store, read

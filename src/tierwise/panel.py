@@ -4,39 +4,59 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tierwise.spec.ask import OutOfBudget
 from tierwise.spec.call import Pass
 from tierwise.spec.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Sequence
 
-    from tierwise.spec.ask import Ask
+    from tierwise.spec.ask import Order
     from tierwise.spec.call import Call
+
+_Entry = Pass | EngineError | OutOfBudget
+
+
+class Runner(Protocol):
+    """Runs calls on one deployment."""
+
+    @property
+    def deployment(self) -> str: ...
+
+    @property
+    def width(self) -> int: ...
+
+    async def run(self, call: Call) -> Pass: ...
 
 
 @asynccontextmanager
-async def panel(ask: Ask, calls: Iterable[Call]) -> AsyncGenerator[Arrivals, None]:
-    """Runs all calls, at most `ask.width` at once. Leaving the block aborts what still runs."""
-    queue = list(calls)
-    arrivals = Arrivals(len(queue))
-    waiting = iter(queue)
+async def panel(calls: Sequence[tuple[Runner, Call]], *, order: Order) -> AsyncGenerator[Entries, None]:
+    """Runs all calls, on each deployment at most its width at once. Leaving the block aborts what still runs."""
+    entries = Entries(len(calls), order)
+    queues: dict[str, list[tuple[int, Runner, Call]]] = {}
+    for position, (runner, call) in enumerate(calls):
+        queues.setdefault(runner.deployment, []).append((position, runner, call))
 
-    async def work() -> None:
-        for call in waiting:
+    async def work(waiting: list[tuple[int, Runner, Call]]) -> None:
+        while waiting:
+            position, runner, call = waiting.pop(0)
             try:
-                arrivals.put(await ask(call))
+                entries.put(position, await runner.run(call))
             except (EngineError, OutOfBudget) as why:
-                arrivals.put(why)
+                entries.put(position, why)
             await asyncio.sleep(0)  # the policy may have enough now: it looks before the next pass starts
 
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(work()) for _ in range(min(ask.width, len(queue)))]
+            tasks = [
+                group.create_task(work(waiting))
+                for waiting in queues.values()
+                for _ in range(min(waiting[0][1].width, len(waiting)))
+            ]
             try:
-                yield arrivals
+                yield entries
             finally:
                 for task in tasks:
                     task.cancel()
@@ -44,24 +64,22 @@ async def panel(ask: Ask, calls: Iterable[Call]) -> AsyncGenerator[Arrivals, Non
         raise failures.exceptions[0] from None
 
 
-class Arrivals:
-    """What becomes of the calls of a panel, in the order in which it does: one entry each, until all have one.
+class Entries:
+    """`spec.ask.Arrivals`: what becomes of the calls of a panel."""
 
-    An entry is a pass that finished or that the budget cut short, or None for a call that failed or that the budget did
-    not allow. When calls failed and not one brought a pass, the iterator ends in what the last of them raised.
-    """
-
-    def __init__(self, calls: int) -> None:
+    def __init__(self, calls: int, order: Order) -> None:
         self.left = calls
-        """Calls that are still to come."""
-        self._queue: asyncio.Queue[Pass | EngineError | OutOfBudget] = asyncio.Queue()
+        self._calls = calls
+        self._in_order = order == "draw"
+        self._queue: asyncio.Queue[tuple[int, _Entry]] = asyncio.Queue()
+        self._early: dict[int, _Entry] = {}
         self._failure: EngineError | None = None
         self._any_good = False
 
-    def put(self, arrival: Pass | EngineError | OutOfBudget) -> None:
-        self._queue.put_nowait(arrival)
+    def put(self, position: int, entry: _Entry) -> None:
+        self._queue.put_nowait((position, entry))
 
-    def __aiter__(self) -> Arrivals:
+    def __aiter__(self) -> Entries:
         return self
 
     async def __anext__(self) -> Pass | None:
@@ -69,11 +87,20 @@ class Arrivals:
             if self._failure is not None and not self._any_good:
                 raise self._failure
             raise StopAsyncIteration
-        arrival = await self._queue.get()
+        entry = await self._next()
         self.left -= 1
-        if isinstance(arrival, Pass):
+        if isinstance(entry, Pass):
             self._any_good = True
-            return arrival
-        if isinstance(arrival, EngineError):
-            self._failure = arrival
+            return entry
+        if isinstance(entry, EngineError):
+            self._failure = entry
         return None
+
+    async def _next(self) -> _Entry:
+        if not self._in_order:
+            return (await self._queue.get())[1]
+        wanted = self._calls - self.left
+        while wanted not in self._early:
+            position, entry = await self._queue.get()
+            self._early[position] = entry
+        return self._early.pop(wanted)

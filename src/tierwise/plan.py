@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -11,15 +11,18 @@ import msgspec
 from tierwise.catalog import Checkpoint, parse_source
 from tierwise.engines import DeploymentSettings
 from tierwise.ledger.prices import Price
-from tierwise.policies import Majority, PolicyChoice
+from tierwise.policies import Cascade, Majority, PolicyChoice
 from tierwise.spec.budget import Budget
-from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
-from tierwise.spec.reading import Reading
+from tierwise.spec.errors import SpecError
+from tierwise.spec.files import read_yaml, yaml_document
 from tierwise.spec.sampling import Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+    from tierwise.spec.files import Document
+    from tierwise.spec.reading import Reading
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,99}")
 
@@ -37,10 +40,11 @@ class CheckpointConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named level of service."""
 
-    deployment: str
-    """A name under `deployments`."""
+    deployment: str = ""
+    """A name under `deployments`. A tier whose policy asks other tiers may leave it out: then its own passes, if it has
+    any, run where those of the last of them do."""
     policy: PolicyChoice
-    """How it spends passes: `single`, or `majority`, `best_of_n`, `refine` with their settings."""
+    """How it spends passes: `single`, or `majority`, `best_of_n`, `refine`, `cascade` with their settings."""
     sampling: Sampling = Sampling()
     """Request levers where the client is silent."""
     budget: Budget = Budget()
@@ -48,10 +52,10 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class RouteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model name that chooses a tier."""
+    """A model name that chooses a tier: short for a tier whose policy is `cascade`."""
 
     cascade: Annotated[list[str], msgspec.Meta(min_length=1)]
-    """Tiers, cheapest first. A request that can be verified climbs them until an answer is accepted."""
+    """Tiers, cheapest first; see the policy `cascade`."""
     certificate: str | None = None
     """What `tune` promised for this route. This version does not apply certificates, and says so."""
 
@@ -66,7 +70,7 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tiers: dict[str, TierConfig]
     """Levels of service by name; the names are model names at the endpoint."""
     routes: dict[str, RouteConfig] = {}
-    """Model names that choose a tier."""
+    """Model names that choose a tier, each short for a tier with the policy `cascade`."""
     prices: dict[str, Price] = {}
     """What a deployment costs, by the deployment's name."""
 
@@ -111,6 +115,8 @@ class Plan:
 
     path: Path
     file: ConfigFile
+    tiers: Mapping[str, TierConfig]
+    """By model name: the file's tiers, then its routes, each as a tier with the policy `cascade`."""
     processes: tuple[Process, ...]
     notes: tuple[str, ...]
     """What is legal, and probably not meant."""
@@ -122,7 +128,15 @@ class Plan:
     @property
     def names(self) -> list[str]:
         """Every model name of the endpoint: tiers, then routes."""
-        return [*self.file.tiers, *self.file.routes]
+        return list(self.tiers)
+
+    def deployment_of(self, name: str) -> str:
+        """The deployment on which a tier's own passes run."""
+        return _deployment(name, self.tiers)
+
+    def most_passes(self, name: str) -> int | None:
+        """The most passes that one prompt can cause in a tier, other tiers included, before its own budget."""
+        return self.tiers[name].policy.member.most(lambda other: _most(other, self.tiers)).passes
 
 
 def load(path: Path) -> Plan:
@@ -132,27 +146,42 @@ def load(path: Path) -> Plan:
         NotFound: there is no such file.
         ConfigErrors: all that is wrong with it, each with its path in the file and its line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise NotFound(f"there is no config file {path}; see examples/quickstart.yaml for one to start from") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"config file {path} cannot be read: {error}") from error
-    return parse(text, path)
+    advice = "`tierwise init` writes one to start from"
+    return _checked(read_yaml(path, "config file", advice=advice), path)
 
 
 def parse(text: str, path: Path) -> Plan:
     """Check the text of a config file; see `load`."""
-    from tierwise.spec.yaml import read_yaml  # noqa: PLC0415 - PyYAML is needed nowhere else on the way to serving
+    return _checked(yaml_document(text, path.name), path)
 
-    reading = Reading()
-    value, lines = read_yaml(text, reading)
-    file = None if value is None else reading.read(ConfigFile, value, "")
+
+def _checked(document: Document, path: Path) -> Plan:
+    file = document.convert(ConfigFile)
+    tiers = {} if file is None else _tiers(file)
     if file is not None:
-        _check_whole(file, path, reading)
-    if reading.errors or file is None:
-        raise ConfigErrors([_with_line(error, path, lines) for error in reading.errors])
-    return Plan(path=path, file=file, processes=_processes(file), notes=tuple(_notes(file)))
+        _check_whole(file, tiers, path, document)
+    file = document.finish(file)
+    plan = Plan(path=path, file=file, tiers=tiers, processes=_processes(file, tiers), notes=())
+    return replace(plan, notes=tuple(_notes(plan)))
+
+
+def _tiers(file: ConfigFile) -> dict[str, TierConfig]:
+    """Every model name of a file with its tier."""
+    routes = {
+        name: TierConfig(policy=PolicyChoice(cascade=Cascade(ladder=tuple(route.cascade))))
+        for name, route in file.routes.items()
+    }
+    return {**file.tiers, **{name: tier for name, tier in routes.items() if name not in file.tiers}}
+
+
+def _deployment(name: str, tiers: Mapping[str, TierConfig]) -> str:
+    tier = tiers[name]
+    return tier.deployment or _deployment(tier.policy.member.tiers()[-1], tiers)
+
+
+def _most(name: str, tiers: Mapping[str, TierConfig]) -> Budget:
+    tier = tiers[name]
+    return tier.policy.member.most(lambda other: _most(other, tiers)).within(tier.budget)
 
 
 def schema() -> dict[str, Any]:
@@ -165,21 +194,13 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tierwise.yaml", **whole}
 
 
-def _with_line(error: SpecError, path: Path, lines: dict[str, int]) -> SpecError:
-    place = error.field
-    while place and place not in lines:
-        place = place.rpartition(".")[0] if "." in place else ""
-    where = f"{path.name}:{lines[place]}: " if place in lines else f"{path.name}: "
-    return SpecError(str(error), field=where + error.field if error.field else where.rstrip(": "))
-
-
 def _checkpoint(name: str, config: CheckpointConfig, base: Path, field: str = "") -> Checkpoint:
     sources = [config.source] if isinstance(config.source, str) else config.source
     parts = tuple(parse_source(source, field=field) for source in sources)
     return Checkpoint(name=name, parts=parts, sha256=config.sha256 and config.sha256.lower(), base=base)
 
 
-def _check_whole(file: ConfigFile, path: Path, reading: Reading) -> None:
+def _check_whole(file: ConfigFile, tiers: Mapping[str, TierConfig], path: Path, reading: Reading) -> None:
     """What no part of the file can know alone."""
     for section in ("checkpoints", "deployments", "tiers", "routes"):
         for name in getattr(file, section):
@@ -196,24 +217,48 @@ def _check_whole(file: ConfigFile, path: Path, reading: Reading) -> None:
         for field, message in settings.problems(file.checkpoints):
             reading.wrong(f"deployments.{name}.{field}", message)
     for name, tier in file.tiers.items():
-        if reading.known(tier.deployment, file.deployments, f"tiers.{name}.deployment", "deployment"):
+        if not tier.deployment and not tier.policy.member.tiers():
+            reading.wrong(f"tiers.{name}", "the key 'deployment' is missing")
+        elif tier.deployment and reading.known(
+            tier.deployment, file.deployments, f"tiers.{name}.deployment", "deployment"
+        ):
             for field, message in file.deployments[tier.deployment].refuses(tier.sampling):
                 reading.wrong(f"tiers.{name}.sampling.{field}", message)
-    for name, route in file.routes.items():
+    for name in file.routes:
         if name in file.tiers:
             reading.wrong(f"routes.{name}", f"{name!r} names a tier already; a model name means one thing")
-        for position, tier_name in enumerate(route.cascade):
-            reading.known(tier_name, file.tiers, f"routes.{name}.cascade[{position}]", "tier")
-        if len(set(route.cascade)) < len(route.cascade):
-            reading.wrong(f"routes.{name}.cascade", f"names a tier twice: {', '.join(route.cascade)}")
+    for name in tiers:
+        _check_others(name, tiers, f"tiers.{name}.policy" if name in file.tiers else f"routes.{name}.cascade", reading)
     for name in file.prices:
         reading.known(name, file.deployments, f"prices.{name}", "deployment")
 
 
-def _processes(file: ConfigFile) -> tuple[Process, ...]:
+def _check_others(name: str, tiers: Mapping[str, TierConfig], field: str, reading: Reading) -> None:
+    """That the other tiers that a tier asks exist, stand once, and do not lead back to it."""
+    others = tiers[name].policy.member.tiers()
+    for position, other in enumerate(others):
+        place = f"{field}[{position}]" if field.startswith("routes.") else f"{field}.{tiers[name].policy.kind}"
+        reading.known(other, tiers, place, "tier")
+    if len(set(others)) < len(others):
+        reading.wrong(field, f"names a tier twice: {', '.join(others)}")
+    if (circle := _circle(name, tiers, ())) is not None:
+        reading.wrong(field, f"comes back to itself: {' → '.join(circle)}; a tier may only ask tiers that end")
+
+
+def _circle(name: str, tiers: Mapping[str, TierConfig], path: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The way from the first tier of a path back to it; None when there is none."""
+    if name in path:
+        return (*path, name) if name == path[0] else None
+    others = tiers[name].policy.member.tiers() if name in tiers else ()
+    found = (_circle(other, tiers, (*path, name)) for other in others)
+    return next((circle for circle in found if circle is not None), None)
+
+
+def _processes(file: ConfigFile, tiers: Mapping[str, TierConfig]) -> tuple[Process, ...]:
     """The fewest that serve every tier: deployments that ask for the same thing share one."""
     groups: list[tuple[DeploymentSettings, list[str]]] = []
-    used = [name for name in file.deployments if any(tier.deployment == name for tier in file.tiers.values())]
+    runs_on = {name: _deployment(name, tiers) for name in tiers}
+    used = [name for name in file.deployments if name in runs_on.values()]
     for name in used:
         settings = file.deployments[name]
         for same, names in groups:
@@ -227,15 +272,17 @@ def _processes(file: ConfigFile) -> tuple[Process, ...]:
             name=names[0],
             settings=settings,
             deployments=tuple(names),
-            tiers=tuple(name for name, tier in file.tiers.items() if tier.deployment in names),
+            tiers=tuple(name for name in file.tiers if runs_on[name] in names),
         )
         for settings, names in groups
     )
 
 
-def _notes(file: ConfigFile) -> Iterable[str]:
+def _notes(plan: Plan) -> Iterable[str]:
+    file = plan.file
+    used = {plan.deployment_of(name) for name in plan.tiers}
     for name in file.deployments:
-        if all(tier.deployment != name for tier in file.tiers.values()):
+        if name not in used:
             yield f"deployments.{name}: no tier uses it; it will not run"
         elif name not in file.prices:
             yield f"deployments.{name}: has no price, so what runs there costs nothing"
@@ -243,8 +290,8 @@ def _notes(file: ConfigFile) -> Iterable[str]:
         if checkpoint.sha256 is None:
             yield f"checkpoints.{name}: no sha256 pins it; `tierwise pull` prints the one that it found"
     for name, tier in file.tiers.items():
-        wanted = tier.policy.member.most_passes
-        if tier.budget.passes is not None and tier.budget.passes < wanted:
+        wanted = plan.most_passes(name)
+        if tier.budget.passes is not None and wanted is not None and tier.budget.passes < wanted:
             yield f"tiers.{name}: the policy would draw {wanted} passes, the budget allows {tier.budget.passes}"
         if isinstance(tier.policy.member, Majority) and tier.sampling.temperature == 0:
             yield f"tiers.{name}: votes at temperature 0 are all alike; set a temperature above 0"

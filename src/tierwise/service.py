@@ -107,7 +107,7 @@ def site_of(plan: Plan, process: Process) -> Site:
 
 
 def assemble(plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None) -> Service:
-    """Tiers and routes around engines that run."""
+    """Tiers around engines that run; a route is one of them."""
     deployments = {
         process.name: Deployment(
             name=process.name,
@@ -123,17 +123,16 @@ def assemble(plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None) -
     tiers = {
         name: Tier(
             name=name,
-            deployment=deployments[runs_as[tier.deployment]],
+            deployment=deployments[runs_as[plan.deployment_of(name)]],
             policy=tier.policy.member,
             budget=tier.budget,
             sampling=tier.sampling.fields(),
             verifier=tier.policy.verifier,
         )
-        for name, tier in plan.file.tiers.items()
+        for name, tier in plan.tiers.items()
     }
-    routes = {name: tuple(route.cascade) for name, route in plan.file.routes.items()}
     return Service(
-        router=Router(tiers=tiers, routes=routes),
+        router=Router(tiers=tiers),
         deployments=deployments,
         prices=PriceBook(plan.file.prices),
         ledger=ledger,

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tierwise.engines.engine import Deployment, Engine, Health
 from tierwise.ledger.records import Trace
-from tierwise.run import Action, Show, Tier, unseen
+from tierwise.policies import Cascade
+from tierwise.run import Action, Sink, Tier, discard
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Chunk, Usage
 from tierwise.spec.clock import now
@@ -23,7 +24,7 @@ from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, Timed
 from tierwise.spec.prompt import Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Sequence
+    from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 
     from tierwise.policies.policy import Policy
     from tierwise.spec.ask import Answer
@@ -220,27 +221,48 @@ def solve(
     verifier: Verifier | None = None,
     engine: ScriptedEngine | None = None,
     slots: int = 64,
-    show: Show = unseen,
+    others: Sequence[Tier] = (),
+    sink: Sink = discard,
 ) -> tuple[Answer, Trace]:
     """Let a policy answer one prompt on a scripted engine, on a frozen clock; no pass may outlive the action."""
     engine = engine or ScriptedEngine(*replies)
 
     async def main() -> tuple[Answer, Trace]:
         trace = new_trace()
-        action = Action([tier(policy, engine, slots=slots, budget=budget)], trace, verifier=verifier)
+        action = Action(
+            tier(policy, engine, slots=slots, budget=budget), trace, tiers=tiers_of(others), verifier=verifier
+        )
         try:
-            return await action.solve(prompt or ask_user("2+2?"), show), trace
+            return await action.solve(prompt or ask_user("2+2?"), sink), trace
         finally:
             assert engine.running == 0, "a pass outlived its action"  # noqa: S101 - this is a test helper
 
     return frozen(main())
 
 
+def tiers_of(tiers: Sequence[Tier]) -> dict[str, Tier]:
+    """Tiers by name, as an action wants them."""
+    return {tier.name: tier for tier in tiers}
+
+
+def cascade(tiers: Sequence[Tier], name: str = "auto") -> Tier:
+    """A route over these tiers, cheapest first."""
+    policy = Cascade(ladder=tuple(tier.name for tier in tiers))
+    return Tier(name=name, deployment=tiers[-1].deployment, policy=policy)
+
+
+def with_routes(tiers: Sequence[Tier], routes: Mapping[str, Sequence[str]]) -> dict[str, Tier]:
+    """Tiers by name, and after them a route over some of them for each name in `routes`."""
+    found = tiers_of(tiers)
+    return found | {name: cascade([found[one] for one in ladder], name) for name, ladder in routes.items()}
+
+
 def traced(tiers: Sequence[Tier], prompt: Prompt, *, verifier: Verifier | None = None) -> tuple[Answer, Trace]:
-    """Let several tiers be climbed for one prompt, on a frozen clock."""
+    """Let a route over several tiers answer one prompt, on a frozen clock."""
 
     async def main() -> tuple[Answer, Trace]:
         trace = new_trace()
-        return await Action(tiers, trace, verifier=verifier).solve(prompt), trace
+        action = Action(cascade(tiers), trace, tiers=tiers_of(tiers), verifier=verifier)
+        return await action.solve(prompt), trace
 
     return frozen(main())

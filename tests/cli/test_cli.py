@@ -30,6 +30,7 @@ def test_the_version_is_printed():
 @pytest.mark.parametrize(
     "verb",
     [
+        "init",
         "families",
         "recipe",
         "check",
@@ -139,13 +140,13 @@ def test_an_engine_that_is_away_is_exit_code_1_and_named(tmp_path):
 
 
 def test_doctor_looks_at_this_machine():
-    done = tierwise("doctor", "--json")
+    done = tierwise("doctor", "--json", "--quick")
     findings = {finding["what"]: finding for finding in json.loads(done.stdout)}
     assert findings["Python"]["state"] == "ok"
     assert {"processor", "memory", "llama.cpp, embedded", "sandbox", "cache"} <= set(findings)
 
 
 def test_doctor_says_what_to_do_about_a_cache_that_cannot_be_written(tmp_path):
-    done = tierwise("doctor", TIERWISE_CACHE="/proc/nowhere")
+    done = tierwise("doctor", "--quick", TIERWISE_CACHE="/proc/nowhere")
     assert done.returncode == 1
     assert "TIERWISE_CACHE" in done.stdout

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 
 import msgspec
 import pytest
 from typer.testing import CliRunner
 
 import fake_runs
+from tierwise import upstream
 from tierwise.cli import app
 from tierwise.runs import machine as machines
 from tierwise.runs.directory import ConfigSource, RunDirectory
@@ -47,7 +49,7 @@ tiers: {fast: {deployment: far, policy: single}}
 
 
 def test_every_extra_and_the_gpus_are_among_the_findings():
-    findings = {one["what"] for one in json.loads(doctor("--json").stdout)}
+    findings = {one["what"] for one in json.loads(doctor("--json", "--quick").stdout)}
     assert {"extra bench", "extra hf", "extra transformers", "extra workloads", "GPUs"} <= findings
 
 
@@ -56,8 +58,49 @@ def test_gpus_are_found_by_their_drivers_program(tmp_path):
     program.write_text("#!/bin/sh\necho 'Tesla T4, 535.104.05, 15360 MiB'\n")
     program.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    (gpus,) = (one for one in json.loads(doctor("--json", PATH=path).stdout) if one["what"] == "GPUs")
+    (gpus,) = (one for one in json.loads(doctor("--json", "--quick", PATH=path).stdout) if one["what"] == "GPUs")
     assert (gpus["state"], gpus["seen"]) == ("ok", "Tesla T4, 15360 MiB, driver 535.104.05")
+
+
+def test_the_versions_here_are_held_against_those_that_were_tested():
+    (found,) = (one for one in json.loads(doctor("--json", "--quick").stdout) if one["what"] == "tested versions")
+    sentences = upstream.untested(upstream.tested())
+    assert found["state"] == ("warning" if sentences else "ok")
+    assert all(sentence in found["seen"] for sentence in sentences)
+
+
+def test_a_version_that_was_not_tested_and_a_deprecation_are_warnings_and_exit_code_0(tmp_path):
+    """msgspec stands for any package: this one is newer than every tested one, and says that it is deprecated."""
+    (tmp_path / "msgspec-999.0.dist-info").mkdir()
+    (tmp_path / "msgspec-999.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: msgspec\nVersion: 999.0\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(OLD_HTTPTOOLS)
+    command = [sys.executable, "-m", "tierwise", "doctor", "--json"]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=env)
+    findings = {one["what"]: one for one in json.loads(done.stdout)}
+    assert findings["tested versions"]["state"] == "warning"
+    assert "msgspec 999.0 is newer than" in findings["tested versions"]["seen"]
+    deprecated = findings[f"httptools {metadata.version('httptools')}"]
+    assert (deprecated["state"], deprecated["seen"]) == ("warning", "FutureWarning: `parse` is deprecated")
+    assert "it works with this version, and may not with a later one" in deprecated["cure"]
+    assert done.returncode == 0
+
+
+OLD_HTTPTOOLS = """
+import sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "httptools":
+            import warnings
+            sys.meta_path.remove(self)
+            code = compile("warnings.warn('`parse` is deprecated', FutureWarning)", "httptools", "exec")
+            exec(code, {"warnings": warnings, "__name__": "httptools"})
+
+sys.meta_path.insert(0, Finder())
+"""
 
 
 def test_a_run_from_here_is_exit_code_0(run):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from tierwise.spec.call import Call, Chunk, Completion, Recorder, Role, Usage
+from tierwise.spec.call import Call, Chunk, Completion, Recorder, Usage
 from tierwise.spec.prompt import Message, Prompt
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def in_time(main: Coroutine[Any, Any, Any], seconds: float = 30) -> Any:
 
 
 def call(
-    text: str | tuple[Message, ...] = "Say hello.", *, draw: int = 0, seed: int = 1, role: Role = "draft", **fields: Any
+    text: str | tuple[Message, ...] = "Say hello.", *, draw: int = 0, seed: int = 1, role: str = "draft", **fields: Any
 ) -> Call:
     messages: tuple[Message, ...] = ({"role": "user", "content": text},) if isinstance(text, str) else text
     return Call(prompt=Prompt(messages=messages, fields=fields, seed=seed), draw=draw, role=role)

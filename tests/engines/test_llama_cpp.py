@@ -23,7 +23,7 @@ from tierwise.engines.engine import Site
 from tierwise.engines.llama_cpp_checkpoint import thinking_switch
 from tierwise.engines.llama_cpp_worker import Speculation
 from tierwise.policies import Majority, Single
-from tierwise.run import Action, unseen
+from tierwise.run import Action, discard
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk, Usage
 from tierwise.spec.errors import Broken, Refused, SpecError
@@ -481,7 +481,7 @@ def test_a_pass_that_nobody_has_seen_is_repeated_once_after_the_engine_was_kille
     async def main() -> None:
         before = engine.health().restarts
         trace = new_trace()
-        action = Action([tier(Single(), engine, budget=Budget(seconds=30))], trace)
+        action = Action(tier(Single(), engine, budget=Budget(seconds=30)), trace)
         answer = await action.solve(ask_user("Tell me a story.", max_tokens=12), Killing(engine, sees=False))
         first, second = trace.passes
         assert answer.completion.text == second.completion.text
@@ -499,7 +499,7 @@ def test_a_pass_that_the_user_was_watching_ends_as_broken(mortal):
 
     async def main() -> None:
         trace = new_trace()
-        action = Action([tier(Single(), engine, budget=Budget(seconds=30))], trace)
+        action = Action(tier(Single(), engine, budget=Budget(seconds=30)), trace)
         with pytest.raises(Broken, match="died in mid-answer") as caught:
             await action.solve(ask_user("Tell me a story.", max_tokens=12), Killing(engine, sees=True))
         assert caught.value.was_shown
@@ -519,9 +519,9 @@ def test_every_vote_survives_the_death_of_the_engine(mortal):
 
     async def main() -> None:
         trace = new_trace()
-        action = Action([tier(Majority(n=3), engine, slots=3, budget=Budget(seconds=30))], trace)
+        action = Action(tier(Majority(n=3), engine, slots=3, budget=Budget(seconds=30)), trace)
         solving = asyncio.create_task(
-            action.solve(ask_user("Tell me a story.", max_tokens=24, temperature=1.0), unseen)
+            action.solve(ask_user("Tell me a story.", max_tokens=24, temperature=1.0), discard)
         )
         await until(lambda: trace.started == 3)
         await asyncio.sleep(0.1)

@@ -76,7 +76,7 @@ async def on_a_pool(policy: Any, pool: list[Candidate], **fields: Any) -> Any:
     trace = new_trace()
     engine = ReplayEngine("pool", pool)
     budget = fields.pop("budget", None)
-    return await Action([tier(policy, engine, budget=budget)], trace).solve(ask_user("2+2?", **fields)), trace
+    return await Action(tier(policy, engine, budget=budget), trace).solve(ask_user("2+2?", **fields)), trace
 
 
 def test_a_token_budget_does_not_change_which_candidate_answers():
@@ -198,12 +198,12 @@ def test_a_recording_survives_the_disk(tmp_path):
 def test_a_line_that_cannot_be_read_is_named(tmp_path, line):
     file = tmp_path / "pool.jsonl"
     file.write_bytes(b'{"prompt":"a"}\n' + line + b"\n")
-    with pytest.raises(SpecError, match=r"pool\.jsonl:2: not a recorded candidate: "):
+    with pytest.raises(SpecError, match=r"pool\.jsonl(:2: | cannot be read: line 2 is not UTF-8)"):
         read_recording(file)
 
 
 def test_a_recording_that_is_not_there_is_named_when_the_engine_is_built(tmp_path):
-    with pytest.raises(SpecError, match=r"none\.jsonl cannot be read: No such file"):
+    with pytest.raises(SpecError, match=r"there is no recording .*none\.jsonl"):
         Replay(recording="none.jsonl").build("pool", Site(base=tmp_path, logs=tmp_path))
 
 

@@ -207,5 +207,11 @@ def test_models_are_tiers_and_routes(serve):
     endpoint = serve(tier_of(name="fast"), tier_of(name="max"), routes={"auto": ("fast", "max")})
     with endpoint.client() as client:
         assert [model.id for model in client.models.list()] == ["fast", "max", "auto"]
-        assert client.models.retrieve("auto").model_extra["tierwise"] == {"route": ["fast", "max"]}
+        assert client.models.retrieve("auto").model_extra["tierwise"] == {
+            "policy": "Cascade",
+            "deployment": "fake",
+            "tiers": ["fast", "max"],
+            "most_passes": 2,
+            "candidates": True,
+        }
         assert client.models.retrieve("max").owned_by == "tierwise"

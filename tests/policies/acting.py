@@ -6,7 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tierwise.run import Action
+import msgspec
+
+from tierwise.policies import Majority, PolicyChoice, Single
+from tierwise.run import Action, Tier
+from tierwise.spec.budget import Budget
 from tierwise.spec.clock import now
 from tierwise.spec.errors import BudgetError, EngineError
 from tierwise.testing import Reply, ScriptedEngine, ask_user, frozen, new_trace, tier
@@ -29,6 +33,17 @@ class ByDraw(ScriptedEngine):
     def reply_to(self, number, call):
         self.widest = max(self.widest, self.running + 1)
         return super().reply_to(call.draw, call)
+
+
+def named(name: str) -> Policy:
+    """A policy with its defaults; one that asks other tiers has a cheap and a strong one."""
+    settings = {"tiers": ["cheap", "strong"]} if name == "cascade" else {}
+    return msgspec.convert({name: settings}, PolicyChoice).member
+
+
+def most_passes(policy: Policy) -> int:
+    """The most that it spends on one prompt with the tiers that `act` gives it."""
+    return policy.most(lambda name: Budget(passes=3 if name == "strong" else 1)).passes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +76,13 @@ def act(
 
     async def main() -> Ended:
         trace = new_trace()
-        action = Action([tier(policy, engine, slots=slots, budget=budget)], trace, verifier=verifier)
+        asked = tier(policy, engine, slots=slots, budget=budget)
+        # What a policy of several tiers asks runs on the same deployment.
+        others = {
+            name: Tier(name=name, deployment=asked.deployment, policy=Majority(n=3) if rank else Single())
+            for rank, name in enumerate(policy.tiers())
+        }
+        action = Action(asked, trace, tiers=others, verifier=verifier)
         task = asyncio.create_task(action.solve(prompt or ask_user("2+2?")))
         answer = error = None
         if cancel_after is not None:

@@ -14,7 +14,7 @@ def test_one_pass_is_the_answer():
 
 def test_every_word_is_shown_as_it_comes_and_once():
     shown = Shown()
-    solve(Single(), "it is four", show=shown)
+    solve(Single(), "it is four", sink=shown)
     assert [chunk.delta.get("content") for chunk in shown.chunks if chunk.is_output] == ["it", " is", " four"]
     assert [chunk.finish for chunk in shown.chunks if chunk.finish] == ["stop"]
 
@@ -27,7 +27,7 @@ def test_the_clients_own_seed_goes_to_the_engine():
 
 def test_a_deadline_leaves_what_was_said_so_far_and_calls_it_cut_for_length():
     shown = Shown()
-    answer, trace = solve(Single(), "a b c d e f", budget=Budget(seconds=0.035), show=shown)
+    answer, trace = solve(Single(), "a b c d e f", budget=Budget(seconds=0.035), sink=shown)
     assert (answer.completion.text, answer.completion.finish, trace.passes[0].outcome) == ("a b c", "length", "cut")
     assert (shown.text, shown.chunks[-1].finish) == ("a b c", "length")
 

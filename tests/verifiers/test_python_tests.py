@@ -135,7 +135,7 @@ def test_a_check_that_would_outlive_the_deadline_is_stopped_there():
     async def main():
         engine, trace = ScriptedEngine("while True: pass", step=0.0), new_trace()
         one = tier(BestOfN(n=2), engine, budget=Budget(seconds=1.5))
-        answer = await Action([one], trace, verifier=PythonTests(tests=TESTS, seconds=60)).solve(ask_user("add!"))
+        answer = await Action(one, trace, verifier=PythonTests(tests=TESTS, seconds=60)).solve(ask_user("add!"))
         return answer, now() - trace.began
 
     answer, seconds = asyncio.run(main())
@@ -151,7 +151,7 @@ from tierwise.run import Action
 from tierwise.verifiers import PythonTests
 
 async def main():
-    action = Action([tier(BestOfN(n=2), ScriptedEngine("a = 1"))], new_trace(), verifier=PythonTests(tests="assert a"))
+    action = Action(tier(BestOfN(n=2), ScriptedEngine("a = 1")), new_trace(), verifier=PythonTests(tests="assert a"))
     try:
         print(await action.solve(ask_user("hi")))
     except SpecError as error:

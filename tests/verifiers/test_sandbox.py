@@ -119,6 +119,29 @@ def test_a_program_runs_with_the_standard_library_and_says_what_it_says(using):
     assert said(source, using) == "né\n"
 
 
+def test_a_program_reads_the_packages_that_it_is_given_and_cannot_change_them(using, tmp_path):
+    """Wherever they are: `tmp_path` is below /tmp, which the sandbox has of its own."""
+    (tmp_path / "single.py").write_text("value = 1")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "__init__.py").write_text("value = 2")
+    source = """
+        import os, sys
+        sys.path.append('/packages')
+        import folder, single
+        print(folder.value, single.value, sorted(os.listdir('/packages')))
+        for path in ('/packages/new', '/packages/single.py', '/packages/folder/__init__.py'):
+            try:
+                open(path, 'w')
+            except OSError as error:
+                print(type(error).__name__)
+    """
+    shown = [tmp_path / "single.py", tmp_path / "folder"]
+    ended = asyncio.run(run_python(textwrap.dedent(source), using=using, packages=shown))
+    listed, *refusals = ended.stdout.splitlines()
+    assert listed == "2 1 ['folder', 'single.py']", ended.stderr
+    assert len(refusals) == 3
+
+
 def test_unittest_finds_the_tests_of_the_program(using):
     ended = outcome(
         """

@@ -79,13 +79,13 @@ def test_an_id_that_the_ledger_could_not_hold_is_refused(write_tasks, id_):
     assert "id" in errors_of(write_tasks(line(id_)))[0]
 
 
-def test_a_key_that_stands_twice_is_named_with_its_line(write_tasks):
+def test_a_repeated_key_is_named_with_its_line(write_tasks):
     asked = '"messages": [{"role": "user", "content": "?"}]'
     twice = f'{{"id": "a", {asked}, "check": {{"exact": {{"equals": "x", "equals": "y"}}}}}}'
-    said = "the key 'equals' stands twice in one object; keys are given once"
+    said = "check.exact.equals: appears twice; give each key once"
     assert errors_of(write_tasks(line("b"), twice)) == [f"tasks.jsonl:2: {said}"]
     header = '{"workload": {"name": "x", "name": "y"}}'
-    assert errors_of(write_tasks(header, line("b")))[0].startswith("tasks.jsonl:1: the key 'name' stands twice")
+    assert errors_of(write_tasks(header, line("b")))[0].startswith("tasks.jsonl:1: workload.name: appears twice")
 
 
 def test_the_same_key_in_two_objects_is_no_repetition(write_tasks):

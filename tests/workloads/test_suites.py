@@ -62,7 +62,7 @@ def test_a_file_that_nobody_pinned_is_noted(gsm8k):
 def test_lines_that_are_no_problem_are_all_named(gsm8k):
     with pytest.raises(ConfigErrors) as caught:
         Gsm8k(file=str(gsm8k(ROWS[0], {"question": "?"}, {"question": "?", "answer": "4"}))).make(Path())
-    assert [error.field for error in caught.value.errors] == ["gsm8k.jsonl:2", "gsm8k.jsonl:3"]
+    assert [error.field for error in caught.value.errors] == ["gsm8k.jsonl:2", "gsm8k.jsonl:3: answer"]
 
 
 def test_a_file_that_is_not_there_says_so():

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise.runs.directory import IMPORTED, RunDirectory
-from tierwise.runs.records import TrialRecord, clusters_of
-from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
+from tierwise.runs.records import clusters_of
+from tierwise.spec.errors import NotFound, SpecError
+from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.reading import allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from tierwise.runs.records import Mode, TierVariant, Unit
+    from tierwise.runs.records import Mode, TierVariant, TrialRecord, Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +71,7 @@ def arms(path: Path) -> list[Arm]:
                 f"{path} holds no run: there is no {file.name}; "
                 "give a folder that `tierwise bench --out` or `tierwise import --out` wrote"
             )
-    try:
-        manifest = directory.read_manifest()
-    except (msgspec.DecodeError, OSError) as error:
-        raise SpecError(f"{path / 'manifest.json'} cannot be read: {error}") from error
-    records = _records(directory)
+    manifest, records = directory.read_manifest(), directory.read_records()
     if not records:
         raise SpecError(f"{directory.records_path} holds no record: nothing was measured")
     of: dict[TierVariant, dict[Unit, TrialRecord]] = {planned.variant: {} for planned in manifest.variants}
@@ -98,23 +95,6 @@ def arms(path: Path) -> list[Arm]:
     ]
 
 
-def _records(directory: RunDirectory) -> list[TrialRecord]:
-    path = directory.records_path
-    try:
-        return directory.read_records()
-    except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error}") from error
-    except msgspec.DecodeError:
-        decoder = msgspec.json.Decoder(TrialRecord)
-        wrong = []
-        for number, line in enumerate(path.read_bytes().rpartition(b"\n")[0].split(b"\n"), 1):
-            try:
-                decoder.decode(line)
-            except msgspec.DecodeError as error:
-                wrong.append(SpecError(str(error), field=f"{path}:{number}"))
-        raise ConfigErrors(wrong[:5]) from None
-
-
 class _Labelled(msgspec.Struct):
     """Of a task, what is needed here."""
 
@@ -126,10 +106,7 @@ def _clusters(directory: RunDirectory) -> dict[str, str]:
     path = directory.tasks_path
     if not path.is_file():
         return {}
-    try:
-        tasks = msgspec.json.Decoder(_Labelled).decode_lines(path.read_bytes())
-    except (msgspec.DecodeError, OSError) as error:
-        raise SpecError(f"{path} cannot be read: {error}") from error
+    tasks = decode_json_lines(read_bytes(path, "workload"), _Labelled, str(path))
     return {task.id: task.cluster for task in tasks if task.cluster is not None}
 
 

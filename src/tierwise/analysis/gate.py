@@ -23,9 +23,8 @@ import numpy as np
 from tierwise.analysis.compare import flips
 from tierwise.analysis.pairs import grouping, priced, solved, timed, values
 from tierwise.runs.records import MOST_ERRORS
-from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
-from tierwise.spec.reading import Reading
-from tierwise.spec.yaml import read_yaml
+from tierwise.spec.errors import SpecError
+from tierwise.spec.files import read_yaml
 from tierwise.stats import estimates, paired_effects, sequential
 from tierwise.stats.alpha_spending import TAIL
 from tierwise.stats.estimates import Estimate, Interval
@@ -102,24 +101,8 @@ def load(path: Path) -> GatePolicy:
         NotFound: there is none.
         ConfigErrors: all that is wrong with it, each with its line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise NotFound(f"there is no policy {path}; docs/gating.md has one to start from") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"policy {path} cannot be read: {error}") from error
-    reading = Reading()
-    value, lines = read_yaml(text, reading)
-    policy = None if reading.errors else reading.read(GatePolicy, value, "")
-    if policy is None:
-        raise ConfigErrors([_placed(error, path, lines) for error in reading.errors])
-    return policy
-
-
-def _placed(error: SpecError, path: Path, lines: dict[str, int]) -> SpecError:
-    line = lines.get(error.field)
-    where = str(path) if line is None else f"{path}:{line}"
-    return SpecError(str(error), field=f"{where}: {error.field}" if error.field else where)
+    document = read_yaml(path, "policy", advice="docs/gating.md has one to start from")
+    return document.finish(document.convert(GatePolicy))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tierwise.runs.records import CANDIDATES
 from tierwise.stats import marginal, repeats
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def is_covered(record: TrialRecord) -> bool:
 
 def _came(record: TrialRecord) -> list[PassSpend]:
     """The candidates that came to their end, in the order in which they did."""
-    done = [one for one in record.passes or () if one.role in CANDIDATES and one.outcome == "finished"]
+    done = [one for one in record.passes or () if one.answers_prompt and one.outcome == "finished"]
     return sorted(done, key=lambda one: (one.came, one.number))
 
 
@@ -134,7 +133,7 @@ def selection(
 def _pass_at(
     known: Sequence[TrialRecord], came: Sequence[Sequence[PassSpend]], most_passes: int, design: Design
 ) -> list[Estimate]:
-    if any(len(these) != most_passes or not all(_is_draw(one) for one in these) for these in came):
+    if any(len(these) != most_passes or not all(one.is_draw for one in these) for these in came):
         return []
     verdicts: dict[str, list[bool]] = {}
     for record, these in zip(known, came, strict=True):
@@ -143,11 +142,6 @@ def _pass_at(
     sample = design.sample(list(verdicts))
     found = [repeats.pass_at(solved, drawn, k, sample) for k in range(1, most_passes + 1)]
     return [estimate for estimate in found if estimate is not None]
-
-
-def _is_draw(one: PassSpend) -> bool:
-    """Whether it answers the prompt itself: what was written after a critique is no further draw of the same."""
-    return one.role != "refine"
 
 
 def oracle(rows: Sequence[Sequence[TrialRecord]], design: Design) -> Oracle | None:

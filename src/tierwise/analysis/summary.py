@@ -11,7 +11,6 @@ from tierwise.analysis import contrasts, rows, selection
 from tierwise.runs.records import MOST_ERRORS, clusters_of
 from tierwise.stats import frontier, multiplicity
 from tierwise.stats.design import Design
-from tierwise.workloads.task import decode_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -145,11 +144,10 @@ def summary_of(directory: RunDirectory) -> RunSummary:
     """The results of a run, read from its directory.
 
     Raises:
-        OSError: a file of the run is missing.
-        msgspec.DecodeError: one cannot be read.
+        NotFound: a file of the run is missing.
+        SpecError: one cannot be read; names file and line.
     """
-    tasks = decode_tasks(directory.tasks_path.read_bytes())
-    return summarise(directory.read_manifest(), directory.read_records(), tasks)
+    return summarise(directory.read_manifest(), directory.read_records(), directory.read_tasks())
 
 
 def _on_frontier(of: Mapping[TierVariant, Mapping[Unit, TrialRecord]], design: Design) -> dict[str, float]:

@@ -119,11 +119,11 @@ class ServedModels:
     """What an endpoint says about itself."""
 
     most_passes: Mapping[str, int]
-    """How many passes each tier may spend on one prompt; a route, where it climbs to its last tier."""
+    """How many passes each tier may spend on one prompt, other tiers included."""
     candidates: bool
     """Whether it tells what each pass said, when it is asked to."""
-    routes: frozenset[str]
-    """Those of the names that are routes."""
+    composed: frozenset[str]
+    """Tiers that ask other tiers. They have no average mode of their own: it would be another tier's."""
 
 
 class Client:
@@ -147,7 +147,7 @@ class Client:
         await self._connections.__aexit__()
 
     async def served(self) -> ServedModels:
-        """The tiers and routes of the endpoint.
+        """The tiers of the endpoint, its routes among them.
 
         Raises:
             SpecError: there is no Tierwise.
@@ -167,15 +167,10 @@ class Client:
             raise SpecError(
                 f"{self._url} serves no tier; its models: {names}. An endpoint of `tierwise serve` is wanted"
             )
-        routes = {
-            name: sum(found[tier] for tier in about.route)
-            for name, about in models.items()
-            if about.route and found.keys() >= set(about.route)
-        }
         return ServedModels(
-            most_passes=found | routes,
+            most_passes=found,
             candidates=all(models[name].candidates for name in found),
-            routes=frozenset(routes),
+            composed=frozenset(name for name in found if models[name].tiers),
         )
 
     async def act(self, body: Mapping[str, Json], due: float | None = None) -> ActionReply:
@@ -370,10 +365,9 @@ def _any(blocks: Sequence[tuple[float, bytes]]) -> tuple[list[float], list[bytes
 
 class _About(msgspec.Struct):
     most_passes: int | None = None
-    """None for a route."""
     candidates: bool = False
-    route: list[str] = []
-    """The tiers that it climbs; empty for a tier."""
+    tiers: list[str] = []
+    """Other tiers that it asks."""
 
 
 class _Model(msgspec.Struct):

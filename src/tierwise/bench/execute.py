@@ -19,7 +19,7 @@ from tierwise.analysis.summary import summary_of
 from tierwise.bench.calibrate import calibrate
 from tierwise.bench.client import Client, ServedModels
 from tierwise.bench.lag import LagMeter
-from tierwise.bench.launch import deployments, is_ready, launched, serve_command
+from tierwise.bench.launch import deployments, is_ready, launched, ledger_environment, serve_command
 from tierwise.bench.loops import closed_loop, open_loop
 from tierwise.bench.schedule import Trial, schedule, variants, warm_up
 from tierwise.bench.spend_limit import SpendLimit
@@ -146,7 +146,7 @@ class _Run:
             settings.repeats,
         )
         trials = [trial for trial in planned if key_of(trial) not in done]
-        self._told = frozenset(served.most_passes.keys() - served.routes) if served.candidates else frozenset()
+        self._told = frozenset(served.most_passes.keys() - served.composed) if served.candidates else frozenset()
         if served.candidates:
             trials = self._join(trials)
         first = warm_up(trials, settings.warm_up, settings.seed)
@@ -233,8 +233,8 @@ def _from(moments: Iterator[float], number: int) -> Iterator[float]:
 async def _endpoint(job: BenchJob) -> AsyncGenerator[str, None]:
     """The URL of an endpoint that is ready."""
     if not job.url:
-        command = serve_command(job.config, job.ledger)
-        async with launched(command, job.directory.log_path) as url:
+        environment = ledger_environment(job.ledger)
+        async with launched(serve_command(job.config), job.directory.log_path, environment) as url:
             yield url
         return
     async with aiohttp.ClientSession() as session:
@@ -251,7 +251,7 @@ def _begun(job: BenchJob, served: ServedModels, told: list[Deployed] | None) -> 
         raise SpecError(
             f"the endpoint serves no tier or route {unknown[0]!r}; it has {', '.join(most_passes)}", field="--url"
         )
-    wanted = variants({tier: most_passes[tier] for tier in job.tiers}, job.mode, served.routes)
+    wanted = variants({tier: most_passes[tier] for tier in job.tiers}, job.mode, served.composed)
     planned = [Planned(tier=one.tier, mode=one.mode, most_passes=most_passes[one.tier]) for one in wanted]
     session = RunSession(began=timestamp(), url=job.url, deployments=told)
     if job.directory.has_manifest:

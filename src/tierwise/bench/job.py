@@ -34,7 +34,7 @@ class BenchJob:
     """One pass, all passes that a tier's policy may spend, or a row for each."""
     settings: RunSettings
     directory: RunDirectory
-    ledger: Path
+    ledger: str | Path
     """Where actions are recorded if the tiers are launched for this job."""
     url: str = ""
     """Of an endpoint that serves the config file already; empty to launch one."""

@@ -32,15 +32,15 @@ class Trial:
 
 
 def variants(
-    most_passes: Mapping[str, int], wanted: Literal["average", "max", "both"], routes: AbstractSet[str] = frozenset()
+    most_passes: Mapping[str, int], wanted: Literal["average", "max", "both"], composed: AbstractSet[str] = frozenset()
 ) -> tuple[TierVariant, ...]:
-    """What there is to measure, given how many passes each tier may spend; a route with one pass would never climb."""
+    """What there is to measure, given the most passes of each tier. A tier that asks others has no average mode."""
     modes: tuple[Mode, ...] = ("average", "max") if wanted == "both" else (wanted,)
 
     def of(name: str) -> tuple[Mode, ...]:
         if most_passes[name] == 1:
             return ("both",)
-        return ("max",) if name in routes else modes
+        return ("max",) if name in composed else modes
 
     return tuple(TierVariant(tier=name, mode=mode) for name in most_passes for mode in of(name))
 

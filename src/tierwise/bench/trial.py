@@ -12,7 +12,7 @@ import msgspec
 from msgspec import structs
 
 from tierwise.bench.grading import Grade, GradeCache
-from tierwise.runs.records import CANDIDATES, CandidateMessage, Key, PassSpend, TrialOutcome, TrialRecord, tags_of
+from tierwise.runs.records import CandidateMessage, Key, PassSpend, TrialOutcome, TrialRecord, tags_of
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import SpecError, TierwiseError
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from tierwise.bench.grading import Act
     from tierwise.bench.schedule import Trial
     from tierwise.workloads.task import Task
-
-_DRAWS = CANDIDATES - {"refine"}
-"""Roles of passes that answer the prompt itself, and nothing that was said about it."""
 
 _NOT_FOR_THIS_TIER = frozenset(
     {"context_length_exceeded", "engine_refused", "budget_exhausted", "invalid_value", "body_too_large"}
@@ -118,7 +115,7 @@ def _without_reasoning(said: CandidateMessage) -> CandidateMessage:
 
 def _first_draw(passes: Sequence[PassSpend]) -> PassSpend | None:
     """The pass that average mode would have been."""
-    draws = (one for one in passes if one.draw == 0 and one.role in _DRAWS and one.is_candidate)
+    draws = (one for one in passes if one.draw == 0 and one.is_draw and one.is_candidate)
     return next((one for one in draws if one.started is not None), None)
 
 

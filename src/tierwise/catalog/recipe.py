@@ -4,7 +4,6 @@ measured here, says so above it, with its source.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ from tierwise.catalog.families import EngineName, EngineSupport, Family
 from tierwise.catalog.families.family import Advice, Fact, Speculation
 from tierwise.catalog.fit import TIGHT, Fit, fit
 from tierwise.catalog.gpus import Machine
+from tierwise.spec.flow import inline as _inline
 
 COMMIT = "COMMIT"
 """What stands for a revision that nobody named; no branch, for branches change, and so `pull` refuses it."""
@@ -271,14 +271,3 @@ def _listed(key: str, values: list[str]) -> Iterator[str]:
         return
     yield f"{key}:"
     yield from (f"      - {value}" for value in values)
-
-
-def _inline(value: Any) -> str:
-    """A value in YAML's flow style, which reads JSON."""
-    match value:
-        case dict():
-            return "{" + ", ".join(f"{name}: {_inline(inner)}" for name, inner in value.items()) + "}"
-        case list():
-            return "[" + ", ".join(_inline(inner) for inner in value) + "]"
-        case _:
-            return json.dumps(value, ensure_ascii=False)

@@ -55,8 +55,12 @@ Resume = Annotated[
     Path | None, typer.Option(help="Go on with the run in this folder: what it lacks is asked, the same way.")
 ]
 RunLedger = Annotated[
-    Path | None,
-    typer.Option(help="Where actions and passes are recorded; ledger.db in the run's folder when not given."),
+    str | None,
+    typer.Option(
+        metavar="FILE|URL",
+        help="Where actions and passes are recorded: a SQLite file, or postgresql://USER@HOST/DATABASE; ledger.db "
+        "in the run's folder when not given.",
+    ),
 ]
 Url = Annotated[str, typer.Option(help="Measure this endpoint, where the config file is served already.")]
 
@@ -94,9 +98,11 @@ def bench(
     from tierwise.bench.job import BenchJob, chosen_tiers, require_sandbox, settings_for
     from tierwise.cli.execution import need_extra, run
     from tierwise.cli.pull import bring, unhashed
+    from tierwise.ledger.location import locate
     from tierwise.workloads.files import load
 
     need_extra()
+    locate(ledger or "ledger.db")  # a wrong URL is found out before anything is loaded
     plan, tasks = planning.load(file), load(workload).first(limit)
     tiers = chosen_tiers(plan, tier or [])
     require_sandbox(tasks)

@@ -65,9 +65,9 @@ def described(plan: Plan) -> dict[str, Any]:
         ],
         "tiers": {
             name: {
-                "deployment": tier.deployment,
+                "deployment": plan.deployment_of(name),
                 "policy": tier.policy.kind,
-                "most_passes": tier.policy.member.most_passes,
+                "most_passes": plan.most_passes(name),
                 "sampling": tier.sampling.fields(),
             }
             for name, tier in plan.file.tiers.items()
@@ -80,15 +80,14 @@ def described(plan: Plan) -> dict[str, Any]:
 
 def _probed(plan: Plan) -> Iterator[str]:
     """What `tierwise probe` found out about the servers of a plan."""
-    from tierwise.engines import Http
     from tierwise.engines.probed import remembered
 
     for process in plan.processes:
-        if isinstance(settings := process.settings, Http):
-            if (probed := remembered(settings.url, settings.model)) is None:
-                continue
-            for note in probed.notes():
-                yield f"deployments.{process.name}: {settings.url} {note}; probed {probed.date}"
+        url, model = (getattr(process.settings, name, None) for name in ("url", "model"))
+        if url is None or (probed := remembered(url, model or "default")) is None:
+            continue
+        for note in probed.notes():
+            yield f"deployments.{process.name}: {url} {note}; probed {probed.date}"
 
 
 def _print(plan: Plan) -> None:

@@ -21,8 +21,9 @@ class Finding:
     """One thing that was looked at."""
 
     what: str
-    state: Literal["ok", "missing", "broken"]
-    """missing: works without it, something is not to be had · broken: the main job does not work."""
+    state: Literal["ok", "missing", "warning", "broken"]
+    """missing: works without it, something is not to be had · warning: may not work, or not with a later version ·
+    broken: the main job does not work."""
     seen: str
     cure: str = ""
     """What to do, where something is to be done."""
@@ -34,8 +35,14 @@ def doctor(
         typer.Option(help="The folder of a run: say where this machine differs from the one that it ran on."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Do not import the installed packages to hear what they say is deprecated.")
+    ] = False,
 ) -> None:
     """Look at this machine: Python, processor, engines, sandbox, cache; say what is missing and how to get it.
+
+    It also says which packages are newer than those that were tested, and what they say is deprecated while they are
+    imported and the Transformers worker, where it is installed, runs a pass on a tiny model: about 10 seconds.
 
     With --against, hold it against the machine of a run instead: packages, processor, GPUs, and with the run's own
     config the command lines, kernels and checkpoints. Starts no engine.
@@ -48,7 +55,7 @@ def doctor(
     if against is not None:
         _hold_against(against, as_json=as_json)
         return
-    findings = list(_examined())
+    findings = [*_examined(), *([] if quick else _deprecations())]
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -67,6 +74,7 @@ def _examined() -> Iterator[Finding]:
     yield _memory()
     yield from _engines()
     yield from _extras()
+    yield _versions()
     yield _sandbox()
     yield _cache()
 
@@ -131,6 +139,29 @@ def _extras() -> Iterator[Finding]:
         yield Finding(what=f"extra {extra}", state=state, seen=seen, cure=cure)
 
 
+def _versions() -> Finding:
+    from tierwise import upstream
+
+    if not (sentences := upstream.untested(upstream.tested())):
+        return Finding(what="tested versions", state="ok", seen="no package is outside the versions that were tested")
+    cure = "may work or not; requirements/ of the source has the locked versions"
+    return Finding(what="tested versions", state="warning", seen="; ".join(sentences), cure=cure)
+
+
+def _deprecations() -> Iterator[Finding]:
+    from tierwise import upstream
+
+    found = upstream.notices(one.package for one in upstream.tested())
+    if not found:
+        yield Finding(what="deprecations", state="ok", seen="the installed packages warn of nothing")
+    for one in found:
+        if one.is_fault:
+            cure = "what needs this package does not work: install a tested version, or leave it"
+        else:
+            cure = "a warning: it works with this version, and may not with a later one"
+        yield Finding(what=one.package, state="warning", seen=f"{one.kind}: {one.text}", cure=cure)
+
+
 def _sandbox() -> Finding:
     from tierwise.verifiers.sandbox import backend
 
@@ -188,8 +219,6 @@ def _hold_against(run: Path, *, as_json: bool) -> None:
 
 
 def _manifest(run: Path) -> Manifest:
-    import msgspec
-
     from tierwise.runs.directory import RunDirectory
     from tierwise.spec.errors import NotFound, SpecError
 
@@ -198,7 +227,7 @@ def _manifest(run: Path) -> Manifest:
         raise NotFound(f"{run} holds no run: there is no manifest.json", field="--against")
     try:
         return folder.read_manifest()
-    except (OSError, msgspec.DecodeError) as error:
+    except SpecError as error:
         raise SpecError(f"the run in {run} cannot be read: {error}", field="--against") from error
 
 
@@ -224,9 +253,10 @@ def _print_compared(found: EnvironmentDiff) -> None:
 def _print(findings: list[Finding]) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    colours = {"ok": "green", "missing": "yellow", "broken": "red"}
+    colours = {"ok": "green", "missing": "yellow", "warning": "yellow", "broken": "red"}
     table = Table("", "what", "seen", "what to do", box=None, padding=(0, 2, 0, 0))
     for one in findings:
-        table.add_row(f"[{colours[one.state]}]{one.state}[/]", one.what, one.seen, one.cure)
+        table.add_row(Text(one.state, style=colours[one.state]), *map(Text, (one.what, one.seen, one.cure)))
     Console(highlight=False).print(table)

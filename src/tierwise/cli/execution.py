@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
-    from pathlib import Path
 
     from rich.console import Console
 
@@ -74,10 +73,12 @@ def _allow_files() -> None:
 
 def _print_notes(console: Console, job: BenchJob) -> None:
     """What is known before the tiers start."""
+    from tierwise.ledger.location import locate
+
     directory = job.directory
     if directory.has_manifest and (again := len(directory.errors())):
         console.print(f"asking {again} actions again that ended in infrastructure errors")
-    if not job.url and directory.has_manifest and directory.read_records() and not job.ledger.exists():
+    if not job.url and directory.has_manifest and directory.read_records() and locate(job.ledger).is_missing:
         console.print(
             f"there is no ledger {job.ledger} any more: a new one begins, without the passes of earlier sessions",
             markup=False,
@@ -112,7 +113,7 @@ async def _unless_interrupted(work: Coroutine[None, None, T]) -> T | None:
     return None if working.cancelled() else working.result()
 
 
-def _print(console: Console, summary: RunSummary, paths: Mapping[str, Path]) -> None:
+def _print(console: Console, summary: RunSummary, paths: Mapping[str, str]) -> None:
     from rich.text import Text
 
     from tierwise.report import sentences
@@ -143,14 +144,14 @@ def _print_session(console: Console, directory: RunDirectory) -> None:
         console.print(f"the runner's own error: p99 {p99 * 1000:.2g} ms", style="dim", markup=False)
 
 
-def _print_json(summary: RunSummary, paths: Mapping[str, Path]) -> None:
+def _print_json(summary: RunSummary, paths: Mapping[str, str]) -> None:
     import msgspec
 
     from tierwise.cli.output import print_json
 
     print_json(
         {
-            **{name: str(path) for name, path in paths.items()},
+            **paths,
             "error_share": summary.error_share,
             "verdicts": {gain.tier: gain.verdict for gain in summary.gains},
             **msgspec.to_builtins(summary),
@@ -158,6 +159,8 @@ def _print_json(summary: RunSummary, paths: Mapping[str, Path]) -> None:
     )
 
 
-def _paths(job: BenchJob) -> dict[str, Path]:
-    paths = {"report": job.directory.report_path, "records": job.directory.records_path}
-    return paths if job.url else {**paths, "ledger": job.ledger}
+def _paths(job: BenchJob) -> dict[str, str]:
+    from tierwise.ledger.location import locate
+
+    paths = {"report": str(job.directory.report_path), "records": str(job.directory.records_path)}
+    return paths if job.url else {**paths, "ledger": locate(job.ledger).name}

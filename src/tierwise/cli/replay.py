@@ -66,14 +66,8 @@ def replay(
 
 
 def _read(directory: RunDirectory) -> tuple[list[Task], list[TrialRecord]]:
-    import msgspec
-
-    from tierwise.spec.errors import NotFound, SpecError
-    from tierwise.workloads.task import decode_tasks
+    from tierwise.spec.errors import NotFound
 
     if not directory.has_manifest:
         raise NotFound(f"{directory.path} holds no run: there is no manifest.json")
-    try:
-        return decode_tasks(directory.tasks_path.read_bytes()), directory.read_records()
-    except (OSError, msgspec.DecodeError) as error:
-        raise SpecError(f"the run in {directory.path} cannot be read: {error}") from error
+    return directory.read_tasks(), directory.read_records()

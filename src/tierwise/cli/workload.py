@@ -24,6 +24,23 @@ app = typer.Typer(
 )
 
 Given = Annotated[Path, typer.Argument(help="A JSONL file, or a folder with workload.yaml.")]
+GradedBy = Annotated[
+    str,
+    typer.Option(
+        help="What grades the tasks, for production has no answer key: judge:TIER, agrees:TIER (a judge who sees "
+        "the recorded answer), recorded (that very answer), request (the verifier that came with it), "
+        "regex:PATTERN, or JSON."
+    ),
+]
+KeptLedger = Annotated[
+    str,
+    typer.Option(
+        "--ledger",
+        metavar="FILE|URL",
+        envvar="TIERWISE_LEDGER",
+        help="Written by `tierwise serve --keep-content`: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="A file when it ends in .jsonl, else a folder; must be new.")]
 
 
@@ -181,10 +198,7 @@ def _source(kind: str, settings: dict[str, Any]) -> SuiteChoice:
     from tierwise.workloads.suites import SuiteChoice
 
     reading = Reading()
-    found = reading.read(SuiteChoice, {kind: settings}, "")
-    reading.done()
-    assert found is not None  # noqa: S101 - `done` raises otherwise
-    return found
+    return reading.finish(reading.read(SuiteChoice, {kind: settings}, ""))
 
 
 def _print_generators() -> None:
@@ -249,22 +263,13 @@ def sample(
 @app.command("from-ledger")
 def from_ledger(
     out: Out,
-    check: Annotated[
-        str,
-        typer.Option(
-            help="What grades the tasks, for production has no answer key: judge:TIER, agrees:TIER (a judge who sees "
-            "the recorded answer), recorded (that very answer), request (the verifier that came with it), "
-            "regex:PATTERN, or JSON."
-        ),
-    ],
-    ledger: Annotated[
-        Path, typer.Option("--ledger", envvar="TIERWISE_LEDGER", help="Written by `tierwise serve --keep-content`.")
-    ] = Path("ledger.db"),
+    check: GradedBy,
+    ledger: KeptLedger = "ledger.db",
     since: Annotated[
         str, typer.Option(help="Only since 2026-01-31 or 2026-01-31T12:00 (UTC), or 90m, 24h, 7d ago.")
     ] = "",
     model: Annotated[str | None, typer.Option(help="Only what asked for this tier or route.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest N.", metavar="N")] = None,
     redact: Annotated[
         Path | None,
         typer.Option(help="YAML with rules of your own; keys, e-mails, IPs and phone numbers go without it."),
@@ -275,6 +280,7 @@ def from_ledger(
     Texts are redacted before they are written. Rules find forms, not meanings: read the result before you pass it on.
     """
     from tierwise.cli.ledger import _moment, _reading
+    from tierwise.ledger.location import locate
     from tierwise.spec.errors import SpecError
     from tierwise.workloads.files.about import About
     from tierwise.workloads.files.recorded import from_ledger as build
@@ -288,7 +294,8 @@ def from_ledger(
         kept = reader.kept(_moment(since) if since else None, model, limit)
     if not kept:
         raise SpecError(
-            f"{ledger} holds no such action with its content; it is kept only by `tierwise serve --keep-content`",
+            f"{locate(ledger).name} holds no such action with its content; it is kept only by "
+            "`tierwise serve --keep-content`",
             field="--ledger",
         )
     found = build(kept, check, rules)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from tierwise.engines.occupancy import Occupancy
+from tierwise.spec.capabilities import Capabilities
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
@@ -148,4 +149,6 @@ class Deployment:
     """How many passes it runs side by side."""
     context: int | None = None
     """Tokens of prompt and answer that one pass may hold; None where only the server knows."""
+    capabilities: Capabilities = field(default_factory=Capabilities)
+    """What it can do with a request, as far as it is known."""
     occupancy: Occupancy = field(default_factory=Occupancy)

@@ -34,7 +34,11 @@ _SUSPICIOUS = 3
 """Failed passes in a row after which we ask for one of our own. A request that the engine cannot take fails twice,
 since a broken pass is tried once more; a third failure is somebody else's, or somebody insists."""
 
-_PROBE = Call(prompt=Prompt(messages=({"role": "user", "content": "Hi"},), fields={"max_tokens": 1}), role="probe")
+_HI = Prompt(messages=({"role": "user", "content": "Hi"},), fields={"max_tokens": 1})
+
+_HI = Prompt(messages=({"role": "user", "content": "Hi"},), fields={"max_tokens": 1})
+
+_PROBE = Call(prompt=_HI, role="probe", candidate=False)
 """A pass that every engine can answer, so that its failure is the engine's and not the request's."""
 
 _PROBE_SECONDS = 5.0

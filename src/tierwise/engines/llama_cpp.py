@@ -22,6 +22,7 @@ from tierwise.engines.llama_cpp_levers import LEVERS
 from tierwise.engines.llama_cpp_worker import LlamaCppSettings, Rewrite, Speculation
 from tierwise.engines.scrape import LLAMA_CPP
 from tierwise.engines.supervisor import Launch
+from tierwise.engines.wire import LLAMA_CPP_COUNTS
 from tierwise.spec.errors import SpecError
 from tierwise.spec.reading import allowed
 
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
     from tierwise.spec.sampling import Sampling
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
-
-# Makes llama.cpp send its own count with every chunk, and with every batch of the prompt, so that an aborted pass is
-# counted as far as it came.
-_COUNTING = {"timings_per_token": True, "return_progress": True}
 
 _AT_LAUNCH = "sets experts at launch; make a second deployment with another number of active experts"
 
@@ -179,7 +176,7 @@ class LlamaCpp(
             client=ChatClient(
                 name,
                 name,
-                extras=_COUNTING,
+                extras=LLAMA_CPP_COUNTS,
                 translate=_translating(thinking_switch(model, place(site, self.chat_template))),
             ),
             facts=lambda _: self.facts(site),
@@ -200,7 +197,11 @@ class LlamaCpp(
         else:
             command = (site.program(self.binary), *self._flags(name, model, port, site))
         # Threads that spin while they wait starve everything else on a machine that is not theirs alone.
-        return Launch(command=command, environment={"OMP_WAIT_POLICY": "passive"}, url=f"http://127.0.0.1:{port}")
+        return Launch(
+            command=command,
+            environment={"OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS": ""},
+            url=f"http://127.0.0.1:{port}",
+        )
 
     def _worker_settings(self, name: str, model: Path, port: int, site: Site) -> LlamaCppSettings:
         return LlamaCppSettings(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tierwise.engines.scrape import LLAMA_CPP, SGLANG, VLLM
+from tierwise.engines.wire import LLAMA_CPP_COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +43,10 @@ class Server:
     """The page that tells its version, and the key there."""
     table: Table | None = None
     """What it calls things on its `/metrics`, where we read that."""
+    engine: str = "http"
+    """The engine of a deployment that finds it at its URL."""
+    extra: Mapping[str, bool] = field(default_factory=dict)
+    """Fields to send with every request, so that it counts what a ledger must know."""
     quirks: tuple[Quirk, ...] = field(default=())
 
 
@@ -64,6 +69,7 @@ SERVERS: tuple[Server, ...] = (
         owned_by="vllm",
         version=("/version", "version"),
         table=VLLM,
+        engine="vllm",
         quirks=(
             Quirk(
                 trait="cached_tokens",
@@ -87,6 +93,7 @@ SERVERS: tuple[Server, ...] = (
         owned_by="sglang",
         version=("/server_info", "version"),
         table=SGLANG,
+        engine="sglang",
         quirks=(
             Quirk(
                 trait="cached_tokens",
@@ -103,6 +110,7 @@ SERVERS: tuple[Server, ...] = (
         page_says="default_generation_settings",
         version=("/props", "build_info"),
         table=LLAMA_CPP,
+        extra=LLAMA_CPP_COUNTS,
         quirks=(
             Quirk(
                 trait="n",

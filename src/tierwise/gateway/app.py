@@ -97,18 +97,15 @@ def _standing(health: Health) -> dict[str, object]:
 
 
 def _model(service: Service, name: str) -> dict[str, object]:
-    tier = service.router.tiers.get(name)
-    about: dict[str, object] = {"id": name, "object": "model", "created": 0, "owned_by": "tierwise"}
-    if tier is None:
-        return {**about, "tierwise": {"route": list(service.router.routes[name])}}
-    policy = type(tier.policy).__name__
+    tier = service.router.tiers[name]
     ours = {
-        "policy": policy,
+        "policy": type(tier.policy).__name__,
         "deployment": tier.deployment.name,
-        "most_passes": min(tier.policy.most_passes, tier.budget.passes or tier.policy.most_passes),
+        "tiers": list(tier.policy.tiers()),
+        "most_passes": service.router.most(name).passes,
         "candidates": True,
     }
-    return {**about, "tierwise": ours}
+    return {"id": name, "object": "model", "created": 0, "owned_by": "tierwise", "tierwise": ours}
 
 
 async def _not_here(request: Request, error: Exception) -> Response:

@@ -27,12 +27,29 @@ class Check:
     seconds: float
 
 
-Event = Pass | Check
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A policy decided how an action goes on."""
+
+    tier: str
+    """Whose policy."""
+    reason: str
+    signal: str = ""
+    """What it looked at; empty where it looked at nothing that was measured."""
+    level: float | None = None
+    """The value of the signal."""
+    after: tuple[int, ...] = ()
+    """Numbers of the passes that it looked at."""
+    at: float
+    """Seconds after the action began."""
+
+
+Event = Pass | Check | Decision
 
 
 @dataclass(slots=True, kw_only=True)
 class Trace:
-    """Every pass that one action caused, and every verdict, in the order in which they ended."""
+    """Every pass that one action caused, every verdict and every decision, in the order in which they ended."""
 
     action: str
     """The action's id."""

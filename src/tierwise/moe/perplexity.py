@@ -16,6 +16,7 @@ from tierwise.engines.engine import Whole
 from tierwise.service import launched
 from tierwise.spec.call import Call
 from tierwise.spec.errors import EngineError, Garbled, Refused, SpecError
+from tierwise.spec.files import read_text
 from tierwise.spec.prompt import Prompt
 from tierwise.stats import estimates
 from tierwise.stats.estimates import Estimate, Interval
@@ -71,10 +72,7 @@ def windows(path: Path) -> list[PromptText]:
     Raises:
         SpecError: it cannot be read, or has less than two pieces.
     """
-    try:
-        whole = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} cannot be read: {error}", field="--text") from error
+    whole = read_text(path, "text", field="--text")
     pieces = [whole[begin : begin + WINDOW] for begin in range(0, len(whole), WINDOW)]
     if len(pieces) < 2:
         raise SpecError(
@@ -121,7 +119,9 @@ async def read(
             return None
         prompt = Prompt(messages=tuple(text.messages), fields=tier.sampling)
         async with gate:
-            body = await engine.whole(Call(prompt=prompt.setting(max_tokens=1, prompt_logprobs=0), role="probe"))
+            body = await engine.whole(
+                Call(prompt=prompt.setting(max_tokens=1, prompt_logprobs=0), role="probe", candidate=False)
+            )
         done += 1
         told(done)
         surprises = _surprises(body, tier.deployment.name)

@@ -22,6 +22,7 @@ from tierwise.runs.seeds import task_seed
 from tierwise.service import launched
 from tierwise.spec.clock import now
 from tierwise.spec.errors import EngineError, NotFound, SpecError, TierwiseError
+from tierwise.spec.files import decode_json, decode_json_lines, read_bytes
 from tierwise.spec.prompt import Prompt
 from tierwise.spec.routing import Routing
 
@@ -116,16 +117,15 @@ class RecordingDirectory:
 
         Raises:
             NotFound: there is no recording.
-            SpecError: it cannot be read.
+            SpecError: it cannot be read; names file and line.
         """
-        try:
-            recording = msgspec.json.decode((self.path / "recording.json").read_bytes(), type=Recording)
-            whole, _, _ = self.passes_path.read_bytes().rpartition(b"\n")
-            return recording, msgspec.json.Decoder(RoutedPass).decode_lines(whole)
-        except FileNotFoundError as error:
-            raise NotFound(f"{self.path} holds no recording: there is no {Path(error.filename).name}") from None
-        except msgspec.DecodeError as error:
-            raise SpecError(f"the recording in {self.path} cannot be read: {error}") from error
+        path = self.path / "recording.json"
+        for file in (path, self.passes_path):
+            if not file.is_file():
+                raise NotFound(f"{self.path} holds no recording: there is no {file.name}")
+        recording = decode_json(read_bytes(path, "recording"), Recording, str(path))
+        whole, _, _ = read_bytes(self.passes_path, "recording").rpartition(b"\n")
+        return recording, decode_json_lines(whole, RoutedPass, str(self.passes_path))
 
 
 def sampling_all(plan: Plan, tier: str) -> Plan:
@@ -136,7 +136,9 @@ def sampling_all(plan: Plan, tier: str) -> Plan:
     """
     if tier not in plan.file.tiers:
         raise SpecError(f"there is no tier {tier!r}; tiers: {', '.join(plan.file.tiers)}", field="--tier")
-    wanted = plan.file.tiers[tier].deployment
+    if others := plan.file.tiers[tier].policy.member.tiers():
+        raise SpecError(f"tier {tier!r} asks other tiers; record one of them: {', '.join(others)}", field="--tier")
+    wanted = plan.deployment_of(tier)
     processes = []
     for process in plan.processes:
         if wanted not in process.deployments:
@@ -152,8 +154,9 @@ def sampling_all(plan: Plan, tier: str) -> Plan:
                 process, settings=msgspec.structs.replace(process.settings, experts_sampled=1.0), deployments=(wanted,)
             )
         )
-    file = msgspec.structs.replace(plan.file, tiers={tier: plan.file.tiers[tier]}, routes={})
-    return replace(plan, file=file, processes=tuple(processes))
+    tiers = {tier: plan.file.tiers[tier]}
+    file = msgspec.structs.replace(plan.file, tiers=tiers, routes={})
+    return replace(plan, file=file, tiers=tiers, processes=tuple(processes))
 
 
 async def record(
@@ -194,7 +197,7 @@ async def record(
             trace, started = new_trace(), now() - began
             verifier = None if task.verifier is None else task.verifier.member
             try:
-                await Action([watched], trace, verifier=verifier).solve(prompt)
+                await Action(watched, trace, verifier=verifier).solve(prompt)
             except (EngineError, TierwiseError):
                 failed += 1
         for one in trace.passes:

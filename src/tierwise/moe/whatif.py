@@ -33,7 +33,7 @@ def numbers(plan: Plan, tier: str, wanted: Sequence[int]) -> tuple[list[int], li
     Raises:
         SpecError: the tier's checkpoint has no experts to vary, or a wanted number cannot work.
     """
-    settings = plan.file.deployments[plan.file.tiers[tier].deployment]
+    settings = plan.file.deployments[plan.deployment_of(tier)]
     if settings.loads is None or (path := local_path(plan.checkpoint(settings.loads))) is None:
         raise SpecError(f"the checkpoint of tier {tier!r} is not on this machine, so its experts are not known")
     seen = architecture.read(path)
@@ -62,7 +62,7 @@ def varied(plan: Plan, tier: str, active: Sequence[int]) -> dict[str, Any]:
         SpecError: the engine has no lever for it.
     """
     file: dict[str, Any] = msgspec.to_builtins(plan.file)
-    name = plan.file.tiers[tier].deployment
+    name = plan.deployment_of(tier)
     settings = plan.file.deployments[name]
     if not list(settings.refuses(Sampling(active_experts=active[0]))):
         deployments = {name: file["deployments"][name]}

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, ClassVar
+
 from tierwise.policies.best_of_n import BestOfN
+from tierwise.policies.cascade import Cascade
 from tierwise.policies.majority import Majority
 from tierwise.policies.policy import Policy
 from tierwise.policies.refine import Refine
 from tierwise.policies.single import Single
-from tierwise.spec.choice import OneOf
+from tierwise.spec.choice import OneOf, with_plugins
+from tierwise.spec.plugins import lacking
 from tierwise.verifiers import Verifier, VerifierChoice
 
-__all__ = ["BestOfN", "Majority", "Policy", "PolicyChoice", "Refine", "Single"]
+__all__ = ["BestOfN", "Cascade", "Majority", "Policy", "PolicyChoice", "Refine", "Single"]
 
 
 class PolicyChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One policy, as a tier names it: `majority: {n: 5}`, or just `single`."""
 
+    GROUP: ClassVar[str] = "tierwise.policies"
+
     single: Single | None = None
     majority: Majority | None = None
     best_of_n: BestOfN | None = None
     refine: Refine | None = None
+    cascade: Cascade | None = None
 
     @property
     def member(self) -> Policy:
@@ -31,3 +38,11 @@ class PolicyChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True,
         """What the policy judges with where the request does not say, when that holds all that it needs."""
         named: VerifierChoice | None = getattr(self.member, "verifier", None)
         return named.member if named is not None and named.member.is_ready else None
+
+
+def _problem(member: type[Any]) -> str:
+    return lacking(member, ("most", "tiers", "sets", "solve"))
+
+
+if not TYPE_CHECKING:
+    PolicyChoice = with_plugins(PolicyChoice, _problem)

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from tierwise.panel import panel
 from tierwise.spec.ask import Answer, OutOfBudget
+from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call
 from tierwise.verifiers import VerifierChoice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tierwise.spec.ask import Ask, Verdict
     from tierwise.spec.call import Pass
     from tierwise.spec.prompt import Prompt
@@ -29,9 +31,11 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     verifier: VerifierChoice | None = None
     """What candidates are judged with where the request does not say."""
 
-    @property
-    def most_passes(self) -> int:
-        return self.n
+    def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
+        return Budget(passes=self.n)
+
+    def tiers(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def sets(self) -> frozenset[str]:
@@ -40,7 +44,7 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         drawn: list[tuple[Pass, Verdict | None]] = []
         asking = prompt.setting(logprobs=True)
-        async with panel(ask, (Call(prompt=asking, draw=draw) for draw in range(self.n))) as arrivals:
+        async with ask.panel([Call(prompt=asking)] * self.n, order="finish") as arrivals:
             async for candidate in arrivals:
                 if candidate is None:
                     continue

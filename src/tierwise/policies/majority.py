@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from tierwise.panel import panel
 from tierwise.spec.ask import Answer, OutOfBudget
+from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call
 from tierwise.verifiers.answers import Equality, answer_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tierwise.spec.ask import Ask
     from tierwise.spec.call import Pass
     from tierwise.spec.prompt import Prompt
@@ -31,9 +33,11 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     equality: Equality = "auto"
     """When two votes are the same; `auto` goes by the request's verifier, or by what the answer looks like."""
 
-    @property
-    def most_passes(self) -> int:
-        return self.n
+    def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
+        return Budget(passes=self.n)
+
+    def tiers(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def sets(self) -> frozenset[str]:
@@ -43,7 +47,9 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         votes: Counter[str] = Counter()
         ballots: dict[str, Pass] = {}
         spoilt: list[Pass] = []
-        async with panel(ask, (Call(prompt=prompt, role="vote", draw=draw) for draw in range(self.n))) as arrivals:
+        # Settled means that no later vote changes the answer, so the order of the votes cannot bias it.
+        calls = [Call(prompt=prompt, role="vote")] * self.n
+        async with ask.panel(calls, order="finish") as arrivals:
             async for vote in arrivals:
                 if vote is not None and (key := self._key(vote, ask)) is not None:
                     votes[key] += 1

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise.spec.ask import Answer, OutOfBudget
+from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call
 from tierwise.spec.errors import EngineError
 from tierwise.verifiers import VerifierChoice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tierwise.spec.ask import Ask, Verdict
     from tierwise.spec.call import Completion
     from tierwise.spec.prompt import Message, Prompt
@@ -40,9 +43,11 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     verifier: VerifierChoice | None = None
     """What the draft and the refinement are judged with where the request does not say."""
 
-    @property
-    def most_passes(self) -> int:
-        return 3
+    def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
+        return Budget(passes=3)
+
+    def tiers(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def sets(self) -> frozenset[str]:
@@ -58,13 +63,12 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         kept = Answer(completion=draft.completion, chosen=draft.number, why="draft kept", verdict=verdict)
         try:
             talk = prompt.then(_said(draft.completion), _told(_complaint(verdict) + CRITIQUE))
-            critique = await ask(Call(prompt=_as_prose(talk), role="critique", draw=1, after=(draft.number,)))
+            critique = await ask(Call(prompt=_as_prose(talk), role="critique", candidate=False, after=(draft.number,)))
         except (OutOfBudget, EngineError):
             return kept
         call = Call(
             prompt=talk.then(_said(critique.completion), _told(REFINE)),
             role="refine",
-            draw=2,
             after=(draft.number, critique.number),
         )
         if ask.verifier is None:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise.spec.ask import Answer
+from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tierwise.spec.ask import Ask
     from tierwise.spec.prompt import Prompt
 
@@ -17,9 +20,11 @@ if TYPE_CHECKING:
 class Single(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One pass, streamed as it comes."""
 
-    @property
-    def most_passes(self) -> int:
-        return 1
+    def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
+        return Budget(passes=1)
+
+    def tiers(self) -> tuple[str, ...]:
+        return ()
 
     @property
     def sets(self) -> frozenset[str]:

@@ -13,7 +13,6 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tierwise.report import numbers, plots, sentences
-from tierwise.workloads.task import decode_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -52,8 +51,7 @@ class _Failure:
 
 def write_page(directory: RunDirectory, summary: RunSummary) -> None:
     """Write the page of a run into its directory."""
-    tasks = decode_tasks(directory.tasks_path.read_bytes())
-    html = page(directory.read_manifest(), tasks, directory.read_records(), summary)
+    html = page(directory.read_manifest(), directory.read_tasks(), directory.read_records(), summary)
     directory.report_path.write_text(html, encoding="utf-8")
 
 

@@ -19,6 +19,7 @@ from tierwise.runs.machine import RunMachine
 from tierwise.runs.records import Key, Mode, TierVariant, TrialRecord
 from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
+from tierwise.spec.files import decode_json, decode_json_lines, read_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -148,6 +149,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+class _Format(msgspec.Struct):
+    format: int = 1
+
+
+def _upgraded(manifest: bytes) -> bytes:
+    """A manifest of format 1 in the words of the current one, with its lines where they were."""
+    value = msgspec.json.decode(manifest)
+    value |= {"format": FORMAT, "sessions": value.pop("sittings", [])}
+    return msgspec.json.format(msgspec.json.encode(value), indent=2)
+
+
 def timestamp() -> str:
     """This moment in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -216,10 +228,7 @@ class RunDirectory:
         """Whether a run was begun here of which something was not run."""
         if not self.has_manifest:
             return False
-        try:
-            return not self.read_manifest().keys() <= {record.key for record in self.read_records()}
-        except msgspec.DecodeError as error:
-            raise SpecError(f"the run in {self.path} cannot be read: {error}") from error
+        return not self.read_manifest().keys() <= {record.key for record in self.read_records()}
 
     @property
     def tasks_path(self) -> Path:
@@ -267,24 +276,32 @@ class RunDirectory:
         """What was planned; a manifest of format 1 is returned as one of the current format.
 
         Raises:
-            msgspec.DecodeError: it is no manifest.
-            SpecError: a newer Tierwise wrote it.
+            NotFound: there is none.
+            SpecError: it cannot be read, which names file and line, or a newer Tierwise wrote it.
         """
-        value = msgspec.json.decode(self.manifest_path.read_bytes())
-        written = value.get("format", 1) if isinstance(value, dict) else FORMAT
-        if written == 1:
-            value |= {"format": FORMAT, "sessions": value.pop("sittings", [])}
-        manifest = msgspec.convert(value, Manifest, str_keys=True)
-        if manifest.format != FORMAT:
+        name, raw = str(self.manifest_path), read_bytes(self.manifest_path, "manifest")
+        written = decode_json(raw, _Format, name).format
+        if written > FORMAT:
             raise SpecError(
-                f"the run in {self.path} has format {manifest.format}; this Tierwise reads formats 1 and {FORMAT}: "
-                "use the version that wrote it, or a newer one"
+                f"{name} has format {written}; this Tierwise reads formats 1 to {FORMAT}: use the version that wrote "
+                "it, or a newer one"
             )
-        return manifest
+        return decode_json(_upgraded(raw) if written == 1 else raw, Manifest, name)
 
     def write_tasks(self, tasks: Sequence[Task]) -> None:
         """Keep what was asked beside what was answered."""
         self.tasks_path.write_bytes(msgspec.json.Encoder().encode_lines(tasks))
+
+    def read_tasks(self) -> list[Task]:
+        """What was asked.
+
+        Raises:
+            NotFound: it was not kept.
+            SpecError: it cannot be read; names file and line.
+        """
+        from tierwise.workloads.task import Task  # noqa: PLC0415 - comparing runs needs no check, and no packages of one
+
+        return decode_json_lines(read_bytes(self.tasks_path, "workload"), Task, str(self.tasks_path))
 
     def errors(self) -> list[TrialRecord]:
         """The records of actions that ended in infrastructure errors: a run that is gone on with asks them again."""
@@ -300,14 +317,16 @@ class RunDirectory:
         return RecordWriter(self.records_path)
 
     def read_records(self) -> list[TrialRecord]:
-        """All records, none before the first was written; a last line that a crash cut short is left out."""
-        try:
-            whole, _, _ = self.records_path.read_bytes().rpartition(b"\n")
-        except FileNotFoundError:
-            if self.has_manifest:
-                return []
-            raise
-        return msgspec.json.Decoder(TrialRecord).decode_lines(whole)
+        """All records, none before the first was written; a last line that a crash cut short is left out.
+
+        Raises:
+            NotFound: there is no run.
+            SpecError: they cannot be read; names file and lines.
+        """
+        if self.has_manifest and not self.records_path.exists():
+            return []
+        whole, _, _ = read_bytes(self.records_path, "file of records").rpartition(b"\n")
+        return decode_json_lines(whole, TrialRecord, str(self.records_path))
 
 
 class RecordWriter:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
+from tierwise.ledger.rows import PassFacts
 from tierwise.runs.durations import Durations
 from tierwise.spec.call import Completion
 
@@ -27,9 +28,6 @@ MOST_ERRORS = 0.02
 
 _CLUSTER = "cluster:"
 """A tag of a record that starts with this names the cluster of its task."""
-
-CANDIDATES = frozenset({"draft", "vote", "refine"})
-"""Roles of passes whose answer may be the action's."""
 
 
 class TrialOutcome(StrEnum):
@@ -58,34 +56,27 @@ class CandidateMessage(msgspec.Struct, frozen=True):
     tool_calls: list[dict[str, Any]] = []
 
 
-class PassSpend(msgspec.Struct, frozen=True, kw_only=True):
+class PassSpend(PassFacts, frozen=True, kw_only=True):
     """What one pass of an action was for, what it took, and what it was worth where the endpoint told what it said."""
 
-    role: str
-    outcome: str
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
-    seconds: float
     dollars: float
-    number: int = 0
-    """Counts the passes of an action in the order in which they started."""
-    started: float | None = None
-    """Seconds after the endpoint had the action; None when it did not tell, here and below."""
-    first_token: float | None = None
-    """Seconds after the pass started."""
-    draw: int = 0
-    """Which of the prompt's independent draws it was."""
     message: CandidateMessage | None = None
     """What it said; kept of candidates that were graded, without their reasoning."""
-    finish: str = ""
     solved: bool | None = None
     """What the task's check makes of it; None where it was not asked, or could not tell."""
 
     @property
     def is_candidate(self) -> bool:
         """Whether it ended in something that the policy might have answered with, and that was told."""
-        return self.role in CANDIDATES and self.outcome == "finished" and self.message is not None
+        return self.answers_prompt and self.outcome == "finished" and self.message is not None
+
+    @property
+    def is_draw(self) -> bool:
+        """Whether it answers the prompt itself: what was written after a critique is no further draw of the same."""
+        return self.answers_prompt and not self.after and (self.candidate is not None or self.role != "refine")
 
     @property
     def completion(self) -> Completion:

@@ -10,11 +10,9 @@ from tierwise.spec.json import Fields, Json
 from tierwise.spec.prompt import Prompt, draw_seed
 from tierwise.spec.routing import Routing
 
-Role = Literal["draft", "vote", "critique", "refine", "judge", "probe"]
-"""What a pass is for."""
-
 Outcome = Literal["finished", "cut", "aborted", "failed"]
-"""finished by itself · cut short by the budget · aborted because nobody needed it any more · failed in the engine."""
+"""finished by itself · cut short by the budget or by its policy · aborted because it was no longer needed · failed in
+the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +43,14 @@ class Call:
     """One pass to ask of an engine: everything needed to repeat it."""
 
     prompt: Prompt
-    role: Role = "draft"
-    draw: int = 0
-    """Which of the prompt's independent draws this is."""
+    role: str = "draft"
+    """What the policy calls a pass of this kind. The vocabulary is open; readers go by `candidate` and `after`."""
+    candidate: bool = True
+    """Whether it answers the user's prompt, so that its answer may be the action's."""
     after: tuple[int, ...] = ()
-    """Numbers of the passes whose answers this one builds on."""
+    """Numbers of the passes whose answers this one builds on. Empty for a pass that sees only the prompt."""
+    draw: int = 0
+    """Which of the independent draws it is. `ask` numbers them per choice and deployment: no two share a seed."""
 
     @property
     def seed(self) -> int:

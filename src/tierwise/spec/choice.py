@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar, cast
 
 import msgspec
+
+from tierwise.spec.plugins import plugins
 
 
 class OneOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A table with one field per member, of which exactly one is set. Subclasses are the tables."""
+
+    GROUP: ClassVar[str] = ""
+    """The entry points through which other packages add members; empty where they cannot."""
 
     def __post_init__(self) -> None:
         if len(self._set()) != 1:
@@ -28,3 +34,31 @@ class OneOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def member(self) -> Any:
         """The member itself; subclasses narrow its type."""
         return getattr(self, self.kind)
+
+
+Table = TypeVar("Table", bound=OneOf)
+
+
+def with_plugins(table: type[Table], problem: Callable[[type[Any]], str]) -> type[Table]:
+    """The table with the members that other packages bring.
+
+    Args:
+        table: with the entry points' group in `GROUP`.
+        problem: says why a class does not keep the contract of a member; empty where it does.
+    """
+    members = plugins(table.GROUP, table.__struct_fields__, problem)
+    if not members:
+        return table
+    fields = [(name, member | None, None) for name, member in members.items()]
+    extended: Any = msgspec.defstruct(
+        table.__name__,
+        fields,
+        bases=(table,),
+        module=table.__module__,
+        namespace={"__doc__": table.__doc__},
+        frozen=True,
+        kw_only=True,
+        forbid_unknown_fields=True,
+        omit_defaults=True,
+    )
+    return cast("type[Table]", extended)

@@ -27,6 +27,8 @@ class Prompt:
     """Named as on the OpenAI wire; `messages`, `model`, `stream`, `n` and `seed` are not among them."""
     seed: int = 0
     """Where every draw of this prompt takes its own seed from."""
+    filled: frozenset[str] = field(default=frozenset(), compare=False)
+    """Names of the fields that a tier set because the client was silent. Another tier sets its own in their place."""
 
     def then(self, *messages: Message) -> Prompt:
         """The same request with the conversation continued."""
@@ -34,18 +36,23 @@ class Prompt:
 
     def setting(self, **fields: Json) -> Prompt:
         """The same request with these fields set, whatever the client sent."""
-        return replace(self, fields={**self.fields, **fields})
+        return replace(self, fields={**self.fields, **fields}, filled=self.filled - fields.keys())
 
     def without(self, *names: str) -> Prompt:
         """The same request with these fields left out."""
         return replace(self, fields={name: value for name, value in self.fields.items() if name not in names})
 
     def by_default(self, fields: Fields) -> Prompt:
-        """The same request with these fields set where the client was silent; null is silence too."""
-        said = {name for name, value in self.fields.items() if value is not None}
+        """The same request with a tier's fields where the client is silent. Null counts as silence.
+
+        Fields that another tier filled in before are dropped first.
+        """
+        own = {name: value for name, value in self.fields.items() if name not in self.filled}
+        said = {name for name, value in own.items() if value is not None}
         if said.intersection(_BOUNDS):
             said.update(_BOUNDS)
-        return replace(self, fields={**self.fields, **{name: fields[name] for name in fields if name not in said}})
+        filled = {name: fields[name] for name in fields if name not in said}
+        return replace(self, fields={**own, **filled}, filled=frozenset(filled))
 
     @property
     def bound(self) -> int | None:

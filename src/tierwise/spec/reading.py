@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import msgspec
+from msgspec.structs import FieldInfo
 
 from tierwise.spec.choice import OneOf
 from tierwise.spec.errors import ConfigErrors, SpecError
+from tierwise.spec.plugins import why_not
 
 T = TypeVar("T")
 
@@ -27,6 +29,11 @@ class Reading:
         """Note something that is wrong at a path."""
         self.errors.append(SpecError(message, field=field))
 
+    def repeated(self, field: str, first: int, second: int) -> None:
+        """Note a key that is given a second time, with the lines of both."""
+        where = "" if first == second else f", on lines {first} and {second}"
+        self.wrong(field, f"appears twice{where}; give each key once")
+
     def known(self, name: str, names: Iterable[str], field: str, what: str) -> bool:
         """Whether `name` is among `names`; noted when it is not."""
         names = list(names)
@@ -39,12 +46,22 @@ class Reading:
         if self.errors:
             raise ConfigErrors(self.errors)
 
+    def finish(self, found: T | None) -> T:
+        """`found`, if nothing is wrong; otherwise raise everything that was found."""
+        self.done()
+        assert found is not None  # noqa: S101 - what cannot be read has been noted
+        return found
+
     def read(self, kind: type[T], value: object, field: str) -> T | None:
-        """`value` as a `kind`, read member by member so that one wrong member hides no other.
+        """`value` as a `kind`; where it is not one, it is read member by member, so that no error hides another.
 
         Returns:
             None when something is wrong; every reason is then among the errors.
         """
+        try:
+            return msgspec.convert(value, kind)
+        except msgspec.ValidationError:
+            pass  # something is wrong, or a shorthand is used that only the loop below knows
         before = len(self.errors)
         found = self._read(kind, value, field)
         return None if len(self.errors) > before else found
@@ -66,6 +83,9 @@ class Reading:
             value = {value: {}}
         if _is_struct(kind) and isinstance(value, dict):
             return self._struct(kind, value, field)
+        return self._plain(kind, value, field)
+
+    def _plain(self, kind: Any, value: Any, field: str) -> Any:
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
@@ -73,17 +93,20 @@ class Reading:
             return None
 
     def _struct(self, kind: Any, value: dict[str, Any], field: str) -> Any:
-        members = _members(kind)
+        members, required = _members(kind)
         before = len(self.errors)
         config = kind.__struct_config__
-        for name in value if config.forbid_unknown_fields else ():
-            if name not in members and name != config.tag_field:
-                self.wrong(_path(field, name), f"unknown key; {allowed(str(name), members)}")
         read = {}
-        for name, member in members.items():
-            if name in value:
-                read[member.name] = self._read(member.type, value[name], _path(field, name))
-            elif member.required:
+        for name, inner in value.items():
+            if name in members:
+                member, is_plain = members[name]
+                convert = self._plain if is_plain else self._read
+                read[member.name] = convert(member.type, inner, _path(field, name))
+            elif config.forbid_unknown_fields and name != config.tag_field:
+                why = why_not(kind.GROUP, str(name)) if issubclass(kind, OneOf) else ""
+                self.wrong(_path(field, name), f"unknown key; {why or allowed(str(name), members)}")
+        for name in required:
+            if name not in value:
                 self.wrong(field, f"the key {name!r} is missing")
         if len(self.errors) > before:
             return None
@@ -127,9 +150,13 @@ def allowed(seen: str, names: Iterable[str]) -> str:
 
 
 @cache
-def _members(kind: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
-    """The fields of a struct by their names in a file; kept, for a workload asks for the same ones on every line."""
-    return {member.encode_name: member for member in msgspec.structs.fields(kind)}
+def _members(kind: type[msgspec.Struct]) -> tuple[Mapping[str, tuple[FieldInfo, bool]], Sequence[str]]:
+    """The fields of a struct by their names in a file, with whether msgspec reads one on its own; and those required.
+
+    They are kept: a workload asks for the same ones on every line.
+    """
+    fields = {one.encode_name: (one, _is_plain(one.type)) for one in msgspec.structs.fields(kind)}
+    return fields, [name for name, (one, _) in fields.items() if one.required]
 
 
 def _path(field: str, name: object) -> str:
@@ -138,6 +165,10 @@ def _path(field: str, name: object) -> str:
 
 def _is_struct(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _is_plain(kind: Any) -> bool:
+    return not _is_struct(kind) and all(map(_is_plain, get_args(kind)))
 
 
 def _holds_structs(kind: Any) -> bool:

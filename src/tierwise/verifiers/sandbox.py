@@ -393,7 +393,7 @@ def _command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = ()
         str(limits.scratch_bytes),
     ]
     if mechanism == "unshare":
-        return [*inside, *(word for row in _view() for word in row)]
+        return [*inside, *(word for row in view for word in row)]
     rights = "--cap-drop ALL --cap-add CAP_SETUID --cap-add CAP_SETGID" if as_root else "--unshare-user"
     command = [shutil.which("bwrap") or "bwrap", *rights.split(), "--die-with-parent", "--as-pid-1"]
     command += [

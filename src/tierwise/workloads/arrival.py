@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
+from tierwise.spec.errors import ConfigErrors, SpecError
+from tierwise.spec.files import numbered_lines, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,17 +113,10 @@ def read_trace(path: Path) -> RecordedArrivals:
         NotFound: there is no such file.
         ConfigErrors: all lines that cannot be used.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        raise NotFound(f"there is no trace {path}", field="--arrival") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"trace {path} cannot be read: {error}", field="--arrival") from error
+    text = read_text(path, "trace", field="--arrival")
     errors: list[SpecError] = []
     moments: list[float] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(text):
         try:
             moment = _moment(line.strip())
         except (ValueError, OverflowError) as error:

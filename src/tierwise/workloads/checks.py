@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from tierwise.spec.errors import SpecError
+from tierwise.spec.files import json_document
 from tierwise.spec.reading import Reading
 from tierwise.verifiers import VerifierChoice
 from tierwise.verifiers.contained import needs
-from tierwise.verifiers.math_verify import PACKAGE as MATH_VERIFY
 from tierwise.verifiers.math_verify import MathVerify
 from tierwise.verifiers.model_judge import Judge
 from tierwise.verifiers.packages import is_installed
-from tierwise.verifiers.reasoning_gym import PACKAGE as REASONING_GYM
 from tierwise.verifiers.reasoning_gym import ReasoningGym
-
-RUN_CODE = frozenset({"python_tests", "math_verify", "reasoning_gym"})
-"""Kinds that evaluate what a model wrote, and need the sandbox for it."""
 
 _ONE_WORD = {"regex": "pattern", "exact": "equals", "judge": "tier"}
 """Kinds that one text describes, and what it is."""
-
-_PACKAGES = {"math_verify": MATH_VERIFY, "reasoning_gym": REASONING_GYM}
 
 
 class CheckChoice(VerifierChoice, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -34,8 +25,8 @@ class CheckChoice(VerifierChoice, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def lacking(check: CheckChoice) -> str:
     """What keeps a check from being used on this machine; empty when nothing does."""
-    package = _PACKAGES.get(check.kind)
-    return needs(package, "workloads") if package is not None and not is_installed(package) else ""
+    package = check.member.package
+    return needs(package, "workloads") if package and not is_installed(package) else ""
 
 
 def check_written(text: str) -> CheckChoice:
@@ -45,18 +36,9 @@ def check_written(text: str) -> CheckChoice:
         SpecError: it is none, or does not hold together.
     """
     kind, colon, rest = text.partition(":")
-    reading = Reading()
-    value: object
     if text.startswith("{"):
-        try:
-            value = msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
-            raise SpecError(f"{text!r} is no JSON: {error}", field="--check") from error
-    elif colon and kind in _ONE_WORD:
-        value = {kind: {_ONE_WORD[kind]: rest}}
-    else:
-        value = text
-    check = reading.read(CheckChoice, value, "--check")
-    reading.done()
-    assert check is not None  # noqa: S101 - `done` raises otherwise
-    return check
+        document = json_document(text, "--check", line=None)
+        return document.finish(document.convert(CheckChoice))
+    reading = Reading()
+    value = {kind: {_ONE_WORD[kind]: rest}} if colon and kind in _ONE_WORD else text
+    return reading.finish(reading.read(CheckChoice, value, "--check"))

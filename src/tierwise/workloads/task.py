@@ -77,22 +77,22 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
 NOTHING_SHARED = Shared()
 
 
-def read_task(value: Any, base: Path, shared: Shared = NOTHING_SHARED) -> tuple[Task | None, list[SpecError]]:
-    """A task and everything that is wrong with it.
+def read_task(value: Any, base: Path, reading: Reading, shared: Shared = NOTHING_SHARED) -> Task | None:
+    """A task; None, or with errors in `reading`, where something is wrong with it.
 
     Args:
         value: what stands on its line.
         base: where its images are.
+        reading: notes everything that is wrong.
         shared: what stands in the workload's file.
     """
-    reading = Reading()
     if isinstance(value, dict):
         value = {**shared.defaults, **value}
         if isinstance(name := value.get("check"), str) and name in shared.checks:
             value["check"] = shared.checks[name]
     task = reading.read(Task, value, "")
     if task is None:
-        return None, reading.errors
+        return None
     task = msgspec.structs.replace(task, messages=inlined(task.messages, base, reading))
     _check_request(task, reading)
     for name, choice in (("check", task.check), ("verifier", task.verifier)):
@@ -100,16 +100,7 @@ def read_task(value: Any, base: Path, shared: Shared = NOTHING_SHARED) -> tuple[
             reading.wrong(f"{name}.{choice.kind}", "brings nothing to check with; give its `tests`")
     if lack := lacking(task.check):
         reading.wrong(f"check.{task.check.kind}", lack)
-    return task, reading.errors
-
-
-def decode_tasks(lines: bytes) -> list[Task]:
-    """Tasks as a run keeps them: each whole, one on each line.
-
-    Raises:
-        msgspec.DecodeError: a line is no task.
-    """
-    return msgspec.json.Decoder(Task).decode_lines(lines)
+    return task
 
 
 def _check_request(task: Task, reading: Reading) -> None:

@@ -7,6 +7,7 @@ import torch
 from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 from transformers.cache_utils import DynamicCache
 
+from tierwise.engines.transformers import caches
 from tierwise.engines.transformers.attention import implementation, why_no_pattern
 from tierwise.engines.transformers.levers import Pattern
 
@@ -130,7 +131,7 @@ def test_pieces_and_single_steps_through_a_cache_change_nothing(pattern):
                 tokens[:, begin:end],
                 attention_mask=mask[:, :end],
                 position_ids=positions(mask)[:, begin:end],
-                past_key_values=cache,
+                **{caches.parameter(model): cache},
             ).logits
         )
         begin = end
@@ -145,7 +146,7 @@ def test_a_prompt_longer_than_a_piece_of_queries(pattern):
     model = model_of(implementation(pattern))
     cache = DynamicCache()
     whole = model(text[None]).logits[0]
-    parts = [model(part[None], past_key_values=cache).logits[0] for part in text.split(150)]
+    parts = [model(part[None], **{caches.parameter(model): cache}).logits[0] for part in text.split(150)]
     same(torch.cat(parts), whole)
 
 

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="pip install 'tierwise[transformers]
 transformers = pytest.importorskip("transformers")
 
 from families.tiny import TINIES, build  # noqa: E402
+from tierwise.engines.transformers import caches  # noqa: E402
 from tierwise.engines.transformers.sampling import Draws  # noqa: E402
 from tierwise.spec.errors import Overloaded  # noqa: E402
 
@@ -56,6 +57,16 @@ def test_a_pass_says_the_same_alone_and_among_others_that_come_and_go(tiny, fami
         tally = passes.loop.tally
         assert (tally.running, tally.waiting) == (0, 0)
         assert tally.completion_tokens == sum(tokens for _, tokens in asked) * 2 + asked[-1][1]
+
+
+def test_the_cache_goes_by_the_name_that_the_model_takes():
+    class Older(torch.nn.Module):  # and what comes with a checkpoint as code of its own
+        def forward(self, input_ids, past_key_values=None, **kwargs): ...
+
+    class Newer(torch.nn.Module):
+        def forward(self, input_ids, cache=None, **kwargs): ...
+
+    assert (caches.parameter(Older()), caches.parameter(Newer())) == ("past_key_values", "cache")
 
 
 @pytest.mark.parametrize("family", TINIES)

@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
 from families.tiny import TINIES, VOCABULARY, build  # noqa: E402
+from tierwise.engines.transformers import caches  # noqa: E402
 from tierwise.engines.transformers.experts import Routers  # noqa: E402
 from tierwise.spec.errors import SpecError  # noqa: E402
 
@@ -190,12 +191,12 @@ def test_two_blocks_wait_for_each_other(models):
 def test_a_record_grows_over_the_steps_of_a_generation(models, name):
     model, routers = models[name], Routers(models[name])
     whole = routings(model, routers)[7]
-    record, cache, step = routers.record(), None, 4
+    record, cache, step = routers.record(), transformers.DynamicCache(config=model.config), 4
     with torch.inference_mode():
         for begin in range(0, 12, step):
             piece = TOKENS[:1, begin : begin + step]
             with routers.recording(OWNERS[:1, begin : begin + step], record):
-                cache = model(piece, past_key_values=cache, use_cache=True).past_key_values
+                model(piece, **{caches.parameter(model): cache}, use_cache=True)
     grown = record.take(7)
     assert (grown.tokens, grown.active) == (whole.tokens, whole.active)
     assert grown.counts == whole.counts

@@ -103,6 +103,37 @@ def test_a_client_that_leaves_an_answer_in_one_piece_aborts_it(transformers):
     transformers.run(main())
 
 
+def test_warnings_that_are_errors_where_it_was_started_are_none_in_it(new_transformers, tmp_path, monkeypatch):
+    from families.tiny import build  # noqa: PLC0415
+
+    (tmp_path / "sitecustomize.py").write_text(GGUF_WARNS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    engine = new_transformers(build("kimi-k2.6", tmp_path / "tiny"), context=256)
+
+    async def main():
+        await engine.start()
+        try:
+            await engine.supervisor.ready()
+            return await completed(engine, call("Hello", max_tokens=2))
+        finally:
+            await engine.stop()
+
+    assert asyncio.run(main())[1].completion == 2
+
+
+GGUF_WARNS = """
+import sys, warnings
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "gguf":
+            warnings.warn("gguf is deprecated", FutureWarning)
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
 @pytest.mark.parametrize(
     ("break_it", "words"),
     [

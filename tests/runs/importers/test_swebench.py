@@ -86,19 +86,19 @@ def test_files_of_another_kind_are_refused_with_their_place(tmp_path, value, mes
 
 def test_a_file_that_is_no_json_is_refused(tmp_path):
     (tmp_path / "x.json").write_text("{")
-    with pytest.raises(SpecError, match=r"x\.json is not JSON"):
+    with pytest.raises(SpecError, match=r"x\.json:1: not JSON"):
         importers.read(tmp_path / "x.json")
 
 
 def test_the_line_in_which_a_file_stops_being_json_is_named(tmp_path):
     (tmp_path / "x.json").write_text('{\n"a__b-1": true,\n"a__b-2": yes}')
-    with pytest.raises(SpecError, match=r"x\.json:3 is not JSON"):
+    with pytest.raises(SpecError, match=r"x\.json:3: not JSON"):
         importers.read(tmp_path / "x.json")
 
 
-def test_an_instance_that_stands_twice_is_refused(tmp_path):
+def test_an_instance_that_appears_twice_is_refused(tmp_path):
     (tmp_path / "x.json").write_text('{"a__b-1": true, "a__b-1": false}')
-    with pytest.raises(SpecError, match=r"x\.json: 'a__b-1' stands twice"):
+    with pytest.raises(SpecError, match=r"x\.json:1: a__b-1: appears twice"):
         importers.read(tmp_path / "x.json")
 
 

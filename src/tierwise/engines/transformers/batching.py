@@ -114,6 +114,7 @@ class Loop:
         self._routers = routers
         self._record = routers.record()
         self._accepted = _parameters(model)
+        self._cache_parameter = caches.parameter(model)
         self._prefixes = Prefixes(_PREFIX_BYTES if self.keeps_prefixes else 0)
         self._changed = threading.Condition()
         self._inbox: list[tuple[int, int, Job]] = []
@@ -326,13 +327,14 @@ class Loop:
             keep: the last so many columns' logits are wanted, all of them with 0; a model may give more.
         """
         told = {"position_ids": positions, "attention_mask": mask, "logits_to_keep": keep}
-        taken = {name: value for name, value in told.items() if name in self._accepted}
+        taken: dict[str, Any] = {name: value for name, value in told.items() if name in self._accepted}
+        taken[self._cache_parameter] = cache
         recording: Any = nullcontext()
         if self._routers.layers and any(row.job.is_recorded for row in rows):
             owners = [[row.number if row.job.is_recorded else -1] * tokens.shape[1] for row in rows]
             recording = self._routers.recording(torch.tensor(owners), self._record)
         with self._routers.using(rows[0].job.active_experts), recording:
-            answer = self._model(input_ids=tokens, past_key_values=cache, use_cache=True, **taken)
+            answer = self._model(input_ids=tokens, use_cache=True, **taken)
         logits: Tensor = answer.logits
         return logits
 

@@ -6,17 +6,13 @@ Apart from the loop that runs the model, which knows rows and steps, and no tens
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import pad
-from transformers.cache_utils import (
-    DummyLayer,
-    DynamicCache,
-    DynamicLayer,
-    DynamicSlidingWindowLayer,
-    LinearAttentionLayer,
-)
+from transformers import cache_utils
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _LEAST_ROOM = 64  # columns
+
+# A layer that holds nothing, as where layers share a cache. Older releases (5.16) leave such layers out.
+_EMPTY_LAYERS = (cache_utils.DummyLayer,) if hasattr(cache_utils, "DummyLayer") else ()
 
 
 class Columns(DynamicLayer):  # its __init_subclass__ has no types
@@ -68,7 +67,17 @@ class Columns(DynamicLayer):  # its __init_subclass__ has no types
         self._all_keys, self._all_values = new_keys, new_values
 
 
-_ROW_BY_ROW = (DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, DummyLayer)
+_ROW_BY_ROW = (DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, *_EMPTY_LAYERS)
+
+
+def parameter(model: Any) -> str:
+    """The name under which the model's `forward` takes its cache.
+
+    `cache` since Transformers 5.24, which warns of `past_key_values` and says that 5.40 removes it; `past_key_values`
+    before that, and in a checkpoint's own code.
+    """
+    names = inspect.signature(model.forward).parameters
+    return "cache" if "cache" in names else "past_key_values"
 
 
 def may_join(config: Any) -> bool:
@@ -82,7 +91,7 @@ def may_join(config: Any) -> bool:
 
 def may_crop(config: Any) -> bool:
     """Whether a prefix of a cache is the cache of a prefix: not where a state has taken everything in."""
-    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer) for layer in _layers(config))
+    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer, *_EMPTY_LAYERS) for layer in _layers(config))
 
 
 def _layers(config: Any) -> list[Any]:

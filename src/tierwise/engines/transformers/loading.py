@@ -135,7 +135,8 @@ def _reading_once() -> Iterator[None]:
 def _quantized_again(model: Any, quantization: Any, how: dict[str, Any]) -> Any:
     """The same weights in the wanted form. Transformers does not quantize while it reads a GGUF file."""
     config = model.config
-    del config.quantization_config
+    if hasattr(config, "quantization_config"):  # of the GGUF file; Transformers 5.16 sets none
+        del config.quantization_config
     del how["trust_remote_code"]
     return type(model).from_pretrained(
         None, config=config, state_dict=model.state_dict(), quantization_config=quantization, **how

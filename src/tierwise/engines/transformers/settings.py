@@ -267,11 +267,13 @@ class Transformers(
         program = (sys.executable, "-m", "tierwise.engines.transformers.worker")
         return Launch(
             command=(*program, msgspec.json.encode(orders).decode()),
-            # Threads that spin while they wait starve everything else on a machine that is not theirs alone; and
-            # nothing here may ask a hub for a file that the checkpoint lacks.
+            # Threads that spin while they wait starve everything else on a machine that is not theirs alone; nothing
+            # here may ask a hub for a file that the checkpoint lacks; and a library's warning is a line in the log,
+            # never an error, whatever PYTHONWARNINGS says where we were started.
             environment={
                 "OMP_WAIT_POLICY": "passive",
                 "HF_HUB_OFFLINE": "1",
+                "PYTHONWARNINGS": "",
                 "TOKENIZERS_PARALLELISM": "false",
                 "TQDM_DISABLE": "1",
             },

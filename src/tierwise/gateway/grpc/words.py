@@ -7,23 +7,25 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierwise.gateway.grpc import tierwise_pb2 as pb
-from tierwise.gateway.wire import read
+from tierwise.gateway.lifecycle import Account, RequestContext
+from tierwise.gateway.wire import ParsedRequest, read
+from tierwise.ledger.rows import facts
+from tierwise.spec.ask import Answer
+from tierwise.spec.call import Chunk, Pass, Usage
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
-    from tierwise.gateway.visit import Visit
-    from tierwise.gateway.wire import Asked
     from tierwise.ledger.prices import PriceBook
-    from tierwise.spec.ask import Answer
-    from tierwise.spec.call import Chunk, Pass, Usage
 
 _PLAIN = frozenset({"role", "content", "reasoning", "reasoning_content"})
 """What messages and deltas have fields for."""
 
+_PASS = frozenset(pb.Pass.DESCRIPTOR.fields_by_name)
+
 _encode = msgspec.json.Encoder().encode
 
 
-def asked_of(request: pb.ChatRequest, *, stream: bool) -> Asked:
+def parsed_of(request: pb.ChatRequest, *, stream: bool) -> ParsedRequest:
     """A request, checked as one that came over HTTP.
 
     Raises:
@@ -59,20 +61,20 @@ def _object(text: str, field: str) -> dict[str, Any]:
     return found
 
 
-def response_of(visit: Visit, prices: PriceBook) -> pb.ChatResponse:
+def response_of(context: RequestContext, prices: PriceBook) -> pb.ChatResponse:
     """A whole answer."""
-    choices = [_choice(index, answer, visit) for index, answer in enumerate(visit.answers)]
+    choices = [_choice(index, answer, context) for index, answer in enumerate(context.answers)]
     return pb.ChatResponse(
-        id=visit.trace.action, model=visit.asked.model, choices=choices, account=account_of(visit, prices)
+        id=context.trace.action, model=context.parsed.model, choices=choices, account=account_of(context, prices)
     )
 
 
-def _choice(index: int, answer: Answer, visit: Visit) -> pb.Choice:
+def _choice(index: int, answer: Answer, context: RequestContext) -> pb.Choice:
     said = answer.completion
     whole = said.message()
     message = pb.Message(role="assistant", content=said.text, reasoning=said.reasoning, json=_rest(whole))
     logprobs = ""
-    if visit.asked.wants_logprobs and said.logprobs:
+    if context.parsed.wants_logprobs and said.logprobs:
         logprobs = _encode({"content": [dict(token) for token in said.logprobs]}).decode()
     return pb.Choice(index=index, message=message, finish_reason=said.finish, logprobs_json=logprobs)
 
@@ -95,32 +97,23 @@ def _rest(told: Any) -> str:
     return _encode(told).decode() if any(told[name] for name in told.keys() - _PLAIN) else ""
 
 
-def account_of(visit: Visit, prices: PriceBook) -> pb.Account:
+def account_of(context: RequestContext, prices: PriceBook) -> pb.Account:
     """What it took so far."""
-    passes = visit.trace.passes
+    account = Account.of(context, prices)
     return pb.Account(
-        action=visit.trace.action,
-        tier=visit.action.tier,
-        reason=visit.decision.reason,
-        why=[answer.why for answer in visit.answers],
-        usage=_usage(visit.trace.usage),
-        dollars=prices.total(passes).dollars,
-        passes=[_pass(done, prices) for done in passes],
+        action=account.action,
+        tier=account.tier,
+        reason=account.reason,
+        why=[answer.why for answer in account.answers],
+        usage=_usage(account.usage),
+        dollars=account.dollars,
+        passes=[_pass(done, prices) for done in account.passes],
     )
 
 
 def _pass(done: Pass, prices: PriceBook) -> pb.Pass:
-    return pb.Pass(
-        number=done.number,
-        role=done.call.role,
-        tier=done.tier,
-        outcome=done.outcome,
-        usage=_usage(done.usage),
-        started=done.started,
-        first_token=done.first_token,
-        seconds=done.seconds,
-        dollars=prices.cost(done).dollars,
-    )
+    known = {name: value for name, value in facts(done).items() if name in _PASS}
+    return pb.Pass(**known, usage=_usage(done.usage), dollars=prices.cost(done).dollars)
 
 
 def _usage(usage: Usage) -> pb.Usage:

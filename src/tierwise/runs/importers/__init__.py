@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
-
-import msgspec
 
 from tierwise.runs.importers import swebench
 from tierwise.runs.importers.imported import Imported, Result, write
 from tierwise.spec.errors import NotFound, SpecError
-from tierwise.workloads.files.duplicate_keys import duplicate_keys
+from tierwise.spec.files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,20 +45,15 @@ def logs(paths: Iterable[Path]) -> list[Path]:
 
 
 def read(path: Path, kind: str = "") -> Imported:
-    """Read one log; whose it is, its content says.
+    """Read one log; its content says which tool wrote it.
 
     Raises:
-        SpecError: it is not JSON, of no tool that we know, or of another than `kind`; the message names file and place.
+        ConfigErrors: it is not JSON, or gives a key twice; each error has its line.
+        SpecError: it is of no tool that we know, or of another than `kind`.
     """
-    try:
-        raw = path.read_bytes()
-        value, repeated = msgspec.json.decode(raw), duplicate_keys(raw.decode())
-    except OSError as error:
-        raise SpecError(f"{path} cannot be read: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SpecError(f"{_place(path, raw, str(error))} is not JSON: {error}") from error
-    if repeated:
-        raise SpecError(f"{path}: {repeated[0]!r} stands twice in one object, and nobody can say which of them counts")
+    document = read_json(path, "file")
+    document.done()
+    value = document.value
     for name, importer in IMPORTERS.items():
         if kind in ("", name):
             imported = importer(path, value)
@@ -72,15 +64,6 @@ def read(path: Path, kind: str = "") -> Imported:
         f"{path} holds no results of {wanted}: an object {{instance: true or false}}, a report with `resolved_ids`, or "
         f"reports by instance with `resolved` are read; it holds {_shape(value)}"
     )
-
-
-def _place(path: Path, raw: bytes, error: str) -> str:
-    """The file, and the line in which it breaks off being JSON, where the error says so."""
-    found = re.search(r"\(byte (\d+)\)", error)
-    if found is None:
-        return str(path)
-    before = raw[: int(found[1])]
-    return f"{path}:{before.count(10) + 1}"  # 10 ends a line
 
 
 def _shape(value: object) -> str:

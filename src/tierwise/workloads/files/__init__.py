@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
-from tierwise.workloads.checks import RUN_CODE
-from tierwise.workloads.files.about import FILE, About, arrival_of, read_header, read_yaml_file
-from tierwise.workloads.files.duplicate_keys import duplicate_keys
+from tierwise.spec.errors import ConfigErrors, SpecError
+from tierwise.spec.files import json_document, numbered_lines, read_bytes, text_of, yaml_document
+from tierwise.workloads.files.about import FILE, About, arrival_of, read_header, read_yaml_header
 from tierwise.workloads.files.small_sample import small_sample
 from tierwise.workloads.task import Shared, Task, read_task
 
@@ -22,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["About", "Task", "Workload", "load"]
 
 TASKS = "tasks.jsonl"
+
+_ADVICE = "see examples/quickstart.jsonl for one to start from"
+_NO_TASK = "holds no task; one JSON object on each line is wanted"
 
 NOTHING = About()
 """What a file without a header says about itself."""
@@ -53,7 +55,7 @@ class Workload:
     @property
     def needs_sandbox(self) -> bool:
         """Whether grading runs code that a model wrote, or evaluates it as an expression."""
-        return any(task.check.kind in RUN_CODE for task in self.tasks)
+        return any(task.check.member.runs_code for task in self.tasks)
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -73,53 +75,53 @@ def load(path: Path) -> Workload:
     """
     if path.is_dir() or path.name == FILE:
         return _load_folder(path if path.is_dir() else path.parent)
-    text, raw = _text(path)
-    lines = list(_lines(text))
-    about, errors = (NOTHING, list[SpecError]())
-    shared = Shared()
-    body = raw
+    raw = read_bytes(path, "workload", advice=_ADVICE)
+    lines = list(numbered_lines(text_of(raw, f"workload {path}")))
+    about, shared, body = NOTHING, Shared(), raw
+    errors: list[SpecError] = []
     if lines and '"workload"' in lines[0][1]:
-        found = read_header(lines[0][1], f"{path.name}:{lines[0][0]}", errors)
-        if found is not None:
-            errors += [_placed(error, f"{path.name}:{lines[0][0]}") for error in _given_twice(lines[0][1])]
+        first = json_document(lines[0][1], path.name, line=lines[0][0])
+        if (found := read_header(first)) is not None:
             about, shared = found
+            errors += first.placed()
             lines = lines[1:]
             body = raw.split(b"\n", 1)[1] if b"\n" in raw else b""
     tasks = _tasks(lines, path.name, path.parent, shared, errors)
     if not tasks and not errors:
-        errors.append(SpecError("holds no task; one JSON object on each line is wanted", field=path.name))
+        errors.append(SpecError(_NO_TASK, field=path.name))
     arrival = arrival_of(about, path.parent, f"{path.name}:1", errors)
     _check_pin(about, body, path.name, errors)
     if errors:
         raise ConfigErrors(errors)
-    held = _with_images(raw, tasks, lines)
-    return _workload(path, held, tasks, about, arrival)
+    return _workload(path, _with_images(raw, tasks, lines), tasks, about, arrival)
 
 
 def _load_folder(path: Path) -> Workload:
-    file = path / FILE
-    errors: list[SpecError] = []
-    text, raw = _text(file)
-    about, shared, place = read_yaml_file(text, file, errors)
+    raw = read_bytes(path / FILE, "workload", advice=_ADVICE)
+    document = yaml_document(text_of(raw, f"workload {path / FILE}"), FILE)
+    about, shared = read_yaml_header(document)
+    errors = document.placed()
     if about is None:
         raise ConfigErrors(errors)
-    arrival = arrival_of(about, path, place("arrival"), errors)
+    arrival = arrival_of(about, path, document.place("arrival"), errors)
     tasks: Mapping[str, Task] = {}
     if (path / TASKS).exists():
-        written, body = _text(path / TASKS)
-        tasks = _tasks(_lines(written), TASKS, path, shared, errors)
+        body = read_bytes(path / TASKS, "workload")
+        written = text_of(body, f"workload {path / TASKS}")
+        tasks = _tasks(numbered_lines(written), TASKS, path, shared, errors)
         _check_pin(about, body, TASKS, errors)
         if not tasks and not errors:
-            errors.append(SpecError("holds no task; one JSON object on each line is wanted", field=TASKS))
+            errors.append(SpecError(_NO_TASK, field=TASKS))
     elif about.source is None:
-        errors.append(SpecError(f"there is no {TASKS} beside it, and no `source` that makes tasks", field=place("")))
+        lack = f"there is no {TASKS} beside it, and no `source` that makes tasks"
+        errors.append(SpecError(lack, field=document.place("")))
     elif not errors:
         try:
             made = about.source.member.make(path)
             tasks = {task.id: task for task in made.tasks}
-            _check_pin(about, encoded(made.tasks), place("source"), errors)
+            _check_pin(about, encoded(made.tasks), document.place("source"), errors)
         except SpecError as error:
-            errors.append(SpecError(str(error), field=place("source")))
+            errors.append(SpecError(str(error), field=document.place("source")))
     if errors:
         raise ConfigErrors(errors)
     return _workload(path, raw + b"\0" + encoded(tasks.values()), tasks, about, arrival)
@@ -150,21 +152,6 @@ def _with_images(raw: bytes, tasks: Mapping[str, Task], lines: list[tuple[int, s
     return raw + b"\0" + encoded(tasks.values()) if has_files else raw
 
 
-def _text(path: Path) -> tuple[str, bytes]:
-    try:
-        raw = path.read_bytes()
-        return raw.decode("utf-8-sig"), raw
-    except FileNotFoundError:
-        raise NotFound(f"there is no workload {path}; see examples/quickstart.jsonl for one to start from") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"workload {path} cannot be read: {error}") from error
-
-
-def _lines(text: str) -> Iterable[tuple[int, str]]:
-    """Lines that say something, with their numbers. Not splitlines: JSON texts may hold U+2028 as it stands."""
-    return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
-
-
 def _tasks(
     lines: Iterable[tuple[int, str]], name: str, base: Path, shared: Shared, errors: list[SpecError]
 ) -> dict[str, Task]:
@@ -172,29 +159,14 @@ def _tasks(
     tasks: dict[str, Task] = {}
     places: dict[str, int] = {}
     for number, line in lines:
-        try:
-            value, repeated = msgspec.json.decode(line), _given_twice(line)
-        except (msgspec.DecodeError, RecursionError) as error:
-            errors.append(SpecError(f"not JSON: {error}", field=f"{name}:{number}"))
-            continue
-        task, wrong = read_task(value, base, shared)
-        wrong += repeated
+        document = json_document(line, name, line=number)
+        task = read_task(document.value, base, document, shared) if document.is_readable else None
         if task is not None and task.id in tasks:
-            wrong.append(SpecError(f"{task.id!r} names the task of line {places[task.id]} already", field="id"))
-        errors += [_placed(error, f"{name}:{number}") for error in wrong]
-        if task is not None and task.id not in tasks:
+            document.wrong("id", f"{task.id!r} names the task of line {places[task.id]} already")
+        elif task is not None:
             tasks[task.id], places[task.id] = task, number
+        errors += document.placed()
     return tasks
-
-
-def _given_twice(line: str) -> list[SpecError]:
-    return [
-        SpecError(f"the key {key!r} stands twice in one object; keys are given once") for key in duplicate_keys(line)
-    ]
-
-
-def _placed(error: SpecError, where: str) -> SpecError:
-    return SpecError(str(error), field=f"{where}: {error.field}" if error.field else where)
 
 
 def _check_pin(about: About, body: bytes, where: str, errors: list[SpecError]) -> None:

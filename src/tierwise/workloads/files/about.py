@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from tierwise.spec.errors import ConfigErrors, SpecError
+from tierwise.spec.files import Document, placed
 from tierwise.spec.reading import Reading, allowed
 from tierwise.workloads.arrival import CLOSED, read_arrival
 from tierwise.workloads.checks import CheckChoice
@@ -14,7 +15,6 @@ from tierwise.workloads.suites import SuiteChoice
 from tierwise.workloads.task import Shared, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 FILE = "workload.yaml"
@@ -54,35 +54,22 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Pins what the source made: tasks that are others are refused."""
 
 
-def read_header(line: str, where: str, errors: list[SpecError]) -> tuple[About, Shared] | None:
-    """The first line of a file, where it is about the whole; None where it is a task like the others."""
-    try:
-        value = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
-        return None
+def read_header(first: Document) -> tuple[About, Shared] | None:
+    """The first line of a file, where it is about the whole; None where it is a task like the others.
+
+    What is wrong with it is noted in the line's document.
+    """
+    value = first.value
     if not isinstance(value, dict) or set(value) != {"workload"}:
         return None
-    reading = Reading()
-    about = _read(value["workload"], reading)
-    errors += [_placed(error, where) for error in reading.errors]
+    about = _read(value["workload"], first)
     return (about or About()), _shared(value["workload"])
 
 
-def read_yaml_file(text: str, file: Path, errors: list[SpecError]) -> tuple[About | None, Shared, Callable[[str], str]]:
-    """`workload.yaml`, what its tasks share, and where a key of it stands."""
-    from tierwise.spec.yaml import read_yaml  # noqa: PLC0415 - PyYAML is not needed for a JSONL file
-
-    reading = Reading()
-    value, lines = read_yaml(text, reading)
-
-    def place(field: str) -> str:
-        while field and field not in lines:
-            field = field.rpartition(".")[0]
-        return f"{file.name}:{lines[field]}" if field in lines else file.name
-
-    about = None if value is None else _read(value, reading)
-    errors += [_placed(error, place(error.field)) for error in reading.errors]
-    return about, _shared(value), place
+def read_yaml_header(document: Document) -> tuple[About | None, Shared]:
+    """`workload.yaml`, and what its tasks share; what is wrong is noted in the document."""
+    about = _read(document.value, document) if document.is_readable else None
+    return about, _shared(document.value)
 
 
 def _read(value: Any, reading: Reading) -> About | None:
@@ -123,10 +110,6 @@ def _shared(value: Any) -> Shared:
     )
 
 
-def _placed(error: SpecError, where: str) -> SpecError:
-    return SpecError(str(error), field=f"{where}: {error.field}" if error.field else where)
-
-
 def arrival_of(about: About, base: Path, where: str, errors: list[SpecError]) -> str:
     """How its tasks arrive, in the words of `--arrival`, once it is known that they can."""
     form, _, rest = about.arrival.partition(":")
@@ -134,7 +117,7 @@ def arrival_of(about: About, base: Path, where: str, errors: list[SpecError]) ->
     try:
         read_arrival(text)
     except ConfigErrors as error:
-        errors += [_placed(inner, f"{where}: arrival") for inner in error.errors]
+        errors += [placed(inner, f"{where}: arrival") for inner in error.errors]
     except SpecError as error:
         errors.append(SpecError(str(error), field=f"{where}: arrival"))
     return text

