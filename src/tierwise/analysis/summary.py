@@ -11,6 +11,7 @@ from tierwise.analysis import contrasts, rows, selection
 from tierwise.runs.records import MOST_ERRORS, clusters_of
 from tierwise.stats import frontier, multiplicity
 from tierwise.stats.design import Design
+from tierwise.workloads.task import read_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -147,7 +148,8 @@ def summary_of(directory: RunDirectory) -> RunSummary:
         NotFound: a file of the run is missing.
         SpecError: one cannot be read; names file and line.
     """
-    return summarise(directory.read_manifest(), directory.read_records(), directory.read_tasks())
+    tasks = read_tasks(directory.tasks_path)
+    return summarise(directory.read_manifest(), directory.read_records(), tasks)
 
 
 def _on_frontier(of: Mapping[TierVariant, Mapping[Unit, TrialRecord]], design: Design) -> dict[str, float]:

@@ -67,7 +67,8 @@ def replay(
 
 def _read(directory: RunDirectory) -> tuple[list[Task], list[TrialRecord]]:
     from tierwise.spec.errors import NotFound
+    from tierwise.workloads.task import read_tasks
 
     if not directory.has_manifest:
         raise NotFound(f"{directory.path} holds no run: there is no manifest.json")
-    return directory.read_tasks(), directory.read_records()
+    return read_tasks(directory.tasks_path), directory.read_records()

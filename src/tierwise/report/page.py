@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tierwise.report import numbers, plots, sentences
+from tierwise.workloads.task import read_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,7 +52,8 @@ class _Failure:
 
 def write_page(directory: RunDirectory, summary: RunSummary) -> None:
     """Write the page of a run into its directory."""
-    html = page(directory.read_manifest(), directory.read_tasks(), directory.read_records(), summary)
+    tasks = read_tasks(directory.tasks_path)
+    html = page(directory.read_manifest(), tasks, directory.read_records(), summary)
     directory.report_path.write_text(html, encoding="utf-8")
 
 

@@ -149,7 +149,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-class _Format(msgspec.Struct):
+class _Written(msgspec.Struct):
     format: int = 1
 
 
@@ -280,7 +280,7 @@ class RunDirectory:
             SpecError: it cannot be read, which names file and line, or a newer Tierwise wrote it.
         """
         name, raw = str(self.manifest_path), read_bytes(self.manifest_path, "manifest")
-        written = decode_json(raw, _Format, name).format
+        written = decode_json(raw, _Written, name).format
         if written > FORMAT:
             raise SpecError(
                 f"{name} has format {written}; this Tierwise reads formats 1 to {FORMAT}: use the version that wrote "
@@ -291,17 +291,6 @@ class RunDirectory:
     def write_tasks(self, tasks: Sequence[Task]) -> None:
         """Keep what was asked beside what was answered."""
         self.tasks_path.write_bytes(msgspec.json.Encoder().encode_lines(tasks))
-
-    def read_tasks(self) -> list[Task]:
-        """What was asked.
-
-        Raises:
-            NotFound: it was not kept.
-            SpecError: it cannot be read; names file and line.
-        """
-        from tierwise.workloads.task import Task  # noqa: PLC0415 - comparing runs needs no check, and no packages of one
-
-        return decode_json_lines(read_bytes(self.tasks_path, "workload"), Task, str(self.tasks_path))
 
     def errors(self) -> list[TrialRecord]:
         """The records of actions that ended in infrastructure errors: a run that is gone on with asks them again."""

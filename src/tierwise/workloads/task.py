@@ -10,6 +10,7 @@ import msgspec
 from tierwise.gateway import wire
 from tierwise.gateway.chat import MOST_BYTES
 from tierwise.spec.errors import SpecError
+from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.reading import Reading
 from tierwise.verifiers import VerifierChoice
 from tierwise.workloads.checks import CheckChoice, lacking
@@ -101,6 +102,16 @@ def read_task(value: Any, base: Path, reading: Reading, shared: Shared = NOTHING
     if lack := lacking(task.check):
         reading.wrong(f"check.{task.check.kind}", lack)
     return task
+
+
+def read_tasks(path: Path) -> list[Task]:
+    """Tasks as a run keeps them: each whole, one on each line.
+
+    Raises:
+        NotFound: they were not kept.
+        SpecError: a line is no task; names file and line.
+    """
+    return decode_json_lines(read_bytes(path, "workload"), Task, str(path))
 
 
 def _check_request(task: Task, reading: Reading) -> None:
