@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from tierwise.runs.records import CLUSTER, TrialOutcome
+from tierwise.runs.records import TrialOutcome
 from tierwise.stats.repeats import again, pass_all, pass_at
 
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _times(seconds: Sequence[tuple[str, float | None]], design: Design) -> Times
 
 def kinds(variant: TierVariant, records: Iterable[TrialRecord], design: Design) -> Iterable[TagRow]:
     graded = [record for record in records if record.is_graded]
-    for tag in sorted({tag for record in graded for tag in record.tags if not tag.startswith(CLUSTER)}):
+    for tag in sorted({tag for record in graded for tag in record.kinds}):
         these = [record for record in graded if tag in record.tags]
         quality = _share(these, design)
         if quality is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tierwise.cli.options import Concurrency, ConfigPath, Limit, Seed
+from tierwise.cli.options import AsJson, Concurrency, ConfigPath, Limit, Seed, WorkloadPath
 from tierwise.cli.output import wide_console
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ app = typer.Typer(
     help="See which experts a workload goes through, and what more or fewer of them are worth.", no_args_is_help=True
 )
 
-WorkloadPath = Annotated[Path, typer.Argument(help="Tasks, one JSON object on each line, or a folder.")]
 Active = Annotated[
     list[int] | None,
     typer.Option(help="A number of active experts; may be given again. From two below to four above the trained."),
@@ -87,7 +86,7 @@ def report(
     against: Annotated[
         Path | None, typer.Option(help="Another recording of the same model: another workload, another month.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Balance, hot experts, drift, slow passes beside uneven ones: on the terminal, and as moe.html in the folder."""
     from tierwise.moe.routed import RecordingDirectory

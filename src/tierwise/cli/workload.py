@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tierwise.cli.options import AsJson
+from tierwise.cli.output import print_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from tierwise.ledger.read import Kept
     from tierwise.workloads.files import Workload
     from tierwise.workloads.suites import SuiteChoice
     from tierwise.workloads.task import Task
@@ -22,7 +26,6 @@ app = typer.Typer(
 
 Given = Annotated[Path, typer.Argument(help="A JSONL file, or a folder with workload.yaml.")]
 Out = Annotated[Path, typer.Option("--out", help="A file when it ends in .jsonl, else a folder; must be new.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class SuiteName(StrEnum):
@@ -52,7 +55,7 @@ def check(workload: Given, as_json: AsJson = False) -> None:
     _check_expressions(found)
     facts = _facts(found)
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     tasks = len(found.tasks)
     print(f"ok {workload}: {tasks} {'task' if tasks == 1 else 'tasks'}, SHA-256 {found.sha256[:12]}…")
@@ -275,8 +278,6 @@ def from_ledger(
 
     Texts are redacted before they are written. Rules find forms, not meanings: read the result before you pass it on.
     """
-    from tierwise.cli.ledger import _moment, _reading
-    from tierwise.ledger.location import locate
     from tierwise.spec.errors import SpecError
     from tierwise.workloads.files.about import About
     from tierwise.workloads.files.recorded import from_ledger as build
@@ -286,14 +287,7 @@ def from_ledger(
 
     check_free(out)
     rules = read_rules(redact) if redact is not None else redactor()
-    with _reading(ledger) as reader:
-        kept = reader.kept(_moment(since) if since else None, model, limit)
-    if not kept:
-        raise SpecError(
-            f"{locate(ledger).name} holds no such action with its content; it is kept only by "
-            "`tierwise serve --keep-content`",
-            field="--ledger",
-        )
+    kept = _kept(ledger, since, model, limit)
     found = build(kept, check, rules)
     if not found.tasks:
         reasons = "; ".join(f"{number}: {why}" for why, number in found.left_out.items())
@@ -310,6 +304,22 @@ def from_ledger(
         print(f"  left out, {number}: {why}")
     print(f"  redacted: {_counted(dict(rules.counts)) or 'nothing'}")
     _print_notes(_cautions(found.tasks, check))
+
+
+def _kept(ledger: str, since: str, model: str | None, limit: int | None) -> list[Kept]:
+    """Recorded actions with their content."""
+    from tierwise.cli.ledger import _moment, _reading
+    from tierwise.ledger.location import locate
+    from tierwise.spec.errors import SpecError
+
+    with _reading(ledger) as reader:
+        kept = reader.kept(_moment(since) if since else None, model, limit)
+    if not kept:
+        raise SpecError(
+            f"{locate(ledger).name} holds no such action with its content; `tierwise serve --keep-content` keeps it",
+            field="--ledger",
+        )
+    return kept
 
 
 def _cautions(tasks: Sequence[Task], check: str) -> Iterator[str]:
@@ -331,9 +341,3 @@ def _counted(counts: dict[str, int]) -> str:
 def _print_notes(notes: Iterable[str]) -> None:
     for note in filter(None, notes):
         print(f"note: {note}")
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

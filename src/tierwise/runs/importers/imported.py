@@ -18,7 +18,7 @@ from tierwise.runs.directory import (
     timestamp,
 )
 from tierwise.runs.machine import RunMachine, versions
-from tierwise.runs.records import CLUSTER, TrialOutcome, TrialRecord
+from tierwise.runs.records import TrialOutcome, TrialRecord, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +99,7 @@ def _record(result: Result, tier: str, run: str) -> TrialRecord:
     return TrialRecord(
         action=f"{run}/{result.task}/{tier}/both",
         task=result.task,
-        tags=[CLUSTER + result.cluster] if result.cluster else [],
+        tags=tags_of((), result.cluster or None),
         tier=tier,
         mode="both",
         seed=0,
