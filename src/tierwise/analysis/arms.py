@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise.runs.directory import IMPORTED, RunDirectory
-from tierwise.runs.records import TrialRecord, clusters_of
+from tierwise.runs.records import clusters_of
 from tierwise.spec.errors import NotFound, SpecError
 from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.reading import allowed
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from tierwise.runs.records import Mode, TierVariant, Unit
+    from tierwise.runs.records import Mode, TierVariant, TrialRecord, Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

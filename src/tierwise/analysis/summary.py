@@ -145,8 +145,8 @@ def summary_of(directory: RunDirectory) -> RunSummary:
     """The results of a run, read from its directory.
 
     Raises:
-        OSError: a file of the run is missing.
-        msgspec.DecodeError: one cannot be read.
+        NotFound: a file of the run is missing.
+        SpecError: one cannot be read; names file and line.
     """
     tasks = read_tasks(directory.tasks_path)
     return summarise(directory.read_manifest(), directory.read_records(), tasks)

@@ -58,8 +58,8 @@ RunLedger = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|URL",
-        help="Where actions and passes are recorded: a SQLite file, or postgresql://USER@HOST/DATABASE; ledger.db in "
-        "the run's folder when not given.",
+        help="Where actions and passes are recorded: a SQLite file, or postgresql://USER@HOST/DATABASE; ledger.db "
+        "in the run's folder when not given.",
     ),
 ]
 Url = Annotated[str, typer.Option(help="Measure this endpoint, where the config file is served already.")]

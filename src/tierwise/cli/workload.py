@@ -25,6 +25,23 @@ app = typer.Typer(
 )
 
 Given = Annotated[Path, typer.Argument(help="A JSONL file, or a folder with workload.yaml.")]
+GradedBy = Annotated[
+    str,
+    typer.Option(
+        help="What grades the tasks, for production has no answer key: judge:TIER, agrees:TIER (a judge who sees "
+        "the recorded answer), recorded (that very answer), request (the verifier that came with it), "
+        "regex:PATTERN, or JSON."
+    ),
+]
+KeptLedger = Annotated[
+    str,
+    typer.Option(
+        "--ledger",
+        metavar="FILE|URL",
+        envvar="TIERWISE_LEDGER",
+        help="Written by `tierwise serve --keep-content`: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="A file when it ends in .jsonl, else a folder; must be new.")]
 
 
@@ -247,28 +264,13 @@ def sample(
 @app.command("from-ledger")
 def from_ledger(
     out: Out,
-    check: Annotated[
-        str,
-        typer.Option(
-            help="What grades the tasks, for production has no answer key: judge:TIER, agrees:TIER (a judge who sees "
-            "the recorded answer), recorded (that very answer), request (the verifier that came with it), "
-            "regex:PATTERN, or JSON."
-        ),
-    ],
-    ledger: Annotated[
-        str,
-        typer.Option(
-            "--ledger",
-            metavar="FILE|URL",
-            envvar="TIERWISE_LEDGER",
-            help="Written by `tierwise serve --keep-content`: a SQLite file, or postgresql://USER@HOST/DATABASE.",
-        ),
-    ] = "ledger.db",
+    check: GradedBy,
+    ledger: KeptLedger = "ledger.db",
     since: Annotated[
         str, typer.Option(help="Only since 2026-01-31 or 2026-01-31T12:00 (UTC), or 90m, 24h, 7d ago.")
     ] = "",
     model: Annotated[str | None, typer.Option(help="Only what asked for this tier or route.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest N.", metavar="N")] = None,
     redact: Annotated[
         Path | None,
         typer.Option(help="YAML with rules of your own; keys, e-mails, IPs and phone numbers go without it."),

@@ -149,6 +149,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+class _Written(msgspec.Struct):
+    format: int = 1
+
+
+def _upgraded(manifest: bytes) -> bytes:
+    """A manifest of format 1 in the words of the current one, with its lines where they were."""
+    value = msgspec.json.decode(manifest)
+    value |= {"format": FORMAT, "sessions": value.pop("sittings", [])}
+    return msgspec.json.format(msgspec.json.encode(value), indent=2)
+
+
 def timestamp() -> str:
     """This moment in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -165,11 +176,6 @@ def config_of(path: Path) -> ConfigSource:
 
 def source_of(workload: Workload) -> SourceFile:
     return SourceFile(path=str(workload.path), sha256=workload.sha256)
-
-
-class _Written(msgspec.Struct):
-    format: int = 1
-    """Manifests of format 1 do not say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,23 +273,20 @@ class RunDirectory:
         draft.replace(self.manifest_path)
 
     def read_manifest(self) -> Manifest:
-        """How the run was made; a manifest of format 1 is returned as one of the current format.
+        """What was planned; a manifest of format 1 is returned as one of the current format.
 
         Raises:
             NotFound: there is none.
-            SpecError: it cannot be read, or a newer Tierwise wrote it; names file and line.
+            SpecError: it cannot be read, which names file and line, or a newer Tierwise wrote it.
         """
-        raw, name = read_bytes(self.manifest_path, "manifest"), str(self.manifest_path)
+        name, raw = str(self.manifest_path), read_bytes(self.manifest_path, "manifest")
         written = decode_json(raw, _Written, name).format
         if written > FORMAT:
             raise SpecError(
-                f"the run in {self.path} has format {written}; this Tierwise reads formats 1 and {FORMAT}: "
-                "use the version that wrote it, or a newer one"
+                f"{name} has format {written}; this Tierwise reads formats 1 to {FORMAT}: use the version that wrote "
+                "it, or a newer one"
             )
-        if written == 1:
-            value = msgspec.json.decode(raw)
-            raw = msgspec.json.encode({**value, "format": FORMAT, "sessions": value.pop("sittings", [])})
-        return decode_json(raw, Manifest, name)
+        return decode_json(_upgraded(raw) if written == 1 else raw, Manifest, name)
 
     def write_tasks(self, tasks: Sequence[Task]) -> None:
         """Keep what was asked beside what was answered."""
