@@ -149,6 +149,19 @@ def test_tables_that_are_emptied_under_a_running_ledger_are_made_again(database,
         assert [one.action.id for one in reader.recent()] == ["new"]
 
 
+def test_a_schema_of_its_own_keeps_a_ledger_apart_from_the_tables_of_others(database, postgresql, heard):
+    name = database.rpartition("/")[2]
+    postgresql.execute(name, "create table recipes (name text); create schema books")
+    url = f"{database}?options=-csearch_path%3Dbooks"
+    with Ledger.open(url, PRICES, heard) as ledger:
+        ledger.write(a_record(a_pass(), action="apart"))
+    with Reader(url) as reader:
+        assert reader.total().actions == 1
+    assert postgresql.execute(name, "select count(*) from books.actions") == [(1,)]
+    with pytest.raises(LedgerError, match="its tables: recipes"):
+        Ledger.open(database, PRICES, heard)
+
+
 # ── the command line ────────────────────────────────────────────────────
 
 

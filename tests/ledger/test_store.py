@@ -126,6 +126,7 @@ def test_what_was_written_is_read_back_to_the_last_field(place, heard):
     expected = entry(record, PRICES)
     assert tree.action == expected.action
     assert sorted(passes, key=lambda done: done.number) == list(expected.passes)
+    assert tree.decisions == expected.decisions
     assert {check.position: check.why for check in checks} == {check.position: check.why for check in expected.checks}
     assert heard == []
 

@@ -269,8 +269,8 @@ def _decision_label(decision: DecisionRow) -> Text:
     from rich.text import Text
 
     level = "" if decision.level is None else f" {decision.level:.4g}"
-    label = Text(f"→ {decision.tier}", "cyan")
-    label.append(f"  {decision.reason}{_after(' (', decision.signal + level, ')')}", "default")
+    label = Text(f"decision of {decision.tier}:", "cyan")
+    label.append(f" {decision.reason}{_after(' (', decision.signal + level, ')')}", "default")
     return label.append(f"{_numbers(decision.after)}  {decision.at:.2f} s", "default")
 
 

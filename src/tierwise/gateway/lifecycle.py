@@ -295,13 +295,16 @@ def _pass_of(done: Pass, prices: PriceBook, *, tells: bool) -> dict[str, Json]:
     """`PassFacts` and what is told on the wire only. `tells` adds what it said, as far as it came: whoever has it can
     grade a candidate that was not chosen.
     """
-    known = {name: round(value, 6) if isinstance(value, float) else value for name, value in facts(done).items()}
-    if not tells:
-        del known["draw"], known["finish"]
-    return known | {
-        "prompt_tokens": done.usage.prompt,
-        "cached_tokens": done.usage.cached,
-        "completion_tokens": done.usage.completion,
-        "dollars": prices.cost(done).dollars,
-        **({"message": done.completion.message()} if tells else {}),
-    }
+    told: dict[str, Json] = facts(done)
+    for name, value in told.items():
+        if type(value) is float:
+            told[name] = round(value, 6)
+    told["prompt_tokens"] = done.usage.prompt
+    told["cached_tokens"] = done.usage.cached
+    told["completion_tokens"] = done.usage.completion
+    told["dollars"] = prices.cost(done).dollars
+    if tells:
+        told["message"] = done.completion.message()
+    else:
+        del told["draw"], told["finish"]
+    return told

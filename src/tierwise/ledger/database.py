@@ -117,10 +117,10 @@ class Database:
 
     def _upgrade_in(self, connection: Connection, found: int) -> None:
         name, path, began = self._location.name, self._location.path, time.monotonic()
-        _LOG.info("the ledger %s is of version %d and is upgraded to %d", name, found, VERSION)
+        _LOG.warning("the ledger %s is of version %d and is upgraded to %d now", name, found, VERSION)
         kept = "" if path is None else f"; {sqlite.keep_copy(path, found)} is how it was"
         migrations.upgrade(connection, found)
-        _LOG.info("upgraded the ledger %s in %.1f s%s", name, time.monotonic() - began, kept)
+        _LOG.warning("upgraded the ledger %s in %.1f s%s", name, time.monotonic() - began, kept)
 
     def store(self, entries: Sequence[Entry]) -> list[Entry]:
         """Add what is not there yet, all or nothing.
@@ -141,8 +141,11 @@ class Database:
         return doubles
 
     def _check_unchanged(self, connection: Connection) -> None:
-        if check_version(connection, self._location) != VERSION:
-            raise LedgerError("somebody put a ledger of an earlier version in its place")
+        """In the transaction that writes: another process may have upgraded it, or put another one in its place."""
+        found = connection.execute(select(version.c.version)).scalar_one()
+        if found != VERSION:
+            check_version(connection, self._location)
+            raise LedgerError(f"a ledger of version {found} was put in its place")
 
     def close(self) -> None:
         self._engine.dispose()

@@ -16,8 +16,6 @@ from tierwise.ledger.records import Check, Decision, Ending
 from tierwise.spec.call import Call, Completion, Outcome, Pass, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from tierwise.ledger.prices import PriceBook
     from tierwise.ledger.records import Record
 
@@ -112,7 +110,8 @@ class PassRow(PassFacts, frozen=True, kw_only=True):
     dollars_time: float
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "candidate", self.answers_prompt)
+        if self.candidate is None:
+            msgspec.structs.force_setattr(self, "candidate", self.answers_prompt)
 
     @property
     def is_cancelled(self) -> bool:
@@ -240,19 +239,21 @@ def _content_row(record: Record) -> ContentRow | None:
 
 def facts(done: Pass) -> dict[str, Any]:
     """What everybody is told of a pass: the fields of `PassFacts`."""
-    return _read(done, _FACTS, _facts_of)
+    return _mended(dict(zip(_FACTS, _facts_of(done), strict=True)))
 
 
 def _pass_row(done: Pass, prices: PriceBook) -> PassRow:
     cost = prices.cost(done)
-    return PassRow(**_read(done, _FIELDS, _fields_of), dollars_tokens=cost.tokens, dollars_time=cost.time)
+    found = _mended(dict(zip(_FIELDS, _fields_of(done), strict=True)))
+    return PassRow(**found, dollars_tokens=cost.tokens, dollars_time=cost.time)
 
 
-def _read(done: Pass, names: Sequence[str], values_of: Callable[[Pass], tuple[Any, ...]]) -> dict[str, Any]:
-    values = values_of(done)
-    found = {name: _brief(one) if isinstance(one, str) else one for name, one in zip(names, values, strict=True)}
-    if done.outcome not in _ENDED_BY_ITSELF:
-        found["finish"] = ""
+def _mended(found: dict[str, Any]) -> dict[str, Any]:
+    """With texts of others in brief, and a reason to have ended only where there is one."""
+    for name in ("role", "error"):
+        if found.get(name):
+            found[name] = _brief(found[name])
+    found["finish"] = _brief(found["finish"]) if found["outcome"] in _ENDED_BY_ITSELF else ""
     return found
 
 

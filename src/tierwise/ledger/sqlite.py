@@ -62,7 +62,8 @@ def is_foreign(error: sqlite3.Error) -> bool:
 def keep_copy(path: Path, version: int) -> Path:
     """A copy of the ledger beside it, as it is now. The caller holds the ledger's lock.
 
-    No copy is overwritten. Ledgers only grow, so one that an interrupted upgrade left is whole if it has as many rows.
+    No copy is overwritten. Ledgers only grow, so one that an interrupted upgrade left is reused where it ends with the
+    same rows.
 
     Raises:
         LedgerError: it cannot be written; there is no room for it, say.
@@ -101,15 +102,15 @@ def _copy(ledger: sqlite3.Connection, copy: Path) -> None:
 def _is_copy(path: Path, ledger: sqlite3.Connection) -> bool:
     try:
         with closing(_open(path, "ro", 0.0)) as copy:
-            return _size(copy) == _size(ledger)
+            return _ends(copy) == _ends(ledger)
     except sqlite3.Error:
         return False
 
 
-def _size(ledger: sqlite3.Connection) -> list[int | None]:
-    """How many rows were ever written into the tables that grow; asked of their ends, because counting reads them."""
-    tables = ("actions", "passes", "checks")
-    return [ledger.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0] for table in tables]  # noqa: S608
+def _ends(ledger: sqlite3.Connection) -> list[tuple[object, ...] | None]:
+    """The version, and the last row of the tables that grow with its number: counting would read them."""
+    parts = ("version FROM ledger_version", "* FROM actions", "* FROM passes", "* FROM checks")
+    return [ledger.execute(f"SELECT rowid, {part} ORDER BY rowid DESC LIMIT 1").fetchone() for part in parts]
 
 
 def _open(path: Path, mode: str, patience: float) -> sqlite3.Connection:

@@ -10,6 +10,7 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
+from functools import cache
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,9 @@ from tierwise.ledger.tables import AMOUNTS, COUNTS, GROUPS, action_totals, actio
 from tierwise.spec.call import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from sqlalchemy import ColumnElement, Connection, Select, Table
+    from sqlalchemy import ColumnElement, Connection, Executable, Select, Table
 
     from tierwise.ledger.rows import Entry
 
@@ -153,22 +154,22 @@ def _bounded(number: float) -> float:
 
 
 def _upsert(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
-    if not rows:
-        return
-    keys, values = _KEYS[table], _VALUES[table]
-    insert = _insert_of(connection.dialect.name)(table)
-    grown = {name: table.c[name] + insert.excluded[name] for name in values}
-    statement = insert.on_conflict_do_update(index_elements=keys, set_=grown)
-    connection.execute(statement, [dict(zip((*keys, *values), row, strict=True)) for row in rows])
+    if rows:
+        names = (*_KEYS[table], *_VALUES[table])
+        statement = _addition(table, connection.dialect.name)
+        connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
 
 
-def _insert_of(dialect: str) -> Callable[[Table], Any]:
-    """The database's own insert, which can update what is there. Each is imported where it is needed: they are slow."""
+@cache
+def _addition(table: Table, dialect: str) -> Executable:
+    """Inserts rows, or adds to those that are there. Made once, because that takes as long as ten actions."""
     if dialect == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415
+        from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415 - slow to import, and seldom wanted
     else:
         from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment] # noqa: PLC0415
-    return insert
+    row = insert(table)
+    grown = {name: table.c[name] + row.excluded[name] for name in _VALUES[table]}
+    return row.on_conflict_do_update(index_elements=_KEYS[table], set_=grown)
 
 
 # ── reading ─────────────────────────────────────────────────────────────
