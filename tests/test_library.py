@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import tierwise
-from tierwise.testing_server import FakeServer
+from tierwise.testing.server import FakeServer
 from written_runs import outcomes, run
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"

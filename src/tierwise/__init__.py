@@ -16,8 +16,7 @@ with one member per file. Imports only go down this list (tests/test_walk.py rea
     gateway         OpenAI wire in, SSE out; the one place that knows HTTP status codes
     service         a config file brought to life: engines launched, tiers built, the ledger open
     plan            the config file, checked as a whole: which processes run, and which tiers they serve
-    testing         public fakes: scripted and flaky engines, an in-process endpoint
-    testing_server  a fake OpenAI-compatible server, for clients and engines over HTTP
+    testing         public fakes: scripted and flaky engines, a fake OpenAI-compatible server
     router          model name → tier
     run             the heart: one prompt, one tier → an answer and a trace
     policies        single, majority, best_of_n, refine, cascade
@@ -25,6 +24,7 @@ with one member per file. Imports only go down this list (tests/test_walk.py rea
     verifiers       equality, schema, Python tests in a sandbox
     ledger          records, prices, store, read
     mixture         where the tokens of a mixture of experts go: load, balance, drift
+    worker          the process that runs a model with Transformers; engines name it and never import it
     engines         llama.cpp, vLLM, SGLang, Transformers, any server, recordings; and the supervisor of their processes
     catalog         where checkpoints come from, what they say of themselves, and what is known of their families
     stats           estimates, intervals and tests: pure functions over numbers

@@ -17,7 +17,7 @@ import yaml
 from ggufs import random_mixture
 from tierwise.cli.init import init
 from tierwise.spec.errors import SpecError
-from tierwise.testing_server import FakeServer, HttpReply, HttpRequest
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 from tried import TIERS, answers, tierwise
 
 MODELS = {"object": "list", "data": [{"id": "m", "owned_by": "somebody", "max_model_len": 4096}]}

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tierwise.engines.engine import Site
-from tierwise.engines.http import Http
-from tierwise.engines.replay import ReplayEngine, record
+from tierwise.engines import row_of
+from tierwise.engines.openai.launch import build
+from tierwise.engines.openai.settings import Http
+from tierwise.engines.replay.engine import ReplayEngine
+from tierwise.engines.replay.recording import record
+from tierwise.engines.settings import LaunchContext
 from tierwise.spec.call import Call, Completion, Pass, Usage
 from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, Refused, TimedOut, TooLong
 from tierwise.testing import Reply, ScriptedEngine
-from tierwise.testing_server import FakeServer, HttpReply, HttpRequest
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 
 from .asking import begun, call, chunks, completed, in_time, text_of, until
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
     from tierwise.engines.engine import Engine
 
-HERE = Site(base=Path(), logs=Path())
+HERE = LaunchContext(base=Path(), logs=Path())
 WORDS = "one two three four five six seven eight nine ten eleven twelve"
 
 ASKED = call("Count to twelve in words.", temperature=0, max_tokens=30)
@@ -103,7 +106,7 @@ class Sampler(FakeServer):
 @contextlib.asynccontextmanager
 async def http() -> AsyncIterator[Live]:
     async with Sampler() as server:
-        engine = Http(url=server.url).build("large", HERE)
+        engine = build(Http(url=server.url), "large", HERE)
 
         async def counted() -> Usage:
             return server.produced
@@ -162,7 +165,7 @@ async def llama_cpp(llama: Any) -> AsyncIterator[Live]:
 @contextlib.asynccontextmanager
 async def http_to_llama_cpp(llama: Any) -> AsyncIterator[Live]:
     settings = Http(url=f"{llama.url}/v1", extra={"timings_per_token": True})
-    engine = settings.build("far", HERE)
+    engine = row_of(settings).build(settings, "far", HERE)
     try:
         yield of_llama(llama, engine)
     finally:
@@ -438,7 +441,7 @@ def test_a_fault_is_of_its_kind_and_comes_after_what_was_said(engine, fault):
 
     async def main() -> None:
         async with FakeServer(http_reply, "fine") as server:
-            built = Http(url=server.url, silent_seconds=0.2).build("large", HERE)
+            built = build(Http(url=server.url, silent_seconds=0.2), "large", HERE)
             faulty: Engine = ScriptedEngine(reply, "fine") if engine == "scripted" else built
             heard: list[str] = []
             with pytest.raises(kind) as caught:

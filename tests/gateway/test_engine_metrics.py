@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from endpoints import tier_of
-from tierwise.engines.scrape import VLLM, Page
+from tierwise.engines.metrics import MetricsPage
+from tierwise.engines.vllm.metrics import METRIC_NAMES
 from tierwise.testing import ScriptedEngine
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def page() -> Iterator[OwnPage]:
 class Paged(ScriptedEngine):
     """Has a page of its own."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: MetricsPage) -> None:
         super().__init__("four")
         self.page = page
 
@@ -63,7 +64,7 @@ class Paged(ScriptedEngine):
 
 
 def test_an_engines_own_counters_are_told_by_deployment_and_asked_once_in_a_while(serve, page):
-    endpoint = serve(tier_of(engine=Paged(Page(url=f"http://127.0.0.1:{page.server_port}", table=VLLM))))
+    endpoint = serve(tier_of(engine=Paged(MetricsPage(url=f"http://127.0.0.1:{page.server_port}", names=METRIC_NAMES))))
     texts = [endpoint.request("GET", "/metrics").body.decode() for _ in range(3)]
     assert page.asked == 1
     for text in texts:
@@ -73,13 +74,13 @@ def test_an_engines_own_counters_are_told_by_deployment_and_asked_once_in_a_whil
 
 
 def test_no_request_of_a_user_asks_an_engine_for_its_page(serve, page):
-    endpoint = serve(tier_of(engine=Paged(Page(url=f"http://127.0.0.1:{page.server_port}", table=VLLM))))
+    endpoint = serve(tier_of(engine=Paged(MetricsPage(url=f"http://127.0.0.1:{page.server_port}", names=METRIC_NAMES))))
     endpoint.chat()
     assert page.asked == 0
 
 
 def test_an_engine_that_is_away_leaves_the_rest_of_the_page(serve):
-    endpoint = serve(tier_of(engine=Paged(Page(url="http://127.0.0.1:1/metrics", table=VLLM))))
+    endpoint = serve(tier_of(engine=Paged(MetricsPage(url="http://127.0.0.1:1/metrics", names=METRIC_NAMES))))
     text = endpoint.request("GET", "/metrics").body.decode()
     assert "tierwise_deployment_up" in text
     assert "tierwise_engine_" not in text

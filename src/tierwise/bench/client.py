@@ -17,8 +17,8 @@ import aiohttp
 import msgspec
 
 from tierwise.bench.connection import Connections
-from tierwise.engines.http import Events
-from tierwise.engines.wire import WireChoice
+from tierwise.engines.openai.events import EventParser
+from tierwise.engines.openai.wire import WireChoice
 from tierwise.runs.durations import Durations
 from tierwise.runs.records import PassSpend
 from tierwise.spec.call import Chunk, Recorder
@@ -355,7 +355,7 @@ def _any(blocks: Sequence[tuple[float, bytes]]) -> tuple[list[float], list[bytes
     """The same for every stream of events that the HTML standard knows, and for some that it does not."""
     moments: list[float] = []
     texts: list[bytes] = []
-    events = Events()
+    events = EventParser()
     for moment, block in blocks:
         found = events.feed(block)
         texts += found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import msgspec
 
-from tierwise.engines import warden
+from tierwise.engines.process import guard
 from tierwise.ledger.location import locate
 from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import SpecError, TierwiseError
@@ -54,7 +54,7 @@ async def launched(
 ) -> AsyncGenerator[str, None]:
     """Run an endpoint until the block is left; gives its URL once it is ready.
 
-    It stands below a warden (engines/warden.py), so that it ends even when this process is killed.
+    It runs under a process guard (engines/process/guard.py), so that it ends even when this process is killed.
 
     Args:
         command: a program that prints `serving on URL` and answers `/ready` there.
@@ -68,7 +68,7 @@ async def launched(
     with log.open("ab") as said:
         before = said.tell()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", warden.__file__, str(STOP_SECONDS), "--", *command),
+            *(sys.executable, "-I", "-S", guard.__file__, str(STOP_SECONDS), "--", *command),
             stdin=asyncio.subprocess.PIPE,
             stdout=said,
             stderr=said,
@@ -82,9 +82,9 @@ async def launched(
 
 
 async def _end(process: Process) -> None:
-    """Let the program end by itself, for it ends its engines in an order of its own; then let the warden do it."""
+    """Let the program end by itself, for it ends its engines in an order of its own; then let the guard do it."""
     try:
-        for pid in warden.descendants(process.pid)[:1]:
+        for pid in guard.descendants(process.pid)[:1]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
         async with asyncio.timeout(STOP_SECONDS):

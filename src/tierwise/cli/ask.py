@@ -96,7 +96,7 @@ async def _posted(app: Chat, body: bytes) -> AsyncIterator[tuple[int, bytes]]:
     """The status and each event, or the one body, that a POST of `body` brings."""
     import asyncio
 
-    from tierwise.engines.http import Events
+    from tierwise.engines.openai.events import EventParser
 
     sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     coming = [{"type": "http.request", "body": body, "more_body": False}]
@@ -111,7 +111,7 @@ async def _posted(app: Chat, body: bytes) -> AsyncIterator[tuple[int, bytes]]:
         sent.put_nowait(message)
 
     serving = asyncio.create_task(app({"type": "http"}, receive, send))
-    status, is_stream, events = 0, False, Events()
+    status, is_stream, events = 0, False, EventParser()
     try:
         while True:
             message = await sent.get()

@@ -113,16 +113,11 @@ def _memory() -> Finding:
 
 
 def _engines() -> Iterator[Finding]:
-    import shutil
+    from tierwise.engines import ENGINES
 
-    embedded = _version("xllamacpp")
-    seen = f"xllamacpp {embedded}" if embedded else "not installed"
-    cure = "" if embedded else "pip install 'tierwise[llama]', or name a server under `binary` or with engine http"
-    yield Finding(what="llama.cpp, embedded", state="ok" if embedded else "missing", seen=seen, cure=cure)
-    server = shutil.which("llama-server")
-    cure = "" if server else "only wanted where a deployment names a `binary`, for example a GPU build"
-    yield Finding(what="llama-server", state="ok" if server else "missing", seen=server or "not on PATH", cure=cure)
-    yield Finding(what="http", state="ok", seen="any OpenAI-compatible server: vLLM, SGLang, TGI, Ollama, hosted ones")
+    for row in ENGINES.values():
+        for one in row.components():
+            yield Finding(what=one.name, state="missing" if one.is_missing else "ok", seen=one.seen, cure=one.advice)
 
 
 def _extras() -> Iterator[Finding]:

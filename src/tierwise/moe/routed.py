@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from tierwise.engines import with_lever
 from tierwise.mixture.load import Load
 from tierwise.run import Action
 from tierwise.runs.directory import ConfigSource, SourceFile, config_of, source_of, timestamp
@@ -143,10 +144,10 @@ def sampling_all(plan: Plan, tier: str) -> Plan:
     for process in plan.processes:
         if wanted not in process.deployments:
             continue
-        if "experts_sampled" not in process.settings.__struct_fields__:
+        if not process.row.has_lever("experts_sampled"):
             raise SpecError(
-                f"tier {tier!r} runs on {process.engine}, which does not tell which experts it uses; vllm, sglang and "
-                f"transformers do",
+                f"tier {tier!r} runs on {process.engine}, which does not report which experts it uses; these do: "
+                f"{', '.join(with_lever('experts_sampled'))}",
                 field="--tier",
             )
         processes.append(

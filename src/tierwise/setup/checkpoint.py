@@ -18,7 +18,7 @@ from tierwise.catalog.architecture import read
 from tierwise.catalog.fit import TIGHT
 from tierwise.engines import DeploymentSettings
 from tierwise.plan import parse
-from tierwise.service import misfits
+from tierwise.service import preflight
 from tierwise.setup.candidates import Candidate, Model, candidates, from_folder
 from tierwise.setup.draft import Draft, comment, quoted
 from tierwise.setup.here import Here, gib, look_here
@@ -98,7 +98,7 @@ def _kinds() -> tuple[Any, ...]:
 def _wrong(text: str, out: Path) -> list[str]:
     """All that `tierwise check` would say against a file."""
     try:
-        return [str(error) for error in misfits(parse(text, out))]
+        return [str(error) for error in preflight(parse(text, out))]
     except ConfigErrors as error:
         return [str(one) for one in error.errors]
 
@@ -187,7 +187,7 @@ class _Writer:
             DeploymentSettings,
         )
         tokens = thinking_tokens(self.candidate.settings["context"])
-        can_end = not list(settings.refuses(Sampling(thinking_tokens=tokens)))
+        can_end = not list(settings.unsupported(Sampling(thinking_tokens=tokens)))
         return Abilities(
             on={"thinking": True},
             off={"thinking": False},
