@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tierwise.bench.workload import load
-from tierwise.bench.workload.sample import sample
+from tierwise.workloads.files import load
+from tierwise.workloads.files.sample import sample
 from tried import tierwise
 
 ROOT = Path(__file__).parents[1]

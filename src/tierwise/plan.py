@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
@@ -186,12 +187,24 @@ def _most(name: str, tiers: Mapping[str, TierConfig]) -> Budget:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of the config file, for editors."""
-    whole = msgspec.json.schema(ConfigFile)
+    whole: dict[str, Any] = _unindented(msgspec.json.schema(ConfigFile))
     shorthand = {"enum": sorted(name for name in PolicyChoice.__struct_fields__)}
     policy = whole["$defs"]["PolicyChoice"]
     whole["$defs"]["PolicyChoice"] = {"anyOf": [shorthand, {**policy, "minProperties": 1, "maxProperties": 1}]}
     whole["$defs"]["VerifierChoice"].update(minProperties=1, maxProperties=1)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tierwise.yaml", **whole}
+
+
+def _unindented(schema: Any) -> Any:
+    """The same with every description free of its docstring's indentation, which Python 3.13 strips and 3.11 keeps."""
+    if isinstance(schema, list):
+        return [_unindented(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: inspect.cleandoc(part) if name == "description" and isinstance(part, str) else _unindented(part)
+        for name, part in schema.items()
+    }
 
 
 def _checkpoint(name: str, config: CheckpointConfig, base: Path, field: str = "") -> Checkpoint:

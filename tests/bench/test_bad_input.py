@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from bench.stage import Answering, line
+from scripted_tiers import Answering, line
 from tierwise.cli import app
 from tierwise.policies import Single
 from tierwise.spec.errors import TierwiseError
@@ -83,7 +83,7 @@ def test_a_judge_that_answers_nonsense_is_an_error_of_the_judge_and_no_bad_mark(
     assert done.exit_code == 1
     assert "the judge gave no verdict: 'Hm.'" in " ".join(done.output.split())
     records = [json.loads(one) for one in (tmp_path / "run" / "records.jsonl").read_text().splitlines()]
-    assert {one["task"]: one["outcome"] for one in records} == {"a": "error", "b": "pass"}
+    assert {one["task"]: one["outcome"] for one in records} == {"a": "error", "b": "correct"}
 
 
 def test_a_run_whose_ledger_is_gone_is_compared_and_gone_on_with_and_says_so(config, write_tasks, tmp_path):
@@ -95,7 +95,7 @@ def test_a_run_whose_ledger_is_gone_is_compared_and_gone_on_with_and_says_so(con
     assert f"no ledger at {run / 'ledger.db'}" in str(gone.exception)
     said = " ".join(tierwise("bench", config, path, "--resume", run).output.split())
     assert "asking 1 actions again that ended in infrastructure errors" in said
-    assert "any more: a new one begins, without the passes of earlier sittings" in said
+    assert "any more: a new one begins, without the passes of earlier sessions" in said
 
 
 @pytest.mark.parametrize(

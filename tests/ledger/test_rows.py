@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from scenes import a_pass, asked
 
-from tierwise.bench.records import PassSpend
 from tierwise.ledger.rows import ActionRow, CheckRow, ContentRow, DecisionRow, PassFacts, PassRow, facts
 from tierwise.ledger.tables import metadata, passes
+from tierwise.runs.records import PassSpend
 from tierwise.spec.call import Call, Completion
 from tierwise.spec.prompt import Prompt
 

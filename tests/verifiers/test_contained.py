@@ -8,7 +8,7 @@ import pytest
 
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import SpecError, TierwiseError
-from tierwise.verifiers.contained import told_by
+from tierwise.verifiers.contained import TooLong, told_by
 from tierwise.verifiers.math_verify import MathVerify, unreadable
 from tierwise.verifiers.packages import files_of, is_installed
 from tierwise.verifiers.reasoning_gym import ReasoningGym, answer_in
@@ -99,6 +99,12 @@ def test_a_package_is_all_that_is_shown(sandbox, tmp_path):
 def test_a_grader_that_breaks_says_how(sandbox):
     with pytest.raises(TierwiseError, match="pytest broke: ZeroDivisionError"):
         asyncio.run(told_by("1 / 0", None, distribution="pytest", extra="dev", seconds=20))
+
+
+@pytest.mark.sandbox
+def test_a_grader_that_runs_out_of_memory_is_stopped_and_not_broken(sandbox):
+    with pytest.raises(TooLong, match="stopped: "):
+        asyncio.run(told_by("[bytes(2**26) for _ in range(64)]", None, distribution="pytest", extra="dev", seconds=20))
 
 
 def test_a_package_that_is_missing_says_how_to_get_it():

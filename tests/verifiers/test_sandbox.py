@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -445,7 +446,9 @@ def test_it_cannot_make_files_without_end(using):
 def test_it_cannot_eat_memory(using):
     assert outcome("x = bytearray(2**40)", using).stderr.endswith("MemoryError\n")
     ended = outcome("x = []\nwhile True: x.append(bytearray(2**20))", using, memory_bytes=128 * MIB)
-    assert (ended.exit_code, ended.stderr.splitlines()[-1]) == (1, "MemoryError")
+    assert ended.exit_code == 1
+    # Python 3.13 has no memory left for the last line, and names the type only.
+    assert re.search(r"^(object type name: )?MemoryError$", ended.stderr, re.MULTILINE)
 
 
 def test_its_processes_cannot_eat_memory_together(using):

@@ -10,7 +10,7 @@ import httptools
 import msgspec
 
 from tierwise.bench.client import Client
-from tierwise.bench.durations import Durations
+from tierwise.runs.durations import Durations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -48,8 +48,8 @@ class Connections:
             f"Host: {parts.netloc}\r\nContent-Type: application/json\r\nAccept: text/event-stream\r\n"
             "Accept-Encoding: identity\r\nContent-Length: "
         )
-        self._idle: list[_Connection] = []
-        self._open: set[_Connection] = set()
+        self._idle: list[_ClientConnection] = []
+        self._open: set[_ClientConnection] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -76,11 +76,11 @@ class Connections:
                 continue  # it was closed while nobody used it, before it had our request
             return
         _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: _Connection(self._open), self._host, self._port, ssl=self._tls
+            lambda: _ClientConnection(self._open), self._host, self._port, ssl=self._tls
         )
         await self._ask(connection, request, sink)
 
-    async def _ask(self, connection: _Connection, request: bytes, sink: Sink) -> None:
+    async def _ask(self, connection: _ClientConnection, request: bytes, sink: Sink) -> None:
         try:
             await connection.ask(request, sink)
         except BaseException:
@@ -92,10 +92,10 @@ class Connections:
             connection.close()
 
 
-class _Connection(asyncio.Protocol):
+class _ClientConnection(asyncio.Protocol):
     """One request after the other."""
 
-    def __init__(self, register: set[_Connection]) -> None:
+    def __init__(self, register: set[_ClientConnection]) -> None:
         self.has_answered = False
         """Whether anything came for the request under way."""
         self._register = register

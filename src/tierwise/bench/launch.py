@@ -15,8 +15,8 @@ import aiohttp
 import msgspec
 
 from tierwise.engines import warden
-from tierwise.gateway.deployments import Deployed
 from tierwise.ledger.location import locate
+from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import SpecError, TierwiseError
 
 if TYPE_CHECKING:
@@ -119,12 +119,12 @@ async def deployments(url: str) -> list[Deployed] | None:
     wait = aiohttp.ClientTimeout(total=TELLING_SECONDS)
     try:
         async with aiohttp.ClientSession(timeout=wait) as session, session.get(f"{url}/v1/deployments") as response:
-            return msgspec.json.decode(await response.read(), type=_Listing).data
+            return msgspec.json.decode(await response.read(), type=_DeploymentListing).data
     except (aiohttp.ClientError, OSError, msgspec.DecodeError):
         return None
 
 
-class _Listing(msgspec.Struct):
+class _DeploymentListing(msgspec.Struct):
     data: list[Deployed]
 
 

@@ -11,9 +11,9 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tierwise.bench.against import Compared
-    from tierwise.bench.folder import Manifest
-    from tierwise.bench.machine import Machine
+    from tierwise.analysis.environment_diff import EnvironmentDiff
+    from tierwise.runs.directory import Manifest
+    from tierwise.runs.machine import RunMachine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ def doctor(
 
 
 def _examined() -> Iterator[Finding]:
-    from tierwise.bench.machine import machine
+    from tierwise.runs.machine import machine
 
     here = machine()
     yield _python()
@@ -89,14 +89,14 @@ def _python() -> Finding:
     return Finding(what="Python", state="ok", seen=seen)
 
 
-def _processor(here: Machine) -> Finding:
+def _processor(here: RunMachine) -> Finding:
     features = ", ".join(here.features or ()) or "no vector extensions that we look for"
     cure = "" if here.cores > 1 else "one core runs the engine and everything else: expect slow answers"
     seen = f"{here.cpu}, {here.cores} cores to use, {features}"
     return Finding(what="processor", state="ok", seen=seen, cure=cure)
 
 
-def _graphics(here: Machine) -> Finding:
+def _graphics(here: RunMachine) -> Finding:
     if here.gpus is None:
         cure = "run nvidia-smi to see why; engines run on the processor until then"
         return Finding(what="GPUs", state="missing", seen="nvidia-smi fails", cure=cure)
@@ -205,10 +205,10 @@ def _hold_against(run: Path, *, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from tierwise.bench.against import compared
+    from tierwise.analysis.environment_diff import environment_diff
 
     manifest = _manifest(run)
-    found = asyncio.run(compared(manifest))
+    found = asyncio.run(environment_diff(manifest))
     if as_json:
         shown = {"run": manifest.run, "may_answer_otherwise": found.may_answer_otherwise, **asdict(found)}
         print(json.dumps(shown, indent=2))
@@ -219,10 +219,10 @@ def _hold_against(run: Path, *, as_json: bool) -> None:
 
 
 def _manifest(run: Path) -> Manifest:
-    from tierwise.bench.folder import Folder
+    from tierwise.runs.directory import RunDirectory
     from tierwise.spec.errors import NotFound, SpecError
 
-    folder = Folder(run)
+    folder = RunDirectory(run)
     if not folder.has_manifest:
         raise NotFound(f"{run} holds no run: there is no manifest.json", field="--against")
     try:
@@ -231,7 +231,7 @@ def _manifest(run: Path) -> Manifest:
         raise SpecError(f"the run in {run} cannot be read: {error}", field="--against") from error
 
 
-def _print_compared(found: Compared) -> None:
+def _print_compared(found: EnvironmentDiff) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

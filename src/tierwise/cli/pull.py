@@ -52,6 +52,14 @@ def missing(plan: Plan) -> list[str]:
     return [name for name in needed if name is not None and local_path(plan.checkpoint(name)) is None]
 
 
+def unhashed(plan: Plan) -> list[str]:
+    """Checkpoints that are not on this machine, or whose hash, which a run's manifest keeps, is not known yet."""
+    from tierwise.catalog.weights import weights_of
+
+    needed = dict.fromkeys(process.settings.loads for process in plan.processes)
+    return [name for name in needed if name is not None and weights_of(plan.checkpoint(name)).sha256 is None]
+
+
 def bring(plan: Plan, names: list[str], *, quiet: bool = False) -> dict[str, Path]:
     """Pull checkpoints of a plan by name, with a progress bar on stderr; their files by name."""
     return bring_all(map(plan.checkpoint, names), quiet=quiet)

@@ -13,10 +13,10 @@ from tierwise.spec.capabilities import Capabilities
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterable, Mapping
 
-    from tierwise.catalog.weights import Weights
     from tierwise.engines.lever import Lever
     from tierwise.engines.scrape import Page
     from tierwise.spec.call import Call, Chunk
+    from tierwise.spec.deployed import LoadedWeights
     from tierwise.spec.sampling import Sampling
 
 State = Literal["stopped", "starting", "ready", "silent", "restarting", "failed"]
@@ -143,7 +143,7 @@ class Deployment:
     engine: Engine
     kind: str = ""
     """The engine's name in the config file."""
-    weights: Weights | None = None
+    weights: LoadedWeights | None = None
     """What it loads; None where somebody else has loaded it."""
     slots: int = 64
     """How many passes it runs side by side."""

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Literal
 from rich.table import Table
 from rich.text import Text
 
-from tierwise.report import words
+from tierwise.report import sentences
 from tierwise.report.numbers import UNKNOWN, count, interval, percent, seconds, short_dollars, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tierwise.bench.rows import Row
-    from tierwise.bench.statistics import Estimate
-    from tierwise.bench.summary import Summary
+    from tierwise.analysis.rows import ResultRow
+    from tierwise.analysis.summary import RunSummary
+    from tierwise.stats.estimates import Estimate
 
 
 _COLUMNS = {
@@ -25,7 +25,7 @@ _COLUMNS = {
 """Titles, and how wide each may become; together they fit a terminal of 80 characters."""
 
 
-def table(summary: Summary) -> Table:
+def table(summary: RunSummary) -> Table:
     """One row for each tier and mode, intervals below the values."""
     shown = Table(box=None, pad_edge=False, padding=(0, 1, 1, 0), caption_justify="left", header_style="bold")
     for title, most in _COLUMNS.items():
@@ -33,7 +33,7 @@ def table(summary: Summary) -> Table:
         shown.add_column(title, justify=justify, vertical="top", max_width=most)
     for row in summary.rows:
         shown.add_row(
-            _with(row.tier, words.mode(row)),
+            _with(row.tier, sentences.mode(row)),
             _quality(row),
             _estimate(row.action.p50, seconds),
             _estimate(row.action.p95, seconds),
@@ -45,14 +45,14 @@ def table(summary: Summary) -> Table:
     return shown
 
 
-def _quality(row: Row) -> Text:
+def _quality(row: ResultRow) -> Text:
     if row.quality is None:
         return Text(UNKNOWN)
     note = interval(row.quality, lambda share: f"{100 * share:.0f}")
-    return _with(f"{row.counts.passed} of {row.counts.graded}  {percent(row.quality.value)}", note)
+    return _with(f"{row.counts.correct} of {row.counts.graded}  {percent(row.quality.value)}", note)
 
 
-def _tokens(row: Row) -> str:
+def _tokens(row: ResultRow) -> str:
     if row.prompt_tokens is None or row.completion_tokens is None:
         return UNKNOWN
     return count(row.prompt_tokens + row.completion_tokens)

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tierwise.bench.machine import gpus
+from tierwise.runs.machine import gpus
 
 _UNITS = {"MiB": 2**20, "GiB": 2**30}
 

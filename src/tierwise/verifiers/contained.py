@@ -63,9 +63,11 @@ async def told_by(program: str, given: Any, *, distribution: str, extra: str, se
         return value
     if done.stopped:
         raise TooLong(f"stopped: {done.stopped}")
-    last = (done.stderr.strip() or f"exit code {done.exit_code}").splitlines()[-1]
-    if "MemoryError" in last or "RecursionError" in last:
-        raise TooLong(f"stopped: {last[:80]}")
+    lines = (done.stderr.strip() or f"exit code {done.exit_code}").splitlines()
+    # Python 3.13 has no memory left to print the error itself, and names its type a few lines before the last.
+    if limit := next((line for line in lines[-6:] if "MemoryError" in line or "RecursionError" in line), None):
+        raise TooLong(f"stopped: {limit[:80]}")
+    last = lines[-1]
     raise TierwiseError(f"{distribution} broke: {last[:200]}")
 
 
