@@ -36,6 +36,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from tierwise.spec.version import __version__
+
 if TYPE_CHECKING:
     from tierwise.engines.engine import Engine as Engine
     from tierwise.library import Result as Result
@@ -89,8 +91,6 @@ __all__ = [
     "read_run",
     "start",
 ]
-
-__version__ = "0.1.0"
 
 _PLACES = {
     "tierwise.engines.engine": ("Engine",),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from tierwise import __version__
+from tierwise.spec.version import __version__
 
 _ENGINES = ("xllamacpp", "vllm", "sglang", "transformers", "torch")
 
