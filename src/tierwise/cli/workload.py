@@ -14,6 +14,7 @@ from tierwise.cli.output import print_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from tierwise.ledger.read import Kept
     from tierwise.workloads.files import Workload
     from tierwise.workloads.suites import SuiteChoice
     from tierwise.workloads.task import Task
@@ -279,8 +280,6 @@ def from_ledger(
 
     Texts are redacted before they are written. Rules find forms, not meanings: read the result before you pass it on.
     """
-    from tierwise.cli.ledger import _moment, _reading
-    from tierwise.ledger.location import locate
     from tierwise.spec.errors import SpecError
     from tierwise.workloads.files.about import About
     from tierwise.workloads.files.recorded import from_ledger as build
@@ -290,14 +289,7 @@ def from_ledger(
 
     check_free(out)
     rules = read_rules(redact) if redact is not None else redactor()
-    with _reading(ledger) as reader:
-        kept = reader.kept(_moment(since) if since else None, model, limit)
-    if not kept:
-        raise SpecError(
-            f"{locate(ledger).name} holds no such action with its content; it is kept only by "
-            "`tierwise serve --keep-content`",
-            field="--ledger",
-        )
+    kept = _kept(ledger, since, model, limit)
     found = build(kept, check, rules)
     if not found.tasks:
         reasons = "; ".join(f"{number}: {why}" for why, number in found.left_out.items())
@@ -314,6 +306,22 @@ def from_ledger(
         print(f"  left out, {number}: {why}")
     print(f"  redacted: {_counted(dict(rules.counts)) or 'nothing'}")
     _print_notes(_cautions(found.tasks, check))
+
+
+def _kept(ledger: str, since: str, model: str | None, limit: int | None) -> list[Kept]:
+    """Recorded actions with their content."""
+    from tierwise.cli.ledger import _moment, _reading
+    from tierwise.ledger.location import locate
+    from tierwise.spec.errors import SpecError
+
+    with _reading(ledger) as reader:
+        kept = reader.kept(_moment(since) if since else None, model, limit)
+    if not kept:
+        raise SpecError(
+            f"{locate(ledger).name} holds no such action with its content; `tierwise serve --keep-content` keeps it",
+            field="--ledger",
+        )
+    return kept
 
 
 def _cautions(tasks: Sequence[Task], check: str) -> Iterator[str]:

@@ -62,7 +62,7 @@ def is_foreign(error: sqlite3.Error) -> bool:
 def keep_copy(path: Path, version: int) -> Path:
     """A copy of the ledger beside it, as it is now. The caller holds the ledger's lock.
 
-    No copy is overwritten. Ledgers only grow, so one that an interrupted upgrade left is used again where it ends with the
+    No copy is overwritten. Ledgers only grow, so one that an interrupted upgrade left is reused where it ends with the
     same rows.
 
     Raises:
