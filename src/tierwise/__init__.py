@@ -36,8 +36,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tierwise.spec.version import __version__
-
 if TYPE_CHECKING:
     from tierwise.engines.engine import Engine as Engine
     from tierwise.library import Result as Result
@@ -61,6 +59,7 @@ if TYPE_CHECKING:
     from tierwise.spec.errors import SpecError as SpecError
     from tierwise.spec.errors import TierwiseError as TierwiseError
     from tierwise.spec.prompt import Prompt as Prompt
+    from tierwise.spec.version import __version__ as __version__
     from tierwise.verifiers.base import BaseVerifier as BaseVerifier
     from tierwise.verifiers.verifier import Verifier as Verifier
 
@@ -101,6 +100,7 @@ _PLACES = {
     "tierwise.spec.call": ("Call", "Completion", "Pass", "Usage"),
     "tierwise.spec.errors": ("EngineError", "SpecError", "TierwiseError"),
     "tierwise.spec.prompt": ("Prompt",),
+    "tierwise.spec.version": ("__version__",),
     "tierwise.verifiers.base": ("BaseVerifier",),
     "tierwise.verifiers.verifier": ("Verifier",),
 }
