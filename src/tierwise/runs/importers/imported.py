@@ -67,7 +67,7 @@ def write(imported: Imported, path: Path) -> RunDirectory:
     """Leave a run as `tierwise bench` would have left it, without times and costs, which the log does not hold.
 
     Raises:
-        SpecError: the folder holds a run already, or cannot be written.
+        SpecError: the directory holds a run already, or cannot be written.
     """
     directory = RunDirectory.create(path)
     raw = imported.path.read_bytes()
