@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from tierwise.spec.errors import SpecError as SpecError
     from tierwise.spec.errors import TierwiseError as TierwiseError
     from tierwise.spec.prompt import Prompt as Prompt
+    from tierwise.spec.version import __version__ as __version__
     from tierwise.verifiers.base import BaseVerifier as BaseVerifier
     from tierwise.verifiers.verifier import Verifier as Verifier
 
@@ -90,8 +91,6 @@ __all__ = [
     "start",
 ]
 
-__version__ = "0.1.0"
-
 _PLACES = {
     "tierwise.engines.engine": ("Engine",),
     "tierwise.library": ("Result", "Running", "compare", "load", "open_ledger", "read_run", "start"),
@@ -101,6 +100,7 @@ _PLACES = {
     "tierwise.spec.call": ("Call", "Completion", "Pass", "Usage"),
     "tierwise.spec.errors": ("EngineError", "SpecError", "TierwiseError"),
     "tierwise.spec.prompt": ("Prompt",),
+    "tierwise.spec.version": ("__version__",),
     "tierwise.verifiers.base": ("BaseVerifier",),
     "tierwise.verifiers.verifier": ("Verifier",),
 }

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from scripted_tiers import Answering, line
-from tierwise.bench.client import Account, ActionUsage, Client, _Heard
+from tierwise.bench.client import ActionAccount, ActionUsage, Client, _Heard
 from tierwise.bench.client import ActionReply as Said
 from tierwise.bench.grading import GradeCache
 from tierwise.bench.schedule import Trial
@@ -306,7 +306,7 @@ def judged(*answers):
             first_output=0.0,
             seconds=1.0,
             gaps=None,
-            tokens=ActionUsage(prompt_tokens=5, completion_tokens=1, tierwise=Account(dollars=0.25, passes=[])),
+            tokens=ActionUsage(prompt_tokens=5, completion_tokens=1, tierwise=ActionAccount(dollars=0.25, passes=[])),
             failure=None,
         )
 

@@ -1,4 +1,4 @@
-"""The rows of a run, as they lie in its folder, to be held against those of another one."""
+"""The rows of a run, read from its directory, to be compared with those of another one."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def arms(path: Path) -> list[Arm]:
     """The rows of a run.
 
     Raises:
-        NotFound: the folder holds no run.
+        NotFound: the directory holds no run.
         SpecError: it cannot be read; the message names file and line.
     """
     directory = RunDirectory(path)

@@ -39,7 +39,7 @@ LONGEST_WAIT = 30.0
 _NO_ROOM = frozenset({429, 503})
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
+class ActionAccount(msgspec.Struct, frozen=True, kw_only=True):
     """What the endpoint says an action took: `usage.tierwise`."""
 
     dollars: float
@@ -59,7 +59,7 @@ class ActionUsage(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     prompt_tokens_details: _Details | None = None
-    tierwise: Account | None = None
+    tierwise: ActionAccount | None = None
 
     @property
     def cached_tokens(self) -> int:

@@ -117,7 +117,7 @@ def _print(console: Console, summary: RunSummary, paths: Mapping[str, str]) -> N
     from rich.text import Text
 
     from tierwise.report import sentences
-    from tierwise.report.tables import table
+    from tierwise.report.summary_table import table
 
     console.print()
     console.print(table(summary))

@@ -1,4 +1,4 @@
-"""A workload through a tier with every pass's routing written down: the folder that `moe record` makes.
+"""A workload through a tier with every pass's routing written down: the directory that `moe record` makes.
 
 Separate from a run of the bench, which measures the product as it is served: recording costs time, and answers are not
 graded here.
@@ -87,7 +87,7 @@ class RecordingDirectory:
 
     @classmethod
     def create(cls, path: Path) -> RecordingDirectory:
-        """A folder for a new recording.
+        """The directory of a new recording.
 
         Raises:
             SpecError: there is something in it, or it cannot be made.

@@ -1,4 +1,4 @@
-"""The folder of a run: what was planned, on which machine, and every record; all results can be computed from it."""
+"""The directory of a run: what was planned, on which machine, and every record. All results follow from it."""
 
 from __future__ import annotations
 
@@ -186,34 +186,34 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """A folder for a new run, or for one to go on with.
+        """The directory of a new run, or of one to resume.
 
         Raises:
             SpecError: it holds a whole run already, or cannot be written.
         """
-        folder = cls(path)
-        if folder.records_path.exists() and not folder.is_unfinished:
+        directory = cls(path)
+        if directory.records_path.exists() and not directory.is_unfinished:
             raise SpecError(f"{path} holds a run already; give another folder to --out, or move this one away")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SpecError(f"no run can be kept in {path}: {error}") from error
-        return folder
+        return directory
 
     @classmethod
     def resume(cls, path: Path) -> Self:
-        """The folder of a run that was begun.
+        """The directory of a run that was begun.
 
         Raises:
             NotFound: there is none.
             SpecError: nothing is left to do.
         """
-        folder = cls(path)
-        if not folder.has_manifest:
+        directory = cls(path)
+        if not directory.has_manifest:
             raise NotFound(f"{path} holds no run to resume: there is no manifest.json", field="--resume")
-        if not folder.is_unfinished and not folder.errors():
+        if not directory.is_unfinished and not directory.errors():
             raise SpecError(f"the run in {path} is whole: every action was graded", field="--resume")
-        return folder
+        return directory
 
     @property
     def manifest_path(self) -> Path:

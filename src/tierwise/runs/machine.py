@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from tierwise import __version__
 from tierwise.engines import ENGINES
+from tierwise.spec.version import __version__
 
 _ENGINES = tuple(dict.fromkeys(package for row in ENGINES.values() for package in row.packages))
 """The packages that engines run."""
