@@ -8,9 +8,9 @@ from typing import get_args
 import msgspec
 import pytest
 
-from tierwise.bench.checks import CheckChoice
 from tierwise.spec.call import Completion
 from tierwise.verifiers.base import MOST_WORDS, BaseVerifier, accepted, rejected
+from tierwise.workloads.checks import CheckChoice
 
 MEMBERS = {one.name: get_args(one.type)[0] for one in msgspec.structs.fields(CheckChoice)}
 
