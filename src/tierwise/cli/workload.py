@@ -287,7 +287,7 @@ def from_ledger(
     check_free(out)
     rules = read_rules(redact) if redact is not None else redactor()
     with _reading(ledger) as reader:
-        kept = reader.kept(_moment(since) if since else None, model, limit)
+        kept = reader.stored_content(_moment(since) if since else None, model, limit)
     if not kept:
         raise SpecError(
             f"{locate(ledger).name} holds no such action with its content; it is kept only by "
