@@ -77,7 +77,7 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
+class PlannedProcess:
     """What runs once for all deployments that ask for the same thing."""
 
     name: str
@@ -118,7 +118,7 @@ class Plan:
     file: ConfigFile
     tiers: Mapping[str, TierConfig]
     """By model name: the file's tiers, then its routes, each as a tier with the policy `cascade`."""
-    processes: tuple[Process, ...]
+    processes: tuple[PlannedProcess, ...]
     notes: tuple[str, ...]
     """What is legal, and probably not meant."""
 
@@ -267,7 +267,7 @@ def _circle(name: str, tiers: Mapping[str, TierConfig], path: tuple[str, ...]) -
     return next((circle for circle in found if circle is not None), None)
 
 
-def _processes(file: ConfigFile, tiers: Mapping[str, TierConfig]) -> tuple[Process, ...]:
+def _processes(file: ConfigFile, tiers: Mapping[str, TierConfig]) -> tuple[PlannedProcess, ...]:
     """The fewest that serve every tier: deployments that ask for the same thing share one."""
     groups: list[tuple[DeploymentSettings, list[str]]] = []
     runs_on = {name: _deployment(name, tiers) for name in tiers}
@@ -281,7 +281,7 @@ def _processes(file: ConfigFile, tiers: Mapping[str, TierConfig]) -> tuple[Proce
         else:
             groups.append((settings, [name]))
     return tuple(
-        Process(
+        PlannedProcess(
             name=names[0],
             settings=settings,
             deployments=tuple(names),

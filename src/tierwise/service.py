@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tierwise.ledger.store import Ledger
-    from tierwise.plan import Plan, Process
+    from tierwise.plan import Plan, PlannedProcess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +99,7 @@ def misfits(plan: Plan) -> list[SpecError]:
     ]
 
 
-def site_of(plan: Plan, process: Process) -> Site:
+def site_of(plan: Plan, process: PlannedProcess) -> Site:
     """Where a process finds its checkpoint and leaves its log."""
     name = process.settings.loads
     model = None if name is None else local_path(plan.checkpoint(name))

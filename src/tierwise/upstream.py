@@ -143,7 +143,7 @@ class _Listener(logging.Handler):
 
     def add(self, module: str, kind: str, text: str, *, is_fault: bool = False) -> None:
         shown = " ".join(text.split())[:300]
-        self.heard[Notice(package=_told(module), kind=kind, text=shown, is_fault=is_fault)] = None
+        self.heard[Notice(package=_with_version(module), kind=kind, text=shown, is_fault=is_fault)] = None
 
     def _warned(
         self,
@@ -155,14 +155,14 @@ class _Listener(logging.Handler):
         line: str | None = None,
     ) -> None:
         del lineno, file, line  # of the standard library's signature
-        speaker = _speaker(sys._getframe(1))  # noqa: SLF001 - `filename` is whom it warns, not who does
-        warns_itself = f"{os.sep}{speaker}{os.sep}" in filename
+        warner = _warner(sys._getframe(1))  # noqa: SLF001 - `filename` is whom it warns, not who does
+        warns_itself = f"{os.sep}{warner}{os.sep}" in filename
         developers_own = issubclass(category, DeprecationWarning | PendingDeprecationWarning) and warns_itself
         if issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning) and not developers_own:
-            self.add(speaker, category.__name__, str(message))
+            self.add(warner, category.__name__, str(message))
 
 
-def _speaker(frame: FrameType | None) -> str:
+def _warner(frame: FrameType | None) -> str:
     """The package whose code called `warnings.warn`."""
     while frame is not None and frame.f_globals.get("__name__") == "warnings":
         frame = frame.f_back
@@ -170,7 +170,7 @@ def _speaker(frame: FrameType | None) -> str:
     return name.partition(".")[0]
 
 
-def _told(module: str) -> str:
+def _with_version(module: str) -> str:
     """`transformers 5.24.0` for a module of it."""
     found = metadata.packages_distributions().get(module, [module])[0]
     return f"{found} {version(found) or ''}".strip()

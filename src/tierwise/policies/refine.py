@@ -62,12 +62,12 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return Answer(completion=draft.completion, chosen=draft.number, why=why, verdict=verdict)
         kept = Answer(completion=draft.completion, chosen=draft.number, why="draft kept", verdict=verdict)
         try:
-            talk = prompt.then(_said(draft.completion), _told(_complaint(verdict) + CRITIQUE))
+            talk = prompt.then(_said(draft.completion), _user(_complaint(verdict) + CRITIQUE))
             critique = await ask(Call(prompt=_as_prose(talk), role="critique", candidate=False, after=(draft.number,)))
         except (OutOfBudget, EngineError):
             return kept
         call = Call(
-            prompt=talk.then(_said(critique.completion), _told(REFINE)),
+            prompt=talk.then(_said(critique.completion), _user(REFINE)),
             role="refine",
             after=(draft.number, critique.number),
         )
@@ -95,7 +95,7 @@ def _said(completion: Completion) -> Message:
     return {"role": "assistant", "content": completion.text}
 
 
-def _told(text: str) -> Message:
+def _user(text: str) -> Message:
     return {"role": "user", "content": text}
 
 

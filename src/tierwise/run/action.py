@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Decision
 from tierwise.run.budget import BudgetTracker
-from tierwise.run.output import Output, Sink, discard
-from tierwise.run.runner import Choice, PassRunner
+from tierwise.run.output import OutputStream, Sink, discard
+from tierwise.run.runner import ChoiceState, PassRunner
 from tierwise.spec.ask import Answer, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import BudgetError, PolicyError
@@ -49,7 +49,7 @@ class Action:
         self._verifier = verifier
         self._judges = judges
         self._tracker = BudgetTracker(budget or Budget(), trace.began).of_tier(tier.name, tier.budget)
-        self._choices: list[Choice] = []
+        self._choices: list[ChoiceState] = []
         self._served = ""
 
     @property
@@ -80,8 +80,8 @@ class Action:
             EngineError: an engine failed, and there was no other answer.
             PolicyError: our own decision code broke.
         """
-        output = Output(sink)
-        choice = Choice(
+        output = OutputStream(sink)
+        choice = ChoiceState(
             tiers=self._tiers, trace=self._trace, output=output, verifier=self._verifier, judges=self._judges
         )
         self._choices.append(choice)

@@ -10,7 +10,7 @@ from tierwise.spec.budget import Budget, Left
 if TYPE_CHECKING:
     from tierwise.spec.prompt import Prompt
 
-Number = TypeVar("Number", int, float)
+Amount = TypeVar("Amount", int, float)
 
 
 class BudgetTracker:
@@ -132,11 +132,11 @@ class BudgetTracker:
         return f"nothing could be answered within the budget of {allowed}; allow more, or ask a faster tier"
 
 
-def _less(bound: Number | None, spent: Number | None) -> Number | None:
+def _less(bound: Amount | None, spent: Amount | None) -> Amount | None:
     return bound if bound is None or spent is None else bound - spent
 
 
-def _least(*bounds: Number | None) -> Number | None:
+def _least(*bounds: Amount | None) -> Amount | None:
     return min((bound for bound in bounds if bound is not None), default=None)
 
 

@@ -25,7 +25,7 @@ async def discard(chunk: Chunk) -> bool:  # noqa: ARG001 - it shows nothing
     return False
 
 
-class Output:
+class OutputStream:
     """A sink with an owner.
 
     Attributes:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from tierwise.run.budget import BudgetTracker
-    from tierwise.run.output import Output
+    from tierwise.run.output import OutputStream
     from tierwise.run.tier import Tier
     from tierwise.spec.ask import Arrivals, Ask, Order, Watch
     from tierwise.spec.budget import Budget, Left
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, kw_only=True)
-class Choice:
+class ChoiceState:
     """What all tiers share while one choice of an action is answered."""
 
     tiers: Mapping[str, Tier]
     """Every tier that may be asked, by name."""
     trace: Trace
-    output: Output
+    output: OutputStream
     verifier: Verifier | None
     """The request's own."""
     judges: bool
@@ -88,7 +88,7 @@ class PassRunner:
 
     def __init__(
         self,
-        choice: Choice,
+        choice: ChoiceState,
         tier: Tier,
         tracker: BudgetTracker,
         *,

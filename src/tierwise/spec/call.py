@@ -154,7 +154,7 @@ class Recorder:
     """Joins the chunks of one pass into a completion and a count."""
 
     def __init__(self) -> None:
-        self._told = Usage(exact=False)  # by the engine, at last
+        self._reported = Usage(exact=False)  # by the engine, at last
         self._since = 0  # completion tokens that came after that
         self.finish: str | None = None
         self.has_output = False
@@ -168,12 +168,12 @@ class Recorder:
     @property
     def completion_tokens(self) -> int:
         """As in `usage`, which costs more to make."""
-        return self._told.completion + self._since
+        return self._reported.completion + self._since
 
     @property
     def usage(self) -> Usage:
         """What the engine told, and what it sent after that."""
-        return self._told + Usage(completion=self._since, exact=False) if self._since else self._told
+        return self._reported + Usage(completion=self._since, exact=False) if self._since else self._reported
 
     def add(self, chunk: Chunk) -> int:
         """Take one chunk in; a chunk that brings output but no count adds one token to what was counted.
@@ -181,7 +181,7 @@ class Recorder:
         Returns:
             The completion tokens that it brought.
         """
-        before = self._told.completion + self._since
+        before = self._reported.completion + self._since
         for name, value in chunk.delta.items():
             match name, value:
                 case "content", str():
@@ -203,12 +203,12 @@ class Recorder:
         is_output = chunk.is_output
         self.has_output |= is_output
         if chunk.usage is not None:
-            self._told, self._since = chunk.usage, 0
+            self._reported, self._since = chunk.usage, 0
         elif is_output:
             self._since += max(1, len(tokens))
         self.finish = chunk.finish or self.finish
         self.routing = chunk.routing or self.routing
-        return self._told.completion + self._since - before
+        return self._reported.completion + self._since - before
 
     def _add_tools(self, parts: list[Json]) -> None:
         for part in parts:

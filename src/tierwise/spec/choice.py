@@ -36,10 +36,10 @@ class OneOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return getattr(self, self.kind)
 
 
-Table = TypeVar("Table", bound=OneOf)
+OneOfT = TypeVar("OneOfT", bound=OneOf)
 
 
-def with_plugins(table: type[Table], problem: Callable[[type[Any]], str]) -> type[Table]:
+def with_plugins(table: type[OneOfT], problem: Callable[[type[Any]], str]) -> type[OneOfT]:
     """The table with the members that other packages bring.
 
     Args:
@@ -61,4 +61,4 @@ def with_plugins(table: type[Table], problem: Callable[[type[Any]], str]) -> typ
         forbid_unknown_fields=True,
         omit_defaults=True,
     )
-    return cast("type[Table]", extended)
+    return cast("type[OneOfT]", extended)
