@@ -19,7 +19,7 @@ import uvloop
 
 from tierwise.spec.errors import SpecError
 from tierwise.verifiers import sandbox
-from tierwise.verifiers.sandbox import Limits, Mechanism, Outcome, SandboxUnavailable, backend, run_python
+from tierwise.verifiers.sandbox import Limits, Mechanism, SandboxResult, SandboxUnavailable, backend, run_python
 
 pytestmark = pytest.mark.sandbox
 
@@ -36,7 +36,7 @@ def using(request: pytest.FixtureRequest) -> Mechanism:
     return request.param
 
 
-def outcome(source: str, using: Mechanism, **limits) -> Outcome:
+def outcome(source: str, using: Mechanism, **limits) -> SandboxResult:
     return asyncio.run(run_python(textwrap.dedent(source), limits=Limits(**limits), using=using))
 
 

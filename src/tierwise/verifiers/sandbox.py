@@ -76,7 +76,7 @@ DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class SandboxResult:
     """How a program ended.
 
     Args:
@@ -132,7 +132,7 @@ async def run_python(
     limits: Limits = DEFAULT_LIMITS,
     using: Mechanism | None = None,
     packages: Sequence[Path] = (),
-) -> Outcome:
+) -> SandboxResult:
     """Run a program as `__main__`, its stdin empty, its working directory an empty scratch that vanishes with it.
 
     It sees the standard library and nothing else of this machine. When this returns or is cancelled, nothing that the
@@ -181,7 +181,7 @@ class _Sandbox:
         self._first_handle: int | None = None
         self._rest: asyncio.Future[tuple[bytes, bytes, int]] | None = None
 
-    async def live(self, command: list[str], source: str) -> Outcome:
+    async def live(self, command: list[str], source: str) -> SandboxResult:
         pipe = subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=pipe, env={}, cwd="/", start_new_session=True
@@ -215,7 +215,7 @@ class _Sandbox:
             raise SandboxUnavailable(f"The sandbox did not start, so the program was not run: {why}") from error
         _sacrifice(self._first)
 
-    async def _run(self, source: str) -> Outcome:
+    async def _run(self, source: str) -> SandboxResult:
         began = time.monotonic()
         self._stdin.write(source.encode(errors="surrogatepass"))
         self._stdin.close()
@@ -227,7 +227,7 @@ class _Sandbox:
         finally:
             deadline.cancel()
             police.cancel()
-        return Outcome(
+        return SandboxResult(
             exit_code=None if self._stopped else code,
             stdout=stdout.decode(errors="replace"),
             stderr=stderr.decode(errors="replace"),
