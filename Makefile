@@ -14,12 +14,14 @@ LOCKED = $(PIP) --require-hashes --no-build-isolation
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-quickstart: $(VENV)/installed ## the main job on a real small model: pull, check, ask, measure, report (under 5 minutes)
+quickstart: $(VENV)/installed ## the main job on a real small model: pull, check, ask, measure, report (under 3 minutes)
 	@mkdir -p runs
 	$(BIN)/tierwise pull examples/quickstart.yaml
 	$(BIN)/tierwise check examples/quickstart.yaml
-	$(BIN)/tierwise ask "What is the capital of France?" --config examples/quickstart.yaml --tier fast --max-tokens 24 --ledger runs/ledger.db
-	$(BIN)/tierwise bench examples/quickstart.yaml examples/quickstart.jsonl --ledger runs/ledger.db
+	$(BIN)/tierwise ask "What is 3 plus 4?" --config examples/quickstart.yaml --tier fast --max-tokens 24 --ledger runs/ledger.db
+	@rm -f runs/quickstart-20.jsonl
+	$(BIN)/tierwise workload sample examples/quickstart.jsonl --count 20 --seed 0 --out runs/quickstart-20.jsonl
+	$(BIN)/tierwise bench examples/quickstart.yaml runs/quickstart-20.jsonl --budget-minutes 2.25 --ledger runs/ledger.db
 
 test: lint types unit ## lint, strict types, all tests, and the blocks of README and docs
 

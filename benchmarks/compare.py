@@ -22,30 +22,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gate import FLIPS, runs
-from tierwise.bench.folder import Config, Folder, Manifest, Planned, Settings, Source, now
-from tierwise.bench.machine import machine, versions
+from tierwise.runs.directory import ConfigSource, Manifest, Planned, RunDirectory, RunSettings, SourceFile, timestamp
+from tierwise.runs.machine import machine, versions
 
 if TYPE_CHECKING:
-    from tierwise.bench.sides import Side
+    from tierwise.analysis.arms import Arm
 
 WANTED = 0.7
 """CPU seconds."""
 
 
-def write(side: Side, path: Path) -> None:
-    folder = Folder.create(path)
+def write(side: Arm, path: Path) -> None:
+    folder = RunDirectory.create(path)
     variant = side.variant
     folder.write_manifest(
         Manifest(
             run=path.name,
-            began=now(),
-            ended=now(),
+            began=timestamp(),
+            ended=timestamp(),
             url="",
-            config=Config(path="tierwise.yaml", sha256="0" * 64, text=""),
-            workload=Source(path="workload.jsonl", sha256="0" * 64),
+            config=ConfigSource(path="tierwise.yaml", sha256="0" * 64, text=""),
+            workload=SourceFile(path="workload.jsonl", sha256="0" * 64),
             tasks=sorted(side.tasks),
             variants=[Planned(tier=variant.tier, mode=variant.mode, most_passes=1)],
-            settings=Settings(seed=0, concurrency=4, timeout=600.0),
+            settings=RunSettings(seed=0, concurrency=4, timeout=600.0),
             versions=versions(),
             machine=machine(),
         )

@@ -30,8 +30,8 @@ import numpy as np
 import vl_convert
 from scipy import stats
 
-from tierwise.bench.clusters import Floats, Shares, bounds, paired_bounds, shares
-from tierwise.bench.repeats import at_least_one
+from tierwise.stats.clusters import Floats, Shares, bounds, paired_bounds, shares
+from tierwise.stats.repeats import at_least_one
 
 FLOOR, LOW, HIGH, PROMISED = 0.92, 0.94, 0.97, 0.95
 

@@ -20,18 +20,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-from tierwise.bench import importers, sequential
-from tierwise.bench.gate import DollarsPolicy, LatencyPolicy, Policy, QualityPolicy, gate
-from tierwise.bench.pairs import pair
-from tierwise.bench.records import Record
-from tierwise.bench.schedule import Variant
-from tierwise.bench.sides import Side, Unit
-from tierwise.bench.statistics import paired_difference
+from tierwise.analysis.arms import Arm
+from tierwise.analysis.gate import DollarsPolicy, GatePolicy, LatencyPolicy, QualityPolicy, gate
+from tierwise.analysis.pairs import pair
+from tierwise.runs import importers
+from tierwise.runs.records import TierVariant, TrialOutcome, TrialRecord, Unit
+from tierwise.stats import sequential
+from tierwise.stats.estimates import paired_difference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tierwise.bench.records import Outcome
 
 MARGIN = 0.03
 FLIPS = 0.10
@@ -45,13 +44,13 @@ REAL_MARGIN = 0.05
 Results = dict[str, list[str]]
 
 
-def side(name: str, outcomes: NDArray[np.bool_], seconds: NDArray[np.float64], dollars: NDArray[np.float64]) -> Side:
+def side(name: str, outcomes: NDArray[np.bool_], seconds: NDArray[np.float64], dollars: NDArray[np.float64]) -> Arm:
     """A run, without its folder."""
     records = {}
     for number, (solved, took, cost) in enumerate(zip(outcomes, seconds, dollars, strict=True)):
         task = f"t{number}"
-        outcome: Outcome = "pass" if solved else "fail"
-        records[Unit(task)] = Record(
+        outcome: TrialOutcome = TrialOutcome.CORRECT if solved else TrialOutcome.INCORRECT
+        records[Unit(task)] = TrialRecord(
             action=task,
             task=task,
             tags=[],
@@ -65,9 +64,9 @@ def side(name: str, outcomes: NDArray[np.bool_], seconds: NDArray[np.float64], d
             seconds=float(took),
             dollars=float(cost),
         )
-    return Side(
+    return Arm(
         run=Path(name),
-        variant=Variant(tier="fast", mode="both"),
+        variant=TierVariant(tier="fast", mode="both"),
         most_passes=1,
         tasks=frozenset(unit.task for unit in records),
         repeats=1,
@@ -78,7 +77,7 @@ def side(name: str, outcomes: NDArray[np.bool_], seconds: NDArray[np.float64], d
     )
 
 
-def runs(chance: np.random.Generator, n: int, flips: float, drop: float) -> tuple[Side, Side]:
+def runs(chance: np.random.Generator, n: int, flips: float, drop: float) -> tuple[Arm, Arm]:
     """Two runs on n tasks that disagree on a share `flips` of them; the second solves `drop` less."""
     luck = chance.random(n)
     lost, won = luck < (flips + drop) / 2, luck > 1 - (flips - drop) / 2
@@ -100,7 +99,7 @@ def false_alarms(gates: int, seed: int, results: Results) -> None:
     """A/A gates with every bound, as a user runs them."""
     chance = np.random.default_rng(seed)
     n = tasks_planned(FLIPS, MARGIN)
-    policy = Policy(
+    policy = GatePolicy(
         quality=QualityPolicy(margin=MARGIN),
         latency=LatencyPolicy(ratio=1.05, p95=12.0),
         dollars=DollarsPolicy(ratio=1.05),
@@ -115,7 +114,7 @@ def power(gates: int, seed: int, results: Results) -> None:
     chance = np.random.default_rng(seed + 1)
     for flips in (0.05, 0.10):
         n = tasks_planned(flips, MARGIN)
-        policy = Policy(quality=QualityPolicy(margin=MARGIN))
+        policy = GatePolicy(quality=QualityPolicy(margin=MARGIN))
         found: Counter[str] = Counter(gate(pair(*runs(chance, n, flips, MARGIN)), policy).verdict for _ in range(gates))
         share = found["FAIL"] / gates
         print(f"planted -3 points: {gates} gates of {n} tasks, {flips:.0%} flips: {dict(found)}")
@@ -193,7 +192,7 @@ def real(path: Path, seed: int, results: Results) -> None:
     """Sequential against fixed, on every ordered pair of the public runs of SWE-bench Pro, and on A/A of each."""
     chance = np.random.default_rng(seed + 3)
     found = [importers.read(log) for log in importers.logs([path])]
-    outcomes = [{result.task: result.outcome == "pass" for result in run.results} for run in found]
+    outcomes = [{result.task: result.is_solved for result in run.results} for run in found]
     for margin in (MARGIN, REAL_MARGIN):
         shares, agreed, against, early, late = [], [], 0, Counter[str](), Counter[str]()
         for base, other in itertools.permutations(outcomes, 2):

@@ -1,44 +1,66 @@
-"""What remembering costs a request: `Ledger.write` beside a bare `os.write` of the same line, in the same run.
+"""What remembering costs a request, and what it costs to ask a large ledger.
 
     python benchmarks/ledger.py [--actions 5000] [--folder .]
+    python benchmarks/ledger.py --stored 1000000 [--ledger FILE|URL] [--folder .]
 
-`paced` leaves 2 ms between actions, as requests do; `flat out` leaves none, so that the writer thread competes for the
-interpreter, and the time until everything is stored gives its throughput.
+The first writes: `Ledger.write` beside a bare `os.write` of the same line, in the same run. `paced` leaves 2 ms between
+actions, as requests do; `flat out` leaves none, so that the writer thread competes for the interpreter, and the time
+until everything is stored gives its throughput.
+
+The second reads: it fills a ledger with that many actions of 30 days (1, 2 or 3 passes each), and runs `tierwise
+ledger` as a user does. Of five runs the one with the least CPU time counts. Exit code 1 when on SQLite a sum takes more
+than 2 s of CPU, or `show` more than 0.5 s.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tierwise.ledger import tables, totals
+from tierwise.ledger.by import By
+from tierwise.ledger.database import Database, connect
+from tierwise.ledger.location import locate
 from tierwise.ledger.prices import Price, PriceBook
+from tierwise.ledger.read import Reader
 from tierwise.ledger.records import Check, Record, Trace
+from tierwise.ledger.rows import Entry, entry
 from tierwise.ledger.store import Ledger
 from tierwise.spec.ask import Verdict
 from tierwise.spec.call import Call, Completion, Pass, Usage
 from tierwise.spec.prompt import Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tierwise.spec.errors import LedgerError
 
 PRICES = PriceBook({"large": Price(prompt=0.15, cached=0.015, completion=0.6)})
+PROMPT = Prompt(messages=({"role": "user", "content": "How many?"},), seed=7)
+
+BEGAN, SPAN = 1_790_000_000.0, 30 * 86_400
+SHAPES = (("fast", "fast", "draft", 1), ("max", "max", "vote", 3), ("auto", "max", "draft", 2))
+"""Model, tier, role and passes of the actions of a large ledger."""
 
 
 def record(action: str, passes: int) -> Record:
-    prompt = Prompt(messages=({"role": "user", "content": "How many?"},), seed=7)
     done = [
         Pass(
             number=number,
             tier="max",
             deployment="large",
-            call=Call(prompt=prompt, draw=number),
+            call=Call(prompt=PROMPT, draw=number),
             outcome="finished",
             completion=Completion(text="Four."),
             usage=Usage(prompt=40, cached=8, completion=12),
@@ -79,8 +101,15 @@ def alarm(error: LedgerError) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--actions", type=int, default=5000)
+    parser.add_argument("--stored", type=int, help="read from a ledger with so many actions")
+    parser.add_argument(
+        "--ledger", help="the ledger to read from; a new file when not given. One that holds actions is kept"
+    )
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     options = parser.parse_args()
+    if options.stored:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            sys.exit(read(options.ledger or str(Path(folder, "ledger.db")), options.stored, Path(folder)))
     for passes in (1, 5):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
             measure(Path(folder), passes, options.actions)
@@ -106,6 +135,98 @@ def measure(folder: Path, passes: int, actions: int) -> None:
         ledger.flush(600)
         print(f"  stored {actions / (time.perf_counter() - began):,.0f} actions a second")
         os.close(bare)
+
+
+def read(ledger: str, actions: int, folder: Path) -> int:
+    """The exit code."""
+    began = time.perf_counter()
+    newest = filled(ledger, actions)
+    print(f"{actions:,} actions, filled in {time.perf_counter() - began:.0f} s")
+    Database(locate(folder / "empty.db"), patience=5.0).prepare()
+    ask(["show"], str(folder / "empty.db"), "  (of an empty ledger)")
+    half = datetime.fromtimestamp(BEGAN + SPAN / 2 + 1234, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    sums = [["sum", "--by", by] for by in By] + [["sum", "--by", "role", "--since", half]]
+    shows = [["show"], ["show", newest], ["show", newest[:-2]], ["show", "caller-4711"]]
+    sum_cpu, show_cpu = (max(ask(question, ledger) for question in some) for some in (sums, shows))
+    engine = connect(locate(ledger), patience=5.0, read_only=True)
+    with engine.begin() as connection:
+        cpu = time.process_time()
+        list(totals.of_rows(connection, totals.keys(tables.actions.c.date)[By.ROLE], totals.began(None)))
+        cpu = time.process_time() - cpu
+    engine.dispose()
+    print(f"  for comparison, `sum --by role` from the rows alone: CPU {cpu:.2f} s")
+    return 1 if locate(ledger).path is not None and (sum_cpu > 2.0 or show_cpu > 0.5) else 0
+
+
+def ask(question: Sequence[str], ledger: str, note: str = "") -> float:
+    """Seconds of CPU that a question takes."""
+    command = [sys.executable, "-m", "tierwise", "ledger", *question, "--ledger", ledger]
+    cpu, wall = min(timed(command) for _ in range(5))
+    print(f"  ledger {' '.join(question) + note:50} CPU {cpu:5.2f} s   wall {wall:5.2f} s", flush=True)
+    return cpu
+
+
+def filled(ledger: str, actions: int) -> str:
+    """Fill a ledger, where it holds nothing yet. Returns the id of its newest action."""
+    database = Database(locate(ledger), patience=5.0)
+    database.prepare()
+    with Reader(ledger) as reader:
+        if known := reader.recent(1):
+            return known[0].action.id
+    chance = random.Random(1)
+    made = (an_entry(chance, number, BEGAN + SPAN * number / actions) for number in range(actions))
+    while batch := list(islice(made, 500)):
+        database.store(batch)
+    database.close()
+    return name_of(actions - 1)
+
+
+def an_entry(chance: random.Random, number: int, moment: float) -> Entry:
+    model, tier, role, count = SHAPES[number % len(SHAPES)]
+    done = [
+        Pass(
+            number=place,
+            tier="fast" if model == "auto" and place == 0 else tier,
+            deployment="small" if tier == "fast" or (model == "auto" and place == 0) else "large",
+            call=Call(prompt=PROMPT, role=role, draw=place),
+            outcome=chance.choices(("finished", "cut", "aborted", "failed"), (90, 4, 5, 1))[0],
+            completion=Completion(),
+            usage=Usage(prompt=chance.randrange(2000), completion=chance.randrange(800)),
+            started=0.1 * place,
+            first_token=0.1,
+            seconds=chance.random(),
+            busy_seconds=chance.random(),
+        )
+        for place in range(count)
+    ]
+    check = Check(number=0, kind="number", verdict=Verdict(ok=True, score=1.0), seconds=0.001)
+    trace = Trace(action=name_of(number), began=0.0, started_at=moment, events=[*done, *([check] if count > 1 else [])])
+    return entry(
+        Record(
+            trace=trace,
+            model=model,
+            tier=tier,
+            reason="asked for",
+            ending="answered",
+            seconds=1.0,
+            first_output=0.2,
+            caller=f"caller-{number}",
+        ),
+        PRICES,
+    )
+
+
+def name_of(number: int) -> str:
+    """Like those that `serve` gives: nothing in their order says when."""
+    return f"tw-{number * 2654435761 % 2**32:08x}{number:08x}"
+
+
+def timed(command: Sequence[str]) -> tuple[float, float]:
+    """Seconds of CPU and of the clock that a program takes."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - began
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
 
 
 def void(_: int) -> None:

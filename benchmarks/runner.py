@@ -28,17 +28,18 @@ import aiohttp
 import uvloop
 
 from processes import HERE, running
-from tierwise.bench import workload as workloads
-from tierwise.bench.folder import Folder, Settings
-from tierwise.bench.measure import Job, measure
-from tierwise.bench.records import Record
+from tierwise.bench.execute import execute
+from tierwise.bench.job import BenchJob
 from tierwise.bench.trial import regrade
+from tierwise.runs.directory import RunDirectory, RunSettings
+from tierwise.runs.records import TrialOutcome, TrialRecord
 from tierwise.testing.server import FakeServer, HttpReply, HttpRequest, serve
+from tierwise.workloads import files as workloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tierwise.bench.folder import Manifest
+    from tierwise.runs.directory import Manifest
 
 MOST_CPU_RATIO = 1.3
 MOST_INFLATION, MOST_INFLATION_SECONDS = 0.02, 0.001
@@ -113,15 +114,15 @@ class Stopwatch:
 
     began: float = 0.0
     over: float = 0.0
-    records: list[Record] = field(default_factory=list)
+    records: list[TrialRecord] = field(default_factory=list)
 
     planned_records: int = 0
 
-    def planned(self, manifest: Manifest, kept: Sequence[Record]) -> None:  # noqa: ARG002 - the protocol's
+    def planned(self, manifest: Manifest, kept: Sequence[TrialRecord]) -> None:  # noqa: ARG002 - the protocol's
         self.planned_records = len(manifest.keys())
         self.began = time.process_time()
 
-    def ended(self, record: Record, spent: float) -> None:  # noqa: ARG002 - the protocol's
+    def ended(self, record: TrialRecord, spent: float) -> None:  # noqa: ARG002 - the protocol's
         self.records.append(record)
         if len(self.records) == self.planned_records:  # not each time: the clock itself may take half a millisecond
             self.over = time.process_time()
@@ -146,22 +147,22 @@ def write_tasks(path: Path, number: int, *words: int) -> Path:
     return path
 
 
-async def run(url: str, tasks: Path, *, concurrency: int, warm_up: int = 0) -> tuple[Stopwatch, Folder]:
+async def run(url: str, tasks: Path, *, concurrency: int, warm_up: int = 0) -> tuple[Stopwatch, RunDirectory]:
     folder = tasks.parent / "run"
     shutil.rmtree(folder, ignore_errors=True)
     watch = Stopwatch()
-    job = Job(
+    job = BenchJob(
         config=tasks,
         workload=workloads.load(tasks),
         tiers=["fast"],
         mode="both",
-        settings=Settings(seed=0, concurrency=concurrency, timeout=60.0, warm_up=warm_up),
-        folder=Folder.create(folder),
+        settings=RunSettings(seed=0, concurrency=concurrency, timeout=60.0, warm_up=warm_up),
+        directory=RunDirectory.create(folder),
         ledger=folder / "ledger.db",
         url=url,
     )
-    await measure(job, watch)
-    return watch, job.folder
+    await execute(job, watch)
+    return watch, job.directory
 
 
 async def bare(url: str, number: int, words: int, *, concurrency: int) -> float:
@@ -243,7 +244,7 @@ class Delay:
     measured: float
 
     @classmethod
-    def of(cls, records: Sequence[Record]) -> Delay:
+    def of(cls, records: Sequence[TrialRecord]) -> Delay:
         known = sorted(record.passes[0].first_token or 0.0 for record in records if record.passes)
         measured = sorted(record.first_output or 0.0 for record in records)
         at = round(0.99 * len(records)) - 1
@@ -271,7 +272,7 @@ def delays(folder: Path, rounds: int) -> dict[str, float]:
         (Delay.of(records[at * size : (at + 1) * size]) for at in range(SLICES)), key=lambda one: one.inflation
     )
     whole, middle = Delay.of(records), slices[SLICES // 2]
-    runner = kept.read_manifest().sittings[-1].runner
+    runner = kept.read_manifest().sessions[-1].runner
     own = (runner.p99() or 0.0) if runner is not None else 0.0
     median = statistics.median((one.first_output or 0.0) - (one.passes or [])[0].first_token for one in records)  # type: ignore[operator]
     print(f"\n{STREAMS} streams, {len(records)} actions, seconds to the first output beyond what is true:")
@@ -298,19 +299,20 @@ def delays(folder: Path, rounds: int) -> dict[str, float]:
 # ── regrading, and starting ─────────────────────────────────────────────
 def regrading(folder: Path, number: int = 10_000) -> dict[str, float]:
     tasks = {task.id: task for task in workloads.load(write_tasks(folder / "tasks.jsonl", number, 16)).tasks}
-    runs = Folder.create(folder / "regraded")
+    runs = RunDirectory.create(folder / "regraded")
     about: dict[str, Any] = {"tags": [], "tier": "fast", "mode": "both", "seed": 1, "why": "", "began": 0.0}
     with runs.recorder() as recorder:
         for task in tasks:
             said: dict[str, Any] = {
+                "outcome": TrialOutcome.INCORRECT,
                 "answer": "Two and two make 4.",
                 "first_output": 0.1,
                 "seconds": 1.0,
                 "finish": "stop",
             }
-            recorder.write(Record(action=f"run/{task}/fast/both", task=task, outcome="fail", **about, **said))
+            recorder.write(TrialRecord(action=f"run/{task}/fast/both", task=task, **about, **said))
 
-    async def again() -> list[Record]:
+    async def again() -> list[TrialRecord]:
         return [await regrade(tasks[record.task], record) for record in runs.read_records()]
 
     began = time.perf_counter()

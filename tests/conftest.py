@@ -1,4 +1,4 @@
-"""What more than one folder needs: a real small model, and llama.cpp and our worker at work on it."""
+"""What more than one folder needs: workloads on disk, a real small model, and llama.cpp and the worker on it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 import hypothesis
+import msgspec
 import pytest
 
 from tierwise import plan as planning
@@ -29,6 +30,19 @@ hypothesis.settings.load_profile("patient")
 QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
 
 T = TypeVar("T")
+
+
+@pytest.fixture
+def write_tasks(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a workload, one object or raw line after the other."""
+
+    def write(*lines: dict[str, Any] | str) -> Path:
+        path = tmp_path / "tasks.jsonl"
+        texts = [line if isinstance(line, str) else msgspec.json.encode(line).decode() for line in lines]
+        path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -99,3 +99,8 @@ def test_the_table_of_tested_versions_is_that_of_the_lock():
     for one in rows:
         assert f">={one.oldest}" in str(allowed[one.package])
         assert one.newest in have[one.package]
+
+
+def test_make_latest_takes_every_extra():
+    (listed,) = re.findall(r"--editable '\.\[(.*)\]'", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert sorted(listed.split(",")) == sorted(EXTRAS)

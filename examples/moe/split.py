@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2MoeConfig, Qwen2MoeForCausalLM
 
-from tierwise.bench.statistics import mean
+from tierwise.stats.estimates import mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,16 +1,13 @@
-"""Endpoints that end with their test, and workloads on disk."""
+"""Endpoints that end with their test."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
-from bench.stage import Tiers, served
+from scripted_tiers import Tiers, served
 from tierwise.gateway.app import application
 from tierwise.policies import Policy
 from tierwise.spec.budget import Budget
@@ -33,16 +30,3 @@ def endpoint() -> Iterator[Callable[..., str]]:
             return running.enter_context(served(application(tiers.service())))
 
         yield serve
-
-
-@pytest.fixture
-def write_tasks(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a workload, one object or raw line after the other."""
-
-    def write(*lines: dict[str, Any] | str) -> Path:
-        path = tmp_path / "tasks.jsonl"
-        texts = [line if isinstance(line, str) else msgspec.json.encode(line).decode() for line in lines]
-        path.write_text("\n".join(texts) + "\n", encoding="utf-8")
-        return path
-
-    return write

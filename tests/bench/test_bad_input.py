@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from bench.stage import Answering, line
+from scripted_tiers import Answering, line
 from tierwise.cli import app
 from tierwise.policies import Single
 from tierwise.spec.errors import TierwiseError
@@ -54,7 +54,7 @@ def tierwise(*arguments):
             line("b", messages=PICTURE),
             "tasks.jsonl:2: messages[0].content[0].image_url.url: there is no image 'gone.png'",
         ),
-        ('{"id": "b", "id": "c"}', "tasks.jsonl:2: the key 'id' stands twice in one object"),
+        ('{"id": "b", "id": "c"}', "tasks.jsonl:2: id: appears twice"),
     ],
     ids=["no check", "one id twice", "a pattern", "tests", "no image", "a key twice"],
 )
@@ -83,7 +83,7 @@ def test_a_judge_that_answers_nonsense_is_an_error_of_the_judge_and_no_bad_mark(
     assert done.exit_code == 1
     assert "the judge gave no verdict: 'Hm.'" in " ".join(done.output.split())
     records = [json.loads(one) for one in (tmp_path / "run" / "records.jsonl").read_text().splitlines()]
-    assert {one["task"]: one["outcome"] for one in records} == {"a": "error", "b": "pass"}
+    assert {one["task"]: one["outcome"] for one in records} == {"a": "error", "b": "correct"}
 
 
 def test_a_run_whose_ledger_is_gone_is_compared_and_gone_on_with_and_says_so(config, write_tasks, tmp_path):
@@ -95,15 +95,15 @@ def test_a_run_whose_ledger_is_gone_is_compared_and_gone_on_with_and_says_so(con
     assert f"no ledger at {run / 'ledger.db'}" in str(gone.exception)
     said = " ".join(tierwise("bench", config, path, "--resume", run).output.split())
     assert "asking 1 actions again that ended in infrastructure errors" in said
-    assert "any more: a new one begins, without the passes of earlier sittings" in said
+    assert "any more: a new one begins, without the passes of earlier sessions" in said
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('{"accuracy": 1}', "log.json holds no results of swebench"),
-        ('{\n"a__b-1": true,\n"a__b-2": maybe}', "log.json:3 is not JSON"),
-        ('{"a__b-1": true, "a__b-1": false}', "log.json: 'a__b-1' stands twice"),
+        ('{\n"a__b-1": true,\n"a__b-2": maybe}', "log.json:3: not JSON"),
+        ('{"a__b-1": true, "a__b-1": false}', "log.json:1: a__b-1: appears twice"),
     ],
 )
 def test_a_log_of_the_wrong_kind_is_told_and_nothing_is_left(tmp_path, text, message):

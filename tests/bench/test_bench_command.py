@@ -14,13 +14,12 @@ from contextlib import closing
 import pytest
 from typer.testing import CliRunner
 
-from bench.stage import Answering, line
-from tierwise.bench.folder import Folder
+from scripted_tiers import Answering, line
 from tierwise.cli import app
-from tierwise.cli.bench import _unhashed
-from tierwise.cli.pull import bring
+from tierwise.cli.pull import bring, unhashed
 from tierwise.plan import parse
 from tierwise.policies import BestOfN, Single
+from tierwise.runs.directory import RunDirectory
 from tierwise.spec.errors import Broken, TierwiseError
 from tierwise.testing import Reply, ScriptedEngine
 
@@ -69,7 +68,7 @@ def test_one_command_launches_the_tiers_measures_them_and_reports(config, tasks,
     for path in ("report.html", "records.jsonl", "ledger.db"):
         assert str(out / path) in done.output
         assert (out / path).stat().st_size > 0
-    records = Folder(out).read_records()
+    records = RunDirectory(out).read_records()
     assert len(records) == 18
     with closing(sqlite3.connect(out / "ledger.db")) as ledger:
         callers = {caller for (caller,) in ledger.execute("select caller from actions")}
@@ -77,7 +76,7 @@ def test_one_command_launches_the_tiers_measures_them_and_reports(config, tasks,
     assert callers == {record.action for record in records}
     assert dollars == pytest.approx(sum(record.spent for record in records))
     assert "stopped" in (out / "serve.log").read_text()
-    (far,) = Folder(out).read_manifest().deployments
+    (far,) = RunDirectory(out).read_manifest().deployments
     assert (far.name, far.engine, far.tiers, far.weights) == ("far", "http", ["fast", "max"], None)
 
 
@@ -86,12 +85,12 @@ def test_average_mode_is_the_first_candidate_of_max_mode_and_costs_no_request_of
     engine = Answering(draws)
     done = run(config(engine), tasks, "--out", tmp_path / "run", "--tier", "max")
     assert done.exit_code == 0, done.output
-    records = {record.key: record for record in Folder(tmp_path / "run").read_records()}
+    records = {record.key: record for record in RunDirectory(tmp_path / "run").read_records()}
     assert (len(records), len(engine.calls)) == (12, 18)
     whole = [record for key, record in records.items() if key.mode == "max"]
     singles = [records[record.key._replace(mode="average")] for record in whole]
     assert [(record.taken, record.outcome, record.answer) for record in singles] == [
-        ("candidate", "pass" if draws[f"{n}+1?"][0] == f"{n + 1}" else "fail", draws[f"{n}+1?"][0])
+        ("candidate", "correct" if draws[f"{n}+1?"][0] == f"{n + 1}" else "incorrect", draws[f"{n}+1?"][0])
         for n in (int(record.task.removeprefix("t")) for record in whole)
     ]
     for record, single in zip(whole, singles, strict=True):
@@ -112,9 +111,9 @@ def test_a_checkpoint_that_nobody_has_hashed_is_hashed_before_the_run(tmp_path, 
         "tiers: {fast: {deployment: small, policy: single}}\n"
     )
     plan = parse(config, tmp_path / "two.yaml")
-    assert _unhashed(plan) == ["m"]
-    bring(plan, _unhashed(plan), quiet=True)
-    assert _unhashed(plan) == []
+    assert unhashed(plan) == ["m"]
+    bring(plan, unhashed(plan), quiet=True)
+    assert unhashed(plan) == []
 
 
 def test_results_are_printed_as_json_with_nothing_else_on_standard_output(config, tasks, tmp_path):
@@ -130,7 +129,7 @@ def test_an_endpoint_that_runs_already_is_measured_as_it_is(endpoint, config, ta
     done = run(config(sums()), tasks, "--out", tmp_path / "run", "--url", f"{url}/v1", "--limit", 2)
     assert done.exit_code == 0, done.output
     assert "ledger" not in done.output
-    assert len(Folder(tmp_path / "run").read_records()) == 6
+    assert len(RunDirectory(tmp_path / "run").read_records()) == 6
 
 
 def test_too_many_infrastructure_errors_end_with_code_1_and_a_report_all_the_same(config, tasks, tmp_path):
@@ -212,7 +211,7 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing_and_counts_nothing_t
         killed(tierwise(*arguments), grown(out, size_of(out) + chance.randrange(1500)))
         with (out / "records.jsonl").open("ab") as file:
             file.write(b'{"action":"torn in the mi')
-        records = Folder(out).read_records()
+        records = RunDirectory(out).read_records()
         assert records[: len(seen)] == seen
         assert len({record.key for record in records}) == len(records)
         seen = records
@@ -221,22 +220,22 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing_and_counts_nothing_t
         output, _ = program.communicate(timeout=120)
     assert program.returncode == 0, output
     assert f"{len(seen)} of them are there from before" in output
-    records, manifest = Folder(out).read_records(), Folder(out).read_manifest()
+    records, manifest = RunDirectory(out).read_records(), RunDirectory(out).read_manifest()
     assert records[: len(seen)] == seen
     assert [record.key for record in records] == list(dict.fromkeys(record.key for record in records))
     assert {record.key for record in records} == manifest.keys()
-    assert all(record.outcome == "pass" for record in records)
-    assert [sitting.ended is None for sitting in manifest.sittings] == [True] * 4 + [False]
+    assert all(record.outcome == "correct" for record in records)
+    assert [session.ended is None for session in manifest.sessions] == [True] * 4 + [False]
 
 
 def test_a_killed_run_with_tiers_of_its_own_is_resumed_by_name(config, tasks, tmp_path):
     out = tmp_path / "run"
     arguments = (config(sums(step=0.1)), tasks, "--tier", "fast")
     killed(tierwise(*arguments, "--out", out), grown(out, 0))
-    kept = len(Folder(out).read_records())
+    kept = len(RunDirectory(out).read_records())
     done = run(*arguments, "--resume", out)
     assert done.exit_code == 0, done.output
-    assert len(Folder(out).read_records()) == 6 > kept > 0
+    assert len(RunDirectory(out).read_records()) == 6 > kept > 0
     assert "6 of 6" in done.output
     again = run(*arguments, "--resume", out)
     assert "is whole" in str(again.exception)
@@ -249,7 +248,7 @@ def test_a_budget_ends_a_run_cleanly_and_says_how_to_go_on(config, tasks, tmp_pa
     assert "stopped: the next action would spend more than $0.00035" in done.output
     assert f"--resume {out}" in done.output
     assert "the runner's own error: p99" in done.output
-    assert len(Folder(out).read_records()) == 3
+    assert len(RunDirectory(out).read_records()) == 3
 
 
 def test_actions_that_come_as_in_a_trace_and_bad_lines_of_one(config, tasks, tmp_path):
@@ -260,7 +259,7 @@ def test_actions_that_come_as_in_a_trace_and_bad_lines_of_one(config, tasks, tmp
     trace.write_text("0\n0.1\n0.4\n")
     done = run(*arguments)
     assert done.exit_code == 0, done.output
-    began = sorted(record.began for record in Folder(tmp_path / "run").read_records())
+    began = sorted(record.began for record in RunDirectory(tmp_path / "run").read_records())
     assert [moment - began[0] for moment in began] == pytest.approx([0, 0.1, 0.4, 0.6, 0.7, 1.0], abs=0.02)
 
 
@@ -277,7 +276,7 @@ def test_an_interrupted_run_reports_what_it_has_and_leaves_nothing_running(confi
     assert program.returncode == 130, output
     assert "Partial:" in output
     assert (out / "report.html").exists()
-    assert 1 <= len(Folder(out).read_records()) < 18
+    assert 1 <= len(RunDirectory(out).read_records()) < 18
     assert "stopped" in (out / "serve.log").read_text()
 
 

@@ -6,15 +6,15 @@ import asyncio
 
 import pytest
 
-from bench.stage import line
+from scripted_tiers import line
 from tierwise.bench.client import Client
 from tierwise.bench.grading import JUDGE_FAILED, JUDGE_NONSENSE, UNGRADED, grade
-from tierwise.bench.task import Task
 from tierwise.policies import Single
 from tierwise.spec.call import Call, Completion
 from tierwise.spec.errors import Broken
 from tierwise.spec.reading import Reading
 from tierwise.testing import Reply, ScriptedEngine
+from tierwise.workloads.task import Task
 
 JUDGED = {"check": {"judge": {"tier": "max", "rubric": "Says four."}}}
 
@@ -47,7 +47,7 @@ async def nobody(body):
     raise AssertionError(body)
 
 
-@pytest.mark.parametrize(("text", "outcome"), [("4", "pass"), ("5", "fail")])
+@pytest.mark.parametrize(("text", "outcome"), [("4", "correct"), ("5", "incorrect")])
 def test_a_check_of_ones_own_asks_nobody(text, outcome):
     found = asyncio.run(grade(task(), Completion(text=text), nobody, "a"))
     assert (found.outcome, found.judge, found.code) == (outcome, None, "")
@@ -73,7 +73,7 @@ def test_a_check_that_cannot_be_run_says_nothing_about_the_tier():
     assert (found.outcome, found.code, found.why) == ("error", UNGRADED, "could not be graded: no sandbox")
 
 
-@pytest.mark.parametrize(("words", "outcome"), [("Right. VERDICT: yes", "pass"), ("VERDICT: no", "fail")])
+@pytest.mark.parametrize(("words", "outcome"), [("Right. VERDICT: yes", "correct"), ("VERDICT: no", "incorrect")])
 def test_a_judge_decides_and_its_spend_is_told_apart(endpoint, words, outcome):
     engine = Judging(words)
     found = graded(endpoint(engine, max=Single()), task(**JUDGED), "four")
@@ -89,7 +89,7 @@ def test_a_judge_decides_and_its_spend_is_told_apart(endpoint, words, outcome):
 def test_nonsense_is_asked_again_with_another_seed_and_all_of_it_is_paid(endpoint):
     engine = Judging("Hm.", "VERDICT: yes")
     found = graded(endpoint(engine, max=Single()), task(**JUDGED))
-    assert (found.outcome, found.judge.actions, found.judge.completion_tokens) == ("pass", 2, 3)
+    assert (found.outcome, found.judge.actions, found.judge.completion_tokens) == ("correct", 2, 3)
     assert len({call.seed for call in engine.asked}) == 2
 
 

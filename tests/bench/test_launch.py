@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tierwise.bench.launch import deployments, launched
+from tierwise.bench.launch import deployments, launched, ledger_environment, serve_command
 from tierwise.spec.errors import SpecError, TierwiseError
 
 CHILD = """
@@ -55,6 +55,20 @@ def test_a_child_is_ready_when_it_says_so_and_gone_afterwards(tmp_path):
 
     asyncio.run(main())
     assert not is_alive(pid_in(tmp_path / "log"))
+
+
+def test_where_the_ledger_is_is_told_in_the_environment_which_nobody_else_can_read(tmp_path):
+    environment = ledger_environment("postgresql://me:secret@db/books")
+    assert environment == {"TIERWISE_LEDGER": "postgresql://me:secret@db/books"}
+    assert ledger_environment(tmp_path / "ledger.db") == {"TIERWISE_LEDGER": str(tmp_path / "ledger.db")}
+    assert "--ledger" not in serve_command(tmp_path / "tierwise.yaml")
+    source = CHILD.replace('print("pid"', 'print("env", os.environ["TIERWISE_LEDGER"], file=sys.stderr)\nprint("pid"')
+
+    async def main():
+        async with launched(child(source), tmp_path / "log", environment):
+            assert "env postgresql://me:secret@db/books" in (tmp_path / "log").read_text()
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(("code", "kind"), [(2, SpecError), (1, TierwiseError)])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from bench.stage import Answering, line
+from scripted_tiers import Answering, line
 from tierwise.cli import app
 from tierwise.policies import Single
 from tierwise.spec.errors import NotFound, SpecError
@@ -49,8 +50,16 @@ def test_a_mended_check_names_the_tasks_that_changed_sides_and_leaves_the_record
     done = invoke("replay", measured, "--json", "--out", tmp_path / "new.html")
     facts = json.loads(done.stdout)
     assert done.exit_code == 1
-    assert [(flip["task"], flip["was"], flip["is"]) for flip in facts["changed"]] == [("t2", "fail", "pass")]
+    assert [(flip["task"], flip["was"], flip["is"]) for flip in facts["changed"]] == [("t2", "incorrect", "correct")]
     assert (measured / "records.jsonl").read_bytes() == records
+
+
+def test_a_run_of_format_1_keeps_every_grade(tmp_path):
+    old = Path(__file__).parents[1] / "runs" / "data" / "format_1"
+    done = invoke("replay", old, "--out", tmp_path / "new.html")
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "9 answers graded again, 0 grades changed")
+    compared = json.loads(invoke("compare", old, old, "--tier", "fast", "--json").stdout)
+    assert (compared[0]["both"], compared[0]["neither"]) == (1, 2)
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):

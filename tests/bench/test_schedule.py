@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.stage import line
-from tierwise.bench.folder import new_run
-from tierwise.bench.schedule import MOST_REPEATS, Variant, schedule, task_seed, variants, warm_up
+from scripted_tiers import line
+from tierwise.bench.schedule import MOST_REPEATS, schedule, variants, warm_up
 from tierwise.bench.trial import action_id, key_of, request
-from tierwise.bench.workload import Task
+from tierwise.runs.directory import new_run
+from tierwise.runs.records import TierVariant
+from tierwise.runs.seeds import task_seed
 from tierwise.spec.reading import Reading
+from tierwise.workloads.files import Task
 
 
 def tasks(count):
@@ -22,9 +24,9 @@ def tasks(count):
 
 def test_a_tier_of_one_pass_is_measured_once_and_stands_for_both_modes():
     assert variants({"fast": 1, "max": 5}, "both") == (
-        Variant(tier="fast", mode="both"),
-        Variant(tier="max", mode="average"),
-        Variant(tier="max", mode="max"),
+        TierVariant(tier="fast", mode="both"),
+        TierVariant(tier="max", mode="average"),
+        TierVariant(tier="max", mode="max"),
     )
 
 
@@ -70,7 +72,7 @@ def test_a_tasks_seed_does_not_depend_on_the_other_tasks_and_fits_every_engine()
 
 def test_the_longest_names_still_make_an_id_that_the_endpoint_takes():
     task = Reading().read(Task, line("x" * 80), "")
-    *_, last = schedule([task], [Variant(tier="t" * 100, mode="average")], 0, MOST_REPEATS)
+    *_, last = schedule([task], [TierVariant(tier="t" * 100, mode="average")], 0, MOST_REPEATS)
     assert len(action_id(last, new_run())) <= 200
 
 

@@ -8,26 +8,27 @@ from contextlib import ExitStack
 import msgspec
 import pytest
 
-from bench.stage import Answering, line
-from tierwise.bench.client import Account, Client, Tokens, _Heard
-from tierwise.bench.client import Reply as Said
-from tierwise.bench.grading import Marks
-from tierwise.bench.records import Record
-from tierwise.bench.schedule import Trial, Variant, task_seed
+from scripted_tiers import Answering, line
+from tierwise.bench.client import ActionAccount, ActionUsage, Client, _Heard
+from tierwise.bench.client import ActionReply as Said
+from tierwise.bench.grading import GradeCache
+from tierwise.bench.schedule import Trial
 from tierwise.bench.trial import attempt, attempt_both, regrade, request
-from tierwise.bench.workload import Task
 from tierwise.policies import BestOfN, Majority, Single
+from tierwise.runs.records import TierVariant, TrialRecord
+from tierwise.runs.seeds import task_seed
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import Broken, Overloaded, TooLong
 from tierwise.spec.reading import Reading
 from tierwise.testing import Reply, ScriptedEngine
 from tierwise.testing.server import FakeServer, HttpReply, in_a_thread
+from tierwise.workloads.files import Task
 
 
 def trial(tier="fast", mode="both", **more):
     task = Reading().read(Task, line("a", **more), "")
-    return Trial(task=task, variant=Variant(tier=tier, mode=mode), seed=task_seed(0, "a"))
+    return Trial(task=task, variant=TierVariant(tier=tier, mode=mode), seed=task_seed(0, "a"))
 
 
 def measured(url, one, timeout=10.0):
@@ -41,14 +42,14 @@ def measured(url, one, timeout=10.0):
 def test_a_right_answer_passes_and_a_wrong_one_fails_with_the_checks_reason(endpoint):
     url = endpoint(Answering({"2+2?": "it is 4", "3+3?": "it is 7"}), fast=Single())
     right, wrong = measured(url, trial()), measured(url, trial(question="3+3?", equals=6))
-    assert (right.outcome, right.answer, right.finish) == ("pass", "it is 4", "stop")
-    assert (wrong.outcome, wrong.why) == ("fail", "7 instead of 6")
+    assert (right.outcome, right.answer, right.finish) == ("correct", "it is 4", "stop")
+    assert (wrong.outcome, wrong.why) == ("incorrect", "7 instead of 6")
 
 
 def test_a_record_holds_what_every_pass_took(endpoint):
     url = endpoint(Answering({"2+2?": ["4", "5", "4"]}, step=0.001), max=Majority(n=3))
     record = measured(url, trial("max", "max"))
-    assert record.outcome == "pass"
+    assert record.outcome == "correct"
     assert [done.role for done in record.passes] == ["vote"] * 3
     assert record.chosen_because == "2 of 3 votes"
     assert record.agreement == pytest.approx(2 / 3)
@@ -62,7 +63,7 @@ def test_average_mode_is_one_pass_of_the_same_tier(endpoint):
     engine = Answering({"2+2?": "4"})
     url = endpoint(engine, max=BestOfN(n=4))
     record = measured(url, trial("max", "average"))
-    assert (record.outcome, len(record.passes), len(engine.calls)) == ("pass", 1, 1)
+    assert (record.outcome, len(record.passes), len(engine.calls)) == ("correct", 1, 1)
 
 
 def test_average_mode_is_the_first_draw_of_max_mode_when_the_seed_is_the_same(endpoint):
@@ -87,7 +88,7 @@ def test_what_a_task_may_show_reaches_the_policy(endpoint):
     url = endpoint(Answering({"2+2?": ["many", "4"]}), max=BestOfN(n=2))
     blind = measured(url, trial("max", "max"))
     seeing = measured(url, trial("max", "max", verifier={"number": {}}))
-    assert (blind.outcome, seeing.outcome) == ("fail", "pass")
+    assert (blind.outcome, seeing.outcome) == ("incorrect", "correct")
 
 
 def test_the_user_waits_for_the_whole_action_and_sees_its_first_word_before(endpoint):
@@ -106,7 +107,7 @@ def test_an_action_that_shows_nothing_before_its_end_has_its_first_output_there(
 def test_an_answer_cut_at_its_bound_says_so(endpoint):
     url = endpoint(Answering({"2+2?": "one two three 4"}), fast=Single())
     record = measured(url, trial(max_tokens=2))
-    assert (record.outcome, record.finish, record.answer) == ("fail", "length", "one two")
+    assert (record.outcome, record.finish, record.answer) == ("incorrect", "length", "one two")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_an_endpoint_without_room_is_asked_again_and_the_wait_counts(endpoint):
             return Reply(error=full) if number < 2 else Reply(text="4")
 
     record = measured(endpoint(Full(step=0.0), fast=Single()), trial())
-    assert (record.outcome, record.attempts) == ("pass", 3)
+    assert (record.outcome, record.attempts) == ("correct", 3)
     assert record.seconds >= 0.4
 
 
@@ -194,7 +195,7 @@ def test_an_event_that_cannot_be_read_is_an_error(odd_endpoint):
 def test_an_answer_whose_cost_nobody_told_has_no_cost_instead_of_none_at_all(odd_endpoint):
     body = b'data: {"choices":[{"delta":{"content":"4"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
     record = measured(odd_endpoint(body), trial())
-    assert (record.outcome, record.dollars, record.passes, record.prompt_tokens) == ("pass", None, None, None)
+    assert (record.outcome, record.dollars, record.passes, record.prompt_tokens) == ("correct", None, None, None)
 
 
 @pytest.mark.parametrize(("status", "outcome"), [(400, "no_answer"), (404, "error"), (500, "error"), (401, "error")])
@@ -237,8 +238,8 @@ def test_average_mode_is_taken_from_the_first_candidate_where_the_endpoint_tells
         {"role": "vote", "outcome": "finished", "draw": 0, **SAYS_FIVE},
     ]
     whole, single = both(odd_endpoint(told(*passes)))
-    assert (whole.outcome, whole.taken, whole.dollars, len(whole.passes)) == ("pass", "request", 1.5, 3)
-    assert (single.outcome, single.why, single.taken) == ("fail", "5 instead of 4", "candidate")
+    assert (whole.outcome, whole.taken, whole.dollars, len(whole.passes)) == ("correct", "request", 1.5, 3)
+    assert (single.outcome, single.why, single.taken) == ("incorrect", "5 instead of 4", "candidate")
     assert (single.key, single.seed) == (whole.key._replace(mode="average"), whole.seed)
     assert (single.first_output, single.seconds) == pytest.approx((0.75, 1.5), abs=0.1)
     assert (single.dollars, single.spent, len(single.passes)) == (0.5, 0.0, 1)
@@ -249,7 +250,7 @@ def test_average_mode_is_taken_from_the_first_candidate_where_the_endpoint_tells
 )
 def test_a_first_candidate_that_did_not_come_to_an_end_is_no_average_mode(odd_endpoint, first):
     whole, single = both(odd_endpoint(told({"role": "vote", "draw": 0, **first})))
-    assert (whole.outcome, single) == ("pass", None)
+    assert (whole.outcome, single) == ("correct", None)
 
 
 def test_every_candidate_that_came_to_its_end_is_graded(odd_endpoint):
@@ -272,7 +273,7 @@ def test_without_average_mode_the_candidates_of_max_mode_are_graded_too(endpoint
             return await attempt_both(trial("max", "max"), None, client, "run", candidates=True)
 
     whole, single = asyncio.run(main(endpoint(Answering({"2+2?": ["5", "4", "5"]}), max=Majority(n=3))))
-    assert (whole.outcome, single) == ("fail", None)
+    assert (whole.outcome, single) == ("incorrect", None)
     assert sorted(one.solved for one in whole.passes) == [False, False, True]
 
 
@@ -289,12 +290,12 @@ def judged(*answers):
             first_output=0.0,
             seconds=1.0,
             gaps=None,
-            tokens=Tokens(prompt_tokens=5, completion_tokens=1, tierwise=Account(dollars=0.25, passes=[])),
+            tokens=ActionUsage(prompt_tokens=5, completion_tokens=1, tierwise=ActionAccount(dollars=0.25, passes=[])),
             failure=None,
         )
 
     task = Reading().read(Task, {**line("a"), "check": {"judge": {"tier": "max"}}}, "")
-    marks = Marks(task, act, "run/a")
+    marks = GradeCache(task, act, "run/a")
 
     async def main():
         return [(await marks.of(Completion(text=text, finish="stop"))).outcome for text in answers]
@@ -304,7 +305,7 @@ def judged(*answers):
 
 def test_a_judge_is_never_paid_twice_for_the_same_words():
     outcomes, asked, spend = judged("splendid", "five", "splendid", "five")
-    assert outcomes == ["pass", "fail", "pass", "fail"]
+    assert outcomes == ["correct", "incorrect", "correct", "incorrect"]
     assert (len(asked), spend.actions, spend.dollars, spend.seconds) == (2, 2, 0.5, 2.0)
 
 
@@ -313,22 +314,22 @@ def test_candidates_are_graded_again_as_they_were_and_anew_where_a_check_was_men
         {"role": "vote", "outcome": "finished", "draw": draw, "message": {"content": "45"[draw]}} for draw in (0, 1)
     ]
     for record in both(odd_endpoint(told(*passes))):
-        kept = msgspec.json.decode(msgspec.json.encode(record), type=Record)
+        kept = msgspec.json.decode(msgspec.json.encode(record), type=TrialRecord)
         assert asyncio.run(regrade(trial().task, kept)) == record
     whole, _ = both(odd_endpoint(told(*passes)))
     mended = asyncio.run(regrade(trial(equals=5).task, whole))
     assert [one.solved for one in mended.passes] == [False, True]
-    assert mended.outcome == "fail"
+    assert mended.outcome == "incorrect"
 
 
 def test_a_record_of_an_older_run_is_read_and_graded_again_without_candidates():
     spend = {"role": "draft", "outcome": "finished", "prompt_tokens": 1, "cached_tokens": 0, "completion_tokens": 1}
     old = {
         "action": "run/a/fast/both", "task": "a", "tags": [], "tier": "fast", "mode": "both", "seed": 1,
-        "outcome": "pass", "why": "4", "answer": "4", "began": 0.0, "first_output": 0.1, "seconds": 0.2,
+        "outcome": "correct", "why": "4", "answer": "4", "began": 0.0, "first_output": 0.1, "seconds": 0.2,
         "passes": [{**spend, "seconds": 0.2, "dollars": 0.1}],
     }  # fmt: skip
-    record = msgspec.convert(old, Record)
+    record = msgspec.convert(old, TrialRecord)
     assert record.passes[0].solved is None
     assert asyncio.run(regrade(trial().task, record)) == record
 
@@ -363,8 +364,8 @@ def test_events_are_read_however_the_network_cuts_them(size):
 
 def test_a_mended_check_is_graded_again_without_asking(endpoint):
     record = measured(endpoint(Answering({"2+2?": "it is 4"}), fast=Single()), trial(equals=5))
-    assert record.outcome == "fail"
+    assert record.outcome == "incorrect"
     mended = asyncio.run(regrade(trial().task, record))
-    assert (mended.outcome, mended.answer, mended.seconds) == ("pass", "it is 4", record.seconds)
+    assert (mended.outcome, mended.answer, mended.seconds) == ("correct", "it is 4", record.seconds)
     lost = measured("http://127.0.0.1:9", trial())
     assert asyncio.run(regrade(trial().task, lost)) == lost

@@ -49,12 +49,13 @@ class Request:
     path: str
     range: str | None
     authorization: str | None
+    method: str = "GET"
     sent: int = 0
 
 
 @dataclass
 class Shelf:
-    """Files by path, with Range; `faults` are used up one per GET of a path that ends in `faulty`."""
+    """Files by path, with Range; `faults` are used up one per request for a path that ends in `faulty`."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     redirects: dict[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
@@ -67,7 +68,8 @@ class Shelf:
     url: str = ""
 
     def of(self, ending: str) -> list[Request]:
-        return [request for request in self.requests if request.path.endswith(ending)]
+        """The GETs of paths that end so."""
+        return [request for request in self.requests if request.method == "GET" and request.path.endswith(ending)]
 
     def wait_until_sent(self, ending: str, count: int) -> None:
         deadline = time.monotonic() + 20
@@ -108,10 +110,16 @@ def handler_of(shelf: Shelf) -> type[BaseHTTPRequestHandler]:
         def log_message(self, *arguments: object) -> None:
             pass
 
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
-            request = Request(self.path, self.headers["Range"], self.headers["Authorization"])
+            request = Request(self.path, self.headers["Range"], self.headers["Authorization"], self.command)
             shelf.requests.append(request)
-            fault = shelf.faults.popleft() if shelf.faults and self.path.endswith(shelf.faulty) else Fault()
+            is_faulty = bool(shelf.faults) and self.path.endswith(shelf.faulty)
+            if self.command == "HEAD":  # the faults of a body are kept for the GET
+                is_faulty = is_faulty and shelf.faults[0].status != 200
+            fault = shelf.faults.popleft() if is_faulty else Fault()
             if shelf.password and request.authorization != f"Basic {shelf.password}":
                 return self.refuse(401, {"WWW-Authenticate": 'Basic realm="shelf"'})
             if fault.status != 200:
@@ -127,8 +135,14 @@ def handler_of(shelf: Shelf) -> type[BaseHTTPRequestHandler]:
             self.send_response(status)
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
+            self.name_commit()
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def name_commit(self) -> None:
+            """As the Hub does on all that it says of a file."""
+            if found := re.search(r"/resolve/([^/]+)/", self.path):
+                self.send_header("X-Repo-Commit", found[1])
 
         def deliver(self, content: bytes, fault: Fault, request: Request) -> None:
             first = 0
@@ -145,8 +159,11 @@ def handler_of(shelf: Shelf) -> type[BaseHTTPRequestHandler]:
             if not fault.nameless:
                 self.send_header("Content-Length", str(fault.claims or len(body)))
                 self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()[:8]}"')
+            self.name_commit()
             self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")
             self.end_headers()
+            if self.command == "HEAD":
+                return
             try:
                 for start in range(0, len(body), 4096):
                     block = body[start : start + 4096]

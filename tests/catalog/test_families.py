@@ -181,7 +181,7 @@ def test_all_that_is_wrong_is_said_at_once_with_file_and_line(tmp_path):
         ),
         ("precision: bfloat16", "precision: bf16", "bf16"),
         ("memory_gb: 2.4", "memory_gb: -1", "memory_gb"),
-        ("    layers: 2\n", "    layers: 2\n    layers: 3\n", "stands twice"),
+        ("    layers: 2\n", "    layers: 2\n    layers: 3\n", "appears twice, on lines 11 and 12"),
         (
             "    attention:",
             "    experts: {routed: 2, active: 4, router: softmax, source: card}\n    attention:",

@@ -17,8 +17,8 @@ def bring(shelf, tmp_path):
     shelf.files["/m.bin"] = FILE
     target = tmp_path / "m.bin"
 
-    def bring(*, sha256=None, url=None, headers=None):
-        address = Address(url=url or f"{shelf.url}/m.bin", what="m.bin", sha256=sha256, headers=headers or {})
+    def bring(*, sha256=None, url=None):
+        address = Address(url=url or f"{shelf.url}/m.bin", what="m.bin", sha256=sha256)
         digest = asyncio.run(fetch(address, target, lambda done, total: None, waits=(0, 0, 0)))
         assert digest.hexdigest() == hashlib.sha256(target.read_bytes()).hexdigest()
         return target.read_bytes()

@@ -29,7 +29,7 @@ def test_a_mixture_says_how_many_experts_work_and_where_that_stands(tmp_path):
     found = read(written(tmp_path / "m.gguf", "qwen3moe", **MIXTURE))
     assert (found.model_type, found.experts, found.active_experts) == ("qwen3moe", 8, 2)
     assert found.active_experts_key == "qwen3moe.expert_used_count"
-    assert (found.layers, found.context, found.hidden, found.vocabulary) == (2, 4096, 64, 3)
+    assert (found.layers, found.context, found.hidden) == (2, 4096, 64)
     assert (found.format, found.quantization, found.dtype) == ("gguf", "Q4_K_M", "")
     assert found.has_tokenizer
     assert found.has_chat_template
@@ -56,7 +56,7 @@ def test_experts_that_differ_by_layer_are_told_by_the_largest(tmp_path):
 
 def test_the_real_model_describes_itself(smollm2):
     found = read(smollm2)
-    assert (found.model_type, found.layers, found.context, found.vocabulary) == ("llama", 30, 8192, 49152)
+    assert (found.model_type, found.layers, found.context) == ("llama", 30, 8192)
     assert found.has_chat_template
 
 
@@ -128,6 +128,7 @@ def test_claims_of_endless_data_cost_neither_time_nor_memory(tmp_path):
         by_hand(tmp_path / "text.gguf", text("k") + struct.pack("<IQ", 8, endless)),
         by_hand(tmp_path / "numbers.gguf", text("k") + struct.pack("<IIQ", 9, 4, endless)),
         by_hand(tmp_path / "strings.gguf", text("k") + struct.pack("<IIQ", 9, 8, endless), tail=bytes(64)),
+        by_hand(tmp_path / "string.gguf", text("k") + struct.pack("<IIQQ", 9, 8, 2, endless), tail=bytes(64)),
     ):
         with pytest.raises(SpecError, match="is damaged"):
             read_head(lie)

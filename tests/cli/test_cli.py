@@ -30,6 +30,7 @@ def test_the_version_is_printed():
 @pytest.mark.parametrize(
     "verb",
     [
+        "init",
         "families",
         "recipe",
         "check",

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from bench import runs
+import fake_runs
 from tierwise import upstream
-from tierwise.bench import machine as machines
-from tierwise.bench.folder import Config, Folder
 from tierwise.cli import app
+from tierwise.runs import machine as machines
+from tierwise.runs.directory import ConfigSource, RunDirectory
 from tierwise.spec.errors import SpecError
 
 
@@ -29,10 +29,10 @@ def run(tmp_path):
     """A run that was made here, with some packages of another version."""
 
     def make(**versions):
-        folder = Folder.create(tmp_path / "run")
+        folder = RunDirectory.create(tmp_path / "run")
         made = msgspec.structs.replace(
-            runs.manifest(["a"]),
-            config=Config(path="tierwise.yaml", sha256="0", text=CONFIG),
+            fake_runs.manifest(["a"]),
+            config=ConfigSource(path="tierwise.yaml", sha256="0", text=CONFIG),
             versions={**machines.versions(), **versions},
             machine=machines.machine(),
         )

@@ -51,7 +51,7 @@ def test_a_family_that_is_not_known_is_exit_code_2():
 
 def test_a_recipe_checks(tmp_path):
     done = tierwise("recipe", "smollm2", "--gpus", "cpu")
-    assert done.stdout.splitlines()[0].endswith("tierwise recipe smollm2 --gpus cpu --engine llama.cpp")
+    assert done.stdout.splitlines()[0].endswith("tierwise init --family smollm2 --gpus cpu --engine llama.cpp")
     (tmp_path / "tierwise.yaml").write_text(done.stdout)
     assert tierwise("check", str(tmp_path / "tierwise.yaml")).returncode == 0
 

@@ -9,11 +9,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from bench.written import outcomes, run
 from tierwise.cli import compare, gate, importing
 from tierwise.spec.errors import SpecError
+from written_runs import outcomes, run
 
-DATA = Path(__file__).parents[1] / "bench" / "importers" / "data"
+DATA = Path(__file__).parents[1] / "runs" / "importers" / "data"
 
 app = typer.Typer()
 app.command()(compare.compare)

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from families.tiny import TINIES, build
-from tierwise.bench.perplexity import Seen
 from tierwise.cli import app
+from tierwise.moe.perplexity import Seen
 from tierwise.spec.errors import SpecError
 
 CONFIG = """\

@@ -8,14 +8,14 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from bench.stage import line
 from ledger.scenes import PRICES, PROMPT, Heard, a_pass, a_record
-from tierwise.bench.workload import load
+from scripted_tiers import line
 from tierwise.cli import app
 from tierwise.ledger.store import Ledger
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 from tierwise.verifiers.packages import is_installed
+from tierwise.workloads.files import load
 
 
 def run(*words):

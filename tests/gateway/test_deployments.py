@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from endpoints import tier_of
-from tierwise.catalog.weights import Weights
 from tierwise.engines.engine import Deployment, Health
 from tierwise.policies import Majority
 from tierwise.run import Tier
+from tierwise.spec.deployed import LoadedWeights
 from tierwise.testing import ScriptedEngine
 
 
@@ -28,7 +28,7 @@ class Told(ScriptedEngine):
 
 
 def test_a_deployment_is_told_with_all_that_it_takes_to_have_it_again(serve):
-    weights = Weights(checkpoint="smollm2", sha256="ab" * 32, bytes=1000)
+    weights = LoadedWeights(checkpoint="smollm2", sha256="ab" * 32, bytes=1000)
     one = Deployment(name="small", engine=Told("4"), kind="llama.cpp", weights=weights, slots=4, context=512)
     fast = tier_of(name="fast")
     endpoint = serve(

@@ -64,15 +64,15 @@ DRAWN = dict(re.findall(r"^[ │├└─]+(\w+) .*?(\d{3})$", errors.__doc__ or
 def test_every_error_has_the_status_that_the_map_draws(kind):
     drawn = next((DRAWN[parent.__name__] for parent in kind.__mro__ if parent.__name__ in DRAWN), None)
     if drawn is not None:
-        assert status_of(an(kind)) == int(drawn)
+        assert status_of(an(kind)).http == int(drawn)
     else:
         assert kind is TierwiseError or ELSEWHERE & {parent.__name__ for parent in kind.__mro__}, "draw it"
-        assert status_of(an(kind)) in {500, 502}
+        assert status_of(an(kind)).http in {500, 502}
 
 
 def test_the_map_is_read_whole():
     assert len(DRAWN) == 11
-    assert {kind.__name__ for kind in STATUSES} == {*DRAWN, "EngineError"}
+    assert {kind.__name__ for kind in STATUSES} == {*DRAWN, "EngineError", "TierwiseError"}
 
 
 @pytest.mark.parametrize("kind", list(every_error()), ids=lambda kind: kind.__name__)

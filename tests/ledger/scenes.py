@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tierwise.ledger.prices import Price, PriceBook
-from tierwise.ledger.records import Check, Record, Trace
+from tierwise.ledger.records import Check, Decision, Record, Trace
 from tierwise.spec.ask import Verdict
 from tierwise.spec.call import Call, Completion, Pass, Usage
 from tierwise.spec.prompt import Prompt
@@ -75,7 +75,7 @@ def a_record(
 
 
 def a_cascade(action: str = "cascade") -> Record:
-    """One action with a pass of every outcome, a repeat, a critique of two drafts, and checks of each kind."""
+    """One action with a pass of every outcome, a repeat, a critique of two drafts, checks of each kind, decisions."""
     large = {"tier": "max", "deployment": "large"}
     return a_record(
         a_pass(0, outcome="failed", error="the engine died [and said so]", first_token=None, usage=Usage(prompt=40)),
@@ -84,9 +84,11 @@ def a_cascade(action: str = "cascade") -> Record:
         a_pass(3, **large, outcome="aborted", usage=Usage(prompt=40, completion=3, exact=False)),
         a_pass(2, **large),
         a_check(2, score=0.5),
-        a_pass(4, **large, call=asked(4, role="critique", after=(1, 2))),
+        a_pass(4, **large, call=asked(4, role="critique", candidate=False, after=(1, 2))),
         a_pass(5, **large, call=asked(5, role="refine", after=(2, 4)), outcome="cut"),
         a_check(None, score=float("nan")),
+        Decision(tier="auto", reason="escalates until number accepts", at=0.0),
+        Decision(tier="auto", reason="fast not accepted", signal="verifier", level=0.25, after=(0, 1), at=0.75),
         action=action,
         tier="max",
         caller="ticket-17",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import msgspec
+import old
 import pytest
 
 from ledger.scenes import PRICES, PROMPT, SECRET, Heard, a_pass, a_record
@@ -21,24 +20,25 @@ def said(**changes):
 
 
 @pytest.fixture
-def kept_of(tmp_path):
+def kept_of(place):
     """Writes records, and gives what can be read of their content."""
 
     def write(*records, content=True, **asked):
         heard = Heard()
-        with Ledger.open(tmp_path / "ledger.db", PRICES, heard, content=content) as ledger:
+        with Ledger.open(place.where, PRICES, heard, content=content) as ledger:
             for record in records:
                 ledger.write(record)
         assert not heard
-        with Reader(tmp_path / "ledger.db") as reader:
-            return reader.kept(**asked)
+        with Reader(place.where) as reader:
+            return reader.stored_content(**asked)
 
     return write
 
 
-def test_content_is_not_kept_unless_that_is_asked_for(kept_of, tmp_path):
+def test_content_is_not_kept_unless_that_is_asked_for(kept_of, place, tmp_path):
     assert kept_of(said(), content=False) == []
-    assert SECRET.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert SECRET.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert place.execute("select * from contents") == []
 
 
 def test_content_is_what_was_asked_and_answered(kept_of):
@@ -67,17 +67,14 @@ def test_the_newest_come_first_and_may_be_chosen_by_model_and_time(kept_of):
         Prompt(messages=({"role": "user", "content": "\ud800"},)),
     ],
 )
-def test_content_that_cannot_be_kept_never_costs_the_action(kept_of, tmp_path, prompt):
+def test_content_that_cannot_be_kept_never_costs_the_action(kept_of, place, prompt):
     assert kept_of(said(action="a", prompt=prompt)) == []
-    with Reader(tmp_path / "ledger.db") as reader:
+    with Reader(place.where) as reader:
         assert reader.action("a").spent.passes == 1
 
 
-def test_a_ledger_from_before_there_was_content_gets_a_place_for_it(kept_of, tmp_path):
-    kept_of(said(), content=False)
-    with sqlite3.connect(tmp_path / "ledger.db") as database:
-        database.execute("drop table contents")
-    database.close()
-    with Reader(tmp_path / "ledger.db") as reader:
-        assert reader.kept() == []
+def test_a_ledger_from_before_there_was_content_gets_a_place_for_it(kept_of, place):
+    old.put(place, old.WITHOUT_CONTENTS)
+    with Reader(place.where) as reader:
+        assert reader.stored_content() == []
     assert len(kept_of(said())) == 1

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 import tempfile
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scenes import PRICES, PROMPT, Heard, a_cascade, a_check, a_pass, a_record, asked
 
 from tierwise.ledger.by import By
+from tierwise.ledger.database import connect
 from tierwise.ledger.prices import Price, PriceBook
 from tierwise.ledger.read import Reader
 from tierwise.ledger.store import Ledger
+from tierwise.ledger.totals import rebuild
 from tierwise.spec.call import Call, Usage
 from tierwise.spec.errors import LedgerError, NotFound, SpecError
 
 OTHER_PRICES = PriceBook({"small": Price(prompt=3.0, completion=7.0), "large": Price(dollars_per_hour=12.0)})
 
 
-def written(path, *records):
+def written(where, *records):
     heard = Heard()
-    with Ledger.open(path, PRICES, heard) as ledger:
+    with Ledger.open(where, PRICES, heard) as ledger:
         for record in records:
             ledger.write(record)
     assert heard == []
-    return path
+    return where
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def cascade(path):
-    with Reader(written(path, a_cascade())) as reader:
+def cascade(place):
+    with Reader(written(place.where, a_cascade())) as reader:
         yield reader.action("cascade")
 
 
@@ -51,7 +52,7 @@ passes = st.builds(
     tier=st.sampled_from(["fast", "max"]),
     deployment=st.sampled_from(["small", "large", "free"]),
     call=st.builds(
-        lambda role, draw: Call(prompt=PROMPT, role=role, draw=draw), st.sampled_from(["draft", "vote"]), counts
+        lambda role, draw: Call(prompt=PROMPT, role=role, draw=draw), st.sampled_from(["draft", "vote", "x é"]), counts
     ),
     outcome=st.sampled_from(["finished", "cut", "aborted", "failed"]),
     usage=st.builds(Usage, prompt=counts, cached=counts, completion=counts, reasoning=counts, exact=st.booleans()),
@@ -110,13 +111,67 @@ def test_every_total_is_the_sum_of_its_passes_at_any_price(drawn, prices):
                 assert_adds_up(total, groups[total.key], prices or PRICES)
 
 
+hours = st.one_of(
+    st.integers(-1, 4).map(lambda hour: hour * 3600.0),
+    st.integers(0, 4).map(lambda hour: math.nextafter(hour * 3600.0, -math.inf)),
+    st.floats(0, 4 * 3600.0),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.lists(passes, max_size=3), st.sampled_from(["auto", "max"]), hours), max_size=8),
+    st.integers(0, 8),
+    hours,
+    st.sampled_from([None, OTHER_PRICES]),
+)
+def test_totals_since_any_moment_are_those_of_the_rows(place, drawn, first, since, prices):
+    place.clear()
+    records = []
+    for number, (some, model, started_at) in enumerate(drawn):
+        numbered = [a_pass(**{**fields(one), "number": position}) for position, one in enumerate(some)]
+        records.append(a_record(*numbered, action=f"a{number}", model=model, started_at=started_at))
+    written(place.where, *records[:first])
+    written(place.where, *records[first:])  # adds to totals that are there
+    pairs = [(record, done) for record in records for done in record.trace.passes or [None]]
+    pairs = [(record, done) for record, done in pairs if record.trace.started_at >= since]
+
+    def check():
+        with Reader(place.where, prices) as reader:
+            assert_adds_up(reader.total(since), pairs, prices or PRICES)
+            for by in By:
+                groups = defaultdict(list)
+                for record, done in pairs:
+                    groups[KEYS[by](record, done)].append((record, done))
+                totals = reader.totals(by, since)
+                assert [total.key for total in totals] == sorted(groups)
+                for total in totals:
+                    assert_adds_up(total, groups[total.key], prices or PRICES)
+
+    check()
+    engine = connect(place.location, patience=5.0)
+    with engine.begin() as connection:
+        rebuild(connection)
+    engine.dispose()
+    check()
+
+
+def test_counts_beyond_what_a_database_calls_an_integer_stop_nobody(place):
+    giant = Usage(prompt=2**62, completion=2**53 + 1)
+    records = [a_record(*(a_pass(number, usage=giant) for number in range(3)), action=f"a{one}") for one in range(2)]
+    with Reader(written(place.where, *records)) as reader:
+        total = reader.total()
+    assert total.prompt == pytest.approx(6 * 2**62)
+    assert total.completion == 6 * (2**53 + 1)
+
+
 def fields(one):
     return {name: getattr(one, name) for name in one.__slots__}
 
 
-def test_an_action_at_other_prices_is_repriced_pass_by_pass(path):
+def test_an_action_at_other_prices_is_repriced_pass_by_pass(place):
     record = a_cascade()
-    with Reader(written(path, record), OTHER_PRICES) as reader:
+    with Reader(written(place.where, record), OTHER_PRICES) as reader:
         tree = reader.action("cascade")
     expected = {done.number: OTHER_PRICES.cost(done) for done in record.trace.passes}
     assert {node.done.number: node.done.cost for node in tree.roots} == {
@@ -125,9 +180,9 @@ def test_an_action_at_other_prices_is_repriced_pass_by_pass(path):
     assert tree.spent.dollars == pytest.approx(OTHER_PRICES.total(record.trace.passes).dollars)
 
 
-def test_the_same_prices_again_change_nothing(path):
-    written(path, a_cascade())
-    with Reader(path) as stored, Reader(path, PRICES) as repriced:
+def test_the_same_prices_again_change_nothing(place):
+    written(place.where, a_cascade())
+    with Reader(place.where) as stored, Reader(place.where, PRICES) as repriced:
         assert stored.action("cascade").roots == repriced.action("cascade").roots
 
 
@@ -146,30 +201,30 @@ def test_a_check_stands_with_the_pass_that_it_judged_or_with_the_action_when_no_
     assert [(check.number, check.score) for check in cascade.checks] == [(None, None)]
 
 
-def test_a_chain_of_a_thousand_refinements_is_a_tree_too(path):
+def test_a_chain_of_a_thousand_refinements_is_a_tree_too(place):
     chain = [a_pass(number, call=asked(number, after=(number - 1,) if number else ())) for number in range(1000)]
-    with Reader(written(path, a_record(*chain, action="long"))) as reader:
+    with Reader(written(place.where, a_record(*chain, action="long"))) as reader:
         nodes, depth = reader.action("long").roots, 0
     while nodes:
         ((_, nodes), depth) = ((nodes[0].done, nodes[0].children), depth + 1)
     assert depth == 1000
 
 
-def test_a_pass_whose_sources_are_missing_is_a_root(path):
+def test_a_pass_whose_sources_are_missing_is_a_root(place):
     lost = a_pass(5, call=asked(5, after=(3,)))
-    with Reader(written(path, a_record(lost, action="a"))) as reader:
+    with Reader(written(place.where, a_record(lost, action="a"))) as reader:
         assert [node.done.number for node in reader.action("a").roots] == [5]
 
 
 class TestFinding:
     @pytest.fixture
-    def reader(self, path):
+    def reader(self, place):
         names = ["abc", "abcd", "abd", "zz%", "ABX"]
         records = [
             a_record(a_pass(), action=name, started_at=float(number), caller=f"ticket-{number // 4}")
             for number, name in enumerate(names)
         ]
-        with Reader(written(path, *records)) as reader:
+        with Reader(written(place.where, *records)) as reader:
             yield reader
 
     @pytest.mark.parametrize(
@@ -202,8 +257,8 @@ class TestFinding:
         assert [total.actions for total in reader.totals(By.MODEL, since=3.0)] == [2]
 
 
-def test_an_empty_ledger_has_empty_answers(path):
-    with Reader(written(path)) as reader:
+def test_an_empty_ledger_has_empty_answers(place):
+    with Reader(written(place.where)) as reader:
         assert reader.recent() == []
         assert reader.totals(By.TIER) == []
         assert (reader.total().actions, reader.total().dollars) == (0, 0.0)
@@ -223,38 +278,34 @@ class TestWrongFiles:
         with pytest.raises(SpecError, match="no ledger"):
             Reader(path)
 
-    def test_somebody_elses_database(self, path):
-        connection = sqlite3.connect(path)
-        connection.execute("create table recipes (name text)")
-        connection.close()
+    def test_somebody_elses_database(self, place):
+        place.execute("create table recipes (name text)")
         with pytest.raises(SpecError, match="its tables: recipes"):
-            Reader(path)
+            Reader(place.where)
 
-    def test_a_ledger_of_a_later_tierwise(self, path):
-        connection = sqlite3.connect(written(path))
-        connection.execute("update ledger_version set version = 99")
-        connection.commit()
-        connection.close()
+    def test_an_empty_database(self, place):
+        place.execute("select 1")
+        with pytest.raises(SpecError, match="is empty, no ledger"):
+            Reader(place.where)
+
+    def test_a_ledger_of_a_later_tierwise(self, place):
+        written(place.where)
+        place.execute("update ledger_version set version = 99")
         with pytest.raises(SpecError, match="update Tierwise"):
-            Reader(path)
+            Reader(place.where)
 
-    def test_a_row_that_makes_no_sense(self, path):
-        connection = sqlite3.connect(written(path, a_record(a_pass(), action="a")))
-        connection.execute("update passes set outcome = 'wizard'")
-        connection.commit()
-        connection.close()
-        with Reader(path) as reader, pytest.raises(LedgerError, match="wizard"):
+    def test_a_row_that_makes_no_sense(self, place):
+        written(place.where, a_record(a_pass(), action="a"))
+        place.execute("update passes set outcome = 'wizard'")
+        with Reader(place.where) as reader, pytest.raises(LedgerError, match="wizard"):
             reader.action("a")
 
 
-def test_reading_goes_on_while_a_writer_holds_the_lock(path):
-    written(path, a_record(a_pass(), a_check(0), action="a"))
-    writer = sqlite3.connect(path, isolation_level=None)
-    writer.execute("begin immediate")
-    writer.execute("delete from passes")
-    with Reader(path) as reader:
+def test_reading_goes_on_while_a_writer_holds_the_lock(place):
+    written(place.where, a_record(a_pass(), a_check(0), action="a"))
+    with place.locked() as writer, Reader(place.where) as reader:
+        writer.execute("delete from passes")
         assert reader.total().passes == 1
-    writer.close()
 
 
 def test_a_path_with_signs_that_mean_something_in_an_address_is_a_path(tmp_path):

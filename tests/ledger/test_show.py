@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -33,8 +34,7 @@ def run(*arguments, **environment):
 
 def test_an_action_is_drawn_as_a_tree_of_its_passes(path):
     text = run("show", "cascade", "--ledger", path)
-    drawn = [line.split("  ")[0] if "#" not in line else line[: line.index("#") + 2] for line in text.splitlines()]
-    assert [line for line in drawn if line.endswith(tuple("012345")) and "#" in line] == [
+    assert re.findall(r"^[│├└─ ]*#\d", text, re.MULTILINE) == [
         "├── #0",
         "│   └── #1",
         "├── #2",
@@ -48,6 +48,8 @@ def test_an_action_is_drawn_as_a_tree_of_its_passes(path):
     assert "✗ not accepted by number 0.00: no number found" in text
     assert "about 40 → 3 tokens" in text
     assert "caller's id: ticket-17" in text
+    assert "decision of auto: escalates until number accepts  0.00 s" in text
+    assert "decision of auto: fast not accepted (verifier 0.25)  after #0, #1  0.75 s" in text
 
 
 def test_an_action_as_json_has_every_pass_with_its_checks_and_its_place_in_the_tree(path):
@@ -62,6 +64,11 @@ def test_an_action_as_json_has_every_pass_with_its_checks_and_its_place_in_the_t
     ]
     assert action["passes"][1]["checks"][0]["why"] == "no number found"
     assert action["checks"][0]["score"] is None
+    assert [done["candidate"] for done in action["passes"]] == [True, True, True, True, False, True]
+    assert [(one["reason"], one["level"], one["after"]) for one in action["decisions"]] == [
+        ("escalates until number accepts", None, []),
+        ("fast not accepted", 0.25, [0, 1]),
+    ]
     assert action["spent"]["completion"] == sum(done["completion"] for done in action["passes"])
     assert action["spent"]["dollars"] == pytest.approx(sum(done["dollars"] for done in action["passes"]))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tierwise.bench.statistics import Estimate, Interval
 from tierwise.report import numbers
+from tierwise.stats.estimates import Estimate, Interval
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,15 @@ import pytest
 from msgspec import structs
 from rich.console import Console
 
-from bench.runs import manifest, record, spent, task
-from tierwise.bench.durations import Durations
-from tierwise.bench.folder import RunnerError, Sitting
+from fake_runs import manifest, record, spent, task
+from tierwise.analysis.summary import summarise
 from tierwise.bench.grading import JudgeSpend
-from tierwise.bench.statistics import Estimate, Interval
-from tierwise.bench.summary import summarise
-from tierwise.report import plots, words
+from tierwise.report import plots, sentences
 from tierwise.report.page import MOST_FAILURES, page
-from tierwise.report.tables import table
+from tierwise.report.summary_table import table
+from tierwise.runs.directory import RunnerError, RunSession
+from tierwise.runs.durations import Durations
+from tierwise.stats.estimates import Estimate, Interval
 
 ROWS = (("fast", "both", 1), ("max", "average", 4), ("max", "max", 4))
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7 * 7 }}"
@@ -51,7 +51,7 @@ def a_run(count=12, **more):
     records = [
         record(
             name,
-            "pass" if number % 3 or mode == "max" else "fail",
+            "correct" if number % 3 or mode == "max" else "incorrect",
             tier=tier,
             mode=mode,
             seconds=0.5 + number,
@@ -144,7 +144,7 @@ def test_what_others_wrote_never_becomes_markup():
             chosen_because=HOSTILE,
             passes=[spent(role=HOSTILE, outcome=HOSTILE)],
         )
-        for (tier, mode, _), outcome in zip(ROWS, ("fail", "error", "no_answer"), strict=True)
+        for (tier, mode, _), outcome in zip(ROWS, ("incorrect", "error", "no_answer"), strict=True)
     ]
     tasks = [task(names[0], HOSTILE, tags=[HOSTILE[:79]], check={"exact": {"equals": HOSTILE}})]
     text = rendered(made, tasks, records)
@@ -183,20 +183,20 @@ def test_a_run_without_prices_says_so():
 def test_parts_of_a_message_are_shown_too():
     parts = [{"role": "user", "content": [{"type": "text", "text": "look"}]}, {"role": "assistant", "content": None}]
     made = manifest(["a"])
-    text = read(rendered(made, [task("a", messages=parts)], [record("a", "fail")])).text
+    text = read(rendered(made, [task("a", messages=parts)], [record("a", "incorrect")])).text
     assert '"text":"look"' in text
 
 
 def test_a_message_without_content_is_shown_as_it_came():
     made = manifest(["a"])
     messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": [{"id": "1"}]}]
-    assert "tool_calls" in read(rendered(made, [task("a", messages=messages)], [record("a", "fail")])).text
+    assert "tool_calls" in read(rendered(made, [task("a", messages=messages)], [record("a", "incorrect")])).text
 
 
 def test_long_answers_and_many_failures_are_cut_and_say_so():
     names = [f"t{number}" for number in range(MOST_FAILURES + 5)]
     made = manifest(names)
-    records = [record(name, "fail", answer="x" * 4000) for name in names]
+    records = [record(name, "incorrect", answer="x" * 4000) for name in names]
     text = read(rendered(made, [task(name) for name in names], records)).text
     assert "1000 characters more" in text
     assert "5 more tasks were not solved" in text
@@ -249,7 +249,7 @@ def test_a_run_with_everything_at_once_tells_it_all():
     made = structs.replace(
         made,
         settings=structs.replace(made.settings, arrival="poisson:2"),
-        sittings=[Sitting(began=made.began, runner=RunnerError(calibration=Durations.of([0.002] * 9)))],
+        sessions=[RunSession(began=made.began, runner=RunnerError(calibration=Durations.of([0.002] * 9)))],
     )
     tasks = [
         structs.replace(one, weight=float(1 + number), cluster=f"c{number // 2}") for number, one in enumerate(tasks)
@@ -274,19 +274,21 @@ def test_a_run_with_everything_at_once_tells_it_all():
 def test_a_task_that_was_asked_again_is_one_line_with_how_often_it_was_solved():
     made = manifest(["a"])
     made = structs.replace(made, settings=structs.replace(made.settings, repeats=5))
-    records = [record("a", "pass" if at < 2 else "fail", repeat=at, answer=f"answer {at}") for at in range(5)]
+    records = [record("a", "correct" if at < 2 else "incorrect", repeat=at, answer=f"answer {at}") for at in range(5)]
     text = read(rendered(made, [task("a")], records)).text
-    assert "a · fast solved 2 of 5 times" in text
+    assert "a · fast correct 2 of 5 times" in text
     assert [at for at in range(5) if f"answer {at}" in text] == [2, 3, 4], "wrong ones first"
     assert "any of 5" in text
 
 
 def test_what_is_not_separated_from_zero_buys_nothing():
-    assert words.bought(None, None, "dollars") == "the dollars more are not separated from zero"
+    assert sentences.bought(None, None, "dollars") == "the dollars more are not separated from zero"
     more, less = (Estimate(value=sign * 0.5, interval=None, n=9) for sign in (1, -1))
     wide = Estimate(value=0.02, interval=Interval(-0.01, 0.05), n=9)
-    assert words.bought(wide, more, "seconds") == "+2.0 points per 1.00 s more [-1.0, +5.0], not separated from zero"
-    assert words.bought(wide, less, "seconds") == "max mode takes fewer seconds, so that there is nothing to buy"
+    assert (
+        sentences.bought(wide, more, "seconds") == "+2.0 points per 1.00 s more [-1.0, +5.0], not separated from zero"
+    )
+    assert sentences.bought(wide, less, "seconds") == "max mode takes fewer seconds, so that there is nothing to buy"
 
 
 def test_there_is_no_plot_of_nothing():
@@ -294,7 +296,7 @@ def test_there_is_no_plot_of_nothing():
     summary = summarise(made, [record("a", "error", why="x", dollars=None, passes=None)])
     assert plots.quality_against_cost(summary, 400) is None
     assert plots.latency(summary, [], 400) is None
-    assert plots.choices(summary, 400) is None
+    assert plots.selections(summary, 400) is None
 
 
 def shown(summary, width):
@@ -319,7 +321,7 @@ def test_the_table_fits_the_terminal_and_is_not_cut(width):
 def test_the_verdict_on_the_extra_passes_gives_its_evidence():
     made, _, records = a_run(count=30)
     (gain,) = summarise(made, records).gains
-    text = words.gain(gain)
+    text = sentences.gain(gain)
     assert text.startswith("max: the extra passes help. Of 30 tasks, max mode alone solved 10 and average mode alone 0")
     assert "+33.3 points [" in text
     assert "p = 0.002" in text

@@ -1,4 +1,4 @@
-"""YAML in which every name stands once and every value knows its line."""
+"""YAML in which every key is given once and every value knows its line."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierwise.spec.reading import Reading
-from tierwise.spec.yaml import read_yaml
+from tierwise.spec.files import yaml_document
+
+BOMB = "a0: &a0 [1, 1, 1, 1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+"""A few hundred bytes that stand for 400 million values."""
 
 FILE = """\
 tiers:
@@ -23,9 +25,8 @@ routes:
 
 
 def read(text: str):
-    reading = Reading()
-    value, lines = read_yaml(text, reading)
-    return value, lines, [(error.field, str(error)) for error in reading.errors]
+    document = yaml_document(text, "tierwise.yaml")
+    return document.value, document.lines, [(error.field, str(error)) for error in document.placed()]
 
 
 def test_every_path_knows_its_line():
@@ -39,32 +40,40 @@ def test_every_path_knows_its_line():
     }  # fmt: skip
 
 
-def test_a_name_that_stands_twice_is_wrong_wherever_it_does():
+def test_a_repeated_key_is_wrong_at_any_depth():
     _, _, errors = read("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\na: 2\nl:\n- {x: 1, x: 2}\n")
     assert errors == [
-        ("b.c", "stands twice, at line 3 and at line 5; names are given once"),
-        ("a", "stands twice, at line 1 and at line 6; names are given once"),
-        ("l[0].x", "stands twice, at line 8 and at line 8; names are given once"),
+        ("tierwise.yaml:5: b.c", "appears twice, on lines 3 and 5; give each key once"),
+        ("tierwise.yaml:6: a", "appears twice, on lines 1 and 6; give each key once"),
+        ("tierwise.yaml:8: l[0].x", "appears twice; give each key once"),
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "the file is empty"),
-        ("# only this", "the file is empty"),
-        ("a: b: c", "not YAML: line 1, column 5: mapping values are not allowed here"),
-        ("a: 1\n\tb: 2", "not YAML: line 2, column 1: found character '\\t' that cannot start any token"),
-        ("a: *b", "not YAML: line 1, column 4: found undefined alias 'b'"),
-        ("a: &a [*a]", "not YAML: a[0] holds itself; an alias may only name what stands elsewhere"),
-        ("a: 1\n---\nb: 2", "not YAML: line 2, column 1: but found another document"),
-        ("a: 2024-13-45", "not YAML: month must be in 1..12"),
-        ("a: " + "[" * 3000, "not YAML: it nests too deep"),
+        ("", ": the file is empty"),
+        ("# only this", ": the file is empty"),
+        ("a: b: c", ":1: not YAML: column 5: mapping values are not allowed here"),
+        ("a: 1\n\tb: 2", ":2: not YAML: column 1: found character '\\t' that cannot start any token"),
+        ("a: *b", ":1: not YAML: column 4: found undefined alias 'b'"),
+        ("a: &a\n  [*a]", ":1: not YAML: a[0] contains itself; an alias must refer to a value outside of it"),
+        ("a: 1\n---\nb: 2", ":2: not YAML: column 1: but found another document"),
+        ("a: 2024-13-45", ": not YAML: month must be in 1..12"),
+        ("a: " + "[" * 3000, ": not YAML: it is nested too deeply"),
+        ("b: 1\na: !!float x", ": not YAML: could not convert string to float: 'x'"),
+        (BOMB, ": holds more than 100,000 values"),
     ],
 )
 def test_what_is_no_yaml_is_said_with_its_place(text, said):
     value, _, errors = read(text)
-    assert (value, errors) == (None, [("", said)])
+    where, _, what = said.partition(": ")
+    assert (value, errors) == (None, [(f"tierwise.yaml{where}", what)])
+
+
+@pytest.mark.parametrize("number", [".nan", "-.inf", "1.0e+999"])
+def test_a_number_must_be_finite(number):
+    assert read(f"a: 1\nb: {number}")[2] == [("tierwise.yaml:2: b", f"{number} is not a finite number")]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise.bench.client import Client
-from tierwise.bench.durations import Durations
+from tierwise.runs.durations import Durations
 from tierwise.testing.replies import chunked
 from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 

@@ -17,10 +17,10 @@ import aiohttp
 import msgspec
 
 from tierwise.bench.connection import Connections
-from tierwise.bench.durations import Durations
-from tierwise.bench.records import PassSpend
 from tierwise.engines.openai.events import EventParser
 from tierwise.engines.openai.wire import WireChoice
+from tierwise.runs.durations import Durations
+from tierwise.runs.records import PassSpend
 from tierwise.spec.call import Chunk, Recorder
 from tierwise.spec.errors import SpecError, TierwiseError
 
@@ -39,7 +39,7 @@ LONGEST_WAIT = 30.0
 _NO_ROOM = frozenset({429, 503})
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
+class ActionAccount(msgspec.Struct, frozen=True, kw_only=True):
     """What the endpoint says an action took: `usage.tierwise`."""
 
     dollars: float
@@ -53,13 +53,13 @@ class _Details(msgspec.Struct):
     cached_tokens: int | None = None
 
 
-class Tokens(msgspec.Struct, frozen=True):
+class ActionUsage(msgspec.Struct, frozen=True):
     """`usage` of one action, over all its passes."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     prompt_tokens_details: _Details | None = None
-    tierwise: Account | None = None
+    tierwise: ActionAccount | None = None
 
     @property
     def cached_tokens(self) -> int:
@@ -74,7 +74,7 @@ class _Error(msgspec.Struct):
 
 class _Event(msgspec.Struct):
     choices: list[WireChoice] = []
-    usage: Tokens | None = None
+    usage: ActionUsage | None = None
     error: _Error | None = None
 
 
@@ -83,7 +83,7 @@ _read_events = msgspec.json.Decoder(list[_Event]).decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class ActionFailure:
     """Why an action brought no whole answer."""
 
     message: str
@@ -94,7 +94,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class ActionReply:
     """What came of one action. Times are the client's own, from the moment at which it was due."""
 
     completion: Completion
@@ -108,14 +108,14 @@ class Reply:
     """Until the end of the stream: the whole action, as its user waits for it."""
     gaps: Durations | None
     """Between two pieces of the answer."""
-    tokens: Tokens | None
+    tokens: ActionUsage | None
     """None when the endpoint did not tell."""
-    failure: Failure | None
+    failure: ActionFailure | None
     attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class ServedModels:
     """What an endpoint says about itself."""
 
     most_passes: Mapping[str, int]
@@ -146,7 +146,7 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self._connections.__aexit__()
 
-    async def served(self) -> Served:
+    async def served(self) -> ServedModels:
         """The tiers of the endpoint, its routes among them.
 
         Raises:
@@ -155,7 +155,7 @@ class Client:
         """
         try:
             async with aiohttp.ClientSession() as session, session.get(f"{self._url}/v1/models") as response:
-                listing = msgspec.json.decode(await response.read(), type=_Listing)
+                listing = msgspec.json.decode(await response.read(), type=_ModelListing)
         except (aiohttp.ClientError, OSError) as error:
             raise TierwiseError(f"nothing answers at {self._url}: {error}") from error
         except msgspec.DecodeError as error:
@@ -167,13 +167,13 @@ class Client:
             raise SpecError(
                 f"{self._url} serves no tier; its models: {names}. An endpoint of `tierwise serve` is wanted"
             )
-        return Served(
+        return ServedModels(
             most_passes=found,
             candidates=all(models[name].candidates for name in found),
             composed=frozenset(name for name in found if models[name].tiers),
         )
 
-    async def act(self, body: Mapping[str, Json], due: float | None = None) -> Reply:
+    async def act(self, body: Mapping[str, Json], due: float | None = None) -> ActionReply:
         """Ask for one action, again for as long as the endpoint has no room; never raises at what goes wrong.
 
         Args:
@@ -185,10 +185,10 @@ class Client:
             async with asyncio.timeout(self._timeout):
                 attempts, failure = await self._insist(msgspec.json.encode(body), heard)
         except TimeoutError:
-            attempts, failure = 1, Failure(message=f"not over after {self._timeout:g} s", code="timed_out")
+            attempts, failure = 1, ActionFailure(message=f"not over after {self._timeout:g} s", code="timed_out")
         return heard.reply(failure, attempts)
 
-    async def _insist(self, body: bytes, heard: _Heard) -> tuple[int, Failure | None]:
+    async def _insist(self, body: bytes, heard: _Heard) -> tuple[int, ActionFailure | None]:
         """How often it was asked, and what went wrong the last time."""
         for attempt in range(1, ATTEMPTS + 1):
             failure = await self._attempt(body, heard)
@@ -198,11 +198,13 @@ class Client:
             await asyncio.sleep(min(LONGEST_WAIT, wait))
         return attempt, failure
 
-    async def _attempt(self, body: bytes, heard: _Heard) -> Failure | None:
+    async def _attempt(self, body: bytes, heard: _Heard) -> ActionFailure | None:
         try:
             await self._connections.post("/v1/chat/completions", body, heard)
         except OSError as error:
-            return Failure(message=f"connection lost: {str(error) or type(error).__name__}", code="connection_lost")
+            return ActionFailure(
+                message=f"connection lost: {str(error) or type(error).__name__}", code="connection_lost"
+            )
         return heard.refusal()
 
 
@@ -221,7 +223,7 @@ class _Heard:
         self._recorder = Recorder()
         self._texts: list[str] = []
         self._outputs: list[float] = []
-        self._tokens: Tokens | None = None
+        self._tokens: ActionUsage | None = None
         self._error: _Error | None = None
 
     def begun(self, status: int, headers: Mapping[str, str], moment: float) -> None:
@@ -231,7 +233,7 @@ class _Heard:
     def read(self, moment: float) -> None:
         self._reads.append((moment, len(self.blocks)))
 
-    def refusal(self) -> Failure | None:
+    def refusal(self) -> ActionFailure | None:
         """What a response without a stream says; None when there is a stream."""
         if self._status == 200:
             return None
@@ -244,14 +246,14 @@ class _Heard:
         error = event.error or _Error()
         self._tokens = event.usage
         wait = self._headers.get("retry-after", "")
-        return Failure(
+        return ActionFailure(
             message=error.message or body.decode(errors="replace").strip()[:500] or f"HTTP {self._status}",
             status=self._status,
             code=str(error.code or ""),
             retry_after=float(wait) if re.fullmatch(r"\d+(\.\d+)?", wait) else None,
         )
 
-    def reply(self, failure: Failure | None, attempts: int) -> Reply:
+    def reply(self, failure: ActionFailure | None, attempts: int) -> ActionReply:
         """What came of it all; `failure` is what went wrong on the way."""
         seconds = time.monotonic() - self._due
         failure = self._read() or failure
@@ -259,7 +261,7 @@ class _Heard:
             failure = self._lacking()
         outputs = self._outputs
         gaps = Durations.of(map(sub, outputs[1:], outputs)) if len(outputs) > 1 else None
-        return Reply(
+        return ActionReply(
             completion=self._recorder.completion(""),
             late=self._late,
             first_byte=self._first_byte,
@@ -271,14 +273,14 @@ class _Heard:
             attempts=attempts,
         )
 
-    def _read(self) -> Failure | None:
+    def _read(self) -> ActionFailure | None:
         """Take in what was put aside; None when all of it can be read."""
         blocks = list(self._joined())
         try:
             moments, texts = _plain(blocks) or _any(blocks)
             self._add_all(moments, _read_events(b"[%b]" % b",".join(texts)))
         except ValueError as error:
-            return Failure(message=f"an event cannot be read: {error}", code="garbled")
+            return ActionFailure(message=f"an event cannot be read: {error}", code="garbled")
         return None
 
     def _joined(self) -> Iterator[tuple[float, bytes]]:
@@ -315,12 +317,12 @@ class _Heard:
         if texts:
             self._recorder.add(Chunk(delta={"content": "".join(texts)}))
 
-    def _lacking(self) -> Failure | None:
+    def _lacking(self) -> ActionFailure | None:
         """What a stream that ended by itself lacks; None when it is whole."""
         if self._error is not None:
-            return Failure(message=self._error.message, code=str(self._error.code or ""))
+            return ActionFailure(message=self._error.message, code=str(self._error.code or ""))
         if self._recorder.finish is None:
-            return Failure(message="the stream ended in mid-answer", code="connection_lost")
+            return ActionFailure(message="the stream ended in mid-answer", code="connection_lost")
         return None
 
 
@@ -373,5 +375,5 @@ class _Model(msgspec.Struct):
     tierwise: _About | None = None
 
 
-class _Listing(msgspec.Struct):
+class _ModelListing(msgspec.Struct):
     data: list[_Model]

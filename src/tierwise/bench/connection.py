@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Sink(Protocol):
+class ResponseSink(Protocol):
     """Takes a response in while it arrives."""
 
     blocks: list[bytes]
@@ -48,8 +48,8 @@ class Connections:
             f"Host: {parts.netloc}\r\nContent-Type: application/json\r\nAccept: text/event-stream\r\n"
             "Accept-Encoding: identity\r\nContent-Length: "
         )
-        self._idle: list[_Connection] = []
-        self._open: set[_Connection] = set()
+        self._idle: list[_ClientConnection] = []
+        self._open: set[_ClientConnection] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -59,7 +59,7 @@ class Connections:
             connection.close()
         await asyncio.sleep(0)
 
-    async def post(self, path: str, body: bytes, sink: Sink) -> None:
+    async def post(self, path: str, body: bytes, sink: ResponseSink) -> None:
         """Send a request, and wait for the end of its response. Being cancelled drops the connection.
 
         Raises:
@@ -76,11 +76,11 @@ class Connections:
                 continue  # it was closed while nobody used it, before it had our request
             return
         _, connection = await asyncio.get_running_loop().create_connection(
-            lambda: _Connection(self._open), self._host, self._port, ssl=self._tls
+            lambda: _ClientConnection(self._open), self._host, self._port, ssl=self._tls
         )
         await self._ask(connection, request, sink)
 
-    async def _ask(self, connection: _Connection, request: bytes, sink: Sink) -> None:
+    async def _ask(self, connection: _ClientConnection, request: bytes, sink: ResponseSink) -> None:
         try:
             await connection.ask(request, sink)
         except BaseException:
@@ -92,18 +92,18 @@ class Connections:
             connection.close()
 
 
-class _Connection(asyncio.Protocol):
+class _ClientConnection(asyncio.Protocol):
     """One request after the other."""
 
-    def __init__(self, register: set[_Connection]) -> None:
+    def __init__(self, register: set[_ClientConnection]) -> None:
         self.has_answered = False
         """Whether anything came for the request under way."""
         self._register = register
         self._transport: asyncio.Transport | None = None
-        self._sink: Sink | None = None
+        self._sink: ResponseSink | None = None
         self._over: asyncio.Future[None] | None = None
 
-    async def ask(self, request: bytes, sink: Sink) -> None:
+    async def ask(self, request: bytes, sink: ResponseSink) -> None:
         if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError("closed while idle")
         self.on_body = sink.blocks.append  # not by way of a method of ours: this runs for every token

@@ -6,21 +6,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.bench.records import JudgeSpend
+from tierwise.runs.records import JudgeSpend, TrialOutcome
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.model_judge import Nonsense
 
 if TYPE_CHECKING:
-    from tierwise.bench.client import Reply
-    from tierwise.bench.task import Task
+    from tierwise.bench.client import ActionReply
+    from tierwise.spec.ask import Verdict
     from tierwise.spec.call import Completion
     from tierwise.verifiers.model_judge import Judge
+    from tierwise.workloads.task import Task
 
-Act = Callable[[Mapping[str, Any]], Awaitable["Reply"]]
+Act = Callable[[Mapping[str, Any]], Awaitable["ActionReply"]]
 """Asks the endpoint for one action; `Client.act` is one."""
 
 UNGRADED = "ungraded"
@@ -35,16 +36,16 @@ JUDGE_NONSENSE = "judge_nonsense"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grade:
-    """What became of an answer. Only `pass` and `fail` say something about the tier."""
+    """What became of an answer; an `error` says nothing about the tier."""
 
-    outcome: Literal["pass", "fail", "error"]
+    outcome: TrialOutcome
     why: str
     code: str = ""
     """Of an error: `ungraded`, `judge_failed`, `judge_nonsense`."""
     judge: JudgeSpend | None = None
 
 
-class Marks:
+class GradeCache:
     """The grades of all that was said in one action; the same words are graded once, so that no judge is paid twice.
 
     Args:
@@ -92,13 +93,17 @@ async def grade(task: Task, completion: Completion, act: Act, action: str, seed:
     try:
         verdict = await task.check.member.verify(completion)
     except TierwiseError as error:  # the sandbox could not be made: nobody knows whether the answer is right
-        return Grade(outcome="error", why=f"could not be graded: {error}", code=UNGRADED)
-    return Grade(outcome="pass" if verdict.ok else "fail", why=verdict.why)
+        return Grade(outcome=TrialOutcome.ERROR, why=f"could not be graded: {error}", code=UNGRADED)
+    return Grade(outcome=_outcome(verdict), why=verdict.why)
+
+
+def _outcome(verdict: Verdict) -> TrialOutcome:
+    return TrialOutcome.CORRECT if verdict.ok else TrialOutcome.INCORRECT
 
 
 async def _judged(judge: Judge, task: Task, completion: Completion, act: Act, action: str, seed: int) -> Grade:
     messages = judge.questions(task.messages, completion)
-    replies: list[Reply] = []
+    replies: list[ActionReply] = []
     why, code = "", JUDGE_NONSENSE
     for attempt in range(judge.attempts):
         reply = await act(_request(judge, messages, f"{action}/judge/{attempt}", seed + attempt))
@@ -111,8 +116,8 @@ async def _judged(judge: Judge, task: Task, completion: Completion, act: Act, ac
         except Nonsense as error:
             why, code = str(error), JUDGE_NONSENSE
             continue
-        return Grade(outcome="pass" if verdict.ok else "fail", why=verdict.why, judge=_spent(judge, replies))
-    return Grade(outcome="error", why=why, code=code, judge=_spent(judge, replies))
+        return Grade(outcome=_outcome(verdict), why=verdict.why, judge=_spent(judge, replies))
+    return Grade(outcome=TrialOutcome.ERROR, why=why, code=code, judge=_spent(judge, replies))
 
 
 def _request(judge: Judge, messages: list[dict[str, Any]], action: str, seed: int) -> dict[str, Any]:
@@ -127,7 +132,7 @@ def _request(judge: Judge, messages: list[dict[str, Any]], action: str, seed: in
     }
 
 
-def _spent(judge: Judge, replies: list[Reply]) -> JudgeSpend:
+def _spent(judge: Judge, replies: list[ActionReply]) -> JudgeSpend:
     tokens = [reply.tokens for reply in replies]
     accounts = [None if one is None else one.tierwise for one in tokens]
     dollars = [account.dollars for account in accounts if account is not None]

@@ -11,7 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Self
 
-from tierwise.bench.durations import Durations
+from tierwise.runs.durations import Durations
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -15,12 +15,13 @@ import aiohttp
 import msgspec
 
 from tierwise.engines.process import guard
-from tierwise.gateway.deployments import Deployed
+from tierwise.ledger.location import locate
+from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import SpecError, TierwiseError
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from pathlib import Path
 
 _SERVING = re.compile(r"^serving on (https?://\S+)$", re.MULTILINE)
@@ -35,13 +36,22 @@ GLANCE_SECONDS = 0.1
 """Between two looks at whether it is ready."""
 
 
-def serve_command(config: Path, ledger: Path) -> list[str]:
-    """How this Tierwise is launched again, to serve on a free port."""
-    return [sys.executable, "-m", "tierwise", "serve", str(config), "--port", "0", "--ledger", str(ledger)]
+def serve_command(config: Path) -> list[str]:
+    """How this Tierwise is launched again, to serve on a free port. Its ledger is in `ledger_environment`."""
+    return [sys.executable, "-m", "tierwise", "serve", str(config), "--port", "0"]
+
+
+def ledger_environment(ledger: str | Path) -> dict[str, str]:
+    """What tells `serve` where its ledger is. Not an argument, because everybody may read those, and a URL may hold a
+    password.
+    """
+    return {"TIERWISE_LEDGER": locate(ledger).address}
 
 
 @asynccontextmanager
-async def launched(command: Sequence[str], log: Path) -> AsyncGenerator[str, None]:
+async def launched(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> AsyncGenerator[str, None]:
     """Run an endpoint until the block is left; gives its URL once it is ready.
 
     It runs under a process guard (engines/process/guard.py), so that it ends even when this process is killed.
@@ -49,6 +59,7 @@ async def launched(command: Sequence[str], log: Path) -> AsyncGenerator[str, Non
     Args:
         command: a program that prints `serving on URL` and answers `/ready` there.
         log: gets all that it says, after what it holds already.
+        environment: variables that it gets beside ours.
 
     Raises:
         SpecError: it ended with code 2, finding its input wrong.
@@ -61,6 +72,7 @@ async def launched(command: Sequence[str], log: Path) -> AsyncGenerator[str, Non
             stdin=asyncio.subprocess.PIPE,
             stdout=said,
             stderr=said,
+            env=os.environ | (environment or {}),
             start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
         )
     try:
@@ -107,12 +119,12 @@ async def deployments(url: str) -> list[Deployed] | None:
     wait = aiohttp.ClientTimeout(total=TELLING_SECONDS)
     try:
         async with aiohttp.ClientSession(timeout=wait) as session, session.get(f"{url}/v1/deployments") as response:
-            return msgspec.json.decode(await response.read(), type=_Listing).data
+            return msgspec.json.decode(await response.read(), type=_DeploymentListing).data
     except (aiohttp.ClientError, OSError, msgspec.DecodeError):
         return None
 
 
-class _Listing(msgspec.Struct):
+class _DeploymentListing(msgspec.Struct):
     data: list[Deployed]
 
 

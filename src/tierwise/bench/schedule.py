@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Literal
 
+from tierwise.runs.records import Mode, TierVariant
+from tierwise.runs.seeds import task_seed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from tierwise.bench.workload import Task
-
-Mode = Literal["average", "max", "both"]
-"""One pass · all passes that the policy may spend · a policy of one pass, measured once, for which both are one."""
+    from tierwise.workloads.files import Task
 
 MOST_REPEATS = 1000
-
-_STRIDE = 0x9E37_79B1  # odd, so that the first 2³¹ repeats of a task all have seeds of their own
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
-    """A tier in one mode: what a row of the result speaks of."""
-
-    tier: str
-    mode: Mode
-
-    @property
-    def name(self) -> str:
-        """`fast`, `max · average`."""
-        return self.tier if self.mode == "both" else f"{self.tier} · {self.mode}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +24,7 @@ class Trial:
     """One task to be asked of one variant."""
 
     task: Task
-    variant: Variant
+    variant: TierVariant
     seed: int
     repeat: int = 0
     warm_up: int | None = None
@@ -49,7 +33,7 @@ class Trial:
 
 def variants(
     most_passes: Mapping[str, int], wanted: Literal["average", "max", "both"], composed: AbstractSet[str] = frozenset()
-) -> tuple[Variant, ...]:
+) -> tuple[TierVariant, ...]:
     """What there is to measure, given the most passes of each tier. A tier that asks others has no average mode."""
     modes: tuple[Mode, ...] = ("average", "max") if wanted == "both" else (wanted,)
 
@@ -58,10 +42,10 @@ def variants(
             return ("both",)
         return ("max",) if name in composed else modes
 
-    return tuple(Variant(tier=name, mode=mode) for name in most_passes for mode in of(name))
+    return tuple(TierVariant(tier=name, mode=mode) for name in most_passes for mode in of(name))
 
 
-def schedule(tasks: Sequence[Task], variants: Sequence[Variant], seed: int, repeats: int = 1) -> list[Trial]:
+def schedule(tasks: Sequence[Task], variants: Sequence[TierVariant], seed: int, repeats: int = 1) -> list[Trial]:
     """Every task with every variant, in rounds: each round asks every task once, and every variant equally often.
 
     A machine that slows down meets all variants alike, and a task comes back only in another round, when an engine's
@@ -92,9 +76,3 @@ def warm_up(trials: Sequence[Trial], number: int, seed: int) -> list[Trial]:
         replace(trial, seed=task_seed(seed, f"warm-up {one}/{trial.task.id}"), warm_up=one)
         for one, trial in enumerate(islice(cycle(reversed(trials)), number))
     ]
-
-
-def task_seed(seed: int, task: str, repeat: int = 0) -> int:
-    """The seed that is sent with a task: different for each repeat, and below 2³¹, which every engine accepts."""
-    digest = hashlib.blake2b(f"{seed}/{task}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") + repeat * _STRIDE) & 0x7FFF_FFFF

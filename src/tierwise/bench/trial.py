@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import structs
 
-from tierwise.bench.grading import Grade, Marks
-from tierwise.bench.records import Candidate, Key, Outcome, PassSpend, Record
+from tierwise.bench.grading import Grade, GradeCache
+from tierwise.runs.records import CandidateMessage, Key, PassSpend, TrialOutcome, TrialRecord, tags_of
 from tierwise.spec.call import Completion
-from tierwise.spec.errors import TierwiseError
+from tierwise.spec.errors import SpecError, TierwiseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tierwise.bench.client import Client, Failure, Reply
+    from tierwise.bench.client import ActionFailure, ActionReply, Client
     from tierwise.bench.grading import Act
     from tierwise.bench.schedule import Trial
-    from tierwise.bench.task import Task
+    from tierwise.workloads.task import Task
 
 _NOT_FOR_THIS_TIER = frozenset(
     {"context_length_exceeded", "engine_refused", "budget_exhausted", "invalid_value", "body_too_large"}
@@ -28,7 +30,7 @@ _NOT_FOR_THIS_TIER = frozenset(
 """Codes of requests that reached the tier and that it cannot answer, however often one asks."""
 
 
-async def attempt(trial: Trial, client: Client, run: str, due: float | None = None) -> Record:
+async def attempt(trial: Trial, client: Client, run: str, due: float | None = None) -> TrialRecord:
     """Measure one trial; whatever goes wrong is on the record.
 
     Args:
@@ -43,7 +45,7 @@ async def attempt(trial: Trial, client: Client, run: str, due: float | None = No
 
 async def attempt_both(
     trial: Trial, single: Trial | None, client: Client, run: str, due: float | None = None, *, candidates: bool = False
-) -> tuple[Record, Record | None]:
+) -> tuple[TrialRecord, TrialRecord | None]:
     """Measure one trial, and from its first candidate the same task in average mode.
 
     Args:
@@ -63,10 +65,10 @@ async def attempt_both(
     reply = await client.act(request(trial, action, candidates=candidates or single is not None), due)
     failure, tokens = reply.failure, reply.tokens
     account = None if tokens is None else tokens.tierwise
-    marks = Marks(trial.task, client.act, action, trial.seed)
-    told = _told(await _grade(trial, reply, marks)) if failure is None else _failed(failure)
-    passes = None if account is None else await _graded(account.passes, marks)
-    record = Record(
+    grades = GradeCache(trial.task, client.act, action, trial.seed)
+    told = _told(await _grade(trial, reply, grades)) if failure is None else _failed(failure)
+    passes = None if account is None else await _graded(account.passes, grades)
+    record = TrialRecord(
         action=action,
         **_asked(trial),
         **told,
@@ -88,25 +90,25 @@ async def attempt_both(
         chosen_because=account.why[0] if account is not None and account.why else "",
         agreement=account.agreement[0] if account is not None and account.agreement else None,
         passes=passes,
-        judge=marks.spend,
+        judge=grades.spend,
     )
     if single is None or passes is None or (first := _first_draw(passes)) is None:
         return record, None
-    return record, await _of_candidate(single, first, record, marks)
+    return record, await _of_candidate(single, first, record, grades)
 
 
-async def _graded(passes: Sequence[PassSpend], marks: Marks) -> list[PassSpend]:
+async def _graded(passes: Sequence[PassSpend], grades: GradeCache) -> list[PassSpend]:
     """The passes of an action with what each candidate among them is worth, and without what nobody grades."""
-    return [await _marked(one, marks) if one.is_candidate else structs.replace(one, message=None) for one in passes]
+    return [await _marked(one, grades) if one.is_candidate else structs.replace(one, message=None) for one in passes]
 
 
-async def _marked(one: PassSpend, marks: Marks) -> PassSpend:
-    found = await marks.of(one.completion)
-    solved = None if found.outcome == "error" else found.outcome == "pass"
-    return structs.replace(one, solved=solved, message=_without_reasoning(one.message or Candidate()))
+async def _marked(one: PassSpend, grades: GradeCache) -> PassSpend:
+    found = await grades.of(one.completion)
+    solved = None if found.outcome == TrialOutcome.ERROR else found.outcome == TrialOutcome.CORRECT
+    return structs.replace(one, solved=solved, message=_without_reasoning(one.message or CandidateMessage()))
 
 
-def _without_reasoning(said: Candidate) -> Candidate:
+def _without_reasoning(said: CandidateMessage) -> CandidateMessage:
     """What a check can see."""
     return structs.replace(said, reasoning_content=None)
 
@@ -117,11 +119,11 @@ def _first_draw(passes: Sequence[PassSpend]) -> PassSpend | None:
     return next((one for one in draws if one.started is not None), None)
 
 
-async def _of_candidate(single: Trial, first: PassSpend, whole: Record, marks: Marks) -> Record:
+async def _of_candidate(single: Trial, first: PassSpend, whole: TrialRecord, grades: GradeCache) -> TrialRecord:
     """The record of the one pass, as if it had been asked for alone; its judge was paid with the whole action."""
     completion, waited = first.completion, first.started or 0.0
-    graded = replace(await marks.of(completion), judge=None)
-    return Record(
+    graded = replace(await grades.of(completion), judge=None)
+    return TrialRecord(
         action=whole.action,
         **_asked(single),
         **_told(graded),
@@ -145,7 +147,7 @@ def _asked(trial: Trial) -> dict[str, Any]:
     """The fields of a record that say what was asked."""
     return {
         "task": trial.task.id,
-        "tags": trial.task.kinds,
+        "tags": tags_of(trial.task.tags, trial.task.cluster),
         "tier": trial.variant.tier,
         "mode": trial.variant.mode,
         "repeat": trial.repeat,
@@ -158,7 +160,7 @@ def _told(grade: Grade) -> dict[str, Any]:
     return {"outcome": grade.outcome, "why": grade.why, "code": grade.code}
 
 
-def _failed(failure: Failure) -> dict[str, Any]:
+def _failed(failure: ActionFailure) -> dict[str, Any]:
     return {"outcome": _blame(failure), "why": failure.message, "code": failure.code}
 
 
@@ -194,7 +196,7 @@ def request(trial: Trial, action: str, *, candidates: bool = False) -> dict[str,
     }
 
 
-async def regrade(task: Task, record: Record, act: Act | None = None) -> Record:
+async def regrade(task: Task, record: TrialRecord, act: Act | None = None) -> TrialRecord:
     """The record as its answer would be graded now: checks get mended, and nobody wants to pay for answers twice.
 
     Its candidates are graded again too. What was not answered stays as it was, and so does what only a judge can grade
@@ -202,29 +204,47 @@ async def regrade(task: Task, record: Record, act: Act | None = None) -> Record:
     """
     if task.check.judge is not None and act is None:
         return record
-    marks = Marks(task, act or _nobody, record.action, record.seed)
+    grades = GradeCache(task, act or _nobody, record.action, record.seed)
     if record.has_answer:
         said = Completion(tool_calls=tuple(record.tool_calls), finish=record.finish)
         if record.answer != _said(said):
             said = replace(said, text=record.answer)
-        record = structs.replace(record, **_told(await marks.of(said)))
-    passes = None if record.passes is None else await _graded(record.passes, marks)
-    return structs.replace(record, passes=passes, judge=marks.spend or record.judge)
+        record = structs.replace(record, **_told(await grades.of(said)))
+    passes = None if record.passes is None else await _graded(record.passes, grades)
+    return structs.replace(record, passes=passes, judge=grades.spend or record.judge)
 
 
-async def _nobody(body: Mapping[str, Any]) -> Reply:
+async def regrade_all(tasks: Sequence[Task], records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Every record as it would be graded now, a few at once: sandboxes are processes.
+
+    Raises:
+        SpecError: a record is of no task.
+    """
+    known = {task.id: task for task in tasks}
+    room = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+
+    async def one(record: TrialRecord) -> TrialRecord:
+        if record.task not in known:
+            raise SpecError(f"record {record.task!r} names no task of the run's workload.jsonl")
+        async with room:
+            return await regrade(known[record.task], record)
+
+    return list(await asyncio.gather(*map(one, records)))
+
+
+async def _nobody(body: Mapping[str, Any]) -> ActionReply:
     raise TierwiseError(f"there is no judge {body['model']!r} to ask")
 
 
-async def _grade(trial: Trial, reply: Reply, marks: Marks) -> Grade:
+async def _grade(trial: Trial, reply: ActionReply, grades: GradeCache) -> Grade:
     if trial.warm_up is not None:
-        return Grade(outcome="error", why="only warms up")
-    return await marks.of(reply.completion)
+        return Grade(outcome=TrialOutcome.ERROR, why="only warms up")
+    return await grades.of(reply.completion)
 
 
-def _blame(failure: Failure) -> Outcome:
+def _blame(failure: ActionFailure) -> TrialOutcome:
     is_refused = failure.status in (400, 413, 422) or failure.code in _NOT_FOR_THIS_TIER
-    return "no_answer" if is_refused else "error"
+    return TrialOutcome.NO_ANSWER if is_refused else TrialOutcome.ERROR
 
 
 def _said(said: Completion) -> str:

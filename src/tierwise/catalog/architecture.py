@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tierwise.catalog.gguf import Array, Head, parts_of, read_head
+from tierwise.catalog.gguf import GgufHeader, parts_of, read_head
 from tierwise.spec.errors import SpecError
 
 
@@ -26,8 +26,6 @@ class Architecture:
     context: int | None = None
     """Tokens that it was made for."""
     hidden: int | None = None
-    vocabulary: int | None = None
-    """Tokens that its tokenizer or its output knows."""
     experts: int | None = None
     """Routed experts of a layer; None for a dense model."""
     active_experts: int | None = None
@@ -132,7 +130,6 @@ def _of_folder(folder: Path) -> Architecture:
         layers=_fact(config, _LAYERS, folder)[0],
         context=_fact(config, _CONTEXT, folder)[0],
         hidden=_fact(config, _HIDDEN, folder)[0],
-        vocabulary=_fact(config, ("vocab_size",), folder)[0],
         experts=experts if mixed else None,
         active_experts=active,
         active_experts_key=active_key,
@@ -149,6 +146,7 @@ def _of_folder(folder: Path) -> Architecture:
 
 def _json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None where there is no such file."""
+    # Not with spec/files.py: these files come from Python, and some hold `Infinity`, which JSON does not have.
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -286,7 +284,6 @@ def _of_gguf(path: Path) -> Architecture:
     if not head.architecture:
         raise SpecError(f"{path} has no general.architecture, so it is no model; a projector or a vocabulary alone?")
     kind = _file_type(head)
-    tokens = head.values.get("tokenizer.ggml.tokens")
     experts = head.number("expert_count")
     mixed = experts is not None and experts > 1
     return Architecture(
@@ -294,7 +291,6 @@ def _of_gguf(path: Path) -> Architecture:
         layers=head.number("block_count"),
         context=head.number("context_length"),
         hidden=head.number("embedding_length"),
-        vocabulary=tokens.count if isinstance(tokens, Array) else head.number("vocab_size"),
         experts=experts if mixed else None,
         active_experts=head.number("expert_used_count") if mixed else None,
         active_experts_key=f"{head.architecture}.expert_used_count" if mixed else "",
@@ -308,7 +304,7 @@ def _of_gguf(path: Path) -> Architecture:
     )
 
 
-def _file_type(head: Head) -> str:
+def _file_type(head: GgufHeader) -> str:
     number = head.values.get("general.file_type")
     if not isinstance(number, int):
         return ""

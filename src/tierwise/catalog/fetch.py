@@ -9,18 +9,16 @@ import hashlib
 import os
 import re
 import ssl
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from tierwise.catalog.cache import Digest, Report, hash_of, make_room, readable_size
 from tierwise.catalog.errors import AccessError, CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import aiohttp
 
 CONNECT_SECONDS = 10
@@ -39,7 +37,6 @@ class Address:
     what: str
     """How messages call the file; the URL may carry a password."""
     sha256: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 async def fetch(address: Address, target: Path, report: Report, *, waits: Sequence[float] = WAITS) -> Digest:
@@ -56,20 +53,18 @@ async def fetch(address: Address, target: Path, report: Report, *, waits: Sequen
     resumed = partial.size > 0
     if not address.sha256 or partial.digest.hexdigest() != address.sha256:
         async with aiohttp.ClientSession(
-            # Proxies and .netrc as pip has them; but aiohttp refuses .netrc for a host that we have a token for.
-            trust_env="Authorization" not in address.headers,
-            proxy=_proxy(address.url) if "Authorization" in address.headers else None,
+            trust_env=True,  # proxies and .netrc as pip has them
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS),
             connector=aiohttp.TCPConnector(ssl=_trust()),
         ) as session:
-            promised = await _insist(session, address, partial, report, waits)
-            if resumed and promised not in {None, partial.digest.hexdigest()}:
+            await _insist(session, address, partial, report, waits)
+            if resumed and address.sha256 not in {None, partial.digest.hexdigest()}:
                 partial.restart()  # what an earlier run left may be at fault: once more from the start
-                promised = await _insist(session, address, partial, report, waits)
-        if promised not in {None, found := partial.digest.hexdigest()}:
+                await _insist(session, address, partial, report, waits)
+        if address.sha256 not in {None, found := partial.digest.hexdigest()}:
             partial.restart()
             raise CheckpointError(
-                f"{address.what}: {_host(address)} sent bytes whose SHA-256 is {found}, expected {promised};"
+                f"{address.what}: {_host(address)} sent bytes whose SHA-256 is {found}, expected {address.sha256};"
                 " they were thrown away; pull again, and if it happens again the mirror is at fault"
             )
     return partial.digest
@@ -77,15 +72,15 @@ async def fetch(address: Address, target: Path, report: Report, *, waits: Sequen
 
 async def _insist(
     session: aiohttp.ClientSession, address: Address, partial: _Partial, report: Report, waits: Sequence[float]
-) -> str | None:
-    """Ask until the file is whole or asking stops helping; returns the hash that was promised for it."""
+) -> None:
+    """Ask until the file is whole or asking stops helping."""
     import aiohttp  # noqa: PLC0415 - as above
 
     started_with = most = partial.size
     failures = 0
     while True:
         try:
-            return await _stream(session, address, partial, report)
+            await _stream(session, address, partial, report)
         except _OtherFileError:
             partial.restart()
         except (
@@ -108,21 +103,22 @@ async def _insist(
                     " file: source"
                 ) from error
             await asyncio.sleep(waits[failures - 1] if failures else 0)
+        else:
+            return
 
 
-async def _stream(session: aiohttp.ClientSession, address: Address, partial: _Partial, report: Report) -> str | None:
-    """Append what is missing, once; returns the hash that was promised for the whole file, if any was."""
-    headers = {**address.headers, "Accept-Encoding": "identity"}
+async def _stream(session: aiohttp.ClientSession, address: Address, partial: _Partial, report: Report) -> None:
+    """Append what is missing, once."""
+    headers = {"Accept-Encoding": "identity"}
     if partial.size:
         headers["Range"] = f"bytes={partial.size}-"
     async with session.get(address.url, headers=headers) as response:
-        promised = address.sha256 or _linked_hash(response)
-        identity = promised or response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
+        identity = address.sha256 or response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
         first, total = _extent(response)
         same = bool(identity) and identity == partial.identity
         if response.status == 416 and partial.size:
             if same and total == partial.size:
-                return promised
+                return
             raise _OtherFileError
         _admit(response, address)
         if response.status == 206 and not (same and first == partial.size):
@@ -137,7 +133,6 @@ async def _stream(session: aiohttp.ClientSession, address: Address, partial: _Pa
                 file.write(block)
                 partial.took(block)
                 report(partial.size, total)
-    return promised
 
 
 class _OtherFileError(Exception):
@@ -167,19 +162,6 @@ def _extent(response: aiohttp.ClientResponse) -> tuple[int | None, int | None]:
         first, total = found.groups()
         return int(first) if first else None, int(total) if total != "*" else None
     return 0, response.content_length
-
-
-def _linked_hash(response: aiohttp.ClientResponse) -> str | None:
-    """The SHA-256 that Hugging Face states on the redirect to a large file."""
-    for answer in (*response.history, response):
-        if found := re.fullmatch(r'"?([0-9a-f]{64})"?', answer.headers.get("X-Linked-Etag", "")):
-            return found[1]
-    return None
-
-
-def _proxy(url: str) -> str | None:
-    parts = urlsplit(url)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def _trust() -> ssl.SSLContext:

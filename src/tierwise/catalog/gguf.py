@@ -30,13 +30,12 @@ Value: TypeAlias = "int | float | bool | str | Array"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class GgufHeader:
     """What stands before the weights."""
 
     values: Mapping[str, Value]
     places: Mapping[str, tuple[int, str]]
     """Where each number lies in the file, and its `struct` format: what it takes to change one in place."""
-    tensors: int
 
     @property
     def architecture(self) -> str:
@@ -56,7 +55,7 @@ class Head:
         return None
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path) -> GgufHeader:
     """Read the keys and values of a GGUF file.
 
     Raises:
@@ -73,7 +72,7 @@ def read_head(path: Path) -> Head:
         raise SpecError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def parts_of(path: Path, head: Head) -> tuple[Path, ...]:
+def parts_of(path: Path, head: GgufHeader) -> tuple[Path, ...]:
     """The files that the checkpoint is split into, `path` alone where it is not.
 
     Raises:
@@ -120,13 +119,14 @@ class _Reader:
         self._size = len(content)
         self._at = 4
 
-    def head(self) -> Head:
+    def head(self) -> GgufHeader:
         version = self._number("<I")
         if version not in (2, 3):
             swapped = version in (2 << 24, 3 << 24)
             reason = "is big-endian" if swapped else f"has version {version}"
             raise SpecError(f"{self._path} {reason}; GGUF of version 2 or 3, little-endian, is read; convert it again")
-        tensors, pairs = int(self._number("<Q")), int(self._number("<Q"))
+        self._number("<Q")  # of tensors
+        pairs = int(self._number("<Q"))
         values: dict[str, Value] = {}
         places: dict[str, tuple[int, str]] = {}
         for _ in range(pairs):  # ends at the end of the file, however many a damaged file claims
@@ -137,7 +137,7 @@ class _Reader:
             if kind in _NUMBERS:
                 places[key] = (self._at, _NUMBERS[kind])
             values[key] = self._value(kind)
-        return Head(values=values, places=places, tensors=tensors)
+        return GgufHeader(values=values, places=places)
 
     def _value(self, kind: int) -> Value:
         if kind == _STRING:
@@ -168,7 +168,7 @@ class _Reader:
         try:
             for _ in range(count):
                 at += 8 + unpack(content, at)[0]
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:  # past the end, and past where anything could be
             raise self._ends_early() from error
         if at > size:
             raise self._ends_early()

@@ -5,14 +5,13 @@ many: here each file arrives alone, and is checked against what the Hub says of 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from tierwise.catalog import hub
-from tierwise.catalog.cache import Report, make_room, move, seal, short_digest, verified_hash
+from tierwise.catalog.cache import Report, make_room, move, seal, verified_hash
 from tierwise.catalog.errors import CheckpointError
 from tierwise.catalog.folder import needed
 from tierwise.catalog.source import Hub, Repository
@@ -27,9 +26,10 @@ async def bring_repository(source: Repository, work: Path, cache: Path, doing: D
     Raises:
         CheckpointError: it does not come, or is no checkpoint that can be loaded from a folder.
     """
-    hub.require(source)
     folder = _new_folder(work)
-    listed = {entry.name: entry for entry in await hub.list_files(source, work / "list", doing("listing", str(source)))}
+    doing("listing", str(source))(0, None)
+    source, entries = await hub.list_files(source)
+    listed = {file.name: file for file in entries}
     names = needed(listed)
     _refuse_no_checkpoint(source, list(listed), names)
     waiting = [name for name in names if not await _holds(folder / name, listed[name], cache, doing)]
@@ -37,6 +37,7 @@ async def bring_repository(source: Repository, work: Path, cache: Path, doing: D
     for number, name in enumerate(waiting, 1):
         place = f" (file {number} of {len(waiting)})"
         await _bring(source.file(name), listed[name], folder / name, cache, doing, place)
+    shutil.rmtree(work / "hub", ignore_errors=True)
     _drop_others(folder, keep=names)
     return folder
 
@@ -62,16 +63,17 @@ def _refuse_no_checkpoint(source: Repository, listed: list[str], names: list[str
     raise CheckpointError(f"'{source}' holds no config.json, so it is no checkpoint that loads as a folder{advice}")
 
 
-async def _bring(source: Hub, entry: hub.Entry, target: Path, cache: Path, doing: Doing, place: str) -> None:
+async def _bring(source: Hub, file: hub.RepositoryFile, target: Path, cache: Path, doing: Doing, place: str) -> None:
     if held := hub.in_hub_cache(source):
         await asyncio.to_thread(_link_or_copy, held, target)
-        found = await verified_hash(target, cache, doing("verifying", entry.name + place))
-        if entry.sha256 in {None, found}:
+        found = await verified_hash(target, cache, doing("verifying", file.name + place))
+        if file.sha256 in {None, found}:
             return
         # The other program's copy is damaged: ask the Hub.
-    download = target.parents[entry.name.count("/") + 1] / f"{short_digest(str(source))}.download"
-    digest = await hub.bring_file(source, download, doing("fetching", entry.name + place), sha256=entry.sha256)
-    _put(download, target)
+    scratch = target.parents[file.name.count("/") + 1] / "hub"
+    fetching, verifying = doing("fetching", file.name + place), doing("verifying", file.name + place)
+    path, digest = await hub.bring_file(source, scratch, fetching, verifying, listed=file)
+    _put(path, target)
     seal(target, digest.hexdigest(), cache)
 
 
@@ -80,13 +82,13 @@ def _put(download: Path, target: Path) -> None:
     move(download, target)
 
 
-async def _holds(path: Path, entry: hub.Entry, cache: Path, doing: Doing) -> bool:
+async def _holds(path: Path, file: hub.RepositoryFile, cache: Path, doing: Doing) -> bool:
     """Whether the file is there and is the one that the Hub lists."""
-    if _size(path) != entry.size:
+    if _size(path) != file.size:
         return False
-    if entry.sha256:
-        return await verified_hash(path, cache, doing("checking", entry.name)) == entry.sha256
-    return _git_sha1(path) == entry.git_sha1  # small: what is large has a sha256
+    if file.sha256:
+        return await verified_hash(path, cache, doing("checking", file.name)) == file.sha256
+    return file.git_sha1 == _git_sha1(path)  # small: what is large has a sha256
 
 
 def _size(path: Path) -> int | None:
@@ -94,8 +96,9 @@ def _size(path: Path) -> int | None:
 
 
 def _git_sha1(path: Path) -> str:
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    from huggingface_hub.utils.sha import git_hash  # noqa: PLC0415 - the extra may not be installed
+
+    return str(git_hash(path.read_bytes()))
 
 
 def _link_or_copy(held: Path, target: Path) -> None:

@@ -69,6 +69,10 @@ class Repository:
     def file(self, name: str) -> Hub:
         return Hub(self.repository, name, self.revision)
 
+    def at(self, revision: str) -> Repository:
+        """The same repository at another revision."""
+        return Repository(self.repository, revision)
+
     def __str__(self) -> str:
         return f"hf:{self.repository}@{self.revision}"
 

@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from tierwise import __version__
 from tierwise.cli import (
     ask,
     bench,
@@ -21,6 +20,7 @@ from tierwise.cli import (
     families,
     gate,
     importing,
+    init,
     ledger,
     levers,
     moe,
@@ -33,6 +33,7 @@ from tierwise.cli import (
     workload,
 )
 from tierwise.spec.errors import SpecError, TierwiseError
+from tierwise.spec.version import __version__
 
 app = typer.Typer(
     name="tierwise",
@@ -41,10 +42,11 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    epilog="Start here: [bold]tierwise doctor[/bold], then [bold]tierwise check tierwise.yaml[/bold].",
+    epilog="Start here: [bold]tierwise doctor[/bold], then [bold]tierwise init[/bold].",
 )
+app.command()(init.init)
 app.command()(families.families)
-app.command()(recipe.recipe)
+app.command(hidden=True)(recipe.recipe)
 app.command()(levers.levers)
 app.command()(check.check)
 app.command()(probe.probe)

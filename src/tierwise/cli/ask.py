@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tierwise.gateway.chat import Chat
+    from tierwise.gateway.chat import ChatEndpoint
     from tierwise.plan import Plan
 
 
@@ -23,9 +23,14 @@ def ask(
     verifier: Annotated[str, typer.Option(help="What answers can be checked with, as JSON: '{\"number\": {}}'.")] = "",
     max_tokens: Annotated[int | None, typer.Option(help="Completion tokens of one pass, at the most.", min=1)] = None,
     seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable.")] = None,
-    ledger: Annotated[Path, typer.Option(envvar="TIERWISE_LEDGER", help="Where the action is recorded.")] = Path(
-        "ledger.db"
-    ),
+    ledger: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE|URL",
+            envvar="TIERWISE_LEDGER",
+            help="Where the action is recorded: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+        ),
+    ] = "ledger.db",
     as_json: Annotated[bool, typer.Option("--json", help="Print answer and accounts as JSON.")] = False,
 ) -> None:
     """Start the engines of a config file, ask one question, print the answer and what it took.
@@ -47,23 +52,23 @@ def ask(
     asyncio.run(_ask(plan, request, verifier, ledger, as_json=as_json))
 
 
-async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: Path, *, as_json: bool) -> None:
+async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: str, *, as_json: bool) -> None:
     """Through the endpoint's own door, in this process: what is asked here is answered and recorded as anywhere."""
     import sys
 
     import msgspec
 
-    from tierwise.gateway.chat import Chat
+    from tierwise.gateway.chat import ChatEndpoint
     from tierwise.gateway.metrics import Metrics
     from tierwise.gateway.server import open_ledger
     from tierwise.service import launched
     from tierwise.spec.errors import SpecError, TierwiseError
+    from tierwise.spec.files import json_document
 
     if verifier:
-        try:
-            request["tierwise"] = {"verifier": msgspec.json.decode(verifier)}
-        except msgspec.DecodeError as error:
-            raise SpecError(f"--verifier is not JSON: {error}") from error
+        document = json_document(verifier, "--verifier", line=None)
+        document.done()
+        request["tierwise"] = {"verifier": document.value}
     if not as_json:
         request["stream_options"] = {"include_usage": True}
     metrics = Metrics({})
@@ -71,7 +76,7 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: Pa
         async with launched(plan, ledger=book) as service:
             await service.start()
             status, usage = 200, None
-            async for status, data in _posted(Chat(service, metrics), msgspec.json.encode(request)):
+            async for status, data in _posted(ChatEndpoint(service, metrics), msgspec.json.encode(request)):
                 body = msgspec.json.decode(data)
                 if "error" in body:
                     kind = SpecError if status == 400 else TierwiseError
@@ -87,7 +92,7 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: Pa
     print(_account(usage), file=sys.stderr)
 
 
-async def _posted(app: Chat, body: bytes) -> AsyncIterator[tuple[int, bytes]]:
+async def _posted(app: ChatEndpoint, body: bytes) -> AsyncIterator[tuple[int, bytes]]:
     """The status and each event, or the one body, that a POST of `body` brings."""
     import asyncio
 

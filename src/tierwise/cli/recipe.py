@@ -1,4 +1,4 @@
-"""`tierwise recipe`: a family on a machine, as a config file that is ready to be checked, pulled and measured."""
+"""`tierwise recipe`: what `tierwise init --family` was called before, kept for scripts."""
 
 from __future__ import annotations
 
@@ -19,24 +19,16 @@ def recipe(
         bool, typer.Option("--json", help="Print the config file as JSON, without its comments.")
     ] = False,
 ) -> None:
-    """Print a config file with the tiers fast, standard and max for a family on your machine.
+    """The same as `tierwise init --family NAME --gpus … --out -`, which takes its place.
 
-    Picks the most precise checkpoint that fits, splits it over the GPUs, and sets parsers, thinking and sampling. Says
-    at each number that is published that it was not measured here. Exit code 2 when it cannot fit, with what would.
+    Exit code 2 when the family cannot fit, with what would.
     """
     import json
+    import sys
 
-    from tierwise.catalog import recipe as catalog
-    from tierwise.catalog.families import family
-    from tierwise.catalog.fit import engine_for
-    from tierwise.catalog.gpus import parse_machine
-    from tierwise.engines import RECIPES
-    from tierwise.spec.reading import Reading
-    from tierwise.spec.yaml import read_yaml
+    from tierwise.cli.init import for_family
+    from tierwise.spec.files import yaml_document
 
-    found, machine = family(name), parse_machine(gpus)
-    chosen = engine_for(found, machine, RECIPES, engine)
-    said = f"tierwise recipe {found.name} --gpus {machine} --engine {chosen.engine}"
-    said += f" --variant {variant}" if variant else ""
-    text = catalog.recipe(found, machine, chosen, variant=variant, revision=revision, command=said)
-    print(json.dumps(read_yaml(text, Reading())[0], indent=2) if as_json else text, end="\n" if as_json else "")
+    text = for_family(name, gpus, engine, variant=variant, revision=revision).text
+    print(json.dumps(yaml_document(text, "recipe").value, indent=2) if as_json else text, end="\n" if as_json else "")
+    print(f"`tierwise recipe` is now `tierwise init --family {name} --gpus {gpus}`", file=sys.stderr)

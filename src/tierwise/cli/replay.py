@@ -1,4 +1,4 @@
-"""`tierwise replay`: a run graded again and its report rebuilt, from its folder alone."""
+"""`tierwise replay`: a run graded again and its report rebuilt, from its directory alone."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tierwise.bench.folder import Folder
-    from tierwise.bench.records import Record
-    from tierwise.bench.task import Task
+    from tierwise.runs.directory import RunDirectory
+    from tierwise.runs.records import TrialRecord
+    from tierwise.workloads.task import Task
 
 
 def replay(
@@ -31,16 +29,17 @@ def replay(
     import asyncio
     import json
 
-    from tierwise.bench.folder import Folder
-    from tierwise.bench.summary import summarise
+    from tierwise.analysis.summary import summarise
+    from tierwise.bench.trial import regrade_all
     from tierwise.report.page import page
+    from tierwise.runs.directory import RunDirectory
 
-    folder = Folder(run)
-    tasks, records = _read(folder)
-    again = asyncio.run(_graded(tasks, records))
-    manifest = folder.read_manifest()
+    directory = RunDirectory(run)
+    tasks, records = _read(directory)
+    again = asyncio.run(regrade_all(tasks, records))
+    manifest = directory.read_manifest()
     html = page(manifest, tasks, again, summarise(manifest, again, tasks))
-    target = out or folder.report_path
+    target = out or directory.report_path
     is_same = target.exists() and target.read_text(encoding="utf-8") == html
     target.write_text(html, encoding="utf-8")
     changed = [(old, new) for old, new in zip(records, again, strict=True) if old.outcome != new.outcome]
@@ -66,36 +65,10 @@ def replay(
     raise typer.Exit(1 if changed else 0)
 
 
-def _read(folder: Folder) -> tuple[list[Task], list[Record]]:
-    import msgspec
+def _read(directory: RunDirectory) -> tuple[list[Task], list[TrialRecord]]:
+    from tierwise.spec.errors import NotFound
+    from tierwise.workloads.task import read_tasks
 
-    from tierwise.bench.task import Task
-    from tierwise.spec.errors import NotFound, SpecError
-
-    if not folder.has_manifest:
-        raise NotFound(f"{folder.path} holds no run: there is no manifest.json")
-    try:
-        tasks = msgspec.json.Decoder(Task).decode_lines(folder.tasks_path.read_bytes())
-        return tasks, folder.read_records()
-    except (OSError, msgspec.DecodeError) as error:
-        raise SpecError(f"the run in {folder.path} cannot be read: {error}") from error
-
-
-async def _graded(tasks: Sequence[Task], records: Sequence[Record]) -> list[Record]:
-    """Every record as it would be graded now, a few at once: sandboxes are processes."""
-    import asyncio
-    import os
-
-    from tierwise.bench.trial import regrade
-    from tierwise.spec.errors import SpecError
-
-    known = {task.id: task for task in tasks}
-    room = asyncio.Semaphore(2 * (os.cpu_count() or 1))
-
-    async def one(record: Record) -> Record:
-        if record.task not in known:
-            raise SpecError(f"record {record.task!r} names no task of the run's workload.jsonl")
-        async with room:
-            return await regrade(known[record.task], record)
-
-    return list(await asyncio.gather(*map(one, records)))
+    if not directory.has_manifest:
+        raise NotFound(f"{directory.path} holds no run: there is no manifest.json")
+    return read_tasks(directory.tasks_path), directory.read_records()

@@ -18,8 +18,13 @@ def serve(
         int | None, typer.Option(help="Serve gRPC too, on this port; 0 takes a free one.", min=0, max=65535)
     ] = None,
     ledger: Annotated[
-        Path, typer.Option(envvar="TIERWISE_LEDGER", help="Where actions and their passes are recorded.")
-    ] = Path("ledger.db"),
+        str,
+        typer.Option(
+            metavar="FILE|URL",
+            envvar="TIERWISE_LEDGER",
+            help="Where actions and their passes are recorded: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+        ),
+    ] = "ledger.db",
     keep_content: Annotated[
         bool, typer.Option("--keep-content", help="Record what was asked and answered too, not only what it took.")
     ] = False,

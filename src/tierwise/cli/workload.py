@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from tierwise.cli.options import AsJson
+from tierwise.cli.output import print_json
 
-    from tierwise.bench.sources import SourceChoice
-    from tierwise.bench.workload import Workload
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from tierwise.ledger.read import StoredContent
+    from tierwise.workloads.files import Workload
+    from tierwise.workloads.suites import SuiteChoice
+    from tierwise.workloads.task import Task
 
 app = typer.Typer(
     help="Check a workload, make one from a known suite or from recorded actions, draw a sample of one.",
@@ -20,11 +25,27 @@ app = typer.Typer(
 )
 
 Given = Annotated[Path, typer.Argument(help="A JSONL file, or a folder with workload.yaml.")]
+GradedBy = Annotated[
+    str,
+    typer.Option(
+        help="What grades the tasks, for production has no answer key: judge:TIER, agrees:TIER (a judge who sees "
+        "the recorded answer), recorded (that very answer), request (the verifier that came with it), "
+        "regex:PATTERN, or JSON."
+    ),
+]
+KeptLedger = Annotated[
+    str,
+    typer.Option(
+        "--ledger",
+        metavar="FILE|URL",
+        envvar="TIERWISE_LEDGER",
+        help="Written by `tierwise serve --keep-content`: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="A file when it ends in .jsonl, else a folder; must be new.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-class Suite(StrEnum):
+class SuiteName(StrEnum):
     """Suites by name."""
 
     REASONING_GYM = "reasoning-gym"
@@ -32,7 +53,7 @@ class Suite(StrEnum):
     GSM8K = "gsm8k"
 
 
-class Allocation(StrEnum):
+class AllocationChoice(StrEnum):
     """How many of each stratum are drawn."""
 
     PROPORTIONAL = "proportional"
@@ -45,13 +66,13 @@ def check(workload: Given, as_json: AsJson = False) -> None:
 
     Expressions of math_verify are read once, where its package is. Asks no model. Exit code 2 when something is wrong.
     """
-    from tierwise.bench.workload import load
+    from tierwise.workloads.files import load
 
     found = load(workload)
     _check_expressions(found)
     facts = _facts(found)
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     tasks = len(found.tasks)
     print(f"ok {workload}: {tasks} {'task' if tasks == 1 else 'tasks'}, SHA-256 {found.sha256[:12]}…")
@@ -125,7 +146,7 @@ def _has_image(messages: Sequence[dict[str, Any]]) -> bool:
 
 @app.command()
 def make(
-    suite: Annotated[Suite, typer.Argument(help="reasoning-gym, human-eval, or gsm8k with --file.")],
+    suite: Annotated[SuiteName, typer.Argument(help="reasoning-gym, human-eval, or gsm8k with --file.")],
     out: Annotated[Path | None, typer.Option(help="A file when it ends in .jsonl, else a folder; must be new.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Of tasks; the suite's own when not given.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of reasoning-gym.")] = 0,
@@ -147,10 +168,10 @@ def make(
     """
     from hashlib import sha256 as digest
 
-    from tierwise.bench.workload import encoded
-    from tierwise.bench.workload.about import About, Made
-    from tierwise.bench.workload.write import check_free, write
     from tierwise.spec.errors import SpecError
+    from tierwise.workloads.files import encoded
+    from tierwise.workloads.files.about import About, SuitePin
+    from tierwise.workloads.files.write import check_free, write
 
     if list_:
         _print_generators()
@@ -160,36 +181,33 @@ def make(
     check_free(out)
     given: dict[str, Any] = {"count": count, "max_tokens": max_tokens}
     match suite:
-        case Suite.REASONING_GYM:
+        case SuiteName.REASONING_GYM:
             given |= {"seed": seed, "difficulty": difficulty, "generators": generator or None}
-        case Suite.GSM8K:
+        case SuiteName.GSM8K:
             given |= {"file": None if file is None else str(file.resolve()), "sha256": sha256}
     source = _source(suite.value.replace("-", "_"), {name: one for name, one in given.items() if one is not None})
     made = source.member.make(Path())
     pin = digest(encoded(made.tasks)).hexdigest()
-    about = About(name=suite.value, source=source, made=Made(version=made.version, sha256=pin))
+    about = About(name=suite.value, source=source, made=SuitePin(version=made.version, sha256=pin))
     write(out, made.tasks, about)
     print(f"{out}: {len(made.tasks)} tasks of {suite.value} ({made.version}), SHA-256 {pin}")
     _print_notes(made.notes)
 
 
-def _source(kind: str, settings: dict[str, Any]) -> SourceChoice:
-    from tierwise.bench.sources import SourceChoice
+def _source(kind: str, settings: dict[str, Any]) -> SuiteChoice:
     from tierwise.spec.reading import Reading
+    from tierwise.workloads.suites import SuiteChoice
 
     reading = Reading()
-    found = reading.read(SourceChoice, {kind: settings}, "")
-    reading.done()
-    assert found is not None  # noqa: S101 - `done` raises otherwise
-    return found
+    return reading.finish(reading.read(SuiteChoice, {kind: settings}, ""))
 
 
 def _print_generators() -> None:
-    from tierwise.bench.sources.reasoning_gym import MIXTURE, UNSTABLE, generators
     from tierwise.spec.errors import SpecError
     from tierwise.verifiers.contained import needs
     from tierwise.verifiers.packages import is_installed
     from tierwise.verifiers.reasoning_gym import PACKAGE
+    from tierwise.workloads.suites.reasoning_gym import MIXTURE, UNSTABLE, generators
 
     if not is_installed(PACKAGE):
         raise SpecError(needs(PACKAGE, "workloads"))
@@ -205,8 +223,8 @@ def sample(
     out: Out,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same tasks.")] = 0,
     allocation: Annotated[
-        Allocation, typer.Option(help="As many of each kind as it has, or the same number of each, with weights.")
-    ] = Allocation.PROPORTIONAL,
+        AllocationChoice, typer.Option(help="As many of each kind as it has, or the same number of each, with weights.")
+    ] = AllocationChoice.PROPORTIONAL,
     whole_clusters: Annotated[
         bool, typer.Option("--whole-clusters", help="Draw a cluster with all of its tasks or not at all.")
     ] = False,
@@ -214,10 +232,10 @@ def sample(
     """Draw a stratified subset: a stratum is a set of tags. Says what was drawn."""
     import msgspec
 
-    from tierwise.bench.workload import load
-    from tierwise.bench.workload.sample import sample as draw
-    from tierwise.bench.workload.size import few
-    from tierwise.bench.workload.write import check_free, write
+    from tierwise.workloads.files import load
+    from tierwise.workloads.files.sample import sample as draw
+    from tierwise.workloads.files.small_sample import small_sample
+    from tierwise.workloads.files.write import check_free, write
 
     check_free(out)
     found = load(workload)
@@ -240,28 +258,19 @@ def sample(
         print(f"  {stratum.name}: {stratum.drawn} of {stratum.size}")
     if len(drawn.tasks) < count:
         print(f"note: {count} were wanted; whole clusters did not fit into the rest")
-    _print_notes([few(len(drawn.tasks))])
+    _print_notes([small_sample(len(drawn.tasks))])
 
 
 @app.command("from-ledger")
 def from_ledger(
     out: Out,
-    check: Annotated[
-        str,
-        typer.Option(
-            help="What grades the tasks, for production has no answer key: judge:TIER, agrees:TIER (a judge who sees "
-            "the recorded answer), recorded (that very answer), request (the verifier that came with it), "
-            "regex:PATTERN, or JSON."
-        ),
-    ],
-    ledger: Annotated[
-        Path, typer.Option("--ledger", envvar="TIERWISE_LEDGER", help="Written by `tierwise serve --keep-content`.")
-    ] = Path("ledger.db"),
+    check: GradedBy,
+    ledger: KeptLedger = "ledger.db",
     since: Annotated[
         str, typer.Option(help="Only since 2026-01-31 or 2026-01-31T12:00 (UTC), or 90m, 24h, 7d ago.")
     ] = "",
     model: Annotated[str | None, typer.Option(help="Only what asked for this tier or route.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest N.", metavar="N")] = None,
     redact: Annotated[
         Path | None,
         typer.Option(help="YAML with rules of your own; keys, e-mails, IPs and phone numbers go without it."),
@@ -271,24 +280,16 @@ def from_ledger(
 
     Texts are redacted before they are written. Rules find forms, not meanings: read the result before you pass it on.
     """
-    from tierwise.bench.workload.about import About
-    from tierwise.bench.workload.recorded import from_ledger as build
-    from tierwise.bench.workload.recorded import trace_of
-    from tierwise.bench.workload.redact import read_rules, redactor
-    from tierwise.bench.workload.size import few
-    from tierwise.bench.workload.write import check_free, write
-    from tierwise.cli.ledger import _moment, _reading
     from tierwise.spec.errors import SpecError
+    from tierwise.workloads.files.about import About
+    from tierwise.workloads.files.recorded import from_ledger as build
+    from tierwise.workloads.files.recorded import trace_of
+    from tierwise.workloads.files.redact import read_rules, redactor
+    from tierwise.workloads.files.write import check_free, write
 
     check_free(out)
     rules = read_rules(redact) if redact is not None else redactor()
-    with _reading(ledger) as reader:
-        kept = reader.kept(_moment(since) if since else None, model, limit)
-    if not kept:
-        raise SpecError(
-            f"{ledger} holds no such action with its content; it is kept only by `tierwise serve --keep-content`",
-            field="--ledger",
-        )
+    kept = _kept(ledger, since, model, limit)
     found = build(kept, check, rules)
     if not found.tasks:
         reasons = "; ".join(f"{number}: {why}" for why, number in found.left_out.items())
@@ -304,13 +305,35 @@ def from_ledger(
     for why, number in found.left_out.items():
         print(f"  left out, {number}: {why}")
     print(f"  redacted: {_counted(dict(rules.counts)) or 'nothing'}")
-    images = sum(_has_image(task.messages) for task in found.tasks)
-    notes = [few(len(found.tasks)), "rules find forms, not meanings: read the tasks before you pass them on"]
-    if images:
-        notes.append(f"{images} tasks hold images, which no rule looks into")
+    _print_notes(_cautions(found.tasks, check))
+
+
+def _kept(ledger: str, since: str, model: str | None, limit: int | None) -> list[StoredContent]:
+    """Recorded actions with their content."""
+    from tierwise.cli.ledger import _moment, _reading
+    from tierwise.ledger.location import locate
+    from tierwise.spec.errors import SpecError
+
+    with _reading(ledger) as reader:
+        kept = reader.stored_content(_moment(since) if since else None, model, limit)
+    if not kept:
+        raise SpecError(
+            f"{locate(ledger).name} holds no such action with its content; `tierwise serve --keep-content` keeps it",
+            field="--ledger",
+        )
+    return kept
+
+
+def _cautions(tasks: Sequence[Task], check: str) -> Iterator[str]:
+    """What whoever uses tasks of recorded actions should know."""
+    from tierwise.workloads.files.small_sample import small_sample
+
+    yield small_sample(len(tasks))
+    yield "rules find forms, not meanings: read the tasks before you pass them on"
+    if images := sum(_has_image(task.messages) for task in tasks):
+        yield f"{images} tasks hold images, which no rule looks into"
     if check == "recorded":
-        notes.append("the recorded answers count as right, whether or not they are: this measures agreement")
-    _print_notes(notes)
+        yield "the recorded answers count as right, whether or not they are: this measures agreement"
 
 
 def _counted(counts: dict[str, int]) -> str:
@@ -320,9 +343,3 @@ def _counted(counts: dict[str, int]) -> str:
 def _print_notes(notes: Iterable[str]) -> None:
     for note in filter(None, notes):
         print(f"note: {note}")
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

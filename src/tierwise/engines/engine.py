@@ -11,9 +11,9 @@ from tierwise.spec.capabilities import Capabilities
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-    from tierwise.catalog.weights import Weights
     from tierwise.engines.metrics import MetricsPage
     from tierwise.spec.call import Call, Chunk
+    from tierwise.spec.deployed import LoadedWeights
 
 State = Literal["stopped", "starting", "ready", "silent", "restarting", "failed"]
 """Silent: its process lives and does not answer, so that nobody knows yet whether it is busy or hangs."""
@@ -79,7 +79,7 @@ class Deployment:
     engine: Engine
     kind: str = ""
     """The engine's name in the config file."""
-    weights: Weights | None = None
+    weights: LoadedWeights | None = None
     """What it loads; None where somebody else has loaded it."""
     slots: int = 64
     """How many passes it runs side by side."""

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from tierwise.gateway.failures import status_of
+from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, usage_of
 from tierwise.gateway.reply import EventStream, send_error, send_json
-from tierwise.gateway.visit import Desk, answers, usage_of
 from tierwise.gateway.wire import read
-from tierwise.run import discard
 from tierwise.spec.errors import BodyTooLarge, SpecError, TierwiseError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from starlette.types import Receive, Scope, Send
 
     from tierwise.gateway.metrics import Metrics
-    from tierwise.gateway.visit import Visit
     from tierwise.service import Service
-    from tierwise.spec.call import Chunk
 
 MOST_BYTES = 32 * 1024 * 1024
 """Of a request body; images make them large."""
@@ -33,13 +29,13 @@ class HungUp(Exception):
     """The user is gone."""
 
 
-class Chat:
+class ChatEndpoint:
     """`POST /v1/chat/completions`, as a bare ASGI application: it must see a hang-up the moment it happens."""
 
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self._service = service
         self._metrics = metrics
-        self._desk = Desk(service, metrics)
+        self._lifecycle = RequestLifecycle(service, metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
         headers: dict[str, str] = {}
@@ -47,53 +43,41 @@ class Chat:
             body = await _body(receive)
             trace = self._service.new_trace()
             headers = {"x-tierwise-action": trace.action}
-            visit = self._desk.receive(trace, read(body))
+            context = self._lifecycle.receive(trace, read(body))
         except HungUp:
             return
         except TierwiseError as error:
-            self._metrics.refused(status_of(error))
+            self._metrics.refused(status_of(error).http)
             await send_error(send, error, headers)
             return
-        self._metrics.begun()
-        try:
-            async with _until_hung_up(receive):
-                await (self._stream(visit, send) if visit.asked.stream else self._whole(visit, send))
-        except asyncio.CancelledError:
-            visit.ending, visit.error = "failed", "the server was stopped"
-            raise
-        finally:
-            self._desk.remember(visit)
+        async with _until_hung_up(receive) as has_hung_up:
+            respond = self._stream if context.parsed.stream else self._whole
+            await respond(context, send, lambda: not has_hung_up())
 
-    async def _whole(self, visit: Visit, send: Send) -> None:
+    async def _whole(self, context: RequestContext, send: Send, is_stopped: Callable[[], bool]) -> None:
         prices = self._service.prices
         try:
-            visit.answers = await answers(visit, [discard] * visit.asked.choices)
+            await self._lifecycle.answer(context, is_stopped=is_stopped)
         except TierwiseError as error:
-            visit.fail(error)
-            self._desk.remember(visit)
-            await send_error(send, error, visit.headers_now(prices), usage_of(visit, prices))
+            await send_error(send, error, context.headers_now(prices), usage_of(context, prices))
             return
-        visit.ending = "answered"
-        visit.show_moment()
-        self._desk.remember(visit)
-        body = visit.head.whole(visit.answers, usage_of(visit, prices))
-        await send_json(send, 200, body, visit.headers_now(prices))
+        body = context.head.whole(context.answers, usage_of(context, prices))
+        await send_json(send, 200, body, context.headers_now(prices))
 
-    async def _stream(self, visit: Visit, send: Send) -> None:
+    async def _stream(self, context: RequestContext, send: Send, is_stopped: Callable[[], bool]) -> None:
         prices = self._service.prices
-        with EventStream(send, lambda: visit.headers_now(None), visit.progress) as events:
+        with EventStream(send, lambda: context.headers_now(None), context.progress) as events:
             try:
-                shows = [Shown(visit, events, index) for index in range(visit.asked.choices)]
-                visit.answers = await answers(visit, shows)
+                await self._lifecycle.answer(
+                    context,
+                    lambda choice, chunk: events.event(context.head.chunk(choice, chunk)),
+                    is_stopped=is_stopped,
+                )
             except TierwiseError as error:
-                visit.fail(error)
-                self._desk.remember(visit)
-                await events.failed(error, visit.headers_now(prices), usage_of(visit, prices))
+                await events.failed(error, context.headers_now(prices), usage_of(context, prices))
                 return
-            visit.ending = "answered"
-            self._desk.remember(visit)
-            if visit.asked.wants_usage:
-                await events.event(visit.head.usage(usage_of(visit, prices)))
+            if context.parsed.wants_usage:
+                await events.event(context.head.usage(usage_of(context, prices)))
             await events.done()
 
 
@@ -118,8 +102,11 @@ async def _body(receive: Receive) -> bytes:
 
 
 @asynccontextmanager
-async def _until_hung_up(receive: Receive) -> AsyncGenerator[None]:
-    """Cancel the block when the user hangs up, so that everything that runs for him is aborted, and leave quietly."""
+async def _until_hung_up(receive: Receive) -> AsyncGenerator[Callable[[], bool]]:
+    """Cancel the block when the caller hangs up, so that everything that runs for it is aborted, and leave quietly.
+
+    Gives whether the caller has hung up.
+    """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - coroutines run in tasks
     is_over, before = False, None
@@ -133,7 +120,7 @@ async def _until_hung_up(receive: Receive) -> AsyncGenerator[None]:
     listening = asyncio.create_task(_hang_up(receive))
     listening.add_done_callback(leave)
     try:
-        yield
+        yield listening.done
     except asyncio.CancelledError:
         if before is None or task.uncancel() > before:
             raise
@@ -145,20 +132,3 @@ async def _until_hung_up(receive: Receive) -> AsyncGenerator[None]:
 async def _hang_up(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-class Shown:
-    """Shows one choice to the user as it comes."""
-
-    def __init__(self, visit: Visit, events: EventStream, index: int) -> None:
-        self._visit = visit
-        self._events = events
-        self._index = index
-
-    async def __call__(self, chunk: Chunk) -> bool:
-        visit = self._visit
-        if visit.first_output is None and chunk.is_output:
-            visit.show_moment()
-        if chunk.delta or chunk.finish:
-            await self._events.event(visit.head.chunk(self._index, chunk))
-        return True

@@ -33,7 +33,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(slots=True)
-class Head:
+class ResponseHead:
     """What every event and body of one answer begins with."""
 
     action: str
@@ -86,7 +86,7 @@ async def send_json(send: Send, status: int, body: Json, headers: Mapping[str, s
 
 async def send_error(send: Send, error: TierwiseError, headers: Mapping[str, str], usage: Json = None) -> None:
     """One of our errors as a whole response; `usage` is what had been spent until then."""
-    await send_json(send, status_of(error), _failure(error, usage), {**headers, **headers_of(error)})
+    await send_json(send, status_of(error).http, _failure(error, usage), {**headers, **headers_of(error)})
 
 
 def _failure(error: TierwiseError, usage: Json) -> dict[str, Json]:

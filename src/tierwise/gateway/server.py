@@ -35,7 +35,7 @@ _LOG = logging.getLogger("tierwise")
 
 
 def serve_forever(
-    plan: Plan, *, host: str, port: int, ledger: Path, content: bool = False, grpc_port: int | None = None
+    plan: Plan, *, host: str, port: int, ledger: str | Path, content: bool = False, grpc_port: int | None = None
 ) -> None:
     """Serve a plan until a signal ends it; `content` has the ledger keep what was asked and answered.
 
@@ -51,7 +51,9 @@ def serve_forever(
 
 
 @contextmanager
-def open_ledger(path: Path, plan: Plan, metrics: Metrics, *, content: bool = False) -> Generator[Ledger, None, None]:
+def open_ledger(
+    where: str | Path, plan: Plan, metrics: Metrics, *, content: bool = False
+) -> Generator[Ledger, None, None]:
     """The ledger of a plan, closed at the end. Its alarms are logged and counted, and never stop an answer."""
     from tierwise.ledger.prices import PriceBook  # noqa: PLC0415
     from tierwise.ledger.store import Ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
@@ -60,7 +62,7 @@ def open_ledger(path: Path, plan: Plan, metrics: Metrics, *, content: bool = Fal
         metrics.alarm()
         _LOG.error("LEDGER: %s", error)
 
-    book = Ledger.open(path, PriceBook(plan.file.prices), alarm, content=content)
+    book = Ledger.open(where, PriceBook(plan.file.prices), alarm, content=content)
     try:
         yield book
     finally:
@@ -68,7 +70,7 @@ def open_ledger(path: Path, plan: Plan, metrics: Metrics, *, content: bool = Fal
 
 
 async def _serve(
-    plan: Plan, listener: socket.socket, ledger: Path, *, content: bool, grpc: tuple[str, int | None]
+    plan: Plan, listener: socket.socket, ledger: str | Path, *, content: bool, grpc: tuple[str, int | None]
 ) -> None:
     with contextlib.closing(listener):
         ending = _Ending()
@@ -112,7 +114,7 @@ async def _listen(
     service: Service, app: Starlette, listener: socket.socket, ending: _Ending, beside: GrpcServer | None
 ) -> None:
     """Answer from the first moment; requests wait for engines that still load, and `/ready` says which."""
-    server = Server(app)
+    server = HttpServer(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     starting = asyncio.create_task(service.start())
     stopping = asyncio.create_task(ending.first.wait())
@@ -157,7 +159,7 @@ class _Ending:
         (self.second if self.first.is_set() else self.first).set()
 
 
-class Server(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """uvicorn as we want it, without its own signal handling: engines and ledger must be told too."""
 
     def __init__(self, app: Starlette) -> None:

@@ -83,8 +83,8 @@ class ChatRequest(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A request in our words."""
+class ParsedRequest:
+    """A request that was checked, in our words."""
 
     model: str
     prompt: Prompt
@@ -107,7 +107,7 @@ class Asked:
         return replace(self.prompt, seed=draw_seed(self.prompt.seed, choice * _STRIDE))
 
 
-def read(body: bytes) -> Asked:
+def read(body: bytes) -> ParsedRequest:
     """Check a request body.
 
     Raises:
@@ -129,7 +129,7 @@ def read(body: bytes) -> Asked:
         raise SpecError(f"{field}: {what}", field=field) from error
     fields = {name: field for name, field in value.items() if name not in _OURS}
     seed = random.getrandbits(31) if request.seed is None else request.seed
-    return Asked(
+    return ParsedRequest(
         model=request.model,
         prompt=Prompt(messages=tuple(value["messages"]), fields=fields, seed=seed),
         choices=request.n or 1,

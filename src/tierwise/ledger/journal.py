@@ -111,10 +111,14 @@ class Journal:
 
 def orphans(database: Path) -> list[Segment]:
     """The segments that dead processes left beside a database, oldest first; the caller discards or releases them."""
-    name = re.compile(re.escape(database.name) + r"\.\d+\.[0-9a-f]{8}[ab]\.pending\.jsonl")
-    found = [path for path in database.parent.iterdir() if name.fullmatch(path.name)]
-    adopted = (Segment.adopt(path) for path in sorted(found, key=_modified))
+    adopted = (Segment.adopt(path) for path in sorted(segments(database), key=_modified))
     return [segment for segment in adopted if segment is not None]
+
+
+def segments(database: Path) -> list[Path]:
+    """The files of journals beside a database, of living processes and of dead ones."""
+    name = re.compile(re.escape(database.name) + r"\.\d+\.[0-9a-f]{8}[ab]\.pending\.jsonl")
+    return [path for path in database.parent.iterdir() if name.fullmatch(path.name)]
 
 
 def _modified(path: Path) -> float:

@@ -1,77 +1,45 @@
 """The reading side of the ledger: the newest actions, one action as a tree, totals. Apart from the store, because
 readers are other processes that must not write.
+
+A reader cannot upgrade a ledger of an earlier version. It reads what is there: columns that such a ledger lacks are
+left to the defaults of their rows, and totals are added up from all passes, which takes longer.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Self, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, case, func, inspect, literal, or_, select, true
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import and_, inspect, literal_column, select
+from sqlalchemy.exc import DBAPIError
 
-from tierwise.ledger.by import By
-from tierwise.ledger.database import actions, check_version, checks, connect, contents, is_foreign, passes
-from tierwise.ledger.rows import ActionRow, CheckRow, ContentRow, PassRow
-from tierwise.spec.call import Usage
+from tierwise.ledger import totals
+from tierwise.ledger.database import check_version, connect, is_foreign
+from tierwise.ledger.location import locate
+from tierwise.ledger.rows import ActionRow, CheckRow, ContentRow, DecisionRow, PassRow
+from tierwise.ledger.tables import VERSION, actions, checks, contents, decisions, passes
+from tierwise.ledger.totals import Total
 from tierwise.spec.errors import LedgerError, NotFound, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
 
-    from sqlalchemy import Connection, RowMapping
+    from sqlalchemy import Column, ColumnElement, Connection, RowMapping, Select, Table
 
+    from tierwise.ledger.by import By
+    from tierwise.ledger.location import Location
     from tierwise.ledger.prices import PriceBook
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
 PATIENCE = 10.0
 """Seconds that a reader waits for a locked database."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Total:
-    """What several passes amount to. Tokens are exact sums; seconds and dollars are, up to rounding."""
-
-    key: str
-    """What they have in common; empty where that is only the ledger."""
-    actions: int = 0
-    """Actions that these passes belong to; one that spent in two tiers is counted in both."""
-    passes: int = 0
-    estimated: int = 0
-    """Passes among them whose tokens were counted from the stream because the engine never told."""
-    prompt: int = 0
-    cached: int = 0
-    completion: int = 0
-    reasoning: int = 0
-    seconds: float = 0.0
-    """Of passes, added up also where they ran side by side."""
-    busy_seconds: float = 0.0
-    dollars_tokens: float = 0.0
-    dollars_time: float = 0.0
-
-    @property
-    def usage(self) -> Usage:
-        return Usage(
-            prompt=self.prompt,
-            cached=self.cached,
-            completion=self.completion,
-            reasoning=self.reasoning,
-            exact=not self.estimated,
-        )
-
-    @property
-    def dollars(self) -> float:
-        return self.dollars_tokens + self.dollars_time
-
-    def __add__(self, other: Total) -> Total:
-        summed = {part.name: getattr(self, part.name) + getattr(other, part.name) for part in fields(self)[1:]}
-        return Total(key=self.key, **summed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +67,12 @@ class Tree:
     roots: tuple[Node, ...]
     checks: tuple[CheckRow, ...]
     """Of answers that no single pass gave."""
+    decisions: tuple[DecisionRow, ...]
     spent: Total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class StoredContent:
     """An action with what was asked and answered."""
 
     action: ActionRow
@@ -115,25 +84,22 @@ class Reader:
 
     Raises, as do all its methods:
         NotFound: there is no such file.
-        SpecError: the file is no ledger, or one of a later Tierwise.
+        SpecError: it is no ledger, or one of a later Tierwise.
         LedgerError: it cannot be read now.
     """
 
-    def __init__(self, path: Path, prices: PriceBook | None = None) -> None:
-        if not path.is_file():
-            raise NotFound(f"no ledger at {path}; `tierwise serve` writes one", field="ledger")
-        self._path, self._prices = path, prices
-        self._engine = connect(path.resolve(), patience=PATIENCE, read_only=True)
+    def __init__(self, where: str | Path | Location, prices: PriceBook | None = None) -> None:
+        self._location, self._prices = locate(where), prices
+        path = self._location.path
+        if path is not None and not path.is_file():
+            raise NotFound(f"no ledger at {self._location.name}; `tierwise serve` writes one", field="ledger")
+        self._engine = connect(self._location, patience=PATIENCE, read_only=True)
         try:
-            self._check()
+            with self._reading():
+                pass
         except (SpecError, LedgerError):
             self.close()
             raise
-
-    def _check(self) -> None:
-        with self._reading() as connection:
-            if not check_version(connection, self._path):
-                raise SpecError(f"{self._path} is empty, no ledger", field="ledger")
 
     def close(self) -> None:
         self._engine.dispose()
@@ -148,10 +114,9 @@ class Reader:
 
     def recent(self, count: int = 20) -> list[Summary]:
         """The actions that began last, newest first."""
-        newest = select(actions).order_by(actions.c.started_at.desc(), actions.c.id).limit(count)
-        with self._reading() as connection:
-            found = [_as(ActionRow, row) for row in connection.execute(newest).mappings()]
-            spent = self._totals(connection, actions.c.id, actions.c.id.in_([action.id for action in found]))
+        with self._reading() as ledger:
+            found = ledger.rows(ActionRow, actions, lambda rows: rows.order_by(*_NEWEST).limit(count))
+            spent = self._spent(ledger, actions.c.id.in_([action.id for action in found]))
         return [Summary(action=action, spent=spent[action.id]) for action in found]
 
     def action(self, name: str) -> Tree:
@@ -161,19 +126,18 @@ class Reader:
             NotFound: there is none.
             SpecError: there are several.
         """
-        with self._reading() as connection:
-            action = self._find(connection, name)
-            belongs = passes.c.action == action.id
-            rows = connection.execute(select(passes).where(belongs).order_by(passes.c.number)).mappings()
-            done = [self._priced(_as(PassRow, row)) for row in rows]
-            found = select(checks).where(checks.c.action == action.id).order_by(checks.c.position)
-            verdicts = [_as(CheckRow, row) for row in connection.execute(found).mappings()]
-            spent = self._totals(connection, actions.c.id, actions.c.id == action.id)[action.id]
+        with self._reading() as ledger:
+            action = self._find(ledger, name)
+            done = [self._priced(one) for one in ledger.of_action(PassRow, passes, action, passes.c.number)]
+            verdicts = ledger.of_action(CheckRow, checks, action, checks.c.position)
+            decided = ledger.of_action(DecisionRow, decisions, action, decisions.c.position)
+            spent = self._spent(ledger, actions.c.id == action.id)[action.id]
         numbers = {one.number for one in done}
         return Tree(
             action=action,
             roots=_grow(done, verdicts),
             checks=tuple(check for check in verdicts if check.number not in numbers),
+            decisions=tuple(decided),
             spent=spent,
         )
 
@@ -183,17 +147,18 @@ class Reader:
         An action that ended before any pass began counts with its model, its day and its tier; the groups by what only
         passes have count it under "".
         """
-        with self._reading() as connection:
-            groups = self._totals(connection, _KEYS[by], _began(since))
+        with self._reading() as ledger:
+            groups = self._added(ledger.totals(by, since))
         return [groups[key] for key in sorted(groups)]
 
     def total(self, since: float | None = None) -> Total:
         """What was spent altogether."""
-        with self._reading() as connection:
-            groups = self._totals(connection, _EVERYTHING, _began(since))
-        return groups[""]
+        with self._reading() as ledger:
+            return self._added(ledger.totals(None, since))[""]
 
-    def kept(self, since: float | None = None, model: str | None = None, limit: int | None = None) -> list[Kept]:
+    def stored_content(
+        self, since: float | None = None, model: str | None = None, limit: int | None = None
+    ) -> list[StoredContent]:
         """Actions whose content was kept, newest first; none where this ledger was never told to keep any.
 
         Args:
@@ -201,59 +166,61 @@ class Reader:
             model: only those that asked for this tier or route.
             limit: at most so many.
         """
-        found = select(actions, contents.c.request, contents.c.answers).join(
-            contents, contents.c.action == actions.c.id
-        )
-        found = found.where(_began(since)).order_by(actions.c.started_at.desc(), actions.c.id).limit(limit)
+        columns = [*_fields(ActionRow, actions), contents.c.request, contents.c.answers]
+        found = select(*columns).join(contents, contents.c.action == actions.c.id)
+        found = found.where(totals.began(since)).order_by(*_NEWEST).limit(limit)
         if model is not None:
             found = found.where(actions.c.model == model)
-        with self._reading() as connection:
-            if not inspect(connection).has_table(contents.name):
+        with self._reading() as ledger:
+            if not ledger.columns(contents):
                 return []
-            rows = connection.execute(found).mappings().all()
-            return [Kept(action=_as(ActionRow, row), content=_as(ContentRow, row)) for row in rows]
+            rows = ledger.connection.execute(found).mappings().all()
+            return [StoredContent(action=_as(ActionRow, row), content=_as(ContentRow, row)) for row in rows]
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def _reading(self) -> Iterator[_Snapshot]:
+        name = self._location.name
         try:
             with self._engine.begin() as connection:
-                yield connection
-        except DatabaseError as error:
+                version = check_version(connection, self._location)
+                if version is None:
+                    raise SpecError(f"{name} is empty, no ledger", field="ledger")
+                yield _Snapshot(connection, version)
+        except DBAPIError as error:
+            reason = self._location.redacted(str(error.orig))
             if is_foreign(error):
-                raise SpecError(f"{self._path} is no ledger: {error.orig}", field="ledger") from error
-            raise LedgerError(f"the ledger {self._path} cannot be read: {error.orig}") from error
+                raise SpecError(f"{name} is no ledger: {reason}", field="ledger") from None
+            raise LedgerError(f"the ledger {name} cannot be read: {reason}") from None
         except msgspec.ValidationError as error:
-            raise LedgerError(f"the ledger {self._path} holds a row that cannot be read: {error}") from error
+            raise LedgerError(f"the ledger {name} holds a row that cannot be read: {error}") from error
 
-    def _find(self, connection: Connection, name: str) -> ActionRow:
-        newest = select(actions).order_by(actions.c.started_at.desc(), actions.c.id).limit(6)
-        begins = func.substr(actions.c.id, 1, len(name)) == name
-        for condition in (actions.c.id == name, or_(begins, actions.c.caller == name)):
-            found = connection.execute(newest.where(condition)).mappings().all()
+    def _find(self, ledger: _Snapshot, name: str) -> ActionRow:
+        begins = and_(actions.c.id >= name, actions.c.id < name + chr(sys.maxunicode))
+        for called in ([actions.c.id == name], [begins, actions.c.caller == name]):
+            found = {one.id: one for condition in called for one in ledger.newest(condition, 6)}
             if len(found) == 1:
-                return _as(ActionRow, found[0])
+                return next(iter(found.values()))
             if found:
-                ids = ", ".join(row["id"] for row in found[:5])
+                newest = sorted(found.values(), key=lambda one: (-one.started_at, one.id))
+                ids = ", ".join(one.id for one in newest[:5])
                 raise SpecError(f"several actions are called {name!r}: {ids}{' …' * (len(found) > 5)}", field="action")
-        last = connection.execute(newest).mappings().first()
-        hint = "the ledger is empty" if last is None else f"the newest is {last['id']}"
-        raise NotFound(f"no action {name!r} in {self._path}; {hint}", field="action")
+        last = ledger.rows(ActionRow, actions, lambda rows: rows.order_by(*_NEWEST).limit(1))
+        hint = f"the newest is {last[0].id}" if last else "the ledger is empty"
+        raise NotFound(f"no action {name!r} in {self._location.name}; {hint}", field="action")
 
     def _priced(self, done: PassRow) -> PassRow:
         return done if self._prices is None else done.priced(self._prices)
 
-    def _totals(self, connection: Connection, key: ColumnElement[str], where: ColumnElement[bool]) -> dict[str, Total]:
-        """Totals by key. The database adds up for each key and deployment, because prices belong to deployments."""
-        groups = [] if key is _EVERYTHING else [key]
-        joined = actions.outerjoin(passes, passes.c.action == actions.c.id)
-        labelled = key.label("key")
-        counted = select(labelled, func.count(actions.c.id.distinct())).select_from(joined).where(where)
-        summed = select(labelled, passes.c.deployment, *_SUMS).select_from(joined).where(where)
-        totals = {name: Total(key=name, actions=count) for name, count in connection.execute(counted.group_by(*groups))}
-        for row in connection.execute(summed.group_by(*groups, passes.c.deployment)).mappings():
-            total = Total(key=row["key"], **{column.name: row[column.name] for column in _SUMS})
-            totals[total.key] += self._repriced(total, row["deployment"])
-        return totals
+    def _spent(self, ledger: _Snapshot, where: ColumnElement[bool]) -> dict[str, Total]:
+        return self._added(totals.of_rows(ledger.connection, actions.c.id, where))
+
+    def _added(self, pieces: Iterable[tuple[str | None, Total]]) -> dict[str, Total]:
+        """By key. Pieces are of one deployment, because prices belong to deployments."""
+        groups: dict[str, Total] = {}
+        for deployment, total in pieces:
+            priced = self._repriced(total, deployment)
+            groups[total.key] = groups[total.key] + priced if total.key in groups else priced
+        return groups
 
     def _repriced(self, total: Total, deployment: str | None) -> Total:
         if self._prices is None or deployment is None:
@@ -262,39 +229,67 @@ class Reader:
         return replace(total, dollars_tokens=cost.tokens, dollars_time=cost.time)
 
 
-_EVERYTHING = literal("")
+class _Snapshot:
+    """A ledger at one moment, of this version or of an earlier one."""
 
-_KEYS: dict[By, ColumnElement[str]] = {
-    By.TIER: func.coalesce(passes.c.tier, actions.c.tier),
-    By.MODEL: actions.c.model,
-    By.DEPLOYMENT: func.coalesce(passes.c.deployment, ""),
-    By.ROLE: func.coalesce(passes.c.role, ""),
-    By.OUTCOME: func.coalesce(passes.c.outcome, ""),
-    By.DAY: actions.c.day,
-}
+    def __init__(self, connection: Connection, version: int) -> None:
+        self.connection = connection
+        self._version = version
 
-_SUMS = [
-    func.count(passes.c.number).label("passes"),
-    func.count(case((passes.c.exact.is_(False), 1))).label("estimated"),
-    *(
-        func.coalesce(func.sum(passes.c[name]), 0).label(name)
-        for name in ("prompt", "cached", "completion", "reasoning")
-    ),
-    *(
-        func.coalesce(func.sum(passes.c[name]), 0.0).label(name)
-        for name in ("seconds", "busy_seconds", "dollars_tokens", "dollars_time")
-    ),
-]
+    def columns(self, table: Table) -> set[str]:
+        """Those of a table that this ledger has; none where it has no such table."""
+        if self._version == VERSION:
+            return {column.name for column in table.c}
+        inspector = inspect(self.connection)
+        return {one["name"] for one in inspector.get_columns(table.name)} if inspector.has_table(table.name) else set()
+
+    def rows(self, kind: type[Row], table: Table, narrowed: Callable[[Select[Any]], Select[Any]]) -> list[Row]:
+        """The rows of a table that are left of all when they are narrowed."""
+        there = self.columns(table)
+        columns = [column for column in _fields(kind, table) if column.name in there]
+        if not columns:
+            return []
+        return [_as(kind, row) for row in self.connection.execute(narrowed(select(*columns))).mappings()]
+
+    def of_action(self, kind: type[Row], table: Table, action: ActionRow, order: ColumnElement[Any]) -> list[Row]:
+        """The rows of a table that belong to an action."""
+        return self.rows(kind, table, lambda rows: rows.where(table.c.action == action.id).order_by(order))
+
+    def newest(self, where: ColumnElement[bool], count: int) -> list[ActionRow]:
+        """Those of a few actions that began last."""
+        # The sum keeps SQLite from walking back through all actions in search of the few.
+        order = ((actions.c.started_at + 0).desc(), actions.c.id)
+        return self.rows(ActionRow, actions, lambda rows: rows.where(where).order_by(*order).limit(count))
+
+    def totals(self, by: By | None, since: float | None) -> Iterator[tuple[str | None, Total]]:
+        """What was spent since a moment, in pieces of one key and one deployment, or of actions only."""
+        day = actions.c.date if "date" in self.columns(actions) else literal_column("actions.day")
+        key = totals.EVERYTHING if by is None else totals.keys(day)[by]
+        if self._version < VERSION:
+            yield from totals.of_rows(self.connection, key, totals.began(since))
+            return
+        hour = None
+        if since is not None:
+            since = max(-_FARTHEST, min(_FARTHEST, since))
+            hour = totals.hour_of(since)
+            hour += hour * totals.HOUR < since
+            cut = and_(totals.began(since), actions.c.started_at < hour * totals.HOUR)
+            yield from totals.of_rows(self.connection, key, cut)
+        yield from totals.of_hours(self.connection, by, hour)
+
+
+_NEWEST = (actions.c.started_at.desc(), actions.c.id)
+_FARTHEST = 1e15
+"""Seconds since 1970 up to which databases count hours."""
+
+
+def _fields(kind: type[msgspec.Struct], table: Table) -> list[Column[Any]]:
+    return [table.c[name] for name in kind.__struct_fields__]
 
 
 def _as(kind: type[Row], row: RowMapping) -> Row:
-    return msgspec.convert(
-        {str(name): value for name, value in row.items()}, kind
-    )  # SQLAlchemy's names are not quite str
-
-
-def _began(since: float | None) -> ColumnElement[bool]:
-    return true() if since is None else actions.c.started_at >= since
+    # SQLAlchemy's names are not quite str.
+    return msgspec.convert({str(name): value for name, value in row.items()}, kind)
 
 
 def _grow(done: list[PassRow], checks: list[CheckRow]) -> tuple[Node, ...]:

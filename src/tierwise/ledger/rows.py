@@ -1,18 +1,19 @@
-"""What the ledger stores of an action, of each of its passes and of each check, as it stands in journals and tables.
+"""What the ledger stores of an action and of its passes, checks and decisions, as it stands in journals and tables.
 
-Apart from the tables, so that the journal and the command line can say these words without SQLAlchemy.
+Apart from the tables, which are made from these, so that journal, gateway and command line do without SQLAlchemy.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
 from tierwise.ledger.prices import Cost
-from tierwise.ledger.records import Check, Ending
-from tierwise.spec.call import Outcome, Pass, Usage
+from tierwise.ledger.records import Check, Decision, Ending
+from tierwise.spec.call import Call, Completion, Outcome, Pass, Usage
 
 if TYPE_CHECKING:
     from tierwise.ledger.prices import PriceBook
@@ -23,6 +24,9 @@ LONGEST_TEXT = 2000
 
 MOST_CONTENT = 4 * 2**20
 """Bytes of a request and its answers together, beyond which they are not kept: images make them large."""
+
+VERSION_1_CANDIDATES = frozenset({"draft", "vote", "refine"})
+"""Roles of passes that answered the user's prompt, in what was written before a pass said so itself."""
 
 Count = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 """What a database calls an integer. Clients and engines may send longer ones."""
@@ -49,30 +53,51 @@ class ActionRow(msgspec.Struct, frozen=True, kw_only=True):
     caller: str
 
     @property
-    def day(self) -> str:
+    def date(self) -> str:
         """The day in UTC on which it began, `2026-01-31`."""
         return datetime.fromtimestamp(self.started_at, UTC).date().isoformat()
 
 
-class PassRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One call to an engine."""
+class PassFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ledger, an answer's `usage` and the records of a benchmark all say of a pass: it is described here once.
 
-    number: Count
+    A field is read from the pass's usage, the pass itself, its call or its completion, whichever first has its name. A
+    new field takes a line here, one in `tierwise.proto`, and a step in `migrations.py`. It has a default, which stands
+    where an older ledger, journal, record or endpoint lacks it.
+    """
+
+    number: Count = 0
+    """Counts the passes of an action from 0 in the order in which they started."""
     role: str
-    tier: str
-    deployment: str
-    draw: Count
-    seed: Count
-    after: tuple[Count, ...]
-    retry_of: Count | None
+    candidate: bool | None = None
+    """Whether it answers the user's prompt; None where an earlier version did not tell."""
+    tier: str = ""
     outcome: Outcome
-    finish: str
+    draw: Count = 0
+    """Which of the prompt's independent draws it was."""
+    after: tuple[Count, ...] = ()
+    """Numbers of the passes that it builds on."""
+    finish: str = ""
     """Why the engine stopped; empty for a pass that was aborted or that failed."""
-    started: float
+    started: float | None = None
     """Seconds after the action began."""
-    first_token: float | None
+    first_token: float | None = None
     """Seconds after the pass started; None when no token came."""
     seconds: float
+
+    @property
+    def answers_prompt(self) -> bool:
+        """Whether its answer may be the action's."""
+        return self.role in VERSION_1_CANDIDATES if self.candidate is None else self.candidate
+
+
+class PassRow(PassFacts, frozen=True, kw_only=True):
+    """One call to an engine, as the ledger keeps it: what is above, and what only the ledger tells."""
+
+    started: float
+    deployment: str
+    seed: Count
+    retry_of: Count | None
     busy_seconds: float
     prompt: Count
     cached: Count
@@ -83,6 +108,10 @@ class PassRow(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     dollars_tokens: float
     dollars_time: float
+
+    def __post_init__(self) -> None:
+        if self.candidate is None:
+            msgspec.structs.force_setattr(self, "candidate", self.answers_prompt)
 
     @property
     def is_cancelled(self) -> bool:
@@ -107,6 +136,24 @@ class PassRow(msgspec.Struct, frozen=True, kw_only=True):
         """The same pass under another price book."""
         cost = prices.price(self.deployment, self.usage, self.busy_seconds)
         return msgspec.structs.replace(self, dollars_tokens=cost.tokens, dollars_time=cost.time)
+
+
+class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy decided how an action goes on."""
+
+    position: Count
+    """Counts the decisions of an action from 0 in the order in which they were made."""
+    tier: str
+    """Whose policy."""
+    reason: str
+    signal: str
+    """What it looked at; empty where it looked at nothing that was measured."""
+    level: float | None
+    """The value of the signal; None where there was none, or no finite one."""
+    after: tuple[Count, ...]
+    """Numbers of the passes that it looked at."""
+    at: float
+    """Seconds after the action began."""
 
 
 class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +186,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     action: ActionRow
     passes: tuple[PassRow, ...]
     checks: tuple[CheckRow, ...]
+    decisions: tuple[DecisionRow, ...] = ()
     content: ContentRow | None = None
 
 
@@ -146,6 +194,7 @@ def entry(record: Record, prices: PriceBook, *, with_content: bool = False) -> E
     """What is kept of a record. What users and models said is among it only when that is asked for."""
     trace = record.trace
     checks = (event for event in trace.events if isinstance(event, Check))
+    decisions = (event for event in trace.events if isinstance(event, Decision))
     return Entry(
         action=ActionRow(
             id=trace.action,
@@ -164,6 +213,7 @@ def entry(record: Record, prices: PriceBook, *, with_content: bool = False) -> E
         ),
         passes=tuple(_pass_row(done, prices) for done in trace.passes),
         checks=tuple(_check_row(position, check) for position, check in enumerate(checks)),
+        decisions=tuple(_decision_row(position, decision) for position, decision in enumerate(decisions)),
         content=_content_row(record) if with_content else None,
     )
 
@@ -187,33 +237,38 @@ def _content_row(record: Record) -> ContentRow | None:
     return ContentRow(request=asked.decode(), answers=said.decode())
 
 
+def facts(done: Pass) -> dict[str, Any]:
+    """What everybody is told of a pass: the fields of `PassFacts`."""
+    return _mended(dict(zip(_FACTS, _facts_of(done), strict=True)))
+
+
 def _pass_row(done: Pass, prices: PriceBook) -> PassRow:
     cost = prices.cost(done)
-    has_ended_by_itself = done.outcome in {"finished", "cut"}
-    return PassRow(
-        number=done.number,
-        role=done.call.role,
-        tier=done.tier,
-        deployment=done.deployment,
-        draw=done.call.draw,
-        seed=done.call.seed,
-        after=done.call.after,
-        retry_of=done.retry_of,
-        outcome=done.outcome,
-        finish=_brief(done.completion.finish) if has_ended_by_itself else "",
-        started=done.started,
-        first_token=done.first_token,
-        seconds=done.seconds,
-        busy_seconds=done.busy_seconds,
-        prompt=done.usage.prompt,
-        cached=done.usage.cached,
-        completion=done.usage.completion,
-        reasoning=done.usage.reasoning,
-        exact=done.usage.exact,
-        error=_brief(done.error),
-        dollars_tokens=cost.tokens,
-        dollars_time=cost.time,
-    )
+    found = _mended(dict(zip(_FIELDS, _fields_of(done), strict=True)))
+    return PassRow(**found, dollars_tokens=cost.tokens, dollars_time=cost.time)
+
+
+def _mended(found: dict[str, Any]) -> dict[str, Any]:
+    """With texts of others in brief, and a reason to have ended only where there is one."""
+    for name in ("role", "error"):
+        if found.get(name):
+            found[name] = _brief(found[name])
+    found["finish"] = _brief(found["finish"]) if found["outcome"] in _ENDED_BY_ITSELF else ""
+    return found
+
+
+def _source(name: str) -> str:
+    """Where a pass has a field, as a path that begins at the pass."""
+    places = {"usage": Usage, "": Pass, "call": Call, "completion": Completion}
+    place = next(place for place, kind in places.items() if hasattr(kind, name))
+    return f"{place}.{name}".lstrip(".")
+
+
+_ENDED_BY_ITSELF = frozenset({"finished", "cut"})
+_FACTS = PassFacts.__struct_fields__
+_FIELDS = tuple(name for name in PassRow.__struct_fields__ if not name.startswith("dollars_"))
+_facts_of = attrgetter(*map(_source, _FACTS))
+_fields_of = attrgetter(*map(_source, _FIELDS))
 
 
 def _check_row(position: int, check: Check) -> CheckRow:
@@ -228,8 +283,24 @@ def _check_row(position: int, check: Check) -> CheckRow:
     )
 
 
+def _decision_row(position: int, decision: Decision) -> DecisionRow:
+    return DecisionRow(
+        position=position,
+        tier=decision.tier,
+        reason=_brief(decision.reason),
+        signal=_brief(decision.signal),
+        level=decision.level,
+        after=decision.after,
+        at=decision.at,
+    )
+
+
 def _brief(text: str) -> str:
-    """As much of a foreign text as is kept, in characters that UTF-8 has; half a surrogate pair becomes `?`."""
+    """A text as it is kept: shortened, half a surrogate pair as `?` because UTF-8 has none, and NUL as `?` because
+    PostgreSQL takes none.
+    """
     if len(text) > LONGEST_TEXT:
         text = text[: LONGEST_TEXT - 1] + "…"
+    if "\0" in text:
+        text = text.replace("\0", "?")
     return text if text.isascii() else text.encode(errors="replace").decode()

@@ -151,7 +151,7 @@ class Load:
 def divergence(one: Load, other: Load) -> list[float]:
     """Jensen–Shannon divergence of two loads, in bits, for each layer: 0 where they are alike, 1 where disjoint.
 
-    Samples of the same thing differ too; `bench.drift` says by how much (Lin, 1991, IEEE Trans. Inf. Theory 37).
+    Samples of the same thing differ too; `moe.drift` says by how much (Lin, 1991, IEEE Trans. Inf. Theory 37).
 
     Raises:
         SpecError: they are of different shapes.

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tierwise.bench.populations import SENTENCES
 from tierwise.report.grid import Grid
 from tierwise.report.numbers import UNKNOWN, dollars, interval, percent, points, seconds, value
+from tierwise.stats.estimand import SENTENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from tierwise.bench.changes import Change, Spend
-    from tierwise.bench.compare import Comparison
-    from tierwise.bench.populations import Population
-    from tierwise.bench.standings import Standings
-    from tierwise.bench.statistics import Estimate
+    from tierwise.analysis.compare import Comparison
+    from tierwise.analysis.leaderboard import Leaderboard
+    from tierwise.stats.estimand import Population
+    from tierwise.stats.estimates import Estimate
+    from tierwise.stats.paired_effects import Change, Spend
 
 FLIPS_SHOWN = 10
 
@@ -115,8 +115,8 @@ def notes(found: Comparison) -> Iterable[str]:
             f"Infrastructure errors: {found.errors_base} in the first, {found.errors_other} in the second. Left out "
             f"above; counted as failures: {points(failed.value)} points {interval(failed, points)}."
         )
-    if found.dollars is not None and found.untold:
-        yield f"The costs of {found.untold} pairs are not known; they are in no cost here."
+    if found.dollars is not None and found.unreported:
+        yield f"The costs of {found.unreported} pairs are not known; they are in no cost here."
     yield population(found.population, found.clusters)
     if found.quality.clusters is not None:
         alone = found.quality.tasks
@@ -153,7 +153,7 @@ def as_markdown(found: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def scores(found: Standings) -> Grid:
+def scores(found: Leaderboard) -> Grid:
     """Each run with its naive and its clustered error."""
     of = "" if found.size is None else f" of {found.size}"
     rows = []
@@ -177,28 +177,28 @@ def scores(found: Standings) -> Grid:
     return Grid((*titles, "naive SE", "clustered SE", "ratio", "95 %, new clusters"), tuple(rows))
 
 
-def duels(found: Standings) -> Grid:
+def paired_tests(found: Leaderboard) -> Grid:
     """Each pair on the tasks that both ended."""
     rows = [
         (
-            f"{duel.first} - {duel.second}",
-            str(duel.n),
-            str(duel.only_one),
-            f"{100 * duel.difference:+.1f}",
-            f"{100 * duel.unpaired:.2f}",
-            f"{100 * duel.paired:.2f}",
-            UNKNOWN if duel.clustered is None else f"{100 * duel.clustered:.2f}",
-            f"{duel.p_unpaired:.2g}",
-            f"{duel.p_mcnemar:.2g}",
-            UNKNOWN if duel.p_clustered is None else f"{duel.p_clustered:.2g}",
+            f"{test.first} - {test.second}",
+            str(test.n),
+            str(test.only_one),
+            f"{100 * test.difference:+.1f}",
+            f"{100 * test.unpaired:.2f}",
+            f"{100 * test.paired:.2f}",
+            UNKNOWN if test.clustered is None else f"{100 * test.clustered:.2f}",
+            f"{test.p_unpaired:.2g}",
+            f"{test.p_mcnemar:.2g}",
+            UNKNOWN if test.p_clustered is None else f"{test.p_clustered:.2g}",
         )
-        for duel in found.duels
+        for test in found.paired_tests
     ]
     titles = ("pair", "n", "in one only", "points", "SE unpaired", "SE paired", "SE clustered")
     return Grid((*titles, "p unpaired", "p McNemar", "p clustered"), tuple(rows))
 
 
-def standing_notes(found: Standings) -> Iterable[str]:
+def leaderboard_notes(found: Leaderboard) -> Iterable[str]:
     """How to read the two tables."""
     few = sorted({one.clusters for one in found.scores if one.clusters})
     if few:
@@ -212,9 +212,9 @@ def standing_notes(found: Standings) -> Iterable[str]:
             f"The runs stand on different tasks ({min(uneven)} to {max(uneven)}): their scores are not comparable as "
             "they are. Pairs stand on the tasks that both ended."
         )
-    if found.duels:
+    if found.paired_tests:
         counts = found.significant
         yield (
-            f"Of {len(found.duels)} pairs, p < 0.05: unpaired {counts['unpaired']}, McNemar {counts['mcnemar']}, "
-            f"clustered {counts['clustered']}."
+            f"Of {len(found.paired_tests)} pairs, p < 0.05: unpaired {counts['unpaired']}, "
+            f"McNemar {counts['mcnemar']}, clustered {counts['clustered']}."
         )

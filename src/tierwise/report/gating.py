@@ -12,7 +12,7 @@ from tierwise.report.numbers import UNKNOWN, dollars, interval, points, seconds,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tierwise.bench.gate import Check, Gate
+    from tierwise.analysis.gate import Gate, GateCheck
 
 _SIGNS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔"}
 
@@ -42,7 +42,7 @@ def checks(found: Gate) -> Grid:
     return Grid(("check", "verdict", "wanted", "found", "tasks", "more needed", "speaks for"), tuple(rows))
 
 
-def _writer(check: Check) -> Callable[[float], str]:
+def _writer(check: GateCheck) -> Callable[[float], str]:
     if check.axis == "quality":
         return points
     if check.name.endswith("ratio"):
@@ -50,12 +50,12 @@ def _writer(check: Check) -> Callable[[float], str]:
     return seconds if check.axis == "latency" else dollars
 
 
-def _bound(check: Check) -> str:
+def _bound(check: GateCheck) -> str:
     write = _writer(check)
     return f"> {write(-check.bound)} points" if check.axis == "quality" else f"≤ {write(check.bound)}"
 
 
-def _seen(check: Check) -> str:
+def _seen(check: GateCheck) -> str:
     write = _writer(check)
     if check.estimate is None:
         return UNKNOWN

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tierwise.bench.statistics import Estimate
+    from tierwise.stats.estimates import Estimate
 
 UNKNOWN = "–"
 

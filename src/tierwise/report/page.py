@@ -12,15 +12,16 @@ import msgspec
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from tierwise.report import numbers, plots, words
+from tierwise.report import numbers, plots, sentences
+from tierwise.workloads.task import read_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tierwise.bench.folder import Manifest, Source
-    from tierwise.bench.records import Record
-    from tierwise.bench.summary import Summary
-    from tierwise.bench.workload import Task
+    from tierwise.analysis.summary import RunSummary
+    from tierwise.runs.directory import Manifest, RunDirectory, SourceFile
+    from tierwise.runs.records import TrialRecord
+    from tierwise.workloads.files import Task
 
 WIDTHS = {"narrow": 350, "wide": 900}
 """Pixels of each plot's two renderings; the page shows the one that fits."""
@@ -41,15 +42,22 @@ class _Failure:
     """A task that not every row solved, with what each row said to it."""
 
     task: Task
-    rows: list[list[Record]]
+    rows: list[list[TrialRecord]]
 
     @property
-    def shown(self) -> list[Record]:
+    def shown(self) -> list[TrialRecord]:
         """Some of each row's answers."""
         return [one for row in self.rows for one in sorted(row, key=lambda one: one.is_solved)[:MOST_ANSWERS]]
 
 
-def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[Record], summary: Summary) -> str:
+def write_page(directory: RunDirectory, summary: RunSummary) -> None:
+    """Write the page of a run into its directory."""
+    tasks = read_tasks(directory.tasks_path)
+    html = page(directory.read_manifest(), tasks, directory.read_records(), summary)
+    directory.report_path.write_text(html, encoding="utf-8")
+
+
+def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[TrialRecord], summary: RunSummary) -> str:
     """The whole page, as text."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     failures = list(_failures(manifest, tasks, records))
@@ -58,20 +66,20 @@ def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[Record], s
         summary=summary,
         records=records,
         numbers=numbers,
-        words=words,
+        sentences=sentences,
         short=_short,
         named=_named,
         said=_said,
         check=_check,
         cost_plot=_both(lambda width: plots.quality_against_cost(summary, width)),
-        choice_plot=_both(lambda width: plots.choices(summary, width)),
+        selection_plot=_both(lambda width: plots.selections(summary, width)),
         latency_plots=[
             drawn
-            for measure in get_args(plots.Measure)
+            for measure in get_args(plots.LatencyMeasure)
             if (drawn := _both(partial(plots.latency, summary, records, measure=measure)))
         ],
         runner_error=max(
-            (found for one in manifest.sittings if one.runner and (found := one.runner.p99())), default=None
+            (found for one in manifest.sessions if one.runner and (found := one.runner.p99())), default=None
         ),
         latest=max((record.late for record in records), default=0.0),
         failures=failures[:MOST_FAILURES],
@@ -90,13 +98,13 @@ def _both(draw: Callable[[int], str | None]) -> dict[str, Markup]:
     return {size: Markup(svg) for size, svg in drawn.items() if svg is not None}  # noqa: S704 - Vega escapes its texts
 
 
-def _failures(manifest: Manifest, tasks: Sequence[Task], records: Sequence[Record]) -> Iterable[_Failure]:
+def _failures(manifest: Manifest, tasks: Sequence[Task], records: Sequence[TrialRecord]) -> Iterable[_Failure]:
     place = {planned.variant: number for number, planned in enumerate(manifest.variants)}
 
-    def row(record: Record) -> int:
+    def row(record: TrialRecord) -> int:
         return place.get(record.variant, len(place))
 
-    of: dict[str, list[Record]] = {task.id: [] for task in tasks}
+    of: dict[str, list[TrialRecord]] = {task.id: [] for task in tasks}
     for record in records:
         of[record.task].append(record)
     for task in tasks:
@@ -118,7 +126,7 @@ def _short(text: str) -> str:
     )
 
 
-def _named(source: Source) -> str:
+def _named(source: SourceFile) -> str:
     """A file without its folders, which the manifest tells."""
     return PurePath(source.path).name or source.path
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import altair as alt
 import vl_convert
 
-from tierwise.report import words
+from tierwise.report import sentences
 from tierwise.report.numbers import dollars, percent, probability, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tierwise.bench.choosing import Choice
-    from tierwise.bench.records import Record
-    from tierwise.bench.rows import Row, Times
-    from tierwise.bench.statistics import Estimate
-    from tierwise.bench.summary import Summary
+    from tierwise.analysis.rows import ResultRow, Times
+    from tierwise.analysis.selection import Selection
+    from tierwise.analysis.summary import RunSummary
+    from tierwise.runs.records import TrialRecord
+    from tierwise.stats.estimates import Estimate
 
 _COLOURS = ("#3b7dd8", "#d9702b", "#2f9e62", "#b8509e", "#9a8a1f", "#7a6fd0", "#c2453f", "#3d9aa3")
 _WIDE = 20.0
@@ -27,9 +27,9 @@ _WIDE = 20.0
 MOST_TICKS = 200
 """Actions of one row that a plot of seconds shows one by one."""
 
-Measure = Literal["action", "first_output", "gap"]
+LatencyMeasure = Literal["action", "first_output", "gap"]
 
-_TITLES: dict[Measure, str] = {
+_TITLES: dict[LatencyMeasure, str] = {
     "action": "seconds of a whole action",
     "first_output": "seconds until the first output",
     "gap": "mean seconds between two pieces of an answer",
@@ -45,7 +45,7 @@ _SHAPE = alt.Shape(
 )
 
 
-def quality_against_cost(summary: Summary, width: int) -> str | None:
+def quality_against_cost(summary: RunSummary, width: int) -> str | None:
     """Each row as a point with both its intervals, the two modes of a tier joined; None where no cost is known."""
     points = [_point(row) for row in summary.rows if row.quality is not None and row.dollars is not None]
     if not points:
@@ -110,11 +110,11 @@ def _round_values(least: float, most: float) -> list[float]:
     return [value for value in values if least <= value <= most]
 
 
-def _point(row: Row) -> dict[str, Any]:
+def _point(row: ResultRow) -> dict[str, Any]:
     quality, cost = row.quality, row.dollars
     if quality is None or cost is None:
         raise AssertionError
-    name = words.name(row)
+    name = sentences.name(row)
     x_low, x_high = _ends(cost)
     y_low, y_high = _ends(quality)
     sure = "" if row.on_frontier is None else f", on the frontier with {probability(row.on_frontier)}"
@@ -140,14 +140,14 @@ def _ends(estimate: Estimate) -> tuple[float, float]:
     return low, estimate.value if high is None else high
 
 
-def choices(summary: Summary, width: int) -> str | None:
+def selections(summary: RunSummary, width: int) -> str | None:
     """What each tier answered right, what its candidates held, and what a perfect choice over all tiers would solve."""
-    if not summary.choices:
+    if not summary.selections:
         return None
-    names = [words.name(one) for one in summary.choices]
+    names = [sentences.name(one) for one in summary.selections]
     x = alt.X("x:Q", title="share solved", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%"))
     y = alt.Y("name:N", title=None, sort=names, axis=alt.Axis(labelLimit=width // 3))
-    base = alt.Chart(_data([_choice(one) for one in summary.choices])).encode(y=y, color=_colour(summary))
+    base = alt.Chart(_data([_selection(one) for one in summary.selections])).encode(y=y, color=_colour(summary))
     layers: list[alt.Chart] = [
         base.mark_rule(strokeWidth=8, opacity=0.3).encode(x=x, x2="covered:Q"),
         base.mark_point(filled=True, size=100, opacity=1).encode(x=x, description="description:N"),
@@ -159,19 +159,21 @@ def choices(summary: Summary, width: int) -> str | None:
     return _svg(alt.LayerChart(layer=layers), width=width, height=_AXIS + _BAND * len(names))
 
 
-def _choice(found: Choice) -> dict[str, Any]:
+def _selection(found: Selection) -> dict[str, Any]:
     return {
-        "name": words.name(found),
+        "name": sentences.name(found),
         "tier": found.tier,
         "x": found.selected.value,
         "covered": found.coverage.value,
-        "description": words.choice(found),
+        "description": sentences.selection(found),
     }
 
 
-def latency(summary: Summary, records: Sequence[Record], width: int, measure: Measure = "action") -> str | None:
+def latency(
+    summary: RunSummary, records: Sequence[TrialRecord], width: int, measure: LatencyMeasure = "action"
+) -> str | None:
     """Every answered action as a tick, with median (dot, its interval as a bar) and 95th percentile (diamond)."""
-    names = {(row.tier, row.mode): words.name(row) for row in summary.rows}
+    names = {(row.tier, row.mode): sentences.name(row) for row in summary.rows}
     read = _SECONDS[measure]
     known = [(record, seconds) for record in records if record.has_answer and (seconds := read(record)) is not None]
     if not known:
@@ -200,7 +202,7 @@ def latency(summary: Summary, records: Sequence[Record], width: int, measure: Me
     return _svg(alt.LayerChart(layer=layers), width=width, height=_AXIS + _BAND * len(marks))
 
 
-_SECONDS: dict[Measure, Callable[[Record], float | None]] = {
+_SECONDS: dict[LatencyMeasure, Callable[[TrialRecord], float | None]] = {
     "action": lambda record: record.seconds,
     "first_output": lambda record: record.first_output,
     "gap": lambda record: record.mean_gap,
@@ -212,9 +214,9 @@ def _thinned(lengths: list[float]) -> list[float]:
     return lengths[:: math.ceil(len(lengths) / MOST_TICKS)]
 
 
-def _marks(row: Row, times: Times) -> dict[str, Any]:
+def _marks(row: ResultRow, times: Times) -> dict[str, Any]:
     """The quantiles of one row; none of those that its tasks are too few for."""
-    name, p50, p95 = words.name(row), times.p50, times.p95
+    name, p50, p95 = sentences.name(row), times.p50, times.p95
     low, high = (None, None) if p50 is None else _ends(p50)
     told = [f"{text} {seconds(one.value)}" for text, one in (("median", p50), ("95th percentile", p95)) if one]
     return {
@@ -228,7 +230,7 @@ def _marks(row: Row, times: Times) -> dict[str, Any]:
     }
 
 
-def _colour(summary: Summary) -> alt.Color:
+def _colour(summary: RunSummary) -> alt.Color:
     tiers = list(dict.fromkeys(row.tier for row in summary.rows))
     shades = [_COLOURS[position % len(_COLOURS)] for position in range(len(tiers))]
     return alt.Color("tier:N", legend=None, scale=alt.Scale(domain=tiers, range=shades))

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from tierwise.bench.folder import Manifest
-    from tierwise.bench.records import Record
+    from tierwise.runs.directory import Manifest
+    from tierwise.runs.records import TrialRecord
 
 
-class Progress:
+class ProgressBars:
     """What `tierwise bench` shows while it measures: rate, spend so far, and time left."""
 
     def __init__(self, console: Console) -> None:
@@ -46,7 +46,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def planned(self, manifest: Manifest, kept: Sequence[Record]) -> None:
+    def planned(self, manifest: Manifest, kept: Sequence[TrialRecord]) -> None:
         tasks, settings = len(manifest.tasks), manifest.settings
         for planned in manifest.variants:
             name = planned.variant.name
@@ -66,7 +66,7 @@ class Progress:
         self._kept = len(kept)
         self._began = time.monotonic()
 
-    def ended(self, record: Record, spent: float) -> None:
+    def ended(self, record: TrialRecord, spent: float) -> None:
         self._add(record)
         note = self._note(spent)
         if self._all is not None:
@@ -75,11 +75,11 @@ class Progress:
         if not self._console.is_terminal and is_tenth:
             self._console.print(f"{self._ended} of {self._total} actions · {note}", markup=False)
 
-    def _add(self, record: Record) -> None:
+    def _add(self, record: TrialRecord) -> None:
         name = record.variant.name
         self._ended += 1
         self._solved[name] += record.is_solved
-        self._errors += record.outcome == "error"
+        self._errors += not record.is_graded
         self._bars.update(self._rows[name], advance=1, note=f"{self._solved[name]} solved")
         if self._all is not None:
             self._bars.update(self._all, advance=1)

@@ -1,39 +1,65 @@
-"""YAML with two things that PyYAML does not give: names that stand twice are errors, and values know their line."""
+"""YAML parsing beyond PyYAML: repeated keys and infinite numbers are errors, and every value has a line."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import Any
 
 import yaml
 
-if TYPE_CHECKING:
-    from tierwise.spec.reading import Reading
+from tierwise.spec.reading import Reading
+
+MOST_VALUES = 100_000
+"""Limit per file with aliases expanded: a few lines of nested aliases can expand to more values than fit in memory."""
 
 
-def read_yaml(text: str, reading: Reading) -> tuple[Any, dict[str, int]]:
-    """The value of a document, and the line (from 1) of each of its paths; what is wrong is noted in `reading`."""
-    lines: dict[str, int] = {}
+class NotYamlError(ValueError):
+    """The text is not YAML; `line` is the line of the syntax error, if known."""
+
+    def __init__(self, message: str, line: int | None = None) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def parse(text: str, lines: dict[str, int], reading: Reading) -> Any:
+    """Parse a document.
+
+    Args:
+        text: the document's text.
+        lines: filled with the line, from 1, of each path.
+        reading: records repeated keys and numbers that are not finite.
+
+    Raises:
+        NotYamlError: it is empty, or not YAML.
+    """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if root is None:
-            reading.wrong("", "the file is empty")
-            return None, lines
-        _walk(root, "", lines, reading, ())
-        return yaml.safe_load(text), lines
+        return _parsed(text, lines, reading)
+    except NotYamlError:
+        raise
     except RecursionError:
-        reading.wrong("", "not YAML: it nests too deep")
-        return None, lines
-    except (yaml.YAMLError, ValueError) as error:  # PyYAML lets `2024-13-45` and `!!int x` through to Python
+        raise NotYamlError("not YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # PyYAML passes `2024-13-45` and `!!int x` on to Python
         mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-        reading.wrong("", f"not YAML: {where}{getattr(error, 'problem', None) or error}")
-        return None, lines
+        where = "" if mark is None else f"column {mark.column + 1}: "
+        problem = getattr(error, "problem", None) or error
+        raise NotYamlError(f"not YAML: {where}{problem}", None if mark is None else mark.line + 1) from None
+
+
+def _parsed(text: str, lines: dict[str, int], reading: Reading) -> Any:
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if root is None:
+        raise NotYamlError("the file is empty")
+    _walk(root, "", lines, reading, ())
+    return yaml.constructor.SafeConstructor().construct_document(root)
 
 
 def _walk(node: yaml.Node, path: str, lines: dict[str, int], reading: Reading, around: tuple[yaml.Node, ...]) -> None:
-    lines.setdefault(path, node.start_mark.line + 1)
+    line = node.start_mark.line + 1
+    lines.setdefault(path, line)
+    if len(lines) > MOST_VALUES:
+        raise NotYamlError(f"holds more than {MOST_VALUES:,} values")
     if any(node is outer for outer in around):
-        raise yaml.YAMLError(f"{path} holds itself; an alias may only name what stands elsewhere")
+        raise NotYamlError(f"not YAML: {path} contains itself; an alias must refer to a value outside of it", line)
     around = (*around, node)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
@@ -42,10 +68,16 @@ def _walk(node: yaml.Node, path: str, lines: dict[str, int], reading: Reading, a
             inner = f"{path}.{name}" if path else name
             line = key.start_mark.line + 1
             if name in seen:
-                reading.wrong(inner, f"stands twice, at line {lines[inner]} and at line {line}; names are given once")
+                reading.repeated(inner, lines[inner], line)
             seen.add(name)
             lines[inner] = line
             _walk(value, inner, lines, reading, around)
     elif isinstance(node, yaml.SequenceNode):
         for position, item in enumerate(node.value):
             _walk(item, f"{path}[{position}]", lines, reading, around)
+    elif isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:float" and not _is_finite(node):
+        reading.wrong(path, f"{node.value} is not a finite number")
+
+
+def _is_finite(node: yaml.ScalarNode) -> bool:
+    return math.isfinite(yaml.constructor.SafeConstructor().construct_yaml_float(node))

@@ -6,12 +6,26 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tierwise.spec.choice import OneOf, with_plugins
 from tierwise.spec.plugins import lacking
-from tierwise.verifiers.answers import Choice, Exact, Number, Regex
+from tierwise.verifiers.base import BaseVerifier
+from tierwise.verifiers.choice import Choice
+from tierwise.verifiers.exact import Exact
+from tierwise.verifiers.number import Number
 from tierwise.verifiers.python_tests import PythonTests
+from tierwise.verifiers.regex import Regex
 from tierwise.verifiers.schema import JsonSchema
 from tierwise.verifiers.verifier import Verifier
 
-__all__ = ["Choice", "Exact", "JsonSchema", "Number", "PythonTests", "Regex", "Verifier", "VerifierChoice"]
+__all__ = [
+    "BaseVerifier",
+    "Choice",
+    "Exact",
+    "JsonSchema",
+    "Number",
+    "PythonTests",
+    "Regex",
+    "Verifier",
+    "VerifierChoice",
+]
 
 
 class VerifierChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -27,13 +41,15 @@ class VerifierChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     python_tests: PythonTests | None = None
 
     @property
-    def member(self) -> Verifier:
-        chosen: Verifier = getattr(self, self.kind)
+    def member(self) -> BaseVerifier:
+        chosen: BaseVerifier = getattr(self, self.kind)
         return chosen
 
 
 def _problem(member: type[Any]) -> str:
-    return lacking(member, ("kind", "decisive", "is_ready", "key", "verify"))
+    if not issubclass(member, BaseVerifier):
+        return f"{member.__name__} is no subclass of tierwise.verifiers.BaseVerifier"
+    return lacking(member, ("kind",))
 
 
 if not TYPE_CHECKING:

@@ -5,19 +5,17 @@ Face, Apache-2.0), which stands on SymPy and is therefore run in the sandbox; wh
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
 
 from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.answers import marked, number_in, spoken
-from tierwise.verifiers.contained import TooLong, told_by
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tierwise.spec.call import Completion
+from tierwise.verifiers.base import BaseVerifier, accepted, rejected
+from tierwise.verifiers.contained import LimitExceeded, run_contained
 
 PACKAGE = "math-verify"
 
@@ -28,11 +26,11 @@ import logging
 logging.disable(logging.CRITICAL)
 from math_verify import parse, verify
 if not parse(given["gold"], parsing_timeout=None, fallback_mode="no_fallback"):
-    told("unreadable")
+    report("unreadable")
 else:
     gold = parse(given["gold"], parsing_timeout=None)
     said = parse(given["said"], parsing_timeout=None)
-    told("nothing" if not said else bool(verify(gold, said, timeout_seconds=None)))
+    report("nothing" if not said else bool(verify(gold, said, timeout_seconds=None)))
 """
 
 _READ = """
@@ -41,12 +39,17 @@ logging.disable(logging.CRITICAL)
 from math_verify import parse
 def is_read(gold):
     return parse(gold, parsing_timeout=None, fallback_mode="no_fallback")
-told([number for number, gold in enumerate(given) if not is_read(gold)])
+report([number for number, gold in enumerate(given) if not is_read(gold)])
 """
 
 
-class MathVerify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class MathVerify(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     r"""The answer equals this expression: `\frac{1}{2}`, `0.5` and `1/2` are one, and `{1, 2}` is a set."""
+
+    kind = "math_verify"
+    package = PACKAGE
+    decisive = True
+    runs_code = True
 
     equals: str
     r"""LaTeX, with or without `$`; what is right."""
@@ -56,18 +59,6 @@ class MathVerify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def __post_init__(self) -> None:
         if not self.equals.strip(" $"):
             raise ValueError("equals: is empty; an expression is wanted")
-
-    @property
-    def kind(self) -> str:
-        return "math_verify"
-
-    @property
-    def decisive(self) -> bool:
-        return True
-
-    @property
-    def is_ready(self) -> bool:
-        return True
 
     @property
     def gold(self) -> str:
@@ -84,22 +75,22 @@ class MathVerify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         place = marked(said) or said
         bare, right = place.strip(" $"), self.equals.strip(" $")
         if bare == right:
-            return _verdict(ok=True, why=place)
+            return accepted(place)
         if _WHOLE.fullmatch(bare) and _WHOLE.fullmatch(right):
-            return _verdict(
-                ok=int(bare) == int(right), why=bare if int(bare) == int(right) else f"{bare} instead of {right}"
-            )
+            return accepted(bare) if int(bare) == int(right) else rejected(f"{bare} instead of {right}")
         given = {"gold": self.gold, "said": said}
         try:
-            told = await told_by(_VERIFY, given, distribution=PACKAGE, extra="workloads", seconds=self.seconds)
-        except TooLong as error:
-            return _verdict(ok=False, why=str(error))
-        if told == "unreadable":
+            reported = await run_contained(
+                _VERIFY, given, distribution=PACKAGE, extra="workloads", seconds=self.seconds
+            )
+        except LimitExceeded as error:
+            return rejected(str(error))
+        if reported == "unreadable":
             raise TierwiseError(f"math_verify: {self.equals!r}, which is right, is no expression that can be read")
-        if told is True:
-            return _verdict(ok=True, why=f"{place[:80]} equals {self.equals}")
-        why = "no expression in the answer" if told == "nothing" else f"{place[:80]!r} instead of {self.equals!r}"
-        return _verdict(ok=False, why=why)
+        if reported is True:
+            return accepted(f"{place[:80]} equals {self.equals}")
+        why = "no expression in the answer" if reported == "nothing" else f"{place[:80]!r} instead of {self.equals!r}"
+        return rejected(why)
 
 
 async def unreadable(checks: Sequence[MathVerify]) -> list[int]:
@@ -110,11 +101,9 @@ async def unreadable(checks: Sequence[MathVerify]) -> list[int]:
     """
     golds = [check.gold for check in checks]
     try:
-        told = await told_by(_READ, golds, distribution=PACKAGE, extra="workloads", seconds=30 + 0.2 * len(golds))
-    except TooLong as error:
+        reported = await run_contained(
+            _READ, golds, distribution=PACKAGE, extra="workloads", seconds=30 + 0.2 * len(golds)
+        )
+    except LimitExceeded as error:
         raise TierwiseError(f"the expressions could not be read: {error}") from error
-    return [number for number in told if isinstance(number, int)] if isinstance(told, list) else []
-
-
-def _verdict(*, ok: bool, why: str) -> Verdict:
-    return Verdict(ok=ok, score=float(ok), why=why[:200])
+    return [number for number in reported if isinstance(number, int)] if isinstance(reported, list) else []

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import msgspec
 
 from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.spec.errors import SpecError, TierwiseError
+from tierwise.spec.json import Json
 from tierwise.verifiers.answers import spoken
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tierwise.spec.call import Completion
-    from tierwise.spec.json import Json
+from tierwise.verifiers.base import BaseVerifier
 
 _VERDICT = re.compile(r"\bverdict\b[\s*:_`]*(?:is\b[\s*:]*)?(yes|no|\d+(?:\.\d+)?)(?![\w/]*\w)", re.IGNORECASE)
 _YES = {"yes": 1.0, "no": 0.0}
@@ -29,8 +27,10 @@ class Nonsense(TierwiseError):
     """The judge said nothing that is a verdict."""
 
 
-class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Judge(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     """A tier of the same endpoint says whether the answer is good, and its spend is on the bill."""
+
+    kind = "judge"
 
     tier: Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
     """Who judges: a model name of the endpoint."""
@@ -54,21 +54,6 @@ class Judge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError("scale and accept: both are wanted, or neither: `scale: 5, accept: 4`")
         if self.scale is not None and self.accept is not None and self.accept > self.scale:
             raise ValueError(f"accept: {self.accept} is beyond the scale of 1 to {self.scale}")
-
-    @property
-    def kind(self) -> str:
-        return "judge"
-
-    @property
-    def decisive(self) -> bool:
-        return False
-
-    @property
-    def is_ready(self) -> bool:
-        return True
-
-    def key(self, completion: Completion) -> str | None:
-        return spoken(completion) or None
 
     async def verify(self, completion: Completion) -> Verdict:  # noqa: ARG002 - the protocol's
         """A judge has to be asked, and paid; `tierwise bench` does.

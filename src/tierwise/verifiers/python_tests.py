@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import secrets
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
 from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import fenced, spoken
+from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 from tierwise.verifiers.sandbox import Limits, run_python
-
-if TYPE_CHECKING:
-    from tierwise.spec.call import Completion
 
 # What runs in the sandbox. The word that says that the tests have passed is new for every check and said last, so code
 # that exits early, or prints what passing looked like elsewhere, has not passed. The file that holds it is gone before
@@ -28,8 +27,12 @@ os.write(1, {passed!r})
 """
 
 
-class PythonTests(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PythonTests(BaseVerifier, frozen=True, kw_only=True):
     """The code of the answer (its last code block, or all of it) survives these tests."""
+
+    kind = "python_tests"
+    decisive = True
+    runs_code = True
 
     tests: str | None = None
     """Python that runs after the answer's code and raises when something is wrong; a tier leaves it to the request."""
@@ -44,14 +47,6 @@ class PythonTests(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
                 raise ValueError(f"tests: do not compile: {error}") from error
 
     @property
-    def kind(self) -> str:
-        return "python_tests"
-
-    @property
-    def decisive(self) -> bool:
-        return True
-
-    @property
     def is_ready(self) -> bool:
         return self.tests is not None
 
@@ -60,11 +55,11 @@ class PythonTests(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     async def verify(self, completion: Completion) -> Verdict:
         if self.tests is None:
-            return Verdict(ok=False, score=0.0, why="there are no tests to run")
+            return rejected("there are no tests to run")
         passed = secrets.token_hex(16)
         source = _RUN.format(code=fenced(spoken(completion)), tests=self.tests, passed=f"\n{passed}\n".encode())
         done = await run_python(source, limits=Limits(seconds=self.seconds, cpu_seconds=math.ceil(self.seconds) + 1))
         if done.exit_code == 0 and passed in done.stdout.splitlines():
-            return Verdict(ok=True, score=1.0, why="tests pass")
+            return accepted("tests pass")
         said = (done.stderr.strip() or "the tests were not reached").splitlines()[-1]
-        return Verdict(ok=False, score=0.0, why=f"stopped: {done.stopped}" if done.stopped else said[:200])
+        return rejected(f"stopped: {done.stopped}" if done.stopped else said)

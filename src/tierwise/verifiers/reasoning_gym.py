@@ -7,17 +7,16 @@ compare texts, and an answer that is the generator's own needs no scorer either.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 
 from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.answers import marked, spoken
-from tierwise.verifiers.contained import TooLong, told_by
-
-if TYPE_CHECKING:
-    from tierwise.spec.call import Completion
+from tierwise.verifiers.base import BaseVerifier, accepted, rejected
+from tierwise.verifiers.contained import LimitExceeded, run_contained
 
 PACKAGE = "reasoning-gym"
 
@@ -48,12 +47,17 @@ except Exception:
         del sys.modules[name]
     module = importlib.import_module(path)
 dataset = getattr(module, kind)(config=getattr(module, settings)(**given["settings"]))
-told(float(dataset.score_answer(given["said"], given["entry"])))
+report(float(dataset.score_answer(given["said"], given["entry"])))
 """
 
 
-class ReasoningGym(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class ReasoningGym(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     """The generator of the puzzle gives the answer its full score."""
+
+    kind = "reasoning_gym"
+    package = PACKAGE
+    decisive = True
+    runs_code = True
 
     generator: str
     """Its name: `chain_sum`, `countdown`."""
@@ -61,9 +65,9 @@ class ReasoningGym(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The generator's own; None where it knows none and can only score."""
     scorer: Annotated[str, msgspec.Meta(pattern=r"^reasoning_gym(\.\w+)+:\w+:\w+$")] | None = None
     """Module, class and settings class of what scores other answers; None where only its own answer is right."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = msgspec.field(default_factory=dict)
     """Of the generator."""
-    entry: dict[str, Any] = {}
+    entry: dict[str, Any] = msgspec.field(default_factory=dict)
     """What the scorer looks at, `metadata` above all."""
     seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 20.0
 
@@ -71,38 +75,26 @@ class ReasoningGym(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         if self.answer is None and self.scorer is None:
             raise ValueError("neither `answer` nor `scorer` is given, so nothing can be right")
 
-    @property
-    def kind(self) -> str:
-        return "reasoning_gym"
-
-    @property
-    def decisive(self) -> bool:
-        return True
-
-    @property
-    def is_ready(self) -> bool:
-        return True
-
     def key(self, completion: Completion) -> str | None:
         return answer_in(spoken(completion)) or None
 
     async def verify(self, completion: Completion) -> Verdict:
         said = answer_in(spoken(completion))
         if self.answer is not None and said == self.answer.strip():
-            return Verdict(ok=True, score=1.0, why=said[:200])
+            return accepted(said)
         if not said:
-            return Verdict(ok=False, score=0.0, why="says nothing")
+            return rejected("says nothing")
         if self.scorer is None:
-            return Verdict(ok=False, score=0.0, why=f"{said[:90]!r} instead of {str(self.answer)[:90]!r}")
+            return rejected(f"{said[:90]!r} instead of {str(self.answer)[:90]!r}")
         given = {"scorer": self.scorer, "settings": self.settings, "said": said, "entry": self.entry}
         try:
-            score = await told_by(_SCORE, given, distribution=PACKAGE, extra="workloads", seconds=self.seconds)
-        except TooLong as error:
-            return Verdict(ok=False, score=0.0, why=str(error))
+            score = await run_contained(_SCORE, given, distribution=PACKAGE, extra="workloads", seconds=self.seconds)
+        except LimitExceeded as error:
+            return rejected(str(error))
         if not isinstance(score, int | float):
             raise TierwiseError(f"{self.generator} gave no score but {score!r}")
         why = f"{said[:120]!r} scores {score:.2f}"
-        return Verdict(ok=score >= RIGHT, score=min(1.0, max(0.0, float(score))), why=why)
+        return (accepted if score >= RIGHT else rejected)(why, min(1.0, max(0.0, float(score))))
 
 
 def answer_in(said: str) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Iterator
 from contextvars import ContextVar
 from time import thread_time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jsonschema
 import msgspec
@@ -18,13 +19,10 @@ import referencing
 from jsonschema.validators import extend, validator_for
 
 from tierwise.spec.ask import Verdict
+from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import answer_key, canonical, json_in, spoken
+from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 from tierwise.verifiers.patterns import compiled
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tierwise.spec.call import Completion
 
 SECONDS = 0.5
 """Of CPU, for one candidate. A schema of usual size takes a millisecond."""
@@ -37,8 +35,10 @@ _SOUND: set[bytes] = (
 _deadline: ContextVar[float] = ContextVar("_deadline")
 
 
-class JsonSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JsonSchema(BaseVerifier, frozen=True, kw_only=True):
     """The answer is JSON that fits this schema."""
+
+    kind = "json_schema"
 
     schema: dict[str, Any] | bool
     """A JSON Schema, of the draft that its `$schema` names, or the newest.
@@ -58,18 +58,6 @@ class JsonSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 _SOUND.clear()
             _SOUND.add(name)
 
-    @property
-    def kind(self) -> str:
-        return "json_schema"
-
-    @property
-    def decisive(self) -> bool:
-        return False
-
-    @property
-    def is_ready(self) -> bool:
-        return True
-
     def key(self, completion: Completion) -> str | None:
         return answer_key(completion, "json")
 
@@ -77,11 +65,9 @@ class JsonSchema(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         try:
             value = json_in(spoken(completion))
         except ValueError:
-            return Verdict(ok=False, score=0.0, why="not JSON")
+            return rejected("not JSON")
         wrong = _first_error(_dialect(self.schema), self.schema, value)
-        if wrong is not None:
-            return Verdict(ok=False, score=0.0, why=wrong)
-        return Verdict(ok=True, score=1.0, why="fits the schema")
+        return accepted("fits the schema") if wrong is None else rejected(wrong)
 
 
 def _name(schema: dict[str, Any] | bool) -> bytes:

@@ -200,12 +200,12 @@ def test_a_recording_survives_the_disk(tmp_path):
 def test_a_line_that_cannot_be_read_is_named(tmp_path, line):
     file = tmp_path / "pool.jsonl"
     file.write_bytes(b'{"prompt":"a"}\n' + line + b"\n")
-    with pytest.raises(SpecError, match=r"pool\.jsonl:2: not a recorded candidate: "):
+    with pytest.raises(SpecError, match=r"pool\.jsonl(:2: | cannot be read: line 2 is not UTF-8)"):
         read_recording(file)
 
 
 def test_a_recording_that_is_not_there_is_named_when_the_engine_is_built(tmp_path):
-    with pytest.raises(SpecError, match=r"none\.jsonl cannot be read: No such file"):
+    with pytest.raises(SpecError, match=r"there is no recording .*none\.jsonl"):
         build(Replay(recording="none.jsonl"), "pool", LaunchContext(base=tmp_path, logs=tmp_path))
 
 

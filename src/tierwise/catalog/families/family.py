@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-from tierwise.spec.errors import ConfigErrors, SpecError
+from tierwise.spec.errors import SpecError
+from tierwise.spec.files import read_yaml
 from tierwise.spec.reading import Reading, allowed
 from tierwise.spec.sampling import Sampling
 
@@ -65,7 +66,7 @@ class Experts(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether the weights of those picked are made to sum to one, so that another number keeps the scale."""
 
 
-class Attention(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AttentionScheme(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a token may look at, and how."""
 
     kind: Text
@@ -125,7 +126,7 @@ class Variant(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hidden: Count | None = None
     """Width of a layer's output."""
     experts: Experts | None = None
-    attention: Attention
+    attention: AttentionScheme
     context: Context
     weights: list[Weights]
     """In the order in which to prefer them: what holds most of the original first."""
@@ -150,7 +151,7 @@ class ActiveExperts(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return not self.why_not
 
 
-class Thinking(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ThinkingSwitch(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The thinking switch of a request."""
 
     default: bool
@@ -229,7 +230,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     variants: list[Variant]
     """The first is meant where nobody says which."""
     active_experts: ActiveExperts
-    thinking: Thinking
+    thinking: ThinkingSwitch
     sampling: list[Advice] = []
     licence: Licence
     scores: list[Score] = []
@@ -268,22 +269,13 @@ def read_family(path: Path) -> Family:
     Raises:
         ConfigErrors: all that is wrong with it, each with file, line and path.
     """
-    from tierwise.spec.yaml import read_yaml  # noqa: PLC0415 - PyYAML is needed nowhere else on the way to serving
-
-    reading = Reading()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"family file {path} cannot be read: {error}") from error
-    value, lines = read_yaml(text, reading)
-    family = None if value is None else reading.read(Family, value, "")
-    if isinstance(value, dict):
-        _check_sources(value, reading)
+    document = read_yaml(path, "family file")
+    family = document.convert(Family)
+    if isinstance(document.value, dict):
+        _check_sources(document.value, document)
     if family is not None:
-        _check_whole(family, path, reading)
-    if reading.errors or family is None:
-        raise ConfigErrors([_placed(error, path, lines) for error in reading.errors])
-    return family
+        _check_whole(family, path, document)
+    return document.finish(family)
 
 
 def _check_sources(value: Mapping[str, Any], reading: Reading) -> None:
@@ -335,11 +327,3 @@ def _check_whole(family: Family, path: Path, reading: Reading) -> None:
                 f"variants[{position}].experts.active",
                 f"{variant.experts.active} of {variant.experts.routed} experts cannot be active",
             )
-
-
-def _placed(error: SpecError, path: Path, lines: Mapping[str, int]) -> SpecError:
-    place = error.field
-    while place and place not in lines:
-        place = place.rpartition(".")[0] if "." in place else ""
-    where = f"{path.name}:{lines[place]}: " if place in lines else f"{path.name}: "
-    return SpecError(str(error), field=where + error.field if error.field else where.rstrip(": "))

@@ -91,6 +91,10 @@ class LlamaCppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Serve a copy of the model with one number changed; it is made where it is not there yet."""
 
 
+_LOG_SECONDS = 0.3
+"""llama.cpp logs in a thread of its own, which this leaves time to write its last lines before ours."""
+
+
 def command(settings: LlamaCppSettings) -> tuple[str, ...]:
     """What starts this worker. By path, since `-m` would import all of our package into the process first."""
     return sys.executable, "-P", __file__, msgspec.json.encode(settings).decode()
@@ -129,6 +133,7 @@ def _serve(settings: LlamaCppSettings) -> Any:
     try:
         return xllamacpp.Server(_parameters(settings, xllamacpp))
     except RuntimeError:  # which says nothing but that it failed
+        time.sleep(_LOG_SECONDS)
         sys.exit(f"error: llama.cpp does not serve {settings.model}")
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))

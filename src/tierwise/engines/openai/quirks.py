@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tierwise.engines.openai.wire import LLAMA_CPP_COUNTS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -38,6 +40,10 @@ class Server:
     """The page that tells its version, and the key there."""
     engine: str = ""
     """The engine that launches such a server, by its name in the config file; empty where there is none."""
+    at_url: str = "http"
+    """The engine of a deployment that connects to one that runs already."""
+    extra: Mapping[str, bool] = field(default_factory=dict)
+    """Fields to send with every request, so that it reports the counts that a ledger needs."""
     quirks: tuple[Quirk, ...] = field(default=())
 
 
@@ -60,6 +66,7 @@ SERVERS: tuple[Server, ...] = (
         owned_by="vllm",
         version=("/version", "version"),
         engine="vllm",
+        at_url="vllm",
         quirks=(
             Quirk(
                 trait="cached_tokens",
@@ -83,6 +90,7 @@ SERVERS: tuple[Server, ...] = (
         owned_by="sglang",
         version=("/server_info", "version"),
         engine="sglang",
+        at_url="sglang",
         quirks=(
             Quirk(
                 trait="cached_tokens",
@@ -99,6 +107,7 @@ SERVERS: tuple[Server, ...] = (
         page_says="default_generation_settings",
         version=("/props", "build_info"),
         engine="llama.cpp",
+        extra=LLAMA_CPP_COUNTS,
         quirks=(
             Quirk(
                 trait="n",

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
     from tierwise.spec.json import Json
 
+LLAMA_CPP_COUNTS = {"timings_per_token": True, "return_progress": True}
+"""Fields that make llama.cpp send its own count with every chunk, and with every batch of the prompt, so that an
+aborted pass is counted as far as it came."""
+
 _TOO_LONG = re.compile(
     r"context[ _-](length|size|window|limit)|exceed_context|n_ctx"
     r"|maximum (allowed )?(model|input|prompt|sequence) length"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -20,6 +20,7 @@ Verdict = Literal["yes", "no", "unseen"]
 """It does · it does not · that could not be seen, for the reason in the finding."""
 
 TRAITS: Mapping[str, str] = {
+    "temperature": "takes a temperature, and draws differ at a high one",
     "seed": "same seed, same text; another seed, another text",
     "greedy": "same text twice at temperature 0",
     "stop": "ends at `stop`",
@@ -29,15 +30,20 @@ TRAITS: Mapping[str, str] = {
     "stream_usage": "ends a stream with its usage",
     "cached_tokens": "tells cached tokens",
     "tools": "takes tools",
+    "logprobs_with_tools": "gives logprobs beside tools, in a stream",
     "json_schema": "holds to a JSON schema",
     "unknown_fields": "takes fields that it does not know",
+    "thinking": "thinks, or not, as a request says",
+    "thinking_tokens": "ends thinking at a number of tokens",
     "reasoning": "tells thinking apart",
+    "side_by_side": "answers several requests side by side",
     "too_long": "says that a prompt is too long",
     "abort": "stops when its client leaves",
 }
 """What is asked, in this order."""
 
 _MEANS: Mapping[str, str] = {
+    "temperature": "draws no different answers: votes and candidates are all alike",
     "seed": "ignores seeds: draws are not reproducible",
     "greedy": "does not repeat itself at temperature 0: greedy answers are not reproducible",
     "stop": "ignores `stop`",
@@ -46,12 +52,15 @@ _MEANS: Mapping[str, str] = {
     "stream_usage": "sends no usage in streams: tokens are counted by the chunks that arrive, and marked as not exact",
     "cached_tokens": "does not report cached tokens: prompts cost as uncached",
     "tools": "takes no tools",
+    "logprobs_with_tools": "gives no logprobs beside tools, and best_of_n asks for them always",
     "json_schema": "does not hold to a JSON schema: only a verifier does",
     "unknown_fields": "refuses fields that it does not know",
     "too_long": "does not say that a prompt is too long in words that we know",
+    "side_by_side": "answers one request at a time: the passes of a policy run one after the other",
     "abort": "works on when its client leaves: a pass that is cut goes on costing",
 }
-"""What a "no" means to who runs a tier there; `n` means nothing, since a pass is one completion."""
+"""What a "no" means to who runs a tier there. `n` means nothing, since a pass is one completion; nor does a model
+that does not think."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +69,19 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     note: str = ""
     """What was seen."""
+
+
+class Switch(msgspec.Struct, frozen=True, kw_only=True):
+    """How a server is told to think with a request."""
+
+    on: dict[str, Any]
+    """Fields of a request that make it think."""
+    off: dict[str, Any]
+    """Fields that make it answer at once."""
+    cap: str = ""
+    """The field that ends thinking at a number of tokens; empty where none was found."""
+    is_inside: bool = False
+    """Whether thinking comes as a part of the answer's text, and not in a field of its own."""
 
 
 class Probed(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +96,20 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
     """ISO, of the day."""
     findings: dict[str, Finding]
     """By trait."""
+    models: list[str] = []
+    """All that it lists."""
+    context: int | None = None
+    """Tokens that one request may hold; None where it does not say."""
+    slots: int | None = None
+    """Requests that it answers side by side; None where it does not say, and as many were as were tried."""
+    switch: Switch | None = None
+    """How it is told to think; None where no way was seen to work."""
+    is_whole: bool = True
+    """False where it stopped answering in the middle of the probe."""
+
+    def verdict(self, trait: str) -> Verdict:
+        """What was seen of a trait."""
+        return self.findings.get(trait, _UNSEEN).verdict
 
     def notes(self) -> Iterator[str]:
         """What to know before a tier runs there: what it was seen not to do, and what its kind is known for."""

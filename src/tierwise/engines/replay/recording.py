@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.spec.errors import SpecError
+from tierwise.spec.files import decode_json_lines, read_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,17 +72,10 @@ def record(done: Pass) -> Candidate:
 
 
 def read_recording(path: Path) -> list[Candidate]:
-    """All candidates of a JSONL file; SpecError names the line that cannot be read."""
-    decoder = msgspec.json.Decoder(Candidate)
-    candidates = []
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise SpecError(f"recording {path} cannot be read: {error.strerror}") from error
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                candidates.append(decoder.decode(line))
-            except (ValueError, RecursionError) as error:
-                raise SpecError(f"{path}:{number}: not a recorded candidate: {error}") from error
-    return candidates
+    """All candidates of a JSONL file.
+
+    Raises:
+        NotFound: there is no such file.
+        SpecError: it cannot be read; names file and lines.
+    """
+    return decode_json_lines(read_bytes(path, "recording"), Candidate, str(path))

@@ -117,7 +117,7 @@ class Usage(_message.Message):
     def __init__(self, prompt_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., completion_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., exact: _Optional[bool] = ...) -> None: ...
 
 class Pass(_message.Message):
-    __slots__ = ("number", "role", "tier", "outcome", "usage", "started", "first_token", "seconds", "dollars")
+    __slots__ = ("number", "role", "tier", "outcome", "usage", "started", "first_token", "seconds", "dollars", "candidate", "draw", "after", "finish")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     TIER_FIELD_NUMBER: _ClassVar[int]
@@ -127,6 +127,10 @@ class Pass(_message.Message):
     FIRST_TOKEN_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
     DOLLARS_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATE_FIELD_NUMBER: _ClassVar[int]
+    DRAW_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    FINISH_FIELD_NUMBER: _ClassVar[int]
     number: int
     role: str
     tier: str
@@ -136,7 +140,11 @@ class Pass(_message.Message):
     first_token: float
     seconds: float
     dollars: float
-    def __init__(self, number: _Optional[int] = ..., role: _Optional[str] = ..., tier: _Optional[str] = ..., outcome: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., started: _Optional[float] = ..., first_token: _Optional[float] = ..., seconds: _Optional[float] = ..., dollars: _Optional[float] = ...) -> None: ...
+    candidate: bool
+    draw: int
+    after: _containers.RepeatedScalarFieldContainer[int]
+    finish: str
+    def __init__(self, number: _Optional[int] = ..., role: _Optional[str] = ..., tier: _Optional[str] = ..., outcome: _Optional[str] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., started: _Optional[float] = ..., first_token: _Optional[float] = ..., seconds: _Optional[float] = ..., dollars: _Optional[float] = ..., candidate: _Optional[bool] = ..., draw: _Optional[int] = ..., after: _Optional[_Iterable[int]] = ..., finish: _Optional[str] = ...) -> None: ...
 
 class ModelsRequest(_message.Message):
     __slots__ = ()

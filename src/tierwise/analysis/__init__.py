@@ -1,0 +1,1 @@
+"""What runs mean: rows, contrasts, comparisons, gates. Reads the records of runs; starts nothing."""

@@ -1,0 +1,153 @@
+"""Two runs on the same tasks: what changed in quality, seconds and dollars, how sure that is, and for which tasks.
+
+A difference is always the second run's value minus the first's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from tierwise.analysis.pairs import grouping, priced, solved, timed, values
+from tierwise.spec.errors import SpecError
+from tierwise.stats import estimates
+from tierwise.stats.multiplicity import SIGNIFICANT
+from tierwise.stats.paired_effects import (
+    Change,
+    Spend,
+    crossed,
+    p_clustered,
+    quality_change,
+    quantile_changes,
+    share,
+    spend,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tierwise.analysis.pairs import Pairs
+    from tierwise.runs.records import Unit
+    from tierwise.stats.estimand import Population
+    from tierwise.stats.estimates import Estimate
+
+Direction = Literal["better", "worse", "no difference shown"]
+
+_VERDICTS: dict[Literal["up", "down", ""], Direction] = {"up": "better", "down": "worse", "": "no difference shown"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """All that two rows say about each other."""
+
+    base: str
+    other: str
+    planned: int
+    not_run_base: int
+    not_run_other: int
+    errors_base: int
+    errors_other: int
+    both: int
+    only_base: int
+    only_other: int
+    neither: int
+    base_quality: Estimate
+    other_quality: Estimate
+    quality: Change
+    """Infrastructure errors are left out."""
+    quality_errors_failed: Estimate
+    """If every infrastructure error were a failure."""
+    p_value: float
+    """Of no difference: exact McNemar, or the cluster t test where tasks come in clusters."""
+    seconds: Spend | None
+    """Of actions that were answered in both; None when nobody measured times."""
+    p50: Estimate | None
+    """The difference of the medians of the same actions."""
+    p95: Estimate | None
+    dollars: Spend | None
+    """Of actions whose cost is known in both."""
+    unreported: int
+    """Pairs whose costs are not known."""
+    is_grouped: bool
+    """Whether repeats or clusters make observations that depend on each other."""
+    clusters: int | None
+    gained: list[str]
+    """Tasks that only the other solved."""
+    lost: list[str]
+
+    @property
+    def population(self) -> Population:
+        return "tasks" if self.clusters is None else "clusters"
+
+    @property
+    def verdict(self) -> Direction:
+        """On quality."""
+        if self.is_grouped:
+            return _VERDICTS[self.quality.direction]
+        if self.p_value > SIGNIFICANT:
+            return "no difference shown"
+        return "better" if self.quality.shown.value > 0 else "worse"
+
+
+def compare(pairs: Pairs, population: Population | None = None) -> Comparison:
+    """Compare two rows.
+
+    Args:
+        pairs: the rows side by side.
+        population: whom to speak for; clusters where every task has one, when not given.
+
+    Raises:
+        SpecError: nothing was graded in both, or there are no clusters to speak for.
+    """
+    graded = pairs.graded
+    if not graded:
+        raise SpecError(f"no task was graded in both {pairs.base.name} and {pairs.other.name}: all ended in errors")
+    groups = grouping(pairs, graded, population)
+    base, other = solved(pairs, graded)
+    both, only_other, only_base, neither = crossed(base, other)
+    errors_failed = solved(pairs, pairs.units)
+    is_plain = groups.shown is None
+    answered, told = timed(pairs), priced(pairs)
+    seconds, dollars = values(pairs, answered, "seconds"), values(pairs, told, "dollars")
+    once = values(pairs, [unit for unit in answered if unit.repeat == 0], "seconds")
+    p50, p95 = quantile_changes(once, (0.5, 0.95))
+    gained, lost = flips(graded, other - base)
+    return Comparison(
+        base=pairs.base.name,
+        other=pairs.other.name,
+        planned=pairs.planned,
+        not_run_base=pairs.not_run_base,
+        not_run_other=pairs.not_run_other,
+        errors_base=sum(not pairs.base.records[unit].is_graded for unit in pairs.units),
+        errors_other=sum(not pairs.other.records[unit].is_graded for unit in pairs.units),
+        both=both,
+        only_base=only_base,
+        only_other=only_other,
+        neither=neither,
+        base_quality=share(base, groups),
+        other_quality=share(other, groups),
+        quality=quality_change(base, other, groups),
+        quality_errors_failed=quality_change(*errors_failed, grouping(pairs, pairs.units, population)).shown,
+        p_value=estimates.mcnemar(only_other, only_base) if is_plain else p_clustered(other - base, groups.shown),
+        seconds=spend(seconds, grouping(pairs, answered, population)),
+        p50=p50,
+        p95=p95,
+        dollars=spend(dollars, grouping(pairs, told, population)),
+        unreported=len(graded) - len(told),
+        is_grouped=not is_plain,
+        clusters=groups.count,
+        gained=gained,
+        lost=lost,
+    )
+
+
+def flips(units: Sequence[Unit], changes: NDArray[np.int64]) -> tuple[list[str], list[str]]:
+    """Tasks that were solved more often, and less often, by name."""
+    sums: Counter[str] = Counter()
+    for unit, change in zip(units, changes.tolist(), strict=True):
+        sums[unit.task] += change
+    return sorted(task for task in sums if sums[task] > 0), sorted(task for task in sums if sums[task] < 0)

@@ -1,0 +1,152 @@
+"""Two rows side by side: which tasks they have in common, what these hold, and which of them belong together."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from tierwise.analysis.arms import Arm
+from tierwise.runs.records import MOST_ERRORS, Unit
+from tierwise.spec.errors import SpecError
+from tierwise.stats.paired_effects import Groups
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tierwise.runs.records import TrialRecord
+    from tierwise.stats.estimand import Population
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """The tasks that two rows have in common, and what is missing."""
+
+    base: Arm
+    other: Arm
+    planned: int
+    """Tasks that either run was to measure, as often as both asked."""
+    units: tuple[Unit, ...]
+    """Those that have a record in both, in the order in which the other row began them."""
+    not_run_base: int
+    not_run_other: int
+
+    @property
+    def graded(self) -> tuple[Unit, ...]:
+        """Those whose two outcomes both say something."""
+        return tuple(unit for unit in self.units if all(record.is_graded for record in self.both(unit)))
+
+    @property
+    def not_run(self) -> int:
+        """In one of the two, or in both."""
+        return self.planned - len(self.units)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether no more of them will come by themselves."""
+        return self.base.has_ended and self.other.has_ended
+
+    def both(self, unit: Unit) -> tuple[TrialRecord, TrialRecord]:
+        return self.base.records[unit], self.other.records[unit]
+
+
+def pair(base: Arm, other: Arm, *, common: bool = False) -> Pairs:
+    """Put two rows side by side.
+
+    Args:
+        base: what the other is compared with.
+        other: the candidate.
+        common: bear that many tasks were not run in one of them.
+
+    Raises:
+        SpecError: they have no task in common, or more than 2 % of the tasks were not run in one of them.
+    """
+    repeats = min(base.repeats, other.repeats)
+    planned = {Unit(task, repeat) for task in base.tasks | other.tasks for repeat in range(repeats)}
+    units = sorted(
+        planned & base.records.keys() & other.records.keys(),
+        key=lambda unit: (other.records[unit].began, _lot(unit.task)),
+    )
+    pairs = Pairs(
+        base=base,
+        other=other,
+        planned=len(planned),
+        units=tuple(units),
+        not_run_base=len(planned - base.records.keys()),
+        not_run_other=len(planned - other.records.keys()),
+    )
+    if not units:
+        some, more = (", ".join(sorted(unit.task for unit in arm.records)[:2]) for arm in (base, other))
+        raise SpecError(f"{base.run} and {other.run} have no task in common: {some}, … against {more}, …")
+    if pairs.not_run > MOST_ERRORS * pairs.planned and not common:
+        raise SpecError(
+            f"{pairs.not_run} of {pairs.planned} tasks were not run in both ({pairs.not_run_base} not in {base.name}, "
+            f"{pairs.not_run_other} not in {other.name}); more than {MOST_ERRORS:.0%} may hide any difference. "
+            "Run the rest, or take the tasks in common with --common"
+        )
+    return pairs
+
+
+def _lot(task: str) -> bytes:
+    """An order that says nothing about the tasks, for records that do not know when they began."""
+    return hashlib.blake2b(task.encode(), digest_size=8).digest()
+
+
+def solved(pairs: Pairs, units: Sequence[Unit]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """1 where the base, and where the other, solved the task."""
+    base, other = (
+        np.array([arm.records[unit].is_solved for unit in units], dtype=np.int64) for arm in (pairs.base, pairs.other)
+    )
+    return base, other
+
+
+def timed(pairs: Pairs) -> list[Unit]:
+    """The pairs that were both answered, where somebody looked at a clock, on an engine that served nothing else."""
+    if not (pairs.base.is_timed and pairs.other.is_timed):
+        return []
+    return [
+        unit
+        for unit in pairs.units
+        if all(record.has_answer and record.taken == "request" for record in pairs.both(unit))
+    ]
+
+
+def priced(pairs: Pairs) -> list[Unit]:
+    """The pairs that were both graded, and whose costs are known."""
+    return [unit for unit in pairs.graded if all(record.dollars is not None for record in pairs.both(unit))]
+
+
+def values(pairs: Pairs, units: Sequence[Unit], name: Literal["seconds", "dollars"]) -> Floats:
+    """Two rows: the base's and the other's."""
+    found = [[getattr(record, name) for record in pairs.both(unit)] for unit in units]
+    return np.array(found, dtype=float).reshape(-1, 2).T
+
+
+def grouping(pairs: Pairs, units: Sequence[Unit], population: Population | None) -> Groups:
+    """What belongs together among some pairs.
+
+    Raises:
+        SpecError: clusters are asked for, and there are none.
+    """
+    named = {**pairs.base.clusters, **pairs.other.clusters}
+    names = [named.get(unit.task) for unit in units]
+    has_clusters = None not in names and len(set(names)) > 1
+    if population == "clusters" and units and not has_clusters:
+        raise SpecError(
+            f"{pairs.other.name} cannot speak for new clusters: not every task names its cluster, or all name the same"
+        )
+    tasks = [unit.task for unit in units]
+    return Groups(
+        tasks=_numbered(tasks) if len(set(tasks)) < len(tasks) else None,
+        clusters=_numbered([str(name) for name in names]) if has_clusters and population != "tasks" else None,
+    )
+
+
+def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,238 @@
+"""One tier in one mode, in numbers: quality, seconds, dollars and tokens, whole and by kind of task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from tierwise.runs.records import TrialOutcome
+from tierwise.stats.repeats import again, pass_all, pass_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tierwise.runs.directory import Planned
+    from tierwise.runs.records import Mode, TierVariant, TrialRecord
+    from tierwise.stats.design import Design
+    from tierwise.stats.estimates import Estimate
+
+P50, P95, P99 = Fraction(1, 2), Fraction(95, 100), Fraction(99, 100)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What became of every task of one row."""
+
+    correct: int
+    incorrect: int
+    no_answer: int
+    errors: int
+    not_run: int
+
+    @property
+    def graded(self) -> int:
+        """Those that say something about the tier."""
+        return self.correct + self.incorrect + self.no_answer
+
+    @property
+    def measured(self) -> int:
+        return self.graded + self.errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Quantiles of seconds over the actions that were answered; None where the tasks are too few for an interval."""
+
+    n: int
+    """Actions."""
+    p50: Estimate | None
+    p95: Estimate | None
+    p99: Estimate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRow:
+    """One tier in one mode."""
+
+    tier: str
+    mode: Mode
+    most_passes: int
+    counts: Counts
+    quality: Estimate | None
+    """The share solved of what was graded: infrastructure errors are left out."""
+    quality_errors_failed: Estimate | None
+    """The same if every infrastructure error were a failure."""
+    quality_again: Estimate | None
+    """The same, with an interval for these very tasks asked again; None below ten repeats of each."""
+    any_of: Estimate | None
+    """The share of tasks that one of the repeats solves; None where each task was asked once."""
+    all_of: Estimate | None
+    """The share that all of the repeats solve."""
+    on_frontier: float | None
+    """How probably no other row is at least as good in quality, median seconds and dollars, and better in one."""
+    cut: int
+    """Answers that ended at a bound on tokens."""
+    beside: int
+    """Records that were taken from the first candidate of the task's action in max mode."""
+    action: Times
+    first_output: Times
+    gap: Times
+    """Of each action's mean seconds between two pieces of its answer."""
+    longest_gap: Times
+    passes: float | None
+    """A mean, as all that follow: of graded actions whose costs the endpoint reported."""
+    prompt_tokens: float | None
+    cached_tokens: float | None
+    completion_tokens: float | None
+    dollars: Estimate | None
+    tokens_per_solved: float | None
+    """Prompt and completion, total over total; None when nothing was solved."""
+    dollars_per_solved: Estimate | None
+    unreported: int
+    """Graded actions whose cost the endpoint did not report; they are in no cost above."""
+    judged: int
+    """How often a judge was asked about this row's answers and candidates."""
+    judge_dollars: float | None
+    """What that cost, in no figure above; None where the endpoint did not tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagRow:
+    """One kind of tasks in one row."""
+
+    tag: str
+    tier: str
+    mode: Mode
+    correct: int
+    graded: int
+    quality: Estimate
+
+
+def row(
+    records: Sequence[TrialRecord],
+    planned: Planned,
+    design: Design,
+    *,
+    tasks: int,
+    repeats: int,
+    on_frontier: float | None,
+) -> ResultRow:
+    """The numbers of one row.
+
+    Args:
+        records: its own, one for each action that was measured.
+        planned: which row it is.
+        design: how the tasks hang together.
+        tasks: that were to be asked.
+        repeats: how often each.
+        on_frontier: how probably it is on the Pareto frontier of all rows.
+    """
+    graded = [record for record in records if record.is_graded]
+    answered = [record for record in records if record.has_answer]
+    judged = [record.judge for record in records if record.judge is not None]
+    any_of, all_of = _repeated(graded, repeats, design)
+    return ResultRow(
+        tier=planned.tier,
+        mode=planned.mode,
+        most_passes=planned.most_passes,
+        counts=_counts(records, tasks * repeats),
+        quality=_share(graded, design),
+        quality_errors_failed=_share(records, design),
+        quality_again=_again(graded, design),
+        any_of=any_of,
+        all_of=all_of,
+        on_frontier=on_frontier,
+        cut=sum(record.finish == "length" for record in answered),
+        beside=sum(record.taken == "candidate" for record in records),
+        action=_times([(one.task, one.seconds) for one in answered], design),
+        first_output=_times([(one.task, one.first_output) for one in answered], design),
+        gap=_times([(one.task, one.mean_gap) for one in answered], design),
+        longest_gap=_times([(one.task, None if one.gaps is None else one.gaps.longest) for one in answered], design),
+        **_spent(graded, design),
+        judged=sum(one.actions for one in judged),
+        judge_dollars=None if any(one.dollars is None for one in judged) else sum(one.dollars or 0.0 for one in judged),
+    )
+
+
+def _counts(records: Sequence[TrialRecord], planned: int) -> Counts:
+    outcomes = Counter(record.outcome for record in records)
+    return Counts(
+        correct=outcomes[TrialOutcome.CORRECT],
+        incorrect=outcomes[TrialOutcome.INCORRECT],
+        no_answer=outcomes[TrialOutcome.NO_ANSWER],
+        errors=outcomes[TrialOutcome.ERROR],
+        not_run=planned - len(records),
+    )
+
+
+def _spent(graded: Sequence[TrialRecord], design: Design) -> dict[str, Any]:
+    """The fields of a row about passes, tokens and dollars: over the actions whose costs the endpoint reported."""
+    priced = [record for record in graded if record.dollars is not None]
+    sample = design.sample([record.task for record in priced])
+    dollars, solved = [record.dollars or 0.0 for record in priced], [float(record.is_solved) for record in priced]
+    tokens = sample.ratio([float((one.prompt_tokens or 0) + (one.completion_tokens or 0)) for one in priced], solved)
+
+    def mean(values: Iterable[float]) -> float | None:
+        found = sample.mean(list(values))
+        return None if found is None else found.value
+
+    return {
+        "passes": mean(len(record.passes or ()) for record in priced),
+        "prompt_tokens": mean(record.prompt_tokens or 0 for record in priced),
+        "cached_tokens": mean(record.cached_tokens or 0 for record in priced),
+        "completion_tokens": mean(record.completion_tokens or 0 for record in priced),
+        "dollars": sample.mean(dollars, least=0.0),
+        "tokens_per_solved": None if tokens is None else tokens.value,
+        "dollars_per_solved": sample.ratio(dollars, solved),
+        "unreported": len(graded) - len(priced),
+    }
+
+
+def _share(records: Sequence[TrialRecord], design: Design) -> Estimate | None:
+    return design.sample([record.task for record in records]).share([float(record.is_solved) for record in records])
+
+
+def _again(graded: Sequence[TrialRecord], design: Design) -> Estimate | None:
+    """The share solved, for these very tasks asked again."""
+    of = _by_task(graded)
+    weights = [design.weights.get(task, 1.0) for task in of]
+    found = again([int(sum(won)) for won in of.values()], [len(won) for won in of.values()], weights)
+    return found if found is not None and found.interval is not None else None
+
+
+def _repeated(graded: Sequence[TrialRecord], times: int, design: Design) -> tuple[Estimate | None, Estimate | None]:
+    """Any of the repeats, and all of them, of tasks that were graded each time."""
+    whole = {task: int(sum(won)) for task, won in _by_task(graded).items() if len(won) == times}
+    if times < 2 or not whole:
+        return None, None
+    solved, each, sample = list(whole.values()), [times] * len(whole), design.sample(list(whole))
+    return pass_at(solved, each, times, sample), pass_all(solved, each, times, sample)
+
+
+def _by_task(graded: Sequence[TrialRecord]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for record in graded:
+        found.setdefault(record.task, []).append(float(record.is_solved))
+    return found
+
+
+def _times(seconds: Sequence[tuple[str, float | None]], design: Design) -> Times:
+    """Quantiles of what is known."""
+    known = [(task, value) for task, value in seconds if value is not None]
+    sample, values = design.sample([task for task, _ in known]), [value for _, value in known]
+    p50, p95, p99 = (sample.quantile(values, q) for q in (P50, P95, P99))
+    return Times(n=len(values), p50=p50, p95=p95, p99=p99)
+
+
+def kinds(variant: TierVariant, records: Iterable[TrialRecord], design: Design) -> Iterable[TagRow]:
+    graded = [record for record in records if record.is_graded]
+    for tag in sorted({tag for record in graded for tag in record.kinds}):
+        these = [record for record in graded if tag in record.tags]
+        quality = _share(these, design)
+        if quality is not None:
+            correct = sum(record.is_solved for record in these)
+            yield TagRow(
+                tag=tag, tier=variant.tier, mode=variant.mode, correct=correct, graded=len(these), quality=quality
+            )

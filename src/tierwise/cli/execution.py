@@ -1,0 +1,166 @@
+"""A job of the bench on the command line: progress while it runs, Ctrl-C, the report, and the exit code.
+
+Every verb that measures through the endpoint ends here, so that all of them may be interrupted and resumed alike.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+
+    from rich.console import Console
+
+    from tierwise.analysis.summary import RunSummary
+    from tierwise.bench.job import BenchJob
+    from tierwise.runs.directory import RunDirectory
+
+T = TypeVar("T")
+
+INTERRUPTED = 130
+
+
+def need_extra() -> None:
+    """Find out before anything starts that a package of the extra `bench` is missing."""
+    from importlib.util import find_spec
+
+    from tierwise.spec.errors import SpecError
+
+    absent = [name for name in ("altair", "jinja2", "scipy", "vl_convert") if find_spec(name) is None]
+    if absent:
+        raise SpecError(f"tierwise bench needs {', '.join(absent)}: pip install 'tierwise[bench]'")
+
+
+def run(job: BenchJob, *, as_json: bool = False) -> int:
+    """Execute a job, write its page and print its summary.
+
+    Returns:
+        The exit code: 0 measured, 1 more than 2 % of the actions ended in infrastructure errors, 130 interrupted.
+    """
+    import uvloop
+    from rich.console import Console
+
+    from tierwise.analysis.summary import summary_of
+    from tierwise.report.page import write_page
+
+    _allow_files()
+    console = Console(stderr=as_json, highlight=False)
+    _print_notes(console, job)
+    found = uvloop.run(_executed(job, console))
+    if found is None and not job.directory.records_path.exists():
+        console.print("interrupted before anything was measured")
+        return INTERRUPTED
+    summary = found or summary_of(job.directory)
+    write_page(job.directory, summary)
+    if as_json:
+        _print_json(summary, _paths(job))
+    else:
+        _print(console, summary, _paths(job))
+        _print_session(console, job.directory)
+    if found is None:
+        return INTERRUPTED
+    return 1 if summary.has_too_many_errors else 0
+
+
+def _allow_files() -> None:
+    """Let as many connections be open as the system permits; many systems begin with 1024."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _print_notes(console: Console, job: BenchJob) -> None:
+    """What is known before the tiers start."""
+    from tierwise.ledger.location import locate
+
+    directory = job.directory
+    if directory.has_manifest and (again := len(directory.errors())):
+        console.print(f"asking {again} actions again that ended in infrastructure errors")
+    if not job.url and directory.has_manifest and directory.read_records() and locate(job.ledger).is_missing:
+        console.print(
+            f"there is no ledger {job.ledger} any more: a new one begins, without the passes of earlier sessions",
+            markup=False,
+            soft_wrap=True,
+        )
+    for note in job.workload.notes:
+        console.print(f"note: {note}", markup=False, style="dim")
+
+
+async def _executed(job: BenchJob, console: Console) -> RunSummary | None:
+    from tierwise.bench.execute import execute
+    from tierwise.report.progress import ProgressBars
+
+    with ProgressBars(console) as progress:
+        return await _unless_interrupted(execute(job, progress))
+
+
+async def _unless_interrupted(work: Coroutine[None, None, T]) -> T | None:
+    """Run something until it ends, or until Ctrl-C or SIGTERM cancels it, which gives None."""
+    import asyncio
+    import signal
+
+    loop = asyncio.get_running_loop()
+    working = asyncio.create_task(work)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, working.cancel)
+    try:
+        await asyncio.wait([working])
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+    return None if working.cancelled() else working.result()
+
+
+def _print(console: Console, summary: RunSummary, paths: Mapping[str, str]) -> None:
+    from rich.text import Text
+
+    from tierwise.report import sentences
+    from tierwise.report.summary_table import table
+
+    console.print()
+    console.print(table(summary))
+    for warning in sentences.warnings(summary):
+        console.print(Text(warning, style="yellow"))
+    for gain in summary.gains:
+        console.print(Text(sentences.gain(gain)))
+    for selection in summary.selections:
+        console.print(Text(sentences.selection(selection)))
+    console.print(Text(sentences.population(summary), style="dim"))
+    console.print()
+    for name, path in paths.items():
+        console.print(f"{name:8}{path}", markup=False, soft_wrap=True)
+
+
+def _print_session(console: Console, directory: RunDirectory) -> None:
+    """How far the runner's own times may be off, and how to go on with what was not run."""
+    session = directory.read_manifest().sessions[-1]
+    if session.stopped:
+        console.print(f"stopped: {session.stopped}", markup=False)
+    if directory.is_unfinished:
+        console.print(f"go on with the same command and --resume {directory.path}", markup=False, soft_wrap=True)
+    if session.runner is not None and (p99 := session.runner.p99()) is not None:
+        console.print(f"the runner's own error: p99 {p99 * 1000:.2g} ms", style="dim", markup=False)
+
+
+def _print_json(summary: RunSummary, paths: Mapping[str, str]) -> None:
+    import msgspec
+
+    from tierwise.cli.output import print_json
+
+    print_json(
+        {
+            **paths,
+            "error_share": summary.error_share,
+            "verdicts": {gain.tier: gain.verdict for gain in summary.gains},
+            **msgspec.to_builtins(summary),
+        }
+    )
+
+
+def _paths(job: BenchJob) -> dict[str, str]:
+    from tierwise.ledger.location import locate
+
+    paths = {"report": str(job.directory.report_path), "records": str(job.directory.records_path)}
+    return paths if job.url else {**paths, "ledger": locate(job.ledger).name}

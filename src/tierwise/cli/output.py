@@ -1,0 +1,31 @@
+"""What several verbs print: JSON, and tables for a terminal or a file."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_json(value: object) -> None:
+    """A value as indented JSON on stdout."""
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def wide_console() -> Console:
+    """For tables: as wide as the terminal, and 160 characters where the output is a file or a pipe."""
+    import sys
+
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
+
+
+def new_directory(name: str) -> Path:
+    """Where a run goes when `--out` is not given: `runs/NAME-TIME`."""
+    return Path("runs") / f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"

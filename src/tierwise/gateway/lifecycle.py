@@ -1,0 +1,310 @@
+"""One request while it is being answered, whatever protocol brought it: routed, run, counted and remembered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import time
+from typing import TYPE_CHECKING, TypeAlias
+
+from tierwise.gateway.reply import ResponseHead
+from tierwise.ledger.records import Ending, Record, Trace
+from tierwise.ledger.rows import facts
+from tierwise.run import Action, Sink, Tier, discard
+from tierwise.spec.ask import Answer
+from tierwise.spec.call import Chunk, Pass, Usage
+from tierwise.spec.clock import now
+from tierwise.spec.errors import PolicyError, SpecError, TierwiseError
+from tierwise.spec.json import Json
+
+if TYPE_CHECKING:
+    from tierwise.gateway.metrics import Metrics
+    from tierwise.gateway.wire import ParsedRequest
+    from tierwise.ledger.prices import PriceBook
+    from tierwise.service import Service
+
+_LOG = logging.getLogger("tierwise")
+
+ShowChunk: TypeAlias = Callable[[int, Chunk], Awaitable[None]]
+"""Sends what came of a choice, by its number."""
+
+
+class RequestLifecycle:
+    """Receives requests around one service, answers them, and remembers each action once."""
+
+    def __init__(self, service: Service, metrics: Metrics) -> None:
+        self._service = service
+        self._metrics = metrics
+
+    def receive(self, trace: Trace, asked: ParsedRequest) -> RequestContext:
+        """A request that can be answered.
+
+        Raises:
+            SpecError: there is no such model, or it asks for more than a tier holds.
+        """
+        router = self._service.router
+        tier = router.route(asked.model)
+        _check_bounds(asked, router.reach(asked.model))
+        action = Action(
+            tier, trace, tiers=router.tiers, budget=asked.budget, verifier=asked.verifier, judges=asked.judges
+        )
+        return RequestContext(trace=trace, headers={"x-tierwise-action": trace.action}, parsed=asked, action=action)
+
+    async def answer(
+        self, context: RequestContext, show: ShowChunk | None = None, *, is_stopped: Callable[[], bool]
+    ) -> None:
+        """Answer every choice. However it ends, the action is remembered once, before this returns or raises.
+
+        So whoever sends the last byte after this has sent it after the ledger had the action.
+
+        Args:
+            context: the request; gets the answers.
+            show: sends what came of a choice, by its number; without it the answers are only collected.
+            is_stopped: asked when this is cancelled: whether the server stops, rather than the caller having left.
+
+        Raises:
+            TierwiseError: there is no answer.
+        """
+        numbers = range(context.parsed.choices)
+        with self._remembering(context, is_stopped):
+            sinks = [discard if show is None else ChunkSink(context, number, show) for number in numbers]
+            context.answers = await _all_choices(context, sinks)
+            if show is None:
+                context.show_moment()
+
+    @contextmanager
+    def _remembering(self, context: RequestContext, is_stopped: Callable[[], bool]) -> Generator[None]:
+        """Count an action while it runs, and put it into the ledger when it ends."""
+        self._metrics.begun()
+        try:
+            yield
+            context.ending = "answered"
+        except TierwiseError as error:
+            context.fail(error)
+            raise
+        except asyncio.CancelledError:
+            if is_stopped():
+                context.ending, context.error = "failed", "the server was stopped"
+            raise
+        finally:
+            self._remember(context)
+
+    def _remember(self, context: RequestContext) -> None:
+        record = context.record()
+        self._metrics.ended(record, self._service.prices)
+        try:
+            if self._service.ledger is not None:
+                self._service.ledger.write(record)
+        except Exception as error:  # noqa: BLE001 - it promises never to raise, and no answer shall hang on that
+            self._metrics.alarm()
+            _LOG.error("LEDGER: action %s is not remembered: %r", context.trace.action, error)
+
+
+class ChunkSink:
+    """Shows one choice to the caller as it comes; `show` speaks the protocol, and waits for a slow reader."""
+
+    def __init__(self, context: RequestContext, number: int, show: ShowChunk) -> None:
+        self._context = context
+        self._number = number
+        self._show = show
+
+    async def __call__(self, chunk: Chunk) -> bool:
+        if self._context.first_output is None and chunk.is_output:
+            self._context.show_moment()
+        if chunk.delta or chunk.finish:
+            await self._show(self._number, chunk)
+        return True
+
+
+async def _all_choices(context: RequestContext, shows: Sequence[Sink]) -> list[Answer]:
+    """Every choice, side by side; the first that fails ends them all."""
+    solve, prompt_of = context.action.solve, context.parsed.prompt_of
+    try:
+        if len(shows) == 1:  # nearly always; a group of tasks would cost it dearly
+            return [await solve(prompt_of(0), shows[0])]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(solve(prompt_of(choice), show)) for choice, show in enumerate(shows)]
+        return [task.result() for task in tasks]
+    except TierwiseError:
+        raise
+    except Exception as error:  # a group of them, or a bug: whatever it is, the user gets it in OpenAI's shape
+        found = _first(error)
+        if isinstance(found, TierwiseError):
+            raise found from None
+        _LOG.exception("action %s broke", context.trace.action)
+        raise PolicyError(f"Tierwise itself broke: {found!r}; its log says where") from error
+
+
+def _first(error: Exception) -> Exception:
+    return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
+
+
+def _check_bounds(asked: ParsedRequest, tiers: Sequence[Tier]) -> None:
+    for tier in tiers:
+        context = tier.deployment.context
+        for name in ("max_tokens", "max_completion_tokens"):
+            wanted = asked.prompt.fields.get(name)
+            if context is not None and isinstance(wanted, int) and wanted > context:
+                raise SpecError(
+                    f"{name}: {wanted} is more than the {context} that tier {tier.name!r} holds", field=name
+                )
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestContext:
+    """What is known of one request while it is being answered."""
+
+    trace: Trace
+    headers: dict[str, str]
+    parsed: ParsedRequest
+    action: Action
+    head: ResponseHead = field(init=False)
+    preparing: float = field(init=False)
+    """Seconds until everything was ready to run."""
+    answers: list[Answer] = field(default_factory=list)
+    ending: Ending = "disconnected"
+    error: str = ""
+    first_output: float | None = None
+
+    def __post_init__(self) -> None:
+        parsed = self.parsed
+        self.head = ResponseHead(self.trace.action, parsed.model, int(time()), parsed.wants_logprobs)
+        self.preparing = self.seconds()
+
+    def fail(self, error: TierwiseError) -> None:
+        self.ending, self.error = "failed", f"{type(error).__name__}: {error}"
+
+    def seconds(self) -> float:
+        return now() - self.trace.began
+
+    def show_moment(self) -> None:
+        """The user sees the first of the answer now."""
+        if self.first_output is None:
+            self.first_output = self.seconds()
+
+    def progress(self) -> str:
+        ended = len(self.trace.passes)
+        return f"{ended} of {self.trace.started} passes done" if self.trace.started else "waiting"
+
+    def headers_now(self, prices: PriceBook | None) -> dict[str, str]:
+        """What is known at this moment; a stream's headers leave before its passes and dollars are."""
+        headers = {
+            **self.headers,
+            "x-tierwise-model": self.parsed.model,
+            "x-tierwise-tier": self.action.tier or self.parsed.model,
+            "x-tierwise-overhead-ms": f"{self.overhead() * 1000:.2f}",
+        }
+        if prices is not None:
+            headers["x-tierwise-passes"] = str(len(self.trace.passes))
+            headers["x-tierwise-dollars"] = f"{prices.total(self.trace.passes).dollars:.9f}"
+        return headers
+
+    def overhead(self) -> float:
+        """Seconds of this action so far in which no pass ran; while some run, what came before the first of them."""
+        passes = self.trace.passes
+        if len(passes) < self.trace.started:
+            return self.preparing
+        covered, reached = 0.0, 0.0
+        for done in sorted(passes, key=lambda one: one.started):
+            end = done.started + done.seconds
+            covered += max(0.0, end - max(done.started, reached))
+            reached = max(reached, end)
+        return max(0.0, self.seconds() - covered)
+
+    def record(self) -> Record:
+        """The action as the ledger keeps it."""
+        return Record(
+            trace=self.trace,
+            model=self.parsed.model,
+            tier=self.action.tier,
+            reason=self.action.reason,
+            ending=self.ending,
+            seconds=self.seconds(),
+            first_output=self.first_output,
+            stream=self.parsed.stream,
+            finish=self.answers[0].completion.finish if self.answers else "",
+            why=self.answers[0].why if self.answers else "",
+            error=self.error,
+            caller=self.parsed.caller,
+            prompt=self.parsed.prompt,
+            answers=tuple(answer.completion for answer in self.answers),
+            verifier=self.parsed.verifier,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageReport:
+    """What an action took until now, as every protocol tells it."""
+
+    action: str
+    tier: str
+    reason: str
+    """Why that tier."""
+    answers: Sequence[Answer]
+    usage: Usage
+    """Over all passes."""
+    dollars: float
+    passes: Sequence[Pass]
+    prices: PriceBook
+
+    @classmethod
+    def of(cls, context: RequestContext, prices: PriceBook) -> UsageReport:
+        """The account of a request at this moment."""
+        passes = context.trace.passes
+        return cls(
+            action=context.trace.action,
+            tier=context.action.tier,
+            reason=context.action.reason,
+            answers=context.answers,
+            usage=context.trace.usage,
+            dollars=prices.total(passes).dollars,
+            passes=passes,
+            prices=prices,
+        )
+
+    def as_usage(self, *, candidates: bool) -> dict[str, Json]:
+        """OpenAI's usage, with ours under `tierwise`; `candidates` adds what every pass said."""
+        return {
+            "prompt_tokens": self.usage.prompt,
+            "completion_tokens": self.usage.completion,
+            "total_tokens": self.usage.prompt + self.usage.completion,
+            "prompt_tokens_details": {"cached_tokens": self.usage.cached},
+            "completion_tokens_details": {"reasoning_tokens": self.usage.reasoning},
+            "tierwise": {
+                "action": self.action,
+                "tier": self.tier,
+                "reason": self.reason,
+                "why": [answer.why for answer in self.answers],
+                "agreement": [answer.agreement for answer in self.answers],
+                "dollars": self.dollars,
+                "exact": self.usage.exact,
+                "passes": [_pass_of(done, self.prices, with_message=candidates) for done in self.passes],
+            },
+        }
+
+
+def usage_of(context: RequestContext, prices: PriceBook) -> dict[str, Json]:
+    """OpenAI's usage over all passes of a request until now."""
+    return UsageReport.of(context, prices).as_usage(candidates=context.parsed.wants_candidates)
+
+
+def _pass_of(done: Pass, prices: PriceBook, *, with_message: bool) -> dict[str, Json]:
+    """`PassFacts` and what is told on the wire only. `tells` adds what it said, as far as it came: whoever has it can
+    grade a candidate that was not chosen.
+    """
+    fields: dict[str, Json] = facts(done)
+    for name, value in fields.items():
+        if type(value) is float:
+            fields[name] = round(value, 6)
+    fields["prompt_tokens"] = done.usage.prompt
+    fields["cached_tokens"] = done.usage.cached
+    fields["completion_tokens"] = done.usage.completion
+    fields["dollars"] = prices.cost(done).dollars
+    if with_message:
+        fields["message"] = done.completion.message()
+    else:
+        del fields["draw"], fields["finish"]
+    return fields

@@ -1,0 +1,56 @@
+"""What is wrong with a ledger now, by cause. Told when it begins or changes, and again while it lasts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tierwise.spec.errors import LedgerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Report = Callable[[LedgerError], None]
+
+REPEAT = 60.0
+"""Seconds after which an alert is told again while its cause lasts."""
+
+
+class Alerts:
+    """What is wrong now, by cause. A problem is told when it begins or changes, and again while it lasts."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._lock = threading.Lock()
+        self._alerts: dict[str, Alert] = {}
+
+    def sound(self, cause: str, message: str) -> None:
+        """Something is wrong until it is settled."""
+        now = time.monotonic()
+        with self._lock:
+            known = self._alerts.get(cause)
+            if known is not None and known.message == message and now - known.reported_at < REPEAT:
+                return
+            self._alerts[cause] = Alert(message, now)
+        self.report(message)
+
+    def settle(self, cause: str) -> None:
+        if cause in self._alerts:  # looked up without the lock, because every request comes by here
+            with self._lock:
+                self._alerts.pop(cause, None)
+
+    def report(self, message: str) -> None:
+        """Something went wrong that does not last."""
+        self._report(LedgerError(message))
+
+    def current(self) -> tuple[str, ...]:
+        with self._lock:
+            return tuple(alert.message for alert in self._alerts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    message: str
+    reported_at: float

@@ -1,0 +1,49 @@
+"""How a ledger of an earlier version becomes one of this version: a numbered table of statements.
+
+Each statement is one that both databases understand, and stays as it was when its version came: `tables.py` describes
+the present version only. The totals are not among them. They are made anew from the rows at the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import update
+
+from tierwise.ledger import totals
+from tierwise.ledger.tables import VERSION, version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection
+
+UPGRADES: Mapping[int, Sequence[str]] = {
+    2: (
+        # Ledgers from before content could be kept lack its table.
+        """CREATE TABLE IF NOT EXISTS contents (
+            action VARCHAR NOT NULL, request TEXT NOT NULL, answers TEXT NOT NULL,
+            PRIMARY KEY (action), FOREIGN KEY (action) REFERENCES actions (id)
+        )""",
+        # A process of version 1 that still runs fails at this name, and keeps its actions in its journal. Without it,
+        # it would add rows that the totals miss.
+        "ALTER TABLE actions RENAME COLUMN day TO date",
+        "CREATE INDEX ix_actions_caller ON actions (caller)",
+        "ALTER TABLE passes ADD COLUMN candidate BOOLEAN",
+        "UPDATE passes SET candidate = role IN ('draft', 'vote', 'refine')",
+        """CREATE TABLE decisions (
+            action VARCHAR NOT NULL, position BIGINT NOT NULL, tier VARCHAR NOT NULL, reason VARCHAR NOT NULL,
+            signal VARCHAR NOT NULL, level DOUBLE PRECISION, "after" JSON NOT NULL, at DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (action, position), FOREIGN KEY (action) REFERENCES actions (id)
+        )""",
+    ),
+}
+
+
+def upgrade(connection: Connection, found: int) -> None:
+    """Bring a ledger from version `found` to this one, within the transaction that the connection is in."""
+    for number in range(found + 1, VERSION + 1):
+        for statement in UPGRADES[number]:
+            connection.exec_driver_sql(statement)
+    totals.rebuild(connection)
+    connection.execute(update(version).values(version=VERSION))

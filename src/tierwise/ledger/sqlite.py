@@ -1,0 +1,122 @@
+"""A ledger in a SQLite file: how it is opened, which of its errors pass, and how it is copied before an upgrade."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.pool import QueuePool
+
+from tierwise.spec.errors import LedgerError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+_PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+
+
+def connect(path: Path, *, patience: float, read_only: bool = False) -> Engine:
+    """An engine for a file. Nothing is opened before the first use.
+
+    Args:
+        path: the file; a writer creates it, a reader wants it there.
+        patience: seconds to wait for a lock.
+        read_only: open it for reading; a writer begins every transaction by taking the lock, so that what it looks up
+            cannot change before what it inserts.
+    """
+
+    def opened() -> sqlite3.Connection:
+        connection = _open(path, "ro" if read_only else "rwc", patience)
+        try:
+            if not read_only:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=NORMAL")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    engine = create_engine("sqlite://", creator=opened, poolclass=QueuePool)
+    begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
+
+
+def may_pass(error: sqlite3.Error) -> bool:
+    """Whether the file may take tomorrow what it refused today: it was locked, or the disk was full."""
+    return _code(error) & 0xFF in _PASSING
+
+
+def is_foreign(error: sqlite3.Error) -> bool:
+    """Whether the file holds something else than a database."""
+    return _code(error) == sqlite3.SQLITE_NOTADB
+
+
+def keep_copy(path: Path, version: int) -> Path:
+    """A copy of the ledger beside it, as it is now. The caller holds the ledger's lock.
+
+    No copy is overwritten. Ledgers only grow, so one that an interrupted upgrade left is reused where it ends with the
+    same rows.
+
+    Raises:
+        LedgerError: it cannot be written; there is no room for it, say.
+    """
+    try:
+        with closing(_open(path, "ro", 0.0)) as ledger:
+            for more in itertools.count(1):
+                copy = path.with_name(f"{path.name}.v{version}{f'.{more}' * (more > 1)}.bak")
+                if not copy.exists():
+                    _copy(ledger, copy)
+                    return copy
+                if _is_copy(copy, ledger):
+                    return copy
+    except (sqlite3.Error, OSError) as error:
+        size = path.stat().st_size / 1e6
+        raise LedgerError(f"no copy of its {size:,.1f} MB can be kept beside it: {error}") from error
+    raise AssertionError
+
+
+def _copy(ledger: sqlite3.Connection, copy: Path) -> None:
+    """Write under another name first, so that a copy with the right name is whole."""
+    unnamed = copy.with_name(f".{copy.name}.new")
+    unnamed.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(unnamed)) as target:
+            ledger.backup(target)
+            target.execute("PRAGMA journal_mode=DELETE")  # one file, which also a disk that takes nothing can show
+        with unnamed.open("rb") as file:
+            os.fsync(file.fileno())
+    except BaseException:
+        unnamed.unlink(missing_ok=True)
+        raise
+    unnamed.rename(copy)
+
+
+def _is_copy(path: Path, ledger: sqlite3.Connection) -> bool:
+    try:
+        with closing(_open(path, "ro", 0.0)) as copy:
+            return _ends(copy) == _ends(ledger)
+    except sqlite3.Error:
+        return False
+
+
+def _ends(ledger: sqlite3.Connection) -> list[tuple[object, ...] | None]:
+    """The version, and the last row of the tables that grow with its number: counting would read them."""
+    parts = ("version FROM ledger_version", "* FROM actions", "* FROM passes", "* FROM checks")
+    return [ledger.execute(f"SELECT rowid, {part} ORDER BY rowid DESC LIMIT 1").fetchone() for part in parts]
+
+
+def _open(path: Path, mode: str, patience: float) -> sqlite3.Connection:
+    address = f"file:{quote(str(path))}?mode={mode}"
+    return sqlite3.connect(address, uri=True, timeout=patience, isolation_level=None, check_same_thread=False)
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)

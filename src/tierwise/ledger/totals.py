@@ -1,0 +1,251 @@
+"""Totals by the hour, kept beside the rows by whoever writes them, so that a sum over a million actions reads none.
+
+An hour's totals change in the transaction that adds its rows. Of an hour that a question cuts in two, the rows are
+added up instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, fields
+from datetime import date, timedelta
+from functools import cache
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import case, func, literal, select, true
+
+from tierwise.ledger.by import By
+from tierwise.ledger.tables import AMOUNTS, COUNTS, GROUPS, action_totals, actions, pass_totals, passes
+from tierwise.spec.call import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sqlalchemy import ColumnElement, Connection, Executable, Select, Table
+
+    from tierwise.ledger.rows import Entry
+
+HOUR = 3600
+"""Seconds."""
+
+_EPOCH = date(1970, 1, 1)
+_KEYS = {action_totals: ("hour", "dimension", "value"), pass_totals: ("hour", "model", *GROUPS)}
+_VALUES = {action_totals: ("actions",), pass_totals: ("passes", "estimated", *COUNTS, *AMOUNTS)}
+_PARTS = (*GROUPS, "exact", *COUNTS, *AMOUNTS)
+"""Fields of a pass that its totals are made from."""
+_parts_of = attrgetter(*_PARTS)
+_LARGEST = 2**63 - 1
+_FETCHED = 5000
+"""Rows of one fetch where totals are made anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """What several passes amount to. Tokens are exact sums; seconds and dollars are, up to rounding."""
+
+    key: str
+    """What they have in common; empty where that is only the ledger."""
+    actions: int = 0
+    """Actions that these passes belong to; one that spent in two tiers is counted in both."""
+    passes: int = 0
+    estimated: int = 0
+    """Passes among them whose tokens were counted from the stream because the engine never told."""
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    reasoning: int = 0
+    seconds: float = 0.0
+    """Of passes, added up also where they ran side by side."""
+    busy_seconds: float = 0.0
+    dollars_tokens: float = 0.0
+    dollars_time: float = 0.0
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            prompt=self.prompt,
+            cached=self.cached,
+            completion=self.completion,
+            reasoning=self.reasoning,
+            exact=not self.estimated,
+        )
+
+    @property
+    def dollars(self) -> float:
+        return self.dollars_tokens + self.dollars_time
+
+    def __add__(self, other: Total) -> Total:
+        summed = {part.name: getattr(self, part.name) + getattr(other, part.name) for part in fields(self)[1:]}
+        return Total(key=self.key, **summed)
+
+
+def hour_of(moment: float) -> int:
+    """The hour since 1970 in which a moment lies, in seconds since 1970; exactly, where `moment / 3600` would round."""
+    return math.floor(moment) // HOUR
+
+
+# ── writing ─────────────────────────────────────────────────────────────
+
+
+def add(connection: Connection, entries: Iterable[Entry]) -> None:
+    """Add actions to the totals of their hours."""
+    sums = _Sums()
+    for entry in entries:
+        action = entry.action
+        sums.add(action.started_at, action.model, action.tier, [_parts_of(done) for done in entry.passes])
+    sums.store(connection)
+
+
+def rebuild(connection: Connection) -> None:
+    """Make all totals anew from the rows, in tables of their present shape."""
+    columns = [passes.c[name] for name in _PARTS]
+    found = (
+        select(actions.c.id, actions.c.started_at, actions.c.model, actions.c.tier, *columns)
+        .select_from(actions.outerjoin(passes, passes.c.action == actions.c.id))
+        .order_by(actions.c.started_at, actions.c.id)
+    )
+    sums = _Sums()
+    with connection.execute(found, execution_options={"yield_per": _FETCHED}) as rows:
+        for (_, started_at, model, tier), some in groupby(rows, lambda row: row[:4]):
+            sums.add(started_at, model, tier, [row[4:] for row in some if row[4] is not None])
+    for table in _KEYS:
+        table.drop(connection, checkfirst=True)
+        table.create(connection)
+    sums.store(connection)
+
+
+class _Sums:
+    """What actions amount to, until it is added to what the ledger has."""
+
+    def __init__(self) -> None:
+        self._actions: Counter[tuple[int, str, str]] = Counter()
+        self._passes: defaultdict[tuple[Any, ...], list[float]] = defaultdict(_zeros)
+
+    def add(self, started_at: float, model: str, tier: str, parts: Sequence[Sequence[Any]]) -> None:
+        """Take one action in: the tier that answered it, and `_PARTS` of each of its passes."""
+        hour = hour_of(started_at)
+        self._actions[hour, "model", model] += 1
+        for place, (dimension, unspent) in enumerate(zip(GROUPS, (tier, "", "", ""), strict=True)):
+            for value in {part[place] for part in parts} or {unspent}:
+                self._actions[hour, dimension, value] += 1
+        for part in parts:
+            sums = self._passes[(hour, model, *part[:4])]
+            sums[0] += 1
+            sums[1] += not part[4]
+            for place in range(2, len(sums)):
+                sums[place] += part[place + 3]
+
+    def store(self, connection: Connection) -> None:
+        """In one order of rows, so that no two writers can wait for each other."""
+        _upsert(connection, action_totals, [(*key, number) for key, number in sorted(self._actions.items())])
+        _upsert(connection, pass_totals, [(*key, *map(_bounded, sums)) for key, sums in sorted(self._passes.items())])
+
+
+def _zeros() -> list[float]:
+    return [0] * len(_VALUES[pass_totals])
+
+
+def _bounded(number: float) -> float:
+    """A sum of counts as SQLite goes on with it beyond its largest integer."""
+    return float(number) if isinstance(number, int) and abs(number) > _LARGEST else number
+
+
+def _upsert(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    if rows:
+        names = (*_KEYS[table], *_VALUES[table])
+        statement = _addition(table, connection.dialect.name)
+        connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows])
+
+
+@cache
+def _addition(table: Table, dialect: str) -> Executable:
+    """Inserts rows, or adds to those that are there. Made once, because that takes as long as ten actions."""
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415 - slow to import, and seldom wanted
+    else:
+        from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment] # noqa: PLC0415
+    row = insert(table)
+    grown = {name: table.c[name] + row.excluded[name] for name in _VALUES[table]}
+    return row.on_conflict_do_update(index_elements=_KEYS[table], set_=grown)
+
+
+# ── reading ─────────────────────────────────────────────────────────────
+
+EVERYTHING = literal("")
+"""The key of everything."""
+
+
+def of_hours(connection: Connection, by: By | None, since: int | None) -> Iterator[tuple[str | None, Total]]:
+    """What whole hours amount to: actions by key without a deployment, then passes by key and deployment.
+
+    `by` says what the keys are, None for one empty key; `since` is the first hour, None for all. A day comes in 24
+    pieces.
+    """
+    dimension = by if by in GROUPS else "model"  # an action has one model, so that those add up to all actions
+    counted = select(*_key(action_totals, by), func.sum(action_totals.c.actions))
+    counted = counted.where(action_totals.c.dimension == dimension)
+    for *key, number in connection.execute(_of(counted, action_totals, by, since)):
+        yield None, Total(key=_name(by, key), actions=int(number or 0))
+    sums = [func.sum(pass_totals.c[name]) for name in _VALUES[pass_totals]]
+    summed = select(pass_totals.c.deployment, *_key(pass_totals, by), *sums).group_by(pass_totals.c.deployment)
+    for deployment, *found in connection.execute(_of(summed, pass_totals, by, since)):
+        key, values = found[: -len(sums)], found[-len(sums) :]
+        yield deployment, _total(_name(by, key), values)
+
+
+def of_rows(
+    connection: Connection, key: ColumnElement[str], where: ColumnElement[bool]
+) -> Iterator[tuple[str | None, Total]]:
+    """The same from the rows of some actions; `key` is one of `keys()`, or `EVERYTHING`."""
+    groups = [] if key is EVERYTHING else [key]
+    joined = actions.outerjoin(passes, passes.c.action == actions.c.id)
+    counted = select(key, func.count(actions.c.id.distinct())).select_from(joined).where(where)
+    for name, number in connection.execute(counted.group_by(*groups)):
+        yield None, Total(key=name, actions=number)
+    estimated = func.count(case((passes.c.exact.is_(False), 1)))
+    sums = [func.count(passes.c.number), estimated, *(func.sum(passes.c[name]) for name in (*COUNTS, *AMOUNTS))]
+    summed = select(passes.c.deployment, key, *sums).select_from(joined).where(where)
+    summed = summed.where(passes.c.deployment.is_not(None)).group_by(passes.c.deployment, *groups)
+    for deployment, name, *values in connection.execute(summed):
+        yield deployment, _total(name, values)
+
+
+def began(since: float | None) -> ColumnElement[bool]:
+    """Whether an action began at a moment, in seconds since 1970, or later."""
+    return true() if since is None else actions.c.started_at >= since
+
+
+def keys(day: ColumnElement[str]) -> dict[By, ColumnElement[str]]:
+    """What rows are grouped by; `day` is the column that has the date of an action."""
+    spent = {By(name): func.coalesce(passes.c[name], "") for name in GROUPS}
+    return spent | {By.TIER: func.coalesce(passes.c.tier, actions.c.tier), By.MODEL: actions.c.model, By.DAY: day}
+
+
+def _key(table: Table, by: By | None) -> list[ColumnElement[Any]]:
+    if by is None:
+        return []
+    if by is By.DAY:
+        return [table.c.hour]
+    return [action_totals.c.value if table is action_totals else table.c[by]]
+
+
+def _of(found: Select[Any], table: Table, by: By | None, since: int | None) -> Select[Any]:
+    found = found if since is None else found.where(table.c.hour >= since)
+    return found.group_by(*_key(table, by))
+
+
+def _name(by: By | None, key: Sequence[Any]) -> str:
+    if by is None:
+        return ""
+    return (_EPOCH + timedelta(hours=key[0])).isoformat() if by is By.DAY else str(key[0])
+
+
+def _total(key: str, values: Sequence[Any]) -> Total:
+    """PostgreSQL adds whole numbers up to decimal ones."""
+    names = _VALUES[pass_totals]
+    pairs = zip(names, values, strict=True)
+    found: dict[str, Any] = {name: float(value) if name in AMOUNTS else int(value) for name, value in pairs}
+    return Total(key=key, **found)

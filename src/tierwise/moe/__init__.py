@@ -1,0 +1,1 @@
+"""Measures a mixture of experts: which experts a workload uses, and what more or fewer of them change."""

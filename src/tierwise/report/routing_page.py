@@ -1,0 +1,42 @@
+"""What a recording says of a mixture of experts, as one HTML page that needs no network and runs no script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, StrictUndefined
+
+from tierwise.report import heat, numbers
+
+if TYPE_CHECKING:
+    from tierwise.moe.findings import Findings
+    from tierwise.moe.routed import Recording
+
+HOTTEST = 20
+"""Experts that the page names."""
+
+
+def page(recording: Recording, found: Findings) -> str:
+    """The whole page, as text."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = Path(__file__).with_name("routing_page.html.jinja").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
+        recording=recording,
+        found=found,
+        layers=found.load.layers,
+        picture=heat.picture(found.load.layers),
+        most=heat.MOST,
+        hottest=found.load.hottest(HOTTEST),
+        numbers=numbers,
+        spread=[
+            (name, about, found.over_layers(read))
+            for name, about, read in (
+                ("balancedness", "mean over maximum load; 1 is even", lambda layer: layer.balancedness),
+                ("entropy of the choices", "1 is even", lambda layer: layer.entropy),
+                ("coefficient of variation", "0 is even", lambda layer: layer.variation),
+                ("experts used", "share that got any token", lambda layer: layer.active / len(layer.counts)),
+                ("entropy of the gate", "nats, where its probabilities are told", lambda layer: layer.router_entropy),
+            )
+        ],
+    )

@@ -1,0 +1,243 @@
+"""What a result says, in sentences that the terminal and the page share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from tierwise.report.numbers import dollars, interval, p_value, percent, points, rate, seconds, unit_for
+from tierwise.runs.records import TierVariant, TrialOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tierwise.analysis.contrasts import Contrast, Gain
+    from tierwise.analysis.rows import ResultRow, Times
+    from tierwise.analysis.selection import PassLine, Selection
+    from tierwise.analysis.summary import RunSummary
+    from tierwise.runs.directory import RunSettings
+    from tierwise.runs.records import Mode, TrialRecord
+    from tierwise.stats.estimates import Estimate
+
+LEAST = {"p50": 6, "p95": 72, "p99": 368}
+"""Independent tasks from which on a quantile has an interval."""
+
+SURE = 0.95
+
+HELP = {"better": "the extra passes help", "worse": "the extra passes do harm"}
+UNSHOWN = "the extra passes are not shown to help"
+
+OUTCOMES = {outcome: outcome.value.replace("_", " ") for outcome in TrialOutcome}
+
+
+def population(summary: RunSummary) -> str:
+    """Which tasks the intervals speak for."""
+    who = (
+        f"new clusters like these {summary.clusters}, drawn independently, with their tasks"
+        if summary.population == "clusters"
+        else f"tasks like these {summary.tasks}, drawn independently of each other"
+    )
+    again = (
+        f"; each was asked {summary.repeats} times, and its repeats count as one task" if summary.repeats > 1 else ""
+    )
+    weighted = " Shares, means and percentiles are weighted by the tasks' weights; counts are not."
+    return (
+        f"Intervals hold with 95 % confidence for {who}{again}, on a machine and at a load like this run's. "
+        f"They do not speak for other kinds of tasks.{weighted if summary.is_weighted else ''}"
+    )
+
+
+def headlines(summary: RunSummary) -> Iterable[str]:
+    """The result in a few sentences, the most important first."""
+    measured = [(row, row.quality) for row in summary.rows if row.quality is not None]
+    if not measured:
+        return
+    best, quality = max(measured, key=lambda one: one[1].value)
+    cost = "" if best.dollars is None else f", at {dollars(best.dollars.value)} per action"
+    yield f"Most solved: {name(best)} with {percent(quality.value)} {interval(quality, percent)}{cost}."
+    surely = [name(row) for row in summary.rows if row.on_frontier is not None and row.on_frontier >= SURE]
+    beaten = [name(row) for row in summary.rows if row.on_frontier is not None and row.on_frontier <= 1 - SURE]
+    if surely:
+        yield f"On the frontier of quality, median seconds and dollars with 95 % or more: {', '.join(surely)}."
+    if beaten:
+        yield f"Beaten on all three, with 95 % or more: {', '.join(beaten)}."
+    for found in summary.gains:
+        yield _in_short(found)
+    for drawn in summary.selections:
+        yield f"{drawn.tier}: {_lower(bought_by(drawn.lines[-1]))}; its choice misses {_missed(drawn)}."
+    if summary.oracle is not None:
+        solved = summary.oracle.solved
+        yield (
+            "A perfect choice among everything that was drawn would solve "
+            f"{percent(solved.value)} {interval(solved, percent)}."
+        )
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _missed(found: Selection) -> str:
+    missed = 100 * found.missed.value
+    return f"{missed:.1f} points that its candidates held" if missed else "nothing that its candidates held"
+
+
+def _in_short(found: Gain) -> str:
+    quality = found.contrast.quality
+    text = f"{found.tier}: {HELP.get(found.verdict, UNSHOWN)} ({points(quality.value)} points"
+    text += f" {interval(quality, points)}" if quality.interval is not None else ""
+    if found.dollars is not None:
+        text += f" for {_change(found.dollars, dollars)} per action"
+    return f"{text})."
+
+
+def gain(found: Gain) -> str:
+    """Whether the extra passes of a tier paid, in one paragraph."""
+    table = found.contrast
+    text = (
+        f"{found.tier}: {HELP.get(found.verdict, UNSHOWN)}. Of {table.pairs} {_pairs(table)}, max mode alone solved "
+        f"{table.only_row} and average mode alone {table.only_base}: {points(table.quality.value)} points "
+        f"{interval(table.quality, points)}, p = {p_value(table.adjusted)}."
+    )
+    if found.dollars is not None:
+        text += f" Max costs {_change(found.dollars, dollars)} per action"
+        text += "." if found.seconds is None else f" and takes {_change(found.seconds, seconds)}, on average."
+    return text
+
+
+def _pairs(table: Contrast) -> str:
+    return "tasks" if table.quality.n == table.pairs else "actions"
+
+
+def bought(
+    estimate: Estimate | None, extra: Estimate | None, unit: Literal["dollars", "seconds"], *, at_most: bool = False
+) -> str:
+    """`+9.2 points per $0.00001 more [+5.2, +13.8]`, or why there is no such number.
+
+    Args:
+        estimate: the share solved that one more dollar or second buys.
+        extra: how many more there are per action.
+        unit: which of them.
+        at_most: average mode was taken beside other passes, so that there are more seconds between the modes.
+    """
+    if estimate is None or estimate.interval is None:
+        return f"the {unit} more are not separated from zero"
+    if extra is not None and extra.value < 0:
+        return f"max mode takes fewer {unit}, so that there is nothing to buy"
+    size = unit_for(estimate.value)
+    each = dollars(size, digits=1) if unit == "dollars" else seconds(size)
+    bounds = interval(estimate, lambda share: rate(share, size))
+    text = f"{rate(estimate.value, size)} points per {each} more {bounds}"
+    if not (estimate.interval.low > 0 or (estimate.interval.high is not None and estimate.interval.high < 0)):
+        text += ", not separated from zero"
+    return f"{text}, and fewer if average mode had not run beside the other passes" if at_most else text
+
+
+def selection(found: Selection) -> str:
+    """What a tier drew against what it answered."""
+    text = (
+        f"{name(found)}: a right answer was among the candidates of {percent(found.coverage.value)} "
+        f"{interval(found.coverage, percent)}, and {percent(found.selected.value)} "
+        f"{interval(found.selected, percent)} were answered right"
+    )
+    return f"{text}: the choice misses {100 * found.missed.value:.1f} points." if found.missed.value else f"{text}."
+
+
+def bought_by(line: PassLine) -> str:
+    """`Pass 3 bought at most +0.4 points for 31 % of the bill`: as many only where the choice is perfect."""
+    share = "" if line.share is None else f" for {percent(line.share)} of the bill"
+    return f"Pass {line.k} bought at most {points(line.found.value)} points{share}"
+
+
+def outcomes(row: Sequence[TrialRecord]) -> str:
+    """What a row made of one task, which it may have been asked more than once."""
+    if len(row) == 1:
+        return OUTCOMES[row[0].outcome]
+    return f"correct {sum(record.is_solved for record in row)} of {len(row)} times"
+
+
+def held(record: TrialRecord) -> str:
+    """How many of an unsolved action's candidates were right; nothing where none was graded."""
+    verdicts = [one.solved for one in record.passes or () if one.solved is not None]
+    return f" {sum(verdicts)} of {len(verdicts)} candidates were right." if verdicts and not record.is_solved else ""
+
+
+def taken(row: ResultRow) -> str:
+    """How a row's figures were taken."""
+    if not row.beside:
+        return "each asked for by itself"
+    return f"{row.beside} of {row.counts.measured} are max mode's first candidate"
+
+
+def judging(row: ResultRow) -> str:
+    """What grading a row took, where a model judged."""
+    cost = "at a cost that was not told" if row.judge_dollars is None else f"for {dollars(row.judge_dollars)}"
+    return f"Judging {name(row)} took {row.judged} actions {cost}, in no figure above."
+
+
+def arrival(settings: RunSettings) -> str:
+    """How actions arrived, and from when their seconds count."""
+    if settings.arrival == "closed":
+        return f"{settings.concurrency} actions at a time, the next when one before it had ended"
+    return (
+        f"actions arrived as {settings.arrival} has it, whether or not those before had ended, and their seconds count "
+        "from the intended start"
+    )
+
+
+def too_few(times: Times, q: Literal["p50", "p95", "p99"]) -> str:
+    """Why a quantile is not shown."""
+    return f"needs {LEAST[q]} tasks" if times.n else ""
+
+
+def _change(difference: Estimate, write: Callable[[float], str]) -> str:
+    """`$0.01 more [$0.00, $0.02]`."""
+    size = f"{write(abs(difference.value))} {'more' if difference.value >= 0 else 'less'}"
+    return size if difference.interval is None else f"{size} {interval(difference, write)}"
+
+
+def warnings(summary: RunSummary) -> Iterable[str]:
+    """What a reader must know before he trusts the numbers."""
+    if summary.is_partial:
+        missing = sum(row.counts.not_run for row in summary.rows)
+        planned = summary.tasks * summary.repeats * len(summary.rows)
+        yield f"Partial: {missing} of {planned} actions were not run. Rows may stand on different tasks."
+    if summary.errors:
+        errors = sum(summary.errors.values())
+        verdict = "too many to trust the result" if summary.has_too_many_errors else "left out of the quality"
+        yield (
+            f"{errors} infrastructure error{'s' if errors > 1 else ''}, {percent(summary.error_share)} of the actions: "
+            f"{verdict}. The commonest: {next(iter(summary.errors))}"
+        )
+    if cut := [f"{name(row)} {row.cut}" for row in summary.rows if row.cut]:
+        yield f"Answers cut at a bound on tokens: {', '.join(cut)}."
+    if unreported := [f"{name(row)} {row.unreported}" for row in summary.rows if row.unreported]:
+        yield f"Actions whose cost the endpoint did not report, which no cost here holds: {', '.join(unreported)}."
+    if unknown := [f"{name(one)} {one.unknown}" for one in summary.selections if one.unknown]:
+        yield f"Actions whose candidates could not all be graded, which no coverage here holds: {', '.join(unknown)}."
+    if all(row.dollars is None or row.dollars.value == 0 for row in summary.rows):
+        yield "No deployment has a price in the config file, so every action costs nothing here."
+
+
+class Named(Protocol):
+    """Whatever belongs to one tier in one mode."""
+
+    @property
+    def tier(self) -> str: ...
+    @property
+    def mode(self) -> Mode: ...
+
+
+def name(one: Named) -> str:
+    """How a row is called: `fast`, `max · average`."""
+    return TierVariant(tier=one.tier, mode=one.mode).name
+
+
+def mode(row: ResultRow) -> str:
+    """What a row's mode means for it."""
+    match row.mode:
+        case "average":
+            return "average: 1 pass"
+        case "max":
+            return f"max: ≤ {row.most_passes} passes"
+        case "both":
+            return "always 1 pass"

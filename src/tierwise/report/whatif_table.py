@@ -1,0 +1,50 @@
+"""What more and fewer experts are worth, one line for each number: quality, speed and perplexity beside each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tierwise.report.comparing import times
+from tierwise.report.grid import Grid
+from tierwise.report.numbers import UNKNOWN, interval, percent, points
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tierwise.analysis.lever_effects import LeverEffect
+    from tierwise.moe.perplexity import Perplexity
+    from tierwise.stats.estimates import Estimate
+
+TITLES = ("tier", "solved", "change, points", "tokens/s", "ratio", "perplexity", "its ratio")
+
+
+def table(found: Sequence[LeverEffect], perplexities: Sequence[Perplexity]) -> Grid:
+    """Changes and ratios are from the first line's tier, each with its 95 % interval.
+
+    Args:
+        found: of the bench, the tier that all are held against first.
+        perplexities: of the same tiers; none where the engine does not tell.
+    """
+    read = {one.tier: one for one in perplexities}
+    return Grid(TITLES, tuple(_line(one, read.get(one.tier)) for one in found))
+
+
+def _line(one: LeverEffect, read: Perplexity | None) -> tuple[str, ...]:
+    quality = None if one.against is None else one.against.tasks.quality.shown
+    return (
+        one.tier,
+        percent(one.solved),
+        UNKNOWN if quality is None else f"{points(quality.value)} {interval(quality, points)}",
+        UNKNOWN if one.tokens_per_second is None else f"{one.tokens_per_second:.1f}",
+        _of(None if one.against is None else one.against.speed, times),
+        _of(None if read is None else read.value, _three),
+        _of(None if read is None else read.times, times),
+    )
+
+
+def _of(estimate: Estimate | None, shown: Callable[[float], str]) -> str:
+    return UNKNOWN if estimate is None else f"{shown(estimate.value)} {interval(estimate, shown)}"
+
+
+def _three(value: float) -> str:
+    return f"{value:.3g}"

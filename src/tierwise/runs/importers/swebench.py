@@ -1,0 +1,114 @@
+"""Results of SWE-bench, in the three shapes in which they are published, and of SWE-bench Pro.
+
+{instance: resolved}                            `eval_results.json` of SWE-bench Pro
+{resolved_ids, unresolved_ids, error_ids, …}    the report of `swebench.harness.run_evaluation`
+{instance: {resolved, tests_status, …}}         its `report.json`, one instance or many
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from tierwise.runs.importers.imported import Imported, ImportedResult
+from tierwise.runs.records import TrialOutcome
+from tierwise.spec.errors import ConfigErrors, SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+PRO = 731
+"""Instances of SWE-bench Pro's public set."""
+
+_PRO = re.compile(r"instance_(?P<owner>.+?)__(?P<name>.+)-[0-9a-f]{40}(-v.*)?")
+_CLASSIC = re.compile(r"(?P<owner>[^_].*?)__(?P<name>.+)-\d+")
+
+_LISTS: dict[str, tuple[TrialOutcome, str]] = {
+    "resolved_ids": (TrialOutcome.CORRECT, ""),
+    "unresolved_ids": (TrialOutcome.INCORRECT, "tests fail"),
+    "empty_patch_ids": (TrialOutcome.NO_ANSWER, "the patch is empty"),
+    "error_ids": (TrialOutcome.ERROR, "the evaluation broke"),
+}
+"""Of a report, and what each means; `incomplete_ids` were not run."""
+
+_MOST_SHOWN = 5
+
+
+def repository(instance: str) -> str | None:
+    """`ansible/ansible`, from the id of an instance; None when it is none."""
+    found = _PRO.fullmatch(instance) or _CLASSIC.fullmatch(instance)
+    return f"{found['owner']}/{found['name']}" if found else None
+
+
+def read(path: Path, value: object) -> Imported | None:
+    """One run; None when this is not a result of SWE-bench.
+
+    Raises:
+        ConfigErrors: it is one, with instances that cannot be read.
+    """
+    if not isinstance(value, dict) or not value:
+        return None
+    if "resolved_ids" in value:
+        return _report(path, value)
+    if not any(repository(str(name)) for name in value):
+        return None
+    wrong, results = [], []
+    for name, outcome in value.items():
+        resolved = outcome.get("resolved") if isinstance(outcome, dict) else outcome
+        cluster = repository(name)
+        if cluster is None:
+            wrong.append(SpecError("is no instance id: OWNER__REPOSITORY-NUMBER is wanted", field=f"{path}: {name}"))
+        elif not isinstance(resolved, bool):
+            wrong.append(SpecError(f"true or false is wanted, not {resolved!r}", field=f"{path}: {name}"))
+        else:
+            results.append(_result(name, *_LISTS["resolved_ids" if resolved else "unresolved_ids"]))
+    if wrong:
+        raise ConfigErrors(wrong[:_MOST_SHOWN])
+    return _imported(path, results)
+
+
+def _report(path: Path, value: dict[str, Any]) -> Imported:
+    seen: dict[str, str] = {}
+    wrong: list[SpecError] = []
+    results: list[ImportedResult] = []
+    for key, (outcome, why) in _LISTS.items():
+        for name in _ids(path, value, key, wrong):
+            if name in seen:
+                wrong.append(SpecError(f"{name} stands in {seen[name]!r} too", field=f"{path}: {key}"))
+            seen[name] = key
+            results.append(_result(name, outcome, why))
+    absent = tuple(name for name in _ids(path, value, "incomplete_ids", wrong) if name not in seen)
+    if wrong:
+        raise ConfigErrors(wrong[:_MOST_SHOWN])
+    total = value.get("total_instances")
+    return _imported(path, results, absent, total if isinstance(total, int) else None)
+
+
+def _ids(path: Path, value: dict[str, Any], key: str, wrong: list[SpecError]) -> Iterable[str]:
+    names = value.get(key, [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        wrong.append(SpecError("a list of instance ids is wanted", field=f"{path}: {key}"))
+        return []
+    return names
+
+
+def _result(name: str, outcome: TrialOutcome, why: str) -> ImportedResult:
+    return ImportedResult(task=name, outcome=outcome, why=why, cluster=repository(name) or "")
+
+
+def _imported(
+    path: Path, results: list[ImportedResult], absent: tuple[str, ...] = (), size: int | None = None
+) -> Imported:
+    if not results:
+        raise SpecError(f"{path} names no instance that was evaluated")
+    is_pro = all(_PRO.fullmatch(result.task) for result in results)
+    return Imported(
+        path=path,
+        name=path.stem,
+        suite="SWE-bench Pro" if is_pro else "SWE-bench",
+        size=PRO if is_pro else size,
+        results=tuple(results),
+        absent=absent,
+    )

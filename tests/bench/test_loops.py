@@ -1,0 +1,78 @@
+"""How trials begin: when one before has been answered, or at moments that nothing holds up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tierwise.bench.loops import closed_loop, open_loop
+from tierwise.spec.clock import now
+from tierwise.spec.errors import TierwiseError
+from tierwise.testing import frozen
+from tierwise.workloads.arrival import Constant
+
+
+def times(loop, *arguments, length):
+    """When each item was due and when it was begun, in seconds from the beginning."""
+    seen = []
+
+    async def main():
+        began = now()
+
+        async def attend(item, due):
+            seen.append((round(due - began, 6), round(now() - began, 6)))
+            await asyncio.sleep(length)
+
+        await loop(range(4), *arguments, attend)
+
+    frozen(main())
+    return seen
+
+
+def test_an_open_loop_waits_for_nobody():
+    assert times(open_loop, Constant(2.0).moments(0), length=60.0) == [(at, at) for at in (0.0, 0.5, 1.0, 1.5)]
+
+
+def test_a_closed_loop_asks_the_next_when_one_before_has_ended():
+    assert [at for at, _ in times(closed_loop, 2, length=60.0)] == [0.0, 0.001, 60.0, 60.001]
+
+
+def test_an_item_that_begins_late_was_due_all_the_same():
+    seen = []
+
+    async def main():
+        began = now()
+
+        async def attend(item, due):
+            seen.append((round(due - began, 6), round(now() - began, 6)))
+            if item == 0:
+                asyncio.get_running_loop().skip(2.0)  # something holds the whole runner up
+
+        await open_loop(range(3), Constant(1.0).moments(0), attend)
+
+    frozen(main())
+    assert seen == [(0.0, 0.0), (1.0, 2.0), (2.0, 2.0)]
+
+
+def test_an_open_loop_ends_with_the_first_error_of_ours():
+    async def attend(item, due):
+        if item == 2:
+            raise TierwiseError("the disk is full")
+
+    with pytest.raises(TierwiseError, match="disk"):
+        frozen(open_loop(range(100), Constant(10.0).moments(0), attend))
+
+
+def test_a_closed_loop_ends_with_the_first_error_of_ours():
+    done = []
+
+    async def attend(item, due):
+        done.append(item)
+        await asyncio.sleep(0)
+        if item == 2:
+            raise TierwiseError("the disk is full")
+
+    with pytest.raises(TierwiseError, match="disk"):
+        asyncio.run(closed_loop(range(100), 2, attend))
+    assert len(done) < 10

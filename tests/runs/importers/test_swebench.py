@@ -1,0 +1,154 @@
+"""Results of SWE-bench become runs: every outcome in its class, every denominator told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tierwise.analysis.arms import arms
+from tierwise.analysis.compare import compare
+from tierwise.analysis.leaderboard import leaderboard
+from tierwise.analysis.pairs import pair
+from tierwise.runs import importers
+from tierwise.runs.importers.swebench import repository
+from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
+
+DATA = Path(__file__).parent / "data"
+SONNET, GPT = DATA / "claude-45sonnet-10132025.json", DATA / "gpt-5-250-turns-10132025.json"
+
+
+def write(tmp_path, value, name="run.json"):
+    path = tmp_path / name
+    path.write_text(json.dumps(value))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("instance", "name"),
+    [
+        ("instance_element-hq__element-web-b7fea97bb68c6628a644580076f840109132f074-vnan", "element-hq/element-web"),
+        ("instance_flipt-io__flipt-56a620b8fc9ef7a0819b47709aa541cdfdbba00b", "flipt-io/flipt"),
+        ("django__django-11099", "django/django"),
+        ("scikit-learn__scikit-learn-10297", "scikit-learn/scikit-learn"),
+        ("t0001", None),
+    ],
+)
+def test_the_cluster_is_the_repository_of_the_instance(instance, name):
+    assert repository(instance) == name
+
+
+def test_outcomes_of_swe_bench_pro_are_read():
+    found = importers.read(SONNET)
+    assert (found.suite, found.size, found.name) == ("SWE-bench Pro", 731, "claude-45sonnet-10132025")
+    assert len(found.results) == 40
+    assert sum(result.outcome == "correct" for result in found.results) == 11
+
+
+def test_a_report_puts_every_instance_in_its_class(tmp_path):
+    report = {
+        "total_instances": 6,
+        "resolved_ids": ["a__b-1"],
+        "unresolved_ids": ["a__b-2"],
+        "empty_patch_ids": ["a__b-3"],
+        "error_ids": ["a__c-4"],
+        "incomplete_ids": ["a__c-5", "a__c-6"],
+    }
+    found = importers.read(write(tmp_path, report))
+    assert [result.outcome for result in found.results] == ["correct", "incorrect", "no_answer", "error"]
+    assert (found.absent, found.size, found.suite) == (("a__c-5", "a__c-6"), 6, "SWE-bench")
+
+
+def test_reports_by_instance_are_read(tmp_path):
+    value = {"django__django-1": {"resolved": True, "tests_status": {}}, "django__django-2": {"resolved": False}}
+    found = importers.read(write(tmp_path, value))
+    assert [result.outcome for result in found.results] == ["correct", "incorrect"]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([1, 2], r"run.json holds no results of swebench.*it holds a list of 2"),
+        ({}, "an empty object"),
+        ({"accuracy": 0.3, "model": "x"}, "an object with 'accuracy', 'model'"),
+        ({"django__django-1": "yes"}, r"run.json: django__django-1: true or false is wanted, not 'yes'"),
+        ({"django__django-1": True, "model": True}, r"run.json: model: is no instance id"),
+        ({"resolved_ids": "all"}, r"run.json: resolved_ids: a list of instance ids is wanted"),
+        ({"resolved_ids": ["a__b-1"], "unresolved_ids": ["a__b-1"]}, r"a__b-1 stands in 'resolved_ids' too"),
+        ({"resolved_ids": []}, "names no instance that was evaluated"),
+    ],
+)
+def test_files_of_another_kind_are_refused_with_their_place(tmp_path, value, message):
+    with pytest.raises(SpecError, match=message):
+        importers.read(write(tmp_path, value))
+
+
+def test_a_file_that_is_no_json_is_refused(tmp_path):
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(SpecError, match=r"x\.json:1: not JSON"):
+        importers.read(tmp_path / "x.json")
+
+
+def test_the_line_in_which_a_file_stops_being_json_is_named(tmp_path):
+    (tmp_path / "x.json").write_text('{\n"a__b-1": true,\n"a__b-2": yes}')
+    with pytest.raises(SpecError, match=r"x\.json:3: not JSON"):
+        importers.read(tmp_path / "x.json")
+
+
+def test_an_instance_that_appears_twice_is_refused(tmp_path):
+    (tmp_path / "x.json").write_text('{"a__b-1": true, "a__b-1": false}')
+    with pytest.raises(SpecError, match=r"x\.json:1: a__b-1: appears twice"):
+        importers.read(tmp_path / "x.json")
+
+
+def test_a_run_of_our_own_needs_no_import(tmp_path):
+    folder = importers.write(importers.read(write(tmp_path, {"a__b-1": True})), tmp_path / "made")
+    with pytest.raises(SpecError, match="is a run of Tierwise already; compare and gate take it as it is"):
+        importers.logs([folder.path])
+    assert [record.seconds for record in folder.read_records()] == [None], "nobody knows how long it took"
+
+
+def test_what_is_not_there_is_missed(tmp_path):
+    with pytest.raises(NotFound, match=r"holds no \.json file"):
+        importers.logs([tmp_path])
+    with pytest.raises(NotFound, match="to import"):
+        importers.logs([tmp_path / "none"])
+
+
+def test_only_a_few_of_many_errors_are_shown(tmp_path):
+    value = {f"django__django-{n}": None for n in range(50)}
+    with pytest.raises(ConfigErrors) as caught:
+        importers.read(write(tmp_path, value))
+    assert len(caught.value.errors) == 5
+
+
+def test_an_imported_run_compares_like_our_own(tmp_path):
+    rows = []
+    for path in (GPT, SONNET):
+        imported = importers.read(path)
+        importers.write(imported, tmp_path / imported.name)
+        rows += arms(tmp_path / imported.name)
+    with pytest.raises(SpecError, match="3 of 40 tasks were not run"):
+        pair(*rows)
+    found = compare(pair(*rows, common=True))
+    assert (found.both + found.only_base + found.only_other + found.neither, found.not_run_base) == (37, 3)
+    assert (found.population, found.seconds, found.dollars) == ("clusters", None, None)
+    assert "imported" in found.base
+
+
+def test_the_table_has_naive_and_clustered_errors_and_every_denominator():
+    found = leaderboard([importers.read(path) for path in (SONNET, GPT)])
+    sonnet, gpt = found.scores
+    assert (sonnet.n, sonnet.solved, sonnet.absent) == (40, 11, 691)
+    assert sonnet.naive == pytest.approx((11 / 40 * 29 / 40 / 40) ** 0.5)
+    assert sonnet.clustered > 0
+    assert gpt.score_of_suite == pytest.approx(10 / 731)
+    (tested,) = found.paired_tests
+    assert (tested.n, tested.only_one) == (37, 3)
+
+
+def test_errors_are_no_failures_in_the_table(tmp_path):
+    report = {"resolved_ids": ["a__b-1"], "unresolved_ids": ["a__c-2"], "error_ids": ["a__c-4"], "total_instances": 4}
+    (score,) = leaderboard([importers.read(write(tmp_path, report))]).scores
+    assert (score.n, score.errors, score.score, score.score_of_suite) == (2, 1, 0.5, 0.25)

@@ -1,0 +1,173 @@
+"""The folder of a run: what was written can be read again, also after a crash."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from fake_runs import manifest, record, task
+from tierwise.runs.directory import RecordWriter, RunDirectory
+from tierwise.runs.records import TrialOutcome
+from tierwise.spec.errors import ConfigErrors, NotFound, SpecError, TierwiseError
+from tierwise.workloads.files import load
+
+FORMAT_1 = Path(__file__).parent / "data" / "format_1"
+
+
+def test_what_was_written_can_be_read_again(tmp_path):
+    folder = RunDirectory.create(tmp_path / "runs" / "one")
+    folder.write_manifest(manifest(["a", "b"]))
+    folder.write_tasks([task("a"), task("b", tags=["sums"])])
+    records = [record("a"), record("b", "error", why="lost", passes=[])]
+    with folder.recorder() as recorder:
+        for one in records:
+            recorder.write(one)
+    assert folder.read_manifest() == manifest(["a", "b"])
+    assert folder.read_records() == records
+    assert load(folder.tasks_path).tasks == (task("a"), task("b", tags=["sums"]))
+
+
+def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
+    folder = RunDirectory.create(tmp_path / "run")
+    with folder.recorder() as recorder:
+        recorder.write(record("a"))
+    with folder.records_path.open("ab") as file:
+        file.write(b'{"action":"run/b/fa')
+    assert folder.read_records() == [record("a")]
+
+
+def test_a_run_is_never_written_over_another(tmp_path):
+    folder = RunDirectory.create(tmp_path / "run")
+    with folder.recorder() as recorder:
+        recorder.write(record("a"))
+    with pytest.raises(SpecError, match="holds a run already"):
+        RunDirectory.create(tmp_path / "run")
+
+
+def test_what_a_crash_left_of_a_line_does_not_spoil_the_next_one(tmp_path):
+    folder = RunDirectory.create(tmp_path / "run")
+    folder.records_path.write_bytes(b'{"action":"run/a/fa')
+    for one in ("b", "c"):
+        with folder.recorder() as recorder:
+            recorder.write(record(one))
+        with folder.records_path.open("ab") as file:
+            file.write(b'{"action":')
+    assert folder.read_records() == [record("b"), record("c")]
+
+
+def test_a_run_with_something_left_to_do_may_be_gone_on_with(tmp_path):
+    folder = RunDirectory.create(tmp_path / "run")
+    assert not folder.is_unfinished
+    folder.write_manifest(manifest(["a", "b"]))
+    assert folder.is_unfinished
+    assert folder.read_records() == []
+    with folder.recorder() as recorder:
+        recorder.write(record("a"))
+        assert RunDirectory.create(tmp_path / "run") == RunDirectory.resume(tmp_path / "run") == folder
+        recorder.write(record("b"))
+    with pytest.raises(SpecError, match="holds a run already"):
+        RunDirectory.create(tmp_path / "run")
+    with pytest.raises(SpecError, match="is whole"):
+        RunDirectory.resume(tmp_path / "run")
+    with pytest.raises(NotFound, match="holds no run to resume"):
+        RunDirectory.resume(tmp_path)
+
+
+def test_two_benches_never_write_to_one_folder(tmp_path):
+    one, other = RunDirectory(tmp_path), RunDirectory(tmp_path)
+    with one.locked(), pytest.raises(SpecError, match="another bench is writing"), other.locked():
+        pass
+    with RunDirectory(tmp_path).locked():
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_the_callers_mistake(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpecError, match="no run can be kept"):
+        RunDirectory.create(tmp_path / "file" / "run")
+
+
+def test_a_disk_that_takes_no_record_ends_the_run():
+    with RecordWriter(Path("/dev/full")) as recorder, pytest.raises(TierwiseError, match="No space left"):
+        recorder.write(record("a"))
+
+
+def test_a_manifest_from_before_a_run_said_what_ran_is_read(tmp_path):
+    folder = RunDirectory.create(tmp_path / "run")
+    folder.manifest_path.write_text(OLD)
+    found = folder.read_manifest()
+    assert (found.machine.cpu, found.machine.features, found.machine.gpus) == ("AMD EPYC", None, None)
+    assert (found.packages, found.deployments, found.sessions[0].deployments) == ({}, None, None)
+    assert found.versions == {"tierwise": "0.1.0", "python": "3.11.7"}
+
+
+def test_a_run_of_format_1_is_read_in_the_words_of_now():
+    """Written by the bench of Tierwise 0.1.0 before outcomes were called correct and incorrect."""
+    directory = RunDirectory(FORMAT_1)
+    found, records = directory.read_manifest(), directory.read_records()
+    assert (found.format, [session.stopped for session in found.sessions]) == (2, [""])
+    assert Counter((record.tier, record.mode, record.outcome) for record in records) == {
+        ("fast", "both", TrialOutcome.CORRECT): 1,
+        ("fast", "both", TrialOutcome.INCORRECT): 2,
+        ("max", "average", TrialOutcome.CORRECT): 1,
+        ("max", "average", TrialOutcome.INCORRECT): 2,
+        ("max", "max", TrialOutcome.CORRECT): 2,
+        ("max", "max", TrialOutcome.INCORRECT): 1,
+    }
+    assert {record.key for record in records} == found.keys()
+
+
+def test_a_run_of_format_1_that_goes_on_is_written_in_the_words_of_now(tmp_path):
+    shutil.copytree(FORMAT_1, tmp_path / "run")
+    directory = RunDirectory(tmp_path / "run")
+    before = directory.read_records()
+    directory.write_manifest(directory.read_manifest())
+    with directory.recorder() as recorder:
+        recorder.write(record("d", "incorrect"))
+    assert b'"sittings"' not in directory.manifest_path.read_bytes()
+    assert directory.records_path.read_bytes().splitlines()[-1].count(b'"outcome":"incorrect"') == 1
+    assert directory.read_manifest().sessions == RunDirectory(FORMAT_1).read_manifest().sessions
+    assert directory.read_records() == [*before, record("d", "incorrect")]
+
+
+def test_what_is_wrong_with_a_manifest_of_format_1_is_named_with_its_line(tmp_path):
+    directory = RunDirectory.create(tmp_path / "run")
+    text = (FORMAT_1 / "manifest.json").read_text().replace('"dollars": 0.012', '"dollars": "0.012"')
+    directory.manifest_path.write_text(text)
+    line = next(number for number, one in enumerate(text.splitlines(), 1) if '"dollars"' in one)
+    with pytest.raises(ConfigErrors, match=rf"manifest.json:{line}: sessions\[0\].dollars"):
+        directory.read_manifest()
+
+
+def test_a_run_of_a_later_format_is_refused(tmp_path):
+    directory = RunDirectory.create(tmp_path / "run")
+    directory.write_manifest(structs.replace(manifest(["a"]), format=3))
+    with pytest.raises(SpecError, match="has format 3; this Tierwise reads formats 1 to 2"):
+        directory.read_manifest()
+
+
+def test_an_outcome_that_no_format_has_is_refused(tmp_path):
+    directory = RunDirectory.create(tmp_path / "run")
+    with directory.recorder() as recorder:
+        recorder.write(record("a"))
+    text = directory.records_path.read_text()
+    directory.records_path.write_text(text.replace('"correct"', '"passed"'))
+    with pytest.raises(ConfigErrors, match=r"records\.jsonl:1: outcome: Invalid enum value 'passed'"):
+        directory.read_records()
+
+
+OLD = """{
+  "format": 1, "run": "a6a0d1", "began": "2026-11-20T08:00:00+00:00", "ended": "2026-11-20T08:05:00+00:00", "url": "",
+  "config": {"path": "tierwise.yaml", "sha256": "00", "text": "tiers: {}"},
+  "workload": {"path": "tasks.jsonl", "sha256": "11"},
+  "tasks": ["a"], "variants": [{"tier": "fast", "mode": "both", "most_passes": 1}],
+  "settings": {"seed": 0, "concurrency": 4, "timeout": 600.0, "arrival": "closed", "repeats": 1, "warm_up": 0},
+  "versions": {"tierwise": "0.1.0", "python": "3.11.7"},
+  "machine": {"cpu": "AMD EPYC", "cores": 2, "memory_bytes": 25276502016, "load": 0.4, "system": "Linux"},
+  "sittings": [{"began": "2026-11-20T08:00:00+00:00", "ended": "2026-11-20T08:05:00+00:00", "url": "", "dollars": 0.1,
+    "stopped": "", "runner": null}]
+}"""

@@ -1,0 +1,54 @@
+"""What verifiers share, and what a new one has to state."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import get_args
+
+import msgspec
+import pytest
+
+from tierwise.spec.call import Completion
+from tierwise.verifiers.base import MOST_WORDS, BaseVerifier, accepted, rejected
+from tierwise.workloads.checks import CheckChoice
+
+MEMBERS = {one.name: get_args(one.type)[0] for one in msgspec.structs.fields(CheckChoice)}
+
+
+class Loud(BaseVerifier, frozen=True, kw_only=True):
+    """The answer shouts."""
+
+    kind = "loud"
+
+    async def verify(self, completion: Completion):
+        return accepted("loud") if completion.text.isupper() else rejected("not loud")
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_verifier_is_called_what_the_table_calls_it(name):
+    assert issubclass(MEMBERS[name], BaseVerifier)
+    assert MEMBERS[name].kind == name
+
+
+def test_a_verifier_states_its_kind_and_its_judgement_and_inherits_the_rest():
+    loud = Loud()
+    assert (loud.is_ready, loud.decisive, loud.runs_code, loud.package) == (True, False, False, "")
+    assert loud.key(Completion(text="<think>hm</think> HEY ")) == "HEY"
+    assert loud.key(Completion()) is None
+    assert asyncio.run(loud.verify(Completion(text="HEY"))).ok
+    assert not asyncio.run(loud.verify(Completion(text="hey"))).ok
+
+
+def test_a_verifier_without_a_judgement_is_a_mistake_of_its_author():
+    with pytest.raises(NotImplementedError):
+        asyncio.run(BaseVerifier().verify(Completion()))
+
+
+def test_a_reason_is_short_enough_for_the_ledger():
+    for verdict in (accepted("a" * 1000), rejected("a" * 1000)):
+        assert len(verdict.why) == MOST_WORDS
+    assert (accepted("", 0.7).score, rejected("", 0.2).score) == (0.7, 0.2)
+
+
+def test_what_evaluates_the_words_of_a_model_says_so():
+    assert {name for name, one in MEMBERS.items() if one.runs_code} == {"python_tests", "math_verify", "reasoning_gym"}
