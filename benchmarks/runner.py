@@ -29,8 +29,8 @@ import httptools
 import uvloop
 
 from fake_backend import HERE, running, serve
+from tierwise.bench.bench_job import BenchJob
 from tierwise.bench.execute import execute
-from tierwise.bench.job import BenchJob
 from tierwise.bench.trial import regrade
 from tierwise.runs.directory import RunDirectory, RunSettings
 from tierwise.runs.records import TrialOutcome, TrialRecord
