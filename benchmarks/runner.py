@@ -28,8 +28,8 @@ import aiohttp
 import uvloop
 
 from processes import HERE, running
+from tierwise.bench.bench_job import BenchJob
 from tierwise.bench.execute import execute
-from tierwise.bench.job import BenchJob
 from tierwise.bench.trial import regrade
 from tierwise.runs.directory import RunDirectory, RunSettings
 from tierwise.runs.records import TrialOutcome, TrialRecord
