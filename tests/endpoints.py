@@ -19,7 +19,7 @@ import uvloop
 
 from tierwise.engines.engine import Deployment
 from tierwise.gateway.app import application
-from tierwise.gateway.server import Server
+from tierwise.gateway.server import HttpServer
 from tierwise.ledger.prices import Price, PriceBook
 from tierwise.ledger.records import Record
 from tierwise.policies import Policy, Single
@@ -193,7 +193,7 @@ class House:
         self.app: Any = None
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.port = self._listener.getsockname()[1]
-        self._server = Server(self)  # type: ignore[arg-type]
+        self._server = HttpServer(self)  # type: ignore[arg-type]
         self._is_up = Event_()
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()

@@ -84,7 +84,7 @@ def test_a_deployment_that_no_tier_uses_does_not_run_and_is_noted():
         ("checkpoint: smol,", "checkpoint: smoll,", "deployments.small.checkpoint", "there is no checkpoint 'smoll'"),
         ("deployment: far", "deployment: fart", "tiers.max.deployment", "did you mean 'far'?"),
         ("[fast, standard, max]", "[fast, maxi]", "routes.auto.cascade[1]", "there is no tier 'maxi'"),
-        ("[fast, standard, max]", "[fast, fast]", "routes.auto.cascade", "names a tier twice"),
+        ("[fast, standard, max]", "[fast, fast]", "routes.auto.cascade", "names a tier more than once"),
         ("passes: 12", "passes: -12", "tiers.max.budget.passes", ">= 1"),
         ("seconds: 60", "seconds: 0", "tiers.max.budget.seconds", "> 0"),
         (
@@ -95,7 +95,7 @@ def test_a_deployment_that_no_tier_uses_does_not_run_and_is_noted():
         ),
         ("majority: {n: 3}", "majority: {n: 1}", "tiers.standard.policy.majority.n", ">= 2"),
         ("majority: {n: 3}", "plurality: {n: 3}", "tiers.standard.policy.plurality", "unknown key"),
-        ("policy: single", "policy: {single: {}, refine: {}}", "tiers.fast.policy", "exactly one of these is wanted"),
+        ("policy: single", "policy: {single: {}, refine: {}}", "tiers.fast.policy", "give exactly one of"),
         ("python_tests: {}", 'regex: {pattern: "("}', "tiers.max.policy.best_of_n.verifier.regex", "does not compile"),
         ("engine: http", "engine: htpp", "deployments.far.engine", "did you mean 'http'?"),
         ("engine: http, ", "", "deployments.far", "'engine' is missing"),
@@ -104,11 +104,11 @@ def test_a_deployment_that_no_tier_uses_does_not_run_and_is_noted():
         ("slots: 4", "slots: 4, cache_type_v: q4_0, flash_attention: false", "deployments.small.cache_type_v", "flash"),
         ("dollars_per_hour: 0.10", "dollars_per_hour: -1", "prices.small.dollars_per_hour", ">= 0"),
         ("  far: {prompt", "  fur: {prompt", "prices.fur", "there is no deployment 'fur'"),
-        ("  auto: {", "  max: {", "routes.max", "names a tier already"),
+        ("  auto: {", "  max: {", "routes.max", "is already the name of a tier"),
         ('"file:smol.gguf"', '"ftp:smol"', "checkpoints.smol.source", "pypi:"),
         ('"file:smol.gguf"', '"file:smol.gguf", sha256: abc', "checkpoints.smol.sha256", "Expected `str"),
         ("  standard: {deployment", "  fast: {deployment", "tiers.fast", "appears twice, on lines 8 and 9"),
-        ("  fast: {deployment", '  "a b": {deployment', "tiers.a b", "is no name"),
+        ("  fast: {deployment", '  "a b": {deployment', "tiers.a b", "is not a valid name"),
         ("prices:", "pricess:", "pricess", "did you mean 'prices'?"),
     ],
 )
@@ -149,9 +149,9 @@ def test_the_most_passes_of_a_cascade_stay_within_the_budgets_of_its_tiers():
         (GOOD.replace("max:\n    deployment: far\n", "max:\n"), "tiers.max", "the key 'deployment' is missing"),
         (COMPOSED.replace("[fast, max]", "[fast, mix]"), "tiers.both.policy.cascade", "there is no tier 'mix'"),
         (COMPOSED.replace("[fast, max]", "[]"), "tiers.both.policy.cascade.tiers", "length >= 1"),
-        (COMPOSED.replace("[fast, max]", "[fast, both]"), "tiers.both.policy", "comes back to itself: both → both"),
+        (COMPOSED.replace("[fast, max]", "[fast, both]"), "tiers.both.policy", "forms a cycle: both → both"),
         (COMPOSED.replace("[fast, max]", "[auto]").replace("standard, max]", "both]"), "routes.auto.cascade",
-         "comes back to itself: auto → both → auto; a tier may only ask tiers that end"),
+         "forms a cycle: auto → both → auto; a tier must not reach itself"),
     ],
 )  # fmt: skip
 def test_tiers_that_cannot_be_asked_are_named(text, field, message):
@@ -212,10 +212,10 @@ def test_notes_say_what_is_legal_and_probably_not_meant():
         .replace("[fast, standard, max]", "[fast, max], certificate: code.json")
     )
     notes = "\n".join(plan(text).notes)
-    assert "votes at temperature 0 are all alike" in notes
+    assert "votes at temperature 0 are identical" in notes
     assert "the policy would draw 8 passes, the budget allows 4" in notes
-    assert "applies no certificate" in notes
-    assert "no sha256 pins it" in notes
+    assert "certificates are not applied" in notes
+    assert "is not pinned by a sha256" in notes
 
 
 def test_the_schema_accepts_what_the_reader_accepts_and_ships_with_the_package():

@@ -1,4 +1,4 @@
-"""Many candidates at once: how every policy draws several. It bounds, it stops at the budget, it aborts the losers."""
+"""Runs several calls concurrently for a policy: limits concurrency, stops at the budget, aborts what is not needed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Runner(Protocol):
 
 @asynccontextmanager
 async def panel(calls: Sequence[tuple[Runner, Call]], *, order: Order) -> AsyncGenerator[Entries, None]:
-    """Runs all calls, on each deployment at most its width at once. Leaving the block aborts what still runs."""
+    """Run all calls, at most `width` at a time on each deployment. Leaving the block aborts what still runs."""
     entries = Entries(len(calls), order)
     queues: dict[str, list[tuple[int, Runner, Call]]] = {}
     for position, (runner, call) in enumerate(calls):
@@ -46,7 +46,7 @@ async def panel(calls: Sequence[tuple[Runner, Call]], *, order: Order) -> AsyncG
                 entries.put(position, await runner.run(call))
             except (EngineError, OutOfBudget) as why:
                 entries.put(position, why)
-            await asyncio.sleep(0)  # the policy may have enough now: it looks before the next pass starts
+            await asyncio.sleep(0)  # let the policy stop before the next pass starts
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -65,7 +65,7 @@ async def panel(calls: Sequence[tuple[Runner, Call]], *, order: Order) -> AsyncG
 
 
 class Entries:
-    """`spec.ask.Arrivals`: what becomes of the calls of a panel."""
+    """Implements `spec.ask.Arrivals`: the results of a panel's calls."""
 
     def __init__(self, calls: int, order: Order) -> None:
         self.left = calls

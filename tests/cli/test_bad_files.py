@@ -56,7 +56,7 @@ def test_nothing(tierwise):
 def test_what_nests_too_deep(tierwise):
     said, name = tierwise(b"[" * 100_000)
     assert f"{name}" in said
-    assert "it nests too deep" in said
+    assert "it is nested too deeply" in said
 
 
 def test_what_breaks_off(tierwise):

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp import web
 
 from tierwise.engines import ENGINES
 from tierwise.engines.metrics import METRICS, MetricsPage, Scraper, read
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from tierwise.testing.server import FakeServer, HttpReply
 
 VLLM, SGLANG, LLAMA_CPP = (ENGINES[name].metrics for name in ("vllm", "sglang", "llama.cpp"))
 
@@ -57,41 +52,15 @@ def test_every_engine_names_metrics_that_there_are(names):
     assert {*names.samples, *names.lines} <= METRICS.keys()
 
 
-class Served:
-    def __init__(self, delay: float) -> None:
-        self.asked = 0
-        self.delay = delay
-        self.url = ""
-
-    async def answer(self, request: web.Request) -> web.Response:
-        self.asked += 1
-        await asyncio.sleep(self.delay)
-        return web.Response(text=PAGE)
-
-
-@asynccontextmanager
-async def served(*, delay: float = 0) -> AsyncIterator[Served]:
-    page, app = Served(delay), web.Application()
-    app.router.add_get("/metrics", page.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    page.url = f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
-    try:
-        yield page
-    finally:
-        await runner.cleanup()
-
-
 def test_a_page_is_read_once_in_a_while_and_not_more_often():
     async def main() -> None:
         now = [0.0]
         scraper = Scraper(every=5, clock=lambda: now[0])
-        async with served() as page:
+        async with FakeServer(HttpReply(body=PAGE.encode())) as page:
             pages = {"small": MetricsPage(url=page.url, names=VLLM)}
             for now[0], asked in ((0, 1), (4.9, 1), (5, 2)):
                 await scraper.scrape(pages)
-                assert page.asked == asked
+                assert len(page.requests) == asked
             assert scraper.reported["small"]["requests_running"] == 5
             await scraper.scrape({})
             assert scraper.reported == {}
@@ -102,7 +71,7 @@ def test_a_page_is_read_once_in_a_while_and_not_more_often():
 def test_an_engine_that_is_slow_or_away_has_no_figures_and_holds_nobody_up():
     async def main() -> None:
         scraper = Scraper()
-        async with served(delay=3) as slow:
+        async with FakeServer(HttpReply(body=PAGE.encode(), waits=3)) as slow:
             began = asyncio.get_running_loop().time()
             gone = MetricsPage(url="http://127.0.0.1:1/metrics", names=VLLM)
             await scraper.scrape({"slow": MetricsPage(url=slow.url, names=VLLM), "gone": gone})

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from endpoints import HELLO, PRICES, Notebook, tier_of
-from tierwise.gateway.lifecycle import Account, RequestContext, RequestLifecycle, usage_of
+from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, UsageReport, usage_of
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.wire import read
 from tierwise.router import Router
@@ -153,7 +153,7 @@ def test_every_protocol_tells_the_same_account():
     async def main() -> None:
         context = front.receive(tierwise={"candidates": True})
         await front.answer(context, stream=False)
-        account, usage = Account.of(context, PRICES), usage_of(context, PRICES)
+        account, usage = UsageReport.of(context, PRICES), usage_of(context, PRICES)
         ours = usage["tierwise"]
         assert (ours["action"], ours["tier"], ours["reason"]) == (account.action, account.tier, account.reason)
         assert (ours["dollars"], usage["completion_tokens"]) == (account.dollars, account.usage.completion)

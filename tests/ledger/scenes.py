@@ -87,7 +87,7 @@ def a_cascade(action: str = "cascade") -> Record:
         a_pass(4, **large, call=asked(4, role="critique", candidate=False, after=(1, 2))),
         a_pass(5, **large, call=asked(5, role="refine", after=(2, 4)), outcome="cut"),
         a_check(None, score=float("nan")),
-        Decision(tier="auto", reason="climbs until number accepts", at=0.0),
+        Decision(tier="auto", reason="escalates until number accepts", at=0.0),
         Decision(tier="auto", reason="fast not accepted", signal="verifier", level=0.25, after=(0, 1), at=0.75),
         action=action,
         tier="max",

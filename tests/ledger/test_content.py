@@ -30,7 +30,7 @@ def kept_of(place):
                 ledger.write(record)
         assert not heard
         with Reader(place.where) as reader:
-            return reader.kept(**asked)
+            return reader.stored_content(**asked)
 
     return write
 
@@ -76,5 +76,5 @@ def test_content_that_cannot_be_kept_never_costs_the_action(kept_of, place, prom
 def test_a_ledger_from_before_there_was_content_gets_a_place_for_it(kept_of, place):
     old.put(place, old.WITHOUT_CONTENTS)
     with Reader(place.where) as reader:
-        assert reader.kept() == []
+        assert reader.stored_content() == []
     assert len(kept_of(said())) == 1

@@ -54,7 +54,7 @@ def everything_in(place, names=NAMES):
             "totals": {by: msgspec.to_builtins(reader.totals(by)) for by in By} | {"all": [reader.total()]},
             "actions": [reader.action(name) for name in names],
             "newest": reader.recent(100),
-            "contents": reader.kept(),
+            "contents": reader.stored_content(),
         }
 
 
@@ -119,7 +119,7 @@ def test_a_journal_of_version_1_is_stored_in_a_ledger_of_this_one(place, heard):
             ("critique", False),
         ]
         assert reader.total().actions == len(NAMES) + 1
-        assert any(kept.action.id == "in the journal" for kept in reader.kept())
+        assert any(kept.action.id == "in the journal" for kept in reader.stored_content())
     assert heard == []
 
 
@@ -346,8 +346,8 @@ FULL_DISKS = """
         with Ledger.open(where, PRICES, heard, patience=0.1) as ledger:
             for alarm in heard:
                 assert "takes nothing now" in alarm, alarm
-                is_told = "is of version 1 and cannot be upgraded to 2 now" in alarm  # or there is no room to open it
-                reasons.add("copy" if "no copy" in alarm else "upgrade" if is_told else "opening")
+                reported = "is of version 1 and cannot be upgraded to 2 now" in alarm  # or there is no room to open it
+                reasons.add("copy" if "no copy" in alarm else "upgrade" if reported else "opening")
             ledger.write(a_record(a_pass(), action="meanwhile"))
             ballast.unlink()
             assert ledger.flush(30), (heard, ledger.health())
@@ -363,6 +363,6 @@ FULL_DISKS = """
 
 
 @pytest.mark.sandbox
-def test_an_upgrade_on_a_full_disk_is_told_and_made_up_for_when_there_is_room(tmp_path):
+def test_an_upgrade_on_a_full_disk_reported_and_made_up_for_when_there_is_room(tmp_path):
     done = on_a_small_disk(program(FULL_DISKS, tmp_path / "ledger.db"), tmp_path)
     assert (done.stdout, done.returncode) == ("copy opening upgrade\n", 0), done.stderr

@@ -48,7 +48,7 @@ def test_an_action_is_drawn_as_a_tree_of_its_passes(path):
     assert "✗ not accepted by number 0.00: no number found" in text
     assert "about 40 → 3 tokens" in text
     assert "caller's id: ticket-17" in text
-    assert "decision of auto: climbs until number accepts  0.00 s" in text
+    assert "decision of auto: escalates until number accepts  0.00 s" in text
     assert "decision of auto: fast not accepted (verifier 0.25)  after #0, #1  0.75 s" in text
 
 
@@ -66,7 +66,7 @@ def test_an_action_as_json_has_every_pass_with_its_checks_and_its_place_in_the_t
     assert action["checks"][0]["score"] is None
     assert [done["candidate"] for done in action["passes"]] == [True, True, True, True, False, True]
     assert [(one["reason"], one["level"], one["after"]) for one in action["decisions"]] == [
-        ("climbs until number accepts", None, []),
+        ("escalates until number accepts", None, []),
         ("fast not accepted", 0.25, [0, 1]),
     ]
     assert action["spent"]["completion"] == sum(done["completion"] for done in action["passes"])

@@ -172,7 +172,7 @@ def test_a_caller_s_budget_holds_for_all_tiers_of_a_climb_together(allowed):
 def test_every_step_of_a_climb_is_on_the_trace():
     _, trace = traced(tiers(ScriptedEngine("3"), ScriptedEngine("4")), ask_user("2+2?"), verifier=FOUR)
     assert decisions(trace) == [
-        ("climbs until number accepts", "", None),
+        ("escalates until number accepts", "", None),
         ("fast not accepted: 3 instead of 4", "verifier", 0.0),
     ]
 
@@ -186,8 +186,8 @@ def test_a_tier_that_fails_is_named_with_its_reason():
 @pytest.mark.parametrize(
     ("engines", "verifier", "reason"),
     [
-        ("44", FOUR, "auto: climbs until number accepts"),
-        ("44", None, "auto: nothing to verify with, so the strongest tier"),
+        ("44", FOUR, "auto: escalates until number accepts"),
+        ("44", None, "auto: no verifier, so the strongest tier"),
         ("4", FOUR, "auto: its only tier"),
         ("4", None, "auto: its only tier"),
     ],

@@ -318,7 +318,7 @@ def test_an_engine_that_ends_without_saying_why_is_garbled():
         async def _say(self, call, reply):
             yield Chunk(delta={"content": "a"})
 
-    with pytest.raises(Garbled, match="deployment 'fake' ended its answer without saying why"):
+    with pytest.raises(Garbled, match="deployment 'fake' ended its answer without a finish reason"):
         solve(Single(), engine=Mute())
 
 

@@ -15,7 +15,7 @@ from tierwise.catalog.architecture import read
 from tierwise.plan import Plan, parse
 from tierwise.service import preflight
 from tierwise.setup import Draft, draft_for_checkpoint
-from tierwise.setup.candidates import Candidate, Model, candidates, from_folder
+from tierwise.setup.candidates import EngineCandidate, Model, candidates, from_folder
 from tierwise.setup.here import Here, gib, look_here
 from tierwise.spec.errors import SpecError
 
@@ -106,7 +106,7 @@ def test_a_checkpoint_that_fits_nowhere_is_refused_with_both_sizes(mixture, out)
         drafted(mixture, out, here=Here(cores=2, memory_bytes=1000))
 
 
-def of(engine: str, found: Any) -> Candidate:
+def of(engine: str, found: Any) -> EngineCandidate:
     return next(one for one in found if one.engine == engine)
 
 

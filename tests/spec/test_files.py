@@ -118,7 +118,7 @@ def test_all_that_is_wrong_with_a_json_file_is_raised_at_once_with_its_lines(tmp
         (" \n", "is empty"),
         ('{"name": "a"\n,}', "run.json:2: not JSON: column 2: expecting property name enclosed in double quotes"),
         ('{"name":\nNaN}', "run.json:2: not JSON: NaN is not a JSON number"),
-        ("[" * 100_000, "not JSON: it nests too deep"),
+        ("[" * 100_000, "not JSON: it is nested too deeply"),
         ("null", "run.json:1: Expected `object`, got `null`"),
     ],
 )
@@ -182,4 +182,4 @@ def test_a_file_of_broken_records_does_not_flood_the_terminal():
         decode_json_lines(b"{}\n" * 1000, Task, "tasks.jsonl")
     found = failure.value.errors
     assert len(found) == MOST_ERRORS + 1
-    assert str(found[-1]) == "and 980 errors more"
+    assert str(found[-1]) == "and 980 more errors"

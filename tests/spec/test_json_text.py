@@ -59,7 +59,7 @@ def test_the_same_key_in_two_objects_is_no_repetition():
         ('{"a": -Infinity}', 1, "-Infinity is not a JSON number"),
         ('{"a": 1e999}', None, "Number out of range"),
         ('{"a": "\\ud800"}', None, "a string holds half of a surrogate pair, such as \\ud800 alone"),
-        ("[" * 100_000, None, "it nests too deep"),
+        ("[" * 100_000, None, "it is nested too deeply"),
     ],
 )
 def test_the_place_and_the_reason_are_told(text, line, reason):

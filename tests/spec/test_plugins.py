@@ -88,9 +88,9 @@ def test_a_verifier_of_another_package_is_written_like_any_other(site, tmp_path)
 @pytest.mark.parametrize(
     ("policy", "why"),
     [
-        ("lacking", "my 1.0 brings a 'lacking' that cannot be used: Lacking lacks most, tiers, sets, solve"),
+        ("lacking", "my 1.0 provides 'lacking', which cannot be used: Lacking lacks most, tiers, sets, solve"),
         ("thawed", "Thawed is not frozen; declare it with frozen=True"),
-        ("plain", "is no subclass of msgspec.Struct"),
+        ("plain", "is not a subclass of msgspec.Struct"),
         ("gone", "nowhere:X cannot be imported: ModuleNotFoundError: No module named 'nowhere'"),
     ],
 )
@@ -109,4 +109,4 @@ def test_a_name_that_two_packages_bring_is_nobodys(site, tmp_path):
         install(tmp_path, name, {"tierwise.policies": {"twin": "my:First"}})
     (tmp_path / "my.py").write_text(MODULE)
     code, said = check(tmp_path, tmp_path, "twin")
-    assert (code, "2 packages bring this name; uninstall all but one" in said) == (2, True), said
+    assert (code, "2 packages provide this name; uninstall all but one" in said) == (2, True), said

@@ -118,8 +118,8 @@ def test_everything_that_is_wrong_is_found_in_one_reading_with_its_path():
             {"things": {"a": {"kind": "cra"}}},
             "things.a.kind: there is no kind 'cra'; did you mean 'car'? allowed: boat, car",
         ),
-        (Harbour, {"things": {1: {"kind": "car"}}}, "things.1: the name 1 is no text; put it in quotes"),
-        (Finish, {}, "nothing is given, exactly one of these is wanted: matt, gloss"),
+        (Harbour, {"things": {1: {"kind": "car"}}}, "things.1: the name 1 is not text; put it in quotes"),
+        (Finish, {}, "nothing is given; give exactly one of: matt, gloss"),
         (Finish, {"mat": {}}, "mat: unknown key; did you mean 'matt'? allowed: gloss, matt"),
         (Finish, "glos", "glos: unknown key; did you mean 'gloss'? allowed: gloss, matt"),
     ],
@@ -130,7 +130,7 @@ def test_a_message_says_what_was_seen_and_what_is_allowed(kind, value, said):
 
 def test_two_members_of_a_choice_are_one_too_many():
     both = {"matt": {"inches": 3}, "gloss": {"kind": "boat", "length": 3}}
-    assert message(Finish, both) == "matt, gloss is given, exactly one of these is wanted: matt, gloss"
+    assert message(Finish, both) == "matt, gloss is given; give exactly one of: matt, gloss"
 
 
 def test_a_choice_may_be_just_its_name():
@@ -155,7 +155,7 @@ def test_names_are_looked_up_with_a_hint():
     assert not reading.known("x", [], "routes.auto", "tier")
     assert [str(error) for error in reading.errors] == [
         "there is no tier 'fsat'; did you mean 'fast'? allowed: fast, max",
-        "there is no tier 'x'; allowed: none, for none is declared",
+        "there is no tier 'x'; allowed: none, because none is declared",
     ]
     with pytest.raises(
         ConfigErrors, match=r"routes\.auto: there is no tier 'fsat'.*\nroutes\.auto: there is no tier 'x'"

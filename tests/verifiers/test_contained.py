@@ -8,7 +8,7 @@ import pytest
 
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import SpecError, TierwiseError
-from tierwise.verifiers.contained import TooLong, told_by
+from tierwise.verifiers.contained import LimitExceeded, run_contained
 from tierwise.verifiers.math_verify import MathVerify, unreadable
 from tierwise.verifiers.packages import files_of, is_installed
 from tierwise.verifiers.reasoning_gym import ReasoningGym, answer_in
@@ -89,8 +89,8 @@ def test_an_empty_expression_is_no_check(equals):
 def test_a_package_is_all_that_is_shown(sandbox, tmp_path):
     files = files_of("pytest")
     assert {"_pytest", "pytest", "pluggy"} <= {path.name for path in files}
-    program = "import os, pluggy\ntold(sorted(os.listdir('/packages')))"
-    shown = asyncio.run(told_by(program, None, distribution="pytest", extra="dev", seconds=20))
+    program = "import os, pluggy\nreport(sorted(os.listdir('/packages')))"
+    shown = asyncio.run(run_contained(program, None, distribution="pytest", extra="dev", seconds=20))
     assert shown == sorted(path.name for path in files)
     assert "tierwise" not in shown
 
@@ -98,18 +98,20 @@ def test_a_package_is_all_that_is_shown(sandbox, tmp_path):
 @pytest.mark.sandbox
 def test_a_grader_that_breaks_says_how(sandbox):
     with pytest.raises(TierwiseError, match="pytest broke: ZeroDivisionError"):
-        asyncio.run(told_by("1 / 0", None, distribution="pytest", extra="dev", seconds=20))
+        asyncio.run(run_contained("1 / 0", None, distribution="pytest", extra="dev", seconds=20))
 
 
 @pytest.mark.sandbox
 def test_a_grader_that_runs_out_of_memory_is_stopped_and_not_broken(sandbox):
-    with pytest.raises(TooLong, match="stopped: "):
-        asyncio.run(told_by("[bytes(2**26) for _ in range(64)]", None, distribution="pytest", extra="dev", seconds=20))
+    with pytest.raises(LimitExceeded, match="stopped: "):
+        asyncio.run(
+            run_contained("[bytes(2**26) for _ in range(64)]", None, distribution="pytest", extra="dev", seconds=20)
+        )
 
 
 def test_a_package_that_is_missing_says_how_to_get_it():
     with pytest.raises(SpecError, match=r"the package no-such-thing is not installed: pip install 'tierwise\[x\]'"):
-        asyncio.run(told_by("", None, distribution="no-such-thing", extra="x", seconds=1))
+        asyncio.run(run_contained("", None, distribution="no-such-thing", extra="x", seconds=1))
 
 
 COUNTDOWN = {

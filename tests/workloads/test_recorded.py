@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tierwise.ledger.read import Kept
+from tierwise.ledger.read import StoredContent
 from tierwise.ledger.rows import ActionRow, ContentRow
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 from tierwise.workloads.files.recorded import from_ledger, trace_of
@@ -34,7 +34,7 @@ def kept(content="what is 6 × 7?", answer="It is 42.", *, action="act_1", at=1.
     )
     said = [message or {"role": "assistant", "content": answer}] if fields["ending"] == "answered" else []
     asked = msgspec.json.encode(request).decode()
-    return Kept(action=row, content=ContentRow(request=asked, answers=msgspec.json.encode(said).decode()))
+    return StoredContent(action=row, content=ContentRow(request=asked, answers=msgspec.json.encode(said).decode()))
 
 
 def built(*actions, check="judge:max", rules=None):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tierwise.catalog import Checkpoint
-    from tierwise.plan import Plan, Process
+    from tierwise.plan import Plan, PlannedProcess
     from tierwise.runs.directory import Manifest
     from tierwise.runs.machine import RunMachine
     from tierwise.spec.deployed import Deployed
@@ -158,7 +158,7 @@ def _machines(manifest: Manifest, here: RunMachine) -> Iterator[Difference]:
         yield _differs("system", then.system, here.system, "speed", matters=False)
 
 
-async def _of_deployment(plan: Plan, process: Process, told: Deployed) -> list[Difference]:
+async def _of_deployment(plan: Plan, process: PlannedProcess, told: Deployed) -> list[Difference]:
     name, settings, row, context = told.name, process.settings, process.row, launch_context(plan, process)
     found = []
     if told.weights is not None and told.weights.sha256 is not None:

@@ -22,7 +22,7 @@ P50, P95, P99 = Fraction(1, 2), Fraction(95, 100), Fraction(99, 100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class OutcomeCounts:
     """What became of every task of one row."""
 
     correct: int
@@ -59,7 +59,7 @@ class ResultRow:
     tier: str
     mode: Mode
     most_passes: int
-    counts: Counts
+    counts: OutcomeCounts
     quality: Estimate | None
     """The share solved of what was graded: infrastructure errors are left out."""
     quality_errors_failed: Estimate | None
@@ -156,9 +156,9 @@ def row(
     )
 
 
-def _counts(records: Sequence[TrialRecord], planned: int) -> Counts:
+def _counts(records: Sequence[TrialRecord], planned: int) -> OutcomeCounts:
     outcomes = Counter(record.outcome for record in records)
-    return Counts(
+    return OutcomeCounts(
         correct=outcomes[TrialOutcome.CORRECT],
         incorrect=outcomes[TrialOutcome.INCORRECT],
         no_answer=outcomes[TrialOutcome.NO_ANSWER],

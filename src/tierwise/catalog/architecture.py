@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tierwise.catalog.gguf import Head, parts_of, read_head
+from tierwise.catalog.gguf import GgufHeader, parts_of, read_head
 from tierwise.spec.errors import SpecError
 
 
@@ -304,7 +304,7 @@ def _of_gguf(path: Path) -> Architecture:
     )
 
 
-def _file_type(head: Head) -> str:
+def _file_type(head: GgufHeader) -> str:
     number = head.values.get("general.file_type")
     if not isinstance(number, int):
         return ""

@@ -143,17 +143,17 @@ async def sole_worker(lock: Path, waiting: Callable[[str], None]) -> AsyncIterat
         waiting: told once who is ahead of us, when somebody is.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
-    told = False
+    reported = False
     with lock.open("a+", encoding="utf-8") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if not told:
+                if not reported:
                     file.seek(0)
                     waiting(file.read().strip() or "another process")
-                    told = True
+                    reported = True
                 await asyncio.sleep(0.2)
         file.truncate(0)
         file.write(f"process {os.getpid()}")

@@ -30,7 +30,7 @@ Value: TypeAlias = "int | float | bool | str | Array"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class GgufHeader:
     """What stands before the weights."""
 
     values: Mapping[str, Value]
@@ -55,7 +55,7 @@ class Head:
         return None
 
 
-def read_head(path: Path) -> Head:
+def read_head(path: Path) -> GgufHeader:
     """Read the keys and values of a GGUF file.
 
     Raises:
@@ -72,7 +72,7 @@ def read_head(path: Path) -> Head:
         raise SpecError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def parts_of(path: Path, head: Head) -> tuple[Path, ...]:
+def parts_of(path: Path, head: GgufHeader) -> tuple[Path, ...]:
     """The files that the checkpoint is split into, `path` alone where it is not.
 
     Raises:
@@ -119,7 +119,7 @@ class _Reader:
         self._size = len(content)
         self._at = 4
 
-    def head(self) -> Head:
+    def head(self) -> GgufHeader:
         version = self._number("<I")
         if version not in (2, 3):
             swapped = version in (2 << 24, 3 << 24)
@@ -137,7 +137,7 @@ class _Reader:
             if kind in _NUMBERS:
                 places[key] = (self._at, _NUMBERS[kind])
             values[key] = self._value(kind)
-        return Head(values=values, places=places)
+        return GgufHeader(values=values, places=places)
 
     def _value(self, kind: int) -> Value:
         if kind == _STRING:

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class RepositoryFile:
     """A file of a repository, as the Hub lists it."""
 
     name: str
@@ -56,7 +56,7 @@ def in_hub_cache(source: Hub) -> Path | None:
     return Path(held) if isinstance(held, str) else None
 
 
-async def list_files(source: Repository) -> tuple[Repository, list[Entry]]:
+async def list_files(source: Repository) -> tuple[Repository, list[RepositoryFile]]:
     """The repository at the commit that its revision names now, and its files.
 
     Offline, the files are those that `huggingface_hub` has in its cache, whether or not they are all.
@@ -85,7 +85,7 @@ async def list_files(source: Repository) -> tuple[Repository, list[Entry]]:
 
 
 async def bring_file(
-    source: Hub, scratch: Path, fetching: Report, verifying: Report, *, listed: Entry | None = None
+    source: Hub, scratch: Path, fetching: Report, verifying: Report, *, listed: RepositoryFile | None = None
 ) -> tuple[Path, Digest]:
     """Bring a file to this disk; gives where in `scratch` it lies, and its hash.
 
@@ -106,10 +106,10 @@ async def bring_file(
     stopped = Event()
     bar = _bar(asyncio.get_running_loop(), fetching, stopped)
 
-    def look() -> Entry:
+    def look() -> RepositoryFile:
         seen = get_hf_file_metadata(hf_hub_url(source.repository, source.file, revision=source.revision))
         is_sha256 = seen.etag is not None and len(seen.etag) == 64  # of a small file it is Git's own hash
-        return Entry(name=source.file, size=seen.size or 0, sha256=seen.etag if is_sha256 else None)
+        return RepositoryFile(name=source.file, size=seen.size or 0, sha256=seen.etag if is_sha256 else None)
 
     def download() -> str:
         # Its cache has been looked into, and has no good copy: it would be taken without a look at its bytes.
@@ -149,14 +149,14 @@ def _refuse_offline(source: Hub | Repository) -> None:
         raise CheckpointError(f"'{source}' is not in the cache, and HF_HUB_OFFLINE forbids to fetch it")
 
 
-def _entries_of(folder: Path) -> list[Entry]:
+def _entries_of(folder: Path) -> list[RepositoryFile]:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return [Entry(name=path.relative_to(folder).as_posix(), size=path.stat().st_size) for path in files]
+    return [RepositoryFile(name=path.relative_to(folder).as_posix(), size=path.stat().st_size) for path in files]
 
 
-def _entry(file: Any) -> Entry:
+def _entry(file: Any) -> RepositoryFile:
     large = file.lfs
-    return Entry(
+    return RepositoryFile(
         name=file.rfilename,
         size=file.size or 0,
         sha256=large.sha256 if large else None,

@@ -29,7 +29,7 @@ async def bring_repository(source: Repository, work: Path, cache: Path, doing: D
     folder = _new_folder(work)
     doing("listing", str(source))(0, None)
     source, entries = await hub.list_files(source)
-    listed = {entry.name: entry for entry in entries}
+    listed = {file.name: file for file in entries}
     names = needed(listed)
     _refuse_no_checkpoint(source, list(listed), names)
     waiting = [name for name in names if not await _holds(folder / name, listed[name], cache, doing)]
@@ -63,16 +63,16 @@ def _refuse_no_checkpoint(source: Repository, listed: list[str], names: list[str
     raise CheckpointError(f"'{source}' holds no config.json, so it is no checkpoint that loads as a folder{advice}")
 
 
-async def _bring(source: Hub, entry: hub.Entry, target: Path, cache: Path, doing: Doing, place: str) -> None:
+async def _bring(source: Hub, file: hub.RepositoryFile, target: Path, cache: Path, doing: Doing, place: str) -> None:
     if held := hub.in_hub_cache(source):
         await asyncio.to_thread(_link_or_copy, held, target)
-        found = await verified_hash(target, cache, doing("verifying", entry.name + place))
-        if entry.sha256 in {None, found}:
+        found = await verified_hash(target, cache, doing("verifying", file.name + place))
+        if file.sha256 in {None, found}:
             return
         # The other program's copy is damaged: ask the Hub.
-    scratch = target.parents[entry.name.count("/") + 1] / "hub"
-    fetching, verifying = doing("fetching", entry.name + place), doing("verifying", entry.name + place)
-    path, digest = await hub.bring_file(source, scratch, fetching, verifying, listed=entry)
+    scratch = target.parents[file.name.count("/") + 1] / "hub"
+    fetching, verifying = doing("fetching", file.name + place), doing("verifying", file.name + place)
+    path, digest = await hub.bring_file(source, scratch, fetching, verifying, listed=file)
     _put(path, target)
     seal(target, digest.hexdigest(), cache)
 
@@ -82,13 +82,13 @@ def _put(download: Path, target: Path) -> None:
     move(download, target)
 
 
-async def _holds(path: Path, entry: hub.Entry, cache: Path, doing: Doing) -> bool:
+async def _holds(path: Path, file: hub.RepositoryFile, cache: Path, doing: Doing) -> bool:
     """Whether the file is there and is the one that the Hub lists."""
-    if _size(path) != entry.size:
+    if _size(path) != file.size:
         return False
-    if entry.sha256:
-        return await verified_hash(path, cache, doing("checking", entry.name)) == entry.sha256
-    return entry.git_sha1 == _git_sha1(path)  # small: what is large has a sha256
+    if file.sha256:
+        return await verified_hash(path, cache, doing("checking", file.name)) == file.sha256
+    return file.git_sha1 == _git_sha1(path)  # small: what is large has a sha256
 
 
 def _size(path: Path) -> int | None:

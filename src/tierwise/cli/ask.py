@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tierwise.gateway.chat import Chat
+    from tierwise.gateway.chat import ChatEndpoint
     from tierwise.plan import Plan
 
 
@@ -58,7 +58,7 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: st
 
     import msgspec
 
-    from tierwise.gateway.chat import Chat
+    from tierwise.gateway.chat import ChatEndpoint
     from tierwise.gateway.metrics import Metrics
     from tierwise.gateway.server import open_ledger
     from tierwise.service import launched
@@ -76,7 +76,7 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: st
         async with launched(plan, ledger=book) as service:
             await service.start()
             status, usage = 200, None
-            async for status, data in _posted(Chat(service, metrics), msgspec.json.encode(request)):
+            async for status, data in _posted(ChatEndpoint(service, metrics), msgspec.json.encode(request)):
                 body = msgspec.json.decode(data)
                 if "error" in body:
                     kind = SpecError if status == 400 else TierwiseError
@@ -92,7 +92,7 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: st
     print(_account(usage), file=sys.stderr)
 
 
-async def _posted(app: Chat, body: bytes) -> AsyncIterator[tuple[int, bytes]]:
+async def _posted(app: ChatEndpoint, body: bytes) -> AsyncIterator[tuple[int, bytes]]:
     """The status and each event, or the one body, that a POST of `body` brings."""
     import asyncio
 

@@ -95,7 +95,7 @@ def bench(
     130 interrupted.
     """
     from tierwise import plan as planning
-    from tierwise.bench.job import BenchJob, chosen_tiers, require_sandbox, settings_for
+    from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
     from tierwise.cli.execution import need_extra, run
     from tierwise.cli.pull import bring, unhashed
     from tierwise.ledger.location import locate

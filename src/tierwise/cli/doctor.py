@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Diagnosis:
     """One thing that was looked at."""
 
     what: str
@@ -64,7 +64,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _examined() -> Iterator[Finding]:
+def _examined() -> Iterator[Diagnosis]:
     from tierwise.runs.machine import machine
 
     here = machine()
@@ -79,48 +79,48 @@ def _examined() -> Iterator[Finding]:
     yield _cache()
 
 
-def _python() -> Finding:
+def _python() -> Diagnosis:
     import platform
     import sys
 
     seen = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}"
     if sys.platform != "linux":
-        return Finding(what="Python", state="broken", seen=seen, cure="run on Linux: engines and sandbox need it")
-    return Finding(what="Python", state="ok", seen=seen)
+        return Diagnosis(what="Python", state="broken", seen=seen, cure="run on Linux: engines and sandbox need it")
+    return Diagnosis(what="Python", state="ok", seen=seen)
 
 
-def _processor(here: RunMachine) -> Finding:
+def _processor(here: RunMachine) -> Diagnosis:
     features = ", ".join(here.features or ()) or "no vector extensions that we look for"
     cure = "" if here.cores > 1 else "one core runs the engine and everything else: expect slow answers"
     seen = f"{here.cpu}, {here.cores} cores to use, {features}"
-    return Finding(what="processor", state="ok", seen=seen, cure=cure)
+    return Diagnosis(what="processor", state="ok", seen=seen, cure=cure)
 
 
-def _graphics(here: RunMachine) -> Finding:
+def _graphics(here: RunMachine) -> Diagnosis:
     if here.gpus is None:
         cure = "run nvidia-smi to see why; engines run on the processor until then"
-        return Finding(what="GPUs", state="missing", seen="nvidia-smi fails", cure=cure)
+        return Diagnosis(what="GPUs", state="missing", seen="nvidia-smi fails", cure=cure)
     names = "; ".join(f"{one.name}, {one.memory}, driver {one.driver}" for one in here.gpus)
-    return Finding(what="GPUs", state="ok", seen=names or "none that nvidia-smi finds")
+    return Diagnosis(what="GPUs", state="ok", seen=names or "none that nvidia-smi finds")
 
 
-def _memory() -> Finding:
+def _memory() -> Diagnosis:
     lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     sizes = {name: int(rest.split()[0]) / 2**20 for name, _, rest in (line.partition(":") for line in lines)}
     free = sizes["MemAvailable"]
     cure = "" if free > 1 else "the quickstart's model wants about 1 GiB"
-    return Finding(what="memory", state="ok", seen=f"{free:.1f} of {sizes['MemTotal']:.1f} GiB available", cure=cure)
+    return Diagnosis(what="memory", state="ok", seen=f"{free:.1f} of {sizes['MemTotal']:.1f} GiB available", cure=cure)
 
 
-def _engines() -> Iterator[Finding]:
+def _engines() -> Iterator[Diagnosis]:
     from tierwise.engines import ENGINES
 
     for row in ENGINES.values():
         for one in row.components():
-            yield Finding(what=one.name, state="missing" if one.is_missing else "ok", seen=one.seen, cure=one.advice)
+            yield Diagnosis(what=one.name, state="missing" if one.is_missing else "ok", seen=one.seen, cure=one.advice)
 
 
-def _extras() -> Iterator[Finding]:
+def _extras() -> Iterator[Diagnosis]:
     for extra, packages, purpose in (
         ("bench", ("scipy",), "tierwise bench and its report"),
         ("hf", ("huggingface_hub",), "checkpoints from hf:"),
@@ -131,43 +131,43 @@ def _extras() -> Iterator[Finding]:
         state: Literal["ok", "missing"] = "ok" if all(found.values()) else "missing"
         seen = ", ".join(f"{package} {version or 'not installed'}" for package, version in found.items())
         cure = "" if state == "ok" else f"for {purpose}: pip install 'tierwise[{extra}]'"
-        yield Finding(what=f"extra {extra}", state=state, seen=seen, cure=cure)
+        yield Diagnosis(what=f"extra {extra}", state=state, seen=seen, cure=cure)
 
 
-def _versions() -> Finding:
+def _versions() -> Diagnosis:
     from tierwise import upstream
 
     if not (sentences := upstream.untested(upstream.tested())):
-        return Finding(what="tested versions", state="ok", seen="no package is outside the versions that were tested")
+        return Diagnosis(what="tested versions", state="ok", seen="no package is outside the versions that were tested")
     cure = "may work or not; requirements/ of the source has the locked versions"
-    return Finding(what="tested versions", state="warning", seen="; ".join(sentences), cure=cure)
+    return Diagnosis(what="tested versions", state="warning", seen="; ".join(sentences), cure=cure)
 
 
-def _deprecations() -> Iterator[Finding]:
+def _deprecations() -> Iterator[Diagnosis]:
     from tierwise import upstream
 
     found = upstream.notices(one.package for one in upstream.tested())
     if not found:
-        yield Finding(what="deprecations", state="ok", seen="the installed packages warn of nothing")
+        yield Diagnosis(what="deprecations", state="ok", seen="the installed packages warn of nothing")
     for one in found:
         if one.is_fault:
             cure = "what needs this package does not work: install a tested version, or leave it"
         else:
             cure = "a warning: it works with this version, and may not with a later one"
-        yield Finding(what=one.package, state="warning", seen=f"{one.kind}: {one.text}", cure=cure)
+        yield Diagnosis(what=one.package, state="warning", seen=f"{one.kind}: {one.text}", cure=cure)
 
 
-def _sandbox() -> Finding:
+def _sandbox() -> Diagnosis:
     from tierwise.verifiers.sandbox import backend
 
     found = backend()
     if found.name == "none":
         cure = "Python tests are refused until then; install bubblewrap"
-        return Finding(what="sandbox", state="missing", seen=found.reason, cure=cure)
-    return Finding(what="sandbox", state="ok", seen=found.name)
+        return Diagnosis(what="sandbox", state="missing", seen=found.reason, cure=cure)
+    return Diagnosis(what="sandbox", state="ok", seen=found.name)
 
 
-def _cache() -> Finding:
+def _cache() -> Diagnosis:
     import shutil
     import tempfile
 
@@ -181,9 +181,9 @@ def _cache() -> Finding:
         tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
         cure = "point $TIERWISE_CACHE at a folder that you may write"
-        return Finding(what="cache", state="broken", seen=f"{folder} cannot be written: {error.strerror}", cure=cure)
+        return Diagnosis(what="cache", state="broken", seen=f"{folder} cannot be written: {error.strerror}", cure=cure)
     free = shutil.disk_usage(place).free / 2**30
-    return Finding(what="cache", state="ok", seen=f"{folder}, {free:.0f} GiB free")
+    return Diagnosis(what="cache", state="ok", seen=f"{folder}, {free:.0f} GiB free")
 
 
 def _version(package: str) -> str | None:
@@ -245,7 +245,7 @@ def _print_compared(found: EnvironmentDiff) -> None:
     console.print(ends[found.may_answer_otherwise])
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(findings: list[Diagnosis]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

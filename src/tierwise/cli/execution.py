@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tierwise.analysis.summary import RunSummary
-    from tierwise.bench.job import BenchJob
+    from tierwise.bench.bench_job import BenchJob
     from tierwise.runs.directory import RunDirectory
 
 T = TypeVar("T")

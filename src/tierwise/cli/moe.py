@@ -13,9 +13,9 @@ from tierwise.cli.output import wide_console
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tierwise.moe.findings import DriftComparison, Findings
     from tierwise.moe.perplexity import Perplexity, PromptText, Seen
     from tierwise.moe.routed import RecordingDirectory
+    from tierwise.moe.routing_findings import DriftComparison, Findings
     from tierwise.plan import Plan
 
 app = typer.Typer(
@@ -99,7 +99,7 @@ def report(
 
 
 def _report(folder: RecordingDirectory, other: RecordingDirectory | None = None) -> Findings:
-    from tierwise.moe.findings import findings
+    from tierwise.moe.routing_findings import findings
     from tierwise.report.routing_page import page
 
     recording, passes = folder.read()
@@ -192,7 +192,7 @@ def whatif(
     of prompts: vllm and transformers. Exit codes are those of `tierwise bench`.
     """
     from tierwise import plan as planning
-    from tierwise.bench.job import BenchJob, chosen_tiers, require_sandbox, settings_for
+    from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
     from tierwise.cli.execution import need_extra, run
     from tierwise.cli.output import new_directory
     from tierwise.cli.pull import bring, missing, unhashed

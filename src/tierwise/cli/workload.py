@@ -14,7 +14,7 @@ from tierwise.cli.output import print_json
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from tierwise.ledger.read import Kept
+    from tierwise.ledger.read import StoredContent
     from tierwise.workloads.files import Workload
     from tierwise.workloads.suites import SuiteChoice
     from tierwise.workloads.task import Task
@@ -308,14 +308,14 @@ def from_ledger(
     _print_notes(_cautions(found.tasks, check))
 
 
-def _kept(ledger: str, since: str, model: str | None, limit: int | None) -> list[Kept]:
+def _kept(ledger: str, since: str, model: str | None, limit: int | None) -> list[StoredContent]:
     """Recorded actions with their content."""
     from tierwise.cli.ledger import _moment, _reading
     from tierwise.ledger.location import locate
     from tierwise.spec.errors import SpecError
 
     with _reading(ledger) as reader:
-        kept = reader.kept(_moment(since) if since else None, model, limit)
+        kept = reader.stored_content(_moment(since) if since else None, model, limit)
     if not kept:
         raise SpecError(
             f"{locate(ledger).name} holds no such action with its content; `tierwise serve --keep-content` keeps it",

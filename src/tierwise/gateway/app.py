@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tierwise.gateway.chat import Chat
+from tierwise.gateway.chat import ChatEndpoint
 from tierwise.gateway.deployments import deployed
 from tierwise.gateway.metrics import Metrics
 
@@ -31,7 +31,7 @@ class Endpoint(Starlette):
     after their own errors, and would pay for every event.
     """
 
-    chat: Chat
+    chat: ChatEndpoint
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == _CHAT and scope["method"] == "POST":
@@ -43,7 +43,7 @@ class Endpoint(Starlette):
 def application(service: Service, metrics: Metrics | None = None) -> Starlette:
     """Chat completions, models, health, readiness and metrics. `app.state.draining` makes it unready."""
     metrics = metrics or Metrics(service.deployments)
-    chat = Chat(service, metrics)
+    chat = ChatEndpoint(service, metrics)
 
     async def models(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
         return JSONResponse({"object": "list", "data": [_model(service, name) for name in service.router.names]})

@@ -29,7 +29,7 @@ class HungUp(Exception):
     """The user is gone."""
 
 
-class Chat:
+class ChatEndpoint:
     """`POST /v1/chat/completions`, as a bare ASGI application: it must see a hang-up the moment it happens."""
 
     def __init__(self, service: Service, metrics: Metrics) -> None:

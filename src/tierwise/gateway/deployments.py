@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 def deployed(service: Service) -> list[Deployed]:
     """All deployments of a service, as they are now."""
-    return [_told(deployment, service.router.tiers) for deployment in service.deployments.values()]
+    return [_deployed(deployment, service.router.tiers) for deployment in service.deployments.values()]
 
 
-def _told(deployment: Deployment, tiers: Mapping[str, Tier]) -> Deployed:
+def _deployed(deployment: Deployment, tiers: Mapping[str, Tier]) -> Deployed:
     health = deployment.engine.health()
     return Deployed(
         name=deployment.name,

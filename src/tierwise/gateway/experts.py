@@ -90,5 +90,5 @@ class ExpertMetrics:
 
 
 def _dead(layers: list[Layer]) -> int | None:
-    told = [layer.dead for layer in layers]
-    return None if None in told else sum(len(dead) for dead in told if dead is not None)
+    reported = [layer.dead for layer in layers]
+    return None if None in reported else sum(len(dead) for dead in reported if dead is not None)

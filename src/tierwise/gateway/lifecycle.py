@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from time import time
 from typing import TYPE_CHECKING, TypeAlias
 
-from tierwise.gateway.reply import Head
+from tierwise.gateway.reply import ResponseHead
 from tierwise.ledger.records import Ending, Record, Trace
 from tierwise.ledger.rows import facts
 from tierwise.run import Action, Sink, Tier, discard
@@ -161,7 +161,7 @@ class RequestContext:
     headers: dict[str, str]
     parsed: ParsedRequest
     action: Action
-    head: Head = field(init=False)
+    head: ResponseHead = field(init=False)
     preparing: float = field(init=False)
     """Seconds until everything was ready to run."""
     answers: list[Answer] = field(default_factory=list)
@@ -171,7 +171,7 @@ class RequestContext:
 
     def __post_init__(self) -> None:
         parsed = self.parsed
-        self.head = Head(self.trace.action, parsed.model, int(time()), parsed.wants_logprobs)
+        self.head = ResponseHead(self.trace.action, parsed.model, int(time()), parsed.wants_logprobs)
         self.preparing = self.seconds()
 
     def fail(self, error: TierwiseError) -> None:
@@ -236,7 +236,7 @@ class RequestContext:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class UsageReport:
     """What an action took until now, as every protocol tells it."""
 
     action: str
@@ -251,7 +251,7 @@ class Account:
     prices: PriceBook
 
     @classmethod
-    def of(cls, context: RequestContext, prices: PriceBook) -> Account:
+    def of(cls, context: RequestContext, prices: PriceBook) -> UsageReport:
         """The account of a request at this moment."""
         passes = context.trace.passes
         return cls(
@@ -281,30 +281,30 @@ class Account:
                 "agreement": [answer.agreement for answer in self.answers],
                 "dollars": self.dollars,
                 "exact": self.usage.exact,
-                "passes": [_pass_of(done, self.prices, tells=candidates) for done in self.passes],
+                "passes": [_pass_of(done, self.prices, with_message=candidates) for done in self.passes],
             },
         }
 
 
 def usage_of(context: RequestContext, prices: PriceBook) -> dict[str, Json]:
     """OpenAI's usage over all passes of a request until now."""
-    return Account.of(context, prices).as_usage(candidates=context.parsed.wants_candidates)
+    return UsageReport.of(context, prices).as_usage(candidates=context.parsed.wants_candidates)
 
 
-def _pass_of(done: Pass, prices: PriceBook, *, tells: bool) -> dict[str, Json]:
+def _pass_of(done: Pass, prices: PriceBook, *, with_message: bool) -> dict[str, Json]:
     """`PassFacts` and what is told on the wire only. `tells` adds what it said, as far as it came: whoever has it can
     grade a candidate that was not chosen.
     """
-    told: dict[str, Json] = facts(done)
-    for name, value in told.items():
+    fields: dict[str, Json] = facts(done)
+    for name, value in fields.items():
         if type(value) is float:
-            told[name] = round(value, 6)
-    told["prompt_tokens"] = done.usage.prompt
-    told["cached_tokens"] = done.usage.cached
-    told["completion_tokens"] = done.usage.completion
-    told["dollars"] = prices.cost(done).dollars
-    if tells:
-        told["message"] = done.completion.message()
+            fields[name] = round(value, 6)
+    fields["prompt_tokens"] = done.usage.prompt
+    fields["cached_tokens"] = done.usage.cached
+    fields["completion_tokens"] = done.usage.completion
+    fields["dollars"] = prices.cost(done).dollars
+    if with_message:
+        fields["message"] = done.completion.message()
     else:
-        del told["draw"], told["finish"]
-    return told
+        del fields["draw"], fields["finish"]
+    return fields

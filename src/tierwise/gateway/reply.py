@@ -33,7 +33,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(slots=True)
-class Head:
+class ResponseHead:
     """What every event and body of one answer begins with."""
 
     action: str

@@ -114,7 +114,7 @@ async def _listen(
     service: Service, app: Starlette, listener: socket.socket, ending: _Ending, beside: GrpcServer | None
 ) -> None:
     """Answer from the first moment; requests wait for engines that still load, and `/ready` says which."""
-    server = Server(app)
+    server = HttpServer(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     starting = asyncio.create_task(service.start())
     stopping = asyncio.create_task(ending.first.wait())
@@ -159,7 +159,7 @@ class _Ending:
         (self.second if self.first.is_set() else self.first).set()
 
 
-class Server(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """uvicorn as we want it, without its own signal handling: engines and ledger must be told too."""
 
     def __init__(self, app: Starlette) -> None:

@@ -12,7 +12,7 @@ from tierwise.spec.errors import LedgerError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Tell = Callable[[LedgerError], None]
+    Report = Callable[[LedgerError], None]
 
 REPEAT = 60.0
 """Seconds after which an alert is told again while its cause lasts."""
@@ -21,8 +21,8 @@ REPEAT = 60.0
 class Alerts:
     """What is wrong now, by cause. A problem is told when it begins or changes, and again while it lasts."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, report: Report) -> None:
+        self._report = report
         self._lock = threading.Lock()
         self._alerts: dict[str, Alert] = {}
 
@@ -31,19 +31,19 @@ class Alerts:
         now = time.monotonic()
         with self._lock:
             known = self._alerts.get(cause)
-            if known is not None and known.message == message and now - known.told_at < REPEAT:
+            if known is not None and known.message == message and now - known.reported_at < REPEAT:
                 return
             self._alerts[cause] = Alert(message, now)
-        self.tell(message)
+        self.report(message)
 
     def settle(self, cause: str) -> None:
         if cause in self._alerts:  # looked up without the lock, because every request comes by here
             with self._lock:
                 self._alerts.pop(cause, None)
 
-    def tell(self, message: str) -> None:
+    def report(self, message: str) -> None:
         """Something went wrong that does not last."""
-        self._tell(LedgerError(message))
+        self._report(LedgerError(message))
 
     def current(self) -> tuple[str, ...]:
         with self._lock:
@@ -53,4 +53,4 @@ class Alerts:
 @dataclass(frozen=True, slots=True)
 class Alert:
     message: str
-    told_at: float
+    reported_at: float

@@ -72,7 +72,7 @@ class Tree:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class StoredContent:
     """An action with what was asked and answered."""
 
     action: ActionRow
@@ -156,7 +156,9 @@ class Reader:
         with self._reading() as ledger:
             return self._added(ledger.totals(None, since))[""]
 
-    def kept(self, since: float | None = None, model: str | None = None, limit: int | None = None) -> list[Kept]:
+    def stored_content(
+        self, since: float | None = None, model: str | None = None, limit: int | None = None
+    ) -> list[StoredContent]:
         """Actions whose content was kept, newest first; none where this ledger was never told to keep any.
 
         Args:
@@ -173,7 +175,7 @@ class Reader:
             if not ledger.columns(contents):
                 return []
             rows = ledger.connection.execute(found).mappings().all()
-            return [Kept(action=_as(ActionRow, row), content=_as(ContentRow, row)) for row in rows]
+            return [StoredContent(action=_as(ActionRow, row), content=_as(ContentRow, row)) for row in rows]
 
     @contextmanager
     def _reading(self) -> Iterator[_Snapshot]:

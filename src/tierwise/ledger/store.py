@@ -6,7 +6,7 @@
 
 A journal is emptied only after its lines are committed, and an action that the database has is not stored twice. So
 what the journal took is in the database in the end: after `kill -9`, after hours of a locked file. Only actions that
-came while the disk took nothing live in memory alone; `Health` counts them.
+came while the disk took nothing live in memory alone; `LedgerHealth` counts them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from tierwise.ledger.alerts import Tell
+    from tierwise.ledger.alerts import Report
     from tierwise.ledger.location import Location
     from tierwise.ledger.records import Record
 
@@ -48,7 +48,7 @@ BUFFER_SIZE = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class LedgerHealth:
     """How well the ledger remembers."""
 
     pending: int
@@ -96,7 +96,7 @@ class Ledger:
         cls,
         where: str | Path | Location,
         prices: PriceBook,
-        on_alarm: Tell,
+        on_alarm: Report,
         *,
         patience: float = PATIENCE,
         buffer_size: int = BUFFER_SIZE,
@@ -175,9 +175,9 @@ class Ledger:
             self._hurry.set()
             return self._progress.wait_for(lambda: self._stored >= upto and not self._writer.orphans, timeout)
 
-    def health(self) -> Health:
+    def health(self) -> LedgerHealth:
         with self._lock:
-            return Health(
+            return LedgerHealth(
                 pending=self._accepted - self._stored,
                 unjournaled=len(self._kept),
                 lost=self._lost,
@@ -255,7 +255,7 @@ class Ledger:
             self._progress.notify_all()
 
 
-def recover(where: str | Path | Location, on_alarm: Tell) -> None:
+def recover(where: str | Path | Location, on_alarm: Report) -> None:
     """Store what dead processes left of a ledger, before somebody reads it; does nothing where nothing is left.
 
     Raises:

@@ -90,7 +90,7 @@ class Writer:
 
     def _store(self, lines: Iterable[bytes]) -> None:
         lines = iter(lines)
-        refused: list[Refused] = []
+        refused: list[RejectedLine] = []
         while some := tuple(islice(lines, BATCH)):
             entries = []
             for line in some:
@@ -103,23 +103,23 @@ class Writer:
         if refused:
             self._set_aside(refused)
 
-    def _store_entries(self, entries: Sequence[Entry]) -> Iterator[Refused]:
+    def _store_entries(self, entries: Sequence[Entry]) -> Iterator[RejectedLine]:
         """Store entries, one by one where the database finds a value among them that it cannot hold."""
         try:
             for double in self._database.store(entries):
-                yield Refused(line_of(double), f"another action has the id {double.action.id!r}")
+                yield RejectedLine(line_of(double), f"another action has the id {double.action.id!r}")
         except DataError as error:
             if len(entries) == 1:
-                yield Refused(line_of(entries[0]), reason_of(error, self._location))
+                yield RejectedLine(line_of(entries[0]), reason_of(error, self._location))
                 return
             for one in entries:
                 yield from self._store_entries([one])
 
-    def _set_aside(self, refused: list[Refused]) -> None:
+    def _set_aside(self, refused: list[RejectedLine]) -> None:
         path = self._location.journal.with_name(f"{self._location.journal.name}.refused.jsonl")
         with path.open("ab") as file:
             file.writelines(refusal.line.rstrip(b"\n") + b"\n" for refusal in refused)
-        self._alerts.tell(
+        self._alerts.report(
             f"{len(refused)} lines cannot be stored in the ledger and are kept in {path}: {refused[0].why}"
         )
 
@@ -132,20 +132,20 @@ class Writer:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedLine:
     """A line that cannot be stored."""
 
     line: bytes
     why: str
 
 
-def _decode(line: bytes) -> Entry | Refused:
+def _decode(line: bytes) -> Entry | RejectedLine:
     try:
         return _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if line.endswith(b"\n"):
-            return Refused(line, str(error))
-        return Refused(line, "it is torn: its process was stopped while writing it, and had acknowledged nothing")
+            return RejectedLine(line, str(error))
+        return RejectedLine(line, "it is torn: its process was stopped while writing it, and had acknowledged nothing")
 
 
 def line_of(one: Entry) -> bytes:

@@ -1,4 +1,6 @@
-"""How a tier spends passes on one prompt: the table of policies. A new one is a file here and a line in it."""
+"""Policies decide how a tier spends passes on one prompt. This is their table: a new policy is a file and a line
+here.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ class PolicyChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
     @property
     def verifier(self) -> Verifier | None:
-        """What the policy judges with where the request does not say, when that holds all that it needs."""
+        """The policy's own verifier for requests without one, if it is ready to use."""
         named: VerifierChoice | None = getattr(self.member, "verifier", None)
         return named.member if named is not None and named.member.is_ready else None
 

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Draw up to `n` candidates; the verifier picks, and among its equals the highest mean log-probability.
+    """Draw up to `n` candidates. The verifier picks one; ties go to the highest mean log-probability.
 
-    A decisive verifier (tests, a known answer) ends the search at the first candidate that it accepts. One that only
-    sees the form (a schema, a pattern) lets all `n` compete, and so does a request that brings nothing to verify with.
+    A decisive verifier (tests, a known answer) ends the search at the first accepted candidate. With a verifier that
+    checks only the form (a schema, a pattern), or without one, all `n` candidates are drawn.
     """
 
     n: Annotated[int, msgspec.Meta(ge=2, le=64)] = 4
-    """Candidates to draw at the most."""
+    """Maximum number of candidates."""
     verifier: VerifierChoice | None = None
-    """What candidates are judged with where the request does not say."""
+    """Verifier for candidates if the request has none."""
 
     def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
         return Budget(passes=self.n)
@@ -72,5 +72,5 @@ def _merit(candidate: tuple[Pass, Verdict | None]) -> tuple[bool, bool, float, f
 
 def _reason(verdict: Verdict | None, candidates: int) -> str:
     if verdict is None:
-        return f"likeliest of {candidates}: nothing to verify with"
+        return f"most likely of {candidates}: no verifier"
     return f"accepted, of {candidates} drawn" if verdict.ok else f"none of {candidates} accepted: {verdict.why}"

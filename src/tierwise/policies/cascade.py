@@ -1,4 +1,4 @@
-"""Ask the cheapest tier first, and a stronger one only when its answer is not accepted (Chen et al., 2023, arXiv
+"""Ask the cheapest tier first, and a stronger one only if its answer is not accepted (Chen et al., 2023, arXiv
 2305.05176). A route of the config file is a tier with this policy.
 """
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Try tiers in turn, cheapest first, until a verifier accepts an answer. The last tier's answer is final.
 
-    A tier is judged with the request's verifier, else with its own. A tier that nothing can judge is skipped, so that
-    without any verifier the last tier answers at once. A tier that fails or runs out of budget is passed over. When the
-    last tier cannot answer, the best answer so far is given.
+    A tier's answer is judged with the request's verifier, else with the tier's own. A tier without a verifier is
+    skipped, so that without any verifier the last tier answers at once. A tier that fails or runs out of budget is
+    skipped too. If the last tier cannot answer, the best answer so far is returned.
     """
 
     ladder: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = msgspec.field(name="tiers")
@@ -59,7 +59,7 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         except (OutOfBudget, EngineError) as failure:
             if kept is None or (isinstance(failure, EngineError) and failure.was_shown):
                 raise
-            ask.note(f"{last.tier} {_failure(failure)}: the best answer before it is given")
+            ask.note(f"{last.tier} {_failure(failure)}: the best earlier answer is returned")
             return kept
 
 
@@ -67,12 +67,12 @@ def _plan(cheaper: list[Ask], judged: list[Ask]) -> str:
     if not cheaper:
         return "its only tier"
     if not judged or judged[0].verifier is None:
-        return "nothing to verify with, so the strongest tier"
-    return f"climbs until {judged[0].verifier.kind} accepts"
+        return "no verifier, so the strongest tier"
+    return f"escalates until {judged[0].verifier.kind} accepts"
 
 
 async def _judged(tier: Ask, prompt: Prompt, ask: Ask) -> Answer | None:
-    """The answer of a tier with a verdict; None where it has none."""
+    """A tier's answer with its verdict; None if the tier cannot answer."""
     try:
         answer = await tier.solve(prompt)
     except (OutOfBudget, EngineError) as failure:

@@ -1,4 +1,4 @@
-"""Self-consistency: draw several answers and keep the commonest (Wang et al., 2023, arXiv 2203.11171)."""
+"""Self-consistency: draw several answers and keep the most common (Wang et al., 2023, arXiv 2203.11171)."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ if TYPE_CHECKING:
 
 
 class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Draw up to `n` votes and keep the commonest answer, stopping the moment no rival can catch up.
+    """Draw up to `n` votes and keep the most common answer, stopping once no other answer can catch up.
 
-    Stopping early never changes the answer: the leader is ahead by more than the votes that are left, so all `n` votes
-    would have elected it too. With all votes in, the tied answer that was drawn first wins. Votes without an answer in
-    them count for nobody, and neither do passes that failed.
+    Early stopping never changes the answer, because the leader is ahead by more than the remaining votes. In a tie the
+    answer that was drawn first wins. Votes without an answer and failed passes do not count.
     """
 
     n: Annotated[int, msgspec.Meta(ge=2, le=64)] = 5
-    """Votes to draw at the most."""
+    """Maximum number of votes."""
     equality: Equality = "auto"
-    """When two votes are the same; `auto` goes by the request's verifier, or by what the answer looks like."""
+    """How votes are compared; `auto` uses the request's verifier, else the form of the answer."""
 
     def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
         return Budget(passes=self.n)
@@ -47,7 +46,7 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         votes: Counter[str] = Counter()
         ballots: dict[str, Pass] = {}
         spoilt: list[Pass] = []
-        # Settled means that no later vote changes the answer, so the order of the votes cannot bias it.
+        # Once settled, no later vote can change the answer, so the order of the votes cannot bias it.
         calls = [Call(prompt=prompt, role="vote")] * self.n
         async with ask.panel(calls, order="finish") as arrivals:
             async for vote in arrivals:
@@ -64,14 +63,14 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             why, agreement = f"{votes[key]} of {cast} votes", votes[key] / cast
         elif spoilt:
             chosen = min(spoilt, key=lambda one: (one.outcome != "finished", _draw(one)))
-            why, agreement = f"none of {len(spoilt)} votes held an answer", 0.0
+            why, agreement = f"none of {len(spoilt)} votes contained an answer", 0.0
         else:
             raise OutOfBudget
         return Answer(completion=chosen.completion, chosen=chosen.number, why=why, agreement=agreement)
 
     def _key(self, vote: Pass, ask: Ask) -> str | None:
         if vote.outcome == "cut":
-            return None  # what stands last in half an answer is not what it was going to say
+            return None  # the last value in a truncated answer is not its answer
         if self.equality == "auto" and ask.verifier is not None and not vote.completion.tool_calls:
             return ask.verifier.key(vote.completion)
         return answer_key(vote.completion, self.equality)
@@ -82,6 +81,6 @@ def _draw(vote: Pass) -> int:
 
 
 def is_settled(votes: Counter[str], *, left: int) -> bool:
-    """Whether the leader stays ahead even if every vote left goes to the runner-up."""
+    """Whether the leader stays ahead even if every remaining vote goes to the runner-up."""
     lead, second = sorted((*votes.values(), 0, 0), reverse=True)[:2]
     return lead > second + left

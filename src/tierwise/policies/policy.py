@@ -1,4 +1,4 @@
-"""The protocol of a policy, apart from its members so that a new one is one file and one line in the table."""
+"""The protocol of a policy."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
 
 class Policy(Protocol):
-    """Decides how much thought a prompt deserves, and spends it through `ask`. Holds settings, never state."""
+    """Decides how much compute a prompt gets, and spends it through `ask`. Holds settings, never state."""
 
     def most(self, at: Callable[[str], Budget]) -> Budget:
-        """The most that it spends on one prompt, in its own tier and in the others that it asks.
+        """The maximum that it spends on one prompt, in its own tier and in the tiers that it asks.
 
         Args:
-            at: gives the most that another tier spends on one prompt.
+            at: returns the maximum that another tier spends on one prompt.
         """
 
     def tiers(self) -> tuple[str, ...]:
-        """The other tiers that it may ask, in its order. A tier that can come back to itself is refused by `check`."""
+        """The other tiers that it may ask, in order. `check` rejects cycles."""
 
     @property
     def sets(self) -> frozenset[str]:
-        """The request fields that it sets itself; every other reaches the engine as the client sent it. Policies of
-        other tiers set their own.
+        """The request fields that it sets itself; all others reach the engine as the client sent them. Policies of
+        other tiers declare their own.
         """
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
-        """Answer `prompt`, or raise what `ask` raised when nothing was left to answer with."""
+        """Answer `prompt`, or raise the error of `ask` if no answer is possible."""

@@ -1,7 +1,7 @@
-"""Generate, critique, refine (Madaan et al., 2023, arXiv 2303.17651), gated by a verifier where the request has one.
+"""Generate, critique, refine (Madaan et al., 2023, arXiv 2303.17651), gated by a verifier if the request has one.
 
-Without an outside check a critique lowers accuracy on reasoning (Huang et al., 2024, arXiv 2310.01798): measure it on
-your workload before you trust it.
+Without an external check, self-critique lowers accuracy on reasoning tasks (Huang et al., 2024, arXiv 2310.01798):
+measure it on your workload first.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ CRITIQUE = (
 REFINE = "Now write the final answer with these points mended, in the form that was first asked for, and nothing else."
 
 FORM = ("response_format", "tools", "tool_choice", "parallel_tool_calls")
-"""The request fields that say which form an answer takes."""
+"""The request fields that constrain the form of an answer."""
 
 
 class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Draft, criticise the draft, write it anew.
+    """Write a draft, critique it, and rewrite it.
 
-    With a verifier, a draft that it accepts is the answer at once, and a refinement that it does not accept is thrown
-    away for the draft. Without one, the refinement is the answer and streams as it comes.
+    With a verifier, an accepted draft is returned at once, and a rejected refinement is discarded in favour of the
+    draft. Without one, the refinement is the answer and is streamed.
     """
 
     verifier: VerifierChoice | None = None
-    """What the draft and the refinement are judged with where the request does not say."""
+    """Verifier for draft and refinement if the request has none."""
 
     def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
         return Budget(passes=3)
@@ -62,12 +62,12 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return Answer(completion=draft.completion, chosen=draft.number, why=why, verdict=verdict)
         kept = Answer(completion=draft.completion, chosen=draft.number, why="draft kept", verdict=verdict)
         try:
-            talk = prompt.then(_said(draft.completion), _told(_complaint(verdict) + CRITIQUE))
+            talk = prompt.then(_said(draft.completion), _user(_complaint(verdict) + CRITIQUE))
             critique = await ask(Call(prompt=_as_prose(talk), role="critique", candidate=False, after=(draft.number,)))
         except (OutOfBudget, EngineError):
             return kept
         call = Call(
-            prompt=talk.then(_said(critique.completion), _told(REFINE)),
+            prompt=talk.then(_said(critique.completion), _user(REFINE)),
             role="refine",
             after=(draft.number, critique.number),
         )
@@ -80,7 +80,7 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 if error.was_shown:
                     raise
                 return kept
-            return Answer(completion=refined.completion, chosen=refined.number, why="refined, nothing to verify with")
+            return Answer(completion=refined.completion, chosen=refined.number, why="refined, no verifier")
         try:
             refined = await ask(call)
         except (OutOfBudget, EngineError):
@@ -95,7 +95,7 @@ def _said(completion: Completion) -> Message:
     return {"role": "assistant", "content": completion.text}
 
 
-def _told(text: str) -> Message:
+def _user(text: str) -> Message:
     return {"role": "user", "content": text}
 
 
@@ -104,5 +104,5 @@ def _complaint(verdict: Verdict | None) -> str:
 
 
 def _as_prose(prompt: Prompt) -> Prompt:
-    """A critique is prose: the form that the answer must take does not bind it."""
+    """The prompt without the fields in `FORM`: a critique is prose."""
     return prompt.without(*FORM)

@@ -1,4 +1,4 @@
-"""One pass, streamed as it comes."""
+"""One pass, streamed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Single(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One pass, streamed as it comes."""
+    """One pass, streamed."""
 
     def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
         return Budget(passes=1)

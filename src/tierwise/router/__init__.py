@@ -1,4 +1,4 @@
-"""Model name → tier. A route is a tier whose policy asks other tiers, so that a name always means a tier."""
+"""Maps model names to tiers. A route is a tier whose policy asks other tiers, so every name is a tier."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Router:
-    """Knows every model name of the endpoint."""
+    """Routes every model name of the endpoint."""
 
     tiers: Mapping[str, Tier]
     """Tiers, then routes, in the order of the config file."""
@@ -28,7 +28,7 @@ class Router:
         return list(self.tiers)
 
     def route(self, model: str) -> Tier:
-        """The tier of a request. Only the model name decides: nothing in a prompt can change its tier.
+        """The tier of a request, by model name only: nothing in a prompt can change it.
 
         Raises:
             SpecError: no tier and no route has this name.
@@ -38,9 +38,9 @@ class Router:
         return self.tiers[model]
 
     def reach(self, model: str) -> list[Tier]:
-        """The tier of a model, and every other tier that a request for it can come to."""
+        """The tier of a model, and every other tier that a request for it can reach."""
         return reach(model, self.tiers)
 
     def most(self, model: str) -> Budget:
-        """The most that one prompt can spend under this name, other tiers included."""
+        """The maximum that one prompt can spend under this name, including other tiers."""
         return most(model, self.tiers)

@@ -1,4 +1,4 @@
-"""The heart: one prompt, one tier → an answer and a trace. Budget, blame, timing and bookkeeping happen here, once."""
+"""Runs one prompt on one tier: an answer and a trace. Budgets, error attribution and timing are handled here."""
 
 from __future__ import annotations
 

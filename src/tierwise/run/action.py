@@ -1,4 +1,4 @@
-"""One user-visible request while it runs."""
+"""A running user request."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Decision
 from tierwise.run.budget import BudgetTracker
-from tierwise.run.output import Output, Sink, discard
-from tierwise.run.runner import Choice, PassRunner
+from tierwise.run.output import OutputStream, Sink, discard
+from tierwise.run.runner import ChoiceState, PassRunner
 from tierwise.spec.ask import Answer, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import BudgetError, PolicyError
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 
 class Action:
-    """One user-visible request while it runs.
+    """A running user request.
 
     Args:
         tier: the tier that was asked for.
-        trace: what happens is written here.
-        tiers: every tier of the service by name, for policies that ask others.
-        budget: the caller's own, which can only tighten a tier's.
-        verifier: what the request says that candidates can be checked with.
-        judges: whether it judges another action's answer, so that none of its passes is a candidate of anything.
+        trace: records passes, verdicts and decisions.
+        tiers: every tier of the service by name, for policies that ask other tiers.
+        budget: the caller's budget, which can only tighten a tier's.
+        verifier: the request's verifier for candidates.
+        judges: whether it judges another action's answer, so that none of its passes is a candidate.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class Action:
         self._verifier = verifier
         self._judges = judges
         self._tracker = BudgetTracker(budget or Budget(), trace.began).of_tier(tier.name, tier.budget)
-        self._choices: list[Choice] = []
+        self._choices: list[ChoiceState] = []
         self._served = ""
 
     @property
     def tier(self) -> str:
-        """The tier that serves: of the answer, of what is being shown, or the one that was asked last.
+        """The tier that serves: the answer's, else that of the output being streamed, else the last one asked.
 
-        Empty before any was asked. With several choices, the first one's.
+        Empty before any tier was asked. With several choices, the first choice's tier.
         """
         if self._served or not self._choices:
             return self._served
@@ -65,7 +65,7 @@ class Action:
 
     @property
     def reason(self) -> str:
-        """Why that tier: what the asked tier's policy first decided, where it chooses among others."""
+        """Why that tier: the first decision of the asked tier's policy, if it chooses among tiers."""
         if not self._tier.policy.tiers():
             return "asked by name"
         decisions = (one for one in self._trace.events if isinstance(one, Decision) and one.tier == self._tier.name)
@@ -73,15 +73,15 @@ class Action:
         return f"{self._tier.name}: {'nothing was asked' if first is None else first.reason}"
 
     async def solve(self, prompt: Prompt, sink: Sink = discard) -> Answer:
-        """Answer one prompt; called once per choice, and all choices share the budget.
+        """Answer one prompt. Called once per choice; all choices share the budget.
 
         Raises:
-            BudgetError: nothing could be said within the budget.
-            EngineError: an engine failed, and there was no other answer.
-            PolicyError: our own decision code broke.
+            BudgetError: the budget allowed no answer.
+            EngineError: an engine failed and no other answer is available.
+            PolicyError: a policy has a bug.
         """
-        output = Output(sink)
-        choice = Choice(
+        output = OutputStream(sink)
+        choice = ChoiceState(
             tiers=self._tiers, trace=self._trace, output=output, verifier=self._verifier, judges=self._judges
         )
         self._choices.append(choice)

@@ -1,4 +1,4 @@
-"""The user's end of one choice: one pass at a time may write to it, and what was seen cannot be taken back."""
+"""The user's stream of one choice: one pass at a time may write to it, and output cannot be retracted."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 
 class Sink(Protocol):
-    """Streams to the user. Waits while the user cannot take more."""
+    """Streams to the user. Blocks while the user's buffer is full."""
 
     async def __call__(self, chunk: Chunk) -> bool:
-        """Whether the user has it now: what was seen cannot be taken back by a second attempt."""
+        """Send a chunk; true if it reached the user, so that a retry can no longer replace it."""
 
 
-async def discard(chunk: Chunk) -> bool:  # noqa: ARG001 - it shows nothing
-    """For a user who waits for the whole answer."""
+async def discard(chunk: Chunk) -> bool:  # noqa: ARG001 - it discards the chunk
+    """A sink for requests that do not stream."""
     return False
 
 
-class Output:
+class OutputStream:
     """A sink with an owner.
 
     Attributes:
-        has_shown: whether the user has seen a part of an answer.
-        owner: the number of the pass that writes, or of the one that the user has seen; None when there is neither.
-        tier: the tier of what is being written.
+        has_shown: whether the user has seen part of an answer.
+        owner: the number of the pass that writes or that the user has seen; None if there is none.
+        tier: the owner's tier.
     """
 
     def __init__(self, sink: Sink) -> None:
@@ -42,10 +42,10 @@ class Output:
 
     @contextmanager
     def owned(self, number: int, tier: str) -> Iterator[None]:
-        """While a pass may write. Its ownership outlives the block once the user has seen a part of it.
+        """Give a pass ownership. It keeps it after the block if the user has seen part of it.
 
         Raises:
-            PolicyError: another pass writes, or the user has seen another.
+            PolicyError: another pass is the owner.
         """
         if self.owner is not None:
             seen = "the user has seen a part of" if self.has_shown else "the user is being shown"
@@ -58,7 +58,7 @@ class Output:
                 self.owner = None
 
     async def show(self, chunk: Chunk) -> None:
-        was_seen = True  # also when the deadline comes while the user is waited for: the chunk is on its way
+        was_seen = True  # also if the deadline passes while waiting for the user: the chunk is on its way
         try:
             was_seen = await self._sink(chunk)
         finally:

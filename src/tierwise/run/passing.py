@@ -1,4 +1,4 @@
-"""A pass while it runs: what it said so far, and what it has cost until now."""
+"""A running pass: its output and token count so far."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class RunningPass:
-    """Follows one call on the deployment of a tier, from its start to the pass that is remembered."""
+    """Follows one call on a tier's deployment until it becomes a `Pass`."""
 
     def __init__(self, call: Call, tier: Tier, trace: Trace, *, number: int, retry_of: int | None) -> None:
         self.outcome: Outcome = "aborted"
@@ -31,12 +31,12 @@ class RunningPass:
         self._mark = tier.deployment.occupancy.enter(self._began)
 
     def stream(self, cap: int | None) -> AsyncGenerator[Chunk, None]:
-        """The engine's chunks; `cap` bounds the completion tokens."""
+        """The engine's chunks; `cap` limits the completion tokens."""
         call = self._call if cap is None else replace(self._call, prompt=self._call.prompt.bounded(cap))
         return self._tier.deployment.engine.stream(call)
 
     def add(self, chunk: Chunk) -> int:
-        """Take a chunk in. Returns the completion tokens that it brought."""
+        """Add a chunk. Returns the completion tokens that it added."""
         if self._first_token is None and chunk.is_output:
             self._first_token = now() - self._began
         return self._recorder.add(chunk)
@@ -50,7 +50,7 @@ class RunningPass:
         return self._recorder.finish is not None
 
     def end(self) -> Pass:
-        """The pass as it will be remembered."""
+        """The finished pass, for the trace."""
         ended = now()
         return Pass(
             number=self._number,

@@ -1,4 +1,4 @@
-"""The one way in which a policy spends: `spec.ask.Ask`, with the bookkeeping behind it."""
+"""The implementation of `spec.ask.Ask`, through which policies run passes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from tierwise.run.budget import BudgetTracker
-    from tierwise.run.output import Output
+    from tierwise.run.output import OutputStream
     from tierwise.run.tier import Tier
     from tierwise.spec.ask import Arrivals, Ask, Order, Watch
     from tierwise.spec.budget import Budget, Left
@@ -32,34 +32,35 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, kw_only=True)
-class Choice:
-    """What all tiers share while one choice of an action is answered."""
+class ChoiceState:
+    """State shared by all tiers while one choice of an action is answered."""
 
     tiers: Mapping[str, Tier]
     """Every tier that may be asked, by name."""
     trace: Trace
-    output: Output
+    output: OutputStream
     verifier: Verifier | None
-    """The request's own."""
+    """The request's verifier."""
     judges: bool
-    """Whether it judges another action's answer, so that none of its passes is a candidate of anything."""
+    """Whether it judges another action's answer, so that none of its passes is a candidate."""
     task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
-    """The one that is cancelled when the user hangs up."""
+    """The task that is cancelled when the user disconnects."""
     draws: Counter[str] = field(default_factory=Counter)
-    """How many draws each deployment has been asked for."""
+    """Number of draws per deployment."""
     passes: list[Pass] = field(default_factory=list)
-    """In the order in which they ended."""
+    """Ended passes, in the order in which they ended."""
     reached: str = ""
-    """The tier that was asked last."""
+    """The last tier that was asked."""
     refused_by: BudgetTracker | None = None
-    """The budget that last refused or cut a pass."""
+    """The budget that last refused or cut a pass, for the error message."""
     _cancelled: int = field(init=False)
 
     def __post_init__(self) -> None:
         self._cancelled = 0 if self.task is None else self.task.cancelling()
 
     def next_number(self) -> int:
-        """Count a pass that begins now. No pass begins once the action is cancelled, which its other tasks learn later.
+        """The number of a pass that starts now. Raises once the action is cancelled, because its other tasks learn of
+        that later.
 
         Raises:
             CancelledError: the action is cancelled.
@@ -70,25 +71,25 @@ class Choice:
         return self.trace.started - 1
 
     def tier_of(self, number: int | None) -> str:
-        """The tier of a pass that has ended; empty when there is none of that number."""
+        """The tier of an ended pass; empty if there is no pass of that number."""
         return next((done.tier for done in self.passes if done.number == number), "")
 
 
 class PassRunner:
-    """`Ask` for one tier. What it runs is counted, timed, retried once, checked and put on the trace.
+    """`Ask` for one tier: counts, times, retries once, verifies and records its passes.
 
     Args:
-        choice: what all tiers of the action share.
-        tier: whose passes it runs.
-        tracker: what they may spend.
-        path: the tiers whose policies are being run, outermost first.
+        choice: the state shared by all tiers of the action.
+        tier: the tier whose passes it runs.
+        tracker: their budget.
+        path: the tiers whose policies are running, outermost first.
         shows: whether `shown=True` reaches the user.
-        fills: whether the tier's sampling is still to be filled into a prompt.
+        fills: whether the tier's sampling must still be applied to prompts.
     """
 
     def __init__(
         self,
-        choice: Choice,
+        choice: ChoiceState,
         tier: Tier,
         tracker: BudgetTracker,
         *,
@@ -103,7 +104,7 @@ class PassRunner:
         self._shows = shows
         self._fills = fills
 
-    # ── what a policy can look at ────────────────────────────────────────
+    # ── state ────────────────────────────────────────────────────────────
 
     @property
     def tier(self) -> str:
@@ -138,7 +139,7 @@ class PassRunner:
     def drawn(self) -> Sequence[Pass]:
         return sorted(self._choice.passes, key=lambda done: done.number)
 
-    # ── where else it can go ─────────────────────────────────────────────
+    # ── nested `Ask`s ────────────────────────────────────────────────────
 
     def at(self, tier: str, *, reserve: Budget | None = None) -> PassRunner:
         if tier not in self._tier.policy.tiers():
@@ -154,7 +155,7 @@ class PassRunner:
         tracker = self._tracker.within(budget, now())
         return PassRunner(self._choice, self._tier, tracker, path=self._path, shows=self._shows, fills=self._fills)
 
-    # ── what it does ─────────────────────────────────────────────────────
+    # ── actions ──────────────────────────────────────────────────────────
 
     async def solve(self, prompt: Prompt, *, shown: bool = False) -> Answer:
         tier = self._tier
@@ -182,9 +183,9 @@ class PassRunner:
         return panel([self._entry(call) for call in calls], order=order)
 
     def _entry(self, call: Call | tuple[Ask, Call]) -> tuple[PassRunner, Call]:
-        """A call with who runs it, numbered now, so that its seed does not hang on when it starts."""
+        """A call with its runner, numbered now, so that its seed does not depend on when it starts."""
         ask, one = call if isinstance(call, tuple) else (self, call)
-        assert isinstance(ask, PassRunner)  # noqa: S101 - only `at` and `within` make one
+        assert isinstance(ask, PassRunner)  # noqa: S101 - only `at` and `within` create one
         return ask, ask._numbered(one)  # noqa: SLF001 - the same class
 
     def _numbered(self, call: Call) -> Call:
@@ -196,7 +197,7 @@ class PassRunner:
         return replace(call, prompt=prompt, draw=draw)
 
     async def run(self, call: Call) -> Pass:
-        """Run a call of a panel, which is numbered already."""
+        """Run a call of a panel, which already has its draw number."""
         return await self._run(call)
 
     async def _run(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:
@@ -217,7 +218,7 @@ class PassRunner:
     async def _attempt(
         self, call: Call, number: int, *, shown: bool, watch: Watch | None, retry_of: int | None = None
     ) -> Pass:
-        """Run one pass; whatever becomes of it, even when it is cancelled, it is on the trace afterwards."""
+        """Run one pass and record it in the trace, however it ends, cancellation included."""
         output = self._choice.output
         with output.owned(number, self._tier.name) if shown else nullcontext():
             running = RunningPass(call, self._tier, self._choice.trace, number=number, retry_of=retry_of)
@@ -241,7 +242,7 @@ class PassRunner:
         return done
 
     async def _follow(self, running: RunningPass, cap: int | None, *, shown: bool, watch: Watch | None) -> None:
-        """Take chunks in until the engine has finished, the policy cuts, the tokens are spent or the time is up."""
+        """Read chunks until the engine finishes, the policy cuts, or tokens or time are used up."""
         tracker, output = self._tracker, self._choice.output
         try:
             async with asyncio.timeout_at(tracker.deadline) as clock, aclosing(running.stream(cap)) as stream:
@@ -252,7 +253,7 @@ class PassRunner:
                     if watch is not None and watch(chunk) == "cut" and not running.is_complete:
                         running.was_watched_out = True
                         return
-                    # At its own cap the engine stops by itself and says so; others may have spent the rest meanwhile.
+                    # At its own cap the engine stops and reports it; concurrent passes may have used up the rest.
                     if tracker.is_empty and running.completion_tokens != cap and not running.is_complete:
                         return
         except TimeoutError:
@@ -261,12 +262,12 @@ class PassRunner:
             return
         if not running.is_complete:
             name = self.deployment
-            raise Garbled(f"deployment {name!r} ended its answer without saying why", engine=name)
+            raise Garbled(f"deployment {name!r} ended its answer without a finish reason", engine=name)
 
     async def verify(self, candidate: Pass | Answer) -> Verdict:
         verifier = self.verifier
         if verifier is None:
-            return Verdict(ok=False, score=0.0, why="nothing to verify with")
+            return Verdict(ok=False, score=0.0, why="no verifier")
         began = now()
         try:
             async with asyncio.timeout_at(self._tracker.deadline) as clock:
@@ -274,7 +275,7 @@ class PassRunner:
         except TimeoutError:
             if not clock.expired():
                 raise
-            verdict = Verdict(ok=False, score=0.0, why="the time was up before it was verified")
+            verdict = Verdict(ok=False, score=0.0, why="out of time before it was verified")
         number = candidate.number if isinstance(candidate, Pass) else candidate.chosen
         check = Check(number=number, kind=verifier.kind, verdict=verdict, seconds=now() - began)
         self._choice.trace.events.append(check)
@@ -290,7 +291,7 @@ class PassRunner:
 
 @contextmanager
 def _blaming(tier: Tier) -> Iterator[None]:
-    """The one seam at which whatever our decision code does wrong gets its name."""
+    """Turn any unexpected exception of a policy into a `PolicyError` that names it."""
     try:
         yield
     except (TierwiseError, OutOfBudget):

@@ -1,4 +1,4 @@
-"""A tier, ready to run, and how far its policy reaches."""
+"""A tier that is ready to run, and the tiers that its policy can reach."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Tier:
     policy: Policy
     budget: Budget = field(default_factory=Budget)
     sampling: Fields = field(default_factory=dict)
-    """Request levers where the client is silent."""
+    """Default request levers."""
     verifier: Verifier | None = None
-    """What candidates are judged with where the request does not say."""
+    """Verifier for candidates if the request has none."""
 
 
 def reach(name: str, tiers: Mapping[str, Tier]) -> list[Tier]:
-    """The tier of this name, then every tier that an action in it can come to, each once."""
+    """The named tier, then every other tier that an action in it can reach, each once."""
     found = {name: tiers[name]}
     for other in tiers[name].policy.tiers():
         found |= {tier.name: tier for tier in reach(other, tiers)}
@@ -39,6 +39,6 @@ def reach(name: str, tiers: Mapping[str, Tier]) -> list[Tier]:
 
 
 def most(name: str, tiers: Mapping[str, Tier]) -> Budget:
-    """The most that one prompt can spend in a tier, other tiers included."""
+    """The maximum that one prompt can spend in a tier, including other tiers."""
     tier = tiers[name]
     return tier.policy.most(lambda other: most(other, tiers)).within(tier.budget)

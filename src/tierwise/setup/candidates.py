@@ -27,7 +27,7 @@ _FEW_CORES = 2  # where leaving one of them free would halve the speed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class EngineCandidate:
     """An engine with its settings."""
 
     engine: str
@@ -58,7 +58,7 @@ class Model:
         return 2 * 2 * (self.architecture.layers or 0) * (self.architecture.hidden or 0)
 
 
-def candidates(model: Model, here: Here, base: Path, python: str = "") -> Iterator[Candidate]:
+def candidates(model: Model, here: Here, base: Path, python: str = "") -> Iterator[EngineCandidate]:
     """Every engine that reads this form of checkpoint, whether it is installed or not.
 
     Args:
@@ -87,7 +87,7 @@ def from_folder(path: Path, base: Path) -> str:
     return str(place.relative_to(folder)) if place.is_relative_to(folder) else str(place)
 
 
-def _llama_cpp(model: Model, here: Here) -> Iterator[Candidate]:
+def _llama_cpp(model: Model, here: Here) -> Iterator[EngineCandidate]:
     server = shutil.which("llama-server") is not None
     switch = thinking_switch(model.path) is not None
     sizes, reasons = _sizes(model, here, here.memory_bytes)
@@ -98,15 +98,15 @@ def _llama_cpp(model: Model, here: Here) -> Iterator[Candidate]:
         threads = {}
     if here.gpus and server:
         note = "The llama-server on PATH: a GPU build, for the embedded llama.cpp uses the processor only."
-        yield Candidate(
+        yield EngineCandidate(
             engine="llama.cpp",
             settings={**sizes, "binary": "llama-server", "gpu_layers": 999},
             reasons={**reasons, "binary": note, "gpu_layers": "All of them."},
             can_switch=switch,
         )
-    yield Candidate(engine="llama.cpp", settings={**sizes, **threads}, reasons=reasons, can_switch=switch)
+    yield EngineCandidate(engine="llama.cpp", settings={**sizes, **threads}, reasons=reasons, can_switch=switch)
     if server:
-        yield Candidate(
+        yield EngineCandidate(
             engine="llama.cpp",
             settings={**sizes, **threads, "binary": "llama-server"},
             reasons={**reasons, "binary": "The one on PATH; the embedded llama.cpp is not installed."},
@@ -114,7 +114,7 @@ def _llama_cpp(model: Model, here: Here) -> Iterator[Candidate]:
         )
 
 
-def _served(engine: str, model: Model, here: Here, python: str) -> Candidate:
+def _served(engine: str, model: Model, here: Here, python: str) -> EngineCandidate:
     room = here.memory_bytes if not here.gpus else len(here.gpus) * here.gpu_bytes
     sizes, reasons = _sizes(model, here, room)
     settings: dict[str, Any] = {"python": python, **sizes}
@@ -132,14 +132,14 @@ def _served(engine: str, model: Model, here: Here, python: str) -> Candidate:
         cache = max(1, -(-model.cache_bytes * sizes["context"] * sizes["slots"] // 2**30))
         settings |= {"enforce_eager": True, "cpu_kv_cache_gib": cache}
         reasons["enforce_eager"] = "Compiles nothing first. No GPU was found, so this vLLM must be a CPU build."
-    return Candidate(
+    return EngineCandidate(
         engine=engine, settings=settings, reasons=reasons, can_switch=switch_of(model.architecture) is not None
     )
 
 
-def _transformers(model: Model, here: Here) -> Candidate:
+def _transformers(model: Model, here: Here) -> EngineCandidate:
     sizes, reasons = _sizes(model, here, here.memory_bytes)
-    return Candidate(
+    return EngineCandidate(
         engine="transformers",
         settings=sizes,
         reasons=reasons,

@@ -19,7 +19,7 @@ from tierwise.catalog.fit import TIGHT
 from tierwise.engines import DeploymentSettings
 from tierwise.plan import parse
 from tierwise.service import preflight
-from tierwise.setup.candidates import Candidate, Model, candidates, from_folder
+from tierwise.setup.candidates import EngineCandidate, Model, candidates, from_folder
 from tierwise.setup.draft import Draft, comment, quoted
 from tierwise.setup.here import Here, gib, look_here
 from tierwise.setup.tiers import Abilities, thinking_tokens, tier_lines
@@ -79,7 +79,7 @@ def draft_for_checkpoint(
     for candidate in candidates(model, machine, out.parent, place):
         if engine not in ("", candidate.engine):
             continue
-        text = "\n".join(_Writer(checkpoint, model, machine, candidate).lines()) + "\n"
+        text = "\n".join(_CheckpointConfigWriter(checkpoint, model, machine, candidate).lines()) + "\n"
         if not (wrong := _wrong(text, out)):
             about = f"{source} with {candidate.engine} on this machine"
             return Draft(text=text, about=about, notes=tuple(_notes(checkpoint, model)))
@@ -131,13 +131,13 @@ def _notes(checkpoint: Checkpoint, model: Model) -> Iterator[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Writer:
+class _CheckpointConfigWriter:
     """The lines of the file, section by section."""
 
     checkpoint: Checkpoint
     model: Model
     here: Here
-    candidate: Candidate
+    candidate: EngineCandidate
 
     def lines(self) -> Iterator[str]:
         (source,) = self.checkpoint.parts

@@ -92,7 +92,7 @@ def write_draft(probed: Probed, *, key_env: str = "", is_chosen: bool = False) -
         key_env: the variable that holds its key.
         is_chosen: whether the user named the model.
     """
-    writer = _Writer(probed, key_env, is_chosen)
+    writer = _ServerConfigWriter(probed, key_env, is_chosen)
     about = f"{writer.who}, model {quoted(probed.model)}"
     return Draft(text="\n".join(writer.lines()) + "\n", about=about, notes=tuple(writer.notes()))
 
@@ -139,7 +139,7 @@ def _stopped(probed: Probed, seconds: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Writer:
+class _ServerConfigWriter:
     """The lines of the file, section by section."""
 
     probed: Probed

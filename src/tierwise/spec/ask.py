@@ -1,4 +1,4 @@
-"""How a policy spends, as policies see it; and what comes back."""
+"""The interface through which a policy runs passes, and what it gets back."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ if TYPE_CHECKING:
     from tierwise.spec.prompt import Prompt
 
 Order = Literal["draw", "finish"]
-"""The order in which a panel yields: of the calls, or of their ends. A stopping rule that sees passes in the order in
-which they end sees short answers first, which biases it unless the rule cannot change the answer."""
+"""The order in which a panel yields passes: the order of the calls, or the order in which they finish. In finish order
+a stopping rule sees short answers first, which biases it unless the rule cannot change the answer."""
 
 Watch = Callable[[Chunk], Literal["cut"] | None]
-"""Looks at each chunk of a pass. Returning "cut" ends the pass there, and the pass keeps what it said."""
+"""Called with each chunk of a pass. Returning "cut" ends the pass there; the pass keeps its output so far."""
 
 
 class OutOfBudget(Exception):
-    """No further pass may start. A policy may catch it and return its best so far."""
+    """No further pass may start. A policy may catch it and return its best answer so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a verifier makes of a candidate."""
+    """A verifier's judgement of a candidate."""
 
     ok: bool
     score: float
-    """1 for a candidate that is accepted, 0 for one that is not, in between where a verifier sees degrees."""
+    """From 0 to 1: 1 if accepted, 0 if rejected, in between for verifiers that grade."""
     why: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a policy decided to say."""
+    """The answer that a policy chose."""
 
     completion: Completion
     chosen: int | None = None
-    """The number of the pass that said it."""
+    """The number of the pass that produced it."""
     why: str = ""
     """One line for the ledger: `3 of 5 votes`, `refinement accepted`, …"""
     agreement: float | None = None
-    """The share of votes that said the same, where there was a vote."""
+    """The share of votes for this answer; None without a vote."""
     verdict: Verdict | None = None
     tier: str = ""
-    """The tier that served it. `ask` fills it in: the chosen pass's tier, else the one whose policy answered."""
+    """The tier that served it. `ask` sets it: the chosen pass's tier, else the tier whose policy answered."""
 
 
 class Checkable(Protocol):
-    """What the answers to a request can be told apart by, and whether passing the check means being right."""
+    """How the answers to a request are compared, and whether passing the check means being right."""
 
     @property
     def kind(self) -> str:
@@ -67,19 +67,19 @@ class Checkable(Protocol):
         """Whether an accepted candidate is right (tests, a known answer) rather than only well formed (a schema)."""
 
     def key(self, completion: Completion) -> str | None:
-        """What a candidate answers, written so that equal answers are equal texts; None when it holds no answer."""
+        """The candidate's answer in canonical form, so that equal answers are equal texts; None without an answer."""
 
 
 class Arrivals(Protocol):
-    """What becomes of the calls of a panel: one entry for each call, until all have one.
+    """The results of a panel: one entry per call.
 
-    An entry is a pass that finished or that was cut, or None for a call that failed or that the budget did not allow.
-    When calls failed and not one brought a pass, the iterator ends in what the last of them raised.
+    An entry is a pass that finished or was cut, or None for a call that failed or that the budget did not allow. If
+    calls failed and none produced a pass, the iterator raises the last error.
     """
 
     @property
     def left(self) -> int:
-        """Calls whose entry is still to come."""
+        """Calls without an entry so far."""
 
     def __aiter__(self) -> Self: ...
 
@@ -87,7 +87,7 @@ class Arrivals(Protocol):
 
 
 class Ask(Protocol):
-    """Runs passes of one tier within its budget. Handed to a policy; only `run` makes one."""
+    """Runs passes of one tier within its budget. Passed to a policy; only `run` creates one."""
 
     @property
     def tier(self) -> str:
@@ -95,15 +95,15 @@ class Ask(Protocol):
 
     @property
     def deployment(self) -> str:
-        """Where they run."""
+        """The deployment that runs them."""
 
     @property
     def width(self) -> int:
-        """How many passes the deployment runs side by side."""
+        """How many passes the deployment runs concurrently."""
 
     @property
     def load(self) -> float:
-        """How busy the deployment is, other actions included: 0 when idle, 1 when the next pass would queue."""
+        """Load of the deployment over all actions: 0 when idle, 1 when the next pass would queue."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -111,74 +111,74 @@ class Ask(Protocol):
 
     @property
     def left(self) -> Left:
-        """What may still be spent here, within every budget around."""
+        """What may still be spent, within all enclosing budgets."""
 
     @property
     def verifier(self) -> Checkable | None:
-        """What a candidate can be checked with: the request's verifier, else the tier's, else None."""
+        """The verifier for candidates: the request's, else the tier's, else None."""
 
     @property
     def drawn(self) -> Sequence[Pass]:
-        """Every pass of this choice that has ended, over all tiers, in the order in which they started."""
+        """All passes of this choice that have ended, over all tiers, in start order."""
 
     async def __call__(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:
         """Run one pass to its end.
 
         Args:
             call: what to ask; its draw is numbered here.
-            shown: stream it to the user as it comes. One pass at a time can be shown, and none after the user has seen
-                a part of another.
-            watch: looks at every chunk, and may cut the pass.
+            shown: stream it to the user. Only one pass at a time can be shown, and none after the user has seen part of
+                another.
+            watch: called with every chunk; may cut the pass.
 
         Returns:
-            A pass that finished, one that `watch` cut, or one that the budget cut short after it had said something.
+            A pass that finished, that `watch` cut, or that the budget cut after it had produced output.
 
         Raises:
-            OutOfBudget: no pass may start, or this one was stopped before it said anything.
-            EngineError: the engine failed, and a second attempt could not be made or failed too.
+            OutOfBudget: no pass may start, or this one was stopped before it produced output.
+            EngineError: the engine failed, and a retry was not possible or failed too.
         """
 
     def panel(
         self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw"
     ) -> AbstractAsyncContextManager[Arrivals]:
-        """Run several calls at once, at most `width` side by side on each deployment.
+        """Run several calls concurrently, at most `width` at a time on each deployment.
 
-        Leaving the block aborts what still runs. A call may come with the `Ask` of another tier to run it.
+        Leaving the block aborts passes that still run. To run a call on another tier, pair it with that tier's `Ask`.
         """
 
     def at(self, tier: str, *, reserve: Budget | None = None) -> Ask:
-        """The same for another tier that the policy names in `tiers`: that tier's sampling and verifier, and its budget
-        within this one.
+        """An `Ask` for another tier that the policy lists in `tiers`, with that tier's sampling and verifier, and its
+        budget nested in this one.
 
         Args:
             tier: its name.
-            reserve: what it must leave of this budget, for instance for a last tier.
+            reserve: the part of this budget that it must leave unspent, for instance for a last tier.
         """
 
     def within(self, budget: Budget) -> Ask:
-        """The same within a budget of its own: a recovery, a trial answer, a judge's share."""
+        """An `Ask` for the same tier with a budget nested in this one, for a retry, a trial answer or a judge."""
 
     async def solve(self, prompt: Prompt, *, shown: bool = False) -> Answer:
-        """Answer a prompt as the tier does, by its own policy.
+        """Answer a prompt with the tier's own policy.
 
         Args:
             prompt: what to answer.
             shown: let the tier's policy stream to the user.
 
         Raises:
-            OutOfBudget: nothing could be said within the budget.
-            EngineError: the engine failed; `was_shown` says whether the user has seen a part of it.
+            OutOfBudget: the budget allowed no answer.
+            EngineError: the engine failed; `was_shown` is true if the user has seen part of the answer.
         """
 
     async def verify(self, candidate: Pass | Answer) -> Verdict:
-        """Check a candidate with `verifier`, and put the verdict on the trace."""
+        """Check a candidate with `verifier` and record the verdict in the trace."""
 
     def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:
-        """Put a decision on the trace: why the action goes on, stops or changes its tier here.
+        """Record a decision in the trace: why the action continues, stops or changes tier.
 
         Args:
             reason: one line for the ledger.
-            signal: what was looked at: `verifier`, `agreement`, …
+            signal: what the decision is based on: `verifier`, `agreement`, …
             level: its value.
-            after: numbers of the passes that it was looked at in.
+            after: numbers of the passes that gave the signal.
         """

@@ -1,4 +1,4 @@
-"""What one action may spend. Running out is an outcome, not a failure."""
+"""Limits on what one action may spend. Running out of budget is an outcome, not a failure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Bounds on one action in one tier. None means no bound."""
 
     passes: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
-    """Passes that the policy may start; a repeat after an engine's death is not charged again."""
+    """Passes that the policy may start; a retry after an engine crash is not charged."""
     completion_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Over all passes. Passes that run side by side may overshoot it by one chunk each."""
+    """Total over all passes. Concurrent passes may each exceed it by one chunk."""
     seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] | None = None
-    """From the moment the action began."""
+    """From the start of the action."""
 
     def __add__(self, other: Budget) -> Budget:
-        """Both together, bound by bound. A bound that one of them lacks is a bound that the sum lacks."""
+        """The sum of each bound; None where either has no bound."""
         return Budget(
             passes=_sum(self.passes, other.passes),
             completion_tokens=_sum(self.completion_tokens, other.completion_tokens),
@@ -27,7 +27,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         )
 
     def within(self, other: Budget) -> Budget:
-        """The tighter of both, bound by bound."""
+        """The tighter of each bound."""
         seconds = [bound for bound in (self.seconds, other.seconds) if bound is not None]
         return Budget(
             passes=_least(self.passes, other.passes),
@@ -38,7 +38,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """What may still be spent, after every budget around. None means no bound."""
+    """What may still be spent, within all enclosing budgets. None means no bound."""
 
     passes: int | None = None
     completion_tokens: int | None = None

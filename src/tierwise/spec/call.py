@@ -1,4 +1,4 @@
-"""One pass: the call that asks for it, the chunks that arrive, the completion they make, and what became of it."""
+"""One pass: the call, the chunks of its stream, the completion they form, and the outcome."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tierwise.spec.prompt import Prompt, draw_seed
 from tierwise.spec.routing import Routing
 
 Outcome = Literal["finished", "cut", "aborted", "failed"]
-"""finished by itself · cut short by the budget or by its policy · aborted because it was no longer needed · failed in
-the engine."""
+"""finished: the engine stopped · cut: by the budget or the policy · aborted: no longer needed · failed: engine
+error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +21,12 @@ class Usage:
 
     prompt: int = 0
     cached: int = 0
-    """The share of `prompt` that the engine did not have to recompute."""
+    """The part of `prompt` that came from the engine's prefix cache."""
     completion: int = 0
     reasoning: int = 0
-    """The share of `completion` that was thinking."""
+    """The part of `completion` that was thinking."""
     exact: bool = True
-    """False when a part was counted from the stream because the engine never told."""
+    """False if some tokens were counted from the stream because the engine did not report them."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -40,40 +40,40 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One pass to ask of an engine: everything needed to repeat it."""
+    """A request for one pass: everything needed to repeat it."""
 
     prompt: Prompt
     role: str = "draft"
     """What the policy calls a pass of this kind. The vocabulary is open; readers go by `candidate` and `after`."""
     candidate: bool = True
-    """Whether it answers the user's prompt, so that its answer may be the action's."""
+    """Whether it answers the user's prompt, so that its answer may become the action's."""
     after: tuple[int, ...] = ()
-    """Numbers of the passes whose answers this one builds on. Empty for a pass that sees only the prompt."""
+    """Numbers of the passes whose output this one sees; empty for a pass that sees only the prompt."""
     draw: int = 0
-    """Which of the independent draws it is. `ask` numbers them per choice and deployment: no two share a seed."""
+    """Index of the independent draw. `ask` numbers draws per choice and deployment, so no two share a seed."""
 
     @property
     def seed(self) -> int:
-        """Its own seed, so that draws are independent and can be replayed."""
+        """The seed of this draw, so that draws are independent and can be replayed."""
         return draw_seed(self.prompt.seed, self.draw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """What an engine sent at one moment of a pass."""
+    """One event of an engine's stream."""
 
     delta: Fields = field(default_factory=dict)
-    """The OpenAI delta as it came: content, reasoning, tool calls, and unknown fields."""
+    """The OpenAI delta as received: content, reasoning, tool calls, and unknown fields."""
     logprobs: Fields | None = None
     finish: str | None = None
     usage: Usage | None = None
-    """Cumulative so far; the last one is the engine's own count."""
+    """Cumulative; the last one is the engine's final count."""
     routing: Routing | None = None
-    """Of the whole pass, in one of its last chunks, where it was recorded. No client sees it."""
+    """Routing of the whole pass, in one of its last chunks, if recorded. Not sent to clients."""
 
     @property
     def is_output(self) -> bool:
-        """Whether the model said something here, rather than the protocol."""
+        """Whether the chunk carries model output rather than protocol fields only."""
         for name, value in self.delta.items():  # noqa: SIM110 - asked of every token, and `any` takes four times as long
             if value and name != "role":
                 return True
@@ -82,20 +82,20 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What a model said in one pass."""
+    """The output of one pass."""
 
     text: str = ""
     reasoning: str = ""
     tool_calls: tuple[Fields, ...] = ()
     logprobs: tuple[Fields, ...] = ()
-    """OpenAI's per-token records, when they were asked for."""
+    """OpenAI's per-token records, if requested."""
     finish: str = "stop"
     extra: Fields = field(default_factory=dict)
-    """Message fields that we do not know (`refusal`, `audio`, …)."""
+    """Message fields without a field here (`refusal`, `audio`, …)."""
 
     @property
     def mean_logprob(self) -> float | None:
-        """Natural logarithm, averaged over tokens; None when the engine gave none."""
+        """Mean natural-log probability over tokens; None if the engine gave none."""
         values = [token.get("logprob") for token in self.logprobs]
         numbers = [value for value in values if isinstance(value, int | float)]
         return sum(numbers) / len(numbers) if numbers else None
@@ -116,7 +116,7 @@ class Completion:
         return message
 
     def chunks(self) -> list[Chunk]:
-        """The same as a stream would have brought it."""
+        """The completion as stream chunks."""
         delta = self.message()
         if self.tool_calls:
             delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(self.tool_calls)]
@@ -126,10 +126,10 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """What became of one call: what the ledger stores, and what all totals are read from."""
+    """The result of one call: what the ledger stores and all totals are computed from."""
 
     number: int
-    """Counts the passes of an action from 0 in the order in which they started."""
+    """Index of the pass within the action, from 0, in start order."""
     tier: str
     deployment: str
     call: Call
@@ -137,25 +137,25 @@ class Pass:
     completion: Completion
     usage: Usage
     started: float
-    """Seconds after the action began."""
+    """Seconds after the start of the action."""
     first_token: float | None
-    """Seconds after the pass started; None when no token came."""
+    """Seconds after the start of the pass; None if no token came."""
     seconds: float
     busy_seconds: float
-    """Seconds of the deployment that it occupied; passes that run side by side share each second equally."""
+    """Its share of the deployment's time, in seconds: concurrent passes share each second equally."""
     error: str = ""
     retry_of: int | None = None
-    """The pass that failed and that this one repeats."""
+    """The number of the failed pass that this one retries."""
     routing: Routing | None = None
-    """Where its tokens went in a mixture of experts, where that was recorded. Not kept in the ledger."""
+    """Expert routing of its tokens, if recorded. Not stored in the ledger."""
 
 
 class Recorder:
-    """Joins the chunks of one pass into a completion and a count."""
+    """Assembles the chunks of one pass into a completion and counts its tokens."""
 
     def __init__(self) -> None:
-        self._told = Usage(exact=False)  # by the engine, at last
-        self._since = 0  # completion tokens that came after that
+        self._reported = Usage(exact=False)  # the engine's latest count
+        self._since = 0  # completion tokens received since
         self.finish: str | None = None
         self.has_output = False
         self.routing: Routing | None = None
@@ -167,27 +167,27 @@ class Recorder:
 
     @property
     def completion_tokens(self) -> int:
-        """As in `usage`, which costs more to make."""
-        return self._told.completion + self._since
+        """`usage.completion`, without the cost of building `usage`."""
+        return self._reported.completion + self._since
 
     @property
     def usage(self) -> Usage:
-        """What the engine told, and what it sent after that."""
-        return self._told + Usage(completion=self._since, exact=False) if self._since else self._told
+        """The engine's latest count plus the tokens received since."""
+        return self._reported + Usage(completion=self._since, exact=False) if self._since else self._reported
 
     def add(self, chunk: Chunk) -> int:
-        """Take one chunk in; a chunk that brings output but no count adds one token to what was counted.
+        """Add a chunk. A chunk with output but no usage counts as one token, or as its number of logprobs.
 
         Returns:
-            The completion tokens that it brought.
+            The completion tokens that it added.
         """
-        before = self._told.completion + self._since
+        before = self._reported.completion + self._since
         for name, value in chunk.delta.items():
             match name, value:
                 case "content", str():
                     self._text.append(value)
                 case "reasoning", _ if chunk.delta.get("reasoning_content"):
-                    pass  # some servers send the same text under both names
+                    pass  # some servers send the same text in both fields
                 case (("reasoning_content" | "reasoning"), str()):
                     self._reasoning.append(value)
                 case "tool_calls", list():
@@ -203,12 +203,12 @@ class Recorder:
         is_output = chunk.is_output
         self.has_output |= is_output
         if chunk.usage is not None:
-            self._told, self._since = chunk.usage, 0
+            self._reported, self._since = chunk.usage, 0
         elif is_output:
             self._since += max(1, len(tokens))
         self.finish = chunk.finish or self.finish
         self.routing = chunk.routing or self.routing
-        return self._told.completion + self._since - before
+        return self._reported.completion + self._since - before
 
     def _add_tools(self, parts: list[Json]) -> None:
         for part in parts:
@@ -226,7 +226,7 @@ class Recorder:
                     call[name] = value
 
     def completion(self, finish: str = "stop") -> Completion:
-        """What was said so far; `finish` is the reason when the engine gave none."""
+        """The output so far; `finish` is used if the engine gave no reason."""
         return Completion(
             text="".join(self._text),
             reasoning="".join(self._reasoning),
@@ -238,7 +238,7 @@ class Recorder:
 
 
 def _joined(before: Json, piece: Json) -> Json:
-    """What a field holds once another chunk has brought a piece of it: texts grow, null changes nothing."""
+    """Merge a chunk's value into a field: texts are concatenated, null changes nothing."""
     if isinstance(before, str) and isinstance(piece, str):
         return before + piece
     return before if piece is None else piece

@@ -1,4 +1,4 @@
-"""What a deployment can do with a request, where servers differ and a policy has to know before it asks."""
+"""Capabilities in which servers differ and that a policy must know before it sends a request."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass, replace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """None means not known. A policy treats what is not known as possible, and what fails as a failed pass."""
+    """What a deployment supports. None means unknown: a policy tries it, and a failure is a failed pass."""
 
     logprobs_with_tools: bool | None = None
-    """Whether a streamed request may ask for log-probabilities and offer tools."""
+    """Whether a streamed request may combine log-probabilities with tools."""
     n: bool | None = None
-    """Whether one request can bring several choices."""
+    """Whether one request can return several choices."""
     thinking_end: bool | None = None
-    """Whether thinking can be ended after a number of tokens."""
+    """Whether thinking can be capped at a number of tokens."""
     seed: bool | None = None
-    """Whether the same seed brings the same draw."""
+    """Whether the same seed gives the same draw."""
 
     def updated(self, seen: Capabilities) -> Capabilities:
         """These, with what `seen` knows in their place."""

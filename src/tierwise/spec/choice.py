@@ -1,4 +1,4 @@
-"""One of several named things, as a user writes it in YAML: `best_of_n: {n: 4}`, or just `single`."""
+"""A tagged choice as written in YAML: `best_of_n: {n: 4}`, or just `single`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class OneOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A table with one field per member, of which exactly one is set. Subclasses are the tables."""
 
     GROUP: ClassVar[str] = ""
-    """The entry points through which other packages add members; empty where they cannot."""
+    """The entry-point group through which other packages add members; empty if they cannot."""
 
     def __post_init__(self) -> None:
         if len(self._set()) != 1:
             found = ", ".join(self._set()) or "nothing"
             allowed = ", ".join(self.__struct_fields__)
-            raise ValueError(f"{found} is given, exactly one of these is wanted: {allowed}")
+            raise ValueError(f"{found} is given; give exactly one of: {allowed}")
 
     def _set(self) -> list[str]:
         return [name for name in self.__struct_fields__ if getattr(self, name) is not None]
@@ -36,15 +36,15 @@ class OneOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return getattr(self, self.kind)
 
 
-Table = TypeVar("Table", bound=OneOf)
+OneOfT = TypeVar("OneOfT", bound=OneOf)
 
 
-def with_plugins(table: type[Table], problem: Callable[[type[Any]], str]) -> type[Table]:
-    """The table with the members that other packages bring.
+def with_plugins(table: type[OneOfT], problem: Callable[[type[Any]], str]) -> type[OneOfT]:
+    """The table extended with the members that plugins provide.
 
     Args:
         table: with the entry points' group in `GROUP`.
-        problem: says why a class does not keep the contract of a member; empty where it does.
+        problem: returns why a class cannot be a member; empty if it can.
     """
     members = plugins(table.GROUP, table.__struct_fields__, problem)
     if not members:
@@ -61,4 +61,4 @@ def with_plugins(table: type[Table], problem: Callable[[type[Any]], str]) -> typ
         forbid_unknown_fields=True,
         omit_defaults=True,
     )
-    return cast("type[Table]", extended)
+    return cast("type[OneOfT]", extended)

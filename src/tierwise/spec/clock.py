@@ -1,4 +1,4 @@
-"""The one clock that durations are read from."""
+"""The clock for all durations."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import time
 def now() -> float:
     """Seconds of the running loop's clock, comparable with its deadlines.
 
-    uvloop's own `time()` ticks in milliseconds, from the same origin as `time.monotonic()`, which is finer. A test's
-    frozen clock is the only one that differs from it.
+    uvloop's `time()` has a resolution of 1 ms and the same origin as `time.monotonic()`, which is finer. Only the
+    frozen clock of tests differs from it.
     """
     loop = asyncio.get_running_loop()
     return loop.time() if getattr(loop, "is_frozen", False) else time.monotonic()

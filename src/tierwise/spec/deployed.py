@@ -1,4 +1,4 @@
-"""What runs behind an endpoint, as the endpoint reports it: what is needed to set up the same elsewhere."""
+"""The deployments behind an endpoint, as reported by it: what is needed to reproduce the setup elsewhere."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ import msgspec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedWeights:
-    """What tells one checkpoint from another that has the same name."""
+    """Identity of a checkpoint, independent of its name."""
 
     checkpoint: str
     """Its name in the config file."""
     sha256: str | None = None
-    """As it was found here; None where it is not here, or was never hashed (`tierwise pull` does)."""
+    """Computed on this machine; None if the checkpoint is absent or was never hashed (`tierwise pull` hashes it)."""
     bytes: int | None = None
-    """Of the file, or of what inference needs of the folder; None where it is not here."""
+    """Size of the file, or of the files in the folder that inference needs; None if absent."""
 
 
 class Deployed(msgspec.Struct, frozen=True, kw_only=True):
-    """One deployment: what it was launched with, what its engine says of itself, and what it takes."""
+    """One deployment: its launch settings, the facts its engine reports, and its resource usage."""
 
     name: str
     tiers: list[str] = []
-    """Which of the endpoint's tiers it serves."""
+    """The endpoint's tiers that it serves."""
     engine: str = ""
     """The engine's name in the config file."""
     weights: LoadedWeights | None = None
-    """None where somebody else has loaded them."""
+    """None if the server was not launched by Tierwise."""
     slots: int
-    """Passes that run side by side."""
+    """Maximum number of concurrent passes."""
     context: int | None = None
-    """Tokens that one pass may hold; None where only the server knows."""
+    """Maximum tokens of one pass; None if only the server knows."""
     command: str = ""
-    """What it was launched with; empty where it runs elsewhere."""
+    """Launch command; empty if it was not launched by Tierwise."""
     facts: dict[str, str] = {}
-    """What the engine says of itself: `version`, `kernels`, `attention`, `dtype`, `device` and others."""
+    """Facts that the engine reports: `version`, `kernels`, `attention`, `dtype`, `device` and others."""
     restarts: int = 0
     start_seconds: float | None = None
-    """Until its process was ready; None where we did not launch it, here and below."""
+    """Time until the process was ready. None, like the fields below, if Tierwise did not launch it."""
     resident_bytes: int | None = None
-    """Memory of its processes now."""
+    """Current resident memory of its processes."""
     peak_bytes: int | None = None
-    """The most that they held at any time."""
+    """Peak resident memory of its processes."""

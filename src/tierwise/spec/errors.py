@@ -1,36 +1,36 @@
-"""Everything that can go wrong, as a map in which each region has one owner.
+"""The error hierarchy, with HTTP status codes.
 
     TierwiseError
-    ├─ SpecError        the caller asked for something impossible           400
-    │  ├─ NotFound      … for a thing that does not exist                   404
-    │  └─ BodyTooLarge  … with more bytes than we take                      413
-    ├─ EngineError      an engine let us down; carries engine and pass
-    │  ├─ Overloaded    it has no room now                                  429
+    ├─ SpecError        the request or file is invalid                      400
+    │  ├─ NotFound      it names something that does not exist              404
+    │  └─ BodyTooLarge  the request body is too large                       413
+    ├─ EngineError      an engine failed; carries the engine's name
+    │  ├─ Overloaded    it has no free capacity                             429
     │  ├─ TimedOut      it did not answer in time                           504
     │  ├─ TooLong       the prompt does not fit its context                 400
     │  ├─ Refused       it rejected the request as wrong                    400
-    │  ├─ Broken        it died, cannot be reached, or failed inside        502
-    │  └─ Garbled       it answered what cannot be read                     502
-    ├─ BudgetError      nothing could be answered within the budget         504
-    ├─ PolicyError      our own decision code broke; carries policy         500
-    └─ LedgerError      we could not remember: serve the answer, alarm      (never a status)
+    │  ├─ Broken        it crashed, is unreachable, or failed internally    502
+    │  └─ Garbled       its response cannot be parsed                       502
+    ├─ BudgetError      no answer was possible within the budget            504
+    ├─ PolicyError      a policy has a bug; carries the policy's name       500
+    └─ LedgerError      an action could not be recorded: alert only         (never a status)
 
-The gateway alone turns these into statuses; an exhaustive test holds the two maps together.
+Only the gateway maps these to status codes; a test checks that the mapping is complete.
 """
 
 from __future__ import annotations
 
 
 class TierwiseError(Exception):
-    """Any failure that Tierwise names. The text says what was seen, what is allowed, what to do next."""
+    """Base class of all Tierwise errors. Messages state what was seen, what is allowed, and what to do next."""
 
 
 class SpecError(TierwiseError):
-    """The caller asked for something impossible.
+    """The request or file is invalid.
 
     Args:
         message: what was seen and what is allowed.
-        field: path of the offending field (`messages[2].role`, `tiers.max.policy`), empty when there is none.
+        field: path of the offending field (`messages[2].role`, `tiers.max.policy`); empty if none.
     """
 
     def __init__(self, message: str, *, field: str = "") -> None:
@@ -43,11 +43,11 @@ class NotFound(SpecError):
 
 
 class BodyTooLarge(SpecError):
-    """The request has more bytes than we take."""
+    """The request body exceeds the size limit."""
 
 
 class ConfigErrors(SpecError):
-    """Everything that is wrong with a file, at once."""
+    """All errors found in a file."""
 
     def __init__(self, errors: list[SpecError]) -> None:
         super().__init__("\n".join(f"{error.field}: {error}" if error.field else str(error) for error in errors))
@@ -55,24 +55,24 @@ class ConfigErrors(SpecError):
 
 
 class EngineError(TierwiseError):
-    """An engine let us down.
+    """An engine failed.
 
     Args:
-        message: the engine's own words where it had any.
+        message: the engine's own message, if it gave one.
         engine: the deployment's name.
-        retry_after: seconds that the engine asked us to wait, where it did.
+        retry_after: seconds to wait, if the engine asked for it.
     """
 
     def __init__(self, message: str, *, engine: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
         self.engine = engine
         self.was_shown = False
-        """Whether the user had already seen a part of the pass that failed."""
+        """Whether the user has already seen part of the failed pass."""
         self.retry_after = retry_after
 
 
 class Overloaded(EngineError):
-    """The engine has no room for another pass now."""
+    """The engine has no free capacity for another pass."""
 
 
 class TimedOut(EngineError):
@@ -84,23 +84,23 @@ class TooLong(EngineError):
 
 
 class Refused(EngineError):
-    """The engine rejected the request as wrong, for a reason of its own."""
+    """The engine rejected the request as invalid."""
 
 
 class Broken(EngineError):
-    """The engine died, cannot be reached, or failed inside."""
+    """The engine crashed, is unreachable, or failed internally."""
 
 
 class Garbled(EngineError):
-    """The engine answered something that cannot be read."""
+    """The engine's response cannot be parsed."""
 
 
 class BudgetError(TierwiseError):
-    """Nothing could be answered within the budget."""
+    """No answer was possible within the budget."""
 
 
 class PolicyError(TierwiseError):
-    """Our own decision code broke."""
+    """A policy has a bug."""
 
     def __init__(self, message: str, *, policy: str = "") -> None:
         super().__init__(message)
@@ -108,4 +108,4 @@ class PolicyError(TierwiseError):
 
 
 class LedgerError(TierwiseError):
-    """An action could not be remembered."""
+    """An action could not be recorded."""

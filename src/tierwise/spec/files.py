@@ -1,7 +1,7 @@
-"""Reads the files that people and earlier runs wrote: YAML, JSON and JSON lines. Every error names file and line.
+"""Reads files written by users and by earlier runs: YAML, JSON and JSON lines. Every error names file and line.
 
 This is the only reader of such files. `spec/reading.py` turns the decoded values into structs; `spec/yaml.py` and
-`spec/json_text.py` know the two syntaxes.
+`spec/json_text.py` handle the two syntaxes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from tierwise.spec.reading import Reading
 T = TypeVar("T")
 
 MOST_ERRORS = 20
-"""Errors that are listed of a file of records. A file that a person wrote gets all of them."""
+"""Errors listed for a file of records. For a hand-written file all errors are listed."""
 
 
 class Document(Reading):
-    """A decoded file. What is found wrong with it is collected, and raised with the file's name and the lines."""
+    """A decoded file. Errors are collected and raised with file name and line."""
 
     def __init__(self, name: str, find_lines: Callable[[], Mapping[str, int]], value: Any = None) -> None:
         super().__init__()
@@ -32,41 +32,41 @@ class Document(Reading):
         self.value = value
         self._find_lines = find_lines
         self.is_readable = True
-        """False where the text is not in the file's syntax; `errors` then says why."""
+        """False if the text has a syntax error; see `errors`."""
 
     @cached_property
     def lines(self) -> Mapping[str, int]:
-        """The line, from 1, of each path; found only when an error has to be placed."""
+        """Line number, from 1, of each path. Computed only when an error needs it."""
         return self._find_lines()
 
     def convert(self, kind: type[T]) -> T | None:
-        """The whole value as a `kind`; None when it is not one, which is noted."""
+        """The whole value as a `kind`; None, with errors recorded, if it does not fit."""
         return self.read(kind, self.value, "") if self.is_readable else None
 
     def unreadable(self, line: int | None, message: str) -> None:
-        """Note that the text is not in the file's syntax."""
+        """Record a syntax error."""
         self.is_readable = False
         self.lines = {} if line is None else {"": line}
         self.wrong("", message)
 
     def place(self, field: str) -> str:
-        """`tierwise.yaml:7`: where a path, or the nearest one around it, stands."""
+        """`tierwise.yaml:7`: file and line of a path, or of the nearest enclosing path."""
         while field and field not in self.lines:
             field = field[: max(field.rfind("."), field.rfind("["), 0)]
         return f"{self.name}:{self.lines[field]}" if field in self.lines else self.name
 
     def placed(self) -> list[SpecError]:
-        """Everything that was found, each with its file and line."""
+        """All errors, each with file and line."""
         return [placed(error, self.place(error.field)) for error in self.errors]
 
     def done(self) -> None:
-        """Raise everything that was found."""
+        """Raise all errors found."""
         if self.errors:
             raise ConfigErrors(self.placed())
 
 
 def placed(error: SpecError, where: str) -> SpecError:
-    """The error with the place of its field, `tierwise.yaml:7`, in front of it."""
+    """The error with its field prefixed by file and line, `tierwise.yaml:7`."""
     return SpecError(str(error), field=f"{where}: {error.field}" if error.field else where)
 
 
@@ -74,13 +74,13 @@ def read_bytes(path: Path, what: str, *, advice: str = "", field: str = "") -> b
     """The content of a file.
 
     Args:
-        path: of the file.
-        what: what errors call it: `config file`.
-        advice: what to do when it is missing.
-        field: the option that named it, for errors.
+        path: the file.
+        what: its name in errors, such as `config file`.
+        advice: what to do if it is missing.
+        field: the option that names it, for errors.
 
     Raises:
-        NotFound: there is no such file.
+        NotFound: the file does not exist.
         SpecError: it cannot be read.
     """
     try:
@@ -99,15 +99,15 @@ def read_text(path: Path, what: str, *, advice: str = "", field: str = "") -> st
 
 
 def text_of(raw: bytes, called: str, *, field: str = "") -> str:
-    """Bytes as text, without a byte-order mark.
+    """Decode UTF-8 bytes, without a byte-order mark.
 
     Raises:
-        SpecError: they are not UTF-8; names `called` and the line.
+        SpecError: they are not UTF-8; the message has `called` and the line.
     """
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        at = error.start + len(raw) - len(error.object)  # the codec reports places after the byte-order mark
+        at = error.start + len(raw) - len(error.object)  # the codec's offsets start after the byte-order mark
         line = raw.count(b"\n", 0, at) + 1
         seen = "it looks like UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else f"byte 0x{raw[at]:02x}"
         message = f"{called} cannot be read: line {line} is not UTF-8 ({seen}); save it as UTF-8"
@@ -115,18 +115,18 @@ def text_of(raw: bytes, called: str, *, field: str = "") -> str:
 
 
 def read_yaml(path: Path, what: str, *, advice: str = "", field: str = "") -> Document:
-    """A YAML file; what is wrong with its text is noted in the document. See `read_bytes` for what is raised."""
+    """Read a YAML file. Syntax errors are recorded in the document. Raises as `read_bytes`."""
     return yaml_document(read_text(path, what, advice=advice, field=field), path.name)
 
 
 def read_json(path: Path, what: str, *, advice: str = "", field: str = "") -> Document:
-    """A file with one JSON value; what is wrong with its text is noted. See `read_bytes` for what is raised."""
+    """Read a file with one JSON value. Syntax errors are recorded in the document. Raises as `read_bytes`."""
     return json_document(read_text(path, what, advice=advice, field=field), str(path))
 
 
 def yaml_document(text: str, name: str) -> Document:
-    """YAML text as a document; `name` is what errors call it."""
-    from tierwise.spec.yaml import NotYamlError, parse  # noqa: PLC0415 - PyYAML is needed nowhere else when serving
+    """YAML text as a document; `name` is its name in errors."""
+    from tierwise.spec.yaml import NotYamlError, parse  # noqa: PLC0415 - serving needs no PyYAML otherwise
 
     lines: dict[str, int] = {}
     document = Document(name, lambda: lines)
@@ -142,8 +142,8 @@ def json_document(text: str, name: str, *, line: int | None = 1) -> Document:
 
     Args:
         text: one JSON value.
-        name: what errors call it: a file or an option.
-        line: the number of its first line; None where it comes from no file.
+        name: its name in errors: a file or an option.
+        line: number of its first line; None if it does not come from a file.
     """
     first = line or 1
     document = Document(name, lambda: {} if line is None else {path: at for path, at, _ in paths(text, first)})
@@ -166,15 +166,15 @@ def json_document(text: str, name: str, *, line: int | None = 1) -> Document:
 
 
 def numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, with their numbers. Not `splitlines`: JSON strings may hold U+2028 as it is."""
+    """Non-blank lines with their numbers. Not `splitlines`: JSON strings may contain U+2028 unescaped."""
     return ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
 
 
 def decode_json(raw: bytes, kind: type[T], name: str) -> T:
-    """The one JSON value that a program of ours wrote.
+    """Decode one JSON value written by Tierwise.
 
     Raises:
-        ConfigErrors: all that is wrong with it, each with its line.
+        ConfigErrors: all errors, each with its line.
     """
     try:
         return msgspec.json.decode(raw, type=kind)
@@ -184,10 +184,10 @@ def decode_json(raw: bytes, kind: type[T], name: str) -> T:
 
 
 def decode_json_lines(raw: bytes, kind: type[T], name: str) -> list[T]:
-    """JSON lines that a program of ours wrote, all at once: about ten times as fast as one by one.
+    """Decode JSON lines written by Tierwise in one call, about ten times as fast as one by one.
 
     Raises:
-        ConfigErrors: the lines that cannot be read, up to `MOST_ERRORS` of what is wrong with them.
+        ConfigErrors: the lines that cannot be decoded, at most `MOST_ERRORS` errors.
     """
     try:
         return msgspec.json.Decoder(kind).decode_lines(raw)
@@ -205,7 +205,7 @@ def _one_by_one(text: str, kind: type[T], name: str) -> list[T]:
         if value is not None:
             values.append(value)
     if len(errors) > MOST_ERRORS:
-        errors[MOST_ERRORS:] = [SpecError(f"and {len(errors) - MOST_ERRORS} errors more", field=name)]
+        errors[MOST_ERRORS:] = [SpecError(f"and {len(errors) - MOST_ERRORS} more errors", field=name)]
     if errors:
         raise ConfigErrors(errors)
     return values

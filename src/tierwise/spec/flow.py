@@ -1,4 +1,4 @@
-"""A value on one line of YAML, for files that Tierwise writes and people go on editing."""
+"""Values in YAML flow style, for files that Tierwise writes and users edit."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from typing import Any
 
 _PLAIN = re.compile(r"(?!(?i:null|true|false|yes|no|on|off)$)[A-Za-z_][\w-]*", re.ASCII)
-"""Keys that need no quotes: PyYAML reads none of them as anything but text."""
+"""Keys that need no quotes: PyYAML reads all of them as text."""
 
 
 def inline(value: Any) -> str:
-    """A value in YAML's flow style; texts in JSON's quotes, which YAML reads."""
+    """A value in YAML flow style, with strings quoted as in JSON."""
     match value:
         case dict():
             return "{" + ", ".join(f"{_key(name)}: {inline(inner)}" for name, inner in value.items()) + "}"

@@ -1,4 +1,4 @@
-"""What JSON can hold, as a type. Kept apart so that every noun can say it without importing another noun."""
+"""Types of JSON values, in a module without imports from this package."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 """A decoded JSON value."""
 
 Fields: TypeAlias = Mapping[str, Json]
-"""Named JSON values as they stand on the wire, read-only."""
+"""A read-only JSON object, as on the wire."""

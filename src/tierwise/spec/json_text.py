@@ -1,6 +1,6 @@
-"""JSON text: where each of its paths stands, which keys are repeated, and why a text is not JSON.
+"""JSON text: the line of each path, repeated keys, and why a text is not JSON.
 
-msgspec decodes, but tells none of these. They are asked for only when a file is read that a person may have written.
+msgspec reports none of these. They are computed only for files that a user may have written.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:,\n]|[^][{}:,"\s]+')
 
 
 class _RepeatedKeyError(Exception):
-    """An object gives a key more than once."""
+    """An object has a repeated key."""
 
 
 def _look(pairs: list[tuple[str, object]]) -> None:
@@ -27,7 +27,7 @@ _LOOKING = json.JSONDecoder(object_pairs_hook=_look)
 
 
 def has_repeated_keys(text: str) -> bool:
-    """Whether an object in this JSON text gives a key more than once: parsers keep the last one without a word."""
+    """Whether an object in this JSON text has a repeated key: parsers silently keep the last one."""
     try:
         _LOOKING.decode(text)
     except _RepeatedKeyError:
@@ -36,10 +36,11 @@ def has_repeated_keys(text: str) -> bool:
 
 
 def paths(text: str, first_line: int = 1) -> Iterator[tuple[str, int, int | None]]:
-    """Every path of a JSON text, its line, and for a repeated key the line of the one before it in the same object.
+    """Every path of a JSON text, its line, and for a repeated key the line of the previous occurrence in the same
+    object.
 
     Args:
-        text: JSON that has been decoded before.
+        text: valid JSON.
         first_line: the number of its first line.
     """
     line = first_line
@@ -68,11 +69,11 @@ def paths(text: str, first_line: int = 1) -> Iterator[tuple[str, int, int | None
 
 @dataclass(slots=True)
 class _Container:
-    """An object or a list that is being read."""
+    """An open object or list."""
 
     path: str
     keys: dict[str, int] = field(default_factory=dict)
-    """Of an object: its keys so far, with their lines."""
+    """Keys of an object so far, with their lines."""
     items: int = 0
 
     def item(self) -> str:
@@ -81,28 +82,28 @@ class _Container:
         return f"{self.path}[{self.items - 1}]"
 
     def key(self, name: str, line: int) -> tuple[str, int | None]:
-        """The path of an object's next key, and the line where it was given before."""
+        """The path of an object's next key, and the line of its previous occurrence."""
         before = self.keys.get(name)
         self.keys[name] = line
         return (f"{self.path}.{name}" if self.path else name), before
 
 
 def why_not_json(text: str, error: Exception) -> tuple[int | None, str]:
-    """The line, from 1, where a text stops being JSON, where that is known, and the reason.
+    """The line, from 1, at which a text stops being valid JSON, if known, and the reason.
 
     Args:
-        text: what msgspec could not decode.
-        error: what msgspec raised.
+        text: the text that msgspec could not decode.
+        error: msgspec's error.
     """
     try:
         json.loads(text, parse_constant=_no_constant)
     except json.JSONDecodeError as found:
         return found.lineno, f"column {found.colno}: {found.msg[:1].lower()}{found.msg[1:]}"
     except RecursionError:
-        return None, "it nests too deep"
-    except ValueError as found:  # NaN, or a number of thousands of digits
+        return None, "it is nested too deeply"
+    except ValueError as found:  # NaN, or a number with thousands of digits
         return _line_of(text, error), str(found)
-    if "truncated" in str(error):  # all that msgspec says of "\ud800"
+    if "truncated" in str(error):  # msgspec's only hint for "\ud800"
         return None, "a string holds half of a surrogate pair, such as \\ud800 alone"
     return _line_of(text, error), str(error).partition(" - at `")[0]
 

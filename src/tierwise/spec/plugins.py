@@ -1,7 +1,7 @@
-"""Policies, verifiers and engines of other packages, found through entry points.
+"""Policies, verifiers and engines from other packages, found through entry points.
 
-A package announces a class under a name: `[project.entry-points."tierwise.policies"]`, `fusion = "my_package:Fusion"`.
-One that cannot be used hides nothing and breaks nothing else: its reason is told to whoever writes its name.
+A package registers a class under a name: `[project.entry-points."tierwise.policies"]`, `fusion = "my_package:Fusion"`.
+A plugin that cannot be used affects nothing else; the reason is reported where its name is used.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plugin:
-    """What one entry point brought."""
+    """One entry point."""
 
     group: str
     """`tierwise.policies`, `tierwise.verifiers` or `tierwise.engines`."""
     name: str
-    """What a config file calls it."""
+    """Its name in a config file."""
     package: str
-    """The distribution that brings it, with its version."""
+    """The distribution that provides it, with its version."""
     member: type[Any] | None
-    """The class; None where it cannot be used."""
+    """The class; None if it cannot be used."""
     problem: str = ""
     """Why not."""
 
@@ -38,12 +38,12 @@ _FOUND: dict[str, list[Plugin]] = {}
 
 
 def plugins(group: str, taken: Collection[str], problem: Callable[[type[Any]], str]) -> dict[str, type[Any]]:
-    """The classes of a group that can be used, by name, in alphabetical order.
+    """The usable classes of a group, by name, in alphabetical order.
 
     Args:
-        group: of the entry points.
-        taken: names that exist already.
-        problem: says why a class does not keep its contract; empty where it does.
+        group: the entry-point group.
+        taken: names that are already in use.
+        problem: returns why a class does not meet its contract; empty if it does.
     """
     entries = sorted(entry_points(group=group), key=lambda entry: entry.name)
     times = Counter(entry.name for entry in entries)
@@ -53,27 +53,27 @@ def plugins(group: str, taken: Collection[str], problem: Callable[[type[Any]], s
 
 
 def found() -> list[Plugin]:
-    """Every plugin of the tables that have been imported, those that cannot be used among them."""
+    """Every plugin of the imported tables, including those that cannot be used."""
     return [one for group in sorted(_FOUND) for one in _FOUND[group]]
 
 
 def why_not(group: str, name: str) -> str:
-    """Why a plugin of this name cannot be used, and whose it is; empty where there is none."""
+    """Why a plugin of this name cannot be used, and which package provides it; empty if there is none."""
     refused = (one for one in _FOUND.get(group, ()) if one.name == name and one.member is None)
-    return "; ".join(f"{one.package} brings a {name!r} that cannot be used: {one.problem}" for one in refused)
+    return "; ".join(f"{one.package} provides {name!r}, which cannot be used: {one.problem}" for one in refused)
 
 
 def _plugin(entry: EntryPoint, taken: Collection[str], times: int, problem: Callable[[type[Any]], str]) -> Plugin:
     package = "an unknown package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
     member, why = None, ""
     if entry.name in taken:
-        why = "the name is taken by a member of Tierwise; choose another"
+        why = "the name is taken by a built-in of Tierwise; choose another"
     elif times > 1:
-        why = f"{times} packages bring this name; uninstall all but one"
+        why = f"{times} packages provide this name; uninstall all but one"
     else:
         try:
             member = entry.load()
-        except Exception as error:  # noqa: BLE001 - another package's import may raise anything, and must not break ours
+        except Exception as error:  # noqa: BLE001 - a plugin's import may raise anything, and must not break Tierwise
             why = f"{entry.value} cannot be imported: {type(error).__name__}: {error}"
         else:
             why = _no_struct(member) or problem(member)
@@ -81,15 +81,15 @@ def _plugin(entry: EntryPoint, taken: Collection[str], times: int, problem: Call
 
 
 def _no_struct(member: object) -> str:
-    """Why a config file cannot hold it."""
+    """Why a config file cannot contain it."""
     if not (isinstance(member, type) and issubclass(member, msgspec.Struct)):
-        return f"{member!r} is no subclass of msgspec.Struct, which a config file could be read into"
+        return f"{member!r} is not a subclass of msgspec.Struct, so a config file cannot be read into it"
     if not member.__struct_config__.frozen:
-        return f"{member.__name__} is not frozen; declare it with frozen=True, for it holds settings and no state"
+        return f"{member.__name__} is not frozen; declare it with frozen=True, because it holds settings and no state"
     return ""
 
 
 def lacking(member: type[Any], names: Collection[str]) -> str:
-    """Which of the attributes that a protocol wants a class has not; empty where it has all."""
+    """The attributes of a protocol that a class lacks; empty if it has all."""
     missing = [name for name in names if not hasattr(member, name)]
     return f"{member.__name__} lacks {', '.join(missing)}" if missing else ""

@@ -1,4 +1,4 @@
-"""What the user asked, exactly as it came: opaque, so that no field can be lost on its way to an engine."""
+"""The user's request, exactly as received: opaque, so that no field is lost on its way to an engine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from types import MappingProxyType
 from tierwise.spec.json import Fields, Json
 
 Message = Mapping[str, Json]
-"""One OpenAI chat message: role, content (text or parts), tool calls, and whatever else the client put there."""
+"""One OpenAI chat message: role, content (text or parts), tool calls, and any other fields of the client."""
 
 _NOTHING: Fields = MappingProxyType({})
 
 _BOUNDS = ("max_completion_tokens", "max_tokens")
-"""One thing under two names: the most completion tokens of one pass, as OpenAI calls it now and as it did before."""
+"""OpenAI's current and former names for the maximum number of completion tokens of one pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,28 +24,28 @@ class Prompt:
 
     messages: tuple[Message, ...]
     fields: Fields = field(default_factory=lambda: _NOTHING)
-    """Named as on the OpenAI wire; `messages`, `model`, `stream`, `n` and `seed` are not among them."""
+    """Named as on the OpenAI wire, without `messages`, `model`, `stream`, `n` and `seed`."""
     seed: int = 0
-    """Where every draw of this prompt takes its own seed from."""
+    """The seed from which every draw derives its own."""
     filled: frozenset[str] = field(default=frozenset(), compare=False)
-    """Names of the fields that a tier set because the client was silent. Another tier sets its own in their place."""
+    """Names of the fields that a tier set as defaults. Another tier replaces them with its own."""
 
     def then(self, *messages: Message) -> Prompt:
         """The same request with the conversation continued."""
         return replace(self, messages=(*self.messages, *messages))
 
     def setting(self, **fields: Json) -> Prompt:
-        """The same request with these fields set, whatever the client sent."""
+        """The same request with these fields set, overriding the client's."""
         return replace(self, fields={**self.fields, **fields}, filled=self.filled - fields.keys())
 
     def without(self, *names: str) -> Prompt:
-        """The same request with these fields left out."""
+        """The same request without these fields."""
         return replace(self, fields={name: value for name, value in self.fields.items() if name not in names})
 
     def by_default(self, fields: Fields) -> Prompt:
-        """The same request with a tier's fields where the client is silent. Null counts as silence.
+        """The same request with a tier's fields as defaults. Null counts as unset.
 
-        Fields that another tier filled in before are dropped first.
+        Defaults set by another tier are removed first.
         """
         own = {name: value for name, value in self.fields.items() if name not in self.filled}
         said = {name for name, value in own.items() if value is not None}
@@ -56,17 +56,17 @@ class Prompt:
 
     @property
     def bound(self) -> int | None:
-        """The most completion tokens that one pass may have; None where the client is silent."""
+        """The client's limit on the completion tokens of one pass; None if unset."""
         return min((bound for name in _BOUNDS if isinstance(bound := self.fields.get(name), int)), default=None)
 
     def bounded(self, tokens: int) -> Prompt:
-        """The same request with that bound, under the names that the client used."""
+        """The same request with this limit, under the names that the client used."""
         names = [name for name in _BOUNDS if name in self.fields] or ["max_tokens"]
         return self.setting(**dict.fromkeys(names, tokens))
 
 
 def draw_seed(seed: int, draw: int) -> int:
-    """The seed of draw number `draw`: the prompt's own for the first, so that one pass behaves as the client asked.
+    """The seed of draw number `draw`. The first draw has the prompt's own seed, so a single pass behaves as requested.
 
     Returns:
         A number below 2³¹, which every engine accepts; equal inputs give equal seeds on every machine.

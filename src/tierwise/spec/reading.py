@@ -1,4 +1,4 @@
-"""Turns what a user wrote into typed values, and finds everything that is wrong with it in one reading."""
+"""Converts user input into typed values, and finds all errors in one pass."""
 
 from __future__ import annotations
 
@@ -20,48 +20,48 @@ T = TypeVar("T")
 
 
 class Reading:
-    """Collects the errors of one file or request while its parts are read."""
+    """Collects the errors of one file or request."""
 
     def __init__(self) -> None:
         self.errors: list[SpecError] = []
 
     def wrong(self, field: str, message: str) -> None:
-        """Note something that is wrong at a path."""
+        """Record an error at a path."""
         self.errors.append(SpecError(message, field=field))
 
     def repeated(self, field: str, first: int, second: int) -> None:
-        """Note a key that is given a second time, with the lines of both."""
+        """Record a repeated key, with both lines."""
         where = "" if first == second else f", on lines {first} and {second}"
         self.wrong(field, f"appears twice{where}; give each key once")
 
     def known(self, name: str, names: Iterable[str], field: str, what: str) -> bool:
-        """Whether `name` is among `names`; noted when it is not."""
+        """Whether `name` is among `names`; records an error if not."""
         names = list(names)
         if name not in names:
             self.wrong(field, f"there is no {what} {name!r}; {allowed(name, names)}")
         return name in names
 
     def done(self) -> None:
-        """Raise everything that was found."""
+        """Raise all errors found."""
         if self.errors:
             raise ConfigErrors(self.errors)
 
     def finish(self, found: T | None) -> T:
-        """`found`, if nothing is wrong; otherwise raise everything that was found."""
+        """`found` if there are no errors; otherwise raise them all."""
         self.done()
-        assert found is not None  # noqa: S101 - what cannot be read has been noted
+        assert found is not None  # noqa: S101 - a value that cannot be read has an error
         return found
 
     def read(self, kind: type[T], value: object, field: str) -> T | None:
-        """`value` as a `kind`; where it is not one, it is read member by member, so that no error hides another.
+        """`value` as a `kind`. If it does not fit, it is read member by member, so that no error hides another.
 
         Returns:
-            None when something is wrong; every reason is then among the errors.
+            None if something is wrong; every reason is then in `errors`.
         """
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError:
-            pass  # something is wrong, or a shorthand is used that only the loop below knows
+            pass  # an error, or a shorthand that only the code below handles
         before = len(self.errors)
         found = self._read(kind, value, field)
         return None if len(self.errors) > before else found
@@ -73,8 +73,8 @@ class Reading:
         if get_origin(kind) is dict and isinstance(value, dict) and _holds_structs(kind):
             item = get_args(kind)[-1]
             for name in value:
-                if not isinstance(name, str):  # YAML reads `1`, `yes` and `2024-01-01` as what they look like
-                    self.wrong(_path(field, name), f"the name {name!r} is no text; put it in quotes")
+                if not isinstance(name, str):  # YAML reads `1`, `yes` and `2024-01-01` as non-text
+                    self.wrong(_path(field, name), f"the name {name!r} is not text; put it in quotes")
             return {name: self._read(item, inner, _path(field, name)) for name, inner in value.items()}
         if get_origin(kind) is list and isinstance(value, list) and _holds_structs(kind):
             item = get_args(kind)[-1]
@@ -117,7 +117,9 @@ class Reading:
             return None
 
     def _member_of_union(self, kind: Any, value: Any, field: str) -> Any:
-        """The one type that is meant where several are allowed; None when it cannot be told, which is noted."""
+        """The type that is meant where several are allowed; None, with an error recorded, if it cannot be
+        determined.
+        """
         if get_origin(kind) not in (Union, types.UnionType):
             return kind
         structs = [member for member in get_args(kind) if _is_struct(member)]
@@ -142,18 +144,18 @@ class Reading:
 
 
 def allowed(seen: str, names: Iterable[str]) -> str:
-    """The end of an error message: what was probably meant, and what may be written."""
+    """The end of an error message: the likely intended name, and the allowed names."""
     names = sorted(names)
     close = difflib.get_close_matches(seen, names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}allowed: {', '.join(names) or 'none, for none is declared'}"
+    return f"{hint}allowed: {', '.join(names) or 'none, because none is declared'}"
 
 
 @cache
 def _members(kind: type[msgspec.Struct]) -> tuple[Mapping[str, tuple[FieldInfo, bool]], Sequence[str]]:
-    """The fields of a struct by their names in a file, with whether msgspec reads one on its own; and those required.
+    """The fields of a struct by their names in a file, with whether msgspec can read each alone; and the required ones.
 
-    They are kept: a workload asks for the same ones on every line.
+    Cached, because a workload needs the same ones on every line.
     """
     fields = {one.encode_name: (one, _is_plain(one.type)) for one in msgspec.structs.fields(kind)}
     return fields, [name for name, (one, _) in fields.items() if one.required]

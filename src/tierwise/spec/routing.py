@@ -1,4 +1,4 @@
-"""Which experts a pass went through: the one record, whatever engine told it."""
+"""Expert routing of a pass, in the same form for all engines."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routing:
-    """How often the tokens of one pass were sent to each expert of each mixture layer.
+    """How often the tokens of one pass were routed to each expert of each mixture layer.
 
-    Of one engine and one precision: another one sends about a tenth of the tokens elsewhere, so that two records are
-    only comparable where both ran alike.
+    Records are comparable only for the same engine and precision: others route about a tenth of the tokens differently.
     """
 
     source: str
-    """The engine that told."""
+    """The engine that reported it."""
     layers: Sequence[int]
-    """Numbers of the model's layers that are mixtures, from 0; the first layers of some models are dense."""
+    """Indices of the model's mixture layers, from 0; the first layers of some models are dense."""
     counts: Sequence[Sequence[int]]
-    """For each of these layers, for each expert, the tokens that it was chosen for; a row sums to tokens × active."""
+    """Tokens per expert for each of these layers, shape (layers, experts); each row sums to tokens × active."""
     tokens: int
-    """Tokens that were routed, of prompt and answer as far as the engine told."""
+    """Routed tokens of prompt and answer, as far as the engine reported them."""
     active: int
     """Experts chosen for each token."""
     entropy: Sequence[float] | None = None
-    """Nats for each of these layers: the mean over tokens of the entropy of the gate's whole distribution; None where
-    the engine tells choices and no probabilities."""
+    """Mean entropy over tokens of the gate's full distribution, in nats, for each of these layers; None if the engine
+    reports choices without probabilities."""

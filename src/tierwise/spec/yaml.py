@@ -1,4 +1,4 @@
-"""YAML with what PyYAML does not give: repeated keys and infinite numbers are errors, and values know their line."""
+"""YAML parsing beyond PyYAML: repeated keys and infinite numbers are errors, and every value has a line."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import yaml
 from tierwise.spec.reading import Reading
 
 MOST_VALUES = 100_000
-"""Of one file, aliases expanded: a few lines of aliases to aliases can stand for more values than fit in memory."""
+"""Limit per file with aliases expanded: a few lines of nested aliases can expand to more values than fit in memory."""
 
 
 class NotYamlError(ValueError):
-    """The text is not YAML; `line` is where it stops being YAML, where that is known."""
+    """The text is not YAML; `line` is the line of the syntax error, if known."""
 
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message)
@@ -22,12 +22,12 @@ class NotYamlError(ValueError):
 
 
 def parse(text: str, lines: dict[str, int], reading: Reading) -> Any:
-    """The value of a document.
+    """Parse a document.
 
     Args:
-        text: the document.
-        lines: gets the line, from 1, of each path.
-        reading: notes repeated keys and numbers that are not finite.
+        text: the document's text.
+        lines: filled with the line, from 1, of each path.
+        reading: records repeated keys and numbers that are not finite.
 
     Raises:
         NotYamlError: it is empty, or not YAML.
@@ -37,8 +37,8 @@ def parse(text: str, lines: dict[str, int], reading: Reading) -> Any:
     except NotYamlError:
         raise
     except RecursionError:
-        raise NotYamlError("not YAML: it nests too deep") from None
-    except (yaml.YAMLError, ValueError) as error:  # PyYAML lets `2024-13-45` and `!!int x` through to Python
+        raise NotYamlError("not YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # PyYAML passes `2024-13-45` and `!!int x` on to Python
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f"column {mark.column + 1}: "
         problem = getattr(error, "problem", None) or error
@@ -59,7 +59,7 @@ def _walk(node: yaml.Node, path: str, lines: dict[str, int], reading: Reading, a
     if len(lines) > MOST_VALUES:
         raise NotYamlError(f"holds more than {MOST_VALUES:,} values")
     if any(node is outer for outer in around):
-        raise NotYamlError(f"not YAML: {path} contains itself; an alias must name a value outside of it", line)
+        raise NotYamlError(f"not YAML: {path} contains itself; an alias must refer to a value outside of it", line)
     around = (*around, node)
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()

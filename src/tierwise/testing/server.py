@@ -1,80 +1,38 @@
 """A fake OpenAI-compatible server on the loopback, public: real HTTP, scripted answers, and every fault we have met.
 
-Apart from the other fakes, because it speaks bytes: what it tests is a client, an engine over HTTP, or a gateway.
+Separate from the other fakes, because it speaks bytes: what it tests is a client, an engine over HTTP, or a gateway.
 
     async with FakeServer("the first answer", HttpReply(status=429, headers={"Retry-After": "2"})) as server:
         ...  # talk to server.url
+
+`python -m tierwise.testing.server [--delay SECONDS]` is one in a process of its own, for benchmarks: it prints its URL,
+answers with as many words as `max_tokens` says, one every `x_pace` seconds where the request has that field, and serves
+until it is ended.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import contextlib
+import threading
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, cast
 
+import httptools
 import msgspec
+import uvloop
 
 from tierwise.spec.call import Usage
+from tierwise.testing.replies import Answer, HttpReply, HttpRequest, blocks, chunked, head
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from types import TracebackType
 
-    from tierwise.spec.json import Json
 
-_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests", 503: "Service Unavailable"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpReply:
-    """What a fake server does with one request: says `text` word by word, one token each, unless told otherwise."""
-
-    text: str = "ok"
-    step: float = 0.0
-    """Seconds before each word."""
-    finish: str = "stop"
-    deltas: Sequence[Mapping[str, Json]] = ()
-    """Sent as they stand instead of words, one token each."""
-    usage: bool = True
-    """Whether it counts tokens at the end, as it was asked to."""
-    error: Json = None
-    """Sent as `{"error": …}` inside the stream instead of finishing."""
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = None
-    """A whole body instead of a stream."""
-    raw: Sequence[bytes] | None = None
-    """Bytes instead of events; each item is written, and arrives, by itself."""
-    line_end: str = "\n"
-    block: int | None = None
-    """Bytes to a block, however odd the places are at which that cuts events and characters."""
-    comment: str = ""
-    """Sent before every event, as proxies do to keep a connection alive."""
-    waits: float = 0.0
-    """Seconds before the first byte."""
-    silent_after: int | None = None
-    """Events after which nothing comes any more."""
-    dies_after: int | None = None
-    """Events after which the connection is cut, as if the server had been killed."""
-    closes: bool = False
-    """Whether it closes the connection after an answer that promised to keep it."""
-    stays_open: bool = False
-    """Whether it never ends the response."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpRequest:
-    """One request as it arrived."""
-
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    """Names in lower case."""
-    body: Any
-    """Decoded JSON; None when there was none."""
-    connection: int
-    """Counts connections from 0."""
+__all__ = ["FakeServer", "HttpReply", "HttpRequest", "in_a_thread", "serve"]
 
 
 class FakeServer:
@@ -84,13 +42,15 @@ class FakeServer:
 
     Attributes:
         requests: every request that came, in order.
-        produced: tokens of every event that was written.
         running: answers that are being given at this moment.
         connections: those that are open at this moment.
         accepted: how many connections there ever were.
         hangups: times of the loop's clock at which a client left in the middle of an answer.
         drops_reused: whether a second request on a connection finds it closed, as when both sides act at once.
+        keeps_requests: whether `requests` holds them; a benchmark's memory would grow.
     """
+
+    keeps_requests = True
 
     def __init__(self, *replies: str | HttpReply, prompt_tokens: int = 3) -> None:
         scripted = [HttpReply(text=reply) if isinstance(reply, str) else reply for reply in replies]
@@ -99,11 +59,12 @@ class FakeServer:
         self.prompt_tokens = prompt_tokens
         self.connections: set[_Connection] = set()
         self.requests: list[HttpRequest] = []
-        self.produced = Usage()
+        self._produced = [0, 0]
         self.running = 0
         self.accepted = 0
         self.hangups: list[float] = []
         self.drops_reused = False
+        self._count = 0
 
     async def __aenter__(self) -> Self:
         await self.listen()
@@ -117,7 +78,7 @@ class FakeServer:
     async def listen(self, port: int = 0) -> None:
         """Accept connections, on a port that is free where none is given."""
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: _Connection(self), "127.0.0.1", port)
+        self._listener = await loop.create_server(lambda: _Connection(self), "127.0.0.1", port, backlog=1024)
 
     async def close(self) -> None:
         """Stop listening, and cut every connection."""
@@ -128,6 +89,15 @@ class FakeServer:
             await self._listener.wait_closed()
             self._listener = None
             await asyncio.sleep(0)
+
+    @property
+    def produced(self) -> Usage:
+        """Tokens of every event that was written."""
+        return Usage(prompt=self._produced[0], completion=self._produced[1])
+
+    def _produce(self, prompt: int, completion: int) -> None:
+        self._produced[0] += prompt
+        self._produced[1] += completion
 
     @property
     def port(self) -> int:
@@ -145,16 +115,53 @@ class FakeServer:
         """What request number `number` gets."""
         return self._replies[min(number, len(self._replies) - 1)]
 
+    def _reply(self, request: HttpRequest) -> HttpReply:
+        number, self._count = self._count, self._count + 1
+        if self.keeps_requests:
+            self.requests.append(request)
+        return self.reply_to(number, request)
+
+
+@contextlib.contextmanager
+def in_a_thread(server: FakeServer) -> Iterator[FakeServer]:
+    """Let the server run in a thread of its own, for tests without an event loop."""
+    is_listening, is_over = threading.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with server:
+            is_listening.set()
+            await is_over.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    try:
+        if not is_listening.wait(10):
+            raise RuntimeError("the fake server did not start")
+        yield server
+    finally:
+        loops[0].call_soon_threadsafe(is_over.set)
+        thread.join()
+
 
 class _Connection(asyncio.Protocol):
-    """One connection: reads a request, gives its answer, reads the next one."""
+    """One connection: reads a request, gives its answer, reads the next one. No task, so that it is quick."""
 
     def __init__(self, server: FakeServer) -> None:
         self._server = server
-        self._received = b""
+        self._parser = httptools.HttpRequestParser(self)
+        self._target, self._body = b"", b""
+        self._headers: dict[str, str] = {}
+        self._waiting: list[HttpRequest] = []
         self._answered = 0
-        self._answering: asyncio.Task[None] | None = None
+        self._steps: Iterator[tuple[float | None, bytes]] | None = None
+        """What is left of the answer under way: seconds to wait, and then bytes to write. After a step with 0 the next
+        one comes in the next turn of the loop, so that a client in the same loop reads these bytes by themselves."""
+        self._closes = False
         self._number = 0
+        self._arrived = 0.0
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -165,175 +172,163 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         self._server.connections.discard(self)
-        if self._answering is not None and not self._answering.done():
-            self._server.hangups.append(asyncio.get_running_loop().time())
-            self._answering.cancel()
+        if self._steps is not None:
+            self._server.hangups.append(self._loop.time())
+            self._end()
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
+        self._arrived = time.monotonic()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.cut()
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1").strip()
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        request = HttpRequest(
+            method=self._parser.get_method().decode(),
+            target=self._target.decode("latin-1"),
+            headers=self._headers,
+            body=msgspec.json.decode(self._body) if self._body else None,
+            connection=self._number,
+            arrived=self._arrived,
+        )
+        self._target, self._body, self._headers = b"", b"", {}
+        self._waiting.append(request)
         self._next()
 
     def cut(self) -> None:
         self._transport.abort()
 
     def _next(self) -> None:
-        head, end, rest = self._received.partition(b"\r\n\r\n")
-        if not end or (self._answering is not None and not self._answering.done()):
+        if self._steps is not None or not self._waiting:
             return
-        request_line, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        length = int(headers.get("content-length", "0"))
-        if len(rest) < length:
-            return
-        body, self._received = rest[:length], rest[length:]
+        request = self._waiting.pop(0)
         if self._server.drops_reused and self._answered:
             self.cut()
             return
-        method, target, _ = request_line.split(" ")
-        request = HttpRequest(
-            method=method,
-            target=target,
-            headers=headers,
-            body=msgspec.json.decode(body) if body else None,
-            connection=self._number,
-        )
-        self._server.requests.append(request)
-        reply = self._server.reply_to(len(self._server.requests) - 1, request)
-        self._answering = asyncio.get_running_loop().create_task(self._answer(request, reply))
-
-    async def _answer(self, request: HttpRequest, reply: HttpReply) -> None:
+        reply = self._server._reply(request)  # noqa: SLF001 - one noun in two parts
         self._server.running += 1
-        try:
-            await asyncio.sleep(reply.waits)
-            wants_stream = isinstance(request.body, dict) and request.body.get("stream")
-            if reply.body is not None or not wants_stream:
-                self._write_whole(request, reply)
+        self._closes = reply.closes
+        self._steps = self._answer(request, reply)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Take the steps of the answer up to one that waits, or end it."""
+        while self._steps is not None:
+            pause, block = next(self._steps, (None, None))
+            if block is None:
+                self._end()
+                self._answered += 1
+                if self._closes:
+                    self._transport.close()
+                else:
+                    self._loop.call_soon(self._next)
+            elif pause:
+                self._loop.call_later(pause, self._resume, block)
+                return
             else:
-                await self._write_stream(request, reply)
-        finally:
-            self._server.running -= 1
-        self._answered += 1
-        if reply.closes:
-            self._transport.close()
-        else:
-            asyncio.get_running_loop().call_soon(self._next)
+                self._transport.write(block)
+                if pause is not None:
+                    self._loop.call_soon(self._go_on)
+                    return
 
-    def _write_head(self, reply: HttpReply, headers: Mapping[str, str]) -> None:
-        lines = [f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Whatever')}"]
-        lines += [f"{name}: {value}" for name, value in {**headers, **reply.headers}.items()]
-        self._transport.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    def _resume(self, block: bytes) -> None:
+        if self._steps is not None and block:
+            self._transport.write(block)
+        self._go_on()
 
-    def _write_whole(self, request: HttpRequest, reply: HttpReply) -> None:
-        body = reply.body
-        if body is None:
-            answer = _Said(request.body or {}, reply, self._server.prompt_tokens)
-            self._server.produced += answer.usage
-            body = msgspec.json.encode(answer.whole())
-        self._write_head(reply, {"Content-Type": "application/json", "Content-Length": str(len(body))})
-        self._transport.write(body)
+    def _end(self) -> None:
+        self._steps = None
+        self._server.running -= 1
 
-    async def _write_stream(self, request: HttpRequest, reply: HttpReply) -> None:
-        self._write_head(reply, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+    def _answer(self, request: HttpRequest, reply: HttpReply) -> Iterator[tuple[float | None, bytes]]:
+        if reply.waits:
+            yield reply.waits, b""
+        if reply.response is not None:
+            yield None, reply.response()
+            return
+        body = request.body if isinstance(request.body, dict) else {}
+        if reply.body is not None or not body.get("stream"):
+            yield None, self._whole(body, reply)
+            return
+        yield None, head(reply, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
         if reply.raw is not None:
             for block in reply.raw:
-                await self._write(block)
+                yield 0.0, chunked(block)
         else:
-            await self._write_events(request, reply)
+            yield from self._events(body, reply)
         if reply.stays_open:
-            await asyncio.Event().wait()
-        self._transport.write(b"0\r\n\r\n")
+            yield _FOR_EVER, b""
+        yield None, b"0\r\n\r\n"
 
-    async def _write_events(self, request: HttpRequest, reply: HttpReply) -> None:
-        answer = _Said(request.body, reply, self._server.prompt_tokens)
-        for number, (tokens, event) in enumerate(answer.events()):
+    def _whole(self, asked: Mapping[str, Any], reply: HttpReply) -> bytes:
+        body = reply.body
+        if body is None:
+            answer = Answer(asked, reply, self._server.prompt_tokens)
+            body = answer.whole()
+            self._server._produce(answer.usage.prompt, answer.usage.completion)  # noqa: SLF001 - one noun in two parts
+        return head(reply, {"Content-Type": "application/json", "Content-Length": str(len(body))}) + body
+
+    def _events(self, asked: Mapping[str, Any], reply: HttpReply) -> Iterator[tuple[float | None, bytes]]:
+        answer = Answer(asked, reply, self._server.prompt_tokens)
+        produced = 0
+        for number, (tokens, data) in enumerate(answer.events()):
             if number == reply.silent_after:
-                await asyncio.Event().wait()
+                yield _FOR_EVER, b""
             if number == reply.dies_after:
                 self.cut()
-                await asyncio.Event().wait()
+                yield _FOR_EVER, b""
             if tokens:
-                await asyncio.sleep(reply.step)
-                self._server.produced += Usage(prompt=answer.prompt_tokens if number == 1 else 0, completion=tokens)
-            comment = f": {reply.comment}{reply.line_end}" if reply.comment else ""
-            data = f"{comment}data: {event}{reply.line_end * 2}".encode()
-            size = reply.block or len(data)
-            for start in range(0, len(data), size):
-                await self._write(data[start : start + size])
-
-    async def _write(self, block: bytes) -> None:
-        self._transport.write(b"%x\r\n%b\r\n" % (len(block), block))
-        await asyncio.sleep(0)  # lets a client in the same loop read it by itself
+                pause = reply.first if produced == 0 and reply.first is not None else reply.step
+                if pause:
+                    yield pause, b""
+                self._server._produce(0 if produced else answer.prompt_tokens, tokens)  # noqa: SLF001
+                produced += tokens
+            for block in blocks(data if isinstance(data, bytes) else data(), reply):
+                yield 0.0, block
 
 
-class _Said:
-    """One answer, as the request bounds it."""
-
-    def __init__(self, body: Mapping[str, Any], reply: HttpReply, prompt_tokens: int) -> None:
-        words = [word if number == 0 else f" {word}" for number, word in enumerate(reply.text.split(" "))]
-        deltas = list(reply.deltas) or [{"content": word} for word in words]
-        self.finish = reply.finish
-        if not reply.deltas and (stops := _listed(body.get("stop"))):
-            kept = _before(words, stops)
-            deltas, self.finish = [{"content": word} for word in kept], "stop" if kept != words else reply.finish
-        bound = body.get("max_completion_tokens", body.get("max_tokens"))
-        if isinstance(bound, int) and bound < len(deltas):
-            deltas, self.finish = deltas[:bound], "length"
-        self.deltas: list[Mapping[str, Json]] = deltas
-        self.prompt_tokens = prompt_tokens
-        self._reply = reply
-        self._body = body
-
-    @property
-    def usage(self) -> Usage:
-        return Usage(prompt=self.prompt_tokens, completion=len(self.deltas))
-
-    def events(self) -> Iterator[tuple[int, str]]:
-        """The tokens that each event brings, and its data."""
-        yield 0, self._event({"role": "assistant", "content": None})
-        for delta in self.deltas:
-            yield 1, self._event(delta)
-        if self._reply.error is not None:
-            yield 0, _text({"error": self._reply.error})
-            return
-        yield 0, self._event({}, self.finish)
-        if self._reply.usage and (self._body.get("stream_options") or {}).get("include_usage"):
-            yield 0, _text({"object": "chat.completion.chunk", "choices": [], "usage": self._counted()})
-        yield 0, "[DONE]"
-
-    def whole(self) -> dict[str, Json]:
-        """The same as one body."""
-        text = "".join(str(delta.get("content") or "") for delta in self.deltas)
-        message: Json = {"role": "assistant", "content": text}
-        choice: Json = {"index": 0, "message": message, "finish_reason": self.finish}
-        return {"object": "chat.completion", "model": "fake", "choices": [choice], "usage": self._counted()}
-
-    def _event(self, delta: Mapping[str, Json], finish: str | None = None) -> str:
-        choice: dict[str, Json] = {"index": 0, "delta": dict(delta), "finish_reason": finish}
-        if self._body.get("logprobs") and (text := delta.get("content")):
-            choice["logprobs"] = {"content": [{"token": text, "logprob": -0.5, "top_logprobs": []}]}
-        return _text({"id": "fake", "object": "chat.completion.chunk", "model": "fake", "choices": [choice]})
-
-    def _counted(self) -> Json:
-        usage = self.usage
-        total = usage.prompt + usage.completion
-        return {"prompt_tokens": usage.prompt, "completion_tokens": usage.completion, "total_tokens": total}
+_FOR_EVER = 1e9
+"""Seconds."""
 
 
-def _listed(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or ())
+class _Backend(FakeServer):
+    """Answers with as many words as it is asked for."""
+
+    keeps_requests = False
+
+    def __init__(self, delay: float) -> None:
+        super().__init__(prompt_tokens=12)
+        self._delay = delay
+
+    def reply_to(self, number: int, request: HttpRequest) -> HttpReply:  # noqa: ARG002 - the request decides
+        words = " ".join(["word"] * request.body.get("max_tokens", 16))
+        return HttpReply(text=words, step=request.body.get("x_pace", 0.0), waits=self._delay)
 
 
-def _before(words: list[str], stops: list[str]) -> list[str]:
-    """The words before the first of these texts."""
-    text = "".join(words)
-    end = min((place for place in (text.find(stop) for stop in stops) if place >= 0), default=len(text))
-    kept: list[str] = []
-    for word in words:
-        if end > 0:
-            kept.append(word[:end])
-        end -= len(word)
-    return kept
+async def serve(server: FakeServer) -> None:
+    """Print the server's URL, and serve until the process is ended."""
+    async with server:
+        print(server.url, flush=True)  # noqa: T201 - whoever started the process reads it
+        await asyncio.Event().wait()
 
 
-def _text(value: Json) -> str:
-    return msgspec.json.encode(value).decode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before an answer begins")
+    delay = parser.parse_args().delay
+    with contextlib.suppress(KeyboardInterrupt):
+        uvloop.run(serve(_Backend(delay)))
+
+
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,7 @@ import json, os, sys
 os.remove(__file__)
 sys.path.append({packages!r})
 given = json.loads({given!r})
-def told(value, word={word!r}):
+def report(value, word={word!r}):
     os.write(1, ("\\n" + word + json.dumps(value) + "\\n").encode())
 """
 
@@ -32,22 +32,22 @@ MEMORY = 2048 * MIB
 """Address space: numpy's libraries reserve much of it and use little."""
 
 
-class TooLong(Exception):
+class LimitExceeded(Exception):
     """The grader did not come to an end within its limits; the text says which."""
 
 
-async def told_by(program: str, given: Any, *, distribution: str, extra: str, seconds: float) -> Json:
-    """What a program says with `told(value)` about `given`, both of them JSON.
+async def run_contained(program: str, given: Any, *, distribution: str, extra: str, seconds: float) -> Json:
+    """What a program says with `report(value)` about `given`, both of them JSON.
 
     Args:
-        program: runs after a prelude that defines `given` and `told` and makes the package's files importable.
+        program: runs after a prelude that defines `given` and `report` and makes the package's files importable.
         given: what it is about.
         distribution: the package that it needs, by the name that pip knows it by.
         extra: the extra of Tierwise that brings it.
         seconds: how long it may take.
 
     Raises:
-        TooLong: it was stopped, by time or by memory.
+        LimitExceeded: it was stopped, by time or by memory.
         TierwiseError: the package is missing, no sandbox can be made, or the program itself broke.
     """
     if not is_installed(distribution):
@@ -62,11 +62,11 @@ async def told_by(program: str, given: Any, *, distribution: str, extra: str, se
         value: Json = msgspec.json.decode(said[-1])
         return value
     if done.stopped:
-        raise TooLong(f"stopped: {done.stopped}")
+        raise LimitExceeded(f"stopped: {done.stopped}")
     lines = (done.stderr.strip() or f"exit code {done.exit_code}").splitlines()
     # Python 3.13 has no memory left to print the error itself, and names its type a few lines before the last.
     if limit := next((line for line in lines[-6:] if "MemoryError" in line or "RecursionError" in line), None):
-        raise TooLong(f"stopped: {limit[:80]}")
+        raise LimitExceeded(f"stopped: {limit[:80]}")
     last = lines[-1]
     raise TierwiseError(f"{distribution} broke: {last[:200]}")
 

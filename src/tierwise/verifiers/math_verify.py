@@ -15,7 +15,7 @@ from tierwise.spec.call import Completion
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.answers import marked, number_in, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
-from tierwise.verifiers.contained import TooLong, told_by
+from tierwise.verifiers.contained import LimitExceeded, run_contained
 
 PACKAGE = "math-verify"
 
@@ -26,11 +26,11 @@ import logging
 logging.disable(logging.CRITICAL)
 from math_verify import parse, verify
 if not parse(given["gold"], parsing_timeout=None, fallback_mode="no_fallback"):
-    told("unreadable")
+    report("unreadable")
 else:
     gold = parse(given["gold"], parsing_timeout=None)
     said = parse(given["said"], parsing_timeout=None)
-    told("nothing" if not said else bool(verify(gold, said, timeout_seconds=None)))
+    report("nothing" if not said else bool(verify(gold, said, timeout_seconds=None)))
 """
 
 _READ = """
@@ -39,7 +39,7 @@ logging.disable(logging.CRITICAL)
 from math_verify import parse
 def is_read(gold):
     return parse(gold, parsing_timeout=None, fallback_mode="no_fallback")
-told([number for number, gold in enumerate(given) if not is_read(gold)])
+report([number for number, gold in enumerate(given) if not is_read(gold)])
 """
 
 
@@ -80,14 +80,16 @@ class MathVerify(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
             return accepted(bare) if int(bare) == int(right) else rejected(f"{bare} instead of {right}")
         given = {"gold": self.gold, "said": said}
         try:
-            told = await told_by(_VERIFY, given, distribution=PACKAGE, extra="workloads", seconds=self.seconds)
-        except TooLong as error:
+            reported = await run_contained(
+                _VERIFY, given, distribution=PACKAGE, extra="workloads", seconds=self.seconds
+            )
+        except LimitExceeded as error:
             return rejected(str(error))
-        if told == "unreadable":
+        if reported == "unreadable":
             raise TierwiseError(f"math_verify: {self.equals!r}, which is right, is no expression that can be read")
-        if told is True:
+        if reported is True:
             return accepted(f"{place[:80]} equals {self.equals}")
-        why = "no expression in the answer" if told == "nothing" else f"{place[:80]!r} instead of {self.equals!r}"
+        why = "no expression in the answer" if reported == "nothing" else f"{place[:80]!r} instead of {self.equals!r}"
         return rejected(why)
 
 
@@ -99,7 +101,9 @@ async def unreadable(checks: Sequence[MathVerify]) -> list[int]:
     """
     golds = [check.gold for check in checks]
     try:
-        told = await told_by(_READ, golds, distribution=PACKAGE, extra="workloads", seconds=30 + 0.2 * len(golds))
-    except TooLong as error:
+        reported = await run_contained(
+            _READ, golds, distribution=PACKAGE, extra="workloads", seconds=30 + 0.2 * len(golds)
+        )
+    except LimitExceeded as error:
         raise TierwiseError(f"the expressions could not be read: {error}") from error
-    return [number for number in told if isinstance(number, int)] if isinstance(told, list) else []
+    return [number for number in reported if isinstance(number, int)] if isinstance(reported, list) else []

@@ -18,7 +18,7 @@ MOST_STEPS = 50_000_000
 """Of a match, which RE2 needs at the worst: the pattern's instructions times the text's length. About a second."""
 
 
-class Pattern(Protocol):
+class CompiledPattern(Protocol):
     """A compiled pattern."""
 
     def find(self, text: str) -> str | None:
@@ -26,7 +26,7 @@ class Pattern(Protocol):
 
 
 @functools.lru_cache(maxsize=16)
-def compiled(pattern: str) -> Pattern:
+def compiled(pattern: str) -> CompiledPattern:
     """Compile a pattern in RE2's syntax: that of `re` without look-around and back-references.
 
     Raises:

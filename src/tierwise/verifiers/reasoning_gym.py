@@ -16,7 +16,7 @@ from tierwise.spec.call import Completion
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.answers import marked, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
-from tierwise.verifiers.contained import TooLong, told_by
+from tierwise.verifiers.contained import LimitExceeded, run_contained
 
 PACKAGE = "reasoning-gym"
 
@@ -47,7 +47,7 @@ except Exception:
         del sys.modules[name]
     module = importlib.import_module(path)
 dataset = getattr(module, kind)(config=getattr(module, settings)(**given["settings"]))
-told(float(dataset.score_answer(given["said"], given["entry"])))
+report(float(dataset.score_answer(given["said"], given["entry"])))
 """
 
 
@@ -88,8 +88,8 @@ class ReasoningGym(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
             return rejected(f"{said[:90]!r} instead of {str(self.answer)[:90]!r}")
         given = {"scorer": self.scorer, "settings": self.settings, "said": said, "entry": self.entry}
         try:
-            score = await told_by(_SCORE, given, distribution=PACKAGE, extra="workloads", seconds=self.seconds)
-        except TooLong as error:
+            score = await run_contained(_SCORE, given, distribution=PACKAGE, extra="workloads", seconds=self.seconds)
+        except LimitExceeded as error:
             return rejected(str(error))
         if not isinstance(score, int | float):
             raise TierwiseError(f"{self.generator} gave no score but {score!r}")

@@ -5,13 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from aiohttp import web
 
 from engines.asking import call, chunks, in_time
 from tierwise.engines import Vllm
@@ -20,36 +17,12 @@ from tierwise.engines.vllm.client import VllmClient
 from tierwise.engines.vllm.launch import LAUNCHER
 from tierwise.spec.call import Recorder
 from tierwise.spec.errors import Broken, Garbled, Overloaded, Refused, SpecError, TooLong
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
-
-
-@dataclass
-class Served:
-    status: int = 200
-    body: dict[str, Any] = field(default_factory=dict)
-    asked: list[dict[str, Any]] = field(default_factory=list)
-    url: str = ""
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        asked = await request.json()
-        self.asked.append({**asked, "key": request.headers.get("Authorization")})
-        if self.status != 200:
-            return web.json_response(
-                {"error": {"message": self.body["message"], "code": self.status}}, status=self.status
-            )
-        if not asked["stream"]:
-            return web.json_response(self.body)
-        events = [
-            {"choices": [{"delta": {"content": "streamed"}, "finish_reason": "stop"}]},
-            {"choices": [], "usage": USAGE},
-        ]
-        text = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
-        return web.Response(text=text, content_type="text/event-stream")
 
 
 def recorded() -> dict[str, Any]:
@@ -60,25 +33,30 @@ def recorded() -> dict[str, Any]:
     return {"choices": [{"message": message, "finish_reason": "stop", "routed_experts": routed}], "usage": USAGE}
 
 
-@asynccontextmanager
-async def served(status: int = 200, body: dict[str, Any] | None = None) -> AsyncIterator[Served]:
-    server, app = Served(status, recorded() if body is None else body), web.Application()
-    app.router.add_post("/v1/chat/completions", server.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    try:
-        yield server
-    finally:
-        await runner.cleanup()
+class Served(FakeServer):
+    """Answers whole as vLLM does, and in a stream."""
+
+    def __init__(self, status: int = 200, body: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.status = status
+        self.body = recorded() if body is None else body
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        return [{**one.body, "key": one.headers.get("authorization")} for one in self.requests]
+
+    def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
+        if self.status != 200:
+            error = {"error": {"message": self.body["message"], "code": self.status}}
+            return HttpReply(status=self.status, body=json.dumps(error).encode())
+        return HttpReply(text="streamed") if request.body["stream"] else HttpReply(body=json.dumps(self.body).encode())
 
 
 def asked(draws: list[float], sampled: float, status: int = 200, body: dict[str, Any] | None = None) -> Any:
     """What each of so many passes brought, and what the server was asked."""
 
     async def main() -> tuple[list[Recorder], list[dict[str, Any]]]:
-        async with served(status, body) as server:
+        async with Served(status, body) as server:
             client = VllmClient("large", "M", sampled=sampled, experts=4, draw=iter(draws).__next__)
             found = []
             try:
@@ -142,7 +120,7 @@ def test_one_that_runs_already_is_spoken_to_in_vllms_words_with_its_key(tmp_path
     monkeypatch.setenv("LARGE_KEY", "secret")
 
     async def main() -> None:
-        async with served() as server:
+        async with Served() as server:
             settings = Vllm(url=server.url, model="LARGE", api_key_env="LARGE_KEY", scheduling="priority")
             engine = LAUNCHER.build(settings, "large", at(tmp_path))
             await engine.start()

@@ -66,7 +66,7 @@ class Experts(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether the weights of those picked are made to sum to one, so that another number keeps the scale."""
 
 
-class Attention(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AttentionScheme(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a token may look at, and how."""
 
     kind: Text
@@ -126,7 +126,7 @@ class Variant(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hidden: Count | None = None
     """Width of a layer's output."""
     experts: Experts | None = None
-    attention: Attention
+    attention: AttentionScheme
     context: Context
     weights: list[Weights]
     """In the order in which to prefer them: what holds most of the original first."""
@@ -151,7 +151,7 @@ class ActiveExperts(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return not self.why_not
 
 
-class Thinking(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ThinkingSwitch(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The thinking switch of a request."""
 
     default: bool
@@ -230,7 +230,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     variants: list[Variant]
     """The first is meant where nobody says which."""
     active_experts: ActiveExperts
-    thinking: Thinking
+    thinking: ThinkingSwitch
     sampling: list[Advice] = []
     licence: Licence
     scores: list[Score] = []

@@ -14,7 +14,7 @@ from tierwise.gateway.chat import MOST_BYTES
 from tierwise.gateway.failures import headers_of, status_of
 from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.grpc import tierwise_pb2_grpc as stubs
-from tierwise.gateway.grpc.words import account_of, event_of, parsed_of, response_of
+from tierwise.gateway.grpc.messages import account_of, event_of, parsed_of, response_of
 from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, ShowChunk
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk

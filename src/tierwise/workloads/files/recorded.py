@@ -26,7 +26,7 @@ from tierwise.workloads.task import Task, read_task
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tierwise.ledger.read import Kept
+    from tierwise.ledger.read import StoredContent
     from tierwise.workloads.files.redact import Redactor
 
 CHECKS = "judge:TIER, agrees:TIER, recorded, request, regex:PATTERN, exact:TEXT, or JSON"
@@ -56,7 +56,7 @@ class Recorded:
     """Actions that made no task, by the reason."""
 
 
-def from_ledger(kept: Sequence[Kept], check: str, redactor: Redactor) -> Recorded:
+def from_ledger(kept: Sequence[StoredContent], check: str, redactor: Redactor) -> Recorded:
     """Tasks of recorded actions, in the order in which they were asked.
 
     Args:
@@ -138,7 +138,7 @@ class _Grader:
             raise _Unfit("its answer is empty") from None
 
 
-def _task(one: Kept, request: dict[str, Any], check: dict[str, Any]) -> dict[str, Any]:
+def _task(one: StoredContent, request: dict[str, Any], check: dict[str, Any]) -> dict[str, Any]:
     messages = request["messages"]
     options = {name: field for name, field in request.items() if name not in _OWN | _NOT_KEPT and field is not None}
     verifier = (request.get("tierwise") or {}).get("verifier")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tierwise.bench.launch import deployments, launched, ledger_environment, serve_command
+from tierwise.bench.endpoint import deployments, launched, ledger_environment, serve_command
 from tierwise.spec.errors import SpecError, TierwiseError
 
 CHILD = """
@@ -109,7 +109,7 @@ def test_an_error_in_the_block_ends_the_child_too(tmp_path):
 def test_a_child_does_not_survive_a_parent_that_is_killed(tmp_path):
     log = tmp_path / "log"
     program = (
-        "import asyncio, pathlib\nfrom tierwise.bench.launch import launched\n"
+        "import asyncio, pathlib\nfrom tierwise.bench.endpoint import launched\n"
         f"async def main():\n    async with launched({child(CHILD)!r}, pathlib.Path({str(log)!r})):\n"
         "        print('up', flush=True)\n        await asyncio.sleep(60)\nasyncio.run(main())"
     )

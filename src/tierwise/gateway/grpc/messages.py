@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierwise.gateway.grpc import tierwise_pb2 as pb
-from tierwise.gateway.lifecycle import Account, RequestContext
+from tierwise.gateway.lifecycle import RequestContext, UsageReport
 from tierwise.gateway.wire import ParsedRequest, read
 from tierwise.ledger.rows import facts
 from tierwise.spec.ask import Answer
@@ -81,25 +81,25 @@ def _choice(index: int, answer: Answer, context: RequestContext) -> pb.Choice:
 
 def event_of(index: int, chunk: Chunk, *, wants_logprobs: bool) -> pb.ChatEvent:
     """What came of one choice."""
-    told = chunk.delta
-    delta = pb.Delta(index=index, finish_reason=chunk.finish or "", json=_rest(told))
-    if isinstance(content := told.get("content"), str):
+    fields = chunk.delta
+    delta = pb.Delta(index=index, finish_reason=chunk.finish or "", json=_rest(fields))
+    if isinstance(content := fields.get("content"), str):
         delta.content = content
-    if isinstance(thought := told.get("reasoning_content") or told.get("reasoning"), str):
+    if isinstance(thought := fields.get("reasoning_content") or fields.get("reasoning"), str):
         delta.reasoning = thought
     if wants_logprobs and chunk.logprobs is not None:
         delta.logprobs_json = _encode(chunk.logprobs).decode()
     return pb.ChatEvent(delta=delta)
 
 
-def _rest(told: Any) -> str:
+def _rest(fields: Any) -> str:
     """A message or a delta as JSON where there is more to it than text; else nothing."""
-    return _encode(told).decode() if any(told[name] for name in told.keys() - _PLAIN) else ""
+    return _encode(fields).decode() if any(fields[name] for name in fields.keys() - _PLAIN) else ""
 
 
 def account_of(context: RequestContext, prices: PriceBook) -> pb.Account:
     """What it took so far."""
-    account = Account.of(context, prices)
+    account = UsageReport.of(context, prices)
     return pb.Account(
         action=account.action,
         tier=account.tier,

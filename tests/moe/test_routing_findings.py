@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tierwise.moe.findings import findings
 from tierwise.moe.routed import RoutedPass
+from tierwise.moe.routing_findings import findings
 from tierwise.runs.durations import Durations
 from tierwise.spec.routing import Routing
 

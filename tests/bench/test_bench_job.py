@@ -8,8 +8,8 @@ import pytest
 
 from scripted_tiers import line
 from tierwise import plan as planning
-from tierwise.bench import job
-from tierwise.bench.job import chosen_tiers, require_sandbox, settings_for
+from tierwise.bench import bench_job
+from tierwise.bench.bench_job import chosen_tiers, require_sandbox, settings_for
 from tierwise.runs.directory import RunSettings
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.verifiers.sandbox import Backend
@@ -41,7 +41,7 @@ def test_the_workload_decides_what_is_not_given(write_tasks):
 
 
 def test_checks_that_run_code_are_refused_where_there_is_no_sandbox(write_tasks, monkeypatch):
-    monkeypatch.setattr(job, "backend", lambda: Backend(name="none", reason="no user namespaces"))
+    monkeypatch.setattr(bench_job, "backend", lambda: Backend(name="none", reason="no user namespaces"))
     require_sandbox(load(write_tasks(line("a"))))
     tests = {"python_tests": {"tests": "assert f() == 4"}}
     with pytest.raises(SpecError, match="no sandbox can be made here: no user namespaces"):
