@@ -5,6 +5,7 @@ Apart from the tables, which are made from these, so that journal, gateway and c
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,7 +56,7 @@ class ActionRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def date(self) -> str:
         """The day in UTC on which it began, `2026-01-31`."""
-        return datetime.fromtimestamp(self.started_at, UTC).date().isoformat()
+        return datetime.fromtimestamp(math.floor(self.started_at), UTC).date().isoformat()  # a fraction would round
 
 
 class PassFacts(msgspec.Struct, frozen=True, kw_only=True):
