@@ -285,7 +285,7 @@ class TestWrongFiles:
 
     def test_an_empty_database(self, place):
         place.execute("select 1")
-        with pytest.raises(SpecError, match="is empty, no ledger"):
+        with pytest.raises(SpecError, match="is empty and not a ledger"):
             Reader(place.where)
 
     def test_a_ledger_of_a_later_tierwise(self, place):
