@@ -138,8 +138,8 @@ def test_pytorch_files_count_where_there_is_no_safetensors_file(folder):
         ("[" * 100_000, "is not JSON"),
         ("[1]", "contains a list instead of an object"),
         ("{}", "has no model_type"),
-        ('{"model_type": "x", "num_experts": "many"}', "num_experts is 'many', and not a count"),
-        ('{"model_type": "x", "num_experts": -8}', "num_experts is -8, and not a count"),
+        ('{"model_type": "x", "num_experts": "many"}', "num_experts is 'many', not a count"),
+        ('{"model_type": "x", "num_experts": -8}', "num_experts is -8, not a count"),
         (None, "has no config.json"),
     ],
 )
@@ -167,7 +167,7 @@ def test_a_path_that_is_nowhere_is_said_to_be(tmp_path):
 
 def test_it_says_why_a_number_of_experts_cannot_work(folder):
     dense = read(folder())
-    assert "is dense, it has no experts" in dense.why_not_active(2)
+    assert "is dense and has no experts" in dense.why_not_active(2)
     mixture = read(folder(num_experts=8, num_experts_per_tok=2))
     assert [wanted for wanted in range(10) if mixture.why_not_active(wanted)] == [0, 9]
     by_table = read(folder(n_routed_experts=8, num_experts=None, num_experts_per_tok=2, num_hash_layers=3))

