@@ -150,7 +150,7 @@ def test_an_engine_can_be_chosen_and_one_that_is_none_is_refused(mixture, out):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: folder / "none.gguf", r"there is nothing at '.*none\.gguf'; give the path of a GGUF file"),
+        (lambda folder: folder / "none.gguf", r".*none\.gguf' does not exist; give the path of a GGUF file"),
         (lambda folder: folder, "is not a checkpoint that can be run: .* has no config.json"),
         (lambda folder: _file(folder, b"GGUF"), "is not a checkpoint that can be run"),
         (lambda folder: _file(folder, b"PK\x03\x04 an archive"), "is not a checkpoint that can be run"),
