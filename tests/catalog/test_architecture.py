@@ -121,7 +121,7 @@ def test_code_of_its_own_is_noticed_in_model_and_tokenizer(folder):
 def test_weights_are_what_the_index_names_and_nothing_else(folder):
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}}
     files = {"model.safetensors.index.json": json.dumps(index), "model-1.safetensors": "xx"}
-    with pytest.raises(SpecError, match=r"lacks 1 of the 2 files that hold its weights: model-2\.safetensors"):
+    with pytest.raises(SpecError, match=r"lacks 1 of its 2 weight files: model-2\.safetensors"):
         read(folder(_files=files))
     assert read(folder(_files={"model-2.safetensors": "yyy"})).bytes == 5
 
@@ -136,11 +136,11 @@ def test_pytorch_files_count_where_there_is_no_safetensors_file(folder):
     [
         ("{", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
-        ("[1]", "holds list where an object is wanted"),
+        ("[1]", "contains a list instead of an object"),
         ("{}", "has no model_type"),
-        ('{"model_type": "x", "num_experts": "many"}', "num_experts is 'many', and not a count"),
-        ('{"model_type": "x", "num_experts": -8}', "num_experts is -8, and not a count"),
-        (None, "holds no config.json"),
+        ('{"model_type": "x", "num_experts": "many"}', "num_experts is 'many', not a count"),
+        ('{"model_type": "x", "num_experts": -8}', "num_experts is -8, not a count"),
+        (None, "has no config.json"),
     ],
 )
 def test_a_bad_description_is_refused_with_the_files_name(folder, config, words):
@@ -150,7 +150,7 @@ def test_a_bad_description_is_refused_with_the_files_name(folder, config, words)
 
 
 def test_a_folder_without_weights_is_no_checkpoint(folder):
-    with pytest.raises(SpecError, match="holds no weights"):
+    with pytest.raises(SpecError, match="has no weights"):
         read(folder(_files={"model.safetensors": None}))
 
 
@@ -167,7 +167,7 @@ def test_a_path_that_is_nowhere_is_said_to_be(tmp_path):
 
 def test_it_says_why_a_number_of_experts_cannot_work(folder):
     dense = read(folder())
-    assert "is dense, it has no experts" in dense.why_not_active(2)
+    assert "is dense and has no experts" in dense.why_not_active(2)
     mixture = read(folder(num_experts=8, num_experts_per_tok=2))
     assert [wanted for wanted in range(10) if mixture.why_not_active(wanted)] == [0, 9]
     by_table = read(folder(n_routed_experts=8, num_experts=None, num_experts_per_tok=2, num_hash_layers=3))

@@ -169,10 +169,10 @@ def test_all_that_is_wrong_is_said_at_once_with_file_and_line(tmp_path):
     [
         ("kind: full, source: card", "kind: full", "the key 'source' is missing"),
         ("kind: full, source: card", "kind: full, source: cart", "there is no source 'cart'; did you mean 'card'?"),
-        ("{card: our own card}", "{card: our own card, blog: a post}", "no fact names it"),
-        ("name: house", "name: horse", "'horse' stands in house.yaml"),
-        ("model_types: [house]", "model_types: []", "no checkpoint would be known by it"),
-        ("why_not: it is dense, ", "", "why_not must say that there is nothing to change"),
+        ("{card: our own card}", "{card: our own card, blog: a post}", "no fact uses it"),
+        ("name: house", "name: horse", "'horse' does not match the file name house.yaml"),
+        ("model_types: [house]", "model_types: []", "no checkpoint would match it"),
+        ("why_not: it is dense, ", "", "why_not must state that there is nothing to change"),
         ("vllm: {", "vlm: {", "there is no engine 'vlm'; did you mean 'vllm'?"),
         (
             "weights: [{repository: us/house, precision: bfloat16, memory_gb: 2.4, source: card}]",
@@ -224,5 +224,5 @@ def test_everything_wrong_in_a_user_s_folder_is_said_at_once(tmp_path, monkeypat
 
 def test_a_folder_that_is_none_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("TIERWISE_FAMILIES", str(tmp_path / "missing"))
-    with pytest.raises(SpecError, match="TIERWISE_FAMILIES names no folder"):
+    with pytest.raises(SpecError, match="TIERWISE_FAMILIES is not a folder"):
         families()

@@ -129,8 +129,8 @@ def test_a_machine_is_read(text, machine, memory):
         ("8xH300", "there is no GPU 'H300' in the table; did you mean 'H200'"),
         ("0xH200", "has no GPU"),
         ("eight", "there is no GPU 'eight'"),
-        ("8", "is no machine; write 8xH200"),
-        ("", "is no machine"),
+        ("8", "is not a machine; write 8xH200"),
+        ("", "is not a machine"),
     ],
 )
 def test_a_machine_that_is_none_is_refused(text, message):

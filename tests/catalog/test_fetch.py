@@ -39,7 +39,7 @@ def test_a_cut_connection_is_taken_up_where_it_was_cut(shelf, bring, fault):
 
 def test_what_an_earlier_run_left_is_not_fetched_again(shelf, bring, fault):
     shelf.faults.extend([fault(dies_after=30_000)] + [fault(status=503)] * 4)
-    with pytest.raises(CheckpointError, match=r"stopped answering.*0\.0 MB are here: pull again"):
+    with pytest.raises(CheckpointError, match=r"stopped answering.*0\.0 MB are downloaded: pull again"):
         bring()
     shelf.requests.clear()
     assert bring() == FILE

@@ -79,7 +79,7 @@ def test_the_hash_is_what_sha256sum_and_sort_compute(bench, folder):
     unpinned = bench.checkpoint("file:model")
     bench.pull(unpinned)
     assert known_hash(unpinned, cache=bench.cache) == written.stdout.split()[0] == HASH
-    assert bench.steps[-1] == f"tiny: its sha256 is {HASH}; pin it to be sure"
+    assert bench.steps[-1] == f"tiny: its sha256 is {HASH}; pin it in the config file"
 
 
 def test_a_folder_is_hashed_once_and_then_only_what_was_touched(bench, folder):
@@ -116,13 +116,13 @@ def test_a_folder_that_changed_is_told_file_by_file(bench, folder, damage, words
 
 def test_a_folder_that_lacks_a_shard_is_refused(bench, folder):
     (folder / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"lacks 1 of the 2 .*: model-00002-of-00002\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"lacks 1 of its 2 .*: model-00002-of-00002\.safetensors"):
         bench.pull(bench.checkpoint("file:model"))
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(bench):
     (bench.base / "model").mkdir()
-    with pytest.raises(CheckpointError, match=r"holds no config\.json, so it is no checkpoint folder"):
+    with pytest.raises(CheckpointError, match=r"has no config\.json, so it is not a checkpoint folder"):
         bench.pull(bench.checkpoint("file:model"))
 
 

@@ -142,8 +142,8 @@ def test_each_damage_is_called_by_its_name(tmp_path):
 
     name = string("general.architecture", "llama")
     assert "'general.architecture' appears twice" in refusal(name, name)
-    assert "a value has the type 77" in refusal(text("k") + struct.pack("<I", 77))
-    assert "elements of the type 9" in refusal(text("k") + struct.pack("<IIQ", 9, 9, 1))
+    assert "a value has the unknown type 77" in refusal(text("k") + struct.pack("<I", 77))
+    assert "elements of the unknown type 9" in refusal(text("k") + struct.pack("<IIQ", 9, 9, 1))
     assert "has version 1" in refusal(version=1)
     assert "big-endian" in refusal(version=3 << 24)
     assert "has no general.architecture" in refusal(uint32("k", 1))
@@ -152,7 +152,7 @@ def test_each_damage_is_called_by_its_name(tmp_path):
 def test_what_is_no_gguf_file_is_refused_by_its_first_bytes(tmp_path):
     path = tmp_path / "m.gguf"
     path.write_bytes(b"<!DOCTYPE html>")
-    with pytest.raises(SpecError, match="begins with b'<!DO' and not with b'GGUF'"):
+    with pytest.raises(SpecError, match="begins with b'<!DO' instead of b'GGUF'"):
         read(path)
     path.write_bytes(b"")
     with pytest.raises(SpecError, match="begins with b''"):

@@ -62,7 +62,7 @@ def test_bytes_other_than_the_hub_states_are_refused(shelf, pull):
     elsewhere = shelf.url.replace("127.0.0.1", "localhost")
     shelf.redirects[PATH] = f"{elsewhere}/blob", {"X-Linked-Etag": f'"{HASH}"', "X-Linked-Size": str(len(WEIGHTS))}
     shelf.files["/blob"] = WEIGHTS[:-1] + b"?"
-    assert f"expected {HASH}; they were thrown away" in pull()
+    assert f"expected {HASH}; it was deleted" in pull()
 
 
 def test_a_file_that_is_shorter_than_the_hub_states_is_refused(shelf, pull):

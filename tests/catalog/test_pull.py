@@ -66,7 +66,7 @@ def test_a_hash_that_nobody_pinned_is_reported(bench, whole):
     assert local_path(open_ended, cache=bench.cache) == whole
     assert known_hash(open_ended, cache=bench.cache) is None
     bench.pull(open_ended)
-    assert bench.steps[-1] == f"tiny: its sha256 is {HASH}; pin it to be sure"
+    assert bench.steps[-1] == f"tiny: its sha256 is {HASH}; pin it in the config file"
     assert known_hash(open_ended, cache=bench.cache) == HASH
 
 
@@ -93,7 +93,7 @@ def test_what_was_pulled_needs_its_parts_no_more(bench, parts):
 
 def test_the_reported_hash_can_be_pinned_without_pulling_again(bench, parts):
     path = bench.pull(bench.checkpoint("file:part1.bin", "file:part2.bin"))
-    assert bench.steps[-1] == f"tiny: its sha256 is {HASH}; pin it to be sure"
+    assert bench.steps[-1] == f"tiny: its sha256 is {HASH}; pin it in the config file"
     remove_parts(bench)
     assert bench.pull(parts) == path
 

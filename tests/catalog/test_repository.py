@@ -169,13 +169,13 @@ def test_a_repository_of_gguf_files_asks_for_one_of_them(hub, pull):
 def test_a_repository_that_lacks_a_shard_is_refused(hub, pull):
     index = json.dumps({"weight_map": {"a": "model-1.safetensors"}}).encode()
     hub.hold({"config.json": FILES["config.json"], "model.safetensors.index.json": index})
-    assert "lacks 1 of the 1 files that hold its weights: model-1.safetensors" in pull()
+    assert "lacks 1 of its 1 weight files: model-1.safetensors" in pull()
 
 
 @pytest.mark.parametrize("answer", ["<html>", "[]", '{"siblings": [{"size": 3}]}', '{"siblings": null}'])
 def test_an_answer_that_is_no_list_is_said(hub, pull, answer):
     hub.answer(answer)
-    assert "the Hub's list of files cannot be read" in pull()
+    assert "the Hub's list of files cannot be parsed" in pull()
 
 
 def test_a_repository_that_nobody_has_is_said(pull):

@@ -93,7 +93,7 @@ def test_a_repository_is_pinned_as_a_file_is_and_stands_alone():
     with pytest.raises(SpecError, match="follows the branch 'main'"):
         checkpoint("hf:owner/repo@main")
     assert checkpoint("hf:owner/repo@main", sha256=HASH).parts
-    with pytest.raises(SpecError, match="a whole repository, which is not joined with others"):
+    with pytest.raises(SpecError, match="a whole repository and cannot be combined"):
         checkpoint("hf:owner/repo@v1", "file:more.gguf")
 
 

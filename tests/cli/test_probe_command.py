@@ -38,7 +38,7 @@ def test_a_probe_is_told_remembered_and_shown_by_check(tmp_path):
         async with Plain() as server:
             code, said, complained = await tierwise(tmp_path, "probe", server.url)
             assert (code, complained) == (0, "")
-            assert "a server that we do not know, model m" in said
+            assert "unknown server, model m" in said
             assert "- does not report cached tokens: prompts cost as uncached" in said
             code, said, _ = await tierwise(tmp_path, "probe", server.url, "--json")
             assert json.loads(said)["findings"]["seed"]["verdict"] == "unseen"

@@ -247,7 +247,7 @@ def test_a_locked_ledger_does_not_hold_answers_up(serve, tmp_path):
         assert all(answer.status == 200 for answer in answers)
         assert min(answer.first_bytes for answer in answers) < 0.1
         assert book.flush()
-    assert "takes nothing now" in heard.alarms[0]
+    assert "cannot be written now" in heard.alarms[0]
 
 
 class Refuses:

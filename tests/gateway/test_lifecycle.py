@@ -144,7 +144,7 @@ def test_a_ledger_that_breaks_its_promise_costs_an_alarm_and_no_answer(caplog):
 
     asyncio.run(main())
     assert front.metrics.registry.get_sample_value("tierwise_ledger_alarms_total") == 1
-    assert "is not remembered: ZeroDivisionError" in caplog.text
+    assert "is not recorded: ZeroDivisionError" in caplog.text
 
 
 def test_every_protocol_tells_the_same_account():

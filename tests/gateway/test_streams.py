@@ -56,7 +56,7 @@ def test_first_bytes_go_out_within_200_ms_whatever_the_model_does(serve, policy)
 
 
 def test_the_comment_says_how_far_it_is(serve, monkeypatch):
-    monkeypatch.setattr(reply, "PULSE_SECONDS", 0.1)
+    monkeypatch.setattr(reply, "KEEP_ALIVE_SECONDS", 0.1)
     engine = ScriptedEngine("4", Reply(text="5", step=0.3), Reply(text="6", step=0.5), step=0.01)
     answer = serve(tier_of(Majority(n=3), engine)).chat(stream=True)
     comments = [event.text for event in answer.events if event.is_comment]
@@ -65,7 +65,7 @@ def test_the_comment_says_how_far_it_is(serve, monkeypatch):
 
 
 def test_there_are_no_comments_while_something_is_said(serve, monkeypatch):
-    monkeypatch.setattr(reply, "PULSE_SECONDS", 0.1)
+    monkeypatch.setattr(reply, "KEEP_ALIVE_SECONDS", 0.1)
     answer = serve(tier_of(engine=ScriptedEngine(SLOW, step=0.05))).chat(stream=True)
     assert not any(event.is_comment for event in answer.events)
 

@@ -345,8 +345,8 @@ FULL_DISKS = """
         heard = Heard()
         with Ledger.open(where, PRICES, heard, patience=0.1) as ledger:
             for alarm in heard:
-                assert "takes nothing now" in alarm, alarm
-                reported = "is of version 1 and cannot be upgraded to 2 now" in alarm  # or there is no room to open it
+                assert "cannot be written now" in alarm, alarm
+                reported = "has version 1 and cannot be upgraded to 2 now" in alarm  # or there is no room to open it
                 reasons.add("copy" if "no copy" in alarm else "upgrade" if reported else "opening")
             ledger.write(a_record(a_pass(), action="meanwhile"))
             ballast.unlink()

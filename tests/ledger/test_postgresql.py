@@ -76,7 +76,7 @@ def test_actions_wait_in_the_journal_while_the_server_is_away(postgresql, databa
             ledger.write(a_record(a_pass(), action="meanwhile"))
             assert not ledger.flush(1.5)
             assert (ledger.health().pending, ledger.health().unjournaled) == (1, 0)
-            assert "takes nothing now" in heard[0]
+            assert "cannot be written now" in heard[0]
         finally:
             postgresql.start()
         assert ledger.flush(30)
@@ -92,7 +92,7 @@ def test_a_server_that_is_away_when_the_ledger_is_opened_is_waited_for(postgresq
         began = time.monotonic()
         ledger = Ledger.open(database, PRICES, heard)
         assert time.monotonic() - began < 10
-        assert "takes nothing now" in heard[0]
+        assert "cannot be written now" in heard[0]
         ledger.write(a_record(a_pass(), action="early"))
         with pytest.raises(LedgerError, match="cannot be read"):
             Reader(database)

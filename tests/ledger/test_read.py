@@ -282,7 +282,7 @@ class TestWrongFiles:
     @pytest.mark.parametrize("content", ["", "dear diary", "dear diary" * 1000])
     def test_a_file_that_is_no_ledger(self, path, content):
         path.write_text(content)
-        with pytest.raises(SpecError, match="no ledger"):
+        with pytest.raises(SpecError, match="not a ledger"):
             Reader(path)
 
     def test_somebody_elses_database(self, place):
@@ -292,7 +292,7 @@ class TestWrongFiles:
 
     def test_an_empty_database(self, place):
         place.execute("select 1")
-        with pytest.raises(SpecError, match="is empty, no ledger"):
+        with pytest.raises(SpecError, match="is empty and not a ledger"):
             Reader(place.where)
 
     def test_a_ledger_of_a_later_tierwise(self, place):

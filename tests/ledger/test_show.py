@@ -119,7 +119,7 @@ def test_the_ledger_can_be_named_in_the_environment(path):
     ("arguments", "error", "message"),
     [
         (["show", "nothing"], NotFound, "the newest is later"),
-        (["sum", "--since", "yesterday"], SpecError, "'yesterday' is no moment"),
+        (["sum", "--since", "yesterday"], SpecError, "'yesterday' is not a time"),
     ],
 )
 def test_a_mistake_is_an_error_that_says_what_to_write(path, arguments, error, message):

@@ -310,7 +310,7 @@ FULL = """
     assert (health.unjournaled, health.lost, health.is_good) == (5, 3, False), health
     assert any("kept in memory" in alarm for alarm in heard), heard
     assert any("actions are lost" in alarm for alarm in heard), heard
-    assert any("takes nothing now" in alarm for alarm in heard), heard
+    assert any("cannot be written now" in alarm for alarm in heard), heard
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     ledger.write(a_record(action="after"))
     assert ledger.flush()
@@ -406,7 +406,7 @@ def test_closing_twice_is_closing_once(place, heard):
 
 class TestOpening:
     def test_a_folder_that_is_not_there_is_an_error_at_once(self, tmp_path, heard):
-        with pytest.raises(LedgerError, match="no ledger can be kept at"):
+        with pytest.raises(LedgerError, match="a ledger cannot be kept at"):
             Ledger.open(tmp_path / "nowhere" / "ledger.db", PRICES, heard)
 
     def test_a_file_that_is_no_database_is_an_error_and_stays_as_it_was(self, path, heard):
@@ -417,7 +417,7 @@ class TestOpening:
 
     def test_somebody_elses_database_is_an_error_and_gets_no_tables_of_ours(self, place, heard):
         place.execute("create table recipes (name text)")
-        with pytest.raises(LedgerError, match=r"no ledger; its tables: recipes"):
+        with pytest.raises(LedgerError, match=r"not a ledger; its tables: recipes"):
             Ledger.open(place.where, PRICES, heard)
         with pytest.raises(Exception, match=r"actions"):
             place.stored()

@@ -66,7 +66,7 @@ def test_passes_whose_gate_is_not_known_do_not_dilute_the_entropy():
 @pytest.mark.parametrize("other", [routing([1, 2, 3]), routing([1, 2], [3, 4]), routing([1, 2], source="vllm")])
 def test_records_of_another_shape_or_engine_are_not_mixed(other):
     load = Load([routing([1, 2])])
-    with pytest.raises(SpecError, match="does not add to one of transformers with 1 mixture layers of 2 experts"):
+    with pytest.raises(SpecError, match="cannot be added to one of transformers with 1 mixture layers of 2 experts"):
         load.add(other)
     assert load.passes == 1
 

@@ -59,8 +59,8 @@ def test_numbers_that_cannot_work_are_left_out_with_the_reason(plan_of):
 @pytest.mark.parametrize(
     ("config", "wanted", "words"),
     [
-        (MIXTURE, [9], "9 of 8 experts cannot work on a token; give 1 to 8"),
-        (MIXTURE, [0], "0 of 8 experts cannot work on a token"),
+        (MIXTURE, [9], "9 of 8 experts cannot be active; give 1 to 8"),
+        (MIXTURE, [0], "0 of 8 experts cannot be active"),
         (MIXTURE, [3], "no other number of experts can work"),
         (DENSE, [], r"\(llama\) is dense: it has no experts to vary"),
     ],

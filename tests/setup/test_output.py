@@ -32,7 +32,7 @@ def test_what_is_there_is_refused_by_name_and_left_alone(tmp_path, kind):
         "link to nowhere": lambda: place.symlink_to(tmp_path / "gone"),
     }[kind]()
     for step in (require_new, lambda path: write_new(path, "other")):
-        with pytest.raises(SpecError, match=r"a\.yaml is there already, and nothing is written over; .* with --out"):
+        with pytest.raises(SpecError, match=r"a\.yaml exists and is never overwritten; .* with --out"):
             step(place)
     assert [one.name for one in tmp_path.iterdir()] == ["a.yaml"]
     assert kind != "file" or place.read_text() == "mine"
@@ -41,7 +41,7 @@ def test_what_is_there_is_refused_by_name_and_left_alone(tmp_path, kind):
 def test_a_file_that_appears_while_the_other_is_written_wins(tmp_path):
     require_new(tmp_path / "a.yaml")
     (tmp_path / "a.yaml").write_text("quicker")
-    with pytest.raises(SpecError, match="there already"):
+    with pytest.raises(SpecError, match="exists and is never overwritten"):
         write_new(tmp_path / "a.yaml", "slower")
     assert (tmp_path / "a.yaml").read_text() == "quicker"
 
@@ -49,8 +49,8 @@ def test_a_file_that_appears_while_the_other_is_written_wins(tmp_path):
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ("none/a.yaml", "none does not exist; make it first, or name another file with --out"),
-        ("taken/a.yaml", "taken is no folder"),
+        ("none/a.yaml", "none does not exist; create it, or name another file with --out"),
+        ("taken/a.yaml", "taken is not a folder"),
     ],
 )
 def test_a_folder_that_is_none_is_refused_before_anything_is_asked(tmp_path, place, message):
@@ -60,7 +60,7 @@ def test_a_folder_that_is_none_is_refused_before_anything_is_asked(tmp_path, pla
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_asked():
-    with pytest.raises(SpecError, match=r"/proc/a\.yaml cannot be written: .*; name a place that you may write"):
+    with pytest.raises(SpecError, match=r"/proc/a\.yaml cannot be written: .*; name a writable place"):
         require_new(Path("/proc/a.yaml"))
 
 
@@ -71,6 +71,6 @@ def test_a_disk_without_hard_links_will_do(tmp_path, monkeypatch):
     monkeypatch.setattr("os.link", refuse)
     write_new(tmp_path / "a.yaml", "whole")
     assert (tmp_path / "a.yaml").read_text() == "whole"
-    with pytest.raises(SpecError, match="there already"):
+    with pytest.raises(SpecError, match="exists and is never overwritten"):
         write_new(tmp_path / "a.yaml", "other")
     assert (tmp_path / "a.yaml").read_text() == "whole"

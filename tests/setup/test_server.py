@@ -74,7 +74,7 @@ def test_a_server_that_does_everything_gets_a_pass_a_vote_and_a_choice():
 
 def test_where_log_probabilities_are_refused_beside_tools_max_is_said_to_fail_on_those():
     draft = write_draft(seen(logprobs_with_tools="no", note="refused, 400: not with tools"))
-    assert "Requests that offer tools fail here" in re.sub(r"\n *# ", " ", draft.text)
+    assert "Requests with tools fail here" in re.sub(r"\n *# ", " ", draft.text)
     assert any(note.startswith("max, and auto with it, fails on requests that offer tools") for note in draft.notes)
     assert not any("tools" in note for note in write_draft(seen(logprobs_with_tools="no")).notes)
 
@@ -84,14 +84,14 @@ def test_without_log_probabilities_max_takes_a_vote_and_says_why(verdict):
     plan, text = planned(seen(logprobs=verdict, note="refused, 400: never heard"))
     assert kinds(plan) == ["single", "majority", "majority"]
     assert "Not best_of_n" in text
-    assert "where a request brings no verifier (refused, 400: never heard)" in text
+    assert "if a request has no verifier (refused, 400: never heard)" in text
 
 
 def test_where_draws_are_all_alike_nothing_votes():
     plan, text = planned(seen(temperature="no", note="4 draws with as many seeds are the same text"))
     assert kinds(plan) == ["single", "single", "refine"]
     assert all(tier.sampling.temperature is None for tier in plan.file.tiers.values())
-    assert "Votes would decide nothing: 4 draws with as many seeds are the same text" in text
+    assert "Votes would be identical: 4 draws with as many seeds are the same text" in text
 
 
 def test_where_a_temperature_is_refused_none_is_set_and_votes_stay():
@@ -121,8 +121,8 @@ def test_a_cap_bounds_the_thinking_of_standard_and_not_that_of_max():
 
 
 def test_a_model_whose_thinking_nothing_ends_is_said_to_think_in_fast_too():
-    assert "no switch that we know ends that" in planned(seen(thinking="no"))[1]
-    assert "no switch that we know ends that" not in planned(seen(thinking="no", reasoning="unseen"))[1]
+    assert "no known switch disables that" in planned(seen(thinking="no"))[1]
+    assert "no known switch disables that" not in planned(seen(thinking="no", reasoning="unseen"))[1]
 
 
 def test_an_effort_is_a_switch_too():
@@ -142,7 +142,7 @@ def test_one_slot_is_said_and_set():
     plan = parse(draft.text, Path("tierwise.yaml"))
     assert plan.processes[0].settings.slots == 1
     assert "one request at a time" in draft.text
-    assert "one after the other" in draft.text.partition("  max:")[2]
+    assert "sequentially" in draft.text.partition("  max:")[2]
     assert any("one request at a time" in note for note in draft.notes)
 
 
@@ -152,14 +152,14 @@ def test_slots_that_it_tells_are_set_and_those_that_it_does_not_are_left_out():
 
 
 def test_a_server_that_works_on_for_nobody_is_said_to():
-    assert "It works on when a pass is given up" in planned(seen(abort="no"))[1]
-    assert "It works on when" not in planned(seen(abort="unseen"))[1]
+    assert "It continues after a pass is aborted" in planned(seen(abort="no"))[1]
+    assert "It continues after" not in planned(seen(abort="unseen"))[1]
 
 
 def test_the_first_of_several_models_is_taken_and_the_others_are_named():
     draft = write_draft(seen(models=["m", "b", "c"]))
-    assert "The first that it lists; it also has: b, c (tierwise init --model NAME)" in draft.text
-    assert "the server has 3 models, and the file takes the first; --model takes another: b, c" in draft.notes
+    assert "The first one listed; the server also has: b, c (tierwise init --model NAME)" in draft.text
+    assert "the server has 3 models, and the file uses the first; choose another with --model: b, c" in draft.notes
     chosen = write_draft(seen(models=["a", "m"]), is_chosen=True)
     assert "    # It also has: a" in chosen.text
     assert not any("models" in note for note in chosen.notes)
@@ -202,7 +202,7 @@ def test_a_server_is_probed_and_drafted():
     plan = parse(draft.text, Path("tierwise.yaml"))
     assert kinds(plan) == ["single", "single", "refine"]
     assert plan.processes[0].settings.model == "m"
-    assert draft.about.startswith("a server of a kind that we do not know at http://127.0.0.1:")
+    assert draft.about.startswith("a server of unknown kind at http://127.0.0.1:")
 
 
 def test_another_model_can_be_named_and_one_that_is_not_there_is_refused():
@@ -226,14 +226,14 @@ class Failing(Chatty):
         (
             HttpReply(status=400, body=b'{"error": {"message": "an embedding model"}}'),
             Refused,
-            "does not chat with 'm': an embedding model; if this model does not chat, take another with --model: other",
+            "does not chat with 'm': an embedding model; if this model does not support chat, .* --model: other",
         ),
         (HttpReply(status=404, body=b"{}"), Broken, "does not chat with 'm': .*404"),
         (HttpReply(status=401, body=b'{"error": "who?"}'), Broken, "401: who.*--key-env NAME"),
         (HttpReply(body=b'{"choices": []}'), Garbled, "application/json instead of a stream of events"),
         (HttpReply(status=307, body=b"", headers={"Location": "http://x/"}), Broken, "moved to http://x/"),
-        (HttpReply(waits=60), TimedOut, r"did not begin an answer within 0\.3 s; .* --seconds 60"),
-        (HttpReply(silent_after=0), TimedOut, r"did not begin an answer within 0\.3 s"),
+        (HttpReply(waits=60), TimedOut, r"did not start an answer within 0\.3 s; .* --seconds 60"),
+        (HttpReply(silent_after=0), TimedOut, r"did not start an answer within 0\.3 s"),
     ],
 )
 def test_a_server_that_lists_models_and_does_not_chat_is_refused_in_its_own_words(reply, kind, message):
@@ -262,9 +262,7 @@ def test_a_server_that_repeats_the_key_does_not_bring_it_into_message_or_file():
 
 def test_a_server_that_stops_answering_on_the_way_gets_no_file():
     began = time.monotonic()
-    with pytest.raises(
-        EngineError, match=r"stopped answering in the middle .* no answer within 0\.3 s; nothing was written"
-    ):
+    with pytest.raises(EngineError, match=r"stopped answering during .* no answer within 0\.3 s; nothing was written"):
         drafted(Failing(HttpReply(waits=60), after=12), seconds=0.3)
     assert time.monotonic() - began < 20
 
@@ -274,6 +272,6 @@ def test_a_server_without_models_is_refused_unless_one_is_named():
         def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
             return HttpReply(body=b'{"data": []}') if request.method == "GET" else self.reply
 
-    with pytest.raises(Broken, match="lists no model; load one there, or name it with --model"):
+    with pytest.raises(Broken, match="lists no models; load one, or name it with --model"):
         drafted(Empty())
     assert 'model: "m"' in drafted(Empty(), model="m").text

@@ -75,7 +75,7 @@ def test_expressions_that_cannot_be_read_are_found_in_one_run(math_verify):
 
 @pytest.mark.sandbox
 def test_a_right_answer_that_cannot_be_read_is_nobodys_failure(math_verify):
-    with pytest.raises(TierwiseError, match="is no expression that can be read"):
+    with pytest.raises(TierwiseError, match="cannot be parsed as an expression"):
         verdict(MathVerify(equals=r"\begin{wrong}"), "7")
 
 
@@ -97,7 +97,7 @@ def test_a_package_is_all_that_is_shown(sandbox, tmp_path):
 
 @pytest.mark.sandbox
 def test_a_grader_that_breaks_says_how(sandbox):
-    with pytest.raises(TierwiseError, match="pytest broke: ZeroDivisionError"):
+    with pytest.raises(TierwiseError, match="pytest failed: ZeroDivisionError"):
         asyncio.run(run_contained("1 / 0", None, distribution="pytest", extra="dev", seconds=20))
 
 
@@ -110,7 +110,9 @@ def test_a_grader_that_runs_out_of_memory_is_stopped_and_not_broken(sandbox):
 
 
 def test_a_package_that_is_missing_says_how_to_get_it():
-    with pytest.raises(SpecError, match=r"the package no-such-thing is not installed: pip install 'tierwise\[x\]'"):
+    with pytest.raises(
+        SpecError, match=r"the package no-such-thing is not installed; install it with: pip install 'tierwise\[x\]'"
+    ):
         asyncio.run(run_contained("", None, distribution="no-such-thing", extra="x", seconds=1))
 
 
@@ -149,7 +151,7 @@ def test_a_puzzle_with_one_answer_needs_neither_package_nor_sandbox():
 
 
 def test_a_puzzle_that_nothing_can_solve_is_no_check():
-    with pytest.raises(ValueError, match="nothing can be right"):
+    with pytest.raises(ValueError, match="give at least one"):
         ReasoningGym(generator="gcd")
 
 

@@ -82,9 +82,9 @@ def test_a_mark_that_is_not_on_the_scale_is_nonsense(words):
     ("settings", "why"),
     [
         ({"rubric": " "}, "rubric: is empty"),
-        ({"scale": 5}, "both are wanted"),
-        ({"accept": 5}, "both are wanted"),
-        ({"scale": 5, "accept": 6}, "beyond the scale"),
+        ({"scale": 5}, "give both or neither"),
+        ({"accept": 5}, "give both or neither"),
+        ({"scale": 5, "accept": 6}, "is not on the scale"),
     ],
 )
 def test_a_judge_that_makes_no_sense_is_refused(settings, why):
@@ -93,5 +93,5 @@ def test_a_judge_that_makes_no_sense_is_refused(settings, why):
 
 
 def test_a_judge_that_nobody_asks_judges_nothing():
-    with pytest.raises(SpecError, match="must be asked"):
+    with pytest.raises(SpecError, match="can only be run by"):
         asyncio.run(Judge(tier="max").verify(Completion(text="x")))

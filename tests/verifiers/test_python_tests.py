@@ -171,5 +171,5 @@ def test_where_no_sandbox_can_be_had_it_refuses_with_the_reason():
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if ended.returncode:
         pytest.skip(ended.stderr.strip()[-200:])
-    assert ended.stdout.startswith("refused: No sandbox can be made here (")
+    assert ended.stdout.startswith("refused: No sandbox is available here (")
     assert "never run outside of one" in ended.stdout

@@ -626,7 +626,7 @@ def test_it_works_for_a_user_who_is_not_root(using):
     if "not here" in ended.stdout:
         pytest.skip("no interpreter of this version, or no source tree, that another user may read")
     assert ended.stdout.splitlines() == [
-        f"{using} a probe ran in it and stayed in its limits",
+        f"{using} a probe ran in it within its limits",
         "65534 [0, 0, 0, 0, 0, 0] 20 PermissionError",
         "None memory",
         "None files",

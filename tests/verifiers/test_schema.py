@@ -161,7 +161,7 @@ def nested(depth: int) -> dict:
 @pytest.mark.parametrize(
     ("schema", "why"),
     [
-        ({"$ref": "#"}, "leads back to itself"),
+        ({"$ref": "#"}, "refers to itself"),
         (doubling(40), "takes more than"),
         ({"pattern": "(?=look)ahead"}, "does not compile"),
         ({"$ref": "#/x", "x": {"type": 5}}, "cannot be applied"),
@@ -179,7 +179,7 @@ def test_what_cannot_be_applied_refuses_the_candidate_and_says_why(schema, why):
 
 
 def test_a_schema_that_nests_without_measure_is_refused_when_it_is_given():
-    with pytest.raises(ValueError, match="nests too deep"):
+    with pytest.raises(ValueError, match="is nested too deeply"):
         JsonSchema(schema=nested(900))
     assert verdict(nested(20), {"a": {"a": {}}}).ok
 

@@ -1,17 +1,17 @@
-"""Where checkpoints come from: sources as a user writes them, and bringing them to this disk whole and proven.
+"""Checkpoints: where they come from, and downloading and verifying them.
 
-    source      what a user writes, as nouns
+    source      the sources that a config file names
     checkpoint  pull: the orchestration
-    joined      the file that grows part by part
-    repository  the folder that comes file by file
-    folder      which files of a folder count, and their one hash
-    hub, wheel  the two places that need more than a URL
+    joined      a file assembled from parts
+    repository  a folder downloaded file by file
+    folder      which files of a folder count, and their combined hash
+    hub, wheel  the two sources that need more than a URL
     fetch       one file over HTTP, resumable
-    cache       the folder, the proofs, the lock
+    cache       the folder, remembered hashes, the lock
 
-What lies on the disk then says what it is: `architecture` (and `gguf`, which it reads with).
+`architecture` (with `gguf`) reads the description of a checkpoint on disk.
 
-Only `fetch`, `hub` and the pip that `wheel` asks touch the network.
+Only `fetch`, `hub` and the pip that `wheel` runs access the network.
 """
 
 from tierwise.catalog.cache import Progress, cache_folder, silent

@@ -1,5 +1,5 @@
-"""What a checkpoint says of itself: its kind, its shape, and what it lacks, from `config.json` or the head of a GGUF
-file. Apart from the engines, so that a lever is refused before anything is launched.
+"""Architecture metadata of a checkpoint, from `config.json` or a GGUF header. Used to reject levers before an engine is
+launched.
 """
 
 from __future__ import annotations
@@ -16,58 +16,58 @@ from tierwise.spec.errors import SpecError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """What a checkpoint says of itself before anything is loaded; of a model that sees or hears, its language part."""
+    """Metadata of a checkpoint, read without loading it; of a multimodal model, its language part."""
 
     model_type: str
-    """Transformers' word of the whole model, or llama.cpp's (`general.architecture`)."""
+    """`model_type` of the whole model in Transformers, or llama.cpp's `general.architecture`."""
     architectures: tuple[str, ...] = ()
-    """Class names in Transformers; none in a GGUF file."""
+    """Class names in Transformers; empty for a GGUF file."""
     layers: int | None = None
     context: int | None = None
-    """Tokens that it was made for."""
+    """Maximum context of the model, in tokens."""
     hidden: int | None = None
     experts: int | None = None
-    """Routed experts of a layer; None for a dense model."""
+    """Routed experts per layer; None for a dense model."""
     active_experts: int | None = None
-    """Routed experts that work on one token."""
+    """Active routed experts per token."""
     active_experts_key: str = ""
-    """Where `active_experts` stands: a dotted path into config.json, or a GGUF key; empty for a dense model."""
+    """The key of `active_experts`: a dotted path into config.json, or a GGUF key; empty for a dense model."""
     hash_routed_layers: int = 0
-    """Layers whose router is a table from token to experts, made for this number of active experts and no other."""
+    """Layers that route by a table from token to experts, which fixes the number of active experts."""
     quantization: str = ""
-    """Of a checkpoint that was quantized before: "fp8", "awq", a GGUF file's "Q4_K_M"; empty where it is not."""
+    """Quantization of the checkpoint: "fp8", "awq", a GGUF file's "Q4_K_M"; empty if not quantized."""
     dtype: str = ""
-    """Of the weights that are not quantized, in PyTorch's words; empty where it does not say."""
+    """PyTorch dtype of the unquantized weights; empty if unspecified."""
     has_tokenizer: bool
     has_chat_template: bool
     needs_remote_code: bool = False
-    """It names Python classes of its own (`auto_map`); whether an engine has them built in, the engine knows."""
+    """Whether it names its own Python classes (`auto_map`). An engine may have them built in."""
     format: Literal["safetensors", "pytorch", "gguf"]
     bytes: int
-    """Of the weights on the disk."""
+    """Size of the weights on disk."""
 
     def why_not_active(self, wanted: int) -> str:
-        """Why so many experts cannot work on a token, and what to do instead; empty where they can."""
+        """Why this number of active experts is impossible, and what to do instead; empty if it is possible."""
         if self.experts is None:
-            return f"this checkpoint ({self.model_type}) is dense, it has no experts; take it out"
+            return f"this checkpoint ({self.model_type}) is dense and has no experts; remove this setting"
         if self.hash_routed_layers and wanted != self.active_experts:
             return (
                 f"{self.hash_routed_layers} layers of this checkpoint ({self.model_type}) route by a table that holds"
-                f" {self.active_experts} experts for each token, and no other number loads; think more instead"
-                " (`reasoning_effort`), or draw several answers by a policy"
+                f" {self.active_experts} experts per token, and no other number loads; use more thinking instead"
+                " (`reasoning_effort`), or a policy that draws several answers"
             )
         if not 1 <= wanted <= self.experts:
-            return f"{wanted} of {self.experts} experts cannot work on a token; give 1 to {self.experts}"
+            return f"{wanted} of {self.experts} experts cannot be active; give 1 to {self.experts}"
         return ""
 
 
 def read(path: Path) -> Architecture:
-    """What the checkpoint at `path` is: a folder with a config.json, or a GGUF file.
+    """Read the metadata of the checkpoint at `path`: a folder with a config.json, or a GGUF file.
 
-    Reads a few kilobytes, and no weights: 0.1 s for a vocabulary of 250 thousand.
+    Reads a few kilobytes and no weights: 0.1 s for a vocabulary of 250 thousand.
 
     Raises:
-        SpecError: it is neither, it is damaged, or files that it names are missing.
+        SpecError: it is neither, it is damaged, or files are missing.
     """
     if path.is_dir():
         return _of_folder(path)
@@ -76,7 +76,7 @@ def read(path: Path) -> Architecture:
     raise SpecError(f"there is no checkpoint at {path}")
 
 
-# Names of one fact across Transformers' configurations, the commonest first.
+# Names of each fact across Transformers' configurations, the most common first.
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length")
 _HIDDEN = ("hidden_size", "n_embd", "d_model")
@@ -89,7 +89,7 @@ _ACTIVE = (
     "moe_k",
     "num_experts_per_token",
 )
-# Where a model that sees or hears keeps the description of its language part; `ffn_config` is DBRX's.
+# Keys under which multimodal models describe their language part; `ffn_config` is DBRX's.
 _LANGUAGE_PARTS = (
     ("thinker_config", "text_config"),
     ("text_config",),
@@ -113,15 +113,15 @@ def _of_folder(folder: Path) -> Architecture:
     if config is None:
         held = sorted(file.name for file in folder.glob("*.gguf"))
         advice = f"; to run a GGUF file, name it: {held[0]}" if held else ""
-        raise SpecError(f"{folder} holds no config.json, so it is no checkpoint folder{advice}")
+        raise SpecError(f"{folder} has no config.json, so it is not a checkpoint folder{advice}")
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not model_type:
-        raise SpecError(f"{folder / 'config.json'} has no model_type, so nobody can tell what it is")
+        raise SpecError(f"{folder / 'config.json'} has no model_type, so its architecture is unknown")
     tokenizer = _json(folder / "tokenizer_config.json") or {}
     weights = weight_files(folder)
     classes = config.get("architectures")
     experts, _ = _fact(config, _EXPERTS, folder)
-    # A mixture of one expert is dense, and so is one whose blocks are switched off (Gemma 4).
+    # A mixture of one expert is dense, and so is one whose blocks are disabled (Gemma 4).
     mixed = experts is not None and experts > 1 and _named(config, "enable_moe_block") is not False
     active, active_key = _fact(config, _ACTIVE, folder) if mixed else (None, "")
     return Architecture(
@@ -145,8 +145,8 @@ def _of_folder(folder: Path) -> Architecture:
 
 
 def _json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is no such file."""
-    # Not with spec/files.py: these files come from Python, and some hold `Infinity`, which JSON does not have.
+    """The object in a JSON file; None if the file does not exist."""
+    # Not with spec/files.py: these files are written by Python, and some contain `Infinity`, which JSON does not allow.
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -156,12 +156,12 @@ def _json(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as error:
         raise SpecError(f"{path} is not JSON: {error}; pull or copy it again") from error
     if not isinstance(found, dict):
-        raise SpecError(f"{path} holds {type(found).__name__} where an object is wanted")
+        raise SpecError(f"{path} contains a {type(found).__name__} instead of an object")
     return found
 
 
 def _parts(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The descriptions of the language part, the inner ones first, each with its dotted path."""
+    """The descriptions of the language part, innermost first, each with its dotted path."""
     for path in _LANGUAGE_PARTS:
         inner: Any = config
         for name in path:
@@ -176,7 +176,7 @@ def _named(config: Mapping[str, Any], name: str) -> Any:
 
 
 def _fact(config: Mapping[str, Any], names: tuple[str, ...], folder: Path) -> tuple[int | None, str]:
-    """A count under the first of `names` that is set, and its dotted path; the largest where layers differ."""
+    """The count under the first of `names` that is set, and its dotted path; the maximum if layers differ."""
     for path, part in _parts(config):
         for name in names:
             value = part.get(name)
@@ -185,13 +185,13 @@ def _fact(config: Mapping[str, Any], names: tuple[str, ...], folder: Path) -> tu
             if value is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise SpecError(f"{folder / 'config.json'}: {path}{name} is {value!r}, and not a count")
+                raise SpecError(f"{folder / 'config.json'}: {path}{name} is {value!r}, not a count")
             return value, path + name
     return None, ""
 
 
 def _hash_routed(config: Mapping[str, Any], folder: Path) -> int:
-    """DeepSeek-V4 says it layer by layer, or as a number of first layers."""
+    """Number of hash-routed layers; DeepSeek-V4 lists them per layer, or as a number of first layers."""
     kinds = _named(config, "mlp_layer_types")
     if isinstance(kinds, list):
         return sum(kind == "hash_moe" for kind in kinds)
@@ -211,10 +211,10 @@ def _has_chat_template(folder: Path, tokenizer: Mapping[str, Any]) -> bool:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a folder's weights: those of its index, else its safetensors files, else PyTorch's.
+    """The weight files of a folder: those of its index, else its safetensors files, else PyTorch's.
 
     Raises:
-        SpecError: there are none, or the index names some that are missing.
+        SpecError: there are none, or files in the index are missing.
     """
     index = _json(folder / "model.safetensors.index.json")
     if index is not None:
@@ -224,15 +224,15 @@ def weight_files(folder: Path) -> list[Path]:
         wanted = sorted({str(name) for name in places.values()})
         if missing := [name for name in wanted if not (folder / name).is_file()]:
             some = ", ".join(missing[:3])
-            raise SpecError(f"{folder} lacks {len(missing)} of the {len(wanted)} files that hold its weights: {some}")
+            raise SpecError(f"{folder} lacks {len(missing)} of its {len(wanted)} weight files: {some}")
         return [folder / name for name in wanted]
     for pattern in ("*.safetensors", "pytorch_model*.bin", "*.bin", "*.pth", "*.pt"):
         if found := sorted(folder.glob(pattern)):
             return found
-    raise SpecError(f"{folder} holds no weights: no *.safetensors, *.bin or *.pth file")
+    raise SpecError(f"{folder} has no weights: no *.safetensors, *.bin or *.pth file")
 
 
-# llama.cpp's `general.file_type` by number (enum llama_ftype, llama.h of b11549); a dash is one that was withdrawn.
+# llama.cpp's `general.file_type` by number (enum llama_ftype, llama.h of b11549); a dash is a removed type.
 _FILE_TYPES = [
     "F32",
     "F16",
@@ -282,7 +282,9 @@ _WHOLE = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 def _of_gguf(path: Path) -> Architecture:
     head = read_head(path)
     if not head.architecture:
-        raise SpecError(f"{path} has no general.architecture, so it is no model; a projector or a vocabulary alone?")
+        raise SpecError(
+            f"{path} has no general.architecture, so it is not a model; it may be a projector or a vocabulary"
+        )
     kind = _file_type(head)
     experts = head.number("expert_count")
     mixed = experts is not None and experts > 1

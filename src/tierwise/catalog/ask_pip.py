@@ -1,9 +1,9 @@
-"""A script for the pip of this interpreter, run in a process of its own: where does the wheel of NAME==VERSION lie?
+"""A script that asks this interpreter's pip, in a separate process, for the URL of the wheel of NAME==VERSION.
 
-pip has no command that tells. `pip install --dry-run --report` is meant to, but fetches the whole wheel first: always
-up to 25.0, later where the index has no metadata files (tried from 22.2 to 26.3). So this asks pip's own finder, with
-the user's configuration, certificates and credentials. The finder is not a public interface: should it move, this
-fails and the caller lets `pip download` carry the wheel.
+pip has no command for this. `pip install --dry-run --report` is meant to, but downloads the whole wheel first: always
+up to 25.0, and later if the index has no metadata files (tested from 22.2 to 26.3). So this uses pip's own finder, with
+the user's configuration, certificates and credentials. The finder is not a public interface: if it changes, this fails
+and the caller falls back to `pip download`.
 """
 
 from __future__ import annotations

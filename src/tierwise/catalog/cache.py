@@ -1,12 +1,11 @@
-"""The user's cache folder: what lies where, how a file is known to be good, and who may write. Nothing here knows
-where bytes come from.
+"""The user's cache folder: its layout, remembered hashes, and locking. Independent of where files come from.
 
-    checkpoints/SHA256[:16]/NAME.gguf    finished files and folders, by what they hold
-    manifests/SHA256[:16].txt            what a folder's hash is made of: a line `HASH  PATH` for each file
-    rewritten/DIGEST/NAME.gguf           copies with another number of active experts; safe to delete while none runs
-    sources/DIGEST.json                  the hash that an unpinned source turned out to have
-    verified/DIGEST.json                 a file's hash, with the size and time it had then, so that it is hashed once
-    partial/DIGEST/, partial/DIGEST.lock what a pull has so far; safe to delete while none runs
+checkpoints/SHA256[:16]/NAME.gguf    complete files and folders, by hash
+manifests/SHA256[:16].txt            the input of a folder's hash: a line `HASH  PATH` per file
+rewritten/DIGEST/NAME.gguf           copies with another number of active experts; safe to delete while none runs
+sources/DIGEST.json                  the hash found for an unpinned source
+verified/DIGEST.json                 a file's hash, with its size and time, so that it is hashed once
+partial/DIGEST/, partial/DIGEST.lock partial downloads; safe to delete while no pull runs
 """
 
 from __future__ import annotations
@@ -29,48 +28,48 @@ if TYPE_CHECKING:
 
 Digest: TypeAlias = "_Hash"
 Progress: TypeAlias = Callable[[int, int | None, str], None]
-"""Told `done_bytes, total_bytes, what`; a new `what` starts a new count, `None` means that no total is known."""
+"""Called with `done_bytes, total_bytes, what`. A new `what` starts a new count; `None` means an unknown total."""
 Report: TypeAlias = Callable[[int, int | None], None]
-"""A `Progress` whose `what` is settled."""
+"""A `Progress` with a fixed `what`."""
 
 BLOCK = 4 << 20
-"""Bytes between two looks at the event loop: 5 ms of hashing."""
+"""Bytes hashed between yields to the event loop: 5 ms."""
 
 
 def silent(done_bytes: int, total_bytes: int | None, what: str) -> None:
-    """Progress that nobody watches."""
+    """A `Progress` that does nothing."""
 
 
 def cache_folder() -> Path:
     """`$TIERWISE_CACHE`, else `$XDG_CACHE_HOME/tierwise`, else `~/.cache/tierwise`."""
     if chosen := os.environ.get("TIERWISE_CACHE"):
         return Path(chosen).expanduser().absolute()
-    # The XDG specification says that a relative path is to be ignored.
+    # The XDG specification requires that relative paths are ignored.
     if (shared := Path(os.environ.get("XDG_CACHE_HOME", ""))).is_absolute():
         return shared / "tierwise"
     return Path.home() / ".cache" / "tierwise"
 
 
 def short_digest(*words: str) -> str:
-    """16 hex digits that name a folder or a note after `words`."""
+    """16 hex digits derived from `words`, for the name of a folder or file."""
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
 
 
 def sealed_hash(path: Path, cache: Path) -> str | None:
-    """The file's SHA-256, if it was computed before and size and time are still what they were; reads no weights."""
+    """The file's remembered SHA-256, if its size and time are unchanged; does not read the file."""
     try:
         note = json.loads(_seal_of(path, cache).read_bytes())
         untouched = (note["size"], note["mtime_ns"]) == _look(path)
-    except (OSError, ValueError, LookupError, TypeError):  # never sealed, a torn note, or no such file
+    except (OSError, ValueError, LookupError, TypeError):  # never hashed, a torn note, or no such file
         return None
     return str(note["sha256"]) if untouched else None
 
 
 async def verified_hash(path: Path, cache: Path, report: Report) -> str:
-    """The file's SHA-256, computed only if it is not remembered."""
+    """The file's SHA-256, computed if it is not remembered."""
     if known := sealed_hash(path, cache):
         return known
-    before = _look(path)  # taken first: a file that changes while it is read must not look sealed afterwards
+    before = _look(path)  # taken first: a file that changes while it is read must not look verified afterwards
     digest = await hash_of(path, before[0], report)
     _write_seal(path, before, digest.hexdigest(), cache)
     return digest.hexdigest()
@@ -82,7 +81,7 @@ def seal(path: Path, sha256: str, cache: Path) -> None:
 
 
 def _look(path: Path) -> tuple[int, int]:
-    """Size in bytes and time of the last change in nanoseconds: what tells a touched file without reading it."""
+    """Size in bytes and modification time in nanoseconds, which detect changes without reading the file."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
@@ -97,7 +96,7 @@ def _seal_of(path: Path, cache: Path) -> Path:
 
 
 async def hash_of(path: Path, size: int, report: Report) -> Digest:
-    """Hash the first `size` bytes without holding up the event loop."""
+    """Hash the first `size` bytes without blocking the event loop."""
     digest = hashlib.sha256()
     done = 0
     with path.open("rb") as stream:
@@ -114,7 +113,7 @@ async def hash_of(path: Path, size: int, report: Report) -> Digest:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace a small file so that a crash leaves the old one or the new one."""
+    """Replace a small file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
     with fresh.open("w", encoding="utf-8") as file:
@@ -125,7 +124,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def move(source: Path, target: Path) -> None:
-    """Rename within the cache, and make the new name outlive a power cut."""
+    """Rename within the cache, durably across power failures."""
     source.replace(target)
     folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -136,11 +135,11 @@ def move(source: Path, target: Path) -> None:
 
 @asynccontextmanager
 async def sole_worker(lock: Path, waiting: Callable[[str], None]) -> AsyncIterator[None]:
-    """Let one process at a time work on what `lock` stands for; the kernel frees it when its holder dies.
+    """Hold an exclusive lock between processes; the kernel releases it when the holder dies.
 
     Args:
-        lock: a file that is never deleted, since a waiter may hold it open.
-        waiting: told once who is ahead of us, when somebody is.
+        lock: the lock file; never deleted, because a waiting process may have it open.
+        waiting: called once with the current holder, if there is one.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     reported = False
@@ -162,7 +161,7 @@ async def sole_worker(lock: Path, waiting: Callable[[str], None]) -> AsyncIterat
 
 
 def make_room(folder: Path, needed: int, what: str) -> None:
-    """Fail before the disk does.
+    """Check for free disk space.
 
     Raises:
         CheckpointError: `needed` bytes do not fit.

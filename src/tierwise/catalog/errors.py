@@ -1,6 +1,4 @@
-"""What can go wrong between a source and a file on this disk. Apart from spec/errors.py because only whoever starts
-Tierwise meets these: a request never does.
-"""
+"""Errors of pulling checkpoints. Separate from spec/errors.py because requests never raise them."""
 
 from __future__ import annotations
 
@@ -8,11 +6,11 @@ from tierwise.spec.errors import TierwiseError
 
 
 class CheckpointError(TierwiseError):
-    """A checkpoint could not be brought, or is not what it was promised to be.
+    """A checkpoint could not be downloaded, or does not match its hash.
 
-    Whatever had come and was good is kept, so pulling again goes on from there.
+    Completed parts are kept, so pulling again resumes.
     """
 
 
 class AccessError(CheckpointError):
-    """The server, or the way to it, wants credentials or certificates that we do not hold."""
+    """The server or a proxy requires credentials or certificates that are missing."""

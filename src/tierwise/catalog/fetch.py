@@ -1,6 +1,4 @@
-"""One file over HTTP onto this disk, going on from where an earlier attempt stopped. Knows nothing of packages,
-repositories or checkpoints.
-"""
+"""Resumable download of one file over HTTP."""
 
 from __future__ import annotations
 
@@ -24,48 +22,48 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10
 SILENCE_SECONDS = 60
 WAITS = (0.5, 1, 2, 4, 8, 10, 10)
-"""Seconds between attempts that bring nothing new; with the attempts, about a minute of a network that is away."""
+"""Seconds between attempts without progress; in total, about a minute of network outage."""
 WAITS_BEFORE_FIRST_BYTE = 2
-"""How many of them are spent on a server that never answered: a machine without network says so within seconds."""
+"""Number of these waits for a server that never answered, so that a machine without network fails within seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where a file lies, and what is known of it before its first byte."""
+    """The URL of a file, and what is known of it in advance."""
 
     url: str
     what: str
-    """How messages call the file; the URL may carry a password."""
+    """The file's name in messages; the URL may contain a password."""
     sha256: str | None = None
 
 
 async def fetch(address: Address, target: Path, report: Report, *, waits: Sequence[float] = WAITS) -> Digest:
-    """Bring a file to `target`, keep what came whenever it stops, and check it against the hash that is known of it.
+    """Download a file to `target`, keep partial downloads, and verify its hash if known.
 
     Raises:
-        AccessError: the server wants credentials, or its certificate is not trusted.
-        CheckpointError: unreachable, absent, not the promised bytes, or too large for the disk.
+        AccessError: the server requires credentials, or its certificate is not trusted.
+        CheckpointError: the file is unreachable, missing, different from its hash, or too large for the disk.
     """
-    # Half of all starts find everything in the cache; they are spared the 0.2 s that aiohttp takes to import.
+    # aiohttp takes 0.2 s to import, and is not needed if everything is in the cache.
     import aiohttp  # noqa: PLC0415
 
     partial = await _Partial.recall(target, report)
     resumed = partial.size > 0
     if not address.sha256 or partial.digest.hexdigest() != address.sha256:
         async with aiohttp.ClientSession(
-            trust_env=True,  # proxies and .netrc as pip has them
+            trust_env=True,  # proxies and .netrc, as in pip
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS),
             connector=aiohttp.TCPConnector(ssl=_trust()),
         ) as session:
             await _insist(session, address, partial, report, waits)
             if resumed and address.sha256 not in {None, partial.digest.hexdigest()}:
-                partial.restart()  # what an earlier run left may be at fault: once more from the start
+                partial.restart()  # the partial download may be damaged: retry from the start
                 await _insist(session, address, partial, report, waits)
         if address.sha256 not in {None, found := partial.digest.hexdigest()}:
             partial.restart()
             raise CheckpointError(
                 f"{address.what}: {_host(address)} sent bytes whose SHA-256 is {found}, expected {address.sha256};"
-                " they were thrown away; pull again, and if it happens again the mirror is at fault"
+                " the download was deleted; pull again, and if it happens again the mirror is at fault"
             )
     return partial.digest
 
@@ -73,7 +71,7 @@ async def fetch(address: Address, target: Path, report: Report, *, waits: Sequen
 async def _insist(
     session: aiohttp.ClientSession, address: Address, partial: _Partial, report: Report, waits: Sequence[float]
 ) -> None:
-    """Ask until the file is whole or asking stops helping."""
+    """Retry until the file is complete or retries make no progress."""
     import aiohttp  # noqa: PLC0415 - as above
 
     started_with = most = partial.size
@@ -90,14 +88,14 @@ async def _insist(
         ) as error:
             raise AccessError(f"{address.what}: {_host(address)} or a proxy is not trusted ({error})") from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            # Against the most we ever held: a server that cannot resume and dies early must not keep us for ever.
+            # Compared with the maximum so far: a server that cannot resume and fails early must not loop forever.
             failures = 0 if partial.size > most else failures + 1
             most = max(most, partial.size)
             if failures > (len(waits) if most > started_with else WAITS_BEFORE_FIRST_BYTE):
                 reason = str(error) or type(error).__name__
                 raise CheckpointError(
                     f"{address.what}: {_host(address)} stopped answering ({reason}); {readable_size(partial.size)} are"
-                    " here: pull again to go on from there"
+                    " downloaded: pull again to resume"
                     if partial.size
                     else f"{address.what}: {_host(address)} cannot be reached ({reason}); check the network, or use a"
                     " file: source"
@@ -108,7 +106,7 @@ async def _insist(
 
 
 async def _stream(session: aiohttp.ClientSession, address: Address, partial: _Partial, report: Report) -> None:
-    """Append what is missing, once."""
+    """Append the missing bytes in one attempt."""
     headers = {"Accept-Encoding": "identity"}
     if partial.size:
         headers["Range"] = f"bytes={partial.size}-"
@@ -136,7 +134,7 @@ async def _stream(session: aiohttp.ClientSession, address: Address, partial: _Pa
 
 
 class _OtherFileError(Exception):
-    """The server's file is not the one that we hold the beginning of."""
+    """The server's file differs from the partial download."""
 
 
 def _host(address: Address) -> str:
@@ -157,7 +155,7 @@ def _admit(response: aiohttp.ClientResponse, address: Address) -> None:
 
 
 def _extent(response: aiohttp.ClientResponse) -> tuple[int | None, int | None]:
-    """The first byte of the body and the size of the whole file, as far as the server tells."""
+    """The offset of the body and the size of the whole file, if the server reports them."""
     if found := re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", "")):
         first, total = found.groups()
         return int(first) if first else None, int(total) if total != "*" else None
@@ -165,7 +163,7 @@ def _extent(response: aiohttp.ClientResponse) -> tuple[int | None, int | None]:
 
 
 def _trust() -> ssl.SSLContext:
-    """The system's certificates, which honour SSL_CERT_FILE, and those that pip or requests are told to trust."""
+    """The system's certificates, including SSL_CERT_FILE, and those configured for pip or requests."""
     context = ssl.create_default_context()
     for variable in ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if place := os.environ.get(variable):
@@ -173,13 +171,13 @@ def _trust() -> ssl.SSLContext:
             try:
                 context.load_verify_locations(cafile=None if folder else place, capath=place if folder else None)
             except OSError as error:
-                raise CheckpointError(f"{variable} names {place}, which holds no certificates ({error})") from error
+                raise CheckpointError(f"{variable} names {place}, which has no certificates ({error})") from error
             break
     return context
 
 
 class _Partial:
-    """The bytes of one file so far, with their hash, and beside them a note of which file they belong to."""
+    """A partial download with its hash, and a note of the file's identity."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,6 +1,6 @@
-"""Checkpoints that are folders: which of their files inference needs, and the one hash that stands for all of them.
+"""Checkpoint folders: which files inference needs, and the combined hash.
 
-The hash is what `sha256sum FILES | LC_ALL=C sort | sha256sum` prints in the folder, so anybody can compute it.
+The hash is the output of `sha256sum FILES | LC_ALL=C sort | sha256sum` in the folder.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _SAFETENSORS_INDEX = "model.safetensors.index.json"
 
 
 def needed(names: Iterable[str]) -> list[str]:
-    """The files that inference needs, out of a folder's relative paths, sorted.
+    """The files that inference needs, from a folder's relative paths, sorted.
 
-    Weights in one form only: safetensors, and PyTorch's own where there are none. A second copy of the same weights
-    (`consolidated*`, as Mistral ships it) and everything in subfolders stays out, and nothing can leave the folder.
+    Weights in one format only: safetensors, else PyTorch's. A second copy of the weights (`consolidated*`, as Mistral
+    ships it) and subfolders are excluded, and no path can leave the folder.
     """
     names = sorted(set(names))
     described = [name for name in names if _is_any(name, _DESCRIPTION) and not _is_any(name, _NO_DESCRIPTION)]
@@ -42,7 +42,7 @@ def needed(names: Iterable[str]) -> list[str]:
 
 
 def _is_any(name: str, patterns: Iterable[str]) -> bool:
-    """Whether one of the patterns fits, level by level: a star does not cross a slash, nor begin a hidden file."""
+    """Whether a pattern matches; `*` matches neither a slash nor a leading dot."""
     steps = name.split("/")
     return not any(step.startswith(".") for step in steps) and any(
         len(parts := pattern.split("/")) == len(steps) and all(map(fnmatchcase, steps, parts)) for pattern in patterns
@@ -50,13 +50,13 @@ def _is_any(name: str, patterns: Iterable[str]) -> bool:
 
 
 def files_of(folder: Path) -> list[str]:
-    """What inference needs of a folder on this disk, as relative paths."""
+    """The files of a folder that inference needs, as relative paths."""
     held = (*folder.glob("*"), *folder.glob("additional_chat_templates/*"))
     return needed(path.relative_to(folder).as_posix() for path in held if path.is_file())
 
 
 def hash_of_files(hashes: Mapping[str, str]) -> str:
-    """One SHA-256 for a folder: over the sorted lines `HASH  PATH` that sha256sum writes of its files."""
+    """The SHA-256 of a folder: over the sorted lines `HASH  PATH` of its files."""
     return hashlib.sha256(_lines(hashes).encode()).hexdigest()
 
 
@@ -65,12 +65,12 @@ def _lines(hashes: Mapping[str, str]) -> str:
 
 
 def remember_files(hashes: Mapping[str, str], cache: Path) -> None:
-    """Keep what a folder's hash is made of, so that a folder that changed can be told file by file."""
+    """Store the file hashes of a folder, so that later changes can be reported per file."""
     write_whole(_manifest_of(hash_of_files(hashes), cache), _lines(hashes))
 
 
 def remembered_files(sha256: str, cache: Path) -> dict[str, str]:
-    """What a folder of this hash is made of; empty where it was never seen here."""
+    """The file hashes of a folder with this hash; empty if unknown."""
     try:
         lines = _manifest_of(sha256, cache).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def _manifest_of(sha256: str, cache: Path) -> Path:
 
 
 def sealed_folder(folder: Path, cache: Path) -> str | None:
-    """The folder's hash, if that of each file is remembered and none was touched since; reads no weights."""
+    """The folder's remembered hash, if no file has changed; reads no weights."""
     hashes = {}
     for name in files_of(folder):
         sha256 = sealed_hash(folder / name, cache)
@@ -94,7 +94,7 @@ def sealed_folder(folder: Path, cache: Path) -> str | None:
 
 
 async def verified_files(folder: Path, cache: Path, report: Report) -> dict[str, str]:
-    """The hash of each file by its relative path, computed only where it is not remembered."""
+    """The hash of each file by relative path, computed if it is not remembered."""
     names = files_of(folder)
     total = sum((folder / name).stat().st_size for name in names)
     hashes = {}
@@ -111,7 +111,7 @@ async def verified_files(folder: Path, cache: Path, report: Report) -> dict[str,
 
 
 async def verify_folder(folder: Path, checkpoint: Checkpoint, cache: Path, report: Report) -> None:
-    """Raises CheckpointError where the folder is not whole, or is another one than was pinned."""
+    """Raises CheckpointError if the folder is incomplete or does not match its pin."""
     hashes = await complete_files(folder, checkpoint, cache, report)
     found, pin = hash_of_files(hashes), checkpoint.pin
     if pin not in {None, found}:
@@ -119,16 +119,16 @@ async def verify_folder(folder: Path, checkpoint: Checkpoint, cache: Path, repor
         what = f" ({difference(known, hashes)})" if known else ""
         raise CheckpointError(
             f"checkpoint {checkpoint.name!r}: the SHA-256 of the folder {folder} is {found}, expected {pin}{what};"
-            " correct the pin if this is the checkpoint you mean, else replace the files"
+            " correct the pin if this is the intended checkpoint, else replace the files"
         )
     remember_files(hashes, cache)
 
 
 async def complete_files(folder: Path, checkpoint: Checkpoint, cache: Path, report: Report) -> dict[str, str]:
-    """`verified_files` of a folder that has all that its own description names.
+    """`verified_files` of a complete folder.
 
     Raises:
-        CheckpointError: it has not.
+        CheckpointError: files are missing.
     """
     try:
         architecture.read(folder)
@@ -138,9 +138,9 @@ async def complete_files(folder: Path, checkpoint: Checkpoint, cache: Path, repo
 
 
 def settle_folder(folder: Path, target: Path, hashes: Mapping[str, str], cache: Path) -> None:
-    """Move a finished folder to where it is looked for, with all that is known of it."""
+    """Move a complete folder to its final place, and remember its hashes."""
     remember_files(hashes, cache)
-    if not target.exists():  # two revisions of a repository may hold the very same files
+    if not target.exists():  # two revisions of a repository may have identical files
         target.parent.mkdir(parents=True, exist_ok=True)
         move(folder, target)
     for name, sha256 in hashes.items():
@@ -148,7 +148,7 @@ def settle_folder(folder: Path, target: Path, hashes: Mapping[str, str], cache: 
 
 
 def difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """In words, what happened to a folder's files; empty where nothing did."""
+    """A description of changes between a folder's files; empty if none."""
     words = {
         "missing": sorted(before.keys() - now.keys()),
         "changed": sorted(name for name in before.keys() & now.keys() if before[name] != now[name]),

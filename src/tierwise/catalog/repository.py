@@ -1,6 +1,4 @@
-"""A whole repository of the Hub, brought file by file into one folder. Apart from `joined`, which makes one file of
-many: here each file arrives alone, and is checked against what the Hub says of it.
-"""
+"""Downloads a Hub repository file by file into one folder, and verifies each file against the Hub's hash."""
 
 from __future__ import annotations
 
@@ -17,14 +15,14 @@ from tierwise.catalog.folder import needed
 from tierwise.catalog.source import Hub, Repository
 
 Doing = Callable[[str, str], Report]
-"""Told a verb and a file; gives where to report how far it is."""
+"""Called with a verb and a file; returns a progress callback."""
 
 
 async def bring_repository(source: Repository, work: Path, cache: Path, doing: Doing) -> Path:
-    """The folder under `work` with what inference needs of the repository; whole files of an earlier run are kept.
+    """A folder under `work` with the repository's files that inference needs; complete files of earlier runs are kept.
 
     Raises:
-        CheckpointError: it does not come, or is no checkpoint that can be loaded from a folder.
+        CheckpointError: it cannot be downloaded, or is not a checkpoint that loads as a folder.
     """
     folder = _new_folder(work)
     doing("listing", str(source))(0, None)
@@ -49,7 +47,7 @@ def _new_folder(work: Path) -> Path:
 
 
 def _drop_others(folder: Path, *, keep: list[str]) -> None:
-    """What an earlier state of a branch left."""
+    """Delete files of an earlier state of a branch."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.relative_to(folder).as_posix() not in keep:
             path.unlink()
@@ -57,10 +55,10 @@ def _drop_others(folder: Path, *, keep: list[str]) -> None:
 
 def _refuse_no_checkpoint(source: Repository, listed: list[str], names: list[str]) -> None:
     if "config.json" in names:
-        return  # what else may be missing is told by reading it
+        return  # other missing files are reported when it is read
     ggufs = sorted(name for name in listed if name.endswith(".gguf"))
-    advice = f"; it holds GGUF files: name one of them, such as '{source.file(ggufs[0])}'" if ggufs else ""
-    raise CheckpointError(f"'{source}' holds no config.json, so it is no checkpoint that loads as a folder{advice}")
+    advice = f"; it has GGUF files: name one of them, such as '{source.file(ggufs[0])}'" if ggufs else ""
+    raise CheckpointError(f"'{source}' has no config.json, so it does not load as a checkpoint folder{advice}")
 
 
 async def _bring(source: Hub, file: hub.RepositoryFile, target: Path, cache: Path, doing: Doing, place: str) -> None:
@@ -69,7 +67,7 @@ async def _bring(source: Hub, file: hub.RepositoryFile, target: Path, cache: Pat
         found = await verified_hash(target, cache, doing("verifying", file.name + place))
         if file.sha256 in {None, found}:
             return
-        # The other program's copy is damaged: ask the Hub.
+        # The cached copy is damaged: download it.
     scratch = target.parents[file.name.count("/") + 1] / "hub"
     fetching, verifying = doing("fetching", file.name + place), doing("verifying", file.name + place)
     path, digest = await hub.bring_file(source, scratch, fetching, verifying, listed=file)
@@ -83,12 +81,12 @@ def _put(download: Path, target: Path) -> None:
 
 
 async def _holds(path: Path, file: hub.RepositoryFile, cache: Path, doing: Doing) -> bool:
-    """Whether the file is there and is the one that the Hub lists."""
+    """Whether the file exists and matches the Hub's listing."""
     if _size(path) != file.size:
         return False
     if file.sha256:
         return await verified_hash(path, cache, doing("checking", file.name)) == file.sha256
-    return file.git_sha1 == _git_sha1(path)  # small: what is large has a sha256
+    return file.git_sha1 == _git_sha1(path)  # small files; large ones have a sha256
 
 
 def _size(path: Path) -> int | None:
@@ -102,7 +100,7 @@ def _git_sha1(path: Path) -> str:
 
 
 def _link_or_copy(held: Path, target: Path) -> None:
-    """A second name for the same bytes where the disk can, since a checkpoint may have a terabyte."""
+    """Hard-link if possible, because a checkpoint may have a terabyte; else copy."""
     target.parent.mkdir(exist_ok=True)
     target.unlink(missing_ok=True)
     try:

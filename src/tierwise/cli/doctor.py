@@ -1,4 +1,4 @@
-"""`tierwise doctor`: what this machine has, what is missing, and how to get it."""
+"""`tierwise doctor`: examines this machine, and says what is missing and how to get it."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     state: Literal["ok", "missing", "warning", "broken"]
-    """missing: works without it, something is not to be had · warning: may not work, or not with a later version ·
-    broken: the main job does not work."""
+    """missing: an optional feature is unavailable · warning: may not work, or not with a later version · broken:
+    Tierwise does not work."""
     seen: str
     cure: str = ""
-    """What to do, where something is to be done."""
+    """What to do; empty if nothing."""
 
 
 def doctor(
     against: Annotated[
         Path | None,
-        typer.Option(help="The folder of a run: say where this machine differs from the one that it ran on."),
+        typer.Option(help="The folder of a run: show how this machine differs from the run's."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Do not import the installed packages to hear what they say is deprecated.")
+        bool, typer.Option("--quick", help="Skip importing the installed packages for deprecation warnings.")
     ] = False,
 ) -> None:
-    """Look at this machine: Python, processor, engines, sandbox, cache; say what is missing and how to get it.
+    """Examine this machine: Python, CPU, GPUs, engines, sandbox, cache; say what is missing and how to get it.
 
-    It also says which packages are newer than those that were tested, and what they say is deprecated while they are
-    imported and the Transformers worker, where it is installed, runs a pass on a tiny model: about 10 seconds.
+    It also reports packages newer than the tested versions, and deprecation warnings when packages are imported and, if
+    installed, the Transformers worker runs a pass on a tiny model: about 10 seconds.
 
-    With --against, hold it against the machine of a run instead: packages, processor, GPUs, and with the run's own
-    config the command lines, kernels and checkpoints. Starts no engine.
+    With --against, compare it with the machine of a run instead: packages, CPU, GPUs, and from the run's config the
+    command lines, kernels and checkpoints. Starts no engine.
 
-    Exit code 0 when the main job can run (--against: when nothing differs that may change answers), else 1.
+    Exit code 0 if Tierwise can run (--against: if no difference may change answers), else 1.
     """
     import json
     from dataclasses import asdict
@@ -85,30 +85,30 @@ def _python() -> Diagnosis:
 
     seen = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()} {platform.machine()}"
     if sys.platform != "linux":
-        return Diagnosis(what="Python", state="broken", seen=seen, cure="run on Linux: engines and sandbox need it")
+        return Diagnosis(what="Python", state="broken", seen=seen, cure="run on Linux, which engines and sandbox need")
     return Diagnosis(what="Python", state="ok", seen=seen)
 
 
 def _processor(here: RunMachine) -> Diagnosis:
-    features = ", ".join(here.features or ()) or "no vector extensions that we look for"
-    cure = "" if here.cores > 1 else "one core runs the engine and everything else: expect slow answers"
+    features = ", ".join(here.features or ()) or "none of the vector extensions that matter"
+    cure = "" if here.cores > 1 else "one core for the engine and everything else: expect slow answers"
     seen = f"{here.cpu}, {here.cores} cores to use, {features}"
     return Diagnosis(what="processor", state="ok", seen=seen, cure=cure)
 
 
 def _graphics(here: RunMachine) -> Diagnosis:
     if here.gpus is None:
-        cure = "run nvidia-smi to see why; engines run on the processor until then"
+        cure = "run nvidia-smi to see why; engines run on the CPU until it works"
         return Diagnosis(what="GPUs", state="missing", seen="nvidia-smi fails", cure=cure)
     names = "; ".join(f"{one.name}, {one.memory}, driver {one.driver}" for one in here.gpus)
-    return Diagnosis(what="GPUs", state="ok", seen=names or "none that nvidia-smi finds")
+    return Diagnosis(what="GPUs", state="ok", seen=names or "none found by nvidia-smi")
 
 
 def _memory() -> Diagnosis:
     lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     sizes = {name: int(rest.split()[0]) / 2**20 for name, _, rest in (line.partition(":") for line in lines)}
     free = sizes["MemAvailable"]
-    cure = "" if free > 1 else "the quickstart's model wants about 1 GiB"
+    cure = "" if free > 1 else "the quickstart's model needs about 1 GiB"
     return Diagnosis(what="memory", state="ok", seen=f"{free:.1f} of {sizes['MemTotal']:.1f} GiB available", cure=cure)
 
 
@@ -138,8 +138,8 @@ def _versions() -> Diagnosis:
     from tierwise import upstream
 
     if not (sentences := upstream.untested(upstream.tested())):
-        return Diagnosis(what="tested versions", state="ok", seen="no package is outside the versions that were tested")
-    cure = "may work or not; requirements/ of the source has the locked versions"
+        return Diagnosis(what="tested versions", state="ok", seen="all packages have tested versions")
+    cure = "may not work; the locked versions are in requirements/ of the source"
     return Diagnosis(what="tested versions", state="warning", seen="; ".join(sentences), cure=cure)
 
 
@@ -148,12 +148,12 @@ def _deprecations() -> Iterator[Diagnosis]:
 
     found = upstream.notices(one.package for one in upstream.tested())
     if not found:
-        yield Diagnosis(what="deprecations", state="ok", seen="the installed packages warn of nothing")
+        yield Diagnosis(what="deprecations", state="ok", seen="no warnings from installed packages")
     for one in found:
         if one.is_fault:
-            cure = "what needs this package does not work: install a tested version, or leave it"
+            cure = "features that need this package do not work; install a tested version"
         else:
-            cure = "a warning: it works with this version, and may not with a later one"
+            cure = "works with this version, may fail with a later one"
         yield Diagnosis(what=one.package, state="warning", seen=f"{one.kind}: {one.text}", cure=cure)
 
 
@@ -162,7 +162,7 @@ def _sandbox() -> Diagnosis:
 
     found = backend()
     if found.name == "none":
-        cure = "Python tests are refused until then; install bubblewrap"
+        cure = "install bubblewrap; Python tests are rejected without a sandbox"
         return Diagnosis(what="sandbox", state="missing", seen=found.reason, cure=cure)
     return Diagnosis(what="sandbox", state="ok", seen=found.name)
 
@@ -180,7 +180,7 @@ def _cache() -> Diagnosis:
     try:
         tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
-        cure = "point $TIERWISE_CACHE at a folder that you may write"
+        cure = "point $TIERWISE_CACHE at a writable folder"
         return Diagnosis(what="cache", state="broken", seen=f"{folder} cannot be written: {error.strerror}", cure=cure)
     free = shutil.disk_usage(place).free / 2**30
     return Diagnosis(what="cache", state="ok", seen=f"{folder}, {free:.0f} GiB free")
@@ -219,7 +219,7 @@ def _manifest(run: Path) -> Manifest:
 
     folder = RunDirectory(run)
     if not folder.has_manifest:
-        raise NotFound(f"{run} holds no run: there is no manifest.json", field="--against")
+        raise NotFound(f"{run} is not a run: it has no manifest.json", field="--against")
     try:
         return folder.read_manifest()
     except SpecError as error:
@@ -241,7 +241,7 @@ def _print_compared(found: EnvironmentDiff) -> None:
         console.print()
     for note in found.notes:
         console.print(f"note: {note}", markup=False)
-    ends = {True: "answers may differ from the run's", False: "nothing that was compared may change answers"}
+    ends = {True: "answers may differ from the run's", False: "no difference that may change answers"}
     console.print(ends[found.may_answer_otherwise])
 
 

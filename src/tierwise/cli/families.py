@@ -1,4 +1,4 @@
-"""`tierwise families`: what is known about lines of checkpoints, each figure with its source."""
+"""`tierwise families`: shows model families, each figure with its source."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def families(
-    name: Annotated[str | None, typer.Argument(help="A family, such as gemma-4; all of them if not given.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A family, such as gemma-4; all if not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the families of checkpoints that are known, or show everything about one.
+    """List the known model families, or show one in detail.
 
-    Figures are published by others, and were not measured here.
+    Figures are published ones and were not measured by Tierwise.
     """
     import json
 
@@ -40,7 +40,7 @@ def families(
 
 
 def row(family: Family, variant: Variant) -> tuple[str, ...]:
-    """What the table says of one variant, under `COLUMNS`."""
+    """The table row of one variant, with `COLUMNS`."""
     experts = variant.experts
     name = family.name if len(family.variants) == 1 else f"{family.name} {variant.name}"
     thinks = "on" if family.thinking.default else "off"
@@ -62,22 +62,20 @@ def _engines(family: Family) -> str:
 
 
 COLUMNS = ("family", "size / active", "experts", "context", "thinks", "licence", "engines")
-"""Parameters in all and for one token · experts for one token of how many · whether it thinks when nobody says."""
+"""size / active: total and active parameters · experts: active and total · thinks: whether it thinks by default."""
 
 
 def _print_all(found: Iterable[Family]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*COLUMNS[:-1], box=None, padding=(0, 2, 0, 0))  # with the engines it is too wide for 80 letters
+    table = Table(*COLUMNS[:-1], box=None, padding=(0, 2, 0, 0))  # with the engines it is wider than 80 columns
     for family in found:
         for variant in family.variants:
             table.add_row(*row(family, variant)[:-1])
     console = Console(highlight=False)
     console.print(table)
-    console.print(
-        "\nPublished by others, not measured here. Everything about one, with sources: tierwise families NAME"
-    )
+    console.print("\nPublished figures, not measured here. Details of one, with sources: tierwise families NAME")
 
 
 def _print_one(family: Family) -> None:
@@ -91,7 +89,7 @@ def _print_one(family: Family) -> None:
         for line in _about(variant):
             console.print(f"  {line}", markup=False)
     key = family.active_experts
-    says = f"{key.key or 'none'}: " + (key.why_not or "another number may be set")
+    says = f"{key.key or 'none'}: " + (key.why_not or "may be changed")
     _section(console, "active experts", [(says, "", key)])
     _section(console, "thinking", [(_thinking(family), family.thinking.note, family.thinking)])
     _section(
@@ -126,7 +124,7 @@ def _origin(fact: Fact) -> str:
 
 
 def _about(variant: Variant) -> Iterable[str]:
-    yield f"{variant.parameters_billion:g}B parameters, {variant.active_billion:g}B of them for one token  " + _origin(
+    yield f"{variant.parameters_billion:g}B parameters, {variant.active_billion:g}B active per token  " + _origin(
         variant
     )
     yield (
@@ -150,7 +148,7 @@ def _about(variant: Variant) -> Iterable[str]:
     for guess in variant.speculation:
         model = f" with {guess.model}" if guess.model else ""
         note = f" ({guess.note})" if guess.note else ""
-        yield f"guesses ahead: {guess.method}, {guess.tokens} tokens{model}{note}  {_origin(guess)}"
+        yield f"speculative decoding: {guess.method}, {guess.tokens} tokens{model}{note}  {_origin(guess)}"
 
 
 def _thinking(family: Family) -> str:

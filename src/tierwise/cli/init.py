@@ -1,4 +1,4 @@
-"""`tierwise init`: a first config file, for a server, a checkpoint or a family."""
+"""`tierwise init`: writes a first config file, for a server, a checkpoint or a family."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import typer
 if TYPE_CHECKING:
     from tierwise.setup import Draft
 
-_SERVER = "A server that runs"
+_SERVER = "A running server"
 _CHECKPOINT = "A checkpoint on this machine"
-_FAMILY = "A family on some machine"
+_FAMILY = "A model family"
 _DEFAULT = Path("tierwise.yaml")
 
 _Url = Annotated[
     str,
     typer.Option(
-        help="Base of an OpenAI-compatible server, such as http://localhost:8000/v1.", rich_help_panel=_SERVER
+        help="Base URL of an OpenAI-compatible server, such as http://localhost:8000/v1.", rich_help_panel=_SERVER
     ),
 ]
 _Model = Annotated[
-    str, typer.Option(help="What the server calls the model; its first one if not given.", rich_help_panel=_SERVER)
+    str, typer.Option(help="The server's name of the model; the first listed if not given.", rich_help_panel=_SERVER)
 ]
 _KeyEnv = Annotated[
     str,
-    typer.Option(metavar="NAME", help="The environment variable that holds the server's key.", rich_help_panel=_SERVER),
+    typer.Option(metavar="NAME", help="Environment variable with the server's key.", rich_help_panel=_SERVER),
 ]
 _Seconds = Annotated[
-    float, typer.Option(help="That each request may take.", min=0.1, max=3600, rich_help_panel=_SERVER)
+    float, typer.Option(help="Time limit per request, in seconds.", min=0.1, max=3600, rich_help_panel=_SERVER)
 ]
 _Checkpoint = Annotated[
     str,
@@ -39,11 +39,13 @@ _Checkpoint = Annotated[
         rich_help_panel=_CHECKPOINT,
     ),
 ]
-_Python = Annotated[str, typer.Option(help="The interpreter that has vLLM or SGLang.", rich_help_panel=_CHECKPOINT)]
-_Family = Annotated[str, typer.Option(help="Such as gemma-4; `tierwise families` lists them.", rich_help_panel=_FAMILY)]
+_Python = Annotated[str, typer.Option(help="The interpreter with vLLM or SGLang.", rich_help_panel=_CHECKPOINT)]
+_Family = Annotated[
+    str, typer.Option(help="A family, such as gemma-4; `tierwise families` lists them.", rich_help_panel=_FAMILY)
+]
 _Gpus = Annotated[str, typer.Option(help="The machine: 8xH200, H100 or cpu.", rich_help_panel=_FAMILY)]
 _Variant = Annotated[
-    str, typer.Option(help="The size, where a family has several; its first if not given.", rich_help_panel=_FAMILY)
+    str, typer.Option(help="The size, if a family has several; the first if not given.", rich_help_panel=_FAMILY)
 ]
 _Revision = Annotated[
     str, typer.Option(help="The commit of the checkpoint on the Hugging Face Hub.", rich_help_panel=_FAMILY)
@@ -51,13 +53,11 @@ _Revision = Annotated[
 _Engine = Annotated[
     str,
     typer.Option(
-        help="Of a checkpoint or family: llama.cpp, vllm, sglang or transformers; the first that can if not given."
+        help="For a checkpoint or family: llama.cpp, vllm, sglang or transformers; default: the first that can run it."
     ),
 ]
 _Out = Annotated[Path, typer.Option(help="The file to write; - prints it.")]
-_AsJson = Annotated[
-    bool, typer.Option("--json", help="Print the config as JSON, without its comments, and write no file.")
-]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print the config as JSON without comments, and write no file.")]
 
 
 def init(
@@ -77,15 +77,15 @@ def init(
 ) -> None:
     """Write a commented tierwise.yaml with the tiers fast, standard and max and the route auto.
 
-    --url asks a server what it can do: some thirty small requests.
+    --url probes a server with about thirty small requests.
 
-    --checkpoint reads what a checkpoint says of itself, and looks at this machine.
+    --checkpoint reads a checkpoint's metadata and examines this machine.
 
-    --family takes what is published about a family, for a machine that you name.
+    --family uses published data about a family, for the machine in --gpus.
 
-    Never writes over a file.
+    Never overwrites a file.
 
-    Exit code 1 when the server fails, 2 when the input is wrong.
+    Exit code 1 if the server fails, 2 if the input is invalid.
     """
     import json
 
@@ -119,7 +119,7 @@ def init(
 
 
 def for_family(name: str, gpus: str, engine: str, *, variant: str, revision: str) -> Draft:
-    """What is published about a family, as a file for a machine."""
+    """A config file for a family on a machine, from published data."""
     from tierwise.catalog.families import family
     from tierwise.catalog.fit import engine_for
     from tierwise.catalog.gpus import parse_machine
@@ -132,31 +132,33 @@ def for_family(name: str, gpus: str, engine: str, *, variant: str, revision: str
     said = f"tierwise init --family {found.name} --gpus {machine} --engine {chosen.engine}"
     said += f" --variant {variant}" if variant else ""
     text = recipe(found, machine, chosen, variant=variant, revision=revision, command=said)
-    notes = (f"replace {COMMIT} by the revision that you mean",) if f"@{COMMIT}" in text else ()
+    notes = (f"replace {COMMIT} with a revision",) if f"@{COMMIT}" in text else ()
     return Draft(text=text, about=f"{found.title} on {machine} with {chosen.engine}", notes=notes)
 
 
 def _require_one_way(
     ways: dict[str, str], server: dict[str, str], checkpoint: dict[str, str], family: dict[str, str], engine: str
 ) -> None:
-    """Refuse what contradicts itself before anything is asked."""
+    """Reject contradictory options before any work."""
     from tierwise.spec.errors import SpecError
 
     given = [name for name, value in ways.items() if value]
     if not given:
         raise SpecError(
-            "say what the tiers are for: --url http://localhost:8000/v1 (a server that runs), --checkpoint SOURCE (a"
+            "name what the tiers are for: --url http://localhost:8000/v1 (a running server), --checkpoint SOURCE (a"
             " GGUF file or a repository folder), or --family NAME --gpus 8xH200"
         )
     if len(given) > 1:
-        raise SpecError(f"{' and '.join(given)} are ways to say one thing; give one of them")
+        raise SpecError(f"{' and '.join(given)} exclude each other; give one of them")
     for way, options in (("--url", server), ("--checkpoint", checkpoint), ("--family", family)):
         for name in (name for name, value in options.items() if value and way not in given):
-            raise SpecError(f"{name} belongs to {way}, and not to {given[0]}; leave it out", field=name)
+            raise SpecError(f"{name} belongs to {way}, not to {given[0]}; remove it", field=name)
     if engine and "--url" in given:
-        raise SpecError("the server at --url is an engine already; leave --engine out", field="--engine")
+        raise SpecError(
+            "--engine does not apply to --url, because the server is the engine; remove it", field="--engine"
+        )
     if "--family" in given and not family["--gpus"]:
-        raise SpecError("--family wants a machine: --gpus 8xH200, --gpus H100 or --gpus cpu", field="--gpus")
+        raise SpecError("--family needs a machine: --gpus 8xH200, --gpus H100 or --gpus cpu", field="--gpus")
 
 
 def _for_server(url: str, model: str, key_env: str, seconds: float) -> Draft:

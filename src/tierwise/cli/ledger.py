@@ -1,4 +1,4 @@
-"""`tierwise ledger`: what happened, and what it cost."""
+"""`tierwise ledger`: shows recorded actions and their cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tierwise.ledger.totals import Total
 
 app = typer.Typer(
-    help="Show what happened and what it cost: every action with each of its passes.",
+    help="Show recorded actions, their passes and their cost.",
     no_args_is_help=True,
 )
 
@@ -44,10 +44,10 @@ def show(
     action: Annotated[
         str | None,
         typer.Argument(
-            help="An action's id, the beginning of it, or the caller's own id. The newest actions if not given."
+            help="An action's id, a prefix of it, or the caller's id. Lists the newest actions if not given."
         ),
     ] = None,
-    last: Annotated[int, typer.Option(min=1, help="How many of the newest actions to list.")] = 20,
+    last: Annotated[int, typer.Option(min=1, help="Number of actions to list.")] = 20,
     ledger: LedgerPlace = "ledger.db",
     as_json: AsJson = False,
 ) -> None:
@@ -66,12 +66,12 @@ def sum_(
     by: Annotated[By, typer.Option(help="What to group by.")] = By.TIER,
     since: Annotated[
         str,
-        typer.Option(help="Only actions that began since 2026-01-31 or 2026-01-31T12:00 (UTC), or 90m, 24h, 7d ago."),
+        typer.Option(help="Only actions started since 2026-01-31 or 2026-01-31T12:00 (UTC), or within 90m, 24h, 7d."),
     ] = "",
     ledger: LedgerPlace = "ledger.db",
     as_json: AsJson = False,
 ) -> None:
-    """Add up actions, passes, tokens, seconds and dollars."""
+    """Sum actions, passes, tokens, seconds and dollars."""
     began = _moment(since) if since else None
     with _reading(ledger) as reader:
         groups, total = reader.totals(by, began), reader.total(began)
@@ -93,7 +93,7 @@ def _reading(ledger: str) -> AbstractContextManager[Reader]:
 
         try:
             recover(location, _warn)
-        except LedgerError as error:  # what is stored can be read all the same
+        except LedgerError as error:  # stored data can still be read
             _warn(error)
     return Reader(location)
 
@@ -103,7 +103,7 @@ def _warn(error: LedgerError) -> None:
 
 
 def _moment(text: str) -> float:
-    """Seconds since 1970 of a date or time, in UTC as `--by day` is unless it names a zone, or of so long ago."""
+    """Seconds since 1970 of a date or time (in UTC, like `--by day`, unless it has a zone), or of a duration ago."""
     import re
     import time
     from datetime import UTC, datetime
@@ -114,7 +114,7 @@ def _moment(text: str) -> float:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise SpecError(
-            f"{text!r} is no moment; write 2026-01-31, 2026-01-31T12:00, or 90m, 24h, 7d", field="--since"
+            f"{text!r} is not a time; write 2026-01-31, 2026-01-31T12:00, or 90m, 24h, 7d", field="--since"
         ) from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
@@ -143,7 +143,7 @@ def _summary_fields(summary: Summary) -> dict[str, object]:
 
 
 def _tree_fields(tree: Tree) -> dict[str, object]:
-    """The tree laid flat: passes by number, each with its checks and with `parent`, under which it is drawn."""
+    """The tree as a list: passes by number, each with its checks and its `parent`."""
     import msgspec
 
     from tierwise.ledger.read import Summary
@@ -169,7 +169,7 @@ def _tree_fields(tree: Tree) -> dict[str, object]:
 
 
 def _walk(tree: Tree) -> Iterator[tuple[Node | None, Node]]:
-    """Every pass with the one that it hangs under, from the top down; a chain may be longer than Python's stack."""
+    """Every pass with its parent, top-down. Iterative, because a chain may exceed Python's recursion limit."""
     left: list[tuple[Node | None, Node]] = [(None, root) for root in reversed(tree.roots)]
     while left:
         parent, node = left.pop()
@@ -196,7 +196,7 @@ def _print_newest(newest: list[Summary]) -> None:
         table.add_row(
             _plain(action.id),
             _when(action.started_at),
-            _plain(f"{action.model} → {action.tier or 'nobody'}"),
+            _plain(f"{action.model} → {action.tier or 'no tier'}"),
             _plain(action.ending),
             f"{action.seconds:.2f}",
             "" if action.first_output is None else f"{action.first_output:.2f}",
@@ -279,7 +279,7 @@ def _action_label(tree: Tree) -> Text:
 
     action, spent = tree.action, tree.spent
     label = Text(action.id, "bold")
-    label.append(f"  {action.model} → {action.tier or 'nobody'}{_after(', ', action.reason)}", "default")
+    label.append(f"  {action.model} → {action.tier or 'no tier'}{_after(', ', action.reason)}", "default")
     label.append(f"\n{action.ending}", "green" if action.ending == "answered" else "red")
     shown = "" if action.first_output is None else f", first output after {action.first_output:.2f} s"
     label.append(f"{_after(' (', action.finish, ')')} in {action.seconds:.2f} s{shown}, {_when(action.started_at)} UTC")
@@ -333,7 +333,7 @@ def _when(moment: float) -> str:
 
 
 def _dollars(dollars: float) -> str:
-    """Three digits that say something, however cheap a pass was."""
+    """Dollars with at least three significant digits."""
     from math import floor, log10
 
     if dollars == 0:

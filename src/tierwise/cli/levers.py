@@ -1,4 +1,4 @@
-"""`tierwise levers`: what can be set on which engine, what it takes, and where that is known from."""
+"""`tierwise levers`: shows what can be set on each engine, with allowed values and sources."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def levers(
-    engine: Annotated[str | None, typer.Argument(help="An engine, such as vllm; all of them if not given.")] = None,
+    engine: Annotated[str | None, typer.Argument(help="An engine, such as vllm; all if not given.")] = None,
     lever: Annotated[str | None, typer.Option("--lever", metavar="NAME", help="One lever on every engine.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of docs/levers.md.")] = False,
 ) -> None:
-    """Show the levers: without ENGINE which engine has which, with ENGINE or --lever all about them.
+    """Show which engine has which levers; with ENGINE or --lever, show them in detail.
 
-    A launch lever is a setting of a deployment; a request lever stands in a tier's `sampling`.
+    A launch lever is a setting of a deployment; a request lever is set in a tier's `sampling`.
     """
     import dataclasses
     import json
@@ -73,7 +73,7 @@ def chosen(whole: Table, engine: str | None, lever: str | None) -> Table:
 
 
 def names_in_order(found: Table) -> list[str]:
-    """Each lever once: those of most engines first, then by name, launch levers before those of a request."""
+    """Each lever once: levers of most engines first, then by name, launch levers before request levers."""
     scopes: dict[str, list[str]] = {}
     for rows in found.values():
         for name, scope in dict.fromkeys((row.name, row.scope) for row in rows):
@@ -82,7 +82,7 @@ def names_in_order(found: Table) -> list[str]:
 
 
 def scope_of(name: str, rows: Iterable[Lever]) -> str:
-    """When the lever is set on an engine: "launch", "request", both, or nothing."""
+    """When a lever of an engine is set: "launch", "request", both, or empty."""
     return ", ".join(dict.fromkeys(row.scope for row in rows if row.name == name))
 
 
@@ -90,7 +90,7 @@ _HEADING = "| lever | sets | when | values | needs | changes | source |"
 
 
 def as_markdown(found: Table) -> str:
-    """The matrix, and after it a section for each engine."""
+    """The matrix, followed by a section per engine."""
     engines = [name for name, rows in found.items() if rows]
     lines = ["| lever | " + " | ".join(engines) + " |", "|---" * (len(engines) + 1) + "|"]
     lines += [

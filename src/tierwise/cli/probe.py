@@ -1,4 +1,4 @@
-"""`tierwise probe`: what does this server do with the fields that tiers and ledgers stand on?"""
+"""`tierwise probe`: tests which fields that tiers and ledgers need a server supports."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ _SIGNS = {"yes": "[green]yes[/green]", "no": "[red]no[/red]", "unseen": "[yellow
 
 
 def probe(
-    url: Annotated[str, typer.Argument(help="Its base, with /v1.")],
-    model: Annotated[str | None, typer.Option(help="What it calls the model; its first one if not given.")] = None,
+    url: Annotated[str, typer.Argument(help="Base URL of the server, with /v1.")],
+    model: Annotated[
+        str | None, typer.Option(help="The server's name of the model; the first listed if not given.")
+    ] = None,
     key_env: Annotated[
         str,
-        typer.Option("--key-env", "--api-key-env", metavar="NAME", help="The environment variable that holds its key."),
+        typer.Option("--key-env", "--api-key-env", metavar="NAME", help="Environment variable with the server's key."),
     ] = "",
-    seconds: Annotated[float, typer.Option(help="For one answer.", min=0.1, max=3600)] = 60.0,
+    seconds: Annotated[float, typer.Option(help="Time limit per answer, in seconds.", min=0.1, max=3600)] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Ask an OpenAI-compatible server some thirty small requests, and say which fields it honours.
+    """Send an OpenAI-compatible server about thirty small requests, and report which fields it supports.
 
-    The result is remembered in the cache folder by URL and model; `tierwise check` shows it beside the deployments
-    that use the server. `tierwise init --url` asks the same, and writes tiers that fit.
+    The result is stored in the cache folder by URL and model; `tierwise check` shows it for deployments that use the
+    server. `tierwise init --url` runs the same probe and writes suitable tiers.
     """
     import asyncio
     import json
@@ -49,7 +51,7 @@ def probe(
 
 
 def key_in(variable: str) -> str | None:
-    """The key in an environment variable; None where no variable is named."""
+    """The key in an environment variable; None if no variable is named."""
     import os
     import re
 
@@ -57,16 +59,16 @@ def key_in(variable: str) -> str | None:
 
     if not variable:
         return None
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):  # not repeated: it may be the key itself
-        raise SpecError("--key-env wants the name of an environment variable, such as SERVER_KEY, and not the key")
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", variable):  # not quoted: it may be the key itself
+        raise SpecError("--key-env takes the name of an environment variable, such as SERVER_KEY, not the key")
     if not (key := os.environ.get(variable, "").strip()):
-        raise SpecError(f"the environment variable {variable} is empty; it must hold the server's key")
+        raise SpecError(f"the environment variable {variable} is empty; set it to the server's key")
     return key
 
 
 @contextmanager
 def telling() -> Iterator[Callable[[str], None]]:
-    """Shows on a terminal what is being asked, on one line that is gone afterwards."""
+    """Shows the current request on a terminal line that is cleared afterwards."""
     import sys
 
     is_watched = sys.stderr.isatty()
@@ -90,7 +92,7 @@ def _print(probed: Probed) -> None:
     from tierwise.engines.probe.findings import TRAITS
 
     console = Console(highlight=False, soft_wrap=True)
-    who = f"{probed.server} {probed.version}".strip() or "a server that we do not know"
+    who = f"{probed.server} {probed.version}".strip() or "unknown server"
     console.print(f"{escape(probed.url)}: {escape(who)}, model {escape(probed.model)}, {probed.date}\n")
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for trait, about in TRAITS.items():
@@ -99,6 +101,6 @@ def _print(probed: Probed) -> None:
     console.print(table)
     notes = list(probed.notes())
     if notes:
-        console.print("\nSo a tier there")
+        console.print("\nConsequences for tiers")
     for note in notes:
         console.print(f"- {escape(note)}")

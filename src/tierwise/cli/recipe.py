@@ -1,4 +1,4 @@
-"""`tierwise recipe`: what `tierwise init --family` was called before, kept for scripts."""
+"""`tierwise recipe`: the former name of `tierwise init --family`, kept for scripts."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ def recipe(
     engine: Annotated[
         str, typer.Option(help="An engine of the config file; the first that can serve the family if not given.")
     ] = "",
-    variant: Annotated[str, typer.Option(help="The size, where a family has several; its first if not given.")] = "",
+    variant: Annotated[str, typer.Option(help="The size, if a family has several; the first if not given.")] = "",
     revision: Annotated[str, typer.Option(help="The commit of the checkpoint on the Hugging Face Hub.")] = "",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the config file as JSON, without its comments.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the config file as JSON without comments.")] = False,
 ) -> None:
-    """The same as `tierwise init --family NAME --gpus … --out -`, which takes its place.
+    """Deprecated: use `tierwise init --family NAME --gpus … --out -`.
 
-    Exit code 2 when the family cannot fit, with what would.
+    Exit code 2 if the family does not fit; the message says what would.
     """
     import json
     import sys

@@ -1,1 +1,1 @@
-"""The endpoint: OpenAI's wire in, server-sent events out, and the only place that knows HTTP status codes."""
+"""The endpoint: OpenAI's API with server-sent events. The only package that knows HTTP status codes."""

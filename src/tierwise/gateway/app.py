@@ -1,4 +1,4 @@
-"""The endpoint as an ASGI application, around a service that runs."""
+"""The endpoint as an ASGI application for a running service."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _PLACES = f"{_CHAT}, /v1/models, /v1/deployments, /health, /ready, /metrics"
 
 
 class Endpoint(Starlette):
-    """Starlette, except that chat completions take a short cut past its wrappers: they are all of the traffic, look
-    after their own errors, and would pay for every event.
+    """Starlette with a bypass of its middleware for chat completions, which are nearly all traffic, handle their own
+    errors, and would pay the overhead for every event.
     """
 
     chat: ChatEndpoint
@@ -41,7 +41,9 @@ class Endpoint(Starlette):
 
 
 def application(service: Service, metrics: Metrics | None = None) -> Starlette:
-    """Chat completions, models, health, readiness and metrics. `app.state.draining` makes it unready."""
+    """The application: chat completions, models, health, readiness and metrics. `app.state.draining` makes it
+    unready.
+    """
     metrics = metrics or Metrics(service.deployments)
     chat = ChatEndpoint(service, metrics)
 
@@ -51,7 +53,7 @@ def application(service: Service, metrics: Metrics | None = None) -> Starlette:
     async def model(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in service.router.names:
-            raise HTTPException(404, f"there is no model {name!r}; there are: {', '.join(service.router.names)}")
+            raise HTTPException(404, f"there is no model {name!r}; allowed: {', '.join(service.router.names)}")
         return JSONResponse(_model(service, name))
 
     async def deployments(request: Request) -> Response:  # noqa: ARG001
@@ -109,16 +111,16 @@ def _model(service: Service, name: str) -> dict[str, object]:
 
 
 async def _not_here(request: Request, error: Exception) -> Response:
-    """An error of the HTTP kind in OpenAI's shape."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for no other
+    """An HTTP error in OpenAI's format."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - only registered for this type
     path = request.url.path
     match error.status_code:
         case 404 if error.detail == "Not Found":
-            message, code = f"nothing is served at {path}; served are {_PLACES}", "not_found"
+            message, code = f"there is no endpoint {path}; allowed: {_PLACES}", "not_found"
         case 404:
             message, code = error.detail, "model_not_found"
         case 405:
-            message, code = f"{request.method} is not served at {path}", "method_not_allowed"
+            message, code = f"{request.method} is not allowed at {path}", "method_not_allowed"
         case _:
             message, code = error.detail, "invalid_request"
     shape = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
@@ -126,6 +128,11 @@ async def _not_here(request: Request, error: Exception) -> Response:
 
 
 async def _broke(request: Request, error: Exception) -> Response:  # noqa: ARG001 - Starlette's signature
-    """A bug of ours in OpenAI's shape; Starlette raises it again, so that it is logged."""
-    shape = {"message": f"Tierwise itself broke: {error!r}", "type": "server_error", "param": None, "code": "internal"}
+    """An internal error in OpenAI's format; Starlette re-raises it, so it is logged."""
+    shape = {
+        "message": f"internal error in Tierwise: {error!r}",
+        "type": "server_error",
+        "param": None,
+        "code": "internal",
+    }
     return JSONResponse({"error": shape}, 500)

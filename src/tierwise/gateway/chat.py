@@ -1,4 +1,4 @@
-"""One chat completion from its bytes to its ledger entry: read, route, run, answer, remember."""
+"""Handles a chat completion from request body to ledger entry: parse, route, run, answer, record."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from tierwise.service import Service
 
 MOST_BYTES = 32 * 1024 * 1024
-"""Of a request body; images make them large."""
+"""Maximum size of a request body, which may contain images."""
 BODY_SECONDS = 120.0
-"""How long a body may take to arrive. Without it, one that stops half-way would keep a drain waiting for ever."""
+"""Time limit for receiving a body. Without it, a stalled body would block draining forever."""
 
 
 class HungUp(Exception):
-    """The user is gone."""
+    """The client has disconnected."""
 
 
 class ChatEndpoint:
-    """`POST /v1/chat/completions`, as a bare ASGI application: it must see a hang-up the moment it happens."""
+    """`POST /v1/chat/completions` as a plain ASGI application, because it must detect disconnects immediately."""
 
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self._service = service
@@ -94,7 +94,7 @@ async def _body(receive: Receive) -> bytes:
                 size += len(parts[-1])
                 if size > MOST_BYTES:
                     most = MOST_BYTES // 2**20
-                    raise BodyTooLarge(f"the body has more than {most} MiB; send less, or link the images")
+                    raise BodyTooLarge(f"the body is larger than {most} MiB; send less, or give images as URLs")
                 if not message.get("more_body", False):
                     return b"".join(parts)
     except TimeoutError:
@@ -103,9 +103,10 @@ async def _body(receive: Receive) -> bytes:
 
 @asynccontextmanager
 async def _until_hung_up(receive: Receive) -> AsyncGenerator[Callable[[], bool]]:
-    """Cancel the block when the caller hangs up, so that everything that runs for it is aborted, and leave quietly.
+    """Cancel the block when the client disconnects, so that everything that runs for it is aborted, and suppress the
+    cancellation.
 
-    Gives whether the caller has hung up.
+    Yields a function that returns whether the client has disconnected.
     """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - coroutines run in tasks
@@ -114,7 +115,7 @@ async def _until_hung_up(receive: Receive) -> AsyncGenerator[Callable[[], bool]]
     def leave(_: asyncio.Task[None]) -> None:
         nonlocal before
         if not is_over:
-            before = task.cancelling()  # a group of tasks that failed leaves its own cancellation behind (Python 3.11)
+            before = task.cancelling()  # a failed TaskGroup leaves its own cancellation behind (Python 3.11)
             task.cancel()
 
     listening = asyncio.create_task(_hang_up(receive))

@@ -1,4 +1,4 @@
-"""What runs behind the endpoint: the answer to `GET /v1/deployments`."""
+"""The deployments behind the endpoint: the response to `GET /v1/deployments`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def deployed(service: Service) -> list[Deployed]:
-    """All deployments of a service, as they are now."""
+    """The current state of all deployments of a service."""
     return [_deployed(deployment, service.router.tiers) for deployment in service.deployments.values()]
 
 

@@ -1,7 +1,7 @@
-"""What Prometheus sees of a mixture of experts: a dozen figures a deployment, however many layers and experts it has.
+"""Prometheus metrics of mixtures of experts: about a dozen per deployment, regardless of layers and experts.
 
-Separate from the other metrics, because layers × experts are thousands of series (61 × 384 for Kimi-K2.6) that no
-dashboard can hold: they are summed up here, and only what stands out is named.
+One series per layer and expert would be thousands (61 × 384 for Kimi-K2.6). They are aggregated here, and only the
+hottest experts are named.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from tierwise.spec.routing import Routing
 
 HOTTEST = 8
-"""Experts that are named."""
+"""Number of experts that are named."""
 
 
 class ExpertMetrics:
-    """Windows of the load of every deployment that tells of its routing, and their figures."""
+    """Load windows and metrics of every deployment that reports its routing."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def gauge(name: str, about: str, *labels: str) -> Gauge:
@@ -35,34 +35,36 @@ class ExpertMetrics:
 
         self._windows: dict[str, Window] = {}
         self._sampled = Counter(
-            "tierwise_moe_sampled_passes", "Passes whose routing was told.", ("deployment",), registry=registry
+            "tierwise_moe_sampled_passes", "Passes whose routing was reported.", ("deployment",), registry=registry
         )
         over = "; over layers, of the last full window"
         self._balancedness = gauge("tierwise_moe_balancedness", f"Mean over maximum load, 1 is even{over}.", "over")
-        self._entropy = gauge("tierwise_moe_entropy", f"Of the choices, 1 is even{over}.", "over")
+        self._entropy = gauge("tierwise_moe_entropy", f"Normalised entropy of the choices, 1 is even{over}.", "over")
         self._variation = gauge("tierwise_moe_variation", f"Coefficient of variation, 0 is even{over}.", "over")
         self._router = gauge(
-            "tierwise_moe_router_entropy_nats", f"Of the gate's distribution, where it is told{over}.", "over"
+            "tierwise_moe_router_entropy_nats", f"Mean entropy of the gate's distribution, if reported{over}.", "over"
         )
         self._active = gauge("tierwise_moe_active_ratio", f"Share of experts that got any token{over}.", "over")
-        self._dead = gauge("tierwise_moe_dead_experts", "Experts without a token, where there were enough to tell.")
-        self._drift = gauge("tierwise_moe_drift_bits", "Jensen-Shannon, between the last two full windows.")
-        self._times = gauge("tierwise_moe_hot_expert_times", "Load over an equal share, by rank.", "rank")
-        self._layer = gauge("tierwise_moe_hot_expert_layer", "Which layer the expert of this rank is in.", "rank")
-        self._expert = gauge("tierwise_moe_hot_expert_number", "Which expert of that layer it is.", "rank")
+        self._dead = gauge("tierwise_moe_dead_experts", "Experts without a token, given enough tokens.")
+        self._drift = gauge("tierwise_moe_drift_bits", "Jensen-Shannon divergence of the last two full windows.")
+        self._times = gauge("tierwise_moe_hot_expert_times", "Load relative to an equal share, by rank.", "rank")
+        self._layer = gauge("tierwise_moe_hot_expert_layer", "Layer of the expert of this rank.", "rank")
+        self._expert = gauge(
+            "tierwise_moe_hot_expert_number", "Number of the expert of this rank within its layer.", "rank"
+        )
 
     def add(self, deployment: str, routing: Routing) -> None:
-        """Take the routing of a pass in; of a model of another shape than before, in a new window."""
+        """Add the routing of a pass; a model of another shape starts a new window."""
         window = self._windows.setdefault(deployment, Window())
         try:
             window.add(routing)
-        except SpecError:  # another model answers at the same place
+        except SpecError:  # the server behind this deployment now serves another model
             window = self._windows[deployment] = Window()
             window.add(routing)
         self._sampled.labels(deployment).inc()
 
     def refresh(self) -> None:
-        """Set every figure to what the windows hold."""
+        """Update all metrics from the windows."""
         for deployment, window in self._windows.items():
             layers = window.load.layers
             self._both(self._balancedness, deployment, min, (layer.balancedness for layer in layers))

@@ -1,4 +1,4 @@
-"""Our errors as clients see them: the one place that knows statuses, of HTTP and of gRPC, and OpenAI's words."""
+"""Maps errors to HTTP and gRPC statuses and to OpenAI's error format."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from tierwise.spec.json import Json
 
 
 class ErrorStatus(NamedTuple):
-    """What clients are told of one kind of error."""
+    """The client-visible form of one kind of error."""
 
     http: int
     """HTTP's."""
     grpc: str
-    """gRPC's status by its name: gRPC is an extra, and HTTP must work without it."""
+    """Name of the gRPC status; a string, because gRPC is an optional extra."""
     type: str
-    """OpenAI's word for the family of the error."""
+    """OpenAI's error type."""
     code: str
-    """The word that programs can rely on."""
+    """Stable error code for programs."""
 
 
-# The first class that fits counts, so a subclass stands before its parent.
+# The first matching class is used, so subclasses come before their parents.
 STATUSES: dict[type[TierwiseError], ErrorStatus] = {
     NotFound: ErrorStatus(404, "NOT_FOUND", "invalid_request_error", "not_found"),
     BodyTooLarge: ErrorStatus(413, "RESOURCE_EXHAUSTED", "invalid_request_error", "body_too_large"),
@@ -55,18 +55,18 @@ STATUSES: dict[type[TierwiseError], ErrorStatus] = {
 
 
 def status_of(error: TierwiseError) -> ErrorStatus:
-    """What clients are told of one of our errors."""
+    """The status of an error."""
     return next(status for kind, status in STATUSES.items() if isinstance(error, kind))
 
 
 def body_of(error: TierwiseError) -> dict[str, Json]:
-    """The error in OpenAI's shape."""
+    """The error in OpenAI's format."""
     status = status_of(error)
     field = error.field if isinstance(error, SpecError) else ""
     return {"error": {"message": str(error), "type": status.type, "param": field or None, "code": status.code}}
 
 
 def headers_of(error: TierwiseError) -> dict[str, str]:
-    """`Retry-After`, where the engine asked for it."""
+    """`Retry-After`, if the engine asked for it."""
     wait = error.retry_after if isinstance(error, EngineError) else None
-    return {} if wait is None else {"retry-after": str(ceil(wait))}  # HTTP knows whole seconds only
+    return {} if wait is None else {"retry-after": str(ceil(wait))}  # HTTP allows whole seconds only

@@ -1,4 +1,4 @@
-"""One request while it is being answered, whatever protocol brought it: routed, run, counted and remembered."""
+"""The lifecycle of a request, for all protocols: routed, run, counted and recorded."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("tierwise")
 
 ShowChunk: TypeAlias = Callable[[int, Chunk], Awaitable[None]]
-"""Sends what came of a choice, by its number."""
+"""Sends a chunk of a choice, given the choice's index."""
 
 
 class RequestLifecycle:
-    """Receives requests around one service, answers them, and remembers each action once."""
+    """Receives and answers requests for one service, and records each action once."""
 
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self._service = service
         self._metrics = metrics
 
     def receive(self, trace: Trace, asked: ParsedRequest) -> RequestContext:
-        """A request that can be answered.
+        """Route a request.
 
         Raises:
-            SpecError: there is no such model, or it asks for more than a tier holds.
+            SpecError: the model does not exist, or the request exceeds a tier's context.
         """
         router = self._service.router
         tier = router.route(asked.model)
@@ -56,17 +56,18 @@ class RequestLifecycle:
     async def answer(
         self, context: RequestContext, show: ShowChunk | None = None, *, is_stopped: Callable[[], bool]
     ) -> None:
-        """Answer every choice. However it ends, the action is remembered once, before this returns or raises.
+        """Answer every choice. However it ends, the action is recorded once, before this returns or raises.
 
-        So whoever sends the last byte after this has sent it after the ledger had the action.
+        So a last byte that is sent after this is sent after the action is in the ledger.
 
         Args:
-            context: the request; gets the answers.
-            show: sends what came of a choice, by its number; without it the answers are only collected.
-            is_stopped: asked when this is cancelled: whether the server stops, rather than the caller having left.
+            context: the request; receives the answers.
+            show: streams chunks of a choice; without it the answers are only collected.
+            is_stopped: called on cancellation: whether the server is stopping, rather than the client having
+                disconnected.
 
         Raises:
-            TierwiseError: there is no answer.
+            TierwiseError: the request failed.
         """
         numbers = range(context.parsed.choices)
         with self._remembering(context, is_stopped):
@@ -77,7 +78,7 @@ class RequestLifecycle:
 
     @contextmanager
     def _remembering(self, context: RequestContext, is_stopped: Callable[[], bool]) -> Generator[None]:
-        """Count an action while it runs, and put it into the ledger when it ends."""
+        """Count an action while it runs, and record it in the ledger when it ends."""
         self._metrics.begun()
         try:
             yield
@@ -98,13 +99,13 @@ class RequestLifecycle:
         try:
             if self._service.ledger is not None:
                 self._service.ledger.write(record)
-        except Exception as error:  # noqa: BLE001 - it promises never to raise, and no answer shall hang on that
+        except Exception as error:  # noqa: BLE001 - `write` must never raise, but answers must not depend on it
             self._metrics.alarm()
-            _LOG.error("LEDGER: action %s is not remembered: %r", context.trace.action, error)
+            _LOG.error("LEDGER: action %s is not recorded: %r", context.trace.action, error)
 
 
 class ChunkSink:
-    """Shows one choice to the caller as it comes; `show` speaks the protocol, and waits for a slow reader."""
+    """Streams one choice to the caller. `show` implements the protocol, and blocks for a slow reader."""
 
     def __init__(self, context: RequestContext, number: int, show: ShowChunk) -> None:
         self._context = context
@@ -120,22 +121,22 @@ class ChunkSink:
 
 
 async def _all_choices(context: RequestContext, shows: Sequence[Sink]) -> list[Answer]:
-    """Every choice, side by side; the first that fails ends them all."""
+    """Answer all choices concurrently; the first failure cancels the others."""
     solve, prompt_of = context.action.solve, context.parsed.prompt_of
     try:
-        if len(shows) == 1:  # nearly always; a group of tasks would cost it dearly
+        if len(shows) == 1:  # the common case, without the overhead of a TaskGroup
             return [await solve(prompt_of(0), shows[0])]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(solve(prompt_of(choice), show)) for choice, show in enumerate(shows)]
         return [task.result() for task in tasks]
     except TierwiseError:
         raise
-    except Exception as error:  # a group of them, or a bug: whatever it is, the user gets it in OpenAI's shape
+    except Exception as error:  # an exception group or a bug: the user gets it in OpenAI's format
         found = _first(error)
         if isinstance(found, TierwiseError):
             raise found from None
-        _LOG.exception("action %s broke", context.trace.action)
-        raise PolicyError(f"Tierwise itself broke: {found!r}; its log says where") from error
+        _LOG.exception("action %s failed with an internal error", context.trace.action)
+        raise PolicyError(f"internal error in Tierwise: {found!r}; see its log") from error
 
 
 def _first(error: Exception) -> Exception:
@@ -149,13 +150,13 @@ def _check_bounds(asked: ParsedRequest, tiers: Sequence[Tier]) -> None:
             wanted = asked.prompt.fields.get(name)
             if context is not None and isinstance(wanted, int) and wanted > context:
                 raise SpecError(
-                    f"{name}: {wanted} is more than the {context} that tier {tier.name!r} holds", field=name
+                    f"{name}: {wanted} exceeds the context of tier {tier.name!r}, {context} tokens", field=name
                 )
 
 
 @dataclass(slots=True, kw_only=True)
 class RequestContext:
-    """What is known of one request while it is being answered."""
+    """The state of one request while it is answered."""
 
     trace: Trace
     headers: dict[str, str]
@@ -163,7 +164,7 @@ class RequestContext:
     action: Action
     head: ResponseHead = field(init=False)
     preparing: float = field(init=False)
-    """Seconds until everything was ready to run."""
+    """Seconds until the request was ready to run."""
     answers: list[Answer] = field(default_factory=list)
     ending: Ending = "disconnected"
     error: str = ""
@@ -181,7 +182,7 @@ class RequestContext:
         return now() - self.trace.began
 
     def show_moment(self) -> None:
-        """The user sees the first of the answer now."""
+        """Record the time of the first output."""
         if self.first_output is None:
             self.first_output = self.seconds()
 
@@ -190,7 +191,7 @@ class RequestContext:
         return f"{ended} of {self.trace.started} passes done" if self.trace.started else "waiting"
 
     def headers_now(self, prices: PriceBook | None) -> dict[str, str]:
-        """What is known at this moment; a stream's headers leave before its passes and dollars are."""
+        """The response headers at this moment. A stream's headers are sent before passes and cost are known."""
         headers = {
             **self.headers,
             "x-tierwise-model": self.parsed.model,
@@ -203,7 +204,7 @@ class RequestContext:
         return headers
 
     def overhead(self) -> float:
-        """Seconds of this action so far in which no pass ran; while some run, what came before the first of them."""
+        """Seconds of this action in which no pass ran; while passes run, the seconds before the first."""
         passes = self.trace.passes
         if len(passes) < self.trace.started:
             return self.preparing
@@ -215,7 +216,7 @@ class RequestContext:
         return max(0.0, self.seconds() - covered)
 
     def record(self) -> Record:
-        """The action as the ledger keeps it."""
+        """The action as a ledger record."""
         return Record(
             trace=self.trace,
             model=self.parsed.model,
@@ -237,22 +238,22 @@ class RequestContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageReport:
-    """What an action took until now, as every protocol tells it."""
+    """Usage and cost of an action so far, for all protocols."""
 
     action: str
     tier: str
     reason: str
-    """Why that tier."""
+    """Why that tier answered."""
     answers: Sequence[Answer]
     usage: Usage
-    """Over all passes."""
+    """Sum over all passes."""
     dollars: float
     passes: Sequence[Pass]
     prices: PriceBook
 
     @classmethod
     def of(cls, context: RequestContext, prices: PriceBook) -> UsageReport:
-        """The account of a request at this moment."""
+        """The report of a request at this moment."""
         passes = context.trace.passes
         return cls(
             action=context.trace.action,
@@ -266,7 +267,7 @@ class UsageReport:
         )
 
     def as_usage(self, *, candidates: bool) -> dict[str, Json]:
-        """OpenAI's usage, with ours under `tierwise`; `candidates` adds what every pass said."""
+        """OpenAI's usage object, with our fields under `tierwise`; `candidates` adds the message of every pass."""
         return {
             "prompt_tokens": self.usage.prompt,
             "completion_tokens": self.usage.completion,
@@ -287,13 +288,13 @@ class UsageReport:
 
 
 def usage_of(context: RequestContext, prices: PriceBook) -> dict[str, Json]:
-    """OpenAI's usage over all passes of a request until now."""
+    """OpenAI's usage object over all passes of a request so far."""
     return UsageReport.of(context, prices).as_usage(candidates=context.parsed.wants_candidates)
 
 
 def _pass_of(done: Pass, prices: PriceBook, *, with_message: bool) -> dict[str, Json]:
-    """`PassFacts` and what is told on the wire only. `tells` adds what it said, as far as it came: whoever has it can
-    grade a candidate that was not chosen.
+    """`PassFacts` and the fields that only the wire has. `with_message` adds the output, with which a candidate that
+    was not chosen can be graded.
     """
     fields: dict[str, Json] = facts(done)
     for name, value in fields.items():

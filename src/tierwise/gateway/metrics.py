@@ -1,4 +1,4 @@
-"""What Prometheus scrapes. Labels are names from the config file, so their number is bounded by it."""
+"""Prometheus metrics. Labels are names from the config file, which bounds the number of series."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 3
 
 
 class Metrics:
-    """All counters of one endpoint, in a registry of its own."""
+    """All metrics of one endpoint, in a separate registry."""
 
     def __init__(self, deployments: Mapping[str, Deployment]) -> None:
         self._deployments = deployments
@@ -39,33 +39,35 @@ class Metrics:
         def gauge(name: str, about: str, *labels: str) -> Callable[..., Gauge]:
             return cache(Gauge(name, about, labels, registry=registry).labels)
 
-        # Children are kept: looking one up by its labels costs four times as much as counting.
+        # Children are cached: looking one up by its labels costs four times as much as counting.
         self._actions = counter("tierwise_actions", "User-visible requests.", "tier", "ending")
         self._refused = counter("tierwise_refused", "Requests refused before any pass.", "status")
-        self._running = Gauge("tierwise_actions_running", "Actions that run now.", registry=registry)
-        self._seconds = histogram("tierwise_action_seconds", "Of an answered action.", "tier")
+        self._running = Gauge("tierwise_actions_running", "Running actions.", registry=registry)
+        self._seconds = histogram("tierwise_action_seconds", "Duration of an answered action.", "tier")
         self._first = histogram(
-            "tierwise_action_first_output_seconds", "Until the user sees the first of an answer.", "tier"
+            "tierwise_action_first_output_seconds", "Time to the first output of an answer.", "tier"
         )
         self._passes = counter("tierwise_passes", "Calls to engines.", "tier", "role", "outcome")
         self._tokens = counter(
-            "tierwise_tokens", "Tokens of all passes; cached ones are a share of prompt.", "tier", "kind"
+            "tierwise_tokens", "Tokens of all passes; cached tokens are part of prompt.", "tier", "kind"
         )
-        self._dollars = counter("tierwise_dollars", "What passes cost.", "tier")
+        self._dollars = counter("tierwise_dollars", "Cost of passes.", "tier")
         self._checks = counter("tierwise_checks", "Verdicts of verifiers.", "kind", "accepted")
         self._alarms = Counter(
-            "tierwise_ledger_alarms", "Times that the ledger could not remember at once.", registry=registry
+            "tierwise_ledger_alarms",
+            "Alerts of the ledger: actions that could not be recorded at once.",
+            registry=registry,
         )
-        self._up = gauge("tierwise_deployment_up", "1 while a deployment is ready.", "deployment")
-        self._restarts = gauge("tierwise_deployment_restarts", "Since the start.", "deployment")
-        self._resident = gauge("tierwise_deployment_resident_bytes", "Memory of its processes.", "deployment")
+        self._up = gauge("tierwise_deployment_up", "1 if the deployment is ready.", "deployment")
+        self._restarts = gauge("tierwise_deployment_restarts", "Restarts since the start.", "deployment")
+        self._resident = gauge("tierwise_deployment_resident_bytes", "Resident memory of its processes.", "deployment")
         self._scraper = Scraper()
         registry.register(_EnginesOwn(self._scraper))
 
         self._experts = ExpertMetrics(registry)
 
     def watch(self, deployments: Mapping[str, Deployment]) -> None:
-        """Report the state of these deployments."""
+        """Export the state of these deployments."""
         self._deployments = deployments
 
     def begun(self) -> None:
@@ -78,7 +80,7 @@ class Metrics:
         self._alarms.inc()
 
     def ended(self, record: Record, prices: PriceBook) -> None:
-        """Count an action that is over, with all its passes."""
+        """Count a completed action and its passes."""
         self._running.dec()
         self._actions(record.tier, record.ending).inc()
         if record.ending == "answered":
@@ -98,12 +100,12 @@ class Metrics:
                 self._checks(event.kind, str(event.verdict.ok).lower()).inc()
 
     async def ask_engines(self) -> None:
-        """Read what engines count themselves, for the next `text`; those that were asked lately are not asked again."""
+        """Scrape the engines' own metrics for the next `text`; engines scraped recently are skipped."""
         health = {name: deployment.engine.health() for name, deployment in self._deployments.items()}
         await self._scraper.scrape({name: one.page for name, one in health.items() if one.page is not None})
 
     def text(self) -> bytes:
-        """The page, with the state of every deployment as it is now."""
+        """The metrics page, with the current state of every deployment."""
         for name, deployment in self._deployments.items():
             health = deployment.engine.health()
             self._up(name).set(health.state == "ready")
@@ -115,7 +117,7 @@ class Metrics:
 
 
 class _EnginesOwn(Collector):
-    """What engines count themselves, under our names: at most metrics × deployments series."""
+    """The engines' own metrics under our names: at most metrics × deployments series."""
 
     def __init__(self, scraper: Scraper) -> None:
         self._scraper = scraper

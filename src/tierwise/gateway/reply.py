@@ -1,4 +1,4 @@
-"""Answers on the wire: one JSON body, or server-sent events whose headers never wait for the model."""
+"""Responses: one JSON body, or server-sent events whose headers do not wait for the model."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tierwise.spec.json import Json
 
 FIRST_BYTES_SECONDS = 0.15
-"""How long a stream's headers wait for the first chunk, or for an error that still gets a status of its own."""
-PULSE_SECONDS = 5.0
-"""Between two signs of life while nothing can be shown."""
+"""Delay of a stream's headers, in which an error can still set the HTTP status."""
+KEEP_ALIVE_SECONDS = 5.0
+"""Interval of keep-alive comments while there is no output."""
 MOST_WAITING = 256
-"""Events that wait for a user who reads slowly."""
+"""Maximum queued events for a slow reader."""
 
 _EVENT_STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 
@@ -34,31 +34,31 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class ResponseHead:
-    """What every event and body of one answer begins with."""
+    """The common fields of all events and bodies of one answer."""
 
     action: str
     model: str
     created: int
     wants_logprobs: bool
     _event: bytes = field(init=False)
-    """How every event begins, encoded once."""
+    """The common prefix of all events, encoded once."""
 
     def __post_init__(self) -> None:
         self._event = b"data: " + _encode(self._frame("chat.completion.chunk"))[:-1] + b","
 
     def chunk(self, index: int, chunk: Chunk) -> bytes:
-        """The event that brings one choice's chunk."""
+        """The event for a chunk of one choice."""
         choice = {"index": index, "delta": chunk.delta, "finish_reason": chunk.finish}
         if self.wants_logprobs:
             choice["logprobs"] = chunk.logprobs
         return b'%b"choices":[%b]}\n\n' % (self._event, _encode(choice))
 
     def usage(self, usage: Json) -> bytes:
-        """The event that closes a stream with its totals."""
+        """The final event of a stream, with its totals."""
         return b'%b"choices":[],"usage":%b}\n\n' % (self._event, _encode(usage))
 
     def whole(self, answers: list[Answer], usage: Json) -> dict[str, Json]:
-        """All choices at once."""
+        """The complete response with all choices."""
         return {
             **self._frame("chat.completion"),
             "choices": [self._choice(index, answer) for index, answer in enumerate(answers)],
@@ -77,7 +77,7 @@ class ResponseHead:
 
 
 async def send_json(send: Send, status: int, body: Json, headers: Mapping[str, str]) -> None:
-    """One whole response."""
+    """Send one complete response."""
     content = _encode(body)
     headers = {**headers, "content-type": "application/json", "content-length": str(len(content))}
     await send({"type": "http.response.start", "status": status, "headers": _raw(headers)})
@@ -85,7 +85,7 @@ async def send_json(send: Send, status: int, body: Json, headers: Mapping[str, s
 
 
 async def send_error(send: Send, error: TierwiseError, headers: Mapping[str, str], usage: Json = None) -> None:
-    """One of our errors as a whole response; `usage` is what had been spent until then."""
+    """Send an error as a complete response; `usage` is the spending so far."""
     await send_json(send, status_of(error).http, _failure(error, usage), {**headers, **headers_of(error)})
 
 
@@ -94,20 +94,20 @@ def _failure(error: TierwiseError, usage: Json) -> dict[str, Json]:
 
 
 class EventStream:
-    """A streamed answer. Nothing is sent before there is something to say or `FIRST_BYTES_SECONDS` are over.
+    """A streamed answer. Nothing is sent before the first event or the end of `FIRST_BYTES_SECONDS`.
 
-    One task sends: all that has gathered while it was busy leaves at once, and those who say more wait when too much
-    has gathered, because the user reads slowly.
+    One task sends: events queued while it is busy are sent together, and writers block while the queue is full because
+    the client reads slowly.
 
     Args:
-        headers: asked for at the moment in which they are sent.
-        pulse: what the comment says that is sent while nothing can be shown.
+        headers: called when the headers are sent.
+        progress: returns the text of the keep-alive comments.
     """
 
-    def __init__(self, send: Send, headers: Callable[[], Mapping[str, str]], pulse: Callable[[], str]) -> None:
+    def __init__(self, send: Send, headers: Callable[[], Mapping[str, str]], progress: Callable[[], str]) -> None:
         self._send = send
         self._headers = headers
-        self._pulse = pulse
+        self._progress = progress
         self._waiting: list[bytes] = []
         self._filled, self._emptied = asyncio.Event(), asyncio.Event()
         self._is_open = True
@@ -124,7 +124,7 @@ class EventStream:
         self._sending.cancel()
 
     async def event(self, event: bytes) -> None:
-        """Send one event; waits while the user cannot take more."""
+        """Send one event; blocks while the queue is full."""
         self._is_silent = False
         self._say(event)
         if len(self._waiting) >= MOST_WAITING:
@@ -132,11 +132,13 @@ class EventStream:
             await self._emptied.wait()
 
     async def done(self) -> None:
-        """The good end."""
+        """End the stream successfully."""
         await self._end(b"data: [DONE]\n\n")
 
     async def failed(self, error: TierwiseError, headers: Mapping[str, str], usage: Json = None) -> None:
-        """The bad end: a status and headers of its own while nothing was sent, else an error event; never `[DONE]`."""
+        """End the stream with an error: an error response if nothing was sent yet, else an error event without
+        `[DONE]`.
+        """
         if self._has_begun:
             await self._end(b"data: %b\n\n" % _encode(_failure(error, usage)))
         else:
@@ -153,11 +155,11 @@ class EventStream:
         await self._sending
 
     def _beat(self) -> None:
-        """Keeps the connection visibly alive."""
+        """Send a keep-alive comment."""
         if self._is_silent and not self._waiting:
-            self._say(f": {self._pulse()}\n\n".encode())
+            self._say(f": {self._progress()}\n\n".encode())
         self._is_silent = True
-        self._timer = asyncio.get_running_loop().call_later(PULSE_SECONDS, self._beat)
+        self._timer = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._beat)
 
     async def _send_all(self) -> None:
         await self._filled.wait()

@@ -1,4 +1,4 @@
-"""The endpoint as a process: it listens, drains when it is told to end, and leaves nothing running."""
+"""The endpoint as a process: it listens, drains on a signal, and leaves nothing running."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ _LOG = logging.getLogger("tierwise")
 def serve_forever(
     plan: Plan, *, host: str, port: int, ledger: str | Path, content: bool = False, grpc_port: int | None = None
 ) -> None:
-    """Serve a plan until a signal ends it; `content` has the ledger keep what was asked and answered.
+    """Serve a plan until a signal; `content` makes the ledger store requests and answers.
 
     Raises:
-        SpecError: a port is taken, something that an engine needs is not on this machine, or gRPC is not installed.
-        Broken: an engine did not come up.
+        SpecError: a port is in use, something that an engine needs is missing on this machine, or gRPC is not
+            installed.
+        Broken: an engine did not start.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if grpc_port is not None:
@@ -54,7 +55,7 @@ def serve_forever(
 def open_ledger(
     where: str | Path, plan: Plan, metrics: Metrics, *, content: bool = False
 ) -> Generator[Ledger, None, None]:
-    """The ledger of a plan, closed at the end. Its alarms are logged and counted, and never stop an answer."""
+    """The ledger of a plan, closed at the end. Its alerts are logged and counted, and never block an answer."""
     from tierwise.ledger.prices import PriceBook  # noqa: PLC0415
     from tierwise.ledger.store import Ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
 
@@ -95,7 +96,7 @@ def _need_grpc() -> None:
 async def _also_grpc(
     service: Service, metrics: Metrics, host: str, port: int | None
 ) -> AsyncGenerator[GrpcServer | None]:
-    """Serve gRPC beside HTTP, on the same service, where a port is given."""
+    """Serve gRPC on the same service if a port is given."""
     if port is None:
         yield None
         return
@@ -113,7 +114,7 @@ async def _also_grpc(
 async def _listen(
     service: Service, app: Starlette, listener: socket.socket, ending: _Ending, beside: GrpcServer | None
 ) -> None:
-    """Answer from the first moment; requests wait for engines that still load, and `/ready` says which."""
+    """Accept requests at once; they wait for engines that are still loading, and `/ready` lists those."""
     server = HttpServer(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     starting = asyncio.create_task(service.start())
@@ -126,7 +127,7 @@ async def _listen(
             starting.result()
             _LOG.info("ready: %s", ", ".join(service.router.names))
         await asyncio.wait((stopping, serving), return_when=asyncio.FIRST_COMPLETED)
-        _LOG.info("draining: answers under way are finished, a second signal stops at once")
+        _LOG.info("draining: running requests are finished; a second signal stops at once")
     finally:
         app.state.draining = True
         starting.cancel()
@@ -138,16 +139,16 @@ async def _listen(
             await beside.stop()
         server.force_exit = True
         unfinished = server.server_state.tasks
-        logging.getLogger("uvicorn.error").disabled = bool(unfinished)  # it would print a traceback for each
+        logging.getLogger("uvicorn.error").disabled = bool(unfinished)  # it would log a traceback for each
         for answering in unfinished:
-            answering.cancel()  # while the ledger can still remember them
+            answering.cancel()  # while the ledger can still record them
         await asyncio.gather(draining, starting, *unfinished, return_exceptions=True)
         stopping.cancel()
         second.cancel()
 
 
 class _Ending:
-    """Counts the signals that tell us to end."""
+    """Counts termination signals."""
 
     def __init__(self) -> None:
         self.first, self.second = asyncio.Event(), asyncio.Event()
@@ -160,7 +161,7 @@ class _Ending:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn as we want it, without its own signal handling: engines and ledger must be told too."""
+    """uvicorn without its own signal handling, because engines and ledger must stop too."""
 
     def __init__(self, app: Starlette) -> None:
         super().__init__(
@@ -172,7 +173,7 @@ class HttpServer(uvicorn.Server):
                 http="httptools",
                 ws="none",
                 proxy_headers=False,
-                timeout_keep_alive=75,  # longer than clients keep an idle connection, or they would lose requests
+                timeout_keep_alive=75,  # longer than clients keep idle connections, or requests would be lost
             )
         )
 
@@ -182,8 +183,8 @@ class HttpServer(uvicorn.Server):
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A socket that listens already: a port that is taken is found out before any engine starts, and who comes early
-    waits in the kernel.
+    """A listening socket, opened before any engine starts: a port in use is detected early, and early clients wait in
+    the kernel's queue.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)

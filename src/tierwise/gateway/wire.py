@@ -1,4 +1,4 @@
-"""A chat request as it arrives, checked and turned into our words. What we do not know goes on to the engine."""
+"""Parses and validates chat requests. Unknown fields are passed on to the engine."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 MOST_CHOICES = 32
 MOST_TOKENS = 1_000_000
 MOST_DEPTH = 128
-"""Of objects and lists inside each other; what comes after us reads them recursively too."""
+"""Maximum nesting depth, because later stages process requests recursively."""
 _OURS = frozenset({"model", "messages", "n", "seed", "stream", "tierwise"})
-_STRIDE = 1_000_003  # keeps the draws of one choice apart from those of the next
+_STRIDE = 1_000_003  # separates the draw seeds of different choices
 
 Tokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
 
@@ -45,22 +45,22 @@ class _Format(msgspec.Struct):
 
 
 class Extension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The object `tierwise` beside the OpenAI fields."""
+    """The `tierwise` object of a request."""
 
     budget: Budget = Budget()
-    """Can only lower the tier's own."""
+    """Budget, which can only tighten the tier's."""
     verifier: VerifierChoice | None = None
-    """What this request can be checked with: its own tests, a schema, an answer format."""
+    """Verifier of this request: tests, a schema, or an answer format."""
     action: Annotated[str, msgspec.Meta(max_length=200)] = ""
-    """An id of the caller's, kept in the ledger."""
+    """The caller's id for the action, stored in the ledger."""
     candidates: bool = False
-    """Whether the usage tells what every pass said, beside what it took."""
+    """Whether the usage includes the message of every pass."""
     judges: bool = False
-    """Whether this judges another action's answer: its passes then have the role `judge` in ledger and usage."""
+    """Whether it judges another action's answer; its passes then have the role `judge` in ledger and usage."""
 
 
 class ChatRequest(msgspec.Struct):
-    """The fields of a chat completion that we look at; bounds are those that no engine goes beyond."""
+    """The fields of a chat completion that are validated here, with bounds common to all engines."""
 
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
     messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
@@ -84,43 +84,43 @@ class ChatRequest(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedRequest:
-    """A request that was checked, in our words."""
+    """A validated request."""
 
     model: str
     prompt: Prompt
     choices: int
     stream: bool
     wants_usage: bool
-    """Whether a stream ends with the usage."""
+    """Whether a stream ends with a usage event."""
     wants_logprobs: bool
     budget: Budget
     verifier: Verifier | None
     caller: str
-    """The caller's own id."""
+    """The caller's id for the action."""
     wants_candidates: bool = False
-    """Whether the usage tells what every pass said."""
+    """Whether the usage includes the message of every pass."""
     judges: bool = False
     """Whether it judges another action's answer."""
 
     def prompt_of(self, choice: int) -> Prompt:
-        """The prompt of one choice, with seeds of its own."""
+        """The prompt of one choice, with its own seeds."""
         return replace(self.prompt, seed=draw_seed(self.prompt.seed, choice * _STRIDE))
 
 
 def read(body: bytes) -> ParsedRequest:
-    """Check a request body.
+    """Parse and validate a request body.
 
     Raises:
-        SpecError: it is not JSON, or a field is wrong; the field is named.
+        SpecError: it is not JSON, or a field is invalid; the error names the field.
     """
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SpecError(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise SpecError(f"the body is a JSON {type(value).__name__}, an object with `model` and `messages` is wanted")
+        raise SpecError(f"the body is a JSON {type(value).__name__}; send an object with `model` and `messages`")
     if body.count(b"[") + body.count(b"{") > MOST_DEPTH and _is_deeper(value, MOST_DEPTH):
-        raise SpecError(f"the body nests more than {MOST_DEPTH} objects and lists inside each other")
+        raise SpecError(f"the body is nested more than {MOST_DEPTH} levels deep")
     try:
         request = msgspec.convert(value, ChatRequest)
     except msgspec.ValidationError as error:
@@ -150,16 +150,16 @@ def _is_deeper(value: object, depth: int) -> bool:
 
 
 def _missing(message: str) -> str:
-    """The field that `Object missing required field `x`` is about."""
+    """The field named in msgspec's `Object missing required field `x``."""
     return message.partition("missing required field `")[2].rstrip("`")
 
 
 def _verifier(request: ChatRequest) -> Verifier | None:
-    """What the request names, or the schema that it asks its answer to fit."""
+    """The request's verifier, else one for its `response_format` schema."""
     if (named := request.tierwise.verifier) is not None:
         if not named.member.is_ready:
             field = f"tierwise.verifier.{named.kind}"
-            raise SpecError(f"{field}: brings nothing to check with; give its `tests`", field=field)
+            raise SpecError(f"{field}: has nothing to check with; give `tests`", field=field)
         return named.member
     asked = request.response_format
     if asked is not None and asked.type == "json_schema" and asked.json_schema is not None:

@@ -1,4 +1,4 @@
-"""What happened, and what it cost: records and prices are the words, the store writes, read answers questions.
+"""The ledger of actions and their cost. `records`, `rows` and `prices` define the data, `store` writes, `read` queries.
 
-Nothing is imported here, so that the words can be had without a database.
+Nothing is imported here, so that the data types are available without a database driver.
 """

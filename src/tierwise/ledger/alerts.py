@@ -1,4 +1,4 @@
-"""What is wrong with a ledger now, by cause. Told when it begins or changes, and again while it lasts."""
+"""Current problems of a ledger, by cause."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     Report = Callable[[LedgerError], None]
 
 REPEAT = 60.0
-"""Seconds after which an alert is told again while its cause lasts."""
+"""Seconds after which an alert is reported again while its cause persists."""
 
 
 class Alerts:
-    """What is wrong now, by cause. A problem is told when it begins or changes, and again while it lasts."""
+    """Current problems, by cause. A problem is reported when it starts or changes, and every `REPEAT` seconds."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -27,7 +27,7 @@ class Alerts:
         self._alerts: dict[str, Alert] = {}
 
     def sound(self, cause: str, message: str) -> None:
-        """Something is wrong until it is settled."""
+        """Report a problem that persists until `settle`."""
         now = time.monotonic()
         with self._lock:
             known = self._alerts.get(cause)
@@ -37,12 +37,12 @@ class Alerts:
         self.report(message)
 
     def settle(self, cause: str) -> None:
-        if cause in self._alerts:  # looked up without the lock, because every request comes by here
+        if cause in self._alerts:  # checked without the lock, because every request calls this
             with self._lock:
                 self._alerts.pop(cause, None)
 
     def report(self, message: str) -> None:
-        """Something went wrong that does not last."""
+        """Report a problem that does not persist."""
         self._report(LedgerError(message))
 
     def current(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What totals can be grouped by, apart from the rows: the command line shows it before it needs anything else."""
+"""The keys by which totals are grouped, in a module that the command line can import cheaply."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class By(StrEnum):
-    """What totals can be grouped by."""
+    """The keys by which totals are grouped."""
 
     TIER = "tier"
     MODEL = "model"

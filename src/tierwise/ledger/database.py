@@ -1,4 +1,4 @@
-"""The ledger's database, as its writer sees it, whichever of the two it is: created, upgraded, added to."""
+"""The ledger's database for the writer, on SQLite or PostgreSQL: created, upgraded, appended to."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _LOG = logging.getLogger("tierwise")
 
 
 def connect(location: Location, *, patience: float, read_only: bool = False) -> Engine:
-    """An engine for a ledger; nothing is opened before the first use.
+    """A SQLAlchemy engine for a ledger; nothing is opened before the first use.
 
     Args:
-        location: of the ledger; a writer creates a file, a reader wants it there.
+        location: the ledger; a writer creates a missing file, a reader requires it.
         patience: seconds to wait for a lock.
-        read_only: open it for reading. A writer begins every transaction by taking the lock.
+        read_only: open it for reading. A writer takes the lock at the start of every transaction.
 
     Raises:
-        SpecError: what it takes to talk to the database is not installed.
+        SpecError: the database driver is not installed.
     """
     if location.path is not None:
         return sqlite.connect(location.path, patience=patience, read_only=read_only)
@@ -43,40 +43,41 @@ def connect(location: Location, *, patience: float, read_only: bool = False) -> 
 
 
 def may_pass(error: DBAPIError) -> bool:
-    """Whether the database may take tomorrow what it refused today: it was locked, full, or not to be reached."""
+    """Whether an error is transient: the database was locked, full or unreachable."""
     if isinstance(error.orig, sqlite3.Error):
         return sqlite.may_pass(error.orig)
     return postgresql.may_pass(error)
 
 
 def is_foreign(error: DBAPIError) -> bool:
-    """Whether the file holds something else than a database."""
+    """Whether the file is not a database."""
     return isinstance(error.orig, sqlite3.Error) and sqlite.is_foreign(error.orig)
 
 
 def check_version(connection: Connection, location: Location) -> int | None:
-    """The version of the ledger; None where the database is empty.
+    """The version of the ledger; None if the database is empty.
 
     Raises:
-        SpecError: it is somebody else's, or of a later Tierwise.
+        SpecError: the database belongs to another program, or to a later version of Tierwise.
     """
     if not inspect(connection).has_table(version.name):
         if names := inspect(connection).get_table_names():
             raise SpecError(
-                f"{location.name} is a database but no ledger; its tables: {', '.join(sorted(names))}", field="ledger"
+                f"{location.name} is a database but not a ledger; its tables: {', '.join(sorted(names))}",
+                field="ledger",
             )
         return None
     found: int = connection.execute(select(version.c.version)).scalar_one()
     if found > VERSION:
         raise SpecError(
-            f"{location.name} is a ledger of version {found}, this Tierwise knows {VERSION}; update Tierwise",
+            f"{location.name} is a ledger of version {found}, this Tierwise supports {VERSION}; update Tierwise",
             field="ledger",
         )
     return found
 
 
 class Database:
-    """The ledger's database, as its writer sees it. Used by one thread at a time."""
+    """The ledger's database for the writer. Used by one thread at a time."""
 
     def __init__(self, location: Location, *, patience: float) -> None:
         self._location = location
@@ -85,11 +86,11 @@ class Database:
         self._is_prepared = False
 
     def prepare(self) -> None:
-        """See that the tables are there and of this version, also when somebody has moved the file away since.
+        """Create or upgrade the tables, also if the file has been moved away since.
 
         Raises:
-            SpecError: it is somebody else's, or of a later Tierwise.
-            LedgerError: it is of an earlier version, and cannot be upgraded now.
+            SpecError: the database belongs to another program, or to a later version of Tierwise.
+            LedgerError: it has an earlier version and cannot be upgraded now.
         """
         if self._is_prepared and self._file == self._identity():
             return
@@ -104,29 +105,29 @@ class Database:
         self._file, self._is_prepared = self._identity(), True
 
     def _upgrade(self, found: int) -> None:
-        """All in the transaction that holds the lock, so that whoever ends it early leaves the ledger as it was."""
+        """In one transaction that holds the lock, so that an interruption leaves the ledger unchanged."""
         try:
             with self._engine.begin() as connection:
-                if check_version(connection, self._location) == found:  # else another process was quicker
+                if check_version(connection, self._location) == found:  # else another process has upgraded it
                     self._upgrade_in(connection, found)
         except (LedgerError, DBAPIError) as error:
             reason = error.orig if isinstance(error, DBAPIError) else error
             raise LedgerError(
-                f"it is of version {found} and cannot be upgraded to {VERSION} now: {reason}; it stays as it was"
+                f"it has version {found} and cannot be upgraded to {VERSION} now: {reason}; it is unchanged"
             ) from error
 
     def _upgrade_in(self, connection: Connection, found: int) -> None:
         name, path, began = self._location.name, self._location.path, time.monotonic()
-        _LOG.warning("the ledger %s is of version %d and is upgraded to %d now", name, found, VERSION)
-        kept = "" if path is None else f"; {sqlite.keep_copy(path, found)} is how it was"
+        _LOG.warning("upgrading the ledger %s from version %d to %d", name, found, VERSION)
+        kept = "" if path is None else f"; the old one is kept as {sqlite.keep_copy(path, found)}"
         migrations.upgrade(connection, found)
         _LOG.warning("upgraded the ledger %s in %.1f s%s", name, time.monotonic() - began, kept)
 
     def store(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Add what is not there yet, all or nothing.
+        """Add entries that are not stored yet, all or nothing.
 
         Returns:
-            Entries that cannot be stored because another action has their id.
+            Entries that cannot be stored because another action has the same id.
         """
         self.prepare()
         try:
@@ -141,11 +142,11 @@ class Database:
         return doubles
 
     def _check_unchanged(self, connection: Connection) -> None:
-        """In the transaction that writes: another process may have upgraded it, or put another one in its place."""
+        """Called in the writing transaction: another process may have upgraded or replaced the ledger."""
         found = connection.execute(select(version.c.version)).scalar_one()
         if found != VERSION:
             check_version(connection, self._location)
-            raise LedgerError(f"a ledger of version {found} was put in its place")
+            raise LedgerError(f"it was replaced by a ledger of version {found}")
 
     def close(self) -> None:
         self._engine.dispose()
@@ -161,7 +162,7 @@ class Database:
 
 
 def _sorted_out(connection: Connection, entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
-    """Entries that are not there yet, and those whose id another action has."""
+    """Entries that are not stored yet, and entries whose id belongs to another action."""
     ids = {entry.action.id for entry in entries}
     rows = connection.execute(select(actions.c.id, actions.c.started_at).where(actions.c.id.in_(ids)))
     known: dict[str, float] = {row.id: row.started_at for row in rows}

@@ -1,7 +1,8 @@
-"""Where a line is safe before the database has it: files beside the database that outlive the process.
+"""Journal files beside the database: they keep lines that are not in the database yet, across process crashes.
 
-A line is in the kernel's page cache when `append` returns, so `kill -9` cannot lose it; a power cut can, as it can the
-last commits of SQLite in WAL mode. That a process lives is told by a lock and not by its id: in containers ids repeat.
+A line is in the kernel's page cache when `append` returns, so it survives `kill -9`. A power failure can lose it, like
+the last commits of SQLite in WAL mode. Live processes are recognised by a lock, not by their id, because ids repeat in
+containers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Segment:
-    """One file of lines, locked for as long as the process that fills it lives."""
+    """One file of lines, locked while the process that writes it lives."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -28,7 +29,7 @@ class Segment:
 
     @classmethod
     def create(cls, path: Path) -> Segment:
-        """A new file, which takes its name only when it is locked, so that nobody takes it for a dead process's."""
+        """A new file. It gets its name only when it is locked, so that no process adopts it as orphaned."""
         unnamed = path.with_name(f".{path.name}.new")
         descriptor = os.open(unnamed, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,7 +38,7 @@ class Segment:
 
     @classmethod
     def adopt(cls, path: Path) -> Segment | None:
-        """The file of a dead process, now ours; None when the process lives, or the file is gone or forbidden."""
+        """Take over the file of a dead process; None if the process lives, or the file is gone or inaccessible."""
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
         except (FileNotFoundError, PermissionError):
@@ -50,10 +51,10 @@ class Segment:
         return cls(path, descriptor)
 
     def append(self, line: bytes) -> None:
-        """Add a line that ends in a newline, whole or not at all.
+        """Append a line that ends in a newline, atomically.
 
         Raises:
-            OSError: it was not added; the disk is full, say.
+            OSError: it was not appended, for instance because the disk is full.
         """
         written = os.write(self._descriptor, line)
         if written < len(line):
@@ -62,8 +63,8 @@ class Segment:
         self._size += written
 
     def lines(self) -> Iterator[bytes]:
-        """From the first on; the last lacks its newline when its process died while writing it."""
-        with open(self._descriptor, "rb", closefd=False) as file:  # the name may be gone, the file is not
+        """All lines; the last one lacks its newline if its process died while writing it."""
+        with open(self._descriptor, "rb", closefd=False) as file:  # the file is open even if its name is gone
             file.seek(0)
             yield from file
 
@@ -72,17 +73,17 @@ class Segment:
         self._size = 0
 
     def discard(self) -> None:
-        """Give the file up, with all that is in it."""
+        """Delete the file."""
         self.path.unlink(missing_ok=True)
         self.release()
 
     def release(self) -> None:
-        """Leave the file to whoever opens the ledger next."""
+        """Keep the file for the next process that opens the ledger."""
         os.close(self._descriptor)
 
 
 class Journal:
-    """Two segments that take turns: one is filled while the lines of the other are stored. Not thread-safe."""
+    """Two alternating segments: one is filled while the lines of the other are stored. Not thread-safe."""
 
     def __init__(self, database: Path) -> None:
         stem = f"{database.name}.{os.getpid()}.{secrets.token_hex(4)}"
@@ -95,7 +96,7 @@ class Journal:
         self._filling.append(line)
 
     def turn(self) -> Segment:
-        """Fill the other segment, which must have been cleared, and return the one that was filled until now."""
+        """Switch to the other segment, which must be empty, and return the one filled so far."""
         self._filling, self._storing = self._storing, self._filling
         return self._storing
 
@@ -104,19 +105,19 @@ class Journal:
         self._storing.discard()
 
     def release(self) -> None:
-        """Leave both files to whoever opens the ledger next."""
+        """Keep both files for the next process that opens the ledger."""
         self._filling.release()
         self._storing.release()
 
 
 def orphans(database: Path) -> list[Segment]:
-    """The segments that dead processes left beside a database, oldest first; the caller discards or releases them."""
+    """The segments left beside a database by dead processes, oldest first; the caller discards or releases them."""
     adopted = (Segment.adopt(path) for path in sorted(segments(database), key=_modified))
     return [segment for segment in adopted if segment is not None]
 
 
 def segments(database: Path) -> list[Path]:
-    """The files of journals beside a database, of living processes and of dead ones."""
+    """All journal files beside a database, of live and dead processes."""
     name = re.compile(re.escape(database.name) + r"\.\d+\.[0-9a-f]{8}[ab]\.pending\.jsonl")
     return [path for path in database.parent.iterdir() if name.fullmatch(path.name)]
 

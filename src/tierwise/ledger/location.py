@@ -1,6 +1,6 @@
-"""Where a ledger is: a SQLite file, or a PostgreSQL database. Apart from both, so that asking costs no SQLAlchemy.
+"""The location of a ledger: a SQLite file or a PostgreSQL database. Does not import SQLAlchemy.
 
-The journal is local files in either case: beside the SQLite file, or in the user's state folder for PostgreSQL.
+The journal is always local: beside the SQLite file, or in the user's state folder for PostgreSQL.
 """
 
 from __future__ import annotations
@@ -22,40 +22,40 @@ _SECRETS = frozenset({"password", "sslpassword"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """One ledger, and the files beside it."""
+    """The location of a ledger and its journal."""
 
     name: str
-    """As messages may print it: the path as it was given, or the URL without its passwords."""
+    """For messages: the path as given, or the URL without passwords."""
     journal: Path
-    """Its journals are files whose names begin with this one."""
+    """The prefix of its journal files."""
     path: Path | None = None
-    """The SQLite file; None for PostgreSQL."""
+    """Path of the SQLite file; None for PostgreSQL."""
     url: str = field(default="", repr=False)
-    """Of PostgreSQL, with passwords; empty for SQLite."""
+    """URL of the PostgreSQL database, with passwords; empty for SQLite."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def is_missing(self) -> bool:
-        """Whether it is known, without asking a server, that there is no ledger."""
+        """Whether there is certainly no ledger; does not contact a server."""
         return self.path is not None and not self.path.exists()
 
     @property
     def address(self) -> str:
-        """What another process is given to find it, passwords included: for environments, not for messages."""
+        """The path or URL for another process, including passwords: for environments, not for messages."""
         return str(self.path) if self.path is not None else self.url
 
     def redacted(self, text: str) -> str:
-        """A message of a driver without the passwords that it may quote."""
+        """A driver's message with passwords removed."""
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return text
 
 
 def locate(where: str | Path | Location) -> Location:
-    """The ledger that a path or a URL names.
+    """Parse a path or a URL.
 
     Raises:
-        SpecError: the URL is not one of PostgreSQL.
+        SpecError: the URL is not a PostgreSQL URL.
     """
     match where:
         case Location():
@@ -71,7 +71,7 @@ def state_folder() -> Path:
     """`$TIERWISE_STATE`, else `$XDG_STATE_HOME/tierwise`, else `~/.local/state/tierwise`."""
     if chosen := os.environ.get("TIERWISE_STATE"):
         return Path(chosen).expanduser().absolute()
-    # The XDG specification says that a relative path is to be ignored.
+    # The XDG specification requires that relative paths are ignored.
     if (shared := Path(os.environ.get("XDG_STATE_HOME", ""))).is_absolute():
         return shared / "tierwise"
     return Path.home() / ".local" / "state" / "tierwise"
@@ -81,7 +81,7 @@ def _postgresql(url: str) -> Location:
     scheme = url.partition("://")[0].lower()
     if scheme not in _SCHEMES:
         raise SpecError(
-            f"no ledger can be kept at {scheme}://…; write the path of a SQLite file, or {FORM}", field="ledger"
+            f"a ledger cannot be kept at {scheme}://…; write the path of a SQLite file, or {FORM}", field="ledger"
         )
     parts = _split(url)
     user, hosts = parts.username or "", parts.netloc.rpartition("@")[2]
@@ -104,7 +104,7 @@ def _postgresql(url: str) -> Location:
 
 
 def _split(url: str) -> SplitResult:
-    """A URL's parts. None of its text is in the errors: what cannot be read may be a piece of a password."""
+    """Split a URL. Errors do not quote it, because the unparseable part may belong to a password."""
     try:
         parts = urlsplit(url)
         is_plain = parts.netloc.count("@") <= 1 and not parts.fragment and "@" not in parts.path
@@ -112,7 +112,7 @@ def _split(url: str) -> SplitResult:
         is_plain = False
     if not is_plain:
         raise SpecError(
-            f"the ledger's URL cannot be read; write {FORM}, with @ : / ? # [ ] in user name and password as %40 %3A "
+            f"the ledger's URL cannot be parsed; write {FORM}, with @ : / ? # [ ] in user name and password as %40 %3A "
             "%2F %3F %23 %5B %5D, or leave the password to PGPASSWORD or ~/.pgpass",
             field="ledger",
         )

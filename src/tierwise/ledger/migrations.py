@@ -1,7 +1,7 @@
-"""How a ledger of an earlier version becomes one of this version: a numbered table of statements.
+"""Upgrades of ledgers of earlier versions: a numbered table of statements.
 
-Each statement is one that both databases understand, and stays as it was when its version came: `tables.py` describes
-the present version only. The totals are not among them. They are made anew from the rows at the end.
+Each statement works on both databases and never changes later: `tables.py` describes the current version only. Totals
+are not migrated but rebuilt from the rows at the end.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 UPGRADES: Mapping[int, Sequence[str]] = {
     2: (
-        # Ledgers from before content could be kept lack its table.
+        # Ledgers from before content was stored lack its table.
         """CREATE TABLE IF NOT EXISTS contents (
             action VARCHAR NOT NULL, request TEXT NOT NULL, answers TEXT NOT NULL,
             PRIMARY KEY (action), FOREIGN KEY (action) REFERENCES actions (id)
         )""",
-        # A process of version 1 that still runs fails at this name, and keeps its actions in its journal. Without it,
-        # it would add rows that the totals miss.
+        # A running process of version 1 fails at this name and keeps its actions in its journal. Otherwise it would add
+        # rows that are missing in the totals.
         "ALTER TABLE actions RENAME COLUMN day TO date",
         "CREATE INDEX ix_actions_caller ON actions (caller)",
         "ALTER TABLE passes ADD COLUMN candidate BOOLEAN",
@@ -41,7 +41,7 @@ UPGRADES: Mapping[int, Sequence[str]] = {
 
 
 def upgrade(connection: Connection, found: int) -> None:
-    """Bring a ledger from version `found` to this one, within the transaction that the connection is in."""
+    """Upgrade a ledger from version `found` to this one, within the connection's transaction."""
     for number in range(found + 1, VERSION + 1):
         for statement in UPGRADES[number]:
             connection.exec_driver_sql(statement)

@@ -1,4 +1,4 @@
-"""A ledger in a PostgreSQL database: how it is connected to, and which of its errors pass."""
+"""A ledger in a PostgreSQL database: connections, and which errors are transient."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from tierwise.ledger.location import Location
 
 _LOCK = 0x7469_6572_7769_7365
-"""The advisory lock that writers hold, one at a time: `tierwise` in ASCII."""
+"""The advisory lock of writers: `tierwise` in ASCII."""
 
 _PASSING = re.compile("08|40|53|55P03|57P0|58")
-"""SQLSTATEs of what may pass: the connection broke, a deadlock, no room or memory or connections left, a lock that was
-not to be had, the server stops or starts, its disk fails (PostgreSQL's documentation, appendix A)."""
+"""SQLSTATEs of transient errors: broken connection, deadlock, insufficient disk space, memory or connections, lock
+timeout, server shutdown or start-up, disk failure (PostgreSQL documentation, appendix A)."""
 
 _BUSY = re.compile("starting up|shutting down|recovery mode|accepting connections|too many|connection slots")
-"""What a server says that takes no connection now."""
+"""Messages of a server that currently accepts no connections."""
 
 
 def connect(location: Location, *, patience: float, read_only: bool = False) -> Engine:
-    """An engine for a database. Nothing is opened before the first use.
+    """A SQLAlchemy engine for a database. Nothing is opened before the first use.
 
     Args:
-        location: of the database.
-        patience: seconds to wait for a lock, and for a connection, where the URL does not say how long.
-        read_only: open it for reading, each transaction on one snapshot; a writer begins every transaction by taking
-            the lock, so that what it looks up cannot change before what it inserts.
+        location: the database.
+        patience: seconds to wait for a lock, and for a connection unless the URL sets a timeout.
+        read_only: open it for reading, each transaction on one snapshot. A writer takes the lock at the start of every
+            transaction, so that its lookups stay valid until it inserts.
 
     Raises:
         SpecError: psycopg is not installed.
@@ -66,11 +66,11 @@ def connect(location: Location, *, patience: float, read_only: bool = False) -> 
 
 
 def may_pass(error: DBAPIError) -> bool:
-    """Whether the database may take tomorrow what it refused today."""
+    """Whether an error is transient."""
     if not isinstance(error, OperationalError | InterfaceError):
         return False
     if (state := getattr(error.orig, "sqlstate", None)) is not None:
         return _PASSING.match(state) is not None
-    # Of what goes wrong while it connects, libpq tells the words only. FATAL is what a server says.
+    # For errors while connecting, libpq gives only a message; FATAL marks messages of the server.
     words = str(error.orig)
     return "FATAL" not in words or _BUSY.search(words) is not None

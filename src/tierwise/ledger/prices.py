@@ -1,4 +1,4 @@
-"""What a pass costs. Prices are an argument, never part of an event: last month can be repriced tomorrow."""
+"""The cost of passes. Prices are an argument and not part of events, so past actions can be repriced."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ Dollars = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a deployment costs: per token when it is bought, per hour when it is owned; both add up."""
+    """The price of a deployment: per token, per hour, or the sum of both."""
 
     prompt: Dollars = 0.0
-    """Dollars per million prompt tokens that were not cached."""
+    """Dollars per million uncached prompt tokens."""
     cached: Dollars | None = None
-    """Dollars per million prompt tokens that the engine did not recompute; as `prompt` where it is not given."""
+    """Dollars per million cached prompt tokens; the same as `prompt` if not given."""
     completion: Dollars = 0.0
-    """Dollars per million completion tokens, thinking included."""
+    """Dollars per million completion tokens, including thinking."""
     dollars_per_hour: Dollars = 0.0
-    """Times the share of the deployment that a pass occupied; passes side by side share each second equally."""
+    """Dollars per hour, charged for a pass's share of the deployment: concurrent passes share each second equally."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +42,17 @@ class Cost:
 
 
 class PriceBook:
-    """Prices by deployment. A deployment without a price costs nothing, and `check` says so."""
+    """Prices by deployment. A deployment without a price costs nothing; `check` warns of it."""
 
     def __init__(self, prices: Mapping[str, Price]) -> None:
         self._prices = prices
 
     def cost(self, done: Pass) -> Cost:
-        """What one pass cost, whatever became of it."""
+        """The cost of one pass, whatever its outcome."""
         return self.price(done.deployment, done.usage, done.busy_seconds)
 
     def price(self, deployment: str, usage: Usage, busy_seconds: float) -> Cost:
-        """What tokens and time of a deployment cost, of one pass or of many together."""
+        """The cost of tokens and time on a deployment, for one pass or many."""
         price = self._prices.get(deployment, Price())
         cached_price = price.prompt if price.cached is None else price.cached
         fresh = usage.prompt - usage.cached

@@ -1,8 +1,8 @@
-"""The reading side of the ledger: the newest actions, one action as a tree, totals. Apart from the store, because
-readers are other processes that must not write.
+"""The reading side of the ledger: the newest actions, one action as a tree, totals. Readers run in other processes and
+never write.
 
-A reader cannot upgrade a ledger of an earlier version. It reads what is there: columns that such a ledger lacks are
-left to the defaults of their rows, and totals are added up from all passes, which takes longer.
+A reader cannot upgrade a ledger of an earlier version. It reads the existing data: missing columns take the defaults of
+their rows, and totals are summed over all passes, which takes longer.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ if TYPE_CHECKING:
 Row = TypeVar("Row", bound=msgspec.Struct)
 
 PATIENCE = 10.0
-"""Seconds that a reader waits for a locked database."""
+"""Seconds to wait for a locked database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """An action and what it spent."""
+    """An action and its totals."""
 
     action: ActionRow
     spent: Total
@@ -52,7 +52,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A pass, what verifiers made of it, and the passes that repeat it or build on it."""
+    """A pass, its verdicts, and the passes that retry it or build on it."""
 
     done: PassRow
     checks: tuple[CheckRow, ...]
@@ -61,30 +61,30 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """An action with every pass that it caused. A pass that builds on several hangs under the latest of them."""
+    """An action with all its passes. A pass that builds on several is a child of the latest of them."""
 
     action: ActionRow
     roots: tuple[Node, ...]
     checks: tuple[CheckRow, ...]
-    """Of answers that no single pass gave."""
+    """Checks of answers that did not come from a single pass."""
     decisions: tuple[DecisionRow, ...]
     spent: Total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredContent:
-    """An action with what was asked and answered."""
+    """An action with its request and answers."""
 
     action: ActionRow
     content: ContentRow
 
 
 class Reader:
-    """Answers questions about a ledger, under the prices of the time of writing, or under those given here.
+    """Queries a ledger, with the recorded prices or with those given here.
 
     Raises, as do all its methods:
-        NotFound: there is no such file.
-        SpecError: it is no ledger, or one of a later Tierwise.
+        NotFound: the file does not exist.
+        SpecError: it is not a ledger, or from a later version of Tierwise.
         LedgerError: it cannot be read now.
     """
 
@@ -113,18 +113,18 @@ class Reader:
         self.close()
 
     def recent(self, count: int = 20) -> list[Summary]:
-        """The actions that began last, newest first."""
+        """The latest actions, newest first."""
         with self._reading() as ledger:
             found = ledger.rows(ActionRow, actions, lambda rows: rows.order_by(*_NEWEST).limit(count))
             spent = self._spent(ledger, actions.c.id.in_([action.id for action in found]))
         return [Summary(action=action, spent=spent[action.id]) for action in found]
 
     def action(self, name: str) -> Tree:
-        """One action, by its id, by the beginning of its id, or by the caller's own id for it.
+        """One action, by its id, a prefix of its id, or the caller's id for it.
 
         Raises:
-            NotFound: there is none.
-            SpecError: there are several.
+            NotFound: no action matches.
+            SpecError: several actions match.
         """
         with self._reading() as ledger:
             action = self._find(ledger, name)
@@ -142,29 +142,28 @@ class Reader:
         )
 
     def totals(self, by: By, since: float | None = None) -> list[Total]:
-        """What was spent, in groups sorted by key, by actions begun at `since` (seconds since 1970) or later.
+        """Totals in groups sorted by key, of actions that started at `since` (seconds since 1970) or later.
 
-        An action that ended before any pass began counts with its model, its day and its tier; the groups by what only
-        passes have count it under "".
+        An action without passes counts under its model, day and tier; groupings by fields of passes count it under "".
         """
         with self._reading() as ledger:
             groups = self._added(ledger.totals(by, since))
         return [groups[key] for key in sorted(groups)]
 
     def total(self, since: float | None = None) -> Total:
-        """What was spent altogether."""
+        """The grand total."""
         with self._reading() as ledger:
             return self._added(ledger.totals(None, since))[""]
 
     def stored_content(
         self, since: float | None = None, model: str | None = None, limit: int | None = None
     ) -> list[StoredContent]:
-        """Actions whose content was kept, newest first; none where this ledger was never told to keep any.
+        """Actions with stored content, newest first; empty if this ledger stores no content.
 
         Args:
-            since: only those begun then (seconds since 1970) or later.
-            model: only those that asked for this tier or route.
-            limit: at most so many.
+            since: only actions that started then (seconds since 1970) or later.
+            model: only requests for this tier or route.
+            limit: maximum number of actions.
         """
         columns = [*_fields(ActionRow, actions), contents.c.request, contents.c.answers]
         found = select(*columns).join(contents, contents.c.action == actions.c.id)
@@ -184,12 +183,12 @@ class Reader:
             with self._engine.begin() as connection:
                 version = check_version(connection, self._location)
                 if version is None:
-                    raise SpecError(f"{name} is empty, no ledger", field="ledger")
+                    raise SpecError(f"{name} is empty and not a ledger", field="ledger")
                 yield _Snapshot(connection, version)
         except DBAPIError as error:
             reason = self._location.redacted(str(error.orig))
             if is_foreign(error):
-                raise SpecError(f"{name} is no ledger: {reason}", field="ledger") from None
+                raise SpecError(f"{name} is not a ledger: {reason}", field="ledger") from None
             raise LedgerError(f"the ledger {name} cannot be read: {reason}") from None
         except msgspec.ValidationError as error:
             raise LedgerError(f"the ledger {name} holds a row that cannot be read: {error}") from error
@@ -203,7 +202,7 @@ class Reader:
             if found:
                 newest = sorted(found.values(), key=lambda one: (-one.started_at, one.id))
                 ids = ", ".join(one.id for one in newest[:5])
-                raise SpecError(f"several actions are called {name!r}: {ids}{' …' * (len(found) > 5)}", field="action")
+                raise SpecError(f"several actions match {name!r}: {ids}{' …' * (len(found) > 5)}", field="action")
         last = ledger.rows(ActionRow, actions, lambda rows: rows.order_by(*_NEWEST).limit(1))
         hint = f"the newest is {last[0].id}" if last else "the ledger is empty"
         raise NotFound(f"no action {name!r} in {self._location.name}; {hint}", field="action")
@@ -215,7 +214,7 @@ class Reader:
         return self._added(totals.of_rows(ledger.connection, actions.c.id, where))
 
     def _added(self, pieces: Iterable[tuple[str | None, Total]]) -> dict[str, Total]:
-        """By key. Pieces are of one deployment, because prices belong to deployments."""
+        """Totals by key. Each piece belongs to one deployment, because prices are per deployment."""
         groups: dict[str, Total] = {}
         for deployment, total in pieces:
             priced = self._repriced(total, deployment)
@@ -230,21 +229,21 @@ class Reader:
 
 
 class _Snapshot:
-    """A ledger at one moment, of this version or of an earlier one."""
+    """A consistent view of a ledger of this or an earlier version."""
 
     def __init__(self, connection: Connection, version: int) -> None:
         self.connection = connection
         self._version = version
 
     def columns(self, table: Table) -> set[str]:
-        """Those of a table that this ledger has; none where it has no such table."""
+        """The columns of a table in this ledger; empty if it lacks the table."""
         if self._version == VERSION:
             return {column.name for column in table.c}
         inspector = inspect(self.connection)
         return {one["name"] for one in inspector.get_columns(table.name)} if inspector.has_table(table.name) else set()
 
     def rows(self, kind: type[Row], table: Table, narrowed: Callable[[Select[Any]], Select[Any]]) -> list[Row]:
-        """The rows of a table that are left of all when they are narrowed."""
+        """The rows of a table, narrowed by a query."""
         there = self.columns(table)
         columns = [column for column in _fields(kind, table) if column.name in there]
         if not columns:
@@ -252,17 +251,17 @@ class _Snapshot:
         return [_as(kind, row) for row in self.connection.execute(narrowed(select(*columns))).mappings()]
 
     def of_action(self, kind: type[Row], table: Table, action: ActionRow, order: ColumnElement[Any]) -> list[Row]:
-        """The rows of a table that belong to an action."""
+        """The rows of a table for one action."""
         return self.rows(kind, table, lambda rows: rows.where(table.c.action == action.id).order_by(order))
 
     def newest(self, where: ColumnElement[bool], count: int) -> list[ActionRow]:
-        """Those of a few actions that began last."""
-        # The sum keeps SQLite from walking back through all actions in search of the few.
+        """The latest of the few matching actions."""
+        # The sum keeps SQLite from scanning all actions backwards in search of the few.
         order = ((actions.c.started_at + 0).desc(), actions.c.id)
         return self.rows(ActionRow, actions, lambda rows: rows.where(where).order_by(*order).limit(count))
 
     def totals(self, by: By | None, since: float | None) -> Iterator[tuple[str | None, Total]]:
-        """What was spent since a moment, in pieces of one key and one deployment, or of actions only."""
+        """Totals since a moment, in pieces with one key and one deployment, or of actions only."""
         day = actions.c.date if "date" in self.columns(actions) else literal_column("actions.day")
         key = totals.EVERYTHING if by is None else totals.keys(day)[by]
         if self._version < VERSION:
@@ -280,7 +279,7 @@ class _Snapshot:
 
 _NEWEST = (actions.c.started_at.desc(), actions.c.id)
 _FARTHEST = 1e15
-"""Seconds since 1970 up to which databases count hours."""
+"""Maximum seconds since 1970 for which databases compute hours."""
 
 
 def _fields(kind: type[msgspec.Struct], table: Table) -> list[Column[Any]]:
@@ -293,13 +292,13 @@ def _as(kind: type[Row], row: RowMapping) -> Row:
 
 
 def _grow(done: list[PassRow], checks: list[CheckRow]) -> tuple[Node, ...]:
-    """Hang every pass under the one that it repeats, or under the latest that it builds on; `done` is sorted."""
+    """Make every pass a child of the one that it retries, or of the latest that it builds on; `done` is sorted."""
     verdicts: defaultdict[int | None, list[CheckRow]] = defaultdict(list)
     for check in checks:
         verdicts[check.number].append(check)
     numbers = {one.number for one in done}
     children: defaultdict[int | None, list[Node]] = defaultdict(list)
-    for one in reversed(done):  # what hangs under a pass began after it, so it is complete when the pass is reached
+    for one in reversed(done):  # children of a pass started after it, so they are complete when the pass is reached
         node = Node(done=one, checks=tuple(verdicts[one.number]), children=tuple(reversed(children[one.number])))
         before = one.after if one.retry_of is None else (one.retry_of,)
         parent = max((number for number in before if number in numbers and number < one.number), default=None)

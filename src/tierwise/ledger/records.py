@@ -1,4 +1,4 @@
-"""What happened: the trace of an action, an append-only list of events from which every total is computed."""
+"""The trace of an action: an append-only list of events from which all totals are computed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from tierwise.spec.prompt import Prompt
 
 Ending = Literal["answered", "failed", "disconnected"]
-"""answered · failed with an error that the user saw · the user hung up."""
+"""answered · failed: the user got an error · disconnected: the user hung up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """A verifier looked at a candidate."""
+    """A verifier's check of a candidate."""
 
     number: int | None
-    """The pass that it judged; None for an answer that no single pass gave."""
+    """The number of the judged pass; None for an answer that did not come from a single pass."""
     kind: str
     verdict: Verdict
     seconds: float
@@ -29,19 +29,19 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A policy decided how an action goes on."""
+    """A policy's decision on how an action continues."""
 
     tier: str
     """Whose policy."""
     reason: str
     signal: str = ""
-    """What it looked at; empty where it looked at nothing that was measured."""
+    """The measured quantity that it is based on; empty if none."""
     level: float | None = None
     """The value of the signal."""
     after: tuple[int, ...] = ()
-    """Numbers of the passes that it looked at."""
+    """Numbers of the passes that it is based on."""
     at: float
-    """Seconds after the action began."""
+    """Seconds after the start of the action."""
 
 
 Event = Pass | Check | Decision
@@ -49,17 +49,17 @@ Event = Pass | Check | Decision
 
 @dataclass(slots=True, kw_only=True)
 class Trace:
-    """Every pass that one action caused, every verdict and every decision, in the order in which they ended."""
+    """All passes, verdicts and decisions of one action, in the order in which they ended."""
 
     action: str
     """The action's id."""
     began: float
-    """Seconds of the event loop's clock."""
+    """Start time on the event loop's clock, in seconds."""
     started_at: float
     """Seconds since 1970."""
     events: list[Event] = field(default_factory=list)
     started: int = 0
-    """Passes that have begun; the next one takes this number."""
+    """Number of passes started; the next pass gets this number."""
 
     @property
     def passes(self) -> list[Pass]:
@@ -68,35 +68,35 @@ class Trace:
 
     @property
     def usage(self) -> Usage:
-        """All tokens of all passes: finished, cut, aborted and failed ones."""
+        """Tokens of all passes, whatever their outcome."""
         return sum((done.usage for done in self.passes), Usage())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """An action that is over, ready for the ledger."""
+    """A completed action, ready for the ledger."""
 
     trace: Trace
     model: str
-    """The name that the caller asked for: a tier or a route."""
+    """The requested model name: a tier or a route."""
     tier: str
-    """The tier that answered, or that failed last; empty when none was reached."""
+    """The tier that answered, or that failed last; empty if none was reached."""
     reason: str
-    """Why that tier."""
+    """Why that tier answered."""
     ending: Ending
     seconds: float
     first_output: float | None
-    """Seconds until the user saw the first of the answer; None when there was none."""
+    """Seconds until the user received the first output; None if there was none."""
     stream: bool = False
     finish: str = ""
     why: str = ""
-    """How the policy chose what it said."""
+    """How the policy chose the answer."""
     error: str = ""
     caller: str = ""
-    """The caller's own id for the action, when it gave one."""
+    """The caller's id for the action, if given."""
     prompt: Prompt | None = None
-    """What was asked; a ledger keeps it only where it was told to keep content, here and below."""
+    """The request; stored, like the fields below, only by a ledger that keeps content."""
     answers: tuple[Completion, ...] = ()
-    """What was answered, one for each choice."""
+    """The answers, one per choice."""
     verifier: Checkable | None = None
-    """What the request could be checked with."""
+    """The request's verifier."""

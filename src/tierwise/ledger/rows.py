@@ -1,6 +1,7 @@
-"""What the ledger stores of an action and of its passes, checks and decisions, as it stands in journals and tables.
+"""The rows that the ledger stores for an action and its passes, checks and decisions, in journals and tables.
 
-Apart from the tables, which are made from these, so that journal, gateway and command line do without SQLAlchemy.
+The tables are derived from these. This module does not import SQLAlchemy, because journal, gateway and command line use
+it.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ if TYPE_CHECKING:
     from tierwise.ledger.records import Record
 
 LONGEST_TEXT = 2000
-"""Characters kept of a message: an engine may put a whole page into its error."""
+"""Maximum characters of a stored message: an engine's error may be a whole page."""
 
 MOST_CONTENT = 4 * 2**20
-"""Bytes of a request and its answers together, beyond which they are not kept: images make them large."""
+"""Maximum bytes of a request and its answers together; larger content, such as images, is not stored."""
 
 VERSION_1_CANDIDATES = frozenset({"draft", "vote", "refine"})
-"""Roles of passes that answered the user's prompt, in what was written before a pass said so itself."""
+"""Roles of candidates in data from before passes had the field `candidate`."""
 
 Count = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-"""What a database calls an integer. Clients and engines may send longer ones."""
+"""A 64-bit integer, as in databases. Clients and engines may send larger ones."""
 
 
 class ActionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One user-visible request."""
+    """One user request."""
 
     id: str
     started_at: float
@@ -55,45 +56,45 @@ class ActionRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def date(self) -> str:
-        """The day in UTC on which it began, `2026-01-31`."""
+        """The day of its start in UTC, `2026-01-31`."""
         return datetime.fromtimestamp(math.floor(self.started_at), UTC).date().isoformat()  # a fraction would round
 
 
 class PassFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ledger, an answer's `usage` and the records of a benchmark all say of a pass: it is described here once.
+    """The fields of a pass that the ledger, an answer's `usage` and benchmark records share.
 
-    A field is read from the pass's usage, the pass itself, its call or its completion, whichever first has its name. A
-    new field takes a line here, one in `tierwise.proto`, and a step in `migrations.py`. It has a default, which stands
-    where an older ledger, journal, record or endpoint lacks it.
+    A field is read from the first of the pass's usage, the pass, its call and its completion that has its name. A new
+    field needs a line here, one in `tierwise.proto`, and a step in `migrations.py`. It has a default for data of older
+    ledgers, journals, records and endpoints.
     """
 
     number: Count = 0
-    """Counts the passes of an action from 0 in the order in which they started."""
+    """Index of the pass within the action, from 0, in start order."""
     role: str
     candidate: bool | None = None
-    """Whether it answers the user's prompt; None where an earlier version did not tell."""
+    """Whether it answers the user's prompt; None in data of an earlier version."""
     tier: str = ""
     outcome: Outcome
     draw: Count = 0
-    """Which of the prompt's independent draws it was."""
+    """Index of the independent draw."""
     after: tuple[Count, ...] = ()
-    """Numbers of the passes that it builds on."""
+    """Numbers of the passes whose output it sees."""
     finish: str = ""
-    """Why the engine stopped; empty for a pass that was aborted or that failed."""
+    """The engine's finish reason; empty for aborted and failed passes."""
     started: float | None = None
     """Seconds after the action began."""
     first_token: float | None = None
-    """Seconds after the pass started; None when no token came."""
+    """Seconds after the start of the pass; None if no token came."""
     seconds: float
 
     @property
     def answers_prompt(self) -> bool:
-        """Whether its answer may be the action's."""
+        """Whether its answer may become the action's."""
         return self.role in VERSION_1_CANDIDATES if self.candidate is None else self.candidate
 
 
 class PassRow(PassFacts, frozen=True, kw_only=True):
-    """One call to an engine, as the ledger keeps it: what is above, and what only the ledger tells."""
+    """One call to an engine, as stored: `PassFacts` and the ledger's own fields."""
 
     started: float
     deployment: str
@@ -105,7 +106,7 @@ class PassRow(PassFacts, frozen=True, kw_only=True):
     completion: Count
     reasoning: Count
     exact: bool
-    """False when tokens were counted from the stream because the engine never told."""
+    """False if tokens were counted from the stream because the engine did not report them."""
     error: str
     dollars_tokens: float
     dollars_time: float
@@ -116,7 +117,7 @@ class PassRow(PassFacts, frozen=True, kw_only=True):
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether we stopped it, for the budget's sake or because nobody needed it any more."""
+        """Whether it was stopped because of the budget or because it was no longer needed."""
         return self.outcome in {"cut", "aborted"}
 
     @property
@@ -134,7 +135,7 @@ class PassRow(PassFacts, frozen=True, kw_only=True):
         return Cost(tokens=self.dollars_tokens, time=self.dollars_time)
 
     def priced(self, prices: PriceBook) -> PassRow:
-        """The same pass under another price book."""
+        """The same pass with another price book."""
         cost = prices.price(self.deployment, self.usage, self.busy_seconds)
         return msgspec.structs.replace(self, dollars_tokens=cost.tokens, dollars_time=cost.time)
 
@@ -143,14 +144,14 @@ class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
     """A policy decided how an action goes on."""
 
     position: Count
-    """Counts the decisions of an action from 0 in the order in which they were made."""
+    """Index of the decision within the action, from 0, in order."""
     tier: str
     """Whose policy."""
     reason: str
     signal: str
     """What it looked at; empty where it looked at nothing that was measured."""
     level: float | None
-    """The value of the signal; None where there was none, or no finite one."""
+    """The value of the signal; None if there is none or it is not finite."""
     after: tuple[Count, ...]
     """Numbers of the passes that it looked at."""
     at: float
@@ -161,28 +162,28 @@ class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
     """A verifier looked at a candidate."""
 
     position: Count
-    """Counts the checks of an action from 0 in the order in which they ended."""
+    """Index of the check within the action, from 0, in the order in which they ended."""
     number: Count | None
     """The pass that it judged; None for an answer that no single pass gave."""
     kind: str
     ok: bool
     score: float | None
-    """None where the verifier gave no finite number."""
+    """None if the verifier gave no finite number."""
     why: str
     seconds: float
 
 
 class ContentRow(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked and answered, where the ledger was told to keep that."""
+    """Request and answers, in a ledger that keeps content."""
 
     request: str
-    """JSON: the request's fields but for `model` and `seed`, its verifier under `tierwise`."""
+    """JSON: the request's fields except `model` and `seed`, with its verifier under `tierwise`."""
     answers: str
-    """JSON: the assistant messages, one for each choice; none when the action failed."""
+    """JSON: the assistant messages, one per choice; none if the action failed."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One action with all that it caused: one line of a journal."""
+    """One action with all its rows: one line of a journal."""
 
     action: ActionRow
     passes: tuple[PassRow, ...]
@@ -192,7 +193,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def entry(record: Record, prices: PriceBook, *, with_content: bool = False) -> Entry:
-    """What is kept of a record. What users and models said is among it only when that is asked for."""
+    """The rows of a record. Request and answers are included only if `with_content`."""
     trace = record.trace
     checks = (event for event in trace.events if isinstance(event, Check))
     decisions = (event for event in trace.events if isinstance(event, Decision))
@@ -220,8 +221,8 @@ def entry(record: Record, prices: PriceBook, *, with_content: bool = False) -> E
 
 
 def _content_row(record: Record) -> ContentRow | None:
-    """None for an action without a prompt, with so long a one that keeping it would hold up its answer, or with one
-    that UTF-8 cannot hold: `write` promises never to raise.
+    """None for an action without a prompt, with content that is too large, or that UTF-8 cannot encode: `write` must
+    never raise.
     """
     if record.prompt is None:
         return None
@@ -239,7 +240,7 @@ def _content_row(record: Record) -> ContentRow | None:
 
 
 def facts(done: Pass) -> dict[str, Any]:
-    """What everybody is told of a pass: the fields of `PassFacts`."""
+    """The fields of `PassFacts` for a pass."""
     return _mended(dict(zip(_FACTS, _facts_of(done), strict=True)))
 
 
@@ -250,7 +251,7 @@ def _pass_row(done: Pass, prices: PriceBook) -> PassRow:
 
 
 def _mended(found: dict[str, Any]) -> dict[str, Any]:
-    """With texts of others in brief, and a reason to have ended only where there is one."""
+    """Shorten texts, and drop the finish reason of a pass that has none."""
     for name in ("role", "error"):
         if found.get(name):
             found[name] = _brief(found[name])
@@ -259,7 +260,7 @@ def _mended(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _source(name: str) -> str:
-    """Where a pass has a field, as a path that begins at the pass."""
+    """The attribute path of a field, starting at the pass."""
     places = {"usage": Usage, "": Pass, "call": Call, "completion": Completion}
     place = next(place for place, kind in places.items() if hasattr(kind, name))
     return f"{place}.{name}".lstrip(".")
@@ -297,8 +298,8 @@ def _decision_row(position: int, decision: Decision) -> DecisionRow:
 
 
 def _brief(text: str) -> str:
-    """A text as it is kept: shortened, half a surrogate pair as `?` because UTF-8 has none, and NUL as `?` because
-    PostgreSQL takes none.
+    """A text as stored: shortened, with lone surrogates (not valid in UTF-8) and NUL (not accepted by PostgreSQL)
+    replaced by `?`.
     """
     if len(text) > LONGEST_TEXT:
         text = text[: LONGEST_TEXT - 1] + "…"

@@ -1,4 +1,4 @@
-"""A ledger in a SQLite file: how it is opened, which of its errors pass, and how it is copied before an upgrade."""
+"""A ledger in a SQLite file: connections, which errors are transient, and the copy before an upgrade."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE
 
 
 def connect(path: Path, *, patience: float, read_only: bool = False) -> Engine:
-    """An engine for a file. Nothing is opened before the first use.
+    """A SQLAlchemy engine for a file. Nothing is opened before the first use.
 
     Args:
-        path: the file; a writer creates it, a reader wants it there.
+        path: the file; a writer creates it, a reader requires it.
         patience: seconds to wait for a lock.
-        read_only: open it for reading; a writer begins every transaction by taking the lock, so that what it looks up
-            cannot change before what it inserts.
+        read_only: open it for reading. A writer takes the lock at the start of every transaction, so that its lookups
+            stay valid until it inserts.
     """
 
     def opened() -> sqlite3.Connection:
@@ -50,23 +50,23 @@ def connect(path: Path, *, patience: float, read_only: bool = False) -> Engine:
 
 
 def may_pass(error: sqlite3.Error) -> bool:
-    """Whether the file may take tomorrow what it refused today: it was locked, or the disk was full."""
+    """Whether an error is transient: the file was locked, or the disk was full."""
     return _code(error) & 0xFF in _PASSING
 
 
 def is_foreign(error: sqlite3.Error) -> bool:
-    """Whether the file holds something else than a database."""
+    """Whether the file is not a database."""
     return _code(error) == sqlite3.SQLITE_NOTADB
 
 
 def keep_copy(path: Path, version: int) -> Path:
-    """A copy of the ledger beside it, as it is now. The caller holds the ledger's lock.
+    """Copy the ledger to a file beside it. The caller holds the ledger's lock.
 
-    No copy is overwritten. Ledgers only grow, so one that an interrupted upgrade left is reused where it ends with the
-    same rows.
+    Copies are never overwritten. Ledgers only grow, so a copy that an interrupted upgrade left is reused if it ends
+    with the same rows.
 
     Raises:
-        LedgerError: it cannot be written; there is no room for it, say.
+        LedgerError: it cannot be written, for instance because the disk is full.
     """
     try:
         with closing(_open(path, "ro", 0.0)) as ledger:
@@ -79,12 +79,12 @@ def keep_copy(path: Path, version: int) -> Path:
                     return copy
     except (sqlite3.Error, OSError) as error:
         size = path.stat().st_size / 1e6
-        raise LedgerError(f"no copy of its {size:,.1f} MB can be kept beside it: {error}") from error
+        raise LedgerError(f"no copy of {size:,.1f} MB can be written beside it: {error}") from error
     raise AssertionError
 
 
 def _copy(ledger: sqlite3.Connection, copy: Path) -> None:
-    """Write under another name first, so that a copy with the right name is whole."""
+    """Write under another name first, so that a copy with the final name is complete."""
     unnamed = copy.with_name(f".{copy.name}.new")
     unnamed.unlink(missing_ok=True)
     try:
@@ -108,7 +108,7 @@ def _is_copy(path: Path, ledger: sqlite3.Connection) -> bool:
 
 
 def _ends(ledger: sqlite3.Connection) -> list[tuple[object, ...] | None]:
-    """The version, and the last row of the tables that grow with its number: counting would read them."""
+    """The version, and the last row of each growing table with its number: counting rows would read them all."""
     parts = ("version FROM ledger_version", "* FROM actions", "* FROM passes", "* FROM checks")
     return [ledger.execute(f"SELECT rowid, {part} ORDER BY rowid DESC LIMIT 1").fetchone() for part in parts]
 

@@ -1,12 +1,12 @@
-"""The writing side of the ledger: a line in a journal while the request waits, rows in the database soon after.
+"""The writing side of the ledger: a journal line before the answer is sent, rows in the database soon after.
 
-    write ──▶ journal (or, when the disk is full, memory) ──▶ one thread ──▶ database
+    write ──▶ journal (or, if the disk is full, memory) ────▶ one thread ──▶ database
                                                                    ▲
                         journals that dead processes left behind ──┘
 
-A journal is emptied only after its lines are committed, and an action that the database has is not stored twice. So
-what the journal took is in the database in the end: after `kill -9`, after hours of a locked file. Only actions that
-came while the disk took nothing live in memory alone; `LedgerHealth` counts them.
+A journal is emptied only after its lines are committed, and an action is never stored twice. So every journaled action
+reaches the database eventually, even after `kill -9` or hours of a locked file. Actions that arrive while the disk is
+full are in memory only; `LedgerHealth` counts them.
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ if TYPE_CHECKING:
     from tierwise.ledger.records import Record
 
 PATIENCE = 2.0
-"""Seconds that the writer waits for a lock before it sounds the alarm and tries again."""
+"""Seconds that the writer waits for a lock before it raises an alert and retries."""
 
 BATCH_DELAY = 0.05
-"""Seconds in which actions gather before they are stored together."""
+"""Seconds to collect actions before they are stored together."""
 
 RETRY_DELAY = 0.5
-"""Seconds between two attempts to store what could not be stored."""
+"""Seconds between attempts to store a batch that failed."""
 
 BUFFER_SIZE = 10_000
-"""Actions that are kept in memory while the disk takes nothing."""
+"""Maximum actions in memory while the journal cannot be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerHealth:
-    """How well the ledger remembers."""
+    """The state of a ledger."""
 
     pending: int
-    """Actions that it took and that the database does not have yet."""
+    """Accepted actions that are not in the database yet."""
     unjournaled: int
-    """Those of them that are in memory alone, and gone if the process dies."""
+    """Pending actions that are only in memory, and lost if the process dies."""
     lost: int
-    """Actions that it could not take."""
+    """Actions that could not be accepted."""
     orphans: int
     """Journals of dead processes that are not stored yet."""
     alarms: tuple[str, ...]
-    """What is wrong now."""
+    """Current problems."""
 
     @property
     def is_good(self) -> bool:
@@ -68,7 +68,7 @@ class LedgerHealth:
 
 
 class Ledger:
-    """Remembers actions. It never raises at a request, and never lets one wait for the database."""
+    """Records actions. It never raises in a request and never makes one wait for the database."""
 
     def __init__(
         self,
@@ -102,20 +102,20 @@ class Ledger:
         buffer_size: int = BUFFER_SIZE,
         content: bool = False,
     ) -> Self:
-        """Open, create or upgrade a ledger; what processes that died had not stored is stored first.
+        """Open, create or upgrade a ledger; journals of dead processes are stored first.
 
         Args:
-            where: the path of a SQLite file, or the URL of a PostgreSQL database (`location.py`).
-            prices: what passes cost when they are written.
-            on_alarm: told when remembering fails, from any thread; must be quick and must not raise.
-            patience: seconds that the writer waits for a locked database before it sounds the alarm.
-            buffer_size: the most actions that are kept in memory while the disk takes nothing.
-            content: keep what was asked and answered too, for `tierwise workload from-ledger`.
+            where: path of a SQLite file, or URL of a PostgreSQL database (`location.py`).
+            prices: the prices to record with passes.
+            on_alarm: called, from any thread, when recording fails; must be fast and must not raise.
+            patience: seconds that the writer waits for a locked database before it raises an alert.
+            buffer_size: maximum actions in memory while the journal cannot be written.
+            content: store requests and answers too, for `tierwise workload from-ledger`.
 
         Raises:
-            SpecError: the URL is wrong, or PostgreSQL's driver is not installed.
-            LedgerError: nothing can be kept there at all: no such folder, it is no ledger, or one of a later version. A
-                database that is locked, full or not to be reached is waited for, and `on_alarm` is told.
+            SpecError: the URL is invalid, or PostgreSQL's driver is not installed.
+            LedgerError: a ledger cannot be kept there: the folder does not exist, the file is not a ledger, or it has a
+                later version. For a database that is locked, full or unreachable it waits, and calls `on_alarm`.
         """
         location = locate(where)
         alerts = Alerts(on_alarm)
@@ -127,7 +127,7 @@ class Ledger:
             journal = Journal(location.journal)
         except (SQLAlchemyError, OSError, SpecError) as error:
             writer.close()
-            raise LedgerError(f"no ledger can be kept at {location.name}: {reason_of(error, location)}") from error
+            raise LedgerError(f"a ledger cannot be kept at {location.name}: {reason_of(error, location)}") from error
         ledger = cls(location, prices, alerts, writer, journal, buffer_size, content=content)
         if writer.orphans:
             ledger._work.set()
@@ -135,41 +135,40 @@ class Ledger:
         return ledger
 
     def write(self, record: Record) -> None:
-        """Remember an action. When this returns, the death of the process can no longer lose it.
+        """Record an action. When this returns, the action survives a crash of the process.
 
-        Where that cannot be promised, because the disk takes nothing, the alarm is sounded and the action kept in
-        memory, as long as the buffer has room.
+        If the journal cannot be written, this raises an alert and keeps the action in memory while the buffer has room.
         """
         line = line_of(entry(record, self._prices, with_content=self._with_content))
         with self._lock:
-            trouble = self._accept(line)
-        if trouble:
-            self._alerts.sound("journal", trouble)
+            problem = self._accept(line)
+        if problem:
+            self._alerts.sound("journal", problem)
         else:
             self._alerts.settle("journal")
         if not self._work.is_set():
             self._work.set()
 
     def _accept(self, line: bytes) -> str:
-        """Put a line where it is as safe as can be. Returns what is wrong with that place, if anything is."""
+        """Put a line in the journal, else in memory. Returns the problem, if any."""
         if self._is_closed:
             self._lost += 1
             return f"the ledger {self._location.name} is closed: actions are lost"
         try:
             self._journal.append(line)
         except OSError as error:
-            trouble = f"the journal of the ledger {self._location.name} takes nothing: {error.strerror}"
+            problem = f"the journal of the ledger {self._location.name} cannot be written: {error.strerror}"
             if len(self._kept) >= self._buffer_size:
                 self._lost += 1
-                return f"{trouble}; the buffer in memory is full too: actions are lost"
+                return f"{problem}; the buffer in memory is full too: actions are lost"
             self._kept.append(line)
             self._accepted += 1
-            return f"{trouble}; actions are kept in memory, and lost if this process dies"
+            return f"{problem}; actions are kept in memory, and lost if this process dies"
         self._accepted += 1
         return ""
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Wait until all that was written before is in the database; False when `timeout` seconds were not enough."""
+        """Wait until everything written so far is in the database; False after `timeout` seconds."""
         with self._progress:
             upto = self._accepted
             self._hurry.set()
@@ -186,7 +185,7 @@ class Ledger:
             )
 
     def close(self, timeout: float = 10.0) -> None:
-        """Store what is left, as far as `timeout` seconds allow; the rest stays in the journal for the next opening."""
+        """Store pending actions for up to `timeout` seconds; the rest stays in the journal for the next opening."""
         self.flush(timeout)
         with self._lock:
             if self._is_closed:
@@ -203,7 +202,7 @@ class Ledger:
             return
         self._journal.release()
         self._lost += len(self._kept)
-        fate = f"lost are {len(self._kept)} that were only in memory" if self._kept else "none is lost"
+        fate = f"{len(self._kept)} that were only in memory are lost" if self._kept else "none is lost"
         self._alerts.sound(
             "closing",
             f"the ledger {self._location.name} was closed before {left} actions were stored; {fate};"
@@ -234,7 +233,7 @@ class Ledger:
                 )
 
     def _has_work(self) -> bool:
-        """Wait for something to store, and a little longer for company; False when the ledger closes and has all."""
+        """Wait for actions, then `BATCH_DELAY` for more; False when the ledger is closed and has stored everything."""
         if not self._stop.is_set():
             self._work.wait()
             self._hurry.wait(BATCH_DELAY)
@@ -247,7 +246,7 @@ class Ledger:
             return Batch(self._journal.turn(), tuple(self._kept), self._accepted)
 
     def _forget(self, batch: Batch) -> None:
-        """The database has it."""
+        """Remove a stored batch."""
         with self._progress:
             for _ in batch.kept:
                 self._kept.popleft()
@@ -256,7 +255,7 @@ class Ledger:
 
 
 def recover(where: str | Path | Location, on_alarm: Report) -> None:
-    """Store what dead processes left of a ledger, before somebody reads it; does nothing where nothing is left.
+    """Store the journals of dead processes before the ledger is read; does nothing if there are none.
 
     Raises:
         SpecError, LedgerError: as `Ledger.open`.

@@ -1,7 +1,7 @@
-"""The tables of the present version, made from the rows that they hold: a field of a row is a column.
+"""The tables of the current version, derived from the row types: each field is a column.
 
-What users and models said is not stored unless the ledger is opened with `content`. Then it stands in a table of its
-own, `contents`, so that it can be encrypted, expired or dropped without touching a row of the others.
+Requests and answers are stored only if the ledger is opened with `content`. They have a separate table, `contents`,
+which can be encrypted, expired or dropped without touching the others.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
 VERSION = 2
-"""Of the tables; `migrations.py` brings older ones here."""
+"""Version of the tables; `migrations.py` upgrades older ones."""
 
 metadata = MetaData()
 
@@ -49,11 +49,11 @@ _TYPES: dict[type[fields.Type], TypeEngine[Any]] = {
 }
 
 _ID = String().with_variant(String(collation="C"), "postgresql")
-"""Of an action. In the order of its characters in both databases, so that an index finds the beginning of one."""
+"""Id of an action, in byte order on both databases so that an index finds prefixes."""
 
 
 def _columns(row: type[msgspec.Struct], *keys: str) -> Iterator[Column[Any]]:
-    for field in fields.type_info(row).fields:  # type: ignore[attr-defined] # of a struct, it has them
+    for field in fields.type_info(row).fields:  # type: ignore[attr-defined] # structs have fields
         kind, is_nullable = field.type, False
         if isinstance(kind, fields.UnionType):
             kind, is_nullable = next(one for one in kind.types if not isinstance(one, fields.NoneType)), True
@@ -81,14 +81,14 @@ Index("ix_actions_started_at", actions.c.started_at)
 Index("ix_actions_caller", actions.c.caller)
 
 COUNTS = ("prompt", "cached", "completion", "reasoning")
-"""What is added up of passes in whole numbers."""
+"""Integer fields of passes that are summed."""
 AMOUNTS = ("seconds", "busy_seconds", "dollars_tokens", "dollars_time")
-"""What is added up of passes otherwise."""
+"""Floating-point fields of passes that are summed."""
 GROUPS = ("tier", "deployment", "role", "outcome")
-"""What passes are grouped by, beside the model and the hour of their action."""
+"""Fields by which passes are grouped, in addition to the model and hour of their action."""
 
 _SUM = BigInteger().with_variant(Numeric(), "postgresql")
-"""Of counts as large as a column holds. SQLite goes over to floating point by itself where PostgreSQL would refuse."""
+"""Type of sums of counts. On overflow SQLite switches to floating point; PostgreSQL would fail."""
 
 
 def _hour() -> Column[int]:
@@ -103,8 +103,8 @@ action_totals = Table(
     Column("value", String, primary_key=True),
     Column("actions", BigInteger, nullable=False),
 )
-"""How many actions of an hour (3600 s since 1970) have a value in a dimension of `GROUPS`, or a model. Actions are
-counted apart from passes, because one that spent in two tiers is one action of each."""
+"""Number of actions per hour (3600 s since 1970) for each value of a dimension of `GROUPS`, or model. Actions are
+counted separately from passes, because an action that uses two tiers counts for each."""
 
 pass_totals = Table(
     "pass_totals",
@@ -115,4 +115,4 @@ pass_totals = Table(
     *(Column(name, _SUM, nullable=False) for name in COUNTS),
     *(Column(name, Double, nullable=False) for name in AMOUNTS),
 )
-"""What the passes of an hour's actions amount to."""
+"""Sums over the passes of an hour's actions."""

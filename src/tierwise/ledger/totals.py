@@ -1,7 +1,6 @@
-"""Totals by the hour, kept beside the rows by whoever writes them, so that a sum over a million actions reads none.
+"""Hourly totals, maintained by the writer, so that a sum over a million actions reads no rows.
 
-An hour's totals change in the transaction that adds its rows. Of an hour that a question cuts in two, the rows are
-added up instead.
+An hour's totals change in the transaction that adds its rows. For a partial hour the rows are summed instead.
 """
 
 from __future__ import annotations
@@ -35,30 +34,30 @@ _EPOCH = date(1970, 1, 1)
 _KEYS = {action_totals: ("hour", "dimension", "value"), pass_totals: ("hour", "model", *GROUPS)}
 _VALUES = {action_totals: ("actions",), pass_totals: ("passes", "estimated", *COUNTS, *AMOUNTS)}
 _PARTS = (*GROUPS, "exact", *COUNTS, *AMOUNTS)
-"""Fields of a pass that its totals are made from."""
+"""Fields of a pass that totals are computed from."""
 _parts_of = attrgetter(*_PARTS)
 _LARGEST = 2**63 - 1
 _FETCHED = 5000
-"""Rows of one fetch where totals are made anew."""
+"""Rows per fetch when totals are rebuilt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Total:
-    """What several passes amount to. Tokens are exact sums; seconds and dollars are, up to rounding."""
+    """Sums over passes. Tokens are exact; seconds and dollars are subject to rounding."""
 
     key: str
-    """What they have in common; empty where that is only the ledger."""
+    """The common key; empty for the whole ledger."""
     actions: int = 0
-    """Actions that these passes belong to; one that spent in two tiers is counted in both."""
+    """Actions of these passes; an action that uses two tiers is counted in both."""
     passes: int = 0
     estimated: int = 0
-    """Passes among them whose tokens were counted from the stream because the engine never told."""
+    """Number of passes whose tokens were counted from the stream because the engine did not report them."""
     prompt: int = 0
     cached: int = 0
     completion: int = 0
     reasoning: int = 0
     seconds: float = 0.0
-    """Of passes, added up also where they ran side by side."""
+    """Sum over passes, concurrent ones included."""
     busy_seconds: float = 0.0
     dollars_tokens: float = 0.0
     dollars_time: float = 0.0
@@ -83,7 +82,7 @@ class Total:
 
 
 def hour_of(moment: float) -> int:
-    """The hour since 1970 in which a moment lies, in seconds since 1970; exactly, where `moment / 3600` would round."""
+    """The hour since 1970 that contains a moment (seconds since 1970), exact where `moment / 3600` would round."""
     return math.floor(moment) // HOUR
 
 
@@ -100,7 +99,7 @@ def add(connection: Connection, entries: Iterable[Entry]) -> None:
 
 
 def rebuild(connection: Connection) -> None:
-    """Make all totals anew from the rows, in tables of their present shape."""
+    """Rebuild all totals from the rows."""
     columns = [passes.c[name] for name in _PARTS]
     found = (
         select(actions.c.id, actions.c.started_at, actions.c.model, actions.c.tier, *columns)
@@ -118,14 +117,14 @@ def rebuild(connection: Connection) -> None:
 
 
 class _Sums:
-    """What actions amount to, until it is added to what the ledger has."""
+    """Sums over actions, to be added to the ledger's totals."""
 
     def __init__(self) -> None:
         self._actions: Counter[tuple[int, str, str]] = Counter()
         self._passes: defaultdict[tuple[Any, ...], list[float]] = defaultdict(_zeros)
 
     def add(self, started_at: float, model: str, tier: str, parts: Sequence[Sequence[Any]]) -> None:
-        """Take one action in: the tier that answered it, and `_PARTS` of each of its passes."""
+        """Add one action: the tier that answered, and the `_PARTS` of each pass."""
         hour = hour_of(started_at)
         self._actions[hour, "model", model] += 1
         for place, (dimension, unspent) in enumerate(zip(GROUPS, (tier, "", "", ""), strict=True)):
@@ -139,7 +138,7 @@ class _Sums:
                 sums[place] += part[place + 3]
 
     def store(self, connection: Connection) -> None:
-        """In one order of rows, so that no two writers can wait for each other."""
+        """Write in a fixed row order, so that two writers cannot deadlock."""
         _upsert(connection, action_totals, [(*key, number) for key, number in sorted(self._actions.items())])
         _upsert(connection, pass_totals, [(*key, *map(_bounded, sums)) for key, sums in sorted(self._passes.items())])
 
@@ -149,7 +148,7 @@ def _zeros() -> list[float]:
 
 
 def _bounded(number: float) -> float:
-    """A sum of counts as SQLite goes on with it beyond its largest integer."""
+    """A sum of counts, as a float beyond SQLite's largest integer."""
     return float(number) if isinstance(number, int) and abs(number) > _LARGEST else number
 
 
@@ -162,9 +161,9 @@ def _upsert(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]
 
 @cache
 def _addition(table: Table, dialect: str) -> Executable:
-    """Inserts rows, or adds to those that are there. Made once, because that takes as long as ten actions."""
+    """An upsert that adds to existing rows. Cached, because compiling it takes as long as storing ten actions."""
     if dialect == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415 - slow to import, and seldom wanted
+        from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415 - slow to import, rarely needed
     else:
         from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment] # noqa: PLC0415
     row = insert(table)
@@ -175,16 +174,15 @@ def _addition(table: Table, dialect: str) -> Executable:
 # ── reading ─────────────────────────────────────────────────────────────
 
 EVERYTHING = literal("")
-"""The key of everything."""
+"""The key of the grand total."""
 
 
 def of_hours(connection: Connection, by: By | None, since: int | None) -> Iterator[tuple[str | None, Total]]:
-    """What whole hours amount to: actions by key without a deployment, then passes by key and deployment.
+    """Totals of whole hours: actions by key without a deployment, then passes by key and deployment.
 
-    `by` says what the keys are, None for one empty key; `since` is the first hour, None for all. A day comes in 24
-    pieces.
+    `by` selects the keys, None for one empty key; `since` is the first hour, None for all. A day has 24 pieces.
     """
-    dimension = by if by in GROUPS else "model"  # an action has one model, so that those add up to all actions
+    dimension = by if by in GROUPS else "model"  # an action has one model, so these sum to all actions
     counted = select(*_key(action_totals, by), func.sum(action_totals.c.actions))
     counted = counted.where(action_totals.c.dimension == dimension)
     for *key, number in connection.execute(_of(counted, action_totals, by, since)):
@@ -199,7 +197,7 @@ def of_hours(connection: Connection, by: By | None, since: int | None) -> Iterat
 def of_rows(
     connection: Connection, key: ColumnElement[str], where: ColumnElement[bool]
 ) -> Iterator[tuple[str | None, Total]]:
-    """The same from the rows of some actions; `key` is one of `keys()`, or `EVERYTHING`."""
+    """The same, computed from the rows of some actions; `key` is one of `keys()`, or `EVERYTHING`."""
     groups = [] if key is EVERYTHING else [key]
     joined = actions.outerjoin(passes, passes.c.action == actions.c.id)
     counted = select(key, func.count(actions.c.id.distinct())).select_from(joined).where(where)
@@ -214,12 +212,12 @@ def of_rows(
 
 
 def began(since: float | None) -> ColumnElement[bool]:
-    """Whether an action began at a moment, in seconds since 1970, or later."""
+    """Whether an action started at a moment (seconds since 1970) or later."""
     return true() if since is None else actions.c.started_at >= since
 
 
 def keys(day: ColumnElement[str]) -> dict[By, ColumnElement[str]]:
-    """What rows are grouped by; `day` is the column that has the date of an action."""
+    """The grouping keys of rows; `day` is the column with an action's date."""
     spent = {By(name): func.coalesce(passes.c[name], "") for name in GROUPS}
     return spent | {By.TIER: func.coalesce(passes.c.tier, actions.c.tier), By.MODEL: actions.c.model, By.DAY: day}
 
@@ -244,7 +242,7 @@ def _name(by: By | None, key: Sequence[Any]) -> str:
 
 
 def _total(key: str, values: Sequence[Any]) -> Total:
-    """PostgreSQL adds whole numbers up to decimal ones."""
+    """Convert sums: PostgreSQL returns integers as decimals."""
     names = _VALUES[pass_totals]
     pairs = zip(names, values, strict=True)
     found: dict[str, Any] = {name: float(value) if name in AMOUNTS else int(value) for name, value in pairs}

@@ -1,4 +1,4 @@
-"""Brings the lines of journals into the database, and sets aside what it can never take."""
+"""Stores journal lines in the database, and sets aside lines that can never be stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tierwise.ledger.location import Location
 
 BATCH = 500
-"""Actions in one transaction."""
+"""Actions per transaction."""
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Entry)
@@ -29,19 +29,19 @@ _decoder = msgspec.json.Decoder(Entry)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the writer stores at one go."""
+    """A set of actions that the writer stores together."""
 
     segment: Segment
     kept: tuple[bytes, ...]
     upto: int
-    """How many actions had been accepted when it was taken; all of them are stored when it is."""
+    """Number of actions accepted when it was taken; all of them are stored once it is."""
 
 
 class Writer:
-    """Brings lines into the database. Used by one thread at a time.
+    """Stores lines in the database. Used by one thread at a time.
 
-    A line that the database can never take is set aside in a file of its own, so that it neither stops the others nor
-    is lost: one that a power cut tore, or an action under the id of another one.
+    A line that can never be stored, such as one torn by a power failure or an action with another action's id, is moved
+    to a separate file, so that it neither blocks the others nor is lost.
     """
 
     def __init__(self, location: Location, alerts: Alerts, *, patience: float) -> None:
@@ -51,14 +51,14 @@ class Writer:
 
     @property
     def orphans(self) -> int:
-        """How many journals of dead processes are not stored yet."""
+        """Number of journals of dead processes that are not stored yet."""
         return len(self._orphans)
 
     def begin(self) -> None:
-        """Adopt the journals of dead processes and see that the database is there.
+        """Adopt the journals of dead processes and prepare the database.
 
         Raises:
-            SQLAlchemyError, OSError, SpecError: no ledger can be here. What may pass is an alarm instead.
+            SQLAlchemyError, OSError, SpecError: a ledger cannot be kept here. Transient errors raise an alert instead.
         """
         self._orphans = orphans(self._location.journal)
         try:
@@ -69,7 +69,7 @@ class Writer:
             self._sound(error)
 
     def attempt(self, batch: Batch) -> bool:
-        """Store a batch and empty its segment; False, and the alarm, when the database takes nothing now."""
+        """Store a batch and empty its segment; on failure raise an alert and return False."""
         try:
             for orphan in tuple(self._orphans):
                 self._store(orphan.lines())
@@ -104,7 +104,7 @@ class Writer:
             self._set_aside(refused)
 
     def _store_entries(self, entries: Sequence[Entry]) -> Iterator[RejectedLine]:
-        """Store entries, one by one where the database finds a value among them that it cannot hold."""
+        """Store entries; one by one if the database rejects a value among them."""
         try:
             for double in self._database.store(entries):
                 yield RejectedLine(line_of(double), f"another action has the id {double.action.id!r}")
@@ -126,8 +126,8 @@ class Writer:
     def _sound(self, error: Exception) -> None:
         self._alerts.sound(
             "database",
-            f"the ledger {self._location.name} takes nothing now: {reason_of(error, self._location)}; "
-            "actions wait in its journal until it does",
+            f"the ledger {self._location.name} cannot be written now: {reason_of(error, self._location)}; "
+            "actions wait in its journal until it can",
         )
 
 
@@ -145,7 +145,7 @@ def _decode(line: bytes) -> Entry | RejectedLine:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if line.endswith(b"\n"):
             return RejectedLine(line, str(error))
-        return RejectedLine(line, "it is torn: its process was stopped while writing it, and had acknowledged nothing")
+        return RejectedLine(line, "it is torn: its process was stopped while writing it, before it was acknowledged")
 
 
 def line_of(one: Entry) -> bytes:
@@ -154,5 +154,5 @@ def line_of(one: Entry) -> bytes:
 
 
 def reason_of(error: Exception, location: Location) -> str:
-    """In words, without the SQL and its values, and without passwords."""
+    """The error message without SQL, values and passwords."""
     return location.redacted(str(error.orig if isinstance(error, DBAPIError) else error)).strip()

@@ -1,1 +1,3 @@
-"""Where the tokens of a mixture of experts go: load, balance, drift. Plain Python, for the endpoint counts with it."""
+"""Expert load in mixtures of experts: load, balance, drift. Plain Python without numpy, because the endpoint uses
+it.
+"""

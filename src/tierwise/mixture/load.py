@@ -1,6 +1,6 @@
-"""The load of the experts of every layer, summed over passes, and what it says of balance.
+"""Expert load per layer, summed over passes, and measures of balance.
 
-Figures carry the meanings that vLLM and SGLang give them, so that they can be set beside theirs.
+Measures are defined as in vLLM and SGLang, so that they are comparable.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from tierwise.spec.routing import Routing
 
 ENOUGH_FOR_DEAD = 20.0
-"""Choices per expert, on average, from which on an expert without any is called dead. Where all were equally likely,
-one would go without with probability e^-20."""
+"""Minimum mean choices per expert for calling an unused expert dead. With equal probabilities an expert would be unused
+with probability e^-20."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One mixture layer's load."""
+    """The load of one mixture layer."""
 
     number: int
-    """Of the model's layers, from 0."""
+    """Index among the model's layers, from 0."""
     counts: Sequence[int]
-    """Tokens that each expert was chosen for."""
+    """Tokens per expert."""
     router_entropy: float | None
-    """Nats: the mean over tokens of the entropy of the gate's distribution; None where no engine told it."""
+    """Mean entropy over tokens of the gate's distribution, in nats; None if not reported."""
 
     @property
     def total(self) -> int:
@@ -40,7 +40,7 @@ class Layer:
 
     @property
     def balancedness(self) -> float | None:
-        """Mean over maximum load, 1 when all are equal, 1/experts when one gets everything; None without load."""
+        """Mean over maximum load: 1 if all are equal, 1/experts if one gets everything; None without load."""
         most = max(self.counts, default=0)
         return self.total / len(self.counts) / most if most else None
 
@@ -54,7 +54,7 @@ class Layer:
 
     @property
     def entropy(self) -> float | None:
-        """Of the choices, over that of equal shares: 1 when all are equal, 0 when one gets everything.
+        """Entropy of the choices over that of equal shares: 1 if all are equal, 0 if one gets everything.
 
         None without load, and for a single expert.
         """
@@ -67,12 +67,12 @@ class Layer:
 
     @property
     def active(self) -> int:
-        """Distinct experts that got any token: what a memory-bound engine has to read."""
+        """Number of experts with any token: what a memory-bound engine must read."""
         return sum(count > 0 for count in self.counts)
 
     @property
     def dead(self) -> tuple[int, ...] | None:
-        """Experts without a single token; None where there are too few tokens to tell (`ENOUGH_FOR_DEAD`)."""
+        """Experts without tokens; None if there are too few tokens to tell (`ENOUGH_FOR_DEAD`)."""
         if self.total < ENOUGH_FOR_DEAD * len(self.counts):
             return None
         return tuple(expert for expert, count in enumerate(self.counts) if not count)
@@ -80,36 +80,38 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hot:
-    """An expert that gets more than its share."""
+    """An expert with more than an equal share."""
 
     layer: int
     expert: int
     share: float
-    """Of its layer's choices."""
+    """Share of its layer's choices."""
     times: float
-    """Its share over an equal one."""
+    """Its share relative to an equal share."""
 
 
 class Load:
-    """Sums records of one engine and checkpoint. Its size is layers × experts, however many passes it holds."""
+    """Sums routing records of one engine and checkpoint. Its size is layers × experts, independent of the number of
+    passes.
+    """
 
     def __init__(self, routings: Iterable[Routing] = ()) -> None:
         self.source = ""
-        """The engine that told; empty before the first record."""
+        """The engine that reported; empty before the first record."""
         self.passes = 0
         self.tokens = 0
         self._numbers: tuple[int, ...] = ()
         self._counts: list[list[int]] = []
-        self._entropy: list[float] = []  # nats × tokens, of the tokens whose gate is known
+        self._entropy: list[float] = []  # nats × tokens, over tokens with a known gate
         self._known = 0
         for routing in routings:
             self.add(routing)
 
     def add(self, routing: Routing) -> None:
-        """Take a pass in.
+        """Add a pass.
 
         Raises:
-            SpecError: it is of another engine, or of a model of another shape.
+            SpecError: it comes from another engine, or from a model of another shape.
         """
         shape = (routing.source, tuple(routing.layers), [len(row) for row in routing.counts])
         if not self.source:
@@ -118,7 +120,7 @@ class Load:
             self._entropy = [0.0] * len(self._counts)
         if shape != (self.source, self._numbers, [len(row) for row in self._counts]):
             raise SpecError(
-                f"a record of {_described(*shape)} does not add to one of "
+                f"a record of {_described(*shape)} cannot be added to one of "
                 f"{_described(self.source, self._numbers, [len(row) for row in self._counts])}"
             )
         self._counts = [list(map(add, row, more)) for row, more in zip(self._counts, routing.counts, strict=True)]
@@ -149,21 +151,21 @@ class Load:
 
 
 def divergence(one: Load, other: Load) -> list[float]:
-    """Jensen–Shannon divergence of two loads, in bits, for each layer: 0 where they are alike, 1 where disjoint.
+    """Jensen–Shannon divergence of two loads, in bits, for each layer: 0 if equal, 1 if disjoint.
 
-    Samples of the same thing differ too; `moe.drift` says by how much (Lin, 1991, IEEE Trans. Inf. Theory 37).
+    Samples of the same distribution differ too; see `moe.drift` (Lin, 1991, IEEE Trans. Inf. Theory 37).
 
     Raises:
-        SpecError: they are of different shapes.
+        SpecError: they have different shapes.
     """
     pairs = list(zip(one.layers, other.layers, strict=False))
     if len(one.layers) != len(other.layers) or any(len(a.counts) != len(b.counts) for a, b in pairs):
-        raise SpecError("loads of models of different shapes cannot be set side by side")
+        raise SpecError("loads of models of different shapes cannot be compared")
     return [jensen_shannon(a.counts, b.counts) for a, b in pairs]
 
 
 def jensen_shannon(one: Sequence[float], other: Sequence[float]) -> float:
-    """In bits, of two histograms over the same bins; 0 where one of them is empty."""
+    """Jensen–Shannon divergence in bits of two histograms over the same bins; 0 if one is empty."""
     first, second = math.fsum(one), math.fsum(other)
     if not first or not second:
         return 0.0

@@ -1,4 +1,4 @@
-"""The load of late, for a dashboard: the window before, the one that fills now, and how far they are apart."""
+"""Recent load, for dashboards: the last full window, the current one, and their divergence."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ if TYPE_CHECKING:
     from tierwise.spec.routing import Routing
 
 TOKENS = 50_000
-"""Of one window. A layer of 512 experts with 8 active then has 780 choices per expert."""
+"""Tokens per window. A layer of 512 experts with 8 active then has 780 choices per expert."""
 
 
 class Window:
-    """Keeps two loads, whatever passes by.
+    """Keeps the loads of two windows.
 
     Args:
-        tokens: after which a window is full and the next one begins.
+        tokens: size of a window.
     """
 
     def __init__(self, tokens: int = TOKENS) -> None:
         self.sampled = 0
-        """Passes taken in since the beginning."""
+        """Passes added since the start."""
         self._tokens = tokens
         self._full: Load | None = None
         self._filling = Load()
         self.drift: float | None = None
-        """Bits: the mean over layers of the Jensen–Shannon divergence of the last two full windows."""
+        """Mean over layers of the Jensen–Shannon divergence of the last two full windows, in bits."""
 
     def add(self, routing: Routing) -> None:
-        """Take a pass in. Raises SpecError when the model's shape is another one than before."""
+        """Add a pass. Raises SpecError if the model's shape has changed."""
         self._filling.add(routing)
         self.sampled += 1
         if self._filling.tokens >= self._tokens:
@@ -41,5 +41,5 @@ class Window:
 
     @property
     def load(self) -> Load:
-        """The last full window; before the first is full, what there is."""
+        """The last full window, or the current one before the first is full."""
         return self._full if self._full is not None else self._filling

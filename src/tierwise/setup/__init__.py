@@ -1,10 +1,8 @@
-"""Writes a first config file, for a server that runs already or for a checkpoint on this machine.
+"""Writes a first config file, for a running server or for a checkpoint on this machine.
 
-server      what the server at a URL can do → a file
-checkpoint  what a checkpoint says of itself, and what this machine has → a file
-tiers       fast, standard, max and auto, as far as an engine can carry them
-draft       the text of a file, and its comments
-output      a file that is whole or absent, and never written over
+server      a config file for the server at a URL, from a probe checkpoint  a config file for a checkpoint on this
+machine tiers       fast, standard, max and auto, as far as an engine supports them draft       the text of a file, and
+its comments output      writes a new file atomically, never overwriting
 """
 
 from tierwise.setup.checkpoint import draft_for_checkpoint

@@ -1,4 +1,4 @@
-"""The engines that may run a checkpoint on this machine, the best first, each with the settings that fit both."""
+"""Engines that can run a checkpoint on this machine, best first, with suitable settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _CONTEXT, _GPU_CONTEXT = 4096, 32_768
 _SLOTS, _GPU_SLOTS = 4, 16
 _WIDTHS = (1, 2, 4, 8)
-_FEW_CORES = 2  # where leaving one of them free would halve the speed
+_FEW_CORES = 2  # with so few, leaving one free would halve the speed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,11 +32,11 @@ class EngineCandidate:
 
     engine: str
     settings: Mapping[str, Any]
-    """As in the config file, without engine and checkpoint."""
+    """Settings as in the config file, without engine and checkpoint."""
     reasons: Mapping[str, str] = field(default_factory=dict)
-    """Why a setting is what it is, by its name."""
+    """The reason for each setting, by name."""
     can_switch: bool = False
-    """Whether `thinking` can be said with a request."""
+    """Whether requests can set `thinking`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,24 +48,24 @@ class Model:
 
     @property
     def family(self) -> Family | None:
-        """Its family; None where it is not known."""
+        """Its family; None if unknown."""
         found = self.architecture
         return family_of(found.model_type, layers=found.layers, hidden=found.hidden, experts=found.experts)
 
     @property
     def cache_bytes(self) -> int:
-        """Of the keys and values of one token at 16 bits, at most: grouped heads take less; 0 where it is not known."""
+        """Upper bound of the KV cache per token at 16 bits (grouped-query heads need less); 0 if unknown."""
         return 2 * 2 * (self.architecture.layers or 0) * (self.architecture.hidden or 0)
 
 
 def candidates(model: Model, here: Here, base: Path, python: str = "") -> Iterator[EngineCandidate]:
-    """Every engine that reads this form of checkpoint, whether it is installed or not.
+    """Every engine that supports this checkpoint format, installed or not.
 
     Args:
         model: the checkpoint.
         here: the machine.
-        base: the folder of the config file, where relative paths start.
-        python: the interpreter of vLLM or SGLang, as a path from `base`; looked for if empty.
+        base: the folder of the config file, for relative paths.
+        python: the interpreter of vLLM or SGLang, relative to `base`; searched for if empty.
     """
     if model.architecture.format == "gguf":
         yield from _llama_cpp(model, here)
@@ -76,13 +76,15 @@ def candidates(model: Model, here: Here, base: Path, python: str = "") -> Iterat
 
 
 def interpreter(engine: str, base: Path) -> str:
-    """That of `.venv-ENGINE` beside the config file or here, else this one; as a path from `base`."""
+    """The interpreter of `.venv-ENGINE` beside the config file or in the working folder, else this one; relative to
+    `base`.
+    """
     places = (folder / f".venv-{engine}" / "bin" / "python" for folder in (base.absolute(), Path.cwd()))
     return from_folder(next((place for place in places if place.is_file()), Path(sys.executable)), base)
 
 
 def from_folder(path: Path, base: Path) -> str:
-    """A path as it is written in a file of `base`: relative where it lies below. Links are left as they are."""
+    """A path as written in a file in `base`: relative if below it. Symbolic links are kept."""
     place, folder = Path(os.path.abspath(path.expanduser())), base.absolute()  # noqa: PTH100 - resolve() would follow links
     return str(place.relative_to(folder)) if place.is_relative_to(folder) else str(place)
 
@@ -93,11 +95,11 @@ def _llama_cpp(model: Model, here: Here) -> Iterator[EngineCandidate]:
     sizes, reasons = _sizes(model, here, here.memory_bytes)
     if here.cores <= _FEW_CORES:
         threads = {"threads": here.cores}
-        reasons |= {"threads": "Every core; where it is not given, one is left free."}
+        reasons |= {"threads": "All cores; by default one is left free."}
     else:
         threads = {}
     if here.gpus and server:
-        note = "The llama-server on PATH: a GPU build, for the embedded llama.cpp uses the processor only."
+        note = "The llama-server on PATH: a GPU build, because the embedded llama.cpp uses the CPU only."
         yield EngineCandidate(
             engine="llama.cpp",
             settings={**sizes, "binary": "llama-server", "gpu_layers": 999},
@@ -123,15 +125,15 @@ def _served(engine: str, model: Model, here: Here, python: str) -> EngineCandida
     for name in ("reasoning_parser", "tool_parser"):
         if support is not None and (value := getattr(support, name)):
             settings[name] = value
-            reasons[name] = f"That of the family {family.name if family else ''}."
+            reasons[name] = f"From the family {family.name if family else ''}."
     if here.gpus:
         width = _width(model.architecture.bytes, here)
         settings["tensor_parallel"] = width
-        reasons["tensor_parallel"] = f"GPUs that hold one copy of {gib(model.architecture.bytes)} together."
+        reasons["tensor_parallel"] = f"GPUs that share one copy of {gib(model.architecture.bytes)}."
     elif engine == "vllm":
         cache = max(1, -(-model.cache_bytes * sizes["context"] * sizes["slots"] // 2**30))
         settings |= {"enforce_eager": True, "cpu_kv_cache_gib": cache}
-        reasons["enforce_eager"] = "Compiles nothing first. No GPU was found, so this vLLM must be a CPU build."
+        reasons["enforce_eager"] = "Skips compilation. No GPU was found, so this vLLM must be a CPU build."
     return EngineCandidate(
         engine=engine, settings=settings, reasons=reasons, can_switch=switch_of(model.architecture) is not None
     )
@@ -148,24 +150,24 @@ def _transformers(model: Model, here: Here) -> EngineCandidate:
 
 
 def _sizes(model: Model, here: Here, room: int) -> tuple[dict[str, int], dict[str, str]]:
-    """Context and slots whose cache takes at most half of the memory that the weights leave."""
+    """Context and slots whose cache takes at most half of the memory left by the weights."""
     most = model.architecture.context
     wanted, slots = (_GPU_CONTEXT, _GPU_SLOTS) if here.gpus else (_CONTEXT, _SLOTS)
     context = min(most or wanted, wanted)
     left = max(0, room - model.architecture.bytes) // 2
     while slots > 1 and model.cache_bytes * context * slots > left:
         slots //= 2
-    made_for = f"It was made for {most:,}" if most else "It does not say what it was made for"
+    made_for = f"The model supports {most:,}" if most else "The model's maximum is unknown"
     reasons = {
         "context": f"Tokens of prompt and answer of one pass. {made_for}; memory grows with context x slots.",
-        "slots": "Passes side by side."
+        "slots": "Concurrent passes."
         + (f" Their cache takes {gib(model.cache_bytes * context * slots)} at most." if model.cache_bytes else ""),
     }
     return {"context": context, "slots": slots}, reasons
 
 
 def _width(size: int, here: Here) -> int:
-    """The fewest GPUs that hold the weights with room for a cache, else with little."""
+    """The minimum number of GPUs that hold the weights with room for a cache, else with little room."""
     widths = [width for width in _WIDTHS if width <= len(here.gpus)]
     shares = ((width, share) for share in (COMFORTABLE, TIGHT) for width in widths)
     return next((width for width, share in shares if size <= share * width * here.gpu_bytes), widths[-1])

@@ -1,6 +1,4 @@
-"""A config file for a checkpoint: what it says of itself and what this machine has decide on the engine and its
-settings.
-"""
+"""A config file for a checkpoint: engine and settings follow from its metadata and this machine."""
 
 from __future__ import annotations
 
@@ -44,19 +42,20 @@ def draft_for_checkpoint(
     python: str = "",
     here: Here | None = None,
 ) -> Draft:
-    """The tiers for a checkpoint, on the first engine of this machine that can run it.
+    """A config file with tiers for a checkpoint, on the first engine that can run it here.
 
     Args:
-        source: a path, or `file:`, `pypi:` or `hf:` as in a config file; relative paths start here.
-        out: the file that is to be written; its relative paths start at its folder.
-        bring: fetches a checkpoint that is not on this machine.
-        engine: to run it with; the first that can if empty.
-        python: the interpreter that has vLLM or SGLang; looked for if empty.
-        here: the machine; looked at if None.
+        source: a path, or `file:`, `pypi:` or `hf:` as in a config file; paths are relative to the working folder.
+        out: the file to write; paths in it are relative to its folder.
+        bring: downloads a checkpoint that is not on this machine.
+        engine: the engine; the first that can run it if empty.
+        python: the interpreter with vLLM or SGLang; searched for if empty.
+        here: the machine; detected if None.
 
     Raises:
-        SpecError: it is no checkpoint, it does not fit, or no engine here can run it; says why, engine by engine.
-        CheckpointError: it cannot be fetched.
+        SpecError: it is not a checkpoint, it does not fit, or no engine here can run it; the message gives the reason
+            per engine.
+        CheckpointError: it cannot be downloaded.
     """
     known = [str(kind.__struct_config__.tag) for kind in _kinds() if "checkpoint" in kind.__struct_fields__]
     if engine and engine not in known:
@@ -66,7 +65,7 @@ def draft_for_checkpoint(
     try:
         model = Model(path=path, architecture=read(path))
     except SpecError as error:
-        raise SpecError(f"{source} is no checkpoint that can be run: {error}", field="--checkpoint") from error
+        raise SpecError(f"{source} is not a checkpoint that can be run: {error}", field="--checkpoint") from error
     machine = here or look_here()
     if model.architecture.bytes > TIGHT * machine.roomiest:
         raise SpecError(
@@ -96,7 +95,7 @@ def _kinds() -> tuple[Any, ...]:
 
 
 def _wrong(text: str, out: Path) -> list[str]:
-    """All that `tierwise check` would say against a file."""
+    """The errors that `tierwise check` would report for a file."""
     try:
         return [str(error) for error in preflight(parse(text, out))]
     except ConfigErrors as error:
@@ -104,15 +103,19 @@ def _wrong(text: str, out: Path) -> list[str]:
 
 
 def _checkpoint(text: str, base: Path) -> Checkpoint:
-    """What a user named, as a checkpoint of a config file in `base`."""
+    """The user's source as a checkpoint of a config file in `base`."""
     scheme, _, rest = text.partition(":")
     if scheme in ("pypi", "hf"):
         source = parse_source(text, field="--checkpoint")
     else:
         place = Path(rest if scheme == "file" and rest else text).expanduser()
         if not text or not place.exists():
-            advice = f"; for one of the Hugging Face Hub write hf:{text}@COMMIT" if _REPOSITORY.fullmatch(text) else ""
-            raise SpecError(f"there is nothing at {text!r}{advice}; {_FORMS}", field="--checkpoint")
+            advice = (
+                f"; for a repository on the Hugging Face Hub write hf:{text}@COMMIT"
+                if _REPOSITORY.fullmatch(text)
+                else ""
+            )
+            raise SpecError(f"{text!r} does not exist{advice}; {_FORMS}", field="--checkpoint")
         source = File(Path(from_folder(place, base)))
         parse_source(str(source), field="--checkpoint")
     stem = source.file_name.removesuffix(".gguf")
@@ -125,9 +128,9 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 def _notes(checkpoint: Checkpoint, model: Model) -> Iterator[str]:
     if known_hash(checkpoint) is None:
-        yield "no sha256 pins the checkpoint yet; `tierwise pull` prints it"
+        yield "the checkpoint is not pinned by a sha256 yet; `tierwise pull` prints it"
     if model.family is not None:
-        yield f"its family is known: `tierwise families {model.family.name}` has published sampling advice and scores"
+        yield f"`tierwise families {model.family.name}` shows its published sampling parameters and scores"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ class _CheckpointConfigWriter:
         today = datetime.now(UTC).date().isoformat()
         yield from comment(f"Tiers for {source}. Written by `tierwise init` on {today} (UTC) for this machine:")
         yield from comment(f"{self.here}.")
-        yield from comment(f"What the checkpoint says of itself: {self._description()}.")
+        yield from comment(f"The checkpoint: {self._description()}.")
         yield ""
         yield "checkpoints:"
         yield f"  {self.checkpoint.name}:"
@@ -155,7 +158,7 @@ class _CheckpointConfigWriter:
             yield "    # sha256: …    # `tierwise pull` prints it"
         yield ""
         yield "deployments:"
-        yield f"  {_DEPLOYMENT}:    # the three tiers share its process"
+        yield f"  {_DEPLOYMENT}:    # one process for the three tiers"
         yield f"    engine: {self.candidate.engine}"
         yield f"    checkpoint: {self.checkpoint.name}"
         for name, value in self.candidate.settings.items():
@@ -165,7 +168,7 @@ class _CheckpointConfigWriter:
         yield ""
         yield from tier_lines(self._abilities(), _DEPLOYMENT)
         yield ""
-        yield from comment("With the price of an hour of this machine the ledger knows what each answer cost:")
+        yield from comment("Set the hourly price of this machine to record the cost of each answer:")
         yield f"# prices: {{{_DEPLOYMENT}: {{dollars_per_hour: …}}}}"
 
     def _description(self) -> str:
@@ -176,7 +179,7 @@ class _CheckpointConfigWriter:
         facts += [quoted(word) for word in (found.quantization, found.dtype) if word]
         facts += [f"{gib(found.bytes)} of weights"]
         if found.experts is not None:
-            facts += [f"{found.active_experts or 'some'} of {found.experts} experts at work on each token"]
+            facts += [f"{found.active_experts or 'some'} of {found.experts} experts active per token"]
         return ", ".join(facts)
 
     def _abilities(self) -> Abilities:

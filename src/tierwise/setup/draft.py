@@ -1,4 +1,4 @@
-"""The text of a config file that a person goes on editing: YAML, with the reason beside each line that has one."""
+"""The text of a config file for users to edit: YAML with comments that give reasons."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 _WIDTH = 118
 _MOST = 240
-"""Characters of what somebody else's server or file said."""
+"""Maximum characters quoted from a server or file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A config file that is not written yet."""
+    """The contents of a config file to be written."""
 
     text: str
     about: str
-    """What it is for, in a few words."""
+    """A short description."""
     notes: tuple[str, ...] = ()
-    """What the user should know before the first request."""
+    """Notes for the user."""
 
 
 def comment(text: str, indent: str = "") -> Iterator[str]:
@@ -37,7 +37,7 @@ def comment(text: str, indent: str = "") -> Iterator[str]:
 
 
 def quoted(words: str) -> str:
-    """What a server or a file said, on one line, for a comment or a message."""
+    """Text of a server or file on one line, for a comment or a message."""
     flat = " ".join(words.split())
     shown = "".join(letter for letter in flat if letter.isprintable())
     return shown if len(shown) <= _MOST else f"{shown[:_MOST]}…"

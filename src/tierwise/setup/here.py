@@ -1,4 +1,4 @@
-"""What this machine has for a model: cores, memory, GPUs."""
+"""This machine's resources: cores, memory, GPUs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _UNITS = {"MiB": 2**20, "GiB": 2**30}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Here:
-    """The machine, as far as a first config file depends on it."""
+    """The resources that a first config file depends on."""
 
     cores: int
-    """That this process may use."""
+    """Cores available to this process."""
     memory_bytes: int
-    """Main memory that is available now."""
+    """Main memory currently available."""
     gpus: tuple[str, ...] = ()
     """Their names."""
     gpu_bytes: int = 0
-    """Memory of the smallest."""
+    """Memory of the smallest GPU."""
 
     @property
     def roomiest(self) -> int:
-        """Memory that the weights of one model may be spread over."""
+        """Total memory available for the weights of one model."""
         return max(self.memory_bytes, len(self.gpus) * self.gpu_bytes)
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ class Here:
 
 
 def look_here() -> Here:
-    """This machine, now."""
+    """Detect this machine's resources."""
     found = gpus() or []
     return Here(
         cores=len(os.sched_getaffinity(0)),
@@ -48,7 +48,7 @@ def look_here() -> Here:
 
 
 def gib(count: int) -> str:
-    """Bytes for people."""
+    """Bytes in GiB, as text."""
     return f"{count / 2**30:.1f} GiB"
 
 
@@ -58,6 +58,6 @@ def _available() -> int:
 
 
 def _bytes(memory: str) -> int:
-    """Of what nvidia-smi says, such as `81559 MiB`."""
+    """Bytes of a size from nvidia-smi, such as `81559 MiB`."""
     number, _, unit = memory.partition(" ")
     return int(number) * _UNITS.get(unit, 0) if number.isdecimal() else 0

@@ -1,4 +1,4 @@
-"""A new file that is whole or absent, and that never takes the place of another."""
+"""Writes new files atomically, without overwriting."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 from tierwise.spec.errors import SpecError
 
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
-"""What a file system says that has no hard links."""
+"""Errors of file systems without hard links."""
 
 
 def require_new(path: Path) -> None:
-    """Find out before anything is asked or paid for that a file can be made.
+    """Check that a file can be created, before any other work.
 
     Raises:
-        SpecError: there is one already, or its folder cannot be written.
+        SpecError: it exists, or its folder is not writable.
     """
     if path.exists() or path.is_symlink():
         raise _exists(path)
     folder = path.parent
     if not folder.is_dir():
-        state = "is no folder" if folder.exists() else "does not exist"
-        raise SpecError(f"{folder} {state}; make it first, or name another file with --out", field="--out")
+        state = "is not a folder" if folder.exists() else "does not exist"
+        raise SpecError(f"{folder} {state}; create it, or name another file with --out", field="--out")
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
@@ -32,10 +32,10 @@ def require_new(path: Path) -> None:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a file under a name that is free: under another name first, which is then linked and taken away.
+    """Write a new file: under a temporary name first, which is then linked to the final name.
 
     Raises:
-        SpecError: there is one of that name by now, or it cannot be written; nothing is left behind then.
+        SpecError: it exists by now, or cannot be written; no temporary file remains.
     """
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".new")
@@ -57,7 +57,7 @@ def write_new(path: Path, text: str) -> None:
 
 
 def _settle(fresh: Path, path: Path) -> None:
-    """Give a file its name. A link fails where the name is taken, which a rename would not."""
+    """Link a file to its final name. Unlike a rename, this fails if the name exists."""
     try:
         os.link(fresh, path)
     except OSError as error:
@@ -68,20 +68,18 @@ def _settle(fresh: Path, path: Path) -> None:
 
 
 def _umask() -> int:
-    """The permissions that new files are not given; it can only be read by setting it."""
+    """The process's umask, which can only be read by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
 
 
 def _exists(path: Path) -> SpecError:
-    return SpecError(
-        f"{path} is there already, and nothing is written over; name another file with --out", field="--out"
-    )
+    return SpecError(f"{path} exists and is never overwritten; name another file with --out", field="--out")
 
 
 def _unwritable(path: Path, error: OSError) -> SpecError:
     return SpecError(
-        f"{path} cannot be written: {error.strerror or error}; name a place that you may write with --out",
+        f"{path} cannot be written: {error.strerror or error}; name a writable place with --out",
         field="--out",
     )

@@ -1,4 +1,4 @@
-"""A config file for a server that runs already: what it was seen to do decides what its tiers are made of."""
+"""A config file for a running server: its tiers follow from a probe."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from tierwise.engines.probe.reach import Listing
 
 SECONDS = 10.0
-"""That each request may take, where the user does not say."""
+"""Default time limit per request."""
 
 _DEPLOYMENT = "server"
-_SHOWN = 10  # of a server's models
+_SHOWN = 10  # maximum of a server's models
 
 
 async def draft_for_server(
@@ -45,23 +45,23 @@ async def draft_for_server(
     seconds: float = SECONDS,
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[Draft, Probed]:
-    """Ask a server what it can do, and write the tiers that fit.
+    """Probe a server, and write suitable tiers.
 
     Args:
-        url: its base; `/v1` is tried where it was left out.
-        model: what it calls the model; the first that it lists if empty.
+        url: its base URL; `/v1` is tried if omitted.
+        model: the server's name of the model; the first listed if empty.
         key: sent with every request.
-        key_env: the variable that holds the key, for the file; the key itself is written nowhere.
-        seconds: for each request.
-        tell: called with what is looked at, before it is.
+        key_env: the environment variable with the key, for the file; the key itself is never written.
+        seconds: time limit per request.
+        tell: called with each feature before it is probed.
 
     Returns:
-        The file, and what was seen.
+        The file, and the results of the probe.
 
     Raises:
-        SpecError: the URL is none, or there is no such model.
-        EngineError: it cannot be reached, is no OpenAI-compatible server, wants a key, does not chat, or stopped
-            answering on the way.
+        SpecError: the URL is invalid, or the model does not exist.
+        EngineError: the server is unreachable, not OpenAI-compatible, requires a key, does not support chat, or stopped
+            answering during the probe.
     """
     base = read_base(url)
     tell("models")
@@ -70,7 +70,7 @@ async def draft_for_server(
         others = ", ".join(listing.names[:_SHOWN])
         raise NotFound(f"{listing.url} has no model {model!r}; it has: {others}", field="--model")
     if not model and not listing.names:
-        raise Broken(f"{listing.url}/models lists no model; load one there, or name it with --model")
+        raise Broken(f"{listing.url}/models lists no models; load one, or name it with --model")
     chosen = model or listing.names[0]
     tell("a chat completion")
     await _require_chat(listing, chosen, key, seconds)
@@ -79,17 +79,17 @@ async def draft_for_server(
         raise TimedOut(_stopped(probed, seconds))
     draft = write_draft(probed, key_env=key_env, is_chosen=bool(model))
     if listing.url != base:
-        moved = f"the API begins at {listing.url}, not at {base}; the file says so"
+        moved = f"the API is at {listing.url}, not at {base}; the file has the right URL"
         draft = replace(draft, notes=(moved, *draft.notes))
     return draft, probed
 
 
 def write_draft(probed: Probed, *, key_env: str = "", is_chosen: bool = False) -> Draft:
-    """The file for a server that was probed; see `draft_for_server`.
+    """The config file for a probed server; see `draft_for_server`.
 
     Args:
-        probed: what was seen.
-        key_env: the variable that holds its key.
+        probed: the results of the probe.
+        key_env: the environment variable with its key.
         is_chosen: whether the user named the model.
     """
     writer = _ServerConfigWriter(probed, key_env, is_chosen)
@@ -105,7 +105,7 @@ async def _listing(base: str, model: str, key: str | None, seconds: float) -> Li
 
 
 async def _require_chat(listing: Listing, model: str, key: str | None, seconds: float) -> None:
-    """Have one answer begin, asked for exactly as a deployment asks: what fails here would fail in every tier."""
+    """Start one answer with a request like a deployment's: what fails here would fail in every tier."""
     client = ChatClient(_DEPLOYMENT, model, api_key=key, silent_seconds=seconds, proxy=proxy_to(listing.url))
     call = Call(prompt=Prompt(messages=({"role": "user", "content": "Say hello."},)))
     try:
@@ -115,14 +115,16 @@ async def _require_chat(listing: Listing, model: str, key: str | None, seconds: 
                     break
     except TimeoutError as error:
         raise TimedOut(
-            f"{listing.url} lists its models, and did not begin an answer within {seconds:g} s; if it is only slow,"
+            f"{listing.url} lists its models, but did not start an answer within {seconds:g} s; if it is slow,"
             " allow more with --seconds 60"
         ) from error
     except EngineError as error:
         others = [name for name in listing.names if name != model][:_SHOWN]
-        advice = f"; if this model does not chat, take another with --model: {', '.join(others)}" if others else ""
+        advice = (
+            f"; if this model does not support chat, choose another with --model: {', '.join(others)}" if others else ""
+        )
         if "answered 401" in str(error) or "answered 403" in str(error):
-            advice = "; name the variable that holds the right key with --key-env NAME"
+            advice = "; name the environment variable with the right key by --key-env NAME"
         said = hushed(str(error).removeprefix(f"deployment {_DEPLOYMENT!r} "), key)
         raise type(error)(f"{listing.url} does not chat with {model!r}: {quoted(said)}{advice}") from error
     finally:
@@ -133,8 +135,8 @@ def _stopped(probed: Probed, seconds: float) -> str:
     silent = [trait for trait, finding in probed.findings.items() if "no answer within" in finding.note]
     what = f"requests for {' and '.join(silent)} had no answer within {seconds:g} s" if silent else "connections broke"
     return (
-        f"{probed.url} stopped answering in the middle of the probe: {what}; nothing was written. Check that it is"
-        " up; if it is only slow, allow more with --seconds 60"
+        f"{probed.url} stopped answering during the probe: {what}; nothing was written. Check that it is"
+        " up; if it is slow, allow more with --seconds 60"
     )
 
 
@@ -151,13 +153,13 @@ class _ServerConfigWriter:
     def who(self) -> str:
         """Server, version and address."""
         version = quoted(self.probed.version)
-        named = f"{self.probed.server} {version}".strip() or "a server of a kind that we do not know"
+        named = f"{self.probed.server} {version}".strip() or "a server of unknown kind"
         return f"{named} at {self.probed.url}"
 
     def lines(self) -> Iterator[str]:
         probed = self.probed
         yield from comment(f"Tiers for {self.who}. Written by `tierwise init` on {probed.date} (UTC).")
-        yield from comment(f"Observed on that day with model {quoted(probed.model)} (`tierwise probe` looks again):")
+        yield from comment(f"Observed on that day with model {quoted(probed.model)} (`tierwise probe` repeats this):")
         yield from self._findings()
         yield ""
         yield "deployments:"
@@ -166,9 +168,7 @@ class _ServerConfigWriter:
         yield ""
         yield from tier_lines(self._abilities(), _DEPLOYMENT)
         yield ""
-        yield from comment(
-            "With a price the ledger knows what each answer cost: dollars per million tokens, or per hour."
-        )
+        yield from comment("Set a price to record the cost of each answer: dollars per million tokens, or per hour.")
         yield f"# prices: {{{_DEPLOYMENT}: {{prompt: …, cached: …, completion: …}}}}"
 
     def _findings(self) -> Iterator[str]:
@@ -183,40 +183,34 @@ class _ServerConfigWriter:
         yield f"    engine: {server.at_url if server is not None else 'http'}"
         yield f"    url: {inline(probed.url)}"
         if others := [name for name in probed.models if name != probed.model]:
-            which = "It" if self.is_chosen or probed.model != probed.models[0] else "The first that it lists; it"
+            which = "It" if self.is_chosen or probed.model != probed.models[0] else "The first one listed; the server"
             rest = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
             listed = ", ".join(map(quoted, others[:_SHOWN]))
             yield from comment(f"{which} also has: {listed}{rest} (tierwise init --model NAME)", "    ")
         yield f"    model: {inline(probed.model)}"
         if self.key_env:
-            yield f"    api_key_env: {self.key_env}    # the variable that holds the key; the key stands in no file"
+            yield f"    api_key_env: {self.key_env}    # environment variable with the key, which no file contains"
         if probed.context is not None and "context" in _fields_of(server.at_url if server is not None else "http"):
-            yield f"    context: {probed.context}    # tokens of prompt and answer, as the server says"
+            yield f"    context: {probed.context}    # tokens of prompt and answer, as reported by the server"
         yield from self._slots()
         if server is not None and server.extra:
-            yield from comment(
-                "It counts with every chunk, so that a pass that is cut is counted as far as it came.", "    "
-            )
+            yield from comment("It reports usage with every chunk, so that a cut pass is counted exactly.", "    ")
             yield f"    extra: {inline(dict(server.extra))}"
         if probed.verdict("stream_usage") == "no":
             yield from comment(
-                "Its streams end without usage: completion tokens are estimated from the chunks that arrive, prompt"
-                " tokens are not known, and answers say `exact: false`.",
+                "Its streams end without usage: completion tokens are estimated from the chunks, prompt tokens are"
+                " unknown, and answers have `exact: false`.",
                 "    ",
             )
         if probed.verdict("abort") == "no":
-            yield from comment("It works on when a pass is given up: stopping early saves time, and no tokens.", "    ")
+            yield from comment("It continues after a pass is aborted: stopping early saves time but no tokens.", "    ")
 
     def _slots(self) -> Iterator[str]:
         slots = self.probed.slots
         if slots == 1:
-            yield from comment(
-                "It answers one request at a time, so the passes of a policy run one after the other.", "    "
-            )
+            yield from comment("It answers one request at a time, so the passes of a policy run sequentially.", "    ")
         elif slots is not None:
-            yield from comment(
-                f"It answers {slots} requests side by side, so one action sends no more at once.", "    "
-            )
+            yield from comment(f"It answers {slots} requests concurrently, so an action sends no more at once.", "    ")
         if slots is not None:
             yield f"    slots: {slots}"
 
@@ -248,13 +242,13 @@ class _ServerConfigWriter:
         if len(probed.models) > 1 and not self.is_chosen:
             others = ", ".join(quoted(name) for name in probed.models[1 : _SHOWN + 1])
             count = len(probed.models)
-            yield f"the server has {count} models, and the file takes the first; --model takes another: {others}"
+            yield f"the server has {count} models, and the file uses the first; choose another with --model: {others}"
         if probed.verdict("stream_usage") == "no":
             yield "it sends no usage in streams: token counts are estimated"
         if probed.slots == 1:
-            yield "it answers one request at a time: passes of a policy run one after the other"
+            yield "it answers one request at a time: the passes of a policy run sequentially"
         if probed.verdict("logprobs") != "yes":
-            yield "no log-probabilities were seen, so max does not use best_of_n"
+            yield "it returns no log-probabilities, so max does not use best_of_n"
         if probed.findings["logprobs_with_tools"].note.startswith("refused"):
             yield "max, and auto with it, fails on requests that offer tools; send those to fast or standard"
         if probed.verdict("temperature") == "no":

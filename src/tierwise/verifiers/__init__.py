@@ -1,4 +1,4 @@
-"""What a candidate can be judged with: the table of verifiers. A new one is a file here and a line in it."""
+"""Verifiers judge candidates. This is their table: a new verifier is a file and a line here."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class VerifierChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One verifier, as a request, a tier or a task names it: `{number: {equals: 12}}`."""
+    """One verifier, as written in a request, a tier or a task: `{number: {equals: 12}}`."""
 
     GROUP: ClassVar[str] = "tierwise.verifiers"
 
@@ -48,7 +48,7 @@ class VerifierChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 def _problem(member: type[Any]) -> str:
     if not issubclass(member, BaseVerifier):
-        return f"{member.__name__} is no subclass of tierwise.verifiers.BaseVerifier"
+        return f"{member.__name__} is not a subclass of tierwise.verifiers.BaseVerifier"
     return lacking(member, ("kind",))
 
 

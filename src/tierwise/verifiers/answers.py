@@ -1,6 +1,6 @@
-"""What an answer says, whatever words surround it: a number, a choice, JSON or text. Verifiers and votes share it.
+"""Extracts the answer from a model's output: a number, a choice, JSON or text. Used by verifiers and votes.
 
-Every pattern here runs on text that a model wrote, so none of them may need more time than the text is long.
+Every pattern here runs on untrusted text, so each must run in time linear in its length.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Equality = Literal["auto", "number", "choice", "json", "text"]
 MOST_DIGITS = 100
 MOST_EXPONENT = 200
 MOST_DEPTH = 64
-"""Of JSON: what nests deeper is no answer."""
+"""Maximum nesting depth of a JSON answer."""
 
 _THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
-_MARK = re.compile(  # what follows a mark is looked at and not taken, so that a mark within it is found too
+_MARK = re.compile(  # lookahead, so that a mark within the text after a mark is found too
     r"""\\boxed\s*\{
     | ^[ \t]*\#{4}(?!\#)[ \t]*(?=(\S[^\n]{0,300}))
     | \banswer[ \t]*(?:\bis\b|[:=])[\s:*]*(?=([^\n]{1,300}))""",
@@ -43,18 +43,18 @@ _LETTER = re.compile(r"(?:^|[\s(*])([A-Z])(?:[).:*]|\s*$)")
 
 
 def spoken(completion: Completion) -> str:
-    """The text without the thinking that some engines leave in it, whether or not they leave its first tag too."""
+    """The text without the thinking that some engines leave in it, with or without its opening tag."""
     return _THINKING.sub("", completion.text).rpartition("</think>")[2].strip()
 
 
 def fenced(text: str) -> str:
-    """The last code block of an answer, or the whole answer where it has none."""
+    """The last code block of an answer, or the whole answer if it has none."""
     blocks = _FENCED.findall(text)
     return str(blocks[-1]).strip() if blocks else text.strip()
 
 
 def marked(text: str) -> str | None:
-    r"""What an answer marks as its result: `\boxed{…}`, `#### …`, `the answer is …`; the last one counts."""
+    r"""The last marked result of an answer: `\boxed{…}`, `#### …`, `the answer is …`."""
     for mark in reversed(list(_MARK.finditer(text))):
         said = _braced(text[mark.end() : mark.end() + 300]) if mark[0].endswith("{") else (mark[1] or mark[2])
         if result := said.strip().rstrip(".*").strip():
@@ -63,7 +63,7 @@ def marked(text: str) -> str | None:
 
 
 def _braced(text: str) -> str:
-    """What stands before the brace that closes the one before the text."""
+    """The text up to the brace that matches the one before it."""
     depth = 1
     for brace in re.finditer(r"[{}]", text):
         depth += 1 if brace[0] == "{" else -1
@@ -73,7 +73,7 @@ def _braced(text: str) -> str:
 
 
 def number_in(text: str) -> Fraction | None:
-    r"""The marked number, or else the last one: `about $1,234.50` is 1234.5, `3/4` and `\frac{3}{4}` are 0.75."""
+    r"""The marked number, else the last one: `about $1,234.50` is 1234.5, `3/4` and `\frac{3}{4}` are 0.75."""
     mark = marked(text) or ""
     numbers = _numbers(mark)
     in_mark = numbers[::-1] if "=" in mark else numbers  # `18 dollars for 7 days`, but `3 * 6 = 18`
@@ -99,10 +99,10 @@ def _value(match: re.Match[str]) -> Fraction | None:
 
 
 def json_in(text: str) -> Json:
-    """The JSON value that an answer is, or holds in its code block or between its outermost brackets.
+    """The JSON value of an answer: the whole answer, its code block, or the text between its outermost brackets.
 
     Raises:
-        ValueError: it holds none.
+        ValueError: there is none.
     """
     within = [
         text[text.find(opening) : text.rfind(closing) + 1] for opening, closing in ("{}", "[]") if opening in text
@@ -116,13 +116,13 @@ def json_in(text: str) -> Json:
 
 
 def _refused(constant: str) -> Json:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _plain(value: Json, depth: int) -> Json:
     """The value with 1.0 written as 1."""
     if depth < 0:
-        raise ValueError("nested too deep")
+        raise ValueError("nested too deeply")
     match value:
         case float() if value.is_integer():
             return int(value)
@@ -137,15 +137,15 @@ def _plain(value: Json, depth: int) -> Json:
 
 
 def normalised(text: str) -> str:
-    """Text without what does not change its meaning: case, blanks, punctuation at the ends."""
+    """Text without case, repeated whitespace, and punctuation at the ends."""
     return " ".join(text.split()).strip(" .,;:!?\"'`*").casefold()
 
 
 def choice_in(text: str, options: Sequence[str]) -> str | None:
-    """The one option that an answer names: the first in what it marks as its result, or else the last of all.
+    """The option that an answer names: the first one in its marked result, else the last one in the text.
 
-    Options are found as whole words and the longest first, so that `dark red` does not name `red`. A single letter
-    counts in its own case where it can: `B is a good choice` names B.
+    Options match as whole words, longest first, so that `dark red` does not match `red`. Single letters match
+    case-sensitively first: `B is a good choice` names B.
     """
     mark = marked(text)
     for place in (mark, text):
@@ -161,7 +161,7 @@ def choice_in(text: str, options: Sequence[str]) -> str | None:
 
 
 def _pattern_of(options: Sequence[str], *, exact_letters: bool) -> re.Pattern[str]:
-    """One group for each option, the longest first; compiled once for each set of options, by `re` itself."""
+    """One group per option, longest first; `re` caches the compiled pattern per set of options."""
     words = [
         r"\s+".join(re.escape(word) for word in option.split()) for option in sorted(options, key=len, reverse=True)
     ]
@@ -170,7 +170,7 @@ def _pattern_of(options: Sequence[str], *, exact_letters: bool) -> re.Pattern[st
 
 
 def canonical(value: Json) -> str:
-    """JSON in one spelling: sorted keys, no blanks, 1.0 the same as 1."""
+    """Canonical JSON: sorted keys, no whitespace, 1.0 written as 1."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -198,7 +198,7 @@ def _text_key(text: str) -> str | None:
 
 
 def _auto_key(text: str) -> str | None:
-    """JSON where the answer is an object or a list, else what it marks, else a bare number, else its text."""
+    """The key of a JSON object or list, else of the marked result, else of a bare number, else of the text."""
     body = fenced(text) if text.startswith("```") else text
     if body.startswith(("{", "[")) and (found := _json_key(body)) is not None:
         return found
@@ -218,9 +218,9 @@ _KEYS: dict[Equality, Callable[[str], str | None]] = {
 
 
 def answer_key(completion: Completion, equality: Equality) -> str | None:
-    """What a vote is for, so that equal answers are equal texts; None for a vote that holds no answer.
+    """The answer of a vote in canonical form, so that equal answers are equal texts; None without an answer.
 
-    Calls of tools are compared by name and arguments, whatever `equality` says.
+    Tool calls are compared by name and arguments, regardless of `equality`.
     """
     if completion.tool_calls:
         return canonical([_called(dict(call)) for call in completion.tool_calls])

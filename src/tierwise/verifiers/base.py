@@ -1,4 +1,4 @@
-"""What verifiers share, so that each states only what is its own."""
+"""The base class of verifiers, with defaults."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import spoken
 
 MOST_WORDS = 200
-"""Characters of a verdict's reason: every verdict is kept in the ledger."""
+"""Maximum characters of a verdict's reason, because the ledger stores every verdict."""
 
 
 class BaseVerifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A verifier that is only a pattern of an answer: ready as it stands, and accepting what may still be wrong.
+    """Defaults of a verifier: ready without further input, and not decisive.
 
-    A subclass sets `kind` and defines `verify`; it overrides what differs.
+    A subclass sets `kind` and implements `verify`; it overrides what differs.
     """
 
     kind: ClassVar[str]
     """Its name in the table of verifiers."""
     package: ClassVar[str] = ""
-    """The package that it needs, by the name that pip knows; empty for those that need none."""
+    """The package that it needs, by its pip name; empty if none."""
     runs_code: ClassVar[bool] = False
-    """Whether it evaluates what a model wrote, and needs the sandbox for it."""
+    """Whether it evaluates model output as code, which needs the sandbox."""
 
     @property
     def decisive(self) -> bool:
-        """Whether an accepted candidate is right, rather than only well formed."""
+        """Whether an accepted candidate is correct, rather than only well formed."""
         return False
 
     @property
     def is_ready(self) -> bool:
-        """Whether it holds all that it needs to judge."""
+        """Whether it has everything it needs to judge."""
         return True
 
     def key(self, completion: Completion) -> str | None:
-        """What a candidate answers, so that equal answers are equal texts; None when it holds no answer."""
+        """The candidate's answer in canonical form, so that equal answers are equal texts; None without an answer."""
         return spoken(completion) or None
 
     async def verify(self, completion: Completion) -> Verdict:
-        """Judge one candidate. A candidate that cannot be read is rejected; that is never an exception."""
+        """Judge one candidate. A candidate that cannot be parsed is rejected; it never raises."""
         raise NotImplementedError
 
 
 def accepted(why: str, score: float = 1.0) -> Verdict:
-    """The verdict on a candidate that passes."""
+    """A verdict that accepts."""
     return Verdict(ok=True, score=score, why=why[:MOST_WORDS])
 
 
 def rejected(why: str, score: float = 0.0) -> Verdict:
-    """The verdict on a candidate that does not pass."""
+    """A verdict that rejects."""
     return Verdict(ok=False, score=score, why=why[:MOST_WORDS])

@@ -18,16 +18,16 @@ class Choice(BaseVerifier, frozen=True, kw_only=True):
     kind = "choice"
 
     options: Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)]
-    """What may be answered, as whole words; case does not matter."""
+    """Allowed answers, matched as whole words and case-insensitively."""
     equals: str | None = None
-    """The option that is right. Without it any option is accepted."""
+    """The correct option. Without it any option is accepted."""
 
     def __post_init__(self) -> None:
         different = {" ".join(option.split()).casefold() for option in self.options}
         if len(different) < 2 or len(different) < len(self.options) or "" in different:
-            raise ValueError("options: at least two different ones are wanted; case and blanks make no difference")
+            raise ValueError("options: give at least two that differ in more than case and whitespace")
         if self.equals is not None and self.equals not in self.options:
-            raise ValueError(f"equals: {self.equals!r} is none of the options {', '.join(self.options)}")
+            raise ValueError(f"equals: {self.equals!r} is not one of the options {', '.join(self.options)}")
 
     @property
     def decisive(self) -> bool:

@@ -1,7 +1,7 @@
-"""Graders that are packages of others and that evaluate what a model wrote: run in the sandbox, or not at all.
+"""Third-party graders that evaluate model output: they run in the sandbox only.
 
 SymPy's `parse_expr` is Python's `eval`, and several scorers of reasoning-gym call `eval` by name: an answer such as
-`__import__("os").system(…)` is executed. They get the files of their own package to read and nothing else.
+`__import__("os").system(…)` is executed. They can read only the files of their own package.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ def report(value, word={word!r}):
 """
 
 MEMORY = 2048 * MIB
-"""Address space: numpy's libraries reserve much of it and use little."""
+"""Address-space limit: numpy's libraries reserve much and use little."""
 
 
 class LimitExceeded(Exception):
-    """The grader did not come to an end within its limits; the text says which."""
+    """The grader exceeded a limit; the message names it."""
 
 
 async def run_contained(program: str, given: Any, *, distribution: str, extra: str, seconds: float) -> Json:
-    """What a program says with `report(value)` about `given`, both of them JSON.
+    """Run a program in the sandbox and return the JSON value that it passes to `report(value)`.
 
     Args:
-        program: runs after a prelude that defines `given` and `report` and makes the package's files importable.
-        given: what it is about.
-        distribution: the package that it needs, by the name that pip knows it by.
-        extra: the extra of Tierwise that brings it.
-        seconds: how long it may take.
+        program: runs after a prelude that defines `given` and `report` and makes the package importable.
+        given: its JSON input.
+        distribution: the package that it needs, by its pip name.
+        extra: the extra of Tierwise that installs it.
+        seconds: time limit.
 
     Raises:
-        LimitExceeded: it was stopped, by time or by memory.
-        TierwiseError: the package is missing, no sandbox can be made, or the program itself broke.
+        LimitExceeded: it exceeded the time or memory limit.
+        TierwiseError: the package is missing, there is no sandbox, or the program failed.
     """
     if not is_installed(distribution):
         raise SpecError(needs(distribution, extra))
@@ -64,13 +64,13 @@ async def run_contained(program: str, given: Any, *, distribution: str, extra: s
     if done.stopped:
         raise LimitExceeded(f"stopped: {done.stopped}")
     lines = (done.stderr.strip() or f"exit code {done.exit_code}").splitlines()
-    # Python 3.13 has no memory left to print the error itself, and names its type a few lines before the last.
+    # Python 3.13 lacks the memory to print the error itself, and names its type a few lines before the last.
     if limit := next((line for line in lines[-6:] if "MemoryError" in line or "RecursionError" in line), None):
         raise LimitExceeded(f"stopped: {limit[:80]}")
     last = lines[-1]
-    raise TierwiseError(f"{distribution} broke: {last[:200]}")
+    raise TierwiseError(f"{distribution} failed: {last[:200]}")
 
 
 def needs(distribution: str, extra: str) -> str:
-    """What to do about a package that is missing."""
-    return f"the package {distribution} is not installed: pip install 'tierwise[{extra}]'"
+    """The error message for a missing package."""
+    return f"the package {distribution} is not installed; install it with: pip install 'tierwise[{extra}]'"

@@ -1,4 +1,4 @@
-"""Answers that are one text."""
+"""Answers that equal a given text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 
 
 class Exact(BaseVerifier, frozen=True, kw_only=True):
-    """The answer is this text; case, blanks and punctuation at the ends do not matter."""
+    """The answer equals this text, ignoring case, whitespace, and punctuation at the ends."""
 
     kind = "exact"
     decisive = True
@@ -18,7 +18,7 @@ class Exact(BaseVerifier, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not normalised(self.equals):
-            raise ValueError(f"equals: {self.equals!r} holds nothing but blanks and punctuation, which do not matter")
+            raise ValueError(f"equals: {self.equals!r} has only whitespace and punctuation, which are ignored")
 
     def key(self, completion: Completion) -> str | None:
         said = spoken(completion)

@@ -1,5 +1,5 @@
-"""Answers that are mathematics: equal as expressions, whatever LaTeX they are written in. Uses math-verify (Hugging
-Face, Apache-2.0), which stands on SymPy and is therefore run in the sandbox; what is plainly equal never gets there.
+"""Mathematical answers, compared as expressions in any LaTeX notation. Uses math-verify (Hugging Face, Apache-2.0),
+which uses SymPy's `eval` and therefore runs in the sandbox; integers are compared without it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ report([number for number, gold in enumerate(given) if not is_read(gold)])
 
 
 class MathVerify(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
-    r"""The answer equals this expression: `\frac{1}{2}`, `0.5` and `1/2` are one, and `{1, 2}` is a set."""
+    r"""The answer equals this expression: `\frac{1}{2}`, `0.5` and `1/2` are equal, and `{1, 2}` is a set."""
 
     kind = "math_verify"
     package = PACKAGE
@@ -52,17 +52,17 @@ class MathVerify(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     runs_code = True
 
     equals: str
-    r"""LaTeX, with or without `$`; what is right."""
+    r"""The correct answer in LaTeX, with or without `$`."""
     seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10.0
-    """How long the comparison may take; an answer that takes longer is not accepted."""
+    """Time limit of the comparison; an answer that takes longer is rejected."""
 
     def __post_init__(self) -> None:
         if not self.equals.strip(" $"):
-            raise ValueError("equals: is empty; an expression is wanted")
+            raise ValueError("equals: is empty; give an expression")
 
     @property
     def gold(self) -> str:
-        """As math-verify wants to read it."""
+        """The correct answer in the form that math-verify parses."""
         return self.equals if "$" in self.equals or "\\boxed" in self.equals else f"${self.equals}$"
 
     def key(self, completion: Completion) -> str | None:
@@ -86,7 +86,7 @@ class MathVerify(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
         except LimitExceeded as error:
             return rejected(str(error))
         if reported == "unreadable":
-            raise TierwiseError(f"math_verify: {self.equals!r}, which is right, is no expression that can be read")
+            raise TierwiseError(f"math_verify: equals: {self.equals!r} cannot be parsed as an expression")
         if reported is True:
             return accepted(f"{place[:80]} equals {self.equals}")
         why = "no expression in the answer" if reported == "nothing" else f"{place[:80]!r} instead of {self.equals!r}"
@@ -94,7 +94,7 @@ class MathVerify(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
 
 
 async def unreadable(checks: Sequence[MathVerify]) -> list[int]:
-    """The positions of checks whose own answer is no expression that can be read; found in one run.
+    """The positions of checks whose `equals` cannot be parsed, found in one run.
 
     Raises:
         TierwiseError: the package or the sandbox is missing.
@@ -105,5 +105,5 @@ async def unreadable(checks: Sequence[MathVerify]) -> list[int]:
             _READ, golds, distribution=PACKAGE, extra="workloads", seconds=30 + 0.2 * len(golds)
         )
     except LimitExceeded as error:
-        raise TierwiseError(f"the expressions could not be read: {error}") from error
+        raise TierwiseError(f"the expressions could not be parsed: {error}") from error
     return [number for number in reported if isinstance(number, int)] if isinstance(reported, list) else []

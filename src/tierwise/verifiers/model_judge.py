@@ -1,6 +1,6 @@
-"""A model as judge: what it is asked, and how its words are read. Who asks it, and who pays, is not decided here.
+"""A model as judge: its prompt, and how its reply is parsed. The caller runs it and accounts for it.
 
-A judge that says nothing that can be read has judged nothing: that is never a bad mark for the answer.
+An unparseable reply is an error of the judge, never a low score for the answer.
 """
 
 from __future__ import annotations
@@ -24,48 +24,48 @@ _YES = {"yes": 1.0, "no": 0.0}
 
 
 class Nonsense(TierwiseError):
-    """The judge said nothing that is a verdict."""
+    """The judge's reply contains no verdict."""
 
 
 class Judge(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
-    """A tier of the same endpoint says whether the answer is good, and its spend is on the bill."""
+    """A tier of the same endpoint judges the answer; its passes are counted and paid."""
 
     kind = "judge"
 
     tier: Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
-    """Who judges: a model name of the endpoint."""
+    """The judge: a model name of the endpoint."""
     rubric: str = "The answer is correct and does what was asked."
-    """What a good answer does, as an instruction to the judge."""
+    """The criteria of a good answer, as an instruction to the judge."""
     reference: str = ""
-    """An answer that is known to be good; the judge sees it, the tier never does."""
+    """A known good answer, shown to the judge but not to the tier."""
     scale: Annotated[int, msgspec.Meta(ge=2, le=100)] | None = None
-    """Marks from 1 to this; None asks for yes or no."""
+    """Scores range from 1 to this; None asks for yes or no."""
     accept: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
-    """The mark from which on an answer passes; wanted with `scale`, for nobody else can know it."""
+    """The minimum score to pass; required with `scale`."""
     attempts: Annotated[int, msgspec.Meta(ge=1, le=5)] = 2
-    """How often it is asked, at the most, while its words cannot be read; all of it is paid."""
+    """Maximum number of attempts while its reply cannot be parsed; all attempts are paid."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1000
-    """Completion tokens of one pass of the judge."""
+    """Maximum completion tokens of one pass of the judge."""
 
     def __post_init__(self) -> None:
         if not self.rubric.strip():
             raise ValueError("rubric: is empty; say what a good answer does")
         if (self.scale is None) != (self.accept is None):
-            raise ValueError("scale and accept: both are wanted, or neither: `scale: 5, accept: 4`")
+            raise ValueError("scale and accept: give both or neither: `scale: 5, accept: 4`")
         if self.scale is not None and self.accept is not None and self.accept > self.scale:
-            raise ValueError(f"accept: {self.accept} is beyond the scale of 1 to {self.scale}")
+            raise ValueError(f"accept: {self.accept} is not on the scale of 1 to {self.scale}")
 
     async def verify(self, completion: Completion) -> Verdict:  # noqa: ARG002 - the protocol's
-        """A judge has to be asked, and paid; `tierwise bench` does.
+        """Not supported here: only `tierwise bench` runs judges.
 
         Raises:
             SpecError: always.
         """
-        raise SpecError(f"a judge must be asked: {self.tier!r} is known to the bench and to nobody else")
+        raise SpecError(f"a judge ({self.tier!r}) can only be run by `tierwise bench`")
 
     def questions(self, asked: Sequence[Mapping[str, Json]], completion: Completion) -> list[dict[str, Any]]:
-        """The messages for the judge. What was asked and answered stands between marks that neither of them can know,
-        so that an answer cannot end its own quotation and hand down the verdict.
+        """The messages for the judge. The quoted conversation and answer are delimited by an unpredictable tag, so that
+        an answer cannot close its own quotation and state the verdict.
         """
         said = spoken(completion)
         if completion.tool_calls:
@@ -91,10 +91,10 @@ class Judge(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
         return f"Reason briefly.{marks} End with one line: {last}."
 
     def read(self, words: str) -> Verdict:
-        """What the judge's last verdict says.
+        """Parse the last verdict of the judge's reply.
 
         Raises:
-            Nonsense: there is none, or a mark that is not on the scale.
+            Nonsense: there is none, or a score that is not on the scale.
         """
         said = spoken_text(words)
         found = [match[1].lower() for match in _VERDICT.finditer(said)]
@@ -112,7 +112,7 @@ class Judge(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def spoken_text(words: str) -> str:
-    """What a judge says once it has thought."""
+    """A judge's reply without its thinking."""
     return words.rpartition("</think>")[2].strip()
 
 

@@ -15,18 +15,18 @@ from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 
 
 class Number(BaseVerifier, frozen=True, kw_only=True):
-    """The answer is a number: the one that it marks, or the last one in it."""
+    """The answer is a number: the marked one, else the last one."""
 
     kind = "number"
 
     equals: float | None = None
-    """The number that is right. Without it any number is accepted."""
+    """The correct number. Without it any number is accepted."""
     tolerance: Annotated[float, msgspec.Meta(ge=0)] = 1e-6
-    """How far off it may be, absolutely or relative to `equals`, whichever allows more."""
+    """Allowed error, absolute or relative to `equals`, whichever is larger."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.equals or 0) or not math.isfinite(self.tolerance):
-            raise ValueError("equals and tolerance: finite numbers are wanted")
+            raise ValueError("equals and tolerance: must be finite numbers")
 
     @property
     def decisive(self) -> bool:
@@ -43,7 +43,7 @@ class Number(BaseVerifier, frozen=True, kw_only=True):
         if self.equals is None:
             return accepted(shown)
         right = Fraction(repr(self.equals))  # as it is written: 0.1 is a tenth
-        # First the cheap question: with fractions the other takes 10 µs, a tenth of what the bench adds to a request.
+        # The cheap test first: with fractions the other takes 10 µs, a tenth of the bench's overhead per request.
         if found == right or abs(found - right) <= Fraction(repr(self.tolerance)) * max(Fraction(1), abs(right)):
             return accepted(shown)
         return rejected(f"{shown} instead of {self.equals:.12g}")

@@ -1,5 +1,5 @@
-"""Which files of this machine an installed package and all that it needs are: what a sandbox is shown of it, and no
-more, since other packages here may hold what nobody should read.
+"""The files of an installed package and its dependencies. Only these are mounted in a sandbox, because other installed
+packages may hold private data.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def is_installed(distribution: str) -> bool:
-    """Whether a package is here, by the name that pip knows it by."""
+    """Whether a package is installed, by its pip name."""
     try:
         metadata.distribution(distribution)
     except metadata.PackageNotFoundError:
@@ -23,10 +23,10 @@ def is_installed(distribution: str) -> bool:
 
 @functools.cache
 def files_of(distribution: str) -> tuple[Path, ...]:
-    """Files and folders of a package and of what it requires, each at the top of where packages are installed.
+    """Top-level files and folders in site-packages of a package and its dependencies.
 
     Raises:
-        PackageNotFoundError: it is not installed. What it requires and is not there is left out.
+        PackageNotFoundError: it is not installed. Missing dependencies are skipped.
     """
     found: dict[str, tuple[Path, ...]] = {}
     waiting = [distribution]

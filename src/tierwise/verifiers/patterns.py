@@ -1,8 +1,8 @@
-"""Patterns that strangers wrote, on texts that models wrote, matched in a time that grows with the text and no faster.
+"""Untrusted patterns on untrusted texts, matched in time linear in the text.
 
-It stands apart because Python's `re` takes for ever to match `(a+)+$`; and the package `regex`, which has a timeout for
-that, takes for ever and all memory to compile `(?:(?:(?:x{3,}){3,}){3,})`, a few levels deeper. RE2 (Google's, BSD) can
-do neither, by its nature; the price is no look-around and no back-references.
+Python's `re` takes exponential time to match `(a+)+$`. The package `regex` has a timeout for that, but takes unbounded
+time and memory to compile `(?:(?:(?:x{3,}){3,}){3,})` nested a few levels deeper. RE2 (Google, BSD) has neither problem
+by design; it lacks look-around and back-references.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Protocol
 import re2
 
 MOST_BYTES = 1 << 23
-"""Of one compiled pattern."""
+"""Memory limit of one compiled pattern."""
 MOST_STEPS = 50_000_000
-"""Of a match, which RE2 needs at the worst: the pattern's instructions times the text's length. About a second."""
+"""RE2's worst case for one match, the pattern's instructions times the text's length: about a second."""
 
 
 class CompiledPattern(Protocol):
     """A compiled pattern."""
 
     def find(self, text: str) -> str | None:
-        """The first match; None when there is none. Raises ValueError when the search would take too long."""
+        """The first match; None if there is none. Raises ValueError if the search would take too long."""
 
 
 @functools.lru_cache(maxsize=16)
@@ -30,7 +30,7 @@ def compiled(pattern: str) -> CompiledPattern:
     """Compile a pattern in RE2's syntax: that of `re` without look-around and back-references.
 
     Raises:
-        ValueError: it is not a pattern, or too large a one.
+        ValueError: the pattern is invalid or too large.
     """
     options = re2.Options()
     options.log_errors = False
@@ -50,6 +50,6 @@ class _Pattern:
     def find(self, text: str) -> str | None:
         data = text.encode(errors="replace")
         if self._program.programsize * len(data) > MOST_STEPS:
-            raise ValueError(f"{self._program.pattern[:80]!r} is too large a pattern for a text of {len(data)} bytes")
+            raise ValueError(f"{self._program.pattern[:80]!r} is too large for a text of {len(data)} bytes")
         found = self._program.search(data)
         return None if found is None else found.group().decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Answers that are Python, judged by running tests on them, in a sandbox and nowhere else."""
+"""Answers that are Python code, judged by running tests in a sandbox."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tierwise.verifiers.answers import fenced, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 from tierwise.verifiers.sandbox import Limits, run_python
 
-# What runs in the sandbox. The word that says that the tests have passed is new for every check and said last, so code
-# that exits early, or prints what passing looked like elsewhere, has not passed. The file that holds it is gone before
-# the answer's code begins. (Code that searches its own interpreter's memory can still find it.)
+# The program in the sandbox. The token that reports success is new for every check and printed last, so code that
+# exits early, or prints an old token, does not pass. The file that contains it is deleted before the answer's code
+# starts. (Code that searches its own interpreter's memory can still find it.)
 _RUN = """
 import os, sys, types
 os.remove(__file__)
@@ -28,16 +28,16 @@ os.write(1, {passed!r})
 
 
 class PythonTests(BaseVerifier, frozen=True, kw_only=True):
-    """The code of the answer (its last code block, or all of it) survives these tests."""
+    """The answer's code (its last code block, or all of it) passes these tests."""
 
     kind = "python_tests"
     decisive = True
     runs_code = True
 
     tests: str | None = None
-    """Python that runs after the answer's code and raises when something is wrong; a tier leaves it to the request."""
+    """Python that runs after the answer's code and raises on failure. A tier leaves it to the request."""
     seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 5.0
-    """How long the code and the tests may run together."""
+    """Time limit for code and tests together."""
 
     def __post_init__(self) -> None:
         if self.tests is not None:

@@ -1,7 +1,7 @@
-"""Answers to the puzzles of reasoning-gym (Open-Thought, Apache-2.0), scored by the generator that made them.
+"""Answers to the puzzles of reasoning-gym (Open-Thought, Apache-2.0), scored by their generator.
 
-Its scorers `eval` what a model wrote, so they run in the sandbox. Only those run that have to: half of the generators
-compare texts, and an answer that is the generator's own needs no scorer either.
+Its scorers `eval` model output, so they run in the sandbox, and only if needed: half of the generators compare texts,
+and an answer equal to the generator's own needs no scorer.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tierwise.verifiers.contained import LimitExceeded, run_contained
 PACKAGE = "reasoning-gym"
 
 RIGHT = 0.999
-"""The score from which on an answer is right; generators give less for answers that have only the form."""
+"""Minimum score of a correct answer; generators give partial scores for well-formed answers."""
 
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
 
-# The package imports all of its 106 generators at once, six seconds on a busy machine; hollow packages in their place
-# bring one in 30 ms. Where that fails, since a later version may be built otherwise, all are imported.
+# The package imports all of its 106 generators at once, which takes six seconds on a busy machine. Stub packages in
+# their place import one in 30 ms. If that fails, for instance with a later version, all are imported.
 _SCORE = """
 import importlib, types
 path, kind, settings = given["scorer"].split(":")
@@ -52,7 +52,7 @@ report(float(dataset.score_answer(given["said"], given["entry"])))
 
 
 class ReasoningGym(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
-    """The generator of the puzzle gives the answer its full score."""
+    """The puzzle's generator gives the answer its full score."""
 
     kind = "reasoning_gym"
     package = PACKAGE
@@ -60,20 +60,20 @@ class ReasoningGym(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     runs_code = True
 
     generator: str
-    """Its name: `chain_sum`, `countdown`."""
+    """The generator's name: `chain_sum`, `countdown`."""
     answer: str | None = None
-    """The generator's own; None where it knows none and can only score."""
+    """The generator's own answer; None if it can only score."""
     scorer: Annotated[str, msgspec.Meta(pattern=r"^reasoning_gym(\.\w+)+:\w+:\w+$")] | None = None
-    """Module, class and settings class of what scores other answers; None where only its own answer is right."""
+    """Module, class and settings class of the scorer; None if only the generator's own answer is correct."""
     settings: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Of the generator."""
+    """Settings of the generator."""
     entry: dict[str, Any] = msgspec.field(default_factory=dict)
-    """What the scorer looks at, `metadata` above all."""
+    """Input of the scorer, mainly `metadata`."""
     seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 20.0
 
     def __post_init__(self) -> None:
         if self.answer is None and self.scorer is None:
-            raise ValueError("neither `answer` nor `scorer` is given, so nothing can be right")
+            raise ValueError("neither `answer` nor `scorer` is given; give at least one")
 
     def key(self, completion: Completion) -> str | None:
         return answer_in(spoken(completion)) or None
@@ -92,12 +92,12 @@ class ReasoningGym(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
         except LimitExceeded as error:
             return rejected(str(error))
         if not isinstance(score, int | float):
-            raise TierwiseError(f"{self.generator} gave no score but {score!r}")
+            raise TierwiseError(f"{self.generator} returned {score!r} instead of a score")
         why = f"{said[:120]!r} scores {score:.2f}"
         return (accepted if score >= RIGHT else rejected)(why, min(1.0, max(0.0, float(score))))
 
 
 def answer_in(said: str) -> str:
-    """What stands between the last `<answer>` tags, else what the answer marks as its result, else all of it."""
+    """The text in the last `<answer>` tags, else the marked result, else the whole text."""
     tagged = _TAGGED.findall(said)
     return str(tagged[-1]).strip() if tagged else (marked(said) or said).strip()

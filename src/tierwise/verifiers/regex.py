@@ -1,4 +1,4 @@
-"""Answers that hold a match of a pattern."""
+"""Answers that contain a match of a pattern."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tierwise.verifiers.patterns import compiled
 
 
 class Regex(BaseVerifier, frozen=True, kw_only=True):
-    """The answer holds a match of this pattern.
+    """The answer contains a match of this pattern.
 
-    It is searched, so anchor it with ^ and $. The syntax is RE2's: that of Python's `re` without look-around and
-    back-references.
+    The pattern matches anywhere; anchor it with ^ and $. The syntax is RE2's: that of Python's `re` without look-around
+    and back-references.
     """
 
     kind = "regex"

@@ -1,8 +1,7 @@
-"""Runs Python that a model wrote, taken to be hostile, where it can reach nothing and use up little.
+"""Runs untrusted Python code in isolation, with limited resources.
 
-It stands apart from the verifiers because it is the one door between strangers' code and this machine: Linux
-namespaces, made by bubblewrap or else by ourselves, and a refusal where neither can be had. `sandbox_inside.py` is
-what happens on the other side of the door.
+Isolation is by Linux namespaces, created by bubblewrap or by our own code; without either, code is not run.
+`sandbox_inside.py` is the part that runs inside.
 """
 
 from __future__ import annotations
@@ -29,34 +28,34 @@ if TYPE_CHECKING:
 Mechanism = Literal["bubblewrap", "unshare"]
 Stop = Literal["", "time", "cpu", "memory", "output", "files"]
 
-START_SECONDS = 30.0  # until the place is built: 20 ms, but the machine may be busy
+START_SECONDS = 30.0  # set-up takes 20 ms, but the machine may be busy
 POLICE_SECONDS = 0.05
 PACKAGES = "/packages"
-FILES = 10_000  # in scratch: a tmpfs counts bytes, yet an empty file costs the kernel a kilobyte
+FILES = 10_000  # in scratch: tmpfs limits bytes, but an empty file costs a kilobyte of kernel memory
 MIB = 1024 * 1024
 LEAST = {
     "cpu_seconds": 1,
     "memory_bytes": 32 * MIB,
     "processes": 1,
     "scratch_bytes": MIB,
-}  # to the kernel 0 is no limit
+}  # 0 means no limit to the kernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one program may use.
+    """Resource limits of one program.
 
     Args:
-        seconds: of wall time, from the moment that the program is handed over.
-        cpu_seconds: of all its processes together.
-        memory_bytes: address space of each process, and memory of all of them together; pages that processes share
-            count once for each. Scratch comes on top.
-        processes: at once, and threads count too.
-        output_bytes: of stdout and stderr together.
-        scratch_bytes: of files, and the size that one file may have.
+        seconds: wall time, from the moment the program is passed in.
+        cpu_seconds: CPU time of all its processes together.
+        memory_bytes: address space of each process, and memory of all together; shared pages count once per process.
+            Scratch is not included.
+        processes: concurrent processes and threads.
+        output_bytes: stdout and stderr together.
+        scratch_bytes: all files together, and any one file.
 
     Raises:
-        SpecError: where a limit is too small for any program to run.
+        SpecError: a limit is too small for any program to run.
     """
 
     seconds: float = 10.0
@@ -69,7 +68,9 @@ class Limits:
     def __post_init__(self) -> None:
         for field, least in LEAST.items():
             if getattr(self, field) < least:
-                raise SpecError(f"{getattr(self, field)} is too little to run a program: at least {least}", field=field)
+                raise SpecError(
+                    f"{getattr(self, field)} is too little to run a program; the minimum is {least}", field=field
+                )
 
 
 DEFAULT_LIMITS = Limits()
@@ -77,14 +78,14 @@ DEFAULT_LIMITS = Limits()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxResult:
-    """How a program ended.
+    """The result of a program.
 
     Args:
-        exit_code: 128 + the signal's number when a signal ended it; None when a limit did.
-        stdout: decoded as UTF-8, what is no UTF-8 replaced; cut where the limit fell.
+        exit_code: 128 + the signal's number if a signal ended it; None if a limit did.
+        stdout: decoded as UTF-8 with replacement; truncated at the limit.
         stderr: the same.
-        seconds: of wall time, as the limit counts them.
-        stopped: which limit ended it, empty when it ended by itself.
+        seconds: wall time, as counted for the limit.
+        stopped: the limit that ended it; empty if it ended by itself.
     """
 
     exit_code: int | None
@@ -96,31 +97,31 @@ class SandboxResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """Which mechanism makes the sandbox here, and why that one."""
+    """The sandbox mechanism of this machine, and the reason for it."""
 
     name: Mechanism | Literal["none"]
     reason: str
 
 
 class SandboxUnavailable(SpecError):
-    """Nothing here can contain strangers' code, so it was not run."""
+    """No sandbox is available, so the code was not run."""
 
 
 @functools.cache
 def backend(using: Mechanism | None = None) -> Backend:
-    """Try each mechanism once by running a program in it, and keep the first that holds; blocks up to a second.
+    """Test each mechanism once by running a probe in it, and keep the first that works; blocks for up to a second.
 
     Args:
-        using: try this one only.
+        using: test only this one.
     """
     if sys.platform != "linux":
-        return Backend(name="none", reason=f"the sandbox is made of Linux namespaces; this is {sys.platform}")
+        return Backend(name="none", reason=f"the sandbox needs Linux namespaces; this is {sys.platform}")
     refusals: list[str] = []
     mechanisms: tuple[Mechanism, ...] = (using,) if using else ("bubblewrap", "unshare")
     for mechanism in mechanisms:
         refusal = _probe(mechanism)
         if not refusal:
-            reason = "; ".join(["a probe ran in it and stayed in its limits", *refusals])
+            reason = "; ".join(["a probe ran in it within its limits", *refusals])
             return Backend(name=mechanism, reason=reason)
         refusals.append(f"{mechanism}: {refusal}")
     return Backend(name="none", reason="; ".join(refusals))
@@ -133,28 +134,28 @@ async def run_python(
     using: Mechanism | None = None,
     packages: Sequence[Path] = (),
 ) -> SandboxResult:
-    """Run a program as `__main__`, its stdin empty, its working directory an empty scratch that vanishes with it.
+    """Run a program as `__main__`, with empty stdin and an empty temporary working directory.
 
-    It sees the standard library and nothing else of this machine. When this returns or is cancelled, nothing that the
-    program started is left alive.
+    It sees the standard library and nothing else of this machine. When this returns or is cancelled, all processes that
+    the program started are dead.
 
     Args:
         source: the program's text.
-        limits: what it may use.
-        using: insist on one mechanism.
-        packages: files and folders of installed packages that it may read too, in `PACKAGES`.
+        limits: its resource limits.
+        using: require this mechanism.
+        packages: files and folders of installed packages to mount read-only in `PACKAGES`.
 
     Raises:
-        SandboxUnavailable: with what was tried and what to install.
+        SandboxUnavailable: the message says what was tried and what to install.
     """
     found = await asyncio.to_thread(backend, using)
     if found.name == "none":
         raise SandboxUnavailable(
-            f"No sandbox can be made here ({found.reason}), and code from a model is never run outside of one. "
+            f"No sandbox is available here ({found.reason}), and model-written code is never run outside of one. "
             "Install bubblewrap 0.8 or newer, or let this user create user namespaces; `tierwise doctor` tries again."
         )
     sandbox = _Sandbox(limits)
-    # A task of its own: asyncio that is cancelled while it starts a process may wait for it for ever.
+    # A separate task: asyncio may wait forever if it is cancelled while it starts a process.
     living = asyncio.ensure_future(sandbox.live(_command(found.name, limits, packages), source))
     try:
         return await asyncio.shield(living)
@@ -165,7 +166,9 @@ async def run_python(
 
 
 class _Sandbox:
-    """One place and one program; only our own code runs in it until we hold its pid 1, whose death is everyone's."""
+    """One sandbox for one program. Only our own code runs in it until we hold its pid 1; killing that kills all in
+    it.
+    """
 
     _process: asyncio.subprocess.Process
     _stdin: asyncio.StreamWriter
@@ -212,7 +215,7 @@ class _Sandbox:
         except (asyncio.IncompleteReadError, OSError, ValueError) as error:
             self._kill()
             why = _last_line(await self._stderr.read()) or repr(error)
-            raise SandboxUnavailable(f"The sandbox did not start, so the program was not run: {why}") from error
+            raise SandboxUnavailable(f"the sandbox did not start, so the program was not run: {why}") from error
         _sacrifice(self._first)
 
     async def _run(self, source: str) -> SandboxResult:
@@ -236,10 +239,10 @@ class _Sandbox:
         )
 
     async def _end(self) -> None:
-        """Leave nothing alive, and wait until that is so: a few milliseconds, or the rest of the start.
+        """Kill everything and wait for it: a few milliseconds, or the rest of the start.
 
-        What is still starting is not killed: a process that bubblewrap has just cloned would wait for ever for its dead
-        parent. It ends by itself, as no program comes.
+        A sandbox that is still starting is not killed: a process that bubblewrap has just cloned would wait forever for
+        its dead parent. It exits by itself because it receives no program.
         """
         self._stdin.close()
         if self._first_handle is not None:
@@ -260,7 +263,7 @@ class _Sandbox:
             await asyncio.wait([self._rest])
         for stream in (self._stdout, self._stderr):
             while await stream.read(64 * 1024):
-                pass  # a transport closes only once all is read
+                pass  # a transport closes only when all is read
         await self._process.wait()
 
     def _stop(self, why: Stop) -> None:
@@ -286,7 +289,7 @@ class _Sandbox:
         return bytes(kept)
 
     async def _police(self) -> None:
-        """Add up what the kernel limits only for each process by itself."""
+        """Enforce totals where the kernel limits only single processes."""
         while True:
             await asyncio.sleep(POLICE_SECONDS)
             used = [_usage(pid) for pid in _family(self._first)]
@@ -309,7 +312,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _family(first: int) -> list[int]:
-    """The process and all that descend from it, which in a pid namespace is everyone: orphans go to pid 1."""
+    """The process and all its descendants, which is every process in the pid namespace: pid 1 adopts orphans."""
     found = [first]
     for pid in found:
         found += _children(pid)
@@ -317,18 +320,18 @@ def _family(first: int) -> list[int]:
 
 
 def _sacrifice(first: int) -> None:
-    """Should memory run out all the same, let the kernel take these processes and their children before ours."""
+    """Make the kernel's OOM killer prefer these processes and their children over ours."""
     for pid in _family(first):
         with contextlib.suppress(OSError):
             Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
 
 
 def _usage(pid: int) -> tuple[float, int]:
-    """CPU seconds, those of buried children included, and bytes of memory that no file backs: proc(5)."""
+    """CPU seconds, including reaped children, and bytes of anonymous memory (proc(5))."""
     try:
         times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:  # it has gone meanwhile
+    except OSError:  # it has ended
         return 0.0, 0
     memory = sum(int(line.split()[1]) for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
     return sum(map(int, times)) / os.sysconf("SC_CLK_TCK"), memory * 1024
@@ -351,7 +354,7 @@ PROBE_PROCESSES = 4
 
 
 def _probe(mechanism: Mechanism) -> str:
-    """Why this mechanism cannot be used here; empty when it can."""
+    """Why this mechanism cannot be used here; empty if it can."""
     if not Path("/proc/thread-self/children").exists():
         return "the kernel cannot list a process's children (CONFIG_PROC_CHILDREN)"
     if mechanism == "bubblewrap" and shutil.which("bwrap") is None:
@@ -387,7 +390,7 @@ def _command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = ()
     inside = [
         *(interpreter(), "-I", "-S", "-B", "-c", _inside()),
         str(int(as_root)),
-        str(limits.cpu_seconds + 1),  # the sum is ours to watch; this one holds where we look away
+        str(limits.cpu_seconds + 1),  # per-process backstop; we enforce the sum
         str(limits.memory_bytes),
         str(limits.processes),
         str(limits.scratch_bytes),
@@ -406,7 +409,7 @@ def _command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = ()
         "sandbox",
     ]
     for kind, source, target in shown:
-        if kind != "empty":  # parents that bubblewrap makes unasked are for its own user only
+        if kind != "empty":  # parent directories that bubblewrap creates are accessible only to its own user
             command += [word for parent in reversed(Path(target).parents[:-1]) for word in ("--dir", str(parent))]
         match kind:
             case "files":
@@ -427,6 +430,6 @@ def _inside() -> str:
 
 
 def _is_root() -> bool:
-    """Whether we may hand the program to another user; a root who is the only user of his namespace may not."""
+    """Whether we can switch to another user; root as the only user of its namespace cannot."""
     ranges = [[int(word) for word in line.split()] for line in Path("/proc/self/uid_map").read_text().splitlines()]
     return os.geteuid() == 0 and any(first <= 65534 < first + count for first, _, count in ranges)

@@ -1,11 +1,11 @@
-"""The first process inside the sandbox, and how its child gives up every right before it becomes the program.
+"""The first process in the sandbox, whose child drops all privileges before it becomes the program.
 
-It is separate because it is never imported: a bare interpreter gets it as text, in a place where Tierwise is not
-installed. Arguments: 1 if it starts as root, CPU seconds, bytes of address space, processes, bytes of scratch; then,
-unless bubblewrap has built the place already, what to show there, three words each.
+It is never imported: a bare interpreter gets it as text, where Tierwise is not installed. Arguments: 1 if it starts as
+root, CPU seconds, bytes of address space, processes, bytes of scratch; then, unless bubblewrap has set up the mounts,
+what to mount, three words each.
 """
 
-# pathlib takes as long to import as the rest together, and this /tmp is nobody else's:
+# pathlib takes as long to import as the rest together, and this /tmp is private:
 # ruff: noqa: PTH102, PTH103, PTH106, PTH112, PTH120, PTH123, PTH211, S108
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ import sys
 
 NOBODY = 65534
 PROGRAM = "/tmp/program.py"
-OPEN_FILES = 64  # each may be a socket, whose buffer no other limit counts
+OPEN_FILES = 64  # each may be a socket, whose buffers no other limit covers
 
 NEW_USER = 0x10000000
 NEW_REST = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x20000000 | 0x40000000  # mount cgroup uts ipc pid net
 READ_ONLY, NOSUID, NODEV, BIND, REC, PRIVATE = 1, 2, 4, 0x1000, 0x4000, 0x40000  # mount_setattr agrees on the first 3
 DETACH = 2
 SIGKILL = 9  # `import signal` takes 4 ms
-MOUNT_SETATTR = 442  # the same number on every machine
+MOUNT_SETATTR = 442  # the same number on every architecture
 RECURSIVE = 0x8000
 HERE = -100
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
 
 ALLOW, KILL, DENY = 0x7FFF0000, 0x80000000, 0x00050000
 
-# System calls that would get around the limits (memory that no limit counts, new namespaces with new rights) or that
-# are a wide door into the kernel: (x86_64, aarch64).
+# System calls that could bypass the limits (memory that no limit counts, new namespaces with new privileges) or that
+# expose a large attack surface of the kernel: (x86_64, aarch64).
 DENIED = {
     "unshare": (272, 97),
     "memfd_create": (319, 279),
@@ -62,14 +62,14 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def call(name: str, *arguments: int | bytes | None) -> None:
-    """Call a function of libc, or raise OSError. Numbers go as long, which is what `prctl` and `syscall` read."""
+    """Call a libc function; raises OSError. Numbers are passed as long, as `prctl` and `syscall` expect."""
     words = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
     if getattr(libc, name)(*words) == -1:
         raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
 def enter(*, as_root: bool, view: list[str], scratch: int) -> None:
-    """Build with our own hands what bubblewrap would have built; returns in pid 1 of the new place only."""
+    """Set up namespaces and mounts as bubblewrap does; returns only in pid 1 of the new namespace."""
     uid, gid = os.geteuid(), os.getegid()
     call("unshare", NEW_REST | (0 if as_root else NEW_USER))
     if not as_root:
@@ -115,13 +115,13 @@ def show(kind: str, source: str, target: str) -> None:
 
 
 def protect(place: str, attributes: int, flags: int = 0) -> None:
-    """`mount_setattr` (Linux 5.12): a remount would miss the mounts below and trip over locked flags."""
+    """`mount_setattr` (Linux 5.12): a remount would miss submounts and fail on locked flags."""
     settings = struct.pack("QQQQ", attributes, 0, 0, 0)
     call("syscall", MOUNT_SETATTR, HERE, os.fsencode(place), flags, settings, len(settings))
 
 
 def outlive(child: int) -> None:
-    """Exit as the child does, once it has; orphans who land here meanwhile are buried too."""
+    """Wait for the child and exit with its status; reap orphans meanwhile."""
     for descriptor in range(3):
         os.close(descriptor)
     while True:
@@ -132,13 +132,13 @@ def outlive(child: int) -> None:
 
 
 def confine(*, as_root: bool, cpu_seconds: int, memory: int, processes: int, scratch: int) -> None:
-    """Give up identity, rights and plenty; after this nothing in the sandbox can take any of it back."""
+    """Drop identity, privileges and resources irreversibly."""
     if as_root:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
-        # RLIMIT_NPROC spares root, hence another user; and it counts a user's processes per user namespace
-        # (Linux 5.14), hence a namespace of our own, so that sandboxes do not eat each other's limit.
+        # RLIMIT_NPROC does not apply to root, hence another user. It counts a user's processes per user namespace
+        # (Linux 5.14), hence a namespace of our own, so that sandboxes do not share a limit.
         call("unshare", NEW_USER)
     for what, most in (
         (resource.RLIMIT_CPU, cpu_seconds),
@@ -175,7 +175,7 @@ def system_call_filter() -> bytes:
         (load, 0, 0, 0),
         (at_least, 0, 1, 0x40000000),  # x32, a second numbering of the same calls
         (answer, 0, 0, KILL),
-        (equal, 0, 1, CLONE3),  # its flags are behind a pointer; libc falls back to clone
+        (equal, 0, 1, CLONE3),  # its flags are behind a pointer, so they cannot be filtered; libc falls back to clone
         (answer, 0, 0, DENY | errno.ENOSYS),
     ]
     for numbers in DENIED.values():
@@ -186,7 +186,7 @@ def system_call_filter() -> bytes:
         (any_bit, 0, 1, NEW_USER),
         (answer, 0, 0, DENY | errno.EPERM),
         (answer, 0, 0, ALLOW),
-        (equal, 0, 5, MMAP[column]),  # such memory outlives its mappings' share of it, so that none can be blamed
+        (equal, 0, 5, MMAP[column]),  # such memory outlives its mapping, so it cannot be attributed to a process
         (load, 0, 0, 16 + 3 * 8),
         (mask, 0, 0, MAP_SHARED_ANONYMOUS),
         (equal, 0, 1, MAP_SHARED_ANONYMOUS),
@@ -194,7 +194,7 @@ def system_call_filter() -> bytes:
         (answer, 0, 0, ALLOW),
         (equal, 0, 3, SOCKET[column]),
         (load, 0, 0, 16),
-        (equal, 1, 0, 1),  # AF_UNIX: asyncio and multiprocessing need it, and it leads nowhere
+        (equal, 1, 0, 1),  # AF_UNIX: asyncio and multiprocessing need it, and it reaches nothing outside
         (answer, 0, 0, DENY | errno.EPERM),
         (answer, 0, 0, ALLOW),
     ]
@@ -202,12 +202,12 @@ def system_call_filter() -> bytes:
 
 
 def become_the_program() -> None:
-    """Say that all is ready, take the source from stdin, and turn into a fresh interpreter that runs it."""
+    """Report readiness, read the source from stdin, and exec a fresh interpreter that runs it."""
     os.chdir("/tmp")
     os.write(1, b"\n")
     with open(0, "rb") as stdin, open(PROGRAM, "wb") as file:
         file.write(stdin.read())
-    os.open("/dev/null", os.O_RDONLY)  # takes the place of stdin, the lowest number free
+    os.open("/dev/null", os.O_RDONLY)  # becomes stdin, the lowest free descriptor
     os.set_inheritable(0, True)
     os.closerange(3, OPEN_FILES)
     home = {"HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/bin"}

@@ -15,14 +15,14 @@ Row: TypeAlias = tuple[Literal["files", "device", "link", "empty"], str, str]
 
 @functools.cache
 def interpreter() -> str:
-    """The one that a virtual environment is built on: it finds its library without any configuration."""
+    """The base interpreter of a virtual environment, which finds its library without configuration."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     return os.path.realpath(Path(sys.base_exec_prefix, "bin", version))
 
 
 @functools.cache
 def view() -> tuple[Row, ...]:
-    """What the program sees of this machine: the interpreter, shared libraries and time zones; no installed package."""
+    """What the program sees of this machine: interpreter, shared libraries, time zones, no installed packages."""
     rows: list[Row] = []
     shown: list[Path] = []
     prefixes = [Path(os.path.realpath(prefix)) for prefix in (sys.base_prefix, sys.base_exec_prefix)]

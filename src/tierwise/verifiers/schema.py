@@ -1,7 +1,7 @@
-"""Answers that are JSON of a given shape. Uses jsonschema (the reference implementation: maintained, small).
+"""Answers that are JSON matching a schema. Uses jsonschema (the reference implementation: maintained, small).
 
-A schema comes from a stranger, and jsonschema trusts its author: it matches patterns with `re`, fetches what `$ref`
-names from the network, and follows references in 2ⁿ steps where a schema asks for that. Here it does none of these.
+Schemas are untrusted, but jsonschema trusts them: it matches patterns with `re`, fetches `$ref` targets from the
+network, and can follow references in 2ⁿ steps. All of these are disabled or limited here.
 """
 
 from __future__ import annotations
@@ -25,27 +25,24 @@ from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 from tierwise.verifiers.patterns import compiled
 
 SECONDS = 0.5
-"""Of CPU, for one candidate. A schema of usual size takes a millisecond."""
+"""CPU time limit for one candidate. A typical schema takes a millisecond."""
 
 MOST_KNOWN = 10_000
-_SOUND: set[bytes] = (
-    set()
-)  # schemas that were checked: one of 20 properties takes 9 ms, and every request brings its own
+_SOUND: set[bytes] = set()  # validated schemas: one with 20 properties takes 9 ms, and every request brings its own
 
 _deadline: ContextVar[float] = ContextVar("_deadline")
 
 
 class JsonSchema(BaseVerifier, frozen=True, kw_only=True):
-    """The answer is JSON that fits this schema."""
+    """The answer is JSON that matches this schema."""
 
     kind = "json_schema"
 
     schema: dict[str, Any] | bool
-    """A JSON Schema, of the draft that its `$schema` names, or the newest.
+    """A JSON Schema of the draft in its `$schema`, else the newest.
 
-    A pattern that RE2 cannot match, a `$ref` that leads out of the schema, and `unevaluatedProperties` together with
-    `patternProperties` cannot be checked: no candidate is accepted then, and the verdict says why.
-    """
+    Patterns that RE2 does not support, a `$ref` to outside of the schema, and `unevaluatedProperties` together with
+    `patternProperties` cannot be checked: every candidate is then rejected, and the verdict says why."""
 
     def __post_init__(self) -> None:
         kind = _dialect(self.schema)
@@ -67,20 +64,20 @@ class JsonSchema(BaseVerifier, frozen=True, kw_only=True):
         except ValueError:
             return rejected("not JSON")
         wrong = _first_error(_dialect(self.schema), self.schema, value)
-        return accepted("fits the schema") if wrong is None else rejected(wrong)
+        return accepted("matches the schema") if wrong is None else rejected(wrong)
 
 
 def _name(schema: dict[str, Any] | bool) -> bytes:
     try:
         return hashlib.sha256(msgspec.json.encode(schema)).digest()
     except RecursionError as error:
-        raise ValueError("schema: not a JSON Schema: it nests too deep") from error
+        raise ValueError("schema: not a JSON Schema: it is nested too deeply") from error
     except (msgspec.MsgspecError, TypeError, ValueError) as error:
         raise ValueError(f"schema: not a JSON Schema: {error}") from error
 
 
 def _first_error(kind: Any, schema: dict[str, Any] | bool, value: Any) -> str | None:
-    """What is worst about a value, or why that cannot be said."""
+    """The most relevant validation error of a value, or why it cannot be validated."""
     _deadline.set(thread_time() + SECONDS)
     try:
         written = msgspec.json.encode(schema)
@@ -89,8 +86,8 @@ def _first_error(kind: Any, schema: dict[str, Any] | bool, value: Any) -> str | 
         checking = kind(schema, registry=referencing.Registry())
         error = jsonschema.exceptions.best_match(checking.iter_errors(value))
     except RecursionError:
-        return "the schema cannot be applied: it leads back to itself without end, or nests too deep"
-    except Exception as failure:  # noqa: BLE001 - only the place that nothing refers to is checked before it is used
+        return "the schema cannot be applied: it refers to itself without end, or is nested too deeply"
+    except Exception as failure:  # noqa: BLE001 - parts that are only referred to are not validated before use
         return f"the schema cannot be applied: {failure}"[:200]
     return None if error is None else f"{error.json_path}: {error.message}"[:200]
 
@@ -98,13 +95,13 @@ def _first_error(kind: Any, schema: dict[str, Any] | bool, value: Any) -> str | 
 def _dialect(schema: dict[str, Any] | bool) -> Any:
     named = schema.get("$schema", "") if isinstance(schema, dict) else ""
     if not isinstance(named, str):
-        raise ValueError(f"schema: $schema is {named!r}, the address of a draft is wanted")  # noqa: TRY004 - it is a value
+        raise ValueError(f"schema: $schema is {named!r}; give the URL of a draft")  # noqa: TRY004 - it is a value
     return _careful(validator_for({"$schema": named}, default=jsonschema.Draft202012Validator))
 
 
 @functools.cache
 def _careful(kind: Any) -> Any:
-    """The same draft, without what strangers could use against us."""
+    """The same draft without its unsafe features."""
     careful = extend(  # type: ignore[no-untyped-call]
         kind,
         {
@@ -118,7 +115,7 @@ def _careful(kind: Any) -> Any:
     enter = careful.evolve
 
     def evolve(self: Any, **changes: Any) -> Any:
-        """On the way into every part of a schema: its `$schema` is hidden, which would bring the old draft back."""
+        """Called for every subschema: hides its `$schema`, which would select the unmodified draft."""
         _hurry()
         schema = changes.get("schema", self.schema)
         if isinstance(schema, dict):

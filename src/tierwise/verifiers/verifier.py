@@ -1,4 +1,4 @@
-"""The protocol of a verifier, apart from its members so that a new one is one file and one line in the table."""
+"""The protocol of a verifier."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Verifier(Checkable, Protocol):
-    """Judges a candidate, with what the request (or, in a benchmark, the task's check) carries."""
+    """Judges a candidate, with the data of the request or, in a benchmark, of the task's check."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether it holds all that it needs; a tier may name a kind whose material comes with the request."""
+        """Whether it has everything it needs; a tier may name a kind whose data comes with the request."""
 
     async def verify(self, completion: Completion) -> Verdict:
-        """Judge one candidate. A candidate that cannot be read is not accepted; that is never an exception."""
+        """Judge one candidate. A candidate that cannot be parsed is rejected; it never raises."""

@@ -134,7 +134,7 @@ def test_an_external_server_is_told_with_a_flag_and_nothing_is_copied(site):
 
 @pytest.mark.parametrize(
     ("active", "words"),
-    [(9, "9 of 8 experts cannot work on a token; give 1 to 8"), (8, None), (2, None)],
+    [(9, "9 of 8 experts cannot be active; give 1 to 8"), (8, None), (2, None)],
 )
 def test_more_experts_than_there_are_cannot_work(site, active, words):
     found = dict(preflight(settings(active_experts=active), site))
@@ -146,7 +146,7 @@ def test_a_dense_model_has_no_experts_to_choose_from(site):
     by_hand(site.model, *head, string("tokenizer.ggml.model", "gpt2"))
     found = dict(preflight(settings(active_experts=2, moe_cache_mib=64, binary=sys.executable), site))
     assert found.keys() == {"active_experts", "moe_cache_mib"}
-    assert "this checkpoint (llama) is dense, it has no experts" in found["active_experts"]
+    assert "this checkpoint (llama) is dense and has no experts" in found["active_experts"]
 
 
 def test_layers_that_route_by_a_table_keep_their_number(site):

@@ -156,7 +156,7 @@ def test_a_damaged_checkpoint_is_said_to_be_one(place):
 @pytest.mark.parametrize(
     ("config", "levers", "words"),
     [
-        (MOE, {"active_experts": 9}, "9 of 8 experts cannot work on a token"),
+        (MOE, {"active_experts": 9}, "9 of 8 experts cannot be active"),
         ({**MOE, "num_hash_layers": 3}, {"active_experts": 4}, "3 layers of this checkpoint (moe) route by a table"),
         (MOE, {"active_experts": 4, "hf_overrides": {"num_experts_per_tok": 3}}, "`hf_overrides` says 3"),
     ],

@@ -1,7 +1,7 @@
-"""What is known about lines of checkpoints: one YAML file per family, here and in the folder that the user names.
+"""Model families: one YAML file per family, here and in the user's folder.
 
-Add a family by adding a file: to this folder, or to the one in `$TIERWISE_FAMILIES`, whose files win over ours of the
-same name. `family.py` says what stands in it.
+To add a family, add a file to this folder, or to the one in `$TIERWISE_FAMILIES`, whose files override built-in ones of
+the same name. `family.py` defines the format.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ __all__ = [
 
 
 def families() -> Mapping[str, Family]:
-    """Every family by name; read on first use, and again when `$TIERWISE_FAMILIES` names another folder.
+    """Every family by name; read on first use, and again if `$TIERWISE_FAMILIES` changes.
 
     Raises:
-        ConfigErrors: a file is wrong; all that is wrong with all of them, with file and line.
-        SpecError: `$TIERWISE_FAMILIES` names no folder.
+        ConfigErrors: all errors of all files, with file and line.
+        SpecError: `$TIERWISE_FAMILIES` is not a folder.
     """
     return _read_all(os.environ.get("TIERWISE_FAMILIES", ""))
 
 
 def family(name: str) -> Family:
-    """The family of a name, in whatever case.
+    """The family of a name, case-insensitively.
 
     Raises:
-        NotFound: there is none; says which one was probably meant, and lists all.
+        NotFound: there is none; suggests the closest, and lists all.
     """
     known = families()
     if (found := known.get(name.lower())) is None:
@@ -65,13 +65,14 @@ def family(name: str) -> Family:
 def family_of(
     model_type: str, *, layers: int | None = None, hidden: int | None = None, experts: int | None = None
 ) -> Family | None:
-    """The family whose architecture a checkpoint has; None where we know of none.
+    """The family that matches a checkpoint's architecture; None if unknown.
 
     Args:
-        model_type: Transformers' word, or llama.cpp's for a GGUF file.
-        layers: of the checkpoint; wanted, with the other two, for a `model_type` that many families share (`llama`).
-        hidden: the width of a layer's output.
-        experts: routed experts of a layer; None for a dense checkpoint.
+        model_type: Transformers' `model_type`, or llama.cpp's architecture for a GGUF file.
+        layers: layers of the checkpoint; needed, with the other two, for a `model_type` that many families share
+            (`llama`).
+        hidden: hidden size.
+        experts: routed experts per layer; None for a dense checkpoint.
     """
     found = families().values()
     return next((one for one in found if one.is_of(model_type, layers=layers, hidden=hidden, experts=experts)), None)
@@ -83,7 +84,7 @@ def _read_all(extra: str) -> Mapping[str, Family]:
     if extra:
         folder = Path(extra).expanduser()
         if not folder.is_dir():
-            raise SpecError(f"TIERWISE_FAMILIES names no folder: {folder}")
+            raise SpecError(f"TIERWISE_FAMILIES is not a folder: {folder}")
         folders.append(folder)
     files = {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
     found: dict[str, Family] = {}

@@ -1,5 +1,5 @@
-"""What is known about a line of checkpoints, as a file holds it: `read_family` checks it whole, and the structs below
-are its table of contents. Every fact names its source; one that could not be confirmed says so.
+"""The file format of model families: the structs below define it, and `read_family` validates a file. Every fact names
+its source; unconfirmed facts are marked.
 """
 
 from __future__ import annotations
@@ -22,94 +22,95 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Something that somebody has published, or that was read in an engine's code; no measurement of ours."""
+    """A published fact, or one from an engine's source code; not measured by us."""
 
     source: Text
     """A name under `sources`."""
     confirmed: bool = True
-    """False where the source is second-hand, assumes, or is contradicted."""
+    """False if the source is second-hand, speculative, or contradicted."""
 
 
 class EngineSupport(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How one engine knows the family."""
+    """An engine's support for the family."""
 
     architecture: Text
-    """Its word for the architecture: a class of vLLM's, SGLang's or Transformers' registry, llama.cpp's name."""
+    """Its name for the architecture: a class in vLLM, SGLang or Transformers, or llama.cpp's name."""
     reasoning_parser: str | None = None
-    """What `--reasoning-parser` takes."""
+    """Value of `--reasoning-parser`."""
     tool_parser: str | None = None
-    """What `--tool-call-parser` takes."""
+    """Value of `--tool-call-parser`."""
     flags: list[str] = []
-    """What its command line needs besides, as raw flags."""
+    """Additional command-line flags that it needs."""
     needs: str = ""
-    """Which version or setting it wants, or what it lacks."""
+    """Required version or setting, or what is missing."""
     settings: dict[str, Any] = {}
-    """Settings of a deployment that it needs besides."""
+    """Additional deployment settings that it needs."""
     serves: bool = True
-    """False where the engine knows the architecture, and yet cannot serve it for the reason in `needs`."""
+    """False if the engine knows the architecture but cannot serve it, for the reason in `needs`."""
 
 
 class Experts(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The mixture of a variant; dense variants have none."""
+    """The mixture of experts of a variant; dense variants have none."""
 
     routed: Count
-    """Experts of a layer, of which the router picks."""
+    """Routed experts per layer."""
     active: Count
-    """How many it picks for one token."""
+    """Active routed experts per token."""
     shared: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """Experts that every token passes."""
+    """Shared experts, used by every token."""
     dense_layers: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """First layers that have no experts."""
+    """Number of first layers without experts."""
     router: Text
-    """How it scores and picks."""
+    """How the router scores and selects experts."""
     renormalised: bool | None = None
-    """Whether the weights of those picked are made to sum to one, so that another number keeps the scale."""
+    """Whether the weights of the selected experts are renormalised to sum to 1, so that another number of them keeps
+    the scale."""
 
 
 class AttentionScheme(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a token may look at, and how."""
+    """The attention mechanism."""
 
     kind: Text
     detail: str = ""
 
 
 class Context(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Tokens that the variant was made for."""
+    """The variant's maximum context, in tokens."""
 
     tokens: Count
     note: str = ""
 
 
 class Weights(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One published checkpoint of a variant, with what it takes to hold it."""
+    """One published checkpoint of a variant, with its memory requirement."""
 
     repository: Text
     """OWNER/REPO on the Hugging Face Hub."""
     precision: Precision
     file: str | None = None
-    """What the one file that is meant is called; where it comes in shards, what they are merged to."""
+    """Name of the file; for shards, of the merged file."""
     parts: list[str] = []
-    """Where the file is to be had besides, as the sources of a config file."""
+    """Alternative sources of the file, as in a config file."""
     sha256: str | None = None
-    """Of the file, where it is known."""
+    """Hash of the file, if known."""
     memory_gb: Annotated[float, msgspec.Meta(gt=0)]
-    """The least to serve it with, in the 10⁹ bytes of the source; most sources count a fifth above the weights."""
+    """Minimum memory to serve it, in 10⁹ bytes, as published; most sources add a fifth to the weights."""
     wants: list[str] = []
-    """Kinds of GPU that it is made for (`blackwell`); empty where any will do."""
+    """Required kinds of GPU (`blackwell`); empty for any."""
     speculation: str | None = None
-    """The method of `speculation` that it has what it takes for, or `none`; the variant's first if not given."""
+    """The method of `speculation` that it supports, or `none`; the variant's first if not given."""
     note: str = ""
 
 
 class Speculation(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A way to guess tokens ahead that exists for this variant; it changes speed and, but for errors, no answer."""
+    """A speculative decoding method for this variant; it changes speed but not answers."""
 
     method: Text
-    """vLLM's word for it."""
+    """vLLM's name of the method."""
     tokens: Count
-    """How many to guess at a time."""
+    """Tokens drafted at a time."""
     model: str | None = None
-    """The repository of the draft model, where it is one of its own."""
+    """Repository of the draft model, if separate."""
     settings: dict[str, Any] = {}
     """Other keys of vLLM's speculative config."""
     note: str = ""
@@ -121,30 +122,30 @@ class Variant(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Text
     parameters_billion: Annotated[float, msgspec.Meta(gt=0)]
     active_billion: Annotated[float, msgspec.Meta(gt=0)]
-    """Parameters that work on one token."""
+    """Active parameters per token."""
     layers: Count
     hidden: Count | None = None
-    """Width of a layer's output."""
+    """Hidden size."""
     experts: Experts | None = None
     attention: AttentionScheme
     context: Context
     weights: list[Weights]
-    """In the order in which to prefer them: what holds most of the original first."""
+    """In order of preference: the most precise first."""
     speculation: list[Speculation] = []
 
     def has_shape(self, layers: int | None, hidden: int | None, experts: int | None) -> bool:
-        """Whether a checkpoint of this shape may be this variant."""
+        """Whether a checkpoint's shape matches this variant."""
         routed = self.experts.routed if self.experts else None
         return (layers, hidden, experts) == (self.layers, self.hidden, routed)
 
 
 class ActiveExperts(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the number of experts per token stands, and whether another may be set."""
+    """The key of the number of active experts, and whether it may be changed."""
 
     key: str | None = None
-    """The path in `config.json`, dots between its steps; None for a dense family."""
+    """Dotted path in `config.json`; None for a dense family."""
     why_not: str = ""
-    """Why it must stay; empty where another number loads and runs."""
+    """Why it must not be changed; empty if other numbers load and run."""
 
     @property
     def may_change(self) -> bool:
@@ -155,56 +156,56 @@ class ThinkingSwitch(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The thinking switch of a request."""
 
     default: bool
-    """Whether it thinks when nobody says."""
+    """Whether it thinks by default."""
     # YAML reads a bare `on` or `off` as true and false.
     on: dict[str, Any] | None = msgspec.field(default=None, name="switch_on")
-    """`chat_template_kwargs` that make it think; None where it cannot."""
+    """`chat_template_kwargs` that enable thinking; None if it cannot think."""
     off: dict[str, Any] = msgspec.field(default_factory=dict, name="switch_off")
-    """`chat_template_kwargs` that make it answer at once; None of them where it cannot think anyway."""
+    """`chat_template_kwargs` that disable thinking; empty if it cannot think."""
     efforts: list[str] = []
-    """Words for how much to think, least first."""
+    """Reasoning efforts, lowest first."""
     most: dict[str, Any] | None = None
-    """`chat_template_kwargs` of the most thinking, where that is more than `on`."""
+    """`chat_template_kwargs` of the highest effort, if higher than `on`."""
     most_context: Count | None = None
-    """Tokens of context that the most thinking wants, so that it is not cut."""
+    """Context, in tokens, that the highest effort needs to avoid truncation."""
     ships_template: bool
-    """Whether checkpoints carry a Jinja chat template; where not, an engine needs its own encoding of the family."""
+    """Whether checkpoints include a Jinja chat template; otherwise an engine needs a built-in encoding."""
     note: str = ""
 
     @property
     def switch(self) -> tuple[dict[str, Any], dict[str, Any]] | None:
-        """What the chat template is told to think, and not to; None where there is nothing to switch."""
+        """Template arguments that enable and disable thinking; None if there is no switch."""
         return None if self.on is None else (self.on, self.off)
 
 
 class Advice(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How to draw tokens, in the words of those who trained it."""
+    """Sampling parameters recommended by the model's authors."""
 
     use: Text
-    """What for: `thinking`, `thinking, code`, `instant` …"""
+    """Use case: `thinking`, `thinking, code`, `instant` …"""
     thinking: bool
-    """Whether it is advice for answers with thinking."""
+    """Whether it applies to answers with thinking."""
     sampling: Sampling
 
 
 class Licence(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Text
     conditions: str = ""
-    """What it asks for beyond keeping its text."""
+    """Conditions beyond keeping the licence text."""
 
 
 class Score(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A published result. Nobody has measured it here."""
+    """A published benchmark result, not measured by us."""
 
     benchmark: Text
     variant: str = ""
-    """Which size; empty where there is one."""
+    """The variant; empty if there is only one."""
     value: float
-    """In the benchmark's own unit, percent where it has one."""
+    """In the benchmark's unit, usually percent."""
     mode: Text
-    """How the model was run: thinking or not, which effort."""
+    """How the model was run: with or without thinking, and at which effort."""
     harness: str = ""
-    """What was around the model, where that is known."""
+    """The evaluation harness or agent scaffold, if known."""
 
 
 class Successor(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -213,22 +214,22 @@ class Successor(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is known about a line of checkpoints: data, never code."""
+    """A model family."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
-    """As the command line wants it; the file is named after it."""
+    """Name on the command line and of the file."""
     title: Text
     maker: Text
     sources: dict[str, str]
-    """Where facts come from: a short name and the citation."""
+    """Sources of facts: short name and citation."""
     model_types: list[str] = []
-    """`model_type`s of Transformers and architectures of llama.cpp that are this family's own."""
+    """Transformers' `model_type`s and llama.cpp's architectures of this family only."""
     shared_model_types: list[str] = []
-    """Those that others use as well; a checkpoint of one belongs here only if it has the shape of a variant."""
+    """Those that other families use too; such a checkpoint belongs here only if its shape matches a variant."""
     engines: dict[str, EngineSupport]
-    """By an engine's name in a config file."""
+    """By engine name, as in a config file."""
     variants: list[Variant]
-    """The first is meant where nobody says which."""
+    """The first is the default."""
     active_experts: ActiveExperts
     thinking: ThinkingSwitch
     sampling: list[Advice] = []
@@ -238,17 +239,15 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         if not self.model_types and not self.shared_model_types:
-            raise ValueError(
-                "neither model_types nor shared_model_types is given, so no checkpoint would be known by it"
-            )
+            raise ValueError("neither model_types nor shared_model_types is given, so no checkpoint would match it")
         if not self.variants or not all(variant.weights for variant in self.variants):
-            raise ValueError("at least one variant is wanted, and of each the weights of at least one checkpoint")
+            raise ValueError("give at least one variant, each with the weights of at least one checkpoint")
         names = [variant.name for variant in self.variants]
         if len(set(names)) < len(names):
-            raise ValueError(f"two variants have one name: {', '.join(names)}")
+            raise ValueError(f"variants must have different names: {', '.join(names)}")
 
     def variant(self, name: str) -> Variant:
-        """The variant of a name; the first for no name. Raises SpecError with the names that there are."""
+        """The variant of a name; the first if empty. Raises SpecError with the existing names."""
         for variant in self.variants:
             if name in ("", variant.name):
                 return variant
@@ -256,7 +255,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         raise SpecError(f"{self.name} has no variant {name!r}; {allowed(name, names)}")
 
     def is_of(self, model_type: str, *, layers: int | None, hidden: int | None, experts: int | None) -> bool:
-        """Whether a checkpoint of this kind and shape is one of ours; its own kinds need no shape."""
+        """Whether a checkpoint belongs to this family; the shape matters only for shared model types."""
         if model_type in self.model_types:
             return True
         shared = model_type in self.shared_model_types
@@ -264,10 +263,10 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def read_family(path: Path) -> Family:
-    """Read and check one file.
+    """Read and validate one file.
 
     Raises:
-        ConfigErrors: all that is wrong with it, each with file, line and path.
+        ConfigErrors: all errors, each with file, line and path.
     """
     document = read_yaml(path, "family file")
     family = document.convert(Family)
@@ -279,7 +278,7 @@ def read_family(path: Path) -> Family:
 
 
 def _check_sources(value: Mapping[str, Any], reading: Reading) -> None:
-    """Every fact names a source that stands in the file, and every source that stands there is named."""
+    """Check that every fact names an existing source and every source is used."""
     declared = value.get("sources")
     if not isinstance(declared, dict):
         return
@@ -290,7 +289,7 @@ def _check_sources(value: Mapping[str, Any], reading: Reading) -> None:
             reading.wrong(field, f"there is no source {name!r}; {allowed(str(name), map(str, declared))}")
     for name in declared:
         if name not in used:
-            reading.wrong(f"sources.{name}", "no fact names it; take it out, or name it where it belongs")
+            reading.wrong(f"sources.{name}", "no fact uses it; remove it, or name it in a fact")
 
 
 def _named_sources(value: Any, field: str) -> Iterator[tuple[str, Any]]:
@@ -307,9 +306,9 @@ def _named_sources(value: Any, field: str) -> Iterator[tuple[str, Any]]:
 
 
 def _check_whole(family: Family, path: Path, reading: Reading) -> None:
-    """What no part of the file can know alone."""
+    """Checks across sections of the file."""
     if family.name != path.stem:
-        reading.wrong("name", f"{family.name!r} stands in {path.name}; a family's file is named after it")
+        reading.wrong("name", f"{family.name!r} does not match the file name {path.name}; they must be equal")
     for name in family.engines:
         reading.known(name, get_args(EngineName), f"engines.{name}", "engine")
     names = [variant.name for variant in family.variants]
@@ -318,9 +317,11 @@ def _check_whole(family: Family, path: Path, reading: Reading) -> None:
             reading.known(score.variant, names, f"scores[{position}].variant", "variant")
     mixed = any(variant.experts for variant in family.variants)
     if mixed and family.active_experts.key is None:
-        reading.wrong("active_experts", "a variant has experts, so the key that sets how many work is wanted")
+        reading.wrong(
+            "active_experts", "a variant has experts, so the key for the number of active experts is required"
+        )
     if not mixed and family.active_experts.may_change:
-        reading.wrong("active_experts", "no variant has experts, so why_not must say that there is nothing to change")
+        reading.wrong("active_experts", "no variant has experts, so why_not must state that there is nothing to change")
     for position, variant in enumerate(family.variants):
         if variant.experts and variant.experts.active > variant.experts.routed:
             reading.wrong(

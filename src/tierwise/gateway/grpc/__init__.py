@@ -1,1 +1,1 @@
-"""The chat endpoint over gRPC (extra `grpc`): `tierwise.proto` is the contract, `make proto` writes its stubs."""
+"""The chat endpoint over gRPC (extra `grpc`): `tierwise.proto` is the contract, `make proto` generates the stubs."""

@@ -1,4 +1,4 @@
-"""Requests and answers between the messages of `tierwise.proto` and our words."""
+"""Converts requests and answers between the messages of `tierwise.proto` and our types."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tierwise.ledger.prices import PriceBook
 
 _PLAIN = frozenset({"role", "content", "reasoning", "reasoning_content"})
-"""What messages and deltas have fields for."""
+"""Keys with a field of their own in messages and deltas."""
 
 _PASS = frozenset(pb.Pass.DESCRIPTOR.fields_by_name)
 
@@ -26,15 +26,15 @@ _encode = msgspec.json.Encoder().encode
 
 
 def parsed_of(request: pb.ChatRequest, *, stream: bool) -> ParsedRequest:
-    """A request, checked as one that came over HTTP.
+    """Parse and validate a request in the same way as one over HTTP.
 
     Raises:
-        SpecError: a field is wrong; it is named as in OpenAI's API.
+        SpecError: a field is invalid; it is named as in OpenAI's API.
     """
     fields = _object(request.fields_json, "fields_json")
     for name in ("model", "messages", "stream"):
         if name in fields:
-            raise SpecError(f"fields_json.{name}: is a field of its own here, or a method; take it out", field=name)
+            raise SpecError(f"fields_json.{name}: has its own field or method in the API; remove it", field=name)
     body: dict[str, Any] = {**fields, "model": request.model, "stream": stream}
     body["messages"] = [_message(message, number) for number, message in enumerate(request.messages)]
     for name in ("max_tokens", "temperature", "seed", "n"):
@@ -55,14 +55,14 @@ def _object(text: str, field: str) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise SpecError(f"{field}: is not JSON: {error}", field=field) from error
+        raise SpecError(f"{field}: not JSON: {error}", field=field) from error
     if not isinstance(found, dict):
-        raise SpecError(f"{field}: a JSON object is wanted", field=field)
+        raise SpecError(f"{field}: must be a JSON object", field=field)
     return found
 
 
 def response_of(context: RequestContext, prices: PriceBook) -> pb.ChatResponse:
-    """A whole answer."""
+    """A complete answer."""
     choices = [_choice(index, answer, context) for index, answer in enumerate(context.answers)]
     return pb.ChatResponse(
         id=context.trace.action, model=context.parsed.model, choices=choices, account=account_of(context, prices)
@@ -80,7 +80,7 @@ def _choice(index: int, answer: Answer, context: RequestContext) -> pb.Choice:
 
 
 def event_of(index: int, chunk: Chunk, *, wants_logprobs: bool) -> pb.ChatEvent:
-    """What came of one choice."""
+    """A stream event for one choice."""
     fields = chunk.delta
     delta = pb.Delta(index=index, finish_reason=chunk.finish or "", json=_rest(fields))
     if isinstance(content := fields.get("content"), str):
@@ -93,12 +93,12 @@ def event_of(index: int, chunk: Chunk, *, wants_logprobs: bool) -> pb.ChatEvent:
 
 
 def _rest(fields: Any) -> str:
-    """A message or a delta as JSON where there is more to it than text; else nothing."""
+    """A message or delta as JSON if it has more than text; else empty."""
     return _encode(fields).decode() if any(fields[name] for name in fields.keys() - _PLAIN) else ""
 
 
 def account_of(context: RequestContext, prices: PriceBook) -> pb.Account:
-    """What it took so far."""
+    """The account of an action so far."""
     account = UsageReport.of(context, prices)
     return pb.Account(
         action=account.action,

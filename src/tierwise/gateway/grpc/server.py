@@ -1,4 +1,4 @@
-"""`tierwise.v1.Tierwise` on grpc.aio: in the same process and on the same service, ledger and metrics as HTTP."""
+"""`tierwise.v1.Tierwise` on grpc.aio, in the same process and with the same service, ledger and metrics as HTTP."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     Rpc = grpc.aio.ServicerContext[Any, Any]
 
 _RESERVE_SECONDS = 0.05
-"""Of a caller's deadline: an answer that is cut by it must still arrive."""
+"""Reserve before a caller's deadline, so that an answer cut by it still arrives."""
 _FOR_EVER_SECONDS = 10_000_000.0
-_LONGEST_SECONDS = 86_400.0  # a budget goes no further
+_LONGEST_SECONDS = 86_400.0  # the maximum of a budget
 
 ACTION, CODE, RETRY, ACCOUNT = "x-tierwise-action", "tierwise-code", "retry-after", "tierwise-account-bin"
-"""Metadata: the action's id at the beginning; after a failure its code, when to come again, and an `Account`."""
+"""Metadata keys: the action's id, sent first; after a failure the error code, the retry delay, and an `Account`."""
 
 
 class GrpcServer:
@@ -47,10 +47,10 @@ class GrpcServer:
         stubs.add_TierwiseServicer_to_server(self._front, self._server)  # type: ignore[no-untyped-call]
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; gives the port, which is a free one for 0.
+        """Listen on a port, a free one for 0. Returns the port.
 
         Raises:
-            SpecError: the port is taken.
+            SpecError: the port is in use.
         """
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
@@ -61,14 +61,14 @@ class GrpcServer:
         return bound
 
     async def drain(self) -> None:
-        """Take no more calls, and wait for those under way."""
+        """Accept no more calls, and wait for running ones."""
         if self._stopping is None:
-            # gRPC's own way to end calls takes None for "at once", and cannot be hurried later; see `stop`.
+            # For gRPC's own `stop`, None means "immediately", and a grace period cannot be shortened later; see `stop`.
             self._stopping = asyncio.create_task(self._server.stop(_FOR_EVER_SECONDS))
         await asyncio.shield(self._stopping)
 
     async def stop(self) -> None:
-        """Take no more calls, and end those under way."""
+        """Accept no more calls, and cancel running ones."""
         draining = asyncio.create_task(self.drain())
         self._front.end_all()
         await draining
@@ -93,7 +93,7 @@ class _Front(stubs.TierwiseServicer):
         writing = asyncio.Lock()
 
         async def show(choice: int, chunk: Chunk) -> None:
-            async with writing:  # one message at a time
+            async with writing:  # gRPC allows one write at a time
                 await rpc.write(event_of(choice, chunk, wants_logprobs=context.parsed.wants_logprobs))
 
         with self._tracked():
@@ -126,7 +126,9 @@ class _Front(stubs.TierwiseServicer):
 
     @contextmanager
     def _tracked(self) -> Generator[None]:
-        """Let `end_all` cancel this call. A caller who leaves cancels it too, and with it all that runs for it."""
+        """Register this call for `end_all`. A disconnect of the caller cancels it too, with everything that runs for
+        it.
+        """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - coroutines run in tasks
         self._calls.add(task)
@@ -147,4 +149,4 @@ async def _abort(rpc: Rpc, error: TierwiseError, account: pb.Account | None = No
     if account is not None:
         metadata.append((ACCOUNT, account.SerializeToString()))
     await rpc.abort(grpc.StatusCode[status.grpc], str(error), tuple(metadata))
-    raise AssertionError  # abort never comes back
+    raise AssertionError  # abort never returns
