@@ -23,10 +23,10 @@ from typing import Any
 import scipy.stats
 import torch
 
-from tierwise.engines.transformers import caches
-from tierwise.engines.transformers.attention import implementation
-from tierwise.engines.transformers.levers import Attention, ModelLevers, Pattern
-from tierwise.engines.transformers.loading import Loaded, load
+from tierwise.engines.transformers.settings import Attention, ModelLevers, Pattern
+from tierwise.worker import caches
+from tierwise.worker.attention import implementation
+from tierwise.worker.loading import Loaded, load
 
 FILES = ("argparse", "inspect", "tarfile", "subprocess", "typing", "doctest", "pickletools", "mailbox")
 DEPTHS = (0.1, 0.4, 0.7)

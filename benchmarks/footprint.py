@@ -22,8 +22,8 @@ from typing import Any
 
 import yaml
 
-from fake_backend import HERE, tierwise
 from overhead import wait_for_engine
+from processes import HERE, tierwise
 
 WANTED = {"resident_mb": 120.0, "help_seconds": 0.3, "packages": 36.0}
 

@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-from tierwise.analysis.arms import Arm, Unit
+from tierwise.analysis.arms import Arm
 from tierwise.analysis.gate import DollarsPolicy, GatePolicy, LatencyPolicy, QualityPolicy, gate
 from tierwise.analysis.pairs import pair
 from tierwise.runs import importers
-from tierwise.runs.records import TierVariant, TrialOutcome, TrialRecord
+from tierwise.runs.records import TierVariant, TrialOutcome, TrialRecord, Unit
 from tierwise.stats import sequential
 from tierwise.stats.estimates import paired_difference
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import uvloop
 
-from fake_backend import backend, tierwise
 from overhead import MESSAGES, load
+from processes import backend, tierwise
 
 DELAY, VOTES, BOUND = 0.15, 5, 1.3
 OPTILLM = 7.1

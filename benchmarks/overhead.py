@@ -25,7 +25,7 @@ import httptools
 import uvloop
 from aiohttp import web
 
-from fake_backend import HERE, backend, children, cpu_seconds, listen, running, tierwise
+from processes import HERE, backend, children, cpu_seconds, listen, running, tierwise
 
 SHORT, LONG = 16, 216
 """Words of an answer; a stream has three events more."""

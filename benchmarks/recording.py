@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
-from tierwise.engines.transformers import caches
-from tierwise.engines.transformers.batching import Loop
-from tierwise.engines.transformers.experts import Routers
-from tierwise.engines.transformers.job import Job, Update
-from tierwise.engines.transformers.sampling import Draws
-from tierwise.engines.transformers.text import Said
+from tierwise.worker import caches
+from tierwise.worker.batching import Loop
+from tierwise.worker.job import Job, Update
+from tierwise.worker.routers import Routers
+from tierwise.worker.sampling import SamplingParameters
+from tierwise.worker.text import DecodedText
 
 STEPS = 8
 SHARES = (0.0, 0.1, 1.0)
@@ -65,12 +65,12 @@ def seconds(model: Any, routers: Routers, rows: int, width: int, steps: int, *, 
 
 
 class Silent:
-    """Stands for a tokenizer's speech: the tokens matter here, and not what they say."""
+    """Stands for a decoder: the tokens matter here, and not their text."""
 
     forced, thinking_tokens = None, 0
 
-    def add(self, token: int) -> Said:  # noqa: ARG002
-        return Said()
+    def add(self, token: int) -> DecodedText:  # noqa: ARG002
+        return DecodedText()
 
     def rest(self) -> str:
         return ""
@@ -93,10 +93,10 @@ def pace(model: Any, share: float) -> float:
     jobs = [
         Job(
             prompt=[*common, *(draw.randrange(1024) for _ in range(PROMPT - COMMON))],
-            draws=Draws(temperature=0),
-            speech=Silent(),  # type: ignore[arg-type]
+            sampling=SamplingParameters(temperature=0),
+            decoder=Silent(),  # type: ignore[arg-type]
             most_tokens=ANSWER,
-            hear=print,
+            on_update=print,
             is_recorded=int((number + 1) * share) > int(number * share),
         )
         for number in range(PASSES)

@@ -4,7 +4,7 @@
 
 SIGKILL ends the process. SIGSTOP freezes it, and its port still accepts. `port lost` shuts its listening socket down
 from outside, and the process lives on or not, as it likes. Times are from the blow, in seconds; the supervisor has the
-patience that `tierwise serve` has.
+timeouts that `tierwise serve` has.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from tierwise.engines.engine import Site
-from tierwise.engines.llama_cpp import LlamaCpp
+from tierwise.engines.llama_cpp.launch import build
+from tierwise.engines.llama_cpp.settings import LlamaCpp
+from tierwise.engines.settings import LaunchContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,8 +75,8 @@ BLOWS: dict[str, Callable[[int], None]] = {
 async def recovery(model: Path, blow: Callable[[int], None]) -> Recovery:
     """Of a new engine each time, since the pause before a restart doubles with every failure."""
     with tempfile.TemporaryDirectory() as folder:
-        site = Site(base=Path(folder), logs=Path(folder), model=model)
-        engine = LlamaCpp(checkpoint="small", context=1024, slots=4).build("small", site)
+        context = LaunchContext(base=Path(folder), logs=Path(folder), model=model)
+        engine = build(LlamaCpp(checkpoint="small", context=1024, slots=4), "small", context)
         try:
             await engine.start()
             pid, start_seconds = engine.supervisor.pid, engine.health().start_seconds

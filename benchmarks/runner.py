@@ -22,22 +22,22 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import httptools
 import uvloop
 
-from fake_backend import HERE, running, serve
+from processes import HERE, running
+from tierwise.bench.bench_job import BenchJob
 from tierwise.bench.execute import execute
-from tierwise.bench.job import BenchJob
 from tierwise.bench.trial import regrade
 from tierwise.runs.directory import RunDirectory, RunSettings
 from tierwise.runs.records import TrialOutcome, TrialRecord
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest, serve
 from tierwise.workloads import files as workloads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tierwise.runs.directory import Manifest
 
@@ -52,65 +52,47 @@ SHORT = 16
 
 
 # ── the server ──────────────────────────────────────────────────────────
-class KnownDelays(asyncio.Protocol):
-    """One connection: an answer of `max_tokens` words, the first after `first` seconds, the others `gap` apart."""
+class KnownDelays(FakeServer):
+    """Answers `max_tokens` words, the first after `first` seconds, the others `gap` apart; its usage says when it sent
+    the first one.
+    """
+
+    keeps_requests = False
 
     def __init__(self, first: float, gap: float) -> None:
+        super().__init__(prompt_tokens=12)
         self._first = first
         self._gap = gap
-        self._parser = httptools.HttpRequestParser(self)
-        self._loop = asyncio.get_running_loop()
-        self._url = self._body = b""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's own is none by inheritance
+    def reply_to(self, number: int, request: HttpRequest) -> HttpReply:  # noqa: ARG002 - the request decides
+        match request.target:
+            case "/v1/models":
+                return HttpReply(body=json.dumps({"data": [{"id": "fast", "tierwise": {"most_passes": 1}}]}).encode())
+            case "/ready":
+                return HttpReply(body=b'{"ready": true}')
+            case _:
+                timing = _Timing(request.arrived)
+                words: list[Mapping[str, Any]] = [_WORD] * (request.body["max_tokens"] - 1)
+                return HttpReply(
+                    deltas=[timing.first, *words], first=self._first, step=self._gap, account=timing.account
+                )
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self._loop = _Nowhere()  # type: ignore[assignment]
 
-    def data_received(self, data: bytes) -> None:
-        self._asked = time.monotonic()
-        self._parser.feed_data(data)
+_WORD = {"content": " 4"}
 
-    def on_url(self, url: bytes) -> None:
-        self._url += url
 
-    def on_body(self, body: bytes) -> None:
-        self._body += body
+class _Timing:
+    """Of one answer, from the arrival of its request."""
 
-    def on_message_complete(self) -> None:
-        url, body = self._url, self._body
-        self._url = self._body = b""
-        if url == b"/v1/models":
-            self._whole({"data": [{"id": "fast", "tierwise": {"most_passes": 1}}]})
-        elif url == b"/ready":
-            self._whole({"ready": True})
-        else:
-            words = json.loads(body)["max_tokens"]
-            self._later(self._first, self._begin, words)
+    def __init__(self, arrived: float) -> None:
+        self._arrived = arrived
+        self._silent = 0.0
 
-    def _later(self, seconds: float, what: Callable[..., None], words: int) -> None:
-        if seconds:
-            self._loop.call_later(seconds, what, words)
-        else:
-            self._loop.call_soon(what, words)
+    def first(self) -> Mapping[str, Any]:
+        self._silent = time.monotonic() - self._arrived
+        return _WORD
 
-    def _whole(self, value: object) -> None:
-        body = json.dumps(value).encode()
-        head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        self._transport.write(head.encode() + body)
-
-    def _begin(self, words: int) -> None:
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-        self._silent = time.monotonic() - self._asked
-        self._transport.write(head + _WORD)
-        self._later(self._gap, self._go_on, words - 1)
-
-    def _go_on(self, words: int) -> None:
-        if words:
-            self._transport.write(_WORD)
-            self._later(self._gap, self._go_on, words - 1)
-            return
+    def account(self) -> Mapping[str, Any]:
         spent = {
             "role": "draft",
             "outcome": "finished",
@@ -119,31 +101,10 @@ class KnownDelays(asyncio.Protocol):
             "completion_tokens": 1,
             "started": 0.0,
             "first_token": self._silent,
-            "seconds": time.monotonic() - self._asked,
+            "seconds": time.monotonic() - self._arrived,
             "dollars": 0.0001,
         }
-        usage = {"prompt_tokens": 12, "completion_tokens": 1, "tierwise": {"dollars": 0.0001, "passes": [spent]}}
-        end = _chunk({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        total = _chunk({"choices": [], "usage": usage})
-        done = b"data: [DONE]\n\n"
-        self._transport.write(end + total + b"%x\r\n%b\r\n0\r\n\r\n" % (len(done), done))
-
-
-class _Nowhere:
-    """The loop of a connection that is gone."""
-
-    def call_later(self, *_: object) -> None: ...
-
-    def call_soon(self, *_: object) -> None: ...
-
-
-def _chunk(event: dict[str, Any]) -> bytes:
-    about = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "fast"}
-    block = b"data: " + json.dumps({**about, **event}, separators=(",", ":")).encode() + b"\n\n"
-    return b"%x\r\n%b\r\n" % (len(block), block)
-
-
-_WORD = _chunk({"choices": [{"index": 0, "delta": {"content": " 4"}, "finish_reason": None}]})
+        return {"tierwise": {"dollars": 0.0001, "passes": [spent]}}
 
 
 # ── the runner ──────────────────────────────────────────────────────────
@@ -399,7 +360,7 @@ def main() -> None:
     wanted = parser.parse_args()
     if wanted.serve:
         first, gap = wanted.serve
-        uvloop.run(serve(lambda: KnownDelays(first, gap)))
+        uvloop.run(serve(KnownDelays(first, gap)))
         return
     parts: dict[str, Callable[[Path], Any]] = {
         "cpu": lambda folder: cpu(folder, wanted.blocks),

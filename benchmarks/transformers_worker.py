@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from tierwise.engines import Transformers
-from tierwise.engines.engine import Site
-from tierwise.engines.supervisor import Launch, Supervisor
+from tierwise.engines.process.supervisor import Launch, Supervisor
+from tierwise.engines.settings import LaunchContext
+from tierwise.engines.transformers.launch import build
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -113,7 +114,7 @@ async def main(folder: Path, blocks: int, tokens: int, path: str) -> dict[str, A
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         client = await stack.enter_async_context(aiohttp.ClientSession())
         settings = Transformers(checkpoint="x", slots=8, threads=THREADS, prefix_cache=False)
-        worker = settings.build("worker", Site(base=logs, logs=logs, model=folder))
+        worker = build(settings, "worker", LaunchContext(base=logs, logs=logs, model=folder))
         stack.push_async_callback(worker.stop)
         serve = Supervisor("serve", lambda port: serving(folder, port, path), logs=logs)
         stack.push_async_callback(serve.stop)

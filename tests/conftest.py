@@ -1,4 +1,4 @@
-"""What more than one folder needs: workloads on disk, a real small model, and llama.cpp at work on it."""
+"""What more than one folder needs: workloads on disk, a real small model, and llama.cpp and the worker on it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ import pytest
 from tierwise import plan as planning
 from tierwise.catalog import CheckpointError, pull
 from tierwise.engines import LlamaCpp
-from tierwise.engines.engine import Site
-from tierwise.engines.launched import LaunchedEngine
+from tierwise.engines.llama_cpp.launch import build
+from tierwise.engines.process.launched import LaunchedEngine
+from tierwise.engines.settings import LaunchContext
+from worker.fixtures import new_transformers, transformers
+
+__all__ = ["new_transformers", "transformers"]
 
 hypothesis.settings.register_profile("patient", deadline=None)  # other tests may have the machine meanwhile
 hypothesis.settings.load_profile("patient")
@@ -84,7 +88,7 @@ class Llama:
 def llama_cpp(model: Path, logs: Path, **levers: Any) -> LaunchedEngine:
     """An engine that is not started."""
     settings = LlamaCpp(checkpoint="smollm2", **{"context": 1024, "slots": 4, **levers})
-    return settings.build("small", Site(base=logs, logs=logs, model=model))
+    return build(settings, "small", LaunchContext(base=logs, logs=logs, model=model))
 
 
 @pytest.fixture(scope="session")

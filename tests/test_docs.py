@@ -1,4 +1,4 @@
-"""The blocks of README and docs: YAML is read as a config file, JSON as a request, Python runs, commands exist."""
+"""The blocks of README and docs: YAML is read as a config file or a gate, JSON as a request, and commands exist."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from tierwise.analysis import gate
 from tierwise.gateway import wire
 from tierwise.plan import parse
 from tierwise.workloads.files import load
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+GUIDES = sorted(set((ROOT / "docs").glob("*.md")) - {ROOT / "docs" / "README.md"})
+BLOCK = re.compile(r"^```(\w+(?: title=\S+)?)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def blocks(language: str) -> list[pytest.param]:
-    """Every block of one language, named by its page and its place in it."""
+    """Every block of one language, named by its page and its place in it; a title counts as part of the language."""
     return [
         pytest.param(text, id=f"{page.name}-{number}")
         for page in PAGES
@@ -33,6 +35,12 @@ def blocks(language: str) -> list[pytest.param]:
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_yaml_is_a_config_file(text):
     assert parse(text, ROOT / "examples" / "block.yaml").processes
+
+
+@pytest.mark.parametrize("text", blocks("yaml title=gate.yaml"))
+def test_a_gate_can_be_read(text, tmp_path):
+    (tmp_path / "gate.yaml").write_text(text)
+    assert gate.load(tmp_path / "gate.yaml").quality
 
 
 @pytest.mark.parametrize("text", blocks("json"))
@@ -69,3 +77,27 @@ def help_of(*verbs: str) -> str:
         command = [sys.executable, "-m", "tierwise", *verbs, "--help"]
     wide = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
     return subprocess.run(command, capture_output=True, text=True, check=True, env=wide).stdout
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
+def test_the_index_lists_every_page_and_each_opens_with_what_one_can_do_after_it(page):
+    assert f"]({page.name})" in (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    assert page.read_text(encoding="utf-8").split("\n\n")[1].startswith("After reading this page you can ")
+
+
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings_that_exist(page):
+    for path, heading in LINK.findall(page.read_text(encoding="utf-8")):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), path
+        if heading:
+            assert heading in anchors(target), f"{path}#{heading}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

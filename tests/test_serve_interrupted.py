@@ -61,7 +61,7 @@ def test_nothing_is_left_of_engines_that_were_loading(tmp_path, smollm2, number,
     command += ["--ledger", str(tmp_path / "ledger.db")]
     with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            until_there_are(7, tmp_path, 30)  # tierwise, and for each engine its warden and two processes
+            until_there_are(7, tmp_path, 30)  # tierwise, and for each engine its guard and two processes
             began = time.monotonic()
             process.send_signal(number)
             assert process.wait(20) == code, (tmp_path / "log").read_text()

@@ -10,7 +10,7 @@ import pytest
 
 from tierwise import plan as planning
 from tierwise.engines.engine import Deployment
-from tierwise.engines.http import HttpEngine
+from tierwise.engines.openai.engine import HttpEngine
 from tierwise.ledger.prices import PriceBook
 from tierwise.policies import Majority
 from tierwise.router import Router

@@ -4,6 +4,7 @@ The walk of a request, top to bottom. A singular name is a station that every re
 with one member per file. Imports only go down this list (tests/test_walk.py reads it):
 
     cli             one file per verb
+    library         Tierwise in a program of your own: what `tierwise` itself exports
     setup           a first config file: for a server, or for a checkpoint on this machine
     upstream        packages of others: which versions were tested, what those here say is deprecated
     report          tables, plots, pages
@@ -15,8 +16,7 @@ with one member per file. Imports only go down this list (tests/test_walk.py rea
     gateway         OpenAI wire in, SSE out; the one place that knows HTTP status codes
     service         a config file brought to life: engines launched, tiers built, the ledger open
     plan            the config file, checked as a whole: which processes run, and which tiers they serve
-    testing         public fakes: scripted and flaky engines, an in-process endpoint
-    testing_server  a fake OpenAI-compatible server, for clients and engines over HTTP
+    testing         public fakes: scripted and flaky engines, a fake OpenAI-compatible server
     router          model name → tier
     run             the heart: one prompt, one tier → an answer and a trace
     policies        single, majority, best_of_n, refine, cascade
@@ -24,12 +24,97 @@ with one member per file. Imports only go down this list (tests/test_walk.py rea
     verifiers       equality, schema, Python tests in a sandbox
     ledger          records, prices, store, read
     mixture         where the tokens of a mixture of experts go: load, balance, drift
+    worker          the process that runs a model with Transformers; engines name it and never import it
     engines         llama.cpp, vLLM, SGLang, Transformers, any server, recordings; and the supervisor of their processes
     catalog         where checkpoints come from, what they say of themselves, and what is known of their families
     stats           estimates, intervals and tests: pure functions over numbers
     spec            the vocabulary; imports nothing of ours
 """
 
-__all__ = ["__version__"]
+from __future__ import annotations
 
-__version__ = "0.1.0"
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tierwise.engines.engine import Engine as Engine
+    from tierwise.library import Result as Result
+    from tierwise.library import Running as Running
+    from tierwise.library import compare as compare
+    from tierwise.library import load as load
+    from tierwise.library import open_ledger as open_ledger
+    from tierwise.library import read_run as read_run
+    from tierwise.library import start as start
+    from tierwise.policies.policy import Policy as Policy
+    from tierwise.spec.ask import Answer as Answer
+    from tierwise.spec.ask import Ask as Ask
+    from tierwise.spec.ask import OutOfBudget as OutOfBudget
+    from tierwise.spec.ask import Verdict as Verdict
+    from tierwise.spec.budget import Budget as Budget
+    from tierwise.spec.call import Call as Call
+    from tierwise.spec.call import Completion as Completion
+    from tierwise.spec.call import Pass as Pass
+    from tierwise.spec.call import Usage as Usage
+    from tierwise.spec.errors import EngineError as EngineError
+    from tierwise.spec.errors import SpecError as SpecError
+    from tierwise.spec.errors import TierwiseError as TierwiseError
+    from tierwise.spec.prompt import Prompt as Prompt
+    from tierwise.spec.version import __version__ as __version__
+    from tierwise.verifiers.base import BaseVerifier as BaseVerifier
+    from tierwise.verifiers.verifier import Verifier as Verifier
+
+__all__ = [
+    "Answer",
+    "Ask",
+    "BaseVerifier",
+    "Budget",
+    "Call",
+    "Completion",
+    "Engine",
+    "EngineError",
+    "OutOfBudget",
+    "Pass",
+    "Policy",
+    "Prompt",
+    "Result",
+    "Running",
+    "SpecError",
+    "TierwiseError",
+    "Usage",
+    "Verdict",
+    "Verifier",
+    "__version__",
+    "compare",
+    "load",
+    "open_ledger",
+    "read_run",
+    "start",
+]
+
+_PLACES = {
+    "tierwise.engines.engine": ("Engine",),
+    "tierwise.library": ("Result", "Running", "compare", "load", "open_ledger", "read_run", "start"),
+    "tierwise.policies.policy": ("Policy",),
+    "tierwise.spec.ask": ("Answer", "Ask", "OutOfBudget", "Verdict"),
+    "tierwise.spec.budget": ("Budget",),
+    "tierwise.spec.call": ("Call", "Completion", "Pass", "Usage"),
+    "tierwise.spec.errors": ("EngineError", "SpecError", "TierwiseError"),
+    "tierwise.spec.prompt": ("Prompt",),
+    "tierwise.spec.version": ("__version__",),
+    "tierwise.verifiers.base": ("BaseVerifier",),
+    "tierwise.verifiers.verifier": ("Verifier",),
+}
+"""Where each public name is. Modules are imported when a name is first used, so that every command starts quickly."""
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _PLACES.items():
+        if name in names:
+            found = getattr(import_module(module), name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module 'tierwise' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

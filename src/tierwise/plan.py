@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from tierwise.catalog import Checkpoint, parse_source
-from tierwise.engines import DeploymentSettings
+from tierwise.engines import DeploymentSettings, row_of
 from tierwise.ledger.prices import Price
 from tierwise.policies import Cascade, Majority, PolicyChoice
 from tierwise.spec.budget import Budget
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from tierwise.engines.row import EngineRow
     from tierwise.spec.files import Document
     from tierwise.spec.reading import Reading
 
@@ -87,9 +88,14 @@ class PlannedProcess:
     tiers: tuple[str, ...]
 
     @property
+    def row(self) -> EngineRow[Any]:
+        """What its engine answers for itself."""
+        return row_of(self.settings)
+
+    @property
     def engine(self) -> str:
         """The engine's name in the config file."""
-        return str(self.settings.__struct_config__.tag)
+        return self.row.name
 
     @property
     def levers(self) -> dict[str, Any]:
@@ -230,7 +236,7 @@ def _check_whole(file: ConfigFile, tiers: Mapping[str, TierConfig], path: Path, 
         except SpecError as error:
             reading.errors.append(error)
     for name, settings in file.deployments.items():
-        for field, message in settings.problems(file.checkpoints):
+        for field, message in settings.validate(file.checkpoints):
             reading.wrong(f"deployments.{name}.{field}", message)
     for name, tier in file.tiers.items():
         if not tier.deployment and not tier.policy.member.tiers():
@@ -238,7 +244,7 @@ def _check_whole(file: ConfigFile, tiers: Mapping[str, TierConfig], path: Path, 
         elif tier.deployment and reading.known(
             tier.deployment, file.deployments, f"tiers.{name}.deployment", "deployment"
         ):
-            for field, message in file.deployments[tier.deployment].refuses(tier.sampling):
+            for field, message in file.deployments[tier.deployment].unsupported(tier.sampling):
                 reading.wrong(f"tiers.{name}.sampling.{field}", message)
     for name in file.routes:
         if name in file.tiers:

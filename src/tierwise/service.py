@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from tierwise.catalog import cache_folder, local_path
 from tierwise.catalog.weights import weights_of
-from tierwise.engines.engine import Deployment, Engine, Site
+from tierwise.engines.engine import Deployment, Engine
+from tierwise.engines.settings import LaunchContext
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Trace
 from tierwise.router import Router
@@ -84,26 +85,29 @@ def build(plan: Plan) -> dict[str, Engine]:
         ConfigErrors: everything that cannot work on this machine.
         SpecError: a checkpoint is not on this machine.
     """
-    if found := misfits(plan):
+    if found := preflight(plan):
         raise ConfigErrors(found)
-    return {process.name: process.settings.build(process.name, site_of(plan, process)) for process in plan.processes}
+    return {
+        process.name: process.row.build(process.settings, process.name, launch_context(plan, process))
+        for process in plan.processes
+    }
 
 
-def misfits(plan: Plan) -> list[SpecError]:
-    """What is right in the file and cannot work with the checkpoints and programs as they lie on this machine."""
+def preflight(plan: Plan) -> list[SpecError]:
+    """What is right in the file and cannot work with the checkpoints and programs on this machine."""
     return [
         SpecError(why, field=f"deployments.{name}.{setting}")
         for process in plan.processes
         for name in process.deployments[:1]
-        for setting, why in process.settings.misfits(site_of(plan, process))
+        for setting, why in process.row.preflight(process.settings, launch_context(plan, process))
     ]
 
 
-def site_of(plan: Plan, process: PlannedProcess) -> Site:
+def launch_context(plan: Plan, process: PlannedProcess) -> LaunchContext:
     """Where a process finds its checkpoint and writes its log."""
     name = process.settings.loads
     model = None if name is None else local_path(plan.checkpoint(name))
-    return Site(base=plan.path.parent, logs=log_folder(plan), model=model)
+    return LaunchContext(base=plan.path.parent, logs=log_folder(plan), model=model)
 
 
 def assemble(plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None) -> Service:
@@ -116,6 +120,7 @@ def assemble(plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None) -
             weights=None if (loads := process.settings.loads) is None else weights_of(plan.checkpoint(loads)),
             slots=process.settings.slots,
             context=process.settings.context,
+            capabilities=process.row.capabilities(process.settings),
         )
         for process in plan.processes
     }

@@ -189,7 +189,7 @@ def main(packages: list[str]) -> None:
 
 
 def _rehearse() -> None:
-    from tierwise.engines.transformers.rehearsal import rehearse  # noqa: PLC0415 - PyTorch, where it is installed
+    from tierwise.worker.rehearsal import rehearse  # noqa: PLC0415 - PyTorch, where it is installed
 
     rehearse()
 

@@ -17,7 +17,9 @@ import fake_runs
 from ggufs import string
 from tierwise.analysis.environment_diff import environment_diff, options
 from tierwise.engines import LlamaCpp
-from tierwise.engines.engine import Site
+from tierwise.engines.llama_cpp.facts import facts as facts_of
+from tierwise.engines.llama_cpp.launch import command
+from tierwise.engines.settings import LaunchContext
 from tierwise.runs import machine as machines
 from tierwise.runs.directory import ConfigSource, RunSession
 from tierwise.runs.machine import InstalledGpu
@@ -46,14 +48,14 @@ def _cache(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def facts():
     """What llama.cpp tells of itself here; it takes a moment."""
-    return asyncio.run(LlamaCpp(checkpoint="m", threads=2).facts(Site(base=Path(), logs=Path())))
+    return asyncio.run(facts_of(LlamaCpp(checkpoint="m", threads=2), LaunchContext(base=Path(), logs=Path())))
 
 
 @pytest.fixture
 def run(tmp_path, facts):
     """A run that was made here, on a checkpoint that lies beside its config; then changed."""
     (tmp_path / "m.gguf").write_bytes(WEIGHTS)
-    site = Site(base=tmp_path, logs=tmp_path, model=tmp_path / "m.gguf")
+    site = LaunchContext(base=tmp_path, logs=tmp_path, model=tmp_path / "m.gguf")
 
     def make(pin=None, deployed=None, **fields):
         settings = LlamaCpp(checkpoint="m", threads=2)
@@ -62,7 +64,7 @@ def run(tmp_path, facts):
             "engine": "llama.cpp",
             "weights": LoadedWeights(checkpoint="m", sha256=HASH, bytes=len(WEIGHTS)),
             "slots": 4,
-            "command": settings.command(site).replace('"port":0', '"port":4711'),
+            "command": command(settings, site).replace('"port":0', '"port":4711'),
             "facts": facts,
         }
         text = CONFIG.format(pin=f", sha256: {pin}" if pin else "")

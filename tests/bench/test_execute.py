@@ -10,8 +10,8 @@ import pytest
 
 from scripted_tiers import Answering, line
 from tierwise.analysis.summary import summarise
+from tierwise.bench.bench_job import BenchJob
 from tierwise.bench.execute import execute
-from tierwise.bench.job import BenchJob
 from tierwise.engines.engine import Health
 from tierwise.policies import BestOfN, Single
 from tierwise.runs.directory import RunDirectory, RunSettings

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 
 import msgspec
 import pytest
 
 from scripted_tiers import Answering, line
-from tierwise.bench.client import Account, ActionUsage, Client, _Heard
+from tierwise.bench.client import ActionAccount, ActionUsage, Client, _Heard
 from tierwise.bench.client import ActionReply as Said
 from tierwise.bench.grading import GradeCache
 from tierwise.bench.schedule import Trial
@@ -23,6 +22,7 @@ from tierwise.spec.call import Completion
 from tierwise.spec.errors import Broken, Overloaded, TooLong
 from tierwise.spec.reading import Reading
 from tierwise.testing import Reply, ScriptedEngine
+from tierwise.testing.server import FakeServer, HttpReply, in_a_thread
 from tierwise.workloads.files import Task
 
 
@@ -173,29 +173,13 @@ def test_an_endpoint_without_room_is_asked_again_and_the_wait_counts(endpoint):
 @pytest.fixture
 def odd_endpoint():
     """Answers every request with the bytes that a test chooses."""
-    servers = []
+    with ExitStack() as stack:
 
-    def serve(body, status=200, kind="text/event-stream"):
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                self.rfile.read(int(self.headers["content-length"]))
-                self.send_response(status)
-                self.send_header("content-type", kind)
-                self.end_headers()
-                self.wfile.write(body)
+        def serve(body, status=200, kind="text/event-stream"):
+            reply = HttpReply(body=body, status=status, headers={"Content-Type": kind})
+            return stack.enter_context(in_a_thread(FakeServer(reply))).url.removesuffix("/v1")
 
-            def log_message(self, *_):
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield serve
 
 
 def test_a_stream_that_ends_in_mid_answer_is_an_error(odd_endpoint):
@@ -306,7 +290,7 @@ def judged(*answers):
             first_output=0.0,
             seconds=1.0,
             gaps=None,
-            tokens=ActionUsage(prompt_tokens=5, completion_tokens=1, tierwise=Account(dollars=0.25, passes=[])),
+            tokens=ActionUsage(prompt_tokens=5, completion_tokens=1, tierwise=ActionAccount(dollars=0.25, passes=[])),
             failure=None,
         )
 

@@ -7,11 +7,12 @@ import pytest
 from tierwise.catalog.families import families, family
 from tierwise.catalog.fit import TIGHT, engine_for, fit
 from tierwise.catalog.gpus import GPUS, parse_machine
+from tierwise.engines import ENGINES, RECIPES
 from tierwise.spec.errors import SpecError
 
 
 def fitted(name: str, gpus: str, engine: str = "vllm", variant: str = "") -> tuple[str, int, int, int, bool]:
-    found = fit(family(name), parse_machine(gpus), engine, variant)
+    found = fit(family(name), parse_machine(gpus), ENGINES[engine].recipe, variant)
     return found.weights.precision, found.tensor, found.stages, found.copies, found.tight
 
 
@@ -39,7 +40,7 @@ def test_the_most_precise_that_leaves_room_for_a_cache_is_taken(name, gpus, expe
 
 
 def test_gpus_that_make_no_copy_stay_idle():
-    found = fit(family("gemma-4"), parse_machine("3xL40S"), "vllm")
+    found = fit(family("gemma-4"), parse_machine("3xL40S"), ENGINES["vllm"].recipe)
     assert (found.tensor, found.copies, found.idle) == (2, 1, 1)
 
 
@@ -63,7 +64,7 @@ def test_no_copy_is_larger_than_its_gpus(name, gpu):
     for count in (1, 2, 3, 8, 16):
         machine = parse_machine(f"{count}x{gpu}")
         try:
-            found = fit(family(name), machine, "vllm")
+            found = fit(family(name), machine, ENGINES["vllm"].recipe)
         except SpecError:
             continue
         assert found.share <= TIGHT
@@ -99,12 +100,12 @@ def test_a_processor_takes_small_ones_only():
     [("smollm2", "cpu", "llama.cpp"), ("smollm2", "H100", "vllm"), ("glm-5.1", "8xH200", "vllm")],
 )
 def test_the_engine_is_chosen_by_the_machine_where_nobody_says(name, gpus, engine):
-    assert engine_for(family(name), parse_machine(gpus)) == engine
+    assert engine_for(family(name), parse_machine(gpus), RECIPES).engine == engine
 
 
 def test_an_engine_that_is_none_is_refused():
     with pytest.raises(SpecError, match="there is no recipe for engine 'vlm'; did you mean 'vllm'"):
-        engine_for(family("glm-5.1"), parse_machine("8xH200"), "vlm")
+        engine_for(family("glm-5.1"), parse_machine("8xH200"), RECIPES, "vlm")
 
 
 @pytest.mark.parametrize(

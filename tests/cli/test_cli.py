@@ -65,7 +65,7 @@ def test_check_prints_the_plan(tmp_path):
     assert "serves fast, standard, max" in done.stdout
     assert "shared: they differ only in what each request can set" in done.stdout
     assert "checkpoint smollm2 is not on this machine yet" in done.stdout
-    assert "llama_cpp_worker.py" in done.stdout
+    assert "llama_cpp/worker.py" in done.stdout
 
 
 def test_check_as_json_is_json(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ import pytest
 import yaml
 
 from ggufs import random_mixture
-from tierwise.testing_server import FakeServer, HttpReply, HttpRequest
+from tierwise.cli.init import init
+from tierwise.spec.errors import SpecError
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 from tried import TIERS, answers, tierwise
 
 MODELS = {"object": "list", "data": [{"id": "m", "owned_by": "somebody", "max_model_len": 4096}]}
@@ -184,27 +187,33 @@ def test_a_file_is_never_written_over_and_no_server_is_asked_in_vain(tmp_path, c
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("options", "message"),
     [
-        ((), "name what the tiers are for: --url"),
-        (("--url", "http://h/v1", "--checkpoint", "a.gguf"), "--url and --checkpoint exclude each other"),
-        (("--url", "http://h/v1", "--engine", "vllm"), "the server is the engine"),
-        (("--checkpoint", "a.gguf", "--model", "m"), "--model belongs to --url"),
-        (("--url", "http://h/v1", "--gpus", "H100"), "--gpus belongs to --family"),
-        (("--family", "glm-5.1"), "--family needs a machine"),
-        (("--family", "glm-5.1", "--gpus", "8xH100"), "8xH100 have 640 GB; fits on: 8xH200"),
-        (("--url", "h:8000"), "has no scheme"),
-        (("--url", "ftp://h"), "'ftp' is not supported"),
-        (("--checkpoint", "none.gguf"), "'none.gguf' does not exist"),
-        (("--checkpoint", "none.gguf", "--out", "no/where.yaml"), "no does not exist; create it"),
+        ({}, "name what the tiers are for: --url"),
+        ({"url": "http://h/v1", "checkpoint": "a.gguf"}, "--url and --checkpoint exclude each other"),
+        ({"url": "http://h/v1", "engine": "vllm"}, "the server is the engine"),
+        ({"checkpoint": "a.gguf", "model": "m"}, "--model belongs to --url"),
+        ({"url": "http://h/v1", "gpus": "H100"}, "--gpus belongs to --family"),
+        ({"family": "glm-5.1"}, "--family needs a machine"),
+        ({"family": "glm-5.1", "gpus": "8xH100"}, "8xH100 have 640 GB; fits on: 8xH200"),
+        ({"url": "h:8000"}, "has no scheme"),
+        ({"url": "ftp://h"}, "'ftp' is not supported"),
+        ({"checkpoint": "none.gguf"}, "'none.gguf' does not exist"),
+        ({"checkpoint": "none.gguf", "out": Path("no/where.yaml")}, "no does not exist; create it"),
     ],
 )
-def test_what_cannot_be_is_exit_code_2_with_what_can(tmp_path, arguments, message):
-    done = tierwise("init", *arguments, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_cannot_be_is_refused_with_what_can(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match=re.escape(message)):
+        init(**options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_input_is_exit_code_2(tmp_path):
+    done = tierwise("init", "--url", "h:8000", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--url: 'h:8000' is no URL, it has no scheme" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_checkpoint_gets_a_file_that_checks_serves_and_answers(tmp_path, cache):

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-from tierwise.testing_server import FakeServer, HttpReply, HttpRequest
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 
 MODELS = {"object": "list", "data": [{"id": "m", "owned_by": "somebody", "max_model_len": 99}]}
 

@@ -2,65 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from contextlib import aclosing
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tierwise.engines.engine import Site
-from tierwise.engines.http import Http
-from tierwise.engines.replay import ReplayEngine, record
+from tierwise.engines import row_of
+from tierwise.engines.openai.launch import build
+from tierwise.engines.openai.settings import Http
+from tierwise.engines.replay.engine import ReplayEngine
+from tierwise.engines.replay.recording import record
+from tierwise.engines.settings import LaunchContext
 from tierwise.spec.call import Call, Completion, Pass, Usage
 from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, Refused, TimedOut, TooLong
 from tierwise.testing import Reply, ScriptedEngine
-from tierwise.testing_server import FakeServer, HttpReply, HttpRequest
+from tierwise.testing.contracts.engines import (
+    ASKED,
+    DRAWN,
+    TALK,
+    EngineContract,
+    Live,
+    but,
+    call,
+    chunks,
+    completed,
+    text_of,
+    until,
+)
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 
-from .asking import begun, call, chunks, completed, in_time, text_of, until
+from .asking import in_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tierwise.engines.engine import Engine
 
-HERE = Site(base=Path(), logs=Path())
+HERE = LaunchContext(base=Path(), logs=Path())
 WORDS = "one two three four five six seven eight nine ten eleven twelve"
-
-ASKED = call("Count to twelve in words.", temperature=0, max_tokens=30)
-DRAWN = call("Tell me something.", temperature=1.0, max_tokens=12)
-TALK = call(
-    (
-        {"role": "system", "content": "You are brief.", "name": "boss"},
-        {"role": "user", "content": [{"type": "text", "text": "Who"}, {"type": "text", "text": " are you?"}]},
-        {"role": "assistant", "content": "A fox."},
-        {"role": "user", "content": "Say it again."},
-    ),
-    max_tokens=5,
-)
-
-
-def but(of: Call, draw: int = 0, **fields: Any) -> Call:
-    return replace(of, draw=draw, prompt=of.prompt.setting(**fields))
-
-
-@dataclass(kw_only=True)
-class Live:
-    """An engine that runs, and what its backend says of itself."""
-
-    engine: Engine
-    running: Callable[[], Awaitable[int]]
-    """How many passes the backend works on."""
-    counted: Callable[[], Awaitable[Usage]] | None = None
-    """Tokens that the backend has counted since it began, where it counts."""
-    stop: str = "four"
-    """A text in the middle of the answer to ASKED."""
-    abort_seconds: float = 0.3
-    """From the end of a connection to the end of the work."""
-    skips: dict[str, str] = field(default_factory=dict)
-    """What it cannot be asked for, and why."""
 
 
 def zero(engine: Any) -> Callable[[], Awaitable[int]]:
@@ -103,7 +83,7 @@ class Sampler(FakeServer):
 @contextlib.asynccontextmanager
 async def http() -> AsyncIterator[Live]:
     async with Sampler() as server:
-        engine = Http(url=server.url).build("large", HERE)
+        engine = build(Http(url=server.url), "large", HERE)
 
         async def counted() -> Usage:
             return server.produced
@@ -162,7 +142,7 @@ async def llama_cpp(llama: Any) -> AsyncIterator[Live]:
 @contextlib.asynccontextmanager
 async def http_to_llama_cpp(llama: Any) -> AsyncIterator[Live]:
     settings = Http(url=f"{llama.url}/v1", extra={"timings_per_token": True})
-    engine = settings.build("far", HERE)
+    engine = row_of(settings).build(settings, "far", HERE)
     try:
         yield of_llama(llama, engine)
     finally:
@@ -207,184 +187,27 @@ def marks(name: str) -> list[pytest.MarkDecorator]:
     return [pytest.mark.model, *([pytest.mark.vllm] if name == "vllm" else [])]
 
 
-@pytest.fixture(params=[*FAKES, *(pytest.param(name, marks=marks(name)) for name in [*REAL, *WORKERS])])
-def subject(request):
-    """Runs a test with one engine."""
-    if request.param in FAKES:
-        build, run = FAKES[request.param], in_time
-    elif request.param in WORKERS:
-        worker = request.getfixturevalue(request.param)
-        build, run = (lambda: WORKERS[request.param](worker)), worker.run
-    else:
-        llama = request.getfixturevalue("llama")
-        build, run = (lambda: REAL[request.param](llama)), llama.run
+class TestEngines(EngineContract):
+    @pytest.fixture(params=[*FAKES, *(pytest.param(name, marks=marks(name)) for name in [*REAL, *WORKERS])])
+    def subject(self, request):
+        """Runs a test with one engine."""
+        if request.param in FAKES:
+            build, run = FAKES[request.param], in_time
+        elif request.param in WORKERS:
+            worker = request.getfixturevalue(request.param)
+            build, run = (lambda: WORKERS[request.param](worker)), worker.run
+        else:
+            llama = request.getfixturevalue("llama")
+            build, run = (lambda: REAL[request.param](llama)), llama.run
 
-    def run_with(test: Callable[[Live], Awaitable[None]]) -> None:
-        async def main() -> None:
-            async with build() as live:
-                await test(live)
+        def run_with(test: Callable[[Live], Awaitable[None]]) -> None:
+            async def main() -> None:
+                async with build() as live:
+                    await test(live)
 
-        run(main())
+            run(main())
 
-    return run_with
-
-
-def of_every_engine(test: Callable[[Live], Awaitable[None]]) -> Callable[..., None]:
-    def run(subject: Callable[..., None]) -> None:
-        subject(test)
-
-    run.__name__ = test.__name__
-    return run
-
-
-def needs(live: Live, what: str) -> None:
-    if what in live.skips:
-        pytest.skip(live.skips[what])
-
-
-@of_every_engine
-async def test_the_last_usage_is_the_engines_own_count(live: Live):
-    before = await live.counted() if live.counted else Usage()
-    said = await chunks(live.engine, but(ASKED, max_tokens=8))
-    last = [chunk.usage for chunk in said if chunk.usage][-1]
-    assert last.exact
-    assert last.prompt > 0
-    assert last.completion == len([chunk for chunk in said if chunk.is_output]) == 8
-    if live.counted:
-        assert before + last == await live.counted()
-
-
-@of_every_engine
-async def test_usage_only_grows_while_a_pass_runs(live: Live):
-    needs(live, "running count")
-    counts = [chunk.usage for chunk in await chunks(live.engine, ASKED) if chunk.usage]
-    assert [usage.completion for usage in counts] == sorted(usage.completion for usage in counts)
-    assert [usage.prompt for usage in counts] == sorted(usage.prompt for usage in counts)
-    assert counts[-1].completion > counts[1].completion
-
-
-@of_every_engine
-async def test_the_same_seed_says_the_same(live: Live):
-    assert await text_of(live.engine, DRAWN) == await text_of(live.engine, DRAWN)
-
-
-@of_every_engine
-async def test_different_draws_differ(live: Live):
-    needs(live, "draws")
-    texts = [await text_of(live.engine, but(DRAWN, draw=draw)) for draw in range(4)]
-    assert len(set(texts)) == 4
-
-
-@of_every_engine
-async def test_a_bound_on_tokens_is_kept_and_named_as_the_reason(live: Live):
-    whole = await text_of(live.engine, ASKED)
-    said, usage = await completed(live.engine, but(ASKED, max_tokens=3))
-    assert (said.finish, usage.completion) == ("length", 3)
-    assert whole.startswith(said.text)
-    assert said.text != whole
-
-
-@of_every_engine
-async def test_a_stop_ends_the_answer_before_it(live: Live):
-    needs(live, "stop")
-    whole = await text_of(live.engine, ASKED)
-    said, _ = await completed(live.engine, but(ASKED, stop=[live.stop]))
-    assert (said.finish, said.text) == ("stop", whole.partition(live.stop)[0])
-
-
-@of_every_engine
-async def test_log_probabilities_come_when_they_are_asked_for_one_per_token(live: Live):
-    said, usage = await completed(live.engine, but(ASKED, logprobs=True, max_tokens=8))
-    assert len(said.logprobs) == usage.completion == 8
-    assert said.mean_logprob is not None
-    assert said.mean_logprob <= 0
-    assert "".join(str(token["token"]) for token in said.logprobs) == said.text
-    assert (await completed(live.engine, ASKED))[0].logprobs == ()
-
-
-@of_every_engine
-async def test_a_field_that_nobody_knows_yet_does_no_harm(live: Live):
-    assert await text_of(live.engine, but(ASKED, a_field_of_next_year=[1]))
-
-
-@of_every_engine
-async def test_a_conversation_of_several_turns_and_parts_is_answered(live: Live):
-    said, usage = await completed(live.engine, TALK)
-    assert said.text
-    assert usage.completion <= 5
-
-
-async def idle(live: Live) -> float:
-    """Seconds until the backend works on nothing any more."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    while await live.running():
-        assert loop.time() - began < 5
-        await asyncio.sleep(0.005)
-    return loop.time() - began
-
-
-@of_every_engine
-async def test_closing_a_pass_aborts_it_in_the_backend_and_the_next_one_works(live: Live):
-    waits = []
-    for _ in range(5):
-        stream = await begun(live.engine, ASKED)
-        await stream.aclose()
-        waits.append(await idle(live))
-    assert min(waits) < live.abort_seconds
-    assert await text_of(live.engine, ASKED)
-
-
-@of_every_engine
-async def test_cancelling_whoever_reads_a_pass_aborts_it_in_the_backend(live: Live):
-    async def read(started: asyncio.Event) -> None:
-        async with aclosing(live.engine.stream(ASKED)) as stream:
-            async for chunk in stream:
-                if chunk.is_output:
-                    started.set()
-
-    waits = []
-    for _ in range(5):
-        started = asyncio.Event()
-        task = asyncio.create_task(read(started))
-        await started.wait()
-        task.cancel()
-        await asyncio.wait({task})
-        assert task.cancelled()
-        waits.append(await idle(live))
-    assert min(waits) < live.abort_seconds
-    assert await text_of(live.engine, ASKED)
-
-
-@of_every_engine
-async def test_an_aborted_pass_is_counted_as_far_as_it_came(live: Live):
-    needs(live, "running count")
-    stream = live.engine.stream(ASKED)
-    told, outputs = Usage(), 0
-    async for chunk in stream:
-        told, outputs = chunk.usage or told, outputs + chunk.is_output
-        if outputs == 3:
-            break
-    await stream.aclose()
-    assert (told.completion, told.prompt > 0, told.exact) == (3, True, True)
-
-
-@of_every_engine
-async def test_many_passes_run_side_by_side_and_are_counted_together(live: Live):
-    await idle(live)
-    before = await live.counted() if live.counted else Usage()
-    done = await asyncio.gather(*(completed(live.engine, but(ASKED, max_tokens=6)) for _ in range(12)))
-    usage = sum((usage for _, usage in done), Usage())
-    assert usage.completion == 72
-    assert await live.running() == 0
-    if live.counted:
-        assert before + usage == await live.counted()
-
-
-@of_every_engine
-async def test_an_engine_at_work_is_ready(live: Live):
-    await completed(live.engine, but(ASKED, max_tokens=1))
-    assert live.engine.health().state == "ready"
+        return run_with
 
 
 # ── faults ──────────────────────────────────────────────────────────────
@@ -438,7 +261,7 @@ def test_a_fault_is_of_its_kind_and_comes_after_what_was_said(engine, fault):
 
     async def main() -> None:
         async with FakeServer(http_reply, "fine") as server:
-            built = Http(url=server.url, silent_seconds=0.2).build("large", HERE)
+            built = build(Http(url=server.url, silent_seconds=0.2), "large", HERE)
             faulty: Engine = ScriptedEngine(reply, "fine") if engine == "scripted" else built
             heard: list[str] = []
             with pytest.raises(kind) as caught:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
 
 from endpoints import tier_of
-from tierwise.engines.scrape import VLLM, Page
+from tierwise.engines.metrics import MetricsPage
+from tierwise.engines.vllm.metrics import METRIC_NAMES
 from tierwise.testing import ScriptedEngine
+from tierwise.testing.server import FakeServer, HttpReply, in_a_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,37 +24,16 @@ vllm:secret_of_a_user{name="Ada"} 1.0
 """
 
 
-class OwnPage(ThreadingHTTPServer):
-    asked = 0
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: OwnPage
-
-    def do_GET(self) -> None:
-        self.server.asked += 1
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(TEXT.encode())
-
-    def log_message(self, *_: object) -> None:
-        """Silent."""
-
-
 @pytest.fixture
-def page() -> Iterator[OwnPage]:
-    with OwnPage(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+def page() -> Iterator[FakeServer]:
+    with in_a_thread(FakeServer(HttpReply(body=TEXT.encode()))) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 class Paged(ScriptedEngine):
     """Has a page of its own."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: MetricsPage) -> None:
         super().__init__("four")
         self.page = page
 
@@ -63,9 +42,9 @@ class Paged(ScriptedEngine):
 
 
 def test_an_engines_own_counters_are_told_by_deployment_and_asked_once_in_a_while(serve, page):
-    endpoint = serve(tier_of(engine=Paged(Page(url=f"http://127.0.0.1:{page.server_port}", table=VLLM))))
+    endpoint = serve(tier_of(engine=Paged(MetricsPage(url=page.url, names=METRIC_NAMES))))
     texts = [endpoint.request("GET", "/metrics").body.decode() for _ in range(3)]
-    assert page.asked == 1
+    assert len(page.requests) == 1
     for text in texts:
         assert 'tierwise_engine_requests_running{deployment="tier"} 3.0' in text
         assert 'tierwise_engine_preemptions_total{deployment="tier"} 7.0' in text
@@ -73,13 +52,13 @@ def test_an_engines_own_counters_are_told_by_deployment_and_asked_once_in_a_whil
 
 
 def test_no_request_of_a_user_asks_an_engine_for_its_page(serve, page):
-    endpoint = serve(tier_of(engine=Paged(Page(url=f"http://127.0.0.1:{page.server_port}", table=VLLM))))
+    endpoint = serve(tier_of(engine=Paged(MetricsPage(url=page.url, names=METRIC_NAMES))))
     endpoint.chat()
-    assert page.asked == 0
+    assert page.requests == []
 
 
 def test_an_engine_that_is_away_leaves_the_rest_of_the_page(serve):
-    endpoint = serve(tier_of(engine=Paged(Page(url="http://127.0.0.1:1/metrics", table=VLLM))))
+    endpoint = serve(tier_of(engine=Paged(MetricsPage(url="http://127.0.0.1:1/metrics", names=METRIC_NAMES))))
     text = endpoint.request("GET", "/metrics").body.decode()
     assert "tierwise_deployment_up" in text
     assert "tierwise_engine_" not in text

@@ -238,6 +238,12 @@ def test_the_copy_of_an_interrupted_upgrade_is_used_again_unless_the_ledger_has_
     assert "ledger.db.v1.2.bak" not in file.left_over()
     file.path.unlink()
     old.put(file)
+    file.execute("update actions set caller = 'of another ledger' where id = 'no pass'")
+    open_and_close(file)
+    assert Place(f"{file.where}.v1.2.bak").execute("select count(*) from actions") == [(len(NAMES),)]
+    file.path.with_name("ledger.db.v1.2.bak").unlink()
+    file.path.unlink()
+    old.put(file)
     file.execute(
         "insert into actions select 'more', started_at, day, model, tier, reason, ending, stream, seconds,"
         " first_output, finish, why, error, caller from actions where id = 'cut'"

@@ -123,7 +123,11 @@ def test_only_the_tiers_deployment_runs_and_every_pass_of_it_is_sampled():
 @pytest.mark.parametrize(
     ("engine", "tier", "words"),
     [
-        ("llama.cpp, checkpoint: m", "fast", "runs on llama.cpp, which does not tell which experts it uses"),
+        (
+            "llama.cpp, checkpoint: m",
+            "fast",
+            "runs on llama.cpp, which does not report which experts it uses; these do: vllm, sglang, transformers",
+        ),
         ("transformers, checkpoint: m", "max", "there is no tier 'max'; tiers: fast"),
     ],
 )

@@ -17,7 +17,7 @@ from tierwise.analysis.summary import summarise
 from tierwise.bench.grading import JudgeSpend
 from tierwise.report import plots, sentences
 from tierwise.report.page import MOST_FAILURES, page
-from tierwise.report.tables import table
+from tierwise.report.summary_table import table
 from tierwise.runs.directory import RunnerError, RunSession
 from tierwise.runs.durations import Durations
 from tierwise.stats.estimates import Estimate, Interval

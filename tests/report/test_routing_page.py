@@ -7,8 +7,8 @@ import struct
 import zlib
 
 from tierwise.mixture.load import Layer
-from tierwise.moe.findings import findings
 from tierwise.moe.routed import Recording, RoutedPass
+from tierwise.moe.routing_findings import findings
 from tierwise.report.heat import picture
 from tierwise.report.routing_page import page
 from tierwise.runs.directory import ConfigSource, SourceFile

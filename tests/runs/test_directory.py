@@ -12,7 +12,7 @@ from msgspec import structs
 from fake_runs import manifest, record, task
 from tierwise.runs.directory import RecordWriter, RunDirectory
 from tierwise.runs.records import TrialOutcome
-from tierwise.spec.errors import NotFound, SpecError, TierwiseError
+from tierwise.spec.errors import ConfigErrors, NotFound, SpecError, TierwiseError
 from tierwise.workloads.files import load
 
 FORMAT_1 = Path(__file__).parent / "data" / "format_1"
@@ -134,10 +134,19 @@ def test_a_run_of_format_1_that_goes_on_is_written_in_the_words_of_now(tmp_path)
     assert directory.read_records() == [*before, record("d", "incorrect")]
 
 
+def test_what_is_wrong_with_a_manifest_of_format_1_is_named_with_its_line(tmp_path):
+    directory = RunDirectory.create(tmp_path / "run")
+    text = (FORMAT_1 / "manifest.json").read_text().replace('"dollars": 0.012', '"dollars": "0.012"')
+    directory.manifest_path.write_text(text)
+    line = next(number for number, one in enumerate(text.splitlines(), 1) if '"dollars"' in one)
+    with pytest.raises(ConfigErrors, match=rf"manifest.json:{line}: sessions\[0\].dollars"):
+        directory.read_manifest()
+
+
 def test_a_run_of_a_later_format_is_refused(tmp_path):
     directory = RunDirectory.create(tmp_path / "run")
     directory.write_manifest(structs.replace(manifest(["a"]), format=3))
-    with pytest.raises(SpecError, match="has format 3; this Tierwise reads formats 1 and 2"):
+    with pytest.raises(SpecError, match="has format 3; this Tierwise reads formats 1 to 2"):
         directory.read_manifest()
 
 
@@ -147,7 +156,7 @@ def test_an_outcome_that_no_format_has_is_refused(tmp_path):
         recorder.write(record("a"))
     text = directory.records_path.read_text()
     directory.records_path.write_text(text.replace('"correct"', '"passed"'))
-    with pytest.raises(SpecError, match="passed"):
+    with pytest.raises(ConfigErrors, match=r"records\.jsonl:1: outcome: Invalid enum value 'passed'"):
         directory.read_records()
 
 

@@ -13,7 +13,7 @@ from ggufs import TEMPLATE, by_hand, random_mixture, string, uint32
 from tierwise.catalog import CheckpointError
 from tierwise.catalog.architecture import read
 from tierwise.plan import Plan, parse
-from tierwise.service import misfits
+from tierwise.service import preflight
 from tierwise.setup import Draft, draft_for_checkpoint
 from tierwise.setup.candidates import EngineCandidate, Model, candidates, from_folder
 from tierwise.setup.here import Here, gib, look_here
@@ -34,7 +34,7 @@ def drafted(source: str | Path, out: Path, **options: Any) -> Draft:
 
 def planned(draft: Draft, out: Path) -> tuple[Plan, str]:
     plan = parse(draft.text, out)
-    assert misfits(plan) == []
+    assert preflight(plan) == []
     return plan, re.sub(r"\n *# ", " ", draft.text)
 
 

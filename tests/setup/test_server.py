@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from tierwise.engines.probed import TRAITS, Finding, Probed, Switch
+from tierwise.engines.probe.findings import TRAITS, Finding, Probed, Switch
 from tierwise.plan import Plan, parse
 from tierwise.setup import Draft, draft_for_server
 from tierwise.setup.server import write_draft
 from tierwise.spec.errors import Broken, EngineError, Garbled, NotFound, Refused, TimedOut
-from tierwise.testing_server import FakeServer, HttpReply, HttpRequest
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 
 MODELS = {"object": "list", "data": [{"id": "m", "owned_by": "somebody"}, {"id": "other", "owned_by": "somebody"}]}
 

@@ -128,7 +128,7 @@ def test_tools_options_clusters_and_weights_stand_in_a_task(write_tasks):
     more = {"tools": [tool], "options": {"temperature": 0}, "cluster": "repo-1", "weight": 2.5, "tags": ["x"]}
     (task,) = files.load(write_tasks({**line("a"), **more})).tasks
     assert task.request() == {"temperature": 0, "messages": task.messages, "tools": [tool]}
-    assert (task.kinds, task.weight) == (["x", "cluster:repo-1"], 2.5)
+    assert (task.tags, task.cluster, task.weight) == (["x"], "repo-1", 2.5)
 
 
 @pytest.mark.parametrize("options", [{"model": "x"}, {"seed": 1}, {"max_tokens": 3}])

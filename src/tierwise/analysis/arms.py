@@ -1,14 +1,14 @@
-"""The rows of a run, as they lie in its folder, to be held against those of another one."""
+"""The rows of a run, read from its directory, to be compared with those of another one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tierwise.runs.directory import IMPORTED, RunDirectory
-from tierwise.runs.records import CLUSTER, TrialRecord
+from tierwise.runs.records import clusters_of
 from tierwise.spec.errors import NotFound, SpecError
 from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.reading import allowed
@@ -17,14 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from tierwise.runs.records import Mode, TierVariant
-
-
-class Unit(NamedTuple):
-    """What is paired: a task, or one of the times that it was asked."""
-
-    task: str
-    repeat: int = 0
+    from tierwise.runs.records import Mode, TierVariant, TrialRecord, Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +61,7 @@ def arms(path: Path) -> list[Arm]:
     """The rows of a run.
 
     Raises:
-        NotFound: the folder holds no run.
+        NotFound: the directory holds no run.
         SpecError: it cannot be read; the message names file and line.
     """
     directory = RunDirectory(path)
@@ -83,10 +76,8 @@ def arms(path: Path) -> list[Arm]:
         raise SpecError(f"{directory.records_path} holds no record: nothing was measured")
     of: dict[TierVariant, dict[Unit, TrialRecord]] = {planned.variant: {} for planned in manifest.variants}
     for record in records:
-        of.setdefault(record.variant, {})[Unit(record.task, record.repeat)] = record
-    named = _clusters(directory) | {
-        record.task: tag.removeprefix(CLUSTER) for record in records for tag in record.tags if tag.startswith(CLUSTER)
-    }
+        of.setdefault(record.variant, {})[record.unit] = record
+    named = _clusters(directory) | clusters_of(records)
     most = {planned.variant: planned.most_passes for planned in manifest.variants}
     return [
         Arm(

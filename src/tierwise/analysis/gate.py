@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tierwise.analysis.arms import Unit
     from tierwise.analysis.pairs import Pairs
+    from tierwise.runs.records import Unit
     from tierwise.stats.estimand import Population
 
     Floats = NDArray[np.float64]
@@ -54,33 +54,33 @@ _Z, _Z_POWER = 1.959963984540054, 0.8416212335729143
 _ENOUGH_ALIKE = 30
 """Values that are all the same speak for themselves from here on."""
 
-Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+Margin = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+Bound = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class QualityPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much may be lost."""
 
-    margin: Share
+    margin: Margin
     """Of the share solved: 0.03 tolerates a loss of less than 3 points."""
 
 
 class LatencyPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Seconds of a whole action; each bound is a check."""
 
-    ratio: Positive | None = None
+    ratio: Bound | None = None
     """The mean at most so many times the baseline's, on the same tasks."""
-    p50: Positive | None = None
+    p50: Bound | None = None
     """The median at most so many seconds."""
-    p95: Positive | None = None
+    p95: Bound | None = None
 
 
 class DollarsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Dollars of an action with all its passes; each bound is a check."""
 
-    ratio: Positive | None = None
+    ratio: Bound | None = None
     """The mean at most so many times the baseline's, on the same tasks."""
-    mean: Positive | None = None
+    mean: Bound | None = None
     """At most so many dollars."""
 
 

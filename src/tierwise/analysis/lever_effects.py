@@ -53,7 +53,7 @@ def lever_effects(run: Path, base: str = "") -> list[LeverEffect]:
     """Each tier of a run in its first mode, held against the tier `base`, or against the first one.
 
     Raises:
-        SpecError: the folder cannot be read, has no such tier, or has too few tasks in common.
+        SpecError: the run cannot be read, has no such tier, or has too few tasks in common.
     """
     rows = list({arm.variant.tier: arm for arm in reversed(arms(run))}.values())[::-1]
     first = choose(rows, base)[0]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tierwise.analysis.arms import Arm, Unit
-from tierwise.runs.records import MOST_ERRORS
+from tierwise.analysis.arms import Arm
+from tierwise.runs.records import MOST_ERRORS, Unit
 from tierwise.spec.errors import SpecError
 from tierwise.stats.paired_effects import Groups
 

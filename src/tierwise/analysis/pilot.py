@@ -38,7 +38,7 @@ class Pilot:
 
 
 def read(path: Path) -> list[Pilot]:
-    """Every two variants of a run that have something in common; errors as of `arms.sides`."""
+    """Every two variants of a run that have something in common; errors as of `arms.arms`."""
     pilots = [_pilot(one, other) for one, other in combinations(arms(path), 2)]
     return [pilot for pilot in pilots if pilot is not None]
 

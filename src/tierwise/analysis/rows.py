@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from tierwise.runs.records import CLUSTER, TrialOutcome
+from tierwise.runs.records import TrialOutcome
 from tierwise.stats.repeats import again, pass_all, pass_at
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ P50, P95, P99 = Fraction(1, 2), Fraction(95, 100), Fraction(99, 100)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class OutcomeCounts:
     """What became of every task of one row."""
 
     correct: int
@@ -59,7 +59,7 @@ class ResultRow:
     tier: str
     mode: Mode
     most_passes: int
-    counts: Counts
+    counts: OutcomeCounts
     quality: Estimate | None
     """The share solved of what was graded: infrastructure errors are left out."""
     quality_errors_failed: Estimate | None
@@ -156,9 +156,9 @@ def row(
     )
 
 
-def _counts(records: Sequence[TrialRecord], planned: int) -> Counts:
+def _counts(records: Sequence[TrialRecord], planned: int) -> OutcomeCounts:
     outcomes = Counter(record.outcome for record in records)
-    return Counts(
+    return OutcomeCounts(
         correct=outcomes[TrialOutcome.CORRECT],
         incorrect=outcomes[TrialOutcome.INCORRECT],
         no_answer=outcomes[TrialOutcome.NO_ANSWER],
@@ -228,7 +228,7 @@ def _times(seconds: Sequence[tuple[str, float | None]], design: Design) -> Times
 
 def kinds(variant: TierVariant, records: Iterable[TrialRecord], design: Design) -> Iterable[TagRow]:
     graded = [record for record in records if record.is_graded]
-    for tag in sorted({tag for record in graded for tag in record.tags if not tag.startswith(CLUSTER)}):
+    for tag in sorted({tag for record in graded for tag in record.kinds}):
         these = [record for record in graded if tag in record.tags]
         quality = _share(these, design)
         if quality is not None:

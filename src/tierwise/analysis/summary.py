@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tierwise.analysis import contrasts, rows, selection
-from tierwise.runs.records import CLUSTER, MOST_ERRORS
+from tierwise.runs.records import MOST_ERRORS, clusters_of
 from tierwise.stats import frontier, multiplicity
 from tierwise.stats.design import Design
 from tierwise.workloads.task import read_tasks
@@ -16,11 +16,11 @@ from tierwise.workloads.task import read_tasks
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from tierwise.analysis.contrasts import Asked, Contrast, Gain
+    from tierwise.analysis.contrasts import Contrast, Gain
     from tierwise.analysis.rows import ResultRow, TagRow
     from tierwise.analysis.selection import Oracle, Selection
     from tierwise.runs.directory import Manifest, RunDirectory
-    from tierwise.runs.records import Mode, TierVariant, TrialRecord
+    from tierwise.runs.records import Mode, TierVariant, TrialRecord, Unit
     from tierwise.stats.estimand import Population
     from tierwise.workloads.task import Task
 
@@ -84,10 +84,7 @@ class RunSummary:
 
 def design_of(names: Sequence[str], tasks: Sequence[Task], records: Sequence[TrialRecord]) -> Design:
     """Clusters and weights of tasks; those of imported runs, which keep no tasks, are read from the records' tags."""
-    found = {
-        record.task: tag.removeprefix(CLUSTER) for record in records for tag in record.tags if tag.startswith(CLUSTER)
-    }
-    found |= {task.id: task.cluster for task in tasks if task.cluster is not None}
+    found = clusters_of(records) | {task.id: task.cluster for task in tasks if task.cluster is not None}
     is_whole = set(names) <= found.keys() and len({found[name] for name in names}) > 1
     return Design({task.id: task.weight for task in tasks}, found if is_whole else {})
 
@@ -102,9 +99,9 @@ def summarise(manifest: Manifest, records: Sequence[TrialRecord], tasks: Sequenc
             that the records' tags name.
     """
     design = design_of(manifest.tasks, tasks, records)
-    of: defaultdict[TierVariant, dict[Asked, TrialRecord]] = defaultdict(dict)
+    of: defaultdict[TierVariant, dict[Unit, TrialRecord]] = defaultdict(dict)
     for record in records:
-        of[record.variant][record.task, record.repeat] = record
+        of[record.variant][record.unit] = record
     surely = _on_frontier(of, design)
     variants = [planned.variant for planned in manifest.variants]
     repeats = manifest.settings.repeats
@@ -148,14 +145,14 @@ def summary_of(directory: RunDirectory) -> RunSummary:
     """The results of a run, read from its directory.
 
     Raises:
-        OSError: a file of the run is missing.
-        msgspec.DecodeError: one cannot be read.
+        NotFound: a file of the run is missing.
+        SpecError: one cannot be read; names file and line.
     """
     tasks = read_tasks(directory.tasks_path)
     return summarise(directory.read_manifest(), directory.read_records(), tasks)
 
 
-def _on_frontier(of: Mapping[TierVariant, Mapping[Asked, TrialRecord]], design: Design) -> dict[str, float]:
+def _on_frontier(of: Mapping[TierVariant, Mapping[Unit, TrialRecord]], design: Design) -> dict[str, float]:
     """Of each row, on the tasks that were graded in all rows, at a cost that was told; nothing from a few."""
     measured = {variant.name: row for variant, row in of.items() if row}
     if len(measured) < 2:
@@ -178,7 +175,7 @@ def _on_frontier(of: Mapping[TierVariant, Mapping[Asked, TrialRecord]], design: 
 
 
 def _contrasts(
-    variants: Sequence[TierVariant], of: Mapping[TierVariant, Mapping[Asked, TrialRecord]], design: Design
+    variants: Sequence[TierVariant], of: Mapping[TierVariant, Mapping[Unit, TrialRecord]], design: Design
 ) -> tuple[list[Gain], list[Contrast], list[tuple[TierVariant, TierVariant]]]:
     """Max against average of each tier, each tier against the first, and which rows were held against which."""
     averages = {variant.tier: variant for variant in variants if variant.mode == "average"}

@@ -17,8 +17,8 @@ import aiohttp
 import msgspec
 
 from tierwise.bench.connection import Connections
-from tierwise.engines.http import Events
-from tierwise.engines.wire import WireChoice
+from tierwise.engines.openai.events import EventParser
+from tierwise.engines.openai.wire import WireChoice
 from tierwise.runs.durations import Durations
 from tierwise.runs.records import PassSpend
 from tierwise.spec.call import Chunk, Recorder
@@ -39,7 +39,7 @@ LONGEST_WAIT = 30.0
 _NO_ROOM = frozenset({429, 503})
 
 
-class Account(msgspec.Struct, frozen=True, kw_only=True):
+class ActionAccount(msgspec.Struct, frozen=True, kw_only=True):
     """What the endpoint says an action took: `usage.tierwise`."""
 
     dollars: float
@@ -59,7 +59,7 @@ class ActionUsage(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     prompt_tokens_details: _Details | None = None
-    tierwise: Account | None = None
+    tierwise: ActionAccount | None = None
 
     @property
     def cached_tokens(self) -> int:
@@ -355,7 +355,7 @@ def _any(blocks: Sequence[tuple[float, bytes]]) -> tuple[list[float], list[bytes
     """The same for every stream of events that the HTML standard knows, and for some that it does not."""
     moments: list[float] = []
     texts: list[bytes] = []
-    events = Events()
+    events = EventParser()
     for moment, block in blocks:
         found = events.feed(block)
         texts += found

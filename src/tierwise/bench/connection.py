@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Sink(Protocol):
+class ResponseSink(Protocol):
     """Takes a response in while it arrives."""
 
     blocks: list[bytes]
@@ -59,7 +59,7 @@ class Connections:
             connection.close()
         await asyncio.sleep(0)
 
-    async def post(self, path: str, body: bytes, sink: Sink) -> None:
+    async def post(self, path: str, body: bytes, sink: ResponseSink) -> None:
         """Send a request, and wait for the end of its response. Being cancelled drops the connection.
 
         Raises:
@@ -80,7 +80,7 @@ class Connections:
         )
         await self._ask(connection, request, sink)
 
-    async def _ask(self, connection: _ClientConnection, request: bytes, sink: Sink) -> None:
+    async def _ask(self, connection: _ClientConnection, request: bytes, sink: ResponseSink) -> None:
         try:
             await connection.ask(request, sink)
         except BaseException:
@@ -100,10 +100,10 @@ class _ClientConnection(asyncio.Protocol):
         """Whether anything came for the request under way."""
         self._register = register
         self._transport: asyncio.Transport | None = None
-        self._sink: Sink | None = None
+        self._sink: ResponseSink | None = None
         self._over: asyncio.Future[None] | None = None
 
-    async def ask(self, request: bytes, sink: Sink) -> None:
+    async def ask(self, request: bytes, sink: ResponseSink) -> None:
         if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError("closed while idle")
         self.on_body = sink.blocks.append  # not by way of a method of ours: this runs for every token

@@ -18,8 +18,8 @@ import msgspec
 from tierwise.analysis.summary import summary_of
 from tierwise.bench.calibrate import calibrate
 from tierwise.bench.client import Client, ServedModels
+from tierwise.bench.endpoint import deployments, is_ready, launched, ledger_environment, serve_command
 from tierwise.bench.lag import LagMeter
-from tierwise.bench.launch import deployments, is_ready, launched, ledger_environment, serve_command
 from tierwise.bench.loops import closed_loop, open_loop
 from tierwise.bench.schedule import Trial, schedule, variants, warm_up
 from tierwise.bench.spend_limit import SpendLimit
@@ -42,7 +42,7 @@ from tierwise.workloads.arrival import read_arrival
 
 if TYPE_CHECKING:
     from tierwise.analysis.summary import RunSummary
-    from tierwise.bench.job import BenchJob
+    from tierwise.bench.bench_job import BenchJob
     from tierwise.runs.directory import RecordWriter
     from tierwise.runs.records import Key, TrialRecord
     from tierwise.spec.deployed import Deployed

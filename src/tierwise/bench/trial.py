@@ -12,7 +12,7 @@ import msgspec
 from msgspec import structs
 
 from tierwise.bench.grading import Grade, GradeCache
-from tierwise.runs.records import CandidateMessage, Key, PassSpend, TrialOutcome, TrialRecord
+from tierwise.runs.records import CandidateMessage, Key, PassSpend, TrialOutcome, TrialRecord, tags_of
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import SpecError, TierwiseError
 
@@ -147,7 +147,7 @@ def _asked(trial: Trial) -> dict[str, Any]:
     """The fields of a record that say what was asked."""
     return {
         "task": trial.task.id,
-        "tags": trial.task.kinds,
+        "tags": tags_of(trial.task.tags, trial.task.cluster),
         "tier": trial.variant.tier,
         "mode": trial.variant.mode,
         "repeat": trial.repeat,

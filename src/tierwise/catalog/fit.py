@@ -4,11 +4,10 @@ Apart from `recipe`, which writes down what is found here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import get_args
+from collections.abc import Iterator, Sequence
 
-from tierwise.catalog.families import EngineName, EngineSupport, Family, Variant, Weights
+from tierwise.catalog.engine_recipe import EngineRecipe, Fit
+from tierwise.catalog.families import EngineSupport, Family, Variant, Weights
 from tierwise.catalog.gpus import GPUS, Machine
 from tierwise.spec.errors import SpecError
 from tierwise.spec.reading import allowed
@@ -23,45 +22,18 @@ _PROCESSOR_BILLION = 8
 """Parameters that a processor may be asked to serve."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """A checkpoint that goes into a machine, and how it is split."""
-
-    variant: Variant
-    weights: Weights
-    machine: Machine
-    tensor: int = 1
-    """GPUs that hold one copy together, on one machine."""
-    stages: int = 1
-    """Machines that hold one copy one after the other."""
-    copies: int = 1
-    tight: bool = False
-    """Whether little is left for the cache."""
-
-    @property
-    def share(self) -> float:
-        """Of the memory of the GPUs that hold one copy, what its published minimum fills; 0 without GPUs."""
-        gpu = self.machine.gpu
-        return 0.0 if gpu is None else self.weights.memory_gb / (self.tensor * self.stages * gpu.memory_gb)
-
-    @property
-    def idle(self) -> int:
-        """GPUs for which there is no use."""
-        return self.machine.count - self.tensor * self.stages * self.copies
-
-
-def fit(family: Family, machine: Machine, engine: EngineName, variant: str = "") -> Fit:
+def fit(family: Family, machine: Machine, engine: EngineRecipe, variant: str = "") -> Fit:
     """The most precise checkpoint that fits with room for a cache, else the most precise that fits at all.
 
     Raises:
         SpecError: the engine cannot serve the family, or nothing fits; says what would.
     """
-    support = supported(family, engine)
+    support = supported(family, engine.engine)
     size = family.variant(variant)
-    readable = [one for one in size.weights if (one.precision == "gguf") == (engine == "llama.cpp")]
+    readable = [one for one in size.weights if (one.precision == "gguf") == engine.reads_gguf]
     if not readable:
         raise SpecError(
-            f"{family.name} {size.name} has no checkpoint that {support.architecture} on {engine} reads;"
+            f"{family.name} {size.name} has no checkpoint that {support.architecture} on {engine.engine} reads;"
             f" known: {', '.join(f'{one.repository} ({one.precision})' for one in size.weights)}",
             field="--engine",
         )
@@ -85,35 +57,40 @@ def supported(family: Family, engine: str) -> EngineSupport:
     return support
 
 
-def engine_for(family: Family, machine: Machine, wanted: str = "") -> EngineName:
-    """The engine that the user names, else the first of vLLM, SGLang, llama.cpp and Transformers that can serve it.
+def engine_for(family: Family, machine: Machine, engines: Sequence[EngineRecipe], wanted: str = "") -> EngineRecipe:
+    """The engine that the user names, else the first that can serve the family.
 
-    On a machine without GPUs llama.cpp comes first.
+    Args:
+        family: what to serve.
+        machine: where; one without GPUs tries the engines first that prefer a processor.
+        engines: in order of preference.
+        wanted: the name of one; any if empty.
 
     Raises:
-        SpecError: it cannot serve the family, or is none.
+        SpecError: it cannot serve the family, or there is no such engine.
     """
-    order = get_args(EngineName)
+    known = {one.engine: one for one in engines}
     if wanted:
-        if wanted not in order:
-            raise SpecError(f"there is no recipe for engine {wanted!r}; {allowed(wanted, order)}", field="--engine")
+        if wanted not in known:
+            raise SpecError(f"there is no recipe for engine {wanted!r}; {allowed(wanted, known)}", field="--engine")
         supported(family, wanted)
-    elif machine.gpu is None:
-        order = ("llama.cpp", *order)
-    fitting = (name for name in order if name == wanted or (not wanted and name in family.engines))
-    chosen: EngineName = next(name for name in fitting if family.engines[name].serves)
-    return chosen
+        return next(one for name, one in known.items() if name == wanted)
+    if machine.gpu is None:
+        engines = sorted(engines, key=lambda one: not one.prefers_processor)
+    return next(one for one in engines if one.engine in family.engines and family.engines[one.engine].serves)
 
 
-def _on_processor(family: Family, size: Variant, readable: list[Weights], machine: Machine, engine: str) -> Fit:
+def _on_processor(
+    family: Family, size: Variant, readable: list[Weights], machine: Machine, engine: EngineRecipe
+) -> Fit:
     if size.parameters_billion > _PROCESSOR_BILLION:
         raise SpecError(
             f"{family.name} {size.name} has {size.parameters_billion:g}B parameters, too many for a processor;"
             " name the GPUs, as --gpus 8xH200",
             field="--gpus",
         )
-    if engine == "sglang":
-        raise SpecError("recipes for sglang want GPUs; name them, as --gpus 1xH100", field="--gpus")
+    if not engine.on_processor:
+        raise SpecError(f"recipes for {engine.engine} want GPUs; name them, as --gpus 1xH100", field="--gpus")
     return Fit(variant=size, weights=readable[0], machine=machine)
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tierwise.catalog.families import EngineName, EngineSupport, Family
-from tierwise.catalog.families.family import Advice, Fact, Speculation
-from tierwise.catalog.fit import TIGHT, Fit, fit
+from tierwise.catalog.engine_recipe import EngineRecipe, Fit, RecipeContext, inline
+from tierwise.catalog.families import EngineSupport, Family
+from tierwise.catalog.families.family import Advice, Fact
+from tierwise.catalog.fit import fit
 from tierwise.catalog.gpus import Machine
-from tierwise.spec.flow import inline as _inline
 
 COMMIT = "COMMIT"
 """What stands for a revision that nobody named; no branch, for branches change, and so `pull` refuses it."""
@@ -23,7 +23,7 @@ _SCORES = 4
 
 
 def recipe(
-    family: Family, machine: Machine, engine: EngineName, *, variant: str = "", revision: str = "", command: str = ""
+    family: Family, machine: Machine, engine: EngineRecipe, *, variant: str = "", revision: str = "", command: str = ""
 ) -> str:
     """The text of a tierwise.yaml with the tiers fast, standard and max, all on one process.
 
@@ -39,7 +39,7 @@ def recipe(
         SpecError: it cannot be served so; says what can.
     """
     found = fit(family, machine, engine, variant)
-    writer = _Writer(family, found, engine, family.engines[engine], revision or COMMIT)
+    writer = _Writer(family, found, engine, family.engines[engine.engine], revision or COMMIT)
     body = [*writer.checkpoint(), "", *writer.deployment(), "", *writer.tiers()]
     return "\n".join([*writer.head(command), "", *body]) + "\n"
 
@@ -50,7 +50,7 @@ class _Writer:
 
     family: Family
     found: Fit
-    engine: EngineName
+    engine: EngineRecipe
     support: EngineSupport
     revision: str
     cited: dict[str, str] = field(default_factory=dict)
@@ -59,7 +59,9 @@ class _Writer:
     def head(self, command: str) -> Iterator[str]:
         family, found = self.family, self.found
         size = "" if len(family.variants) == 1 else f" {found.variant.name}"
-        yield f"# {family.title}{size} on {found.machine} with {self.engine}" + (f": {command}" if command else "")
+        yield f"# {family.title}{size} on {found.machine} with {self.engine.engine}" + (
+            f": {command}" if command else ""
+        )
         yield "# What is published was not measured here. To measure it: tierwise bench THIS_FILE YOUR_WORKLOAD"
         conditions = f"; {' '.join(family.licence.conditions.split())}" if family.licence.conditions else ""
         yield f"# licence: {family.licence.name}{conditions}"
@@ -74,7 +76,7 @@ class _Writer:
         most = self.found.variant.context.tokens
         if self.found.machine.gpu is None:
             return min(most, _PROCESSOR)
-        if self.engine in ("llama.cpp", "transformers"):
+        if self.engine.reserves_cache:
             return min(most, _OWN)
         if self.found.tight:
             return min(most, _SHORT)
@@ -82,7 +84,7 @@ class _Writer:
 
     @property
     def slots(self) -> int:
-        if self.found.machine.gpu is None or self.engine in ("llama.cpp", "transformers"):
+        if self.found.machine.gpu is None or self.engine.reserves_cache:
             return 4
         return 16 if self.found.tight else 32
 
@@ -111,74 +113,15 @@ class _Writer:
         yield "deployments:"
         yield "  # The three tiers share its process: they differ only in what each request can set."
         yield "  all:"
-        yield f"    engine: {self.engine}"
+        yield f"    engine: {self.engine.engine}"
         yield f"    checkpoint: {self.family.name}"
         note = f" ({variant.context.note})" if variant.context.note else ""
         yield self._published(f"made for {variant.context.tokens:,} tokens{note}", variant.context)
         yield f"    context: {self.context}"
         yield f"    slots: {self.slots}"
-        match self.engine:
-            case "llama.cpp":
-                yield from self._llama_cpp()
-            case "transformers":
-                is_whole = self.found.weights.precision in ("float32", "bfloat16", "float16")
-                yield f"    dtype: {self.found.weights.precision if is_whole else 'auto'}"
-            case _:
-                yield from self._server()
+        context = RecipeContext(family=self.family, fit=self.found, support=self.support, published=self._published)
+        yield from self.engine.settings(context)
         yield from self._experts()
-
-    def _llama_cpp(self) -> Iterator[str]:
-        if self.found.machine.gpu is not None:
-            yield "    binary: llama-server    # a GPU build of your own; the one that comes along uses the processor"
-            yield "    gpu_layers: 999         # all of them, over all GPUs that it sees"
-
-    def _server(self) -> Iterator[str]:
-        """What vLLM and SGLang are told."""
-        found, support = self.found, self.support
-        yield f"    python: .venv-{self.engine}/bin/python    # the environment that has {self.engine}"
-        if found.machine.gpu is not None:
-            yield from self._split()
-        if support.reasoning_parser:
-            yield f"    reasoning_parser: {support.reasoning_parser}"
-        if support.tool_parser:
-            yield f"    tool_parser: {support.tool_parser}"
-        for name, value in support.settings.items():
-            yield f"    {name}: {_inline(value)}"
-        if self.engine == "vllm" and (guess := self._speculation()) is not None:
-            note = f"; {guess.note}" if guess.note else ""
-            yield self._published(f"{guess.method} with {guess.tokens} tokens{note}", guess)
-            settings = {"method": guess.method, "num_speculative_tokens": guess.tokens}
-            settings |= {"model": guess.model} if guess.model else {}
-            if guess.model:
-                yield f"    # the draft model is to be on this machine: hf download {guess.model}"
-            yield f"    speculative: {_inline({**settings, **guess.settings})}"
-        if self.engine == "vllm" and found.tight:
-            yield f"    gpu_memory: {TIGHT}"
-        if support.flags:
-            yield f"    extra_args: {_inline(support.flags)}"
-
-    def _split(self) -> Iterator[str]:
-        found = self.found
-        width = found.tensor * found.stages
-        little = "; tight: little is left for the cache" if found.tight else ""
-        yield f"    # one copy fills {found.share:.0%} of {width} GPU{'s'[: width > 1]}{little}"
-        yield f"    tensor_parallel: {found.tensor}"
-        if found.stages > 1:
-            yield f"    pipeline_parallel: {found.stages}"
-        if found.copies > 1:
-            yield f"    data_parallel: {found.copies}"
-        # SGLang spreads experts over the devices that share a layer, and vLLM over copies as well.
-        spread = found.tensor if self.engine == "sglang" else found.tensor * found.copies
-        if found.variant.experts is not None and spread > 1:
-            yield "    expert_parallel: true"
-        if found.idle:
-            yield f"    # {found.idle} of {found.machine} stay idle: a copy is split over 1, 2, 4 or 8"
-
-    def _speculation(self) -> Speculation | None:
-        known, wanted = self.found.variant.speculation, self.found.weights.speculation
-        if self.found.machine.gpu is None:
-            return None
-        return next((one for one in known if wanted in (None, one.method)), None)
 
     def _experts(self) -> Iterator[str]:
         experts, key = self.found.variant.experts, self.family.active_experts
@@ -187,7 +130,7 @@ class _Writer:
         yield self._published(f"{experts.active} of {experts.routed} experts work on a token", experts)
         if not key.may_change:
             yield f"    # active_experts must stay: {' '.join(key.why_not.split())}"
-        elif self.engine != "llama.cpp":
+        elif self.engine.suggests_active_experts:
             yield f"    # active_experts: {experts.active}    # no source shows that more help: measure it first"
 
     def tiers(self) -> Iterator[str]:
@@ -243,7 +186,7 @@ class _Writer:
         if most and values.get("temperature", 1.0) < 0.5:
             yield "    # warmer than the advice: votes that are all alike decide nothing"
             values["temperature"] = 0.8
-        yield f"    sampling: {_inline(values | switched)}"
+        yield f"    sampling: {inline(values | switched)}"
 
     def _advice(self, *, thinks: bool) -> Advice | None:
         fitting = [one for one in self.family.sampling if one.thinking is thinks]

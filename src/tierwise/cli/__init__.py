@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from tierwise import __version__
 from tierwise.cli import (
     ask,
     bench,
@@ -34,6 +33,7 @@ from tierwise.cli import (
     workload,
 )
 from tierwise.spec.errors import SpecError, TierwiseError
+from tierwise.spec.version import __version__
 
 app = typer.Typer(
     name="tierwise",

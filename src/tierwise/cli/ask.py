@@ -98,7 +98,7 @@ async def _posted(app: ChatEndpoint, body: bytes) -> AsyncIterator[tuple[int, by
     """The status with each event, or with the single body, of a POST of `body`."""
     import asyncio
 
-    from tierwise.engines.http import Events
+    from tierwise.engines.openai.events import EventParser
 
     sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     coming = [{"type": "http.request", "body": body, "more_body": False}]
@@ -113,7 +113,7 @@ async def _posted(app: ChatEndpoint, body: bytes) -> AsyncIterator[tuple[int, by
         sent.put_nowait(message)
 
     serving = asyncio.create_task(app({"type": "http"}, receive, send))
-    status, is_stream, events = 0, False, Events()
+    status, is_stream, events = 0, False, EventParser()
     try:
         while True:
             message = await sent.get()

@@ -7,16 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tierwise.cli.options import ConfigPath, Limit, Modes, Seed
+from tierwise.cli.options import AsJson, ConfigPath, Limit, Modes, Seed, WorkloadPath
 
 if TYPE_CHECKING:
     from tierwise.runs.directory import RunDirectory
 
-WorkloadPath = Annotated[Path, typer.Argument(help="Tasks with their checks, one JSON object on each line.")]
 Tiers = Annotated[
     list[str] | None, typer.Option(help="Measure this tier or route; may be given again. All tiers when not given.")
 ]
-Mode = Annotated[Modes, typer.Option(help="One pass, or all passes that the tier's policy may spend.")]
+WhichModes = Annotated[Modes, typer.Option(help="One pass, or all passes that the tier's policy may spend.")]
 Repeats = Annotated[
     int, typer.Option(help="Ask each task so often in each row, each time with another seed.", min=1, max=1000)
 ]
@@ -28,7 +27,7 @@ Arrival = Annotated[
         "As the workload says when not given, else closed."
     ),
 ]
-Concurrency = Annotated[
+Parallel = Annotated[
     int | None,
     typer.Option(
         help="Actions under way at any moment, where they arrive closed; 4, or what the workload says.",
@@ -41,49 +40,48 @@ WarmUp = Annotated[
     typer.Option(help="Actions at the beginning that do not count; 0, or what the workload says.", min=0),
 ]
 Timeout = Annotated[float, typer.Option(help="Seconds that one action may take.", min=0.1)]
-Dollars = Annotated[
+DollarBudget = Annotated[
     float | None,
     typer.Option(help="Begin no action that would bring the run beyond this; earlier sessions count.", min=0.0),
 ]
-Minutes = Annotated[
+MinuteBudget = Annotated[
     float | None, typer.Option(help="Begin no action after this time; those under way come to their end.", min=0.0)
 ]
-Out = Annotated[
+RunFolder = Annotated[
     Path | None,
     typer.Option(help="Folder of the run; runs/FILE-WORKLOAD-TIME when not given. A run that was interrupted goes on."),
 ]
 Resume = Annotated[
     Path | None, typer.Option(help="Go on with the run in this folder: what it lacks is asked, the same way.")
 ]
-LedgerPath = Annotated[
+RunLedger = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|URL",
-        help="Where actions and passes are recorded: a SQLite file, or postgresql://USER@HOST/DATABASE; ledger.db in "
-        "the run's folder when not given.",
+        help="Where actions and passes are recorded: a SQLite file, or postgresql://USER@HOST/DATABASE; ledger.db "
+        "in the run's folder when not given.",
     ),
 ]
 Url = Annotated[str, typer.Option(help="Measure this endpoint, where the config file is served already.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
 
 def bench(
     file: ConfigPath,
     workload: WorkloadPath,
     tier: Tiers = None,
-    mode: Mode = Modes.BOTH,
+    mode: WhichModes = Modes.BOTH,
     seed: Seed = 0,
     limit: Limit = None,
     repeats: Repeats = 1,
     arrival: Arrival = "",
-    concurrency: Concurrency = None,
+    concurrency: Parallel = None,
     warm_up: WarmUp = None,
     timeout: Timeout = 600.0,
-    budget_dollars: Dollars = None,
-    budget_minutes: Minutes = None,
-    out: Out = None,
+    budget_dollars: DollarBudget = None,
+    budget_minutes: MinuteBudget = None,
+    out: RunFolder = None,
     resume: Resume = None,
-    ledger: LedgerPath = None,
+    ledger: RunLedger = None,
     url: Url = "",
     as_json: AsJson = False,
 ) -> None:
@@ -97,15 +95,14 @@ def bench(
     130 interrupted.
     """
     from tierwise import plan as planning
-    from tierwise.bench.job import BenchJob, chosen_tiers, require_sandbox, settings_for
+    from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
     from tierwise.cli.execution import need_extra, run
     from tierwise.cli.pull import bring, unhashed
     from tierwise.ledger.location import locate
     from tierwise.workloads.files import load
 
     need_extra()
-    if ledger is not None:
-        locate(ledger)  # a wrong URL is found out before anything is loaded
+    locate(ledger or "ledger.db")  # a wrong URL is found out before anything is loaded
     plan, tasks = planning.load(file), load(workload).first(limit)
     tiers = chosen_tiers(plan, tier or [])
     require_sandbox(tasks)

@@ -26,7 +26,7 @@ def check(
     import json
 
     from tierwise import plan as planning
-    from tierwise.service import misfits
+    from tierwise.service import preflight
     from tierwise.spec.errors import ConfigErrors
 
     if schema:
@@ -39,14 +39,14 @@ def check(
         print(json.dumps(described(plan), indent=2))
     else:
         _print(plan)
-    if found := misfits(plan):
+    if found := preflight(plan):
         raise ConfigErrors(found)
 
 
 def described(plan: Plan) -> dict[str, Any]:
     """The plan as plain values."""
     from tierwise.cli.pull import missing
-    from tierwise.service import site_of
+    from tierwise.service import launch_context
 
     return {
         "file": str(plan.path),
@@ -56,7 +56,7 @@ def described(plan: Plan) -> dict[str, Any]:
                 "engine": process.engine,
                 "checkpoint": process.settings.loads,
                 "levers": process.levers,
-                "command": process.settings.command(site_of(plan, process)),
+                "command": process.row.command(process.settings, launch_context(plan, process)),
                 "deployments": list(process.deployments),
                 "tiers": list(process.tiers),
                 "shared_because": process.why_shared,
@@ -80,14 +80,13 @@ def described(plan: Plan) -> dict[str, Any]:
 
 def _probed(plan: Plan) -> Iterator[str]:
     """Results of `tierwise probe` for the servers of a plan."""
-    from tierwise.engines.probed import remembered
+    from tierwise.engines.probe.findings import remembered
 
     for process in plan.processes:
-        url, model = (getattr(process.settings, name, None) for name in ("url", "model"))
-        if url is None or (probed := remembered(url, model or "default")) is None:
+        if (remote := process.settings.remote) is None or (probed := remembered(*remote)) is None:
             continue
         for note in probed.notes():
-            yield f"deployments.{process.name}: {url} {note}; probed {probed.date}"
+            yield f"deployments.{process.name}: {remote.url} {note}; probed {probed.date}"
 
 
 def _print(plan: Plan) -> None:

@@ -113,16 +113,11 @@ def _memory() -> Diagnosis:
 
 
 def _engines() -> Iterator[Diagnosis]:
-    import shutil
+    from tierwise.engines import ENGINES
 
-    embedded = _version("xllamacpp")
-    seen = f"xllamacpp {embedded}" if embedded else "not installed"
-    cure = "" if embedded else "pip install 'tierwise[llama]', or set `binary`, or use the engine http"
-    yield Diagnosis(what="llama.cpp, embedded", state="ok" if embedded else "missing", seen=seen, cure=cure)
-    server = shutil.which("llama-server")
-    cure = "" if server else "needed only if a deployment sets `binary`, for example to a GPU build"
-    yield Diagnosis(what="llama-server", state="ok" if server else "missing", seen=server or "not on PATH", cure=cure)
-    yield Diagnosis(what="http", state="ok", seen="any OpenAI-compatible server, e.g. vLLM, SGLang, TGI, Ollama")
+    for row in ENGINES.values():
+        for one in row.components():
+            yield Diagnosis(what=one.name, state="missing" if one.is_missing else "ok", seen=one.seen, cure=one.advice)
 
 
 def _extras() -> Iterator[Diagnosis]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tierwise.analysis.summary import RunSummary
-    from tierwise.bench.job import BenchJob
+    from tierwise.bench.bench_job import BenchJob
     from tierwise.runs.directory import RunDirectory
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ def _print(console: Console, summary: RunSummary, paths: Mapping[str, str]) -> N
     from rich.text import Text
 
     from tierwise.report import sentences
-    from tierwise.report.tables import table
+    from tierwise.report.summary_table import table
 
     console.print()
     console.print(table(summary))

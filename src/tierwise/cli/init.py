@@ -124,15 +124,16 @@ def for_family(name: str, gpus: str, engine: str, *, variant: str, revision: str
     from tierwise.catalog.fit import engine_for
     from tierwise.catalog.gpus import parse_machine
     from tierwise.catalog.recipe import COMMIT, recipe
+    from tierwise.engines import RECIPES
     from tierwise.setup import Draft
 
     found, machine = family(name), parse_machine(gpus)
-    chosen = engine_for(found, machine, engine)
-    said = f"tierwise init --family {found.name} --gpus {machine} --engine {chosen}"
+    chosen = engine_for(found, machine, RECIPES, engine)
+    said = f"tierwise init --family {found.name} --gpus {machine} --engine {chosen.engine}"
     said += f" --variant {variant}" if variant else ""
     text = recipe(found, machine, chosen, variant=variant, revision=revision, command=said)
     notes = (f"replace {COMMIT} with a revision",) if f"@{COMMIT}" in text else ()
-    return Draft(text=text, about=f"{found.title} on {machine} with {chosen}", notes=notes)
+    return Draft(text=text, about=f"{found.title} on {machine} with {chosen.engine}", notes=notes)
 
 
 def _require_one_way(
@@ -164,7 +165,7 @@ def _for_server(url: str, model: str, key_env: str, seconds: float) -> Draft:
     import asyncio
 
     from tierwise.cli.probe import key_in, telling
-    from tierwise.engines.probed import remember
+    from tierwise.engines.probe.findings import remember
     from tierwise.setup import draft_for_server
 
     key = key_in(key_env)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tierwise.cli.options import AsJson
 from tierwise.ledger.by import By
 from tierwise.spec.errors import LedgerError, SpecError
 
@@ -36,7 +37,6 @@ LedgerPlace = Annotated[
         help="The ledger that `tierwise serve` writes: a SQLite file, or postgresql://USER@HOST/DATABASE.",
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()

@@ -46,12 +46,9 @@ def levers(
 
 def table() -> Table:
     """The levers of every engine, by its name in the config file."""
-    from typing import get_args
+    from tierwise.engines import ENGINES
 
-    from tierwise.engines import DeploymentSettings
-
-    engines = {kind.__struct_config__.tag: kind.levers() for kind in get_args(DeploymentSettings)}
-    return {str(name): rows for name, rows in sorted(engines.items())}
+    return {name: row.levers for name, row in sorted(ENGINES.items())}
 
 
 def chosen(whole: Table, engine: str | None, lever: str | None) -> Table:

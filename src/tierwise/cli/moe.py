@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tierwise.cli.options import Concurrency, ConfigPath, Limit, Seed
+from tierwise.cli.options import AsJson, Concurrency, ConfigPath, Limit, Seed, WorkloadPath
 from tierwise.cli.output import wide_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tierwise.moe.findings import DriftComparison, Findings
     from tierwise.moe.perplexity import Perplexity, PromptText, Seen
     from tierwise.moe.routed import RecordingDirectory
+    from tierwise.moe.routing_findings import DriftComparison, Findings
     from tierwise.plan import Plan
 
 app = typer.Typer(
     help="See which experts a workload goes through, and what more or fewer of them are worth.", no_args_is_help=True
 )
 
-WorkloadPath = Annotated[Path, typer.Argument(help="Tasks, one JSON object on each line, or a folder.")]
 Active = Annotated[
     list[int] | None,
     typer.Option(help="A number of active experts; may be given again. From two below to four above the trained."),
@@ -87,7 +86,7 @@ def report(
     against: Annotated[
         Path | None, typer.Option(help="Another recording of the same model: another workload, another month.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Balance, hot experts, drift, slow passes beside uneven ones: on the terminal, and as moe.html in the folder."""
     from tierwise.moe.routed import RecordingDirectory
@@ -100,7 +99,7 @@ def report(
 
 
 def _report(folder: RecordingDirectory, other: RecordingDirectory | None = None) -> Findings:
-    from tierwise.moe.findings import findings
+    from tierwise.moe.routing_findings import findings
     from tierwise.report.routing_page import page
 
     recording, passes = folder.read()
@@ -193,7 +192,7 @@ def whatif(
     of prompts: vllm and transformers. Exit codes are those of `tierwise bench`.
     """
     from tierwise import plan as planning
-    from tierwise.bench.job import BenchJob, chosen_tiers, require_sandbox, settings_for
+    from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
     from tierwise.cli.execution import need_extra, run
     from tierwise.cli.output import new_directory
     from tierwise.cli.pull import bring, missing, unhashed

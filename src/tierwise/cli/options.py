@@ -39,7 +39,10 @@ class Style(StrEnum):
 
 
 ConfigPath = Annotated[Path, typer.Argument(help="A config file, such as tierwise.yaml.")]
-Limit = Annotated[int | None, typer.Option(help="Only the first so many tasks.", min=1)]
+WorkloadPath = Annotated[
+    Path, typer.Argument(help="Tasks with their checks: one JSON object on each line, or a folder with workload.yaml.")
+]
+Limit = Annotated[int | None, typer.Option(help="Only the first N tasks of the workload.", min=1, metavar="N")]
 Seed = Annotated[int, typer.Option(help="Decides the order of the actions, and the seed of each task.")]
 Concurrency = Annotated[int, typer.Option(help="Actions under way at any moment.", min=1, max=1000)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

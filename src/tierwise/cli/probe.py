@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tierwise.engines.probed import Probed
+    from tierwise.engines.probe.findings import Probed
 
 _SIGNS = {"yes": "[green]yes[/green]", "no": "[red]no[/red]", "unseen": "[yellow]?[/yellow]"}
 
@@ -37,8 +37,8 @@ def probe(
 
     import msgspec
 
-    from tierwise.engines.probe import Probe
-    from tierwise.engines.probed import remember
+    from tierwise.engines.probe.findings import remember
+    from tierwise.engines.probe.probe import Probe
 
     key = key_in(key_env)
     with telling() as tell:
@@ -89,7 +89,7 @@ def _print(probed: Probed) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from tierwise.engines.probed import TRAITS
+    from tierwise.engines.probe.findings import TRAITS
 
     console = Console(highlight=False, soft_wrap=True)
     who = f"{probed.server} {probed.version}".strip() or "unknown server"

@@ -11,7 +11,7 @@ def recipe(
     name: Annotated[str, typer.Argument(help="A family, such as gemma-4; `tierwise families` lists them.")],
     gpus: Annotated[str, typer.Option(help="The machine: 8xH200, H100, 2xRTX4090, or cpu.")],
     engine: Annotated[
-        str, typer.Option(help="vllm, sglang, llama.cpp or transformers; the first that can run it if not given.")
+        str, typer.Option(help="An engine of the config file; the first that can serve the family if not given.")
     ] = "",
     variant: Annotated[str, typer.Option(help="The size, if a family has several; the first if not given.")] = "",
     revision: Annotated[str, typer.Option(help="The commit of the checkpoint on the Hugging Face Hub.")] = "",

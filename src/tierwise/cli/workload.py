@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tierwise.cli.options import AsJson
+from tierwise.cli.output import print_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from tierwise.ledger.read import StoredContent
     from tierwise.workloads.files import Workload
     from tierwise.workloads.suites import SuiteChoice
     from tierwise.workloads.task import Task
@@ -21,8 +25,24 @@ app = typer.Typer(
 )
 
 Given = Annotated[Path, typer.Argument(help="A JSONL file, or a folder with workload.yaml.")]
+GradedBy = Annotated[
+    str,
+    typer.Option(
+        help="What grades the tasks, for production has no answer key: judge:TIER, agrees:TIER (a judge who sees "
+        "the recorded answer), recorded (that very answer), request (the verifier that came with it), "
+        "regex:PATTERN, or JSON."
+    ),
+]
+KeptLedger = Annotated[
+    str,
+    typer.Option(
+        "--ledger",
+        metavar="FILE|URL",
+        envvar="TIERWISE_LEDGER",
+        help="Written by `tierwise serve --keep-content`: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="A file when it ends in .jsonl, else a folder; must be new.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class SuiteName(StrEnum):
@@ -52,7 +72,7 @@ def check(workload: Given, as_json: AsJson = False) -> None:
     _check_expressions(found)
     facts = _facts(found)
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     tasks = len(found.tasks)
     print(f"ok {workload}: {tasks} {'task' if tasks == 1 else 'tasks'}, SHA-256 {found.sha256[:12]}…")
@@ -244,28 +264,13 @@ def sample(
 @app.command("from-ledger")
 def from_ledger(
     out: Out,
-    check: Annotated[
-        str,
-        typer.Option(
-            help="What grades the tasks, for production has no answer key: judge:TIER, agrees:TIER (a judge who sees "
-            "the recorded answer), recorded (that very answer), request (the verifier that came with it), "
-            "regex:PATTERN, or JSON."
-        ),
-    ],
-    ledger: Annotated[
-        str,
-        typer.Option(
-            "--ledger",
-            metavar="FILE|URL",
-            envvar="TIERWISE_LEDGER",
-            help="Written by `tierwise serve --keep-content`: a SQLite file, or postgresql://USER@HOST/DATABASE.",
-        ),
-    ] = "ledger.db",
+    check: GradedBy,
+    ledger: KeptLedger = "ledger.db",
     since: Annotated[
         str, typer.Option(help="Only since 2026-01-31 or 2026-01-31T12:00 (UTC), or 90m, 24h, 7d ago.")
     ] = "",
     model: Annotated[str | None, typer.Option(help="Only what asked for this tier or route.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest N.", metavar="N")] = None,
     redact: Annotated[
         Path | None,
         typer.Option(help="YAML with rules of your own; keys, e-mails, IPs and phone numbers go without it."),
@@ -275,8 +280,6 @@ def from_ledger(
 
     Texts are redacted before they are written. Rules find forms, not meanings: read the result before you pass it on.
     """
-    from tierwise.cli.ledger import _moment, _reading
-    from tierwise.ledger.location import locate
     from tierwise.spec.errors import SpecError
     from tierwise.workloads.files.about import About
     from tierwise.workloads.files.recorded import from_ledger as build
@@ -286,14 +289,7 @@ def from_ledger(
 
     check_free(out)
     rules = read_rules(redact) if redact is not None else redactor()
-    with _reading(ledger) as reader:
-        kept = reader.stored_content(_moment(since) if since else None, model, limit)
-    if not kept:
-        raise SpecError(
-            f"{locate(ledger).name} holds no such action with its content; it is kept only by "
-            "`tierwise serve --keep-content`",
-            field="--ledger",
-        )
+    kept = _kept(ledger, since, model, limit)
     found = build(kept, check, rules)
     if not found.tasks:
         reasons = "; ".join(f"{number}: {why}" for why, number in found.left_out.items())
@@ -310,6 +306,22 @@ def from_ledger(
         print(f"  left out, {number}: {why}")
     print(f"  redacted: {_counted(dict(rules.counts)) or 'nothing'}")
     _print_notes(_cautions(found.tasks, check))
+
+
+def _kept(ledger: str, since: str, model: str | None, limit: int | None) -> list[StoredContent]:
+    """Recorded actions with their content."""
+    from tierwise.cli.ledger import _moment, _reading
+    from tierwise.ledger.location import locate
+    from tierwise.spec.errors import SpecError
+
+    with _reading(ledger) as reader:
+        kept = reader.stored_content(_moment(since) if since else None, model, limit)
+    if not kept:
+        raise SpecError(
+            f"{locate(ledger).name} holds no such action with its content; `tierwise serve --keep-content` keeps it",
+            field="--ledger",
+        )
+    return kept
 
 
 def _cautions(tasks: Sequence[Task], check: str) -> Iterator[str]:
@@ -331,9 +343,3 @@ def _counted(counts: dict[str, int]) -> str:
 def _print_notes(notes: Iterable[str]) -> None:
     for note in filter(None, notes):
         print(f"note: {note}")
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from tierwise.engines.scrape import MEASURES, Scraper
+from tierwise.engines.metrics import METRICS, Scraper
 from tierwise.gateway.experts import ExpertMetrics
 from tierwise.ledger.records import Check
 
@@ -102,7 +102,7 @@ class Metrics:
     async def ask_engines(self) -> None:
         """Scrape the engines' own metrics for the next `text`; engines scraped recently are skipped."""
         health = {name: deployment.engine.health() for name, deployment in self._deployments.items()}
-        await self._scraper.look({name: one.page for name, one in health.items() if one.page is not None})
+        await self._scraper.scrape({name: one.page for name, one in health.items() if one.page is not None})
 
     def text(self) -> bytes:
         """The metrics page, with the current state of every deployment."""
@@ -117,18 +117,18 @@ class Metrics:
 
 
 class _EnginesOwn(Collector):
-    """The engines' own metrics under our names: at most measures × deployments series."""
+    """The engines' own metrics under our names: at most metrics × deployments series."""
 
     def __init__(self, scraper: Scraper) -> None:
         self._scraper = scraper
 
     def describe(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        return map(_family, MEASURES)
+        return map(_family, METRICS)
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        for name in MEASURES:
+        for name in METRICS:
             family = _family(name)
-            for deployment, values in self._scraper.told.items():
+            for deployment, values in self._scraper.reported.items():
                 if name in values:
                     family.add_metric([deployment], values[name])
             if family.samples:
@@ -136,5 +136,5 @@ class _EnginesOwn(Collector):
 
 
 def _family(name: str) -> CounterMetricFamily | GaugeMetricFamily:
-    kind = CounterMetricFamily if MEASURES[name].kind == "counter" else GaugeMetricFamily
-    return kind(f"tierwise_engine_{name}", MEASURES[name].about, labels=["deployment"])
+    kind = CounterMetricFamily if METRICS[name].kind == "counter" else GaugeMetricFamily
+    return kind(f"tierwise_engine_{name}", METRICS[name].about, labels=["deployment"])

@@ -118,10 +118,10 @@ class Database:
 
     def _upgrade_in(self, connection: Connection, found: int) -> None:
         name, path, began = self._location.name, self._location.path, time.monotonic()
-        _LOG.info("upgrading the ledger %s from version %d to %d", name, found, VERSION)
+        _LOG.warning("upgrading the ledger %s from version %d to %d", name, found, VERSION)
         kept = "" if path is None else f"; the old one is kept as {sqlite.keep_copy(path, found)}"
         migrations.upgrade(connection, found)
-        _LOG.info("upgraded the ledger %s in %.1f s%s", name, time.monotonic() - began, kept)
+        _LOG.warning("upgraded the ledger %s in %.1f s%s", name, time.monotonic() - began, kept)
 
     def store(self, entries: Sequence[Entry]) -> list[Entry]:
         """Add entries that are not stored yet, all or nothing.

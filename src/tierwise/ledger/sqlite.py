@@ -62,8 +62,8 @@ def is_foreign(error: sqlite3.Error) -> bool:
 def keep_copy(path: Path, version: int) -> Path:
     """Copy the ledger to a file beside it. The caller holds the ledger's lock.
 
-    Copies are never overwritten. Ledgers only grow, so a copy left by an interrupted upgrade is complete if it has as
-    many rows.
+    Copies are never overwritten. Ledgers only grow, so a copy left by an interrupted upgrade is reused if it ends with
+    the same rows.
 
     Raises:
         LedgerError: it cannot be written, for instance because the disk is full.
@@ -102,15 +102,15 @@ def _copy(ledger: sqlite3.Connection, copy: Path) -> None:
 def _is_copy(path: Path, ledger: sqlite3.Connection) -> bool:
     try:
         with closing(_open(path, "ro", 0.0)) as copy:
-            return _size(copy) == _size(ledger)
+            return _ends(copy) == _ends(ledger)
     except sqlite3.Error:
         return False
 
 
-def _size(ledger: sqlite3.Connection) -> list[int | None]:
-    """Maximum row ids of the growing tables, because counting rows would read them all."""
-    tables = ("actions", "passes", "checks")
-    return [ledger.execute(f"SELECT max(rowid) FROM {table}").fetchone()[0] for table in tables]  # noqa: S608
+def _ends(ledger: sqlite3.Connection) -> list[tuple[object, ...] | None]:
+    """The version, and the last row with its id of the growing tables, because counting rows would read them all."""
+    parts = ("version FROM ledger_version", "* FROM actions", "* FROM passes", "* FROM checks")
+    return [ledger.execute(f"SELECT rowid, {part} ORDER BY rowid DESC LIMIT 1").fetchone() for part in parts]
 
 
 def _open(path: Path, mode: str, patience: float) -> sqlite3.Connection:

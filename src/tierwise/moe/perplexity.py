@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from tierwise.engines.engine import Whole
+from tierwise.engines.engine import AnswersWhole
 from tierwise.service import launched
 from tierwise.spec.call import Call
 from tierwise.spec.errors import EngineError, Garbled, Refused, SpecError
@@ -115,7 +115,7 @@ async def read(
     async def one(tier: Tier, text: PromptText) -> Seen | None:
         nonlocal done
         engine = engines[tier.name]
-        if not isinstance(engine, Whole):
+        if not isinstance(engine, AnswersWhole):
             return None
         prompt = Prompt(messages=tuple(text.messages), fields=tier.sampling)
         async with gate:

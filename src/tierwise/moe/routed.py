@@ -1,4 +1,4 @@
-"""A workload through a tier with every pass's routing written down: the folder that `moe record` makes.
+"""A workload through a tier with every pass's routing written down: the directory that `moe record` makes.
 
 Separate from a run of the bench, which measures the product as it is served: recording costs time, and answers are not
 graded here.
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from tierwise.engines import with_lever
 from tierwise.mixture.load import Load
 from tierwise.run import Action
 from tierwise.runs.directory import ConfigSource, SourceFile, config_of, source_of, timestamp
@@ -86,7 +87,7 @@ class RecordingDirectory:
 
     @classmethod
     def create(cls, path: Path) -> RecordingDirectory:
-        """A folder for a new recording.
+        """The directory of a new recording.
 
         Raises:
             SpecError: there is something in it, or it cannot be made.
@@ -143,10 +144,10 @@ def sampling_all(plan: Plan, tier: str) -> Plan:
     for process in plan.processes:
         if wanted not in process.deployments:
             continue
-        if "experts_sampled" not in process.settings.__struct_fields__:
+        if not process.row.has_lever("experts_sampled"):
             raise SpecError(
-                f"tier {tier!r} runs on {process.engine}, which does not tell which experts it uses; vllm, sglang and "
-                f"transformers do",
+                f"tier {tier!r} runs on {process.engine}, which does not report which experts it uses; these do: "
+                f"{', '.join(with_lever('experts_sampled'))}",
                 field="--tier",
             )
         processes.append(

@@ -9,6 +9,7 @@ import yaml
 
 from tierwise import plan as planning
 from tierwise.catalog import architecture, local_path
+from tierwise.engines import row_of
 from tierwise.spec.errors import SpecError
 from tierwise.spec.sampling import Sampling
 
@@ -64,15 +65,15 @@ def varied(plan: Plan, tier: str, active: Sequence[int]) -> dict[str, Any]:
     file: dict[str, Any] = msgspec.to_builtins(plan.file)
     name = plan.deployment_of(tier)
     settings = plan.file.deployments[name]
-    if not list(settings.refuses(Sampling(active_experts=active[0]))):
+    row = row_of(settings)
+    if not list(settings.unsupported(Sampling(active_experts=active[0]))):
         deployments = {name: file["deployments"][name]}
         tiers = {number: (name, {"active_experts": number}) for number in active}
-    elif "active_experts" in settings.__struct_fields__:
+    elif row.has_lever("active_experts"):
         deployments = {f"{name}-{number}": {**file["deployments"][name], "active_experts": number} for number in active}
         tiers = {number: (f"{name}-{number}", {}) for number in active}
     else:
-        engine = settings.__struct_config__.tag
-        raise SpecError(f"tier {tier!r} runs on {engine}, which cannot be told how many experts to use")
+        raise SpecError(f"tier {tier!r} runs on {row.name}, which cannot be told how many experts to use")
     prices = dict.fromkeys(deployments, file["prices"][name]) if name in file["prices"] else {}
     used = settings.loads
     return {

@@ -10,8 +10,8 @@ from jinja2 import Environment, StrictUndefined
 from tierwise.report import heat, numbers
 
 if TYPE_CHECKING:
-    from tierwise.moe.findings import Findings
     from tierwise.moe.routed import Recording
+    from tierwise.moe.routing_findings import Findings
 
 HOTTEST = 20
 """Experts that the page names."""

@@ -1,4 +1,4 @@
-"""The folder of a run: what was planned, on which machine, and every record; all results can be computed from it."""
+"""The directory of a run: what was planned, on which machine, and every record. All results follow from it."""
 
 from __future__ import annotations
 
@@ -149,6 +149,17 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+class _Written(msgspec.Struct):
+    format: int = 1
+
+
+def _upgraded(manifest: bytes) -> bytes:
+    """A manifest of format 1 in the words of the current one, with its lines where they were."""
+    value = msgspec.json.decode(manifest)
+    value |= {"format": FORMAT, "sessions": value.pop("sittings", [])}
+    return msgspec.json.format(msgspec.json.encode(value), indent=2)
+
+
 def timestamp() -> str:
     """This moment in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -167,11 +178,6 @@ def source_of(workload: Workload) -> SourceFile:
     return SourceFile(path=str(workload.path), sha256=workload.sha256)
 
 
-class _Written(msgspec.Struct):
-    format: int = 1
-    """Manifests of format 1 do not say it."""
-
-
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
     """Where a run leaves its files."""
@@ -180,34 +186,34 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """A folder for a new run, or for one to go on with.
+        """The directory of a new run, or of one to resume.
 
         Raises:
             SpecError: it holds a whole run already, or cannot be written.
         """
-        folder = cls(path)
-        if folder.records_path.exists() and not folder.is_unfinished:
+        directory = cls(path)
+        if directory.records_path.exists() and not directory.is_unfinished:
             raise SpecError(f"{path} holds a run already; give another folder to --out, or move this one away")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SpecError(f"no run can be kept in {path}: {error}") from error
-        return folder
+        return directory
 
     @classmethod
     def resume(cls, path: Path) -> Self:
-        """The folder of a run that was begun.
+        """The directory of a run that was begun.
 
         Raises:
             NotFound: there is none.
             SpecError: nothing is left to do.
         """
-        folder = cls(path)
-        if not folder.has_manifest:
+        directory = cls(path)
+        if not directory.has_manifest:
             raise NotFound(f"{path} holds no run to resume: there is no manifest.json", field="--resume")
-        if not folder.is_unfinished and not folder.errors():
+        if not directory.is_unfinished and not directory.errors():
             raise SpecError(f"the run in {path} is whole: every action was graded", field="--resume")
-        return folder
+        return directory
 
     @property
     def manifest_path(self) -> Path:
@@ -267,23 +273,20 @@ class RunDirectory:
         draft.replace(self.manifest_path)
 
     def read_manifest(self) -> Manifest:
-        """How the run was made; a manifest of format 1 is returned as one of the current format.
+        """What was planned; a manifest of format 1 is returned as one of the current format.
 
         Raises:
             NotFound: there is none.
-            SpecError: it cannot be read, or a newer Tierwise wrote it; names file and line.
+            SpecError: it cannot be read, which names file and line, or a newer Tierwise wrote it.
         """
-        raw, name = read_bytes(self.manifest_path, "manifest"), str(self.manifest_path)
+        name, raw = str(self.manifest_path), read_bytes(self.manifest_path, "manifest")
         written = decode_json(raw, _Written, name).format
         if written > FORMAT:
             raise SpecError(
-                f"the run in {self.path} has format {written}; this Tierwise reads formats 1 and {FORMAT}: "
-                "use the version that wrote it, or a newer one"
+                f"{name} has format {written}; this Tierwise reads formats 1 to {FORMAT}: use the version that wrote "
+                "it, or a newer one"
             )
-        if written == 1:
-            value = msgspec.json.decode(raw)
-            raw = msgspec.json.encode({**value, "format": FORMAT, "sessions": value.pop("sittings", [])})
-        return decode_json(raw, Manifest, name)
+        return decode_json(_upgraded(raw) if written == 1 else raw, Manifest, name)
 
     def write_tasks(self, tasks: Sequence[Task]) -> None:
         """Keep what was asked beside what was answered."""

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import msgspec
 
-from tierwise import __version__
+from tierwise.engines import ENGINES
+from tierwise.spec.version import __version__
 
-_ENGINES = ("xllamacpp", "vllm", "sglang", "transformers", "torch")
+_ENGINES = tuple(dict.fromkeys(package for row in ENGINES.values() for package in row.packages))
+"""The packages that engines run."""
 
 _KERNELS = re.compile(
     r"avx\w*|amx_\w+|fma|f16c|bmi2|sse4_\w|ssse3|gfni|asimd\w*|sve\w*|sme(?!p)\w*|i8mm|bf16|fphp|rv\w*zv\w*"

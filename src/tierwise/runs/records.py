@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
 from tierwise.ledger.rows import PassFacts
 from tierwise.runs.durations import Durations
 from tierwise.spec.call import Completion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 Mode = Literal["average", "max", "both"]
 """One pass · all passes that the policy may spend · a policy of one pass, measured once, for which both are one."""
@@ -23,8 +26,8 @@ whose passes ran beside it, so that its seconds are those of a busier engine."""
 MOST_ERRORS = 0.02
 """The share of infrastructure errors, or of tasks that were not run, above which a result is not to be trusted."""
 
-CLUSTER = "cluster:"
-"""A tag that begins so names a task's cluster."""
+_CLUSTER = "cluster:"
+"""A tag of a record that starts with this names the cluster of its task."""
 
 
 class TrialOutcome(StrEnum):
@@ -103,6 +106,13 @@ class TierVariant:
     def name(self) -> str:
         """`fast`, `max · average`."""
         return self.tier if self.mode == "both" else f"{self.tier} · {self.mode}"
+
+
+class Unit(NamedTuple):
+    """What is paired between rows: a task, and which of its repeats."""
+
+    task: str
+    repeat: int = 0
 
 
 class Key(NamedTuple):
@@ -197,6 +207,20 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
         return Key(self.task, self.tier, self.mode, self.repeat)
 
     @property
+    def unit(self) -> Unit:
+        return Unit(self.task, self.repeat)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The tags of its task."""
+        return [tag for tag in self.tags if not tag.startswith(_CLUSTER)]
+
+    @property
+    def cluster(self) -> str | None:
+        """What its task shares with others; None where no tag names it."""
+        return next((tag.removeprefix(_CLUSTER) for tag in self.tags if tag.startswith(_CLUSTER)), None)
+
+    @property
     def is_graded(self) -> bool:
         """Whether it says something about the tier."""
         return self.outcome != TrialOutcome.ERROR
@@ -219,6 +243,16 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
         """Dollars that were paid for this record, and for no other; its judge's are among them."""
         judged = (self.judge.dollars or 0.0) if self.judge is not None else 0.0
         return judged + ((self.dollars or 0.0) if self.taken == "request" else 0.0)
+
+
+def tags_of(tags: Sequence[str], cluster: str | None) -> list[str]:
+    """The tags of a record: those of its task, and one that names the task's cluster."""
+    return [*tags, *([] if cluster is None else [_CLUSTER + cluster])]
+
+
+def clusters_of(records: Iterable[TrialRecord]) -> dict[str, str]:
+    """The cluster of each task whose records name one."""
+    return {record.task: cluster for record in records if (cluster := record.cluster) is not None}
 
 
 def _sum(one: int | None, other: int | None) -> int | None:

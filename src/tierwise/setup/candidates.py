@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tierwise.catalog.families import family_of
 from tierwise.catalog.fit import COMFORTABLE, TIGHT
-from tierwise.engines.llama_cpp_checkpoint import thinking_switch
+from tierwise.engines.llama_cpp.prompting import thinking_switch
 from tierwise.engines.prompting import switch_of
 from tierwise.setup.here import Here, gib
 

@@ -16,7 +16,7 @@ from tierwise.catalog.architecture import read
 from tierwise.catalog.fit import TIGHT
 from tierwise.engines import DeploymentSettings
 from tierwise.plan import parse
-from tierwise.service import misfits
+from tierwise.service import preflight
 from tierwise.setup.candidates import EngineCandidate, Model, candidates, from_folder
 from tierwise.setup.draft import Draft, comment, quoted
 from tierwise.setup.here import Here, gib, look_here
@@ -97,7 +97,7 @@ def _kinds() -> tuple[Any, ...]:
 def _wrong(text: str, out: Path) -> list[str]:
     """The errors that `tierwise check` would report for a file."""
     try:
-        return [str(error) for error in misfits(parse(text, out))]
+        return [str(error) for error in preflight(parse(text, out))]
     except ConfigErrors as error:
         return [str(one) for one in error.errors]
 
@@ -190,7 +190,7 @@ class _CheckpointConfigWriter:
             DeploymentSettings,
         )
         tokens = thinking_tokens(self.candidate.settings["context"])
-        can_end = not list(settings.refuses(Sampling(thinking_tokens=tokens)))
+        can_end = not list(settings.unsupported(Sampling(thinking_tokens=tokens)))
         return Abilities(
             on={"thinking": True},
             off={"thinking": False},

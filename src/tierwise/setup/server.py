@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import aiohttp
 
 from tierwise.engines import DeploymentSettings
-from tierwise.engines.http import ChatClient, proxy_to
-from tierwise.engines.probe import Probe
-from tierwise.engines.probed import TRAITS
-from tierwise.engines.quirks import server_named
-from tierwise.engines.reach import hushed, reach, read_base
+from tierwise.engines.openai.client import ChatClient
+from tierwise.engines.openai.proxy import proxy_to
+from tierwise.engines.openai.quirks import server_named
+from tierwise.engines.probe.findings import TRAITS
+from tierwise.engines.probe.probe import Probe
+from tierwise.engines.probe.reach import hushed, reach, read_base
 from tierwise.setup.draft import Draft, comment, quoted
 from tierwise.setup.tiers import Abilities, thinking_tokens, tier_lines
 from tierwise.spec.call import Call
@@ -25,8 +26,8 @@ from tierwise.spec.prompt import Prompt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tierwise.engines.probed import Probed
-    from tierwise.engines.reach import Listing
+    from tierwise.engines.probe.findings import Probed
+    from tierwise.engines.probe.reach import Listing
 
 SECONDS = 10.0
 """Default time limit per request."""
@@ -179,7 +180,7 @@ class _ServerConfigWriter:
 
     def _deployment(self) -> Iterator[str]:
         probed, server = self.probed, server_named(self.probed.server)
-        yield f"    engine: {server.engine if server is not None else 'http'}"
+        yield f"    engine: {server.at_url if server is not None else 'http'}"
         yield f"    url: {inline(probed.url)}"
         if others := [name for name in probed.models if name != probed.model]:
             which = "It" if self.is_chosen or probed.model != probed.models[0] else "The first one listed; the server"
@@ -189,7 +190,7 @@ class _ServerConfigWriter:
         yield f"    model: {inline(probed.model)}"
         if self.key_env:
             yield f"    api_key_env: {self.key_env}    # environment variable with the key, which no file contains"
-        if probed.context is not None and "context" in _fields_of(server.engine if server is not None else "http"):
+        if probed.context is not None and "context" in _fields_of(server.at_url if server is not None else "http"):
             yield f"    context: {probed.context}    # tokens of prompt and answer, as reported by the server"
         yield from self._slots()
         if server is not None and server.extra:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,3 +17,7 @@ class Capabilities:
     """Whether thinking can be capped at a number of tokens."""
     seed: bool | None = None
     """Whether the same seed gives the same draw."""
+
+    def updated(self, seen: Capabilities) -> Capabilities:
+        """These, with what `seen` knows in their place."""
+        return replace(self, **{name: value for name, value in asdict(seen).items() if value is not None})

@@ -14,13 +14,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tierwise.spec.errors import SpecError
+from tierwise.verifiers.sandbox_view import interpreter, view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -386,9 +386,9 @@ def _last_line(stderr: bytes) -> str:
 
 def _command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = ()) -> list[str]:
     as_root = _is_root()
-    view = (*_view(), *(("files", str(path), f"{PACKAGES}/{path.name}") for path in packages))
+    shown = (*view(), *(("files", str(path), f"{PACKAGES}/{path.name}") for path in packages))
     inside = [
-        *(_interpreter(), "-I", "-S", "-B", "-c", _inside()),
+        *(interpreter(), "-I", "-S", "-B", "-c", _inside()),
         str(int(as_root)),
         str(limits.cpu_seconds + 1),  # per-process backstop; we enforce the sum
         str(limits.memory_bytes),
@@ -396,7 +396,7 @@ def _command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = ()
         str(limits.scratch_bytes),
     ]
     if mechanism == "unshare":
-        return [*inside, *(word for row in view for word in row)]
+        return [*inside, *(word for row in shown for word in row)]
     rights = "--cap-drop ALL --cap-add CAP_SETUID --cap-add CAP_SETGID" if as_root else "--unshare-user"
     command = [shutil.which("bwrap") or "bwrap", *rights.split(), "--die-with-parent", "--as-pid-1"]
     command += [
@@ -408,7 +408,7 @@ def _command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = ()
         "--hostname",
         "sandbox",
     ]
-    for kind, source, target in view:
+    for kind, source, target in shown:
         if kind != "empty":  # parent directories that bubblewrap creates are accessible only to its own user
             command += [word for parent in reversed(Path(target).parents[:-1]) for word in ("--dir", str(parent))]
         match kind:
@@ -429,42 +429,7 @@ def _inside() -> str:
     return Path(__file__).with_name("sandbox_inside.py").read_text()
 
 
-@functools.cache
-def _interpreter() -> str:
-    """The base interpreter of a virtual environment, which finds its library without configuration."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    return os.path.realpath(Path(sys.base_exec_prefix, "bin", version))
-
-
 def _is_root() -> bool:
     """Whether we can switch to another user; root as the only user of its namespace cannot."""
     ranges = [[int(word) for word in line.split()] for line in Path("/proc/self/uid_map").read_text().splitlines()]
     return os.geteuid() == 0 and any(first <= 65534 < first + count for first, _, count in ranges)
-
-
-@functools.cache
-def _view() -> tuple[tuple[Literal["files", "device", "link", "empty"], str, str], ...]:
-    """What the program sees of this machine: interpreter, shared libraries and time zones, but no installed
-    packages.
-    """
-    rows: list[tuple[Literal["files", "device", "link", "empty"], str, str]] = []
-    shown: list[Path] = []
-    prefixes = [Path(os.path.realpath(prefix)) for prefix in (sys.base_prefix, sys.base_exec_prefix)]
-    multiarch = Path("/usr/lib", sysconfig.get_config_var("MULTIARCH") or "")  # Debian's; a plain /usr/lib elsewhere
-    wanted = [multiarch if multiarch.exists() else Path("/usr/lib"), Path("/usr/lib64"), Path("/lib"), Path("/lib64")]
-    wanted += [Path(prefix, lib) for prefix in prefixes for lib in ("lib", "lib64") if prefix != Path("/usr")]
-    wanted += [Path(os.__file__).resolve().parent]
-    for path in (*wanted, Path(_interpreter()), Path("/usr/share/zoneinfo"), Path("/etc/ld.so.cache")):
-        if any(path.is_relative_to(other) for other in shown) or not path.exists():
-            continue
-        if path.is_symlink():
-            rows.append(("link", str(path.readlink()), str(path)))
-        else:
-            rows.append(("files", str(path), str(path)))
-        shown.append(path)
-    for path in shown:
-        for pattern in ("site-packages", "dist-packages", "python*/site-packages", "python*/dist-packages"):
-            rows += [("empty", "", str(packages)) for packages in path.glob(pattern) if not path.is_symlink()]
-    rows += [("device", f"/dev/{name}", f"/dev/{name}") for name in ("null", "random", "urandom")]
-    rows.append(("link", "/tmp", "/dev/shm"))  # noqa: S108 -- semaphores and shared memory count as scratch
-    return tuple(rows)

@@ -50,11 +50,6 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Any other field of the request: `temperature`, `response_format`, `stop`."""
 
     @property
-    def kinds(self) -> list[str]:
-        """Its tags as records carry them, its cluster among them."""
-        return [*self.tags, *([] if self.cluster is None else [f"cluster:{self.cluster}"])]
-
-    @property
     def tells_its_answer(self) -> bool:
         """Whether what the policy may check with is what decides, and so the right answer itself."""
         if self.verifier is None or self.verifier.kind != self.check.kind:

@@ -1,5 +1,25 @@
 """SGLang: launched in an interpreter of its own, or found where it runs already."""
 
+from tierwise.engines.row import EngineRow
+from tierwise.engines.sglang.capabilities import capabilities
+from tierwise.engines.sglang.launch import LAUNCHER
+from tierwise.engines.sglang.levers import LEVERS
+from tierwise.engines.sglang.metrics import METRIC_NAMES
+from tierwise.engines.sglang.preflight import preflight
+from tierwise.engines.sglang.recipe import RECIPE
 from tierwise.engines.sglang.settings import Sglang
 
-__all__ = ["Sglang"]
+__all__ = ["ROW", "Sglang"]
+
+ROW: EngineRow[Sglang] = EngineRow(
+    settings=Sglang,
+    title="SGLang",
+    levers=LEVERS,
+    preflight=preflight,
+    command=LAUNCHER.command,
+    build=LAUNCHER.build,
+    capabilities=capabilities,
+    metrics=METRIC_NAMES,
+    packages=("sglang", "transformers", "torch"),
+    recipe=RECIPE,
+)

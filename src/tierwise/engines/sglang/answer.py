@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.engines.choices import counted
-from tierwise.engines.wire import Failure, read_event
+from tierwise.engines.openai.wire import Failure, read_event
+from tierwise.engines.served.routing import counted
 from tierwise.spec.call import Chunk
 
 if TYPE_CHECKING:

@@ -7,30 +7,30 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tierwise.engines.served_client import ServedClient
+from tierwise.engines.served.client import RoutingClient
 from tierwise.engines.sglang.answer import ROUTED, read_chunk, read_routing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from typing import Unpack
 
-    from tierwise.engines.served_client import Wiring
+    from tierwise.engines.served.client import ClientOptions
     from tierwise.engines.sglang.answer import Shape
     from tierwise.spec.call import Call, Chunk
 
 
-class SglangClient(ServedClient):
+class SglangClient(RoutingClient):
     """A client that asks for routed experts within the stream.
 
     Args:
-        name: the deployment's, for blame.
+        name: the deployment's, for error messages.
         model: what the server calls it.
         shape: of the model; None where it is not known, and then nothing is recorded.
-        wiring: see there.
+        options: see there.
     """
 
-    def __init__(self, name: str, model: str, *, shape: Shape | None = None, **wiring: Unpack[Wiring]) -> None:
-        super().__init__(name, model, read=read_chunk, **wiring)
+    def __init__(self, name: str, model: str, *, shape: Shape | None = None, **options: Unpack[ClientOptions]) -> None:
+        super().__init__(name, model, read=read_chunk, **options)
         self._shape = shape
 
     async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:

@@ -1,4 +1,4 @@
-"""What SGLang says of itself once it is ready."""
+"""What SGLang reports of itself once it is ready."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _NAMES = {
     "kernels": "sampling_backend",
     "kv_cache_tokens": "max_total_num_tokens",
 }
-"""Our words, and keys of `/server_info` (SGLang 0.5.23, srt/entrypoints/http_server.py)."""
+"""Our names, and keys of `/server_info` (SGLang 0.5.23, srt/entrypoints/http_server.py)."""
 
 
 async def facts(url: str) -> dict[str, str]:
-    """What the SGLang at a URL is; nothing where it does not tell."""
+    """What the SGLang at a URL is; empty where it does not report it."""
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as client,
             client.get(f"{url}/server_info") as response,
         ):
-            told = msgspec.json.decode(await response.read(), type=dict[str, Any])
+            found = msgspec.json.decode(await response.read(), type=dict[str, Any])
     except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
         return {}
-    return {ours: str(told[key]) for ours, key in _NAMES.items() if told.get(key) not in (None, "")}
+    return {ours: str(found[key]) for ours, key in _NAMES.items() if found.get(key) not in (None, "")}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tierwise.engines.sources import ask, strings, text
+from tierwise.engines.served.installed import ask, strings, text
 from tierwise.spec.errors import SpecError
 
 _PACKAGES = {"bitsandbytes": "bitsandbytes", "gguf": "gguf"}

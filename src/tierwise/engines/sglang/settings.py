@@ -1,4 +1,4 @@
-"""How a deployment on SGLang is written in the config file: its own settings, and what it is launched with."""
+"""How a deployment on SGLang is written in the config file, and what its request levers are called there."""
 
 from __future__ import annotations
 
@@ -6,22 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
 
-from tierwise.engines.dialect import Dialect
-from tierwise.engines.scrape import SGLANG
-from tierwise.engines.served import ADVICE, Kind, Served
-from tierwise.engines.sglang.answer import Shape
-from tierwise.engines.sglang.client import SglangClient
-from tierwise.engines.sglang.facts import facts
+from tierwise.engines.openai.dialect import Dialect
+from tierwise.engines.served.settings import ADVICE, ServerEngine, ServerEngineSettings
 from tierwise.engines.sglang.levers import LEVERS
-from tierwise.engines.sglang.misfits import misfits
+from tierwise.engines.sglang.metrics import METRIC_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable
 
-    from tierwise.catalog.architecture import Architecture
-    from tierwise.engines.engine import Site
-    from tierwise.engines.served_client import Wiring
+    from tierwise.engines.settings import Problem
 
 _ADVICE = {
     **ADVICE,
@@ -29,7 +22,7 @@ _ADVICE = {
     "in, which other vocabularies use for other words; bound `max_tokens`, set `reasoning_effort`, or use vLLM",
 }
 
-_KIND = Kind(
+_ENGINE = ServerEngine(
     title="SGLang",
     levers=LEVERS,
     negatives=False,
@@ -40,16 +33,18 @@ _KIND = Kind(
         | {"--smg-grpc-mode", "--api-key", "--skip-tokenizer-init", "--fastapi-root-path"}
     ),
     environment={
-        "SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION": "0",  # else every look at its health makes it generate a token
+        "SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION": "0",  # else every health check makes it generate a token
     },
-    table=SGLANG,
+    metrics=METRIC_NAMES,
 )
 
 
-class Sglang(Served, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sglang", tag_field="engine"):
+class Sglang(
+    ServerEngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sglang", tag_field="engine"
+):
     """SGLang: launched by us in the environment that `python` names, or found at `url`."""
 
-    KIND: ClassVar[Kind] = _KIND
+    ENGINE: ClassVar[ServerEngine] = _ENGINE
 
     prefill_attention_backend: str | None = None
     """As `attention_backend`, for prompts alone."""
@@ -64,37 +59,19 @@ class Sglang(Served, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=
     device: str | None = None
     """SGLang's word for where it runs; what it finds where it is not given."""
 
-    def _problems_at_launch(self) -> Iterable[tuple[str, str]]:
+    def _validate_launch(self) -> Iterable[Problem]:
         if self.expert_parallel and (self.tensor_parallel or 1) < 2:
             yield "expert_parallel", "SGLang spreads experts over the devices of `tensor_parallel`; set that above 1"
         if self.speculative and "algorithm" not in self.speculative:
             yield "speculative", "it wants `algorithm`, such as EAGLE, EAGLE3, NEXTN or NGRAM, beside its other keys"
 
-    def _misfits(self, site: Site) -> Iterable[tuple[str, str]]:
-        return misfits(self, site)
-
     @property
-    def _dialect(self) -> Dialect:
+    def dialect(self) -> Dialect:
         return Dialect(
             engine="SGLang",
             priority="higher first" if self.scheduling == "priority" else None,
             advice=_ADVICE,
         )
-
-    def _client(self, name: str, model: str, wiring: Wiring, architecture: Architecture | None = None) -> SglangClient:
-        return SglangClient(name, model, shape=self._shape(architecture), **wiring)
-
-    def _shape(self, architecture: Architecture | None) -> Shape | None:
-        """Of the checkpoint's routing, where its config tells it."""
-        if architecture is None:
-            return None
-        active = self.active_experts or architecture.active_experts
-        if architecture.layers is None or active is None:
-            return None
-        return Shape(layers=architecture.layers, active=active, experts=architecture.experts)
-
-    def _facts(self, _log: Path) -> Callable[[str], Awaitable[Mapping[str, str]]]:
-        return facts
 
     def spread(self) -> Iterable[tuple[str, str, Any]]:
         """The keys of mappings, each a flag of its own: setting, flag and value."""
@@ -103,20 +80,3 @@ class Sglang(Served, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=
             yield "eplb", f"--{name.replace('_', '-')}", value
         for key, value in self.speculative.items():
             yield "speculative", f"--speculative-{key.replace('_', '-')}", value
-
-    @property
-    def _own_flags(self) -> Iterable[str]:
-        if self.expert_parallel:
-            yield from ("--ep-size", str(self.tensor_parallel))
-        if self.eplb is not None:
-            yield from ("--enable-eplb", "--expert-balancedness-report-mode", "prometheus")
-        for _, flag, value in self.spread():
-            yield from (flag,) if value is True else (flag, str(value))
-        if self.prefix_cache is False:
-            yield "--disable-radix-cache"
-        if self.scheduling == "priority":
-            yield from ("--enable-priority-scheduling", "--default-priority-value", "0")
-        elif self.scheduling is not None:
-            yield from ("--schedule-policy", self.scheduling)
-        if self.experts_sampled:
-            yield "--enable-return-routed-experts"

@@ -1,11 +1,25 @@
-"""Transformers on a worker process of ours. Only `settings` is for other modules; the rest runs in the worker.
+"""Transformers on a worker process of ours (`tierwise.worker`): what stays on our side, without PyTorch."""
 
-settings   what stands in the config file, and the launch
-levers     how a checkpoint becomes a model in memory, and what of it cannot work
-worker     the process: HTTP
-chat       a request of HTTP ↔ a job of the loop
-batching   the loop that runs the model
-caches     rows side by side in one cache;  prefixes  those that are remembered
-sampling   logits → tokens;  scoring  logits → what was thought of a prompt;  text  tokens ↔ characters
-loading    a checkpoint → a model;  attention, experts  what is changed in it
-"""
+from tierwise.engines.row import EngineRow
+from tierwise.engines.transformers.capabilities import capabilities
+from tierwise.engines.transformers.launch import build, command
+from tierwise.engines.transformers.levers import LEVERS
+from tierwise.engines.transformers.metrics import METRIC_NAMES
+from tierwise.engines.transformers.preflight import preflight
+from tierwise.engines.transformers.recipe import RECIPE
+from tierwise.engines.transformers.settings import Transformers
+
+__all__ = ["ROW", "Transformers"]
+
+ROW: EngineRow[Transformers] = EngineRow(
+    settings=Transformers,
+    title="Transformers",
+    levers=LEVERS,
+    preflight=preflight,
+    command=command,
+    build=build,
+    capabilities=capabilities,
+    metrics=METRIC_NAMES,
+    packages=("transformers", "torch"),
+    recipe=RECIPE,
+)

@@ -1,161 +1,9 @@
-"""What a model is loaded with by Transformers, and what of it cannot work: data and checks, without PyTorch, so that
-`tierwise check` answers at once. The settings of the deployment and of the worker both extend `ModelLevers`.
-"""
-
-from __future__ import annotations
-
-import importlib.util
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import msgspec
+"""Transformers' rows of the levers' table: what a model is loaded with, and how passes share it."""
 
 from tierwise.engines.lever import Lever
 
-if TYPE_CHECKING:
-    from tierwise.catalog.architecture import Architecture
-
-Dtype = Literal["auto", "bfloat16", "float16", "float32"]
-Quantization = Literal["int8", "nf4", "fp4"]
-Implementation = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
-
-
-class Pattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Attention that leaves tokens out of a model that was trained with all: a window, or chosen blocks."""
-
-    window: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Each token sees itself and the `window` - 1 tokens before it."""
-    sinks: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """With a window: the first tokens of the text, which all later ones go on seeing (Xiao et al., 2309.17453)."""
-    block: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Tokens of a block, where each token chooses the blocks that it sees."""
-    keep: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """With blocks: how many each token sees, its own among them."""
-
-    def problems(self) -> Iterable[str]:
-        """What is wrong with it in itself."""
-        if (self.window is None) == (self.block is None):
-            yield "give either `window` (with `sinks`, if you like) or `block` with `keep`"
-        elif self.window is not None and self.keep is not None:
-            yield "`keep` belongs to `block`; with a window, give `sinks` or nothing"
-        elif self.block is not None and self.keep is None:
-            yield "`block` wants `keep`, the number of blocks that a token sees, its own among them"
-        elif self.block is not None and self.sinks:
-            yield "`sinks` belongs to `window`; blocks are chosen by what is in them"
-
-
-Attention = Implementation | Pattern
-
-
-class ModelLevers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a checkpoint becomes a model in memory."""
-
-    dtype: Dtype = "auto"
-    """Of weights and activations; `auto` is the checkpoint's own, and bfloat16 for a quantized GGUF file."""
-    quantization: Quantization | None = None
-    """Of the linear layers, while they are loaded: 8 bits (LLM.int8), or 4 bits in one of two number formats."""
-    attention: Attention = "sdpa"
-    """A name of Transformers, or a pattern: `{window: 512, sinks: 4}`, `{block: 64, keep: 8}`."""
-    active_experts: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Experts that work on each token, where it is not the checkpoint's own number."""
-    trust_remote_code: bool = False
-    """Whether to run Python code that came with the checkpoint."""
-    use_kernels: bool = False
-    """Fused GPU kernels of the `kernels` package in place of the model's own layers."""
-    threads: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Processor threads; as many as cores where it is not given."""
-
-    def contradictions(self) -> Iterable[tuple[str, str]]:
-        """Every lever that cannot work on any machine or checkpoint, as its name and why."""
-        if isinstance(self.attention, Pattern):
-            for problem in self.attention.problems():
-                yield "attention", problem
-
-    def unfit(self, architecture: Architecture | None) -> Iterable[tuple[str, str]]:
-        """Every lever that cannot work on this machine or with this checkpoint, as its name and what to do instead.
-
-        Args:
-            architecture: of the checkpoint; None where it is not here yet, and only the machine is judged.
-        """
-        yield from self._unfit_here()
-        if architecture is not None:
-            yield from self._unfit_for(architecture)
-
-    def _unfit_here(self) -> Iterable[tuple[str, str]]:
-        if self.quantization is not None and not _is_installed("bitsandbytes"):
-            yield "quantization", f"{self.quantization} needs bitsandbytes; pip install bitsandbytes, or leave it out"
-        if self.attention in ("flash_attention_2", "flash_attention_3"):
-            if not has_gpu():
-                yield "attention", f"{self.attention} runs on a GPU, and this machine shows none; use sdpa"
-            elif not _is_installed(_FLASH[self.attention]) and not _is_installed("kernels"):
-                yield (
-                    "attention",
-                    f"{self.attention} needs the package {_FLASH[self.attention]} or kernels; install one, or use sdpa",
-                )
-        if self.use_kernels and not has_gpu():
-            yield "use_kernels", "the fused kernels are for GPUs, and this machine shows none; leave it out"
-        elif self.use_kernels and not _is_installed("kernels"):
-            yield "use_kernels", "it needs the package kernels; pip install kernels, or leave it out"
-
-    def _unfit_for(self, architecture: Architecture) -> Iterable[tuple[str, str]]:
-        kind = architecture.model_type
-        if architecture.needs_remote_code and not self.trust_remote_code and not _is_built_in(kind):
-            yield (
-                "trust_remote_code",
-                f"{kind} is not built into Transformers; set it to true if you trust the checkpoint's own Python code",
-            )
-        if self.quantization is not None and architecture.quantization and architecture.format != "gguf":
-            yield (
-                "quantization",
-                f"the checkpoint is quantized already ({architecture.quantization}); leave `quantization` out",
-            )
-        if isinstance(self.attention, Pattern) and kind in _OWN_ATTENTION:
-            yield "attention", f"{kind} has a sparse attention of its own; leave `attention` out"
-        if self.active_experts is not None:
-            reason = why_not_active(self.active_experts, architecture)
-            if reason:
-                yield "active_experts", reason
-
-
-def why_not_active(wanted: int, architecture: Architecture) -> str:
-    """Why this number of experts cannot work on each token; empty where it can."""
-    if architecture.experts is None:
-        return f"{architecture.model_type} is a dense model and has no experts; leave it out"
-    if wanted == architecture.active_experts:
-        return ""
-    if architecture.hash_routed_layers:
-        return (
-            f"{architecture.hash_routed_layers} layers of this {architecture.model_type} look experts up in a table "
-            f"made for {architecture.active_experts} of them; leave it out"
-        )
-    if wanted > architecture.experts:
-        return f"{wanted}: the model has {architecture.experts} experts in a layer; give at most so many"
-    return ""
-
-
-def has_gpu() -> bool:
-    """Whether the kernel shows an NVIDIA or AMD device. Asking PyTorch instead would take two seconds."""
-    return Path("/dev/kfd").exists() or any(Path("/dev").glob("nvidia[0-9]*"))
-
-
-def _is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
-
-
-def _is_built_in(model_type: str) -> bool:
-    """Whether Transformers has a folder of that name; its registry would take a second to import."""
-    package = importlib.util.find_spec("transformers")
-    folders = (package.submodule_search_locations or ()) if package is not None else ()
-    return any((Path(folder) / "models" / model_type).is_dir() for folder in folders)
-
-
-_FLASH = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_3"}
-
-# Their indexers choose tokens, and their masks are not those of `masking_utils`.
-_OWN_ATTENTION = frozenset({"deepseek_v32", "deepseek_v4", "glm_moe_dsa", "minimax", "rwkv"})
-
 _SOURCE = "Transformers 5.23.0, "
+_OURS = "our worker, worker/"
 
 LEVERS: tuple[Lever, ...] = (
     Lever(
@@ -221,5 +69,107 @@ LEVERS: tuple[Lever, ...] = (
         changes="speed; more threads than free cores make it slower",
         source="PyTorch 2.13",
     ),
+    Lever(
+        name="context",
+        sets="a bound on prompt and answer",
+        scope="launch",
+        values="128 to what the model was made for",
+        changes="tokens that one pass may hold; memory is taken as it is needed",
+        source=_OURS + "chat.py",
+    ),
+    Lever(
+        name="slots",
+        sets="rows of a batch",
+        scope="launch",
+        values="1 to 1024",
+        changes="passes side by side: more tokens a second together, fewer each",
+        source=_OURS + "batching.py",
+    ),
+    Lever(
+        name="queue",
+        sets="passes that may wait",
+        scope="launch",
+        values="0 to 100,000",
+        changes="who is turned away with 503 instead of waiting",
+        source=_OURS + "batching.py",
+    ),
+    Lever(
+        name="deterministic",
+        sets="batches of one, no prefix cache",
+        scope="launch",
+        values="true, false",
+        changes="greedy text is the same run after run, whatever else runs; costs what batches win",
+        source=_OURS + "batching.py",
+    ),
+    Lever(
+        name="prefix_cache",
+        sets="keys and values that are kept, 512 MiB of them",
+        scope="launch",
+        values="true, false",
+        needs="layers of full or windowed attention, and nothing else",
+        changes="time to the first token where prompts begin alike; memory",
+        source=_OURS + "prefixes.py",
+    ),
+    Lever(
+        name="packed",
+        sets="oneDNN's order of weights",
+        scope="launch",
+        values="true, false",
+        needs="bfloat16 weights on a processor; elsewhere it does nothing",
+        changes="a third off each step; no bit of an answer",
+        source=_OURS + "packing.py",
+    ),
+    Lever(
+        name="experts_sampled",
+        sets="hooks on the routers",
+        scope="launch",
+        values="0 to 1, a share of the passes",
+        needs="a mixture of experts",
+        changes="what is known of its routing, gate probabilities included; time of the sampled passes",
+        source=_OURS + "routers.py",
+    ),
+    Lever(
+        name="active_experts",
+        sets="active_experts",
+        scope="request",
+        values="1 to the experts of a layer",
+        needs="a mixture of experts whose routers compute",
+        changes="as at launch; passes with other numbers run in batches of their own",
+        source=_OURS + "routers.py",
+    ),
+    Lever(
+        name="thinking",
+        sets="chat_template_kwargs",
+        scope="request",
+        values="true, false",
+        needs="a family whose switch is known",
+        changes="whether it thinks before it answers: tokens, and quality where that helps",
+        source="the family's file, catalog/families/",
+    ),
+    Lever(
+        name="thinking_tokens",
+        sets="thinking_tokens",
+        scope="request",
+        values="0 and more",
+        needs="marks around thinking that are tokens of the model",
+        changes="where thinking ends at the latest",
+        source=_OURS + "text.py",
+    ),
+    Lever(
+        name="reasoning_effort",
+        sets="a variable of the chat template",
+        scope="request",
+        values="words of the family",
+        needs="a chat template that knows it",
+        changes="quality and tokens",
+        source=_OURS + "chat.py",
+    ),
+    Lever(
+        name="priority",
+        sets="priority",
+        scope="request",
+        values="whole numbers, higher is earlier",
+        changes="who waits for a slot",
+        source=_OURS + "batching.py",
+    ),
 )
-"""The rows of the levers' table for what a model is loaded with."""

@@ -1,30 +1,13 @@
-"""`/metrics` of the worker, in Prometheus' text format."""
+"""What our Transformers worker calls the metrics that it counts."""
 
-from __future__ import annotations
+from tierwise.engines.metrics import MetricNames
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tierwise.engines.transformers.job import Tally
-
-_GAUGES = {
-    "requests_running": ("running", "Passes in the model's hands."),
-    "requests_waiting": ("waiting", "Passes that wait for a slot."),
-}
-_COUNTERS = {
-    "prompt_tokens": ("prompt_tokens", "Tokens of prompts, the cached ones too."),
-    "prompt_tokens_cached": ("cached_tokens", "Tokens of prompts that were not computed again."),
-    "completion_tokens": ("completion_tokens", "Tokens that were drawn."),
-    "steps": ("steps", "Steps of a batch."),
-    "stepped_rows": ("stepped_rows", "Rows in those steps; over them, the mean size of a batch."),
-}
-
-
-def exposition(tally: Tally) -> str:
-    """The text of all series."""
-    lines = []
-    for kind, table, ending in (("gauge", _GAUGES, ""), ("counter", _COUNTERS, "_total")):
-        for name, (field, help_text) in table.items():
-            full = f"tierwise_worker_{name}{ending}"
-            lines += [f"# HELP {full} {help_text}", f"# TYPE {full} {kind}", f"{full} {getattr(tally, field)}"]
-    return "\n".join(lines) + "\n"
+METRIC_NAMES = MetricNames(
+    samples={
+        "requests_running": ("tierwise_worker_requests_running",),
+        "requests_waiting": ("tierwise_worker_requests_waiting",),
+        "prefix_cache_queries": ("tierwise_worker_prompt_tokens_total",),
+        "prefix_cache_hits": ("tierwise_worker_prompt_tokens_cached_total",),
+    }
+)
+"""tierwise/worker/metrics.py."""

@@ -1,5 +1,25 @@
 """vLLM: launched in an interpreter of its own, or found where it runs already."""
 
+from tierwise.engines.row import EngineRow
+from tierwise.engines.vllm.capabilities import capabilities
+from tierwise.engines.vllm.launch import LAUNCHER
+from tierwise.engines.vllm.levers import LEVERS
+from tierwise.engines.vllm.metrics import METRIC_NAMES
+from tierwise.engines.vllm.preflight import preflight
+from tierwise.engines.vllm.recipe import RECIPE
 from tierwise.engines.vllm.settings import Vllm
 
-__all__ = ["Vllm"]
+__all__ = ["ROW", "Vllm"]
+
+ROW: EngineRow[Vllm] = EngineRow(
+    settings=Vllm,
+    title="vLLM",
+    levers=LEVERS,
+    preflight=preflight,
+    command=LAUNCHER.command,
+    build=LAUNCHER.build,
+    capabilities=capabilities,
+    metrics=METRIC_NAMES,
+    packages=("vllm", "transformers", "torch"),
+    recipe=RECIPE,
+)

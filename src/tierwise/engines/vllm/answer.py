@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from tierwise.engines.choices import counted
-from tierwise.engines.wire import WireUsage
+from tierwise.engines.openai.wire import WireUsage
+from tierwise.engines.served.routing import counted
 from tierwise.spec.call import Chunk
 
 if TYPE_CHECKING:

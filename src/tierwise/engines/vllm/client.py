@@ -10,29 +10,29 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tierwise.engines.served_client import ServedClient
+from tierwise.engines.served.client import RoutingClient
 from tierwise.engines.vllm.answer import read_answer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from typing import Unpack
 
-    from tierwise.engines.served_client import Wiring
+    from tierwise.engines.served.client import ClientOptions
     from tierwise.spec.call import Call, Chunk
 
 
-class VllmClient(ServedClient):
+class VllmClient(RoutingClient):
     """A client that has recorded passes answered whole.
 
     Args:
-        name: the deployment's, for blame.
+        name: the deployment's, for error messages.
         model: what the server calls it.
         experts: of each layer; None where it is not known, and then as many as were seen.
-        wiring: see there.
+        options: see there.
     """
 
-    def __init__(self, name: str, model: str, *, experts: int | None = None, **wiring: Unpack[Wiring]) -> None:
-        super().__init__(name, model, **wiring)
+    def __init__(self, name: str, model: str, *, experts: int | None = None, **options: Unpack[ClientOptions]) -> None:
+        super().__init__(name, model, **options)
         self._experts = experts
 
     async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tierwise.runs.importers import swebench
-from tierwise.runs.importers.imported import Imported, Result, write
+from tierwise.runs.importers.imported import Imported, ImportedResult, write
 from tierwise.spec.errors import NotFound, SpecError
 from tierwise.spec.files import read_json
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-__all__ = ["IMPORTERS", "Imported", "Result", "logs", "read", "write"]
+__all__ = ["IMPORTERS", "Imported", "ImportedResult", "logs", "read", "write"]
 
 IMPORTERS: dict[str, Callable[[Path, object], Imported | None]] = {
     "swebench": swebench.read,

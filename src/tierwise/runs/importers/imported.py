@@ -18,7 +18,7 @@ from tierwise.runs.directory import (
     timestamp,
 )
 from tierwise.runs.machine import RunMachine, versions
-from tierwise.runs.records import CLUSTER, TrialOutcome, TrialRecord
+from tierwise.runs.records import TrialOutcome, TrialRecord, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class ImportedResult:
     """What became of one task."""
 
     task: str
@@ -54,7 +54,7 @@ class Imported:
     suite: str
     size: int | None
     """Tasks of the whole suite, where that is known: a run may lack some, and some hold more."""
-    results: tuple[Result, ...]
+    results: tuple[ImportedResult, ...]
     absent: tuple[str, ...] = ()
     """Tasks that the log names as not run."""
 
@@ -67,7 +67,7 @@ def write(imported: Imported, path: Path) -> RunDirectory:
     """Leave a run as `tierwise bench` would have left it, without times and costs, which the log does not hold.
 
     Raises:
-        SpecError: the folder holds a run already, or cannot be written.
+        SpecError: the directory holds a run already, or cannot be written.
     """
     directory = RunDirectory.create(path)
     raw = imported.path.read_bytes()
@@ -95,11 +95,11 @@ def write(imported: Imported, path: Path) -> RunDirectory:
     return directory
 
 
-def _record(result: Result, tier: str, run: str) -> TrialRecord:
+def _record(result: ImportedResult, tier: str, run: str) -> TrialRecord:
     return TrialRecord(
         action=f"{run}/{result.task}/{tier}/both",
         task=result.task,
-        tags=[CLUSTER + result.cluster] if result.cluster else [],
+        tags=tags_of((), result.cluster or None),
         tier=tier,
         mode="both",
         seed=0,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from tierwise.runs.importers.imported import Imported, Result
+from tierwise.runs.importers.imported import Imported, ImportedResult
 from tierwise.runs.records import TrialOutcome
 from tierwise.spec.errors import ConfigErrors, SpecError
 
@@ -72,7 +72,7 @@ def read(path: Path, value: object) -> Imported | None:
 def _report(path: Path, value: dict[str, Any]) -> Imported:
     seen: dict[str, str] = {}
     wrong: list[SpecError] = []
-    results: list[Result] = []
+    results: list[ImportedResult] = []
     for key, (outcome, why) in _LISTS.items():
         for name in _ids(path, value, key, wrong):
             if name in seen:
@@ -94,11 +94,13 @@ def _ids(path: Path, value: dict[str, Any], key: str, wrong: list[SpecError]) ->
     return names
 
 
-def _result(name: str, outcome: TrialOutcome, why: str) -> Result:
-    return Result(task=name, outcome=outcome, why=why, cluster=repository(name) or "")
+def _result(name: str, outcome: TrialOutcome, why: str) -> ImportedResult:
+    return ImportedResult(task=name, outcome=outcome, why=why, cluster=repository(name) or "")
 
 
-def _imported(path: Path, results: list[Result], absent: tuple[str, ...] = (), size: int | None = None) -> Imported:
+def _imported(
+    path: Path, results: list[ImportedResult], absent: tuple[str, ...] = (), size: int | None = None
+) -> Imported:
     if not results:
         raise SpecError(f"{path} names no instance that was evaluated")
     is_pro = all(_PRO.fullmatch(result.task) for result in results)

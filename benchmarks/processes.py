@@ -1,0 +1,77 @@
+"""The processes that benchmarks run (Tierwise, a fake backend, any Python program), and what they cost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+HERE = Path(__file__).parent
+
+
+def listen() -> tuple[socket.socket, str]:
+    """A socket on a free port of the loopback, and its URL."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    return listener, f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+
+
+@contextmanager
+def running(*command: str | Path, log: Path) -> Generator[tuple[int, str]]:
+    """A Python program in a process of its own; gives its id and the URL in the first line that it prints."""
+    with (
+        log.open("ab") as errors,
+        subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline().split()
+            if not line:
+                raise SystemExit(f"{command} did not start:\n{log.read_text()[-2000:]}")
+            yield process.pid, line[-1]
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+
+
+@contextmanager
+def tierwise(config: dict[str, Any], folder: Path) -> Generator[tuple[int, str]]:
+    """`tierwise serve` with this config, its ledger in `folder`; gives its id and its URL that ends in /v1."""
+    file = folder / "tierwise.yaml"
+    file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
+    serve_it = ("-m", "tierwise", "serve", file, "--port", "0", "--ledger", folder / "ledger.db")
+    with running(*serve_it, log=folder / "tierwise.log") as (process, url):
+        yield process, f"{url}/v1"
+
+
+@contextmanager
+def backend(folder: Path, *, delay: float = 0.0) -> Generator[str]:
+    """A fake server that answers as many words as it is asked for; gives its URL that ends in /v1."""
+    serve_it = ("-m", "tierwise.testing.server", "--delay", str(delay))
+    with running(*serve_it, log=folder / "backend.log") as (_, url):
+        yield url
+
+
+def cpu_seconds(process: int) -> float:
+    """User and system time of a process and all that descends from it."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_seconds(child) for child in children(process))
+
+
+def children(process: int) -> list[int]:
+    return [
+        int(child)
+        for tasks in Path(f"/proc/{process}/task").glob("*/children")
+        for child in tasks.read_text(encoding="ascii").split()
+    ]

@@ -1,0 +1,29 @@
+"""llama.cpp: a GGUF file served by a process of ours, or by a `llama-server` binary that the user names."""
+
+from tierwise.engines.llama_cpp.capabilities import capabilities
+from tierwise.engines.llama_cpp.components import components
+from tierwise.engines.llama_cpp.facts import facts
+from tierwise.engines.llama_cpp.launch import build, command
+from tierwise.engines.llama_cpp.levers import LEVERS
+from tierwise.engines.llama_cpp.metrics import METRIC_NAMES
+from tierwise.engines.llama_cpp.preflight import preflight
+from tierwise.engines.llama_cpp.recipe import RECIPE
+from tierwise.engines.llama_cpp.settings import LlamaCpp
+from tierwise.engines.row import EngineRow
+
+__all__ = ["ROW", "LlamaCpp"]
+
+ROW: EngineRow[LlamaCpp] = EngineRow(
+    settings=LlamaCpp,
+    title="llama.cpp",
+    levers=LEVERS,
+    preflight=preflight,
+    command=command,
+    build=build,
+    facts=facts,
+    capabilities=capabilities,
+    metrics=METRIC_NAMES,
+    packages=("xllamacpp",),
+    components=components,
+    recipe=RECIPE,
+)

@@ -1,0 +1,141 @@
+"""How llama.cpp is started for a deployment: its command line, and the engine around it."""
+
+from __future__ import annotations
+
+import shlex
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tierwise.engines.llama_cpp import worker
+from tierwise.engines.llama_cpp.active_experts import active_experts_key, rewriting
+from tierwise.engines.llama_cpp.facts import facts
+from tierwise.engines.llama_cpp.metrics import METRIC_NAMES
+from tierwise.engines.llama_cpp.prompting import thinking_switch
+from tierwise.engines.llama_cpp.settings import DIALECT
+from tierwise.engines.openai.client import ChatClient
+from tierwise.engines.process.launched import LaunchedEngine
+from tierwise.engines.process.supervisor import Launch
+from tierwise.spec.errors import SpecError
+
+if TYPE_CHECKING:
+    from tierwise.engines.llama_cpp.settings import LlamaCpp
+    from tierwise.engines.llama_cpp.worker import Rewrite, Speculation
+    from tierwise.engines.settings import LaunchContext
+
+# Makes llama.cpp send its own count with every chunk, and with every batch of the prompt, so that an aborted pass is
+# counted as far as it came.
+_COUNTING = {"timings_per_token": True, "return_progress": True}
+
+_SPECULATION_FLAGS = {
+    "ngram-simple": ("--spec-ngram-simple-size-m", "--spec-ngram-simple-size-n"),
+    "ngram-map-k": ("--spec-ngram-map-k-size-m", "--spec-ngram-map-k-size-n"),
+    "ngram-mod": ("--spec-ngram-mod-n-max", "--spec-ngram-mod-n-match"),
+}
+"""How many tokens to guess, and how many to match."""
+
+
+def command(settings: LlamaCpp, context: LaunchContext) -> str:
+    """The command line, with the checkpoint's name in the place of a file that is not here yet."""
+    model = context.model or Path(f"<{settings.checkpoint}>")
+    return shlex.join(launch(settings, "llama.cpp", model, 0, context).command)
+
+
+def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngine:
+    """The engine, not started.
+
+    Raises:
+        SpecError: its checkpoint is not on this machine.
+    """
+    if context.model is None:
+        raise SpecError(f"checkpoint {settings.checkpoint!r} is not here yet; run `tierwise pull` first")
+    model = context.model
+    template = None if settings.chat_template is None else Path(context.file(settings.chat_template))
+    translate = partial(DIALECT.translate, switch=thinking_switch(model, template))
+    return LaunchedEngine(
+        name,
+        lambda port: launch(settings, name, model, port, context),
+        logs=context.logs,
+        client=ChatClient(name, name, extras=_COUNTING, translate=translate),
+        facts=lambda _: facts(settings, context),
+        metrics=METRIC_NAMES,
+    )
+
+
+def launch(settings: LlamaCpp, name: str, model: Path, port: int, context: LaunchContext) -> Launch:
+    """What starts the deployment of that name on a port (0: one that is free at the time)."""
+    if settings.binary is None:
+        command = worker.command(_worker_settings(settings, name, model, port, context))
+    else:
+        command = (context.program(settings.binary), *_flags(settings, name, model, port, context))
+    return Launch(
+        command=command,
+        # Threads that spin while they wait slow down everything else on the machine.
+        environment={"OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS": ""},
+        url=f"http://127.0.0.1:{port}",
+    )
+
+
+def _worker_settings(
+    settings: LlamaCpp, name: str, model: Path, port: int, context: LaunchContext
+) -> worker.LlamaCppSettings:
+    return worker.LlamaCppSettings(
+        model=str(model),
+        port=port,
+        alias=name,
+        context=settings.context,
+        slots=settings.slots,
+        threads=settings.used_threads,
+        cache_type_k=settings.cache_type_k,
+        cache_type_v=settings.cache_type_v,
+        flash_attention=settings.flash_attention,
+        prompt_cache_mib=settings.prompt_cache_mib,
+        mmproj=settings.mmproj and context.file(settings.mmproj),
+        chat_template=settings.chat_template and context.file(settings.chat_template),
+        loras={context.file(path): scale for path, scale in settings.loras.items()},
+        speculative=_speculation(settings, context),
+        rewrite=_rewrite(settings, model),
+    )
+
+
+def _speculation(settings: LlamaCpp, context: LaunchContext) -> Speculation | None:
+    wanted = settings.speculative
+    return wanted and msgspec.structs.replace(wanted, model=wanted.model and context.file(wanted.model))
+
+
+def _rewrite(settings: LlamaCpp, model: Path) -> Rewrite | None:
+    return rewriting(model, settings.active_experts) if settings.active_experts and model.is_file() else None
+
+
+def _flags(settings: LlamaCpp, name: str, model: Path, port: int, context: LaunchContext) -> list[str]:
+    """Of an external `llama-server`."""
+    flags = ["--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--alias", name]
+    flags += ["--ctx-size", str(settings.context * settings.slots), "--parallel", str(settings.slots)]
+    flags += ["--threads", str(settings.used_threads), "--metrics", "--fit", "off", "--no-webui"]
+    flags += ["--cache-type-k", settings.cache_type_k, "--cache-type-v", settings.cache_type_v]
+    flags += ["--cache-ram", str(settings.prompt_cache_mib)]
+    if settings.flash_attention is not None:
+        flags += ["--flash-attn", "on" if settings.flash_attention else "off"]
+    flags += _flag("--n-gpu-layers", settings.gpu_layers)
+    flags += _flag("--n-cpu-moe", settings.cpu_expert_layers)
+    if settings.moe_cache_mib is not None:
+        # At this level its log says, when it ends, how often the cache held an expert that was wanted.
+        flags += ["--moe-cache-mib", str(settings.moe_cache_mib), "--log-verbosity", "4"]
+    if settings.active_experts is not None:
+        key = active_experts_key(model) if model.is_file() else "<architecture>.expert_used_count"
+        flags += ["--override-kv", f"{key}=int:{settings.active_experts}"]
+    for flag, path in (("--mmproj", settings.mmproj), ("--chat-template-file", settings.chat_template)):
+        flags += _flag(flag, path and context.file(path))
+    for path, scale in settings.loras.items():
+        flags += ["--lora-scaled", f"{context.file(path)}:{scale:g}"]
+    if (guessing := _speculation(settings, context)) is not None:
+        flags += ["--spec-type", guessing.kind, *_flag("--spec-draft-model", guessing.model)]
+        tokens, match = _SPECULATION_FLAGS.get(guessing.kind, ("--spec-draft-n-max", ""))
+        flags += _flag(tokens, guessing.tokens) + _flag(match, guessing.match)
+    return flags
+
+
+def _flag(name: str, value: object) -> list[str]:
+    return [] if value is None else [name, str(value)]

@@ -1,0 +1,69 @@
+"""A server that runs already, as an engine."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from tierwise.engines.engine import Health
+from tierwise.engines.metrics import MetricsPage
+from tierwise.spec.errors import Broken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from tierwise.engines.metrics import MetricNames
+    from tierwise.engines.openai.client import ChatClient
+    from tierwise.spec.call import Call, Chunk
+
+_FAILED_SECONDS = 10.0  # how long a failure counts: between two passes nothing is known of a remote server
+
+
+class HttpEngine:
+    """A server that somebody else runs.
+
+    Args:
+        url: its base, with `/v1`.
+        client: speaks to it.
+        metrics: the names on its metrics page, where they are known.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        client: ChatClient,
+        *,
+        metrics: MetricNames | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url.rstrip("/")
+        root = self._url.removesuffix("/v1")
+        self._page = None if metrics is None else MetricsPage(url=f"{root}/metrics", names=metrics)
+        self._client = client
+        self._clock = clock
+        self._failed_at = float("-inf")
+        self._reason = ""
+
+    async def start(self) -> None:
+        """Nothing to start: the pass that needs a server that is away reports it."""
+
+    async def stop(self) -> None:
+        await self._client.close()
+
+    def health(self) -> Health:
+        """Failed for some seconds after a failure, then ready again: only a pass can find out."""
+        if self._clock() - self._failed_at < _FAILED_SECONDS:
+            return Health(state="failed", reason=self._reason)
+        return Health(state="ready", reason=self._reason, page=self._page)
+
+    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        try:
+            async with aclosing(self._client.stream(self._url, call)) as stream:
+                async for chunk in stream:
+                    self._failed_at, self._reason = float("-inf"), ""
+                    yield chunk
+        except Broken as error:
+            self._failed_at, self._reason = self._clock(), str(error)
+            raise

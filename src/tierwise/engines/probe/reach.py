@@ -1,0 +1,219 @@
+"""Where an OpenAI-compatible API begins, and which models it lists: the first question to a server that somebody else
+runs. Separate from the probe, which asks what the server does with a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+import msgspec
+
+from tierwise.engines.openai.wire import read_failure
+from tierwise.spec.errors import Broken, EngineError, Garbled, SpecError, TimedOut
+
+REACH_SECONDS = 10.0
+"""That a server may take to list its models, or to show another page of its own."""
+
+_MOST_BYTES = 4 << 20
+_SECRET = 6  # characters; servers without keys are given such as "x" or "none"
+_EXAMPLE = "http://127.0.0.1:8000/v1"
+_ENDPOINTS = ("/chat/completions", "/completions", "/models")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What a server answers when it is asked for its models."""
+
+    url: str
+    """The base that answered, without a slash at its end."""
+    models: tuple[Mapping[str, Any], ...]
+    """As it lists them, each with a text `id`; empty where it has no such page."""
+    headers: Mapping[str, str]
+    """Of that answer, names in lower case."""
+
+    @property
+    def names(self) -> list[str]:
+        """What it calls its models, in its order."""
+        return [one["id"] for one in self.models]
+
+
+def read_base(text: str) -> str:
+    """The base of an API from what a user wrote; an endpoint's own path at the end is taken off.
+
+    Raises:
+        SpecError: it is no http or https URL, or it holds a password or a query; never repeats either.
+    """
+    text = text.strip()
+    if "://" not in text:
+        raise SpecError(f"{text!r} is no URL, it has no scheme; write it as {_EXAMPLE}", field="--url")
+    try:
+        place = urlsplit(text)
+        host, _ = place.hostname, place.port
+    except ValueError as error:
+        raise SpecError(f"{text!r} is no URL: {error}; write it as {_EXAMPLE}", field="--url") from error
+    if place.scheme not in ("http", "https"):
+        raise SpecError(
+            f"the scheme {place.scheme!r} is not supported; http and https are, as in {_EXAMPLE}", field="--url"
+        )
+    if "@" in place.netloc:
+        raise SpecError(
+            "the URL holds a user name or a password; put the key into an environment variable and name that"
+            " with --key-env",
+            field="--url",
+        )
+    if place.query or place.fragment:
+        raise SpecError(f"the URL has a query or a fragment; give the base only, as in {_EXAMPLE}", field="--url")
+    if not host or not text.isprintable() or " " in text:
+        raise SpecError(f"{text!r} is no URL; write it as {_EXAMPLE}", field="--url")
+    path = place.path.rstrip("/")
+    for endpoint in _ENDPOINTS:
+        path = path.removesuffix(endpoint).rstrip("/")
+    return f"{place.scheme}://{place.netloc}{path}"
+
+
+def bases(url: str) -> tuple[str, ...]:
+    """Where the API of a server may begin, the likeliest first: `/v1` is tried where it was left out."""
+    place = urlsplit(url)
+    root, path = f"{place.scheme}://{place.netloc}", place.path.rstrip("/")
+    if not path:
+        return (f"{root}/v1", root)
+    beside = (f"{url}/v1",) if not path.endswith("/v1") else ()
+    return tuple(dict.fromkeys((url, *beside, f"{root}/v1")))
+
+
+async def reach(
+    session: aiohttp.ClientSession,
+    url: str,
+    *,
+    proxy: str | None = None,
+    seconds: float = REACH_SECONDS,
+    may_lack_list: bool = False,
+) -> Listing:
+    """Find the base under which a server lists its models. Follows no redirect.
+
+    Args:
+        session: with the key in its headers, where there is one.
+        url: from `read_base`.
+        proxy: on the way.
+        seconds: for each answer.
+        may_lack_list: whether a server without such a page is taken as it is, since the model is known by name.
+
+    Raises:
+        Broken: it cannot be reached, wants a key, redirects, or fails inside.
+        TimedOut: it does not answer in time.
+        Garbled: it is no OpenAI-compatible API.
+    """
+    timeout = aiohttp.ClientTimeout(total=min(seconds, REACH_SECONDS))
+    seen: list[_Seen] = []
+    for base in bases(url):
+        page = f"{base}/models"
+        try:
+            async with session.get(page, proxy=proxy, timeout=timeout, allow_redirects=False) as response:
+                text = hushed(await text_of(response), session.headers.get("Authorization", "").removeprefix("Bearer "))
+        except TimeoutError as error:
+            raise TimedOut(
+                f"GET {page} had no answer within {timeout.total:g} s; check that the server is up and that the port"
+                " is right"
+            ) from error
+        except aiohttp.ClientResponseError as error:
+            raise Garbled(f"{url} does not speak HTTP: {error.message}; correct the address") from error
+        except (aiohttp.ClientError, OSError) as error:
+            why = f"{url} cannot be reached: {_reason(error)}; start the server, or correct the address"
+            raise Broken(why) from error
+        if response.status in (401, 403):
+            raise _no_entry(page, response, text, had_key="Authorization" in session.headers)
+        models = _models(text) if response.status == 200 else None
+        if models is not None:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Listing(url=base, models=models, headers=headers)
+        seen.append(_Seen(page, response.status, response.content_type, text, response.headers.get("Location", "")))
+    if may_lack_list and all(one.status in (404, 405, 501) for one in seen):
+        return Listing(url=url if urlsplit(url).path else bases(url)[0], models=(), headers={})
+    raise _no_api(url, seen)
+
+
+def hushed(text: str, key: str | None) -> str:
+    """What a server said, without the key: some repeat it when they refuse it."""
+    return text.replace(key, "…") if key and len(key) >= _SECRET else text
+
+
+async def text_of(response: aiohttp.ClientResponse) -> str:
+    """The body as text, or its first 4 MiB: a page that never ends is nobody's list of models."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > _MOST_BYTES:
+            break
+    return b"".join(parts)[:_MOST_BYTES].decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """An answer that is no list of models."""
+
+    page: str
+    status: int
+    kind: str
+    text: str
+    moved_to: str
+
+    def __str__(self) -> str:
+        words = " ".join(self.text.split())[:60]
+        return f"GET {self.page} gave {self.status}, {self.kind}: {words!r}"
+
+
+def _models(text: str) -> tuple[Mapping[str, Any], ...] | None:
+    """The models of a list; None where the text is none. Some servers leave out the object around it."""
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    listed = found.get("data") if isinstance(found, dict) else found
+    if not isinstance(listed, list):
+        return None
+    return tuple(_named(listed))
+
+
+def _named(listed: list[Any]) -> Iterator[Mapping[str, Any]]:
+    for one in listed:
+        if isinstance(one, dict) and isinstance(name := one.get("id"), str) and name and name.isprintable():
+            yield one
+
+
+def _no_entry(page: str, response: aiohttp.ClientResponse, text: str, *, had_key: bool) -> EngineError:
+    words = read_failure(response.status, text.encode(), {}).message[:160]
+    if had_key:
+        return Broken(
+            f"GET {page} refuses the key ({response.status}: {words}); name the variable of another: --key-env"
+        )
+    return Broken(
+        f"GET {page} wants a key ({response.status}: {words}); put it into an environment variable, and give that"
+        " variable's name with --key-env NAME"
+    )
+
+
+def _no_api(url: str, seen: list[_Seen]) -> EngineError:
+    for one in seen:
+        if 300 <= one.status < 400:
+            target = urljoin(one.page, one.moved_to) if one.moved_to else ""
+            advice = f"give its base: {target.removesuffix('/models')}" if one.moved_to else "give its own address"
+            return Broken(
+                f"GET {one.page} redirects to {target or 'nowhere'} ({one.status}); redirects are not followed, since"
+                f" prompts and key would go there too; if that is the server, {advice}"
+            )
+    for one in seen:
+        if one.status >= 500 or one.status == 429:
+            words = read_failure(one.status, one.text.encode(), {}).message[:160]
+            return Broken(f"GET {one.page} failed ({one.status}: {words}); try again when the server is ready")
+    told = "; ".join(map(str, seen))
+    return Garbled(f"{url} is no OpenAI-compatible API: {told}; give the base that ends in /v1, such as {_EXAMPLE}")
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

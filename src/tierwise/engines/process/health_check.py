@@ -1,0 +1,43 @@
+"""Asks an engine whether it is healthy, over a new connection each time, since it must still accept one."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+import aiohttp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """What an engine's health path answered at one moment."""
+
+    status: int | None = None
+    """Of HTTP; None where nothing came back."""
+    refused: bool = False
+    """Whether nothing listens there. A busy engine does not refuse: the kernel queues connections for it."""
+
+    @property
+    def is_healthy(self) -> bool:
+        return self.status == 200
+
+    def __str__(self) -> str:
+        if self.status is not None:
+            return f"answers {self.status}"
+        return "refuses connections" if self.refused else "does not answer"
+
+
+def health_client() -> aiohttp.ClientSession:
+    """A client that opens a connection for every check."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
+
+
+async def check_health(client: aiohttp.ClientSession, url: str, seconds: float) -> HealthCheck:
+    """What the health path at this URL answers within so many seconds."""
+    try:
+        async with client.get(url, timeout=aiohttp.ClientTimeout(total=seconds)) as response:
+            return HealthCheck(status=response.status)
+    except aiohttp.ClientConnectorError as error:
+        return HealthCheck(refused=error.os_error.errno == errno.ECONNREFUSED)
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return HealthCheck()

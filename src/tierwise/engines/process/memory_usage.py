@@ -1,0 +1,69 @@
+"""Memory of a process tree, and how often the kernel killed a process for lack of it; from /proc and cgroups."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tierwise.engines.process.guard import descendants
+
+_HIGH_WATER = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
+_RESIDENT = re.compile(r"^VmRSS:\s*(\d+) kB$", re.MULTILINE)
+_KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryUsage:
+    """Memory of a process and its descendants, in bytes; what they share counts once for each."""
+
+    resident: int = 0
+    """Now."""
+    peak: int = 0
+    """The maximum that each held at any time, added up."""
+
+    def __str__(self) -> str:
+        return f"{self.resident / 1e6:.0f} MB, at most {self.peak / 1e6:.0f} MB"
+
+
+def memory_usage_of(pid: int) -> MemoryUsage:
+    """Of the process and all its descendants. Takes 3 ms of CPU where 140 processes run."""
+    resident = peak = 0
+    for member in (pid, *descendants(pid)):
+        with contextlib.suppress(OSError):  # it has just ended
+            status = Path(f"/proc/{member}/status").read_text(encoding="ascii", errors="replace")
+            resident += _kibibytes(_RESIDENT, status)
+            peak += _kibibytes(_HIGH_WATER, status)
+    return MemoryUsage(resident=1024 * resident, peak=1024 * peak)
+
+
+def oom_kills() -> int | None:
+    """How often the kernel killed a process for lack of memory in our cgroup, or else on the whole machine.
+
+    The kernel counts before it kills, so a count taken after a death includes it. A victim counts in its own cgroup
+    whether that one's limit or the machine's was reached (`__oom_kill_process` in Linux's mm/oom_kill.c).
+    None where no counter can be read. Engines live in our cgroup unless their command takes them out of it.
+    """
+    for counter in _counters():
+        with contextlib.suppress(OSError):
+            if found := _KILLS.search(counter.read_text(encoding="ascii")):
+                return int(found[1])
+    return None
+
+
+def _counters() -> list[Path]:
+    """Where the count may stand: cgroups of version 2, of version 1, and the machine's."""
+    groups, counters = Path("/sys/fs/cgroup"), []
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                counters.append(groups / path.lstrip("/") / "memory.events")
+            elif "memory" in controllers.split(","):
+                counters.append(groups / "memory" / path.lstrip("/") / "memory.oom_control")
+    return [*counters, Path("/proc/vmstat")]
+
+
+def _kibibytes(what: re.Pattern[str], status: str) -> int:
+    return int(found[1]) if (found := what.search(status)) else 0

@@ -1,0 +1,100 @@
+"""Recorded candidates as an engine like any other, so that a policy runs on a pool exactly as it runs live."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from tierwise.engines.engine import Health
+from tierwise.engines.replay.recording import prompt_digest
+from tierwise.spec.call import Chunk, Usage
+from tierwise.spec.errors import Broken
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Iterator
+
+    from tierwise.engines.replay.recording import Candidate
+    from tierwise.spec.call import Call
+    from tierwise.spec.json import Json
+
+
+class ReplayEngine:
+    """Answers every call with the candidate that was recorded for its conversation and draw."""
+
+    def __init__(self, name: str, candidates: Iterable[Candidate], *, speed: float = 0.0) -> None:
+        self._name = name
+        self._speed = speed
+        self._candidates = {(one.prompt, one.draw): one for one in candidates}
+
+    async def start(self) -> None:
+        """Everything is in memory already."""
+
+    async def stop(self) -> None:
+        """Nothing runs."""
+
+    def health(self) -> Health:
+        return Health(state="ready")
+
+    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        one, bound = self._find(call), call.prompt.bound
+        tokens = one.completion_tokens if bound is None else min(bound, one.completion_tokens)
+        parts = max(1, tokens) if self._speed else 1
+        await asyncio.sleep(one.first_token * self._speed)
+        for chunk in _chunks(one, tokens, parts):
+            yield chunk
+            await asyncio.sleep((one.seconds - one.first_token) * self._speed / parts)
+        yield Chunk(finish=one.finish if tokens == one.completion_tokens else "length", usage=_usage(one, tokens))
+
+    def _find(self, call: Call) -> Candidate:
+        one, bound = self._candidates.get((prompt_digest(call), call.draw)), call.prompt.bound
+        if one is None:
+            raise Broken(f"recording {self._name!r} holds no draw {call.draw} of this prompt", engine=self._name)
+        if not one.answers(bound):
+            asked = "no bound" if bound is None else f"{bound} tokens"
+            raise Broken(
+                f"recording {self._name!r} holds draw {call.draw} cut at {one.bound} tokens; {asked} were asked for",
+                engine=self._name,
+            )
+        return one
+
+
+def _chunks(one: Candidate, tokens: int, parts: int) -> Iterator[Chunk]:
+    """The first `tokens` tokens of a candidate, in parts of about equal size."""
+    message = dict(one.message)
+    thought, text = message.pop("reasoning_content", None) or "", message.pop("content", None) or ""
+    whole = thought + text
+    calls = message.pop("tool_calls", None) or ()
+    message["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
+    ends = _ends(one, whole)
+    was = first = 0
+    for part in range(1, parts + 1):
+        now = tokens * part // parts
+        last = ends[now]
+        delta: dict[str, Json] = {"content": whole[max(first, len(thought)) : last]}
+        if first < len(thought):
+            delta["reasoning_content"] = whole[first : min(last, len(thought))]
+        if now == one.completion_tokens:  # what cannot be cut is sent with the last token
+            delta.update((name, value) for name, value in message.items() if value)
+        logprobs = one.logprobs[was:now] if len(one.logprobs) == one.completion_tokens else ()
+        yield Chunk(delta=delta, logprobs={"content": list(logprobs)} if logprobs else None, usage=_usage(one, now))
+        was, first = now, last
+
+
+def _ends(one: Candidate, whole: str) -> list[int]:
+    """Characters after each number of tokens: by the tokens of the log-probabilities, else as if all were as long."""
+    count = one.completion_tokens
+    texts = [token.get("token") for token in one.logprobs]
+    words = [text for text in texts if isinstance(text, str)]
+    if len(words) == count and "".join(words) == whole:
+        return list(accumulate(map(len, words), initial=0))
+    return [round(len(whole) * token / count) for token in range(count)] + [len(whole)] if count else [len(whole)]
+
+
+def _usage(one: Candidate, tokens: int) -> Usage:
+    return Usage(
+        prompt=one.prompt_tokens,
+        cached=one.cached_tokens,
+        completion=tokens,
+        reasoning=min(one.reasoning_tokens, tokens),
+    )

@@ -1,0 +1,26 @@
+"""The engine around a recording. Nothing is launched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tierwise.engines.replay.engine import ReplayEngine
+from tierwise.engines.replay.recording import read_recording
+
+if TYPE_CHECKING:
+    from tierwise.engines.replay.settings import Replay
+    from tierwise.engines.settings import LaunchContext
+
+
+def command(settings: Replay, context: LaunchContext) -> str:
+    """The recording, in place of a command line."""
+    return f"(no process) replays {context.base / settings.recording}"
+
+
+def build(settings: Replay, name: str, context: LaunchContext) -> ReplayEngine:
+    """The engine.
+
+    Raises:
+        SpecError: the recording cannot be read.
+    """
+    return ReplayEngine(name, read_recording(context.base / settings.recording), speed=settings.speed)

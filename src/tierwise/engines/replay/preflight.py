@@ -1,0 +1,17 @@
+"""Whether the recording is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tierwise.engines.replay.settings import Replay
+    from tierwise.engines.settings import LaunchContext, Problem
+
+
+def preflight(settings: Replay, context: LaunchContext) -> Iterable[Problem]:
+    """Every setting that cannot work here."""
+    if not (context.base / settings.recording).is_file():
+        yield "recording", f"there is no file {settings.recording!r} beside the config file"

@@ -1,0 +1,43 @@
+"""How a recording in place of a model is written in the config file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from tierwise.engines.settings import Problem
+    from tierwise.spec.sampling import Sampling
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="replay", tag_field="engine"):
+    """Recorded candidates instead of a model."""
+
+    recording: str
+    """A JSONL file of candidates."""
+    slots: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
+    """How many passes of one action run side by side."""
+    speed: float = 0.0
+    """0 answers at once; 1 takes as long as the recorded passes took."""
+
+    @property
+    def context(self) -> None:
+        return None
+
+    @property
+    def loads(self) -> None:
+        return None
+
+    @property
+    def remote(self) -> None:
+        return None
+
+    def validate(self, checkpoints: Collection[str]) -> Iterable[Problem]:  # noqa: ARG002 - it loads none
+        if self.speed < 0:
+            yield "speed", f"{self.speed:g} is negative; 0 answers at once, 1 as fast as it was recorded"
+
+    def unsupported(self, sampling: Sampling) -> Iterable[Problem]:  # noqa: ARG002 - the recorded passes had them
+        return ()

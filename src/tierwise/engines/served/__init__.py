@@ -1,0 +1,1 @@
+"""What vLLM and SGLang have in common: servers that are launched in an interpreter of their own, or found at a URL."""

@@ -1,0 +1,34 @@
+"""What the worker is asked for and sends beyond OpenAI's fields."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tierwise.engines.openai import wire
+from tierwise.spec.routing import Routing
+
+if TYPE_CHECKING:
+    from tierwise.engines.openai.wire import Failure
+    from tierwise.spec.call import Chunk
+    from tierwise.spec.json import Fields
+
+# Makes the worker send its count with every chunk, so that an aborted pass is counted as far as it came.
+COUNTING: Fields = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+
+ROUTING = "tierwise_routing"
+"""The field of a last chunk that holds the pass's `Routing`."""
+
+
+class _WithRouting(msgspec.Struct):
+    tierwise_routing: Routing | None = None
+
+
+def read_event(event: bytes) -> Chunk | Failure:
+    """As `engines.openai.wire.read_event`, with the experts that the pass went through."""
+    chunk = wire.read_event(event)
+    if ROUTING.encode() not in event or isinstance(chunk, wire.Failure):
+        return chunk
+    return replace(chunk, routing=msgspec.json.decode(event, type=_WithRouting).tierwise_routing)

@@ -1,0 +1,78 @@
+"""How the worker is started for a deployment: its command line, and the engine around it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tierwise.catalog.architecture import read as read_architecture
+from tierwise.engines.openai.client import ChatClient
+from tierwise.engines.process.launched import LaunchedEngine
+from tierwise.engines.process.supervisor import Launch
+from tierwise.engines.prompting import family_of_checkpoint
+from tierwise.engines.transformers.client import COUNTING, read_event
+from tierwise.engines.transformers.facts import facts
+from tierwise.engines.transformers.metrics import METRIC_NAMES
+from tierwise.engines.transformers.settings import DIALECT, SchedulerSettings, WorkerSettings
+from tierwise.spec.errors import SpecError
+
+if TYPE_CHECKING:
+    from tierwise.engines.settings import LaunchContext
+    from tierwise.engines.transformers.settings import Transformers
+
+_WORKER = "tierwise.worker"
+"""A process of its own, which imports PyTorch; so it is named here and never imported."""
+
+
+def command(settings: Transformers, context: LaunchContext) -> str:
+    """The command line, with the checkpoint's name in the place of a file that is not here yet."""
+    model = context.model or Path(f"<{settings.checkpoint}>")
+    return shlex.join(launch(settings, "transformers", model, 0, thinks=True).command)
+
+
+def build(settings: Transformers, name: str, context: LaunchContext) -> LaunchedEngine:
+    """The engine, not started.
+
+    Raises:
+        SpecError: its checkpoint is not on this machine.
+    """
+    if context.model is None:
+        raise SpecError(f"checkpoint {settings.checkpoint!r} is not here yet; run `tierwise pull` first")
+    model, family = context.model, family_of_checkpoint(read_architecture(context.model))
+    switch = family.thinking.switch if family is not None else None
+    thinks = family is None or family.thinking.on is not None
+    return LaunchedEngine(
+        name,
+        lambda port: launch(settings, name, model, port, thinks=thinks),
+        logs=context.logs,
+        client=ChatClient(
+            name, name, extras=COUNTING, translate=partial(DIALECT.translate, switch=switch), read=read_event
+        ),
+        facts=facts,
+        metrics=METRIC_NAMES,
+    )
+
+
+def launch(settings: Transformers, name: str, model: Path, port: int, *, thinks: bool) -> Launch:
+    """What starts the deployment of that name on a port (0: one that is free at the time)."""
+    shared = {field: getattr(settings, field) for field in SchedulerSettings.__struct_fields__}
+    given = WorkerSettings(**shared, model=str(model), port=port, alias=name, thinks=thinks)
+    return Launch(
+        command=(sys.executable, "-m", _WORKER, msgspec.json.encode(given).decode()),
+        # Threads that spin while they wait slow down everything else on the machine; nothing here may ask a hub for a
+        # file that the checkpoint lacks; and a library's warning is a line in the log, never an error, whatever
+        # PYTHONWARNINGS says where we were started.
+        environment={
+            "OMP_WAIT_POLICY": "passive",
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONWARNINGS": "",
+            "TOKENIZERS_PARALLELISM": "false",
+            "TQDM_DISABLE": "1",
+        },
+        url=f"http://127.0.0.1:{port}",
+    )

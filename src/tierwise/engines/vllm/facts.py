@@ -1,0 +1,66 @@
+"""What vLLM reports of itself, in its log and at its URL."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+import aiohttp
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_START = " tierwise starts "
+_MOST_BYTES = 4 * 1024 * 1024  # of a log; a start says some hundred lines
+
+_FACTS = {
+    "architecture": re.compile(r"Resolved architecture: (\S+)"),
+    "device": re.compile(r"\bdevice_config=([\w:.-]+)"),
+    "dtype": re.compile(r"\bdtype=torch\.(\w+)"),
+    "quantization": re.compile(r"\bquantization=(?!None)([\w-]+)"),
+    "kv_cache_dtype": re.compile(r"\bkv_cache_dtype=([\w-]+)"),
+    "attention": re.compile(r"Using (?:AttentionBackendEnum\.)?([A-Z][A-Z0-9_]+)(?: attention)? backend"),
+    "kv_cache_tokens": re.compile(r"KV cache size: ([\d,]+) tokens"),
+    "model_runner": re.compile(r"Initializing a (V\d) LLM engine|using the (V\d) model runner"),
+}
+"""Lines of vLLM 0.32.0; the last one of a kind counts. On the CPU it names an attention backend only for MLA models."""
+
+
+async def facts(log: Path, url: str) -> dict[str, str]:
+    """What the vLLM at a URL is: its version by asking it, the rest from its log of the last start."""
+    return {**await _version(url), **facts_in(await asyncio.to_thread(_last_start, log))}
+
+
+def facts_in(lines: Iterable[str]) -> dict[str, str]:
+    """Facts in the lines of a start."""
+    found = {}
+    for line in lines:
+        for name, pattern in _FACTS.items():
+            if match := pattern.search(line):
+                found[name] = next(filter(None, match.groups())).replace(",", "")
+    return found
+
+
+async def _version(url: str) -> dict[str, str]:
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as client,
+            client.get(f"{url}/version") as response,
+        ):
+            return msgspec.json.decode(await response.read(), type=dict[str, str])
+    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
+        return {}
+
+
+def _last_start(log: Path) -> list[str]:
+    """The lines since the log's last start; the log may be long, and its beginning may have been cut off."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _MOST_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    return text.rpartition(_START)[2].splitlines()

@@ -1,0 +1,264 @@
+"""Engines that follow a script or fail on purpose, a clock that never waits, and actions around them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import selectors
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tierwise.engines.engine import Deployment, Engine, Health
+from tierwise.ledger.records import Trace
+from tierwise.policies import Cascade
+from tierwise.run import Action, Sink, Tier, discard
+from tierwise.spec.budget import Budget
+from tierwise.spec.call import Call, Chunk, Usage
+from tierwise.spec.clock import now
+from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, TimedOut
+from tierwise.spec.prompt import Prompt
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+
+    from tierwise.policies.policy import Policy
+    from tierwise.spec.ask import Answer
+    from tierwise.spec.json import Fields
+    from tierwise.verifiers.verifier import Verifier
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a scripted engine does with one call: says `text` word by word, one token each, and then ends or fails."""
+
+    text: str = ""
+    step: float | None = None
+    """Seconds before each word; the engine's own pace where it is not given."""
+    logprob: float | None = None
+    """Of every token, where the call asks for log-probabilities."""
+    finish: str = "stop"
+    error: EngineError | None = None
+    """Raised after the last word instead of finishing."""
+    delta: Fields | None = None
+    """Sent as it stands instead of words: a tool call, a refusal."""
+
+
+class ScriptedEngine:
+    """Gives the script's replies to calls in the order in which they start; the last reply repeats for ever.
+
+    Attributes:
+        calls: every call that came, in order.
+        produced: every token that was made, which is what the ledger must agree with.
+        running: calls that run at this moment.
+    """
+
+    def __init__(self, *replies: str | Reply, step: float = 0.01, prompt_tokens: int = 3) -> None:
+        self._replies = [Reply(text=reply) if isinstance(reply, str) else reply for reply in replies] or [Reply()]
+        self._step = step
+        self._prompt_tokens = prompt_tokens
+        self.calls: list[Call] = []
+        self.produced = Usage()
+        self.running = 0
+
+    async def start(self) -> None:
+        """It always runs."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
+    def health(self) -> Health:
+        return Health(state="ready")
+
+    def reply_to(self, number: int, call: Call) -> Reply:  # noqa: ARG002 - subclasses look at the call
+        """What call number `number` gets."""
+        return self._replies[min(number, len(self._replies) - 1)]
+
+    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        reply = self.reply_to(len(self.calls), call)
+        self.calls.append(call)
+        self.running += 1
+        try:
+            async with aclosing(self._say(call, reply)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            self.running -= 1
+
+    async def _say(self, call: Call, reply: Reply) -> AsyncGenerator[Chunk, None]:
+        step = self._step if reply.step is None else reply.step
+        usage = Usage(prompt=self._prompt_tokens)
+        words = reply.text.split(" ") if reply.text else []
+        said = words[: call.prompt.bound]
+        for position, word in enumerate(said):
+            await asyncio.sleep(step)
+            if position == 0:
+                self.produced += usage
+            usage = replace(usage, completion=usage.completion + 1)
+            self.produced += Usage(completion=1)
+            text = word if position == 0 else " " + word
+            yield Chunk(delta={"content": text}, logprobs=_logprobs(call, reply, text), usage=usage)
+        if not said:
+            await asyncio.sleep(step)
+            if reply.error is None:
+                self.produced += usage
+        if reply.error is not None:
+            raise reply.error
+        yield Chunk(delta=reply.delta or {}, usage=usage)
+        yield Chunk(finish="length" if len(said) < len(words) else reply.finish, usage=usage)
+
+
+def _logprobs(call: Call, reply: Reply, text: str) -> Fields | None:
+    if reply.logprob is None or not call.prompt.fields.get("logprobs"):
+        return None
+    return {"content": [{"token": text, "logprob": reply.logprob, "bytes": list(text.encode()), "top_logprobs": []}]}
+
+
+class FlakyEngine(ScriptedEngine):
+    """Says `text`, or fails at random: refuses, dies in mid-answer, answers garbage, or is slow.
+
+    Args:
+        seed: the same seed fails in the same places.
+        failing: the share of calls that fail.
+    """
+
+    def __init__(self, text: str, *, seed: int, failing: float = 0.3, step: float = 0.01) -> None:
+        super().__init__(text, step=step)
+        self._random = random.Random(seed)  # noqa: S311 - faults, not secrets
+        self._failing = failing
+        self._words = text.split(" ")
+
+    def reply_to(self, number: int, call: Call) -> Reply:  # noqa: ARG002
+        if self._random.random() >= self._failing:
+            return Reply(text=" ".join(self._words), step=self._random.choice((0.0, self._step, 5 * self._step)))
+        kind = self._random.choice((Broken, Garbled, Overloaded, TimedOut))
+        said = self._random.randrange(len(self._words) + 1)
+        return Reply(text=" ".join(self._words[:said]), error=kind(f"{kind.__name__} on purpose", engine="flaky"))
+
+
+class FrozenClock(asyncio.SelectorEventLoop):
+    """An event loop whose clock moves only when everybody waits, and then at once to the next thing due.
+
+    A test of a 60-second deadline takes a millisecond. Sockets work, but time stands still while they are waited for.
+    """
+
+    is_frozen = True
+
+    def __init__(self) -> None:
+        self._moment = 0.0
+        super().__init__(_Skipping(self))
+
+    def time(self) -> float:
+        return self._moment
+
+    def skip(self, seconds: float) -> None:
+        """Let that much time pass."""
+        self._moment += seconds
+
+
+class _Skipping(selectors.DefaultSelector):
+    def __init__(self, clock: FrozenClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        if timeout is None:
+            return super().select(None)
+        ready = super().select(0)
+        if not ready:
+            self._clock.skip(max(0.0, timeout))
+        return ready
+
+
+def frozen(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end on a frozen clock."""
+    with asyncio.Runner(loop_factory=FrozenClock) as runner:
+        return runner.run(main)
+
+
+def ask_user(text: str, **fields: Any) -> Prompt:
+    """A prompt of one user message."""
+    return Prompt(messages=({"role": "user", "content": text},), fields=fields)
+
+
+@dataclass(slots=True, kw_only=True)
+class Shown:
+    """Keeps what a user was shown."""
+
+    chunks: list[Chunk] = field(default_factory=list)
+
+    async def __call__(self, chunk: Chunk) -> bool:
+        self.chunks.append(chunk)
+        return True
+
+    @property
+    def text(self) -> str:
+        return "".join(str(chunk.delta.get("content") or "") for chunk in self.chunks)
+
+
+def new_trace() -> Trace:
+    """An empty trace that begins now; needs a running loop."""
+    return Trace(action="act_test", began=now(), started_at=0.0)
+
+
+def tier(policy: Policy, engine: Engine, *, slots: int = 64, budget: Budget | None = None, name: str = "tier") -> Tier:
+    """A tier around an engine, without a config file."""
+    deployment = Deployment(name="fake", engine=engine, slots=slots)
+    return Tier(name=name, deployment=deployment, policy=policy, budget=budget or Budget())
+
+
+def solve(
+    policy: Policy,
+    *replies: str | Reply,
+    prompt: Prompt | None = None,
+    budget: Budget | None = None,
+    verifier: Verifier | None = None,
+    engine: ScriptedEngine | None = None,
+    slots: int = 64,
+    others: Sequence[Tier] = (),
+    sink: Sink = discard,
+) -> tuple[Answer, Trace]:
+    """Let a policy answer one prompt on a scripted engine, on a frozen clock; no pass may outlive the action."""
+    engine = engine or ScriptedEngine(*replies)
+
+    async def main() -> tuple[Answer, Trace]:
+        trace = new_trace()
+        action = Action(
+            tier(policy, engine, slots=slots, budget=budget), trace, tiers=tiers_of(others), verifier=verifier
+        )
+        try:
+            return await action.solve(prompt or ask_user("2+2?"), sink), trace
+        finally:
+            assert engine.running == 0, "a pass outlived its action"  # noqa: S101 - this is a test helper
+
+    return frozen(main())
+
+
+def tiers_of(tiers: Sequence[Tier]) -> dict[str, Tier]:
+    """Tiers by name, as an action wants them."""
+    return {tier.name: tier for tier in tiers}
+
+
+def cascade(tiers: Sequence[Tier], name: str = "auto") -> Tier:
+    """A route over these tiers, cheapest first."""
+    policy = Cascade(ladder=tuple(tier.name for tier in tiers))
+    return Tier(name=name, deployment=tiers[-1].deployment, policy=policy)
+
+
+def with_routes(tiers: Sequence[Tier], routes: Mapping[str, Sequence[str]]) -> dict[str, Tier]:
+    """Tiers by name, and after them a route over some of them for each name in `routes`."""
+    found = tiers_of(tiers)
+    return found | {name: cascade([found[one] for one in ladder], name) for name, ladder in routes.items()}
+
+
+def traced(tiers: Sequence[Tier], prompt: Prompt, *, verifier: Verifier | None = None) -> tuple[Answer, Trace]:
+    """Let a route over several tiers answer one prompt, on a frozen clock."""
+
+    async def main() -> tuple[Answer, Trace]:
+        trace = new_trace()
+        action = Action(cascade(tiers), trace, tiers=tiers_of(tiers), verifier=verifier)
+        return await action.solve(prompt), trace
+
+    return frozen(main())

@@ -1,0 +1,48 @@
+"""What a program in the sandbox sees of this machine."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+Row: TypeAlias = tuple[Literal["files", "device", "link", "empty"], str, str]
+"""Kind of mount, path on this machine, and path in the sandbox."""
+
+
+@functools.cache
+def interpreter() -> str:
+    """The base interpreter of a virtual environment, which finds its library without configuration."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return os.path.realpath(Path(sys.base_exec_prefix, "bin", version))
+
+
+@functools.cache
+def view() -> tuple[Row, ...]:
+    """What the program sees of this machine: interpreter, shared libraries and time zones, but no installed
+    packages.
+    """
+    rows: list[Row] = []
+    shown: list[Path] = []
+    prefixes = [Path(os.path.realpath(prefix)) for prefix in (sys.base_prefix, sys.base_exec_prefix)]
+    multiarch = Path("/usr/lib", sysconfig.get_config_var("MULTIARCH") or "")  # Debian's; a plain /usr/lib elsewhere
+    wanted = [multiarch if multiarch.exists() else Path("/usr/lib"), Path("/usr/lib64"), Path("/lib"), Path("/lib64")]
+    wanted += [Path(prefix, lib) for prefix in prefixes for lib in ("lib", "lib64") if prefix != Path("/usr")]
+    wanted += [Path(os.__file__).resolve().parent]
+    for path in (*wanted, Path(interpreter()), Path("/usr/share/zoneinfo"), Path("/etc/ld.so.cache")):
+        if any(path.is_relative_to(other) for other in shown) or not path.exists():
+            continue
+        if path.is_symlink():
+            rows.append(("link", str(path.readlink()), str(path)))
+        else:
+            rows.append(("files", str(path), str(path)))
+        shown.append(path)
+    for path in shown:
+        for pattern in ("site-packages", "dist-packages", "python*/site-packages", "python*/dist-packages"):
+            rows += [("empty", "", str(packages)) for packages in path.glob(pattern) if not path.is_symlink()]
+    rows += [("device", f"/dev/{name}", f"/dev/{name}") for name in ("null", "random", "urandom")]
+    rows.append(("link", "/tmp", "/dev/shm"))  # noqa: S108 -- semaphores and shared memory count as scratch
+    return tuple(rows)

@@ -1,0 +1,188 @@
+"""Attention that leaves tokens out, under names that Transformers can be told: windows, and blocks chosen by content.
+
+Everything goes by the position of a token in its own text and never by its column in a batch, so that padding, caches
+and prompts that come in pieces change nothing. Caches keep all tokens: what is saved is the work on those left out.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import pad, scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, and_masks, sdpa_mask
+
+from tierwise.engines.transformers.settings import Pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from tierwise.engines.transformers.settings import Attention
+
+_PIECE = 256
+"""Queries of a long prompt that are worked on together. What all of a piece leave out is not computed."""
+
+
+def implementation(attention: Attention) -> str:
+    """The name under which Transformers knows it; a pattern of ours is registered on the way."""
+    if isinstance(attention, str):
+        return attention
+    if attention.block is not None and attention.keep is not None:
+        name = f"blocks_{attention.block}_{attention.keep}"
+        AttentionInterface.register(name, partial(_attend_to_blocks, attention.block, attention.keep))
+    else:
+        name = f"window_{attention.window}_{attention.sinks}"
+        AttentionInterface.register(name, _attend_in_window)
+    AttentionMaskInterface.register(name, partial(_mask, attention))
+    return name
+
+
+def why_no_pattern(config: Any) -> str:
+    """Why a model of this configuration cannot take a pattern; empty where it can."""
+    text = config.get_text_config()
+    kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}
+    if kinds or getattr(text, "sliding_window", None):
+        own = ", ".join(sorted(kinds)) or f"a window of {text.sliding_window}"
+        return f"patterns are for models whose layers all see everything, and this one has {own}; leave it out"
+    return ""
+
+
+def _mask(pattern: Pattern, **kwargs: Any) -> Tensor:
+    """Which columns each query sees, bool `[rows, 1, queries, columns]`. Takes what `AttentionMaskInterface` gives."""
+    mask_function = kwargs.pop("mask_function")
+    if pattern.window is not None:
+        position = _positions(kwargs["attention_mask"], kwargs["kv_length"] + kwargs["kv_offset"])
+        mask_function = and_masks(mask_function, _window(pattern.window, pattern.sinks, position))
+    kwargs["allow_is_causal_skip"] = False
+    mask = sdpa_mask(mask_function=mask_function, **kwargs)
+    assert mask is not None  # noqa: S101 - for the type checker: only a mask that may be skipped is None
+    return mask
+
+
+def _positions(padding: Tensor | None, columns: int) -> Tensor | None:
+    """Of each column in its row's own text, `[rows, columns]`; None where that is the column's number."""
+    if padding is None:
+        return None
+    alive = pad(padding, (0, columns - padding.shape[-1]))
+    return alive.long().cumsum(-1) - 1
+
+
+def _window(width: int, sinks: int, position: Tensor | None) -> Callable[..., Tensor]:
+    def sees(row: Tensor, head: Tensor, query: Tensor, column: Tensor) -> Tensor:  # noqa: ARG001 - the interface
+        if position is not None:
+            query, column = position[row, query], position[row, column]
+        near = query - column < width
+        return near | (column < sinks) if sinks else near
+
+    return sees
+
+
+def _attend_in_window(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, **kwargs: Any
+) -> tuple[Tensor, None]:
+    """Attention over the columns that at least one query sees: with a window, the same number at any length."""
+    answers = []
+    for begin in range(0, query.shape[2], _PIECE):
+        mask = attention_mask[:, :, begin : begin + _PIECE]
+        columns = mask.flatten(0, 2).any(0).nonzero().flatten()
+        chosen: slice | Tensor = columns
+        if len(columns) and int(columns[-1] - columns[0]) + 1 == len(columns):  # a view in place of a copy
+            chosen = slice(int(columns[0]), int(columns[-1]) + 1)
+        answers.append(
+            sdpa_attention_forward(
+                module,
+                query[:, :, begin : begin + _PIECE],
+                key[:, :, chosen],
+                value[:, :, chosen],
+                mask[..., chosen],
+                **kwargs,
+            )[0]
+        )
+    return torch.cat(answers, dim=1), None
+
+
+def _attend_to_blocks(
+    block: int,
+    keep: int,
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention of each query to its own block and to the `keep` - 1 earlier ones that promise most.
+
+    What a block promises is an upper bound of its largest product with the query, from the smallest and largest value
+    of its keys in each dimension (Quest, Tang et al., 2406.10774, §3.3), summed over the query heads that share a key
+    head. Blocks before a query's own are complete, so that nothing of the future goes into the choice.
+    """
+    if key.shape[2] <= block * keep:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    key, value, alive, position = _without_padding(key, value, attention_mask, query.shape[2])
+    rows, heads, length, _ = key.shape
+    shared = query.reshape(rows, heads, -1, *query.shape[2:])  # [rows, heads, group, queries, size]
+    least, most = _bounds(key, alive, block)
+    answers = []
+    for begin in range(0, query.shape[2], _PIECE):
+        some, at = shared[:, :, :, begin : begin + _PIECE], position[:, begin : begin + _PIECE]
+        promise = (some.clamp(min=0) @ most.mT + some.clamp(max=0) @ least.mT).sum(2)  # [rows, heads, queries, blocks]
+        number = torch.arange(promise.shape[-1], device=key.device)
+        own = (at // block)[:, None, :, None]
+        promise = promise.masked_fill(number == own, torch.inf).masked_fill(number > own, -torch.inf)
+        chosen = promise.topk(min(keep, promise.shape[-1])).indices  # [rows, heads, queries, keep]
+        if some.shape[3] == 1:
+            answer = _one_query(some, key, value, at, chosen[:, :, 0], block, kwargs)
+        else:
+            sees = torch.zeros_like(promise, dtype=torch.bool).scatter_(-1, chosen, value=True)
+            sees = sees.repeat_interleave(block, dim=-1)[..., :length]
+            sees = sees & (torch.arange(length, device=key.device) <= at[:, None, :, None])
+            answer = _attend(some, key, value, sees, kwargs)
+        answers.append(answer)
+    return torch.cat(answers, dim=1), None
+
+
+def _without_padding(key: Tensor, value: Tensor, mask: Tensor, queries: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Keys and values with each row's text from column 0 on; which columns hold text; the queries' positions."""
+    alive = mask[:, 0, -1]  # the last query sees all that is no padding
+    position = (alive.long().cumsum(-1) - 1)[:, -queries:].clamp(min=0)
+    if not bool(alive.all()):
+        order = alive.to(torch.uint8).argsort(dim=-1, descending=True, stable=True)
+        key, value = (one.gather(2, order[:, None, :, None].expand(one.shape)) for one in (key, value))
+        alive = alive.gather(1, order)
+    return key, value, alive, position
+
+
+def _bounds(key: Tensor, alive: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """The smallest and the largest value of each block's keys, each `[rows, heads, 1, blocks, size]`."""
+    key = key.masked_fill(~alive[:, None, :, None], 0)
+    full = pad(key, (0, 0, 0, -key.shape[2] % block))
+    blocks = full.view(*full.shape[:2], -1, block, full.shape[3])
+    return blocks.amin(3)[:, :, None], blocks.amax(3)[:, :, None]
+
+
+def _one_query(
+    query: Tensor, key: Tensor, value: Tensor, at: Tensor, chosen: Tensor, block: int, kwargs: dict[str, Any]
+) -> Tensor:
+    """Attention of one query per row to the columns of its blocks alone: a step costs `keep` blocks at any length."""
+    columns = (chosen[..., None] * block + torch.arange(block, device=key.device)).flatten(2)  # [rows, heads, columns]
+    sees = (columns <= at[:, :, None])[:, :, None]
+    columns = columns.clamp(max=key.shape[2] - 1)[..., None]
+    key, value = (one.gather(2, columns.expand(-1, -1, -1, one.shape[-1])) for one in (key, value))
+    return _attend(query, key, value, sees, kwargs)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, sees: Tensor, kwargs: dict[str, Any]) -> Tensor:
+    """`query` is `[rows, heads, group, queries, size]`, `sees` is `[rows, heads, queries, columns]`, and the answer
+    `[rows, queries, heads × group, size]`. Heads of a group are queries of their key head, so that no key is copied.
+    """
+    rows, heads, group, queries, _ = query.shape
+    answer = scaled_dot_product_attention(
+        query.flatten(2, 3), key, value, attn_mask=sees.repeat(1, 1, group, 1), scale=kwargs.get("scaling")
+    )
+    return answer.reshape(rows, heads * group, queries, -1).transpose(1, 2).contiguous()
