@@ -31,7 +31,7 @@ tiers:
 
 
 def alive_in(folder: Path) -> list[str]:
-    """Command lines of processes that name this folder, wardens among them."""
+    """Command lines of processes that name this folder, process guards among them."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:

@@ -242,3 +242,9 @@ def test_programs_are_compared_by_name():
         == options("/usr/bin/llama-server --port 2")
         == {"program": "llama-server"}
     )
+
+
+def test_our_own_programs_are_not_compared_by_the_name_of_their_module():
+    old, new = ("-m tierwise.engines.transformers.worker", "-m tierwise.worker")
+    levers = """'{"slots": 4}'"""
+    assert options(f"python {old} {levers}") == options(f"/opt/python3.12 {new} {levers}") == {"slots": "4"}

@@ -68,7 +68,15 @@ def test_families_may_name_the_engines_that_there_are_recipes_for():
     [
         ("transformers", {}, Capabilities(logprobs_with_tools=False, n=False, thinking_end=True, seed=True)),
         ("replay", {}, Capabilities()),
-        ("http", {}, Capabilities()),
+        ("http", {}, Capabilities(thinking_end=False)),
+        ("llama.cpp", {}, Capabilities(logprobs_with_tools=False, n=False, thinking_end=True, seed=True)),
+        ("vllm", {}, Capabilities(logprobs_with_tools=False, n=True, thinking_end=False, seed=True)),
+        (
+            "vllm",
+            {"tool_parser": "hermes"},
+            Capabilities(logprobs_with_tools=True, n=True, thinking_end=False, seed=True),
+        ),
+        ("sglang", {}, Capabilities(thinking_end=False)),
     ],
 )
 def test_what_a_request_can_ask_for_is_known_of_engines_that_were_run(engine, more, expected):
@@ -88,8 +96,11 @@ def test_what_a_probe_saw_of_a_server_wins_over_what_is_known_of_its_kind(tmp_pa
     url = "http://127.0.0.1:1/v1"
     remember(Probed(url=url, model="m", server="", version="", date="2026-01-01", findings=findings))
     far = settings("http", url=url, model="m")
-    assert row_of(far).capabilities(far) == Capabilities(logprobs_with_tools=False, seed=False)
+    assert row_of(far).capabilities(far) == Capabilities(logprobs_with_tools=False, thinking_end=False, seed=False)
     served = msgspec.convert({"engine": "vllm", "url": url, "model": "m"}, DeploymentSettings)
     seen = row_of(served).capabilities(served)
     assert (seen.seed, seen.logprobs_with_tools) == (False, False)
     assert seen.n is row_of(settings("vllm")).capabilities(settings("vllm")).n
+    findings |= {"tools": Finding(verdict="yes"), "logprobs_with_tools": Finding(verdict="yes")}
+    remember(Probed(url=url, model="m", server="", version="", date="2026-01-01", findings=findings))
+    assert row_of(far).capabilities(far).logprobs_with_tools is True

@@ -69,7 +69,7 @@ KEYS = {
     By.DEPLOYMENT: lambda record, done: done.deployment if done else "",
     By.ROLE: lambda record, done: done.call.role if done else "",
     By.OUTCOME: lambda record, done: done.outcome if done else "",
-    By.DAY: lambda record, done: f"{datetime.fromtimestamp(record.trace.started_at, UTC):%Y-%m-%d}",
+    By.DAY: lambda record, done: f"{datetime.fromtimestamp(math.floor(record.trace.started_at), UTC):%Y-%m-%d}",
 }
 
 
@@ -109,6 +109,13 @@ def test_every_total_is_the_sum_of_its_passes_at_any_price(drawn, prices):
             assert [total.key for total in totals] == sorted(groups)
             for total in totals:
                 assert_adds_up(total, groups[total.key], prices or PRICES)
+
+
+def test_an_instant_before_midnight_is_of_the_day_that_ends(place):
+    instant = math.nextafter(1_799_971_200.0, 0)
+    with Reader(written(place.where, a_record(started_at=instant, action="a"))) as reader:
+        assert [total.key for total in reader.totals(By.DAY)] == ["2027-01-14"]
+        assert [total.key for total in reader.totals(By.DAY, since=instant)] == ["2027-01-14"]
 
 
 hours = st.one_of(

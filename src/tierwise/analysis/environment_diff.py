@@ -47,6 +47,8 @@ _ALWAYS_TOLD = frozenset({"version", "kernels"})
 """Facts whose absence here says that the engine itself is absent, or another one."""
 
 _INTERPRETER = re.compile(r"python[\d.]*")
+_OURS = "tierwise."
+"""Our own modules are compared by Tierwise's version, not by what they are called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +229,7 @@ def options(command: str) -> dict[str, str]:
             found |= {name: _shown(value) for name, value in settings.items()}
         elif number == 0 or not token.startswith(("-", "/", "<")):
             words.append(_shown(token))
-    if words := [word for word in words if not _INTERPRETER.fullmatch(word)]:
+    if words := [word for word in words if not _INTERPRETER.fullmatch(word) and not word.startswith(_OURS)]:
         found["program"] = " ".join(words)
     return {name: value for name, value in found.items() if name not in _PLACES}
 

@@ -6,6 +6,7 @@ it.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,7 +57,7 @@ class ActionRow(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def date(self) -> str:
         """The day of its start in UTC, `2026-01-31`."""
-        return datetime.fromtimestamp(self.started_at, UTC).date().isoformat()
+        return datetime.fromtimestamp(math.floor(self.started_at), UTC).date().isoformat()  # a fraction would round
 
 
 class PassFacts(msgspec.Struct, frozen=True, kw_only=True):

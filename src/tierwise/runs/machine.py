@@ -12,11 +12,15 @@ from pathlib import Path
 
 import msgspec
 
-from tierwise.engines import ENGINES
 from tierwise.spec.version import __version__
 
-_ENGINES = tuple(dict.fromkeys(package for row in ENGINES.values() for package in row.packages))
-"""The packages that engines run."""
+
+def _engine_packages() -> tuple[str, ...]:
+    """The packages that engines run."""
+    from tierwise.engines import ENGINES  # noqa: PLC0415 - comparing runs reads this module, and needs no engine
+
+    return tuple(dict.fromkeys(package for row in ENGINES.values() for package in row.packages))
+
 
 _KERNELS = re.compile(
     r"avx\w*|amx_\w+|fma|f16c|bmi2|sse4_\w|ssse3|gfni|asimd\w*|sve\w*|sme(?!p)\w*|i8mm|bf16|fphp|rv\w*zv\w*"
@@ -69,14 +73,16 @@ def machine() -> RunMachine:
 
 def versions() -> dict[str, str]:
     """What ran: Tierwise, Python, and the engines that are installed here."""
-    return {"tierwise": __version__, "python": platform.python_version(), **_installed(_ENGINES)}
+    return {"tierwise": __version__, "python": platform.python_version(), **_installed(_engine_packages())}
 
 
 def packages() -> dict[str, str]:
     """The version of every package that Tierwise and its extras ask for, where it is installed."""
     asked = (one for one in metadata.requires("tierwise") or () if not _OF_DEVELOPERS.search(one))
     wanted = (re.match(r"[\w.-]+", one) for one in asked)
-    return _installed(sorted({name[0].lower() for name in wanted if name is not None} - {"tierwise", *_ENGINES}))
+    return _installed(
+        sorted({name[0].lower() for name in wanted if name is not None} - {"tierwise", *_engine_packages()})
+    )
 
 
 def _installed(names: tuple[str, ...] | list[str]) -> dict[str, str]:

@@ -124,14 +124,13 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the server can do with a request, as far as it was seen."""
-        logprobs, tools = self._seen("logprobs"), self._seen("tools")
-        return Capabilities(
-            # Each was asked for without the other: one that is missing is missing together, too.
-            logprobs_with_tools=False if False in (logprobs, tools) else None,
-            n=self._seen("n"),
-            seed=self._seen("seed"),
-        )
+        """What the server can do with a request, as far as it was seen. Not whether it can end thinking: the field for
+        that is the engine's (`Dialect`).
+        """
+        both = self._seen("logprobs_with_tools")
+        if both is None and False in (self._seen("logprobs"), self._seen("tools")):
+            both = False
+        return Capabilities(logprobs_with_tools=both, n=self._seen("n"), seed=self._seen("seed"))
 
     def _seen(self, trait: str) -> bool | None:
         return {"yes": True, "no": False}.get(self.findings.get(trait, _UNSEEN).verdict)

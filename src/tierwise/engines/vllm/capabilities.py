@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 def capabilities(settings: Vllm) -> Capabilities:
     """As run with vLLM 0.32.0 on the CPU, then what a probe of the server at its URL saw."""
+    without_parser = None if settings.remote else False  # it refuses tools then; of a server at a URL we cannot know
     known = Capabilities(
-        logprobs_with_tools=True,
+        logprobs_with_tools=True if settings.tool_parser else without_parser,
         n=True,
         thinking_end=settings.dialect.thinking_tokens is not None,
         seed=True,
