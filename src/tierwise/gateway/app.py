@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tierwise.gateway.chat import ChatEndpoint
 from tierwise.gateway.deployments import deployed
 from tierwise.gateway.metrics import Metrics
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
-
     from tierwise.engines.engine import Health
     from tierwise.service import Service
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from tierwise.run import Tier
 from tierwise.spec.deployed import Deployed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tierwise.engines.engine import Deployment
-    from tierwise.run import Tier
     from tierwise.service import Service
 
 

@@ -6,21 +6,15 @@ hottest experts are named.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from statistics import fmean
-from typing import TYPE_CHECKING
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from tierwise.mixture.load import Layer
 from tierwise.mixture.window import Window
 from tierwise.spec.errors import SpecError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from prometheus_client import CollectorRegistry
-
-    from tierwise.mixture.load import Layer
-    from tierwise.spec.routing import Routing
+from tierwise.spec.routing import Routing
 
 HOTTEST = 8
 """Number of experts that are named."""

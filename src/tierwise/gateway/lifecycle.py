@@ -11,6 +11,7 @@ from time import time
 from typing import TYPE_CHECKING, TypeAlias
 
 from tierwise.gateway.reply import ResponseHead
+from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Ending, Record, Trace
 from tierwise.ledger.rows import facts
 from tierwise.run import Action, Sink, Tier, discard
@@ -23,7 +24,6 @@ from tierwise.spec.json import Json
 if TYPE_CHECKING:
     from tierwise.gateway.metrics import Metrics
     from tierwise.gateway.wire import ParsedRequest
-    from tierwise.ledger.prices import PriceBook
     from tierwise.service import Service
 
 _LOG = logging.getLogger("tierwise")

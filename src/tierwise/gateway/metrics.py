@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -11,14 +12,11 @@ from prometheus_client.registry import Collector
 
 from tierwise.engines.metrics import METRICS, Scraper
 from tierwise.gateway.experts import ExpertMetrics
-from tierwise.ledger.records import Check
+from tierwise.ledger.prices import PriceBook
+from tierwise.ledger.records import Check, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
     from tierwise.engines.engine import Deployment
-    from tierwise.ledger.prices import PriceBook
-    from tierwise.ledger.records import Record
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 

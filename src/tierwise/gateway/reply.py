@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from tierwise.gateway.failures import body_of, headers_of, status_of
+from tierwise.spec.ask import Answer
+from tierwise.spec.call import Chunk
+from tierwise.spec.errors import TierwiseError
+from tierwise.spec.json import Json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from starlette.types import Send
-
-    from tierwise.spec.ask import Answer
-    from tierwise.spec.call import Chunk
-    from tierwise.spec.errors import TierwiseError
-    from tierwise.spec.json import Json
 
 FIRST_BYTES_SECONDS = 0.15
 """Delay of a stream's headers, in which an error can still set the HTTP status."""

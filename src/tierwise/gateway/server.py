@@ -7,8 +7,10 @@ import contextlib
 import logging
 import signal
 import socket
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -17,19 +19,15 @@ import uvloop
 from tierwise.gateway.app import application
 from tierwise.gateway.metrics import Metrics
 from tierwise.service import launched
-from tierwise.spec.errors import SpecError
+from tierwise.spec.errors import LedgerError, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
-    from pathlib import Path
-
     from starlette.applications import Starlette
 
     from tierwise.gateway.grpc.server import GrpcServer
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan
     from tierwise.service import Service
-    from tierwise.spec.errors import LedgerError
 
 _LOG = logging.getLogger("tierwise")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -12,9 +12,7 @@ from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
 from tierwise.spec.prompt import Prompt, draw_seed
 from tierwise.verifiers import JsonSchema, VerifierChoice
-
-if TYPE_CHECKING:
-    from tierwise.verifiers.verifier import Verifier
+from tierwise.verifiers.verifier import Verifier
 
 MOST_CHOICES = 32
 MOST_TOKENS = 1_000_000

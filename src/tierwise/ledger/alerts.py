@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tierwise.spec.errors import LedgerError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Report = Callable[[LedgerError], None]
+Report = Callable[[LedgerError], None]
 
 REPEAT = 60.0
 """Seconds after which an alert is reported again while its cause persists."""

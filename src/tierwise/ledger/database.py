@@ -5,23 +5,17 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import insert, inspect, select
+from sqlalchemy import Connection, Engine, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from tierwise.ledger import migrations, postgresql, sqlite, totals
+from tierwise.ledger.location import Location
+from tierwise.ledger.rows import Entry
 from tierwise.ledger.tables import VERSION, actions, checks, contents, decisions, metadata, passes, version
 from tierwise.spec.errors import LedgerError, SpecError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sqlalchemy import Connection, Engine
-
-    from tierwise.ledger.location import Location
-    from tierwise.ledger.rows import Entry
 
 _LOG = logging.getLogger("tierwise")
 

@@ -6,17 +6,12 @@ are not migrated but rebuilt from the rows at the end.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from tierwise.ledger import totals
 from tierwise.ledger.tables import VERSION, version
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from sqlalchemy import Connection
 
 UPGRADES: Mapping[int, Sequence[str]] = {
     2: (

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import create_engine, event
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
+from tierwise.ledger.location import Location
 from tierwise.spec.errors import SpecError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
-    from sqlalchemy.exc import DBAPIError
-
-    from tierwise.ledger.location import Location
 
 _LOCK = 0x7469_6572_7769_7365
 """The advisory lock of writers: `tierwise` in ASCII."""

@@ -9,32 +9,37 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import msgspec
-from sqlalchemy import and_, inspect, literal_column, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Table,
+    and_,
+    inspect,
+    literal_column,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 
 from tierwise.ledger import totals
+from tierwise.ledger.by import By
 from tierwise.ledger.database import check_version, connect, is_foreign
-from tierwise.ledger.location import locate
+from tierwise.ledger.location import Location, locate
+from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.rows import ActionRow, CheckRow, ContentRow, DecisionRow, PassRow
 from tierwise.ledger.tables import VERSION, actions, checks, contents, decisions, passes
 from tierwise.ledger.totals import Total
 from tierwise.spec.errors import LedgerError, NotFound, SpecError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
-    from types import TracebackType
-
-    from sqlalchemy import Column, ColumnElement, Connection, RowMapping, Select, Table
-
-    from tierwise.ledger.by import By
-    from tierwise.ledger.location import Location
-    from tierwise.ledger.prices import PriceBook
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 

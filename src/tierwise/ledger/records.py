@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from tierwise.spec.call import Pass, Usage
-
-if TYPE_CHECKING:
-    from tierwise.spec.ask import Checkable, Verdict
-    from tierwise.spec.call import Completion
-    from tierwise.spec.prompt import Prompt
+from tierwise.spec.ask import Checkable, Verdict
+from tierwise.spec.call import Completion, Pass, Usage
+from tierwise.spec.prompt import Prompt
 
 Ending = Literal["answered", "failed", "disconnected"]
 """answered · failed: the user got an error · disconnected: the user hung up."""

@@ -9,17 +9,13 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 
-from tierwise.ledger.prices import Cost
-from tierwise.ledger.records import Check, Decision, Ending
+from tierwise.ledger.prices import Cost, PriceBook
+from tierwise.ledger.records import Check, Decision, Ending, Record
 from tierwise.spec.call import Call, Completion, Outcome, Pass, Usage
-
-if TYPE_CHECKING:
-    from tierwise.ledger.prices import PriceBook
-    from tierwise.ledger.records import Record
 
 LONGEST_TEXT = 2000
 """Maximum characters of a stored message: an engine's error may be a whole page."""

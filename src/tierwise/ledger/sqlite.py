@@ -6,18 +6,13 @@ import itertools
 import os
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import create_engine, event
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
 from tierwise.spec.errors import LedgerError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from sqlalchemy import Engine
 
 _PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
@@ -62,8 +57,8 @@ def is_foreign(error: sqlite3.Error) -> bool:
 def keep_copy(path: Path, version: int) -> Path:
     """Copy the ledger to a file beside it. The caller holds the ledger's lock.
 
-    Copies are never overwritten. Ledgers only grow, so a copy that an interrupted upgrade left is reused if it ends
-    with the same rows.
+    Copies are never overwritten. Ledgers only grow, so a copy left by an interrupted upgrade is reused if it ends with
+    the same rows.
 
     Raises:
         LedgerError: it cannot be written, for instance because the disk is full.
@@ -90,7 +85,7 @@ def _copy(ledger: sqlite3.Connection, copy: Path) -> None:
     try:
         with closing(sqlite3.connect(unnamed)) as target:
             ledger.backup(target)
-            target.execute("PRAGMA journal_mode=DELETE")  # one file, which also a disk that takes nothing can show
+            target.execute("PRAGMA journal_mode=DELETE")  # one file, which can be read on a read-only disk
         with unnamed.open("rb") as file:
             os.fsync(file.fileno())
     except BaseException:

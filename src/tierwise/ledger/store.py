@@ -14,25 +14,20 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from tierwise.ledger.alerts import Alerts
+from tierwise.ledger.alerts import Alerts, Report
 from tierwise.ledger.journal import Journal, orphans
-from tierwise.ledger.location import locate
+from tierwise.ledger.location import Location, locate
 from tierwise.ledger.prices import PriceBook
+from tierwise.ledger.records import Record
 from tierwise.ledger.rows import entry
 from tierwise.ledger.writer import Batch, Writer, line_of, reason_of
 from tierwise.spec.errors import LedgerError, SpecError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from types import TracebackType
-
-    from tierwise.ledger.alerts import Report
-    from tierwise.ledger.location import Location
-    from tierwise.ledger.records import Record
 
 PATIENCE = 2.0
 """Seconds that the writer waits for a lock before it raises an alert and retries."""

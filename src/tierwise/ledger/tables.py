@@ -6,8 +6,10 @@ which can be encrypted, expired or dropped without touching the others.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 import msgspec.inspect as fields
 from sqlalchemy import (
     JSON,
@@ -23,14 +25,9 @@ from sqlalchemy import (
     String,
     Table,
 )
+from sqlalchemy.types import TypeEngine
 
 from tierwise.ledger.rows import ActionRow, CheckRow, ContentRow, DecisionRow, PassRow
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import msgspec
-    from sqlalchemy.types import TypeEngine
 
 VERSION = 2
 """Version of the tables; `migrations.py` upgrades older ones."""

@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from functools import cache
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sqlalchemy import case, func, literal, select, true
+from sqlalchemy import ColumnElement, Connection, Executable, Select, Table, case, func, literal, select, true
 
 from tierwise.ledger.by import By
+from tierwise.ledger.rows import Entry
 from tierwise.ledger.tables import AMOUNTS, COUNTS, GROUPS, action_totals, actions, pass_totals, passes
 from tierwise.spec.call import Usage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from sqlalchemy import ColumnElement, Connection, Executable, Select, Table
-
-    from tierwise.ledger.rows import Entry
 
 HOUR = 3600
 """Seconds."""

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING
 
 import msgspec
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError
 
+from tierwise.ledger.alerts import Alerts
 from tierwise.ledger.database import Database, may_pass
 from tierwise.ledger.journal import Segment, orphans
+from tierwise.ledger.location import Location
 from tierwise.ledger.rows import Entry
 from tierwise.spec.errors import LedgerError, SpecError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from tierwise.ledger.alerts import Alerts
-    from tierwise.ledger.location import Location
 
 BATCH = 500
 """Actions per transaction."""

@@ -6,17 +6,13 @@ Measures are defined as in vLLM and SGLang, so that they are comparable.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import add
-from typing import TYPE_CHECKING
 
 from tierwise.spec.errors import SpecError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from tierwise.spec.routing import Routing
+from tierwise.spec.routing import Routing
 
 ENOUGH_FOR_DEAD = 20.0
 """Minimum mean choices per expert for calling an unused expert dead. With equal probabilities an expert would be unused

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tierwise.mixture.load import Load, divergence
-
-if TYPE_CHECKING:
-    from tierwise.spec.routing import Routing
+from tierwise.spec.routing import Routing
 
 TOKENS = 50_000
 """Tokens per window. A layer of 512 experts with 8 active then has 780 choices per expert."""

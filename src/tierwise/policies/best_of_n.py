@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 
-from tierwise.spec.ask import Answer, OutOfBudget
+from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
-from tierwise.spec.call import Call
+from tierwise.spec.call import Call, Pass
+from tierwise.spec.prompt import Prompt
 from tierwise.verifiers import VerifierChoice
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tierwise.spec.ask import Ask, Verdict
-    from tierwise.spec.call import Pass
-    from tierwise.spec.prompt import Prompt
 
 
 class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,20 +4,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
-from tierwise.spec.ask import Answer, OutOfBudget
+from tierwise.spec.ask import Answer, Ask, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import EngineError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tierwise.spec.ask import Ask
-    from tierwise.spec.prompt import Prompt
+from tierwise.spec.prompt import Prompt
 
 
 class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import Annotated
 
 import msgspec
 
-from tierwise.spec.ask import Answer, OutOfBudget
+from tierwise.spec.ask import Answer, Ask, OutOfBudget
 from tierwise.spec.budget import Budget
-from tierwise.spec.call import Call
+from tierwise.spec.call import Call, Pass
+from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.answers import Equality, answer_key
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tierwise.spec.ask import Ask
-    from tierwise.spec.call import Pass
-    from tierwise.spec.prompt import Prompt
 
 
 class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tierwise.spec.ask import Answer, Ask
-    from tierwise.spec.budget import Budget
-    from tierwise.spec.prompt import Prompt
+from tierwise.spec.ask import Answer, Ask
+from tierwise.spec.budget import Budget
+from tierwise.spec.prompt import Prompt
 
 
 class Policy(Protocol):

@@ -6,22 +6,16 @@ measure it on your workload first.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import msgspec
 
-from tierwise.spec.ask import Answer, OutOfBudget
+from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
-from tierwise.spec.call import Call
+from tierwise.spec.call import Call, Completion
 from tierwise.spec.errors import EngineError
+from tierwise.spec.prompt import Message, Prompt
 from tierwise.verifiers import VerifierChoice
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tierwise.spec.ask import Ask, Verdict
-    from tierwise.spec.call import Completion
-    from tierwise.spec.prompt import Message, Prompt
 
 CRITIQUE = (
     "Look at your answer again. List what is wrong or missing in it, one short point per line. "

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import msgspec
 
-from tierwise.spec.ask import Answer
+from tierwise.spec.ask import Answer, Ask
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tierwise.spec.ask import Ask
-    from tierwise.spec.prompt import Prompt
+from tierwise.spec.prompt import Prompt
 
 
 class Single(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

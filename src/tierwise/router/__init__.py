@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tierwise.run.tier import Tier, most, reach
+from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
 from tierwise.spec.reading import allowed
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tierwise.spec.budget import Budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

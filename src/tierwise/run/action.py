@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tierwise.ledger.records import Decision
+from tierwise.ledger.records import Decision, Trace
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.output import OutputStream, Sink, discard
 from tierwise.run.runner import ChoiceState, PassRunner
+from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import BudgetError, PolicyError
+from tierwise.spec.prompt import Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tierwise.ledger.records import Trace
-    from tierwise.run.tier import Tier
-    from tierwise.spec.prompt import Prompt
     from tierwise.verifiers.verifier import Verifier
 
 

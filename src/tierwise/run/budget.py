@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from tierwise.spec.ask import OutOfBudget
 from tierwise.spec.budget import Budget, Left
-
-if TYPE_CHECKING:
-    from tierwise.spec.prompt import Prompt
+from tierwise.spec.prompt import Prompt
 
 Amount = TypeVar("Amount", int, float)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from tierwise.spec.call import Chunk
 from tierwise.spec.errors import PolicyError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tierwise.spec.call import Chunk
 
 
 class Sink(Protocol):

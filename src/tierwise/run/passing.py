@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from tierwise.ledger.records import Trace
+from tierwise.run.tier import Tier
 from tierwise.spec.call import Call, Chunk, Outcome, Pass, Recorder
 from tierwise.spec.clock import now
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from tierwise.ledger.records import Trace
-    from tierwise.run.tier import Tier
 
 
 class RunningPass:

@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import aclosing, contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
+from tierwise.run.budget import BudgetTracker
+from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass
-from tierwise.spec.ask import Answer, OutOfBudget, Verdict
-from tierwise.spec.call import Chunk, Pass
+from tierwise.run.tier import Tier
+from tierwise.spec.ask import Answer, Arrivals, Ask, Order, OutOfBudget, Verdict, Watch
+from tierwise.spec.budget import Budget, Left
+from tierwise.spec.call import Call, Chunk, Pass
+from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.clock import now
 from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, TierwiseError
+from tierwise.spec.prompt import Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
-
-    from tierwise.run.budget import BudgetTracker
-    from tierwise.run.output import OutputStream
-    from tierwise.run.tier import Tier
-    from tierwise.spec.ask import Arrivals, Ask, Order, Watch
-    from tierwise.spec.budget import Budget, Left
-    from tierwise.spec.call import Call
-    from tierwise.spec.capabilities import Capabilities
-    from tierwise.spec.prompt import Prompt
     from tierwise.verifiers.verifier import Verifier
 
 

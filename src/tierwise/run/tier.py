@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tierwise.spec.budget import Budget
+from tierwise.spec.json import Fields
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tierwise.engines.engine import Deployment
     from tierwise.policies.policy import Policy
-    from tierwise.spec.json import Fields
     from tierwise.verifiers.verifier import Verifier
 
 

@@ -8,17 +8,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tierwise.catalog.families import family_of
+from tierwise.catalog.architecture import Architecture
+from tierwise.catalog.families import Family, family_of
 from tierwise.catalog.fit import COMFORTABLE, TIGHT
 from tierwise.engines.llama_cpp.prompting import thinking_switch
 from tierwise.engines.prompting import switch_of
 from tierwise.setup.here import Here, gib
-
-if TYPE_CHECKING:
-    from tierwise.catalog.architecture import Architecture
-    from tierwise.catalog.families import Family
 
 _CONTEXT, _GPU_CONTEXT = 4096, 32_768
 _SLOTS, _GPU_SLOTS = 4, 16

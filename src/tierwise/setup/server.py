@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import aiohttp
 
@@ -13,21 +14,15 @@ from tierwise.engines import DeploymentSettings
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.proxy import proxy_to
 from tierwise.engines.openai.quirks import server_named
-from tierwise.engines.probe.findings import TRAITS
+from tierwise.engines.probe.findings import TRAITS, Probed
 from tierwise.engines.probe.probe import Probe
-from tierwise.engines.probe.reach import hushed, reach, read_base
+from tierwise.engines.probe.reach import Listing, hushed, reach, read_base
 from tierwise.setup.draft import Draft, comment, quoted
 from tierwise.setup.tiers import Abilities, thinking_tokens, tier_lines
 from tierwise.spec.call import Call
 from tierwise.spec.errors import Broken, EngineError, NotFound, TimedOut
 from tierwise.spec.flow import inline
 from tierwise.spec.prompt import Prompt
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tierwise.engines.probe.findings import Probed
-    from tierwise.engines.probe.reach import Listing
 
 SECONDS = 10.0
 """Default time limit per request."""

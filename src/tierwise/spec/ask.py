@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, Self
+from typing import Literal, Protocol, Self
 
-from tierwise.spec.call import Chunk
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from contextlib import AbstractAsyncContextManager
-
-    from tierwise.spec.budget import Budget, Left
-    from tierwise.spec.call import Call, Completion, Pass
-    from tierwise.spec.capabilities import Capabilities
-    from tierwise.spec.prompt import Prompt
+from tierwise.spec.budget import Budget, Left
+from tierwise.spec.call import Call, Chunk, Completion, Pass
+from tierwise.spec.capabilities import Capabilities
+from tierwise.spec.prompt import Prompt
 
 Order = Literal["draw", "finish"]
 """The order in which a panel yields passes: the order of the calls, or the order in which they finish. In finish order

@@ -8,14 +8,12 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tierwise.spec.call import Completion
-    from tierwise.spec.json import Json
+from tierwise.spec.call import Completion
+from tierwise.spec.json import Json
 
 Equality = Literal["auto", "number", "choice", "json", "text"]
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import math
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from tierwise.spec.errors import SpecError, TierwiseError
+from tierwise.spec.json import Json
 from tierwise.verifiers.packages import files_of, is_installed
 from tierwise.verifiers.sandbox import MIB, PACKAGES, Limits, run_python
-
-if TYPE_CHECKING:
-    from tierwise.spec.json import Json
 
 _RUN = """
 import json, os, sys

@@ -15,15 +15,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from tierwise.spec.errors import SpecError
 from tierwise.verifiers.sandbox_view import interpreter, view
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Mechanism = Literal["bubblewrap", "unshare"]
 Stop = Literal["", "time", "cpu", "memory", "output", "files"]

@@ -9,8 +9,8 @@ import sysconfig
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-Row: TypeAlias = tuple[Literal["files", "device", "link", "empty"], str, str]
-"""How something is shown, what it is here, and its path in the sandbox."""
+Mount: TypeAlias = tuple[Literal["files", "device", "link", "empty"], str, str]
+"""Kind of mount, path on this machine, and path in the sandbox."""
 
 
 @functools.cache
@@ -21,9 +21,11 @@ def interpreter() -> str:
 
 
 @functools.cache
-def view() -> tuple[Row, ...]:
-    """What the program sees of this machine: interpreter, shared libraries, time zones, no installed packages."""
-    rows: list[Row] = []
+def view() -> tuple[Mount, ...]:
+    """What the program sees of this machine: interpreter, shared libraries and time zones, but no installed
+    packages.
+    """
+    rows: list[Mount] = []
     shown: list[Path] = []
     prefixes = [Path(os.path.realpath(prefix)) for prefix in (sys.base_prefix, sys.base_exec_prefix)]
     multiarch = Path("/usr/lib", sysconfig.get_config_var("MULTIARCH") or "")  # Debian's; a plain /usr/lib elsewhere

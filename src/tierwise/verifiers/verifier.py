@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from tierwise.spec.ask import Checkable
-
-if TYPE_CHECKING:
-    from tierwise.spec.ask import Verdict
-    from tierwise.spec.call import Completion
+from tierwise.spec.ask import Checkable, Verdict
+from tierwise.spec.call import Completion
 
 
 class Verifier(Checkable, Protocol):

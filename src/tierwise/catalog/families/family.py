@@ -102,7 +102,7 @@ class Weights(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     note: str = ""
 
 
-class Speculation(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SpeculativeMethod(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A speculative decoding method for this variant; it changes speed but not answers."""
 
     method: Text
@@ -131,7 +131,7 @@ class Variant(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
     context: Context
     weights: list[Weights]
     """In order of preference: the most precise first."""
-    speculation: list[Speculation] = []
+    speculation: list[SpeculativeMethod] = []
 
     def has_shape(self, layers: int | None, hidden: int | None, experts: int | None) -> bool:
         """Whether a checkpoint's shape matches this variant."""
@@ -152,8 +152,8 @@ class ActiveExperts(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return not self.why_not
 
 
-class ThinkingSwitch(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The thinking switch of a request."""
+class ThinkingSupport(Fact, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How requests switch thinking on and off."""
 
     default: bool
     """Whether it thinks by default."""
@@ -231,7 +231,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     variants: list[Variant]
     """The first is the default."""
     active_experts: ActiveExperts
-    thinking: ThinkingSwitch
+    thinking: ThinkingSupport
     sampling: list[Advice] = []
     licence: Licence
     scores: list[Score] = []

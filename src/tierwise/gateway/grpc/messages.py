@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.lifecycle import RequestContext, UsageReport
 from tierwise.gateway.wire import ParsedRequest, read
+from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.rows import facts
 from tierwise.spec.ask import Answer
 from tierwise.spec.call import Chunk, Pass, Usage
 from tierwise.spec.errors import SpecError
-
-if TYPE_CHECKING:
-    from tierwise.ledger.prices import PriceBook
 
 _PLAIN = frozenset({"role", "content", "reasoning", "reasoning_content"})
 """Keys with a field of their own in messages and deltas."""
