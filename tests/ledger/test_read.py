@@ -282,7 +282,7 @@ class TestWrongFiles:
     @pytest.mark.parametrize("content", ["", "dear diary", "dear diary" * 1000])
     def test_a_file_that_is_no_ledger(self, path, content):
         path.write_text(content)
-        with pytest.raises(SpecError, match="no ledger"):
+        with pytest.raises(SpecError, match="not a ledger"):
             Reader(path)
 
     def test_somebody_elses_database(self, place):
