@@ -103,7 +103,7 @@ def _is_copy(path: Path, ledger: sqlite3.Connection) -> bool:
 
 
 def _ends(ledger: sqlite3.Connection) -> list[tuple[object, ...] | None]:
-    """The version, and the last row with its id of the growing tables, because counting rows would read them all."""
+    """The version, and the last row of each growing table with its number: counting rows would read them all."""
     parts = ("version FROM ledger_version", "* FROM actions", "* FROM passes", "* FROM checks")
     return [ledger.execute(f"SELECT rowid, {part} ORDER BY rowid DESC LIMIT 1").fetchone() for part in parts]
 
