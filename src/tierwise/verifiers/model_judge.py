@@ -16,6 +16,7 @@ from tierwise.spec.ask import Verdict
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import SpecError, TierwiseError
 from tierwise.spec.json import Json
+from tierwise.spec.thinking import without_thinking
 from tierwise.verifiers.answers import spoken
 from tierwise.verifiers.base import BaseVerifier
 
@@ -113,7 +114,7 @@ class Judge(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
 
 def spoken_text(words: str) -> str:
     """A judge's reply without its thinking."""
-    return words.rpartition("</think>")[2].strip()
+    return without_thinking(words)
 
 
 def _text(content: Json) -> str:
