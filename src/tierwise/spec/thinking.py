@@ -1,8 +1,8 @@
 """The marks around a model's thinking in its text, and the text without it.
 
-A server that is started without a reasoning parser leaves thinking in the answer. The marks of each family are facts of the
-catalog (`thinking.marks`); this table is their union, with those of families that the catalog does not have. A test keeps
-the two in step.
+A server that is started without a reasoning parser leaves thinking in the answer. The marks of each family are facts
+of the catalog (`thinking.marks`); this table is their union, with those of families that the catalog does not have. A
+test keeps the two in step.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _SKIPPED_SPECIAL = re.compile(r"^\s*analysis(?=[\sA-Z\"'(]).*assistant\s*final",
 def without_thinking(text: str) -> str:
     """What a model said, without its thinking.
 
-    Thinking that was never closed goes on to the end of the text; a closing mark without an opening one ends thinking that
-    the chat template opened. Marks in code blocks, and marks that are quoted, are text. In the harmony format only the
-    channel `final` is kept. Takes time linear in the text.
+    Thinking that was never closed goes on to the end of the text; a closing mark without an opening one ends thinking
+    that the chat template opened. Marks in code blocks, and marks that are quoted, are text. In the harmony format
+    only the channel `final` is kept. Takes time linear in the text.
     """
     if "<|channel|>" in text:
         text = _final_channel(text)

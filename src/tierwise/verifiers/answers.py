@@ -69,8 +69,8 @@ def number_key(value: Value) -> str:
 
 
 def json_in(text: str) -> Json:
-    """The JSON value of an answer: the whole answer, its last code block that is JSON, or the first whole object or list in
-    the text. A part of an object or list that is broken is never taken.
+    """The JSON value of an answer: the whole answer, its last code block that is JSON, or the first whole object or
+    list in the text. A part of an object or list that is broken is never taken.
 
     Raises:
         ValueError: there is none.
@@ -121,8 +121,8 @@ def _plain(value: Json, depth: int) -> Json:
 def normalised(text: str) -> str:
     r"""Text without case, repeated whitespace, and punctuation, quotes, emphasis and brackets around it.
 
-    Unicode forms of the same character are equal, and so are full-width and ASCII signs; `\text{…}` and a box are what they
-    hold.
+    Unicode forms of the same character are equal, and so are full-width and ASCII signs; `\text{…}` and a box are
+    what they hold.
     """
     text = " ".join(straight(without_layout(plain(text))).split())
     for _ in range(8):

@@ -16,15 +16,16 @@ from tierwise.verifiers.options import options_of
 class Choice(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     """The answer chooses one of several options, or with `all_of` exactly these.
 
-    An explicit choice (`The answer is B`, a box, `B.` at the beginning) counts more than any later mention. What the answer
-    denies or only considers is not chosen, and neither is an alternative (`A or B`).
+    An explicit choice (`The answer is B`, a box, `B.` at the beginning) counts more than any later mention. What the
+    answer denies or only considers is not chosen, and neither is an alternative (`A or B`).
     """
 
     kind = "choice"
 
     options: Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)]
-    """Allowed answers, matched as whole words. Single letters are matched in their case, others in any. Texts may also be
-    named by their letter: the second option is `B`, unless the options bring labels of their own, as `B) Paris` does."""
+    """Allowed answers, matched as whole words. Single letters are matched in their case, others in any. Texts may
+    also be named by their letter: the second option is `B`, unless the options bring labels of their own, as `B)
+    Paris` does."""
     equals: str | None = None
     """The correct option. Without it any option is accepted."""
     any_of: tuple[str, ...] = ()
@@ -64,4 +65,8 @@ class Choice(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
             right = set(found) == set(self.all_of)
             return accepted(shown) if right else rejected(f"{shown} instead of {', '.join(self.all_of)}")
         wanted = self.any_of if self.equals is None else (self.equals,)
-        return accepted(shown) if not wanted or found[0] in wanted else rejected(f"{shown} instead of {' or '.join(wanted)}")
+        return (
+            accepted(shown)
+            if not wanted or found[0] in wanted
+            else rejected(f"{shown} instead of {' or '.join(wanted)}")
+        )

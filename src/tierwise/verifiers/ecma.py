@@ -1,7 +1,7 @@
 r"""Patterns in the dialect of ECMA-262, which JSON Schema uses, as patterns of RE2.
 
-The dialects look alike and differ: `.` stops at more line ends, `\s` has more blanks, `[[]` is a class, `\u0041` a character,
-and `\A` is nothing. What RE2 cannot match in linear time (look-around, back-references) is refused.
+The dialects look alike and differ: `.` stops at more line ends, `\s` has more blanks, `[[]` is a class, `\u0041` a
+character, and `\A` is nothing. What RE2 cannot match in linear time (look-around, back-references) is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ _TOKEN = re.compile(
     | \\(?P<property>[pP])\{(?P<name>[^{}]*)\} | \\0(?!\d)(?P<zero>)
     | \\k<(?P<named>[^>]*)> | \\(?P<digit>[0-9]) | \\(?P<escape>.)
     | \(\?(?P<look><?[=!]) | \(\?<(?P<group>[^>=!]+)> | \(\?(?P<mode>:|[ims-]+:) | (?P<special>\(\?) | (?P<open>\()
-    | (?P<quantifier>\{\d+(?:,\d*)?\}) | (?P<brace>[{}]) | (?P<class>\[\^?\]?) | (?P<end>\]) | (?P<any>\.) | (?P<plain>.)""",
+    | (?P<quantifier>\{\d+(?:,\d*)?\}) | (?P<brace>[{}]) | (?P<class>\[\^?\]?) | (?P<end>\])
+    | (?P<any>\.) | (?P<plain>.)""",
     re.VERBOSE | re.DOTALL,
 )
 _SPACE = r"\t\n\v\f\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}"
@@ -25,13 +26,14 @@ _NOT_SPACE = (
 )
 _LINE_ENDS = r"\n\r\x{2028}\x{2029}"
 _CATEGORIES = {
-    "Letter": "L", "Lowercase_Letter": "Ll", "Uppercase_Letter": "Lu", "Titlecase_Letter": "Lt", "Modifier_Letter": "Lm",
-    "Other_Letter": "Lo", "Mark": "M", "Nonspacing_Mark": "Mn", "Spacing_Mark": "Mc", "Enclosing_Mark": "Me", "Number": "N",
-    "Decimal_Number": "Nd", "Letter_Number": "Nl", "Other_Number": "No", "Punctuation": "P", "Connector_Punctuation": "Pc",
-    "Dash_Punctuation": "Pd", "Open_Punctuation": "Ps", "Close_Punctuation": "Pe", "Initial_Punctuation": "Pi",
-    "Final_Punctuation": "Pf", "Other_Punctuation": "Po", "Symbol": "S", "Math_Symbol": "Sm", "Currency_Symbol": "Sc",
-    "Modifier_Symbol": "Sk", "Other_Symbol": "So", "Separator": "Z", "Space_Separator": "Zs", "Line_Separator": "Zl",
-    "Paragraph_Separator": "Zp", "Control": "Cc", "Format": "Cf", "Private_Use": "Co", "digit": "Nd", "punct": "P",
+    "Letter": "L", "Lowercase_Letter": "Ll", "Uppercase_Letter": "Lu", "Titlecase_Letter": "Lt",
+    "Modifier_Letter": "Lm", "Other_Letter": "Lo", "Mark": "M", "Nonspacing_Mark": "Mn", "Spacing_Mark": "Mc",
+    "Enclosing_Mark": "Me", "Number": "N", "Decimal_Number": "Nd", "Letter_Number": "Nl", "Other_Number": "No",
+    "Punctuation": "P", "Connector_Punctuation": "Pc", "Dash_Punctuation": "Pd", "Open_Punctuation": "Ps",
+    "Close_Punctuation": "Pe", "Initial_Punctuation": "Pi", "Final_Punctuation": "Pf", "Other_Punctuation":
+    "Po", "Symbol": "S", "Math_Symbol": "Sm", "Currency_Symbol": "Sc", "Modifier_Symbol": "Sk", "Other_Symbol":
+    "So", "Separator": "Z", "Space_Separator": "Zs", "Line_Separator": "Zl", "Paragraph_Separator": "Zp",
+    "Control": "Cc", "Format": "Cf", "Private_Use": "Co", "digit": "Nd", "punct": "P",
 }  # fmt: skip
 _ASCII = {"ASCII": r"\x{0}-\x{7f}", "Any": r"\x{0}-\x{10ffff}"}
 _KEPT_ESCAPES = "dDwWnrtfv"
@@ -61,13 +63,17 @@ def _outside(token: re.Match[str], pattern: str) -> str:
         return shared
     match token.lastgroup:
         case "look":
-            raise ValueError(f"{pattern[:80]!r} looks {'behind' if '<' in token['look'] else 'ahead'}, which RE2 cannot do")
+            raise ValueError(
+                f"{pattern[:80]!r} looks {'behind' if '<' in token['look'] else 'ahead'}, which RE2 cannot do"
+            )
         case "group" | "open":
             return "(?:"
         case "mode":
             return token[0]
         case "special":
-            raise ValueError(f"{pattern[:80]!r} has {pattern[token.start() : token.start() + 4]!r}, which ECMA-262 has not")
+            raise ValueError(
+                f"{pattern[:80]!r} has {pattern[token.start() : token.start() + 4]!r}, which ECMA-262 has not"
+            )
         case "brace" | "end":
             return "\\" + token[0]
         case "class":

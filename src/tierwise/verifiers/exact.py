@@ -16,8 +16,8 @@ _CLAUSE = re.compile(r"[.!?。]\s|,\s+(?:because|since|as|which|weil|porque|car|
 
 
 class Exact(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
-    """The answer equals this text, ignoring case, whitespace, Unicode forms, and the signs around it: punctuation, quotes,
-    emphasis, brackets, a box.
+    """The answer equals this text, ignoring case, whitespace, Unicode forms, and the signs around it: punctuation,
+    quotes, emphasis, brackets, a box.
     """
 
     kind = "exact"
@@ -31,7 +31,9 @@ class Exact(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     def __post_init__(self) -> None:
         if (self.equals is None) == (not self.any_of):
             raise ValueError("equals and any_of: give one of them")
-        for name, text in ((("equals", self.equals),) if self.equals is not None else (("any_of", one) for one in self.any_of)):
+        for name, text in (
+            (("equals", self.equals),) if self.equals is not None else (("any_of", one) for one in self.any_of)
+        ):
             if not normalised(text):
                 raise ValueError(f"{name}: {text!r} has only whitespace and punctuation, which are ignored")
 

@@ -1,7 +1,7 @@
 r"""Arithmetic as people and models write it: `1.5 \times 10^3`, `3\frac{1}{2}`, `2\sqrt{2}`, `1 000 000`, `½`.
 
-What is read is read as a whole: an expression with a part that is not plain arithmetic (a variable, a function, a pair) has
-no value, and is never reduced to one of its parts.
+What is read is read as a whole: an expression with a part that is not plain arithmetic (a variable, a function, a
+pair) has no value, and is never reduced to one of its parts.
 """
 
 from __future__ import annotations

@@ -34,7 +34,10 @@ _LANGUAGES = {
     r"\bαπάντηση": "είναι",
 }
 """Words for an answer, and for what says which it is."""
-_SCRIPTS = r"""(?:(?:正确|最终|最終|正確)?答案|答え|正解|解答|回答|정답|(?<![가-힣])답|الإجابة|الجواب|התשובה|תשובה|उत्तर|คำตอบ|উত্তর)"""
+_SCRIPTS = (
+    r"(?:(?:正确|最终|最終|正確)?答案|答え|正解|解答|回答|정답|(?<![가-힣])답"
+    r"|الإجابة|الجواب|התשובה|תשובה|उत्तर|คำตอบ|উত্তর)"
+)
 _SCRIPT_COPULA = r"(?:应该是|应为|應為|是|为|為|は|은|는|이|가|คือ|है|هي|هو|היא|הוא|হলো|হল|[:=])"
 _WORDS = r"(?:[ \t]+[^\s.,:;!?=]{1,20}){0,5}?[ \t]*"
 _SIGN = r"[*_\"'`)\]]{0,4}"
@@ -60,7 +63,8 @@ _TAG = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _NOT_FINAL = re.compile(
-    r"\b(?:wrong|incorrect|mistaken|previous|earlier|initial|first|tempting|naive|false|common|no|student'?s|their|his|her)"
+    r"\b(?:wrong|incorrect|mistaken|previous|earlier|initial|first|tempting|naive|false|common|no|student'?s|their"
+    r"|his|her)"
     r"\s+(?:final\s+|correct\s+)?$",
     re.IGNORECASE,
 )

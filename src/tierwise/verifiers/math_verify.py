@@ -49,7 +49,8 @@ _EVALUATE = """
 import logging
 logging.disable(logging.CRITICAL)
 from math_verify import LatexExtractionConfig, parse
-said = parse("$" + given + "$", extraction_config=[LatexExtractionConfig()], parsing_timeout=None, fallback_mode="no_fallback")
+latex = [LatexExtractionConfig()]
+said = parse("$" + given + "$", extraction_config=latex, parsing_timeout=None, fallback_mode="no_fallback")
 value = said[0] if said else None
 if value is None or not getattr(value, "is_number", False) or not getattr(value, "is_real", False):
     report(None)

@@ -27,9 +27,9 @@ COMPUTED = 15
 class Number(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     r"""The answer is a number: the marked one, else the last one, read as the expression that it is.
 
-    Products, powers, roots, fractions, thousands, units, percent and scales such as `million` are read. What is not plain
-    arithmetic (`\log_2 8`) is evaluated by math-verify where that package and a sandbox are available, and else is not
-    readable. A range, alternatives, or a pair are never reduced to one of their numbers.
+    Products, powers, roots, fractions, thousands, units, percent and scales such as `million` are read. What is not
+    plain arithmetic (`\log_2 8`) is evaluated by math-verify where that package and a sandbox are available, and else
+    is not readable. A range, alternatives, or a pair are never reduced to one of their numbers.
     """
 
     kind = "number"
@@ -39,8 +39,9 @@ class Number(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     any_of: Annotated[tuple[int | float, ...], msgspec.Meta(max_length=100)] = ()
     """Several correct numbers, in place of `equals`."""
     tolerance: Annotated[float, msgspec.Meta(ge=0)] | None = None
-    """Allowed error, absolute or relative to the correct number, whichever is larger; only relative where it would reach to
-    zero otherwise. The default is a millionth of the number, and at most half a unit of its last digit, if it has fewer than 15."""
+    """Allowed error, absolute or relative to the correct number, whichever is larger; only relative where it would
+    reach to zero otherwise. The default is a millionth of the number, and at most half a unit of its last digit, if
+    it has fewer than 15."""
     decimal: expression.Decimal = "."
     """The decimal sign of answers. With `,` the answer `1.234,5` and `3,5` are numbers, and `1.500` is 1500."""
 
@@ -75,12 +76,12 @@ class Number(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
             return accepted(shown(values[0]))
         return rejected(f"{shown(values[0])} instead of {' or '.join(f'{right:.12g}' for right in self._right)}")
 
-    def _is(self, values: tuple[Value, ...], given: int | float) -> bool:
+    def _is(self, values: tuple[Value, ...], given: float) -> bool:
         right = Fraction(repr(given))  # as it is written: 0.1 is a tenth
         return equal_within(values, right, allowed(given, self.tolerance))
 
 
-def allowed(given: int | float, tolerance: float | None) -> Fraction:
+def allowed(given: float, tolerance: float | None) -> Fraction:
     """The allowed absolute error of an answer.
 
     Args:
@@ -92,7 +93,7 @@ def allowed(given: int | float, tolerance: float | None) -> Fraction:
         wide = Fraction(repr(tolerance))
         return wide * size if 0 < size <= wide else max(wide, wide * size)
     _, digits, exponent = decimal.Decimal(repr(given)).as_tuple()
-    if isinstance(given, float) and len(digits) >= COMPUTED:
+    if not isinstance(given, int) and len(digits) >= COMPUTED:
         return RELATIVE * size
     last = Fraction(10) ** exponent if isinstance(exponent, int) else Fraction(0)
     return min(RELATIVE * size, last / 2)

@@ -1,8 +1,9 @@
 """Which of several options an answer names.
 
 In this order: an answer that is an option and nothing else; an explicit mark (`The answer is B`, a box, a tag); a line
-`Label: option`; an option in bold; an option at the very beginning; the last option that is named at all. Options that are
-denied (`not A`, `rules out C`) or only considered (`could be A`) do not count, and neither does an alternative (`A or B`).
+`Label: option`; an option in bold; an option at the very beginning; the last option that is named at all. Options
+that are denied (`not A`, `rules out C`) or only considered (`could be A`) do not count, and neither does an
+alternative (`A or B`).
 """
 
 from __future__ import annotations
@@ -12,70 +13,18 @@ import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+from tierwise.verifiers import option_words as words
 from tierwise.verifiers.marks import MOST, Mark, marks, picks
 from tierwise.verifiers.plain import plain, straight, without_layout
 
 _ENDS = " \t\n.,;:!?\"'`*_~()[]{}<>$|#-·\\"
 _AROUND = " \t\n.,;:!?\"'`*_~()[]{}|"
-_DENIED_BEFORE = re.compile(
-    r"""(?:\bnot|n't|\bcannot|\bneither|\bnor|\bnever|\bno\ longer|\brul(?:e[sd]?|ing)\ out|\beliminat(?:e[sd]?|ing)
-    |\bexclud(?:e[sd]?|ing)|\bexcept(?:\ for)?|\bother\ than|\brather\ than|\binstead\ of|\bunlike|\bas\ opposed\ to
-    |\breject(?:s|ed|ing)?|\bdiscard(?:s|ed|ing)?|\bdismiss(?:es|ed|ing)?|\bagainst|\bwithout|\bisn't|\bdiffers\ from
-    |\bnicht|\bkeine?r?s?|\bweder|\banstatt|\bstatt|\bpas|\bni|\bno\ es|\bno\ son|\bno\ puede\ ser|\bn[ãa]o(?:\ [ée])?|\bnon(?:\ [eè])?
-    |\bне|\bnie|\bniet|\bdeğil|不是|不选|不選|排除|并非|而非|ではなく|아니라)
-    (?:\ (?:be|is|are|just|only|simply|really|the|an?|option|options|choice|answer|letter|die|das|der|la|le|el|l'|opción|option|opção|entre
-    |both|either|correct|right|true))*[\s"'(\[:*_`]*$""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_DENIED_AFTER = re.compile(
-    r"""^[\s"')\]*_`]*[.):-]?\s*(?:wrong|incorrect|false)\b|^[\s"')\]*_`]*(?:\ ?\(?[^.,;:()\n]{0,40}\)?\ )?,?\s*(?:(?:is|are|was|seems?|looks?|would\ be|can|could|does|do|must|has|ist|est|es|é|è)
-    \ (?:all\ |both\ |also\ |clearly\ |definitely\ |simply\ |just\ |therefore\ |obviously\ |too\ )*(?:not\b|n't|wrong|incorrect|false|too\b|out\b|ruled\ out|eliminated|excluded
-    |rejected|invalid|impossible|unlikely|irrelevant|falsch|nicht|incorrect[oae]?|fals[oaex]|faux|errad[oa]|sbagliat[oa])
-    |(?:isn't|aren't|wasn't|can't|cannot|doesn't|don't|won't|couldn't|wouldn't|fails?\b|contradicts?\b|violates?\b|n'est\ pas|no\ es|não\ é|non\ è)
-    |не\ |错|錯|不对|不對|不正确|不正確|错误|は(?:間違い|誤り|不正解)|은\ 틀|는\ 틀|가\ 아니|이\ 아니)""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_HEDGED_BEFORE = re.compile(
-    r"""\b(?:could|might|may|maybe|perhaps|possibly|tempt(?:ed|ing)|leaning|lean|first\ thought|initially|at\ first|considered|consider
-    |suppose|if|assume|assuming|vielleicht|könnte|peut-être|pourrait|quizás?|tal\ vez|podría|talvez|poderia|forse|potrebbe|возможно|может)
-    \b[^.!?;\n]{0,60}$|(?:可能|也许|或许|かもしれ)[^。.!?\n]{0,10}$""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_HEDGED_AFTER = re.compile(r"^[\s\"')\]*_`]*(?:かもしれ|일\s*수도|seems? (?:tempting|plausible|possible)|(?:might|may|could) (?:be|seem|work|look))", re.IGNORECASE)
-_BUT = re.compile(r"\b(?:but|however|though|yet|rather|actually|sondern|mais|sino|pero|mas|ma|но)\b|而是|但", re.IGNORECASE)
-_OR = re.compile(r"^[\s\"')\]*_`]*(?:,?\s*(?:\bor\b|\bou\b|\boder\b|\bo\b|\bили\b|\bof\b|或者?|または|또는|/)|,(?!\s*(?:because|since|as|which|not)))[\s\"'(\[*_`]*(?:option\s+|either\s+)?$", re.IGNORECASE)
-_AND = re.compile(r"^[\s\"')\]*_`]*(?:,?\s*(?:\band\b|\bund\b|\bet\b|\by\b|\be\b|\bи\b|&|和|与|と|및|\+)|[,;、/])?[\s\"'(\[*_`]*(?:option\s+)?(?:[(\[]?[A-Z][).\]]\s*)?$", re.IGNORECASE)
-_NONE = re.compile(r"^[\s\"'(*_`]*(?:none|neither|nothing|unknown|unclear|no\s+(?:option|answer|correct)|keine?\b|aucune?\b|ningun[oa]\b|nessun[oa]\b|nenhum[a]?\b|都不)", re.IGNORECASE)
-_CHOSEN = re.compile(
-    rf"""(?:\b(?:I|we|so|thus|hence)\s+(?:would\s+|will\s+|'d\s+|'ll\s+|therefore\s+)?(?:choose|pick|select|go\ with|chose|opt\ for)
-    |\b(?:choose|select|pick|selecting|choosing|going\ with|go\ with)\b(?=\s+(?:option\s+|choice\s+|answer\s+)?[\"'(\[*_`]*\S{{1,40}})
-    |\b(?:correct|right|best|true|appropriate|suitable|likely|my|final|intended|proper)\s+(?:one|option|choice|letter|statement|alternative|pick|selection|guess|label|category|classification)\s*(?:[^\s.,:;!?=]{{1,20}}\s+){{0,5}}?(?:is|are|would\ be|must\ be|:|=)
-    |\b(?:choice|verdict|label|classification|conclusion|decision)\s*(?:is|:|=)
-    |\brichtige?\s+(?:Option|Wahl|Lösung|Aussage)\s+ist|\b(?:opci[óo]n|opção|opzione|option)\s+(?:correcta|correta|corretta|correcte)\s+(?:es|é|è|est)
-    |\bправильный\s+(?:вариант|ответ)\s*[:-]?)[\s:*_"'`>(\[]*(?=([^\n]{{1,{MOST}}}))""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_IS_RIGHT = re.compile(
-    r"^[\s\"')\]*_`]*(?:is|are|must be|ist|est|es|é|è|это)\s+(?:therefore |thus |clearly |indeed |definitely |the |die |der |la |le |el |a |o )*"
-    r"(?:only |most |one )?(?:(?!not\b|never\b|in)\w+ )?(?:correct|right|answer|best|true|richtig|korrekt|correct[aoe]?s?|corret[ao]|giust[ao]|верн|правильн)|^[\s\"')\]*_`]*[.):-]?\s*(?:correct|right)\b|^[\s\"')\]*_`]*(?:是正确|正确|が正しい|が正解|이 정답|가 정답)",
-    re.IGNORECASE,
-)
-_LINE = re.compile(r"^[ \t>*_#-]*[^\W\d_][\w ]{0,30}[*_]*[ \t]*:[ \t*_]*(\S[^\n]{0,200}?)[ \t.*_]*$", re.MULTILINE)
-_BOLD = re.compile(r"(?<![*\w])(\*\*|__|\*|_)(?=[^\s*_])([^*\n]{1,200}?)(?<=[^\s])\1(?![*\w])")
-_LATER_WORD = re.compile(r"[ ]?[a-zà-ÿ']")
-_LETTER_VERB = re.compile(
-    r"\s+(?:is|was|are|because|since|as|for|and|or|but|would|will|can|could|must|should|fails?|works?|seems?|says?|states?|matches|fits|has|does|gives|describes|means|not|too|,|ist|est|es|é|è|weil|porque|car|perché)\b"
-)
-_PRONOUN_VERB = re.compile(r"\s+(?:is|because|since|as\b|and\b|or\b|but\s+not|fits|matches)\b")
-_RUN = re.compile(r"(?<![A-Za-z])[A-Z]{2,26}(?![A-Za-z])")
 _NO_LETTER_BEFORE = r"(?<![A-Za-zÀ-ɏͰ-ϿЀ-ӿ0-9])"
 _NO_LETTER_AFTER = r"(?![A-Za-zÀ-ɏͰ-ϿЀ-ӿ0-9])"
 _LABELLED = re.compile(r"^\s*[(\[]?([A-Za-z]|\d{1,2})\s*[).:\]-]\s+(\S.*)$", re.DOTALL)
 
-
-_ENDS_OPTION = re.compile(r"[\"')\]*_`]*(?:\s*$|\s*[.,:;!?\n(]|\s+(?:-|because|since|as|weil|porque|car|perché)\s)")
-_ENDS_ITEM = re.compile(r"[\"')\]*_`]*\s*(?:$|[.,;)\n]|(?:and|or|und|oder|et|ou|y|o|e|и|или|和|或)\b)")
 
 LATEST = 4000
 """Characters at the end of an answer without a mark in which an option is looked for."""
@@ -97,8 +46,8 @@ class Options:
     """The options of one task, ready to be found in texts.
 
     Single letters are matched in upper case, other options in any case; both as whole words, the longest first. Options
-    that are texts may be named by their letter, in their order: the second is `B`, unless they bring labels of their own
-    (`B) Paris`).
+    that are texts may be named by their letter, in their order: the second is `B`, unless they bring labels of their
+    own (`B) Paris`).
     """
 
     def __init__(self, options: Sequence[str]) -> None:
@@ -123,7 +72,11 @@ class Options:
         self._words = _pattern(named)
         shown = [*self._letters, *(self.options if self._is_letters else ())]
         alone = "|".join(re.escape(name) for name in shown) or "(?!)"
-        self._label = re.compile(rf"[\s(\[*_\"'`#>]{{0,12}}(?:(?:option|choice|answer|letter|opción|opção|选项)\s+)?[(\[*_\"'`]{{0,4}}({alone})(?=[)\].:,;*_\"'`-]|\s*$|\s*\n|\s+-)", re.IGNORECASE)
+        self._label = re.compile(
+            rf"[\s(\[*_\"'`#>]{{0,12}}(?:(?:option|choice|answer|letter|opción|opção"
+            rf"|选项)\s+)?[(\[*_\"'`]{{0,4}}({alone})(?=[)\].:,;*_\"'`-]|\s*$|\s*\n|\s+-)",
+            re.IGNORECASE,
+        )
 
     # ── what a text names ────────────────────────────────────────────────
 
@@ -138,13 +91,19 @@ class Options:
         """The option that a text begins with: `B`, `B. Paris`, `(b) Paris`, `Paris, because …`.
 
         Args:
+            text: the text; only its beginning is read.
             strict: a letter counts only in upper case or in brackets.
         """
         label = self._label.match(text)
         if label is not None:
             letter = label[1]
             bracketed = text[label.end() : label.end() + 1] in ")]"
-            if letter.isupper() or not letter.isalpha() or bracketed or (not strict and text[label.end() :].strip(_ENDS) == ""):
+            if (
+                letter.isupper()
+                or not letter.isalpha()
+                or bracketed
+                or (not strict and text[label.end() :].strip(_ENDS) == "")
+            ):
                 place = self._letters.get(letter.upper(), -1)
                 if place < 0:
                     place = self._by_text.get(letter.casefold(), -1)
@@ -153,7 +112,7 @@ class Options:
                     return CONFLICT
                 return place if place >= 0 else None
         first = next(iter(self.named(text[:MOST])), None)
-        if first is None or text[: first.start].strip(_ENDS) or not _ENDS_OPTION.match(text, first.end):
+        if first is None or text[: first.start].strip(_ENDS) or not words.ENDS_OPTION.match(text, first.end):
             return None
         return first.option
 
@@ -184,7 +143,11 @@ class Options:
             return True
         following = text[end : end + 24]
         if sign.islower() and self.options[option].strip() == sign:
-            return sign not in "aeoy" or not _LATER_WORD.match(following) or _LETTER_VERB.match(following) is not None
+            return (
+                sign not in "aeoy"
+                or not words.LATER_WORD.match(following)
+                or words.LETTER_VERB.match(following) is not None
+            )
         if not sign.isupper():
             return not text[end:].strip(_ENDS) and not text[:start].strip(_ENDS)
         if text[end : end + 1] in ("'", "-", "+", "#", "&"):
@@ -193,20 +156,29 @@ class Options:
             return False  # initials
         if not re.match(r"\s*\w", following):
             return True
-        begins = not text[:start].strip(" \t\"'(*_") or re.search(r"[.!?\n:]\s*[\"'(*_]*$", text[:start][-8:]) is not None
+        begins = (
+            not text[:start].strip(" \t\"'(*_") or re.search(r"[.!?\n:]\s*[\"'(*_]*$", text[:start][-8:]) is not None
+        )
         if sign == "I":
-            return _PRONOUN_VERB.match(following) is not None and not re.match(r"\s+(?:as|and|or)\b", following)
+            return words.PRONOUN_VERB.match(following) is not None and not re.match(r"\s+(?:as|and|or)\b", following)
         if sign == "A" and begins:
-            return re.match(r"\s+(?:is|was|because|since|fails|works|and\s+[B-Z]\b|or\s+[B-Z]\b|seems)\b", following) is not None
-        if sign in "AO" and _LATER_WORD.match(following):
-            return _LETTER_VERB.match(following) is not None
+            return (
+                re.match(
+                    r"\s+(?:is|was|because|since|fails|works|and\s+[B-Z]\b|or\s+[B-Z]\b"
+                    r"|seems)\b",
+                    following,
+                )
+                is not None
+            )
+        if sign in "AO" and words.LATER_WORD.match(following):
+            return words.LETTER_VERB.match(following) is not None
         return True
 
     # ── what a text says ─────────────────────────────────────────────────
 
     def affirmed(self, text: str) -> list[Named] | None:
         """The options that a text affirms, in order; None where it says that there is none."""
-        if _NONE.match(text) and not self.named(text[:20]):
+        if words.NONE.match(text) and not self.named(text[:20]):
             return None
         found: list[Named] = []
         denied_end = -1
@@ -214,16 +186,20 @@ class Options:
             before, after = text[max(0, named.start - 80) : named.start], text[named.end : named.end + 80]
             clause = re.split(r"[.!?;\n](?:\s|$)", before)[-1]
             between = text[denied_end : named.start] if denied_end >= 0 else None
-            carried = between is not None and re.fullmatch(r"[\s\"')\]*_`]*(?:,?\s*(?:or|nor|and|oder|noch|ni|ou|und|et|y|,|或|和))?[\s\"'(\[*_`]*(?:option\s+)?", between)
-            is_denied = _DENIED_BEFORE.search(clause) or carried or _DENIED_AFTER.match(after)
-            if is_denied and not (_IS_RIGHT.match(after) and not _DENIED_BEFORE.search(clause)):
-                denied_end = named.end
-                while found and _DENIED_AFTER.match(after) and self._joined(text, found[-1], named):
-                    named = found.pop()  # `A, B and C are all wrong`
+            carried = between is not None and re.fullmatch(
+                r"[\s\"')\]*_`]*(?:,?\s*(?:or|nor|and|oder|noch|ni|ou"
+                r"|und|et|y|,|或|和))?[\s\"'(\[*_`]*(?:option\s+)?",
+                between,
+            )
+            is_denied = words.DENIED_BEFORE.search(clause) or carried or words.DENIED_AFTER.match(after)
+            if is_denied and not (words.IS_RIGHT.match(after) and not words.DENIED_BEFORE.search(clause)):
+                denied_end, last = named.end, named
+                while found and words.DENIED_AFTER.match(after) and self._joined(text, found[-1], last):
+                    last = found.pop()  # `A, B and C are all wrong`
                 continue
             denied_end = -1
-            hedge = _HEDGED_BEFORE.search(clause)
-            if (hedge and not _BUT.search(clause[hedge.start() :])) or _HEDGED_AFTER.match(after):
+            hedge = words.HEDGED_BEFORE.search(clause)
+            if (hedge and not words.BUT.search(clause[hedge.start() :])) or words.HEDGED_AFTER.match(after):
                 continue
             found.append(named)
         return found
@@ -245,10 +221,9 @@ class Options:
         if start is not None and (not affirmed or affirmed[0].option == start) and not several:
             rest = [one for one in affirmed if one.option != start]
             label = self._label.match(line)
-            if not rest or label is None or not _OR.match(line[label.end() : rest[0].start]):
-                if not (affirmed and rest and self._joined(line, affirmed[0], rest[0])):
-                    return frozenset({start})
-            return frozenset()
+            apart = not rest or label is None or not words.OR.match(line[label.end() : rest[0].start])
+            is_alone = apart and not (affirmed and rest and self._joined(line, affirmed[0], rest[0]))
+            return frozenset({start}) if is_alone else frozenset()
         if not affirmed:
             labels = self._labels(line)
             if labels:
@@ -261,7 +236,8 @@ class Options:
             chosen.append(following)
         options = frozenset(one.option for one in chosen)
         if len(options) > 1 and any(
-            _OR.match(line[one.end : two.start]) and "," not in line[one.end : two.start] for one, two in zip(chosen, chosen[1:], strict=False)
+            words.OR.match(line[one.end : two.start]) and "," not in line[one.end : two.start]
+            for one, two in pairwise(chosen)
         ):
             return frozenset()
         return options if several or len(options) == 1 else frozenset()
@@ -269,16 +245,27 @@ class Options:
     @staticmethod
     def _joined(text: str, one: Named, two: Named) -> bool:
         between = text[one.end : two.start]
-        if len(between) > 40 or not (_OR.match(between) or _AND.match(between)):
+        if len(between) > 40 or not (words.OR.match(between) or words.AND.match(between)):
             return False
-        return bool(re.search(r"[^\W\d_]{2}|[/&+]|[^\x00-\x7f]", between)) or _ENDS_ITEM.match(text, two.end) is not None
+        return (
+            bool(re.search(r"[^\W\d_]{2}|[/&+]|[^\x00-\x7f]", between))
+            or words.ENDS_ITEM.match(text, two.end) is not None
+        )
 
     def _run(self, text: str) -> frozenset[int] | None:
         """The letters of `ACD`, `A, C and D` or `A C D`."""
         bare = re.sub(r"\b(?:and|und|et|y|e|и|both|options?|&)\b|[和与と]", " ", text, flags=re.IGNORECASE).strip(_ENDS)
         letters = re.sub(r"[\s,;/&+()\[\].、]+", "", bare)
-        known = {**self._letters, **({option: place for place, option in enumerate(self.options)} if self._is_letters else {})}
-        if letters and letters.isupper() and len(set(letters)) == len(letters) and all(sign in known for sign in letters):
+        known = {
+            **self._letters,
+            **({option: place for place, option in enumerate(self.options)} if self._is_letters else {}),
+        }
+        if (
+            letters
+            and letters.isupper()
+            and len(set(letters)) == len(letters)
+            and all(sign in known for sign in letters)
+        ):
             return frozenset(known[sign] for sign in letters)
         return None
 
@@ -287,16 +274,24 @@ class Options:
         if not self._letters:
             return []
         names = "|".join(re.escape(name) for name in self._letters)
-        found = re.finditer(rf"(?:\b(?:[Oo]ption|[Cc]hoice|[Ll]etter|选项)\s*[(\"'*]*({names})\b|[(\[]({names})[)\]])", text)
+        found = re.finditer(
+            rf"(?:\b(?:[Oo]ption|[Cc]hoice|[Ll]etter|选项)\s*[(\"'*]*({names})\b"
+            rf"|[(\[]({names})[)\]])",
+            text,
+        )
         kept = []
         for one in found:
             clause = re.split(r"[.!?;\n](?:\s|$)", text[max(0, one.start() - 80) : one.start()])[-1]
-            if not _DENIED_BEFORE.search(clause) and not _DENIED_AFTER.match(text[one.end() : one.end() + 80]):
+            if not words.DENIED_BEFORE.search(clause) and not words.DENIED_AFTER.match(
+                text[one.end() : one.end() + 80]
+            ):
                 kept.append(self._letters[(one[1] or one[2]).upper()])
         return kept
 
     def chosen(self, text: str, *, several: bool = False) -> frozenset[int]:
-        """The options that an answer chooses: one, or with `several` any number of them; empty where it chooses none."""
+        """The options that an answer chooses: one, or with `several` any number of them; empty where it chooses
+        none.
+        """
         text = straight(without_layout(plain(text)))
         if (whole := self.only(text)) is not None:
             return frozenset({whole})
@@ -318,8 +313,8 @@ class Options:
         return len(text) > mark.start + len(mark.said.strip()) + 2 or ". " in mark.said
 
     def _marks(self, text: str) -> list[Mark]:
-        chosen = [Mark(one.end(), "phrase", one[1]) for one in deque(_CHOSEN.finditer(text), maxlen=100)]
-        chosen = [mark for mark in chosen if not _HEDGED_BEFORE.search(text[max(0, mark.start - 90) : mark.start])]
+        chosen = [Mark(one.end(), "phrase", one[1]) for one in deque(words.CHOSEN.finditer(text), maxlen=100)]
+        chosen = [mark for mark in chosen if not words.HEDGED_BEFORE.search(text[max(0, mark.start - 90) : mark.start])]
         found = [*marks(text), *chosen, *picks(text)]
         hashes = [mark for mark in found if mark.kind == "hashes" and self.only(mark.said) is None]
         return sorted((mark for mark in found if mark not in hashes), key=lambda mark: mark.start)
@@ -327,12 +322,12 @@ class Options:
     def _rest(self, text: str, several: bool) -> frozenset[int]:
         """The option of an answer that marks none."""
         whole, text = text, text[-LATEST:]
-        lines = {one for line in _LINE.finditer(text) if (one := self.only(line[1])) is not None}
+        lines = {one for line in words.LINE.finditer(text) if (one := self.only(line[1])) is not None}
         if len(lines) == 1:
             return frozenset(lines)
         affirmed = self.affirmed(text) or []
         groups = self._groups(text, affirmed)
-        right = [group for group in groups if _IS_RIGHT.match(text[group[-1].end : group[-1].end + 80])]
+        right = [group for group in groups if words.IS_RIGHT.match(text[group[-1].end : group[-1].end + 80])]
         start = self.at_start(whole[:LATEST], strict=True)
         if start == CONFLICT:
             return frozenset()
@@ -341,9 +336,13 @@ class Options:
         is_open = bool(groups) and len({one.option for one in groups[0]}) > 1
         if start is not None and not several and not is_open and not self._enumerates(whole[:LATEST]):
             first = self.named(whole[:MOST])
-            if not first or first[0].option != start or any(one.start == first[0].start for one in self.affirmed(whole[:MOST]) or []):
+            if (
+                not first
+                or first[0].option != start
+                or any(one.start == first[0].start for one in self.affirmed(whole[:MOST]) or [])
+            ):
                 return frozenset({start})
-        bold = {one for part in _BOLD.finditer(text) if (one := self.at_start(part[2])) is not None} - {CONFLICT}
+        bold = {one for part in words.BOLD.finditer(text) if (one := self.at_start(part[2])) is not None} - {CONFLICT}
         if len(bold) == 1 or (several and bold):
             return frozenset(bold)
         if groups:
@@ -384,7 +383,9 @@ def _bare(text: str) -> str:
 
 
 def _pattern(names: list[str]) -> re.Pattern[str]:
-    """One alternative per option, the longest first, as whole words; a neighbour of another script is none of the word."""
+    """One alternative per option, the longest first, as whole words; a neighbour of another script is none of the
+    word.
+    """
     words = []
     for name in sorted({name for name in names if name.strip()}, key=len, reverse=True):
         word = r"\s+".join(re.escape(part) for part in name.split())

@@ -8,14 +8,20 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_FULL_WIDTH = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 _SPACES = dict.fromkeys([0xA0, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000], " ")
 _NOTHING = dict.fromkeys([0x200B, 0x200C, 0x200D, 0x200E, 0x200F, 0x2060, 0xFEFF, 0xAD], "")
 _DASHES = dict.fromkeys([0x2010, 0x2011, 0x2012, 0x2013, 0x2014, 0x2015, 0x2212, 0xFE58, 0xFE63, 0x2796], "-")
 _QUOTES = {**dict.fromkeys("“”„‟«»″「」『』《》〈〉", '"'), **dict.fromkeys("‘’‚‛‹›′", "'")}
 _CJK = {"。": ". ", "｡": ". ", "、": ", ", "【": "[", "】": "]", "〔": "[", "〕": "]", "・": "·", "۔": ". ", "।": ". "}
 _ARABIC = {"٫": ".", "٬": ",", "،": ",", "؛": ";", "؟": "?", "٪": "%", "−": "-"}
-_SIGNS = str.maketrans({**_FULL_WIDTH, **_SPACES, **_NOTHING, **_DASHES, **_CJK, **_ARABIC})
+_SIGNS: dict[int, str] = {
+    **_FULL_WIDTH,
+    **_SPACES,
+    **_NOTHING,
+    **_DASHES,
+    **{ord(sign): other for sign, other in (*_CJK.items(), *_ARABIC.items())},
+}
 _OTHER_DIGIT = re.compile(r"[^\W\x00-\x7f]")
 
 _COMMAND = re.compile(
@@ -44,7 +50,7 @@ def straight(text: str) -> str:
     return text.translate(_STRAIGHT)
 
 
-_STRAIGHT = str.maketrans(_QUOTES)
+_STRAIGHT: dict[int, str] = str.maketrans(_QUOTES)
 
 
 def without_layout(text: str) -> str:

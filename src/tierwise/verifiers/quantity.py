@@ -1,7 +1,7 @@
 r"""The number that an answer gives: where it stands, and whether it can be read as a whole.
 
-A number with an alternative (`3 or 4`), a range, a pair, a ratio, or an expression with a variable is not readable: no part
-of it is taken for the answer.
+A number with an alternative (`3 or 4`), a range, a pair, a ratio, or an expression with a variable is not readable:
+no part of it is taken for the answer.
 """
 
 from __future__ import annotations
@@ -11,93 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from tierwise.verifiers import quantity_words as words
 from tierwise.verifiers.expression import Decimal, NotPlain, Reader, Value
 from tierwise.verifiers.marks import Mark, marks
 from tierwise.verifiers.plain import plain, without_layout
 
 LATEST = 2000
 """Characters at the end of a text without a mark in which its last number is looked for first."""
-
-_SEGMENT = re.compile(
-    r"""\$\$(?P<a>[^$]{1,300})\$\$ | \\\((?P<b>.{1,300}?)\\\) | \\\[(?P<c>.{1,300}?)\\\]
-    | (?<![\\\d$])\$(?P<d>(?!\s)[^$\n]{1,200})(?<![\s\\])\$(?!\d)""",
-    re.VERBOSE | re.DOTALL,
-)
-_VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
-_START = re.compile(
-    rf"\d|\.\d|\\[dtc]?frac(?![A-Za-z])|\\sqrt(?![A-Za-z])|\bsqrt\s*\(|[√∛∜{_VULGAR}]|(?<=[-+=:\s${{(])\\pi(?![A-Za-z])|(?<!\w)π(?!\w)"
-)
-_LETTER = "A-Za-zÀ-ɏͰ-ϿЀ-ӿ"
-_IDENTIFIER = re.compile(rf"(?:[{_LETTER}]|[{_LETTER}0-9]_|[{_LETTER}]-|[{_LETTER}]\^\{{?-?|\\_|\)\^\{{?-?)$")
-_REST = re.compile(rf"[{_LETTER}\w]*")
-_TOGETHER = re.compile(r"(?:[:_/'.,-]?\w)*")
-_CURRENCY = r"(?:US\$|\\\$|[$€£¥₹₩₽₺]|\\pounds|\\euro)"
-_BEFORE = re.compile(rf"(?P<sign>[-+])?{_CURRENCY}?[ ]?(?P<inner>[-+])?$|(?P<bare>[-+])$")
-_MAY_SIGN = re.compile(rf"(?:^|[\s(\[{{=:,$×*/·|~>≈<\"'`_]|[^\x00-\u058f])$")
-_SPACED_SIGN = re.compile(r"[=≈:][ ]*(?P<sign>[-+])[ ]+$")
-_DATE = re.compile(
-    r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}|\d{4}年\d{1,2}月\d{1,2}日?|\d{1,2}月\d{1,2}日)(?![\d])"
-)
-_VARIABLE = re.compile(
-    rf"(?:(?<![{_LETTER}\\])[{_LETTER}]|[)\]}}]|\d[{_LETTER}])\s*(?:[-+*/^×·<>≤≥≠]|\*\*|\\[lg]eq?|\\pm)\s*$"
-)
-_BOUND = re.compile(r"(?:[<>≤≥≠±]|\\[lg]eq?|\\pm|\\neq?|\bbetween|\bzwischen|\bentre)\s*$")
-_NOT = re.compile(
-    r"(?:\bnot|n't|\bnicht|\bkein\w{0,2}|\bpas|\bno(?:\s+(?:es|é))?|\bnão(?:\s+é)?|\bnon(?:\s+è)?|\bне|\bnie|\bniet|不是|而不是|ではなく)"
-    rf"\s*(?:just\s+|only\s+|equal\s+to\s+|be\s+)?{_CURRENCY}?\s*$",
-    re.IGNORECASE,
-)
-_LABEL = re.compile(
-    r"(?:\b(?:step|part|question|problem|section|chapter|task|case|example|method|option|approach|phase|stage|solution|page"
-    r"|figure|table|equation|eq|item|line|rule|theorem|schritt|paso|étape|etape|passo|шаг|krok|stap)s?\.?\s*\#?|\#|第|步骤)$",
-    re.IGNORECASE,
-)
-_PERCENT = re.compile(
-    r"\s*\\?%|\s*(?:percent|per\s+cent|percentage|prozent|pour\s+cent|por\s+ciento|por\s+cento|per\s+cento|процент\w*|procent|パーセント)",
-    re.IGNORECASE,
-)
-_SCALES = {
-    "hundred": 2, "thousand": 3, "million": 6, "millions": 6, "billion": 9, "billions": 9, "trillion": 12, "mn": 6, "bn": 9,
-    "tausend": 3, "millionen": 6, "mio": 6, "milliarden": 9, "milliarde": 9, "mrd": 9, "mil": 3, "mille": 3, "millón": 6,
-    "millones": 6, "milhão": 6, "milhões": 6, "milioni": 6, "milione": 6, "miliardi": 9, "тысяч": 3, "тысячи": 3,
-    "миллион": 6, "миллиона": 6, "миллионов": 6, "миллиард": 9, "миллиардов": 9, "lakh": 5, "lakhs": 5, "crore": 7,
-    "crores": 7, "k": 3, "百": 2, "千": 3, "万": 4, "萬": 4, "亿": 8, "億": 8, "만": 4, "억": 8, "천": 3,
-}  # fmt: skip
-_SCALE = re.compile(
-    rf"\s*-?(?:({'|'.join(sorted((name for name in _SCALES if name != 'k' and name[0].isascii()), key=len, reverse=True))}"
-    r"|millón|milhão|milhões|тысячи|тысяч|миллионов|миллиона|миллион|миллиардов|миллиард)(?![\w])|([百千万萬亿億만억천])|(k)(?!\w))",
-    re.IGNORECASE,
-)
-_DOZEN = re.compile(r"\s*dozen(?!\w)", re.IGNORECASE)
-_UNITS = frozenset(
-    "m s g h l t d a w v n j k c b px pt °c °f °k km cm mm nm µm μm um kg mg lb lbs oz ft in yd mi ms ns µs min mins hr hrs sec"
-    " secs hz khz mhz ghz kw mw gw wh kwh mah kj kcal cal ev pa kpa mpa mol ml dl cl ha sq cu mph kph kmh rpm usd eur gbp jpy cny"
-    " inr chf kb mb gb tb ohm ω kω rad sr lm lx bq gy sv db th st nd rd x% kn °".split()
-)
-_WORD_AFTER = re.compile(rf"\\?([{_LETTER}°µμΩ]+)")
-_TIGHT = re.compile(r"(?:[:_/'-]|\.\.?|,)\d|_\{?\d|\s*(?:±|\\pm|\+/-|\+-\s)|(?:分之|又)\d|\^|\*\*[\w({\\]")
-_OPERATION = re.compile(
-    r"\s*(?:×|·|\\times|\\cdot)\s*[A-Za-z(\\]|\s+[*+]\s+[A-Za-z(\\]|\s*\\(?:log|ln|sin|cos|tan|exp|infty|cdot)"
-)
-_AFFIX = re.compile(rf"[\s{_LETTER}°µμΩ\"'$)\]}}*_`]{{0,30}}")
-_EQUAL = re.compile(
-    rf"^[\s{_LETTER}°µμΩ²³\"'$)\]}}*_`^/\\]{{0,40}}?\s*(?:=|⇒|→|\\Rightarrow|\\equiv|≡)[\s$]*(?:[{_LETTER}]\s*=\s*)?$"
-)
-_NEARLY = re.compile(
-    rf"^[\s{_LETTER}°\"'$)\]}}*_`]{{0,30}}?\s*(?:≈|≃|≅|~|\\approx|\\simeq|\(?or\s+about|\(?or\s+approximately|\(?approximately|\(?about)[\s$(]*$"
-)
-_JOINED = re.compile(
-    rf"^[\s$)\]}}*_`]*(?:[{_LETTER}°%]+[\s$.]*){{0,3}},?\s*[\"'$(]*(?:\b(?:and|or|to|und|oder|bis|y|e|o|ou|et|à|и|или|до|en|och|eller|i|lub|ve|veya)\b"
-    rf"|[&–-]|和|或|到|至|与|と|または|および|또는|와)\s*[$*_`(]*(?:[{_LETTER}]\s*=\s*)?$",
-    re.IGNORECASE,
-)
-_LISTED = re.compile(r"^[\s$*_`]*[,;]\s*[$*_`]*(?:[A-Za-z]\s*=\s*)?$")
-_PARTS = re.compile(
-    r"^\s*(?:hours?|hrs?|h|minutes?|mins?|feet|foot|ft|pounds?|lbs?|stone|years?|months?|weeks?|days?|dollars?|euros?|degrees?"
-    r"|stunden?|minuten?|heures?|horas?|minutos?|часов|часа|km|m|kg|°|小时|时|分|米|元)\s*,?\s*$",
-    re.IGNORECASE,
-)
-_ENDS_LIST = re.compile(r"\s*[$*_`]*\s*(?:[.;!?)\]}]|$|,\s*\S?\d)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +77,7 @@ def quantity_in(text: str, decimal: Decimal = ".") -> Quantity | None:
 
 
 def _boxed(text: str, mark: Mark, found: list[Mark], decimal: Decimal) -> Quantity:
-    """The number in a box, unless the same sentence has another box beside it: `\\boxed{1} or \\boxed{2}`."""
+    r"""The number in a box, unless the same sentence has another box beside it: `\boxed{1} or \boxed{2}`."""
     said = whole(mark.said, decimal)
     value, also = said or (None, ())
     quantity = Quantity(mark.start, mark.start + len(mark.said), value, also, formula=mark.said)
@@ -165,7 +85,7 @@ def _boxed(text: str, mark: Mark, found: list[Mark], decimal: Decimal) -> Quanti
         between = text[other.start + len(other.said) : mark.start]
         if other.kind == "box" and other.start < mark.start and len(between) < 40:
             joint = between.removeprefix("}").replace("\\boxed", "").strip(" {$")
-            if (_JOINED.match(joint) or joint in (",", ";")) and whole(other.said, decimal) != said:
+            if (words.JOINED.match(joint) or joint in (",", ";")) and whole(other.said, decimal) != said:
                 return quantity.unreadable()
     return quantity
 
@@ -175,11 +95,11 @@ def _of_phrase(text: str, mark: Mark, decimal: Decimal) -> Quantity | None:
     if mark.kind == "hashes":
         said = whole(mark.said, decimal) if not mark.said.rstrip().endswith(":") else None
         return None if said is None or said[0] is None else Quantity(mark.start, mark.start + len(mark.said), *said)
-    said = mark.said
-    if said.startswith(("- ", "+ ")) and "\n" not in text[max(0, mark.start - 3) : mark.start]:
-        said = said[0] + said[2:]
-    items = [item for item in _items(said, decimal) if not item.negated]
-    return _chained(said, items, 0) if items else None
+    line = mark.said
+    if line.startswith(("- ", "+ ")) and "\n" not in text[max(0, mark.start - 3) : mark.start]:
+        line = line[0] + line[2:]
+    items = [item for item in _items(line, decimal) if not item.negated]
+    return _chained(line, items, 0) if items else None
 
 
 def _last(text: str, decimal: Decimal) -> Quantity | None:
@@ -200,7 +120,7 @@ def _last(text: str, decimal: Decimal) -> Quantity | None:
 def whole(said: str, decimal: Decimal) -> tuple[Value | None, tuple[Value, ...]] | None:
     """The number that a text consists of, with its unit; None if it is anything else."""
     said = said.strip().strip("*_`").strip()
-    if segment := _SEGMENT.fullmatch(said):
+    if segment := words.SEGMENT.fullmatch(said):
         said = next(part for part in segment.groups() if part is not None)
     said = (
         said.strip().rstrip(".").strip("$ ")
@@ -229,7 +149,11 @@ def _side(text: str) -> bool:
 
 def _amount(text: str, decimal: Decimal) -> tuple[Value | None, tuple[Value, ...]] | None:
     """A number with nothing but its currency before it and its unit after it."""
-    lead = re.match(rf"\s*([-+]?)\s*{_CURRENCY}?\s*(?:(?:USD|EUR|GBP|Rs\.?|about|approximately|ca\.|~)\s*)?", text)
+    lead = re.match(
+        rf"\s*([-+]?)\s*{words.CURRENCY}?\s*(?:(?:USD|EUR|GBP|Rs\.?|about|approximately|ca\."
+        rf"|~)\s*)?",
+        text,
+    )
     assert lead is not None  # noqa: S101 - everything in it is optional
     reader = Reader(text, lead.end(), decimal=decimal, formula=True)
     if lead[0].strip() in ("-", "+", ""):
@@ -244,43 +168,38 @@ def _amount(text: str, decimal: Decimal) -> tuple[Value | None, tuple[Value, ...
     return (value, also) if _is_unit(text[end:]) else None
 
 
-_UNIT_TEXT = re.compile(
-    rf"\s*(?:(?:per|/|of|in|·|\\cdot|\*)?\s*[{_LETTER}°µμΩ²³一-鿿ぁ-ヿ가-힣]+\.?(?:\s*\^\s*\{{?-?\d\}}?)?[²³]?[\s/·]*){{0,4}}{_CURRENCY}?\s*[.!]?\s*",
-)
-
-
 def _is_unit(text: str) -> bool:
     """Whether what follows a number is a unit, and no variable or function."""
     if not text.strip(" .!$€£¥*_`\\"):
         return True
-    if not _UNIT_TEXT.fullmatch(text):
+    if not words.UNIT_TEXT.fullmatch(text):
         return False
-    words = re.findall(rf"[{_LETTER}°µμΩ]+", text)
+    names = re.findall(rf"[{words.LETTER}°µμΩ]+", text)
     if any(
         word.lower() in ("and", "or", "und", "oder", "et", "ou", "to", "not", "log", "sin", "cos", "tan", "ln", "exp")
-        for word in words
+        for word in names
     ):
         return False
-    first = words[0] if words else ""
+    first = names[0] if names else ""
     near = not text[:1].isspace()
-    return not words or _is_word(first) or (not near and len(first) > 2)
+    return not names or _is_word(first) or (not near and len(first) > 2)
 
 
 def _is_word(word: str) -> bool:
-    return word.lower() in _UNITS or (
+    return word.lower() in words.UNITS or (
         len(word) >= 4 and any(sign in "aeiouyäöüáéíóúàèõåаеиоуыя" for sign in word.lower())
     )
 
 
 def _scaled(text: str, end: int, value: Value) -> tuple[int, Value, tuple[Value, ...]]:
     """With the words after it that change the number: percent, million, dozen."""
-    if percent := _PERCENT.match(text, end):
+    if percent := words.PERCENT.match(text, end):
         return percent.end(), value, (value / 100,)
     for _ in range(2):  # `2 hundred thousand`, `3千万`
-        if scale := _SCALE.match(text, end):
+        if scale := words.SCALE.match(text, end):
             word = next(part for part in scale.groups() if part)
-            value, end = value * 10 ** _SCALES[word.lower()], scale.end()
-        elif dozen := _DOZEN.match(text, end):
+            value, end = value * 10 ** words.SCALES[word.lower()], scale.end()
+        elif dozen := words.DOZEN.match(text, end):
             value, end = value * 12, dozen.end()
     return end, value, ()
 
@@ -288,10 +207,10 @@ def _scaled(text: str, end: int, value: Value) -> tuple[int, Value, tuple[Value,
 def _items(text: str, decimal: Decimal) -> list[Quantity]:
     """The numbers of a text in order. Dates, names such as `x2` or `COVID-19`, and exponents of units are none."""
     found: list[Quantity] = []
-    segments = {one.start(): one for one in _SEGMENT.finditer(text)}
+    segments = {one.start(): one for one in words.SEGMENT.finditer(text)}
     inside = sorted((one.start(), one.end()) for one in segments.values())
     place, segment_at = 0, 0
-    while start := _START.search(text, place):
+    while start := words.START.search(text, place):
         begin = start.start()
         while segment_at < len(inside) and inside[segment_at][1] <= begin:
             segment_at += 1
@@ -309,7 +228,7 @@ def _of_segment(text: str, segment: re.Match[str], decimal: Decimal) -> tuple[Qu
     content = next(part for part in segment.groups() if part is not None)
     said = whole(content, decimal)
     value, also = said if said is not None else (None, ())
-    negated = _NOT.search(text[max(0, segment.start() - 30) : segment.start()]) is not None
+    negated = words.NOT.search(text[max(0, segment.start() - 30) : segment.start()]) is not None
     if said is None and not _has_number(content):
         return None, segment.end()
     end = segment.end()
@@ -320,16 +239,16 @@ def _of_segment(text: str, segment: re.Match[str], decimal: Decimal) -> tuple[Qu
 
 def _has_number(content: str) -> bool:
     """Whether a formula says a number at all: `x_1` does not."""
-    return re.search(rf"(?<![{_LETTER}_^{{\d])[-+]?\d|=|\\frac|\\sqrt", content) is not None
+    return re.search(rf"(?<![{words.LETTER}_^{{\d])[-+]?\d|=|\\frac|\\sqrt", content) is not None
 
 
 def _item(text: str, begin: int, decimal: Decimal) -> tuple[Quantity | None, int]:
     """The number that begins here, and where to go on."""
     before = text[max(0, begin - 40) : begin]
-    if date := _DATE.match(text, begin):
+    if date := words.DATE.match(text, begin):
         return None, date.end()
-    if text[begin].isdigit() and _IDENTIFIER.search(before):
-        rest = _REST.match(text, begin)
+    if text[begin].isdigit() and words.IDENTIFIER.search(before):
+        rest = words.REST.match(text, begin)
         return None, max(begin + 1, rest.end() if rest else 0)
     lead, minus = _lead(before)
     first = begin - lead
@@ -340,14 +259,20 @@ def _item(text: str, begin: int, decimal: Decimal) -> tuple[Quantity | None, int
         reader, value = _read(text, begin, opened, decimal)
     except NotPlain:
         return Quantity(first, begin + 1, None), max(begin + 1, _tail(text, begin))
-    end, value, also = _scaled(text, reader.place, -value if minus else value)
+    signed: Value = -value if minus else value
+    end, value, also = _scaled(text, reader.place, signed)
     if minus and also:
-        also = tuple(-abs(one) for one in also)
+        also = (-abs(value) / 100,)
     outside = text[max(0, first - 40) : first]
     item = Quantity(
-        first, end, value, also, label=_is_label(text, begin, end, outside), negated=_NOT.search(outside) is not None
+        first,
+        end,
+        value,
+        also,
+        label=_is_label(text, begin, end, outside),
+        negated=words.NOT.search(outside) is not None,
     )
-    if _spoils(text, end) or _VARIABLE.search(outside) or _BOUND.search(outside):
+    if _spoils(text, end) or words.VARIABLE.search(outside) or words.BOUND.search(outside):
         item = item.unreadable()
         end = max(end, _tail(text, end))
     return item, end
@@ -355,7 +280,7 @@ def _item(text: str, begin: int, decimal: Decimal) -> tuple[Quantity | None, int
 
 def _tail(text: str, place: int) -> int:
     """The end of what is written together with a number that cannot be read."""
-    rest = _TOGETHER.match(text, place)
+    rest = words.TOGETHER.match(text, place)
     return rest.end() if rest else place
 
 
@@ -376,14 +301,14 @@ def _read(text: str, begin: int, opened: bool, decimal: Decimal) -> tuple[Reader
 
 def _lead(before: str) -> tuple[int, bool]:
     """How many characters before a number belong to it (sign, currency), and whether it is negative."""
-    if spaced := _SPACED_SIGN.search(before):
+    if spaced := words.SPACED_SIGN.search(before):
         return len(before) - spaced.start("sign"), spaced["sign"] == "-"
-    lead = _BEFORE.search(before)
+    lead = words.BEFORE.search(before)
     if lead is None:
         return 0, False
     sign = lead["sign"] or lead["inner"] or lead["bare"] or ""
     start = lead.start()
-    if sign and lead["inner"] is None and not _MAY_SIGN.search(before[:start]):
+    if sign and lead["inner"] is None and not words.MAY_SIGN.search(before[:start]):
         return len(before) - start - 1, False
     if sign and lead[0].endswith(" ") and "$" not in lead[0]:
         return 0, False  # `- 5 apples` is an item of a list
@@ -394,19 +319,19 @@ def _is_label(text: str, begin: int, end: int, outside: str) -> bool:
     line = outside.rpartition("\n")[2]
     starts = not line.strip(" \t#*_>") and (len(outside) < 40 or "\n" in outside)
     return bool(
-        _LABEL.search(outside)
+        words.LABEL.search(outside)
         or (starts and text[begin:end].isdigit() and re.match(r"[.)]\**\s+\S|:", text[end : end + 9]))
     )
 
 
 def _spoils(text: str, end: int) -> bool:
     """Whether what follows directly makes another thing of the number: a range, a ratio, a variable, a base."""
-    if _TIGHT.match(text, end) or _OPERATION.match(text, end):
+    if words.TIGHT.match(text, end) or words.OPERATION.match(text, end):
         return True
-    word = _WORD_AFTER.match(text, end)
+    word = words.WORD_AFTER.match(text, end)
     if word is None:
         return False
-    if word[0].startswith("\\") or (len(word[1]) == 1 and word[1].lower() not in _UNITS):
+    if word[0].startswith("\\") or (len(word[1]) == 1 and word[1].lower() not in words.UNITS):
         return True
     return text[word.end() : word.end() + 1].isdigit() and word[1][-1] not in "m°" and not word[1].isupper()
 
@@ -417,9 +342,9 @@ def _chained(text: str, items: list[Quantity], place: int) -> Quantity:
     while place + 1 < len(items):
         following = items[place + 1]
         between = text[item.end : following.start]
-        if _EQUAL.match(between):
+        if words.EQUAL.match(between):
             item = following
-        elif item.value is not None and _NEARLY.match(between) and following.value is not None:
+        elif item.value is not None and words.NEARLY.match(between) and following.value is not None:
             item = replace(item, end=following.end, also=(*item.also, *following.values))
         elif _is_joined(text, item, following) and not set(item.values) & set(following.values):
             return item.unreadable()
@@ -432,9 +357,9 @@ def _chained(text: str, items: list[Quantity], place: int) -> Quantity:
 def _is_joined(text: str, item: Quantity, following: Quantity) -> bool:
     """Whether two numbers are one answer: alternatives, a range, a list, or parts such as hours and minutes."""
     between = text[item.end : following.start]
-    if _JOINED.match(between) or _PARTS.match(between):
+    if words.JOINED.match(between) or words.PARTS.match(between):
         return not re.match(r"\s*(?:out\s+)?of\b", between)
-    return bool(_LISTED.match(between) and _ENDS_LIST.match(text, following.end))
+    return bool(words.LISTED.match(between) and words.ENDS_LIST.match(text, following.end))
 
 
 def _checked_before(text: str, items: list[Quantity], place: int) -> Quantity:
@@ -442,7 +367,7 @@ def _checked_before(text: str, items: list[Quantity], place: int) -> Quantity:
     item = items[place]
     if place:
         earlier = items[place - 1]
-        if item.value is not None and earlier.value is not None and _NEARLY.match(text[earlier.end : item.start]):
+        if item.value is not None and earlier.value is not None and words.NEARLY.match(text[earlier.end : item.start]):
             return replace(item, also=(*item.also, *earlier.values))
         if _is_joined(text, earlier, item) and not set(item.values) & set(earlier.values):
             return item.unreadable()

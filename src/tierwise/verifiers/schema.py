@@ -45,8 +45,8 @@ class JsonSchema(BaseVerifier, frozen=True, kw_only=True):
     """A JSON Schema of the draft in its `$schema`, else the newest.
 
     A schema that can never be applied is refused: a pattern of ECMA-262 that RE2 cannot match (look-around,
-    back-references), a `$ref` that leads out of the schema or round in a circle, and `unevaluatedProperties` together with
-    `patternProperties`."""
+    back-references), a `$ref` that leads out of the schema or round in a circle, and `unevaluatedProperties` together
+    with `patternProperties`."""
 
     def __post_init__(self) -> None:
         kind = _dialect(self.schema)
@@ -74,9 +74,9 @@ class JsonSchema(BaseVerifier, frozen=True, kw_only=True):
 
 def _check_applies(kind: Any, schema: dict[str, Any] | bool) -> None:
     written = msgspec.json.encode(schema)
+    if b'"unevaluatedProperties"' in written and b'"patternProperties"' in written:
+        raise ValueError("schema: it can never be applied: unevaluatedProperties together with patternProperties")
     try:
-        if b'"unevaluatedProperties"' in written and b'"patternProperties"' in written:
-            raise ValueError("unevaluatedProperties together with patternProperties")
         dialect = kind.META_SCHEMA.get("$schema", "") if isinstance(kind.META_SCHEMA, dict) else ""
         schema_refs.check(schema, dialect, lambda part: _first_error(kind, kind.META_SCHEMA, part))
     except ValueError as error:

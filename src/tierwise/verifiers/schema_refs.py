@@ -1,5 +1,5 @@
-"""Whether a JSON Schema can be applied at all: its references lead somewhere, and not round in a circle; its patterns can
-be matched.
+"""Whether a JSON Schema can be applied at all: its references lead somewhere, and not round in a circle; its patterns
+can be matched.
 """
 
 from __future__ import annotations
