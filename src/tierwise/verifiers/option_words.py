@@ -6,7 +6,7 @@ import re
 
 from tierwise.verifiers.marks import MOST
 
-_CLOSING = r"""[\s"')\]*_`]*"""
+_CLOSING = r"""[ \t"')\]*_`]*"""
 _OPENING = r"""[\s"'(\[*_`]*"""
 _VERBOSE = re.IGNORECASE | re.VERBOSE
 
@@ -72,6 +72,7 @@ NONE = re.compile(
 CHOSEN = re.compile(
     rf"""(?:\b(?:I|we|so|thus|hence)\s+(?:would\s+|will\s+|'d\s+|'ll\s+|therefore\s+)?
       (?:choose|pick|select|go\ with|chose|opt\ for)
+    |\b(?:I|we)(?:\s+would|'d|\s+will|'ll)\s+(?:say|answer|guess)\b(?!\s+that)
     |\b(?:choose|select|pick|selecting|choosing|going\ with|go\ with)\b
       (?=\s+(?:option\s+|choice\s+|answer\s+)?["'(\[*_`]*\S{{1,40}})
     |\b(?:correct|right|best|true|appropriate|suitable|likely|my|final|intended|proper)\s+
@@ -96,6 +97,13 @@ IS_RIGHT = re.compile(
 )
 """What follows an option that is said to be right."""
 
+IT_IS = re.compile(
+    r"""(?:^|[.!?\n]\s*)(?:(?:so|thus|hence|therefore|clearly),?\s+)?
+    (?:it's|it\ is|it\ must\ be|c'est|es\ ist|это)\s+""",
+    _VERBOSE,
+)
+"""A sentence that says nothing but which option it is."""
+
 LINE = re.compile(
     r"^[ \t>*_#-]*[^\W\d_][\w ]{0,30}[*_]*[ \t]*:[ \t*_]*(\S[^\n]{0,200}?)[ \t.*_]*$",
     re.MULTILINE,
@@ -105,7 +113,7 @@ BOLD = re.compile(r"(?<![*\w])(\*\*|__|\*|_)(?=[^\s*_])([^*\n]{1,200}?)(?<=[^\s]
 LATER_WORD = re.compile(r"[ ]?[a-zà-ÿ']")
 LETTER_VERB = re.compile(
     r"""\s+(?:is|was|are|because|since|as|for|and|or|but|would|will|can|could|must|should|fails?|works?|seems?|says?
-    |states?|matches|fits|has|does|gives|describes|means|not|too|,|ist|est|es|é|è|weil|porque|car|perché)\b""",
+    |states?|matches|fits|has|does|gives|describes|means|not|too|rather|instead|over|due|given|which|,|ist|est|es|é|è|weil|porque|car|perché)\b""",
     re.VERBOSE,
 )
 """What follows a letter that is an option, and no article."""

@@ -74,7 +74,7 @@ class Options:
         alone = "|".join(re.escape(name) for name in shown) or "(?!)"
         self._label = re.compile(
             rf"[\s(\[*_\"'`#>]{{0,12}}(?:(?:option|choice|answer|letter|opción|opção"
-            rf"|选项)\s+)?[(\[*_\"'`]{{0,4}}({alone})(?=[)\].:,;*_\"'`-]|\s*$|\s*\n|\s+-)",
+            rf"|选项)\s+)?[(\[*_\"'`]{{0,4}}({alone})(?=[)\].:,;*_\"`-]|'(?![A-Za-z])|\s*$|\s*\n|\s+-)",
             re.IGNORECASE,
         )
 
@@ -154,7 +154,7 @@ class Options:
             return text[end : end + 2] in ("' ", "'.", "'") or text[end : end + 2] == "- "
         if text[end : end + 1] == "." and re.match(r"\.\s?[A-Z]\.", text[end : end + 4]):
             return False  # initials
-        if not re.match(r"\s*\w", following):
+        if not re.match(r"\s*\w", following) or following[0] > "\u2e7f":
             return True
         begins = (
             not text[:start].strip(" \t\"'(*_") or re.search(r"[.!?\n:]\s*[\"'(*_]*$", text[:start][-8:]) is not None
@@ -164,7 +164,7 @@ class Options:
         if sign == "A" and begins:
             return (
                 re.match(
-                    r"\s+(?:is|was|because|since|fails|works|and\s+[B-Z]\b|or\s+[B-Z]\b"
+                    r"\s+(?:is|was|because|since|fails|works|rather|instead|due|and\s+[B-Z]\b|or\s+[B-Z]\b"
                     r"|seems)\b",
                     following,
                 )
@@ -187,7 +187,7 @@ class Options:
             clause = re.split(r"[.!?;\n](?:\s|$)", before)[-1]
             between = text[denied_end : named.start] if denied_end >= 0 else None
             carried = between is not None and re.fullmatch(
-                r"[\s\"')\]*_`]*(?:,?\s*(?:or|nor|and|oder|noch|ni|ou"
+                r"[\s\"')\]*_`]*(?:,?\s*(?:or|nor|and|oder|noch|ni|ou|(?:and )?so (?:is|are|does)"
                 r"|und|et|y|,|或|和))?[\s\"'(\[*_`]*(?:option\s+)?",
                 between,
             )
@@ -326,6 +326,9 @@ class Options:
         if len(lines) == 1:
             return frozenset(lines)
         affirmed = self.affirmed(text) or []
+        said = [self.at_start(text[one.end() : one.end() + 100], strict=True) for one in words.IT_IS.finditer(text)]
+        if not several and (is_said := [one for one in said if one is not None and one != CONFLICT]):
+            return frozenset({is_said[-1]})
         groups = self._groups(text, affirmed)
         right = [group for group in groups if words.IS_RIGHT.match(text[group[-1].end : group[-1].end + 80])]
         start = self.at_start(whole[:LATEST], strict=True)

@@ -256,13 +256,10 @@ def _item(text: str, begin: int, decimal: Decimal) -> tuple[Quantity | None, int
         before.endswith("{") and re.match(r"[^{}]{0,40}\\over(?![A-Za-z])", text[begin:]) is not None
     )
     try:
-        reader, value = _read(text, begin, opened, decimal)
+        reader, said = _read(text, begin, opened, decimal)
     except NotPlain:
         return Quantity(first, begin + 1, None), max(begin + 1, _tail(text, begin))
-    signed: Value = -value if minus else value
-    end, value, also = _scaled(text, reader.place, signed)
-    if minus and also:
-        also = (-abs(value) / 100,)
+    end, value, also = _scaled(text, reader.place, -said if minus else said)
     outside = text[max(0, first - 40) : first]
     item = Quantity(
         first,

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from tierwise.spec.errors import SpecError
+from tierwise.spec.thinking import MARKS
 
 if TYPE_CHECKING:
     from tierwise.spec.json import Json
 
-_THINKING_MARKS = (("<think>", "</think>"), ("<|channel>", "<channel|>"), ("[THINK]", "[/THINK]"))
-"""Tokens around thinking: Qwen, GLM, DeepSeek and Kimi; Gemma 4; Mistral."""
 _UNFINISHED = "\ufffd"
 
 
@@ -35,7 +34,7 @@ class Thinking:
 def thinking_of(tokenizer: Any) -> Thinking | None:
     """The marks that this tokenizer has as tokens; None for a model that does not think aloud."""
     vocabulary = tokenizer.get_vocab()
-    for begin, end in _THINKING_MARKS:
+    for begin, end in MARKS:
         if begin in vocabulary and end in vocabulary:
             return Thinking(begin=vocabulary[begin], end=vocabulary[end], begin_text=begin, end_text=end)
     return None
