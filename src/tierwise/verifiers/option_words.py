@@ -15,7 +15,7 @@ DENIED_BEFORE = re.compile(
     |\bexclud(?:e[sd]?|ing)|\bexcept(?:\ for)?|\bother\ than|\brather\ than|\binstead\ of|\bunlike|\bas\ opposed\ to
     |\breject(?:s|ed|ing)?|\bdiscard(?:s|ed|ing)?|\bdismiss(?:es|ed|ing)?|\bagainst|\bwithout|\bdiffers\ from
     |\bnicht|\bkeine?r?s?|\bweder|\banstatt|\bstatt|\bpas|\bni|\bno\ es|\bno\ son|\bno\ puede\ ser|\bn[ãa]o(?:\ [ée])?
-    |\bnon(?:\ [eè])?|\bне|\bnie|\bniet|\bdeğil|不是|不选|不選|排除|并非|而非|ではなく|아니라)
+    |\bnon(?:\ [eè])?|\bне|\bnie|\bniet|\bdeğil|不是|不选|不選|排除|并非|而非)
     (?:\ (?:be|is|are|just|only|simply|really|the|an?|options?|choice|answer|letter|die|das|der|la|le|el|l'|opción|opção
     |entre|both|either|correct|right|true))*[\s"'(\[:*_`]*$""",
     _VERBOSE,
@@ -27,14 +27,16 @@ DENIED_AFTER = re.compile(
     |^{_CLOSING}(?:\ ?\(?[^.,;:()\n]{{0,40}}\)?\ )?,?\s*
     (?:(?:is|are|was|seems?|looks?|would\ be|can|could|does|do|must|has|ist|est|es|é|è)
       \ (?:all\ |both\ |also\ |clearly\ |definitely\ |simply\ |just\ |therefore\ |obviously\ |too\ )*
-      (?:not\b|n't|wrong|incorrect|false|too\b|out\b|ruled\ out|eliminated|excluded|rejected|invalid|impossible|unlikely
+      (?:(?:not\b|n't)(?!\ (?:wrong|incorrect|false))|wrong|incorrect|false|too\b|out\b|ruled\ out|eliminated|excluded|rejected|invalid|impossible|unlikely
         |irrelevant|falsch|nicht|incorrect[oae]?|fals[oaex]|faux|errad[oa]|sbagliat[oa])
-    |(?:isn't|aren't|wasn't|can't|cannot|doesn't|don't|won't|couldn't|wouldn't|fails?\b|contradicts?\b|violates?\b
+    |(?:(?:isn't|aren't|wasn't)(?!\ (?:wrong|incorrect|false))|can't|cannot|doesn't|don't|won't|couldn't|wouldn't|fails?\b|contradicts?\b|violates?\b
       |n'est\ pas|no\ es|não\ é|non\ è)
-    |не\ |错|錯|不对|不對|不正确|不正確|错误|は(?:間違い|誤り|不正解)|은\ 틀|는\ 틀|가\ 아니|이\ 아니)""",
+    |не\ |错|錯|不对|不對|不正确|不正確|错误|は(?:間違い|誤り|不正解)|은\ 틀|는\ 틀|[가이]\ 아[니닌]|(?:では|じゃ)な)""",
     _VERBOSE,
 )
 """What follows an option that is denied."""
+
+EXCEPT = re.compile(rf"(?:\b(?:except(?:\ for)?|other\ than|but)\ |除了?){_OPENING}$", re.IGNORECASE)
 
 HEDGED_BEFORE = re.compile(
     r"""\b(?:could|might|may|maybe|perhaps|possibly|tempt(?:ed|ing)|leaning|lean|first\ thought|initially|at\ first

@@ -130,6 +130,8 @@ class Options:
                 continue
             if len(match[0]) == 1 and not self._is_letter(text, match.start(), match.end(), option):
                 continue
+            if match[0] == "no" and not words.ENDS_OPTION.match(text, match.end()):
+                continue  # `no idea`, `no other`
             found.append(Named(option, match.start(), match.end()))
         return found
 
@@ -182,8 +184,10 @@ class Options:
             return None
         found: list[Named] = []
         denied_end = -1
-        for named in self.named(text):
-            before, after = text[max(0, named.start - 80) : named.start], text[named.end : named.end + 80]
+        everything = self.named(text)
+        for place, named in enumerate(everything):
+            end = everything[place + 1].start if place + 1 < len(everything) else len(text)
+            before, after = text[max(0, named.start - 80) : named.start], text[named.end : min(named.end + 80, end)]
             clause = re.split(r"[.!?;\n](?:\s|$)", before)[-1]
             between = text[denied_end : named.start] if denied_end >= 0 else None
             carried = between is not None and re.fullmatch(
@@ -192,7 +196,12 @@ class Options:
                 between,
             )
             is_denied = words.DENIED_BEFORE.search(clause) or carried or words.DENIED_AFTER.match(after)
-            if is_denied and not (words.IS_RIGHT.match(after) and not words.DENIED_BEFORE.search(clause)):
+            excepted = words.EXCEPT.search(clause) and words.DENIED_AFTER.match(after)
+            if (
+                is_denied
+                and not excepted
+                and not (words.IS_RIGHT.match(after) and not words.DENIED_BEFORE.search(clause))
+            ):
                 denied_end, last = named.end, named
                 while found and words.DENIED_AFTER.match(after) and self._joined(text, found[-1], last):
                     last = found.pop()  # `A, B and C are all wrong`

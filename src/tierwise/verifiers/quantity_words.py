@@ -26,7 +26,7 @@ DATE = re.compile(
     r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}|\d{4}年\d{1,2}月\d{1,2}日?|\d{1,2}月\d{1,2}日)(?![\d])"
 )
 VARIABLE = re.compile(
-    rf"(?:(?<![{LETTER}\\])[{LETTER}]|[)\]}}]|\d[{LETTER}])\s*(?:[-+*/^×·<>≤≥≠]|\*\*|\\[lg]eq?|\\pm)\s*$"
+    rf"(?:(?<![{LETTER}\\])[{LETTER}]|[)\]}}]|\d[{LETTER}]|[{LETTER}](?:\^\{{?-?\d+\}}?|[²³]))\s*(?:[-+*/^×·<>≤≥≠]|\*\*|\\[lg]eq?|\\pm)\s*$"
 )
 BOUND = re.compile(r"(?:[<>≤≥≠±]|\\[lg]eq?|\\pm|\\neq?|\bbetween|\bzwischen|\bentre)\s*$")
 NOT = re.compile(
@@ -107,3 +107,19 @@ UNIT_TEXT = re.compile(
     rf"\s*(?:(?:per|/|of|in|·|\\cdot"
     rf"|\*)?\s*[{LETTER}°µμΩ²³一-鿿ぁ-ヿ가-힣]+\.?(?:\s*\^\s*\{{?-?\d\}}?)?[²³]?[\s/·]*){{0,4}}{CURRENCY}?\s*[.!]?\s*",
 )
+
+NEGATIVE = re.compile(
+    r"(?<!\d )(?:\b(?:negative|minus|moins|menos|meno|минус)\s*|(?:负|負|マイナス\s?|마이너스\s?))$", re.IGNORECASE
+)
+OPERATION_WORD = re.compile(
+    r"^\s*(?:plus|minus|times|mod(?:ulo)?|divided\s+by|multiplied\s+by|over|r|remainder|choose|out\s+of|in|moins|mal)\s*[$(]*$",
+    re.IGNORECASE,
+)
+"""Words between two numbers that make one of them: `7 mod 3`, `1 in 6`."""
+SHARE_OF = re.compile(r"^\s*(?:of|von|de|di|из)\s*$", re.IGNORECASE)
+UP_TO = re.compile(r"^\s*(?:to|bis|à|a|до)\b", re.IGNORECASE)
+AGAIN = re.compile(
+    rf"^\s*\\?[{LETTER}°µμΩ]{{0,12}}(?:/[{LETTER}]{{1,3}})?[²³]?\s*\(\s*(?:=|≈|about|approximately|i\.e\.,?|or)?\s*$",
+    re.IGNORECASE,
+)
+"""Between a number and the same in other units, in brackets."""
