@@ -21,7 +21,7 @@ from tierwise.verifiers.plain import plain, straight, without_layout
 
 _ENDS = " \t\n.,;:!?\"'`*_~()[]{}<>$|#-·\\"
 _AROUND = " \t\n.,;:!?\"'`*_~()[]{}|"
-_NO_LETTER_BEFORE = r"(?<![A-Za-zÀ-ɏͰ-ϿЀ-ӿ0-9])"
+_NO_LETTER_BEFORE = r"(?<![A-Za-zÀ-ɏͰ-ϿЀ-ӿ0-9])(?<!non-)"
 _NO_LETTER_AFTER = r"(?![A-Za-zÀ-ɏͰ-ϿЀ-ӿ0-9])"
 _LABELLED = re.compile(r"^\s*[(\[]?([A-Za-z]|\d{1,2})\s*[).:\]-]\s+(\S.*)$", re.DOTALL)
 
@@ -208,6 +208,8 @@ class Options:
                 continue
             denied_end = -1
             hedge = words.HEDGED_BEFORE.search(clause)
+            if words.CONCEDED_BEFORE.search(clause):
+                continue
             if (hedge and not words.BUT.search(clause[hedge.start() :])) or words.HEDGED_AFTER.match(after):
                 continue
             found.append(named)
@@ -324,6 +326,7 @@ class Options:
     def _marks(self, text: str) -> list[Mark]:
         chosen = [Mark(one.end(), "phrase", one[1]) for one in deque(words.CHOSEN.finditer(text), maxlen=100)]
         chosen = [mark for mark in chosen if not words.HEDGED_BEFORE.search(text[max(0, mark.start - 90) : mark.start])]
+        chosen += [Mark(one.end(), "phrase", one[1]) for one in deque(words.RETRACTED.finditer(text), maxlen=100)]
         found = [*marks(text), *chosen, *picks(text)]
         hashes = [mark for mark in found if mark.kind == "hashes" and self.only(mark.said) is None]
         return sorted((mark for mark in found if mark not in hashes), key=lambda mark: mark.start)

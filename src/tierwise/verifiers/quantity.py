@@ -130,6 +130,8 @@ def whole(said: str, decimal: Decimal) -> tuple[Value | None, tuple[Value, ...]]
     if re.search(r"[<>≤≥≠±|]|\\(?:[lg]eq?|neq?|pm|mp|in|infty)(?![A-Za-z])", said):
         return None
     parts = re.split(r"(=|≈|\\approx(?![A-Za-z]))", said)
+    if len(parts) > 1 and not parts[0].strip() and parts[1] != "=":
+        parts = parts[2:]  # `≈ 42`
     if len(parts) > 1 and not all(_side(part) for part in parts[:-1:2]):
         return None
     last = _amount(parts[-1], decimal)
@@ -380,15 +382,18 @@ def _checked_before(text: str, items: list[Quantity], place: int) -> Quantity:
     """The last number, unless it is the end of a list, a range, or parts; with what it is nearly equal to. What is only
     said again in brackets (`5.5e-7 m (550 nm)`) is passed over.
     """
+    while place and items[place - 1].value is not None:
+        if not words.AGAIN.match(text[items[place - 1].end : items[place].start]):
+            break
+        place -= 1
     item = items[place]
     if place:
         earlier = items[place - 1]
         between = text[earlier.end : item.start]
-        if earlier.value is not None and words.AGAIN.match(between):
-            return _checked_before(text, items, place - 1)
         if item.value is not None and earlier.value is not None and words.NEARLY.match(between):
             return replace(item, also=(*item.also, *earlier.values))
-        if _is_joined(text, earlier, item) and not set(item.values) & set(earlier.values):
+        is_part = _is_joined(text, earlier, item) or ("\n" not in between and words.ASIDE.search(between))
+        if is_part and not set(item.values) & set(earlier.values):
             return item.unreadable()
     return item
 
