@@ -1,7 +1,8 @@
 """Policies, verifiers and engines from other packages, found through entry points.
 
 A package registers a class under a name: `[project.entry-points."tierwise.policies"]`, `fusion = "my_package:Fusion"`.
-A plugin that cannot be used affects nothing else; the reason is reported where its name is used.
+An engine is registered by its row. A plugin that cannot be used affects nothing else; the reason is reported where its
+name is used.
 """
 
 from __future__ import annotations
@@ -10,12 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+Problem: TypeAlias = Callable[[str, Any], str]
+"""Returns why what an entry point of this name refers to does not meet its contract; empty if it does."""
+
+UNIONS = {"engine": "tierwise.engines"}
+"""The groups whose members a config file selects by the value of a key, by that key."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +35,8 @@ class Plugin:
     """Its name in a config file."""
     package: str
     """The distribution that provides it, with its version."""
-    member: type[Any] | None
-    """The class; None if it cannot be used."""
+    member: Any
+    """The class, or the row of an engine; None if it cannot be used."""
     problem: str = ""
     """Why not."""
 
@@ -37,13 +44,13 @@ class Plugin:
 _FOUND: dict[str, list[Plugin]] = {}
 
 
-def plugins(group: str, taken: Collection[str], problem: Callable[[type[Any]], str]) -> dict[str, type[Any]]:
-    """The usable classes of a group, by name, in alphabetical order.
+def plugins(group: str, taken: Collection[str], problem: Problem) -> dict[str, Any]:
+    """The usable members of a group, by name, in alphabetical order.
 
     Args:
         group: the entry-point group.
         taken: names that are already in use.
-        problem: returns why a class does not meet its contract; empty if it does.
+        problem: checks what was loaded.
     """
     entries = sorted(entry_points(group=group), key=lambda entry: entry.name)
     times = Counter(entry.name for entry in entries)
@@ -52,8 +59,27 @@ def plugins(group: str, taken: Collection[str], problem: Callable[[type[Any]], s
     return {one.name: one.member for one in found if one.member is not None}
 
 
+def on_first_use(module: dict[str, Any], **builders: Callable[[], Any]) -> Callable[[str], Any]:
+    """A module's `__getattr__`: builds each of these attributes when it is first used.
+
+    For tables that include plugins. A plugin imports modules of Tierwise, and must not be loaded before it is complete.
+
+    Args:
+        module: the module's `globals()`.
+        builders: by the attribute's name.
+    """
+
+    def attribute(name: str) -> Any:
+        if name not in builders:
+            raise AttributeError(f"module {module['__name__']!r} has no attribute {name!r}")
+        module[name] = builders[name]()
+        return module[name]
+
+    return attribute
+
+
 def found() -> list[Plugin]:
-    """Every plugin of the imported tables, including those that cannot be used."""
+    """Every plugin of the tables in use, including those that cannot be used."""
     return [one for group in sorted(_FOUND) for one in _FOUND[group]]
 
 
@@ -63,7 +89,7 @@ def why_not(group: str, name: str) -> str:
     return "; ".join(f"{one.package} provides {name!r}, which cannot be used: {one.problem}" for one in refused)
 
 
-def _plugin(entry: EntryPoint, taken: Collection[str], times: int, problem: Callable[[type[Any]], str]) -> Plugin:
+def _plugin(entry: EntryPoint, taken: Collection[str], times: int, problem: Problem) -> Plugin:
     package = "an unknown package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
     member, why = None, ""
     if entry.name in taken:
@@ -76,16 +102,22 @@ def _plugin(entry: EntryPoint, taken: Collection[str], times: int, problem: Call
         except Exception as error:  # noqa: BLE001 - a plugin's import may raise anything, and must not break Tierwise
             why = f"{entry.value} cannot be imported: {type(error).__name__}: {error}"
         else:
-            why = _no_struct(member) or problem(member)
+            why = problem(entry.name, member)
     return Plugin(group=entry.group, name=entry.name, package=package, member=None if why else member, problem=why)
 
 
-def _no_struct(member: object) -> str:
-    """Why a config file cannot contain it."""
+def unreadable(member: object) -> str:
+    """Why a config file cannot contain this class; empty if it can."""
     if not (isinstance(member, type) and issubclass(member, msgspec.Struct)):
         return f"{member!r} is not a subclass of msgspec.Struct, so a config file cannot be read into it"
     if not member.__struct_config__.frozen:
         return f"{member.__name__} is not frozen; declare it with frozen=True, because it holds settings and no state"
+    try:
+        msgspec.convert({}, member)
+    except msgspec.ValidationError:
+        pass  # it has required fields
+    except Exception as error:  # noqa: BLE001 - an annotation may raise anything when it is evaluated
+        return f"the fields of {member.__name__} cannot be read from a file: {type(error).__name__}: {error}"
     return ""
 
 
