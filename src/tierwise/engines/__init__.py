@@ -1,5 +1,5 @@
-"""What runs a model: the table of engines. A new one is a room here that exports its row, and a line in the table; or
-another package that exports a row as the entry point `tierwise.engines`.
+"""What runs a model: the table of engines. A new one is a room here that exports its row, and a line in the table.
+Another package adds one by registering its row as an entry point in the group `tierwise.engines`.
 
 row, settings, engine    what every engine is: its row, its settings and their launch context, and the engine that runs
 lever, metrics           what can be set on engines, and what they count: one set of names for all
@@ -55,12 +55,15 @@ _BUILT_IN: tuple[EngineRow[Any], ...] = (
     replay.ROW,
 )
 
+_BuiltIn: TypeAlias = LlamaCpp | Http | Replay | Sglang | Transformers | Vllm
+"""In the order of the config file's schema."""
+
 if TYPE_CHECKING:
-    DeploymentSettings: TypeAlias = LlamaCpp | Http | Replay | Sglang | Transformers | Vllm
+    DeploymentSettings: TypeAlias = _BuiltIn
     """The value of a name in `deployments`. At run time, the settings of plugins are members too."""
 
     ENGINES: Mapping[str, EngineRow[Any]]
-    """By the engine's name in the config file, in the order in which recipes prefer them; plugins last."""
+    """By the engine's name in the config file, in the order in which recipes prefer them; plugins are last."""
 
     RECIPES: tuple[EngineRecipe, ...]
     """The recipes of all engines that have one, in order of preference."""
@@ -96,7 +99,7 @@ def _problem(name: str, row: Any) -> str:
 if not TYPE_CHECKING:
     __getattr__ = on_first_use(
         globals(),
-        DeploymentSettings=lambda: Union[tuple(row.settings for row in _rows())],  # noqa: UP007 - it has no fixed members
+        DeploymentSettings=lambda: Union[(_BuiltIn, *(row.settings for row in _rows()))],
         ENGINES=lambda: MappingProxyType({row.name: row for row in _rows()}),
         RECIPES=lambda: tuple(row.recipe for row in _rows() if row.recipe is not None),
     )

@@ -2,11 +2,12 @@
 
 A package registers a class under a name: `[project.entry-points."tierwise.policies"]`, `fusion = "my_package:Fusion"`.
 An engine is registered by its row. A plugin that cannot be used affects nothing else; the reason is reported where its
-name is used.
+name is used. If the environment variable TIERWISE_DISABLE_PLUGINS is set, none is loaded.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 Problem: TypeAlias = Callable[[str, Any], str]
-"""Returns why what an entry point of this name refers to does not meet its contract; empty if it does."""
+"""Takes an entry point's name and the loaded object. Returns why the object cannot be used; empty if it can."""
 
 UNIONS = {"engine": "tierwise.engines"}
-"""The groups whose members a config file selects by the value of a key, by that key."""
+"""Groups whose members a config file selects by the value of a key: from the key to the group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ def plugins(group: str, taken: Collection[str], problem: Problem) -> dict[str, A
     Args:
         group: the entry-point group.
         taken: names that are already in use.
-        problem: checks what was loaded.
+        problem: checks a loaded object.
     """
     entries = sorted(entry_points(group=group), key=lambda entry: entry.name)
     times = Counter(entry.name for entry in entries)
@@ -92,14 +93,16 @@ def why_not(group: str, name: str) -> str:
 def _plugin(entry: EntryPoint, taken: Collection[str], times: int, problem: Problem) -> Plugin:
     package = "an unknown package" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
     member, why = None, ""
-    if entry.name in taken:
+    if os.environ.get("TIERWISE_DISABLE_PLUGINS"):
+        why = "plugins are disabled; unset $TIERWISE_DISABLE_PLUGINS"
+    elif entry.name in taken:
         why = "the name is taken by a built-in of Tierwise; choose another"
     elif times > 1:
         why = f"{times} packages provide this name; uninstall all but one"
     else:
         try:
             member = entry.load()
-        except Exception as error:  # noqa: BLE001 - a plugin's import may raise anything, and must not break Tierwise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin's import may raise anything
             why = f"{entry.value} cannot be imported: {type(error).__name__}: {error}"
         else:
             why = problem(entry.name, member)
