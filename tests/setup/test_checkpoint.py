@@ -175,14 +175,14 @@ def _file(folder: Path, content: bytes) -> Path:
 
 def test_a_file_without_a_chat_template_is_refused_with_what_to_do(tmp_path, out):
     pytest.importorskip("xllamacpp")
-    with pytest.raises(SpecError, match=r"llama\.cpp: the checkpoint has none, and llama.cpp would take ChatML"):
+    with pytest.raises(SpecError, match=r"llama\.cpp: the checkpoint has none, and llama.cpp would use ChatML"):
         drafted(random_mixture(tmp_path / "a.gguf", template=None), out, engine="llama.cpp")
 
 
 def test_a_projector_is_refused(tmp_path, out):
     pytest.importorskip("xllamacpp")
     projector = by_hand(tmp_path / "mmproj.gguf", string("general.architecture", "clip"))
-    with pytest.raises(SpecError, match="it is a projector; name it as `mmproj`"):
+    with pytest.raises(SpecError, match="it is a projector; set it as `mmproj`"):
         drafted(projector, out)
 
 

@@ -191,7 +191,7 @@ def test_what_a_server_says_cannot_end_a_comment():
 def test_every_trait_is_told():
     text = write_draft(seen(seed="unseen", note="who knows")).text
     assert all(about in text for about in TRAITS.values())
-    assert "#   ?   same seed, same text; another seed, another text (who knows)" in text
+    assert "#   ?   same seed, same text; different seed, different text (who knows)" in text
 
 
 # ── a server that answers ───────────────────────────────────────────────
@@ -230,8 +230,8 @@ class Failing(Chatty):
         ),
         (HttpReply(status=404, body=b"{}"), Broken, "does not chat with 'm': .*404"),
         (HttpReply(status=401, body=b'{"error": "who?"}'), Broken, "401: who.*--key-env NAME"),
-        (HttpReply(body=b'{"choices": []}'), Garbled, "application/json instead of a stream of events"),
-        (HttpReply(status=307, body=b"", headers={"Location": "http://x/"}), Broken, "moved to http://x/"),
+        (HttpReply(body=b'{"choices": []}'), Garbled, "application/json instead of an event stream"),
+        (HttpReply(status=307, body=b"", headers={"Location": "http://x/"}), Broken, "redirects to http://x/"),
         (HttpReply(waits=60), TimedOut, r"did not start an answer within 0\.3 s; .* --seconds 60"),
         (HttpReply(silent_after=0), TimedOut, r"did not start an answer within 0\.3 s"),
     ],
@@ -252,7 +252,7 @@ def test_a_server_that_repeats_the_key_does_not_bring_it_into_message_or_file():
             )
 
     draft = drafted(Telltale(), key="geheim", key_env="MY_KEY")
-    assert "takes tools (refused, 400: I know Bearer …)" in draft.text
+    assert "supports tools (rejected, 400: I know Bearer …)" in draft.text
     assert "geheim" not in draft.text
     echo = HttpReply(status=400, body=b'{"error": {"message": "not with geheim"}}')
     with pytest.raises(Refused, match="not with …") as caught:

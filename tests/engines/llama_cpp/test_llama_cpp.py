@@ -225,7 +225,7 @@ def test_a_pass_that_nobody_has_seen_is_repeated_once_after_the_engine_was_kille
         first, second = trace.passes
         assert answer.completion.text == second.completion.text
         assert (first.outcome, second.outcome, second.retry_of) == ("failed", "finished", 0)
-        assert "died in mid-answer" in first.error
+        assert "broke off during an answer" in first.error
         assert (first.usage.completion, second.usage.completion) == (3, 12)
         assert (engine.health().state, engine.health().restarts) == ("ready", before + 1)
 
@@ -239,7 +239,7 @@ def test_a_pass_that_the_user_was_watching_ends_as_broken(mortal):
     async def main() -> None:
         trace = new_trace()
         action = Action(tier(Single(), engine, budget=Budget(seconds=30)), trace)
-        with pytest.raises(Broken, match="died in mid-answer") as caught:
+        with pytest.raises(Broken, match="broke off during an answer") as caught:
             await action.solve(ask_user("Tell me a story.", max_tokens=12), Killing(engine, sees=True))
         assert caught.value.was_shown
         assert engine.health().state == "restarting"

@@ -1,4 +1,4 @@
-"""llama.cpp: a GGUF file served by a process of ours, or by a `llama-server` binary that the user names."""
+"""llama.cpp: serves a GGUF file with the embedded library in a worker process, or with an external `llama-server`."""
 
 from tierwise.engines.llama_cpp.capabilities import capabilities
 from tierwise.engines.llama_cpp.components import components

@@ -1,4 +1,4 @@
-"""What a request to llama.cpp can ask for."""
+"""Capabilities of llama.cpp."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def capabilities(settings: LlamaCpp) -> Capabilities:  # noqa: ARG001 - no setting changes them
-    """As run with llama.cpp b11549."""
+    """As measured with llama.cpp b11549."""
     return Capabilities(
         logprobs_with_tools=False,  # "logprobs is not supported with tools + stream"
         n=False,  # it counts the tokens of one choice only
