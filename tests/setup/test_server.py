@@ -252,7 +252,7 @@ def test_a_server_that_repeats_the_key_does_not_bring_it_into_message_or_file():
             )
 
     draft = drafted(Telltale(), key="geheim", key_env="MY_KEY")
-    assert "supports tools (rejected, 400: I know Bearer …)" in draft.text
+    assert "supports tools (refused, 400: I know Bearer …)" in draft.text
     assert "geheim" not in draft.text
     echo = HttpReply(status=400, body=b'{"error": {"message": "not with geheim"}}')
     with pytest.raises(Refused, match="not with …") as caught:

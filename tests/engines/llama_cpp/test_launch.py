@@ -118,7 +118,7 @@ def test_one_processor_that_we_may_use_is_left_to_others():
         ({"moe_cache_mib": 64}, "moe_cache_mib", "CPU build"),
         ({"cpu_expert_layers": 4}, "cpu_expert_layers", "CPU build"),
         ({"speculative": Speculation(kind="draft-mtp")}, "speculative", "set `binary` to a llama-server"),
-        ({"speculative": Speculation(kind="draft-simple")}, "speculative", "name its GGUF file as `model`"),
+        ({"speculative": Speculation(kind="draft-simple")}, "speculative", "set `model` to its GGUF file"),
         ({"speculative": Speculation(kind="ngram-mod", model="m")}, "speculative", "needs no model"),
         ({"speculative": Speculation(kind="draft-simple", model="m", match=4)}, "speculative", "`match` is only for"),
     ],

@@ -421,7 +421,7 @@ class Probe:
         try:
             if response.status != 200:
                 text = await text_of(response)
-                raise _Refused(f"rejected, {ProbeReply(response.status, text).why()}")
+                raise _Refused(f"refused, {ProbeReply(response.status, text).why()}")
             yield _events(response)
         finally:
             response.close()
