@@ -108,7 +108,7 @@ def test_a_gate_with_a_wrong_policy_writes_nothing(runs, policy, tmp_path):
 
 def test_an_import_leaves_a_run_for_each_file_and_tells_the_denominators(tmp_path):
     done = tierwise("import", DATA, "--out", tmp_path / "runs")
-    assert "11 of 40 solved; the suite has 731: 691 absent" in done.output
+    assert "11 of 40 solved; the suite has 731: 691 missing" in done.output
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
         "claude-45sonnet-10132025",
         "gpt-5-250-turns-10132025",
@@ -132,14 +132,14 @@ def test_the_table_is_printed_without_writing_anything(tmp_path):
 
 def test_a_file_of_another_kind_leaves_nothing_half_written(tmp_path):
     (tmp_path / "x.json").write_text('{"accuracy": 1}')
-    with pytest.raises(SpecError, match="holds no results"):
+    with pytest.raises(SpecError, match="is not a result file"):
         tierwise("import", DATA, tmp_path / "x.json", "--out", tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_that_is_there_is_not_written_over(tmp_path):
     tierwise("import", DATA, "--out", tmp_path)
-    with pytest.raises(SpecError, match="exists already"):
+    with pytest.raises(SpecError, match="already exists"):
         tierwise("import", DATA, "--out", tmp_path)
 
 
@@ -150,5 +150,5 @@ def test_an_import_must_lead_somewhere():
 
 def test_two_files_of_one_name_are_refused(tmp_path):
     (tmp_path / "gpt-5-250-turns-10132025.json").write_text('{"django__django-1": true}')
-    with pytest.raises(SpecError, match="several files are called gpt-5"):
+    with pytest.raises(SpecError, match="several files are named gpt-5"):
         tierwise("import", DATA, tmp_path, "--out", tmp_path / "runs")

@@ -79,7 +79,7 @@ def is_covered(record: TrialRecord) -> bool:
 def _came(record: TrialRecord) -> list[PassSpend]:
     """The candidates that came to their end, in the order in which they did."""
     done = [one for one in record.passes or () if one.answers_prompt and one.outcome == "finished"]
-    return sorted(done, key=lambda one: (one.came, one.number))
+    return sorted(done, key=lambda one: (one.ended_after, one.number))
 
 
 def selection(
