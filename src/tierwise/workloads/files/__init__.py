@@ -1,4 +1,4 @@
-"""The tasks that tiers are measured on, and how they arrive: a JSONL file, or a folder with `workload.yaml`."""
+"""Loads a workload, its tasks and their arrival, from a JSONL file or a directory with `workload.yaml`."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ __all__ = ["About", "Task", "Workload", "load"]
 
 TASKS = "tasks.jsonl"
 
-_ADVICE = "see examples/quickstart.jsonl for one to start from"
-_NO_TASK = "holds no task; one JSON object on each line is wanted"
+_ADVICE = "see examples/quickstart.jsonl for an example"
+_NO_TASK = "has no tasks; write one JSON object per line"
 
 NOTHING = About()
-"""What a file without a header says about itself."""
+"""The header of a file that has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Tasks in the order of their file."""
+    """A checked workload."""
 
     path: Path
     sha256: str
-    """Of the file's bytes; of a folder, of its `workload.yaml` and of all tasks with their images."""
+    """Hash of the file; for a directory, or a file with images, of its header and of all tasks with their images."""
     tasks: tuple[Task, ...]
     about: About = NOTHING
-    """What stands in its `workload.yaml`, or in the header of its file."""
+    """The contents of `workload.yaml`, or of the file's header."""
     arrival: str = "closed"
-    """In the words of `--arrival`; the file of a trace is an absolute path."""
+    """In the form of `--arrival`; a trace's file is an absolute path."""
     notes: tuple[str, ...] = ()
-    """What it cannot show, and what to look out for."""
+    """Caveats: the workload's limits and risks."""
 
     def first(self, limit: int | None) -> Workload:
-        """At most so many of its tasks."""
+        """The workload with its first `limit` tasks; all for None."""
         return replace(self, tasks=self.tasks[:limit])
 
     @property
@@ -54,12 +54,12 @@ class Workload:
 
     @property
     def needs_sandbox(self) -> bool:
-        """Whether grading runs code that a model wrote, or evaluates it as an expression."""
+        """Whether grading runs or evaluates code written by a model."""
         return any(task.check.member.runs_code for task in self.tasks)
 
     @property
     def judges(self) -> tuple[str, ...]:
-        """The tiers that its tasks are judged by; the endpoint must serve them."""
+        """The tiers that judge its tasks. The endpoint must serve them."""
         return tuple(dict.fromkeys(task.check.judge.tier for task in self.tasks if task.check.judge is not None))
 
 
@@ -67,11 +67,11 @@ def load(path: Path) -> Workload:
     """Read and check a workload.
 
     Args:
-        path: a JSONL file, a folder with `workload.yaml`, or that `workload.yaml`.
+        path: a JSONL file, a directory with `workload.yaml`, or the `workload.yaml` itself.
 
     Raises:
-        NotFound: there is no such file.
-        ConfigErrors: all that is wrong with it, each with its line and its path in the line.
+        NotFound: the file does not exist.
+        ConfigErrors: every error, with its line and its path in the line.
     """
     if path.is_dir() or path.name == FILE:
         return _load_folder(path if path.is_dir() else path.parent)
@@ -113,8 +113,8 @@ def _load_folder(path: Path) -> Workload:
         if not tasks and not errors:
             errors.append(SpecError(_NO_TASK, field=TASKS))
     elif about.source is None:
-        lack = f"there is no {TASKS} beside it, and no `source` that makes tasks"
-        errors.append(SpecError(lack, field=document.place("")))
+        missing = f"there is no {TASKS} next to it; add one, or a `source` that makes tasks"
+        errors.append(SpecError(missing, field=document.place("")))
     elif not errors:
         try:
             made = about.source.member.make(path)
@@ -128,7 +128,7 @@ def _load_folder(path: Path) -> Workload:
 
 
 def encoded(tasks: Iterable[Task]) -> bytes:
-    """Tasks as they stand in a file, one on each line."""
+    """Tasks as JSON lines."""
     return msgspec.json.Encoder().encode_lines(list(tasks))
 
 
@@ -144,7 +144,7 @@ def _workload(path: Path, held: bytes, tasks: Mapping[str, Task], about: About, 
 
 
 def _with_images(raw: bytes, tasks: Mapping[str, Task], lines: list[tuple[int, str]]) -> bytes:
-    """What a file stands for: its bytes, and those of its images where it has some beside it."""
+    """The bytes to hash: those of the file, and its tasks with embedded images if it refers to image files."""
     has_files = any(
         "data:" in msgspec.json.encode(task.messages).decode() and "data:" not in line
         for task, (_, line) in zip(tasks.values(), lines, strict=True)
@@ -155,14 +155,14 @@ def _with_images(raw: bytes, tasks: Mapping[str, Task], lines: list[tuple[int, s
 def _tasks(
     lines: Iterable[tuple[int, str]], name: str, base: Path, shared: Shared, errors: list[SpecError]
 ) -> dict[str, Task]:
-    """Tasks by id; what is wrong is added to `errors`, with its line."""
+    """Tasks by id. Errors are added to `errors`, with their lines."""
     tasks: dict[str, Task] = {}
     places: dict[str, int] = {}
     for number, line in lines:
         document = json_document(line, name, line=number)
         task = read_task(document.value, base, document, shared) if document.is_readable else None
         if task is not None and task.id in tasks:
-            document.wrong("id", f"{task.id!r} names the task of line {places[task.id]} already")
+            document.wrong("id", f"{task.id!r} is already the id of the task in line {places[task.id]}")
         elif task is not None:
             tasks[task.id], places[task.id] = task, number
         errors += document.placed()
@@ -170,7 +170,7 @@ def _tasks(
 
 
 def _check_pin(about: About, body: bytes, where: str, errors: list[SpecError]) -> None:
-    """Whether tasks that claim to come from a source are those that came."""
+    """Check that tasks that declare a source are unchanged since it made them."""
     if about.made is None:
         return
     found = hashlib.sha256(body).hexdigest()
@@ -178,8 +178,8 @@ def _check_pin(about: About, body: bytes, where: str, errors: list[SpecError]) -
         named = about.source.kind if about.source is not None else "its source"
         errors.append(
             SpecError(
-                f"the tasks are not those that {named} made: SHA-256 {found[:12]}… instead of "
-                f"{about.made.sha256[:12]}…; make them again, or take `source` and `made` out, for they are yours now",
+                f"the tasks differ from those that {named} made: SHA-256 {found[:12]}…, expected "
+                f"{about.made.sha256[:12]}…; make them again, or remove `source` and `made` if you edited them",
                 field=where,
             )
         )
@@ -190,6 +190,6 @@ def _notes(tasks: tuple[Task, ...]) -> Iterable[str]:
         yield note
     judges = dict.fromkeys(task.check.judge.tier for task in tasks if task.check.judge is not None)
     for tier in judges:
-        yield f"{tier!r} judges; a judge tends to favour what it wrote itself, so do not let it judge its own tier"
-    if told := sum(task.tells_its_answer for task in tasks):
-        yield f"{told} tasks send their own hidden answer as `verifier`: that measures the answer key"
+        yield f"{tier!r} is the judge; judges tend to favour their own answers, so do not let it judge its own tier"
+    if revealing := sum(task.reveals_answer for task in tasks):
+        yield f"{revealing} tasks send their hidden answer as `verifier`, so the policy sees the answer key"

@@ -1,4 +1,4 @@
-"""What a workload says about itself: `workload.yaml` of a folder, or the first line of a file, `{"workload": {…}}`."""
+"""The header of a workload: a directory's `workload.yaml`, or a file's first line, `{"workload": {…}}`."""
 
 from __future__ import annotations
 
@@ -20,45 +20,42 @@ if TYPE_CHECKING:
 FILE = "workload.yaml"
 
 _OWN = frozenset({"id", "messages"})
-"""Keys that every task gives itself."""
+"""Keys that have no default."""
 
 
 class SuitePin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a source made, and which version of it."""
+    """Pins the tasks that a source made."""
 
     version: str
-    """Of the package that the tasks come from, or what its file was."""
+    """The version of the source's package, or the name of its file."""
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-    """Of all lines of tasks."""
+    """Hash of the task lines."""
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A workload apart from its tasks."""
+    """The header: everything except the tasks."""
 
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
     description: str = ""
-    """What the tasks are, and where they come from."""
+    """A description of the tasks and their origin."""
     arrival: str = CLOSED
-    """`closed`, `poisson:RATE`, `constant:RATE` (per second) or `trace:FILE`, a file beside the workload."""
+    """`closed`, `poisson:RATE`, `constant:RATE` (per second) or `trace:FILE`, a file next to the workload."""
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
-    """Actions at once in a closed loop; the command line's where it is not given, here and below."""
+    """Concurrent actions in a closed loop, unless the command line sets them."""
     warm_up: Annotated[int, msgspec.Meta(ge=0, le=100_000)] | None = None
-    """Actions before the first that counts."""
+    """Unrecorded actions at the start, unless the command line sets them."""
     defaults: dict[str, Any] = {}
-    """Keys of tasks that their lines need not give."""
+    """Default values of task keys."""
     checks: dict[str, CheckChoice] = {}
     """Checks by name; a task's `check` may be one of the names."""
     source: SuiteChoice | None = None
-    """What makes the tasks, or has made them."""
+    """The suite that makes the tasks, or has made them."""
     made: SuitePin | None = None
-    """Pins what the source made: tasks that are others are refused."""
+    """Pins the tasks that the source made; other tasks are rejected."""
 
 
 def read_header(first: Document) -> tuple[About, Shared] | None:
-    """The first line of a file, where it is about the whole; None where it is a task like the others.
-
-    What is wrong with it is noted in the line's document.
-    """
+    """Read a file's first line as a header; None if it is a task. Errors go to the document."""
     value = first.value
     if not isinstance(value, dict) or set(value) != {"workload"}:
         return None
@@ -67,33 +64,35 @@ def read_header(first: Document) -> tuple[About, Shared] | None:
 
 
 def read_yaml_header(document: Document) -> tuple[About | None, Shared]:
-    """`workload.yaml`, and what its tasks share; what is wrong is noted in the document."""
+    """Read `workload.yaml`. Errors go to the document; the header is None if it is invalid."""
     about = _read(document.value, document) if document.is_readable else None
     return about, _shared(document.value)
 
 
 def _read(value: Any, reading: Reading) -> About | None:
     if not isinstance(value, dict):
-        reading.wrong("", f"holds a {type(value).__name__}; keys are wanted: {', '.join(About.__struct_fields__)}")
+        reading.wrong(
+            "", f"must be a mapping, not {type(value).__name__}; allowed keys: {', '.join(About.__struct_fields__)}"
+        )
         return None
     about = reading.read(About, value, "")
     if about is None:
         return None
     for name in about.checks:
         if name in CheckChoice.__struct_fields__:
-            reading.wrong(f"checks.{name}", f"{name!r} is a kind of check already; give it another name")
+            reading.wrong(f"checks.{name}", f"{name!r} is the name of a built-in check; use another name")
     _check_defaults(about, reading)
     if about.made is not None and about.source is None:
-        reading.wrong("made", "pins what a `source` made, and none is given")
+        reading.wrong("made", "pins the tasks of a `source`, which is missing")
     return None if reading.errors else about
 
 
 def _check_defaults(about: About, reading: Reading) -> None:
-    """Each default as if it stood in a task."""
+    """Check each default as a key of a task."""
     fields = [name for name in Task.__struct_fields__ if name not in _OWN]
     for name in about.defaults:
         if name not in fields:
-            reading.wrong(f"defaults.{name}", f"is no default; {allowed(name, fields)}")
+            reading.wrong(f"defaults.{name}", f"is not a task key that can have a default; {allowed(name, fields)}")
     given = {name: value for name, value in about.defaults.items() if name in fields}
     if given.get("check") in about.checks:
         del given["check"]
@@ -111,7 +110,7 @@ def _shared(value: Any) -> Shared:
 
 
 def arrival_of(about: About, base: Path, where: str, errors: list[SpecError]) -> str:
-    """How its tasks arrive, in the words of `--arrival`, once it is known that they can."""
+    """The arrival in the form of `--arrival`, with an absolute trace path. Errors are added to `errors`."""
     form, _, rest = about.arrival.partition(":")
     text = f"trace:{(base / rest).resolve()}" if form == "trace" and rest else about.arrival
     try:

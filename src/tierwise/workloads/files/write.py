@@ -1,4 +1,4 @@
-"""A workload written whole or not at all: under another name first, and renamed when it is complete."""
+"""Writes a workload atomically: under a temporary name first, then renamed."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 def write(
     path: Path, tasks: Sequence[Task], about: About | None = None, files: Mapping[str, str] | None = None
 ) -> None:
-    """Write a workload: a file when its name ends in `.jsonl`, else a folder.
+    """Write a workload: a file if the name ends in `.jsonl`, else a directory.
 
     Args:
-        path: where; nothing may be there yet.
-        tasks: with their images inside them.
-        about: the rest of the workload.
-        files: texts by name that a folder gets beside the tasks, a trace say.
+        path: the destination; must not exist.
+        tasks: the tasks, with embedded images.
+        about: the header.
+        files: additional text files of a directory by name, such as a trace.
 
     Raises:
-        SpecError: something is there already, or it cannot be written.
+        SpecError: the path exists, or cannot be written.
     """
     about = about or About()
     check_free(path)
@@ -51,20 +51,20 @@ def write(
                 (draft / name).write_text(text, encoding="utf-8")
         draft.rename(path)
     except OSError as error:
-        raise SpecError(f"no workload can be written to {path}: {error.strerror or error}", field="--out") from error
+        raise SpecError(f"cannot write a workload to {path}: {error.strerror or error}", field="--out") from error
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(draft) if draft.is_dir() else draft.unlink()
 
 
 def check_free(path: Path) -> None:
-    """Find out before anything is made that there is no room for it.
+    """Fail before any work is done if the destination exists.
 
     Raises:
-        SpecError: something is there already.
+        SpecError: the path exists.
     """
     if path.exists():
-        raise SpecError(f"{path} is there already; give another --out, or move it away", field="--out")
+        raise SpecError(f"{path} already exists; give another --out, or move it away", field="--out")
 
 
 def _yaml(about: About) -> str:
