@@ -1,9 +1,8 @@
-"""What `tierwise compare` takes for two runs of 1,000 tasks: the whole command, from the shell and back to it.
+"""The time of `tierwise compare` for two runs of 1,000 tasks, for the whole command.
 
     python benchmarks/compare.py [--tasks 1000] [--times 9] [--json FILE]
 
-CPU seconds of the process are what is held against the promise: they say the same on a busy machine. Ends with 1 when
-it is broken.
+The limit applies to CPU seconds, which depend little on other load. Exits with 1 if it is exceeded.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def write(side: Arm, path: Path) -> None:
 
 
 def seconds(command: list[str]) -> tuple[float, float]:
-    """CPU and wall seconds of a command, its own and its children's."""
+    """CPU and wall seconds of a command, children included."""
     before, began = os.times(), time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     after, ended = os.times(), time.perf_counter()

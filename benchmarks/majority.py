@@ -1,9 +1,9 @@
-"""How long a vote of five takes on a backend that needs 150 ms an answer, against one call through the same endpoint.
+"""The latency of a vote of five on a backend with 150 ms per answer, relative to one call to the same endpoint.
 
     python benchmarks/majority.py [--rounds 20] [--json FILE]
 
-Both are measured in turns in one run. For comparison: self-consistency of five in optillm 0.4.0 takes 7.1 times the
-backend's 150 ms, because it asks one after the other (measured earlier, on 2026-11-22, not in this run).
+Both are measured alternately in one run. For comparison: self-consistency of five in optillm 0.4.0 takes 7.1 times the
+backend's 150 ms, because its calls are sequential (measured on 2026-11-22, not in this run).
 """
 
 from __future__ import annotations
