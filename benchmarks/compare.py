@@ -27,13 +27,13 @@ from tierwise.runs.machine import machine, versions
 if TYPE_CHECKING:
     from tierwise.analysis.arms import Arm
 
-WANTED = 0.7
-"""CPU seconds."""
+LIMIT = 0.7
+"""CPU seconds allowed."""
 
 
-def write(side: Arm, path: Path) -> None:
+def write(arm: Arm, path: Path) -> None:
     folder = RunDirectory.create(path)
-    variant = side.variant
+    variant = arm.variant
     folder.write_manifest(
         Manifest(
             run=path.name,
@@ -42,7 +42,7 @@ def write(side: Arm, path: Path) -> None:
             url="",
             config=ConfigSource(path="tierwise.yaml", sha256="0" * 64, text=""),
             workload=SourceFile(path="workload.jsonl", sha256="0" * 64),
-            tasks=sorted(side.tasks),
+            tasks=sorted(arm.tasks),
             variants=[Planned(tier=variant.tier, mode=variant.mode, most_passes=1)],
             settings=RunSettings(seed=0, concurrency=4, timeout=600.0),
             versions=versions(),
@@ -50,7 +50,7 @@ def write(side: Arm, path: Path) -> None:
         )
     )
     with folder.recorder() as recorder:
-        recorder.write(*side.records.values())
+        recorder.write(*arm.records.values())
 
 
 def seconds(command: list[str]) -> tuple[float, float]:
@@ -70,15 +70,15 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("main", "candidate")]
-        for side, path in zip(runs(np.random.default_rng(0), given.tasks, FLIPS, 0.0), paths, strict=True):
-            write(side, path)
+        for arm, path in zip(runs(np.random.default_rng(0), given.tasks, FLIPS, 0.0), paths, strict=True):
+            write(arm, path)
         command = [sys.executable, "-m", "tierwise", "compare", *map(str, paths)]
         took = [seconds(command) for _ in range(given.times)]
     cpu, wall = (statistics.median(one) for one in zip(*took, strict=True))
     print(f"tierwise compare, {given.tasks} tasks: {cpu:.2f} s of CPU, {wall:.2f} s (medians of {given.times})")
     if given.json is not None:
         given.json.write_text(json.dumps({"cpu": cpu, "wall": wall, "each": took}), encoding="utf-8")
-    return 0 if cpu <= WANTED else 1
+    return 0 if cpu <= LIMIT else 1
 
 
 if __name__ == "__main__":

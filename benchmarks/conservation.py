@@ -308,18 +308,18 @@ async def run(actions: int, seed: int, book: Ledger) -> tuple[list[User], dict[s
             elif not one.gone.is_set():
                 one.broke = asyncio.CancelledError()
 
-    async def reap() -> None:
+    async def kill_backends() -> None:
         draw = random.Random(seed)
         while True:
             await asyncio.sleep(draw.expovariate(4.0))
             draw.choice(list(backends.values())).kill()
 
-    reaper = asyncio.create_task(reap())
+    killer = asyncio.create_task(kill_backends())
     async with asyncio.TaskGroup() as group:
         for _ in range(CONCURRENCY):
             group.create_task(serve())
-    reaper.cancel()
-    await asyncio.wait({reaper})
+    killer.cancel()
+    await asyncio.wait({killer})
     return users, backends
 
 

@@ -81,7 +81,7 @@ class Result:
         return sum(cell.is_in_band for cell in self.regular) / len(self.regular)
 
     @property
-    def is_kept(self) -> bool:
+    def is_met(self) -> bool:
         return self.worst.coverage >= FLOOR and (self.grid != "repeats" or self.in_band >= PROMISED)
 
 
@@ -252,9 +252,9 @@ def main() -> int:
         )
     if options.out:
         options.out.write_text(figure(results), encoding="utf-8")
-    is_kept = all(result.is_kept for result in results)
-    print(f"{'all criteria hold' if is_kept else 'a criterion fails'}, {time.monotonic() - began:.0f} s")
-    return 0 if is_kept else 1
+    is_met = all(result.is_met for result in results)
+    print(f"{'all criteria hold' if is_met else 'a criterion fails'}, {time.monotonic() - began:.0f} s")
+    return 0 if is_met else 1
 
 
 if __name__ == "__main__":

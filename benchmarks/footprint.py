@@ -25,7 +25,7 @@ import yaml
 from overhead import wait_for_engine
 from processes import HERE, tierwise
 
-WANTED = {"resident_mb": 120.0, "help_seconds": 0.3, "packages": 36.0}
+LIMITS = {"resident_mb": 120.0, "help_seconds": 0.3, "packages": 36.0}
 
 
 def resident_mb(folder: Path) -> float:
@@ -77,13 +77,13 @@ def main() -> None:
             names = packages(Path(name))
             found["packages"] = float(len(names))
             print(", ".join(names))
-    print(f"idle memory {found['resident_mb']:.0f} MB (at most {WANTED['resident_mb']:.0f})")
-    print(f"tierwise --help {found['help_seconds']:.3f} s (at most {WANTED['help_seconds']}), {cpu:.3f} s of CPU")
+    print(f"idle memory {found['resident_mb']:.0f} MB (at most {LIMITS['resident_mb']:.0f})")
+    print(f"tierwise --help {found['help_seconds']:.3f} s (at most {LIMITS['help_seconds']}), {cpu:.3f} s of CPU")
     if "packages" in found:
-        print(f"packages {found['packages']:.0f} (at most {WANTED['packages']:.0f})")
+        print(f"packages {found['packages']:.0f} (at most {LIMITS['packages']:.0f})")
     if wanted.json:
         wanted.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    sys.exit(any(found.get(name, 0.0) > most for name, most in WANTED.items()))
+    sys.exit(any(found.get(name, 0.0) > limit for name, limit in LIMITS.items()))
 
 
 if __name__ == "__main__":

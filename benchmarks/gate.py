@@ -44,7 +44,7 @@ REAL_MARGIN = 0.05
 Results = dict[str, list[str]]
 
 
-def side(name: str, outcomes: NDArray[np.bool_], seconds: NDArray[np.float64], dollars: NDArray[np.float64]) -> Arm:
+def arm(name: str, outcomes: NDArray[np.bool_], seconds: NDArray[np.float64], dollars: NDArray[np.float64]) -> Arm:
     """A run that is not on disk."""
     records = {}
     for number, (solved, took, cost) in enumerate(zip(outcomes, seconds, dollars, strict=True)):
@@ -86,7 +86,7 @@ def runs(rng: np.random.Generator, n: int, flips: float, drop: float) -> tuple[A
     size = rng.lognormal(0.5, 0.7, n)
     seconds = [size * rng.lognormal(0, 0.25, n) for _ in range(2)]
     dollars = [size * 1e-3 * rng.lognormal(0, 0.15, n) for _ in range(2)]
-    return side("base", base, seconds[0], dollars[0]), side("run", other, seconds[1], dollars[1])
+    return arm("base", base, seconds[0], dollars[0]), arm("run", other, seconds[1], dollars[1])
 
 
 def tasks_planned(flips: float, drop: float) -> int:
@@ -106,7 +106,7 @@ def false_alarms(gates: int, seed: int, results: Results) -> None:
     )
     found: Counter[str] = Counter(gate(pair(*runs(rng, n, FLIPS, 0.0)), policy).verdict for _ in range(gates))
     print(f"A/A: {gates} gates of {n} tasks, {FLIPS:.0%} flips, margin {MARGIN:.0%}, four bounds: {dict(found)}")
-    hold(results, "A/A false FAIL ≤ 5 %", found["FAIL"] <= 0.05 * gates, f"{found['FAIL'] / gates:.2%}")
+    check(results, "A/A false FAIL ≤ 5 %", found["FAIL"] <= 0.05 * gates, f"{found['FAIL'] / gates:.2%}")
 
 
 def power(gates: int, seed: int, results: Results) -> None:
@@ -119,8 +119,8 @@ def power(gates: int, seed: int, results: Results) -> None:
         share = found["FAIL"] / gates
         print(f"planted -3 points: {gates} gates of {n} tasks, {flips:.0%} flips: {dict(found)}")
         name = f"planted -3 points at {flips:.0%} flips detected with {PLANNED_POWER:.0%} ± 3 points"
-        hold(results, name, abs(share - PLANNED_POWER) <= 0.03, f"{share:.1%}")
-        hold(results, f"… and passed ≤ 5 % at {flips:.0%} flips", found["PASS"] <= 0.05 * gates, f"{found['PASS']}")
+        check(results, name, abs(share - PLANNED_POWER) <= 0.03, f"{share:.1%}")
+        check(results, f"… and passed ≤ 5 % at {flips:.0%} flips", found["PASS"] <= 0.05 * gates, f"{found['PASS']}")
 
 
 def fixed(differences: NDArray[np.int64], margin: float) -> str:
@@ -159,14 +159,14 @@ def simulated(gates: int, seed: int, results: Results) -> None:
             )
             wrong, right = ("FAIL", "PASS") if not drop else ("PASS", "FAIL")
             name = f"sequential n={n} flips={flips:.0%} change {-drop:+.0%}"
-            hold(results, f"{name}: wrong ≤ 2.5 % (+ noise)", early[wrong] <= _noisy(0.025, gates), f"{early[wrong]}")
+            check(results, f"{name}: wrong ≤ 2.5 % (+ noise)", early[wrong] <= _noisy(0.025, gates), f"{early[wrong]}")
             if late[right] >= 0.975 * gates:
                 middles.append(middle)
                 lost = (late[right] - early[right]) / gates
-                hold(results, f"{name}: verdicts lost ≤ 3 points", lost <= 0.03, f"{lost:.1%}")
+                check(results, f"{name}: verdicts lost ≤ 3 points", lost <= 0.03, f"{lost:.1%}")
     worst = max(middles)
     print(f"  where all tasks decide 97.5 % of runs: medians from {min(middles):.0%} to {worst:.0%}")
-    hold(results, "sequential, A/A and planted: median ≤ 50 % of the tasks everywhere", worst <= 0.5, f"{worst:.1%}")
+    check(results, "sequential, A/A and planted: median ≤ 50 % of the tasks everywhere", worst <= 0.5, f"{worst:.1%}")
 
 
 def errors(gates: int, seed: int, results: Results) -> None:
@@ -184,7 +184,7 @@ def errors(gates: int, seed: int, results: Results) -> None:
             share = sum(stop.verdict == wrong for stop in stops) / gates
             worst[wrong] = max(worst[wrong], share)
             name = f"peeking, n={n} margin={margin:.0%} flips={flips:.0%}: false {wrong} ≤ 2.5 % (+ noise)"
-            hold(results, name, share * gates <= _noisy(0.025, gates), f"{share:.1%}")
+            check(results, name, share * gates <= _noisy(0.025, gates), f"{share:.1%}")
     print(f"stopping at the first decisive look: false FAIL ≤ {worst['FAIL']:.1%}, PASS ≤ {worst['PASS']:.1%}")
 
 
@@ -215,8 +215,8 @@ def real(path: Path, seed: int, results: Results) -> None:
             f"all tasks: {_shown(late, late.total())}"
         )
         name = f"SWE-bench Pro at {margin:.0%}: median ≤ 50 % of the tasks"
-        hold(results, name, middle <= 0.5, f"{middle:.1%}")
-        hold(
+        check(results, name, middle <= 0.5, f"{middle:.1%}")
+        check(
             results, f"… opposite verdicts at {margin:.0%} ≤ 2.5 %", against <= 0.025 * count, f"{against / count:.2%}"
         )
     for flips in (0.02, 0.05):
@@ -234,13 +234,13 @@ def real(path: Path, seed: int, results: Results) -> None:
             f"tasks; {_shown(verdicts, count)}"
         )
         name = f"A/A of SWE-bench Pro, {flips:.0%} flips: median ≤ 50 % of the tasks"
-        hold(results, name, middle <= 0.5, f"{middle:.1%}")
+        check(results, name, middle <= 0.5, f"{middle:.1%}")
         wrong = verdicts["FAIL"] / count
-        hold(results, f"… false FAIL, {flips:.0%} flips, ≤ 5 %", wrong <= 0.05, f"{wrong:.2%}")
+        check(results, f"… false FAIL, {flips:.0%} flips, ≤ 5 %", wrong <= 0.05, f"{wrong:.2%}")
 
 
-def hold(results: Results, promise: str, is_kept: bool, figure: str) -> None:
-    results["kept" if is_kept else "broken"].append(f"{promise}: {figure}")
+def check(results: Results, claim: str, is_met: bool, figure: str) -> None:
+    results["met" if is_met else "failed"].append(f"{claim}: {figure}")
 
 
 def _noisy(share: float, n: int) -> float:
@@ -258,18 +258,18 @@ def main() -> int:
     parser.add_argument("--gates", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    results: Results = {"kept": [], "broken": []}
+    results: Results = {"met": [], "failed": []}
     false_alarms(given.gates, given.seed, results)
     power(4 * given.gates, given.seed, results)
     simulated(given.gates, given.seed, results)
     errors(given.gates, given.seed, results)
     if given.swebench is not None:
         real(given.swebench, given.seed, results)
-    for promise in results["kept"]:
-        print(f"kept    {promise}")
-    for promise in results["broken"]:
-        print(f"BROKEN  {promise}")
-    return 1 if results["broken"] else 0
+    for claim in results["met"]:
+        print(f"met     {claim}")
+    for claim in results["failed"]:
+        print(f"FAILED  {claim}")
+    return 1 if results["failed"] else 0
 
 
 if __name__ == "__main__":

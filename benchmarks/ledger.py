@@ -140,7 +140,7 @@ def measure(folder: Path, passes: int, actions: int) -> None:
 def read(ledger: str, actions: int, folder: Path) -> int:
     """The exit code."""
     began = time.perf_counter()
-    newest = filled(ledger, actions)
+    newest = fill(ledger, actions)
     print(f"{actions:,} actions, filled in {time.perf_counter() - began:.0f} s")
     Database(locate(folder / "empty.db"), patience=5.0).prepare()
     ask(["show"], str(folder / "empty.db"), "  (of an empty ledger)")
@@ -166,7 +166,7 @@ def ask(question: Sequence[str], ledger: str, note: str = "") -> float:
     return cpu
 
 
-def filled(ledger: str, actions: int) -> str:
+def fill(ledger: str, actions: int) -> str:
     """Fill a ledger if it is empty. Returns the id of its newest action."""
     database = Database(locate(ledger), patience=5.0)
     database.prepare()
@@ -174,14 +174,14 @@ def filled(ledger: str, actions: int) -> str:
         if known := reader.recent(1):
             return known[0].action.id
     rng = random.Random(1)
-    made = (an_entry(rng, number, BEGAN + SPAN * number / actions) for number in range(actions))
+    made = (make_entry(rng, number, BEGAN + SPAN * number / actions) for number in range(actions))
     while batch := list(islice(made, 500)):
         database.store(batch)
     database.close()
     return name_of(actions - 1)
 
 
-def an_entry(rng: random.Random, number: int, moment: float) -> Entry:
+def make_entry(rng: random.Random, number: int, moment: float) -> Entry:
     model, tier, role, count = SHAPES[number % len(SHAPES)]
     done = [
         Pass(

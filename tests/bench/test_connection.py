@@ -18,10 +18,10 @@ class Sink:
         self.blocks, self.reads = [], []
         self.status, self.headers = 0, {}
 
-    def begun(self, status, headers, moment):
+    def on_head(self, status, headers, moment):
         self.status, self.headers = status, dict(headers)
 
-    def read(self, moment):
+    def on_read(self, moment):
         self.reads.append((moment, len(self.blocks)))
 
     @property

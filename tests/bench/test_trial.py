@@ -354,11 +354,11 @@ def test_gaps_between_pieces_are_stored_as_a_histogram(endpoint):
 def test_events_are_parsed_for_any_block_size(size):
     body = b": pulse\n\n" + told({"role": "draft", "outcome": "finished"}) + b"data: [DONE]\n\n"
     for text in (body, body.replace(b"\n", b"\r\n"), body.replace(b"data: ", b"data:")):
-        heard = _StreamCapture(0.0)
+        capture = _StreamCapture(0.0)
         for start in range(0, len(text), size):
-            heard.blocks.append(text[start : start + size])
-            heard.read(float(start))
-        reply = heard.reply(None, 1)
+            capture.blocks.append(text[start : start + size])
+            capture.on_read(float(start))
+        reply = capture.reply(None, 1)
         assert (reply.completion.text, reply.failure, reply.tokens.tierwise.dollars) == ("4", None, 1.5)
 
 

@@ -59,7 +59,7 @@ def test_a_sample_is_a_workload_and_says_what_was_drawn(sums, tmp_path):
     assert "some.jsonl: 4 of 8 tasks of sums, proportional, seed 3\n  a: 2 of 4\n  b: 2 of 4\n" in said
     found = load(tmp_path / "some.jsonl")
     assert len(found.tasks) == 4
-    assert "drawn by tags, proportional, seed 3" in found.about.description
+    assert "drawn by tags, proportional, seed 3" in found.header.description
     with pytest.raises(SpecError, match="already exists"):
         run("sample", sums, "--count", 4, "--out", tmp_path / "some.jsonl")
 
@@ -71,7 +71,7 @@ def test_a_suite_is_made_with_its_version_and_its_hash_in_it(tmp_path, name):
     said = run("make", "gsm8k", "--file", tmp_path / "data.jsonl", "--out", tmp_path / name).stdout
     assert "1 tasks of gsm8k (data.jsonl), SHA-256 " in said
     found = load(tmp_path / name)
-    assert (found.about.source.kind, found.about.made.version, found.tasks[0].id) == (
+    assert (found.header.source.kind, found.header.made.version, found.tasks[0].id) == (
         "gsm8k",
         "data.jsonl",
         "gsm8k/0000",

@@ -11,7 +11,7 @@ import pytest
 from scripted_tiers import line
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.workloads import files
-from tierwise.workloads.files.about import About, SuitePin
+from tierwise.workloads.files.header import SuitePin, WorkloadHeader
 from tierwise.workloads.files.write import write
 from tierwise.workloads.suites import SuiteChoice
 
@@ -64,7 +64,7 @@ def test_how_tasks_arrive_is_said_in_the_words_of_the_command_line(folder):
     path = folder("arrival: trace:times.txt\nconcurrency: 3\nwarm_up: 5\n", line("a"))
     (path / "times.txt").write_text("0\n1.5\n")
     found = files.load(path)
-    assert (found.arrival, found.about.concurrency, found.about.warm_up) == (f"trace:{path / 'times.txt'}", 3, 5)
+    assert (found.arrival, found.header.concurrency, found.header.warm_up) == (f"trace:{path / 'times.txt'}", 3, 5)
 
 
 def test_everything_that_is_wrong_is_said_at_once_with_its_file_and_line(folder):
@@ -161,9 +161,9 @@ def test_an_answer_key_that_is_sent_along_is_noted(write_tasks):
 
 
 def test_a_file_may_begin_with_what_its_tasks_share(write_tasks):
-    about = {"workload": {"name": "sums", "warm_up": 2, "defaults": {"max_tokens": 5}}}
-    found = files.load(write_tasks(about, line("a")))
-    assert (found.name, found.about.warm_up, found.tasks[0].max_tokens) == ("sums", 2, 5)
+    header = {"workload": {"name": "sums", "warm_up": 2, "defaults": {"max_tokens": 5}}}
+    found = files.load(write_tasks(header, line("a")))
+    assert (found.name, found.header.warm_up, found.tasks[0].max_tokens) == ("sums", 2, 5)
 
 
 def test_a_wrong_header_is_said_with_its_line(write_tasks):
@@ -174,9 +174,9 @@ def test_a_wrong_header_is_said_with_its_line(write_tasks):
 @pytest.mark.parametrize("name", ["one.jsonl", "one"])
 def test_what_is_written_is_read_back_the_same(write_tasks, tmp_path, name):
     found = files.load(write_tasks(line("a", tags=["x"]), line("b", max_tokens=3)))
-    write(tmp_path / name, found.tasks, About(name="copy", warm_up=4))
+    write(tmp_path / name, found.tasks, WorkloadHeader(name="copy", warm_up=4))
     back = files.load(tmp_path / name)
-    assert (back.tasks, back.name, back.about.warm_up) == (found.tasks, "copy", 4)
+    assert (back.tasks, back.name, back.header.warm_up) == (found.tasks, "copy", 4)
     with pytest.raises(SpecError, match="already exists"):
         write(tmp_path / name, found.tasks)
 
@@ -194,7 +194,7 @@ def test_tasks_that_claim_a_source_must_be_those_that_it_made(write_tasks, tmp_p
     found = files.load(write_tasks(line("a"), line("b")))
     pin = hashlib.sha256(files.encoded(found.tasks)).hexdigest()
     source = msgspec.convert({"human_eval": {}}, SuiteChoice)
-    write(tmp_path / name, found.tasks, About(source=source, made=SuitePin(version="1", sha256=pin)))
+    write(tmp_path / name, found.tasks, WorkloadHeader(source=source, made=SuitePin(version="1", sha256=pin)))
     assert len(files.load(tmp_path / name).tasks) == 2
     file = tmp_path / name if name.endswith("l") else tmp_path / name / "tasks.jsonl"
     file.write_text(file.read_text().replace("2+2?", "2+1?"))

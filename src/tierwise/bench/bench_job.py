@@ -55,14 +55,14 @@ def settings_for(
     warm_up: int | None = None,
 ) -> RunSettings:
     """The settings of a run. The workload supplies what the caller leaves out."""
-    about = workload.about
+    header = workload.header
     return RunSettings(
         seed=seed,
-        concurrency=concurrency or about.concurrency or CONCURRENCY,
+        concurrency=concurrency or header.concurrency or CONCURRENCY,
         timeout=timeout,
         arrival=arrival or workload.arrival,
         repeats=repeats,
-        warm_up=(about.warm_up or 0) if warm_up is None else warm_up,
+        warm_up=(header.warm_up or 0) if warm_up is None else warm_up,
     )
 
 

@@ -226,11 +226,11 @@ class _StreamCapture:
         self._tokens: ActionUsage | None = None
         self._error: _Error | None = None
 
-    def begun(self, status: int, headers: Mapping[str, str], moment: float) -> None:
+    def on_head(self, status: int, headers: Mapping[str, str], moment: float) -> None:
         self._status, self._headers = status, headers
         self._first_byte = moment - self._due
 
-    def read(self, moment: float) -> None:
+    def on_read(self, moment: float) -> None:
         self._reads.append((moment, len(self.blocks)))
 
     def refusal(self) -> ActionFailure | None:
@@ -275,15 +275,15 @@ class _StreamCapture:
 
     def _read(self) -> ActionFailure | None:
         """Parse the stored blocks; None if all of them are valid."""
-        blocks = list(self._joined())
+        blocks = list(self._timed_reads())
         try:
             moments, texts = _split_own(blocks) or _split_any(blocks)
-            self._add_all(moments, _read_events(b"[%b]" % b",".join(texts)))
+            self._record_events(moments, _read_events(b"[%b]" % b",".join(texts)))
         except ValueError as error:
             return ActionFailure(message=f"invalid event in the stream: {error}", code="garbled")
         return None
 
-    def _joined(self) -> Iterator[tuple[float, bytes]]:
+    def _timed_reads(self) -> Iterator[tuple[float, bytes]]:
         """The bytes of each read, with its time."""
         reached = 0
         for moment, count in self._reads:
@@ -291,7 +291,7 @@ class _StreamCapture:
                 yield moment, b"".join(self.blocks[reached:count])
             reached = count
 
-    def _add_all(self, moments: Sequence[float], events: Sequence[_Event]) -> None:
+    def _record_events(self, moments: Sequence[float], events: Sequence[_Event]) -> None:
         plain: list[str] = []  # text deltas are joined before they are recorded: they are most of a stream
         for moment, event in zip(moments, events, strict=True):
             for choice in event.choices[:1]:

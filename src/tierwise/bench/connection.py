@@ -24,10 +24,10 @@ class ResponseSink(Protocol):
     blocks: list[bytes]
     """The pieces of the body, appended as they arrive."""
 
-    def begun(self, status: int, headers: Mapping[str, str], moment: float) -> None:
+    def on_head(self, status: int, headers: Mapping[str, str], moment: float) -> None:
         """The response head has arrived; header names are in lower case."""
 
-    def read(self, moment: float) -> None:
+    def on_read(self, moment: float) -> None:
         """All blocks appended since the previous call arrived at this time."""
 
 
@@ -150,7 +150,7 @@ class _ClientConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             if self._over is not None and not self._over.done():
                 self._over.set_exception(ConnectionError(f"not a valid HTTP response: {error}"))
-        self._sink.read(self._moment)
+        self._sink.on_read(self._moment)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -158,7 +158,7 @@ class _ClientConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self.has_answered = True
         if self._sink is not None:
-            self._sink.begun(self._parser.get_status_code(), self._headers, self._moment)
+            self._sink.on_head(self._parser.get_status_code(), self._headers, self._moment)
 
     def on_message_complete(self) -> None:
         self._is_keepable = self._parser.should_keep_alive()

@@ -80,12 +80,12 @@ async def execute(job: BenchJob, progress: RunProgress) -> RunSummary:
 
 async def _measure(job: BenchJob, progress: RunProgress, arrival: OpenArrival | None) -> None:
     if job.directory.has_manifest:
-        require_same(job.directory.read_manifest(), _described(job))
+        require_same(job.directory.read_manifest(), _new_manifest(job))
     async with _endpoint(job) as url, Client(url, timeout=job.settings.timeout) as client:
         calibration = await calibrate()
         served = await client.served()
         manifest = _begin(job, served, await deployments(url))
-        paid, kept = _paid(job.directory), _kept(job.directory)
+        paid, kept = _spent_before(job.directory), _graded_records(job.directory)
         with job.directory.recorder() as recorder, _frozen_garbage(), LagMeter() as meter:
             progress.planned(manifest, kept)
             run = _Run(job, manifest, kept, client, recorder, progress, paid)
@@ -150,16 +150,16 @@ class _Run:
             frozenset(served.most_passes.keys() - served.composed) if served.candidates else frozenset()
         )
         if served.candidates:
-            trials = self._join(trials)
+            trials = self._merge_modes(trials)
         first = warm_up(trials, settings.warm_up, settings.seed)
         waiting = self._limit.hand_out([*first, *trials])
         if arrival is None:
             await closed_loop(waiting, settings.concurrency, self._run_trial)
         else:
             moments = arrival.moments(settings.seed)
-            await open_loop(waiting, _from(moments, len(self._kept)), self._run_trial)
+            await open_loop(waiting, _times_from(moments, len(self._kept)), self._run_trial)
 
-    def _join(self, trials: Sequence[Trial]) -> list[Trial]:
+    def _merge_modes(self, trials: Sequence[Trial]) -> list[Trial]:
         """Remove the average-mode trials that a max-mode trial can answer."""
         maxima = {key_of(trial) for trial in trials if trial.variant.mode == "max"}
         joined = []
@@ -184,12 +184,12 @@ class _Run:
             due,
             candidates=trial.variant.mode == "max" and trial.variant.tier in self._with_candidates,
         )
-        self._keep(trial, [record] if single_record is None else [record, single_record])
+        self._store(trial, [record] if single_record is None else [record, single_record])
         if single is not None and single_record is None:
             self._limit.begin(single)
-            self._keep(single, [await measure(single, self._client, self._manifest.run)])
+            self._store(single, [await measure(single, self._client, self._manifest.run)])
 
-    def _keep(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
+    def _store(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
         """Write a trial's records in one step, and count their cost."""
         self._recorder.write(*records)
         self._limit.pay(trial, *records)
@@ -211,20 +211,20 @@ class _Run:
         return msgspec.structs.replace(self._manifest, ended=ended, sessions=[*before, session])
 
 
-def _paid(directory: RunDirectory) -> float:
+def _spent_before(directory: RunDirectory) -> float:
     """Known dollars of earlier sessions. A session that was killed has only its records."""
     sessions = math.fsum(session.dollars for session in directory.read_manifest().sessions)
     return max(sessions, math.fsum(record.spent for record in directory.read_records()))
 
 
-def _kept(directory: RunDirectory) -> list[TrialRecord]:
+def _graded_records(directory: RunDirectory) -> list[TrialRecord]:
     """The records of graded trials. Trials that ended in infrastructure errors are dropped, and run again."""
     if directory.errors():
         directory.write_records([record for record in directory.read_records() if record.is_graded])
     return directory.read_records()
 
 
-def _from(moments: Iterator[float], number: int) -> Iterator[float]:
+def _times_from(moments: Iterator[float], number: int) -> Iterator[float]:
     """The times from index `number` on, relative to the first of them."""
     rest = islice(moments, number, None)
     first = next(rest)
@@ -261,13 +261,13 @@ def _begin(job: BenchJob, served: ServedModels, reported: list[Deployed] | None)
         require_same_rows(before, planned)
         manifest = msgspec.structs.replace(before, ended=None, sessions=[*before.sessions, session])
     else:
-        manifest = msgspec.structs.replace(_described(job), variants=planned, sessions=[session])
+        manifest = msgspec.structs.replace(_new_manifest(job), variants=planned, sessions=[session])
         job.directory.write_tasks(job.workload.tasks)
     job.directory.write_manifest(manifest)
     return manifest
 
 
-def _described(job: BenchJob) -> Manifest:
+def _new_manifest(job: BenchJob) -> Manifest:
     """The part of a manifest that is known before the endpoint is up."""
     return Manifest(
         run=new_run(),

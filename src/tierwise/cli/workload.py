@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Given = Annotated[Path, typer.Argument(help="A JSONL file, or a directory with workload.yaml.")]
+WorkloadArgument = Annotated[Path, typer.Argument(help="A JSONL file, or a directory with workload.yaml.")]
 GradedBy = Annotated[
     str,
     typer.Option(
@@ -32,7 +32,7 @@ GradedBy = Annotated[
         "equal the recorded answer), request (the verifier in the request), regex:PATTERN, exact:TEXT, or JSON."
     ),
 ]
-KeptLedger = Annotated[
+ContentLedger = Annotated[
     str,
     typer.Option(
         "--ledger",
@@ -60,7 +60,7 @@ class AllocationChoice(StrEnum):
 
 
 @app.command()
-def check(workload: Given, as_json: AsJson = False) -> None:
+def check(workload: WorkloadArgument, as_json: AsJson = False) -> None:
     """Check a workload: every task, check and image. Reports every error with its line.
 
     Parses the expressions of math_verify if its package is installed. Calls no model. Exit code 2 if there are errors.
@@ -114,7 +114,7 @@ def _check_expressions(found: Workload) -> None:
 def _facts(found: Workload) -> dict[str, Any]:
     from collections import Counter
 
-    tasks, about = found.tasks, found.about
+    tasks, header = found.tasks, found.header
     weight = sum(task.weight for task in tasks)
     return {
         "path": str(found.path),
@@ -122,8 +122,8 @@ def _facts(found: Workload) -> dict[str, Any]:
         "sha256": found.sha256,
         "tasks": len(tasks),
         "arrival": found.arrival,
-        "concurrency": about.concurrency,
-        "warm_up": about.warm_up,
+        "concurrency": header.concurrency,
+        "warm_up": header.warm_up,
         "checks": dict(Counter(task.check.kind for task in tasks).most_common()),
         "tags": dict(Counter(tag for task in tasks for tag in task.tags).most_common()),
         "clusters": len({task.cluster for task in tasks if task.cluster is not None}),
@@ -131,8 +131,8 @@ def _facts(found: Workload) -> dict[str, Any]:
         "images": sum(_has_image(task.messages) for task in tasks),
         "judges": list(found.judges),
         "needs_sandbox": found.needs_sandbox,
-        "source": None if about.source is None else about.source.kind,
-        "made": None if about.made is None else {"version": about.made.version, "sha256": about.made.sha256},
+        "source": None if header.source is None else header.source.kind,
+        "made": None if header.made is None else {"version": header.made.version, "sha256": header.made.sha256},
         "notes": list(found.notes),
     }
 
@@ -170,7 +170,7 @@ def make(
 
     from tierwise.spec.errors import SpecError
     from tierwise.workloads.files import encoded
-    from tierwise.workloads.files.about import About, SuitePin
+    from tierwise.workloads.files.header import SuitePin, WorkloadHeader
     from tierwise.workloads.files.write import check_free, write
 
     if list_:
@@ -188,8 +188,8 @@ def make(
     source = _source(suite.value.replace("-", "_"), {name: one for name, one in given.items() if one is not None})
     made = source.member.make(Path())
     pin = digest(encoded(made.tasks)).hexdigest()
-    about = About(name=suite.value, source=source, made=SuitePin(version=made.version, sha256=pin))
-    write(out, made.tasks, about)
+    header = WorkloadHeader(name=suite.value, source=source, made=SuitePin(version=made.version, sha256=pin))
+    write(out, made.tasks, header)
     print(f"{out}: {len(made.tasks)} tasks of {suite.value} ({made.version}), SHA-256 {pin}")
     _print_notes(made.notes)
 
@@ -212,13 +212,13 @@ def _print_generators() -> None:
     if not is_installed(PACKAGE):
         raise SpecError(needs(PACKAGE, "workloads"))
     for name in generators():
-        about = ["in the mixture"] * (name in MIXTURE) + ["not reproducible from its seed"] * (name in UNSTABLE)
-        print(f"{name}{'  (' + ', '.join(about) + ')' if about else ''}")
+        remarks = ["in the mixture"] * (name in MIXTURE) + ["not reproducible from its seed"] * (name in UNSTABLE)
+        print(f"{name}{'  (' + ', '.join(remarks) + ')' if remarks else ''}")
 
 
 @app.command()
 def sample(
-    workload: Given,
+    workload: WorkloadArgument,
     count: Annotated[int, typer.Option(min=1, help="Number of tasks.")],
     out: Out,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same tasks.")] = 0,
@@ -243,8 +243,8 @@ def sample(
     drawn = draw(found.tasks, count, seed=seed, allocation=allocation.value, whole_clusters=whole_clusters)
     summary = f"{len(drawn.tasks)} of {len(found.tasks)} tasks of {found.name}"
     how = f"{allocation.value}, seed {seed}{', whole clusters' if whole_clusters else ''}"
-    about = msgspec.structs.replace(
-        found.about,
+    header = msgspec.structs.replace(
+        found.header,
         name=f"{found.name}, sample",
         description=f"{summary} (SHA-256 {found.sha256}), drawn by tags, {how}",
         arrival=found.arrival,
@@ -253,7 +253,7 @@ def sample(
         source=None,
         made=None,
     )
-    write(out, drawn.tasks, about)
+    write(out, drawn.tasks, header)
     print(f"{out}: {summary}, {how}")
     for stratum in drawn.strata:
         print(f"  {stratum.name}: {stratum.drawn} of {stratum.size}")
@@ -266,7 +266,7 @@ def sample(
 def from_ledger(
     out: Out,
     check: GradedBy,
-    ledger: KeptLedger = "ledger.db",
+    ledger: ContentLedger = "ledger.db",
     since: Annotated[
         str, typer.Option(help="Only actions since 2026-01-31 or 2026-01-31T12:00 (UTC), or 90m, 24h, 7d ago.")
     ] = "",
@@ -284,7 +284,7 @@ def from_ledger(
     Texts are redacted before they are written. Rules match patterns only: review the result before you share it.
     """
     from tierwise.spec.errors import SpecError
-    from tierwise.workloads.files.about import About
+    from tierwise.workloads.files.header import WorkloadHeader
     from tierwise.workloads.files.recorded import from_ledger as build
     from tierwise.workloads.files.recorded import trace_of
     from tierwise.workloads.files.redact import read_rules, redactor
@@ -292,26 +292,26 @@ def from_ledger(
 
     check_free(out)
     rules = read_rules(redact) if redact is not None else redactor()
-    kept = _kept(ledger, since, model, limit)
+    kept = _stored_actions(ledger, since, model, limit)
     found = build(kept, check, rules)
     if not found.tasks:
         reasons = "; ".join(f"{number}: {why}" for why, number in found.left_out.items())
         raise SpecError(f"none of {len(kept)} actions can be a task ({reasons})", field="--check")
     is_folder = out.suffix != ".jsonl"
-    about = About(
+    header = WorkloadHeader(
         name=out.stem,
         description=f"{len(found.tasks)} recorded actions, graded by {check}",
         arrival="trace:arrivals.txt" if is_folder and len(found.tasks) > 1 else "closed",
     )
-    write(out, found.tasks, about, {"arrivals.txt": trace_of(found.moments)} if is_folder else None)
+    write(out, found.tasks, header, {"arrivals.txt": trace_of(found.moments)} if is_folder else None)
     print(f"{out}: {len(found.tasks)} tasks of {len(kept)} recorded actions, graded by {check}")
     for why, number in found.left_out.items():
         print(f"  left out {number}: {why}")
     print(f"  redacted: {_counted(dict(rules.counts)) or 'nothing'}")
-    _print_notes(_cautions(found.tasks, check))
+    _print_notes(_caveats(found.tasks, check))
 
 
-def _kept(ledger: str, since: str, model: str | None, limit: int | None) -> list[StoredContent]:
+def _stored_actions(ledger: str, since: str, model: str | None, limit: int | None) -> list[StoredContent]:
     """Recorded actions with their content."""
     from tierwise.cli.ledger import _moment, _reading
     from tierwise.ledger.location import locate
@@ -327,7 +327,7 @@ def _kept(ledger: str, since: str, model: str | None, limit: int | None) -> list
     return kept
 
 
-def _cautions(tasks: Sequence[Task], check: str) -> Iterator[str]:
+def _caveats(tasks: Sequence[Task], check: str) -> Iterator[str]:
     """Caveats of tasks made from recorded actions."""
     from tierwise.workloads.files.small_sample import small_sample
 

@@ -149,11 +149,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-class _Written(msgspec.Struct):
+class _FormatField(msgspec.Struct):
     format: int = 1
 
 
-def _upgraded(manifest: bytes) -> bytes:
+def _upgrade(manifest: bytes) -> bytes:
     """A format-1 manifest converted to the current format."""
     value = msgspec.json.decode(manifest)
     value |= {"format": FORMAT, "sessions": value.pop("sittings", [])}
@@ -280,13 +280,13 @@ class RunDirectory:
             SpecError: it is invalid (the message names file and line), or a newer Tierwise wrote it.
         """
         name, raw = str(self.manifest_path), read_bytes(self.manifest_path, "manifest")
-        written = decode_json(raw, _Written, name).format
+        written = decode_json(raw, _FormatField, name).format
         if written > FORMAT:
             raise SpecError(
                 f"{name} has format {written}; this Tierwise reads formats 1 to {FORMAT}: use the version that wrote "
                 "it, or a newer one"
             )
-        return decode_json(_upgraded(raw) if written == 1 else raw, Manifest, name)
+        return decode_json(_upgrade(raw) if written == 1 else raw, Manifest, name)
 
     def write_tasks(self, tasks: Sequence[Task]) -> None:
         """Write the run's tasks."""
@@ -323,9 +323,9 @@ class RecordWriter:
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab+", buffering=0)
-        self._drop_torn_line()
+        self._drop_incomplete_line()
 
-    def _drop_torn_line(self) -> None:
+    def _drop_incomplete_line(self) -> None:
         """Remove an incomplete last line, left by a crash, so that the next record starts on a new line."""
         if os.fstat(self._file.fileno()).st_size:
             self._file.seek(0)

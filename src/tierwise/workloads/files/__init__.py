@@ -11,21 +11,21 @@ import msgspec
 
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.spec.files import json_document, numbered_lines, read_bytes, text_of, yaml_document
-from tierwise.workloads.files.about import FILE, About, arrival_of, read_header, read_yaml_header
+from tierwise.workloads.files.header import FILE, WorkloadHeader, arrival_of, read_header, read_yaml_header
 from tierwise.workloads.files.small_sample import small_sample
 from tierwise.workloads.task import Shared, Task, read_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["About", "Task", "Workload", "load"]
+__all__ = ["Task", "Workload", "WorkloadHeader", "load"]
 
 TASKS = "tasks.jsonl"
 
 _ADVICE = "see examples/quickstart.jsonl for an example"
 _NO_TASK = "has no tasks; write one JSON object per line"
 
-NOTHING = About()
+NO_HEADER = WorkloadHeader()
 """The header of a file that has none."""
 
 
@@ -37,7 +37,7 @@ class Workload:
     sha256: str
     """Hash of the file; for a directory, or a file with images, of its header and of all tasks with their images."""
     tasks: tuple[Task, ...]
-    about: About = NOTHING
+    header: WorkloadHeader = NO_HEADER
     """The contents of `workload.yaml`, or of the file's header."""
     arrival: str = "closed"
     """In the form of `--arrival`; a trace's file is an absolute path."""
@@ -50,7 +50,7 @@ class Workload:
 
     @property
     def name(self) -> str:
-        return self.about.name or self.path.stem
+        return self.header.name or self.path.stem
 
     @property
     def needs_sandbox(self) -> bool:
@@ -77,54 +77,54 @@ def load(path: Path) -> Workload:
         return _load_folder(path if path.is_dir() else path.parent)
     raw = read_bytes(path, "workload", advice=_ADVICE)
     lines = list(numbered_lines(text_of(raw, f"workload {path}")))
-    about, shared, body = NOTHING, Shared(), raw
+    header, shared, body = NO_HEADER, Shared(), raw
     errors: list[SpecError] = []
     if lines and '"workload"' in lines[0][1]:
         first = json_document(lines[0][1], path.name, line=lines[0][0])
         if (found := read_header(first)) is not None:
-            about, shared = found
+            header, shared = found
             errors += first.placed()
             lines = lines[1:]
             body = raw.split(b"\n", 1)[1] if b"\n" in raw else b""
     tasks = _tasks(lines, path.name, path.parent, shared, errors)
     if not tasks and not errors:
         errors.append(SpecError(_NO_TASK, field=path.name))
-    arrival = arrival_of(about, path.parent, f"{path.name}:1", errors)
-    _check_pin(about, body, path.name, errors)
+    arrival = arrival_of(header, path.parent, f"{path.name}:1", errors)
+    _check_pin(header, body, path.name, errors)
     if errors:
         raise ConfigErrors(errors)
-    return _workload(path, _with_images(raw, tasks, lines), tasks, about, arrival)
+    return _workload(path, _with_images(raw, tasks, lines), tasks, header, arrival)
 
 
 def _load_folder(path: Path) -> Workload:
     raw = read_bytes(path / FILE, "workload", advice=_ADVICE)
     document = yaml_document(text_of(raw, f"workload {path / FILE}"), FILE)
-    about, shared = read_yaml_header(document)
+    header, shared = read_yaml_header(document)
     errors = document.placed()
-    if about is None:
+    if header is None:
         raise ConfigErrors(errors)
-    arrival = arrival_of(about, path, document.place("arrival"), errors)
+    arrival = arrival_of(header, path, document.place("arrival"), errors)
     tasks: Mapping[str, Task] = {}
     if (path / TASKS).exists():
         body = read_bytes(path / TASKS, "workload")
         written = text_of(body, f"workload {path / TASKS}")
         tasks = _tasks(numbered_lines(written), TASKS, path, shared, errors)
-        _check_pin(about, body, TASKS, errors)
+        _check_pin(header, body, TASKS, errors)
         if not tasks and not errors:
             errors.append(SpecError(_NO_TASK, field=TASKS))
-    elif about.source is None:
+    elif header.source is None:
         missing = f"there is no {TASKS} next to it; add one, or a `source` that makes tasks"
         errors.append(SpecError(missing, field=document.place("")))
     elif not errors:
         try:
-            made = about.source.member.make(path)
+            made = header.source.member.make(path)
             tasks = {task.id: task for task in made.tasks}
-            _check_pin(about, encoded(made.tasks), document.place("source"), errors)
+            _check_pin(header, encoded(made.tasks), document.place("source"), errors)
         except SpecError as error:
             errors.append(SpecError(str(error), field=document.place("source")))
     if errors:
         raise ConfigErrors(errors)
-    return _workload(path, raw + b"\0" + encoded(tasks.values()), tasks, about, arrival)
+    return _workload(path, raw + b"\0" + encoded(tasks.values()), tasks, header, arrival)
 
 
 def encoded(tasks: Iterable[Task]) -> bytes:
@@ -132,12 +132,12 @@ def encoded(tasks: Iterable[Task]) -> bytes:
     return msgspec.json.Encoder().encode_lines(list(tasks))
 
 
-def _workload(path: Path, held: bytes, tasks: Mapping[str, Task], about: About, arrival: str) -> Workload:
+def _workload(path: Path, held: bytes, tasks: Mapping[str, Task], header: WorkloadHeader, arrival: str) -> Workload:
     return Workload(
         path=path,
         sha256=hashlib.sha256(held).hexdigest(),
         tasks=tuple(tasks.values()),
-        about=about,
+        header=header,
         arrival=arrival,
         notes=tuple(_notes(tuple(tasks.values()))),
     )
@@ -169,17 +169,17 @@ def _tasks(
     return tasks
 
 
-def _check_pin(about: About, body: bytes, where: str, errors: list[SpecError]) -> None:
+def _check_pin(header: WorkloadHeader, body: bytes, where: str, errors: list[SpecError]) -> None:
     """Check that tasks that declare a source are unchanged since it made them."""
-    if about.made is None:
+    if header.made is None:
         return
     found = hashlib.sha256(body).hexdigest()
-    if found != about.made.sha256:
-        named = about.source.kind if about.source is not None else "its source"
+    if found != header.made.sha256:
+        named = header.source.kind if header.source is not None else "its source"
         errors.append(
             SpecError(
                 f"the tasks differ from those that {named} made: SHA-256 {found[:12]}…, expected "
-                f"{about.made.sha256[:12]}…; make them again, or remove `source` and `made` if you edited them",
+                f"{header.made.sha256[:12]}…; make them again, or remove `source` and `made` if you edited them",
                 field=where,
             )
         )

@@ -78,7 +78,7 @@ def from_ledger(kept: Sequence[StoredContent], check: str, redactor: Redactor) -
         answer = answers[0] if answers and one.action.ending == "answered" else None
         try:
             value = _task(one, request, grader.check(request, answer, one.action.finish))
-        except _Unfit as why:
+        except _UnusableAction as why:
             left_out[str(why)] += 1
             continue
         reading = Reading()
@@ -91,7 +91,7 @@ def from_ledger(kept: Sequence[StoredContent], check: str, redactor: Redactor) -
     return Recorded(tasks=tuple(tasks), moments=tuple(moments), left_out=dict(left_out))
 
 
-class _Unfit(Exception):
+class _UnusableAction(Exception):
     """Why an action cannot be a task."""
 
 
@@ -121,21 +121,21 @@ class _Grader:
         if self.kind == "request":
             verifier = (request.get("tierwise") or {}).get("verifier")
             if verifier is None:
-                raise _Unfit("the request has no verifier")
+                raise _UnusableAction("the request has no verifier")
             return dict(verifier)
         if answer is None or finish != "stop":
-            raise _Unfit("it has no complete answer")
+            raise _UnusableAction("it has no complete answer")
         if answer.get("tool_calls"):
-            raise _Unfit("its answer is a tool call, which cannot be compared as text")
+            raise _UnusableAction("its answer is a tool call, which cannot be compared as text")
         text = spoken(Completion(text=str(answer.get("content") or "")))
         if self.kind == "agrees":
             if not text:
-                raise _Unfit("its answer is empty")
+                raise _UnusableAction("its answer is empty")
             return {"judge": msgspec.to_builtins(Judge(tier=self.tier, rubric=AGREES, reference=text))}
         try:
             return {"exact": msgspec.to_builtins(Exact(equals=marked(text) or text))}
         except ValueError:
-            raise _Unfit("its answer is empty") from None
+            raise _UnusableAction("its answer is empty") from None
 
 
 def _task(one: StoredContent, request: dict[str, Any], check: dict[str, Any]) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class ReasoningGymSuite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         ]
         version = metadata.version(PACKAGE)
         if self == ReasoningGymSuite():
-            notes += _compared(tasks, version)
+            notes += _check_pin(tasks, version)
         return MadeTasks(tasks=tuple(tasks), version=version, notes=tuple(notes))
 
     def _tasks(self, name: str, count: int) -> list[Task]:
@@ -121,7 +121,7 @@ class ReasoningGymSuite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         )
 
 
-def _compared(tasks: list[Task], version: str) -> list[str]:
+def _check_pin(tasks: list[Task], version: str) -> list[str]:
     """Compare the default tasks with the pinned hash. Returns a note if this version has no pin."""
     if version not in PINNED:
         return [f"the tasks of reasoning-gym {version} are not pinned; pinned versions: {', '.join(PINNED)}"]

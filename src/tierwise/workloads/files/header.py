@@ -32,7 +32,7 @@ class SuitePin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Hash of the task lines."""
 
 
-class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class WorkloadHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The header: everything except the tasks."""
 
     name: Annotated[str, msgspec.Meta(max_length=200)] = ""
@@ -54,47 +54,46 @@ class About(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Pins the tasks that the source made; other tasks are rejected."""
 
 
-def read_header(first: Document) -> tuple[About, Shared] | None:
+def read_header(first: Document) -> tuple[WorkloadHeader, Shared] | None:
     """Read a file's first line as a header; None if it is a task. Errors go to the document."""
     value = first.value
     if not isinstance(value, dict) or set(value) != {"workload"}:
         return None
-    about = _read(value["workload"], first)
-    return (about or About()), _shared(value["workload"])
+    header = _read(value["workload"], first)
+    return (header or WorkloadHeader()), _shared(value["workload"])
 
 
-def read_yaml_header(document: Document) -> tuple[About | None, Shared]:
+def read_yaml_header(document: Document) -> tuple[WorkloadHeader | None, Shared]:
     """Read `workload.yaml`. Errors go to the document; the header is None if it is invalid."""
-    about = _read(document.value, document) if document.is_readable else None
-    return about, _shared(document.value)
+    header = _read(document.value, document) if document.is_readable else None
+    return header, _shared(document.value)
 
 
-def _read(value: Any, reading: Reading) -> About | None:
+def _read(value: Any, reading: Reading) -> WorkloadHeader | None:
     if not isinstance(value, dict):
-        reading.wrong(
-            "", f"must be a mapping, not {type(value).__name__}; allowed keys: {', '.join(About.__struct_fields__)}"
-        )
+        keys = ", ".join(WorkloadHeader.__struct_fields__)
+        reading.wrong("", f"must be a mapping, not {type(value).__name__}; allowed keys: {keys}")
         return None
-    about = reading.read(About, value, "")
-    if about is None:
+    header = reading.read(WorkloadHeader, value, "")
+    if header is None:
         return None
-    for name in about.checks:
+    for name in header.checks:
         if name in CheckChoice.__struct_fields__:
             reading.wrong(f"checks.{name}", f"{name!r} is the name of a built-in check; use another name")
-    _check_defaults(about, reading)
-    if about.made is not None and about.source is None:
+    _check_defaults(header, reading)
+    if header.made is not None and header.source is None:
         reading.wrong("made", "pins the tasks of a `source`, which is missing")
-    return None if reading.errors else about
+    return None if reading.errors else header
 
 
-def _check_defaults(about: About, reading: Reading) -> None:
+def _check_defaults(header: WorkloadHeader, reading: Reading) -> None:
     """Check each default as a key of a task."""
     fields = [name for name in Task.__struct_fields__ if name not in _OWN]
-    for name in about.defaults:
+    for name in header.defaults:
         if name not in fields:
             reading.wrong(f"defaults.{name}", f"is not a task key that can have a default; {allowed(name, fields)}")
-    given = {name: value for name, value in about.defaults.items() if name in fields}
-    if given.get("check") in about.checks:
+    given = {name: value for name, value in header.defaults.items() if name in fields}
+    if given.get("check") in header.checks:
         del given["check"]
     some_task = {"id": "any", "messages": [{"role": "user", "content": "any"}], "check": {"number": {}}}
     reading.read(Task, {**some_task, **given}, "defaults")
@@ -109,10 +108,10 @@ def _shared(value: Any) -> Shared:
     )
 
 
-def arrival_of(about: About, base: Path, where: str, errors: list[SpecError]) -> str:
+def arrival_of(header: WorkloadHeader, base: Path, where: str, errors: list[SpecError]) -> str:
     """The arrival in the form of `--arrival`, with an absolute trace path. Errors are added to `errors`."""
-    form, _, rest = about.arrival.partition(":")
-    text = f"trace:{(base / rest).resolve()}" if form == "trace" and rest else about.arrival
+    form, _, rest = header.arrival.partition(":")
+    text = f"trace:{(base / rest).resolve()}" if form == "trace" and rest else header.arrival
     try:
         read_arrival(text)
     except ConfigErrors as error:
