@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +15,16 @@ from tierwise.gateway import wire
 from tierwise.gateway.lifecycle import RequestLifecycle
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.server import open_ledger as opened
+from tierwise.ledger.records import Trace
 from tierwise.plan import Plan
 from tierwise.service import Service, launched
+from tierwise.spec.ask import Answer
+from tierwise.spec.call import Chunk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-
     from tierwise.analysis.arms import Arm
     from tierwise.analysis.compare import Comparison
     from tierwise.ledger.read import Reader
-    from tierwise.ledger.records import Trace
-    from tierwise.spec.ask import Answer
-    from tierwise.spec.call import Chunk
 
 
 def load(config: str | Path) -> Plan:

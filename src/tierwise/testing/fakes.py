@@ -5,27 +5,24 @@ from __future__ import annotations
 import asyncio
 import random
 import selectors
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from tierwise.engines.engine import Deployment, Engine, Health
 from tierwise.ledger.records import Trace
 from tierwise.policies import Cascade
+from tierwise.policies.policy import Policy
 from tierwise.run import Action, Sink, Tier, discard
+from tierwise.spec.ask import Answer
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Chunk, Usage
 from tierwise.spec.clock import now
 from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, TimedOut
+from tierwise.spec.json import Fields
 from tierwise.spec.prompt import Prompt
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-
-    from tierwise.policies.policy import Policy
-    from tierwise.spec.ask import Answer
-    from tierwise.spec.json import Fields
-    from tierwise.verifiers.verifier import Verifier
+from tierwise.verifiers.verifier import Verifier
 
 T = TypeVar("T")
 

@@ -17,8 +17,9 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self, cast
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, cast
 
 import httptools
 import msgspec
@@ -26,11 +27,6 @@ import uvloop
 
 from tierwise.spec.call import Usage
 from tierwise.testing.replies import Answer, HttpReply, HttpRequest, blocks, chunked, head
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
-
 
 __all__ = ["FakeServer", "HttpReply", "HttpRequest", "in_a_thread", "serve"]
 

@@ -6,23 +6,18 @@ and prompts that come in pieces change nothing. Caches keep all tokens: what is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, and_masks, sdpa_mask
 
-from tierwise.engines.transformers.settings import Pattern
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
-
-    from tierwise.engines.transformers.settings import Attention
+from tierwise.engines.transformers.settings import Attention, Pattern
 
 _PIECE = 256
 """Queries of a long prompt that are worked on together. What all of a piece leave out is not computed."""

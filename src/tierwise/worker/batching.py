@@ -14,22 +14,19 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from tierwise.spec.errors import Overloaded
 from tierwise.worker import caches
 from tierwise.worker.job import Counts, Job, Update
 from tierwise.worker.prefixes import Prefixes
+from tierwise.worker.routers import Routers
 from tierwise.worker.sampling import RandomSource, SampledToken, sample
 from tierwise.worker.scoring import Scores, scores
 from tierwise.worker.text import DecodedText, StreamDecoder
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tierwise.worker.routers import Routers
 
 _LOGGER = logging.getLogger(__name__)
 

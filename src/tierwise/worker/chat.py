@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 import msgspec
 
 from tierwise.engines.transformers.client import ROUTING
 from tierwise.spec.errors import SpecError
+from tierwise.spec.json import Json
 from tierwise.worker.job import Job, Update
-from tierwise.worker.sampling import SamplingParameters
+from tierwise.worker.sampling import SampledToken, SamplingParameters
 from tierwise.worker.scoring import as_told
 from tierwise.worker.text import StreamDecoder, Thinking, rendered, thinking_of
-
-if TYPE_CHECKING:
-    from tierwise.spec.json import Json
-    from tierwise.worker.sampling import SampledToken
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]

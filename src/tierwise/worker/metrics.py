@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tierwise.worker.job import Counts
+from tierwise.worker.job import Counts
 
 _GAUGES = {
     "requests_running": ("running", "Passes in the model's hands."),

@@ -7,12 +7,10 @@ minutes for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 _ROWS = 8
 """For so many rows the order is chosen; it serves any number."""

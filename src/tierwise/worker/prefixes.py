@@ -5,16 +5,13 @@ goes first.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
 
 from tierwise.worker import caches
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-    from transformers.cache_utils import DynamicCache
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -16,14 +15,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from tierwise.engines.transformers.settings import ModelLevers
 from tierwise.spec.errors import TierwiseError
 from tierwise.worker.batching import Loop
-from tierwise.worker.job import Job
+from tierwise.worker.job import Job, Update
 from tierwise.worker.loading import load
 from tierwise.worker.routers import Routers
 from tierwise.worker.sampling import SamplingParameters
 from tierwise.worker.text import StreamDecoder
-
-if TYPE_CHECKING:
-    from tierwise.worker.job import Update
 
 _TOKENS = 3
 _SECONDS = 60.0

@@ -11,15 +11,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from tierwise.spec.errors import SpecError
 from tierwise.spec.routing import Routing
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _LAYER = re.compile(r"layers\.(\d+)\.")
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch import Tensor
+from torch import Tensor
 
 Scores = dict[int, tuple[float, int]]
 """What is told of one place: log-probability and rank, from 1, of the prompt's token and then of the likeliest ones."""

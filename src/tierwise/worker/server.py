@@ -12,6 +12,7 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,23 +20,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tierwise.engines.transformers.settings import WorkerSettings
 from tierwise.spec.errors import Overloaded, SpecError
 from tierwise.worker.chat import Chat, ChatRequest, CompletionEvents, TooManyTokens
+from tierwise.worker.job import Job, Update
 from tierwise.worker.metrics import exposition
 from tierwise.worker.text import rendered
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
-
-    from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
-
     from tierwise.worker.batching import Loop
-    from tierwise.worker.job import Job, Update
 
 
 class Worker:

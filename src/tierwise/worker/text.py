@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 
 from tierwise.spec.errors import SpecError
-
-if TYPE_CHECKING:
-    from tierwise.spec.json import Json
+from tierwise.spec.json import Json
 
 _THINKING_MARKS = (("<think>", "</think>"), ("<|channel>", "<channel|>"), ("[THINK]", "[/THINK]"))
 """Tokens around thinking: Qwen, GLM, DeepSeek and Kimi; Gemma 4; Mistral."""
