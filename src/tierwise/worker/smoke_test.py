@@ -1,6 +1,6 @@
-"""One pass of the worker on a tiny random model, in this process: `tierwise doctor` listens to what the libraries say.
+"""One pass of the worker on a tiny random model, in this process. `tierwise doctor` collects the libraries' warnings.
 
-It loads a checkpoint from disk and runs the loop as the worker does. It needs nobody's weights and opens no port.
+It loads a checkpoint from disk and runs the loop as the worker does. It downloads nothing and opens no port.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _TOKENS = 3
 _SECONDS = 60.0
 
 
-def rehearse() -> None:
-    """Load a random model of one layer and draw three tokens from it.
+def run_smoke_test() -> None:
+    """Load a random model of one layer and sample three tokens.
 
     Raises:
         TierwiseError: the pass failed. Loading may raise whatever the installed libraries raise.
@@ -40,9 +40,7 @@ def rehearse() -> None:
     loop.start()
     try:
         decoder = StreamDecoder(loaded.tokenizer)
-        job = Job(
-            prompt=[1, 2, 3], sampling=SamplingParameters(), decoder=decoder, most_tokens=_TOKENS, on_update=print
-        )
+        job = Job(prompt=[1, 2, 3], sampling=SamplingParameters(), decoder=decoder, max_tokens=_TOKENS, on_update=print)
         loop.submit(job)
         while True:
             for _, update in updates.get(timeout=_SECONDS):
@@ -55,7 +53,7 @@ def rehearse() -> None:
 
 
 def _write_checkpoint(folder: Path) -> None:
-    """A Llama of one layer, whose tokens are bytes."""
+    """Write a Llama model of one layer with a byte-level tokenizer."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
