@@ -20,7 +20,7 @@ from tierwise.spec.clock import now
 from tierwise.spec.errors import Broken, BudgetError, EngineError, Garbled, Overloaded, PolicyError, Refused, SpecError
 from tierwise.spec.prompt import Prompt
 from tierwise.testing import Reply, ScriptedEngine, Shown, ask_user, frozen, new_trace, solve, tier, traced
-from tierwise.verifiers import Number
+from tierwise.verifiers import BaseVerifier, Number
 
 FOUR = Number(equals=4)
 DEAD = Reply(text="half an", error=Broken("it died"))
@@ -284,8 +284,8 @@ def test_a_bug_in_a_policy_gets_the_policys_name():
 
 
 def test_a_bug_in_a_verifier_is_ours_too_and_not_the_engines():
-    class Buggy:
-        kind, decisive, is_ready = "buggy", True, True
+    class Buggy(BaseVerifier):
+        kind = "buggy"
 
         async def verify(self, completion):
             raise KeyError("ours")
