@@ -14,17 +14,17 @@ from tierwise.spec.ask import Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import BudgetError, Garbled
 from tierwise.testing import Reply, solve
-from tierwise.verifiers import Exact, JsonSchema, Number, Regex
+from tierwise.verifiers import BaseVerifier, Exact, JsonSchema, Number, Regex
 
 from .acting import ByDraw, run_action
 
 DIGITS = Regex(pattern=r"^\d+$")
 
 
-class Graded:
+class Graded(BaseVerifier):
     """Sees degrees: the score is the number that the candidate says."""
 
-    kind, decisive, is_ready = "graded", False, True
+    kind = "graded"
 
     def key(self, completion):
         return completion.text

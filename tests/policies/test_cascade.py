@@ -25,7 +25,7 @@ from tierwise.testing import (
     tier,
     tiers_of,
 )
-from tierwise.verifiers import Exact, Number
+from tierwise.verifiers import BaseVerifier, Exact, Number
 
 FOUR = Number(equals=4)
 DEAD = Reply(text="half an", error=Broken("it died"))
@@ -100,10 +100,10 @@ def test_a_cheaper_tier_that_fails_or_runs_out_is_climbed_over():
 
 @pytest.mark.parametrize("last", [Reply(text="4", step=9), Reply(error=Overloaded("no room"))])
 def test_the_best_earlier_answer_is_what_is_left_when_the_last_tier_has_none(last):
-    class Close:
+    class Close(BaseVerifier):
         """The nearer to four, the better."""
 
-        kind, decisive, is_ready = "close", False, True
+        kind = "close"
 
         async def verify(self, completion):
             return Verdict(ok=False, score=1 / (1 + abs(4 - int(completion.text))))

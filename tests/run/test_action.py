@@ -30,7 +30,7 @@ from tierwise.testing import (
     solve_cascade,
     tier,
 )
-from tierwise.verifiers import Number
+from tierwise.verifiers import BaseVerifier, Number
 
 FOUR = Number(equals=4)
 DEAD = Reply(text="half an", error=Broken("it died"))
@@ -294,8 +294,8 @@ def test_a_bug_in_a_policy_gets_the_policys_name():
 
 
 def test_a_bug_in_a_verifier_is_ours_too_and_not_the_engines():
-    class Buggy:
-        kind, decisive, is_ready = "buggy", True, True
+    class Buggy(BaseVerifier):
+        kind = "buggy"
 
         async def verify(self, completion):
             raise KeyError("ours")
@@ -333,8 +333,8 @@ def test_an_engine_that_ends_without_saying_why_is_garbled():
 
 
 def test_a_refusal_of_a_verifier_passes_through_as_what_it_is():
-    class Unable:
-        kind, decisive, is_ready = "unable", True, True
+    class Unable(BaseVerifier):
+        kind = "unable"
 
         async def verify(self, completion):
             raise SpecError("no sandbox here")
@@ -405,8 +405,8 @@ def test_side_by_side_passes_share_the_deployment():
 
 
 def test_a_verdict_is_on_the_trace_with_the_time_that_it_took():
-    class Slow:
-        kind, decisive, is_ready = "slow", True, True
+    class Slow(BaseVerifier):
+        kind, decisive = "slow", True
 
         async def verify(self, completion):
             await asyncio.sleep(0.5)

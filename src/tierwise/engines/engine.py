@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from tierwise.engines.occupancy import Occupancy
+from tierwise.engines.refused_fields import RefusedFields
 from tierwise.spec.capabilities import Capabilities
 
 if TYPE_CHECKING:
@@ -87,4 +88,6 @@ class Deployment:
     """Tokens of prompt and answer that one pass may hold; None where only the server knows."""
     capabilities: Capabilities = field(default_factory=Capabilities)
     """What it can do with a request, as far as it is known."""
+    refused: RefusedFields = field(default_factory=RefusedFields)
+    """What it refused since the start."""
     occupancy: Occupancy = field(default_factory=Occupancy)
