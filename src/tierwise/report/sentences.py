@@ -163,9 +163,9 @@ def held(record: TrialRecord) -> str:
 
 def taken(row: ResultRow) -> str:
     """How a row's figures were taken."""
-    if not row.beside:
+    if not row.from_candidate:
         return "each asked for by itself"
-    return f"{row.beside} of {row.counts.measured} are max mode's first candidate"
+    return f"{row.from_candidate} of {row.counts.measured} are max mode's first candidate"
 
 
 def judging(row: ResultRow) -> str:
