@@ -127,7 +127,7 @@ def test_active_experts_are_set_before_loading(mixture):
 
 
 def test_what_cannot_work_is_refused_before_loading(dense, mixture, hashed):
-    assert "is dense, it has no experts" in refusal(dense, active_experts=2)
+    assert "is dense and has no experts" in refusal(dense, active_experts=2)
     assert "9 of 8 experts cannot work on a token" in refusal(mixture, active_experts=9)
     assert "route by a table that holds 2 experts for each token" in refusal(hashed, active_experts=3)
     assert "sparse attention of its own" in refusal(hashed, attention=Pattern(window=8))
