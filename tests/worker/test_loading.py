@@ -128,8 +128,8 @@ def test_active_experts_are_set_before_loading(mixture):
 
 def test_what_cannot_work_is_refused_before_loading(dense, mixture, hashed):
     assert "is dense and has no experts" in refusal(dense, active_experts=2)
-    assert "9 of 8 experts cannot work on a token" in refusal(mixture, active_experts=9)
-    assert "route by a table that holds 2 experts for each token" in refusal(hashed, active_experts=3)
+    assert "9 of 8 experts cannot be active" in refusal(mixture, active_experts=9)
+    assert "route by a table that holds 2 experts per token" in refusal(hashed, active_experts=3)
     assert "sparse attention of its own" in refusal(hashed, attention=Pattern(window=8))
     assert "layers all see everything" in refusal(mixture, attention=Pattern(window=8))
     assert "give either `window`" in refusal(dense, attention=Pattern())
