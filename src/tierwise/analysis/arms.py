@@ -61,19 +61,19 @@ def arms(path: Path) -> list[Arm]:
     """The rows of a run.
 
     Raises:
-        NotFound: the directory holds no run.
+        NotFound: the directory is not a run.
         SpecError: it cannot be read; the message names file and line.
     """
     directory = RunDirectory(path)
     for file in (path / "manifest.json", directory.records_path):
         if not file.is_file():
             raise NotFound(
-                f"{path} is no run: it has no {file.name}; "
-                "name a directory that `tierwise bench --out` or `tierwise import --out` wrote"
+                f"{path} is not a run: it has no {file.name}; "
+                "give a folder that `tierwise bench --out` or `tierwise import --out` wrote"
             )
     manifest, records = directory.read_manifest(), directory.read_records()
     if not records:
-        raise SpecError(f"{directory.records_path} has no record: nothing was measured")
+        raise SpecError(f"{directory.records_path} has no records: nothing was measured")
     by_variant: dict[TierVariant, dict[Unit, TrialRecord]] = {planned.variant: {} for planned in manifest.variants}
     for record in records:
         by_variant.setdefault(record.variant, {})[record.unit] = record
