@@ -1,4 +1,4 @@
-"""Two runs on the same tasks: which tasks count in which figure, which population the intervals describe, and what is refused."""
+"""Two runs on the same tasks: denominators, the population that the intervals describe, and what is refused."""
 
 from __future__ import annotations
 

@@ -219,7 +219,7 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing_and_counts_nothing_t
     with tierwise(*arguments) as program:
         output, _ = program.communicate(timeout=120)
     assert program.returncode == 0, output
-    assert f"{len(seen)} of them are there from before" in output
+    assert f"{len(seen)} of them were measured before" in output
     records, manifest = RunDirectory(out).read_records(), RunDirectory(out).read_manifest()
     assert records[: len(seen)] == seen
     assert [record.key for record in records] == list(dict.fromkeys(record.key for record in records))

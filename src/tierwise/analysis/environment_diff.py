@@ -104,7 +104,8 @@ async def environment_diff(manifest: Manifest) -> EnvironmentDiff:
             found += await _deployment_differences(plan, process, recorded)
             if recorded.facts and process.row.facts is None:
                 known = ", ".join(recorded.facts)
-                notes.append(f"{recorded.name}: {known} are not compared; {recorded.engine} reports them only while it runs")
+                why = f"{recorded.engine} reports them only while it runs"
+                notes.append(f"{recorded.name}: {known} are not compared; {why}")
     return EnvironmentDiff(differences=tuple(found), notes=tuple(notes))
 
 

@@ -255,7 +255,9 @@ def _non_inferior(interval: Interval | None, margin: float) -> GateVerdict:
     return "PASS" if interval.low > -margin else "FAIL" if interval.high < 0 else "INCONCLUSIVE"
 
 
-def _at_most(axis: Axis, name: str, bound: float, estimate: Estimate | None, population: Population, n: int) -> GateCheck:
+def _at_most(
+    axis: Axis, name: str, bound: float, estimate: Estimate | None, population: Population, n: int
+) -> GateCheck:
     verdict = _below(estimate, bound)
     distance = 0.0 if estimate is None else abs(estimate.value - bound)
     return GateCheck(

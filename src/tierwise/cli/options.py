@@ -24,8 +24,8 @@ class OneMode(StrEnum):
     MAX = "max"
 
 
-class Whom(StrEnum):
-    """Whom the intervals speak for."""
+class IntervalPopulation(StrEnum):
+    """The population that the intervals describe."""
 
     TASKS = "tasks"
     CLUSTERS = "clusters"
@@ -44,7 +44,7 @@ WorkloadPath = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option(help="Only the first N tasks of the workload.", min=1, metavar="N")]
 Seed = Annotated[int, typer.Option(help="Decides the order of the actions, and the seed of each task.")]
-Concurrency = Annotated[int, typer.Option(help="Actions under way at any moment.", min=1, max=1000)]
+Concurrency = Annotated[int, typer.Option(help="Actions in flight at any moment.", min=1, max=1000)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OneModeOnly = Annotated[OneMode | None, typer.Option(help="Only this mode.")]
 Format = Annotated[Style, typer.Option("--format", help="How to print it.")]

@@ -138,8 +138,8 @@ class Sample:
             return float(seen[order[min(len(seen) - 1, int(np.searchsorted(reached, share * reached[-1] - 1e-9)))]])
 
         value = at(float(q))
-        told = clusters.effective(self._totals([float(one <= value) for one in values]), self._sizes)
-        n = min(self.tasks, int(told))
+        independent = clusters.effective(self._totals([float(one <= value) for one in values]), self._sizes)
+        n = min(self.tasks, int(independent))
         ranks = estimates.quantile_ranks(n, q) if n else None
         if ranks is None:
             return None
