@@ -139,16 +139,16 @@ def test_a_file_of_another_kind_leaves_nothing_half_written(tmp_path):
 
 def test_a_run_that_is_there_is_not_written_over(tmp_path):
     tierwise("import", DATA, "--out", tmp_path)
-    with pytest.raises(SpecError, match="exists already"):
+    with pytest.raises(SpecError, match="already exists"):
         tierwise("import", DATA, "--out", tmp_path)
 
 
 def test_an_import_must_lead_somewhere():
-    with pytest.raises(SpecError, match="--out DIR, or --table"):
+    with pytest.raises(SpecError, match="--out DIR to write runs, --table"):
         tierwise("import", DATA)
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):
     (tmp_path / "gpt-5-250-turns-10132025.json").write_text('{"django__django-1": true}')
-    with pytest.raises(SpecError, match="several files are called gpt-5"):
+    with pytest.raises(SpecError, match="several files are named gpt-5"):
         tierwise("import", DATA, tmp_path, "--out", tmp_path / "runs")

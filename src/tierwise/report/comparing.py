@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tierwise.report.grid import Grid
+from tierwise.report.grid import Grid, escaped
 from tierwise.report.numbers import UNKNOWN, dollars, interval, percent, points, seconds, value
 from tierwise.stats.estimand import SENTENCES
 
@@ -143,8 +143,6 @@ def flips(gained: Sequence[str], lost: Sequence[str], most: int | None = FLIPS_S
 
 def as_markdown(found: Comparison) -> str:
     """The comparison as Markdown, for a pull request."""
-    from tierwise.report.grid import escaped  # noqa: PLC0415 - beside its only use
-
     lines = [f"**{escaped(verdict(found))}**", "", changes(found).as_markdown(), ""]
     lines += [escaped(note) + "  " for note in notes(found)]
     changed = [f"- {escaped(line)}" for line in flips(found.gained, found.lost, None)]

@@ -71,9 +71,8 @@ def shares(totals: Floats, squares: Floats, sizes: Floats, *, is_graded: bool = 
     varies = spread > _NEVER
     raw = squares / np.where(varies, n * spread, 1.0)
     most = np.maximum(raw, alike)
-    kept = (
-        1 - 2 * third / (n * second) + second / n**2
-    )  # of the scatter, once the share is fitted: 1 - 1/G if all sizes are equal
+    # The part of the scatter that remains once the share is fitted: 1 - 1/G if all sizes are equal.
+    kept = 1 - 2 * third / (n * second) + second / n**2
     effect = np.where(varies, np.minimum(raw / max(kept, _LEAST_KEPT), most), alike)
     few = _FEW_GRADED if is_graded else _FEW
     effect, weight = _cautious(effect, np.minimum(share, 1 - share) * n / few, most)
