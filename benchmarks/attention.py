@@ -26,7 +26,7 @@ import torch
 from tierwise.engines.transformers.settings import Attention, ModelLevers, Pattern
 from tierwise.worker import caches
 from tierwise.worker.attention import implementation
-from tierwise.worker.loading import Loaded, load
+from tierwise.worker.loading import LoadedModel, load
 
 FILES = ("argparse", "inspect", "tarfile", "subprocess", "typing", "doctest", "pickletools", "mailbox")
 DEPTHS = (0.1, 0.4, 0.7)
@@ -57,7 +57,7 @@ class Found:
 
 
 @torch.inference_mode()
-def measure(loaded: Loaded, length: int, documents: int, lengths: list[int]) -> dict[str, Found]:
+def measure(loaded: LoadedModel, length: int, documents: int, lengths: list[int]) -> dict[str, Found]:
     texts = [_tokens(loaded, _source(name))[:length] for name in FILES[:documents]]
     found, held = {}, {}
     for name, attention in VARIANTS.items():
@@ -77,7 +77,7 @@ def measure(loaded: Loaded, length: int, documents: int, lengths: list[int]) -> 
     return found
 
 
-def _use(loaded: Loaded, attention: Attention) -> None:
+def _use(loaded: LoadedModel, attention: Attention) -> None:
     loaded.model.set_attn_implementation(implementation(attention))
 
 
@@ -85,7 +85,7 @@ def _source(name: str) -> str:
     return Path(str(sys.modules[argparse.__name__].__file__)).with_name(f"{name}.py").read_text(encoding="utf-8")
 
 
-def _tokens(loaded: Loaded, text: str) -> list[int]:
+def _tokens(loaded: LoadedModel, text: str) -> list[int]:
     tokens: list[int] = loaded.tokenizer(text, add_special_tokens=False).input_ids
     return tokens
 
@@ -99,7 +99,7 @@ def _loss(model: Any, text: list[int], cache: Any) -> float:
     return float(torch.nn.functional.cross_entropy(logits, tokens[0, half:]))
 
 
-def _finds(loaded: Loaded, length: int, depth: float) -> bool:
+def _finds(loaded: LoadedModel, length: int, depth: float) -> bool:
     key = f"{(int(depth * 1000) * 7919 + length) % 90000 + 10000}"
     filler = _tokens(loaded, "The grass is green. The sky is blue. The sun is yellow. Here we go again. " * length)
     head = _tokens(loaded, "There is an important pass key hidden in this text. Remember it.\n")

@@ -95,7 +95,7 @@ def pace(model: Any, share: float) -> float:
             prompt=[*common, *(draw.randrange(1024) for _ in range(PROMPT - COMMON))],
             sampling=SamplingParameters(temperature=0),
             decoder=Silent(),  # type: ignore[arg-type]
-            most_tokens=ANSWER,
+            max_tokens=ANSWER,
             on_update=print,
             is_recorded=int((number + 1) * share) > int(number * share),
         )

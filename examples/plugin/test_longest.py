@@ -10,7 +10,7 @@ from tierwise.testing.contracts import PolicyContract, VerifierContract
 
 class TestLongest(PolicyContract):
     policies = [Longest(), Longest(n=5)]
-    days = 50
+    actions = 50
 
 
 class TestPolite(VerifierContract):

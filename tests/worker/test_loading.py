@@ -131,7 +131,7 @@ def test_what_cannot_work_is_refused_before_loading(dense, mixture, hashed):
     assert "9 of 8 experts cannot be active" in refusal(mixture, active_experts=9)
     assert "route by a table that holds 2 experts per token" in refusal(hashed, active_experts=3)
     assert "sparse attention of its own" in refusal(hashed, attention=Pattern(window=8))
-    assert "layers all see everything" in refusal(mixture, attention=Pattern(window=8))
+    assert "full attention in every layer" in refusal(mixture, attention=Pattern(window=8))
     assert "give either `window`" in refusal(dense, attention=Pattern())
 
 

@@ -46,7 +46,7 @@ def power(
     ] = None,
     dollars: Annotated[float | None, typer.Option(help="Dollars per action, summed over both tiers.", min=0)] = None,
     seconds: Annotated[float | None, typer.Option(help="Seconds per action, summed over both tiers.", min=0)] = None,
-    concurrency: Annotated[int, typer.Option(help="Actions in flight at any moment.", min=1)] = 4,
+    concurrency: Annotated[int, typer.Option(help="Number of concurrent actions.", min=1)] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print the difference between two tiers that a workload can detect, and what a given difference needs.

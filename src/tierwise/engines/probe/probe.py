@@ -20,7 +20,7 @@ from tierwise.engines.openai.quirks import SERVERS, Server, known_as
 from tierwise.engines.openai.wire import read_failure
 from tierwise.engines.probe.findings import TRAITS, Finding, Probed, Switch
 from tierwise.engines.probe.reach import REACH_SECONDS, hushed, reach, read_base, text_of
-from tierwise.engines.probe.reply import Reply, context_of, first_choice, mapping, speaks
+from tierwise.engines.probe.reply import ProbeReply, context_of, first_choice, mapping, speaks
 from tierwise.engines.probe.slots import ASKED, side_by_side
 from tierwise.engines.probe.thinking import Heard, find_switch
 from tierwise.spec.errors import Broken, NotFound, TooLong
@@ -392,14 +392,14 @@ class Probe:
         found = [reported[name] for name in ("requests_running", "requests_waiting") if name in reported]
         return sum(found) if found else None
 
-    async def _need(self, prompt: str, **fields: Json) -> Reply:
+    async def _need(self, prompt: str, **fields: Json) -> ProbeReply:
         """An answer, without which there is nothing to see."""
         reply = await self._ask(prompt, **fields)
         if reply.status != 200 or not reply.choices:
             raise _Refused(f"refused, {reply.why()}")
         return reply
 
-    async def _ask(self, prompt: str, **fields: Json) -> Reply:
+    async def _ask(self, prompt: str, **fields: Json) -> ProbeReply:
         async with self._session.post(
             f"{self._url}/chat/completions",
             json=self._body(prompt, fields),
@@ -407,7 +407,7 @@ class Probe:
             allow_redirects=False,
         ) as response:
             text = await text_of(response)
-            reply = Reply(response.status, text)
+            reply = ProbeReply(response.status, text)
         for name in ("reasoning_content", "reasoning"):
             if reply.message.get(name):
                 self._thinks = name
@@ -423,7 +423,7 @@ class Probe:
         try:
             if response.status != 200:
                 text = await text_of(response)
-                raise _Refused(f"refused, {Reply(response.status, text).why()}")
+                raise _Refused(f"refused, {ProbeReply(response.status, text).why()}")
             yield _events(response)
         finally:
             response.close()

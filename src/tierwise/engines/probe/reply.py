@@ -12,7 +12,7 @@ from tierwise.engines.openai.wire import read_failure
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ProbeReply:
     """What came back."""
 
     status: int
