@@ -21,8 +21,7 @@ def headline(found: Gate) -> str:
     """The verdict, the two rows, and the number of tasks behind it."""
     text = f"{found.verdict}: {found.other} against {found.base}, {found.tasks} of {found.planned} tasks"
     if found.verdict == "INCONCLUSIVE":
-        more = "an unknown number of" if found.needed is None else f"about {found.needed}"
-        text += f", {more} more needed"
+        text += "; unknown how many more are needed" if found.needed is None else f", about {found.needed} more needed"
     return text
 
 
