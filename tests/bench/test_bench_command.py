@@ -219,7 +219,7 @@ def test_a_run_that_is_killed_repeatedly_loses_no_record_and_repeats_none(endpoi
     with tierwise(*arguments) as program:
         output, _ = program.communicate(timeout=120)
     assert program.returncode == 0, output
-    assert f"{len(seen)} of them are there from before" in output
+    assert f"{len(seen)} of them were measured before" in output
     records, manifest = RunDirectory(out).read_records(), RunDirectory(out).read_manifest()
     assert records[: len(seen)] == seen
     assert [record.key for record in records] == list(dict.fromkeys(record.key for record in records))

@@ -42,7 +42,7 @@ def policy(tmp_path):
 
 def test_a_comparison_shows_changes_flips_verdict_and_population(runs):
     shown = tierwise("compare", *runs).output
-    for words in ("-10.0 points", "quality: worse", "lost (30): t0000", "always 1 pass", "speaks for tasks like those"):
+    for words in ("-10.0 points", "quality: worse", "lost (30): t0000", "always 1 pass", "describes tasks like those"):
         assert words in " ".join(shown.split()), words
 
 
@@ -95,7 +95,7 @@ def test_a_sequential_gate_says_how_few_tasks_it_took(runs, policy):
 
 def test_a_gate_over_several_rows_asks_for_one(tmp_path, policy):
     path = run(tmp_path / "a", [*outcomes("+", tier="x"), *outcomes("+", tier="y")])
-    with pytest.raises(SpecError, match=r"these runs share x, y: name one"):
+    with pytest.raises(SpecError, match=r"these runs have x, y in common: select one"):
         tierwise("gate", path, "--against", path, "--policy", policy)
 
 
@@ -118,7 +118,7 @@ def test_an_import_leaves_a_run_for_each_file_and_tells_the_denominators(tmp_pat
 def test_imported_runs_are_compared_on_the_tasks_in_common(tmp_path):
     tierwise("import", DATA, "--out", tmp_path)
     done = tierwise("compare", tmp_path / "gpt-5-250-turns-10132025", tmp_path / "claude-45sonnet-10132025", "--common")
-    assert "speaks for new clusters" in " ".join(done.output.split())
+    assert "describes new clusters" in " ".join(done.output.split())
 
 
 def test_the_table_is_printed_without_writing_anything(tmp_path):
@@ -144,7 +144,7 @@ def test_a_run_that_is_there_is_not_written_over(tmp_path):
 
 
 def test_an_import_must_lead_somewhere():
-    with pytest.raises(SpecError, match="--out DIR, or --table"):
+    with pytest.raises(SpecError, match="--out DIR to write runs, --table"):
         tierwise("import", DATA)
 
 

@@ -44,7 +44,7 @@ def import_(
     from tierwise.spec.errors import SpecError
 
     if out is None and not table:
-        raise SpecError("nothing to do: give --out DIR, or --table to print the results only")
+        raise SpecError("nothing to do; give --out DIR to write runs, --table to print a table, or both")
     runs = [importers.read(path, "" if kind is None else kind.value) for path in importers.logs(paths)]
     names = [run.name for run in runs]
     if duplicates := sorted({name for name in names if names.count(name) > 1}):

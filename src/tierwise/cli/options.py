@@ -24,8 +24,8 @@ class OneMode(StrEnum):
     MAX = "max"
 
 
-class Whom(StrEnum):
-    """What the intervals generalize to."""
+class IntervalPopulation(StrEnum):
+    """The population that the intervals generalize to."""
 
     TASKS = "tasks"
     CLUSTERS = "clusters"
