@@ -13,7 +13,7 @@ from tierwise.testing.contracts import EngineContract, Live, PolicyContract, Ver
 
 class TestLongest(PolicyContract):
     policies = [Longest(), Longest(n=5)]
-    days = 50
+    actions = 50
 
 
 class TestPolite(VerifierContract):

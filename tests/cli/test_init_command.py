@@ -195,7 +195,7 @@ def test_a_file_is_never_written_over_and_no_server_is_asked_in_vain(tmp_path, c
         ({"checkpoint": "a.gguf", "model": "m"}, "--model belongs to --url"),
         ({"url": "http://h/v1", "gpus": "H100"}, "--gpus belongs to --family"),
         ({"family": "glm-5.1"}, "--family needs a machine"),
-        ({"family": "glm-5.1", "gpus": "8xH100"}, "8xH100 have 640 GB; fits on: 8xH200"),
+        ({"family": "glm-5.1", "gpus": "8xH100"}, "8xH100 has 640 GB; fits on: 8xH200"),
         ({"url": "h:8000"}, "has no scheme"),
         ({"url": "ftp://h"}, "'ftp' is not supported"),
         ({"checkpoint": "none.gguf"}, "'none.gguf' does not exist"),

@@ -131,14 +131,14 @@ def test_what_cannot_work_is_refused_before_loading(dense, mixture, hashed):
     assert "9 of 8 experts cannot be active" in refusal(mixture, active_experts=9)
     assert "route by a table that holds 2 experts per token" in refusal(hashed, active_experts=3)
     assert "sparse attention of its own" in refusal(hashed, attention=Pattern(window=8))
-    assert "layers all see everything" in refusal(mixture, attention=Pattern(window=8))
+    assert "full attention in every layer" in refusal(mixture, attention=Pattern(window=8))
     assert "give either `window`" in refusal(dense, attention=Pattern())
 
 
 @pytest.mark.skipif(has_gpu(), reason="this machine has a GPU")
 def test_what_wants_a_gpu_is_refused_without_one(dense):
     assert "this machine shows none; use sdpa" in refusal(dense, attention="flash_attention_2")
-    assert "this machine shows none; leave it out" in refusal(dense, use_kernels=True)
+    assert "this machine has none; remove this" in refusal(dense, use_kernels=True)
 
 
 def test_a_checkpoint_that_is_quantized_already_is_not_quantized_again(dense, tmp_path):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from tierwise.engines.occupancy import Occupancy
+from tierwise.engines.refused_fields import RefusedFields
 from tierwise.spec.capabilities import Capabilities
 
 if TYPE_CHECKING:
@@ -86,4 +87,6 @@ class Deployment:
     """Context window in tokens, prompt plus answer; None if only the server knows it."""
     capabilities: Capabilities = field(default_factory=Capabilities)
     """Known capabilities."""
+    refused: RefusedFields = field(default_factory=RefusedFields)
+    """Request fields that it has rejected since the start."""
     occupancy: Occupancy = field(default_factory=Occupancy)

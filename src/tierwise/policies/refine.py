@@ -50,7 +50,7 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         draft = await ask(Call(prompt=prompt))
         verdict = None if ask.verifier is None else await ask.verify(draft)
-        is_accepted = verdict is not None and verdict.ok
+        is_accepted = verdict is not None and verdict.ok and verdict.judged
         if is_accepted or draft.completion.tool_calls:
             why = "draft accepted" if is_accepted else "draft calls a tool"
             return Answer(completion=draft.completion, chosen=draft.number, why=why, verdict=verdict)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
+from tierwise.run.acceptable import Adapted, adapted, relaxed, remember
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass
@@ -20,7 +21,7 @@ from tierwise.spec.budget import Budget, Left
 from tierwise.spec.call import Call, Chunk, Pass
 from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.clock import now
-from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, TierwiseError
+from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, Refused, TierwiseError
 from tierwise.spec.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class ChoiceState:
     """Ended passes, in the order in which they ended."""
     reached: str = ""
     """The last tier that was asked."""
+    adaptations: set[tuple[str, str]] = field(default_factory=set)
+    """What the trace says already about requests that a deployment does not accept."""
     refused_by: BudgetTracker | None = None
     """The budget that last refused or cut a pass, for the error message."""
     _cancelled: int = field(init=False)
@@ -203,13 +206,43 @@ class PassRunner:
         except OutOfBudget:
             self._choice.refused_by = self._tracker
             raise
-        first = self._choice.next_number()
-        try:
-            return await self._attempt(call, first, shown=shown, watch=watch)
-        except Broken as broken:
-            if (shown and broken.was_shown) or self._tracker.is_over(now()):
-                raise
-            return await self._attempt(call, self._choice.next_number(), shown=shown, watch=watch, retry_of=first)
+        return await self._accepted(call, shown=shown, watch=watch)
+
+    async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None) -> Pass:
+        """Run a pass, again once if the engine broke, and again without optional fields that it refuses."""
+        deployment = self._tier.deployment
+        sent = adapted(call, deployment)
+        self._note_adapted(sent)
+        found: list[Adapted] = []
+        was_broken, before = False, None
+        while True:
+            number = self._choice.next_number()
+            try:
+                done = await self._attempt(sent.call, number, shown=shown, watch=watch, retry_of=before)
+            except (Broken, Refused) as error:
+                if (shown and error.was_shown) or self._tracker.is_over(now()):
+                    raise
+                if isinstance(error, Refused):
+                    if (lesser := relaxed(sent.call, str(error))) is None:
+                        raise
+                    sent = lesser
+                    found.append(lesser)
+                    self._note_adapted(lesser)
+                elif was_broken:
+                    raise
+                else:
+                    was_broken = True
+                before = number
+            else:
+                for lesser in found:
+                    remember(lesser, deployment)
+                return done
+
+    def _note_adapted(self, sent: Adapted) -> None:
+        """Record once per choice what a request lacks because the deployment refuses it."""
+        if (sent.left_out or sent.is_whole) and (key := (self.deployment, sent.what)) not in self._choice.adaptations:
+            self._choice.adaptations.add(key)
+            self.note(f"{self.deployment} refuses {sent.what}", signal="refused field")
 
     async def _attempt(
         self, call: Call, number: int, *, shown: bool, watch: Watch | None, retry_of: int | None = None
@@ -265,6 +298,10 @@ class PassRunner:
         if verifier is None:
             return Verdict(ok=False, score=0.0, why="no verifier")
         began = now()
+        if not verifier.judges(candidate.completion):
+            verdict = Verdict(ok=True, score=0.5, why=f"{verifier.kind} does not judge tool calls", judged=False)
+            self.note(f"not judged: {verdict.why}", after=_numbers(candidate))
+            return verdict
         try:
             async with asyncio.timeout_at(self._tracker.deadline) as clock:
                 verdict = await verifier.verify(candidate.completion)
@@ -283,6 +320,11 @@ class PassRunner:
             tier=self._tier.name, reason=reason, signal=signal, level=level, after=after, at=now() - trace.began
         )
         trace.events.append(decision)
+
+
+def _numbers(candidate: Pass | Answer) -> tuple[int, ...]:
+    number = candidate.number if isinstance(candidate, Pass) else candidate.chosen
+    return () if number is None else (number,)
 
 
 @contextmanager

@@ -51,6 +51,10 @@ class Call:
     """Numbers of the passes whose output this one sees; empty for a pass that sees only the prompt."""
     draw: int = 0
     """Index of the independent draw. `ask` numbers draws per choice and deployment, so no two share a seed."""
+    sends_seed: bool = True
+    """Whether the engine is given the seed; false if it refused one."""
+    streamed: bool = True
+    """Whether the engine streams; false if it refuses these fields in a stream. An aborted pass is then not counted."""
 
     @property
     def seed(self) -> int:

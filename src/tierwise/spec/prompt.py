@@ -29,6 +29,8 @@ class Prompt:
     """The seed from which every draw derives its own."""
     filled: frozenset[str] = field(default=frozenset(), compare=False)
     """Names of the fields that a tier set as defaults. Another tier replaces them with its own."""
+    optional: frozenset[str] = field(default=frozenset(), compare=False)
+    """Names of the fields that a policy prefers. If the engine refuses one, the pass runs without it."""
 
     def then(self, *messages: Message) -> Prompt:
         """The same request with the conversation continued."""
@@ -36,11 +38,31 @@ class Prompt:
 
     def setting(self, **fields: Json) -> Prompt:
         """The same request with these fields set, overriding the client's."""
-        return replace(self, fields={**self.fields, **fields}, filled=self.filled - fields.keys())
+        return replace(
+            self,
+            fields={**self.fields, **fields},
+            filled=self.filled - fields.keys(),
+            optional=self.optional - fields.keys(),
+        )
+
+    def preferring(self, **fields: Json) -> Prompt:
+        """The same request with these fields where nobody has set them. A null or false field counts as unset."""
+        wanted = {name: value for name, value in fields.items() if not self.fields.get(name)}
+        return replace(
+            self,
+            fields={**self.fields, **wanted},
+            filled=self.filled - wanted.keys(),
+            optional=self.optional | wanted.keys(),
+        )
 
     def without(self, *names: str) -> Prompt:
         """The same request without these fields."""
         return replace(self, fields={name: value for name, value in self.fields.items() if name not in names})
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether the engine may answer with a tool call."""
+        return bool(self.fields.get("tools") or self.fields.get("functions"))
 
     def by_default(self, fields: Fields) -> Prompt:
         """The same request with a tier's fields as defaults. Null counts as unset.

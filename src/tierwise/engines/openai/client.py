@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from tierwise.engines.openai.events import EventParser
-from tierwise.engines.openai.wire import Failure, read_event, read_failure
+from tierwise.engines.openai.wire import Failure, read_event, read_failure, read_whole
 from tierwise.spec.errors import Broken, EngineError, Garbled, Refused, TimedOut
 
 if TYPE_CHECKING:
@@ -77,6 +77,9 @@ class ChatClient:
 
     async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:
         """Run one pass against `base_url` (which ends in /v1). Closing the generator aborts the pass."""
+        if not call.streamed:
+            yield self._read(await self.whole(base_url, call), read=read_whole)
+            return
         body = self._encode(call)
         events, is_finished = EventParser(), False
         try:
@@ -160,7 +163,6 @@ class ChatClient:
             **fields,
             "model": self._model,
             "messages": [dict(message) for message in call.prompt.messages],
-            "seed": call.seed,
             "stream": streamed,
             "stream_options": {
                 **_mapping(call.prompt.fields.get("stream_options")),
@@ -168,6 +170,8 @@ class ChatClient:
                 "include_usage": True,
             },
         }
+        if call.sends_seed:
+            body["seed"] = call.seed
         if not streamed:
             del body["stream_options"]
         try:
@@ -190,9 +194,9 @@ class ChatClient:
                 raise failure.blame(self._name)
         raise ValueError(f"answered with {response.content_type} instead of an event stream: {_shown(body)}")
 
-    def _read(self, event: bytes) -> Chunk:
+    def _read(self, event: bytes, *, read: Callable[[bytes], Chunk | Failure] | None = None) -> Chunk:
         try:
-            chunk = self._read_event(event)
+            chunk = (read or self._read_event)(event)
         except ValueError as error:
             raise ValueError(f"sent {_shown(event)}: {error}") from error
         if isinstance(chunk, Failure):

@@ -157,6 +157,41 @@ def read_event(event: bytes) -> Chunk | Failure:
 _decode = msgspec.json.Decoder(WireChunk).decode
 
 
+class _WholeChoice(msgspec.Struct):
+    message: dict[str, Any]
+    finish_reason: str | None = None
+    logprobs: dict[str, Any] | None = None
+
+
+class _WholeAnswer(msgspec.Struct):
+    choices: list[_WholeChoice] | None = None
+    usage: WireUsage | None = None
+    error: Any = None
+    object: str | None = None
+
+
+def read_whole(body: bytes) -> Chunk | Failure:
+    """The body of a chat completion that is not streamed, as one chunk: the first choice.
+
+    Raises:
+        ValueError: it is not the JSON of a chat completion.
+    """
+    try:
+        whole = msgspec.json.decode(body, type=_WholeAnswer)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    if whole.error or whole.object == "error":
+        return read_failure(_status_inside(whole.error or msgspec.json.decode(body)), body, {})
+    if not whole.choices:
+        raise ValueError("it has no choice")
+    choice = whole.choices[0]
+    delta = dict(choice.message)
+    if isinstance(calls := delta.get("tool_calls"), list):
+        delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls) if isinstance(call, dict)]
+    usage = None if whole.usage is None else whole.usage.read()
+    return Chunk(delta=delta, logprobs=choice.logprobs, finish=choice.finish_reason or "stop", usage=usage)
+
+
 def _status_inside(error: Json) -> int:
     """The HTTP status of an error inside a stream, from its code or type."""
     match error:

@@ -1,0 +1,95 @@
+"""Adapts a call to what its deployment accepts. What a policy only prefers must not cost the user an answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tierwise.spec.call import Call
+
+if TYPE_CHECKING:
+    from tierwise.engines.engine import Deployment
+
+LOGPROBS = frozenset({"logprobs", "top_logprobs"})
+
+_WORDING = {"logprobs": r"log[-_ ]?prob", "top_logprobs": r"log[-_ ]?prob", "seed": r"\bseed\b"}
+"""How servers name a field in the message of a refusal, where they do not use the field's own name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapted:
+    """A call without what its deployment refuses."""
+
+    call: Call
+    left_out: frozenset[str] = frozenset()
+    """The fields that it lacks."""
+    is_whole: bool = False
+    """Whether it is not streamed although it was."""
+
+    @property
+    def what(self) -> str:
+        """For the trace."""
+        tools = " with tools" if self.call.prompt.has_tools else ""
+        if self.is_whole:
+            return "logprobs with tools in a stream: asked for a response without one"
+        return f"{', '.join(sorted(self.left_out))}{tools if self.left_out != {'seed'} else ''}: asked without"
+
+
+def adapted(call: Call, deployment: Deployment) -> Adapted:
+    """The call without what the deployment is known to refuse."""
+    has_tools, refused = call.prompt.has_tools, deployment.refused
+    names = refused.names(has_tools=has_tools)
+    has_no_logprobs = has_tools and deployment.capabilities.logprobs_with_tools is False
+    if has_no_logprobs:
+        names |= LOGPROBS
+    first = _without(call, names)
+    asks_logprobs = has_tools and bool(first.call.prompt.fields.get("logprobs"))
+    if asks_logprobs and first.call.streamed and (has_no_logprobs or refused.in_streams_with_tools):
+        return replace(first, call=replace(first.call, streamed=False), is_whole=True)
+    return first
+
+
+def relaxed(call: Call, refusal: str) -> Adapted | None:
+    """The call without what a refusal may be about; None if there is nothing to leave out.
+
+    A field that the refusal names is left out alone. If it names none, all fields that the policy preferred are.
+
+    Args:
+        call: the refused call.
+        refusal: the engine's message.
+    """
+    optional = call.prompt.optional & call.prompt.fields.keys()
+    named = _named((*optional, "seed"), refusal)
+    if (without := _without(call, named or optional)).left_out:
+        return without
+    asks_logprobs = call.prompt.has_tools and bool(call.prompt.fields.get("logprobs"))
+    if call.streamed and asks_logprobs and _named(LOGPROBS, refusal):
+        return Adapted(call=replace(call, streamed=False), is_whole=True)
+    return None
+
+
+def remember(done: Adapted, deployment: Deployment) -> None:
+    """Keep what a deployment refused, once a pass without it was accepted."""
+    deployment.refused.add(done.left_out, has_tools=done.call.prompt.has_tools)
+    deployment.refused.in_streams_with_tools |= done.is_whole
+
+
+def _named(names: Iterable[str], refusal: str) -> frozenset[str]:
+    return frozenset(
+        name for name in names if re.search(_WORDING.get(name, rf"\b{re.escape(name)}\b"), refusal, re.IGNORECASE)
+    )
+
+
+def _without(call: Call, names: frozenset[str]) -> Adapted:
+    """The call without those of the fields that it has and does not need."""
+    fields = names & call.prompt.optional & call.prompt.fields.keys()
+    has_seed = "seed" in names and call.sends_seed
+    if not fields and not has_seed:
+        return Adapted(call=call)
+    prompt = call.prompt.without(*fields) if fields else call.prompt
+    return Adapted(
+        call=replace(call, prompt=prompt, sends_seed=call.sends_seed and not has_seed),
+        left_out=fields | {"seed"} if has_seed else fields,
+    )
