@@ -271,6 +271,21 @@ class Probe:
             return Finding(verdict="no", note=f"refused, {reply.why()}")
         return Finding(verdict="yes", note="" if reply.message.get("tool_calls") else "but this model called none")
 
+    async def _tools_shown(self) -> Finding:
+        """Tools that the chat template renders make the prompt longer."""
+        if self._findings["tools"].verdict != "yes":
+            return Finding(verdict="unseen", note="it does not support tools")
+        asked = "What time is it?"
+        without, beside = [
+            (await self._need(asked, max_tokens=1, temperature=0, **fields)).counted("prompt_tokens")
+            for fields in ({}, {"tools": [_TOOL]})
+        ]
+        if not without or not beside:
+            return Finding(verdict="unseen", note="it does not count prompt tokens")
+        if beside > without:
+            return Finding(verdict="yes", note=f"{beside - without} more prompt tokens")
+        return Finding(verdict="no", note=f"{beside} prompt tokens with and without a tool")
+
     async def _logprobs_with_tools(self) -> Finding:
         if {self._findings["logprobs"].verdict, self._findings["tools"].verdict} != {"yes"}:
             return Finding(verdict="unseen", note="it does not support both separately")
