@@ -8,7 +8,7 @@ import pytest
 from tierwise_longest import EchoEngine, Longest, Polite
 
 from tierwise.testing import solve
-from tierwise.testing.contracts import EngineContract, Live, PolicyContract, VerifierContract
+from tierwise.testing.contracts import EngineContract, EngineUnderTest, PolicyContract, VerifierContract
 
 
 class TestLongest(PolicyContract):
@@ -30,8 +30,9 @@ class TestEcho(EngineContract):
         async def running():
             return engine.running
 
-        live = Live(engine=engine, running=running, stop="twelve", skips={"draws": "every draw is the same"})
-        return lambda test: asyncio.run(test(live))
+        skips = {"draws": "every draw is the same"}
+        echo = EngineUnderTest(engine=engine, running=running, stop="twelve", skips=skips)
+        return lambda test: asyncio.run(test(echo))
 
 
 def test_the_longest_answer_wins():
