@@ -20,7 +20,7 @@ from tierwise.engines.openai.quirks import SERVERS, Server, known_as
 from tierwise.engines.openai.wire import read_failure
 from tierwise.engines.probe.findings import TRAITS, Finding, Probed, Switch
 from tierwise.engines.probe.reach import REACH_SECONDS, hushed, reach, read_base, text_of
-from tierwise.engines.probe.reply import ProbeReply, context_of, first_choice, mapping, speaks
+from tierwise.engines.probe.reply import ProbeReply, context_of, first_choice, mapping, speaks, stream_events
 from tierwise.engines.probe.slots import ASKED, side_by_side
 from tierwise.engines.probe.thinking import ThinkingSample, find_switch
 from tierwise.spec.errors import Broken, NotFound, TooLong
@@ -437,16 +437,10 @@ class Probe:
             if response.status != 200:
                 text = await text_of(response)
                 raise _Refused(f"refused, {ProbeReply(response.status, text).why()}")
-            yield _events(response)
+            yield stream_events(response)
         finally:
             response.close()
 
     def _body(self, prompt: str, fields: Mapping[str, Json]) -> Json:
         asked = {name: value for name, value in fields.items() if name not in self._left_out}
         return {"model": self._model, "messages": [{"role": "user", "content": prompt}], **asked}
-
-
-async def _events(response: aiohttp.ClientResponse) -> AsyncGenerator[str]:
-    async for line in response.content:
-        if line.startswith(b"data:"):
-            yield line[5:].strip().decode(errors="replace")
