@@ -172,8 +172,9 @@ def gate(pairs: Pairs, policy: GatePolicy, *, is_sequential: bool = False) -> Ga
             candidate is still being measured.
 
     Raises:
-        SpecError: the policy bounds values that the runs do not have.
+        SpecError: the policy bounds values that the runs do not have, or a server refused the requests of one of them.
     """
+    pairs.require_answers()
     if not pairs.graded:
         raise SpecError(f"no task was graded in both {pairs.base.name} and {pairs.other.name}: all ended in errors")
     if policy.population == "clusters" and is_sequential:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tierwise.analysis.arms import Arm
+from tierwise.analysis.refusals import refusals
 from tierwise.runs.records import MOST_ERRORS, Unit
 from tierwise.spec.errors import SpecError
 from tierwise.stats.paired_effects import Groups
@@ -52,6 +53,19 @@ class Pairs:
         """Whether both runs have ended, so that no records will be added."""
         return self.base.has_ended and self.other.has_ended
 
+    def require_answers(self) -> None:
+        """Refuse rows whose results say nothing about the model.
+
+        Raises:
+            SpecError: a server refused the requests of one of them.
+        """
+        found = [why for arm in (self.base, self.other) if (why := refusals(arm.name, arm.records.values()))]
+        if found:
+            raise SpecError(
+                "; ".join(found) + ". A refused request is not a wrong answer, so no verdict follows from it: mend the "
+                "settings, and measure again"
+            )
+
     def both(self, unit: Unit) -> tuple[TrialRecord, TrialRecord]:
         return self.base.records[unit], self.other.records[unit]
 
@@ -62,10 +76,11 @@ def pair(base: Arm, other: Arm, *, common: bool = False) -> Pairs:
     Args:
         base: the baseline.
         other: the candidate.
-        common: allow tasks that were not run in one of them.
+        common: allow tasks that were not run in one of them, and requests that a server refused.
 
     Raises:
-        SpecError: they have no task in common, or more than 2 % of the tasks were not run in one of them.
+        SpecError: they have no task in common, more than 2 % of the tasks were not run in one of them, or a server
+            refused the requests of one of them.
     """
     repeats = min(base.repeats, other.repeats)
     planned = {Unit(task, repeat) for task in base.tasks | other.tasks for repeat in range(repeats)}
@@ -81,6 +96,8 @@ def pair(base: Arm, other: Arm, *, common: bool = False) -> Pairs:
         not_run_base=len(planned - base.records.keys()),
         not_run_other=len(planned - other.records.keys()),
     )
+    if not common:
+        pairs.require_answers()
     if not units:
         some, more = (", ".join(sorted(unit.task for unit in arm.records)[:2]) for arm in (base, other))
         raise SpecError(f"{base.run} and {other.run} have no task in common: {some}, … and {more}, …")

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tierwise.analysis import contrasts, rows, selection
+from tierwise.analysis import contrasts, refusals, rows, selection
 from tierwise.runs.records import MOST_ERRORS, clusters_of
 from tierwise.stats import frontier, multiplicity
 from tierwise.stats.design import Design
@@ -67,6 +67,8 @@ class RunSummary:
     bill: list[BillLine]
     errors: dict[str, int] = field(default_factory=dict)
     """Infrastructure errors, and how often each occurred."""
+    refusals: list[str] = field(default_factory=list)
+    """For each tier whose actions say nothing about its answers: why."""
     tasks: int
     is_partial: bool
     """Whether some actions were not run."""
@@ -135,6 +137,7 @@ def summarise(manifest: Manifest, records: Sequence[TrialRecord], tasks: Sequenc
         oracle=selection.oracle([list(of[variant].values()) for variant in variants], design),
         tags=[line for variant in variants for line in rows.kinds(variant, of[variant].values(), design)],
         bill=[line for variant in variants for line in _bill(variant, of[variant].values())],
+        refusals=_refusals(variants, of),
         errors=dict(Counter(record.why for record in records if not record.is_graded).most_common()),
         tasks=len(manifest.tasks),
         is_partial=any(row.counts.not_run for row in found),
@@ -150,6 +153,14 @@ def summary_of(directory: RunDirectory) -> RunSummary:
     """
     tasks = read_tasks(directory.tasks_path)
     return summarise(directory.read_manifest(), directory.read_records(), tasks)
+
+
+def _refusals(variants: Sequence[TierVariant], of: Mapping[TierVariant, Mapping[Unit, TrialRecord]]) -> list[str]:
+    """The refusals of each tier, over all its rows."""
+    records: defaultdict[str, list[TrialRecord]] = defaultdict(list)
+    for variant in variants:
+        records[variant.tier] += of[variant].values()
+    return [found for tier, these in records.items() if (found := refusals.refusals(tier, these))]
 
 
 def _on_frontier(of: Mapping[TierVariant, Mapping[Unit, TrialRecord]], design: Design) -> dict[str, float]:

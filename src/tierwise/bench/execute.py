@@ -19,11 +19,12 @@ from tierwise.analysis.summary import summary_of
 from tierwise.bench.calibrate import calibrate
 from tierwise.bench.client import Client, ServedModels
 from tierwise.bench.endpoint import deployments, is_ready, launched, ledger_environment, serve_command
+from tierwise.bench.failure_watch import FailureWatch
 from tierwise.bench.lag import LagMeter
 from tierwise.bench.loops import closed_loop, open_loop
 from tierwise.bench.schedule import Trial, schedule, variants, warm_up
 from tierwise.bench.spend_limit import SpendLimit
-from tierwise.bench.trial import key_of, measure, measure_both
+from tierwise.bench.trial import has_failed, key_of, measure, measure_both
 from tierwise.runs import machine as machines
 from tierwise.runs.directory import (
     Manifest,
@@ -130,6 +131,7 @@ class _Run:
         self._progress = progress
         self._before = paid
         self._limit = SpendLimit(job.dollars, job.minutes, self._before)
+        self._watch = FailureWatch(manifest)
         self._with_candidates: frozenset[str] = frozenset()
         """Tiers whose candidates can be requested. Routes are excluded: their passes belong to several tiers."""
         self._singles: dict[Key, Trial] = {}
@@ -173,7 +175,10 @@ class _Run:
 
     async def _run_trial(self, trial: Trial, due: float) -> None:
         if trial.warm_up is not None:
-            self._limit.pay(trial, await measure(trial, self._client, self._manifest.run, due))
+            record = await measure(trial, self._client, self._manifest.run, due)
+            self._limit.pay(trial, record)
+            if has_failed(record):
+                self._stop_at_fault(record)
             return
         single = self._singles.get(key_of(trial))
         record, single_record = await measure_both(
@@ -195,6 +200,12 @@ class _Run:
         self._limit.pay(trial, *records)
         for record in records:
             self._progress.ended(record, self._limit.spent)
+            self._stop_at_fault(record)
+
+    def _stop_at_fault(self, record: TrialRecord) -> None:
+        """Start no more trials if the result will say nothing about a tier's answers."""
+        if fault := self._watch.fault(record):
+            self._limit.stop(fault)
 
     def closed(self, runner: RunnerError, reported: list[Deployed] | None = None) -> Manifest:
         """The manifest with this session closed, and with the deployments that the endpoint reports at its end."""
@@ -205,6 +216,7 @@ class _Run:
             ended=ended,
             dollars=self._limit.spent - self._before,
             stopped=self._limit.stopped,
+            has_failed=self._limit.has_failed,
             runner=runner,
             deployments=session.deployments if reported is None else reported,
         )

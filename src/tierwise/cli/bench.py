@@ -91,8 +91,8 @@ def bench(
     writes report, records and manifest to one directory. Ctrl-C stops it early and reports what was measured;
     --resume continues.
 
-    Exit codes: 0 measured, 1 more than 2 % of the actions ended in infrastructure errors, 2 invalid input,
-    130 interrupted.
+    Exit codes: 0 measured, 2 invalid input, 130 interrupted, 1 the endpoint failed: a tier's requests were refused,
+    it was gone for too long, or more than 2 % of the actions ended in infrastructure errors.
     """
     from tierwise import plan as planning
     from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for

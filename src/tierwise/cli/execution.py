@@ -36,7 +36,8 @@ def run(job: BenchJob, *, as_json: bool = False) -> int:
     """Execute a job, write its report and print its summary.
 
     Returns:
-        The exit code: 0 measured, 1 more than 2 % of the actions ended in infrastructure errors, 130 interrupted.
+        The exit code: 0 measured, 130 interrupted, 1 if a fault stopped the run, the server refused a tier's
+        requests, or more than 2 % of the actions ended in infrastructure errors.
     """
     import uvloop
     from rich.console import Console
@@ -60,7 +61,8 @@ def run(job: BenchJob, *, as_json: bool = False) -> int:
         _print_session(console, job.directory)
     if found is None:
         return INTERRUPTED
-    return 1 if summary.has_too_many_errors else 0
+    has_failed = job.directory.read_manifest().sessions[-1].has_failed
+    return 1 if has_failed or summary.refusals or summary.has_too_many_errors else 0
 
 
 def _allow_files() -> None:

@@ -197,6 +197,8 @@ def _change(difference: Estimate, write: Callable[[float], str]) -> str:
 
 def warnings(summary: RunSummary) -> Iterable[str]:
     """What limits the validity of the results."""
+    for refused in summary.refusals:
+        yield f"Not a result. {refused}"
     if summary.is_partial:
         missing = sum(row.counts.not_run for row in summary.rows)
         planned = summary.tasks * summary.repeats * len(summary.rows)

@@ -104,6 +104,8 @@ class RunSession(msgspec.Struct, frozen=True, kw_only=True):
     """Dollars spent in this session, warm-up and failed attempts included."""
     stopped: str = ""
     """Why it stopped early; empty if it did not."""
+    has_failed: bool = False
+    """Whether a fault stopped it, not a limit or the user."""
     deployments: list[Deployed] | None = None
     """The deployments that the endpoint reported at the end, else at the start; None if it reported none."""
     runner: RunnerError | None = None
