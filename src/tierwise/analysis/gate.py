@@ -137,6 +137,8 @@ class Gate:
     not_run: int
     errors: int
     """Pairs with an infrastructure error in one run or both."""
+    changed: dict[str, list[str]]
+    """Tasks that differ between the runs, as intended, with the keys that differ."""
     gained: list[str]
     lost: list[str]
 
@@ -190,6 +192,7 @@ def gate(pairs: Pairs, policy: GatePolicy, *, is_sequential: bool = False) -> Ga
         planned=pairs.planned,
         not_run=pairs.not_run,
         errors=len(pairs.units) - len(pairs.graded),
+        changed=dict(pairs.changed),
         gained=gained,
         lost=lost,
     )

@@ -10,12 +10,13 @@ import numpy as np
 
 from tierwise.analysis.arms import Arm
 from tierwise.analysis.refusals import refusals
+from tierwise.analysis.workload_diff import workload_diff
 from tierwise.runs.records import MOST_ERRORS, Unit
 from tierwise.spec.errors import SpecError
 from tierwise.stats.paired_effects import Groups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -37,6 +38,8 @@ class Pairs:
     """The actions that have a record in both, in the order in which the other row began them."""
     not_run_base: int
     not_run_other: int
+    changed: Mapping[str, list[str]]
+    """Tasks that differ between the runs, as intended, with the keys that differ."""
 
     @property
     def graded(self) -> tuple[Unit, ...]:
@@ -70,17 +73,18 @@ class Pairs:
         return self.base.records[unit], self.other.records[unit]
 
 
-def pair(base: Arm, other: Arm, *, common: bool = False) -> Pairs:
+def pair(base: Arm, other: Arm, *, common: bool = False, changed_tasks: Collection[str] = ()) -> Pairs:
     """Pair two rows.
 
     Args:
         base: the baseline.
         other: the candidate.
         common: allow tasks that were not run in one of them, and requests that a server refused.
+        changed_tasks: tasks whose messages, check or other keys differ between the runs, as intended.
 
     Raises:
-        SpecError: they have no task in common, more than 2 % of the tasks were not run in one of them, or a server
-            refused the requests of one of them.
+        SpecError: they have no task in common, more than 2 % of the tasks were not run in one of them, a server
+            refused the requests of one of them, or a task that both have differs and is not in `changed_tasks`.
     """
     repeats = min(base.repeats, other.repeats)
     planned = {Unit(task, repeat) for task in base.tasks | other.tasks for repeat in range(repeats)}
@@ -95,6 +99,7 @@ def pair(base: Arm, other: Arm, *, common: bool = False) -> Pairs:
         units=tuple(units),
         not_run_base=len(planned - base.records.keys()),
         not_run_other=len(planned - other.records.keys()),
+        changed=workload_diff(base, other, changed_tasks),
     )
     if not common:
         pairs.require_answers()
