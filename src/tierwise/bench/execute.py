@@ -22,6 +22,7 @@ from tierwise.bench.endpoint import deployments, is_ready, launched, ledger_envi
 from tierwise.bench.failure_watch import FailureWatch
 from tierwise.bench.lag import LagMeter
 from tierwise.bench.loops import closed_loop, open_loop
+from tierwise.bench.outage import LONGEST_WAIT, EndpointGone, Outage
 from tierwise.bench.schedule import Trial, schedule, variants, warm_up
 from tierwise.bench.spend_limit import SpendLimit
 from tierwise.bench.trial import has_failed, key_of, measure, measure_both
@@ -59,6 +60,9 @@ class RunProgress(Protocol):
     def ended(self, record: TrialRecord, spent: float) -> None:
         """An action has ended and its record is stored; `spent` is the dollars spent so far."""
 
+    def note(self, sentence: str) -> None:
+        """Something that the user should know while the run goes on."""
+
 
 async def execute(job: BenchJob, progress: RunProgress) -> RunSummary:
     """Measure the trials that a job's run still lacks, and summarise the run.
@@ -82,7 +86,10 @@ async def execute(job: BenchJob, progress: RunProgress) -> RunSummary:
 async def _measure(job: BenchJob, progress: RunProgress, arrival: OpenArrival | None) -> None:
     if job.directory.has_manifest:
         require_same(job.directory.read_manifest(), _new_manifest(job))
-    async with _endpoint(job) as url, Client(url, timeout=job.settings.timeout) as client:
+    async with (
+        _endpoint(job) as url,
+        Client(url, timeout=job.settings.timeout, outage=_outage(job, url, progress)) as client,
+    ):
         calibration = await calibrate()
         served = await client.served()
         manifest = _begin(job, served, await deployments(url))
@@ -174,6 +181,13 @@ class _Run:
         return joined
 
     async def _run_trial(self, trial: Trial, due: float) -> None:
+        """Run a trial and store its record. A trial that lost its endpoint has none, and so counts as not run."""
+        try:
+            await self._measure_trial(trial, due)
+        except EndpointGone as error:
+            self._limit.stop(str(error))
+
+    async def _measure_trial(self, trial: Trial, due: float) -> None:
         if trial.warm_up is not None:
             record = await measure(trial, self._client, self._manifest.run, due)
             self._limit.pay(trial, record)
@@ -241,6 +255,11 @@ def _times_from(moments: Iterator[float], number: int) -> Iterator[float]:
     rest = islice(moments, number, None)
     first = next(rest)
     return (moment - first for moment in chain([first], rest))
+
+
+def _outage(job: BenchJob, url: str, progress: RunProgress) -> Outage:
+    """Nobody starts an endpoint again that the bench launched itself."""
+    return Outage(url, LONGEST_WAIT if job.url else 0.0, progress.note)
 
 
 @asynccontextmanager
