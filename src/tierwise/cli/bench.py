@@ -96,12 +96,13 @@ def bench(
     """
     from tierwise import plan as planning
     from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
-    from tierwise.cli.execution import need_extra, run
+    from tierwise.cli.execution import run
+    from tierwise.cli.extras import need_extra
     from tierwise.cli.pull import bring, unhashed
     from tierwise.ledger.location import locate
     from tierwise.workloads.files import load
 
-    need_extra()
+    need_extra("bench", "tierwise bench")
     locate(ledger or "ledger.db")  # reject an invalid URL before anything is loaded
     plan, tasks = planning.load(file), load(workload).first(limit)
     tiers = chosen_tiers(plan, tier or [])

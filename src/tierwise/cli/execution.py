@@ -21,17 +21,6 @@ T = TypeVar("T")
 INTERRUPTED = 130
 
 
-def need_extra() -> None:
-    """Fail before anything starts if a package of the `bench` extra is missing."""
-    from importlib.util import find_spec
-
-    from tierwise.spec.errors import SpecError
-
-    absent = [name for name in ("altair", "jinja2", "scipy", "vl_convert") if find_spec(name) is None]
-    if absent:
-        raise SpecError(f"tierwise bench needs {', '.join(absent)}: pip install 'tierwise[bench]'")
-
-
 def run(job: BenchJob, *, as_json: bool = False) -> int:
     """Execute a job, write its report and print its summary.
 
