@@ -63,6 +63,10 @@ RunLedger = Annotated[
     ),
 ]
 Url = Annotated[str, typer.Option(help="Measure this running endpoint, which serves the config file.")]
+KeyVariable = Annotated[
+    str,
+    typer.Option("--api-key-env", metavar="NAME", help="Environment variable with the key of the endpoint at --url."),
+]
 
 
 def bench(
@@ -83,6 +87,7 @@ def bench(
     resume: Resume = None,
     ledger: RunLedger = None,
     url: Url = "",
+    api_key_env: KeyVariable = "",
     as_json: AsJson = False,
 ) -> None:
     """Measure the tiers of a config file on a workload: quality, latency and dollars, with 95 % intervals.
@@ -121,10 +126,17 @@ def bench(
         directory=directory,
         ledger=ledger or directory.path / "ledger.db",
         url=url.rstrip("/").removesuffix("/v1"),
+        key=_key(api_key_env),
         dollars=budget_dollars,
         minutes=budget_minutes,
     )
     raise typer.Exit(run(job, as_json=as_json))
+
+
+def _key(variable: str) -> str:
+    from tierwise.gateway.access import key_in
+
+    return key_in(variable) if variable else ""
 
 
 def _directory(out: Path | None, resume: Path | None, name: str) -> RunDirectory:

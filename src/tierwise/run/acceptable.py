@@ -7,10 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tierwise.ledger.records import Decision, Trace
 from tierwise.spec.call import Call
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
+
+REFUSED, LOWERED = "refused field", "lowered limit"
+"""Signals of the decisions that record how a request was changed."""
 
 LOGPROBS = frozenset({"logprobs", "top_logprobs"})
 
@@ -93,3 +97,9 @@ def _without(call: Call, names: frozenset[str]) -> Adapted:
         call=replace(call, prompt=prompt, sends_seed=call.sends_seed and not has_seed),
         left_out=fields | {"seed"} if has_seed else fields,
     )
+
+
+def notes_of(trace: Trace) -> list[str]:
+    """How the requests of an action were changed so that its deployments could answer them, each change once."""
+    changes = (one.reason for one in trace.events if isinstance(one, Decision) and one.signal in (REFUSED, LOWERED))
+    return list(dict.fromkeys(changes))

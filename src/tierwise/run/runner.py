@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
-from tierwise.run.acceptable import Adapted, adapted, relaxed, remember
+from tierwise.run.acceptable import LOWERED, REFUSED, Adapted, adapted, relaxed, remember
 from tierwise.run.budget import BudgetTracker
+from tierwise.run.limits import within_context, without_limit
 from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass
 from tierwise.run.tier import Tier
@@ -21,7 +22,7 @@ from tierwise.spec.budget import Budget, Left
 from tierwise.spec.call import Call, Chunk, Pass
 from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.clock import now
-from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, Refused, TierwiseError
+from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, Refused, TierwiseError, TooLong
 from tierwise.spec.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -211,6 +212,8 @@ class PassRunner:
     async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None) -> Pass:
         """Run a pass, again once if the engine broke, and again without optional fields that it refuses."""
         deployment = self._tier.deployment
+        call, lowered = within_context(call, deployment)
+        self._note_lowered(lowered)
         sent = adapted(call, deployment)
         self._note_adapted(sent)
         found: list[Adapted] = []
@@ -219,10 +222,15 @@ class PassRunner:
             number = self._choice.next_number()
             try:
                 done = await self._attempt(sent.call, number, shown=shown, watch=watch, retry_of=before)
-            except (Broken, Refused) as error:
+            except (Broken, Refused, TooLong) as error:
                 if (shown and error.was_shown) or self._tracker.is_over(now()):
                     raise
-                if isinstance(error, Refused):
+                if not isinstance(error, Broken) and (unlimited := without_limit(sent.call, str(error))) is not None:
+                    sent = replace(sent, call=unlimited[0])
+                    self._note_lowered(unlimited[1])
+                elif isinstance(error, TooLong):
+                    raise
+                elif isinstance(error, Refused):
                     if (lesser := relaxed(sent.call, str(error))) is None:
                         raise
                     sent = lesser
@@ -238,11 +246,17 @@ class PassRunner:
                     remember(lesser, deployment)
                 return done
 
+    def _note_lowered(self, why: str) -> None:
+        """Record once per choice that a limit on tokens was lowered."""
+        if why and (key := (self.deployment, why)) not in self._choice.adaptations:
+            self._choice.adaptations.add(key)
+            self.note(why, signal=LOWERED)
+
     def _note_adapted(self, sent: Adapted) -> None:
         """Record once per choice what a request lacks because the deployment refuses it."""
         if (sent.left_out or sent.is_whole) and (key := (self.deployment, sent.what)) not in self._choice.adaptations:
             self._choice.adaptations.add(key)
-            self.note(f"{self.deployment} refuses {sent.what}", signal="refused field")
+            self.note(f"{self.deployment} refuses {sent.what}", signal=REFUSED)
 
     async def _attempt(
         self, call: Call, number: int, *, shown: bool, watch: Watch | None, retry_of: int | None = None
