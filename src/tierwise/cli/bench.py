@@ -96,18 +96,16 @@ def bench(
     writes report, records and manifest to one directory. Ctrl-C stops it early and reports what was measured;
     --resume continues.
 
-    Exit codes: 0 measured, 1 more than 2 % of the actions ended in infrastructure errors, 2 invalid input,
-    130 interrupted.
+    Exit codes: 0 measured, 1 over 2 % of the actions had infrastructure errors, 2 invalid input, 130 interrupted.
     """
     from tierwise import plan as planning
     from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
     from tierwise.cli.execution import need_extra, run
     from tierwise.cli.pull import bring, unhashed
-    from tierwise.ledger.location import locate
     from tierwise.workloads.files import load
 
     need_extra()
-    locate(ledger or "ledger.db")  # reject an invalid URL before anything is loaded
+    _require_ledger(ledger)
     plan, tasks = planning.load(file), load(workload).first(limit)
     tiers = chosen_tiers(plan, tier or [])
     require_sandbox(tasks)
@@ -131,6 +129,13 @@ def bench(
         minutes=budget_minutes,
     )
     raise typer.Exit(run(job, as_json=as_json))
+
+
+def _require_ledger(ledger: str | None) -> None:
+    """Reject an invalid URL before anything is loaded."""
+    from tierwise.ledger.location import locate
+
+    locate(ledger or "ledger.db")
 
 
 def _key(variable: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
-from tierwise.run.acceptable import LOWERED, REFUSED, Adapted, adapted, relaxed, remember
+from tierwise.run.acceptable import CHANGED, Adapted, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.limits import within_context, without_limit
 from tierwise.run.output import OutputStream
@@ -49,7 +49,7 @@ class ChoiceState:
     """Ended passes, in the order in which they ended."""
     reached: str = ""
     """The last tier that was asked."""
-    adaptations: set[tuple[str, str]] = field(default_factory=set)
+    adaptations: set[str] = field(default_factory=set)
     """What the trace says already about requests that a deployment does not accept."""
     refused_by: BudgetTracker | None = None
     """The budget that last refused or cut a pass, for the error message."""
@@ -125,7 +125,7 @@ class PassRunner:
 
     @property
     def capabilities(self) -> Capabilities:
-        return self._tier.deployment.capabilities
+        return self._tier.deployment.current_capabilities()
 
     @property
     def left(self) -> Left:
@@ -212,8 +212,9 @@ class PassRunner:
     async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None) -> Pass:
         """Run a pass, again once if the engine broke, and again without optional fields that it refuses."""
         deployment = self._tier.deployment
+        require_tools(call, deployment)
         call, lowered = within_context(call, deployment)
-        self._note_lowered(lowered)
+        self._note_once(lowered)
         sent = adapted(call, deployment)
         self._note_adapted(sent)
         found: list[Adapted] = []
@@ -227,7 +228,7 @@ class PassRunner:
                     raise
                 if not isinstance(error, Broken) and (unlimited := without_limit(sent.call, str(error))) is not None:
                     sent = replace(sent, call=unlimited[0])
-                    self._note_lowered(unlimited[1])
+                    self._note_once(unlimited[1])
                 elif isinstance(error, TooLong):
                     raise
                 elif isinstance(error, Refused):
@@ -244,19 +245,20 @@ class PassRunner:
             else:
                 for lesser in found:
                     remember(lesser, deployment)
+                if not require_tools(call, deployment):
+                    self._note_once(f"{self.deployment} did not show the tools to the model: its template has none")
                 return done
 
-    def _note_lowered(self, why: str) -> None:
-        """Record once per choice that a limit on tokens was lowered."""
-        if why and (key := (self.deployment, why)) not in self._choice.adaptations:
-            self._choice.adaptations.add(key)
-            self.note(why, signal=LOWERED)
-
     def _note_adapted(self, sent: Adapted) -> None:
-        """Record once per choice what a request lacks because the deployment refuses it."""
-        if (sent.left_out or sent.is_whole) and (key := (self.deployment, sent.what)) not in self._choice.adaptations:
-            self._choice.adaptations.add(key)
-            self.note(f"{self.deployment} refuses {sent.what}", signal=REFUSED)
+        """Record what a request lacks because the deployment refuses it."""
+        if sent.left_out or sent.is_whole:
+            self._note_once(f"{self.deployment} refuses {sent.what}")
+
+    def _note_once(self, reason: str) -> None:
+        """Record once per choice how a request was changed; nothing if the reason is empty."""
+        if reason and reason not in self._choice.adaptations:
+            self._choice.adaptations.add(reason)
+            self.note(reason, signal=CHANGED)
 
     async def _attempt(
         self, call: Call, number: int, *, shown: bool, watch: Watch | None, retry_of: int | None = None
