@@ -136,6 +136,8 @@ def read(body: bytes) -> ParsedRequest:
         what, _, where = str(error).partition(" - at `$")
         field = ".".join(filter(None, (where.strip(".`"), _missing(what))))
         raise SpecError(f"{field}: {what}", field=field) from error
+    except (RecursionError, MemoryError) as error:
+        raise SpecError(f"the request cannot be read: {error!r}; send a smaller or flatter one") from error
     fields = {name: field for name, field in value.items() if name not in _OURS}
     seed = random.getrandbits(31) if request.seed is None else request.seed
     return ParsedRequest(
@@ -184,7 +186,7 @@ def _verifier(request: ChatRequest) -> Verifier | None:
     if asked is not None and asked.type == "json_schema" and asked.json_schema is not None:
         try:
             return JsonSchema(schema=True if asked.json_schema.schema is None else asked.json_schema.schema)
-        except ValueError as error:
+        except (ValueError, RecursionError, MemoryError) as error:
             field = "response_format.json_schema"
-            raise SpecError(f"{field}: {error}", field=field) from error
+            raise SpecError(f"{field}: {str(error) or repr(error)}", field=field) from error
     return None
