@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
+from tierwise.engines.openai.connector import Connector
 from tierwise.engines.openai.events import EventParser
 from tierwise.engines.openai.wire import Failure, read_event, read_failure, read_whole
 from tierwise.spec.errors import Broken, EngineError, Garbled, Refused, TimedOut
@@ -143,11 +144,10 @@ class ChatClient:
         if self._session is None:
             tracing = aiohttp.TraceConfig()
             tracing.on_connection_reuseconn.append(_note_reuse)
-            # No limit on connections: the panel and the engine's own queue limit passes.
             # No cookies: a cookie from one user's response would be sent with another user's request.
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout,
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=Connector(),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=[tracing],
             )
