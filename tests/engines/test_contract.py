@@ -312,7 +312,7 @@ def test_llama_cpps_own_words_say_what_is_wrong_with_a_request(llama, engine, of
 def test_a_recording_that_holds_no_such_draw_is_broken():
     async def main() -> None:
         async with replay() as live:
-            with pytest.raises(Broken, match="recording 'pool' holds no draw 9 of this prompt"):
+            with pytest.raises(Broken, match="recording 'pool' has no draw 9 of this prompt"):
                 await chunks(live.engine, with_fields(ASKED, draw=9))
 
     in_time(main())

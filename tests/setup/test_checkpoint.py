@@ -140,7 +140,7 @@ def test_a_folder_is_refused_engine_by_engine_where_none_can_run_it(tmp_path, ou
         drafted(folder, out, python="/nowhere/python")
     said = str(caught.value)
     assert "no engine here can run" in said
-    assert "vllm: there is no interpreter '/nowhere/python' here" in said
+    assert "vllm: there is no interpreter '/nowhere/python';" in said
     assert "transformers: it has no tokenizer" in said
 
 
@@ -179,14 +179,14 @@ def _file(folder: Path, content: bytes) -> Path:
 
 def test_a_file_without_a_chat_template_is_refused_with_what_to_do(tmp_path, out):
     pytest.importorskip("xllamacpp")
-    with pytest.raises(SpecError, match=r"llama\.cpp: the checkpoint has none, and llama.cpp would take ChatML"):
+    with pytest.raises(SpecError, match=r"llama\.cpp: the checkpoint has none, and llama.cpp would use ChatML"):
         drafted(random_mixture(tmp_path / "a.gguf", template=None), out, engine="llama.cpp")
 
 
 def test_a_projector_is_refused(tmp_path, out):
     pytest.importorskip("xllamacpp")
     projector = by_hand(tmp_path / "mmproj.gguf", string("general.architecture", "clip"))
-    with pytest.raises(SpecError, match="it is a projector; name it as `mmproj`"):
+    with pytest.raises(SpecError, match="it is a projector; set it as `mmproj`"):
         drafted(projector, out)
 
 

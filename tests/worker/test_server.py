@@ -171,7 +171,7 @@ def test_what_does_not_fit_the_checkpoint_is_said_before_a_launch(new_transforme
 
     folder = build("kimi-k2.6", tmp_path / "tiny")
     found = dict(preflight(new_transformers.settings(context=4096, active_experts=9), new_transformers.site(folder)))
-    assert "was made for 512 tokens" in found["context"]
+    assert "more than the checkpoint's 512" in found["context"]
     assert "9" in found["active_experts"]
     assert dict(preflight(new_transformers.settings(context=512), new_transformers.site(tmp_path / "nothing")))
     with pytest.raises(SpecError, match="run `tierwise pull` first"):

@@ -38,7 +38,7 @@ def doctor(
         bool, typer.Option("--quick", help="Skip importing the installed packages for deprecation warnings.")
     ] = False,
 ) -> None:
-    """Examine this machine: Python, CPU, GPUs, engines, sandbox, cache. Report what is missing and how to get it.
+    """Examine this machine: Python, CPU, GPUs, engines, plugins, sandbox, cache. Report what is missing, and remedies.
 
     It also reports packages newer than the tested versions, and deprecation warnings when packages are imported and, if
     installed, the Transformers worker runs a pass on a tiny model: about 10 seconds.
@@ -72,6 +72,7 @@ def _examined() -> Iterator[Diagnosis]:
     yield _graphics(here)
     yield _memory()
     yield from _engines()
+    yield from _plugins()
     yield from _extras()
     yield _versions()
     yield _sandbox()
@@ -117,6 +118,18 @@ def _engines() -> Iterator[Diagnosis]:
     for row in ENGINES.values():
         for one in row.components():
             yield Diagnosis(what=one.name, state="missing" if one.is_missing else "ok", seen=one.seen, cure=one.advice)
+
+
+def _plugins() -> Iterator[Diagnosis]:
+    from tierwise.engines import ENGINES  # noqa: F401 - a table finds its plugins when it is first used
+    from tierwise.policies import PolicyChoice  # noqa: F401
+    from tierwise.spec.plugins import found
+    from tierwise.verifiers import VerifierChoice  # noqa: F401
+
+    kinds = {"tierwise.engines": "engine", "tierwise.policies": "policy", "tierwise.verifiers": "verifier"}
+    for one in found():
+        state: Literal["ok", "warning"] = "warning" if one.problem else "ok"
+        yield Diagnosis(what=f"{kinds[one.group]} {one.name}", state=state, seen=one.package, cure=one.problem)
 
 
 def _extras() -> Iterator[Diagnosis]:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import msgspec
 
+from tierwise import verifiers  # the module: its table of verifiers is complete when a file is read
 from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.prompt import Prompt
-from tierwise.verifiers import VerifierChoice
 
 
 class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,7 +23,7 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     n: Annotated[int, msgspec.Meta(ge=2, le=64)] = 4
     """Maximum number of candidates."""
-    verifier: VerifierChoice | None = None
+    verifier: verifiers.VerifierChoice | None = None
     """Verifier for candidates if the request has none."""
 
     def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tierwise.spec.call import Call
+from tierwise.spec.errors import Refused
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
@@ -41,7 +42,7 @@ def adapted(call: Call, deployment: Deployment) -> Adapted:
     """The call without what the deployment is known to refuse."""
     has_tools, refused = call.prompt.has_tools, deployment.refused
     names = refused.names(has_tools=has_tools)
-    has_no_logprobs = has_tools and deployment.capabilities.logprobs_with_tools is False
+    has_no_logprobs = has_tools and deployment.current_capabilities().logprobs_with_tools is False
     if has_no_logprobs:
         names |= LOGPROBS
     first = _without(call, names)
@@ -49,6 +50,23 @@ def adapted(call: Call, deployment: Deployment) -> Adapted:
     if asks_logprobs and first.call.streamed and (has_no_logprobs or refused.in_streams_with_tools):
         return replace(first, call=replace(first.call, streamed=False), is_whole=True)
     return first
+
+
+def require_tools(call: Call, deployment: Deployment) -> bool:
+    """Whether the model is shown the tools of the call. True if that is unknown.
+
+    Raises:
+        Refused: the answer must call a tool, and the deployment does not show tools to the model.
+    """
+    if not call.prompt.has_tools or deployment.current_capabilities().tools is not False:
+        return True
+    if call.prompt.requires_tool:
+        raise Refused(
+            f"tool_choice: the chat template of deployment {deployment.name!r} has no tools, so no tool call can be"
+            " required; allow a text answer with tool_choice auto, or use a model that was trained to call tools",
+            engine=deployment.name,
+        )
+    return False
 
 
 def relaxed(call: Call, refusal: str) -> Adapted | None:

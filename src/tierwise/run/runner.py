@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
-from tierwise.run.acceptable import Adapted, adapted, relaxed, remember
+from tierwise.run.acceptable import Adapted, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass
@@ -48,7 +48,7 @@ class ChoiceState:
     """Ended passes, in the order in which they ended."""
     reached: str = ""
     """The last tier that was asked."""
-    adaptations: set[tuple[str, str]] = field(default_factory=set)
+    adaptations: set[str] = field(default_factory=set)
     """What the trace says already about requests that a deployment does not accept."""
     refused_by: BudgetTracker | None = None
     """The budget that last refused or cut a pass, for the error message."""
@@ -124,7 +124,7 @@ class PassRunner:
 
     @property
     def capabilities(self) -> Capabilities:
-        return self._tier.deployment.capabilities
+        return self._tier.deployment.current_capabilities()
 
     @property
     def left(self) -> Left:
@@ -211,6 +211,7 @@ class PassRunner:
     async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None) -> Pass:
         """Run a pass, again once if the engine broke, and again without optional fields that it refuses."""
         deployment = self._tier.deployment
+        require_tools(call, deployment)
         sent = adapted(call, deployment)
         self._note_adapted(sent)
         found: list[Adapted] = []
@@ -236,13 +237,19 @@ class PassRunner:
             else:
                 for lesser in found:
                     remember(lesser, deployment)
+                if not require_tools(call, deployment):
+                    self._note_once(f"{self.deployment} did not show the tools to the model: its template has none")
                 return done
 
     def _note_adapted(self, sent: Adapted) -> None:
-        """Record once per choice what a request lacks because the deployment refuses it."""
-        if (sent.left_out or sent.is_whole) and (key := (self.deployment, sent.what)) not in self._choice.adaptations:
-            self._choice.adaptations.add(key)
-            self.note(f"{self.deployment} refuses {sent.what}", signal="refused field")
+        """Record what a request lacks because the deployment refuses it."""
+        if sent.left_out or sent.is_whole:
+            self._note_once(f"{self.deployment} refuses {sent.what}")
+
+    def _note_once(self, reason: str) -> None:
+        if reason not in self._choice.adaptations:
+            self._choice.adaptations.add(reason)
+            self.note(reason, signal="capabilities")
 
     async def _attempt(
         self, call: Call, number: int, *, shown: bool, watch: Watch | None, retry_of: int | None = None

@@ -64,6 +64,12 @@ class Prompt:
         """Whether the engine may answer with a tool call."""
         return bool(self.fields.get("tools") or self.fields.get("functions"))
 
+    @property
+    def requires_tool(self) -> bool:
+        """Whether the answer must call a tool."""
+        choice = self.fields.get("tool_choice") or self.fields.get("function_call")
+        return self.has_tools and (isinstance(choice, Mapping) or choice in ("required", "any"))
+
     def by_default(self, fields: Fields) -> Prompt:
         """The same request with a tier's fields as defaults. Null counts as unset.
 
