@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import aiohttp
 import msgspec
 
+from tierwise.bench.connection import key_header
 from tierwise.engines.process import guard
 from tierwise.ledger.location import locate
 from tierwise.spec.deployed import Deployed
@@ -37,12 +38,16 @@ POLL_SECONDS = 0.1
 """Seconds between two readiness checks."""
 
 
+KEY_VARIABLE = "TIERWISE_BENCH_KEY"
+"""Environment variable with the key of a launched endpoint, with which it says how its engines were launched."""
+
+
 def serve_command(config: Path) -> list[str]:
     """The command that serves a config file on a free port. The ledger is passed by `ledger_environment`.
 
     `-P` keeps the current folder off the module path: a `timeit.py` beside the workload would be run otherwise.
     """
-    return [sys.executable, "-P", "-m", "tierwise", "serve", str(config), "--port", "0"]
+    return [sys.executable, "-P", "-m", "tierwise", "serve", str(config), "--port", "0", "--api-key-env", KEY_VARIABLE]
 
 
 def ledger_environment(ledger: str | Path) -> dict[str, str]:
@@ -130,11 +135,14 @@ def _output(log: Path, before: int) -> str:
     return log.read_bytes()[before:].decode(errors="replace")
 
 
-async def deployments(url: str) -> list[Deployed] | None:
+async def deployments(url: str, key: str = "") -> list[Deployed] | None:
     """The endpoint's deployments; None if it does not report them in a form that this version reads."""
     wait = aiohttp.ClientTimeout(total=DEPLOYMENTS_TIMEOUT)
     try:
-        async with aiohttp.ClientSession(timeout=wait) as session, session.get(f"{url}/v1/deployments") as response:
+        async with (
+            aiohttp.ClientSession(timeout=wait, headers=key_header(key)) as session,
+            session.get(f"{url}/v1/deployments") as response,
+        ):
             return msgspec.json.decode(await response.read(), type=_DeploymentListing).data
     except (aiohttp.ClientError, OSError, msgspec.DecodeError):
         return None

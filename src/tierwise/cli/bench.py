@@ -63,6 +63,10 @@ RunLedger = Annotated[
     ),
 ]
 Url = Annotated[str, typer.Option(help="Measure this running endpoint, which serves the config file.")]
+KeyVariable = Annotated[
+    str,
+    typer.Option("--api-key-env", metavar="NAME", help="Environment variable with the key of the endpoint at --url."),
+]
 
 
 def bench(
@@ -83,6 +87,7 @@ def bench(
     resume: Resume = None,
     ledger: RunLedger = None,
     url: Url = "",
+    api_key_env: KeyVariable = "",
     as_json: AsJson = False,
 ) -> None:
     """Measure the tiers of a config file on a workload: quality, latency and dollars, with 95 % intervals.
@@ -99,11 +104,10 @@ def bench(
     from tierwise.cli.execution import run
     from tierwise.cli.extras import need_extra
     from tierwise.cli.pull import bring, unhashed
-    from tierwise.ledger.location import locate
     from tierwise.workloads.files import load
 
     need_extra("bench", "tierwise bench")
-    locate(ledger or "ledger.db")  # reject an invalid URL before anything is loaded
+    _require_ledger(ledger)
     plan, tasks = planning.load(file), load(workload).first(limit)
     tiers = chosen_tiers(plan, tier or [])
     require_sandbox(tasks)
@@ -122,10 +126,24 @@ def bench(
         directory=directory,
         ledger=ledger or directory.path / "ledger.db",
         url=url.rstrip("/").removesuffix("/v1"),
+        key=_key(api_key_env),
         dollars=budget_dollars,
         minutes=budget_minutes,
     )
     raise typer.Exit(run(job, as_json=as_json))
+
+
+def _require_ledger(ledger: str | None) -> None:
+    """Reject an invalid URL before anything is loaded."""
+    from tierwise.ledger.location import locate
+
+    locate(ledger or "ledger.db")
+
+
+def _key(variable: str) -> str:
+    from tierwise.gateway.access import key_in
+
+    return key_in(variable) if variable else ""
 
 
 def _directory(out: Path | None, resume: Path | None, name: str) -> RunDirectory:
