@@ -168,7 +168,7 @@ def scores(found: Leaderboard) -> Grid:
         rows.append(
             (
                 one.name,
-                str(one.n),
+                f"{one.n} of {one.n + one.errors}" if one.errors else str(one.n),
                 str(one.errors),
                 f"-{one.absent}" if one.absent else f"+{one.beyond}" if one.beyond else "0",
                 f"{one.score:.3f}",
@@ -179,7 +179,14 @@ def scores(found: Leaderboard) -> Grid:
                 bounds,
             )
         )
-    titles = ("run", "n", "errors", f"n{' -' if of else ''}{of.removeprefix(' of')}", "score", f"absent = fail{of}")
+    titles = (
+        "run",
+        "n",
+        "errors",
+        f"n{' -' if of else ''}{of.removeprefix(' of')}",
+        "score",
+        f"absent, error = fail{of}",
+    )
     return Grid((*titles, "naive SE", "clustered SE", "ratio", "95 %, new clusters"), tuple(rows))
 
 
