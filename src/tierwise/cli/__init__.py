@@ -32,6 +32,7 @@ from tierwise.cli import (
     workload,
 )
 from tierwise.spec.errors import SpecError, TierwiseError
+from tierwise.spec.printable import printable
 from tierwise.spec.version import __version__
 
 app = typer.Typer(
@@ -84,7 +85,7 @@ def main() -> None:
     try:
         app()
     except TierwiseError as error:
-        print(_message(error), file=sys.stderr)
+        print(printable(_message(error), lines=True), file=sys.stderr)
         sys.exit(2 if isinstance(error, SpecError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

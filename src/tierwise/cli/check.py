@@ -98,8 +98,9 @@ def _engine_notes(plan: Plan) -> Iterator[str]:
 
 
 def _print(plan: Plan) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from tierwise.cli.console import Console
 
     facts = described(plan)
     console = Console(highlight=False, soft_wrap=True)
