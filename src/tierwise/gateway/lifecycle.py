@@ -156,8 +156,7 @@ class ChunkSink:
     async def __call__(self, chunk: Chunk) -> bool:
         if self._context.first_output is None and chunk.is_output:
             self._context.show_moment()
-        if chunk.delta or chunk.finish:
-            await self._show(self._number, chunk)
+        await self._show(self._number, chunk)
         return True
 
 

@@ -40,6 +40,15 @@ class RunningPass:
         return self._recorder.add(chunk)
 
     @property
+    def shown(self) -> Chunk:
+        """The last chunk in the form for a client; its finish reason comes with the end of the pass."""
+        return self._recorder.shown
+
+    def rest(self) -> Chunk:
+        """What a client is still to be shown of the output."""
+        return self._recorder.end()
+
+    @property
     def completion_tokens(self) -> int:
         return self._recorder.completion_tokens
 

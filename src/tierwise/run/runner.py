@@ -276,10 +276,12 @@ class PassRunner:
                     error.was_shown = shown and output.has_shown
                 raise
             finally:
+                rest = running.rest()
                 done = running.end()
                 self._choice.trace.events.append(done)
                 self._choice.passes.append(done)
-            if shown and done.outcome == "cut" and output.has_shown:
+            if shown and output.has_shown:
+                await output.show(rest)
                 await output.show(Chunk(finish=done.completion.finish))
         if done.outcome == "cut" and done.completion.is_empty and not running.was_watched_out:
             self._choice.refused_by = self._tracker
@@ -294,7 +296,7 @@ class PassRunner:
                 async for chunk in stream:
                     tracker.pay(running.add(chunk))
                     if shown:
-                        await output.show(chunk)
+                        await output.show(running.shown)
                     if watch is not None and watch(chunk) == "cut" and not running.is_complete:
                         running.was_watched_out = True
                         return
