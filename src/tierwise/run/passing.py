@@ -19,7 +19,8 @@ class RunningPass:
         self.error = ""
         self.was_watched_out = False
         """Whether the policy cut it."""
-        self._call, self._tier, self._number, self._retry_of = call, tier, number, retry_of
+        self.number = number
+        self._call, self._tier, self._retry_of = call, tier, retry_of
         self._began = now()
         self._after = self._began - trace.began
         self._recorder = Recorder()
@@ -58,7 +59,7 @@ class RunningPass:
         """The finished pass, for the trace."""
         ended = now()
         return Pass(
-            number=self._number,
+            number=self.number,
             tier=self._tier.name,
             deployment=self._tier.deployment.name,
             call=self._call,

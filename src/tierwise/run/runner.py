@@ -286,6 +286,8 @@ class PassRunner:
             async with asyncio.timeout_at(tracker.deadline) as clock, aclosing(running.stream(cap)) as stream:
                 async for chunk in stream:
                     tracker.pay(running.add(chunk))
+                    if chunk.remark and chunk.finish:
+                        self.note(f"{self.deployment} {chunk.remark}", signal="engine", after=(running.number,))
                     if shown:
                         await output.show(running.shown)
                     if watch is not None and watch(chunk) == "cut" and not running.is_complete:

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tierwise.engines.openai.client import MULTIPLIERS
 from tierwise.engines.openai.dialect import Dialect
+from tierwise.engines.openai.request import MULTIPLIERS
 from tierwise.engines.settings import Remote
 
 if TYPE_CHECKING:

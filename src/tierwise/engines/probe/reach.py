@@ -13,7 +13,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 import msgspec
 
-from tierwise.engines.openai.wire import read_failure
+from tierwise.engines.openai.failure import read_failure
 from tierwise.spec.errors import Broken, EngineError, Garbled, SpecError, TimedOut
 
 REACH_SECONDS = 10.0
