@@ -7,11 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tierwise.ledger.records import Decision, Trace
 from tierwise.spec.call import Call
 from tierwise.spec.errors import Refused
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
+
+CHANGED = "capabilities"
+"""Signal of the decisions that record how a request was changed so that a deployment could answer it."""
 
 LOGPROBS = frozenset({"logprobs", "top_logprobs"})
 
@@ -111,3 +115,9 @@ def _without(call: Call, names: frozenset[str]) -> Adapted:
         call=replace(call, prompt=prompt, sends_seed=call.sends_seed and not has_seed),
         left_out=fields | {"seed"} if has_seed else fields,
     )
+
+
+def notes_of(trace: Trace) -> list[str]:
+    """How the requests of an action were changed so that its deployments could answer them, each change once."""
+    changes = (one.reason for one in trace.events if isinstance(one, Decision) and one.signal == CHANGED)
+    return list(dict.fromkeys(changes))

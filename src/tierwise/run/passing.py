@@ -30,6 +30,8 @@ class RunningPass:
     def stream(self, cap: int | None) -> AsyncGenerator[Chunk, None]:
         """The engine's chunks; `cap` limits the completion tokens."""
         call = self._call if cap is None else replace(self._call, prompt=self._call.prompt.bounded(cap))
+        if call.prompt.headers:
+            call = replace(call, prompt=replace(call.prompt, headers=call.prompt.headers_of_pass(self.number)))
         return self._tier.deployment.engine.stream(call)
 
     def add(self, chunk: Chunk) -> int:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
-from tierwise.run.acceptable import Adapted, adapted, relaxed, remember, require_tools
+from tierwise.run.acceptable import CHANGED, Adapted, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
+from tierwise.run.limits import within_context, without_limit
 from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass
 from tierwise.run.tier import Tier
@@ -21,7 +22,7 @@ from tierwise.spec.budget import Budget, Left
 from tierwise.spec.call import Call, Chunk, Pass
 from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.clock import now
-from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, Refused, TierwiseError
+from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, Refused, TierwiseError, TooLong
 from tierwise.spec.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -212,6 +213,8 @@ class PassRunner:
         """Run a pass, again once if the engine broke, and again without optional fields that it refuses."""
         deployment = self._tier.deployment
         require_tools(call, deployment)
+        call, lowered = within_context(call, deployment)
+        self._note_once(lowered)
         sent = adapted(call, deployment)
         self._note_adapted(sent)
         found: list[Adapted] = []
@@ -220,10 +223,15 @@ class PassRunner:
             number = self._choice.next_number()
             try:
                 done = await self._attempt(sent.call, number, shown=shown, watch=watch, retry_of=before)
-            except (Broken, Refused) as error:
+            except (Broken, Refused, TooLong) as error:
                 if (shown and error.was_shown) or self._tracker.is_over(now()):
                     raise
-                if isinstance(error, Refused):
+                if not isinstance(error, Broken) and (unlimited := without_limit(sent.call, str(error))) is not None:
+                    sent = replace(sent, call=unlimited[0])
+                    self._note_once(unlimited[1])
+                elif isinstance(error, TooLong):
+                    raise
+                elif isinstance(error, Refused):
                     if (lesser := relaxed(sent.call, str(error))) is None:
                         raise
                     sent = lesser
@@ -247,9 +255,10 @@ class PassRunner:
             self._note_once(f"{self.deployment} refuses {sent.what}")
 
     def _note_once(self, reason: str) -> None:
-        if reason not in self._choice.adaptations:
+        """Record once per choice how a request was changed; nothing if the reason is empty."""
+        if reason and reason not in self._choice.adaptations:
             self._choice.adaptations.add(reason)
-            self.note(reason, signal="capabilities")
+            self.note(reason, signal=CHANGED)
 
     async def _attempt(
         self, call: Call, number: int, *, shown: bool, watch: Watch | None, retry_of: int | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from tierwise.gateway import wire
-from tierwise.gateway.chat import MOST_BYTES
+from tierwise.gateway.body import MOST_BYTES
 from tierwise.spec.errors import SpecError
 from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.reading import Reading

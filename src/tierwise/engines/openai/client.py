@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from tierwise.engines.openai.connector import Connector
 from tierwise.engines.openai.events import MOST_BYTES
 from tierwise.engines.openai.exchange import Exchange, advice_on_url
 from tierwise.engines.openai.failure import Failure, read_failure
@@ -19,7 +20,7 @@ from tierwise.engines.openai.wire import read_event, read_whole
 from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, Refused, TimedOut
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection
+    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 
     from tierwise.spec.call import Call, Chunk
     from tierwise.spec.json import Fields
@@ -89,7 +90,7 @@ class ChatClient:
         exchange = Exchange(lambda event: self._read(event, base_url, call), linger_seconds=_LINGER_SECONDS)
         body = self._request.encode(call)
         try:
-            async with await self._post(f"{base_url}/chat/completions", body) as response:
+            async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
                 while block := await _next_block(response, exchange.ends_at):
                     for chunk in exchange.feed(block):
@@ -118,18 +119,18 @@ class ChatClient:
         """
         body = self._request.encode(call, streamed=False)
         try:
-            async with await self._post(f"{base_url}/chat/completions", body) as response:
+            async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
-                parts: list[bytes] = []
+                answer = bytearray()
                 while block := await response.content.readany():
-                    parts.append(block)
-                    if sum(map(len, parts)) > MOST_BYTES:
+                    answer += block
+                    if len(answer) > MOST_BYTES:
                         raise self._garbled(f"sent more than {MOST_BYTES >> 20} MiB")
-                return b"".join(parts)
+                return bytes(answer)
         except (aiohttp.ClientError, ConnectionError) as error:
             raise self._blame(error, had_begun=False) from error
 
-    async def _post(self, url: str, body: bytes) -> aiohttp.ClientResponse:
+    async def _post(self, url: str, body: bytes, forwarded: Mapping[str, str]) -> aiohttp.ClientResponse:
         """Send a request. If the server has closed a reused connection, the request is sent again on a new one.
 
         llama.cpp closes every connection after a stream, microseconds after announcing keep-alive.
@@ -140,7 +141,7 @@ class ChatClient:
                 return await self._open().post(
                     url,
                     data=io.BytesIO(body) if len(body) > _LARGE_BYTES else body,
-                    headers=self._headers,
+                    headers={**forwarded, **self._headers},
                     allow_redirects=False,
                     proxy=self._proxy,
                     trace_request_ctx=way,
@@ -153,11 +154,10 @@ class ChatClient:
         if self._session is None:
             tracing = aiohttp.TraceConfig()
             tracing.on_connection_reuseconn.append(_note_reuse)
-            # No limit on connections: the panel and the engine's own queue limit passes.
             # No cookies: a cookie from one user's response would be sent with another user's request.
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout,
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=Connector(),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=[tracing],
             )
