@@ -76,6 +76,9 @@ class Chunk:
     routing: Routing | None = None
     """Routing of the whole pass, in one of its last chunks, if recorded. Not sent to clients."""
 
+    remark: str = ""
+    """What the trace says about the engine because of this chunk, as the predicate of a sentence."""
+
     @property
     def is_output(self) -> bool:
         """Whether the chunk carries model output rather than protocol fields only."""
