@@ -282,7 +282,7 @@ class PassRunner:
                 self._choice.passes.append(done)
             if shown and output.has_shown:
                 await output.show(rest)
-                await output.show(Chunk(finish=done.completion.finish))
+                await output.show(Chunk(finish=done.completion.finish, response=done.completion.response))
         if done.outcome == "cut" and done.completion.is_empty and not running.was_watched_out:
             self._choice.refused_by = self._tracker
             raise OutOfBudget
