@@ -35,6 +35,7 @@ from tierwise.cli import (
     workload,
 )
 from tierwise.spec.errors import SpecError, TierwiseError
+from tierwise.spec.printable import printable
 from tierwise.spec.version import __version__
 
 app = typer.Typer(
@@ -118,7 +119,7 @@ def _discard_output() -> None:
 
 
 def _fail(error: TierwiseError, code: int) -> NoReturn:
-    print(_message(error), file=sys.stderr)
+    print(printable(_message(error), lines=True), file=sys.stderr)
     sys.exit(code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,9 @@ import typer
 
 if TYPE_CHECKING:
     from tierwise.plan import Plan
+    from tierwise.spec.errors import SpecError
+
+_REACH_SECONDS = 3.0  # for a server's list of models
 
 
 def check(
@@ -19,7 +23,8 @@ def check(
 ) -> None:
     """Validate a config file, and print the plan: which processes run, with which levers, for which tiers.
 
-    Shows all errors at once, each with its path in the file. Starts nothing. Exit code 2 if the file is invalid, or
+    Shows all errors at once, each with its path in the file. Starts nothing; of the servers that run
+    already, only one whose URL lacks `/v1` is asked where its API is. Exit code 2 if the file is invalid, or
     cannot work with the checkpoints and programs of this machine.
     """
     import json
@@ -38,7 +43,7 @@ def check(
         print(json.dumps(described(plan), indent=2))
     else:
         _print(plan)
-    if found := preflight(plan):
+    if found := [*preflight(plan), *_misplaced(plan)]:
         raise ConfigErrors(found)
 
 
@@ -97,10 +102,37 @@ def _engine_notes(plan: Plan) -> Iterator[str]:
             yield f"deployments.{process.name}: {note}"
 
 
+def _misplaced(plan: Plan) -> Iterator[SpecError]:
+    """URLs without `/v1` whose server has its API elsewhere. One that is down is not judged."""
+    import asyncio
+    from urllib.parse import urlsplit
+
+    from tierwise.spec.errors import SpecError
+
+    for process in plan.processes:
+        if (remote := process.settings.remote) is None or urlsplit(remote.url).path.rstrip("/").endswith("/v1"):
+            continue
+        base = asyncio.run(_base_of(remote.url, getattr(process.settings, "api_key_env", None)))
+        if base is not None and base != remote.url.rstrip("/"):
+            yield SpecError(f"the API is at {base}; set url to that", field=f"deployments.{process.name}.url")
+
+
+async def _base_of(url: str, variable: str | None) -> str | None:
+    import aiohttp
+
+    from tierwise.engines.openai.proxy import proxy_to
+    from tierwise.engines.probe.reach import find_base
+
+    key = os.environ.get(variable, "").strip() if variable else ""
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"} if key else {}) as session:
+        return await find_base(session, url, proxy=proxy_to(url), seconds=_REACH_SECONDS)
+
+
 def _print(plan: Plan) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from tierwise.cli.console import Console
 
     facts = described(plan)
     console = Console(highlight=False, soft_wrap=True)

@@ -9,6 +9,7 @@ import typer
 
 from tierwise.cli.options import AsJson, ChangedTasks, Format, IntervalPopulation, OneMode, OneModeOnly, Style
 from tierwise.cli.output import print_json, wide_console
+from tierwise.spec.printable import printable
 
 if TYPE_CHECKING:
     from tierwise.analysis.arms import Arm
@@ -81,7 +82,7 @@ def _print_deployments(run_a: Path, run_b: Path, base: str, style: Style, *, as_
         return
     grid = lever_table.table(found)
     if style is Style.MARKDOWN:
-        print(grid.as_markdown())
+        print(printable(grid.as_markdown(), lines=True))
         return
     wide_console().print(grid.for_terminal())
 
@@ -114,7 +115,7 @@ def _print(found: Comparison, style: Style) -> None:
     from tierwise.report import comparing
 
     if style is Style.MARKDOWN:
-        print(comparing.as_markdown(found), end="")
+        print(printable(comparing.as_markdown(found), lines=True), end="")
         return
     console = wide_console()
     console.print(Text(f"{found.other} against {found.base}", "bold"))

@@ -239,9 +239,10 @@ def _manifest(run: Path) -> Manifest:
 
 
 def _print_compared(found: EnvironmentDiff) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from tierwise.cli.console import Console
 
     console = Console(highlight=False)
     if found.differences:
@@ -258,9 +259,10 @@ def _print_compared(found: EnvironmentDiff) -> None:
 
 
 def _print(findings: list[Diagnosis]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from tierwise.cli.console import Console
 
     colours = {"ok": "green", "missing": "yellow", "warning": "yellow", "broken": "red"}
     table = Table(box=None, padding=(0, 2, 0, 0))

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
-    from rich.console import Console
-
     from tierwise.analysis.summary import RunSummary
     from tierwise.bench.bench_job import BenchJob
+    from tierwise.cli.console import Console
     from tierwise.runs.directory import RunDirectory
 
 T = TypeVar("T")
@@ -29,9 +28,9 @@ def run(job: BenchJob, *, as_json: bool = False) -> int:
         requests, or more than 2 % of the actions ended in infrastructure errors.
     """
     import uvloop
-    from rich.console import Console
 
     from tierwise.analysis.summary import summary_of
+    from tierwise.cli.console import Console
     from tierwise.report.page import write_page
 
     _allow_files()

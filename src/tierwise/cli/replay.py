@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tierwise.spec.printable import printable
+
 if TYPE_CHECKING:
     from tierwise.runs.directory import RunDirectory
     from tierwise.runs.records import TrialRecord
@@ -62,7 +64,7 @@ def replay(
         print(json.dumps(facts, indent=2))
     else:
         for old, new in changed:
-            print(f"{old.task} ({old.tier}, {old.mode}): {old.outcome} → {new.outcome}: {new.why}")
+            print(f"{old.task} ({old.tier}, {old.mode}): {old.outcome} → {new.outcome}: {printable(new.why)}")
         print(f"{len(records)} answers graded again, {len(changed)} grades changed")
         print(f"report  {target}{' (identical to the previous one)' if is_same else ''}")
     raise typer.Exit(1 if changed else 0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
-from tierwise.run.acceptable import CHANGED, Adapted, adapted, relaxed, remember, require_tools
+from tierwise.run.acceptable import CHANGED, ENGINE, Adapted, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.limits import within_context, without_limit
 from tierwise.run.output import OutputStream
@@ -282,7 +282,7 @@ class PassRunner:
                 self._choice.passes.append(done)
             if shown and output.has_shown:
                 await output.show(rest)
-                await output.show(Chunk(finish=done.completion.finish))
+                await output.show(Chunk(finish=done.completion.finish, response=done.completion.response))
         if done.outcome == "cut" and done.completion.is_empty and not running.was_watched_out:
             self._choice.refused_by = self._tracker
             raise OutOfBudget
@@ -295,6 +295,8 @@ class PassRunner:
             async with asyncio.timeout_at(tracker.deadline) as clock, aclosing(running.stream(cap)) as stream:
                 async for chunk in stream:
                     tracker.pay(running.add(chunk))
+                    if chunk.remark and chunk.finish:
+                        self.note(f"{self.deployment} {chunk.remark}", signal=ENGINE, after=(running.number,))
                     if shown:
                         await output.show(running.shown)
                     if watch is not None and watch(chunk) == "cut" and not running.is_complete:
