@@ -18,6 +18,7 @@ from tierwise.gateway.metrics import Metrics
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Health
+    from tierwise.ledger.store import LedgerHealth
     from tierwise.service import Service
 
 
@@ -70,6 +71,8 @@ def application(service: Service, metrics: Metrics | None = None) -> Starlette:
             "draining": draining,
             "deployments": {name: _standing(one) for name, one in states.items()},
         }
+        if service.ledger is not None:
+            body["ledger"] = _ledger_standing(service.ledger.health())
         return JSONResponse(body, status_code=200 if is_ready else 503)
 
     async def scrape(request: Request) -> Response:  # noqa: ARG001
@@ -95,6 +98,16 @@ def application(service: Service, metrics: Metrics | None = None) -> Starlette:
 def _standing(health: Health) -> dict[str, object]:
     standing: dict[str, object] = {"state": health.state, "reason": health.reason}
     return {**standing, "last_lines": health.last_lines} if health.last_lines else standing
+
+
+def _ledger_standing(health: LedgerHealth) -> dict[str, object]:
+    """Without messages, which name files. Problems of the ledger never make the endpoint unready."""
+    return {
+        "state": health.state,
+        "pending": health.pending,
+        "only_in_memory": health.unjournaled,
+        "lost": health.lost,
+    }
 
 
 def _model(service: Service, name: str) -> dict[str, object]:

@@ -94,14 +94,21 @@ class RequestLifecycle:
             self._remember(context)
 
     def _remember(self, context: RequestContext) -> None:
-        record = context.record()
-        self._metrics.ended(record, self._service.prices)
+        """Record an action in the ledger, then count it in the metrics. Neither can cost the answer."""
         try:
+            record = context.record()
             if self._service.ledger is not None:
                 self._service.ledger.write(record)
         except Exception as error:  # noqa: BLE001 - `write` must never raise, but answers must not depend on it
             self._metrics.alarm()
             _LOG.error("LEDGER: action %s is not recorded: %r", context.trace.action, error)
+            return
+        finally:
+            self._metrics.finished()
+        try:
+            self._metrics.ended(record, self._service.prices)
+        except Exception as error:  # noqa: BLE001 - as above
+            _LOG.error("action %s is missing in the metrics: %r", context.trace.action, error)
 
 
 class ChunkSink:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Annotated
 
 import msgspec
 
 from tierwise.spec.call import Pass, Usage
 
-Dollars = Annotated[float, msgspec.Meta(ge=0)]
+Dollars = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+"""A price. The bound is far above any real one, and keeps every cost and every sum finite."""
+
+MOST_TOKENS = 2**53 - 1
+"""Maximum of a count of tokens: engines have reported negative and 400-digit ones."""
+
+_MOST_SECONDS = 1e12
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,9 +62,15 @@ class PriceBook:
         """The cost of tokens and time on a deployment, for one pass or many."""
         price = self._prices.get(deployment, Price())
         cached_price = price.prompt if price.cached is None else price.cached
-        fresh = usage.prompt - usage.cached
-        tokens = fresh * price.prompt + usage.cached * cached_price + usage.completion * price.completion
-        return Cost(tokens=tokens / 1e6, time=busy_seconds / 3600 * price.dollars_per_hour)
+        prompt, cached, completion = map(_bounded, (usage.prompt, usage.cached, usage.completion))
+        fresh = max(0, prompt - cached)
+        tokens = fresh * price.prompt + cached * cached_price + completion * price.completion
+        seconds = min(max(busy_seconds, 0.0), _MOST_SECONDS) if isfinite(busy_seconds) else 0.0
+        return Cost(tokens=tokens / 1e6, time=seconds / 3600 * price.dollars_per_hour)
 
     def total(self, passes: Iterable[Pass]) -> Cost:
         return sum((self.cost(done) for done in passes), Cost())
+
+
+def _bounded(count: int) -> int:
+    return min(max(count, 0), MOST_TOKENS)
