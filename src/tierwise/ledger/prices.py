@@ -14,7 +14,7 @@ from tierwise.spec.call import Pass, Usage
 Dollars = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 """A price. The bound is far above any real one, and keeps every cost and every sum finite."""
 
-MOST_TOKENS = 2**53 - 1
+MOST_TOKENS = 2**63 - 1
 """Maximum of a count of tokens: engines have reported negative and 400-digit ones."""
 
 _MOST_SECONDS = 1e12
@@ -55,18 +55,20 @@ class PriceBook:
         self._prices = prices
 
     def cost(self, done: Pass) -> Cost:
-        """The cost of one pass, whatever its outcome."""
-        return self.price(done.deployment, done.usage, done.busy_seconds)
+        """The cost of one pass, whatever its outcome. It is finite whatever was counted."""
+        usage, seconds = done.usage, done.busy_seconds
+        prompt, cached, completion = map(_bounded, (usage.prompt, usage.cached, usage.completion))
+        seconds = min(max(seconds, 0.0), _MOST_SECONDS) if isfinite(seconds) else 0.0
+        counted = Usage(prompt=prompt, cached=cached, completion=completion)
+        return self.price(done.deployment, counted, seconds)
 
     def price(self, deployment: str, usage: Usage, busy_seconds: float) -> Cost:
-        """The cost of tokens and time on a deployment, for one pass or many."""
+        """The cost of tokens and time on a deployment, for one pass or many; linear in both."""
         price = self._prices.get(deployment, Price())
         cached_price = price.prompt if price.cached is None else price.cached
-        prompt, cached, completion = map(_bounded, (usage.prompt, usage.cached, usage.completion))
-        fresh = max(0, prompt - cached)
-        tokens = fresh * price.prompt + cached * cached_price + completion * price.completion
-        seconds = min(max(busy_seconds, 0.0), _MOST_SECONDS) if isfinite(busy_seconds) else 0.0
-        return Cost(tokens=tokens / 1e6, time=seconds / 3600 * price.dollars_per_hour)
+        fresh = usage.prompt - usage.cached
+        tokens = fresh * price.prompt + usage.cached * cached_price + usage.completion * price.completion
+        return Cost(tokens=tokens / 1e6, time=busy_seconds / 3600 * price.dollars_per_hour)
 
     def total(self, passes: Iterable[Pass]) -> Cost:
         return sum((self.cost(done) for done in passes), Cost())

@@ -223,9 +223,9 @@ def _open_for_writing(path: Path, patience: float) -> sqlite3.Connection:
 class _Turn(sqlite3.Connection):
     """A connection of a writer; only one exists in a folder at a time.
 
-    SQLite's own locks belong to files, but its journal belongs to a name. While one process commits into a file that was
-    just moved, another one that begins a new file of the same name would take the journal for its own, and destroy what
-    both of them write. So writers lock their folder.
+    SQLite's own locks belong to files, but its journal belongs to a name. While one process commits into a file that
+    was just moved, another one that begins a new file of the same name would take the journal for its own, and destroy
+    what both of them write. So writers lock their folder.
     """
 
     _folder: int | None = None
