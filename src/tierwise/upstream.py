@@ -182,14 +182,14 @@ def main(packages: list[str]) -> None:
         if module.isidentifier() and not module.startswith("_"):
             listener.attend(module, partial(import_module, module))
     if set(packages) >= _WORKER:
-        listener.attend("transformers", _rehearse)
+        listener.attend("transformers", _run_worker)
     sys.stdout.write("\n" + json.dumps([asdict(one) for one in listener.heard]) + "\n")
 
 
-def _rehearse() -> None:
-    from tierwise.worker.rehearsal import rehearse  # noqa: PLC0415 - PyTorch, where it is installed
+def _run_worker() -> None:
+    from tierwise.worker.smoke_test import run_smoke_test  # noqa: PLC0415 - PyTorch, where it is installed
 
-    rehearse()
+    run_smoke_test()
 
 
 def _plain(name: str) -> str:

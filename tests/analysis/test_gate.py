@@ -158,8 +158,8 @@ def test_a_sequential_gate_fails_at_the_first_bound_that_is_broken(gated):
     assert found.verdict == "FAIL"
 
 
-def test_a_sequential_gate_does_not_speak_for_clusters(gated):
-    with pytest.raises(SpecError, match="speaks for tasks"):
+def test_a_sequential_gate_refuses_clusters(gated):
+    with pytest.raises(SpecError, match="is for tasks, not for clusters"):
         gated("++", "++", policy(population="clusters"), sequential=True)
 
 

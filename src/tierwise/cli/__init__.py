@@ -1,7 +1,6 @@
-"""The command line: one file per verb, and the one place where errors become messages and exit codes.
+"""The command line: one file per verb. Errors become messages and exit codes here.
 
-Exit codes: 0 done · 1 it ran, and the result is bad (an engine failed, too many errors) · 2 the input is wrong ·
-130 interrupted.
+Exit codes: 0 success · 1 failure at run time (an engine failed, too many errors) · 2 invalid input · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -74,10 +73,10 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """What stands before every verb."""
+    """Options before the verb."""
 
 
 def main() -> None:

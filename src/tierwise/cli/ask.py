@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from tierwise.gateway.chat import ChatEndpoint
     from tierwise.plan import Plan
 

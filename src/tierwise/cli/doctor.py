@@ -1,7 +1,8 @@
-"""`tierwise doctor`: examines this machine, and says what is missing and how to get it."""
+"""`tierwise doctor`: examines this machine, and reports what is missing and how to get it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tierwise.analysis.environment_diff import EnvironmentDiff
     from tierwise.runs.directory import Manifest
     from tierwise.runs.machine import RunMachine
@@ -39,7 +38,7 @@ def doctor(
         bool, typer.Option("--quick", help="Skip importing the installed packages for deprecation warnings.")
     ] = False,
 ) -> None:
-    """Examine this machine: Python, CPU, GPUs, engines, sandbox, cache; say what is missing and how to get it.
+    """Examine this machine: Python, CPU, GPUs, engines, plugins, sandbox, cache. Report what is missing, and remedies.
 
     It also reports packages newer than the tested versions, and deprecation warnings when packages are imported and, if
     installed, the Transformers worker runs a pass on a tiny model: about 10 seconds.
@@ -53,7 +52,7 @@ def doctor(
     from dataclasses import asdict
 
     if against is not None:
-        _hold_against(against, as_json=as_json)
+        _compare_with(against, as_json=as_json)
         return
     findings = [*_examined(), *([] if quick else _deprecations())]
     if as_json:
@@ -73,6 +72,7 @@ def _examined() -> Iterator[Diagnosis]:
     yield _graphics(here)
     yield _memory()
     yield from _engines()
+    yield from _plugins()
     yield from _extras()
     yield _versions()
     yield _sandbox()
@@ -90,9 +90,9 @@ def _python() -> Diagnosis:
 
 
 def _processor(here: RunMachine) -> Diagnosis:
-    features = ", ".join(here.features or ()) or "none of the vector extensions that matter"
+    features = ", ".join(here.features or ()) or "no relevant vector extensions"
     cure = "" if here.cores > 1 else "one core for the engine and everything else: expect slow answers"
-    seen = f"{here.cpu}, {here.cores} cores to use, {features}"
+    seen = f"{here.cpu}, {here.cores} usable cores, {features}"
     return Diagnosis(what="processor", state="ok", seen=seen, cure=cure)
 
 
@@ -118,6 +118,18 @@ def _engines() -> Iterator[Diagnosis]:
     for row in ENGINES.values():
         for one in row.components():
             yield Diagnosis(what=one.name, state="missing" if one.is_missing else "ok", seen=one.seen, cure=one.advice)
+
+
+def _plugins() -> Iterator[Diagnosis]:
+    from tierwise.engines import ENGINES  # noqa: F401 - a table finds its plugins when it is first used
+    from tierwise.policies import PolicyChoice  # noqa: F401
+    from tierwise.spec.plugins import found
+    from tierwise.verifiers import VerifierChoice  # noqa: F401
+
+    kinds = {"tierwise.engines": "engine", "tierwise.policies": "policy", "tierwise.verifiers": "verifier"}
+    for one in found():
+        state: Literal["ok", "warning"] = "warning" if one.problem else "ok"
+        yield Diagnosis(what=f"{kinds[one.group]} {one.name}", state=state, seen=one.package, cure=one.problem)
 
 
 def _extras() -> Iterator[Diagnosis]:
@@ -195,7 +207,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _hold_against(run: Path, *, as_json: bool) -> None:
+def _compare_with(run: Path, *, as_json: bool) -> None:
     import asyncio
     import json
     from dataclasses import asdict

@@ -1,6 +1,6 @@
-"""A job of the bench on the command line: progress while it runs, Ctrl-C, the report, and the exit code.
+"""Runs a bench job on the command line: progress, Ctrl-C, report and exit code.
 
-Every verb that measures through the endpoint ends here, so that all of them may be interrupted and resumed alike.
+Every verb that measures through the endpoint uses it, so all of them can be interrupted and resumed in the same way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INTERRUPTED = 130
 
 
 def need_extra() -> None:
-    """Find out before anything starts that a package of the extra `bench` is missing."""
+    """Fail before anything starts if a package of the `bench` extra is missing."""
     from importlib.util import find_spec
 
     from tierwise.spec.errors import SpecError
@@ -33,7 +33,7 @@ def need_extra() -> None:
 
 
 def run(job: BenchJob, *, as_json: bool = False) -> int:
-    """Execute a job, write its page and print its summary.
+    """Execute a job, write its report and print its summary.
 
     Returns:
         The exit code: 0 measured, 1 more than 2 % of the actions ended in infrastructure errors, 130 interrupted.
@@ -64,7 +64,7 @@ def run(job: BenchJob, *, as_json: bool = False) -> int:
 
 
 def _allow_files() -> None:
-    """Let as many connections be open as the system permits; many systems begin with 1024."""
+    """Raise the limit of open files to the hard limit; the default is often 1024."""
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -72,15 +72,15 @@ def _allow_files() -> None:
 
 
 def _print_notes(console: Console, job: BenchJob) -> None:
-    """What is known before the tiers start."""
+    """Print notes that are known before the tiers start."""
     from tierwise.ledger.location import locate
 
     directory = job.directory
     if directory.has_manifest and (again := len(directory.errors())):
-        console.print(f"asking {again} actions again that ended in infrastructure errors")
+        console.print(f"{again} actions ended in infrastructure errors and are run again")
     if not job.url and directory.has_manifest and directory.read_records() and locate(job.ledger).is_missing:
         console.print(
-            f"there is no ledger {job.ledger} any more: a new one begins, without the passes of earlier sessions",
+            f"the ledger {job.ledger} no longer exists: a new one is created, without the passes of earlier sessions",
             markup=False,
             soft_wrap=True,
         )
@@ -97,7 +97,7 @@ async def _executed(job: BenchJob, console: Console) -> RunSummary | None:
 
 
 async def _unless_interrupted(work: Coroutine[None, None, T]) -> T | None:
-    """Run something until it ends, or until Ctrl-C or SIGTERM cancels it, which gives None."""
+    """Run a coroutine. Returns None if Ctrl-C or SIGTERM cancelled it."""
     import asyncio
     import signal
 
@@ -134,14 +134,14 @@ def _print(console: Console, summary: RunSummary, paths: Mapping[str, str]) -> N
 
 
 def _print_session(console: Console, directory: RunDirectory) -> None:
-    """How far the runner's own times may be off, and how to go on with what was not run."""
+    """Print why the session stopped, how to resume, and the runner's timing error."""
     session = directory.read_manifest().sessions[-1]
     if session.stopped:
         console.print(f"stopped: {session.stopped}", markup=False)
     if directory.is_unfinished:
-        console.print(f"go on with the same command and --resume {directory.path}", markup=False, soft_wrap=True)
+        console.print(f"to continue, run the same command with --resume {directory.path}", markup=False, soft_wrap=True)
     if session.runner is not None and (p99 := session.runner.p99()) is not None:
-        console.print(f"the runner's own error: p99 {p99 * 1000:.2g} ms", style="dim", markup=False)
+        console.print(f"timing error of the runner: p99 {p99 * 1000:.2g} ms", style="dim", markup=False)
 
 
 def _print_json(summary: RunSummary, paths: Mapping[str, str]) -> None:

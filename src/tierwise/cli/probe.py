@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from tierwise.engines.probe.findings import Probed
 
 _SIGNS = {"yes": "[green]yes[/green]", "no": "[red]no[/red]", "unseen": "[yellow]?[/yellow]"}

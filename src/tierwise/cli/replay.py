@@ -1,4 +1,4 @@
-"""`tierwise replay`: a run graded again and its report rebuilt, from its directory alone."""
+"""`tierwise replay`: grades a run again and rebuilds its report, from its directory alone."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 
 
 def replay(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, as `tierwise bench` leaves it.")],
-    out: Annotated[Path | None, typer.Option(help="Write the report here; over the run's own when not given.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what changed as JSON.")] = False,
+    run: Annotated[Path, typer.Argument(help="Folder of a run, from `tierwise bench`.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Write the report to this file; if not given, replace the run's report.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON.")] = False,
 ) -> None:
     """Grade the recorded answers again, and rebuild the report, with no model and no endpoint.
 
-    Where no check has changed, the report comes out the same, bit for bit. Where one has (a newer Tierwise, a mended
-    check in the folder's workload.jsonl), the tasks that changed sides are named. The records stay as they were
-    measured. What a judge graded is kept as the judge said.
+    If no check has changed, the report is identical, byte for byte. If one has (a newer Tierwise, a corrected check in
+    the folder's workload.jsonl), the tasks whose outcome changed are listed. The records are not modified. Grades by a
+    judge are kept.
 
-    Exit codes: 0 every grade is as it was, 1 some changed, 2 the input is wrong.
+    Exit codes: 0 no grade changed, 1 some changed, 2 invalid input.
     """
     import asyncio
     import json
@@ -61,7 +63,7 @@ def replay(
         for old, new in changed:
             print(f"{old.task} ({old.tier}, {old.mode}): {old.outcome} → {new.outcome}: {new.why}")
         print(f"{len(records)} answers graded again, {len(changed)} grades changed")
-        print(f"report  {target}{' (the same as before, bit for bit)' if is_same else ''}")
+        print(f"report  {target}{' (identical to the previous one)' if is_same else ''}")
     raise typer.Exit(1 if changed else 0)
 
 
@@ -70,5 +72,7 @@ def _read(directory: RunDirectory) -> tuple[list[Task], list[TrialRecord]]:
     from tierwise.workloads.task import read_tasks
 
     if not directory.has_manifest:
-        raise NotFound(f"{directory.path} holds no run: there is no manifest.json")
+        raise NotFound(
+            f"{directory.path} is not a run: it has no manifest.json; give a folder that `tierwise bench` wrote"
+        )
     return read_tasks(directory.tasks_path), directory.read_records()

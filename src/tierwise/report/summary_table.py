@@ -22,11 +22,11 @@ _COLUMNS = {
     "tier": 12, "solved": 8, "p50 action": 9, "p95 action": 9, "passes": 6, "tokens": 7, "$ per action": 12,
     "$ per solved": 10,
 }  # fmt: skip
-"""Titles, and how wide each may become; together they fit a terminal of 80 characters."""
+"""Titles and maximum widths; together they fit a terminal of 80 columns."""
 
 
 def table(summary: RunSummary) -> Table:
-    """One row for each tier and mode, intervals below the values."""
+    """One row for each tier and mode, with intervals below the values."""
     shown = Table(box=None, pad_edge=False, padding=(0, 1, 1, 0), caption_justify="left", header_style="bold")
     for title, most in _COLUMNS.items():
         justify: Literal["left", "right"] = "left" if title == "tier" else "right"

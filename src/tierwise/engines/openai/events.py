@@ -1,4 +1,4 @@
-"""Server-sent events: a byte stream cut into the data of its events."""
+"""A parser of server-sent events."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ _MOST_EVENT_BYTES = 64 * 1024 * 1024
 
 
 class EventParser:
-    """Cuts a byte stream into the data of its server-sent events; comments and other fields are skipped.
+    """Splits a byte stream into the data of its server-sent events. Comments and other fields are skipped.
 
-    Follows the HTML standard, and is lenient where servers are not: events without a blank line between them are
-    separated too, since no JSON document has `}` and `{` on neighbouring lines.
+    Follows the HTML standard, and also accepts events without a blank line between them: no JSON document has `}` and
+    `{` on adjacent lines.
     """
 
     def __init__(self) -> None:
         self.is_done = False
-        """Whether `[DONE]` came."""
+        """Whether `[DONE]` was received."""
         self.has_any = False
-        """Whether an event came."""
+        """Whether an event was received."""
         self.foreign = b""
-        """The first line that does not belong to a stream of events."""
+        """The first line that is not part of an event stream."""
         self._line: list[bytes] = []
         self._size = 0
         self._data: list[bytes] = []
@@ -42,14 +42,14 @@ class EventParser:
         return found
 
     def rest(self) -> list[bytes]:
-        """The unfinished event at the end of a stream, if it can be read."""
+        """The incomplete event at the end of a stream, if it can be parsed."""
         found: list[bytes] = []
         self._take(b"".join(self._line), found)
         self._flush(found)
         return [event for event in found if _is_json(event)]
 
     def _plain(self, block: bytes) -> bytes:
-        """The block with every kind of line end as a line feed."""
+        """The block with all line endings as line feeds."""
         if self._after_return and block.startswith(b"\n"):
             block = block[1:]
         self._after_return = block.endswith(b"\r")

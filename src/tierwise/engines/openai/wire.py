@@ -1,4 +1,4 @@
-"""What OpenAI-compatible servers send, parsed once; engines differ only in what they leave out or add."""
+"""Parses the responses of OpenAI-compatible servers. Engines differ only in what they omit or add."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tierwise.spec.json import Json
 
 LLAMA_CPP_COUNTS = {"timings_per_token": True, "return_progress": True}
-"""Fields that make llama.cpp send its own count with every chunk, and with every batch of the prompt, so that an
-aborted pass is counted as far as it came."""
+"""Fields that make llama.cpp send its token counts with every chunk and every batch of the prompt, so that the usage of
+an aborted pass is known."""
 
 _TOO_LONG = re.compile(
     r"context[ _-](length|size|window|limit)|exceed_context|n_ctx"
@@ -28,10 +28,10 @@ _TOO_LONG = re.compile(
     r"|too many (input |prompt )?tokens|exceeds? the (configured )?limit of|reduce the length",
     re.IGNORECASE,
 )
-"""How llama.cpp, vLLM, SGLang, TGI and the hosted ones say that a prompt does not fit."""
+"""Messages of llama.cpp, vLLM, SGLang, TGI and hosted servers for a prompt that does not fit."""
 
 _NOT_FOR_THIS_MODEL = re.compile(r"(image|audio|video) input is not supported", re.IGNORECASE)
-"""llama.cpp calls that a failure of its own (500); it is the request that is wrong."""
+"""llama.cpp reports this as its own failure (500), but the request is at fault."""
 
 _STATUSES = {
     "rate_limit": 429,
@@ -46,7 +46,7 @@ _STATUSES = {
     "permission": 403,
     "not_found": 404,
 }
-"""What the types and codes of errors contain, where an error comes inside a stream and has no status of its own."""
+"""Parts of the types and codes of errors inside a stream, which have no HTTP status, and their status."""
 
 
 class _PromptDetails(msgspec.Struct):
@@ -65,7 +65,7 @@ class WireUsage(msgspec.Struct):
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
     reasoning_tokens: int | None = None
-    """SGLang's place for them."""
+    """Where SGLang reports them."""
 
     def read(self) -> Usage:
         cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else None
@@ -79,7 +79,7 @@ class WireUsage(msgspec.Struct):
 
 
 class WireTimings(msgspec.Struct):
-    """llama.cpp's running count, sent with every chunk when `timings_per_token` is asked for."""
+    """llama.cpp's running counts, sent with every chunk if `timings_per_token` is set."""
 
     cache_n: int = 0
     prompt_n: int = 0
@@ -90,17 +90,17 @@ class WireTimings(msgspec.Struct):
 
 
 class WireProgress(msgspec.Struct):
-    """How far llama.cpp is with a prompt, sent before each of its batches when `return_progress` is asked for."""
+    """llama.cpp's progress on a prompt, sent before each batch if `return_progress` is set."""
 
     UNSTOPPABLE: ClassVar[int] = 2 * 2048
-    """Tokens that it still works on when its client leaves: the batch under way and the next (measured, b11549)."""
+    """Tokens that it still processes after a disconnect: the current batch and the next (measured with b11549)."""
 
     total: int = 0
     cache: int = 0
     processed: int = 0
 
     def read(self) -> Usage:
-        """What it costs to leave now."""
+        """The usage if the client disconnects now."""
         begun = min(self.total, self.processed + self.UNSTOPPABLE)
         return Usage(prompt=begun, cached=self.cache, exact=self.processed == self.total)
 
@@ -122,7 +122,7 @@ class WireChunk(msgspec.Struct):
     object: str | None = None
 
     def read(self) -> Chunk:
-        """The first choice: we never ask for a second one."""
+        """The first choice; Tierwise never requests a second one."""
         if self.prompt_progress is not None:  # its delta only repeats the role
             return Chunk(usage=self.prompt_progress.read())
         choice = self.choices[0] if self.choices else WireChoice()
@@ -140,10 +140,10 @@ class WireChunk(msgspec.Struct):
 
 
 def read_event(event: bytes) -> Chunk | Failure:
-    """One event of a stream; servers also report there what goes wrong after a status of 200.
+    """Parse one event of a stream. Servers also report errors there after a status of 200.
 
     Raises:
-        ValueError: it is not the JSON of a chat completion.
+        ValueError: the event is not the JSON of a chat completion.
     """
     try:
         wire = _decode(event)
@@ -157,8 +157,43 @@ def read_event(event: bytes) -> Chunk | Failure:
 _decode = msgspec.json.Decoder(WireChunk).decode
 
 
+class _WholeChoice(msgspec.Struct):
+    message: dict[str, Any]
+    finish_reason: str | None = None
+    logprobs: dict[str, Any] | None = None
+
+
+class _WholeAnswer(msgspec.Struct):
+    choices: list[_WholeChoice] | None = None
+    usage: WireUsage | None = None
+    error: Any = None
+    object: str | None = None
+
+
+def read_whole(body: bytes) -> Chunk | Failure:
+    """The body of a chat completion that is not streamed, as one chunk: the first choice.
+
+    Raises:
+        ValueError: it is not the JSON of a chat completion.
+    """
+    try:
+        whole = msgspec.json.decode(body, type=_WholeAnswer)
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
+    if whole.error or whole.object == "error":
+        return read_failure(_status_inside(whole.error or msgspec.json.decode(body)), body, {})
+    if not whole.choices:
+        raise ValueError("it has no choice")
+    choice = whole.choices[0]
+    delta = dict(choice.message)
+    if isinstance(calls := delta.get("tool_calls"), list):
+        delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls) if isinstance(call, dict)]
+    usage = None if whole.usage is None else whole.usage.read()
+    return Chunk(delta=delta, logprobs=choice.logprobs, finish=choice.finish_reason or "stop", usage=usage)
+
+
 def _status_inside(error: Json) -> int:
-    """The status that an error inside a stream would have had: its code, or what its code or type means."""
+    """The HTTP status of an error inside a stream, from its code or type."""
     match error:
         case {"code": int(status)} if not isinstance(status, bool):
             return status
@@ -171,16 +206,16 @@ def _status_inside(error: Json) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as a server worded it."""
+    """An error from a server."""
 
     status: int
     message: str
     name: str = ""
-    """Its code and type, where the server gave them."""
+    """Its code and type, if given."""
     retry_after: float | None = None
 
     def blame(self, engine: str) -> EngineError:
-        """The region of our error map that it belongs to."""
+        """The corresponding Tierwise error."""
         match self.status:
             case 429 | 503 | 529:
                 kind: type[EngineError] = Overloaded
@@ -203,7 +238,7 @@ class Failure:
 
 
 def read_failure(status: int, body: bytes, headers: Mapping[str, str]) -> Failure:
-    """The message in an error body, whichever of the usual shapes it has, or its text."""
+    """The message in an error body of any common shape, or else the body's text."""
     try:
         value = msgspec.json.decode(body)
     except (ValueError, RecursionError):
