@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from typing import Annotated
 
@@ -12,7 +11,7 @@ from tierwise.spec.ask import Verdict
 from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import fenced, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
-from tierwise.verifiers.sandbox import Limits, run_python
+from tierwise.verifiers.sandbox import Limits, run_for_grade
 
 # The program in the sandbox. The token that reports success is new for every check and printed last, so code that
 # exits early, or prints an old token, does not pass. The file that contains it is deleted before the answer's code
@@ -58,7 +57,7 @@ class PythonTests(BaseVerifier, frozen=True, kw_only=True):
             return rejected("there are no tests to run")
         passed = secrets.token_hex(16)
         source = _RUN.format(code=fenced(spoken(completion)), tests=self.tests, passed=f"\n{passed}\n".encode())
-        done = await run_python(source, limits=Limits(seconds=self.seconds, cpu_seconds=math.ceil(self.seconds) + 1))
+        done = await run_for_grade(source, limits=Limits.of_grade(self.seconds))
         if done.exit_code == 0 and passed in done.stdout.splitlines():
             return accepted("tests pass")
         said = (done.stderr.strip() or "the tests were not reached").splitlines()[-1]

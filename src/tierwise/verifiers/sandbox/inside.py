@@ -54,7 +54,8 @@ DENIED = {
     "request_key": (249, 218),
     "keyctl": (250, 219),
 }
-CLONE, SOCKET, MMAP, CLONE3 = (56, 220), (41, 198), (9, 222), 435
+CLONE, SOCKET, MMAP, SETSOCKOPT, CLONE3 = (56, 220), (41, 198), (9, 222), (54, 208), 435
+SOL_SOCKET, BUFFER_SIZES = 1, (7, 8, 32, 33)  # SO_SNDBUF, SO_RCVBUF, and both with FORCE
 MAP_SHARED_ANONYMOUS = 0x21
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
@@ -192,6 +193,13 @@ def system_call_filter() -> bytes:
         (equal, 0, 1, MAP_SHARED_ANONYMOUS),
         (answer, 0, 0, DENY | errno.EPERM),
         (answer, 0, 0, ALLOW),
+        (equal, 0, 9, SETSOCKOPT[column]),  # no other limit covers what the buffers of a socket hold
+        (load, 0, 0, 16 + 8),
+        (equal, 0, 5, SOL_SOCKET),
+        (load, 0, 0, 16 + 2 * 8),
+        *((equal, len(BUFFER_SIZES) - place, 0, option) for place, option in enumerate(BUFFER_SIZES)),
+        (answer, 0, 0, ALLOW),
+        (answer, 0, 0, DENY | errno.EPERM),
         (equal, 0, 3, SOCKET[column]),
         (load, 0, 0, 16),
         (equal, 1, 0, 1),  # AF_UNIX: asyncio and multiprocessing need it, and it reaches nothing outside
@@ -201,14 +209,26 @@ def system_call_filter() -> bytes:
     return b"".join(struct.pack("HBBI", *step) for step in code)
 
 
+def exactly(count: int) -> bytes:
+    """So many bytes of stdin and no more: what follows is the program's."""
+    parts: list[bytes] = []
+    while count:
+        if not (part := os.read(0, count)):
+            os._exit(1)  # nobody wants a program any more
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
 def become_the_program() -> None:
     """Report readiness, read the source from stdin, and exec a fresh interpreter that runs it."""
     os.chdir("/tmp")
     os.write(1, b"\n")
-    with open(0, "rb") as stdin, open(PROGRAM, "wb") as file:
-        file.write(stdin.read())
-    os.open("/dev/null", os.O_RDONLY)  # becomes stdin, the lowest free descriptor
-    os.set_inheritable(0, True)
+    length = b""
+    while not length.endswith(b"\n"):
+        length += exactly(1)
+    with open(PROGRAM, "wb") as file:
+        file.write(exactly(int(length)))
     os.closerange(3, OPEN_FILES)
     home = {"HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/bin"}
     os.execve(sys.executable, [sys.executable, "-I", "-S", "-B", "-X", "utf8", PROGRAM], home)  # noqa: S606
