@@ -26,6 +26,9 @@ from tierwise.spec.prompt import Prompt
 if TYPE_CHECKING:
     from tierwise.verifiers.verifier import Verifier
 
+MOST_RUNS = 64
+"""Candidates whose code an action may have a verifier run; those that are being checked at once may exceed it."""
+
 
 @dataclass(slots=True, kw_only=True)
 class ChoiceState:
@@ -264,6 +267,9 @@ class PassRunner:
         verifier = self.verifier
         if verifier is None:
             return Verdict(ok=False, score=0.0, why="no verifier")
+        checks = sum(isinstance(event, Check) for event in self._choice.trace.events)
+        if getattr(verifier, "runs_code", False) and checks >= MOST_RUNS:
+            return Verdict(ok=False, score=0.0, why=f"not run: an action runs the code of {MOST_RUNS} candidates at most")
         began = now()
         try:
             async with asyncio.timeout_at(self._tracker.deadline) as clock:

@@ -124,7 +124,7 @@ def test_tests_that_do_not_compile_are_refused_when_they_are_given():
 
 def test_a_vote_for_code_is_a_vote_for_its_last_block():
     def key(text: str) -> str | None:
-        return PythonTests(tests="").key(Completion(text=text))
+        return PythonTests(tests=TESTS).key(Completion(text=text))
 
     assert key("```python\na = 1\n```") == key("Here:\n```\na = 1\n```\nBye") == "a = 1"
     assert key("") is None
