@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -325,7 +326,7 @@ def test_an_engine_that_ends_without_saying_why_is_garbled():
 def test_an_action_runs_the_code_of_so_many_candidates_and_no_more(monkeypatch):
     class Counts(Number, frozen=True):
         runs_code = True
-        seen = []
+        seen: ClassVar[list[str]] = []
 
         async def verify(self, completion):
             self.seen.append(completion.text)

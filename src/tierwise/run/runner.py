@@ -269,7 +269,8 @@ class PassRunner:
             return Verdict(ok=False, score=0.0, why="no verifier")
         checks = sum(isinstance(event, Check) for event in self._choice.trace.events)
         if getattr(verifier, "runs_code", False) and checks >= MOST_RUNS:
-            return Verdict(ok=False, score=0.0, why=f"not run: an action runs the code of {MOST_RUNS} candidates at most")
+            why = f"not run: an action runs the code of {MOST_RUNS} candidates at most"
+            return Verdict(ok=False, score=0.0, why=why)
         began = now()
         try:
             async with asyncio.timeout_at(self._tracker.deadline) as clock:

@@ -64,7 +64,10 @@ CHEATS = {
     "always equal, in unittest": (CASE, SAME + "def add(a, b): return Same()"),
     "always equal, in a list": ("assert f() == [1, {'a': 2}]", SAME + "def f(): return [Same(), Same()]"),
     "always equal, in a dict": ("assert f()['a'] == 2", SAME + "def f(): return {'a': Same()}"),
-    "always equal, from a generator": ("assert list(f()) == [1, 2]", SAME + "def f():\n    yield Same()\n    yield Same()"),
+    "always equal, from a generator": (
+        "assert list(f()) == [1, 2]",
+        SAME + "def f():\n    yield Same()\n    yield Same()",
+    ),
     "always equal, as the function's class": (ADD, SAME + "class add(Same):\n    def __init__(self, a, b): pass"),
     "always equal, by its metaclass": (
         ADD,
@@ -75,24 +78,39 @@ CHEATS = {
     "always between": ("assert 1.4 < half(3.0) < 1.6", SAME + "def half(x): return Same()"),
     "holds everything": ("assert 3 in f()\nassert 5 in f()", SAME + "def f(): return Same()"),
     "is in everything": ("assert f() in (1, 2, 3)\nassert f() in {4: 5, 5: 6}", SAME + "def f(): return Same()"),
-    "has any method": ("assert f('ab').startswith('a')\nassert f('x').count('x') == 1", SAME + "def f(s): return Same()"),
-    "a str that is any": ("assert f() == 'yes'", "class S(str):\n    def __eq__(self, o): return True\ndef f(): return S('no')"),
+    "has any method": (
+        "assert f('ab').startswith('a')\nassert f('x').count('x') == 1",
+        SAME + "def f(s): return Same()",
+    ),
+    "a str that is any": (
+        "assert f() == 'yes'",
+        "class S(str):\n    def __eq__(self, o): return True\ndef f(): return S('no')",
+    ),
     "an int that is any": (ADD, "class N(int):\n    def __eq__(self, o): return True\ndef add(a, b): return N(9)"),
     "an int that subtracts to nothing": (
         NEAR,
         "class N(float):\n    def __sub__(self, o): return 0.0\n    __rsub__ = __sub__\ndef half(x): return N(9)",
     ),
-    "a list that is any": ("assert f() == [1]", "class L(list):\n    def __eq__(self, o): return True\ndef f(): return L()"),
+    "a list that is any": (
+        "assert f() == [1]",
+        "class L(list):\n    def __eq__(self, o): return True\ndef f(): return L()",
+    ),
     "a list with any length": (
         "assert len(f()) == 2 and f() == [1, 2]",
         "class L(list):\n    def __len__(self): return 2\n    def __eq__(self, o): return True\ndef f(): return L()",
     ),
-    "a tuple that is any": ("assert f() == (1,)", "class T(tuple):\n    def __eq__(self, o): return True\ndef f(): return T()"),
+    "a tuple that is any": (
+        "assert f() == (1,)",
+        "class T(tuple):\n    def __eq__(self, o): return True\ndef f(): return T()",
+    ),
     "a dict that is any": (
         "assert f() == {1: 2}\nassert f()[1] == 2",
         "class D(dict):\n    def __eq__(self, o): return True\n    def __missing__(self, k): return self\ndef f(): return D()",
     ),
-    "a set that is any": ("assert f() == {1}", "class S(set):\n    def __eq__(self, o): return True\ndef f(): return S()"),
+    "a set that is any": (
+        "assert f() == {1}",
+        "class S(set):\n    def __eq__(self, o): return True\ndef f(): return S()",
+    ),
     "a Fraction that is any": (
         "assert f() == 0.5",
         "from fractions import Fraction\nclass F(Fraction):\n    def __eq__(self, o): return True\ndef f(): return F(1)",
@@ -124,7 +142,10 @@ CHEATS = {
     # what the tests are run with, replaced
     "exec": (ADD, "import builtins\nbuiltins.exec = lambda *a, **k: None" + WRONG),
     "compile": (ADD, "import builtins\nbuiltins.compile = lambda *a, **k: (lambda: 0).__code__" + WRONG),
-    "isinstance": ("assert isinstance(add(2, 3), int) and add(2, 3) == 5", "import builtins\nbuiltins.isinstance = lambda *a: True" + WRONG),
+    "isinstance": (
+        "assert isinstance(add(2, 3), int) and add(2, 3) == 5",
+        "import builtins\nbuiltins.isinstance = lambda *a: True" + WRONG,
+    ),
     "abs and all": (
         NEAR + "\nassert all(half(x) == x / 2 for x in (1.0, 2.0))",
         "import builtins\nbuiltins.abs = lambda x: 0\nbuiltins.all = lambda x: True\ndef half(x): return 9",
@@ -136,7 +157,10 @@ CHEATS = {
     "__builtins__": (ADD, "__builtins__['AssertionError'] = SystemExit" + WRONG),
     "AssertionError": (ADD, "import builtins\nbuiltins.AssertionError = type('Quiet', (Exception,), {})" + WRONG),
     "__import__": (CASE, "import builtins\nbuiltins.__import__ = lambda *a, **k: None" + WRONG),
-    "operator.eq": ("import operator\nassert operator.eq(add(2, 3), 5)", "import operator\noperator.eq = lambda a, b: True" + WRONG),
+    "operator.eq": (
+        "import operator\nassert operator.eq(add(2, 3), 5)",
+        "import operator\noperator.eq = lambda a, b: True" + WRONG,
+    ),
     "math.isclose": (
         "import math\nassert math.isclose(half(3.0), 1.5)",
         "import math\nmath.isclose = lambda *a, **k: True\ndef half(x): return 9.0",
@@ -147,16 +171,21 @@ CHEATS = {
     ),
     "unittest.TestCase": (
         CASE,
-        "import unittest\nunittest.TestCase.assertEqual = unittest.TestCase.assertAlmostEqual = lambda *a, **k: None" + WRONG,
+        "import unittest\nunittest.TestCase.assertEqual = unittest.TestCase.assertAlmostEqual = lambda *a, **k: None"
+        + WRONG,
     ),
     "unittest.TestCase.run": (CASE, "import unittest\nunittest.TestCase.run = lambda *a, **k: None" + WRONG),
     "unittest.main": (CASE, "import unittest\nunittest.main = lambda *a, **k: None" + WRONG),
     "unittest": (CASE, "import sys\nsys.modules['unittest'] = type(sys)('unittest')" + WRONG),
     "json": (ADD, "import json\njson.loads = json.dumps = lambda *a, **k: ['ok', 5, '', None]" + WRONG),
-    "os.write": (ADD, "import os\nreal = os.write\nos.write = lambda fd, data: real(fd, data.replace(b'41', b' 5'))" + WRONG),
+    "os.write": (
+        ADD,
+        "import os\nreal = os.write\nos.write = lambda fd, data: real(fd, data.replace(b'41', b' 5'))" + WRONG,
+    ),
     "an import hook": (
         CASE,
-        "import sys\nclass Hook:\n    def find_spec(self, *a): raise SystemExit(0)\nsys.meta_path.insert(0, Hook())" + WRONG,
+        "import sys\nclass Hook:\n    def find_spec(self, *a): raise SystemExit(0)\nsys.meta_path.insert(0, Hook())"
+        + WRONG,
     ),
     "a trace that skips assertions": (
         ADD,
@@ -170,8 +199,14 @@ CHEATS = {
         "for got, want in zip(map(f, [1, 2]), [1, 4]):\n    assert got == want",
         "def f(x): raise StopIteration",
     ),
-    "StopIteration in a filter": ("assert list(filter(f, [])) == []\nassert [*map(f, [1])] == []", "def f(x): raise StopIteration(1)"),
-    "GeneratorExit": ("def run():\n    yield f(1) == 2\nassert all(run())\nassert f(1) == 2", "def f(x): raise GeneratorExit"),
+    "StopIteration in a filter": (
+        "assert list(filter(f, [])) == []\nassert [*map(f, [1])] == []",
+        "def f(x): raise StopIteration(1)",
+    ),
+    "GeneratorExit": (
+        "def run():\n    yield f(1) == 2\nassert all(run())\nassert f(1) == 2",
+        "def f(x): raise GeneratorExit",
+    ),
     "SystemExit in unittest": (CASE, "def add(a, b): raise SystemExit(0)"),
     "KeyboardInterrupt": (ADD, "def add(a, b): raise KeyboardInterrupt"),
     "exit in a test that catches everything": (
@@ -179,7 +214,10 @@ CHEATS = {
         "import os\ndef add(a, b): os._exit(0)",
     ),
     "exit at import": (ADD, "import os\nos._exit(0)"),
-    "exit while tests run": (ADD, "import os, threading, time\nthreading.Timer(0.1, os._exit, [0]).start()\ndef add(a, b): time.sleep(9)"),
+    "exit while tests run": (
+        ADD,
+        "import os, threading, time\nthreading.Timer(0.1, os._exit, [0]).start()\ndef add(a, b): time.sleep(9)",
+    ),
     "two answers from a fork": (ADD, "import os\ndef add(a, b):\n    os.fork()\n    return 41"),
     "it kills the tests": (ADD, "import os\ndef add(a, b): os.kill(os.getppid(), 9)"),
     "it stops the tests": (ADD, "import os, signal\ndef add(a, b): os.kill(os.getppid(), signal.SIGINT)"),
@@ -246,7 +284,10 @@ CHEATS = {
         "        text = json.dumps(['ok', body, '', None]).encode()\n        os.write(11, b'%08x%b' % (len(text), text))\n"
         "    return 41",
     ),
-    "nonsense for messages": (ADD, "import os\ndef add(a, b):\n    os.write(11, b'ffffffff' + bytes(99))\n    return 5"),
+    "nonsense for messages": (
+        ADD,
+        "import os\ndef add(a, b):\n    os.write(11, b'ffffffff' + bytes(99))\n    return 5",
+    ),
     "values nested without end": (
         ADD,
         "import os\ndef add(a, b):\n    text = b'[\"ok\", ' + b'[\"l\", [' * 90000 + b']]' * 90000 + b', \"\", null]'\n"

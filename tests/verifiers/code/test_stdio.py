@@ -31,9 +31,9 @@ def verdict(code: str, cases=SUM, **settings):
     [
         "a, b = map(int, input().split())\nprint(a + b)",
         "```python\nimport sys\nprint(sum(map(int, sys.stdin.read().split())))\n```",
-        "```python\ndef main():\n    a, b = map(int, input().split())\n    print(a + b)\n\nif __name__ == '__main__':\n    main()\n```",
+        "```py\ndef main():\n    print(sum(map(int, input().split())))\nif __name__ == '__main__':\n    main()\n```",
         "import sys\nsys.stdout.write(str(sum(int(word) for line in sys.stdin for word in line.split())))\nsys.exit(0)",
-        "Read both numbers:\n```python\nx = input().split()\nprint(int(x[0]) + int(x[1]))\n```\nExample:\n```\n3 4\n7\n```",
+        "Both:\n```python\nx = input().split()\nprint(int(x[0]) + int(x[1]))\n```\nExample:\n```\n3 4\n7\n```",
     ],
 )
 def test_a_program_that_writes_the_right_output_passes(code, only):
@@ -59,7 +59,10 @@ def test_a_program_that_writes_the_right_output_passes(code, only):
         # cheats: the expected output is not there to be found
         ("import gc\nprint(next((s for s in gc.get_objects() if s == '8'), '7'))", "case 2 of 2: '7' instead of '8'"),
         ("import os\nprint(7)\nos._exit(0)", "case 1 of 2: '' instead of '7'"),
-        ("import os, sys\nfor fd in range(3, 64):\n    try: os.write(fd, b'7')\n    except OSError: pass", "case 1 of 2: ''"),
+        (
+            "import os, sys\nfor fd in range(3, 64):\n    try: os.write(fd, b'7')\n    except OSError: pass",
+            "case 1 of 2: ''",
+        ),
     ],
 )
 def test_a_program_that_does_not_fails_and_the_first_case_says_why(code, why, only):

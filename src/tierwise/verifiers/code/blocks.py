@@ -38,11 +38,11 @@ def code_in(text: str, names: frozenset[str] = frozenset()) -> str:
     """
     found = blocks(text)
     tagged = [_cleaned(one.text) for one in found if _language(one) in _PYTHON]
-    plain = [_cleaned(one.text) for one in found if not one.language]
-    candidates = [_cleaned(one.text) for one in found if _language(one) in _PYTHON or not one.language]
-    candidates = [one for one in candidates if one.strip() and (one in tagged or defines(one) is not None)]
+    others = [_cleaned(one.text) for one in found]
+    candidates = [one for one in others if one in tagged or (one in _plain(found) and defines(one) is not None)]
+    candidates = candidates or [one for one in others if defines(one)]  # Python under another name
     if not candidates:
-        return (tagged or plain or [_without_fences(text)])[-1].strip()
+        return (others or [_without_fences(text)])[-1].strip()
     last = _last(candidates, names)
     kept = [candidates[last]]
     have = defines(candidates[last]) or set()
@@ -52,6 +52,11 @@ def code_in(text: str, names: frozenset[str] = frozenset()) -> str:
             kept.insert(0, one)
             have |= given
     return "\n\n".join(one.strip("\n") for one in kept).strip()
+
+
+def _plain(found: list[Block]) -> list[str]:
+    """The texts of the blocks that name no language."""
+    return [_cleaned(one.text) for one in found if not one.language]
 
 
 def _last(candidates: list[str], names: frozenset[str]) -> int:
@@ -95,7 +100,8 @@ def _end(text: str, opening: re.Match[str], ends: list[int]) -> int | None:
     if not ends:
         return None
     for number, end in enumerate(ends):
-        if _parses(_dedented(text[opening.end() + 1 : end], opening[0])) and (number == 0 or _is_open(text, opening, ends[0])):
+        is_python = _parses(_dedented(text[opening.end() + 1 : end], opening[0]))
+        if is_python and (number == 0 or _is_open(text, opening, ends[0])):
             return number
     return 0
 
@@ -154,7 +160,7 @@ def _parses(text: str) -> bool:
 
 
 def defines(text: str) -> set[str] | None:
-    """The names that a program sets at its top; None if it is no Python. Of a long one only the definitions are read."""
+    """The names that a program sets at its top; None if it is no Python. Of a long one, only definitions are read."""
     if len(text) > MOST_PARSED:
         return set(_DEFINED.findall(text))
     try:

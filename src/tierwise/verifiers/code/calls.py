@@ -1,4 +1,4 @@
-"""What tests call, read off their text: the names that the answer must define, and what has to be called to run them."""
+"""What tests call, read off their text: names that the answer must define, and what has to be called to run them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import dis
 import importlib
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tierwise.verifiers.code.source import compiled, parsed
@@ -95,7 +95,7 @@ def plan_of(tests: str, entry_point: str | None, setup: str = "") -> TestPlan:
     reached = _reached(executed | {*functions, *cases, *classes} | ({"check", check} if check else set()), local)
     names = _answers_names(reached - defined, tree)
     borrowed = _borrowed(names, tree)
-    names -= borrowed
+    names = names - borrowed | ({check} if check else set())
     if not names:
         cure = "`check(candidate)` is not called; give `entry_point`, the name of the function" if waits else _CURE
         raise ValueError(f"tests: call nothing of the answer, so any answer would pass: {cure}")
@@ -163,7 +163,7 @@ def _check_signature(node: ast.AST) -> None:
             )
 
 
-def _cases(local: dict[str, ast.stmt]) -> list[str]:
+def _cases(local: Mapping[str, ast.stmt]) -> list[str]:
     found: list[str] = []
     for name, node in local.items():
         if isinstance(node, ast.ClassDef):
@@ -173,7 +173,7 @@ def _cases(local: dict[str, ast.stmt]) -> list[str]:
     return found
 
 
-def _reached(start: set[str], local: dict[str, ast.stmt]) -> set[str]:
+def _reached(start: set[str], local: Mapping[str, ast.stmt]) -> set[str]:
     """The names that are used when these are run, through functions and classes of the tests."""
     found, waiting = set(start), list(start)
     while waiting:
@@ -185,7 +185,7 @@ def _reached(start: set[str], local: dict[str, ast.stmt]) -> set[str]:
 
 
 def _answers_names(free: set[str], tree: ast.Module) -> set[str]:
-    """Those names that the answer must define: no built-ins, unless the tests call nothing else (`sum(10, 15) == 6`)."""
+    """Names that the answer must define: no built-ins, unless the tests call nothing else (`sum(10, 15) == 6`)."""
     free = {name for name in free if not (name.startswith("__") and name.endswith("__"))}
     if names := free - _BUILTINS:
         return names
@@ -194,8 +194,10 @@ def _answers_names(free: set[str], tree: ast.Module) -> set[str]:
     return {node.id for node in called if isinstance(node, ast.Name)} & free - _HARMLESS
 
 
-_BORROWED = set(["bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools", "json", "math", "operator"])
-_BORROWED |= set(["random", "re", "statistics", "string", "time"])
+_BORROWED = {
+    *("bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools"),
+    *("json", "math", "operator", "random", "re", "statistics", "string", "time"),
+}
 
 
 def _borrowed(names: set[str], tree: ast.Module) -> set[str]:
@@ -212,7 +214,9 @@ def _borrowed(names: set[str], tree: ast.Module) -> set[str]:
     return found
 
 
-_HARMLESS = {"len", "isinstance", "str", "int", "float", "list", "dict", "set", "tuple", "bool", "type", "print", "repr"}
+_HARMLESS = {
+    *("len", "isinstance", "str", "int", "float", "list", "dict", "set", "tuple", "bool", "type", "print", "repr"),
+}
 
 
 def _imported(tree: ast.AST) -> set[str]:
@@ -259,8 +263,8 @@ def _one_process(tree: ast.Module, names: set[str]) -> str:
                 return f"the tests use {name}"
             case ast.Name(id=name) if name in _SAME_PROCESS_NAMES and name not in names:
                 return f"the tests use {name}"
-            case ast.Import() | ast.ImportFrom() if found := _same_process(node):
-                return f"the tests use {found}"
+            case ast.Import() | ast.ImportFrom() if module := _same_process(node):
+                return f"the tests use {module}"
             case ast.Attribute(value=ast.Name(id=name), attr=attribute, ctx=ast.Store()):
                 if name in _WORLD and attribute not in ("stdout", "stderr"):
                     return f"the tests replace {name}.{attribute}"
@@ -285,9 +289,7 @@ def _looks_at_arguments(tree: ast.Module) -> bool:
 def _looks(scope: ast.AST) -> bool:
     given: dict[str, int] = {}
     for statement in _statements(scope):
-        loads = {
-            node.id for node in _own(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-        }
+        loads = {node.id for node in _own(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
         if any(given.get(name, statement.lineno) < statement.lineno for name in loads):
             return True
         for node in _own(statement):

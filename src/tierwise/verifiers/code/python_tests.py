@@ -39,12 +39,12 @@ class PythonTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     runs_code = True
 
     tests: str | None = None
-    """Python that raises on failure: assertions, functions `test_…`, `check(candidate)` or a `unittest.TestCase`. A tier
-    leaves it to the request."""
+    """Python that raises on failure: assertions, functions `test_…`, `check(candidate)`, or a `unittest.TestCase`. A
+    tier leaves it to the request."""
     entry_point: str | None = None
     """The function of the answer that `check(candidate)` is called with."""
     setup: str = ""
-    """Code that the task gives, such as imports and helper functions: it runs before the answer and before the tests."""
+    """Code that the task gives, such as imports and helpers. It runs before the answer, and before the tests."""
     seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 5.0
     """CPU seconds of code and tests together. A program that sleeps is stopped some seconds later."""
 

@@ -91,7 +91,9 @@ def is_same(said: str, wanted: str) -> bool:
         return True
     if len(ours) != len(theirs):
         return False
-    return all(one == other or _is_same_line(_words(one), _words(other)) for one, other in zip(ours, theirs, strict=True))
+    return all(
+        one == other or _is_same_line(_words(one), _words(other)) for one, other in zip(ours, theirs, strict=True)
+    )
 
 
 def _lines(text: str) -> list[str]:

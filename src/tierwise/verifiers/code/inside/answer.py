@@ -29,7 +29,8 @@ class Printed(io.TextIOWrapper):
         super().__init__(io.BytesIO(), encoding="utf-8", errors="replace", write_through=True)
 
     def write(self, text: str) -> int:
-        return super().write(text) if self.buffer.tell() < MOST_PRINTED else len(text)
+        buffer: Any = self.buffer
+        return super().write(text) if buffer.tell() < MOST_PRINTED else len(text)
 
     def taken(self) -> str:
         """What was printed since the last time."""
@@ -67,7 +68,7 @@ def sends(value: Any) -> str:
 
 
 def awaited(value: Any) -> Any:
-    import asyncio  # noqa: PLC0415 -- it takes long, and few need it
+    import asyncio
 
     async def main() -> Any:
         return await value
@@ -120,10 +121,20 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "aiter": lambda value: type(value).__aiter__(value),
     "anext": lambda value: awaited(type(value).__anext__(value)),
 }
-_BINARY = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift", "eq", "ne", "lt", "le", "gt", "ge"]
+_ARITHMETIC = (
+    *("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"),
+    *("and_", "or_", "xor", "lshift", "rshift"),
+)
+_BINARY = (*_ARITHMETIC, "eq", "ne", "lt", "le", "gt", "ge")
+
+
+def _reflected(do: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda a, b: do(b, a)
+
+
 OPERATIONS |= {name: getattr(operator, name) for name in _BINARY}
-OPERATIONS |= {f"r{name}": lambda a, b, do=getattr(operator, name): do(b, a) for name in _BINARY[:13]}
-OPERATIONS |= {f"i{name}": getattr(operator, f"i{name.rstrip('_')}") for name in _BINARY[:13]}
+OPERATIONS |= {f"r{name}": _reflected(getattr(operator, name)) for name in _ARITHMETIC}
+OPERATIONS |= {f"i{name}": getattr(operator, f"i{name.rstrip('_')}") for name in _ARITHMETIC}
 OPERATIONS["divmod"] = divmod
 
 
@@ -172,7 +183,7 @@ class Peer:
             written = ["ok", self._codec.write(value)]
         except wire.Ended:
             raise
-        except BaseException as error:  # noqa: BLE001 -- the tests see whatever it is
+        except BaseException as error:
             written = ["error", self._error(error)]
         return [*written, self.printed.taken(), changed]
 
@@ -183,14 +194,14 @@ class Peer:
     def _error(self, error: BaseException) -> list[Any]:
         try:
             args = self._codec.rows(error.args)
-        except Exception:  # noqa: BLE001 -- an error is sent all the same
+        except Exception:
             args = [str(error)]
         said, where = "", ""
         try:
             said = str(error)
             lines = [frame for frame in _frames(error.__traceback__) if frame[0] == "answer.py"]
             where = f"line {lines[-1][1]}" if lines else ""
-        except Exception:  # noqa: BLE001, S110
+        except Exception:
             pass
         return [self._classes(type(error)), args, said, where, self._number(error)]
 
@@ -227,7 +238,7 @@ class Peer:
         raise wire.CannotCross(f"unknown: {raw[0]}")
 
 
-def _as(base: type, value: Any) -> Any:
+def _as(base: Any, value: Any) -> Any:
     """The data of an instance of a class derived from a built-in type, whatever the class says about it."""
     if base is dict:
         return dict(dict.items(value))
@@ -243,9 +254,7 @@ def _as(base: type, value: Any) -> Any:
 
 
 def _is_mutable(values: list[Any]) -> bool:
-    return any(
-        isinstance(one, MUTABLE) or (isinstance(one, tuple) and _is_mutable(list(one))) for one in values
-    )
+    return any(isinstance(one, MUTABLE) or (isinstance(one, tuple) and _is_mutable(list(one))) for one in values)
 
 
 def _frames(trace: types.TracebackType | None) -> Any:
@@ -261,7 +270,7 @@ def offer(main: types.ModuleType, offers: list[list[str]]) -> None:
             try:
                 found = importlib.import_module(module)
                 setattr(main, name, getattr(found, attribute) if attribute else found)
-            except Exception:  # noqa: BLE001, S110 -- the tests' own import will say so
+            except Exception:
                 pass
 
 
@@ -270,7 +279,7 @@ def serve(source: int, sink: int, given: dict[str, Any]) -> None:
     for name in given["imports"]:
         try:
             importlib.import_module(name)
-        except BaseException:  # noqa: BLE001, S110 -- the answer's own import will say so
+        except BaseException:
             pass
     pipe = wire.Pipe(source, sink)
     main = sys.modules["answer"] = types.ModuleType("answer")
@@ -281,10 +290,10 @@ def serve(source: int, sink: int, given: dict[str, Any]) -> None:
     sys.argv = [""]
     try:
         for name in ("setup", "code"):
-            exec(compile(given[name], FILES[name], "exec", dont_inherit=True), main.__dict__)  # noqa: S102
+            exec(compile(given[name], FILES[name], "exec", dont_inherit=True), main.__dict__)
         offer(main, given["offers"])
         pipe.send(["ok", None, peer.printed.taken(), None])
-    except BaseException as error:  # noqa: BLE001 -- SystemExit is an answer's end, too
+    except BaseException as error:
         pipe.send(["error", peer._error(error), "", None])
     try:
         peer.serve()

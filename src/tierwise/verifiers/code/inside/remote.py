@@ -20,7 +20,7 @@ NO_OPERATOR = "the answer returned an object of its own class {}, where the test
 
 
 class Remote:
-    """An object in the answer's process."""
+    # An object in the answer's process. Its docstring is that of the object.
 
     __slots__ = ("_tw_classes", "_tw_number", "_tw_peer", "_tw_trusted")
     __hash__: Any
@@ -30,6 +30,10 @@ class Remote:
         object.__setattr__(self, "_tw_number", number)
         object.__setattr__(self, "_tw_classes", classes)
         object.__setattr__(self, "_tw_trusted", trusted)
+
+    @property
+    def __doc__(self) -> Any:  # type: ignore[override]
+        return self._tw_peer.ask("get", self, "__doc__")
 
     def __getattr__(self, name: str) -> Any:
         if not self._tw_trusted and name in PLAIN_NAMES:
@@ -176,7 +180,10 @@ def _unary(name: str) -> Any:
     return operator
 
 
-_ARITHMETIC = ["add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor", "lshift", "rshift"]
+_ARITHMETIC = (
+    *("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"),
+    *("and_", "or_", "xor", "lshift", "rshift"),
+)
 for _name in (*_ARITHMETIC, "lt", "le", "gt", "ge", "divmod"):
     _bare = _name.rstrip("_")
     setattr(Remote, f"__{_bare}__", _binary(_name))
@@ -248,7 +255,7 @@ class Errors:
         values = peer.codec.all(args)
         try:
             error = kind(*values)
-        except Exception:  # noqa: BLE001 -- some need arguments of their own: UnicodeDecodeError
+        except Exception:
             error = kind.__new__(kind)
         error.args = tuple(values)
         if kind.__module__ == "answer":

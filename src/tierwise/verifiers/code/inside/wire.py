@@ -7,7 +7,7 @@ is no plain data crosses as the number of an object that stays where it is.
 from __future__ import annotations
 
 import collections
-import datetime
+import datetime as dt
 import json
 import os
 import sys
@@ -19,16 +19,61 @@ SHORT = 1 << 63
 MOST_BYTES = 64 * 1024 * 1024
 """Of one message."""
 
-BUILTINS = ["abs", "all", "any", "ascii", "bin", "bool", "bytearray", "bytes", "callable", "chr", "complex", "dict", "divmod", "enumerate", "filter", "float", "frozenset", "hash", "hex", "int", "len", "list", "map", "max", "min", "object", "oct", "ord", "pow", "print", "range", "repr", "reversed", "round", "set", "slice", "sorted", "str", "sum", "tuple", "type", "zip"]
+BUILTINS = [
+    "abs",
+    "all",
+    "any",
+    "ascii",
+    "bin",
+    "bool",
+    "bytearray",
+    "bytes",
+    "callable",
+    "chr",
+    "complex",
+    "dict",
+    "divmod",
+    "enumerate",
+    "filter",
+    "float",
+    "frozenset",
+    "hash",
+    "hex",
+    "int",
+    "len",
+    "list",
+    "map",
+    "max",
+    "min",
+    "object",
+    "oct",
+    "ord",
+    "pow",
+    "print",
+    "range",
+    "repr",
+    "reversed",
+    "round",
+    "set",
+    "slice",
+    "sorted",
+    "str",
+    "sum",
+    "tuple",
+    "type",
+    "zip",
+]
 """Built-in functions and types that cross by name."""
 
 PLAIN_TYPES = (bool, int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset, range)
 CONTAINERS = {"l": list, "t": tuple, "s": set, "f": frozenset}
-TAGS = {kind: tag for tag, kind in CONTAINERS.items()}
+TAGS: dict[Any, str] = {kind: tag for tag, kind in CONTAINERS.items()}
 MIXED = (int, float, str, bytes, tuple, list, dict, set, frozenset)
 """Bases of the answer's own classes whose instances are that data, and an object besides."""
 
-_DATES = {kind.__name__: kind for kind in (datetime.date, datetime.datetime, datetime.time, datetime.timedelta)}
+_DATES: dict[str, Any] = {
+    kind.__name__: kind for kind in (dt.date, dt.datetime, dt.time, dt.timedelta)
+}
 _FACTORIES = {kind.__name__: kind for kind in (int, float, str, list, dict, set, tuple, bool)}
 _VIEWS: dict[str, Any] = {
     "K": ({}.keys().__class__, lambda rows: dict.fromkeys(rows).keys()),
@@ -99,8 +144,8 @@ class Codec:
 
     def _written(self, value: Any) -> list[Any] | None:
         kind = type(value)
-        if kind is _DATES.get(kind.__name__) and getattr(value, "tzinfo", None) in (None, datetime.UTC):
-            if kind is datetime.timedelta:
+        if kind is _DATES.get(kind.__name__) and getattr(value, "tzinfo", None) in (None, dt.UTC):
+            if kind is dt.timedelta:
                 return ["T", "timedelta", value.days, value.seconds, value.microseconds]
             return ["T", kind.__name__, value.isoformat()]
         modules = sys.modules
@@ -162,7 +207,7 @@ class Codec:
 
     def _read(self, tag: str, parts: list[Any]) -> Any:
         if tag == "T" and parts[0] == "timedelta":
-            return datetime.timedelta(*self.all(parts[1:]))
+            return dt.timedelta(*self.all(parts[1:]))
         if tag == "T":
             return _DATES[str(parts[0])].fromisoformat(str(parts[1]))
         if tag == "D":
