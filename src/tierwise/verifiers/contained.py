@@ -18,7 +18,6 @@ from tierwise.verifiers.sandbox import MIB, PACKAGES, Limits, run_for_grade
 
 _RUN = """
 import json, os, sys
-os.remove(__file__)
 sys.path.append({packages!r})
 given = json.loads({given!r})
 def begin():

@@ -553,12 +553,13 @@ def test_a_group_is_made_where_this_user_may_make_one_and_the_next_sandbox_sweep
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(memory_group, "PROC", tmp_path)
+    for cached in ("places", "sweep"):
+        monkeypatch.setattr(memory_group, cached, getattr(memory_group, cached).__wrapped__)
     (tmp_path / "mounts").write_text(MOUNTS.strip().format(root=tmp_path))
     (tmp_path / "cgroup").write_text(CGROUPS.strip())
     below, beside = tmp_path / "unified/system.slice/tierwise.service", tmp_path / "unified/system.slice"
     assert memory_group.places() == [tmp_path / "memory/docker/abc", below, beside]
     assert memory_group.create(MIB) is None  # a plain folder has no file with a limit
-    memory_group.sweep.cache_clear()
     below.mkdir(parents=True)
     (beside / "tierwise-999999999-0").mkdir()
     real, files = Path.mkdir, {"memory.max": "max", "memory.swap.max": "max", "cgroup.procs": "", "memory.events": ""}

@@ -1,8 +1,8 @@
 """The first process in the sandbox, whose child drops all privileges before it becomes the program.
 
 It is never imported: a bare interpreter gets it as text, where Tierwise is not installed. Arguments: 1 if it starts as
-root, CPU seconds, bytes of address space, processes, bytes of scratch; then, unless bubblewrap has set up the mounts,
-what to mount, three words each.
+root, 1 if the program runs in this interpreter, CPU seconds, bytes of address space, processes, bytes of scratch; then,
+unless bubblewrap has set up the mounts, what to mount, three words each.
 """
 
 # pathlib takes as long to import as the rest together, and this /tmp is private:
@@ -220,29 +220,39 @@ def exactly(count: int) -> bytes:
     return b"".join(parts)
 
 
-def become_the_program() -> None:
-    """Report readiness, read the source from stdin, and exec a fresh interpreter that runs it."""
+def become_the_program(*, stays: bool) -> None:
+    """Report readiness, read the source from stdin, and run it: in a fresh interpreter, or here if it is our own, which
+    saves the start of one.
+    """
     os.chdir("/tmp")
     os.write(1, b"\n")
     length = b""
     while not length.endswith(b"\n"):
         length += exactly(1)
-    with open(PROGRAM, "wb") as file:
-        file.write(exactly(int(length)))
-    os.closerange(3, OPEN_FILES)
+    source = exactly(int(length))
     home = {"HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/bin"}
+    if stays:
+        os.closerange(3, OPEN_FILES)
+        os.environ.update(home)
+        sys.argv[:] = [PROGRAM]
+        program = sys.modules["__main__"] = type(sys)("__main__")
+        exec(compile(source, PROGRAM, "exec", dont_inherit=True), program.__dict__)  # noqa: S102 -- it is our own
+        return
+    with open(PROGRAM, "wb") as file:
+        file.write(source)
+    os.closerange(3, OPEN_FILES)
     os.execve(sys.executable, [sys.executable, "-I", "-S", "-B", "-X", "utf8", PROGRAM], home)  # noqa: S606
 
 
 def main() -> None:
-    as_root, cpu_seconds, memory, processes, scratch = map(int, sys.argv[1:6])
-    if view := sys.argv[6:]:
+    as_root, stays, cpu_seconds, memory, processes, scratch = map(int, sys.argv[1:7])
+    if view := sys.argv[7:]:
         enter(as_root=bool(as_root), view=view, scratch=scratch)
     if child := os.fork():
         outlive(child)
     ours = 0 if as_root else 2 if view else 1  # processes of this file that share the program's user namespace
     confine(as_root=bool(as_root), cpu_seconds=cpu_seconds, memory=memory, processes=processes + ours, scratch=scratch)
-    become_the_program()
+    become_the_program(stays=bool(stays))
 
 
 if __name__ == "__main__":

@@ -50,8 +50,9 @@ async def run_python(
         using: require this mechanism.
         packages: files and folders of installed packages to mount read-only in `PACKAGES`.
         stdin: what it reads from stdin.
-        prepares: its time begins when it writes its first byte to stdout, which is not kept. Until then the limits of
-            `PREPARATION` apply.
+        prepares: it is a program of ours that runs foreign code once it has prepared itself. Its time begins when it
+            writes its first byte to stdout, which is not kept; until then the limits of `PREPARATION` apply. It runs in
+            the interpreter that sets up the sandbox.
         alone: no other program runs meanwhile.
 
     Raises:
@@ -67,7 +68,7 @@ async def run_python(
         sandbox = _Sandbox(limits, prepares=prepares)
         given = framed(source.encode(errors="surrogatepass")) + stdin
         # A separate task: asyncio may wait forever if it is cancelled while it starts a process.
-        living = asyncio.ensure_future(sandbox.live(command(found.name, limits, packages), given))
+        living = asyncio.ensure_future(sandbox.live(command(found.name, limits, packages, stays=prepares), given))
         try:
             return await asyncio.shield(living)
         except asyncio.CancelledError:

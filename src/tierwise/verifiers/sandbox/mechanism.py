@@ -99,12 +99,21 @@ def last_line(stderr: bytes) -> str:
     return next(reversed(stderr.decode(errors="replace").strip().splitlines()), "")
 
 
-def command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = ()) -> list[str]:
+def command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = (), *, stays: bool = False) -> list[str]:
+    """What starts a sandbox.
+
+    Args:
+        mechanism: that isolates it.
+        limits: of the program.
+        packages: files and folders to mount in `PACKAGES`.
+        stays: the program is our own, and runs in the interpreter that sets up the sandbox.
+    """
     as_root = _is_root()
     shown = (*view(), *(("files", str(path), f"{PACKAGES}/{path.name}") for path in packages))
     inside = [
         *(interpreter(), "-I", "-S", "-B", "-c", _inside()),
         str(int(as_root)),
+        str(int(stays)),
         str(math.ceil(limits.cpu_seconds + PREPARATION.cpu_seconds) + 1),  # per-process backstop; we enforce the sum
         str(limits.memory_bytes),
         str(limits.processes),

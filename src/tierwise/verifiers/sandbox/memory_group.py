@@ -59,8 +59,9 @@ class MemoryGroup:
             self.place.rmdir()
 
 
+@functools.cache
 def places() -> list[Path]:
-    """Where a group could be created, best first."""
+    """Where a group could be created, best first; looked for once."""
     found: list[Path] = []
     rows = [line.split(":", 2) for line in (PROC / "cgroup").read_text().splitlines()]
     mounts = [line.split() for line in (PROC / "mounts").read_text().splitlines()]

@@ -5,21 +5,22 @@ Nothing here is trusted by the other side, because the answer can change all of 
 
 from __future__ import annotations
 
-import collections
-import importlib
+import _operator as operator
 import io
-import operator
 import os
 import sys
-import types
-from collections.abc import Callable
-from typing import Any
 
 import wire
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import types
+    from collections.abc import Callable
+    from typing import Any
+
 MOST_PRINTED = 64 * 1024
 FILES = {"setup": "setup.py", "code": "answer.py"}
-MUTABLE = (list, dict, set, bytearray, collections.deque)
+MUTABLE = (list, dict, set, bytearray)
 
 
 class Printed(io.TextIOWrapper):
@@ -218,7 +219,7 @@ class Peer:
     def _export(self, value: Any) -> list[Any]:
         if isinstance(value, Theirs):
             return ["o", value._number]
-        if isinstance(value, types.ModuleType):
+        if isinstance(value, type(sys)):
             return ["m", value.__name__, self._number(value)]
         kind = type(value)
         described = [self._number(value), self._classes(value if isinstance(value, type) else kind), sends(value)]
@@ -268,7 +269,8 @@ def offer(main: types.ModuleType, offers: list[list[str]]) -> None:
     for name, module, attribute in offers:
         if not hasattr(main, name):
             try:
-                found = importlib.import_module(module)
+                __import__(module)
+                found = sys.modules[module]
                 setattr(main, name, getattr(found, attribute) if attribute else found)
             except Exception:
                 pass
@@ -278,11 +280,11 @@ def serve(source: int, sink: int, given: dict[str, Any]) -> None:
     """Prepare, run the answer's code once the other side says so, and serve."""
     for name in given["imports"]:
         try:
-            importlib.import_module(name)
+            __import__(name)
         except BaseException:
             pass
     pipe = wire.Pipe(source, sink)
-    main = sys.modules["answer"] = types.ModuleType("answer")
+    main = sys.modules["answer"] = type(sys)("answer")
     peer = Peer(pipe, main)
     pipe.send(["ready"])
     pipe.receive()

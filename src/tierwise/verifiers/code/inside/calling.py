@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def imported(name: str) -> Any:
+    """A module by its dotted name."""
+    __import__(name)
+    return sys.modules[name]
 
 
 def call_tests(space: dict[str, Any], plan: dict[str, Any]) -> None:
@@ -11,7 +20,7 @@ def call_tests(space: dict[str, Any], plan: dict[str, Any]) -> None:
     for name in plan["functions"]:
         result = space[name]()
         if type(result).__name__ == "coroutine":
-            importlib.import_module("asyncio").run(result)
+            imported("asyncio").run(result)
     if plan["check"]:
         space["check"](space[plan["check"]])
     for name in plan["classes"]:
@@ -27,7 +36,7 @@ def call_tests(space: dict[str, Any], plan: dict[str, Any]) -> None:
 
 def run_cases(cases: list[Any]) -> None:
     """Run the tests of `unittest`; raises AssertionError unless at least one ran and none failed."""
-    unittest = importlib.import_module("unittest")
+    unittest = imported("unittest")
     loader = unittest.defaultTestLoader
     suite = unittest.TestSuite(loader.loadTestsFromTestCase(case) for case in cases)
     result = unittest.TestResult()

@@ -8,9 +8,12 @@ have their own operators, and what comes of them; the verdict says then that it 
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PLAIN_NAMES = {name for kind in wire.PLAIN_TYPES for name in dir(kind) if not name.startswith("__")}
 BANNED = ("unittest", "doctest", "bdb", "pdb")

@@ -7,12 +7,14 @@ is to run, and then, in the parent only, what the tests' side is to run.
 
 from __future__ import annotations
 
-import json
 import marshal
 import os
 import sys
-import types
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import types
+    from typing import Any
 
 
 def part() -> bytes:
@@ -29,17 +31,16 @@ def part() -> bytes:
 
 def module(name: str, code: types.CodeType) -> Any:
     """A module made of compiled code; the others import it by its name."""
-    made = sys.modules[name] = types.ModuleType(name)
+    made = sys.modules[name] = type(sys)(name)
     exec(code, made.__dict__)
     return made
 
 
 def main() -> None:
-    os.remove(sys.argv[0])  # this file; it holds nothing, but scratch is the program's
     sources = marshal.loads(part())  # noqa: S302 -- written by the server
-    given = json.loads(part())
+    wire = module("wire", sources["wire"])
+    given = wire.decoded(part())
     to_answer, from_tester = os.pipe(), os.pipe()
-    module("wire", sources["wire"])
     if os.fork() == 0:
         nothing = os.open("/dev/null", os.O_RDWR)
         for descriptor in range(3):
@@ -54,7 +55,7 @@ def main() -> None:
     os.close(from_tester[1])
     module("remote", sources["remote"])
     module("calling", sources["calling"])
-    module("tester", sources["tester"]).run(from_tester[0], to_answer[1], json.loads(part()))
+    module("tester", sources["tester"]).run(from_tester[0], to_answer[1], wire.decoded(part()))
 
 
 main()

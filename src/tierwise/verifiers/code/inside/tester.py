@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import _thread
-import contextlib
-import importlib
-import json
 import os
 import sys
-import types
-from collections.abc import Callable
-from typing import Any
 
 import calling
 import remote
 import wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+FUNCTIONS: tuple[type, ...] = type(lambda: None), type(len), type([].append), type(object().__str__)
 
 MOST_CHARACTERS = 500
 
@@ -153,8 +154,7 @@ class Peer:
             return ["o", value._tw_remote._tw_number]
         if "_tw_remote" in getattr(value, "__dict__", ()):
             return ["o", value._tw_remote._tw_number]
-        functions = types.FunctionType | types.BuiltinFunctionType | types.MethodType
-        if isinstance(value, functions) or wire.is_iterator(value):
+        if isinstance(value, (*FUNCTIONS, type(self._export))) or wire.is_iterator(value):
             self._given.append(value)
             return ["g" if wire.is_iterator(value) else "h", len(self._given) - 1]
         raise wire.CannotCross(f"{type(value).__name__} of the tests is no plain data")
@@ -165,7 +165,7 @@ class Peer:
                 return self._given[number]
             case ["m", str(name), int(number)]:
                 if self._loads and name in sys.stdlib_module_names and not name.startswith(remote.BANNED):
-                    return importlib.import_module(name)
+                    return calling.imported(name)
                 return remote.Remote(self, number, [], trusted=False)
             case ["x", data, int(number), list(classes), _]:
                 return remote.mixed(self.codec.read(data), self._remote(number, classes))
@@ -212,13 +212,13 @@ def _restored(old: Any, new: Any) -> bool:
 def run_tests(peer: Peer, given: dict[str, Any]) -> None:
     """Run the tests; raises whatever they raise."""
     if "unittest" in given["imports"]:
-        unittest: Any = importlib.import_module("unittest")
+        unittest: Any = calling.imported("unittest")
         unittest.main = lambda *_, **__: None  # test cases are called below
-    sys.modules["__main__"] = module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module = type(sys)("__main__")
     space = module.__dict__
     exec(compile(given["setup"], "setup.py", "exec", dont_inherit=True), space)
     space.update(peer.load(given["names"]))
-    space.update({name: importlib.import_module(name) for name in given["borrowed"]})
+    space.update({name: calling.imported(name) for name in given["borrowed"]})
     exec(compile(given["tests"], "tests.py", "exec", dont_inherit=True), space)
     calling.call_tests(space, given)
 
@@ -230,8 +230,10 @@ def run(source: int, sink: int, given: dict[str, Any]) -> None:
     for descriptor in range(3):
         os.dup2(nothing, descriptor)
     for name in given["imports"]:
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
+        try:
+            calling.imported(name)
+        except Exception:  # the tests' own import will say so
+            pass
     peer = Peer(wire.Pipe(source, sink), given["classes_named"], watches=given["watches"])
     verdict: dict[str, Any] = {"passed": False, "why": "", "one_process": ""}
     try:
@@ -247,7 +249,7 @@ def run(source: int, sink: int, given: dict[str, Any]) -> None:
         else:
             verdict["why"] = f"the answer's process ended: {peer.problem}"
     verdict["marks"] = list(dict.fromkeys(peer.marks))
-    os.write(out, json.dumps(verdict).encode())
+    os.write(out, wire.encoded(verdict))
     os._exit(0)
 
 

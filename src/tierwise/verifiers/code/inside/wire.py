@@ -6,13 +6,14 @@ is no plain data crosses as the number of an object that stays where it is.
 
 from __future__ import annotations
 
-import collections
-import datetime as dt
-import json
+import _json
 import os
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
 NATIVE = {type(None), bool, int, float, str}
 SHORT = 1 << 63
@@ -71,9 +72,11 @@ TAGS: dict[Any, str] = {kind: tag for tag, kind in CONTAINERS.items()}
 MIXED = (int, float, str, bytes, tuple, list, dict, set, frozenset)
 """Bases of the answer's own classes whose instances are that data, and an object besides."""
 
-_DATES: dict[str, Any] = {
-    kind.__name__: kind for kind in (dt.date, dt.datetime, dt.time, dt.timedelta)
-}
+_DATES = "date", "datetime", "time", "timedelta"
+_LIBRARY = "collections", "datetime", "decimal", "fractions", "pathlib"
+"""Modules of the standard library with types that are plain data. They are looked at only once somebody has imported
+them, because an import takes milliseconds in every check.
+"""
 _FACTORIES = {kind.__name__: kind for kind in (int, float, str, list, dict, set, tuple, bool)}
 _VIEWS: dict[str, Any] = {
     "K": ({}.keys().__class__, lambda rows: dict.fromkeys(rows).keys()),
@@ -81,6 +84,38 @@ _VIEWS: dict[str, Any] = {
     "I": ({}.items().__class__, lambda rows: dict(rows).items()),
 }
 _builtins: dict[int, str] = {id(getattr(__import__("builtins"), name)): name for name in BUILTINS}
+
+
+class _Context:
+    """What the scanner of the standard library wants to know; importing `json` takes longer than all else here."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
+
+
+_c: Any = _json
+_scan = _c.make_scanner(_Context())
+_write = _c.make_encoder(None, None, _json.encode_basestring_ascii, None, ": ", ", ", False, False, True)
+
+
+def encoded(value: Any) -> bytes:
+    """JSON; raises ValueError or RecursionError at what nests without end."""
+    return "".join(_write(value, 0)).encode()
+
+
+def decoded(body: bytes) -> Any:
+    """The value of JSON; raises ValueError or RecursionError at what is none."""
+    text = body.decode()
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        raise ValueError("no JSON") from None
+    if text[end:].strip():
+        raise ValueError("more than one JSON value")
+    return value
 
 
 class CannotCross(Exception):
@@ -126,35 +161,38 @@ class Codec:
             return ["z", *self.rows((value.start, value.stop, value.step))]
         if value is Ellipsis or value is NotImplemented:
             return ["n", repr(value)]
-        if kind is collections.deque:
-            return ["q", value.maxlen, self.rows(value)]
-        if kind is collections.Counter or kind is collections.OrderedDict:
-            return ["C" if kind is collections.Counter else "O", self.rows(value), self.rows(value.values())]
-        if kind is collections.defaultdict and (value.default_factory is None or value.default_factory in PLAIN_TYPES):
-            factory = value.default_factory and value.default_factory.__name__
-            return ["E", factory, self.rows(value), self.rows(value.values())]
         for tag, (view, _) in _VIEWS.items():
             if kind is view:
                 return [tag, self.rows(value)]
-        if kind.__module__ in ("datetime", "decimal", "fractions", "pathlib") and (found := self._written(value)):
+        if kind.__module__.partition(".")[0] in _LIBRARY and (found := self._written(value)):
             return found
         if id(value) in _builtins:
             return ["y", _builtins[id(value)]]
         return self._export(value)
 
     def _written(self, value: Any) -> list[Any] | None:
-        kind = type(value)
-        if kind is _DATES.get(kind.__name__) and getattr(value, "tzinfo", None) in (None, dt.UTC):
-            if kind is dt.timedelta:
-                return ["T", "timedelta", value.days, value.seconds, value.microseconds]
-            return ["T", kind.__name__, value.isoformat()]
-        modules = sys.modules
-        if "decimal" in modules and kind is modules["decimal"].Decimal:
-            return ["D", str(value)]
-        if "fractions" in modules and kind is modules["fractions"].Fraction:
-            return ["F", *self.rows((value.numerator, value.denominator))]
-        if kind.__name__ in ("PosixPath", "PurePosixPath") and "pathlib" in modules:
-            return ["P", kind.__name__, str(value)]
+        kind, name = type(value), type(value).__name__
+        module: Any = sys.modules.get(kind.__module__.partition(".")[0])
+        if getattr(module, name, None) is not kind:
+            return None
+        match name:
+            case "deque":
+                return ["q", value.maxlen, self.rows(value)]
+            case "Counter" | "OrderedDict":
+                return [name[0], self.rows(value), self.rows(value.values())]
+            case "defaultdict" if value.default_factory is None or value.default_factory in PLAIN_TYPES:
+                factory = value.default_factory and value.default_factory.__name__
+                return ["E", factory, self.rows(value), self.rows(value.values())]
+            case "timedelta":
+                return ["T", name, value.days, value.seconds, value.microseconds]
+            case "date" | "datetime" | "time" if getattr(value, "tzinfo", None) in (None, module.timezone.utc):
+                return ["T", name, value.isoformat()]
+            case "Decimal":
+                return ["D", str(value)]
+            case "Fraction":
+                return ["F", *self.rows((value.numerator, value.denominator))]
+            case "PosixPath" | "PurePosixPath":
+                return ["P", name, str(value)]
         return None
 
     def all(self, rows: Any) -> list[Any]:
@@ -188,34 +226,34 @@ class Codec:
                 return slice(*self.all(parts))
             case "n":
                 return NotImplemented if parts[0] == "NotImplemented" else Ellipsis
-            case "q":
-                return collections.deque(self.all(parts[1]), parts[0])
-            case "C":
-                return collections.Counter(dict(zip(self.all(parts[0]), self.all(parts[1]), strict=True)))
-            case "O":
-                return collections.OrderedDict(zip(self.all(parts[0]), self.all(parts[1]), strict=True))
-            case "E":
-                rows = zip(self.all(parts[1]), self.all(parts[2]), strict=True)
-                return collections.defaultdict(_FACTORIES.get(str(parts[0])), rows)
             case "K" | "V" | "I":
                 return _VIEWS[tag][1](self.all(parts[0]))
             case "y" if parts[0] in BUILTINS:
                 return getattr(__import__("builtins"), parts[0])
-            case "T" | "D" | "F" | "P":
+            case "q" | "C" | "O" | "E" | "T" | "D" | "F" | "P":
                 return self._read(tag, parts)
         return self._resolve(raw)
 
     def _read(self, tag: str, parts: list[Any]) -> Any:
-        if tag == "T" and parts[0] == "timedelta":
-            return dt.timedelta(*self.all(parts[1:]))
-        if tag == "T":
-            return _DATES[str(parts[0])].fromisoformat(str(parts[1]))
+        if tag in ("q", "C", "O", "E"):
+            return self._collection(__import__("collections"), tag, parts)
+        if tag == "T" and parts[0] in _DATES:
+            kind: Any = getattr(__import__("datetime"), parts[0])
+            return kind(*self.all(parts[1:])) if parts[0] == "timedelta" else kind.fromisoformat(str(parts[1]))
         if tag == "D":
             return __import__("decimal").Decimal(str(parts[0]))
         if tag == "F":
             return __import__("fractions").Fraction(*self.all(parts))
-        kind = "PosixPath" if parts[0] == "PosixPath" else "PurePosixPath"
-        return getattr(__import__("pathlib"), kind)(str(parts[1]))
+        name = "PosixPath" if parts[0] == "PosixPath" else "PurePosixPath"
+        return getattr(__import__("pathlib"), name)(str(parts[1]))
+
+    def _collection(self, collections: Any, tag: str, parts: list[Any]) -> Any:
+        if tag == "q":
+            return collections.deque(self.all(parts[1]), parts[0])
+        rows = zip(*map(self.all, parts[-2:]), strict=True)
+        if tag == "E":
+            return collections.defaultdict(_FACTORIES.get(str(parts[0])), rows)
+        return collections.Counter(dict(rows)) if tag == "C" else collections.OrderedDict(rows)
 
 
 class Ended(BaseException):
@@ -231,7 +269,7 @@ class Pipe:
 
     def send(self, message: Any) -> None:
         try:
-            body = json.dumps(message).encode()
+            body = encoded(message)
         except (ValueError, RecursionError) as error:
             raise CannotCross(str(error)) from error
         if len(body) > MOST_BYTES:
@@ -249,7 +287,7 @@ class Pipe:
             length = int(self._exactly(8), 16)
             if not 0 <= length <= MOST_BYTES:
                 raise Ended("it talks nonsense")
-            message = json.loads(self._exactly(length))
+            message = decoded(self._exactly(length))
         except (ValueError, RecursionError) as error:
             raise Ended("it talks nonsense") from error
         if type(message) is not list or not message:
