@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tierwise.spec.errors import SpecError
+from tierwise.spec.errors import SpecError, TierwiseError
 from tierwise.verifiers import sandbox
 from tierwise.verifiers.sandbox import (
     Limits,
@@ -29,8 +29,10 @@ from tierwise.verifiers.sandbox import (
     family,
     live,
     memory_group,
+    run_for_grade,
     run_python,
 )
+from tierwise.verifiers.sandbox import limits as limits_of
 
 pytestmark = pytest.mark.sandbox
 
@@ -179,6 +181,11 @@ def test_what_is_no_program_at_all_is_a_syntax_error_or_nothing(using):
     assert outcome("", using).exit_code == 0
 
 
+def test_sets_have_one_order_in_every_run(using):
+    source = "print({str(number) for number in range(20)})"
+    assert said(source, using) == said(source, using)
+
+
 def test_a_long_program_arrives_whole(using):
     assert said("x = 0\n" + "x += 1\n" * 50_000 + "print(x)", using) == "50000\n"
 
@@ -259,7 +266,7 @@ def test_it_sees_neither_our_environment_nor_our_descriptors(using, monkeypatch)
         print(sorted(os.environ), [number for number in range(1024) if is_open(number)])
     """
     try:
-        assert said(source, using) == "['HOME', 'LANG', 'PATH', 'TMPDIR'] [0, 1, 2]\n"
+        assert said(source, using) == "['HOME', 'LANG', 'PATH', 'PYTHONHASHSEED', 'TMPDIR'] [0, 1, 2]\n"
     finally:
         os.close(ours)
         os.close(_theirs)
@@ -678,6 +685,31 @@ def test_a_program_is_told_from_a_machine_that_never_let_it_run():
     clock._seen -= 10  # many of its own processes wait for each other: that saves up no time
     clock.tick({pid: family.Usage(cpu=10 * family.CORES / 10, waited=100.0) for pid in range(1, 11)})
     assert clock.own > 9
+
+
+@pytest.mark.parametrize("stops", [["load", ""], ["load", "load"], ["time"]])
+def test_only_what_ran_out_of_wall_time_is_repeated_alone_and_then_nobody_knows(stops, monkeypatch):
+    calls = []
+
+    async def run(source, *, alone, **_):
+        calls.append(alone)
+        stopped = stops[len(calls) - 1]
+        return SandboxResult(exit_code=0, stdout="", stderr="", seconds=99, cpu_seconds=0.5, stopped=stopped)
+
+    monkeypatch.setattr(live, "run_python", run)
+    grading = run_for_grade("", limits=Limits())
+    if stops[-1] == "load":
+        with pytest.raises(TierwiseError, match=r"overloaded: in 99 s, .* got 0.5 s"):
+            asyncio.run(grading)
+    else:
+        assert asyncio.run(grading).stopped == stops[-1]
+    assert calls == [False, True][: len(stops)]
+
+
+def test_a_machine_that_never_lets_it_run_is_told_from_a_program_that_waits(using, monkeypatch):
+    monkeypatch.setattr(limits_of, "WALL", (0.0, 1.0))
+    monkeypatch.setattr(family.Clock, "tick", lambda self, used: None)  # as if it had waited for a processor all along
+    assert outcome("import time\ntime.sleep(60)", using).stopped == "load"
 
 
 def test_what_it_needs_to_prepare_is_not_on_its_time(using):

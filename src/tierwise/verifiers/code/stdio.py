@@ -13,6 +13,7 @@ from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 from tierwise.verifiers.code.blocks import code_in
+from tierwise.verifiers.code.program import without_addresses
 from tierwise.verifiers.sandbox import Limits, run_for_grade
 
 MOST_CASES = 200
@@ -76,7 +77,7 @@ class Stdio(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
         if done.stopped:
             return f"stopped: {done.stopped}"
         if done.exit_code:
-            return (done.stderr.strip() or f"exit code {done.exit_code}").splitlines()[-1]
+            return without_addresses((done.stderr.strip() or f"exit code {done.exit_code}").splitlines()[-1])
         if is_same(done.stdout, case.output):
             return ""
         return f"{done.stdout.strip()[:60]!r} instead of {case.output.strip()[:60]!r}"

@@ -230,7 +230,7 @@ def become_the_program(*, stays: bool) -> None:
     while not length.endswith(b"\n"):
         length += exactly(1)
     source = exactly(int(length))
-    home = {"HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/bin"}
+    home = {"HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/bin", "PYTHONHASHSEED": "0"}
     if stays:
         os.closerange(3, OPEN_FILES)
         os.environ.update(home)
@@ -241,7 +241,7 @@ def become_the_program(*, stays: bool) -> None:
     with open(PROGRAM, "wb") as file:
         file.write(source)
     os.closerange(3, OPEN_FILES)
-    os.execve(sys.executable, [sys.executable, "-I", "-S", "-B", "-X", "utf8", PROGRAM], home)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-s", "-P", "-S", "-B", "-X", "utf8", PROGRAM], home)  # noqa: S606
 
 
 def main() -> None:

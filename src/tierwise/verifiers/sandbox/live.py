@@ -20,7 +20,15 @@ from tierwise.verifiers.sandbox.limits import (
     SandboxUnavailable,
     Stop,
 )
-from tierwise.verifiers.sandbox.mechanism import START_SECONDS, Mechanism, backend, command, framed, last_line
+from tierwise.verifiers.sandbox.mechanism import (
+    ENVIRONMENT,
+    START_SECONDS,
+    Mechanism,
+    backend,
+    command,
+    framed,
+    last_line,
+)
 from tierwise.verifiers.sandbox.memory_group import MemoryGroup, create
 from tierwise.verifiers.sandbox.slots import slots
 
@@ -128,7 +136,7 @@ class _Sandbox:
     async def live(self, line: list[str], given: bytes) -> SandboxResult:
         pipe = subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
-            *line, stdin=pipe, stdout=pipe, stderr=pipe, env={}, cwd="/", start_new_session=True
+            *line, stdin=pipe, stdout=pipe, stderr=pipe, env=ENVIRONMENT, cwd="/", start_new_session=True
         )
         if process.stdin is None or process.stdout is None or process.stderr is None:
             raise AssertionError

@@ -22,6 +22,8 @@ MECHANISMS: tuple[Mechanism, ...] = ("bubblewrap", "unshare")
 
 START_SECONDS = 30.0  # set-up takes 20 ms, but the machine may be busy
 PACKAGES = "/packages"
+ENVIRONMENT = {"PYTHONHASHSEED": "0"}
+"""Sets have one order, so that an answer is graded twice in the same way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,7 @@ def _probe(mechanism: Mechanism) -> str:
             input=framed(PROBE.encode()),
             capture_output=True,
             check=False,
-            env={},
+            env=ENVIRONMENT,
             cwd="/",
             start_new_session=True,
             timeout=START_SECONDS,
@@ -111,7 +113,7 @@ def command(mechanism: Mechanism, limits: Limits, packages: Sequence[Path] = (),
     as_root = _is_root()
     shown = (*view(), *(("files", str(path), f"{PACKAGES}/{path.name}") for path in packages))
     inside = [
-        *(interpreter(), "-I", "-S", "-B", "-c", _inside()),
+        *(interpreter(), "-s", "-P", "-S", "-B", "-c", _inside()),
         str(int(as_root)),
         str(int(stays)),
         str(math.ceil(limits.cpu_seconds + PREPARATION.cpu_seconds) + 1),  # per-process backstop; we enforce the sum
