@@ -18,6 +18,8 @@ MOST_CHOICES = 32
 MOST_TOKENS = 2**31 - 1
 """Larger limits are lowered to this: engines read 32 bits."""
 MOST_DEPTH = 128
+MOST_SECONDS = 30.0
+"""CPU seconds that a request may have its verifier run code, per candidate."""
 """Maximum nesting depth, because later stages process requests recursively."""
 _OURS = frozenset({"model", "messages", "n", "seed", "stream", "tierwise"})
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -175,12 +177,20 @@ def _missing(message: str) -> str:
     return message.partition("missing required field `")[2].rstrip("`")
 
 
+def _check_seconds(named: VerifierChoice) -> None:
+    seconds = getattr(named.member, "seconds", 0.0)
+    if named.member.runs_code and seconds > MOST_SECONDS:
+        field = f"tierwise.verifier.{named.kind}.seconds"
+        raise SpecError(f"{field}: {seconds:g} is too long for a request; at most {MOST_SECONDS:g}", field=field)
+
+
 def _verifier(request: ChatRequest) -> Verifier | None:
     """The request's verifier, else one for its `response_format` schema."""
     if (named := request.tierwise.verifier) is not None:
         if not named.member.is_ready:
             field = f"tierwise.verifier.{named.kind}"
-            raise SpecError(f"{field}: has nothing to check with; give `tests`", field=field)
+            raise SpecError(f"{field}: has nothing to check with; give `{named.member.brought}`", field=field)
+        _check_seconds(named)
         return named.member
     asked = request.response_format
     if asked is not None and asked.type == "json_schema" and asked.json_schema is not None:

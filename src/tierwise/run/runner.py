@@ -28,6 +28,9 @@ from tierwise.spec.prompt import Prompt
 if TYPE_CHECKING:
     from tierwise.verifiers.verifier import Verifier
 
+MOST_RUNS = 64
+"""Candidates whose code an action may have a verifier run; those that are being checked at once may exceed it."""
+
 
 @dataclass(slots=True, kw_only=True)
 class ChoiceState:
@@ -317,6 +320,10 @@ class PassRunner:
         verifier = self.verifier
         if verifier is None:
             return Verdict(ok=False, score=0.0, why="no verifier")
+        checks = sum(isinstance(event, Check) for event in self._choice.trace.events)
+        if getattr(verifier, "runs_code", False) and checks >= MOST_RUNS:
+            why = f"not run: an action runs the code of {MOST_RUNS} candidates at most"
+            return Verdict(ok=False, score=0.0, why=why)
         began = now()
         if not verifier.judges(candidate.completion):
             verdict = Verdict(ok=True, score=0.5, why=f"{verifier.kind} does not judge tool calls", judged=False)

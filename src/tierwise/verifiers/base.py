@@ -27,6 +27,9 @@ class BaseVerifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     runs_code: ClassVar[bool] = False
     """Whether it evaluates model output as code, which needs the sandbox."""
 
+    brought: ClassVar[str] = "tests"
+    """The field that a request or a task brings, if it is not ready without."""
+
     @property
     def decisive(self) -> bool:
         """Whether an accepted candidate is correct, rather than only well formed."""
