@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tierwise.gateway.failures import status_of
 from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, usage_of
 from tierwise.gateway.reply import EventStream, send_error, send_json
-from tierwise.gateway.wire import read
+from tierwise.gateway.wire import read_aside
 from tierwise.spec.errors import BodyTooLarge, SpecError, TierwiseError
 
 if TYPE_CHECKING:
@@ -43,16 +43,16 @@ class ChatEndpoint:
             body = await _body(receive)
             trace = self._service.new_trace()
             headers = {"x-tierwise-action": trace.action}
-            context = self._lifecycle.receive(trace, read(body))
+            async with _until_hung_up(receive) as has_hung_up:
+                asked = await read_aside(body)
+                context = self._lifecycle.receive(trace, asked)
+                respond = self._stream if asked.stream else self._whole
+                await respond(context, send, lambda: not has_hung_up())
         except HungUp:
             return
         except TierwiseError as error:
             self._metrics.refused(status_of(error).http)
             await send_error(send, error, headers)
-            return
-        async with _until_hung_up(receive) as has_hung_up:
-            respond = self._stream if context.parsed.stream else self._whole
-            await respond(context, send, lambda: not has_hung_up())
 
     async def _whole(self, context: RequestContext, send: Send, is_stopped: Callable[[], bool]) -> None:
         prices = self._service.prices

@@ -16,6 +16,7 @@ class Choice(BaseVerifier, frozen=True, kw_only=True):
     """The answer names one of several options."""
 
     kind = "choice"
+    text_cost = 1
 
     options: Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)]
     """Allowed answers, matched as whole words and case-insensitively."""

@@ -12,6 +12,7 @@ class Exact(BaseVerifier, frozen=True, kw_only=True):
     """The answer equals this text, ignoring case, whitespace, and punctuation at the ends."""
 
     kind = "exact"
+    text_cost = 1
     decisive = True
 
     equals: str

@@ -18,6 +18,7 @@ class Number(BaseVerifier, frozen=True, kw_only=True):
     """The answer is a number: the marked one, else the last one."""
 
     kind = "number"
+    text_cost = 1
 
     equals: float | None = None
     """The correct number. Without it any number is accepted."""
