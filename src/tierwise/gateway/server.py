@@ -17,6 +17,7 @@ import uvicorn
 import uvloop
 
 from tierwise.gateway.app import application
+from tierwise.gateway.bounded_http import BoundedHttpProtocol
 from tierwise.gateway.metrics import Metrics
 from tierwise.service import launched
 from tierwise.spec.errors import LedgerError, SpecError
@@ -168,7 +169,7 @@ class HttpServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                http="httptools",
+                http=BoundedHttpProtocol,
                 ws="none",
                 proxy_headers=False,
                 timeout_keep_alive=75,  # longer than clients keep idle connections, or requests would be lost

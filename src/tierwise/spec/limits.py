@@ -14,10 +14,12 @@ HEAD_BYTES = 64 * KIB
 """Request line and headers; also the trailers, and the extensions of one chunk. Answered with 431."""
 FREE_CHUNKS = 65_536
 """Chunks of a chunked body, whatever their size. Further chunks must have `CHUNK_BYTES` on average."""
+PIPELINED = 64
+"""Requests of a connection that wait while another one is answered."""
 CHUNK_BYTES = 64
 """Bytes that the chunks of a body must have on average beyond `FREE_CHUNKS`. Each costs a callback."""
 VALUES = 50_000
-"""JSON values of a body: its objects, lists, strings, numbers and constants."""
+"""JSON values of a body: its objects, lists, strings, numbers and constants; an empty object or list counts twice."""
 ESCAPES = 1_000_000
 r"""Backslashes in a body. A long text costs fewer as UTF-8 than as `\uXXXX`."""
 DEPTH = 128
