@@ -20,7 +20,7 @@ from typing import Any
 import openai
 import pytest
 
-from endpoints import EMPTY, HELLO, Answered, Endpoint, serving, tier_of, until
+from endpoints import EMPTY, HELLO, Answered, Endpoint, head_of, serving, tier_of, until
 from ggufs import by_hand, string
 from tierwise.ledger.store import recover
 from tierwise.testing import Reply, ScriptedEngine
@@ -178,7 +178,7 @@ def test_a_second_signal_stops_at_once_and_what_ran_is_on_the_books(house):
 def test_a_body_that_never_comes_does_not_keep_it_from_stopping_at_once(house):
     process, _ = house()
     with socket.create_connection(("127.0.0.1", process.port)) as line:
-        line.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        line.sendall(head_of(100) + b"{")
         time.sleep(0.1)
         process.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)

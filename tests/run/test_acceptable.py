@@ -184,3 +184,43 @@ def test_a_tool_call_of_the_cheap_tier_does_not_climb():
     answer, trace = frozen(main())
     assert (answer.tier, strong.calls) == ("cheap", [])
     assert "cheap not judged: number does not judge tool calls" in notes(trace)
+
+
+# ── deployments that do not show tools to the model ──────────────────────
+
+
+@pytest.mark.parametrize("choice", [None, "auto", "none"])
+def test_tools_that_the_model_does_not_see_are_named_on_the_trace_once(choice):
+    engine = ScriptedEngine("Sunny")
+    ((answer, trace),) = act(
+        BestOfN(n=2), engine, with_tools(tool_choice=choice), capabilities=Capabilities(tools=False)
+    )
+    assert answer.completion.text == "Sunny"
+    assert notes(trace) == ["fake did not show the tools to the model: its template has none"]
+
+
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
+def test_a_required_tool_call_is_refused_where_the_model_does_not_see_the_tools(choice):
+    engine = ScriptedEngine("never")
+    with pytest.raises(Refused, match="has no tools, so no tool call can be required; allow a text answer"):
+        act(Single(), engine, with_tools(tool_choice=choice), capabilities=Capabilities(tools=False))
+    assert engine.calls == []
+
+
+@pytest.mark.parametrize("capabilities", [Capabilities(), Capabilities(tools=True)])
+def test_a_required_tool_call_is_passed_on_where_nothing_speaks_against_it(capabilities):
+    engine = ScriptedEngine(Reply(delta=CALLS, finish="tool_calls"))
+    ((answer, trace),) = act(Single(), engine, with_tools(tool_choice="required"), capabilities=capabilities)
+    assert answer.completion.tool_calls
+    assert notes(trace) == []
+
+
+class Loaded(ScriptedEngine):
+    """An engine that reports what it can do once it runs."""
+
+    capabilities = Capabilities(tools=False)
+
+
+def test_what_the_running_engine_reports_counts():
+    ((_, trace),) = act(Single(), Loaded("Sunny"), capabilities=Capabilities(seed=True))
+    assert notes(trace) == ["fake did not show the tools to the model: its template has none"]

@@ -140,7 +140,7 @@ def test_a_folder_is_refused_engine_by_engine_where_none_can_run_it(tmp_path, ou
         drafted(folder, out, python="/nowhere/python")
     said = str(caught.value)
     assert "no engine here can run" in said
-    assert "vllm: there is no interpreter '/nowhere/python' here" in said
+    assert "vllm: there is no interpreter '/nowhere/python';" in said
     assert "transformers: it has no tokenizer" in said
 
 

@@ -72,11 +72,9 @@ def test_a_server_that_does_everything_gets_a_pass_a_vote_and_a_choice():
     assert plan.file.tiers["max"].budget.passes == plan.most_passes("max")
 
 
-def test_where_log_probabilities_are_refused_beside_tools_max_is_said_to_fail_on_those():
-    draft = write_draft(seen(logprobs_with_tools="no", note="refused, 400: not with tools"))
-    assert "Requests with tools fail here" in re.sub(r"\n *# ", " ", draft.text)
-    assert any(note.startswith("max, and auto with it, fails on requests that offer tools") for note in draft.notes)
+def test_a_server_that_does_not_show_tools_to_the_model_is_noted():
     assert not any("tools" in note for note in write_draft(seen(logprobs_with_tools="no")).notes)
+    assert "it does not show tools to the model, so the model calls none" in write_draft(seen(tools_shown="no")).notes
 
 
 @pytest.mark.parametrize("verdict", ["no", "unseen"])

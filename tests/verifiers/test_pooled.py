@@ -116,14 +116,20 @@ def test_wrong_settings_are_refused_in_the_words_of_the_verifier(given, message)
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"python_tests": {"tests": "x" * (limits.TESTS_BYTES + 1)}}, r"tests: has 262,145 bytes; .* 262,144"),
-        ({"python_tests": {"tests": "é" * (limits.TESTS_BYTES // 2 + 1)}}, "tests: has 262,146 bytes"),
-        ({"regex": {"pattern": "x" * (limits.PATTERN_BYTES + 1)}}, r"pattern: has 4,097 bytes; .* 4,096"),
-        ({"choice": {"options": ["a"] * 1_001}}, "options: has 1,001 options; .* 1,000"),
-        ({"choice": {"options": ["a", "b" * 201]}}, r"options\[1\]: has 201 characters; .* 200"),
-        ({"exact": {"equals": "x" * 65_537}}, "equals: has 65,537 characters"),
-        ({"json_schema": {"schema": {"enum": ["x" * 65_536]}}}, "schema: has 65,549 bytes as JSON"),
-        ({"number": {"equals": [0] * 40_000}}, "equals: has 80,001 bytes as JSON"),
+        (
+            {"python_tests": {"tests": "x" * (limits.TESTS_BYTES + 1)}},
+            r"has 262,145 bytes; .* 262,144 - at `\$.python_tests.tests`",
+        ),
+        ({"python_tests": {"tests": "é" * (limits.TESTS_BYTES // 2 + 1)}}, "has 262,146 bytes"),
+        (
+            {"regex": {"pattern": "x" * (limits.PATTERN_BYTES + 1)}},
+            r"has 4,097 bytes; .* 4,096 - at `\$.regex.pattern`",
+        ),
+        ({"choice": {"options": ["a"] * 1_001}}, r"has 1,001 options; .* 1,000 - at `\$.choice.options`"),
+        ({"choice": {"options": ["a", "b" * 201]}}, r"has 201 characters; .* 200 - at `\$.choice.options\[1\]`"),
+        ({"exact": {"equals": "x" * 65_537}}, "has 65,537 characters"),
+        ({"json_schema": {"schema": {"enum": ["x" * 65_536]}}}, "has 65,549 bytes as JSON"),
+        ({"number": {"equals": [0] * 40_000}}, "has 80,001 bytes as JSON"),
     ],
 )
 def test_every_part_of_a_verifier_has_a_size_that_the_error_names(given, message):

@@ -38,6 +38,8 @@ class BenchJob:
     """Where actions are recorded when the job launches the tiers itself."""
     url: str = ""
     """URL of a running endpoint that serves the config file; empty to launch one."""
+    key: str = ""
+    """Key of that endpoint; empty if it needs none."""
     dollars: float | None = None
     """Spend limit of the whole run, earlier sessions included; None for no limit."""
     minutes: float | None = None

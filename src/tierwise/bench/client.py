@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 import msgspec
 
-from tierwise.bench.connection import Connections
+from tierwise.bench.connection import Connections, key_header
 from tierwise.engines.openai.events import EventParser
 from tierwise.engines.openai.wire import WireChoice
 from tierwise.runs.durations import Durations
@@ -132,12 +132,14 @@ class Client:
     Args:
         url: the endpoint's root, without `/v1`.
         timeout: maximum seconds per action.
+        key: the endpoint's key; empty if it needs none.
     """
 
-    def __init__(self, url: str, *, timeout: float) -> None:
+    def __init__(self, url: str, *, timeout: float, key: str = "") -> None:
         self._url = url.rstrip("/")
         self._timeout = timeout
-        self._connections = Connections(self._url)
+        self._authorization = key_header(key)
+        self._connections = Connections(self._url, headers=self._authorization)
 
     async def __aenter__(self) -> Self:
         await self._connections.__aenter__()
@@ -154,7 +156,12 @@ class Client:
             TierwiseError: the endpoint is unreachable.
         """
         try:
-            async with aiohttp.ClientSession() as session, session.get(f"{self._url}/v1/models") as response:
+            async with (
+                aiohttp.ClientSession(headers=self._authorization) as session,
+                session.get(f"{self._url}/v1/models") as response,
+            ):
+                if response.status == 401:
+                    raise SpecError(f"{self._url} needs a key; name its environment variable", field="--api-key-env")
                 listing = msgspec.json.decode(await response.read(), type=_ModelListing)
         except (aiohttp.ClientError, OSError) as error:
             raise TierwiseError(f"the endpoint {self._url} is unreachable: {error}") from error

@@ -31,21 +31,28 @@ class ResponseSink(Protocol):
         """All blocks appended since the previous call arrived at this time."""
 
 
+def key_header(key: str) -> dict[str, str]:
+    """The header that carries an endpoint's key; empty without one."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 class Connections:
     """A pool of keep-alive connections to one endpoint.
 
     Args:
         url: the endpoint's root; https uses TLS.
+        headers: sent with every request.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, headers: Mapping[str, str] | None = None) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._port = parts.port or (80 if self._tls is None else 443)
         self._path = parts.path.rstrip("/")
+        own = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         self._head = (
-            f"Host: {parts.netloc}\r\nContent-Type: application/json\r\nAccept: text/event-stream\r\n"
+            f"Host: {parts.netloc}\r\n{own}Content-Type: application/json\r\nAccept: text/event-stream\r\n"
             "Accept-Encoding: identity\r\nContent-Length: "
         )
         self._idle: list[_ClientConnection] = []

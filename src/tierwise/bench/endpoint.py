@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import msgspec
 
+from tierwise.bench.connection import key_header
 from tierwise.engines.process import guard
 from tierwise.ledger.location import locate
 from tierwise.spec.deployed import Deployed
@@ -36,9 +37,14 @@ POLL_SECONDS = 0.1
 """Seconds between two readiness checks."""
 
 
+KEY_VARIABLE = "TIERWISE_BENCH_KEY"
+"""Environment variable with the key of a launched endpoint, with which it says how its engines were launched."""
+
+
 def serve_command(config: Path) -> list[str]:
     """The command that serves a config file on a free port. The ledger is passed by `ledger_environment`."""
-    return [sys.executable, "-m", "tierwise", "serve", str(config), "--port", "0"]
+    # -P: a file beside the workload that is named like a module is not imported.
+    return [sys.executable, "-P", "-m", "tierwise", "serve", str(config), "--port", "0", "--api-key-env", KEY_VARIABLE]
 
 
 def ledger_environment(ledger: str | Path) -> dict[str, str]:
@@ -115,11 +121,14 @@ def _output(log: Path, before: int) -> str:
     return log.read_bytes()[before:].decode(errors="replace")
 
 
-async def deployments(url: str) -> list[Deployed] | None:
+async def deployments(url: str, key: str = "") -> list[Deployed] | None:
     """The endpoint's deployments; None if it does not report them in a form that this version reads."""
     wait = aiohttp.ClientTimeout(total=DEPLOYMENTS_TIMEOUT)
     try:
-        async with aiohttp.ClientSession(timeout=wait) as session, session.get(f"{url}/v1/deployments") as response:
+        async with (
+            aiohttp.ClientSession(timeout=wait, headers=key_header(key)) as session,
+            session.get(f"{url}/v1/deployments") as response,
+        ):
             return msgspec.json.decode(await response.read(), type=_DeploymentListing).data
     except (aiohttp.ClientError, OSError, msgspec.DecodeError):
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import math
+import secrets
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import chain, islice
@@ -18,7 +19,14 @@ import msgspec
 from tierwise.analysis.summary import summary_of
 from tierwise.bench.calibrate import calibrate
 from tierwise.bench.client import Client, ServedModels
-from tierwise.bench.endpoint import deployments, is_ready, launched, ledger_environment, serve_command
+from tierwise.bench.endpoint import (
+    KEY_VARIABLE,
+    deployments,
+    is_ready,
+    launched,
+    ledger_environment,
+    serve_command,
+)
 from tierwise.bench.lag import LagMeter
 from tierwise.bench.loops import closed_loop, open_loop
 from tierwise.bench.schedule import Trial, schedule, variants, warm_up
@@ -81,10 +89,10 @@ async def execute(job: BenchJob, progress: RunProgress) -> RunSummary:
 async def _measure(job: BenchJob, progress: RunProgress, arrival: OpenArrival | None) -> None:
     if job.directory.has_manifest:
         require_same(job.directory.read_manifest(), _new_manifest(job))
-    async with _endpoint(job) as url, Client(url, timeout=job.settings.timeout) as client:
+    async with _endpoint(job) as (url, key), Client(url, timeout=job.settings.timeout, key=key) as client:
         calibration = await calibrate()
         served = await client.served()
-        manifest = _begin(job, served, await deployments(url))
+        manifest = _begin(job, served, await deployments(url, key))
         paid, kept = _spent_before(job.directory), _graded_records(job.directory)
         with job.directory.recorder() as recorder, _frozen_garbage(), LagMeter() as meter:
             progress.planned(manifest, kept)
@@ -95,7 +103,7 @@ async def _measure(job: BenchJob, progress: RunProgress, arrival: OpenArrival | 
                 runner = RunnerError(calibration=calibration, lag=meter.durations)
                 job.directory.write_manifest(run.closed(runner))
                 # Written twice: a second interrupt, while the endpoint is queried, must find the manifest closed.
-                job.directory.write_manifest(run.closed(runner, await deployments(url)))
+                job.directory.write_manifest(run.closed(runner, await deployments(url, key)))
 
 
 @contextmanager
@@ -232,17 +240,18 @@ def _times_from(moments: Iterator[float], number: int) -> Iterator[float]:
 
 
 @asynccontextmanager
-async def _endpoint(job: BenchJob) -> AsyncGenerator[str, None]:
+async def _endpoint(job: BenchJob) -> AsyncGenerator[tuple[str, str], None]:
     """Yields the URL of an endpoint that is ready."""
     if not job.url:
-        environment = ledger_environment(job.ledger)
+        key = secrets.token_urlsafe(24)
+        environment = {**ledger_environment(job.ledger), KEY_VARIABLE: key}
         async with launched(serve_command(job.config), job.directory.log_path, environment) as url:
-            yield url
+            yield url, key
         return
     async with aiohttp.ClientSession() as session:
         if not await is_ready(job.url, session):
             raise TierwiseError(f"the endpoint {job.url} is not ready; {job.url}/ready names the engine it waits for")
-    yield job.url
+    yield job.url, job.key
 
 
 def _begin(job: BenchJob, served: ServedModels, reported: list[Deployed] | None) -> Manifest:

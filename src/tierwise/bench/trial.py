@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import time
 from dataclasses import replace
@@ -172,10 +173,17 @@ def key_of(trial: Trial) -> Key:
 
 
 def action_id(trial: Trial, run: str) -> str:
-    """The action's id in the ledger: at most 200 characters, the endpoint's limit."""
+    """The action's id in the ledger: at most 200 characters of printable ASCII, which is what the endpoint accepts.
+
+    If a task's id has other characters, its digest is part of the action's.
+    """
     if trial.warm_up is not None:
         return f"{run}/warm-up/{trial.warm_up}"
-    name = f"{run}/{trial.task.id}/{trial.variant.tier}/{trial.variant.mode}"
+    task = trial.task.id
+    if not (task.isascii() and task.isprintable()):
+        digest = hashlib.blake2b(task.encode(), digest_size=4).hexdigest()
+        task = f"{task.encode('ascii', 'replace').decode()}~{digest}"
+    name = f"{run}/{task}/{trial.variant.tier}/{trial.variant.mode}"
     return f"{name}/{trial.repeat}" if trial.repeat else name
 
 

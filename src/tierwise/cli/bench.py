@@ -63,6 +63,10 @@ RunLedger = Annotated[
     ),
 ]
 Url = Annotated[str, typer.Option(help="Measure this running endpoint, which serves the config file.")]
+KeyVariable = Annotated[
+    str,
+    typer.Option("--api-key-env", metavar="NAME", help="Environment variable with the key of the endpoint at --url."),
+]
 
 
 def bench(
@@ -83,6 +87,7 @@ def bench(
     resume: Resume = None,
     ledger: RunLedger = None,
     url: Url = "",
+    api_key_env: KeyVariable = "",
     as_json: AsJson = False,
 ) -> None:
     """Measure the tiers of a config file on a workload: quality, latency and dollars, with 95 % intervals.
@@ -91,18 +96,16 @@ def bench(
     writes report, records and manifest to one directory. Ctrl-C stops it early and reports what was measured;
     --resume continues.
 
-    Exit codes: 0 measured, 1 more than 2 % of the actions ended in infrastructure errors, 2 invalid input,
-    130 interrupted.
+    Exit codes: 0 measured, 1 over 2 % of the actions had infrastructure errors, 2 invalid input, 130 interrupted.
     """
     from tierwise import plan as planning
     from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
     from tierwise.cli.execution import need_extra, run
     from tierwise.cli.pull import bring, unhashed
-    from tierwise.ledger.location import locate
     from tierwise.workloads.files import load
 
     need_extra()
-    locate(ledger or "ledger.db")  # reject an invalid URL before anything is loaded
+    _require_ledger(ledger)
     plan, tasks = planning.load(file), load(workload).first(limit)
     tiers = chosen_tiers(plan, tier or [])
     require_sandbox(tasks)
@@ -121,10 +124,24 @@ def bench(
         directory=directory,
         ledger=ledger or directory.path / "ledger.db",
         url=url.rstrip("/").removesuffix("/v1"),
+        key=_key(api_key_env),
         dollars=budget_dollars,
         minutes=budget_minutes,
     )
     raise typer.Exit(run(job, as_json=as_json))
+
+
+def _require_ledger(ledger: str | None) -> None:
+    """Reject an invalid URL before anything is loaded."""
+    from tierwise.ledger.location import locate
+
+    locate(ledger or "ledger.db")
+
+
+def _key(variable: str) -> str:
+    from tierwise.gateway.access import key_in
+
+    return key_in(variable) if variable else ""
 
 
 def _directory(out: Path | None, resume: Path | None, name: str) -> RunDirectory:

@@ -73,7 +73,7 @@ def described(plan: Plan) -> dict[str, Any]:
         },
         "routes": {name: route.cascade for name, route in plan.file.routes.items()},
         "to_pull": missing(plan),
-        "notes": [*plan.notes, *_probed(plan)],
+        "notes": [*plan.notes, *_probed(plan), *_engine_notes(plan)],
     }
 
 
@@ -86,6 +86,15 @@ def _probed(plan: Plan) -> Iterator[str]:
             continue
         for note in probed.notes():
             yield f"deployments.{process.name}: {remote.url} {note}; probed {probed.date}"
+
+
+def _engine_notes(plan: Plan) -> Iterator[str]:
+    """What checkpoints lack, from their engines."""
+    from tierwise.service import launch_context
+
+    for process in plan.processes:
+        for note in process.row.notes(process.settings, launch_context(plan, process)):
+            yield f"deployments.{process.name}: {note}"
 
 
 def _print(plan: Plan) -> None:

@@ -71,6 +71,15 @@ class AnswersWhole(Protocol):
         """Return the body of a non-streamed chat completion. Raises the errors of `Engine.stream`."""
 
 
+@runtime_checkable
+class ReportsCapabilities(Protocol):
+    """An engine whose capabilities depend on what it loaded, and are known once it runs."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it reported; all None before that."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """A checkpoint on an engine with launch levers: one supervised process or one remote URL."""
@@ -90,3 +99,9 @@ class Deployment:
     refused: RefusedFields = field(default_factory=RefusedFields)
     """Request fields that it has rejected since the start."""
     occupancy: Occupancy = field(default_factory=Occupancy)
+
+    def current_capabilities(self) -> Capabilities:
+        """What it can do with a request, including what the running engine reported."""
+        if isinstance(self.engine, ReportsCapabilities):
+            return self.capabilities.updated(self.engine.capabilities)
+        return self.capabilities

@@ -39,6 +39,10 @@ def _no_problems(settings: Settings, context: LaunchContext) -> Iterable[Problem
     return ()
 
 
+def _no_notes(settings: Settings, context: LaunchContext) -> Iterable[str]:  # noqa: ARG001 - the signature of `EngineRow.notes`
+    return ()
+
+
 def _no_components() -> Iterable[Component]:
     return ()
 
@@ -59,6 +63,8 @@ class EngineRow(Generic[S]):
     """Its rows in the table of levers."""
     preflight: Callable[[S, LaunchContext], Iterable[Problem]] = _no_problems
     """Returns all settings that cannot work with the checkpoint or the programs on this machine. Starts nothing."""
+    notes: Callable[[S, LaunchContext], Iterable[str]] = _no_notes
+    """What a user should know about a deployment that works: what the checkpoint lacks. Starts nothing."""
     command: Callable[[S, LaunchContext], str]
     """Returns the exact command line that will run, or the URL of a server that is already running."""
     build: Callable[[S, str, LaunchContext], Engine]

@@ -10,8 +10,11 @@ from tierwise.spec.errors import (
     Broken,
     BudgetError,
     EngineError,
+    Forbidden,
     Garbled,
+    NoSuchModel,
     NotFound,
+    NotJson,
     Overloaded,
     PolicyError,
     Refused,
@@ -19,6 +22,7 @@ from tierwise.spec.errors import (
     TierwiseError,
     TimedOut,
     TooLong,
+    Unauthorized,
 )
 from tierwise.spec.json import Json
 
@@ -38,8 +42,12 @@ class ErrorStatus(NamedTuple):
 
 # The first matching class is used, so subclasses come before their parents.
 STATUSES: dict[type[TierwiseError], ErrorStatus] = {
+    Unauthorized: ErrorStatus(401, "UNAUTHENTICATED", "authentication_error", "invalid_api_key"),
+    Forbidden: ErrorStatus(403, "PERMISSION_DENIED", "permission_error", "forbidden"),
+    NoSuchModel: ErrorStatus(404, "NOT_FOUND", "invalid_request_error", "model_not_found"),
     NotFound: ErrorStatus(404, "NOT_FOUND", "invalid_request_error", "not_found"),
     BodyTooLarge: ErrorStatus(413, "RESOURCE_EXHAUSTED", "invalid_request_error", "body_too_large"),
+    NotJson: ErrorStatus(415, "INVALID_ARGUMENT", "invalid_request_error", "unsupported_media_type"),
     SpecError: ErrorStatus(400, "INVALID_ARGUMENT", "invalid_request_error", "invalid_value"),
     Overloaded: ErrorStatus(429, "RESOURCE_EXHAUSTED", "rate_limit_error", "engine_overloaded"),
     TimedOut: ErrorStatus(504, "DEADLINE_EXCEEDED", "server_error", "engine_timed_out"),
@@ -63,10 +71,13 @@ def body_of(error: TierwiseError) -> dict[str, Json]:
     """The error in OpenAI's format."""
     status = status_of(error)
     field = error.field if isinstance(error, SpecError) else ""
-    return {"error": {"message": str(error), "type": status.type, "param": field or None, "code": status.code}}
+    message = str(error).encode(errors="replace").decode()  # an engine's words may hold half a character
+    return {"error": {"message": message, "type": status.type, "param": field or None, "code": status.code}}
 
 
 def headers_of(error: TierwiseError) -> dict[str, str]:
-    """`Retry-After`, if the engine asked for it."""
+    """`Retry-After` if the engine asked for it, and how to send the key."""
+    if isinstance(error, Unauthorized):
+        return {"www-authenticate": "Bearer"}
     wait = error.retry_after if isinstance(error, EngineError) else None
     return {} if wait is None else {"retry-after": str(ceil(wait))}  # HTTP allows whole seconds only

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from tierwise.gateway.decoding import decoded
 from tierwise.spec import limits
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
-from tierwise.spec.prompt import Prompt, draw_seed
+from tierwise.spec.prompt import BOUNDS, Prompt, draw_seed
 from tierwise.verifiers import BaseVerifier, VerifierChoice
 from tierwise.verifiers.pooled import read_here, read_verifier
 from tierwise.verifiers.verifier import Verifier
 
 MOST_CHOICES = 32
-MOST_TOKENS = 1_000_000
+MOST_TOKENS = 2**31 - 1
+"""Larger limits are lowered to this: engines read 32 bits."""
 _OURS = frozenset({"model", "messages", "n", "seed", "stream", "tierwise"})
 _STRIDE = 1_000_003  # separates the draw seeds of different choices
 
-Tokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
+_WHOLE = ("max_tokens", "max_completion_tokens", "n", "seed", "top_logprobs", "top_k", "min_tokens", "priority")
+"""Fields that hold integers. Some clients have only one kind of number, and write 256.0."""
+
+Tokens = Annotated[int, msgspec.Meta(ge=-1)]
+"""A limit; what -1 and 0 mean is up to the engine."""
+ActionId = Annotated[str, msgspec.Meta(max_length=200, pattern=r"\A[ -~]*\Z")]
+"""Printable ASCII, because it is shown in terminals and logs."""
+Role = Annotated[str, msgspec.Meta(max_length=64, pattern=r"\A[a-z][a-z0-9_.-]*\Z")]
+"""Which roles there are is up to the model's chat template: `developer`, `observation`, `control`, `ipython` …"""
 
 
 class _Message(msgspec.Struct):
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    role: Role
     content: str | list[dict[str, Any]] | None = None
 
 
@@ -52,8 +61,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Budget, which can only tighten the tier's."""
     verifier: VerifierChoice | None = None
     """Verifier of this request: tests, a schema, or an answer format; `verifiers.pooled` reads it."""
-    action: Annotated[str, msgspec.Meta(max_length=200)] = ""
-    """The caller's id for the action, stored in the ledger."""
+    action: ActionId = ""
+    """The caller's id for the action, stored in the ledger: at most 200 characters of printable ASCII."""
     candidates: bool = False
     """Whether the usage includes the message of every pass."""
     judges: bool = False
@@ -138,7 +147,8 @@ async def read_aside(body: bytes) -> ParsedRequest:
 
 def _request(body: bytes) -> tuple[dict[str, Any], ChatRequest]:
     """The body, and its fields without the verifier."""
-    value = _decoded(body)
+    value = decoded(body)
+    _make_whole(value)
     ours = value.get("tierwise")
     if isinstance(ours, dict) and "verifier" in ours:
         shown = {**value, "tierwise": {name: one for name, one in ours.items() if name != "verifier"}}
@@ -148,6 +158,8 @@ def _request(body: bytes) -> tuple[dict[str, Any], ChatRequest]:
         return value, msgspec.convert(shown, ChatRequest)
     except msgspec.ValidationError as error:
         raise _invalid(error) from error
+    except (RecursionError, MemoryError) as error:
+        raise SpecError(f"the request cannot be read: {error!r}; send a smaller or flatter one") from error
 
 
 def _parsed(value: dict[str, Any], request: ChatRequest, verifier: BaseVerifier | None) -> ParsedRequest:
@@ -171,73 +183,14 @@ def _parsed(value: dict[str, Any], request: ChatRequest, verifier: BaseVerifier 
     )
 
 
-def _decoded(body: bytes) -> dict[str, Any]:
-    check_body(body)
-    try:
-        value = _DECODER.decode(body)
-    except (ValueError, msgspec.DecodeError, RecursionError) as error:
-        raise SpecError(f"the body is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise SpecError(f"the body is a JSON {type(value).__name__}; send an object with `model` and `messages`")
-    if body.count(b"[") + body.count(b"{") > limits.DEPTH and _is_deeper(value, limits.DEPTH):
-        raise SpecError(f"the body is nested more than {limits.DEPTH} levels deep")
-    return value
-
-
-def _number(text: str) -> float:
-    """A JSON number with a fraction or an exponent. msgspec's own reader takes 8 µs for `1e300`."""
-    if math.isinf(number := float(text)):
-        raise ValueError(f"the number {text[:40]} is out of range")
-    return number
-
-
-_DECODER = msgspec.json.Decoder(float_hook=_number)
-
-
-def check_body(body: bytes) -> None:
-    """Check what a body would cost to decode, in time linear in its length and without decoding it.
-
-    Raises:
-        SpecError: it has too many JSON values or escapes.
-    """
-    if len(body) <= limits.VALUES:
-        return
-    escapes = body.count(b"\\")
-    if escapes > limits.ESCAPES:
-        raise SpecError(
-            f"the body has {escapes:,} backslashes, the limit is {limits.ESCAPES:,}; send text as UTF-8 instead of "
-            r"\uXXXX escapes, and data as base64"
-        )
-    if len(body.translate(None, _ALL_BUT_STARTS)) > limits.VALUES and _has_too_many_values(body):
-        raise SpecError(f"the body has more than {limits.VALUES:,} JSON values; send fewer messages, tools or fields")
-
-
-_ALL_BUT_STARTS = bytes(set(range(256)) - set(b",[{"))
-_ALL_BUT_MARKS = bytes(set(range(256)) - set(b',[{"'))
-
-
-def _has_too_many_values(body: bytes) -> bool:
-    """Count the commas and opening brackets outside of strings."""
-    if b"\\" in body:
-        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    marks = body.translate(None, _ALL_BUT_MARKS)
-    if marks.count(b'"') > 4 * limits.VALUES:  # keys are strings, too
-        return True
-    return sum(map(len, marks.split(b'"')[::2])) > limits.VALUES
-
-
-def _is_deeper(value: object, depth: int) -> bool:
-    level: list[Any] = [value]
-    for _ in range(depth + 1):
-        level = [
-            inner
-            for one in level
-            for inner in (one.values() if type(one) is dict else one)
-            if type(inner) is dict or type(inner) is list
-        ]
-        if not level:
-            return False
-    return True
+def _make_whole(value: dict[str, Any]) -> None:
+    """Make whole floats of integer fields integers, and limits beyond all engines the largest that they read."""
+    for name in _WHOLE:
+        if type(number := value.get(name)) is float and number.is_integer():
+            value[name] = int(number)
+    for name in BOUNDS:
+        if type(number := value.get(name)) is int:
+            value[name] = min(number, MOST_TOKENS)
 
 
 def _invalid(error: Exception, root: str = "") -> SpecError:
@@ -275,8 +228,8 @@ def _blaming(field: str) -> Generator[None]:
     """Turn what is wrong with a verifier into an error that names its field."""
     try:
         yield
-    except (ValueError, msgspec.ValidationError) as error:
+    except (ValueError, msgspec.ValidationError, RecursionError, MemoryError) as error:
         if field == "tierwise.verifier":
             raise _invalid(error, field) from error
-        message = str(error).partition(" - at `$")[0]
+        message = str(error).partition(" - at `$")[0] or repr(error)
         raise SpecError(f"{field}: {message}", field=field) from error

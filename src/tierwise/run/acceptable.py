@@ -7,10 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tierwise.ledger.records import Decision, Trace
 from tierwise.spec.call import Call
+from tierwise.spec.errors import Refused
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
+
+CHANGED = "capabilities"
+"""Signal of the decisions that record how a request was changed so that a deployment could answer it."""
 
 LOGPROBS = frozenset({"logprobs", "top_logprobs"})
 
@@ -41,7 +46,7 @@ def adapted(call: Call, deployment: Deployment) -> Adapted:
     """The call without what the deployment is known to refuse."""
     has_tools, refused = call.prompt.has_tools, deployment.refused
     names = refused.names(has_tools=has_tools)
-    has_no_logprobs = has_tools and deployment.capabilities.logprobs_with_tools is False
+    has_no_logprobs = has_tools and deployment.current_capabilities().logprobs_with_tools is False
     if has_no_logprobs:
         names |= LOGPROBS
     first = _without(call, names)
@@ -49,6 +54,23 @@ def adapted(call: Call, deployment: Deployment) -> Adapted:
     if asks_logprobs and first.call.streamed and (has_no_logprobs or refused.in_streams_with_tools):
         return replace(first, call=replace(first.call, streamed=False), is_whole=True)
     return first
+
+
+def require_tools(call: Call, deployment: Deployment) -> bool:
+    """Whether the model is shown the tools of the call. True if that is unknown.
+
+    Raises:
+        Refused: the answer must call a tool, and the deployment does not show tools to the model.
+    """
+    if not call.prompt.has_tools or deployment.current_capabilities().tools is not False:
+        return True
+    if call.prompt.requires_tool:
+        raise Refused(
+            f"tool_choice: the chat template of deployment {deployment.name!r} has no tools, so no tool call can be"
+            " required; allow a text answer with tool_choice auto, or use a model that was trained to call tools",
+            engine=deployment.name,
+        )
+    return False
 
 
 def relaxed(call: Call, refusal: str) -> Adapted | None:
@@ -93,3 +115,9 @@ def _without(call: Call, names: frozenset[str]) -> Adapted:
         call=replace(call, prompt=prompt, sends_seed=call.sends_seed and not has_seed),
         left_out=fields | {"seed"} if has_seed else fields,
     )
+
+
+def notes_of(trace: Trace) -> list[str]:
+    """How the requests of an action were changed so that its deployments could answer them, each change once."""
+    changes = (one.reason for one in trace.events if isinstance(one, Decision) and one.signal == CHANGED)
+    return list(dict.fromkeys(changes))

@@ -29,6 +29,8 @@ class RunningPass:
     def stream(self, cap: int | None) -> AsyncGenerator[Chunk, None]:
         """The engine's chunks; `cap` limits the completion tokens."""
         call = self._call if cap is None else replace(self._call, prompt=self._call.prompt.bounded(cap))
+        if call.prompt.headers:
+            call = replace(call, prompt=replace(call.prompt, headers=call.prompt.headers_of_pass(self._number)))
         return self._tier.deployment.engine.stream(call)
 
     def add(self, chunk: Chunk) -> int:
@@ -36,6 +38,15 @@ class RunningPass:
         if self._first_token is None and chunk.is_output:
             self._first_token = now() - self._began
         return self._recorder.add(chunk)
+
+    @property
+    def shown(self) -> Chunk:
+        """The last chunk in the form for a client; its finish reason comes with the end of the pass."""
+        return self._recorder.shown
+
+    def rest(self) -> Chunk:
+        """What a client is still to be shown of the output."""
+        return self._recorder.end()
 
     @property
     def completion_tokens(self) -> int:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
-from tierwise.run.acceptable import Adapted, adapted, relaxed, remember
+from tierwise.run.acceptable import CHANGED, Adapted, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
+from tierwise.run.limits import within_context, without_limit
 from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass
 from tierwise.run.slots import SharedSlots
@@ -22,7 +23,7 @@ from tierwise.spec.budget import Budget, Left
 from tierwise.spec.call import Call, Chunk, Pass
 from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.clock import now
-from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, Refused, TierwiseError
+from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, Refused, TierwiseError, TooLong
 from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.pooled import judge
 
@@ -51,7 +52,7 @@ class ChoiceState:
     """Ended passes, in the order in which they ended."""
     reached: str = ""
     """The last tier that was asked."""
-    adaptations: set[tuple[str, str]] = field(default_factory=set)
+    adaptations: set[str] = field(default_factory=set)
     """What the trace says already about requests that a deployment does not accept."""
     refused_by: BudgetTracker | None = None
     """The budget that last refused or cut a pass, for the error message."""
@@ -127,7 +128,7 @@ class PassRunner:
 
     @property
     def capabilities(self) -> Capabilities:
-        return self._tier.deployment.capabilities
+        return self._tier.deployment.current_capabilities()
 
     @property
     def left(self) -> Left:
@@ -215,6 +216,9 @@ class PassRunner:
     async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None) -> Pass:
         """Run a pass, again once if the engine broke, and again without optional fields that it refuses."""
         deployment = self._tier.deployment
+        require_tools(call, deployment)
+        call, lowered = within_context(call, deployment)
+        self._note_once(lowered)
         sent = adapted(call, deployment)
         self._note_adapted(sent)
         found: list[Adapted] = []
@@ -223,10 +227,15 @@ class PassRunner:
             number = self._choice.next_number()
             try:
                 done = await self._attempt(sent.call, number, shown=shown, watch=watch, retry_of=before)
-            except (Broken, Refused) as error:
+            except (Broken, Refused, TooLong) as error:
                 if (shown and error.was_shown) or self._tracker.is_over(now()):
                     raise
-                if isinstance(error, Refused):
+                if not isinstance(error, Broken) and (unlimited := without_limit(sent.call, str(error))) is not None:
+                    sent = replace(sent, call=unlimited[0])
+                    self._note_once(unlimited[1])
+                elif isinstance(error, TooLong):
+                    raise
+                elif isinstance(error, Refused):
                     if (lesser := relaxed(sent.call, str(error))) is None:
                         raise
                     sent = lesser
@@ -240,13 +249,20 @@ class PassRunner:
             else:
                 for lesser in found:
                     remember(lesser, deployment)
+                if not require_tools(call, deployment):
+                    self._note_once(f"{self.deployment} did not show the tools to the model: its template has none")
                 return done
 
     def _note_adapted(self, sent: Adapted) -> None:
-        """Record once per choice what a request lacks because the deployment refuses it."""
-        if (sent.left_out or sent.is_whole) and (key := (self.deployment, sent.what)) not in self._choice.adaptations:
-            self._choice.adaptations.add(key)
-            self.note(f"{self.deployment} refuses {sent.what}", signal="refused field")
+        """Record what a request lacks because the deployment refuses it."""
+        if sent.left_out or sent.is_whole:
+            self._note_once(f"{self.deployment} refuses {sent.what}")
+
+    def _note_once(self, reason: str) -> None:
+        """Record once per choice how a request was changed; nothing if the reason is empty."""
+        if reason and reason not in self._choice.adaptations:
+            self._choice.adaptations.add(reason)
+            self.note(reason, signal=CHANGED)
 
     async def _attempt(
         self, call: Call, number: int, *, shown: bool, watch: Watch | None, retry_of: int | None = None
@@ -264,10 +280,12 @@ class PassRunner:
                     error.was_shown = shown and output.has_shown
                 raise
             finally:
+                rest = running.rest()
                 done = running.end()
                 self._choice.trace.events.append(done)
                 self._choice.passes.append(done)
-            if shown and done.outcome == "cut" and output.has_shown:
+            if shown and output.has_shown:
+                await output.show(rest)
                 await output.show(Chunk(finish=done.completion.finish))
         if done.outcome == "cut" and done.completion.is_empty and not running.was_watched_out:
             self._choice.refused_by = self._tracker
@@ -282,7 +300,7 @@ class PassRunner:
                 async for chunk in stream:
                     tracker.pay(running.add(chunk))
                     if shown:
-                        await output.show(chunk)
+                        await output.show(running.shown)
                     if watch is not None and watch(chunk) == "cut" and not running.is_complete:
                         running.was_watched_out = True
                         return

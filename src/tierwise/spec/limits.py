@@ -10,11 +10,13 @@ KIB = 1024
 MIB = 1024 * KIB
 
 # ── the request ──────────────────────────────────────────────────────────
+BODY_BYTES = 32 * MIB
+"""A request's body, which may contain images; also after decompression."""
 HEAD_BYTES = 64 * KIB
 """Request line and headers; also the trailers, and the extensions of one chunk. Answered with 431."""
 FREE_CHUNKS = 65_536
 """Chunks of a chunked body, whatever their size. Further chunks must have `CHUNK_BYTES` on average."""
-PIPELINED = 64
+PIPELINED = 256
 """Requests of a connection that wait while another one is answered."""
 CHUNK_BYTES = 64
 """Bytes that the chunks of a body must have on average beyond `FREE_CHUNKS`. Each costs a callback."""

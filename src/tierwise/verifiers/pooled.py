@@ -54,7 +54,7 @@ async def read_verifier(settings: object) -> BaseVerifier:
         try:
             await pool.call(_try_to_read, written)
         except CheckLimitExceeded as error:
-            raise ValueError(f"it cannot be read: {error}; give a smaller one") from error
+            raise ValueError(f"cannot be read: {error}; give a smaller one - at `$.{next(iter(given), '')}`") from error
         if len(_sound) >= _MOST_SOUND:
             del _sound[next(iter(_sound))]
         _sound[digest] = None
@@ -116,7 +116,7 @@ def check_sizes(settings: dict[str, Any]) -> None:
 
 def _bound(place: str, size: int, most: int, unit: str) -> None:
     if size > most:
-        raise ValueError(f"{place}: has {size:,} {unit}; a request may have {most:,}")
+        raise ValueError(f"has {size:,} {unit}; a request may have {most:,} - at `$.{place}`")
 
 
 def _bytes(text: str) -> int:

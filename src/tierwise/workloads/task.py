@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from tierwise.gateway import wire
-from tierwise.gateway.chat import MOST_BYTES
+from tierwise.gateway.body import MOST_BYTES
 from tierwise.spec.errors import SpecError
 from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.reading import Reading
@@ -101,7 +101,8 @@ def read_task(value: Any, base: Path, reading: Reading, shared: Shared = NOTHING
         try:
             check_sizes(msgspec.to_builtins(task.verifier))
         except ValueError as error:
-            reading.wrong("verifier", str(error))
+            message, _, place = str(error).partition(" - at `$")
+            reading.wrong(f"verifier{place.strip('`')}", message)
     for name, choice in (("check", task.check), ("verifier", task.verifier)):
         if choice is not None and not choice.member.is_ready:
             reading.wrong(f"{name}.{choice.kind}", "has nothing to check with; give its `tests`")

@@ -20,7 +20,7 @@ from tierwise.catalog.families import family_of
 from tierwise.engines import LlamaCpp
 from tierwise.engines.llama_cpp.launch import build, command
 from tierwise.engines.llama_cpp.levers import LEVERS
-from tierwise.engines.llama_cpp.preflight import preflight
+from tierwise.engines.llama_cpp.preflight import notes, preflight
 from tierwise.engines.llama_cpp.prompting import thinking_switch
 from tierwise.engines.llama_cpp.worker import Speculation
 from tierwise.engines.settings import LaunchContext
@@ -190,6 +190,19 @@ def test_a_checkpoint_that_is_no_gguf_file_is_named_before_anything_starts(tmp_p
         site = LaunchContext(base=tmp_path, logs=tmp_path, model=model)
         ((setting, why),) = preflight(LlamaCpp(checkpoint="m", binary=sys.executable), site)
         assert (setting, words in why) == ("checkpoint", True)
+
+
+@pytest.mark.parametrize(
+    ("template", "other", "count"),
+    [("{{ messages }}", None, 1), ("{{ messages }}{{ tools }}", None, 0), ("{{ messages }}", "{{ tools }}", 0)],
+)
+def test_a_chat_template_without_tools_is_noted_before_anything_starts(tmp_path, template, other, count):
+    model = by_hand(tmp_path / "m.gguf", WHOLE[0], WHOLE[1], string("tokenizer.chat_template", template))
+    settings = LlamaCpp(checkpoint="m", chat_template=None if other is None else "t.jinja")
+    if other is not None:
+        (tmp_path / "t.jinja").write_text(other)
+    found = list(notes(settings, LaunchContext(base=tmp_path, logs=tmp_path, model=model)))
+    assert ["the chat template has no tools" in note for note in found] == [True] * count
 
 
 def test_a_template_that_is_named_takes_the_place_of_the_one_that_lacks(tmp_path):

@@ -58,6 +58,8 @@ class Virtuous(FakeServer):
         choices = [self.choice(body) for _ in range(1 if "n" in self.vices else body.get("n", 1))]
         counted = sum(len(choice["message"]["content"].split()) for choice in choices)
         usage: dict[str, Any] = {"prompt_tokens": len(prompt.split()), "completion_tokens": counted}
+        if "tools" in body and "tools_shown" not in self.vices:
+            usage["prompt_tokens"] += 20
         if "too_long" in self.vices:
             usage["prompt_tokens"] = min(usage["prompt_tokens"], CONTEXT)
         if "cached_tokens" not in self.vices:
@@ -149,7 +151,7 @@ def test_every_vice_is_found_and_nothing_else(vice):
 BOTH = {"logprobs_with_tools"}
 UNSEEN_WITHOUT = {
     "logprobs": BOTH,
-    "tools": BOTH,
+    "tools": BOTH | {"tools_shown"},
     "temperature": {"seed"},
     "greedy": {"stop"},
     "thinking": {"thinking_tokens"},
@@ -295,7 +297,7 @@ def test_a_real_llama_cpp_keeps_what_tiers_stand_on(llama):
     probed = llama.run(Probe(f"{llama.url}/v1").run())
     expected = dict.fromkeys(TRAITS, "yes") | {"n": "no", "reasoning": "unseen"}
     expected |= {"thinking": "no", "thinking_tokens": "unseen"}  # SmolLM2 does not think
-    expected |= {"logprobs_with_tools": "no"}
+    expected |= {"logprobs_with_tools": "no", "tools_shown": "no"}  # nor does its template have tools
     assert (probed.slots, probed.context, probed.models) == (4, 1024, ["small"])
     assert probed.server == "llama.cpp"
     assert {trait: finding for trait, finding in probed.findings.items() if finding.verdict != expected[trait]} == {}

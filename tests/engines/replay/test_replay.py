@@ -51,7 +51,7 @@ def test_a_candidate_is_said_as_it_was_recorded(speed):
 
 
 def test_tool_calls_are_said_with_their_indices():
-    calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}, {"id": "2", "function": {}}]
+    calls = [{"id": id_, "type": "function", "function": {"name": "f", "arguments": "{}"}} for id_ in ("1", "2")]
     one = Candidate(prompt=prompt_digest(call()), message={"content": None, "tool_calls": calls}, finish="tool_calls")
     first, last = in_time(chunks(ReplayEngine("pool", [one]), call()))
     assert [part["index"] for part in first.delta["tool_calls"]] == [0, 1]

@@ -11,6 +11,7 @@ import msgspec
 
 from tierwise.engines.llama_cpp import worker
 from tierwise.engines.llama_cpp.active_experts import active_experts_key, rewriting
+from tierwise.engines.llama_cpp.capabilities import loaded_capabilities
 from tierwise.engines.llama_cpp.facts import facts
 from tierwise.engines.llama_cpp.metrics import METRIC_NAMES
 from tierwise.engines.llama_cpp.prompting import thinking_switch
@@ -60,6 +61,7 @@ def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngi
         logs=context.logs,
         client=ChatClient(name, name, extras=_COUNTING, translate=translate),
         facts=lambda _: facts(settings, context),
+        capabilities=loaded_capabilities,
         metrics=METRIC_NAMES,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tierwise.catalog import architecture
+from tierwise.catalog.gguf import read_head
 from tierwise.engines.llama_cpp.active_experts import rewriting
 from tierwise.spec.errors import SpecError
 
@@ -46,6 +47,22 @@ def preflight(settings: LlamaCpp, context: LaunchContext) -> Iterable[Problem]:
         return
     yield from _check_file(settings, found)
     yield from _check_experts(settings, found, context.model)
+
+
+def notes(settings: LlamaCpp, context: LaunchContext) -> Iterable[str]:
+    """What the chat template lacks. llama.cpp drops tools that it does not render, without an error."""
+    if context.model is None or not context.model.is_file():
+        return
+    if settings.chat_template is not None:
+        path = Path(context.file(settings.chat_template))
+        template = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    else:
+        template = str(read_head(context.model).values.get("tokenizer.chat_template", ""))
+    if template and "tools" not in template:
+        yield (
+            "the chat template has no tools, so the model does not see those of a request and calls none; requests "
+            "that require a tool call are refused"
+        )
 
 
 def _missing_files(settings: LlamaCpp, context: LaunchContext) -> Iterable[Problem]:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
+from tierwise.engines.openai.connector import Connector
 from tierwise.engines.openai.events import EventParser
 from tierwise.engines.openai.wire import Failure, read_event, read_failure, read_whole
 from tierwise.spec.errors import Broken, EngineError, Garbled, Refused, TimedOut
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from tierwise.spec.call import Call, Chunk
     from tierwise.spec.json import Fields, Json
@@ -83,7 +84,7 @@ class ChatClient:
         body = self._encode(call)
         events, is_finished = EventParser(), False
         try:
-            async with await self._post(f"{base_url}/chat/completions", body) as response:
+            async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
                 await self._require_stream(response)
                 async for block in response.content.iter_any():
                     for event in events.feed(block):
@@ -111,14 +112,15 @@ class ChatClient:
         Cancelling it aborts the pass.
         """
         try:
-            async with await self._post(f"{base_url}/chat/completions", self._encode(call, streamed=False)) as response:
+            body = self._encode(call, streamed=False)
+            async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
                 if response.status != 200:
                     raise read_failure(response.status, await _beginning(response), response.headers).blame(self._name)
                 return await response.read()
         except (aiohttp.ClientError, ConnectionError) as error:
             raise self._blame(error, had_begun=False) from error
 
-    async def _post(self, url: str, body: bytes) -> aiohttp.ClientResponse:
+    async def _post(self, url: str, body: bytes, forwarded: Mapping[str, str]) -> aiohttp.ClientResponse:
         """Send a request. If the server has closed a reused connection, the request is sent again on a new one.
 
         llama.cpp closes every connection after a stream, microseconds after announcing keep-alive.
@@ -129,7 +131,7 @@ class ChatClient:
                 return await self._open().post(
                     url,
                     data=io.BytesIO(body) if len(body) > _LARGE_BYTES else body,
-                    headers=self._headers,
+                    headers={**forwarded, **self._headers},
                     allow_redirects=False,
                     proxy=self._proxy,
                     trace_request_ctx=way,
@@ -142,11 +144,10 @@ class ChatClient:
         if self._session is None:
             tracing = aiohttp.TraceConfig()
             tracing.on_connection_reuseconn.append(_note_reuse)
-            # No limit on connections: the panel and the engine's own queue limit passes.
             # No cookies: a cookie from one user's response would be sent with another user's request.
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout,
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=Connector(),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=[tracing],
             )

@@ -30,6 +30,7 @@ TRAITS: Mapping[str, str] = {
     "stream_usage": "sends usage at the end of a stream",
     "cached_tokens": "reports cached tokens",
     "tools": "supports tools",
+    "tools_shown": "shows tools to the model",
     "logprobs_with_tools": "returns logprobs together with tools in a stream",
     "json_schema": "follows a JSON schema",
     "unknown_fields": "accepts unknown fields",
@@ -52,7 +53,8 @@ _MEANS: Mapping[str, str] = {
     "stream_usage": "sends no usage in streams: tokens are estimated from chunks and marked as not exact",
     "cached_tokens": "does not report cached tokens: prompts are priced as uncached",
     "tools": "does not support tools",
-    "logprobs_with_tools": "returns no logprobs together with tools, and best_of_n always requests logprobs",
+    "tools_shown": "accepts tools and does not show them to the model: a required tool call is refused",
+    "logprobs_with_tools": "returns no logprobs together with tools: best_of_n draws candidates without them",
     "json_schema": "does not follow a JSON schema: only a verifier enforces it",
     "unknown_fields": "rejects unknown fields",
     "too_long": "does not report in a known form that a prompt is too long",
@@ -128,7 +130,9 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
         both = self._seen("logprobs_with_tools")
         if both is None and False in (self._seen("logprobs"), self._seen("tools")):
             both = False
-        return Capabilities(logprobs_with_tools=both, n=self._seen("n"), seed=self._seen("seed"))
+        return Capabilities(
+            tools=self._seen("tools_shown"), logprobs_with_tools=both, n=self._seen("n"), seed=self._seen("seed")
+        )
 
     def _seen(self, trait: str) -> bool | None:
         return {"yes": True, "no": False}.get(self.findings.get(trait, _UNSEEN).verdict)

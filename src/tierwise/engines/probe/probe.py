@@ -20,7 +20,7 @@ from tierwise.engines.openai.quirks import SERVERS, Server, known_as
 from tierwise.engines.openai.wire import read_failure
 from tierwise.engines.probe.findings import TRAITS, Finding, Probed, Switch
 from tierwise.engines.probe.reach import REACH_SECONDS, hushed, reach, read_base, text_of
-from tierwise.engines.probe.reply import ProbeReply, context_of, first_choice, mapping, speaks
+from tierwise.engines.probe.reply import ProbeReply, context_of, first_choice, mapping, speaks, stream_events
 from tierwise.engines.probe.slots import ASKED, side_by_side
 from tierwise.engines.probe.thinking import ThinkingSample, find_switch
 from tierwise.spec.errors import Broken, NotFound, TooLong
@@ -271,6 +271,21 @@ class Probe:
             return Finding(verdict="no", note=f"refused, {reply.why()}")
         return Finding(verdict="yes", note="" if reply.message.get("tool_calls") else "but this model called none")
 
+    async def _tools_shown(self) -> Finding:
+        """Tools that the chat template renders make the prompt longer."""
+        if self._findings["tools"].verdict != "yes":
+            return Finding(verdict="unseen", note="it does not support tools")
+        asked = "What time is it?"
+        without, beside = [
+            (await self._need(asked, max_tokens=1, temperature=0, **fields)).counted("prompt_tokens")
+            for fields in ({}, {"tools": [_TOOL]})
+        ]
+        if not without or not beside:
+            return Finding(verdict="unseen", note="it does not count prompt tokens")
+        if beside > without:
+            return Finding(verdict="yes", note=f"{beside - without} more prompt tokens")
+        return Finding(verdict="no", note=f"{beside} prompt tokens with and without a tool")
+
     async def _logprobs_with_tools(self) -> Finding:
         if {self._findings["logprobs"].verdict, self._findings["tools"].verdict} != {"yes"}:
             return Finding(verdict="unseen", note="it does not support both separately")
@@ -422,16 +437,10 @@ class Probe:
             if response.status != 200:
                 text = await text_of(response)
                 raise _Refused(f"refused, {ProbeReply(response.status, text).why()}")
-            yield _events(response)
+            yield stream_events(response)
         finally:
             response.close()
 
     def _body(self, prompt: str, fields: Mapping[str, Json]) -> Json:
         asked = {name: value for name, value in fields.items() if name not in self._left_out}
         return {"model": self._model, "messages": [{"role": "user", "content": prompt}], **asked}
-
-
-async def _events(response: aiohttp.ClientResponse) -> AsyncGenerator[str]:
-    async for line in response.content:
-        if line.startswith(b"data:"):
-            yield line[5:].strip().decode(errors="replace")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import msgspec
 
 from tierwise.engines.openai.wire import read_failure
@@ -86,3 +87,10 @@ def context_of(about: Mapping[str, Any], props: Mapping[str, Any], info: Mapping
     settings = props.get("default_generation_settings")
     told = about.get("max_model_len"), settings.get("n_ctx") if isinstance(settings, dict) else None
     return next((one for one in (*told, info.get("max_total_tokens")) if isinstance(one, int)), None)
+
+
+async def stream_events(response: aiohttp.ClientResponse) -> AsyncGenerator[str]:
+    """The data of the events of a stream."""
+    async for line in response.content:
+        if line.startswith(b"data:"):
+            yield line[5:].strip().decode(errors="replace")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tierwise.engines.metrics import MetricsPage
 from tierwise.engines.process.supervisor import Launch, Supervisor
 from tierwise.spec.call import Call
+from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, Refused, TimedOut, TooLong
 from tierwise.spec.prompt import Prompt
 
@@ -68,6 +69,7 @@ class LaunchedEngine:
         client: sends requests to the process.
         facts: returns `Health.facts` of the server at a URL; called once it is ready, and not after restarts, which
             launch the same.
+        capabilities: returns what the server at a URL can do, which may depend on its checkpoint; called as `facts` is.
         metrics: the metrics in its metrics page and its log; None if they are not read.
         timeouts: for the supervisor.
     """
@@ -80,6 +82,7 @@ class LaunchedEngine:
         logs: Path,
         client: ChatClient,
         facts: Callable[[str], Awaitable[Mapping[str, str]]] | None = None,
+        capabilities: Callable[[str], Awaitable[Capabilities]] | None = None,
         metrics: MetricNames | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
@@ -87,6 +90,8 @@ class LaunchedEngine:
         self._name = name
         self._client = client
         self._ask_facts = facts
+        self._ask_capabilities = capabilities
+        self.capabilities = Capabilities()
         self._metrics = metrics
         self._facts: Mapping[str, str] = {}
         self._failures = _Failures()
@@ -138,6 +143,8 @@ class LaunchedEngine:
     async def _learn(self, url: str) -> None:
         if self._ask_facts is not None and not self._facts:
             self._facts = dict(await self._ask_facts(url))
+        if self._ask_capabilities is not None and self.capabilities == Capabilities():
+            self.capabilities = await self._ask_capabilities(url)
 
     async def _await_exit(self) -> None:
         """Wait until the exit of a process that just died is reported, so that a retry waits for the next process.
