@@ -47,7 +47,7 @@ lock: ## lock again: after a change of pyproject.toml, or with UPGRADE=1 to take
 	.venv-lock/bin/python scripts/lock.py $(if $(UPGRADE),--upgrade)
 
 schema: $(VENV)/for-tests ## write the JSON Schema of the config file anew
-	$(BIN)/tierwise check --schema > src/tierwise/tierwise.schema.json
+	TIERWISE_DISABLE_PLUGINS=1 $(BIN)/tierwise check --schema > src/tierwise/tierwise.schema.json
 
 proto: ## write the stubs of the gRPC endpoint anew
 	@$(call NEW_VENV,.venv-proto)
