@@ -110,7 +110,7 @@ IS_RIGHT = re.compile(
 """What follows an option that is said to be right."""
 
 IT_IS = re.compile(
-    r"""(?:^|[.!?\n]\s*)(?:(?:so|thus|hence|therefore|clearly),?\s+)?
+    r"""(?:^|[.!?\n][ \t]*)(?:(?:so|thus|hence|therefore|clearly),?\s+)?
     (?:it's|it\ is|it\ must\ be|c'est|es\ ist|это)\s+""",
     _VERBOSE,
 )

@@ -255,9 +255,7 @@ def _item(text: str, begin: int, decimal: Decimal) -> tuple[Quantity | None, int
     lead, minus = _lead(before)
     first = begin - lead
     lead, minus = _lead(before)
-    opened = before[: len(before) - lead].endswith("(") or (
-        before.endswith("{") and re.match(r"[^{}]{0,40}\\over(?![A-Za-z])", text[begin:]) is not None
-    )
+    opened = before[: len(before) - lead].endswith(("(", "{")) and words.GROUP.match(text, begin) is not None
     try:
         reader, said, is_group = _read(text, begin, begin - lead, opened, decimal)
     except NotPlain:

@@ -17,7 +17,7 @@ START = re.compile(
 LETTER = "A-Za-zÀ-ɏͰ-ϿЀ-ӿ"
 IDENTIFIER = re.compile(rf"(?:[{LETTER}]|[{LETTER}0-9]_|[{LETTER}]-|[{LETTER}]\s?(?:\^|\*\*)\{{?-?|\\_|\)\^\{{?-?)$")
 REST = re.compile(rf"[{LETTER}\w]*")
-TOGETHER = re.compile(r"\\[A-Za-z]+(?:\s*\{[^{}]{0,100}\}){0,2}|(?:[:_/'.,~-]?\w)*")
+TOGETHER = re.compile(r"\\[A-Za-z]+(?:\s*\{[^{}]{0,100}\}){0,2}|(?:[:_/'.,~^*-]?\w)*")
 CURRENCY = r"(?:US\$|\\\$|[$€£¥₹₩₽₺]|\\pounds|\\euro)"
 BEFORE = re.compile(rf"(?P<sign>[-+])?{CURRENCY}?[ ]?(?P<inner>[-+])?$|(?P<bare>[-+])$")
 MAY_SIGN = re.compile(r"(?:^|[\s(\[{=:,$×*/·|~>≈<\"'`_]|[^\x00-\u058f])$")
@@ -126,3 +126,5 @@ AGAIN = re.compile(
 """Between a number and the same in other units, in brackets."""
 ASIDE = re.compile(r"\((?=[^()\n]*[^\W\d_])[^()\n]{0,60}$")
 """An open bracket before a number, with words in it: `(each holds 40)`."""
+GROUP = re.compile(r"[^()\n]{1,60}\)\s*(?:[-+*/^×·÷]|\*\*|\\(?:times|cdot|div))|[^{}]{0,40}\\over(?![A-Za-z])")
+"""A bracket that belongs to an expression: `3 + 4) * 2`."""
