@@ -36,11 +36,11 @@ def assert_told_once(answer: Answered, caplog: Any, what: str) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("error", [KeyError("a bug"), RecursionError("too deep"), MemoryError("too much")])
 def test_what_breaks_while_a_request_is_read(serve, caplog, monkeypatch, error, stream):
-    def broken(body: bytes) -> Any:
+    async def broken(body: bytes) -> Any:
         raise error
 
     endpoint = serve(tier_of())
-    monkeypatch.setattr(chat, "read", broken)
+    monkeypatch.setattr(chat, "read_aside", broken)
     answer = endpoint.chat(stream=stream)
     assert answer.status == 500
     assert_told_once(answer, caplog, str(error))
@@ -62,11 +62,13 @@ def test_what_breaks_in_a_policy(serve, caplog, stream):
 @pytest.mark.parametrize("choices", [1, 2])
 @pytest.mark.parametrize("policy", [None, Majority(n=3)], ids=["single", "vote"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_half_a_character_in_an_answer_is_an_error_and_no_answer(serve, caplog, stream, policy, choices):
+def test_half_a_character_in_an_answer_is_replaced_and_the_answer_kept(serve, caplog, stream, policy, choices):
     endpoint = serve(tier_of(policy, ScriptedEngine(Reply(delta={"content": "half \ud83d a character"}))))
     answer = endpoint.chat(stream=stream, n=choices)
-    assert_told_once(answer, caplog, "surrogates not allowed")
-    assert [record.ending for record in endpoint.records] == ["failed"]
+    assert answer.status == 200
+    assert "half \ufffd a character" in answer.text
+    assert [record.ending for record in endpoint.records] == ["answered"]
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -82,7 +84,7 @@ def test_what_breaks_after_an_action_is_recorded_does_not_record_it_again(serve,
     assert len(endpoint.records) == 1
 
 
-TESTS = ["-" * 200_000 + "1", "x" + ".a" * 100_000, "not " * 100_000 + "1", "lambda:" * 60_000 + "0", "(" * 1000]
+TESTS = ["-" * 200_000 + "1", "x" + ".a" * 100_000, "not " * 60_000 + "1", "lambda:" * 30_000 + "0", "(" * 1000]
 
 
 @pytest.mark.parametrize("tests", TESTS, ids=lambda text: text[:8])

@@ -145,3 +145,15 @@ def test_asking_for_help_loads_no_database():
     program = "import sys, tierwise.cli; print('sqlalchemy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_text_of_others_forges_neither_lines_nor_escape_sequences(tmp_path):
+    evil = "\x1b[2Jx\n#9 forged  finished"
+    path = tmp_path / "ledger.db"
+    with Ledger.open(path, PRICES, Heard()) as ledger:
+        record = a_record(a_pass(error=evil), action="evil", ending="failed", error=evil, caller=evil, model="m\x1b[2J")
+        ledger.write(record)
+    for text in (run("show", "evil", "--ledger", path), run("show", "--ledger", path)):
+        assert "\x1b" not in text
+        assert not re.search(r"^[│├└─ ]*#9 forged", text, re.MULTILINE)
+        assert "\\x1b[2J" in text

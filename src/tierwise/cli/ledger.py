@@ -13,12 +13,13 @@ import typer
 from tierwise.cli.options import AsJson
 from tierwise.ledger.by import By
 from tierwise.spec.errors import LedgerError, SpecError
+from tierwise.spec.printable import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree as Drawing
 
+    from tierwise.cli.console import Console
     from tierwise.ledger.location import Location
     from tierwise.ledger.read import Node, Reader, Summary, Tree
     from tierwise.ledger.rows import CheckRow, DecisionRow, PassRow
@@ -125,7 +126,7 @@ def _store_what_waits(location: Location) -> None:
 
 
 def _warn(error: LedgerError) -> None:
-    typer.echo(f"tierwise: {error}", err=True)
+    typer.echo(f"tierwise: {printable(str(error))}", err=True)
 
 
 def _moment(text: str) -> float:
@@ -204,7 +205,7 @@ def _walk(tree: Tree) -> Iterator[tuple[Node | None, Node]]:
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from tierwise.cli.console import Console
 
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 240)
 
@@ -296,7 +297,7 @@ def _decision_label(decision: DecisionRow) -> Text:
 
     level = "" if decision.level is None else f" {decision.level:.4g}"
     label = Text(f"decision of {decision.tier}:", "cyan")
-    label.append(f" {decision.reason}{_after(' (', decision.signal + level, ')')}", "default")
+    label.append(f" {printable(decision.reason)}{_after(' (', decision.signal + level, ')')}", "default")
     return label.append(f"{_numbers(decision.after)}  {decision.at:.2f} s", "default")
 
 
@@ -305,7 +306,7 @@ def _action_label(tree: Tree) -> Text:
 
     action, spent = tree.action, tree.spent
     label = Text(action.id, "bold")
-    label.append(f"  {action.model} → {action.tier or 'no tier'}{_after(', ', action.reason)}", "default")
+    label.append(f"  {printable(action.model)} → {action.tier or 'no tier'}{_after(', ', action.reason)}", "default")
     label.append(f"\n{action.ending}", "green" if action.ending == "answered" else "red")
     shown = "" if action.first_output is None else f", first output after {action.first_output:.2f} s"
     label.append(f"{_after(' (', action.finish, ')')} in {action.seconds:.2f} s{shown}, {_when(action.started_at)} UTC")
@@ -343,13 +344,14 @@ def _spent(what: Total | PassRow) -> str:
 
 
 def _after(before: str, text: str, behind: str = "") -> str:
-    return f"{before}{text}{behind}" if text else ""
+    """A text of others after ours; empty if there is none."""
+    return f"{before}{printable(text)}{behind}" if text else ""
 
 
 def _plain(text: str) -> Text:
     from rich.text import Text
 
-    return Text(text)
+    return Text(printable(text))
 
 
 def _when(moment: float) -> str:

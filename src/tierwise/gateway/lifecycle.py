@@ -310,7 +310,9 @@ class UsageReport:
 
     def as_usage(self, *, candidates: bool) -> dict[str, Json]:
         """OpenAI's usage object, with our fields under `tierwise`; `candidates` adds the message of every pass."""
+        charged: dict[str, Json] = {} if self.usage.cost is None else {"cost": self.usage.cost}
         return {
+            **charged,
             "prompt_tokens": self.usage.prompt,
             "completion_tokens": self.usage.completion,
             "total_tokens": self.usage.prompt + self.usage.completion,
@@ -346,6 +348,8 @@ def _pass_of(done: Pass, prices: PriceBook, *, with_message: bool) -> dict[str, 
     fields["prompt_tokens"] = done.usage.prompt
     fields["cached_tokens"] = done.usage.cached
     fields["completion_tokens"] = done.usage.completion
+    if done.usage.cost is not None:
+        fields["cost"] = done.usage.cost
     fields["dollars"] = prices.cost(done).dollars
     if with_message:
         fields["message"] = done.completion.message()

@@ -6,6 +6,7 @@ This is the only reader of such files. `spec/reading.py` turns the decoded value
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
+from tierwise.spec.errors import ConfigErrors, NotFound, SpecError, TierwiseError
 from tierwise.spec.json_text import has_repeated_keys, paths, why_not_json
 from tierwise.spec.reading import Reading
 
@@ -99,6 +100,24 @@ def read_bytes(path: Path, what: str, *, advice: str = "", field: str = "", most
     if most is not None and len(content) > most:
         raise SpecError(f"{what} {path} is too large; the most is {most:,} bytes", field=field)
     return content
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in one step: after a failure, such as a full disk, the previous file is still there.
+
+    Raises:
+        TierwiseError: it cannot be written.
+    """
+    draft = path.with_name(f"{path.name}.new") if path.is_file() or not path.exists() else path  # or a device
+    try:
+        draft.write_bytes(content)
+        if draft != path:
+            draft.replace(path)
+    except OSError as error:
+        if draft != path:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+        raise TierwiseError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def read_text(path: Path, what: str, *, advice: str = "", field: str = "", most: int | None = None) -> str:

@@ -88,7 +88,8 @@ class GuardedProcess:
         """
         mark = secrets.token_hex(8)
         # Without SPT_NOENV, setproctitle (vLLM uses it) overwrites the environment in /proc, including our mark.
-        whole = {**environment, cls.MARK: mark, "SPT_NOENV": "1"}
+        # PYTHONSAFEPATH: a module of the standard library's name in the current folder is not run in its place.
+        whole = {**environment, cls.MARK: mark, "SPT_NOENV": "1", "PYTHONSAFEPATH": "1"}
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             output, writer = _pipe(ours, theirs)
             reader, lifeline = _pipe(theirs, ours)
