@@ -161,6 +161,7 @@ def test_a_second_signal_stops_at_once_and_what_ran_is_on_the_books(house):
     process, engine = house(step=0.5)
     with process.dial("fast", stream=True) as streaming, process.dial("vote") as waiting:
         until(lambda: engine.running == 4)
+        streaming.recv(1)  # its headers are sent
         process.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
         assert process.process.poll() is None
@@ -168,8 +169,12 @@ def test_a_second_signal_stops_at_once_and_what_ran_is_on_the_books(house):
         began = time.monotonic()
         process.process.wait(5)
         assert time.monotonic() - began < 1.5
-        assert b"[DONE]" not in streaming.recv(65536)
-        waiting.close()
+        told = process.read_until(streaming, b"0\r\n\r\n")
+        assert b"[DONE]" not in told
+        assert b'"code":"server_stopping"' in told.rpartition(b"data: ")[2]
+        refused = waiting.recv(65536)
+        assert refused.startswith(b"HTTP/1.1 503")
+        assert b'"code":"server_stopping"' in refused
     until(lambda: engine.running == 0)
     assert list(process.actions().values()) == [("failed", "the server was stopped")] * 2
     assert "Traceback" not in process.log()

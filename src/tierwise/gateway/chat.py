@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, usage_o
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS, EventStream, encoded, send_encoded, send_error
 from tierwise.gateway.wire import read_aside
 from tierwise.spec.call import Chunk
-from tierwise.spec.errors import TierwiseError
+from tierwise.spec.errors import Stopping, TierwiseError
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tierwise.service import Service
 
 _LOG = logging.getLogger("tierwise")
+
+_GOODBYE_SECONDS = 1.0
+"""Maximum time for telling a client that the server stops: it may read slowly."""
 
 
 class ChatEndpoint:
@@ -58,6 +61,11 @@ class ChatEndpoint:
                 await respond(context, response.send, lambda: not has_hung_up())
         except HungUp:
             return
+        except asyncio.CancelledError:  # the server stops at once
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE_SECONDS):
+                    await response.fail(Stopping("the server was stopped; ask again in a moment"), ids)
+            raise
         except TierwiseError as error:
             self._metrics.refused(status_of(error).http)
             await send_error(response.send, error, ids)

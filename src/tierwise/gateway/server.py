@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("tierwise")
 
+_GOODBYE_SECONDS = 2.0
+"""Time for the last events of requests that are stopped."""
+
 
 def serve_forever(plan: Plan, settings: ServerSettings, *, ledger: str | Path, content: bool = False) -> None:
     """Serve a plan until a signal; `content` makes the ledger store requests and answers.
@@ -143,11 +146,13 @@ async def _listen(
         await asyncio.wait((draining, second), return_when=asyncio.FIRST_COMPLETED)
         if beside is not None:
             await beside.stop()
-        server.force_exit = True
-        unfinished = server.server_state.tasks
+        unfinished = set(server.server_state.tasks)
         logging.getLogger("uvicorn.error").disabled = bool(unfinished)  # it would log a traceback for each
         for answering in unfinished:
-            answering.cancel()  # while the ledger can still record them
+            answering.cancel()  # while the ledger can still record them, and their clients can still be told
+        if unfinished:
+            await asyncio.wait(unfinished, timeout=_GOODBYE_SECONDS)
+        server.force_exit = True
         await asyncio.gather(draining, starting, *unfinished, return_exceptions=True)
         stopping.cancel()
         second.cancel()
