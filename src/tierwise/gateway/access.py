@@ -14,6 +14,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tierwise.spec.errors import Forbidden, SpecError, Unauthorized
@@ -207,6 +208,7 @@ def _name_of(host: str) -> str:
     return host.partition(":")[0].rstrip(".") if host.count(":") <= 1 else host
 
 
+@lru_cache(maxsize=1024)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
