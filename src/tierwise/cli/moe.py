@@ -199,7 +199,8 @@ def whatif(
     """
     from tierwise import plan as planning
     from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
-    from tierwise.cli.execution import need_extra, run
+    from tierwise.cli.execution import run
+    from tierwise.cli.extras import need_extra
     from tierwise.cli.output import new_directory
     from tierwise.cli.pull import bring, missing, unhashed
     from tierwise.moe import perplexity
@@ -207,7 +208,7 @@ def whatif(
     from tierwise.runs.directory import RunDirectory
     from tierwise.workloads.files import load
 
-    need_extra()
+    need_extra("bench", "tierwise moe whatif")
     plan = planning.load(file)
     name = _tier(plan, tier)
     tasks = load(workload).first(limit)

@@ -37,6 +37,7 @@ def replay(
     from tierwise.bench.trial import regrade_all
     from tierwise.report.page import page
     from tierwise.runs.directory import RunDirectory
+    from tierwise.spec.files import replace_file
 
     directory = RunDirectory(run)
     tasks, records = _read(directory)
@@ -45,7 +46,7 @@ def replay(
     html = page(manifest, tasks, again, summarise(manifest, again, tasks))
     target = out or directory.report_path
     is_same = target.exists() and target.read_text(encoding="utf-8") == html
-    target.write_text(html, encoding="utf-8")
+    replace_file(target, html.encode())
     changed = [(old, new) for old, new in zip(records, again, strict=True) if old.outcome != new.outcome]
     if as_json:
         flips = [

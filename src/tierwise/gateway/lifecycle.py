@@ -136,13 +136,18 @@ class RequestLifecycle:
             self._keep(context.record())
 
     def _keep(self, record: Record) -> None:
-        self._metrics.ended(record, self._service.prices)
+        """Record an action in the ledger, then count it in the metrics. Neither can cost the answer."""
         try:
             if self._service.ledger is not None:
                 self._service.ledger.write(record)
         except Exception as error:  # noqa: BLE001 - `write` must never raise, but answers must not depend on it
             self._metrics.alarm()
             _LOG.error("LEDGER: action %s is not recorded: %r", record.trace.action, error)
+        self._metrics.finished()
+        try:
+            self._metrics.ended(record, self._service.prices)
+        except Exception as error:  # noqa: BLE001 - as above
+            _LOG.error("action %s is missing in the metrics: %r", record.trace.action, error)
 
 
 class ChunkSink:
