@@ -97,6 +97,8 @@ class Access:
 
     def cors(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """The response headers with which a browser shows an answer to a page of an allowed origin."""
+        if not self.origins:
+            return []
         origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
         if not origin or not self.allows(origin.decode("latin-1")):
             return []
