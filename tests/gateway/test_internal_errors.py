@@ -36,11 +36,11 @@ def assert_told_once(answer: Answered, caplog: Any, what: str) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("error", [KeyError("a bug"), RecursionError("too deep"), MemoryError("too much")])
 def test_what_breaks_while_a_request_is_read(serve, caplog, monkeypatch, error, stream):
-    def broken(body: bytes) -> Any:
+    async def broken(body: bytes) -> Any:
         raise error
 
     endpoint = serve(tier_of())
-    monkeypatch.setattr(chat, "read", broken)
+    monkeypatch.setattr(chat, "read_aside", broken)
     answer = endpoint.chat(stream=stream)
     assert answer.status == 500
     assert_told_once(answer, caplog, str(error))
@@ -84,7 +84,7 @@ def test_what_breaks_after_an_action_is_recorded_does_not_record_it_again(serve,
     assert len(endpoint.records) == 1
 
 
-TESTS = ["-" * 200_000 + "1", "x" + ".a" * 100_000, "not " * 100_000 + "1", "lambda:" * 60_000 + "0", "(" * 1000]
+TESTS = ["-" * 200_000 + "1", "x" + ".a" * 100_000, "not " * 60_000 + "1", "lambda:" * 30_000 + "0", "(" * 1000]
 
 
 @pytest.mark.parametrize("tests", TESTS, ids=lambda text: text[:8])
@@ -96,7 +96,7 @@ def test_tests_that_cannot_be_compiled_are_a_bad_request(serve, caplog, tests):
     assert not caplog.records
 
 
-@pytest.mark.parametrize("tests", ["assert '\\d'", "assert 1 is 1", "assert (1, 'x')"])
+@pytest.mark.parametrize("tests", ["assert f('\\d')", "assert f(1) is 1", "assert (f(1), 'x')"])
 def test_a_warning_about_a_client_s_tests_is_not_ours(serve, recwarn, tests):
     body = {"model": "tier", "messages": HELLO, "tierwise": {"verifier": {"python_tests": {"tests": tests}}}}
     assert serve(tier_of()).raw(json.dumps(body).encode()).status == 200

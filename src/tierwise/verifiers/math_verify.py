@@ -28,6 +28,8 @@ _VERIFY = """
 import logging
 logging.disable(logging.CRITICAL)
 from math_verify import parse, verify
+parse("$x$", parsing_timeout=None)  # imports its parser
+begin()
 if not parse(given["gold"], parsing_timeout=None, fallback_mode="no_fallback"):
     report("unreadable")
 else:
@@ -40,6 +42,7 @@ _READ = """
 import logging
 logging.disable(logging.CRITICAL)
 from math_verify import parse
+begin()
 def is_read(gold):
     return parse(gold, parsing_timeout=None, fallback_mode="no_fallback")
 report([number for number, gold in enumerate(given) if not is_read(gold)])
@@ -76,7 +79,7 @@ class MathVerify(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     equals: str
     r"""The correct answer in LaTeX, with or without `$`."""
     seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10.0
-    """Time limit of the comparison; an answer that takes longer is rejected."""
+    """CPU seconds of the comparison, imports not counted; an answer that takes longer is rejected."""
 
     def __post_init__(self) -> None:
         if not self.equals.strip(" $"):
