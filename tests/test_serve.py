@@ -368,3 +368,39 @@ def test_the_quickstart_serves_a_real_model(smollm2, tmp_path):
         assert process.process.wait(20) == 0
         assert len(process.actions()) == 4
     assert json.dumps(process.log()).count("Traceback") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        (("--host", "0.0.0.0"), "--host"),
+        (("--api-key-env", "NO_SUCH_KEY"), "--api-key-env"),
+        (("--cors-origin", "app.example"), "--cors-origin"),
+        (("--allowed-host", "http://x"), "--allowed-host"),
+    ],
+)
+def test_an_endpoint_that_would_be_open_by_mistake_is_not_started(tmp_path, options, field):
+    file = tmp_path / "tierwise.yaml"
+    file.write_text(FILE)
+    done = run(file, "--port", "0", "--ledger", tmp_path / "ledger.db", *options)
+    assert done.returncode == 2
+    assert field in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "ledger.db").exists()
+
+
+def test_with_a_key_only_its_holders_are_answered_and_see_how_engines_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "secret")
+    with process_of(FILE, tmp_path, "--api-key-env", "MY_KEY") as process:
+        assert process.chat("fast").status == 401
+        assert process.request("GET", "/v1/models").status == 401
+        assert process.request("GET", "/ready").json["deployments"]["far"] == {"state": "ready"}
+        process.key = "secret"
+        assert process.chat("fast").status == 502
+        shown = process.request("GET", "/ready").json["deployments"]["far"]
+        assert (shown["state"], "cannot be reached" in shown["reason"]) == ("failed", True)
+        assert process.request("GET", "/ready", headers={"authorization": ""}).json["deployments"]["far"] == {
+            "state": "failed"
+        }
+        assert process.request("GET", "/v1/models", headers={"host": "api.example"}).status == 200
+    assert "secret" not in process.log()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
     from tierwise.gateway.metrics import Metrics
+    from tierwise.ledger.records import Trace
     from tierwise.service import Service
 
 _LOG = logging.getLogger("tierwise")
@@ -45,13 +46,14 @@ class ChatEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = RequestHeaders.of(scope)
-        trace = self._service.new_trace()
-        ids = {"x-request-id": given.request_id or trace.action}
+        ids = {"x-request-id": given.request_id} if given.request_id else {}
         response = _Response(send)
+        trace: Trace | None = None
         context: RequestContext | None = None
         try:
             body = await read_body(receive, given)
-            ids["x-tierwise-action"] = trace.action
+            trace = self._service.new_trace()  # a slow upload is not on the action's time
+            ids = {"x-request-id": trace.action, **ids, "x-tierwise-action": trace.action}
             async with _until_hung_up(receive) as has_hung_up:
                 asked = await read_aside(body)
                 if forwarded := given.forwarded:
@@ -70,8 +72,9 @@ class ChatEndpoint:
             self._metrics.refused(status_of(error).http)
             await send_error(response.send, error, ids)
         except Exception as error:  # noqa: BLE001 - a bug: the user gets it in OpenAI's format
-            _LOG.error("action %s failed with an internal error", trace.action, exc_info=error)
             failure = TierwiseError(f"internal error in Tierwise: {error!r}; see its log")
+            trace = trace or self._service.new_trace()
+            _LOG.error("action %s failed with an internal error", trace.action, exc_info=error)
             if context is None:  # else it is recorded
                 self._lifecycle.remember_bug(trace, failure)
             await response.fail(failure, ids)
