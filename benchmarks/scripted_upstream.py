@@ -46,6 +46,9 @@ TOOLS = [
 
 Script = Sequence[Mapping[str, Any]]
 
+_ENDS = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
+"""How a connection ends."""
+
 
 class Upstream:
     """Serves one script for each path `/NUMBER/v1/chat/completions`, in a thread."""
@@ -79,7 +82,7 @@ class Upstream:
         server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer), contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+        with contextlib.closing(writer), contextlib.suppress(*_ENDS):
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 size = next(
