@@ -129,21 +129,23 @@ async def _base_of(url: str, variable: str | None) -> str | None:
 
 
 def _print(plan: Plan) -> None:
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+
+    from tierwise.cli.console import Console
 
     facts = described(plan)
     console = Console(highlight=False, soft_wrap=True)
     count = len(facts["processes"])
-    console.print(
-        f"[green]ok[/green] {plan.path}: {len(plan.file.tiers)} tiers on {count} process{'es'[: 2 * (count != 1)]}"
-    )
+    tiers = f"{len(plan.file.tiers)} tiers on {count} process{'es'[: 2 * (count != 1)]}"
+    console.print(f"[green]ok[/green] {escape(str(plan.path))}: {tiers}")
     for process in facts["processes"]:
-        console.print(f"\n[bold]{process['name']}[/bold]  {process['engine']}  serves {', '.join(process['tiers'])}")
+        serves = f"{process['engine']}  serves {', '.join(process['tiers'])}"
+        console.print(f"\n[bold]{escape(process['name'])}[/bold]  {escape(serves)}")
         if process["shared_because"]:
-            console.print(f"  shared: {process['shared_because']}")
+            console.print(f"  shared: {process['shared_because']}", markup=False)
         levers = "  ".join(f"{name}={value}" for name, value in process["levers"].items())
-        console.print(f"  checkpoint: {process['checkpoint'] or '(loaded elsewhere)'}")
+        console.print(f"  checkpoint: {process['checkpoint'] or '(loaded elsewhere)'}", markup=False)
         console.print(f"  levers: {levers or '(defaults)'}", markup=False)
         console.print(f"  runs: {process['command']}", markup=False)
     table = Table("tier", "deployment", "policy", "passes", "sampling", box=None, padding=(0, 2, 0, 0))
@@ -153,8 +155,7 @@ def _print(plan: Plan) -> None:
     console.print()
     console.print(table)
     for name, cascade in facts["routes"].items():
-        console.print(f"route {name}: {' → '.join(cascade)}")
-    for name in facts["to_pull"]:
-        console.print(f"[yellow]note[/yellow] checkpoint {name} is not on this machine yet: tierwise pull {plan.path}")
-    for note in facts["notes"]:
-        console.print(f"[yellow]note[/yellow] {note}")
+        console.print(f"route {name}: {' → '.join(cascade)}", markup=False)
+    missing = [f"checkpoint {name} is not on this machine yet: tierwise pull {plan.path}" for name in facts["to_pull"]]
+    for note in [*missing, *facts["notes"]]:
+        console.print(f"[yellow]note[/yellow] {escape(note)}")

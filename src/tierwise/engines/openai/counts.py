@@ -11,6 +11,7 @@ from tierwise.spec.call import Usage
 
 MOST_TOKENS = 100_000_000
 """The largest count that is believed, several times the context of any model."""
+_MOST_COST = 1_000_000
 
 
 def read_count(value: Any) -> int | None:
@@ -47,8 +48,15 @@ def read_usage(value: Any) -> Usage | None:
         cached=min(cached, prompt),
         completion=spoken,
         reasoning=min(reasoning, spoken),
+        cost=_read_cost(value.get("cost")),
         exact=prompt > 0 and (completion is not None or said is None) and cached <= prompt and reasoning <= spoken,
     )
+
+
+def _read_cost(value: Any) -> float | None:
+    """What the server charges for the pass (`cost`, as OpenRouter names it); None if it does not say."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value <= _MOST_COST else None
 
 
 def _inner(value: Mapping[str, Any], group: str, name: str) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -42,6 +43,11 @@ _LEAST_LOGPROB = -9999.0
 
 _MOST_DIGITS = 400
 
+RESPONSE_FIELDS = ("system_fingerprint", "service_tier", "stop_reason", "matched_stop")
+"""Fields besides the message that clients get as the server sends them."""
+_NOTHING_GIVEN = (None,) * len(RESPONSE_FIELDS)
+_LONGEST_FIELD = 1000
+
 S = TypeVar("S", WireTimings, WireProgress)
 
 
@@ -51,6 +57,9 @@ class WireChoice(msgspec.Struct):
     message: dict[str, Any] | None = None
     finish_reason: Any = None
     logprobs: Any = None
+    stop_reason: Any = None
+    matched_stop: Any = None
+    """SGLang's name for it."""
 
 
 class WireChunk(msgspec.Struct):
@@ -64,6 +73,8 @@ class WireChunk(msgspec.Struct):
     object: Any = None
     message: Any = None
     detail: Any = None
+    system_fingerprint: Any = None
+    service_tier: Any = None
 
     @property
     def is_failure(self) -> bool:
@@ -92,13 +103,30 @@ class WireChunk(msgspec.Struct):
             logprobs=choice.logprobs if isinstance(choice.logprobs, dict) else None,
             finish=finish,
             usage=self._usage(),
+            response=self._response(choice),
             remark=remark,
         )
+
+    def _response(self, choice: WireChoice) -> dict[str, str | int] | None:
+        """What clients may want to know besides the message; None if there is nothing."""
+        given = (self.system_fingerprint, self.service_tier, choice.stop_reason, choice.matched_stop)
+        if given == _NOTHING_GIVEN:  # nearly every chunk
+            return None
+        named = zip(RESPONSE_FIELDS, given, strict=True)
+        found = {name: value for name, value in named if _is_plain(value)}
+        return found or None
 
     def _usage(self) -> Usage | None:
         if self.usage is not None and (usage := read_usage(self.usage)) is not None:
             return usage
         return None if (timings := _side(self.timings, WireTimings)) is None else timings.read()
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a short text or a number of a token."""
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_FIELD and whole_characters(value) == value
+    return type(value) is int and abs(value) < 2**63
 
 
 def _side(value: Any, kind: type[S]) -> S | None:
@@ -137,7 +165,7 @@ def read_whole(body: bytes) -> Chunk | Failure:
     chunk = wire.read()
     if isinstance(chunk, Failure) or chunk.finish is not None:
         return chunk
-    return Chunk(delta=chunk.delta, logprobs=chunk.logprobs, finish="stop", usage=chunk.usage, remark=NO_REASON)
+    return replace(chunk, finish="stop", remark=NO_REASON)
 
 
 def read_finish(reason: Any) -> tuple[str | None, str]:
