@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -172,7 +173,9 @@ def _shown_anywhere(gateway: Gateway, number: int, outcome: Outcome, secret: str
     _is_recorded(gateway, outcome)
     for file in gateway.ledger.parent.glob(f"{gateway.ledger.name}*"):
         if file.is_file():
-            places[file.name] = file.read_bytes().decode("latin-1")
+            # By another process: closing the file here would release the locks of the readers in this one.
+            read = subprocess.run(["cat", str(file)], capture_output=True, check=True)
+            places[file.name] = read.stdout.decode("latin-1")
     return [place for place, text in places.items() if secret in text]
 
 
@@ -187,6 +190,7 @@ def measure(cases: list[dict[str, Any]], folder: Path) -> list[tuple[dict[str, A
         jobs = [(number, stream) for stream in (False, True) for number in range(len(cases))]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             endings = list(pool.map(one, jobs))
+    time.sleep(0.5)
     recorded = gateway.recorded()
     for _, _, ending in endings:
         if ending.action not in recorded:

@@ -46,6 +46,7 @@ TOOLS = [
 
 Script = Sequence[Mapping[str, Any]]
 
+_REREAD_SECONDS = 0.3
 _ENDS = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
 """How a connection ends."""
 
@@ -204,6 +205,8 @@ class Gateway:
         self._config = folder / "tierwise.yaml"
         self._config.write_text(json.dumps(self._plan(silent_seconds, seconds, drop)))
         self._port = 0
+        self._reading, self._read_at = threading.Lock(), float("-inf")
+        self._recorded: set[str] = set()
 
     def _plan(self, silent_seconds: float, seconds: float, drop: Sequence[str]) -> dict[str, Any]:
         plan: dict[str, Any] = {"deployments": {}, "tiers": {}, "routes": {}}
@@ -283,8 +286,12 @@ class Gateway:
 
     def recorded(self) -> set[str]:
         """The ids of the actions in the ledger. After the gateway has stopped, it has all of them."""
-        with Reader(self.ledger) as reader:
-            return {one.action.id for one in reader.recent(100_000)}
+        with self._reading:  # readers side by side would leave its writer no gap
+            if time.monotonic() - self._read_at > _REREAD_SECONDS:
+                with Reader(self.ledger) as reader:
+                    self._recorded = {one.action.id for one in reader.recent(100_000)}
+                self._read_at = time.monotonic()
+            return self._recorded
 
 
 def _read_body(outcome: Outcome) -> None:
