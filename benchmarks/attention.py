@@ -1,12 +1,12 @@
-"""What attention patterns cost in quality and save in time, on a dense model that was trained with full attention.
+"""The quality cost and time savings of attention patterns, on a dense model trained with full attention.
 
     python benchmarks/attention.py CHECKPOINT [--length 2048] [--documents 4] [--needles 512 1024 2048] [--json FILE]
 
-Perplexity is of source files of Python's own standard library, over the second half of each text, where a window hides
-what full attention sees; its ratio to full attention's has a 95 % t interval over the files. Retrieval is a five-digit
-pass key in a text of filler at several depths, found when all five digits are the model's first choice. Times are
-processor time on one thread: prefill is that of the files, decoding the median of rounds in which all variants take
-turns, with the least and the most.
+Perplexity is measured on source files of Python's standard library, over the second half of each text, where a window
+hides tokens that full attention sees. Its ratio to full attention has a 95 % t interval over the files. Retrieval is a
+five-digit pass key in filler text at several depths; it counts as found if all five digits are the model's top choice.
+Times are CPU time on one thread. Prefill uses the files; decoding is the median over rounds in which the variants
+alternate, with minimum and maximum.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from tierwise.engines.transformers.settings import Attention, ModelLevers, Pattern
 from tierwise.worker import caches
 from tierwise.worker.attention import implementation
-from tierwise.worker.loading import Loaded, load
+from tierwise.worker.loading import LoadedModel, load
 
 FILES = ("argparse", "inspect", "tarfile", "subprocess", "typing", "doctest", "pickletools", "mailbox")
 DEPTHS = (0.1, 0.4, 0.7)
@@ -44,20 +44,20 @@ VARIANTS: dict[str, Attention] = {
 
 @dataclass
 class Found:
-    """Of one variant."""
+    """Results of one variant."""
 
     losses: list[float]
     """Nats per token, by file."""
     prefill: float
-    """Tokens per second of processor time."""
+    """Tokens per CPU second."""
     needles: dict[int, int]
-    """Pass keys found, by the text's length."""
+    """Number of pass keys found, by text length."""
     decode: list[float]
-    """Tokens per second of processor time, by round."""
+    """Tokens per CPU second, by round."""
 
 
 @torch.inference_mode()
-def measure(loaded: Loaded, length: int, documents: int, lengths: list[int]) -> dict[str, Found]:
+def measure(loaded: LoadedModel, length: int, documents: int, lengths: list[int]) -> dict[str, Found]:
     texts = [_tokens(loaded, _source(name))[:length] for name in FILES[:documents]]
     found, held = {}, {}
     for name, attention in VARIANTS.items():
@@ -77,7 +77,7 @@ def measure(loaded: Loaded, length: int, documents: int, lengths: list[int]) -> 
     return found
 
 
-def _use(loaded: Loaded, attention: Attention) -> None:
+def _use(loaded: LoadedModel, attention: Attention) -> None:
     loaded.model.set_attn_implementation(implementation(attention))
 
 
@@ -85,13 +85,13 @@ def _source(name: str) -> str:
     return Path(str(sys.modules[argparse.__name__].__file__)).with_name(f"{name}.py").read_text(encoding="utf-8")
 
 
-def _tokens(loaded: Loaded, text: str) -> list[int]:
+def _tokens(loaded: LoadedModel, text: str) -> list[int]:
     tokens: list[int] = loaded.tokenizer(text, add_special_tokens=False).input_ids
     return tokens
 
 
 def _loss(model: Any, text: list[int], cache: Any) -> float:
-    """Of the second half of a text."""
+    """Mean loss of the second half of a text."""
     tokens = torch.tensor([text])
     half = len(text) // 2
     answer = model(tokens, **{caches.parameter(model): cache}, logits_to_keep=half + 1)
@@ -99,7 +99,7 @@ def _loss(model: Any, text: list[int], cache: Any) -> float:
     return float(torch.nn.functional.cross_entropy(logits, tokens[0, half:]))
 
 
-def _finds(loaded: Loaded, length: int, depth: float) -> bool:
+def _finds(loaded: LoadedModel, length: int, depth: float) -> bool:
     key = f"{(int(depth * 1000) * 7919 + length) % 90000 + 10000}"
     filler = _tokens(loaded, "The grass is green. The sky is blue. The sun is yellow. Here we go again. " * length)
     head = _tokens(loaded, "There is an important pass key hidden in this text. Remember it.\n")
@@ -114,7 +114,7 @@ def _finds(loaded: Loaded, length: int, depth: float) -> bool:
 
 
 def _decoded(model: Any, cache: Any) -> float:
-    """Tokens per second over some single steps, which stay in the cache."""
+    """Tokens per second over single decoding steps, which stay in the cache."""
     began = time.process_time()
     for _ in range(STEPS):
         model(torch.tensor([[1]]), **{caches.parameter(model): cache})
@@ -146,7 +146,7 @@ def _perplexity(losses: list[float]) -> float:
 
 
 def _ratio(losses: list[float], full: list[float]) -> str:
-    """Of perplexities, with the interval of the paired differences of log-likelihoods."""
+    """The ratio of perplexities, with the interval of the paired differences of log-likelihoods."""
     if losses == full:
         return "1"
     differences = [one - other for one, other in zip(losses, full, strict=True)]

@@ -1,9 +1,8 @@
-"""What `tierwise compare` takes for two runs of 1,000 tasks: the whole command, from the shell and back to it.
+"""The time of `tierwise compare` for two runs of 1,000 tasks, for the whole command.
 
     python benchmarks/compare.py [--tasks 1000] [--times 9] [--json FILE]
 
-CPU seconds of the process are what is held against the promise: they say the same on a busy machine. Ends with 1 when
-it is broken.
+The limit applies to CPU seconds, which depend little on other load. Exits with 1 if it is exceeded.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from tierwise.runs.machine import machine, versions
 if TYPE_CHECKING:
     from tierwise.analysis.arms import Arm
 
-WANTED = 0.7
-"""CPU seconds."""
+LIMIT = 0.7
+"""CPU seconds allowed."""
 
 
-def write(side: Arm, path: Path) -> None:
+def write(arm: Arm, path: Path) -> None:
     folder = RunDirectory.create(path)
-    variant = side.variant
+    variant = arm.variant
     folder.write_manifest(
         Manifest(
             run=path.name,
@@ -43,7 +42,7 @@ def write(side: Arm, path: Path) -> None:
             url="",
             config=ConfigSource(path="tierwise.yaml", sha256="0" * 64, text=""),
             workload=SourceFile(path="workload.jsonl", sha256="0" * 64),
-            tasks=sorted(side.tasks),
+            tasks=sorted(arm.tasks),
             variants=[Planned(tier=variant.tier, mode=variant.mode, most_passes=1)],
             settings=RunSettings(seed=0, concurrency=4, timeout=600.0),
             versions=versions(),
@@ -51,11 +50,11 @@ def write(side: Arm, path: Path) -> None:
         )
     )
     with folder.recorder() as recorder:
-        recorder.write(*side.records.values())
+        recorder.write(*arm.records.values())
 
 
 def seconds(command: list[str]) -> tuple[float, float]:
-    """CPU and wall seconds of a command, its own and its children's."""
+    """CPU and wall seconds of a command, children included."""
     before, began = os.times(), time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     after, ended = os.times(), time.perf_counter()
@@ -71,15 +70,15 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("main", "candidate")]
-        for side, path in zip(runs(np.random.default_rng(0), given.tasks, FLIPS, 0.0), paths, strict=True):
-            write(side, path)
+        for arm, path in zip(runs(np.random.default_rng(0), given.tasks, FLIPS, 0.0), paths, strict=True):
+            write(arm, path)
         command = [sys.executable, "-m", "tierwise", "compare", *map(str, paths)]
         took = [seconds(command) for _ in range(given.times)]
     cpu, wall = (statistics.median(one) for one in zip(*took, strict=True))
     print(f"tierwise compare, {given.tasks} tasks: {cpu:.2f} s of CPU, {wall:.2f} s (medians of {given.times})")
     if given.json is not None:
         given.json.write_text(json.dumps({"cpu": cpu, "wall": wall, "each": took}), encoding="utf-8")
-    return 0 if cpu <= WANTED else 1
+    return 0 if cpu <= LIMIT else 1
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""No token is lost: what the ledger holds is what the backends made, to the token, whatever goes wrong.
+"""Checks that no token is lost: under faults, the ledger's token counts equal the backends' exactly.
 
     python benchmarks/conservation.py [--actions 10000] [--seed 0]
 
-Thousands of actions go through the gateway's application in process, with every policy, streamed and whole, one
-choice and several. Backends are slow, refuse, speak garbage, die in mid-answer and are killed with all that they do.
-Users set budgets, read slowly, and leave at any moment. The clock is frozen, so that only computing takes time, and a
-seed repeats a run. Ends with 1 when a token, an action or a bill is not accounted for.
+Thousands of actions run through the gateway's application in process, with every policy, streamed and unstreamed, with
+one choice and several. Backends are slow, refuse, return garbage, fail in the middle of an answer and are killed with
+all their passes. Users set budgets, read slowly and disconnect at any time. The clock is simulated, so waiting takes no
+time, and a seed reproduces a run. Exits with 1 if a token, an action or a user's usage is not accounted for.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ if TYPE_CHECKING:
     from tierwise.spec.errors import LedgerError
     from tierwise.spec.json import Json
 
-AT_ONCE = 64
-"""Actions that run side by side."""
+CONCURRENCY = 64
+"""Concurrent actions."""
 
 STEP = 0.01
-"""Seconds to a word, on a clock that nobody waits for."""
+"""Seconds per word, on the simulated clock."""
 
 ANSWERS = ("The answer is 4", "I believe that it is 5", "4", '{"n": 4}', "Let me think. Two and two are 4", "")
 CALL_A_TOOL: dict[str, Json] = {"tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]}
@@ -62,7 +62,7 @@ PRICES = PriceBook({"small": Price(dollars_per_hour=0.1), "large": Price(prompt=
 
 
 class Backend(ScriptedEngine):
-    """Answers at random, fails at random, and can be killed: every pass that runs in it dies at its next word."""
+    """Answers and fails at random. Killing it ends each running pass at its next word."""
 
     def __init__(self, *, seed: int, failing: float) -> None:
         super().__init__()
@@ -74,14 +74,14 @@ class Backend(ScriptedEngine):
         self._lives += 1
 
     def reply_to(self, number: int, call: Call) -> Reply:  # noqa: ARG002 - the protocol's
-        draw = self._random
-        text, step = draw.choice(ANSWERS), draw.choice((0.0, STEP, 5 * STEP))
-        if draw.random() >= self._failing:
-            delta = CALL_A_TOOL if draw.random() < 0.05 else None
-            return Reply(text=text, step=step, logprob=-draw.random(), delta=delta)
-        kind = draw.choice((Broken, Broken, Garbled, Overloaded, TimedOut, Refused))
-        said = " ".join(text.split(" ")[: draw.randrange(8)])
-        return Reply(text=said, step=step, error=kind(f"{kind.__name__} on purpose", engine="backend"))
+        rng = self._random
+        text, step = rng.choice(ANSWERS), rng.choice((0.0, STEP, 5 * STEP))
+        if rng.random() >= self._failing:
+            delta = CALL_A_TOOL if rng.random() < 0.05 else None
+            return Reply(text=text, step=step, logprob=-rng.random(), delta=delta)
+        kind = rng.choice((Broken, Broken, Garbled, Overloaded, TimedOut, Refused))
+        partial = " ".join(text.split(" ")[: rng.randrange(8)])
+        return Reply(text=partial, step=step, error=kind(f"{kind.__name__} on purpose", engine="backend"))
 
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         life = self._lives
@@ -95,18 +95,18 @@ class Backend(ScriptedEngine):
 # ── users ───────────────────────────────────────────────────────────────
 @dataclass
 class User:
-    """Asks once, reads what comes, and may leave at any moment."""
+    """Sends one request, reads the response, and may disconnect at any time."""
 
     body: bytes
     is_mistaken: bool = False
-    """Whether it asks for a model that does not exist."""
+    """Whether it requests a model that does not exist."""
     leaves_asking: bool = False
     leaves_after_seconds: float | None = None
     leaves_after_sends: int | None = None
     pause: float = 0.0
-    """Seconds to take one piece of the answer in."""
+    """Seconds to read one piece of the answer."""
     broke: BaseException | None = None
-    """What the application raised at the server."""
+    """The exception that the application raised."""
     status: int = 0
     action: str = ""
     received: bytes = b""
@@ -149,7 +149,7 @@ class User:
 
     async def _send(self, message: Message) -> None:
         if self.gone.is_set():
-            return  # as a server does, which may know it before the application
+            return  # like a server, which may notice the disconnect before the application
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.action = dict(message["headers"]).get(b"x-tierwise-action", b"").decode()
@@ -161,25 +161,25 @@ class User:
             self.gone.set()
 
     @property
-    def bill(self) -> tuple[int, int] | None:
-        """Prompt and completion tokens that the user was told; None without a good answer that tells them."""
+    def usage(self) -> tuple[int, int] | None:
+        """Prompt and completion tokens reported to the user; None without a complete answer that reports them."""
         if self.status != 200:
             return None
-        told = self.received
-        if told.startswith((b"data: ", b": ")):
-            events = [part[6:] for part in told.split(b"\n\n") if part.startswith(b"data: ")]
+        text = self.received
+        if text.startswith((b"data: ", b": ")):
+            events = [part[6:] for part in text.split(b"\n\n") if part.startswith(b"data: ")]
             if events[-1:] != [b"[DONE]"]:
                 return None
-            told = events[-2]
+            text = events[-2]
         try:
-            usage = msgspec.json.decode(told).get("usage")
+            usage = msgspec.json.decode(text).get("usage")
         except msgspec.DecodeError:
             return None
         return (usage["prompt_tokens"], usage["completion_tokens"]) if usage else None
 
 
 def user(draw: random.Random) -> User:
-    """Somebody with a wish and a temper."""
+    """A user with a random request and random behaviour."""
     body: dict[str, Any] = {
         "model": draw.choice(("single", "majority", "best", "refine", "auto", "auto")),
         "messages": [{"role": "user", "content": "2+2?"}],
@@ -211,13 +211,13 @@ def user(draw: random.Random) -> User:
         body["model"] = "none"
     one = User(body=msgspec.json.encode(body), is_mistaken=is_mistaken)
     match draw.random():
-        case temper if temper < 0.15:
+        case value if value < 0.15:
             one.leaves_after_seconds = draw.uniform(0, 0.5)
-        case temper if temper < 0.25:
+        case value if value < 0.25:
             one.leaves_after_sends = draw.randint(1, 12)
-        case temper if temper < 0.27:
+        case value if value < 0.27:
             one.leaves_asking = True
-        case temper if temper < 0.37:
+        case value if value < 0.37:
             one.pause = draw.uniform(0, 0.1)
         case _:
             pass
@@ -227,50 +227,50 @@ def user(draw: random.Random) -> User:
 # ── the run ─────────────────────────────────────────────────────────────
 @dataclass(kw_only=True)
 class Outcome:
-    """What a run came to."""
+    """The outcome of a run."""
 
     users: list[User]
     produced: dict[str, tuple[int, int, int]]
-    """Prompt, cached and completion tokens by deployment, as the backends made them."""
+    """Prompt, cached and completion tokens by deployment, counted by the backends."""
     remembered: dict[str, tuple[int, int, int]]
     """The same from the ledger."""
     actions: dict[str, tuple[int, int]]
     """Prompt and completion tokens by action, from the ledger."""
     passes: dict[str, int]
-    """By outcome."""
+    """Passes by outcome."""
     endings: dict[str, int]
     inexact: int
-    """Passes whose count was not the engine's own."""
+    """Passes whose tokens were estimated, not counted by the engine."""
     alarms: list[str]
     left_running: int
     seconds: float
 
     @property
     def differences(self) -> Iterator[str]:
-        """Everything that is not accounted for."""
+        """Every discrepancy."""
         for name, made in self.produced.items():
             if made != self.remembered.get(name, (0, 0, 0)):
                 found = self.remembered.get(name)
-                yield f"{name}: the backend made {made} tokens (prompt, cached, completion), the ledger holds {found}"
+                yield f"{name}: the backend produced {made} tokens (prompt, cached, completion), the ledger has {found}"
         begun = [one for one in self.users if not (one.leaves_asking or one.is_mistaken)]
         if len(begun) != len(self.actions):
-            yield f"{len(begun)} actions were begun, the ledger holds {len(self.actions)}"
+            yield f"{len(begun)} actions were started, the ledger has {len(self.actions)}"
         for one in self.users:
-            if one.bill is not None and one.bill != self.actions.get(one.action):
-                yield f"{one.action}: the user was told {one.bill}, the ledger holds {self.actions.get(one.action)}"
+            if one.usage is not None and one.usage != self.actions.get(one.action):
+                yield f"{one.action}: the user was told {one.usage}, the ledger has {self.actions.get(one.action)}"
             if one.broke is not None:
-                yield f"{one.action}: the application broke: {one.broke!r}"
+                yield f"{one.action}: the application raised an exception: {one.broke!r}"
         if self.left_running:
-            yield f"{self.left_running} passes still run"
+            yield f"{self.left_running} passes are still running"
         yield from self.alarms
 
     def print(self) -> None:
         count = len(self.users)
         print(f"{count} actions in {self.seconds:.1f} s: {count / self.seconds:.0f} actions/s")
         statuses = Counter(one.status or "left" for one in self.users)
-        print(f"  to users   {_listed(statuses)}; {sum(one.bill is not None for one in self.users)} bills checked")
+        print(f"  to users   {_listed(statuses)}; {sum(one.usage is not None for one in self.users)} usages checked")
         print(f"  actions    {_listed(self.endings)}")
-        print(f"  passes     {_listed(self.passes)}; {self.inexact} of them ended before the engine counted")
+        print(f"  passes     {_listed(self.passes)}; {self.inexact} of them ended before the engine reported usage")
         for name, (prompt, _, completion) in self.produced.items():
             held = self.remembered.get(name, (0, 0, 0))
             print(f"  {name:10} backend {prompt:,} + {completion:,} tokens, ledger {held[0]:,} + {held[2]:,}")
@@ -281,7 +281,7 @@ def _listed(counts: dict[Any, int]) -> str:
 
 
 async def run(actions: int, seed: int, book: Ledger) -> tuple[list[User], dict[str, Backend]]:
-    """Let so many users visit a gateway whose backends are killed again and again."""
+    """Send `actions` requests to a gateway whose backends are killed repeatedly."""
     backends = {"small": Backend(seed=seed, failing=0.2), "large": Backend(seed=seed + 1, failing=0.1)}
     deployments = {name: Deployment(name=name, engine=engine, slots=4) for name, engine in backends.items()}
     policies: dict[str, tuple[str, Policy, Budget]] = {
@@ -301,42 +301,42 @@ async def run(actions: int, seed: int, book: Ledger) -> tuple[list[User], dict[s
 
     async def serve() -> None:
         for one in waiting:
-            visit = asyncio.create_task(one.visit(app))  # a task for every request, as servers have it
+            visit = asyncio.create_task(one.visit(app))  # one task per request, as in a server
             await asyncio.wait({visit})
             if not visit.cancelled():
                 one.broke = visit.exception()
             elif not one.gone.is_set():
                 one.broke = asyncio.CancelledError()
 
-    async def reap() -> None:
+    async def kill_backends() -> None:
         draw = random.Random(seed)
         while True:
             await asyncio.sleep(draw.expovariate(4.0))
             draw.choice(list(backends.values())).kill()
 
-    reaper = asyncio.create_task(reap())
+    killer = asyncio.create_task(kill_backends())
     async with asyncio.TaskGroup() as group:
-        for _ in range(AT_ONCE):
+        for _ in range(CONCURRENCY):
             group.create_task(serve())
-    reaper.cancel()
-    await asyncio.wait({reaper})
+    killer.cancel()
+    await asyncio.wait({killer})
     return users, backends
 
 
 def measure(actions: int, seed: int) -> Outcome:
-    """Run, close the ledger, and read it back."""
+    """Run, close the ledger, and read it."""
     alarms: list[str] = []
 
-    def hear(error: LedgerError) -> None:
+    def on_error(error: LedgerError) -> None:
         alarms.append(str(error))
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ledger.sqlite"
         began = time.perf_counter()
-        with Ledger.open(path, PRICES, hear) as book:
+        with Ledger.open(path, PRICES, on_error) as book:
             users, backends = frozen(run(actions, seed, book))
             if not book.flush(120):
-                alarms.append("the ledger did not get everything stored")
+                alarms.append("the ledger did not store everything in time")
         seconds = time.perf_counter() - began
         with Reader(path) as reader:
             by_deployment = reader.totals(By.DEPLOYMENT)

@@ -1,14 +1,14 @@
-"""How often the 95 % intervals hold the truth, over a grid of simulated workloads.
+"""Coverage of the 95 % confidence intervals, over a grid of simulated workloads.
 
-    python benchmarks/coverage.py                         the grid, within about five minutes on one core
-    python benchmarks/coverage.py --out docs/coverage.svg    and its figure
+    python benchmarks/coverage.py                         the grid; about five minutes on one core
+    python benchmarks/coverage.py --out docs/coverage.svg    the grid and its figure
 
-Four intervals on four grids. The promise: each covers at least 92 % in every cell; and in the cells of the repeats grid
-with n·p and n·(1-p) of at least 5, between 94 and 97 % in at least 95 % of them. Ends with 1 when it does not hold.
+Four intervals on four grids. Criteria: coverage of at least 92 % in every cell; in the repeats grid, coverage between
+94 and 97 % in at least 95 % of the cells with n·p and n·(1-p) of at least 5. Exits with 1 if a criterion fails.
 
-Every cell draws, for each sample, how many tasks (or clusters) have which number of successes: that is all that the
-intervals look at, and costs the same for 10 tasks as for 2,000. The methods treat success and failure alike, so p above
-0.5 mirrors p below.
+For each sample, a cell draws the number of tasks (or clusters) with each number of successes. The intervals depend on
+nothing else, and the cost is the same for 10 tasks as for 2,000. The methods are symmetric in success and failure, so
+p above 0.5 mirrors p below.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _EDGE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One simulated workload: what it is, and how often its interval held the truth."""
+    """One simulated workload, and the coverage of its interval."""
 
     grid: str
     what: str
     expected: float
-    """The smaller of n·p and n·(1-p): the smallest over all shares involved, n the effective one for clusters."""
+    """The smaller of n·p and n·(1-p), minimised over all shares involved. For clusters, n is the effective n."""
     coverage: float
 
     @property
@@ -63,7 +63,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a grid says as a whole."""
+    """The results of one grid."""
 
     grid: str
     cells: Sequence[Cell]
@@ -81,14 +81,14 @@ class Result:
         return sum(cell.is_in_band for cell in self.regular) / len(self.regular)
 
     @property
-    def is_kept(self) -> bool:
+    def is_met(self) -> bool:
         return self.worst.coverage >= FLOOR and (self.grid != "repeats" or self.in_band >= PROMISED)
 
 
-# ── the worlds ──────────────────────────────────────────────────────────
+# ── the models ──────────────────────────────────────────────────────────
 @functools.cache
 def successes(p: float, icc: float, members: int) -> Floats:
-    """The chance of each number of successes in a cluster: beta-binomial, in which `icc` is any two's correlation."""
+    """Probability of each number of successes in a cluster: beta-binomial with intra-cluster correlation `icc`."""
     counts = np.arange(members + 1)
     if icc == 0 or p in {0, 1}:
         return np.asarray(stats.binom.pmf(counts, members, p))
@@ -98,14 +98,14 @@ def successes(p: float, icc: float, members: int) -> Floats:
 
 @functools.cache
 def by_difficulty(p: float, icc: float, members: int) -> Floats:
-    """The chance of each number of successes, at 400 equally likely degrees of difficulty."""
+    """Probability of each number of successes, at 400 equally likely difficulties."""
     at, scale, counts = (np.arange(400) + 0.5) / 400, 1 / icc - 1, np.arange(members + 1)[:, None]
     chance = np.clip(stats.beta.ppf(at, p * scale, (1 - p) * scale), _EDGE, 1 - _EDGE)
     return np.asarray(stats.binom.pmf(counts, members, chance))
 
 
 def joint(p: tuple[float, float], icc: float, shared: float, members: int) -> Floats:
-    """The chance of each pair of numbers, for two variants that find the same tasks hard to the extent `shared`."""
+    """Probability of each pair of counts, for two variants. `shared` is the extent to which task difficulties agree."""
     if icc == 0:
         return np.outer(successes(p[0], 0, members), successes(p[1], 0, members))
     one, other = (by_difficulty(q, icc, members) for q in p)
@@ -114,7 +114,7 @@ def joint(p: tuple[float, float], icc: float, shared: float, members: int) -> Fl
 
 
 def observed(drawn: Floats, values: Floats, members: int, *, is_graded: bool = False) -> Shares:
-    """The shares of samples, from how many of their clusters have which value."""
+    """The sample shares, from the number of clusters with each value."""
     groups = int(drawn[0].sum())
     totals = drawn @ values
     scatter = np.maximum(drawn @ values**2 - totals**2 / groups, 0.0)
@@ -128,7 +128,7 @@ def held(ends: tuple[Floats, Floats], truth: float) -> float:
 
 # ── the grids ───────────────────────────────────────────────────────────
 def repeats_grid(draws: int, rng: np.random.Generator, tasks: Sequence[int] = TASKS) -> Iterator[Cell]:
-    """A share of n tasks that are asked k times each; one repeat has no correlation, and is there once."""
+    """A share of n tasks with k repeats each. One repeat has no correlation, so it occurs once."""
     for n, k, icc, p in itertools.product(tasks, REPEATS, CORRELATIONS, SHARES):
         if k > 1 or icc == 0:
             drawn = rng.multinomial(n, successes(p, icc, k), size=draws).astype(float)
@@ -137,7 +137,7 @@ def repeats_grid(draws: int, rng: np.random.Generator, tasks: Sequence[int] = TA
 
 
 def clusters_grid(draws: int, rng: np.random.Generator, groups: Sequence[int] = (5, 10, 20, 50, 100)) -> Iterator[Cell]:
-    """A share of tasks that come in clusters, each asked once."""
+    """A share of clustered tasks, one repeat each."""
     for g, m, icc, p in itertools.product(groups, (2, 5, 10, 20), CORRELATIONS, SHARES):
         drawn = rng.multinomial(g, successes(p, icc, m), size=draws).astype(float)
         covered = held(bounds(observed(drawn, np.arange(m + 1.0), m)), p)
@@ -146,7 +146,7 @@ def clusters_grid(draws: int, rng: np.random.Generator, groups: Sequence[int] = 
 
 
 def pairs_grid(draws: int, rng: np.random.Generator, tasks: Sequence[int] = (10, 20, 50, 200, 1000)) -> Iterator[Cell]:
-    """A difference of two variants on the same n tasks, each asked k times of both."""
+    """A difference of two variants on the same n tasks, with k repeats each."""
     worlds = [(0.0, 0.0), *itertools.product((0.1, 0.3, 0.5), (0.0, 0.5, 1.0))]
     for n, k, (icc, shared), q, gain in itertools.product(
         tasks, (1, 2, 4, 8), worlds, (0.01, 0.05, 0.2, 0.5), (0.0, 0.02, 0.1, 0.3)
@@ -187,9 +187,9 @@ def measure(draws: int, seed: int = 1) -> list[Result]:
     return [Result(cells[0].grid, cells) for cells in map(list, grids)]
 
 
-# ── what is shown ───────────────────────────────────────────────────────
+# ── the figure ───────────────────────────────────────────────────────
 def figure(results: Sequence[Result]) -> str:
-    """One panel for each grid: how many cells of which expected count have which coverage."""
+    """One panel per grid: the number of cells by expected count and coverage."""
     panels = [_panel(result) for result in results]
     chart = alt.vconcat(alt.hconcat(*panels[:2]), alt.hconcat(*panels[2:])).configure(background="white")
     return str(vl_convert.vegalite_to_svg(chart.to_dict()))
@@ -214,7 +214,7 @@ def _panel(result: Result) -> alt.LayerChart | alt.FacetChart:
 
 
 def _bin(cell: Cell) -> tuple[int, int]:
-    """Fifths of a decade, and quarters of a point."""
+    """Bins of a fifth of a decade, and of a quarter of a point."""
     x = math.floor(5 * math.log10(min(999.0, max(0.01, cell.expected))) + _EDGE)
     return x, min(399, math.floor(400 * max(0.9, cell.coverage) + _EDGE))
 
@@ -235,8 +235,8 @@ def _title(result: Result) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=5_000, help="samples of each cell")
-    parser.add_argument("--out", type=Path, help="write the figure there, as SVG")
+    parser.add_argument("--draws", type=int, default=5_000, help="samples per cell")
+    parser.add_argument("--out", type=Path, help="write the figure to this file, as SVG")
     options = parser.parse_args()
     began = time.monotonic()
     results = measure(options.draws)
@@ -252,9 +252,9 @@ def main() -> int:
         )
     if options.out:
         options.out.write_text(figure(results), encoding="utf-8")
-    is_kept = all(result.is_kept for result in results)
-    print(f"{'the promise holds' if is_kept else 'the promise does not hold'}, {time.monotonic() - began:.0f} s")
-    return 0 if is_kept else 1
+    is_met = all(result.is_met for result in results)
+    print(f"{'all criteria hold' if is_met else 'a criterion fails'}, {time.monotonic() - began:.0f} s")
+    return 0 if is_met else 1
 
 
 if __name__ == "__main__":

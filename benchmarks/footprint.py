@@ -1,9 +1,9 @@
-"""What Tierwise weighs: memory while it waits, time until `tierwise --help` is there, packages that the core installs.
+"""The footprint of Tierwise: idle memory, time of `tierwise --help`, and number of packages of the core install.
 
     python benchmarks/footprint.py [--install] [--json FILE]
 
-Memory is that of the gateway's own process with the quickstart's config, not of the engine beside it. `--install` makes
-a fresh environment and installs the core into it, which takes a minute and needs a package index.
+Memory is that of the gateway's process with the quickstart's config, without the engine. `--install` installs the core
+into a fresh environment, which takes a minute and needs a package index.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import yaml
 from overhead import wait_for_engine
 from processes import HERE, tierwise
 
-WANTED = {"resident_mb": 120.0, "help_seconds": 0.3, "packages": 36.0}
+LIMITS = {"resident_mb": 120.0, "help_seconds": 0.3, "packages": 36.0}
 
 
 def resident_mb(folder: Path) -> float:
-    """Resident memory of the serving process, engine up and some seconds idle."""
+    """Resident memory of the serving process after some idle seconds, with the engine ready."""
     config: dict[str, Any] = yaml.safe_load((HERE.parent / "examples" / "quickstart.yaml").read_text(encoding="utf-8"))
     with tierwise(config, folder) as (process, url):
         wait_for_engine(process, url)
@@ -40,7 +40,7 @@ def resident_mb(folder: Path) -> float:
 
 
 def help_seconds() -> tuple[float, float]:
-    """Wall and CPU time of the installed program: medians of ten runs, after one that warms the file cache."""
+    """Wall and CPU time of `tierwise --help`: medians of ten runs, after one that warms the file cache."""
     program = Path(sys.executable).with_name("tierwise")
     wall, cpu = [], []
     for _ in range(11):
@@ -57,7 +57,7 @@ def _cpu_of_children() -> float:
 
 
 def packages(folder: Path) -> list[str]:
-    """What is in a fresh environment after `pip install tierwise`, Tierwise included, pip and setuptools not."""
+    """The packages after `pip install tierwise` in a fresh environment, without pip and setuptools."""
     python = folder / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     subprocess.run([python, "-m", "pip", "install", "--quiet", HERE.parent], check=True)
@@ -67,7 +67,7 @@ def packages(folder: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--install", action="store_true", help="count packages in a fresh environment too")
+    parser.add_argument("--install", action="store_true", help="also count the packages of a fresh install")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -77,13 +77,13 @@ def main() -> None:
             names = packages(Path(name))
             found["packages"] = float(len(names))
             print(", ".join(names))
-    print(f"idle memory {found['resident_mb']:.0f} MB (at most {WANTED['resident_mb']:.0f})")
-    print(f"tierwise --help {found['help_seconds']:.3f} s (at most {WANTED['help_seconds']}), {cpu:.3f} s of CPU")
+    print(f"idle memory {found['resident_mb']:.0f} MB (at most {LIMITS['resident_mb']:.0f})")
+    print(f"tierwise --help {found['help_seconds']:.3f} s (at most {LIMITS['help_seconds']}), {cpu:.3f} s of CPU")
     if "packages" in found:
-        print(f"packages {found['packages']:.0f} (at most {WANTED['packages']:.0f})")
+        print(f"packages {found['packages']:.0f} (at most {LIMITS['packages']:.0f})")
     if wanted.json:
         wanted.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    sys.exit(any(found.get(name, 0.0) > most for name, most in WANTED.items()))
+    sys.exit(any(found.get(name, 0.0) > limit for name, limit in LIMITS.items()))
 
 
 if __name__ == "__main__":

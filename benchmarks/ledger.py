@@ -1,15 +1,15 @@
-"""What remembering costs a request, and what it costs to ask a large ledger.
+"""The cost of writing to the ledger per request, and of queries on a large ledger.
 
     python benchmarks/ledger.py [--actions 5000] [--folder .]
     python benchmarks/ledger.py --stored 1000000 [--ledger FILE|URL] [--folder .]
 
-The first writes: `Ledger.write` beside a bare `os.write` of the same line, in the same run. `paced` leaves 2 ms between
-actions, as requests do; `flat out` leaves none, so that the writer thread competes for the interpreter, and the time
-until everything is stored gives its throughput.
+The first command measures writes: `Ledger.write` next to a bare `os.write` of the same line, in the same run. `paced`
+leaves 2 ms between actions, like requests; `flat out` leaves none, so that the writer thread competes for the
+interpreter, and the time until everything is stored gives its throughput.
 
-The second reads: it fills a ledger with that many actions of 30 days (1, 2 or 3 passes each), and runs `tierwise
-ledger` as a user does. Of five runs the one with the least CPU time counts. Exit code 1 when on SQLite a sum takes more
-than 2 s of CPU, or `show` more than 0.5 s.
+The second command measures reads: it fills a ledger with that many actions of 30 days (1, 2 or 3 passes each), and runs
+`tierwise ledger` as a user does. The run with the least CPU time of five counts. Exits with 1 if, on SQLite, a sum
+takes more than 2 s of CPU, or `show` more than 0.5 s.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PROMPT = Prompt(messages=({"role": "user", "content": "How many?"},), seed=7)
 
 BEGAN, SPAN = 1_790_000_000.0, 30 * 86_400
 SHAPES = (("fast", "fast", "draft", 1), ("max", "max", "vote", 3), ("auto", "max", "draft", 2))
-"""Model, tier, role and passes of the actions of a large ledger."""
+"""Model, tier, role and number of passes of a large ledger's actions."""
 
 
 def record(action: str, passes: int) -> Record:
@@ -101,9 +101,9 @@ def alarm(error: LedgerError) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--actions", type=int, default=5000)
-    parser.add_argument("--stored", type=int, help="read from a ledger with so many actions")
+    parser.add_argument("--stored", type=int, help="measure reads on a ledger with this many actions")
     parser.add_argument(
-        "--ledger", help="the ledger to read from; a new file when not given. One that holds actions is kept"
+        "--ledger", help="the ledger to read from; a new file by default. A ledger that has actions is used as it is"
     )
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     options = parser.parse_args()
@@ -125,7 +125,7 @@ def measure(folder: Path, passes: int, actions: int) -> None:
         ledger.write(record("sample", passes))
         line = next(file for file in folder.glob("*.jsonl") if file.stat().st_size).read_bytes()
         bare = os.open(folder / "bare", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        print(f"{passes} passes an action, a line of {len(line)} bytes")
+        print(f"{passes} passes per action, {len(line)} bytes per line")
         print("  os.write, paced     ", microseconds(lambda _: void(os.write(bare, line)), min(actions, 1000), 0.002))
         print("  Ledger.write, paced ", microseconds(write("paced"), min(actions, 1000), 0.002))
         print("  os.write, flat out  ", microseconds(lambda _: void(os.write(bare, line)), actions))
@@ -140,7 +140,7 @@ def measure(folder: Path, passes: int, actions: int) -> None:
 def read(ledger: str, actions: int, folder: Path) -> int:
     """The exit code."""
     began = time.perf_counter()
-    newest = filled(ledger, actions)
+    newest = fill(ledger, actions)
     print(f"{actions:,} actions, filled in {time.perf_counter() - began:.0f} s")
     Database(locate(folder / "empty.db"), patience=5.0).prepare()
     ask(["show"], str(folder / "empty.db"), "  (of an empty ledger)")
@@ -159,29 +159,29 @@ def read(ledger: str, actions: int, folder: Path) -> int:
 
 
 def ask(question: Sequence[str], ledger: str, note: str = "") -> float:
-    """Seconds of CPU that a question takes."""
+    """CPU seconds of a query."""
     command = [sys.executable, "-m", "tierwise", "ledger", *question, "--ledger", ledger]
     cpu, wall = min(timed(command) for _ in range(5))
     print(f"  ledger {' '.join(question) + note:50} CPU {cpu:5.2f} s   wall {wall:5.2f} s", flush=True)
     return cpu
 
 
-def filled(ledger: str, actions: int) -> str:
-    """Fill a ledger, where it holds nothing yet. Returns the id of its newest action."""
+def fill(ledger: str, actions: int) -> str:
+    """Fill a ledger if it is empty. Returns the id of its newest action."""
     database = Database(locate(ledger), patience=5.0)
     database.prepare()
     with Reader(ledger) as reader:
         if known := reader.recent(1):
             return known[0].action.id
-    chance = random.Random(1)
-    made = (an_entry(chance, number, BEGAN + SPAN * number / actions) for number in range(actions))
+    rng = random.Random(1)
+    made = (make_entry(rng, number, BEGAN + SPAN * number / actions) for number in range(actions))
     while batch := list(islice(made, 500)):
         database.store(batch)
     database.close()
     return name_of(actions - 1)
 
 
-def an_entry(chance: random.Random, number: int, moment: float) -> Entry:
+def make_entry(rng: random.Random, number: int, moment: float) -> Entry:
     model, tier, role, count = SHAPES[number % len(SHAPES)]
     done = [
         Pass(
@@ -189,13 +189,13 @@ def an_entry(chance: random.Random, number: int, moment: float) -> Entry:
             tier="fast" if model == "auto" and place == 0 else tier,
             deployment="small" if tier == "fast" or (model == "auto" and place == 0) else "large",
             call=Call(prompt=PROMPT, role=role, draw=place),
-            outcome=chance.choices(("finished", "cut", "aborted", "failed"), (90, 4, 5, 1))[0],
+            outcome=rng.choices(("finished", "cut", "aborted", "failed"), (90, 4, 5, 1))[0],
             completion=Completion(),
-            usage=Usage(prompt=chance.randrange(2000), completion=chance.randrange(800)),
+            usage=Usage(prompt=rng.randrange(2000), completion=rng.randrange(800)),
             started=0.1 * place,
             first_token=0.1,
-            seconds=chance.random(),
-            busy_seconds=chance.random(),
+            seconds=rng.random(),
+            busy_seconds=rng.random(),
         )
         for place in range(count)
     ]
@@ -217,12 +217,12 @@ def an_entry(chance: random.Random, number: int, moment: float) -> Entry:
 
 
 def name_of(number: int) -> str:
-    """Like those that `serve` gives: nothing in their order says when."""
+    """Action ids like those of `serve`, whose order is unrelated to time."""
     return f"tw-{number * 2654435761 % 2**32:08x}{number:08x}"
 
 
 def timed(command: Sequence[str]) -> tuple[float, float]:
-    """Seconds of CPU and of the clock that a program takes."""
+    """CPU and wall seconds of a program."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - began
@@ -230,7 +230,7 @@ def timed(command: Sequence[str]) -> tuple[float, float]:
 
 
 def void(_: int) -> None:
-    """`os.write` returns a count that nobody wants here."""
+    """Discard a return value, such as the count of `os.write`."""
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How long a vote of five takes on a backend that needs 150 ms an answer, against one call through the same endpoint.
+"""The latency of a vote of five on a backend with 150 ms per answer, relative to one call to the same endpoint.
 
     python benchmarks/majority.py [--rounds 20] [--json FILE]
 
-Both are measured in turns in one run. For comparison: self-consistency of five in optillm 0.4.0 takes 7.1 times the
-backend's 150 ms, because it asks one after the other (measured earlier, on 2026-11-22, not in this run).
+Both are measured alternately in one run. For comparison: self-consistency of five in optillm 0.4.0 takes 7.1 times the
+backend's 150 ms, because its calls are sequential (measured on 2026-11-22, not in this run).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import uvloop
 from overhead import MESSAGES, load
 from processes import backend, tierwise
 
-DELAY, VOTES, BOUND = 0.15, 5, 1.3
+DELAY, VOTES, LIMIT = 0.15, 5, 1.3
 OPTILLM = 7.1
 
 
@@ -58,10 +58,10 @@ def main() -> None:
     print(
         f"one call {found['single_ms']:.1f} ms, majority of {VOTES} {found['vote_ms']:.1f} ms: {found['ratio']:.2f} ×"
     )
-    print(f"wanted: at most {BOUND} ×; optillm, measured earlier: {OPTILLM} × the backend's own time")
+    print(f"limit: {LIMIT} ×; optillm, measured earlier: {OPTILLM} × the backend's own time")
     if wanted.json:
         wanted.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    sys.exit(found["ratio"] > BOUND)
+    sys.exit(found["ratio"] > LIMIT)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What Tierwise adds to a request: CPU, latency and throughput against no proxy and against a bare aiohttp proxy.
+"""The overhead of Tierwise per request: CPU, latency and throughput, against no proxy and a bare aiohttp proxy.
 
     python benchmarks/overhead.py                 a fast fake backend
-    python benchmarks/overhead.py --model         and a real small model on llama.cpp, 8 streams at once
+    python benchmarks/overhead.py --model         also a small real model on llama.cpp, with 8 concurrent streams
 
-Everything is measured in one run, in blocks that take turns, so that a noisy machine disturbs all alike. CPU is user
-and system time of the proxy's whole process tree. Tierwise runs with its ledger and metrics on.
+Everything is measured in one run, in alternating blocks, so that noise affects all of them equally. CPU is user and
+system time of the proxy's process tree. Tierwise runs with ledger and metrics enabled.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from aiohttp import web
 from processes import HERE, backend, children, cpu_seconds, listen, running, tierwise
 
 SHORT, LONG = 16, 216
-"""Words of an answer; a stream has three events more."""
+"""Words per answer; a stream has three more events."""
 
 
 # ── the peer ────────────────────────────────────────────────────────────
 async def bare_proxy(upstream: str) -> None:
-    """Forward bytes and nothing else, with aiohttp on both sides."""
+    """A proxy that only forwards bytes, with aiohttp on both sides."""
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
 
     async def forward(request: web.Request) -> web.StreamResponse:
@@ -62,7 +62,7 @@ async def bare_proxy(upstream: str) -> None:
 
 # ── the load ────────────────────────────────────────────────────────────
 class Caller(asyncio.Protocol):
-    """One connection that asks one thing after the other; as little work as can be."""
+    """A minimal client: one connection with sequential requests."""
 
     def __init__(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
@@ -70,7 +70,7 @@ class Caller(asyncio.Protocol):
         self._body: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's own is none by inheritance
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's transport is not a subclass
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -88,7 +88,7 @@ class Caller(asyncio.Protocol):
 
     async def ask(self, request: bytes) -> bytes:
         if self.transport.is_closing():
-            raise ConnectionError("the server has hung up")
+            raise ConnectionError("the server closed the connection")
         self._done, self._body = asyncio.get_running_loop().create_future(), []
         self.transport.write(request)
         await self._done
@@ -101,13 +101,13 @@ class Caller(asyncio.Protocol):
 def request_to(url: str, body: dict[str, Any]) -> bytes:
     content = json.dumps(body).encode()
     path = urlsplit(url).path
-    head = f"POST {path}/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    head = f"POST {path}/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What one stretch of load gave."""
+    """The results of one block of load."""
 
     requests: int
     seconds: float
@@ -116,7 +116,7 @@ class Block:
 
 
 async def load(url: str, body: dict[str, Any], *, callers: int, seconds: float) -> Block:
-    """So many callers, each asking again as soon as it is answered, for so long."""
+    """A closed loop with `callers` clients, for `seconds`."""
     parts, loop = urlsplit(url), asyncio.get_running_loop()
     request = request_to(url, body)
     latencies: list[float] = []
@@ -130,7 +130,7 @@ async def load(url: str, body: dict[str, Any], *, callers: int, seconds: float) 
         while (began := time.perf_counter()) < until:
             try:
                 answer = await caller.ask(request)
-            except ConnectionError:  # llama.cpp hangs up after every stream
+            except ConnectionError:  # llama.cpp closes the connection after every stream
                 caller = await connect()
                 continue
             latencies.append(time.perf_counter() - began)
@@ -144,7 +144,7 @@ async def load(url: str, body: dict[str, Any], *, callers: int, seconds: float) 
 
 
 def tokens_in(answer: bytes) -> int:
-    """What the last usage in it says."""
+    """The last usage in a response."""
     _, _, rest = answer.rpartition(b'"completion_tokens":')
     return int(rest.lstrip().split(b",")[0].split(b"}")[0] or 0)
 
@@ -185,7 +185,7 @@ async def take_turns(targets: dict[str, tuple[int | None, str]], *, blocks: int,
                     done = await load(url, body, callers=callers, seconds=seconds if block >= 0 else 0.2)
                     used = cpu_seconds(process) - before if process else 0.0
                     if block < 0:
-                        continue  # the first round only warms up
+                        continue  # the first round is a warm-up
                     cell = cells.setdefault((name, kind, callers), Cell())
                     cell.cpu.append(used / done.requests)
                     cell.p50.append(done.p50)
@@ -194,7 +194,7 @@ async def take_turns(targets: dict[str, tuple[int | None, str]], *, blocks: int,
 
 
 def figures(cells: Cells, names: list[str]) -> dict[str, dict[str, float]]:
-    """Medians over the blocks; µs and ms."""
+    """Medians over the blocks, in µs and ms."""
     table: dict[str, dict[str, float]] = {}
     for name in names:
         row: dict[str, float] = {}
@@ -264,7 +264,7 @@ STREAMS = 8
 
 
 def against_model(folder: Path, *, blocks: int, seconds: float) -> dict[str, float]:
-    """Completion tokens per second through the endpoint and straight to its engine."""
+    """Completion tokens per second through the endpoint, and directly from its engine."""
     import yaml  # noqa: PLC0415 - only here
 
     file = yaml.safe_load(QUICKSTART.read_text(encoding="utf-8"))
@@ -306,7 +306,7 @@ async def compare_with_model(engine: str, url: str, *, blocks: int, seconds: flo
 
 
 def wait_for_engine(process: int, url: str) -> str:
-    """The engine's own URL: its port stands in the settings that its process was started with."""
+    """The engine's URL, from the port in the settings of its process."""
     import urllib.request  # noqa: PLC0415 - only here
 
     ready = url.removesuffix("/v1") + "/ready"
@@ -333,8 +333,8 @@ def worker_settings(process: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", action="store_true", help="also against a real small model (two minutes more)")
-    parser.add_argument("--only-model", action="store_true", help="nothing but that")
+    parser.add_argument("--model", action="store_true", help="also measure with a small real model (two more minutes)")
+    parser.add_argument("--only-model", action="store_true", help="measure only with the real model")
     parser.add_argument("--blocks", type=int, default=5, help="blocks per cell")
     parser.add_argument("--seconds", type=float, default=0.8, help="seconds per block")
     parser.add_argument("--json", type=Path, help="write the figures to this file")

@@ -1,4 +1,4 @@
-"""The processes that benchmarks run (Tierwise, a fake backend, any Python program), and what they cost."""
+"""Starts the processes of benchmarks (Tierwise, a fake backend, any Python program), and measures their CPU time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def listen() -> tuple[socket.socket, str]:
 
 @contextmanager
 def running(*command: str | Path, log: Path) -> Generator[tuple[int, str]]:
-    """A Python program in a process of its own; gives its id and the URL in the first line that it prints."""
+    """Run a Python program as a process. Yields its id and the URL in the first line that it prints."""
     with (
         log.open("ab") as errors,
         subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=errors, text=True) as process,
@@ -46,7 +46,7 @@ def running(*command: str | Path, log: Path) -> Generator[tuple[int, str]]:
 
 @contextmanager
 def tierwise(config: dict[str, Any], folder: Path) -> Generator[tuple[int, str]]:
-    """`tierwise serve` with this config, its ledger in `folder`; gives its id and its URL that ends in /v1."""
+    """Run `tierwise serve` with a config and a ledger in `folder`. Yields its id and its URL, which ends in /v1."""
     file = folder / "tierwise.yaml"
     file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
     serve_it = ("-m", "tierwise", "serve", file, "--port", "0", "--ledger", folder / "ledger.db")
@@ -56,14 +56,14 @@ def tierwise(config: dict[str, Any], folder: Path) -> Generator[tuple[int, str]]
 
 @contextmanager
 def backend(folder: Path, *, delay: float = 0.0) -> Generator[str]:
-    """A fake server that answers as many words as it is asked for; gives its URL that ends in /v1."""
+    """Run a fake server that returns the requested number of words. Yields its URL, which ends in /v1."""
     serve_it = ("-m", "tierwise.testing.server", "--delay", str(delay))
     with running(*serve_it, log=folder / "backend.log") as (_, url):
         yield url
 
 
 def cpu_seconds(process: int) -> float:
-    """User and system time of a process and all that descends from it."""
+    """User and system seconds of a process and its descendants."""
     fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return own + sum(cpu_seconds(child) for child in children(process))

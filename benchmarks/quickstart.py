@@ -1,8 +1,8 @@
-"""How long `make quickstart` takes to its first answer and to its table, once the environment is installed.
+"""The time of `make quickstart` to its first answer and to its table, in an installed environment.
 
     python benchmarks/quickstart.py [--rounds 3] [--cold]
 
-With --cold each round pulls the model anew. Other work on the machine counts: the load is printed beside each round.
+With --cold, each round pulls the model again. Other load affects the times, so the load is printed with each round.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PARTIAL = re.compile(r"^Partial: (\d+) of (\d+) actions were not run")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One run of it; times in seconds from its start."""
+    """One run; times in seconds from its start."""
 
     load: float
     first_answer: float
@@ -36,7 +36,7 @@ class Round:
 
 
 def once(*, cold: bool) -> Round:
-    """Run it, and note when the lines come."""
+    """Run it, and record the times of its output lines."""
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"} | ({"TIERWISE_CACHE": cache} if cold else {})
         load, began, at, actions = os.getloadavg()[0], time.monotonic(), {}, ""
@@ -65,7 +65,7 @@ def once(*, cold: bool) -> Round:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--cold", action="store_true", help="pull the model anew each time")
+    arguments.add_argument("--cold", action="store_true", help="pull the model again in each round")
     asked = arguments.parse_args()
     rounds = []
     for _ in range(asked.rounds):

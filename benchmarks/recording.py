@@ -1,11 +1,11 @@
-"""What it costs to write down which experts a token went through, on a random mixture of experts in Transformers.
+"""The cost of recording routed experts, on a randomly initialised mixture of experts in Transformers.
 
     python benchmarks/recording.py [--layers 16] [--experts 64] [--active 8] [--rounds 15]
 
-Processor time on one thread, of forwards with and without hooks that take turns: a prompt of 512 tokens, and single
-steps of a batch of 8. Then tokens per processor second of the worker's loop with 8 slots, where a share of the passes
-is recorded, over the same with none: a batch with one recorded pass pays for the hooks, and such a pass shares no
-prefix. Prints the median of the rounds' ratios with the least and the most.
+CPU time on one thread, of alternating forward passes with and without hooks: a prompt of 512 tokens, and single steps
+of a batch of 8. Then tokens per CPU second of the worker's loop with 8 slots while a share of the passes is recorded,
+relative to none: a batch with one recorded pass pays for the hooks, and a recorded pass shares no prefix. Prints the
+median of the rounds' ratios with minimum and maximum.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tierwise.worker.text import DecodedText
 STEPS = 8
 SHARES = (0.0, 0.1, 1.0)
 PASSES, PROMPT, COMMON, ANSWER, SLOTS = 40, 96, 64, 16, 8
-"""Passes of so many tokens, of which the first ones are common to all, and so many of the answer."""
+"""Number of passes, prompt tokens, prompt tokens that all passes share, answer tokens, and slots."""
 
 
 def model_of(layers: int, experts: int, active: int) -> Any:
@@ -53,7 +53,7 @@ def model_of(layers: int, experts: int, active: int) -> Any:
 
 @torch.inference_mode()
 def seconds(model: Any, routers: Routers, rows: int, width: int, steps: int, *, is_recorded: bool) -> float:
-    """Of some forwards of so many rows and tokens, one after the other on one cache."""
+    """CPU time of consecutive forward passes of the given rows and tokens on one cache."""
     tokens = torch.randint(0, 1024, (rows, width))
     owners = torch.arange(rows)[:, None].expand(rows, width)
     cache, record = caches.empty(model.config), routers.record()
@@ -65,7 +65,7 @@ def seconds(model: Any, routers: Routers, rows: int, width: int, steps: int, *, 
 
 
 class Silent:
-    """Stands for a decoder: the tokens matter here, and not their text."""
+    """A decoder that returns no text; only the tokens matter here."""
 
     forced, thinking_tokens = None, 0
 
@@ -77,7 +77,7 @@ class Silent:
 
 
 def pace(model: Any, share: float) -> float:
-    """Tokens of answers per processor second, where this share of the passes is recorded."""
+    """Answer tokens per CPU second, with this share of the passes recorded."""
     over = threading.Semaphore(0)
 
     def deliver(updates: list[tuple[Job, Update]]) -> None:
@@ -95,7 +95,7 @@ def pace(model: Any, share: float) -> float:
             prompt=[*common, *(draw.randrange(1024) for _ in range(PROMPT - COMMON))],
             sampling=SamplingParameters(temperature=0),
             decoder=Silent(),  # type: ignore[arg-type]
-            most_tokens=ANSWER,
+            max_tokens=ANSWER,
             on_update=print,
             is_recorded=int((number + 1) * share) > int(number * share),
         )
@@ -129,7 +129,7 @@ def main() -> None:
                 for is_recorded in ((True, False) if number % 2 else (False, True))
             }
             ratios.append(took[True] / took[False])
-        ratios = sorted(ratios[1:])  # the first round warms up
+        ratios = sorted(ratios[1:])  # the first round is a warm-up
         low, high = ratios[0], ratios[-1]
         print(f"{name}: × {statistics.median(ratios):.3f} ({low:.3f}–{high:.3f}), {1000 * took[False] / steps:.1f} ms")
     paces = [

@@ -1,10 +1,10 @@
-"""How soon a failing engine is noticed, and how soon it answers again: llama.cpp with a small model, really broken.
+"""The time to detect a failed engine and to restart it: llama.cpp with a small model and real faults.
 
     python benchmarks/restarts.py small.gguf
 
-SIGKILL ends the process. SIGSTOP freezes it, and its port still accepts. `port lost` shuts its listening socket down
-from outside, and the process lives on or not, as it likes. Times are from the blow, in seconds; the supervisor has the
-timeouts that `tierwise serve` has.
+SIGKILL ends the process. SIGSTOP freezes it, while its port still accepts connections. `port lost` shuts its listening
+socket down from outside, and the process may continue or exit. Times are in seconds from the fault; the supervisor uses
+the timeouts of `tierwise serve`.
 """
 
 from __future__ import annotations
@@ -33,47 +33,47 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PIDFD_GETFD = 438
-"""The number of the system call, which Python does not offer; the same on every architecture."""
+"""The number of the system call, which Python does not expose; the same on every architecture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
     start: float
-    """Seconds that the engine took to be ready in the first place."""
+    """Seconds of the engine's first start."""
     noticed: float
-    """Seconds until its health said so."""
+    """Seconds until its health reported the failure."""
     state: str
-    """What it said."""
+    """The reported reason."""
     ready: float
-    """Seconds until it was ready again."""
+    """Seconds until it was ready again, from the fault."""
 
 
 def lose_port(pid: int) -> None:
-    """Shut down every listening socket of another process, as if it had closed them."""
+    """Shut down every listening socket of another process."""
     libc, handle = ctypes.CDLL(None, use_errno=True), os.pidfd_open(pid)
     found = 0
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         descriptor = libc.syscall(_PIDFD_GETFD, handle, int(entry.name), 0)
         if descriptor < 0:
-            raise OSError(ctypes.get_errno(), "this machine does not let us at another process's sockets")
+            raise OSError(ctypes.get_errno(), "this machine does not allow access to another process's sockets")
         with suppress(OSError), socket.socket(fileno=descriptor) as shared:  # not a socket
             if shared.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 shared.shutdown(socket.SHUT_RDWR)
                 found += 1
     os.close(handle)
     if not found:
-        raise SystemExit(f"process {pid} listens nowhere")
+        raise SystemExit(f"process {pid} has no listening socket")
 
 
-BLOWS: dict[str, Callable[[int], None]] = {
+FAULTS: dict[str, Callable[[int], None]] = {
     "SIGKILL": lambda pid: os.kill(pid, signal.SIGKILL),
     "SIGSTOP": lambda pid: os.kill(pid, signal.SIGSTOP),
     "port lost": lose_port,
 }
 
 
-async def recovery(model: Path, blow: Callable[[int], None]) -> Recovery:
-    """Of a new engine each time, since the pause before a restart doubles with every failure."""
+async def recovery(model: Path, fault: Callable[[int], None]) -> Recovery:
+    """The results of each fault on a new engine, because the delay before a restart doubles with every failure."""
     with tempfile.TemporaryDirectory() as folder:
         context = LaunchContext(base=Path(folder), logs=Path(folder), model=model)
         engine = build(LlamaCpp(checkpoint="small", context=1024, slots=4), "small", context)
@@ -83,7 +83,7 @@ async def recovery(model: Path, blow: Callable[[int], None]) -> Recovery:
             assert pid is not None
             assert start_seconds is not None
             began = time.monotonic()
-            blow(pid)
+            fault(pid)
             while (state := engine.supervisor.state) == "ready":  # noqa: ASYNC110 - nothing tells of it
                 await asyncio.sleep(0.002)
             noticed = time.monotonic() - began
@@ -94,9 +94,9 @@ async def recovery(model: Path, blow: Callable[[int], None]) -> Recovery:
 
 
 async def measure(model: Path, rounds: int) -> None:
-    print(f"{rounds} rounds each; median (least to most), in seconds")
-    for name, blow in BLOWS.items():
-        seen = [await recovery(model, blow) for _ in range(rounds)]
+    print(f"{rounds} rounds each; median (minimum to maximum), in seconds")
+    for name, fault in FAULTS.items():
+        seen = [await recovery(model, fault) for _ in range(rounds)]
         states = ", ".join(sorted({one.state for one in seen}))
         print(
             f"{name:10s} cold start {_spread([one.start for one in seen])}"

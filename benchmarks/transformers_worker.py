@@ -1,11 +1,11 @@
-"""Tokens per second of our Transformers worker, of `transformers serve`, and of bare `generate`, in one run.
+"""Tokens per second of Tierwise's Transformers worker, `transformers serve` and bare `generate`, in one run.
 
     python benchmarks/transformers_worker.py MODEL_FOLDER [--blocks 5] [--tokens 48] [--path FOLDER] [--json FILE]
 
-One and eight streams of greedy text, two threads for everybody. Every block measures all of them in a random order,
-and ratios are taken within a block. `generate` gets its eight prompts as one padded batch, so that nothing of HTTP is
-in its figure; the two servers stream to eight clients. Ours runs without its prefix cache. `transformers serve` wants
-FastAPI: `--path` names a folder that has it (pip install --target FOLDER fastapi).
+One and eight streams of greedy text, with two threads each. Every block measures all of them in random order, and
+ratios are computed within a block. `generate` gets the eight prompts as one padded batch, without HTTP; the two servers
+stream to eight clients. The Tierwise worker runs without its prefix cache. `transformers serve` needs FastAPI: `--path`
+names a directory that has it (pip install --target FOLDER fastapi).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class System:
     name: str
     pid: Callable[[], int | None]
     run: Callable[[list[str]], Awaitable[int]]
-    """Says texts to that many prompts at once; returns the tokens of all answers."""
+    """Sends prompts concurrently; returns the total number of tokens of the answers."""
 
 
 async def streamed(client: aiohttp.ClientSession, url: str, model: str, prompt: str, tokens: int) -> int:
@@ -78,8 +78,8 @@ async def streamed(client: aiohttp.ClientSession, url: str, model: str, prompt: 
 
 
 def generating(folder: str, tokens: int, pipe: Connection) -> None:
-    """A process that answers batches of prompts with `generate`."""
-    os.environ["OMP_WAIT_POLICY"] = "passive"  # as the servers have it: spinning halves its speed on a busy machine
+    """A process that answers batches with `generate`."""
+    os.environ["OMP_WAIT_POLICY"] = "passive"  # as in the servers: spinning halves the speed on a busy machine
     import torch  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
@@ -123,7 +123,7 @@ async def main(folder: Path, blocks: int, tokens: int, path: str) -> dict[str, A
             target=generating, args=(str(folder), tokens, theirs), daemon=True
         )
         process.start()
-        theirs.close()  # so that its death is heard
+        theirs.close()  # so that its exit is noticed
         stack.callback(process.kill)
         pipe = stack.enter_context(closing(ours))
         await asyncio.gather(worker.start(), serve.start(), asyncio.to_thread(pipe.recv))
@@ -146,7 +146,7 @@ async def main(folder: Path, blocks: int, tokens: int, path: str) -> dict[str, A
             for streams in (1, 8):
                 for system in random.sample(systems, len(systems)):
                     one = await measured(system, PROMPTS[:streams])
-                    if block >= 0:  # the first one warms up
+                    if block >= 0:  # the first block is a warm-up
                         taken.setdefault((system.name, streams), []).append(one)
         return summary(taken)
 
@@ -176,10 +176,10 @@ def summary(taken: dict[tuple[str, int], list[dict[str, float]]]) -> dict[str, A
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="a folder with a safetensors checkpoint")
+    parser.add_argument("model", type=Path, help="a directory with a safetensors checkpoint")
     parser.add_argument("--blocks", type=int, default=5)
     parser.add_argument("--tokens", type=int, default=48)
-    parser.add_argument("--path", default="", help="a folder with FastAPI, where the environment has none")
+    parser.add_argument("--path", default="", help="a directory with FastAPI, if the environment has none")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     table = asyncio.run(main(given.model.absolute(), given.blocks, given.tokens, given.path))

@@ -22,6 +22,7 @@ from tierwise.gateway.app import application
 from tierwise.gateway.server import HttpServer
 from tierwise.ledger.prices import Price, PriceBook
 from tierwise.ledger.records import Record
+from tierwise.ledger.store import LedgerHealth
 from tierwise.policies import Policy, Single
 from tierwise.router import Router
 from tierwise.run import Tier
@@ -40,6 +41,9 @@ class Notebook:
 
     def write(self, record: Record) -> None:
         self.records.append(record)
+
+    def health(self) -> LedgerHealth:
+        return LedgerHealth(pending=0, unjournaled=0, lost=0, orphans=0, alarms=())
 
 
 @dataclass
@@ -106,6 +110,9 @@ class Endpoint:
     call: Callable[[Callable[[], Any]], Any]
     """Runs a function in the endpoint's own thread."""
 
+    key = ""
+    """Sent with every request, if there is one."""
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
@@ -126,7 +133,8 @@ class Endpoint:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             began = time.monotonic()
-            connection.request(method, path, body, dict(headers or {}))
+            held = {"authorization": f"Bearer {self.key}"} if self.key else {}
+            connection.request(method, path, body, {**held, **(headers or {})})
             response = connection.getresponse()
             first_bytes = time.monotonic() - began
             events: list[Event] = []
@@ -145,23 +153,33 @@ class Endpoint:
 
     def chat(self, model: str = "tier", **fields: Any) -> Answered:
         body = {"model": model, "messages": HELLO, **fields}
-        return self.request("POST", "/v1/chat/completions", json.dumps(body).encode())
+        return self.raw(json.dumps(body).encode())
 
     def raw(self, body: bytes, headers: Mapping[str, str] | None = None) -> Answered:
-        return self.request("POST", "/v1/chat/completions", body, headers)
+        return self.request(
+            "POST", "/v1/chat/completions", body, {"content-type": "application/json", **(headers or {})}
+        )
 
     def dial(self, model: str = "tier", **fields: Any) -> socket.socket:
         """Send a chat request and leave the answer unread."""
         body = json.dumps({"model": model, "messages": HELLO, **fields}).encode()
         line = socket.create_connection(("127.0.0.1", self.port), timeout=20)
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
-        line.sendall(head.encode() + body)
+        line.sendall(head_of(len(body)) + body)
         return line
 
     def metric(self, name: str) -> float:
         """The value of a line of /metrics."""
         lines = self.request("GET", "/metrics").body.decode().splitlines()
         return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+def head_of(length: int | None, **headers: object) -> bytes:
+    """The head of a chat request whose body has so many bytes; None if it says so itself."""
+    named = {"host": "localhost", "content-type": "application/json", **headers}
+    if length is not None:
+        named["content-length"] = length
+    lines = (f"{name.replace('_', '-')}: {value}" for name, value in named.items())
+    return "\r\n".join(["POST /v1/chat/completions HTTP/1.1", *lines, "", ""]).encode()
 
 
 def until(predicate: Callable[[], Any], *, seconds: float = 5.0) -> float:
@@ -236,9 +254,9 @@ EMPTY: list[House] = []
 
 @contextmanager
 def serving(
-    *tiers: Tier, routes: Mapping[str, tuple[str, ...]] | None = None, ledger: Any = None
+    *tiers: Tier, routes: Mapping[str, tuple[str, ...]] | None = None, ledger: Any = None, **settings: Any
 ) -> Iterator[Endpoint]:
-    """Serve these tiers until the block ends; then nothing may be left running."""
+    """Serve these tiers until the block ends; then nothing may be left running. `settings` are the application's."""
     notebook = Notebook()
     service = Service(
         router=Router(tiers=with_routes(tiers, routes or {})),
@@ -247,9 +265,11 @@ def serving(
         ledger=ledger or notebook,
     )
     house = EMPTY.pop() if EMPTY else House()
-    house.app = application(service)
+    house.app = application(service, **settings)
     try:
-        yield Endpoint(service, house.app, house.port, notebook, house.call)
+        endpoint = Endpoint(service, house.app, house.port, notebook, house.call)
+        endpoint.key = house.app.access.key
+        yield endpoint
         until(lambda: not house.tasks())
         for tier in tiers:
             assert tier.deployment.occupancy.running == 0, "a pass outlived its endpoint"

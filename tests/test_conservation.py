@@ -13,5 +13,5 @@ def test_no_token_is_lost_between_the_backends_and_the_ledger(monkeypatch):
     assert list(outcome.differences) == []
     assert set(outcome.passes) == {"finished", "failed", "aborted", "cut"}
     assert set(outcome.endings) == {"answered", "failed", "disconnected"}
-    assert sum(one.bill is not None for one in outcome.users) > 200
+    assert sum(one.usage is not None for one in outcome.users) > 200
     assert sum(prompt + completion for prompt, _, completion in outcome.produced.values()) > 8000

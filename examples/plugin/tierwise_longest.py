@@ -1,17 +1,34 @@
-"""A policy that gives the longest of several candidates, and a verifier that wants a polite answer."""
+"""A policy that returns the longest of several candidates, a verifier of polite answers, and an engine that echoes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, ClassVar
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from tierwise import Answer, Ask, BaseVerifier, Budget, Call, Completion, OutOfBudget, Prompt, Verdict
+from tierwise import (
+    Answer,
+    Ask,
+    BaseVerifier,
+    Budget,
+    Call,
+    Chunk,
+    Completion,
+    EngineRow,
+    Health,
+    LaunchContext,
+    OutOfBudget,
+    Prompt,
+    Usage,
+    Verdict,
+)
 
 
 class Longest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Draws `n` candidates and gives the longest."""
+    """Draws `n` candidates and returns the longest."""
 
     n: Annotated[int, msgspec.Meta(ge=2, le=64)] = 3
     """Candidates to draw."""
@@ -41,10 +58,94 @@ class Polite(BaseVerifier, frozen=True, kw_only=True):
     kind: ClassVar[str] = "polite"
 
     words: tuple[str, ...] = ("please", "thank")
-    """In any case."""
+    """Case is ignored."""
 
     async def verify(self, completion: Completion) -> Verdict:
         is_polite = any(word.casefold() in completion.text.casefold() for word in self.words)
         return Verdict(
             ok=is_polite, score=float(is_polite), why="" if is_polite else f"none of {', '.join(self.words)}"
         )
+
+
+class Echo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="echo", tag_field="engine"):
+    """The settings of a deployment on the engine `echo`."""
+
+    times: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """Repetitions of the user's last message."""
+    slots: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
+    """Passes that run concurrently."""
+
+    @property
+    def context(self) -> None:
+        return None
+
+    @property
+    def loads(self) -> None:
+        return None
+
+    @property
+    def remote(self) -> None:
+        return None
+
+    def validate(self, checkpoints: Collection[str]) -> Iterable[tuple[str, str]]:  # noqa: ARG002 - it loads none
+        return ()
+
+    def unsupported(self, sampling: Any) -> Iterable[tuple[str, str]]:  # noqa: ARG002 - it ignores sampling
+        return ()
+
+
+class EchoEngine:
+    """Answers with the user's last message, one word per token."""
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+        self.running = 0
+        """Passes in progress."""
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
+    def health(self) -> Health:
+        return Health(state="ready")
+
+    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        self.running += 1
+        try:
+            text = " ".join([_last(call.prompt)] * self._times)
+            stop = call.prompt.fields.get("stop") or ()
+            for one in (stop,) if isinstance(stop, str) else stop:
+                text = text.partition(one)[0]
+            tokens = re.findall(r"\s*\S+\s*$|\s*\S+|\s+", text)
+            read = sum(len(str(message.get("content") or "").split()) for message in call.prompt.messages)
+            kept = tokens[: call.prompt.bound]
+            for count, token in enumerate(kept, start=1):
+                await asyncio.sleep(0.001)
+                logprobs = (
+                    {"content": [{"token": token, "logprob": 0.0}]} if call.prompt.fields.get("logprobs") else None
+                )
+                yield Chunk(delta={"content": token}, logprobs=logprobs, usage=Usage(prompt=read, completion=count))
+            finish = "stop" if len(kept) == len(tokens) else "length"
+            yield Chunk(finish=finish, usage=Usage(prompt=read, completion=len(kept)))
+        finally:
+            self.running -= 1
+
+
+def _last(prompt: Prompt) -> str:
+    """The text of the user's last message."""
+    content = next((one.get("content") for one in reversed(prompt.messages) if one["role"] == "user"), None)
+    parts = content if isinstance(content, list) else [{"text": content or ""}]
+    return "".join(str(part.get("text", "")) for part in parts)
+
+
+def _command(settings: Echo, context: LaunchContext) -> str:  # noqa: ARG001 - it launches nothing
+    return "(no process) echoes prompts"
+
+
+def _build(settings: Echo, name: str, context: LaunchContext) -> EchoEngine:  # noqa: ARG001 - it launches nothing
+    return EchoEngine(settings.times)
+
+
+ECHO: EngineRow[Echo] = EngineRow(settings=Echo, title="Echo", command=_command, build=_build)

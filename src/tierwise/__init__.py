@@ -38,6 +38,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Engine as Engine
+    from tierwise.engines.engine import Health as Health
+    from tierwise.engines.row import EngineRow as EngineRow
+    from tierwise.engines.settings import LaunchContext as LaunchContext
     from tierwise.library import Result as Result
     from tierwise.library import Running as Running
     from tierwise.library import compare as compare
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
     from tierwise.spec.ask import Verdict as Verdict
     from tierwise.spec.budget import Budget as Budget
     from tierwise.spec.call import Call as Call
+    from tierwise.spec.call import Chunk as Chunk
     from tierwise.spec.call import Completion as Completion
     from tierwise.spec.call import Pass as Pass
     from tierwise.spec.call import Usage as Usage
@@ -69,9 +73,13 @@ __all__ = [
     "BaseVerifier",
     "Budget",
     "Call",
+    "Chunk",
     "Completion",
     "Engine",
     "EngineError",
+    "EngineRow",
+    "Health",
+    "LaunchContext",
     "OutOfBudget",
     "Pass",
     "Policy",
@@ -92,12 +100,14 @@ __all__ = [
 ]
 
 _PLACES = {
-    "tierwise.engines.engine": ("Engine",),
+    "tierwise.engines.engine": ("Engine", "Health"),
+    "tierwise.engines.row": ("EngineRow",),
+    "tierwise.engines.settings": ("LaunchContext",),
     "tierwise.library": ("Result", "Running", "compare", "load", "open_ledger", "read_run", "start"),
     "tierwise.policies.policy": ("Policy",),
     "tierwise.spec.ask": ("Answer", "Ask", "OutOfBudget", "Verdict"),
     "tierwise.spec.budget": ("Budget",),
-    "tierwise.spec.call": ("Call", "Completion", "Pass", "Usage"),
+    "tierwise.spec.call": ("Call", "Chunk", "Completion", "Pass", "Usage"),
     "tierwise.spec.errors": ("EngineError", "SpecError", "TierwiseError"),
     "tierwise.spec.prompt": ("Prompt",),
     "tierwise.spec.version": ("__version__",),

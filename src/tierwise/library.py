@@ -1,7 +1,8 @@
-"""Tierwise in a program of your own. What is meant to be used stands in `tierwise.__all__`."""
+"""The Python API. Public names are listed in `tierwise.__all__`."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,42 +15,40 @@ from tierwise.gateway import wire
 from tierwise.gateway.lifecycle import RequestLifecycle
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.server import open_ledger as opened
+from tierwise.ledger.records import Trace
 from tierwise.plan import Plan
 from tierwise.service import Service, launched
+from tierwise.spec.ask import Answer
+from tierwise.spec.call import Chunk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-
     from tierwise.analysis.arms import Arm
     from tierwise.analysis.compare import Comparison
     from tierwise.ledger.read import Reader
-    from tierwise.ledger.records import Trace
-    from tierwise.spec.ask import Answer
-    from tierwise.spec.call import Chunk
 
 
 def load(config: str | Path) -> Plan:
-    """Read and check a config file.
+    """Read and validate a config file.
 
     Raises:
-        NotFound: there is no such file.
-        ConfigErrors: all that is wrong with it, each with its path in the file and its line.
+        NotFound: the file does not exist.
+        ConfigErrors: the file is invalid; lists all errors, each with its path in the file and its line.
     """
     return planning.load(Path(config))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of one request."""
+    """The result of one request."""
 
     answers: Sequence[Answer]
-    """One for each choice."""
+    """One answer per choice."""
     trace: Trace
-    """Every pass, verdict and decision behind them."""
+    """All passes, verdicts and decisions of the action."""
     tier: str
-    """The tier that served."""
+    """The tier that served the request."""
     dollars: float
-    """What all passes cost under the prices of the config file."""
+    """Cost of all passes under the config file's prices."""
 
     @property
     def text(self) -> str:
@@ -58,7 +57,7 @@ class Result:
 
 
 class Running:
-    """A config file at work in this process; see `start`."""
+    """A service that runs in this process; see `start`."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -66,7 +65,7 @@ class Running:
 
     @property
     def models(self) -> list[str]:
-        """The names that can be asked: tiers, then routes."""
+        """The names to ask: tiers, then routes."""
         return self.service.router.names
 
     async def ask(
@@ -77,18 +76,18 @@ class Running:
         on_chunk: Callable[[int, Chunk], Awaitable[None]] | None = None,
         **fields: Any,
     ) -> Result:
-        """Ask a tier or a route, as the endpoint would; the action is recorded where there is a ledger.
+        """Ask a tier or a route, like a request to the endpoint. The action is recorded if there is a ledger.
 
         Args:
             model: a name in `models`.
-            messages: a question, or a conversation in OpenAI's shape.
-            on_chunk: gets what the user may see as it comes, with the number of its choice.
-            fields: any other field of OpenAI's chat completion, and `tierwise` (`budget`, `verifier`, `action`).
+            messages: a question, or a conversation in the OpenAI format.
+            on_chunk: called with the number of a choice and each chunk that is shown to the user, as it arrives.
+            fields: any other field of an OpenAI chat completion, and `tierwise` (`budget`, `verifier`, `action`).
 
         Raises:
-            SpecError: a field is wrong, or there is no such model.
+            SpecError: a field is invalid, or the model does not exist.
             EngineError: an engine failed.
-            BudgetError: nothing could be answered within the budget.
+            BudgetError: nothing was answered within the budget.
         """
         asked = [{"role": "user", "content": messages}] if isinstance(messages, str) else list(messages)
         trace = self.service.new_trace()
@@ -107,16 +106,17 @@ class Running:
 async def start(
     config: str | Path | Plan, *, ledger: str | Path | None = None, content: bool = False
 ) -> AsyncGenerator[Running, None]:
-    """Start the engines of a config file in this process, and stop them when the block is left.
+    """Start the engines of a config file, and stop them when the block ends.
 
     Args:
-        config: the file, or what `load` returned.
-        ledger: a SQLite file or a `postgresql://` URL in which every action is recorded; none is kept without it.
-        content: have the ledger keep what was asked and answered.
+        config: the file, or the result of `load`.
+        ledger: the ledger that records every action: a SQLite file or a `postgresql://` URL; nothing is recorded if
+            None.
+        content: whether to store requests and answers in the ledger.
 
     Raises:
-        SpecError: the file is wrong, or a checkpoint is not on this machine (`tierwise pull` brings it).
-        Broken: an engine did not come up.
+        SpecError: the file is invalid, or a checkpoint is not on this machine (run `tierwise pull`).
+        Broken: an engine did not start.
     """
     plan = config if isinstance(config, Plan) else load(config)
     keeping = nullcontext(None) if ledger is None else opened(ledger, plan, Metrics({}), content=content)
@@ -127,11 +127,11 @@ async def start(
 
 
 def open_ledger(where: str | Path) -> Reader:
-    """Read a ledger: `recent()`, `action(id)`, `totals(by)`. Close it, or use it as a context manager.
+    """Open a ledger for reading: `recent()`, `action(id)`, `totals(by)`. Close it, or use it as a context manager.
 
     Raises:
-        NotFound: there is none.
-        SpecError: it is no ledger, or one of a later Tierwise.
+        NotFound: it does not exist.
+        SpecError: it is not a ledger, or a later version of Tierwise wrote it.
     """
     from tierwise.ledger.read import Reader  # noqa: PLC0415 - SQLAlchemy is slow to import
 
@@ -139,29 +139,31 @@ def open_ledger(where: str | Path) -> Reader:
 
 
 def read_run(directory: str | Path) -> list[Arm]:
-    """The arms of a run that `tierwise bench` or `tierwise import` wrote: one for each tier and mode, with its records.
+    """The arms of a run written by `tierwise bench` or `tierwise import`: one per tier and mode, with its records.
 
     Raises:
-        NotFound: the directory holds no run.
-        SpecError: it cannot be read; names file and line.
+        NotFound: the directory contains no run.
+        SpecError: the run cannot be read; names file and line.
     """
     from tierwise.analysis.arms import arms  # noqa: PLC0415 - only measuring needs it
 
     return arms(Path(directory))
 
 
-def compare(base: Arm, other: Arm, *, common: bool = False) -> Comparison:
-    """Compare two arms task by task: each change is the other's value minus the base's, with its 95 % interval.
+def compare(base: Arm, other: Arm, *, common: bool = False, changed_tasks: Collection[str] = ()) -> Comparison:
+    """Compare two arms task by task. Each change is the other arm's value minus the base's, with its 95 % interval.
 
     Args:
-        base: the arm to compare with.
-        other: the arm in question.
-        common: go by the tasks that both ended, also where more than 2 % were not run.
+        base: the baseline.
+        other: the arm to compare with it.
+        common: compare the tasks that both arms completed, even if more than 2 % were not run.
+        changed_tasks: tasks that differ between the runs, as intended.
 
     Raises:
-        SpecError: they have no task in common, or too many were not run.
+        SpecError: the arms have no task in common; a task differs and is not in `changed_tasks`; or `common` is false,
+            and more than 2 % were not run or a server refused the requests of an arm.
     """
     from tierwise.analysis.compare import compare as compared  # noqa: PLC0415 - NumPy and SciPy are slow to import
     from tierwise.analysis.pairs import pair  # noqa: PLC0415
 
-    return compared(pair(base, other, common=common))
+    return compared(pair(base, other, common=common, changed_tasks=changed_tasks))

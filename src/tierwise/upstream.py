@@ -103,7 +103,7 @@ def notices(packages: Iterable[str]) -> list[Notice]:
     caused it.
     """
     here = [one for one in packages if version(one) is not None and one not in _IN_THE_SANDBOX_ONLY]
-    command = (sys.executable, "-m", "tierwise.upstream", *here)
+    command = (sys.executable, "-P", "-m", "tierwise.upstream", *here)
     env = {**os.environ, **_QUIET}
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS, check=False)
@@ -182,14 +182,14 @@ def main(packages: list[str]) -> None:
         if module.isidentifier() and not module.startswith("_"):
             listener.attend(module, partial(import_module, module))
     if set(packages) >= _WORKER:
-        listener.attend("transformers", _rehearse)
+        listener.attend("transformers", _run_worker)
     sys.stdout.write("\n" + json.dumps([asdict(one) for one in listener.heard]) + "\n")
 
 
-def _rehearse() -> None:
-    from tierwise.worker.rehearsal import rehearse  # noqa: PLC0415 - PyTorch, where it is installed
+def _run_worker() -> None:
+    from tierwise.worker.smoke_test import run_smoke_test  # noqa: PLC0415 - PyTorch, where it is installed
 
-    rehearse()
+    run_smoke_test()
 
 
 def _plain(name: str) -> str:

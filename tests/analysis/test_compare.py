@@ -1,4 +1,4 @@
-"""Two runs on the same tasks: who is in which denominator, whom the intervals speak for, and what is refused."""
+"""Two runs on the same tasks: denominators, the population that the intervals describe, and what is refused."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_tasks_in_common_are_compared_on_request(compared):
 
 
 def test_runs_without_a_common_task_are_refused(compared):
-    with pytest.raises(SpecError, match="no task in common: t0000, … against x"):
+    with pytest.raises(SpecError, match="no task in common: t0000, … and x"):
         compared("+", [record("x")])
 
 
@@ -116,13 +116,13 @@ def test_tasks_that_come_in_clusters_are_judged_by_clusters(compared):
     assert found.verdict == "no difference shown"
 
 
-def test_one_may_speak_for_tasks_all_the_same(compared):
+def test_the_population_of_tasks_can_be_requested_despite_clusters(compared):
     found = compared(clustered("-" * 60, 10), clustered("+" * 20 + "-" * 40, 10), population="tasks")
     assert (found.population, found.verdict) == ("tasks", "better")
 
 
-def test_clusters_that_are_not_there_cannot_be_spoken_for(compared):
-    with pytest.raises(SpecError, match="cannot speak for new clusters"):
+def test_clusters_cannot_be_requested_where_tasks_have_none(compared):
+    with pytest.raises(SpecError, match="has no clusters to estimate for"):
         compared("++", "+-", population="clusters")
 
 
@@ -145,12 +145,12 @@ def test_repeats_of_a_task_are_no_tasks_of_their_own(compared):
 
 
 def test_a_folder_without_a_run_is_told_what_is_wanted(tmp_path):
-    with pytest.raises(NotFound, match=r"holds no run: there is no manifest.json; give a folder that"):
+    with pytest.raises(NotFound, match=r"is not a run: it has no manifest.json; give a folder that"):
         arms(tmp_path)
 
 
 def test_a_run_without_records_is_refused(tmp_path):
-    with pytest.raises(SpecError, match="holds no record"):
+    with pytest.raises(SpecError, match="has no records"):
         arms(run(tmp_path / "a", [], tasks=["t"], rows=(("fast", "both", 1),)))
 
 
@@ -187,7 +187,7 @@ def test_rows_are_matched_by_tier_and_mode_and_always_named_with_both(tmp_path):
 
 def test_rows_that_do_not_match_must_be_named(tmp_path):
     other = run(tmp_path / "b", [*outcomes("+", tier="x"), *outcomes("+", tier="y")])
-    with pytest.raises(SpecError, match="Name one of each"):
+    with pytest.raises(SpecError, match="Name one row of each"):
         matched(arms(both_modes(tmp_path / "a")), arms(other))
 
 

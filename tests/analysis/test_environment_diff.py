@@ -154,7 +154,7 @@ def test_the_bench_of_an_endpoint_elsewhere_says_nothing_of_its_processor(run):
 
 def test_a_run_that_does_not_say_what_ran_is_noted_and_not_taken_for_equal(run):
     (note,) = asyncio.run(environment_diff(run())).notes
-    assert note.startswith("the run does not say what its tiers ran on")
+    assert note.startswith("the run does not record what its tiers ran on")
 
 
 def test_other_flags_are_named_one_by_one_and_places_are_not(run):
@@ -210,7 +210,7 @@ tiers: {fast: {deployment: small, policy: single}}"""
     found = asyncio.run(environment_diff(changed(manifest, config=changed(manifest.config, text=text))))
     assert (found.differences, found.notes) == (
         (),
-        ("small: dtype are not compared; http tells them only once it runs",),
+        ("small: dtype are not compared; http reports them only while it runs",),
     )
 
 

@@ -52,8 +52,8 @@ def test_power_prices_a_wanted_difference_from_a_pilot(run):
 
 
 def test_power_needs_nothing_but_a_number_of_tasks():
-    assert "from 8.4 points on" in told("--tasks", 164)
-    assert "no difference can be shown" in told("--tasks", 30, "--discordant", 0.05)
+    assert "differences of 8.4 points or more" in told("--tasks", 164)
+    assert "no difference can be detected" in told("--tasks", 30, "--discordant", 0.05)
 
 
 def test_power_with_clusters_says_how_many_more_are_needed():
@@ -63,7 +63,7 @@ def test_power_with_clusters_says_how_many_more_are_needed():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "how many tasks"),
+        ((), "the number of tasks is missing"),
         (("--tasks", 5, "--clusters", 9), "cannot come from 9 clusters"),
         (("--tasks", 50, "--discordant", 0.1, "--difference", 0.2), "at most the share"),
     ],

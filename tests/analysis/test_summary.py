@@ -397,7 +397,7 @@ def test_judges_are_paid_apart():
 
 def test_figures_that_were_taken_from_a_candidate_are_counted():
     row = row_of(record("a", taken="candidate"), record("b"))
-    assert (row.beside, row.counts.measured) == (1, 2)
+    assert (row.from_candidate, row.counts.measured) == (1, 2)
 
 
 def test_a_task_without_a_cluster_makes_all_tasks_stand_alone():

@@ -1,4 +1,4 @@
-"""Endpoints that end with their test."""
+"""Fixtures for endpoints."""
 
 from __future__ import annotations
 

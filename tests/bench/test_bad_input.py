@@ -1,4 +1,4 @@
-"""What is wrong with a workload, a run or a log is said with its place, before anything is launched or written."""
+"""Errors in a workload, a run or a result file are reported with their location, before anything is launched."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PICTURE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url
 
 @pytest.fixture
 def url(endpoint):
-    """An endpoint in this process that adds, and can do nothing else."""
+    """An in-process endpoint that only adds numbers."""
     return endpoint(Answering({"2+2?": "4"}, otherwise="Hm."), fast=Single())
 
 
@@ -44,7 +44,7 @@ def tierwise(*arguments):
     ("wrong", "message"),
     [
         ({"id": "b", "messages": ASKED}, "tasks.jsonl:2: the key 'check' is missing"),
-        (line("a"), "tasks.jsonl:2: id: 'a' names the task of line 1 already"),
+        (line("a"), "tasks.jsonl:2: id: 'a' is already the id of the task in line 1"),
         (line("b", check={"regex": {"pattern": "("}}), "tasks.jsonl:2: check.regex: pattern: '(' does not compile"),
         (
             line("b", check={"python_tests": {"tests": "def test(:"}}),
@@ -52,14 +52,14 @@ def tierwise(*arguments):
         ),
         (
             line("b", messages=PICTURE),
-            "tasks.jsonl:2: messages[0].content[0].image_url.url: there is no image 'gone.png'",
+            "tasks.jsonl:2: messages[0].content[0].image_url.url: image 'gone.png' does not exist",
         ),
         ('{"id": "b", "id": "c"}', "tasks.jsonl:2: id: appears twice"),
     ],
     ids=["no check", "one id twice", "a pattern", "tests", "no image", "a key twice"],
 )
 @pytest.mark.parametrize("verb", ["bench", "check"])
-def test_a_wrong_workload_is_told_with_its_line_and_nothing_is_left(
+def test_an_invalid_workload_is_reported_with_its_line_and_leaves_no_files(
     config, write_tasks, tmp_path, verb, wrong, message
 ):
     path = write_tasks(line("a"), wrong)
@@ -70,14 +70,14 @@ def test_a_wrong_workload_is_told_with_its_line_and_nothing_is_left(
     assert not (tmp_path / "run").exists()
 
 
-def test_three_tasks_are_measured_and_what_they_cannot_show_is_told_before(config, url, write_tasks, tmp_path):
+def test_a_small_workload_is_measured_after_a_note_on_its_limits(config, url, write_tasks, tmp_path):
     done = tierwise("bench", config, write_tasks(*map(line, "abc")), "--url", url, "--out", tmp_path / "run")
     assert done.exit_code == 0
     said = " ".join(done.output.split())
-    assert said.index("3 tasks: a share is known to ±37 points at best") < said.index("measuring 3 tasks")
+    assert said.index("3 tasks: a share is accurate to ±37 points at best") < said.index("measuring 3 tasks")
 
 
-def test_a_judge_that_answers_nonsense_is_an_error_of_the_judge_and_no_bad_mark(config, url, write_tasks, tmp_path):
+def test_an_unreadable_judgement_is_an_error_and_not_an_incorrect_answer(config, url, write_tasks, tmp_path):
     judged = line("a", check={"judge": {"tier": "fast"}})
     done = tierwise("bench", config, write_tasks(judged, line("b")), "--url", url, "--out", tmp_path / "run")
     assert done.exit_code == 1
@@ -86,7 +86,7 @@ def test_a_judge_that_answers_nonsense_is_an_error_of_the_judge_and_no_bad_mark(
     assert {one["task"]: one["outcome"] for one in records} == {"a": "error", "b": "correct"}
 
 
-def test_a_run_whose_ledger_is_gone_is_compared_and_gone_on_with_and_says_so(config, write_tasks, tmp_path):
+def test_a_run_whose_ledger_is_gone_can_be_compared_and_resumed(config, write_tasks, tmp_path):
     path, run = write_tasks(line("a", check={"judge": {"tier": "fast"}}), line("b")), tmp_path / "run"
     tierwise("bench", config, path, "--out", run)
     (run / "ledger.db").unlink()
@@ -94,19 +94,19 @@ def test_a_run_whose_ledger_is_gone_is_compared_and_gone_on_with_and_says_so(con
     gone = tierwise("ledger", "sum", "--ledger", run / "ledger.db")
     assert f"no ledger at {run / 'ledger.db'}" in str(gone.exception)
     said = " ".join(tierwise("bench", config, path, "--resume", run).output.split())
-    assert "asking 1 actions again that ended in infrastructure errors" in said
-    assert "any more: a new one begins, without the passes of earlier sessions" in said
+    assert "1 actions ended in infrastructure errors and are run again" in said
+    assert "no longer exists: a new one is created, without the passes of earlier sessions" in said
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"accuracy": 1}', "log.json holds no results of swebench"),
+        ('{"accuracy": 1}', "log.json is not a result file of swebench"),
         ('{\n"a__b-1": true,\n"a__b-2": maybe}', "log.json:3: not JSON"),
         ('{"a__b-1": true, "a__b-1": false}', "log.json:1: a__b-1: appears twice"),
     ],
 )
-def test_a_log_of_the_wrong_kind_is_told_and_nothing_is_left(tmp_path, text, message):
+def test_a_result_file_of_the_wrong_kind_is_rejected_and_leaves_no_files(tmp_path, text, message):
     (tmp_path / "log.json").write_text(text)
     done = tierwise("import", tmp_path / "log.json", "--out", tmp_path / "runs")
     assert message in str(done.exception)

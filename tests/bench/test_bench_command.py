@@ -1,4 +1,4 @@
-"""`tierwise bench` as a user meets it: it launches the tiers, and leaves a table, a report, records and a ledger."""
+"""`tierwise bench` end to end: it launches the tiers and writes a table, a report, records and a ledger."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tierwise.cli.pull import bring, unhashed
 from tierwise.plan import parse
 from tierwise.policies import BestOfN, Single
 from tierwise.runs.directory import RunDirectory
-from tierwise.spec.errors import Broken, TierwiseError
+from tierwise.spec.errors import Broken, Refused, SpecError, TierwiseError
 from tierwise.testing import Reply, ScriptedEngine
 
 CONFIG = """
@@ -59,7 +59,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["bench", *map(str, arguments)])
 
 
-def test_one_command_launches_the_tiers_measures_them_and_reports(config, tasks, tmp_path):
+def test_bench_launches_the_tiers_measures_them_and_reports(config, tasks, tmp_path):
     out = tmp_path / "run"
     done = run(config(sums(right=4)), tasks, "--out", out)
     assert done.exit_code == 0, done.output
@@ -80,7 +80,7 @@ def test_one_command_launches_the_tiers_measures_them_and_reports(config, tasks,
     assert (far.name, far.engine, far.tiers, far.weights) == ("far", "http", ["fast", "max"], None)
 
 
-def test_average_mode_is_the_first_candidate_of_max_mode_and_costs_no_request_of_its_own(config, tasks, tmp_path):
+def test_average_mode_is_the_first_candidate_of_max_mode_without_extra_requests(config, tasks, tmp_path):
     draws = {f"{n}+1?": [f"{n + 1}" if n < 4 else "a wrong one: 99", f"{n + 1}", "0"] for n in range(6)}
     engine = Answering(draws)
     done = run(config(engine), tasks, "--out", tmp_path / "run", "--tier", "max")
@@ -102,7 +102,7 @@ def test_average_mode_is_the_first_candidate_of_max_mode_and_costs_no_request_of
         assert (single.spent, single.action) == (0.0, record.action)
 
 
-def test_a_checkpoint_that_nobody_has_hashed_is_hashed_before_the_run(tmp_path, monkeypatch):
+def test_a_checkpoint_without_a_hash_is_hashed_before_the_run(tmp_path, monkeypatch):
     monkeypatch.setenv("TIERWISE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "m.gguf").write_bytes(b"GGUF")
     config = (
@@ -124,7 +124,7 @@ def test_results_are_printed_as_json_with_nothing_else_on_standard_output(config
     assert shown["report"] == str(tmp_path / "run" / "report.html")
 
 
-def test_an_endpoint_that_runs_already_is_measured_as_it_is(endpoint, config, tasks, tmp_path):
+def test_a_running_endpoint_is_measured(endpoint, config, tasks, tmp_path):
     url = endpoint(sums(), fast=Single(), max=BestOfN(n=2))
     done = run(config(sums()), tasks, "--out", tmp_path / "run", "--url", f"{url}/v1", "--limit", 2)
     assert done.exit_code == 0, done.output
@@ -132,7 +132,7 @@ def test_an_endpoint_that_runs_already_is_measured_as_it_is(endpoint, config, ta
     assert len(RunDirectory(tmp_path / "run").read_records()) == 6
 
 
-def test_too_many_infrastructure_errors_end_with_code_1_and_a_report_all_the_same(config, tasks, tmp_path):
+def test_too_many_infrastructure_errors_give_exit_code_1_and_a_report(config, tasks, tmp_path):
     engine = ScriptedEngine(Reply(error=Broken("out of memory", engine="far")), step=0.0)
     done = run(config(engine), tasks, "--out", tmp_path / "run", "--tier", "fast")
     assert done.exit_code == 1
@@ -141,11 +141,32 @@ def test_too_many_infrastructure_errors_end_with_code_1_and_a_report_all_the_sam
     assert (tmp_path / "run" / "report.html").exists()
 
 
+def test_a_run_whose_requests_are_refused_says_so_stops_and_cannot_be_gated(config, write_tasks, tmp_path):
+    engine = ScriptedEngine(Reply(error=Refused("seed is not supported", engine="far")), step=0.0)
+    tasks = write_tasks(*(line(f"t{number}", f"{number}+1?", number + 1) for number in range(60)))
+    out, base = tmp_path / "run", tmp_path / "base"
+    done = run(config(engine), tasks, "--out", out, "--tier", "fast", "--concurrency", 2)
+    assert done.exit_code == 1
+    said = " ".join(done.output.split())
+    assert "stopped: fast: the server refused 5 of 5 requests. Most common:" in said
+    assert "seed is not supported" in said
+    assert "Not a result. fast: the server refused" in said
+    assert 5 <= len(RunDirectory(out).read_records()) <= 7
+    assert run(config(sums(right=60)), tasks, "--out", base, "--tier", "fast").exit_code in (0, 1)
+    (tmp_path / "gate.yaml").write_text("quality: {margin: 0.05}\n")
+    judged = CliRunner().invoke(
+        app, ["gate", str(out), "--against", str(base), "--policy", str(tmp_path / "gate.yaml"), "--common"]
+    )
+    assert isinstance(judged.exception, SpecError), "an error, which exits with 2"
+    assert "a refused request is not a wrong answer" in str(judged.exception).lower()
+    assert "FAIL" not in judged.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(("--tier", "fats"), "did you mean 'fast'?"), (("--out", "OLD"), "holds a run already")],
+    [(("--tier", "fats"), "did you mean 'fast'?"), (("--out", "OLD"), "already holds a run")],
 )
-def test_wrong_input_is_told_before_anything_runs(config, tasks, tmp_path, arguments, message):
+def test_invalid_input_is_reported_before_anything_runs(config, tasks, tmp_path, arguments, message):
     old = tmp_path / "old"
     old.mkdir()
     (old / "records.jsonl").write_text("{}")
@@ -155,12 +176,12 @@ def test_wrong_input_is_told_before_anything_runs(config, tasks, tmp_path, argum
 
 
 def tierwise(*arguments, code="from tierwise.cli import main; main()"):
-    """The program in a process of its own."""
+    """Runs the program as a process."""
     command = [sys.executable, "-c", code, "bench", *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_a_wrong_workload_ends_with_code_2_and_all_that_is_wrong(config, write_tasks):
+def test_an_invalid_workload_gives_exit_code_2_and_every_error(config, write_tasks):
     path = write_tasks({**line("a"), "chekc": 1}, "{", line("c"))
     with tierwise(config(sums()), path) as program:
         output, _ = program.communicate(timeout=60)
@@ -169,7 +190,7 @@ def test_a_wrong_workload_ends_with_code_2_and_all_that_is_wrong(config, write_t
     assert "tasks.jsonl:2: not JSON" in output
 
 
-def test_a_missing_extra_is_named_with_its_cure(config, tasks):
+def test_a_missing_extra_is_named_with_its_install_command(config, tasks):
     code = "import sys; sys.modules['altair'] = None; from tierwise.cli import main; main()"
     with tierwise(config(sums()), tasks, code=code) as program:
         output, _ = program.communicate(timeout=60)
@@ -178,7 +199,7 @@ def test_a_missing_extra_is_named_with_its_cure(config, tasks):
 
 
 def killed(program, moment):
-    """Let a program go on until then, and kill it without a word."""
+    """Kill a program with SIGKILL once the condition holds."""
     try:
         moment(program)
     finally:
@@ -187,7 +208,7 @@ def killed(program, moment):
 
 
 def grown(out, size):
-    """Waits until the run's records are larger than that."""
+    """Waits until the run's records exceed a size."""
 
     def wait(program):
         deadline = time.monotonic() + 60
@@ -202,7 +223,7 @@ def size_of(out):
     return path.stat().st_size if path.exists() else 0
 
 
-def test_a_run_that_is_killed_again_and_again_loses_nothing_and_counts_nothing_twice(endpoint, config, tasks, tmp_path):
+def test_a_run_that_is_killed_repeatedly_loses_no_record_and_repeats_none(endpoint, config, tasks, tmp_path):
     out, chance = tmp_path / "run", random.Random(7)
     url = endpoint(sums(step=0.1), fast=Single(), max=BestOfN(n=2))
     arguments = (config(sums()), tasks, "--url", url, "--repeats", 2, "--out", out)
@@ -219,7 +240,7 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing_and_counts_nothing_t
     with tierwise(*arguments) as program:
         output, _ = program.communicate(timeout=120)
     assert program.returncode == 0, output
-    assert f"{len(seen)} of them are there from before" in output
+    assert f"{len(seen)} of them were measured before" in output
     records, manifest = RunDirectory(out).read_records(), RunDirectory(out).read_manifest()
     assert records[: len(seen)] == seen
     assert [record.key for record in records] == list(dict.fromkeys(record.key for record in records))
@@ -228,7 +249,7 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing_and_counts_nothing_t
     assert [session.ended is None for session in manifest.sessions] == [True] * 4 + [False]
 
 
-def test_a_killed_run_with_tiers_of_its_own_is_resumed_by_name(config, tasks, tmp_path):
+def test_a_killed_run_that_launched_its_tiers_can_be_resumed(config, tasks, tmp_path):
     out = tmp_path / "run"
     arguments = (config(sums(step=0.1)), tasks, "--tier", "fast")
     killed(tierwise(*arguments, "--out", out), grown(out, 0))
@@ -238,24 +259,24 @@ def test_a_killed_run_with_tiers_of_its_own_is_resumed_by_name(config, tasks, tm
     assert len(RunDirectory(out).read_records()) == 6 > kept > 0
     assert "6 of 6" in done.output
     again = run(*arguments, "--resume", out)
-    assert "is whole" in str(again.exception)
+    assert "is complete" in str(again.exception)
 
 
-def test_a_budget_ends_a_run_cleanly_and_says_how_to_go_on(config, tasks, tmp_path):
+def test_a_spend_limit_ends_a_run_and_prints_how_to_continue(config, tasks, tmp_path):
     out = tmp_path / "run"
     done = run(config(sums()), tasks, "--out", out, "--tier", "fast", "--concurrency", 1, "--budget-dollars", "0.00035")
     assert done.exit_code == 0, done.output
-    assert "stopped: the next action would spend more than $0.00035" in done.output
+    assert "stopped: the next action would exceed $0.00035" in done.output
     assert f"--resume {out}" in done.output
-    assert "the runner's own error: p99" in done.output
+    assert "timing error of the runner: p99" in done.output
     assert len(RunDirectory(out).read_records()) == 3
 
 
-def test_actions_that_come_as_in_a_trace_and_bad_lines_of_one(config, tasks, tmp_path):
+def test_arrivals_follow_a_trace_and_invalid_lines_are_named(config, tasks, tmp_path):
     trace = tmp_path / "trace"
     trace.write_text("0\n0.1\nlater\n")
     arguments = (config(sums()), tasks, "--out", tmp_path / "run", "--tier", "fast", "--arrival", f"trace:{trace}")
-    assert "trace:3: 'later' is no moment" in str(run(*arguments).exception)
+    assert "trace:3: 'later' is not a time" in str(run(*arguments).exception)
     trace.write_text("0\n0.1\n0.4\n")
     done = run(*arguments)
     assert done.exit_code == 0, done.output
@@ -264,7 +285,7 @@ def test_actions_that_come_as_in_a_trace_and_bad_lines_of_one(config, tasks, tmp
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_reports_what_it_has_and_leaves_nothing_running(config, tasks, tmp_path, number):
+def test_an_interrupted_run_reports_its_records_and_leaves_no_process(config, tasks, tmp_path, number):
     out = tmp_path / "run"
     with tierwise(config(sums(step=0.4)), tasks, "--out", out, "--concurrency", 1) as program:
         deadline = time.monotonic() + 60
@@ -280,7 +301,7 @@ def test_an_interrupted_run_reports_what_it_has_and_leaves_nothing_running(confi
     assert "stopped" in (out / "serve.log").read_text()
 
 
-def test_a_config_that_cannot_be_served_says_why(tmp_path, tasks):
+def test_a_config_that_cannot_be_served_gives_the_reason(tmp_path, tasks):
     path = tmp_path / "two.yaml"
     path.write_text(
         "deployments: {far: {engine: http, url: 'http://127.0.0.1:9/v1', api_key_env: NO_SUCH_KEY_HERE}}\n"

@@ -1,4 +1,4 @@
-"""What is asked of the bench, and what is refused before anything is paid for."""
+"""Bench jobs, and errors that are raised before anything is spent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_all_tiers_are_measured_when_none_is_named_and_routes_when_they_are():
         chosen_tiers(plan, ["quick"])
 
 
-def test_the_workload_decides_what_is_not_given(write_tasks):
+def test_the_workload_supplies_missing_settings(write_tasks):
     quiet = load(write_tasks(line("a")))
     assert settings_for(quiet) == RunSettings(seed=0, concurrency=4, timeout=600.0)
     about = {"workload": {"concurrency": 2, "warm_up": 3, "arrival": "poisson:1"}}
@@ -44,5 +44,5 @@ def test_checks_that_run_code_are_refused_where_there_is_no_sandbox(write_tasks,
     monkeypatch.setattr(bench_job, "backend", lambda: Backend(name="none", reason="no user namespaces"))
     require_sandbox(load(write_tasks(line("a"))))
     tests = {"python_tests": {"tests": "assert f() == 4"}}
-    with pytest.raises(SpecError, match="no sandbox can be made here: no user namespaces"):
+    with pytest.raises(SpecError, match="no sandbox is available here: no user namespaces"):
         require_sandbox(load(write_tasks(line("a", check=tests))))

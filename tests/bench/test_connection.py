@@ -1,4 +1,4 @@
-"""HTTP as servers really speak it: connections are used again, lost ones told, and times those of the socket."""
+"""The HTTP client: connections are reused, lost ones are errors, and times are those of the socket."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Sink:
         self.blocks, self.reads = [], []
         self.status, self.headers = 0, {}
 
-    def begun(self, status, headers, moment):
+    def on_head(self, status, headers, moment):
         self.status, self.headers = status, dict(headers)
 
-    def read(self, moment):
+    def on_read(self, moment):
         self.reads.append((moment, len(self.blocks)))
 
     @property
@@ -68,18 +68,18 @@ WHOLE = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nX-Kind: good\r\n\r\nhi"
 
 
 @pytest.mark.parametrize("loop", [asyncio.run, uvloop.run])
-def test_a_connection_is_used_again(loop):
+def test_a_connection_is_reused(loop):
     (first, second), connections = talk(WHOLE, times=2, loop=loop)
     assert (first.body, second.body, connections) == (b"hi", b"hi", 1)
     assert first.headers["x-kind"] == "good"
 
 
-def test_a_connection_that_the_server_closes_is_replaced_unseen():
+def test_a_connection_closed_while_idle_is_replaced():
     (first, second), connections = talk(WHOLE, times=2, close=True)
     assert (first.body, second.body, connections) == (b"hi", b"hi", 2)
 
 
-def test_the_moments_are_those_in_which_the_pieces_came():
+def test_times_are_those_of_the_socket_reads():
     head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
     (sink,), _ = talk(head, b"1\r\na\r\n", b"1\r\nb\r\n", b"0\r\n\r\n")
     assert sink.blocks == [b"a", b"b"]
@@ -87,7 +87,7 @@ def test_the_moments_are_those_in_which_the_pieces_came():
     assert by_count[2] - by_count[1] == pytest.approx(0.01, abs=0.009)
 
 
-def test_an_answer_without_a_length_ends_with_its_connection():
+def test_a_response_without_a_length_ends_with_its_connection():
     (sink,), _ = talk(b"HTTP/1.0 200 OK\r\n\r\nhi", close=True)
     assert sink.body == b"hi"
 
@@ -97,12 +97,12 @@ def test_an_answer_without_a_length_ends_with_its_connection():
     [b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhi", b"", b"SSH-2.0-OpenSSH\r\n"],
     ids=["half", "none", "ssh"],
 )
-def test_a_lost_answer_is_an_error(answer):
+def test_an_incomplete_response_is_an_error(answer):
     with pytest.raises(ConnectionError):
         talk(answer, close=True)
 
 
-def test_the_runner_knows_its_own_error():
+def test_the_runner_measures_its_own_error():
     async def main():
         with LagMeter() as meter:
             errors = await calibrate()

@@ -1,4 +1,4 @@
-"""The endpoint as a child: it is waited for, its reasons are told, and it never stays behind."""
+"""The endpoint as a child process: readiness, start-up errors and termination."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def is_alive(pid):
     return True
 
 
-def test_a_child_is_ready_when_it_says_so_and_gone_afterwards(tmp_path):
+def test_a_child_is_ready_when_it_reports_so_and_is_gone_afterwards(tmp_path):
     async def main():
         async with launched(child(CHILD), tmp_path / "log") as url:
             assert url.startswith("http://127.0.0.1:")
@@ -57,7 +57,7 @@ def test_a_child_is_ready_when_it_says_so_and_gone_afterwards(tmp_path):
     assert not is_alive(pid_in(tmp_path / "log"))
 
 
-def test_where_the_ledger_is_is_told_in_the_environment_which_nobody_else_can_read(tmp_path):
+def test_the_ledgers_address_is_passed_in_the_environment(tmp_path):
     environment = ledger_environment("postgresql://me:secret@db/books")
     assert environment == {"TIERWISE_LEDGER": "postgresql://me:secret@db/books"}
     assert ledger_environment(tmp_path / "ledger.db") == {"TIERWISE_LEDGER": str(tmp_path / "ledger.db")}
@@ -72,7 +72,7 @@ def test_where_the_ledger_is_is_told_in_the_environment_which_nobody_else_can_re
 
 
 @pytest.mark.parametrize(("code", "kind"), [(2, SpecError), (1, TierwiseError)])
-def test_a_child_that_does_not_start_says_why(tmp_path, code, kind):
+def test_a_child_that_does_not_start_gives_the_reason(tmp_path, code, kind):
     source = f"import sys; print('no such checkpoint', file=sys.stderr); sys.exit({code})"
 
     async def main():
@@ -85,7 +85,7 @@ def test_a_child_that_does_not_start_says_why(tmp_path, code, kind):
 
 
 @pytest.mark.parametrize("answer", ['{"data": 1}', "not found", '{"data": [{"nom": "small"}]}'])
-def test_an_endpoint_that_does_not_tell_what_runs_says_nothing_rather_than_no_deployment(tmp_path, answer):
+def test_unreported_deployments_are_none_and_not_an_empty_list(tmp_path, answer):
     source = CHILD.replace("self.end_headers()", f"self.end_headers(); self.wfile.write({answer.encode()!r})")
 
     async def main():
@@ -121,3 +121,11 @@ def test_a_child_does_not_survive_a_parent_that_is_killed(tmp_path):
     while is_alive(pid_in(Path(log))) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_alive(pid_in(log))
+
+
+def test_a_file_beside_the_workload_that_is_named_like_a_module_is_not_run(tmp_path):
+    for name in ("timeit", "json", "tierwise"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('it was imported')")
+    python = serve_command(tmp_path / "tierwise.yaml")[:4]
+    done = subprocess.run([*python, "serve", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -21,14 +21,18 @@ from tierwise.workloads.files import load
 
 
 class Watching:
-    """Remembers what it was told, and cancels tasks after so many records."""
+    """Records its calls, and cancels a task after a number of records."""
 
     def __init__(self, after=0, stop=()):
         self.records = []
+        self.notes = []
         self._after, self._stop = after, stop
 
     def planned(self, manifest, kept):
         self.kept = kept
+
+    def note(self, sentence):
+        self.notes.append(sentence)
 
     def ended(self, record, spent):
         self.spent = spent
@@ -61,7 +65,7 @@ def job(tmp_path, write_tasks):
 
 
 def counting(wrong=()):
-    """Answers every sum, and the wrong ones only from the third draw on."""
+    """Answers sums; some answers are correct only from the third draw on."""
     return Answering({f"{n}+1?": (["0", "0", f"{n + 1}"] if n in wrong else f"{n + 1}") for n in range(10)})
 
 
@@ -82,7 +86,7 @@ def test_every_task_is_measured_in_every_row(job, endpoint):
     assert {record.action.split("/")[0] for record in records} == {manifest.run}
 
 
-def test_a_route_is_measured_as_one_row_with_all_that_its_tiers_may_spend(job, endpoint):
+def test_a_route_is_one_row_with_the_passes_of_all_its_tiers(job, endpoint):
     url = endpoint(counting(wrong=(3, 4)), fast=Single(), max=BestOfN(n=3), routes={"auto": ("fast", "max")})
     one = job(url, "fast", "auto")
     asyncio.run(execute(one, Watching()))
@@ -95,7 +99,7 @@ def test_a_route_is_measured_as_one_row_with_all_that_its_tiers_may_spend(job, e
     assert summarise(manifest, records).rows[1].tier == "auto"
 
 
-def test_no_more_actions_run_at_once_than_were_asked_for(job, endpoint):
+def test_concurrency_is_limited(job, endpoint):
     class Crowd(Answering):
         most = 0
 
@@ -108,7 +112,7 @@ def test_no_more_actions_run_at_once_than_were_asked_for(job, endpoint):
     assert engine.most == 3
 
 
-def test_a_run_that_is_cancelled_keeps_what_has_ended_and_says_that_it_is_partial(job, endpoint):
+def test_a_cancelled_run_keeps_its_records_and_is_marked_partial(job, endpoint):
     one = job(endpoint(Answering({}, otherwise=Reply(text="1", step=0.02)), fast=Single()), "fast", concurrency=2)
 
     runs = []
@@ -127,13 +131,13 @@ def test_a_run_that_is_cancelled_keeps_what_has_ended_and_says_that_it_is_partia
     assert one.directory.read_manifest().ended is not None
 
 
-def test_a_run_that_stopped_goes_on_where_it_was_and_asks_nothing_twice(job, endpoint):
+def test_a_resumed_run_repeats_no_trial(job, endpoint):
     engine = counting()
     url = endpoint(engine, fast=Single())
     first = replace(job(url, "fast", repeats=3), dollars=0.0125)
     asyncio.run(execute(first, Watching()))
     (session,) = first.directory.read_manifest().sessions
-    assert "more than $0.0125" in session.stopped
+    assert "would exceed $0.0125" in session.stopped
     begun = first.directory.read_records()
     assert len(begun) == 12
     assert sum(record.spent for record in begun) == pytest.approx(session.dollars)
@@ -149,7 +153,7 @@ def test_a_run_that_stopped_goes_on_where_it_was_and_asks_nothing_twice(job, end
     assert (summary.rows[0].counts.measured, summary.rows[0].counts.not_run) == (30, 0)
 
 
-def test_infrastructure_errors_are_asked_again_and_stay_paid(job, endpoint):
+def test_infrastructure_errors_are_run_again_and_their_cost_is_kept(job, endpoint):
     flaky = Answering(
         {f"{n}+1?": Reply(error=Broken("gone", engine="fake")) if n < 2 else f"{n + 1}" for n in range(10)}
     )
@@ -165,20 +169,20 @@ def test_infrastructure_errors_are_asked_again_and_stay_paid(job, endpoint):
     assert [record.outcome for record in records] == ["correct"] * 10
     assert len({record.key for record in records}) == 10
     assert watching.spent > before
-    with pytest.raises(SpecError, match="is whole: every action was graded"):
+    with pytest.raises(SpecError, match="is complete: every action was graded"):
         RunDirectory.resume(one.directory.path)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": 1}, "--seed was 0, now it is 1"),
-        ({"repeats": 2}, "--repeats was 1, now it is 2"),
-        ({"arrival": "poisson:3"}, "--arrival was closed, now it is poisson:3"),
-        ({"mode": "max"}, r"its rows were .*average.*now they are max · max"),
+        ({"seed": 1}, "--seed was 0, now 1"),
+        ({"repeats": 2}, "--repeats was 1, now 2"),
+        ({"arrival": "poisson:3"}, "--arrival was closed, now poisson:3"),
+        ({"mode": "max"}, r"the rows were .*average.*now max · max"),
     ],
 )
-def test_another_run_is_never_mixed_into_one_that_was_begun(job, endpoint, change, message):
+def test_a_different_run_is_not_mixed_into_an_unfinished_one(job, endpoint, change, message):
     url = endpoint(counting(), fast=Single(), max=BestOfN(n=2))
     asyncio.run(execute(replace(job(url, "max"), minutes=0.0), Watching()))
     with pytest.raises(SpecError, match=message):
@@ -191,22 +195,22 @@ def test_a_changed_workload_or_config_is_named(job, endpoint, write_tasks):
     asyncio.run(execute(begun, Watching()))
     begun.config.write_text("tiers: {other: {}}\n")
     other = load(write_tasks(line("t0", "0+1?", 1)))
-    with pytest.raises(SpecError, match=r"the config .* is not what it was .*; the workload .* is not"):
+    with pytest.raises(SpecError, match=r"the config .* has changed .*; the workload .* has changed"):
         asyncio.run(execute(replace(begun, workload=other), Watching()))
 
 
-def test_minutes_that_are_over_end_a_run_cleanly(job, endpoint):
+def test_a_time_limit_ends_a_run_cleanly(job, endpoint):
     engine = Answering({}, otherwise=Reply(text="1", step=0.05))
     one = replace(job(endpoint(engine, fast=Single()), "fast", concurrency=1), minutes=0.2 / 60)
     asyncio.run(execute(one, Watching()))
     manifest, records = one.directory.read_manifest(), one.directory.read_records()
     assert 1 <= len(records) < 10
     assert all(record.outcome != "error" for record in records)
-    assert "minutes are over" in manifest.sessions[0].stopped
+    assert "minutes is reached" in manifest.sessions[0].stopped
     assert engine.running == 0
 
 
-def test_warm_up_actions_are_paid_and_leave_no_record(job, endpoint):
+def test_warm_up_actions_count_as_spend_and_leave_no_record(job, endpoint):
     engine = counting()
     watching = Watching()
     one = job(endpoint(engine, fast=Single()), "fast", warm_up=4)
@@ -215,8 +219,8 @@ def test_warm_up_actions_are_paid_and_leave_no_record(job, endpoint):
     assert watching.spent == pytest.approx(0.014)
 
 
-def test_a_server_that_stalls_is_not_spared_by_those_who_wait_for_it(job, endpoint):
-    """Coordinated omission: a closed loop asks nothing while the server stalls, and sees one slow action."""
+def test_an_open_loop_measures_a_stall_fully(job, endpoint):
+    """Coordinated omission: a closed loop sends nothing during a stall, and sees only one slow action."""
 
     class Stalling(Answering):
         def reply_to(self, number, call):
@@ -234,7 +238,7 @@ def test_a_server_that_stalls_is_not_spared_by_those_who_wait_for_it(job, endpoi
     assert sum(wait > 0.2 for wait in waits["constant:20"]) >= 5
 
 
-def test_a_runner_that_is_late_itself_says_so_and_its_users_wait_counts(job, endpoint):
+def test_a_late_runner_reports_its_lag_and_the_users_wait_counts(job, endpoint):
     class Blocking(Watching):
         def ended(self, record, spent):
             super().ended(record, spent)
@@ -252,13 +256,13 @@ def test_a_runner_that_is_late_itself_says_so_and_its_users_wait_counts(job, end
 
 
 class Growing(Answering):
-    """Takes more memory with every pass."""
+    """Uses more memory with every pass."""
 
     def health(self):
         return Health(state="ready", resident_bytes=100 + len(self.calls), facts={"version": "7"})
 
 
-def test_what_ran_is_kept_when_it_is_ready_and_its_memory_at_the_end(job, endpoint):
+def test_deployments_are_recorded_at_the_start_and_their_memory_at_the_end(job, endpoint):
     class Early(Watching):
         def planned(self, manifest, kept):
             self.found = one.directory.read_manifest()
@@ -271,7 +275,7 @@ def test_what_ran_is_kept_when_it_is_ready_and_its_memory_at_the_end(job, endpoi
     assert (after.facts, after.resident_bytes) == ({"version": "7"}, 110)
 
 
-def test_what_was_told_at_the_beginning_stays_where_nothing_is_told_at_the_end(job, endpoint):
+def test_deployments_of_the_start_are_kept_if_the_end_reports_none(job, endpoint):
     class Shy(Growing):
         def health(self):
             if self.calls:
@@ -290,6 +294,6 @@ def test_a_tier_that_the_endpoint_does_not_serve_is_named(job, endpoint):
         asyncio.run(execute(job(url), Watching()))
 
 
-def test_an_endpoint_that_is_not_there_is_named(job):
-    with pytest.raises(TierwiseError, match="no endpoint is ready at http://127"):
+def test_an_unreachable_endpoint_is_named(job):
+    with pytest.raises(TierwiseError, match=r"the endpoint http://127\S+ is not ready"):
         asyncio.run(execute(job("http://127.0.0.1:9"), Watching()))

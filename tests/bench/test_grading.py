@@ -1,4 +1,4 @@
-"""Grading: the task's check here, or a judge at the same endpoint, paid apart and never blamed on the tier."""
+"""Grading with a local check, or with a judge at the endpoint, whose cost and failures are kept separate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def task(**more):
 
 
 class Judging(ScriptedEngine):
-    """Answers one after the other, and remembers what it was asked."""
+    """Returns scripted answers in order, and records the requests."""
 
     def __init__(self, *replies):
         super().__init__(*replies, step=0.0)
@@ -48,12 +48,12 @@ async def nobody(body):
 
 
 @pytest.mark.parametrize(("text", "outcome"), [("4", "correct"), ("5", "incorrect")])
-def test_a_check_of_ones_own_asks_nobody(text, outcome):
+def test_a_local_check_sends_no_request(text, outcome):
     found = asyncio.run(grade(task(), Completion(text=text), nobody, "a"))
     assert (found.outcome, found.judge, found.code) == (outcome, None, "")
 
 
-def test_a_check_that_cannot_be_run_says_nothing_about_the_tier():
+def test_a_check_that_cannot_be_run_gives_an_error_grade():
 
     class Unmade:
         judge = None
@@ -70,11 +70,11 @@ def test_a_check_that_cannot_be_run_says_nothing_about_the_tier():
         check = Unmade()
 
     found = asyncio.run(grade(Stub(), Completion(text="4"), nobody, "a"))
-    assert (found.outcome, found.code, found.why) == ("error", UNGRADED, "could not be graded: no sandbox")
+    assert (found.outcome, found.code, found.why) == ("error", UNGRADED, "not graded: no sandbox")
 
 
 @pytest.mark.parametrize(("words", "outcome"), [("Right. VERDICT: yes", "correct"), ("VERDICT: no", "incorrect")])
-def test_a_judge_decides_and_its_spend_is_told_apart(endpoint, words, outcome):
+def test_a_judge_decides_and_its_cost_is_separate(endpoint, words, outcome):
     engine = Judging(words)
     found = graded(endpoint(engine, max=Single()), task(**JUDGED), "four")
     assert (found.outcome, found.judge.tier, found.judge.actions) == (outcome, "max", 1)
@@ -86,26 +86,26 @@ def test_a_judge_decides_and_its_spend_is_told_apart(endpoint, words, outcome):
     assert "four\n</answer" in asked.prompt.messages[1]["content"]
 
 
-def test_nonsense_is_asked_again_with_another_seed_and_all_of_it_is_paid(endpoint):
+def test_an_unreadable_judgement_is_retried_with_another_seed_and_every_attempt_counts(endpoint):
     engine = Judging("Hm.", "VERDICT: yes")
     found = graded(endpoint(engine, max=Single()), task(**JUDGED))
     assert (found.outcome, found.judge.actions, found.judge.completion_tokens) == ("correct", 2, 3)
     assert len({call.seed for call in engine.asked}) == 2
 
 
-def test_a_judge_that_only_talks_nonsense_is_never_a_bad_mark(endpoint):
+def test_a_judge_that_is_never_readable_gives_an_error_grade(endpoint):
     found = graded(endpoint(Judging("Hm."), max=Single()), task(**JUDGED))
     assert (found.outcome, found.code, found.judge.actions) == ("error", JUDGE_NONSENSE, 2)
     assert "gave no verdict: 'Hm.'" in found.why
 
 
-def test_a_judge_that_breaks_is_an_error_of_the_judge(endpoint):
+def test_a_judge_that_fails_gives_an_error_grade(endpoint):
     broken = Reply(error=Broken("out of memory", engine="fake"))
     found = graded(endpoint(Judging(broken), max=Single()), task(**JUDGED))
     assert (found.outcome, found.code) == ("error", JUDGE_FAILED)
-    assert "the judge 'max' could not be asked" in found.why
+    assert "the judge 'max' failed" in found.why
 
 
-def test_a_judge_that_is_not_served_is_an_error_of_the_judge(endpoint):
+def test_a_judge_that_is_not_served_gives_an_error_grade(endpoint):
     found = graded(endpoint(Judging("VERDICT: yes"), fast=Single()), task(**JUDGED))
     assert (found.outcome, found.code) == ("error", JUDGE_FAILED)

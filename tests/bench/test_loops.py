@@ -1,4 +1,4 @@
-"""How trials begin: when one before has been answered, or at moments that nothing holds up."""
+"""Closed and open loops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tierwise.workloads.arrival import Constant
 
 
 def times(loop, *arguments, length):
-    """When each item was due and when it was begun, in seconds from the beginning."""
+    """Scheduled and actual start of each item, in seconds from the start of the loop."""
     seen = []
 
     async def main():
@@ -30,15 +30,15 @@ def times(loop, *arguments, length):
     return seen
 
 
-def test_an_open_loop_waits_for_nobody():
+def test_an_open_loop_starts_items_at_their_scheduled_times():
     assert times(open_loop, Constant(2.0).moments(0), length=60.0) == [(at, at) for at in (0.0, 0.5, 1.0, 1.5)]
 
 
-def test_a_closed_loop_asks_the_next_when_one_before_has_ended():
+def test_a_closed_loop_starts_an_item_when_another_ends():
     assert [at for at, _ in times(closed_loop, 2, length=60.0)] == [0.0, 0.001, 60.0, 60.001]
 
 
-def test_an_item_that_begins_late_was_due_all_the_same():
+def test_a_late_item_keeps_its_scheduled_time():
     seen = []
 
     async def main():
@@ -55,7 +55,7 @@ def test_an_item_that_begins_late_was_due_all_the_same():
     assert seen == [(0.0, 0.0), (1.0, 2.0), (2.0, 2.0)]
 
 
-def test_an_open_loop_ends_with_the_first_error_of_ours():
+def test_an_open_loop_raises_the_first_tierwise_error():
     async def attend(item, due):
         if item == 2:
             raise TierwiseError("the disk is full")
@@ -64,7 +64,7 @@ def test_an_open_loop_ends_with_the_first_error_of_ours():
         frozen(open_loop(range(100), Constant(10.0).moments(0), attend))
 
 
-def test_a_closed_loop_ends_with_the_first_error_of_ours():
+def test_a_closed_loop_raises_the_first_tierwise_error():
     done = []
 
     async def attend(item, due):

@@ -1,4 +1,4 @@
-"""Which trials there are, in which order, with which seeds."""
+"""The trials of a run, their order and their seeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripted_tiers import line
-from tierwise.bench.schedule import MOST_REPEATS, schedule, variants, warm_up
+from tierwise.bench.schedule import MAX_REPEATS, schedule, variants, warm_up
 from tierwise.bench.trial import action_id, key_of, request
 from tierwise.runs.directory import new_run
 from tierwise.runs.records import TierVariant
@@ -22,7 +22,7 @@ def tasks(count):
     return [Reading().read(Task, line(f"t{number}"), "") for number in range(count)]
 
 
-def test_a_tier_of_one_pass_is_measured_once_and_stands_for_both_modes():
+def test_a_tier_of_one_pass_is_measured_once_for_both_modes():
     assert variants({"fast": 1, "max": 5}, "both") == (
         TierVariant(tier="fast", mode="both"),
         TierVariant(tier="max", mode="average"),
@@ -31,7 +31,7 @@ def test_a_tier_of_one_pass_is_measured_once_and_stands_for_both_modes():
 
 
 @pytest.mark.parametrize("mode", ["average", "max"])
-def test_one_mode_may_be_measured_alone(mode):
+def test_a_single_mode_can_be_measured(mode):
     assert [variant.mode for variant in variants({"fast": 1, "max": 5}, mode)] == ["both", mode]
 
 
@@ -42,7 +42,7 @@ def test_a_route_is_only_measured_with_all_its_passes(mode):
 
 
 @given(count=st.integers(1, 30), tiers=st.integers(1, 5), seed=st.integers(0, 2**40))
-def test_every_round_asks_every_task_once_and_every_variant_equally_often(count, tiers, seed):
+def test_every_round_has_each_task_once_and_each_variant_equally_often(count, tiers, seed):
     asked = variants({f"tier{number}": 4 for number in range(tiers)}, "max")
     trials = schedule(tasks(count), asked, seed)
     assert len({(trial.task.id, trial.variant) for trial in trials}) == len(trials) == count * tiers
@@ -53,7 +53,7 @@ def test_every_round_asks_every_task_once_and_every_variant_equally_often(count,
         assert max(shares.values()) - min(shares.get(variant, 0) for variant in asked) <= 1
 
 
-def test_the_same_seed_repeats_a_run_and_another_one_does_not():
+def test_the_seed_determines_the_schedule():
     asked = variants({"fast": 1, "max": 5}, "both")
     assert schedule(tasks(20), asked, 1) == schedule(tasks(20), asked, 1)
     assert schedule(tasks(20), asked, 1) != schedule(tasks(20), asked, 2)
@@ -70,14 +70,14 @@ def test_a_tasks_seed_does_not_depend_on_the_other_tasks_and_fits_every_engine()
     assert all(0 <= task_seed(seed, "a") < 2**31 for seed in range(50))
 
 
-def test_the_longest_names_still_make_an_id_that_the_endpoint_takes():
+def test_the_longest_names_fit_the_endpoints_id_limit():
     task = Reading().read(Task, line("x" * 80), "")
-    *_, last = schedule([task], [TierVariant(tier="t" * 100, mode="average")], 0, MOST_REPEATS)
+    *_, last = schedule([task], [TierVariant(tier="t" * 100, mode="average")], 0, MAX_REPEATS)
     assert len(action_id(last, new_run())) <= 200
 
 
 def test_repeats_share_no_seed_no_id_no_record_and_no_request():
-    """A cache anywhere between us and the model that took two of them for one would make pass@k wrong in silence."""
+    """A cache that confused two repeats would silently make pass@k wrong."""
     trials = schedule(tasks(3), variants({"fast": 1, "max": 5}, "both"), 7, repeats=20)
     assert len(trials) == 3 * 3 * 20
     assert len({key_of(trial) for trial in trials}) == len({action_id(trial, "run") for trial in trials}) == len(trials)
@@ -85,7 +85,7 @@ def test_repeats_share_no_seed_no_id_no_record_and_no_request():
     assert len({str(request(trial, "the same")) for trial in trials}) == len(trials)
 
 
-@given(st.text(max_size=5), st.integers(0, 2**31), st.integers(0, MOST_REPEATS - 1), st.integers(1, MOST_REPEATS))
+@given(st.text(max_size=5), st.integers(0, 2**31), st.integers(0, MAX_REPEATS - 1), st.integers(1, MAX_REPEATS))
 def test_two_repeats_of_a_task_never_have_the_same_seed(task, seed, repeat, further):
     assert task_seed(seed, task, repeat) != task_seed(seed, task, repeat + further)
 
@@ -95,7 +95,7 @@ def test_the_first_repeats_come_before_the_second_ones():
     assert [trial.repeat for trial in trials] == [0] * 15 + [1] * 15 + [2] * 15
 
 
-def test_warming_up_asks_what_comes_last_with_seeds_of_its_own():
+def test_warm_up_uses_the_last_trials_with_different_seeds():
     trials = schedule(tasks(3), variants({"fast": 1}, "both"), 0)
     warm = warm_up(trials, 5, 0)
     assert [trial.task.id for trial in warm[:3]] == [trial.task.id for trial in reversed(trials)]

@@ -1,4 +1,4 @@
-"""One trial through a real endpoint: what is sent, what is measured, and which class every outcome gets."""
+"""One trial through a real endpoint: the request, the measurements and the outcome."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import msgspec
 import pytest
 
 from scripted_tiers import Answering, line
-from tierwise.bench.client import ActionAccount, ActionUsage, Client, _Heard
+from tierwise.bench.client import ActionAccount, ActionUsage, Client, _StreamCapture
 from tierwise.bench.client import ActionReply as Said
 from tierwise.bench.grading import GradeCache
 from tierwise.bench.schedule import Trial
-from tierwise.bench.trial import attempt, attempt_both, regrade, request
+from tierwise.bench.trial import measure, measure_both, regrade, request
 from tierwise.policies import BestOfN, Majority, Single
 from tierwise.runs.records import TierVariant, TrialRecord
 from tierwise.runs.seeds import task_seed
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Completion
-from tierwise.spec.errors import Broken, Overloaded, TooLong
+from tierwise.spec.errors import Broken, Overloaded, Refused, TooLong
 from tierwise.spec.reading import Reading
 from tierwise.testing import Reply, ScriptedEngine
 from tierwise.testing.server import FakeServer, HttpReply, in_a_thread
@@ -34,19 +34,19 @@ def trial(tier="fast", mode="both", **more):
 def measured(url, one, timeout=10.0):
     async def main():
         async with Client(url, timeout=timeout) as client:
-            return await attempt(one, client, "run")
+            return await measure(one, client, "run")
 
     return asyncio.run(main())
 
 
-def test_a_right_answer_passes_and_a_wrong_one_fails_with_the_checks_reason(endpoint):
+def test_answers_are_graded_with_the_checks_reason(endpoint):
     url = endpoint(Answering({"2+2?": "it is 4", "3+3?": "it is 7"}), fast=Single())
     right, wrong = measured(url, trial()), measured(url, trial(question="3+3?", equals=6))
     assert (right.outcome, right.answer, right.finish) == ("correct", "it is 4", "stop")
     assert (wrong.outcome, wrong.why) == ("incorrect", "7 instead of 6")
 
 
-def test_a_record_holds_what_every_pass_took(endpoint):
+def test_a_record_has_the_cost_of_every_pass(endpoint):
     url = endpoint(Answering({"2+2?": ["4", "5", "4"]}, step=0.001), max=Majority(n=3))
     record = measured(url, trial("max", "max"))
     assert record.outcome == "correct"
@@ -84,27 +84,27 @@ def test_the_endpoint_never_sees_the_check():
     assert (sent["model"], sent["stream"], sent["seed"]) == ("fast", True, task_seed(0, "a"))
 
 
-def test_what_a_task_may_show_reaches_the_policy(endpoint):
+def test_the_verifier_of_a_task_reaches_the_policy(endpoint):
     url = endpoint(Answering({"2+2?": ["many", "4"]}), max=BestOfN(n=2))
     blind = measured(url, trial("max", "max"))
     seeing = measured(url, trial("max", "max", verifier={"number": {}}))
     assert (blind.outcome, seeing.outcome) == ("incorrect", "correct")
 
 
-def test_the_user_waits_for_the_whole_action_and_sees_its_first_word_before(endpoint):
+def test_seconds_cover_the_whole_action_and_first_output_comes_earlier(endpoint):
     url = endpoint(Answering({"2+2?": "one two three 4"}, step=0.05), fast=Single())
     record = measured(url, trial())
     assert 0.05 <= record.first_output <= record.seconds - 0.1
     assert 0.2 <= record.seconds < 2
 
 
-def test_an_action_that_shows_nothing_before_its_end_has_its_first_output_there(endpoint):
+def test_an_action_that_streams_nothing_has_its_first_output_at_the_end(endpoint):
     url = endpoint(Answering({"2+2?": "one two three 4"}, step=0.03), max=Majority(n=2))
     record = measured(url, trial("max", "max"))
     assert record.first_output >= 0.12
 
 
-def test_an_answer_cut_at_its_bound_says_so(endpoint):
+def test_an_answer_cut_at_its_token_limit_has_finish_length(endpoint):
     url = endpoint(Answering({"2+2?": "one two three 4"}), fast=Single())
     record = measured(url, trial(max_tokens=2))
     assert (record.outcome, record.finish, record.answer) == ("incorrect", "length", "one two")
@@ -116,7 +116,7 @@ def test_an_answer_cut_at_its_bound_says_so(endpoint):
         (TooLong("prompt of 9000 tokens", engine="fake"), "context_length_exceeded"),
     ],
 )
-def test_what_a_tier_cannot_answer_counts_against_it(endpoint, error, code):
+def test_a_request_that_a_tier_cannot_answer_counts_against_it(endpoint, error, code):
     url = endpoint(ScriptedEngine(Reply(error=error), step=0.0), fast=Single())
     record = measured(url, trial())
     assert (record.outcome, record.code) == ("no_answer", code)
@@ -130,7 +130,7 @@ def test_a_tier_whose_budget_runs_out_has_no_answer(endpoint):
     assert (record.outcome, record.code) == ("no_answer", "budget_exhausted")
 
 
-def test_an_engine_that_breaks_says_nothing_about_the_tier(endpoint):
+def test_an_engine_failure_is_an_infrastructure_error(endpoint):
     url = endpoint(ScriptedEngine(Reply(error=Broken("out of memory", engine="fake")), step=0.0), fast=Single())
     record = measured(url, trial())
     assert (record.outcome, record.status, record.code) == ("error", 502, "engine_broken")
@@ -138,7 +138,7 @@ def test_an_engine_that_breaks_says_nothing_about_the_tier(endpoint):
     assert not record.is_graded
 
 
-def test_an_engine_that_breaks_in_mid_stream_is_an_error_with_what_was_said(endpoint):
+def test_an_engine_failure_in_the_stream_keeps_the_partial_answer(endpoint):
     broken = Broken("died", engine="fake")
     url = endpoint(ScriptedEngine(Reply(text="it is", error=broken, step=0.1)), fast=Single())
     record = measured(url, trial())
@@ -149,17 +149,17 @@ def test_an_engine_that_breaks_in_mid_stream_is_an_error_with_what_was_said(endp
 def test_an_action_that_takes_too_long_is_an_error(endpoint):
     url = endpoint(ScriptedEngine(Reply(text="4", step=5.0)), fast=Single())
     record = measured(url, trial(), timeout=0.3)
-    assert (record.outcome, record.code, record.why) == ("error", "timed_out", "not over after 0.3 s")
+    assert (record.outcome, record.code, record.why) == ("error", "timed_out", "not finished after 0.3 s")
     assert record.seconds == pytest.approx(0.3, abs=0.25)
 
 
-def test_a_connection_that_cannot_be_had_is_an_error():
+def test_a_refused_connection_is_an_error():
     record = measured("http://127.0.0.1:9", trial())
     assert (record.outcome, record.code) == ("error", "connection_lost")
     assert record.dollars is None
 
 
-def test_an_endpoint_without_room_is_asked_again_and_the_wait_counts(endpoint):
+def test_an_endpoint_at_capacity_is_retried_and_the_wait_counts(endpoint):
     class Full(ScriptedEngine):
         def reply_to(self, number, call):
             full = Overloaded("no slot", engine="fake", retry_after=0.2)
@@ -182,29 +182,44 @@ def odd_endpoint():
         yield serve
 
 
-def test_a_stream_that_ends_in_mid_answer_is_an_error(odd_endpoint):
+def test_a_truncated_stream_is_an_error(odd_endpoint):
     record = measured(odd_endpoint(b'data: {"choices":[{"delta":{"content":"4"}}]}\n\n'), trial())
-    assert (record.outcome, record.why) == ("error", "the stream ended in mid-answer")
+    assert (record.outcome, record.why) == ("error", "the stream ended in the middle of the answer")
 
 
-def test_an_event_that_cannot_be_read_is_an_error(odd_endpoint):
+def test_an_invalid_event_is_an_error(odd_endpoint):
     record = measured(odd_endpoint(b"data: {nonsense\n\n"), trial())
     assert (record.outcome, record.code) == ("error", "garbled")
 
 
-def test_an_answer_whose_cost_nobody_told_has_no_cost_instead_of_none_at_all(odd_endpoint):
+def test_an_unreported_cost_is_none_and_not_zero(odd_endpoint):
     body = b'data: {"choices":[{"delta":{"content":"4"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
     record = measured(odd_endpoint(body), trial())
     assert (record.outcome, record.dollars, record.passes, record.prompt_tokens) == ("correct", None, None, None)
 
 
-@pytest.mark.parametrize(("status", "outcome"), [(400, "no_answer"), (404, "error"), (500, "error"), (401, "error")])
-def test_a_refusal_in_any_words_has_its_class(odd_endpoint, status, outcome):
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(400, "error"), (413, "no_answer"), (404, "error"), (500, "error"), (401, "error")]
+)
+def test_refusals_are_classified_by_their_status(odd_endpoint, status, outcome):
     record = measured(odd_endpoint(b"<h1>no</h1>", status, "text/html"), trial())
     assert (record.outcome, record.status, record.why) == (outcome, status, "<h1>no</h1>")
 
 
-def test_the_cost_of_a_failed_action_is_kept_where_the_endpoint_tells_it(odd_endpoint):
+def test_a_prompt_that_a_filter_blocked_counts_against_the_tier(odd_endpoint):
+    body = msgspec.json.encode({"error": {"message": "triggered the content management policy", "code": "x"}})
+    record = measured(odd_endpoint(body, 400, "application/json"), trial())
+    assert (record.outcome, record.is_refused) == ("no_answer", False)
+
+
+def test_a_request_that_the_engine_refuses_is_not_a_wrong_answer(endpoint):
+    error = Refused("logprobs are not supported with tools", engine="fake")
+    url = endpoint(ScriptedEngine(Reply(error=error), step=0.0), fast=Single())
+    record = measured(url, trial())
+    assert (record.outcome, record.code, record.is_refused) == ("error", "engine_refused", True)
+
+
+def test_a_reported_cost_of_a_failed_action_is_recorded(odd_endpoint):
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "tierwise": {"dollars": 0.25, "passes": []}}
     body = msgspec.json.encode({"error": {"message": "spent", "code": "budget_exhausted"}, "usage": usage})
     record = measured(odd_endpoint(body, 504, "application/json"), trial())
@@ -212,7 +227,7 @@ def test_the_cost_of_a_failed_action_is_kept_where_the_endpoint_tells_it(odd_end
 
 
 def told(*passes):
-    """An answer of an endpoint that tells what its passes said."""
+    """A response of an endpoint that reports its candidates."""
     numbers = {"prompt_tokens": 5, "cached_tokens": 0, "completion_tokens": 2, "dollars": 0.5, "first_token": 0.25}
     spent = [{"number": at, "started": 0.5, "seconds": 1.0, **numbers, **one} for at, one in enumerate(passes)]
     usage = {**numbers, "tierwise": {"dollars": 1.5, "passes": spent}}
@@ -223,7 +238,7 @@ def told(*passes):
 def both(url):
     async def main():
         async with Client(url, timeout=10.0) as client:
-            return await attempt_both(trial("max", "max"), trial("max", "average"), client, "run")
+            return await measure_both(trial("max", "max"), trial("max", "average"), client, "run")
 
     return asyncio.run(main())
 
@@ -231,7 +246,7 @@ def both(url):
 SAYS_FIVE = {"message": {"content": "5"}, "finish": "stop"}
 
 
-def test_average_mode_is_taken_from_the_first_candidate_where_the_endpoint_tells_it(odd_endpoint):
+def test_average_mode_is_taken_from_the_first_candidate_if_it_is_reported(odd_endpoint):
     passes = [
         {"role": "vote", "outcome": "finished", "draw": 1, "message": {"content": "4"}, "finish": "stop"},
         {"role": "critique", "outcome": "finished", "draw": 0, "message": {"content": "4"}, "finish": "stop"},
@@ -248,12 +263,12 @@ def test_average_mode_is_taken_from_the_first_candidate_where_the_endpoint_tells
 @pytest.mark.parametrize(
     "first", [{"outcome": "aborted", **SAYS_FIVE}, {"outcome": "finished"}, {"outcome": "failed", **SAYS_FIVE}]
 )
-def test_a_first_candidate_that_did_not_come_to_an_end_is_no_average_mode(odd_endpoint, first):
+def test_an_unfinished_first_candidate_gives_no_average_mode_record(odd_endpoint, first):
     whole, single = both(odd_endpoint(told({"role": "vote", "draw": 0, **first})))
     assert (whole.outcome, single) == ("correct", None)
 
 
-def test_every_candidate_that_came_to_its_end_is_graded(odd_endpoint):
+def test_every_finished_candidate_is_graded(odd_endpoint):
     passes = [
         {"role": "vote", "outcome": "finished", "draw": 0, **SAYS_FIVE},
         {"role": "vote", "outcome": "aborted", "draw": 1, "message": {"content": "4"}},
@@ -267,10 +282,10 @@ def test_every_candidate_that_came_to_its_end_is_graded(odd_endpoint):
     assert whole.passes[3].message.reasoning_content is None, "no check reads it"
 
 
-def test_without_average_mode_the_candidates_of_max_mode_are_graded_too(endpoint):
+def test_candidates_of_max_mode_are_graded_without_average_mode(endpoint):
     async def main(url):
         async with Client(url, timeout=10.0) as client:
-            return await attempt_both(trial("max", "max"), None, client, "run", candidates=True)
+            return await measure_both(trial("max", "max"), None, client, "run", candidates=True)
 
     whole, single = asyncio.run(main(endpoint(Answering({"2+2?": ["5", "4", "5"]}), max=Majority(n=3))))
     assert (whole.outcome, single) == ("incorrect", None)
@@ -303,13 +318,13 @@ def judged(*answers):
     return asyncio.run(main()), asked, marks.spend
 
 
-def test_a_judge_is_never_paid_twice_for_the_same_words():
+def test_a_judge_is_asked_once_for_equal_answers():
     outcomes, asked, spend = judged("splendid", "five", "splendid", "five")
     assert outcomes == ["correct", "incorrect", "correct", "incorrect"]
     assert (len(asked), spend.actions, spend.dollars, spend.seconds) == (2, 2, 0.5, 2.0)
 
 
-def test_candidates_are_graded_again_as_they_were_and_anew_where_a_check_was_mended(odd_endpoint):
+def test_candidates_are_regraded_with_the_same_and_with_a_corrected_check(odd_endpoint):
     passes = [
         {"role": "vote", "outcome": "finished", "draw": draw, "message": {"content": "45"[draw]}} for draw in (0, 1)
     ]
@@ -322,7 +337,7 @@ def test_candidates_are_graded_again_as_they_were_and_anew_where_a_check_was_men
     assert mended.outcome == "incorrect"
 
 
-def test_a_record_of_an_older_run_is_read_and_graded_again_without_candidates():
+def test_a_record_of_an_older_run_is_regraded_without_candidates():
     spend = {"role": "draft", "outcome": "finished", "prompt_tokens": 1, "cached_tokens": 0, "completion_tokens": 1}
     old = {
         "action": "run/a/fast/both", "task": "a", "tags": [], "tier": "fast", "mode": "both", "seed": 1,
@@ -334,12 +349,12 @@ def test_a_record_of_an_older_run_is_read_and_graded_again_without_candidates():
     assert asyncio.run(regrade(trial().task, record)) == record
 
 
-def test_candidates_are_only_asked_for_where_they_are_wanted():
+def test_candidates_are_requested_only_if_needed():
     assert "candidates" not in request(trial("max", "max"), "run/a/max/max")["tierwise"]
     assert request(trial("max", "max"), "run/a/max/max", candidates=True)["tierwise"]["candidates"] is True
 
 
-def test_the_gaps_between_pieces_of_an_answer_are_kept_in_a_few_numbers(endpoint):
+def test_gaps_between_pieces_are_stored_as_a_histogram(endpoint):
     record = measured(endpoint(Answering({"2+2?": "one two three 4"}, step=0.05), fast=Single()), trial())
     assert record.gaps.count in (3, 4)
     assert 0.04 < record.gaps.longest < 0.5
@@ -351,18 +366,18 @@ def test_the_gaps_between_pieces_of_an_answer_are_kept_in_a_few_numbers(endpoint
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
-def test_events_are_read_however_the_network_cuts_them(size):
+def test_events_are_parsed_for_any_block_size(size):
     body = b": pulse\n\n" + told({"role": "draft", "outcome": "finished"}) + b"data: [DONE]\n\n"
     for text in (body, body.replace(b"\n", b"\r\n"), body.replace(b"data: ", b"data:")):
-        heard = _Heard(0.0)
+        capture = _StreamCapture(0.0)
         for start in range(0, len(text), size):
-            heard.blocks.append(text[start : start + size])
-            heard.read(float(start))
-        reply = heard.reply(None, 1)
+            capture.blocks.append(text[start : start + size])
+            capture.on_read(float(start))
+        reply = capture.reply(None, 1)
         assert (reply.completion.text, reply.failure, reply.tokens.tierwise.dollars) == ("4", None, 1.5)
 
 
-def test_a_mended_check_is_graded_again_without_asking(endpoint):
+def test_a_corrected_check_regrades_without_requests(endpoint):
     record = measured(endpoint(Answering({"2+2?": "it is 4"}), fast=Single()), trial(equals=5))
     assert record.outcome == "incorrect"
     mended = asyncio.run(regrade(trial().task, record))

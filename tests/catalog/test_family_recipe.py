@@ -69,7 +69,7 @@ def test_the_most_thinking_is_asked_for_where_the_context_holds_it():
 
 def test_where_it_does_not_the_recipe_says_so_and_shows_the_scores_of_less():
     text = written("deepseek-v4-pro", "8xH200")
-    assert "its most thinking wants a context of 393,216" in text
+    assert "maximum thinking needs a context of 393,216" in text
     assert "(thinking, max)" not in text
 
 
@@ -81,7 +81,7 @@ def test_every_published_number_says_so_and_every_source_is_named_once():
     text = written("gemma-4", "H100")
     for number in (
         "at least 64 GB",
-        "made for 262,144 tokens",
+        "supports 262,144 tokens",
         "LiveCodeBench v6 77.1",
         "8 of 128 experts",
         "mtp with 4",
@@ -104,7 +104,7 @@ def test_the_speculation_is_the_one_that_the_checkpoint_is_made_for():
 
 def test_active_experts_are_left_to_a_measurement_or_to_the_checkpoint():
     assert "# active_experts: 10 " in written("qwen3.5-397b-a17b", "8xH200")
-    assert "active_experts must stay: the first layers" in written("deepseek-v4-pro", "8xH200")
+    assert "active_experts cannot be changed: the first layers" in written("deepseek-v4-pro", "8xH200")
     assert "active_experts" not in written("gemma-4", "H100", variant="31b")
 
 

@@ -107,7 +107,7 @@ def test_a_run_from_here_is_exit_code_0(run):
     done = doctor("--against", run())
     assert done.exit_code == 0, done.output
     assert "no difference that may change answers" in done.stdout
-    assert "the run does not say what its tiers ran on" in done.stdout.replace("\n", " ")
+    assert "the run does not record what its tiers ran on" in done.stdout.replace("\n", " ")
 
 
 def test_a_difference_that_may_change_answers_is_exit_code_1_with_a_table(run):

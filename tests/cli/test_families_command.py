@@ -65,7 +65,7 @@ def test_a_recipe_as_json_is_the_same_file():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("glm-5.1", "--gpus", "8xH100"), "8xH100 have 640 GB; fits on: 8xH200"),
+        (("glm-5.1", "--gpus", "8xH100"), "8xH100 has 640 GB; fits on: 8xH200"),
         (("glm-5.1", "--gpus", "8xH300"), "there is no GPU 'H300'"),
         (("glm-5.1", "--gpus", "8xH200", "--engine", "tgi"), "there is no recipe for engine 'tgi'"),
         (("gemma-4", "--gpus", "H100", "--variant", "e2b"), "gemma-4 has no variant 'e2b'"),

@@ -128,9 +128,9 @@ def test_a_key_is_taken_from_the_environment_and_written_nowhere(tmp_path, cache
     with at_work(Guarded()) as server:
         url = ("--url", server.url)
         done = tierwise("init", *url, cwd=tmp_path)
-        assert (done.returncode, "wants a key (401: no key); put it into an environment" in done.stderr) == (1, True)
+        assert (done.returncode, "requires a key (401: no key); put it into an environment" in done.stderr) == (1, True)
         done = tierwise("init", *url, "--key-env", "MY_KEY", cwd=tmp_path, MY_KEY="wrong")
-        assert (done.returncode, "refuses the key" in done.stderr) == (1, True)
+        assert (done.returncode, "rejects the key" in done.stderr) == (1, True)
         done = tierwise("init", *url, "--key-env", "MY_KEY", cwd=tmp_path)
         assert (done.returncode, "MY_KEY is empty" in done.stderr) == (2, True)
         done = tierwise("init", *url, "--key-env", "sk-geheim", cwd=tmp_path)
@@ -160,7 +160,7 @@ class Hanging(Bare):
 @pytest.mark.parametrize(
     ("server", "message"),
     [
-        (Web(), "is no OpenAI-compatible API"),
+        (Web(), "is not an OpenAI-compatible API"),
         (Hanging(), "had no answer within 0.5 s"),
         (FakeServer(HttpReply(status=302, body=b"", headers={"Location": "/login"})), "redirects to"),
     ],
@@ -195,7 +195,7 @@ def test_a_file_is_never_written_over_and_no_server_is_asked_in_vain(tmp_path, c
         ({"checkpoint": "a.gguf", "model": "m"}, "--model belongs to --url"),
         ({"url": "http://h/v1", "gpus": "H100"}, "--gpus belongs to --family"),
         ({"family": "glm-5.1"}, "--family needs a machine"),
-        ({"family": "glm-5.1", "gpus": "8xH100"}, "8xH100 have 640 GB; fits on: 8xH200"),
+        ({"family": "glm-5.1", "gpus": "8xH100"}, "8xH100 has 640 GB; fits on: 8xH200"),
         ({"url": "h:8000"}, "has no scheme"),
         ({"url": "ftp://h"}, "'ftp' is not supported"),
         ({"checkpoint": "none.gguf"}, "'none.gguf' does not exist"),
@@ -212,7 +212,7 @@ def test_what_cannot_be_is_refused_with_what_can(tmp_path, monkeypatch, options,
 def test_a_wrong_input_is_exit_code_2(tmp_path):
     done = tierwise("init", "--url", "h:8000", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "--url: 'h:8000' is no URL, it has no scheme" in done.stderr
+    assert "--url: 'h:8000' is not a URL: it has no scheme" in done.stderr
     assert "Traceback" not in done.stderr
 
 

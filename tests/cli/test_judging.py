@@ -42,7 +42,7 @@ def policy(tmp_path):
 
 def test_a_comparison_shows_changes_flips_verdict_and_population(runs):
     shown = tierwise("compare", *runs).output
-    for words in ("-10.0 points", "quality: worse", "lost (30): t0000", "always 1 pass", "speaks for tasks like those"):
+    for words in ("-10.0 points", "quality: worse", "lost (30): t0000", "always 1 pass", "describes tasks like those"):
         assert words in " ".join(shown.split()), words
 
 
@@ -95,7 +95,7 @@ def test_a_sequential_gate_says_how_few_tasks_it_took(runs, policy):
 
 def test_a_gate_over_several_rows_asks_for_one(tmp_path, policy):
     path = run(tmp_path / "a", [*outcomes("+", tier="x"), *outcomes("+", tier="y")])
-    with pytest.raises(SpecError, match=r"these runs share x, y: name one"):
+    with pytest.raises(SpecError, match=r"these runs have x, y in common: select one"):
         tierwise("gate", path, "--against", path, "--policy", policy)
 
 
@@ -108,7 +108,7 @@ def test_a_gate_with_a_wrong_policy_writes_nothing(runs, policy, tmp_path):
 
 def test_an_import_leaves_a_run_for_each_file_and_tells_the_denominators(tmp_path):
     done = tierwise("import", DATA, "--out", tmp_path / "runs")
-    assert "11 of 40 solved; the suite has 731: 691 absent" in done.output
+    assert "11 of 40 solved; the suite has 731: 691 missing" in done.output
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
         "claude-45sonnet-10132025",
         "gpt-5-250-turns-10132025",
@@ -118,7 +118,7 @@ def test_an_import_leaves_a_run_for_each_file_and_tells_the_denominators(tmp_pat
 def test_imported_runs_are_compared_on_the_tasks_in_common(tmp_path):
     tierwise("import", DATA, "--out", tmp_path)
     done = tierwise("compare", tmp_path / "gpt-5-250-turns-10132025", tmp_path / "claude-45sonnet-10132025", "--common")
-    assert "speaks for new clusters" in " ".join(done.output.split())
+    assert "describes new clusters" in " ".join(done.output.split())
 
 
 def test_the_table_is_printed_without_writing_anything(tmp_path):
@@ -132,23 +132,23 @@ def test_the_table_is_printed_without_writing_anything(tmp_path):
 
 def test_a_file_of_another_kind_leaves_nothing_half_written(tmp_path):
     (tmp_path / "x.json").write_text('{"accuracy": 1}')
-    with pytest.raises(SpecError, match="holds no results"):
+    with pytest.raises(SpecError, match="is not a result file"):
         tierwise("import", DATA, tmp_path / "x.json", "--out", tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_that_is_there_is_not_written_over(tmp_path):
     tierwise("import", DATA, "--out", tmp_path)
-    with pytest.raises(SpecError, match="exists already"):
+    with pytest.raises(SpecError, match="already exists"):
         tierwise("import", DATA, "--out", tmp_path)
 
 
 def test_an_import_must_lead_somewhere():
-    with pytest.raises(SpecError, match="--out DIR, or --table"):
+    with pytest.raises(SpecError, match="--out DIR to write runs, --table"):
         tierwise("import", DATA)
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):
     (tmp_path / "gpt-5-250-turns-10132025.json").write_text('{"django__django-1": true}')
-    with pytest.raises(SpecError, match="several files are called gpt-5"):
+    with pytest.raises(SpecError, match="several files are named gpt-5"):
         tierwise("import", DATA, tmp_path, "--out", tmp_path / "runs")

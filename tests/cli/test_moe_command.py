@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from families.tiny import TINIES, build
 from tierwise.cli import app
-from tierwise.moe.perplexity import Seen
+from tierwise.moe.perplexity import TextLoss
 from tierwise.spec.errors import SpecError
 
 CONFIG = """\
@@ -73,7 +73,7 @@ def test_other_numbers_of_experts_are_held_against_the_trained_one(place):
     lines = done.output.splitlines()
     (title,) = (number for number, line in enumerate(lines) if "perplexity" in line and "solved" in line)
     assert [line.split()[0] for line in lines[title + 1 : title + 4]] == ["k2", "k1", "k4"]
-    seen = msgspec.json.Decoder(Seen).decode_lines((place / "whatif" / "perplexity.jsonl").read_bytes())
+    seen = msgspec.json.Decoder(TextLoss).decode_lines((place / "whatif" / "perplexity.jsonl").read_bytes())
     assert len(seen) == 3 * 4
     assert len({one.nats for one in seen if one.text == "sum0"}) == 3
 

@@ -39,7 +39,7 @@ def test_a_probe_is_told_remembered_and_shown_by_check(tmp_path):
             code, said, complained = await tierwise(tmp_path, "probe", server.url)
             assert (code, complained) == (0, "")
             assert "unknown server, model m" in said
-            assert "- does not report cached tokens: prompts cost as uncached" in said
+            assert "- does not report cached tokens: prompts are priced as uncached" in said
             code, said, _ = await tierwise(tmp_path, "probe", server.url, "--json")
             assert json.loads(said)["findings"]["seed"]["verdict"] == "unseen"
             url = server.url
@@ -49,7 +49,7 @@ def test_a_probe_is_told_remembered_and_shown_by_check(tmp_path):
             "tiers: {fast: {deployment: far, policy: single}}\n"
         )
         code, said, _ = await tierwise(tmp_path, "check", str(file))
-        assert "does not report cached tokens: prompts cost as uncached; probed 20" in said
+        assert "does not report cached tokens: prompts are priced as uncached; probed 20" in said
         file.write_text(file.read_text().replace("model: m", "model: other"))
         assert "cached tokens" not in (await tierwise(tmp_path, "check", str(file)))[1]
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_probed_is_said(tmp_path):
         code, _, complained = await tierwise(tmp_path, "probe", "http://127.0.0.1:1/v1")
         assert (code, "cannot be reached" in complained) == (1, True)
         code, _, complained = await tierwise(tmp_path, "probe", "here")
-        assert (code, "'here' is no URL" in complained) == (2, True)
+        assert (code, "'here' is not a URL" in complained) == (2, True)
         code, _, complained = await tierwise(tmp_path, "probe", "http://x/v1", "--api-key-env", "NOBODYS_KEY")
         assert (code, "NOBODYS_KEY is empty" in complained) == (2, True)
 

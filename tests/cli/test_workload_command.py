@@ -38,7 +38,7 @@ def test_check_says_what_a_workload_holds_and_what_it_cannot_show(sums):
     assert f"ok {sums}: 8 tasks, SHA-256 " in said
     assert "  clusters: 2\n" in said
     assert "  checks: number 8\n  tags: a 4, b 4\n" in said
-    assert "note: 8 tasks: a share is known to ±" in said
+    assert "note: 8 tasks: a share is accurate to ±" in said
 
 
 def test_check_as_json_is_json(sums):
@@ -59,8 +59,8 @@ def test_a_sample_is_a_workload_and_says_what_was_drawn(sums, tmp_path):
     assert "some.jsonl: 4 of 8 tasks of sums, proportional, seed 3\n  a: 2 of 4\n  b: 2 of 4\n" in said
     found = load(tmp_path / "some.jsonl")
     assert len(found.tasks) == 4
-    assert "drawn by tags, proportional, seed 3" in found.about.description
-    with pytest.raises(SpecError, match="is there already"):
+    assert "drawn by tags, proportional, seed 3" in found.header.description
+    with pytest.raises(SpecError, match="already exists"):
         run("sample", sums, "--count", 4, "--out", tmp_path / "some.jsonl")
 
 
@@ -71,7 +71,7 @@ def test_a_suite_is_made_with_its_version_and_its_hash_in_it(tmp_path, name):
     said = run("make", "gsm8k", "--file", tmp_path / "data.jsonl", "--out", tmp_path / name).stdout
     assert "1 tasks of gsm8k (data.jsonl), SHA-256 " in said
     found = load(tmp_path / name)
-    assert (found.about.source.kind, found.about.made.version, found.tasks[0].id) == (
+    assert (found.header.source.kind, found.header.made.version, found.tasks[0].id) == (
         "gsm8k",
         "data.jsonl",
         "gsm8k/0000",
@@ -81,7 +81,7 @@ def test_a_suite_is_made_with_its_version_and_its_hash_in_it(tmp_path, name):
 def test_a_suite_lacks_its_file_or_its_place(tmp_path):
     with pytest.raises(ConfigErrors, match="the key 'file' is missing"):
         run("make", "gsm8k", "--out", tmp_path / "x.jsonl")
-    with pytest.raises(SpecError, match="a place to write to is wanted"):
+    with pytest.raises(SpecError, match="give a path to write to"):
         run("make", "human-eval")
 
 
@@ -112,7 +112,7 @@ def test_recorded_actions_become_a_workload_with_their_arrivals(ledger, tmp_path
     words = ("--ledger", ledger(content=True), "--out", tmp_path / "real", "--check", "agrees:max", "--limit", 2)
     said = run("from-ledger", *words).stdout
     assert "2 tasks of 2 recorded actions, graded by agrees:max\n  redacted: emails 2\n" in said
-    assert "read the tasks before you pass them on" in said
+    assert "review the tasks before you share them" in said
     found = load(tmp_path / "real")
     assert [task.id for task in found.tasks] == ["a1", "a2"]
     assert found.judges == ("max",)

@@ -22,13 +22,13 @@ from tierwise.testing.contracts.engines import (
     DRAWN,
     TALK,
     EngineContract,
-    Live,
-    but,
+    EngineUnderTest,
     call,
     chunks,
     completed,
     text_of,
     until,
+    with_fields,
 )
 from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 
@@ -62,14 +62,14 @@ class Counting(ScriptedEngine):
 
 
 @contextlib.asynccontextmanager
-async def scripted() -> AsyncIterator[Live]:
+async def scripted() -> AsyncIterator[EngineUnderTest]:
     engine = Counting()
 
     async def counted() -> Usage:
         return engine.produced
 
     skips = {"stop": "a script says what it says", "draws": "a script says what it says"}
-    yield Live(engine=engine, running=zero(engine), counted=counted, skips=skips)
+    yield EngineUnderTest(engine=engine, running=zero(engine), counted=counted, skips=skips)
 
 
 class Sampler(FakeServer):
@@ -81,7 +81,7 @@ class Sampler(FakeServer):
 
 
 @contextlib.asynccontextmanager
-async def http() -> AsyncIterator[Live]:
+async def http() -> AsyncIterator[EngineUnderTest]:
     async with Sampler() as server:
         engine = build(Http(url=server.url), "large", HERE)
 
@@ -90,20 +90,26 @@ async def http() -> AsyncIterator[Live]:
 
         try:
             skips = {"running count": "it counts at the end"}
-            yield Live(engine=engine, running=zero(server), counted=counted, skips=skips)
+            yield EngineUnderTest(engine=engine, running=zero(server), counted=counted, skips=skips)
         finally:
             await engine.stop()
 
 
 @contextlib.asynccontextmanager
-async def replay() -> AsyncIterator[Live]:
+async def replay() -> AsyncIterator[EngineUnderTest]:
     """Recorded from the fake server, pass by pass."""
-    known = [ASKED, but(ASKED, logprobs=True), but(ASKED, stop=["four"]), but(ASKED, a_field_of_next_year=[1]), TALK]
-    known += [but(DRAWN, draw=draw) for draw in range(4)]
+    known = [
+        ASKED,
+        with_fields(ASKED, logprobs=True),
+        with_fields(ASKED, stop=["four"]),
+        with_fields(ASKED, a_field_of_next_year=[1]),
+        TALK,
+    ]
+    known += [with_fields(DRAWN, draw=draw) for draw in range(4)]
     async with http() as live:
         passes = [done(of, *await completed(live.engine, of)) for of in known]
     engine = ReplayEngine("pool", [record(one) for one in passes], speed=1)
-    yield Live(engine=engine, running=nothing)
+    yield EngineUnderTest(engine=engine, running=nothing)
 
 
 def done(of: Call, completion: Completion, usage: Usage) -> Pass:
@@ -122,7 +128,7 @@ def done(of: Call, completion: Completion, usage: Usage) -> Pass:
     )
 
 
-def of_llama(llama: Any, engine: Engine) -> Live:
+def of_llama(llama: Any, engine: Engine) -> EngineUnderTest:
     async def running() -> int:
         return await llama.metric("requests_processing")
 
@@ -131,16 +137,16 @@ def of_llama(llama: Any, engine: Engine) -> Live:
         fresh, cached, completion = [await llama.metric(name) for name in names]
         return Usage(prompt=fresh + cached, cached=cached, completion=completion)
 
-    return Live(engine=engine, running=running, counted=counted, stop=",")
+    return EngineUnderTest(engine=engine, running=running, counted=counted, stop=",")
 
 
 @contextlib.asynccontextmanager
-async def llama_cpp(llama: Any) -> AsyncIterator[Live]:
+async def llama_cpp(llama: Any) -> AsyncIterator[EngineUnderTest]:
     yield of_llama(llama, llama.engine)
 
 
 @contextlib.asynccontextmanager
-async def http_to_llama_cpp(llama: Any) -> AsyncIterator[Live]:
+async def http_to_llama_cpp(llama: Any) -> AsyncIterator[EngineUnderTest]:
     settings = Http(url=f"{llama.url}/v1", extra={"timings_per_token": True})
     engine = row_of(settings).build(settings, "far", HERE)
     try:
@@ -150,7 +156,7 @@ async def http_to_llama_cpp(llama: Any) -> AsyncIterator[Live]:
 
 
 @contextlib.asynccontextmanager
-async def transformers(worker: Any) -> AsyncIterator[Live]:
+async def transformers(worker: Any) -> AsyncIterator[EngineUnderTest]:
     async def running() -> int:
         return await worker.metric("requests_running") + await worker.metric("requests_waiting")
 
@@ -160,11 +166,11 @@ async def transformers(worker: Any) -> AsyncIterator[Live]:
         return Usage(prompt=prompt, cached=cached, completion=completion)
 
     # An abort waits for the step under way, and on a busy machine that takes its time.
-    yield Live(engine=worker.engine, running=running, counted=counted, stop="help", abort_seconds=0.5)
+    yield EngineUnderTest(engine=worker.engine, running=running, counted=counted, stop="help", abort_seconds=0.5)
 
 
 @contextlib.asynccontextmanager
-async def vllm(worker: Any) -> AsyncIterator[Live]:
+async def vllm(worker: Any) -> AsyncIterator[EngineUnderTest]:
     async def running() -> int:
         return await worker.metric("num_requests_running") + await worker.metric("num_requests_waiting")
 
@@ -174,7 +180,7 @@ async def vllm(worker: Any) -> AsyncIterator[Live]:
         return Usage(prompt=prompt, cached=cached, completion=completion)
 
     # Its counters are told after the step that is under way.
-    yield Live(engine=worker.engine, running=running, counted=counted, stop="help", abort_seconds=0.5)
+    yield EngineUnderTest(engine=worker.engine, running=running, counted=counted, stop="help", abort_seconds=0.5)
 
 
 FAKES = {"scripted": scripted, "http": http, "replay": replay}
@@ -200,7 +206,7 @@ class TestEngines(EngineContract):
             llama = request.getfixturevalue("llama")
             build, run = (lambda: REAL[request.param](llama)), llama.run
 
-        def run_with(test: Callable[[Live], Awaitable[None]]) -> None:
+        def run_with(test: Callable[[EngineUnderTest], Awaitable[None]]) -> None:
             async def main() -> None:
                 async with build() as live:
                     await test(live)
@@ -306,7 +312,7 @@ def test_llama_cpps_own_words_say_what_is_wrong_with_a_request(llama, engine, of
 def test_a_recording_that_holds_no_such_draw_is_broken():
     async def main() -> None:
         async with replay() as live:
-            with pytest.raises(Broken, match="recording 'pool' holds no draw 9 of this prompt"):
-                await chunks(live.engine, but(ASKED, draw=9))
+            with pytest.raises(Broken, match="recording 'pool' has no draw 9 of this prompt"):
+                await chunks(live.engine, with_fields(ASKED, draw=9))
 
     in_time(main())

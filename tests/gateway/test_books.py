@@ -13,6 +13,7 @@ import pytest
 
 from endpoints import PRICES, Answered, Endpoint, Notebook, tier_of, until
 from tierwise.engines.engine import Health
+from tierwise.gateway.access import Access
 from tierwise.ledger.records import Record
 from tierwise.ledger.store import Ledger
 from tierwise.policies import BestOfN, Majority, Refine
@@ -272,7 +273,7 @@ def test_readiness_follows_engines_and_draining(serve):
     assert endpoint.request("GET", "/health").json == {"status": "ok"}
     ready = endpoint.request("GET", "/ready")
     assert (ready.status, ready.json["ready"], ready.json["draining"]) == (200, True, False)
-    assert ready.json["deployments"] == {"tier": {"state": "ready", "reason": ""}}
+    assert ready.json["deployments"] == {"tier": {"state": "ready"}}
 
 
 def test_while_it_drains_it_is_not_ready_and_still_healthy(serve):
@@ -287,7 +288,7 @@ def test_while_it_drains_it_is_not_ready_and_still_healthy(serve):
 def test_an_engine_that_is_not_ready_is_named_with_its_reason(serve):
     engine = ScriptedEngine()
     engine.health = lambda: Health(state="restarting", reason="out of memory")  # type: ignore[method-assign]
-    endpoint: Endpoint = serve(tier_of(engine=engine), tier_of(name="other"))
+    endpoint: Endpoint = serve(tier_of(engine=engine), tier_of(name="other"), access=Access(key="secret"))
     ready = endpoint.request("GET", "/ready")
     assert ready.status == 503
     assert ready.json["deployments"]["tier"] == {"state": "restarting", "reason": "out of memory"}
@@ -298,7 +299,7 @@ def test_a_silent_engine_is_not_ready_and_its_last_lines_are_shown(serve):
     engine = ScriptedEngine()
     health = Health(state="silent", reason="/health does not answer", last_lines=("step 7", "CUDA error"))
     engine.health = lambda: health  # type: ignore[method-assign]
-    endpoint: Endpoint = serve(tier_of(engine=engine))
+    endpoint: Endpoint = serve(tier_of(engine=engine), access=Access(key="secret"))
     ready = endpoint.request("GET", "/ready")
     assert (ready.status, ready.json["deployments"]["tier"]["last_lines"]) == (503, ["step 7", "CUDA error"])
     assert endpoint.metric('tierwise_deployment_up{deployment="tier"}') == 0

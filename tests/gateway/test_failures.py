@@ -52,6 +52,7 @@ def an(kind: type[TierwiseError]) -> TierwiseError:
 
 
 ELSEWHERE = {
+    "AccessError",  # never raised as such
     "EngineError",  # never raised as such
     "LedgerError",  # the answer is served
     "CheckpointError",  # before anything is served
@@ -71,7 +72,7 @@ def test_every_error_has_the_status_that_the_map_draws(kind):
 
 
 def test_the_map_is_read_whole():
-    assert len(DRAWN) == 11
+    assert len(DRAWN) == 16
     assert {kind.__name__ for kind in STATUSES} == {*DRAWN, "EngineError", "TierwiseError"}
 
 
@@ -146,9 +147,25 @@ def test_a_failure_in_the_middle_of_an_unseen_answer_has_its_status(serve, error
 
 
 @pytest.mark.parametrize(("error", "status", "code"), FATES, ids=str)
+def test_a_failure_before_the_first_content_has_a_status_however_late_it_comes(serve, error, status, code):
+    engine = ScriptedEngine(Reply(delta={"role": "assistant"}, error=error, step=0.2))
+    answer = serve(tier_of(engine=engine)).chat(stream=True)
+    assert (answer.status, answer.error["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(("error", "status", "code"), FATES, ids=str)
 def test_a_failure_after_the_first_bytes_is_an_error_event(serve, error, status, code):
     engine = ScriptedEngine(Reply(error=error, step=0.2))
-    answer = serve(tier_of(engine=engine)).chat(stream=True)
+    answer = serve(tier_of(engine=engine), first_bytes=0.1).chat(stream=True)
+    assert answer.events[0].is_comment
+    assert_ends_badly(answer, code)
+
+
+@pytest.mark.parametrize(("error", "status", "code"), FATES, ids=str)
+def test_a_policy_with_nothing_to_show_does_not_let_its_user_wait_for_headers(serve, error, status, code):
+    engine = ScriptedEngine(Reply(error=error, step=0.2))
+    answer = serve(tier_of(Majority(n=3), engine)).chat(stream=True)
     assert answer.events[0].is_comment
     assert_ends_badly(answer, code)
 
@@ -245,7 +262,8 @@ def test_a_deadline_before_the_first_word_is_a_504(serve, stream):
 
 def test_a_deadline_after_the_first_bytes_and_before_the_first_word_is_an_error_event(serve):
     engine = ScriptedEngine("late", step=5)
-    assert_ends_badly(serve(tier_of(engine=engine, budget=Budget(seconds=0.25))).chat(stream=True), "budget_exhausted")
+    endpoint = serve(tier_of(engine=engine, budget=Budget(seconds=0.25)), first_bytes=0.1)
+    assert_ends_badly(endpoint.chat(stream=True), "budget_exhausted")
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -17,6 +17,7 @@ from endpoints import PRICES, Notebook, serving, tier_of, until
 from test_serve import FILE, config, process_of
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.server import serve_forever
+from tierwise.gateway.settings import ServerSettings
 from tierwise.plan import parse
 from tierwise.policies import Majority
 from tierwise.router import Router
@@ -164,14 +165,14 @@ def test_models_are_tiers_and_routes():
 @pytest.mark.parametrize(
     ("asked", "status", "code", "words"),
     [
-        ({"model": "nobody"}, StatusCode.INVALID_ARGUMENT, "invalid_value", "there is no model 'nobody'"),
+        ({"model": "nobody"}, StatusCode.NOT_FOUND, "model_not_found", "there is no model 'nobody'"),
         ({"messages": []}, StatusCode.INVALID_ARGUMENT, "invalid_value", "messages"),
-        ({"max_tokens": 0}, StatusCode.INVALID_ARGUMENT, "invalid_value", "max_tokens"),
+        ({"max_tokens": -2}, StatusCode.INVALID_ARGUMENT, "invalid_value", "max_tokens"),
         ({"fields_json": "{"}, StatusCode.INVALID_ARGUMENT, "invalid_value", "fields_json: not JSON"),
         ({"fields_json": "[]"}, StatusCode.INVALID_ARGUMENT, "invalid_value", "must be a JSON object"),
         ({"fields_json": '{"model": "x"}'}, StatusCode.INVALID_ARGUMENT, "invalid_value", "has its own field"),
         ({"fields_json": '{"top_p": 2}'}, StatusCode.INVALID_ARGUMENT, "invalid_value", "top_p"),
-        ({"messages": [pb.Message(role="king")]}, StatusCode.INVALID_ARGUMENT, "invalid_value", "messages[0].role"),
+        ({"messages": [pb.Message(role="King")]}, StatusCode.INVALID_ARGUMENT, "invalid_value", "messages[0].role"),
     ],
 )
 def test_a_wrong_request_is_refused_with_its_field(asked, status, code, words):
@@ -218,11 +219,14 @@ def every_error() -> list[type[errors.TierwiseError]]:
 def test_every_error_has_a_status_that_fits_the_one_over_http(kind):
     fitting = {
         400: {StatusCode.INVALID_ARGUMENT},
+        401: {StatusCode.UNAUTHENTICATED},
+        403: {StatusCode.PERMISSION_DENIED},
+        415: {StatusCode.INVALID_ARGUMENT},
         404: {StatusCode.NOT_FOUND},
         413: {StatusCode.RESOURCE_EXHAUSTED},
         429: {StatusCode.RESOURCE_EXHAUSTED},
         500: {StatusCode.INTERNAL},
-        502: {StatusCode.UNAVAILABLE, StatusCode.INTERNAL},
+        502: {StatusCode.UNAVAILABLE, StatusCode.INTERNAL, StatusCode.FAILED_PRECONDITION},
         504: {StatusCode.DEADLINE_EXCEEDED},
     }
     error = kind([errors.SpecError("wrong")]) if kind is errors.ConfigErrors else kind("wrong")
@@ -351,7 +355,7 @@ def test_the_real_process_serves_it_beside_http_and_drains_it(tmp_path):
 def test_without_grpc_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "tierwise.gateway.grpc.server", None)  # as if it could not be imported
     with pytest.raises(errors.SpecError, match=r"pip install 'tierwise\[grpc\]'"):
-        serve_forever(parse(FILE, tmp_path / "t.yaml"), host="127.0.0.1", port=0, ledger=tmp_path / "l", grpc_port=0)
+        serve_forever(parse(FILE, tmp_path / "t.yaml"), ServerSettings(port=0, grpc_port=0), ledger=tmp_path / "l")
 
 
 def test_a_port_that_is_taken_is_said_so():

@@ -187,19 +187,19 @@ def test_reasoning_refusals_and_unknown_message_fields_reach_the_client(serve):
         message = client.chat.completions.create(model="tier", messages=HELLO).choices[0].message
         chunks = list(client.chat.completions.create(model="tier", messages=HELLO, stream=True))
     assert message.refusal == "no"
-    assert message.model_extra == {"reasoning_content": "hm", "future": {"a": 1}}
+    assert message.model_extra == {"reasoning_content": "hm", "reasoning": "hm", "future": {"a": 1}}
     assert any(chunk.choices[0].delta.model_extra.get("future") == {"a": 1} for chunk in chunks)
 
 
 def test_errors_become_the_client_s_own_exceptions(serve):
     with serve(tier_of()).client() as client:
-        with pytest.raises(openai.BadRequestError) as unknown:
+        with pytest.raises(openai.NotFoundError) as unknown:
             client.chat.completions.create(model="nobody", messages=HELLO)
         with pytest.raises(openai.BadRequestError) as wrong:
             client.chat.completions.create(model="tier", messages=HELLO, temperature=9)
         with pytest.raises(openai.NotFoundError):
             client.models.retrieve("nobody")
-    assert unknown.value.param == "model"
+    assert (unknown.value.param, unknown.value.code) == ("model", "model_not_found")
     assert wrong.value.param == "temperature"
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from endpoints import HELLO, Endpoint, serving, tier_of, until
-from tierwise.gateway import chat
+from endpoints import HELLO, Endpoint, head_of, serving, tier_of, until
+from tierwise.gateway import body as bodies
 from tierwise.policies import BestOfN, Majority, Refine
 from tierwise.testing import ScriptedEngine
 
@@ -44,7 +44,6 @@ def assert_shape(error: Any) -> None:
 
 
 WRONG = [
-    ({"model": "nobody"}, "model"),
     ({"model": ""}, "model"),
     ({"model": None}, "model"),
     ({"model": 7}, "model"),
@@ -57,9 +56,11 @@ WRONG = [
     ({"messages": ["hello"]}, "messages[0]"),
     ({"messages": [{}]}, "messages[0].role"),
     ({"messages": [{"content": "hello"}]}, "messages[0].role"),
-    ({"messages": [*HELLO, {"role": "wizard", "content": "x"}]}, "messages[1].role"),
     ({"messages": [{"role": None, "content": "x"}]}, "messages[0].role"),
     ({"messages": [{"role": "USER", "content": "x"}]}, "messages[0].role"),
+    ({"messages": [{"role": "", "content": "x"}]}, "messages[0].role"),
+    ({"messages": [{"role": "user\n", "content": "x"}]}, "messages[0].role"),
+    ({"messages": [{"role": "a" * 65, "content": "x"}]}, "messages[0].role"),
     ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": {"type": "text"}}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": [None]}]}, "messages[0].content[0]"),
@@ -71,13 +72,10 @@ WRONG = [
     ({"n": "3"}, "n"),
     ({"n": 1.5}, "n"),
     ({"n": True}, "n"),
-    ({"max_tokens": 0}, "max_tokens"),
     ({"max_tokens": -5}, "max_tokens"),
-    ({"max_tokens": 2049}, "max_tokens"),
-    ({"max_tokens": 10**9}, "max_tokens"),
     ({"max_tokens": "many"}, "max_tokens"),
-    ({"max_completion_tokens": 2049}, "max_completion_tokens"),
-    ({"max_completion_tokens": 10**30}, "max_completion_tokens"),
+    ({"max_tokens": 256.5}, "max_tokens"),
+    ({"max_completion_tokens": -2}, "max_completion_tokens"),
     ({"temperature": -0.1}, "temperature"),
     ({"temperature": 5.1}, "temperature"),
     ({"temperature": "hot"}, "temperature"),
@@ -109,6 +107,10 @@ WRONG = [
     ({"tierwise": {"budget": {"dollars": 1}}}, "tierwise.budget"),
     ({"tierwise": {"budget": {"seconds": -1}}}, "tierwise.budget.seconds"),
     ({"tierwise": {"action": "x" * 201}}, "tierwise.action"),
+    ({"tierwise": {"action": "\x1b[2J"}}, "tierwise.action"),
+    ({"tierwise": {"action": "mine\n"}}, "tierwise.action"),
+    ({"tierwise": {"action": "caf\u00e9"}}, "tierwise.action"),
+    ({"tierwise": {"action": "a\u202eb"}}, "tierwise.action"),
     ({"tierwise": {"verifier": {}}}, "tierwise.verifier"),
     ({"tierwise": {"verifier": {"wizard": {}}}}, "tierwise.verifier"),
     ({"tierwise": {"verifier": {"python_tests": {}}}}, "tierwise.verifier.python_tests"),
@@ -135,7 +137,9 @@ def test_a_wrong_field_is_named(house, fields, named):
 
 
 def test_an_unknown_model_is_told_which_there_are(house):
-    message = house.raw(body_of(model="singel")).error["message"]
+    answer = house.raw(body_of(model="singel"))
+    message = answer.error["message"]
+    assert (answer.status, answer.error["code"], answer.error["param"]) == (404, "model_not_found", "model")
     assert "'singel'" in message
     assert "did you mean 'single'?" in message
     assert "majority" in message
@@ -155,7 +159,6 @@ def test_an_unknown_model_is_told_which_there_are(house):
         body_of()[:-1],
         body_of() + b"}",
         body_of() + body_of(),
-        b"\xef\xbb\xbf" + body_of(),
         body_of().decode().encode("utf-16"),
         body_of().replace(b"hello", b"\xff\xfe"),
         body_of().replace(b"hello", b"\xc0\x80"),
@@ -243,7 +246,7 @@ def test_null_is_as_good_as_absent(house):
 def test_a_refused_request_is_counted_and_not_remembered(serve):
     endpoint = serve(tier_of())
     endpoint.chat("nobody")
-    assert endpoint.metric('tierwise_refused_total{status="400"}') == 1
+    assert endpoint.metric('tierwise_refused_total{status="404"}') == 1
     assert endpoint.records == []
     assert endpoint.metric("tierwise_actions_running") == 0
 
@@ -251,13 +254,13 @@ def test_a_refused_request_is_counted_and_not_remembered(serve):
 # ── bodies ──────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_huge_body_is_refused_without_being_kept(serve, monkeypatch, chunked):
-    monkeypatch.setattr(chat, "MOST_BYTES", 2**20)
+    monkeypatch.setattr(bodies, "MOST_BYTES", 2**20)
     endpoint = serve(tier_of())
     block = b"x" * 65536
     size = 4 * 2**20
-    head = "transfer-encoding: chunked" if chunked else f"content-length: {size}"
+    head = head_of(None, transfer_encoding="chunked") if chunked else head_of(size)
     with socket.create_connection(("127.0.0.1", endpoint.port), timeout=10) as line:
-        line.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{head}\r\n\r\n".encode())
+        line.sendall(head)
         for _ in range(size // len(block)):
             line.sendall(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
         answer = line.recv(65536)
@@ -272,10 +275,10 @@ def test_a_body_of_some_megabytes_is_taken(house):
 
 
 def test_a_body_that_stops_half_way_is_given_up(serve, monkeypatch):
-    monkeypatch.setattr(chat, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.1)
     endpoint = serve(tier_of())
     with socket.create_connection(("127.0.0.1", endpoint.port), timeout=10) as line:
-        line.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"model": "ti')
+        line.sendall(head_of(100) + b'{"model": "ti')
         answer = line.recv(65536)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"stopped after 13 bytes" in answer
@@ -285,7 +288,7 @@ def test_who_hangs_up_in_the_middle_of_a_body_leaves_nothing(serve, caplog):
     endpoint = serve(tier_of())
     for _ in range(10):
         with socket.create_connection(("127.0.0.1", endpoint.port), timeout=10) as line:
-            line.sendall(b'POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"model": "ti')
+            line.sendall(head_of(100) + b'{"model": "ti')
             time.sleep(0.01)
     assert endpoint.chat().status == 200
     assert len(endpoint.records) == 1
@@ -298,7 +301,7 @@ def test_a_body_in_small_pieces_is_one_body(serve):
         {"model": "tier", "messages": [{"role": "user", "content": "ü" * 50}]}, ensure_ascii=False
     ).encode()
     with socket.create_connection(("127.0.0.1", endpoint.port), timeout=10) as line:
-        line.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode())
+        line.sendall(head_of(len(body)))
         for start in range(0, len(body), 7):
             line.sendall(body[start : start + 7])
             time.sleep(0.001)
@@ -317,32 +320,51 @@ def test_unknown_paths_are_404_in_the_same_shape(house, method, path):
     assert "/v1/chat/completions" in answer.error["message"]
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
+CHAT = "/v1/chat/completions"
+PAGES = ["/v1/models", "/v1/models/single", "/v1/deployments", "/health", "/ready", "/metrics"]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
 def test_chat_answers_posts_only(house, method):
-    answer = house.request(method, "/v1/chat/completions")
+    answer = house.request(method, CHAT)
     assert answer.status == 405
-    assert answer.headers["allow"] == "POST"
+    assert set(answer.headers["allow"].split(", ")) == {"POST", "HEAD", "OPTIONS"}
     assert_shape(answer.error)
     assert answer.error["code"] == "method_not_allowed"
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/single", "/health", "/ready", "/metrics"])
+@pytest.mark.parametrize("path", PAGES)
 def test_pages_answer_gets_and_heads_only(house, path):
     whole, head = house.request("GET", path), house.request("HEAD", path)
     assert (whole.status, head.status, head.body) == (200, 200, b"")
-    for method in ("POST", "DELETE", "OPTIONS"):
+    for method in ("POST", "DELETE"):
         answer = house.request(method, path, b"{}")
         assert answer.status == 405
-        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
+        assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
         assert_shape(answer.error)
 
 
-def test_a_head_of_chat_has_no_body(house):
-    answer = house.request("HEAD", "/v1/chat/completions")
-    assert (answer.status, answer.body) == (405, b"")
+@pytest.mark.parametrize("path", [CHAT, *PAGES])
+def test_options_says_what_a_path_allows(house, path):
+    answer = house.request("OPTIONS", path)
+    assert (answer.status, answer.body) == (204, b"")
+    assert set(answer.headers["allow"].split(", ")) == {"POST" if path == CHAT else "GET", "HEAD", "OPTIONS"}
 
 
-@pytest.mark.parametrize("name", ["nobody", "a/b", "%F0%9F%A6%89", "..%2Fhealth", ""])
+def test_a_head_of_chat_is_answered_without_a_body(house):
+    answer = house.request("HEAD", CHAT)
+    assert (answer.status, answer.body) == (200, b"")
+
+
+@pytest.mark.parametrize("path", [CHAT, *PAGES])
+@pytest.mark.parametrize("slashes", ["/", "//"])
+def test_a_trailing_slash_changes_nothing(house, path, slashes):
+    method = "POST" if path == CHAT else "GET"
+    answer = house.request(method, path + slashes, body_of(), {"content-type": "application/json"})
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize("name", ["nobody", "a/b", "%F0%9F%A6%89", "..%2Fhealth"])
 def test_an_unknown_model_is_404_where_it_is_looked_up(house, name):
     answer = house.request("GET", f"/v1/models/{name}")
     assert answer.status == 404
@@ -411,8 +433,8 @@ MODELS = st.sampled_from(["single", "majority", "best", "refine", "auto"])
 
 def assert_no_fault_of_ours(house: Endpoint, body: bytes) -> None:
     answer = house.raw(body)
-    assert answer.status in {200, 400}, answer.body
-    if answer.status == 400:
+    assert answer.status in {200, 400, 404}, answer.body
+    if answer.status != 200:
         assert_shape(answer.error)
     else:
         assert not answer.events or answer.is_done

@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
+from collections.abc import AsyncGenerator
 
 import pytest
 
-from endpoints import Endpoint, tier_of, until
+from endpoints import Endpoint, head_of, tier_of, until
 from tierwise.gateway import reply
 from tierwise.policies import BestOfN, Majority, Refine
-from tierwise.spec.call import Call
+from tierwise.spec.call import Call, Chunk
 from tierwise.spec.errors import Broken
 from tierwise.testing import Reply, ScriptedEngine
 
@@ -45,14 +46,50 @@ def test_a_vote_is_out_as_soon_as_it_is_settled(serve):
     assert engine.running == 0
 
 
-@pytest.mark.parametrize(
-    "policy", [None, Majority(n=3), BestOfN(n=2), Refine()], ids=["single", "vote", "best", "refine"]
-)
-def test_first_bytes_go_out_within_200_ms_whatever_the_model_does(serve, policy):
+@pytest.mark.parametrize("policy", [Majority(n=3), BestOfN(n=2), Refine()], ids=["vote", "best", "refine"])
+def test_first_bytes_go_out_within_200_ms_while_a_policy_has_nothing_to_show(serve, policy):
     endpoint = serve(tier_of(policy, ScriptedEngine("late", step=0.25)))
     answers = [endpoint.chat(stream=True) for _ in range(2)]
     assert min(answer.first_bytes for answer in answers) < 0.2
     assert all(answer.text == "late" for answer in answers)
+
+
+def test_headers_wait_for_the_first_content_of_a_pass_that_is_shown(serve):
+    answer = serve(tier_of(engine=ScriptedEngine("late", step=0.4))).chat(stream=True)
+    assert answer.first_bytes > 0.35
+    assert not any(event.is_comment for event in answer.events)
+    assert answer.text == "late"
+
+
+def test_headers_wait_no_longer_than_they_are_told(serve):
+    endpoint = serve(tier_of(engine=ScriptedEngine("late", step=0.4)), first_bytes=0.05)
+    answer = min((endpoint.chat(stream=True) for _ in range(2)), key=lambda one: one.first_bytes)
+    assert answer.first_bytes < 0.3
+    assert answer.events[0].text == ": 0 of 1 passes done"
+    assert answer.text == "late"
+
+
+class SpeaksFirst(ScriptedEngine):
+    """Sends the role by itself, and breaks after that the first time."""
+
+    async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        self.calls.append(call)
+        yield Chunk(delta={"role": "assistant", "content": ""})
+        if len(self.calls) == 1:
+            raise Broken("gone")
+        yield Chunk(delta={"content": "here again"})
+        yield Chunk(finish="stop")
+
+
+def test_a_stream_says_who_speaks_once_although_its_first_pass_broke(serve):
+    answer = serve(tier_of(engine=SpeaksFirst())).chat(stream=True)
+    deltas = [choice["delta"] for chunk in answer.chunks for choice in chunk["choices"]]
+    assert deltas == [{"role": "assistant", "content": "here again"}, {}]
+
+
+def test_no_buffer_on_the_way_may_hold_events_back(serve):
+    answer = serve(tier_of()).chat(stream=True)
+    assert answer.headers["x-accel-buffering"] == "no"
 
 
 def test_the_comment_says_how_far_it_is(serve, monkeypatch):
@@ -137,9 +174,7 @@ def test_a_stream_that_ends_keeps_its_connection(serve):
                 raw += line.recv(65536)
             assert raw.count(b"[DONE]") == 1
             body = b'{"model": "tier", "stream": true, "messages": [{"role": "user", "content": "x"}]}'
-            line.sendall(
-                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-            )
+            line.sendall(head_of(len(body)) + body)
 
 
 # ── users who read slowly ───────────────────────────────────────────────
@@ -149,7 +184,7 @@ def dial_and_read_nothing(endpoint: Endpoint, **fields) -> socket.socket:
     line.settimeout(20)
     line.connect(("127.0.0.1", endpoint.port))
     body = b'{"model": "tier", "stream": true, "messages": [{"role": "user", "content": "x"}]}'
-    line.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    line.sendall(head_of(len(body)) + body)
     return line
 
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from fake_runs import task
-from tierwise.moe.perplexity import WINDOW, Perplexity, PromptText, Seen, perplexities, prompts, read, windows
+from tierwise.moe.perplexity import WINDOW, Perplexity, PromptText, TextLoss, perplexities, prompts, read, windows
 from tierwise.policies import Single
 from tierwise.spec.errors import Broken, Garbled, Refused, SpecError
 from tierwise.testing import ScriptedEngine, tier
@@ -45,15 +45,15 @@ class Refusing(Reader):
         raise Refused("prompt_logprobs: no such field")
 
 
-def reading(engine: ScriptedEngine, *active: int) -> list[Seen] | None:
+def reading(engine: ScriptedEngine, *active: int) -> list[TextLoss] | None:
     plain = tier(Single(), engine)
     tiers = [replace(plain, name=f"k{number}", sampling={"active_experts": number}) for number in active]
-    return asyncio.run(read(tiers, TEXTS, concurrency=2, told=lambda _: None))
+    return asyncio.run(read(tiers, TEXTS, concurrency=2, on_progress=lambda _: None))
 
 
-def seen(tier_: str, *nats: float, clusters: str = "") -> list[Seen]:
+def seen(tier_: str, *nats: float, clusters: str = "") -> list[TextLoss]:
     return [
-        Seen(tier=tier_, text=f"t{number}", cluster=(clusters or "abcdefgh")[number], tokens=10, nats=value)
+        TextLoss(tier=tier_, text=f"t{number}", cluster=(clusters or "abcdefgh")[number], tokens=10, nats=value)
         for number, value in enumerate(nats)
     ]
 
@@ -67,7 +67,7 @@ def test_every_tier_reads_every_text_with_its_own_levers():
     ]
     first, second = perplexities(found)
     assert (first.value.value, second.value.value) == (pytest.approx(8), pytest.approx(4))
-    assert (first.times, second.times and second.times.value) == (None, pytest.approx(0.5))
+    assert (first.ratio, second.ratio and second.ratio.value) == (None, pytest.approx(0.5))
     assert engine.asked[0] == {"active_experts": 8, "max_tokens": 1, "prompt_logprobs": 0}
 
 
@@ -87,9 +87,9 @@ def test_ratios_are_paired_so_that_hard_texts_widen_nothing():
     hard = [10.0, 40.0, 20.0, 30.0]
     trained, fewer = perplexities([*seen("k8", *hard), *seen("k4", *(nats + 1 + nats / 1000 for nats in hard))])
     assert trained.value.value == pytest.approx(math.exp(2.5))
-    assert fewer.times is not None
-    assert 1000 * width(fewer.times) < width(fewer.value)
-    assert fewer.times.value == pytest.approx(math.exp(0.1025))
+    assert fewer.ratio is not None
+    assert 1000 * width(fewer.ratio) < width(fewer.value)
+    assert fewer.ratio.value == pytest.approx(math.exp(0.1025))
 
 
 def test_texts_of_one_cluster_count_as_one_observation():
@@ -99,7 +99,7 @@ def test_texts_of_one_cluster_count_as_one_observation():
 
 def test_one_text_has_no_interval():
     (found,) = perplexities(seen("k8", 10.0))
-    assert found == Perplexity(tier="k8", value=found.value, times=None)
+    assert found == Perplexity(tier="k8", value=found.value, ratio=None)
     assert (found.value.value, found.value.interval) == (pytest.approx(math.e), None)
 
 
@@ -111,7 +111,7 @@ def test_a_file_is_read_in_windows_that_lose_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(b"short", "from 2001 on there are two windows"), (b"\xff", "cannot be read")]
+    ("content", "words"), [(b"short", "needs two windows, so at least 2001 characters"), (b"\xff", "cannot be read")]
 )
 def test_a_text_that_gives_no_interval_is_refused(tmp_path, content, words):
     (tmp_path / "text").write_bytes(content)

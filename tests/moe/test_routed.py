@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,7 +53,7 @@ class Telling(ScriptedEngine):
 
 
 def recorded(engine: ScriptedEngine, policy: Policy, *names: str) -> tuple[list[RoutedPass], tuple[int, int]]:
-    """The passes that were kept; how many actions failed, and passes were not told."""
+    """The passes that were kept; the numbers of failed actions and of passes without routing."""
     kept: list[RoutedPass] = []
     tasks = [task(name, tags=[name[0]]) for name in names]
     done: list[tuple[int, int]] = []
@@ -63,7 +64,7 @@ def recorded(engine: ScriptedEngine, policy: Policy, *names: str) -> tuple[list[
         seed=0,
         concurrency=2,
         keep=kept.append,
-        told=lambda *progress: done.append(progress),
+        on_progress=lambda *progress: done.append(progress),
     )
     found = frozen(asked)
     assert done[-1] == (len(names), found[0])
@@ -103,6 +104,14 @@ def test_a_recording_reads_as_it_was_written_without_what_a_crash_cut_short(tmp_
     assert folder.read() == (ABOUT, kept)
 
 
+def test_passes_without_routing_keep_the_key_of_older_recordings(tmp_path):
+    folder = RecordingDirectory.create(tmp_path / "new")
+    folder.write(msgspec.structs.replace(ABOUT, unreported=3))
+    folder.passes_path.touch()
+    assert json.loads((folder.path / "recording.json").read_bytes())["untold"] == 3
+    assert folder.read()[0].unreported == 3
+
+
 def test_a_folder_that_holds_something_is_not_written_to(tmp_path):
     (tmp_path / "note").touch()
     with pytest.raises(SpecError, match="is not empty; give a new folder to --out"):
@@ -110,7 +119,7 @@ def test_a_folder_that_holds_something_is_not_written_to(tmp_path):
 
 
 def test_a_folder_without_a_recording_is_named(tmp_path):
-    with pytest.raises(NotFound, match=r"holds no recording: there is no recording\.json"):
+    with pytest.raises(NotFound, match=r"is not a recording: it has no recording\.json; give a folder"):
         RecordingDirectory(tmp_path).read()
 
 

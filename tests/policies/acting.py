@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from tierwise.policies import Policy, PolicyChoice
-from tierwise.testing.contracts.policies import ByDraw, Ended, act
+from tierwise.testing.contracts.policies import ActionOutcome, ByDraw, run_action
 
-__all__ = ["ByDraw", "Ended", "act", "named"]
+__all__ = ["ActionOutcome", "ByDraw", "named", "run_action"]
 
 
 def named(name: str) -> Policy:

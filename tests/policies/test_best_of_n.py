@@ -14,17 +14,17 @@ from tierwise.spec.ask import Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import BudgetError, Garbled
 from tierwise.testing import Reply, solve
-from tierwise.verifiers import Exact, JsonSchema, Number, Regex
+from tierwise.verifiers import BaseVerifier, Exact, JsonSchema, Number, Regex
 
-from .acting import ByDraw, act
+from .acting import ByDraw, run_action
 
 DIGITS = Regex(pattern=r"^\d+$")
 
 
-class Graded:
+class Graded(BaseVerifier):
     """Sees degrees: the score is the number that the candidate says."""
 
-    kind, decisive, is_ready = "graded", False, True
+    kind = "graded"
 
     def key(self, completion):
         return completion.text
@@ -85,7 +85,7 @@ def test_a_candidate_without_likelihoods_loses_ties():
 
 def test_where_nothing_tells_them_apart_the_first_drawn_wins():
     engine = ByDraw([Reply(text="a", step=2), Reply(text="b", step=1)])
-    assert act(BestOfN(n=2), engine).answer.completion.text == "a"
+    assert run_action(BestOfN(n=2), engine).answer.completion.text == "a"
 
 
 @given(
@@ -98,7 +98,7 @@ def test_the_pick_does_not_depend_on_who_finishes_first(said, slots, data):
     replies = [
         Reply(text=text, logprob=chance, step=float(wait)) for (text, chance), wait in zip(said, waits, strict=True)
     ]
-    ended = act(BestOfN(n=len(said)), ByDraw(replies), slots=slots, verifier=DIGITS)
+    ended = run_action(BestOfN(n=len(said)), ByDraw(replies), slots=slots, verifier=DIGITS)
     ranks = [
         (text == "7", float("-inf") if chance is None else chance, -draw) for draw, (text, chance) in enumerate(said)
     ]
@@ -152,6 +152,6 @@ def test_a_verifier_that_takes_too_long_is_stopped_at_the_deadline():
             await asyncio.sleep(100)
             raise AssertionError
 
-    ended = act(BestOfN(n=3), ByDraw(["0.9"]), verifier=Slow(), budget=Budget(seconds=2))
+    ended = run_action(BestOfN(n=3), ByDraw(["0.9"]), verifier=Slow(), budget=Budget(seconds=2))
     assert (ended.answer.completion.text, ended.answer.verdict.ok, ended.seconds) == ("0.9", False, 2)
     assert "out of time" in ended.answer.why

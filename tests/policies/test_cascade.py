@@ -14,18 +14,18 @@ from tierwise.spec.ask import Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import Broken, Overloaded, PolicyError, Refused
 from tierwise.testing import (
+    RecordingSink,
     Reply,
     ScriptedEngine,
-    Shown,
     ask_user,
     cascade,
     frozen,
     new_trace,
+    solve_cascade,
     tier,
     tiers_of,
-    traced,
 )
-from tierwise.verifiers import Exact, Number
+from tierwise.verifiers import BaseVerifier, Exact, Number
 
 FOUR = Number(equals=4)
 DEAD = Reply(text="half an", error=Broken("it died"))
@@ -60,7 +60,7 @@ def decisions(trace):
 
 
 def test_a_cheaper_answer_is_kept_when_the_verifier_accepts_it():
-    strong, shown = ScriptedEngine("4"), Shown()
+    strong, shown = ScriptedEngine("4"), RecordingSink()
 
     async def main():
         action = climbing(tiers(ScriptedEngine("It is 4"), strong), new_trace(), verifier=FOUR)
@@ -72,7 +72,7 @@ def test_a_cheaper_answer_is_kept_when_the_verifier_accepts_it():
 
 def test_a_cheaper_answer_that_is_not_accepted_is_never_shown():
     async def main():
-        shown, trace = Shown(), new_trace()
+        shown, trace = RecordingSink(), new_trace()
         action = climbing(tiers(ScriptedEngine("3"), ScriptedEngine("5")), trace, verifier=FOUR)
         answer = await action.solve(ask_user("2+2?"), shown)
         return answer.completion.text, shown.text, action.tier, [done.tier for done in trace.passes]
@@ -81,35 +81,35 @@ def test_a_cheaper_answer_that_is_not_accepted_is_never_shown():
 
 
 def test_without_anything_to_verify_with_no_cheaper_answer_is_kept():
-    answer, trace = traced(tiers(ScriptedEngine("4"), ScriptedEngine("5")), ask_user("2+2?"))
+    answer, trace = solve_cascade(tiers(ScriptedEngine("4"), ScriptedEngine("5")), ask_user("2+2?"))
     assert (answer.completion.text, completions(trace)) == ("5", ["5"])
 
 
 def test_a_tiers_own_verifier_judges_where_the_request_brings_none():
     climb = tiers(ScriptedEngine("4"), ScriptedEngine("5"), verifier=FOUR)
-    assert traced(climb, ask_user("2+2?"))[0].completion.text == "4"
-    assert traced(climb, ask_user("2+2?"), verifier=Number(equals=5))[0].completion.text == "5"
+    assert solve_cascade(climb, ask_user("2+2?"))[0].completion.text == "4"
+    assert solve_cascade(climb, ask_user("2+2?"), verifier=Number(equals=5))[0].completion.text == "5"
 
 
 def test_a_cheaper_tier_that_fails_or_runs_out_is_climbed_over():
     broken, slow = ScriptedEngine(Reply(error=Refused("no"))), ScriptedEngine(Reply(text="4", step=9))
     climb = tiers(broken, slow, ScriptedEngine("4"), budgets=[Budget(), Budget(seconds=1)])
-    answer, trace = traced(climb, ask_user("2+2?"), verifier=FOUR)
+    answer, trace = solve_cascade(climb, ask_user("2+2?"), verifier=FOUR)
     assert (answer.completion.text, outcomes(trace)) == ("4", ["failed", "cut", "finished"])
 
 
 @pytest.mark.parametrize("last", [Reply(text="4", step=9), Reply(error=Overloaded("no room"))])
 def test_the_best_earlier_answer_is_what_is_left_when_the_last_tier_has_none(last):
-    class Close:
+    class Close(BaseVerifier):
         """The nearer to four, the better."""
 
-        kind, decisive, is_ready = "close", False, True
+        kind = "close"
 
         async def verify(self, completion):
             return Verdict(ok=False, score=1 / (1 + abs(4 - int(completion.text))))
 
     async def main():
-        shown = Shown()
+        shown = RecordingSink()
         climb = tiers(
             ScriptedEngine("5"), ScriptedEngine("7"), ScriptedEngine(last), budgets=[Budget()] * 2 + [Budget(seconds=1)]
         )
@@ -121,13 +121,13 @@ def test_the_best_earlier_answer_is_what_is_left_when_the_last_tier_has_none(las
 
 def test_of_equally_bad_earlier_answers_the_stronger_tiers_is_kept():
     climb = tiers(ScriptedEngine("5"), ScriptedEngine("7"), ScriptedEngine(Reply(error=Overloaded("no room"))))
-    assert traced(climb, ask_user("2+2?"), verifier=FOUR)[0].completion.text == "7"
+    assert solve_cascade(climb, ask_user("2+2?"), verifier=FOUR)[0].completion.text == "7"
 
 
 def test_an_earlier_answer_is_no_way_out_once_the_user_has_seen_a_part_of_the_last():
     async def main():
         climb = tiers(ScriptedEngine("3"), ScriptedEngine(DEAD))
-        await climbing(climb, new_trace(), verifier=FOUR).solve(ask_user("2+2?"), Shown())
+        await climbing(climb, new_trace(), verifier=FOUR).solve(ask_user("2+2?"), RecordingSink())
 
     with pytest.raises(Broken):
         frozen(main())
@@ -136,21 +136,21 @@ def test_an_earlier_answer_is_no_way_out_once_the_user_has_seen_a_part_of_the_la
 def test_when_no_tier_can_answer_the_last_one_is_to_blame():
     climb = tiers(ScriptedEngine(Reply(error=Refused("no"))), ScriptedEngine(Reply(error=Overloaded("no room"))))
     with pytest.raises(Overloaded):
-        traced(climb, ask_user("2+2?"), verifier=FOUR)
+        solve_cascade(climb, ask_user("2+2?"), verifier=FOUR)
 
 
 def test_every_tier_has_its_own_budget_and_all_watch_the_same_clock():
     climb = tiers(
         ScriptedEngine("a b c"), ScriptedEngine("a b c"), budgets=[Budget(completion_tokens=2, seconds=9)] * 2
     )
-    answer, trace = traced(climb, ask_user("2+2?"), verifier=Exact(equals="nothing"))
+    answer, trace = solve_cascade(climb, ask_user("2+2?"), verifier=Exact(equals="nothing"))
     assert (answer.completion.text, trace.usage.completion) == ("a b", 4)
     climb = tiers(
         ScriptedEngine(Reply(text="a", step=0.6)),
         ScriptedEngine(Reply(text="b", step=0.6)),
         budgets=[Budget(seconds=1)] * 2,
     )
-    assert traced(climb, ask_user("2+2?"), verifier=Exact(equals="b"))[0].completion.text == "a"
+    assert solve_cascade(climb, ask_user("2+2?"), verifier=Exact(equals="b"))[0].completion.text == "a"
 
 
 @pytest.mark.parametrize("allowed", [Budget(passes=2), Budget(completion_tokens=2)])
@@ -170,7 +170,7 @@ def test_a_caller_s_budget_holds_for_all_tiers_of_a_climb_together(allowed):
 
 
 def test_every_step_of_a_climb_is_on_the_trace():
-    _, trace = traced(tiers(ScriptedEngine("3"), ScriptedEngine("4")), ask_user("2+2?"), verifier=FOUR)
+    _, trace = solve_cascade(tiers(ScriptedEngine("3"), ScriptedEngine("4")), ask_user("2+2?"), verifier=FOUR)
     assert decisions(trace) == [
         ("escalates until number accepts", "", None),
         ("fast not accepted: 3 instead of 4", "verifier", 0.0),
@@ -179,7 +179,7 @@ def test_every_step_of_a_climb_is_on_the_trace():
 
 def test_a_tier_that_fails_is_named_with_its_reason():
     climb = tiers(ScriptedEngine(Reply(error=Refused("no tools here"))), ScriptedEngine("4"))
-    _, trace = traced(climb, ask_user("2+2?"), verifier=FOUR)
+    _, trace = solve_cascade(climb, ask_user("2+2?"), verifier=FOUR)
     assert ("fast failed: no tools here", "", None) in decisions(trace)
 
 
@@ -204,7 +204,7 @@ def test_the_reason_of_an_action_is_what_its_route_decided_first(engines, verifi
 
 def test_without_a_verifier_the_strongest_tier_answers_alone():
     weak = ScriptedEngine("4")
-    answer, _ = traced(tiers(weak, ScriptedEngine("5")), ask_user("2+2?"))
+    answer, _ = solve_cascade(tiers(weak, ScriptedEngine("5")), ask_user("2+2?"))
     assert (answer.completion.text, answer.tier, weak.calls) == ("5", "standard", [])
 
 
@@ -216,7 +216,7 @@ def test_tiers_that_share_a_deployment_never_draw_with_the_same_seed():
     engine = ScriptedEngine("3")
     weak = tier(Single(), engine, name="fast")
     strong = Tier(name="max", deployment=weak.deployment, policy=Majority(n=3))
-    traced([weak, strong], ask_user("2+2?"), verifier=FOUR)
+    solve_cascade([weak, strong], ask_user("2+2?"), verifier=FOUR)
     assert [call.draw for call in engine.calls] == [0, 1, 2, 3]
     assert len({call.seed for call in engine.calls}) == 4
 
@@ -224,7 +224,7 @@ def test_tiers_that_share_a_deployment_never_draw_with_the_same_seed():
 def test_each_deployment_draws_from_its_own_first():
     engines = ScriptedEngine("3"), ScriptedEngine("4")
     climb = [replace(one, deployment=replace(one.deployment, name=one.name)) for one in tiers(*engines)]
-    traced(climb, ask_user("2+2?"), verifier=FOUR)
+    solve_cascade(climb, ask_user("2+2?"), verifier=FOUR)
     assert [call.draw for engine in engines for call in engine.calls] == [0, 0]
 
 

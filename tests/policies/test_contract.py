@@ -46,9 +46,9 @@ class Forgetful(Single):
 @pytest.mark.parametrize(
     ("policy", "broken"),
     [
-        (Greedy(), "test_it_keeps_its_budget_and_its_books_under_every_script"),
+        (Greedy(), "test_it_keeps_its_budget_and_its_trace_is_consistent_under_every_script"),
         (Greedy(), "test_it_holds_settings_and_no_state"),
-        (Forgetful(), "test_every_field_of_the_client_reaches_the_engine_unless_it_says_that_it_sets_it"),
+        (Forgetful(), "test_every_field_of_the_client_reaches_the_engine_unless_it_declares_it_in_sets"),
     ],
 )
 def test_the_contract_catches_what_breaks_it(policy, broken):

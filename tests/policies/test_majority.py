@@ -15,7 +15,7 @@ from tierwise.spec.errors import BudgetError, Garbled, Overloaded
 from tierwise.testing import Reply, solve
 from tierwise.verifiers import Choice, JsonSchema, Number, Regex
 
-from .acting import ByDraw, act
+from .acting import ByDraw, run_action
 
 FAILED, ABSTAINED = "failed", "abstained"
 VOTES = st.lists(st.sampled_from(["A", "A", "B", "B", "C", FAILED, ABSTAINED]), min_size=2, max_size=9)
@@ -48,7 +48,7 @@ def decided_at(votes: list[str]) -> int:
 def test_the_answer_is_that_of_all_votes_in_whatever_order_they_finish(votes, data):
     order = data.draw(st.permutations(range(len(votes))))
     engine = engine_of(votes, [float(place + 1) for place in order])
-    ended = act(Majority(n=len(votes), equality="text"), engine)
+    ended = run_action(Majority(n=len(votes), equality="text"), engine)
     if (right := elected(votes)) is not None:
         assert ended.answer.completion.text == right
     elif ABSTAINED in votes:
@@ -60,7 +60,7 @@ def test_the_answer_is_that_of_all_votes_in_whatever_order_they_finish(votes, da
 @given(VOTES, st.data())
 def test_it_stops_the_moment_no_rival_can_catch_up(votes, data):
     order = data.draw(st.permutations(range(len(votes))))
-    ended = act(Majority(n=len(votes), equality="text"), engine_of(votes, [float(place + 1) for place in order]))
+    ended = run_action(Majority(n=len(votes), equality="text"), engine_of(votes, [float(place + 1) for place in order]))
     by_time = [vote for _, vote in sorted(zip(order, votes, strict=True))]
     assert ended.seconds == decided_at(by_time)
 
@@ -68,7 +68,7 @@ def test_it_stops_the_moment_no_rival_can_catch_up(votes, data):
 @given(VOTES, st.integers(1, 4), st.data())
 def test_the_answer_does_not_depend_on_how_many_votes_run_side_by_side(votes, slots, data):
     seconds = data.draw(st.lists(st.sampled_from([0.0, 1.0, 2.0]), min_size=len(votes), max_size=len(votes)))
-    ended = act(Majority(n=len(votes), equality="text"), engine_of(votes, seconds), slots=slots)
+    ended = run_action(Majority(n=len(votes), equality="text"), engine_of(votes, seconds), slots=slots)
     if (right := elected(votes)) is not None:
         assert ended.answer.completion.text == right
 
@@ -122,7 +122,7 @@ def test_nothing_said_in_time_is_no_answer():
 
 def test_votes_are_independent_draws_of_one_prompt():
     engine = ByDraw(["4", "5", "6"])
-    act(Majority(n=3), engine)
+    run_action(Majority(n=3), engine)
     assert len({call.seed for call in engine.calls}) == 3
     assert len({id(call.prompt) for call in engine.calls}) == 1
 

@@ -8,7 +8,7 @@ from tierwise.policies import Refine
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import Broken, BudgetError, Garbled, Overloaded
 from tierwise.spec.prompt import Prompt
-from tierwise.testing import Reply, ScriptedEngine, Shown, ask_user, solve
+from tierwise.testing import RecordingSink, Reply, ScriptedEngine, ask_user, solve
 from tierwise.verifiers import Number
 
 FOUR = Number(equals=4)
@@ -24,7 +24,7 @@ def test_without_a_verifier_the_refinement_is_the_answer():
 
 
 def test_without_a_verifier_the_refinement_streams_and_nothing_else_does():
-    shown = Shown()
+    shown = RecordingSink()
     solve(Refine(), "3", "It is wrong.", "it is 4", sink=shown)
     assert shown.text == "it is 4"
     assert len([chunk for chunk in shown.chunks if chunk.is_output]) == 3
@@ -42,7 +42,7 @@ def test_a_refinement_that_the_verifier_accepts_replaces_the_draft():
 
 
 def test_a_refinement_that_the_verifier_does_not_accept_is_thrown_away():
-    shown = Shown()
+    shown = RecordingSink()
     answer, trace = solve(Refine(), "3", "Fine.", "5", verifier=FOUR, sink=shown)
     assert (answer.completion.text, answer.chosen, answer.why, answer.verdict.ok) == ("3", 0, "draft kept", False)
     assert (shown.text, len(trace.passes)) == ("3", 3)
@@ -78,7 +78,7 @@ def test_the_draft_is_kept_when_the_refinement_has_not_begun_in_time():
 
 def test_a_refinement_that_dies_after_a_part_of_it_was_shown_cannot_be_taken_back():
     with pytest.raises(Broken):
-        solve(Refine(), "3", "Wrong.", Reply(text="it is", error=Broken("it died")), sink=Shown())
+        solve(Refine(), "3", "Wrong.", Reply(text="it is", error=Broken("it died")), sink=RecordingSink())
 
 
 def test_one_that_dies_unseen_leaves_the_draft():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tierwise.policies import Single
 from tierwise.spec.budget import Budget
-from tierwise.testing import Reply, ScriptedEngine, Shown, solve
+from tierwise.testing import RecordingSink, Reply, ScriptedEngine, solve
 
 
 def test_one_pass_is_the_answer():
@@ -13,7 +13,7 @@ def test_one_pass_is_the_answer():
 
 
 def test_every_word_is_shown_as_it_comes_and_once():
-    shown = Shown()
+    shown = RecordingSink()
     solve(Single(), "it is four", sink=shown)
     assert [chunk.delta.get("content") for chunk in shown.chunks if chunk.is_output] == ["it", " is", " four"]
     assert [chunk.finish for chunk in shown.chunks if chunk.finish] == ["stop"]
@@ -26,7 +26,7 @@ def test_the_clients_own_seed_goes_to_the_engine():
 
 
 def test_a_deadline_leaves_what_was_said_so_far_and_calls_it_cut_for_length():
-    shown = Shown()
+    shown = RecordingSink()
     answer, trace = solve(Single(), "a b c d e f", budget=Budget(seconds=0.035), sink=shown)
     assert (answer.completion.text, answer.completion.finish, trace.passes[0].outcome) == ("a b c", "length", "cut")
     assert (shown.text, shown.chunks[-1].finish) == ("a b c", "length")

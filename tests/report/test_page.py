@@ -97,18 +97,18 @@ def test_the_page_holds_every_part_of_the_result():
         "12 tasks, 36 actions",
         "Most solved: max · max with 100 %",
         "On the frontier",
-        "Did the extra passes pay?",
-        "points per $",
-        "Every tier against fast",
-        "What the passes found, and what was chosen",
+        "Do the extra passes help?",
+        "points per extra $",
+        "Every tier compared with fast",
+        "Candidates and selection",
         "A perfect choice among everything that was drawn",
         "Quality against cost",
         "Latency",
-        "12 of 12 are max mode's first candidate",
+        "12 of 12 are the first candidate of max mode",
         "By kind of task",
         "differences by kind",
-        "What the passes were for",
-        "What was not solved",
+        "Passes and costs",
+        "Unsolved tasks",
         "5 instead of 4",
         "tasks like these 12",
         "AMD EPYC",
@@ -174,6 +174,45 @@ def test_a_run_without_answers_still_has_a_page(outcome):
     assert "Partial: 5 of 6 actions were not run" in reader.text
 
 
+@pytest.mark.parametrize(
+    ("config", "dollars", "is_said"),
+    [
+        ("tiers: {}\n", 0.0, True),
+        ("tiers: {}\nprices: {}\n", 0.0, True),
+        ("prices: {far: {completion: 2.0}}\n", 0.0, False),
+        ("prices: {far: {completion: 2.0}}\n", None, False),
+        ("tiers: {}\n", 0.001, False),
+        ("", 0.0, False),
+    ],
+    ids=["no prices", "an empty table", "a price that nothing used", "unreported", "a cost", "an imported run"],
+)
+def test_missing_prices_are_reported_only_if_no_deployment_has_one(config, dollars, is_said):
+    made = manifest(["a"])
+    made = structs.replace(made, config=structs.replace(made.config, text=config))
+    records = [record("a", dollars=dollars, passes=[spent(dollars=dollars or 0.0)])]
+    assert ("No deployment has a price" in read(rendered(made, [task("a")], records)).text) == is_said
+
+
+def test_each_answer_that_was_cut_says_so():
+    made = manifest(["a", "b", "c"])
+    records = [
+        record("a", "incorrect", finish="length", answer="The number is", why="no number"),
+        record("b", "incorrect", finish="stop", answer="5", why="5 is not 4"),
+        record("c", "error", finish="length", why="connection lost"),
+    ]
+    text = " ".join(read(rendered(made, [task("a"), task("b"), task("c")], records)).text.split())
+    assert text.count("The answer was cut at max_tokens.") == 1
+    assert "no number The answer was cut at max_tokens." in text
+
+
+def test_errors_stay_in_the_count_that_is_shown():
+    made = manifest(["a", "b", "c"])
+    records = [record("a"), record("b", "incorrect"), record("c", "error", why="connection lost")]
+    text = " ".join(read(rendered(made, [task(name) for name in "abc"], records)).text.split())
+    assert "1 of 3" in text
+    assert "1 error, not in the share" in text
+
+
 def test_a_run_without_prices_says_so():
     made = manifest(["a"])
     records = [record("a", passes=[spent(dollars=0.0)])]
@@ -221,29 +260,29 @@ def test_names_of_rows_that_lie_close_together_are_set_apart():
     assert all(point["name_y"] >= point["y"] for point in points)
 
 
-def test_each_pass_says_what_it_bought_for_which_share_of_the_bill():
+def test_each_pass_shows_what_it_added_and_its_share_of_the_cost():
     text = usual_text()
-    assert "Pass 4 bought at most +0.0 points for 25 % of the bill" in text
+    assert "Pass 4 added at most +0.0 points for 25 % of the cost" in text
     assert re.search(r"pass 3\s+12\s+\+25.0 points", text)
-    assert "Any of k independent draws right (pass@k): 1: 62 %" in text
+    assert "Any of k independent draws correct (pass@k): 1: 62 %" in text
 
 
 def test_a_policy_that_stops_early_has_no_pass_at_k():
     made = manifest(["a", "b"], ("max", "max", 4))
     records = [record(name, tier="max", mode="max", passes=[structs.replace(spent(), solved=True)]) for name in "ab"]
-    assert "stops early, so pass@k cannot be told" in read(rendered(made, [task("a"), task("b")], records)).text
+    assert "stops early, so pass@k cannot be estimated" in read(rendered(made, [task("a"), task("b")], records)).text
 
 
 def test_a_run_of_older_records_has_a_page_without_candidates():
     made, tasks, records = a_run()
     old = [structs.replace(one, passes=[structs.replace(each, solved=None) for each in one.passes]) for one in records]
     text = read(rendered(made, tasks, old)).text
-    assert "what was chosen" not in text
-    assert "Did the extra passes pay?" in text
+    assert "Candidates and selection" not in text
+    assert "Do the extra passes help?" in text
 
 
 def test_a_run_with_everything_at_once_tells_it_all():
-    """Open arrival, judges, weights, clusters, a runner that was late: each in words of its own, in one page."""
+    """Open arrival, judges, weights, clusters and a late runner on one page, each with its own sentence."""
     judge = JudgeSpend(tier="max", actions=2, dollars=0.5, prompt_tokens=1, completion_tokens=1, seconds=0.1)
     made, tasks, records = a_run(late=0.25, judge=judge)
     made = structs.replace(
@@ -256,10 +295,10 @@ def test_a_run_with_everything_at_once_tells_it_all():
     ]
     text = read(page(made, tasks, records, summarise(made, records, tasks))).text
     for words_ in (
-        "actions arrived as poisson:2 has it, whether or not those before had ended",
+        "actions arrived at the times given by poisson:2, whether or not earlier ones had ended",
         "their seconds count from the intended start",
         "began 250 ms after it was due",
-        "Judging max · max took 24 actions for $6.00, in no figure above",
+        "Judging max · max took 24 actions for $6.00, which is in no figure above",
         "solved, weighted",
         "weighted by the tasks' weights",
         "new clusters like these 6",
@@ -281,14 +320,15 @@ def test_a_task_that_was_asked_again_is_one_line_with_how_often_it_was_solved():
     assert "any of 5" in text
 
 
-def test_what_is_not_separated_from_zero_buys_nothing():
-    assert sentences.bought(None, None, "dollars") == "the dollars more are not separated from zero"
+def test_a_rate_is_shown_only_if_it_is_separated_from_zero():
+    assert sentences.gain_rate(None, None, "dollars") == "the extra dollars are not separated from zero"
     more, less = (Estimate(value=sign * 0.5, interval=None, n=9) for sign in (1, -1))
     wide = Estimate(value=0.02, interval=Interval(-0.01, 0.05), n=9)
     assert (
-        sentences.bought(wide, more, "seconds") == "+2.0 points per 1.00 s more [-1.0, +5.0], not separated from zero"
+        sentences.gain_rate(wide, more, "seconds")
+        == "+2.0 points per extra 1.00 s [-1.0, +5.0], not separated from zero"
     )
-    assert sentences.bought(wide, less, "seconds") == "max mode takes fewer seconds, so that there is nothing to buy"
+    assert sentences.gain_rate(wide, less, "seconds") == "max mode takes fewer seconds, so there is no rate"
 
 
 def test_there_is_no_plot_of_nothing():
@@ -322,7 +362,7 @@ def test_the_verdict_on_the_extra_passes_gives_its_evidence():
     made, _, records = a_run(count=30)
     (gain,) = summarise(made, records).gains
     text = sentences.gain(gain)
-    assert text.startswith("max: the extra passes help. Of 30 tasks, max mode alone solved 10 and average mode alone 0")
+    assert text.startswith("max: the extra passes help. Of 30 tasks, only max mode solved 10 and only average mode 0")
     assert "+33.3 points [" in text
     assert "p = 0.002" in text
     assert "more [" in text

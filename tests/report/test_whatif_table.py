@@ -1,4 +1,4 @@
-"""The table of what more and fewer experts are worth."""
+"""The table of the effect of more and fewer active experts."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import pytest
 
 from fake_runs import record
 from tierwise.analysis.lever_effects import lever_effects
-from tierwise.moe.perplexity import Seen, perplexities
+from tierwise.moe.perplexity import TextLoss, perplexities
 from tierwise.report.numbers import UNKNOWN
 from tierwise.report.whatif_table import table
 from written_runs import run
 
 SEEN = [
-    Seen(tier=tier, text=name, cluster=name, tokens=10, nats=nats + more)
+    TextLoss(tier=tier, text=name, cluster=name, tokens=10, nats=nats + more)
     for name, nats in (("a", 20.0), ("b", 22.0), ("c", 25.0))
     for tier, more in (("k8", 0.0), ("k4", 1.0 + nats / 100))
 ]

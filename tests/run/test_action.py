@@ -20,8 +20,18 @@ from tierwise.spec.call import Call, Chunk, Completion, Usage
 from tierwise.spec.clock import now
 from tierwise.spec.errors import Broken, BudgetError, EngineError, Garbled, Overloaded, PolicyError, Refused, SpecError
 from tierwise.spec.prompt import Prompt
-from tierwise.testing import Reply, ScriptedEngine, Shown, ask_user, frozen, new_trace, solve, tier, traced
-from tierwise.verifiers import Number
+from tierwise.testing import (
+    RecordingSink,
+    Reply,
+    ScriptedEngine,
+    ask_user,
+    frozen,
+    new_trace,
+    solve,
+    solve_cascade,
+    tier,
+)
+from tierwise.verifiers import BaseVerifier, Number
 
 FOUR = Number(equals=4)
 DEAD = Reply(text="half an", error=Broken("it died"))
@@ -94,7 +104,7 @@ def test_only_a_death_is_worth_a_second_attempt(kind):
 
 
 def test_what_the_user_saw_is_not_said_again():
-    shown = Shown()
+    shown = RecordingSink()
     engine = ScriptedEngine(DEAD, "four")
     with pytest.raises(Broken) as caught:
         solve(Single(), engine=engine, sink=shown)
@@ -102,7 +112,7 @@ def test_what_the_user_saw_is_not_said_again():
 
 
 def test_a_user_who_has_seen_nothing_yet_can_have_a_second_attempt():
-    shown = Shown()
+    shown = RecordingSink()
     answer, _ = solve(Single(), Reply(error=Broken("it died at once")), "four", sink=shown)
     assert shown.text == answer.completion.text == "four"
 
@@ -285,15 +295,15 @@ def test_a_bug_in_a_policy_gets_the_policys_name():
 
 
 def test_a_bug_in_a_verifier_is_ours_too_and_not_the_engines():
-    class Buggy:
-        kind, decisive, is_ready = "buggy", True, True
+    class Buggy(BaseVerifier):
+        kind = "buggy"
 
         async def verify(self, completion):
             raise KeyError("ours")
 
     for climb in (tiers(ScriptedEngine("4"), policy=BestOfN(n=2)), tiers(ScriptedEngine("4"), ScriptedEngine("4"))):
         with pytest.raises(PolicyError, match="KeyError"):
-            traced(climb, ask_user("2+2?"), verifier=Buggy())
+            solve_cascade(climb, ask_user("2+2?"), verifier=Buggy())
 
 
 def test_a_bug_in_an_engine_leaves_a_failed_pass_with_the_reason_behind():
@@ -339,8 +349,8 @@ def test_an_action_runs_the_code_of_so_many_candidates_and_no_more(monkeypatch):
 
 
 def test_a_refusal_of_a_verifier_passes_through_as_what_it_is():
-    class Unable:
-        kind, decisive, is_ready = "unable", True, True
+    class Unable(BaseVerifier):
+        kind = "unable"
 
         async def verify(self, completion):
             raise SpecError("no sandbox here")
@@ -348,7 +358,7 @@ def test_a_refusal_of_a_verifier_passes_through_as_what_it_is():
     with pytest.raises(SpecError, match="no sandbox here"):
         solve(BestOfN(n=3), "4", verifier=Unable())
     with pytest.raises(SpecError, match="no sandbox here"):
-        traced(tiers(ScriptedEngine("3"), ScriptedEngine("4")), ask_user("2+2?"), verifier=Unable())
+        solve_cascade(tiers(ScriptedEngine("3"), ScriptedEngine("4")), ask_user("2+2?"), verifier=Unable())
 
 
 # ── showing ──────────────────────────────────────────────────────────────
@@ -356,7 +366,7 @@ def test_a_refusal_of_a_verifier_passes_through_as_what_it_is():
 
 @pytest.mark.parametrize("policy", [Single(), Majority(n=3), BestOfN(n=2)])
 def test_the_answer_is_shown_once_however_it_came_about(policy):
-    shown = Shown()
+    shown = RecordingSink()
     answer, _ = solve(policy, "it is four", sink=shown)
     assert shown.text == answer.completion.text == "it is four"
     assert [chunk.finish for chunk in shown.chunks if chunk.finish] == ["stop"]
@@ -375,7 +385,7 @@ def test_a_user_who_takes_his_time_at_the_deadline_is_not_told_everything_again(
 
 
 def test_nothing_but_an_unknown_field_is_still_an_answer():
-    shown = Shown()
+    shown = RecordingSink()
     answer, _ = solve(Single(), Reply(delta={"refusal": "I will not"}, step=0.5), budget=Budget(seconds=1), sink=shown)
     assert answer.completion.extra == {"refusal": "I will not"}
 
@@ -386,7 +396,7 @@ def test_a_tiers_sampling_fills_in_where_the_client_is_silent():
     prompt = Prompt(
         messages=({"role": "user", "content": "hi"},), fields={"temperature": 0, "max_completion_tokens": 9}
     )
-    traced(climb, prompt)
+    solve_cascade(climb, prompt)
     assert dict(engine.calls[0].prompt.fields) == {"temperature": 0, "max_completion_tokens": 9, "top_p": 0.9}
 
 
@@ -411,8 +421,8 @@ def test_side_by_side_passes_share_the_deployment():
 
 
 def test_a_verdict_is_on_the_trace_with_the_time_that_it_took():
-    class Slow:
-        kind, decisive, is_ready = "slow", True, True
+    class Slow(BaseVerifier):
+        kind, decisive = "slow", True
 
         async def verify(self, completion):
             await asyncio.sleep(0.5)

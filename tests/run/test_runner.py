@@ -14,7 +14,7 @@ from tierwise.spec.ask import Answer, OutOfBudget
 from tierwise.spec.budget import Budget, Left
 from tierwise.spec.call import Call
 from tierwise.spec.errors import Broken, BudgetError, Overloaded, PolicyError
-from tierwise.testing import Reply, ScriptedEngine, Shown, ask_user, frozen, new_trace, solve, tier, tiers_of
+from tierwise.testing import RecordingSink, Reply, ScriptedEngine, ask_user, frozen, new_trace, solve, tier, tiers_of
 from tierwise.verifiers import Number
 
 
@@ -254,7 +254,7 @@ def test_only_one_pass_at_a_time_can_be_shown():
                 group.create_task(ask(Call(prompt=prompt), shown=True))
 
     with pytest.raises(PolicyError, match="tried to show pass 1, but the user is being shown pass 0"):
-        act(does, sink=Shown())
+        act(does, sink=RecordingSink())
 
 
 def test_nothing_can_be_shown_after_a_part_of_another_pass():
@@ -263,7 +263,7 @@ def test_nothing_can_be_shown_after_a_part_of_another_pass():
         return said(await ask(Call(prompt=prompt), shown=True))
 
     with pytest.raises(PolicyError, match="tried to show pass 1, but the user has seen a part of pass 0"):
-        act(does, sink=Shown())
+        act(does, sink=RecordingSink())
 
 
 def test_an_answer_that_is_not_what_the_user_saw_is_the_policys_fault():
@@ -272,7 +272,7 @@ def test_an_answer_that_is_not_what_the_user_saw_is_the_policys_fault():
         return said(await ask(Call(prompt=prompt)))
 
     with pytest.raises(PolicyError, match="answered with pass 1 after showing pass 0"):
-        act(does, sink=Shown())
+        act(does, sink=RecordingSink())
 
 
 def test_a_shown_pass_that_nobody_saw_makes_room_for_another():
@@ -281,7 +281,7 @@ def test_a_shown_pass_that_nobody_saw_makes_room_for_another():
             await ask(Call(prompt=prompt), shown=True)
         return said(await ask(Call(prompt=prompt), shown=True))
 
-    shown = Shown()
+    shown = RecordingSink()
     act(does, engine=ScriptedEngine(Reply(error=Overloaded("no room")), "4"), sink=shown)
     assert shown.text == "4"
 
@@ -295,7 +295,7 @@ def test_another_tier_shows_only_where_it_is_asked_to():
 
     pieces = []
     for does in (hides, shows):
-        shown = Shown()
+        shown = RecordingSink()
         act(does, other("strong", ScriptedEngine("a b c")), sink=shown)
         assert shown.text == "a b c"
         pieces.append(len([chunk for chunk in shown.chunks if chunk.is_output]))
@@ -305,7 +305,7 @@ def test_another_tier_shows_only_where_it_is_asked_to():
 def test_choices_that_are_shown_side_by_side_do_not_get_into_each_others_way():
     async def main():
         one = tier(Single(), ScriptedEngine("a b", "c d"))
-        sinks = Shown(), Shown()
+        sinks = RecordingSink(), RecordingSink()
         action = Action(one, new_trace())
         await asyncio.gather(*(action.solve(ask_user("hi"), sink) for sink in sinks))
         return [sink.text for sink in sinks]

@@ -1,4 +1,4 @@
-"""The folder of a run: what was written can be read again, also after a crash."""
+"""The run directory: written data can be read again, even after a crash."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tierwise.workloads.files import load
 FORMAT_1 = Path(__file__).parent / "data" / "format_1"
 
 
-def test_what_was_written_can_be_read_again(tmp_path):
+def test_records_and_manifest_round_trip(tmp_path):
     folder = RunDirectory.create(tmp_path / "runs" / "one")
     folder.write_manifest(manifest(["a", "b"]))
     folder.write_tasks([task("a"), task("b", tags=["sums"])])
@@ -31,7 +31,7 @@ def test_what_was_written_can_be_read_again(tmp_path):
     assert load(folder.tasks_path).tasks == (task("a"), task("b", tags=["sums"]))
 
 
-def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
+def test_an_incomplete_last_line_is_ignored(tmp_path):
     folder = RunDirectory.create(tmp_path / "run")
     with folder.recorder() as recorder:
         recorder.write(record("a"))
@@ -40,15 +40,15 @@ def test_a_line_that_a_crash_cut_short_is_left_out(tmp_path):
     assert folder.read_records() == [record("a")]
 
 
-def test_a_run_is_never_written_over_another(tmp_path):
+def test_a_run_is_never_overwritten(tmp_path):
     folder = RunDirectory.create(tmp_path / "run")
     with folder.recorder() as recorder:
         recorder.write(record("a"))
-    with pytest.raises(SpecError, match="holds a run already"):
+    with pytest.raises(SpecError, match="already holds a run"):
         RunDirectory.create(tmp_path / "run")
 
 
-def test_what_a_crash_left_of_a_line_does_not_spoil_the_next_one(tmp_path):
+def test_an_incomplete_last_line_is_removed_before_the_next_record(tmp_path):
     folder = RunDirectory.create(tmp_path / "run")
     folder.records_path.write_bytes(b'{"action":"run/a/fa')
     for one in ("b", "c"):
@@ -59,7 +59,7 @@ def test_what_a_crash_left_of_a_line_does_not_spoil_the_next_one(tmp_path):
     assert folder.read_records() == [record("b"), record("c")]
 
 
-def test_a_run_with_something_left_to_do_may_be_gone_on_with(tmp_path):
+def test_an_unfinished_run_can_be_resumed(tmp_path):
     folder = RunDirectory.create(tmp_path / "run")
     assert not folder.is_unfinished
     folder.write_manifest(manifest(["a", "b"]))
@@ -69,15 +69,15 @@ def test_a_run_with_something_left_to_do_may_be_gone_on_with(tmp_path):
         recorder.write(record("a"))
         assert RunDirectory.create(tmp_path / "run") == RunDirectory.resume(tmp_path / "run") == folder
         recorder.write(record("b"))
-    with pytest.raises(SpecError, match="holds a run already"):
+    with pytest.raises(SpecError, match="already holds a run"):
         RunDirectory.create(tmp_path / "run")
-    with pytest.raises(SpecError, match="is whole"):
+    with pytest.raises(SpecError, match="is complete"):
         RunDirectory.resume(tmp_path / "run")
-    with pytest.raises(NotFound, match="holds no run to resume"):
+    with pytest.raises(NotFound, match="has no run to resume"):
         RunDirectory.resume(tmp_path)
 
 
-def test_two_benches_never_write_to_one_folder(tmp_path):
+def test_two_benches_cannot_write_to_one_directory(tmp_path):
     one, other = RunDirectory(tmp_path), RunDirectory(tmp_path)
     with one.locked(), pytest.raises(SpecError, match="another bench is writing"), other.locked():
         pass
@@ -85,18 +85,18 @@ def test_two_benches_never_write_to_one_folder(tmp_path):
         pass
 
 
-def test_a_folder_that_cannot_be_made_is_the_callers_mistake(tmp_path):
+def test_a_directory_that_cannot_be_created_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(SpecError, match="no run can be kept"):
+    with pytest.raises(SpecError, match="cannot write a run to"):
         RunDirectory.create(tmp_path / "file" / "run")
 
 
-def test_a_disk_that_takes_no_record_ends_the_run():
+def test_a_failed_write_ends_the_run():
     with RecordWriter(Path("/dev/full")) as recorder, pytest.raises(TierwiseError, match="No space left"):
         recorder.write(record("a"))
 
 
-def test_a_manifest_from_before_a_run_said_what_ran_is_read(tmp_path):
+def test_a_manifest_without_deployments_is_read(tmp_path):
     folder = RunDirectory.create(tmp_path / "run")
     folder.manifest_path.write_text(OLD)
     found = folder.read_manifest()
@@ -105,7 +105,7 @@ def test_a_manifest_from_before_a_run_said_what_ran_is_read(tmp_path):
     assert found.versions == {"tierwise": "0.1.0", "python": "3.11.7"}
 
 
-def test_a_run_of_format_1_is_read_in_the_words_of_now():
+def test_a_run_of_format_1_is_read_in_the_current_format():
     """Written by the bench of Tierwise 0.1.0 before outcomes were called correct and incorrect."""
     directory = RunDirectory(FORMAT_1)
     found, records = directory.read_manifest(), directory.read_records()
@@ -121,7 +121,7 @@ def test_a_run_of_format_1_is_read_in_the_words_of_now():
     assert {record.key for record in records} == found.keys()
 
 
-def test_a_run_of_format_1_that_goes_on_is_written_in_the_words_of_now(tmp_path):
+def test_a_resumed_run_of_format_1_is_written_in_the_current_format(tmp_path):
     shutil.copytree(FORMAT_1, tmp_path / "run")
     directory = RunDirectory(tmp_path / "run")
     before = directory.read_records()
@@ -134,7 +134,7 @@ def test_a_run_of_format_1_that_goes_on_is_written_in_the_words_of_now(tmp_path)
     assert directory.read_records() == [*before, record("d", "incorrect")]
 
 
-def test_what_is_wrong_with_a_manifest_of_format_1_is_named_with_its_line(tmp_path):
+def test_an_error_in_a_manifest_of_format_1_is_named_with_its_line(tmp_path):
     directory = RunDirectory.create(tmp_path / "run")
     text = (FORMAT_1 / "manifest.json").read_text().replace('"dollars": 0.012', '"dollars": "0.012"')
     directory.manifest_path.write_text(text)
@@ -150,7 +150,7 @@ def test_a_run_of_a_later_format_is_refused(tmp_path):
         directory.read_manifest()
 
 
-def test_an_outcome_that_no_format_has_is_refused(tmp_path):
+def test_an_unknown_outcome_is_rejected(tmp_path):
     directory = RunDirectory.create(tmp_path / "run")
     with directory.recorder() as recorder:
         recorder.write(record("a"))

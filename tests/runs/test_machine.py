@@ -1,4 +1,4 @@
-"""The machine as a manifest has it, and its GPUs as their driver's program tells them."""
+"""The machine in a manifest, and its GPUs from `nvidia-smi`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tierwise.runs.machine import InstalledGpu, gpus, machine, packages, version
 
 @pytest.fixture
 def nvidia_smi(tmp_path, monkeypatch):
-    """Puts a program of that name on PATH, and nothing else."""
+    """Puts a program on PATH, and removes all others."""
 
     def install(script):
         program = tmp_path / "nvidia-smi"
@@ -22,7 +22,7 @@ def nvidia_smi(tmp_path, monkeypatch):
     return install
 
 
-def test_the_machine_is_named_with_what_its_processor_can():
+def test_the_machine_has_its_cpu_extensions():
     here = machine()
     assert here.cores >= 1
     assert here.memory_bytes > 2**20

@@ -15,12 +15,12 @@ from tierwise.catalog.architecture import read
 from tierwise.plan import Plan, parse
 from tierwise.service import preflight
 from tierwise.setup import Draft, draft_for_checkpoint
-from tierwise.setup.candidates import EngineCandidate, Model, candidates, from_folder
-from tierwise.setup.here import Here, gib, look_here
+from tierwise.setup.candidates import EngineCandidate, LocalModel, candidates, from_folder
+from tierwise.setup.local_machine import LocalMachine, detect_machine, gib
 from tierwise.spec.errors import SpecError
 
 GIB = 2**30
-LAPTOP = Here(cores=8, memory_bytes=16 * GIB)
+LAPTOP = LocalMachine(cores=8, memory_bytes=16 * GIB)
 THINKS = TEMPLATE.replace("assistant\n", "assistant\n{% if not enable_thinking %}<think></think>{% endif %}")
 
 
@@ -82,14 +82,18 @@ def test_a_template_that_asks_makes_fast_answer_at_once_and_max_think(tmp_path, 
 
 
 def test_a_machine_of_two_cores_uses_both(mixture, out):
-    settings = planned(drafted(mixture, out, here=Here(cores=2, memory_bytes=GIB)), out)[0].processes[0].settings
+    settings = (
+        planned(drafted(mixture, out, here=LocalMachine(cores=2, memory_bytes=GIB)), out)[0].processes[0].settings
+    )
     assert settings.threads == 2
     assert planned(drafted(mixture, out), out)[0].processes[0].settings.threads is None
 
 
 def test_slots_become_fewer_where_their_cache_would_not_fit(tmp_path, out):
-    model = Model(path=tmp_path, architecture=read(_large(tmp_path)))
-    roomy, tight = (next(candidates(model, Here(cores=8, memory_bytes=size * GIB), tmp_path)) for size in (64, 4))
+    model = LocalModel(path=tmp_path, architecture=read(_large(tmp_path)))
+    roomy, tight = (
+        next(candidates(model, LocalMachine(cores=8, memory_bytes=size * GIB), tmp_path)) for size in (64, 4)
+    )
     assert (roomy.settings["slots"], tight.settings["slots"]) == (4, 1)
     assert "takes 8.0 GiB at most" in roomy.reasons["slots"]
     assert model.cache_bytes == 4 * 32 * 4096
@@ -103,7 +107,7 @@ def _large(folder: Path, **config: Any) -> Path:
 
 def test_a_checkpoint_that_fits_nowhere_is_refused_with_both_sizes(mixture, out):
     with pytest.raises(SpecError, match=r"the weights of \S+ are 0\.0 GiB, and this machine has 2 cores, 0\.0 GiB"):
-        drafted(mixture, out, here=Here(cores=2, memory_bytes=1000))
+        drafted(mixture, out, here=LocalMachine(cores=2, memory_bytes=1000))
 
 
 def of(engine: str, found: Any) -> EngineCandidate:
@@ -111,8 +115,8 @@ def of(engine: str, found: Any) -> EngineCandidate:
 
 
 def test_gpus_hold_a_copy_together(tmp_path):
-    eight = Here(cores=64, memory_bytes=GIB, gpus=("H100",) * 8, gpu_bytes=80 * GIB)
-    model = Model(path=tmp_path, architecture=read(_large(tmp_path)))
+    eight = LocalMachine(cores=64, memory_bytes=GIB, gpus=("H100",) * 8, gpu_bytes=80 * GIB)
+    model = LocalModel(path=tmp_path, architecture=read(_large(tmp_path)))
     found = list(candidates(model, eight, tmp_path, "/opt/bin/python"))
     assert [one.engine for one in found] == ["vllm", "sglang", "transformers"]
     assert found[0].settings["tensor_parallel"] == 1
@@ -123,7 +127,7 @@ def test_gpus_hold_a_copy_together(tmp_path):
 
 def test_a_known_family_brings_its_parsers(tmp_path):
     config = {"model_type": "glm_moe_dsa", "num_hidden_layers": 78, "hidden_size": 6144, "n_routed_experts": 256}
-    model = Model(path=tmp_path, architecture=read(checkpoint(tmp_path / "glm", **config)))
+    model = LocalModel(path=tmp_path, architecture=read(checkpoint(tmp_path / "glm", **config)))
     assert model.family is not None
     vllm = of("vllm", candidates(model, LAPTOP, tmp_path))
     assert vllm.settings["reasoning_parser"] == model.family.engines["vllm"].reasoning_parser
@@ -136,7 +140,7 @@ def test_a_folder_is_refused_engine_by_engine_where_none_can_run_it(tmp_path, ou
         drafted(folder, out, python="/nowhere/python")
     said = str(caught.value)
     assert "no engine here can run" in said
-    assert "vllm: there is no interpreter '/nowhere/python' here" in said
+    assert "vllm: there is no interpreter '/nowhere/python';" in said
     assert "transformers: it has no tokenizer" in said
 
 
@@ -175,14 +179,14 @@ def _file(folder: Path, content: bytes) -> Path:
 
 def test_a_file_without_a_chat_template_is_refused_with_what_to_do(tmp_path, out):
     pytest.importorskip("xllamacpp")
-    with pytest.raises(SpecError, match=r"llama\.cpp: the checkpoint has none, and llama.cpp would take ChatML"):
+    with pytest.raises(SpecError, match=r"llama\.cpp: the checkpoint has none, and llama.cpp would use ChatML"):
         drafted(random_mixture(tmp_path / "a.gguf", template=None), out, engine="llama.cpp")
 
 
 def test_a_projector_is_refused(tmp_path, out):
     pytest.importorskip("xllamacpp")
     projector = by_hand(tmp_path / "mmproj.gguf", string("general.architecture", "clip"))
-    with pytest.raises(SpecError, match="it is a projector; name it as `mmproj`"):
+    with pytest.raises(SpecError, match="it is a projector; set it as `mmproj`"):
         drafted(projector, out)
 
 
@@ -212,7 +216,7 @@ def test_a_path_is_written_from_the_folder_that_it_lies_below(tmp_path):
 
 
 def test_this_machine_can_be_looked_at():
-    here = look_here()
+    here = detect_machine()
     assert here.cores >= 1
     assert here.memory_bytes > GIB / 10
     assert gib(3 * GIB // 2) == "1.5 GiB"

@@ -15,7 +15,7 @@ from tierwise.engines.probe.findings import TRAITS, Finding, Probed, Switch
 from tierwise.plan import Plan, parse
 from tierwise.setup import Draft, draft_for_server
 from tierwise.setup.server import write_draft
-from tierwise.spec.errors import Broken, EngineError, Garbled, NotFound, Refused, TimedOut
+from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, NotFound, Refused, TimedOut
 from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 
 MODELS = {"object": "list", "data": [{"id": "m", "owned_by": "somebody"}, {"id": "other", "owned_by": "somebody"}]}
@@ -72,11 +72,9 @@ def test_a_server_that_does_everything_gets_a_pass_a_vote_and_a_choice():
     assert plan.file.tiers["max"].budget.passes == plan.most_passes("max")
 
 
-def test_where_log_probabilities_are_refused_beside_tools_max_is_said_to_fail_on_those():
-    draft = write_draft(seen(logprobs_with_tools="no", note="refused, 400: not with tools"))
-    assert "Requests with tools fail here" in re.sub(r"\n *# ", " ", draft.text)
-    assert any(note.startswith("max, and auto with it, fails on requests that offer tools") for note in draft.notes)
+def test_a_server_that_does_not_show_tools_to_the_model_is_noted():
     assert not any("tools" in note for note in write_draft(seen(logprobs_with_tools="no")).notes)
+    assert "it does not show tools to the model, so the model calls none" in write_draft(seen(tools_shown="no")).notes
 
 
 @pytest.mark.parametrize("verdict", ["no", "unseen"])
@@ -191,7 +189,7 @@ def test_what_a_server_says_cannot_end_a_comment():
 def test_every_trait_is_told():
     text = write_draft(seen(seed="unseen", note="who knows")).text
     assert all(about in text for about in TRAITS.values())
-    assert "#   ?   same seed, same text; another seed, another text (who knows)" in text
+    assert "#   ?   same seed, same text; different seed, different text (who knows)" in text
 
 
 # ── a server that answers ───────────────────────────────────────────────
@@ -228,10 +226,10 @@ class Failing(Chatty):
             Refused,
             "does not chat with 'm': an embedding model; if this model does not support chat, .* --model: other",
         ),
-        (HttpReply(status=404, body=b"{}"), Broken, "does not chat with 'm': .*404"),
-        (HttpReply(status=401, body=b'{"error": "who?"}'), Broken, "401: who.*--key-env NAME"),
-        (HttpReply(body=b'{"choices": []}'), Garbled, "application/json instead of a stream of events"),
-        (HttpReply(status=307, body=b"", headers={"Location": "http://x/"}), Broken, "moved to http://x/"),
+        (HttpReply(status=404, body=b"{}"), Misconfigured, "does not chat with 'm': .*404"),
+        (HttpReply(status=401, body=b'{"error": "who?"}'), Misconfigured, "401: who.*--key-env NAME"),
+        (HttpReply(body=b'{"choices": []}'), Garbled, "application/json instead of an event stream"),
+        (HttpReply(status=307, body=b"", headers={"Location": "http://x/"}), Misconfigured, "redirects to http://x/"),
         (HttpReply(waits=60), TimedOut, r"did not start an answer within 0\.3 s; .* --seconds 60"),
         (HttpReply(silent_after=0), TimedOut, r"did not start an answer within 0\.3 s"),
     ],
@@ -252,7 +250,7 @@ def test_a_server_that_repeats_the_key_does_not_bring_it_into_message_or_file():
             )
 
     draft = drafted(Telltale(), key="geheim", key_env="MY_KEY")
-    assert "takes tools (refused, 400: I know Bearer …)" in draft.text
+    assert "supports tools (refused, 400: I know Bearer …)" in draft.text
     assert "geheim" not in draft.text
     echo = HttpReply(status=400, body=b'{"error": {"message": "not with geheim"}}')
     with pytest.raises(Refused, match="not with …") as caught:

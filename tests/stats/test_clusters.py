@@ -138,7 +138,7 @@ def test_one_cluster_says_nothing_about_others():
     assert difference([3.0], [4.0], [10.0]).interval is None
     assert rate([], []) is None
     assert difference([], [], []) is None
-    with pytest.raises(SpecError, match="2 clusters or more"):
+    with pytest.raises(SpecError, match="at least 2 clusters"):
         robust_error([3.0], [10.0])
 
 

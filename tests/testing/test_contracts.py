@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,9 +18,20 @@ PLUGIN = Path(__file__).parents[2] / "examples" / "plugin"
 CONFIG = """
 deployments:
   far: {engine: http, url: "http://127.0.0.1:9/v1", model: m}
+  near: {engine: echo, times: 2}
 tiers:
   one: {deployment: far, policy: {longest: {n: 5}}}
   two: {deployment: far, policy: {best_of_n: {n: 2, verifier: {polite: {words: [cheers]}}}}}
+  three: {deployment: near, policy: single}
+"""
+
+ASK = """
+import asyncio, tierwise
+async def main():
+    async with tierwise.start("tierwise.yaml") as running:
+        result = await running.ask("three", "four")
+        print(result.text, result.trace.passes[0].usage.completion)
+asyncio.run(main())
 """
 
 
@@ -45,6 +57,19 @@ def test_an_installed_plugin_is_used_in_a_config_file(installed, tmp_path):
     (tmp_path / "tierwise.yaml").write_text(CONFIG)
     code, said = run(installed, tmp_path, "tierwise", "check", "tierwise.yaml")
     assert (code, "longest" in said, "≤ 5" in said) == (0, True, True), said
+
+
+def test_an_installed_engine_answers(installed, tmp_path):
+    (tmp_path / "tierwise.yaml").write_text(CONFIG)
+    (tmp_path / "ask.py").write_text(ASK)
+    assert run(installed, tmp_path, "ask") == (0, "four four 2\n")
+
+
+def test_doctor_lists_installed_plugins(installed, tmp_path):
+    code, said = run(installed, tmp_path, "tierwise", "doctor", "--json", "--quick")
+    plugins = {one["what"]: one for one in json.loads(said) if one["seen"] == "tierwise-longest 1.0"}
+    assert (code, set(plugins)) == (0, {"engine echo", "policy longest", "verifier polite"})
+    assert {(one["state"], one["cure"]) for one in plugins.values()} == {("ok", "")}
 
 
 def test_its_own_tests_with_the_contract_suites_pass(installed, tmp_path):

@@ -13,7 +13,18 @@ from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Usage
 from tierwise.spec.clock import now
 from tierwise.spec.errors import Broken, EngineError
-from tierwise.testing import FlakyEngine, Reply, ScriptedEngine, Shown, ask_user, frozen, new_trace, solve, tier, traced
+from tierwise.testing import (
+    FlakyEngine,
+    RecordingSink,
+    Reply,
+    ScriptedEngine,
+    ask_user,
+    frozen,
+    new_trace,
+    solve,
+    solve_cascade,
+    tier,
+)
 from tierwise.verifiers import Exact
 
 
@@ -142,7 +153,7 @@ def test_sockets_work_on_a_frozen_clock():
 
 
 def test_solve_returns_the_answer_with_its_trace():
-    shown = Shown()
+    shown = RecordingSink()
     answer, trace = solve(Single(), "four", prompt=ask_user("2+2?", temperature=0), budget=Budget(passes=1), sink=shown)
     assert (answer.completion.text, shown.text, trace.passes[0].call.prompt.fields) == (
         "four",
@@ -153,7 +164,7 @@ def test_solve_returns_the_answer_with_its_trace():
 
 def test_traced_climbs_tiers():
     climb = [tier(Single(), ScriptedEngine("a"), name="one"), tier(Single(), ScriptedEngine("b"))]
-    answer, trace = traced(climb, ask_user("hi"), verifier=Exact(equals="b"))
+    answer, trace = solve_cascade(climb, ask_user("hi"), verifier=Exact(equals="b"))
     assert (answer.completion.text, [done.tier for done in trace.passes]) == ("b", ["one", "tier"])
 
 

@@ -61,7 +61,7 @@ class Passes:
 
     def ask(self, prompt: Sequence[int], tokens: int = 12, sampling: SamplingParameters = GREEDY, **more: Any) -> Heard:
         decoder = more.pop("decoder", None) or StreamDecoder(self._tokenizer)
-        job = Job(prompt=prompt, sampling=sampling, decoder=decoder, most_tokens=tokens, on_update=print, **more)
+        job = Job(prompt=prompt, sampling=sampling, decoder=decoder, max_tokens=tokens, on_update=print, **more)
         heard = Heard(job)
         job.on_update = heard.hear
         self.loop.submit(job)

@@ -130,20 +130,20 @@ def test_what_cannot_work_is_refused_before_loading(dense, mixture, hashed):
     assert "is dense and has no experts" in refusal(dense, active_experts=2)
     assert "9 of 8 experts cannot be active" in refusal(mixture, active_experts=9)
     assert "route by a table that holds 2 experts per token" in refusal(hashed, active_experts=3)
-    assert "sparse attention of its own" in refusal(hashed, attention=Pattern(window=8))
-    assert "layers all see everything" in refusal(mixture, attention=Pattern(window=8))
-    assert "give either `window`" in refusal(dense, attention=Pattern())
+    assert "its own sparse attention" in refusal(hashed, attention=Pattern(window=8))
+    assert "full attention in every layer" in refusal(mixture, attention=Pattern(window=8))
+    assert "set either `window`" in refusal(dense, attention=Pattern())
 
 
 @pytest.mark.skipif(has_gpu(), reason="this machine has a GPU")
 def test_what_wants_a_gpu_is_refused_without_one(dense):
-    assert "this machine shows none; use sdpa" in refusal(dense, attention="flash_attention_2")
-    assert "this machine shows none; leave it out" in refusal(dense, use_kernels=True)
+    assert "this machine has none; use sdpa" in refusal(dense, attention="flash_attention_2")
+    assert "this machine has none; remove this" in refusal(dense, use_kernels=True)
 
 
 def test_a_checkpoint_that_is_quantized_already_is_not_quantized_again(dense, tmp_path):
     made = config_of(dense, tmp_path / "made", quantization_config={"quant_method": "gptq", "bits": 4})
-    assert "is quantized already (gptq)" in refusal(made, quantization="int8")
+    assert "is already quantized (gptq)" in refusal(made, quantization="int8")
 
 
 def test_remote_code_is_run_for_those_alone_who_trust_it(dense, tmp_path):
@@ -172,10 +172,10 @@ def test_a_damaged_checkpoint_is_one_error(dense, tmp_path):
 @pytest.mark.parametrize(
     ("pattern", "problem"),
     [
-        ({"window": 8, "block": 4}, "give either"),
-        ({"window": 8, "keep": 2}, "`keep` belongs to `block`"),
-        ({"block": 4}, "`block` wants `keep`"),
-        ({"block": 4, "keep": 2, "sinks": 1}, "`sinks` belongs to `window`"),
+        ({"window": 8, "block": 4}, "set either"),
+        ({"window": 8, "keep": 2}, "`keep` is only for `block`"),
+        ({"block": 4}, "`block` needs `keep`"),
+        ({"block": 4, "keep": 2, "sinks": 1}, "`sinks` is only for `window`"),
     ],
 )
 def test_half_a_pattern_is_named(pattern, problem):

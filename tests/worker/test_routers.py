@@ -66,7 +66,7 @@ def test_it_knows_the_routers(models, name):
     routers = Routers(models[name])
     dense = 1 if name in ("glm-5.1", "kimi-k2.6") else 0
     assert routers.layers == tuple(range(dense, models[name].config.num_hidden_layers))
-    assert (routers.experts, routers.most, routers.default) == (8, 8, 2)
+    assert (routers.experts, routers.max_active, routers.default) == (8, 8, 2)
     assert routers.may_change == (name != HASHED)
 
 
@@ -139,14 +139,14 @@ def test_it_is_restored_after_an_error(models, name):
 @changeable
 @pytest.mark.parametrize("active", [0, 9, -1])
 def test_more_experts_than_there_are_is_refused(models, name, active):
-    with pytest.raises(SpecError, match="1 to 8"), Routers(models[name]).using(active):
+    with pytest.raises(SpecError, match="1 to 8 per token"), Routers(models[name]).using(active):
         pass
 
 
 def test_groups_bound_the_experts_that_may_be_chosen(tmp_path):
     build("kimi-k2.6", tmp_path)
     model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, n_group=4, topk_group=2)
-    assert Routers(model).most == 4
+    assert Routers(model).max_active == 4
 
 
 def test_hash_routed_models_refuse_another_number(models):
@@ -205,5 +205,5 @@ def test_a_record_grows_over_the_steps_of_a_generation(models, name):
 
 
 def test_a_forward_of_other_tokens_than_told_is_an_error(models):
-    with pytest.raises(ValueError, match="36 tokens went through a router, and 12"):
+    with pytest.raises(ValueError, match="36 tokens went through a router, but 12"):
         routings(models["qwen3_moe"], Routers(models["qwen3_moe"]), OWNERS[:1])

@@ -9,8 +9,8 @@ transformers = pytest.importorskip("transformers")
 
 from families.tiny import build, tokenizer  # noqa: E402
 from tierwise.spec.errors import SpecError  # noqa: E402
-from tierwise.worker.chat import Chat, ChatRequest, CompletionEvents  # noqa: E402
-from tierwise.worker.scoring import as_told, scores  # noqa: E402
+from tierwise.worker.chat import Chat, CompletionEvents, WorkerChatRequest  # noqa: E402
+from tierwise.worker.scoring import prompt_logprobs_field, scores  # noqa: E402
 from worker.running import running  # noqa: E402
 
 PROMPT = [(7 * place) % 250 for place in range(600)]  # longer than the piece that goes through the model at once
@@ -50,7 +50,7 @@ def test_ranks_count_from_one_and_the_likeliest_stand_beside_the_token():
     logits = torch.tensor([[0.5, 0.25, 0.25]]).log()
     (one,) = scores(logits, [2], 1)
     assert one == {2: (pytest.approx(-1.3863, abs=1e-4), 2), 0: (pytest.approx(-0.6931, abs=1e-4), 1)}
-    first, second = as_told([one], tokenizer())
+    first, second = prompt_logprobs_field([one], tokenizer())
     assert first is None
     assert list(second) == [2, 0]
     assert set(second[0]) == {"logprob", "rank", "decoded_token"}
@@ -64,7 +64,7 @@ def test_an_answer_in_one_piece_carries_them_and_a_stream_is_refused(model):
         active=lambda _: "",
         is_sampled=lambda: False,
     )
-    asked = ChatRequest(messages=[{"role": "user", "content": "Hello"}], prompt_logprobs=0, max_tokens=1)
+    asked = WorkerChatRequest(messages=[{"role": "user", "content": "Hello"}], prompt_logprobs=0, max_tokens=1)
     with running(model, chat.tokenizer) as passes:
         job = chat.job(asked, print)
         heard = passes.ask(job.prompt, 1, prompt_logprobs=job.prompt_logprobs).wait()
@@ -73,5 +73,5 @@ def test_an_answer_in_one_piece_carries_them_and_a_stream_is_refused(model):
         None,
         *[[c] for c in "ello"],
     ]
-    with pytest.raises(SpecError, match="prompt_logprobs: these come with whole answers; leave `stream` out"):
-        chat.job(ChatRequest(messages=asked.messages, prompt_logprobs=0, stream=True), print)
+    with pytest.raises(SpecError, match="prompt_logprobs: not available in streams; remove `stream`"):
+        chat.job(WorkerChatRequest(messages=asked.messages, prompt_logprobs=0, stream=True), print)

@@ -38,18 +38,18 @@ def test_an_answer_in_one_piece_says_what_a_stream_says(transformers):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"n": 2}, "n: one completion for each request"),
-        ({"response_format": {"type": "json_object"}}, "cannot hold an answer to a format"),
-        ({"tools": [{"type": "function"}]}, "does not read tool calls"),
-        ({"guided_regex": "a+"}, "guided_regex: this engine cannot hold"),
+        ({"n": 2}, "n: this engine returns one completion per request"),
+        ({"response_format": {"type": "json_object"}}, "does not support structured outputs"),
+        ({"tools": [{"type": "function"}]}, "does not support tool calls"),
+        ({"guided_regex": "a+"}, "guided_regex: this engine does not support structured outputs"),
         ({"temperature": "hot"}, "Expected `float | null`, got `str` - at `$.temperature`"),
         ({"temperature": -1}, "Expected `float` >= 0.0 - at `$.temperature`"),
         ({"messages": []}, "length >= 1 - at `$.messages`"),
-        ({"messages": [{"role": "user"}]}, "content must be a text or a list of parts"),
+        ({"messages": [{"role": "user"}]}, "content must be a string or a list of parts"),
         ({"active_experts": 4}, "dense model and has no experts"),
-        ({"thinking_tokens": 9}, "no marks around thinking"),
-        ({"reasoning_effort": "high"}, "chat template has no such word"),
-        ({"logit_bias": {"99999999": 1}}, "numbers of tokens below 49152"),
+        ({"thinking_tokens": 9}, "no thinking tokens"),
+        ({"reasoning_effort": "high"}, "chat template does not use it"),
+        ({"logit_bias": {"99999999": 1}}, "keys must be token ids below 49152"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_never_ignored(transformers, fields, words):
@@ -171,7 +171,7 @@ def test_what_does_not_fit_the_checkpoint_is_said_before_a_launch(new_transforme
 
     folder = build("kimi-k2.6", tmp_path / "tiny")
     found = dict(preflight(new_transformers.settings(context=4096, active_experts=9), new_transformers.site(folder)))
-    assert "was made for 512 tokens" in found["context"]
+    assert "more than the checkpoint's 512" in found["context"]
     assert "9" in found["active_experts"]
     assert dict(preflight(new_transformers.settings(context=512), new_transformers.site(tmp_path / "nothing")))
     with pytest.raises(SpecError, match="run `tierwise pull` first"):

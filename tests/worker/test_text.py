@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from families.tiny import SPECIAL, tokenizer
 from tierwise.spec.errors import SpecError
-from tierwise.worker.text import StreamDecoder, rendered, thinking_of
+from tierwise.worker.text import StreamDecoder, find_thinking, render_prompt
 
 BYTES = tokenizer("{% for m in messages %}{{ m['role'] }}:{{ m['content'] }};{% endfor %}{{ x | default('') }}")
 THINK, UNTHINK = (256 + SPECIAL.index(mark) for mark in ("<think>", "</think>"))
@@ -64,7 +64,7 @@ def test_words_that_cannot_become_a_stop_text_are_not_held_back():
 
 
 def test_thinking_is_told_apart_by_its_marks_and_counted():
-    marks = thinking_of(BYTES)
+    marks = find_thinking(BYTES)
     content, thinking, _ = said([THINK, *tokens("\nhm"), UNTHINK, *tokens("\n\nyes")], thinking=marks)
     assert ("".join(content), "".join(thinking)) == ("yes", "hm")
     decoder = StreamDecoder(BYTES, thinking=marks, is_thinking=True)
@@ -75,23 +75,25 @@ def test_thinking_is_told_apart_by_its_marks_and_counted():
 
 def test_a_stop_text_does_not_end_a_thinking():
     content, thinking, is_stopped = said(
-        [*tokens("a.b"), UNTHINK, *tokens("c.d")], ".", thinking=thinking_of(BYTES), is_thinking=True
+        [*tokens("a.b"), UNTHINK, *tokens("c.d")], ".", thinking=find_thinking(BYTES), is_thinking=True
     )
     assert ("".join(content), "".join(thinking), is_stopped) == ("c", "a.b", True)
 
 
 def test_the_end_of_a_thinking_is_forced_once_it_has_had_its_tokens():
-    decoder = StreamDecoder(BYTES, thinking=thinking_of(BYTES), is_thinking=True, most_thinking=2)
+    decoder = StreamDecoder(BYTES, thinking=find_thinking(BYTES), is_thinking=True, max_thinking_tokens=2)
     wanted = [decoder.forced]
     for token in [*tokens("ab"), UNTHINK]:
         decoder.add(token)
         wanted.append(decoder.forced)
     assert wanted == [None, None, UNTHINK, None]
-    assert StreamDecoder(BYTES, thinking=thinking_of(BYTES), is_thinking=True, most_thinking=0).forced == UNTHINK
+    assert (
+        StreamDecoder(BYTES, thinking=find_thinking(BYTES), is_thinking=True, max_thinking_tokens=0).forced == UNTHINK
+    )
 
 
 def test_a_prompt_that_ends_in_an_open_thinking_is_known():
-    marks = thinking_of(BYTES)
+    marks = find_thinking(BYTES)
     assert marks.is_open("x<think>\n")
     assert not marks.is_open("x<think></think>\n")
     assert not marks.is_open("x")
@@ -99,25 +101,25 @@ def test_a_prompt_that_ends_in_an_open_thinking_is_known():
 
 def test_messages_are_rendered_with_the_parts_of_their_contents_joined():
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert rendered(BYTES, [{"role": "user", "content": parts}], {"x": "!"}) == "user:ab;!"
+    assert render_prompt(BYTES, [{"role": "user", "content": parts}], {"x": "!"}) == "user:ab;!"
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "content must be a text or a list of parts, and is None"),
-        (3, "and is 3"),
-        ([{"type": "image_url"}], "takes parts of type text, and no 'image_url'"),
-        (["a"], "wants `type` and `text`"),
+        (None, "content must be a string or a list of parts, not None"),
+        (3, "not 3"),
+        ([{"type": "image_url"}], "supports parts of type 'text' only, not 'image_url'"),
+        (["a"], "needs `type` and `text`"),
     ],
 )
 def test_a_content_that_cannot_be_read_is_named(content, words):
     with pytest.raises(SpecError, match=words) as caught:
-        rendered(BYTES, [{"role": "user", "content": "fine"}, {"role": "user", "content": content}], {})
+        render_prompt(BYTES, [{"role": "user", "content": "fine"}, {"role": "user", "content": content}], {})
     assert caught.value.field == "messages[1].content"
 
 
 def test_a_templates_own_refusal_is_passed_on():
     strict = tokenizer("{{ raise_exception('no ' + messages[0]['role']) }}")
-    with pytest.raises(SpecError, match="the chat template does not take these messages: no tool"):
-        rendered(strict, [{"role": "tool", "content": "x"}], {})
+    with pytest.raises(SpecError, match="the chat template rejects these messages: no tool"):
+        render_prompt(strict, [{"role": "tool", "content": "x"}], {})

@@ -1,4 +1,4 @@
-"""The forms in which arrivals are given, and the moments that they stand for."""
+"""The forms of `--arrival`, and their arrival times."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def test_every_bad_line_of_a_trace_is_named_with_its_place(tmp_path):
     assert [error.field for error in caught.value.errors] == [
         f"trace.jsonl:{line}" for line in (3, 4, 5, 7, 8, 9, 10, 11)
     ]
-    assert "trace.jsonl:3: 'soon' is no moment" in str(caught.value)
-    assert "trace.jsonl:7: comes 0.5 s before the line above" in str(caught.value)
+    assert "trace.jsonl:3: 'soon' is not a time" in str(caught.value)
+    assert "trace.jsonl:7: is 0.5 s before the previous line" in str(caught.value)
 
 
 def test_a_trace_without_arrivals_or_that_is_not_there_is_refused(tmp_path):
     (tmp_path / "empty").write_text("\n")
-    with pytest.raises(ConfigErrors, match="holds no arrival"):
+    with pytest.raises(ConfigErrors, match="has no arrivals"):
         read_trace(tmp_path / "empty")
     with pytest.raises(NotFound, match="there is no trace"):
         read_arrival(f"trace:{tmp_path / 'none'}")

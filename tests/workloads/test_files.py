@@ -1,4 +1,4 @@
-"""Workloads: what may stand in one, and how everything that is wrong with it is said at once."""
+"""Workload files, and the errors in them, which are all reported at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_workload_keeps_its_tasks_in_order_and_the_hash_of_its_bytes(write_tas
     assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_everything_that_is_wrong_is_said_at_once_with_its_line(write_tasks):
+def test_every_error_is_reported_with_its_line(write_tasks):
     path = write_tasks(
         line("a"),
         {**line("b"), "chekc": 1},
@@ -41,41 +41,41 @@ def test_everything_that_is_wrong_is_said_at_once_with_its_line(write_tasks):
     assert said[0].startswith(
         "tasks.jsonl:2: chekc: unknown key; did you mean 'check'? allowed: check, cluster, id, max_tokens"
     )
-    assert said[1] == "tasks.jsonl:3: id: 'a' names the task of line 1 already"
+    assert said[1] == "tasks.jsonl:3: id: 'a' is already the id of the task in line 1"
     assert said[2].startswith("tasks.jsonl:4: not JSON")
     assert said[3] == "tasks.jsonl:5: the key 'check' is missing"
     assert said[4] == "tasks.jsonl:6: check.number.equals: Expected `float | null`, got `str`"
     assert said[5].startswith("tasks.jsonl:7: check.regex: pattern: '(' does not compile")
 
 
-def test_messages_must_be_what_the_endpoint_takes(write_tasks):
+def test_messages_must_be_valid_for_the_endpoint(write_tasks):
     path = write_tasks(
         {**line("a"), "messages": []},
         {**line("b"), "messages": [{"role": "usr", "content": "hi"}]},
     )
     said = errors_of(path)
-    assert said[0] == "tasks.jsonl:1: messages: is empty; at least one message is wanted"
+    assert said[0] == "tasks.jsonl:1: messages: is empty; give at least one message"
     assert "tasks.jsonl:2" in said[1]
     assert "messages[0].role" in said[1]
 
 
-def test_a_check_must_bring_what_it_checks_with(write_tasks):
+def test_a_check_must_be_complete(write_tasks):
     said = errors_of(write_tasks({**line("a"), "check": {"python_tests": {}}}))
-    assert said == ["tasks.jsonl:1: check.python_tests: brings nothing to check with; give its `tests`"]
+    assert said == ["tasks.jsonl:1: check.python_tests: has nothing to check with; give its `tests`"]
 
 
-def test_material_for_the_policy_must_be_whole_too(write_tasks):
+def test_a_verifier_must_be_complete(write_tasks):
     said = errors_of(write_tasks(line("a", verifier="python_tests")))
-    assert said == ["tasks.jsonl:1: verifier.python_tests: brings nothing to check with; give its `tests`"]
+    assert said == ["tasks.jsonl:1: verifier.python_tests: has nothing to check with; give its `tests`"]
 
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
 def test_a_workload_without_tasks_is_an_error(write_tasks, text):
-    assert errors_of(write_tasks(text)) == ["tasks.jsonl: holds no task; one JSON object on each line is wanted"]
+    assert errors_of(write_tasks(text)) == ["tasks.jsonl: has no tasks; write one JSON object per line"]
 
 
 @pytest.mark.parametrize("id_", ["", "x" * 81, "a\nb"])
-def test_an_id_that_the_ledger_could_not_hold_is_refused(write_tasks, id_):
+def test_an_invalid_id_is_rejected(write_tasks, id_):
     assert "id" in errors_of(write_tasks(line(id_)))[0]
 
 
@@ -88,19 +88,19 @@ def test_a_repeated_key_is_named_with_its_line(write_tasks):
     assert errors_of(write_tasks(header, line("b")))[0].startswith("tasks.jsonl:1: workload.name: appears twice")
 
 
-def test_the_same_key_in_two_objects_is_no_repetition(write_tasks):
+def test_the_same_key_in_two_objects_is_allowed(write_tasks):
     messages = [{"role": role, "content": "a"} for role in ("user", "assistant", "user")]
     assert len(files.load(write_tasks({**line("a"), "messages": messages})).tasks) == 1
 
 
-def test_a_separator_inside_a_text_does_not_end_the_line(write_tasks):
+def test_a_unicode_line_separator_in_a_text_does_not_end_the_line(write_tasks):
     found = files.load(
         write_tasks('{"id": "a", "messages": [{"role": "user", "content": "x\u2028y"}], "check": "number"}')
     )
     assert found.tasks[0].messages[0]["content"] == "x\u2028y"
 
 
-def test_a_workload_that_is_not_there_or_not_text_says_so(tmp_path):
+def test_a_missing_or_binary_workload_is_an_error(tmp_path):
     with pytest.raises(NotFound, match="no workload"):
         files.load(tmp_path / "none.jsonl")
     (tmp_path / "bad.jsonl").write_bytes(b"\xff\xfe")

@@ -1,4 +1,4 @@
-"""Recorded actions as a workload: what grades them, what is taken out, what is left out and why."""
+"""Workloads of recorded actions: checks, redaction, and actions that are left out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def built(*actions, check="judge:max", rules=None):
     return from_ledger(actions, check, rules or redactor())
 
 
-def test_a_task_asks_what_was_asked_with_all_that_decides_the_answer():
+def test_a_task_keeps_the_request_fields_that_affect_the_answer():
     tool = {"type": "function", "function": {"name": "add"}}
     asked = {"temperature": 0.5, "max_completion_tokens": 9, "tools": [tool], "stream_options": {}, "user": "ann"}
     (task,) = built(kept(**asked)).tasks
@@ -50,44 +50,44 @@ def test_a_task_asks_what_was_asked_with_all_that_decides_the_answer():
     assert "ann" not in msgspec.json.encode(task).decode()
 
 
-def test_a_judge_decides_where_nobody_knows_the_answer():
+def test_a_judge_can_grade_recorded_actions():
     (task,) = built(kept()).tasks
     assert (task.check.judge.tier, task.check.judge.reference) == ("max", "")
 
 
-def test_a_judge_may_be_shown_what_was_answered():
+def test_a_judge_can_see_the_recorded_answer():
     (task,) = built(kept(answer="<think>hm</think> It is 42."), check="agrees:max").tasks
     assert task.check.judge.reference == "It is 42."
 
 
-def test_the_recorded_answer_counts_as_right_only_when_that_is_asked_for():
+def test_the_recorded_answer_is_the_reference_only_on_request():
     (task,) = built(kept(answer="Six times seven. The answer is 42."), check="recorded").tasks
     assert task.check.exact.equals == "42"
 
 
-def test_the_check_may_be_the_verifier_that_came_with_the_request():
+def test_the_check_can_be_the_requests_verifier():
     verifier = {"number": {"equals": 42}}
     found = built(kept(tierwise={"verifier": verifier}), kept(action="act_2"), check="request")
     assert [task.check.number.equals for task in found.tasks] == [42]
-    assert found.left_out == {"the request carried no verifier": 1}
+    assert found.left_out == {"the request has no verifier": 1}
 
 
 @pytest.mark.parametrize(
     ("action", "why"),
     [
-        (kept(ending="failed", finish=""), "it was not answered to the end"),
-        (kept(finish="length"), "it was not answered to the end"),
+        (kept(ending="failed", finish=""), "it has no complete answer"),
+        (kept(finish="length"), "it has no complete answer"),
         (kept(answer="…"), None),
         (kept(answer=" . "), "its answer is empty"),
-        (kept(message={"role": "assistant", "tool_calls": [{"id": "1"}]}), "its answer is a call of a tool"),
+        (kept(message={"role": "assistant", "tool_calls": [{"id": "1"}]}), "its answer is a tool call"),
     ],
 )
-def test_an_action_without_an_answer_to_hold_others_against_is_left_out_and_counted(action, why):
+def test_an_action_without_a_comparable_answer_is_left_out_and_counted(action, why):
     found = built(action, check="recorded")
     assert [key.startswith(why) for key in found.left_out] == ([True] if why else [])
 
 
-def test_a_failed_action_is_asked_again_like_any_other_where_a_judge_decides():
+def test_a_failed_action_is_kept_if_a_judge_grades():
     assert len(built(kept(ending="failed", finish="")).tasks) == 1
 
 
@@ -99,13 +99,13 @@ def test_turns_of_one_conversation_are_one_cluster():
     assert first == second != third
 
 
-def test_tasks_stand_in_the_order_in_which_they_were_asked_with_their_moments():
+def test_tasks_are_in_the_order_of_their_start_times():
     found = built(kept(action="late", at=102.25), kept(action="early", at=100.0))
     assert [task.id for task in found.tasks] == ["early", "late"]
     assert trace_of(found.moments) == "0.000\n2.250\n"
 
 
-def test_a_check_that_nobody_knows_is_refused_with_what_there_is():
+def test_an_unknown_check_is_rejected_with_the_allowed_ones():
     with pytest.raises(SpecError, match="allowed: judge:TIER, agrees:TIER, recorded, request"):
         built(kept(), check="vibes")
 
@@ -125,11 +125,11 @@ def test_a_check_that_nobody_knows_is_refused_with_what_there_is():
         ("on 2024-01-31 at 12:30:15, 1,234.50", "on 2024-01-31 at 12:30:15, 1,234.50"),
     ],
 )
-def test_what_has_the_form_of_a_secret_is_taken_out_and_numbers_are_not(text, clean):
+def test_secrets_are_redacted_and_plain_numbers_are_not(text, clean):
     assert redactor().text(text) == clean
 
 
-def test_answers_and_options_are_redacted_too_and_images_left_whole():
+def test_answers_and_options_are_redacted_and_images_are_not():
     rules = redactor()
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AKIAABCDEFGHIJKLMNOP"}}
     asked = kept(content=[{"type": "text", "text": "a@b.org"}, image], answer="ask c@d.org", stop=["e@f.org"])
@@ -139,12 +139,12 @@ def test_answers_and_options_are_redacted_too_and_images_left_whole():
     assert rules.counts["emails"] == 3
 
 
-def test_rules_of_ones_own_come_first(tmp_path):
+def test_user_rules_apply_first(tmp_path):
     (tmp_path / "rules.yaml").write_text("built_in: [emails]\nrules: [{pattern: 'C-(\\d+)', replacement: '<\\1>'}]\n")
     assert read_rules(tmp_path / "rules.yaml").text("C-7 at a@b.org, 10.0.0.1") == "<7> at [email], 10.0.0.1"
 
 
-def test_wrong_rules_are_said_with_their_lines(tmp_path):
+def test_invalid_rules_are_reported_with_their_lines(tmp_path):
     (tmp_path / "rules.yaml").write_text("built_in:\n  - mails\nrules:\n  - {pattern: '(', replacement: x}\n")
     with pytest.raises(ConfigErrors) as caught:
         read_rules(tmp_path / "rules.yaml")
@@ -155,6 +155,6 @@ def test_wrong_rules_are_said_with_their_lines(tmp_path):
         read_rules(tmp_path / "none.yaml")
 
 
-def test_a_replacement_that_names_no_group_is_a_wrong_rule():
-    with pytest.raises(ConfigErrors, match="names group 3"):
+def test_a_replacement_with_an_unknown_group_is_rejected():
+    with pytest.raises(ConfigErrors, match="refers to group 3"):
         redactor(rules=[Rule(pattern="a", replacement=r"\3")])

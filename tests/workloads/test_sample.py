@@ -1,4 +1,4 @@
-"""Samples of a workload: how many of each kind, and what stays together."""
+"""Samples of a workload: allocation and clusters."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ def tags_of(drawn):
     return Counter(one.tags[0] for one in drawn.tasks)
 
 
-def test_a_sample_has_as_many_of_each_kind_as_the_whole_and_their_order():
+def test_a_sample_is_proportional_and_in_order():
     drawn = sample(MANY, 20, seed=1)
     assert tags_of(drawn) == {"sums": 15, "words": 5}
     assert [one.id for one in drawn.tasks] == [one.id for one in MANY if one in drawn.tasks]
     assert all(one.weight == 1 for one in drawn.tasks)
 
 
-def test_equal_shares_are_made_up_for_by_weights():
+def test_weights_correct_for_equal_allocation():
     drawn = sample(MANY, 20, seed=1, allocation="equal")
     assert tags_of(drawn) == {"sums": 10, "words": 10}
     assert {one.tags[0]: one.weight for one in drawn.tasks} == {"sums": 1.5, "words": 0.5}
 
 
-def test_a_kind_that_has_too_few_leaves_its_share_to_the_others():
+def test_a_small_stratum_leaves_its_share_to_the_others():
     assert tags_of(sample(MANY, 60, seed=1, allocation="equal")) == {"sums": 40, "words": 20}
 
 
-def test_the_same_seed_draws_the_same_tasks_and_another_one_others():
+def test_the_seed_determines_the_sample():
     assert sample(MANY, 9, seed=1) == sample(MANY, 9, seed=1)
     assert sample(MANY, 9, seed=1) != sample(MANY, 9, seed=2)
 
 
-def test_clusters_are_drawn_whole_or_not_at_all():
+def test_whole_clusters_are_drawn():
     tasks = [task(f"{repo}{number}", "code", cluster=f"repo {repo}") for repo in range(7) for number in range(3)]
     drawn = sample(tasks, 10, seed=3, whole_clusters=True)
     assert set(Counter(one.cluster for one in drawn.tasks).values()) == {3}
@@ -56,8 +56,8 @@ def test_clusters_are_drawn_whole_or_not_at_all():
 
 
 @pytest.mark.parametrize("count", [0, 81])
-def test_more_than_there_is_cannot_be_drawn(count):
-    with pytest.raises(SpecError, match="cannot be drawn of 80"):
+def test_a_sample_larger_than_the_workload_is_rejected(count):
+    with pytest.raises(SpecError, match=r"cannot draw \d+ of 80 tasks"):
         sample(MANY, count, seed=0)
 
 
@@ -66,7 +66,7 @@ def test_more_than_there_is_cannot_be_drawn(count):
     share=st.floats(0.01, 1),
     allocation=st.sampled_from(["proportional", "equal"]),
 )
-def test_any_sample_has_its_size_no_task_twice_and_the_weight_of_its_kinds(sizes, share, allocation):
+def test_a_sample_has_its_size_distinct_tasks_and_the_weight_of_its_strata(sizes, share, allocation):
     tasks = [task(f"{kind}/{number}", str(kind)) for kind, size in enumerate(sizes) for number in range(size)]
     count = max(1, int(share * len(tasks)))
     drawn = sample(tasks, count, seed=0, allocation=allocation)

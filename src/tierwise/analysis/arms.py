@@ -1,4 +1,4 @@
-"""The rows of a run, read from its directory, to be compared with those of another one."""
+"""The rows of a run, read from its directory, for a comparison with those of another run."""
 
 from __future__ import annotations
 
@@ -12,35 +12,41 @@ from tierwise.runs.records import clusters_of
 from tierwise.spec.errors import NotFound, SpecError
 from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.reading import allowed
+from tierwise.workloads.content import task_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from tierwise.runs.records import Mode, TierVariant, TrialRecord, Unit
+    from tierwise.workloads.content import TaskHashes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One row of a run, to be compared."""
+    """One row of a run in a comparison."""
 
     run: Path
     variant: TierVariant
     most_passes: int
     tasks: frozenset[str]
-    """All that were planned."""
+    """All planned tasks."""
     repeats: int
     """How often each task was to be asked."""
     records: Mapping[Unit, TrialRecord]
     clusters: Mapping[str, str]
-    """Of tasks that have one."""
+    """The cluster of each task that has one."""
+    workload: str
+    """SHA-256 of the workload's file; empty in imported runs."""
+    contents: Mapping[str, TaskHashes]
+    """What each task asks and how it is graded, as hashes; empty in imported runs."""
     is_timed: bool
     has_ended: bool
-    """Whether its run came to an end, with all its tasks or without: nothing will be added by itself."""
+    """Whether the run has ended, completely or not: no records will be added."""
 
     @property
     def name(self) -> str:
-        """The run, the tier and the mode: a figure is never shown without them."""
+        """The run, the tier and the mode, which every figure is shown with."""
         run, tier = self.run.name or str(self.run), self.variant.tier
         return f"{tier if run == tier else f'{run} · {tier}'} ({self.mode})"
 
@@ -61,42 +67,45 @@ def arms(path: Path) -> list[Arm]:
     """The rows of a run.
 
     Raises:
-        NotFound: the directory holds no run.
+        NotFound: the directory is not a run.
         SpecError: it cannot be read; the message names file and line.
     """
     directory = RunDirectory(path)
     for file in (path / "manifest.json", directory.records_path):
         if not file.is_file():
             raise NotFound(
-                f"{path} holds no run: there is no {file.name}; "
+                f"{path} is not a run: it has no {file.name}; "
                 "give a folder that `tierwise bench --out` or `tierwise import --out` wrote"
             )
     manifest, records = directory.read_manifest(), directory.read_records()
     if not records:
-        raise SpecError(f"{directory.records_path} holds no record: nothing was measured")
-    of: dict[TierVariant, dict[Unit, TrialRecord]] = {planned.variant: {} for planned in manifest.variants}
+        raise SpecError(f"{directory.records_path} has no records: nothing was measured")
+    by_variant: dict[TierVariant, dict[Unit, TrialRecord]] = {planned.variant: {} for planned in manifest.variants}
     for record in records:
-        of.setdefault(record.variant, {})[record.unit] = record
+        by_variant.setdefault(record.variant, {})[record.unit] = record
     named = _clusters(directory) | clusters_of(records)
-    most = {planned.variant: planned.most_passes for planned in manifest.variants}
+    contents = task_hashes(directory.tasks_path)
+    most_passes = {planned.variant: planned.most_passes for planned in manifest.variants}
     return [
         Arm(
             run=path,
             variant=variant,
-            most_passes=most.get(variant, 1),
+            most_passes=most_passes.get(variant, 1),
             tasks=frozenset(manifest.tasks) | {unit.task for unit in found},
             repeats=manifest.settings.repeats,
             records=found,
             clusters=named,
+            workload=manifest.workload.sha256,
+            contents=contents,
             is_timed=manifest.settings.arrival != IMPORTED,
             has_ended=manifest.ended is not None,
         )
-        for variant, found in of.items()
+        for variant, found in by_variant.items()
     ]
 
 
 class _Labelled(msgspec.Struct):
-    """Of a task, what is needed here."""
+    """The fields of a task that are needed here."""
 
     id: str
     cluster: str | None = None
@@ -111,10 +120,10 @@ def _clusters(directory: RunDirectory) -> dict[str, str]:
 
 
 def choose(found: Sequence[Arm], tier: str = "", mode: Mode | None = None) -> list[Arm]:
-    """The rows of one tier and mode, where they are named; a tier that only knows one pass is in every mode.
+    """The rows of one tier and mode, if given; a tier with one pass is in every mode.
 
     Raises:
-        SpecError: there is none.
+        SpecError: there are none.
     """
     tiers = [arm.variant.tier for arm in found]
     if tier and tier not in tiers:
@@ -129,19 +138,19 @@ def choose(found: Sequence[Arm], tier: str = "", mode: Mode | None = None) -> li
 
 
 def matched(base: Sequence[Arm], other: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
-    """Which row of one run belongs to which of the other: the same tier in the same mode, or the only ones there are.
+    """The rows to compare: the same tier in the same mode, or the only row of each run.
 
     Raises:
-        SpecError: no row stands in both.
+        SpecError: no row is in both.
     """
     if len(base) == len(other) == 1:
         return [(base[0], other[0])]
-    of = {arm.variant: arm for arm in base}
-    found = [(of[arm.variant], arm) for arm in other if arm.variant in of]
+    of_base = {arm.variant: arm for arm in base}
+    found = [(of_base[arm.variant], arm) for arm in other if arm.variant in of_base]
     if not found:
         raise SpecError(
-            f"no tier was measured in the same mode in both runs; {base[0].run}: {_names(base)}; "
-            f"{other[0].run}: {_names(other)}. Name one of each"
+            f"no tier was measured in the same mode in both runs. {base[0].run}: {_names(base)}; "
+            f"{other[0].run}: {_names(other)}. Name one row of each"
         )
     return found
 

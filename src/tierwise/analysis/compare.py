@@ -1,4 +1,4 @@
-"""Two runs on the same tasks: what changed in quality, seconds and dollars, how sure that is, and for which tasks.
+"""Two runs on the same tasks: how quality, seconds and dollars changed, how certain that is, and for which tasks.
 
 A difference is always the second run's value minus the first's.
 """
@@ -42,7 +42,7 @@ _VERDICTS: dict[Literal["up", "down", ""], Direction] = {"up": "better", "down":
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """All that two rows say about each other."""
+    """The result of comparing two rows."""
 
     base: str
     other: str
@@ -64,17 +64,19 @@ class Comparison:
     p_value: float
     """Of no difference: exact McNemar, or the cluster t test where tasks come in clusters."""
     seconds: Spend | None
-    """Of actions that were answered in both; None when nobody measured times."""
+    """Of actions that both answered; None when no times were measured."""
     p50: Estimate | None
     """The difference of the medians of the same actions."""
     p95: Estimate | None
     dollars: Spend | None
     """Of actions whose cost is known in both."""
     unreported: int
-    """Pairs whose costs are not known."""
+    """Pairs with unknown costs."""
     is_grouped: bool
-    """Whether repeats or clusters make observations that depend on each other."""
+    """Whether observations depend on each other, because of repeats or clusters."""
     clusters: int | None
+    changed: dict[str, list[str]]
+    """Tasks that differ between the runs, as intended, with the keys that differ."""
     gained: list[str]
     """Tasks that only the other solved."""
     lost: list[str]
@@ -97,11 +99,11 @@ def compare(pairs: Pairs, population: Population | None = None) -> Comparison:
     """Compare two rows.
 
     Args:
-        pairs: the rows side by side.
-        population: whom to speak for; clusters where every task has one, when not given.
+        pairs: the paired rows.
+        population: the population to estimate for; if not given, clusters where every task has one.
 
     Raises:
-        SpecError: nothing was graded in both, or there are no clusters to speak for.
+        SpecError: nothing was graded in both, or clusters were requested and there are none.
     """
     graded = pairs.graded
     if not graded:
@@ -111,10 +113,10 @@ def compare(pairs: Pairs, population: Population | None = None) -> Comparison:
     both, only_other, only_base, neither = crossed(base, other)
     errors_failed = solved(pairs, pairs.units)
     is_plain = groups.shown is None
-    answered, told = timed(pairs), priced(pairs)
-    seconds, dollars = values(pairs, answered, "seconds"), values(pairs, told, "dollars")
-    once = values(pairs, [unit for unit in answered if unit.repeat == 0], "seconds")
-    p50, p95 = quantile_changes(once, (0.5, 0.95))
+    answered, known = timed(pairs), priced(pairs)
+    seconds, dollars = values(pairs, answered, "seconds"), values(pairs, known, "dollars")
+    first_repeats = values(pairs, [unit for unit in answered if unit.repeat == 0], "seconds")
+    p50, p95 = quantile_changes(first_repeats, (0.5, 0.95))
     gained, lost = flips(graded, other - base)
     return Comparison(
         base=pairs.base.name,
@@ -136,17 +138,18 @@ def compare(pairs: Pairs, population: Population | None = None) -> Comparison:
         seconds=spend(seconds, grouping(pairs, answered, population)),
         p50=p50,
         p95=p95,
-        dollars=spend(dollars, grouping(pairs, told, population)),
-        unreported=len(graded) - len(told),
+        dollars=spend(dollars, grouping(pairs, known, population)),
+        unreported=len(graded) - len(known),
         is_grouped=not is_plain,
         clusters=groups.count,
+        changed=dict(pairs.changed),
         gained=gained,
         lost=lost,
     )
 
 
 def flips(units: Sequence[Unit], changes: NDArray[np.int64]) -> tuple[list[str], list[str]]:
-    """Tasks that were solved more often, and less often, by name."""
+    """The names of tasks that were solved more often, and less often."""
     sums: Counter[str] = Counter()
     for unit, change in zip(units, changes.tolist(), strict=True):
         sums[unit.task] += change

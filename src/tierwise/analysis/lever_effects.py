@@ -1,5 +1,5 @@
-"""The tiers of a run beside one of them, with the deployment that each ran on: what a lever changes in quality, speed,
-memory and dollars. Apart from the comparison of two rows, which knows tasks and no processes.
+"""The tiers of a run compared with one of them, with each tier's deployment: how a lever changes quality, speed, memory
+and dollars. Separate from the comparison of two rows, which knows tasks but no processes.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgainstBase:
-    """What changed from the tier that all are held against."""
+    """What changed relative to the base tier."""
 
     tasks: Comparison
     speed: Estimate | None
-    """Tokens per second over the other's, the geometric mean over tasks; None where too few were counted."""
+    """The ratio of tokens per second, as a geometric mean over tasks; None where too few were counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,27 +40,27 @@ class LeverEffect:
 
     tier: str
     deployment: Deployed | None
-    """What it ran on; None where the run did not tell."""
+    """What it ran on; None where the run did not record it."""
     solved: float
-    """Share of what was graded."""
+    """Share of the graded actions."""
     tokens_per_second: float | None
-    """Tokens of answers over the seconds of their passes, prompts included; None where nothing was told."""
+    """Tokens of answers over the seconds of their passes, prompts included; None where they are unknown."""
     against: AgainstBase | None
-    """None for the tier that all are held against."""
+    """None for the base tier."""
 
 
 def lever_effects(run: Path, base: str = "") -> list[LeverEffect]:
-    """Each tier of a run in its first mode, held against the tier `base`, or against the first one.
+    """Each tier of a run in its first mode, compared with the tier `base`, or with the first one.
 
     Raises:
         SpecError: the run cannot be read, has no such tier, or has too few tasks in common.
     """
     rows = list({arm.variant.tier: arm for arm in reversed(arms(run))}.values())[::-1]
     first = choose(rows, base)[0]
-    told = RunDirectory(run).read_manifest().deployments or []
-    of = {tier: one for one in told for tier in one.tiers}
+    recorded = RunDirectory(run).read_manifest().deployments or []
+    deployments = {tier: one for one in recorded for tier in one.tiers}
     ordered = [first, *(row for row in rows if row is not first)]
-    return [_lever_effect(row, first, of.get(row.variant.tier)) for row in ordered]
+    return [_lever_effect(row, first, deployments.get(row.variant.tier)) for row in ordered]
 
 
 def _lever_effect(row: Arm, base: Arm, deployment: Deployed | None) -> LeverEffect:

@@ -1,4 +1,4 @@
-"""Two rows side by side: which tasks they have in common, what these hold, and which of them belong together."""
+"""Two paired rows: the tasks that they have in common, their values, and the groups that these tasks form."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tierwise.analysis.arms import Arm
+from tierwise.analysis.refusals import refusals
+from tierwise.analysis.workload_diff import workload_diff
 from tierwise.runs.records import MOST_ERRORS, Unit
 from tierwise.spec.errors import SpecError
 from tierwise.stats.paired_effects import Groups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,41 +33,58 @@ class Pairs:
     base: Arm
     other: Arm
     planned: int
-    """Tasks that either run was to measure, as often as both asked."""
+    """Tasks that either run was to measure, as often as both asked them."""
     units: tuple[Unit, ...]
-    """Those that have a record in both, in the order in which the other row began them."""
+    """The actions that have a record in both, in the order in which the other row began them."""
     not_run_base: int
     not_run_other: int
+    changed: Mapping[str, list[str]]
+    """Tasks that differ between the runs, as intended, with the keys that differ."""
 
     @property
     def graded(self) -> tuple[Unit, ...]:
-        """Those whose two outcomes both say something."""
+        """The actions that were graded in both."""
         return tuple(unit for unit in self.units if all(record.is_graded for record in self.both(unit)))
 
     @property
     def not_run(self) -> int:
-        """In one of the two, or in both."""
+        """Actions that were not run in at least one of the two."""
         return self.planned - len(self.units)
 
     @property
     def has_ended(self) -> bool:
-        """Whether no more of them will come by themselves."""
+        """Whether both runs have ended, so that no records will be added."""
         return self.base.has_ended and self.other.has_ended
+
+    def require_answers(self) -> None:
+        """Refuse rows whose results say nothing about the model.
+
+        Raises:
+            SpecError: a server refused the requests of one of them.
+        """
+        found = [why for arm in (self.base, self.other) if (why := refusals(arm.name, arm.records.values()))]
+        if found:
+            raise SpecError(
+                "; ".join(found) + ". A refused request is not a wrong answer, so no verdict follows from it: mend the "
+                "settings, and measure again"
+            )
 
     def both(self, unit: Unit) -> tuple[TrialRecord, TrialRecord]:
         return self.base.records[unit], self.other.records[unit]
 
 
-def pair(base: Arm, other: Arm, *, common: bool = False) -> Pairs:
-    """Put two rows side by side.
+def pair(base: Arm, other: Arm, *, common: bool = False, changed_tasks: Collection[str] = ()) -> Pairs:
+    """Pair two rows.
 
     Args:
-        base: what the other is compared with.
+        base: the baseline.
         other: the candidate.
-        common: bear that many tasks were not run in one of them.
+        common: allow tasks that were not run in one of them, and requests that a server refused.
+        changed_tasks: tasks whose messages, check or other keys differ between the runs, as intended.
 
     Raises:
-        SpecError: they have no task in common, or more than 2 % of the tasks were not run in one of them.
+        SpecError: they have no task in common, more than 2 % of the tasks were not run in one of them, a server
+            refused the requests of one of them, or a task that both have differs and is not in `changed_tasks`.
     """
     repeats = min(base.repeats, other.repeats)
     planned = {Unit(task, repeat) for task in base.tasks | other.tasks for repeat in range(repeats)}
@@ -80,21 +99,24 @@ def pair(base: Arm, other: Arm, *, common: bool = False) -> Pairs:
         units=tuple(units),
         not_run_base=len(planned - base.records.keys()),
         not_run_other=len(planned - other.records.keys()),
+        changed=workload_diff(base, other, changed_tasks),
     )
+    if not common:
+        pairs.require_answers()
     if not units:
         some, more = (", ".join(sorted(unit.task for unit in arm.records)[:2]) for arm in (base, other))
-        raise SpecError(f"{base.run} and {other.run} have no task in common: {some}, … against {more}, …")
+        raise SpecError(f"{base.run} and {other.run} have no task in common: {some}, … and {more}, …")
     if pairs.not_run > MOST_ERRORS * pairs.planned and not common:
         raise SpecError(
             f"{pairs.not_run} of {pairs.planned} tasks were not run in both ({pairs.not_run_base} not in {base.name}, "
-            f"{pairs.not_run_other} not in {other.name}); more than {MOST_ERRORS:.0%} may hide any difference. "
-            "Run the rest, or take the tasks in common with --common"
+            f"{pairs.not_run_other} not in {other.name}); more than {MOST_ERRORS:.0%} missing can hide a difference. "
+            "Run the rest, or compare the tasks in common with --common"
         )
     return pairs
 
 
 def _lot(task: str) -> bytes:
-    """An order that says nothing about the tasks, for records that do not know when they began."""
+    """An order independent of the tasks' content, for records without start times."""
     return hashlib.blake2b(task.encode(), digest_size=8).digest()
 
 
@@ -107,7 +129,7 @@ def solved(pairs: Pairs, units: Sequence[Unit]) -> tuple[NDArray[np.int64], NDAr
 
 
 def timed(pairs: Pairs) -> list[Unit]:
-    """The pairs that were both answered, where somebody looked at a clock, on an engine that served nothing else."""
+    """The pairs that both answered, with measured times, on an engine that served nothing else."""
     if not (pairs.base.is_timed and pairs.other.is_timed):
         return []
     return [
@@ -118,7 +140,7 @@ def timed(pairs: Pairs) -> list[Unit]:
 
 
 def priced(pairs: Pairs) -> list[Unit]:
-    """The pairs that were both graded, and whose costs are known."""
+    """The pairs that were both graded, with known costs."""
     return [unit for unit in pairs.graded if all(record.dollars is not None for record in pairs.both(unit))]
 
 
@@ -129,17 +151,17 @@ def values(pairs: Pairs, units: Sequence[Unit], name: Literal["seconds", "dollar
 
 
 def grouping(pairs: Pairs, units: Sequence[Unit], population: Population | None) -> Groups:
-    """What belongs together among some pairs.
+    """The groups of some pairs.
 
     Raises:
-        SpecError: clusters are asked for, and there are none.
+        SpecError: clusters are requested, and there are none.
     """
     named = {**pairs.base.clusters, **pairs.other.clusters}
     names = [named.get(unit.task) for unit in units]
     has_clusters = None not in names and len(set(names)) > 1
     if population == "clusters" and units and not has_clusters:
         raise SpecError(
-            f"{pairs.other.name} cannot speak for new clusters: not every task names its cluster, or all name the same"
+            f"{pairs.other.name} has no clusters to estimate for: not every task has one, or all have the same"
         )
     tasks = [unit.task for unit in units]
     return Groups(

@@ -1,4 +1,4 @@
-"""What a small run tells about a large one: how often two variants disagree, and what an action costs."""
+"""What a small run shows about a larger one: how often two variants disagree, and what an action costs."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Pilot:
     second: str
     tasks: int
     discordance: Estimate
-    """The share on which one of the two alone was right."""
+    """The share of actions that exactly one of the two solved."""
     steady: float | None
-    """The share of the disagreement that came back with every repeat; None where each task was asked once."""
+    """The share of the disagreement that returned with every repeat; None where each task was asked once."""
     dollars: float | None
-    """Of one action of each, together; None where some are not known."""
+    """Of one action of each, together; None where some are unknown."""
     seconds: float | None
     """As the dollars."""
 
 
 def read(path: Path) -> list[Pilot]:
-    """Every two variants of a run that have something in common; errors as of `arms.arms`."""
+    """Every pair of variants of a run with actions in common. Errors as for `arms.arms`."""
     pilots = [_pilot(one, other) for one, other in combinations(arms(path), 2)]
     return [pilot for pilot in pilots if pilot is not None]
 
@@ -71,17 +71,17 @@ def steadiness(differences: Sequence[Sequence[float]]) -> float | None:
     """The intraclass correlation of repeats (analysis of variance, Fisher 1925), between 0 and 1.
 
     Args:
-        differences: of each task, its repeats; tasks that were asked less often than the others are left out.
+        differences: the repeats of each task; tasks that were asked less often than the others are left out.
     """
-    most = max(map(len, differences), default=0)
-    whole = [one for one in differences if len(one) == most]
-    if most < 2 or len(whole) < 2:
+    longest = max(map(len, differences), default=0)
+    whole = [one for one in differences if len(one) == longest]
+    if longest < 2 or len(whole) < 2:
         return None
-    means = [math.fsum(one) / most for one in whole]
+    means = [math.fsum(one) / longest for one in whole]
     grand = math.fsum(means) / len(means)
-    between = most * math.fsum((mean - grand) ** 2 for mean in means) / (len(means) - 1)
+    between = longest * math.fsum((mean - grand) ** 2 for mean in means) / (len(means) - 1)
     within = math.fsum((value - mean) ** 2 for one, mean in zip(whole, means, strict=True) for value in one)
-    within /= len(whole) * (most - 1)
+    within /= len(whole) * (longest - 1)
     if between + within == 0:
         return None
-    return min(1.0, max(0.0, (between - within) / (between + (most - 1) * within)))
+    return min(1.0, max(0.0, (between - within) / (between + (longest - 1) * within)))

@@ -1,4 +1,4 @@
-"""One tier in one mode, in numbers: quality, seconds, dollars and tokens, whole and by kind of task."""
+"""One tier in one mode, in numbers: quality, seconds, dollars and tokens, in total and by kind of task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ P50, P95, P99 = Fraction(1, 2), Fraction(95, 100), Fraction(99, 100)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeCounts:
-    """What became of every task of one row."""
+    """The outcomes of all tasks of one row."""
 
     correct: int
     incorrect: int
@@ -33,7 +33,7 @@ class OutcomeCounts:
 
     @property
     def graded(self) -> int:
-        """Those that say something about the tier."""
+        """Outcomes that describe the tier: everything but infrastructure errors."""
         return self.correct + self.incorrect + self.no_answer
 
     @property
@@ -43,7 +43,7 @@ class OutcomeCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """Quantiles of seconds over the actions that were answered; None where the tasks are too few for an interval."""
+    """Quantiles of seconds over the answered actions; None where there are too few tasks for an interval."""
 
     n: int
     """Actions."""
@@ -61,28 +61,29 @@ class ResultRow:
     most_passes: int
     counts: OutcomeCounts
     quality: Estimate | None
-    """The share solved of what was graded: infrastructure errors are left out."""
+    """The share solved of the graded actions; infrastructure errors are left out."""
     quality_errors_failed: Estimate | None
     """The same if every infrastructure error were a failure."""
     quality_again: Estimate | None
-    """The same, with an interval for these very tasks asked again; None below ten repeats of each."""
+    """The same, with an interval for these same tasks asked again; None below ten repeats of each."""
     any_of: Estimate | None
-    """The share of tasks that one of the repeats solves; None where each task was asked once."""
+    """The share of tasks that at least one repeat solves; None where each task was asked once."""
     all_of: Estimate | None
-    """The share that all of the repeats solve."""
+    """The share that all repeats solve."""
     on_frontier: float | None
-    """How probably no other row is at least as good in quality, median seconds and dollars, and better in one."""
+    """The probability that no other row is at least as good in quality, median seconds and dollars, and better in
+    one."""
     cut: int
-    """Answers that ended at a bound on tokens."""
-    beside: int
+    """Answers that ended at a token limit."""
+    from_candidate: int
     """Records that were taken from the first candidate of the task's action in max mode."""
     action: Times
     first_output: Times
     gap: Times
-    """Of each action's mean seconds between two pieces of its answer."""
+    """The mean seconds between two pieces of an action's answer."""
     longest_gap: Times
     passes: float | None
-    """A mean, as all that follow: of graded actions whose costs the endpoint reported."""
+    """A mean, like the following fields: over graded actions whose costs the endpoint reported."""
     prompt_tokens: float | None
     cached_tokens: float | None
     completion_tokens: float | None
@@ -95,7 +96,7 @@ class ResultRow:
     judged: int
     """How often a judge was asked about this row's answers and candidates."""
     judge_dollars: float | None
-    """What that cost, in no figure above; None where the endpoint did not tell."""
+    """Its cost, which is in no figure above; None where the endpoint did not report it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +123,12 @@ def row(
     """The numbers of one row.
 
     Args:
-        records: its own, one for each action that was measured.
-        planned: which row it is.
-        design: how the tasks hang together.
-        tasks: that were to be asked.
-        repeats: how often each.
-        on_frontier: how probably it is on the Pareto frontier of all rows.
+        records: the row's records, one for each measured action.
+        planned: the planned row.
+        design: the dependence between tasks.
+        tasks: planned tasks.
+        repeats: of each task.
+        on_frontier: the probability that the row is on the Pareto frontier of all rows.
     """
     graded = [record for record in records if record.is_graded]
     answered = [record for record in records if record.has_answer]
@@ -145,7 +146,7 @@ def row(
         all_of=all_of,
         on_frontier=on_frontier,
         cut=sum(record.finish == "length" for record in answered),
-        beside=sum(record.taken == "candidate" for record in records),
+        from_candidate=sum(record.taken == "candidate" for record in records),
         action=_times([(one.task, one.seconds) for one in answered], design),
         first_output=_times([(one.task, one.first_output) for one in answered], design),
         gap=_times([(one.task, one.mean_gap) for one in answered], design),
@@ -195,7 +196,7 @@ def _share(records: Sequence[TrialRecord], design: Design) -> Estimate | None:
 
 
 def _again(graded: Sequence[TrialRecord], design: Design) -> Estimate | None:
-    """The share solved, for these very tasks asked again."""
+    """The share solved, for these same tasks asked again."""
     of = _by_task(graded)
     weights = [design.weights.get(task, 1.0) for task in of]
     found = again([int(sum(won)) for won in of.values()], [len(won) for won in of.values()], weights)
@@ -203,7 +204,7 @@ def _again(graded: Sequence[TrialRecord], design: Design) -> Estimate | None:
 
 
 def _repeated(graded: Sequence[TrialRecord], times: int, design: Design) -> tuple[Estimate | None, Estimate | None]:
-    """Any of the repeats, and all of them, of tasks that were graded each time."""
+    """The shares solved by any repeat, and by all, of tasks that were graded each time."""
     whole = {task: int(sum(won)) for task, won in _by_task(graded).items() if len(won) == times}
     if times < 2 or not whole:
         return None, None
@@ -219,7 +220,7 @@ def _by_task(graded: Sequence[TrialRecord]) -> dict[str, list[float]]:
 
 
 def _times(seconds: Sequence[tuple[str, float | None]], design: Design) -> Times:
-    """Quantiles of what is known."""
+    """Quantiles of the known values."""
     known = [(task, value) for task, value in seconds if value is not None]
     sample, values = design.sample([task for task, _ in known]), [value for _, value in known]
     p50, p95, p99 = (sample.quantile(values, q) for q in (P50, P95, P99))

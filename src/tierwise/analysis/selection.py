@@ -1,4 +1,4 @@
-"""What a tier's candidates held and what was made of it: coverage, the choice among them, the worth of each pass."""
+"""A tier's candidates and its choice among them: coverage, selection, and the worth of each pass."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassLine:
-    """What the k-th candidate that came was worth, and what it cost, over all actions."""
+    """What the k-th candidate to arrive was worth, and what it cost, over all actions."""
 
     k: int
     actions: int
-    """That had one."""
+    """Actions that had one."""
     found: Estimate
-    """The share of actions in which it was the first right one: what it adds where the choice is perfect."""
+    """The share of actions in which it was the first correct one: what it adds under perfect selection."""
     dollars: float
     share: float | None
-    """Of the bill of these actions; None where nothing has a price."""
+    """Of the total cost of these actions; None where nothing has a price."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What one tier drew in max mode against what it answered."""
+    """What one tier drew in max mode, and what it answered."""
 
     tier: str
     mode: Mode
     actions: int
-    """Graded, with a verdict on every candidate that came to its end."""
+    """Graded, with a verdict on every completed candidate."""
     unknown: int
-    """Graded, without; they are in no figure here."""
+    """Graded, without these verdicts; they are in no figure here."""
     coverage: Estimate
-    """Any candidate is right: what a perfect choice among them would solve."""
+    """Any candidate is correct: what a perfect choice among them would solve."""
     selected: Estimate
-    """The one that was answered is."""
+    """The chosen answer is correct."""
     missed: Estimate
     """Coverage minus selected."""
     over_first: Estimate | None
-    """Selected minus what the first candidate that came would have solved; None where an action has no candidate."""
+    """Selected minus what the first candidate to arrive would have solved; None where an action has no candidate."""
     lines: list[PassLine]
     other_dollars: float
-    """Of passes that are no candidate: aborted, cut, failed, critiques."""
+    """Of passes that are not candidates: aborted, cut, failed, critiques."""
     other_share: float | None
     pass_at: list[Estimate]
-    """Any of k is right, for k from 1, of exchangeable candidates (Chen 2021); empty where the policy stops early, for
-    then its candidates are not exchangeable."""
+    """Any of k is correct, for k from 1, of exchangeable candidates (Chen 2021). Empty where the policy stops early,
+    because its candidates are then not exchangeable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,30 +62,30 @@ class Oracle:
     """A perfect choice among everything that any row drew or answered."""
 
     actions: int
-    """Tasks, as often as each was asked, that say something in every row."""
+    """Tasks that were graded in every row, as often as each was asked."""
     solved: Estimate
 
 
 def is_known(record: TrialRecord) -> bool:
-    """Whether it is graded, and so is every candidate that came to its end."""
+    """Whether it is graded, and every completed candidate too."""
     return record.is_graded and record.passes is not None and all(one.solved is not None for one in _came(record))
 
 
 def is_covered(record: TrialRecord) -> bool:
-    """Whether the answer is right, or any candidate."""
+    """Whether the answer or any candidate is correct."""
     return record.is_solved or any(one.solved for one in record.passes or ())
 
 
 def _came(record: TrialRecord) -> list[PassSpend]:
-    """The candidates that came to their end, in the order in which they did."""
+    """The completed candidates, in order of completion."""
     done = [one for one in record.passes or () if one.answers_prompt and one.outcome == "finished"]
-    return sorted(done, key=lambda one: (one.came, one.number))
+    return sorted(done, key=lambda one: (one.ended_after, one.number))
 
 
 def selection(
     variant: TierVariant, most_passes: int, records: Sequence[TrialRecord], design: Design
 ) -> Selection | None:
-    """What a row's candidates say; None where none was graded."""
+    """The result for a row's candidates; None where none was graded."""
     graded = [record for record in records if record.is_graded]
     known = [record for record in graded if is_known(record)]
     came = [_came(record) for record in known]
@@ -145,9 +145,9 @@ def _pass_at(
 
 
 def oracle(rows: Sequence[Sequence[TrialRecord]], design: Design) -> Oracle | None:
-    """What a perfect choice of tier and candidate would solve; None where no task says something in every row.
+    """What a perfect choice of tier and candidate would solve; None where no task was graded in every row.
 
-    Candidates that nobody graded are not counted, so that it is too low rather than too high.
+    Ungraded candidates are not counted, so it is a lower bound.
     """
     of = [{(record.task, record.repeat): record for record in row if record.is_graded} for row in rows if row]
     if len(of) < 2 or not (asked := [one for one in of[0] if all(one in row for row in of)]):

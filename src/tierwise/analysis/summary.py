@@ -1,4 +1,4 @@
-"""What the records of a run say, in numbers: everything that tables, plots and the page show is computed here."""
+"""The numbers of a run, computed from its records: everything that tables, plots and the page show."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tierwise.analysis import contrasts, rows, selection
+from tierwise.analysis import contrasts, refusals, rows, selection
 from tierwise.runs.records import MOST_ERRORS, clusters_of
+from tierwise.spec.files import yaml_document
 from tierwise.stats import frontier, multiplicity
 from tierwise.stats.design import Design
 from tierwise.workloads.task import read_tasks
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from tierwise.workloads.task import Task
 
 _LEAST_ON_FRONTIER = 10
-"""Tasks from which on resampling them says something."""
+"""The smallest number of tasks for resampling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +49,11 @@ class RunSummary:
     """The results of a run."""
 
     population: Population
-    """Whom the intervals speak for, unless an estimate says otherwise."""
+    """The population that the intervals describe, unless an estimate has another."""
     is_weighted: bool
-    """Whether tasks count differently: then all shares, means and quantiles are weighted, and only counts are not."""
+    """Whether tasks have different weights. Then all shares, means and quantiles are weighted; counts are not."""
     clusters: int
-    """That the tasks come in; 0 where they are independent."""
+    """Clusters of the tasks; 0 where tasks are independent."""
     repeats: int
     rows: list[ResultRow]
     gains: list[Gain]
@@ -60,20 +61,24 @@ class RunSummary:
     against_first: list[Contrast]
     """Each tier against the first, all in their fullest mode; Holm's p values."""
     kinds: list[Contrast]
-    """Both, for each kind of tasks; Benjamini and Hochberg's p values."""
+    """Both, for each kind of task; Benjamini and Hochberg's p values."""
     selections: list[Selection]
     oracle: Oracle | None
     tags: list[TagRow]
     bill: list[BillLine]
     errors: dict[str, int] = field(default_factory=dict)
-    """What went wrong in the infrastructure, and how often."""
+    """Infrastructure errors, and how often each occurred."""
+    has_prices: bool = True
+    """Whether the config file has a price; true where that is not known, as in imported runs."""
+    refusals: list[str] = field(default_factory=list)
+    """For each tier whose actions say nothing about its answers: why."""
     tasks: int
     is_partial: bool
-    """Whether something was not run."""
+    """Whether some actions were not run."""
 
     @property
     def error_share(self) -> float:
-        """Infrastructure errors among all actions that were measured."""
+        """Infrastructure errors among all measured actions."""
         measured = sum(row.counts.measured for row in self.rows)
         return sum(row.counts.errors for row in self.rows) / measured if measured else 0.0
 
@@ -83,20 +88,20 @@ class RunSummary:
 
 
 def design_of(names: Sequence[str], tasks: Sequence[Task], records: Sequence[TrialRecord]) -> Design:
-    """Clusters and weights of tasks; those of imported runs, which keep no tasks, are read from the records' tags."""
+    """Clusters and weights of tasks; those of imported runs, which store no tasks, are read from the records' tags."""
     found = clusters_of(records) | {task.id: task.cluster for task in tasks if task.cluster is not None}
     is_whole = set(names) <= found.keys() and len({found[name] for name in names}) > 1
     return Design({task.id: task.weight for task in tasks}, found if is_whole else {})
 
 
 def summarise(manifest: Manifest, records: Sequence[TrialRecord], tasks: Sequence[Task] = ()) -> RunSummary:
-    """Compute the results of a run, whole or partial.
+    """Compute the results of a run, complete or partial.
 
     Args:
         manifest: what was planned.
-        records: what came of it.
-        tasks: what was asked, for weights and clusters; without them every task counts the same, and clusters are those
-            that the records' tags name.
+        records: what was measured.
+        tasks: the tasks, for weights and clusters. Without them all weights are equal, and clusters are those that the
+            records' tags name.
     """
     design = design_of(manifest.tasks, tasks, records)
     of: defaultdict[TierVariant, dict[Unit, TrialRecord]] = defaultdict(dict)
@@ -135,6 +140,8 @@ def summarise(manifest: Manifest, records: Sequence[TrialRecord], tasks: Sequenc
         oracle=selection.oracle([list(of[variant].values()) for variant in variants], design),
         tags=[line for variant in variants for line in rows.kinds(variant, of[variant].values(), design)],
         bill=[line for variant in variants for line in _bill(variant, of[variant].values())],
+        has_prices=_has_prices(manifest),
+        refusals=_refusals(variants, of),
         errors=dict(Counter(record.why for record in records if not record.is_graded).most_common()),
         tasks=len(manifest.tasks),
         is_partial=any(row.counts.not_run for row in found),
@@ -152,23 +159,36 @@ def summary_of(directory: RunDirectory) -> RunSummary:
     return summarise(directory.read_manifest(), directory.read_records(), tasks)
 
 
+def _has_prices(manifest: Manifest) -> bool:
+    document = yaml_document(manifest.config.text, manifest.config.path)
+    return not isinstance(document.value, dict) or bool(document.value.get("prices"))
+
+
+def _refusals(variants: Sequence[TierVariant], of: Mapping[TierVariant, Mapping[Unit, TrialRecord]]) -> list[str]:
+    """The refusals of each tier, over all its rows."""
+    records: defaultdict[str, list[TrialRecord]] = defaultdict(list)
+    for variant in variants:
+        records[variant.tier] += of[variant].values()
+    return [found for tier, these in records.items() if (found := refusals.refusals(tier, these))]
+
+
 def _on_frontier(of: Mapping[TierVariant, Mapping[Unit, TrialRecord]], design: Design) -> dict[str, float]:
-    """Of each row, on the tasks that were graded in all rows, at a cost that was told; nothing from a few."""
+    """For each row, on tasks that were graded in all rows with reported costs; empty if there are too few."""
     measured = {variant.name: row for variant, row in of.items() if row}
     if len(measured) < 2:
         return {}
-    told = [
-        {asked for asked, one in row.items() if one.is_graded and one.dollars is not None} for row in measured.values()
+    priced = [
+        {unit for unit, one in row.items() if one.is_graded and one.dollars is not None} for row in measured.values()
     ]
-    asked = sorted(set.intersection(*told))
-    sample = design.sample([task for task, _ in asked])
+    units = sorted(set.intersection(*priced))
+    sample = design.sample([task for task, _ in units])
     numbers = {label: number for number, label in enumerate(dict.fromkeys(sample.labels))}
     if len(numbers) < _LEAST_ON_FRONTIER:
         return {}
     return frontier.on_frontier(
-        {name: [float(row[one].is_solved) for one in asked] for name, row in measured.items()},
-        {name: [row[one].seconds or 0.0 for one in asked] for name, row in measured.items()},
-        {name: [row[one].dollars or 0.0 for one in asked] for name, row in measured.items()},
+        {name: [float(row[one].is_solved) for one in units] for name, row in measured.items()},
+        {name: [row[one].seconds or 0.0 for one in units] for name, row in measured.items()},
+        {name: [row[one].dollars or 0.0 for one in units] for name, row in measured.items()},
         labels=[numbers[label] for label in sample.labels],
         weights=sample.weights,
     )
@@ -177,9 +197,9 @@ def _on_frontier(of: Mapping[TierVariant, Mapping[Unit, TrialRecord]], design: D
 def _contrasts(
     variants: Sequence[TierVariant], of: Mapping[TierVariant, Mapping[Unit, TrialRecord]], design: Design
 ) -> tuple[list[Gain], list[Contrast], list[tuple[TierVariant, TierVariant]]]:
-    """Max against average of each tier, each tier against the first, and which rows were held against which."""
+    """Max against average mode of each tier, each tier against the first, and the pairs of rows that were compared."""
     averages = {variant.tier: variant for variant in variants if variant.mode == "average"}
-    fullest = {variant.tier: variant for variant in variants}  # max stands after average
+    fullest = {variant.tier: variant for variant in variants}  # max comes after average
     modes = [(one, averages[one.tier]) for one in variants if one.mode == "max" and one.tier in averages]
     first, *others = fullest.values()
     tiers = [(other, first) for other in others]

@@ -1,1 +1,1 @@
-"""Measures the tiers of an endpoint on a workload, through the endpoint as any client would."""
+"""Measures the tiers of an endpoint on a workload. The bench is an ordinary client of the endpoint."""

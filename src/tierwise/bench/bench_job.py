@@ -1,4 +1,4 @@
-"""What is to be measured, and where its results go."""
+"""What to measure, and where the results go."""
 
 from __future__ import annotations
 
@@ -19,29 +19,31 @@ if TYPE_CHECKING:
     from tierwise.workloads.files import Workload
 
 CONCURRENCY = 4
-"""Actions under way in a closed loop, where neither the caller nor the workload says otherwise."""
+"""Concurrent actions in a closed loop, unless the caller or the workload sets another number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchJob:
-    """One run, as it is asked for."""
+    """A request to measure one run."""
 
     config: Path
     workload: Workload
     tiers: Sequence[str]
     """Names of the config file's tiers and routes, in the order of the rows."""
     mode: Literal["average", "max", "both"]
-    """One pass, all passes that a tier's policy may spend, or a row for each."""
+    """`average` allows one pass, `max` all passes that a tier's policy may use, `both` measures a row for each."""
     settings: RunSettings
     directory: RunDirectory
     ledger: str | Path
-    """Where actions are recorded if the tiers are launched for this job."""
+    """Where actions are recorded when the job launches the tiers itself."""
     url: str = ""
-    """Of an endpoint that serves the config file already; empty to launch one."""
+    """URL of a running endpoint that serves the config file; empty to launch one."""
+    key: str = ""
+    """Key of that endpoint; empty if it needs none."""
     dollars: float | None = None
-    """That the run may cost, with what earlier sessions paid."""
+    """Spend limit of the whole run, earlier sessions included; None for no limit."""
     minutes: float | None = None
-    """After which no action is begun any more."""
+    """Time limit of this session: no action starts after it; None for no limit."""
 
 
 def settings_for(
@@ -54,23 +56,23 @@ def settings_for(
     repeats: int = 1,
     warm_up: int | None = None,
 ) -> RunSettings:
-    """The settings of a run; the workload decides what is not given."""
-    about = workload.about
+    """The settings of a run. The workload supplies what the caller leaves out."""
+    header = workload.header
     return RunSettings(
         seed=seed,
-        concurrency=concurrency or about.concurrency or CONCURRENCY,
+        concurrency=concurrency or header.concurrency or CONCURRENCY,
         timeout=timeout,
         arrival=arrival or workload.arrival,
         repeats=repeats,
-        warm_up=(about.warm_up or 0) if warm_up is None else warm_up,
+        warm_up=(header.warm_up or 0) if warm_up is None else warm_up,
     )
 
 
 def chosen_tiers(plan: Plan, wanted: Sequence[str]) -> list[str]:
-    """The tiers and routes that are named, in the order of the config file; all tiers where none is.
+    """The requested tiers and routes in config-file order; all tiers if none are named.
 
     Raises:
-        ConfigErrors: names that the config file does not have.
+        ConfigErrors: the config file has no tier or route of that name.
     """
     reading = Reading()
     for name in wanted:
@@ -80,12 +82,12 @@ def chosen_tiers(plan: Plan, wanted: Sequence[str]) -> list[str]:
 
 
 def require_sandbox(workload: Workload) -> None:
-    """Find out before anything is paid for that answers could not be graded.
+    """Fail before anything is spent if answers cannot be graded on this machine.
 
     Raises:
-        SpecError: checks run code, and no sandbox can be made here.
+        SpecError: checks run code, and no sandbox is available.
     """
     if workload.needs_sandbox and backend().name == "none":
         raise SpecError(
-            f"{workload.path} has checks that run code, and no sandbox can be made here: {backend().reason}"
+            f"{workload.path} has checks that run code, and no sandbox is available here: {backend().reason}"
         )

@@ -1,4 +1,4 @@
-"""The client against an endpoint of known delays, in this very process: what it finds too much is its own error."""
+"""Measures the client's own timing error, against an in-process endpoint with a known delay."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DELAY = 0.02
-"""Seconds until the first output."""
+"""Seconds from the request to the first output."""
 
 ACTIONS = 64
-"""How many are asked; those of the first eighth only open connections."""
+"""Number of actions. The first eighth only opens connections and is not counted."""
 
-AT_ONCE = 8
+CONCURRENCY = 8
 
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 def _silence(request: HttpRequest) -> bytes:
-    """A response that says for how many seconds exactly the server has been silent."""
+    """A response whose text is the exact number of seconds between the request and the reply."""
     choice = {"delta": {"content": repr(time.monotonic() - request.arrived)}, "finish_reason": "stop"}
     return _HEAD + chunked(b"data: %b\n\n" % msgspec.json.encode({"choices": [choice]})) + b"0\r\n\r\n"
 
 
 class _KnownDelay(FakeServer):
-    """Says, `DELAY` after it was asked, for how many seconds it was silent."""
+    """Replies after `DELAY` with the delay it measured itself."""
 
-    def reply_to(self, number: int, request: HttpRequest) -> HttpReply:  # noqa: ARG002 - all get the same
+    def reply_to(self, number: int, request: HttpRequest) -> HttpReply:  # noqa: ARG002 - every request gets the same reply
         return HttpReply(response=partial(_silence, request), waits=DELAY)
 
 
 async def calibrate() -> Durations:
-    """Seconds by which a first output is seen too late; takes a quarter of a second."""
+    """The distribution of the client's delay in seeing a first output, in seconds. Takes about 0.25 s."""
     errors: list[float] = []
     numbers = iter(range(ACTIONS))
 
@@ -56,6 +56,6 @@ async def calibrate() -> Durations:
     async with _KnownDelay() as server:
         root = server.url.removesuffix("/v1")
         async with Client(root, timeout=10.0) as client, asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
+            for _ in range(CONCURRENCY):
                 group.create_task(ask(client, numbers))
     return Durations.of(errors)

@@ -1,7 +1,7 @@
-"""One action as a client of the endpoint sees it: what was said, when, at which price, or what went wrong.
+"""The bench's client: sends one action and returns its answer, timings, usage or failure.
 
-While a stream runs, its blocks are only put aside with their moments, and read when it is over: what the client does
-for one stream is what another one waits for.
+While a stream runs, the client only stores its blocks with their arrival times. It parses them when the stream has
+ended, because work done for one stream delays the others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 import msgspec
 
-from tierwise.bench.connection import Connections
+from tierwise.bench.connection import Connections, key_header
 from tierwise.engines.openai.events import EventParser
 from tierwise.engines.openai.wire import WireChoice
 from tierwise.runs.durations import Durations
@@ -27,20 +27,27 @@ from tierwise.spec.errors import SpecError, TierwiseError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from tierwise.bench.outage import Outage
     from tierwise.spec.call import Completion
     from tierwise.spec.json import Json
 
 ATTEMPTS = 4
-"""How often an action is asked for while the endpoint says that it has no room."""
+"""Attempts per action while the endpoint is at capacity."""
 
-LONGEST_WAIT = 30.0
-"""Seconds between two attempts, whatever the endpoint asks for."""
+MAX_WAIT = 30.0
+"""Maximum seconds between two attempts, even if the endpoint asks for more."""
 
-_NO_ROOM = frozenset({429, 503})
+MOST_OUTAGES = 3
+"""Outages of the endpoint after which an action is not repeated: it may be what ends the endpoint."""
+
+_AT_CAPACITY = frozenset({429, 503})
+
+_LOST = "connection_lost"
+_TIMED_OUT = "timed_out"
 
 
 class ActionAccount(msgspec.Struct, frozen=True, kw_only=True):
-    """What the endpoint says an action took: `usage.tierwise`."""
+    """The endpoint's account of an action: `usage.tierwise`."""
 
     dollars: float
     passes: list[PassSpend]
@@ -54,7 +61,7 @@ class _Details(msgspec.Struct):
 
 
 class ActionUsage(msgspec.Struct, frozen=True):
-    """`usage` of one action, over all its passes."""
+    """`usage` of one action, summed over its passes."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -84,60 +91,64 @@ _read_events = msgspec.json.Decoder(list[_Event]).decode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionFailure:
-    """Why an action brought no whole answer."""
+    """Why an action has no complete answer."""
 
     message: str
     status: int | None = None
-    """Of HTTP; None when it broke off later, or when nothing answered at all."""
+    """HTTP status; None if the stream failed later, or there was no response."""
     code: str = ""
     retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionReply:
-    """What came of one action. Times are the client's own, from the moment at which it was due."""
+    """The outcome of one action. The client measures all times, in seconds from the action's due time."""
 
     completion: Completion
     late: float
-    """Seconds until the first attempt."""
+    """Until the first attempt."""
     first_byte: float | None
-    """Seconds until the endpoint began to answer; None when it did not."""
+    """Until the response head; None if there was no response."""
     first_output: float | None
-    """Seconds until the model said something; None when it did not."""
+    """Until the first output of the model; None if there was none."""
     seconds: float
-    """Until the end of the stream: the whole action, as its user waits for it."""
+    """Until the end of the stream: the user's total wait."""
     gaps: Durations | None
-    """Between two pieces of the answer."""
+    """Between consecutive pieces of the answer."""
     tokens: ActionUsage | None
-    """None when the endpoint did not tell."""
+    """None if the endpoint did not report usage."""
     failure: ActionFailure | None
     attempts: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModels:
-    """What an endpoint says about itself."""
+    """The models that an endpoint reports."""
 
     most_passes: Mapping[str, int]
-    """How many passes each tier may spend on one prompt, other tiers included."""
+    """The maximum number of passes per prompt by tier, passes of other tiers included."""
     candidates: bool
-    """Whether it tells what each pass said, when it is asked to."""
+    """Whether it can return the text of each candidate."""
     composed: frozenset[str]
-    """Tiers that ask other tiers. They have no average mode of their own: it would be another tier's."""
+    """Tiers that ask other tiers. They have no average mode of their own: their first pass belongs to another tier."""
 
 
 class Client:
-    """Asks one endpoint for actions, streamed.
+    """Sends actions to one endpoint and reads the streams.
 
     Args:
         url: the endpoint's root, without `/v1`.
-        timeout: seconds that an action may take.
+        timeout: maximum seconds per action.
+        key: the endpoint's key; empty if it needs none.
+        outage: waits for the endpoint if it is gone; None to return the failure at once.
     """
 
-    def __init__(self, url: str, *, timeout: float) -> None:
+    def __init__(self, url: str, *, timeout: float, key: str = "", outage: Outage | None = None) -> None:
         self._url = url.rstrip("/")
         self._timeout = timeout
-        self._connections = Connections(self._url)
+        self._outage = outage
+        self._authorization = key_header(key)
+        self._connections = Connections(self._url, headers=self._authorization)
 
     async def __aenter__(self) -> Self:
         await self._connections.__aenter__()
@@ -147,25 +158,30 @@ class Client:
         await self._connections.__aexit__()
 
     async def served(self) -> ServedModels:
-        """The tiers of the endpoint, its routes among them.
+        """The endpoint's tiers, including routes.
 
         Raises:
-            SpecError: there is no Tierwise.
-            TierwiseError: nothing answers there.
+            SpecError: the endpoint is not a Tierwise endpoint.
+            TierwiseError: the endpoint is unreachable.
         """
         try:
-            async with aiohttp.ClientSession() as session, session.get(f"{self._url}/v1/models") as response:
+            async with (
+                aiohttp.ClientSession(headers=self._authorization) as session,
+                session.get(f"{self._url}/v1/models") as response,
+            ):
+                if response.status == 401:
+                    raise SpecError(f"{self._url} needs a key; name its environment variable", field="--api-key-env")
                 listing = msgspec.json.decode(await response.read(), type=_ModelListing)
         except (aiohttp.ClientError, OSError) as error:
-            raise TierwiseError(f"nothing answers at {self._url}: {error}") from error
+            raise TierwiseError(f"the endpoint {self._url} is unreachable: {error}") from error
         except msgspec.DecodeError as error:
-            raise SpecError(f"{self._url}/v1/models lists no models: {error}") from error
+            raise SpecError(f"{self._url}/v1/models does not return a list of models: {error}") from error
         models = {model.id: model.tierwise for model in listing.data if model.tierwise is not None}
         found = {name: about.most_passes for name, about in models.items() if about.most_passes is not None}
         if not found:
             names = ", ".join(model.id for model in listing.data) or "none"
             raise SpecError(
-                f"{self._url} serves no tier; its models: {names}. An endpoint of `tierwise serve` is wanted"
+                f"{self._url} serves no tier; its models: {names}. Give the URL of an endpoint run by `tierwise serve`"
             )
         return ServedModels(
             most_passes=found,
@@ -174,42 +190,59 @@ class Client:
         )
 
     async def act(self, body: Mapping[str, Json], due: float | None = None) -> ActionReply:
-        """Ask for one action, again for as long as the endpoint has no room; never raises at what goes wrong.
+        """Run one action, with retries while the endpoint is at capacity. Failures are returned, not raised.
+
+        An action that an outage interrupted is repeated once the endpoint is back, and timed from then on.
 
         Args:
             body: the request.
-            due: the moment of `time.monotonic()` from which its user waits; now when not given.
+            due: the `time.monotonic()` time from which the user waits; now by default.
+
+        Raises:
+            EndpointGone: the endpoint did not come back in time.
         """
-        heard = _Heard(time.monotonic() if due is None else due)
+        for _ in range(MOST_OUTAGES):
+            began = time.monotonic()
+            reply = await self._act(body, due)
+            if not _is_lost(reply.failure) or self._outage is None or not await self._outage.was_gone(began):
+                return reply
+            due = None
+        return await self._act(body, due)
+
+    async def _act(self, body: Mapping[str, Json], due: float | None) -> ActionReply:
+        capture = _StreamCapture(time.monotonic() if due is None else due)
         try:
             async with asyncio.timeout(self._timeout):
-                attempts, failure = await self._insist(msgspec.json.encode(body), heard)
+                attempts, failure = await self._with_retries(msgspec.json.encode(body), capture)
         except TimeoutError:
-            attempts, failure = 1, ActionFailure(message=f"not over after {self._timeout:g} s", code="timed_out")
-        return heard.reply(failure, attempts)
+            attempts, failure = 1, ActionFailure(message=f"not finished after {self._timeout:g} s", code=_TIMED_OUT)
+        return capture.reply(failure, attempts)
 
-    async def _insist(self, body: bytes, heard: _Heard) -> tuple[int, ActionFailure | None]:
-        """How often it was asked, and what went wrong the last time."""
+    async def _with_retries(self, body: bytes, capture: _StreamCapture) -> tuple[int, ActionFailure | None]:
+        """The number of attempts, and the last failure."""
         for attempt in range(1, ATTEMPTS + 1):
-            failure = await self._attempt(body, heard)
-            if failure is None or failure.status not in _NO_ROOM or attempt == ATTEMPTS:
+            failure = await self._attempt(body, capture)
+            if failure is None or failure.status not in _AT_CAPACITY or attempt == ATTEMPTS:
                 break
             wait = 0.5 * 2.0 ** (attempt - 1) if failure.retry_after is None else failure.retry_after
-            await asyncio.sleep(min(LONGEST_WAIT, wait))
+            await asyncio.sleep(min(MAX_WAIT, wait))
         return attempt, failure
 
-    async def _attempt(self, body: bytes, heard: _Heard) -> ActionFailure | None:
+    async def _attempt(self, body: bytes, capture: _StreamCapture) -> ActionFailure | None:
         try:
-            await self._connections.post("/v1/chat/completions", body, heard)
+            await self._connections.post("/v1/chat/completions", body, capture)
         except OSError as error:
-            return ActionFailure(
-                message=f"connection lost: {str(error) or type(error).__name__}", code="connection_lost"
-            )
-        return heard.refusal()
+            return ActionFailure(message=f"connection lost: {str(error) or type(error).__name__}", code=_LOST)
+        return capture.refusal()
 
 
-class _Heard:
-    """An action while its stream is put aside, and what it said once that is over."""
+def _is_lost(failure: ActionFailure | None) -> bool:
+    """Whether the endpoint may be gone."""
+    return failure is not None and (failure.code in (_LOST, _TIMED_OUT) or failure.status == 503)
+
+
+class _StreamCapture:
+    """Stores the blocks of a stream while it runs, and parses them when it has ended."""
 
     def __init__(self, due: float) -> None:
         self._due = due
@@ -219,22 +252,22 @@ class _Heard:
         self._first_byte: float | None = None
         self.blocks: list[bytes] = []
         self._reads: list[tuple[float, int]] = []
-        """When something was read, and how many blocks there were afterwards."""
+        """The time of each read, and the number of blocks after it."""
         self._recorder = Recorder()
         self._texts: list[str] = []
         self._outputs: list[float] = []
         self._tokens: ActionUsage | None = None
         self._error: _Error | None = None
 
-    def begun(self, status: int, headers: Mapping[str, str], moment: float) -> None:
+    def on_head(self, status: int, headers: Mapping[str, str], moment: float) -> None:
         self._status, self._headers = status, headers
         self._first_byte = moment - self._due
 
-    def read(self, moment: float) -> None:
+    def on_read(self, moment: float) -> None:
         self._reads.append((moment, len(self.blocks)))
 
     def refusal(self) -> ActionFailure | None:
-        """What a response without a stream says; None when there is a stream."""
+        """The failure reported by an error response; None for a stream."""
         if self._status == 200:
             return None
         body = b"".join(self.blocks)
@@ -254,11 +287,11 @@ class _Heard:
         )
 
     def reply(self, failure: ActionFailure | None, attempts: int) -> ActionReply:
-        """What came of it all; `failure` is what went wrong on the way."""
+        """The outcome of the action; `failure` is the transport's, if any."""
         seconds = time.monotonic() - self._due
         failure = self._read() or failure
         if failure is None:
-            failure = self._lacking()
+            failure = self._incomplete()
         outputs = self._outputs
         gaps = Durations.of(map(sub, outputs[1:], outputs)) if len(outputs) > 1 else None
         return ActionReply(
@@ -274,25 +307,25 @@ class _Heard:
         )
 
     def _read(self) -> ActionFailure | None:
-        """Take in what was put aside; None when all of it can be read."""
-        blocks = list(self._joined())
+        """Parse the stored blocks; None if all of them are valid."""
+        blocks = list(self._timed_reads())
         try:
-            moments, texts = _plain(blocks) or _any(blocks)
-            self._add_all(moments, _read_events(b"[%b]" % b",".join(texts)))
+            moments, texts = _split_own(blocks) or _split_any(blocks)
+            self._record_events(moments, _read_events(b"[%b]" % b",".join(texts)))
         except ValueError as error:
-            return ActionFailure(message=f"an event cannot be read: {error}", code="garbled")
+            return ActionFailure(message=f"invalid event in the stream: {error}", code="garbled")
         return None
 
-    def _joined(self) -> Iterator[tuple[float, bytes]]:
-        """What came with each read, and its moment."""
+    def _timed_reads(self) -> Iterator[tuple[float, bytes]]:
+        """The bytes of each read, with its time."""
         reached = 0
         for moment, count in self._reads:
             if count > reached:
                 yield moment, b"".join(self.blocks[reached:count])
             reached = count
 
-    def _add_all(self, moments: Sequence[float], events: Sequence[_Event]) -> None:
-        plain: list[str] = []  # text is handed on in long pieces: most of a stream is nothing else
+    def _record_events(self, moments: Sequence[float], events: Sequence[_Event]) -> None:
+        plain: list[str] = []  # text deltas are joined before they are recorded: they are most of a stream
         for moment, event in zip(moments, events, strict=True):
             for choice in event.choices[:1]:
                 delta = choice.delta or {}
@@ -317,17 +350,17 @@ class _Heard:
         if texts:
             self._recorder.add(Chunk(delta={"content": "".join(texts)}))
 
-    def _lacking(self) -> ActionFailure | None:
-        """What a stream that ended by itself lacks; None when it is whole."""
+    def _incomplete(self) -> ActionFailure | None:
+        """Why a stream that ended normally is incomplete; None if it is complete."""
         if self._error is not None:
             return ActionFailure(message=self._error.message, code=str(self._error.code or ""))
         if self._recorder.finish is None:
-            return ActionFailure(message="the stream ended in mid-answer", code="connection_lost")
+            return ActionFailure(message="the stream ended in the middle of the answer", code=_LOST)
         return None
 
 
-def _plain(blocks: Sequence[tuple[float, bytes]]) -> tuple[list[float], list[bytes]] | None:
-    """The events of a stream as our own endpoint writes it, and when each was whole; None for any other stream."""
+def _split_own(blocks: Sequence[tuple[float, bytes]]) -> tuple[list[float], list[bytes]] | None:
+    """Event times and payloads of a stream in the form that Tierwise writes; None for any other form."""
     moments: list[float] = []
     texts: list[bytes] = []
     begun = b""
@@ -340,7 +373,7 @@ def _plain(blocks: Sequence[tuple[float, bytes]]) -> tuple[list[float], list[byt
         events = block[6:-2].split(b"\n\ndata: ")
         if not block.startswith(b"data: ") or block.count(b"\n") != 2 * len(events) or b"\r" in block:
             if block.startswith(b": ") and block.count(b"\n") == 2:
-                continue  # a sign of life
+                continue  # a keep-alive comment
             return None
         texts += events
         moments += [moment] * len(events)
@@ -351,8 +384,8 @@ def _plain(blocks: Sequence[tuple[float, bytes]]) -> tuple[list[float], list[byt
     return moments, texts
 
 
-def _any(blocks: Sequence[tuple[float, bytes]]) -> tuple[list[float], list[bytes]]:
-    """The same for every stream of events that the HTML standard knows, and for some that it does not."""
+def _split_any(blocks: Sequence[tuple[float, bytes]]) -> tuple[list[float], list[bytes]]:
+    """The same for any server-sent event stream, with a full parser that tolerates some deviations."""
     moments: list[float] = []
     texts: list[bytes] = []
     events = EventParser()
@@ -367,7 +400,7 @@ class _About(msgspec.Struct):
     most_passes: int | None = None
     candidates: bool = False
     tiers: list[str] = []
-    """Other tiers that it asks."""
+    """Other tiers that it may ask."""
 
 
 class _Model(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""The endpoint that a bench launches for itself: `tierwise serve` as a child that never outlives its parent."""
+"""Launches `tierwise serve` for a bench run, as a child process that never outlives its parent."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import asyncio
 import contextlib
 import os
 import re
+import shlex
 import signal
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import aiohttp
 import msgspec
 
+from tierwise.bench.connection import key_header
 from tierwise.engines.process import guard
 from tierwise.ledger.location import locate
 from tierwise.spec.deployed import Deployed
@@ -27,23 +29,31 @@ if TYPE_CHECKING:
 _SERVING = re.compile(r"^serving on (https?://\S+)$", re.MULTILINE)
 
 STOP_SECONDS = 15.0
-"""That the child has to end by itself, and again after it was told a second time."""
+"""Seconds for the child to exit after SIGTERM, and again after the guard's second signal."""
 
-TELLING_SECONDS = 10.0
-"""That an endpoint has to tell what runs behind it; it looks at memory of processes, which may be many."""
+DEPLOYMENTS_TIMEOUT = 10.0
+"""Seconds for the endpoint to list its deployments. It measures the memory of every process, which takes time."""
 
-GLANCE_SECONDS = 0.1
-"""Between two looks at whether it is ready."""
+POLL_SECONDS = 0.1
+"""Seconds between two readiness checks."""
+
+
+KEY_VARIABLE = "TIERWISE_BENCH_KEY"
+"""Environment variable with the key of a launched endpoint, with which it says how its engines were launched."""
 
 
 def serve_command(config: Path) -> list[str]:
-    """How this Tierwise is launched again, to serve on a free port. Its ledger is in `ledger_environment`."""
-    return [sys.executable, "-m", "tierwise", "serve", str(config), "--port", "0"]
+    """The command that serves a config file on a free port. The ledger is passed by `ledger_environment`.
+
+    `-P` keeps the current folder off the module path: a `timeit.py` beside the workload would be run otherwise.
+    """
+    return [sys.executable, "-P", "-m", "tierwise", "serve", str(config), "--port", "0", "--api-key-env", KEY_VARIABLE]
 
 
 def ledger_environment(ledger: str | Path) -> dict[str, str]:
-    """What tells `serve` where its ledger is. Not an argument, because everybody may read those, and a URL may hold a
-    password.
+    """The variable that tells `serve` where its ledger is.
+
+    It is not an argument: other users can read a process's arguments, and a URL may contain a password.
     """
     return {"TIERWISE_LEDGER": locate(ledger).address}
 
@@ -52,28 +62,30 @@ def ledger_environment(ledger: str | Path) -> dict[str, str]:
 async def launched(
     command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
 ) -> AsyncGenerator[str, None]:
-    """Run an endpoint until the block is left; gives its URL once it is ready.
+    """Run an endpoint for the duration of the block. Yields its URL when it is ready.
 
-    It runs under a process guard (engines/process/guard.py), so that it ends even when this process is killed.
+    It runs under a process guard (engines/process/guard.py), so it ends even if this process is killed.
 
     Args:
         command: a program that prints `serving on URL` and answers `/ready` there.
-        log: gets all that it says, after what it holds already.
-        environment: variables that it gets beside ours.
+        log: its output is appended to this file.
+        environment: variables added to those of this process.
 
     Raises:
-        SpecError: it ended with code 2, finding its input wrong.
-        TierwiseError: it ended otherwise before it was ready. Its last words are in the message.
+        SpecError: it exited with code 2, which means invalid input.
+        TierwiseError: the log cannot be written, or it exited with another code before it was ready. The message has
+            the end of its log.
     """
-    with log.open("ab") as said:
-        before = said.tell()
+    with log.open("ab") as output:
+        _begin_log(output, command)
+        before = output.tell()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", guard.__file__, str(STOP_SECONDS), "--", *command),
             stdin=asyncio.subprocess.PIPE,
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
             env=os.environ | (environment or {}),
-            start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
+            start_new_session=True,  # so that Ctrl-C in a terminal reaches only this process
         )
     try:
         yield await _ready(process, log, before)
@@ -81,8 +93,17 @@ async def launched(
         await _end(process)
 
 
+def _begin_log(output: BinaryIO, command: Sequence[str]) -> None:
+    """Write the command to the log. On a full disk, this fails before the program does so without a word."""
+    try:
+        output.write(f"$ {shlex.join(command)}\n".encode(errors="replace"))
+        output.flush()
+    except OSError as error:
+        raise TierwiseError(f"cannot write {output.name}: {error.strerror}") from error
+
+
 async def _end(process: Process) -> None:
-    """Let the program end by itself, for it ends its engines in an order of its own; then let the guard do it."""
+    """Send SIGTERM, so that the program can stop its engines in order; if it does not exit, the guard kills it."""
     try:
         for pid in guard.descendants(process.pid)[:1]:
             with contextlib.suppress(ProcessLookupError):
@@ -100,25 +121,28 @@ async def _end(process: Process) -> None:
 async def _ready(process: Process, log: Path, before: int) -> str:
     async with aiohttp.ClientSession() as session:
         while process.returncode is None:
-            serving = _SERVING.search(_words(log, before))
+            serving = _SERVING.search(_output(log, before))
             if serving is not None and await is_ready(serving[1], session):
                 return serving[1]
-            await asyncio.sleep(GLANCE_SECONDS)
-    words = " / ".join(_words(log, before).strip().splitlines()[-3:])
-    message = f"the tiers did not start: {words or 'nothing was said'} (see {log})"
+            await asyncio.sleep(POLL_SECONDS)
+    tail = " / ".join(_output(log, before).strip().splitlines()[-3:])
+    message = f"the tiers did not start: {tail or 'no output'} (see {log})"
     raise SpecError(message) if process.returncode == 2 else TierwiseError(message)
 
 
-def _words(log: Path, before: int) -> str:
-    """What was said since the log was so many bytes long."""
+def _output(log: Path, before: int) -> str:
+    """The log after its first `before` bytes."""
     return log.read_bytes()[before:].decode(errors="replace")
 
 
-async def deployments(url: str) -> list[Deployed] | None:
-    """What runs behind an endpoint; None where it does not tell, or not in words of this version."""
-    wait = aiohttp.ClientTimeout(total=TELLING_SECONDS)
+async def deployments(url: str, key: str = "") -> list[Deployed] | None:
+    """The endpoint's deployments; None if it does not report them in a form that this version reads."""
+    wait = aiohttp.ClientTimeout(total=DEPLOYMENTS_TIMEOUT)
     try:
-        async with aiohttp.ClientSession(timeout=wait) as session, session.get(f"{url}/v1/deployments") as response:
+        async with (
+            aiohttp.ClientSession(timeout=wait, headers=key_header(key)) as session,
+            session.get(f"{url}/v1/deployments") as response,
+        ):
             return msgspec.json.decode(await response.read(), type=_DeploymentListing).data
     except (aiohttp.ClientError, OSError, msgspec.DecodeError):
         return None
@@ -129,7 +153,7 @@ class _DeploymentListing(msgspec.Struct):
 
 
 async def is_ready(url: str, session: aiohttp.ClientSession) -> bool:
-    """Whether every engine behind an endpoint is up."""
+    """Whether every engine of the endpoint is ready."""
     try:
         async with session.get(f"{url}/ready") as response:
             return response.status == 200

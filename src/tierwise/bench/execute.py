@@ -1,12 +1,13 @@
-"""A run from its first request to its summary: find the endpoint, plan, ask, grade, keep, summarise.
+"""Executes a whole run: finds the endpoint, plans, sends, grades, stores and summarises.
 
-Whatever was kept when a run was interrupted, even by `kill -9`, is not asked again when it is resumed.
+Records that were stored before an interruption, even by `kill -9`, are not measured again when the run is resumed.
 """
 
 from __future__ import annotations
 
 import gc
 import math
+import secrets
 from collections.abc import AsyncGenerator, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import chain, islice
@@ -18,12 +19,21 @@ import msgspec
 from tierwise.analysis.summary import summary_of
 from tierwise.bench.calibrate import calibrate
 from tierwise.bench.client import Client, ServedModels
-from tierwise.bench.endpoint import deployments, is_ready, launched, ledger_environment, serve_command
+from tierwise.bench.endpoint import (
+    KEY_VARIABLE,
+    deployments,
+    is_ready,
+    launched,
+    ledger_environment,
+    serve_command,
+)
+from tierwise.bench.failure_watch import FailureWatch
 from tierwise.bench.lag import LagMeter
 from tierwise.bench.loops import closed_loop, open_loop
+from tierwise.bench.outage import LONGEST_WAIT, EndpointGone, Outage
 from tierwise.bench.schedule import Trial, schedule, variants, warm_up
 from tierwise.bench.spend_limit import SpendLimit
-from tierwise.bench.trial import attempt, attempt_both, key_of
+from tierwise.bench.trial import has_failed, key_of, measure, measure_both
 from tierwise.runs import machine as machines
 from tierwise.runs.directory import (
     Manifest,
@@ -46,47 +56,53 @@ if TYPE_CHECKING:
     from tierwise.runs.directory import RecordWriter
     from tierwise.runs.records import Key, TrialRecord
     from tierwise.spec.deployed import Deployed
-    from tierwise.workloads.arrival import Open
+    from tierwise.workloads.arrival import OpenArrival
 
 
 class RunProgress(Protocol):
-    """Whoever wants to know how a run goes on."""
+    """Receives the progress of a run."""
 
     def planned(self, manifest: Manifest, kept: Sequence[TrialRecord]) -> None:
-        """The tiers are ready, this is what will be asked, and this is there from earlier sessions."""
+        """The tiers are ready. `manifest` is the plan, `kept` the records of earlier sessions."""
 
     def ended(self, record: TrialRecord, spent: float) -> None:
-        """An action is over, and its record kept; so many dollars are spent."""
+        """An action has ended and its record is stored; `spent` is the dollars spent so far."""
+
+    def note(self, sentence: str) -> None:
+        """Something that the user should know while the run goes on."""
 
 
 async def execute(job: BenchJob, progress: RunProgress) -> RunSummary:
-    """Measure what a job still lacks, and summarise its run.
+    """Measure the trials that a job's run still lacks, and summarise the run.
 
-    When this is cancelled, what has ended is on the disk, and the rest was not run: `summary_of` reads what is there.
+    After a cancellation, the records of ended trials are on disk, and `summary_of` summarises them.
 
     Args:
         job: what to measure.
-        progress: hears what is planned, and of each action that ends.
+        progress: receives the plan, and each action that ends.
 
     Raises:
-        SpecError: the endpoint does not serve the tiers that are to be measured, the config file is wrong, or the
-            directory holds the beginning of another run.
-        TierwiseError: no endpoint could be had, or a record could not be kept.
+        SpecError: the endpoint does not serve the tiers to measure, the config file is invalid, or the directory
+            holds a different run.
+        TierwiseError: the endpoint is not available, or a record could not be written.
     """
     with job.directory.locked():
         await _measure(job, progress, read_arrival(job.settings.arrival))
     return summary_of(job.directory)
 
 
-async def _measure(job: BenchJob, progress: RunProgress, arrival: Open | None) -> None:
+async def _measure(job: BenchJob, progress: RunProgress, arrival: OpenArrival | None) -> None:
     if job.directory.has_manifest:
-        require_same(job.directory.read_manifest(), _described(job))
-    async with _endpoint(job) as url, Client(url, timeout=job.settings.timeout) as client:
+        require_same(job.directory.read_manifest(), _new_manifest(job))
+    async with (
+        _endpoint(job) as (url, key),
+        Client(url, timeout=job.settings.timeout, key=key, outage=_outage(job, url, progress)) as client,
+    ):
         calibration = await calibrate()
         served = await client.served()
-        manifest = _begun(job, served, await deployments(url))
-        paid, kept = _paid(job.directory), _kept(job.directory)
-        with job.directory.recorder() as recorder, _undisturbed(), LagMeter() as meter:
+        manifest = _begin(job, served, await deployments(url, key))
+        paid, kept = _spent_before(job.directory), _graded_records(job.directory)
+        with job.directory.recorder() as recorder, _frozen_garbage(), LagMeter() as meter:
             progress.planned(manifest, kept)
             run = _Run(job, manifest, kept, client, recorder, progress, paid)
             try:
@@ -94,13 +110,13 @@ async def _measure(job: BenchJob, progress: RunProgress, arrival: Open | None) -
             finally:
                 runner = RunnerError(calibration=calibration, lag=meter.durations)
                 job.directory.write_manifest(run.closed(runner))
-                # After that: who interrupts again, while the endpoint is asked, shall find the manifest closed.
-                job.directory.write_manifest(run.closed(runner, await deployments(url)))
+                # Written twice: a second interrupt, while the endpoint is queried, must find the manifest closed.
+                job.directory.write_manifest(run.closed(runner, await deployments(url, key)))
 
 
 @contextmanager
-def _undisturbed() -> Generator[None]:
-    """Keep the garbage collector from looking through all that was there before, again and again."""
+def _frozen_garbage() -> Generator[None]:
+    """Exclude the objects that exist now from garbage collection, so that collections stay short."""
     gc.collect()
     gc.freeze()
     try:
@@ -110,7 +126,7 @@ def _undisturbed() -> Generator[None]:
 
 
 class _Run:
-    """One session, from the first action that it asks to the last."""
+    """One session of a run."""
 
     def __init__(
         self,
@@ -130,13 +146,14 @@ class _Run:
         self._progress = progress
         self._before = paid
         self._limit = SpendLimit(job.dollars, job.minutes, self._before)
-        self._told: frozenset[str] = frozenset()
-        """Tiers that tell what each pass said; of a route, it would not be known whose pass it was."""
+        self._watch = FailureWatch(manifest)
+        self._with_candidates: frozenset[str] = frozenset()
+        """Tiers whose candidates can be requested. Routes are excluded: their passes belong to several tiers."""
         self._singles: dict[Key, Trial] = {}
-        """Average-mode trials that the max-mode trial with this key may answer too."""
+        """Average-mode trials by the key of the max-mode trial whose first candidate can answer them."""
 
-    async def ask(self, served: ServedModels, arrival: Open | None) -> None:
-        """Ask everything that is not kept, after warming up."""
+    async def ask(self, served: ServedModels, arrival: OpenArrival | None) -> None:
+        """Warm up, then run every trial that has no record yet."""
         settings = self._job.settings
         done = {record.key for record in self._kept}
         planned = schedule(
@@ -146,19 +163,21 @@ class _Run:
             settings.repeats,
         )
         trials = [trial for trial in planned if key_of(trial) not in done]
-        self._told = frozenset(served.most_passes.keys() - served.composed) if served.candidates else frozenset()
+        self._with_candidates = (
+            frozenset(served.most_passes.keys() - served.composed) if served.candidates else frozenset()
+        )
         if served.candidates:
-            trials = self._join(trials)
+            trials = self._merge_modes(trials)
         first = warm_up(trials, settings.warm_up, settings.seed)
         waiting = self._limit.hand_out([*first, *trials])
         if arrival is None:
-            await closed_loop(waiting, settings.concurrency, self._attend)
+            await closed_loop(waiting, settings.concurrency, self._run_trial)
         else:
             moments = arrival.moments(settings.seed)
-            await open_loop(waiting, _from(moments, len(self._kept)), self._attend)
+            await open_loop(waiting, _times_from(moments, len(self._kept)), self._run_trial)
 
-    def _join(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Leave out the average-mode trials that a max-mode trial among them may answer."""
+    def _merge_modes(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Remove the average-mode trials that a max-mode trial can answer."""
         maxima = {key_of(trial) for trial in trials if trial.variant.mode == "max"}
         joined = []
         for trial in trials:
@@ -169,33 +188,49 @@ class _Run:
                 joined.append(trial)
         return joined
 
-    async def _attend(self, trial: Trial, due: float) -> None:
+    async def _run_trial(self, trial: Trial, due: float) -> None:
+        """Run a trial and store its record. A trial that lost its endpoint has none, and so counts as not run."""
+        try:
+            await self._measure_trial(trial, due)
+        except EndpointGone as error:
+            self._limit.stop(str(error))
+
+    async def _measure_trial(self, trial: Trial, due: float) -> None:
         if trial.warm_up is not None:
-            self._limit.pay(trial, await attempt(trial, self._client, self._manifest.run, due))
+            record = await measure(trial, self._client, self._manifest.run, due)
+            self._limit.pay(trial, record)
+            if has_failed(record):
+                self._stop_at_fault(record)
             return
         single = self._singles.get(key_of(trial))
-        record, of_candidate = await attempt_both(
+        record, single_record = await measure_both(
             trial,
             single,
             self._client,
             self._manifest.run,
             due,
-            candidates=trial.variant.mode == "max" and trial.variant.tier in self._told,
+            candidates=trial.variant.mode == "max" and trial.variant.tier in self._with_candidates,
         )
-        self._keep(trial, [record] if of_candidate is None else [record, of_candidate])
-        if single is not None and of_candidate is None:
+        self._store(trial, [record] if single_record is None else [record, single_record])
+        if single is not None and single_record is None:
             self._limit.begin(single)
-            self._keep(single, [await attempt(single, self._client, self._manifest.run)])
+            self._store(single, [await measure(single, self._client, self._manifest.run)])
 
-    def _keep(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
-        """Write what came of a trial, all of it at once, and pay for it."""
+    def _store(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
+        """Write a trial's records in one step, and count their cost."""
         self._recorder.write(*records)
         self._limit.pay(trial, *records)
         for record in records:
             self._progress.ended(record, self._limit.spent)
+            self._stop_at_fault(record)
 
-    def closed(self, runner: RunnerError, told: list[Deployed] | None = None) -> Manifest:
-        """The manifest with this session's end, and with what the endpoint tells of itself at that time."""
+    def _stop_at_fault(self, record: TrialRecord) -> None:
+        """Start no more trials if the result will say nothing about a tier's answers."""
+        if fault := self._watch.fault(record):
+            self._limit.stop(fault)
+
+    def closed(self, runner: RunnerError, reported: list[Deployed] | None = None) -> Manifest:
+        """The manifest with this session closed, and with the deployments that the endpoint reports at its end."""
         *before, session = self._manifest.sessions
         ended = timestamp()
         session = msgspec.structs.replace(
@@ -203,48 +238,55 @@ class _Run:
             ended=ended,
             dollars=self._limit.spent - self._before,
             stopped=self._limit.stopped,
+            has_failed=self._limit.has_failed,
             runner=runner,
-            deployments=session.deployments if told is None else told,
+            deployments=session.deployments if reported is None else reported,
         )
         return msgspec.structs.replace(self._manifest, ended=ended, sessions=[*before, session])
 
 
-def _paid(directory: RunDirectory) -> float:
-    """Dollars of earlier sessions, as far as they are known: one that was killed only left its records."""
+def _spent_before(directory: RunDirectory) -> float:
+    """Known dollars of earlier sessions. A session that was killed has only its records."""
     sessions = math.fsum(session.dollars for session in directory.read_manifest().sessions)
     return max(sessions, math.fsum(record.spent for record in directory.read_records()))
 
 
-def _kept(directory: RunDirectory) -> list[TrialRecord]:
-    """What needs not be asked again; what ended in an infrastructure error says nothing about its tier, and is."""
+def _graded_records(directory: RunDirectory) -> list[TrialRecord]:
+    """The records of graded trials. Trials that ended in infrastructure errors are dropped, and run again."""
     if directory.errors():
         directory.write_records([record for record in directory.read_records() if record.is_graded])
     return directory.read_records()
 
 
-def _from(moments: Iterator[float], number: int) -> Iterator[float]:
-    """The moments from this one on, counted from it."""
+def _times_from(moments: Iterator[float], number: int) -> Iterator[float]:
+    """The times from index `number` on, relative to the first of them."""
     rest = islice(moments, number, None)
     first = next(rest)
     return (moment - first for moment in chain([first], rest))
 
 
+def _outage(job: BenchJob, url: str, progress: RunProgress) -> Outage:
+    """Nobody starts an endpoint again that the bench launched itself."""
+    return Outage(url, LONGEST_WAIT if job.url else 0.0, progress.note)
+
+
 @asynccontextmanager
-async def _endpoint(job: BenchJob) -> AsyncGenerator[str, None]:
-    """The URL of an endpoint that is ready."""
+async def _endpoint(job: BenchJob) -> AsyncGenerator[tuple[str, str], None]:
+    """Yields the URL of an endpoint that is ready."""
     if not job.url:
-        environment = ledger_environment(job.ledger)
+        key = secrets.token_urlsafe(24)
+        environment = {**ledger_environment(job.ledger), KEY_VARIABLE: key}
         async with launched(serve_command(job.config), job.directory.log_path, environment) as url:
-            yield url
+            yield url, key
         return
     async with aiohttp.ClientSession() as session:
         if not await is_ready(job.url, session):
-            raise TierwiseError(f"no endpoint is ready at {job.url}; {job.url}/ready says which engine it waits for")
-    yield job.url
+            raise TierwiseError(f"the endpoint {job.url} is not ready; {job.url}/ready names the engine it waits for")
+    yield job.url, job.key
 
 
-def _begun(job: BenchJob, served: ServedModels, told: list[Deployed] | None) -> Manifest:
-    """The manifest of this session, in the directory."""
+def _begin(job: BenchJob, served: ServedModels, reported: list[Deployed] | None) -> Manifest:
+    """Write the manifest with this session in it, and return it."""
     most_passes = served.most_passes
     unknown = [tier for tier in (*job.tiers, *job.workload.judges) if tier not in most_passes]
     if unknown:
@@ -253,20 +295,20 @@ def _begun(job: BenchJob, served: ServedModels, told: list[Deployed] | None) -> 
         )
     wanted = variants({tier: most_passes[tier] for tier in job.tiers}, job.mode, served.composed)
     planned = [Planned(tier=one.tier, mode=one.mode, most_passes=most_passes[one.tier]) for one in wanted]
-    session = RunSession(began=timestamp(), url=job.url, deployments=told)
+    session = RunSession(began=timestamp(), url=job.url, deployments=reported)
     if job.directory.has_manifest:
         before = job.directory.read_manifest()
         require_same_rows(before, planned)
         manifest = msgspec.structs.replace(before, ended=None, sessions=[*before.sessions, session])
     else:
-        manifest = msgspec.structs.replace(_described(job), variants=planned, sessions=[session])
+        manifest = msgspec.structs.replace(_new_manifest(job), variants=planned, sessions=[session])
         job.directory.write_tasks(job.workload.tasks)
     job.directory.write_manifest(manifest)
     return manifest
 
 
-def _described(job: BenchJob) -> Manifest:
-    """What can be said of a run before its endpoint is there."""
+def _new_manifest(job: BenchJob) -> Manifest:
+    """The part of a manifest that is known before the endpoint is up."""
     return Manifest(
         run=new_run(),
         began=timestamp(),

@@ -1,4 +1,4 @@
-"""Answers graded: by their task's check here, or by a judge at the endpoint, whose spend is told apart."""
+"""Grades answers: with the task's check in this process, or with a judge at the endpoint, whose cost is separate."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ if TYPE_CHECKING:
     from tierwise.verifiers.model_judge import Judge
     from tierwise.workloads.task import Task
 
-Act = Callable[[Mapping[str, Any]], Awaitable["ActionReply"]]
-"""Asks the endpoint for one action; `Client.act` is one."""
+SendAction = Callable[[Mapping[str, Any]], Awaitable["ActionReply"]]
+"""Sends one action to the endpoint, as `Client.act` does."""
 
 UNGRADED = "ungraded"
-"""Code of an answer that could not be graded because a check could not be run here."""
+"""Code of an answer whose check could not be run on this machine."""
 
 JUDGE_FAILED = "judge_failed"
-"""Code of an answer whose judge could not be asked."""
+"""Code of an answer whose judge failed to respond."""
 
 JUDGE_NONSENSE = "judge_nonsense"
-"""Code of an answer whose judge said nothing that is a verdict."""
+"""Code of an answer whose judge returned no readable verdict."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grade:
-    """What became of an answer; an `error` says nothing about the tier."""
+    """The grade of an answer. An `error` says nothing about the tier."""
 
     outcome: TrialOutcome
     why: str
     code: str = ""
-    """Of an error: `ungraded`, `judge_failed`, `judge_nonsense`."""
+    """For an error: `ungraded`, `judge_failed` or `judge_nonsense`."""
     judge: JudgeSpend | None = None
 
 
 class GradeCache:
-    """The grades of all that was said in one action; the same words are graded once, so that no judge is paid twice.
+    """The grades of one action's answer and candidates. Equal answers are graded once, so a judge is paid once.
 
     Args:
         task: whose check decides.
-        act: asks the endpoint, for a judge.
-        action: the action's own id.
-        seed: of a judge's first attempt.
+        act: sends the judge's requests to the endpoint.
+        action: the action's id.
+        seed: the seed of a judge's first attempt.
     """
 
-    def __init__(self, task: Task, act: Act, action: str, seed: int = 0) -> None:
+    def __init__(self, task: Task, act: SendAction, action: str, seed: int = 0) -> None:
         self._task = task
         self._act = act
         self._action = action
@@ -64,7 +64,7 @@ class GradeCache:
 
     @property
     def spend(self) -> JudgeSpend | None:
-        """What judges took so far; None where none was asked."""
+        """What judging has cost so far; None if no judge was asked."""
         spent = [found.judge for found in self._known.values() if found.judge is not None]
         return reduce(add, spent) if spent else None
 
@@ -72,28 +72,28 @@ class GradeCache:
         """The grade of an answer."""
         key = msgspec.json.encode((completion.text, completion.tool_calls))
         if key not in self._known:
-            # An action's first answer is judged under the action's own id, the others under a number of their own.
+            # The first answer is judged under the action's id, later ones under that id and a number.
             action = f"{self._action}/{len(self._known)}" if self._known else self._action
             self._known[key] = await grade(self._task, completion, self._act, action, self._seed)
         return self._known[key]
 
 
-async def grade(task: Task, completion: Completion, act: Act, action: str, seed: int = 0) -> Grade:
-    """Grade one answer; never raises at what goes wrong.
+async def grade(task: Task, completion: Completion, act: SendAction, action: str, seed: int = 0) -> Grade:
+    """Grade one answer. Failures are returned as grades, not raised.
 
     Args:
         task: whose check decides.
         completion: the answer.
-        act: asks the endpoint, for a judge.
-        action: the answer's own id, from which the judge's actions take theirs.
-        seed: of the judge's first attempt.
+        act: sends the judge's requests to the endpoint.
+        action: the answer's id, a prefix of the ids of the judge's actions.
+        seed: the seed of the judge's first attempt.
     """
     if task.check.judge is not None:
         return await _judged(task.check.judge, task, completion, act, action, seed)
     try:
         verdict = await task.check.member.verify(completion)
-    except TierwiseError as error:  # the sandbox could not be made: nobody knows whether the answer is right
-        return Grade(outcome=TrialOutcome.ERROR, why=f"could not be graded: {error}", code=UNGRADED)
+    except TierwiseError as error:  # the check could not be run, so whether the answer is correct is unknown
+        return Grade(outcome=TrialOutcome.ERROR, why=f"not graded: {error}", code=UNGRADED)
     return Grade(outcome=_outcome(verdict), why=verdict.why)
 
 
@@ -101,7 +101,7 @@ def _outcome(verdict: Verdict) -> TrialOutcome:
     return TrialOutcome.CORRECT if verdict.ok else TrialOutcome.INCORRECT
 
 
-async def _judged(judge: Judge, task: Task, completion: Completion, act: Act, action: str, seed: int) -> Grade:
+async def _judged(judge: Judge, task: Task, completion: Completion, act: SendAction, action: str, seed: int) -> Grade:
     messages = judge.questions(task.messages, completion)
     replies: list[ActionReply] = []
     why, code = "", JUDGE_NONSENSE
@@ -109,7 +109,7 @@ async def _judged(judge: Judge, task: Task, completion: Completion, act: Act, ac
         reply = await act(_request(judge, messages, f"{action}/judge/{attempt}", seed + attempt))
         replies.append(reply)
         if reply.failure is not None:
-            why, code = f"the judge {judge.tier!r} could not be asked: {reply.failure.message}", JUDGE_FAILED
+            why, code = f"the judge {judge.tier!r} failed: {reply.failure.message}", JUDGE_FAILED
             continue
         try:
             verdict = judge.read(reply.completion.text)
@@ -136,12 +136,12 @@ def _spent(judge: Judge, replies: list[ActionReply]) -> JudgeSpend:
     tokens = [reply.tokens for reply in replies]
     accounts = [None if one is None else one.tierwise for one in tokens]
     dollars = [account.dollars for account in accounts if account is not None]
-    told = [one for one in tokens if one is not None]
+    reported = [one for one in tokens if one is not None]
     return JudgeSpend(
         tier=judge.tier,
         actions=len(replies),
         dollars=sum(dollars) if len(dollars) == len(replies) else None,
-        prompt_tokens=sum(one.prompt_tokens for one in told) if len(told) == len(replies) else None,
-        completion_tokens=sum(one.completion_tokens for one in told) if len(told) == len(replies) else None,
+        prompt_tokens=sum(one.prompt_tokens for one in reported) if len(reported) == len(replies) else None,
+        completion_tokens=sum(one.completion_tokens for one in reported) if len(reported) == len(replies) else None,
         seconds=sum(reply.seconds for reply in replies),
     )

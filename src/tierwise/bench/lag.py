@@ -1,4 +1,4 @@
-"""How late the runner's own event loop sees what is there to read: the error of every time that it takes."""
+"""Measures the delay with which the event loop sees readable data: the error of every time it records."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tierwise.runs.durations import Durations
 if TYPE_CHECKING:
     from types import TracebackType
 
-_APART = 0.02
-"""Seconds between two probes, as a mean; random, so that they keep step with nothing."""
+_MEAN_INTERVAL = 0.02
+"""Mean seconds between two probes. Intervals are random so that probes do not synchronise with other timers."""
 
 _moment = struct.Struct("d")
 
 
 class LagMeter:
-    """Probes the running loop while its block is entered: another thread writes, the loop notes when it read.
+    """Probes the running loop inside a `with` block: a thread writes timestamps, and the loop notes when it reads them.
 
-    Timers cannot tell: uvloop's count in milliseconds.
+    Loop timers cannot measure this, because uvloop's have millisecond resolution.
     """
 
     def __init__(self) -> None:
@@ -52,12 +52,12 @@ class LagMeter:
 
     @property
     def durations(self) -> Durations:
-        """Seconds by which each probe was seen late."""
+        """The delay of each probe, in seconds."""
         return Durations.of(self._late)
 
     def _write(self) -> None:
-        chance = random.Random(0)  # noqa: S311 - moments, not secrets
-        while not self._over.wait(2 * _APART * chance.random()):
+        rng = random.Random(0)  # noqa: S311 - intervals, not secrets
+        while not self._over.wait(2 * _MEAN_INTERVAL * rng.random()):
             os.write(self._far.fileno(), _moment.pack(time.monotonic()))
 
     def _read(self) -> None:

@@ -1,4 +1,4 @@
-"""Closed and open loops: trials begin when one before has been answered, or at moments that nothing can hold up."""
+"""Closed and open loops. A closed loop starts a trial when an earlier one has ended; an open loop, at a fixed time."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_APART = 0.001
-"""Seconds between the first trials of a closed loop's clients, so that they do not all come at one moment."""
+_STAGGER = 0.001
+"""Seconds between the starts of a closed loop's clients, so that they do not all start at once."""
 
 
-async def closed_loop(items: Iterable[T], concurrency: int, attend: Callable[[T, float], Awaitable[None]]) -> None:
-    """Attend to every item, `concurrency` at a time; being cancelled, or one that raises, ends them all."""
+async def closed_loop(items: Iterable[T], concurrency: int, handle: Callable[[T, float], Awaitable[None]]) -> None:
+    """Handle every item, `concurrency` at a time. Cancellation or an error ends all of them."""
     waiting = iter(items)
 
     async def client(number: int) -> None:
-        await asyncio.sleep(number * _APART)
+        await asyncio.sleep(number * _STAGGER)
         for item in waiting:
-            await attend(item, now())
+            await handle(item, now())
 
     try:
         async with asyncio.TaskGroup() as group:
             for number in range(concurrency):
                 group.create_task(client(number))
-    except* TierwiseError as failures:
+    except* (TierwiseError, OSError) as failures:
         raise failures.exceptions[0] from None
 
 
 async def open_loop(
-    items: Iterable[T], moments: Iterable[float], attend: Callable[[T, float], Coroutine[None, None, None]]
+    items: Iterable[T], moments: Iterable[float], handle: Callable[[T, float], Coroutine[None, None, None]]
 ) -> None:
-    """Attend to every item from its moment on, however many are under way, and say when that moment was.
+    """Start handling each item at its scheduled time, regardless of how many are running.
 
     Args:
-        items: each is taken at its moment, not before.
-        moments: seconds from now on, never falling.
-        attend: gets the item and its moment on the loop's clock.
+        items: each is taken from the iterator at its scheduled time, not before.
+        moments: scheduled times in seconds from now, non-decreasing.
+        handle: receives the item and its scheduled time on the loop's clock.
     """
     waiting, began = iter(items), now()
     try:
@@ -50,12 +50,12 @@ async def open_loop(
             for moment in moments:
                 due = began + moment
                 await asyncio.sleep(max(0.0, due - now()))
-                while (left := due - now()) > 0:  # noqa: ASYNC110 - uvloop rounds to milliseconds, and may be early
+                while (left := due - now()) > 0:  # noqa: ASYNC110 - uvloop rounds to milliseconds and may wake early
                     await asyncio.sleep(left)
                 try:
                     item = next(waiting)
                 except StopIteration:
                     break
-                group.create_task(attend(item, due))
-    except* TierwiseError as failures:
+                group.create_task(handle(item, due))
+    except* (TierwiseError, OSError) as failures:
         raise failures.exceptions[0] from None

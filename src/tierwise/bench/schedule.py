@@ -1,4 +1,4 @@
-"""What is measured, in which order, with which seeds: all of it follows from the workload and one number."""
+"""The trials of a run, their order and their seeds, all derived from the workload and one seed."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
     from tierwise.workloads.files import Task
 
-MOST_REPEATS = 1000
+MAX_REPEATS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One task to be asked of one variant."""
+    """One task to run on one variant."""
 
     task: Task
     variant: TierVariant
     seed: int
     repeat: int = 0
     warm_up: int | None = None
-    """Its number among those that are asked first and do not count; None for one that counts."""
+    """Its index among the warm-up trials, which are not recorded; None for a measured trial."""
 
 
 def variants(
     most_passes: Mapping[str, int], wanted: Literal["average", "max", "both"], composed: AbstractSet[str] = frozenset()
 ) -> tuple[TierVariant, ...]:
-    """What there is to measure, given the most passes of each tier. A tier that asks others has no average mode."""
+    """The variants to measure, given each tier's maximum passes. A tier that asks other tiers has no average mode."""
     modes: tuple[Mode, ...] = ("average", "max") if wanted == "both" else (wanted,)
 
     def of(name: str) -> tuple[Mode, ...]:
@@ -46,16 +46,16 @@ def variants(
 
 
 def schedule(tasks: Sequence[Task], variants: Sequence[TierVariant], seed: int, repeats: int = 1) -> list[Trial]:
-    """Every task with every variant, in rounds: each round asks every task once, and every variant equally often.
+    """Every task with every variant, in rounds. A round has each task once, and each variant equally often.
 
-    A machine that slows down meets all variants alike, and a task comes back only in another round, when an engine's
-    memory of it has aged. Variants get the same seed for a task, so that they differ in nothing else; repeats get
-    seeds of their own, and come after each other, so that a run that ends early has few of them half done.
+    So a change in the machine's speed affects all variants equally, and a task recurs only in a later round, when it
+    is less likely to be in an engine's cache. Variants share a task's seed. Repeats have different seeds and run one
+    after the other, so that a run that ends early has few incomplete repeats.
     """
-    chance = random.Random(seed)  # noqa: S311 - an order, not a secret
+    rng = random.Random(seed)  # noqa: S311 - an order, not a secret
     trials = []
     for repeat in range(repeats):
-        rows = chance.sample(tasks, len(tasks))
+        rows = rng.sample(tasks, len(tasks))
         for round_ in range(len(variants)):
             asked = [
                 Trial(
@@ -66,12 +66,14 @@ def schedule(tasks: Sequence[Task], variants: Sequence[TierVariant], seed: int, 
                 )
                 for row, task in enumerate(rows)
             ]
-            trials += chance.sample(asked, len(asked))  # else each variant would always run beside the same neighbour
+            trials += rng.sample(
+                asked, len(asked)
+            )  # shuffled, so that a variant does not always run beside the same other one
     return trials
 
 
 def warm_up(trials: Sequence[Trial], number: int, seed: int) -> list[Trial]:
-    """So many trials to begin with, taken from the end: what an engine remembers of them ages longest."""
+    """`number` warm-up trials, taken from the end of the schedule: their prompts recur last, when caches have aged."""
     return [
         replace(trial, seed=task_seed(seed, f"warm-up {one}/{trial.task.id}"), warm_up=one)
         for one, trial in enumerate(islice(cycle(reversed(trials)), number))

@@ -1,6 +1,6 @@
-"""What a run may still spend: nothing is begun that would go beyond it, and what is under way comes to its end.
+"""Limits what a run may spend: no trial starts that would exceed the limit, and running trials finish.
 
-Cutting actions off would leave out the long ones, and so change what is measured.
+Cancelling running actions would drop the long ones and bias the results.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 
 
 class SpendLimit:
-    """Hands out trials for as long as there are dollars and minutes for them.
+    """Hands out trials while dollars and minutes remain.
 
     Args:
-        dollars: for the whole run, what earlier sessions paid included; None for any number.
-        minutes: for this session, from the first trial on; None for any number.
-        spent: dollars that are gone already.
+        dollars: limit of the whole run, earlier sessions included; None for no limit.
+        minutes: limit of this session, from its first trial; None for no limit.
+        spent: dollars that earlier sessions spent.
     """
 
     def __init__(self, dollars: float | None = None, minutes: float | None = None, spent: float = 0.0) -> None:
         self.spent = spent
         self.stopped = ""
-        """Why no more trials are handed out; empty while they are."""
+        """Why no more trials are handed out; empty if there is no reason."""
+        self.has_failed = False
+        """Whether a fault is the reason."""
         self._dollars = dollars
         self._minutes = minutes
         self._running: Counter[TierVariant] = Counter()
@@ -39,24 +41,31 @@ class SpendLimit:
         self._paid: defaultdict[TierVariant, float] = defaultdict(float)
 
     def hand_out(self, trials: Iterable[Trial]) -> Iterator[Trial]:
-        """The trials, one after the other, until they or the budget are at an end."""
+        """Yield trials until none are left or the limit is reached."""
         until = math.inf if self._minutes is None else now() + 60 * self._minutes
         for trial in trials:
+            if self.stopped:
+                return
             if now() >= until:
-                self.stopped = f"{self._minutes:g} minutes are over"
+                self.stopped = f"the time limit of {self._minutes:g} minutes is reached"
             elif self._dollars is not None and self._expected(trial.variant) > self._dollars:
-                self.stopped = f"the next action would spend more than ${self._dollars:g}; spent: ${self.spent:.4g}"
+                self.stopped = f"the next action would exceed ${self._dollars:g}; spent so far: ${self.spent:.4g}"
             if self.stopped:
                 return
             self.begin(trial)
             yield trial
 
+    def stop(self, fault: str) -> None:
+        """Hand out no more trials because of a fault. The first reason is kept."""
+        if not self.stopped:
+            self.stopped, self.has_failed = fault, True
+
     def begin(self, trial: Trial) -> None:
-        """Note that a trial is under way."""
+        """Count a trial as running."""
         self._running[trial.variant] += 1
 
     def _expected(self, next_: TierVariant) -> float:
-        """Dollars when all that runs, and another one, have ended at their mean cost."""
+        """Expected dollars spent once all running trials and one more have ended, each at its variant's mean cost."""
         running = self._running + Counter([next_])
         return self.spent + math.fsum(count * self._mean(variant) for variant, count in running.items())
 
@@ -66,10 +75,10 @@ class SpendLimit:
         return math.fsum(self._paid[one] for one in of) / ended if ended else 0.0
 
     def pay(self, trial: Trial, *records: TrialRecord) -> None:
-        """A trial is over, and these came of it.
+        """Count a trial as ended, and add the cost of its records.
 
         Raises:
-            TierwiseError: nobody tells what it cost, so that no budget can be kept.
+            TierwiseError: there is a dollar limit, and the endpoint does not report costs.
         """
         self._running[trial.variant] -= 1
         self._ended[trial.variant] += 1
@@ -78,5 +87,5 @@ class SpendLimit:
         self.spent += paid
         if self._dollars is not None and any(record.dollars is None and record.has_answer for record in records):
             raise TierwiseError(
-                "the endpoint does not tell what an action costs, so that --budget-dollars cannot be kept"
+                "the endpoint does not report what an action costs, so --budget-dollars cannot be enforced"
             )

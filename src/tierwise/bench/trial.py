@@ -1,8 +1,9 @@
-"""One trial from its request to its record: ask the endpoint, grade what came, say which class the outcome is of."""
+"""Runs one trial: sends the request, grades the answer, classifies the outcome and returns the record."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import time
 from dataclasses import replace
@@ -13,6 +14,7 @@ from msgspec import structs
 
 from tierwise.bench.grading import Grade, GradeCache
 from tierwise.runs.records import CandidateMessage, Key, PassSpend, TrialOutcome, TrialRecord, tags_of
+from tierwise.runs.refusals import is_task_limit
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import SpecError, TierwiseError
 
@@ -20,44 +22,42 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tierwise.bench.client import ActionFailure, ActionReply, Client
-    from tierwise.bench.grading import Act
+    from tierwise.bench.grading import SendAction
     from tierwise.bench.schedule import Trial
     from tierwise.workloads.task import Task
 
-_NOT_FOR_THIS_TIER = frozenset(
-    {"context_length_exceeded", "engine_refused", "budget_exhausted", "invalid_value", "body_too_large"}
-)
-"""Codes of requests that reached the tier and that it cannot answer, however often one asks."""
+_WARM_UP = "warm-up"
+"""The reason of a warm-up action that ended with an answer."""
 
 
-async def attempt(trial: Trial, client: Client, run: str, due: float | None = None) -> TrialRecord:
-    """Measure one trial; whatever goes wrong is on the record.
+async def measure(trial: Trial, client: Client, run: str, due: float | None = None) -> TrialRecord:
+    """Measure one trial. Failures are in the record.
 
     Args:
-        trial: what to ask.
-        client: of the endpoint.
-        run: begins the action's id.
-        due: the moment of `time.monotonic()` at which it was to begin; now when not given.
+        trial: the trial to run.
+        client: the endpoint's client.
+        run: the run's id, a prefix of the action's id.
+        due: the scheduled `time.monotonic()` time; now by default.
     """
-    record, _ = await attempt_both(trial, None, client, run, due)
+    record, _ = await measure_both(trial, None, client, run, due)
     return record
 
 
-async def attempt_both(
+async def measure_both(
     trial: Trial, single: Trial | None, client: Client, run: str, due: float | None = None, *, candidates: bool = False
 ) -> tuple[TrialRecord, TrialRecord | None]:
-    """Measure one trial, and from its first candidate the same task in average mode.
+    """Measure one trial, and derive the same task's average-mode record from its first candidate.
 
     Args:
-        trial: what to ask.
-        single: the average-mode trial; None where it is not wanted.
-        client: of the endpoint.
-        run: begins the action's id.
-        due: when it was to begin, as for `attempt`.
-        candidates: the endpoint tells what each pass said, so every candidate is to be graded; `single` implies it.
+        trial: the trial to run.
+        single: the average-mode trial; None if it is not needed.
+        client: the endpoint's client.
+        run: the run's id, a prefix of the action's id.
+        due: as for `measure`.
+        candidates: request every candidate's text and grade it; implied by `single`.
 
     Returns:
-        None for the second record when the first draw did not come to an end, or was not told.
+        The trial's record, and the average-mode record or None if the first draw did not finish or was not reported.
     """
     action = action_id(trial, run)
     late = 0.0 if due is None else time.monotonic() - due
@@ -66,16 +66,16 @@ async def attempt_both(
     failure, tokens = reply.failure, reply.tokens
     account = None if tokens is None else tokens.tierwise
     grades = GradeCache(trial.task, client.act, action, trial.seed)
-    told = _told(await _grade(trial, reply, grades)) if failure is None else _failed(failure)
-    passes = None if account is None else await _graded(account.passes, grades)
+    fields = _grade_fields(await _grade(trial, reply, grades)) if failure is None else _failure_fields(failure)
+    passes = None if account is None else await _grade_passes(account.passes, grades)
     record = TrialRecord(
         action=action,
-        **_asked(trial),
-        **told,
+        **_trial_fields(trial),
+        **fields,
         status=failure.status if failure is not None else None,
         attempts=reply.attempts,
-        answer=_said(reply.completion),
-        tool_calls=_calls(reply.completion),
+        answer=_answer_text(reply.completion),
+        tool_calls=_tool_calls(reply.completion),
         finish=reply.completion.finish,
         began=began,
         late=reply.late,
@@ -94,41 +94,43 @@ async def attempt_both(
     )
     if single is None or passes is None or (first := _first_draw(passes)) is None:
         return record, None
-    return record, await _of_candidate(single, first, record, grades)
+    return record, await _single_record(single, first, record, grades)
 
 
-async def _graded(passes: Sequence[PassSpend], grades: GradeCache) -> list[PassSpend]:
-    """The passes of an action with what each candidate among them is worth, and without what nobody grades."""
-    return [await _marked(one, grades) if one.is_candidate else structs.replace(one, message=None) for one in passes]
+async def _grade_passes(passes: Sequence[PassSpend], grades: GradeCache) -> list[PassSpend]:
+    """The passes of an action, with a grade for each candidate, and without the text of other passes."""
+    return [
+        await _grade_pass(one, grades) if one.is_candidate else structs.replace(one, message=None) for one in passes
+    ]
 
 
-async def _marked(one: PassSpend, grades: GradeCache) -> PassSpend:
-    found = await grades.of(one.completion)
-    solved = None if found.outcome == TrialOutcome.ERROR else found.outcome == TrialOutcome.CORRECT
+async def _grade_pass(one: PassSpend, grades: GradeCache) -> PassSpend:
+    grade = await grades.of(one.completion)
+    solved = None if grade.outcome == TrialOutcome.ERROR else grade.outcome == TrialOutcome.CORRECT
     return structs.replace(one, solved=solved, message=_without_reasoning(one.message or CandidateMessage()))
 
 
-def _without_reasoning(said: CandidateMessage) -> CandidateMessage:
-    """What a check can see."""
-    return structs.replace(said, reasoning_content=None)
+def _without_reasoning(message: CandidateMessage) -> CandidateMessage:
+    """The part of a message that a check reads."""
+    return structs.replace(message, reasoning_content=None)
 
 
 def _first_draw(passes: Sequence[PassSpend]) -> PassSpend | None:
-    """The pass that average mode would have been."""
+    """The pass that is equivalent to average mode; None if there is none."""
     draws = (one for one in passes if one.draw == 0 and one.is_draw and one.is_candidate)
     return next((one for one in draws if one.started is not None), None)
 
 
-async def _of_candidate(single: Trial, first: PassSpend, whole: TrialRecord, grades: GradeCache) -> TrialRecord:
-    """The record of the one pass, as if it had been asked for alone; its judge was paid with the whole action."""
+async def _single_record(single: Trial, first: PassSpend, whole: TrialRecord, grades: GradeCache) -> TrialRecord:
+    """The record of one pass, as if it were a separate action. The whole action's record carries the judge's cost."""
     completion, waited = first.completion, first.started or 0.0
     graded = replace(await grades.of(completion), judge=None)
     return TrialRecord(
         action=whole.action,
-        **_asked(single),
-        **_told(graded),
-        answer=_said(completion),
-        tool_calls=_calls(completion),
+        **_trial_fields(single),
+        **_grade_fields(graded),
+        answer=_answer_text(completion),
+        tool_calls=_tool_calls(completion),
         finish=completion.finish,
         taken="candidate",
         began=whole.began,
@@ -143,8 +145,8 @@ async def _of_candidate(single: Trial, first: PassSpend, whole: TrialRecord, gra
     )
 
 
-def _asked(trial: Trial) -> dict[str, Any]:
-    """The fields of a record that say what was asked."""
+def _trial_fields(trial: Trial) -> dict[str, Any]:
+    """The fields of a record that identify the trial."""
     return {
         "task": trial.task.id,
         "tags": tags_of(trial.task.tags, trial.task.cluster),
@@ -155,102 +157,113 @@ def _asked(trial: Trial) -> dict[str, Any]:
     }
 
 
-def _told(grade: Grade) -> dict[str, Any]:
-    """The fields of a record that say what its answer is worth."""
+def _grade_fields(grade: Grade) -> dict[str, Any]:
+    """The fields of a record that hold its grade."""
     return {"outcome": grade.outcome, "why": grade.why, "code": grade.code}
 
 
-def _failed(failure: ActionFailure) -> dict[str, Any]:
-    return {"outcome": _blame(failure), "why": failure.message, "code": failure.code}
+def _failure_fields(failure: ActionFailure) -> dict[str, Any]:
+    return {"outcome": _failure_outcome(failure), "why": failure.message, "code": failure.code}
 
 
 def key_of(trial: Trial) -> Key:
-    """The key of the record that this trial ends in."""
+    """The key of the record that this trial produces."""
     return Key(trial.task.id, trial.variant.tier, trial.variant.mode, trial.repeat)
 
 
 def action_id(trial: Trial, run: str) -> str:
-    """What the ledger calls this action; at most 200 characters, which is what the endpoint takes."""
+    """The action's id in the ledger: at most 200 characters of printable ASCII, which is what the endpoint accepts.
+
+    If a task's id has other characters, its digest is part of the action's.
+    """
     if trial.warm_up is not None:
         return f"{run}/warm-up/{trial.warm_up}"
-    name = f"{run}/{trial.task.id}/{trial.variant.tier}/{trial.variant.mode}"
+    task = trial.task.id
+    if not (task.isascii() and task.isprintable()):
+        digest = hashlib.blake2b(task.encode(), digest_size=4).hexdigest()
+        task = f"{task.encode('ascii', 'replace').decode()}~{digest}"
+    name = f"{run}/{task}/{trial.variant.tier}/{trial.variant.mode}"
     return f"{name}/{trial.repeat}" if trial.repeat else name
 
 
 def request(trial: Trial, action: str, *, candidates: bool = False) -> dict[str, Any]:
-    """What is posted. The task's check is not in it: the tier sees what a user's tier would see."""
-    ours: dict[str, Any] = {"action": action}
+    """The request body. It omits the task's check, so the tier sees what it would see from a user."""
+    extension: dict[str, Any] = {"action": action}
     if trial.variant.mode == "average":
-        ours["budget"] = {"passes": 1}
+        extension["budget"] = {"passes": 1}
     if candidates:
-        ours["candidates"] = True
+        extension["candidates"] = True
     if trial.task.verifier is not None:
-        ours["verifier"] = msgspec.to_builtins(trial.task.verifier)
+        extension["verifier"] = msgspec.to_builtins(trial.task.verifier)
     return {
         **trial.task.request(),
         "model": trial.variant.tier,
         "seed": trial.seed,
         "stream": True,
         "stream_options": {"include_usage": True},
-        "tierwise": ours,
+        "tierwise": extension,
     }
 
 
-async def regrade(task: Task, record: TrialRecord, act: Act | None = None) -> TrialRecord:
-    """The record as its answer would be graded now: checks get mended, and nobody wants to pay for answers twice.
+async def regrade(task: Task, record: TrialRecord, act: SendAction | None = None) -> TrialRecord:
+    """Grade a record's answer and candidates again, so that a corrected check needs no new answers.
 
-    Its candidates are graded again too. What was not answered stays as it was, and so does what only a judge can grade
-    if there is none to ask.
+    Records without an answer stay unchanged, as do those whose check is a judge when `act` is None.
     """
     if task.check.judge is not None and act is None:
         return record
-    grades = GradeCache(task, act or _nobody, record.action, record.seed)
+    grades = GradeCache(task, act or _no_judge, record.action, record.seed)
     if record.has_answer:
-        said = Completion(tool_calls=tuple(record.tool_calls), finish=record.finish)
-        if record.answer != _said(said):
-            said = replace(said, text=record.answer)
-        record = structs.replace(record, **_told(await grades.of(said)))
-    passes = None if record.passes is None else await _graded(record.passes, grades)
+        completion = Completion(tool_calls=tuple(record.tool_calls), finish=record.finish)
+        if record.answer != _answer_text(completion):
+            completion = replace(completion, text=record.answer)
+        record = structs.replace(record, **_grade_fields(await grades.of(completion)))
+    passes = None if record.passes is None else await _grade_passes(record.passes, grades)
     return structs.replace(record, passes=passes, judge=grades.spend or record.judge)
 
 
 async def regrade_all(tasks: Sequence[Task], records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Every record as it would be graded now, a few at once: sandboxes are processes.
+    """Grade every record again. Concurrency is limited, because each sandbox is a process.
 
     Raises:
-        SpecError: a record is of no task.
+        SpecError: a record names a task that is not in `tasks`.
     """
     known = {task.id: task for task in tasks}
-    room = asyncio.Semaphore(2 * (os.cpu_count() or 1))
+    slots = asyncio.Semaphore(2 * (os.cpu_count() or 1))
 
     async def one(record: TrialRecord) -> TrialRecord:
         if record.task not in known:
-            raise SpecError(f"record {record.task!r} names no task of the run's workload.jsonl")
-        async with room:
+            raise SpecError(f"a record names task {record.task!r}, which is not in the run's workload.jsonl")
+        async with slots:
             return await regrade(known[record.task], record)
 
     return list(await asyncio.gather(*map(one, records)))
 
 
-async def _nobody(body: Mapping[str, Any]) -> ActionReply:
-    raise TierwiseError(f"there is no judge {body['model']!r} to ask")
+async def _no_judge(body: Mapping[str, Any]) -> ActionReply:
+    raise TierwiseError(f"the judge {body['model']!r} is not available")
+
+
+def has_failed(warm_up: TrialRecord) -> bool:
+    """Whether a warm-up action, which is never graded, ended without an answer."""
+    return warm_up.why != _WARM_UP
 
 
 async def _grade(trial: Trial, reply: ActionReply, grades: GradeCache) -> Grade:
     if trial.warm_up is not None:
-        return Grade(outcome=TrialOutcome.ERROR, why="only warms up")
+        return Grade(outcome=TrialOutcome.ERROR, why=_WARM_UP)
     return await grades.of(reply.completion)
 
 
-def _blame(failure: ActionFailure) -> TrialOutcome:
-    is_refused = failure.status in (400, 413, 422) or failure.code in _NOT_FOR_THIS_TIER
-    return TrialOutcome.NO_ANSWER if is_refused else TrialOutcome.ERROR
+def _failure_outcome(failure: ActionFailure) -> TrialOutcome:
+    is_limit = is_task_limit(failure.status, failure.code, failure.message)
+    return TrialOutcome.NO_ANSWER if is_limit else TrialOutcome.ERROR
 
 
-def _said(said: Completion) -> str:
-    """The answer as a reader of the report wants it."""
-    return said.text or (msgspec.json.encode(said.tool_calls).decode() if said.tool_calls else "")
+def _answer_text(completion: Completion) -> str:
+    """The answer's text, or the JSON of its tool calls if it has no text."""
+    return completion.text or (msgspec.json.encode(completion.tool_calls).decode() if completion.tool_calls else "")
 
 
-def _calls(said: Completion) -> list[dict[str, Any]]:
-    return [dict(call) for call in said.tool_calls]
+def _tool_calls(completion: Completion) -> list[dict[str, Any]]:
+    return [dict(call) for call in completion.tool_calls]

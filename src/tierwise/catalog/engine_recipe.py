@@ -1,7 +1,4 @@
-"""What a recipe asks an engine, and the lines that only the engine can write.
-
-No engine is named here: each has its `EngineRecipe` in its room, and exports it in its row of the table.
-"""
+"""The interface between recipes and engines. Each engine exports an `EngineRecipe` in its row of the engine table."""
 
 from __future__ import annotations
 
@@ -17,41 +14,42 @@ from tierwise.catalog.gpus import Machine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """A checkpoint that goes into a machine, and how it is split."""
+    """A checkpoint that fits a machine, and its split over GPUs."""
 
     variant: Variant
     weights: Weights
     machine: Machine
     tensor: int = 1
-    """GPUs that hold one copy together, on one machine."""
+    """Tensor parallelism: GPUs of one machine that share one copy."""
     stages: int = 1
-    """Machines that hold one copy one after the other."""
+    """Pipeline parallelism: machines that share one copy."""
     copies: int = 1
+    """Data parallelism: number of copies."""
     tight: bool = False
-    """Whether little is left for the cache."""
+    """Whether little memory is left for the KV cache."""
 
     @property
     def share(self) -> float:
-        """Of the memory of the GPUs that hold one copy, what its published minimum fills; 0 without GPUs."""
+        """The checkpoint's published minimum, as a share of the memory of one copy's GPUs; 0 without GPUs."""
         gpu = self.machine.gpu
         return 0.0 if gpu is None else self.weights.memory_gb / (self.tensor * self.stages * gpu.memory_gb)
 
     @property
     def idle(self) -> int:
-        """GPUs for which there is no use."""
+        """Number of unused GPUs."""
         return self.machine.count - self.tensor * self.stages * self.copies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeContext:
-    """What a recipe is written from."""
+    """The input of an engine's part of a recipe."""
 
     family: Family
     fit: Fit
     support: EngineSupport
-    """How the engine knows the family."""
+    """How the engine supports the family."""
     published: Callable[[str, Fact], str]
-    """Makes the comment above a published number, with its source."""
+    """Returns the comment above a published number, with its source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +59,7 @@ class EngineRecipe:
     engine: EngineName
     """Its name in the config file."""
     settings: Callable[[RecipeContext], Iterator[str]]
-    """The lines of the deployment that only this engine has, indented as there."""
+    """Returns the engine-specific lines of the deployment, indented."""
     reads_gguf: bool = False
     """Whether it reads GGUF files; else it reads folders of safetensors."""
     on_processor: bool = True
@@ -69,13 +67,13 @@ class EngineRecipe:
     prefers_processor: bool = False
     """Whether it is the first choice on a machine without GPUs."""
     reserves_cache: bool = False
-    """Whether every slot keeps memory for its whole context; else passes take cache as they need it."""
+    """Whether every slot reserves KV cache for its whole context; else passes allocate cache as needed."""
     suggests_active_experts: bool = True
     """Whether the recipe shows how to set another number of active experts."""
 
 
 def inline(value: Any) -> str:
-    """A value in YAML's flow style, which reads JSON."""
+    """A value in YAML's flow style."""
     match value:
         case dict():
             return "{" + ", ".join(f"{name}: {inline(inner)}" for name, inner in value.items()) + "}"

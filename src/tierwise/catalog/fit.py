@@ -1,6 +1,4 @@
-"""Which checkpoint of a family goes into a machine, and how it is split over its GPUs: arithmetic on published figures.
-Apart from `recipe`, which writes down what is found here.
-"""
+"""Selects the checkpoint of a family that fits a machine, and its split over GPUs, from published figures."""
 
 from __future__ import annotations
 
@@ -13,20 +11,20 @@ from tierwise.spec.errors import SpecError
 from tierwise.spec.reading import allowed
 
 COMFORTABLE = 0.80
-"""The share of a machine's memory up to which a checkpoint's published minimum leaves room for a cache that pays."""
+"""Maximum share of a machine's memory for a checkpoint's published minimum that leaves room for a useful KV cache."""
 TIGHT = 0.95
-"""The share up to which it can be served at all; vLLM's recipe for DeepSeek-V4 on 8xH200 sets 0.95."""
-_TALL = 8
-"""GPUs of one machine; more are stages of a pipeline over machines."""
-_PROCESSOR_BILLION = 8
-"""Parameters that a processor may be asked to serve."""
+"""Maximum share with which it can be served at all; vLLM's recipe for DeepSeek-V4 on 8xH200 sets 0.95."""
+_NODE_GPUS = 8
+"""GPUs of one machine; with more, machines are pipeline stages."""
+_MAX_CPU_BILLION = 8
+"""Maximum billions of parameters to serve on a CPU."""
 
 
 def fit(family: Family, machine: Machine, engine: EngineRecipe, variant: str = "") -> Fit:
-    """The most precise checkpoint that fits with room for a cache, else the most precise that fits at all.
+    """The most precise checkpoint that fits with room for the cache, else the most precise that fits at all.
 
     Raises:
-        SpecError: the engine cannot serve the family, or nothing fits; says what would.
+        SpecError: the engine does not support the family, or nothing fits; names what would.
     """
     support = supported(family, engine.engine)
     size = family.variant(variant)
@@ -38,7 +36,7 @@ def fit(family: Family, machine: Machine, engine: EngineRecipe, variant: str = "
             field="--engine",
         )
     if machine.gpu is None:
-        return _on_processor(family, size, readable, machine, engine)
+        return _on_cpu(family, size, readable, machine, engine)
     usable = [one for one in readable if not one.wants or machine.gpu.kind in one.wants]
     for share in (COMFORTABLE, TIGHT):
         for weights in usable:
@@ -48,7 +46,11 @@ def fit(family: Family, machine: Machine, engine: EngineRecipe, variant: str = "
 
 
 def supported(family: Family, engine: str) -> EngineSupport:
-    """How the engine knows the family. Raises SpecError where it cannot serve it, with those that can."""
+    """How the engine supports the family.
+
+    Raises:
+        SpecError: it does not; lists the engines that do.
+    """
     serving = [name for name, support in family.engines.items() if support.serves]
     support = next((one for name, one in family.engines.items() if name == engine), None)
     if support is None or not support.serves:
@@ -58,16 +60,16 @@ def supported(family: Family, engine: str) -> EngineSupport:
 
 
 def engine_for(family: Family, machine: Machine, engines: Sequence[EngineRecipe], wanted: str = "") -> EngineRecipe:
-    """The engine that the user names, else the first that can serve the family.
+    """The engine that the user names, else the first that supports the family.
 
     Args:
-        family: what to serve.
-        machine: where; one without GPUs tries the engines first that prefer a processor.
+        family: the family to serve.
+        machine: the machine; without GPUs, engines that prefer the CPU are tried first.
         engines: in order of preference.
-        wanted: the name of one; any if empty.
+        wanted: the name of an engine; any if empty.
 
     Raises:
-        SpecError: it cannot serve the family, or there is no such engine.
+        SpecError: the engine does not support the family, or does not exist.
     """
     known = {one.engine: one for one in engines}
     if wanted:
@@ -80,27 +82,25 @@ def engine_for(family: Family, machine: Machine, engines: Sequence[EngineRecipe]
     return next(one for one in engines if one.engine in family.engines and family.engines[one.engine].serves)
 
 
-def _on_processor(
-    family: Family, size: Variant, readable: list[Weights], machine: Machine, engine: EngineRecipe
-) -> Fit:
-    if size.parameters_billion > _PROCESSOR_BILLION:
+def _on_cpu(family: Family, size: Variant, readable: list[Weights], machine: Machine, engine: EngineRecipe) -> Fit:
+    if size.parameters_billion > _MAX_CPU_BILLION:
         raise SpecError(
-            f"{family.name} {size.name} has {size.parameters_billion:g}B parameters, too many for a processor;"
-            " name the GPUs, as --gpus 8xH200",
+            f"{family.name} {size.name} has {size.parameters_billion:g}B parameters, too many for a CPU;"
+            " name the GPUs, for example --gpus 8xH200",
             field="--gpus",
         )
     if not engine.on_processor:
-        raise SpecError(f"recipes for {engine.engine} want GPUs; name them, as --gpus 1xH100", field="--gpus")
+        raise SpecError(f"recipes for {engine.engine} need GPUs, for example --gpus 1xH100", field="--gpus")
     return Fit(variant=size, weights=readable[0], machine=machine)
 
 
 def _split(size: Variant, weights: Weights, machine: Machine, share: float) -> Fit | None:
-    """The fewest GPUs for one copy, and as many copies as there is room for."""
+    """The minimum number of GPUs for one copy, and as many copies as fit."""
     if machine.gpu is None:
         return None
     widths = [width for width in (1, 2, 4, 8) if width <= machine.count]
     splits = [(width, 1) for width in widths]
-    splits += [(_TALL, stages) for stages in range(2, machine.count // _TALL + 1)]
+    splits += [(_NODE_GPUS, stages) for stages in range(2, machine.count // _NODE_GPUS + 1)]
     for tensor, stages in splits:
         if weights.memory_gb <= share * tensor * stages * machine.gpu.memory_gb:
             return Fit(
@@ -121,13 +121,13 @@ def _too_big(family: Family, size: Variant, readable: list[Weights], machine: Ma
         kinds = f" on {' or '.join(one.wants)}" if one.wants else ""
         wants.append(f"{one.memory_gb:g} GB in {one.precision}{kinds}")
     return (
-        f"{family.name} {size.name} needs {', or '.join(wants)}; {machine} have {machine.memory_gb} GB"
-        f"; fits on: {', '.join(_fitting(readable)) or 'none that is known'}"
+        f"{family.name} {size.name} needs {', or '.join(wants)}; {machine} has {machine.memory_gb} GB"
+        f"; fits on: {', '.join(_fitting(readable)) or 'no known machine'}"
     )
 
 
 def _fitting(readable: list[Weights]) -> Iterator[str]:
-    """For each GPU of the table the smallest machine that it fits, where one of eight is enough."""
+    """For each known GPU, the smallest machine of up to eight on which a checkpoint fits."""
     for gpu in GPUS.values():
         for count in (1, 2, 4, 8):
             room = TIGHT * count * gpu.memory_gb

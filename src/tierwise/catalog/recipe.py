@@ -1,5 +1,5 @@
-"""A family on a machine as a ready config file with three tiers. Every number in it that is published, and was not
-measured here, says so above it, with its source.
+"""Writes a config file with three tiers for a family on a machine. A comment above each published number gives its
+source, and says that it was not measured here.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from tierwise.catalog.fit import fit
 from tierwise.catalog.gpus import Machine
 
 COMMIT = "COMMIT"
-"""What stands for a revision that nobody named; no branch, for branches change, and so `pull` refuses it."""
-_LONG, _SHORT, _OWN, _PROCESSOR = 262_144, 131_072, 32_768, 4096
-"""Bounds on the context: with room for the cache, without, on engines that reserve all of it, on a processor."""
+"""Placeholder for an unknown revision. `pull` rejects it; a branch name would not be reproducible."""
+_LONG, _SHORT, _RESERVED, _CPU = 262_144, 131_072, 32_768, 4096
+"""Maximum context in tokens: with room for the cache, with little room, on engines that reserve it, on a CPU."""
 _VOTES = 5
 _SCORES = 4
 
@@ -28,24 +28,24 @@ def recipe(
     """The text of a tierwise.yaml with the tiers fast, standard and max, all on one process.
 
     Args:
-        family: what to serve.
-        machine: where.
-        engine: with what.
-        variant: which size; the first if empty.
-        revision: the commit of a checkpoint on the Hub; a placeholder if empty.
-        command: what printed it, for the first line.
+        family: the family to serve.
+        machine: the machine.
+        engine: the engine.
+        variant: the size; the first if empty.
+        revision: the commit of the checkpoint on the Hugging Face Hub; a placeholder if empty.
+        command: the command that prints it, for the first line.
 
     Raises:
-        SpecError: it cannot be served so; says what can.
+        SpecError: the engine does not support the family, or nothing fits; names what would.
     """
     found = fit(family, machine, engine, variant)
-    writer = _Writer(family, found, engine, family.engines[engine.engine], revision or COMMIT)
+    writer = _RecipeWriter(family, found, engine, family.engines[engine.engine], revision or COMMIT)
     body = [*writer.checkpoint(), "", *writer.deployment(), "", *writer.tiers()]
     return "\n".join([*writer.head(command), "", *body]) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
-class _Writer:
+class _RecipeWriter:
     """The lines of a recipe, section by section."""
 
     family: Family
@@ -54,7 +54,7 @@ class _Writer:
     support: EngineSupport
     revision: str
     cited: dict[str, str] = field(default_factory=dict)
-    """The sources that stand in brackets, which the head lists: so the head is written last."""
+    """Sources cited in the other sections, by name. The header lists them, so it is written last."""
 
     def head(self, command: str) -> Iterator[str]:
         family, found = self.family, self.found
@@ -62,22 +62,24 @@ class _Writer:
         yield f"# {family.title}{size} on {found.machine} with {self.engine.engine}" + (
             f": {command}" if command else ""
         )
-        yield "# What is published was not measured here. To measure it: tierwise bench THIS_FILE YOUR_WORKLOAD"
+        yield "# Published figures were not measured here. To measure: tierwise bench THIS_FILE YOUR_WORKLOAD"
         conditions = f"; {' '.join(family.licence.conditions.split())}" if family.licence.conditions else ""
         yield f"# licence: {family.licence.name}{conditions}"
         if self.support.needs:
-            yield f"# wants: {self.support.needs}"
+            yield f"# needs: {self.support.needs}"
         for name, citation in self.cited.items():
             yield f"# [{name}] {citation}"
 
     @property
     def context(self) -> int:
-        """Tokens of one pass: all that the checkpoint takes, up to a bound that leaves room for several."""
+        """Tokens of prompt and answer of one pass: the checkpoint's maximum, up to a limit that leaves room for several
+        passes.
+        """
         most = self.found.variant.context.tokens
         if self.found.machine.gpu is None:
-            return min(most, _PROCESSOR)
+            return min(most, _CPU)
         if self.engine.reserves_cache:
-            return min(most, _OWN)
+            return min(most, _RESERVED)
         if self.found.tight:
             return min(most, _SHORT)
         return min(most, max(_LONG, self.family.thinking.most_context or 0))
@@ -99,7 +101,7 @@ class _Writer:
             yield f"    # {weights.file} of {weights.repository}"
             yield from _listed("    source", weights.parts)
         elif weights.file is not None:
-            yield f"    # from {weights.repository}; join what comes in shards: llama-gguf-split --merge"
+            yield f"    # from {weights.repository}; merge shards with llama-gguf-split --merge"
             yield f"    source: file:models/{weights.file}"
         else:
             yield f"    source: hf:{weights.repository}@{self.revision}"
@@ -111,12 +113,12 @@ class _Writer:
     def deployment(self) -> Iterator[str]:
         variant = self.found.variant
         yield "deployments:"
-        yield "  # The three tiers share its process: they differ only in what each request can set."
+        yield "  # The three tiers share this process, because they differ only in request settings."
         yield "  all:"
         yield f"    engine: {self.engine.engine}"
         yield f"    checkpoint: {self.family.name}"
         note = f" ({variant.context.note})" if variant.context.note else ""
-        yield self._published(f"made for {variant.context.tokens:,} tokens{note}", variant.context)
+        yield self._published(f"supports {variant.context.tokens:,} tokens{note}", variant.context)
         yield f"    context: {self.context}"
         yield f"    slots: {self.slots}"
         context = RecipeContext(family=self.family, fit=self.found, support=self.support, published=self._published)
@@ -127,11 +129,11 @@ class _Writer:
         experts, key = self.found.variant.experts, self.family.active_experts
         if experts is None:
             return
-        yield self._published(f"{experts.active} of {experts.routed} experts work on a token", experts)
+        yield self._published(f"{experts.active} of {experts.routed} experts are active per token", experts)
         if not key.may_change:
-            yield f"    # active_experts must stay: {' '.join(key.why_not.split())}"
+            yield f"    # active_experts cannot be changed: {' '.join(key.why_not.split())}"
         elif self.engine.suggests_active_experts:
-            yield f"    # active_experts: {experts.active}    # no source shows that more help: measure it first"
+            yield f"    # active_experts: {experts.active}    # no source shows that more experts help: measure first"
 
     def tiers(self) -> Iterator[str]:
         family = self.family
@@ -141,32 +143,32 @@ class _Writer:
         yield from self._tier({"thinking": False} if can_think else {}, thinks=False)
         yield "    policy: single"
         yield "  standard:"
-        # A family that does not think by default would have two tiers that are the same.
+        # Without this, fast and standard would be identical for a family that does not think by default.
         switched = {"thinking": True} if can_think and not family.thinking.default else {}
         yield from self._tier(switched, thinks=can_think)
         yield "    policy: single" if can_think else "    policy: {majority: {n: 3}}"
         yield "  max:"
         if can_think and family.thinking.most is not None and not self._most:
-            yield f"    # its most thinking wants a context of {family.thinking.most_context:,}, which is not left here"
+            yield f"    # maximum thinking needs a context of {family.thinking.most_context:,}, which does not fit here"
         yield from self._tier(({"thinking": True} | self._most) if can_think else {}, thinks=can_think, most=True)
-        yield f"    # or, where requests bring tests: {{best_of_n: {{n: {_VOTES}, verifier: {{python_tests: {{}}}}}}}}"
+        yield f"    # or, if requests contain tests: {{best_of_n: {{n: {_VOTES}, verifier: {{python_tests: {{}}}}}}}}"
         yield f"    policy: {{majority: {{n: {_VOTES}}}}}"
         yield f"    budget: {{passes: {_VOTES}, completion_tokens: {_VOTES * self._room}, seconds: 1800}}"
         yield ""
         yield "routes:"
         yield "  auto: {cascade: [fast, standard, max]}"
         yield ""
-        yield f"# With the price of an hour of {self.found.machine} the ledger knows what each answer cost:"
+        yield f"# Set the hourly price of {self.found.machine} to record the cost of each answer:"
         yield "# prices: {all: {dollars_per_hour: …}}"
 
     @property
     def _room(self) -> int:
-        """Tokens of one answer: half of the context, for the prompt wants room too."""
+        """Maximum tokens of one answer: half of the context, which leaves room for the prompt."""
         return self.context // 2
 
     @property
     def _most(self) -> dict[str, Any]:
-        """What the chat template is told beyond the switch for the most thinking, where the context holds it."""
+        """Chat template variables for maximum thinking besides the switch; empty if the context is too short."""
         thinking = self.family.thinking
         if thinking.most is None or (thinking.most_context or 0) > self.context:
             return {}
@@ -175,8 +177,8 @@ class _Writer:
 
     def _tier(self, switched: dict[str, Any], *, thinks: bool, most: bool = False) -> Iterator[str]:
         yield "    deployment: all"
-        told = {**(self.family.thinking.on or {}), **(self._most.get("chat_template_kwargs", {}) if most else {})}
-        yield from self._scores(thinks=thinks, effort=str(told.get("reasoning_effort")))
+        variables = {**(self.family.thinking.on or {}), **(self._most.get("chat_template_kwargs", {}) if most else {})}
+        yield from self._scores(thinks=thinks, effort=str(variables.get("reasoning_effort")))
         values: dict[str, Any] = {}
         if (advice := self._advice(thinks=thinks)) is not None:
             values = advice.sampling.fields()
@@ -184,7 +186,7 @@ class _Writer:
         if "max_tokens" in values:
             values["max_tokens"] = min(values["max_tokens"], self._room)
         if most and values.get("temperature", 1.0) < 0.5:
-            yield "    # warmer than the advice: votes that are all alike decide nothing"
+            yield "    # higher than advised, because votes must differ"
             values["temperature"] = 0.8
         yield f"    sampling: {inline(values | switched)}"
 

@@ -1,4 +1,4 @@
-"""`tierwise bench`: every tier on your own tasks."""
+"""`tierwise bench`: measures tiers on your own tasks."""
 
 from __future__ import annotations
 
@@ -13,56 +13,60 @@ if TYPE_CHECKING:
     from tierwise.runs.directory import RunDirectory
 
 Tiers = Annotated[
-    list[str] | None, typer.Option(help="Measure this tier or route; may be given again. All tiers when not given.")
+    list[str] | None, typer.Option(help="Measure this tier or route; can be repeated. Default: all tiers.")
 ]
-WhichModes = Annotated[Modes, typer.Option(help="One pass, or all passes that the tier's policy may spend.")]
+WhichModes = Annotated[Modes, typer.Option(help="One pass, all passes that the tier's policy may use, or both.")]
 Repeats = Annotated[
-    int, typer.Option(help="Ask each task so often in each row, each time with another seed.", min=1, max=1000)
+    int, typer.Option(help="Times to run each task in each row, each time with a different seed.", min=1, max=1000)
 ]
 Arrival = Annotated[
     str,
     typer.Option(
-        help="How actions arrive: closed (the next when one before has ended), poisson:RATE or constant:RATE "
-        "per second, or trace:FILE with a moment on each line. Times then count from the intended beginning. "
-        "As the workload says when not given, else closed."
+        help="How actions arrive: closed (one starts when another ends), poisson:RATE or constant:RATE per second, or "
+        "trace:FILE with one time per line. With the last three, times count from the scheduled start. "
+        "Default: the workload's setting, else closed."
     ),
 ]
 Parallel = Annotated[
     int | None,
     typer.Option(
-        help="Actions under way at any moment, where they arrive closed; 4, or what the workload says.",
+        help="Concurrent actions with closed arrival. Default: the workload's setting, else 4.",
         min=1,
         max=1000,
     ),
 ]
 WarmUp = Annotated[
     int | None,
-    typer.Option(help="Actions at the beginning that do not count; 0, or what the workload says.", min=0),
+    typer.Option(help="Unrecorded actions at the start. Default: the workload's setting, else 0.", min=0),
 ]
-Timeout = Annotated[float, typer.Option(help="Seconds that one action may take.", min=0.1)]
+Timeout = Annotated[float, typer.Option(help="Maximum seconds per action.", min=0.1)]
 DollarBudget = Annotated[
     float | None,
-    typer.Option(help="Begin no action that would bring the run beyond this; earlier sessions count.", min=0.0),
+    typer.Option(help="Start no action that would exceed this spend; earlier sessions count.", min=0.0),
 ]
 MinuteBudget = Annotated[
-    float | None, typer.Option(help="Begin no action after this time; those under way come to their end.", min=0.0)
+    float | None, typer.Option(help="Start no action after this time; running ones finish.", min=0.0)
 ]
 RunFolder = Annotated[
     Path | None,
-    typer.Option(help="Folder of the run; runs/FILE-WORKLOAD-TIME when not given. A run that was interrupted goes on."),
+    typer.Option(help="Directory of the run. Default: runs/FILE-WORKLOAD-TIME. An interrupted run there is resumed."),
 ]
 Resume = Annotated[
-    Path | None, typer.Option(help="Go on with the run in this folder: what it lacks is asked, the same way.")
+    Path | None, typer.Option(help="Resume the run in this directory: measure what is missing, with the same settings.")
 ]
 RunLedger = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|URL",
-        help="Where actions and passes are recorded: a SQLite file, or postgresql://USER@HOST/DATABASE; ledger.db "
-        "in the run's folder when not given.",
+        help="Where actions and passes are recorded: a SQLite file, or postgresql://USER@HOST/DATABASE. Default: "
+        "ledger.db in the run's directory.",
     ),
 ]
-Url = Annotated[str, typer.Option(help="Measure this endpoint, where the config file is served already.")]
+Url = Annotated[str, typer.Option(help="Measure this running endpoint, which serves the config file.")]
+KeyVariable = Annotated[
+    str,
+    typer.Option("--api-key-env", metavar="NAME", help="Environment variable with the key of the endpoint at --url."),
+]
 
 
 def bench(
@@ -83,26 +87,24 @@ def bench(
     resume: Resume = None,
     ledger: RunLedger = None,
     url: Url = "",
+    api_key_env: KeyVariable = "",
     as_json: AsJson = False,
 ) -> None:
     """Measure the tiers of a config file on a workload: quality, latency and dollars, with 95 % intervals.
 
-    Launches the tiers with a ledger of their own, asks every task of every tier through the endpoint, grades the
-    answers, and leaves report, records and manifest in one folder. Ctrl-C ends it early; what was measured is kept
-    and reported, and --resume goes on with it.
+    Launches the tiers with a new ledger, sends every task to every tier through the endpoint, grades the answers, and
+    writes report, records and manifest to one directory. Ctrl-C stops it early and reports what was measured;
+    --resume continues.
 
-    Exit codes: 0 measured, 1 more than 2 % of the actions ended in infrastructure errors, 2 the input is wrong,
-    130 interrupted.
+    Exit codes: 0 measured, 1 over 2 % of the actions failed or were refused, 2 invalid input, 130 interrupted.
     """
     from tierwise import plan as planning
     from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
-    from tierwise.cli.execution import need_extra, run
+    from tierwise.cli.execution import run
     from tierwise.cli.pull import bring, unhashed
-    from tierwise.ledger.location import locate
     from tierwise.workloads.files import load
 
-    need_extra()
-    locate(ledger or "ledger.db")  # a wrong URL is found out before anything is loaded
+    _require_packages_and_ledger(ledger)
     plan, tasks = planning.load(file), load(workload).first(limit)
     tiers = chosen_tiers(plan, tier or [])
     require_sandbox(tasks)
@@ -121,10 +123,26 @@ def bench(
         directory=directory,
         ledger=ledger or directory.path / "ledger.db",
         url=url.rstrip("/").removesuffix("/v1"),
+        key=_key(api_key_env),
         dollars=budget_dollars,
         minutes=budget_minutes,
     )
     raise typer.Exit(run(job, as_json=as_json))
+
+
+def _require_packages_and_ledger(ledger: str | None) -> None:
+    """Reject a missing extra and an invalid URL before anything is loaded."""
+    from tierwise.cli.extras import need_extra
+    from tierwise.ledger.location import locate
+
+    need_extra("bench", "tierwise bench")
+    locate(ledger or "ledger.db")
+
+
+def _key(variable: str) -> str:
+    from tierwise.gateway.access import key_in
+
+    return key_in(variable) if variable else ""
 
 
 def _directory(out: Path | None, resume: Path | None, name: str) -> RunDirectory:
@@ -135,5 +153,5 @@ def _directory(out: Path | None, resume: Path | None, name: str) -> RunDirectory
     if resume is None:
         return RunDirectory.create(out or new_directory(name))
     if out not in (None, resume):
-        raise SpecError("--resume names the run's folder already", field="--out")
+        raise SpecError("--resume already gives the run's directory; leave --out out", field="--out")
     return RunDirectory.resume(resume)

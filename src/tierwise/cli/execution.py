@@ -1,6 +1,6 @@
-"""A job of the bench on the command line: progress while it runs, Ctrl-C, the report, and the exit code.
+"""Runs a bench job on the command line: progress, Ctrl-C, report and exit code.
 
-Every verb that measures through the endpoint ends here, so that all of them may be interrupted and resumed alike.
+Every verb that measures through the endpoint uses it, so all of them can be interrupted and resumed in the same way.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
-    from rich.console import Console
-
     from tierwise.analysis.summary import RunSummary
     from tierwise.bench.bench_job import BenchJob
+    from tierwise.cli.console import Console
     from tierwise.runs.directory import RunDirectory
 
 T = TypeVar("T")
@@ -21,27 +20,17 @@ T = TypeVar("T")
 INTERRUPTED = 130
 
 
-def need_extra() -> None:
-    """Find out before anything starts that a package of the extra `bench` is missing."""
-    from importlib.util import find_spec
-
-    from tierwise.spec.errors import SpecError
-
-    absent = [name for name in ("altair", "jinja2", "scipy", "vl_convert") if find_spec(name) is None]
-    if absent:
-        raise SpecError(f"tierwise bench needs {', '.join(absent)}: pip install 'tierwise[bench]'")
-
-
 def run(job: BenchJob, *, as_json: bool = False) -> int:
-    """Execute a job, write its page and print its summary.
+    """Execute a job, write its report and print its summary.
 
     Returns:
-        The exit code: 0 measured, 1 more than 2 % of the actions ended in infrastructure errors, 130 interrupted.
+        The exit code: 0 measured, 130 interrupted, 1 if a fault stopped the run, the server refused a tier's
+        requests, or more than 2 % of the actions ended in infrastructure errors.
     """
     import uvloop
-    from rich.console import Console
 
     from tierwise.analysis.summary import summary_of
+    from tierwise.cli.console import Console
     from tierwise.report.page import write_page
 
     _allow_files()
@@ -60,11 +49,12 @@ def run(job: BenchJob, *, as_json: bool = False) -> int:
         _print_session(console, job.directory)
     if found is None:
         return INTERRUPTED
-    return 1 if summary.has_too_many_errors else 0
+    has_failed = job.directory.read_manifest().sessions[-1].has_failed
+    return 1 if has_failed or summary.refusals or summary.has_too_many_errors else 0
 
 
 def _allow_files() -> None:
-    """Let as many connections be open as the system permits; many systems begin with 1024."""
+    """Raise the limit of open files to the hard limit; the default is often 1024."""
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -72,15 +62,15 @@ def _allow_files() -> None:
 
 
 def _print_notes(console: Console, job: BenchJob) -> None:
-    """What is known before the tiers start."""
+    """Print notes that are known before the tiers start."""
     from tierwise.ledger.location import locate
 
     directory = job.directory
     if directory.has_manifest and (again := len(directory.errors())):
-        console.print(f"asking {again} actions again that ended in infrastructure errors")
+        console.print(f"{again} actions ended in infrastructure errors and are run again")
     if not job.url and directory.has_manifest and directory.read_records() and locate(job.ledger).is_missing:
         console.print(
-            f"there is no ledger {job.ledger} any more: a new one begins, without the passes of earlier sessions",
+            f"the ledger {job.ledger} no longer exists: a new one is created, without the passes of earlier sessions",
             markup=False,
             soft_wrap=True,
         )
@@ -97,7 +87,7 @@ async def _executed(job: BenchJob, console: Console) -> RunSummary | None:
 
 
 async def _unless_interrupted(work: Coroutine[None, None, T]) -> T | None:
-    """Run something until it ends, or until Ctrl-C or SIGTERM cancels it, which gives None."""
+    """Run a coroutine. Returns None if Ctrl-C or SIGTERM cancelled it."""
     import asyncio
     import signal
 
@@ -134,14 +124,14 @@ def _print(console: Console, summary: RunSummary, paths: Mapping[str, str]) -> N
 
 
 def _print_session(console: Console, directory: RunDirectory) -> None:
-    """How far the runner's own times may be off, and how to go on with what was not run."""
+    """Print why the session stopped, how to resume, and the runner's timing error."""
     session = directory.read_manifest().sessions[-1]
     if session.stopped:
         console.print(f"stopped: {session.stopped}", markup=False)
     if directory.is_unfinished:
-        console.print(f"go on with the same command and --resume {directory.path}", markup=False, soft_wrap=True)
+        console.print(f"to continue, run the same command with --resume {directory.path}", markup=False, soft_wrap=True)
     if session.runner is not None and (p99 := session.runner.p99()) is not None:
-        console.print(f"the runner's own error: p99 {p99 * 1000:.2g} ms", style="dim", markup=False)
+        console.print(f"timing error of the runner: p99 {p99 * 1000:.2g} ms", style="dim", markup=False)
 
 
 def _print_json(summary: RunSummary, paths: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tierwise.cli.compare import rows
-from tierwise.cli.options import AsJson, OneMode
+from tierwise.cli.options import AsJson, ChangedTasks, OneMode
 from tierwise.cli.output import print_json, wide_console
 
 if TYPE_CHECKING:
@@ -16,26 +16,30 @@ if TYPE_CHECKING:
 
 
 def gate(
-    run: Annotated[Path, typer.Argument(help="Folder of the run that wants to pass.")],
-    against: Annotated[Path, typer.Option(help="Folder of the baseline; may be the same run.")],
-    policy: Annotated[Path, typer.Option(help="gate.yaml: the margin of quality, bounds on latency and dollars.")],
-    tier: Annotated[str, typer.Option(help="The tier or route; needed where the runs have several.")] = "",
-    mode: Annotated[OneMode | None, typer.Option(help="The mode; needed where the tier has two.")] = None,
-    base_tier: Annotated[str, typer.Option(help="The baseline's tier or route, where it is another one.")] = "",
-    base_mode: Annotated[OneMode | None, typer.Option(help="The baseline's mode, where it is another one.")] = None,
+    run: Annotated[Path, typer.Argument(help="Folder of the candidate run.")],
+    against: Annotated[Path, typer.Option(help="Folder of the baseline run; may be the same folder.")],
+    policy: Annotated[Path, typer.Option(help="gate.yaml: the quality margin, and bounds on latency and dollars.")],
+    tier: Annotated[str, typer.Option(help="The tier or route; required if the runs have several.")] = "",
+    mode: Annotated[OneMode | None, typer.Option(help="The mode; required if the tier has two.")] = None,
+    base_tier: Annotated[str, typer.Option(help="The baseline's tier or route, if different.")] = "",
+    base_mode: Annotated[OneMode | None, typer.Option(help="The baseline's mode, if different.")] = None,
     sequential: Annotated[
-        bool, typer.Option("--sequential", help="Stop at the first look that settles it; may be asked while RUN runs.")
+        bool,
+        typer.Option("--sequential", help="Stop at the first look that decides; may be used while RUN is running."),
     ] = False,
     common: Annotated[
-        bool, typer.Option("--common", help="Judge by the tasks in common, though more than 2 % are not.")
+        bool, typer.Option("--common", help="Use the tasks in common, even if more than 2 % are missing.")
     ] = False,
-    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML here.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write a summary for a pull request here.")] = None,
+    changed_task: ChangedTasks = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write a Markdown summary for a pull request to this file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold a run against a baseline: non-inferior quality, and bounds on latency and dollars, together.
+    """Decide whether a run may replace its baseline: non-inferior quality, and bounds on latency and dollars.
 
-    Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, or the input is wrong, which prints no verdict.
+    Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE or invalid input; invalid input prints no verdict.
     """
     from tierwise.analysis import gate as gates
     from tierwise.analysis.pairs import pair
@@ -46,9 +50,10 @@ def gate(
     if len(found) > 1:
         names = ", ".join(other.variant.name for _, other in found)
         raise SpecError(
-            f"a gate judges one tier in one mode; these runs share {names}: name one with --tier and --mode"
+            f"a gate judges one tier in one mode; these runs have {names} in common: select one with --tier and --mode"
         )
-    judged = gates.gate(pair(*found[0], common=common or sequential), bounds, is_sequential=sequential)
+    pairs = pair(*found[0], common=common or sequential, changed_tasks=changed_task or ())
+    judged = gates.gate(pairs, bounds, is_sequential=sequential)
     _write(judged, junit, markdown)
     if as_json:
         print_json(_fields(judged))

@@ -1,4 +1,4 @@
-"""`tierwise import`: other tools' results as runs of ours."""
+"""`tierwise import`: converts other tools' results to runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from tierwise.cli.options import AsJson, Style
 from tierwise.cli.output import print_json, wide_console
+from tierwise.spec.printable import printable
 
 if TYPE_CHECKING:
     from tierwise.analysis.leaderboard import Leaderboard
@@ -17,40 +18,42 @@ if TYPE_CHECKING:
 
 
 class ImportKind(StrEnum):
-    """Whose logs can be read."""
+    """Tools whose results can be imported."""
 
     SWEBENCH = "swebench"
 
 
 def import_(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Result files, or folders of them.")],
-    out: Annotated[Path | None, typer.Option(help="Folder that takes one run for each file.")] = None,
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Result files, or directories of them.")],
+    out: Annotated[Path | None, typer.Option(help="Directory for the runs, one per file.")] = None,
     kind: Annotated[
-        ImportKind | None, typer.Option(help="The tool that wrote them; told by their content if not given.")
+        ImportKind | None, typer.Option(help="The tool that wrote the files. By default recognised from their content.")
     ] = None,
     table: Annotated[
         bool,
-        typer.Option("--table", help="Print scores and differences of all of them, with naive and clustered errors."),
+        typer.Option("--table", help="Print scores and paired differences, with naive and clustered standard errors."),
     ] = False,
     style: Annotated[Style, typer.Option("--format", help="How to print the table.")] = Style.TABLE,
     as_json: AsJson = False,
 ) -> None:
-    """Read results of other tools: SWE-bench and SWE-bench Pro. Runs and tables then compare and gate like our own.
+    """Import results of SWE-bench and SWE-bench Pro as runs, which compare and gate can read.
 
-    Exit codes: 0 read, 2 a file cannot be read; then nothing is written.
+    Exit codes: 0 imported, 2 a file is invalid and nothing was written.
     """
     from tierwise.analysis.leaderboard import leaderboard
     from tierwise.runs import importers
     from tierwise.spec.errors import SpecError
 
     if out is None and not table:
-        raise SpecError("say where to: --out DIR, or --table to look at them only")
+        raise SpecError("nothing to do; give --out DIR to write runs, --table to print a table, or both")
     runs = [importers.read(path, "" if kind is None else kind.value) for path in importers.logs(paths)]
     names = [run.name for run in runs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise SpecError(f"several files are called {', '.join(twice)}; each becomes a run of that name")
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        raise SpecError(
+            f"several files are named {', '.join(duplicates)}; rename them, because each becomes a run of that name"
+        )
     if table and len({run.suite for run in runs}) > 1:
-        raise SpecError(f"one table holds one suite; these are {', '.join(sorted({run.suite for run in runs}))}")
+        raise SpecError(f"a table covers one suite; these are {', '.join(sorted({run.suite for run in runs}))}")
     folders = {} if out is None else _write(runs, out)
     found = leaderboard(runs) if table else None
     if as_json:
@@ -63,7 +66,7 @@ def import_(
 
 
 def _write(runs: list[Imported], out: Path) -> dict[str, Path]:
-    """All runs, or none: they are made beside their place and then moved there."""
+    """Write all runs or none: they are written to a temporary directory and then moved."""
     import shutil
     import tempfile
 
@@ -72,12 +75,12 @@ def _write(runs: list[Imported], out: Path) -> dict[str, Path]:
 
     taken = [out / run.name for run in runs if (out / run.name).exists()]
     if taken:
-        raise SpecError(f"{taken[0]} exists already; give another folder to --out, or move this one away")
+        raise SpecError(f"{taken[0]} already exists; give another directory to --out, or move this one away")
     try:
         out.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".importing-", dir=out))
     except OSError as error:
-        raise SpecError(f"no run can be kept in {out}: {error}") from error
+        raise SpecError(f"cannot write runs to {out}: {error}") from error
     try:
         for run in runs:
             importers.write(run, draft / run.name)
@@ -96,8 +99,8 @@ def _counts(run: Imported) -> str:
     if run.absent:
         text += f", {len(run.absent)} not run"
     if run.size is not None and len(run.results) != run.size:
-        away = len(run.results) - run.size
-        text += f"; the suite has {run.size}: {abs(away)} {'more' if away > 0 else 'absent'}"
+        extra = len(run.results) - run.size
+        text += f"; the suite has {run.size}: {abs(extra)} {'more' if extra > 0 else 'missing'}"
     return text
 
 
@@ -130,7 +133,8 @@ def _print(found: Leaderboard, style: Style) -> None:
 
     tables = [comparing.scores(found)] + ([comparing.paired_tests(found)] if found.paired_tests else [])
     if style is Style.MARKDOWN:
-        print("\n\n".join([*(table.as_markdown() for table in tables), "\n".join(comparing.leaderboard_notes(found))]))
+        parts = [*(table.as_markdown() for table in tables), "\n".join(comparing.leaderboard_notes(found))]
+        print(printable("\n\n".join(parts), lines=True))
         return
     console = wide_console()
     for table in tables:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from rich.console import Console
-
+    from tierwise.cli.console import Console
     from tierwise.engines.lever import Lever
 
     Table = Mapping[str, tuple[Lever, ...]]
-    """Rows by engine."""
+    """Levers by engine."""
 
 
 def levers(
@@ -30,7 +28,7 @@ def levers(
     import dataclasses
     import json
 
-    from rich.console import Console
+    from tierwise.cli.console import Console
 
     found = chosen(table(), engine, lever)
     if as_json:
@@ -55,7 +53,7 @@ def chosen(whole: Table, engine: str | None, lever: str | None) -> Table:
     """The rows of one engine, or of one lever, or both.
 
     Raises:
-        NotFound: there is no such engine or lever; says which there are.
+        NotFound: the engine or lever does not exist; lists those that do.
     """
     from tierwise.spec.errors import NotFound
     from tierwise.spec.reading import allowed
@@ -121,7 +119,7 @@ def _print_matrix(found: Table, console: Console) -> None:
     console.print(grid)
     console.print(
         "\nlaunch: a setting of a deployment. request: in a tier's sampling.\n"
-        "All about an engine's levers: tierwise levers ENGINE; about one: --lever NAME"
+        "Details of an engine's levers: tierwise levers ENGINE; of one lever: --lever NAME"
     )
 
 

@@ -1,4 +1,4 @@
-"""`tierwise moe`: the inside of a mixture of experts on your own tasks."""
+"""`tierwise moe`: expert routing of a mixture of experts on your own tasks."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from tierwise.cli.output import wide_console
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tierwise.moe.perplexity import Perplexity, PromptText, Seen
+    from tierwise.moe.perplexity import Perplexity, PromptText, TextLoss
     from tierwise.moe.routed import RecordingDirectory
     from tierwise.moe.routing_findings import DriftComparison, Findings
     from tierwise.plan import Plan
 
 app = typer.Typer(
-    help="See which experts a workload goes through, and what more or fewer of them are worth.", no_args_is_help=True
+    help="Show which experts a workload uses, and measure the effect of more or fewer active experts.",
+    no_args_is_help=True,
 )
 
 Active = Annotated[
     list[int] | None,
-    typer.Option(help="A number of active experts; may be given again. From two below to four above the trained."),
+    typer.Option(
+        help="A number of active experts; repeatable. If not given, from two below to four above the trained one."
+    ),
 ]
 TextFile = Annotated[
-    Path | None, typer.Option(help="Measure perplexity on this text; on the prompts of the tasks when not given.")
+    Path | None, typer.Option(help="Measure perplexity on this text; if not given, on the prompts of the tasks.")
 ]
 
 
@@ -35,22 +38,22 @@ TextFile = Annotated[
 def record(
     file: ConfigPath,
     workload: WorkloadPath,
-    tier: Annotated[str, typer.Option(help="The tier to ask; the first one when not given.")] = "",
-    out: Annotated[Path | None, typer.Option(help="A new folder; runs/moe-FILE-TIME when not given.")] = None,
+    tier: Annotated[str, typer.Option(help="The tier to record; if not given, the first one.")] = "",
+    out: Annotated[Path | None, typer.Option(help="A new folder; if not given, runs/moe-FILE-TIME.")] = None,
     limit: Limit = None,
-    seed: Annotated[int, typer.Option(help="Of the tasks' own seeds.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed from which each task's seed is derived.")] = 0,
     concurrency: Concurrency = 4,
 ) -> None:
-    """Ask every task of one tier, and write down where each pass's tokens went: recording.json and passes.jsonl.
+    """Ask one tier every task, and record the routing of each pass: recording.json and passes.jsonl.
 
-    Every pass is recorded here; in production, `experts_sampled` of a deployment says how many are. Engines that tell:
-    vllm, sglang, transformers. Exit code 1 when more than 2 % of the tasks failed, or no pass was told.
+    Every pass is recorded; in production, `experts_sampled` of a deployment sets the share. Engines that report
+    routing: vllm, sglang, transformers. Exit code 1 if more than 2 % of the tasks failed, or no routing was reported.
     """
     import uvloop
-    from rich.console import Console
     from rich.progress import Progress
 
     from tierwise import plan as planning
+    from tierwise.cli.console import Console
     from tierwise.cli.output import new_directory
     from tierwise.cli.pull import bring, missing
     from tierwise.moe.routed import RecordingDirectory, record_workload, sampling_all
@@ -64,31 +67,33 @@ def record(
     with Progress(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("recording", total=len(tasks.tasks))
 
-        def told(done: int, failed: int) -> None:
+        def on_progress(done: int, failed: int) -> None:
             bars.update(bar, completed=done, description=f"recording, {failed} failed")
 
-        recording = uvloop.run(record_workload(plan, tasks, directory, seed=seed, concurrency=concurrency, told=told))
+        recording = uvloop.run(
+            record_workload(plan, tasks, directory, seed=seed, concurrency=concurrency, on_progress=on_progress)
+        )
     _, passes = directory.read()
     if passes:
         _report(directory)
     print(f"{len(passes)} passes of {recording.tasks - recording.failed} tasks in {directory.path}")
     if recording.failed:
-        print(f"{recording.failed} tasks failed; their engine's words are in its log")
-    if recording.untold:
-        print(f"of {recording.untold} passes the engine did not tell: cut, aborted, or not able to")
+        print(f"{recording.failed} tasks failed; see the log of their engine")
+    if recording.unreported:
+        print(f"the engine did not report the routing of {recording.unreported} passes: cut, aborted or unsupported")
     if not passes or recording.failed > MOST_ERRORS * recording.tasks:
         raise typer.Exit(1)
 
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder that `tierwise moe record` made.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that `tierwise moe record` wrote.")],
     against: Annotated[
-        Path | None, typer.Option(help="Another recording of the same model: another workload, another month.")
+        Path | None, typer.Option(help="Another recording of the same model, such as of another workload or month.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Balance, hot experts, drift, slow passes beside uneven ones: on the terminal, and as moe.html in the folder."""
+    """Print balance, hottest experts, drift and latency by balance, and write moe.html into the folder."""
     from tierwise.moe.routed import RecordingDirectory
 
     found = _report(RecordingDirectory(folder), None if against is None else RecordingDirectory(against))
@@ -109,13 +114,14 @@ def _report(folder: RecordingDirectory, other: RecordingDirectory | None = None)
 
 
 def _print(found: Findings, page: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from tierwise.cli.console import Console
 
     console = Console(highlight=False)
     load = found.load
     console.print(f"{load.passes} passes, {load.tokens:,} routed tokens, {len(load.layers)} mixture layers")
-    table = Table("over layers", "mean", "least", "most", box=None, padding=(0, 2, 0, 0))
+    table = Table("over layers", "mean", "min", "max", box=None, padding=(0, 2, 0, 0))
     for name, values in (
         ("balancedness (1 is even)", found.over_layers(lambda layer: layer.balancedness)),
         ("entropy of the choices (1 is even)", found.over_layers(lambda layer: layer.entropy)),
@@ -129,7 +135,7 @@ def _print(found: Findings, page: Path) -> None:
         console.print(_sentence(one), markup=False)
     if found.tail.correlation is not None:
         console.print(
-            f"balance and pauses between tokens: rank correlation {found.tail.correlation:+.2f} "
+            f"balancedness and inter-token latency: rank correlation {found.tail.correlation:+.2f} "
             f"[{found.tail.low:+.2f}, {found.tail.high:+.2f}]",
             markup=False,
         )
@@ -139,7 +145,7 @@ def _print(found: Findings, page: Path) -> None:
 def _sentence(one: DriftComparison) -> str:
     shown = "" if one.adjusted is None else f", p = {one.adjusted:.2g}"
     return (
-        f"{one.name}: {one.drift.bits:.4f} bits from the others, {one.drift.by_chance:.4f} by chance alone{shown}: "
+        f"{one.name}: {one.drift.bits:.4f} bits from the others, {one.drift.by_chance:.4f} by chance{shown}: "
         f"{one.verdict}"
     )
 
@@ -177,9 +183,9 @@ def _print_json(found: Findings) -> None:
 def whatif(
     file: ConfigPath,
     workload: WorkloadPath,
-    tier: Annotated[str, typer.Option(help="The tier to vary; the first one when not given.")] = "",
+    tier: Annotated[str, typer.Option(help="The tier to vary; if not given, the first one.")] = "",
     active: Active = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/whatif-FILE-TIME when not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; if not given, runs/whatif-FILE-TIME.")] = None,
     limit: Limit = None,
     seed: Seed = 0,
     concurrency: Concurrency = 4,
@@ -187,34 +193,35 @@ def whatif(
 ) -> None:
     """Measure a tier with fewer and more active experts on your tasks: quality, speed and tokens, with intervals.
 
-    Writes a config file with a tier for each number, the trained one first, and benches it: every other number is held
-    against the trained one on the same tasks. Perplexity stands beside quality where the engine tells log-probabilities
-    of prompts: vllm and transformers. Exit codes are those of `tierwise bench`.
+    Writes a config file with a tier for each number, the trained one first, and benchmarks it: every other number is
+    compared with the trained one on the same tasks. Perplexity is added if the engine reports log-probabilities of
+    prompts: vllm and transformers. Exit codes are those of `tierwise bench`.
     """
     from tierwise import plan as planning
     from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
-    from tierwise.cli.execution import need_extra, run
+    from tierwise.cli.execution import run
+    from tierwise.cli.extras import need_extra
     from tierwise.cli.output import new_directory
     from tierwise.cli.pull import bring, missing, unhashed
     from tierwise.moe import perplexity
-    from tierwise.moe.whatif import numbers, write_varied
+    from tierwise.moe.whatif import numbers_to_try, write_variants
     from tierwise.runs.directory import RunDirectory
     from tierwise.workloads.files import load
 
-    need_extra()
+    need_extra("bench", "tierwise moe whatif")
     plan = planning.load(file)
     name = _tier(plan, tier)
     tasks = load(workload).first(limit)
     require_sandbox(tasks)
     bring(plan, missing(plan))
-    tried, left_out = numbers(plan, name, active or [])
+    tried, left_out = numbers_to_try(plan, name, active or [])
     for why in left_out:
         print(why)
     texts = perplexity.prompts(tasks) if text is None else perplexity.windows(text)
     directory = RunDirectory.create(out or new_directory(f"whatif-{file.stem}"))
     config = directory.path / "whatif.yaml"
-    plan = write_varied(plan, name, tried, config)
-    seen = _perplexity(plan, texts, directory.path, name, concurrency=concurrency)
+    plan = write_variants(plan, name, tried, config)
+    losses = _text_losses(plan, texts, directory.path, name, concurrency=concurrency)
     bring(plan, unhashed(plan))
     job = BenchJob(
         config=config,
@@ -228,12 +235,12 @@ def whatif(
     code = run(job)
     if code == 0:
         about = "the prompts of the tasks" if text is None else str(text)
-        _print_worth(directory.path, perplexity.perplexities(seen), about)
+        _print_table(directory.path, perplexity.perplexities(losses), about)
     raise typer.Exit(code)
 
 
 def _tier(plan: Plan, name: str) -> str:
-    """The tier that is named, or the first one."""
+    """The name of the given tier, or of the first one."""
     from tierwise.spec.errors import SpecError
 
     if name and name not in plan.file.tiers:
@@ -241,35 +248,35 @@ def _tier(plan: Plan, name: str) -> str:
     return name or next(iter(plan.file.tiers))
 
 
-def _perplexity(
+def _text_losses(
     plan: Plan, texts: Sequence[PromptText], folder: Path, tier: str, *, concurrency: int
-) -> Sequence[Seen]:
-    """What every tier of the plan thinks of the texts, kept in perplexity.jsonl; nothing where engines do not tell."""
+) -> Sequence[TextLoss]:
+    """The loss of each text on each tier, also written to perplexity.jsonl; empty where the engine reports none."""
     import msgspec
     import uvloop
-    from rich.console import Console
     from rich.progress import Progress
 
+    from tierwise.cli.console import Console
     from tierwise.moe.perplexity import read_tiers
 
     with Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task("reading for perplexity", total=len(plan.file.tiers) * len(texts))
-        seen = uvloop.run(
-            read_tiers(plan, texts, concurrency=concurrency, told=lambda done: bars.update(bar, completed=done))
+        bar = bars.add_task("measuring perplexity", total=len(plan.file.tiers) * len(texts))
+        losses = uvloop.run(
+            read_tiers(plan, texts, concurrency=concurrency, on_progress=lambda done: bars.update(bar, completed=done))
         )
-    if seen is None:
-        print(f"tier {tier!r} runs on an engine that tells no log-probabilities of prompts: no perplexity")
+    if losses is None:
+        print(f"no perplexity: the engine of tier {tier!r} does not report log-probabilities of prompts")
         return ()
-    (folder / "perplexity.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(seen))
-    return seen
+    (folder / "perplexity.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(losses))
+    return losses
 
 
-def _print_worth(folder: Path, perplexities: Sequence[Perplexity], about: str) -> None:
+def _print_table(folder: Path, perplexities: Sequence[Perplexity], about: str) -> None:
     from tierwise.analysis.lever_effects import lever_effects
-    from tierwise.report import whatif_table as worth
+    from tierwise.report import whatif_table
 
     console = wide_console()
     console.print()
-    console.print(worth.table(lever_effects(folder), perplexities).for_terminal())
+    console.print(whatif_table.table(lever_effects(folder), perplexities).for_terminal())
     if perplexities:
-        console.print(f"perplexity: of {about}, as the chat template writes them", style="dim")
+        console.print(f"perplexity: on {about}, in the format of the chat template", style="dim")

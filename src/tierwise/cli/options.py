@@ -1,4 +1,4 @@
-"""Arguments and options that several verbs take, each with one help text."""
+"""Arguments and options shared by several verbs."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class Modes(StrEnum):
 
 
 class OneMode(StrEnum):
-    """Which mode of a tier is meant."""
+    """One mode of a tier."""
 
     AVERAGE = "average"
     MAX = "max"
 
 
-class Whom(StrEnum):
-    """Whom the intervals speak for."""
+class IntervalPopulation(StrEnum):
+    """The population that the intervals generalize to."""
 
     TASKS = "tasks"
     CLUSTERS = "clusters"
 
 
 class Style(StrEnum):
-    """How a result is written."""
+    """Output format of a result."""
 
     TABLE = "table"
     MARKDOWN = "markdown"
@@ -40,11 +40,19 @@ class Style(StrEnum):
 
 ConfigPath = Annotated[Path, typer.Argument(help="A config file, such as tierwise.yaml.")]
 WorkloadPath = Annotated[
-    Path, typer.Argument(help="Tasks with their checks: one JSON object on each line, or a folder with workload.yaml.")
+    Path, typer.Argument(help="Tasks with their checks: one JSON object per line, or a folder with workload.yaml.")
 ]
 Limit = Annotated[int | None, typer.Option(help="Only the first N tasks of the workload.", min=1, metavar="N")]
-Seed = Annotated[int, typer.Option(help="Decides the order of the actions, and the seed of each task.")]
-Concurrency = Annotated[int, typer.Option(help="Actions under way at any moment.", min=1, max=1000)]
+Seed = Annotated[int, typer.Option(help="Determines the order of the actions, and the seed of each task.")]
+Concurrency = Annotated[int, typer.Option(help="Number of concurrent actions.", min=1, max=1000)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OneModeOnly = Annotated[OneMode | None, typer.Option(help="Only this mode.")]
-Format = Annotated[Style, typer.Option("--format", help="How to print it.")]
+Format = Annotated[Style, typer.Option("--format", help="Output format.")]
+ChangedTasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--changed-task",
+        metavar="TASK",
+        help="This task differs between the two runs, and the difference is meant; can be repeated.",
+    ),
+]

@@ -1,4 +1,4 @@
-"""What several verbs print: JSON, and tables for a terminal or a file."""
+"""Output shared by several verbs: JSON, and tables for a terminal or a file."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from tierwise.cli.console import Console
 
 
 def print_json(value: object) -> None:
-    """A value as indented JSON on stdout."""
+    """Print a value as indented JSON."""
     import msgspec
 
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def wide_console() -> Console:
-    """For tables: as wide as the terminal, and 160 characters where the output is a file or a pipe."""
+    """A console for tables: as wide as the terminal, or 160 characters if the output is a file or pipe."""
     import sys
 
-    from rich.console import Console
+    from tierwise.cli.console import Console
 
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
 
 
 def new_directory(name: str) -> Path:
-    """Where a run goes when `--out` is not given: `runs/NAME-TIME`."""
+    """The default directory of a run without `--out`: `runs/NAME-TIME`."""
     return Path("runs") / f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"

@@ -1,4 +1,4 @@
-"""`tierwise power`: what a workload can show, before money is spent."""
+"""`tierwise power`: what a workload can detect, before money is spent."""
 
 from __future__ import annotations
 
@@ -22,38 +22,36 @@ _MORE_REPEATS = (1, 2, 4, 8, 16)
 
 
 def power(
-    tasks: Annotated[int | None, typer.Option(help="Tasks of the workload; those of the pilot run.", min=1)] = None,
+    tasks: Annotated[
+        int | None, typer.Option(help="Tasks of the workload; if not given, the pilot run's.", min=1)
+    ] = None,
     discordant: Annotated[
         float | None,
-        typer.Option(help="Share of tasks on which the two disagree; from the pilot run, or 0.15.", min=0, max=1),
+        typer.Option(help="Share of tasks on which the two disagree; the pilot run's, or 0.15.", min=0, max=1),
     ] = None,
     difference: Annotated[
-        float | None, typer.Option(help="A difference that you want to find, as a share: 0.03 for 3 points.")
+        float | None, typer.Option(help="The difference to detect, as a share: 0.03 for 3 points.")
     ] = None,
-    repeats: Annotated[int, typer.Option(help="How often each task is asked of each.", min=1)] = 1,
+    repeats: Annotated[int, typer.Option(help="How often each task is asked of each tier.", min=1)] = 1,
     steady: Annotated[
         float | None,
-        typer.Option(help="Share of the disagreement that repeats confirm; from the pilot run, or 0.5.", min=0, max=1),
+        typer.Option(help="Share of the disagreement that recurs with repeats; the pilot run's, or 0.5.", min=0, max=1),
     ] = None,
     clusters: Annotated[
-        int | None, typer.Option(help="Repositories, documents, … that the tasks come from.", min=2)
+        int | None, typer.Option(help="Clusters that the tasks come from, such as repositories or documents.", min=2)
     ] = None,
     icc: Annotated[float, typer.Option(help="Correlation of differences within a cluster.", min=0, max=1)] = 0.0,
     run: Annotated[
-        Path | None, typer.Option(help="Folder of a pilot run: disagreement, dollars and seconds are taken from it.")
+        Path | None, typer.Option(help="Folder of a pilot run, for disagreement, dollars and seconds.")
     ] = None,
-    dollars: Annotated[
-        float | None, typer.Option(help="Dollars of an action of each of the two, together.", min=0)
-    ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help="Seconds of an action of each of the two, together.", min=0)
-    ] = None,
-    concurrency: Annotated[int, typer.Option(help="Actions under way at any moment.", min=1)] = 4,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the answers as JSON.")] = False,
+    dollars: Annotated[float | None, typer.Option(help="Dollars per action, summed over both tiers.", min=0)] = None,
+    seconds: Annotated[float | None, typer.Option(help="Seconds per action, summed over both tiers.", min=0)] = None,
+    concurrency: Annotated[int, typer.Option(help="Number of concurrent actions.", min=1)] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell what difference of two tiers a workload can show, and what a wanted difference needs.
+    """Print the difference between two tiers that a workload can detect, and what a given difference needs.
 
-    At 80 % power and two-sided 5 %, for tiers that are asked the same tasks. Exit codes: 0 told, 2 the input is wrong.
+    At 80 % power and two-sided 5 %, for tiers that are asked the same tasks. Exit codes: 0 success, 2 invalid input.
     """
     from tierwise.analysis import pilot
     from tierwise.spec.errors import SpecError
@@ -61,12 +59,14 @@ def power(
 
     pilots: list[Pilot | None] = [*pilot.read(run)] if run else [None]
     if not pilots:
-        raise SpecError(f"{run} has no two rows to compare: a pilot run measures two tiers, or both modes of one")
+        raise SpecError(
+            f"{run} does not have two rows to compare; a pilot run measures two tiers, or both modes of one"
+        )
     answers = []
     for known in pilots:
         count = tasks or (known.tasks if known else 0)
         if not count:
-            raise SpecError("how many tasks? Give --tasks, or a pilot run with --run", field="--tasks")
+            raise SpecError("the number of tasks is missing; give --tasks, or a pilot run with --run", field="--tasks")
         if clusters is not None and clusters > count:
             raise SpecError(f"{count} tasks cannot come from {clusters} clusters", field="--clusters")
         design = PairedDesign(
@@ -84,7 +84,7 @@ def power(
 
 
 def _cost(dollars: float | None, seconds: float | None, concurrency: int, known: Pilot | None) -> TaskCost | None:
-    """Of a task, as it was given, else as the pilot run had it; None where neither says."""
+    """The cost of a task, from the options or else from the pilot run; None if neither has it."""
     from tierwise.stats.power import TaskCost
 
     price = dollars if dollars is not None else known.dollars if known else None
@@ -97,7 +97,7 @@ def _or_else(value: float | None, default: float) -> float:
 
 
 def _disagreement(known: Pilot | None) -> float:
-    """Of a pilot in which the two never disagreed, what it cannot rule out."""
+    """The discordance; if the two never disagreed in the pilot run, its upper bound."""
     if known is None:
         return _DISAGREEMENT
     return known.discordance.value or (known.discordance.interval and known.discordance.interval.high) or 1.0
@@ -142,17 +142,17 @@ def _lines(answer: dict[str, Any]) -> Iterator[str]:
     yield f"{answer['tasks']:,} tasks, each asked {times} of both, which disagree on {answer['discordance']:.1%}"
     smallest = answer["detectable"]
     if smallest is None:
-        yield "  no difference can be shown: even if one side won every disagreement, it would be found too rarely"
+        yield "  no difference can be detected: power is below 80 % even if one tier wins every disagreement"
     else:
         exact = answer["detectable_exact_test"]
         also = f" ({100 * exact:.1f} by the exact test of `tierwise bench`)" if exact is not None else ""
-        yield f"  differences from {100 * smallest:.1f} points on are found with 80 % power{also}{_price(answer)}"
+        yield f"  differences of {100 * smallest:.1f} points or more are detected with 80 % power{also}{_price(answer)}"
     for need in answer["needs"]:
         what = "no number of tasks is enough" if need["tasks"] is None else _size(need)
         repeats = "asked once" if need["repeats"] == 1 else f"asked {need['repeats']} times"
         yield f"  {100 * answer['wanted']:g} points, {repeats}: {what}"
     if answer["needs"] and answer["steady"] > 0:
-        yield f"  supposing that every repeat confirms {answer['steady']:.0%} of the disagreement"
+        yield f"  assuming that {answer['steady']:.0%} of the disagreement recurs with every repeat"
 
 
 def _size(need: dict[str, Any]) -> str:

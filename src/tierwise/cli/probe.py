@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from tierwise.engines.probe.findings import Probed
 
 _SIGNS = {"yes": "[green]yes[/green]", "no": "[red]no[/red]", "unseen": "[yellow]?[/yellow]"}
@@ -85,10 +84,10 @@ def telling() -> Iterator[Callable[[str], None]]:
 
 
 def _print(probed: Probed) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    from tierwise.cli.console import Console
     from tierwise.engines.probe.findings import TRAITS
 
     console = Console(highlight=False, soft_wrap=True)

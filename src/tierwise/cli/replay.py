@@ -1,4 +1,4 @@
-"""`tierwise replay`: a run graded again and its report rebuilt, from its directory alone."""
+"""`tierwise replay`: grades a run again and rebuilds its report, from its directory alone."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tierwise.spec.printable import printable
+
 if TYPE_CHECKING:
     from tierwise.runs.directory import RunDirectory
     from tierwise.runs.records import TrialRecord
@@ -14,17 +16,19 @@ if TYPE_CHECKING:
 
 
 def replay(
-    run: Annotated[Path, typer.Argument(help="Folder of a run, as `tierwise bench` leaves it.")],
-    out: Annotated[Path | None, typer.Option(help="Write the report here; over the run's own when not given.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what changed as JSON.")] = False,
+    run: Annotated[Path, typer.Argument(help="Folder of a run, from `tierwise bench`.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Write the report to this file; if not given, replace the run's report.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON.")] = False,
 ) -> None:
     """Grade the recorded answers again, and rebuild the report, with no model and no endpoint.
 
-    Where no check has changed, the report comes out the same, bit for bit. Where one has (a newer Tierwise, a mended
-    check in the folder's workload.jsonl), the tasks that changed sides are named. The records stay as they were
-    measured. What a judge graded is kept as the judge said.
+    If no check has changed, the report is identical, byte for byte. If one has (a newer Tierwise, a corrected check in
+    the folder's workload.jsonl), the tasks whose outcome changed are listed. The records are not modified. Grades by a
+    judge are kept.
 
-    Exit codes: 0 every grade is as it was, 1 some changed, 2 the input is wrong.
+    Exit codes: 0 no grade changed, 1 some changed, 2 invalid input.
     """
     import asyncio
     import json
@@ -33,6 +37,7 @@ def replay(
     from tierwise.bench.trial import regrade_all
     from tierwise.report.page import page
     from tierwise.runs.directory import RunDirectory
+    from tierwise.spec.files import replace_file
 
     directory = RunDirectory(run)
     tasks, records = _read(directory)
@@ -41,7 +46,7 @@ def replay(
     html = page(manifest, tasks, again, summarise(manifest, again, tasks))
     target = out or directory.report_path
     is_same = target.exists() and target.read_text(encoding="utf-8") == html
-    target.write_text(html, encoding="utf-8")
+    replace_file(target, html.encode())
     changed = [(old, new) for old, new in zip(records, again, strict=True) if old.outcome != new.outcome]
     if as_json:
         flips = [
@@ -59,9 +64,9 @@ def replay(
         print(json.dumps(facts, indent=2))
     else:
         for old, new in changed:
-            print(f"{old.task} ({old.tier}, {old.mode}): {old.outcome} → {new.outcome}: {new.why}")
+            print(f"{old.task} ({old.tier}, {old.mode}): {old.outcome} → {new.outcome}: {printable(new.why)}")
         print(f"{len(records)} answers graded again, {len(changed)} grades changed")
-        print(f"report  {target}{' (the same as before, bit for bit)' if is_same else ''}")
+        print(f"report  {target}{' (identical to the previous one)' if is_same else ''}")
     raise typer.Exit(1 if changed else 0)
 
 
@@ -70,5 +75,7 @@ def _read(directory: RunDirectory) -> tuple[list[Task], list[TrialRecord]]:
     from tierwise.workloads.task import read_tasks
 
     if not directory.has_manifest:
-        raise NotFound(f"{directory.path} holds no run: there is no manifest.json")
+        raise NotFound(
+            f"{directory.path} is not a run: it has no manifest.json; give a folder that `tierwise bench` wrote"
+        )
     return read_tasks(directory.tasks_path), directory.read_records()

@@ -7,27 +7,71 @@ from typing import Annotated
 
 import typer
 
+ConfigFile = Annotated[Path, typer.Argument(help="A config file, such as tierwise.yaml.")]
+Host = Annotated[
+    str, typer.Option(help="Address to listen on. One that other machines reach needs --api-key-env or --no-auth.")
+]
+Port = Annotated[int, typer.Option(help="Port to listen on; 0 chooses a free one.", min=0, max=65535)]
+GrpcPort = Annotated[
+    int | None, typer.Option(help="Also serve gRPC on this port; 0 chooses a free one.", min=0, max=65535)
+]
+KeyVariable = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Environment variable with a key that every request must carry: Bearer KEY."),
+]
+NoAuth = Annotated[
+    bool,
+    typer.Option("--no-auth", help="Let everybody in who reaches --host: something in front of it checks who."),
+]
+CorsOrigins = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ORIGIN",
+        help="Allow web pages of this origin (https://app.example, or * for all); may be given again. None are "
+        "allowed if not given.",
+    ),
+]
+AllowedHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="A name by which the endpoint is called (* for any), besides localhost and addresses; may be given "
+        "again. Not needed with a key.",
+    ),
+]
+FirstBytes = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        help="How long the headers of a stream may wait for its first content, so that an error before it has a "
+        "status; at most 0.15 while a policy has nothing to show.",
+        min=0.0,
+        max=600.0,
+    ),
+]
+LedgerPlace = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE|URL",
+        envvar="TIERWISE_LEDGER",
+        help="The ledger for actions and passes: a SQLite file, or postgresql://USER@HOST/DATABASE.",
+    ),
+]
+KeepContent = Annotated[bool, typer.Option("--keep-content", help="Also store requests and answers in the ledger.")]
+
 
 def serve(
-    file: Annotated[Path, typer.Argument(help="A config file, such as tierwise.yaml.")],
-    host: Annotated[
-        str, typer.Option(help="Address to listen on. There is no authentication: keep it private.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 chooses a free one.", min=0, max=65535)] = 8400,
-    grpc_port: Annotated[
-        int | None, typer.Option(help="Also serve gRPC on this port; 0 chooses a free one.", min=0, max=65535)
-    ] = None,
-    ledger: Annotated[
-        str,
-        typer.Option(
-            metavar="FILE|URL",
-            envvar="TIERWISE_LEDGER",
-            help="The ledger for actions and passes: a SQLite file, or postgresql://USER@HOST/DATABASE.",
-        ),
-    ] = "ledger.db",
-    keep_content: Annotated[
-        bool, typer.Option("--keep-content", help="Also store requests and answers in the ledger.")
-    ] = False,
+    file: ConfigFile,
+    host: Host = "127.0.0.1",
+    port: Port = 8400,
+    grpc_port: GrpcPort = None,
+    api_key_env: KeyVariable = "",
+    no_auth: NoAuth = False,
+    cors_origin: CorsOrigins = None,
+    allowed_host: AllowedHosts = None,
+    first_bytes: FirstBytes = 10.0,
+    ledger: LedgerPlace = "ledger.db",
+    keep_content: KeepContent = False,
 ) -> None:
     """Launch the engines of a config file and serve its tiers and routes as models of one OpenAI endpoint.
 
@@ -37,8 +81,18 @@ def serve(
     """
     from tierwise import plan as planning
     from tierwise.cli.pull import bring, missing
+    from tierwise.gateway.access import access_of
     from tierwise.gateway.server import serve_forever
+    from tierwise.gateway.settings import ServerSettings
 
+    access = access_of(
+        listens=[host],
+        key_variable=api_key_env,
+        is_open=no_auth,
+        origins=cors_origin or (),
+        hosts=allowed_host or (),
+    )
     plan = planning.load(file)
     bring(plan, missing(plan))
-    serve_forever(plan, host=host, port=port, ledger=ledger, content=keep_content, grpc_port=grpc_port)
+    settings = ServerSettings(host=host, port=port, grpc_port=grpc_port, access=access, first_bytes=first_bytes)
+    serve_forever(plan, settings, ledger=ledger, content=keep_content)

@@ -1,4 +1,4 @@
-"""`tierwise workload`: check one, make one, draw from one, build one from recorded actions."""
+"""`tierwise workload`: checks a workload, makes one from a suite or recorded actions, and samples one."""
 
 from __future__ import annotations
 
@@ -20,20 +20,19 @@ if TYPE_CHECKING:
     from tierwise.workloads.task import Task
 
 app = typer.Typer(
-    help="Check a workload, make one from a known suite or from recorded actions, draw a sample of one.",
+    help="Check a workload, make one from a known suite or from recorded actions, or sample one.",
     no_args_is_help=True,
 )
 
-Given = Annotated[Path, typer.Argument(help="A JSONL file, or a folder with workload.yaml.")]
+WorkloadArgument = Annotated[Path, typer.Argument(help="A JSONL file, or a directory with workload.yaml.")]
 GradedBy = Annotated[
     str,
     typer.Option(
-        help="What grades the tasks, for production has no answer key: judge:TIER, agrees:TIER (a judge who sees "
-        "the recorded answer), recorded (that very answer), request (the verifier that came with it), "
-        "regex:PATTERN, or JSON."
+        help="What grades the tasks: judge:TIER, agrees:TIER (a judge who sees the recorded answer), recorded (must "
+        "equal the recorded answer), request (the verifier in the request), regex:PATTERN, exact:TEXT, or JSON."
     ),
 ]
-KeptLedger = Annotated[
+ContentLedger = Annotated[
     str,
     typer.Option(
         "--ledger",
@@ -42,11 +41,11 @@ KeptLedger = Annotated[
         help="Written by `tierwise serve --keep-content`: a SQLite file, or postgresql://USER@HOST/DATABASE.",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="A file when it ends in .jsonl, else a folder; must be new.")]
+Out = Annotated[Path, typer.Option("--out", help="New file if the name ends in .jsonl, else new directory.")]
 
 
 class SuiteName(StrEnum):
-    """Suites by name."""
+    """The suites."""
 
     REASONING_GYM = "reasoning-gym"
     HUMAN_EVAL = "human-eval"
@@ -61,10 +60,10 @@ class AllocationChoice(StrEnum):
 
 
 @app.command()
-def check(workload: Given, as_json: AsJson = False) -> None:
-    """Check a workload as a whole: every task, check and image. Shows everything that is wrong, each with its line.
+def check(workload: WorkloadArgument, as_json: AsJson = False) -> None:
+    """Check a workload: every task, check and image. Reports every error with its line.
 
-    Expressions of math_verify are read once, where its package is. Asks no model. Exit code 2 when something is wrong.
+    Parses the expressions of math_verify if its package is installed. Calls no model. Exit code 2 if there are errors.
     """
     from tierwise.workloads.files import load
 
@@ -89,7 +88,7 @@ def check(workload: Given, as_json: AsJson = False) -> None:
 
 
 def _check_expressions(found: Workload) -> None:
-    """What is right must itself be readable, or no answer could ever be."""
+    """Check that math-verify can parse every expected answer; otherwise no answer could be correct."""
     import asyncio
 
     from tierwise.spec.errors import ConfigErrors, SpecError
@@ -99,15 +98,15 @@ def _check_expressions(found: Workload) -> None:
     checks = [(name, one) for name, one in graded if one is not None]
     if not checks:
         return
-    bad = asyncio.run(unreadable([one for _, one in checks]))
-    if bad:
+    invalid = asyncio.run(unreadable([one for _, one in checks]))
+    if invalid:
         raise ConfigErrors(
             [
                 SpecError(
-                    f"{checks[at][1].equals!r} is no expression that math-verify can read; write LaTeX",
+                    f"{checks[at][1].equals!r} is not an expression that math-verify can parse; write LaTeX",
                     field=f"task {checks[at][0]!r}: check.math_verify.equals",
                 )
-                for at in bad
+                for at in invalid
             ]
         )
 
@@ -115,7 +114,7 @@ def _check_expressions(found: Workload) -> None:
 def _facts(found: Workload) -> dict[str, Any]:
     from collections import Counter
 
-    tasks, about = found.tasks, found.about
+    tasks, header = found.tasks, found.header
     weight = sum(task.weight for task in tasks)
     return {
         "path": str(found.path),
@@ -123,8 +122,8 @@ def _facts(found: Workload) -> dict[str, Any]:
         "sha256": found.sha256,
         "tasks": len(tasks),
         "arrival": found.arrival,
-        "concurrency": about.concurrency,
-        "warm_up": about.warm_up,
+        "concurrency": header.concurrency,
+        "warm_up": header.warm_up,
         "checks": dict(Counter(task.check.kind for task in tasks).most_common()),
         "tags": dict(Counter(tag for task in tasks for tag in task.tags).most_common()),
         "clusters": len({task.cluster for task in tasks if task.cluster is not None}),
@@ -132,8 +131,8 @@ def _facts(found: Workload) -> dict[str, Any]:
         "images": sum(_has_image(task.messages) for task in tasks),
         "judges": list(found.judges),
         "needs_sandbox": found.needs_sandbox,
-        "source": None if about.source is None else about.source.kind,
-        "made": None if about.made is None else {"version": about.made.version, "sha256": about.made.sha256},
+        "source": None if header.source is None else header.source.kind,
+        "made": None if header.made is None else {"version": header.made.version, "sha256": header.made.sha256},
         "notes": list(found.notes),
     }
 
@@ -147,37 +146,38 @@ def _has_image(messages: Sequence[dict[str, Any]]) -> bool:
 @app.command()
 def make(
     suite: Annotated[SuiteName, typer.Argument(help="reasoning-gym, human-eval, or gsm8k with --file.")],
-    out: Annotated[Path | None, typer.Option(help="A file when it ends in .jsonl, else a folder; must be new.")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Of tasks; the suite's own when not given.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of reasoning-gym.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="New file if the name ends in .jsonl, else new directory.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Number of tasks. Default: the suite's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of reasoning-gym.")] = 0,
     difficulty: Annotated[
-        int | None, typer.Option(min=0, help="Level of reasoning-gym's curricula; their defaults when not given.")
+        int | None,
+        typer.Option(min=0, help="Level of reasoning-gym's curricula. Default: the generators' own settings."),
     ] = None,
     generator: Annotated[
         list[str] | None,
-        typer.Option(help="A generator of reasoning-gym; may be given again. A mixture when not given."),
+        typer.Option(help="A generator of reasoning-gym; can be repeated. Default: a mixture."),
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="The data of gsm8k.")] = None,
-    sha256: Annotated[str | None, typer.Option(help="Of the file: another one is refused.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Completion tokens of one pass.")] = None,
-    list_: Annotated[bool, typer.Option("--list", help="Print the generators of reasoning-gym and end.")] = False,
+    file: Annotated[Path | None, typer.Option(help="Data file of gsm8k.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Required SHA-256 of the file.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Maximum completion tokens per pass.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Print the generators of reasoning-gym and exit.")] = False,
 ) -> None:
-    """Make a workload from a known suite: an ordinary file or folder, with the suite, its version and a hash in it.
+    r"""Make a workload from a known suite: a file or directory that records the suite, its version and a hash.
 
-    Needs the extra: pip install 'tierwise[workloads]'.
+    Requires the `workloads` extra: pip install 'tierwise\[workloads]'.
     """
     from hashlib import sha256 as digest
 
     from tierwise.spec.errors import SpecError
     from tierwise.workloads.files import encoded
-    from tierwise.workloads.files.about import About, SuitePin
+    from tierwise.workloads.files.header import SuitePin, WorkloadHeader
     from tierwise.workloads.files.write import check_free, write
 
     if list_:
         _print_generators()
         return
     if out is None:
-        raise SpecError("a place to write to is wanted: --out tasks.jsonl", field="--out")
+        raise SpecError("give a path to write to, such as --out tasks.jsonl", field="--out")
     check_free(out)
     given: dict[str, Any] = {"count": count, "max_tokens": max_tokens}
     match suite:
@@ -188,8 +188,8 @@ def make(
     source = _source(suite.value.replace("-", "_"), {name: one for name, one in given.items() if one is not None})
     made = source.member.make(Path())
     pin = digest(encoded(made.tasks)).hexdigest()
-    about = About(name=suite.value, source=source, made=SuitePin(version=made.version, sha256=pin))
-    write(out, made.tasks, about)
+    header = WorkloadHeader(name=suite.value, source=source, made=SuitePin(version=made.version, sha256=pin))
+    write(out, made.tasks, header)
     print(f"{out}: {len(made.tasks)} tasks of {suite.value} ({made.version}), SHA-256 {pin}")
     _print_notes(made.notes)
 
@@ -212,24 +212,25 @@ def _print_generators() -> None:
     if not is_installed(PACKAGE):
         raise SpecError(needs(PACKAGE, "workloads"))
     for name in generators():
-        about = ["in the mixture"] * (name in MIXTURE) + ["not reproducible from its seed"] * (name in UNSTABLE)
-        print(f"{name}{'  (' + ', '.join(about) + ')' if about else ''}")
+        remarks = ["in the mixture"] * (name in MIXTURE) + ["not reproducible from its seed"] * (name in UNSTABLE)
+        print(f"{name}{'  (' + ', '.join(remarks) + ')' if remarks else ''}")
 
 
 @app.command()
 def sample(
-    workload: Given,
-    count: Annotated[int, typer.Option(min=1, help="How many tasks.")],
+    workload: WorkloadArgument,
+    count: Annotated[int, typer.Option(min=1, help="Number of tasks.")],
     out: Out,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same tasks.")] = 0,
     allocation: Annotated[
-        AllocationChoice, typer.Option(help="As many of each kind as it has, or the same number of each, with weights.")
+        AllocationChoice,
+        typer.Option(help="Strata in proportion to their sizes, or equal, with weights that correct for it."),
     ] = AllocationChoice.PROPORTIONAL,
     whole_clusters: Annotated[
-        bool, typer.Option("--whole-clusters", help="Draw a cluster with all of its tasks or not at all.")
+        bool, typer.Option("--whole-clusters", help="Draw all tasks of a cluster, or none.")
     ] = False,
 ) -> None:
-    """Draw a stratified subset: a stratum is a set of tags. Says what was drawn."""
+    """Draw a stratified sample, with one stratum per set of tags, and print its strata."""
     import msgspec
 
     from tierwise.workloads.files import load
@@ -240,24 +241,24 @@ def sample(
     check_free(out)
     found = load(workload)
     drawn = draw(found.tasks, count, seed=seed, allocation=allocation.value, whole_clusters=whole_clusters)
-    said = f"{len(drawn.tasks)} of {len(found.tasks)} tasks of {found.name}"
+    summary = f"{len(drawn.tasks)} of {len(found.tasks)} tasks of {found.name}"
     how = f"{allocation.value}, seed {seed}{', whole clusters' if whole_clusters else ''}"
-    about = msgspec.structs.replace(
-        found.about,
+    header = msgspec.structs.replace(
+        found.header,
         name=f"{found.name}, sample",
-        description=f"{said} (SHA-256 {found.sha256}), drawn by tags, {how}",
+        description=f"{summary} (SHA-256 {found.sha256}), drawn by tags, {how}",
         arrival=found.arrival,
         defaults={},
         checks={},
         source=None,
         made=None,
     )
-    write(out, drawn.tasks, about)
-    print(f"{out}: {said}, {how}")
+    write(out, drawn.tasks, header)
+    print(f"{out}: {summary}, {how}")
     for stratum in drawn.strata:
         print(f"  {stratum.name}: {stratum.drawn} of {stratum.size}")
     if len(drawn.tasks) < count:
-        print(f"note: {count} were wanted; whole clusters did not fit into the rest")
+        print(f"note: {count} tasks were requested, but no further whole cluster fits")
     _print_notes([small_sample(len(drawn.tasks))])
 
 
@@ -265,23 +266,25 @@ def sample(
 def from_ledger(
     out: Out,
     check: GradedBy,
-    ledger: KeptLedger = "ledger.db",
+    ledger: ContentLedger = "ledger.db",
     since: Annotated[
-        str, typer.Option(help="Only since 2026-01-31 or 2026-01-31T12:00 (UTC), or 90m, 24h, 7d ago.")
+        str, typer.Option(help="Only actions since 2026-01-31 or 2026-01-31T12:00 (UTC), or 90m, 24h, 7d ago.")
     ] = "",
-    model: Annotated[str | None, typer.Option(help="Only what asked for this tier or route.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest N.", metavar="N")] = None,
+    model: Annotated[str | None, typer.Option(help="Only requests for this tier or route.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest N actions.", metavar="N")] = None,
     redact: Annotated[
         Path | None,
-        typer.Option(help="YAML with rules of your own; keys, e-mails, IPs and phone numbers go without it."),
+        typer.Option(
+            help="YAML file of redaction rules. Keys, e-mail addresses, IPs and phone numbers are redacted without it."
+        ),
     ] = None,
 ) -> None:
-    """Build a workload from recorded actions, to ask real requests of any tier. A folder gets their arrivals too.
+    """Build a workload from recorded actions, to run real requests on any tier. A directory also gets their arrivals.
 
-    Texts are redacted before they are written. Rules find forms, not meanings: read the result before you pass it on.
+    Texts are redacted before they are written. Rules match patterns only: review the result before you share it.
     """
     from tierwise.spec.errors import SpecError
-    from tierwise.workloads.files.about import About
+    from tierwise.workloads.files.header import WorkloadHeader
     from tierwise.workloads.files.recorded import from_ledger as build
     from tierwise.workloads.files.recorded import trace_of
     from tierwise.workloads.files.redact import read_rules, redactor
@@ -289,26 +292,26 @@ def from_ledger(
 
     check_free(out)
     rules = read_rules(redact) if redact is not None else redactor()
-    kept = _kept(ledger, since, model, limit)
+    kept = _stored_actions(ledger, since, model, limit)
     found = build(kept, check, rules)
     if not found.tasks:
         reasons = "; ".join(f"{number}: {why}" for why, number in found.left_out.items())
-        raise SpecError(f"none of {len(kept)} actions makes a task ({reasons})", field="--check")
+        raise SpecError(f"none of {len(kept)} actions can be a task ({reasons})", field="--check")
     is_folder = out.suffix != ".jsonl"
-    about = About(
+    header = WorkloadHeader(
         name=out.stem,
         description=f"{len(found.tasks)} recorded actions, graded by {check}",
         arrival="trace:arrivals.txt" if is_folder and len(found.tasks) > 1 else "closed",
     )
-    write(out, found.tasks, about, {"arrivals.txt": trace_of(found.moments)} if is_folder else None)
+    write(out, found.tasks, header, {"arrivals.txt": trace_of(found.moments)} if is_folder else None)
     print(f"{out}: {len(found.tasks)} tasks of {len(kept)} recorded actions, graded by {check}")
     for why, number in found.left_out.items():
-        print(f"  left out, {number}: {why}")
+        print(f"  left out {number}: {why}")
     print(f"  redacted: {_counted(dict(rules.counts)) or 'nothing'}")
-    _print_notes(_cautions(found.tasks, check))
+    _print_notes(_caveats(found.tasks, check))
 
 
-def _kept(ledger: str, since: str, model: str | None, limit: int | None) -> list[StoredContent]:
+def _stored_actions(ledger: str, since: str, model: str | None, limit: int | None) -> list[StoredContent]:
     """Recorded actions with their content."""
     from tierwise.cli.ledger import _moment, _reading
     from tierwise.ledger.location import locate
@@ -318,22 +321,22 @@ def _kept(ledger: str, since: str, model: str | None, limit: int | None) -> list
         kept = reader.stored_content(_moment(since) if since else None, model, limit)
     if not kept:
         raise SpecError(
-            f"{locate(ledger).name} holds no such action with its content; `tierwise serve --keep-content` keeps it",
+            f"{locate(ledger).name} has no matching action with content; record with `tierwise serve --keep-content`",
             field="--ledger",
         )
     return kept
 
 
-def _cautions(tasks: Sequence[Task], check: str) -> Iterator[str]:
-    """What whoever uses tasks of recorded actions should know."""
+def _caveats(tasks: Sequence[Task], check: str) -> Iterator[str]:
+    """Caveats of tasks made from recorded actions."""
     from tierwise.workloads.files.small_sample import small_sample
 
     yield small_sample(len(tasks))
-    yield "rules find forms, not meanings: read the tasks before you pass them on"
+    yield "redaction rules match patterns only: review the tasks before you share them"
     if images := sum(_has_image(task.messages) for task in tasks):
-        yield f"{images} tasks hold images, which no rule looks into"
+        yield f"{images} tasks have images, which are not redacted"
     if check == "recorded":
-        yield "the recorded answers count as right, whether or not they are: this measures agreement"
+        yield "the recorded answers count as correct whether or not they are: this measures agreement"
 
 
 def _counted(counts: dict[str, int]) -> str:

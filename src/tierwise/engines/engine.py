@@ -1,4 +1,4 @@
-"""The protocol of an engine, and the deployment around it: all that other modules know about what runs a model."""
+"""The engine protocol and the deployment around an engine: all that other modules know about what runs a model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from tierwise.engines.occupancy import Occupancy
+from tierwise.engines.refused_fields import RefusedFields
 from tierwise.spec.capabilities import Capabilities
 
 if TYPE_CHECKING:
@@ -16,47 +17,46 @@ if TYPE_CHECKING:
     from tierwise.spec.deployed import LoadedWeights
 
 State = Literal["stopped", "starting", "ready", "silent", "restarting", "failed"]
-"""Silent: its process lives and does not answer, so that nobody knows yet whether it is busy or hangs."""
+"""Silent: the process is alive but does not answer, so it may be busy or hung."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """How an engine is doing now."""
+    """The current state of an engine."""
 
     state: State
     reason: str = ""
-    """Why it is not ready, in the words of its own log; of a ready one, how its last passes failed."""
+    """Why it is not ready, quoted from its log if possible; for a ready engine, how its last passes failed."""
     last_lines: tuple[str, ...] = ()
-    """The last that its process wrote, when it is not ready."""
+    """The last lines that its process wrote, if it is not ready."""
     restarts: int = 0
     resident_bytes: int | None = None
-    """Memory of its processes now; None for an engine that we did not launch."""
+    """Current memory of its processes; None if Tierwise did not launch it."""
     peak_bytes: int | None = None
-    """The most memory that they held at any time, each at its own; None as above."""
+    """Sum of the peak memory of each process; None as above."""
     start_seconds: float | None = None
-    """From the start of its process to the first sign of health; None as above, and before that."""
+    """From process start to the first successful health check; None as above, and before that check."""
     command: str = ""
-    """What it was launched with."""
+    """The command line it was launched with."""
     page: MetricsPage | None = None
-    """Where it shows its own counters; None where it has none that we know."""
+    """Where it publishes its metrics; None if it has no known metrics page."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """What it says of itself once it is ready, each under the field's word for it: `version`, `kernels`, `attention`,
-    `dtype`, `device` …"""
+    """What it reports about itself once ready: `version`, `kernels`, `attention`, `dtype`, `device` …"""
 
 
 class Engine(Protocol):
-    """Runs a model. Nothing else in the system does."""
+    """Runs a model."""
 
     async def start(self) -> None:
-        """Make it ready to answer. Raises Broken with the engine's own reason when it cannot be."""
+        """Start the engine and wait until it is ready. Raises Broken with the engine's own reason if that fails."""
 
     async def stop(self) -> None:
-        """Leave nothing running. May be called at any time, and twice."""
+        """Stop everything. Idempotent; may be called at any time."""
 
     def health(self) -> Health: ...
 
     def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
-        """One pass. Closing the generator aborts it in the engine; usage in the chunks is cumulative.
+        """Run one pass. Closing the generator aborts it in the engine. Usage in the chunks is cumulative.
 
         Raises:
             EngineError: Overloaded, TimedOut, TooLong, Refused, Broken or Garbled.
@@ -65,26 +65,43 @@ class Engine(Protocol):
 
 @runtime_checkable
 class AnswersWhole(Protocol):
-    """An engine that can also answer without a stream, for what it reports in no other way."""
+    """An engine that can also answer without streaming, for data that it does not report in a stream."""
 
     async def whole(self, call: Call) -> bytes:
-        """The body of a chat completion that is not streamed. Raises as `Engine.stream` does."""
+        """Return the body of a non-streamed chat completion. Raises the errors of `Engine.stream`."""
+
+
+@runtime_checkable
+class ReportsCapabilities(Protocol):
+    """An engine whose capabilities depend on what it loaded, and are known once it runs."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it reported; all None before that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """A checkpoint on an engine with its launch levers: one supervised process, or one remote URL."""
+    """A checkpoint on an engine with launch levers: one supervised process or one remote URL."""
 
     name: str
     engine: Engine
     kind: str = ""
     """The engine's name in the config file."""
     weights: LoadedWeights | None = None
-    """What it loads; None where somebody else has loaded it."""
+    """The checkpoint that it loads; None for a server that is already running."""
     slots: int = 64
-    """How many passes it runs side by side."""
+    """Maximum number of concurrent passes."""
     context: int | None = None
-    """Tokens of prompt and answer that one pass may hold; None where only the server knows."""
+    """Context window in tokens, prompt plus answer; None if only the server knows it."""
     capabilities: Capabilities = field(default_factory=Capabilities)
-    """What it can do with a request, as far as it is known."""
+    """Known capabilities."""
+    refused: RefusedFields = field(default_factory=RefusedFields)
+    """Request fields that it has rejected since the start."""
     occupancy: Occupancy = field(default_factory=Occupancy)
+
+    def current_capabilities(self) -> Capabilities:
+        """What it can do with a request, including what the running engine reported."""
+        if isinstance(self.engine, ReportsCapabilities):
+            return self.capabilities.updated(self.engine.capabilities)
+        return self.capabilities

@@ -1,4 +1,4 @@
-"""A lever as data: what can be set on an engine, where, and what it takes. Each engine has its rows in `LEVERS`."""
+"""Levers as data: the settings of an engine, where they are set, and their legal values. Each engine has `LEVERS`."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Scope = Literal["launch", "request"]
-"""Set once when the engine starts, for all that it serves · set with each request."""
+"""launch: set when the engine starts, for all requests · request: set with each request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lever:
-    """One row of the table: a lever on one engine."""
+    """One lever of one engine."""
 
     name: str
-    """The same on every engine: a setting of the deployment (launch) or of a tier's `sampling` (request)."""
+    """The same for all engines: a setting of the deployment (launch) or of a tier's `sampling` (request)."""
     sets: str
-    """What the engine calls it: a flag (`--dtype`), a field of the request, a parameter of its library."""
+    """The engine's name for it: a flag (`--dtype`), a request field or a parameter of its library."""
     scope: Scope
     values: str
-    """What is legal, in words or as the list of names."""
+    """Legal values: a description or a list of names."""
     needs: str = ""
-    """What must hold for it to work; empty where nothing must."""
+    """Requirements; empty if there are none."""
     changes: str = ""
-    """What it does to quality, speed or memory."""
+    """Its effect on quality, speed or memory."""
     source: str = ""
-    """Where this is known from: the file of the engine's release, or a document."""
+    """Where this comes from: a file of the engine's release, or a document."""
 
 
 def flags(settings: msgspec.Struct, levers: Iterable[Lever], *, negatives: bool = True) -> list[str]:
-    """The command-line flags of all launch levers that are set: `--flag value`, a bare `--flag` for True.
+    """The command-line flags of all launch levers that are set: `--flag value`, or `--flag` for True.
 
-    False becomes `--no-flag`, the form of argparse's BooleanOptionalAction, or nothing where the engine has no such
-    `negatives`; mappings and lists become JSON.
+    False becomes `--no-flag` (argparse's BooleanOptionalAction), or nothing if the engine has no such `negatives`.
+    Mappings and lists become JSON.
     """
     found: list[str] = []
     for lever in levers:
@@ -51,7 +51,7 @@ def _flag(flag: str, value: Any) -> list[str]:
     match value:
         case None:
             return []
-        case dict() if not value:  # a pattern `{}` would match every mapping
+        case dict() if not value:  # the pattern `{}` would match any mapping
             return []
         case True:
             return [flag]

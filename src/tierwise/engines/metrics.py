@@ -1,7 +1,7 @@
-"""What engines count themselves, under one set of names: their metrics pages (Prometheus' text format) and their logs.
+"""Metrics of engines under common names, read from their metrics pages (Prometheus text format) and their logs.
 
-Each engine has a table of its own names (`metrics.py` in its room). Nothing here runs while a request is answered: a
-page is read when ours is read, and not again for some seconds.
+Each engine maps its own names to these (`metrics.py` in its package). Nothing here runs while a request is answered: an
+engine's page is read when Tierwise's own metrics page is read, and then not again for some seconds.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Literal
 import aiohttp
 
 EVERY_SECONDS = 5.0
-"""No page is read more often."""
+"""Minimum interval between two reads of a page."""
 
-_SECONDS = 1.0  # a busy engine may answer late; then it has no figures this time, and our page is not delayed by it
+_SECONDS = 1.0  # timeout; a busy engine may answer late, and must not delay Tierwise's own page
 _MOST_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One thing that engines count."""
+    """One metric that engines report."""
 
     kind: Literal["gauge", "counter"]
     about: str
@@ -33,35 +33,37 @@ class Metric:
 
 
 METRICS: Mapping[str, Metric] = {
-    "requests_running": Metric(kind="gauge", about="Requests that the engine works on."),
-    "requests_waiting": Metric(kind="gauge", about="Requests in the engine's own queue."),
-    "kv_cache_use": Metric(kind="gauge", about="Share of the engine's cache that is in use.", over="max"),
-    "prefix_cache_queries": Metric(kind="counter", about="Prompt tokens that the engine looked up in its cache."),
-    "prefix_cache_hits": Metric(kind="counter", about="Prompt tokens that it found there."),
-    "preemptions": Metric(kind="counter", about="Requests that the engine put back for lack of cache."),
-    "rejections": Metric(kind="counter", about="Requests that the engine turned away because its queue was full."),
-    "drafts": Metric(kind="counter", about="Times that the engine guessed tokens ahead."),
-    "drafted_tokens": Metric(kind="counter", about="Tokens that it guessed."),
-    "accepted_tokens": Metric(kind="counter", about="Guessed tokens that were right."),
+    "requests_running": Metric(kind="gauge", about="Requests running in the engine."),
+    "requests_waiting": Metric(kind="gauge", about="Requests waiting in the engine's own queue."),
+    "kv_cache_use": Metric(kind="gauge", about="Fraction of the engine's KV cache in use, 0 to 1.", over="max"),
+    "prefix_cache_queries": Metric(kind="counter", about="Prompt tokens looked up in the engine's prefix cache."),
+    "prefix_cache_hits": Metric(kind="counter", about="Prompt tokens found in the engine's prefix cache."),
+    "preemptions": Metric(kind="counter", about="Requests preempted because the KV cache was full."),
+    "rejections": Metric(kind="counter", about="Requests rejected because the engine's queue was full."),
+    "drafts": Metric(kind="counter", about="Speculative drafts."),
+    "drafted_tokens": Metric(kind="counter", about="Draft tokens proposed by speculative decoding."),
+    "accepted_tokens": Metric(kind="counter", about="Draft tokens accepted."),
     "expert_balancedness": Metric(
-        kind="gauge", about="Mean load of the ranks over the greatest, 1 where all work alike.", over="min"
+        kind="gauge",
+        about="Mean load of expert-parallel ranks over the maximum; 1 means balanced.",
+        over="min",
     ),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricNames:
-    """What one engine calls the metrics."""
+    """One engine's names for the metrics."""
 
     samples: Mapping[str, tuple[str, ...]]
-    """For each metric the samples of its page that add up to it."""
+    """For each metric, the samples on the page that are combined into it."""
     lines: Mapping[str, re.Pattern[str]] = field(default_factory=dict)
-    """For each metric that only the log has: the line, with the value as its group `value`."""
+    """For each metric that is only in the log: a pattern of the line, with the value as group `value`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsPage:
-    """Where an engine publishes what it counts."""
+    """Where an engine publishes its metrics."""
 
     url: str
     names: MetricNames
@@ -73,12 +75,12 @@ _SAMPLE = re.compile(r"([A-Za-z_:][\w:]*)(?:\{.*\})? (\S+)")
 
 
 def read(text: str, names: MetricNames, log_tail: Sequence[str] = ()) -> dict[str, float]:
-    """The metrics on a page and in the last lines of a log; what is in neither is left out.
+    """The metrics on a page and in the last lines of a log. Metrics that are in neither are omitted.
 
     Args:
-        text: of the page, in Prometheus' text format. A line that is not is skipped.
-        names: of the engine.
-        log_tail: of its log, the latest line last.
+        text: the page in the Prometheus text format; other lines are skipped.
+        names: the engine's names.
+        log_tail: the last lines of its log, latest last.
     """
     wanted = {sample for samples in names.samples.values() for sample in samples}
     seen: dict[str, list[float]] = {}
@@ -114,22 +116,22 @@ def _combined(name: str, values: Sequence[float]) -> float:
 
 
 class Scraper:
-    """Reads the pages of several deployments, and remembers what they reported.
+    """Reads the metrics of several deployments and caches them.
 
     Args:
-        every: seconds before a page is read again.
-        clock: seconds.
+        every: minimum interval between two reads of a page, in seconds.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, *, every: float = EVERY_SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
         self.reported: dict[str, Mapping[str, float]] = {}
-        """The metrics of each deployment as of the last reading; empty for one that did not answer then."""
+        """The metrics of each deployment at the last read; empty if it did not answer."""
         self._every = every
         self._clock = clock
         self._read_at: dict[str, float] = {}
 
     async def scrape(self, pages: Mapping[str, MetricsPage]) -> None:
-        """Read those of the pages that were not read lately, all at once; takes at most a second."""
+        """Read all pages whose interval has elapsed, concurrently; takes at most one second."""
         for name in self.reported.keys() - pages.keys():
             del self.reported[name]
         now = self._clock()

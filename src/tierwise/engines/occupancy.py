@@ -1,33 +1,33 @@
-"""Who occupied a deployment, and for how long: the measure behind dollars per hour."""
+"""Attributes a deployment's busy time to passes: the basis of prices per hour."""
 
 from __future__ import annotations
 
 
 class Occupancy:
-    """Shares every busy second of a deployment equally among the passes that run in it.
+    """Divides each busy second of a deployment equally among the passes that run in it.
 
-    The shares of all passes add up to the time during which anything ran; idle time is nobody's.
-    Times are seconds of one monotonic clock that the caller reads.
+    The shares of all passes add up to the busy time; idle time is attributed to no pass.
+    Times are seconds of one monotonic clock, read by the caller.
     """
 
     def __init__(self) -> None:
         self._running = 0
         self._moment: float = 0
-        self._share: float = 0  # what one pass would have been charged, had it run since the beginning
+        self._share: float = 0  # the share of a pass that has run since the beginning
 
     @property
     def running(self) -> int:
-        """How many passes run now."""
+        """Number of passes in progress."""
         return self._running
 
     def enter(self, now: float) -> float:
-        """A pass begins. Returns the mark that `leave` wants back."""
+        """Begin a pass. Returns a mark to pass to `leave`."""
         self._advance(now)
         self._running += 1
         return self._share
 
     def leave(self, mark: float, now: float) -> float:
-        """The pass ends. Returns the seconds of the deployment that were its own."""
+        """End a pass. Returns its share of the deployment's busy time, in seconds."""
         self._advance(now)
         self._running -= 1
         return self._share - mark

@@ -1,6 +1,6 @@
-"""An engine as one row of a table: all that code shared by engines may ask. No shared code names an engine.
+"""The description of an engine: everything that shared code needs from it. No shared code names an engine.
 
-A new engine is a room beside the others that exports its row, and a line in `engines/__init__.py`.
+A new engine is a package beside the others that exports its row, and a line in `engines/__init__.py`.
 """
 
 from __future__ import annotations
@@ -32,10 +32,14 @@ class Component:
     """The version or path of what is installed, or that it is missing."""
     is_missing: bool = False
     advice: str = ""
-    """What to do, where something is to be done."""
+    """What to do; empty if nothing."""
 
 
 def _no_problems(settings: Settings, context: LaunchContext) -> Iterable[Problem]:  # noqa: ARG001 - a preflight's signature
+    return ()
+
+
+def _no_notes(settings: Settings, context: LaunchContext) -> Iterable[str]:  # noqa: ARG001 - the signature of `EngineRow.notes`
     return ()
 
 
@@ -49,40 +53,41 @@ def _unknown(settings: Settings) -> Capabilities:  # noqa: ARG001 - the signatur
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRow(Generic[S]):
-    """What one engine answers for itself."""
+    """One engine: its settings, and the functions that check, launch and describe a deployment."""
 
     settings: type[S]
-    """How a deployment on it is written in the config file."""
+    """The class of a deployment's settings in the config file."""
     title: str
-    """Its name as its makers write it."""
+    """The engine's name as its developers spell it."""
     levers: tuple[Lever, ...] = ()
-    """Its rows of the levers' table; none where everything is set elsewhere."""
+    """Its rows in the table of levers."""
     preflight: Callable[[S, LaunchContext], Iterable[Problem]] = _no_problems
-    """Every setting that cannot work with the checkpoint or the programs on this machine. Starts nothing."""
+    """Returns all settings that cannot work with the checkpoint or the programs on this machine. Starts nothing."""
+    notes: Callable[[S, LaunchContext], Iterable[str]] = _no_notes
+    """What a user should know about a deployment that works: what the checkpoint lacks. Starts nothing."""
     command: Callable[[S, LaunchContext], str]
-    """The exact command line that will run, or the server that runs already."""
+    """Returns the exact command line that will run, or the URL of a server that is already running."""
     build: Callable[[S, str, LaunchContext], Engine]
-    """The engine of a deployment of that name, not started. Raises SpecError where something that it needs is not on
+    """Returns the engine of the named deployment, not started. Raises SpecError if something that it needs is not on
     this machine."""
     facts: Callable[[S, LaunchContext], Awaitable[Mapping[str, str]]] | None = None
-    """What it is on this machine, as `Health.facts` has it, without starting it; None where only a running one can
-    report that."""
+    """Returns what `Health.facts` would contain, without starting the engine; None if only a running one reports it."""
     capabilities: Callable[[S], Capabilities] = _unknown
-    """What a deployment can do with a request."""
+    """Returns the capabilities of a deployment."""
     metrics: MetricNames | None = None
-    """The names on its metrics page and in its log; None where we read neither."""
+    """The metrics in its metrics page and its log; None if neither is read."""
     packages: tuple[str, ...] = ()
-    """The Python packages that decide what it answers, its own first."""
+    """The Python packages that affect its answers, its own first."""
     components: Callable[[], Iterable[Component]] = _no_components
-    """Which of what it runs is on this machine."""
+    """Returns the programs and packages that it runs, installed or missing."""
     recipe: EngineRecipe | None = None
-    """How a recipe for a family is written for it; None where there are no recipes."""
+    """Writes recipes for model families; None if there are none."""
 
     @property
     def name(self) -> str:
-        """In the config file."""
+        """The value of `engine` in the config file."""
         return str(self.settings.__struct_config__.tag)  # type: ignore[attr-defined] # of every msgspec struct
 
     def has_lever(self, name: str) -> bool:
-        """Whether its deployments have a setting of that name."""
+        """Whether its deployments have a setting with this name."""
         return any(lever.name == name and lever.scope == "launch" for lever in self.levers)

@@ -1,7 +1,7 @@
-"""How a deployment is written in the config file, and what a launch finds on this machine.
+"""A deployment in the config file, and the context of a launch on this machine.
 
-Settings are data and the checks that need nothing but them. What needs the machine or the checkpoint is an engine's
-preflight, and what starts it is its launch; both depend on the settings, and the settings on neither (`row.EngineRow`).
+Settings contain data and the checks that need nothing else. Checks that need the machine or the checkpoint are in an
+engine's preflight, and starting it is in its launch. Both depend on the settings; the settings depend on neither.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ if TYPE_CHECKING:
     from tierwise.spec.sampling import Sampling
 
 Problem = tuple[str, str]
-"""The name of a setting or request lever, and why it cannot work with what to do instead."""
+"""The name of a setting or request lever, and an error message: why it cannot work, and what to do instead."""
 
 
 class Remote(NamedTuple):
-    """A server that runs already."""
+    """A server that is already running."""
 
     url: str
-    """Its base, with `/v1`."""
+    """The base URL, including `/v1`."""
     model: str
-    """What it calls the model."""
+    """The server's name for the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchContext:
-    """What a launch finds on this machine."""
+    """Paths that a launch needs."""
 
     base: Path
-    """The config file's folder, which relative paths start from."""
+    """The folder of the config file; relative paths are relative to it."""
     logs: Path
-    """The folder for its log."""
+    """The folder for log files."""
     model: Path | None = None
-    """The checkpoint on this machine, a file or a folder, for an engine that loads one."""
+    """The checkpoint on this machine, a file or folder; None if the engine loads none or it is not downloaded."""
 
     def program(self, name: str) -> str:
-        """A program as it is started: a path starts from the config file's folder, a mere name is looked up on PATH."""
-        # Not by Path, which removes the "./" that makes a path of a name.
+        """The program to start: a path is relative to the config file's folder, a bare name is looked up on PATH."""
+        # pathlib would remove the "./" that makes a name a path.
         return os.path.join(self.base, os.path.expanduser(name)) if os.sep in name else name  # noqa: PTH111, PTH118
 
     def file(self, path: str) -> str:
-        """A path of the config file, from the folder that it lies in."""
+        """A path from the config file, resolved against its folder."""
         return str(self.base / Path(path).expanduser())
 
 
@@ -55,26 +55,26 @@ class Settings(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many passes run side by side."""
+        """Maximum number of concurrent passes."""
 
     @property
     def context(self) -> int | None:
-        """Tokens of prompt and answer that one pass may hold; None where only the server knows."""
+        """Context window in tokens, prompt plus answer; None if only the server knows it."""
 
     @property
     def loads(self) -> str | None:
-        """The name of the checkpoint that it loads; None where it runs already, or loads none."""
+        """The name of the checkpoint that it loads; None if it is already running or loads none."""
 
     @property
     def remote(self) -> Remote | None:
-        """The server that runs already; None where we launch it, or where there is no server."""
+        """The server that is already running; None if Tierwise launches it or there is no server."""
 
     def validate(self, checkpoints: Collection[str]) -> Iterable[Problem]:
-        """Every setting that cannot work on any machine.
+        """Return all settings that cannot work on any machine.
 
         Args:
             checkpoints: the names that the config file declares.
         """
 
     def unsupported(self, sampling: Sampling) -> Iterable[Problem]:
-        """Request levers of a tier that this deployment has no field for."""
+        """Return the request levers of a tier that this deployment does not support."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from tierwise.gateway.access import Access
 from tierwise.gateway.chat import ChatEndpoint
-from tierwise.gateway.deployments import deployed
+from tierwise.gateway.failures import status_of
 from tierwise.gateway.metrics import Metrics
+from tierwise.gateway.pages import Pages
+from tierwise.gateway.reply import FIRST_BYTES_SECONDS, send_error
+from tierwise.spec.errors import AccessError
 
 if TYPE_CHECKING:
-    from tierwise.engines.engine import Health
     from tierwise.service import Service
 
 
@@ -26,87 +29,89 @@ _PLACES = f"{_CHAT}, /v1/models, /v1/deployments, /health, /ready, /metrics"
 
 
 class Endpoint(Starlette):
-    """Starlette with a bypass of its middleware for chat completions, which are nearly all traffic, handle their own
-    errors, and would pay the overhead for every event.
+    """Starlette behind the rules of access, with a bypass of its middleware for chat completions, which are nearly all
+    traffic, handle their own errors, and would pay the overhead for every event.
     """
 
     chat: ChatEndpoint
+    access: Access
+    metrics: Metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == _CHAT and scope["method"] == "POST":
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        path, method = scope["path"], scope["method"]
+        if path.endswith("/") and len(path) > 1:
+            scope = {**scope, "path": (path := path.rstrip("/") or "/")}
+        if cors := self.access.cors(scope):
+            send = _with(send, cors)
+        try:
+            if method != "OPTIONS":  # a browser asks with it what is allowed, and sends no key
+                self.access.check(scope)
+        except AccessError as error:
+            self.metrics.refused(status_of(error).http)
+            await send_error(send, error, {})
+            return
+        if path == _CHAT and method == "POST":
             await self.chat(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
 
-def application(service: Service, metrics: Metrics | None = None) -> Starlette:
+def _with(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
+    """Adds headers to a response."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *headers]}
+        await send(message)
+
+    return sending
+
+
+def application(
+    service: Service,
+    metrics: Metrics | None = None,
+    *,
+    access: Access | None = None,
+    first_bytes: float = FIRST_BYTES_SECONDS,
+) -> Starlette:
     """The application: chat completions, models, health, readiness and metrics. `app.state.draining` makes it
     unready.
+
+    Args:
+        service: what answers.
+        metrics: counts what is answered.
+        access: who may use it; without a key, and on loopback, if not given.
+        first_bytes: seconds for which a stream's headers wait for its first content.
     """
     metrics = metrics or Metrics(service.deployments)
-    chat = ChatEndpoint(service, metrics)
-
-    async def models(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
-        return JSONResponse({"object": "list", "data": [_model(service, name) for name in service.router.names]})
-
-    async def model(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in service.router.names:
-            raise HTTPException(404, f"there is no model {name!r}; allowed: {', '.join(service.router.names)}")
-        return JSONResponse(_model(service, name))
-
-    async def deployments(request: Request) -> Response:  # noqa: ARG001
-        return JSONResponse({"object": "list", "data": msgspec.to_builtins(deployed(service))})
-
-    async def health(request: Request) -> Response:  # noqa: ARG001
-        return JSONResponse({"status": "ok"})
-
-    async def ready(request: Request) -> Response:
-        states = {name: deployment.engine.health() for name, deployment in service.deployments.items()}
-        draining = bool(getattr(request.app.state, "draining", False))
-        is_ready = not draining and all(state.state == "ready" for state in states.values())
-        body = {
-            "ready": is_ready,
-            "draining": draining,
-            "deployments": {name: _standing(one) for name, one in states.items()},
-        }
-        return JSONResponse(body, status_code=200 if is_ready else 503)
-
-    async def scrape(request: Request) -> Response:  # noqa: ARG001
-        await metrics.ask_engines()
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    access = access or Access()
+    chat = ChatEndpoint(service, metrics, first_bytes=first_bytes)
+    pages = Pages(service, metrics, access)
 
     app = Endpoint(
-        routes=[
-            Route(_CHAT, chat, methods=["POST"]),
-            Route("/v1/models", models),
-            Route("/v1/models/{name:path}", model),
-            Route("/v1/deployments", deployments),
-            Route("/health", health),
-            Route("/ready", ready),
-            Route("/metrics", scrape),
-        ],
+        routes=[_route(_CHAT, access, None), *(_route(path, access, page) for path, page in pages.by_path().items())],
         exception_handlers={HTTPException: _not_here, Exception: _broke},
     )
-    app.chat = chat
+    app.chat, app.access, app.metrics = chat, access, metrics
     return app
 
 
-def _standing(health: Health) -> dict[str, object]:
-    standing: dict[str, object] = {"state": health.state, "reason": health.reason}
-    return {**standing, "last_lines": health.last_lines} if health.last_lines else standing
+def _route(path: str, access: Access, page: Callable[[Request], Awaitable[Response]] | None) -> Route:
+    """A page and what its path allows; without a page, a path that takes POST, which does not come here."""
+    methods = ["POST" if page is None else "GET", "HEAD", "OPTIONS"]
+    allow = {"allow": ", ".join(methods)}
 
+    async def answer(request: Request) -> Response:
+        if request.method == "OPTIONS":
+            response = Response(status_code=204, headers=allow)
+            response.raw_headers += access.preflight(request.scope)
+            return response
+        return Response(headers=allow, media_type="application/json") if page is None else await page(request)
 
-def _model(service: Service, name: str) -> dict[str, object]:
-    tier = service.router.tiers[name]
-    ours = {
-        "policy": type(tier.policy).__name__,
-        "deployment": tier.deployment.name,
-        "tiers": list(tier.policy.tiers()),
-        "most_passes": service.router.most(name).passes,
-        "candidates": True,
-    }
-    return {"id": name, "object": "model", "created": 0, "owned_by": "tierwise", "tierwise": ours}
+    return Route(path, answer, methods=methods)
 
 
 async def _not_here(request: Request, error: Exception) -> Response:
@@ -119,7 +124,8 @@ async def _not_here(request: Request, error: Exception) -> Response:
         case 404:
             message, code = error.detail, "model_not_found"
         case 405:
-            message, code = f"{request.method} is not allowed at {path}", "method_not_allowed"
+            methods = (error.headers or {}).get("allow", "")
+            message, code = f"{request.method} is not allowed at {path}; allowed: {methods}", "method_not_allowed"
         case _:
             message, code = error.detail, "invalid_request"
     shape = {"message": message, "type": "invalid_request_error", "param": None, "code": code}

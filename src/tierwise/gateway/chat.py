@@ -3,76 +3,100 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tierwise.gateway.body import HungUp, read_body
 from tierwise.gateway.failures import status_of
+from tierwise.gateway.headers import RequestHeaders
 from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, usage_of
-from tierwise.gateway.reply import EventStream, send_error, send_json
+from tierwise.gateway.reply import FIRST_BYTES_SECONDS, EventStream, encoded, send_encoded, send_error
 from tierwise.gateway.wire import read
-from tierwise.spec.errors import BodyTooLarge, SpecError, TierwiseError
+from tierwise.spec.call import Chunk
+from tierwise.spec.errors import TierwiseError
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope, Send
 
     from tierwise.gateway.metrics import Metrics
     from tierwise.service import Service
 
-MOST_BYTES = 32 * 1024 * 1024
-"""Maximum size of a request body, which may contain images."""
-BODY_SECONDS = 120.0
-"""Time limit for receiving a body. Without it, a stalled body would block draining forever."""
-
-
-class HungUp(Exception):
-    """The client has disconnected."""
+_LOG = logging.getLogger("tierwise")
 
 
 class ChatEndpoint:
-    """`POST /v1/chat/completions` as a plain ASGI application, because it must detect disconnects immediately."""
+    """`POST /v1/chat/completions` as a plain ASGI application, because it must detect disconnects immediately.
 
-    def __init__(self, service: Service, metrics: Metrics) -> None:
+    Args:
+        first_bytes: seconds for which a stream's headers wait for its first content.
+    """
+
+    def __init__(self, service: Service, metrics: Metrics, *, first_bytes: float = FIRST_BYTES_SECONDS) -> None:
         self._service = service
         self._metrics = metrics
+        self._first_bytes = first_bytes
         self._lifecycle = RequestLifecycle(service, metrics)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's signature
-        headers: dict[str, str] = {}
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = RequestHeaders.of(scope)
+        trace = self._service.new_trace()
+        ids = {"x-request-id": given.request_id or trace.action}
+        response = _Response(send)
+        context: RequestContext | None = None
         try:
-            body = await _body(receive)
-            trace = self._service.new_trace()
-            headers = {"x-tierwise-action": trace.action}
-            context = self._lifecycle.receive(trace, read(body))
+            body = await read_body(receive, given)
+            ids["x-tierwise-action"] = trace.action
+            asked = read(body)
+            if forwarded := given.forwarded:
+                asked = replace(asked, prompt=replace(asked.prompt, headers=forwarded))
+            context = self._lifecycle.receive(trace, asked, ids)
+            async with _until_hung_up(receive) as has_hung_up:
+                respond = self._stream if asked.stream else self._whole
+                await respond(context, response.send, lambda: not has_hung_up())
         except HungUp:
             return
         except TierwiseError as error:
             self._metrics.refused(status_of(error).http)
-            await send_error(send, error, headers)
-            return
-        async with _until_hung_up(receive) as has_hung_up:
-            respond = self._stream if context.parsed.stream else self._whole
-            await respond(context, send, lambda: not has_hung_up())
+            await send_error(response.send, error, ids)
+        except Exception as error:  # noqa: BLE001 - a bug: the user gets it in OpenAI's format
+            _LOG.error("action %s failed with an internal error", trace.action, exc_info=error)
+            failure = TierwiseError(f"internal error in Tierwise: {error!r}; see its log")
+            if context is None:  # else it is recorded
+                self._lifecycle.remember_bug(trace, failure)
+            await response.fail(failure, ids)
 
     async def _whole(self, context: RequestContext, send: Send, is_stopped: Callable[[], bool]) -> None:
         prices = self._service.prices
+        body: list[bytes] = []
         try:
-            await self._lifecycle.answer(context, is_stopped=is_stopped)
+            await self._lifecycle.answer(
+                context,
+                is_stopped=is_stopped,
+                complete=lambda: body.append(encoded(context.head.whole(context.answers, usage_of(context, prices)))),
+            )
         except TierwiseError as error:
             await send_error(send, error, context.headers_now(prices), usage_of(context, prices))
             return
-        body = context.head.whole(context.answers, usage_of(context, prices))
-        await send_json(send, 200, body, context.headers_now(prices))
+        await send_encoded(send, 200, body[0], context.headers_now(prices))
 
     async def _stream(self, context: RequestContext, send: Send, is_stopped: Callable[[], bool]) -> None:
         prices = self._service.prices
-        with EventStream(send, lambda: context.headers_now(None), context.progress) as events:
+
+        async def show(choice: int, chunk: Chunk) -> None:
+            await events.chunk(choice, chunk, context.head.chunk(choice, chunk))
+
+        with EventStream(
+            send,
+            lambda: context.headers_now(None),
+            context.progress,
+            is_showing=lambda: context.action.is_showing,
+            first_bytes=self._first_bytes,
+        ) as events:
             try:
-                await self._lifecycle.answer(
-                    context,
-                    lambda choice, chunk: events.event(context.head.chunk(choice, chunk)),
-                    is_stopped=is_stopped,
-                )
+                await self._lifecycle.answer(context, show, is_stopped=is_stopped)
             except TierwiseError as error:
                 await events.failed(error, context.headers_now(prices), usage_of(context, prices))
                 return
@@ -81,24 +105,25 @@ class ChatEndpoint:
             await events.done()
 
 
-async def _body(receive: Receive) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise HungUp
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > MOST_BYTES:
-                    most = MOST_BYTES // 2**20
-                    raise BodyTooLarge(f"the body is larger than {most} MiB; send less, or give images as URLs")
-                if not message.get("more_body", False):
-                    return b"".join(parts)
-    except TimeoutError:
-        raise SpecError(f"the body stopped after {size} bytes; it must arrive within {BODY_SECONDS:g} s") from None
+class _Response:
+    """Sends one response, and knows how far it is."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._has_begun = False
+        self._is_over = False
+
+    async def send(self, message: Message) -> None:
+        self._has_begun = True
+        await self._send(message)
+        self._is_over = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+    async def fail(self, error: TierwiseError, headers: dict[str, str]) -> None:
+        """An error response, or what can still be said of it in one that has begun."""
+        if not self._has_begun:
+            await send_error(self.send, error, headers)
+        elif not self._is_over:
+            await self.send({"type": "http.response.body", "body": EventStream.error_event(error), "more_body": False})
 
 
 @asynccontextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tierwise.run import Tier
 from tierwise.spec.deployed import Deployed
 
@@ -13,9 +15,10 @@ if TYPE_CHECKING:
     from tierwise.service import Service
 
 
-def deployed(service: Service) -> list[Deployed]:
-    """The current state of all deployments of a service."""
-    return [_deployed(deployment, service.router.tiers) for deployment in service.deployments.values()]
+def deployed(service: Service, *, in_full: bool) -> list[Deployed]:
+    """The current state of all deployments of a service; in full with their command lines, which contain paths."""
+    found = [_deployed(deployment, service.router.tiers) for deployment in service.deployments.values()]
+    return found if in_full else [msgspec.structs.replace(one, command="") for one in found]
 
 
 def _deployed(deployment: Deployment, tiers: Mapping[str, Tier]) -> Deployed:

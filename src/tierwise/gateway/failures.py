@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, isfinite
 from typing import NamedTuple
 
 from tierwise.spec.errors import (
@@ -10,8 +10,12 @@ from tierwise.spec.errors import (
     Broken,
     BudgetError,
     EngineError,
+    Forbidden,
     Garbled,
+    Misconfigured,
+    NoSuchModel,
     NotFound,
+    NotJson,
     Overloaded,
     PolicyError,
     Refused,
@@ -19,6 +23,7 @@ from tierwise.spec.errors import (
     TierwiseError,
     TimedOut,
     TooLong,
+    Unauthorized,
 )
 from tierwise.spec.json import Json
 
@@ -38,13 +43,18 @@ class ErrorStatus(NamedTuple):
 
 # The first matching class is used, so subclasses come before their parents.
 STATUSES: dict[type[TierwiseError], ErrorStatus] = {
+    Unauthorized: ErrorStatus(401, "UNAUTHENTICATED", "authentication_error", "invalid_api_key"),
+    Forbidden: ErrorStatus(403, "PERMISSION_DENIED", "permission_error", "forbidden"),
+    NoSuchModel: ErrorStatus(404, "NOT_FOUND", "invalid_request_error", "model_not_found"),
     NotFound: ErrorStatus(404, "NOT_FOUND", "invalid_request_error", "not_found"),
     BodyTooLarge: ErrorStatus(413, "RESOURCE_EXHAUSTED", "invalid_request_error", "body_too_large"),
+    NotJson: ErrorStatus(415, "INVALID_ARGUMENT", "invalid_request_error", "unsupported_media_type"),
     SpecError: ErrorStatus(400, "INVALID_ARGUMENT", "invalid_request_error", "invalid_value"),
     Overloaded: ErrorStatus(429, "RESOURCE_EXHAUSTED", "rate_limit_error", "engine_overloaded"),
     TimedOut: ErrorStatus(504, "DEADLINE_EXCEEDED", "server_error", "engine_timed_out"),
     TooLong: ErrorStatus(400, "INVALID_ARGUMENT", "invalid_request_error", "context_length_exceeded"),
     Refused: ErrorStatus(400, "INVALID_ARGUMENT", "invalid_request_error", "engine_refused"),
+    Misconfigured: ErrorStatus(502, "FAILED_PRECONDITION", "server_error", "engine_misconfigured"),
     Broken: ErrorStatus(502, "UNAVAILABLE", "server_error", "engine_broken"),
     Garbled: ErrorStatus(502, "INTERNAL", "server_error", "engine_garbled"),
     EngineError: ErrorStatus(502, "INTERNAL", "server_error", "engine_error"),
@@ -63,10 +73,23 @@ def body_of(error: TierwiseError) -> dict[str, Json]:
     """The error in OpenAI's format."""
     status = status_of(error)
     field = error.field if isinstance(error, SpecError) else ""
-    return {"error": {"message": str(error), "type": status.type, "param": field or None, "code": status.code}}
+    message = str(error).encode(errors="replace").decode()  # an engine's words may hold half a character
+    return {"error": {"message": message, "type": status.type, "param": field or None, "code": status.code}}
 
 
 def headers_of(error: TierwiseError) -> dict[str, str]:
-    """`Retry-After`, if the engine asked for it."""
+    """`Retry-After` if the engine asked for it, and how to send the key.
+
+    `x-should-retry: false` stops OpenAI's SDKs from retrying an error that needs a change of our settings.
+    """
+    if isinstance(error, Misconfigured):
+        return {"x-should-retry": "false"}
+    if isinstance(error, Unauthorized):
+        return {"www-authenticate": "Bearer"}
     wait = error.retry_after if isinstance(error, EngineError) else None
-    return {} if wait is None else {"retry-after": str(ceil(wait))}  # HTTP allows whole seconds only
+    if wait is None or not isfinite(wait):
+        return {}
+    return {"retry-after": str(ceil(min(max(wait, 0.0), _MOST_RETRY_SECONDS)))}  # HTTP allows whole seconds only
+
+
+_MOST_RETRY_SECONDS = 1e6

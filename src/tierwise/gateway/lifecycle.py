@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from tierwise.gateway.reply import ResponseHead
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Ending, Record, Trace
 from tierwise.ledger.rows import facts
-from tierwise.run import Action, Sink, Tier, discard
+from tierwise.run import Action, Sink, discard
+from tierwise.run.acceptable import notes_of
 from tierwise.spec.ask import Answer
 from tierwise.spec.call import Chunk, Pass, Usage
 from tierwise.spec.clock import now
-from tierwise.spec.errors import PolicyError, SpecError, TierwiseError
+from tierwise.spec.errors import PolicyError, TierwiseError
 from tierwise.spec.json import Json
+from tierwise.spec.printable import printable
 
 if TYPE_CHECKING:
     from tierwise.gateway.metrics import Metrics
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from tierwise.service import Service
 
 _LOG = logging.getLogger("tierwise")
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_LONGEST_NOTE = 500  # characters of a header
 
 ShowChunk: TypeAlias = Callable[[int, Chunk], Awaitable[None]]
 """Sends a chunk of a choice, given the choice's index."""
@@ -39,22 +44,33 @@ class RequestLifecycle:
         self._service = service
         self._metrics = metrics
 
-    def receive(self, trace: Trace, asked: ParsedRequest) -> RequestContext:
+    def receive(self, trace: Trace, asked: ParsedRequest, headers: Mapping[str, str] = _NO_HEADERS) -> RequestContext:
         """Route a request.
 
+        Args:
+            trace: of its action.
+            asked: the request.
+            headers: response headers that are known already.
+
         Raises:
-            SpecError: the model does not exist, or the request exceeds a tier's context.
+            NoSuchModel: the model does not exist.
         """
         router = self._service.router
         tier = router.route(asked.model)
-        _check_bounds(asked, router.reach(asked.model))
         action = Action(
             tier, trace, tiers=router.tiers, budget=asked.budget, verifier=asked.verifier, judges=asked.judges
         )
-        return RequestContext(trace=trace, headers={"x-tierwise-action": trace.action}, parsed=asked, action=action)
+        return RequestContext(
+            trace=trace, headers={**headers, "x-tierwise-action": trace.action}, parsed=asked, action=action
+        )
 
     async def answer(
-        self, context: RequestContext, show: ShowChunk | None = None, *, is_stopped: Callable[[], bool]
+        self,
+        context: RequestContext,
+        show: ShowChunk | None = None,
+        *,
+        is_stopped: Callable[[], bool],
+        complete: Callable[[], None] | None = None,
     ) -> None:
         """Answer every choice. However it ends, the action is recorded once, before this returns or raises.
 
@@ -65,6 +81,7 @@ class RequestLifecycle:
             show: streams chunks of a choice; without it the answers are only collected.
             is_stopped: called on cancellation: whether the server is stopping, rather than the client having
                 disconnected.
+            complete: called with all answers there, before the action is recorded: what it raises fails the action.
 
         Raises:
             TierwiseError: the request failed.
@@ -75,6 +92,24 @@ class RequestLifecycle:
             context.answers = await _all_choices(context, sinks)
             if show is None:
                 context.show_moment()
+            if complete is not None:
+                complete()
+
+    def remember_bug(self, trace: Trace, error: TierwiseError) -> None:
+        """Record a request in which Tierwise broke before it could be run."""
+        self._metrics.begun()
+        self._keep(
+            Record(
+                trace=trace,
+                model="",
+                tier="",
+                reason="",
+                ending="failed",
+                seconds=now() - trace.began,
+                first_output=None,
+                error=str(error),
+            )
+        )
 
     @contextmanager
     def _remembering(self, context: RequestContext, is_stopped: Callable[[], bool]) -> Generator[None]:
@@ -85,23 +120,34 @@ class RequestLifecycle:
             context.ending = "answered"
         except TierwiseError as error:
             context.fail(error)
+            if isinstance(error, PolicyError):
+                _LOG.error("action %s failed with an internal error", context.trace.action, exc_info=error)
             raise
+        except Exception as error:  # a bug: the user gets it in OpenAI's format
+            _LOG.error("action %s failed with an internal error", context.trace.action, exc_info=error)
+            failure = PolicyError(f"internal error in Tierwise: {error!r}; see its log")
+            context.fail(failure)
+            raise failure from error
         except asyncio.CancelledError:
             if is_stopped():
                 context.ending, context.error = "failed", "the server was stopped"
             raise
         finally:
-            self._remember(context)
+            self._keep(context.record())
 
-    def _remember(self, context: RequestContext) -> None:
-        record = context.record()
-        self._metrics.ended(record, self._service.prices)
+    def _keep(self, record: Record) -> None:
+        """Record an action in the ledger, then count it in the metrics. Neither can cost the answer."""
         try:
             if self._service.ledger is not None:
                 self._service.ledger.write(record)
         except Exception as error:  # noqa: BLE001 - `write` must never raise, but answers must not depend on it
             self._metrics.alarm()
-            _LOG.error("LEDGER: action %s is not recorded: %r", context.trace.action, error)
+            _LOG.error("LEDGER: action %s is not recorded: %r", record.trace.action, error)
+        self._metrics.finished()
+        try:
+            self._metrics.ended(record, self._service.prices)
+        except Exception as error:  # noqa: BLE001 - as above
+            _LOG.error("action %s is missing in the metrics: %r", record.trace.action, error)
 
 
 class ChunkSink:
@@ -115,8 +161,7 @@ class ChunkSink:
     async def __call__(self, chunk: Chunk) -> bool:
         if self._context.first_output is None and chunk.is_output:
             self._context.show_moment()
-        if chunk.delta or chunk.finish:
-            await self._show(self._number, chunk)
+        await self._show(self._number, chunk)
         return True
 
 
@@ -135,23 +180,11 @@ async def _all_choices(context: RequestContext, shows: Sequence[Sink]) -> list[A
         found = _first(error)
         if isinstance(found, TierwiseError):
             raise found from None
-        _LOG.exception("action %s failed with an internal error", context.trace.action)
         raise PolicyError(f"internal error in Tierwise: {found!r}; see its log") from error
 
 
 def _first(error: Exception) -> Exception:
     return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
-
-
-def _check_bounds(asked: ParsedRequest, tiers: Sequence[Tier]) -> None:
-    for tier in tiers:
-        context = tier.deployment.context
-        for name in ("max_tokens", "max_completion_tokens"):
-            wanted = asked.prompt.fields.get(name)
-            if context is not None and isinstance(wanted, int) and wanted > context:
-                raise SpecError(
-                    f"{name}: {wanted} exceeds the context of tier {tier.name!r}, {context} tokens", field=name
-                )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -194,6 +227,7 @@ class RequestContext:
         """The response headers at this moment. A stream's headers are sent before passes and cost are known."""
         headers = {
             **self.headers,
+            **self._note(),
             "x-tierwise-model": self.parsed.model,
             "x-tierwise-tier": self.action.tier or self.parsed.model,
             "x-tierwise-overhead-ms": f"{self.overhead() * 1000:.2f}",
@@ -202,6 +236,11 @@ class RequestContext:
             headers["x-tierwise-passes"] = str(len(self.trace.passes))
             headers["x-tierwise-dollars"] = f"{prices.total(self.trace.passes).dollars:.9f}"
         return headers
+
+    def _note(self) -> dict[str, str]:
+        """What the client should know about how its request was changed, as far as it is known."""
+        notes = "; ".join(notes_of(self.trace))
+        return {"x-tierwise-note": printable(notes, ascii_only=True)[:_LONGEST_NOTE]} if notes else {}
 
     def overhead(self) -> float:
         """Seconds of this action in which no pass ran; while passes run, the seconds before the first."""
@@ -247,6 +286,8 @@ class UsageReport:
     answers: Sequence[Answer]
     usage: Usage
     """Sum over all passes."""
+    notes: Sequence[str]
+    """How the request was changed so that an engine could answer it."""
     dollars: float
     passes: Sequence[Pass]
     prices: PriceBook
@@ -261,6 +302,7 @@ class UsageReport:
             reason=context.action.reason,
             answers=context.answers,
             usage=context.trace.usage,
+            notes=notes_of(context.trace),
             dollars=prices.total(passes).dollars,
             passes=passes,
             prices=prices,
@@ -268,7 +310,9 @@ class UsageReport:
 
     def as_usage(self, *, candidates: bool) -> dict[str, Json]:
         """OpenAI's usage object, with our fields under `tierwise`; `candidates` adds the message of every pass."""
+        charged: dict[str, Json] = {} if self.usage.cost is None else {"cost": self.usage.cost}
         return {
+            **charged,
             "prompt_tokens": self.usage.prompt,
             "completion_tokens": self.usage.completion,
             "total_tokens": self.usage.prompt + self.usage.completion,
@@ -278,6 +322,7 @@ class UsageReport:
                 "action": self.action,
                 "tier": self.tier,
                 "reason": self.reason,
+                "notes": list(self.notes),
                 "why": [answer.why for answer in self.answers],
                 "agreement": [answer.agreement for answer in self.answers],
                 "dollars": self.dollars,
@@ -303,6 +348,8 @@ def _pass_of(done: Pass, prices: PriceBook, *, with_message: bool) -> dict[str, 
     fields["prompt_tokens"] = done.usage.prompt
     fields["cached_tokens"] = done.usage.cached
     fields["completion_tokens"] = done.usage.completion
+    if done.usage.cost is not None:
+        fields["cost"] = done.usage.cost
     fields["dollars"] = prices.cost(done).dollars
     if with_message:
         fields["message"] = done.completion.message()

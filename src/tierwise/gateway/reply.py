@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -13,19 +14,29 @@ from tierwise.gateway.failures import body_of, headers_of, status_of
 from tierwise.spec.ask import Answer
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import TierwiseError
-from tierwise.spec.json import Json
+from tierwise.spec.json import Fields, Json
 
 if TYPE_CHECKING:
     from starlette.types import Send
 
-FIRST_BYTES_SECONDS = 0.15
-"""Delay of a stream's headers, in which an error can still set the HTTP status."""
+FIRST_BYTES_SECONDS = 10.0
+"""Maximum delay of a stream's headers while a pass is shown, in which an error can still set the HTTP status. Below the
+idle limits of common proxies (30 s and more).
+"""
+NOTHING_TO_SHOW_SECONDS = 0.15
+"""The same while no pass is shown: the policy may need long, and its user should know that it works."""
 KEEP_ALIVE_SECONDS = 5.0
 """Interval of keep-alive comments while there is no output."""
 MOST_WAITING = 256
 """Maximum queued events for a slow reader."""
 
-_EVENT_STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+_EVENT_STREAM = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",  # nginx would hold events back
+}
+
+_OF_RESPONSE = frozenset({"system_fingerprint", "service_tier"})
 
 _encode = msgspec.json.Encoder().encode
 
@@ -46,10 +57,18 @@ class ResponseHead:
 
     def chunk(self, index: int, chunk: Chunk) -> bytes:
         """The event for a chunk of one choice."""
-        choice = {"index": index, "delta": chunk.delta, "finish_reason": chunk.finish}
+        delta = chunk.delta
+        if "reasoning_content" in delta:
+            delta = with_reasoning(delta)
+        choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": chunk.finish}
         if self.wants_logprobs:
             choice["logprobs"] = chunk.logprobs
-        return b'%b"choices":[%b]}\n\n' % (self._event, _encode(choice))
+        frame = b""
+        if chunk.response is not None:
+            of_response, of_choice = _split(chunk.response)
+            choice.update(of_choice)
+            frame = b"".join(b",%b:%b" % (_encode(name), _encode(value)) for name, value in of_response.items())
+        return b'%b"choices":[%b]%b}\n\n' % (self._event, _encode(choice), frame)
 
     def usage(self, usage: Json) -> bytes:
         """The final event of a stream, with its totals."""
@@ -57,15 +76,19 @@ class ResponseHead:
 
     def whole(self, answers: list[Answer], usage: Json) -> dict[str, Json]:
         """The complete response with all choices."""
+        first = answers[0].completion.response if answers else None
         return {
             **self._frame("chat.completion"),
+            **_split(first)[0],
             "choices": [self._choice(index, answer) for index, answer in enumerate(answers)],
             "usage": usage,
         }
 
     def _choice(self, index: int, answer: Answer) -> Json:
         said = answer.completion
-        choice: dict[str, Json] = {"index": index, "message": said.message(), "finish_reason": said.finish}
+        message = with_reasoning(said.message())
+        choice: dict[str, Json] = {"index": index, "message": message, "finish_reason": said.finish}
+        choice.update(_split(said.response)[1])
         if self.wants_logprobs:
             choice["logprobs"] = {"content": [dict(token) for token in said.logprobs]} if said.logprobs else None
         return choice
@@ -74,9 +97,32 @@ class ResponseHead:
         return {"id": self.action, "object": kind, "created": self.created, "model": self.model}
 
 
-async def send_json(send: Send, status: int, body: Json, headers: Mapping[str, str]) -> None:
+def with_reasoning(message: Fields) -> dict[str, Json]:
+    """A message or delta with its thinking under both names: `reasoning_content`, and `reasoning` as vLLM sends now."""
+    thought = message.get("reasoning_content")
+    return {**message, "reasoning": thought} if thought else {**message}
+
+
+def _split(response: Fields | None) -> tuple[dict[str, Json], dict[str, Json]]:
+    """The fields of a response besides the message: those of the whole response, and those of the choice."""
+    frame: dict[str, Json] = {}
+    own: dict[str, Json] = {}
+    for name, value in (response or {}).items():
+        (frame if name in _OF_RESPONSE else own)[name] = value
+    return frame, own
+
+
+def encoded(body: Json) -> bytes:
+    """A body as JSON.
+
+    Raises:
+        UnicodeEncodeError: it has a lone surrogate, which is not Unicode.
+    """
+    return _encode(body)
+
+
+async def send_encoded(send: Send, status: int, content: bytes, headers: Mapping[str, str]) -> None:
     """Send one complete response."""
-    content = _encode(body)
     headers = {**headers, "content-type": "application/json", "content-length": str(len(content))}
     await send({"type": "http.response.start", "status": status, "headers": _raw(headers)})
     await send({"type": "http.response.body", "body": content})
@@ -84,7 +130,8 @@ async def send_json(send: Send, status: int, body: Json, headers: Mapping[str, s
 
 async def send_error(send: Send, error: TierwiseError, headers: Mapping[str, str], usage: Json = None) -> None:
     """Send an error as a complete response; `usage` is the spending so far."""
-    await send_json(send, status_of(error).http, _failure(error, usage), {**headers, **headers_of(error)})
+    status = status_of(error).http
+    await send_encoded(send, status, encoded(_failure(error, usage)), {**headers, **headers_of(error)})
 
 
 def _failure(error: TierwiseError, usage: Json) -> dict[str, Json]:
@@ -92,20 +139,35 @@ def _failure(error: TierwiseError, usage: Json) -> dict[str, Json]:
 
 
 class EventStream:
-    """A streamed answer. Nothing is sent before the first event or the end of `FIRST_BYTES_SECONDS`.
+    """A streamed answer. Its headers wait for its first content, so that an error before that has a status of its own.
 
-    One task sends: events queued while it is busy are sent together, and writers block while the queue is full because
-    the client reads slowly.
+    They wait at most `first_bytes` while a pass is shown, and `NOTHING_TO_SHOW_SECONDS` otherwise; a comment follows
+    them then. One task sends: events queued while it is busy are sent together, and writers block while the queue is
+    full because the client reads slowly.
 
     Args:
         headers: called when the headers are sent.
         progress: returns the text of the keep-alive comments.
+        is_showing: returns whether a pass is shown as it comes.
+        first_bytes: seconds.
     """
 
-    def __init__(self, send: Send, headers: Callable[[], Mapping[str, str]], progress: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        send: Send,
+        headers: Callable[[], Mapping[str, str]],
+        progress: Callable[[], str],
+        *,
+        is_showing: Callable[[], bool],
+        first_bytes: float,
+    ) -> None:
         self._send = send
         self._headers = headers
         self._progress = progress
+        self._is_showing = is_showing
+        self._first_bytes = first_bytes
+        self._held: dict[int, list[bytes]] = {}
+        """Events without content before the first one with content, by choice."""
         self._waiting: list[bytes] = []
         self._filled, self._emptied = asyncio.Event(), asyncio.Event()
         self._is_open = True
@@ -114,12 +176,23 @@ class EventStream:
 
     def __enter__(self) -> Self:
         self._sending = asyncio.create_task(self._send_all())
-        self._timer = asyncio.get_running_loop().call_later(FIRST_BYTES_SECONDS, self._beat)
+        loop = asyncio.get_running_loop()
+        self._began = loop.time()
+        self._timer = loop.call_later(min(NOTHING_TO_SHOW_SECONDS, self._first_bytes), self._beat)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._timer.cancel()
         self._sending.cancel()
+
+    async def chunk(self, choice: int, chunk: Chunk, event: bytes) -> None:
+        """Send the event of a chunk, or keep it until there is content."""
+        if self._has_begun or chunk.is_output:
+            await self.event(event)
+        elif "role" in chunk.delta:  # of a pass that replaces one which failed
+            self._held[choice] = [event]
+        else:
+            self._held.setdefault(choice, []).append(event)
 
     async def event(self, event: bytes) -> None:
         """Send one event; blocks while the queue is full."""
@@ -138,12 +211,20 @@ class EventStream:
         `[DONE]`.
         """
         if self._has_begun:
-            await self._end(b"data: %b\n\n" % _encode(_failure(error, usage)))
+            await self._end(self.error_event(error, usage))
         else:
             await send_error(self._send, error, headers, usage)
 
+    @staticmethod
+    def error_event(error: TierwiseError, usage: Json = None) -> bytes:
+        """The event that ends a stream with an error."""
+        return b"data: %b\n\n" % encoded(_failure(error, usage))
+
     def _say(self, event: bytes) -> None:
         self._has_begun = True
+        if self._held:
+            self._waiting += chain.from_iterable(self._held.values())
+            self._held = {}
         self._waiting.append(event)
         self._filled.set()
 
@@ -153,11 +234,16 @@ class EventStream:
         await self._sending
 
     def _beat(self) -> None:
-        """Send a keep-alive comment."""
+        """Send a keep-alive comment, unless the headers still wait."""
+        loop = asyncio.get_running_loop()
+        left = self._began + self._first_bytes - loop.time()
+        if not self._has_begun and left > 0 and self._is_showing():
+            self._timer = loop.call_later(min(NOTHING_TO_SHOW_SECONDS, left), self._beat)
+            return
         if self._is_silent and not self._waiting:
             self._say(f": {self._progress()}\n\n".encode())
         self._is_silent = True
-        self._timer = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._beat)
+        self._timer = loop.call_later(KEEP_ALIVE_SECONDS, self._beat)
 
     async def _send_all(self) -> None:
         await self._filled.wait()

@@ -17,7 +17,9 @@ import uvicorn
 import uvloop
 
 from tierwise.gateway.app import application
+from tierwise.gateway.logs import log_to_stderr
 from tierwise.gateway.metrics import Metrics
+from tierwise.gateway.protocol import HttpProtocol
 from tierwise.service import launched
 from tierwise.spec.errors import LedgerError, SpecError
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
     from tierwise.gateway.grpc.server import GrpcServer
+    from tierwise.gateway.settings import ServerSettings
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan
     from tierwise.service import Service
@@ -32,9 +35,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("tierwise")
 
 
-def serve_forever(
-    plan: Plan, *, host: str, port: int, ledger: str | Path, content: bool = False, grpc_port: int | None = None
-) -> None:
+def serve_forever(plan: Plan, settings: ServerSettings, *, ledger: str | Path, content: bool = False) -> None:
     """Serve a plan until a signal; `content` makes the ledger store requests and answers.
 
     Raises:
@@ -42,18 +43,22 @@ def serve_forever(
             installed.
         Broken: an engine did not start.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    if grpc_port is not None:
+    log_to_stderr()
+    if settings.grpc_port is not None:
         _need_grpc()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(plan, _bound(host, port), ledger, content=content, grpc=(host, grpc_port)))
+        runner.run(_serve(plan, settings, _bound(settings.host, settings.port), ledger, content=content))
 
 
 @contextmanager
 def open_ledger(
     where: str | Path, plan: Plan, metrics: Metrics, *, content: bool = False
 ) -> Generator[Ledger, None, None]:
-    """The ledger of a plan, closed at the end. Its alerts are logged and counted, and never block an answer."""
+    """The ledger of a plan, closed at the end. Its alerts are logged and counted, and never block an answer.
+
+    Raises:
+        LedgerError: a ledger cannot be kept there; or, at the end, actions were lost.
+    """
     from tierwise.ledger.prices import PriceBook  # noqa: PLC0415
     from tierwise.ledger.store import Ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
 
@@ -66,10 +71,13 @@ def open_ledger(
         yield book
     finally:
         book.close()
+    if lost := book.health().lost:
+        actions = "1 action was answered that is" if lost == 1 else f"{lost} actions were answered that are"
+        raise LedgerError(f"{actions} not in the ledger; the log says why")
 
 
 async def _serve(
-    plan: Plan, listener: socket.socket, ledger: str | Path, *, content: bool, grpc: tuple[str, int | None]
+    plan: Plan, settings: ServerSettings, listener: socket.socket, ledger: str | Path, *, content: bool
 ) -> None:
     with contextlib.closing(listener):
         ending = _Ending()
@@ -77,8 +85,9 @@ async def _serve(
         with open_ledger(ledger, plan, metrics, content=content) as book:
             async with launched(plan, ledger=book) as service:
                 metrics.watch(service.deployments)
-                async with _also_grpc(service, metrics, *grpc) as beside:
-                    await _listen(service, application(service, metrics), listener, ending, beside)
+                app = application(service, metrics, access=settings.access, first_bytes=settings.first_bytes)
+                async with _also_grpc(service, metrics, settings) as beside:
+                    await _listen(service, app, listener, ending, beside)
     _LOG.info("stopped")
 
 
@@ -91,16 +100,15 @@ def _need_grpc() -> None:
 
 
 @asynccontextmanager
-async def _also_grpc(
-    service: Service, metrics: Metrics, host: str, port: int | None
-) -> AsyncGenerator[GrpcServer | None]:
+async def _also_grpc(service: Service, metrics: Metrics, settings: ServerSettings) -> AsyncGenerator[GrpcServer | None]:
     """Serve gRPC on the same service if a port is given."""
+    host, port = settings.host, settings.grpc_port
     if port is None:
         yield None
         return
     from tierwise.gateway.grpc.server import GrpcServer  # noqa: PLC0415 - an extra
 
-    server = GrpcServer(service, metrics)
+    server = GrpcServer(service, metrics, access=settings.access)
     bound = await server.start(host, port)
     _LOG.info("gRPC on %s:%d", host, bound)
     try:
@@ -168,7 +176,7 @@ class HttpServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                http="httptools",
+                http=HttpProtocol,
                 ws="none",
                 proxy_headers=False,
                 timeout_keep_alive=75,  # longer than clients keep idle connections, or requests would be lost

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
-from tierwise.spec.prompt import Prompt, draw_seed
+from tierwise.spec.prompt import BOUNDS, Prompt, draw_seed
 from tierwise.verifiers import JsonSchema, VerifierChoice
 from tierwise.verifiers.verifier import Verifier
 
 MOST_CHOICES = 32
-MOST_TOKENS = 1_000_000
+MOST_TOKENS = 2**31 - 1
+"""Larger limits are lowered to this: engines read 32 bits."""
 MOST_DEPTH = 128
 MOST_SECONDS = 30.0
 """CPU seconds that a request may have its verifier run code, per candidate."""
 """Maximum nesting depth, because later stages process requests recursively."""
 _OURS = frozenset({"model", "messages", "n", "seed", "stream", "tierwise"})
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _STRIDE = 1_000_003  # separates the draw seeds of different choices
 
-Tokens = Annotated[int, msgspec.Meta(ge=1, le=MOST_TOKENS)]
+_WHOLE = ("max_tokens", "max_completion_tokens", "n", "seed", "top_logprobs", "top_k", "min_tokens", "priority")
+"""Fields that hold integers. Some clients have only one kind of number, and write 256.0."""
+
+Tokens = Annotated[int, msgspec.Meta(ge=-1)]
+"""A limit; what -1 and 0 mean is up to the engine."""
+ActionId = Annotated[str, msgspec.Meta(max_length=200, pattern=r"\A[ -~]*\Z")]
+"""Printable ASCII, because it is shown in terminals and logs."""
+Role = Annotated[str, msgspec.Meta(max_length=64, pattern=r"\A[a-z][a-z0-9_.-]*\Z")]
+"""Which roles there are is up to the model's chat template: `developer`, `observation`, `control`, `ipython` …"""
 
 
 class _Message(msgspec.Struct):
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    role: Role
     content: str | list[dict[str, Any]] | None = None
 
 
@@ -51,8 +61,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Budget, which can only tighten the tier's."""
     verifier: VerifierChoice | None = None
     """Verifier of this request: tests, a schema, or an answer format."""
-    action: Annotated[str, msgspec.Meta(max_length=200)] = ""
-    """The caller's id for the action, stored in the ledger."""
+    action: ActionId = ""
+    """The caller's id for the action, stored in the ledger: at most 200 characters of printable ASCII."""
     candidates: bool = False
     """Whether the usage includes the message of every pass."""
     judges: bool = False
@@ -114,19 +124,22 @@ def read(body: bytes) -> ParsedRequest:
         SpecError: it is not JSON, or a field is invalid; the error names the field.
     """
     try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        value = msgspec.json.decode(body.removeprefix(_BYTE_ORDER_MARK))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError) as error:
         raise SpecError(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise SpecError(f"the body is a JSON {type(value).__name__}; send an object with `model` and `messages`")
     if body.count(b"[") + body.count(b"{") > MOST_DEPTH and _is_deeper(value, MOST_DEPTH):
         raise SpecError(f"the body is nested more than {MOST_DEPTH} levels deep")
+    _make_whole(value)
     try:
         request = msgspec.convert(value, ChatRequest)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$")
         field = ".".join(filter(None, (where.strip(".`"), _missing(what))))
         raise SpecError(f"{field}: {what}", field=field) from error
+    except (RecursionError, MemoryError) as error:
+        raise SpecError(f"the request cannot be read: {error!r}; send a smaller or flatter one") from error
     fields = {name: field for name, field in value.items() if name not in _OURS}
     seed = random.getrandbits(31) if request.seed is None else request.seed
     return ParsedRequest(
@@ -142,6 +155,16 @@ def read(body: bytes) -> ParsedRequest:
         wants_candidates=request.tierwise.candidates,
         judges=request.tierwise.judges,
     )
+
+
+def _make_whole(value: dict[str, Any]) -> None:
+    """Make whole floats of integer fields integers, and limits beyond all engines the largest that they read."""
+    for name in _WHOLE:
+        if type(number := value.get(name)) is float and number.is_integer():
+            value[name] = int(number)
+    for name in BOUNDS:
+        if type(number := value.get(name)) is int:
+            value[name] = min(number, MOST_TOKENS)
 
 
 def _is_deeper(value: object, depth: int) -> bool:
@@ -173,7 +196,7 @@ def _verifier(request: ChatRequest) -> Verifier | None:
     if asked is not None and asked.type == "json_schema" and asked.json_schema is not None:
         try:
             return JsonSchema(schema=True if asked.json_schema.schema is None else asked.json_schema.schema)
-        except ValueError as error:
+        except (ValueError, RecursionError, MemoryError) as error:
             field = "response_format.json_schema"
-            raise SpecError(f"{field}: {error}", field=field) from error
+            raise SpecError(f"{field}: {str(error) or repr(error)}", field=field) from error
     return None

@@ -1,1 +1,1 @@
-"""Measures a mixture of experts: which experts a workload uses, and what more or fewer of them change."""
+"""Measures a mixture of experts: which experts a workload uses, and the effect of more or fewer active experts."""

@@ -1,6 +1,6 @@
-"""How well a deployment predicts texts, through the engine as it serves: perplexity, paired between tiers.
+"""Perplexity of texts on a deployment, measured through its engine and paired between tiers.
 
-Task quality is the measure that decides; this one is steadier, since every token of a text counts and not every task.
+Task quality decides. Perplexity is less noisy, because it averages over tokens and not over tasks.
 """
 
 from __future__ import annotations
@@ -30,53 +30,53 @@ if TYPE_CHECKING:
     from tierwise.workloads.files import Workload
 
 WINDOW = 2000
-"""Characters of a text that are read at a time: some 500 tokens, which fits any context and is one observation."""
+"""Characters per window of a text: about 500 tokens, which fits any context. A window is one observation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptText:
-    """Something to predict."""
+    """A prompt whose tokens are predicted."""
 
     name: str
     cluster: str
-    """What it shares with other texts; its name where it stands alone."""
+    """The cluster that it belongs to; its own name if none."""
     messages: Sequence[dict[str, Any]]
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tier thought of one text."""
+class TextLoss(msgspec.Struct, frozen=True, kw_only=True):
+    """The negative log-likelihood of one text on one tier."""
 
     tier: str
     text: str
     cluster: str
     tokens: int
-    """Of the prompt as the chat template writes it, but the first, which nothing stands before."""
+    """Tokens of the prompt after the chat template, without the first, which is not predicted."""
     nats: float
-    """Their surprise, -ln p, added up."""
+    """The sum of -ln p over these tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Perplexity:
-    """One tier's."""
+    """The perplexity of one tier."""
 
     tier: str
     value: Estimate
-    """The exponential of the mean surprise of a token; the interval is over texts, or over clusters of them."""
-    times: Estimate | None
-    """Over that of the tier that all are held against, on the same texts; None for that tier itself."""
+    """The exponential of the mean -ln p per token; the interval is over texts, or over clusters of texts."""
+    ratio: Estimate | None
+    """Relative to the base tier, paired by text; None for the base tier."""
 
 
 def windows(path: Path) -> list[PromptText]:
-    """A file in pieces of `WINDOW` characters, each as the words of a user.
+    """A file in windows of `WINDOW` characters, each as a user message.
 
     Raises:
-        SpecError: it cannot be read, or has less than two pieces.
+        SpecError: it cannot be read, or has fewer than two windows.
     """
     whole = read_text(path, "text", field="--text")
     pieces = [whole[begin : begin + WINDOW] for begin in range(0, len(whole), WINDOW)]
     if len(pieces) < 2:
         raise SpecError(
-            f"{path} has {len(whole)} characters; from {WINDOW + 1} on there are two windows, and an interval",
+            f"{path} has {len(whole)} characters; an interval needs two windows, so at least {WINDOW + 1} characters",
             field="--text",
         )
     return [
@@ -86,25 +86,25 @@ def windows(path: Path) -> list[PromptText]:
 
 
 def prompts(workload: Workload) -> list[PromptText]:
-    """The conversations of a workload's tasks, examples and all, without the answers."""
+    """The messages of a workload's tasks, including their examples, without answers."""
     return [
         PromptText(name=task.id, cluster=task.cluster or task.id, messages=task.messages) for task in workload.tasks
     ]
 
 
 async def read(
-    tiers: Sequence[Tier], texts: Sequence[PromptText], *, concurrency: int, told: Callable[[int], None]
-) -> list[Seen] | None:
-    """What every tier thinks of every text, on engines that run.
+    tiers: Sequence[Tier], texts: Sequence[PromptText], *, concurrency: int, on_progress: Callable[[int], None]
+) -> list[TextLoss] | None:
+    """The loss of each text on each tier; the engines must be running.
 
     Args:
-        tiers: their request levers count, their policies do not.
-        texts: what is read.
-        concurrency: passes under way at any moment.
-        told: hears how many are done.
+        tiers: their sampling parameters are used, and their policies are not.
+        texts: the prompts.
+        concurrency: passes in flight at any moment.
+        on_progress: called with the number of completed passes.
 
     Returns:
-        None where an engine does not tell log-probabilities of prompts.
+        None where an engine does not report log-probabilities of prompts.
 
     Raises:
         EngineError: a pass failed.
@@ -112,7 +112,7 @@ async def read(
     engines = {tier.name: tier.deployment.engine for tier in tiers}
     gate, done = asyncio.Semaphore(concurrency), 0
 
-    async def one(tier: Tier, text: PromptText) -> Seen | None:
+    async def one(tier: Tier, text: PromptText) -> TextLoss | None:
         nonlocal done
         engine = engines[tier.name]
         if not isinstance(engine, AnswersWhole):
@@ -123,19 +123,19 @@ async def read(
                 Call(prompt=prompt.setting(max_tokens=1, prompt_logprobs=0), role="probe", candidate=False)
             )
         done += 1
-        told(done)
-        surprises = _surprises(body, tier.deployment.name)
-        if surprises is None:
+        on_progress(done)
+        losses = _losses(body, tier.deployment.name)
+        if losses is None:
             return None
-        return Seen(
-            tier=tier.name, text=text.name, cluster=text.cluster, tokens=len(surprises), nats=math.fsum(surprises)
+        return TextLoss(
+            tier=tier.name, text=text.name, cluster=text.cluster, tokens=len(losses), nats=math.fsum(losses)
         )
 
     try:
-        tells = await one(tiers[0], texts[0]) is not None  # before all others are paid for
-    except Refused:  # a field that it does not know
-        tells = False
-    if not tells:
+        is_supported = await one(tiers[0], texts[0]) is not None  # before paying for all the others
+    except Refused:  # the engine does not know the field
+        is_supported = False
+    if not is_supported:
         return None
     done = 0
     try:
@@ -144,58 +144,60 @@ async def read(
     except* EngineError as failures:
         raise failures.exceptions[0] from None
     found = [task.result() for task in asked]
-    return None if None in found else [seen for seen in found if seen is not None]
+    return None if None in found else [loss for loss in found if loss is not None]
 
 
 async def read_tiers(
-    plan: Plan, texts: Sequence[PromptText], *, concurrency: int, told: Callable[[int], None]
-) -> list[Seen] | None:
-    """Launch all tiers of a plan and read every text with each; arguments and errors as of `read`."""
+    plan: Plan, texts: Sequence[PromptText], *, concurrency: int, on_progress: Callable[[int], None]
+) -> list[TextLoss] | None:
+    """Launch all tiers of a plan, and read each text with each tier. Arguments and errors as for `read`."""
     async with launched(plan) as service:
         await service.start()
         tiers = [service.router.tiers[name] for name in plan.file.tiers]
-        return await read(tiers, texts, concurrency=concurrency, told=told)
+        return await read(tiers, texts, concurrency=concurrency, on_progress=on_progress)
 
 
-class _Place(msgspec.Struct):
+class _TokenLogprob(msgspec.Struct):
     logprob: float
 
 
 class _PromptLogprobs(msgspec.Struct):
-    prompt_logprobs: list[Annotated[dict[str, _Place], msgspec.Meta(min_length=1)] | None] | None = None
+    prompt_logprobs: list[Annotated[dict[str, _TokenLogprob], msgspec.Meta(min_length=1)] | None] | None = None
 
 
-def _surprises(body: bytes, deployment: str) -> list[float] | None:
-    """Of each token of the prompt that something stands before; None where the engine does not tell."""
+def _losses(body: bytes, deployment: str) -> list[float] | None:
+    """-ln p of each prompt token but the first; None where the engine does not report them."""
     try:
-        told = msgspec.json.decode(body, type=_PromptLogprobs).prompt_logprobs
+        reported = msgspec.json.decode(body, type=_PromptLogprobs).prompt_logprobs
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Garbled(f"deployment {deployment!r} gave no chat completion: {error}", engine=deployment) from error
-    if told is None:
+        raise Garbled(
+            f"deployment {deployment!r} did not return a chat completion: {error}", engine=deployment
+        ) from error
+    if reported is None:
         return None
-    return [-next(iter(place.values())).logprob for place in told if place]
+    return [-next(iter(token.values())).logprob for token in reported if token]
 
 
-def perplexities(seen: Sequence[Seen]) -> list[Perplexity]:
-    """Of every tier, held against the first one that was read."""
-    tiers = list(dict.fromkeys(one.tier for one in seen))
-    by_tier = {tier: [one for one in seen if one.tier == tier] for tier in tiers}
+def perplexities(losses: Sequence[TextLoss]) -> list[Perplexity]:
+    """The perplexity of each tier, and its ratio to the first tier's."""
+    tiers = list(dict.fromkeys(one.tier for one in losses))
+    by_tier = {tier: [one for one in losses if one.tier == tier] for tier in tiers}
     first = {one.text: one.nats for one in by_tier[tiers[0]]}
     return [
         Perplexity(
             tier=tier,
-            value=_powered([one.nats for one in of], of),
-            times=None if tier == tiers[0] else _powered([one.nats - first[one.text] for one in of], of),
+            value=_exponential([one.nats for one in of], of),
+            ratio=None if tier == tiers[0] else _exponential([one.nats - first[one.text] for one in of], of),
         )
         for tier, of in by_tier.items()
     ]
 
 
-def _powered(nats: Sequence[float], seen: Sequence[Seen]) -> Estimate:
+def _exponential(nats: Sequence[float], losses: Sequence[TextLoss]) -> Estimate:
     """The exponential of a mean over tokens, with an interval over clusters of texts."""
     sums: dict[str, float] = {}
     sizes: dict[str, float] = {}
-    for value, one in zip(nats, seen, strict=True):
+    for value, one in zip(nats, losses, strict=True):
         sums[one.cluster] = sums.get(one.cluster, 0.0) + value
         sizes[one.cluster] = sizes.get(one.cluster, 0.0) + one.tokens
     found = estimates.mean(list(sums.values()), list(sizes.values()), population="clusters")

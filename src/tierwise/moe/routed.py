@@ -1,7 +1,7 @@
-"""A workload through a tier with every pass's routing written down: the directory that `moe record` makes.
+"""Runs a workload through a tier and records the routing of each pass: the directory that `moe record` writes.
 
-Separate from a run of the bench, which measures the product as it is served: recording costs time, and answers are not
-graded here.
+This is separate from a run of the bench, which measures the product as it is served: recording takes time, and answers
+are not graded here.
 """
 
 from __future__ import annotations
@@ -39,27 +39,27 @@ if TYPE_CHECKING:
 
 
 class RoutedPass(msgspec.Struct, frozen=True, kw_only=True):
-    """One pass and where its tokens went: a line of `passes.jsonl`."""
+    """One pass and the routing of its tokens: a line of `passes.jsonl`."""
 
     task: str
     tags: list[str]
     cluster: str | None = None
     number: int
-    """Of the action's passes, from 0."""
+    """The number of the pass in its action, from 0."""
     began: float
     """Seconds since the recording began."""
     first_token: float | None
-    """Seconds from the pass's start; None when no token came."""
+    """Seconds from the start of the pass; None without tokens."""
     seconds: float
     gaps: Durations
-    """Between two pieces of the answer."""
+    """Times between two pieces of the answer."""
     prompt_tokens: int
     completion_tokens: int
     routing: Routing
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """What was recorded, and on what: `recording.json`."""
+    """What was recorded, and the deployment that it was recorded on: `recording.json`."""
 
     format: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
     began: str
@@ -74,30 +74,30 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, str] = {}
     tasks: int
     failed: int = 0
-    """Tasks whose action ended in an error; they are not among the passes."""
-    untold: int = 0
-    """Passes whose routing the engine did not tell."""
+    """Tasks whose action ended in an error; their passes are not included."""
+    unreported: int = msgspec.field(default=0, name="untold")
+    """Passes whose routing the engine did not report."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingDirectory:
-    """Where a recording is kept."""
+    """The directory of a recording."""
 
     path: Path
 
     @classmethod
     def create(cls, path: Path) -> RecordingDirectory:
-        """The directory of a new recording.
+        """Create the directory of a new recording.
 
         Raises:
-            SpecError: there is something in it, or it cannot be made.
+            SpecError: it is not empty, or cannot be created.
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()):
                 raise SpecError(f"{path} is not empty; give a new folder to --out")
         except OSError as error:
-            raise SpecError(f"no recording can be kept in {path}: {error}") from error
+            raise SpecError(f"cannot write a recording to {path}: {error}") from error
         return cls(path)
 
     @property
@@ -114,26 +114,29 @@ class RecordingDirectory:
         draft.replace(self.path / "recording.json")
 
     def read(self) -> tuple[Recording, list[RoutedPass]]:
-        """What was recorded; a last line that a crash cut short is left out.
+        """Read the recording; an incomplete last line, left by a crash, is ignored.
 
         Raises:
-            NotFound: there is no recording.
-            SpecError: it cannot be read; names file and line.
+            NotFound: the directory is not a recording.
+            SpecError: a file cannot be read; the message names file and line.
         """
         path = self.path / "recording.json"
         for file in (path, self.passes_path):
             if not file.is_file():
-                raise NotFound(f"{self.path} holds no recording: there is no {file.name}")
+                raise NotFound(
+                    f"{self.path} is not a recording: it has no {file.name}; "
+                    "give a folder that `tierwise moe record` wrote"
+                )
         recording = decode_json(read_bytes(path, "recording"), Recording, str(path))
         whole, _, _ = read_bytes(self.passes_path, "recording").rpartition(b"\n")
         return recording, decode_json_lines(whole, RoutedPass, str(self.passes_path))
 
 
 def sampling_all(plan: Plan, tier: str) -> Plan:
-    """The plan with every pass of the tier's deployment recorded.
+    """The plan reduced to one tier, with every pass of its deployment recorded.
 
     Raises:
-        SpecError: there is no such tier, or its engine does not tell.
+        SpecError: there is no such tier, it asks other tiers, or its engine does not report routing.
     """
     if tier not in plan.file.tiers:
         raise SpecError(f"there is no tier {tier!r}; tiers: {', '.join(plan.file.tiers)}", field="--tier")
@@ -168,29 +171,29 @@ async def record(
     seed: int,
     concurrency: int,
     keep: Callable[[RoutedPass], None],
-    told: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> tuple[int, int]:
-    """Ask every task once.
+    """Ask each task once.
 
     Args:
-        new_trace: of an action that begins.
-        tier: what is asked; its engine runs.
-        tasks: of the workload; their checks play no part.
-        seed: of the tasks' own seeds.
-        concurrency: actions under way at any moment.
-        keep: gets every pass whose routing was told.
-        told: hears of progress, as tasks done and failed.
+        new_trace: creates the trace of an action.
+        tier: the tier; its engine must be running.
+        tasks: of the workload; their checks are not used.
+        seed: from which each task's seed is derived.
+        concurrency: actions in flight at any moment.
+        keep: called with each pass whose routing was reported.
+        on_progress: called with the numbers of completed and of failed tasks.
 
     Returns:
-        Actions that failed, and passes whose routing was not told.
+        The numbers of failed actions, and of passes whose routing was not reported.
     """
     timed = _Timed(tier.deployment.engine)
     watched = replace(tier, deployment=replace(tier.deployment, engine=timed))
     gate, began = asyncio.Semaphore(concurrency), now()
-    failed = untold = done = 0
+    failed = unreported = done = 0
 
     async def ask(task: Task) -> None:
-        nonlocal failed, untold, done
+        nonlocal failed, unreported, done
         fields = task.request()
         messages = tuple(fields.pop("messages"))
         prompt = Prompt(messages=messages, fields=fields, seed=task_seed(seed, task.id))
@@ -203,16 +206,16 @@ async def record(
                 failed += 1
         for one in trace.passes:
             if one.routing is None:
-                untold += 1
+                unreported += 1
             else:
                 keep(_line(task, one, one.routing, started, timed.gaps_of(one.routing)))
         done += 1
-        told(done, failed)
+        on_progress(done, failed)
 
     async with asyncio.TaskGroup() as group:
         for task in tasks:
             group.create_task(ask(task))
-    return failed, untold
+    return failed, unreported
 
 
 async def record_workload(
@@ -222,47 +225,53 @@ async def record_workload(
     *,
     seed: int,
     concurrency: int,
-    told: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> Recording:
-    """Launch the tier of a plan that `sampling_all` made, ask every task once, and keep what is recorded.
+    """Launch the tier of a plan from `sampling_all`, ask each task once, and write the recording.
 
     Args:
-        plan: of one tier.
-        workload: whose tasks are asked.
-        directory: where passes are written while they end, and the recording at the end.
-        seed: of the tasks' own seeds.
-        concurrency: actions under way at any moment.
-        told: hears of progress, as tasks done and failed.
+        plan: a plan with one tier.
+        workload: the tasks.
+        directory: each pass is written as it completes, and `recording.json` at the end.
+        seed: from which each task's seed is derived.
+        concurrency: actions in flight at any moment.
+        on_progress: called with the numbers of completed and of failed tasks.
     """
     (name,) = plan.file.tiers
     async with launched(plan) as service:
         await service.start()
         tier = service.router.tiers[name]
-        recording = begun(plan, workload, name, tier.deployment)
+        recording = new_recording(plan, workload, name, tier.deployment)
         with directory.passes_path.open("wb") as kept:
 
             def keep(line: RoutedPass) -> None:
                 kept.write(msgspec.json.encode(line) + b"\n")
 
-            failed, untold = await record(
-                service.new_trace, tier, workload.tasks, seed=seed, concurrency=concurrency, keep=keep, told=told
+            failed, unreported = await record(
+                service.new_trace,
+                tier,
+                workload.tasks,
+                seed=seed,
+                concurrency=concurrency,
+                keep=keep,
+                on_progress=on_progress,
             )
-    recording = msgspec.structs.replace(recording, ended=timestamp(), failed=failed, untold=untold)
+    recording = msgspec.structs.replace(recording, ended=timestamp(), failed=failed, unreported=unreported)
     directory.write(recording)
     return recording
 
 
 def load_of(passes: Iterable[RoutedPass]) -> Load:
-    """The load of these passes together."""
+    """The combined load of these passes."""
     return Load(one.routing for one in passes)
 
 
 class _Timed:
-    """The engine, with the pauses between two pieces of each answer noted."""
+    """An engine that records the times between two pieces of each answer."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        # By the object that the pass carries to its end, since a budget may exchange the call on its way here.
+        # Keyed by the routing object, which the pass keeps; the call is no key, because a budget may replace it.
         self._gaps: dict[int, list[float]] = {}
 
     async def start(self) -> None:
@@ -308,8 +317,8 @@ def _line(task: Task, done: Pass, routing: Routing, started: float, gaps: Durati
     )
 
 
-def begun(plan: Plan, workload: Workload, tier: str, deployment: Deployment) -> Recording:
-    """What is known before anything is asked."""
+def new_recording(plan: Plan, workload: Workload, tier: str, deployment: Deployment) -> Recording:
+    """The recording before the first task is asked."""
     health, settings = deployment.engine.health(), plan.processes[0]
     return Recording(
         began=timestamp(),

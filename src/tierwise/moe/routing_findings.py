@@ -1,4 +1,4 @@
-"""What a recording says of a mixture of experts: balance, drift between kinds of tasks and over time, slow passes."""
+"""The findings of a routing recording: balance, drift between kinds of tasks and over time, and slow passes."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _HALVES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftComparison:
-    """Two kinds of passes beside each other."""
+    """Two groups of passes compared."""
 
     name: str
     passes: tuple[int, int]
     drift: Drift
     adjusted: float | None
-    """The p-value after Benjamini-Hochberg over the kinds; None where there were too few passes for one."""
+    """The p value after Benjamini-Hochberg over the kinds; None if there are too few tasks for one."""
 
     @property
     def verdict(self) -> str:
@@ -40,28 +40,28 @@ class DriftComparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What a recording says, as its page and the terminal show it."""
+    """Everything that the page and the terminal show about a recording."""
 
     load: Load
     strata: Sequence[DriftComparison]
-    """Each tag against all other tasks."""
+    """Each tag compared with all other tasks."""
     over_time: DriftComparison | None
-    """The later half of the tasks against the earlier one."""
+    """The later half of the tasks compared with the earlier half."""
     other: DriftComparison | None
-    """Against another recording."""
+    """This recording compared with another."""
     tail: Tail
 
     def over_layers(self, read: Callable[[Layer], float | None]) -> tuple[float, float, float] | None:
-        """Mean, least and most over layers; None where no layer knows it."""
+        """Mean, minimum and maximum over layers; None where no layer has a value."""
         known = [value for layer in self.load.layers if (value := read(layer)) is not None]
         return (fmean(known), min(known), max(known)) if known else None
 
 
 def findings(passes: Sequence[RoutedPass], other: Sequence[RoutedPass] = ()) -> Findings:
-    """Compute them.
+    """Compute the findings.
 
     Raises:
-        SpecError: there is nothing in the recording, or the other one is of another model.
+        SpecError: the recording is empty, or the other one is of another model.
     """
     return Findings(
         load=load_of(passes),
@@ -81,7 +81,7 @@ def _strata(passes: Sequence[RoutedPass]) -> Iterable[tuple[str, list[RoutedPass
 
 
 def _over_time(passes: Sequence[RoutedPass]) -> Iterable[tuple[str, list[RoutedPass], list[RoutedPass]]]:
-    """By the order in which tasks began, so that no task is on both sides."""
+    """By the order in which tasks began, so that no task is in both groups."""
     order = list(dict.fromkeys(one.task for one in sorted(passes, key=lambda one: one.began)))
     early = set(order[: len(order) // _HALVES])
     first, second = [one for one in passes if one.task in early], [one for one in passes if one.task not in early]
@@ -106,5 +106,5 @@ def _adjusted(pairs: Iterable[tuple[str, list[RoutedPass], list[RoutedPass]]]) -
 
 
 def _units(one: Sequence[RoutedPass], other: Sequence[RoutedPass]) -> list[str]:
-    """Tasks, which stand or fall whole; the same task in two recordings is two units."""
+    """The task of each pass; the same task in two recordings is two units."""
     return [f"{side}/{done.task}" for side, passes in enumerate((one, other)) for done in passes]

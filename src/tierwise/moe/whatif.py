@@ -1,4 +1,4 @@
-"""One tier with other numbers of active experts: the config file that a bench over them needs."""
+"""Variants of a tier with different numbers of active experts, as a config file for the bench."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from tierwise.plan import Plan
 
 BELOW, ABOVE = 2, 4
-"""Experts less and more than the checkpoint was trained with, where nobody says which numbers to try."""
+"""The default range: this many experts fewer and more than the checkpoint was trained with."""
 
 
-def numbers(plan: Plan, tier: str, wanted: Sequence[int]) -> tuple[list[int], list[str]]:
-    """The numbers of active experts to measure, the trained one first; and why others were left out.
+def numbers_to_try(plan: Plan, tier: str, wanted: Sequence[int]) -> tuple[list[int], list[str]]:
+    """The numbers of active experts to measure, the trained one first, and the reasons for those left out.
 
     Args:
-        plan: whose checkpoints are on this machine.
-        tier: whose deployment is varied.
-        wanted: numbers to try; from two below to four above the trained one when empty.
+        plan: its checkpoints must be on this machine.
+        tier: the tier to vary.
+        wanted: numbers to try; if empty, from two below to four above the trained one.
 
     Raises:
         SpecError: the tier's checkpoint has no experts to vary, or a wanted number cannot work.
     """
     settings = plan.file.deployments[plan.deployment_of(tier)]
     if settings.loads is None or (path := local_path(plan.checkpoint(settings.loads))) is None:
-        raise SpecError(f"the checkpoint of tier {tier!r} is not on this machine, so its experts are not known")
+        raise SpecError(f"the checkpoint of tier {tier!r} is not on this machine, so its number of experts is unknown")
     seen = architecture.read(path)
     trained = seen.active_experts
     if seen.experts is None or trained is None:
@@ -50,14 +50,14 @@ def numbers(plan: Plan, tier: str, wanted: Sequence[int]) -> tuple[list[int], li
         raise SpecError(next(iter(refused.values())), field="--active")
     tried = [number for number in dict.fromkeys(tried) if number not in refused]
     if len(tried) < 2:
-        raise SpecError(f"no other number of experts can work: {next(iter(refused.values()), '')}")
+        raise SpecError(f"no other number of experts works: {next(iter(refused.values()), '')}")
     return tried, [f"{number} left out: {why}" for number, why in refused.items()]
 
 
-def varied(plan: Plan, tier: str, active: Sequence[int]) -> dict[str, Any]:
-    """A config file with a tier `kN` for each number of active experts, equal in all else.
+def variants(plan: Plan, tier: str, active: Sequence[int]) -> dict[str, Any]:
+    """A config file with a tier `kN` for each number of active experts N; everything else is equal.
 
-    On an engine that takes the number with a request they share one process, elsewhere each has its own.
+    If the engine accepts the number per request, all tiers share one process; otherwise each has its own.
 
     Raises:
         SpecError: the engine has no lever for it.
@@ -73,7 +73,7 @@ def varied(plan: Plan, tier: str, active: Sequence[int]) -> dict[str, Any]:
         deployments = {f"{name}-{number}": {**file["deployments"][name], "active_experts": number} for number in active}
         tiers = {number: (f"{name}-{number}", {}) for number in active}
     else:
-        raise SpecError(f"tier {tier!r} runs on {row.name}, which cannot be told how many experts to use")
+        raise SpecError(f"tier {tier!r} runs on {row.name}, which cannot set the number of active experts")
     prices = dict.fromkeys(deployments, file["prices"][name]) if name in file["prices"] else {}
     used = settings.loads
     return {
@@ -92,21 +92,21 @@ def varied(plan: Plan, tier: str, active: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def write_varied(plan: Plan, tier: str, active: Sequence[int], path: Path) -> Plan:
-    """Write the config file that `varied` makes, and read it as a plan; errors as of `varied`."""
-    about = f"# {plan.path.name}, tier {tier}, with other numbers of active experts; the first is the trained one\n"
-    path.write_text(about + yaml.safe_dump(varied(plan, tier, active), sort_keys=False), encoding="utf-8")
+def write_variants(plan: Plan, tier: str, active: Sequence[int], path: Path) -> Plan:
+    """Write the config file of `variants`, and load it as a plan. Errors as for `variants`."""
+    about = f"# {plan.path.name}, tier {tier}, with different numbers of active experts; the first is the trained one\n"
+    path.write_text(about + yaml.safe_dump(variants(plan, tier, active), sort_keys=False), encoding="utf-8")
     return planning.load(path)
 
 
 def _policy(plan: Plan, tier: str) -> dict[str, Any]:
-    """As a file holds it: the one that is chosen."""
+    """The tier's policy as it is written in a config file."""
     choice = plan.file.tiers[tier].policy
     return {choice.kind: msgspec.to_builtins(choice.member)}
 
 
 def _placed(plan: Plan, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint with paths that hold wherever the new file lies."""
+    """The checkpoint with absolute paths, so that they are valid in the new file's folder."""
     sources = checkpoint["source"] if isinstance(checkpoint["source"], list) else [checkpoint["source"]]
     there = [
         f"file:{(plan.path.parent / source.removeprefix('file:')).resolve()}" if source.startswith("file:") else source

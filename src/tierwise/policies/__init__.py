@@ -4,6 +4,7 @@ here.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tierwise.policies.best_of_n import BestOfN
@@ -13,8 +14,10 @@ from tierwise.policies.policy import Policy
 from tierwise.policies.refine import Refine
 from tierwise.policies.single import Single
 from tierwise.spec.choice import OneOf, with_plugins
-from tierwise.spec.plugins import lacking
-from tierwise.verifiers import Verifier, VerifierChoice
+from tierwise.spec.plugins import lacking, on_first_use
+
+if TYPE_CHECKING:
+    from tierwise.verifiers import Verifier, VerifierChoice
 
 __all__ = ["BestOfN", "Cascade", "Majority", "Policy", "PolicyChoice", "Refine", "Single"]
 
@@ -47,4 +50,5 @@ def _problem(member: type[Any]) -> str:
 
 
 if not TYPE_CHECKING:
-    PolicyChoice = with_plugins(PolicyChoice, _problem)
+    __getattr__ = on_first_use(globals(), PolicyChoice=partial(with_plugins, PolicyChoice, _problem))
+    del PolicyChoice

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import msgspec
 
+from tierwise import verifiers  # the module: its table of verifiers is complete when a file is read
 from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.prompt import Prompt
-from tierwise.verifiers import VerifierChoice
 
 
 class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,7 +23,7 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     n: Annotated[int, msgspec.Meta(ge=2, le=64)] = 4
     """Maximum number of candidates."""
-    verifier: VerifierChoice | None = None
+    verifier: verifiers.VerifierChoice | None = None
     """Verifier for candidates if the request has none."""
 
     def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
@@ -38,14 +38,14 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         drawn: list[tuple[Pass, Verdict | None]] = []
-        asking = prompt.setting(logprobs=True)
-        async with ask.panel([Call(prompt=asking)] * self.n, order="finish") as arrivals:
+        calls = [Call(prompt=prompt.preferring(logprobs=True))] * self.n
+        async with ask.panel(calls, order="finish") as arrivals:
             async for candidate in arrivals:
                 if candidate is None:
                     continue
                 verdict = None if ask.verifier is None else await ask.verify(candidate)
                 drawn.append((candidate, verdict))
-                if verdict is not None and verdict.ok and ask.verifier is not None and ask.verifier.decisive:
+                if verdict is not None and verdict.ok and verdict.judged and ask.verifier and ask.verifier.decisive:
                     break
         if not drawn:
             raise OutOfBudget
@@ -68,4 +68,6 @@ def _merit(candidate: tuple[Pass, Verdict | None]) -> tuple[bool, bool, float, f
 def _reason(verdict: Verdict | None, candidates: int) -> str:
     if verdict is None:
         return f"most likely of {candidates}: no verifier"
+    if not verdict.judged:
+        return f"calls a tool, of {candidates} drawn"
     return f"accepted, of {candidates} drawn" if verdict.ok else f"none of {candidates} accepted: {verdict.why}"

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from tierwise.spec.ask import Answer, Ask, OutOfBudget
+from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import EngineError
 from tierwise.spec.prompt import Prompt
@@ -76,9 +76,16 @@ async def _judged(tier: Ask, prompt: Prompt, ask: Ask) -> Answer | None:
         return None
     verdict = answer.verdict or await tier.verify(answer)
     after = () if answer.chosen is None else (answer.chosen,)
-    said = "accepted" if verdict.ok else f"not accepted: {verdict.why}" if verdict.why else "not accepted"
-    ask.note(f"{tier.tier} {said}", signal="verifier", level=verdict.score, after=after)
+    ask.note(f"{tier.tier} {_said(verdict)}", signal="verifier", level=verdict.score, after=after)
     return replace(answer, verdict=verdict)
+
+
+def _said(verdict: Verdict) -> str:
+    if not verdict.judged:
+        return f"not judged: {verdict.why}"
+    if verdict.ok:
+        return "accepted"
+    return f"not accepted: {verdict.why}" if verdict.why else "not accepted"
 
 
 def _failure(failure: Exception) -> str:

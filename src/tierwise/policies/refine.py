@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from tierwise import verifiers  # the module: its table of verifiers is complete when a file is read
 from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Completion
 from tierwise.spec.errors import EngineError
 from tierwise.spec.prompt import Message, Prompt
-from tierwise.verifiers import VerifierChoice
 
 CRITIQUE = (
     "Look at your answer again. List what is wrong or missing in it, one short point per line. "
@@ -34,7 +34,7 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     draft. Without one, the refinement is the answer and is streamed.
     """
 
-    verifier: VerifierChoice | None = None
+    verifier: verifiers.VerifierChoice | None = None
     """Verifier for draft and refinement if the request has none."""
 
     def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
@@ -50,7 +50,7 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         draft = await ask(Call(prompt=prompt))
         verdict = None if ask.verifier is None else await ask.verify(draft)
-        is_accepted = verdict is not None and verdict.ok
+        is_accepted = verdict is not None and verdict.ok and verdict.judged
         if is_accepted or draft.completion.tool_calls:
             why = "draft accepted" if is_accepted else "draft calls a tool"
             return Answer(completion=draft.completion, chosen=draft.number, why=why, verdict=verdict)

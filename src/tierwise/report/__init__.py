@@ -1,1 +1,1 @@
-"""Shows what a run found: a table for the terminal, plots, and one page that needs no network."""
+"""Shows the results of a run: a table for the terminal, plots, and one page that needs no network."""

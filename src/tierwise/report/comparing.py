@@ -1,15 +1,15 @@
-"""A comparison of two runs, and the standings of many, in words and tables."""
+"""A comparison of two runs, and a leaderboard of many, as text and tables."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tierwise.report.grid import Grid
+from tierwise.report.grid import Grid, escaped
 from tierwise.report.numbers import UNKNOWN, dollars, interval, percent, points, seconds, value
 from tierwise.stats.estimand import SENTENCES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tierwise.analysis.compare import Comparison
     from tierwise.analysis.leaderboard import Leaderboard
@@ -21,7 +21,7 @@ FLIPS_SHOWN = 10
 
 
 def changes(found: Comparison) -> Grid:
-    """One line for each figure, the baseline's beside the other's."""
+    """One row for each metric: both values, the change, and its 95 % interval."""
     rows = [_quality(found)]
     if found.seconds is not None:
         rows.append(_spend("seconds", found.seconds, seconds))
@@ -72,9 +72,9 @@ def _interval(estimate: Estimate, write: Callable[[float], str]) -> str:
 
 
 def verdict(found: Comparison) -> str:
-    """What a reader takes home."""
+    """The result in one line: quality, latency and cost."""
     shown = found.quality.shown
-    test = "t between groups of tasks," if found.is_grouped else "exact McNemar"
+    test = "clustered t test," if found.is_grouped else "exact McNemar"
     quality = (
         f"quality: {found.verdict} ({points(shown.value)} points {interval(shown, points)}, "
         f"{test} p = {found.p_value:.2g})"
@@ -82,10 +82,10 @@ def verdict(found: Comparison) -> str:
     words = [quality]
     for name, spend, up, down in (
         ("latency", found.seconds, "slower", "faster"),
-        ("cost", found.dollars, "dearer", "cheaper"),
+        ("cost", found.dollars, "more expensive", "cheaper"),
     ):
         if spend is None:
-            words.append(f"{name}: not known")
+            words.append(f"{name}: unknown")
         else:
             words.append(f"{name}: {_direction(spend.difference, up, down)}")
     return "; ".join(words)
@@ -98,7 +98,7 @@ def _direction(change: Change, up: str, down: str) -> str:
 
 
 def notes(found: Comparison) -> Iterable[str]:
-    """Denominators, what was left out, and whom the figures speak for."""
+    """Denominators, exclusions, and the population that the intervals describe."""
     pairs = found.both + found.only_base + found.only_other + found.neither
     yield (
         f"{pairs} tasks were graded in both, of {found.planned} planned: both solved {found.both}, only the first "
@@ -107,34 +107,42 @@ def notes(found: Comparison) -> Iterable[str]:
     if found.not_run_base or found.not_run_other:
         yield (
             f"Not run: {found.not_run_base} in the first, {found.not_run_other} in the second; "
-            "they are in no figure here."
+            "they are in no figure above."
         )
     if found.errors_base or found.errors_other:
         failed = found.quality_errors_failed
         yield (
-            f"Infrastructure errors: {found.errors_base} in the first, {found.errors_other} in the second. Left out "
-            f"above; counted as failures: {points(failed.value)} points {interval(failed, points)}."
+            f"Infrastructure errors: {found.errors_base} in the first, {found.errors_other} in the second. They are "
+            f"left out above; counted as failures: {points(failed.value)} points {interval(failed, points)}."
         )
     if found.dollars is not None and found.unreported:
-        yield f"The costs of {found.unreported} pairs are not known; they are in no cost here."
+        yield f"The costs of {found.unreported} pairs are unknown; they are left out of the costs above."
+    yield from changed_tasks(found.changed)
     yield population(found.population, found.clusters)
     if found.quality.clusters is not None:
         alone = found.quality.tasks
-        yield (f"For other tasks of the same clusters the interval of quality would be {interval(alone, points)}.")
+        yield f"For new tasks of the same clusters, the interval of quality would be {interval(alone, points)}."
 
 
-def population(whom: Population, clusters: int | None) -> str:
-    """Which tasks the intervals speak for."""
-    text = f"With 95 % confidence, every interval {SENTENCES[whom]}"
-    if whom == "clusters":
-        few = ", so few that their spread is itself uncertain" if clusters is not None and clusters < 40 else ""
+def population(described: Population, clusters: int | None) -> str:
+    """The population that the intervals describe."""
+    text = f"Every interval has 95 % confidence and {SENTENCES[described]}"
+    if described == "clusters":
+        few = ", few enough that their spread is itself uncertain" if clusters is not None and clusters < 40 else ""
         count = "" if clusters is None else f" ({clusters} of them{few})"
-        return f"{text}{count}; those of p50 and p95 for new tasks."
-    return f"{text}. On these very tasks, as they were answered, the change is what was counted."
+        return f"{text}{count}; those of p50 and p95 describe new tasks."
+    return f"{text}. On the answers that were recorded, the change is exact."
+
+
+def changed_tasks(changed: Mapping[str, Sequence[str]]) -> Iterable[str]:
+    """The tasks that differ between the runs, as intended."""
+    if changed:
+        named = ", ".join(f"{task} ({', '.join(parts)})" for task, parts in changed.items())
+        yield f"Different in the two runs, as --changed-task says: {named}."
 
 
 def flips(gained: Sequence[str], lost: Sequence[str], most: int | None = FLIPS_SHOWN) -> Iterable[str]:
-    """Tasks that changed sides, by name."""
+    """The tasks whose outcome changed, by name: at most `most` of each kind; all if None."""
     for head, names in (("gained", gained), ("lost", lost)):
         if names:
             more = f", … {len(names) - most} more" if most is not None and len(names) > most else ""
@@ -142,19 +150,17 @@ def flips(gained: Sequence[str], lost: Sequence[str], most: int | None = FLIPS_S
 
 
 def as_markdown(found: Comparison) -> str:
-    """The comparison for a pull request."""
-    from tierwise.report.grid import escaped  # noqa: PLC0415 - beside its only use
-
+    """The comparison as Markdown, for a pull request."""
     lines = [f"**{escaped(verdict(found))}**", "", changes(found).as_markdown(), ""]
     lines += [escaped(note) + "  " for note in notes(found)]
     changed = [f"- {escaped(line)}" for line in flips(found.gained, found.lost, None)]
     if changed:
-        lines += ["", "<details><summary>Tasks that changed sides</summary>", "", *changed, "", "</details>"]
+        lines += ["", "<details><summary>Tasks whose outcome changed</summary>", "", *changed, "", "</details>"]
     return "\n".join(lines) + "\n"
 
 
 def scores(found: Leaderboard) -> Grid:
-    """Each run with its naive and its clustered error."""
+    """Each run's score with its naive and its clustered standard error."""
     of = "" if found.size is None else f" of {found.size}"
     rows = []
     for one in found.scores:
@@ -162,7 +168,7 @@ def scores(found: Leaderboard) -> Grid:
         rows.append(
             (
                 one.name,
-                str(one.n),
+                f"{one.n} of {one.n + one.errors}" if one.errors else str(one.n),
                 str(one.errors),
                 f"-{one.absent}" if one.absent else f"+{one.beyond}" if one.beyond else "0",
                 f"{one.score:.3f}",
@@ -173,12 +179,19 @@ def scores(found: Leaderboard) -> Grid:
                 bounds,
             )
         )
-    titles = ("run", "n", "errors", f"n{' -' if of else ''}{of.removeprefix(' of')}", "score", f"absent = fail{of}")
+    titles = (
+        "run",
+        "n",
+        "errors",
+        f"n{' -' if of else ''}{of.removeprefix(' of')}",
+        "score",
+        f"absent, error = fail{of}",
+    )
     return Grid((*titles, "naive SE", "clustered SE", "ratio", "95 %, new clusters"), tuple(rows))
 
 
 def paired_tests(found: Leaderboard) -> Grid:
-    """Each pair on the tasks that both ended."""
+    """Each pair of runs on the tasks that both completed; differences and errors in percentage points."""
     rows = [
         (
             f"{test.first} - {test.second}",
@@ -199,18 +212,18 @@ def paired_tests(found: Leaderboard) -> Grid:
 
 
 def leaderboard_notes(found: Leaderboard) -> Iterable[str]:
-    """How to read the two tables."""
+    """Notes on the two tables."""
     few = sorted({one.clusters for one in found.scores if one.clusters})
     if few:
         yield (
-            f"Clustered errors hold for new clusters ({found.suite}: repositories, {'-'.join(map(str, few))} of them, "
-            "so that these errors are uncertain too); naive and paired ones for new tasks of the same repositories."
+            f"Clustered errors are for new clusters ({found.suite}: repositories, {'-'.join(map(str, few))} of them, "
+            "so these errors are uncertain too); naive and paired errors are for new tasks of the same repositories."
         )
     uneven = {one.n for one in found.scores}
     if len(uneven) > 1:
         yield (
-            f"The runs stand on different tasks ({min(uneven)} to {max(uneven)}): their scores are not comparable as "
-            "they are. Pairs stand on the tasks that both ended."
+            f"The runs completed different tasks ({min(uneven)} to {max(uneven)}), so their scores are not directly "
+            "comparable. Pairs are compared on the tasks that both completed."
         )
     if found.paired_tests:
         counts = found.significant

@@ -1,11 +1,11 @@
-"""What a gate found: in words, as a table, as Markdown for a pull request, as JUnit XML for a CI system."""
+"""The result of a gate: as text, as a table, as Markdown for a pull request, and as JUnit XML for a CI system."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from tierwise.report.comparing import flips, times
+from tierwise.report.comparing import changed_tasks, flips, times
 from tierwise.report.grid import Grid, escaped
 from tierwise.report.numbers import UNKNOWN, dollars, interval, points, seconds, value
 
@@ -18,15 +18,15 @@ _SIGNS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔"}
 
 
 def headline(found: Gate) -> str:
-    """The verdict, and what it rests on."""
+    """The verdict, the two rows, and the number of tasks behind it."""
     text = f"{found.verdict}: {found.other} against {found.base}, {found.tasks} of {found.planned} tasks"
     if found.verdict == "INCONCLUSIVE":
-        text += f", about {found.needed} more needed" if found.needed is not None else ", how many more cannot be said"
+        text += "; unknown how many more are needed" if found.needed is None else f", about {found.needed} more needed"
     return text
 
 
 def checks(found: Gate) -> Grid:
-    """One line for each bound."""
+    """One row for each bound."""
     rows = [
         (
             f"{_SIGNS[check.verdict]} {check.name}",
@@ -39,7 +39,7 @@ def checks(found: Gate) -> Grid:
         )
         for check in found.checks
     ]
-    return Grid(("check", "verdict", "wanted", "found", "tasks", "more needed", "speaks for"), tuple(rows))
+    return Grid(("check", "verdict", "wanted", "found", "tasks", "more needed", "population"), tuple(rows))
 
 
 def _writer(check: GateCheck) -> Callable[[float], str]:
@@ -64,24 +64,25 @@ def _seen(check: GateCheck) -> str:
 
 
 def notes(found: Gate) -> Iterable[str]:
-    """What stands in the way, what was left out, and how far the verdict reaches."""
+    """Why checks are undecided, what was left out, and what the verdict applies to."""
     for check in found.checks:
         if check.why:
             yield f"{check.name}: {check.why}."
         elif check.axis == "quality" and check.verdict == "FAIL":
-            yield "quality.margin: less was solved than by the baseline, and the loss may reach the margin."
+            yield "quality.margin: the candidate solved fewer tasks than its baseline; the loss may reach the margin."
     if found.errors:
-        yield f"{found.errors} pairs ended in infrastructure errors and are left out of the figures above."
+        yield f"{found.errors} pairs had infrastructure errors; they are left out of the figures above."
     if found.not_run:
         yield f"{found.not_run} of {found.planned} tasks were not run in both."
+    yield from changed_tasks(found.changed)
     if found.is_sequential:
         yield (
-            "Looked at whenever a fortieth of the planned tasks was in: each verdict is wrong in at most 2.5 % of runs "
-            "over all looks, however often one asks. It speaks for tasks like these in a random order, not for new "
-            "clusters."
+            "The test is evaluated each time another 1/40 of the planned tasks is complete. Over all looks, each "
+            "verdict is wrong in at most 2.5 % of runs, however often the gate is called. It applies to tasks like "
+            "these in random order, not to new clusters."
         )
     else:
-        yield "Each verdict is wrong in at most 2.5 % of runs, if nobody looked at the run before its end."
+        yield "Each verdict is wrong in at most 2.5 % of runs, provided that the gate was called only once, at the end."
 
 
 def as_markdown(found: Gate) -> str:
@@ -90,12 +91,12 @@ def as_markdown(found: Gate) -> str:
     lines += [escaped(note) + "  " for note in notes(found)]
     changed = [f"- {escaped(line)}" for line in flips(found.gained, found.lost, None)]
     if changed:
-        lines += ["", "<details><summary>Tasks that changed sides</summary>", "", *changed, "", "</details>"]
+        lines += ["", "<details><summary>Tasks whose outcome changed</summary>", "", *changed, "", "</details>"]
     return "\n".join(lines) + "\n"
 
 
 def as_junit(found: Gate) -> str:
-    """A test suite with one case for each check; what is inconclusive is an error: it did not pass."""
+    """A test suite with one case for each check. An inconclusive check is an error, because it did not pass."""
     verdicts = [check.verdict for check in found.checks]
     suite = ET.Element(
         "testsuite",
@@ -114,7 +115,7 @@ def as_junit(found: Gate) -> str:
         if check.verdict == "FAIL":
             ET.SubElement(case, "failure", type="FAIL", message=text)
         elif check.verdict == "INCONCLUSIVE":
-            more = check.why or (f"about {check.needed} tasks more needed" if check.needed is not None else "")
+            more = check.why or (f"about {check.needed} more tasks needed" if check.needed is not None else "")
             ET.SubElement(case, "error", type="INCONCLUSIVE", message=_printable(f"{text}; {more}".rstrip("; ")))
         else:
             ET.SubElement(case, "system-out").text = text
@@ -124,5 +125,5 @@ def as_junit(found: Gate) -> str:
 
 
 def _printable(text: str) -> str:
-    """Without the control characters that XML cannot hold."""
+    """The text with control characters replaced, which XML cannot contain."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "�" for letter in text)

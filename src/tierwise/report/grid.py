@@ -1,4 +1,4 @@
-"""A table of texts that the terminal, a pull request and a file can show alike."""
+"""A table of text cells that is printed to the terminal or written as Markdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Grid:
     rows: tuple[tuple[str, ...], ...]
 
     def for_terminal(self) -> Table:
-        from rich.table import Table  # noqa: PLC0415 - a file needs none
+        from rich.table import Table  # noqa: PLC0415 - Markdown does not need it
         from rich.text import Text  # noqa: PLC0415
 
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
@@ -37,7 +37,7 @@ def _line(cells: tuple[str, ...]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it stands, on one line of a table; names come from users and from models."""
+    """Text escaped for Markdown, on one line; names come from users and from models."""
     for sign in "\\`*_<>[]|":
         text = text.replace(sign, f"\\{sign}")
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Layer × expert as a picture: one pixel for each expert, for no page can hold 30,000 rectangles."""
+"""A heat map of layers × experts as a PNG: one pixel for each expert, because 30,000 SVG rectangles are too many."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from tierwise.mixture.load import Layer
 
 _COLD, _EVEN, _HOT = (33, 102, 172), (247, 247, 247), (178, 24, 43)
-"""The ends and the middle of ColorBrewer's RdBu, which colour-blind readers can tell apart."""
+"""The ends and the middle of ColorBrewer's RdBu, which is safe for colour-blind readers."""
 
 MOST = 4.0
-"""Times an equal share, and its inverse, from which on the colour says no more."""
+"""The colour scale ends at this multiple of an equal share, and at its inverse."""
 
 
 def picture(layers: Sequence[Layer]) -> str:
-    """A `data:` URL of a PNG, experts across and layers down; white is an equal share, red more, blue less."""
+    """A `data:` URL of a PNG with rows of layers and columns of experts; white is an equal share, red more."""
     rows = [[_colour(count * len(layer.counts) / (layer.total or 1)) for count in layer.counts] for layer in layers]
     return "data:image/png;base64," + base64.b64encode(_png(rows)).decode()
 
@@ -35,7 +35,7 @@ def _colour(times: float) -> tuple[int, ...]:
 
 
 def _png(rows: Sequence[Sequence[Sequence[int]]]) -> bytes:
-    """Of 8-bit RGB (Portable Network Graphics, third edition, W3C 2025)."""
+    """8-bit RGB pixels as a PNG file (Portable Network Graphics, third edition, W3C 2025)."""
     lines = b"".join(b"\0" + bytes(value for pixel in row for value in pixel) for row in rows)
     width, height = len(rows[0]) if rows else 0, len(rows)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""What a lever changes, one line for each tier of a run."""
+"""The effects of a lever, one row for each tier of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TITLES = ("tier", "solved", "change, points", "tokens/s", "ratio", "$ ratio", "r
 
 
 def table(found: Sequence[LeverEffect]) -> Grid:
-    """Changes are from the first line's tier, each with its 95 % interval over tasks."""
+    """Changes and ratios are relative to the first row's tier, with 95 % intervals over tasks. Sizes are in MB."""
     return Grid(TITLES, tuple(_line(one) for one in found))
 
 

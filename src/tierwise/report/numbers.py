@@ -1,4 +1,4 @@
-"""Numbers as readers want them: with units, with as many digits as they deserve, and – for what is not known."""
+"""Formats numbers for readers: with units and significant digits, and – for unknown values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNKNOWN = "–"
 
 
 def percent(share: float) -> str:
-    """A share, which only looks like 0 or 1 where it is."""
+    """A share; it is rounded to 0 % or 100 % only where it is exactly 0 or 1."""
     if share in (0, 1) or 0.005 <= share < 0.995:
         return f"{100 * share:.0f} %"
     return f"{100 * share:.2g} %" if share < 0.5 else f"{min(99.9, 100 * share):.1f} %"
@@ -26,18 +26,18 @@ def points(difference: float) -> str:
 
 
 def rate(share: float, unit: float) -> str:
-    """Percentage points for so many dollars or seconds, with as many digits as they deserve."""
+    """Percentage points per `unit` dollars or seconds, with three significant digits or fewer."""
     value = 100 * share * unit
     return f"{value:+.2f}" if abs(value) < 1 else f"{value:+.1f}" if abs(value) < 100 else f"{value:+.0f}"
 
 
 def unit_for(share: float) -> float:
-    """The power of ten of dollars or seconds that buys some points, not millions of them and not none."""
+    """The power of ten of dollars or seconds that gains between 1 and 10 percentage points."""
     return 10.0 ** -math.floor(math.log10(100 * abs(share))) if share else 1.0
 
 
 def probability(value: float) -> str:
-    """How probable something is, which is never quite sure."""
+    """A probability, never shown as 0 % or 100 %."""
     return "> 99 %" if value > 0.99 else "< 1 %" if value < 0.01 else f"{100 * value:.0f} %"
 
 
@@ -52,7 +52,7 @@ def seconds(value: float) -> str:
 
 
 def dollars(value: float, digits: int = 3) -> str:
-    """Cents, or as many decimals as show so many digits; never an exponent."""
+    """Dollars with at least two decimals, and enough of them for `digits` significant digits; never an exponent."""
     if value == 0:
         return "$0"
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
@@ -60,19 +60,19 @@ def dollars(value: float, digits: int = 3) -> str:
 
 
 def short_dollars(value: float) -> str:
-    """For narrow columns."""
+    """Dollars with two significant digits, for narrow columns."""
     return dollars(value, digits=2)
 
 
 def count(value: float | None) -> str:
-    """A mean number of things."""
+    """A mean count."""
     if value is None:
         return UNKNOWN
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
 
 
 def interval(estimate: Estimate, write: Callable[[float], str]) -> str:
-    """`[0.8 s, 1.2 s]`, or the reason why there is none."""
+    """`[0.8 s, 1.2 s]`, or `n=1, no interval`."""
     if estimate.interval is None:
         return f"n={estimate.n}, no interval"
     high = "∞" if estimate.interval.high is None else write(estimate.interval.high)

@@ -1,4 +1,4 @@
-"""The result as one HTML page that needs no network and runs no script. All that others wrote is escaped in it."""
+"""The result as one HTML page that needs no network and runs no script. All text from users and models is escaped."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tierwise.report import numbers, plots, sentences
+from tierwise.spec.files import replace_file
 from tierwise.workloads.task import read_tasks
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tierwise.workloads.files import Task
 
 WIDTHS = {"narrow": 350, "wide": 900}
-"""Pixels of each plot's two renderings; the page shows the one that fits."""
+"""Pixels; each plot is rendered at both widths, and the page shows the one that fits."""
 
 MOST_FAILURES = 300
 """Tasks whose answers are shown; the others are in the records."""
@@ -34,19 +35,19 @@ LONGEST_TEXT = 3000
 
 
 MOST_ANSWERS = 3
-"""Answers of one row to one task that are shown, those that are wrong first."""
+"""Answers of one row to one task that are shown, incorrect ones first."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A task that not every row solved, with what each row said to it."""
+    """A task that was not solved by every row, with each row's records."""
 
     task: Task
     rows: list[list[TrialRecord]]
 
     @property
     def shown(self) -> list[TrialRecord]:
-        """Some of each row's answers."""
+        """Up to `MOST_ANSWERS` records of each row, unsolved ones first."""
         return [one for row in self.rows for one in sorted(row, key=lambda one: one.is_solved)[:MOST_ANSWERS]]
 
 
@@ -54,11 +55,11 @@ def write_page(directory: RunDirectory, summary: RunSummary) -> None:
     """Write the page of a run into its directory."""
     tasks = read_tasks(directory.tasks_path)
     html = page(directory.read_manifest(), tasks, directory.read_records(), summary)
-    directory.report_path.write_text(html, encoding="utf-8")
+    replace_file(directory.report_path, html.encode())
 
 
 def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[TrialRecord], summary: RunSummary) -> str:
-    """The whole page, as text."""
+    """The page as HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     failures = list(_failures(manifest, tasks, records))
     return environment.from_string(_template()).render(
@@ -68,8 +69,8 @@ def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[TrialRecor
         numbers=numbers,
         sentences=sentences,
         short=_short,
-        named=_named,
-        said=_said,
+        file_name=_file_name,
+        content=_content,
         check=_check,
         cost_plot=_both(lambda width: plots.quality_against_cost(summary, width)),
         selection_plot=_both(lambda width: plots.selections(summary, width)),
@@ -93,9 +94,9 @@ def _template() -> str:
 
 
 def _both(draw: Callable[[int], str | None]) -> dict[str, Markup]:
-    """Every rendering of a plot; empty when there is nothing to show."""
+    """The plot at each width; empty when there is nothing to show."""
     drawn = {size: draw(width) for size, width in WIDTHS.items()}
-    return {size: Markup(svg) for size, svg in drawn.items() if svg is not None}  # noqa: S704 - Vega escapes its texts
+    return {size: Markup(svg) for size, svg in drawn.items() if svg is not None}  # noqa: S704 - Vega escapes its text
 
 
 def _failures(manifest: Manifest, tasks: Sequence[Task], records: Sequence[TrialRecord]) -> Iterable[_Failure]:
@@ -114,7 +115,7 @@ def _failures(manifest: Manifest, tasks: Sequence[Task], records: Sequence[Trial
 
 
 def _without_text(manifest: Manifest) -> dict[str, Any]:
-    """The manifest without the config file, which is shown by itself."""
+    """The manifest without the text of the config file, which is shown separately."""
     values: dict[str, Any] = msgspec.to_builtins(manifest)
     del values["config"]["text"]
     return values
@@ -126,13 +127,13 @@ def _short(text: str) -> str:
     )
 
 
-def _named(source: SourceFile) -> str:
-    """A file without its folders, which the manifest tells."""
+def _file_name(source: SourceFile) -> str:
+    """A file's name without its folders, which the manifest shows."""
     return PurePath(source.path).name or source.path
 
 
-def _said(message: Mapping[str, Any]) -> str:
-    """A message's content, or all of it as JSON where that is not a text."""
+def _content(message: Mapping[str, Any]) -> str:
+    """A message's content, or the whole message as JSON where the content is not text."""
     content = message.get("content")
     return content if isinstance(content, str) else msgspec.json.encode(message).decode()
 

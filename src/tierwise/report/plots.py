@@ -1,4 +1,4 @@
-"""Quality against cost, what choices miss, how long actions take: SVG that needs neither a script nor a network."""
+"""Plots of quality against cost, of selection, and of latency, as SVG without scripts or network access."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#3b7dd8", "#d9702b", "#2f9e62", "#b8509e", "#9a8a1f", "#7a6fd0", "#c2453f", "#3d9aa3")
 _WIDE = 20.0
-"""How many times the smallest value the largest may be before an axis becomes logarithmic."""
+"""An axis is logarithmic if its largest value is more than this many times its smallest."""
 
 MOST_TICKS = 200
-"""Actions of one row that a plot of seconds shows one by one."""
+"""Actions of one row that a latency plot shows; if there are more, they are thinned evenly."""
 
 LatencyMeasure = Literal["action", "first_output", "gap"]
 
@@ -36,7 +36,7 @@ _TITLES: dict[LatencyMeasure, str] = {
 }
 
 _HEIGHT, _AXIS, _LINE, _BAND = 280, 60, 15, 34
-"""Pixels: a plot's height, what its axis takes beside that, a line of text, one row of a plot of rows."""
+"""Pixels: height of a plot, height of its axis, height of a line of text, height of one row in a plot of rows."""
 
 _SHAPE = alt.Shape(
     "mode:N",
@@ -46,7 +46,7 @@ _SHAPE = alt.Shape(
 
 
 def quality_against_cost(summary: RunSummary, width: int) -> str | None:
-    """Each row as a point with both its intervals, the two modes of a tier joined; None where no cost is known."""
+    """Each row as a point with both intervals; the two modes of a tier are joined. None where no cost is known."""
     points = [_point(row) for row in summary.rows if row.quality is not None and row.dollars is not None]
     if not points:
         return None
@@ -80,11 +80,11 @@ def quality_against_cost(summary: RunSummary, width: int) -> str | None:
 
 
 def _place_names(points: list[dict[str, Any]], line: float) -> None:
-    """Give each point a height for its name, so that no two names lie on each other.
+    """Set the y position of each point's label so that labels do not overlap.
 
     Args:
         points: of the plot.
-        line: how much of the share a line of text takes.
+        line: the height of a line of text, in units of the share.
     """
     taken = -math.inf
     for point in sorted(points, key=lambda one: (one["y"], one["x"])):
@@ -92,7 +92,7 @@ def _place_names(points: list[dict[str, Any]], line: float) -> None:
 
 
 def _axis(title: str, values: Sequence[float], width: int, *, room: float, form: str) -> alt.X:
-    """An axis from nothing to the largest value, or a logarithmic one where the values lie far apart."""
+    """An axis from zero to the largest value, or a logarithmic one where the values span more than `_WIDE`."""
     least, most = min(values), max(values)
     most = most or 1.0
     if not 0 < least < most / _WIDE:
@@ -104,7 +104,7 @@ def _axis(title: str, values: Sequence[float], width: int, *, room: float, form:
 
 
 def _round_values(least: float, most: float) -> list[float]:
-    """1, 2 and 5 times every power of ten in between."""
+    """1, 2 and 5 times each power of ten between the bounds."""
     powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
     values = (float(f"{digit}e{power}") for power in powers for digit in (1, 2, 5))
     return [value for value in values if least <= value <= most]
@@ -135,13 +135,13 @@ def _point(row: ResultRow) -> dict[str, Any]:
 
 
 def _ends(estimate: Estimate) -> tuple[float, float]:
-    """Of its interval; both the value itself where there is none."""
+    """The ends of its interval; where an end is missing, the value itself."""
     low, high = (estimate.value, None) if estimate.interval is None else (estimate.interval.low, estimate.interval.high)
     return low, estimate.value if high is None else high
 
 
 def selections(summary: RunSummary, width: int) -> str | None:
-    """What each tier answered right, what its candidates held, and what a perfect choice over all tiers would solve."""
+    """Per tier, the share solved and the coverage; and the share that a perfect choice over all tiers would solve."""
     if not summary.selections:
         return None
     names = [sentences.name(one) for one in summary.selections]
@@ -172,7 +172,7 @@ def _selection(found: Selection) -> dict[str, Any]:
 def latency(
     summary: RunSummary, records: Sequence[TrialRecord], width: int, measure: LatencyMeasure = "action"
 ) -> str | None:
-    """Every answered action as a tick, with median (dot, its interval as a bar) and 95th percentile (diamond)."""
+    """Each answered action as a tick, with median (dot; its interval as a bar) and 95th percentile (diamond)."""
     names = {(row.tier, row.mode): sentences.name(row) for row in summary.rows}
     read = _SECONDS[measure]
     known = [(record, seconds) for record in records if record.has_answer and (seconds := read(record)) is not None]
@@ -210,15 +210,15 @@ _SECONDS: dict[LatencyMeasure, Callable[[TrialRecord], float | None]] = {
 
 
 def _thinned(lengths: list[float]) -> list[float]:
-    """Some of very many, evenly, so that a plot stays a plot."""
+    """At most `MOST_TICKS` of the values, evenly spaced."""
     return lengths[:: math.ceil(len(lengths) / MOST_TICKS)]
 
 
 def _marks(row: ResultRow, times: Times) -> dict[str, Any]:
-    """The quantiles of one row; none of those that its tasks are too few for."""
+    """The quantiles of one row; None for those that have no interval."""
     name, p50, p95 = sentences.name(row), times.p50, times.p95
     low, high = (None, None) if p50 is None else _ends(p50)
-    told = [f"{text} {seconds(one.value)}" for text, one in (("median", p50), ("95th percentile", p95)) if one]
+    known = [f"{text} {seconds(one.value)}" for text, one in (("median", p50), ("95th percentile", p95)) if one]
     return {
         "name": name,
         "tier": row.tier,
@@ -226,7 +226,7 @@ def _marks(row: ResultRow, times: Times) -> dict[str, Any]:
         "high": high,
         "p50": None if p50 is None else p50.value,
         "p95": None if p95 is None else p95.value,
-        "description": f"{name}: {', '.join(told) or f'{times.n} actions, too few for a median'}",
+        "description": f"{name}: {', '.join(known) or f'{times.n} actions, too few for a median'}",
     }
 
 
@@ -241,7 +241,7 @@ def _data(values: list[dict[str, Any]]) -> alt.InlineData:
 
 
 def _svg(chart: alt.LayerChart, *, width: int, height: int) -> str:
-    """The plot with no colour of its own for text and grid, which the page sets for light and dark."""
+    """The plot as SVG. The page sets the colours of text and grid, for light and dark mode."""
     fitted = chart.properties(
         width=width,
         height=height,

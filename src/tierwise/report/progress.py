@@ -1,4 +1,4 @@
-"""Shows how a run goes on: a bar for each row of the result, or a line now and then where there is no terminal."""
+"""Shows the progress of a run: a bar for each row of the result, or a line for each tenth without a terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ProgressBars:
-    """What `tierwise bench` shows while it measures: rate, spend so far, and time left."""
+    """The progress display of `tierwise bench`: rate, dollars spent so far, and time left."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -57,10 +57,10 @@ class ProgressBars:
         times = f" {settings.repeats} times" if settings.repeats > 1 else ""
         self._console.print(
             f"measuring {tasks} tasks{times} on {len(manifest.variants)} rows, {self._total} actions"
-            + (f", after {settings.warm_up} to warm up" if settings.warm_up else "")
+            + (f", after {settings.warm_up} warm-up actions" if settings.warm_up else "")
         )
         if kept:
-            self._console.print(f"{len(kept)} of them are there from before")
+            self._console.print(f"{len(kept)} of them were measured before")
         for record in kept:
             self._add(record)
         self._kept = len(kept)
@@ -74,6 +74,9 @@ class ProgressBars:
         is_tenth = (self._ended * 10) // self._total > ((self._ended - 1) * 10) // self._total
         if not self._console.is_terminal and is_tenth:
             self._console.print(f"{self._ended} of {self._total} actions · {note}", markup=False)
+
+    def note(self, sentence: str) -> None:
+        self._console.print(sentence, markup=False, style="yellow")
 
     def _add(self, record: TrialRecord) -> None:
         name = record.variant.name

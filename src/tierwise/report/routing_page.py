@@ -1,4 +1,4 @@
-"""What a recording says of a mixture of experts, as one HTML page that needs no network and runs no script."""
+"""The findings of a routing recording as one HTML page that needs no network and runs no script."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from tierwise.moe.routing_findings import Findings
 
 HOTTEST = 20
-"""Experts that the page names."""
+"""The number of hottest experts that the page lists."""
 
 
 def page(recording: Recording, found: Findings) -> str:
-    """The whole page, as text."""
+    """The page as HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = Path(__file__).with_name("routing_page.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(template).render(
@@ -35,8 +35,12 @@ def page(recording: Recording, found: Findings) -> str:
                 ("balancedness", "mean over maximum load; 1 is even", lambda layer: layer.balancedness),
                 ("entropy of the choices", "1 is even", lambda layer: layer.entropy),
                 ("coefficient of variation", "0 is even", lambda layer: layer.variation),
-                ("experts used", "share that got any token", lambda layer: layer.active / len(layer.counts)),
-                ("entropy of the gate", "nats, where its probabilities are told", lambda layer: layer.router_entropy),
+                ("experts used", "share that received any token", lambda layer: layer.active / len(layer.counts)),
+                (
+                    "entropy of the gate",
+                    "nats, if the engine reports probabilities",
+                    lambda layer: layer.router_entropy,
+                ),
             )
         ],
     )

@@ -1,4 +1,4 @@
-"""What a result says, in sentences that the terminal and the page share."""
+"""The results of a run in sentences, for the terminal and the page."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from tierwise.stats.estimates import Estimate
 
 LEAST = {"p50": 6, "p95": 72, "p99": 368}
-"""Independent tasks from which on a quantile has an interval."""
+"""The smallest number of independent tasks for which a quantile has an interval."""
 
 SURE = 0.95
 
-HELP = {"better": "the extra passes help", "worse": "the extra passes do harm"}
+HELP = {"better": "the extra passes help", "worse": "the extra passes hurt"}
 UNSHOWN = "the extra passes are not shown to help"
 
 OUTCOMES = {outcome: outcome.value.replace("_", " ") for outcome in TrialOutcome}
 
 
 def population(summary: RunSummary) -> str:
-    """Which tasks the intervals speak for."""
+    """The population that the intervals describe."""
     who = (
         f"new clusters like these {summary.clusters}, drawn independently, with their tasks"
         if summary.population == "clusters"
@@ -41,13 +41,13 @@ def population(summary: RunSummary) -> str:
     )
     weighted = " Shares, means and percentiles are weighted by the tasks' weights; counts are not."
     return (
-        f"Intervals hold with 95 % confidence for {who}{again}, on a machine and at a load like this run's. "
-        f"They do not speak for other kinds of tasks.{weighted if summary.is_weighted else ''}"
+        f"Intervals have 95 % confidence and describe {who}{again}, on a machine and at a load like this run's. "
+        f"They do not describe other kinds of tasks.{weighted if summary.is_weighted else ''}"
     )
 
 
 def headlines(summary: RunSummary) -> Iterable[str]:
-    """The result in a few sentences, the most important first."""
+    """The results in a few sentences, the most important first."""
     measured = [(row, row.quality) for row in summary.rows if row.quality is not None]
     if not measured:
         return
@@ -59,11 +59,11 @@ def headlines(summary: RunSummary) -> Iterable[str]:
     if surely:
         yield f"On the frontier of quality, median seconds and dollars with 95 % or more: {', '.join(surely)}."
     if beaten:
-        yield f"Beaten on all three, with 95 % or more: {', '.join(beaten)}."
+        yield f"Dominated by another row, with 95 % or more: {', '.join(beaten)}."
     for found in summary.gains:
         yield _in_short(found)
     for drawn in summary.selections:
-        yield f"{drawn.tier}: {_lower(bought_by(drawn.lines[-1]))}; its choice misses {_missed(drawn)}."
+        yield f"{drawn.tier}: {_lower(pass_gain(drawn.lines[-1]))}; its selection misses {_missed(drawn)}."
     if summary.oracle is not None:
         solved = summary.oracle.solved
         yield (
@@ -78,7 +78,7 @@ def _lower(text: str) -> str:
 
 def _missed(found: Selection) -> str:
     missed = 100 * found.missed.value
-    return f"{missed:.1f} points that its candidates held" if missed else "nothing that its candidates held"
+    return f"{missed:.1f} points that its candidates solved" if missed else "nothing that its candidates solved"
 
 
 def _in_short(found: Gain) -> str:
@@ -91,11 +91,11 @@ def _in_short(found: Gain) -> str:
 
 
 def gain(found: Gain) -> str:
-    """Whether the extra passes of a tier paid, in one paragraph."""
+    """What the extra passes of a tier gained and cost, in one paragraph."""
     table = found.contrast
     text = (
-        f"{found.tier}: {HELP.get(found.verdict, UNSHOWN)}. Of {table.pairs} {_pairs(table)}, max mode alone solved "
-        f"{table.only_row} and average mode alone {table.only_base}: {points(table.quality.value)} points "
+        f"{found.tier}: {HELP.get(found.verdict, UNSHOWN)}. Of {table.pairs} {_pairs(table)}, only max mode solved "
+        f"{table.only_row} and only average mode {table.only_base}: {points(table.quality.value)} points "
         f"{interval(table.quality, points)}, p = {p_value(table.adjusted)}."
     )
     if found.dollars is not None:
@@ -108,79 +108,91 @@ def _pairs(table: Contrast) -> str:
     return "tasks" if table.quality.n == table.pairs else "actions"
 
 
-def bought(
+def gain_rate(
     estimate: Estimate | None, extra: Estimate | None, unit: Literal["dollars", "seconds"], *, at_most: bool = False
 ) -> str:
-    """`+9.2 points per $0.00001 more [+5.2, +13.8]`, or why there is no such number.
+    """`+9.2 points per extra $0.00001 [+5.2, +13.8]`, or the reason why there is no such rate.
 
     Args:
-        estimate: the share solved that one more dollar or second buys.
-        extra: how many more there are per action.
-        unit: which of them.
-        at_most: average mode was taken beside other passes, so that there are more seconds between the modes.
+        estimate: the share solved per extra dollar or second.
+        extra: the extra dollars or seconds per action.
+        unit: the unit of `extra`.
+        at_most: whether average mode was a candidate of max mode, so that the extra seconds are underestimated.
     """
     if estimate is None or estimate.interval is None:
-        return f"the {unit} more are not separated from zero"
+        return f"the extra {unit} are not separated from zero"
     if extra is not None and extra.value < 0:
-        return f"max mode takes fewer {unit}, so that there is nothing to buy"
+        return f"max mode takes fewer {unit}, so there is no rate"
     size = unit_for(estimate.value)
     each = dollars(size, digits=1) if unit == "dollars" else seconds(size)
     bounds = interval(estimate, lambda share: rate(share, size))
-    text = f"{rate(estimate.value, size)} points per {each} more {bounds}"
+    text = f"{rate(estimate.value, size)} points per extra {each} {bounds}"
     if not (estimate.interval.low > 0 or (estimate.interval.high is not None and estimate.interval.high < 0)):
         text += ", not separated from zero"
-    return f"{text}, and fewer if average mode had not run beside the other passes" if at_most else text
+    return f"{text}, and less if average mode had run alone" if at_most else text
 
 
 def selection(found: Selection) -> str:
-    """What a tier drew against what it answered."""
+    """The coverage of a tier's candidates, and the share that it answered correctly."""
     text = (
-        f"{name(found)}: a right answer was among the candidates of {percent(found.coverage.value)} "
-        f"{interval(found.coverage, percent)}, and {percent(found.selected.value)} "
-        f"{interval(found.selected, percent)} were answered right"
+        f"{name(found)}: {percent(found.coverage.value)} {interval(found.coverage, percent)} of the actions had a "
+        f"correct candidate, and {percent(found.selected.value)} {interval(found.selected, percent)} were answered "
+        "correctly"
     )
-    return f"{text}: the choice misses {100 * found.missed.value:.1f} points." if found.missed.value else f"{text}."
+    return f"{text}: the selection misses {100 * found.missed.value:.1f} points." if found.missed.value else f"{text}."
 
 
-def bought_by(line: PassLine) -> str:
-    """`Pass 3 bought at most +0.4 points for 31 % of the bill`: as many only where the choice is perfect."""
-    share = "" if line.share is None else f" for {percent(line.share)} of the bill"
-    return f"Pass {line.k} bought at most {points(line.found.value)} points{share}"
+def pass_gain(line: PassLine) -> str:
+    """`Pass 3 added at most +0.4 points for 31 % of the cost`; the bound is reached under perfect selection."""
+    share = "" if line.share is None else f" for {percent(line.share)} of the cost"
+    return f"Pass {line.k} added at most {points(line.found.value)} points{share}"
 
 
 def outcomes(row: Sequence[TrialRecord]) -> str:
-    """What a row made of one task, which it may have been asked more than once."""
+    """The outcome of one task in one row, or the number of correct repeats."""
     if len(row) == 1:
         return OUTCOMES[row[0].outcome]
     return f"correct {sum(record.is_solved for record in row)} of {len(row)} times"
 
 
-def held(record: TrialRecord) -> str:
-    """How many of an unsolved action's candidates were right; nothing where none was graded."""
+def left_out(row: ResultRow) -> str:
+    """The actions that are not in a row's share of solved ones: errors, and those that were not run."""
+    counts = row.counts
+    errors = f"{counts.errors} error{'s' if counts.errors > 1 else ''}, not in the share" if counts.errors else ""
+    return "; ".join(part for part in (errors, f"{counts.not_run} not run" if counts.not_run else "") if part)
+
+
+def cut(record: TrialRecord) -> str:
+    """Whether an answer ended at its token limit."""
+    return " The answer was cut at max_tokens." if record.has_answer and record.finish == "length" else ""
+
+
+def candidate_verdicts(record: TrialRecord) -> str:
+    """How many of an unsolved action's candidates were correct; empty where none was graded."""
     verdicts = [one.solved for one in record.passes or () if one.solved is not None]
-    return f" {sum(verdicts)} of {len(verdicts)} candidates were right." if verdicts and not record.is_solved else ""
+    return f" {sum(verdicts)} of {len(verdicts)} candidates were correct." if verdicts and not record.is_solved else ""
 
 
-def taken(row: ResultRow) -> str:
-    """How a row's figures were taken."""
-    if not row.beside:
-        return "each asked for by itself"
-    return f"{row.beside} of {row.counts.measured} are max mode's first candidate"
+def origin(row: ResultRow) -> str:
+    """Whether a row's actions were requested, or taken from max mode's candidates."""
+    if not row.from_candidate:
+        return "each requested separately"
+    return f"{row.from_candidate} of {row.counts.measured} are the first candidate of max mode"
 
 
 def judging(row: ResultRow) -> str:
-    """What grading a row took, where a model judged."""
-    cost = "at a cost that was not told" if row.judge_dollars is None else f"for {dollars(row.judge_dollars)}"
-    return f"Judging {name(row)} took {row.judged} actions {cost}, in no figure above."
+    """The number and cost of judge actions for a row."""
+    cost = "at an unreported cost" if row.judge_dollars is None else f"for {dollars(row.judge_dollars)}"
+    return f"Judging {name(row)} took {row.judged} actions {cost}, which is in no figure above."
 
 
 def arrival(settings: RunSettings) -> str:
-    """How actions arrived, and from when their seconds count."""
+    """How actions arrived, and when their seconds begin."""
     if settings.arrival == "closed":
-        return f"{settings.concurrency} actions at a time, the next when one before it had ended"
+        return f"{settings.concurrency} actions at a time, each started when an earlier one ended"
     return (
-        f"actions arrived as {settings.arrival} has it, whether or not those before had ended, and their seconds count "
-        "from the intended start"
+        f"actions arrived at the times given by {settings.arrival}, whether or not earlier ones had ended, and their "
+        "seconds count from the intended start"
     )
 
 
@@ -196,30 +208,32 @@ def _change(difference: Estimate, write: Callable[[float], str]) -> str:
 
 
 def warnings(summary: RunSummary) -> Iterable[str]:
-    """What a reader must know before he trusts the numbers."""
+    """What limits the validity of the results."""
+    for refused in summary.refusals:
+        yield f"Not a result. {refused}"
     if summary.is_partial:
         missing = sum(row.counts.not_run for row in summary.rows)
         planned = summary.tasks * summary.repeats * len(summary.rows)
-        yield f"Partial: {missing} of {planned} actions were not run. Rows may stand on different tasks."
+        yield f"Partial: {missing} of {planned} actions were not run. Rows may have different tasks."
     if summary.errors:
         errors = sum(summary.errors.values())
         verdict = "too many to trust the result" if summary.has_too_many_errors else "left out of the quality"
         yield (
             f"{errors} infrastructure error{'s' if errors > 1 else ''}, {percent(summary.error_share)} of the actions: "
-            f"{verdict}. The commonest: {next(iter(summary.errors))}"
+            f"{verdict}. Most common: {next(iter(summary.errors))}"
         )
     if cut := [f"{name(row)} {row.cut}" for row in summary.rows if row.cut]:
-        yield f"Answers cut at a bound on tokens: {', '.join(cut)}."
+        yield f"Answers cut at a token limit: {', '.join(cut)}."
     if unreported := [f"{name(row)} {row.unreported}" for row in summary.rows if row.unreported]:
-        yield f"Actions whose cost the endpoint did not report, which no cost here holds: {', '.join(unreported)}."
+        yield f"Actions without a reported cost, which are in no cost here: {', '.join(unreported)}."
     if unknown := [f"{name(one)} {one.unknown}" for one in summary.selections if one.unknown]:
-        yield f"Actions whose candidates could not all be graded, which no coverage here holds: {', '.join(unknown)}."
-    if all(row.dollars is None or row.dollars.value == 0 for row in summary.rows):
-        yield "No deployment has a price in the config file, so every action costs nothing here."
+        yield f"Actions with ungraded candidates, which are in no coverage here: {', '.join(unknown)}."
+    if not summary.has_prices and all(row.dollars is None or row.dollars.value == 0 for row in summary.rows):
+        yield "No deployment has a price in the config file, so all costs are zero."
 
 
 class Named(Protocol):
-    """Whatever belongs to one tier in one mode."""
+    """Anything that belongs to one tier in one mode."""
 
     @property
     def tier(self) -> str: ...
@@ -228,12 +242,12 @@ class Named(Protocol):
 
 
 def name(one: Named) -> str:
-    """How a row is called: `fast`, `max · average`."""
+    """The name of a row: `fast`, `max · average`."""
     return TierVariant(tier=one.tier, mode=one.mode).name
 
 
 def mode(row: ResultRow) -> str:
-    """What a row's mode means for it."""
+    """The mode of a row, with its number of passes."""
     match row.mode:
         case "average":
             return "average: 1 pass"

@@ -22,11 +22,11 @@ _COLUMNS = {
     "tier": 12, "solved": 8, "p50 action": 9, "p95 action": 9, "passes": 6, "tokens": 7, "$ per action": 12,
     "$ per solved": 10,
 }  # fmt: skip
-"""Titles, and how wide each may become; together they fit a terminal of 80 characters."""
+"""Titles and maximum widths; together they fit a terminal of 80 columns."""
 
 
 def table(summary: RunSummary) -> Table:
-    """One row for each tier and mode, intervals below the values."""
+    """One row for each tier and mode, with intervals below the values."""
     shown = Table(box=None, pad_edge=False, padding=(0, 1, 1, 0), caption_justify="left", header_style="bold")
     for title, most in _COLUMNS.items():
         justify: Literal["left", "right"] = "left" if title == "tier" else "right"
@@ -49,7 +49,11 @@ def _quality(row: ResultRow) -> Text:
     if row.quality is None:
         return Text(UNKNOWN)
     note = interval(row.quality, lambda share: f"{100 * share:.0f}")
-    return _with(f"{row.counts.correct} of {row.counts.graded}  {percent(row.quality.value)}", note)
+    counts = row.counts
+    if counts.errors:  # they stay in the count that is shown, and are left out of the percentage
+        errors = f"{counts.errors} error{'s' if counts.errors > 1 else ''} left out"
+        return _with(f"{counts.correct} of {counts.measured}, {errors}: {percent(row.quality.value)}", note)
+    return _with(f"{counts.correct} of {counts.graded}  {percent(row.quality.value)}", note)
 
 
 def _tokens(row: ResultRow) -> str:

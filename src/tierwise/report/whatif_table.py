@@ -1,4 +1,4 @@
-"""What more and fewer experts are worth, one line for each number: quality, speed and perplexity beside each other."""
+"""The effect of the number of active experts on quality, speed and perplexity, one row for each number."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TITLES = ("tier", "solved", "change, points", "tokens/s", "ratio", "perplexity",
 
 
 def table(found: Sequence[LeverEffect], perplexities: Sequence[Perplexity]) -> Grid:
-    """Changes and ratios are from the first line's tier, each with its 95 % interval.
+    """Changes and ratios are relative to the first row's tier, each with its 95 % interval.
 
     Args:
-        found: of the bench, the tier that all are held against first.
-        perplexities: of the same tiers; none where the engine does not tell.
+        found: the effects of each number, the base tier first.
+        perplexities: of the same tiers; empty where the engine does not report log-probabilities.
     """
     read = {one.tier: one for one in perplexities}
     return Grid(TITLES, tuple(_line(one, read.get(one.tier)) for one in found))
@@ -38,7 +38,7 @@ def _line(one: LeverEffect, read: Perplexity | None) -> tuple[str, ...]:
         UNKNOWN if one.tokens_per_second is None else f"{one.tokens_per_second:.1f}",
         _of(None if one.against is None else one.against.speed, times),
         _of(None if read is None else read.value, _three),
-        _of(None if read is None else read.times, times),
+        _of(None if read is None else read.ratio, times),
     )
 
 

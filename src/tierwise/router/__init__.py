@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tierwise.run.tier import Tier, most, reach
 from tierwise.spec.budget import Budget
-from tierwise.spec.errors import SpecError
+from tierwise.spec.errors import NoSuchModel
 from tierwise.spec.reading import allowed
 
 
@@ -27,10 +27,10 @@ class Router:
         """The tier of a request, by model name only: nothing in a prompt can change it.
 
         Raises:
-            SpecError: no tier and no route has this name.
+            NoSuchModel: no tier and no route has this name.
         """
         if model not in self.tiers:
-            raise SpecError(f"there is no model {model!r}; {allowed(model, self.names)}", field="model")
+            raise NoSuchModel(f"there is no model {model!r}; {allowed(model, self.names)}", field="model")
         return self.tiers[model]
 
     def reach(self, model: str) -> list[Tier]:

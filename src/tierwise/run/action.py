@@ -62,6 +62,11 @@ class Action:
         return first.output.tier or first.reached
 
     @property
+    def is_showing(self) -> bool:
+        """Whether the output of a pass goes to the user as it comes, so that there will be something to show."""
+        return any(choice.output.owner is not None for choice in self._choices)
+
+    @property
     def reason(self) -> str:
         """Why that tier: the first decision of the asked tier's policy, if it chooses among tiers."""
         if not self._tier.policy.tiers():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from tierwise.spec.call import Chunk
@@ -23,7 +24,7 @@ async def discard(chunk: Chunk) -> bool:  # noqa: ARG001 - it discards the chunk
 
 
 class OutputStream:
-    """A sink with an owner.
+    """A sink with an owner. The first delta names the role, and chunks that say nothing are not sent.
 
     Attributes:
         has_shown: whether the user has seen part of an answer.
@@ -36,6 +37,7 @@ class OutputStream:
         self.has_shown = False
         self.owner: int | None = None
         self.tier = ""
+        self._has_begun = False
 
     @contextmanager
     def owned(self, number: int, tier: str) -> Iterator[None]:
@@ -55,6 +57,11 @@ class OutputStream:
                 self.owner = None
 
     async def show(self, chunk: Chunk) -> None:
+        if not (chunk.delta or chunk.finish or chunk.logprobs):
+            return
+        if not self._has_begun:
+            self._has_begun = True
+            chunk = replace(chunk, delta={"role": "assistant", **chunk.delta})
         was_seen = True  # also if the deadline passes while waiting for the user: the chunk is on its way
         try:
             was_seen = await self._sink(chunk)

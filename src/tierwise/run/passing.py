@@ -19,7 +19,8 @@ class RunningPass:
         self.error = ""
         self.was_watched_out = False
         """Whether the policy cut it."""
-        self._call, self._tier, self._number, self._retry_of = call, tier, number, retry_of
+        self.number = number
+        self._call, self._tier, self._retry_of = call, tier, retry_of
         self._began = now()
         self._after = self._began - trace.began
         self._recorder = Recorder()
@@ -29,6 +30,8 @@ class RunningPass:
     def stream(self, cap: int | None) -> AsyncGenerator[Chunk, None]:
         """The engine's chunks; `cap` limits the completion tokens."""
         call = self._call if cap is None else replace(self._call, prompt=self._call.prompt.bounded(cap))
+        if call.prompt.headers:
+            call = replace(call, prompt=replace(call.prompt, headers=call.prompt.headers_of_pass(self.number)))
         return self._tier.deployment.engine.stream(call)
 
     def add(self, chunk: Chunk) -> int:
@@ -36,6 +39,15 @@ class RunningPass:
         if self._first_token is None and chunk.is_output:
             self._first_token = now() - self._began
         return self._recorder.add(chunk)
+
+    @property
+    def shown(self) -> Chunk:
+        """The last chunk in the form for a client; its finish reason comes with the end of the pass."""
+        return self._recorder.shown
+
+    def rest(self) -> Chunk:
+        """What a client is still to be shown of the output."""
+        return self._recorder.end()
 
     @property
     def completion_tokens(self) -> int:
@@ -49,7 +61,7 @@ class RunningPass:
         """The finished pass, for the trace."""
         ended = now()
         return Pass(
-            number=self._number,
+            number=self.number,
             tier=self._tier.name,
             deployment=self._tier.deployment.name,
             call=self._call,

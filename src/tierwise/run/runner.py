@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
+from tierwise.run.acceptable import CHANGED, ENGINE, Adapted, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
+from tierwise.run.limits import within_context, without_limit
 from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass
 from tierwise.run.tier import Tier
@@ -20,7 +22,7 @@ from tierwise.spec.budget import Budget, Left
 from tierwise.spec.call import Call, Chunk, Pass
 from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.clock import now
-from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, TierwiseError
+from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, Refused, TierwiseError, TooLong
 from tierwise.spec.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ class ChoiceState:
     """Ended passes, in the order in which they ended."""
     reached: str = ""
     """The last tier that was asked."""
+    adaptations: set[str] = field(default_factory=set)
+    """What the trace says already about requests that a deployment does not accept."""
     refused_by: BudgetTracker | None = None
     """The budget that last refused or cut a pass, for the error message."""
     _cancelled: int = field(init=False)
@@ -124,7 +128,7 @@ class PassRunner:
 
     @property
     def capabilities(self) -> Capabilities:
-        return self._tier.deployment.capabilities
+        return self._tier.deployment.current_capabilities()
 
     @property
     def left(self) -> Left:
@@ -206,13 +210,58 @@ class PassRunner:
         except OutOfBudget:
             self._choice.refused_by = self._tracker
             raise
-        first = self._choice.next_number()
-        try:
-            return await self._attempt(call, first, shown=shown, watch=watch)
-        except Broken as broken:
-            if (shown and broken.was_shown) or self._tracker.is_over(now()):
-                raise
-            return await self._attempt(call, self._choice.next_number(), shown=shown, watch=watch, retry_of=first)
+        return await self._accepted(call, shown=shown, watch=watch)
+
+    async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None) -> Pass:
+        """Run a pass, again once if the engine broke, and again without optional fields that it refuses."""
+        deployment = self._tier.deployment
+        require_tools(call, deployment)
+        call, lowered = within_context(call, deployment)
+        self._note_once(lowered)
+        sent = adapted(call, deployment)
+        self._note_adapted(sent)
+        found: list[Adapted] = []
+        was_broken, before = False, None
+        while True:
+            number = self._choice.next_number()
+            try:
+                done = await self._attempt(sent.call, number, shown=shown, watch=watch, retry_of=before)
+            except (Broken, Refused, TooLong) as error:
+                if (shown and error.was_shown) or self._tracker.is_over(now()):
+                    raise
+                if not isinstance(error, Broken) and (unlimited := without_limit(sent.call, str(error))) is not None:
+                    sent = replace(sent, call=unlimited[0])
+                    self._note_once(unlimited[1])
+                elif isinstance(error, TooLong):
+                    raise
+                elif isinstance(error, Refused):
+                    if (lesser := relaxed(sent.call, str(error))) is None:
+                        raise
+                    sent = lesser
+                    found.append(lesser)
+                    self._note_adapted(lesser)
+                elif was_broken:
+                    raise
+                else:
+                    was_broken = True
+                before = number
+            else:
+                for lesser in found:
+                    remember(lesser, deployment)
+                if not require_tools(call, deployment):
+                    self._note_once(f"{self.deployment} did not show the tools to the model: its template has none")
+                return done
+
+    def _note_adapted(self, sent: Adapted) -> None:
+        """Record what a request lacks because the deployment refuses it."""
+        if sent.left_out or sent.is_whole:
+            self._note_once(f"{self.deployment} refuses {sent.what}")
+
+    def _note_once(self, reason: str) -> None:
+        """Record once per choice how a request was changed; nothing if the reason is empty."""
+        if reason and reason not in self._choice.adaptations:
+            self._choice.adaptations.add(reason)
+            self.note(reason, signal=CHANGED)
 
     async def _attempt(
         self, call: Call, number: int, *, shown: bool, watch: Watch | None, retry_of: int | None = None
@@ -230,11 +279,13 @@ class PassRunner:
                     error.was_shown = shown and output.has_shown
                 raise
             finally:
+                rest = running.rest()
                 done = running.end()
                 self._choice.trace.events.append(done)
                 self._choice.passes.append(done)
-            if shown and done.outcome == "cut" and output.has_shown:
-                await output.show(Chunk(finish=done.completion.finish))
+            if shown and output.has_shown:
+                await output.show(rest)
+                await output.show(Chunk(finish=done.completion.finish, response=done.completion.response))
         if done.outcome == "cut" and done.completion.is_empty and not running.was_watched_out:
             self._choice.refused_by = self._tracker
             raise OutOfBudget
@@ -247,8 +298,10 @@ class PassRunner:
             async with asyncio.timeout_at(tracker.deadline) as clock, aclosing(running.stream(cap)) as stream:
                 async for chunk in stream:
                     tracker.pay(running.add(chunk))
+                    if chunk.remark and chunk.finish:
+                        self.note(f"{self.deployment} {chunk.remark}", signal=ENGINE, after=(running.number,))
                     if shown:
-                        await output.show(chunk)
+                        await output.show(running.shown)
                     if watch is not None and watch(chunk) == "cut" and not running.is_complete:
                         running.was_watched_out = True
                         return
@@ -272,6 +325,10 @@ class PassRunner:
             why = f"not run: an action runs the code of {MOST_RUNS} candidates at most"
             return Verdict(ok=False, score=0.0, why=why)
         began = now()
+        if not verifier.judges(candidate.completion):
+            verdict = Verdict(ok=True, score=0.5, why=f"{verifier.kind} does not judge tool calls", judged=False)
+            self.note(f"not judged: {verdict.why}", after=_numbers(candidate))
+            return verdict
         try:
             async with asyncio.timeout_at(self._tracker.deadline) as clock:
                 verdict = await verifier.verify(candidate.completion)
@@ -290,6 +347,11 @@ class PassRunner:
             tier=self._tier.name, reason=reason, signal=signal, level=level, after=after, at=now() - trace.began
         )
         trace.events.append(decision)
+
+
+def _numbers(candidate: Pass | Answer) -> tuple[int, ...]:
+    number = candidate.number if isinstance(candidate, Pass) else candidate.chosen
+    return () if number is None else (number,)
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""A run on disk: its directory, its records, and the runs that other tools made."""
+"""Runs on disk: the run directory, its records, and importers for other tools' results."""

@@ -1,4 +1,4 @@
-"""The directory of a run: what was planned, on which machine, and every record. All results follow from it."""
+"""The run directory: the manifest (plan, machine, sessions) and every record. All results are computed from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tierwise.runs.machine import RunMachine
 from tierwise.runs.records import Key, Mode, TierVariant, TrialRecord
 from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
-from tierwise.spec.files import decode_json, decode_json_lines, read_bytes
+from tierwise.spec.files import decode_json, decode_json_lines, read_bytes, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -30,32 +30,32 @@ if TYPE_CHECKING:
 
 
 FORMAT = 2
-"""Of manifest and records. Format 1 is read too: its outcomes were `pass` and `fail`, its sessions `sittings`."""
+"""Format of manifest and records. Format 1 is still read: it has outcomes `pass` and `fail`, and `sittings`."""
 
 IMPORTED = "imported"
-"""The arrival of runs that another tool made, whose records hold no times."""
+"""The arrival of imported runs, whose records have no times."""
 
 
 class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that the run was made from."""
+    """An input file of the run."""
 
     path: str
     sha256: str
 
 
 class ConfigSource(SourceFile, frozen=True, kw_only=True):
-    """The config file; keys never stand in one."""
+    """The config file and its text, which never contains API keys."""
 
     text: str
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of the result, as it was planned."""
+    """A planned row of the result."""
 
     tier: str
     mode: Mode
     most_passes: int
-    """What the tier's policy may spend on one prompt."""
+    """Maximum passes of the tier's policy per prompt."""
 
     @property
     def variant(self) -> TierVariant:
@@ -63,84 +63,86 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked of the bench."""
+    """The bench settings of a run."""
 
     seed: int
     concurrency: int
     timeout: float
-    """Seconds that an action may take."""
+    """Maximum seconds per action."""
     arrival: str = "closed"
-    """As `--arrival` has it: `closed`, `poisson:2.5`, `constant:2.5` or `trace:FILE`; else who made the run."""
+    """The value of `--arrival`: `closed`, `poisson:2.5`, `constant:2.5`, `trace:FILE`; `imported` in imported runs."""
     repeats: int = 1
-    """How often each task is asked in each row, with another seed each time."""
+    """How often each task runs in each row, each time with a different seed."""
     warm_up: int = 0
-    """Actions at the beginning of each session that do not count."""
+    """Actions at the start of each session that are not recorded."""
 
 
 class RunnerError(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the runner's own times may be off, as it found out itself."""
+    """The runner's own timing error, measured during the run."""
 
     calibration: Durations
-    """Seconds too much until the first output of actions that it asked of itself, whose delays it knew."""
+    """Delay in seeing a first output, in seconds, measured on calibration actions with a known delay."""
     lag: Durations = Durations()
-    """Seconds from the moment at which something was there to read to the one at which it was seen, during the run."""
+    """Seconds between data becoming readable and the event loop seeing it, during the run."""
 
     def p99(self) -> float | None:
-        """The worse of the two, in seconds."""
+        """The larger of the two 99th percentiles, in seconds; None without measurements."""
         return max(
             (p99 for one in (self.calibration, self.lag) if (p99 := one.quantile(0.99)) is not None), default=None
         )
 
 
 class RunSession(msgspec.Struct, frozen=True, kw_only=True):
-    """One stretch of a run: it has several when it was interrupted and resumed."""
+    """One session of a run. A run that was interrupted and resumed has several."""
 
     began: str
     """UTC."""
     ended: str | None = None
-    """None while it runs, and for ever when it was killed."""
+    """UTC; None while it runs, or if it was killed."""
     url: str = ""
     dollars: float = 0.0
-    """Paid in it, warm-up and lost attempts included."""
+    """Dollars spent in this session, warm-up and failed attempts included."""
     stopped: str = ""
-    """What ended it before everything was asked; empty when nothing did."""
+    """Why it stopped early; empty if it did not."""
+    has_failed: bool = False
+    """Whether a fault stopped it, not a limit or the user."""
     deployments: list[Deployed] | None = None
-    """What ran, as the endpoint told at its end, else when it was ready; None where it did not tell."""
+    """The deployments that the endpoint reported at the end, else at the start; None if it reported none."""
     runner: RunnerError | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What must be known to read a run's records, and to repeat it."""
+    """What is needed to read a run's records, and to repeat the run."""
 
     format: int = FORMAT
     run: str
-    """Begins the caller's id of every action in the ledger."""
+    """The run's id, a prefix of the caller's id of every action in the ledger."""
     began: str
     """UTC."""
     ended: str | None = None
-    """None while it runs, and for ever when it was killed."""
+    """UTC; None while it runs, or if it was killed."""
     url: str
-    """Empty where the bench launched the tiers itself."""
+    """The endpoint's URL; empty if the bench launched the tiers itself."""
     config: ConfigSource
     workload: SourceFile
     tasks: list[str]
-    """Every task that was to be asked: a task without a record was not run."""
+    """Every planned task. A task without a record was not run."""
     variants: list[Planned]
     settings: RunSettings
     versions: dict[str, str]
-    """Of Tierwise, Python, and the engines that are installed where the bench ran."""
+    """Versions of Tierwise, Python and the installed engines on the machine that ran the bench."""
     packages: dict[str, str] = {}
-    """Of all else that Tierwise stands on there, in grading too."""
+    """Versions of the other packages that Tierwise depends on there, graders included."""
     machine: RunMachine
     sessions: list[RunSession] = []
 
     @property
     def deployments(self) -> list[Deployed] | None:
-        """What ran, in the latest session of which that is known."""
+        """The deployments of the latest session that reported them; None if none did."""
         return next((one.deployments for one in reversed(self.sessions) if one.deployments is not None), None)
 
     def keys(self) -> set[Key]:
-        """Of the records that a whole run has."""
+        """The keys of a complete run's records."""
         return {
             Key(task, planned.tier, planned.mode, repeat)
             for task in self.tasks
@@ -149,19 +151,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-class _Written(msgspec.Struct):
+class _FormatField(msgspec.Struct):
     format: int = 1
 
 
-def _upgraded(manifest: bytes) -> bytes:
-    """A manifest of format 1 in the words of the current one, with its lines where they were."""
+def _upgrade(manifest: bytes) -> bytes:
+    """A format-1 manifest converted to the current format."""
     value = msgspec.json.decode(manifest)
     value |= {"format": FORMAT, "sessions": value.pop("sittings", [])}
     return msgspec.json.format(msgspec.json.encode(value), indent=2)
 
 
 def timestamp() -> str:
-    """This moment in UTC, to the second."""
+    """The current time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -180,39 +182,39 @@ def source_of(workload: Workload) -> SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """Where a run leaves its files."""
+    """A directory that holds one run."""
 
     path: Path
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """The directory of a new run, or of one to resume.
+        """Open the directory of a new run, or of an unfinished one.
 
         Raises:
-            SpecError: it holds a whole run already, or cannot be written.
+            SpecError: it holds a complete run, or cannot be written.
         """
         directory = cls(path)
         if directory.records_path.exists() and not directory.is_unfinished:
-            raise SpecError(f"{path} holds a run already; give another folder to --out, or move this one away")
+            raise SpecError(f"{path} already holds a run; give another directory to --out, or move this one away")
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SpecError(f"no run can be kept in {path}: {error}") from error
+            raise SpecError(f"cannot write a run to {path}: {error}") from error
         return directory
 
     @classmethod
     def resume(cls, path: Path) -> Self:
-        """The directory of a run that was begun.
+        """Open the directory of a run to resume.
 
         Raises:
-            NotFound: there is none.
-            SpecError: nothing is left to do.
+            NotFound: there is no run.
+            SpecError: the run is complete.
         """
         directory = cls(path)
         if not directory.has_manifest:
-            raise NotFound(f"{path} holds no run to resume: there is no manifest.json", field="--resume")
+            raise NotFound(f"{path} has no run to resume: manifest.json is missing", field="--resume")
         if not directory.is_unfinished and not directory.errors():
-            raise SpecError(f"the run in {path} is whole: every action was graded", field="--resume")
+            raise SpecError(f"the run in {path} is complete: every action was graded", field="--resume")
         return directory
 
     @property
@@ -225,14 +227,14 @@ class RunDirectory:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether a run was begun here of which something was not run."""
+        """Whether a run was started here and some of its records are missing."""
         if not self.has_manifest:
             return False
         return not self.read_manifest().keys() <= {record.key for record in self.read_records()}
 
     @property
     def tasks_path(self) -> Path:
-        """What was asked, as a workload of its own."""
+        """The run's tasks, as a workload file."""
         return self.path / "workload.jsonl"
 
     @property
@@ -245,72 +247,68 @@ class RunDirectory:
 
     @property
     def log_path(self) -> Path:
-        """What `tierwise serve` said."""
+        """The output of `tierwise serve`."""
         return self.path / "serve.log"
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Keep others from writing here until the block is left, or this process killed.
+        """Hold an exclusive lock on the directory for the duration of the block.
 
         Raises:
-            SpecError: another bench is at it.
+            SpecError: another bench holds the lock.
         """
         handle = os.open(self.path, os.O_RDONLY)
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                what = f"another bench is writing to {self.path}; wait for it, or give another folder to --out"
+                what = f"another bench is writing to {self.path}; wait for it, or give another directory to --out"
                 raise SpecError(what) from None
             yield
         finally:
             os.close(handle)
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Put it in place of the one before, in one step."""
-        draft = self.path / "manifest.json.new"
-        draft.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        draft.replace(self.manifest_path)
+        """Replace the manifest atomically."""
+        replace_file(self.manifest_path, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
 
     def read_manifest(self) -> Manifest:
-        """What was planned; a manifest of format 1 is returned as one of the current format.
+        """Read the manifest. A format-1 manifest is converted to the current format.
 
         Raises:
-            NotFound: there is none.
-            SpecError: it cannot be read, which names file and line, or a newer Tierwise wrote it.
+            NotFound: there is no run.
+            SpecError: it is invalid (the message names file and line), or a newer Tierwise wrote it.
         """
         name, raw = str(self.manifest_path), read_bytes(self.manifest_path, "manifest")
-        written = decode_json(raw, _Written, name).format
+        written = decode_json(raw, _FormatField, name).format
         if written > FORMAT:
             raise SpecError(
                 f"{name} has format {written}; this Tierwise reads formats 1 to {FORMAT}: use the version that wrote "
                 "it, or a newer one"
             )
-        return decode_json(_upgraded(raw) if written == 1 else raw, Manifest, name)
+        return decode_json(_upgrade(raw) if written == 1 else raw, Manifest, name)
 
     def write_tasks(self, tasks: Sequence[Task]) -> None:
-        """Keep what was asked beside what was answered."""
-        self.tasks_path.write_bytes(msgspec.json.Encoder().encode_lines(tasks))
+        """Write the run's tasks."""
+        replace_file(self.tasks_path, msgspec.json.Encoder().encode_lines(tasks))
 
     def errors(self) -> list[TrialRecord]:
-        """The records of actions that ended in infrastructure errors: a run that is gone on with asks them again."""
+        """The records of actions that ended in infrastructure errors. A resumed run runs them again."""
         return [record for record in self.read_records() if not record.is_graded]
 
     def write_records(self, records: Sequence[TrialRecord]) -> None:
-        """Put these in place of those before, in one step."""
-        draft = self.path / "records.jsonl.new"
-        draft.write_bytes(_encode_lines(records))
-        draft.replace(self.records_path)
+        """Replace all records atomically."""
+        replace_file(self.records_path, _encode_lines(records))
 
     def recorder(self) -> RecordWriter:
         return RecordWriter(self.records_path)
 
     def read_records(self) -> list[TrialRecord]:
-        """All records, none before the first was written; a last line that a crash cut short is left out.
+        """All records; an empty list if none was written yet. An incomplete last line, left by a crash, is ignored.
 
         Raises:
             NotFound: there is no run.
-            SpecError: they cannot be read; names file and lines.
+            SpecError: a record is invalid; the message names file and lines.
         """
         if self.has_manifest and not self.records_path.exists():
             return []
@@ -319,14 +317,14 @@ class RunDirectory:
 
 
 class RecordWriter:
-    """Appends records to the run's file, each complete on the disk before the next action ends."""
+    """Appends records to the run's file, unbuffered."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab+", buffering=0)
-        self._drop_torn_line()
+        self._drop_incomplete_line()
 
-    def _drop_torn_line(self) -> None:
-        """Take away what a crash left of a last record, which the next one would be glued to."""
+    def _drop_incomplete_line(self) -> None:
+        """Remove an incomplete last line, left by a crash, so that the next record starts on a new line."""
         if os.fstat(self._file.fileno()).st_size:
             self._file.seek(0)
             self._file.truncate(self._file.readall().rfind(b"\n") + 1)
@@ -340,18 +338,22 @@ class RecordWriter:
         self._file.close()
 
     def write(self, *records: TrialRecord) -> None:
-        """Append records, all of them or, if we are killed, none.
+        """Append records in one write, so that a kill leaves all of them or none.
 
         Raises:
-            TierwiseError: the disk does not take them.
+            TierwiseError: the write fails.
         """
         lines = _encode_lines(records)
         try:
             written = self._file.write(lines)
         except OSError as error:
-            raise TierwiseError(f"a record cannot be kept, the run ends here: {error}") from error
+            raise TierwiseError(
+                f"cannot write a record to {self._file.name}, so the run stops: {error.strerror}"
+            ) from error
         if written != len(lines):
-            raise TierwiseError("a record cannot be kept, the run ends here: the disk took only a part of it")
+            raise TierwiseError(
+                f"cannot write a record to {self._file.name}, so the run stops: only part of it was written"
+            )
 
 
 _encode_lines = msgspec.json.Encoder().encode_lines

@@ -1,4 +1,4 @@
-"""Many durations in a few numbers: counted in bins that grow by a fifth, so that actions and runs can be added up."""
+"""A compact histogram of durations, with logarithmic bins, which can be merged across actions and runs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 _PER_DOUBLING = 4
 _SHORTEST = 1e-6
-"""Seconds; what is shorter counts as this long."""
+"""Seconds; shorter durations count as this."""
 
 
 class Durations(msgspec.Struct, frozen=True, kw_only=True):
-    """How long something took, over and over; a quantile is right to 9 %."""
+    """A histogram of durations in seconds. Quantiles are accurate to 9 %."""
 
     count: int = 0
     seconds: float = 0.0
-    """All together."""
+    """The sum."""
     longest: float = 0.0
     bins: dict[int, int] = {}
-    """How many there were by their length: bin b ends at 2^((b+1)/4) µs."""
+    """Counts by bin: bin b ends at 2^((b+1)/4) µs."""
 
     @classmethod
     def of(cls, seconds: Iterable[float]) -> Durations:
@@ -49,7 +49,7 @@ class Durations(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def quantile(self, share: float) -> float | None:
-        """The middle of the bin in which this share of them is reached; None when there are none."""
+        """The quantile at `share` (0 to 1) in seconds: the midpoint of its bin; None without durations."""
         reached = 0
         for number, count in sorted(self.bins.items()):
             reached += count

@@ -1,4 +1,4 @@
-"""What a run stands on: the machine, and the packages; two runs that differ in these may differ in their answers."""
+"""Describes the environment of a run: machine and packages. Differences in these can change answers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tierwise.spec.version import __version__
 
 
 def _engine_packages() -> tuple[str, ...]:
-    """The packages that engines run."""
-    from tierwise.engines import ENGINES  # noqa: PLC0415 - comparing runs reads this module, and needs no engine
+    """The packages of all engines."""
+    from tierwise.engines import ENGINES  # noqa: PLC0415 - comparing runs imports this module, and needs no engine
 
     return tuple(dict.fromkeys(package for row in ENGINES.values() for package in row.packages))
 
@@ -25,41 +25,41 @@ def _engine_packages() -> tuple[str, ...]:
 _KERNELS = re.compile(
     r"avx\w*|amx_\w+|fma|f16c|bmi2|sse4_\w|ssse3|gfni|asimd\w*|sve\w*|sme(?!p)\w*|i8mm|bf16|fphp|rv\w*zv\w*"
 )
-"""Names in /proc/cpuinfo of extensions that engines have kernels for, on x86, ARM and RISC-V."""
+"""Instruction-set extensions in /proc/cpuinfo that engines have kernels for, on x86, ARM and RISC-V."""
 
-_OF_DEVELOPERS = re.compile(r"""extra == ['"]dev['"]""")
+_DEV_EXTRA = re.compile(r"""extra == ['"]dev['"]""")
 
 _GPU_SECONDS = 20.0
-"""That `nvidia-smi` may take; several seconds are usual where no other program holds the driver."""
+"""Timeout of `nvidia-smi`. It often takes several seconds when no other program keeps the driver loaded."""
 
 
 class InstalledGpu(msgspec.Struct, frozen=True, kw_only=True):
-    """One GPU, in the words of its driver's own program."""
+    """One GPU, as `nvidia-smi` reports it."""
 
     name: str
     driver: str
     memory: str
-    """With its unit."""
+    """With its unit, such as `81559 MiB`."""
 
 
 class RunMachine(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the bench ran, and the tiers too where it launched them."""
+    """The machine that ran the bench, and the tiers if the bench launched them."""
 
     cpu: str
     cores: int
-    """That this process may use."""
+    """Cores available to this process."""
     memory_bytes: int
     load: float
-    """Processes that wanted to run, averaged over the minute before the run began."""
+    """One-minute load average before the run."""
     system: str
     features: list[str] | None = None
-    """The processor's extensions that engines have kernels for; None where the run is too old to say."""
+    """CPU extensions that engines have kernels for; None in runs of older versions."""
     gpus: list[InstalledGpu] | None = None
-    """Those that `nvidia-smi` finds; None where it is there and fails, or the run is too old to say."""
+    """GPUs that `nvidia-smi` reports; None if it failed, and in runs of older versions."""
 
 
 def machine() -> RunMachine:
-    """This machine, as it is now."""
+    """The current machine."""
     return RunMachine(
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)),
@@ -72,14 +72,14 @@ def machine() -> RunMachine:
 
 
 def versions() -> dict[str, str]:
-    """What ran: Tierwise, Python, and the engines that are installed here."""
+    """The versions of Tierwise, Python and the installed engines."""
     return {"tierwise": __version__, "python": platform.python_version(), **_installed(_engine_packages())}
 
 
 def packages() -> dict[str, str]:
-    """The version of every package that Tierwise and its extras ask for, where it is installed."""
-    asked = (one for one in metadata.requires("tierwise") or () if not _OF_DEVELOPERS.search(one))
-    wanted = (re.match(r"[\w.-]+", one) for one in asked)
+    """The versions of the installed packages that Tierwise and its extras depend on, engines excluded."""
+    required = (one for one in metadata.requires("tierwise") or () if not _DEV_EXTRA.search(one))
+    wanted = (re.match(r"[\w.-]+", one) for one in required)
     return _installed(
         sorted({name[0].lower() for name in wanted if name is not None} - {"tierwise", *_engine_packages()})
     )
@@ -96,15 +96,15 @@ def _installed(names: tuple[str, ...] | list[str]) -> dict[str, str]:
 
 
 def gpus() -> list[InstalledGpu] | None:
-    """The GPUs of this machine; None where their driver does not answer."""
+    """The GPUs of this machine: none without `nvidia-smi`, None if it fails."""
     if (program := shutil.which("nvidia-smi")) is None:
         return []
     query = [program, "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
     try:
-        told = subprocess.run(query, capture_output=True, text=True, timeout=_GPU_SECONDS, check=True).stdout
+        output = subprocess.run(query, capture_output=True, text=True, timeout=_GPU_SECONDS, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    rows = (line.rsplit(", ", 2) for line in told.splitlines())
+    rows = (line.rsplit(", ", 2) for line in output.splitlines())
     return [InstalledGpu(name=row[0], driver=row[1], memory=row[2]) for row in rows if len(row) == 3]
 
 
@@ -118,7 +118,7 @@ def _features() -> list[str]:
 
 
 def _cpuinfo(name: str) -> list[str]:
-    """What every core says under a name; nothing where the kernel does not tell."""
+    """The values of a field in /proc/cpuinfo, one per core; empty if it is not available."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

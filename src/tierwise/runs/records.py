@@ -1,4 +1,4 @@
-"""What is kept of every action that was measured: one line of `records.jsonl`. All results are computed from these."""
+"""The record of one measured action: one line of `records.jsonl`. All results are computed from these records."""
 
 from __future__ import annotations
 
@@ -10,46 +10,47 @@ import msgspec
 
 from tierwise.ledger.rows import PassFacts
 from tierwise.runs.durations import Durations
+from tierwise.runs.refusals import is_refusal
 from tierwise.spec.call import Completion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Mode = Literal["average", "max", "both"]
-"""One pass · all passes that the policy may spend · a policy of one pass, measured once, for which both are one."""
+"""One pass · all passes that the policy may use · both at once, for a policy of one pass, which is measured once."""
 
 TakenFrom = Literal["request", "candidate"]
-"""How a figure was taken: with a request of its own · from the first candidate of the same task's action in max mode,
-whose passes ran beside it, so that its seconds are those of a busier engine."""
+"""Where a record comes from: its own request · the first candidate of the same task's max-mode action. The other
+passes of that action ran at the same time, so the candidate's seconds are those of a busier engine."""
 
 
 MOST_ERRORS = 0.02
-"""The share of infrastructure errors, or of tasks that were not run, above which a result is not to be trusted."""
+"""The share of infrastructure errors, or of tasks not run, above which a result is not trusted."""
 
 _CLUSTER = "cluster:"
-"""A tag of a record that starts with this names the cluster of its task."""
+"""Prefix of the tag that names the cluster of a record's task."""
 
 
 class TrialOutcome(StrEnum):
-    """What became of a trial. What was not run has no record."""
+    """The outcome of a trial. A trial that was not run has no record."""
 
     CORRECT = "correct"
     """The check accepted the answer."""
     INCORRECT = "incorrect"
-    """It did not."""
+    """The check rejected the answer."""
     NO_ANSWER = "no_answer"
-    """The tier could not answer this: too long, out of budget, refused by the engine. It counts against the tier."""
+    """The tier could not answer: too long, out of budget, or blocked by a filter. It counts against the tier."""
     ERROR = "error"
-    """The infrastructure failed, which says nothing about the tier."""
+    """The infrastructure failed, or the server refused the request. It does not count for or against the tier."""
 
     @classmethod
     def _missing_(cls, value: object) -> TrialOutcome | None:
-        """The words of runs in format 1."""
+        """Read the outcomes of format 1."""
         return {"pass": cls.CORRECT, "fail": cls.INCORRECT}.get(str(value))
 
 
 class CandidateMessage(msgspec.Struct, frozen=True):
-    """The assistant message that a pass ended with."""
+    """The assistant message of a pass."""
 
     content: str | None = None
     reasoning_content: str | None = None
@@ -57,47 +58,47 @@ class CandidateMessage(msgspec.Struct, frozen=True):
 
 
 class PassSpend(PassFacts, frozen=True, kw_only=True):
-    """What one pass of an action was for, what it took, and what it was worth where the endpoint told what it said."""
+    """One pass of an action: its role, its cost, and its grade if the endpoint reported its text."""
 
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
     dollars: float
     message: CandidateMessage | None = None
-    """What it said; kept of candidates that were graded, without their reasoning."""
+    """The message; kept for graded candidates only, without reasoning."""
     solved: bool | None = None
-    """What the task's check makes of it; None where it was not asked, or could not tell."""
+    """Whether the task's check accepts it; None if it was not graded, or the check failed."""
 
     @property
     def is_candidate(self) -> bool:
-        """Whether it ended in something that the policy might have answered with, and that was told."""
+        """Whether it finished as a possible answer, and its text was reported."""
         return self.answers_prompt and self.outcome == "finished" and self.message is not None
 
     @property
     def is_draw(self) -> bool:
-        """Whether it answers the prompt itself: what was written after a critique is no further draw of the same."""
+        """Whether it answers the prompt independently of other passes. A refinement of a critique does not."""
         return self.answers_prompt and not self.after and (self.candidate is not None or self.role != "refine")
 
     @property
     def completion(self) -> Completion:
-        """What it said; nothing where that was not told."""
-        said = self.message or CandidateMessage()
+        """The pass's answer; empty if its text was not reported."""
+        message = self.message or CandidateMessage()
         return Completion(
-            text=said.content or "",
-            reasoning=said.reasoning_content or "",
-            tool_calls=tuple(said.tool_calls),
+            text=message.content or "",
+            reasoning=message.reasoning_content or "",
+            tool_calls=tuple(message.tool_calls),
             finish=self.finish or "stop",
         )
 
     @property
-    def came(self) -> float:
-        """When it ended, in seconds after the action began: the order in which a policy sees its passes."""
+    def ended_after(self) -> float:
+        """When it ended, in seconds after the action began. A policy sees passes in this order."""
         return (self.started or 0.0) + self.seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierVariant:
-    """A tier in one mode: what a row of the result speaks of."""
+    """A tier in one mode: the subject of one row of the result."""
 
     tier: str
     mode: Mode
@@ -109,14 +110,14 @@ class TierVariant:
 
 
 class Unit(NamedTuple):
-    """What is paired between rows: a task, and which of its repeats."""
+    """The unit that is paired between rows: a task and a repeat."""
 
     task: str
     repeat: int = 0
 
 
 class Key(NamedTuple):
-    """What a record is the answer to. No two records of a run have the same one."""
+    """Identifies a record within a run."""
 
     task: str
     tier: str
@@ -125,13 +126,13 @@ class Key(NamedTuple):
 
 
 class JudgeSpend(msgspec.Struct, frozen=True, kw_only=True):
-    """What judging took, over all attempts and all candidates of an action; never a part of what the action cost."""
+    """The cost of judging, over all attempts and candidates of an action. It is not part of the action's cost."""
 
     tier: str
     actions: int
-    """How often the judge was asked. In the ledger they stand under the answer's own id followed by `/judge/…`."""
+    """Number of requests to the judge. In the ledger, their ids are the answer's id followed by `/judge/…`."""
     dollars: float | None
-    """None when the endpoint did not tell, here and below."""
+    """None if the endpoint did not report it; the same holds for the tokens."""
     prompt_tokens: int | None
     completion_tokens: int | None
     seconds: float
@@ -151,52 +152,52 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One action of a run."""
 
     action: str
-    """The caller's id in the ledger."""
+    """The caller's id of the action in the ledger."""
     task: str
     tags: list[str]
     tier: str
     mode: Mode
     repeat: int = 0
-    """Counts how often the same was asked, with another seed each time."""
+    """Index of the repeat, from 0. Each repeat has its own seed."""
     seed: int
     outcome: TrialOutcome
     why: str
-    """The verdict's reason, or what went wrong."""
+    """The verdict's reason, or the error message."""
     code: str = ""
-    """The endpoint's word for what went wrong."""
+    """The endpoint's error code."""
     status: int | None = None
-    """Of HTTP, where the request was refused."""
+    """HTTP status, if the request was refused."""
     attempts: int = 1
-    """More than one when the endpoint had no room at first."""
+    """More than one if the endpoint was at capacity at first."""
     answer: str = ""
-    """What was said; where that is nothing but tool calls, their JSON."""
+    """The text of the answer, or the JSON of its tool calls if it has no text."""
     tool_calls: list[dict[str, Any]] = []
     finish: str = ""
     taken: TakenFrom = "request"
     began: float
-    """Seconds since 1970, when it was to begin; all seconds below count from there."""
+    """Scheduled start, in seconds since 1970. All times below are in seconds from it."""
     late: float = 0.0
-    """Seconds until it did begin: the runner's own delay, which its user would not know."""
+    """Seconds until the actual start: the runner's own delay."""
     first_byte: float | None = None
-    """Seconds until the endpoint answered at all; None when it did not."""
+    """Seconds until the response head; None if there was no response."""
     first_output: float | None
-    """Seconds until the user sees the first of the answer; None when there was none."""
+    """Seconds until the user sees the first output; None if there was none."""
     seconds: float | None
-    """The whole action, as its user waits for it; None where another tool made the run, and told no times."""
+    """Seconds of the whole action: the user's total wait. None in imported runs."""
     gaps: Durations | None = None
-    """Between two pieces of the answer; None when there were fewer than two."""
+    """Gaps between consecutive pieces of the answer; None with fewer than two pieces."""
     prompt_tokens: int | None = None
-    """Over all passes; None when the endpoint did not tell, here and below."""
+    """Sum over all passes; None if the endpoint did not report it. The same holds for the next three fields."""
     cached_tokens: int | None = None
     completion_tokens: int | None = None
     dollars: float | None = None
     chosen_because: str = ""
-    """How the policy chose the answer."""
+    """The policy's reason for choosing the answer."""
     agreement: float | None = None
-    """The share of votes that said the same, where there was a vote."""
+    """The share of votes for the answer; None without a vote."""
     passes: list[PassSpend] | None = None
     judge: JudgeSpend | None = None
-    """What grading took, where a model judged; in no figure of the action."""
+    """The cost of grading with a judge; not part of the action's figures."""
 
     @property
     def variant(self) -> TierVariant:
@@ -217,13 +218,18 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cluster(self) -> str | None:
-        """What its task shares with others; None where no tag names it."""
+        """The cluster of its task; None if it has none."""
         return next((tag.removeprefix(_CLUSTER) for tag in self.tags if tag.startswith(_CLUSTER)), None)
 
     @property
     def is_graded(self) -> bool:
-        """Whether it says something about the tier."""
+        """Whether its outcome counts for or against the tier."""
         return self.outcome != TrialOutcome.ERROR
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the server refused the request itself. Earlier versions recorded such an action as `no_answer`."""
+        return not self.has_answer and is_refusal(self.status, self.code, self.why)
 
     @property
     def is_solved(self) -> bool:
@@ -240,18 +246,18 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def spent(self) -> float:
-        """Dollars that were paid for this record, and for no other; its judge's are among them."""
-        judged = (self.judge.dollars or 0.0) if self.judge is not None else 0.0
-        return judged + ((self.dollars or 0.0) if self.taken == "request" else 0.0)
+        """Dollars spent on this record alone, its judge included."""
+        judging = (self.judge.dollars or 0.0) if self.judge is not None else 0.0
+        return judging + ((self.dollars or 0.0) if self.taken == "request" else 0.0)
 
 
 def tags_of(tags: Sequence[str], cluster: str | None) -> list[str]:
-    """The tags of a record: those of its task, and one that names the task's cluster."""
+    """The tags of a record: its task's tags, and a tag for the task's cluster."""
     return [*tags, *([] if cluster is None else [_CLUSTER + cluster])]
 
 
 def clusters_of(records: Iterable[TrialRecord]) -> dict[str, str]:
-    """The cluster of each task whose records name one."""
+    """The cluster of each task that has one."""
     return {record.task: cluster for record in records if (cluster := record.cluster) is not None}
 
 

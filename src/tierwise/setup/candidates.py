@@ -15,12 +15,12 @@ from tierwise.catalog.families import Family, family_of
 from tierwise.catalog.fit import COMFORTABLE, TIGHT
 from tierwise.engines.llama_cpp.prompting import thinking_switch
 from tierwise.engines.prompting import switch_of
-from tierwise.setup.here import Here, gib
+from tierwise.setup.local_machine import LocalMachine, gib
 
 _CONTEXT, _GPU_CONTEXT = 4096, 32_768
 _SLOTS, _GPU_SLOTS = 4, 16
 _WIDTHS = (1, 2, 4, 8)
-_FEW_CORES = 2  # with so few, leaving one free would halve the speed
+_FEW_CORES = 2  # with two cores, leaving one free would halve the speed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class EngineCandidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class LocalModel:
     """A checkpoint on this machine."""
 
     path: Path
@@ -55,7 +55,7 @@ class Model:
         return 2 * 2 * (self.architecture.layers or 0) * (self.architecture.hidden or 0)
 
 
-def candidates(model: Model, here: Here, base: Path, python: str = "") -> Iterator[EngineCandidate]:
+def candidates(model: LocalModel, here: LocalMachine, base: Path, python: str = "") -> Iterator[EngineCandidate]:
     """Every engine that supports this checkpoint format, installed or not.
 
     Args:
@@ -86,7 +86,7 @@ def from_folder(path: Path, base: Path) -> str:
     return str(place.relative_to(folder)) if place.is_relative_to(folder) else str(place)
 
 
-def _llama_cpp(model: Model, here: Here) -> Iterator[EngineCandidate]:
+def _llama_cpp(model: LocalModel, here: LocalMachine) -> Iterator[EngineCandidate]:
     server = shutil.which("llama-server") is not None
     switch = thinking_switch(model.path) is not None
     sizes, reasons = _sizes(model, here, here.memory_bytes)
@@ -113,7 +113,7 @@ def _llama_cpp(model: Model, here: Here) -> Iterator[EngineCandidate]:
         )
 
 
-def _served(engine: str, model: Model, here: Here, python: str) -> EngineCandidate:
+def _served(engine: str, model: LocalModel, here: LocalMachine, python: str) -> EngineCandidate:
     room = here.memory_bytes if not here.gpus else len(here.gpus) * here.gpu_bytes
     sizes, reasons = _sizes(model, here, room)
     settings: dict[str, Any] = {"python": python, **sizes}
@@ -136,7 +136,7 @@ def _served(engine: str, model: Model, here: Here, python: str) -> EngineCandida
     )
 
 
-def _transformers(model: Model, here: Here) -> EngineCandidate:
+def _transformers(model: LocalModel, here: LocalMachine) -> EngineCandidate:
     sizes, reasons = _sizes(model, here, here.memory_bytes)
     return EngineCandidate(
         engine="transformers",
@@ -146,7 +146,7 @@ def _transformers(model: Model, here: Here) -> EngineCandidate:
     )
 
 
-def _sizes(model: Model, here: Here, room: int) -> tuple[dict[str, int], dict[str, str]]:
+def _sizes(model: LocalModel, here: LocalMachine, room: int) -> tuple[dict[str, int], dict[str, str]]:
     """Context and slots whose cache takes at most half of the memory left by the weights."""
     most = model.architecture.context
     wanted, slots = (_GPU_CONTEXT, _GPU_SLOTS) if here.gpus else (_CONTEXT, _SLOTS)
@@ -163,7 +163,7 @@ def _sizes(model: Model, here: Here, room: int) -> tuple[dict[str, int], dict[st
     return {"context": context, "slots": slots}, reasons
 
 
-def _width(size: int, here: Here) -> int:
+def _width(size: int, here: LocalMachine) -> int:
     """The minimum number of GPUs that hold the weights with room for a cache, else with little room."""
     widths = [width for width in _WIDTHS if width <= len(here.gpus)]
     shares = ((width, share) for share in (COMFORTABLE, TIGHT) for width in widths)

@@ -17,9 +17,9 @@ from tierwise.catalog.fit import TIGHT
 from tierwise.engines import DeploymentSettings
 from tierwise.plan import parse
 from tierwise.service import preflight
-from tierwise.setup.candidates import EngineCandidate, Model, candidates, from_folder
+from tierwise.setup.candidates import EngineCandidate, LocalModel, candidates, from_folder
 from tierwise.setup.draft import Draft, comment, quoted
-from tierwise.setup.here import Here, gib, look_here
+from tierwise.setup.local_machine import LocalMachine, detect_machine, gib
 from tierwise.setup.tiers import Abilities, thinking_tokens, tier_lines
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.spec.flow import inline
@@ -40,7 +40,7 @@ def draft_for_checkpoint(
     bring: Callable[[Checkpoint], Path],
     engine: str = "",
     python: str = "",
-    here: Here | None = None,
+    here: LocalMachine | None = None,
 ) -> Draft:
     """A config file with tiers for a checkpoint, on the first engine that can run it here.
 
@@ -63,11 +63,11 @@ def draft_for_checkpoint(
     checkpoint = _checkpoint(source, out.parent)
     path = local_path(checkpoint) or bring(checkpoint)
     try:
-        model = Model(path=path, architecture=read(path))
+        model = LocalModel(path=path, architecture=read(path))
     except SpecError as error:
         raise SpecError(f"{source} is not a checkpoint that can be run: {error}", field="--checkpoint") from error
-    machine = here or look_here()
-    if model.architecture.bytes > TIGHT * machine.roomiest:
+    machine = here or detect_machine()
+    if model.architecture.bytes > TIGHT * machine.max_weight_bytes:
         raise SpecError(
             f"the weights of {source} are {gib(model.architecture.bytes)}, and this machine has {machine}; take a"
             " smaller or more quantized checkpoint, or a larger machine",
@@ -126,7 +126,7 @@ def _checkpoint(text: str, base: Path) -> Checkpoint:
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
-def _notes(checkpoint: Checkpoint, model: Model) -> Iterator[str]:
+def _notes(checkpoint: Checkpoint, model: LocalModel) -> Iterator[str]:
     if known_hash(checkpoint) is None:
         yield "the checkpoint is not pinned by a sha256 yet; `tierwise pull` prints it"
     if model.family is not None:
@@ -138,8 +138,8 @@ class _CheckpointConfigWriter:
     """The lines of the file, section by section."""
 
     checkpoint: Checkpoint
-    model: Model
-    here: Here
+    model: LocalModel
+    here: LocalMachine
     candidate: EngineCandidate
 
     def lines(self) -> Iterator[str]:

@@ -213,16 +213,13 @@ class _ServerConfigWriter:
         probed = self.probed
         switch, tokens = probed.switch, thinking_tokens(probed.context)
         on, off = (switch.on, switch.off) if switch is not None else ({}, {})
-        heat, logprobs, beside = (
-            probed.findings[trait] for trait in ("temperature", "logprobs", "logprobs_with_tools")
-        )
+        heat, logprobs = probed.findings["temperature"], probed.findings["logprobs"]
         is_refused = heat.note.startswith("refused")
         return Abilities(
             takes_temperature=heat.verdict == "yes",
             alike=quoted(heat.note) if heat.verdict == "no" and not is_refused else "",
             unrepeatable=probed.verdict("greedy") == "no",
             no_logprobs="" if logprobs.verdict == "yes" else quoted(logprobs.note) or "it gives none",
-            no_logprobs_with_tools=quoted(beside.note) if beside.note.startswith("refused") else "",
             on=on,
             off=off,
             cap={"extra": {switch.cap: tokens}} if switch is not None and switch.cap else {},
@@ -244,8 +241,8 @@ class _ServerConfigWriter:
             yield "it answers one request at a time: the passes of a policy run sequentially"
         if probed.verdict("logprobs") != "yes":
             yield "it returns no log-probabilities, so max does not use best_of_n"
-        if probed.findings["logprobs_with_tools"].note.startswith("refused"):
-            yield "max, and auto with it, fails on requests that offer tools; send those to fast or standard"
+        if probed.verdict("tools_shown") == "no":
+            yield "it does not show tools to the model, so the model calls none"
         if probed.verdict("temperature") == "no":
             yield f"no tier sets a temperature: {quoted(probed.findings['temperature'].note)}"
 

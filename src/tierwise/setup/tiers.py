@@ -31,8 +31,6 @@ class Abilities:
     """Whether greedy answers differed."""
     no_logprobs: str = ""
     """Why there are no log-probabilities; empty if there are."""
-    no_logprobs_with_tools: str = ""
-    """Why there are no log-probabilities with tools; empty if there are, or if it does not support tools."""
     on: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `sampling` that enable thinking; empty if unknown."""
     off: Mapping[str, Any] = field(default_factory=dict)
@@ -113,11 +111,6 @@ def _max(can: Abilities, deployment: str) -> Iterator[str]:
             f"Up to {CANDIDATES} answers, of which the request's verifier picks one; without a verifier, the"
             " most likely by log-probability."
         )
-        if can.no_logprobs_with_tools:
-            said += (
-                " Requests with tools fail here, because log-probabilities are not available with tools"
-                f" ({can.no_logprobs_with_tools}): send those to standard."
-            )
     seconds = _THINKING_SECONDS if can.on or can.thinks_anyway else _SECONDS
     heat = None if can.alike else _WARM
     yield from _tier("max", said + thinking + serial, deployment, policy, can.sampling(heat, can.on))

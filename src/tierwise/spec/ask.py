@@ -32,6 +32,9 @@ class Verdict:
     score: float
     """From 0 to 1: 1 if accepted, 0 if rejected, in between for verifiers that grade."""
     why: str = ""
+    judged: bool = True
+    """False if the verifier does not judge answers of this kind. The answer then counts as acceptable, and is never a
+    reason to stop early."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +169,10 @@ class Ask(Protocol):
         """
 
     async def verify(self, candidate: Pass | Answer) -> Verdict:
-        """Check a candidate with `verifier` and record the verdict in the trace."""
+        """Check a candidate with `verifier` and record the verdict in the trace.
+
+        An answer that the verifier does not judge (most judge no tool calls) gets a verdict with `judged=False`.
+        """
 
     def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:
         """Record a decision in the trace: why the action continues, stops or changes tier.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from tierwise.spec.deltas import DeltaJoiner
 from tierwise.spec.json import Fields, Json
 from tierwise.spec.prompt import Prompt, draw_seed
 from tierwise.spec.routing import Routing
@@ -27,6 +28,8 @@ class Usage:
     """The part of `completion` that was thinking."""
     exact: bool = True
     """False if some tokens were counted from the stream because the engine did not report them."""
+    cost: float | None = None
+    """What the server itself says that it charges, in its currency; None if it says nothing."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -35,7 +38,12 @@ class Usage:
             completion=self.completion + other.completion,
             reasoning=self.reasoning + other.reasoning,
             exact=self.exact and other.exact,
+            cost=_sum(self.cost, other.cost),
         )
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else one + other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,10 @@ class Call:
     """Numbers of the passes whose output this one sees; empty for a pass that sees only the prompt."""
     draw: int = 0
     """Index of the independent draw. `ask` numbers draws per choice and deployment, so no two share a seed."""
+    sends_seed: bool = True
+    """Whether the engine is given the seed; false if it refused one."""
+    streamed: bool = True
+    """Whether the engine streams; false if it refuses these fields in a stream. An aborted pass is then not counted."""
 
     @property
     def seed(self) -> int:
@@ -70,6 +82,10 @@ class Chunk:
     """Cumulative; the last one is the engine's final count."""
     routing: Routing | None = None
     """Routing of the whole pass, in one of its last chunks, if recorded. Not sent to clients."""
+    response: Fields | None = None
+    """Fields of the response besides the message (`system_fingerprint`, `service_tier`, `stop_reason`, …)."""
+    remark: str = ""
+    """What the trace says about the engine because of this chunk, as the predicate of a sentence."""
 
     @property
     def is_output(self) -> bool:
@@ -92,6 +108,8 @@ class Completion:
     finish: str = "stop"
     extra: Fields = field(default_factory=dict)
     """Message fields without a field here (`refusal`, `audio`, …)."""
+    response: Fields | None = None
+    """Fields of the response besides the message, for the client."""
 
     @property
     def mean_logprob(self) -> float | None:
@@ -121,7 +139,7 @@ class Completion:
         if self.tool_calls:
             delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(self.tool_calls)]
         logprobs: Fields | None = {"content": [dict(token) for token in self.logprobs]} if self.logprobs else None
-        return [Chunk(delta=delta, logprobs=logprobs), Chunk(finish=self.finish)]
+        return [Chunk(delta=delta, logprobs=logprobs), Chunk(finish=self.finish, response=self.response)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,28 +169,37 @@ class Pass:
 
 
 class Recorder:
-    """Assembles the chunks of one pass into a completion and counts its tokens."""
+    """Assembles the chunks of one pass into a completion and counts its tokens.
+
+    Attributes:
+        finish: the engine's finish reason; None until it came.
+        shown: the last chunk in the form for a client, without its finish reason: more output may follow that.
+    """
 
     def __init__(self) -> None:
-        self._reported = Usage(exact=False)  # the engine's latest count
+        self._reported = Usage(exact=False)  # the engine's highest count
         self._since = 0  # completion tokens received since
+        self._received = 0  # completion tokens received in all
         self.finish: str | None = None
         self.has_output = False
         self.routing: Routing | None = None
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
+        self.shown = Chunk()
+        self._deltas = DeltaJoiner()
         self._logprobs: list[Fields] = []
-        self._tools: dict[int, dict[str, Json]] = {}
-        self._extra: dict[str, Json] = {}
+        self._response: Fields | None = None
 
     @property
     def completion_tokens(self) -> int:
         """`usage.completion`, without the cost of building `usage`."""
-        return self._reported.completion + self._since
+        return (self._reported.completion + self._since) or self._received
 
     @property
     def usage(self) -> Usage:
-        """The engine's latest count plus the tokens received since."""
+        """The engine's latest count plus the tokens received since. An engine that counts no token of its output has
+        not counted.
+        """
+        if self._reported.completion == 0 and self._received:
+            return replace(self._reported, completion=self._received, exact=False)
         return self._reported + Usage(completion=self._since, exact=False) if self._since else self._reported
 
     def add(self, chunk: Chunk) -> int:
@@ -181,64 +208,57 @@ class Recorder:
         Returns:
             The completion tokens that it added.
         """
-        before = self._reported.completion + self._since
-        for name, value in chunk.delta.items():
-            match name, value:
-                case "content", str():
-                    self._text.append(value)
-                case "reasoning", _ if chunk.delta.get("reasoning_content"):
-                    pass  # some servers send the same text in both fields
-                case (("reasoning_content" | "reasoning"), str()):
-                    self._reasoning.append(value)
-                case "tool_calls", list():
-                    self._add_tools(value)
-                case (("role" | "content" | "reasoning_content" | "reasoning" | "tool_calls"), _):
-                    pass
-                case _:
-                    self._extra[name] = _joined(self._extra.get(name), value)
+        before = self.completion_tokens
+        delta = self._deltas.add(chunk.delta) if chunk.delta else chunk.delta
         tokens: Sequence[Json] = ()
         if chunk.logprobs is not None and isinstance(content := chunk.logprobs.get("content"), list):
             tokens = content
             self._logprobs.extend(token for token in tokens if isinstance(token, dict))
-        is_output = chunk.is_output
-        self.has_output |= is_output
+        if chunk.is_output:
+            self.has_output = True
+            count = max(1, len(tokens))
+            self._received += count
+            self._since += count
         if chunk.usage is not None:
-            self._reported, self._since = chunk.usage, 0
-        elif is_output:
-            self._since += max(1, len(tokens))
-        self.finish = chunk.finish or self.finish
+            self._reported, self._since = _later(self._reported, chunk.usage), 0
+        self.finish = self.finish or chunk.finish
         self.routing = chunk.routing or self.routing
-        return self._reported.completion + self._since - before
+        if chunk.response is not None:
+            self._response = {**(self._response or {}), **chunk.response}
+        self.shown = Chunk(delta=delta, logprobs=chunk.logprobs, usage=chunk.usage)
+        return self.completion_tokens - before
 
-    def _add_tools(self, parts: list[Json]) -> None:
-        for part in parts:
-            if not isinstance(part, dict):
-                continue
-            index = part.get("index")
-            call = self._tools.setdefault(index if isinstance(index, int) else len(self._tools), {})
-            for name, value in part.items():
-                if name == "function" and isinstance(value, dict):
-                    function = call.setdefault("function", {})
-                    if isinstance(function, dict):
-                        for key, piece in value.items():
-                            function[key] = _joined(function.get(key), piece)
-                elif name != "index" and (value is not None or name not in call):
-                    call[name] = value
+    def end(self) -> Chunk:
+        """What a client is still to be shown of the output: pieces that waited for others."""
+        return Chunk(delta=self._deltas.end())
 
     def completion(self, finish: str = "stop") -> Completion:
         """The output so far; `finish` is used if the engine gave no reason."""
+        deltas = self._deltas
+        calls = deltas.tool_calls
+        finish = self.finish or finish
+        if finish == "stop" and (calls or deltas.extra.get("function_call")):
+            finish = "tool_calls" if calls else "function_call"
         return Completion(
-            text="".join(self._text),
-            reasoning="".join(self._reasoning),
-            tool_calls=tuple(self._tools[index] for index in sorted(self._tools)),
+            text=deltas.text,
+            reasoning=deltas.reasoning,
+            tool_calls=calls,
             logprobs=tuple(self._logprobs),
-            finish=self.finish or finish,
-            extra=self._extra,
+            finish=finish,
+            extra=deltas.extra,
+            response=self._response,
         )
 
 
-def _joined(before: Json, piece: Json) -> Json:
-    """Merge a chunk's value into a field: texts are concatenated, null changes nothing."""
-    if isinstance(before, str) and isinstance(piece, str):
-        return before + piece
-    return before if piece is None else piece
+def _later(before: Usage, after: Usage) -> Usage:
+    """The later of two counts of one pass. Counts only grow: a field that shrank was not counted again."""
+    if after.prompt >= before.prompt and after.completion >= before.completion:
+        return after
+    return Usage(
+        prompt=max(before.prompt, after.prompt),
+        cached=max(before.cached, after.cached),
+        completion=max(before.completion, after.completion),
+        reasoning=max(before.reasoning, after.reasoning),
+        exact=before.exact,
+        cost=before.cost if after.cost is None else after.cost,
+    )

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 class Capabilities:
     """What a deployment supports. None means unknown: a policy tries it, and a failure is a failed pass."""
 
+    tools: bool | None = None
+    """Whether it shows the request's tools to the model."""
     logprobs_with_tools: bool | None = None
     """Whether a streamed request may combine log-probabilities with tools."""
     n: bool | None = None

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import msgspec
 
-from tierwise.spec.plugins import plugins
+from tierwise.spec.plugins import plugins, unreadable
 
 
 class OneOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -46,7 +46,7 @@ def with_plugins(table: type[OneOfT], problem: Callable[[type[Any]], str]) -> ty
         table: with the entry points' group in `GROUP`.
         problem: returns why a class cannot be a member; empty if it can.
     """
-    members = plugins(table.GROUP, table.__struct_fields__, problem)
+    members = plugins(table.GROUP, table.__struct_fields__, lambda _, member: unreadable(member) or problem(member))
     if not members:
         return table
     fields = [(name, member | None, None) for name, member in members.items()]

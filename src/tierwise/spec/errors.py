@@ -3,12 +3,18 @@
     TierwiseError
     ├─ SpecError        the request or file is invalid                      400
     │  ├─ NotFound      it names something that does not exist              404
-    │  └─ BodyTooLarge  the request body is too large                       413
+    │  │  └─ NoSuchModel  it names a tier or route that does not exist      404
+    │  ├─ BodyTooLarge  the request body is too large                       413
+    │  └─ NotJson       the body is not declared as JSON                    415
+    ├─ AccessError      the caller may not use the endpoint
+    │  ├─ Unauthorized  its key is missing or wrong                         401
+    │  └─ Forbidden     it is a web page, or means another host             403
     ├─ EngineError      an engine failed; carries the engine's name
     │  ├─ Overloaded    it has no free capacity                             429
     │  ├─ TimedOut      it did not answer in time                           504
     │  ├─ TooLong       the prompt does not fit its context                 400
     │  ├─ Refused       it rejected the request as wrong                    400
+    │  ├─ Misconfigured it rejects our own settings: key, URL, model …      502
     │  ├─ Broken        it crashed, is unreachable, or failed internally    502
     │  └─ Garbled       its response cannot be parsed                       502
     ├─ BudgetError      no answer was possible within the budget            504
@@ -42,8 +48,28 @@ class NotFound(SpecError):
     """The request names a model, action, file or member that does not exist."""
 
 
+class NoSuchModel(NotFound):
+    """The request names a model that is neither a tier nor a route."""
+
+
 class BodyTooLarge(SpecError):
     """The request body exceeds the size limit."""
+
+
+class NotJson(SpecError):
+    """The request body is not declared as JSON, or is encoded in a way that is not read."""
+
+
+class AccessError(TierwiseError):
+    """The caller may not use the endpoint."""
+
+
+class Unauthorized(AccessError):
+    """The endpoint has a key, and the caller did not send it."""
+
+
+class Forbidden(AccessError):
+    """The request comes from a web page that is not allowed, or is for a host that is not this endpoint."""
 
 
 class ConfigErrors(SpecError):
@@ -85,6 +111,10 @@ class TooLong(EngineError):
 
 class Refused(EngineError):
     """The engine rejected the request as invalid."""
+
+
+class Misconfigured(EngineError):
+    """The engine rejected our own settings, such as the key, the URL or the model. Only a change of them helps."""
 
 
 class Broken(EngineError):

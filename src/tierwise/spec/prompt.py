@@ -14,7 +14,7 @@ Message = Mapping[str, Json]
 
 _NOTHING: Fields = MappingProxyType({})
 
-_BOUNDS = ("max_completion_tokens", "max_tokens")
+BOUNDS = ("max_completion_tokens", "max_tokens")
 """OpenAI's current and former names for the maximum number of completion tokens of one pass."""
 
 
@@ -29,6 +29,10 @@ class Prompt:
     """The seed from which every draw derives its own."""
     filled: frozenset[str] = field(default=frozenset(), compare=False)
     """Names of the fields that a tier set as defaults. Another tier replaces them with its own."""
+    optional: frozenset[str] = field(default=frozenset(), compare=False)
+    """Names of the fields that a policy prefers. If the engine refuses one, the pass runs without it."""
+    headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
+    """Headers of the request that are forwarded to engines: `x-request-id`, `traceparent`, `tracestate`."""
 
     def then(self, *messages: Message) -> Prompt:
         """The same request with the conversation continued."""
@@ -36,11 +40,45 @@ class Prompt:
 
     def setting(self, **fields: Json) -> Prompt:
         """The same request with these fields set, overriding the client's."""
-        return replace(self, fields={**self.fields, **fields}, filled=self.filled - fields.keys())
+        return replace(
+            self,
+            fields={**self.fields, **fields},
+            filled=self.filled - fields.keys(),
+            optional=self.optional - fields.keys(),
+        )
+
+    def preferring(self, **fields: Json) -> Prompt:
+        """The same request with these fields where nobody has set them. A null or false field counts as unset."""
+        wanted = {name: value for name, value in fields.items() if not self.fields.get(name)}
+        return replace(
+            self,
+            fields={**self.fields, **wanted},
+            filled=self.filled - wanted.keys(),
+            optional=self.optional | wanted.keys(),
+        )
 
     def without(self, *names: str) -> Prompt:
         """The same request without these fields."""
         return replace(self, fields={name: value for name, value in self.fields.items() if name not in names})
+
+    def headers_of_pass(self, number: int) -> Mapping[str, str]:
+        """The headers for one pass. Its request id is unique within the action, because engines identify passes by it:
+        the first pass has the client's own.
+        """
+        if number == 0 or not (own := self.headers.get("x-request-id")):
+            return self.headers
+        return {**self.headers, "x-request-id": f"{own}-{number}"}
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether the engine may answer with a tool call."""
+        return bool(self.fields.get("tools") or self.fields.get("functions"))
+
+    @property
+    def requires_tool(self) -> bool:
+        """Whether the answer must call a tool."""
+        choice = self.fields.get("tool_choice") or self.fields.get("function_call")
+        return self.has_tools and (isinstance(choice, Mapping) or choice in ("required", "any"))
 
     def by_default(self, fields: Fields) -> Prompt:
         """The same request with a tier's fields as defaults. Null counts as unset.
@@ -49,19 +87,22 @@ class Prompt:
         """
         own = {name: value for name, value in self.fields.items() if name not in self.filled}
         said = {name for name, value in own.items() if value is not None}
-        if said.intersection(_BOUNDS):
-            said.update(_BOUNDS)
+        if said.intersection(BOUNDS):
+            said.update(BOUNDS)
         filled = {name: fields[name] for name in fields if name not in said}
         return replace(self, fields={**own, **filled}, filled=frozenset(filled))
 
     @property
     def bound(self) -> int | None:
-        """The client's limit on the completion tokens of one pass; None if unset."""
-        return min((bound for name in _BOUNDS if isinstance(bound := self.fields.get(name), int)), default=None)
+        """The client's limit on the completion tokens of one pass; None if unset, or negative, which engines read as no
+        limit.
+        """
+        bounds = (self.fields.get(name) for name in BOUNDS)
+        return min((bound for bound in bounds if isinstance(bound, int) and bound >= 0), default=None)
 
     def bounded(self, tokens: int) -> Prompt:
         """The same request with this limit, under the names that the client used."""
-        names = [name for name in _BOUNDS if name in self.fields] or ["max_tokens"]
+        names = [name for name in BOUNDS if name in self.fields] or ["max_tokens"]
         return self.setting(**dict.fromkeys(names, tokens))
 
 

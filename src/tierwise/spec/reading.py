@@ -14,7 +14,7 @@ from msgspec.structs import FieldInfo
 
 from tierwise.spec.choice import OneOf
 from tierwise.spec.errors import ConfigErrors, SpecError
-from tierwise.spec.plugins import why_not
+from tierwise.spec.plugins import UNIONS, why_not
 
 T = TypeVar("T")
 
@@ -34,11 +34,11 @@ class Reading:
         where = "" if first == second else f", on lines {first} and {second}"
         self.wrong(field, f"appears twice{where}; give each key once")
 
-    def known(self, name: str, names: Iterable[str], field: str, what: str) -> bool:
-        """Whether `name` is among `names`; records an error if not."""
+    def known(self, name: str, names: Iterable[str], field: str, what: str, why: str = "") -> bool:
+        """Whether `name` is among `names`; records an error if not, with `why` in place of the allowed names."""
         names = list(names)
         if name not in names:
-            self.wrong(field, f"there is no {what} {name!r}; {allowed(name, names)}")
+            self.wrong(field, f"there is no {what} {name!r}; {why or allowed(name, names)}")
         return name in names
 
     def done(self) -> None:
@@ -127,7 +127,7 @@ class Reading:
             return kind
         if len(structs) == 1:
             return structs[0] if isinstance(value, dict) or issubclass(structs[0], OneOf) else kind
-        tag_field = structs[0].__struct_config__.tag_field
+        tag_field = str(structs[0].__struct_config__.tag_field)
         tags = {struct.__struct_config__.tag: struct for struct in structs}
         if not isinstance(value, dict):
             return kind
@@ -135,7 +135,8 @@ class Reading:
             self.wrong(field, f"the key {tag_field!r} is missing; allowed: {', '.join(sorted(tags))}")
             return None
         tag = str(value[tag_field])
-        return tags[tag] if self.known(tag, tags, _path(field, tag_field), str(tag_field)) else None
+        why = why_not(UNIONS.get(tag_field, ""), tag)
+        return tags[tag] if self.known(tag, tags, _path(field, tag_field), tag_field, why) else None
 
     def _refused(self, error: msgspec.ValidationError, field: str) -> None:
         what, _, where = str(error).partition(" - at `$")

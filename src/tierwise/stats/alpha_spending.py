@@ -1,13 +1,13 @@
-"""When a test may be looked at before its end, and what a look costs: alpha spending (Lan & DeMets 1983).
+"""When a sequential test is evaluated, and the error that each look spends: alpha spending (Lan & DeMets 1983).
 
-A test that ends at a planned number of tasks may be looked at forty times on the way, and is still wrong in at most
-2.5 % of runs in each direction: of that error, `TAIL` · t^1.5 is spent once a share t of the tasks is in (the power
-family of Kim & DeMets 1987, Biometrika 74:149). Bets, which hold for ever and after every task (Waudby-Smith & Ramdas
-2023), left up to 4.4 % of simulated A/A gates open that all tasks would have settled; this leaves 0.9 %, and stops
-earlier where the answer is hard.
+A test that ends at a planned number of tasks may be evaluated at forty looks on the way, and its verdict is still wrong
+in at most 2.5 % of runs in each direction. `TAIL` · t^1.5 of that error is spent once a share t of the tasks is in (the
+power family of Kim & DeMets 1987, Biometrika 74:149). Betting tests are valid after every task and without a planned
+end (Waudby-Smith & Ramdas 2023), but left up to 4.4 % of simulated A/A gates undecided that all tasks would have
+decided. Alpha spending leaves 0.9 %, and stops earlier where the decision is hard.
 
-The looks are set by the number of planned tasks alone, never by who asks, or when. So one may ask at any moment and as
-often as one likes: between two looks, the answer is that of the last one.
+The looks depend only on the number of planned tasks, not on who evaluates the test or when. So a test may be evaluated
+at any time and as often as needed: between two looks, the result is that of the last look.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ TAIL = 0.025
 """How often a verdict may be wrong, in each direction."""
 
 LOOKS = 40
-"""At equal steps; with 20, a percent more of the tasks is needed."""
+"""At equal steps. With 20, a test needs 1 % more of the tasks."""
 
 _POWER = 1.5
-"""Of the share of tasks: with 1 it stops a percent of the tasks earlier and leaves twice as much open; with 2, which
-leaves hardly less open, two percent later."""
+"""Exponent of the share of tasks. With 1, tests stop 1 % of the tasks earlier and leave twice as many undecided. With
+2, they leave hardly fewer undecided and stop 2 % later."""
 
 _NODES = 128
 _FARTHEST = 6.0
-"""Standard errors on the wrong side, from where no run returns."""
+"""In standard errors. A run that is this far on the wrong side does not come back."""
 
 
 def looks(seen: int, planned: int, *, is_last: bool, least: int = 1) -> list[int]:
-    """After how many tasks one looks, of those that were seen.
+    """The looks so far: after how many tasks the test is evaluated.
 
     Args:
         seen: tasks that are in.
         planned: tasks of the whole test.
-        is_last: whether no more will come; the last look is then at all of them.
-        least: tasks before which nothing is to be seen.
+        is_last: whether no more tasks will come; the last look is then at all of them.
+        least: the smallest number of tasks that can be evaluated.
     """
     steps = sorted({math.ceil(planned * look / LOOKS) for look in range(1, LOOKS + 1)})
     found = [step for step in steps if least <= step <= seen]
@@ -58,7 +58,7 @@ def looks(seen: int, planned: int, *, is_last: bool, least: int = 1) -> list[int
 
 
 def spent(at: Sequence[int], planned: int, *, is_last: bool) -> list[float]:
-    """The error that may have been made by each look; at the end, all of it."""
+    """The cumulative error at each look; at the end, all of it."""
     found = [TAIL * min(1.0, look / planned) ** _POWER for look in at]
     if is_last and found:
         found[-1] = TAIL
@@ -67,13 +67,14 @@ def spent(at: Sequence[int], planned: int, *, is_last: bool) -> list[float]:
 
 @lru_cache(maxsize=256)
 def widths(at: tuple[int, ...], spent: tuple[float, ...]) -> tuple[float, ...]:
-    """How many standard errors a mean must be away at each look, to spend just that much.
+    """How many standard errors a mean must be away at each look, to spend exactly the given error.
 
-    By integrating over all that was not rejected so far (Armitage, McPherson & Rowe 1969, JRSS A 132:235).
+    Computed by integrating over the region that was not rejected so far (Armitage, McPherson & Rowe 1969, JRSS A
+    132:235).
 
     Args:
-        at: tasks at each look, growing.
-        spent: the error that may have been made by each look, growing.
+        at: tasks at each look, increasing.
+        spent: cumulative error at each look, increasing.
     """
     found: list[float] = []
     places, weights = np.polynomial.legendre.leggauss(_NODES)
@@ -92,7 +93,7 @@ def widths(at: tuple[int, ...], spent: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _edge(nodes: Floats, mass: Floats, step: float, share: float) -> float:
-    """Beyond which just this share arrives with the next step."""
+    """The boundary beyond which exactly this probability falls at the next step."""
     low, high = float(nodes[0]), float(nodes[-1]) + 40 * step
     for _ in range(60):
         middle = (low + high) / 2
@@ -102,14 +103,14 @@ def _edge(nodes: Floats, mass: Floats, step: float, share: float) -> float:
 
 
 def counts(trials: Sequence[int], chance: float, spent: Sequence[float]) -> list[int]:
-    """How many successes reject `chance` at each look, exactly; one more than the trials where none do.
+    """How many successes reject `chance` at each look, exactly; one more than the trials where no count does.
 
-    What was not spent, since counts are whole numbers, is left to later looks.
+    Counts are whole numbers, so some of the error cannot be spent at a look. It is left to later looks.
 
     Args:
-        trials: so far, at each look, not shrinking; what decides them says nothing about the successes.
-        chance: of a success under the null hypothesis, or more than under it.
-        spent: the error that may have been made by each look, growing.
+        trials: so far, at each look, not decreasing; their number must be independent of the successes.
+        chance: of a success under the null hypothesis, or an upper bound of it.
+        spent: cumulative error at each look, increasing.
     """
     found: list[int] = []
     before, alive, used = 0, np.ones(1), 0.0
@@ -124,7 +125,7 @@ def counts(trials: Sequence[int], chance: float, spent: Sequence[float]) -> list
             + special.xlog1py(more - k, -chance)
         )
         alive = np.convolve(alive, chances)
-        beyond = np.cumsum(alive[::-1])[::-1]  # of as many successes or more
+        beyond = np.cumsum(alive[::-1])[::-1]  # of this many successes or more
         edge = int(np.count_nonzero(beyond > most - used))
         used += float(beyond[edge]) if edge < len(beyond) else 0.0
         found.append(edge)

@@ -1,11 +1,11 @@
 """Shares and paired differences where observations come in clusters: repeats of a task, tasks of a repository.
 
-One construction for all: Wilson's score interval at the effective sample size, with Student's t at G - 1 degrees of
-freedom for G clusters; of unequal sizes, G is Kish's effective number. With clusters of one observation it is Wilson's
-interval with t for z. It is never empty, also at 0 of n. `benchmarks/coverage.py` measures how often it holds the
-truth; docs/statistics.md shows the figure, and the worlds in which it fails.
+All use one construction: Wilson's score interval at the effective sample size, with Student's t at G - 1 degrees of
+freedom for G clusters. For unequal sizes, G is Kish's effective number. With clusters of one observation it is Wilson's
+interval with t for z. It is never empty, also at 0 of n. `benchmarks/coverage.py` measures how often it covers the
+truth; docs/statistics.md shows the figure, and the cases in which coverage is too low.
 
-The functions of arrays work on many samples at once, element by element.
+Functions of arrays work on many samples at once, element by element.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ Floats = NDArray[np.float64]
 
 _TAIL = 0.025
 _LEAST_EFFECT = 0.2
-"""No design effect is taken to be smaller, so that clusters that agree by chance do not promise certainty."""
+"""The smallest design effect. Without it, clusters that agree by chance would suggest certainty."""
 _FEW, _FEW_GRADED = 4.0, 10.0
-"""So many effective successes (or failures) are little evidence of how alike the members of a cluster are; of values
-between 0 and 1, where few tasks may hold nearly all of the sum, more are."""
+"""Fewer effective successes (or failures) say little about how similar the members of a cluster are. Values between 0
+and 1 need more, because few tasks may hold nearly all of the sum."""
 _POISSON = 3.0
-"""Up to so many effective successes the lower end is that of the exact one-sided interval."""
+"""Up to this many effective successes, the lower end is that of the exact one-sided interval."""
 _NEVER = 1e-12
 _LEAST_KEPT, _LEAST_FREEDOM = 0.1, 0.5
 """Where one cluster holds nearly everything, the others say little, and the interval is wide but finite."""
 _LEAST_OWN = 0.001
-"""Of a design effect that is all supposition, the sample's part, so that degrees of freedom are finite."""
+"""The sample's smallest part of a design effect that is otherwise assumed, so that degrees of freedom are finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """A share in each sample, and the number of independent observations that would tell as much."""
+    """A share in each sample, and the number of independent observations with the same information."""
 
     share: Floats
     effective: Floats
     scatter: Floats
     """Σ (sum - size · share)² over clusters."""
     freedom: Floats
-    """Degrees of freedom of the effective size: G - 1, with Kish's (Σ size)² / Σ size² for G, and more where the design
-    effect is less the sample's than a supposition."""
+    """Degrees of freedom of the effective size: G - 1, with Kish's (Σ size)² / Σ size² for G. More where the design
+    effect is assumed more than estimated from the sample."""
 
 
 def shares(totals: Floats, squares: Floats, sizes: Floats, *, is_graded: bool = False) -> Shares:
-    """The shares of samples whose clusters have the same sizes everywhere.
+    """The shares of samples whose clusters have the same sizes in all samples.
 
     Args:
         totals: Σ of the clusters' sums, one for each sample.
@@ -65,15 +65,14 @@ def shares(totals: Floats, squares: Floats, sizes: Floats, *, is_graded: bool = 
         is_graded: observations are values between 0 and 1, not successes and failures.
     """
     n, second, third = (float((sizes**power).sum()) for power in (1, 2, 3))
-    alike = second / n  # the design effect if all members of a cluster were alike (Kish 1965, §5.4)
+    alike = second / n  # the design effect if all members of a cluster were equal (Kish 1965, §5.4)
     share = totals / n
     spread = share * (1 - share)
     varies = spread > _NEVER
     raw = squares / np.where(varies, n * spread, 1.0)
     most = np.maximum(raw, alike)
-    kept = (
-        1 - 2 * third / (n * second) + second / n**2
-    )  # of the scatter, once the share is fitted: 1 - 1/G if all alike
+    # The part of the scatter that remains once the share is fitted: 1 - 1/G if all sizes are equal.
+    kept = 1 - 2 * third / (n * second) + second / n**2
     effect = np.where(varies, np.minimum(raw / max(kept, _LEAST_KEPT), most), alike)
     few = _FEW_GRADED if is_graded else _FEW
     effect, weight = _cautious(effect, np.minimum(share, 1 - share) * n / few, most)
@@ -82,14 +81,15 @@ def shares(totals: Floats, squares: Floats, sizes: Floats, *, is_graded: bool = 
 
 
 def _cautious(effect: Floats, rare: Floats, most: Floats) -> tuple[Floats, Floats]:
-    """The design effect, drawn towards the largest possible one where few successes or failures were seen; how far.
+    """The design effect, shrunk towards the largest possible one where few successes or failures were seen, and the
+    weight.
 
-    From two solved tasks nobody can tell whether repeats of one task are alike. Without this the intervals hold only
-    80 to 92 % where n·p is below 5 and the correlation within clusters is high. `rare` counts the rarer of successes
-    and failures, in units of what is few.
+    Two solved tasks do not show whether repeats of one task are similar. Without this, the intervals cover only 80 to
+    92 % where n·p is below 5 and the correlation within clusters is high. `rare` counts the rarer of successes and
+    failures, in units of `_FEW`.
 
-    The sample decides only a part of such an effect, so it scatters less: its logarithm by 1 - weight. Degrees of
-    freedom are twice the square of a variance over its own variance (Satterthwaite 1946), so they grow by the square.
+    The sample decides only a part of such an effect, so it varies less: its logarithm by 1 - weight. Degrees of freedom
+    are twice the square of a variance over its own variance (Satterthwaite 1946), so they grow by the square.
     """
     effect = np.maximum(effect, _LEAST_EFFECT)
     weight = np.where(effect < most, (1 + rare / effect) ** -2, 0.0)
@@ -99,9 +99,9 @@ def _cautious(effect: Floats, rare: Floats, most: Floats) -> tuple[Floats, Float
 def bounds(of: Shares) -> tuple[Floats, Floats]:
     """Both ends of the score interval (Wilson 1927) at the effective sample size, with t for z.
 
-    As Korn & Graubard do (1998, Survey Methodology 24:193), the effective size is scaled by (z / t)². Near 0 and 1 the
-    end on the inner side is the exact one-sided one (after Brown, Cai & DasGupta 2001, Statistical Science 16:101,
-    §4.1.1), without which coverage falls to 84 % there.
+    The effective size is scaled by (z / t)², as in Korn & Graubard (1998, Survey Methodology 24:193). Near 0 and 1 the
+    inner end is the exact one-sided one (after Brown, Cai & DasGupta 2001, Statistical Science 16:101, §4.1.1); without
+    it, coverage falls to 84 % there.
     """
     t = special.stdtrit(of.freedom, 1 - _TAIL)
     z = float(special.ndtri(1 - _TAIL))
@@ -123,13 +123,13 @@ def _lower_end(share: Floats, n: Floats, z: float) -> Floats:
 def paired_bounds(first: Shares, second: Shares, cross: Floats) -> tuple[Floats, Floats]:
     """Both ends for the difference of two shares on the same clusters.
 
-    Newcombe 1998 (Statistics in Medicine 17:2635, method 10) with the intervals above for his two, and the correlation
-    of the clusters for his φ, corrected for continuity as his is.
+    Newcombe 1998 (Statistics in Medicine 17:2635, method 10), with the intervals above in place of his two, and the
+    correlation of the clusters in place of his φ, with his correction for continuity.
 
     Args:
-        first: of the one side.
-        second: of the other.
-        cross: Σ of the products of both sides' residuals over clusters.
+        first: the first arm.
+        second: the second arm.
+        cross: Σ of the products of both arms' residuals over clusters.
     """
     spread = np.sqrt(first.share * (1 - first.share) * second.share * (1 - second.share))
     known = (first.scatter * second.scatter > _NEVER) & (spread > _NEVER)
@@ -160,7 +160,7 @@ def rate(
         is_graded: observations are values between 0 and 1, not successes and failures.
 
     Returns:
-        None of nothing; an estimate without an interval of a single cluster.
+        None without observations; an estimate without an interval for a single cluster.
     """
     total, n = math.fsum(sums), math.fsum(sizes)
     if not n:
@@ -175,7 +175,7 @@ def rate(
 def difference(
     first: Sequence[float], second: Sequence[float], sizes: Sequence[float], population: Population = "clusters"
 ) -> Estimate | None:
-    """The first's share minus the second's, on the same clusters; arguments as of `rate`."""
+    """The first arm's share minus the second's, on the same clusters. Arguments as for `rate`."""
     n = math.fsum(sizes)
     if not n:
         return None
@@ -192,23 +192,23 @@ def difference(
 def robust_error(sums: Sequence[float], sizes: Sequence[float]) -> float:
     """The cluster-robust standard error of a mean (Miller 2024, arXiv 2411.00640, §2.2), times √(G / (G - 1)).
 
-    Of shares or of paired differences. The naive error of a share is √(p(1-p)/n); on SWE-bench Pro by repository this
-    one is 1.3 to 3.1 times as large.
+    For shares and for paired differences. The naive error of a share is √(p(1-p)/n); on SWE-bench Pro by repository
+    this one is 1.3 to 3.1 times as large.
     """
     groups = len(sizes)
     if groups < 2:
-        raise SpecError(f"a standard error between clusters needs 2 clusters or more, and there is {groups}")
+        raise SpecError(f"a standard error between clusters needs at least 2 clusters, and there is {groups}")
     squares = float((_residuals(sums, sizes) ** 2).sum())
     return math.sqrt(squares * groups / (groups - 1)) / math.fsum(sizes)
 
 
 def effective(sums: Sequence[float], sizes: Sequence[float]) -> float:
-    """Independent observations that would tell as much about the share; arguments as of `rate`."""
+    """The number of independent observations with the same information about the share. Arguments as for `rate`."""
     return _one(sums, _residuals(sums, sizes), sizes).effective.item()
 
 
 def gather(values: Sequence[float], labels: Sequence[Hashable]) -> tuple[list[float], list[float]]:
-    """Sums and sizes of the clusters that the labels name, in the order in which they first appear."""
+    """Sums and sizes of the labelled clusters, in order of first appearance."""
     sums: dict[Hashable, float] = {}
     sizes: dict[Hashable, float] = {}
     for value, label in zip(values, labels, strict=True):

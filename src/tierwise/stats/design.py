@@ -1,4 +1,4 @@
-"""Observations, with what each of them belongs to and how much it counts: here repeats, clusters and weights enter."""
+"""Observations with their dependence and weights. Repeats, clusters and weights are handled here."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """How the tasks of a workload hang together, and whom its figures can therefore speak for."""
+    """How the tasks of a workload depend on each other, and therefore which population its figures describe."""
 
     weights: Mapping[str, float]
-    """How many tasks of the population each stands for; 1 where it is not said."""
+    """How many tasks of the population each task represents; 1 if not given."""
     clusters: Mapping[str, str]
-    """Of each task; empty unless every task has one, and there are several."""
+    """The cluster of each task; empty unless every task has one, and there are several."""
 
     @property
     def population(self) -> Population:
@@ -37,7 +37,7 @@ class Design:
         return len(set(self.weights.values())) > 1
 
     def sample(self, tasks: Sequence[str]) -> Sample:
-        """Observations of these tasks; a task that stands there twice was asked twice."""
+        """Observations of these tasks; a task that is listed repeatedly was asked repeatedly."""
         return Sample(
             labels=tuple(self.clusters.get(task, task) for task in tasks),
             weights=_normed([self.weights.get(task, 1.0) for task in tasks]),
@@ -47,40 +47,40 @@ class Design:
 
 
 def _normed(weights: Sequence[float]) -> tuple[float, ...]:
-    """So that they count observations again: the effective sample size is told from their spread alone."""
+    """Scaled to an average of 1, so that they count observations; only their spread sets the effective sample size."""
     total = math.fsum(weights)
     return tuple(weight * len(weights) / total for weight in weights)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Some observations. All lists of values below have one for each of them, in their order."""
+    """Some observations. Every list of values below has one value for each observation, in their order."""
 
     labels: tuple[str, ...]
-    """What each belongs to: its task, or its task's cluster."""
+    """The group of each observation: its task, or its task's cluster."""
     weights: tuple[float, ...]
     """1 on average."""
     tasks: int
-    """That are different."""
+    """The number of different tasks."""
     population: Population
 
     @classmethod
     def alone(cls, number: int) -> Self:
-        """So many tasks that weigh the same, each asked once."""
+        """This many tasks of equal weight, each asked once."""
         return cls(tuple(map(str, range(number))), (1.0,) * number, number, "tasks")
 
     @property
     def is_plain(self) -> bool:
-        """Whether each observation stands alone and counts the same."""
+        """Whether observations are independent and have equal weights."""
         return len(set(self.labels)) == len(self.labels) and len(set(self.weights)) <= 1
 
     def share(self, values: Sequence[float], *, each: float = 1.0, is_graded: bool = False) -> Estimate | None:
         """The share solved (`clusters.rate`).
 
         Args:
-            values: 1 or 0, or between them where they are graded.
-            each: how many draws a value stands for.
-            is_graded: they are.
+            values: 1 or 0, or between them if graded.
+            each: how many draws a value represents.
+            is_graded: whether values are graded.
         """
         sizes = self._totals([each] * len(values))
         return clusters.rate(
@@ -99,14 +99,14 @@ class Sample:
         return estimates.per(self._totals(gained), self._totals(extra), population=self.population)
 
     def difference(self, first: Sequence[float], second: Sequence[float]) -> Estimate | None:
-        """The first's share minus the second's (`clusters.difference`)."""
+        """The first arm's share minus the second's (`clusters.difference`)."""
         return clusters.difference(self._totals(first), self._totals(second), self._sizes, self.population)
 
     def p_value(self, first: Sequence[float], second: Sequence[float]) -> float:
         """Of no difference, two-sided.
 
-        Exact McNemar, or, where an observation does not stand alone or counts more than another, the t test between
-        what belongs together (Miller 2024, arXiv 2411.00640, §2.2).
+        Exact McNemar. Where observations depend on each other or have unequal weights, the t test between their groups
+        (Miller 2024, arXiv 2411.00640, §2.2).
         """
         changes = Counter(one - other for one, other in zip(first, second, strict=True))
         if self.is_plain:
@@ -119,11 +119,11 @@ class Sample:
         return 2 * float(special.stdtr(freedom, -abs(centre) / clusters.robust_error(sums, self._sizes)))
 
     def quantile(self, values: Sequence[float], q: Fraction) -> Estimate | None:
-        """A quantile (`estimates.quantile`); None where the tasks are too few for an interval.
+        """A quantile (`estimates.quantile`); None where there are too few tasks for an interval.
 
-        Where observations are not independent, or do not count the same, the ranks are those of as many independent
-        ones as tell the same about the share below the quantile (Woodruff 1952, JASA 47:635), and never of more than
-        there are tasks.
+        Where observations depend on each other or have unequal weights, the ranks are those of the number of
+        independent observations with the same information about the share below the quantile (Woodruff 1952, JASA
+        47:635), and never of more than there are tasks.
         """
         if not values:
             return None
@@ -138,8 +138,8 @@ class Sample:
             return float(seen[order[min(len(seen) - 1, int(np.searchsorted(reached, share * reached[-1] - 1e-9)))]])
 
         value = at(float(q))
-        told = clusters.effective(self._totals([float(one <= value) for one in values]), self._sizes)
-        n = min(self.tasks, int(told))
+        independent = clusters.effective(self._totals([float(one <= value) for one in values]), self._sizes)
+        n = min(self.tasks, int(independent))
         ranks = estimates.quantile_ranks(n, q) if n else None
         if ranks is None:
             return None
@@ -151,7 +151,7 @@ class Sample:
         return self._totals([1.0] * len(self.labels))
 
     def _totals(self, values: Sequence[float]) -> list[float]:
-        """Weighted sums of what belongs together, in the order in which it first appears."""
+        """Weighted sums of the groups, in order of first appearance."""
         sums: dict[str, float] = {}
         for label, weight, value in zip(self.labels, self.weights, values, strict=True):
             sums[label] = sums.get(label, 0.0) + weight * value

@@ -1,8 +1,8 @@
-"""Intervals and tests, as pure functions of plain numbers; each names its source.
+"""Intervals and tests, as pure functions of plain numbers. Each names its source.
 
-All intervals are two-sided with 95 % confidence. Observations are independent of each other; where they are not, as
-with repeats of a task or tasks of a cluster, hand over the totals of what belongs together. Nothing here guesses: what
-a sample is too small for is None.
+All intervals are two-sided with 95 % confidence. Observations must be independent. Where they are not, as with repeats
+of a task or tasks of a cluster, pass the totals of each group. Where a sample is too small for a result, the result is
+None.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TAIL = 0.025
 _Z = 1.959963984540054
 """The normal quantile at 1 - `_TAIL`."""
 _ALIKE = 1e-13
-"""Relative to the values: what differs by less differs by rounding."""
+"""Relative to the values: smaller differences come from rounding."""
 _LEAST_NUMBER = 1.5
 """Where one observation holds nearly everything, the others say little, and the interval is wide but finite."""
 
@@ -39,7 +39,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """A number, how sure it is, from how many independent observations, and whom it speaks for."""
+    """A number, its interval, the number of independent observations, and the population that it describes."""
 
     value: float
     interval: Interval | None
@@ -49,27 +49,27 @@ class Estimate:
 
 
 def rate(successes: int, n: int) -> Estimate | None:
-    """A share with its Wilson score interval (Wilson 1927); None of nothing."""
+    """A share with its Wilson score interval (Wilson 1927); None without observations."""
     if n == 0:
         return None
     return Estimate(value=successes / n, interval=wilson(successes, n), n=n)
 
 
 def wilson(successes: int, n: int) -> Interval:
-    """Wilson's score interval of a share: never empty, never beyond 0 or 1, and right at 0 of n and n of n too."""
+    """Wilson's score interval of a share: never empty, never beyond 0 or 1, and valid at 0 of n and n of n too."""
     share, spread = successes / n, _Z * _Z / n
     centre = (share + spread / 2) / (1 + spread)
     half = _Z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    low = 0.0 if successes == 0 else centre - half  # both ends are exact there, but for rounding
+    low = 0.0 if successes == 0 else centre - half  # both ends are exact there, except for rounding
     high = 1.0 if successes == n else centre + half
     return Interval(low, high)
 
 
 def quantile(values: Sequence[float], q: Fraction) -> Estimate | None:
-    """The value that a share `q` of all values does not exceed, as one that was seen (Hyndman & Fan 1996, type 1).
+    """The smallest observed value that at least a share `q` of all values does not exceed (Hyndman & Fan 1996, type 1).
 
-    Its interval lies between two order statistics and supposes nothing about the distribution (David & Nagaraja 2003,
-    §7.1). It exists from 6 values on for the median, from 72 for the 95th percentile, from 368 for the 99th.
+    Its interval lies between two order statistics and assumes nothing about the distribution (David & Nagaraja 2003,
+    §7.1). It needs 6 values for the median, 72 for the 95th percentile, and 368 for the 99th.
     """
     if not values:
         return None
@@ -80,8 +80,8 @@ def quantile(values: Sequence[float], q: Fraction) -> Estimate | None:
 
 
 def quantile_ranks(n: int, q: Fraction) -> tuple[int, int] | None:
-    """Which order statistics, from 1, bound a quantile, each wrong with at most 2.5 %; None where `n` is too small."""
-    below = special.bdtr(np.arange(n), n, float(q))  # P(at most so many are below), for ranks from 1
+    """The order statistics (from 1) that bound a quantile, each wrong with at most 2.5 %; None if `n` is too small."""
+    below = special.bdtr(np.arange(n), n, float(q))  # P(at most rank - 1 are below), for ranks from 1
     low, high = int((below <= _TAIL).sum()), int((1 - below > _TAIL).sum()) + 1
     return None if low < 1 or high > n else (low, high)
 
@@ -93,18 +93,18 @@ def mean(
     least: float = -math.inf,
     population: Population = "tasks",
 ) -> Estimate | None:
-    """A mean with Student's t interval, the skewness taken out by Hall's transformation (1992, JRSS B 54:221).
+    """A mean with Student's t interval, corrected for skewness by Hall's transformation (1992, JRSS B 54:221).
 
-    Costs are skewed: of 40 draws that are log-normal with σ = 1, plain t intervals hold the mean in 89 % of cases and
-    these in 92 %. Without skewness both are the same.
+    Costs are skewed: for 40 log-normal draws with σ = 1, plain t intervals cover the mean in 89 % of cases and these in
+    92 %. Without skewness both are equal.
 
     Args:
-        values: independent observations, or totals of what belongs together.
-        sizes: how many observations, or how much weight, are in each total; 1 when not given. The mean is total over
+        values: independent observations, or totals of groups.
+        sizes: how many observations, or how much weight, each total holds; 1 if not given. The mean is total over
             total, its error that of a ratio (Cochran 1977, §6.3), and t has the degrees of freedom of Kish's effective
             number.
-        least: what no mean can be below.
-        population: whom it speaks for.
+        least: a lower bound of the mean.
+        population: the population that it describes.
     """
     n = len(values)
     if n == 0:
@@ -114,7 +114,7 @@ def mean(
     centre = math.fsum(values) / total
     deviations = [value - weight * centre for value, weight in zip(values, weights, strict=True)]
     square = math.fsum(one * one for one in deviations)
-    if n == 1 or square <= _ALIKE**2 * math.fsum(value * value for value in values):  # no variation to judge by
+    if n == 1 or square <= _ALIKE**2 * math.fsum(value * value for value in values):  # no variation to estimate from
         return Estimate(value=centre, interval=None, n=n, population=population)
     error = math.sqrt(square * n / (n - 1)) / total
     bend = math.fsum(one**3 for one in deviations) / n / (square / n) ** 1.5 / math.sqrt(n)
@@ -124,15 +124,15 @@ def mean(
 
 
 def effective_number(sizes: Sequence[float]) -> float:
-    """Of things of one size that would tell as much: (Σ size)² / Σ size² (Kish 1965); 1.5 at the least, for t."""
+    """The number of equal groups with the same information: (Σ size)² / Σ size² (Kish 1965); at least 1.5, for t."""
     return max(_LEAST_NUMBER, math.fsum(sizes) ** 2 / math.fsum(size * size for size in sizes))
 
 
 def monotone(t: float, bend: float) -> float:
-    """Where the mean of skewed values lies when a plain one lies at `t`: the inverse of Hall's monotone transformation.
+    """The inverse of Hall's monotone transformation: corrects a t value for skewness.
 
-    Hall 1992, JRSS B 54:221. Without it, sequential tests of means of log-normal values (σ = 1) pass wrongly in 12 %
-    of runs.
+    Hall 1992, JRSS B 54:221. Without it, sequential tests of means of log-normal values (σ = 1) pass wrongly in 12 % of
+    runs.
 
     Args:
         t: standard errors.
@@ -151,9 +151,8 @@ def t_quantile(freedom: float) -> float:
 def ratio(spent: Sequence[float], solved: Sequence[float], *, population: Population = "tasks") -> Estimate | None:
     """Total spent per total solved, with Fieller's interval (Fieller 1954) over the paired observations.
 
-    Never a mean of ratios. None where nothing was solved. Where so little was solved that nearly nothing may be, on
-    tasks like these, the interval has no upper end. Both are sums over what belongs together where observations are not
-    independent.
+    It is not a mean of ratios. None where nothing was solved. Where so little was solved that the true share may be
+    nearly zero, the interval has no upper end. Where observations are not independent, both are sums over groups.
     """
     if not math.fsum(solved):
         return None
@@ -165,8 +164,7 @@ def ratio(spent: Sequence[float], solved: Sequence[float], *, population: Popula
 def per(gained: Sequence[float], extra: Sequence[float], *, population: Population = "tasks") -> Estimate | None:
     """Total gained per total extra, either of which may be negative, with Fieller's interval (1954).
 
-    None where the sum of the extra is not separated from zero: then the ratio may be anything, and no number between
-    its ends says anything.
+    None where the sum of the extra is not separated from zero: then no value of the ratio is excluded.
     """
     found = _fieller(gained, extra)
     if found is None or found.high is None:
@@ -175,9 +173,9 @@ def per(gained: Sequence[float], extra: Sequence[float], *, population: Populati
 
 
 def _fieller(over: Sequence[float], under: Sequence[float]) -> Interval | None:
-    """The ratios r for which the mean of over - r·under may be zero; no upper end where that of under may be zero.
+    """The ratios r for which the mean of over - r·under may be zero; no upper end where the mean of under may be zero.
 
-    None of a single observation, or where there is no variation to judge by.
+    None for a single observation, or without variation.
     """
     n = len(over)
     if n < 2:
@@ -206,7 +204,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def paired_difference(both: int, only_first: int, only_second: int, neither: int) -> Estimate | None:
-    """The first's share solved minus the second's, on the same tasks, with Newcombe's interval.
+    """The first arm's share solved minus the second's, on the same tasks, with Newcombe's interval.
 
     Newcombe 1998, Statistics in Medicine 17:2635, method 10: two Wilson intervals, joined with the correlation of the
     pairs; never empty.

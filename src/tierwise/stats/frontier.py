@@ -1,4 +1,4 @@
-"""How surely a tier is on the Pareto frontier of quality, latency and dollars, given that the tasks are a sample."""
+"""How certain it is that a tier is on the Pareto frontier of quality, latency and dollars, given a sample of tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MEDIAN = Fraction(1, 2)
 
 _SAME = 1e-12
-"""Sums of the same values in another order differ by rounding, which dominates nobody."""
+"""Sums of the same values in another order differ by rounding. Such differences do not count as dominance."""
 
 
 def on_frontier(
@@ -35,17 +35,16 @@ def on_frontier(
 ) -> dict[str, float]:
     """The share of joint resamples in which no other tier is at least as good in all three and better in one.
 
-    Tasks are drawn whole, with what every tier made of them, so that a hard task is hard for all in the same draw.
-    It speaks for tasks like these, or for clusters like these where labels are given.
+    Tasks are drawn whole, with the results of every tier, so that a hard task is hard for all tiers in the same draw.
+    The result describes tasks like these, or clusters like these where labels are given.
 
     Args:
-        quality: of each tier, a value for each task; the tasks are the same and in the same order for all, here and
-            below.
+        quality: of each tier, a value for each task; here and below, tasks are the same and in the same order for all.
         seconds: of the action.
         dollars: of the action.
-        latency: the quantile of the seconds that is compared; their mean when None.
+        latency: the quantile of the seconds that is compared; their mean if None.
         labels: the cluster of each task, from 0; clusters are then drawn whole.
-        weights: how much each task counts; all the same when not given.
+        weights: how much each task counts; equal if not given.
         draws: resamples.
         seed: of the draws.
 
@@ -93,7 +92,7 @@ def _latency(drawn: Floats, values: Sequence[float], q: Fraction | None) -> Floa
 
 
 def _is_dominated(worse: Sequence[Floats], position: int) -> NDArray[np.bool_]:
-    """In each resample; `worse` holds tiers × draws of what had better be small."""
+    """For each resample, whether another tier dominates. `worse` has tiers × draws values, where smaller is better."""
     excess = np.stack([axis - axis[position] for axis in worse])
     margin = _SAME * np.stack([np.abs(axis[position]) + 1 for axis in worse])[:, None, :]
     no_worse, better = np.all(excess <= margin, axis=0), np.any(excess < -margin, axis=0)

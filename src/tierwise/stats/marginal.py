@@ -1,4 +1,4 @@
-"""What the k-th pass is worth: how much of the workload it solves that k - 1 passes did not."""
+"""What the k-th pass is worth: the share of the workload that it solves and k - 1 passes did not."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def as_they_came(solved: Sequence[Sequence[bool]], sample: Sample | None = None) -> list[Estimate]:
-    """What the k-th pass added where the choice among all that came is perfect, for each k that there was.
+    """What each pass added under perfect selection, for each k that was reached.
 
-    The share of actions whose k-th pass was the first to be right. Where a policy stops early nothing else is known of
-    its later passes: they were not drawn because of what came before, so that nobody may treat them as exchangeable. An
-    action that had fewer passes gained nothing by the k-th.
+    The share of actions whose k-th pass was the first correct one. Where a policy stops early, this is all that is
+    known about later passes: whether they were drawn depends on the earlier ones, so passes are not exchangeable. An
+    action with fewer passes gained nothing from the k-th.
 
     Args:
-        solved: of each action, whether each of its candidates was right, in the order in which they came.
+        solved: for each action, whether each of its candidates was correct, in order of arrival.
         sample: the actions' tasks, clusters and weights.
     """
     most = max(map(len, solved), default=0)
@@ -32,11 +32,11 @@ def as_they_came(solved: Sequence[Sequence[bool]], sample: Sample | None = None)
 
 
 def of_policy(solved: Sequence[Sequence[bool]], sample: Sample | None = None) -> list[Estimate | None]:
-    """What each pass after the first adds under a real policy, which may also lose by it.
+    """What each pass after the first adds under a real policy; it may be negative.
 
     Args:
-        solved: of each task, whether the policy solved it with 1 pass, with 2, and so on; equally many for all.
-        sample: the tasks' clusters and weights; each stands alone and counts the same when not given.
+        solved: for each task, whether the policy solved it with 1 pass, with 2, and so on; equally many for all.
+        sample: the tasks' clusters and weights; independent with equal weights if not given.
     """
     if not solved:
         return []

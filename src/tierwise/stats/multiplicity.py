@@ -1,4 +1,4 @@
-"""p values that stay honest when several are looked at: adjusted, so that each is read against 5 % as if alone."""
+"""p values adjusted for several comparisons, so that each can be read against 5 % as if it were the only one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIGNIFICANT = 0.05
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted so that the chance of any false claim is bounded (Holm 1979): for `which tiers beat this one`."""
+    """Adjusted to bound the chance of any false claim (Holm 1979): for questions like `which tiers beat this one`."""
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, worst = [1.0] * len(p_values), 0.0
     for rank, position in enumerate(order):
@@ -22,7 +22,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """Adjusted so that the share of false claims is bounded (Benjamini & Hochberg 1995): for scans over many slices."""
+    """Adjusted to bound the share of false claims (Benjamini & Hochberg 1995): for scans over many slices."""
     n = len(p_values)
     order = sorted(range(n), key=p_values.__getitem__, reverse=True)
     adjusted, least = [1.0] * n, 1.0

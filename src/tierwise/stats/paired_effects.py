@@ -1,4 +1,4 @@
-"""What became of shares, means, totals and quantiles on the same tasks, with intervals for tasks or for clusters."""
+"""Changes of shares, means, totals and quantiles on the same tasks, with intervals for tasks or for clusters."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
-    """Which observations of a sample belong together, as numbers from 0; None where each stands alone."""
+    """The group of each observation of a sample, as numbers from 0; None where observations are independent."""
 
     tasks: NDArray[np.int64] | None
     """Repeats of one task."""
     clusters: NDArray[np.int64] | None
-    """Tasks of one cluster; None where nobody asks for clusters, or not every task has one."""
+    """Tasks of one cluster; None where clusters are not used, or not every task has one."""
 
     @property
     def count(self) -> int | None:
@@ -50,14 +50,14 @@ class Groups:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A difference, for each population that it can be told for."""
+    """A difference, for each population that it can be estimated for."""
 
     tasks: Estimate
     clusters: Estimate | None = None
 
     @property
     def shown(self) -> Estimate:
-        """For clusters where tasks come in them, for tasks elsewhere."""
+        """For clusters where tasks have them, else for tasks."""
         return self.clusters or self.tasks
 
     @property
@@ -66,7 +66,7 @@ class Change:
 
     @property
     def direction(self) -> Literal["up", "down", ""]:
-        """Where the interval says that it went."""
+        """The direction of the change, where the interval excludes zero."""
         interval = self.shown.interval
         if interval is None:
             return ""
@@ -75,10 +75,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
-    """What became of seconds or dollars, on the same tasks."""
+    """How seconds or dollars changed, on the same tasks."""
 
     base: float
-    """A mean, as the next."""
+    """The mean, as in `other`."""
     other: float
     difference: Change
     ratio: Estimate | None
@@ -86,13 +86,13 @@ class Spend:
 
 
 def crossed(base: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[int, int, int, int]:
-    """How many both, only the other, only the base, and neither solved."""
+    """How many both arms, only the other, only the base, and neither solved."""
     table = Counter(zip(other.tolist(), base.tolist(), strict=True))
     return table[1, 1], table[1, 0], table[0, 1], table[0, 0]
 
 
 def quality_change(base: NDArray[np.int64], other: NDArray[np.int64], groups: Groups) -> Change:
-    """The difference of two shares on the same tasks (Newcombe 1998), or on the same groups of them."""
+    """The difference of two shares on the same tasks (Newcombe 1998), or on the same groups of tasks."""
     return Change(
         tasks=_difference(base, other, groups.tasks),
         clusters=None if groups.clusters is None else _difference(base, other, groups.clusters, "clusters"),
@@ -116,7 +116,7 @@ def _difference(
 
 
 def share(won: NDArray[np.int64], groups: Groups) -> Estimate:
-    """Of what was solved: Wilson, over groups where tasks are not independent."""
+    """The share solved: Wilson's interval, over groups where tasks are not independent."""
     if groups.shown is None:
         found: Estimate | None = estimates.rate(int(won.sum()), len(won))
     else:
@@ -141,7 +141,7 @@ def mean(values: Floats, groups: NDArray[np.int64] | None, population: Populatio
 
 
 def covariance(x: Floats, y: Floats, groups: NDArray[np.int64] | None) -> float:
-    """Of the means of two values, cluster by cluster, with the correction G / (G - 1); a task is a cluster if None."""
+    """The covariance of two means, by cluster, with the correction G / (G - 1); a task is a cluster if None."""
     n = len(x)
     if groups is None:
         groups = np.arange(n)
@@ -157,20 +157,20 @@ def p_clustered(differences: NDArray[np.int64], groups: NDArray[np.int64] | None
     """The two-sided p value of no difference between groups of tasks (t with G - 1 df)."""
     values = differences.astype(float)
     variance = covariance(values, values, groups)
-    if variance <= 0:  # all clusters agree to the last digit, so they say nothing about their spread
+    if variance <= 0:  # all clusters agree to the last digit, so their spread is unknown
         return estimates.mcnemar(int((differences > 0).sum()), int((differences < 0).sum()))
     freedom = len(differences) - 1 if groups is None else int(groups.max())
     return 2 * float(special.stdtr(freedom, -abs(float(values.mean())) / math.sqrt(variance)))
 
 
 def ratio(over: Floats, under: Floats, groups: NDArray[np.int64] | None, width: float | None = None) -> Estimate | None:
-    """Total over total on the same tasks, with Fieller's interval (1954); None where the whole below is zero.
+    """Total over total on the same tasks, with Fieller's interval (1954); None where the denominator is zero.
 
     Args:
-        over: the values above.
-        under: those below, of the same tasks.
+        over: the numerators.
+        under: the denominators, of the same tasks.
         groups: the cluster of each task.
-        width: of the interval to each side, in standard errors; Student's t when not given.
+        width: of the interval on each side, in standard errors; Student's t if not given.
     """
     n = len(over)
     if not n or under.sum() <= 0:
@@ -193,7 +193,7 @@ def ratio(over: Floats, under: Floats, groups: NDArray[np.int64] | None, width: 
 
 
 def spend(spent: Floats, groups: Groups) -> Spend | None:
-    """Of values as `pairs.values` has them; None of nothing."""
+    """From values as `pairs.values` returns them; None without values."""
     base, other = spent
     if not len(base):
         return None
@@ -212,7 +212,7 @@ def spend(spent: Floats, groups: Groups) -> Spend | None:
 def quantile_changes(seen: Floats, levels: Sequence[float]) -> list[Estimate | None]:
     """The differences of quantiles of the same actions, by resampling the tasks (Efron 1979, percentile interval).
 
-    The interval is left out below 72 actions for the 95th percentile: the largest of fewer decides it alone.
+    The 95th percentile has no interval below 72 actions, where the largest value alone would decide it.
     """
     n = seen.shape[1]
     if not n:
@@ -229,5 +229,5 @@ def quantile_changes(seen: Floats, levels: Sequence[float]) -> list[Estimate | N
 
 
 def _ordered(rows: Floats, ranks: Sequence[int]) -> Floats:
-    """The values of some ranks in each row."""
+    """The values at some ranks in each row."""
     return np.partition(rows, ranks, axis=1)[:, ranks]

@@ -1,6 +1,6 @@
-"""What a workload can show, before money is spent: differences, tasks, dollars and minutes.
+"""What a workload can detect, before money is spent: differences, tasks, dollars and minutes.
 
-A paired comparison of two variants lives on the tasks on which they disagree: a share ψ, the discordance. Everything
+A paired comparison of two variants depends on the tasks on which they disagree: a share ψ, the discordance. Everything
 here is at 80 % power and two-sided 5 %.
 """
 
@@ -26,28 +26,28 @@ _MOST_TASKS = 10_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedDesign:
-    """How a workload is measured, and what is supposed about it."""
+    """How a workload is measured, and the assumptions about it."""
 
     discordance: float
-    """The share of tasks on which one of two variants alone is right, each asked once."""
+    """The share of tasks that exactly one of two variants solves, each asked once."""
     repeats: int = 1
     steady: float = 0.5
-    """The share of the disagreement that comes back with every repeat; only the rest can be averaged away."""
+    """The share of the disagreement that returns with every repeat; only the rest can be averaged out."""
     members: float = 1.0
-    """Tasks of a cluster."""
+    """Tasks per cluster."""
     icc: float = 0.0
     """The correlation of differences within a cluster."""
 
     def __post_init__(self) -> None:
-        """Refuse what is not a share, or counts less than one."""
+        """Reject values that are not shares, or counts below one."""
         shares = {"discordance": self.discordance, "steady": self.steady, "icc": self.icc}
         for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise SpecError(f"{share} is not a share between 0 and 1", field=name)
         if self.discordance == 0:
-            raise SpecError("two variants that never disagree have no difference to find", field="discordance")
+            raise SpecError("two variants that never disagree have no difference to detect", field="discordance")
         if self.repeats < 1 or self.members < 1:
-            raise SpecError("repeats and tasks of a cluster are 1 or more", field="repeats")
+            raise SpecError("repeats and tasks per cluster must be 1 or more", field="repeats")
 
     @property
     def effect(self) -> float:
@@ -61,12 +61,13 @@ class PairedDesign:
 
     @property
     def is_independent(self) -> bool:
-        """Whether one task says nothing about another."""
+        """Whether tasks are independent of each other."""
         return self.members == 1 or self.icc == 0
 
 
 def detectable(tasks: int, design: PairedDesign) -> float | None:
-    """The smallest true difference that is found, by Connor's formula; None where even full discordance is too little.
+    """The smallest true difference that is detected, by Connor's formula; None where even full discordance is too
+    little.
 
     Connor 1987, Biometrics 43:207: √n·δ = z₁√ψ + z₂√(ψ - δ²), solved for δ.
     """
@@ -74,18 +75,18 @@ def detectable(tasks: int, design: PairedDesign) -> float | None:
 
 
 def needed(difference: float, design: PairedDesign, clusters: float = math.inf) -> float:
-    """Tasks that find a true difference (Connor 1987); fractional.
+    """The number of tasks that detects a true difference (Connor 1987); fractional.
 
     Args:
         difference: between 0 and the discordance.
         design: of the measurement.
-        clusters: for t quantiles at one degree of freedom less; z where there are infinitely many.
+        clusters: for t quantiles at one degree of freedom less; z for infinitely many.
     """
     psi = design.discordance
     if not 0 < difference <= psi:
         raise SpecError(
-            f"a difference of {difference:g} cannot be: it is more than 0, and at most the share of tasks on which "
-            f"the two disagree, {psi:g}",
+            f"a difference of {difference:g} is impossible; it must be more than 0, and at most the share of tasks on "
+            f"which the two disagree, {psi:g}",
             field="difference",
         )
     one, two = _quantiles(clusters, design)
@@ -101,7 +102,7 @@ def _quantiles(clusters: float, design: PairedDesign) -> tuple[float, float]:
 
 
 def tasks_needed(difference: float, design: PairedDesign) -> int | None:
-    """Whole tasks that find a true difference, with as many clusters as they fill; None if no workload could."""
+    """The number of whole tasks that detects a true difference, with as many clusters as they fill, if any does."""
     low, high = 1, 1
     while needed(difference, design, high / design.members) > high:
         low, high = high, high * 2
@@ -115,7 +116,7 @@ def tasks_needed(difference: float, design: PairedDesign) -> int | None:
 
 
 def exact_power(tasks: int, discordance: float, difference: float) -> float:
-    """The chance that the exact McNemar test says p ≤ 5 %, over all tables that can come out (Duffy 1984)."""
+    """The probability that the exact McNemar test gives p ≤ 5 %, over all possible tables (Duffy 1984)."""
     found = np.arange(tasks + 1)
     weight = stats.binom.pmf(found, tasks, discordance)
     critical = stats.binom.ppf(_TAIL, found, 0.5)
@@ -126,12 +127,12 @@ def exact_power(tasks: int, discordance: float, difference: float) -> float:
 
 
 def exactly_detectable(tasks: int, discordance: float) -> float | None:
-    """As `detectable`, for the exact test that `tierwise bench` reports: it asks for a little more."""
+    """As `detectable`, for the exact test that `tierwise bench` reports; it needs a slightly larger difference."""
     return _smallest(lambda delta: exact_power(tasks, discordance, delta) >= POWER, discordance)
 
 
 def _smallest(is_found: Callable[[float], bool], most: float) -> float | None:
-    """By bisection: what is found stays found when it grows."""
+    """By bisection: `is_found` must be monotone."""
     if not is_found(most):
         return None
     low, high = 0.0, most
@@ -143,16 +144,16 @@ def _smallest(is_found: Callable[[float], bool], most: float) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskCost:
-    """What one task costs, both variants together and asked once."""
+    """What one task costs, for both variants together, asked once."""
 
     dollars: float | None
     seconds: float | None
     concurrency: int = 1
-    """Actions under way at any moment."""
+    """Actions in flight at any moment."""
 
     def minutes(self, tasks: int, repeats: int) -> float | None:
         return None if self.seconds is None else tasks * repeats * self.seconds / self.concurrency / 60
 
     def bill(self, tasks: int, repeats: int) -> float | None:
-        """In dollars; None where no price is known, as the minutes where no time is."""
+        """In dollars; None where the price is unknown, as the minutes where the time is."""
         return None if self.dollars is None else tasks * repeats * self.dollars

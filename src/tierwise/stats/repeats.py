@@ -1,4 +1,4 @@
-"""What repeats of the same tasks say: pass@k, pass^k, and the share solved by these very tasks asked again."""
+"""What repeats of the same tasks show: pass@k, pass^k, and the share that the same tasks would solve if asked again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _TAIL = 0.025
 _LEAST = 10
-"""Repeats of each task, below which percentile intervals of resamples are too narrow: by √((n - 1) / n) and more."""
+"""Repeats of each task, below which percentile intervals of resamples are too narrow, by at least √((n - 1) / n)."""
 
 
 def pass_at(solved: Sequence[int], repeats: Sequence[int], k: int, sample: Sample | None = None) -> Estimate | None:
@@ -29,7 +29,7 @@ def pass_at(solved: Sequence[int], repeats: Sequence[int], k: int, sample: Sampl
         solved: c, of each task.
         repeats: n, of each task.
         k: passes.
-        sample: the tasks' clusters and weights; each stands alone and counts the same when not given.
+        sample: the tasks' clusters and weights; independent with equal weights if not given.
 
     Raises:
         SpecError: some task has fewer than `k` repeats.
@@ -40,26 +40,26 @@ def pass_at(solved: Sequence[int], repeats: Sequence[int], k: int, sample: Sampl
 def pass_all(solved: Sequence[int], repeats: Sequence[int], k: int, sample: Sample | None = None) -> Estimate | None:
     """pass^k, the chance that all of `k` passes solve a task: mean of C(c, k) / C(n, k) (Yao 2024, arXiv 2406.12045).
 
-    Arguments and errors as of `pass_at`.
+    Arguments and errors as for `pass_at`.
     """
     return _mean([math.comb(c, k) / math.comb(n, k) for c, n in _checked(solved, repeats, k)], repeats, sample)
 
 
 def at_least_one(solved: int, repeats: int, k: int) -> float:
-    """Of one task: the share of its subsets of `k` repeats that hold a solved one."""
+    """For one task: the share of its subsets of `k` repeats that contain a solved one."""
     return 1 - math.comb(repeats - solved, k) / math.comb(repeats, k)
 
 
 def _checked(solved: Sequence[int], repeats: Sequence[int], k: int) -> list[tuple[int, int]]:
     if k < 1:
-        raise SpecError(f"k is {k}; it is 1 or more", field="k")
+        raise SpecError(f"k is {k}; it must be 1 or more", field="k")
     if repeats and k > min(repeats):
-        raise SpecError(f"k is {k}, but a task has {min(repeats)} repeats, and nothing is guessed beyond", field="k")
+        raise SpecError(f"k is {k}, but a task has {min(repeats)} repeats; k must not be larger", field="k")
     return list(zip(solved, repeats, strict=True))
 
 
 def _mean(values: Sequence[float], repeats: Sequence[int], sample: Sample | None) -> Estimate | None:
-    """Each task tells as much as its repeats at the most."""
+    """A task's information is at most that of its repeats."""
     if not values:
         return None
     each = math.fsum(repeats) / len(repeats)
@@ -69,14 +69,14 @@ def _mean(values: Sequence[float], repeats: Sequence[int], sample: Sample | None
 def again(
     solved: Sequence[int], repeats: Sequence[int], weights: Sequence[float] | None = None, *, draws: int = 2000
 ) -> Estimate | None:
-    """The share solved by these very tasks asked again, with a percentile interval over resampled repeats.
+    """The share solved by these same tasks if asked again, with a percentile interval over resampled repeats.
 
-    Davison & Hinkley 1997, §3.8: the repeats of each task are drawn again, and the tasks stay.
+    Davison & Hinkley 1997, §3.8: the repeats of each task are resampled, and the tasks are fixed.
 
     Args:
         solved: of each task.
-        repeats: of each task; below ten of them there is no interval.
-        weights: how much each task counts; all the same when not given.
+        repeats: of each task; there is no interval below ten.
+        weights: how much each task counts; equal if not given.
         draws: resamples.
     """
     if not repeats:

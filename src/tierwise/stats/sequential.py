@@ -1,10 +1,10 @@
-"""Tests that may be looked at before their end, and stop as soon as they know: wrong in at most 2.5 % of runs, in each
-direction, over all their looks.
+"""Tests that may be evaluated before their end, and stop once they are decided: wrong in at most 2.5 % of runs, in each
+direction, over all looks.
 
-`alpha_spending.py` sets when one looks, and how much must be seen then. A loss at all, and the side of a quantile, are
-judged by exact counts; a loss of less than a margin by Tango's score test; means of seconds and dollars by t tests with
-the skewness taken out, for large samples. The intervals are repeated ones (Jennison & Turnbull 1989, JRSS B 51:305):
-all of them together hold the truth in 95 % of runs.
+`alpha_spending.py` defines the looks, and the boundaries at each. Whether there is any loss, and on which side of a
+limit a quantile lies, is tested by exact counts; a loss of less than a margin by Tango's score test; means of seconds
+and dollars by t tests corrected for skewness, for large samples. The intervals are repeated confidence intervals
+(Jennison & Turnbull 1989, JRSS B 51:305): all of them together cover the truth in 95 % of runs.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 Settled = Literal["PASS", "FAIL"]
 
 LEAST = 50
-"""Values from which on a mean is looked at: its test holds only for large samples."""
+"""The smallest number of values at which a mean is tested; the test is valid only for large samples."""
 
 _STEPS = 24
-"""Of halving, to find an end of an interval to a millionth."""
+"""Bisection steps, to find an end of an interval to a millionth."""
 
 _NEVER = 1e-24
 
@@ -43,11 +43,12 @@ class StoppingPoint:
 
     verdict: Settled | None
     tasks: int
-    """That had been seen then; 0 before the first look."""
+    """Tasks seen at that look; 0 before the first look."""
     width: float
-    """Of an interval at that look, to each side, in standard errors; infinite before the first look."""
+    """Of an interval at that look, on each side, in standard errors; infinite before the first look."""
     needed: int | None
-    """How many tasks more settle it if what was seen is the truth; None when it is settled, or nothing grows."""
+    """How many more tasks decide the test if the observed effect is the true one; None when it is decided, or the
+    effect is zero."""
 
 
 def paired(differences: Sequence[int], margin: float, planned: int, *, is_last: bool) -> StoppingPoint:
@@ -56,10 +57,10 @@ def paired(differences: Sequence[int], margin: float, planned: int, *, is_last: 
     PASS rejects that it lost `margin` or more, FAIL that it lost nothing.
 
     Args:
-        differences: candidate minus baseline for each task, in an order that says nothing: -1, 0 or 1.
+        differences: candidate minus baseline for each task, in an order independent of them: -1, 0 or 1.
         margin: of the share solved.
         planned: tasks of the whole test.
-        is_last: whether no more will come.
+        is_last: whether no more tasks will come.
     """
     values = np.asarray(differences, dtype=np.int64)
     at = _Looks.of(len(values), planned, is_last=is_last)
@@ -75,10 +76,10 @@ def paired(differences: Sequence[int], margin: float, planned: int, *, is_last: 
 
 
 def paired_interval(wins: int, losses: int, n: int, stop: StoppingPoint) -> Interval | None:
-    """Every difference that is not rejected at the look where a test stopped; None before the first one.
+    """All differences that are not rejected at the look where a test stopped; None before the first look.
 
-    Consistent with `paired`: its lower end lies above `-margin` exactly where PASS is settled, and its upper end not
-    above 0 where FAIL is.
+    Consistent with `paired`: its lower end is above `-margin` exactly where the verdict is PASS, and its upper end is
+    at most 0 where it is FAIL.
     """
     if not n:
         return None
@@ -96,7 +97,7 @@ def paired_interval(wins: int, losses: int, n: int, stop: StoppingPoint) -> Inte
 
 
 def score(wins: int, losses: int, n: int, difference: float) -> float:
-    """How many standard errors the wins lie above what a difference of shares would bring.
+    """How many standard errors the wins are above what a difference of shares would give.
 
     Tango's score test for pairs (1998, Statistics in Medicine 17:891).
     """
@@ -109,7 +110,7 @@ def score(wins: int, losses: int, n: int, difference: float) -> float:
 
 
 def share(hits: Sequence[bool], least: float, planned: int, *, is_last: bool) -> StoppingPoint:
-    """Whether a share of at least `least` is reached by all tasks like these: of a quantile, the side that it is on."""
+    """Whether all tasks like these reach a share of at least `least`; for a quantile, its side of a limit."""
     values = np.asarray(hits, dtype=bool)
     at = _Looks.of(len(values), planned, is_last=is_last)
     hit = at.counted(values)
@@ -124,7 +125,7 @@ def share(hits: Sequence[bool], least: float, planned: int, *, is_last: bool) ->
 
 
 def mean_below_zero(values: Sequence[float], planned: int, *, is_last: bool) -> StoppingPoint:
-    """Whether the mean of values like these lies below zero (PASS) or above (FAIL)."""
+    """Whether the mean of values like these is below zero (PASS) or above (FAIL)."""
     seen = np.asarray(values, dtype=float)
     at = _Looks.of(len(seen), planned, is_last=is_last, least=LEAST)
     passes, fails, strength = [], [], []
@@ -141,7 +142,7 @@ def _mean_ends(values: Floats, width: float) -> tuple[float, float, float]:
     n, mean = len(values), float(values.mean())
     away = values - mean
     variance = float(away @ away) / n
-    if variance <= _NEVER * max(1.0, mean * mean):  # all the same, which from `LEAST` values on speaks for itself
+    if variance <= _NEVER * max(1.0, mean * mean):  # at least `LEAST` equal values need no test
         return mean, mean, math.inf if mean else 0.0
     error = math.sqrt(variance / (n - 1))
     bend = float((away**3).mean()) / variance**1.5 / math.sqrt(n)
@@ -151,14 +152,14 @@ def _mean_ends(values: Floats, width: float) -> tuple[float, float, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Looks:
-    """Where a test is looked at, and what it takes there."""
+    """The looks of a test, and the boundaries there."""
 
     seen: int
     tasks: list[int]
     spent: list[float]
     widths: tuple[float, ...]
     later: list[tuple[int, float]]
-    """Tasks and width of the looks that are planned and still to come."""
+    """Tasks and width of the planned looks that are still to come."""
     least: int
 
     @classmethod
@@ -177,11 +178,13 @@ class _Looks:
         )
 
     def counted(self, values: NDArray[np.bool_]) -> list[int]:
-        """How many so far, at each look."""
+        """How many are true so far, at each look."""
         return [int(values[:tasks].sum()) for tasks in self.tasks]
 
     def first(self, passes: Sequence[bool], fails: Sequence[bool], strength: Sequence[float]) -> StoppingPoint:
-        """The first look that settles it; `strength` is how many standard errors it is away from what is rejected."""
+        """The first look that decides the test; `strength` is the distance from the null hypothesis, in standard
+        errors.
+        """
         for tasks, width, is_good, is_bad in zip(self.tasks, self.widths, passes, fails, strict=True):
             if is_good or is_bad:
                 return StoppingPoint(verdict="PASS" if is_good else "FAIL", tasks=tasks, width=width, needed=None)

@@ -1,58 +1,55 @@
-"""Engines that follow a script or fail on purpose, a clock that never waits, and actions around them."""
+"""Engines that follow a script or fail on purpose, a clock that skips waiting times, and functions that run actions."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import selectors
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from tierwise.engines.engine import Deployment, Engine, Health
 from tierwise.ledger.records import Trace
 from tierwise.policies import Cascade
+from tierwise.policies.policy import Policy
 from tierwise.run import Action, Sink, Tier, discard
+from tierwise.spec.ask import Answer
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Chunk, Usage
 from tierwise.spec.clock import now
 from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, TimedOut
+from tierwise.spec.json import Fields
 from tierwise.spec.prompt import Prompt
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-
-    from tierwise.policies.policy import Policy
-    from tierwise.spec.ask import Answer
-    from tierwise.spec.json import Fields
-    from tierwise.verifiers.verifier import Verifier
+from tierwise.verifiers.verifier import Verifier
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What a scripted engine does with one call: says `text` word by word, one token each, and then ends or fails."""
+    """A scripted engine's reply to one call: streams `text` word by word, one token each, and then ends or fails."""
 
     text: str = ""
     step: float | None = None
-    """Seconds before each word; the engine's own pace where it is not given."""
+    """Seconds before each word; the engine's default if None."""
     logprob: float | None = None
-    """Of every token, where the call asks for log-probabilities."""
+    """Log-probability of every token, if the call asks for log-probabilities."""
     finish: str = "stop"
     error: EngineError | None = None
     """Raised after the last word instead of finishing."""
     delta: Fields | None = None
-    """Sent as it stands instead of words: a tool call, a refusal."""
+    """Sent unchanged instead of words, such as a tool call or a refusal."""
 
 
 class ScriptedEngine:
-    """Gives the script's replies to calls in the order in which they start; the last reply repeats for ever.
+    """Answers calls with the script's replies, in the order in which the calls start; the last reply repeats.
 
     Attributes:
-        calls: every call that came, in order.
-        produced: every token that was made, which is what the ledger must agree with.
-        running: calls that run at this moment.
+        calls: every call so far, in order.
+        produced: tokens produced so far; the ledger's sums must equal it.
+        running: number of calls that are running.
     """
 
     def __init__(self, *replies: str | Reply, step: float = 0.01, prompt_tokens: int = 3) -> None:
@@ -64,16 +61,16 @@ class ScriptedEngine:
         self.running = 0
 
     async def start(self) -> None:
-        """It always runs."""
+        """Do nothing: it is always ready."""
 
     async def stop(self) -> None:
-        """Nothing to stop."""
+        """Do nothing."""
 
     def health(self) -> Health:
         return Health(state="ready")
 
     def reply_to(self, number: int, call: Call) -> Reply:  # noqa: ARG002 - subclasses look at the call
-        """What call number `number` gets."""
+        """The reply to call number `number`, from 0."""
         return self._replies[min(number, len(self._replies) - 1)]
 
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
@@ -117,11 +114,13 @@ def _logprobs(call: Call, reply: Reply, text: str) -> Fields | None:
 
 
 class FlakyEngine(ScriptedEngine):
-    """Says `text`, or fails at random: refuses, dies in mid-answer, answers garbage, or is slow.
+    """Answers with `text`, or fails at random with `Broken`, `Garbled`, `Overloaded` or `TimedOut`, at any word.
 
     Args:
-        seed: the same seed fails in the same places.
-        failing: the share of calls that fail.
+        text: the answer.
+        seed: makes the failures reproducible.
+        failing: share of calls that fail.
+        step: seconds before each word; a call takes this, none, or five times as much.
     """
 
     def __init__(self, text: str, *, seed: int, failing: float = 0.3, step: float = 0.01) -> None:
@@ -139,9 +138,9 @@ class FlakyEngine(ScriptedEngine):
 
 
 class FrozenClock(asyncio.SelectorEventLoop):
-    """An event loop whose clock moves only when everybody waits, and then at once to the next thing due.
+    """An event loop whose clock advances only when all tasks wait, and then at once to the next timer.
 
-    A test of a 60-second deadline takes a millisecond. Sockets work, but time stands still while they are waited for.
+    A test of a 60-second deadline takes a millisecond. Sockets work, but the clock does not advance while they wait.
     """
 
     is_frozen = True
@@ -154,7 +153,7 @@ class FrozenClock(asyncio.SelectorEventLoop):
         return self._moment
 
     def skip(self, seconds: float) -> None:
-        """Let that much time pass."""
+        """Advance the clock."""
         self._moment += seconds
 
 
@@ -173,7 +172,7 @@ class _Skipping(selectors.DefaultSelector):
 
 
 def frozen(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end on a frozen clock."""
+    """Run a coroutine to completion on a frozen clock."""
     with asyncio.Runner(loop_factory=FrozenClock) as runner:
         return runner.run(main)
 
@@ -184,8 +183,8 @@ def ask_user(text: str, **fields: Any) -> Prompt:
 
 
 @dataclass(slots=True, kw_only=True)
-class Shown:
-    """Keeps what a user was shown."""
+class RecordingSink:
+    """A sink that records the chunks shown to the user."""
 
     chunks: list[Chunk] = field(default_factory=list)
 
@@ -199,7 +198,7 @@ class Shown:
 
 
 def new_trace() -> Trace:
-    """An empty trace that begins now; needs a running loop."""
+    """An empty trace that starts now; needs a running event loop."""
     return Trace(action="act_test", began=now(), started_at=0.0)
 
 
@@ -220,7 +219,24 @@ def solve(
     others: Sequence[Tier] = (),
     sink: Sink = discard,
 ) -> tuple[Answer, Trace]:
-    """Let a policy answer one prompt on a scripted engine, on a frozen clock; no pass may outlive the action."""
+    """Let a policy answer one prompt on a scripted engine and a frozen clock.
+
+    Args:
+        policy: the policy of the tier.
+        replies: the script of the engine.
+        prompt: the prompt; a short question if None.
+        budget: the tier's budget; unlimited if None.
+        verifier: the request's verifier.
+        engine: an engine to use instead of `replies`.
+        slots: the deployment's maximum number of concurrent passes.
+        others: other tiers that the policy may ask.
+        sink: gets the chunks that are shown to the user.
+
+    Raises:
+        AssertionError: a pass outlived its action.
+        BudgetError: nothing was answered within the budget.
+        EngineError: an engine failed.
+    """
     engine = engine or ScriptedEngine(*replies)
 
     async def main() -> tuple[Answer, Trace]:
@@ -237,24 +253,24 @@ def solve(
 
 
 def tiers_of(tiers: Sequence[Tier]) -> dict[str, Tier]:
-    """Tiers by name, as an action wants them."""
+    """Tiers by name, as an action takes them."""
     return {tier.name: tier for tier in tiers}
 
 
 def cascade(tiers: Sequence[Tier], name: str = "auto") -> Tier:
-    """A route over these tiers, cheapest first."""
+    """A route over these tiers, which are given cheapest first."""
     policy = Cascade(ladder=tuple(tier.name for tier in tiers))
     return Tier(name=name, deployment=tiers[-1].deployment, policy=policy)
 
 
 def with_routes(tiers: Sequence[Tier], routes: Mapping[str, Sequence[str]]) -> dict[str, Tier]:
-    """Tiers by name, and after them a route over some of them for each name in `routes`."""
+    """Tiers by name, followed by the routes: names of tiers, cheapest first, by name of the route."""
     found = tiers_of(tiers)
     return found | {name: cascade([found[one] for one in ladder], name) for name, ladder in routes.items()}
 
 
-def traced(tiers: Sequence[Tier], prompt: Prompt, *, verifier: Verifier | None = None) -> tuple[Answer, Trace]:
-    """Let a route over several tiers answer one prompt, on a frozen clock."""
+def solve_cascade(tiers: Sequence[Tier], prompt: Prompt, *, verifier: Verifier | None = None) -> tuple[Answer, Trace]:
+    """Let a route over several tiers answer one prompt on a frozen clock."""
 
     async def main() -> tuple[Answer, Trace]:
         trace = new_trace()

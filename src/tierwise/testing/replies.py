@@ -1,63 +1,59 @@
-"""What a fake server is told to answer, and the bytes that become of it."""
+"""Scripted replies of the fake server, and their encoding as HTTP."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from tierwise.spec.call import Usage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tierwise.spec.json import Json
+from tierwise.spec.json import Json
 
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests", 503: "Service Unavailable"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpReply:
-    """What a fake server does with one request: sends `text` word by word, one token each, unless set otherwise."""
+    """A fake server's reply to one request: streams `text` word by word, one token each, unless set otherwise."""
 
     text: str = "ok"
     first: float | None = None
-    """Seconds before the first word; `step` where it is not given."""
+    """Seconds before the first word; `step` if None."""
     step: float = 0.0
     """Seconds before each word."""
     finish: str = "stop"
     deltas: Sequence[Mapping[str, Json] | Callable[[], Mapping[str, Json]]] = ()
-    """Sent unchanged instead of words, one token each. A function is called at the moment of sending."""
+    """Sent unchanged instead of words, one token each. Functions are called when they are sent."""
     usage: bool = True
-    """Whether it counts tokens at the end, if the request asks for that."""
+    """Whether it sends usage at the end if the request asks for it."""
     account: Callable[[], Mapping[str, Json]] | None = None
-    """Gives more fields of `usage`, at the moment of sending it."""
+    """Returns more fields of `usage`; called when usage is sent."""
     error: Json = None
     """Sent as `{"error": …}` inside the stream instead of finishing."""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
-    """A whole body instead of a stream."""
+    """A complete body instead of a stream."""
     raw: Sequence[bytes] | None = None
-    """Bytes instead of events; each item is written, and arrives, by itself."""
+    """Bytes instead of events; each item is written separately, and arrives separately."""
     response: Callable[[], bytes] | None = None
-    """Makes the whole response, its head included, at the moment of writing."""
+    """Returns the whole response including status line and headers; called when it is written."""
     line_end: str = "\n"
     block: int | None = None
-    """Bytes to a block, however odd the places are at which that cuts events and characters."""
+    """Block size in bytes; blocks may split events and characters anywhere."""
     comment: str = ""
-    """Sent before every event, as proxies do to keep a connection alive."""
+    """SSE comment before every event, as sent by proxies to keep connections alive."""
     waits: float = 0.0
     """Seconds before the first byte."""
     silent_after: int | None = None
-    """Events after which nothing comes any more."""
+    """Number of events after which nothing more is sent."""
     dies_after: int | None = None
-    """Events after which the connection is cut, as if the server had been killed."""
+    """Number of events after which the connection is cut, as if the server had been killed."""
     closes: bool = False
-    """Whether it closes the connection after an answer that promised to keep it."""
+    """Whether it closes the connection after the answer, although it announced keep-alive."""
     stays_open: bool = False
     """Whether it never ends the response."""
 
@@ -71,15 +67,15 @@ class HttpRequest:
     headers: Mapping[str, str]
     """Names in lower case."""
     body: Any
-    """Decoded JSON; None when there was none."""
+    """Decoded JSON; None without a body."""
     connection: int
-    """Counts connections from 0."""
+    """Number of its connection, from 0."""
     arrived: float
-    """The moment of `time.monotonic()` at which its last byte came."""
+    """`time.monotonic()` when its last byte arrived."""
 
 
-class Answer:
-    """One answer, as the request bounds it."""
+class ScriptedAnswer:
+    """A scripted answer, with the `stop` and `max_tokens` of the request applied."""
 
     def __init__(self, asked: Mapping[str, Any], reply: HttpReply, prompt_tokens: int) -> None:
         self.prompt_tokens = prompt_tokens
@@ -98,7 +94,7 @@ class Answer:
         return Usage(prompt=self.prompt_tokens, completion=len(self._deltas))
 
     def events(self) -> Iterator[tuple[int, bytes | Callable[[], bytes]]]:
-        """The tokens that each event brings, and its data or what makes it at the moment of sending."""
+        """For each event: its number of tokens, and its data or a function that returns the data when it is sent."""
         yield 0, _BEGIN
         with_logprobs = bool(self._asked.get("logprobs"))
         for delta in self._deltas:
@@ -112,7 +108,7 @@ class Answer:
         yield 0, b"[DONE]"
 
     def whole(self) -> bytes:
-        """The same as one body."""
+        """The answer as one body, without streaming."""
         deltas = [delta() if callable(delta) else delta for delta in self._deltas]
         text = "".join(str(delta.get("content") or "") for delta in deltas)
         message: Json = {"role": "assistant", "content": text}
@@ -163,7 +159,7 @@ def _logprobs(text: Json) -> Json:
 
 @lru_cache(maxsize=64)
 def _words(text: str, stops: tuple[str, ...]) -> tuple[Sequence[Mapping[str, Json]], bool]:
-    """One delta for each word, and whether a stop text ended them."""
+    """One delta per word, and whether a stop string ended the text."""
     words = [word if number == 0 else f" {word}" for number, word in enumerate(text.split(" "))]
     kept = _before(words, stops) if stops else words
     return [{"content": word} for word in kept], kept != words
@@ -174,7 +170,7 @@ def _listed(value: Any) -> list[str]:
 
 
 def _before(words: Sequence[str], stops: Sequence[str]) -> list[str]:
-    """The words before the first of these texts."""
+    """The words before the first occurrence of a stop string."""
     text = "".join(words)
     end = min((place for place in (text.find(stop) for stop in stops) if place >= 0), default=len(text))
     kept: list[str] = []
@@ -192,7 +188,7 @@ def head(reply: HttpReply, headers: Mapping[str, str]) -> bytes:
 
 @lru_cache(maxsize=64)
 def _head(status: int, headers: tuple[tuple[str, str], ...]) -> bytes:
-    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Whatever')}", *(f"{name}: {value}" for name, value in headers)]
+    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}", *(f"{name}: {value}" for name, value in headers)]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
@@ -201,7 +197,7 @@ def chunked(block: bytes) -> bytes:
 
 
 def blocks(data: bytes, reply: HttpReply) -> Sequence[bytes]:
-    """An event as it is written: mostly one block."""
+    """An event as written to the socket; normally one block."""
     if reply.line_end == "\n" and not reply.comment and reply.block is None:
         return _plain(data)
     comment = f": {reply.comment}{reply.line_end}" if reply.comment else ""

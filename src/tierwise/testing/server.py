@@ -1,13 +1,13 @@
-"""A fake OpenAI-compatible server on the loopback, public: real HTTP, scripted answers, and every fault we have met.
+"""A fake OpenAI-compatible server on the loopback interface: real HTTP with scripted answers and faults. Public.
 
-Separate from the other fakes, because it speaks bytes: what it tests is a client, an engine over HTTP, or a gateway.
+It tests HTTP clients: engines that use HTTP, and gateways.
 
     async with FakeServer("the first answer", HttpReply(status=429, headers={"Retry-After": "2"})) as server:
         ...  # talk to server.url
 
-`python -m tierwise.testing.server [--delay SECONDS]` is one in a process of its own, for benchmarks: it prints its URL,
-answers with as many words as `max_tokens` says, one every `x_pace` seconds where the request has that field, and serves
-until it is ended.
+`python -m tierwise.testing.server [--delay SECONDS]` runs one in a separate process, for benchmarks. It prints its URL,
+answers with `max_tokens` words, one every `x_pace` seconds if the request has that field, and serves until it is
+stopped.
 """
 
 from __future__ import annotations
@@ -17,37 +17,34 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self, cast
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, cast
 
 import httptools
 import msgspec
 import uvloop
 
 from tierwise.spec.call import Usage
-from tierwise.testing.replies import Answer, HttpReply, HttpRequest, blocks, chunked, head
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import TracebackType
-
+from tierwise.testing.replies import HttpReply, HttpRequest, ScriptedAnswer, blocks, chunked, head
 
 __all__ = ["FakeServer", "HttpReply", "HttpRequest", "in_a_thread", "serve"]
 
 
 class FakeServer:
-    """Gives the script's replies to requests in the order in which they arrive; the last one repeats for ever.
+    """Answers requests with the script's replies, in the order of arrival; the last reply repeats.
 
-    It honours `max_tokens`, `stop`, `logprobs` and `stream`. Subclasses may look at the request: see `reply_to`.
+    It supports `max_tokens`, `stop`, `logprobs` and `stream`. Subclasses can override `reply_to` to use the request.
 
     Attributes:
-        requests: every request that came, in order.
-        running: answers that are being given at this moment.
-        connections: those that are open at this moment.
-        accepted: how many connections there ever were.
-        hangups: times of the loop's clock at which a client left in the middle of an answer.
-        drops_reused: whether a second request on a connection finds it closed, as when both sides act at once.
-        keeps_requests: whether `requests` holds them; a benchmark's memory would grow.
+        requests: every request so far, in order.
+        running: number of answers being sent.
+        connections: open connections.
+        accepted: number of connections accepted so far.
+        hangups: event loop times at which a client disconnected during an answer.
+        drops_reused: whether it closes a connection on its second request, like a server whose keep-alive timeout
+            expires at that moment.
+        keeps_requests: whether `requests` is filled; off in benchmarks, where memory would grow.
     """
 
     keeps_requests = True
@@ -76,12 +73,12 @@ class FakeServer:
         await self.close()
 
     async def listen(self, port: int = 0) -> None:
-        """Accept connections, on a port that is free where none is given."""
+        """Accept connections; port 0 chooses a free one."""
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(lambda: _Connection(self), "127.0.0.1", port, backlog=1024)
 
     async def close(self) -> None:
-        """Stop listening, and cut every connection."""
+        """Stop listening and cut all connections."""
         if self._listener is not None:
             self._listener.close()
             for connection in list(self.connections):
@@ -92,7 +89,7 @@ class FakeServer:
 
     @property
     def produced(self) -> Usage:
-        """Tokens of every event that was written."""
+        """Tokens of all events written so far."""
         return Usage(prompt=self._produced[0], completion=self._produced[1])
 
     def _produce(self, prompt: int, completion: int) -> None:
@@ -102,7 +99,7 @@ class FakeServer:
     @property
     def port(self) -> int:
         if self._listener is None:
-            raise RuntimeError("it does not listen; use it in `async with`")
+            raise RuntimeError("the server is not listening; use it in `async with`")
         port: int = self._listener.sockets[0].getsockname()[1]
         return port
 
@@ -112,7 +109,7 @@ class FakeServer:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def reply_to(self, number: int, request: HttpRequest) -> HttpReply:  # noqa: ARG002 - subclasses look at the request
-        """What request number `number` gets."""
+        """The reply to request number `number`, from 0."""
         return self._replies[min(number, len(self._replies) - 1)]
 
     def _reply(self, request: HttpRequest) -> HttpReply:
@@ -124,7 +121,7 @@ class FakeServer:
 
 @contextlib.contextmanager
 def in_a_thread(server: FakeServer) -> Iterator[FakeServer]:
-    """Let the server run in a thread of its own, for tests without an event loop."""
+    """Run the server in a separate thread, for tests without an event loop."""
     is_listening, is_over = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
@@ -146,7 +143,7 @@ def in_a_thread(server: FakeServer) -> Iterator[FakeServer]:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: reads a request, gives its answer, reads the next one. No task, so that it is quick."""
+    """One connection: reads requests and answers them in turn. Uses callbacks instead of tasks for speed."""
 
     def __init__(self, server: FakeServer) -> None:
         self._server = server
@@ -156,8 +153,9 @@ class _Connection(asyncio.Protocol):
         self._waiting: list[HttpRequest] = []
         self._answered = 0
         self._steps: Iterator[tuple[float | None, bytes]] | None = None
-        """What is left of the answer under way: seconds to wait, and then bytes to write. After a step with 0 the next
-        one comes in the next turn of the loop, so that a client in the same loop reads these bytes by themselves."""
+        """Remaining steps of the current answer: seconds to wait, then bytes to write. After a step with 0 seconds the
+        next step runs in the next iteration of the event loop, so that a client in the same loop reads its bytes
+        separately. None seconds: the next step follows at once."""
         self._closes = False
         self._number = 0
         self._arrived = 0.0
@@ -165,7 +163,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
         self._number = self._server.accepted
         self._server.accepted += 1
         self._server.connections.add(self)
@@ -215,14 +213,14 @@ class _Connection(asyncio.Protocol):
         if self._server.drops_reused and self._answered:
             self.cut()
             return
-        reply = self._server._reply(request)  # noqa: SLF001 - one noun in two parts
+        reply = self._server._reply(request)  # noqa: SLF001 - same module
         self._server.running += 1
         self._closes = reply.closes
         self._steps = self._answer(request, reply)
         self._go_on()
 
     def _go_on(self) -> None:
-        """Take the steps of the answer up to one that waits, or end it."""
+        """Run steps of the answer until one waits or the answer ends."""
         while self._steps is not None:
             pause, block = next(self._steps, (None, None))
             if block is None:
@@ -273,13 +271,13 @@ class _Connection(asyncio.Protocol):
     def _whole(self, asked: Mapping[str, Any], reply: HttpReply) -> bytes:
         body = reply.body
         if body is None:
-            answer = Answer(asked, reply, self._server.prompt_tokens)
+            answer = ScriptedAnswer(asked, reply, self._server.prompt_tokens)
             body = answer.whole()
-            self._server._produce(answer.usage.prompt, answer.usage.completion)  # noqa: SLF001 - one noun in two parts
+            self._server._produce(answer.usage.prompt, answer.usage.completion)  # noqa: SLF001 - same module
         return head(reply, {"Content-Type": "application/json", "Content-Length": str(len(body))}) + body
 
     def _events(self, asked: Mapping[str, Any], reply: HttpReply) -> Iterator[tuple[float | None, bytes]]:
-        answer = Answer(asked, reply, self._server.prompt_tokens)
+        answer = ScriptedAnswer(asked, reply, self._server.prompt_tokens)
         produced = 0
         for number, (tokens, data) in enumerate(answer.events()):
             if number == reply.silent_after:
@@ -301,8 +299,8 @@ _FOR_EVER = 1e9
 """Seconds."""
 
 
-class _Backend(FakeServer):
-    """Answers with as many words as it is asked for."""
+class _BenchmarkServer(FakeServer):
+    """Answers with `max_tokens` words."""
 
     keeps_requests = False
 
@@ -316,9 +314,9 @@ class _Backend(FakeServer):
 
 
 async def serve(server: FakeServer) -> None:
-    """Print the server's URL, and serve until the process is ended."""
+    """Print the server's URL, and serve until the process is stopped."""
     async with server:
-        print(server.url, flush=True)  # noqa: T201 - whoever started the process reads it
+        print(server.url, flush=True)  # noqa: T201 - read by the parent process
         await asyncio.Event().wait()
 
 
@@ -327,7 +325,7 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before an answer begins")
     delay = parser.parse_args().delay
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(serve(_Backend(delay)))
+        uvloop.run(serve(_BenchmarkServer(delay)))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tierwise.spec.choice import OneOf, with_plugins
-from tierwise.spec.plugins import lacking
+from tierwise.spec.plugins import lacking, on_first_use
 from tierwise.verifiers.base import BaseVerifier
 from tierwise.verifiers.choice import Choice
 from tierwise.verifiers.code.python_tests import PythonTests
@@ -62,4 +63,5 @@ def _problem(member: type[Any]) -> str:
 
 
 if not TYPE_CHECKING:
-    VerifierChoice = with_plugins(VerifierChoice, _problem)
+    __getattr__ = on_first_use(globals(), VerifierChoice=partial(with_plugins, VerifierChoice, _problem))
+    del VerifierChoice

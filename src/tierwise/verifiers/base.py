@@ -40,6 +40,10 @@ class BaseVerifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """Whether it has everything it needs to judge."""
         return True
 
+    def judges(self, completion: Completion) -> bool:
+        """Whether it can judge an answer of this kind. By default, any answer that calls no tool."""
+        return not completion.tool_calls
+
     def key(self, completion: Completion) -> str | None:
         """The candidate's answer in canonical form, so that equal answers are equal texts; None without an answer."""
         return spoken(completion) or None

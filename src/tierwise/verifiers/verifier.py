@@ -15,5 +15,8 @@ class Verifier(Checkable, Protocol):
     def is_ready(self) -> bool:
         """Whether it has everything it needs; a tier may name a kind whose data comes with the request."""
 
+    def judges(self, completion: Completion) -> bool:
+        """Whether it can judge an answer of this kind. Verifiers of texts judge no tool calls."""
+
     async def verify(self, completion: Completion) -> Verdict:
         """Judge one candidate. A candidate that cannot be parsed is rejected; it never raises."""

@@ -1,35 +1,30 @@
-"""Attention that leaves tokens out, under names that Transformers can be told: windows, and blocks chosen by content.
+"""Sparse attention, registered with Transformers by name: windows, and blocks selected by content.
 
-Everything goes by the position of a token in its own text and never by its column in a batch, so that padding, caches
-and prompts that come in pieces change nothing. Caches keep all tokens: what is saved is the work on those left out.
+Patterns use a token's position in its own text, never its column in the batch, so padding, caches and chunked prefill
+do not change the result. Caches keep all tokens: a pattern saves compute, not memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, and_masks, sdpa_mask
 
-from tierwise.engines.transformers.settings import Pattern
+from tierwise.engines.transformers.settings import Attention, Pattern
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
-
-    from tierwise.engines.transformers.settings import Attention
-
-_PIECE = 256
-"""Queries of a long prompt that are worked on together. What all of a piece leave out is not computed."""
+_CHUNK = 256
+"""Queries of a long prompt that are processed together. Columns that no query of a chunk sees are not computed."""
 
 
 def implementation(attention: Attention) -> str:
-    """The name under which Transformers knows it; a pattern of ours is registered on the way."""
+    """Its name in Transformers. Registers a `Pattern` under that name."""
     if isinstance(attention, str):
         return attention
     if attention.block is not None and attention.keep is not None:
@@ -43,29 +38,29 @@ def implementation(attention: Attention) -> str:
 
 
 def why_no_pattern(config: Any) -> str:
-    """Why a model of this configuration cannot take a pattern; empty where it can."""
+    """Why a model with this configuration does not support patterns; empty if it does."""
     text = config.get_text_config()
     kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention"}
     if kinds or getattr(text, "sliding_window", None):
         own = ", ".join(sorted(kinds)) or f"a window of {text.sliding_window}"
-        return f"patterns are for models whose layers all see everything, and this one has {own}; leave it out"
+        return f"patterns need full attention in every layer, and this model has {own}; remove `attention`"
     return ""
 
 
 def _mask(pattern: Pattern, **kwargs: Any) -> Tensor:
-    """Which columns each query sees, bool `[rows, 1, queries, columns]`. Takes what `AttentionMaskInterface` gives."""
+    """Which columns each query sees, bool `[rows, 1, queries, columns]`. Signature of `AttentionMaskInterface`."""
     mask_function = kwargs.pop("mask_function")
     if pattern.window is not None:
         position = _positions(kwargs["attention_mask"], kwargs["kv_length"] + kwargs["kv_offset"])
         mask_function = and_masks(mask_function, _window(pattern.window, pattern.sinks, position))
     kwargs["allow_is_causal_skip"] = False
     mask = sdpa_mask(mask_function=mask_function, **kwargs)
-    assert mask is not None  # noqa: S101 - for the type checker: only a mask that may be skipped is None
+    assert mask is not None  # noqa: S101 - for the type checker: None is returned only with allow_is_causal_skip
     return mask
 
 
 def _positions(padding: Tensor | None, columns: int) -> Tensor | None:
-    """Of each column in its row's own text, `[rows, columns]`; None where that is the column's number."""
+    """Position of each column in its row's text, `[rows, columns]`; None without padding (position = column)."""
     if padding is None:
         return None
     alive = pad(padding, (0, columns - padding.shape[-1]))
@@ -85,18 +80,18 @@ def _window(width: int, sinks: int, position: Tensor | None) -> Callable[..., Te
 def _attend_in_window(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, **kwargs: Any
 ) -> tuple[Tensor, None]:
-    """Attention over the columns that at least one query sees: with a window, the same number at any length."""
+    """Attention over the columns that at least one query sees: with a window, their number is independent of length."""
     answers = []
-    for begin in range(0, query.shape[2], _PIECE):
-        mask = attention_mask[:, :, begin : begin + _PIECE]
+    for begin in range(0, query.shape[2], _CHUNK):
+        mask = attention_mask[:, :, begin : begin + _CHUNK]
         columns = mask.flatten(0, 2).any(0).nonzero().flatten()
         chosen: slice | Tensor = columns
-        if len(columns) and int(columns[-1] - columns[0]) + 1 == len(columns):  # a view in place of a copy
+        if len(columns) and int(columns[-1] - columns[0]) + 1 == len(columns):  # a view, not a copy
             chosen = slice(int(columns[0]), int(columns[-1]) + 1)
         answers.append(
             sdpa_attention_forward(
                 module,
-                query[:, :, begin : begin + _PIECE],
+                query[:, :, begin : begin + _CHUNK],
                 key[:, :, chosen],
                 value[:, :, chosen],
                 mask[..., chosen],
@@ -116,11 +111,11 @@ def _attend_to_blocks(
     attention_mask: Tensor,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attention of each query to its own block and to the `keep` - 1 earlier ones that promise most.
+    """Attention of each query to its own block and to the `keep` - 1 earlier blocks with the highest scores.
 
-    What a block promises is an upper bound of its largest product with the query, from the smallest and largest value
-    of its keys in each dimension (Quest, Tang et al., 2406.10774, §3.3), summed over the query heads that share a key
-    head. Blocks before a query's own are complete, so that nothing of the future goes into the choice.
+    A block's score is an upper bound of the largest dot product of its keys with the query, from the minimum and
+    maximum of its keys in each dimension (Quest, Tang et al., 2024, arXiv 2406.10774, §3.3), summed over the query
+    heads that share a key head. Blocks before the query's own are complete, so no future token affects the selection.
     """
     if key.shape[2] <= block * keep:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
@@ -129,27 +124,27 @@ def _attend_to_blocks(
     shared = query.reshape(rows, heads, -1, *query.shape[2:])  # [rows, heads, group, queries, size]
     least, most = _bounds(key, alive, block)
     answers = []
-    for begin in range(0, query.shape[2], _PIECE):
-        some, at = shared[:, :, :, begin : begin + _PIECE], position[:, begin : begin + _PIECE]
-        promise = (some.clamp(min=0) @ most.mT + some.clamp(max=0) @ least.mT).sum(2)  # [rows, heads, queries, blocks]
-        number = torch.arange(promise.shape[-1], device=key.device)
+    for begin in range(0, query.shape[2], _CHUNK):
+        part, at = shared[:, :, :, begin : begin + _CHUNK], position[:, begin : begin + _CHUNK]
+        score = (part.clamp(min=0) @ most.mT + part.clamp(max=0) @ least.mT).sum(2)  # [rows, heads, queries, blocks]
+        number = torch.arange(score.shape[-1], device=key.device)
         own = (at // block)[:, None, :, None]
-        promise = promise.masked_fill(number == own, torch.inf).masked_fill(number > own, -torch.inf)
-        chosen = promise.topk(min(keep, promise.shape[-1])).indices  # [rows, heads, queries, keep]
-        if some.shape[3] == 1:
-            answer = _one_query(some, key, value, at, chosen[:, :, 0], block, kwargs)
+        score = score.masked_fill(number == own, torch.inf).masked_fill(number > own, -torch.inf)
+        chosen = score.topk(min(keep, score.shape[-1])).indices  # [rows, heads, queries, keep]
+        if part.shape[3] == 1:
+            answer = _one_query(part, key, value, at, chosen[:, :, 0], block, kwargs)
         else:
-            sees = torch.zeros_like(promise, dtype=torch.bool).scatter_(-1, chosen, value=True)
+            sees = torch.zeros_like(score, dtype=torch.bool).scatter_(-1, chosen, value=True)
             sees = sees.repeat_interleave(block, dim=-1)[..., :length]
             sees = sees & (torch.arange(length, device=key.device) <= at[:, None, :, None])
-            answer = _attend(some, key, value, sees, kwargs)
+            answer = _attend(part, key, value, sees, kwargs)
         answers.append(answer)
     return torch.cat(answers, dim=1), None
 
 
 def _without_padding(key: Tensor, value: Tensor, mask: Tensor, queries: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Keys and values with each row's text from column 0 on; which columns hold text; the queries' positions."""
-    alive = mask[:, 0, -1]  # the last query sees all that is no padding
+    """Keys and values with each row's text starting at column 0; which columns hold text; the queries' positions."""
+    alive = mask[:, 0, -1]  # the last query sees everything except padding
     position = (alive.long().cumsum(-1) - 1)[:, -queries:].clamp(min=0)
     if not bool(alive.all()):
         order = alive.to(torch.uint8).argsort(dim=-1, descending=True, stable=True)
@@ -159,7 +154,7 @@ def _without_padding(key: Tensor, value: Tensor, mask: Tensor, queries: int) -> 
 
 
 def _bounds(key: Tensor, alive: Tensor, block: int) -> tuple[Tensor, Tensor]:
-    """The smallest and the largest value of each block's keys, each `[rows, heads, 1, blocks, size]`."""
+    """Minimum and maximum of each block's keys, each `[rows, heads, 1, blocks, size]`."""
     key = key.masked_fill(~alive[:, None, :, None], 0)
     full = pad(key, (0, 0, 0, -key.shape[2] % block))
     blocks = full.view(*full.shape[:2], -1, block, full.shape[3])
@@ -169,7 +164,7 @@ def _bounds(key: Tensor, alive: Tensor, block: int) -> tuple[Tensor, Tensor]:
 def _one_query(
     query: Tensor, key: Tensor, value: Tensor, at: Tensor, chosen: Tensor, block: int, kwargs: dict[str, Any]
 ) -> Tensor:
-    """Attention of one query per row to the columns of its blocks alone: a step costs `keep` blocks at any length."""
+    """Attention of one query per row to its blocks only: a step costs `keep` blocks at any length."""
     columns = (chosen[..., None] * block + torch.arange(block, device=key.device)).flatten(2)  # [rows, heads, columns]
     sees = (columns <= at[:, :, None])[:, :, None]
     columns = columns.clamp(max=key.shape[2] - 1)[..., None]
@@ -178,8 +173,17 @@ def _one_query(
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, sees: Tensor, kwargs: dict[str, Any]) -> Tensor:
-    """`query` is `[rows, heads, group, queries, size]`, `sees` is `[rows, heads, queries, columns]`, and the answer
-    `[rows, queries, heads × group, size]`. Heads of a group are queries of their key head, so that no key is copied.
+    """Scaled dot-product attention. Heads of a group are treated as queries of their key head, so no key is copied.
+
+    Args:
+        query: `[rows, heads, group, queries, size]`.
+        key: `[rows, heads, columns, size]`.
+        value: `[rows, heads, columns, size]`.
+        sees: bool, `[rows, heads, queries, columns]`.
+        kwargs: of the attention function; `scaling` is used.
+
+    Returns:
+        `[rows, queries, heads × group, size]`.
     """
     rows, heads, group, queries, _ = query.shape
     answer = scaled_dot_product_attention(

@@ -1,7 +1,8 @@
-"""The loop that runs the model: passes come in, tokens go out. One thread owns the model, and all else talks to it.
+"""The loop that runs the model, with continuous batching and chunked prefill. One thread owns the model; all others
+communicate with it.
 
-Each turn takes new passes through their prompts, a piece at a time, and then every batch one token further. A batch is
-rows in one cache; passes whose caches cannot be joined, or that must not feel each other, are batches of one.
+Each iteration prefills new passes by one chunk, and then decodes one token for every batch. A batch is a set of rows in
+one cache. A pass whose cache cannot be shared, or that must not depend on others, is a batch of one.
 """
 
 from __future__ import annotations
@@ -14,35 +15,32 @@ import threading
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from tierwise.spec.errors import Overloaded
 from tierwise.worker import caches
 from tierwise.worker.job import Counts, Job, Update
-from tierwise.worker.prefixes import Prefixes
+from tierwise.worker.prefixes import PrefixCache
+from tierwise.worker.routers import Routers
 from tierwise.worker.sampling import RandomSource, SampledToken, sample
 from tierwise.worker.scoring import Scores, scores
 from tierwise.worker.text import DecodedText, StreamDecoder
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from tierwise.worker.routers import Routers
-
 _LOGGER = logging.getLogger(__name__)
 
-_PIECE = 512
-"""Tokens of a prompt that go through the model at once: long enough to use a processor fully, and short enough that
-those who wait for their next token, or for an abort, wait for one piece."""
+_CHUNK = 512
+"""Prompt tokens per forward in prefill: enough to use a CPU fully, and few enough that running passes and aborts wait
+for one short chunk only."""
 
 _PREFIX_BYTES = 512 << 20
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class _Row:
-    """A pass under way."""
+    """A running pass."""
 
     number: int
     job: Job
@@ -50,22 +48,22 @@ class _Row:
     decoder: StreamDecoder
     cache: Any
     length: int = 0
-    """Tokens of which the cache holds keys and values."""
+    """Tokens whose keys and values are in the cache."""
     cached: int = 0
     output: list[int] = field(default_factory=list)
-    """Tokens of the answer so far."""
+    """The answer's tokens so far."""
     scores: list[Scores] = field(default_factory=list)
     finish: str = ""
 
     @property
     def tokens(self) -> list[int]:
-        """What its cache holds."""
+        """The tokens in its cache."""
         return [*self.job.prompt, *self.output][: self.length]
 
 
 @dataclass(eq=False, slots=True)
-class _Batch:
-    """Rows that go through the model together, aligned at their last token."""
+class _RowBatch:
+    """Rows that are decoded together, aligned at their last token."""
 
     active_experts: int | None
     rows: list[_Row]
@@ -80,14 +78,14 @@ class Loop:
     """Runs passes on a model.
 
     Args:
-        model: of Transformers, in evaluation mode.
-        ends: tokens that end an answer.
-        slots: passes that run side by side.
-        queue: passes that may wait for a slot.
-        deterministic: every row alone and without the caches of others, so that only its own shapes reach the model.
-        prefix_cache: whether to remember the caches of prompts and answers.
-        routers: of the model; an empty one for a dense model.
-        deliver: gets what every turn brought, in the loop's own thread.
+        model: a Transformers model in evaluation mode.
+        ends: token ids that end an answer.
+        slots: maximum number of concurrent passes.
+        queue: maximum number of passes waiting for a slot.
+        deterministic: run every row alone and without the prefix cache, so that its result does not depend on others.
+        prefix_cache: whether to reuse the caches of earlier prompts and answers.
+        routers: the model's routers; empty for a dense model.
+        deliver: called in the loop's thread with the updates of each iteration.
     """
 
     def __init__(
@@ -105,10 +103,10 @@ class Loop:
         self.counts = Counts()
         config = model.config
         self.joins = caches.may_join(config) and not deterministic and "position_ids" in _parameters(model)
-        """Whether rows share batches."""
+        """Whether rows can share batches."""
         self.keeps_prefixes = prefix_cache and self.joins and caches.may_crop(config)
         self._model = model
-        self._ends = ends
+        self._end_tokens = ends
         self._slots = slots
         self._queue = queue
         self._deliver = deliver
@@ -116,14 +114,14 @@ class Loop:
         self._record = routers.record()
         self._accepted = _parameters(model)
         self._cache_parameter = caches.parameter(model)
-        self._prefixes = Prefixes(_PREFIX_BYTES if self.keeps_prefixes else 0)
+        self._prefixes = PrefixCache(_PREFIX_BYTES if self.keeps_prefixes else 0)
         self._changed = threading.Condition()
         self._inbox: list[tuple[int, int, Job]] = []
         self._arrivals = 0
         self._is_stopped = False
         self._begun = 0
-        self._filling: _Row | None = None
-        self._batches: list[_Batch] = []
+        self._prefilling: _Row | None = None
+        self._batches: list[_RowBatch] = []
         self._updates: list[tuple[Job, Update]] = []
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
 
@@ -131,25 +129,29 @@ class Loop:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the turn under way."""
+        """End after the current iteration."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify()
         self._thread.join()
 
     def submit(self, job: Job) -> None:
-        """Let a pass wait for its turn. Raises Overloaded where too many wait already."""
+        """Add a pass to the queue.
+
+        Raises:
+            Overloaded: the queue is full.
+        """
         with self._changed:
             waiting = sum(not waiter.is_aborted for _, _, waiter in self._inbox)
             if waiting + self.counts.running >= self._slots + self._queue:
-                raise Overloaded(f"{waiting} passes wait for one of {self._slots} slots, and no more may")
+                raise Overloaded(f"the queue is full: {waiting} passes wait for one of {self._slots} slots")
             self._arrivals += 1
             heapq.heappush(self._inbox, (-job.priority, self._arrivals, job))
             self._count_waiting()
             self._changed.notify()
 
     def abort(self, job: Job) -> None:
-        """Work no longer on this pass. It ends with the step under way; nothing more is said of it."""
+        """Abort a pass. It ends after the current step and gets no more updates."""
         with self._changed:
             job.is_aborted = True
             self._changed.notify()
@@ -158,49 +160,49 @@ class Loop:
         try:
             with torch.inference_mode():
                 while self._wait():
-                    self._turn()
-        except BaseException:  # a mistake in here: better a new process than one that answers nobody
-            _LOGGER.exception("the loop broke")
+                    self._iterate()
+        except BaseException:  # a bug in the loop: exit, so that the process is restarted
+            _LOGGER.exception("the loop failed")
             os._exit(70)
 
     def _wait(self) -> bool:
         with self._changed:
-            while not (self._is_stopped or self._inbox or self._filling or self._batches):
+            while not (self._is_stopped or self._inbox or self._prefilling or self._batches):
                 self._changed.wait()
             return not self._is_stopped
 
-    def _turn(self) -> None:
+    def _iterate(self) -> None:
         self._drop_aborted()
         self._admit()
         for batch in list(self._batches):
             self._guarded(batch.rows, lambda batch=batch: self._step(batch))  # type: ignore[misc]
-            self._leave(batch, [row for row in batch.rows if row.finish])
+            self._remove_rows(batch, [row for row in batch.rows if row.finish])
         self._publish()
 
     def _guarded(self, rows: list[_Row], work: Callable[[], None]) -> None:
-        """Do it; where the model fails, its rows end with the reason and the others go on."""
+        """Run `work`; if the model fails, these rows end with the error and the others continue."""
         try:
             work()
-        except Exception as error:  # whatever a model's code may raise
+        except Exception as error:  # a model's code may raise anything
             _LOGGER.exception("the model failed")
             status = 503 if isinstance(error, torch.OutOfMemoryError) else 500
             for row in rows:
                 row.finish = "failed"
                 self._report(row, Update(fault=f"{type(error).__name__}: {error}", status=status))
 
-    # ── rows come and go ────────────────────────────────────────────────────
+    # ── rows are added and removed ──────────────────────────────────────────
 
     def _drop_aborted(self) -> None:
         with self._changed:
             if any(job.is_aborted for _, _, job in self._inbox):
                 self._inbox = [waiter for waiter in self._inbox if not waiter[2].is_aborted]
                 heapq.heapify(self._inbox)
-        if self._filling is not None and self._filling.job.is_aborted:
-            self._filling = None
+        if self._prefilling is not None and self._prefilling.job.is_aborted:
+            self._prefilling = None
         for batch in list(self._batches):
-            self._leave(batch, [row for row in batch.rows if row.job.is_aborted])
+            self._remove_rows(batch, [row for row in batch.rows if row.job.is_aborted])
 
-    def _leave(self, batch: _Batch, gone: list[_Row]) -> None:
+    def _remove_rows(self, batch: _RowBatch, gone: list[_Row]) -> None:
         if not gone:
             return
         for row in gone:
@@ -218,26 +220,26 @@ class Loop:
         caches.keep(batch.cache, stay, width - batch.width)
 
     def _admit(self) -> None:
-        """Take waiting passes through their prompts, as many tokens as one turn may spend on it."""
-        left = _PIECE
+        """Prefill waiting passes, up to the token limit of one iteration."""
+        left = _CHUNK
         while left > 0:
-            if self._filling is None:
+            if self._prefilling is None:
                 with self._changed:
                     if not self._inbox or sum(len(batch.rows) for batch in self._batches) >= self._slots:
                         return
                     job = heapq.heappop(self._inbox)[2]
-                self._filling = self._begin(job)
-            row = self._filling
+                self._prefilling = self._start_row(job)
+            row = self._prefilling
             before = row.length
-            self._guarded([row], lambda row=row: self._fill(row))  # type: ignore[misc]
+            self._guarded([row], lambda row=row: self._prefill(row))  # type: ignore[misc]
             left -= row.length - before
             if row.finish:
-                self._filling = None
+                self._prefilling = None
             elif row.output:
-                self._filling = None
-                self._enter(row)
+                self._prefilling = None
+                self._add_to_batch(row)
 
-    def _begin(self, job: Job) -> _Row:
+    def _start_row(self, job: Job) -> _Row:
         self._begun += 1
         cache = caches.empty(self._model.config)
         row = _Row(
@@ -256,16 +258,16 @@ class Loop:
         return row
 
     def _shares(self, job: Job) -> bool:
-        """Whether its cache may serve others, and theirs it: not where a record of all its tokens is wanted."""
+        """Whether a job uses the prefix cache: not if routing or log-probabilities of all prompt tokens are wanted."""
         is_whole = job.is_recorded or job.prompt_logprobs is not None
         return self.keeps_prefixes and job.active_experts is None and not is_whole
 
-    def _fill(self, row: _Row) -> None:
-        """One piece of the prompt; after the last one, the first token."""
+    def _prefill(self, row: _Row) -> None:
+        """Compute one chunk of the prompt; after the last chunk, sample the first token."""
         if row.output:
             return
         prompt = row.job.prompt
-        end = min(len(prompt), row.length + _PIECE)
+        end = min(len(prompt), row.length + _CHUNK)
         tokens = torch.tensor([prompt[row.length : end]], device=self._model.device)
         positions = torch.arange(row.length, end, device=tokens.device)[None]
         wanted = row.job.prompt_logprobs
@@ -286,8 +288,8 @@ class Loop:
     def _first(self, row: _Row, logits: Tensor) -> None:
         self._accept(row, sample(logits.float(), [row.random])[0])
 
-    def _enter(self, row: _Row) -> None:
-        """Join a batch of its kind, or be one."""
+    def _add_to_batch(self, row: _Row) -> None:
+        """Add a row to a batch with the same number of active experts, or start a batch."""
         if self.joins:
             for batch in self._batches:
                 if batch.active_experts == row.job.active_experts:
@@ -295,12 +297,12 @@ class Loop:
                     row.cache = None
                     batch.rows.append(row)
                     return
-        self._batches.append(_Batch(row.job.active_experts, [row], row.cache))
+        self._batches.append(_RowBatch(row.job.active_experts, [row], row.cache))
 
     # ── steps ───────────────────────────────────────────────────────────────
 
-    def _step(self, batch: _Batch) -> None:
-        """One token for each row."""
+    def _step(self, batch: _RowBatch) -> None:
+        """Decode one token for each row."""
         rows, device = batch.rows, self._model.device
         tokens = torch.tensor([[row.output[-1]] for row in rows], device=device)
         positions = torch.tensor([[row.length] for row in rows], device=device)
@@ -319,15 +321,18 @@ class Loop:
     def _forward(
         self, rows: list[_Row], cache: Any, tokens: Tensor, positions: Tensor, mask: Tensor | None, keep: int = 1
     ) -> Tensor:
-        """Logits, rows × columns × vocabulary. The rows want the same number of active experts.
+        """Run the model. All rows have the same number of active experts.
 
         Args:
-            rows: of the batch.
-            cache: theirs.
-            tokens: rows × columns.
-            positions: rows × columns.
-            mask: of the whole width; None where no row is padded.
-            keep: the last so many columns' logits are wanted, all of them with 0; a model may give more.
+            rows: the rows of the batch.
+            cache: their cache.
+            tokens: `[rows, columns]`.
+            positions: `[rows, columns]`.
+            mask: attention mask over the whole width, `[rows, width]`; None without padding.
+            keep: number of last columns whose logits are needed, 0 for all; a model may return more.
+
+        Returns:
+            Logits, `[rows, columns, vocabulary]`.
         """
         wanted = {"position_ids": positions, "attention_mask": mask, "logits_to_keep": keep}
         taken: dict[str, Any] = {name: value for name, value in wanted.items() if name in self._accepted}
@@ -342,11 +347,11 @@ class Loop:
         return logits
 
     def _accept(self, row: _Row, chosen: SampledToken) -> None:
-        """A token that was drawn becomes a part of the answer, or its end."""
+        """Append a sampled token to the answer, or end the answer."""
         job = row.job
         row.output.append(chosen.token)
         self.counts.completion_tokens += 1
-        ends_here = chosen.token in self._ends and not job.ignores_end
+        ends_here = chosen.token in self._end_tokens and not job.ignores_end
         if ends_here:
             text, row.finish = DecodedText(), "stop"
         else:
@@ -354,7 +359,7 @@ class Loop:
             row.random.forced = row.decoder.forced
             if text.is_stopped:
                 row.finish = "stop"
-            elif len(row.output) >= job.most_tokens:
+            elif len(row.output) >= job.max_tokens:
                 row.finish = "length"
         rest = row.decoder.rest() if row.finish and not text.is_stopped else ""
         routing = self._record.take(row.number) if row.finish else None
@@ -363,7 +368,7 @@ class Loop:
             update.scores = row.scores
         self._report(row, update)
 
-    # ── to the outside ──────────────────────────────────────────────────────
+    # ── updates ─────────────────────────────────────────────────────────────
 
     def _report(self, row: _Row, update: Update) -> None:
         update.prompt, update.cached = row.length if not row.output else len(row.job.prompt), row.cached
@@ -376,12 +381,12 @@ class Loop:
     def _publish(self) -> None:
         with self._changed:
             self._count_waiting()
-            self.counts.running = sum(len(batch.rows) for batch in self._batches) + (self._filling is not None)
+            self.counts.running = sum(len(batch.rows) for batch in self._batches) + (self._prefilling is not None)
         if self._updates:
             updates, self._updates = self._updates, []
             self._deliver(updates)
 
 
 def _parameters(model: Any) -> frozenset[str]:
-    """What its `forward` takes by name."""
+    """The parameter names of its `forward`."""
     return frozenset(inspect.signature(model.forward).parameters)

@@ -1,35 +1,32 @@
-"""Caches whose rows come and go: passes side by side in one cache of Transformers, aligned at their last token.
+"""KV caches of batches: rows are added and removed, aligned at their last token.
 
-Apart from the loop that runs the model, which knows rows and steps, and no tensors of layers.
+The batching loop handles rows and steps; only this module handles the tensors of layers.
 """
 
 from __future__ import annotations
 
 import copy
 import inspect
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import pad
 from transformers import cache_utils
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+_MIN_SPARE = 64  # columns
 
-    from torch import Tensor
-
-_LEAST_ROOM = 64  # columns
-
-# A layer that holds nothing, as where layers share a cache. Older releases (5.16) leave such layers out.
+# A layer without tensors, used where layers share a cache. Older releases (5.16) omit such layers.
 _EMPTY_LAYERS = (cache_utils.DummyLayer,) if hasattr(cache_utils, "DummyLayer") else ()
 
 
-class Columns(DynamicLayer):  # its __init_subclass__ has no types
-    """Keys and values of one layer, with room for more: a step writes one column and copies none.
+class GrowingLayer(DynamicLayer):  # its __init_subclass__ has no types
+    """Keys and values of one layer, preallocated: a step writes one column and copies none.
 
-    Transformers' own layer copies all of them at every step. A window is kept whole: what lies outside of it is left
-    to the mask, so that rows of any length can join.
+    Transformers' own layer copies all columns at every step. Layers with a sliding window keep all columns and leave
+    the window to the mask, so that rows of any length can share a batch.
     """
 
     def __init__(self, *, is_sliding: bool = False) -> None:
@@ -42,7 +39,7 @@ class Columns(DynamicLayer):  # its __init_subclass__ has no types
         begin = self.get_seq_length()
         end = begin + key_states.shape[-2]
         if self._all_keys is None or self._all_values is None or end > self._all_keys.shape[-2]:
-            self._grow(key_states, value_states, end + max(_LEAST_ROOM, end // 4))
+            self._grow(key_states, value_states, end + max(_MIN_SPARE, end // 4))
         assert self._all_keys is not None  # noqa: S101 - for the type checker: `_grow` has made them
         assert self._all_values is not None  # noqa: S101
         self._all_keys[:, :, begin:end] = key_states
@@ -51,14 +48,14 @@ class Columns(DynamicLayer):  # its __init_subclass__ has no types
         return self.keys, self.values
 
     def replace(self, keys: Tensor, values: Tensor) -> None:
-        """Hold these instead, and no room."""
+        """Replace the contents, without spare capacity."""
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self._all_keys, self._all_values = keys, values
         self.keys, self.values = keys, values
 
     def _grow(self, keys: Tensor, values: Tensor, room: int) -> None:
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
-        # Zeros, since a mask lets the columns of a padding through with weight 0, and 0 × NaN is NaN.
+        # Zeros, because padding columns get weight 0, and 0 × NaN is NaN.
         new_keys = keys.new_zeros((*keys.shape[:-2], room, keys.shape[-1]))
         new_values = values.new_zeros((*values.shape[:-2], room, values.shape[-1]))
         if self.keys is not None and self.values is not None:
@@ -71,26 +68,26 @@ _ROW_BY_ROW = (DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionLayer, *_
 
 
 def parameter(model: Any) -> str:
-    """The name under which the model's `forward` takes its cache.
+    """The parameter of the model's `forward` that takes its cache.
 
-    `cache` since Transformers 5.24, which warns of `past_key_values` and says that 5.40 removes it; `past_key_values`
-    before that, and in a checkpoint's own code.
+    `cache` since Transformers 5.24, which deprecates `past_key_values` for removal in 5.40; `past_key_values` before
+    that, and in a checkpoint's own code.
     """
     names = inspect.signature(model.forward).parameters
     return "cache" if "cache" in names else "past_key_values"
 
 
 def may_join(config: Any) -> bool:
-    """Whether this model's caches hold rows that know nothing of each other, each aligned at its last token.
+    """Whether independent rows can share a cache of this model, each aligned at its last token.
 
-    Not those of sparse attention with an index of its own (GLM's DSA), of compressed attention (DeepSeek-V4), or of
-    layers that are attention and recurrence in one: what padding does there, only their own code knows.
+    False for sparse attention with its own index (GLM's DSA), compressed attention (DeepSeek-V4), and layers that
+    combine attention and recurrence: the effect of padding there depends on the model's code.
     """
     return all(type(layer) in _ROW_BY_ROW for layer in DynamicCache(config=config).layers)
 
 
 def may_crop(config: Any) -> bool:
-    """Whether a prefix of a cache is the cache of a prefix: not where a state has taken everything in."""
+    """Whether the first columns of a cache are the cache of a prefix; false for recurrent states."""
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer, *_EMPTY_LAYERS) for layer in _layers(config))
 
 
@@ -100,7 +97,7 @@ def _layers(config: Any) -> list[Any]:
 
 
 def empty(config: Any) -> DynamicCache:
-    """For one row; the model's own kind of cache where rows may not join."""
+    """An empty cache for one row; Transformers' own cache if rows cannot share one."""
     cache = DynamicCache(config=config)
     if may_join(config):
         cache.layers = [_growing(layer) for layer in cache.layers]
@@ -109,16 +106,16 @@ def empty(config: Any) -> DynamicCache:
 
 def _growing(layer: Any) -> Any:
     if isinstance(layer, DynamicLayer):
-        return Columns(is_sliding=isinstance(layer, DynamicSlidingWindowLayer))
+        return GrowingLayer(is_sliding=isinstance(layer, DynamicSlidingWindowLayer))
     return layer
 
 
 def join(cache: DynamicCache, other: DynamicCache) -> None:
-    """Add the rows of `other` below those of `cache`; the shorter ones get columns of zeros in front."""
+    """Append the rows of `other` to `cache`; shorter rows are padded with zeros on the left."""
     pairs: Iterable[tuple[Any, Any]] = zip(cache.layers, other.layers, strict=True)
     for mine, theirs in pairs:
         match mine:
-            case Columns() if mine.keys is not None and mine.values is not None:
+            case GrowingLayer() if mine.keys is not None and mine.values is not None:
                 mine.replace(_stacked(mine.keys, theirs.keys), _stacked(mine.values, theirs.values))
             case LinearAttentionLayer():
                 for states, more in (
@@ -137,10 +134,10 @@ def _stacked(upper: Tensor, lower: Tensor) -> Tensor:
 
 
 def keep(cache: DynamicCache, rows: Sequence[int], first_column: int) -> None:
-    """Hold only these rows, without the columns before `first_column`, which are padding for all of them."""
+    """Keep only these rows, without the columns before `first_column`, which are padding in all of them."""
     for layer in cache.layers:
         match layer:
-            case Columns() if layer.keys is not None and layer.values is not None:
+            case GrowingLayer() if layer.keys is not None and layer.values is not None:
                 chosen = torch.tensor(rows, device=layer.keys.device)
                 keys, values = layer.keys[:, :, first_column:], layer.values[:, :, first_column:]
                 layer.replace(keys.index_select(0, chosen), values.index_select(0, chosen))
@@ -149,12 +146,12 @@ def keep(cache: DynamicCache, rows: Sequence[int], first_column: int) -> None:
 
 
 def part(cache: DynamicCache, row: int, begin: int, end: int) -> DynamicCache:
-    """A copy of one row's columns; only for caches that may be cropped."""
+    """A copy of columns `begin` to `end` of one row; only for caches that can be cropped."""
     found = copy.copy(cache)
     found.layers = []
     for layer in cache.layers:
-        if isinstance(layer, Columns):
-            cut = Columns(is_sliding=layer.is_sliding)
+        if isinstance(layer, GrowingLayer):
+            cut = GrowingLayer(is_sliding=layer.is_sliding)
             if layer.keys is not None and layer.values is not None:
                 keys, values = (one[row : row + 1, :, begin:end].clone() for one in (layer.keys, layer.values))
                 cut.replace(keys, values)
@@ -165,6 +162,6 @@ def part(cache: DynamicCache, row: int, begin: int, end: int) -> DynamicCache:
 
 
 def held_bytes(cache: DynamicCache) -> int:
-    """Memory of the keys and values."""
-    tensors = [one for layer in cache.layers if isinstance(layer, Columns) for one in (layer.keys, layer.values)]
+    """Bytes of the keys and values."""
+    tensors = [one for layer in cache.layers if isinstance(layer, GrowingLayer) for one in (layer.keys, layer.values)]
     return sum(one.numel() * one.element_size() for one in tensors if one is not None)

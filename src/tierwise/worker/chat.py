@@ -1,45 +1,44 @@
-"""A chat completion of HTTP as a job of the loop, and the loop's updates as events. What cannot be done is refused."""
+"""Chat completion requests as jobs of the loop, and its updates as responses. Unsupported fields are rejected."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 from uuid import uuid4
 
 import msgspec
 
 from tierwise.engines.transformers.client import ROUTING
 from tierwise.spec.errors import SpecError
+from tierwise.spec.json import Json
 from tierwise.worker.job import Job, Update
-from tierwise.worker.sampling import SamplingParameters
-from tierwise.worker.scoring import as_told
-from tierwise.worker.text import StreamDecoder, Thinking, rendered, thinking_of
-
-if TYPE_CHECKING:
-    from tierwise.spec.json import Json
-    from tierwise.worker.sampling import SampledToken
+from tierwise.worker.sampling import SampledToken, SamplingParameters
+from tierwise.worker.scoring import prompt_logprobs_field
+from tierwise.worker.text import StreamDecoder, Thinking, find_thinking, render_prompt
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class TooManyTokens(SpecError):
-    """The prompt leaves no room for an answer."""
+class ContextExceeded(SpecError):
+    """The prompt fills the context length."""
 
 
-class StreamOptions(msgspec.Struct):
+class UsageOptions(msgspec.Struct):
+    """`stream_options` of the OpenAI API, and vLLM's `continuous_usage_stats`."""
+
     include_usage: bool = False
     continuous_usage_stats: bool = False
 
 
-class ChatRequest(msgspec.Struct):
-    """The fields that we look at; those that nobody here knows are left alone."""
+class WorkerChatRequest(msgspec.Struct):
+    """The fields of a chat completion request that the worker reads; unknown fields are ignored."""
 
     messages: Annotated[list[dict[str, Any]], msgspec.Meta(min_length=1)]
     stream: bool | None = False
-    stream_options: StreamOptions | None = None
+    stream_options: UsageOptions | None = None
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_completion_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     temperature: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
@@ -62,8 +61,8 @@ class ChatRequest(msgspec.Struct):
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     tierwise_routing: bool | None = None
-    """Whether to record this pass's experts, whatever the deployment's share."""
-    # Asked for in other ways than by leaving them out, these are refused:
+    """Whether to record this pass's experts; overrides the deployment's `experts_sampled`."""
+    # Values of these fields that ask for unsupported features are rejected:
     n: int | None = None
     best_of: int | None = None
     response_format: dict[str, Any] | None = None
@@ -80,27 +79,28 @@ class ChatRequest(msgspec.Struct):
     grammar: Any = None
     json_schema: Any = None
 
-    def refused(self) -> tuple[str, str] | None:
-        """The first field that cannot be done, and what to do instead."""
+    def unsupported(self) -> tuple[str, str] | None:
+        """The first unsupported field, and what to do instead; None if all are supported."""
         for name in ("n", "best_of"):
             if getattr(self, name) not in (None, 1):
-                return name, "one completion for each request; send several"
+                return name, "this engine returns one completion per request; send several requests"
         if self.response_format is not None and self.response_format.get("type") != "text":
-            return "response_format", "this engine cannot hold an answer to a format; check it, or use another engine"
+            return "response_format", _NO_FORMATS
         if self.tools or self.functions or self.tool_choice not in (None, "none", "auto"):
-            return "tools", "this engine does not read tool calls; use another engine for them"
+            return "tools", "this engine does not support tool calls; use another engine"
         if self.modalities not in (None, ["text"]):
-            return "modalities", "this engine says text"
+            return "modalities", "this engine generates text only"
         if self.min_tokens:
-            return "min_tokens", "this engine has no lower bound; `ignore_eos` with `max_tokens` gives an exact number"
+            return "min_tokens", "this engine has no minimum; `ignore_eos` with `max_tokens` gives an exact number"
         if self.prompt_logprobs is not None and self.stream:
-            return "prompt_logprobs", "these come with whole answers; leave `stream` out"
+            return "prompt_logprobs", "not available in streams; remove `stream`"
         for name in _FORMATS:
             if getattr(self, name) is not None:
-                return name, "this engine cannot hold an answer to a format; check it, or use another engine"
+                return name, _NO_FORMATS
         return None
 
 
+_NO_FORMATS = "this engine does not support structured outputs; verify the answer instead, or use another engine"
 _FORMATS = (
     "guided_json",
     "guided_regex",
@@ -116,11 +116,11 @@ class Chat:
     """Turns requests into jobs.
 
     Args:
-        tokenizer: of Transformers, with a chat template.
-        context: tokens of prompt and answer together.
-        thinks: whether to look for thinking.
-        active: why a number of active experts cannot be had; empty where it can.
-        is_sampled: whether the next pass is one of those whose experts are recorded.
+        tokenizer: a Transformers tokenizer with a chat template.
+        context: maximum tokens of prompt and answer together.
+        thinks: whether to separate thinking from the answer.
+        active: returns why a number of active experts is not possible; empty if it is.
+        is_sampled: returns whether the experts of the next pass are recorded.
     """
 
     def __init__(
@@ -134,29 +134,29 @@ class Chat:
     ) -> None:
         self.tokenizer = tokenizer
         self._context = context
-        self._thinking: Thinking | None = thinking_of(tokenizer) if thinks else None
-        self._why_not_active = active
+        self._thinking: Thinking | None = find_thinking(tokenizer) if thinks else None
+        self._why_unsupported = active
         self._is_sampled = is_sampled
         self._vocabulary = len(tokenizer)
 
-    def job(self, request: ChatRequest, on_update: Callable[[Update], None]) -> Job:
-        """The pass that is asked for.
+    def job(self, request: WorkerChatRequest, on_update: Callable[[Update], None]) -> Job:
+        """The job for a request.
 
         Raises:
-            TooManyTokens: the prompt fills the context.
-            SpecError: it cannot be done, or the messages cannot be read.
+            ContextExceeded: the prompt fills the context length.
+            SpecError: a field is not supported, or the messages are invalid.
         """
-        if (refused := request.refused()) is not None:
-            raise SpecError(f"{refused[0]}: {refused[1]}", field=refused[0])
-        if request.active_experts is not None and (why := self._why_not_active(request.active_experts)):
+        if (problem := request.unsupported()) is not None:
+            raise SpecError(f"{problem[0]}: {problem[1]}", field=problem[0])
+        if request.active_experts is not None and (why := self._why_unsupported(request.active_experts)):
             raise SpecError(f"active_experts: {why}", field="active_experts")
         if request.thinking_tokens is not None and self._thinking is None:
-            why = "this model has no marks around thinking, so there is none to end; leave it out"
+            why = "this model has no thinking tokens, so its thinking cannot be capped; remove it"
             raise SpecError(f"thinking_tokens: {why}", field="thinking_tokens")
-        text = rendered(self.tokenizer, request.messages, self._template_variables(request))
+        text = render_prompt(self.tokenizer, request.messages, self._template_variables(request))
         prompt = self.tokens(text)
         if len(prompt) >= self._context:
-            raise TooManyTokens(
+            raise ContextExceeded(
                 f"this deployment's context length is {self._context} tokens, and the prompt alone has {len(prompt)}; "
                 "shorten it, or raise `context`",
                 field="messages",
@@ -170,9 +170,9 @@ class Chat:
                 [request.stop] if isinstance(request.stop, str) else [stop for stop in request.stop or () if stop],
                 thinking=self._thinking,
                 is_thinking=self._thinking is not None and self._thinking.is_open(text),
-                most_thinking=request.thinking_tokens,
+                max_thinking_tokens=request.thinking_tokens,
             ),
-            most_tokens=min(request.max_completion_tokens or request.max_tokens or room, room),
+            max_tokens=min(request.max_completion_tokens or request.max_tokens or room, room),
             on_update=on_update,
             active_experts=request.active_experts,
             priority=request.priority or 0,
@@ -182,20 +182,20 @@ class Chat:
         )
 
     def tokens(self, text: str) -> list[int]:
-        """Of a rendered prompt, in which the template has written all special tokens."""
+        """Tokens of a rendered prompt, which contains all special tokens already."""
         found: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return found
 
-    def _template_variables(self, request: ChatRequest) -> dict[str, Json]:
+    def _template_variables(self, request: WorkerChatRequest) -> dict[str, Json]:
         variables = dict(request.chat_template_kwargs or {})
         if request.reasoning_effort is not None:
             if "reasoning_effort" not in str(self.tokenizer.chat_template):
-                why = "this model's chat template has no such word; leave it out, or use `chat_template_kwargs`"
+                why = "this model's chat template does not use it; remove it, or use `chat_template_kwargs`"
                 raise SpecError(f"reasoning_effort: {why}", field="reasoning_effort")
             variables.setdefault("reasoning_effort", request.reasoning_effort)
         return variables
 
-    def _sampling(self, request: ChatRequest) -> SamplingParameters:
+    def _sampling(self, request: WorkerChatRequest) -> SamplingParameters:
         return SamplingParameters(
             temperature=1.0 if request.temperature is None else request.temperature,
             top_k=request.top_k or 0,
@@ -212,28 +212,28 @@ class Chat:
     def _biases(self, given: Mapping[str, float]) -> dict[int, float]:
         found = {int(token): bias for token, bias in given.items() if token.isdecimal()}
         if len(found) < len(given) or any(token >= self._vocabulary for token in found):
-            raise SpecError(f"logit_bias wants numbers of tokens below {self._vocabulary}", field="logit_bias")
+            raise SpecError(f"logit_bias: keys must be token ids below {self._vocabulary}", field="logit_bias")
         return found
 
 
 class CompletionEvents:
-    """The answer to one request in OpenAI's shapes."""
+    """The answer to one request in the OpenAI format."""
 
-    def __init__(self, chat: Chat, request: ChatRequest, model: str) -> None:
+    def __init__(self, chat: Chat, request: WorkerChatRequest, model: str) -> None:
         self._chat = chat
         self._head = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": model}
-        options = request.stream_options or StreamOptions()
+        options = request.stream_options or UsageOptions()
         self._counts_always = options.continuous_usage_stats
         self._counts_last = options.include_usage
         self._has_begun = False
 
     def of(self, update: Update) -> list[dict[str, Any]]:
-        """What is streamed for one update."""
+        """The stream events for one update."""
         if update.fault:
             return [{"error": {"message": update.fault, "type": "server_error", "code": update.status}}]
         count = usage(update)
         counted = {"usage": count} if self._counts_always else {}
-        if update.text is None:  # a piece of the prompt is through
+        if update.text is None:  # a chunk of the prompt was computed
             return [self._chunk([], **counted)] if self._counts_always else []
         delta, found = self._delta(update), []
         if delta or update.sampled is not None:
@@ -249,7 +249,7 @@ class CompletionEvents:
         return found
 
     def whole(self, updates: list[Update]) -> dict[str, Any]:
-        """The answer in one piece; `updates` end with the one that finishes it."""
+        """The response without streaming; `updates` end with the one that finishes the answer."""
         texts = [update.text for update in updates if update.text is not None]
         content = "".join(one.content for one in texts) + "".join(update.rest for update in updates)
         message: dict[str, Any] = {"role": "assistant", "content": content}
@@ -262,7 +262,7 @@ class CompletionEvents:
         if updates[-1].routing is not None:
             found[ROUTING] = msgspec.to_builtins(updates[-1].routing)
         if updates[-1].scores is not None:
-            found["prompt_logprobs"] = as_told(updates[-1].scores, self._chat.tokenizer)
+            found["prompt_logprobs"] = prompt_logprobs_field(updates[-1].scores, self._chat.tokenizer)
         return found
 
     def _chunk(self, choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -279,7 +279,7 @@ class CompletionEvents:
         return delta
 
     def logprobs(self, update: Update) -> list[dict[str, Any]]:
-        """OpenAI's record of the token, where it was asked for; none for the token that ends an answer."""
+        """The token's entry in `logprobs.content`, if requested; empty for the token that ends an answer."""
         chosen = update.sampled
         if chosen is None or chosen.logprob is None or update.text is None or update.ends_here:
             return []
@@ -294,7 +294,7 @@ def _record(text: str, logprob: float) -> dict[str, Any]:
 
 
 def usage(update: Update) -> dict[str, Any]:
-    """OpenAI's count so far."""
+    """OpenAI's `usage` object so far."""
     return {
         "prompt_tokens": update.prompt,
         "completion_tokens": update.completion,

@@ -1,4 +1,4 @@
-"""What goes into the loop and what comes out of it: a pass to run, and what each turn added to it."""
+"""Input and output of the loop: a job, and its updates."""
 
 from __future__ import annotations
 
@@ -16,60 +16,60 @@ class Job:
     """A pass for the loop to run."""
 
     prompt: Sequence[int]
-    """Its tokens; at least one."""
+    """Token ids; at least one."""
     sampling: SamplingParameters
     decoder: StreamDecoder
-    most_tokens: int
-    """Of the answer, thinking included."""
+    max_tokens: int
+    """Maximum tokens of the answer, including thinking."""
     on_update: Callable[[Update], None]
-    """Gets its updates, in the server's own thread."""
+    """Called with each update in the server's thread."""
     active_experts: int | None = None
-    """Experts on each token; None for as many as the deployment has."""
+    """Active experts per token; None for the deployment's number."""
     priority: int = 0
-    """Higher is served earlier."""
+    """Higher values are served first."""
     ignores_end: bool = False
     is_recorded: bool = False
-    """Whether to record the experts that its tokens went to."""
+    """Whether to record the experts that its tokens are routed to."""
     prompt_logprobs: int | None = None
-    """How many of the likeliest tokens to report at each position of the prompt, besides its own; None reports none."""
+    """Number of likeliest tokens to report at each prompt position, besides its own token; None disables the report."""
     is_aborted: bool = False
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Update:
-    """What one turn added to a pass."""
+    """What one iteration of the loop added to a pass."""
 
     text: DecodedText | None = None
     sampled: SampledToken | None = None
     rest: str = ""
-    """What follows `text` where the answer ends: characters that could have been the beginning of a stop text."""
+    """Text after `text` at the end of the answer: characters held back as a possible start of a stop string."""
     finish: str = ""
     ends_here: bool = False
     """Whether the token ends the answer and is not part of its text."""
     fault: str = ""
-    """Why it ends without an answer."""
+    """The error, if the pass failed."""
     status: int = 500
-    """Of HTTP, for a fault."""
+    """HTTP status of a fault."""
     prompt: int = 0
-    """Tokens of the prompt that are through so far."""
+    """Prompt tokens computed so far, including cached ones."""
     cached: int = 0
     completion: int = 0
     reasoning: int = 0
     routing: Routing | None = None
     scores: Sequence[Scores] | None = None
-    """Of the prompt's tokens but the first, where it was asked for and the pass ends here."""
+    """Scores of the prompt's tokens except the first, in the last update of a pass that requests them."""
 
 
 @dataclass(eq=False, slots=True)
 class Counts:
-    """What the loop has done since it began, for `/metrics`. Only its own thread writes."""
+    """Counters of the loop since its start, for `/metrics`. Written by its thread only."""
 
     running: int = 0
     waiting: int = 0
     prompt_tokens: int = 0
-    """The cached ones too."""
+    """Including cached ones."""
     cached_tokens: int = 0
     completion_tokens: int = 0
     steps: int = 0
     stepped_rows: int = 0
-    """Summed over steps: divided by them, the mean size of a batch."""
+    """Rows summed over steps; divided by `steps`: mean batch size."""

@@ -1,4 +1,4 @@
-"""From a checkpoint on the disk to a model that is ready to run, with what it turned out to be."""
+"""Loads a checkpoint from disk into a model that is ready to run, with facts about it."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ from tierwise.worker.attention import implementation, why_no_pattern
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """A model in memory, in evaluation mode, and what belongs to it."""
+class LoadedModel:
+    """A model in memory, in evaluation mode, with its tokenizer."""
 
     model: Any
     tokenizer: Any
     architecture: Architecture
     facts: dict[str, str]
-    """What it turned out to be, for `Health.facts`."""
+    """Facts for `Health.facts`: versions, dtype, device, sizes in bytes."""
 
 
-def load(path: Path, levers: ModelLevers) -> Loaded:
-    """The checkpoint at `path`, a folder or a GGUF file, with its levers.
+def load(path: Path, levers: ModelLevers) -> LoadedModel:
+    """Load the checkpoint at `path`, a folder or a GGUF file.
 
     Raises:
-        SpecError: the checkpoint, the levers and this machine do not go together.
+        SpecError: the levers do not fit the checkpoint or this machine, or Transformers cannot load it.
     """
     architecture = read_architecture(path)
     problems = [*levers.validate_model(), *check_model(levers, architecture)]
@@ -61,19 +61,19 @@ def load(path: Path, levers: ModelLevers) -> Loaded:
     torch.set_num_threads(levers.threads or os.cpu_count() or 1)
     transformers.utils.logging.disable_progress_bar()
     try:
-        with _reading_once() if path.is_file() else nullcontext():
+        with _memoized_gguf_reads() if path.is_file() else nullcontext():
             model = _model(path, levers, architecture)
         tokenizer = _tokenizer(path, levers)
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:  # what it raises at bad input
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:  # raised for bad input
         raise SpecError(f"Transformers {transformers.__version__} cannot load {path}: {error}") from error
-    _give_back()
-    return Loaded(model=model, tokenizer=tokenizer, architecture=architecture, facts=_facts(model, levers))
+    _release_memory()
+    return LoadedModel(model=model, tokenizer=tokenizer, architecture=architecture, facts=_facts(model, levers))
 
 
-def _give_back() -> None:
-    """Return to the system what loading needed and no longer needs.
+def _release_memory() -> None:
+    """Return memory that loading no longer needs to the system.
 
-    The C library would keep it: 375 MB of 1006 MB after SmolLM2-135M in int8 from a GGUF file.
+    Otherwise the C library keeps it: 375 MB of 1006 MB after SmolLM2-135M in int8 from a GGUF file.
     """
     gc.collect()
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):
@@ -101,15 +101,15 @@ def _model(path: Path, levers: ModelLevers, architecture: Architecture) -> Any:
         how["quantization_config"] = quantization
     model: Any = AutoModelForCausalLM.from_pretrained(folder, **file, config=config, **how)
     if quantization is not None and file:
-        model = _quantized_again(model, quantization, how)
-    _spare_odd_shapes(model)
+        model = _requantized(model, quantization, how)
+    _disable_unsupported_packing(model)
     return model.eval()
 
 
-def _spare_odd_shapes(model: Any) -> None:
-    """Keep bitsandbytes from packing weights for AVX-512 whose shape it cannot pack.
+def _disable_unsupported_packing(model: Any) -> None:
+    """Disable bitsandbytes' AVX-512 weight packing for layers whose shape it does not support.
 
-    Its assertion (0.50.2) would fail at the first forward, for layers whose outputs are no multiple of 32.
+    In 0.50.2 the first forward fails with an assertion if a layer's outputs are not a multiple of 32.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu") and (module.out_features % 32 or module.in_features % 64):
@@ -117,12 +117,11 @@ def _spare_odd_shapes(model: Any) -> None:
 
 
 @contextmanager
-def _reading_once() -> Iterator[None]:
-    """Make `gguf` remember what it has read.
+def _memoized_gguf_reads() -> Iterator[None]:
+    """Memoize the `gguf` package's reader and tensor name maps while the block runs.
 
-    Transformers parses a GGUF file once for the configuration and once more for the weights, and builds gguf's table
-    of tensor names anew for each module: 19 s of processor time for SmolLM2-135M, imports
-    included, and 13 s with this.
+    Transformers parses a GGUF file once for the configuration and again for the weights, and rebuilds gguf's tensor
+    name map for each module: 19 s of CPU time for SmolLM2-135M, imports included, and 13 s with this.
     """
     package: Any = gguf
     read, names = package.GGUFReader, package.get_tensor_name_map
@@ -133,10 +132,10 @@ def _reading_once() -> Iterator[None]:
         package.GGUFReader, package.get_tensor_name_map = read, names
 
 
-def _quantized_again(model: Any, quantization: Any, how: dict[str, Any]) -> Any:
-    """The same weights in the wanted form. Transformers does not quantize while it reads a GGUF file."""
+def _requantized(model: Any, quantization: Any, how: dict[str, Any]) -> Any:
+    """The model with its weights quantized. Transformers does not quantize while it reads a GGUF file."""
     config = model.config
-    if hasattr(config, "quantization_config"):  # of the GGUF file; Transformers 5.16 sets none
+    if hasattr(config, "quantization_config"):  # from the GGUF file; Transformers 5.16 does not set it
         del config.quantization_config
     del how["trust_remote_code"]
     return type(model).from_pretrained(
@@ -145,7 +144,7 @@ def _quantized_again(model: Any, quantization: Any, how: dict[str, Any]) -> Any:
 
 
 def _tokenizer(path: Path, levers: ModelLevers) -> Any:
-    if path.is_file():  # AutoTokenizer would parse the whole file a second time, 3 s of work
+    if path.is_file():  # AutoTokenizer would parse the whole file again, which takes 3 s
         return PreTrainedTokenizerFast.from_pretrained(path.parent, gguf_file=path.name)
     return AutoTokenizer.from_pretrained(path, trust_remote_code=levers.trust_remote_code)
 
@@ -162,7 +161,7 @@ def _quantization(levers: ModelLevers, architecture: Architecture) -> Any:
     if levers.quantization is None:
         return None
     if levers.quantization == "int8":
-        # It warns at every layer of every token that it casts to float16: gigabytes of log in a day.
+        # It warns of a cast to float16 for every layer and token, which fills the log.
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         return config(load_in_8bit=True)
     dtype = architecture.dtype if levers.dtype == "auto" else levers.dtype
@@ -174,13 +173,14 @@ def _quantization(levers: ModelLevers, architecture: Architecture) -> Any:
 
 
 def _set_active_experts(config: Any, wanted: int, architecture: Architecture) -> None:
-    """In the part of the configuration that tells it; the key of a GGUF file has another name in Transformers."""
+    """Set the number in the text configuration. A GGUF file's key has another name in Transformers."""
     text = config.get_text_config()
-    told = architecture.active_experts_key.rpartition(".")[2]
-    name = told if hasattr(text, told) else "num_experts_per_tok"
+    key = architecture.active_experts_key.rpartition(".")[2]
+    name = key if hasattr(text, key) else "num_experts_per_tok"
     if not hasattr(text, name):
         raise SpecError(
-            f"active_experts: nobody knows where {architecture.model_type} keeps it", field="active_experts"
+            f"active_experts: the configuration of {architecture.model_type} has no known key for it; remove it",
+            field="active_experts",
         )
     setattr(text, name, wanted)
 
@@ -206,6 +206,6 @@ def _facts(model: Any, levers: ModelLevers) -> dict[str, str]:
 
 
 def _quantized(model: Any) -> int:
-    """Weights that are quantized. Those of experts are not: Transformers keeps them in one tensor, and no layers."""
+    """Number of quantized weights. Experts are not quantized: Transformers keeps them in one tensor, not in layers."""
     layers = (layer for layer in model.modules() if type(layer).__name__ in ("Linear8bitLt", "Linear4bit"))
     return sum(layer.in_features * layer.out_features for layer in layers)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tierwise.worker.job import Counts
+from tierwise.worker.job import Counts
 
 _GAUGES = {
-    "requests_running": ("running", "Passes in the model's hands."),
-    "requests_waiting": ("waiting", "Passes that wait for a slot."),
+    "requests_running": ("running", "Passes that are running."),
+    "requests_waiting": ("waiting", "Passes waiting for a slot."),
 }
 _COUNTERS = {
-    "prompt_tokens": ("prompt_tokens", "Tokens of prompts, the cached ones too."),
-    "prompt_tokens_cached": ("cached_tokens", "Tokens of prompts that were not computed again."),
-    "completion_tokens": ("completion_tokens", "Tokens that were drawn."),
-    "steps": ("steps", "Steps of a batch."),
-    "stepped_rows": ("stepped_rows", "Rows in those steps; over them, the mean size of a batch."),
+    "prompt_tokens": ("prompt_tokens", "Prompt tokens, including cached ones."),
+    "prompt_tokens_cached": ("cached_tokens", "Prompt tokens served from the prefix cache."),
+    "completion_tokens": ("completion_tokens", "Tokens generated."),
+    "steps": ("steps", "Decoding steps, each of one batch."),
+    "stepped_rows": ("stepped_rows", "Rows in those steps; divided by steps: mean batch size."),
 }
 
 
 def exposition(counts: Counts) -> str:
-    """The text of all series."""
+    """All series as text."""
     lines = []
     for kind, table, ending in (("gauge", _GAUGES, ""), ("counter", _COUNTERS, "_total")):
         for name, (field, help_text) in table.items():

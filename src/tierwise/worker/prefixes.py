@@ -1,48 +1,45 @@
-"""Caches of prompts and answers that have been, for those that begin alike. Bounded in bytes: the least recently used
-goes first.
+"""The prefix cache: KV caches of earlier prompts and answers, reused for prompts with the same prefix. Bounded in
+bytes; evicts the least recently used.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
 
 from tierwise.worker import caches
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-    from transformers.cache_utils import DynamicCache
-
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A beginning that need not be computed again."""
+class CachedPrefix:
+    """A prefix that need not be computed again."""
 
     length: int
-    """How many of the asked tokens it covers."""
+    """Number of requested tokens that it covers."""
     cache: DynamicCache
-    """Of one row, with at least as many columns."""
+    """One row, with at least `length` columns."""
     logits: Tensor | None
-    """After the last of them, where it covers all."""
+    """Logits after the last token, `[1, vocabulary]`, if all tokens are covered."""
 
 
-class Prefixes:
-    """Remembers caches by their tokens.
+class PrefixCache:
+    """Stores caches by their tokens.
 
     Args:
-        most_bytes: of keys and values; 0 remembers nothing.
+        max_bytes: maximum bytes of keys and values; 0 disables it.
     """
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self.bytes = 0
-        self._most = most_bytes
+        self._most = max_bytes
         self._held: OrderedDict[tuple[int, ...], tuple[DynamicCache, Tensor | None, int]] = OrderedDict()
 
     def keep(self, tokens: Sequence[int], cache: DynamicCache, logits: Tensor | None = None) -> None:
-        """Remember a cache that nobody will write to, and the logits after its last token."""
+        """Store a cache, which must not be modified any more, and the logits after its last token."""
         size = caches.held_bytes(cache)
         if size > self._most:
             return
@@ -54,8 +51,8 @@ class Prefixes:
         while self.bytes > self._most:
             self.bytes -= self._held.popitem(last=False)[1][2]
 
-    def longest(self, tokens: Sequence[int]) -> Known | None:
-        """What covers most of these tokens: all of them only where the logits after them are known too."""
+    def longest(self, tokens: Sequence[int]) -> CachedPrefix | None:
+        """The longest stored prefix of these tokens; the whole of them only if the logits after them are stored too."""
         wanted, best, found = tuple(tokens), 0, None
         for key in self._held:
             if (length := _common(key, wanted)) > best:
@@ -67,13 +64,13 @@ class Prefixes:
         self._held.move_to_end(found)
         cache, logits, _ = self._held[found]
         if found == wanted and logits is not None:
-            return Known(len(wanted), cache, logits)
+            return CachedPrefix(len(wanted), cache, logits)
         length = min(best, len(wanted) - 1)
-        return Known(length, cache, None) if length else None
+        return CachedPrefix(length, cache, None) if length else None
 
 
 def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """Length of the common beginning, by halving: comparing slices takes microseconds where counting takes many."""
+    """Length of the common prefix, by bisection: comparing slices is much faster than a loop over tokens."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2

@@ -1,7 +1,7 @@
-"""The routers of a mixture of experts: how many experts they choose, changed for a while, and which, written down.
+"""The routers of a mixture of experts: sets the number of active experts temporarily, and records the selected experts.
 
-Works on what the routers of Transformers have in common: a forward that returns the gate's numbers for all experts
-first and the chosen experts last. Dense models have none, and then `Routers` is empty.
+Relies on what all routers in Transformers share: their forward returns the gate's values for all experts first, and
+the selected experts last. `Routers` is empty for dense models.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from tierwise.spec.errors import SpecError
 from tierwise.spec.routing import Routing
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _LAYER = re.compile(r"layers\.(\d+)\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Router:
+class _RouterModule:
     layer: int
     module: Any
 
     @property
-    def dial(self) -> tuple[Any, str]:
-        """Where it looks up, in every forward, how many experts to choose. Gemma 4's reads its configuration."""
+    def setting(self) -> tuple[Any, str]:
+        """Object and attribute that hold the number of active experts, read in every forward. Gemma 4's router reads
+        its configuration.
+        """
         if hasattr(self.module, "top_k"):
             return self.module, "top_k"
         return self.module.config, "top_k_experts"
@@ -41,50 +41,50 @@ class _Router:
         return int(getattr(self.module, "num_experts", 0) or self.module.proj.out_features)
 
     @property
-    def most(self) -> int:
-        """The experts that it may choose from. Where they stand in groups, only those of the best groups."""
+    def max_active(self) -> int:
+        """Maximum number of active experts. With expert groups, only those of the selected groups count."""
         groups = getattr(self.module, "num_group", None) or 1
         return self.experts // groups * (getattr(self.module, "topk_group", None) or groups)
 
     def gate(self, numbers: Tensor) -> Tensor:
-        """The gate's distribution over all experts, float32 `[tokens, experts]`, from what the router returned."""
+        """The gate's distribution over all experts, float32 `[tokens, experts]`, from the router's output."""
         numbers = numbers.float()
-        if hasattr(self.module, "per_expert_scale"):  # Gemma 4's returns probabilities
+        if hasattr(self.module, "per_expert_scale"):  # Gemma 4 returns probabilities
             return numbers
-        if hasattr(self.module, "score_fn"):  # DeepSeek-V4's
+        if hasattr(self.module, "score_fn"):  # DeepSeek-V4
             scores: Tensor = self.module.score_fn(numbers)
         elif hasattr(self.module, "num_group") and hasattr(self.module, "e_score_correction_bias"):
-            scores = numbers.sigmoid()  # DeepSeek-V3's, and those that were made after it
+            scores = numbers.sigmoid()  # DeepSeek-V3 and models derived from it
         else:
             return numbers.softmax(-1)
         return scores / scores.sum(-1, keepdim=True).clamp(min=1e-20)
 
 
 @dataclass(slots=True)
-class _Counts:
-    """Of one owner so far."""
+class _RoutingCounts:
+    """The counts of one owner so far."""
 
     chosen: Tensor
-    """`[layers, experts]`"""
+    """Tokens per expert, `[layers, experts]`."""
     entropy: Tensor
-    """Summed over tokens, `[layers]`."""
+    """Entropy of the gate in nats, summed over tokens, `[layers]`."""
     tokens: int
     active: int
 
 
 @dataclass(slots=True)
-class Record:
-    """What the routers did, by owner; it grows from forward to forward."""
+class RoutingRecord:
+    """The routers' selections by owner, accumulated over forwards."""
 
     layers: tuple[int, ...]
-    _counts: dict[int, _Counts] = field(default_factory=dict)
+    _counts: dict[int, _RoutingCounts] = field(default_factory=dict)
 
     @property
     def owners(self) -> tuple[int, ...]:
         return tuple(self._counts)
 
     def take(self, owner: int) -> Routing | None:
-        """All that was counted for this owner, which is forgotten here; None where nothing was."""
+        """Remove and return the counts of an owner; None if there are none."""
         found = self._counts.pop(owner, None)
         if found is None:
             return None
@@ -99,7 +99,7 @@ class Record:
 
     def add(self, owner: int, chosen: Tensor, entropy: Tensor, tokens: int, active: int) -> None:
         if (known := self._counts.get(owner)) is None:
-            self._counts[owner] = _Counts(chosen, entropy, tokens, active)
+            self._counts[owner] = _RoutingCounts(chosen, entropy, tokens, active)
             return
         known.chosen += chosen
         known.entropy += entropy
@@ -110,64 +110,64 @@ class Routers:
     """All routers of a model.
 
     Args:
-        model: of Transformers.
+        model: a Transformers model.
     """
 
     def __init__(self, model: Any) -> None:
         self._routers = [
-            _Router(layer=int(found[1]), module=module)
+            _RouterModule(layer=int(found[1]), module=module)
             for name, module in model.named_modules()
             if type(module).__name__.endswith("Router") and (found := _LAYER.search(name))
         ]
         self._lock = threading.RLock()
         self.layers = tuple(router.layer for router in self._routers)
-        """Numbers of the layers that are mixtures; none in a dense model."""
+        """Indices of the layers with experts; empty for a dense model."""
         self.experts = self._routers[0].experts if self._routers else 0
-        self.most = min((router.most for router in self._routers), default=0)
-        """As many experts as may be active."""
+        self.max_active = min((router.max_active for router in self._routers), default=0)
+        """Maximum number of active experts."""
         self.default = self.active
-        """Experts for each token, as the model was loaded; 0 in a dense one."""
+        """Active experts per token as loaded; 0 for a dense model."""
         self.why_not = self._why_not(model)
-        """Why the number of active experts may not be changed; empty where it may."""
+        """Why the number of active experts cannot be changed; empty if it can."""
 
     @property
     def active(self) -> int:
-        """Experts for each token now."""
+        """Current number of active experts per token."""
         if not self._routers:
             return 0
-        owner, name = self._routers[0].dial
+        owner, name = self._routers[0].setting
         return int(getattr(owner, name))
 
     @property
     def may_change(self) -> bool:
         return not self.why_not
 
-    def refusal(self, active: int) -> str:
-        """Why so many experts may not be active; empty where they may."""
+    def unsupported(self, active: int) -> str:
+        """Why this number of active experts is not possible; empty if it is."""
         if not self._routers:
             return self.why_not
         if active == self.default:
             return ""
         if self.why_not:
             return self.why_not
-        if not 1 <= active <= self.most:
-            return f"{active} active experts: a token of this model may have 1 to {self.most}"
+        if not 1 <= active <= self.max_active:
+            return f"{active} active experts: this model allows 1 to {self.max_active} per token"
         return ""
 
     @contextmanager
     def using(self, active: int | None) -> Iterator[None]:
-        """So many experts for each token while the block runs; the model's own number for None.
+        """Set the number of active experts per token while the block runs; None for the model's own number.
 
-        Nobody else may run the model meanwhile: a second block waits for the first one.
+        Blocks are mutually exclusive: a second thread waits until the first block ends.
 
         Raises:
-            SpecError: the model cannot have so many.
+            SpecError: the model does not allow this number.
         """
         wanted = self.default if active is None else active
-        if active is not None and (reason := self.refusal(active)):
+        if active is not None and (reason := self.unsupported(active)):
             raise SpecError(reason, field="active_experts")
         with self._lock:
-            dials = [router.dial for router in self._routers]
+            dials = [router.setting for router in self._routers]
             before = [getattr(owner, name) for owner, name in dials]
             try:
                 for owner, name in dials:
@@ -177,17 +177,17 @@ class Routers:
                 for (owner, name), value in zip(dials, before, strict=True):
                     setattr(owner, name, value)
 
-    def record(self) -> Record:
-        return Record(self.layers)
+    def record(self) -> RoutingRecord:
+        return RoutingRecord(self.layers)
 
     @contextmanager
-    def recording(self, owner_of_each_token: Tensor, record: Record | None = None) -> Iterator[Record]:
-        """Count in `record`, or in a new one, what one forward in this block does.
+    def recording(self, owner_of_each_token: Tensor, record: RoutingRecord | None = None) -> Iterator[RoutingRecord]:
+        """Count the selected experts of one forward in this block.
 
         Args:
-            owner_of_each_token: integers `[rows, tokens]` as the forward gets them: whom a token is counted for, and
-                -1 for padding and for tokens that nobody asks about.
-            record: of earlier forwards.
+            owner_of_each_token: integers `[rows, tokens]`, aligned with the forward's input: the owner for which a
+                token is counted; -1 for padding and for tokens that are not counted.
+            record: where to count; a new record if None.
         """
         record = record or self.record()
         flat = owner_of_each_token.reshape(-1)
@@ -207,32 +207,32 @@ class Routers:
 
     def _why_not(self, model: Any) -> str:
         if not self._routers:
-            return f"{model.config.model_type} is a dense model and has no experts; leave active_experts out"
+            return f"{model.config.model_type} is a dense model and has no experts; remove active_experts"
         if tables := sum(hasattr(router.module, "tid2eid") for router in self._routers):
             return (
                 f"{tables} layers of this {model.config.model_type} look experts up in a table made for {self.default} "
-                "of them; leave active_experts out"
+                "of them; remove active_experts"
             )
         return ""
 
 
 @dataclass(slots=True)
 class _Forward:
-    """What the hooks see during one forward."""
+    """The hooks' results during one forward."""
 
     tokens: int
     owners: int
     places: Tensor
-    """Which owner each token belongs to, as a number from 0."""
+    """Index of each token's owner, `[tokens]`."""
     experts: int
     active: int = 0
     seen: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
-    def hook(self, place: int, router: _Router) -> Callable[[Any, Any, Any], None]:
+    def hook(self, place: int, router: _RouterModule) -> Callable[[Any, Any, Any], None]:
         def count(module: Any, arguments: Any, output: Any) -> None:  # noqa: ARG001 - PyTorch's signature
             numbers, chosen = output[0], output[-1].flatten(0, -2)
             if len(chosen) != self.tokens:
-                raise ValueError(f"{len(chosen)} tokens went through a router, and {self.tokens} have owners")
+                raise ValueError(f"{len(chosen)} tokens went through a router, but {self.tokens} have owners")
             places = self.places.to(chosen.device)
             self.active = chosen.shape[-1]
             slots = (places[:, None] * self.experts + chosen).reshape(-1)
@@ -244,7 +244,7 @@ class _Forward:
 
         return count
 
-    def add_to(self, record: Record, owners: Tensor) -> None:
+    def add_to(self, record: RoutingRecord, owners: Tensor) -> None:
         layers = [self.seen[place] for place in sorted(self.seen)]
         chosen = torch.stack([counts for counts, _ in layers]).view(-1, self.owners, self.experts)
         entropy = torch.stack([entropy for _, entropy in layers])

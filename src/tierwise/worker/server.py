@@ -1,7 +1,7 @@
 """The process that runs a model with Transformers: `python -m tierwise.worker SETTINGS` (JSON).
 
-A process of its own, so that a crash costs one deployment and not the gateway, and a restart frees all memory. HTTP is
-answered in this thread, also while the model computes in another (batching.py).
+A separate process, so that a crash affects one deployment and not the gateway, and a restart frees all memory. This
+thread serves HTTP while another runs the model (batching.py).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,23 +20,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tierwise.engines.transformers.settings import WorkerSettings
 from tierwise.spec.errors import Overloaded, SpecError
-from tierwise.worker.chat import Chat, ChatRequest, CompletionEvents, TooManyTokens
+from tierwise.worker.chat import Chat, CompletionEvents, ContextExceeded, WorkerChatRequest
+from tierwise.worker.job import Job, Update
 from tierwise.worker.metrics import exposition
-from tierwise.worker.text import rendered
+from tierwise.worker.text import render_prompt
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
-
-    from starlette.requests import Request
-    from starlette.types import Receive, Scope, Send
-
     from tierwise.worker.batching import Loop
-    from tierwise.worker.job import Job, Update
 
 
 class Worker:
@@ -43,7 +41,7 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings, chat: Chat, facts: dict[str, str]) -> None:
         self.loop: Loop
-        """Set before the first request; it needs our `deliver`, and we need it."""
+        """Set before the first request, because it needs `deliver` of this object."""
         self._settings = settings
         self._chat = chat
         self._facts = facts
@@ -60,27 +58,27 @@ class Worker:
                 Route("/facts", self._facts_page),
                 Route("/tokenize", self._tokenize, methods=["POST"]),
             ],
-            lifespan=self._living,
+            lifespan=self._lifespan,
         )
 
     def deliver(self, updates: list[tuple[Job, Update]]) -> None:
-        """Called in the loop's thread."""
-        self._asyncio.call_soon_threadsafe(_hand_out, updates)
+        """Pass updates to the HTTP thread; called in the loop's thread."""
+        self._asyncio.call_soon_threadsafe(_dispatch, updates)
 
     @asynccontextmanager
-    async def _living(self, _: Starlette) -> AsyncGenerator[None, None]:
+    async def _lifespan(self, _: Starlette) -> AsyncGenerator[None, None]:
         self._asyncio = asyncio.get_running_loop()
         self.loop.start()
         yield
         self.loop.stop()
 
-    async def _complete(self, request: Request) -> Response | Answer:
+    async def _complete(self, request: Request) -> Response | CompletionResponse:
         updates: asyncio.Queue[Update | None] = asyncio.Queue()
         try:
-            asked = msgspec.json.decode(await request.body(), type=ChatRequest)
+            asked = msgspec.json.decode(await request.body(), type=WorkerChatRequest)
             job = self._chat.job(asked, updates.put_nowait)
             self.loop.submit(job)
-        except TooManyTokens as error:
+        except ContextExceeded as error:
             return _failure(400, str(error), code="context_length_exceeded", field=error.field)
         except SpecError as error:
             return _failure(400, str(error), field=error.field)
@@ -89,7 +87,7 @@ class Worker:
         except Overloaded as error:
             return _failure(503, str(error), code="overloaded", headers={"Retry-After": "1"})
         events = CompletionEvents(self._chat, asked, self._settings.alias)
-        return Answer(job, updates, events, self.loop, is_stream=bool(asked.stream))
+        return CompletionResponse(job, updates, events, self.loop, is_stream=bool(asked.stream))
 
     async def _models(self, _: Request) -> Response:
         model = {"id": self._settings.alias, "object": "model", "created": self._began, "owned_by": "tierwise"}
@@ -102,14 +100,14 @@ class Worker:
         return Response(exposition(self.loop.counts), media_type="text/plain; version=0.0.4")
 
     async def _facts_page(self, _: Request) -> Response:
-        return _json({name: str(fact) for name, fact in self._facts.items()})  # PyTorch's version is a str of its own
+        return _json({name: str(fact) for name, fact in self._facts.items()})  # PyTorch's version is a subclass of str
 
     async def _tokenize(self, request: Request) -> Response:
         try:
             asked = msgspec.json.decode(await request.body(), type=TokenizeRequest)
             text = asked.content
             if text is None:
-                text = rendered(self._chat.tokenizer, asked.messages, asked.chat_template_kwargs)
+                text = render_prompt(self._chat.tokenizer, asked.messages, asked.chat_template_kwargs)
         except SpecError as error:
             return _failure(400, str(error), field=error.field)
         except msgspec.DecodeError as error:
@@ -119,15 +117,15 @@ class Worker:
 
 
 class TokenizeRequest(msgspec.Struct):
-    """Either a text as it stands, or messages for the chat template."""
+    """Either text, or messages for the chat template."""
 
     content: str | None = None
     messages: list[dict[str, Any]] = []
     chat_template_kwargs: dict[str, Any] = {}
 
 
-class Answer:
-    """Sends what the loop says of a job; a client that hangs up aborts it."""
+class CompletionResponse:
+    """Sends the updates of a job as an HTTP response; aborts the job if the client disconnects."""
 
     def __init__(
         self, job: Job, updates: asyncio.Queue[Update | None], events: CompletionEvents, loop: Loop, *, is_stream: bool
@@ -139,7 +137,7 @@ class Answer:
         self._is_stream = is_stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.create_task(_until_gone(receive))
+        gone = asyncio.create_task(_until_disconnected(receive))
         gone.add_done_callback(lambda _: self._updates.put_nowait(None))
         try:
             if self._is_stream:
@@ -175,12 +173,12 @@ class Answer:
                 return
 
 
-async def _until_gone(receive: Receive) -> None:
+async def _until_disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _hand_out(updates: list[tuple[Job, Update]]) -> None:
+def _dispatch(updates: list[tuple[Job, Update]]) -> None:
     for job, update in updates:
         job.on_update(update)
 
@@ -198,33 +196,33 @@ def _failure(
 
 
 def main() -> None:
-    """Serve until a signal ends us. On failure our last line says what failed."""
+    """Serve until a signal arrives. On failure the last line on stderr is the error."""
     began = time.monotonic()
-    # Signals end us at once, also while the model loads or computes: nothing here wants saving.
+    # Signals end the process at once, even while the model loads or computes: there is nothing to save.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     try:
         settings = msgspec.json.decode(sys.argv[1], type=WorkerSettings)
-        worker = _started(settings)
+        worker = _load_worker(settings)
     except (SpecError, msgspec.ValidationError, ImportError, MemoryError) as error:
         sys.exit(f"error: {str(error) or type(error).__name__}")
     sys.stderr.write(f"transformers serves {settings.model} after {time.monotonic() - began:.2f} s\n")
     config = uvicorn.Config(
         worker.application(), host=settings.host, port=settings.port, log_level="warning", access_log=False
     )
-    _Server(config).run()
+    _WorkerServer(config).run()
 
 
-class _Server(uvicorn.Server):
-    """Leaves signals alone."""
+class _WorkerServer(uvicorn.Server):
+    """Installs no signal handlers."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
 
-def _started(settings: WorkerSettings) -> Worker:
-    # After the settings are known to be right: these imports take seconds.
+def _load_worker(settings: WorkerSettings) -> Worker:
+    # Imported after the settings are validated, because these imports take seconds.
     from tierwise.worker.batching import Loop  # noqa: PLC0415
     from tierwise.worker.loading import load  # noqa: PLC0415
     from tierwise.worker.packing import pack  # noqa: PLC0415
@@ -240,13 +238,13 @@ def _started(settings: WorkerSettings) -> Worker:
         loaded.tokenizer,
         context=settings.context,
         thinks=settings.thinks,
-        active=routers.refusal,
-        is_sampled=_every(settings.experts_sampled),
+        active=routers.unsupported,
+        is_sampled=_evenly_sampled(settings.experts_sampled),
     )
     worker = Worker(settings, chat, loaded.facts)
     worker.loop = Loop(
         loaded.model,
-        ends=_ends(loaded.model, loaded.tokenizer),
+        ends=_end_tokens(loaded.model, loaded.tokenizer),
         slots=settings.slots,
         queue=settings.queue,
         routers=routers,
@@ -259,15 +257,15 @@ def _started(settings: WorkerSettings) -> Worker:
     return worker
 
 
-def _ends(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Tokens that end an answer: those of the generation config, and the tokenizer's own."""
-    said = model.generation_config.eos_token_id
-    ends = {*(said if isinstance(said, list) else [said]), tokenizer.eos_token_id}
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Tokens that end an answer: those of the generation config, and the tokenizer's."""
+    configured = model.generation_config.eos_token_id
+    ends = {*(configured if isinstance(configured, list) else [configured]), tokenizer.eos_token_id}
     return frozenset(end for end in ends if end is not None)
 
 
-def _every(share: float) -> Callable[[], bool]:
-    """Says yes to this share of the calls, evenly."""
+def _evenly_sampled(share: float) -> Callable[[], bool]:
+    """A function that returns True for this share of its calls, evenly spaced."""
     calls = itertools.count()
 
     def is_one() -> bool:

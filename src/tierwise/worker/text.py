@@ -1,20 +1,17 @@
-"""Between messages and tokens: the chat template on the way in; characters, thinking and stop texts on the way out."""
+"""Converts between text and tokens: renders the chat template, and decodes answers with thinking and stop strings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 
 from tierwise.spec.errors import SpecError
+from tierwise.spec.json import Json
+from tierwise.spec.thinking import MARKS
 
-if TYPE_CHECKING:
-    from tierwise.spec.json import Json
-
-_THINKING_MARKS = (("<think>", "</think>"), ("<|channel>", "<channel|>"), ("[THINK]", "[/THINK]"))
-"""Tokens around thinking: Qwen, GLM, DeepSeek and Kimi; Gemma 4; Mistral."""
 _UNFINISHED = "\ufffd"
 
 
@@ -28,45 +25,45 @@ class Thinking:
     end_text: str
 
     def is_open(self, prompt: str) -> bool:
-        """Whether a rendered prompt ends inside of it, so that the model goes on thinking."""
+        """Whether a rendered prompt ends inside thinking, so that the model continues to think."""
         return prompt.rfind(self.begin_text) > prompt.rfind(self.end_text)
 
 
-def thinking_of(tokenizer: Any) -> Thinking | None:
-    """The marks that this tokenizer has as tokens; None for a model that does not think aloud."""
+def find_thinking(tokenizer: Any) -> Thinking | None:
+    """The thinking tokens of this tokenizer; None if it has none."""
     vocabulary = tokenizer.get_vocab()
-    for begin, end in _THINKING_MARKS:
+    for begin, end in MARKS:
         if begin in vocabulary and end in vocabulary:
             return Thinking(begin=vocabulary[begin], end=vocabulary[end], begin_text=begin, end_text=end)
     return None
 
 
-def rendered(tokenizer: Any, messages: Sequence[Mapping[str, Json]], told: Mapping[str, Json]) -> str:
-    """The prompt as the model's chat template writes it, up to where the assistant begins.
+def render_prompt(tokenizer: Any, messages: Sequence[Mapping[str, Json]], variables: Mapping[str, Json]) -> str:
+    """Render messages with the model's chat template, including the generation prompt.
 
     Args:
-        tokenizer: Transformers', with a chat template.
-        messages: as on the OpenAI wire.
-        told: variables of the template, `chat_template_kwargs`.
+        tokenizer: a Transformers tokenizer with a chat template.
+        messages: in the OpenAI format.
+        variables: template variables, `chat_template_kwargs`.
 
     Raises:
-        SpecError: the template, or we, cannot take these messages; in its own words.
+        SpecError: the messages are invalid or the template rejects them; includes the template's message.
     """
     plain = [_plain(message, position) for position, message in enumerate(messages)]
     try:
-        text = tokenizer.apply_chat_template(plain, add_generation_prompt=True, tokenize=False, **told)
+        text = tokenizer.apply_chat_template(plain, add_generation_prompt=True, tokenize=False, **variables)
     except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
-        raise SpecError(f"the chat template does not take these messages: {error}", field="messages") from error
+        raise SpecError(f"the chat template rejects these messages: {error}", field="messages") from error
     return str(text)
 
 
 def _plain(message: Mapping[str, Json], position: int) -> dict[str, Json]:
-    """The message with its content as one text, which is what templates of text models take."""
+    """The message with its content as one string, as templates of text models expect."""
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(_text_of(part, position) for part in content)
     elif not isinstance(content, str) and not (content is None and message.get("tool_calls")):
-        raise SpecError(f"content must be a text or a list of parts, and is {content!r}", field=_at(position))
+        raise SpecError(f"content must be a string or a list of parts, not {content!r}", field=_at(position))
     return {**message, "content": content}
 
 
@@ -75,9 +72,9 @@ def _text_of(part: Json, position: int) -> str:
         case {"type": "text", "text": str(text)}:
             return text
         case {"type": str(kind)}:
-            raise SpecError(f"this engine takes parts of type text, and no {kind!r}", field=_at(position))
+            raise SpecError(f"this engine supports parts of type 'text' only, not {kind!r}", field=_at(position))
         case _:
-            raise SpecError("a part of a content wants `type` and `text`", field=_at(position))
+            raise SpecError("a content part needs `type` and `text`", field=_at(position))
 
 
 def _at(position: int) -> str:
@@ -86,25 +83,25 @@ def _at(position: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DecodedText:
-    """What one token added to an answer."""
+    """The text that one token added to an answer."""
 
     content: str = ""
     thinking: str = ""
     piece: str = ""
-    """The token's own text, also where it is held back or not shown."""
+    """The token's own text, even if it is held back or not shown."""
     is_stopped: bool = False
-    """A stop text is complete: nothing follows."""
+    """Whether a stop string is complete, which ends the answer."""
 
 
 class StreamDecoder:
-    """The text of one answer as its tokens come: whole characters, thinking apart, nothing of a stop text.
+    """Decodes an answer token by token: whole characters, thinking separated, stop strings removed.
 
     Args:
-        tokenizer: Transformers'.
-        stops: texts that end the answer and are not shown; they are looked for in the answer and not in the thinking.
-        thinking: the marks; None for a model without.
-        is_thinking: whether the prompt ends inside of a thinking.
-        most_thinking: tokens after which the mark that ends it is wanted.
+        tokenizer: a Transformers tokenizer.
+        stops: strings that end the answer and are not shown; searched in the answer, not in the thinking.
+        thinking: the thinking tokens; None for a model without.
+        is_thinking: whether the prompt ends inside thinking.
+        max_thinking_tokens: number of tokens after which thinking is ended; None for no limit.
     """
 
     def __init__(
@@ -114,29 +111,29 @@ class StreamDecoder:
         *,
         thinking: Thinking | None = None,
         is_thinking: bool = False,
-        most_thinking: int | None = None,
+        max_thinking_tokens: int | None = None,
     ) -> None:
         self.is_thinking = is_thinking
         self.thinking_tokens = 0
         self._tokenizer = tokenizer
         self._stops = stops
         self._thinking = thinking
-        self._most_thinking = most_thinking
+        self._max_thinking_tokens = max_thinking_tokens
         self._tokens: list[int] = []
-        self._shown = 0  # tokens whose text is out
-        self._context = 0  # tokens before these do not change the text of the next one
+        self._shown = 0  # number of tokens whose text was returned
+        self._context = 0  # tokens before this index do not affect the text of the next one
         self._held = ""
-        self._at_mark = is_thinking  # line breaks after a mark belong to the mark
+        self._at_mark = is_thinking  # line breaks after a thinking token are dropped
 
     @property
     def forced(self) -> int | None:
-        """The token that must come next: the end of a thinking that has had its tokens."""
-        if self._thinking is None or self._most_thinking is None or not self.is_thinking:
+        """The token that must come next: the end of thinking once its limit is reached; None if free."""
+        if self._thinking is None or self._max_thinking_tokens is None or not self.is_thinking:
             return None
-        return self._thinking.end if self.thinking_tokens >= self._most_thinking else None
+        return self._thinking.end if self.thinking_tokens >= self._max_thinking_tokens else None
 
     def add(self, token: int) -> DecodedText:
-        """One token more."""
+        """Decode the next token."""
         if self._thinking is not None and token in (self._thinking.begin, self._thinking.end):
             self.thinking_tokens += token == self._thinking.begin or self.is_thinking
             self.is_thinking = token == self._thinking.begin
@@ -154,16 +151,16 @@ class StreamDecoder:
         return self._until_stop(shown, piece)
 
     def rest(self) -> str:
-        """What was held back and turned out to belong to the answer: its last words, half a character as U+FFFD."""
+        """Text that was held back, at the end of the answer; an incomplete character becomes U+FFFD."""
         left = self._decode_all()[len(self._before()) :] if self._shown < len(self._tokens) else ""
         held, self._held = self._held, ""
         return held + ("" if self.is_thinking else left)
 
     def _decode(self, token: int) -> str:
-        """The text that a token completes: none while it ends within a character.
+        """The text that a token completes; empty while a character is incomplete.
 
-        A few tokens before it are decoded again with it, since a tokenizer may write a token differently at the
-        beginning (SentencePiece drops its space).
+        The tokens just before it are decoded again with it, because a tokenizer may decode a token differently at the
+        start of a text (SentencePiece drops its space).
         """
         self._tokens.append(token)
         before, whole = self._before(), self._decode_all()
@@ -198,5 +195,5 @@ class StreamDecoder:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` with which `stop` begins."""
+    """Length of the longest suffix of `text` that is a proper prefix of `stop`."""
     return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)

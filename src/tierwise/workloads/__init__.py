@@ -1,1 +1,1 @@
-"""What tiers are measured on: tasks with their checks, the files they are in, the suites they come from."""
+"""Workloads: tasks with their checks, the files that hold them, and the suites that generate them."""

@@ -1,7 +1,7 @@
-"""How trials arrive at the endpoint: when one before has been answered, or at moments that nothing can hold up.
+"""How trials arrive at the endpoint: closed loop (one starts when another ends) or open loop (at scheduled times).
 
-In an open loop a trial has the moment at which it was to begin, and its times count from there. Otherwise a server that
-stalls would keep away the very requests that would have found it stalled (coordinated omission).
+In an open loop, latencies count from the scheduled start. Otherwise a server that stalls would delay the requests that
+would have measured the stall (coordinated omission).
 """
 
 from __future__ import annotations
@@ -27,57 +27,57 @@ CLOSED = "closed"
 
 FORMS = "closed, poisson:RATE, constant:RATE (per second), or trace:FILE"
 
-FASTEST = 10_000.0
-"""Arrivals per second that may be asked for."""
+MAX_RATE = 10_000.0
+"""Maximum arrivals per second."""
 
 
 @dataclass(frozen=True, slots=True)
 class Poisson:
-    """As users come who do not know of each other."""
+    """A Poisson process: independent users."""
 
     rate: float
-    """Per second, as a mean."""
+    """Mean arrivals per second."""
 
     def moments(self, seed: int) -> Iterator[float]:
-        chance = random.Random(seed)  # noqa: S311 - moments, not secrets
+        rng = random.Random(seed)  # noqa: S311 - times, not secrets
         moment = 0.0
         while True:
             yield moment
-            moment += chance.expovariate(self.rate)
+            moment += rng.expovariate(self.rate)
 
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """One after the other at equal distances."""
+    """Arrivals at equal intervals."""
 
     rate: float
-    """Per second."""
+    """Arrivals per second."""
 
-    def moments(self, seed: int) -> Iterator[float]:  # noqa: ARG002 - nothing is left to chance
+    def moments(self, seed: int) -> Iterator[float]:  # noqa: ARG002 - not random
         return (number / self.rate for number in count())
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedArrivals:
-    """As they once came. A trace that is shorter than the run begins again, a mean gap after its end."""
+    """Recorded arrivals. A trace shorter than the run repeats, one mean gap after its end."""
 
     at: tuple[float, ...]
-    """Seconds from the first."""
+    """Seconds from the first arrival."""
 
-    def moments(self, seed: int) -> Iterator[float]:  # noqa: ARG002 - nothing is left to chance
+    def moments(self, seed: int) -> Iterator[float]:  # noqa: ARG002 - not random
         length = self.at[-1] + (self.at[-1] / (len(self.at) - 1) if len(self.at) > 1 else 1.0)
         return (round_ * length + moment for round_ in count() for moment in self.at)
 
 
-Open = Poisson | Constant | RecordedArrivals
+OpenArrival = Poisson | Constant | RecordedArrivals
 
 
-def read_arrival(text: str) -> Open | None:
-    """What `--arrival` says; None is a closed loop.
+def read_arrival(text: str) -> OpenArrival | None:
+    """Parse the value of `--arrival`; None means a closed loop.
 
     Raises:
-        SpecError: it says nothing that we know.
-        ConfigErrors: lines of the trace cannot be used; each is named.
+        SpecError: it has no known form.
+        ConfigErrors: lines of the trace are invalid; each is named.
     """
     form, _, rest = text.partition(":")
     match form:
@@ -90,7 +90,7 @@ def read_arrival(text: str) -> Open | None:
         case "trace" if rest:
             return read_trace(Path(rest))
         case _:
-            raise SpecError(f"{text!r} is no way to arrive; allowed: {FORMS}", field="--arrival")
+            raise SpecError(f"{text!r} is not an arrival; allowed: {FORMS}", field="--arrival")
 
 
 def _rate(text: str) -> float:
@@ -98,20 +98,22 @@ def _rate(text: str) -> float:
         rate = float(text)
     except ValueError:
         rate = math.nan
-    if not 0 < rate <= FASTEST:
-        raise SpecError(f"{text!r} is no rate; a number above 0, at most {FASTEST:g} per second", field="--arrival")
+    if not 0 < rate <= MAX_RATE:
+        raise SpecError(
+            f"{text!r} is not a rate; allowed: a number above 0, at most {MAX_RATE:g} per second", field="--arrival"
+        )
     return rate
 
 
 def read_trace(path: Path) -> RecordedArrivals:
-    """A recorded trace, one arrival on each line.
+    """Read a recorded trace with one arrival per line.
 
-    A line is a number of seconds, a moment in ISO 8601, or an object that holds `seconds`, or `timestamp`: such a
-    moment, or milliseconds as in Mooncake's traces.
+    A line is a number of seconds, an ISO 8601 time, or an object with `seconds`, or with `timestamp`: an ISO 8601 time,
+    or milliseconds as in Mooncake's traces.
 
     Raises:
-        NotFound: there is no such file.
-        ConfigErrors: all lines that cannot be used.
+        NotFound: the file does not exist.
+        ConfigErrors: every invalid line.
     """
     text = read_text(path, "trace", field="--arrival")
     errors: list[SpecError] = []
@@ -123,11 +125,11 @@ def read_trace(path: Path) -> RecordedArrivals:
             errors.append(SpecError(str(error), field=f"{path.name}:{number}"))
             continue
         if moments and moment < moments[-1]:
-            why = f"comes {moments[-1] - moment:g} s before the line above; sort the file"
+            why = f"is {moments[-1] - moment:g} s before the previous line; sort the file"
             errors.append(SpecError(why, field=f"{path.name}:{number}"))
         moments.append(moment)
     if not moments and not errors:
-        errors.append(SpecError("holds no arrival; one on each line is wanted", field=path.name))
+        errors.append(SpecError("has no arrivals; write one per line", field=path.name))
     if errors:
         raise ConfigErrors(errors)
     return RecordedArrivals(tuple(moment - moments[0] for moment in moments))
@@ -147,5 +149,7 @@ def _moment(line: str) -> float:
     if isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d", value):
         return datetime.fromisoformat(value).timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise ValueError(f"{line[:80]!r} is no moment; allowed: seconds, ISO 8601, or an object with `seconds`")
+        raise ValueError(
+            f"{line[:80]!r} is not a time; allowed: seconds, ISO 8601, or an object with `seconds` or `timestamp`"
+        )
     return value * scale

@@ -1,4 +1,4 @@
-"""What a task's answer is graded with: every verifier, and those that only a bench can use."""
+"""Checks that grade a task's answer: every verifier, and three that only the bench can use."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from tierwise.verifiers.model_judge import Judge
 from tierwise.verifiers.packages import is_installed
 from tierwise.verifiers.reasoning_gym import ReasoningGym
 
-_ONE_WORD = {"regex": "pattern", "exact": "equals", "judge": "tier"}
-"""Kinds that one text describes, and what it is."""
+_SHORT_FORMS = {"regex": "pattern", "exact": "equals", "judge": "tier"}
+"""Checks with a short form `KIND:TEXT`, and the field that takes the text."""
 
 
 class CheckChoice(VerifierChoice, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One check, as a task names it. No request may carry the last three: they know the answer, or cost money."""
+    """One check of a task. Requests cannot carry the last three: they contain the answer, or cost money."""
 
     math_verify: MathVerify | None = None
     reasoning_gym: ReasoningGym | None = None
     judge: Judge | None = None
 
 
-def lacking(check: CheckChoice) -> str:
-    """What keeps a check from being used on this machine; empty when nothing does."""
+def missing_package(check: CheckChoice) -> str:
+    """An error text if the check's package is not installed; empty otherwise."""
     package = check.member.package
     return needs(package, "workloads") if package and not is_installed(package) else ""
 
 
-def check_written(text: str) -> CheckChoice:
-    """A check as a command line names it: `regex:PATTERN`, `exact:TEXT`, `judge:TIER`, or JSON, `{"number": {}}`.
+def parse_check(text: str) -> CheckChoice:
+    """Parse a check from the command line: `regex:PATTERN`, `exact:TEXT`, `judge:TIER`, or JSON, `{"number": {}}`.
 
     Raises:
-        SpecError: it is none, or does not hold together.
+        SpecError: the text is not a valid check.
     """
     kind, colon, rest = text.partition(":")
     if text.startswith("{"):
         document = json_document(text, "--check", line=None)
         return document.finish(document.convert(CheckChoice))
     reading = Reading()
-    value = {kind: {_ONE_WORD[kind]: rest}} if colon and kind in _ONE_WORD else text
+    value = {kind: {_SHORT_FORMS[kind]: rest}} if colon and kind in _SHORT_FORMS else text
     return reading.finish(reading.read(CheckChoice, value, "--check"))

@@ -1,4 +1,4 @@
-"""Images that stand beside a workload, sent inside the request: a tier sees what a user who uploads one shows it."""
+"""Embeds image files of a workload in requests as `data:` URLs, as a user's upload would be."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from tierwise.spec.reading import Reading
 
-MOST_BYTES = 20 * 2**20
-"""Of one image."""
+MAX_BYTES = 20 * 2**20
+"""Maximum size of one image."""
 
 _KINDS = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -23,18 +23,18 @@ _KINDS = {
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
-def inlined(asked: list[dict[str, Any]], base: Path, reading: Reading) -> list[dict[str, Any]]:
-    """The messages with every image that is a path turned into a `data:` URL; what is wrong with one is noted.
+def inline_images(messages: list[dict[str, Any]], base: Path, reading: Reading) -> list[dict[str, Any]]:
+    """The messages, with every image path replaced by a `data:` URL.
 
     Args:
-        asked: left as they are.
-        base: the folder that paths start from, and may not lead out of.
-        reading: notes errors.
+        messages: OpenAI chat messages; not modified.
+        base: the directory of the images. Paths outside it are rejected.
+        reading: collects errors.
     """
-    if not any(_is_file(part) for message in asked for part in _parts(message)):
-        return asked
-    messages = []
-    for number, message in enumerate(asked):
+    if not any(_is_file(part) for message in messages for part in _parts(message)):
+        return messages
+    inlined = []
+    for number, message in enumerate(messages):
         parts: list[Any] = []
         for place, part in enumerate(_parts(message)):
             if _is_file(part):
@@ -44,8 +44,8 @@ def inlined(asked: list[dict[str, Any]], base: Path, reading: Reading) -> list[d
                 parts.append({**part, "image_url": {**image, "url": url}})
             else:
                 parts.append(part)
-        messages.append({**message, "content": parts} if parts else message)
-    return messages
+        inlined.append({**message, "content": parts} if parts else message)
+    return inlined
 
 
 def _parts(message: dict[str, Any]) -> list[Any]:
@@ -64,21 +64,21 @@ def _is_file(part: Any) -> bool:
 def _data_url(name: str, base: Path, field: str, reading: Reading) -> str:
     path = (base / name).resolve()
     if not path.is_relative_to(base.resolve()):
-        reading.wrong(field, f"{name!r} leads out of {base}; images stand beside their workload")
+        reading.wrong(field, f"{name!r} is outside {base}; put images next to their workload")
         return ""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            reading.wrong(field, f"{name!r} has more than {MOST_BYTES // 2**20} MiB")
+        if path.stat().st_size > MAX_BYTES:
+            reading.wrong(field, f"{name!r} is larger than {MAX_BYTES // 2**20} MiB")
             return ""
         raw = path.read_bytes()
     except FileNotFoundError:
-        reading.wrong(field, f"there is no image {name!r} in {base}")
+        reading.wrong(field, f"image {name!r} does not exist in {base}")
         return ""
     except OSError as error:
         reading.wrong(field, f"image {name!r} cannot be read: {error.strerror}")
         return ""
     kind = next((kind for start, kind in _KINDS.items() if raw.startswith(start)), None)
     if kind is None or (kind == "image/webp" and raw[8:12] != b"WEBP"):
-        reading.wrong(field, f"{name!r} is no image that models take; allowed: PNG, JPEG, GIF, WebP")
+        reading.wrong(field, f"{name!r} is not in a supported image format; allowed: PNG, JPEG, GIF, WebP")
         return ""
     return f"data:{kind};base64,{base64.b64encode(raw).decode()}"

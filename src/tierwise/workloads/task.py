@@ -1,4 +1,4 @@
-"""One task: what is asked, how its answer is graded, and of what kind it is. One line of a workload holds one."""
+"""A task of a workload: its messages, how its answer is graded, and its tags. A workload has one task per line."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from tierwise.gateway import wire
-from tierwise.gateway.chat import MOST_BYTES
+from tierwise.gateway.body import MOST_BYTES
 from tierwise.spec.errors import SpecError
 from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.reading import Reading
 from tierwise.verifiers import VerifierChoice
-from tierwise.workloads.checks import CheckChoice, lacking
-from tierwise.workloads.images import inlined
+from tierwise.workloads.checks import CheckChoice, missing_package
+from tierwise.workloads.images import inline_images
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
 
-_DECIDED = frozenset({"model", "messages", "n", "seed", "stream", "stream_options", "tierwise", "tools", "max_tokens"})
-"""Fields of a request that the bench decides, or that a task has a key of its own for."""
+_RESERVED = frozenset({"model", "messages", "n", "seed", "stream", "stream_options", "tierwise", "tools", "max_tokens"})
+"""Request fields that the bench sets, or that have their own key in a task."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One thing to ask, and how to tell whether the answer is right."""
+    """A prompt, and the check that decides whether its answer is correct."""
 
     id: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]{1,80}$")]
-    """Its name in every record; it stands in the ledger too, and so is short."""
+    """Unique id, used in records and in the ledger: 1 to 80 characters."""
     messages: list[dict[str, Any]]
-    """The conversation, in OpenAI's shape. An image may be a path beside the workload; it is sent as a `data:` URL."""
+    """The conversation, in OpenAI's format. An image may be a path relative to the workload, sent as a `data:` URL."""
     check: CheckChoice
-    """Grades the answer here, in the bench; the endpoint never sees it."""
+    """Grades the answer in the bench. The endpoint never sees it."""
     verifier: VerifierChoice | None = None
-    """What the tier's policy may check candidates with: sent with the request, as a user would send it."""
+    """A verifier that the tier's policy may use on candidates. It is sent with the request, as a user would send it."""
     tags: list[Tag] = []
-    """Kinds of tasks, for results of their own; strata when a sample is drawn."""
+    """Kinds of tasks. Results are also reported per tag, and samples are stratified by tags."""
     cluster: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
-    """What it shares with other tasks (a source, a repository, a conversation), so that their outcomes depend on it."""
+    """What it shares with other tasks, such as a repository or conversation, so that their outcomes are correlated."""
     weight: Annotated[float, msgspec.Meta(gt=0, le=1e9)] = 1.0
-    """How many tasks of the population it stands for."""
+    """Number of tasks of the population that it represents."""
     tools: list[dict[str, Any]] = []
-    """Functions that the model may call, in OpenAI's shape."""
+    """Functions that the model may call, in OpenAI's format."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1, le=wire.MOST_TOKENS)] | None = None
-    """Completion tokens of one pass, at the most."""
+    """Maximum completion tokens per pass."""
     options: dict[str, Any] = {}
-    """Any other field of the request: `temperature`, `response_format`, `stop`."""
+    """Other request fields, such as `temperature`, `response_format` or `stop`."""
 
     @property
-    def tells_its_answer(self) -> bool:
-        """Whether what the policy may check with is what decides, and so the right answer itself."""
+    def reveals_answer(self) -> bool:
+        """Whether its `verifier` is its decisive `check`, so that the policy knows the correct answer."""
         if self.verifier is None or self.verifier.kind != self.check.kind:
             return False
         return self.check.member.decisive and self.verifier.member == self.check.member
 
     def request(self) -> dict[str, Any]:
-        """The fields of the request that the task decides; the check is not among them."""
+        """The task's request fields, without the check."""
         fields: dict[str, Any] = {**self.options, "messages": self.messages}
         if self.tools:
             fields["tools"] = self.tools
@@ -67,10 +67,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):
-    """What the tasks of a workload have in common."""
+    """What a workload's tasks share."""
 
     defaults: Mapping[str, Any] = {}
-    """Keys that a task has when its line does not give them."""
+    """Default values of task keys."""
     checks: Mapping[str, Any] = {}
     """Checks by name; a task's `check` may be one of the names."""
 
@@ -79,13 +79,13 @@ NOTHING_SHARED = Shared()
 
 
 def read_task(value: Any, base: Path, reading: Reading, shared: Shared = NOTHING_SHARED) -> Task | None:
-    """A task; None, or with errors in `reading`, where something is wrong with it.
+    """Read and check a task. Errors go to `reading`; the result is None if the value does not have a task's form.
 
     Args:
-        value: what stands on its line.
-        base: where its images are.
-        reading: notes everything that is wrong.
-        shared: what stands in the workload's file.
+        value: the task's JSON value.
+        base: the directory of its images.
+        reading: collects errors.
+        shared: defaults and checks of the workload.
     """
     if isinstance(value, dict):
         value = {**shared.defaults, **value}
@@ -94,36 +94,36 @@ def read_task(value: Any, base: Path, reading: Reading, shared: Shared = NOTHING
     task = reading.read(Task, value, "")
     if task is None:
         return None
-    task = msgspec.structs.replace(task, messages=inlined(task.messages, base, reading))
+    task = msgspec.structs.replace(task, messages=inline_images(task.messages, base, reading))
     _check_request(task, reading)
     for name, choice in (("check", task.check), ("verifier", task.verifier)):
         if choice is not None and not choice.member.is_ready:
-            reading.wrong(f"{name}.{choice.kind}", f"brings nothing to check with; give its `{choice.member.brought}`")
-    if lack := lacking(task.check):
-        reading.wrong(f"check.{task.check.kind}", lack)
+            reading.wrong(f"{name}.{choice.kind}", f"has nothing to check with; give its `{choice.member.brought}`")
+    if missing := missing_package(task.check):
+        reading.wrong(f"check.{task.check.kind}", missing)
     return task
 
 
 def read_tasks(path: Path) -> list[Task]:
-    """Tasks as a run keeps them: each whole, one on each line.
+    """Read the tasks of a run's `workload.jsonl`, one complete task per line.
 
     Raises:
-        NotFound: they were not kept.
-        SpecError: a line is no task; names file and line.
+        NotFound: the file does not exist.
+        SpecError: a line is not a task; the message names file and line.
     """
     return decode_json_lines(read_bytes(path, "workload"), Task, str(path))
 
 
 def _check_request(task: Task, reading: Reading) -> None:
-    """Whether the endpoint would take it."""
-    for name in _DECIDED.intersection(task.options):
-        reading.wrong(f"options.{name}", "is not set here; `tools` and `max_tokens` are keys of the task")
+    """Check that the endpoint would accept the request."""
+    for name in _RESERVED.intersection(task.options):
+        reading.wrong(f"options.{name}", "cannot be set in `options`; `tools` and `max_tokens` are keys of the task")
     if not task.messages:
-        reading.wrong("messages", "is empty; at least one message is wanted")
+        reading.wrong("messages", "is empty; give at least one message")
         return
     body = msgspec.json.encode({"model": "any", **task.request()})
     if len(body) > MOST_BYTES:
-        reading.wrong("", f"the request has {len(body) / 2**20:.1f} MiB; the endpoint takes {MOST_BYTES / 2**20:.0f}")
+        reading.wrong("", f"the request has {len(body) / 2**20:.1f} MiB; the limit is {MOST_BYTES / 2**20:.0f}")
         return
     try:
         wire.read(body)

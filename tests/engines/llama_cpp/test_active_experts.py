@@ -178,13 +178,13 @@ def test_experts_that_differ_by_layer_have_no_one_number_to_change(site):
         per_layer,
     )
     ((setting, why),) = preflight(settings(active_experts=3), site)
-    assert (setting, "no single number of active experts for all its layers" in why) == ("active_experts", True)
+    assert (setting, "no single number of active experts for all layers" in why) == ("active_experts", True)
 
 
 def test_a_cache_that_cannot_be_written_is_told_with_what_needs_none(site, monkeypatch):
     pytest.importorskip("xllamacpp")
     monkeypatch.setenv("TIERWISE_CACHE", "/proc/none")
-    with pytest.raises(Broken, match=r"no copy of mixture\.gguf with 5 active experts .*; set TIERWISE_CACHE"):
+    with pytest.raises(Broken, match=r"cannot copy mixture\.gguf with 5 active experts .*; set TIERWISE_CACHE"):
         answers(site, 5)
 
 

@@ -20,7 +20,7 @@ from tierwise.catalog.families import family_of
 from tierwise.engines import LlamaCpp
 from tierwise.engines.llama_cpp.launch import build, command
 from tierwise.engines.llama_cpp.levers import LEVERS
-from tierwise.engines.llama_cpp.preflight import preflight
+from tierwise.engines.llama_cpp.preflight import notes, preflight
 from tierwise.engines.llama_cpp.prompting import thinking_switch
 from tierwise.engines.llama_cpp.worker import Speculation
 from tierwise.engines.settings import LaunchContext
@@ -117,10 +117,10 @@ def test_one_processor_that_we_may_use_is_left_to_others():
         ({"gpu_layers": 9}, "gpu_layers", "CPU build"),
         ({"moe_cache_mib": 64}, "moe_cache_mib", "CPU build"),
         ({"cpu_expert_layers": 4}, "cpu_expert_layers", "CPU build"),
-        ({"speculative": Speculation(kind="draft-mtp")}, "speculative", "name a llama-server as `binary`"),
-        ({"speculative": Speculation(kind="draft-simple")}, "speculative", "name its GGUF file as `model`"),
+        ({"speculative": Speculation(kind="draft-mtp")}, "speculative", "set `binary` to a llama-server"),
+        ({"speculative": Speculation(kind="draft-simple")}, "speculative", "set `model` to its GGUF file"),
         ({"speculative": Speculation(kind="ngram-mod", model="m")}, "speculative", "needs no model"),
-        ({"speculative": Speculation(kind="draft-simple", model="m", match=4)}, "speculative", "`match` belongs"),
+        ({"speculative": Speculation(kind="draft-simple", model="m", match=4)}, "speculative", "`match` is only for"),
     ],
 )
 def test_levers_that_cannot_work_are_named(levers, field, words):
@@ -143,7 +143,7 @@ def test_levers_out_of_bounds_are_refused(levers):
 
 def test_a_server_that_is_not_installed_is_named_before_anything_starts():
     ((setting, why),) = preflight(LlamaCpp(checkpoint="m", binary="llama-server-none"), HERE)
-    assert (setting, why[:44]) == ("binary", "there is no program 'llama-server-none' here")
+    assert (setting, why[:40]) == ("binary", "there is no program 'llama-server-none';")
 
 
 WHOLE = (
@@ -168,10 +168,10 @@ def test_a_file_that_has_all_it_takes_fits(tmp_path):
 @pytest.mark.parametrize(
     ("pairs", "levers", "setting", "words"),
     [
-        ((string("general.architecture", "clip"),), {}, "checkpoint", "name it as `mmproj`"),
+        ((string("general.architecture", "clip"),), {}, "checkpoint", "set it as `mmproj`"),
         ((WHOLE[0], WHOLE[2]), {}, "checkpoint", "has no tokenizer"),
-        ((WHOLE[0], WHOLE[1]), {}, "chat_template", "llama.cpp would take ChatML"),
-        (WHOLE, {"context": 4096}, "context", "llama.cpp cuts it to the 2048 that the model was made for"),
+        ((WHOLE[0], WHOLE[1]), {}, "chat_template", "llama.cpp would use ChatML"),
+        (WHOLE, {"context": 4096}, "context", "4096 is more than the model's 2048"),
         (WHOLE, {"mmproj": "none.gguf"}, "mmproj", "there is no file"),
         (WHOLE, {"chat_template": "none.jinja"}, "chat_template", "there is no file"),
         (WHOLE, {"loras": {"none.gguf": 1.0}}, "loras", "there is no file"),
@@ -186,10 +186,23 @@ def test_what_cannot_work_with_the_files_is_named_before_anything_starts(tmp_pat
 
 def test_a_checkpoint_that_is_no_gguf_file_is_named_before_anything_starts(tmp_path):
     (tmp_path / "text.gguf").write_text("hello")
-    for model, words in ((tmp_path / "text.gguf", "is not a GGUF file"), (tmp_path, "llama.cpp runs GGUF files")):
+    for model, words in ((tmp_path / "text.gguf", "is not a GGUF file"), (tmp_path, "llama.cpp needs a GGUF file")):
         site = LaunchContext(base=tmp_path, logs=tmp_path, model=model)
         ((setting, why),) = preflight(LlamaCpp(checkpoint="m", binary=sys.executable), site)
         assert (setting, words in why) == ("checkpoint", True)
+
+
+@pytest.mark.parametrize(
+    ("template", "other", "count"),
+    [("{{ messages }}", None, 1), ("{{ messages }}{{ tools }}", None, 0), ("{{ messages }}", "{{ tools }}", 0)],
+)
+def test_a_chat_template_without_tools_is_noted_before_anything_starts(tmp_path, template, other, count):
+    model = by_hand(tmp_path / "m.gguf", WHOLE[0], WHOLE[1], string("tokenizer.chat_template", template))
+    settings = LlamaCpp(checkpoint="m", chat_template=None if other is None else "t.jinja")
+    if other is not None:
+        (tmp_path / "t.jinja").write_text(other)
+    found = list(notes(settings, LaunchContext(base=tmp_path, logs=tmp_path, model=model)))
+    assert ["the chat template has no tools" in note for note in found] == [True] * count
 
 
 def test_a_template_that_is_named_takes_the_place_of_the_one_that_lacks(tmp_path):
@@ -200,8 +213,8 @@ def test_a_template_that_is_named_takes_the_place_of_the_one_that_lacks(tmp_path
 @pytest.mark.parametrize(
     ("sampling", "words"),
     [
-        (Sampling(active_experts=4), "make a second deployment"),
-        (Sampling(priority=1), "serves in the order of arrival"),
+        (Sampling(active_experts=4), "add a second deployment"),
+        (Sampling(priority=1), "serves requests in order of arrival"),
         (Sampling(thinking_tokens=0), "set `thinking: false` instead"),
     ],
 )
@@ -222,7 +235,7 @@ def test_the_switch_for_thinking_is_the_familys_or_what_the_template_asks_for(tm
 
 def test_a_checkpoint_that_was_not_pulled_is_named_before_anything_starts():
     pytest.importorskip("xllamacpp")
-    with pytest.raises(SpecError, match="checkpoint 'm' is not here yet; run `tierwise pull` first"):
+    with pytest.raises(SpecError, match="checkpoint 'm' is not downloaded; run `tierwise pull` first"):
         build(LlamaCpp(checkpoint="m"), "small", LaunchContext(base=Path(), logs=Path()))
 
 

@@ -137,7 +137,7 @@ def test_a_text_file_is_named_as_what_it_is_not(tmp_path):
     model.write_text("hello")
     reason = reason_of_failure(model, tmp_path)
     assert "invalid magic characters: 'hell', expected 'GGUF'" in reason
-    assert f"llama.cpp does not serve {model}" in reason
+    assert f"llama.cpp cannot serve {model}" in reason
 
 
 @pytest.mark.model

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -91,7 +93,7 @@ def test_an_answer_is_never_asked_for_compressed():
 def test_half_a_character_is_refused_and_not_a_crash():
     error = failed(HttpReply(), of=call("\ud83e"))
     assert isinstance(error, Refused)
-    assert "half a character" in str(error)
+    assert "not valid Unicode" in str(error)
 
 
 def test_a_prompt_of_five_megabytes_is_sent_whole():
@@ -195,3 +197,30 @@ def test_tool_calls_reasoning_and_unknown_delta_fields_come_through():
     assert said.reasoning == "hm"
     assert said.tool_calls == ({"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}},)
     assert (said.extra, said.finish) == ({"audio": {"id": "x"}}, "tool_calls")
+
+
+# ── answers that are not streamed ───────────────────────────────────────
+
+
+def whole(**message) -> HttpReply:
+    body = {
+        "choices": [{"index": 0, "finish_reason": "tool_calls", "message": {"role": "assistant", **message}}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3},
+    }
+    return HttpReply(body=json.dumps(body).encode())
+
+
+def test_a_call_that_is_not_streamed_gets_the_same_completion():
+    calls = [
+        {"id": name, "type": "function", "function": {"name": name, "arguments": "{}"}} for name in ("sun", "rain")
+    ]
+    completion, usage = asked(whole(content="Both:", tool_calls=calls), of=replace(call(), streamed=False))
+    assert (completion.text, completion.finish) == ("Both:", "tool_calls")
+    assert list(completion.tool_calls) == calls
+    assert usage == Usage(prompt=7, completion=3)
+
+
+def test_a_call_without_a_seed_or_a_stream_sends_neither():
+    request = sent(replace(call(), sends_seed=False, streamed=False), whole(content="4"))
+    assert "seed" not in request.body
+    assert (request.body["stream"], "stream_options" in request.body) == (False, False)

@@ -15,7 +15,7 @@ from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.engine import HttpEngine
 from tierwise.engines.openai.launch import build
 from tierwise.engines.openai.settings import Http
-from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, Refused, TimedOut, TooLong
+from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, Overloaded, Refused, TimedOut, TooLong
 from tierwise.testing.server import FakeServer, HttpReply
 
 # ── what goes wrong ─────────────────────────────────────────────────────
@@ -31,26 +31,34 @@ from tierwise.testing.server import FakeServer, HttpReply
         (refusing(400, "maximum context length is 5"), TooLong, "maximum context length is 5"),
         (refusing(500), Broken, "answered 500: no"),
         (HttpReply(status=502, body=b"<html>Bad Gateway</html>"), Broken, "answered 502: <html>Bad Gateway</html>"),
-        (refusing(301, Location="https://far/v1/chat/completions"), Broken, "moved to https://far/v1/chat/completions"),
+        (
+            refusing(301, Location="https://far/v1/chat/completions"),
+            Misconfigured,
+            "redirects to https://far/v1/chat/completions",
+        ),
         (HttpReply(body=b'{"error":{"message":"no","code":429}}'), Overloaded, "no"),
         (
-            HttpReply(body=b'{"choices":[{"message":{"content":"hi"}}]}'),
+            HttpReply(body=b'{"choices":[{"text":"hi"}]}'),
             Garbled,
             "answered with application/json instead",
         ),
-        (HttpReply(body=b"<html>hi", headers={"Content-Type": "text/html"}), Garbled, "text/html instead of a stream"),
-        (raw("hello\nworld\n"), Garbled, "sent no event, but 'hello'"),
-        (raw("data: hello\n\n"), Garbled, "sent 'hello': JSON is malformed"),
+        (
+            HttpReply(body=b"<html>hi", headers={"Content-Type": "text/html"}),
+            Garbled,
+            "text/html instead of an event stream",
+        ),
+        (raw("hello\nworld\n"), Garbled, "sent 'hello', not events"),
+        (raw("data: hello\n\n"), Garbled, "sent 'hello', not events"),
         (raw(event("a"), 'data: {"choices":[{"delta":[]}]}\n\n'), Garbled, "Expected `object | null`"),
         (raw(event("a"), b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n'), Garbled, "can't decode byte 0xff"),
         (raw("data: ", '{"choices":[{"delta":{"a":', "[" * 50_000, "\n\n"), Garbled, "recursion"),
-        (raw(event("a")), Broken, "ended its stream in mid-answer"),
-        (raw(event("a"), "data: [DONE]\n\n"), Broken, "ended its stream in mid-answer"),
-        (raw(event("a"), 'data: {"choices":[{"del'), Broken, "ended its stream in mid-answer"),
-        (raw(": ping\n\n"), Broken, "ended its stream in mid-answer"),
-        (raw(), Broken, "ended its stream in mid-answer"),
+        (raw(event("a")), Broken, "ended its stream during an answer"),
+        (raw(event("a"), "data: [DONE]\n\n"), Broken, "ended its stream during an answer"),
+        (raw(event("a"), 'data: {"choices":[{"del'), Broken, "ended its stream during an answer"),
+        (raw(": ping\n\n"), Broken, "ended its stream during an answer"),
+        (raw(), Broken, "ended its stream during an answer"),
         (HttpReply(dies_after=0), Broken, "cannot be reached: "),
-        (HttpReply(dies_after=2), Broken, "died in mid-answer: "),
+        (HttpReply(dies_after=2), Broken, "broke off during an answer: "),
         (HttpReply(text="a b", error={"message": "no", "type": "overloaded_error"}), Overloaded, "no"),
         (HttpReply(text="a b", error={"message": "out of memory", "code": 500}), Broken, "answered 500: out of memory"),
         (HttpReply(text="a b", error="no"), Broken, "answered 500: no"),
@@ -71,7 +79,7 @@ def test_a_server_that_falls_silent_has_timed_out(silence):
     began = time.monotonic()
     error = failed(HttpReply(text="a b c", **silence), silent_seconds=0.2)
     assert isinstance(error, TimedOut)
-    assert "went silent" in str(error)
+    assert "stopped sending" in str(error)
     assert time.monotonic() - began < 5
 
 

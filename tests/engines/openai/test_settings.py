@@ -64,9 +64,11 @@ def problems(**settings: Any) -> dict[str, str]:
 
 def test_settings_that_cannot_work_are_named():
     assert problems(url="https://far/v1") == {}
-    assert "give the base that ends in /v1" in problems(url="https://far/v1/chat/completions/")["url"]
+    assert "give the base URL that ends in /v1" in problems(url="https://far/v1/chat/completions/")["url"]
     assert "`api_key_env`" in problems(url="https://me:secret@far/v1")["url"]
-    assert problems(url="https://far/v1", extra={"n": 2})["extra"].startswith("n would start passes that nobody counts")
+    assert problems(url="https://far/v1", extra={"n": 2})["extra"].startswith(
+        "n would start passes that are not counted"
+    )
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,8 @@ class Virtuous(FakeServer):
         choices = [self.choice(body) for _ in range(1 if "n" in self.vices else body.get("n", 1))]
         counted = sum(len(choice["message"]["content"].split()) for choice in choices)
         usage: dict[str, Any] = {"prompt_tokens": len(prompt.split()), "completion_tokens": counted}
+        if "tools" in body and "tools_shown" not in self.vices:
+            usage["prompt_tokens"] += 20
         if "too_long" in self.vices:
             usage["prompt_tokens"] = min(usage["prompt_tokens"], CONTEXT)
         if "cached_tokens" not in self.vices:
@@ -149,7 +151,7 @@ def test_every_vice_is_found_and_nothing_else(vice):
 BOTH = {"logprobs_with_tools"}
 UNSEEN_WITHOUT = {
     "logprobs": BOTH,
-    "tools": BOTH,
+    "tools": BOTH | {"tools_shown"},
     "temperature": {"seed"},
     "greedy": {"stop"},
     "thinking": {"thinking_tokens"},
@@ -162,9 +164,7 @@ MEAN_NOTHING = {"n", "thinking", "thinking_tokens"}
 def test_what_its_kind_is_known_for_is_told_where_nothing_was_seen():
     probed = probe(Virtuous(owned_by="Triton Inference Server"))
     assert probed.server == "Triton"
-    assert probed.findings["abort"] == Finding(
-        verdict="unseen", note="it shows no count of running requests that we know"
-    )
+    assert probed.findings["abort"] == Finding(verdict="unseen", note="it has no known metric of running requests")
     ollama = Probed(url="u", model="m", server="Ollama", version="1", date="2026-01-01", findings={})
     assert [note for note in ollama.notes() if "num_ctx" in note]
 
@@ -202,9 +202,9 @@ def test_a_server_that_is_not_there_or_has_no_such_model_is_said_so():
         asyncio.run(Probe("http://127.0.0.1:1/v1").run())
     with pytest.raises(NotFound, match="has no model 'other'; it has: m"):
         probe(Virtuous(), model="other")
-    with pytest.raises(Broken, match=r"wants a key \(401: no\); put it into an environment variable"):
+    with pytest.raises(Broken, match=r"requires a key \(401: no\); put it into an environment variable"):
         probe(FakeServer(HttpReply(status=401, body=b'{"error": "no"}')))
-    with pytest.raises(Broken, match=r"refuses the key \(401: no\)"):
+    with pytest.raises(Broken, match=r"rejects the key \(401: no\)"):
         probe(FakeServer(HttpReply(status=401, body=b'{"error": "no"}')), api_key="secret")
 
 
@@ -241,7 +241,7 @@ def test_a_server_that_stops_answering_is_left_alone_after_two_silences():
     assert not found.is_whole
     notes = [finding.note for finding in found.findings.values() if finding.verdict == "unseen"]
     assert notes[:2] == ["no answer within 0.2 s"] * 2
-    assert set(notes[2:]) == {"not asked, after 2 requests without an answer"}
+    assert set(notes[2:]) == {"skipped after 2 requests without an answer"}
 
 
 def test_a_base_without_v1_is_found_and_named():
@@ -264,7 +264,9 @@ def test_a_switch_that_only_the_template_reads_is_said_to_want_a_parser():
 
     found = probe(Silent())
     assert found.switch is None
-    assert "reads `chat_template_kwargs.enable_thinking`, but no thinking was told" in found.findings["thinking"].note
+    assert (
+        "reads `chat_template_kwargs.enable_thinking`, but thinking is not separated" in found.findings["thinking"].note
+    )
 
 
 def test_thinking_that_stands_in_the_text_is_thinking_too():
@@ -295,8 +297,8 @@ def test_a_real_llama_cpp_keeps_what_tiers_stand_on(llama):
     probed = llama.run(Probe(f"{llama.url}/v1").run())
     expected = dict.fromkeys(TRAITS, "yes") | {"n": "no", "reasoning": "unseen"}
     expected |= {"thinking": "no", "thinking_tokens": "unseen"}  # SmolLM2 does not think
-    expected |= {"logprobs_with_tools": "no"}
+    expected |= {"logprobs_with_tools": "no", "tools_shown": "no"}  # nor does its template have tools
     assert (probed.slots, probed.context, probed.models) == (4, 1024, ["small"])
     assert probed.server == "llama.cpp"
     assert {trait: finding for trait, finding in probed.findings.items() if finding.verdict != expected[trait]} == {}
-    assert "are counted as" in probed.findings["n"].note
+    assert "counts 2 choices" in probed.findings["n"].note

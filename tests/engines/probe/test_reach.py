@@ -66,20 +66,24 @@ def test_models_are_listed_in_whatever_shape_they_come(body, names):
 @pytest.mark.parametrize(
     ("reply", "kind", "message"),
     [
-        (HTML, Garbled, r"no OpenAI-compatible API: GET http\S+/v1/models gave 200, text/html: '<!doctype html>"),
-        (NOT_FOUND, Garbled, "gave 404, application/json: '{}'; give the base that ends in /v1"),
-        (HttpReply(body=b'{"ok": true}'), Garbled, "gave 200, application/json: '{\"ok\": true}'"),
-        (HttpReply(body=b'"text"'), Garbled, "gave 200"),
-        (HttpReply(body=b"[" * 100_000), Garbled, "gave 200"),
-        (HttpReply(body=b'{"data": [' + b" " * (5 << 20) + b"]}"), Garbled, "gave 200"),
+        (
+            HTML,
+            Garbled,
+            r"not an OpenAI-compatible API: GET \S+/v1/models returned 200, text/html: '<!doctype html>",
+        ),
+        (NOT_FOUND, Garbled, "returned 404, application/json: '{}'; give the base URL, such as http://127"),
+        (HttpReply(body=b'{"ok": true}'), Garbled, "returned 200, application/json: '{\"ok\": true}'"),
+        (HttpReply(body=b'"text"'), Garbled, "returned 200"),
+        (HttpReply(body=b"[" * 100_000), Garbled, "returned 200"),
+        (HttpReply(body=b'{"data": [' + b" " * (5 << 20) + b"]}"), Garbled, "returned 200"),
         (HttpReply(status=500, body=b'{"error": "oh no"}'), Broken, r"failed \(500: oh no\); try again when"),
         (HttpReply(status=503, body=b'{"error": {"message": "Loading model"}}'), Broken, "503: Loading model"),
-        (HttpReply(status=401, body=b'{"error": "who?"}'), Broken, r"wants a key \(401: who\?\); .* --key-env NAME"),
-        (HttpReply(status=403, body=b"{}"), Broken, "wants a key"),
+        (HttpReply(status=401, body=b'{"error": "who?"}'), Broken, r"requires a key \(401: who\?\); .* --key-env NAME"),
+        (HttpReply(status=403, body=b"{}"), Broken, "requires a key"),
         (
             HttpReply(status=308, body=b"", headers={"Location": "https://example.org/v1/models"}),
             Broken,
-            r"redirects to https://example.org/v1/models \(308\); .* give its base: https://example.org/v1$",
+            r"redirects to https://example.org/v1/models \(308\); .* give its base URL: https://example.org/v1$",
         ),
         (
             HttpReply(status=302, body=b"", headers={"Location": "/login"}),
@@ -95,7 +99,7 @@ def test_what_is_no_such_server_is_said_with_what_was_seen(reply, kind, message)
 
 
 def test_a_key_that_is_refused_is_told_from_none():
-    with pytest.raises(Broken, match=r"refuses the key \(401: no\)") as caught:
+    with pytest.raises(Broken, match=r"rejects the key \(401: no\)") as caught:
         reached(FakeServer(HttpReply(status=401, body=b'{"error": "no"}')), key="geheim")
     assert "geheim" not in str(caught.value)
 
@@ -103,7 +107,7 @@ def test_a_key_that_is_refused_is_told_from_none():
 def test_every_page_that_was_tried_is_named():
     with pytest.raises(Garbled) as caught:
         reached(FakeServer(NOT_FOUND), "/docs")
-    assert str(caught.value).count("gave 404") == 3
+    assert str(caught.value).count("returned 404") == 3
 
 
 def test_a_redirect_is_not_followed():
@@ -146,7 +150,7 @@ def test_what_speaks_no_http_is_said():
         async with listener, aiohttp.ClientSession() as session:
             await reach(session, f"http://127.0.0.1:{port}/v1")
 
-    with pytest.raises(Garbled, match="does not speak HTTP"):
+    with pytest.raises(Garbled, match="is not an HTTP server"):
         asyncio.run(main())
 
 
@@ -174,15 +178,15 @@ def test_a_base_is_read_from_what_people_write(text, base):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("localhost:8000/v1", "'localhost:8000/v1' is no URL, it has no scheme; write it as http://"),
-        ("", "'' is no URL"),
-        ("ftp://h/v1", "the scheme 'ftp' is not supported; http and https are"),
+        ("localhost:8000/v1", "'localhost:8000/v1' is not a URL: it has no scheme; write it as http://"),
+        ("", "'' is not a URL"),
+        ("ftp://h/v1", "the scheme 'ftp' is not supported; use http or https"),
         ("file:///v1", "the scheme 'file' is not supported"),
-        ("http://", "is no URL"),
-        ("http://h:port/v1", "is no URL: .*[Pp]ort"),
-        ("http://h:99999/v1", "is no URL: .*[Pp]ort"),
-        ("http://h h/v1", "is no URL"),
-        ("http://[::1/v1", "is no URL"),
+        ("http://", "is not a URL"),
+        ("http://h:port/v1", "is not a URL: .*[Pp]ort"),
+        ("http://h:99999/v1", "is not a URL: .*[Pp]ort"),
+        ("http://h h/v1", "is not a URL"),
+        ("http://[::1/v1", "is not a URL"),
     ],
 )
 def test_what_is_no_url_is_refused_with_one_that_is(text, message):

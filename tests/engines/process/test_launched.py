@@ -1,4 +1,4 @@
-"""An engine of ours that says it is well and answers garbage, as a real process."""
+"""A launched engine that reports to be healthy and fails all passes, as a real process."""
 
 from __future__ import annotations
 
@@ -108,8 +108,8 @@ def test_an_engine_that_fails_every_pass_ours_included_is_restarted_within_two_s
             await third
             assert await until(lambda: engine.health().state == "restarting") < 2
             said = (
-                r"engine 'small' answers garbage and is restarted: 3 passes in a row failed; the last: .*; "
-                r"a pass of ours failed too"
+                r"engine 'small' fails all passes and is restarted: 3 consecutive passes failed; the last: .*; "
+                r"a probe failed too"
             )
             assert re.match(said, engine.health().reason)
             assert engine.health().last_lines == ("serving",)
@@ -160,7 +160,7 @@ def test_an_engine_too_busy_for_our_own_pass_is_not_judged(tmp_path):
             (tmp_path / "mood").write_text("garbage 429")
             await failed(engine, "one", "two", "three")
             assert engine.supervisor.pid == pid
-            assert "3 passes in a row failed" in engine.health().reason
+            assert "3 consecutive passes failed" in engine.health().reason
 
     in_time(main())
 

@@ -51,7 +51,7 @@ def test_a_candidate_is_said_as_it_was_recorded(speed):
 
 
 def test_tool_calls_are_said_with_their_indices():
-    calls = [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}, {"id": "2", "function": {}}]
+    calls = [{"id": id_, "type": "function", "function": {"name": "f", "arguments": "{}"}} for id_ in ("1", "2")]
     one = Candidate(prompt=prompt_digest(call()), message={"content": None, "tool_calls": calls}, finish="tool_calls")
     first, last = in_time(chunks(ReplayEngine("pool", [one]), call()))
     assert [part["index"] for part in first.delta["tool_calls"]] == [0, 1]
@@ -128,7 +128,7 @@ def test_a_candidate_that_was_cut_short_does_not_answer_for_a_longer_one(finish,
     if answers:
         assert replayed(one, of=of)[0].text == "Four."
     else:
-        with pytest.raises(Broken, match=r"cut at 100 tokens; (no bound|101 tokens) were asked for"):
+        with pytest.raises(Broken, match=r"cut at 100 tokens; the call has (no limit|101 tokens)"):
             replayed(one, of=of)
 
 
@@ -144,7 +144,7 @@ def test_a_recording_remembers_what_it_was_bounded_by():
     ids=["prompt", "sampling", "role", "stop", "draw"],
 )
 def test_another_question_is_not_answered(other):
-    with pytest.raises(Broken, match="recording 'pool' holds no draw"):
+    with pytest.raises(Broken, match="recording 'pool' has no draw"):
         replayed(of=other)
 
 
@@ -211,7 +211,7 @@ def test_a_recording_that_is_not_there_is_named_when_the_engine_is_built(tmp_pat
 
 def test_settings_that_cannot_work_are_named():
     assert dict(Replay(recording="x", speed=-1).validate(())) == {
-        "speed": "-1 is negative; 0 answers at once, 1 as fast as it was recorded"
+        "speed": "-1 is negative; 0 answers immediately, 1 as fast as recorded"
     }
     assert command(Replay(recording="x"), LaunchContext(base=Path("/a"), logs=Path())) == "(no process) replays /a/x"
     with pytest.raises(msgspec.ValidationError):

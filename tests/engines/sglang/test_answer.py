@@ -117,15 +117,13 @@ def test_routing_that_a_client_asked_for_itself_of_an_unknown_shape_is_dropped()
 
 
 def test_a_payload_of_another_shape_is_garbled():
-    with pytest.raises(
-        Garbled, match=r"'large' sent 12 bytes of routed experts, which are no whole tokens of 3 layers"
-    ):
+    with pytest.raises(Garbled, match=r"'large' sent 12 bytes of routed experts, which is not a multiple of 3 layers"):
         passed(HttpReply(raw=stream(base64.b64encode(bytes(12)).decode())), sampled=1.0)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("@@", "no base64"), (encoded(np.full((1, 3, 2), -1, dtype="int32")), "negative numbers")],
+    [("@@", "not base64"), (encoded(np.full((1, 3, 2), -1, dtype="int32")), "negative numbers")],
 )
 def test_what_is_no_such_array_is_told_apart(text, words):
     with pytest.raises(ValueError, match=words):

@@ -55,10 +55,10 @@ def test_an_interpreter_that_is_not_there_or_has_no_sglang_is_named(place, tmp_p
 @pytest.mark.parametrize(
     ("setting", "levers", "words"),
     [
-        ("quantization", {"quantization": "int3"}, "SGLang 9.9.9 knows no 'int3'; it knows bitsandbytes, fp8"),
+        ("quantization", {"quantization": "int3"}, "SGLang 9.9.9 does not support 'int3'; allowed: bitsandbytes, fp8"),
         ("quantization", {"quantization": "bitsandbytes"}, "with the package bitsandbytes"),
-        ("attention_backend", {"attention_backend": "MAGIC"}, "it knows fa3, torch_native"),
-        ("reasoning_parser", {"reasoning_parser": "qwen"}, "it knows qwen3"),
+        ("attention_backend", {"attention_backend": "MAGIC"}, "allowed: fa3, torch_native"),
+        ("reasoning_parser", {"reasoning_parser": "qwen"}, "allowed: qwen3"),
         ("queue", {"queue": 8}, "has no --max-queued-requests"),
         ("speculative", {"speculative": {"algorithm": "NGRAM", "magic": 1}}, "has no --speculative-magic"),
         ("deterministic", {"deterministic": True, "attention_backend": "torch_native"}, "and not with torch_native"),
@@ -75,7 +75,7 @@ def test_a_lever_that_this_sglang_or_this_checkpoint_has_not(place, setting, lev
     [
         ({"quantization_config": {"quant_method": "bitsandbytes"}}, "checkpoint", "is bitsandbytes, which SGLang"),
         ({"architectures": ["NobodysForCausalLM"]}, "checkpoint", "has no architecture NobodysForCausalLM"),
-        ({"architectures": ["X"], "auto_map": {"AutoConfig": "a.B"}}, "trust_remote_code", "Python of its own"),
+        ({"architectures": ["X"], "auto_map": {"AutoConfig": "a.B"}}, "trust_remote_code", "its own Python code"),
         ({"tokenizer": False}, "checkpoint", "has no tokenizer"),
         ({"template": False}, "checkpoint", "no chat template"),
         ({"model_type": ""}, "checkpoint", "config.json"),
@@ -90,7 +90,11 @@ def test_a_checkpoint_that_lacks_something(place, config, setting, words):
     [
         (MOE, {"active_experts": 9}, "9 of 8 experts cannot be active"),
         ({**MOE, "num_hash_layers": 3}, {"active_experts": 4}, "3 layers of this checkpoint (moe) route by a table"),
-        (MOE, {"active_experts": 4, "hf_overrides": {"num_experts_per_tok": 3}}, "`hf_overrides` says 3"),
+        (
+            MOE,
+            {"active_experts": 4, "hf_overrides": {"num_experts_per_tok": 3}},
+            "`hf_overrides` sets num_experts_per_tok to 3",
+        ),
     ],
 )
 def test_active_experts_that_cannot_be(place, config, levers, words):

@@ -69,7 +69,7 @@ def test_balancing_guessing_and_recording_bring_the_flags_that_they_need(tmp_pat
 def test_check_shows_the_command_line_before_the_checkpoint_is_here(tmp_path):
     nowhere = LaunchContext(base=tmp_path, logs=tmp_path)
     assert "--model-path '<small>'" in LAUNCHER.command(launched(active_experts=3), nowhere)
-    with pytest.raises(SpecError, match="is not here yet"):
+    with pytest.raises(SpecError, match="is not downloaded"):
         LAUNCHER.build(launched(), "small", nowhere)
 
 
@@ -83,18 +83,18 @@ def test_it_is_launched_or_found_and_not_both_nor_neither():
 def test_a_lever_of_the_launch_cannot_be_set_on_a_server_that_runs_already():
     found = problems(url="http://127.0.0.1:1/v1", dtype="float32", experts_sampled=0.1, scheduling="priority", slots=8)
     assert found.keys() == {"dtype", "experts_sampled"}
-    assert "where SGLang is launched" in found["dtype"]
+    assert "when SGLang is launched" in found["dtype"]
 
 
 @pytest.mark.parametrize(
     ("setting", "wrong", "words"),
     [
         ("checkpoint", {"checkpoint": "large"}, "there is no checkpoint 'large'"),
-        ("python", {"python": None}, "name the interpreter"),
-        ("model", {"model": "m"}, "belongs to a server that runs already"),
-        ("expert_parallel", {"expert_parallel": True}, "set that above 1"),
+        ("python", {"python": None}, "set it to the interpreter"),
+        ("model", {"model": "m"}, "is only for a server that is already running"),
+        ("expert_parallel", {"expert_parallel": True}, "set it above 1"),
         ("eplb", {"eplb": {}, "tensor_parallel": 2}, "set `expert_parallel: true`"),
-        ("speculative", {"speculative": {"num_steps": 3}}, "it wants `algorithm`"),
+        ("speculative", {"speculative": {"num_steps": 3}}, "the key `algorithm` is missing"),
         ("extra_args", {"extra_args": ["--port=1"]}, "is set by Tierwise"),
         ("extra_args", {"extra_args": ["--context_length", "1"]}, "has a setting of its own: `context`"),
     ],

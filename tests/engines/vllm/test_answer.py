@@ -68,13 +68,13 @@ def test_no_token_is_no_routing():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("@@", "no base64"),
-        (base64.b64encode(b"PK\3\4 something else").decode(), "no .npy file"),
+        ("@@", "not base64"),
+        (base64.b64encode(b"PK\3\4 something else").decode(), "not a .npy file"),
         (encoded(np.zeros((2, 2), dtype="uint8")), "of shape (2, 2)"),
-        (encoded(np.zeros((2, 2, 2), dtype="float64")), "header cannot be read"),
-        (encoded(np.zeros((4, 2, 2), dtype="uint8"))[:-8], "10 routed experts for the shape"),
+        (encoded(np.zeros((2, 2, 2), dtype="float64")), "invalid header"),
+        (encoded(np.zeros((4, 2, 2), dtype="uint8"))[:-8], "10 routed experts for shape"),
         (encoded(np.asfortranarray(np.zeros((2, 3, 2), dtype="uint8"))), "instead of tokens"),
-        (base64.b64encode(b"\x93NUMPY\1\0\xff\xff" + b"(" * 9000).decode(), "header cannot be read"),
+        (base64.b64encode(b"\x93NUMPY\1\0\xff\xff" + b"(" * 9000).decode(), "invalid header"),
     ],
 )
 def test_what_is_no_such_array_is_told_apart(text, words):

@@ -65,7 +65,11 @@ def test_a_program_that_is_no_python_says_what_it_said(tmp_path):
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho I am a shell >&2\n")
     program.chmod(0o755)
-    assert Place(Vllm, tmp_path, str(program)).preflight({})["python"].endswith("no Python that works: I am a shell")
+    assert (
+        Place(Vllm, tmp_path, str(program))
+        .preflight({})["python"]
+        .endswith("not a working Python interpreter: I am a shell")
+    )
 
 
 def test_vllm_is_found_and_not_imported(place):
@@ -85,12 +89,12 @@ def test_a_folder_named_vllm_where_we_stand_is_not_vllm(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("setting", "value", "words"),
     [
-        ("quantization", "bitsandbytes", "through the package vllm-bnb-plugin"),
-        ("quantization", "gguf", "through the package vllm-gguf-plugin"),
-        ("quantization", "int3", "vLLM 9.9.9 knows no 'int3'; it knows awq, fp8"),
-        ("dtype", "float8", "knows no 'float8'; it knows auto, bfloat16"),
-        ("attention_backend", "MAGIC", "it knows FLASH_ATTN"),
-        ("reasoning_parser", "qwen", "it knows qwen3"),
+        ("quantization", "bitsandbytes", "needs the package vllm-bnb-plugin"),
+        ("quantization", "gguf", "needs the package vllm-gguf-plugin"),
+        ("quantization", "int3", "vLLM 9.9.9 does not support 'int3'; allowed: awq, fp8"),
+        ("dtype", "float8", "does not support 'float8'; allowed: auto, bfloat16"),
+        ("attention_backend", "MAGIC", "allowed: FLASH_ATTN"),
+        ("reasoning_parser", "qwen", "allowed: qwen3"),
         ("queue", 8, "vLLM 9.9.9 has no --max-num-queued-reqs"),
         ("active_experts", 2, "is dense"),
         ("expert_parallel", True, "is dense"),
@@ -125,10 +129,10 @@ def test_a_plugin_that_adds_models_stops_us_from_judging_by_vllms_own_files(plac
         (
             {"quantization_config": {"quant_method": "bitsandbytes"}},
             "checkpoint",
-            "is bitsandbytes, which vLLM 9.9.9 runs",
+            "is bitsandbytes, for which vLLM 9.9.9 needs",
         ),
         ({"architectures": ["NobodysForCausalLM"]}, "checkpoint", "has no architecture NobodysForCausalLM"),
-        ({"architectures": ["X"], "auto_map": {"AutoConfig": "a.B"}}, "trust_remote_code", "Python of its own"),
+        ({"architectures": ["X"], "auto_map": {"AutoConfig": "a.B"}}, "trust_remote_code", "its own Python code"),
         ({"tokenizer": False}, "checkpoint", "has no tokenizer"),
         ({"template": False}, "checkpoint", "no chat template"),
     ],
@@ -158,7 +162,11 @@ def test_a_damaged_checkpoint_is_said_to_be_one(place):
     [
         (MOE, {"active_experts": 9}, "9 of 8 experts cannot be active"),
         ({**MOE, "num_hash_layers": 3}, {"active_experts": 4}, "3 layers of this checkpoint (moe) route by a table"),
-        (MOE, {"active_experts": 4, "hf_overrides": {"num_experts_per_tok": 3}}, "`hf_overrides` says 3"),
+        (
+            MOE,
+            {"active_experts": 4, "hf_overrides": {"num_experts_per_tok": 3}},
+            "`hf_overrides` sets num_experts_per_tok to 3",
+        ),
     ],
 )
 def test_active_experts_that_cannot_be(place, config, levers, words):

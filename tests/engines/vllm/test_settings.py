@@ -78,7 +78,7 @@ def test_balancing_tools_and_recording_bring_the_flags_that_they_need(tmp_path):
 def test_check_shows_the_command_line_before_the_checkpoint_is_here(tmp_path):
     nowhere = LaunchContext(base=tmp_path, logs=tmp_path)
     assert "serve '<small>'" in LAUNCHER.command(launched(active_experts=3), nowhere)
-    with pytest.raises(SpecError, match="is not here yet"):
+    with pytest.raises(SpecError, match="is not downloaded"):
         LAUNCHER.build(launched(), "small", nowhere)
 
 
@@ -92,15 +92,15 @@ def test_it_is_launched_or_found_and_not_both_nor_neither():
 def test_a_lever_of_the_launch_cannot_be_set_on_a_server_that_runs_already():
     found = problems(url="http://127.0.0.1:1/v1", dtype="float32", python="p", scheduling="priority", slots=8)
     assert found.keys() == {"dtype", "python"}
-    assert "where vLLM is launched" in found["dtype"]
+    assert "when vLLM is launched" in found["dtype"]
 
 
 @pytest.mark.parametrize(
     ("setting", "wrong", "words"),
     [
         ("checkpoint", {"checkpoint": "large"}, "there is no checkpoint 'large'"),
-        ("python", {"python": None}, "name the interpreter"),
-        ("model", {"model": "m"}, "belongs to a server that runs already"),
+        ("python", {"python": None}, "set it to the interpreter"),
+        ("model", {"model": "m"}, "is only for a server that is already running"),
         ("eplb", {"eplb": {}, "tensor_parallel": 2}, "set `expert_parallel: true`"),
         ("eplb", {"eplb": {}, "expert_parallel": True}, "nothing to balance on one device"),
         ("quantization_config", {"quantization_config": {"linear": "mxfp8"}}, "set `quantization: online`"),
@@ -138,7 +138,7 @@ def test_thinking_is_switched_in_the_words_of_the_checkpoints_family(tmp_path):
     assert switch_of(architecture(tmp_path / "unknown", model_type="nobody")) is None
     far = Vllm(url="http://127.0.0.1:1/v1")
     assert (
-        "how this checkpoint is told to think is not known"
+        "the thinking switch of this checkpoint is unknown"
         in dict(far.unsupported(Sampling(thinking=True)))["thinking"]
     )
 

@@ -1,4 +1,4 @@
-"""Results of SWE-bench become runs: every outcome in its class, every denominator told."""
+"""Results of SWE-bench become runs, with classified outcomes and explicit denominators."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tierwise.analysis.arms import arms
 from tierwise.analysis.compare import compare
 from tierwise.analysis.leaderboard import leaderboard
 from tierwise.analysis.pairs import pair
+from tierwise.cli import app
 from tierwise.runs import importers
 from tierwise.runs.importers.swebench import repository
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
@@ -46,7 +48,7 @@ def test_outcomes_of_swe_bench_pro_are_read():
     assert sum(result.outcome == "correct" for result in found.results) == 11
 
 
-def test_a_report_puts_every_instance_in_its_class(tmp_path):
+def test_the_instances_of_a_report_are_classified(tmp_path):
     report = {
         "total_instances": 6,
         "resolved_ids": ["a__b-1"],
@@ -60,6 +62,57 @@ def test_a_report_puts_every_instance_in_its_class(tmp_path):
     assert (found.absent, found.size, found.suite) == (("a__c-5", "a__c-6"), 6, "SWE-bench")
 
 
+def test_failures_of_the_infrastructure_are_errors_with_their_reason(tmp_path):
+    report = {
+        "total_instances": 5,
+        "schema_version": 2,
+        "resolved_ids": ["a__b-1"],
+        "unresolved_ids": ["a__b-2", "a__b-3"],
+        "error_ids": ["a__c-4"],
+        "infra_failure_ids": ["a__b-3", "a__c-4", "a__c-5"],
+        "ambiguous_failure_ids": ["a__b-2"],
+        "failure_reasons": {"a__b-3": "docker_pull_failed", "a__b-2": "timeout"},
+    }
+    found = importers.read(write(tmp_path, report))
+    assert {result.task: (result.outcome.value, result.why) for result in found.results} == {
+        "a__b-1": ("correct", ""),
+        "a__b-2": ("incorrect", "tests failed"),
+        "a__b-3": ("error", "the evaluation's infrastructure failed: docker_pull_failed"),
+        "a__c-4": ("error", "the evaluation's infrastructure failed"),
+        "a__c-5": ("error", "the evaluation's infrastructure failed"),
+    }
+    assert len(found.results) == 5
+
+
+def test_an_instance_cannot_be_resolved_and_a_failure_of_the_infrastructure(tmp_path):
+    report = {"resolved_ids": ["a__b-1"], "infra_failure_ids": ["a__b-1"]}
+    with pytest.raises(ConfigErrors, match="a__b-1 is also in 'resolved_ids'"):
+        importers.read(write(tmp_path, report))
+
+
+def test_failures_of_the_infrastructure_in_reports_by_instance_are_errors(tmp_path):
+    value = {
+        "django__django-1": {"resolved": False, "infra_failure": True, "infra_failure_reason": "no space on device"},
+        "django__django-2": {"resolved": None, "infra_failure": True},
+        "django__django-3": {"resolved": False, "infra_failure": False},
+        "django__django-4": {"resolved": True, "infra_failure": False},
+    }
+    found = importers.read(write(tmp_path, value))
+    assert [result.outcome for result in found.results] == ["error", "error", "incorrect", "correct"]
+    assert found.results[0].why.endswith("failed: no space on device")
+
+
+def test_errors_stay_in_every_denominator_that_is_shown(tmp_path):
+    value = {f"a__b-{n}": {"resolved": n < 4, "infra_failure": n >= 8} for n in range(10)}
+    path = write(tmp_path, value)
+    (score,) = leaderboard([importers.read(path)]).scores
+    assert (score.n, score.errors, score.score, score.score_of_suite) == (8, 2, 0.5, 0.4)
+    done = CliRunner().invoke(app, ["import", str(path), "--table", "--out", str(tmp_path / "runs")])
+    assert "4 of 10 solved, 2 infrastructure errors" in done.output
+    assert "8 of 10" in done.output
+    assert "0.400" in done.output
+
+
 def test_reports_by_instance_are_read(tmp_path):
     value = {"django__django-1": {"resolved": True, "tests_status": {}}, "django__django-2": {"resolved": False}}
     found = importers.read(write(tmp_path, value))
@@ -69,50 +122,50 @@ def test_reports_by_instance_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([1, 2], r"run.json holds no results of swebench.*it holds a list of 2"),
+        ([1, 2], r"run.json is not a result file of swebench.*it holds a list of 2 items"),
         ({}, "an empty object"),
         ({"accuracy": 0.3, "model": "x"}, "an object with 'accuracy', 'model'"),
-        ({"django__django-1": "yes"}, r"run.json: django__django-1: true or false is wanted, not 'yes'"),
-        ({"django__django-1": True, "model": True}, r"run.json: model: is no instance id"),
-        ({"resolved_ids": "all"}, r"run.json: resolved_ids: a list of instance ids is wanted"),
-        ({"resolved_ids": ["a__b-1"], "unresolved_ids": ["a__b-1"]}, r"a__b-1 stands in 'resolved_ids' too"),
-        ({"resolved_ids": []}, "names no instance that was evaluated"),
+        ({"django__django-1": "yes"}, r"run.json: django__django-1: must be true or false, not 'yes'"),
+        ({"django__django-1": True, "model": True}, r"run.json: model: is not an instance id"),
+        ({"resolved_ids": "all"}, r"run.json: resolved_ids: must be a list of instance ids"),
+        ({"resolved_ids": ["a__b-1"], "unresolved_ids": ["a__b-1"]}, r"a__b-1 is also in 'resolved_ids'"),
+        ({"resolved_ids": []}, "has no evaluated instance"),
     ],
 )
-def test_files_of_another_kind_are_refused_with_their_place(tmp_path, value, message):
+def test_files_of_another_kind_are_rejected_with_the_location(tmp_path, value, message):
     with pytest.raises(SpecError, match=message):
         importers.read(write(tmp_path, value))
 
 
-def test_a_file_that_is_no_json_is_refused(tmp_path):
+def test_a_file_that_is_not_json_is_rejected(tmp_path):
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(SpecError, match=r"x\.json:1: not JSON"):
         importers.read(tmp_path / "x.json")
 
 
-def test_the_line_in_which_a_file_stops_being_json_is_named(tmp_path):
+def test_the_line_of_a_json_error_is_named(tmp_path):
     (tmp_path / "x.json").write_text('{\n"a__b-1": true,\n"a__b-2": yes}')
     with pytest.raises(SpecError, match=r"x\.json:3: not JSON"):
         importers.read(tmp_path / "x.json")
 
 
-def test_an_instance_that_appears_twice_is_refused(tmp_path):
+def test_a_duplicate_instance_is_rejected(tmp_path):
     (tmp_path / "x.json").write_text('{"a__b-1": true, "a__b-1": false}')
     with pytest.raises(SpecError, match=r"x\.json:1: a__b-1: appears twice"):
         importers.read(tmp_path / "x.json")
 
 
-def test_a_run_of_our_own_needs_no_import(tmp_path):
+def test_a_tierwise_run_needs_no_import(tmp_path):
     folder = importers.write(importers.read(write(tmp_path, {"a__b-1": True})), tmp_path / "made")
-    with pytest.raises(SpecError, match="is a run of Tierwise already; compare and gate take it as it is"):
+    with pytest.raises(SpecError, match="is already a Tierwise run; compare and gate read it without an import"):
         importers.logs([folder.path])
     assert [record.seconds for record in folder.read_records()] == [None], "nobody knows how long it took"
 
 
-def test_what_is_not_there_is_missed(tmp_path):
-    with pytest.raises(NotFound, match=r"holds no \.json file"):
+def test_a_missing_path_is_an_error(tmp_path):
+    with pytest.raises(NotFound, match=r"has no \.json file"):
         importers.logs([tmp_path])
-    with pytest.raises(NotFound, match="to import"):
+    with pytest.raises(NotFound, match="does not exist"):
         importers.logs([tmp_path / "none"])
 
 
@@ -123,7 +176,7 @@ def test_only_a_few_of_many_errors_are_shown(tmp_path):
     assert len(caught.value.errors) == 5
 
 
-def test_an_imported_run_compares_like_our_own(tmp_path):
+def test_an_imported_run_can_be_compared(tmp_path):
     rows = []
     for path in (GPT, SONNET):
         imported = importers.read(path)
@@ -148,7 +201,7 @@ def test_the_table_has_naive_and_clustered_errors_and_every_denominator():
     assert (tested.n, tested.only_one) == (37, 3)
 
 
-def test_errors_are_no_failures_in_the_table(tmp_path):
+def test_errors_are_not_failures_in_the_table(tmp_path):
     report = {"resolved_ids": ["a__b-1"], "unresolved_ids": ["a__c-2"], "error_ids": ["a__c-4"], "total_instances": 4}
     (score,) = leaderboard([importers.read(write(tmp_path, report))]).scores
     assert (score.n, score.errors, score.score, score.score_of_suite) == (2, 1, 0.5, 0.25)

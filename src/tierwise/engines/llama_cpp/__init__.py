@@ -1,4 +1,4 @@
-"""llama.cpp: a GGUF file served by a process of ours, or by a `llama-server` binary that the user names."""
+"""llama.cpp: serves a GGUF file with the embedded library in a worker process, or with an external `llama-server`."""
 
 from tierwise.engines.llama_cpp.capabilities import capabilities
 from tierwise.engines.llama_cpp.components import components
@@ -6,7 +6,7 @@ from tierwise.engines.llama_cpp.facts import facts
 from tierwise.engines.llama_cpp.launch import build, command
 from tierwise.engines.llama_cpp.levers import LEVERS
 from tierwise.engines.llama_cpp.metrics import METRIC_NAMES
-from tierwise.engines.llama_cpp.preflight import preflight
+from tierwise.engines.llama_cpp.preflight import notes, preflight
 from tierwise.engines.llama_cpp.recipe import RECIPE
 from tierwise.engines.llama_cpp.settings import LlamaCpp
 from tierwise.engines.row import EngineRow
@@ -18,6 +18,7 @@ ROW: EngineRow[LlamaCpp] = EngineRow(
     title="llama.cpp",
     levers=LEVERS,
     preflight=preflight,
+    notes=notes,
     command=command,
     build=build,
     facts=facts,

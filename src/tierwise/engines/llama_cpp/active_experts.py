@@ -1,7 +1,7 @@
-"""How many experts of a GGUF file work on each token.
+"""Changes the number of active experts of a GGUF file.
 
-xllamacpp cannot override a key of a GGUF file, as `llama-server --override-kv` does. So a copy is made with that one
-number changed in place; the worker does it at its first start, since it may take minutes, and later starts find it.
+xllamacpp cannot override a key of a GGUF file as `llama-server --override-kv` does. So the worker makes a copy with
+that number changed. It does so at its first start, because that may take minutes; later starts reuse the copy.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 def active_experts_key(model: Path) -> str:
-    """The key that holds the number; the model's architecture is its prefix."""
+    """The key of the number; its prefix is the model's architecture."""
     return f"{read_head(model).architecture}.expert_used_count"
 
 
 def rewriting(model: Path, active_experts: int) -> Rewrite | None:
-    """How to copy the model so that so many experts work on a token; None where they do so already.
+    """How to copy the model with this number of active experts; None if it already has it.
 
     Raises:
-        SpecError: it is no such file, or keeps no single number for all its layers.
+        SpecError: the file is not GGUF, or has no single number for all layers.
     """
     head = read_head(model)
     if head.number("expert_used_count") == active_experts:
         return None
     place = head.places.get(f"{head.architecture}.expert_used_count")
     if place is None:
-        raise SpecError(f"{model} keeps no single number of active experts for all its layers")
+        raise SpecError(f"{model} has no single number of active experts for all layers")
     look = model.stat()
     made_from = (str(model.absolute()), str(look.st_size), str(look.st_mtime_ns), str(active_experts))
     return Rewrite(

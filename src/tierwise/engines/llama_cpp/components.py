@@ -1,4 +1,4 @@
-"""Which llama.cpp is on this machine."""
+"""The installed llama.cpp."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def components() -> Iterator[Component]:
-    """The embedded one, and a `llama-server` on PATH."""
+    """The embedded llama.cpp, and a `llama-server` on PATH."""
     try:
         yield Component(name="llama.cpp, embedded", seen=f"xllamacpp {metadata.version('xllamacpp')}")
     except metadata.PackageNotFoundError:
-        advice = "pip install 'tierwise[llama]', or name a server under `binary` or with engine http"
+        advice = "pip install 'tierwise[llama]', or use a server with `binary` or engine http"
         yield Component(name="llama.cpp, embedded", seen="not installed", is_missing=True, advice=advice)
     if server := shutil.which("llama-server"):
         yield Component(name="llama-server", seen=server)
     else:
-        advice = "only wanted where a deployment names a `binary`, for example a GPU build"
+        advice = "only needed if a deployment sets `binary`, for example to a GPU build"
         yield Component(name="llama-server", seen="not on PATH", is_missing=True, advice=advice)

@@ -1,7 +1,7 @@
-"""What a llama.cpp is, found out without a model: version, build, kernels, devices.
+"""Facts about a llama.cpp without loading a model: version, build, kernels, devices.
 
-Run as a program, this file asks xllamacpp: in a process of its own, because no process of ours but the worker may load
-it. So it imports nothing of ours.
+Run as a program, this file queries xllamacpp in a separate process, because only the worker may load it. So it imports
+no other module of Tierwise.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tierwise.engines.settings import LaunchContext
 
 SECONDS = 20.0
-"""That it may take to answer: a GPU build looks for its devices first."""
+"""Timeout; a GPU build searches for devices first."""
 
 _ATTENTION = {None: "flash where llama.cpp sees fit", True: "flash", False: "not flash"}
 
@@ -30,7 +30,7 @@ _LINES = re.compile(r"version: (?P<version>.+)|built with (?P<build>.+)|\s*(?P<d
 
 
 async def facts(settings: LlamaCpp, context: LaunchContext) -> Mapping[str, str]:
-    """What it is here, without being started: see `engines.engine.Health.facts`."""
+    """The facts of `Health.facts`, without starting it."""
     reported = await (embedded() if settings.binary is None else external(context.program(settings.binary)))
     layers = "all that the build can" if settings.gpu_layers is None else str(settings.gpu_layers)
     return {
@@ -43,7 +43,7 @@ async def facts(settings: LlamaCpp, context: LaunchContext) -> Mapping[str, str]
 
 
 async def embedded() -> dict[str, str]:
-    """Facts of the xllamacpp of this environment; empty where there is none."""
+    """Facts of the xllamacpp in this environment; empty if it is not installed."""
     output = await _output(sys.executable, "-P", __file__)
     try:
         return msgspec.json.decode(output.rpartition("\n")[2], type=dict[str, str])  # warnings may come before it
@@ -52,7 +52,7 @@ async def embedded() -> dict[str, str]:
 
 
 async def external(program: str) -> dict[str, str]:
-    """Facts of a `llama-server`; empty where it does not report any."""
+    """Facts of a `llama-server`; empty if it reports none."""
     found: dict[str, list[str]] = {}
     for line in (await _output(program, "--version")).splitlines():
         if (match := _LINES.fullmatch(line.rstrip())) and match.lastgroup:
@@ -61,7 +61,7 @@ async def external(program: str) -> dict[str, str]:
 
 
 async def _output(*command: str) -> str:
-    """What a program says on both its outputs; empty where it cannot be run, fails, or takes too long."""
+    """A program's stdout and stderr; empty if it cannot be run, fails or times out."""
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -85,7 +85,7 @@ async def _output(*command: str) -> str:
 
 
 def kernels(system_info: str) -> str:
-    """What llama.cpp says that it has code for: `CPU : AVX2 = 1 | FMA = 0 | … ` → `AVX2, …`."""
+    """The instruction sets that llama.cpp reports: `CPU : AVX2 = 1 | FMA = 0 | … ` → `AVX2, …`."""
     return ", ".join(_enabled(system_info))
 
 
@@ -97,13 +97,13 @@ def _enabled(system_info: str) -> Iterator[str]:
 
 
 def _device(about: Mapping[str, Any]) -> str:
-    """Its name; a processor's description says nothing of its kernels."""
+    """The name of a device."""
     return "CPU" if about["name"] == "CPU" else f"{about['name']} {about['description']}"
 
 
 def main() -> None:
     """Print the facts of xllamacpp as JSON."""
-    import xllamacpp  # noqa: PLC0415 - in no process but this and the worker's
+    import xllamacpp  # noqa: PLC0415 - only in this process and the worker
 
     built = xllamacpp.BUILD_INFO
     found = {

@@ -1,4 +1,4 @@
-"""How llama.cpp is started for a deployment: its command line, and the engine around it."""
+"""Launches llama.cpp for a deployment: its command line and its engine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 
 from tierwise.engines.llama_cpp import worker
 from tierwise.engines.llama_cpp.active_experts import active_experts_key, rewriting
+from tierwise.engines.llama_cpp.capabilities import loaded_capabilities
 from tierwise.engines.llama_cpp.facts import facts
 from tierwise.engines.llama_cpp.metrics import METRIC_NAMES
 from tierwise.engines.llama_cpp.prompting import thinking_switch
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from tierwise.engines.llama_cpp.worker import Rewrite, Speculation
     from tierwise.engines.settings import LaunchContext
 
-# Makes llama.cpp send its own count with every chunk, and with every batch of the prompt, so that an aborted pass is
-# counted as far as it came.
+# Makes llama.cpp send its token counts with every chunk and every batch of the prompt, so that the usage of an aborted
+# pass is known.
 _COUNTING = {"timings_per_token": True, "return_progress": True}
 
 _SPECULATION_FLAGS = {
@@ -34,11 +35,11 @@ _SPECULATION_FLAGS = {
     "ngram-map-k": ("--spec-ngram-map-k-size-m", "--spec-ngram-map-k-size-n"),
     "ngram-mod": ("--spec-ngram-mod-n-max", "--spec-ngram-mod-n-match"),
 }
-"""How many tokens to guess, and how many to match."""
+"""Flags for the number of draft tokens and of tokens to match."""
 
 
 def command(settings: LlamaCpp, context: LaunchContext) -> str:
-    """The command line, with the checkpoint's name in the place of a file that is not here yet."""
+    """The command line. If the checkpoint is not downloaded, its name stands for its path."""
     model = context.model or Path(f"<{settings.checkpoint}>")
     return shlex.join(launch(settings, "llama.cpp", model, 0, context).command)
 
@@ -50,7 +51,7 @@ def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngi
         SpecError: its checkpoint is not on this machine.
     """
     if context.model is None:
-        raise SpecError(f"checkpoint {settings.checkpoint!r} is not here yet; run `tierwise pull` first")
+        raise SpecError(f"checkpoint {settings.checkpoint!r} is not downloaded; run `tierwise pull` first")
     model = context.model
     template = None if settings.chat_template is None else Path(context.file(settings.chat_template))
     translate = partial(DIALECT.translate, switch=thinking_switch(model, template))
@@ -60,19 +61,20 @@ def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngi
         logs=context.logs,
         client=ChatClient(name, name, extras=_COUNTING, translate=translate),
         facts=lambda _: facts(settings, context),
+        capabilities=loaded_capabilities,
         metrics=METRIC_NAMES,
     )
 
 
 def launch(settings: LlamaCpp, name: str, model: Path, port: int, context: LaunchContext) -> Launch:
-    """What starts the deployment of that name on a port (0: one that is free at the time)."""
+    """The launch of the named deployment on a port (0: a free port)."""
     if settings.binary is None:
         command = worker.command(_worker_settings(settings, name, model, port, context))
     else:
         command = (context.program(settings.binary), *_flags(settings, name, model, port, context))
     return Launch(
         command=command,
-        # Threads that spin while they wait slow down everything else on the machine.
+        # Threads that busy-wait slow down everything else on the machine.
         environment={"OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS": ""},
         url=f"http://127.0.0.1:{port}",
     )
@@ -110,7 +112,7 @@ def _rewrite(settings: LlamaCpp, model: Path) -> Rewrite | None:
 
 
 def _flags(settings: LlamaCpp, name: str, model: Path, port: int, context: LaunchContext) -> list[str]:
-    """Of an external `llama-server`."""
+    """The flags of an external `llama-server`."""
     flags = ["--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--alias", name]
     flags += ["--ctx-size", str(settings.context * settings.slots), "--parallel", str(settings.slots)]
     flags += ["--threads", str(settings.used_threads), "--metrics", "--fit", "off", "--no-webui"]
@@ -121,7 +123,7 @@ def _flags(settings: LlamaCpp, name: str, model: Path, port: int, context: Launc
     flags += _flag("--n-gpu-layers", settings.gpu_layers)
     flags += _flag("--n-cpu-moe", settings.cpu_expert_layers)
     if settings.moe_cache_mib is not None:
-        # At this level its log says, when it ends, how often the cache held an expert that was wanted.
+        # At this level, it logs the hit rate of the expert cache when it exits.
         flags += ["--moe-cache-mib", str(settings.moe_cache_mib), "--log-verbosity", "4"]
     if settings.active_experts is not None:
         key = active_experts_key(model) if model.is_file() else "<architecture>.expert_used_count"

@@ -1,4 +1,4 @@
-"""What llama.cpp calls the metrics that it counts."""
+"""llama.cpp's names for the metrics."""
 
 from tierwise.engines.metrics import MetricNames
 
@@ -13,4 +13,4 @@ METRIC_NAMES = MetricNames(
         "accepted_tokens": ("llamacpp:spec_decode_num_accepted_tokens_total",),
     }
 )
-"""llama.cpp b11549, with `--metrics`. Its `prompt_tokens_total` leaves cached tokens out."""
+"""llama.cpp b11549, with `--metrics`. Its `prompt_tokens_total` excludes cached tokens."""

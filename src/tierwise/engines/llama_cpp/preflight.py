@@ -1,4 +1,4 @@
-"""What cannot work with the programs on this machine and with a GGUF file, of which only the head is read."""
+"""Preflight checks of llama.cpp: installed programs and the header of the GGUF file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tierwise.catalog import architecture
+from tierwise.catalog.gguf import read_head
 from tierwise.engines.llama_cpp.active_experts import rewriting
 from tierwise.spec.errors import SpecError
 
@@ -19,17 +20,17 @@ if TYPE_CHECKING:
     from tierwise.engines.settings import LaunchContext, Problem
 
 _NO_FOLDERS = (
-    "and llama.cpp runs GGUF files; convert it (convert_hf_to_gguf.py of llama.cpp) and name the file,"
+    "and llama.cpp needs a GGUF file; convert it with llama.cpp's convert_hf_to_gguf.py and set the file,"
     " or use the engine vllm or transformers"
 )
 
 
 def preflight(settings: LlamaCpp, context: LaunchContext) -> Iterable[Problem]:
-    """Every setting that cannot work here."""
+    """All settings that cannot work here."""
     if settings.binary is not None and shutil.which(context.program(settings.binary)) is None:
         yield (
             "binary",
-            f"there is no program {settings.binary!r} here; install llama.cpp, give its path, or leave `binary` out",
+            f"there is no program {settings.binary!r}; install llama.cpp, set its path, or remove `binary`",
         )
     if settings.binary is None and importlib.util.find_spec("xllamacpp") is None:
         yield "engine", "llama.cpp is not installed in this environment; pip install 'tierwise[llama]'"
@@ -48,6 +49,22 @@ def preflight(settings: LlamaCpp, context: LaunchContext) -> Iterable[Problem]:
     yield from _check_experts(settings, found, context.model)
 
 
+def notes(settings: LlamaCpp, context: LaunchContext) -> Iterable[str]:
+    """What the chat template lacks. llama.cpp drops tools that it does not render, without an error."""
+    if context.model is None or not context.model.is_file():
+        return
+    if settings.chat_template is not None:
+        path = Path(context.file(settings.chat_template))
+        template = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    else:
+        template = str(read_head(context.model).values.get("tokenizer.chat_template", ""))
+    if template and "tools" not in template:
+        yield (
+            "the chat template has no tools, so the model does not see those of a request and calls none; requests "
+            "that require a tool call are refused"
+        )
+
+
 def _missing_files(settings: LlamaCpp, context: LaunchContext) -> Iterable[Problem]:
     draft = settings.speculative.model if settings.speculative else None
     named = {"mmproj": settings.mmproj, "chat_template": settings.chat_template, "speculative": draft}
@@ -58,19 +75,19 @@ def _missing_files(settings: LlamaCpp, context: LaunchContext) -> Iterable[Probl
 
 def _check_file(settings: LlamaCpp, found: Architecture) -> Iterable[Problem]:
     if found.model_type == "clip":
-        yield "checkpoint", "it is a projector; name it as `mmproj`, beside the checkpoint of the model that it is for"
+        yield "checkpoint", "it is a projector; set it as `mmproj`, and `checkpoint` to its model"
         return
     if not found.has_tokenizer:
-        yield "checkpoint", "it has no tokenizer; convert the model again with its tokenizer beside it"
+        yield "checkpoint", "it has no tokenizer; convert the model again with its tokenizer in the same folder"
     if not found.has_chat_template and settings.chat_template is None:
         yield (
             "chat_template",
-            "the checkpoint has none, and llama.cpp would take ChatML, whatever it was trained with; name a Jinja file",
+            "the checkpoint has none, and llama.cpp would use ChatML, which may differ from training; set a Jinja file",
         )
     if found.context is not None and settings.context > found.context:
         yield (
             "context",
-            f"{settings.context}: llama.cpp cuts it to the {found.context} that the model was made for; give those",
+            f"{settings.context} is more than the model's {found.context}, to which llama.cpp cuts it; set that",
         )
 
 
@@ -78,7 +95,7 @@ def _check_experts(settings: LlamaCpp, found: Architecture, model: Path) -> Iter
     if found.experts is None:
         for name in ("cpu_expert_layers", "moe_cache_mib"):
             if getattr(settings, name):
-                yield name, f"this checkpoint ({found.model_type}) is dense, it has no experts; take it out"
+                yield name, f"this checkpoint ({found.model_type}) is dense and has no experts; remove this"
     if settings.active_experts is None:
         return
     if why := found.why_not_active(settings.active_experts):
@@ -87,4 +104,4 @@ def _check_experts(settings: LlamaCpp, found: Architecture, model: Path) -> Iter
     try:
         rewriting(model, settings.active_experts)
     except SpecError as error:
-        yield "active_experts", f"{error}; leave it out"
+        yield "active_experts", f"{error}; remove this"

@@ -1,4 +1,4 @@
-"""How a GGUF file is told to think: by its family, or by what its chat template asks for."""
+"""Finds the thinking switch of a GGUF file, from its family or its chat template."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def thinking_switch(model: Path, template: Path | None = None) -> ThinkingSwitch | None:
-    """The variables of the chat template for thinking, and for not thinking; None where they are not known.
+    """The chat-template variables that turn thinking on and off; None if unknown.
 
-    The checkpoint's family has them. For a file of no known family, or with another template, a template that uses
-    `enable_thinking` shows it.
+    They come from the checkpoint's family. For an unknown family or another template, they are known if the
+    template uses `enable_thinking`.
 
     Args:
         model: the GGUF file.
-        template: the file of a template that is used in place of the model's own.
+        template: a template file that replaces the model's.
     """
     if not model.is_file():
         return None

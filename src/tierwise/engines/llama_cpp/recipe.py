@@ -1,4 +1,4 @@
-"""What a recipe for llama.cpp says beyond what all recipes say."""
+"""The lines of a recipe that are specific to llama.cpp."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def _settings(context: RecipeContext) -> Iterator[str]:
     if context.fit.machine.gpu is not None:
-        yield "    binary: llama-server    # a GPU build of your own; the one that comes along uses the processor"
-        yield "    gpu_layers: 999         # all of them, over all GPUs that it sees"
+        yield "    binary: llama-server    # your own GPU build; the embedded one runs on the CPU"
+        yield "    gpu_layers: 999         # all layers, over all visible GPUs"
 
 
 RECIPE = EngineRecipe(
@@ -24,5 +24,5 @@ RECIPE = EngineRecipe(
     reads_gguf=True,
     prefers_processor=True,
     reserves_cache=True,
-    suggests_active_experts=False,  # it would copy the file for every number
+    suggests_active_experts=False,  # it would copy the file for each number
 )

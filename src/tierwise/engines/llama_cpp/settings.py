@@ -1,4 +1,4 @@
-"""How a deployment on llama.cpp is written in the config file, and what its request levers are called there."""
+"""A deployment on llama.cpp in the config file, and its names of request levers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ DIALECT = Dialect(
     engine="llama.cpp",
     thinking_tokens="thinking_budget_tokens",
     advice={
-        "active_experts": "sets experts at launch; make a second deployment with another number of active experts",
-        "priority": "serves in the order of arrival; leave it out",
+        "active_experts": "sets active experts at launch; add a second deployment with other `active_experts`",
+        "priority": "serves requests in order of arrival; remove this",
     },
 )
 
@@ -38,38 +38,38 @@ class LlamaCpp(
     checkpoint: str
     """A name under `checkpoints`."""
     context: Annotated[int, msgspec.Meta(ge=128)] = 4096
-    """Tokens of prompt and answer that one pass may hold. Memory grows with context × slots."""
+    """Context window of a pass in tokens, prompt plus answer. Memory grows with context × slots."""
     slots: Annotated[int, msgspec.Meta(ge=1, le=256)] = 4
-    """Passes that run side by side."""
+    """Maximum number of concurrent passes."""
     threads: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Processor threads; all cores but one where it is not given."""
+    """CPU threads; default: all cores but one."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """Layers to put on the GPU; all that a GPU build can where it is not given."""
+    """Layers on the GPU; default: as many as the build can."""
     cache_type_k: CacheType = "f16"
-    """Precision of the cached keys."""
+    """Data type of cached keys."""
     cache_type_v: CacheType = "f16"
-    """Precision of the cached values; a quantized one needs flash attention."""
+    """Data type of cached values; a quantized one needs flash attention."""
     flash_attention: bool | None = None
-    """On, off, or as llama.cpp sees fit."""
+    """On or off; default: llama.cpp's choice."""
     prompt_cache_mib: Annotated[int, msgspec.Meta(ge=0)] = 1024
-    """Main memory for prompts that no slot holds any more; 0 forgets them."""
+    """Main memory in MiB for prompts that are no longer in a slot; 0 disables it."""
     active_experts: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Experts that work on each token, where it is not the checkpoint's own number. The embedded llama.cpp serves a
-    copy of the file with that number changed; it is made once, in the cache."""
+    """Active experts per token, instead of the checkpoint's number. The embedded llama.cpp serves a copy of the file
+    with this number, which is made once, in the cache folder."""
     speculative: Speculation | None = None
-    """Guessed tokens: `{kind: ngram-simple}`, or `{kind: draft-simple, model: small.gguf}`."""
+    """Speculative decoding: `{kind: ngram-simple}`, or `{kind: draft-simple, model: small.gguf}`."""
     loras: dict[str, float] = {}
-    """Adapters: path of a GGUF file → scale."""
+    """LoRA adapters: path of a GGUF file → scale."""
     mmproj: str | None = None
-    """Path of the projector, for a model that sees or hears."""
+    """Path of the projector of a multimodal model."""
     chat_template: str | None = None
-    """Path of a Jinja file that replaces the checkpoint's own template."""
+    """Path of a Jinja file that replaces the checkpoint's chat template."""
     binary: str | None = None
-    """An external `llama-server`; its name on PATH or its path. Paths start from the config file's folder."""
+    """An external `llama-server`: its name on PATH, or its path relative to the config file's folder."""
     cpu_expert_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """With a GPU build as `binary`: so many layers keep their experts in the main memory."""
+    """With a GPU build as `binary`: number of layers whose experts stay in main memory."""
     moe_cache_mib: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """With a GPU build as `binary`: memory of the GPU for experts that lie in the main memory and were used lately."""
+    """With a GPU build as `binary`: GPU memory in MiB to cache recently used experts that are in main memory."""
 
     @property
     def loads(self) -> str:
@@ -81,7 +81,7 @@ class LlamaCpp(
 
     @property
     def used_threads(self) -> int:
-        """Processor threads: as set, or all but one of those that we may use."""
+        """CPU threads: as set, or all available cores but one."""
         return self.threads or max(1, len(os.sched_getaffinity(0)) - 1)
 
     def validate(self, checkpoints: Collection[str]) -> Iterable[Problem]:
@@ -90,12 +90,12 @@ class LlamaCpp(
         if self.cache_type_v not in ("f32", "f16", "bf16") and self.flash_attention is False:
             yield (
                 "cache_type_v",
-                f"{self.cache_type_v} needs flash attention, which is off; leave `flash_attention` out, or use f16",
+                f"{self.cache_type_v} needs flash attention, which is off; remove `flash_attention`, or use f16",
             )
         if self.binary is None:
             for name in ("gpu_layers", "cpu_expert_layers", "moe_cache_mib"):
                 if value := getattr(self, name):
-                    yield name, f"{value}: the embedded llama.cpp is a CPU build; name a GPU build as `binary`"
+                    yield name, f"{value}: the embedded llama.cpp is a CPU build; set `binary` to a GPU build"
         if self.speculative is not None:
             yield from self._validate_speculation(self.speculative)
 
@@ -103,16 +103,16 @@ class LlamaCpp(
         kind = speculative.kind
         if self.binary is None and kind not in _EMBEDDED_SPECULATION:
             known = ", ".join(_EMBEDDED_SPECULATION)
-            yield "speculative", f"the embedded llama.cpp runs {known}; name a llama-server as `binary` for {kind}"
+            yield "speculative", f"the embedded llama.cpp supports {known}; set `binary` to a llama-server for {kind}"
         if kind in _WITH_DRAFT_MODEL and speculative.model is None:
-            yield "speculative", f"{kind} guesses with a model of its own; name its GGUF file as `model`"
+            yield "speculative", f"{kind} needs a draft model; set `model` to its GGUF file"
         if kind not in _WITH_DRAFT_MODEL and speculative.model is not None:
-            yield "speculative", f"{kind} needs no model; leave `model` out, or take draft-simple"
+            yield "speculative", f"{kind} needs no model; remove `model`, or use draft-simple"
         if not kind.startswith("ngram") and speculative.match is not None:
-            yield "speculative", f"`match` belongs to the kinds ngram-…; leave it out of {kind}"
+            yield "speculative", f"`match` is only for the kinds ngram-…; remove it for {kind}"
 
     def unsupported(self, sampling: Sampling) -> Iterable[Problem]:
         if sampling.thinking_tokens == 0:
-            # Seen with b11549: the forced end of a block of no tokens comes out garbled.
-            yield "thinking_tokens", "0 is not to think at all; set `thinking: false` instead"
+            # Measured with b11549: a limit of 0 tokens garbles the end of the thinking block.
+            yield "thinking_tokens", "0 would disable thinking; set `thinking: false` instead"
         yield from DIALECT.unsupported(sampling)

@@ -1,6 +1,6 @@
 """The process that runs llama.cpp: `python -m tierwise.engines.llama_cpp.worker SETTINGS`, with the settings as JSON.
 
-A process of its own, so that a crash in C++ costs one deployment and not the gateway, and a restart frees all memory.
+A separate process, so that a crash in C++ affects one deployment and not the gateway, and a restart frees all memory.
 """
 
 from __future__ import annotations
@@ -29,82 +29,82 @@ _BLOCK = 4 << 20
 
 
 class Speculation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Tokens that are guessed, and then checked by the model many at a time: the same answers, sooner or later."""
+    """Speculative decoding: draft tokens that the model verifies in batches, without changing the answers."""
 
     kind: SpeculationKind
-    """`ngram-…` looks for what came before in the same text; `draft-…` asks a small model."""
+    """`ngram-…` drafts from earlier text of the same pass; `draft-…` uses a draft model."""
     model: str | None = None
-    """Path of the small model, for the kinds that have one."""
+    """Path of the draft model, for the kinds that use one."""
     tokens: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
-    """The most to guess at a time; llama.cpp's own number where it is not given."""
+    """Maximum number of draft tokens at a time; default: llama.cpp's."""
     match: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
-    """How many tokens must agree with earlier ones before what followed those is guessed (`ngram-…`)."""
+    """Number of tokens that must match earlier text before its continuation is drafted (`ngram-…`)."""
 
 
 class Rewrite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A copy of the model with one number changed, for what xllamacpp cannot override."""
 
     folder: str
-    """Where the copy lies, under the model's own name."""
+    """Folder of the copy, which has the model's file name."""
     offset: int
-    """Of the number in the file, in bytes."""
+    """Position of the number in the file, in bytes."""
     format: str
-    """Of the number, as `struct` writes it."""
+    """Format of the number, as for `struct`."""
     value: int
     beside: list[str] = []
-    """Further files of a split model; they are linked."""
+    """Other files of a split model, which are linked."""
 
 
 class LlamaCppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What one llama.cpp process is started with."""
+    """The settings of one llama.cpp process."""
 
     model: str
     """Path of a GGUF file."""
     port: int
     host: str = "127.0.0.1"
     alias: str | None = None
-    """The model name in its answers."""
+    """The model name in its responses."""
     context: Annotated[int, msgspec.Meta(ge=1, le=2**22)] = 4096
-    """Tokens *per slot*; the key-value cache holds `context` times `slots`."""
+    """Context window in tokens *per slot*; the KV cache has `context` × `slots` tokens."""
     slots: Annotated[int, msgspec.Meta(ge=1, le=256)] = 1
-    """Passes that run side by side."""
+    """Maximum number of concurrent passes."""
     threads: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """All cores but one where it is not given."""
+    """Default: all cores but one."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    """All that the build and the GPU can take where it is not given."""
+    """Default: as many as the build and the GPU can hold."""
     cache_type_k: CacheType = "f16"
     cache_type_v: CacheType = "f16"
-    """A quantized one needs flash attention."""
+    """A quantized type needs flash attention."""
     flash_attention: bool | None = None
-    """As llama.cpp sees fit where it is not given."""
+    """Default: llama.cpp's choice."""
     prompt_cache_mib: Annotated[int, msgspec.Meta(ge=0)] = 1024
-    """Memory for prompts that no slot holds any more (llama.cpp's own default is 8192)."""
+    """Memory in MiB for prompts that are no longer in a slot (llama.cpp's default is 8192)."""
     mmproj: str | None = None
-    """Path of the projector of a model that sees or hears."""
+    """Path of the projector of a multimodal model."""
     chat_template: str | None = None
-    """Path of a Jinja file that replaces the model's own."""
+    """Path of a Jinja file that replaces the model's chat template."""
     loras: dict[str, float] = {}
-    """Adapters, path → scale."""
+    """LoRA adapters, path → scale."""
     speculative: Speculation | None = None
-    """One of the kinds that this llama.cpp runs without a GPU: `ngram-…`, `draft-simple`."""
+    """A kind that the embedded llama.cpp supports: `ngram-…` or `draft-simple`."""
     rewrite: Rewrite | None = None
-    """Serve a copy of the model with one number changed; it is made where it is not there yet."""
+    """Serve a copy of the model with one number changed; the copy is made if it does not exist."""
 
 
 _LOG_SECONDS = 0.3
-"""llama.cpp logs in a thread of its own, which this leaves time to write its last lines before ours."""
+"""llama.cpp logs in a separate thread; this lets it write its last lines before ours."""
 
 
 def command(settings: LlamaCppSettings) -> tuple[str, ...]:
-    """What starts this worker. By path, since `-m` would import all of our package into the process first."""
+    """The command that starts this worker. By path, because `-m` would first import the whole package."""
     return sys.executable, "-P", __file__, msgspec.json.encode(settings).decode()
 
 
 def main() -> None:
-    """Serve until a signal ends us. On failure our last line says what failed, llama.cpp's own lines before it why."""
-    # SIGTERM keeps its default action, so that it ends us even while C++ holds the interpreter; so shall SIGINT.
+    """Serve until a signal. On failure, our last line says what failed, and llama.cpp's lines before it say why."""
+    # SIGTERM keeps its default action, so that it works even while C++ holds the interpreter; SIGINT gets the same.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # Spinning OpenMP threads starve everything else on a busy machine (measured: 3 tokens/s instead of 55).
+    # Busy-waiting OpenMP threads starve everything else on a busy machine (measured: 3 tokens/s instead of 55).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     began = time.monotonic()
     try:
@@ -125,34 +125,34 @@ def _serve(settings: LlamaCppSettings) -> Any:
     if settings.rewrite:
         settings = msgspec.structs.replace(settings, model=str(_rewritten(Path(settings.model), settings.rewrite)))
     try:
-        import xllamacpp  # noqa: PLC0415 - after the environment is set, and in no process but this
+        import xllamacpp  # noqa: PLC0415 - after the environment is set, and only in this process
     except ImportError as error:
         sys.exit(f"error: {error}; install it with: pip install 'tierwise[llama]'")
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (_most_data_bytes(hard), hard))
     try:
         return xllamacpp.Server(_parameters(settings, xllamacpp))
-    except RuntimeError:  # which says nothing but that it failed
+    except RuntimeError:  # which only says that it failed
         time.sleep(_LOG_SECONDS)
-        sys.exit(f"error: llama.cpp does not serve {settings.model}")
+        sys.exit(f"error: llama.cpp cannot serve {settings.model}")
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _rewritten(model: Path, rewrite: Rewrite) -> Path:
-    """The copy with the changed number; a file under that name is always whole."""
+    """The copy with the changed number; a file with that name is always complete."""
     copy = Path(rewrite.folder) / model.name
     if not copy.exists():
         try:
             copy.parent.mkdir(parents=True, exist_ok=True)
-            with copy.with_name("lock").open("a") as lock:  # two deployments may want the same copy at once
+            with copy.with_name("lock").open("a") as lock:  # two deployments may need the same copy at once
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not copy.exists():
                     _make_copy(model, copy, rewrite)
         except OSError as error:
             sys.exit(
-                f"error: no copy of {model.name} with {rewrite.value} active experts in {copy.parent}:"
-                f" {error.strerror}; set TIERWISE_CACHE to a folder with room, or name a llama-server as `binary`,"
+                f"error: cannot copy {model.name} with {rewrite.value} active experts to {copy.parent}:"
+                f" {error.strerror}; set TIERWISE_CACHE to a folder with more space, or `binary` to a llama-server,"
                 " which needs no copy"
             )
     return copy
@@ -162,7 +162,7 @@ def _make_copy(model: Path, copy: Path, rewrite: Rewrite) -> None:
     size = model.stat().st_size
     sys.stderr.write(f"copying {model} ({size / 1e9:.1f} GB) to {copy} with {rewrite.value} active experts\n")
     if size > shutil.disk_usage(copy.parent).free:
-        raise OSError(errno.ENOSPC, f"{size / 1e9:.1f} GB do not fit")
+        raise OSError(errno.ENOSPC, f"not enough space for {size / 1e9:.1f} GB")
     unfinished = copy.with_name("unfinished")
     sha256 = _copy_changed(model, unfinished, rewrite)
     for name in rewrite.beside:
@@ -175,7 +175,7 @@ def _make_copy(model: Path, copy: Path, rewrite: Rewrite) -> None:
 
 
 def _copy_changed(model: Path, target: Path, rewrite: Rewrite) -> str:
-    """Copy with the number changed as it passes by; returns the copy's SHA-256."""
+    """Copy with the number changed. Returns the copy's SHA-256."""
     changed = struct.pack(rewrite.format, rewrite.value)
     digest = hashlib.sha256()
     with model.open("rb") as source, target.open("wb") as file:
@@ -184,7 +184,7 @@ def _copy_changed(model: Path, target: Path, rewrite: Rewrite) -> str:
             file.write(block)
             digest.update(block)
 
-        put(source.read(rewrite.offset))  # of the head: some megabytes at most
+        put(source.read(rewrite.offset))  # of the header: a few megabytes at most
         source.seek(len(changed), os.SEEK_CUR)
         put(changed)
         while block := source.read(_BLOCK):
@@ -204,7 +204,7 @@ def _require_file(path: Path) -> None:
 
 
 def _parameters(settings: LlamaCppSettings, xllamacpp: Any) -> Any:
-    """llama.cpp's own form of the settings. `xllamacpp` is the module: it has no types to name."""
+    """The settings as llama.cpp's parameters. `xllamacpp` is the module, which has no types."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = settings.model
     parameters.hostnames, parameters.port = [settings.host], settings.port
@@ -225,10 +225,10 @@ def _parameters(settings: LlamaCppSettings, xllamacpp: Any) -> Any:
     if settings.speculative:
         _speculate(parameters.speculative, settings.speculative, xllamacpp)
     parameters.endpoint_metrics, parameters.ui = True, False
-    parameters.cors_origins = f"http://{settings.host}"  # by default, any web page may talk to it
-    # Every waiting request occupies a thread: with few of them, 20 requests at 2 slots kept /health silent for 6 s.
+    parameters.cors_origins = f"http://{settings.host}"  # by default, any web page may send requests to it
+    # Each waiting request occupies a thread: with few threads, 20 requests at 2 slots blocked /health for 6 s.
     parameters.n_threads_http = settings.slots + 64
-    parameters.verbosity = 2  # errors and warnings; the next level writes a dozen lines for every request
+    parameters.verbosity = 2  # errors and warnings; the next level writes a dozen lines per request
     return parameters
 
 
@@ -243,7 +243,7 @@ def _speculate(parameters: Any, wanted: Speculation, xllamacpp: Any) -> None:
     )
     if wanted.tokens is not None:
         setattr(guessing, tokens, wanted.tokens)
-        if kind == "ngram_mod":  # whose least is 48 by default, which may be more
+        if kind == "ngram_mod":  # its default minimum is 48, which may be more
             guessing.n_min = min(guessing.n_min, wanted.tokens)
     if wanted.match is not None:
         setattr(guessing, match, wanted.match)
@@ -256,10 +256,10 @@ def _adapter(path: str, scale: float, xllamacpp: Any) -> Any:
 
 
 def _most_data_bytes(hard: int) -> int:
-    """What we may allocate while loading: no more than there is.
+    """Limit of allocations while loading: the available memory.
 
-    Then a cache that cannot fit fails with llama.cpp's own words. Without it, the kernel grants everything and kills
-    a process of its choice when the memory is touched.
+    A KV cache that does not fit then fails with llama.cpp's error. Without the limit, the kernel would grant the memory
+    and kill some process once it is used.
     """
     memory = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
     free = 1024 * sum(int(memory[name].split()[0]) for name in ("MemAvailable", "SwapFree"))

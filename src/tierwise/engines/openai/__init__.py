@@ -1,4 +1,4 @@
-"""Any OpenAI-compatible server: the client through which every engine here is spoken to, and the engine `http`."""
+"""OpenAI-compatible servers: the client that all engines use, and the engine `http`."""
 
 from collections.abc import Iterator
 
@@ -20,5 +20,6 @@ ROW: EngineRow[Http] = EngineRow(
     command=command,
     build=build,
     capabilities=capabilities,
+    notes=lambda settings, context: settings.notes(),  # noqa: ARG005 - they need nothing of this machine
     components=_components,
 )

@@ -1,4 +1,4 @@
-"""What a request to a server that runs already can ask for."""
+"""Capabilities of a server that is already running."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 
 def capabilities(settings: Http) -> Capabilities:
-    """What the last probe of it saw; without one, only what there is no field for is known."""
+    """The results of the last probe; without one, only missing request fields are known."""
     known = Capabilities(thinking_end=DIALECT.thinking_tokens is not None)
     return known.updated(remembered_capabilities(settings.remote))

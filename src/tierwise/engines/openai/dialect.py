@@ -1,6 +1,6 @@
-"""What our request levers are called on an engine: its fields, its signs, and which of them it lacks.
+"""Translates Tierwise's request levers to an engine's request fields.
 
-Separate from the client, which sends fields unchanged, and from the levers' table, which only describes.
+Separate from the client, which sends fields unchanged, and from the table of levers, which only describes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tierwise.spec.sampling import Sampling
 
 ThinkingSwitch = tuple["Fields", "Fields"]
-"""The variables of a family's chat template for thinking, and for not thinking (`catalog.families`)."""
+"""The chat-template variables of a family that turn thinking on, and those that turn it off (`catalog.families`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +27,16 @@ class Dialect:
     engine: str
     """Its name in error messages."""
     priority: Literal["higher first", "lower first"] | None = None
-    """How it reads `priority`; None where it has no such field."""
+    """Its order of `priority` values; None if it has no such field."""
     thinking_tokens: str | None = None
-    """Its field for the limit on thinking; None where it has none."""
+    """Its field for the maximum number of thinking tokens; None if it has none."""
     active_experts: str | None = None
-    """Its field for experts per token; None where they are set at launch."""
+    """Its field for experts per token; None if they are set at launch."""
     advice: Mapping[str, str] | None = None
-    """What to do instead, by the lever's name, where this engine has no field for it."""
+    """What to do instead of an unsupported lever, by the lever's name; follows the engine's name in a message."""
 
     def unsupported(self, sampling: Sampling, *, knows_checkpoint: bool = True) -> Iterable[tuple[str, str]]:
-        """Request levers of a tier that this engine has no field for, each with what to do instead."""
+        """The request levers of a tier that this engine does not support, each with what to do instead."""
         if sampling.thinking is not None and not knows_checkpoint:
             yield "thinking", _NO_SWITCH
         for name in ("thinking_tokens", "active_experts", "priority"):
@@ -44,14 +44,14 @@ class Dialect:
                 yield name, self._advice(name)
 
     def translate(self, fields: Mapping[str, Json], switch: ThinkingSwitch | None = None) -> Mapping[str, Json]:
-        """A request's fields as the engine names them. What is not a lever of ours passes unchanged.
+        """A request's fields under the engine's names. Fields that are not levers stay unchanged.
 
         Args:
-            fields: of the prompt.
-            switch: of the checkpoint's family; None where it is not known.
+            fields: the prompt's fields.
+            switch: the thinking switch of the checkpoint's family; None if unknown.
 
         Raises:
-            Refused: the engine has no field for a lever; the message says what to do instead.
+            Refused: the engine does not support a lever; the message says what to do instead.
         """
         ours = _OURS & fields.keys()
         if not ours:
@@ -62,7 +62,7 @@ class Dialect:
                 raise Refused(f"thinking: {_NO_SWITCH}", engine=self.engine)
             given = sent.get("chat_template_kwargs")
             sent["chat_template_kwargs"] = {**switch[not thinking], **(given if isinstance(given, dict) else {})}
-        elif "thinking" in fields:  # a hosted server's own object of that name
+        elif "thinking" in fields:  # a hosted server's own object of this name
             sent["thinking"] = thinking
         for name, field in (("thinking_tokens", self.thinking_tokens), ("active_experts", self.active_experts)):
             if fields.get(name) is not None:
@@ -82,6 +82,6 @@ class Dialect:
         return f"{self.engine} {(self.advice or {}).get(name, 'has no request field for it; leave it out')}"
 
 
-_NO_SWITCH = "how this checkpoint is told to think is not known; set `chat_template_kwargs` yourself"
+_NO_SWITCH = "the thinking switch of this checkpoint is unknown; set `chat_template_kwargs` instead"
 
 _OURS = frozenset({"thinking", "thinking_tokens", "active_experts", "priority"})

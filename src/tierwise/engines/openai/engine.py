@@ -1,4 +1,4 @@
-"""A server that runs already, as an engine."""
+"""A server that is already running, as an engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.engines.engine import Health
 from tierwise.engines.metrics import MetricsPage
-from tierwise.spec.errors import Broken
+from tierwise.spec.errors import Broken, Misconfigured
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from tierwise.engines.openai.client import ChatClient
     from tierwise.spec.call import Call, Chunk
 
-_FAILED_SECONDS = 10.0  # how long a failure counts: between two passes nothing is known of a remote server
+_FAILED_SECONDS = 10.0  # a failure counts for this long; the state of a remote server is unknown between passes
 
 
 class HttpEngine:
-    """A server that somebody else runs.
+    """A server that Tierwise did not launch.
 
     Args:
-        url: its base, with `/v1`.
-        client: speaks to it.
-        metrics: the names on its metrics page, where they are known.
-        clock: seconds.
+        url: base URL, including `/v1`.
+        client: sends requests to it.
+        metrics: the metrics in its metrics page; None if unknown.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class HttpEngine:
         self._reason = ""
 
     async def start(self) -> None:
-        """Nothing to start: the pass that needs a server that is away reports it."""
+        """Nothing to start. If the server is down, passes report it."""
 
     async def stop(self) -> None:
         await self._client.close()
 
     def health(self) -> Health:
-        """Failed for some seconds after a failure, then ready again: only a pass can find out."""
+        """Failed for some seconds after a failed pass, then ready again, because only a pass can tell."""
         if self._clock() - self._failed_at < _FAILED_SECONDS:
             return Health(state="failed", reason=self._reason)
         return Health(state="ready", reason=self._reason, page=self._page)
@@ -66,4 +66,7 @@ class HttpEngine:
                     yield chunk
         except Broken as error:
             self._failed_at, self._reason = self._clock(), str(error)
+            raise
+        except Misconfigured as error:  # other requests may be accepted, and waiting does not help
+            self._reason = str(error)
             raise

@@ -1,4 +1,4 @@
-"""The engine around a server that runs already. Nothing is launched."""
+"""The engine of a server that is already running. Launches nothing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def command(settings: Http, context: LaunchContext) -> str:  # noqa: ARG001 - it runs elsewhere
-    """Where it runs."""
+    """The server's URL."""
     return shown(settings.url)
 
 
 def shown(url: str) -> str:
-    """What stands in place of a command line for a server that runs already."""
+    """The text shown instead of a command line for a server that is already running."""
     return f"(runs already) {url}"
 
 
@@ -29,13 +29,14 @@ def build(settings: Http, name: str, context: LaunchContext) -> HttpEngine:  # n
     """The engine.
 
     Raises:
-        SpecError: its key is not set.
+        SpecError: its API key is not set.
     """
     client = ChatClient(
         name,
         settings.model,
         api_key=api_key(name, settings.api_key_env, settings.url),
         extras=settings.extra,
+        drop=settings.drop,
         silent_seconds=settings.silent_seconds,
         proxy=proxy_to(settings.url),
     )
@@ -43,7 +44,7 @@ def build(settings: Http, name: str, context: LaunchContext) -> HttpEngine:  # n
 
 
 def api_key(deployment: str, variable: str | None, url: str) -> str | None:
-    """The key in an environment variable; None where no variable is named.
+    """The API key from an environment variable; None if no variable is named.
 
     Raises:
         SpecError: the variable is not set.

@@ -1,4 +1,4 @@
-"""The proxy on the way to a server, as the environment names it."""
+"""The proxy for a server, from the environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.request import getproxies, proxy_bypass
 
 
 def proxy_to(url: str) -> str | None:
-    """The proxy that the environment names for a server; none for one on this machine, even if NO_PROXY lacks it."""
+    """The proxy for a server, from the environment; None for loopback addresses, even if NO_PROXY lacks them."""
     place = urlsplit(url)
     host = place.hostname or ""
     if host == "localhost" or _is_loopback(host) or proxy_bypass(place.netloc):

@@ -1,4 +1,4 @@
-"""Servers that speak OpenAI's API, as data: how each is recognised, and where it does not do what clients expect."""
+"""Servers with OpenAI's API, as data: how to recognise each, and where it deviates from what clients expect."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirk:
-    """One thing that a server does in its own way."""
+    """One deviation of a server."""
 
     trait: str
-    """As in `probe.findings.TRAITS`."""
+    """A key of `probe.findings.TRAITS`."""
     says: str
     source: str
 
@@ -27,35 +27,35 @@ class Server:
 
     name: str
     owned_by: str = ""
-    """What `/v1/models` says of its models."""
+    """The value of `owned_by` in `/v1/models`."""
     header: str = ""
-    """A header that its answers have and no other's."""
+    """A response header that only this server sends."""
     served_by: str = ""
-    """What its header `server` begins with."""
+    """Prefix of its header `server`."""
     page: str = ""
-    """A page that it has, from the root …"""
+    """Path of a page, from the root …"""
     page_says: str = ""
-    """… and a word on it."""
+    """… and text on that page."""
     version: tuple[str, str] = ("", "")
-    """The page that tells its version, and the key there."""
+    """Path of the page with its version, and the key on it."""
     engine: str = ""
-    """The engine that launches such a server, by its name in the config file; empty where there is none."""
+    """The engine that launches such a server, by its name in the config file; empty if none does."""
     at_url: str = "http"
-    """The engine of a deployment that connects to one that runs already."""
+    """The engine of a deployment that connects to a running one."""
     extra: Mapping[str, bool] = field(default_factory=dict)
-    """Fields to send with every request, so that it reports the counts that a ledger needs."""
+    """Fields to send with every request, so that it reports the counts that the ledger needs."""
     quirks: tuple[Quirk, ...] = field(default=())
 
 
 SERVERS: tuple[Server, ...] = (
-    # Proxies come first: what they pass on bears the names of others.
+    # Proxies come first, because they forward the names of other servers.
     Server(
         name="LiteLLM",
         header="x-litellm-call-id",
         quirks=(
             Quirk(
                 trait="abort",
-                says="tries again and falls back by itself, so that one pass here may be several there",
+                says="retries and falls back by itself, so one pass here may be several there",
                 source="LiteLLM 1.106.2, header x-litellm-attempted-retries",
             ),
         ),
@@ -70,7 +70,7 @@ SERVERS: tuple[Server, ...] = (
         quirks=(
             Quirk(
                 trait="cached_tokens",
-                says="tells cached tokens only with --enable-prompt-tokens-details",
+                says="reports cached tokens only with --enable-prompt-tokens-details",
                 source="vLLM 0.32.0, entrypoints/openai/cli_args.py",
             ),
             Quirk(
@@ -94,7 +94,7 @@ SERVERS: tuple[Server, ...] = (
         quirks=(
             Quirk(
                 trait="cached_tokens",
-                says="tells cached tokens only with --enable-cache-report",
+                says="reports cached tokens only with --enable-cache-report",
                 source="SGLang 0.5.23, srt/arg_groups/fields/serving.py",
             ),
         ),
@@ -111,12 +111,12 @@ SERVERS: tuple[Server, ...] = (
         quirks=(
             Quirk(
                 trait="n",
-                says="counts the tokens of one choice only, and draws no more of them than it has slots",
+                says="counts the tokens of one choice only, and returns at most as many choices as it has slots",
                 source="ggml-org/llama.cpp#27318; b11549",
             ),
             Quirk(
                 trait="unknown_fields",
-                says="passes over `priority` and other fields that it does not know",
+                says="ignores `priority` and other fields that it does not know",
                 source="llama.cpp b11549",
             ),
         ),
@@ -143,13 +143,13 @@ SERVERS: tuple[Server, ...] = (
         quirks=(
             Quirk(
                 trait="too_long",
-                says="cuts a prompt that is longer than `num_ctx` (4,096 tokens without a word) at its beginning, and "
-                "answers the rest with a 200; its OpenAI endpoint cannot be told another",
+                says="cuts a prompt that is longer than `num_ctx` (default: 4,096 tokens) at its beginning, and "
+                "answers the rest with a 200; its OpenAI endpoint cannot change `num_ctx`",
                 source="ollama/ollama#3839, #14259; docs/api/openai-compatibility.mdx",
             ),
             Quirk(
                 trait="n",
-                says="passes over `n`",
+                says="ignores `n`",
                 source="ollama, docs/api/openai-compatibility.mdx",
             ),
         ),
@@ -160,7 +160,7 @@ SERVERS: tuple[Server, ...] = (
         quirks=(
             Quirk(
                 trait="max_tokens",
-                says="ends a stream that max_tokens cut with `stop` and not with `length`, so that it looks whole",
+                says="ends a stream that max_tokens cut with `stop` instead of `length`, so it looks complete",
                 source="triton-inference-server/server, python/openai/openai_frontend/engine/triton_engine.py",
             ),
             Quirk(
@@ -176,16 +176,16 @@ SERVERS: tuple[Server, ...] = (
         ),
     ),
 )
-"""In the order in which they are looked for."""
+"""In the order in which they are checked."""
 
 
 def known_as(*, owned_by: str, headers: Mapping[str, str], pages: Mapping[str, str]) -> Server | None:
-    """The kind of server that answers so; None where it is none of ours.
+    """The kind of server with these responses; None if it is unknown.
 
     Args:
         owned_by: of its first model.
-        headers: of an answer, names in lower case.
-        pages: texts of the pages that servers are known by, as far as it has them.
+        headers: of a response, with lower-case names.
+        pages: texts of those identifying pages that it has.
     """
     for server in SERVERS:
         if server.header and server.header in headers:
@@ -200,5 +200,5 @@ def known_as(*, owned_by: str, headers: Mapping[str, str], pages: Mapping[str, s
 
 
 def server_named(name: str) -> Server | None:
-    """The kind of server of a name; None where there is none."""
+    """The kind of server with this name; None if there is none."""
     return next((server for server in SERVERS if server.name == name), None)

@@ -1,4 +1,4 @@
-"""How a deployment on a server that runs already is written in the config file."""
+"""A deployment on a server that is already running, in the config file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tierwise.engines.openai.client import MULTIPLIERS
 from tierwise.engines.openai.dialect import Dialect
+from tierwise.engines.openai.request import MULTIPLIERS
 from tierwise.engines.settings import Remote
 
 if TYPE_CHECKING:
@@ -21,26 +21,49 @@ DIALECT = Dialect(
     engine="http",
     advice=dict.fromkeys(
         ("thinking_tokens", "active_experts", "priority"),
-        "servers differ in it; set the field that this one has under `extra`",
+        "differs between servers; set this server's field under `extra`",
     ),
 )
 
 
+_DROP_COSTS = {
+    "seed": "answers cannot be repeated, and passes of a policy differ by chance alone",
+    "stream": "the server does not stream: users see no words before the answer is complete, and a pass that is aborted"
+    " or cut has no token counts (exact: false)",
+    "stream_options": "streams end without usage: completion tokens are estimated from the chunks, prompt tokens are"
+    " unknown, and answers have exact: false",
+    "logprobs": "best_of_n cannot score by log-probabilities, and clients that request them get none",
+    "top_logprobs": "clients that request alternatives of tokens get none",
+    "temperature": "the server's own temperature applies to every tier, and votes may all be alike",
+    "top_p": "the server's own top_p applies to every tier",
+    "stop": "answers do not stop at the client's stop strings",
+    "max_tokens": "the server does not limit answers; a tier's token budget is kept by closing the stream",
+    "max_completion_tokens": "the server does not limit answers; a tier's token budget is kept by closing the stream",
+    "response_format": "the server does not constrain answers to JSON; a verifier still checks the schema",
+    "tools": "no answer calls a tool, and clients that offer tools are not told",
+    "tool_choice": "the server decides whether a tool is called",
+    "parallel_tool_calls": "the server decides how many tools are called at once",
+}
+"""By name of a field: the consequence of never sending it."""
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="http", tag_field="engine"):
-    """Any OpenAI-compatible server that runs already: vLLM, SGLang, llama-server, TGI, Ollama, a hosted one."""
+    """Any OpenAI-compatible server that is already running: vLLM, SGLang, llama-server, TGI, Ollama, a hosted one."""
 
     url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s]+$")]
-    """Where it answers, with its `/v1`. HTTPS_PROXY, HTTP_PROXY and NO_PROXY hold for a remote one."""
+    """Base URL, including `/v1`. HTTPS_PROXY, HTTP_PROXY and NO_PROXY apply to remote servers."""
     model: str = "default"
-    """What it calls the model."""
+    """The server's name for the model."""
     api_key_env: str | None = None
-    """The environment variable that holds its key; keys never stand in the file."""
+    """Environment variable with the API key. The config file never contains keys."""
     slots: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
-    """At most so many passes of one action run there side by side."""
+    """Maximum number of concurrent passes of one action."""
     silent_seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 600.0
-    """A pass is given up after that long without a byte from it."""
+    """A pass is aborted after this many seconds without a byte from the server."""
     extra: dict[str, Any] = {}
-    """Fields to send with every request, whatever the client sends: what this server wants to be told."""
+    """Fields to send with every request; they override the client's."""
+    drop: tuple[str, ...] = ()
+    """Names of fields never sent, whoever sets them, because the server refuses them. `check` says what each costs."""
 
     @property
     def context(self) -> None:
@@ -57,7 +80,17 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def validate(self, checkpoints: Collection[str]) -> Iterable[Problem]:  # noqa: ARG002 - it loads none
         yield from validate_url(self.url)
         for name in MULTIPLIERS & self.extra.keys():
-            yield "extra", f"{name} would start passes that nobody counts; draw several by a policy"
+            yield "extra", f"{name} would start passes that are not counted; use a policy that draws several"
+        for name in self.drop:
+            if name in ("model", "messages"):
+                yield "drop", f"a request needs {name}; remove it from the list"
+            elif name in self.extra:
+                yield "drop", f"{name} is also set under `extra`; remove one of the two"
+
+    def notes(self) -> Iterable[str]:
+        """What `drop` costs, one sentence for each field."""
+        for name in self.drop:
+            yield f"drop {name}: {_DROP_COSTS.get(name, 'requests that set it are answered without it')}"
 
     def unsupported(self, sampling: Sampling) -> Iterable[Problem]:
         return DIALECT.unsupported(sampling, knows_checkpoint=False)
@@ -66,6 +99,6 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 def validate_url(url: str) -> Iterable[Problem]:
     """What is wrong with the base URL of a server."""
     if url.rstrip("/").endswith("/chat/completions"):
-        yield "url", f"{url!r} names one endpoint; give the base that ends in /v1"
+        yield "url", f"{url!r} is the URL of an endpoint; give the base URL that ends in /v1"
     if "@" in urlsplit(url).netloc:
-        yield "url", "it holds a user name or password; name the variable that holds the key under `api_key_env`"
+        yield "url", "contains a user name or password; set `api_key_env` to the environment variable with the key"

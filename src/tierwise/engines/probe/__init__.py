@@ -1,1 +1,1 @@
-"""What a server that somebody else runs does with the fields that tiers and ledgers stand on."""
+"""Probes what a running server does with the request fields that Tierwise relies on."""

@@ -1,4 +1,4 @@
-"""What a probe found out about a server, and what that means; kept in the cache folder by URL and model."""
+"""Results of a probe and their consequences; stored in the cache folder by URL and model."""
 
 from __future__ import annotations
 
@@ -17,71 +17,73 @@ if TYPE_CHECKING:
     from tierwise.engines.settings import Remote
 
 Verdict = Literal["yes", "no", "unseen"]
-"""It does · it does not · that could not be seen, for the reason in the finding."""
+"""yes: observed · no: observed not to · unseen: could not be observed; the finding has the reason."""
 
 TRAITS: Mapping[str, str] = {
-    "temperature": "takes a temperature, and draws differ at a high one",
-    "seed": "same seed, same text; another seed, another text",
-    "greedy": "same text twice at temperature 0",
-    "stop": "ends at `stop`",
-    "max_tokens": "ends at `max_tokens`, and says `length`",
-    "n": "draws n choices, and counts them all",
-    "logprobs": "gives logprobs",
-    "stream_usage": "ends a stream with its usage",
-    "cached_tokens": "tells cached tokens",
-    "tools": "takes tools",
-    "logprobs_with_tools": "gives logprobs beside tools, in a stream",
-    "json_schema": "holds to a JSON schema",
-    "unknown_fields": "takes fields that it does not know",
-    "thinking": "thinks, or not, as a request says",
-    "thinking_tokens": "ends thinking at a number of tokens",
-    "reasoning": "tells thinking apart",
-    "side_by_side": "answers several requests side by side",
-    "too_long": "says that a prompt is too long",
-    "abort": "stops when its client leaves",
+    "temperature": "supports temperature: draws differ at a high one",
+    "seed": "same seed, same text; different seed, different text",
+    "greedy": "repeats its text at temperature 0",
+    "stop": "stops at `stop`",
+    "max_tokens": "stops at `max_tokens` with finish reason `length`",
+    "n": "returns n choices and counts all of them",
+    "logprobs": "returns logprobs",
+    "stream_usage": "sends usage at the end of a stream",
+    "cached_tokens": "reports cached tokens",
+    "tools": "supports tools",
+    "tools_shown": "shows tools to the model",
+    "logprobs_with_tools": "returns logprobs together with tools in a stream",
+    "json_schema": "follows a JSON schema",
+    "unknown_fields": "accepts unknown fields",
+    "thinking": "has a thinking switch per request",
+    "thinking_tokens": "limits thinking tokens",
+    "reasoning": "separates thinking from the answer",
+    "side_by_side": "answers several requests concurrently",
+    "too_long": "reports that a prompt is too long",
+    "abort": "aborts when its client disconnects",
 }
-"""What is asked, in this order."""
+"""The traits that are probed, in this order."""
 
 _MEANS: Mapping[str, str] = {
-    "temperature": "draws no different answers: votes and candidates are all alike",
+    "temperature": "all draws are equal: so are votes and candidates",
     "seed": "ignores seeds: draws are not reproducible",
-    "greedy": "does not repeat itself at temperature 0: greedy answers are not reproducible",
+    "greedy": "differs at temperature 0: greedy answers are not reproducible",
     "stop": "ignores `stop`",
-    "max_tokens": "does not keep to `max_tokens`: a budget of tokens does not hold there",
-    "logprobs": "gives no logprobs: nothing can be told from an answer's confidence",
-    "stream_usage": "sends no usage in streams: tokens are counted by the chunks that arrive, and marked as not exact",
-    "cached_tokens": "does not report cached tokens: prompts cost as uncached",
-    "tools": "takes no tools",
-    "logprobs_with_tools": "gives no logprobs beside tools, and best_of_n asks for them always",
-    "json_schema": "does not hold to a JSON schema: only a verifier does",
-    "unknown_fields": "refuses fields that it does not know",
-    "too_long": "does not say that a prompt is too long in words that we know",
-    "side_by_side": "answers one request at a time: the passes of a policy run one after the other",
-    "abort": "works on when its client leaves: a pass that is cut goes on costing",
+    "max_tokens": "exceeds `max_tokens`: token budgets are not enforced",
+    "logprobs": "returns no logprobs: the confidence of an answer is unknown",
+    "stream_usage": "sends no usage in streams: tokens are estimated from chunks and marked as not exact",
+    "cached_tokens": "does not report cached tokens: prompts are priced as uncached",
+    "tools": "does not support tools",
+    "tools_shown": "accepts tools and does not show them to the model: a required tool call is refused",
+    "logprobs_with_tools": "returns no logprobs together with tools: best_of_n draws candidates without them",
+    "json_schema": "does not follow a JSON schema: only a verifier enforces it",
+    "unknown_fields": "rejects unknown fields",
+    "too_long": "does not report in a known form that a prompt is too long",
+    "side_by_side": "answers one request at a time: the passes of a policy run sequentially",
+    "abort": "continues when its client disconnects: aborted passes still cost",
 }
-"""What a "no" means to who runs a tier there. `n` means nothing, since a pass is one completion; nor does a model
-that does not think."""
+"""The consequence of a "no" for tiers on this server. `n` has none, because a pass is one completion, nor has a model
+without thinking."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Of one trait."""
+    """The result for one trait."""
 
     verdict: Verdict
     note: str = ""
-    """What was seen."""
+    """What was observed."""
 
 
 class Switch(msgspec.Struct, frozen=True, kw_only=True):
-    """How a server is told to think with a request."""
+    """A server's thinking switch, set per request."""
 
     on: dict[str, Any]
-    """Fields of a request that make it think."""
+    """Request fields that turn thinking on."""
     off: dict[str, Any]
-    """Fields that make it answer at once."""
+    """Request fields that turn thinking off."""
     cap: str = ""
-    """The field that ends thinking at a number of tokens; empty where none was found."""
+    """The request field that limits thinking tokens; empty if none was found."""
     is_inside: bool = False
-    """Whether thinking comes as a part of the answer's text, and not in a field of its own."""
+    """Whether thinking is part of the answer's text, not a separate field."""
 
 
 class Probed(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,29 +92,29 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
     url: str
     model: str
     server: str
-    """Its name in `quirks.SERVERS`; empty where it is none of them."""
+    """Its name in `quirks.SERVERS`; empty if unknown."""
     version: str
     date: str
-    """ISO, of the day."""
+    """The date in ISO format."""
     findings: dict[str, Finding]
     """By trait."""
     models: list[str] = []
-    """All that it lists."""
+    """All models that it lists."""
     context: int | None = None
-    """Tokens that one request may hold; None where it does not say."""
+    """Context window in tokens; None if not reported."""
     slots: int | None = None
-    """Requests that it answers side by side; None where it does not say, and as many were as were tried."""
+    """Requests that it answers concurrently; None if not reported and all that were tried ran concurrently."""
     switch: Switch | None = None
-    """How it is told to think; None where no way was seen to work."""
+    """Its thinking switch; None if none was found."""
     is_whole: bool = True
-    """False where it stopped answering in the middle of the probe."""
+    """False if it stopped answering during the probe."""
 
     def verdict(self, trait: str) -> Verdict:
-        """What was seen of a trait."""
+        """The verdict on a trait."""
         return self.findings.get(trait, _UNSEEN).verdict
 
     def notes(self) -> Iterator[str]:
-        """What to know before a tier runs there: what it was seen not to do, and what its kind is known for."""
+        """Consequences for tiers on this server: from its findings, and from the known quirks of its kind."""
         for trait, means in _MEANS.items():
             finding = self.findings.get(trait)
             if finding is not None and finding.verdict == "no":
@@ -124,13 +126,13 @@ class Probed(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the server can do with a request, as far as it was seen. Not whether it can end thinking: the field for
-        that is the engine's (`Dialect`).
-        """
+        """The observed capabilities, without `thinking_end`, whose field depends on the engine (`Dialect`)."""
         both = self._seen("logprobs_with_tools")
         if both is None and False in (self._seen("logprobs"), self._seen("tools")):
             both = False
-        return Capabilities(logprobs_with_tools=both, n=self._seen("n"), seed=self._seen("seed"))
+        return Capabilities(
+            tools=self._seen("tools_shown"), logprobs_with_tools=both, n=self._seen("n"), seed=self._seen("seed")
+        )
 
     def _seen(self, trait: str) -> bool | None:
         return {"yes": True, "no": False}.get(self.findings.get(trait, _UNSEEN).verdict)
@@ -140,14 +142,14 @@ _UNSEEN = Finding(verdict="unseen")
 
 
 def remember(probed: Probed) -> Path:
-    """Keep the result of a probe in place of an earlier one; returns the file."""
+    """Store the result of a probe, replacing an earlier one. Returns the file."""
     path = _place(probed.url, probed.model)
     write_whole(path, msgspec.json.format(msgspec.json.encode(probed)).decode())
     return path
 
 
 def remembered(url: str, model: str) -> Probed | None:
-    """The last probe of a server; None where there was none, or where it can no longer be read."""
+    """The last probe of a server; None if there is none or it cannot be read."""
     try:
         return msgspec.json.decode(_place(url, model).read_bytes(), type=Probed)
     except (OSError, msgspec.DecodeError):
@@ -155,7 +157,7 @@ def remembered(url: str, model: str) -> Probed | None:
 
 
 def remembered_capabilities(remote: Remote | None) -> Capabilities:
-    """What the last probe of a server saw that it can do; nothing where there was none."""
+    """The capabilities that the last probe of a server observed; all unknown if there is none."""
     probed = None if remote is None else remembered(remote.url, remote.model)
     return Capabilities() if probed is None else probed.capabilities
 

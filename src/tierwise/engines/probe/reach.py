@@ -1,5 +1,6 @@
-"""Where an OpenAI-compatible API begins, and which models it lists: the first question to a server that somebody else
-runs. Separate from the probe, which asks what the server does with a request.
+"""Finds the base URL of an OpenAI-compatible API and the models that it lists.
+
+Separate from the probe, which checks what the server does with a request.
 """
 
 from __future__ import annotations
@@ -12,63 +13,63 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 import msgspec
 
-from tierwise.engines.openai.wire import read_failure
+from tierwise.engines.openai.failure import read_failure
+from tierwise.engines.openai.masking import masked
 from tierwise.spec.errors import Broken, EngineError, Garbled, SpecError, TimedOut
 
 REACH_SECONDS = 10.0
-"""That a server may take to list its models, or to show another page of its own."""
+"""Timeout of the list of models and other pages."""
 
 _MOST_BYTES = 4 << 20
-_SECRET = 6  # characters; servers without keys are given such as "x" or "none"
 _EXAMPLE = "http://127.0.0.1:8000/v1"
 _ENDPOINTS = ("/chat/completions", "/completions", "/models")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What a server answers when it is asked for its models."""
+    """A server's list of models."""
 
     url: str
-    """The base that answered, without a slash at its end."""
+    """The base URL that answered, without a trailing slash."""
     models: tuple[Mapping[str, Any], ...]
-    """As it lists them, each with a text `id`; empty where it has no such page."""
+    """Its entries, each with a string `id`; empty if it has no such page."""
     headers: Mapping[str, str]
-    """Of that answer, names in lower case."""
+    """Headers of that response, with lower-case names."""
 
     @property
     def names(self) -> list[str]:
-        """What it calls its models, in its order."""
+        """Its names of models, in its order."""
         return [one["id"] for one in self.models]
 
 
 def read_base(text: str) -> str:
-    """The base of an API from what a user wrote; an endpoint's own path at the end is taken off.
+    """Parse the base URL of an API from user input. The path of an endpoint at its end is removed.
 
     Raises:
-        SpecError: it is no http or https URL, or it holds a password or a query; never repeats either.
+        SpecError: it is not an http or https URL, or it contains a password or a query, which the message omits.
     """
     text = text.strip()
     if "://" not in text:
-        raise SpecError(f"{text!r} is no URL, it has no scheme; write it as {_EXAMPLE}", field="--url")
+        raise SpecError(f"{text!r} is not a URL: it has no scheme; write it as {_EXAMPLE}", field="--url")
     try:
         place = urlsplit(text)
         host, _ = place.hostname, place.port
     except ValueError as error:
-        raise SpecError(f"{text!r} is no URL: {error}; write it as {_EXAMPLE}", field="--url") from error
+        raise SpecError(f"{text!r} is not a URL: {error}; write it as {_EXAMPLE}", field="--url") from error
     if place.scheme not in ("http", "https"):
         raise SpecError(
-            f"the scheme {place.scheme!r} is not supported; http and https are, as in {_EXAMPLE}", field="--url"
+            f"the scheme {place.scheme!r} is not supported; use http or https, as in {_EXAMPLE}", field="--url"
         )
     if "@" in place.netloc:
         raise SpecError(
-            "the URL holds a user name or a password; put the key into an environment variable and name that"
+            "the URL contains a user name or password; put the key into an environment variable and name it"
             " with --key-env",
             field="--url",
         )
     if place.query or place.fragment:
-        raise SpecError(f"the URL has a query or a fragment; give the base only, as in {_EXAMPLE}", field="--url")
+        raise SpecError(f"the URL has a query or a fragment; give the base URL only, as in {_EXAMPLE}", field="--url")
     if not host or not text.isprintable() or " " in text:
-        raise SpecError(f"{text!r} is no URL; write it as {_EXAMPLE}", field="--url")
+        raise SpecError(f"{text!r} is not a URL; write it as {_EXAMPLE}", field="--url")
     path = place.path.rstrip("/")
     for endpoint in _ENDPOINTS:
         path = path.removesuffix(endpoint).rstrip("/")
@@ -76,7 +77,7 @@ def read_base(text: str) -> str:
 
 
 def bases(url: str) -> tuple[str, ...]:
-    """Where the API of a server may begin, the likeliest first: `/v1` is tried where it was left out."""
+    """Candidates for the base URL, most likely first: with `/v1` if it is missing."""
     place = urlsplit(url)
     root, path = f"{place.scheme}://{place.netloc}", place.path.rstrip("/")
     if not path:
@@ -93,19 +94,19 @@ async def reach(
     seconds: float = REACH_SECONDS,
     may_lack_list: bool = False,
 ) -> Listing:
-    """Find the base under which a server lists its models. Follows no redirect.
+    """Find the base URL under which a server lists its models. Does not follow redirects.
 
     Args:
-        session: with the key in its headers, where there is one.
+        session: with the API key in its headers, if there is one.
         url: from `read_base`.
-        proxy: on the way.
-        seconds: for each answer.
-        may_lack_list: whether a server without such a page is taken as it is, since the model is known by name.
+        proxy: URL of the proxy; None for none.
+        seconds: timeout of each response.
+        may_lack_list: whether to accept a server without a list of models, because the model's name is known.
 
     Raises:
-        Broken: it cannot be reached, wants a key, redirects, or fails inside.
+        Broken: it cannot be reached, requires a key, redirects, or has an internal error.
         TimedOut: it does not answer in time.
-        Garbled: it is no OpenAI-compatible API.
+        Garbled: it is not an OpenAI-compatible API.
     """
     timeout = aiohttp.ClientTimeout(total=min(seconds, REACH_SECONDS))
     seen: list[_Seen] = []
@@ -120,7 +121,7 @@ async def reach(
                 " is right"
             ) from error
         except aiohttp.ClientResponseError as error:
-            raise Garbled(f"{url} does not speak HTTP: {error.message}; correct the address") from error
+            raise Garbled(f"{url} is not an HTTP server: {error.message}; correct the address") from error
         except (aiohttp.ClientError, OSError) as error:
             why = f"{url} cannot be reached: {_reason(error)}; start the server, or correct the address"
             raise Broken(why) from error
@@ -136,13 +137,35 @@ async def reach(
     raise _no_api(url, seen)
 
 
+async def find_base(
+    session: aiohttp.ClientSession, url: str, *, proxy: str | None = None, seconds: float = REACH_SECONDS
+) -> str | None:
+    """The base URL under which a server lists its models, `url` itself first; None if it lists none or is down.
+
+    Args:
+        session: with the API key in its headers, if there is one.
+        url: of the server, with or without `/v1`.
+        proxy: URL of the proxy; None for none.
+        seconds: timeout of each response.
+    """
+    timeout = aiohttp.ClientTimeout(total=seconds)
+    for base in dict.fromkeys((url.rstrip("/"), *bases(url.rstrip("/")))):
+        try:
+            async with session.get(f"{base}/models", proxy=proxy, timeout=timeout, allow_redirects=False) as response:
+                if response.status == 200 and _models(await text_of(response)) is not None:
+                    return base
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            return None
+    return None
+
+
 def hushed(text: str, key: str | None) -> str:
-    """What a server said, without the key: some repeat it when they refuse it."""
-    return text.replace(key, "…") if key and len(key) >= _SECRET else text
+    """A server's text without the key, which some servers repeat when they reject it."""
+    return masked(text, key)
 
 
 async def text_of(response: aiohttp.ClientResponse) -> str:
-    """The body as text, or its first 4 MiB: a page that never ends is nobody's list of models."""
+    """The body as text, limited to its first 4 MiB."""
     parts: list[bytes] = []
     size = 0
     async for part in response.content.iter_any():
@@ -155,7 +178,7 @@ async def text_of(response: aiohttp.ClientResponse) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """An answer that is no list of models."""
+    """A response that is not a list of models."""
 
     page: str
     status: int
@@ -165,11 +188,11 @@ class _Seen:
 
     def __str__(self) -> str:
         words = " ".join(self.text.split())[:60]
-        return f"GET {self.page} gave {self.status}, {self.kind}: {words!r}"
+        return f"GET {self.page} returned {self.status}, {self.kind}: {words!r}"
 
 
 def _models(text: str) -> tuple[Mapping[str, Any], ...] | None:
-    """The models of a list; None where the text is none. Some servers leave out the object around it."""
+    """The models of a list; None if the text is not one. Some servers omit the object around it."""
     try:
         found = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
@@ -190,10 +213,10 @@ def _no_entry(page: str, response: aiohttp.ClientResponse, text: str, *, had_key
     words = read_failure(response.status, text.encode(), {}).message[:160]
     if had_key:
         return Broken(
-            f"GET {page} refuses the key ({response.status}: {words}); name the variable of another: --key-env"
+            f"GET {page} rejects the key ({response.status}: {words}); name the variable of another: --key-env"
         )
     return Broken(
-        f"GET {page} wants a key ({response.status}: {words}); put it into an environment variable, and give that"
+        f"GET {page} requires a key ({response.status}: {words}); put it into an environment variable and give that"
         " variable's name with --key-env NAME"
     )
 
@@ -202,7 +225,7 @@ def _no_api(url: str, seen: list[_Seen]) -> EngineError:
     for one in seen:
         if 300 <= one.status < 400:
             target = urljoin(one.page, one.moved_to) if one.moved_to else ""
-            advice = f"give its base: {target.removesuffix('/models')}" if one.moved_to else "give its own address"
+            advice = f"give its base URL: {target.removesuffix('/models')}" if one.moved_to else "give its own address"
             return Broken(
                 f"GET {one.page} redirects to {target or 'nowhere'} ({one.status}); redirects are not followed, since"
                 f" prompts and key would go there too; if that is the server, {advice}"
@@ -212,7 +235,7 @@ def _no_api(url: str, seen: list[_Seen]) -> EngineError:
             words = read_failure(one.status, one.text.encode(), {}).message[:160]
             return Broken(f"GET {one.page} failed ({one.status}: {words}); try again when the server is ready")
     told = "; ".join(map(str, seen))
-    return Garbled(f"{url} is no OpenAI-compatible API: {told}; give the base that ends in /v1, such as {_EXAMPLE}")
+    return Garbled(f"{url} is not an OpenAI-compatible API: {told}; give the base URL, such as {_EXAMPLE}")
 
 
 def _reason(error: Exception) -> str:

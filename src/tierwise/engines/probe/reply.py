@@ -1,26 +1,27 @@
-"""What a server answered to one request of a probe, read without trusting any of it."""
+"""The response to one request of a probe, parsed without assuming that it is well-formed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import msgspec
 
-from tierwise.engines.openai.wire import read_failure
+from tierwise.engines.openai.failure import read_failure
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back."""
+class ProbeReply:
+    """A response of the probed server."""
 
     status: int
     text: str
 
     @property
     def body(self) -> dict[str, Any]:
-        """Its JSON; empty where it is none."""
+        """Its JSON object; empty if it is none."""
         return mapping(self.text)
 
     @property
@@ -35,12 +36,12 @@ class Reply:
 
     @property
     def thought(self) -> str:
-        """Thinking that came in a field of its own."""
+        """Thinking in a separate field."""
         return str(self.message.get("reasoning_content") or self.message.get("reasoning") or "")
 
     @property
     def said(self) -> str:
-        """Answer and thinking, as one text."""
+        """Thinking and answer as one text."""
         return f"{self.thought}{self.message.get('content') or ''}"
 
     @property
@@ -48,19 +49,19 @@ class Reply:
         return str(self.choices[0].get("finish_reason")) if self.choices else ""
 
     def counted(self, *path: str) -> int | None:
-        """A number under `usage`; None where it is not told."""
+        """A number under `usage`; None if it is missing."""
         found: Any = self.body.get("usage")
         for name in path:
             found = found.get(name) if isinstance(found, dict) else None
         return found if isinstance(found, int) else None
 
     def why(self) -> str:
-        """Its own words for a failure."""
+        """Status and message of an error."""
         return f"{self.status}: {read_failure(self.status, self.text.encode(), {}).message[:160]}"
 
 
 def mapping(text: str) -> dict[str, Any]:
-    """A JSON object; empty where the text is none."""
+    """Parse a JSON object; empty if the text is not one."""
     try:
         found = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
@@ -69,20 +70,27 @@ def mapping(text: str) -> dict[str, Any]:
 
 
 def first_choice(event: str) -> dict[str, Any]:
-    """The first choice in an event of a stream; empty where it has none."""
+    """The first choice in an event of a stream; empty if it has none."""
     choices = mapping(event).get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     return first if isinstance(first, dict) else {}
 
 
 def speaks(event: str) -> bool:
-    """Whether an event of a stream brings a piece of an answer, or of thinking."""
+    """Whether an event of a stream contains part of an answer or of thinking."""
     delta = first_choice(event).get("delta")
     return isinstance(delta, dict) and any(delta.get(name) for name in ("content", "reasoning_content", "reasoning"))
 
 
 def context_of(about: Mapping[str, Any], props: Mapping[str, Any], info: Mapping[str, Any]) -> int | None:
-    """Tokens that one request may hold, as vLLM and SGLang, llama.cpp, or TGI tell it."""
+    """The context window in tokens, as reported by vLLM, SGLang, llama.cpp or TGI."""
     settings = props.get("default_generation_settings")
     told = about.get("max_model_len"), settings.get("n_ctx") if isinstance(settings, dict) else None
     return next((one for one in (*told, info.get("max_total_tokens")) if isinstance(one, int)), None)
+
+
+async def stream_events(response: aiohttp.ClientResponse) -> AsyncGenerator[str]:
+    """The data of the events of a stream."""
+    async for line in response.content:
+        if line.startswith(b"data:"):
+            yield line[5:].strip().decode(errors="replace")

@@ -1,4 +1,4 @@
-"""How many requests a server answers side by side, told from the order in which pieces of their answers arrive."""
+"""Measures how many requests a server answers concurrently, from the order in which chunks arrive."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
 ASKED = 4
-"""Requests that a probe sends at once."""
+"""Number of concurrent requests that a probe sends."""
 
 
 async def side_by_side(stream: Callable[[], AsyncGenerator[str]], asked: int) -> int | None:
     """Send several requests at once, and count how many of their answers overlap.
 
-    Two answers overlap when each brings a piece before the other has ended. No clock is read, so a slow machine gives
-    the same result as a fast one.
+    Two answers overlap if each has a chunk before the other has ended. This uses no clock, so slow and fast machines
+    give the same result.
 
     Args:
-        stream: one answer, piece by piece.
-        asked: how many.
+        stream: streams one answer in chunks.
+        asked: number of requests.
 
     Returns:
-        The most that were being answered at the same moment; None where an answer arrives in one piece, or not at all.
+        The maximum number of answers in progress at once; None if an answer arrives as one chunk, or not at all.
     """
     arrived = 0
     spans: list[tuple[int, int]] = []

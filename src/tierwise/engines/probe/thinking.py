@@ -1,4 +1,4 @@
-"""How a server is told to think or not with a request: the switches of the families that we know, tried one by one."""
+"""Finds a server's thinking switch by trying the switches of all known families."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from tierwise.spec.json import Fields, Json
 
 CAPS = ("thinking_token_budget", "thinking_budget_tokens", "thinking_tokens")
-"""Fields that end thinking at a number of tokens: vLLM's, llama.cpp's, and that of our own worker and endpoint."""
+"""Fields that limit thinking tokens: vLLM's, llama.cpp's, and Tierwise's (worker and endpoint)."""
 
 _SHORT, _LONG = 32, 96
-"""Completion tokens in which thinking must have begun, and in which it must have ended under a cap."""
+"""Completion tokens within which thinking must have begun, and within which it must have ended under a limit."""
 _CAP = 8
 _INSIDE = re.compile(r"\s*(<think|<\|channel>thought|◁think▷|\[THINK\])")
-"""How thinking begins that a server leaves in the answer's text."""
+"""The beginning of thinking in the text of an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
-    """What an answer brought."""
+class ThinkingSample:
+    """The thinking and text of an answer."""
 
     thought: str
-    """Thinking that came in a field of its own."""
+    """Thinking in a separate field."""
     answer: str
     prompt_tokens: int | None
 
     @property
     def is_inside(self) -> bool:
-        """Whether it thinks in the answer's text."""
+        """Whether thinking is in the answer's text."""
         return _INSIDE.match(self.answer) is not None
 
     @property
@@ -43,37 +43,37 @@ class Heard:
         return bool(self.thought) or self.is_inside
 
 
-class Hear(Protocol):
-    async def __call__(self, most: int, **fields: Json) -> Heard | None:
-        """The answer to a plain question in `most` tokens, with more fields; None where that is refused."""
+class SampleThinking(Protocol):
+    async def __call__(self, most: int, **fields: Json) -> ThinkingSample | None:
+        """Answer a simple question in at most `most` tokens, with these fields; None if the request is rejected."""
 
 
-async def find_switch(hear: Hear) -> tuple[Finding, Switch | None]:
-    """Try every switch until one makes it think with one setting, and not with the other."""
+async def find_switch(sample: SampleThinking) -> tuple[Finding, Switch | None]:
+    """Try all switches until thinking occurs with one setting and not with the other."""
     thinks_always = False
     read = ""
     for on, off in _switches():
-        if (told := await hear(_SHORT, **on)) is None:
+        if (told := await sample(_SHORT, **on)) is None:
             continue
         if not told.thinks:
-            read = read or await _read_by_template(hear, told, off)
+            read = read or await _read_by_template(sample, told, off)
             continue
-        other = await hear(_SHORT, **off)
+        other = await sample(_SHORT, **off)
         if other is not None and not other.thinks:
-            cap = "" if told.is_inside else await _cap(hear, on)
+            cap = "" if told.is_inside else await _cap(sample, on)
             switch = Switch(on=dict(on), off=dict(off), cap=cap, is_inside=told.is_inside)
             note = f"by {_shown(on)}" + (", and its thinking is part of the answer's text" if told.is_inside else "")
             return Finding(verdict="yes", note=note), switch
         thinks_always = True
     if thinks_always:
-        return Finding(verdict="no", note="it thinks, and no switch that we know ends that"), None
+        return Finding(verdict="no", note="it thinks, and no known switch turns that off"), None
     if read:
         return Finding(verdict="unseen", note=read), None
-    return Finding(verdict="no", note="no switch that we know makes it think"), None
+    return Finding(verdict="no", note="no known switch turns thinking on"), None
 
 
 def _switches() -> Iterator[tuple[Fields, Fields]]:
-    """Fields of a request that make some family think, and that make it answer at once; each pair once."""
+    """The distinct pairs of request fields that turn the thinking of a family on and off."""
     seen: list[Fields] = []
     for family in families().values():
         on, off = family.thinking.on, family.thinking.off
@@ -86,24 +86,24 @@ def _switches() -> Iterator[tuple[Fields, Fields]]:
     yield {"reasoning_effort": "high"}, {"reasoning_effort": "none"}
 
 
-async def _read_by_template(hear: Hear, on: Heard, off: Fields) -> str:
-    """What to say of a template that reads the switch, where no thinking came; empty where it does not read it."""
-    other = await hear(1, **off)
+async def _read_by_template(sample: SampleThinking, on: ThinkingSample, off: Fields) -> str:
+    """A note if the template uses the switch but no thinking was returned; empty if it does not use it."""
+    other = await sample(1, **off)
     if other is None or None in (on.prompt_tokens, other.prompt_tokens) or on.prompt_tokens == other.prompt_tokens:
         return ""
     return (
-        f"its chat template reads {_shown(off)}, but no thinking was told apart; launch it with the reasoning parser of"
+        f"its chat template reads {_shown(off)}, but thinking is not separated; launch it with the reasoning parser of"
         " its family"
     )
 
 
-async def _cap(hear: Hear, on: Fields) -> str:
-    """The field that ends thinking; empty where none does."""
-    free = await hear(_LONG, **on)
+async def _cap(sample: SampleThinking, on: Fields) -> str:
+    """The field that limits thinking; empty if none does."""
+    free = await sample(_LONG, **on)
     if free is None:
         return ""
     for name in CAPS:
-        capped = await hear(_LONG, **on, **{name: _CAP})
+        capped = await sample(_LONG, **on, **{name: _CAP})
         if capped is not None and capped.answer and len(capped.thought) < len(free.thought) / 2:
             return name
     return ""

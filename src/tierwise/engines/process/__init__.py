@@ -1,1 +1,1 @@
-"""Engines that run as processes of ours: started, supervised, restarted, and never left behind."""
+"""Engines as child processes: started, supervised, restarted, and never orphaned."""

@@ -1,16 +1,16 @@
-"""The process guard: stands between Tierwise and one engine process, so that no engine outlives its parent.
+"""The process guard: runs between Tierwise and one engine process, so that no engine outlives its parent.
 
-It is a program of its own, because only a living process can notice that another one died, even by `kill -9`. It
-imports as little as possible.
+It is a separate program, because only another process can notice that Tierwise was killed with `kill -9`. It imports as
+little as possible.
 Started as `python -I -S guard.py GRACE_SECONDS -- COMMAND…` with a pipe as its standard input:
 
-    the pipe closes    the parent died or is done: SIGTERM to the tree, GRACE_SECONDS later SIGKILL to what is left
+    the pipe closes    the parent died or is done: SIGTERM to the tree, SIGKILL after GRACE_SECONDS
     a byte arrives     SIGKILL at once
     SIGTERM, SIGINT    as if the pipe had closed
-    the engine ends    SIGKILL to what it left behind; its exit code becomes ours (128 + n after signal n)
+    the engine ends    SIGKILL to its descendants; we exit with its code (128 + n after signal n)
 
-Orphans are re-parented to us (subreaper), so a double fork or a new session hides no process. If we are killed, the
-kernel kills the engine (parent-death signal), and the supervisor kills its descendants.
+Orphans are re-parented to us (subreaper), so neither a double fork nor a new session hides a process. If we are killed,
+the kernel kills the engine (parent-death signal), and the supervisor kills its descendants.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import sys
 import time
 
 _LIFELINE = 0
-"""The file descriptor, our standard input, that says whether the parent lives."""
+"""File descriptor of the pipe (standard input) that closes when the parent dies."""
 
 _KILLED = 128 + signal.SIGKILL
 
@@ -33,11 +33,11 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 _POLL_SECONDS = 1.0
-"""How often we check whether our parent changed: a process that it forked may hold the pipe open after its death."""
+"""Interval of checks whether our parent changed: a process that it forked may hold the pipe open after its death."""
 
 
 def main() -> int:
-    """Run the command as our child until it ends, and leave no process of it alive."""
+    """Run the command as a child process until it ends, and leave none of its processes alive."""
     grace, command = float(sys.argv[1]), sys.argv[3:]
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -69,7 +69,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def _watch_signals() -> int:
-    """A file descriptor from which the numbers of arriving signals can be read."""
+    """Return a file descriptor from which the numbers of incoming signals can be read."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write)
@@ -79,7 +79,7 @@ def _watch_signals() -> int:
 
 
 def _become(command: list[str]) -> None:
-    """Become the engine; never returns. It gets a session of its own, so that a terminal's Ctrl-C does not reach it."""
+    """Exec the engine; never returns. It gets its own session, so that Ctrl-C in the terminal does not reach it."""
     os.setsid()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these two, and an ignored signal survives exec
         signal.signal(number, signal.SIG_DFL)
@@ -116,7 +116,7 @@ def _wait(engine: int, signals: int, grace: float) -> int:
 
 
 def _reap(engine: int) -> int | None:
-    """Collect every child that has ended; the engine's exit code if it is one of them."""
+    """Reap all children that have ended. Returns the engine's exit code if it is one of them."""
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
             if ended[0] == engine:
@@ -142,7 +142,7 @@ def _kill_everyone() -> None:
         except ChildProcessError:
             return
         time.sleep(pause)
-        pause = min(2 * pause, 1.0)  # a process inside a driver call may take long to die
+        pause = min(2 * pause, 1.0)  # a process inside a driver call may take a long time to die
 
 
 if __name__ == "__main__":

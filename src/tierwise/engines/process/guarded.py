@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tierwise.engines.process import guard
+from tierwise.engines.process.listener import Listener, find_listener
 from tierwise.engines.process.memory_usage import MemoryUsage, memory_usage_of, oom_kills
 
 if TYPE_CHECKING:
@@ -29,16 +30,16 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 
 _SAMPLE_SECONDS = 2.0
-"""Between two samples of a process's memory; see `memory_usage_of` for what one costs."""
+"""Interval between two samples of a process's memory; see `memory_usage_of` for the cost of one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sample:
-    """What can only be measured while a process lives."""
+    """Measurements that are only possible while a process is alive."""
 
     memory: MemoryUsage
     oom_kills: int | None
-    """How many processes the kernel had killed for lack of memory by then."""
+    """Number of processes that the OOM killer had killed by then."""
 
 
 class GuardedProcess:
@@ -77,17 +78,18 @@ class GuardedProcess:
 
         Args:
             command: program and arguments.
-            environment: additions to our own.
+            environment: its environment.
             stop_seconds: from SIGTERM to SIGKILL.
-            log: gets every line of its output.
-            oom_kills: counts the processes that the kernel killed for lack of memory.
+            log: called with each line of its output.
+            oom_kills: returns the number of processes that the OOM killer has killed.
 
         Raises:
             OSError: the system cannot start another process.
         """
         mark = secrets.token_hex(8)
-        # Without SPT_NOENV, setproctitle (vLLM uses it) overwrites the environment in /proc, and our mark with it.
-        whole = {**os.environ, **environment, cls.MARK: mark, "SPT_NOENV": "1"}
+        # Without SPT_NOENV, setproctitle (vLLM uses it) overwrites the environment in /proc, including our mark.
+        # PYTHONSAFEPATH: a module of the standard library's name in the current folder is not run in its place.
+        whole = {**environment, cls.MARK: mark, "SPT_NOENV": "1", "PYTHONSAFEPATH": "1"}
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             output, writer = _pipe(ours, theirs)
             reader, lifeline = _pipe(theirs, ours)
@@ -114,18 +116,22 @@ class GuardedProcess:
             return int(children.split()[0]) if children else None
         return None
 
+    def listener(self, port: int) -> Listener | None:
+        """The listener on a port, if it belongs to the engine or its descendants, and to nobody else."""
+        return find_listener(port, guard.descendants(self._guard.pid))
+
     def memory_usage(self) -> MemoryUsage:
-        """Of the engine, its descendants and its guard; zero once it is gone."""
+        """Memory of the engine, its descendants and its guard; zero once it has exited."""
         return MemoryUsage() if self._guard.returncode is not None else memory_usage_of(self._guard.pid)
 
     def sample(self) -> None:
-        """Measure what only a living process shows, for its exit report. To be called now and then."""
+        """Take the measurements for the exit report that need a live process. Call it periodically."""
         if (now := asyncio.get_running_loop().time()) - self._sampled_at >= _SAMPLE_SECONDS:
             self._samples.append(_Sample(memory=self.memory_usage(), oom_kills=self._count_oom_kills()))
             self._sampled_at = now
 
     async def ends_within(self, seconds: float) -> bool:
-        """Wait at most that long for it to end; returns whether it has."""
+        """Wait up to `seconds` for it to end. Returns whether it has ended."""
         try:
             async with asyncio.timeout(seconds):
                 await self._guard.wait()
@@ -135,7 +141,7 @@ class GuardedProcess:
         return True
 
     def exit_report(self) -> str:
-        """How it ended, from the exit code that the guard passed on."""
+        """How it ended, from the exit code that the guard forwarded."""
         code = self._guard.returncode or 0
         if code < 0:
             return f"its process guard was killed by {signal.Signals(-code).name}"
@@ -150,9 +156,9 @@ class GuardedProcess:
 
     @property
     def _was_out_of_memory(self) -> bool:
-        """Whether the kernel killed a process for lack of memory in the last seconds.
+        """Whether the OOM killer killed a process in the last seconds.
 
-        Since the sample before the last: a large process takes seconds to die after it was counted.
+        Compares with the sample before the last, because a large process takes seconds to die after it was counted.
         """
         before, now = self._samples[0].oom_kills, self._count_oom_kills()
         return before is not None and now is not None and now > before
@@ -164,11 +170,11 @@ class GuardedProcess:
                 os.write(self._lifeline, b"k")
 
     async def end(self, seconds: float) -> None:
-        """End what still runs and wait until it is gone, which takes the guard about `seconds` at most."""
-        self._release()  # from here on the guard finishes the job, whatever happens to us
+        """End all processes that still run and wait until they have exited, which takes about `seconds` at most."""
+        self._release()  # from here on the guard finishes the job, even if we are killed
         try:
             if not await self.ends_within(seconds + 5):
-                _LOGGER.error("process %d and its engine do not die; leaving them behind", self._guard.pid)
+                _LOGGER.error("process guard %d and its engine cannot be killed and are left running", self._guard.pid)
         finally:
             self._output.close()
         if (self._guard.returncode or 0) < 0:
@@ -181,10 +187,10 @@ class GuardedProcess:
 
 
 class Output:
-    """Reads the output of a process line by line as it comes."""
+    """Reads the output of a process line by line as it arrives."""
 
     LONGEST = 4000
-    """Characters after which a line is cut."""
+    """Lines are split after this many characters."""
 
     def __init__(self, descriptor: int, log: Callable[[str], None]) -> None:
         self.tail: deque[str] = deque(maxlen=200)
@@ -197,15 +203,15 @@ class Output:
         asyncio.get_running_loop().add_reader(descriptor, self._read)
 
     def close(self) -> None:
-        """Read what the pipe still holds, which is all that a dead process wrote, and close it."""
-        for _ in range(64):  # no more than a pipe can hold, in case another process still writes into it
+        """Read the rest of the pipe, which is everything that a dead process wrote, and close it."""
+        for _ in range(64):  # no more than a pipe's capacity, in case another process still writes to it
             if self._descriptor is None or not self._read():
                 break
         if self._descriptor is not None:
             self._close(self._descriptor)
 
     def _read(self) -> bool:
-        """Read some of what is there; returns whether there may be more."""
+        """Read available output. Returns whether there may be more."""
         if self._descriptor is None:
             return False
         try:
@@ -237,7 +243,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[int, int]:
-    """A pipe, each end of which its owner closes."""
+    """A pipe; each end is closed by its exit stack."""
     read, write = os.pipe()
     reader.callback(os.close, read)
     writer.callback(os.close, write)
@@ -245,7 +251,7 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack) -> tuple[i
 
 
 async def _kill_marked(mark: bytes) -> None:
-    """Kill every process that has the mark in its environment: those that a killed guard left behind."""
+    """Kill all processes with the mark in their environment: those that a killed guard left running."""
     for _ in range(100):
         if not (pids := _marked(mark)):
             return

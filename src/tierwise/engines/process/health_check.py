@@ -1,4 +1,4 @@
-"""Asks an engine whether it is healthy, over a new connection each time, since it must still accept one."""
+"""Health checks of an engine. Each uses a new connection, because the engine must still accept connections."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import aiohttp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
-    """What an engine's health path answered at one moment."""
+    """The result of one request to an engine's health path."""
 
     status: int | None = None
-    """Of HTTP; None where nothing came back."""
+    """HTTP status; None if there was no response."""
     refused: bool = False
-    """Whether nothing listens there. A busy engine does not refuse: the kernel queues connections for it."""
+    """Whether the connection was refused. A busy engine does not refuse: the kernel queues connections for it."""
 
     @property
     def is_healthy(self) -> bool:
@@ -33,7 +33,7 @@ def health_client() -> aiohttp.ClientSession:
 
 
 async def check_health(client: aiohttp.ClientSession, url: str, seconds: float) -> HealthCheck:
-    """What the health path at this URL answers within so many seconds."""
+    """Request the health path at this URL, with a timeout in seconds."""
     try:
         async with client.get(url, timeout=aiohttp.ClientTimeout(total=seconds)) as response:
             return HealthCheck(status=response.status)

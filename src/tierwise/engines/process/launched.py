@@ -1,6 +1,6 @@
-"""An engine that is a process of ours: a supervisor that keeps it running, and a client that speaks to it.
+"""An engine as a child process: a supervisor keeps it running, and a client sends requests to it.
 
-Separate from the engines, which differ only in what they are launched with and in the fields of their requests.
+Separate from the engines, which differ only in their command lines and in the fields of their requests.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tierwise.engines.metrics import MetricsPage
 from tierwise.engines.process.supervisor import Launch, Supervisor
 from tierwise.spec.call import Call
+from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, Refused, TimedOut, TooLong
 from tierwise.spec.prompt import Prompt
 
@@ -30,46 +31,47 @@ if TYPE_CHECKING:
 _REAP_SECONDS = 1.0
 
 _MOST_FAILURES = 3
-"""Failed passes in a row after which we ask for one of our own. A request that the engine cannot take fails twice,
-since a broken pass is tried once more; a third failure is another request's, or the client sent it again."""
+"""Consecutive failed passes before a probe. A request that breaks the engine fails twice, because a broken pass is
+retried once; a third failure comes from another request, or from a client that sent it again."""
 
 _HI = Prompt(messages=({"role": "user", "content": "Hi"},), fields={"max_tokens": 1})
 
 _PROBE = Call(prompt=_HI, role="probe", candidate=False)
-"""A pass that every engine can answer: if it fails, the engine is at fault and not the request."""
+"""The probe, a pass that every engine can answer: if it fails, the engine is at fault, not the request."""
 
 _PROBE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
 class _Failures:
-    """How the present process of an engine has failed since its last good pass."""
+    """Failures of an engine's current process since its last successful pass."""
 
     url: str = ""
-    """Of that process: each has a port of its own."""
+    """URL of that process; each process has its own port."""
     count: int = 0
-    """Passes that failed in a row."""
+    """Consecutive failed passes."""
     reason: str = ""
-    """Empty until there are enough of them."""
+    """Empty until there are enough failures for a probe."""
     is_probed: bool = False
-    """Whether a pass of our own is under way."""
+    """Whether a probe is in progress."""
 
 
 class LaunchedEngine:
     """A supervised process that serves the OpenAI API at `URL/v1`.
 
-    One that reports that it is healthy, and answers pass after pass with errors of its own or with what cannot be
-    read, is restarted; but only if it fails a harmless pass of ours too, so that no client's request ever restarts it.
+    An engine that reports to be healthy but fails several consecutive passes is restarted, provided that it also fails
+    a harmless probe. So no client's request can cause a restart.
 
     Args:
         name: the deployment's; its log is `logs/<name>.log`.
-        launch: builds the launch for a free port.
+        launch: returns the launch for a free port.
         logs: folder of the logs.
-        client: speaks to it.
-        facts: asks the server at a URL what it is (`Health.facts`), once it is ready. A restart does not change
-            them, since it launches the same.
-        metrics: the names on its metrics page and in its log, where we read them.
-        timeouts: of the supervisor.
+        client: sends requests to the process.
+        facts: returns `Health.facts` of the server at a URL; called once it is ready, and not after restarts, which
+            launch the same.
+        capabilities: returns what the server at a URL can do, which may depend on its checkpoint; called as `facts` is.
+        metrics: the metrics in its metrics page and its log; None if they are not read.
+        timeouts: for the supervisor.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class LaunchedEngine:
         logs: Path,
         client: ChatClient,
         facts: Callable[[str], Awaitable[Mapping[str, str]]] | None = None,
+        capabilities: Callable[[str], Awaitable[Capabilities]] | None = None,
         metrics: MetricNames | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
@@ -87,6 +90,8 @@ class LaunchedEngine:
         self._name = name
         self._client = client
         self._ask_facts = facts
+        self._ask_capabilities = capabilities
+        self.capabilities = Capabilities()
         self._metrics = metrics
         self._facts: Mapping[str, str] = {}
         self._failures = _Failures()
@@ -132,28 +137,30 @@ class LaunchedEngine:
             raise
 
     async def whole(self, call: Call) -> bytes:
-        """One pass that is not streamed: the body of its answer, for what the engine tells in no other way."""
+        """Run one pass without streaming. Returns the body of the response."""
         return await self._client.whole(f"{await self.supervisor.ready()}/v1", call)
 
     async def _learn(self, url: str) -> None:
         if self._ask_facts is not None and not self._facts:
             self._facts = dict(await self._ask_facts(url))
+        if self._ask_capabilities is not None and self.capabilities == Capabilities():
+            self.capabilities = await self._ask_capabilities(url)
 
     async def _await_exit(self) -> None:
-        """Wait until a process that has just died is known to be dead, so that a second attempt waits for the next one.
+        """Wait until the exit of a process that just died is reported, so that a retry waits for the next process.
 
-        A dead process closes its connections some milliseconds before its exit is reported. One that lives on has
-        failed in another way; then this gives up.
+        A dead process closes its connections some milliseconds before its exit is reported. If the process is still
+        alive, the failure has another cause, and this gives up.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(_REAP_SECONDS):
-                while self.supervisor.state == "ready":  # noqa: ASYNC110 - it has no event that others may wait for
+                while self.supervisor.state == "ready":  # noqa: ASYNC110 - there is no event to wait for
                     await asyncio.sleep(0.01)
 
     async def _count_failure(self, url: str, error: EngineError) -> None:
-        """Count a failure of an engine that goes on as if nothing were wrong; after too many, ask for a pass of ours.
+        """Count a failure of an engine that is still running; after too many, send a probe.
 
-        The caller waits for its outcome, so that a second attempt meets the next process.
+        The caller waits for its result, so that a retry reaches the next process.
         """
         if not self._still_runs(url):
             return
@@ -163,26 +170,26 @@ class LaunchedEngine:
         failures.count += 1
         if failures.count < _MOST_FAILURES or failures.is_probed:
             return
-        failures.reason = f"{failures.count} passes in a row failed; the last: {error}"
+        failures.reason = f"{failures.count} consecutive passes failed; the last: {error}"
         failures.is_probed = True
         try:
             await self._probe(url)
         except (Broken, Garbled) as own:
-            if self._failures is failures and self._still_runs(url):  # no good pass has ended meanwhile
+            if self._failures is failures and self._still_runs(url):  # no pass has succeeded meanwhile
                 self.supervisor.restart(
-                    f"engine {self._name!r} answers garbage and is restarted: {failures.reason}; a pass of ours failed "
+                    f"engine {self._name!r} fails all passes and is restarted: {failures.reason}; a probe failed "
                     f"too: {own}"
                 )
         except (Overloaded, TimedOut, TimeoutError):
-            pass  # too busy to answer ours: the next failure asks again
+            pass  # too busy to answer: the next failure probes again
         else:
             failures.count, failures.reason = 0, ""
         finally:
             failures.is_probed = False
 
     async def _probe(self, url: str) -> None:
-        """Ask for a harmless pass."""
-        with suppress(Refused, TooLong):  # an answer as well: a base model has no chat template, for one
+        """Run a harmless pass."""
+        with suppress(Refused, TooLong):  # also a valid answer, for example from a base model without a chat template
             async with asyncio.timeout(_PROBE_SECONDS), aclosing(self._client.stream(f"{url}/v1", _PROBE)) as stream:
                 async for _ in stream:
                     pass

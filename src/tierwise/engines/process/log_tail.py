@@ -1,4 +1,4 @@
-"""What the last lines of an engine's log say about why it failed."""
+"""Finds the reason of a failure in the last lines of an engine's log."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _RECENT = 100
-"""Lines in which the reason is looked for when an engine that ran has ended; older ones are about older errors."""
+"""Number of lines to search when a running engine has ended; earlier lines are about earlier errors."""
 
 _PORT_TAKEN = re.compile(
     r"address already in use|errno 98\b|EADDRINUSE|(couldn't|could not|failed to|cannot) bind", re.IGNORECASE
 )
 _LEVEL_ERROR = re.compile(r"[\d.,:TZ+\- ]*\[?(E|ERROR|CRITICAL|FATAL)\]?:? +(?P<message>\S.*)")
-"""A line that its writer gave the level of an error, as llama.cpp does: `0.00.005.380 E gguf_init: invalid magic`."""
+"""A line with the log level of an error, as llama.cpp writes it: `0.00.005.380 E gguf_init: invalid magic`."""
 _ERROR = re.compile(
     r"error|exception|fatal|fail|abort|assert|cannot|could not|couldn't|unable|invalid|not found|no such|memory|denied",
     re.IGNORECASE,
@@ -25,16 +25,16 @@ _ECHO = re.compile(
     r"|resource_tracker:|^Traceback|^\s+(File|raise) ",
     re.IGNORECASE,
 )
-"""A line that only says that another line has the reason."""
+"""A line that only refers to another line for the reason."""
 _TAG = re.compile(r"^\(\w+ pid=\d+\) (?:[A-Z]+ [\d-]+ [\d:]+ \[[\w.]+:\d+\] )?")
-"""Which of vLLM's processes wrote a line, and where: `(Worker pid=7) ERROR 11-22 14:17:21 [core.py:953] `."""
+"""The prefix of vLLM's lines, with process and source: `(Worker pid=7) ERROR 11-22 14:17:21 [core.py:953] `."""
 
 
 def root_cause(lines: Sequence[str]) -> str:
-    """Why a process that did not get ready most likely failed.
+    """The most likely reason why a process did not become ready.
 
-    Where lines have levels, the first error caused the others, and the last line that reports an error says what that
-    meant for the process. Otherwise (a Python traceback) only the latter is known.
+    If lines have log levels, the first error caused the others, and the last line that reports an error states its
+    consequence. Otherwise (a Python traceback) only the latter is known.
     """
     last = last_error(lines)
     first = next((match["message"] for match in map(_LEVEL_ERROR.match, lines) if match), last)
@@ -42,12 +42,12 @@ def root_cause(lines: Sequence[str]) -> str:
 
 
 def last_error(lines: Sequence[str]) -> str:
-    """The last line that reports an error and does not just refer to another line; the very last if none does."""
+    """The last line that reports an error and does not just refer to another line; the last line if there is none."""
     return _find(lines, lines[-1] if lines else "it wrote nothing")
 
 
 def recent_error(lines: Sequence[str]) -> str:
-    """The same for an engine that ran, in its latest lines only, since the older ones are about its work."""
+    """As `last_error`, for an engine that was running: only the latest lines, since earlier ones are about its work."""
     return _find(lines[-_RECENT:], "it gave no reason")
 
 

@@ -1,4 +1,4 @@
-"""Memory of a process tree, and how often the kernel killed a process for lack of it; from /proc and cgroups."""
+"""Memory of a process tree, and the number of OOM kills; from /proc and cgroups."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _KILLS = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryUsage:
-    """Memory of a process and its descendants, in bytes; what they share counts once for each."""
+    """Memory of a process and its descendants, in bytes. Shared memory is counted for each process."""
 
     resident: int = 0
     """Now."""
     peak: int = 0
-    """The maximum that each held at any time, added up."""
+    """Sum of the peak memory of each process."""
 
     def __str__(self) -> str:
         return f"{self.resident / 1e6:.0f} MB, at most {self.peak / 1e6:.0f} MB"
 
 
 def memory_usage_of(pid: int) -> MemoryUsage:
-    """Of the process and all its descendants. Takes 3 ms of CPU where 140 processes run."""
+    """Memory of a process and all its descendants. Takes 3 ms of CPU with 140 running processes."""
     resident = peak = 0
     for member in (pid, *descendants(pid)):
         with contextlib.suppress(OSError):  # it has just ended
@@ -39,11 +39,11 @@ def memory_usage_of(pid: int) -> MemoryUsage:
 
 
 def oom_kills() -> int | None:
-    """How often the kernel killed a process for lack of memory in our cgroup, or else on the whole machine.
+    """The number of OOM kills in our cgroup, or on the whole machine if the cgroup has no counter.
 
-    The kernel counts before it kills, so a count taken after a death includes it. A victim counts in its own cgroup
-    whether that one's limit or the machine's was reached (`__oom_kill_process` in Linux's mm/oom_kill.c).
-    None where no counter can be read. Engines live in our cgroup unless their command takes them out of it.
+    The kernel counts before it kills, so a count taken after a death includes it. A victim is counted in its own
+    cgroup, whether the cgroup's or the machine's limit was reached (`__oom_kill_process` in Linux's mm/oom_kill.c).
+    None if no counter can be read. Engines run in our cgroup unless their command moves them to another.
     """
     for counter in _counters():
         with contextlib.suppress(OSError):
@@ -53,7 +53,7 @@ def oom_kills() -> int | None:
 
 
 def _counters() -> list[Path]:
-    """Where the count may stand: cgroups of version 2, of version 1, and the machine's."""
+    """Files that may contain the count: of cgroups v2, of cgroups v1, and of the machine."""
     groups, counters = Path("/sys/fs/cgroup"), []
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():

@@ -1,6 +1,6 @@
 """Keeps one engine process running: starts it, watches it, restarts it, reports why it failed, leaves nothing behind.
 
-Separate from the engines, because all of them fail in the same ways. What a process is stands in guarded.py.
+Separate from the engines, because all of them fail in the same ways. guarded.py handles a single process.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tierwise.engines.engine import Health
+from tierwise.engines.process.environment import inherited
 from tierwise.engines.process.guarded import GuardedProcess
 from tierwise.engines.process.health_check import HealthCheck, check_health, health_client
+from tierwise.engines.process.listener import Listener
 from tierwise.engines.process.log_tail import last_error, recent_error, root_cause, says_port_taken
 from tierwise.engines.process.memory_usage import MemoryUsage, oom_kills
 from tierwise.spec.errors import Broken
@@ -36,8 +38,10 @@ _LOGGER = logging.getLogger(__name__)
 _REAP_SECONDS = 0.3
 """A dead process refuses connections some milliseconds before its guard reports its exit."""
 
+_PORT_TAKEN = "its port is taken"
+
 _LINES_SHOWN = 20
-"""Of the log of an engine that is not ready, in its `Health`."""
+"""Number of log lines in the `Health` of an engine that is not ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,59 +50,61 @@ class Launch:
 
     command: tuple[str, ...]
     url: str
-    """Where it will answer: `http://127.0.0.1:PORT`."""
+    """The URL that it will serve: `http://127.0.0.1:PORT`."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Additions to our own."""
+    """Variables that are set."""
+    inherits: tuple[str, ...] = ()
+    """Names and patterns of variables that it inherits, beyond those of every engine."""
     health: str = "/health"
     """The path that answers 200 once the engine is ready."""
     lost: frozenset[int] = frozenset()
-    """Statuses of that path that mean, once it was ready, that it never will be again: only its front still runs."""
+    """Statuses of that path which mean, after it was ready, that the engine behind the HTTP server has died."""
     start_seconds: float = 600.0
-    """How long loading may take."""
+    """Maximum time to load, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long a supervisor waits, and how often it retries."""
+    """Timeouts and retry limits of a supervisor, in seconds."""
 
     check_seconds: float = 0.5
-    """Pause between two health checks of a running engine."""
+    """Pause between two health checks of a ready engine."""
     silent_seconds: float = 1.0
-    """A check unanswered for so long makes it silent: with the pause before it, 1.5 s after its last answer."""
+    """A check unanswered for this long makes the engine silent: with the pause, 1.5 s after its last answer."""
     check_timeout: float = 5.0
-    """A check unanswered for so long is given up and made anew: its own answer may be lost."""
+    """A check is abandoned after this long and repeated, because its answer may be lost."""
     hang_seconds: float = 30.0
-    """Silence after which it is killed. That long, since a busy engine may be slow to answer."""
+    """A silent engine is killed after this long. The value is large because a busy engine may be slow to answer."""
     refused_seconds: float = 5.0
-    """The same where nothing listens on its port, which no engine recovers from: time to finish its answers."""
+    """The same if connections are refused, from which no engine recovers: time to finish its answers."""
     stop_seconds: float = 10.0
     """From SIGTERM to SIGKILL."""
     first_backoff: float = 0.2
     longest_backoff: float = 30.0
     stable_seconds: float = 60.0
-    """An engine that was ready for that long has recovered: its next failure counts as the first."""
+    """An engine that was ready for this long has recovered: its next failure counts as the first."""
     quick_failures: int = 5
-    """After more failures than these without recovery, callers get an error at once instead of waiting."""
+    """After more consecutive failures than this, callers get an error immediately instead of waiting."""
 
     def backoff(self, failures: int, draw: float) -> float:
-        """Seconds to wait after the n-th failure: doubling, capped, then between half and all of that.
+        """Seconds to wait after the n-th failure: exponential backoff with a cap and with jitter of up to half.
 
-        `draw` in [0, 1) keeps engines that failed together from coming back together.
+        `draw` in [0, 1) is the jitter: engines that failed together do not restart together.
         """
         whole = min(self.longest_backoff, self.first_backoff * 2.0 ** min(failures - 1, 60))
         return whole * (0.5 + 0.5 * draw)
 
 
 class Supervisor:
-    """Keeps one engine process running and says where it answers.
+    """Keeps one engine process running and provides its URL.
 
     Args:
         name: the deployment's; its log is `logs/<name>.log`.
-        launch: builds the launch for a free port; called anew for every start.
-        logs: folder of the logs, made when it is missing.
-        timeouts: waits and limits.
-        draw: gives numbers in [0, 1) for the jitter of restarts.
-        oom_kills: counts the processes that the kernel killed for lack of memory.
+        launch: returns the launch for a free port; called for every start.
+        logs: folder of the logs, created if it is missing.
+        timeouts: timeouts and retry limits.
+        draw: returns numbers in [0, 1) for the jitter of restarts.
+        oom_kills: returns the number of processes that the OOM killer has killed.
     """
 
     def __init__(
@@ -113,14 +119,14 @@ class Supervisor:
     ) -> None:
         self.state: State = "stopped"
         self.reason = ""
-        """Why the engine is not ready, in the words of its own log where it wrote any."""
+        """Why the engine is not ready, quoted from its log if possible."""
         self.restarts = 0
         self.started_at: datetime | None = None
-        """When the present process was started."""
+        """When the current process was started."""
         self.start_seconds_taken: float | None = None
-        """How long it took to become ready."""
+        """Seconds until it was ready."""
         self.launch: Launch | None = None
-        """What the present process was started with."""
+        """The launch of the current process."""
         self._name = name
         self._build = launch
         self._log = logs / f"{name}.log"
@@ -128,8 +134,10 @@ class Supervisor:
         self._draw = draw
         self._oom_kills = oom_kills
         self._process: GuardedProcess | None = None
+        self._listener: Listener | None = None
+        """Proof that the URL is that of the current process."""
         self._restart_reason = ""
-        """Why a restart of the present process was asked for; empty where none was."""
+        """Why a restart of the current process was requested; empty if none was."""
         self._previous_log_tail: tuple[str, ...] = ()
         """The last lines of a process that ended, until another one is ready."""
         self._task: asyncio.Task[None] | None = None
@@ -137,16 +145,16 @@ class Supervisor:
 
     @property
     def pid(self) -> int | None:
-        """The engine's own process, below its guard."""
+        """The process ID of the engine, the child of its guard."""
         return self._process.engine_pid() if self._process else None
 
     @property
     def memory_usage(self) -> MemoryUsage:
-        """Of the engine, its descendants and its guard."""
+        """Memory of the engine, its descendants and its guard."""
         return self._process.memory_usage() if self._process else MemoryUsage()
 
     def log_tail(self) -> tuple[str, ...]:
-        """The last lines of the present process, or of the last one when none runs."""
+        """The last lines of the current process, or of the previous one if none runs."""
         return self._process.log_tail if self._process else ()
 
     def health(self) -> Health:
@@ -163,10 +171,10 @@ class Supervisor:
         )
 
     async def start(self) -> None:
-        """Start the engine and return when it is healthy; from then on it is kept so.
+        """Start the engine and return when it is healthy. From then on it is supervised.
 
         Raises:
-            Broken: it does not start. Nothing is left running then, and nothing is tried again.
+            Broken: it does not start. Then nothing is left running, and there is no retry.
         """
         if self._task is not None and not self._task.done():
             await self.ready()
@@ -185,29 +193,34 @@ class Supervisor:
             raise
 
     async def ready(self) -> str:
-        """The engine's URL. Waits for a start or restart under way, or for the end of a silence; the caller sets the
-        deadline.
+        """Return the engine's URL. Waits while it starts, restarts or is silent; the caller sets the deadline.
 
         Raises:
             Broken: the engine is stopped or keeps failing.
         """
-        while self.state in ("starting", "restarting", "silent"):
+        while self.state in ("starting", "restarting", "silent") or (self.state == "ready" and not self._is_ours()):
             await self._state_changed.wait()
         if self.state != "ready" or self.launch is None:
             raise Broken(self.reason or f"engine {self._name!r} is stopped; start it first", engine=self._name)
         return self.launch.url
 
+    def _is_ours(self) -> bool:
+        """Whether the URL still is that of our process. If not, the engine has just died, or does not accept
+        connections any more; the next health check changes the state.
+        """
+        return self._listener is not None and self._listener.is_held
+
     def restart(self, reason: str) -> None:
-        """Kill the engine and start another one, because it runs and does not work. Does nothing if none is ready."""
+        """Kill a ready engine that does not work and start a new process. Does nothing if it is not ready."""
         if self.state == "ready" and self._process is not None:
             self._restart_reason = reason
             self._change_state("restarting", reason)
             self._process.kill()
 
     async def stop(self) -> None:
-        """End the engine and wait until it is gone: SIGTERM, a wait, SIGKILL. May be called at any time, and twice.
+        """Stop the engine and wait until it has exited: SIGTERM, a wait, SIGKILL. Idempotent.
 
-        Cancelling this only ends the waiting; the engine ends all the same.
+        Cancelling this ends only the wait; the engine is stopped anyway.
         """
         if self._task is not None and not self._task.done():
             if self.state != "stopped":
@@ -222,13 +235,13 @@ class Supervisor:
         self._state_changed = asyncio.Event()
 
     def _supervised(self, task: asyncio.Task[None]) -> None:
-        """No caller may wait for ever because of a bug in here or in `launch`."""
+        """Ensure that no caller waits forever because of a bug here or in `launch`."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._change_state("failed", f"the supervisor of engine {self._name!r} broke: {error!r}")
-            _LOGGER.error("the supervisor of engine %r broke", self._name, exc_info=error)
+            self._change_state("failed", f"the supervisor of engine {self._name!r} failed: {error!r}")
+            _LOGGER.error("the supervisor of engine %r failed", self._name, exc_info=error)
 
     async def _supervise(self) -> None:
-        """Run one process after the other until we are cancelled. The first has to get ready."""
+        """Run one process after the other until cancelled. The first must become ready."""
         timeouts = self._timeouts
         failures = clashes = 0
         with contextlib.closing(_log_file(self._log)) as log:
@@ -250,7 +263,7 @@ class Supervisor:
                     self.restarts += 1
 
     async def _run_once(self, client: aiohttp.ClientSession, log: logging.Handler) -> _End:
-        """One process of the engine, from its start to its end."""
+        """Run one process of the engine, from its start to its end."""
         self.launch = launch = self._build(_free_port())
         self.started_at, self.start_seconds_taken = datetime.now(UTC), None
         self._restart_reason = ""
@@ -259,7 +272,7 @@ class Supervisor:
         try:
             process = await GuardedProcess.start(
                 launch.command,
-                launch.environment,
+                {**inherited(launch.inherits), **launch.environment},
                 stop_seconds=self._timeouts.stop_seconds,
                 log=lambda line: _write(log, line),
                 oom_kills=self._oom_kills,
@@ -269,7 +282,7 @@ class Supervisor:
         self._process = process
         try:
             if reason := await self._load(client, process, launch):
-                return _End(reason, port_taken=says_port_taken(process.log_tail))
+                return _End(reason, port_taken=says_port_taken(process.log_tail) or reason.endswith(_PORT_TAKEN))
             ready = _now()
             self.start_seconds_taken = ready - started
             self._previous_log_tail = ()
@@ -279,7 +292,7 @@ class Supervisor:
             return _End(reason, ready_seconds=_now() - ready)
         finally:
             self._previous_log_tail = process.log_tail[-_LINES_SHOWN:]
-            # `stop` may cancel us in the middle of this, and must not return while something runs.
+            # `stop` may cancel this task here, and must not return while a process runs.
             ending = asyncio.create_task(process.end(self._timeouts.stop_seconds))
             try:
                 await asyncio.shield(ending)
@@ -288,7 +301,7 @@ class Supervisor:
                 raise
 
     async def _load(self, client: aiohttp.ClientSession, process: GuardedProcess, launch: Launch) -> str:
-        """Wait until the engine is healthy. Returns why it will never be, empty when it is."""
+        """Wait until the engine is healthy. Returns why it failed to become healthy; empty if it is healthy."""
         deadline, pause = _now() + launch.start_seconds, 0.02
         while not (await check_health(client, launch.url + launch.health, self._timeouts.check_timeout)).is_healthy:
             process.sample()
@@ -301,12 +314,16 @@ class Supervisor:
                     f"{last_error(process.log_tail)}; log: {self._log}"
                 )
             pause = min(1.5 * pause, 0.5)
-        if await process.ends_within(0):  # then it was another server that answered, on a port that ours did not get
+        if await process.ends_within(0):  # another server answered, on a port that ours could not bind
             return self._exit_reason(process, "while loading", root_cause(process.log_tail))
+        self._listener = process.listener(_port_of(launch.url))
+        if self._listener is None:
+            process.kill()
+            return f"engine {self._name!r} was killed: another process listens at {launch.url}, {_PORT_TAKEN}"
         return ""
 
     async def _watch(self, client: aiohttp.ClientSession, process: GuardedProcess, launch: Launch) -> str:
-        """Wait until the engine is dead, or silent for too long. Returns which."""
+        """Wait until the engine dies or is silent for too long. Returns the reason."""
         last_healthy = _now()
         while True:
             process.sample()
@@ -314,6 +331,12 @@ class Supervisor:
                 return self._reason_for_end(process)
             began = _now()
             found = await self._check(client, launch, last_healthy + self._timeouts.hang_seconds - began)
+            if found.is_healthy and not self._is_ours():
+                self._listener = process.listener(_port_of(launch.url))  # it may listen with a new socket
+                if self._listener is None:
+                    found = HealthCheck(refused=True)  # another process answers on its port
+                else:
+                    self._change_state(self.state, self.reason)
             if found.is_healthy:
                 last_healthy = began
                 if self.state == "silent":
@@ -332,7 +355,7 @@ class Supervisor:
                 return self._complaint(f"hung and was killed: {launch.health} {found}, for {silence:.0f} s")
 
     async def _check(self, client: aiohttp.ClientSession, launch: Launch, seconds_left: float) -> HealthCheck:
-        """One health check. While it waits for an answer, the engine may become silent."""
+        """Run one health check. The engine becomes silent if the answer takes too long."""
         timeouts = self._timeouts
         timer = asyncio.get_running_loop().call_later(timeouts.silent_seconds, self._mark_silent, launch, HealthCheck())
         try:
@@ -366,8 +389,12 @@ class _End:
     port_taken: bool = False
 
 
+def _port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
 def _free_port() -> int:
-    """A port that is free now. Another program may take it before the engine does; then the start is repeated."""
+    """Return a free port. If another program binds it before the engine does, the start is repeated."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -375,7 +402,7 @@ def _free_port() -> int:
 
 
 def _log_file(path: Path) -> logging.Handler:
-    """A log of at most 40 MB, with the time before every line."""
+    """A log of up to 40 MB; each line starts with the time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.handlers.RotatingFileHandler(
         path, maxBytes=10_000_000, backupCount=3, encoding="utf-8", delay=True

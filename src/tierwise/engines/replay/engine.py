@@ -1,4 +1,4 @@
-"""Recorded candidates as an engine like any other, so that a policy runs on a pool exactly as it runs live."""
+"""Replays recorded candidates, so that a policy runs on recordings exactly as it runs live."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ReplayEngine:
-    """Answers every call with the candidate that was recorded for its conversation and draw."""
+    """Answers each call with the candidate that was recorded for its conversation and draw."""
 
     def __init__(self, name: str, candidates: Iterable[Candidate], *, speed: float = 0.0) -> None:
         self._name = name
@@ -28,10 +28,10 @@ class ReplayEngine:
         self._candidates = {(one.prompt, one.draw): one for one in candidates}
 
     async def start(self) -> None:
-        """Everything is in memory already."""
+        """Nothing to start."""
 
     async def stop(self) -> None:
-        """Nothing runs."""
+        """Nothing to stop."""
 
     def health(self) -> Health:
         return Health(state="ready")
@@ -49,18 +49,18 @@ class ReplayEngine:
     def _find(self, call: Call) -> Candidate:
         one, bound = self._candidates.get((prompt_digest(call), call.draw)), call.prompt.bound
         if one is None:
-            raise Broken(f"recording {self._name!r} holds no draw {call.draw} of this prompt", engine=self._name)
+            raise Broken(f"recording {self._name!r} has no draw {call.draw} of this prompt", engine=self._name)
         if not one.answers(bound):
-            asked = "no bound" if bound is None else f"{bound} tokens"
+            asked = "no limit" if bound is None else f"{bound} tokens"
             raise Broken(
-                f"recording {self._name!r} holds draw {call.draw} cut at {one.bound} tokens; {asked} were asked for",
+                f"recording {self._name!r} has draw {call.draw} cut at {one.bound} tokens; the call has {asked}",
                 engine=self._name,
             )
         return one
 
 
 def _chunks(one: Candidate, tokens: int, parts: int) -> Iterator[Chunk]:
-    """The first `tokens` tokens of a candidate, in parts of about equal size."""
+    """The first `tokens` tokens of a candidate, in parts of similar size."""
     message = dict(one.message)
     thought, text = message.pop("reasoning_content", None) or "", message.pop("content", None) or ""
     whole = thought + text
@@ -74,7 +74,7 @@ def _chunks(one: Candidate, tokens: int, parts: int) -> Iterator[Chunk]:
         delta: dict[str, Json] = {"content": whole[max(first, len(thought)) : last]}
         if first < len(thought):
             delta["reasoning_content"] = whole[first : min(last, len(thought))]
-        if now == one.completion_tokens:  # what cannot be cut is sent with the last token
+        if now == one.completion_tokens:  # indivisible fields are sent with the last token
             delta.update((name, value) for name, value in message.items() if value)
         logprobs = one.logprobs[was:now] if len(one.logprobs) == one.completion_tokens else ()
         yield Chunk(delta=delta, logprobs={"content": list(logprobs)} if logprobs else None, usage=_usage(one, now))
@@ -82,7 +82,7 @@ def _chunks(one: Candidate, tokens: int, parts: int) -> Iterator[Chunk]:
 
 
 def _ends(one: Candidate, whole: str) -> list[int]:
-    """Characters after each number of tokens: by the tokens of the log-probabilities, else as if all were as long."""
+    """Characters after each number of tokens: from the logprobs if complete, otherwise of equal length."""
     count = one.completion_tokens
     texts = [token.get("token") for token in one.logprobs]
     words = [text for text in texts if isinstance(text, str)]

@@ -1,4 +1,4 @@
-"""The engine around a recording. Nothing is launched."""
+"""The engine of a recording. Launches nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def command(settings: Replay, context: LaunchContext) -> str:
-    """The recording, in place of a command line."""
+    """The text shown instead of a command line."""
     return f"(no process) replays {context.base / settings.recording}"
 
 

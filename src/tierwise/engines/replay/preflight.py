@@ -1,4 +1,4 @@
-"""Whether the recording is there."""
+"""Checks that the recording exists."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 
 def preflight(settings: Replay, context: LaunchContext) -> Iterable[Problem]:
-    """Every setting that cannot work here."""
+    """All settings that cannot work here."""
     if not (context.base / settings.recording).is_file():
-        yield "recording", f"there is no file {settings.recording!r} beside the config file"
+        yield "recording", f"there is no file {settings.recording!r} in the folder of the config file"

@@ -1,4 +1,4 @@
-"""Recorded candidates, and the JSONL file that keeps them."""
+"""Recorded candidates, and the JSONL file that stores them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One recorded pass: a line of a recording."""
 
     prompt: str
-    """Digest of the conversation that it answers; see `prompt_digest`."""
+    """Digest of its conversation; see `prompt_digest`."""
     draw: int = 0
     bound: int | None = None
-    """Completion tokens that it was allowed; None when only the context limited it."""
+    """Maximum completion tokens of the pass; None if only the context limited it."""
     message: dict[str, Any] = {}
     logprobs: list[dict[str, Any]] = []
     finish: str = "stop"
@@ -35,7 +35,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seconds: float = 0.0
 
     def answers(self, bound: int | None) -> bool:
-        """Whether it says what a pass with this bound would have said: it ended by itself, or was not cut earlier."""
+        """Whether it equals a pass with this limit: it ended by itself, or was not cut earlier."""
         return self.finish != "length" or self.bound is None or (bound is not None and bound <= self.bound)
 
 
@@ -54,7 +54,7 @@ _BOUNDS = ("max_tokens", "max_completion_tokens")
 
 
 def record(done: Pass) -> Candidate:
-    """The candidate that a finished pass leaves for replays."""
+    """The candidate of a finished pass."""
     return Candidate(
         prompt=prompt_digest(done.call),
         draw=done.call.draw,
@@ -76,6 +76,6 @@ def read_recording(path: Path) -> list[Candidate]:
 
     Raises:
         NotFound: there is no such file.
-        SpecError: it cannot be read; names file and lines.
+        SpecError: it cannot be parsed; names file and lines.
     """
     return decode_json_lines(read_bytes(path, "recording"), Candidate, str(path))

@@ -1,4 +1,4 @@
-"""How a recording in place of a model is written in the config file."""
+"""A deployment on a recording, in the config file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     recording: str
     """A JSONL file of candidates."""
     slots: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
-    """How many passes of one action run side by side."""
+    """Maximum number of concurrent passes of one action."""
     speed: float = 0.0
-    """0 answers at once; 1 takes as long as the recorded passes took."""
+    """0 answers immediately; 1 takes as long as the recorded passes; 2 takes twice as long."""
 
     @property
     def context(self) -> None:
@@ -37,7 +37,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def validate(self, checkpoints: Collection[str]) -> Iterable[Problem]:  # noqa: ARG002 - it loads none
         if self.speed < 0:
-            yield "speed", f"{self.speed:g} is negative; 0 answers at once, 1 as fast as it was recorded"
+            yield "speed", f"{self.speed:g} is negative; 0 answers immediately, 1 as fast as recorded"
 
     def unsupported(self, sampling: Sampling) -> Iterable[Problem]:  # noqa: ARG002 - the recorded passes had them
         return ()

@@ -1,1 +1,1 @@
-"""What vLLM and SGLang have in common: servers that are launched in an interpreter of their own, or found at a URL."""
+"""Shared by vLLM and SGLang: servers that are launched in their own Python environment, or already running at a URL."""

@@ -1,4 +1,4 @@
-"""Speaks to a server that can report the routed experts of a pass, and asks for them in a share of the passes."""
+"""A chat client for servers that can report the routed experts of a pass; requests them for a share of passes."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from tierwise.spec.json import Fields
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from tierwise.engines.openai.wire import Failure
+    from tierwise.engines.openai.failure import Failure
     from tierwise.spec.call import Chunk
 
 Read = TypeVar("Read")
 
-# Makes the server send its own count with every chunk, so that an aborted pass is counted as far as it came.
+# Makes the server send its token counts with every chunk, so that the usage of an aborted pass is known.
 _COUNTING: Fields = {"stream_options": {"continuous_usage_stats": True}}
 
 
 class ClientOptions(TypedDict, total=False):
-    """What such a client takes whatever the engine."""
+    """Options of the client that are the same for all engines."""
 
     sampled: float
-    """The share of passes that is recorded, 0 to 1; 0 where it is not given."""
+    """Share of passes to record, 0 to 1; default 0."""
     draw: Callable[[], float]
-    """Gives numbers in [0, 1)."""
+    """Returns random numbers in [0, 1)."""
     api_key: str | None
-    """Sent with every request."""
+    """API key, sent with every request."""
     silent_seconds: float
-    """A pass is given up after that long without a byte."""
+    """A pass is aborted after this long without a byte."""
     proxy: str | None
-    """URL of the proxy on the way."""
+    """URL of the proxy."""
     translate: Callable[[Fields], Fields] | None
-    """Turns a prompt's fields into the engine's."""
+    """Converts a prompt's fields to the engine's."""
 
 
 class RoutingClient(ChatClient):
-    """A chat client that records routed experts of a share of the passes.
+    """A chat client that records the routed experts of a share of passes.
 
     Args:
         name: the deployment's, for error messages.
-        model: what the server calls it.
-        read: as `ChatClient` has it.
-        options: see there.
+        model: the server's name for the model.
+        read: as for `ChatClient`.
+        options: see `ClientOptions`.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class RoutingClient(ChatClient):
         self._draw = options.get("draw", random.random)
 
     def _is_drawn(self) -> bool:
-        """Whether the next pass is one of those that are recorded."""
+        """Whether to record the next pass."""
         return self._draw() < self._sampled
 
     async def _count(self, read: Callable[[], Read]) -> Read:
-        """Read routed experts in a thread: a long answer of a large model has millions to count.
+        """Parse routed experts in a thread: a long answer of a large model has millions.
 
         Raises:
-            Garbled: the reading raised a ValueError.
+            Garbled: the parser raised a ValueError.
         """
         try:
             return await asyncio.to_thread(read)

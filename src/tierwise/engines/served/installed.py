@@ -1,6 +1,6 @@
-"""What another interpreter's packages know, read from their files: to import an engine takes seconds and a gigabyte.
+"""Reads what another interpreter's packages support from their files: importing an engine takes seconds and a gigabyte.
 
-A file or a name that a version does not have tells nothing; then the engine itself has the last word.
+If a file or name is missing in a version, nothing is known, and the engine itself decides at launch.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _SECONDS = 60.0
 
 
 def ask(python: str, script: str, *arguments: str) -> dict[str, Any]:
-    """What a script prints as its last line, a JSON object; an interpreter takes about a tenth of a second.
+    """Run a script in an interpreter and parse its last line of output, a JSON object. Takes about 0.1 s.
 
     Raises:
-        SpecError: there is no such interpreter, or it does not answer so.
+        SpecError: the interpreter is missing or does not print that.
     """
     try:
         asked = subprocess.run(
@@ -43,13 +43,13 @@ def ask(python: str, script: str, *arguments: str) -> dict[str, Any]:
     try:
         return dict(json.loads(asked.stdout.strip().rpartition("\n")[2]))
     except (ValueError, TypeError) as error:
-        words = asked.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise SpecError(f"{python} is no Python that works: {words[0]}") from error
+        words = asked.stderr.strip().splitlines()[-1:] or ["it printed nothing"]
+        raise SpecError(f"{python} is not a working Python interpreter: {words[0]}") from error
 
 
 @cache
 def text(file: Path) -> str:
-    """A file's text; empty where there is none."""
+    """A file's text; empty if it is missing."""
     try:
         return file.read_text(encoding="utf-8")
     except OSError:
@@ -58,10 +58,10 @@ def text(file: Path) -> str:
 
 @cache
 def strings(file: Path, name: str) -> tuple[str, ...]:
-    """The names that a module's variable holds: a dict's keys, a Literal's or a list's words, an Enum's members."""
+    """The strings in a module's variable: keys of a dict, items of a Literal or list, members of an Enum."""
     try:
         body = ast.parse(text(file)).body
-    except SyntaxError:  # written for a Python that is newer than ours
+    except SyntaxError:  # written for a newer Python
         return ()
     for node in body:
         match node:
@@ -77,6 +77,6 @@ def strings(file: Path, name: str) -> tuple[str, ...]:
 
 
 def constants(value: ast.expr) -> tuple[str, ...]:
-    """The words in an expression; of a dict, its keys."""
+    """The strings in an expression; of a dict, its keys."""
     nodes = value.keys if isinstance(value, ast.Dict) else ast.walk(value)
     return tuple(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))

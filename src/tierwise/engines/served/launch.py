@@ -1,4 +1,4 @@
-"""How a server engine is started for a deployment, or found at a URL."""
+"""Launches a server engine for a deployment, or connects to one at a URL."""
 
 from __future__ import annotations
 
@@ -34,44 +34,44 @@ S = TypeVar("S", bound=ServerEngineSettings)
 S_contra = TypeVar("S_contra", bound=ServerEngineSettings, contravariant=True)
 
 _ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",  # a checkpoint is on this machine, or it is not served
+    "HF_HUB_OFFLINE": "1",  # only checkpoints on this machine are served
     "TRANSFORMERS_OFFLINE": "1",
-    "PYTHONSAFEPATH": "1",  # a folder named vllm or sglang where we were started must not be imported
-    "OMP_WAIT_POLICY": "passive",  # threads that spin while they wait slow down everything else on the CPU
+    "PYTHONSAFEPATH": "1",  # a folder named vllm or sglang in the working directory must not be imported
+    "OMP_WAIT_POLICY": "passive",  # threads that busy-wait slow down everything else on the CPU
 }
 
 
 class MakesClient(Protocol[S_contra]):
-    """Makes the client that speaks to an engine."""
+    """Creates the client of an engine."""
 
     def __call__(
         self, settings: S_contra, name: str, model: str, options: ClientOptions, architecture: Architecture | None
     ) -> ChatClient:
-        """The client.
+        """Create the client.
 
         Args:
             settings: of the deployment.
-            name: its name.
-            model: what the server calls the model.
-            options: that every server engine's client takes.
-            architecture: of the checkpoint; None where it is not known.
+            name: of the deployment.
+            model: the server's name for the model.
+            options: the same for all server engines.
+            architecture: of the checkpoint; None if unknown.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher(Generic[S]):
-    """Starts one of these engines, or finds it: what differs between them are these functions."""
+    """Launches one of these engines or connects to it. The functions are what differs between engines."""
 
     client: MakesClient[S]
     facts: Callable[[Path], Callable[[str], Awaitable[Mapping[str, str]]]]
-    """For a log file: asks the server at a URL what it is."""
+    """Takes a log file; returns a function from the server's URL to `Health.facts`."""
     own_flags: Callable[[S], Iterable[str]]
-    """Flags of levers that are not a single flag."""
+    """Returns the flags of levers that are not a single flag."""
     environment: Callable[[S], Mapping[str, str]]
-    """What is set by a variable and not by a flag."""
+    """Returns the environment variables of levers that are not flags."""
 
     def command(self, settings: S, context: LaunchContext) -> str:
-        """The command line, with the checkpoint's name in the place of a file that is not here yet."""
+        """The command line. If the checkpoint is not downloaded, its name stands for its path."""
         if settings.url is not None:
             return shown(settings.url)
         model = context.model or Path(f"<{settings.checkpoint}>")
@@ -82,12 +82,12 @@ class Launcher(Generic[S]):
         """The engine, not started.
 
         Raises:
-            SpecError: its checkpoint is not on this machine, or the key of a server is not set.
+            SpecError: its checkpoint is not on this machine, or the API key of a server is not set.
         """
         if settings.url is not None:
             return self._find(settings, name, settings.url)
         if context.model is None:
-            raise SpecError(f"checkpoint {settings.checkpoint!r} is not here yet; run `tierwise pull` first")
+            raise SpecError(f"checkpoint {settings.checkpoint!r} is not downloaded; run `tierwise pull` first")
         model, architecture = context.model, read_architecture(context.model)
         launched = with_active_experts(settings, context)
         options = _options(settings, switch=switch_of(architecture))
@@ -106,7 +106,7 @@ class Launcher(Generic[S]):
         return HttpEngine(url, client, metrics=settings.ENGINE.metrics)
 
     def _launch(self, settings: S, name: str, model: Path, port: int, context: LaunchContext) -> Launch:
-        """What starts the deployment of that name on a port (0: one that is free at the time)."""
+        """The launch of the named deployment on a port (0: a free port)."""
         engine = settings.ENGINE
         command = [context.program(settings.python or ""), *engine.program, str(model)]
         command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port), *engine.always]
@@ -121,7 +121,7 @@ class Launcher(Generic[S]):
 
 
 def with_active_experts(settings: S, context: LaunchContext) -> S:
-    """The settings with active experts, where they are set, in `hf_overrides` under the checkpoint's own key."""
+    """The settings with `active_experts`, if set, moved to the checkpoint's key in `hf_overrides`."""
     if settings.active_experts is None:
         return settings
     key = read_architecture(context.model).active_experts_key if context.model else ""

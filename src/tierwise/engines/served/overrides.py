@@ -1,4 +1,4 @@
-"""Changes to a checkpoint's config.json under dotted paths, inner mappings merged."""
+"""Overrides of a checkpoint's config.json at dotted paths."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 def override(overrides: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """The overrides with a value at a dotted path; what else stands there stays."""
+    """The overrides with a value set at a dotted path; other values are kept."""
     name, _, rest = path.partition(".")
     inner = overrides.get(name)
     return {**overrides, name: override(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
 
 
 def at(overrides: Mapping[str, Any], path: str) -> Any:
-    """What overrides say at a dotted path; None where they say nothing."""
+    """The value at a dotted path; None if there is none."""
     found: Any = overrides
     for name in path.split("."):
         found = found.get(name) if isinstance(found, dict) else None

@@ -1,6 +1,6 @@
-"""What cannot work with the checkpoint and the server on this machine, found before anything is launched.
+"""Finds settings that cannot work with the checkpoint and the installed server, before anything is launched.
 
-What only the server can know (memory, kernels, combinations of settings) it reports itself, at the end of its log.
+The server itself reports what only it can know (memory, kernels, combinations of settings) at the end of its log.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class InstalledServer(Protocol):
-    """What the files of an installed server say, as far as every engine is asked."""
+    """An installed server: what is checked for all server engines."""
 
     @property
     def version(self) -> str: ...
@@ -44,21 +44,21 @@ def preflight(
     check_server: Callable[[Installed], Iterable[Problem]],
     check_checkpoint: Callable[[Installed, Architecture], Iterable[Problem]],
 ) -> Iterable[Problem]:
-    """Every setting that cannot work here; none for a server that runs already.
+    """All settings that cannot work here; empty for a server that is already running.
 
     Args:
         settings: of the deployment.
         context: with the checkpoint, if it is on this machine.
-        find: looks up the server of an interpreter.
+        find: returns the server in an interpreter's environment.
         advice: how to get an interpreter that has it.
-        check_server: what this version of it does not know.
-        check_checkpoint: what this version cannot do with this checkpoint.
+        check_server: returns what this version does not support.
+        check_checkpoint: returns what this version cannot do with this checkpoint.
     """
     if settings.url is not None:
         return
     place = shutil.which(context.program(settings.python or ""))
     if place is None:
-        yield "python", f"there is no interpreter {settings.python!r} here; {advice}"
+        yield "python", f"there is no interpreter {settings.python!r}; {advice}"
         return
     try:
         installed = find(place)
@@ -82,12 +82,12 @@ def check_levers(
     installed: InstalledServer,
     check_value: Callable[[str, str], Iterable[Problem]],
 ) -> Iterable[Problem]:
-    """Levers whose flag or value this version does not know.
+    """Levers with a flag or value that this version does not have.
 
     Args:
         settings: of the deployment.
         installed: the server.
-        check_value: checks the text that a lever is set to, by the lever's name and that text.
+        check_value: checks a text value; called with the lever's name and the value.
     """
     engine = settings.ENGINE
     for lever in engine.levers:
@@ -97,7 +97,7 @@ def check_levers(
         if lever.sets.startswith("--") and not installed.has_flag(lever.sets):
             yield (
                 lever.name,
-                f"{engine.title} {installed.version} has no {lever.sets}; take it out, or use another version",
+                f"{engine.title} {installed.version} has no {lever.sets}; remove this setting, or use another version",
             )
         elif isinstance(value, str):
             yield from check_value(lever.name, value)
@@ -106,32 +106,32 @@ def check_levers(
 def check_code(
     settings: ServerEngineSettings, installed: InstalledServer, architecture: Architecture
 ) -> Iterable[Problem]:
-    """Python that comes with the checkpoint and that the settings do not allow to run."""
+    """Python code in the checkpoint that the settings do not allow to run."""
     missing = missing_code(installed, architecture)
     if missing and architecture.needs_remote_code and not settings.trust_remote_code:
         yield (
             "trust_remote_code",
             (
-                f"{settings.ENGINE.title} {installed.version} has no {missing[0]}, and the checkpoint brings Python of "
-                "its own for it; read that, and then set `trust_remote_code: true`, or take another engine"
+                f"{settings.ENGINE.title} {installed.version} has no {missing[0]}, and the checkpoint contains its "
+                "own Python code for it; review the code and set `trust_remote_code: true`, or use another engine"
             ),
         )
 
 
 def missing_code(installed: InstalledServer, architecture: Architecture) -> list[str]:
-    """The classes of a checkpoint that the server has no code for."""
+    """The model classes of a checkpoint that the server does not support."""
     return [name for name in architecture.architectures if not installed.may_run(name)]
 
 
 def check_prompts(settings: ServerEngineSettings, architecture: Architecture, *, tokenizer: str) -> Iterable[Problem]:
-    """What is missing to make tokens of messages; the flag `tokenizer` names another folder for the tokenizer."""
+    """What is missing to tokenize messages. The flag `tokenizer` names another folder for the tokenizer."""
     if not architecture.has_tokenizer and tokenizer not in settings.extra_args:
         yield "checkpoint", "it has no tokenizer; copy tokenizer.json and tokenizer_config.json into its folder"
     if not has_chat_form(architecture) and "--chat-template" not in settings.extra_args:
         yield (
             "checkpoint",
             (
-                "it has no chat template, so it cannot answer a chat; add chat_template.jinja to its folder, or set "
+                "it has no chat template, so it cannot answer chats; add chat_template.jinja to its folder, or set "
                 "`extra_args: [--chat-template, FILE]`"
             ),
         )
@@ -142,12 +142,18 @@ def _check_experts(settings: ServerEngineSettings, architecture: Architecture) -
     if architecture.experts is None:
         for name in ("active_experts", "expert_parallel", "eplb", "experts_sampled"):
             if getattr(settings, name) not in (None, False, 0.0):
-                yield name, f"this checkpoint ({architecture.model_type}) is dense, it has no experts; take it out"
+                yield (
+                    name,
+                    f"this checkpoint ({architecture.model_type}) is dense and has no experts; remove this",
+                )
     elif wanted is None:
         return
     elif why := architecture.why_not_active(wanted):
         yield "active_experts", why
     elif not key:
-        yield "active_experts", "its config.json does not say how many work; set the right key under `hf_overrides`"
+        yield (
+            "active_experts",
+            "its config.json has no known key for it; set the right key under `hf_overrides`",
+        )
     elif (given := at(settings.hf_overrides, key)) not in (None, wanted):
-        yield "active_experts", f"`hf_overrides` says {given} for {key}; take one of them out"
+        yield "active_experts", f"`hf_overrides` sets {key} to {given}; remove one of the two"

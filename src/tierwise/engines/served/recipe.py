@@ -1,4 +1,4 @@
-"""The lines of a recipe that server engines have in common."""
+"""The lines of a recipe that are the same for all server engines."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def settings(context: RecipeContext, engine: str, *, expert_devices: int, more: 
     """The lines of the deployment.
 
     Args:
-        context: what the recipe is written from.
+        context: the inputs of the recipe.
         engine: its name in the config file.
-        expert_devices: devices that it spreads experts over.
-        more: lines of its own.
+        expert_devices: number of devices for expert parallelism.
+        more: lines specific to the engine.
     """
     support = context.support
     yield f"    python: .venv-{engine}/bin/python    # the environment that has {engine}"

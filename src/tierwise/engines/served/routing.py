@@ -1,6 +1,4 @@
-"""Counts the choices that routers made, from the arrays in which servers send them: no numpy, since it is not there in
-a plain installation.
-"""
+"""Counts routed experts in the arrays that servers send. Does not use numpy, because it is not a core dependency."""
 
 from __future__ import annotations
 
@@ -16,18 +14,18 @@ if TYPE_CHECKING:
 def counted(
     values: memoryview[int], shape: tuple[int, int, int], *, source: str, experts: int | None = None
 ) -> Routing | None:
-    """How often each expert of each layer was chosen.
+    """Count how often each expert of each layer was chosen.
 
-    A dense layer stands there as zeros, which no router can choose where it chooses several; such layers are left out.
+    Dense layers are sent as zeros, which a router that chooses several experts cannot choose. They are omitted.
 
     Args:
-        values: numbers of experts, in the order of `shape`.
-        shape: tokens × layers × experts chosen, all layers of the model.
-        source: the engine that told.
-        experts: of each layer; as many as were seen where it is not given.
+        values: expert indices, in the order of `shape`.
+        shape: tokens × layers × active experts; includes dense layers.
+        source: the engine that reported them.
+        experts: experts per layer; if None, the maximum index seen plus 1.
 
     Returns:
-        None where no token was routed.
+        None if no token was routed.
     """
     tokens, layers, active = shape
     if not tokens or not layers or not active:
@@ -45,7 +43,7 @@ def counted(
 
 
 def _layer(values: memoryview[int], layer: int, layers: int, active: int) -> Counter[int]:
-    # Stepping through the buffer counts in C; one number at a time takes ten times as long.
+    # Slicing the buffer counts in C; a Python loop takes ten times as long.
     return sum(
         (Counter(values[layer * active + slot :: layers * active].tolist()) for slot in range(active)), Counter()
     )

@@ -1,6 +1,7 @@
-"""How a deployment on a server engine is written in the config file.
+"""A deployment on a server engine, in the config file.
 
-Such a server is launched in an interpreter of its own, or found at a URL. Each engine adds its own settings and checks.
+Such a server is launched in its own Python environment, or is already running at a URL. Each engine adds settings and
+checks.
 """
 
 from __future__ import annotations
@@ -29,119 +30,119 @@ Positive = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 ADVICE = {
-    "active_experts": "sets experts at launch; make a second deployment with `active_experts` of its own",
-    "priority": "heeds priorities only with `scheduling: priority`; set it on the deployment, or leave this out",
+    "active_experts": "sets active experts at launch; add a second deployment with other `active_experts`",
+    "priority": "uses priorities only with `scheduling: priority`; set it on the deployment, or remove this",
 }
-"""What to do instead of a request lever that it has no field for (`Dialect.advice`)."""
+"""What to do instead of an unsupported request lever (`Dialect.advice`)."""
 
 _OF_A_SERVER = frozenset({"url", "model", "api_key_env"})
 _OF_BOTH = frozenset({"slots", "context", "silent_seconds", "reasoning_parser", "tool_parser", "scheduling"})
-"""What holds for a server however it was started: we set it at launch, or it describes one that runs already."""
+"""Settings that also apply to a server that is already running, which they then describe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerEngine:
-    """What is the same for every deployment on one of these engines."""
+    """A server engine: what is the same for all its deployments."""
 
     title: str
-    """Its name as its makers write it."""
+    """Its name as its developers spell it."""
     levers: tuple[Lever, ...]
     negatives: bool
-    """Whether a switch that is off is sent, as `--no-flag`."""
+    """Whether False is sent as `--no-flag`."""
     program: tuple[str, ...]
-    """What stands between the interpreter and the checkpoint."""
+    """Arguments between the interpreter and the checkpoint."""
     always: tuple[str, ...]
     """Flags of every launch."""
     ours: frozenset[str]
-    """Flags that we set, or that would move the server to where nothing looks for it."""
+    """Flags that Tierwise sets, or that would change the server's address."""
     environment: Mapping[str, str]
-    """Variables of every launch, besides those that all server engines get."""
+    """Environment variables of every launch, besides those for all server engines."""
     metrics: MetricNames
-    """The names on its metrics page and in its log."""
+    """The metrics in its metrics page and its log."""
     lost: frozenset[int] = frozenset()
-    """As `Launch.lost`."""
+    """See `Launch.lost`."""
     of_both: frozenset[str] = frozenset()
-    """Settings of its own that hold however it was started."""
+    """Its own settings that also apply to a server that is already running."""
 
 
 class ServerEngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where it is, what it serves, and the levers that each of them has under a flag of its own."""
+    """Where the server is, what it serves, and the levers that all server engines have."""
 
     ENGINE: ClassVar[ServerEngine]
 
     checkpoint: str | None = None
-    """A name under `checkpoints`: the folder that it loads, or the GGUF file."""
+    """A name under `checkpoints`: the folder or GGUF file to load."""
     python: str | None = None
-    """The interpreter of the environment that has it; a path from the config file's folder, or a name on PATH."""
+    """The Python interpreter of its environment: a path relative to the config file's folder, or a name on PATH."""
     url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s]+$")] | None = None
-    """Of a server that runs already, with its `/v1`; instead of `checkpoint` and `python`."""
+    """Base URL of a server that is already running, including `/v1`; instead of `checkpoint` and `python`."""
     model: str | None = None
-    """What the server at `url` calls the model; `default` where it is not given."""
+    """The name of the model on the server at `url`; default: `default`."""
     api_key_env: str | None = None
-    """The environment variable that holds the key of the server at `url`."""
+    """Environment variable with the API key of the server at `url`."""
     slots: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 256
-    """Passes that run side by side."""
+    """Maximum number of concurrent passes."""
     context: Positive | None = None
-    """Tokens of prompt and answer that one pass may hold; the checkpoint's own where it is not given."""
+    """Context window in tokens, prompt plus answer; default: the checkpoint's."""
     quantization: str | None = None
-    """The engine's word for how weights are quantized; only for what the checkpoint does not say itself."""
+    """Quantization method of the weights, by the engine's name; not needed if the checkpoint's config specifies it."""
     dtype: str | None = None
-    """Of weights and activations."""
+    """Data type of weights and activations."""
     kv_cache_dtype: str | None = None
-    """Of cached keys and values."""
+    """Data type of cached keys and values."""
     attention_backend: str | None = None
-    """The engine's word for it; its own choice where it is not given."""
+    """By the engine's name; default: the engine's choice."""
     active_experts: Positive | None = None
-    """Routed experts that work on each token, instead of the checkpoint's own number."""
+    """Routed experts per token, instead of the checkpoint's number."""
     hf_overrides: dict[str, Any] = {}
     """Merged into the checkpoint's config.json."""
     expert_parallel: bool | None = None
-    """Whole experts on each device; on SGLang, on the devices of `tensor_parallel`."""
+    """Expert parallelism: whole experts on each device; on SGLang, on the devices of `tensor_parallel`."""
     eplb: dict[str, Any] | None = None
-    """Balance experts over devices as they are used: the engine's EPLB with these settings, `{}` for its own."""
+    """Balance the load of experts over devices with the engine's EPLB and these settings; `{}` for its defaults."""
     tensor_parallel: Positive | None = None
-    """Devices that share each layer."""
+    """Number of devices that share each layer."""
     pipeline_parallel: Positive | None = None
-    """Devices that layers are dealt out to."""
+    """Number of pipeline stages."""
     data_parallel: Positive | None = None
-    """Copies that share the requests."""
+    """Number of replicas that share the requests."""
     speculative: dict[str, Any] = {}
-    """Guess tokens ahead: vLLM's speculative config, or SGLang's flags `--speculative-KEY`."""
+    """Speculative decoding: vLLM's speculative config, or SGLang's flags `--speculative-KEY`."""
     prefix_cache: bool | None = None
-    """Keep the beginnings of prompts; the engine's own default is on where the model allows it."""
+    """Prefix caching; by default, engines enable it if the model allows it."""
     reasoning_parser: str | None = None
-    """The engine's word for how this family marks its thinking."""
+    """The engine's parser for the thinking of this family."""
     tool_parser: str | None = None
-    """The engine's word for how this family writes tool calls."""
+    """The engine's parser for the tool calls of this family."""
     queue: Positive | None = None
-    """Requests after which more are turned away at once: of those that wait, on vLLM with those in work."""
+    """Maximum number of waiting requests (vLLM: waiting and running); more are rejected immediately."""
     trust_remote_code: bool = False
-    """Run the Python that comes with the checkpoint."""
+    """Run Python code from the checkpoint."""
     experts_sampled: Share = 0.0
-    """The share of passes whose routed experts are recorded; vLLM does not stream these inside."""
+    """Share of passes whose routed experts are recorded, 0 to 1; vLLM does not stream these passes."""
     extra_args: list[str] = []
-    """Any other arguments of the server."""
+    """Other arguments of the server."""
     start_seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 1800.0
-    """How long loading may take."""
+    """Maximum time to load, in seconds."""
     silent_seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 600.0
-    """A pass is given up after that long without a byte from it."""
+    """A pass is aborted after this many seconds without a byte from the server."""
 
-    # ── what each engine answers for itself ─────────────────────────────
+    # ── implemented by each engine ─────────────────────────────
 
     @property
     @abstractmethod
     def dialect(self) -> Dialect:
-        """Its fields for request levers."""
+        """Translates request levers to its fields."""
 
     @abstractmethod
     def _validate_launch(self) -> Iterable[Problem]:
-        """What cannot work where we launch it."""
+        """Settings that cannot work if Tierwise launches it."""
 
     def _validate_always(self) -> Iterable[Problem]:
-        """What cannot work, however it was started."""
+        """Settings that cannot work, whether Tierwise launches it or not."""
         return ()
 
-    # ── what they have in common ────────────────────────────────────────
+    # ── the same for all engines ───────────────────────────────
 
     @property
     def loads(self) -> str | None:
@@ -160,7 +161,7 @@ class ServerEngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
         if (self.url is None) == (self.checkpoint is None):
             yield (
                 "engine",
-                f"{self.tag} wants either `checkpoint` and `python`, to be launched, or the `url` of one that runs",
+                f"{self.tag} needs either `checkpoint` and `python` to launch it, or the `url` of a running server",
             )
         elif self.url is not None:
             yield from self._validate_remote(self.url)
@@ -174,7 +175,7 @@ class ServerEngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
             if name not in known and name in self._set:
                 yield (
                     name,
-                    f"is set where {self.ENGINE.title} is launched, and the one at {url} runs already; take it out",
+                    f"is set when {self.ENGINE.title} is launched, but {url} is already running; remove it",
                 )
         yield from validate_url(url)
 
@@ -184,17 +185,17 @@ class ServerEngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
             yield "checkpoint", f"there is no checkpoint {checkpoint!r}; {allowed(checkpoint, checkpoints)}"
         if self.python is None:
             python = f".venv-{self.tag}/bin/python"
-            yield "python", f"name the interpreter of the environment that has {title}, such as {python}"
+            yield "python", f"set it to the interpreter of the environment with {title}, such as {python}"
         for name in sorted(_OF_A_SERVER & self._set):
-            yield name, "belongs to a server that runs already; give `url` instead of `checkpoint`, or take it out"
+            yield name, "is only for a server that is already running; set `url` instead of `checkpoint`, or remove it"
         if self.eplb is not None and not self.expert_parallel:
-            yield "eplb", "balancing needs experts that are spread whole; set `expert_parallel: true`"
+            yield "eplb", "load balancing needs expert parallelism; set `expert_parallel: true`"
         yield from self._validate_launch()
         by_flag = {lever.sets: lever.name for lever in self.ENGINE.levers}
         for argument in self.extra_args:
             flag = argument.partition("=")[0].replace("_", "-")
             if flag in self.ENGINE.ours:
-                yield "extra_args", f"{argument} is set by Tierwise; take it out"
+                yield "extra_args", f"{argument} is set by Tierwise; remove it"
             elif flag in by_flag:
                 yield "extra_args", f"{argument} has a setting of its own: `{by_flag[flag]}`"
 

@@ -1,15 +1,16 @@
-"""What SGLang sends beside OpenAI's fields: the experts that a pass went through, in `sglext`."""
+"""Parses what SGLang sends besides OpenAI's fields: the routed experts of a pass, in `sglext`."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.engines.openai.wire import Failure, read_event
+from tierwise.engines.openai.failure import Failure
+from tierwise.engines.openai.wire import read_event
 from tierwise.engines.served.routing import counted
 from tierwise.spec.call import Chunk
 
@@ -17,19 +18,19 @@ if TYPE_CHECKING:
     from tierwise.spec.routing import Routing
 
 ROUTED = "sglext.routed_experts"
-"""Where a chunk's delta holds the payload between `read_chunk` and the client, which takes it out."""
+"""Key of a chunk's delta for the payload between `read_chunk` and the client, which removes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What the payload does not say of itself."""
+    """The dimensions of the payload, which it does not contain."""
 
     layers: int
-    """All layers of the model, dense ones too."""
+    """Layers of the model, including dense ones."""
     active: int
-    """Routed experts that work on a token."""
+    """Routed experts per token."""
     experts: int | None
-    """Of each layer; as many as were seen where it is None."""
+    """Experts per layer; if None, the maximum index seen plus 1."""
 
 
 class _Extension(msgspec.Struct):
@@ -44,10 +45,10 @@ _decode = msgspec.json.Decoder(_Extended).decode
 
 
 def read_chunk(event: bytes) -> Chunk | Failure:
-    """One event of a stream; the one with routed experts has them, unread, in its delta.
+    """Parse one event of a stream. Routed experts are left unparsed in the delta.
 
     Raises:
-        ValueError: it is not the JSON of a chat completion.
+        ValueError: the event is not the JSON of a chat completion.
     """
     chunk = read_event(event)
     if b'"sglext"' not in event or isinstance(chunk, Failure):
@@ -56,28 +57,28 @@ def read_chunk(event: bytes) -> Chunk | Failure:
     if extension is None or not extension.routed_experts:
         return chunk
     delta: dict[str, Any] = {**chunk.delta, ROUTED: extension.routed_experts}
-    return Chunk(delta=delta, logprobs=chunk.logprobs, finish=chunk.finish, usage=chunk.usage)
+    return replace(chunk, delta=delta)
 
 
 def read_routing(text: str, shape: Shape) -> Routing | None:
-    """What `routed_experts` holds: base64 of int32, tokens × layers × experts chosen (managers/detokenizer_manager.py).
+    """Parse `routed_experts`: base64 of int32, tokens × layers × active experts (managers/detokenizer_manager.py).
 
-    The last token is missing, since nobody has worked on it yet. A dense layer stands there as zeros.
+    The last token is missing, because the model has not processed it. Dense layers are zeros.
 
     Returns:
-        None where no token was routed.
+        None if no token was routed.
 
     Raises:
-        ValueError: it is not that.
+        ValueError: it has another format.
     """
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise ValueError(f"sent routed experts that are no base64: {error}") from error
+        raise ValueError(f"sent routed experts that are not base64: {error}") from error
     width = shape.layers * shape.active
     if len(data) % (4 * width):
         raise ValueError(
-            f"sent {len(data)} bytes of routed experts, which are no whole tokens of {shape.layers} layers × "
+            f"sent {len(data)} bytes of routed experts, which is not a multiple of {shape.layers} layers × "
             f"{shape.active} experts of 4 bytes"
         )
     values = memoryview(data).cast("i")

@@ -1,4 +1,4 @@
-"""What a request to SGLang can ask for."""
+"""Capabilities of SGLang."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 
 def capabilities(settings: Sglang) -> Capabilities:
-    """What its source says (0.5.23; it was not run), then what a probe of the server at its URL saw."""
+    """From its source code (0.5.23, not run), updated by the last probe of the server at its URL."""
     known = Capabilities(thinking_end=settings.dialect.thinking_tokens is not None)
     return known.updated(remembered_capabilities(settings.remote))

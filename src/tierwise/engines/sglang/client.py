@@ -1,4 +1,4 @@
-"""Speaks to SGLang: streamed as to any server, and now and then asked which experts a pass went through."""
+"""The client of SGLang, which requests the routed experts of a share of passes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class SglangClient(RoutingClient):
-    """A client that asks for routed experts within the stream.
+    """A client that requests routed experts in the stream.
 
     Args:
         name: the deployment's, for error messages.
-        model: what the server calls it.
-        shape: of the model; None where it is not known, and then nothing is recorded.
-        options: see there.
+        model: the server's name for the model.
+        shape: of the model; None if unknown: then nothing is recorded.
+        options: see `ClientOptions`.
     """
 
     def __init__(self, name: str, model: str, *, shape: Shape | None = None, **options: Unpack[ClientOptions]) -> None:
@@ -42,7 +42,7 @@ class SglangClient(RoutingClient):
                 yield await self._counted(chunk) if ROUTED in chunk.delta else chunk
 
     async def _counted(self, chunk: Chunk) -> Chunk:
-        """The chunk with counts instead of the payload; a client who asked for that itself does not get it either."""
+        """The chunk with counts instead of the payload, which is removed even if the client requested it."""
         delta = dict(chunk.delta)
         payload = str(delta.pop(ROUTED))
         if self._shape is None:

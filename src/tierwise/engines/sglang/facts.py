@@ -1,4 +1,4 @@
-"""What SGLang reports of itself once it is ready."""
+"""Facts that SGLang reports once it is ready."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _NAMES = {
     "kernels": "sampling_backend",
     "kv_cache_tokens": "max_total_num_tokens",
 }
-"""Our names, and keys of `/server_info` (SGLang 0.5.23, srt/entrypoints/http_server.py)."""
+"""Names of facts, and keys of `/server_info` (SGLang 0.5.23, srt/entrypoints/http_server.py)."""
 
 
 async def facts(url: str) -> dict[str, str]:
-    """What the SGLang at a URL is; empty where it does not report it."""
+    """The facts of the SGLang at a URL; empty if it does not report them."""
     try:
         async with (
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as client,

@@ -1,4 +1,4 @@
-"""What the SGLang of another interpreter knows, read from its files."""
+"""Reads what an installed SGLang supports from its files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tierwise.engines.served.installed import ask, strings, text
 from tierwise.spec.errors import SpecError
 
 _PACKAGES = {"bitsandbytes": "bitsandbytes", "gguf": "gguf"}
-"""Packages that quantization methods load weights with (SGLang 0.5.23)."""
+"""Packages that quantization methods need (SGLang 0.5.23)."""
 
 _ASK = """
 import json, sys
@@ -27,27 +27,27 @@ print(json.dumps({"sglang": place("sglang"), "packages": [name for name in sys.a
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
-    """An SGLang on this machine."""
+class InstalledSglang:
+    """The SGLang in one Python environment."""
 
     root: Path
-    """Its package folder."""
+    """The folder of the package sglang."""
     packages: frozenset[str]
-    """Those that we know, among the packages beside it."""
+    """Packages of the same environment that quantization methods need."""
 
     @property
     def version(self) -> str:
-        """Of SGLang; "?" where its files do not tell."""
+        """The version of SGLang; "?" if unknown."""
         found = re.search(r"""^__version__\b.*=\s*['"]([^'"]+)""", text(self.root / "_version.py"), re.MULTILINE)
         return found[1] if found else "?"
 
     def package_for(self, method: str) -> str:
-        """The package that a quantization method needs and that is not there; empty where nothing is missing."""
+        """The missing package that a quantization method needs; empty if none is missing."""
         package = _PACKAGES.get(method, "")
         return "" if package in self.packages else package
 
     def may_run(self, architecture: str) -> bool:
-        """Whether it has code for a model, or may borrow that of Transformers."""
+        """Whether it implements a model, or may use the implementation of Transformers."""
         models = self.root / "srt" / "models"
         if not models.is_dir() or (models / "transformers.py").is_file():
             return True
@@ -55,14 +55,14 @@ class Installed:
         return any(named.search(text(file)) for file in models.glob("*.py"))
 
     def values(self, lever: str) -> frozenset[str]:
-        """The words that it takes for a lever; empty where any may do, or where that cannot be told."""
+        """Legal values of a lever; empty if all are legal or if unknown."""
         if lever not in _VALUES:
             return frozenset()
         file, name = _VALUES[lever]
         return frozenset(strings(self.root / "srt" / file, name))
 
     def has_flag(self, flag: str) -> bool:
-        """Whether its command line has a flag, under the name of a field, as another name of one, or by itself."""
+        """Whether its command line has a flag, as a field, as an alias of one, or literally."""
         folder = self.root / "srt"
         files = [file for file in (folder / "server_args.py", *sorted(folder.glob(_FIELDS))) if file.is_file()]
         field = re.compile(rf"^ +{re.escape(flag.removeprefix('--').replace('-', '_'))}\b *:", re.MULTILINE)
@@ -83,13 +83,13 @@ _FIELDS = "arg_groups/fields/*.py"
 
 
 @cache
-def find(python: str) -> Installed:
-    """The SGLang of an interpreter; asked once, in about a tenth of a second.
+def find(python: str) -> InstalledSglang:
+    """Find the SGLang in an interpreter's environment; cached, takes about 0.1 s.
 
     Raises:
-        SpecError: there is no such interpreter, or it has no SGLang.
+        SpecError: the interpreter is missing or has no SGLang.
     """
     told = ask(python, _ASK, *_PACKAGES.values())
     if not told["sglang"]:
-        raise SpecError(f"{python} has no SGLang; name the interpreter of an environment that has it")
-    return Installed(root=Path(told["sglang"][0]), packages=frozenset(told["packages"]))
+        raise SpecError(f"{python} has no SGLang; set `python` to the interpreter of an environment with SGLang")
+    return InstalledSglang(root=Path(told["sglang"][0]), packages=frozenset(told["packages"]))

@@ -1,4 +1,4 @@
-"""How SGLang is started for a deployment, or found at a URL."""
+"""Launches SGLang for a deployment, or connects to one at a URL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _client(
 
 
 def _shape(settings: Sglang, architecture: Architecture | None) -> Shape | None:
-    """Of the checkpoint's routing; None where its config does not say it."""
+    """The shape of the checkpoint's routing; None if its config does not specify it."""
     if architecture is None:
         return None
     active = settings.active_experts or architecture.active_experts
@@ -34,7 +34,7 @@ def _shape(settings: Sglang, architecture: Architecture | None) -> Shape | None:
     return Shape(layers=architecture.layers, active=active, experts=architecture.experts)
 
 
-def _facts(log: Path) -> Callable[[str], Awaitable[Mapping[str, str]]]:  # noqa: ARG001 - it reports all of them itself
+def _facts(log: Path) -> Callable[[str], Awaitable[Mapping[str, str]]]:  # noqa: ARG001 - the server reports all facts
     return facts
 
 
@@ -55,7 +55,7 @@ def _own_flags(settings: Sglang) -> Iterable[str]:
         yield "--enable-return-routed-experts"
 
 
-def _environment(settings: Sglang) -> dict[str, str]:  # noqa: ARG001 - all that it takes are flags
+def _environment(settings: Sglang) -> dict[str, str]:  # noqa: ARG001 - it has only flags
     return {}
 
 

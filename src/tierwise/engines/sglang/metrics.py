@@ -1,4 +1,4 @@
-"""What SGLang calls the metrics that it counts."""
+"""SGLang's names for the metrics."""
 
 from tierwise.engines.metrics import MetricNames
 
@@ -14,4 +14,4 @@ METRIC_NAMES = MetricNames(
         "expert_balancedness": ("sglang:eplb_balancedness",),
     }
 )
-"""SGLang 0.5.23, srt/observability, with `--enable-metrics`. Of speculation it tells rates and no counts."""
+"""SGLang 0.5.23, srt/observability, with `--enable-metrics`. It reports speculative decoding as rates, not counts."""

@@ -1,4 +1,4 @@
-"""What cannot work with the checkpoint and the SGLang on this machine, beyond what every server engine is asked."""
+"""Preflight checks of SGLang, besides those for all server engines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tierwise.catalog.architecture import Architecture
     from tierwise.engines.settings import LaunchContext, Problem
-    from tierwise.engines.sglang.installed import Installed
+    from tierwise.engines.sglang.installed import InstalledSglang
     from tierwise.engines.sglang.settings import Sglang
 
 _ACTIVE_EXPERTS = "num_experts_per_tok"
@@ -22,43 +22,43 @@ _ACTIVE_EXPERTS = "num_experts_per_tok"
 
 
 def preflight(settings: Sglang, context: LaunchContext) -> Iterable[Problem]:
-    """Every setting that cannot work here."""
+    """All settings that cannot work here."""
     return served.preflight(
         settings,
         context,
         find,
-        advice="name the bin/python of an environment with SGLang",
+        advice="set `python` to the bin/python of an environment with SGLang",
         check_server=partial(_check_server, settings),
         check_checkpoint=partial(_check_checkpoint, settings),
     )
 
 
-def _check_server(settings: Sglang, installed: Installed) -> Iterable[Problem]:
+def _check_server(settings: Sglang, installed: InstalledSglang) -> Iterable[Problem]:
     version = f"SGLang {installed.version}"
     yield from check_levers(settings, installed, partial(_check_value, installed))
     if settings.quantization and (package := installed.package_for(settings.quantization)):
         yield "quantization", f"{version} loads {settings.quantization} with the package {package}; install it there"
     for name, flag, _ in settings.spread():
         if not installed.has_flag(flag):
-            yield name, f"{version} has no {flag}; take the key out, or use another version"
+            yield name, f"{version} has no {flag}; remove the key, or use another version"
     backend, fit = settings.attention_backend, installed.values("deterministic")
     if settings.deterministic and backend is not None and fit and backend not in fit:
         yield "deterministic", f"{version} is deterministic with {', '.join(sorted(fit))}, and not with {backend}"
 
 
-def _check_value(installed: Installed, name: str, value: str) -> Iterable[Problem]:
-    """Whether this version knows the text that a lever is set to."""
+def _check_value(installed: InstalledSglang, name: str, value: str) -> Iterable[Problem]:
+    """Whether this version supports a text value of a lever."""
     known = installed.values(name)
     if known and value not in known | {"auto"}:
-        yield name, f"SGLang {installed.version} knows no {value!r}; it knows {', '.join(sorted(known))}"
+        yield name, f"SGLang {installed.version} does not support {value!r}; allowed: {', '.join(sorted(known))}"
 
 
-def _check_checkpoint(settings: Sglang, installed: Installed, architecture: Architecture) -> Iterable[Problem]:
+def _check_checkpoint(settings: Sglang, installed: InstalledSglang, architecture: Architecture) -> Iterable[Problem]:
     key = architecture.active_experts_key
     if architecture.experts is not None and settings.experts_sampled and key.rpartition(".")[2] != _ACTIVE_EXPERTS:
         yield (
             "experts_sampled",
-            f"SGLang reads {_ACTIVE_EXPERTS} to return routed experts, and this one has {key or 'none'}; take it out",
+            f"SGLang reads {_ACTIVE_EXPERTS} to return routed experts, but this one has {key or 'none'}; remove this",
         )
     method = "gguf" if architecture.format == "gguf" else architecture.quantization
     if (package := installed.package_for(method)) and settings.quantization is None:
@@ -74,6 +74,6 @@ def _check_checkpoint(settings: Sglang, installed: Installed, architecture: Arch
     if missing and len(missing) == len(architecture.architectures) and not is_untrusted:
         yield (
             "checkpoint",
-            f"SGLang {installed.version} has no architecture {missing[0]}; use another version, or another engine",
+            f"SGLang {installed.version} has no architecture {missing[0]}; use another version or another engine",
         )
     yield from check_prompts(settings, architecture, tokenizer="--tokenizer-path")

@@ -1,4 +1,4 @@
-"""What a recipe for SGLang says beyond what all recipes say."""
+"""The lines of a recipe that are specific to SGLang."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def _settings(context: RecipeContext) -> Iterator[str]:
-    # It spreads experts over the devices that share a layer.
+    # Expert parallelism spans tensor-parallel devices.
     return served.settings(context, "sglang", expert_devices=context.fit.tensor)
 
 

@@ -1,4 +1,4 @@
-"""How a deployment on SGLang is written in the config file, and what its request levers are called there."""
+"""A deployment on SGLang in the config file, and its names of request levers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _ADVICE = {
     **ADVICE,
-    "thinking_tokens": "ends thinking only by processors with the token ids of Qwen3, GLM-4.5 and DeepSeek-R1 built "
-    "in, which other vocabularies use for other words; bound `max_tokens`, set `reasoning_effort`, or use vLLM",
+    "thinking_tokens": "can end thinking only with processors that hard-code the token ids of Qwen3, GLM-4.5 and "
+    "DeepSeek-R1, which differ in other vocabularies; limit `max_tokens`, set `reasoning_effort`, or use vLLM",
 }
 
 _ENGINE = ServerEngine(
@@ -33,7 +33,7 @@ _ENGINE = ServerEngine(
         | {"--smg-grpc-mode", "--api-key", "--skip-tokenizer-init", "--fastapi-root-path"}
     ),
     environment={
-        "SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION": "0",  # else every health check makes it generate a token
+        "SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION": "0",  # otherwise every health check generates a token
     },
     metrics=METRIC_NAMES,
 )
@@ -42,28 +42,28 @@ _ENGINE = ServerEngine(
 class Sglang(
     ServerEngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="sglang", tag_field="engine"
 ):
-    """SGLang: launched by us in the environment that `python` names, or found at `url`."""
+    """SGLang: launched by Tierwise with the interpreter `python`, or already running at `url`."""
 
     ENGINE: ClassVar[ServerEngine] = _ENGINE
 
     prefill_attention_backend: str | None = None
-    """As `attention_backend`, for prompts alone."""
+    """As `attention_backend`, for prefill only."""
     decode_attention_backend: str | None = None
-    """As `attention_backend`, for answers alone."""
+    """As `attention_backend`, for decoding only."""
     scheduling: Literal["fcfs", "lpm", "priority"] | None = None
-    """Who comes next, and whether `priority` of a request counts."""
+    """Scheduling policy; `priority` uses the priority of requests."""
     deterministic: bool = False
-    """The same answer whatever else is in the batch; slower."""
+    """Make answers independent of the rest of the batch; slower."""
     gpu_memory: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
-    """Share of each GPU's memory for weights and cache."""
+    """Fraction of each GPU's memory for weights and cache."""
     device: str | None = None
-    """SGLang's word for where it runs; what it finds where it is not given."""
+    """Device, by SGLang's name; default: the device that it finds."""
 
     def _validate_launch(self) -> Iterable[Problem]:
         if self.expert_parallel and (self.tensor_parallel or 1) < 2:
-            yield "expert_parallel", "SGLang spreads experts over the devices of `tensor_parallel`; set that above 1"
+            yield "expert_parallel", "SGLang distributes experts over the devices of `tensor_parallel`; set it above 1"
         if self.speculative and "algorithm" not in self.speculative:
-            yield "speculative", "it wants `algorithm`, such as EAGLE, EAGLE3, NEXTN or NGRAM, beside its other keys"
+            yield "speculative", "the key `algorithm` is missing; set it to EAGLE, EAGLE3, NEXTN or NGRAM, for example"
 
     @property
     def dialect(self) -> Dialect:
@@ -74,7 +74,7 @@ class Sglang(
         )
 
     def spread(self) -> Iterable[tuple[str, str, Any]]:
-        """The keys of mappings, each a flag of its own: setting, flag and value."""
+        """The keys of mappings, each of which is a separate flag: setting, flag and value."""
         for key, value in (self.eplb or {}).items():
             name = "ep-num-redundant-experts" if key == "num_redundant_experts" else f"eplb-{key}"
             yield "eplb", f"--{name.replace('_', '-')}", value

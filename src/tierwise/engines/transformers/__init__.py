@@ -1,4 +1,4 @@
-"""Transformers on a worker process of ours (`tierwise.worker`): what stays on our side, without PyTorch."""
+"""Transformers in a worker process (`tierwise.worker`): the engine's side, without PyTorch."""
 
 from tierwise.engines.row import EngineRow
 from tierwise.engines.transformers.capabilities import capabilities

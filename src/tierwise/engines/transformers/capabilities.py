@@ -1,4 +1,4 @@
-"""What a request to our Transformers worker can ask for."""
+"""Capabilities of the Transformers worker."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def capabilities(settings: Transformers) -> Capabilities:  # noqa: ARG001 - no setting changes them
-    """The worker refuses `n` and tools (`worker/chat.py`), ends thinking, and draws by the request's seed."""
+    """The worker rejects `n` and tools (`worker/chat.py`), limits thinking, and uses the request's seed."""
     return Capabilities(logprobs_with_tools=False, n=False, thinking_end=True, seed=True)

@@ -1,4 +1,4 @@
-"""What the worker is asked for and sends beyond OpenAI's fields."""
+"""Request and response fields of the worker besides OpenAI's."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise.engines.openai import wire
+from tierwise.engines.openai.failure import Failure
 from tierwise.spec.routing import Routing
 
 if TYPE_CHECKING:
-    from tierwise.engines.openai.wire import Failure
     from tierwise.spec.call import Chunk
     from tierwise.spec.json import Fields
 
-# Makes the worker send its count with every chunk, so that an aborted pass is counted as far as it came.
+# Makes the worker send its token counts with every chunk, so that the usage of an aborted pass is known.
 COUNTING: Fields = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
 
 ROUTING = "tierwise_routing"
-"""The field of a last chunk that holds the pass's `Routing`."""
+"""The field of the last chunk with the pass's `Routing`."""
 
 
 class _WithRouting(msgspec.Struct):
@@ -27,8 +27,8 @@ class _WithRouting(msgspec.Struct):
 
 
 def read_event(event: bytes) -> Chunk | Failure:
-    """As `engines.openai.wire.read_event`, with the experts that the pass went through."""
+    """As `engines.openai.wire.read_event`, with the routed experts of the pass."""
     chunk = wire.read_event(event)
-    if ROUTING.encode() not in event or isinstance(chunk, wire.Failure):
+    if ROUTING.encode() not in event or isinstance(chunk, Failure):
         return chunk
     return replace(chunk, routing=msgspec.json.decode(event, type=_WithRouting).tierwise_routing)

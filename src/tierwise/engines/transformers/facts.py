@@ -1,4 +1,4 @@
-"""What the worker reports of itself once it is ready."""
+"""Facts that the worker reports once it is ready."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 
 async def facts(url: str) -> Mapping[str, str]:
-    """What the worker at a URL is."""
+    """The facts of the worker at a URL."""
     async with aiohttp.ClientSession() as client, client.get(f"{url}/facts") as response:
         return msgspec.json.decode(await response.read(), type=dict[str, str])

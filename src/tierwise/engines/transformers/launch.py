@@ -1,4 +1,4 @@
-"""How the worker is started for a deployment: its command line, and the engine around it."""
+"""Launches the worker for a deployment: its command line and its engine."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from tierwise.engines.transformers.settings import Transformers
 
 _WORKER = "tierwise.worker"
-"""A process of its own, which imports PyTorch; so it is named here and never imported."""
+"""A separate process that imports PyTorch; it is named here and never imported."""
 
 
 def command(settings: Transformers, context: LaunchContext) -> str:
-    """The command line, with the checkpoint's name in the place of a file that is not here yet."""
+    """The command line. If the checkpoint is not downloaded, its name stands for its path."""
     model = context.model or Path(f"<{settings.checkpoint}>")
     return shlex.join(launch(settings, "transformers", model, 0, thinks=True).command)
 
@@ -42,7 +42,7 @@ def build(settings: Transformers, name: str, context: LaunchContext) -> Launched
         SpecError: its checkpoint is not on this machine.
     """
     if context.model is None:
-        raise SpecError(f"checkpoint {settings.checkpoint!r} is not here yet; run `tierwise pull` first")
+        raise SpecError(f"checkpoint {settings.checkpoint!r} is not downloaded; run `tierwise pull` first")
     model, family = context.model, family_of_checkpoint(read_architecture(context.model))
     switch = family.thinking.switch if family is not None else None
     thinks = family is None or family.thinking.on is not None
@@ -59,14 +59,14 @@ def build(settings: Transformers, name: str, context: LaunchContext) -> Launched
 
 
 def launch(settings: Transformers, name: str, model: Path, port: int, *, thinks: bool) -> Launch:
-    """What starts the deployment of that name on a port (0: one that is free at the time)."""
+    """The launch of the named deployment on a port (0: a free port)."""
     shared = {field: getattr(settings, field) for field in SchedulerSettings.__struct_fields__}
     given = WorkerSettings(**shared, model=str(model), port=port, alias=name, thinks=thinks)
     return Launch(
-        command=(sys.executable, "-m", _WORKER, msgspec.json.encode(given).decode()),
-        # Threads that spin while they wait slow down everything else on the machine; nothing here may ask a hub for a
-        # file that the checkpoint lacks; and a library's warning is a line in the log, never an error, whatever
-        # PYTHONWARNINGS says where we were started.
+        command=(sys.executable, "-P", "-m", _WORKER, msgspec.json.encode(given).decode()),
+        # Threads that busy-wait slow down everything else on the machine; nothing here may request from a hub a
+        # file that the checkpoint lacks; and warnings of libraries are log lines, never errors, whatever
+        # PYTHONWARNINGS is in our environment.
         environment={
             "OMP_WAIT_POLICY": "passive",
             "HF_HUB_OFFLINE": "1",

@@ -1,4 +1,4 @@
-"""What our Transformers worker calls the metrics that it counts."""
+"""The Transformers worker's names for the metrics."""
 
 from tierwise.engines.metrics import MetricNames
 

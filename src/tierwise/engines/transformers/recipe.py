@@ -1,4 +1,4 @@
-"""What a recipe for Transformers says beyond what all recipes say."""
+"""The lines of a recipe that are specific to Transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a deployment on Transformers is written in the config file, and what its worker is started with."""
+"""A deployment on Transformers in the config file, and the settings of its worker."""
 
 from __future__ import annotations
 
@@ -29,87 +29,87 @@ Implementation = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_
 
 
 class Pattern(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Attention that skips tokens, in a model that was trained with all of them: a window, or chosen blocks."""
+    """Sparse attention in a model that was trained with full attention: a window, or selected blocks."""
 
     window: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Each token sees itself and the `window` - 1 tokens before it."""
+    """Each token attends to itself and the `window` - 1 tokens before it."""
     sinks: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """With a window: the first tokens of the text, which all later ones still see (Xiao et al., 2309.17453)."""
+    """With a window: number of first tokens that all later tokens attend to (Xiao et al., 2309.17453)."""
     block: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Tokens of a block, where each token chooses the blocks that it sees."""
+    """Tokens per block; each token selects the blocks that it attends to."""
     keep: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """With blocks: how many each token sees, its own among them."""
+    """With blocks: number of blocks that each token attends to, including its own."""
 
     def validate(self) -> Iterable[str]:
-        """What is wrong with it in itself."""
+        """Contradictions between its fields."""
         if (self.window is None) == (self.block is None):
-            yield "give either `window` (with `sinks`, if wanted) or `block` with `keep`"
+            yield "set either `window` (optionally with `sinks`) or `block` with `keep`"
         elif self.window is not None and self.keep is not None:
-            yield "`keep` belongs to `block`; with a window, give `sinks` or nothing"
+            yield "`keep` is only for `block`; with `window`, set only `sinks`"
         elif self.block is not None and self.keep is None:
-            yield "`block` wants `keep`, the number of blocks that a token sees, its own among them"
+            yield "`block` needs `keep`, the number of blocks that a token attends to, including its own"
         elif self.block is not None and self.sinks:
-            yield "`sinks` belongs to `window`; blocks are chosen by what is in them"
+            yield "`sinks` is only for `window`; blocks are selected by their content"
 
 
 Attention = Implementation | Pattern
 
 
 class ModelLevers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a checkpoint becomes a model in memory."""
+    """The levers of loading a checkpoint."""
 
     dtype: Dtype = "auto"
-    """Of weights and activations; `auto` is the checkpoint's own, and bfloat16 for a quantized GGUF file."""
+    """Data type of weights and activations; `auto` is the checkpoint's, and bfloat16 for a quantized GGUF file."""
     quantization: Quantization | None = None
-    """Of the linear layers, while they are loaded: 8 bits (LLM.int8), or 4 bits in one of two number formats."""
+    """Quantization of linear layers while loading: 8 bits (LLM.int8), or 4 bits in one of two formats."""
     attention: Attention = "sdpa"
-    """A name of Transformers, or a pattern: `{window: 512, sinks: 4}`, `{block: 64, keep: 8}`."""
+    """A Transformers implementation, or a pattern: `{window: 512, sinks: 4}`, `{block: 64, keep: 8}`."""
     active_experts: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Experts that work on each token, where it is not the checkpoint's own number."""
+    """Active experts per token, instead of the checkpoint's number."""
     trust_remote_code: bool = False
-    """Whether to run Python code that came with the checkpoint."""
+    """Whether to run Python code from the checkpoint."""
     use_kernels: bool = False
-    """Fused GPU kernels of the `kernels` package in place of the model's own layers."""
+    """Replace layers by fused GPU kernels of the package `kernels`."""
     threads: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """Processor threads; as many as cores where it is not given."""
+    """CPU threads; default: the number of cores."""
 
     def validate_model(self) -> Iterable[Problem]:
-        """Every lever of the model that cannot work on any machine or checkpoint."""
+        """All model levers that cannot work on any machine or checkpoint."""
         if isinstance(self.attention, Pattern):
             for why in self.attention.validate():
                 yield "attention", why
 
 
 class SchedulerSettings(ModelLevers, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How passes share the model, as the deployment and its worker both know it."""
+    """The levers of scheduling passes, shared by the deployment and its worker."""
 
     context: Annotated[int, msgspec.Meta(ge=128)] = 4096
-    """Tokens of prompt and answer that one pass may hold."""
+    """Context window of a pass in tokens, prompt plus answer."""
     slots: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 8
-    """Passes that run side by side, in one batch where the model's caches can be joined."""
+    """Maximum number of concurrent passes, in one batch if the model's caches can be batched."""
     queue: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 256
-    """Passes that may wait for a slot; more are turned away."""
+    """Maximum number of passes waiting for a slot; more are rejected."""
     deterministic: bool = False
-    """The same greedy text whatever else runs: each pass runs alone, which costs what batching gains."""
+    """Make greedy answers independent of other passes: each pass runs alone, without the gain of batching."""
     prefix_cache: bool = True
-    """Keep the keys and values of prompts and answers, so that no common beginning is computed twice."""
+    """Cache keys and values of prompts and answers, so that no common prefix is computed twice."""
     packed: bool = True
-    """On a processor, keep bfloat16 weights in the order that its kernels want: a third off each step."""
+    """On a CPU, store bfloat16 weights in the layout of its kernels: each step takes a third less time."""
     experts_sampled: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
-    """Share of the passes whose experts are recorded; 0 records none."""
+    """Share of passes whose routed experts are recorded, 0 to 1."""
 
 
 class WorkerSettings(SchedulerSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a worker is started with, as JSON on its command line."""
+    """The settings of a worker, as JSON on its command line."""
 
     model: str
     """Path of the checkpoint: a folder or a GGUF file."""
     port: int
     host: str = "127.0.0.1"
     alias: str = "model"
-    """The model's name in its answers."""
+    """The model name in its responses."""
     thinks: bool = True
-    """Whether to look for thinking in what the model writes."""
+    """Whether to separate thinking from the answer."""
 
 
 class Transformers(

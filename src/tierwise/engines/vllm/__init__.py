@@ -1,4 +1,4 @@
-"""vLLM: launched in an interpreter of its own, or found where it runs already."""
+"""vLLM: launched in its own Python environment, or already running at a URL."""
 
 from tierwise.engines.row import EngineRow
 from tierwise.engines.vllm.capabilities import capabilities

@@ -1,4 +1,4 @@
-"""vLLM's whole answers: the chunks that a stream would have brought, and the experts that its tokens went through."""
+"""Parses vLLM's non-streamed responses into chunks, including the routed experts of its tokens."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import base64
 import binascii
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from tierwise.engines.openai.wire import WireUsage
+from tierwise.engines.openai.failure import Failure
+from tierwise.engines.openai.wire import json_of, read_whole
 from tierwise.engines.served.routing import counted
 from tierwise.spec.call import Chunk
 
@@ -20,63 +21,57 @@ if TYPE_CHECKING:
 
 
 class _Choice(msgspec.Struct):
-    message: dict[str, Any]
-    finish_reason: str | None = None
-    logprobs: dict[str, Any] | None = None
     routed_experts: str | None = None
 
 
 class _Answer(msgspec.Struct):
     choices: list[_Choice]
-    usage: WireUsage | None = None
 
 
 def read_answer(body: bytes, experts: int | None = None) -> list[Chunk]:
-    """The first choice of a whole answer, as chunks; the last one has its usage and its routing.
+    """Convert the first choice of a response to chunks; the last chunk has the usage and the routing.
 
     Raises:
-        ValueError: it is no chat completion, or its routed experts cannot be read.
+        ValueError: it is not a chat completion, or its routed experts cannot be parsed.
     """
     try:
-        answer = msgspec.json.decode(body, type=_Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"sent no chat completion: {error}") from error
-    if not answer.choices:
-        raise ValueError("sent a chat completion without a choice")
-    choice = answer.choices[0]
-    delta = {name: value for name, value in choice.message.items() if value not in (None, [], {})}
-    if isinstance(calls := delta.get("tool_calls"), list):
-        delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
+        whole = read_whole(body)
+        routed = msgspec.convert(json_of(body), type=_Answer).choices[0].routed_experts
+    except ValueError as error:
+        raise ValueError(f"sent an invalid chat completion: {error}") from error
+    if isinstance(whole, Failure):
+        raise ValueError(f"sent an error instead of a chat completion: {whole.message}")  # noqa: TRY004 - the caller expects it
+    delta = {name: value for name, value in whole.delta.items() if value not in (None, [], {})}
     return [
-        Chunk(delta=delta, logprobs=choice.logprobs),
+        Chunk(delta=delta, logprobs=whole.logprobs),
         Chunk(
-            finish=choice.finish_reason or "stop",
-            usage=answer.usage.read() if answer.usage else None,
-            routing=read_routing(choice.routed_experts, experts) if choice.routed_experts else None,
+            finish=whole.finish,
+            usage=whole.usage,
+            routing=read_routing(routed, experts) if routed else None,
         ),
     ]
 
 
 def read_routing(text: str, experts: int | None = None) -> Routing | None:
-    """What `routed_experts` holds: base64 of a .npy file, tokens × layers × experts chosen, all layers of the model.
+    """Parse `routed_experts`: base64 of a .npy file of shape tokens × layers × active experts, including dense layers.
 
-    A dense layer stands there as zeros, which no router can choose where it chooses several; such layers are left out.
-    The last token is missing, since nobody has worked on it yet.
+    Dense layers are sent as zeros, which a router that chooses several experts cannot choose. They are omitted.
+    The last token is missing, because the model has not processed it.
 
     Args:
-        text: as vLLM sends it.
-        experts: of each layer; as many as were seen where it is not given.
+        text: the value that vLLM sent.
+        experts: experts per layer; if None, the maximum index seen plus 1.
 
     Returns:
-        None where no token was routed.
+        None if no token was routed.
 
     Raises:
-        ValueError: it is not that.
+        ValueError: it has another format.
     """
     try:
         array = _read_npy(base64.b64decode(text, validate=True))
     except binascii.Error as error:
-        raise ValueError(f"sent routed experts that are no base64: {error}") from error
+        raise ValueError(f"sent routed experts that are not base64: {error}") from error
     return counted(array.values, array.shape, source="vllm", experts=experts)
 
 
@@ -87,14 +82,14 @@ class _Array:
 
 
 _FORMATS: dict[str, Literal["B", "H", "i"]] = {"|u1": "B", "<u2": "H", "<i4": "i"}
-"""numpy's words for what vLLM sends, and memoryview's, on a machine that counts the same way round."""
+"""numpy's names of the data types that vLLM sends, and memoryview's, for little-endian machines."""
 _MAGIC = b"\x93NUMPY"
 
 
 def _read_npy(data: bytes) -> _Array:
-    """A three-dimensional array of whole numbers (format: numpy/lib/format.py, versions 1 to 3)."""
+    """Parse a three-dimensional array of integers (format: numpy/lib/format.py, versions 1 to 3)."""
     if data[:6] != _MAGIC or len(data) < 12 or data[6] not in (1, 2, 3):
-        raise ValueError("sent routed experts that are no .npy file")
+        raise ValueError("sent routed experts that are not a .npy file")
     start = 10 if data[6] == 1 else 12
     end = start + int.from_bytes(data[8:start], "little")
     try:
@@ -102,9 +97,9 @@ def _read_npy(data: bytes) -> _Array:
         kind, order, shape = header["descr"], header["fortran_order"], header["shape"]
         values = memoryview(data)[end:].cast(_FORMATS[kind])
     except (SyntaxError, TypeError, KeyError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"sent routed experts whose header cannot be read: {error}") from error
+        raise ValueError(f"sent routed experts with an invalid header: {error}") from error
     if order or not isinstance(shape, tuple) or len(shape) != 3 or not all(isinstance(size, int) for size in shape):
         raise ValueError(f"sent routed experts of shape {shape!r} instead of tokens × layers × experts")
     if math.prod(shape) != len(values):
-        raise ValueError(f"sent {len(values)} routed experts for the shape {shape}")
+        raise ValueError(f"sent {len(values)} routed experts for shape {shape}")
     return _Array(shape, values)

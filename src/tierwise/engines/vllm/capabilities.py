@@ -1,4 +1,4 @@
-"""What a request to vLLM can ask for."""
+"""Capabilities of vLLM."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def capabilities(settings: Vllm) -> Capabilities:
-    """As run with vLLM 0.32.0 on the CPU, then what a probe of the server at its URL saw."""
-    without_parser = None if settings.remote else False  # it refuses tools then; of a server at a URL we cannot know
+    """As measured with vLLM 0.32.0 on the CPU, updated by the last probe of the server at its URL."""
+    without_parser = None if settings.remote else False  # needed for tools; unknown for a server at a URL
     known = Capabilities(
         logprobs_with_tools=True if settings.tool_parser else without_parser,
         n=True,

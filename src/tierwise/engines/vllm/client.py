@@ -1,7 +1,8 @@
-"""Speaks to vLLM: streamed as to any server, but for the passes whose routed experts are recorded.
+"""The client of vLLM. Passes whose routed experts are recorded are not streamed.
 
-vLLM tells routed experts in whole answers alone (0.32.0, entrypoints/openai/chat_completion/protocol.py), so a sampled
-pass is asked for unstreamed and cut into chunks here: it has no time between tokens, and counts nothing when aborted.
+vLLM reports routed experts only in non-streamed responses (0.32.0, entrypoints/openai/chat_completion/protocol.py).
+So a sampled pass is requested without streaming and split into chunks here: it has no time between tokens, and its
+usage is unknown if it is aborted.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class VllmClient(RoutingClient):
-    """A client that has recorded passes answered whole.
+    """A client that does not stream recorded passes.
 
     Args:
         name: the deployment's, for error messages.
-        model: what the server calls it.
-        experts: of each layer; None where it is not known, and then as many as were seen.
-        options: see there.
+        model: the server's name for the model.
+        experts: experts per layer; None if unknown: the maximum index seen plus 1.
+        options: see `ClientOptions`.
     """
 
     def __init__(self, name: str, model: str, *, experts: int | None = None, **options: Unpack[ClientOptions]) -> None:

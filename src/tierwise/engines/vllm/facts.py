@@ -1,4 +1,4 @@
-"""What vLLM reports of itself, in its log and at its URL."""
+"""Facts that vLLM reports in its log and at its URL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _START = " tierwise starts "
-_MOST_BYTES = 4 * 1024 * 1024  # of a log; a start says some hundred lines
+_MOST_BYTES = 4 * 1024 * 1024  # of the log; a start writes a few hundred lines
 
 _FACTS = {
     "architecture": re.compile(r"Resolved architecture: (\S+)"),
@@ -26,16 +26,16 @@ _FACTS = {
     "kv_cache_tokens": re.compile(r"KV cache size: ([\d,]+) tokens"),
     "model_runner": re.compile(r"Initializing a (V\d) LLM engine|using the (V\d) model runner"),
 }
-"""Lines of vLLM 0.32.0; the last one of a kind counts. On the CPU it names an attention backend only for MLA models."""
+"""Lines of vLLM 0.32.0; the last match counts. On the CPU, it names an attention backend only for MLA models."""
 
 
 async def facts(log: Path, url: str) -> dict[str, str]:
-    """What the vLLM at a URL is: its version by asking it, the rest from its log of the last start."""
+    """The facts of the vLLM at a URL: its version from the server, the rest from the log since its last start."""
     return {**await _version(url), **facts_in(await asyncio.to_thread(_last_start, log))}
 
 
 def facts_in(lines: Iterable[str]) -> dict[str, str]:
-    """Facts in the lines of a start."""
+    """The facts in the log lines of a start."""
     found = {}
     for line in lines:
         for name, pattern in _FACTS.items():
@@ -56,7 +56,7 @@ async def _version(url: str) -> dict[str, str]:
 
 
 def _last_start(log: Path) -> list[str]:
-    """The lines since the log's last start; the log may be long, and its beginning may have been cut off."""
+    """The log lines since the last start; the log may be long, and its beginning may be missing."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - _MOST_BYTES))

@@ -1,6 +1,6 @@
-"""What the vLLM of another interpreter knows, read from its files: to import it takes seconds and a gigabyte.
+"""Reads what an installed vLLM supports from its files: importing it takes seconds and a gigabyte.
 
-A file or a name that this version does not have tells nothing; then vLLM itself has the last word.
+If a file or name is missing in this version, nothing is known, and vLLM itself decides at launch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tierwise.engines.served.installed import ask, strings, text
 from tierwise.spec.errors import SpecError
 
 _PLUGINS = {"bitsandbytes": "vllm-bnb-plugin", "gguf": "vllm-gguf-plugin"}
-"""Quantization methods that left vLLM for packages of their own (vLLM 0.32.0, extra `extra-quant`)."""
+"""Quantization methods that vLLM moved to separate packages (vLLM 0.32.0, extra `extra-quant`)."""
 
 _ASK = """
 import json, sys
@@ -41,52 +41,52 @@ print(json.dumps({
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
-    """A vLLM on this machine."""
+class InstalledVllm:
+    """The vLLM in one Python environment."""
 
     root: Path
-    """Its package folder."""
+    """The folder of the package vllm."""
     transformers: Path | None
-    """That of the Transformers beside it."""
+    """The folder of the package transformers in the same environment."""
     transformers_version: str
     plugins: frozenset[str]
-    """Those that we know, among the packages beside it."""
+    """Packages of the same environment that quantization methods need."""
     extended: bool
-    """Whether any plugin adds to it what its own files do not tell."""
+    """Whether a plugin may add architectures that its own files do not have."""
 
     @property
     def version(self) -> str:
-        """Of vLLM; "?" where its files do not tell."""
+        """The version of vLLM; "?" if unknown."""
         found = re.search(r"""^__version__\b.*=\s*['"]([^'"]+)""", text(self.root / "_version.py"), re.MULTILINE)
         return found[1] if found else "?"
 
     def plugin_for(self, method: str) -> str:
-        """The package that a quantization method needs and that is not there; empty where nothing is missing."""
+        """The missing package that a quantization method needs; empty if none is missing."""
         package = _PLUGINS.get(method, "")
         return "" if method in self.values("quantization") or package in self.plugins else package
 
     def architectures(self) -> frozenset[str]:
-        """Class names of models that it has code of its own for; empty where that cannot be told."""
+        """Class names of the models that it implements; empty if unknown."""
         file = self.root / "model_executor" / "models" / "registry.py"
         names = ("_TEXT_GENERATION_MODELS", "_MULTIMODAL_MODELS", "_TRANSFORMERS_SUPPORTED_MODELS")
         return frozenset(name for table in names for name in strings(file, table))
 
     def may_run(self, architecture: str) -> bool:
-        """Whether it has code for a model, or may borrow that of Transformers."""
+        """Whether it implements a model, or may use the implementation of Transformers."""
         known = self.architectures()
         if not known or architecture in known or self.extended or self.transformers is None:
             return True
         return f'"{architecture}"' in text(self.transformers / "models" / "auto" / "modeling_auto.py")
 
     def values(self, lever: str) -> frozenset[str]:
-        """The words that it takes for a lever; empty where any may do, or where that cannot be told."""
+        """Legal values of a lever; empty if all are legal or if unknown."""
         if lever not in _VALUES or (lever == "quantization" and self.extended):
             return frozenset()
         file, name = _VALUES[lever]
         return frozenset(strings(self.root / file, name))
 
     def has_flag(self, flag: str) -> bool:
-        """Whether its command line has a flag, under the name of its dataclass's field or as it stands."""
+        """Whether its command line has a flag, as a dataclass field or literally."""
         files = [self.root / name for name in _FLAG_FILES if (self.root / name).is_file()]
         field = re.compile(rf"^ +{re.escape(flag.removeprefix('--').replace('-', '_'))}\b *:", re.MULTILINE)
         return not files or any(f'"{flag}"' in (words := text(file)) or field.search(words) for file in files)
@@ -104,17 +104,17 @@ _FLAG_FILES = ("engine/arg_utils.py", "entrypoints/launchers/cli_args.py", "entr
 
 
 @cache
-def find(python: str) -> Installed:
-    """The vLLM of an interpreter; asked once, in about a tenth of a second.
+def find(python: str) -> InstalledVllm:
+    """Find the vLLM in an interpreter's environment; cached, takes about 0.1 s.
 
     Raises:
-        SpecError: there is no such interpreter, or it has no vLLM.
+        SpecError: the interpreter is missing or has no vLLM.
     """
     told = ask(python, _ASK, *_PLUGINS.values())
     if not told["vllm"]:
-        raise SpecError(f"{python} has no vLLM; name the interpreter of an environment that has it")
+        raise SpecError(f"{python} has no vLLM; set `python` to the interpreter of an environment with vLLM")
     transformers = told["transformers"]
-    return Installed(
+    return InstalledVllm(
         root=Path(told["vllm"][0]),
         transformers=Path(transformers[0]) if transformers else None,
         transformers_version=told["transformers_version"],

@@ -1,4 +1,4 @@
-"""How vLLM is started for a deployment, or found at a URL."""
+"""Launches vLLM for a deployment, or connects to one at a URL."""
 
 from __future__ import annotations
 

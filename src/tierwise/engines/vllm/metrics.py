@@ -1,4 +1,4 @@
-"""What vLLM calls the metrics that it counts."""
+"""vLLM's names for the metrics."""
 
 import re
 

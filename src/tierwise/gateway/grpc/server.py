@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc.aio
 
-from tierwise.gateway.chat import MOST_BYTES
+from tierwise.gateway.access import Access
+from tierwise.gateway.body import MOST_BYTES
 from tierwise.gateway.failures import headers_of, status_of
 from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.grpc import tierwise_pb2_grpc as stubs
@@ -18,7 +19,7 @@ from tierwise.gateway.grpc.messages import account_of, event_of, parsed_of, resp
 from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, ShowChunk
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk
-from tierwise.spec.errors import SpecError, TierwiseError
+from tierwise.spec.errors import SpecError, TierwiseError, Unauthorized
 
 if TYPE_CHECKING:
     from tierwise.gateway.metrics import Metrics
@@ -38,11 +39,11 @@ ACTION, CODE, RETRY, ACCOUNT = "x-tierwise-action", "tierwise-code", "retry-afte
 class GrpcServer:
     """Listens on one port from `start` to `stop`."""
 
-    def __init__(self, service: Service, metrics: Metrics) -> None:
+    def __init__(self, service: Service, metrics: Metrics, *, access: Access | None = None) -> None:
         self._server = grpc.aio.server(
             options=[("grpc.max_receive_message_length", MOST_BYTES), ("grpc.so_reuseport", 0)]
         )
-        self._front = _Front(service, metrics)
+        self._front = _Front(service, metrics, access or Access())
         self._stopping: asyncio.Task[None] | None = None
         stubs.add_TierwiseServicer_to_server(self._front, self._server)  # type: ignore[no-untyped-call]
 
@@ -75,7 +76,8 @@ class GrpcServer:
 
 
 class _Front(stubs.TierwiseServicer):
-    def __init__(self, service: Service, metrics: Metrics) -> None:
+    def __init__(self, service: Service, metrics: Metrics, access: Access) -> None:
+        self._access = access
         self._service = service
         self._metrics = metrics
         self._lifecycle = RequestLifecycle(service, metrics)
@@ -100,12 +102,23 @@ class _Front(stubs.TierwiseServicer):
             await self._answer(context, rpc, show)
             await rpc.write(pb.ChatEvent(account=account_of(context, self._service.prices)))
 
+    async def _require_key(self, rpc: Rpc) -> None:
+        if not self._access.key:
+            return
+        metadata = dict(rpc.invocation_metadata() or ())
+        if not self._access.has_key(str(metadata.get("authorization", "")).encode()):
+            error = Unauthorized("the key is missing or wrong; send it as metadata `authorization: Bearer KEY`")
+            self._metrics.refused(status_of(error).http)
+            await _abort(rpc, error)
+
     async def Models(self, request: pb.ModelsRequest, rpc: Rpc) -> pb.ModelsResponse:  # noqa: ARG002, N802
+        await self._require_key(rpc)
         router = self._service.router
         models = [pb.Model(id=name, cascade=tier.policy.tiers()) for name, tier in router.tiers.items()]
         return pb.ModelsResponse(models=models)
 
     async def _receive(self, request: pb.ChatRequest, rpc: Rpc, *, stream: bool) -> RequestContext:
+        await self._require_key(rpc)
         trace = self._service.new_trace()
         await rpc.send_initial_metadata(((ACTION, trace.action),))
         try:

@@ -1,4 +1,4 @@
-"""Reads the logs of other tools into runs of ours: one tool per file, one line per tool in the table."""
+"""Imports other tools' results as runs. Each tool has one module and one row in the table."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ __all__ = ["IMPORTERS", "Imported", "ImportedResult", "logs", "read", "write"]
 IMPORTERS: dict[str, Callable[[Path, object], Imported | None]] = {
     "swebench": swebench.read,
 }
-"""By the tool's name; each is given a JSON value and says None when it is not one of its own."""
+"""Importers by tool name. Each takes a path and its JSON value, and returns None for another tool's file."""
 
 
 def logs(paths: Iterable[Path]) -> list[Path]:
-    """The files that are meant: those named, and every `.json` in the folders named.
+    """The files to import: each given file, and every `.json` file in each given directory.
 
     Raises:
-        NotFound: there is nothing at a path, or no `.json` in a folder.
-        SpecError: a folder is a run of our own.
+        NotFound: a path does not exist, or a directory has no `.json` file.
+        SpecError: a directory is already a Tierwise run.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
             if (path / "manifest.json").is_file() and (path / "records.jsonl").is_file():
-                raise SpecError(f"{path} is a run of Tierwise already; compare and gate take it as it is")
+                raise SpecError(f"{path} is already a Tierwise run; compare and gate read it without an import")
             inside = sorted(path.glob("*.json"))
             if not inside:
-                raise NotFound(f"{path} holds no .json file; give the folder or the files of another tool's results")
+                raise NotFound(f"{path} has no .json file; give the directory or the files of another tool's results")
             found += inside
         elif path.is_file():
             found.append(path)
         else:
-            raise NotFound(f"there is no {path} to import")
+            raise NotFound(f"{path} does not exist; give a result file or a directory of them")
     return found
 
 
 def read(path: Path, kind: str = "") -> Imported:
-    """Read one log; its content says which tool wrote it.
+    """Read one result file. The tool is recognised by the content.
 
     Raises:
-        ConfigErrors: it is not JSON, or gives a key twice; each error has its line.
-        SpecError: it is of no tool that we know, or of another than `kind`.
+        ConfigErrors: it is not JSON, or repeats a key; each error names its line.
+        SpecError: it belongs to no known tool, or to another tool than `kind`.
     """
     document = read_json(path, "file")
     document.done()
@@ -61,8 +61,8 @@ def read(path: Path, kind: str = "") -> Imported:
                 return imported
     wanted = kind or " or ".join(IMPORTERS)
     raise SpecError(
-        f"{path} holds no results of {wanted}: an object {{instance: true or false}}, a report with `resolved_ids`, or "
-        f"reports by instance with `resolved` are read; it holds {_shape(value)}"
+        f"{path} is not a result file of {wanted}: allowed are an object {{instance: true or false}}, a report with "
+        f"`resolved_ids`, or reports by instance with `resolved`; it holds {_shape(value)}"
     )
 
 
@@ -70,4 +70,4 @@ def _shape(value: object) -> str:
     if isinstance(value, dict):
         names = ", ".join(repr(str(name)[:40]) for name in list(value)[:3])
         return f"an object with {names}, …" if value else "an empty object"
-    return f"a list of {len(value)}" if isinstance(value, list) else f"a {type(value).__name__}"
+    return f"a list of {len(value)} items" if isinstance(value, list) else f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""What every importer makes of another tool's log: one run, with its outcomes as records."""
+"""The form in which importers return another tool's results, and its conversion to a run."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportedResult:
-    """What became of one task."""
+    """The result of one task."""
 
     task: str
     outcome: TrialOutcome
     why: str = ""
     cluster: str = ""
-    """What the task was drawn with, such as its repository; empty when nobody knows."""
+    """The task's cluster, such as its repository; empty if unknown."""
 
     @property
     def is_graded(self) -> bool:
@@ -46,17 +46,17 @@ class ImportedResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """One run that another tool made."""
+    """One run of another tool."""
 
     path: Path
     name: str
-    """Of the model or system that was measured; it becomes the tier."""
+    """Name of the measured model or system. It becomes the tier's name."""
     suite: str
     size: int | None
-    """Tasks of the whole suite, where that is known: a run may lack some, and some hold more."""
+    """Number of tasks in the suite; None if unknown. A run may have fewer or more."""
     results: tuple[ImportedResult, ...]
     absent: tuple[str, ...] = ()
-    """Tasks that the log names as not run."""
+    """Tasks that the file lists as not run."""
 
     @property
     def clusters(self) -> Mapping[str, str]:
@@ -64,10 +64,10 @@ class Imported:
 
 
 def write(imported: Imported, path: Path) -> RunDirectory:
-    """Leave a run as `tierwise bench` would have left it, without times and costs, which the log does not hold.
+    """Write a run directory like that of `tierwise bench`, without times and costs, which the file does not have.
 
     Raises:
-        SpecError: the directory holds a run already, or cannot be written.
+        SpecError: the directory already holds a run, or cannot be written.
     """
     directory = RunDirectory.create(path)
     raw = imported.path.read_bytes()

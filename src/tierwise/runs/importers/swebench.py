@@ -1,4 +1,4 @@
-"""Results of SWE-bench, in the three shapes in which they are published, and of SWE-bench Pro.
+"""Imports results of SWE-bench and SWE-bench Pro, in three published formats.
 
 {instance: resolved}                            `eval_results.json` of SWE-bench Pro
 {resolved_ids, unresolved_ids, error_ids, …}    the report of `swebench.harness.run_evaluation`
@@ -20,33 +20,37 @@ if TYPE_CHECKING:
 
 
 PRO = 731
-"""Instances of SWE-bench Pro's public set."""
+"""Number of instances in SWE-bench Pro's public set."""
 
 _PRO = re.compile(r"instance_(?P<owner>.+?)__(?P<name>.+)-[0-9a-f]{40}(-v.*)?")
 _CLASSIC = re.compile(r"(?P<owner>[^_].*?)__(?P<name>.+)-\d+")
 
+_INFRA = "infra_failure_ids"
+"""Instances whose container or network failed. The harness may also list them as unresolved."""
+
 _LISTS: dict[str, tuple[TrialOutcome, str]] = {
     "resolved_ids": (TrialOutcome.CORRECT, ""),
-    "unresolved_ids": (TrialOutcome.INCORRECT, "tests fail"),
+    "unresolved_ids": (TrialOutcome.INCORRECT, "tests failed"),
     "empty_patch_ids": (TrialOutcome.NO_ANSWER, "the patch is empty"),
-    "error_ids": (TrialOutcome.ERROR, "the evaluation broke"),
+    "error_ids": (TrialOutcome.ERROR, "the evaluation failed"),
+    _INFRA: (TrialOutcome.ERROR, "the evaluation's infrastructure failed"),
 }
-"""Of a report, and what each means; `incomplete_ids` were not run."""
+"""A report's lists, with the outcome and reason of each; `incomplete_ids` were not run."""
 
-_MOST_SHOWN = 5
+_MAX_SHOWN = 5
 
 
 def repository(instance: str) -> str | None:
-    """`ansible/ansible`, from the id of an instance; None when it is none."""
+    """The repository in an instance id, such as `ansible/ansible`; None if the id is invalid."""
     found = _PRO.fullmatch(instance) or _CLASSIC.fullmatch(instance)
     return f"{found['owner']}/{found['name']}" if found else None
 
 
 def read(path: Path, value: object) -> Imported | None:
-    """One run; None when this is not a result of SWE-bench.
+    """One run; None if this is not a SWE-bench result.
 
     Raises:
-        ConfigErrors: it is one, with instances that cannot be read.
+        ConfigErrors: it is one, with invalid instances.
     """
     if not isinstance(value, dict) or not value:
         return None
@@ -56,32 +60,40 @@ def read(path: Path, value: object) -> Imported | None:
         return None
     wrong, results = [], []
     for name, outcome in value.items():
-        resolved = outcome.get("resolved") if isinstance(outcome, dict) else outcome
+        fields: dict[str, Any] = outcome if isinstance(outcome, dict) else {"resolved": outcome}
+        resolved = fields.get("resolved")
         cluster = repository(name)
         if cluster is None:
-            wrong.append(SpecError("is no instance id: OWNER__REPOSITORY-NUMBER is wanted", field=f"{path}: {name}"))
+            wrong.append(SpecError("is not an instance id; use OWNER__REPOSITORY-NUMBER", field=f"{path}: {name}"))
+        elif fields.get("infra_failure") is True and resolved is not True:
+            results.append(_infra(name, fields.get("infra_failure_reason")))
         elif not isinstance(resolved, bool):
-            wrong.append(SpecError(f"true or false is wanted, not {resolved!r}", field=f"{path}: {name}"))
+            wrong.append(SpecError(f"must be true or false, not {resolved!r}", field=f"{path}: {name}"))
         else:
             results.append(_result(name, *_LISTS["resolved_ids" if resolved else "unresolved_ids"]))
     if wrong:
-        raise ConfigErrors(wrong[:_MOST_SHOWN])
+        raise ConfigErrors(wrong[:_MAX_SHOWN])
     return _imported(path, results)
 
 
 def _report(path: Path, value: dict[str, Any]) -> Imported:
     seen: dict[str, str] = {}
     wrong: list[SpecError] = []
+    infra = set(_ids(path, value, _INFRA, []))
+    told = value.get("failure_reasons")
+    reasons: dict[str, Any] = told if isinstance(told, dict) else {}
     results: list[ImportedResult] = []
     for key, (outcome, why) in _LISTS.items():
         for name in _ids(path, value, key, wrong):
+            if name in infra and key in ("unresolved_ids", "error_ids"):
+                continue
             if name in seen:
-                wrong.append(SpecError(f"{name} stands in {seen[name]!r} too", field=f"{path}: {key}"))
+                wrong.append(SpecError(f"{name} is also in {seen[name]!r}", field=f"{path}: {key}"))
             seen[name] = key
-            results.append(_result(name, outcome, why))
+            results.append(_infra(name, reasons.get(name)) if key == _INFRA else _result(name, outcome, why))
     absent = tuple(name for name in _ids(path, value, "incomplete_ids", wrong) if name not in seen)
     if wrong:
-        raise ConfigErrors(wrong[:_MOST_SHOWN])
+        raise ConfigErrors(wrong[:_MAX_SHOWN])
     total = value.get("total_instances")
     return _imported(path, results, absent, total if isinstance(total, int) else None)
 
@@ -89,9 +101,14 @@ def _report(path: Path, value: dict[str, Any]) -> Imported:
 def _ids(path: Path, value: dict[str, Any], key: str, wrong: list[SpecError]) -> Iterable[str]:
     names = value.get(key, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        wrong.append(SpecError("a list of instance ids is wanted", field=f"{path}: {key}"))
+        wrong.append(SpecError("must be a list of instance ids", field=f"{path}: {key}"))
         return []
     return names
+
+
+def _infra(name: str, reason: object) -> ImportedResult:
+    outcome, why = _LISTS[_INFRA]
+    return _result(name, outcome, f"{why}: {reason}" if isinstance(reason, str) and reason else why)
 
 
 def _result(name: str, outcome: TrialOutcome, why: str) -> ImportedResult:
@@ -102,7 +119,7 @@ def _imported(
     path: Path, results: list[ImportedResult], absent: tuple[str, ...] = (), size: int | None = None
 ) -> Imported:
     if not results:
-        raise SpecError(f"{path} names no instance that was evaluated")
+        raise SpecError(f"{path} has no evaluated instance")
     is_pro = all(_PRO.fullmatch(result.task) for result in results)
     return Imported(
         path=path,

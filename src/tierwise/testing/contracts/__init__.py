@@ -1,4 +1,4 @@
-"""What every policy, verifier and engine keeps to, as suites to run on your own. They need pytest and hypothesis.
+"""Test suites that every policy, verifier and engine must pass. They need pytest and hypothesis.
 
 from tierwise.testing.contracts import PolicyContract
 
@@ -8,8 +8,8 @@ policies = [First(n=2), First(n=5)]
 
 from __future__ import annotations
 
-from tierwise.testing.contracts.engines import EngineContract, Live
+from tierwise.testing.contracts.engines import EngineContract, EngineUnderTest
 from tierwise.testing.contracts.policies import PolicyContract
 from tierwise.testing.contracts.verifiers import VerifierContract
 
-__all__ = ["EngineContract", "Live", "PolicyContract", "VerifierContract"]
+__all__ = ["EngineContract", "EngineUnderTest", "PolicyContract", "VerifierContract"]

@@ -1,4 +1,4 @@
-"""Property tests in a class that others subclass."""
+"""Base class of test suites that contain property tests and are subclassed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _MARK = "draws_data"
 
 
 def with_data(test: Test) -> Test:
-    """Mark a method as a property test that takes `data`, from which it draws."""
+    """Mark a method as a property test with the argument `data`, a Hypothesis `DataObject`."""
     setattr(test, _MARK, True)
     return test
 
 
 class Contract:
-    """Gives every subclass its own copy of each property test: Hypothesis keeps what it finds per function."""
+    """Gives every subclass its own copy of each property test, because Hypothesis stores failures per function."""
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
         if Contract in cls.__bases__:
-            return  # it defines a suite, and is not run itself
+            return  # it defines a suite and is not run itself
         for name in dir(cls):
             test = getattr(cls, name)
             if getattr(test, _MARK, False) and isinstance(test, FunctionType):

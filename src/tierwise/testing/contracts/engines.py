@@ -1,4 +1,4 @@
-"""What every engine keeps, whatever it runs on: one test for each promise."""
+"""The contract of engines, on any backend: one test per requirement."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ async def text_of(engine: Engine, call: Call) -> str:
 
 
 async def begun(engine: Engine, call: Call) -> Any:
-    """A pass that has just said its first word, to be closed by the test."""
+    """A stream that has produced its first output; the test must close it."""
     stream = engine.stream(call)
     async for chunk in stream:
         if chunk.is_output:
             return stream
-    raise AssertionError("it said nothing")
+    raise AssertionError("the stream ended without output")
 
 
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> float:
-    """Seconds until the condition came true."""
+    """Wait for a condition; returns the seconds until it was true."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     while not condition():
-        assert loop.time() - began < seconds, "it never came true"
+        assert loop.time() - began < seconds, f"the condition was not true within {seconds} s"
         await asyncio.sleep(0.001)
     return loop.time() - began
 
@@ -71,39 +71,39 @@ TALK = call(
 )
 
 
-def but(of: Call, draw: int = 0, **fields: Any) -> Call:
+def with_fields(of: Call, draw: int = 0, **fields: Any) -> Call:
     return replace(of, draw=draw, prompt=of.prompt.setting(**fields))
 
 
 @dataclass(kw_only=True)
-class Live:
-    """An engine that runs, and what its backend says of itself."""
+class EngineUnderTest:
+    """A running engine, with access to its backend's own counters."""
 
     engine: Engine
     running: Callable[[], Awaitable[int]]
-    """How many passes the backend works on."""
+    """Returns the number of passes that the backend is running."""
     counted: Callable[[], Awaitable[Usage]] | None = None
-    """Tokens that the backend has counted since it began, where it counts."""
+    """Returns the backend's own token counts since its start; None if it has none."""
     stop: str = "four"
-    """A text in the middle of the answer to ASKED."""
+    """A string in the middle of the answer to ASKED."""
     abort_seconds: float = 0.3
-    """From the end of a connection to the end of the work."""
+    """Maximum seconds from the abort of a pass to the end of the backend's work on it."""
     skips: dict[str, str] = field(default_factory=dict)
-    """What it cannot be asked for, and why."""
+    """Features that it does not support, with the reason: draws, running count, stop."""
 
 
-Subject: TypeAlias = Callable[[Callable[[Live], Awaitable[None]]], None]
+Subject: TypeAlias = Callable[[Callable[[EngineUnderTest], Awaitable[None]]], None]
 """Starts an engine, runs one test with it, and stops it."""
 
 
-def needs(live: Live, what: str) -> None:
+def needs(live: EngineUnderTest, what: str) -> None:
     if what in live.skips:
         pytest.skip(live.skips[what])
 
 
-async def _the_last_usage_is_the_engines_own_count(live: Live) -> None:
+async def _the_last_usage_is_the_engines_own_count(live: EngineUnderTest) -> None:
     before = await live.counted() if live.counted else Usage()
-    said = await chunks(live.engine, but(ASKED, max_tokens=8))
+    said = await chunks(live.engine, with_fields(ASKED, max_tokens=8))
     last = [chunk.usage for chunk in said if chunk.usage][-1]
     assert last.exact
     assert last.prompt > 0
@@ -112,7 +112,7 @@ async def _the_last_usage_is_the_engines_own_count(live: Live) -> None:
         assert before + last == await live.counted()
 
 
-async def _usage_only_grows_while_a_pass_runs(live: Live) -> None:
+async def _usage_only_grows_while_a_pass_runs(live: EngineUnderTest) -> None:
     needs(live, "running count")
     counts = [chunk.usage for chunk in await chunks(live.engine, ASKED) if chunk.usage]
     assert [usage.completion for usage in counts] == sorted(usage.completion for usage in counts)
@@ -120,33 +120,33 @@ async def _usage_only_grows_while_a_pass_runs(live: Live) -> None:
     assert counts[-1].completion > counts[1].completion
 
 
-async def _the_same_seed_says_the_same(live: Live) -> None:
+async def _the_same_seed_gives_the_same_answer(live: EngineUnderTest) -> None:
     assert await text_of(live.engine, DRAWN) == await text_of(live.engine, DRAWN)
 
 
-async def _different_draws_differ(live: Live) -> None:
+async def _different_draws_differ(live: EngineUnderTest) -> None:
     needs(live, "draws")
-    texts = [await text_of(live.engine, but(DRAWN, draw=draw)) for draw in range(4)]
+    texts = [await text_of(live.engine, with_fields(DRAWN, draw=draw)) for draw in range(4)]
     assert len(set(texts)) == 4
 
 
-async def _a_bound_on_tokens_is_kept_and_named_as_the_reason(live: Live) -> None:
+async def _a_token_limit_is_kept_and_named_as_the_reason(live: EngineUnderTest) -> None:
     whole = await text_of(live.engine, ASKED)
-    said, usage = await completed(live.engine, but(ASKED, max_tokens=3))
+    said, usage = await completed(live.engine, with_fields(ASKED, max_tokens=3))
     assert (said.finish, usage.completion) == ("length", 3)
     assert whole.startswith(said.text)
     assert said.text != whole
 
 
-async def _a_stop_ends_the_answer_before_it(live: Live) -> None:
+async def _a_stop_ends_the_answer_before_it(live: EngineUnderTest) -> None:
     needs(live, "stop")
     whole = await text_of(live.engine, ASKED)
-    said, _ = await completed(live.engine, but(ASKED, stop=[live.stop]))
+    said, _ = await completed(live.engine, with_fields(ASKED, stop=[live.stop]))
     assert (said.finish, said.text) == ("stop", whole.partition(live.stop)[0])
 
 
-async def _log_probabilities_come_when_they_are_asked_for_one_per_token(live: Live) -> None:
-    said, usage = await completed(live.engine, but(ASKED, logprobs=True, max_tokens=8))
+async def _log_probabilities_come_on_request_one_per_token(live: EngineUnderTest) -> None:
+    said, usage = await completed(live.engine, with_fields(ASKED, logprobs=True, max_tokens=8))
     assert len(said.logprobs) == usage.completion == 8
     assert said.mean_logprob is not None
     assert said.mean_logprob <= 0
@@ -154,18 +154,18 @@ async def _log_probabilities_come_when_they_are_asked_for_one_per_token(live: Li
     assert (await completed(live.engine, ASKED))[0].logprobs == ()
 
 
-async def _a_field_that_nobody_knows_yet_does_no_harm(live: Live) -> None:
-    assert await text_of(live.engine, but(ASKED, a_field_of_next_year=[1]))
+async def _an_unknown_field_does_not_fail(live: EngineUnderTest) -> None:
+    assert await text_of(live.engine, with_fields(ASKED, a_field_of_next_year=[1]))
 
 
-async def _a_conversation_of_several_turns_and_parts_is_answered(live: Live) -> None:
+async def _a_conversation_of_several_turns_and_parts_is_answered(live: EngineUnderTest) -> None:
     said, usage = await completed(live.engine, TALK)
     assert said.text
     assert usage.completion <= 5
 
 
-async def idle(live: Live) -> float:
-    """Seconds until the backend works on nothing any more."""
+async def idle(live: EngineUnderTest) -> float:
+    """Wait until the backend runs no pass; returns the seconds."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     while await live.running():
@@ -174,7 +174,7 @@ async def idle(live: Live) -> float:
     return loop.time() - began
 
 
-async def _closing_a_pass_aborts_it_in_the_backend_and_the_next_one_works(live: Live) -> None:
+async def _closing_a_pass_aborts_it_in_the_backend_and_the_next_one_works(live: EngineUnderTest) -> None:
     waits = []
     for _ in range(5):
         stream = await begun(live.engine, ASKED)
@@ -184,7 +184,7 @@ async def _closing_a_pass_aborts_it_in_the_backend_and_the_next_one_works(live: 
     assert await text_of(live.engine, ASKED)
 
 
-async def _cancelling_whoever_reads_a_pass_aborts_it_in_the_backend(live: Live) -> None:
+async def _cancelling_the_reader_of_a_pass_aborts_it_in_the_backend(live: EngineUnderTest) -> None:
     async def read(started: asyncio.Event) -> None:
         async with aclosing(live.engine.stream(ASKED)) as stream:
             async for chunk in stream:
@@ -204,7 +204,7 @@ async def _cancelling_whoever_reads_a_pass_aborts_it_in_the_backend(live: Live) 
     assert await text_of(live.engine, ASKED)
 
 
-async def _an_aborted_pass_is_counted_as_far_as_it_came(live: Live) -> None:
+async def _an_aborted_pass_is_counted_until_its_abort(live: EngineUnderTest) -> None:
     needs(live, "running count")
     stream = live.engine.stream(ASKED)
     reported, outputs = Usage(), 0
@@ -216,10 +216,10 @@ async def _an_aborted_pass_is_counted_as_far_as_it_came(live: Live) -> None:
     assert (reported.completion, reported.prompt > 0, reported.exact) == (3, True, True)
 
 
-async def _many_passes_run_side_by_side_and_are_counted_together(live: Live) -> None:
+async def _many_passes_run_side_by_side_and_are_counted_together(live: EngineUnderTest) -> None:
     await idle(live)
     before = await live.counted() if live.counted else Usage()
-    done = await asyncio.gather(*(completed(live.engine, but(ASKED, max_tokens=6)) for _ in range(12)))
+    done = await asyncio.gather(*(completed(live.engine, with_fields(ASKED, max_tokens=6)) for _ in range(12)))
     usage = sum((usage for _, usage in done), Usage())
     assert usage.completion == 72
     assert await live.running() == 0
@@ -227,22 +227,22 @@ async def _many_passes_run_side_by_side_and_are_counted_together(live: Live) -> 
         assert before + usage == await live.counted()
 
 
-async def _an_engine_at_work_is_ready(live: Live) -> None:
-    await completed(live.engine, but(ASKED, max_tokens=1))
+async def _a_serving_engine_is_ready(live: EngineUnderTest) -> None:
+    await completed(live.engine, with_fields(ASKED, max_tokens=1))
     assert live.engine.health().state == "ready"
 
 
 class EngineContract:
-    """Subclass it, and define the fixture `subject`. Parametrize the fixture to run the suite over several engines."""
+    """Subclass it and define the fixture `subject`. Parametrize the fixture to test several engines."""
 
     @pytest.fixture
     def subject(self) -> Subject:
-        """Runs a test with one engine.
+        """A function that runs a test with one engine.
 
         Raises:
             NotImplementedError: the subclass does not define it.
         """
-        raise NotImplementedError("define the fixture `subject`; it runs a test with one of your engines")
+        raise NotImplementedError("define the fixture `subject`, which runs a test with one of your engines")
 
     def test_the_last_usage_is_the_engines_own_count(self, subject: Subject) -> None:
         subject(_the_last_usage_is_the_engines_own_count)
@@ -250,23 +250,23 @@ class EngineContract:
     def test_usage_only_grows_while_a_pass_runs(self, subject: Subject) -> None:
         subject(_usage_only_grows_while_a_pass_runs)
 
-    def test_the_same_seed_says_the_same(self, subject: Subject) -> None:
-        subject(_the_same_seed_says_the_same)
+    def test_the_same_seed_gives_the_same_answer(self, subject: Subject) -> None:
+        subject(_the_same_seed_gives_the_same_answer)
 
     def test_different_draws_differ(self, subject: Subject) -> None:
         subject(_different_draws_differ)
 
-    def test_a_bound_on_tokens_is_kept_and_named_as_the_reason(self, subject: Subject) -> None:
-        subject(_a_bound_on_tokens_is_kept_and_named_as_the_reason)
+    def test_a_token_limit_is_kept_and_named_as_the_reason(self, subject: Subject) -> None:
+        subject(_a_token_limit_is_kept_and_named_as_the_reason)
 
     def test_a_stop_ends_the_answer_before_it(self, subject: Subject) -> None:
         subject(_a_stop_ends_the_answer_before_it)
 
-    def test_log_probabilities_come_when_they_are_asked_for_one_per_token(self, subject: Subject) -> None:
-        subject(_log_probabilities_come_when_they_are_asked_for_one_per_token)
+    def test_log_probabilities_come_on_request_one_per_token(self, subject: Subject) -> None:
+        subject(_log_probabilities_come_on_request_one_per_token)
 
-    def test_a_field_that_nobody_knows_yet_does_no_harm(self, subject: Subject) -> None:
-        subject(_a_field_that_nobody_knows_yet_does_no_harm)
+    def test_an_unknown_field_does_not_fail(self, subject: Subject) -> None:
+        subject(_an_unknown_field_does_not_fail)
 
     def test_a_conversation_of_several_turns_and_parts_is_answered(self, subject: Subject) -> None:
         subject(_a_conversation_of_several_turns_and_parts_is_answered)
@@ -274,14 +274,14 @@ class EngineContract:
     def test_closing_a_pass_aborts_it_in_the_backend_and_the_next_one_works(self, subject: Subject) -> None:
         subject(_closing_a_pass_aborts_it_in_the_backend_and_the_next_one_works)
 
-    def test_cancelling_whoever_reads_a_pass_aborts_it_in_the_backend(self, subject: Subject) -> None:
-        subject(_cancelling_whoever_reads_a_pass_aborts_it_in_the_backend)
+    def test_cancelling_the_reader_of_a_pass_aborts_it_in_the_backend(self, subject: Subject) -> None:
+        subject(_cancelling_the_reader_of_a_pass_aborts_it_in_the_backend)
 
-    def test_an_aborted_pass_is_counted_as_far_as_it_came(self, subject: Subject) -> None:
-        subject(_an_aborted_pass_is_counted_as_far_as_it_came)
+    def test_an_aborted_pass_is_counted_until_its_abort(self, subject: Subject) -> None:
+        subject(_an_aborted_pass_is_counted_until_its_abort)
 
     def test_many_passes_run_side_by_side_and_are_counted_together(self, subject: Subject) -> None:
         subject(_many_passes_run_side_by_side_and_are_counted_together)
 
-    def test_an_engine_at_work_is_ready(self, subject: Subject) -> None:
-        subject(_an_engine_at_work_is_ready)
+    def test_a_serving_engine_is_ready(self, subject: Subject) -> None:
+        subject(_a_serving_engine_is_ready)

@@ -1,4 +1,6 @@
-"""What every policy keeps, whatever its engine does: its budget, the client's fields, and clean books."""
+"""The contract of policies, for any behaviour of the engine: they keep their budget, pass on the client's fields, and
+leave complete traces.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,11 @@ from tierwise.verifiers import Number, Regex, Verifier
 
 KINDS: tuple[type[EngineError], ...] = (Broken, Garbled, Overloaded, Refused, TimedOut, TooLong)
 STRONG_PASSES = 3
-"""What the last of the tiers that a policy asks may spend; the others spend one."""
+"""Maximum passes of the last tier that a policy asks; the others spend one pass."""
 
 
 class ByDraw(ScriptedEngine):
-    """Gives draw number i the script's reply number i, in whatever order they start; knows how many ran at once."""
+    """Answers draw i with reply i of the script, in any order, and records the maximum number of concurrent calls."""
 
     def __init__(self, replies: Sequence[str | Reply], **settings: Any) -> None:
         super().__init__(*replies, **settings)
@@ -43,7 +45,7 @@ class ByDraw(ScriptedEngine):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended:
+class ActionOutcome:
     """How an action ended."""
 
     answer: Answer | None
@@ -52,7 +54,7 @@ class Ended:
     seconds: float
 
 
-def act(
+def run_action(
     policy: Policy,
     engine: ScriptedEngine,
     *,
@@ -62,23 +64,24 @@ def act(
     prompt: Prompt | None = None,
     cancel_after: float | None = None,
     steps: int = 0,
-) -> Ended:
-    """Run one action to whatever end it comes to. When it is cancelled, everything must be over at that very moment.
+) -> ActionOutcome:
+    """Run one action until it ends. A cancelled action must stop at once.
 
-    The other tiers that the policy asks run on the same deployment: the last of them votes, the others are single.
+    The other tiers that the policy asks run on the same deployment: the last one with `majority`, the others with
+    `single`.
 
     Args:
-        policy: of the tier that is asked.
-        engine: of every tier.
-        slots: of the deployment.
-        budget: of the tier that is asked.
-        verifier: of the request.
-        prompt: a short question where it is not given.
-        cancel_after: seconds until the action is cancelled.
-        steps: of the event loop, on top of them.
+        policy: the policy of the tier.
+        engine: the engine of every tier.
+        slots: the deployment's maximum number of concurrent passes.
+        budget: the budget of the tier.
+        verifier: the request's verifier.
+        prompt: the prompt; a short question if None.
+        cancel_after: seconds until the action is cancelled; None to let it finish.
+        steps: event loop iterations between those seconds and the cancellation.
     """
 
-    async def main() -> Ended:
+    async def main() -> ActionOutcome:
         trace = new_trace()
         asked = tier(policy, engine, slots=slots, budget=budget)
         *others, last = policy.tiers() or ("",)
@@ -99,23 +102,23 @@ def act(
         except (BudgetError, EngineError) as caught:
             error = caught
         except asyncio.CancelledError:
-            assert now() == began, "it took time to stop"
-            assert len(engine.calls) == started, "a pass was started after the end"
+            assert now() == began, "the action did not stop at once"
+            assert len(engine.calls) == started, "a pass was started after the cancellation"
         assert engine.running == 0, "a pass outlived its action"
         assert asyncio.all_tasks() == {asyncio.current_task()}, "a task outlived its action"
-        return Ended(answer=answer, error=error, trace=trace, seconds=now() - trace.began)
+        return ActionOutcome(answer=answer, error=error, trace=trace, seconds=now() - trace.began)
 
     return frozen(main())
 
 
-def most_passes(policy: Policy) -> int | None:
-    """The most that a policy spends on one prompt with the tiers that `act` gives it."""
+def max_passes(policy: Policy) -> int | None:
+    """The maximum passes that a policy spends on one prompt with the tiers of `run_action`."""
     others = policy.tiers()
     return policy.most(lambda name: Budget(passes=STRONG_PASSES if name == others[-1] else 1)).passes
 
 
-def is_clean(trace: Trace, engine: ScriptedEngine) -> bool:
-    """Every pass that started is there once, and what was paid is what was produced."""
+def is_consistent(trace: Trace, engine: ScriptedEngine) -> bool:
+    """Whether every started pass is recorded once, and the recorded usage is what the engine produced."""
     counted = trace.usage
     return (
         [done.number for done in trace.passes] == list(range(len(engine.calls))) == list(range(trace.started))
@@ -124,8 +127,8 @@ def is_clean(trace: Trace, engine: ScriptedEngine) -> bool:
     )
 
 
-def covered(trace: Trace) -> float:
-    """Seconds in which any pass ran, which is what occupies a deployment."""
+def union_seconds(trace: Trace) -> float:
+    """Seconds in which at least one pass ran: the time that a deployment was busy."""
     total, reached = 0.0, 0.0
     for done in sorted(trace.passes, key=lambda one: one.started):
         end = done.started + done.seconds
@@ -176,30 +179,30 @@ prompts = st.builds(
 
 
 class PolicyContract(Contract):
-    """Subclass it, and give `policies`: some of yours, with different settings."""
+    """Subclass it and set `policies` to some of yours, with different settings."""
 
     policies: ClassVar[Sequence[Policy]]
-    days: ClassVar[int] = 500
-    """Actions for each policy in the test of clean books."""
+    actions: ClassVar[int] = 500
+    """Number of actions per policy in the test with random failures."""
 
     @with_data
-    def test_it_keeps_its_budget_and_its_books_under_every_script(self, data: st.DataObject) -> None:
+    def test_it_keeps_its_budget_and_its_trace_is_consistent_under_every_script(self, data: st.DataObject) -> None:
         policy = data.draw(st.sampled_from(self.policies))
         budget, slots = data.draw(budgets), data.draw(st.integers(1, 5))
         script = data.draw(scripts)
         engine = ByDraw(script)
-        ended = act(policy, engine, slots=slots, budget=budget, verifier=data.draw(verifiers))
+        ended = run_action(policy, engine, slots=slots, budget=budget, verifier=data.draw(verifiers))
         passes = ended.trace.passes
         charged = [done for done in passes if done.retry_of is None]
-        assert is_clean(ended.trace, engine)
-        most = min((bound for bound in (most_passes(policy), budget.passes) if bound is not None), default=None)
+        assert is_consistent(ended.trace, engine)
+        most = min((bound for bound in (max_passes(policy), budget.passes) if bound is not None), default=None)
         assert most is None or len(charged) <= most
         assert engine.widest <= slots
         if budget.completion_tokens is not None:
             assert ended.trace.usage.completion <= budget.completion_tokens + engine.widest - 1
         if budget.seconds is not None:
             assert ended.seconds <= budget.seconds + 1e-9
-        assert sum(done.busy_seconds for done in passes) == pytest.approx(covered(ended.trace))
+        assert sum(done.busy_seconds for done in passes) == pytest.approx(union_seconds(ended.trace))
         by_number = {done.number: done for done in passes}
         assert all(by_number[done.retry_of].outcome == "failed" for done in passes if done.retry_of is not None)
         assert all(event.number in by_number for event in ended.trace.events if isinstance(event, Check))
@@ -212,19 +215,19 @@ class PolicyContract(Contract):
         if isinstance(ended.error, EngineError):
             assert ended.error in [reply.error for reply in script]
 
-    def test_it_leaves_clean_books_behind_bad_days(self) -> None:
-        """A third of the passes fail, at any point; half of the actions are cut short by their budget or their user."""
+    def test_its_trace_is_consistent_after_failures(self) -> None:
+        """A third of the passes fail, at any point; half of the actions are limited by a budget or cancelled."""
         for rank, policy in enumerate(self.policies):
             chance = random.Random(rank)  # noqa: S311 - faults, not secrets
             endings: Counter[str] = Counter()
-            for day in range(self.days):
-                engine = FlakyEngine("the answer is 4 I am quite sure", seed=day)
+            for action in range(self.actions):
+                engine = FlakyEngine("the answer is 4 I am quite sure", seed=action)
                 budget = Budget(
                     passes=chance.choice([None, None, 2]),
                     completion_tokens=chance.choice([None, None, 5, 15]),
                     seconds=chance.choice([None, None, 0.02, 0.1]),
                 )
-                ended = act(
+                ended = run_action(
                     policy,
                     engine,
                     slots=chance.choice([1, 2, 64]),
@@ -232,19 +235,19 @@ class PolicyContract(Contract):
                     verifier=chance.choice([None, Number(equals=4), Number(equals=5)]),
                     cancel_after=chance.choice([None, None, 0.0, chance.uniform(0, 0.3)]),
                 )
-                assert is_clean(ended.trace, engine)
+                assert is_consistent(ended.trace, engine)
                 kind = BudgetError if isinstance(ended.error, BudgetError) else EngineError
                 endings[kind.__name__ if ended.error else "answered" if ended.answer else "cancelled"] += 1
-            assert {"answered", "BudgetError", "EngineError", "cancelled"} == set(endings), (
-                "some ending was never tried"
-            )
+            assert {"answered", "BudgetError", "EngineError", "cancelled"} == set(endings), "some outcome did not occur"
 
     @with_data
     def test_cancelling_it_at_any_moment_stops_every_pass_at_that_moment(self, data: st.DataObject) -> None:
         policy, engine = data.draw(st.sampled_from(self.policies)), ByDraw(data.draw(scripts))
         slots, moment = data.draw(st.integers(1, 5)), data.draw(st.floats(0, 2))
-        ended = act(policy, engine, slots=slots, verifier=data.draw(verifiers), cancel_after=moment)  # which asserts it
-        assert is_clean(ended.trace, engine)
+        ended = run_action(
+            policy, engine, slots=slots, verifier=data.draw(verifiers), cancel_after=moment
+        )  # asserts that it stops
+        assert is_consistent(ended.trace, engine)
 
     def test_cancelling_it_after_any_number_of_loop_steps_stops_it_too(self) -> None:
         for policy in self.policies:
@@ -252,16 +255,16 @@ class PolicyContract(Contract):
                 engine = ScriptedEngine(
                     Reply(text="a b", step=0.0), Reply(text="c", step=0.0, error=Broken("on purpose"))
                 )
-                ended = act(policy, engine, slots=2, cancel_after=0, steps=steps)
-                assert is_clean(ended.trace, engine)
+                ended = run_action(policy, engine, slots=2, cancel_after=0, steps=steps)
+                assert is_consistent(ended.trace, engine)
 
     @with_data
-    def test_every_field_of_the_client_reaches_the_engine_unless_it_says_that_it_sets_it(
+    def test_every_field_of_the_client_reaches_the_engine_unless_it_declares_it_in_sets(
         self, data: st.DataObject
     ) -> None:
         policy, prompt = data.draw(st.sampled_from(self.policies)), data.draw(prompts)
         engine = ScriptedEngine("a", "b", "4")
-        act(policy, engine, prompt=prompt, verifier=data.draw(verifiers))
+        run_action(policy, engine, prompt=prompt, verifier=data.draw(verifiers))
         assert engine.calls
         for call in engine.calls:
             untouched = prompt.fields.keys() - policy.sets
@@ -280,17 +283,17 @@ class PolicyContract(Contract):
         prompt = Prompt(messages=messages, fields={"tools": tools, "x_unknown": {"deep": [1, None]}})
         for policy in self.policies:
             engine = ScriptedEngine("a", "b", "c")
-            act(policy, engine, prompt=prompt)
+            run_action(policy, engine, prompt=prompt)
             assert all(call.prompt.messages[0] is messages[0] for call in engine.calls)
             assert all(call.prompt.fields["tools"] is tools for call in engine.calls if call.candidate)
 
-    def test_every_draw_of_one_prompt_has_a_seed_of_its_own_and_the_same_one_again(self) -> None:
+    def test_every_draw_of_a_prompt_has_its_own_seed_which_is_the_same_in_a_repetition(self) -> None:
         prompt = Prompt(messages=({"role": "user", "content": "2+2?"},), seed=11)
         for policy in self.policies:
             seeds = []
             for _ in range(2):
                 engine = ScriptedEngine("a", "b", "c", "d", "e")
-                act(policy, engine, prompt=prompt)
+                run_action(policy, engine, prompt=prompt)
                 seeds.append([call.seed for call in engine.calls])
             assert seeds[0] == seeds[1]
             assert len(set(seeds[0])) == len(seeds[0])
@@ -298,12 +301,12 @@ class PolicyContract(Contract):
 
     def test_it_holds_settings_and_no_state(self) -> None:
         for policy in self.policies:
-            first = act(policy, ScriptedEngine("a", "b", "a"))
-            assert act(policy, ScriptedEngine("a", "b", "a")).answer == first.answer
+            first = run_action(policy, ScriptedEngine("a", "b", "a"))
+            assert run_action(policy, ScriptedEngine("a", "b", "a")).answer == first.answer
             with pytest.raises(AttributeError):
                 policy.n = 3  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_what_the_engine_raises_arrives_as_what_it_is(self, kind: type[EngineError]) -> None:
+    def test_errors_of_the_engine_keep_their_type(self, kind: type[EngineError]) -> None:
         for policy in self.policies:
-            assert type(act(policy, ScriptedEngine(Reply(error=kind("on purpose")))).error) is kind
+            assert type(run_action(policy, ScriptedEngine(Reply(error=kind("on purpose")))).error) is kind

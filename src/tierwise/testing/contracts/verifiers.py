@@ -1,4 +1,4 @@
-"""What every verifier keeps, whatever a model said: a verdict and never an exception, a finite score, equal keys."""
+"""The contract of verifiers, for any completion: a verdict and never an exception, a score in [0, 1], stable keys."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ completions = st.builds(
 
 
 class VerifierContract(Contract):
-    """Subclass it, and give the three lists."""
+    """Subclass it and set the three lists."""
 
     verifiers: ClassVar[Sequence[BaseVerifier]]
     """Some of yours, with different settings."""
     accepts: ClassVar[Sequence[tuple[BaseVerifier, str]]]
-    """Verifiers with answers that they accept."""
+    """Pairs of a verifier and an answer that it accepts."""
     rejects: ClassVar[Sequence[tuple[BaseVerifier, str]]]
-    """Verifiers with answers that they do not accept."""
+    """Pairs of a verifier and an answer that it rejects."""
 
-    def test_it_accepts_and_rejects_what_it_says(self) -> None:
+    def test_it_accepts_and_rejects_the_listed_answers(self) -> None:
         for is_good, cases in ((True, self.accepts), (False, self.rejects)):
             for verifier, text in cases:
                 verdict = asyncio.run(verifier.verify(Completion(text=text)))
                 assert verdict.ok is is_good, f"{verifier} on {text!r}: {verdict}"
 
     @with_data
-    def test_it_judges_whatever_a_model_says(self, data: st.DataObject) -> None:
+    def test_it_returns_a_verdict_for_any_completion(self, data: st.DataObject) -> None:
         verifier = data.draw(st.sampled_from(self.verifiers))
         verdict = asyncio.run(verifier.verify(data.draw(completions)))
         assert isinstance(verdict.ok, bool)
@@ -58,11 +58,11 @@ class VerifierContract(Contract):
         assert verifier.key(completion) == key
         assert verifier.key(Completion(text="")) is None
 
-    def test_it_is_read_from_what_a_file_holds(self) -> None:
+    def test_it_round_trips_through_a_config_file(self) -> None:
         for verifier in self.verifiers:
             settings: Any = msgspec.to_builtins(verifier)
             assert msgspec.convert(settings, type(verifier)) == verifier
             with pytest.raises(msgspec.ValidationError):
-                msgspec.convert({**settings, "nobody_knows_this": 1}, type(verifier))
+                msgspec.convert({**settings, "unknown_setting": 1}, type(verifier))
             with pytest.raises(AttributeError):
                 verifier.anything = 1  # type: ignore[attr-defined]

@@ -57,7 +57,9 @@ class PythonTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
         for name in ("setup", "tests"):
             try:
                 compiled(getattr(self, name), name)
-            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            except (RecursionError, MemoryError) as error:
+                raise ValueError(f"{name}: do not compile: they are nested too deeply") from error
+            except (SyntaxError, ValueError, OverflowError) as error:
                 raise ValueError(f"{name}: do not compile: {error}") from error
         self._plan()
 

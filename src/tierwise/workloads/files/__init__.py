@@ -1,4 +1,4 @@
-"""The tasks that tiers are measured on, and how they arrive: a JSONL file, or a folder with `workload.yaml`."""
+"""Loads a workload, its tasks and their arrival, from a JSONL file or a directory with `workload.yaml`."""
 
 from __future__ import annotations
 
@@ -11,55 +11,55 @@ import msgspec
 
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.spec.files import json_document, numbered_lines, read_bytes, text_of, yaml_document
-from tierwise.workloads.files.about import FILE, About, arrival_of, read_header, read_yaml_header
+from tierwise.workloads.files.header import FILE, WorkloadHeader, arrival_of, read_header, read_yaml_header
 from tierwise.workloads.files.small_sample import small_sample
 from tierwise.workloads.task import Shared, Task, read_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["About", "Task", "Workload", "load"]
+__all__ = ["Task", "Workload", "WorkloadHeader", "load"]
 
 TASKS = "tasks.jsonl"
 
-_ADVICE = "see examples/quickstart.jsonl for one to start from"
-_NO_TASK = "holds no task; one JSON object on each line is wanted"
+_ADVICE = "see examples/quickstart.jsonl for an example"
+_NO_TASK = "has no tasks; write one JSON object per line"
 
-NOTHING = About()
-"""What a file without a header says about itself."""
+NO_HEADER = WorkloadHeader()
+"""The header of a file that has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Tasks in the order of their file."""
+    """A checked workload."""
 
     path: Path
     sha256: str
-    """Of the file's bytes; of a folder, of its `workload.yaml` and of all tasks with their images."""
+    """Hash of the file; for a directory, or a file with images, of its header and of all tasks with their images."""
     tasks: tuple[Task, ...]
-    about: About = NOTHING
-    """What stands in its `workload.yaml`, or in the header of its file."""
+    header: WorkloadHeader = NO_HEADER
+    """The contents of `workload.yaml`, or of the file's header."""
     arrival: str = "closed"
-    """In the words of `--arrival`; the file of a trace is an absolute path."""
+    """In the form of `--arrival`; a trace's file is an absolute path."""
     notes: tuple[str, ...] = ()
-    """What it cannot show, and what to look out for."""
+    """Caveats: the workload's limits and risks."""
 
     def first(self, limit: int | None) -> Workload:
-        """At most so many of its tasks."""
+        """The workload with its first `limit` tasks; all for None."""
         return replace(self, tasks=self.tasks[:limit])
 
     @property
     def name(self) -> str:
-        return self.about.name or self.path.stem
+        return self.header.name or self.path.stem
 
     @property
     def needs_sandbox(self) -> bool:
-        """Whether grading runs code that a model wrote, or evaluates it as an expression."""
+        """Whether grading runs or evaluates code written by a model."""
         return any(task.check.member.runs_code for task in self.tasks)
 
     @property
     def judges(self) -> tuple[str, ...]:
-        """The tiers that its tasks are judged by; the endpoint must serve them."""
+        """The tiers that judge its tasks. The endpoint must serve them."""
         return tuple(dict.fromkeys(task.check.judge.tier for task in self.tasks if task.check.judge is not None))
 
 
@@ -67,84 +67,84 @@ def load(path: Path) -> Workload:
     """Read and check a workload.
 
     Args:
-        path: a JSONL file, a folder with `workload.yaml`, or that `workload.yaml`.
+        path: a JSONL file, a directory with `workload.yaml`, or the `workload.yaml` itself.
 
     Raises:
-        NotFound: there is no such file.
-        ConfigErrors: all that is wrong with it, each with its line and its path in the line.
+        NotFound: the file does not exist.
+        ConfigErrors: every error, with its line and its path in the line.
     """
     if path.is_dir() or path.name == FILE:
         return _load_folder(path if path.is_dir() else path.parent)
     raw = read_bytes(path, "workload", advice=_ADVICE)
     lines = list(numbered_lines(text_of(raw, f"workload {path}")))
-    about, shared, body = NOTHING, Shared(), raw
+    header, shared, body = NO_HEADER, Shared(), raw
     errors: list[SpecError] = []
     if lines and '"workload"' in lines[0][1]:
         first = json_document(lines[0][1], path.name, line=lines[0][0])
         if (found := read_header(first)) is not None:
-            about, shared = found
+            header, shared = found
             errors += first.placed()
             lines = lines[1:]
             body = raw.split(b"\n", 1)[1] if b"\n" in raw else b""
     tasks = _tasks(lines, path.name, path.parent, shared, errors)
     if not tasks and not errors:
         errors.append(SpecError(_NO_TASK, field=path.name))
-    arrival = arrival_of(about, path.parent, f"{path.name}:1", errors)
-    _check_pin(about, body, path.name, errors)
+    arrival = arrival_of(header, path.parent, f"{path.name}:1", errors)
+    _check_pin(header, body, path.name, errors)
     if errors:
         raise ConfigErrors(errors)
-    return _workload(path, _with_images(raw, tasks, lines), tasks, about, arrival)
+    return _workload(path, _with_images(raw, tasks, lines), tasks, header, arrival)
 
 
 def _load_folder(path: Path) -> Workload:
     raw = read_bytes(path / FILE, "workload", advice=_ADVICE)
     document = yaml_document(text_of(raw, f"workload {path / FILE}"), FILE)
-    about, shared = read_yaml_header(document)
+    header, shared = read_yaml_header(document)
     errors = document.placed()
-    if about is None:
+    if header is None:
         raise ConfigErrors(errors)
-    arrival = arrival_of(about, path, document.place("arrival"), errors)
+    arrival = arrival_of(header, path, document.place("arrival"), errors)
     tasks: Mapping[str, Task] = {}
     if (path / TASKS).exists():
         body = read_bytes(path / TASKS, "workload")
         written = text_of(body, f"workload {path / TASKS}")
         tasks = _tasks(numbered_lines(written), TASKS, path, shared, errors)
-        _check_pin(about, body, TASKS, errors)
+        _check_pin(header, body, TASKS, errors)
         if not tasks and not errors:
             errors.append(SpecError(_NO_TASK, field=TASKS))
-    elif about.source is None:
-        lack = f"there is no {TASKS} beside it, and no `source` that makes tasks"
-        errors.append(SpecError(lack, field=document.place("")))
+    elif header.source is None:
+        missing = f"there is no {TASKS} next to it; add one, or a `source` that makes tasks"
+        errors.append(SpecError(missing, field=document.place("")))
     elif not errors:
         try:
-            made = about.source.member.make(path)
+            made = header.source.member.make(path)
             tasks = {task.id: task for task in made.tasks}
-            _check_pin(about, encoded(made.tasks), document.place("source"), errors)
+            _check_pin(header, encoded(made.tasks), document.place("source"), errors)
         except SpecError as error:
             errors.append(SpecError(str(error), field=document.place("source")))
     if errors:
         raise ConfigErrors(errors)
-    return _workload(path, raw + b"\0" + encoded(tasks.values()), tasks, about, arrival)
+    return _workload(path, raw + b"\0" + encoded(tasks.values()), tasks, header, arrival)
 
 
 def encoded(tasks: Iterable[Task]) -> bytes:
-    """Tasks as they stand in a file, one on each line."""
+    """Tasks as JSON lines."""
     return msgspec.json.Encoder().encode_lines(list(tasks))
 
 
-def _workload(path: Path, held: bytes, tasks: Mapping[str, Task], about: About, arrival: str) -> Workload:
+def _workload(path: Path, held: bytes, tasks: Mapping[str, Task], header: WorkloadHeader, arrival: str) -> Workload:
     return Workload(
         path=path,
         sha256=hashlib.sha256(held).hexdigest(),
         tasks=tuple(tasks.values()),
-        about=about,
+        header=header,
         arrival=arrival,
         notes=tuple(_notes(tuple(tasks.values()))),
     )
 
 
 def _with_images(raw: bytes, tasks: Mapping[str, Task], lines: list[tuple[int, str]]) -> bytes:
-    """What a file stands for: its bytes, and those of its images where it has some beside it."""
+    """The bytes to hash: those of the file, and its tasks with embedded images if it refers to image files."""
     has_files = any(
         "data:" in msgspec.json.encode(task.messages).decode() and "data:" not in line
         for task, (_, line) in zip(tasks.values(), lines, strict=True)
@@ -155,31 +155,31 @@ def _with_images(raw: bytes, tasks: Mapping[str, Task], lines: list[tuple[int, s
 def _tasks(
     lines: Iterable[tuple[int, str]], name: str, base: Path, shared: Shared, errors: list[SpecError]
 ) -> dict[str, Task]:
-    """Tasks by id; what is wrong is added to `errors`, with its line."""
+    """Tasks by id. Errors are added to `errors`, with their lines."""
     tasks: dict[str, Task] = {}
     places: dict[str, int] = {}
     for number, line in lines:
         document = json_document(line, name, line=number)
         task = read_task(document.value, base, document, shared) if document.is_readable else None
         if task is not None and task.id in tasks:
-            document.wrong("id", f"{task.id!r} names the task of line {places[task.id]} already")
+            document.wrong("id", f"{task.id!r} is already the id of the task in line {places[task.id]}")
         elif task is not None:
             tasks[task.id], places[task.id] = task, number
         errors += document.placed()
     return tasks
 
 
-def _check_pin(about: About, body: bytes, where: str, errors: list[SpecError]) -> None:
-    """Whether tasks that claim to come from a source are those that came."""
-    if about.made is None:
+def _check_pin(header: WorkloadHeader, body: bytes, where: str, errors: list[SpecError]) -> None:
+    """Check that tasks that declare a source are unchanged since it made them."""
+    if header.made is None:
         return
     found = hashlib.sha256(body).hexdigest()
-    if found != about.made.sha256:
-        named = about.source.kind if about.source is not None else "its source"
+    if found != header.made.sha256:
+        named = header.source.kind if header.source is not None else "its source"
         errors.append(
             SpecError(
-                f"the tasks are not those that {named} made: SHA-256 {found[:12]}… instead of "
-                f"{about.made.sha256[:12]}…; make them again, or take `source` and `made` out, for they are yours now",
+                f"the tasks differ from those that {named} made: SHA-256 {found[:12]}…, expected "
+                f"{header.made.sha256[:12]}…; make them again, or remove `source` and `made` if you edited them",
                 field=where,
             )
         )
@@ -190,6 +190,6 @@ def _notes(tasks: tuple[Task, ...]) -> Iterable[str]:
         yield note
     judges = dict.fromkeys(task.check.judge.tier for task in tasks if task.check.judge is not None)
     for tier in judges:
-        yield f"{tier!r} judges; a judge tends to favour what it wrote itself, so do not let it judge its own tier"
-    if told := sum(task.tells_its_answer for task in tasks):
-        yield f"{told} tasks send their own hidden answer as `verifier`: that measures the answer key"
+        yield f"{tier!r} is the judge; judges tend to favour their own answers, so do not let it judge its own tier"
+    if revealing := sum(task.reveals_answer for task in tasks):
+        yield f"{revealing} tasks send their hidden answer as `verifier`, so the policy sees the answer key"

@@ -1,7 +1,7 @@
-"""Recorded production actions as a workload, so that what users really asked can be asked of any tier.
+"""Makes a workload from recorded production actions, so that real requests can be run on any tier.
 
-Production has no answer key. So a recorded answer becomes what is right only where the user says so; otherwise a judge
-decides, or the check that the request itself carried.
+Production has no answer key. A judge or the request's own verifier grades the tasks; a recorded answer counts as
+correct only if the user chooses that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tierwise.spec.reading import Reading
 from tierwise.verifiers import Exact
 from tierwise.verifiers.answers import marked, spoken
 from tierwise.verifiers.model_judge import Judge
-from tierwise.workloads.checks import CheckChoice, check_written
+from tierwise.workloads.checks import CheckChoice, parse_check
 from tierwise.workloads.task import Task, read_task
 
 if TYPE_CHECKING:
@@ -39,34 +39,34 @@ AGREES = (
 
 _OWN = frozenset({"messages", "tools", "max_tokens", "max_completion_tokens", "tierwise"})
 _NOT_KEPT = frozenset({"stream", "stream_options", "n", "seed", "model", "user", "metadata", "store"})
-"""Fields that are not the task's: what the bench decides, and whose request it was."""
+"""Request fields that a task does not keep: those that the bench sets, and those that identify the user."""
 
-_NOWHERE = Path("/nonexistent")
-"""Where images of recorded requests are looked for: they carry theirs, or an address."""
+_NO_DIRECTORY = Path("/nonexistent")
+"""The directory of image files: none, because recorded requests embed their images or refer to URLs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """Tasks made of actions."""
+    """Tasks made from recorded actions."""
 
     tasks: tuple[Task, ...]
     moments: tuple[float, ...]
-    """When each was asked, in seconds since 1970."""
+    """Start times of the actions, in seconds since 1970."""
     left_out: dict[str, int]
-    """Actions that made no task, by the reason."""
+    """Counts of actions that cannot be tasks, by reason."""
 
 
 def from_ledger(kept: Sequence[StoredContent], check: str, redactor: Redactor) -> Recorded:
-    """Tasks of recorded actions, in the order in which they were asked.
+    """Make tasks from recorded actions, in the order of their start times.
 
     Args:
         kept: actions with their content.
         check: what grades every task: `judge:TIER`; `agrees:TIER`, a judge who sees the recorded answer; `recorded`,
-            for that very answer; `request`, the verifier that the request carried; or any check.
-        redactor: goes over every text before it is kept.
+            equality with the recorded answer; `request`, the request's verifier; or any check.
+        redactor: redacts every text.
 
     Raises:
-        SpecError: `check` is no such word.
+        SpecError: `check` has no such form.
     """
     grader = _Grader.read(check)
     tasks: list[Task] = []
@@ -75,24 +75,24 @@ def from_ledger(kept: Sequence[StoredContent], check: str, redactor: Redactor) -
     for one in sorted(kept, key=lambda one: (one.action.started_at, one.action.id)):
         request = redactor.value(msgspec.json.decode(one.content.request))
         answers = redactor.value(msgspec.json.decode(one.content.answers))
-        said = answers[0] if answers and one.action.ending == "answered" else None
+        answer = answers[0] if answers and one.action.ending == "answered" else None
         try:
-            value = _task(one, request, grader.check(request, said, one.action.finish))
-        except _Unfit as why:
+            value = _task(one, request, grader.check(request, answer, one.action.finish))
+        except _UnusableAction as why:
             left_out[str(why)] += 1
             continue
         reading = Reading()
-        task = read_task(value, _NOWHERE, reading)
+        task = read_task(value, _NO_DIRECTORY, reading)
         if task is None or reading.errors:
-            left_out[f"cannot be asked again: {reading.errors[0]}"] += 1
+            left_out[f"cannot be sent again: {reading.errors[0]}"] += 1
             continue
         tasks.append(task)
         moments.append(one.action.started_at)
     return Recorded(tasks=tuple(tasks), moments=tuple(moments), left_out=dict(left_out))
 
 
-class _Unfit(Exception):
-    """Why an action makes no task."""
+class _UnusableAction(Exception):
+    """Why an action cannot be a task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,33 +109,33 @@ class _Grader:
         if kind == "agrees" and tier:
             return cls(kind, tier)
         try:
-            return cls("fixed", fixed=check_written(text))
+            return cls("fixed", fixed=parse_check(text))
         except SpecError as error:
             raise SpecError(f"{text!r}: {error}; allowed: {CHECKS}", field="--check") from error
 
-    def check(self, request: dict[str, Any], said: dict[str, Any] | None, finish: str) -> dict[str, Any]:
-        """The check of one task, as it stands in a file."""
+    def check(self, request: dict[str, Any], answer: dict[str, Any] | None, finish: str) -> dict[str, Any]:
+        """The check of one task, as JSON."""
         if self.fixed is not None:
             found: dict[str, Any] = msgspec.to_builtins(self.fixed)
             return found
         if self.kind == "request":
             verifier = (request.get("tierwise") or {}).get("verifier")
             if verifier is None:
-                raise _Unfit("the request carried no verifier")
+                raise _UnusableAction("the request has no verifier")
             return dict(verifier)
-        if said is None or finish != "stop":
-            raise _Unfit("it was not answered to the end")
-        if said.get("tool_calls"):
-            raise _Unfit("its answer is a call of a tool, which no text is equal to")
-        text = spoken(Completion(text=str(said.get("content") or "")))
+        if answer is None or finish != "stop":
+            raise _UnusableAction("it has no complete answer")
+        if answer.get("tool_calls"):
+            raise _UnusableAction("its answer is a tool call, which cannot be compared as text")
+        text = spoken(Completion(text=str(answer.get("content") or "")))
         if self.kind == "agrees":
             if not text:
-                raise _Unfit("its answer is empty")
+                raise _UnusableAction("its answer is empty")
             return {"judge": msgspec.to_builtins(Judge(tier=self.tier, rubric=AGREES, reference=text))}
         try:
             return {"exact": msgspec.to_builtins(Exact(equals=marked(text) or text))}
         except ValueError:
-            raise _Unfit("its answer is empty") from None
+            raise _UnusableAction("its answer is empty") from None
 
 
 def _task(one: StoredContent, request: dict[str, Any], check: dict[str, Any]) -> dict[str, Any]:
@@ -153,20 +153,20 @@ def _task(one: StoredContent, request: dict[str, Any], check: dict[str, Any]) ->
         value["verifier"] = verifier
     if request.get("tools"):
         value["tools"] = request["tools"]
-    if (bound := request.get("max_completion_tokens") or request.get("max_tokens")) is not None:
-        value["max_tokens"] = bound
+    if (limit := request.get("max_completion_tokens") or request.get("max_tokens")) is not None:
+        value["max_tokens"] = limit
     if options:
         value["options"] = options
     return value
 
 
 def _conversation(messages: Sequence[dict[str, Any]]) -> str:
-    """Equal for all turns of a conversation, and for requests that begin alike: their outcomes hang together."""
+    """A cluster name, equal for all turns of a conversation and for requests with the same beginning."""
     first = next((number for number, message in enumerate(messages) if message.get("role") == "user"), 0)
     digest = hashlib.blake2b(msgspec.json.encode(list(messages[: first + 1])), digest_size=6)
     return f"conversation {digest.hexdigest()}"
 
 
 def trace_of(moments: Sequence[float]) -> str:
-    """When they were asked, as a trace: seconds from the first, one on each line."""
+    """A trace of arrivals: seconds from the first, one per line."""
     return "".join(f"{moment - moments[0]:.3f}\n" for moment in moments)

@@ -1,5 +1,6 @@
-"""What is taken out of recorded texts before anybody sees them. Rules find forms, and no rule finds every name: what
-they leave must be read by a person before it is passed on.
+"""Redacts recorded texts before they are written.
+
+Rules match patterns, and no rule finds every name: a person must review the result before it is shared.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ BUILT_IN = {
         r"|\(\d{2,5}\)[ ./-]?\d{3,4}[ ./-]?\d{3,5}\b|\b\d{3}[ .-]\d{3}[ .-]\d{4}\b|\b0\d{2,4}[ /-]\d{5,9}\b"
     ),
 }
-"""Forms by name, in the order in which they are looked for."""
+"""Built-in patterns by name, in the order in which they are applied."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Something to take out."""
+    """One redaction rule."""
 
     pattern: str
-    """In RE2's syntax: that of `re` without look-around and back-references."""
+    """A regular expression in RE2's syntax: that of `re` without look-around and back-references."""
     replacement: str
-    r"""What stands there instead; `\1` is the first group."""
+    r"""The replacement; `\1` is the first group."""
     name: str = ""
 
 
@@ -58,7 +59,7 @@ class RulesFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 @dataclass(frozen=True, slots=True)
 class Redactor:
-    """Takes out what its rules find, and counts it."""
+    """Applies rules to texts, and counts the replacements."""
 
     rules: tuple[tuple[str, Any, str], ...]
     """Name, compiled pattern, replacement."""
@@ -71,7 +72,7 @@ class Redactor:
         return text
 
     def value(self, value: Any) -> Any:
-        """The same JSON with every text in it redacted, names of fields and `data:` URLs excepted."""
+        """A JSON value with every text redacted, except field names and `data:` URLs."""
         match value:
             case str():
                 return value if value.startswith("data:") else self.text(value)
@@ -84,10 +85,10 @@ class Redactor:
 
 
 def redactor(built_in: Sequence[str] = tuple(BUILT_IN), rules: Sequence[Rule] = ()) -> Redactor:
-    """Rules ready for use; the user's own come first, since they know best what a form means.
+    """Compile rules. The user's rules apply before the built-in ones, because they are more specific.
 
     Raises:
-        ConfigErrors: rules that do not compile, and built-in ones that are not known.
+        ConfigErrors: rules that do not compile, and unknown built-in rules.
     """
     reading = Reading()
     compiled = _rules_of(built_in, rules, reading)
@@ -100,14 +101,14 @@ def _rules_of(built_in: Sequence[str], rules: Sequence[Rule], reading: Reading) 
     for number, rule in enumerate(rules):
         try:
             compiled.append((rule.name or f"rule {number + 1}", _pattern(rule.pattern), rule.replacement))
-            if (named := max(map(int, re.findall(r"\\(\d)", rule.replacement)), default=0)) > compiled[-1][1].groups:
+            if (group := max(map(int, re.findall(r"\\(\d)", rule.replacement)), default=0)) > compiled[-1][1].groups:
                 reading.wrong(
-                    f"rules[{number}]", f"the replacement names group {named}, which the pattern does not have"
+                    f"rules[{number}]", f"the replacement refers to group {group}, which the pattern does not have"
                 )
         except re2.error as error:
             reason = error.args[0] if error.args else error
-            said = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-            reading.wrong(f"rules[{number}]", f"{rule.pattern[:80]!r} does not compile: {said}")
+            message = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+            reading.wrong(f"rules[{number}]", f"{rule.pattern[:80]!r} does not compile: {message}")
     for number, name in enumerate(built_in):
         if reading.known(name, BUILT_IN, f"built_in[{number}]", "built-in rule"):
             compiled.append((name, _pattern(BUILT_IN[name]), f"[{name.removesuffix('s')}]"))
@@ -121,11 +122,11 @@ def _pattern(pattern: str) -> Any:
 
 
 def read_rules(path: Path) -> Redactor:
-    """The rules of a YAML file: `rules: [{pattern, replacement}]`, and which of the `built_in` ones apply.
+    """Read the rules of a YAML file: `rules: [{pattern, replacement}]`, and the `built_in` rules to apply.
 
     Raises:
-        NotFound: there is no such file.
-        ConfigErrors: all that is wrong with it, with its lines.
+        NotFound: the file does not exist.
+        ConfigErrors: every error, with its line.
     """
     document = read_yaml(path, "file of rules", field="--redact")
     file = document.convert(RulesFile)

@@ -1,4 +1,4 @@
-"""A stratified subset of a workload, drawn with a seed, and a statement of what was drawn."""
+"""Draws a stratified random sample of a workload, and reports its strata."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from tierwise.workloads.task import Task
 
 Allocation = Literal["proportional", "equal"]
-"""As many of each stratum as it has of the whole · the same number of each, as far as it has them."""
+"""In proportion to the strata's sizes · the same number from each stratum, as far as it has enough tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stratum:
-    """Tasks with the same tags."""
+    """The tasks with one set of tags."""
 
     name: str
     size: int
@@ -30,10 +30,10 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawnSample:
-    """What was drawn."""
+    """The drawn tasks and their strata."""
 
     tasks: tuple[Task, ...]
-    """In the order of the workload. Where strata are drawn unlike their sizes, weights make up for it."""
+    """In the workload's order. Weights correct for strata that are not drawn in proportion to their sizes."""
     strata: tuple[Stratum, ...]
 
 
@@ -45,39 +45,39 @@ def sample(
     allocation: Allocation = "proportional",
     whole_clusters: bool = False,
 ) -> DrawnSample:
-    """Draw tasks from every stratum without putting back.
+    """Draw tasks from every stratum, without replacement.
 
     Args:
-        tasks: a task's stratum is the set of its tags.
-        count: how many are wanted; fewer come where whole clusters do not fit.
+        tasks: the tasks to draw from. A task's stratum is its set of tags.
+        count: number of tasks; fewer are drawn if whole clusters do not fit.
         seed: the same seed draws the same tasks.
-        allocation: how many of each stratum.
-        whole_clusters: draw a cluster with all of its tasks or not at all; its first task decides on its stratum.
+        allocation: how `count` is divided among the strata.
+        whole_clusters: draw all tasks of a cluster, or none; its first task determines its stratum.
 
     Raises:
-        SpecError: more are wanted than there are, or none.
+        SpecError: `count` is below 1 or above the number of tasks.
     """
     if not 0 < count <= len(tasks):
-        raise SpecError(f"{count} tasks cannot be drawn of {len(tasks)}", field="--count")
+        raise SpecError(f"cannot draw {count} of {len(tasks)} tasks; allowed: 1 to {len(tasks)}", field="--count")
     units = _units(tasks, whole_clusters=whole_clusters)
     strata: dict[str, list[tuple[Task, ...]]] = {}
     for unit in units:
         strata.setdefault(" + ".join(sorted(unit[0].tags)) or "(no tags)", []).append(unit)
     sizes = {name: sum(map(len, members)) for name, members in strata.items()}
     wanted = _shares(sizes, count, allocation)
-    chance = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
     drawn: dict[str, Task] = {}
-    told = []
+    summary = []
     for name in sorted(strata):
-        taken = _take(strata[name], wanted[name], chance)
-        told.append(Stratum(name=name, size=sizes[name], drawn=len(taken)))
+        taken = _take(strata[name], wanted[name], rng)
+        summary.append(Stratum(name=name, size=sizes[name], drawn=len(taken)))
         factor = sizes[name] / len(taken) * count / len(tasks) if taken and allocation == "equal" else 1.0
         drawn |= {task.id: msgspec.structs.replace(task, weight=task.weight * factor) for task in taken}
-    return DrawnSample(tasks=tuple(drawn[task.id] for task in tasks if task.id in drawn), strata=tuple(told))
+    return DrawnSample(tasks=tuple(drawn[task.id] for task in tasks if task.id in drawn), strata=tuple(summary))
 
 
 def _units(tasks: Sequence[Task], *, whole_clusters: bool) -> list[tuple[Task, ...]]:
-    """What is drawn at one go."""
+    """Units of sampling: clusters or single tasks."""
     if not whole_clusters:
         return [(task,) for task in tasks]
     clusters: dict[str, list[Task]] = {}
@@ -89,7 +89,7 @@ def _units(tasks: Sequence[Task], *, whole_clusters: bool) -> list[tuple[Task, .
 
 
 def _shares(sizes: Mapping[str, int], count: int, allocation: Allocation) -> dict[str, int]:
-    """How many of each stratum: the largest remainders get what is left over."""
+    """The number of tasks per stratum, by the largest-remainder method."""
     if allocation == "equal":
         shares = dict.fromkeys(sizes, 0)
         for _ in range(count):
@@ -104,10 +104,10 @@ def _shares(sizes: Mapping[str, int], count: int, allocation: Allocation) -> dic
     return shares
 
 
-def _take(units: Sequence[tuple[Task, ...]], wanted: int, chance: random.Random) -> list[Task]:
-    """Units in a random order, each taken where it still fits."""
+def _take(units: Sequence[tuple[Task, ...]], wanted: int, rng: random.Random) -> list[Task]:
+    """Take units in random order, skipping those that no longer fit."""
     taken: list[Task] = []
-    for unit in chance.sample(units, len(units)):
+    for unit in rng.sample(units, len(units)):
         if len(taken) + len(unit) <= wanted:
             taken += unit
     return taken

@@ -1,7 +1,7 @@
-"""Suites that tasks can be made from, by name: the table of sources. A new one is a file here and a line in it.
+"""The suites that can make tasks, by name. A new suite is one module and one line in the table.
 
-Suites that run agents in containers, and those whose data must not be passed on, will stand here too: what they need
-beyond this is a check of their own, and `file` with `sha256` for data that only the user may have.
+A suite that runs agents in containers needs a check of its own; one whose data may not be redistributed takes `file`
+and `sha256` for the user's copy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Gsm8k", "HumanEval", "MadeTasks", "ReasoningGymSuite", "Suite", "Sui
 
 
 class SuiteChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One source with its settings: `{reasoning_gym: {count: 200}}`."""
+    """One suite with its settings: `{reasoning_gym: {count: 200}}`."""
 
     reasoning_gym: ReasoningGymSuite | None = None
     human_eval: HumanEval | None = None

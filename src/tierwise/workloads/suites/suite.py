@@ -1,4 +1,4 @@
-"""The protocol of a source, apart from its members so that a new one is one file and one line in the table."""
+"""The protocol of a suite, and what its implementations share."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeTasks:
-    """What a source made."""
+    """The tasks that a suite made."""
 
     tasks: tuple[Task, ...]
     version: str
-    """Of its package, or what its file was."""
+    """The version of the suite's package, or the name of its file."""
     notes: tuple[str, ...] = ()
-    """What whoever uses these tasks should know."""
+    """Caveats of these tasks."""
 
 
 class Suite(Protocol):
-    """Makes the tasks of a known suite, the same ones from the same settings."""
+    """Makes the tasks of a known suite. The same settings make the same tasks."""
 
     def make(self, base: Path) -> MadeTasks:
-        """Make them; files are looked for from `base`.
+        """Make the tasks. Paths are relative to `base`.
 
         Raises:
-            SpecError: a setting is impossible, a package or a file is missing, or is not the one that is pinned.
+            SpecError: a setting is invalid, a package or file is missing, or differs from its pin.
         """
 
 
 def pinned_bytes(path: Path, sha256: str | None, what: str) -> bytes:
-    """The bytes of a file, once they are known to be those that are wanted.
+    """Read a file and check its SHA-256.
 
     Raises:
-        SpecError: there is no such file, or it is another one.
+        SpecError: the file cannot be read, or its hash differs.
     """
     try:
         raw = path.read_bytes()
@@ -48,7 +48,7 @@ def pinned_bytes(path: Path, sha256: str | None, what: str) -> bytes:
     found = hashlib.sha256(raw).hexdigest()
     if sha256 is not None and found != sha256.lower():
         raise SpecError(
-            f"{path} is not the {what} that is pinned: its SHA-256 is {found}, {sha256.lower()} is wanted",
+            f"{path} is not the pinned {what}: its SHA-256 is {found}, expected {sha256.lower()}",
             field="sha256",
         )
     return raw

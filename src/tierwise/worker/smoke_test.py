@@ -1,6 +1,6 @@
-"""One pass of the worker on a tiny random model, in this process: `tierwise doctor` listens to what the libraries say.
+"""One pass of the worker on a tiny random model, in this process. `tierwise doctor` collects the libraries' warnings.
 
-It loads a checkpoint from disk and runs the loop as the worker does. It needs nobody's weights and opens no port.
+It loads a checkpoint from disk and runs the loop as the worker does. It downloads nothing and opens no port.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -16,21 +15,18 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from tierwise.engines.transformers.settings import ModelLevers
 from tierwise.spec.errors import TierwiseError
 from tierwise.worker.batching import Loop
-from tierwise.worker.job import Job
+from tierwise.worker.job import Job, Update
 from tierwise.worker.loading import load
 from tierwise.worker.routers import Routers
 from tierwise.worker.sampling import SamplingParameters
 from tierwise.worker.text import StreamDecoder
 
-if TYPE_CHECKING:
-    from tierwise.worker.job import Update
-
 _TOKENS = 3
 _SECONDS = 60.0
 
 
-def rehearse() -> None:
-    """Load a random model of one layer and draw three tokens from it.
+def run_smoke_test() -> None:
+    """Load a random model of one layer and sample three tokens.
 
     Raises:
         TierwiseError: the pass failed. Loading may raise whatever the installed libraries raise.
@@ -44,9 +40,7 @@ def rehearse() -> None:
     loop.start()
     try:
         decoder = StreamDecoder(loaded.tokenizer)
-        job = Job(
-            prompt=[1, 2, 3], sampling=SamplingParameters(), decoder=decoder, most_tokens=_TOKENS, on_update=print
-        )
+        job = Job(prompt=[1, 2, 3], sampling=SamplingParameters(), decoder=decoder, max_tokens=_TOKENS, on_update=print)
         loop.submit(job)
         while True:
             for _, update in updates.get(timeout=_SECONDS):
@@ -59,7 +53,7 @@ def rehearse() -> None:
 
 
 def _write_checkpoint(folder: Path) -> None:
-    """A Llama of one layer, whose tokens are bytes."""
+    """Write a Llama model of one layer with a byte-level tokenizer."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -13,7 +13,7 @@ _UNITS = {"MiB": 2**20, "GiB": 2**30}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Here:
+class LocalMachine:
     """The resources that a first config file depends on."""
 
     cores: int
@@ -26,7 +26,7 @@ class Here:
     """Memory of the smallest GPU."""
 
     @property
-    def roomiest(self) -> int:
+    def max_weight_bytes(self) -> int:
         """Total memory available for the weights of one model."""
         return max(self.memory_bytes, len(self.gpus) * self.gpu_bytes)
 
@@ -36,10 +36,10 @@ class Here:
         return f"{self.cores} cores, {gib(self.memory_bytes)} of memory available, {devices}"
 
 
-def look_here() -> Here:
+def detect_machine() -> LocalMachine:
     """Detect this machine's resources."""
     found = gpus() or []
-    return Here(
+    return LocalMachine(
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=_available(),
         gpus=tuple(one.name for one in found),

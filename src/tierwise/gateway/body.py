@@ -1,0 +1,97 @@
+"""Reads request bodies: JSON only, of bounded size, compressed or not."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import TYPE_CHECKING
+
+from tierwise.spec.errors import BodyTooLarge, NotJson, SpecError
+
+if TYPE_CHECKING:
+    from starlette.types import Receive
+
+    from tierwise.gateway.headers import RequestHeaders
+
+MOST_BYTES = 32 * 1024 * 1024
+"""Maximum size of a request body, which may contain images; also after decompression."""
+BODY_SECONDS = 120.0
+"""Time limit for receiving a body. Without it, a stalled body would block draining forever."""
+
+_STEP_BYTES = 256 * 1024  # decompressed at a time, in about a millisecond; other requests run in between
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+
+
+class HungUp(Exception):
+    """The client has disconnected."""
+
+
+async def read_body(receive: Receive, headers: RequestHeaders) -> bytes:
+    """The body of a request, decompressed.
+
+    Raises:
+        HungUp: the client disconnected.
+        NotJson: it is not declared as JSON, or its encoding is not read.
+        BodyTooLarge: it has more than `MOST_BYTES`.
+        SpecError: it did not arrive in time, or cannot be decompressed.
+    """
+    _require_json(headers.content_type)
+    encoding = headers.content_encoding.lower()
+    if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
+        raise NotJson(f"content-encoding {encoding!r} is not read; send the body as gzip or deflate, or uncompressed")
+    body = await _received(receive)
+    return body if encoding in {"", "identity"} else await _decompressed(body)
+
+
+def _require_json(content_type: str) -> None:
+    """A web page of another origin may send any other type without asking."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
+        return
+    seen = f"is {kind!r}" if kind else "is missing"
+    raise NotJson(f"the header content-type {seen}; send the body as `content-type: application/json`")
+
+
+async def _received(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise HungUp
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                if size > MOST_BYTES:
+                    raise _too_large()
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise SpecError(f"the body stopped after {size} bytes; it must arrive within {BODY_SECONDS:g} s") from None
+
+
+async def _decompressed(body: bytes) -> bytes:
+    """A gzip or zlib stream, in steps: a body of a few kilobytes may hold gigabytes."""
+    stream = zlib.decompressobj(_GZIP_OR_ZLIB)
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while not stream.eof:
+            if not body:
+                raise SpecError("the compressed body ends too early; send all of it")
+            parts.append(stream.decompress(body, _STEP_BYTES))
+            body = stream.unconsumed_tail
+            size += len(parts[-1])
+            if size > MOST_BYTES:
+                raise _too_large()
+            await asyncio.sleep(0)
+    except zlib.error as error:
+        raise SpecError(f"the body cannot be decompressed: {error}") from error
+    if stream.unused_data:
+        raise SpecError(f"{len(stream.unused_data)} bytes follow the compressed body; send one gzip member")
+    return b"".join(parts)
+
+
+def _too_large() -> BodyTooLarge:
+    return BodyTooLarge(f"the body is larger than {MOST_BYTES // 2**20} MiB; send less, or give images as URLs")

@@ -1,0 +1,58 @@
+"""The headers of a request that the endpoint reads, and those that it forwards to engines."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import Scope
+
+_ID = re.compile(r"[!-~]{1,200}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,200})?")
+_TRACESTATE = re.compile(r"[ -~]{1,512}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestHeaders:
+    """What a request says besides its body; empty where it says nothing, or nothing that can be passed on."""
+
+    content_type: str = ""
+    content_encoding: str = ""
+    request_id: str = ""
+    """`x-request-id`: at most 200 printable ASCII characters without blanks; sent back, and forwarded."""
+    traceparent: str = ""
+    """The caller's span, as in W3C Trace Context; forwarded, with `tracestate`."""
+    tracestate: str = ""
+
+    @classmethod
+    def of(cls, scope: Scope) -> Self:
+        """Read the headers of an ASGI request. Of a repeated header the first counts."""
+        found: dict[bytes, str] = {}
+        for name, value in scope["headers"]:
+            if name in _READ and name not in found:
+                found[name] = value.decode("latin-1").strip()
+        traceparent = _matching(_TRACEPARENT, found.get(b"traceparent", ""))
+        return cls(
+            content_type=found.get(b"content-type", ""),
+            content_encoding=found.get(b"content-encoding", ""),
+            request_id=_matching(_ID, found.get(b"x-request-id", "")),
+            traceparent=traceparent,
+            tracestate=_matching(_TRACESTATE, found.get(b"tracestate", "")) if traceparent else "",
+        )
+
+    @property
+    def forwarded(self) -> Mapping[str, str]:
+        """The headers for the engines."""
+        named = {"x-request-id": self.request_id, "traceparent": self.traceparent, "tracestate": self.tracestate}
+        return {name: value for name, value in named.items() if value}
+
+
+_READ = frozenset({b"content-type", b"content-encoding", b"x-request-id", b"traceparent", b"tracestate"})
+
+
+def _matching(pattern: re.Pattern[str], value: str) -> str:
+    return value if pattern.fullmatch(value) else ""

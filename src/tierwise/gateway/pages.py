@@ -1,0 +1,127 @@
+"""The pages of the endpoint besides chat completions: models, deployments, health, readiness and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from tierwise.gateway.deployments import deployed
+from tierwise.spec.reading import allowed
+
+if TYPE_CHECKING:
+    from tierwise.engines.engine import Health
+    from tierwise.gateway.access import Access
+    from tierwise.gateway.metrics import Metrics
+    from tierwise.ledger.store import LedgerHealth
+    from tierwise.service import Service
+
+
+class Pages:
+    """The pages of one service.
+
+    Args:
+        service: what the pages are about.
+        metrics: its metrics.
+        access: who may see command lines, paths and log lines.
+    """
+
+    def __init__(self, service: Service, metrics: Metrics, access: Access) -> None:
+        self._service = service
+        self._metrics = metrics
+        self._access = access
+
+    def by_path(self) -> Mapping[str, Callable[[Request], Awaitable[Response]]]:
+        """Every page by its path."""
+        return {
+            "/v1/models": self.models,
+            "/v1/models/{name:path}": self.model,
+            "/v1/deployments": self.deployments,
+            "/health": self.health,
+            "/ready": self.ready,
+            "/metrics": self.metrics,
+        }
+
+    async def models(self, request: Request) -> Response:  # noqa: ARG002 - Starlette's signature
+        """Tiers and routes."""
+        names = self._service.router.names
+        return JSONResponse({"object": "list", "data": [_model(self._service, name) for name in names]})
+
+    async def model(self, request: Request) -> Response:
+        """One tier or route."""
+        name, names = request.path_params["name"], self._service.router.names
+        if name not in names:
+            raise HTTPException(404, f"there is no model {name!r}; {allowed(name, names)}")
+        return JSONResponse(_model(self._service, name))
+
+    async def deployments(self, request: Request) -> Response:
+        """Running deployments; with the key also their command lines."""
+        shown = deployed(self._service, in_full=self._access.is_admin(request.headers.raw))
+        return JSONResponse({"object": "list", "data": msgspec.to_builtins(shown)})
+
+    async def health(self, request: Request) -> Response:  # noqa: ARG002
+        """Whether the process is alive."""
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        """Whether every engine is up; with the key also why not."""
+        states = {name: deployment.engine.health() for name, deployment in self._service.deployments.items()}
+        in_full = self._access.is_admin(request.headers.raw)
+        draining = bool(getattr(request.app.state, "draining", False))
+        is_ready = not draining and all(state.state == "ready" for state in states.values())
+        body = {
+            "ready": is_ready,
+            "draining": draining,
+            "deployments": {name: _standing(one, in_full=in_full) for name, one in states.items()},
+        }
+        if self._service.ledger is not None:
+            body["ledger"] = _ledger_standing(self._service.ledger.health())
+        return JSONResponse(body, status_code=200 if is_ready else 503)
+
+    async def metrics(self, request: Request) -> Response:  # noqa: ARG002
+        """Prometheus."""
+        await self._metrics.ask_engines()
+        return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _standing(health: Health, *, in_full: bool) -> dict[str, object]:
+    """The state of a deployment. Its reason and log are an engine's words, and may name paths."""
+    if not in_full:
+        return {"state": health.state}
+    standing: dict[str, object] = {"state": health.state, "reason": health.reason}
+    return {**standing, "last_lines": health.last_lines} if health.last_lines else standing
+
+
+def _ledger_standing(health: LedgerHealth) -> dict[str, object]:
+    """Without messages, which name files. Problems of the ledger never make the endpoint unready."""
+    return {
+        "state": health.state,
+        "pending": health.pending,
+        "only_in_memory": health.unjournaled,
+        "lost": health.lost,
+    }
+
+
+def _model(service: Service, name: str) -> dict[str, object]:
+    tier = service.router.tiers[name]
+    contexts = [one.deployment.context for one in service.router.reach(name)]
+    context = min((one for one in contexts if one is not None), default=None)
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "tierwise",
+        "context_length": context,
+        "max_model_len": context,  # vLLM's name for it
+        "tierwise": {
+            "policy": type(tier.policy).__name__,
+            "deployment": tier.deployment.name,
+            "tiers": list(tier.policy.tiers()),
+            "most_passes": service.router.most(name).passes,
+            "candidates": True,
+        },
+    }

@@ -1,0 +1,22 @@
+"""What `tierwise serve` is told besides the config file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tierwise.gateway.access import Access
+from tierwise.gateway.reply import FIRST_BYTES_SECONDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Where the endpoint listens, who may use it, and how long the headers of a stream wait."""
+
+    host: str = "127.0.0.1"
+    port: int = 8400
+    """0 chooses a free one."""
+    grpc_port: int | None = None
+    """None if gRPC is not served."""
+    access: Access = field(default_factory=Access)
+    first_bytes: float = FIRST_BYTES_SECONDS
+    """Maximum seconds for which a stream's headers wait for its first content while a pass is shown."""

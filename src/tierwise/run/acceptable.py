@@ -1,0 +1,128 @@
+"""Adapts a call to what its deployment accepts. What a policy only prefers must not cost the user an answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tierwise.ledger.records import Decision, Trace
+from tierwise.spec.call import Call
+from tierwise.spec.errors import Refused
+
+if TYPE_CHECKING:
+    from tierwise.engines.engine import Deployment
+
+CHANGED = "capabilities"
+"""Signal of the decisions that record how a request was changed so that a deployment could answer it."""
+
+ENGINE = "engine"
+"""The signal of decisions that say what is odd about an engine's answer."""
+
+LOGPROBS = frozenset({"logprobs", "top_logprobs"})
+
+_WORDING = {"logprobs": r"log[-_ ]?prob", "top_logprobs": r"log[-_ ]?prob", "seed": r"\bseed\b"}
+"""How servers name a field in the message of a refusal, where they do not use the field's own name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapted:
+    """A call without what its deployment refuses."""
+
+    call: Call
+    left_out: frozenset[str] = frozenset()
+    """The fields that it lacks."""
+    is_whole: bool = False
+    """Whether it is not streamed although it was."""
+
+    @property
+    def what(self) -> str:
+        """For the trace."""
+        tools = " with tools" if self.call.prompt.has_tools else ""
+        if self.is_whole:
+            return "logprobs with tools in a stream: asked for a response without one"
+        return f"{', '.join(sorted(self.left_out))}{tools if self.left_out != {'seed'} else ''}: asked without"
+
+
+def adapted(call: Call, deployment: Deployment) -> Adapted:
+    """The call without what the deployment is known to refuse."""
+    has_tools, refused = call.prompt.has_tools, deployment.refused
+    names = refused.names(has_tools=has_tools)
+    has_no_logprobs = has_tools and deployment.current_capabilities().logprobs_with_tools is False
+    if has_no_logprobs:
+        names |= LOGPROBS
+    first = _without(call, names)
+    asks_logprobs = has_tools and bool(first.call.prompt.fields.get("logprobs"))
+    if asks_logprobs and first.call.streamed and (has_no_logprobs or refused.in_streams_with_tools):
+        return replace(first, call=replace(first.call, streamed=False), is_whole=True)
+    return first
+
+
+def require_tools(call: Call, deployment: Deployment) -> bool:
+    """Whether the model is shown the tools of the call. True if that is unknown.
+
+    Raises:
+        Refused: the answer must call a tool, and the deployment does not show tools to the model.
+    """
+    if not call.prompt.has_tools or deployment.current_capabilities().tools is not False:
+        return True
+    if call.prompt.requires_tool:
+        raise Refused(
+            f"tool_choice: the chat template of deployment {deployment.name!r} has no tools, so no tool call can be"
+            " required; allow a text answer with tool_choice auto, or use a model that was trained to call tools",
+            engine=deployment.name,
+        )
+    return False
+
+
+def relaxed(call: Call, refusal: str) -> Adapted | None:
+    """The call without what a refusal may be about; None if there is nothing to leave out.
+
+    A field that the refusal names is left out alone. If it names none, all fields that the policy preferred are.
+
+    Args:
+        call: the refused call.
+        refusal: the engine's message.
+    """
+    optional = call.prompt.optional & call.prompt.fields.keys()
+    named = _named((*optional, "seed"), refusal)
+    if (without := _without(call, named or optional)).left_out:
+        return without
+    asks_logprobs = call.prompt.has_tools and bool(call.prompt.fields.get("logprobs"))
+    if call.streamed and asks_logprobs and _named(LOGPROBS, refusal):
+        return Adapted(call=replace(call, streamed=False), is_whole=True)
+    return None
+
+
+def remember(done: Adapted, deployment: Deployment) -> None:
+    """Keep what a deployment refused, once a pass without it was accepted."""
+    deployment.refused.add(done.left_out, has_tools=done.call.prompt.has_tools)
+    deployment.refused.in_streams_with_tools |= done.is_whole
+
+
+def _named(names: Iterable[str], refusal: str) -> frozenset[str]:
+    return frozenset(
+        name for name in names if re.search(_WORDING.get(name, rf"\b{re.escape(name)}\b"), refusal, re.IGNORECASE)
+    )
+
+
+def _without(call: Call, names: frozenset[str]) -> Adapted:
+    """The call without those of the fields that it has and does not need."""
+    fields = names & call.prompt.optional & call.prompt.fields.keys()
+    has_seed = "seed" in names and call.sends_seed
+    if not fields and not has_seed:
+        return Adapted(call=call)
+    prompt = call.prompt.without(*fields) if fields else call.prompt
+    return Adapted(
+        call=replace(call, prompt=prompt, sends_seed=call.sends_seed and not has_seed),
+        left_out=fields | {"seed"} if has_seed else fields,
+    )
+
+
+def notes_of(trace: Trace) -> list[str]:
+    """How the requests of an action were changed so that its deployments could answer them, and what is odd about the
+    answers of its engines, each once.
+    """
+    changes = (one.reason for one in trace.events if isinstance(one, Decision) and one.signal in (CHANGED, ENGINE))
+    return list(dict.fromkeys(changes))
