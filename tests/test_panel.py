@@ -12,6 +12,7 @@ from tierwise.policies import Cascade
 from tierwise.run import BudgetTracker, PassRunner, discard
 from tierwise.run.output import OutputStream
 from tierwise.run.runner import ChoiceState
+from tierwise.run.slots import SharedSlots
 from tierwise.spec.ask import OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call
@@ -43,7 +44,9 @@ def runner(*engines: ScriptedEngine, slots: int = 64, budget: Budget | None = No
         for name, engine in zip(names, engines, strict=True)
         for one in [tier(Cascade(ladder=tuple(names[1:])), engine, slots=slots, name=name)]
     }
-    choice = ChoiceState(tiers=deployed, trace=trace, output=OutputStream(discard), verifier=None, judges=False)
+    choice = ChoiceState(
+        tiers=deployed, trace=trace, output=OutputStream(discard), slots=SharedSlots(), verifier=None, judges=False
+    )
     return PassRunner(choice, deployed[names[0]], BudgetTracker(budget or Budget(), trace.began))
 
 

@@ -36,11 +36,11 @@ def assert_told_once(answer: Answered, caplog: Any, what: str) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("error", [KeyError("a bug"), RecursionError("too deep"), MemoryError("too much")])
 def test_what_breaks_while_a_request_is_read(serve, caplog, monkeypatch, error, stream):
-    def broken(body: bytes) -> Any:
+    async def broken(body: bytes) -> Any:
         raise error
 
     endpoint = serve(tier_of())
-    monkeypatch.setattr(chat, "read", broken)
+    monkeypatch.setattr(chat, "read_aside", broken)
     answer = endpoint.chat(stream=stream)
     assert answer.status == 500
     assert_told_once(answer, caplog, str(error))
@@ -84,7 +84,7 @@ def test_what_breaks_after_an_action_is_recorded_does_not_record_it_again(serve,
     assert len(endpoint.records) == 1
 
 
-TESTS = ["-" * 200_000 + "1", "x" + ".a" * 100_000, "not " * 100_000 + "1", "lambda:" * 60_000 + "0", "(" * 1000]
+TESTS = ["-" * 200_000 + "1", "x" + ".a" * 100_000, "not " * 60_000 + "1", "lambda:" * 30_000 + "0", "(" * 1000]
 
 
 @pytest.mark.parametrize("tests", TESTS, ids=lambda text: text[:8])

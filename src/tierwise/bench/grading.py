@@ -13,6 +13,7 @@ import msgspec
 from tierwise.runs.records import JudgeSpend, TrialOutcome
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.model_judge import Nonsense
+from tierwise.verifiers.pooled import judge
 
 if TYPE_CHECKING:
     from tierwise.bench.client import ActionReply
@@ -91,7 +92,7 @@ async def grade(task: Task, completion: Completion, act: SendAction, action: str
     if task.check.judge is not None:
         return await _judged(task.check.judge, task, completion, act, action, seed)
     try:
-        verdict = await task.check.member.verify(completion)
+        verdict = await judge(task.check.member, completion)
     except TierwiseError as error:  # the check could not be run, so whether the answer is correct is unknown
         return Grade(outcome=TrialOutcome.ERROR, why=f"not graded: {error}", code=UNGRADED)
     return Grade(outcome=_outcome(verdict), why=verdict.why)

@@ -6,6 +6,7 @@ import asyncio
 import zlib
 from typing import TYPE_CHECKING
 
+from tierwise.spec import limits
 from tierwise.spec.errors import BodyTooLarge, NotJson, SpecError
 
 if TYPE_CHECKING:
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 
     from tierwise.gateway.headers import RequestHeaders
 
-MOST_BYTES = 32 * 1024 * 1024
-"""Maximum size of a request body, which may contain images; also after decompression."""
+MOST_BYTES = limits.BODY_BYTES
 BODY_SECONDS = 120.0
 """Time limit for receiving a body. Without it, a stalled body would block draining forever."""
 

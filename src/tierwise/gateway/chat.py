@@ -14,7 +14,7 @@ from tierwise.gateway.failures import status_of
 from tierwise.gateway.headers import RequestHeaders
 from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, usage_of
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS, EventStream, encoded, send_encoded, send_error
-from tierwise.gateway.wire import read
+from tierwise.gateway.wire import read_aside
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import TierwiseError
 
@@ -49,11 +49,11 @@ class ChatEndpoint:
         try:
             body = await read_body(receive, given)
             ids["x-tierwise-action"] = trace.action
-            asked = read(body)
-            if forwarded := given.forwarded:
-                asked = replace(asked, prompt=replace(asked.prompt, headers=forwarded))
-            context = self._lifecycle.receive(trace, asked, ids)
             async with _until_hung_up(receive) as has_hung_up:
+                asked = await read_aside(body)
+                if forwarded := given.forwarded:
+                    asked = replace(asked, prompt=replace(asked.prompt, headers=forwarded))
+                context = self._lifecycle.receive(trace, asked, ids)
                 respond = self._stream if asked.stream else self._whole
                 await respond(context, response.send, lambda: not has_hung_up())
         except HungUp:

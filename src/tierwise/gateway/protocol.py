@@ -5,7 +5,9 @@ from __future__ import annotations
 from asyncio import TimerHandle, Transport
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from tierwise.gateway.bounded_http import BoundedHttpProtocol
 
 HEAD_SECONDS = 30.0
 """Time limit for the head of a request, from the connection or from its first byte on a kept connection."""
@@ -15,7 +17,7 @@ MOST_AHEAD_BYTES = 256 * 1024
 _REQUEST_BYTES = 1024  # what a queued request counts besides its body
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(BoundedHttpProtocol):
     """Reads on while requests are pipelined, and tells the running one when the client has left.
 
     uvicorn stops reading then, so that it notices nothing; and it tells the connection's last request only.

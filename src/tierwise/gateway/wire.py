@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from tierwise.gateway.decoding import decoded
+from tierwise.spec import limits
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
 from tierwise.spec.prompt import BOUNDS, Prompt, draw_seed
-from tierwise.verifiers import JsonSchema, VerifierChoice
+from tierwise.verifiers import BaseVerifier, VerifierChoice
+from tierwise.verifiers.pooled import read_here, read_verifier
 from tierwise.verifiers.verifier import Verifier
 
 MOST_CHOICES = 32
 MOST_TOKENS = 2**31 - 1
 """Larger limits are lowered to this: engines read 32 bits."""
-MOST_DEPTH = 128
 MOST_SECONDS = 30.0
 """CPU seconds that a request may have its verifier run code, per candidate."""
-"""Maximum nesting depth, because later stages process requests recursively."""
 _OURS = frozenset({"model", "messages", "n", "seed", "stream", "tierwise"})
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _STRIDE = 1_000_003  # separates the draw seeds of different choices
 
 _WHOLE = ("max_tokens", "max_completion_tokens", "n", "seed", "top_logprobs", "top_k", "min_tokens", "priority")
@@ -60,7 +62,7 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     budget: Budget = Budget()
     """Budget, which can only tighten the tier's."""
     verifier: VerifierChoice | None = None
-    """Verifier of this request: tests, a schema, or an answer format."""
+    """Verifier of this request: tests, a schema, or an answer format; `verifiers.pooled` reads it."""
     action: ActionId = ""
     """The caller's id for the action, stored in the ledger: at most 200 characters of printable ASCII."""
     candidates: bool = False
@@ -73,7 +75,7 @@ class ChatRequest(msgspec.Struct):
     """The fields of a chat completion that are validated here, with bounds common to all engines."""
 
     model: Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
-    messages: Annotated[list[_Message], msgspec.Meta(min_length=1)]
+    messages: Annotated[list[_Message], msgspec.Meta(min_length=1, max_length=limits.MESSAGES)]
     n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
@@ -121,25 +123,50 @@ def read(body: bytes) -> ParsedRequest:
     """Parse and validate a request body.
 
     Raises:
-        SpecError: it is not JSON, or a field is invalid; the error names the field.
+        SpecError: it is not JSON, it is too large, or a field is invalid; the error names the field.
     """
-    try:
-        value = msgspec.json.decode(body.removeprefix(_BYTE_ORDER_MARK))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, MemoryError) as error:
-        raise SpecError(f"the body is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise SpecError(f"the body is a JSON {type(value).__name__}; send an object with `model` and `messages`")
-    if body.count(b"[") + body.count(b"{") > MOST_DEPTH and _is_deeper(value, MOST_DEPTH):
-        raise SpecError(f"the body is nested more than {MOST_DEPTH} levels deep")
+    value, request = _request(body)
+    verifier = None
+    if (named := _named_verifier(value, request)) is not None:
+        with _blaming(named.field):
+            verifier = read_here(named.settings)
+    return _parsed(value, request, verifier)
+
+
+async def read_aside(body: bytes) -> ParsedRequest:
+    """`read` for a server: what may take long to validate is validated in another process.
+
+    Raises:
+        SpecError: as `read`, or it takes too long.
+    """
+    value, request = _request(body)
+    verifier = None
+    if (named := _named_verifier(value, request)) is not None:
+        with _blaming(named.field):
+            verifier = await read_verifier(named.settings)
+    return _parsed(value, request, verifier)
+
+
+def _request(body: bytes) -> tuple[dict[str, Any], ChatRequest]:
+    """The body, and its fields without the verifier."""
+    value = decoded(body)
     _make_whole(value)
+    ours = value.get("tierwise")
+    if isinstance(ours, dict) and "verifier" in ours:
+        shown = {**value, "tierwise": {name: one for name, one in ours.items() if name != "verifier"}}
+    else:
+        shown = value
     try:
-        request = msgspec.convert(value, ChatRequest)
+        return value, msgspec.convert(shown, ChatRequest)
     except msgspec.ValidationError as error:
-        what, _, where = str(error).partition(" - at `$")
-        field = ".".join(filter(None, (where.strip(".`"), _missing(what))))
-        raise SpecError(f"{field}: {what}", field=field) from error
+        raise _invalid(error) from error
     except (RecursionError, MemoryError) as error:
         raise SpecError(f"the request cannot be read: {error!r}; send a smaller or flatter one") from error
+
+
+def _parsed(value: dict[str, Any], request: ChatRequest, verifier: BaseVerifier | None) -> ParsedRequest:
+    if verifier is not None:
+        _check_verifier(verifier)
     fields = {name: field for name, field in value.items() if name not in _OURS}
     seed = random.getrandbits(31) if request.seed is None else request.seed
     return ParsedRequest(
@@ -150,11 +177,22 @@ def read(body: bytes) -> ParsedRequest:
         wants_usage=bool(request.stream_options and request.stream_options.include_usage),
         wants_logprobs=bool(request.logprobs),
         budget=request.tierwise.budget,
-        verifier=_verifier(request),
+        verifier=verifier,
         caller=request.tierwise.action,
         wants_candidates=request.tierwise.candidates,
         judges=request.tierwise.judges,
     )
+
+
+def _check_verifier(verifier: BaseVerifier) -> None:
+    """That it has what it judges with, and runs code for a bounded time."""
+    field = f"tierwise.verifier.{verifier.kind}"
+    if not verifier.is_ready:
+        raise SpecError(f"{field}: has nothing to check with; give `{verifier.brought}`", field=field)
+    seconds = getattr(verifier, "seconds", 0.0)
+    if verifier.runs_code and seconds > MOST_SECONDS:
+        field = f"{field}.seconds"
+        raise SpecError(f"{field}: {seconds:g} is too long for a request; at most {MOST_SECONDS:g}", field=field)
 
 
 def _make_whole(value: dict[str, Any]) -> None:
@@ -167,9 +205,10 @@ def _make_whole(value: dict[str, Any]) -> None:
             value[name] = min(number, MOST_TOKENS)
 
 
-def _is_deeper(value: object, depth: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return depth < 0 or any(_is_deeper(one, depth - 1) for one in inner)
+def _invalid(error: Exception, root: str = "") -> SpecError:
+    what, _, where = str(error).partition(" - at `$")
+    field = ".".join(filter(None, (root, where.strip(".`"), _missing(what))))
+    return SpecError(f"{field}: {what}", field=field)
 
 
 def _missing(message: str) -> str:
@@ -177,26 +216,32 @@ def _missing(message: str) -> str:
     return message.partition("missing required field `")[2].rstrip("`")
 
 
-def _check_seconds(named: VerifierChoice) -> None:
-    seconds = getattr(named.member, "seconds", 0.0)
-    if named.member.runs_code and seconds > MOST_SECONDS:
-        field = f"tierwise.verifier.{named.kind}.seconds"
-        raise SpecError(f"{field}: {seconds:g} is too long for a request; at most {MOST_SECONDS:g}", field=field)
+class _Named(NamedTuple):
+    """A verifier as it is written in a request, and where."""
+
+    settings: Any
+    field: str
 
 
-def _verifier(request: ChatRequest) -> Verifier | None:
+def _named_verifier(value: dict[str, Any], request: ChatRequest) -> _Named | None:
     """The request's verifier, else one for its `response_format` schema."""
-    if (named := request.tierwise.verifier) is not None:
-        if not named.member.is_ready:
-            field = f"tierwise.verifier.{named.kind}"
-            raise SpecError(f"{field}: has nothing to check with; give `{named.member.brought}`", field=field)
-        _check_seconds(named)
-        return named.member
+    ours = value.get("tierwise")
+    if isinstance(ours, dict) and (settings := ours.get("verifier")) is not None:
+        return _Named(settings, "tierwise.verifier")
     asked = request.response_format
-    if asked is not None and asked.type == "json_schema" and asked.json_schema is not None:
-        try:
-            return JsonSchema(schema=True if asked.json_schema.schema is None else asked.json_schema.schema)
-        except (ValueError, RecursionError, MemoryError) as error:
-            field = "response_format.json_schema"
-            raise SpecError(f"{field}: {str(error) or repr(error)}", field=field) from error
-    return None
+    if asked is None or asked.type != "json_schema" or asked.json_schema is None:
+        return None
+    schema = True if asked.json_schema.schema is None else asked.json_schema.schema
+    return _Named({"json_schema": {"schema": schema}}, "response_format.json_schema")
+
+
+@contextmanager
+def _blaming(field: str) -> Generator[None]:
+    """Turn what is wrong with a verifier into an error that names its field."""
+    try:
+        yield
+    except (ValueError, msgspec.ValidationError, RecursionError, MemoryError) as error:
+        if field == "tierwise.verifier":
+            raise _invalid(error, field) from error
+        message = str(error).partition(" - at `$")[0] or repr(error)
+        raise SpecError(f"{field}: {message}", field=field) from error

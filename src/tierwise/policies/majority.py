@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from typing import Annotated
@@ -12,7 +13,8 @@ from tierwise.spec.ask import Answer, Ask, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.prompt import Prompt
-from tierwise.verifiers.answers import Equality, answer_key
+from tierwise.verifiers.answers import Equality
+from tierwise.verifiers.pooled import key_of, vote_of
 
 
 class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +47,7 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         calls = [Call(prompt=prompt, role="vote")] * self.n
         async with ask.panel(calls, order="finish") as arrivals:
             async for vote in arrivals:
-                if vote is not None and (key := self._key(vote, ask)) is not None:
+                if vote is not None and (key := await self._key(vote, ask)) is not None:
                     votes[key] += 1
                     ballots[key] = min(ballots.get(key, vote), vote, key=_draw)
                 elif vote is not None:
@@ -63,12 +65,16 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise OutOfBudget
         return Answer(completion=chosen.completion, chosen=chosen.number, why=why, agreement=agreement)
 
-    def _key(self, vote: Pass, ask: Ask) -> str | None:
+    async def _key(self, vote: Pass, ask: Ask) -> str | None:
         if vote.outcome == "cut":
             return None  # the last value in a truncated answer is not its answer
-        if self.equality == "auto" and ask.verifier is not None and not vote.completion.tool_calls:
-            return ask.verifier.key(vote.completion)
-        return answer_key(vote.completion, self.equality)
+        try:
+            async with asyncio.timeout(ask.left.seconds):
+                if self.equality == "auto" and ask.verifier is not None and not vote.completion.tool_calls:
+                    return await key_of(ask.verifier, vote.completion)
+                return await vote_of(vote.completion, self.equality)
+        except TimeoutError:
+            return None
 
 
 def _draw(vote: Pass) -> int:

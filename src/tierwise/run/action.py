@@ -9,11 +9,13 @@ from tierwise.ledger.records import Decision, Trace
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.output import OutputStream, Sink, discard
 from tierwise.run.runner import ChoiceState, PassRunner
+from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import BudgetError, PolicyError
 from tierwise.spec.prompt import Prompt
+from tierwise.verifiers.check_pool import owner
 
 if TYPE_CHECKING:
     from tierwise.verifiers.verifier import Verifier
@@ -47,6 +49,7 @@ class Action:
         self._verifier = verifier
         self._judges = judges
         self._tracker = BudgetTracker(budget or Budget(), trace.began).of_tier(tier.name, tier.budget)
+        self._slots = SharedSlots()
         self._choices: list[ChoiceState] = []
         self._served = ""
 
@@ -83,9 +86,15 @@ class Action:
             EngineError: an engine failed and no other answer is available.
             PolicyError: a policy has a bug.
         """
+        owner.set(self._trace.action)
         output = OutputStream(sink)
         choice = ChoiceState(
-            tiers=self._tiers, trace=self._trace, output=output, verifier=self._verifier, judges=self._judges
+            tiers=self._tiers,
+            trace=self._trace,
+            output=output,
+            slots=self._slots,
+            verifier=self._verifier,
+            judges=self._judges,
         )
         self._choices.append(choice)
         try:

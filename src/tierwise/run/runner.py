@@ -16,6 +16,7 @@ from tierwise.run.budget import BudgetTracker
 from tierwise.run.limits import within_context, without_limit
 from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass
+from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, Arrivals, Ask, Order, OutOfBudget, Verdict, Watch
 from tierwise.spec.budget import Budget, Left
@@ -24,6 +25,7 @@ from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.clock import now
 from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, Refused, TierwiseError, TooLong
 from tierwise.spec.prompt import Prompt
+from tierwise.verifiers.pooled import judge
 
 if TYPE_CHECKING:
     from tierwise.verifiers.verifier import Verifier
@@ -40,6 +42,7 @@ class ChoiceState:
     """Every tier that may be asked, by name."""
     trace: Trace
     output: OutputStream
+    slots: SharedSlots
     verifier: Verifier | None
     """The request's verifier."""
     judges: bool
@@ -206,11 +209,12 @@ class PassRunner:
     async def _run(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:
         self._choice.reached = self._tier.name
         try:
-            self._tracker.admit(now())
+            async with self._choice.slots.occupied(self._tier.deployment, self._tracker.deadline):
+                self._tracker.admit(now())
+                return await self._accepted(call, shown=shown, watch=watch)
         except OutOfBudget:
             self._choice.refused_by = self._tracker
             raise
-        return await self._accepted(call, shown=shown, watch=watch)
 
     async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None) -> Pass:
         """Run a pass, again once if the engine broke, and again without optional fields that it refuses."""
@@ -331,7 +335,7 @@ class PassRunner:
             return verdict
         try:
             async with asyncio.timeout_at(self._tracker.deadline) as clock:
-                verdict = await verifier.verify(candidate.completion)
+                verdict = await judge(verifier, candidate.completion)
         except TimeoutError:
             if not clock.expired():
                 raise

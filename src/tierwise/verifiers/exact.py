@@ -21,6 +21,7 @@ class Exact(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     kind = "exact"
+    text_cost = 1
     decisive = True
 
     equals: str | None = None

@@ -35,6 +35,7 @@ def compiled(pattern: str) -> CompiledPattern:
     options = re2.Options()
     options.log_errors = False
     options.max_mem = MOST_BYTES
+    options.never_capture = True  # with groups a search takes time in proportion to their number, too
     try:
         return _Pattern(re2.compile(pattern, options))
     except re2.error as error:

@@ -17,6 +17,7 @@ class Regex(BaseVerifier, frozen=True, kw_only=True):
     """
 
     kind = "regex"
+    text_cost = 1
 
     pattern: str
 

@@ -40,6 +40,7 @@ class JsonSchema(BaseVerifier, frozen=True, kw_only=True):
     """The answer is JSON that matches this schema."""
 
     kind = "json_schema"
+    text_cost = 16
 
     schema: dict[str, Any] | bool
     """A JSON Schema of the draft in its `$schema`, else the newest.

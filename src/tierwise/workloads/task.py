@@ -13,6 +13,7 @@ from tierwise.spec.errors import SpecError
 from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.reading import Reading
 from tierwise.verifiers import VerifierChoice
+from tierwise.verifiers.pooled import check_sizes
 from tierwise.workloads.checks import CheckChoice, missing_package
 from tierwise.workloads.images import inline_images
 
@@ -96,6 +97,12 @@ def read_task(value: Any, base: Path, reading: Reading, shared: Shared = NOTHING
         return None
     task = msgspec.structs.replace(task, messages=inline_images(task.messages, base, reading))
     _check_request(task, reading)
+    if task.verifier is not None:
+        try:
+            check_sizes(msgspec.to_builtins(task.verifier))
+        except ValueError as error:
+            message, _, place = str(error).partition(" - at `$")
+            reading.wrong(f"verifier{place.strip('`')}", message)
     for name, choice in (("check", task.check), ("verifier", task.verifier)):
         if choice is not None and not choice.member.is_ready:
             reading.wrong(f"{name}.{choice.kind}", f"has nothing to check with; give its `{choice.member.brought}`")

@@ -8,7 +8,7 @@ import msgspec
 
 from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.lifecycle import RequestContext, UsageReport
-from tierwise.gateway.wire import ParsedRequest, read
+from tierwise.gateway.wire import ParsedRequest, read_aside
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.rows import facts
 from tierwise.spec.ask import Answer
@@ -23,7 +23,7 @@ _PASS = frozenset(pb.Pass.DESCRIPTOR.fields_by_name)
 _encode = msgspec.json.Encoder().encode
 
 
-def parsed_of(request: pb.ChatRequest, *, stream: bool) -> ParsedRequest:
+async def parsed_of(request: pb.ChatRequest, *, stream: bool) -> ParsedRequest:
     """Parse and validate a request in the same way as one over HTTP.
 
     Raises:
@@ -38,7 +38,7 @@ def parsed_of(request: pb.ChatRequest, *, stream: bool) -> ParsedRequest:
     for name in ("max_tokens", "temperature", "seed", "n"):
         if request.HasField(name):
             body[name] = getattr(request, name)
-    return read(_encode(body))
+    return await read_aside(_encode(body))
 
 
 def _message(message: pb.Message, number: int) -> dict[str, Any]:

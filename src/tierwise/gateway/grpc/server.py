@@ -122,7 +122,7 @@ class _Front(stubs.TierwiseServicer):
         trace = self._service.new_trace()
         await rpc.send_initial_metadata(((ACTION, trace.action),))
         try:
-            parsed = parsed_of(request, stream=stream)
+            parsed = await parsed_of(request, stream=stream)
             if (left := rpc.time_remaining()) is not None:
                 own = min(max(left - min(_RESERVE_SECONDS, left / 10), 0.001), _LONGEST_SECONDS)
                 parsed = replace(parsed, budget=parsed.budget.within(Budget(seconds=own)))
