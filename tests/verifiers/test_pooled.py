@@ -81,7 +81,7 @@ def test_a_large_check_runs_in_the_pool_with_the_same_result(given, text, jobs):
 
 
 def test_large_settings_are_read_in_the_pool_once(jobs):
-    given = {"python_tests": {"tests": "a = 1\n" * 1000, "seconds": 7}}
+    given = {"python_tests": {"tests": "a = f()\n" * 1000, "seconds": 7}}
     for _ in range(3):
         assert isinstance(verifier := read(given), PythonTests)
         assert verifier.seconds == 7
@@ -92,7 +92,7 @@ def test_large_settings_are_read_in_the_pool_once(jobs):
     ("given", "message"),
     [
         ({"python_tests": {"tests": "a = 1\n" * 1000 + "b ="}}, "do not compile"),
-        ({"python_tests": {"tests": "a = 1\n" * 1000, "seconds": "soon"}}, "Expected `float`, got `str`"),
+        ({"python_tests": {"tests": "a = f()\n" * 1000, "seconds": "soon"}}, "Expected `float`, got `str`"),
         ({"regex": {"pattern": "(" + "a" * 2000}}, "does not compile"),
         ({"regex": {"pattern": r"\pL{1000}"}}, "does not compile"),
         ({"json_schema": {"schema": {"type": "wizard", "description": "x" * 2000}}}, "not a JSON Schema"),
@@ -139,7 +139,7 @@ def test_every_part_of_a_verifier_has_a_size_that_the_error_names(given, message
 
 
 def test_settings_at_their_limits_are_read():
-    assert read({"python_tests": {"tests": "#" * limits.TESTS_BYTES}}).is_ready
+    assert read({"python_tests": {"tests": "f()" + "#" * (limits.TESTS_BYTES - 3)}}).is_ready
     assert isinstance(read({"regex": {"pattern": "x" * limits.PATTERN_BYTES}}), Regex)
     options = [f"{n:0200}" for n in range(1000)]
     assert judged(read({"choice": {"options": options}}), options[5]).ok
@@ -163,7 +163,7 @@ def test_settings_that_take_too_long_to_read_are_refused(monkeypatch):
     with pytest.raises(
         ValueError, match=r"cannot be read: it takes more than 0\.001 s of CPU time; give a smaller one"
     ):
-        read({"python_tests": {"tests": "a = 1\n" * 40_000}})
+        read({"python_tests": {"tests": "a = f()\n" * 30_000}})
 
 
 def doubling(levels):
