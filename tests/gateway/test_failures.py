@@ -56,7 +56,8 @@ ELSEWHERE = {
     "EngineError",  # never raised as such
     "LedgerError",  # the answer is served
     "CheckpointError",  # before anything is served
-    "Nonsense",  # in a benchmark
+    "EndpointGone",  # in a benchmark, as the next
+    "Nonsense",
 }
 DRAWN = dict(re.findall(r"^[ │├└─]+(\w+) .*?(\d{3})$", errors.__doc__ or "", re.MULTILINE))
 
