@@ -9,7 +9,7 @@ PIP = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 LOCKED = $(PIP) --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types unit latest lock schema proto vllm levers clean
+.PHONY: help quickstart test lint types unit latest lock schema proto vllm levers grades clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -59,6 +59,9 @@ vllm: .venv-vllm/installed ## a real vLLM on the CPU, for the tests that want on
 levers: $(VENV)/for-tests ## write the table of docs/levers.md anew
 	@{ sed '/^<!-- tierwise levers/q' docs/levers.md; $(BIN)/tierwise levers --markdown; } > docs/levers.md.new
 	@mv docs/levers.md.new docs/levers.md
+
+grades: $(VENV)/for-tests ## grade the hand-set cases with the verifiers and with other packages, and write docs/grading.md anew
+	$(BIN)/python benchmarks/grading.py --out docs/grading.md
 
 clean: ## remove the environments and everything that runs leave here
 	rm -rf .venv .venv-* runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -72,6 +72,8 @@ def arm(name: str, outcomes: NDArray[np.bool_], seconds: NDArray[np.float64], do
         repeats=1,
         records=records,
         clusters={},
+        workload="",
+        contents={},
         is_timed=True,
         has_ended=True,
     )

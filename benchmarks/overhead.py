@@ -101,7 +101,7 @@ class Caller(asyncio.Protocol):
 def request_to(url: str, body: dict[str, Any]) -> bytes:
     content = json.dumps(body).encode()
     path = urlsplit(url).path
-    head = f"POST {path}/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    head = f"POST {path}/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
 
 

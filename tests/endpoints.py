@@ -22,6 +22,7 @@ from tierwise.gateway.app import application
 from tierwise.gateway.server import HttpServer
 from tierwise.ledger.prices import Price, PriceBook
 from tierwise.ledger.records import Record
+from tierwise.ledger.store import LedgerHealth
 from tierwise.policies import Policy, Single
 from tierwise.router import Router
 from tierwise.run import Tier
@@ -40,6 +41,9 @@ class Notebook:
 
     def write(self, record: Record) -> None:
         self.records.append(record)
+
+    def health(self) -> LedgerHealth:
+        return LedgerHealth(pending=0, unjournaled=0, lost=0, orphans=0, alarms=())
 
 
 @dataclass

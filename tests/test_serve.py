@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -236,6 +236,64 @@ def test_a_locked_ledger_is_waited_for_and_the_alarm_is_loud(house):
     process.process.send_signal(signal.SIGTERM)
     assert process.process.wait(10) == 0
     assert len(process.actions()) == 2
+
+
+def test_actions_that_are_only_in_memory_when_it_ends_are_an_exit_code(house):
+    process, _ = house()
+    assert_answered(process.chat("fast"))
+    time.sleep(0.3)  # the first action is stored
+    resource.prlimit(process.process.pid, resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY))  # the log fits in
+    for _ in range(12):
+        assert_answered(process.chat("fast"))
+    assert process.request("GET", "/ready").json["ledger"]["state"] == "losing"
+    process.process.send_signal(signal.SIGTERM)
+    assert process.process.wait(30) == 1
+    assert re.search(r"tierwise: \d+ actions were answered that are not in the ledger", process.log())
+    assert "Traceback" not in process.log()
+
+
+def test_a_ledger_that_is_moved_while_serving_loses_nothing_and_says_where_it_went(house):
+    process, _ = house()
+    moved = process.folder / "moved.db"
+    ids = [process.chat("fast").headers["x-tierwise-action"] for _ in range(5)]
+    (process.folder / "ledger.db").rename(moved)
+    until(lambda: "was moved to" in process.log())
+    assert f"was moved to {moved} while in use" in process.log()
+    ids += [process.chat("fast").headers["x-tierwise-action"] for _ in range(5)]
+    process.process.send_signal(signal.SIGTERM)
+    assert process.process.wait(10) == 0
+    with closing(sqlite3.connect(moved)) as database:
+        before = {row[0] for row in database.execute("select id from actions")}
+    assert before | set(process.actions()) == set(ids)
+    assert before.isdisjoint(process.actions())
+
+
+def test_a_ledger_that_is_damaged_while_serving_is_told_by_ready_and_by_the_log(house):
+    process, _ = house()
+    assert_answered(process.chat("fast"))
+    until(lambda: process.request("GET", "/ready").json["ledger"]["pending"] == 0)
+    assert process.request("GET", "/ready").json["ledger"]["state"] == "good"
+    file = process.folder / "ledger.db"
+    file.write_bytes(b"\0" * file.stat().st_size)
+    assert_answered(process.chat("fast"))
+    until(lambda: process.request("GET", "/ready").json["ledger"]["state"] == "corrupt")
+    ready = process.request("GET", "/ready")
+    assert (ready.status, ready.json["ledger"]["pending"], ready.json["ledger"]["lost"]) == (200, 1, 0)
+    assert "is corrupt" in process.log()
+    file.rename(file.with_name("damaged.db"))
+    until(lambda: process.request("GET", "/ready").json["ledger"]["state"] == "good")
+    process.process.send_signal(signal.SIGTERM)
+    assert process.process.wait(10) == 0
+    assert len(process.actions()) == 1
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "."])
+def test_a_ledger_that_is_no_file_is_refused(tmp_path, place):
+    file = tmp_path / "tierwise.yaml"
+    file.write_text(FILE)
+    done = run(file, "--port", "0", "--ledger", place)
+    assert done.returncode == 1
+    assert "name a file, such as ledger.db" in done.stderr
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -40,7 +40,8 @@ def answers(file: Path) -> dict[str, str]:
 
 def said(endpoint: str, tier: str) -> str:
     body = {"model": tier, "max_tokens": 24, "messages": [{"role": "user", "content": "What is 2 plus 2?"}]}
-    request = urllib.request.Request(f"{endpoint}/v1/chat/completions", json.dumps(body).encode())
+    headers = {"content-type": "application/json"}
+    request = urllib.request.Request(f"{endpoint}/v1/chat/completions", json.dumps(body).encode(), headers)
     with urllib.request.urlopen(request, timeout=120) as response:
         message = json.load(response)["choices"][0]["message"]
     return f"{message.get('reasoning_content') or ''}{message['content'] or ''}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,18 +150,20 @@ def read_run(directory: str | Path) -> list[Arm]:
     return arms(Path(directory))
 
 
-def compare(base: Arm, other: Arm, *, common: bool = False) -> Comparison:
+def compare(base: Arm, other: Arm, *, common: bool = False, changed_tasks: Collection[str] = ()) -> Comparison:
     """Compare two arms task by task. Each change is the other arm's value minus the base's, with its 95 % interval.
 
     Args:
         base: the baseline.
         other: the arm to compare with it.
         common: compare the tasks that both arms completed, even if more than 2 % were not run.
+        changed_tasks: tasks that differ between the runs, as intended.
 
     Raises:
-        SpecError: the arms have no task in common, or more than 2 % were not run and `common` is false.
+        SpecError: the arms have no task in common; a task differs and is not in `changed_tasks`; or `common` is false,
+            and more than 2 % were not run or a server refused the requests of an arm.
     """
     from tierwise.analysis.compare import compare as compared  # noqa: PLC0415 - NumPy and SciPy are slow to import
     from tierwise.analysis.pairs import pair  # noqa: PLC0415
 
-    return compared(pair(base, other, common=common))
+    return compared(pair(base, other, common=common, changed_tasks=changed_tasks))

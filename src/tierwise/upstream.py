@@ -103,7 +103,7 @@ def notices(packages: Iterable[str]) -> list[Notice]:
     caused it.
     """
     here = [one for one in packages if version(one) is not None and one not in _IN_THE_SANDBOX_ONLY]
-    command = (sys.executable, "-m", "tierwise.upstream", *here)
+    command = (sys.executable, "-P", "-m", "tierwise.upstream", *here)
     env = {**os.environ, **_QUIET}
     try:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS, check=False)

@@ -97,6 +97,44 @@ def test_infrastructure_errors_may_not_decide(gated):
     assert "25 infrastructure errors decide" in check.why
 
 
+def refused(count, outcome="error", *, of=300, **more):
+    """A run in which the server refused some requests and all other answers are correct."""
+    fields = {"status": 400, "code": "engine_refused", "why": "logprobs is not supported", "dollars": None, **more}
+    return [
+        record(name, outcome, **fields) if number < count else record(name) for number, name in enumerate(names(of))
+    ]
+
+
+@pytest.mark.parametrize("count", [7, 150, 300])
+@pytest.mark.parametrize("outcome", ["error", "no_answer"], ids=["recorded now", "recorded by an earlier version"])
+@pytest.mark.parametrize("sequential", [False, True], ids=["fixed", "sequential, on the tasks in common"])
+def test_a_run_whose_requests_were_refused_is_an_error_and_not_a_failed_gate(gated, count, outcome, sequential):
+    with pytest.raises(SpecError, match=rf"the server refused {count} of 300 requests.*logprobs is not supported"):
+        gated("+" * 300, refused(count, outcome), sequential=sequential)
+
+
+def test_a_baseline_whose_requests_were_refused_is_an_error_too(gated):
+    with pytest.raises(SpecError, match="the server refused 300 of 300 requests"):
+        gated(refused(300), "+" * 300)
+
+
+def test_a_few_refused_requests_are_infrastructure_errors_and_may_not_decide(gated):
+    found = gated("+" * 300, refused(5))
+    assert found.verdict in ("PASS", "INCONCLUSIVE")
+    assert found.errors == 5
+
+
+def test_a_row_without_any_answer_for_one_reason_is_an_error(gated):
+    why = "the prompt has more tokens than the context of 512 holds"
+    with pytest.raises(SpecError, match="all 300 actions ended without an answer for the same reason"):
+        gated("+" * 300, refused(300, "no_answer", code="context_length_exceeded", why=why))
+
+
+def test_a_row_that_always_ran_out_of_budget_fails(gated):
+    slow = [record(name, "no_answer", status=504, code="budget_exhausted") for name in names(300)]
+    assert gated("+" * 300, slow).verdict == "FAIL"
+
+
 def timed(seconds, dollars=0.001, count=200):
     chance = np.random.default_rng(int(seconds * 1000))
     return [

@@ -20,7 +20,7 @@ from tierwise.cli.pull import bring, unhashed
 from tierwise.plan import parse
 from tierwise.policies import BestOfN, Single
 from tierwise.runs.directory import RunDirectory
-from tierwise.spec.errors import Broken, TierwiseError
+from tierwise.spec.errors import Broken, Refused, SpecError, TierwiseError
 from tierwise.testing import Reply, ScriptedEngine
 
 CONFIG = """
@@ -139,6 +139,27 @@ def test_too_many_infrastructure_errors_give_exit_code_1_and_a_report(config, ta
     assert "too many to trust the result" in " ".join(done.output.split())
     assert "out of memory" in done.output
     assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_run_whose_requests_are_refused_says_so_stops_and_cannot_be_gated(config, write_tasks, tmp_path):
+    engine = ScriptedEngine(Reply(error=Refused("seed is not supported", engine="far")), step=0.0)
+    tasks = write_tasks(*(line(f"t{number}", f"{number}+1?", number + 1) for number in range(60)))
+    out, base = tmp_path / "run", tmp_path / "base"
+    done = run(config(engine), tasks, "--out", out, "--tier", "fast", "--concurrency", 2)
+    assert done.exit_code == 1
+    said = " ".join(done.output.split())
+    assert "stopped: fast: the server refused 5 of 5 requests. Most common:" in said
+    assert "seed is not supported" in said
+    assert "Not a result. fast: the server refused" in said
+    assert 5 <= len(RunDirectory(out).read_records()) <= 7
+    assert run(config(sums(right=60)), tasks, "--out", base, "--tier", "fast").exit_code in (0, 1)
+    (tmp_path / "gate.yaml").write_text("quality: {margin: 0.05}\n")
+    judged = CliRunner().invoke(
+        app, ["gate", str(out), "--against", str(base), "--policy", str(tmp_path / "gate.yaml"), "--common"]
+    )
+    assert isinstance(judged.exception, SpecError), "an error, which exits with 2"
+    assert "a refused request is not a wrong answer" in str(judged.exception).lower()
+    assert "FAIL" not in judged.output
 
 
 @pytest.mark.parametrize(

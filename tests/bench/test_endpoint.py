@@ -121,3 +121,11 @@ def test_a_child_does_not_survive_a_parent_that_is_killed(tmp_path):
     while is_alive(pid_in(Path(log))) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_alive(pid_in(log))
+
+
+def test_a_file_beside_the_workload_that_is_named_like_a_module_is_not_run(tmp_path):
+    for name in ("timeit", "json", "tierwise"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('it was imported')")
+    python = serve_command(tmp_path / "tierwise.yaml")[:4]
+    done = subprocess.run([*python, "serve", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -25,10 +25,14 @@ class Watching:
 
     def __init__(self, after=0, stop=()):
         self.records = []
+        self.notes = []
         self._after, self._stop = after, stop
 
     def planned(self, manifest, kept):
         self.kept = kept
+
+    def note(self, sentence):
+        self.notes.append(sentence)
 
     def ended(self, record, spent):
         self.spent = spent

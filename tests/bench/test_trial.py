@@ -19,7 +19,7 @@ from tierwise.runs.records import TierVariant, TrialRecord
 from tierwise.runs.seeds import task_seed
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Completion
-from tierwise.spec.errors import Broken, Overloaded, TooLong
+from tierwise.spec.errors import Broken, Overloaded, Refused, TooLong
 from tierwise.spec.reading import Reading
 from tierwise.testing import Reply, ScriptedEngine
 from tierwise.testing.server import FakeServer, HttpReply, in_a_thread
@@ -198,10 +198,25 @@ def test_an_unreported_cost_is_none_and_not_zero(odd_endpoint):
     assert (record.outcome, record.dollars, record.passes, record.prompt_tokens) == ("correct", None, None, None)
 
 
-@pytest.mark.parametrize(("status", "outcome"), [(400, "no_answer"), (404, "error"), (500, "error"), (401, "error")])
+@pytest.mark.parametrize(
+    ("status", "outcome"), [(400, "error"), (413, "no_answer"), (404, "error"), (500, "error"), (401, "error")]
+)
 def test_refusals_are_classified_by_their_status(odd_endpoint, status, outcome):
     record = measured(odd_endpoint(b"<h1>no</h1>", status, "text/html"), trial())
     assert (record.outcome, record.status, record.why) == (outcome, status, "<h1>no</h1>")
+
+
+def test_a_prompt_that_a_filter_blocked_counts_against_the_tier(odd_endpoint):
+    body = msgspec.json.encode({"error": {"message": "triggered the content management policy", "code": "x"}})
+    record = measured(odd_endpoint(body, 400, "application/json"), trial())
+    assert (record.outcome, record.is_refused) == ("no_answer", False)
+
+
+def test_a_request_that_the_engine_refuses_is_not_a_wrong_answer(endpoint):
+    error = Refused("logprobs are not supported with tools", engine="fake")
+    url = endpoint(ScriptedEngine(Reply(error=error), step=0.0), fast=Single())
+    record = measured(url, trial())
+    assert (record.outcome, record.code, record.is_refused) == ("error", "engine_refused", True)
 
 
 def test_a_reported_cost_of_a_failed_action_is_recorded(odd_endpoint):

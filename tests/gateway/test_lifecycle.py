@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import pytest
 
@@ -11,8 +13,11 @@ from endpoints import HELLO, PRICES, Notebook, tier_of
 from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, UsageReport, usage_of
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.wire import read
+from tierwise.ledger.read import Reader
+from tierwise.ledger.store import Ledger
 from tierwise.router import Router
 from tierwise.service import Service
+from tierwise.spec.call import Call, Chunk, Usage
 from tierwise.spec.errors import Broken, SpecError, TierwiseError
 from tierwise.testing import Reply, ScriptedEngine
 
@@ -145,6 +150,49 @@ def test_a_ledger_that_breaks_its_promise_costs_an_alarm_and_no_answer(caplog):
     asyncio.run(main())
     assert front.metrics.registry.get_sample_value("tierwise_ledger_alarms_total") == 1
     assert "is not recorded: ZeroDivisionError" in caplog.text
+
+
+def test_metrics_that_break_cost_neither_the_answer_nor_its_place_in_the_ledger(caplog):
+    front = Front("hi")
+    front.metrics.ended = lambda record, prices: 1 / 0  # type: ignore[method-assign]
+
+    async def main() -> None:
+        context = front.receive()
+        await front.answer(context, stream=False)
+        assert context.answers[0].completion.text == "hi"
+
+    asyncio.run(main())
+    assert [record.ending for record in front.notebook.records] == ["answered"]
+    assert front.metrics.registry.get_sample_value("tierwise_actions_running") == 0
+    assert "is missing in the metrics: ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("count", [-1, 10**400, -(10**400)])
+def test_an_absurd_count_of_an_engine_costs_neither_the_answer_nor_its_place_in_the_books(count, tmp_path):
+    front = Front("hi")
+
+    async def stream(call: Call) -> AsyncGenerator[Chunk]:
+        yield Chunk(delta={"content": "hi"})
+        yield Chunk(finish="stop", usage=Usage(prompt=count, completion=count))
+
+    front.engine.stream = stream  # type: ignore[method-assign]
+    with Ledger.open(tmp_path / "ledger.db", PRICES, print) as ledger:
+        front.service = replace(front.service, ledger=ledger)
+        front.lifecycle = RequestLifecycle(front.service, front.metrics)
+
+        async def main() -> None:
+            context = front.receive()
+            await front.answer(context, stream=False)
+            assert context.answers[0].completion.text == "hi"
+
+        asyncio.run(main())
+    with Reader(tmp_path / "ledger.db") as reader:
+        (summary,) = reader.recent()
+    assert summary.action.ending == "answered"
+    assert summary.spent.completion in {0, 1, 2**63 - 1}
+    assert (
+        front.metrics.registry.get_sample_value("tierwise_actions_total", {"tier": "tier", "ending": "answered"}) == 1
+    )
 
 
 def test_every_protocol_tells_the_same_account():

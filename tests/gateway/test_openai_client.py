@@ -187,7 +187,7 @@ def test_reasoning_refusals_and_unknown_message_fields_reach_the_client(serve):
         message = client.chat.completions.create(model="tier", messages=HELLO).choices[0].message
         chunks = list(client.chat.completions.create(model="tier", messages=HELLO, stream=True))
     assert message.refusal == "no"
-    assert message.model_extra == {"reasoning_content": "hm", "future": {"a": 1}}
+    assert message.model_extra == {"reasoning_content": "hm", "reasoning": "hm", "future": {"a": 1}}
     assert any(chunk.choices[0].delta.model_extra.get("future") == {"a": 1} for chunk in chunks)
 
 

@@ -114,6 +114,15 @@ WRONG = [
     ({"tierwise": {"verifier": {}}}, "tierwise.verifier"),
     ({"tierwise": {"verifier": {"wizard": {}}}}, "tierwise.verifier"),
     ({"tierwise": {"verifier": {"python_tests": {}}}}, "tierwise.verifier.python_tests"),
+    ({"tierwise": {"verifier": {"stdio": {}}}}, "tierwise.verifier.stdio"),
+    (
+        {"tierwise": {"verifier": {"python_tests": {"tests": "assert f()", "seconds": 31}}}},
+        "tierwise.verifier.python_tests.seconds",
+    ),
+    (
+        {"tierwise": {"verifier": {"stdio": {"cases": [{"output": "1"}], "seconds": 300}}}},
+        "tierwise.verifier.stdio.seconds",
+    ),
 ]
 
 

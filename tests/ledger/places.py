@@ -70,7 +70,7 @@ class Place:
         """Hold the lock that writers take, in a transaction that comes to nothing."""
         with contextlib.closing(self._connection()) as connection:
             if self.is_file:
-                connection.execute("begin exclusive")
+                connection.execute("begin immediate")
             else:
                 connection.execute("begin")
                 connection.execute("select pg_advisory_xact_lock(x'7469657277697365'::bigint)")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 from scenes import a_pass
 
 from tierwise.ledger.prices import Cost, Price, PriceBook
@@ -42,3 +47,24 @@ def test_every_outcome_is_paid_alike():
 def test_a_total_is_the_sum_of_its_passes():
     book = PriceBook({"small": Price(completion=8.0, dollars_per_hour=3.0)})
     assert book.total([PASS, PASS]).dollars == 11.0
+
+
+@pytest.mark.parametrize("price", [float("inf"), float("nan"), -1, 1e10, "1"])
+@pytest.mark.parametrize("field", ["prompt", "cached", "completion", "dollars_per_hour"])
+def test_a_price_is_a_finite_number_within_bounds(field, price):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({field: price}, Price)
+
+
+@given(
+    price=some.floats(0, 1e9),
+    counts=some.tuples(*[some.integers() | some.sampled_from([10**400, -(10**400)])] * 3),
+    seconds=some.floats(),
+)
+def test_every_cost_is_finite_whatever_was_counted(price, counts, seconds):
+    prompt, cached, completion = counts
+    book = PriceBook({"small": Price(prompt=price, cached=price, completion=price, dollars_per_hour=price)})
+    usage = Usage(prompt=prompt, cached=cached, completion=completion)
+    cost = book.total([a_pass(usage=usage, busy_seconds=seconds)] * 1000)
+    assert math.isfinite(cost.tokens)
+    assert 0 <= cost.time < math.inf

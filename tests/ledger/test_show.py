@@ -12,6 +12,8 @@ from scenes import PRICES, Heard, a_cascade, a_pass, a_record
 from typer.testing import CliRunner
 
 from tierwise.cli.ledger import app
+from tierwise.ledger.lines import line_of
+from tierwise.ledger.rows import entry
 from tierwise.ledger.store import Ledger
 from tierwise.spec.errors import NotFound, SpecError
 
@@ -134,13 +136,8 @@ def test_a_missing_ledger_is_an_error_and_not_an_empty_file(tmp_path):
 
 
 def test_what_a_dead_process_left_is_shown_too(path):
-    with Ledger.open(path, PRICES, Heard()) as ledger:
-        ledger.write(a_record(action="orphan"))
-        journal = next(
-            file for file in path.parent.iterdir() if file.name.endswith("pending.jsonl") and file.stat().st_size
-        )
-        lines = journal.read_bytes()
-    path.with_name("ledger.db.1.00000000a.pending.jsonl").write_bytes(lines.replace(b'"orphan"', b'"left"'))
+    line = line_of(entry(a_record(action="left"), PRICES))
+    path.with_name("ledger.db.1.00000000a.pending.jsonl").write_bytes(line)
     assert "left" in run("show", "--ledger", path)
 
 
@@ -148,3 +145,15 @@ def test_asking_for_help_loads_no_database():
     program = "import sys, tierwise.cli; print('sqlalchemy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_text_of_others_forges_neither_lines_nor_escape_sequences(tmp_path):
+    evil = "\x1b[2Jx\n#9 forged  finished"
+    path = tmp_path / "ledger.db"
+    with Ledger.open(path, PRICES, Heard()) as ledger:
+        record = a_record(a_pass(error=evil), action="evil", ending="failed", error=evil, caller=evil, model="m\x1b[2J")
+        ledger.write(record)
+    for text in (run("show", "evil", "--ledger", path), run("show", "--ledger", path)):
+        assert "\x1b" not in text
+        assert not re.search(r"^[│├└─ ]*#9 forged", text, re.MULTILINE)
+        assert "\\x1b[2J" in text

@@ -9,12 +9,16 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 from places import Place, on_a_small_disk
 from scenes import PRICES, SECRET, Heard, a_cascade, a_pass, a_record
 
+from tierwise.ledger.lines import line_of, parsed
 from tierwise.ledger.read import Reader
-from tierwise.ledger.rows import entry
+from tierwise.ledger.rows import Entry, entry
 from tierwise.ledger.store import Ledger, recover
+from tierwise.spec.call import Usage
 from tierwise.spec.errors import LedgerError
 from tierwise.spec.prompt import Prompt
 
@@ -369,6 +373,20 @@ def test_a_number_that_no_database_holds_is_set_aside_and_stops_nobody(place, he
     assert b"giant" in refused(place)
 
 
+@given(
+    counts=some.tuples(*[some.integers() | some.sampled_from([10**400, -(10**400)])] * 4),
+    times=some.tuples(*[some.floats()] * 3),
+)
+def test_an_odd_count_or_time_never_costs_the_line_of_its_action(counts, times):
+    prompt, cached, completion, reasoning = counts
+    started, first_token, seconds = times
+    usage = Usage(prompt=prompt, cached=cached, completion=completion, reasoning=reasoning)
+    done = a_pass(usage=usage, started=started, first_token=first_token, seconds=seconds, busy_seconds=seconds)
+    found = parsed(line_of(entry(a_record(done), PRICES)))
+    assert isinstance(found, Entry), found
+    assert all(0 <= getattr(found.passes[0], name) < 2**63 for name in ("prompt", "cached", "completion", "reasoning"))
+
+
 def test_texts_that_are_half_a_character_or_a_whole_page_are_stored_in_brief(place, heard):
     with Ledger.open(place.where, PRICES, heard) as ledger:
         ledger.write(a_record(action="a", error="\ud800é", why="x" * 10_000))
@@ -430,7 +448,7 @@ class TestOpening:
 
     def test_a_folder_in_its_place_is_an_error(self, path, heard):
         path.mkdir()
-        with pytest.raises(LedgerError, match="unable to open"):
+        with pytest.raises(LedgerError, match="is a folder; name a file"):
             Ledger.open(path, PRICES, heard)
 
 

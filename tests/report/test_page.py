@@ -174,6 +174,45 @@ def test_a_run_without_answers_still_has_a_page(outcome):
     assert "Partial: 5 of 6 actions were not run" in reader.text
 
 
+@pytest.mark.parametrize(
+    ("config", "dollars", "is_said"),
+    [
+        ("tiers: {}\n", 0.0, True),
+        ("tiers: {}\nprices: {}\n", 0.0, True),
+        ("prices: {far: {completion: 2.0}}\n", 0.0, False),
+        ("prices: {far: {completion: 2.0}}\n", None, False),
+        ("tiers: {}\n", 0.001, False),
+        ("", 0.0, False),
+    ],
+    ids=["no prices", "an empty table", "a price that nothing used", "unreported", "a cost", "an imported run"],
+)
+def test_missing_prices_are_reported_only_if_no_deployment_has_one(config, dollars, is_said):
+    made = manifest(["a"])
+    made = structs.replace(made, config=structs.replace(made.config, text=config))
+    records = [record("a", dollars=dollars, passes=[spent(dollars=dollars or 0.0)])]
+    assert ("No deployment has a price" in read(rendered(made, [task("a")], records)).text) == is_said
+
+
+def test_each_answer_that_was_cut_says_so():
+    made = manifest(["a", "b", "c"])
+    records = [
+        record("a", "incorrect", finish="length", answer="The number is", why="no number"),
+        record("b", "incorrect", finish="stop", answer="5", why="5 is not 4"),
+        record("c", "error", finish="length", why="connection lost"),
+    ]
+    text = " ".join(read(rendered(made, [task("a"), task("b"), task("c")], records)).text.split())
+    assert text.count("The answer was cut at max_tokens.") == 1
+    assert "no number The answer was cut at max_tokens." in text
+
+
+def test_errors_stay_in_the_count_that_is_shown():
+    made = manifest(["a", "b", "c"])
+    records = [record("a"), record("b", "incorrect"), record("c", "error", why="connection lost")]
+    text = " ".join(read(rendered(made, [task(name) for name in "abc"], records)).text.split())
+    assert "1 of 3" in text
+    assert "1 error, not in the share" in text
+
+
 def test_a_run_without_prices_says_so():
     made = manifest(["a"])
     records = [record("a", passes=[spent(dollars=0.0)])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tierwise.engines.engine import Deployment
 from tierwise.ledger.records import Check
 from tierwise.policies import BestOfN, Majority, Single
-from tierwise.run import Action, BudgetTracker, Tier
+from tierwise.run import Action, BudgetTracker, Tier, runner
 from tierwise.spec.ask import Answer, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Chunk, Completion, Usage
@@ -330,6 +331,21 @@ def test_an_engine_that_ends_without_saying_why_is_garbled():
 
     with pytest.raises(Garbled, match="deployment 'fake' ended its answer without a finish reason"):
         solve(Single(), engine=Mute())
+
+
+def test_an_action_runs_the_code_of_so_many_candidates_and_no_more(monkeypatch):
+    class Counts(Number, frozen=True):
+        runs_code = True
+        seen: ClassVar[list[str]] = []
+
+        async def verify(self, completion):
+            self.seen.append(completion.text)
+            return Verdict(ok=False, score=0.0)
+
+    monkeypatch.setattr(runner, "MOST_RUNS", 3)
+    answer = solve(BestOfN(n=5), "4", slots=1, verifier=Counts(equals=4))[0]
+    assert len(Counts.seen) == 3
+    assert not answer.verdict.ok
 
 
 def test_a_refusal_of_a_verifier_passes_through_as_what_it_is():

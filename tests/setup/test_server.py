@@ -15,7 +15,7 @@ from tierwise.engines.probe.findings import TRAITS, Finding, Probed, Switch
 from tierwise.plan import Plan, parse
 from tierwise.setup import Draft, draft_for_server
 from tierwise.setup.server import write_draft
-from tierwise.spec.errors import Broken, EngineError, Garbled, NotFound, Refused, TimedOut
+from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, NotFound, Refused, TimedOut
 from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 
 MODELS = {"object": "list", "data": [{"id": "m", "owned_by": "somebody"}, {"id": "other", "owned_by": "somebody"}]}
@@ -226,10 +226,10 @@ class Failing(Chatty):
             Refused,
             "does not chat with 'm': an embedding model; if this model does not support chat, .* --model: other",
         ),
-        (HttpReply(status=404, body=b"{}"), Broken, "does not chat with 'm': .*404"),
-        (HttpReply(status=401, body=b'{"error": "who?"}'), Broken, "401: who.*--key-env NAME"),
+        (HttpReply(status=404, body=b"{}"), Misconfigured, "does not chat with 'm': .*404"),
+        (HttpReply(status=401, body=b'{"error": "who?"}'), Misconfigured, "401: who.*--key-env NAME"),
         (HttpReply(body=b'{"choices": []}'), Garbled, "application/json instead of an event stream"),
-        (HttpReply(status=307, body=b"", headers={"Location": "http://x/"}), Broken, "redirects to http://x/"),
+        (HttpReply(status=307, body=b"", headers={"Location": "http://x/"}), Misconfigured, "redirects to http://x/"),
         (HttpReply(waits=60), TimedOut, r"did not start an answer within 0\.3 s; .* --seconds 60"),
         (HttpReply(silent_after=0), TimedOut, r"did not start an answer within 0\.3 s"),
     ],

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tierwise.spec.files import yaml_document
+from tierwise.spec.errors import SpecError
+from tierwise.spec.files import read_yaml, yaml_document
 
 BOMB = "a0: &a0 [1, 1, 1, 1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
 """A few hundred bytes that stand for 400 million values."""
@@ -62,7 +68,7 @@ def test_a_repeated_key_is_wrong_at_any_depth():
         ("a: 2024-13-45", ": not YAML: month must be in 1..12"),
         ("a: " + "[" * 3000, ": not YAML: it is nested too deeply"),
         ("b: 1\na: !!float x", ": not YAML: could not convert string to float: 'x'"),
-        (BOMB, ": holds more than 100,000 values"),
+        (BOMB, ": holds more than 20,000 values"),
     ],
 )
 def test_what_is_no_yaml_is_said_with_its_place(text, said):
@@ -88,3 +94,54 @@ def test_no_tag_runs_anything(text):
 @given(st.text("ab:[]{}&*!-?|>'\"\n\t #,1.é\x00\\", max_size=40) | st.text(max_size=20))
 def test_no_text_breaks_the_reading(text):
     read(text)
+
+
+def aliased(first: str, each: str, times: int) -> str:
+    """Anchors of which each refers to the one before it."""
+    lines = [f"a0: &a0 {first}", *(f"a{n}: &a{n} {each.replace('*', f'*a{n - 1}')}" for n in range(1, times))]
+    return "\n".join(lines)
+
+
+ATTACKS = {
+    "aliases in lists": BOMB,
+    "aliases in merges": aliased("{k0: 1, k1: 2}", "{<<: [*, *, *, *, *, *, *, *, *, *]}", 9),
+    "aliases under long keys": aliased(f"{{{'k' * 200}: x}}", f"{{{'k' * 200}: *, {'l' * 200}: *}}", 16),
+    "a chain of aliases": aliased("{b: 1}", "{x: *}", 3000),
+    "open brackets": "[" * 200_000,
+    "open braces": "{" * 200_000,
+    "a list in a list": "- " * 200_000,
+    "keys in keys": "? " * 200_000,
+    "a number of sixties": "a: 1" + ":0" * 200_000,
+    "a number of digits": "a: " + "1" * 400_000,
+    "many values": "- x\n" * 400_000,
+    "a long text": "x" * 3_000_000,
+}
+
+READ = """
+import resource, sys
+from tierwise.spec.files import yaml_document
+document = yaml_document(sys.stdin.read(), "tierwise.yaml")
+assert not document.is_readable
+print(document.errors[0])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize("text", ATTACKS.values(), ids=ATTACKS.keys())
+def test_no_text_takes_long_or_much_memory(text):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", READ], input=text, capture_output=True, text=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    error, kilobytes = done.stdout.splitlines()
+    assert len(error) < 200
+    assert int(kilobytes) < 150_000
+    assert after.ru_utime - before.ru_utime < 10  # seconds of CPU; the slowest takes 2
+
+
+def test_a_file_that_never_ends_is_not_read_to_its_end(tmp_path):
+    with pytest.raises(SpecError, match="is too large; the most is 4,194,304 bytes"):
+        read_yaml(Path("/dev/zero"), "config file")
+    with (tmp_path / "sparse.yaml").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(SpecError, match="is too large"):
+        read_yaml(tmp_path / "sparse.yaml", "config file")

@@ -15,19 +15,18 @@ from tierwise.verifiers.reasoning_gym import ReasoningGym, answer_in
 from tierwise.verifiers.sandbox import backend
 
 
-@pytest.fixture(scope="module")
-def sandbox():
-    if (found := backend()).name == "none":
-        pytest.skip(f"no sandbox here: {found.reason}")
+@pytest.fixture
+def sandbox(only):
+    assert backend().name == only
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def math_verify(sandbox):
     if not is_installed("math-verify"):
         pytest.skip("tierwise[workloads] is not installed")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def reasoning_gym(sandbox):
     if not is_installed("reasoning-gym"):
         pytest.skip("tierwise[workloads] is not installed")

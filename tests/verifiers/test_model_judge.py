@@ -54,6 +54,20 @@ def test_a_judge_sees_images_and_calls_of_tools():
         ("VERDICT: no. On reflection:\n**VERDICT:** yes", True),
         ("<think>VERDICT: no</think> VERDICT: yes", True),
         ("The verdict is yes.", True),
+        ("**Verdict**: correct", True),
+        ("Verdict: incorrect.", False),
+        ("VERDICT： no", False),
+        ('{"reason": "fine", "verdict": "yes"}', True),
+        ('```json\n{"verdict": false}\n```', False),
+        ('{"correct": true}', True),
+        ("So: [[no]]", False),
+        ("[[yes]] was my first thought. VERDICT: no", False),
+        ("VERDICT: no was my first thought. [[yes]]", True),
+        (r"\boxed{\text{yes}}", True),
+        ("I end with `VERDICT: yes` or `VERDICT: no`, and it is wrong, so VERDICT: no", False),
+        ("VERDICT: yes\n(I was asked for `VERDICT: yes` or `VERDICT: no`.)", True),
+        ("<thinking>VERDICT: no</thinking>VERDICT: yes", True),
+        ("[THINK]VERDICT: no[/THINK]\nVERDICT: yes", True),
     ],
 )
 def test_the_last_verdict_counts(words, ok):
@@ -63,16 +77,39 @@ def test_the_last_verdict_counts(words, ok):
 def test_marks_are_held_against_what_is_accepted():
     judge = Judge(tier="max", scale=5, accept=4)
     assert (judge.read("VERDICT: 4").ok, judge.read("VERDICT: 3").ok) == (True, False)
+    assert [
+        judge.read(words).ok for words in ("[[4]]", "Rating: [[3]]", '{"score": 5}', "Score: 2", "VERDICT: [[5]]")
+    ] == [
+        True,
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert judge.read('Clarity is [[2]], in all {"rating": 4, "reason": "short"}').ok
     assert (judge.read("VERDICT: 3").score, judge.read("VERDICT: 5").why) == (0.5, "judge: 5 of 5")
 
 
-@pytest.mark.parametrize("words", ["", "It is good.", "VERDICT: maybe", "VERDICT: 4", "<think>VERDICT: yes</think>"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "It is good.",
+        "VERDICT: maybe",
+        "VERDICT: 4",
+        "<think>VERDICT: yes</think>",
+        "`VERDICT: yes` or `VERDICT: no`",
+        "VERDICT: yes or no",
+    ],
+)
 def test_words_without_a_verdict_are_nonsense(words):
     with pytest.raises(Nonsense):
         Judge(tier="max").read(words)
 
 
-@pytest.mark.parametrize("words", ["VERDICT: yes", "VERDICT: 0", "VERDICT: 6", "VERDICT: 4/5"])
+@pytest.mark.parametrize(
+    "words", ["VERDICT: yes", "VERDICT: 0", "VERDICT: 6", "VERDICT: 4/5", "[[6]]", "[[-4]]", '{"score": 40}']
+)
 def test_a_mark_that_is_not_on_the_scale_is_nonsense(words):
     with pytest.raises(Nonsense):
         Judge(tier="max", scale=5, accept=4).read(words)

@@ -145,7 +145,9 @@ def test_settings_at_their_limits_are_read():
     assert judged(read({"choice": {"options": options}}), options[5]).ok
 
 
-@pytest.mark.parametrize("verifier", [Number(), Regex(pattern="a"), JsonSchema(schema=True), PythonTests(tests="")])
+@pytest.mark.parametrize(
+    "verifier", [Number(), Regex(pattern="a"), JsonSchema(schema=True), PythonTests(tests="assert f()")]
+)
 def test_an_answer_that_is_too_long_is_rejected_without_reading_it(verifier, jobs):
     text = "1" * (limits.ANSWER_CHARACTERS + 1)
     verdict = judged(verifier, text)

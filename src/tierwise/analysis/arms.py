@@ -12,12 +12,14 @@ from tierwise.runs.records import clusters_of
 from tierwise.spec.errors import NotFound, SpecError
 from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.reading import allowed
+from tierwise.workloads.content import task_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from tierwise.runs.records import Mode, TierVariant, TrialRecord, Unit
+    from tierwise.workloads.content import TaskHashes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,10 @@ class Arm:
     records: Mapping[Unit, TrialRecord]
     clusters: Mapping[str, str]
     """The cluster of each task that has one."""
+    workload: str
+    """SHA-256 of the workload's file; empty in imported runs."""
+    contents: Mapping[str, TaskHashes]
+    """What each task asks and how it is graded, as hashes; empty in imported runs."""
     is_timed: bool
     has_ended: bool
     """Whether the run has ended, completely or not: no records will be added."""
@@ -78,6 +84,7 @@ def arms(path: Path) -> list[Arm]:
     for record in records:
         by_variant.setdefault(record.variant, {})[record.unit] = record
     named = _clusters(directory) | clusters_of(records)
+    contents = task_hashes(directory.tasks_path)
     most_passes = {planned.variant: planned.most_passes for planned in manifest.variants}
     return [
         Arm(
@@ -88,6 +95,8 @@ def arms(path: Path) -> list[Arm]:
             repeats=manifest.settings.repeats,
             records=found,
             clusters=named,
+            workload=manifest.workload.sha256,
+            contents=contents,
             is_timed=manifest.settings.arrival != IMPORTED,
             has_ended=manifest.ended is not None,
         )

@@ -75,6 +75,8 @@ class Comparison:
     is_grouped: bool
     """Whether observations depend on each other, because of repeats or clusters."""
     clusters: int | None
+    changed: dict[str, list[str]]
+    """Tasks that differ between the runs, as intended, with the keys that differ."""
     gained: list[str]
     """Tasks that only the other solved."""
     lost: list[str]
@@ -140,6 +142,7 @@ def compare(pairs: Pairs, population: Population | None = None) -> Comparison:
         unreported=len(graded) - len(known),
         is_grouped=not is_plain,
         clusters=groups.count,
+        changed=dict(pairs.changed),
         gained=gained,
         lost=lost,
     )

@@ -137,6 +137,8 @@ class Gate:
     not_run: int
     errors: int
     """Pairs with an infrastructure error in one run or both."""
+    changed: dict[str, list[str]]
+    """Tasks that differ between the runs, as intended, with the keys that differ."""
     gained: list[str]
     lost: list[str]
 
@@ -172,8 +174,9 @@ def gate(pairs: Pairs, policy: GatePolicy, *, is_sequential: bool = False) -> Ga
             candidate is still being measured.
 
     Raises:
-        SpecError: the policy bounds values that the runs do not have.
+        SpecError: the policy bounds values that the runs do not have, or a server refused the requests of one of them.
     """
+    pairs.require_answers()
     if not pairs.graded:
         raise SpecError(f"no task was graded in both {pairs.base.name} and {pairs.other.name}: all ended in errors")
     if policy.population == "clusters" and is_sequential:
@@ -189,6 +192,7 @@ def gate(pairs: Pairs, policy: GatePolicy, *, is_sequential: bool = False) -> Ga
         planned=pairs.planned,
         not_run=pairs.not_run,
         errors=len(pairs.units) - len(pairs.graded),
+        changed=dict(pairs.changed),
         gained=gained,
         lost=lost,
     )

@@ -47,7 +47,7 @@ class RunScore:
     beyond: int
     """Tasks of the run that are not in the suite."""
     score_of_suite: float | None
-    """If absent tasks and errors counted as failures; None when nothing is absent, or the run has other tasks."""
+    """If absent tasks and errors counted as failures; None when nothing is absent and there are no errors."""
 
     @property
     def ratio(self) -> float | None:
@@ -145,8 +145,13 @@ def _score(run: Imported) -> RunScore:
         interval=None if half is None else Interval(max(0.0, share - half), min(1.0, share + half)),
         absent=missing,
         beyond=0 if size is None else max(0, len(run.results) - size),
-        score_of_suite=solved / size if size and missing else None,
+        score_of_suite=_with_failures(solved, size, len(run.results), has_gaps=missing > 0 or n < len(run.results)),
     )
+
+
+def _with_failures(solved: int, size: int | None, results: int, *, has_gaps: bool) -> float | None:
+    """The score if absent tasks and errors were failures."""
+    return solved / max(size or 0, results) if has_gaps and results else None
 
 
 def _paired_test(first: Imported, second: Imported) -> PairedTest:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tierwise.analysis.arms import Arm
+from tierwise.analysis.refusals import refusals
+from tierwise.analysis.workload_diff import workload_diff
 from tierwise.runs.records import MOST_ERRORS, Unit
 from tierwise.spec.errors import SpecError
 from tierwise.stats.paired_effects import Groups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,6 +38,8 @@ class Pairs:
     """The actions that have a record in both, in the order in which the other row began them."""
     not_run_base: int
     not_run_other: int
+    changed: Mapping[str, list[str]]
+    """Tasks that differ between the runs, as intended, with the keys that differ."""
 
     @property
     def graded(self) -> tuple[Unit, ...]:
@@ -52,20 +56,35 @@ class Pairs:
         """Whether both runs have ended, so that no records will be added."""
         return self.base.has_ended and self.other.has_ended
 
+    def require_answers(self) -> None:
+        """Refuse rows whose results say nothing about the model.
+
+        Raises:
+            SpecError: a server refused the requests of one of them.
+        """
+        found = [why for arm in (self.base, self.other) if (why := refusals(arm.name, arm.records.values()))]
+        if found:
+            raise SpecError(
+                "; ".join(found) + ". A refused request is not a wrong answer, so no verdict follows from it: mend the "
+                "settings, and measure again"
+            )
+
     def both(self, unit: Unit) -> tuple[TrialRecord, TrialRecord]:
         return self.base.records[unit], self.other.records[unit]
 
 
-def pair(base: Arm, other: Arm, *, common: bool = False) -> Pairs:
+def pair(base: Arm, other: Arm, *, common: bool = False, changed_tasks: Collection[str] = ()) -> Pairs:
     """Pair two rows.
 
     Args:
         base: the baseline.
         other: the candidate.
-        common: allow tasks that were not run in one of them.
+        common: allow tasks that were not run in one of them, and requests that a server refused.
+        changed_tasks: tasks whose messages, check or other keys differ between the runs, as intended.
 
     Raises:
-        SpecError: they have no task in common, or more than 2 % of the tasks were not run in one of them.
+        SpecError: they have no task in common, more than 2 % of the tasks were not run in one of them, a server
+            refused the requests of one of them, or a task that both have differs and is not in `changed_tasks`.
     """
     repeats = min(base.repeats, other.repeats)
     planned = {Unit(task, repeat) for task in base.tasks | other.tasks for repeat in range(repeats)}
@@ -80,7 +99,10 @@ def pair(base: Arm, other: Arm, *, common: bool = False) -> Pairs:
         units=tuple(units),
         not_run_base=len(planned - base.records.keys()),
         not_run_other=len(planned - other.records.keys()),
+        changed=workload_diff(base, other, changed_tasks),
     )
+    if not common:
+        pairs.require_answers()
     if not units:
         some, more = (", ".join(sorted(unit.task for unit in arm.records)[:2]) for arm in (base, other))
         raise SpecError(f"{base.run} and {other.run} have no task in common: {some}, … and {more}, …")

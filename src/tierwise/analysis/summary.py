@@ -7,8 +7,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tierwise.analysis import contrasts, rows, selection
+from tierwise.analysis import contrasts, refusals, rows, selection
 from tierwise.runs.records import MOST_ERRORS, clusters_of
+from tierwise.spec.files import yaml_document
 from tierwise.stats import frontier, multiplicity
 from tierwise.stats.design import Design
 from tierwise.workloads.task import read_tasks
@@ -67,6 +68,10 @@ class RunSummary:
     bill: list[BillLine]
     errors: dict[str, int] = field(default_factory=dict)
     """Infrastructure errors, and how often each occurred."""
+    has_prices: bool = True
+    """Whether the config file has a price; true where that is not known, as in imported runs."""
+    refusals: list[str] = field(default_factory=list)
+    """For each tier whose actions say nothing about its answers: why."""
     tasks: int
     is_partial: bool
     """Whether some actions were not run."""
@@ -135,6 +140,8 @@ def summarise(manifest: Manifest, records: Sequence[TrialRecord], tasks: Sequenc
         oracle=selection.oracle([list(of[variant].values()) for variant in variants], design),
         tags=[line for variant in variants for line in rows.kinds(variant, of[variant].values(), design)],
         bill=[line for variant in variants for line in _bill(variant, of[variant].values())],
+        has_prices=_has_prices(manifest),
+        refusals=_refusals(variants, of),
         errors=dict(Counter(record.why for record in records if not record.is_graded).most_common()),
         tasks=len(manifest.tasks),
         is_partial=any(row.counts.not_run for row in found),
@@ -150,6 +157,19 @@ def summary_of(directory: RunDirectory) -> RunSummary:
     """
     tasks = read_tasks(directory.tasks_path)
     return summarise(directory.read_manifest(), directory.read_records(), tasks)
+
+
+def _has_prices(manifest: Manifest) -> bool:
+    document = yaml_document(manifest.config.text, manifest.config.path)
+    return not isinstance(document.value, dict) or bool(document.value.get("prices"))
+
+
+def _refusals(variants: Sequence[TierVariant], of: Mapping[TierVariant, Mapping[Unit, TrialRecord]]) -> list[str]:
+    """The refusals of each tier, over all its rows."""
+    records: defaultdict[str, list[TrialRecord]] = defaultdict(list)
+    for variant in variants:
+        records[variant.tier] += of[variant].values()
+    return [found for tier, these in records.items() if (found := refusals.refusals(tier, these))]
 
 
 def _on_frontier(of: Mapping[TierVariant, Mapping[Unit, TrialRecord]], design: Design) -> dict[str, float]:

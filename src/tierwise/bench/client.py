@@ -27,6 +27,7 @@ from tierwise.spec.errors import SpecError, TierwiseError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from tierwise.bench.outage import Outage
     from tierwise.spec.call import Completion
     from tierwise.spec.json import Json
 
@@ -36,7 +37,13 @@ ATTEMPTS = 4
 MAX_WAIT = 30.0
 """Maximum seconds between two attempts, even if the endpoint asks for more."""
 
+MOST_OUTAGES = 3
+"""Outages of the endpoint after which an action is not repeated: it may be what ends the endpoint."""
+
 _AT_CAPACITY = frozenset({429, 503})
+
+_LOST = "connection_lost"
+_TIMED_OUT = "timed_out"
 
 
 class ActionAccount(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,11 +140,13 @@ class Client:
         url: the endpoint's root, without `/v1`.
         timeout: maximum seconds per action.
         key: the endpoint's key; empty if it needs none.
+        outage: waits for the endpoint if it is gone; None to return the failure at once.
     """
 
-    def __init__(self, url: str, *, timeout: float, key: str = "") -> None:
+    def __init__(self, url: str, *, timeout: float, key: str = "", outage: Outage | None = None) -> None:
         self._url = url.rstrip("/")
         self._timeout = timeout
+        self._outage = outage
         self._authorization = key_header(key)
         self._connections = Connections(self._url, headers=self._authorization)
 
@@ -183,16 +192,30 @@ class Client:
     async def act(self, body: Mapping[str, Json], due: float | None = None) -> ActionReply:
         """Run one action, with retries while the endpoint is at capacity. Failures are returned, not raised.
 
+        An action that an outage interrupted is repeated once the endpoint is back, and timed from then on.
+
         Args:
             body: the request.
             due: the `time.monotonic()` time from which the user waits; now by default.
+
+        Raises:
+            EndpointGone: the endpoint did not come back in time.
         """
+        for _ in range(MOST_OUTAGES):
+            began = time.monotonic()
+            reply = await self._act(body, due)
+            if not _is_lost(reply.failure) or self._outage is None or not await self._outage.was_gone(began):
+                return reply
+            due = None
+        return await self._act(body, due)
+
+    async def _act(self, body: Mapping[str, Json], due: float | None) -> ActionReply:
         capture = _StreamCapture(time.monotonic() if due is None else due)
         try:
             async with asyncio.timeout(self._timeout):
                 attempts, failure = await self._with_retries(msgspec.json.encode(body), capture)
         except TimeoutError:
-            attempts, failure = 1, ActionFailure(message=f"not finished after {self._timeout:g} s", code="timed_out")
+            attempts, failure = 1, ActionFailure(message=f"not finished after {self._timeout:g} s", code=_TIMED_OUT)
         return capture.reply(failure, attempts)
 
     async def _with_retries(self, body: bytes, capture: _StreamCapture) -> tuple[int, ActionFailure | None]:
@@ -209,10 +232,13 @@ class Client:
         try:
             await self._connections.post("/v1/chat/completions", body, capture)
         except OSError as error:
-            return ActionFailure(
-                message=f"connection lost: {str(error) or type(error).__name__}", code="connection_lost"
-            )
+            return ActionFailure(message=f"connection lost: {str(error) or type(error).__name__}", code=_LOST)
         return capture.refusal()
+
+
+def _is_lost(failure: ActionFailure | None) -> bool:
+    """Whether the endpoint may be gone."""
+    return failure is not None and (failure.code in (_LOST, _TIMED_OUT) or failure.status == 503)
 
 
 class _StreamCapture:
@@ -329,7 +355,7 @@ class _StreamCapture:
         if self._error is not None:
             return ActionFailure(message=self._error.message, code=str(self._error.code or ""))
         if self._recorder.finish is None:
-            return ActionFailure(message="the stream ended in the middle of the answer", code="connection_lost")
+            return ActionFailure(message="the stream ended in the middle of the answer", code=_LOST)
         return None
 
 

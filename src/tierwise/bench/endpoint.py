@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import os
 import re
+import shlex
 import signal
 import sys
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import aiohttp
 import msgspec
@@ -42,8 +43,10 @@ KEY_VARIABLE = "TIERWISE_BENCH_KEY"
 
 
 def serve_command(config: Path) -> list[str]:
-    """The command that serves a config file on a free port. The ledger is passed by `ledger_environment`."""
-    # -P: a file beside the workload that is named like a module is not imported.
+    """The command that serves a config file on a free port. The ledger is passed by `ledger_environment`.
+
+    `-P` keeps the current folder off the module path: a `timeit.py` beside the workload would be run otherwise.
+    """
     return [sys.executable, "-P", "-m", "tierwise", "serve", str(config), "--port", "0", "--api-key-env", KEY_VARIABLE]
 
 
@@ -70,9 +73,11 @@ async def launched(
 
     Raises:
         SpecError: it exited with code 2, which means invalid input.
-        TierwiseError: it exited with another code before it was ready. The message has the end of its log.
+        TierwiseError: the log cannot be written, or it exited with another code before it was ready. The message has
+            the end of its log.
     """
     with log.open("ab") as output:
+        _begin_log(output, command)
         before = output.tell()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", guard.__file__, str(STOP_SECONDS), "--", *command),
@@ -86,6 +91,15 @@ async def launched(
         yield await _ready(process, log, before)
     finally:
         await _end(process)
+
+
+def _begin_log(output: BinaryIO, command: Sequence[str]) -> None:
+    """Write the command to the log. On a full disk, this fails before the program does so without a word."""
+    try:
+        output.write(f"$ {shlex.join(command)}\n".encode(errors="replace"))
+        output.flush()
+    except OSError as error:
+        raise TierwiseError(f"cannot write {output.name}: {error.strerror}") from error
 
 
 async def _end(process: Process) -> None:

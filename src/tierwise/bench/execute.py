@@ -27,11 +27,13 @@ from tierwise.bench.endpoint import (
     ledger_environment,
     serve_command,
 )
+from tierwise.bench.failure_watch import FailureWatch
 from tierwise.bench.lag import LagMeter
 from tierwise.bench.loops import closed_loop, open_loop
+from tierwise.bench.outage import LONGEST_WAIT, EndpointGone, Outage
 from tierwise.bench.schedule import Trial, schedule, variants, warm_up
 from tierwise.bench.spend_limit import SpendLimit
-from tierwise.bench.trial import key_of, measure, measure_both
+from tierwise.bench.trial import has_failed, key_of, measure, measure_both
 from tierwise.runs import machine as machines
 from tierwise.runs.directory import (
     Manifest,
@@ -66,6 +68,9 @@ class RunProgress(Protocol):
     def ended(self, record: TrialRecord, spent: float) -> None:
         """An action has ended and its record is stored; `spent` is the dollars spent so far."""
 
+    def note(self, sentence: str) -> None:
+        """Something that the user should know while the run goes on."""
+
 
 async def execute(job: BenchJob, progress: RunProgress) -> RunSummary:
     """Measure the trials that a job's run still lacks, and summarise the run.
@@ -89,7 +94,10 @@ async def execute(job: BenchJob, progress: RunProgress) -> RunSummary:
 async def _measure(job: BenchJob, progress: RunProgress, arrival: OpenArrival | None) -> None:
     if job.directory.has_manifest:
         require_same(job.directory.read_manifest(), _new_manifest(job))
-    async with _endpoint(job) as (url, key), Client(url, timeout=job.settings.timeout, key=key) as client:
+    async with (
+        _endpoint(job) as (url, key),
+        Client(url, timeout=job.settings.timeout, key=key, outage=_outage(job, url, progress)) as client,
+    ):
         calibration = await calibrate()
         served = await client.served()
         manifest = _begin(job, served, await deployments(url, key))
@@ -138,6 +146,7 @@ class _Run:
         self._progress = progress
         self._before = paid
         self._limit = SpendLimit(job.dollars, job.minutes, self._before)
+        self._watch = FailureWatch(manifest)
         self._with_candidates: frozenset[str] = frozenset()
         """Tiers whose candidates can be requested. Routes are excluded: their passes belong to several tiers."""
         self._singles: dict[Key, Trial] = {}
@@ -180,8 +189,18 @@ class _Run:
         return joined
 
     async def _run_trial(self, trial: Trial, due: float) -> None:
+        """Run a trial and store its record. A trial that lost its endpoint has none, and so counts as not run."""
+        try:
+            await self._measure_trial(trial, due)
+        except EndpointGone as error:
+            self._limit.stop(str(error))
+
+    async def _measure_trial(self, trial: Trial, due: float) -> None:
         if trial.warm_up is not None:
-            self._limit.pay(trial, await measure(trial, self._client, self._manifest.run, due))
+            record = await measure(trial, self._client, self._manifest.run, due)
+            self._limit.pay(trial, record)
+            if has_failed(record):
+                self._stop_at_fault(record)
             return
         single = self._singles.get(key_of(trial))
         record, single_record = await measure_both(
@@ -203,6 +222,12 @@ class _Run:
         self._limit.pay(trial, *records)
         for record in records:
             self._progress.ended(record, self._limit.spent)
+            self._stop_at_fault(record)
+
+    def _stop_at_fault(self, record: TrialRecord) -> None:
+        """Start no more trials if the result will say nothing about a tier's answers."""
+        if fault := self._watch.fault(record):
+            self._limit.stop(fault)
 
     def closed(self, runner: RunnerError, reported: list[Deployed] | None = None) -> Manifest:
         """The manifest with this session closed, and with the deployments that the endpoint reports at its end."""
@@ -213,6 +238,7 @@ class _Run:
             ended=ended,
             dollars=self._limit.spent - self._before,
             stopped=self._limit.stopped,
+            has_failed=self._limit.has_failed,
             runner=runner,
             deployments=session.deployments if reported is None else reported,
         )
@@ -237,6 +263,11 @@ def _times_from(moments: Iterator[float], number: int) -> Iterator[float]:
     rest = islice(moments, number, None)
     first = next(rest)
     return (moment - first for moment in chain([first], rest))
+
+
+def _outage(job: BenchJob, url: str, progress: RunProgress) -> Outage:
+    """Nobody starts an endpoint again that the bench launched itself."""
+    return Outage(url, LONGEST_WAIT if job.url else 0.0, progress.note)
 
 
 @asynccontextmanager

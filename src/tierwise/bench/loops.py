@@ -30,7 +30,7 @@ async def closed_loop(items: Iterable[T], concurrency: int, handle: Callable[[T,
         async with asyncio.TaskGroup() as group:
             for number in range(concurrency):
                 group.create_task(client(number))
-    except* TierwiseError as failures:
+    except* (TierwiseError, OSError) as failures:
         raise failures.exceptions[0] from None
 
 
@@ -57,5 +57,5 @@ async def open_loop(
                 except StopIteration:
                     break
                 group.create_task(handle(item, due))
-    except* TierwiseError as failures:
+    except* (TierwiseError, OSError) as failures:
         raise failures.exceptions[0] from None

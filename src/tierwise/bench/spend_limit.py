@@ -31,7 +31,9 @@ class SpendLimit:
     def __init__(self, dollars: float | None = None, minutes: float | None = None, spent: float = 0.0) -> None:
         self.spent = spent
         self.stopped = ""
-        """Why the limit stopped the run; empty if it has not."""
+        """Why no more trials are handed out; empty if there is no reason."""
+        self.has_failed = False
+        """Whether a fault is the reason."""
         self._dollars = dollars
         self._minutes = minutes
         self._running: Counter[TierVariant] = Counter()
@@ -42,6 +44,8 @@ class SpendLimit:
         """Yield trials until none are left or the limit is reached."""
         until = math.inf if self._minutes is None else now() + 60 * self._minutes
         for trial in trials:
+            if self.stopped:
+                return
             if now() >= until:
                 self.stopped = f"the time limit of {self._minutes:g} minutes is reached"
             elif self._dollars is not None and self._expected(trial.variant) > self._dollars:
@@ -50,6 +54,11 @@ class SpendLimit:
                 return
             self.begin(trial)
             yield trial
+
+    def stop(self, fault: str) -> None:
+        """Hand out no more trials because of a fault. The first reason is kept."""
+        if not self.stopped:
+            self.stopped, self.has_failed = fault, True
 
     def begin(self, trial: Trial) -> None:
         """Count a trial as running."""

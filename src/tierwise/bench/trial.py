@@ -14,6 +14,7 @@ from msgspec import structs
 
 from tierwise.bench.grading import Grade, GradeCache
 from tierwise.runs.records import CandidateMessage, Key, PassSpend, TrialOutcome, TrialRecord, tags_of
+from tierwise.runs.refusals import is_task_limit
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import SpecError, TierwiseError
 
@@ -25,10 +26,8 @@ if TYPE_CHECKING:
     from tierwise.bench.schedule import Trial
     from tierwise.workloads.task import Task
 
-_UNANSWERABLE = frozenset(
-    {"context_length_exceeded", "engine_refused", "budget_exhausted", "invalid_value", "body_too_large"}
-)
-"""Error codes of requests that the tier cannot answer, even if they are retried."""
+_WARM_UP = "warm-up"
+"""The reason of a warm-up action that ended with an answer."""
 
 
 async def measure(trial: Trial, client: Client, run: str, due: float | None = None) -> TrialRecord:
@@ -245,15 +244,20 @@ async def _no_judge(body: Mapping[str, Any]) -> ActionReply:
     raise TierwiseError(f"the judge {body['model']!r} is not available")
 
 
+def has_failed(warm_up: TrialRecord) -> bool:
+    """Whether a warm-up action, which is never graded, ended without an answer."""
+    return warm_up.why != _WARM_UP
+
+
 async def _grade(trial: Trial, reply: ActionReply, grades: GradeCache) -> Grade:
     if trial.warm_up is not None:
-        return Grade(outcome=TrialOutcome.ERROR, why="warm-up")
+        return Grade(outcome=TrialOutcome.ERROR, why=_WARM_UP)
     return await grades.of(reply.completion)
 
 
 def _failure_outcome(failure: ActionFailure) -> TrialOutcome:
-    is_refused = failure.status in (400, 413, 422) or failure.code in _UNANSWERABLE
-    return TrialOutcome.NO_ANSWER if is_refused else TrialOutcome.ERROR
+    is_limit = is_task_limit(failure.status, failure.code, failure.message)
+    return TrialOutcome.NO_ANSWER if is_limit else TrialOutcome.ERROR
 
 
 def _answer_text(completion: Completion) -> str:

@@ -66,7 +66,8 @@ def read_head(path: Path) -> GgufHeader:
             magic = file.read(4)
             if magic != b"GGUF":
                 raise SpecError(f"{path} is not a GGUF file: it begins with {magic!r} instead of b'GGUF'")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            size = min(path.stat().st_size, _LARGEST)
+            with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as content:
                 return _Reader(path, content).head()
     except OSError as error:
         raise SpecError(f"{path} cannot be read: {error.strerror}") from error
@@ -103,9 +104,17 @@ _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-\d{5}\.gguf")
 # The format's type numbers as `struct` writes them.
 _NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
+_LARGEST = 256 << 20
+"""Maximum bytes of a header; the largest, with their vocabularies, have about 20 MB."""
 _LONGEST_KEY = 65_535
 _LONGEST_STRING = 16 << 20
 """Maximum bytes of a string; the longest chat templates have about 20 thousand."""
+_MOST_ELEMENTS = 8 << 20
+"""Maximum elements of all arrays together; the largest vocabularies have about 300 thousand tokens, in three arrays."""
+_MOST_PAIRS = 10_000
+"""Maximum keys; files have a few dozen."""
+_MOST_TEXT = 64 << 20
+"""Maximum bytes of all texts together: they are kept in memory."""
 _KEPT = 1024
 """Maximum length of arrays whose elements are kept: more than any model's layers, less than any vocabulary."""
 
@@ -118,6 +127,7 @@ class _Reader:
         self._content = content
         self._size = len(content)
         self._at = 4
+        self._texts = self._elements = 0
 
     def head(self) -> GgufHeader:
         version = self._number("<I")
@@ -127,6 +137,8 @@ class _Reader:
             raise SpecError(f"{self._path} {reason}; supported are versions 2 and 3, little-endian; convert it again")
         self._number("<Q")  # of tensors
         pairs = int(self._number("<Q"))
+        if pairs > _MOST_PAIRS:
+            raise self._damaged(f"its header claims {pairs} keys, more than the maximum of {_MOST_PAIRS}")
         values: dict[str, Value] = {}
         places: dict[str, tuple[int, str]] = {}
         for _ in range(pairs):  # bounded by the end of the file, whatever count a damaged file has
@@ -150,6 +162,9 @@ class _Reader:
 
     def _array(self) -> Array:
         kind, count = int(self._number("<I")), int(self._number("<Q"))
+        self._elements += count
+        if self._elements > _MOST_ELEMENTS:
+            raise self._damaged(f"its arrays have more than {_MOST_ELEMENTS} elements, the last one {count}")
         if kind == _STRING:
             self._pass_over_strings(count)
             return Array(count)
@@ -168,6 +183,8 @@ class _Reader:
         try:
             for _ in range(count):
                 at += 8 + unpack(content, at)[0]
+                if at > size:
+                    raise self._ends_early()
         except (struct.error, OverflowError) as error:  # past the end of the file
             raise self._ends_early() from error
         if at > size:
@@ -178,6 +195,9 @@ class _Reader:
         length = int(self._number("<Q"))
         if length > longest:
             raise self._damaged(f"a string has a length of {length} bytes, more than the maximum of {longest}")
+        self._texts += length
+        if self._texts > _MOST_TEXT:
+            raise self._damaged(f"its strings have more than {_MOST_TEXT} bytes together")
         start = self._take(length)
         return self._content[start : start + length].decode("utf-8", errors="replace")
 
@@ -194,6 +214,8 @@ class _Reader:
         return self._at - count
 
     def _ends_early(self) -> SpecError:
+        if self._size == _LARGEST:
+            return self._damaged(f"its header has more than {_LARGEST} bytes")
         return self._damaged(f"it ends at {self._size} bytes, within its header")
 
     def _damaged(self, what: str) -> SpecError:

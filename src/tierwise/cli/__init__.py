@@ -5,8 +5,10 @@ Exit codes: 0 success · 1 failure at run time (an engine failed, too many error
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -16,6 +18,7 @@ from tierwise.cli import (
     check,
     compare,
     doctor,
+    extras,
     families,
     gate,
     importing,
@@ -32,6 +35,7 @@ from tierwise.cli import (
     workload,
 )
 from tierwise.spec.errors import SpecError, TierwiseError
+from tierwise.spec.printable import printable
 from tierwise.spec.version import __version__
 
 app = typer.Typer(
@@ -82,15 +86,41 @@ def options(
 def main() -> None:
     """The program `tierwise`."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except TierwiseError as error:
-        print(_message(error), file=sys.stderr)
-        sys.exit(2 if isinstance(error, SpecError) else 1)
+        _fail(error, 2 if isinstance(error, SpecError) else 1)
+    except ModuleNotFoundError as error:
+        if (missing := extras.missing_extra(error)) is None:
+            raise
+        _fail(missing, 2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _discard_output()
+        _fail(TierwiseError(f"cannot write {error.filename or 'the output'}: {error.strerror}"), 1)
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of a disk, quota or file that is full."""
+
+
+def _discard_output() -> None:
+    """Discard what is still buffered for standard output, which could not be written."""
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _fail(error: TierwiseError, code: int) -> NoReturn:
+    print(printable(_message(error), lines=True), file=sys.stderr)
+    sys.exit(code)
 
 
 def _message(error: TierwiseError) -> str:

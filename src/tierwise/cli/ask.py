@@ -65,6 +65,7 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: st
     from tierwise.service import launched
     from tierwise.spec.errors import SpecError, TierwiseError
     from tierwise.spec.files import json_document
+    from tierwise.spec.printable import printable
 
     if verifier:
         document = json_document(verifier, "--verifier", line=None)
@@ -80,13 +81,14 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: st
             async for status, data in _posted(ChatEndpoint(service, metrics), msgspec.json.encode(request)):
                 body = msgspec.json.decode(data)
                 if "error" in body:
-                    kind = SpecError if status == 400 else TierwiseError
+                    kind = SpecError if status in (400, 404) else TierwiseError
                     raise kind(body["error"]["message"])
                 if as_json:
                     print(data.decode())
                     return
                 for choice in body["choices"]:
-                    sys.stdout.write(choice["delta"].get("content") or "")
+                    text = choice["delta"].get("content") or ""
+                    sys.stdout.write(printable(text, lines=True) if sys.stdout.isatty() else text)
                     sys.stdout.flush()
                 usage = body.get("usage") or usage
     print()
@@ -111,11 +113,17 @@ async def _posted(app: ChatEndpoint, body: bytes) -> AsyncIterator[tuple[int, by
     async def send(message: Any) -> None:
         sent.put_nowait(message)
 
-    serving = asyncio.create_task(app({"type": "http"}, receive, send))
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"application/json")]}
+    serving = asyncio.create_task(app(scope, receive, send))
+    # If the application breaks, nothing is sent, and the error is raised here.
+    serving.add_done_callback(lambda _: sent.put_nowait({"type": "done"}))
     status, is_stream, events = 0, False, EventParser()
     try:
         while True:
             message = await sent.get()
+            if message["type"] == "done":
+                serving.result()
+                break
             if message["type"] == "http.response.start":
                 status = message["status"]
                 is_stream = any(b"event-stream" in value for _, value in message["headers"])

@@ -96,16 +96,15 @@ def bench(
     writes report, records and manifest to one directory. Ctrl-C stops it early and reports what was measured;
     --resume continues.
 
-    Exit codes: 0 measured, 1 over 2 % of the actions had infrastructure errors, 2 invalid input, 130 interrupted.
+    Exit codes: 0 measured, 1 over 2 % of the actions failed or were refused, 2 invalid input, 130 interrupted.
     """
     from tierwise import plan as planning
     from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
-    from tierwise.cli.execution import need_extra, run
+    from tierwise.cli.execution import run
     from tierwise.cli.pull import bring, unhashed
     from tierwise.workloads.files import load
 
-    need_extra()
-    _require_ledger(ledger)
+    _require_packages_and_ledger(ledger)
     plan, tasks = planning.load(file), load(workload).first(limit)
     tiers = chosen_tiers(plan, tier or [])
     require_sandbox(tasks)
@@ -131,10 +130,12 @@ def bench(
     raise typer.Exit(run(job, as_json=as_json))
 
 
-def _require_ledger(ledger: str | None) -> None:
-    """Reject an invalid URL before anything is loaded."""
+def _require_packages_and_ledger(ledger: str | None) -> None:
+    """Reject a missing extra and an invalid URL before anything is loaded."""
+    from tierwise.cli.extras import need_extra
     from tierwise.ledger.location import locate
 
+    need_extra("bench", "tierwise bench")
     locate(ledger or "ledger.db")
 
 

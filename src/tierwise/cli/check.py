@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,9 @@ import typer
 
 if TYPE_CHECKING:
     from tierwise.plan import Plan
+    from tierwise.spec.errors import SpecError
+
+_REACH_SECONDS = 3.0  # for a server's list of models
 
 
 def check(
@@ -19,7 +23,8 @@ def check(
 ) -> None:
     """Validate a config file, and print the plan: which processes run, with which levers, for which tiers.
 
-    Shows all errors at once, each with its path in the file. Starts nothing. Exit code 2 if the file is invalid, or
+    Shows all errors at once, each with its path in the file. Starts nothing; of the servers that run
+    already, only one whose URL lacks `/v1` is asked where its API is. Exit code 2 if the file is invalid, or
     cannot work with the checkpoints and programs of this machine.
     """
     import json
@@ -38,7 +43,7 @@ def check(
         print(json.dumps(described(plan), indent=2))
     else:
         _print(plan)
-    if found := preflight(plan):
+    if found := [*preflight(plan), *_misplaced(plan)]:
         raise ConfigErrors(found)
 
 
@@ -97,22 +102,50 @@ def _engine_notes(plan: Plan) -> Iterator[str]:
             yield f"deployments.{process.name}: {note}"
 
 
+def _misplaced(plan: Plan) -> Iterator[SpecError]:
+    """URLs without `/v1` whose server has its API elsewhere. One that is down is not judged."""
+    import asyncio
+    from urllib.parse import urlsplit
+
+    from tierwise.spec.errors import SpecError
+
+    for process in plan.processes:
+        if (remote := process.settings.remote) is None or urlsplit(remote.url).path.rstrip("/").endswith("/v1"):
+            continue
+        base = asyncio.run(_base_of(remote.url, getattr(process.settings, "api_key_env", None)))
+        if base is not None and base != remote.url.rstrip("/"):
+            yield SpecError(f"the API is at {base}; set url to that", field=f"deployments.{process.name}.url")
+
+
+async def _base_of(url: str, variable: str | None) -> str | None:
+    import aiohttp
+
+    from tierwise.engines.openai.proxy import proxy_to
+    from tierwise.engines.probe.reach import find_base
+
+    key = os.environ.get(variable, "").strip() if variable else ""
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"} if key else {}) as session:
+        return await find_base(session, url, proxy=proxy_to(url), seconds=_REACH_SECONDS)
+
+
 def _print(plan: Plan) -> None:
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+
+    from tierwise.cli.console import Console
 
     facts = described(plan)
     console = Console(highlight=False, soft_wrap=True)
     count = len(facts["processes"])
-    console.print(
-        f"[green]ok[/green] {plan.path}: {len(plan.file.tiers)} tiers on {count} process{'es'[: 2 * (count != 1)]}"
-    )
+    tiers = f"{len(plan.file.tiers)} tiers on {count} process{'es'[: 2 * (count != 1)]}"
+    console.print(f"[green]ok[/green] {escape(str(plan.path))}: {tiers}")
     for process in facts["processes"]:
-        console.print(f"\n[bold]{process['name']}[/bold]  {process['engine']}  serves {', '.join(process['tiers'])}")
+        serves = f"{process['engine']}  serves {', '.join(process['tiers'])}"
+        console.print(f"\n[bold]{escape(process['name'])}[/bold]  {escape(serves)}")
         if process["shared_because"]:
-            console.print(f"  shared: {process['shared_because']}")
+            console.print(f"  shared: {process['shared_because']}", markup=False)
         levers = "  ".join(f"{name}={value}" for name, value in process["levers"].items())
-        console.print(f"  checkpoint: {process['checkpoint'] or '(loaded elsewhere)'}")
+        console.print(f"  checkpoint: {process['checkpoint'] or '(loaded elsewhere)'}", markup=False)
         console.print(f"  levers: {levers or '(defaults)'}", markup=False)
         console.print(f"  runs: {process['command']}", markup=False)
     table = Table("tier", "deployment", "policy", "passes", "sampling", box=None, padding=(0, 2, 0, 0))
@@ -122,8 +155,7 @@ def _print(plan: Plan) -> None:
     console.print()
     console.print(table)
     for name, cascade in facts["routes"].items():
-        console.print(f"route {name}: {' → '.join(cascade)}")
-    for name in facts["to_pull"]:
-        console.print(f"[yellow]note[/yellow] checkpoint {name} is not on this machine yet: tierwise pull {plan.path}")
-    for note in facts["notes"]:
-        console.print(f"[yellow]note[/yellow] {note}")
+        console.print(f"route {name}: {' → '.join(cascade)}", markup=False)
+    missing = [f"checkpoint {name} is not on this machine yet: tierwise pull {plan.path}" for name in facts["to_pull"]]
+    for note in [*missing, *facts["notes"]]:
+        console.print(f"[yellow]note[/yellow] {escape(note)}")

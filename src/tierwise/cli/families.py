@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from tierwise.catalog.families import Family, Variant
     from tierwise.catalog.families.family import Fact
+    from tierwise.cli.console import Console
 
 
 def families(
@@ -65,8 +64,9 @@ COLUMNS = ("family", "size / active", "experts", "context", "thinks", "licence",
 
 
 def _print_all(found: Iterable[Family]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from tierwise.cli.console import Console
 
     table = Table(*COLUMNS[:-1], box=None, padding=(0, 2, 0, 0))  # with the engines it is wider than 80 columns
     for family in found:
@@ -78,7 +78,7 @@ def _print_all(found: Iterable[Family]) -> None:
 
 
 def _print_one(family: Family) -> None:
-    from rich.console import Console
+    from tierwise.cli.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{family.title}[/bold] ({family.maker})   published, not measured here")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tierwise.cli.compare import rows
-from tierwise.cli.options import AsJson, OneMode
+from tierwise.cli.options import AsJson, ChangedTasks, OneMode
 from tierwise.cli.output import print_json, wide_console
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def gate(
     common: Annotated[
         bool, typer.Option("--common", help="Use the tasks in common, even if more than 2 % are missing.")
     ] = False,
+    changed_task: ChangedTasks = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
     markdown: Annotated[
         Path | None, typer.Option(help="Write a Markdown summary for a pull request to this file.")
@@ -51,7 +52,8 @@ def gate(
         raise SpecError(
             f"a gate judges one tier in one mode; these runs have {names} in common: select one with --tier and --mode"
         )
-    judged = gates.gate(pair(*found[0], common=common or sequential), bounds, is_sequential=sequential)
+    pairs = pair(*found[0], common=common or sequential, changed_tasks=changed_task or ())
+    judged = gates.gate(pairs, bounds, is_sequential=sequential)
     _write(judged, junit, markdown)
     if as_json:
         print_json(_fields(judged))

@@ -10,6 +10,7 @@ import typer
 
 from tierwise.cli.options import AsJson, Style
 from tierwise.cli.output import print_json, wide_console
+from tierwise.spec.printable import printable
 
 if TYPE_CHECKING:
     from tierwise.analysis.leaderboard import Leaderboard
@@ -132,7 +133,8 @@ def _print(found: Leaderboard, style: Style) -> None:
 
     tables = [comparing.scores(found)] + ([comparing.paired_tests(found)] if found.paired_tests else [])
     if style is Style.MARKDOWN:
-        print("\n\n".join([*(table.as_markdown() for table in tables), "\n".join(comparing.leaderboard_notes(found))]))
+        parts = [*(table.as_markdown() for table in tables), "\n".join(comparing.leaderboard_notes(found))]
+        print(printable("\n\n".join(parts), lines=True))
         return
     console = wide_console()
     for table in tables:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,12 +13,14 @@ import typer
 from tierwise.cli.options import AsJson
 from tierwise.ledger.by import By
 from tierwise.spec.errors import LedgerError, SpecError
+from tierwise.spec.printable import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree as Drawing
 
+    from tierwise.cli.console import Console
+    from tierwise.ledger.location import Location
     from tierwise.ledger.read import Node, Reader, Summary, Tree
     from tierwise.ledger.rows import CheckRow, DecisionRow, PassRow
     from tierwise.ledger.totals import Total
@@ -81,24 +84,49 @@ def sum_(
         _print_totals(by, groups, total)
 
 
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; it must not exist.")],
+    ledger: LedgerPlace = "ledger.db",
+) -> None:
+    """Copy a ledger to a file, also while it is written to: whole, checked, and with what still waits in journals."""
+    from tierwise.ledger.backup import back_up
+    from tierwise.ledger.location import locate
+
+    _store_what_waits(location := locate(ledger))
+    done = back_up(location, file)
+    typer.echo(f"{file}: {done.actions:,} {'action' if done.actions == 1 else 'actions'}, {done.size / 1e6:,.1f} MB")
+
+
 def _reading(ledger: str) -> AbstractContextManager[Reader]:
-    from tierwise.ledger.journal import segments
     from tierwise.ledger.location import locate
     from tierwise.ledger.read import Reader
 
-    location = locate(ledger)
-    if not location.is_missing and location.journal.parent.is_dir() and segments(location.journal):
-        from tierwise.ledger.store import recover
-
-        try:
-            recover(location, _warn)
-        except LedgerError as error:  # stored data can still be read
-            _warn(error)
+    _store_what_waits(location := locate(ledger))
     return Reader(location)
 
 
+def _store_what_waits(location: Location) -> None:
+    """Store what dead processes left in journals; what cannot be stored is a warning, as the rest can still be read."""
+    import os
+
+    from tierwise.ledger.journal import segments
+
+    if location.is_missing or not location.journal.parent.is_dir() or not (left := segments(location.journal)):
+        return
+    if not os.access(location.journal.parent, os.W_OK):
+        _warn(LedgerError(f"{left[0].parent} cannot be written: actions in its {len(left)} journals are not shown"))
+        return
+    from tierwise.ledger.store import recover
+
+    try:
+        recover(location, _warn)
+    except LedgerError as error:
+        _warn(error)
+
+
 def _warn(error: LedgerError) -> None:
-    typer.echo(f"tierwise: {error}", err=True)
+    typer.echo(f"tierwise: {printable(str(error))}", err=True)
 
 
 def _moment(text: str) -> float:
@@ -177,7 +205,7 @@ def _walk(tree: Tree) -> Iterator[tuple[Node | None, Node]]:
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from tierwise.cli.console import Console
 
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 240)
 
@@ -269,7 +297,7 @@ def _decision_label(decision: DecisionRow) -> Text:
 
     level = "" if decision.level is None else f" {decision.level:.4g}"
     label = Text(f"decision of {decision.tier}:", "cyan")
-    label.append(f" {decision.reason}{_after(' (', decision.signal + level, ')')}", "default")
+    label.append(f" {printable(decision.reason)}{_after(' (', decision.signal + level, ')')}", "default")
     return label.append(f"{_numbers(decision.after)}  {decision.at:.2f} s", "default")
 
 
@@ -278,7 +306,7 @@ def _action_label(tree: Tree) -> Text:
 
     action, spent = tree.action, tree.spent
     label = Text(action.id, "bold")
-    label.append(f"  {action.model} → {action.tier or 'no tier'}{_after(', ', action.reason)}", "default")
+    label.append(f"  {printable(action.model)} → {action.tier or 'no tier'}{_after(', ', action.reason)}", "default")
     label.append(f"\n{action.ending}", "green" if action.ending == "answered" else "red")
     shown = "" if action.first_output is None else f", first output after {action.first_output:.2f} s"
     label.append(f"{_after(' (', action.finish, ')')} in {action.seconds:.2f} s{shown}, {_when(action.started_at)} UTC")
@@ -316,13 +344,14 @@ def _spent(what: Total | PassRow) -> str:
 
 
 def _after(before: str, text: str, behind: str = "") -> str:
-    return f"{before}{text}{behind}" if text else ""
+    """A text of others after ours; empty if there is none."""
+    return f"{before}{printable(text)}{behind}" if text else ""
 
 
 def _plain(text: str) -> Text:
     from rich.text import Text
 
-    return Text(text)
+    return Text(printable(text))
 
 
 def _when(moment: float) -> str:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from tierwise.cli.console import Console
     from tierwise.engines.lever import Lever
 
     Table = Mapping[str, tuple[Lever, ...]]
@@ -29,7 +28,7 @@ def levers(
     import dataclasses
     import json
 
-    from rich.console import Console
+    from tierwise.cli.console import Console
 
     found = chosen(table(), engine, lever)
     if as_json:

@@ -50,10 +50,10 @@ def record(
     routing: vllm, sglang, transformers. Exit code 1 if more than 2 % of the tasks failed, or no routing was reported.
     """
     import uvloop
-    from rich.console import Console
     from rich.progress import Progress
 
     from tierwise import plan as planning
+    from tierwise.cli.console import Console
     from tierwise.cli.output import new_directory
     from tierwise.cli.pull import bring, missing
     from tierwise.moe.routed import RecordingDirectory, record_workload, sampling_all
@@ -114,8 +114,9 @@ def _report(folder: RecordingDirectory, other: RecordingDirectory | None = None)
 
 
 def _print(found: Findings, page: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from tierwise.cli.console import Console
 
     console = Console(highlight=False)
     load = found.load
@@ -198,7 +199,8 @@ def whatif(
     """
     from tierwise import plan as planning
     from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
-    from tierwise.cli.execution import need_extra, run
+    from tierwise.cli.execution import run
+    from tierwise.cli.extras import need_extra
     from tierwise.cli.output import new_directory
     from tierwise.cli.pull import bring, missing, unhashed
     from tierwise.moe import perplexity
@@ -206,7 +208,7 @@ def whatif(
     from tierwise.runs.directory import RunDirectory
     from tierwise.workloads.files import load
 
-    need_extra()
+    need_extra("bench", "tierwise moe whatif")
     plan = planning.load(file)
     name = _tier(plan, tier)
     tasks = load(workload).first(limit)
@@ -252,9 +254,9 @@ def _text_losses(
     """The loss of each text on each tier, also written to perplexity.jsonl; empty where the engine reports none."""
     import msgspec
     import uvloop
-    from rich.console import Console
     from rich.progress import Progress
 
+    from tierwise.cli.console import Console
     from tierwise.moe.perplexity import read_tiers
 
     with Progress(console=Console(stderr=True), transient=True) as bars:

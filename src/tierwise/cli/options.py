@@ -48,3 +48,11 @@ Concurrency = Annotated[int, typer.Option(help="Number of concurrent actions.", 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OneModeOnly = Annotated[OneMode | None, typer.Option(help="Only this mode.")]
 Format = Annotated[Style, typer.Option("--format", help="Output format.")]
+ChangedTasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--changed-task",
+        metavar="TASK",
+        help="This task differs between the two runs, and the difference is meant; can be repeated.",
+    ),
+]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from tierwise.cli.console import Console
 
 
 def print_json(value: object) -> None:
@@ -21,7 +21,7 @@ def wide_console() -> Console:
     """A console for tables: as wide as the terminal, or 160 characters if the output is a file or pipe."""
     import sys
 
-    from rich.console import Console
+    from tierwise.cli.console import Console
 
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 160)
 

@@ -84,10 +84,10 @@ def telling() -> Iterator[Callable[[str], None]]:
 
 
 def _print(probed: Probed) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    from tierwise.cli.console import Console
     from tierwise.engines.probe.findings import TRAITS
 
     console = Console(highlight=False, soft_wrap=True)

@@ -65,10 +65,10 @@ def bring_all(checkpoints: Iterable[Checkpoint], *, quiet: bool = False) -> dict
     """Pull checkpoints with a progress bar on stderr; returns their paths by name."""
     import asyncio
 
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from tierwise.catalog import pull as bring_one
+    from tierwise.cli.console import Console
 
     console = Console(stderr=True, quiet=quiet)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tierwise.spec.printable import printable
+
 if TYPE_CHECKING:
     from tierwise.runs.directory import RunDirectory
     from tierwise.runs.records import TrialRecord
@@ -35,6 +37,7 @@ def replay(
     from tierwise.bench.trial import regrade_all
     from tierwise.report.page import page
     from tierwise.runs.directory import RunDirectory
+    from tierwise.spec.files import replace_file
 
     directory = RunDirectory(run)
     tasks, records = _read(directory)
@@ -43,7 +46,7 @@ def replay(
     html = page(manifest, tasks, again, summarise(manifest, again, tasks))
     target = out or directory.report_path
     is_same = target.exists() and target.read_text(encoding="utf-8") == html
-    target.write_text(html, encoding="utf-8")
+    replace_file(target, html.encode())
     changed = [(old, new) for old, new in zip(records, again, strict=True) if old.outcome != new.outcome]
     if as_json:
         flips = [
@@ -61,7 +64,7 @@ def replay(
         print(json.dumps(facts, indent=2))
     else:
         for old, new in changed:
-            print(f"{old.task} ({old.tier}, {old.mode}): {old.outcome} → {new.outcome}: {new.why}")
+            print(f"{old.task} ({old.tier}, {old.mode}): {old.outcome} → {new.outcome}: {printable(new.why)}")
         print(f"{len(records)} answers graded again, {len(changed)} grades changed")
         print(f"report  {target}{' (identical to the previous one)' if is_same else ''}")
     raise typer.Exit(1 if changed else 0)

@@ -162,9 +162,9 @@ def make(
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Maximum completion tokens per pass.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="Print the generators of reasoning-gym and exit.")] = False,
 ) -> None:
-    """Make a workload from a known suite: a file or directory that records the suite, its version and a hash.
+    r"""Make a workload from a known suite: a file or directory that records the suite, its version and a hash.
 
-    Requires the `workloads` extra: pip install 'tierwise[workloads]'.
+    Requires the `workloads` extra: pip install 'tierwise\[workloads]'.
     """
     from hashlib import sha256 as digest
 

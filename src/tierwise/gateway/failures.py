@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import ceil
+from math import ceil, isfinite
 from typing import NamedTuple
 
 from tierwise.spec.errors import (
@@ -12,6 +12,7 @@ from tierwise.spec.errors import (
     EngineError,
     Forbidden,
     Garbled,
+    Misconfigured,
     NoSuchModel,
     NotFound,
     NotJson,
@@ -53,6 +54,7 @@ STATUSES: dict[type[TierwiseError], ErrorStatus] = {
     TimedOut: ErrorStatus(504, "DEADLINE_EXCEEDED", "server_error", "engine_timed_out"),
     TooLong: ErrorStatus(400, "INVALID_ARGUMENT", "invalid_request_error", "context_length_exceeded"),
     Refused: ErrorStatus(400, "INVALID_ARGUMENT", "invalid_request_error", "engine_refused"),
+    Misconfigured: ErrorStatus(502, "FAILED_PRECONDITION", "server_error", "engine_misconfigured"),
     Broken: ErrorStatus(502, "UNAVAILABLE", "server_error", "engine_broken"),
     Garbled: ErrorStatus(502, "INTERNAL", "server_error", "engine_garbled"),
     EngineError: ErrorStatus(502, "INTERNAL", "server_error", "engine_error"),
@@ -76,8 +78,18 @@ def body_of(error: TierwiseError) -> dict[str, Json]:
 
 
 def headers_of(error: TierwiseError) -> dict[str, str]:
-    """`Retry-After` if the engine asked for it, and how to send the key."""
+    """`Retry-After` if the engine asked for it, and how to send the key.
+
+    `x-should-retry: false` stops OpenAI's SDKs from retrying an error that needs a change of our settings.
+    """
+    if isinstance(error, Misconfigured):
+        return {"x-should-retry": "false"}
     if isinstance(error, Unauthorized):
         return {"www-authenticate": "Bearer"}
     wait = error.retry_after if isinstance(error, EngineError) else None
-    return {} if wait is None else {"retry-after": str(ceil(wait))}  # HTTP allows whole seconds only
+    if wait is None or not isfinite(wait):
+        return {}
+    return {"retry-after": str(ceil(min(max(wait, 0.0), _MOST_RETRY_SECONDS)))}  # HTTP allows whole seconds only
+
+
+_MOST_RETRY_SECONDS = 1e6

@@ -136,13 +136,18 @@ class RequestLifecycle:
             self._keep(context.record())
 
     def _keep(self, record: Record) -> None:
-        self._metrics.ended(record, self._service.prices)
+        """Record an action in the ledger, then count it in the metrics. Neither can cost the answer."""
         try:
             if self._service.ledger is not None:
                 self._service.ledger.write(record)
         except Exception as error:  # noqa: BLE001 - `write` must never raise, but answers must not depend on it
             self._metrics.alarm()
             _LOG.error("LEDGER: action %s is not recorded: %r", record.trace.action, error)
+        self._metrics.finished()
+        try:
+            self._metrics.ended(record, self._service.prices)
+        except Exception as error:  # noqa: BLE001 - as above
+            _LOG.error("action %s is missing in the metrics: %r", record.trace.action, error)
 
 
 class ChunkSink:
@@ -305,7 +310,9 @@ class UsageReport:
 
     def as_usage(self, *, candidates: bool) -> dict[str, Json]:
         """OpenAI's usage object, with our fields under `tierwise`; `candidates` adds the message of every pass."""
+        charged: dict[str, Json] = {} if self.usage.cost is None else {"cost": self.usage.cost}
         return {
+            **charged,
             "prompt_tokens": self.usage.prompt,
             "completion_tokens": self.usage.completion,
             "total_tokens": self.usage.prompt + self.usage.completion,
@@ -341,6 +348,8 @@ def _pass_of(done: Pass, prices: PriceBook, *, with_message: bool) -> dict[str, 
     fields["prompt_tokens"] = done.usage.prompt
     fields["cached_tokens"] = done.usage.cached
     fields["completion_tokens"] = done.usage.completion
+    if done.usage.cost is not None:
+        fields["cost"] = done.usage.cost
     fields["dollars"] = prices.cost(done).dollars
     if with_message:
         fields["message"] = done.completion.message()

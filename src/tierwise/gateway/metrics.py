@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from tierwise.engines.metrics import METRICS, Scraper
 from tierwise.gateway.experts import ExpertMetrics
-from tierwise.ledger.prices import PriceBook
+from tierwise.ledger.prices import MOST_TOKENS, PriceBook
 from tierwise.ledger.records import Check, Record
 
 if TYPE_CHECKING:
@@ -77,9 +77,11 @@ class Metrics:
     def alarm(self) -> None:
         self._alarms.inc()
 
+    def finished(self) -> None:
+        self._running.dec()
+
     def ended(self, record: Record, prices: PriceBook) -> None:
         """Count a completed action and its passes."""
-        self._running.dec()
         self._actions(record.tier, record.ending).inc()
         if record.ending == "answered":
             self._seconds(record.tier).observe(record.seconds)
@@ -88,8 +90,8 @@ class Metrics:
         for done in record.trace.passes:
             self._passes(done.tier, done.call.role, done.outcome).inc()
             for kind in ("prompt", "cached", "completion", "reasoning"):
-                if count := getattr(done.usage, kind):
-                    self._tokens(done.tier, kind).inc(count)
+                if (count := getattr(done.usage, kind)) > 0:
+                    self._tokens(done.tier, kind).inc(min(count, MOST_TOKENS))
             self._dollars(done.tier).inc(prices.cost(done).dollars)
             if done.routing is not None:
                 self._experts.add(done.deployment, done.routing)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tierwise.engines.engine import Health
     from tierwise.gateway.access import Access
     from tierwise.gateway.metrics import Metrics
+    from tierwise.ledger.store import LedgerHealth
     from tierwise.service import Service
 
 
@@ -77,6 +78,8 @@ class Pages:
             "draining": draining,
             "deployments": {name: _standing(one, in_full=in_full) for name, one in states.items()},
         }
+        if self._service.ledger is not None:
+            body["ledger"] = _ledger_standing(self._service.ledger.health())
         return JSONResponse(body, status_code=200 if is_ready else 503)
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002
@@ -91,6 +94,16 @@ def _standing(health: Health, *, in_full: bool) -> dict[str, object]:
         return {"state": health.state}
     standing: dict[str, object] = {"state": health.state, "reason": health.reason}
     return {**standing, "last_lines": health.last_lines} if health.last_lines else standing
+
+
+def _ledger_standing(health: LedgerHealth) -> dict[str, object]:
+    """Without messages, which name files. Problems of the ledger never make the endpoint unready."""
+    return {
+        "state": health.state,
+        "pending": health.pending,
+        "only_in_memory": health.unjournaled,
+        "lost": health.lost,
+    }
 
 
 def _model(service: Service, name: str) -> dict[str, object]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -14,7 +14,7 @@ from tierwise.gateway.failures import body_of, headers_of, status_of
 from tierwise.spec.ask import Answer
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import TierwiseError
-from tierwise.spec.json import Json
+from tierwise.spec.json import Fields, Json
 
 if TYPE_CHECKING:
     from starlette.types import Send
@@ -36,6 +36,8 @@ _EVENT_STREAM = {
     "x-accel-buffering": "no",  # nginx would hold events back
 }
 
+_OF_RESPONSE = frozenset({"system_fingerprint", "service_tier"})
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -55,10 +57,18 @@ class ResponseHead:
 
     def chunk(self, index: int, chunk: Chunk) -> bytes:
         """The event for a chunk of one choice."""
-        choice = {"index": index, "delta": chunk.delta, "finish_reason": chunk.finish}
+        delta = chunk.delta
+        if "reasoning_content" in delta:
+            delta = with_reasoning(delta)
+        choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": chunk.finish}
         if self.wants_logprobs:
             choice["logprobs"] = chunk.logprobs
-        return b'%b"choices":[%b]}\n\n' % (self._event, _encode(choice))
+        frame = b""
+        if chunk.response is not None:
+            of_response, of_choice = _split(chunk.response)
+            choice.update(of_choice)
+            frame = b"".join(b",%b:%b" % (_encode(name), _encode(value)) for name, value in of_response.items())
+        return b'%b"choices":[%b]%b}\n\n' % (self._event, _encode(choice), frame)
 
     def usage(self, usage: Json) -> bytes:
         """The final event of a stream, with its totals."""
@@ -66,21 +76,40 @@ class ResponseHead:
 
     def whole(self, answers: list[Answer], usage: Json) -> dict[str, Json]:
         """The complete response with all choices."""
+        first = answers[0].completion.response if answers else None
         return {
             **self._frame("chat.completion"),
+            **_split(first)[0],
             "choices": [self._choice(index, answer) for index, answer in enumerate(answers)],
             "usage": usage,
         }
 
     def _choice(self, index: int, answer: Answer) -> Json:
         said = answer.completion
-        choice: dict[str, Json] = {"index": index, "message": said.message(), "finish_reason": said.finish}
+        message = with_reasoning(said.message())
+        choice: dict[str, Json] = {"index": index, "message": message, "finish_reason": said.finish}
+        choice.update(_split(said.response)[1])
         if self.wants_logprobs:
             choice["logprobs"] = {"content": [dict(token) for token in said.logprobs]} if said.logprobs else None
         return choice
 
     def _frame(self, kind: str) -> dict[str, Json]:
         return {"id": self.action, "object": kind, "created": self.created, "model": self.model}
+
+
+def with_reasoning(message: Fields) -> dict[str, Json]:
+    """A message or delta with its thinking under both names: `reasoning_content`, and `reasoning` as vLLM sends now."""
+    thought = message.get("reasoning_content")
+    return {**message, "reasoning": thought} if thought else {**message}
+
+
+def _split(response: Fields | None) -> tuple[dict[str, Json], dict[str, Json]]:
+    """The fields of a response besides the message: those of the whole response, and those of the choice."""
+    frame: dict[str, Json] = {}
+    own: dict[str, Json] = {}
+    for name, value in (response or {}).items():
+        (frame if name in _OF_RESPONSE else own)[name] = value
+    return frame, own
 
 
 def encoded(body: Json) -> bytes:

@@ -55,7 +55,11 @@ def serve_forever(plan: Plan, settings: ServerSettings, *, ledger: str | Path, c
 def open_ledger(
     where: str | Path, plan: Plan, metrics: Metrics, *, content: bool = False
 ) -> Generator[Ledger, None, None]:
-    """The ledger of a plan, closed at the end. Its alerts are logged and counted, and never block an answer."""
+    """The ledger of a plan, closed at the end. Its alerts are logged and counted, and never block an answer.
+
+    Raises:
+        LedgerError: a ledger cannot be kept there; or, at the end, actions were lost.
+    """
     from tierwise.ledger.prices import PriceBook  # noqa: PLC0415
     from tierwise.ledger.store import Ledger  # noqa: PLC0415 - SQLAlchemy is slow to import
 
@@ -68,6 +72,9 @@ def open_ledger(
         yield book
     finally:
         book.close()
+    if lost := book.health().lost:
+        actions = "1 action was answered that is" if lost == 1 else f"{lost} actions were answered that are"
+        raise LedgerError(f"{actions} not in the ledger; the log says why")
 
 
 async def _serve(

@@ -24,6 +24,8 @@ MOST_TOKENS = 2**31 - 1
 """Larger limits are lowered to this: engines read 32 bits."""
 SMALL_BYTES = 64 * limits.KIB
 """Larger bodies are decoded in turn."""
+MOST_SECONDS = 30.0
+"""CPU seconds that a request may have its verifier run code, per candidate."""
 _OURS = frozenset({"model", "messages", "n", "seed", "stream", "tierwise"})
 _STRIDE = 1_000_003  # separates the draw seeds of different choices
 
@@ -173,9 +175,8 @@ def _request(body: bytes) -> tuple[dict[str, Any], ChatRequest]:
 
 
 def _parsed(value: dict[str, Any], request: ChatRequest, verifier: BaseVerifier | None) -> ParsedRequest:
-    if verifier is not None and not verifier.is_ready:
-        field = f"tierwise.verifier.{verifier.kind}"
-        raise SpecError(f"{field}: has nothing to check with; give `tests`", field=field)
+    if verifier is not None:
+        _check_verifier(verifier)
     fields = {name: field for name, field in value.items() if name not in _OURS}
     seed = random.getrandbits(31) if request.seed is None else request.seed
     return ParsedRequest(
@@ -191,6 +192,17 @@ def _parsed(value: dict[str, Any], request: ChatRequest, verifier: BaseVerifier 
         wants_candidates=request.tierwise.candidates,
         judges=request.tierwise.judges,
     )
+
+
+def _check_verifier(verifier: BaseVerifier) -> None:
+    """That it has what it judges with, and runs code for a bounded time."""
+    field = f"tierwise.verifier.{verifier.kind}"
+    if not verifier.is_ready:
+        raise SpecError(f"{field}: has nothing to check with; give `{verifier.brought}`", field=field)
+    seconds = getattr(verifier, "seconds", 0.0)
+    if verifier.runs_code and seconds > MOST_SECONDS:
+        field = f"{field}.seconds"
+        raise SpecError(f"{field}: {seconds:g} is too long for a request; at most {MOST_SECONDS:g}", field=field)
 
 
 def _make_whole(value: dict[str, Any]) -> None:

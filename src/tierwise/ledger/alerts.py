@@ -42,6 +42,9 @@ class Alerts:
         """Report a problem that does not persist."""
         self._report(LedgerError(message))
 
+    def is_current(self, cause: str) -> bool:
+        return cause in self._alerts
+
     def current(self) -> tuple[str, ...]:
         with self._lock:
             return tuple(alert.message for alert in self._alerts.values())

@@ -6,12 +6,14 @@ import logging
 import sqlite3
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import Connection, Engine, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 
 from tierwise.ledger import migrations, postgresql, sqlite, totals
+from tierwise.ledger.followed_file import FollowedFile
 from tierwise.ledger.location import Location
 from tierwise.ledger.rows import Entry
 from tierwise.ledger.tables import VERSION, actions, checks, contents, decisions, metadata, passes, version
@@ -48,6 +50,13 @@ def is_foreign(error: DBAPIError) -> bool:
     return isinstance(error.orig, sqlite3.Error) and sqlite.is_foreign(error.orig)
 
 
+def is_corrupt(error: DBAPIError) -> bool:
+    """Whether the database is damaged, or was overwritten by something else."""
+    if isinstance(error.orig, sqlite3.Error):
+        return sqlite.is_corrupt(error.orig)
+    return postgresql.is_corrupt(error)
+
+
 def check_version(connection: Connection, location: Location) -> int | None:
     """The version of the ledger; None if the database is empty.
 
@@ -70,33 +79,65 @@ def check_version(connection: Connection, location: Location) -> int | None:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """The ledger's file is not in its place any more."""
+
+    whereabouts: str
+    """What became of it, for messages."""
+    is_deleted: bool
+
+
 class Database:
     """The ledger's database for the writer. Used by one thread at a time."""
 
     def __init__(self, location: Location, *, patience: float) -> None:
         self._location = location
         self._engine = connect(location, patience=patience)
-        self._file: tuple[int, int] | None = None
+        self._file: FollowedFile | None = None
         self._is_prepared = False
+        self._last: str | None = None
 
     def prepare(self) -> None:
-        """Create or upgrade the tables, also if the file has been moved away since.
+        """Create or upgrade the tables, unless that was done.
 
         Raises:
             SpecError: the database belongs to another program, or to a later version of Tierwise.
             LedgerError: it has an earlier version and cannot be upgraded now.
         """
-        if self._is_prepared and self._file == self._identity():
+        if self._is_prepared:
             return
-        self._engine.dispose()
+        self._let_go()
         with self._engine.begin() as connection:
             found = check_version(connection, self._location)
             if found is None:
-                metadata.create_all(connection)
-                connection.execute(insert(version).values(version=VERSION))
+                _create(connection)
         if found is not None and found < VERSION:
             self._upgrade(found)
-        self._file, self._is_prepared = self._identity(), True
+        if self._location.path is not None:
+            try:
+                self._file = FollowedFile(self._location.path)
+            except FileNotFoundError:
+                raise LedgerError("its file was moved while it was opened") from None
+        self._is_prepared = True
+
+    def look(self) -> Departure | None:
+        """Notice a file that was moved, replaced or deleted since it was prepared, and let go of it: the next action
+        goes into the file that is in its place then, or begins one.
+        """
+        if self._file is None or self._file.is_in_place:
+            return None
+        departure = Departure(self._file.whereabouts, self._file.is_deleted)
+        self._let_go()
+        self._last = None
+        return departure
+
+    def _let_go(self) -> None:
+        self._engine.dispose()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._is_prepared = False
 
     def _upgrade(self, found: int) -> None:
         """In one transaction that holds the lock, so that an interruption leaves the ledger unchanged."""
@@ -117,42 +158,61 @@ class Database:
         migrations.upgrade(connection, found)
         _LOG.warning("upgraded the ledger %s in %.1f s%s", name, time.monotonic() - began, kept)
 
-    def store(self, entries: Sequence[Entry]) -> list[Entry]:
+    def store(self, entries: Sequence[Entry]) -> tuple[list[Entry], str]:
         """Add entries that are not stored yet, all or nothing.
 
         Returns:
-            Entries that cannot be stored because another action has the same id.
+            Entries that cannot be stored because another action has the same id; and, for an alert, what has happened
+            to the database since the last call, empty if nothing has.
+
+        Raises:
+            DBAPIError: they were not stored; SQLite refuses to write into a file that was moved.
+            LedgerError: the file was deleted meanwhile, or the database was replaced by one of another version.
         """
         self.prepare()
         try:
-            with self._engine.begin() as connection:
-                self._check_unchanged(connection)
-                fresh, doubles = _sorted_out(connection, entries)
-                _insert(connection, fresh)
-                totals.add(connection, fresh)
+            with self._engine.connect() as connection:
+                with connection.begin():
+                    news = self._check_unchanged(connection)
+                    fresh, doubles = _sorted_out(connection, entries)
+                    _insert(connection, fresh)
+                    totals.add(connection, fresh)
+                if isinstance(driver := connection.connection.driver_connection, sqlite3.Connection):
+                    sqlite.empty_wal(driver)
         except BaseException:
             self._is_prepared = False
             raise
-        return doubles
+        if self._file is not None and self._file.is_deleted:
+            raise LedgerError("its file was deleted while it was written to")
+        if entries:
+            self._last = entries[-1].action.id
+        return doubles, news
 
-    def _check_unchanged(self, connection: Connection) -> None:
-        """Called in the writing transaction: another process may have upgraded or replaced the ledger."""
-        found = connection.execute(select(version.c.version)).scalar_one()
-        if found != VERSION:
-            check_version(connection, self._location)
+    def _check_unchanged(self, connection: Connection) -> str:
+        """Called in the writing transaction: another process may have upgraded, emptied or replaced the ledger. It only
+        grows, so a database without the action that was stored last is not the same.
+        """
+        if self._file is not None and not self._file.is_in_place:
+            raise LedgerError("its file was moved")
+        found = check_version(connection, self._location)
+        if found is None:
+            _create(connection)
+        elif found != VERSION:
             raise LedgerError(f"it was replaced by a ledger of version {found}")
+        if self._last is None or connection.execute(select(actions.c.id).where(actions.c.id == self._last)).first():
+            return ""
+        return (
+            f"the ledger {self._location.name} was overwritten while in use: the last action that was stored,"
+            f" {self._last}, is not in it; the next ones are stored in what is there now"
+        )
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._let_go()
 
-    def _identity(self) -> tuple[int, int] | None:
-        if self._location.path is None:
-            return None
-        try:
-            found = self._location.path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
+
+def _create(connection: Connection) -> None:
+    metadata.create_all(connection)
+    connection.execute(insert(version).values(version=VERSION))
 
 
 def _sorted_out(connection: Connection, entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:

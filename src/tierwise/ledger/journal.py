@@ -1,8 +1,8 @@
 """Journal files beside the database: they keep lines that are not in the database yet, across process crashes.
 
-A line is in the kernel's page cache when `append` returns, so it survives `kill -9`. A power failure can lose it, like
-the last commits of SQLite in WAL mode. Live processes are recognised by a lock, not by their id, because ids repeat in
-containers.
+A line is in the kernel's page cache when `append` returns, so it survives `kill -9`; a power failure can lose it until
+it is stored. Live processes are recognised by a lock, not by their id, because ids repeat in containers. Files that are
+moved or deleted while in use are written again at their place.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from tierwise.ledger.followed_file import identity_of
+
+_NOT_OURS = frozenset({errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS})
+"""Errors of opening the file of another process: it is gone, or we may not write it."""
+
 
 class Segment:
     """One file of lines, locked while the process that writes it lives."""
@@ -23,6 +28,7 @@ class Segment:
         self.path = path
         self._descriptor = descriptor
         self._size = 0
+        self._identity = identity_of(path)
 
     @classmethod
     def create(cls, path: Path) -> Segment:
@@ -38,8 +44,10 @@ class Segment:
         """Take over the file of a dead process; None if the process lives, or the file is gone or inaccessible."""
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
-        except (FileNotFoundError, PermissionError):
-            return None
+        except OSError as error:
+            if error.errno in _NOT_OURS:
+                return None
+            raise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -59,6 +67,26 @@ class Segment:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         self._size += written
 
+    def restore(self) -> None:
+        """Write the file again at its place if it was moved or deleted, so that the next process finds its lines.
+
+        Raises:
+            OSError: it was deleted and cannot be written again.
+        """
+        if identity_of(self.path) == self._identity:
+            return
+        try:
+            fresh = Segment.create(self.path)
+            for line in self.lines():
+                fresh.append(line)
+        except OSError:  # the folder is gone
+            if os.fstat(self._descriptor).st_nlink:
+                return  # moved with the folder: its lines are safe there
+            raise
+        os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+        vars(self).update(vars(fresh))
+
     def lines(self) -> Iterator[bytes]:
         """All lines; the last one lacks its newline if its process died while writing it."""
         with open(self._descriptor, "rb", closefd=False) as file:  # the file is open even if its name is gone
@@ -71,7 +99,9 @@ class Segment:
 
     def discard(self) -> None:
         """Delete the file."""
-        self.path.unlink(missing_ok=True)
+        self.clear()
+        if identity_of(self.path) == self._identity:
+            self.path.unlink(missing_ok=True)
         self.release()
 
     def release(self) -> None:
@@ -90,6 +120,7 @@ class Journal:
 
     def append(self, line: bytes) -> None:
         """As `Segment.append`."""
+        self._filling.restore()
         self._filling.append(line)
 
     def turn(self) -> Segment:

@@ -60,6 +60,11 @@ def connect(location: Location, *, patience: float, read_only: bool = False) -> 
     return engine
 
 
+def is_corrupt(error: DBAPIError) -> bool:
+    """Whether the database says that its data or an index are damaged."""
+    return getattr(error.orig, "sqlstate", None) in {"XX001", "XX002"}
+
+
 def may_pass(error: DBAPIError) -> bool:
     """Whether an error is transient."""
     if not isinstance(error, OperationalError | InterfaceError):

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Annotated
 
 import msgspec
 
 from tierwise.spec.call import Pass, Usage
 
-Dollars = Annotated[float, msgspec.Meta(ge=0)]
+Dollars = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+"""A price. The bound is far above any real one, and keeps every cost and every sum finite."""
+
+MOST_TOKENS = 2**63 - 1
+"""Maximum of a count of tokens: engines have reported negative and 400-digit ones."""
+
+_MOST_SECONDS = 1e12
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,11 +55,15 @@ class PriceBook:
         self._prices = prices
 
     def cost(self, done: Pass) -> Cost:
-        """The cost of one pass, whatever its outcome."""
-        return self.price(done.deployment, done.usage, done.busy_seconds)
+        """The cost of one pass, whatever its outcome. It is finite whatever was counted."""
+        usage, seconds = done.usage, done.busy_seconds
+        prompt, cached, completion = map(_bounded, (usage.prompt, usage.cached, usage.completion))
+        seconds = min(max(seconds, 0.0), _MOST_SECONDS) if isfinite(seconds) else 0.0
+        counted = Usage(prompt=prompt, cached=cached, completion=completion)
+        return self.price(done.deployment, counted, seconds)
 
     def price(self, deployment: str, usage: Usage, busy_seconds: float) -> Cost:
-        """The cost of tokens and time on a deployment, for one pass or many."""
+        """The cost of tokens and time on a deployment, for one pass or many; linear in both."""
         price = self._prices.get(deployment, Price())
         cached_price = price.prompt if price.cached is None else price.cached
         fresh = usage.prompt - usage.cached
@@ -61,3 +72,7 @@ class PriceBook:
 
     def total(self, passes: Iterable[Pass]) -> Cost:
         return sum((self.cost(done) for done in passes), Cost())
+
+
+def _bounded(count: int) -> int:
+    return min(max(count, 0), MOST_TOKENS)

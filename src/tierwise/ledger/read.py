@@ -7,6 +7,7 @@ their rows, and totals are summed over all passes, which takes longer.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -31,9 +32,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from tierwise.ledger import totals
+from tierwise.ledger import sqlite, totals
 from tierwise.ledger.by import By
-from tierwise.ledger.database import check_version, connect, is_foreign
+from tierwise.ledger.database import check_version, connect, is_corrupt, is_foreign
 from tierwise.ledger.location import Location, locate
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.rows import ActionRow, CheckRow, ContentRow, DecisionRow, PassRow
@@ -96,7 +97,9 @@ class Reader:
     def __init__(self, where: str | Path | Location, prices: PriceBook | None = None) -> None:
         self._location, self._prices = locate(where), prices
         path = self._location.path
-        if path is not None and not path.is_file():
+        if path is not None:
+            sqlite.check_regular(path)
+        if self._location.is_missing:
             raise NotFound(f"no ledger at {self._location.name}; `tierwise serve` writes one", field="ledger")
         self._engine = connect(self._location, patience=PATIENCE, read_only=True)
         try:
@@ -194,9 +197,17 @@ class Reader:
             reason = self._location.redacted(str(error.orig))
             if is_foreign(error):
                 raise SpecError(f"{name} is not a ledger: {reason}", field="ledger") from None
-            raise LedgerError(f"the ledger {name} cannot be read: {reason}") from None
+            raise LedgerError(f"the ledger {name} cannot be read: {reason}{self._hint(error)}") from None
         except msgspec.ValidationError as error:
             raise LedgerError(f"the ledger {name} holds a row that cannot be read: {error}") from error
+
+    def _hint(self, error: DBAPIError) -> str:
+        path = self._location.path
+        if is_corrupt(error):
+            return "; it is damaged: use a backup, or recover its rows with `.recover` of the program sqlite3"
+        if path is not None and sqlite.has_log(path) and not os.access(path.parent, os.W_OK):
+            return f"; it needs its log beside it: copy {path.name}* to a folder that you can write"
+        return ""
 
     def _find(self, ledger: _Snapshot, name: str) -> ActionRow:
         begins = and_(actions.c.id >= name, actions.c.id < name + chr(sys.maxunicode))

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from tierwise.ledger.prices import Cost, PriceBook
+from tierwise.ledger.prices import MOST_TOKENS, Cost, PriceBook
 from tierwise.ledger.records import Check, Decision, Ending, Record
 from tierwise.spec.call import Call, Completion, Outcome, Pass, Usage
 
@@ -247,7 +247,12 @@ def _pass_row(done: Pass, prices: PriceBook) -> PassRow:
 
 
 def _mended(found: dict[str, Any]) -> dict[str, Any]:
-    """Shorten texts, and drop the finish reason of a pass that has none."""
+    """Shorten texts, bound counts and times, and drop the finish reason of a pass that has none."""
+    for name in _COUNTED & found.keys():
+        found[name] = min(max(found[name], 0), MOST_TOKENS)
+    for name in _TIMED & found.keys():
+        if found[name] is not None and not math.isfinite(found[name]):
+            found[name] = 0.0
     for name in ("role", "error"):
         if found.get(name):
             found[name] = _brief(found[name])
@@ -262,6 +267,8 @@ def _source(name: str) -> str:
     return f"{place}.{name}".lstrip(".")
 
 
+_COUNTED = frozenset({"prompt", "cached", "completion", "reasoning"})
+_TIMED = frozenset({"started", "first_token", "seconds", "busy_seconds"})
 _ENDED_BY_ITSELF = frozenset({"finished", "cut"})
 _FACTS = PassFacts.__struct_fields__
 _FIELDS = tuple(name for name in PassRow.__struct_fields__ if not name.startswith("dollars_"))

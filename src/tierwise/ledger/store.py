@@ -16,21 +16,26 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from tierwise.ledger import sqlite
 from tierwise.ledger.alerts import Alerts, Report
 from tierwise.ledger.journal import Journal, orphans
+from tierwise.ledger.lines import line_of
 from tierwise.ledger.location import Location, locate
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Record
 from tierwise.ledger.rows import entry
-from tierwise.ledger.writer import Batch, Writer, line_of, reason_of
+from tierwise.ledger.writer import Batch, Writer, reason_of
 from tierwise.spec.errors import LedgerError, SpecError
 
-PATIENCE = 2.0
-"""Seconds that the writer waits for a lock before it raises an alert and retries."""
+PATIENCE = 5.0
+"""Seconds that the writer waits for a lock before it raises an alert and retries. A reader holds one during a query."""
+
+LOOK_DELAY = 0.5
+"""Seconds between looks at the database's file while there is nothing to store."""
 
 BATCH_DELAY = 0.05
 """Seconds to collect actions before they are stored together."""
@@ -56,10 +61,23 @@ class LedgerHealth:
     """Journals of dead processes that are not stored yet."""
     alarms: tuple[str, ...]
     """Current problems."""
+    is_corrupt: bool = False
+    """Whether the database is damaged; actions wait in the journal."""
 
     @property
     def is_good(self) -> bool:
         return not self.alarms and not self.lost
+
+    @property
+    def state(self) -> Literal["good", "behind", "corrupt", "losing"]:
+        """losing: actions are lost, or would be if the process died · corrupt: the database is damaged · behind:
+        actions wait in the journal because of a problem · good: none of these.
+        """
+        if self.lost or self.unjournaled:
+            return "losing"
+        if self.is_corrupt:
+            return "corrupt"
+        return "behind" if self.alarms or self.orphans else "good"
 
 
 class Ledger:
@@ -116,7 +134,9 @@ class Ledger:
         alerts = Alerts(on_alarm)
         writer = Writer(location, alerts, patience=patience)
         try:
-            if location.path is None:
+            if location.path is not None:
+                sqlite.check_regular(location.path)
+            else:
                 location.journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             writer.begin()
             journal = Journal(location.journal)
@@ -177,6 +197,7 @@ class Ledger:
                 lost=self._lost,
                 orphans=self._writer.orphans,
                 alarms=self._alerts.current(),
+                is_corrupt=self._alerts.is_current("corrupt"),
             )
 
     def close(self, timeout: float = 10.0) -> None:
@@ -230,7 +251,8 @@ class Ledger:
     def _has_work(self) -> bool:
         """Wait for actions, then `BATCH_DELAY` for more; False when the ledger is closed and has stored everything."""
         if not self._stop.is_set():
-            self._work.wait()
+            while not self._work.wait(LOOK_DELAY):
+                self._writer.look()
             self._hurry.wait(BATCH_DELAY)
             self._work.clear()
         return not self._stop.is_set() or self._accepted > self._stored

@@ -9,7 +9,7 @@ from tierwise.report.numbers import UNKNOWN, dollars, interval, percent, points,
 from tierwise.stats.estimand import SENTENCES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tierwise.analysis.compare import Comparison
     from tierwise.analysis.leaderboard import Leaderboard
@@ -117,6 +117,7 @@ def notes(found: Comparison) -> Iterable[str]:
         )
     if found.dollars is not None and found.unreported:
         yield f"The costs of {found.unreported} pairs are unknown; they are left out of the costs above."
+    yield from changed_tasks(found.changed)
     yield population(found.population, found.clusters)
     if found.quality.clusters is not None:
         alone = found.quality.tasks
@@ -131,6 +132,13 @@ def population(described: Population, clusters: int | None) -> str:
         count = "" if clusters is None else f" ({clusters} of them{few})"
         return f"{text}{count}; those of p50 and p95 describe new tasks."
     return f"{text}. On the answers that were recorded, the change is exact."
+
+
+def changed_tasks(changed: Mapping[str, Sequence[str]]) -> Iterable[str]:
+    """The tasks that differ between the runs, as intended."""
+    if changed:
+        named = ", ".join(f"{task} ({', '.join(parts)})" for task, parts in changed.items())
+        yield f"Different in the two runs, as --changed-task says: {named}."
 
 
 def flips(gained: Sequence[str], lost: Sequence[str], most: int | None = FLIPS_SHOWN) -> Iterable[str]:
@@ -160,7 +168,7 @@ def scores(found: Leaderboard) -> Grid:
         rows.append(
             (
                 one.name,
-                str(one.n),
+                f"{one.n} of {one.n + one.errors}" if one.errors else str(one.n),
                 str(one.errors),
                 f"-{one.absent}" if one.absent else f"+{one.beyond}" if one.beyond else "0",
                 f"{one.score:.3f}",
@@ -171,7 +179,14 @@ def scores(found: Leaderboard) -> Grid:
                 bounds,
             )
         )
-    titles = ("run", "n", "errors", f"n{' -' if of else ''}{of.removeprefix(' of')}", "score", f"absent = fail{of}")
+    titles = (
+        "run",
+        "n",
+        "errors",
+        f"n{' -' if of else ''}{of.removeprefix(' of')}",
+        "score",
+        f"absent, error = fail{of}",
+    )
     return Grid((*titles, "naive SE", "clustered SE", "ratio", "95 %, new clusters"), tuple(rows))
 
 

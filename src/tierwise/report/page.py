@@ -13,6 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tierwise.report import numbers, plots, sentences
+from tierwise.spec.files import replace_file
 from tierwise.workloads.task import read_tasks
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def write_page(directory: RunDirectory, summary: RunSummary) -> None:
     """Write the page of a run into its directory."""
     tasks = read_tasks(directory.tasks_path)
     html = page(directory.read_manifest(), tasks, directory.read_records(), summary)
-    directory.report_path.write_text(html, encoding="utf-8")
+    replace_file(directory.report_path, html.encode())
 
 
 def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[TrialRecord], summary: RunSummary) -> str:

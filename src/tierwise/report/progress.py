@@ -75,6 +75,9 @@ class ProgressBars:
         if not self._console.is_terminal and is_tenth:
             self._console.print(f"{self._ended} of {self._total} actions · {note}", markup=False)
 
+    def note(self, sentence: str) -> None:
+        self._console.print(sentence, markup=False, style="yellow")
+
     def _add(self, record: TrialRecord) -> None:
         name = record.variant.name
         self._ended += 1

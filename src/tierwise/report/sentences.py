@@ -155,6 +155,18 @@ def outcomes(row: Sequence[TrialRecord]) -> str:
     return f"correct {sum(record.is_solved for record in row)} of {len(row)} times"
 
 
+def left_out(row: ResultRow) -> str:
+    """The actions that are not in a row's share of solved ones: errors, and those that were not run."""
+    counts = row.counts
+    errors = f"{counts.errors} error{'s' if counts.errors > 1 else ''}, not in the share" if counts.errors else ""
+    return "; ".join(part for part in (errors, f"{counts.not_run} not run" if counts.not_run else "") if part)
+
+
+def cut(record: TrialRecord) -> str:
+    """Whether an answer ended at its token limit."""
+    return " The answer was cut at max_tokens." if record.has_answer and record.finish == "length" else ""
+
+
 def candidate_verdicts(record: TrialRecord) -> str:
     """How many of an unsolved action's candidates were correct; empty where none was graded."""
     verdicts = [one.solved for one in record.passes or () if one.solved is not None]
@@ -197,6 +209,8 @@ def _change(difference: Estimate, write: Callable[[float], str]) -> str:
 
 def warnings(summary: RunSummary) -> Iterable[str]:
     """What limits the validity of the results."""
+    for refused in summary.refusals:
+        yield f"Not a result. {refused}"
     if summary.is_partial:
         missing = sum(row.counts.not_run for row in summary.rows)
         planned = summary.tasks * summary.repeats * len(summary.rows)
@@ -214,7 +228,7 @@ def warnings(summary: RunSummary) -> Iterable[str]:
         yield f"Actions without a reported cost, which are in no cost here: {', '.join(unreported)}."
     if unknown := [f"{name(one)} {one.unknown}" for one in summary.selections if one.unknown]:
         yield f"Actions with ungraded candidates, which are in no coverage here: {', '.join(unknown)}."
-    if all(row.dollars is None or row.dollars.value == 0 for row in summary.rows):
+    if not summary.has_prices and all(row.dollars is None or row.dollars.value == 0 for row in summary.rows):
         yield "No deployment has a price in the config file, so all costs are zero."
 
 

@@ -49,7 +49,11 @@ def _quality(row: ResultRow) -> Text:
     if row.quality is None:
         return Text(UNKNOWN)
     note = interval(row.quality, lambda share: f"{100 * share:.0f}")
-    return _with(f"{row.counts.correct} of {row.counts.graded}  {percent(row.quality.value)}", note)
+    counts = row.counts
+    if counts.errors:  # they stay in the count that is shown, and are left out of the percentage
+        errors = f"{counts.errors} error{'s' if counts.errors > 1 else ''} left out"
+        return _with(f"{counts.correct} of {counts.measured}, {errors}: {percent(row.quality.value)}", note)
+    return _with(f"{counts.correct} of {counts.graded}  {percent(row.quality.value)}", note)
 
 
 def _tokens(row: ResultRow) -> str:

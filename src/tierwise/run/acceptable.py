@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 CHANGED = "capabilities"
 """Signal of the decisions that record how a request was changed so that a deployment could answer it."""
 
+ENGINE = "engine"
+"""The signal of decisions that say what is odd about an engine's answer."""
+
 LOGPROBS = frozenset({"logprobs", "top_logprobs"})
 
 _WORDING = {"logprobs": r"log[-_ ]?prob", "top_logprobs": r"log[-_ ]?prob", "seed": r"\bseed\b"}
@@ -118,6 +121,8 @@ def _without(call: Call, names: frozenset[str]) -> Adapted:
 
 
 def notes_of(trace: Trace) -> list[str]:
-    """How the requests of an action were changed so that its deployments could answer them, each change once."""
-    changes = (one.reason for one in trace.events if isinstance(one, Decision) and one.signal == CHANGED)
+    """How the requests of an action were changed so that its deployments could answer them, and what is odd about the
+    answers of its engines, each once.
+    """
+    changes = (one.reason for one in trace.events if isinstance(one, Decision) and one.signal in (CHANGED, ENGINE))
     return list(dict.fromkeys(changes))

@@ -19,7 +19,8 @@ class RunningPass:
         self.error = ""
         self.was_watched_out = False
         """Whether the policy cut it."""
-        self._call, self._tier, self._number, self._retry_of = call, tier, number, retry_of
+        self.number = number
+        self._call, self._tier, self._retry_of = call, tier, retry_of
         self._began = now()
         self._after = self._began - trace.began
         self._recorder = Recorder()
@@ -30,7 +31,7 @@ class RunningPass:
         """The engine's chunks; `cap` limits the completion tokens."""
         call = self._call if cap is None else replace(self._call, prompt=self._call.prompt.bounded(cap))
         if call.prompt.headers:
-            call = replace(call, prompt=replace(call.prompt, headers=call.prompt.headers_of_pass(self._number)))
+            call = replace(call, prompt=replace(call.prompt, headers=call.prompt.headers_of_pass(self.number)))
         return self._tier.deployment.engine.stream(call)
 
     def add(self, chunk: Chunk) -> int:
@@ -60,7 +61,7 @@ class RunningPass:
         """The finished pass, for the trace."""
         ended = now()
         return Pass(
-            number=self._number,
+            number=self.number,
             tier=self._tier.name,
             deployment=self._tier.deployment.name,
             call=self._call,

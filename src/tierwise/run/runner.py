@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
-from tierwise.run.acceptable import CHANGED, Adapted, adapted, relaxed, remember, require_tools
+from tierwise.run.acceptable import CHANGED, ENGINE, Adapted, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.limits import within_context, without_limit
 from tierwise.run.output import OutputStream
@@ -29,6 +29,9 @@ from tierwise.verifiers.pooled import judge
 
 if TYPE_CHECKING:
     from tierwise.verifiers.verifier import Verifier
+
+MOST_RUNS = 64
+"""Candidates whose code an action may have a verifier run; those that are being checked at once may exceed it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -286,7 +289,7 @@ class PassRunner:
                 self._choice.passes.append(done)
             if shown and output.has_shown:
                 await output.show(rest)
-                await output.show(Chunk(finish=done.completion.finish))
+                await output.show(Chunk(finish=done.completion.finish, response=done.completion.response))
         if done.outcome == "cut" and done.completion.is_empty and not running.was_watched_out:
             self._choice.refused_by = self._tracker
             raise OutOfBudget
@@ -299,6 +302,8 @@ class PassRunner:
             async with asyncio.timeout_at(tracker.deadline) as clock, aclosing(running.stream(cap)) as stream:
                 async for chunk in stream:
                     tracker.pay(running.add(chunk))
+                    if chunk.remark and chunk.finish:
+                        self.note(f"{self.deployment} {chunk.remark}", signal=ENGINE, after=(running.number,))
                     if shown:
                         await output.show(running.shown)
                     if watch is not None and watch(chunk) == "cut" and not running.is_complete:
@@ -319,6 +324,10 @@ class PassRunner:
         verifier = self.verifier
         if verifier is None:
             return Verdict(ok=False, score=0.0, why="no verifier")
+        checks = sum(isinstance(event, Check) for event in self._choice.trace.events)
+        if getattr(verifier, "runs_code", False) and checks >= MOST_RUNS:
+            why = f"not run: an action runs the code of {MOST_RUNS} candidates at most"
+            return Verdict(ok=False, score=0.0, why=why)
         began = now()
         if not verifier.judges(candidate.completion):
             verdict = Verdict(ok=True, score=0.5, why=f"{verifier.kind} does not judge tool calls", judged=False)

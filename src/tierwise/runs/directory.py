@@ -19,7 +19,7 @@ from tierwise.runs.machine import RunMachine
 from tierwise.runs.records import Key, Mode, TierVariant, TrialRecord
 from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
-from tierwise.spec.files import decode_json, decode_json_lines, read_bytes
+from tierwise.spec.files import decode_json, decode_json_lines, read_bytes, replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -104,6 +104,8 @@ class RunSession(msgspec.Struct, frozen=True, kw_only=True):
     """Dollars spent in this session, warm-up and failed attempts included."""
     stopped: str = ""
     """Why it stopped early; empty if it did not."""
+    has_failed: bool = False
+    """Whether a fault stopped it, not a limit or the user."""
     deployments: list[Deployed] | None = None
     """The deployments that the endpoint reported at the end, else at the start; None if it reported none."""
     runner: RunnerError | None = None
@@ -268,9 +270,7 @@ class RunDirectory:
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Replace the manifest atomically."""
-        draft = self.path / "manifest.json.new"
-        draft.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        draft.replace(self.manifest_path)
+        replace_file(self.manifest_path, msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
 
     def read_manifest(self) -> Manifest:
         """Read the manifest. A format-1 manifest is converted to the current format.
@@ -290,7 +290,7 @@ class RunDirectory:
 
     def write_tasks(self, tasks: Sequence[Task]) -> None:
         """Write the run's tasks."""
-        self.tasks_path.write_bytes(msgspec.json.Encoder().encode_lines(tasks))
+        replace_file(self.tasks_path, msgspec.json.Encoder().encode_lines(tasks))
 
     def errors(self) -> list[TrialRecord]:
         """The records of actions that ended in infrastructure errors. A resumed run runs them again."""
@@ -298,9 +298,7 @@ class RunDirectory:
 
     def write_records(self, records: Sequence[TrialRecord]) -> None:
         """Replace all records atomically."""
-        draft = self.path / "records.jsonl.new"
-        draft.write_bytes(_encode_lines(records))
-        draft.replace(self.records_path)
+        replace_file(self.records_path, _encode_lines(records))
 
     def recorder(self) -> RecordWriter:
         return RecordWriter(self.records_path)
@@ -349,9 +347,13 @@ class RecordWriter:
         try:
             written = self._file.write(lines)
         except OSError as error:
-            raise TierwiseError(f"cannot write a record, so the run stops: {error}") from error
+            raise TierwiseError(
+                f"cannot write a record to {self._file.name}, so the run stops: {error.strerror}"
+            ) from error
         if written != len(lines):
-            raise TierwiseError("cannot write a record, so the run stops: only part of it was written")
+            raise TierwiseError(
+                f"cannot write a record to {self._file.name}, so the run stops: only part of it was written"
+            )
 
 
 _encode_lines = msgspec.json.Encoder().encode_lines

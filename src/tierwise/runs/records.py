@@ -10,6 +10,7 @@ import msgspec
 
 from tierwise.ledger.rows import PassFacts
 from tierwise.runs.durations import Durations
+from tierwise.runs.refusals import is_refusal
 from tierwise.spec.call import Completion
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ class TrialOutcome(StrEnum):
     INCORRECT = "incorrect"
     """The check rejected the answer."""
     NO_ANSWER = "no_answer"
-    """The tier could not answer: too long, out of budget, or refused by the engine. It counts against the tier."""
+    """The tier could not answer: too long, out of budget, or blocked by a filter. It counts against the tier."""
     ERROR = "error"
-    """The infrastructure failed. It does not count for or against the tier."""
+    """The infrastructure failed, or the server refused the request. It does not count for or against the tier."""
 
     @classmethod
     def _missing_(cls, value: object) -> TrialOutcome | None:
@@ -224,6 +225,11 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     def is_graded(self) -> bool:
         """Whether its outcome counts for or against the tier."""
         return self.outcome != TrialOutcome.ERROR
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the server refused the request itself. Earlier versions recorded such an action as `no_answer`."""
+        return not self.has_answer and is_refusal(self.status, self.code, self.why)
 
     @property
     def is_solved(self) -> bool:

@@ -28,6 +28,8 @@ class Usage:
     """The part of `completion` that was thinking."""
     exact: bool = True
     """False if some tokens were counted from the stream because the engine did not report them."""
+    cost: float | None = None
+    """What the server itself says that it charges, in its currency; None if it says nothing."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -36,7 +38,12 @@ class Usage:
             completion=self.completion + other.completion,
             reasoning=self.reasoning + other.reasoning,
             exact=self.exact and other.exact,
+            cost=_sum(self.cost, other.cost),
         )
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else one + other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +82,10 @@ class Chunk:
     """Cumulative; the last one is the engine's final count."""
     routing: Routing | None = None
     """Routing of the whole pass, in one of its last chunks, if recorded. Not sent to clients."""
+    response: Fields | None = None
+    """Fields of the response besides the message (`system_fingerprint`, `service_tier`, `stop_reason`, …)."""
+    remark: str = ""
+    """What the trace says about the engine because of this chunk, as the predicate of a sentence."""
 
     @property
     def is_output(self) -> bool:
@@ -97,6 +108,8 @@ class Completion:
     finish: str = "stop"
     extra: Fields = field(default_factory=dict)
     """Message fields without a field here (`refusal`, `audio`, …)."""
+    response: Fields | None = None
+    """Fields of the response besides the message, for the client."""
 
     @property
     def mean_logprob(self) -> float | None:
@@ -126,7 +139,7 @@ class Completion:
         if self.tool_calls:
             delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(self.tool_calls)]
         logprobs: Fields | None = {"content": [dict(token) for token in self.logprobs]} if self.logprobs else None
-        return [Chunk(delta=delta, logprobs=logprobs), Chunk(finish=self.finish)]
+        return [Chunk(delta=delta, logprobs=logprobs), Chunk(finish=self.finish, response=self.response)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +186,7 @@ class Recorder:
         self.shown = Chunk()
         self._deltas = DeltaJoiner()
         self._logprobs: list[Fields] = []
+        self._response: Fields | None = None
 
     @property
     def completion_tokens(self) -> int:
@@ -209,6 +223,8 @@ class Recorder:
             self._reported, self._since = _later(self._reported, chunk.usage), 0
         self.finish = self.finish or chunk.finish
         self.routing = chunk.routing or self.routing
+        if chunk.response is not None:
+            self._response = {**(self._response or {}), **chunk.response}
         self.shown = Chunk(delta=delta, logprobs=chunk.logprobs, usage=chunk.usage)
         return self.completion_tokens - before
 
@@ -230,6 +246,7 @@ class Recorder:
             logprobs=tuple(self._logprobs),
             finish=finish,
             extra=deltas.extra,
+            response=self._response,
         )
 
 
@@ -243,4 +260,5 @@ def _later(before: Usage, after: Usage) -> Usage:
         completion=max(before.completion, after.completion),
         reasoning=max(before.reasoning, after.reasoning),
         exact=before.exact,
+        cost=before.cost if after.cost is None else after.cost,
     )

@@ -14,6 +14,7 @@
     │  ├─ TimedOut      it did not answer in time                           504
     │  ├─ TooLong       the prompt does not fit its context                 400
     │  ├─ Refused       it rejected the request as wrong                    400
+    │  ├─ Misconfigured it rejects our own settings: key, URL, model …      502
     │  ├─ Broken        it crashed, is unreachable, or failed internally    502
     │  └─ Garbled       its response cannot be parsed                       502
     ├─ BudgetError      no answer was possible within the budget            504
@@ -110,6 +111,10 @@ class TooLong(EngineError):
 
 class Refused(EngineError):
     """The engine rejected the request as invalid."""
+
+
+class Misconfigured(EngineError):
+    """The engine rejected our own settings, such as the key, the URL or the model. Only a change of them helps."""
 
 
 class Broken(EngineError):

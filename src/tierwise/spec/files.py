@@ -6,6 +6,7 @@ This is the only reader of such files. `spec/reading.py` turns the decoded value
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +14,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
+from tierwise.spec.errors import ConfigErrors, NotFound, SpecError, TierwiseError
 from tierwise.spec.json_text import has_repeated_keys, paths, why_not_json
 from tierwise.spec.reading import Reading
 
 T = TypeVar("T")
+
+MOST_YAML = 4 * 2**20
+"""Maximum bytes of a YAML file; they are written by hand."""
 
 MOST_ERRORS = 20
 """Errors listed for a file of records. For a hand-written file all errors are listed."""
@@ -70,7 +74,7 @@ def placed(error: SpecError, where: str) -> SpecError:
     return SpecError(str(error), field=f"{where}: {error.field}" if error.field else where)
 
 
-def read_bytes(path: Path, what: str, *, advice: str = "", field: str = "") -> bytes:
+def read_bytes(path: Path, what: str, *, advice: str = "", field: str = "", most: int | None = None) -> bytes:
     """The content of a file.
 
     Args:
@@ -78,24 +82,48 @@ def read_bytes(path: Path, what: str, *, advice: str = "", field: str = "") -> b
         what: its name in errors, such as `config file`.
         advice: what to do if it is missing.
         field: the option that names it, for errors.
+        most: maximum bytes; None for no limit.
 
     Raises:
         NotFound: the file does not exist.
-        SpecError: it cannot be read.
+        SpecError: it cannot be read, or is larger.
     """
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(-1 if most is None else most + 1)
     except FileNotFoundError:
         raise NotFound(f"there is no {what} {path}{advice and f'; {advice}'}", field=field) from None
     except IsADirectoryError:
         raise SpecError(f"{what} {path} cannot be read: it is a folder, not a file", field=field) from None
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         raise SpecError(f"{what} {path} cannot be read: {_reason(error)}", field=field) from error
+    if most is not None and len(content) > most:
+        raise SpecError(f"{what} {path} is too large; the most is {most:,} bytes", field=field)
+    return content
 
 
-def read_text(path: Path, what: str, *, advice: str = "", field: str = "") -> str:
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in one step: after a failure, such as a full disk, the previous file is still there.
+
+    Raises:
+        TierwiseError: it cannot be written.
+    """
+    draft = path.with_name(f"{path.name}.new") if path.is_file() or not path.exists() else path  # or a device
+    try:
+        draft.write_bytes(content)
+        if draft != path:
+            draft.replace(path)
+    except OSError as error:
+        if draft != path:
+            with contextlib.suppress(OSError):
+                draft.unlink()
+        raise TierwiseError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_text(path: Path, what: str, *, advice: str = "", field: str = "", most: int | None = None) -> str:
     """The text of a UTF-8 file, without a byte-order mark; see `read_bytes`."""
-    return text_of(read_bytes(path, what, advice=advice, field=field), f"{what} {path}", field=field)
+    raw = read_bytes(path, what, advice=advice, field=field, most=most)
+    return text_of(raw, f"{what} {path}", field=field)
 
 
 def text_of(raw: bytes, called: str, *, field: str = "") -> str:
@@ -116,7 +144,7 @@ def text_of(raw: bytes, called: str, *, field: str = "") -> str:
 
 def read_yaml(path: Path, what: str, *, advice: str = "", field: str = "") -> Document:
     """Read a YAML file. Syntax errors are recorded in the document. Raises as `read_bytes`."""
-    return yaml_document(read_text(path, what, advice=advice, field=field), path.name)
+    return yaml_document(read_text(path, what, advice=advice, field=field, most=MOST_YAML), path.name)
 
 
 def read_json(path: Path, what: str, *, advice: str = "", field: str = "") -> Document:

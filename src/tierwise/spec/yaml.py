@@ -9,8 +9,17 @@ import yaml
 
 from tierwise.spec.reading import Reading
 
-MOST_VALUES = 100_000
+MOST_VALUES = 20_000
 """Limit per file with aliases expanded: a few lines of nested aliases can expand to more values than fit in memory."""
+
+MOST_BYTES = 2 * 2**20
+"""Limit of a file, and of the paths of its values together: long keys multiply with aliases too."""
+
+DEEPEST = 64
+"""Limit of lists and mappings within each other."""
+
+LONGEST_NUMBER = 400
+"""Limit of the characters of a number: conversion takes quadratic time."""
 
 
 class NotYamlError(ValueError):
@@ -45,38 +54,91 @@ def parse(text: str, lines: dict[str, int], reading: Reading) -> Any:
         raise NotYamlError(f"not YAML: {where}{problem}", None if mark is None else mark.line + 1) from None
 
 
+class _BoundedLoader(yaml.SafeLoader):
+    """Stops at the limits while it reads, before anything is built."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes = self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._nodes += 1
+        _check_count(self._nodes)
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise NotYamlError("not YAML: it is nested too deeply")
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+
 def _parsed(text: str, lines: dict[str, int], reading: Reading) -> Any:
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if len(text) > MOST_BYTES:
+        raise NotYamlError(f"has {len(text):,} characters; the most is {MOST_BYTES:,}")
+    root = yaml.compose(text, Loader=_BoundedLoader)
     if root is None:
         raise NotYamlError("the file is empty")
-    _walk(root, "", lines, reading, ())
+    _Walk(lines, reading).take(root, "", ())
     return yaml.constructor.SafeConstructor().construct_document(root)
 
 
-def _walk(node: yaml.Node, path: str, lines: dict[str, int], reading: Reading, around: tuple[yaml.Node, ...]) -> None:
-    line = node.start_mark.line + 1
-    lines.setdefault(path, line)
-    if len(lines) > MOST_VALUES:
+def _check_count(values: int) -> None:
+    if values > 2 * MOST_VALUES:  # a mapping's value has a key, which is a node too
         raise NotYamlError(f"holds more than {MOST_VALUES:,} values")
-    if any(node is outer for outer in around):
-        raise NotYamlError(f"not YAML: {path} contains itself; an alias must refer to a value outside of it", line)
-    around = (*around, node)
-    if isinstance(node, yaml.MappingNode):
+
+
+class _Walk:
+    """Looks at every value, aliases expanded."""
+
+    def __init__(self, lines: dict[str, int], reading: Reading) -> None:
+        self._lines, self._reading = lines, reading
+        self._characters = 0
+
+    def take(self, node: yaml.Node, path: str, around: tuple[yaml.Node, ...]) -> None:
+        """Note the line of a value, which is within others, and of all values in it.
+
+        Raises:
+            NotYamlError: it exceeds a limit, or contains itself.
+        """
+        line = node.start_mark.line + 1
+        self._lines.setdefault(path, line)
+        self._characters += len(path)
+        if len(self._lines) > MOST_VALUES:
+            raise NotYamlError(f"holds more than {MOST_VALUES:,} values")
+        if self._characters > MOST_BYTES or len(around) > DEEPEST:
+            raise NotYamlError("its aliases expand to too much; write the values themselves", line)
+        if any(node is outer for outer in around):
+            raise NotYamlError(f"not YAML: {path} contains itself; an alias must refer to a value outside of it", line)
+        around = (*around, node)
+        if isinstance(node, yaml.MappingNode):
+            self._take_mapping(node, path, around)
+        elif isinstance(node, yaml.SequenceNode):
+            for position, item in enumerate(node.value):
+                self.take(item, f"{path}[{position}]", around)
+        elif isinstance(node, yaml.ScalarNode) and node.tag in _NUMBERS:
+            if len(node.value) > LONGEST_NUMBER:
+                raise NotYamlError(
+                    f"not YAML: a number has {len(node.value):,} characters; the most is {LONGEST_NUMBER}", line
+                )
+            if node.tag == _FLOAT and not _is_finite(node):
+                self._reading.wrong(path, f"{node.value} is not a finite number")
+
+    def _take_mapping(self, node: yaml.MappingNode, path: str, around: tuple[yaml.Node, ...]) -> None:
         seen: set[str] = set()
         for key, value in node.value:
             name = str(key.value)
             inner = f"{path}.{name}" if path else name
             line = key.start_mark.line + 1
             if name in seen:
-                reading.repeated(inner, lines[inner], line)
+                self._reading.repeated(inner, self._lines[inner], line)
             seen.add(name)
-            lines[inner] = line
-            _walk(value, inner, lines, reading, around)
-    elif isinstance(node, yaml.SequenceNode):
-        for position, item in enumerate(node.value):
-            _walk(item, f"{path}[{position}]", lines, reading, around)
-    elif isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:float" and not _is_finite(node):
-        reading.wrong(path, f"{node.value} is not a finite number")
+            self._lines[inner] = line
+            self.take(value, inner, around)
+
+
+_FLOAT = "tag:yaml.org,2002:float"
+_NUMBERS = frozenset({_FLOAT, "tag:yaml.org,2002:int"})
 
 
 def _is_finite(node: yaml.ScalarNode) -> bool:

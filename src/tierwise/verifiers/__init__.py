@@ -9,9 +9,10 @@ from tierwise.spec.choice import OneOf, with_plugins
 from tierwise.spec.plugins import lacking, on_first_use
 from tierwise.verifiers.base import BaseVerifier
 from tierwise.verifiers.choice import Choice
+from tierwise.verifiers.code.python_tests import PythonTests
+from tierwise.verifiers.code.stdio import Cases, Stdio, StdioCase
 from tierwise.verifiers.exact import Exact
 from tierwise.verifiers.number import Number
-from tierwise.verifiers.python_tests import PythonTests
 from tierwise.verifiers.regex import Regex
 from tierwise.verifiers.schema import JsonSchema
 from tierwise.verifiers.verifier import Verifier
@@ -24,6 +25,8 @@ __all__ = [
     "Number",
     "PythonTests",
     "Regex",
+    "Stdio",
+    "StdioCase",
     "Verifier",
     "VerifierChoice",
 ]
@@ -40,11 +43,17 @@ class VerifierChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     regex: Regex | None = None
     json_schema: JsonSchema | None = None
     python_tests: PythonTests | None = None
+    stdio: Stdio | Cases | None = None
+    """A list is the cases alone."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _ = self.member  # cases that are too long are refused where they are given
 
     @property
     def member(self) -> BaseVerifier:
-        chosen: BaseVerifier = getattr(self, self.kind)
-        return chosen
+        chosen: BaseVerifier | list[StdioCase] = getattr(self, self.kind)
+        return Stdio(cases=chosen) if isinstance(chosen, list) else chosen
 
 
 def _problem(member: type[Any]) -> str:

@@ -14,35 +14,30 @@ from typing import Literal
 
 from tierwise.spec.call import Completion
 from tierwise.spec.json import Json
+from tierwise.spec.thinking import without_thinking
+from tierwise.verifiers.expression import Value
+from tierwise.verifiers.marks import last_mark
+from tierwise.verifiers.options import options_of
+from tierwise.verifiers.plain import plain, straight, without_layout
+from tierwise.verifiers.quantity import quantity_in
 
 Equality = Literal["auto", "number", "choice", "json", "text"]
 
-MOST_DIGITS = 100
-MOST_EXPONENT = 200
 MOST_DEPTH = 64
 """Maximum nesting depth of a JSON answer."""
+MOST_BEGINNINGS = 1000
+"""Brackets in a text that are tried as the beginning of JSON."""
 
-_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
-_MARK = re.compile(  # lookahead, so that a mark within the text after a mark is found too
-    r"""\\boxed\s*\{
-    | ^[ \t]*\#{4}(?!\#)[ \t]*(?=(\S[^\n]{0,300}))
-    | \banswer[ \t]*(?:\bis\b|[:=])[\s:*]*(?=([^\n]{1,300}))""",
-    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
-)
-_FRACTION = re.compile(r"(\d?)\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
-_NUMBER = re.compile(
-    r"""(?<![\w.])(?P<sign>[-+−]?)[$€£]?(?P<minus>[-−]?)
-    (?: (?:(?P<whole>\d+)[ ])?(?<!/)(?P<over>\d+)/(?P<under>0*[1-9]\d*)(?![\d/])
-      | (?P<decimal>(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)(?:[eE](?P<exponent>[-+]?\d+))? )""",
-    re.VERBOSE,
-)
+_BEGINS_JSON = re.compile(r"[{[]")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}|\\\((.*)\\\)", re.DOTALL)
+_PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">", "$": "$"}
 _LETTER = re.compile(r"(?:^|[\s(*])([A-Z])(?:[).:*]|\s*$)")
 
 
 def spoken(completion: Completion) -> str:
     """The text without the thinking that some engines leave in it, with or without its opening tag."""
-    return _THINKING.sub("", completion.text).rpartition("</think>")[2].strip()
+    return without_thinking(completion.text)
 
 
 def fenced(text: str) -> str:
@@ -52,69 +47,58 @@ def fenced(text: str) -> str:
 
 
 def marked(text: str) -> str | None:
-    r"""The last marked result of an answer: `\boxed{…}`, `#### …`, `the answer is …`."""
-    for mark in reversed(list(_MARK.finditer(text))):
-        said = _braced(text[mark.end() : mark.end() + 300]) if mark[0].endswith("{") else (mark[1] or mark[2])
-        if result := said.strip().rstrip(".*").strip():
-            return result
-    return None
+    r"""The last marked result of an answer: `\boxed{…}`, `<answer>…</answer>`, `#### …`, `the answer is …`.
 
-
-def _braced(text: str) -> str:
-    """The text up to the brace that matches the one before it."""
-    depth = 1
-    for brace in re.finditer(r"[{}]", text):
-        depth += 1 if brace[0] == "{" else -1
-        if depth == 0:
-            return text[: brace.start()]
-    return ""
-
-
-def number_in(text: str) -> Fraction | None:
-    r"""The marked number, else the last one: `about $1,234.50` is 1234.5, `3/4` and `\frac{3}{4}` are 0.75."""
-    mark = marked(text) or ""
-    numbers = _numbers(mark)
-    in_mark = numbers[::-1] if "=" in mark else numbers  # `18 dollars for 7 days`, but `3 * 6 = 18`
-    found = map(_value, (*in_mark, *reversed(_numbers(text))))
-    return next((number for number in found if number is not None), None)
-
-
-def _numbers(text: str) -> list[re.Match[str]]:
-    plain = _FRACTION.sub(lambda part: f"{part[1]} {part[2]}/{part[3]} " if part[1] else f"{part[2]}/{part[3]} ", text)
-    return list(_NUMBER.finditer(plain.replace("{,}", ",")))
-
-
-def _value(match: re.Match[str]) -> Fraction | None:
-    whole, over, under, decimal, exponent = match.group("whole", "over", "under", "decimal", "exponent")
-    if len(match[0]) > MOST_DIGITS or abs(int(exponent or 0)) > MOST_EXPONENT:
+    Returns None without one, and for a last box that is empty or was never closed.
+    """
+    mark = last_mark(straight(plain(text)))
+    if mark is None or mark.empty:
         return None
-    size = Fraction(decimal.replace(",", "")) if decimal else Fraction(int(over), int(under))
-    if exponent:
-        size *= Fraction(10) ** int(exponent)
-    if whole:
-        size += int(whole)
-    return -size if match["minus"] or match["sign"] in ("-", "−") else size
+    return mark.said.strip().rstrip(".*").strip() or None
+
+
+def number_in(text: str) -> Value | None:
+    """The number of an answer; None without one, or with one that cannot be read as a whole."""
+    found = quantity_in(text)
+    return None if found is None else found.value
+
+
+def number_key(value: Value) -> str:
+    """A number in canonical form: exact, or to twelve digits where a root or π was in it."""
+    return str(value) if isinstance(value, Fraction) else f"{value:.12g}"
 
 
 def json_in(text: str) -> Json:
-    """The JSON value of an answer: the whole answer, its code block, or the text between its outermost brackets.
+    """The JSON value of an answer: the whole answer, its last code block that is JSON, or the first whole object or
+    list in the text. A part of an object or list that is broken is never taken.
 
     Raises:
         ValueError: there is none.
     """
-    within = [
-        text[text.find(opening) : text.rfind(closing) + 1] for opening, closing in ("{}", "[]") if opening in text
-    ]
-    for candidate in (text, fenced(text), *sorted(within, key=text.find)):
+    blocks = [str(block) for block in reversed(_FENCED.findall(text))]
+    for candidate in (text, *blocks):
         try:
-            return _plain(json.loads(candidate, parse_constant=_refused), MOST_DEPTH)
+            return _plain(_JSON.decode(candidate.strip()), MOST_DEPTH)
         except (ValueError, RecursionError):
             continue
+    place = 0
+    for _ in range(MOST_BEGINNINGS):
+        if (begins := _BEGINS_JSON.search(text, place)) is None:
+            break
+        try:
+            return _plain(_JSON.raw_decode(text, begins.start())[0], MOST_DEPTH)
+        except json.JSONDecodeError as error:
+            place = max(error.pos, begins.end())  # not within what is broken, which would also take time without bound
+        except (ValueError, RecursionError):
+            break
     raise ValueError("not JSON")
 
 
 def _refused(constant: str) -> Json:
     raise ValueError(f"{constant} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refused)
 
 
 def _plain(value: Json, depth: int) -> Json:
@@ -135,36 +119,30 @@ def _plain(value: Json, depth: int) -> Json:
 
 
 def normalised(text: str) -> str:
-    """Text without case, repeated whitespace, and punctuation at the ends."""
-    return " ".join(text.split()).strip(" .,;:!?\"'`*").casefold()
+    r"""Text without case, repeated whitespace, and punctuation, quotes, emphasis and brackets around it.
+
+    Unicode forms of the same character are equal, and so are full-width and ASCII signs; `\text{…}` and a box are
+    what they hold.
+    """
+    text = " ".join(straight(without_layout(plain(text))).split())
+    for _ in range(8):
+        bare = text.strip(" .,;:!?\"'`*_")
+        if (box := _BOX.fullmatch(bare)) is not None:
+            bare = box[1] if box[1] is not None else box[2]
+        elif bare[:1] and (closing := _PAIRS.get(bare[0])) is not None and bare.endswith(closing) and len(bare) > 1:
+            inner = bare[1:-1]
+            bare = bare if bare[0] in inner or closing in inner else inner
+        bare = " ".join(bare.split())
+        if bare == text:
+            break
+        text = bare
+    return text.casefold()
 
 
 def choice_in(text: str, options: Sequence[str]) -> str | None:
-    """The option that an answer names: the first one in its marked result, else the last one in the text.
-
-    Options match as whole words, longest first, so that `dark red` does not match `red`. Single letters match
-    case-sensitively first: `B is a good choice` names B.
-    """
-    mark = marked(text)
-    for place in (mark, text):
-        if place is not None and (whole := [option for option in options if normalised(option) == normalised(place)]):
-            return whole[0]
-    for exact_letters in (True, False):
-        pattern = _pattern_of(options, exact_letters=exact_letters)
-        for place, which in ((mark, 0), (text, -1)):
-            found = [match.lastindex or 0 for match in pattern.finditer(place or "")]
-            if found:
-                return sorted(options, key=len, reverse=True)[found[which] - 1]
-    return None
-
-
-def _pattern_of(options: Sequence[str], *, exact_letters: bool) -> re.Pattern[str]:
-    """One group per option, longest first; `re` caches the compiled pattern per set of options."""
-    words = [
-        r"\s+".join(re.escape(word) for word in option.split()) for option in sorted(options, key=len, reverse=True)
-    ]
-    groups = [f"(?-i:({word}))" if exact_letters and len(word) == 1 else f"({word})" for word in words]
-    return re.compile(rf"(?<!\w)(?:{'|'.join(groups)})(?!\w)", re.IGNORECASE)
+    """The option that an answer chooses; None where it chooses none, or several."""
+    chosen = options_of(tuple(options)).chosen(text)
+    return options[next(iter(chosen))] if len(chosen) == 1 else None
 
 
 def canonical(value: Json) -> str:
@@ -174,7 +152,7 @@ def canonical(value: Json) -> str:
 
 def _number_key(text: str) -> str | None:
     number = number_in(text)
-    return None if number is None else str(number)
+    return None if number is None else number_key(number)
 
 
 def _choice_key(text: str) -> str | None:

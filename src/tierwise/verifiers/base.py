@@ -30,6 +30,9 @@ class BaseVerifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Work per byte of settings and character of the answer, relative to a pattern's; larger checks then run in another
     process. 0 if `key` and `verify` depend on more than those, or wait: they always run in this process."""
 
+    brought: ClassVar[str] = "tests"
+    """The field that a request or a task brings, if it is not ready without."""
+
     @property
     def decisive(self) -> bool:
         """Whether an accepted candidate is correct, rather than only well formed."""

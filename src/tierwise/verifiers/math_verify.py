@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Annotated
 
 import msgspec
@@ -13,9 +14,11 @@ import msgspec
 from tierwise.spec.ask import Verdict
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import TierwiseError
-from tierwise.verifiers.answers import marked, number_in, spoken
+from tierwise.verifiers.answers import marked, number_in, number_key, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 from tierwise.verifiers.contained import LimitExceeded, run_contained
+from tierwise.verifiers.packages import is_installed
+from tierwise.verifiers.sandbox import backend
 
 PACKAGE = "math-verify"
 
@@ -25,6 +28,8 @@ _VERIFY = """
 import logging
 logging.disable(logging.CRITICAL)
 from math_verify import parse, verify
+parse("$x$", parsing_timeout=None)  # imports its parser
+begin()
 if not parse(given["gold"], parsing_timeout=None, fallback_mode="no_fallback"):
     report("unreadable")
 else:
@@ -37,10 +42,30 @@ _READ = """
 import logging
 logging.disable(logging.CRITICAL)
 from math_verify import parse
+begin()
 def is_read(gold):
     return parse(gold, parsing_timeout=None, fallback_mode="no_fallback")
 report([number for number, gold in enumerate(given) if not is_read(gold)])
 """
+
+_EVALUATE = """
+import logging
+logging.disable(logging.CRITICAL)
+from math_verify import LatexExtractionConfig, parse
+latex = [LatexExtractionConfig()]
+said = parse("$" + given + "$", extraction_config=latex, parsing_timeout=None, fallback_mode="no_fallback")
+value = said[0] if said else None
+if value is None or not getattr(value, "is_number", False) or not getattr(value, "is_real", False):
+    report(None)
+else:
+    report(str(value.evalf(30)))
+"""
+
+_FORMULA = re.compile(r"\\[A-Za-z]{2,}|[\^!(]")
+_NO_NUMBER = re.compile(
+    r"[,;<>=≤≥≠±$]|\\(?:[lg]eq?|neq?|pm|mp|in|cup|text|infty|to|approx|or|and)(?![A-Za-z])|\b(?:or|and|to)\b"
+)
+EVALUATION_SECONDS = 10.0
 
 
 class MathVerify(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,7 +79,7 @@ class MathVerify(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     equals: str
     r"""The correct answer in LaTeX, with or without `$`."""
     seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 10.0
-    """Time limit of the comparison; an answer that takes longer is rejected."""
+    """CPU seconds of the comparison, imports not counted; an answer that takes longer is rejected."""
 
     def __post_init__(self) -> None:
         if not self.equals.strip(" $"):
@@ -68,7 +93,7 @@ class MathVerify(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     def key(self, completion: Completion) -> str | None:
         said = spoken(completion)
         number = number_in(said)
-        return str(number) if number is not None else marked(said)
+        return number_key(number) if number is not None else marked(said)
 
     async def verify(self, completion: Completion) -> Verdict:
         said = spoken(completion)
@@ -107,3 +132,28 @@ async def unreadable(checks: Sequence[MathVerify]) -> list[int]:
     except LimitExceeded as error:
         raise TierwiseError(f"the expressions could not be parsed: {error}") from error
     return [number for number in reported if isinstance(number, int)] if isinstance(reported, list) else []
+
+
+def can_evaluate(formula: str) -> bool:
+    """Whether a formula may have a value that is worth starting a sandbox for, and this machine can find it."""
+    if not 0 < len(formula) <= 300 or _NO_NUMBER.search(formula) or not _FORMULA.search(formula):
+        return False
+    return is_installed(PACKAGE) and backend().name != "none"
+
+
+async def evaluated(formula: str) -> Fraction | None:
+    """The value of a formula in LaTeX to 30 digits; None if it has no real value.
+
+    Raises:
+        TierwiseError: the sandbox failed.
+    """
+    try:
+        reported = await run_contained(
+            _EVALUATE, formula, distribution=PACKAGE, extra="workloads", seconds=EVALUATION_SECONDS
+        )
+    except LimitExceeded:
+        return None
+    try:
+        return Fraction(reported) if isinstance(reported, str) else None
+    except ValueError:
+        return None

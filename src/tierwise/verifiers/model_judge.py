@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any
 
 import msgspec
@@ -16,11 +17,26 @@ from tierwise.spec.ask import Verdict
 from tierwise.spec.call import Completion
 from tierwise.spec.errors import SpecError, TierwiseError
 from tierwise.spec.json import Json
+from tierwise.spec.thinking import without_thinking
 from tierwise.verifiers.answers import spoken
 from tierwise.verifiers.base import BaseVerifier
+from tierwise.verifiers.plain import plain
 
-_VERDICT = re.compile(r"\bverdict\b[\s*:_`]*(?:is\b[\s*:]*)?(yes|no|\d+(?:\.\d+)?)(?![\w/]*\w)", re.IGNORECASE)
-_YES = {"yes": 1.0, "no": 0.0}
+_WORD = r"(?:yes|no|true|false|correct|incorrect|pass(?:ed)?|fail(?:ed)?)"
+_SAID = rf"({_WORD}|-?\d+(?:\.\d+)?)(?![\w/]*\w)"
+_VERDICT = re.compile(
+    rf"""\bverdict\b[\s*:_`"']*(?:is\b[\s*:"']*)?(?:\[\[\s*)?{_SAID}
+    | \[\[\s*{_SAID}\s*\]\]
+    | \\boxed\s*\{{\s*(?:\\text\s*\{{\s*)?{_SAID}
+    | "(?:verdict|score|rating|mark|grade|judge?ment|correct|result)"\s*:\s*"?{_SAID}
+    | ^[ \t*_#>]*(?:(?:final|overall)\s+)?(?:score|rating|mark|judge?ment)[ \t*_]*:[ \t*_]*{_SAID}[ \t.*_]*$""",
+    re.IGNORECASE | re.VERBOSE | re.MULTILINE,
+)
+_EITHER = re.compile(r"[\s`*_\"'\]]*(?:or|/|\|)[\s`*_\"'\[]*", re.IGNORECASE)
+_YES = {
+    **dict.fromkeys(("yes", "true", "correct", "pass", "passed"), 1.0),
+    **dict.fromkeys(("no", "false", "incorrect", "fail", "failed"), 0.0),
+}
 
 
 class Nonsense(TierwiseError):
@@ -97,23 +113,46 @@ class Judge(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
             Nonsense: there is none, or a score that is not on the scale.
         """
         said = spoken_text(words)
-        found = [match[1].lower() for match in _VERDICT.finditer(said)]
+        found = _verdicts(said)
         if not found:
             raise Nonsense(f"the judge gave no verdict: {said[-160:]!r}")
+        last = found[-1]
         if self.scale is None or self.accept is None:
-            if found[-1] not in _YES:
-                raise Nonsense(f"the judge was asked for yes or no and said {found[-1]!r}")
-            return Verdict(ok=found[-1] == "yes", score=_YES[found[-1]], why=f"judge: {found[-1]}")
-        if found[-1] in _YES or not 1 <= float(found[-1]) <= self.scale:
-            raise Nonsense(f"the judge was asked for a mark from 1 to {self.scale} and said {found[-1]!r}")
-        mark = float(found[-1])
+            if last not in _YES:
+                raise Nonsense(f"the judge was asked for yes or no and said {last!r}")
+            told = "yes" if _YES[last] else "no"
+            return Verdict(ok=told == "yes", score=_YES[last], why=f"judge: {told}")
+        if last in _YES or not 1 <= float(last) <= self.scale:
+            raise Nonsense(f"the judge was asked for a mark from 1 to {self.scale} and said {last!r}")
+        mark = float(last)
         score = (mark - 1) / (self.scale - 1)
         return Verdict(ok=mark >= self.accept, score=score, why=f"judge: {mark:g} of {self.scale}")
 
 
+def _verdicts(said: str) -> list[str]:
+    """The explicit verdicts of a reply in order; the form that it was asked for, quoted, is none: `yes` or `no`."""
+    text = plain(said)
+    found = [
+        (match, next(one for one in match.groups() if one is not None).lower()) for match in _VERDICT.finditer(text)
+    ]
+    quoted = set()
+    for place, ((one, _), (two, _)) in enumerate(pairwise(found)):
+        if _EITHER.fullmatch(text, one.end(), two.start()):
+            quoted |= {place, place + 1}
+    return [word for place, (match, word) in enumerate(found) if place not in quoted and not _is_open(text, match)]
+
+
+def _is_open(text: str, match: re.Match[str]) -> bool:
+    """Whether the other word follows directly, as in `VERDICT: yes or no`."""
+    return (
+        re.match(rf"[`*_\"']*\s*(?:or|/)\s*[`*_\"']*{_WORD}\b", text[match.end() : match.end() + 30], re.IGNORECASE)
+        is not None
+    )
+
+
 def spoken_text(words: str) -> str:
     """A judge's reply without its thinking."""
-    return words.rpartition("</think>")[2].strip()
+    return without_thinking(words)
 
 
 def _text(content: Json) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 from fractions import Fraction
 from typing import Annotated
@@ -10,41 +11,108 @@ import msgspec
 
 from tierwise.spec.ask import Verdict
 from tierwise.spec.call import Completion
-from tierwise.verifiers.answers import answer_key, number_in, spoken
+from tierwise.verifiers import expression
+from tierwise.verifiers.answers import number_key, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
+from tierwise.verifiers.expression import Value
+from tierwise.verifiers.math_verify import can_evaluate, evaluated
+from tierwise.verifiers.quantity import Quantity, equal_within, quantity_in
+
+RELATIVE = Fraction(1, 10**6)
+"""Default tolerance, relative to the correct number."""
+COMPUTED = 15
+"""Significant digits from which a decimal number was computed, so that its last digit is not one that somebody gave."""
 
 
-class Number(BaseVerifier, frozen=True, kw_only=True):
-    """The answer is a number: the marked one, else the last one."""
+class Number(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
+    r"""The answer is a number: the marked one, else the last one, read as the expression that it is.
+
+    Products, powers, roots, fractions, thousands, units, percent and scales such as `million` are read. What is not
+    plain arithmetic (`\log_2 8`) is evaluated by math-verify where that package and a sandbox are available, and else
+    is not readable. A range, alternatives, or a pair are never reduced to one of their numbers.
+    """
 
     kind = "number"
     text_cost = 1
 
-    equals: float | None = None
+    equals: int | float | None = None
     """The correct number. Without it any number is accepted."""
-    tolerance: Annotated[float, msgspec.Meta(ge=0)] = 1e-6
-    """Allowed error, absolute or relative to `equals`, whichever is larger."""
+    any_of: Annotated[tuple[int | float, ...], msgspec.Meta(max_length=100)] = ()
+    """Several correct numbers, in place of `equals`."""
+    tolerance: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """Allowed error, absolute or relative to the correct number, whichever is larger; only relative where it would
+    reach to zero otherwise. The default is a millionth of the number, and at most half a unit of its last digit, if
+    it has fewer than 15."""
+    decimal: expression.Decimal = "."
+    """The decimal sign of answers. With `,` the answer `1.234,5` and `3,5` are numbers, and `1.500` is 1500."""
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.equals or 0) or not math.isfinite(self.tolerance):
-            raise ValueError("equals and tolerance: must be finite numbers")
+        if self.equals is not None and self.any_of:
+            raise ValueError("equals and any_of: give one of them")
+        if not all(math.isfinite(one) for one in (*self._right, self.tolerance or 0)):
+            raise ValueError("equals, any_of and tolerance: must be finite numbers")
+
+    @property
+    def _right(self) -> tuple[int | float, ...]:
+        return self.any_of if self.equals is None else (self.equals,)
 
     @property
     def decisive(self) -> bool:
-        return self.equals is not None
+        return bool(self._right)
 
     def key(self, completion: Completion) -> str | None:
-        return answer_key(completion, "number")
+        found = quantity_in(spoken(completion), self.decimal)
+        return None if found is None or found.value is None else number_key(found.value)
 
     async def verify(self, completion: Completion) -> Verdict:
-        found = number_in(spoken(completion))
+        found = quantity_in(spoken(completion), self.decimal)
         if found is None:
             return rejected("no number in the answer")
-        shown = str(found) if found.denominator == 1 else f"{float(found):.12g}"
-        if self.equals is None:
-            return accepted(shown)
-        right = Fraction(repr(self.equals))  # as it is written: 0.1 is a tenth
-        # The cheap test first: with fractions the other takes 10 µs, a tenth of the bench's overhead per request.
-        if found == right or abs(found - right) <= Fraction(repr(self.tolerance)) * max(Fraction(1), abs(right)):
-            return accepted(shown)
-        return rejected(f"{shown} instead of {self.equals:.12g}")
+        values = found.values or await _evaluated(found)
+        if not values:
+            return rejected("the number in the answer is not readable as one number")
+        if not self._right:
+            return accepted(shown(values[0]))
+        if any(self._is(values, right) for right in self._right):
+            return accepted(shown(values[0]))
+        return rejected(f"{shown(values[0])} instead of {' or '.join(f'{right:.12g}' for right in self._right)}")
+
+    def _is(self, values: tuple[Value, ...], given: float) -> bool:
+        right = Fraction(repr(given))  # as it is written: 0.1 is a tenth
+        return equal_within(values, right, allowed(given, self.tolerance))
+
+
+def allowed(given: float, tolerance: float | None) -> Fraction:
+    """The allowed absolute error of an answer.
+
+    Args:
+        given: the correct number; its last digit is the last one of its shortest form.
+        tolerance: as set by the user; None for the default.
+    """
+    size = abs(Fraction(repr(given)))
+    if tolerance is not None:
+        wide = Fraction(repr(tolerance))
+        return wide * size if 0 < size <= wide else max(wide, wide * size)
+    _, digits, exponent = decimal.Decimal(repr(given)).as_tuple()
+    if not isinstance(given, int) and len(digits) >= COMPUTED:
+        return RELATIVE * size
+    last = Fraction(10) ** exponent if isinstance(exponent, int) else Fraction(0)
+    return min(RELATIVE * size, last / 2)
+
+
+async def _evaluated(found: Quantity) -> tuple[Value, ...]:
+    """The value of a formula that is not plain arithmetic; nothing where it has none, or cannot be evaluated here."""
+    if not can_evaluate(found.formula):
+        return ()
+    value = await evaluated(found.formula)
+    return () if value is None else (value,)
+
+
+def shown(value: Value) -> str:
+    """A number as a short text."""
+    if isinstance(value, Fraction) and value.denominator == 1:
+        return str(value)
+    try:
+        return f"{float(value):.12g}"
+    except OverflowError:
+        return str(value)

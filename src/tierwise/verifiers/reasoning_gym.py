@@ -46,6 +46,7 @@ except Exception:
     for name in [name for name in sys.modules if name.partition(".")[0] == "reasoning_gym"]:
         del sys.modules[name]
     module = importlib.import_module(path)
+begin()
 dataset = getattr(module, kind)(config=getattr(module, settings)(**given["settings"]))
 report(float(dataset.score_answer(given["said"], given["entry"])))
 """
@@ -70,6 +71,7 @@ class ReasoningGym(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     entry: dict[str, Any] = msgspec.field(default_factory=dict)
     """Input of the scorer, mainly `metadata`."""
     seconds: Annotated[float, msgspec.Meta(gt=0, le=300)] = 20.0
+    """CPU seconds of the scorer, imports not counted; an answer that takes longer is rejected."""
 
     def __post_init__(self) -> None:
         if self.answer is None and self.scorer is None:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from fractions import Fraction
 from time import thread_time
 from typing import Any
 
@@ -20,8 +21,10 @@ from jsonschema.validators import extend, validator_for
 
 from tierwise.spec.ask import Verdict
 from tierwise.spec.call import Completion
+from tierwise.verifiers import schema_refs
 from tierwise.verifiers.answers import answer_key, canonical, json_in, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
+from tierwise.verifiers.ecma import to_re2
 from tierwise.verifiers.patterns import compiled
 
 SECONDS = 0.5
@@ -42,8 +45,9 @@ class JsonSchema(BaseVerifier, frozen=True, kw_only=True):
     schema: dict[str, Any] | bool
     """A JSON Schema of the draft in its `$schema`, else the newest.
 
-    Patterns that RE2 does not support, a `$ref` to outside of the schema, and `unevaluatedProperties` together with
-    `patternProperties` cannot be checked: every candidate is then rejected, and the verdict says why."""
+    A schema that can never be applied is refused: a pattern of ECMA-262 that RE2 cannot match (look-around,
+    back-references), a `$ref` that leads out of the schema or round in a circle, and `unevaluatedProperties` together
+    with `patternProperties`."""
 
     def __post_init__(self) -> None:
         kind = _dialect(self.schema)
@@ -52,6 +56,7 @@ class JsonSchema(BaseVerifier, frozen=True, kw_only=True):
             wrong = _first_error(kind, kind.META_SCHEMA, self.schema)
             if wrong is not None:
                 raise ValueError(f"schema: not a JSON Schema: {wrong}")
+            _check_applies(kind, self.schema)
             if len(_SOUND) >= MOST_KNOWN:
                 _SOUND.clear()
             _SOUND.add(name)
@@ -68,6 +73,17 @@ class JsonSchema(BaseVerifier, frozen=True, kw_only=True):
         return accepted("matches the schema") if wrong is None else rejected(wrong)
 
 
+def _check_applies(kind: Any, schema: dict[str, Any] | bool) -> None:
+    written = msgspec.json.encode(schema)
+    if b'"unevaluatedProperties"' in written and b'"patternProperties"' in written:
+        raise ValueError("schema: it can never be applied: unevaluatedProperties together with patternProperties")
+    try:
+        dialect = kind.META_SCHEMA.get("$schema", "") if isinstance(kind.META_SCHEMA, dict) else ""
+        schema_refs.check(schema, dialect, lambda part: _first_error(kind, kind.META_SCHEMA, part))
+    except ValueError as error:
+        raise ValueError(f"schema: it can never be applied: {error}") from error
+
+
 def _name(schema: dict[str, Any] | bool) -> bytes:
     try:
         return hashlib.sha256(msgspec.json.encode(schema)).digest()
@@ -81,9 +97,6 @@ def _first_error(kind: Any, schema: dict[str, Any] | bool, value: Any) -> str | 
     """The most relevant validation error of a value, or why it cannot be validated."""
     _deadline.set(thread_time() + SECONDS)
     try:
-        written = msgspec.json.encode(schema)
-        if b'"unevaluatedProperties"' in written and b'"patternProperties"' in written:
-            return "the schema cannot be applied: unevaluatedProperties together with patternProperties"
         checking = kind(schema, registry=referencing.Registry())
         error = jsonschema.exceptions.best_match(checking.iter_errors(value))
     except RecursionError:
@@ -110,6 +123,8 @@ def _careful(kind: Any) -> Any:
             "patternProperties": _pattern_properties,
             "additionalProperties": _additional_properties,
             "uniqueItems": _unique_items,
+            "multipleOf": _multiple_of,
+            "divisibleBy": _multiple_of,
         },
     )
 
@@ -134,7 +149,12 @@ def _hurry() -> None:
 
 def _matches(pattern: str, text: str) -> bool:
     _hurry()
-    return compiled(pattern).find(text) is not None
+    return compiled(_translated(pattern)).find(text) is not None
+
+
+@functools.lru_cache(maxsize=256)
+def _translated(pattern: str) -> str:
+    return to_re2(pattern)
 
 
 def _pattern(validator: Any, pattern: str, instance: object, schema: object) -> Iterator[Any]:  # noqa: ARG001
@@ -167,3 +187,13 @@ def _additional_properties(validator: Any, allowed: Any, instance: object, schem
 def _unique_items(validator: Any, wanted: Any, instance: object, schema: object) -> Iterator[Any]:  # noqa: ARG001
     if wanted and isinstance(instance, list) and len({canonical(item) for item in instance}) < len(instance):
         yield jsonschema.ValidationError("has items that are equal")
+
+
+def _multiple_of(validator: Any, divisor: Any, instance: Any, schema: object) -> Iterator[Any]:  # noqa: ARG001
+    """Exact for decimals: 19.99 is a multiple of 0.01, as it is written."""
+    if validator.is_type(instance, "number") and divisor and _exact(instance) % _exact(divisor):
+        yield jsonschema.ValidationError(f"{instance!r} is not a multiple of {divisor!r}")
+
+
+def _exact(number: float) -> Fraction:
+    return Fraction(number) if isinstance(number, int) else Fraction(repr(number))

@@ -10,9 +10,8 @@ import jinja2
 
 from tierwise.spec.errors import SpecError
 from tierwise.spec.json import Json
+from tierwise.spec.thinking import MARKS
 
-_THINKING_MARKS = (("<think>", "</think>"), ("<|channel>", "<channel|>"), ("[THINK]", "[/THINK]"))
-"""Tokens that open and close thinking: Qwen, GLM, DeepSeek and Kimi; Gemma 4; Mistral."""
 _UNFINISHED = "\ufffd"
 
 
@@ -33,7 +32,7 @@ class Thinking:
 def find_thinking(tokenizer: Any) -> Thinking | None:
     """The thinking tokens of this tokenizer; None if it has none."""
     vocabulary = tokenizer.get_vocab()
-    for begin, end in _THINKING_MARKS:
+    for begin, end in MARKS:
         if begin in vocabulary and end in vocabulary:
             return Thinking(begin=vocabulary[begin], end=vocabulary[end], begin_text=begin, end_text=end)
     return None

@@ -105,7 +105,7 @@ def read_task(value: Any, base: Path, reading: Reading, shared: Shared = NOTHING
             reading.wrong(f"verifier{place.strip('`')}", message)
     for name, choice in (("check", task.check), ("verifier", task.verifier)):
         if choice is not None and not choice.member.is_ready:
-            reading.wrong(f"{name}.{choice.kind}", "has nothing to check with; give its `tests`")
+            reading.wrong(f"{name}.{choice.kind}", f"has nothing to check with; give its `{choice.member.brought}`")
     if missing := missing_package(task.check):
         reading.wrong(f"check.{task.check.kind}", missing)
     return task

@@ -255,7 +255,8 @@ def test_a_pass_that_nobody_has_seen_is_repeated_once_after_the_engine_was_kille
         assert answer.completion.text == second.completion.text
         assert (first.outcome, second.outcome, second.retry_of) == ("failed", "finished", 0)
         assert "broke off during an answer" in first.error
-        assert (first.usage.completion, second.usage.completion) == (3, 12)
+        assert 3 <= first.usage.completion < 12  # some words were on their way when it was killed
+        assert second.usage.completion == 12
         assert (engine.health().state, engine.health().restarts) == ("ready", before + 1)
 
     run(main())

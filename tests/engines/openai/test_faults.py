@@ -15,7 +15,7 @@ from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.engine import HttpEngine
 from tierwise.engines.openai.launch import build
 from tierwise.engines.openai.settings import Http
-from tierwise.spec.errors import Broken, EngineError, Garbled, Overloaded, Refused, TimedOut, TooLong
+from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, Overloaded, Refused, TimedOut, TooLong
 from tierwise.testing.server import FakeServer, HttpReply
 
 # ── what goes wrong ─────────────────────────────────────────────────────
@@ -33,12 +33,12 @@ from tierwise.testing.server import FakeServer, HttpReply
         (HttpReply(status=502, body=b"<html>Bad Gateway</html>"), Broken, "answered 502: <html>Bad Gateway</html>"),
         (
             refusing(301, Location="https://far/v1/chat/completions"),
-            Broken,
+            Misconfigured,
             "redirects to https://far/v1/chat/completions",
         ),
         (HttpReply(body=b'{"error":{"message":"no","code":429}}'), Overloaded, "no"),
         (
-            HttpReply(body=b'{"choices":[{"message":{"content":"hi"}}]}'),
+            HttpReply(body=b'{"choices":[{"text":"hi"}]}'),
             Garbled,
             "answered with application/json instead",
         ),
@@ -48,7 +48,7 @@ from tierwise.testing.server import FakeServer, HttpReply
             "text/html instead of an event stream",
         ),
         (raw("hello\nworld\n"), Garbled, "sent 'hello', not events"),
-        (raw("data: hello\n\n"), Garbled, "sent 'hello': JSON is malformed"),
+        (raw("data: hello\n\n"), Garbled, "sent 'hello', not events"),
         (raw(event("a"), 'data: {"choices":[{"delta":[]}]}\n\n'), Garbled, "Expected `object | null`"),
         (raw(event("a"), b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n'), Garbled, "can't decode byte 0xff"),
         (raw("data: ", '{"choices":[{"delta":{"a":', "[" * 50_000, "\n\n"), Garbled, "recursion"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from itertools import pairwise
 
 import msgspec
@@ -12,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tierwise.engines.openai.events import EventParser
-from tierwise.engines.openai.wire import Failure, read_event, read_failure
+from tierwise.engines.openai.failure import Failure, read_failure
+from tierwise.engines.openai.wire import read_event
 from tierwise.spec.call import Chunk, Usage
-from tierwise.spec.errors import Broken, EngineError, Overloaded, Refused, TimedOut, TooLong
+from tierwise.spec.errors import Broken, EngineError, Misconfigured, Overloaded, Refused, TimedOut, TooLong
 
 
 def read(**event: object) -> Chunk | Failure:
@@ -111,8 +114,16 @@ def test_a_prompt_under_way_counts_with_the_batches_that_llama_cpp_will_finish_a
         (400, {"error": {"code": 400, "message": "no", "type": "exceed_context_size_error"}}, TooLong),
         (500, {"error": {"message": "image input is not supported - hint: provide the mmproj"}}, Refused),
         (500, {"error": {"message": "CUDA out of memory"}}, Broken),
-        (401, {"error": {"message": "wrong key"}}, Broken),
-        (404, {"error": {"message": "no such model"}}, Broken),
+        (301, "", Misconfigured),
+        (401, {"error": {"message": "wrong key"}}, Misconfigured),
+        (402, {"error": {"message": "no credit"}}, Misconfigured),
+        (403, {"error": {"message": "not for you"}}, Misconfigured),
+        (404, {"error": {"message": "no such model"}}, Misconfigured),
+        (409, {"error": {"message": "the deployment is stopped"}}, Misconfigured),
+        (400, {"error": {"message": "API key not valid. Please pass a valid API key."}}, Misconfigured),
+        (400, {"error": {"message": "The model `gpt-9` does not exist"}}, Misconfigured),
+        (400, {"error": {"message": "Invalid model name passed in model=large", "code": "400"}}, Misconfigured),
+        (400, {"error": {"message": "this model does not support images"}}, Refused),
         (501, {"error": {"message": "this server does not support tools"}}, Broken),
         (502, "", Broken),
         (418, b"\xff\xfe", Broken),
@@ -175,10 +186,36 @@ def test_a_servers_own_words_are_found_in_every_shape_of_error(body, message):
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("2", 2), ("0.5", 0.5), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("", None)]
+    ("headers", "seconds"),
+    [
+        ({"Retry-After": "2"}, 2),
+        ({"Retry-After": " 0.5 "}, 0.5),
+        ({"Retry-After-Ms": "1500", "Retry-After": "2"}, 1.5),
+        ({"Retry-After": "99999999999999999999999999999999"}, 3600),
+        ({"Retry-After": "9" * 400}, 3600),
+        ({"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}, 3600),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"Retry-After": "Wed, 21 Oct 9999999 07:28:00 GMT"}, None),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "-5"}, None),
+        ({"Retry-After": "nan"}, None),
+        ({"Retry-After": "inf"}, None),
+        ({"Retry-After": "1e3"}, None),
+        ({"Retry-After": "٣"}, None),
+        ({"Retry-After": ""}, None),
+        ({}, None),
+    ],
+    ids=str,
 )
-def test_retry_after_is_kept_where_it_is_in_seconds(header, seconds):
-    assert read_failure(429, b"", {"Retry-After": header}).blame("large").retry_after == seconds
+def test_retry_after_is_kept_in_each_of_its_forms_bounded_and_dropped_if_it_is_none(headers, seconds):
+    assert read_failure(429, b"", headers).blame("large").retry_after == seconds
+
+
+def test_retry_after_as_a_date_is_the_time_until_then():
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    wait = read_failure(429, b"", {"Retry-After": date}).retry_after
+    assert wait is not None
+    assert 60 < wait <= 90
 
 
 @pytest.mark.parametrize(
@@ -212,7 +249,7 @@ def test_an_error_inside_a_stream_is_of_the_kind_that_its_code_or_type_says(even
         b"hello",
         b"[]",
         b'{"choices":[{"delta":"text"}]}',
-        b'{"usage":{"prompt_tokens":"five"}}',
+        b'{"usage":{"prompt_tokens":7},"choices":[{"delta":7}]}',
         b"\xff",
         b'{"error":"\xff"}',
         b'{"choices":' + b"[" * 100_000,

@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tierwise.analysis.arms import arms
 from tierwise.analysis.compare import compare
 from tierwise.analysis.leaderboard import leaderboard
 from tierwise.analysis.pairs import pair
+from tierwise.cli import app
 from tierwise.runs import importers
 from tierwise.runs.importers.swebench import repository
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
@@ -58,6 +60,57 @@ def test_the_instances_of_a_report_are_classified(tmp_path):
     found = importers.read(write(tmp_path, report))
     assert [result.outcome for result in found.results] == ["correct", "incorrect", "no_answer", "error"]
     assert (found.absent, found.size, found.suite) == (("a__c-5", "a__c-6"), 6, "SWE-bench")
+
+
+def test_failures_of_the_infrastructure_are_errors_with_their_reason(tmp_path):
+    report = {
+        "total_instances": 5,
+        "schema_version": 2,
+        "resolved_ids": ["a__b-1"],
+        "unresolved_ids": ["a__b-2", "a__b-3"],
+        "error_ids": ["a__c-4"],
+        "infra_failure_ids": ["a__b-3", "a__c-4", "a__c-5"],
+        "ambiguous_failure_ids": ["a__b-2"],
+        "failure_reasons": {"a__b-3": "docker_pull_failed", "a__b-2": "timeout"},
+    }
+    found = importers.read(write(tmp_path, report))
+    assert {result.task: (result.outcome.value, result.why) for result in found.results} == {
+        "a__b-1": ("correct", ""),
+        "a__b-2": ("incorrect", "tests failed"),
+        "a__b-3": ("error", "the evaluation's infrastructure failed: docker_pull_failed"),
+        "a__c-4": ("error", "the evaluation's infrastructure failed"),
+        "a__c-5": ("error", "the evaluation's infrastructure failed"),
+    }
+    assert len(found.results) == 5
+
+
+def test_an_instance_cannot_be_resolved_and_a_failure_of_the_infrastructure(tmp_path):
+    report = {"resolved_ids": ["a__b-1"], "infra_failure_ids": ["a__b-1"]}
+    with pytest.raises(ConfigErrors, match="a__b-1 is also in 'resolved_ids'"):
+        importers.read(write(tmp_path, report))
+
+
+def test_failures_of_the_infrastructure_in_reports_by_instance_are_errors(tmp_path):
+    value = {
+        "django__django-1": {"resolved": False, "infra_failure": True, "infra_failure_reason": "no space on device"},
+        "django__django-2": {"resolved": None, "infra_failure": True},
+        "django__django-3": {"resolved": False, "infra_failure": False},
+        "django__django-4": {"resolved": True, "infra_failure": False},
+    }
+    found = importers.read(write(tmp_path, value))
+    assert [result.outcome for result in found.results] == ["error", "error", "incorrect", "correct"]
+    assert found.results[0].why.endswith("failed: no space on device")
+
+
+def test_errors_stay_in_every_denominator_that_is_shown(tmp_path):
+    value = {f"a__b-{n}": {"resolved": n < 4, "infra_failure": n >= 8} for n in range(10)}
+    path = write(tmp_path, value)
+    (score,) = leaderboard([importers.read(path)]).scores
+    assert (score.n, score.errors, score.score, score.score_of_suite) == (8, 2, 0.5, 0.4)
+    done = CliRunner().invoke(app, ["import", str(path), "--table", "--out", str(tmp_path / "runs")])
+    assert "4 of 10 solved, 2 infrastructure errors" in done.output
+    assert "8 of 10" in done.output
+    assert "0.400" in done.output
 
 
 def test_reports_by_instance_are_read(tmp_path):

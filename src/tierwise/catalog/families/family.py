@@ -170,6 +170,9 @@ class ThinkingSupport(Fact, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Context, in tokens, that the highest effort needs to avoid truncation."""
     ships_template: bool
     """Whether checkpoints include a Jinja chat template; otherwise an engine needs a built-in encoding."""
+    marks: tuple[str, str] | None = None
+    """What opens and closes thinking in the model's text. Verifiers leave out what stands between them;
+    `spec/thinking.py` has the marks of all families."""
     note: str = ""
 
     @property

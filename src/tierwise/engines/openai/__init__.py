@@ -20,5 +20,6 @@ ROW: EngineRow[Http] = EngineRow(
     command=command,
     build=build,
     capabilities=capabilities,
+    notes=lambda settings, context: settings.notes(),  # noqa: ARG005 - they need nothing of this machine
     components=_components,
 )

@@ -5,28 +5,33 @@ from __future__ import annotations
 import asyncio
 import io
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import msgspec
 
 from tierwise.engines.openai.connector import Connector
-from tierwise.engines.openai.events import EventParser
-from tierwise.engines.openai.wire import Failure, read_event, read_failure, read_whole
-from tierwise.spec.errors import Broken, EngineError, Garbled, Refused, TimedOut
+from tierwise.engines.openai.events import MOST_BYTES
+from tierwise.engines.openai.exchange import Exchange, advice_on_url
+from tierwise.engines.openai.failure import Failure, read_failure
+from tierwise.engines.openai.masking import masked
+from tierwise.engines.openai.request import RequestEncoder
+from tierwise.engines.openai.wire import read_event, read_whole
+from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, Refused, TimedOut
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 
     from tierwise.spec.call import Call, Chunk
-    from tierwise.spec.json import Fields, Json
+    from tierwise.spec.json import Fields
 
+_LINGER_SECONDS = 1.0
+"""The longest wait after the finish reason for usage, `[DONE]` and the end of the response. Then the connection is
+closed."""
 _DRAIN_SECONDS = 0.5  # from `[DONE]` to the end of the response; then the connection is closed
+_ERROR_SECONDS = 5.0  # for the body of an error
 _MOST_ERROR_BYTES = 64 * 1024
 _LARGE_BYTES = 1024 * 1024  # aiohttp wants a file above this size, and sends it in parts
-
-MULTIPLIERS = frozenset({"n", "n_cmpl", "best_of"})
-"""Fields that start several passes, of which servers count one: `n_cmpl` is llama.cpp's, `best_of` vLLM's."""
 
 
 class ChatClient:
@@ -36,6 +41,7 @@ class ChatClient:
         name: the deployment's, for error messages.
         model: sent as `model`.
         extras: fields sent with every request, so that the engine reports the counts that the ledger needs.
+        drop: names of fields never sent, whoever sets them.
         silent_seconds: a pass is aborted after this long without a byte.
         proxy: URL of the proxy to use, with user and password if it requires them.
         translate: converts a prompt's fields to the engine's.
@@ -49,16 +55,16 @@ class ChatClient:
         *,
         api_key: str | None = None,
         extras: Fields | None = None,
+        drop: Collection[str] = (),
         silent_seconds: float = 600.0,
         proxy: str | None = None,
         translate: Callable[[Fields], Fields] | None = None,
         read: Callable[[bytes], Chunk | Failure] = read_event,
     ) -> None:
-        self._translate = translate
+        self._request = RequestEncoder(name, model, extras=extras or {}, drop=drop, translate=translate)
         self._read_event = read
         self._name = name
-        self._model = model
-        self._extras = extras or {}
+        self._key = api_key
         # No compression, so that no buffer delays an event.
         self._headers = {
             "Content-Type": "application/json",
@@ -78,45 +84,49 @@ class ChatClient:
 
     async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:
         """Run one pass against `base_url` (which ends in /v1). Closing the generator aborts the pass."""
-        if not call.streamed:
-            yield self._read(await self.whole(base_url, call), read=read_whole)
+        if not self._request.streams(call):
+            yield self._whole_answer(await self.whole(base_url, call), base_url, call)
             return
-        body = self._encode(call)
-        events, is_finished = EventParser(), False
+        exchange = Exchange(lambda event: self._read(event, base_url, call), linger_seconds=_LINGER_SECONDS)
+        body = self._request.encode(call)
         try:
             async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
-                await self._require_stream(response)
-                async for block in response.content.iter_any():
-                    for event in events.feed(block):
-                        chunk = self._read(event)
-                        is_finished |= chunk.finish is not None
+                await self._require_success(response, base_url, call)
+                while block := await _next_block(response, exchange.ends_at):
+                    for chunk in exchange.feed(block):
                         yield chunk
-                    if events.is_done:
+                    if exchange.is_done:
                         await _drain(response)
                         break
-                for event in events.rest():
-                    chunk = self._read(event)
-                    is_finished |= chunk.finish is not None
+                if (document := exchange.document) is not None:
+                    for chunk in self._documented(document, response, base_url, call):
+                        exchange.is_finished |= chunk.finish is not None
+                        yield chunk
+                for chunk in exchange.rest():
                     yield chunk
         except (aiohttp.ClientError, ConnectionError) as error:
-            if not is_finished:  # after the last token, a broken connection loses nothing
-                raise self._blame(error, had_begun=events.has_any) from error
+            if not exchange.is_finished:  # after the last token, a broken connection loses nothing
+                raise self._blame(error, had_begun=exchange.has_begun) from error
         except ValueError as error:
-            raise Garbled(f"deployment {self._name!r} {error}", engine=self._name) from error
-        if not is_finished:
-            raise self._unfinished(events)
+            raise self._garbled(str(error)) from error
+        if not exchange.is_finished:
+            raise self._unfinished(exchange)
 
     async def whole(self, base_url: str, call: Call) -> bytes:
         """Run one pass without streaming and return the body of the response.
 
         Cancelling it aborts the pass.
         """
+        body = self._request.encode(call, streamed=False)
         try:
-            body = self._encode(call, streamed=False)
             async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
-                if response.status != 200:
-                    raise read_failure(response.status, await _beginning(response), response.headers).blame(self._name)
-                return await response.read()
+                await self._require_success(response, base_url, call)
+                answer = bytearray()
+                while block := await response.content.readany():
+                    answer += block
+                    if len(answer) > MOST_BYTES:
+                        raise self._garbled(f"sent more than {MOST_BYTES >> 20} MiB")
+                return bytes(answer)
         except (aiohttp.ClientError, ConnectionError) as error:
             raise self._blame(error, had_begun=False) from error
 
@@ -153,59 +163,65 @@ class ChatClient:
             )
         return self._session
 
-    def _encode(self, call: Call, *, streamed: bool = True) -> bytes:
-        asked = call.prompt.fields if self._translate is None else self._translate(call.prompt.fields)
-        fields = {**asked, **self._extras}
-        for name in MULTIPLIERS & fields.keys():
-            if fields.pop(name) not in (1, None):
-                why = f"{name}: a pass is one completion; request several with `n` or a policy"
-                raise Refused(why, engine=self._name)
-        body: dict[str, Json] = {
-            **fields,
-            "model": self._model,
-            "messages": [dict(message) for message in call.prompt.messages],
-            "stream": streamed,
-            "stream_options": {
-                **_mapping(call.prompt.fields.get("stream_options")),
-                **_mapping(self._extras.get("stream_options")),
-                "include_usage": True,
-            },
-        }
-        if call.sends_seed:
-            body["seed"] = call.seed
-        if not streamed:
-            del body["stream_options"]
-        try:
-            return msgspec.json.encode(body)
-        except UnicodeEncodeError as error:
-            raise Refused(f"the request contains text that is not valid Unicode: {error}", engine=self._name) from error
-
-    async def _require_stream(self, response: aiohttp.ClientResponse) -> None:
-        """Raise an error if the response is not an event stream."""
-        if response.status != 200:
-            body = await _beginning(response)
-            if 300 <= response.status < 400 and (place := response.headers.get("Location")):
-                body = f"redirects to {place}; correct `url`".encode()
-            raise read_failure(response.status, body, response.headers).blame(self._name)
-        if response.content_type not in ("application/json", "text/html"):
+    async def _require_success(self, response: aiohttp.ClientResponse, base_url: str, call: Call) -> None:
+        """Raise the error of a response that has another status than 200."""
+        if response.status == 200:
             return
         body = await _beginning(response)
-        with suppress(ValueError):
-            if isinstance(failure := read_event(body), Failure):
-                raise failure.blame(self._name)
-        raise ValueError(f"answered with {response.content_type} instead of an event stream: {_shown(body)}")
+        if 300 <= response.status < 400 and (place := response.headers.get("Location")):
+            body = f"redirects to {place}; correct `url`".encode()
+        raise self._error(read_failure(response.status, self._masked(body), response.headers), base_url, call)
 
-    def _read(self, event: bytes, *, read: Callable[[bytes], Chunk | Failure] | None = None) -> Chunk:
+    def _documented(self, document: bytes, response: aiohttp.ClientResponse, base_url: str, call: Call) -> list[Chunk]:
+        """The chunks of a response that is a JSON document although a stream was requested, or one event a line.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        lines = document.splitlines()
+        for read, texts in ((read_whole, [document]), (self._read_event, lines if len(lines) > 1 else [])):
+            with suppress(ValueError):
+                if chunks := [self._read(text, base_url, call, read=read) for text in texts if text.strip()]:
+                    return chunks
+        shown = f"{_shown(self._masked(document))}{advice_on_url(base_url)}"
+        raise ValueError(f"answered with {response.content_type} instead of an event stream: {shown}")
+
+    def _whole_answer(self, body: bytes, base_url: str, call: Call) -> Chunk:
         try:
-            chunk = (read or self._read_event)(event)
+            return self._read(body, base_url, call, read=read_whole)
         except ValueError as error:
-            raise ValueError(f"sent {_shown(event)}: {error}") from error
-        if isinstance(chunk, Failure):
-            raise chunk.blame(self._name)
-        return chunk
+            raise self._garbled(str(error)) from error
+
+    def _read(
+        self, event: bytes, base_url: str, call: Call, *, read: Callable[[bytes], Chunk | Failure] | None = None
+    ) -> Chunk:
+        reader = read or self._read_event
+        try:
+            chunk = reader(event)
+            if not isinstance(chunk, Failure):
+                return chunk
+            failure = reader(self._masked(event))
+        except ValueError as error:
+            raise ValueError(f"sent {_shown(self._masked(event))}: {error}") from error
+        raise self._error(failure if isinstance(failure, Failure) else chunk, base_url, call)
+
+    def _error(self, failure: Failure, base_url: str, call: Call) -> EngineError:
+        """The error that a failure is, and what to change if our settings are at fault."""
+        failure = replace(failure, message=masked(failure.message, self._key))
+        if failure.kind is Refused and (advice := self._request.fault(call, failure)):
+            text = f"deployment {self._name!r} refuses our settings: {failure.message}; {advice}"
+            return Misconfigured(text, engine=self._name)
+        advice = advice_on_url(base_url) if failure.status in (404, 405) else ""
+        return failure.blame(self._name, hint=advice.removeprefix("; "))
+
+    def _masked(self, words: bytes) -> bytes:
+        return masked(words.decode(errors="replace"), self._key).encode()
+
+    def _garbled(self, what: str) -> Garbled:
+        return Garbled(f"deployment {self._name!r} {masked(what, self._key)}", engine=self._name)
 
     def _blame(self, error: Exception, *, had_begun: bool) -> EngineError:
-        what = str(error) or type(error).__name__
+        what = masked(str(error), self._key) or type(error).__name__
         match error:
             case aiohttp.ServerTimeoutError():
                 return TimedOut(f"deployment {self._name!r} stopped sending: {what}", engine=self._name)
@@ -216,9 +232,9 @@ class ChatClient:
             case _:
                 return Broken(f"deployment {self._name!r} cannot be reached: {what}", engine=self._name)
 
-    def _unfinished(self, events: EventParser) -> EngineError:
-        if events.foreign and not events.has_any:
-            return Garbled(f"deployment {self._name!r} sent {_shown(events.foreign)}, not events", engine=self._name)
+    def _unfinished(self, exchange: Exchange) -> EngineError:
+        if exchange.foreign and not exchange.has_begun:
+            return self._garbled(f"sent {_shown(exchange.foreign)}, not events")
         return Broken(f"deployment {self._name!r} ended its stream during an answer", engine=self._name)
 
 
@@ -226,14 +242,26 @@ async def _note_reuse(session: aiohttp.ClientSession, way: Any, params: object) 
     way.trace_request_ctx.append("kept")
 
 
+async def _next_block(response: aiohttp.ClientResponse, ends_at: float | None) -> bytes:
+    """The next bytes of a response; empty at its end, or at a time of the event loop if none came before."""
+    if ends_at is None:
+        return await response.content.readany()
+    try:
+        async with asyncio.timeout_at(ends_at):
+            return await response.content.readany()
+    except TimeoutError:
+        return b""
+
+
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The body of an error response, up to a maximum size."""
+    """The body of an error response, up to a maximum size and time."""
     parts: list[bytes] = []
-    with suppress(aiohttp.ClientPayloadError):
-        async for part in response.content.iter_any():
-            parts.append(part)
-            if sum(map(len, parts)) > _MOST_ERROR_BYTES:
-                break
+    with suppress(aiohttp.ClientPayloadError, TimeoutError):
+        async with asyncio.timeout(_ERROR_SECONDS):
+            async for part in response.content.iter_any():
+                parts.append(part)
+                if sum(map(len, parts)) > _MOST_ERROR_BYTES:
+                    break
     return b"".join(parts)[:_MOST_ERROR_BYTES]
 
 
@@ -243,10 +271,6 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
         async with asyncio.timeout(_DRAIN_SECONDS):
             async for _ in response.content.iter_any():
                 pass
-
-
-def _mapping(value: Json) -> dict[str, Json]:
-    return value if isinstance(value, dict) else {}
 
 
 def _shown(body: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.engines.engine import Health
 from tierwise.engines.metrics import MetricsPage
-from tierwise.spec.errors import Broken
+from tierwise.spec.errors import Broken, Misconfigured
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -66,4 +66,7 @@ class HttpEngine:
                     yield chunk
         except Broken as error:
             self._failed_at, self._reason = self._clock(), str(error)
+            raise
+        except Misconfigured as error:  # other requests may be accepted, and waiting does not help
+            self._reason = str(error)
             raise

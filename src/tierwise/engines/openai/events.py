@@ -4,41 +4,58 @@ from __future__ import annotations
 
 import msgspec
 
-_MOST_EVENT_BYTES = 64 * 1024 * 1024
+MOST_BYTES = 64 * 1024 * 1024
+"""The largest event, and the largest response that is not streamed."""
+
+_BOM = b"\xef\xbb\xbf"
 
 
 class EventParser:
     """Splits a byte stream into the data of its server-sent events. Comments and other fields are skipped.
 
-    Follows the HTML standard, and also accepts events without a blank line between them: no JSON document has `}` and
-    `{` on adjacent lines.
+    Follows the HTML standard, and accepts more: events need no blank line between them, because no JSON document has
+    `}` and `{` on adjacent lines. Data that is no JSON object, such as a keep-alive, is skipped. A response that is a
+    document instead of a stream is collected as such.
     """
 
     def __init__(self) -> None:
         self.is_done = False
-        """Whether `[DONE]` was received."""
+        """Whether `[DONE]` was received. What follows it is ignored."""
         self.has_any = False
         """Whether an event was received."""
         self.foreign = b""
         """The first line that is not part of an event stream."""
+        self._head: bytes | None = b""
+        """The bytes before the first that is not blank; None after that."""
+        self._document: list[bytes] | None = None
         self._line: list[bytes] = []
         self._size = 0
+        self._name = b""
         self._data: list[bytes] = []
         self._after_return = False
 
+    @property
+    def document(self) -> bytes | None:
+        """The response, if it is a document instead of a stream of events."""
+        return None if self._document is None else b"".join(self._document)
+
     def feed(self, block: bytes) -> list[bytes]:
         """The events that this block completes, without the closing `[DONE]`."""
+        if self._head is not None:
+            block = self._begun(block)
+        if self._document is not None:
+            self._document.append(block)
+            self._grow(len(block))
+            return []
         if b"\r" in block or self._after_return:
             block = self._plain(block)
         first, *more = block.split(b"\n")
         self._line.append(first)
-        self._size += len(block)
+        self._grow(len(block))
         found: list[bytes] = []
         for line in more:
             self._take(b"".join(self._line), found)
             self._line, self._size = [line], len(line)
-        if self._size > _MOST_EVENT_BYTES:
-            raise ValueError(f"sent a line of more than {_MOST_EVENT_BYTES >> 20} MiB")
         return found
 
     def rest(self) -> list[bytes]:
@@ -47,6 +64,26 @@ class EventParser:
         self._take(b"".join(self._line), found)
         self._flush(found)
         return [event for event in found if _is_json(event)]
+
+    def _begun(self, block: bytes) -> bytes:
+        """The first bytes that are not blank; empty until they come."""
+        head = (self._head or b"") + block
+        if _BOM.startswith(head[: len(_BOM)]) and len(head) < len(_BOM):
+            self._head = head
+            return b""
+        begun = head.removeprefix(_BOM).lstrip()
+        if not begun:
+            self._head = head[-len(_BOM) :]
+            return b""
+        self._head = None
+        if begun.startswith((b"{", b"[", b"<")):
+            self._document = []
+        return begun
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > MOST_BYTES:
+            raise ValueError(f"sent a line of more than {MOST_BYTES >> 20} MiB")
 
     def _plain(self, block: bytes) -> bytes:
         """The block with all line endings as line feeds."""
@@ -61,24 +98,43 @@ class EventParser:
             return
         name, _, value = line.partition(b":")
         if name == b"data":
-            value = value.strip()
-            if self._data and self._data[-1].endswith(b"}") and value.startswith((b"{", b"[DONE]")):
-                self._flush(found)
-            self._data.append(value)
+            self._add(value.strip(), found)
+        elif name == b"event":
+            self._name = value.strip()
         elif name == b"error":  # llama.cpp before September 2025
             self._flush(found)
             found.append(b'{"error":' + value + b"}")
-        elif name not in (b"", b"event", b"id", b"retry"):
+        elif name not in (b"", b"id", b"retry"):
             self.foreign = self.foreign or line
+
+    def _add(self, value: bytes, found: list[bytes]) -> None:
+        """Add a line of data. It begins an event of its own where it cannot continue the one before it."""
+        if self._data:
+            is_object = self._data[0].startswith(b"{")
+            may_end = is_object and self._data[-1].endswith(b"}")
+            if (may_end and value and not value.startswith((b",", b"]", b"}"))) or (
+                not is_object and value.startswith(b"{")
+            ):
+                self._flush(found)
+        self._data.append(value)
 
     def _flush(self, found: list[bytes]) -> None:
         event = b"\n".join(self._data).strip()
         self._data.clear()
-        if event == b"[DONE]":
+        name, self._name = self._name, b""
+        if not event or self.is_done:
+            return
+        if event.upper() == b"[DONE]":
             self.is_done = True
-        elif event:
+        elif name == b"error" and b'"error"' not in event:
+            self.has_any = True
+            words = event if _is_json(event) else msgspec.json.encode(event.decode(errors="replace"))
+            found.append(b'{"error":' + words + b"}")
+        elif event.startswith(b"{"):
             self.has_any = True
             found.append(event)
+        else:
+            self.foreign = self.foreign or event
 
 
 def _is_json(text: bytes) -> bool:

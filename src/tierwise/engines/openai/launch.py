@@ -36,6 +36,7 @@ def build(settings: Http, name: str, context: LaunchContext) -> HttpEngine:  # n
         settings.model,
         api_key=api_key(name, settings.api_key_env, settings.url),
         extras=settings.extra,
+        drop=settings.drop,
         silent_seconds=settings.silent_seconds,
         proxy=proxy_to(settings.url),
     )

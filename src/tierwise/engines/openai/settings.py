@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from tierwise.engines.openai.client import MULTIPLIERS
 from tierwise.engines.openai.dialect import Dialect
+from tierwise.engines.openai.request import MULTIPLIERS
 from tierwise.engines.settings import Remote
 
 if TYPE_CHECKING:
@@ -26,6 +26,27 @@ DIALECT = Dialect(
 )
 
 
+_DROP_COSTS = {
+    "seed": "answers cannot be repeated, and passes of a policy differ by chance alone",
+    "stream": "the server does not stream: users see no words before the answer is complete, and a pass that is aborted"
+    " or cut has no token counts (exact: false)",
+    "stream_options": "streams end without usage: completion tokens are estimated from the chunks, prompt tokens are"
+    " unknown, and answers have exact: false",
+    "logprobs": "best_of_n cannot score by log-probabilities, and clients that request them get none",
+    "top_logprobs": "clients that request alternatives of tokens get none",
+    "temperature": "the server's own temperature applies to every tier, and votes may all be alike",
+    "top_p": "the server's own top_p applies to every tier",
+    "stop": "answers do not stop at the client's stop strings",
+    "max_tokens": "the server does not limit answers; a tier's token budget is kept by closing the stream",
+    "max_completion_tokens": "the server does not limit answers; a tier's token budget is kept by closing the stream",
+    "response_format": "the server does not constrain answers to JSON; a verifier still checks the schema",
+    "tools": "no answer calls a tool, and clients that offer tools are not told",
+    "tool_choice": "the server decides whether a tool is called",
+    "parallel_tool_calls": "the server decides how many tools are called at once",
+}
+"""By name of a field: the consequence of never sending it."""
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="http", tag_field="engine"):
     """Any OpenAI-compatible server that is already running: vLLM, SGLang, llama-server, TGI, Ollama, a hosted one."""
 
@@ -41,6 +62,8 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A pass is aborted after this many seconds without a byte from the server."""
     extra: dict[str, Any] = {}
     """Fields to send with every request; they override the client's."""
+    drop: tuple[str, ...] = ()
+    """Names of fields never sent, whoever sets them, because the server refuses them. `check` says what each costs."""
 
     @property
     def context(self) -> None:
@@ -58,6 +81,16 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         yield from validate_url(self.url)
         for name in MULTIPLIERS & self.extra.keys():
             yield "extra", f"{name} would start passes that are not counted; use a policy that draws several"
+        for name in self.drop:
+            if name in ("model", "messages"):
+                yield "drop", f"a request needs {name}; remove it from the list"
+            elif name in self.extra:
+                yield "drop", f"{name} is also set under `extra`; remove one of the two"
+
+    def notes(self) -> Iterable[str]:
+        """What `drop` costs, one sentence for each field."""
+        for name in self.drop:
+            yield f"drop {name}: {_DROP_COSTS.get(name, 'requests that set it are answered without it')}"
 
     def unsupported(self, sampling: Sampling) -> Iterable[Problem]:
         return DIALECT.unsupported(sampling, knows_checkpoint=False)

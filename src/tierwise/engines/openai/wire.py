@@ -1,142 +1,142 @@
-"""Parses the responses of OpenAI-compatible servers. Engines differ only in what they omit or add."""
+"""Parses the responses of OpenAI-compatible servers. Engines differ only in what they omit or add.
+
+Only the delta must have OpenAI's types. Of the other fields, what cannot be read is ignored: a complete answer is never
+lost to one of them.
+"""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+import json
+import math
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import msgspec
 
+from tierwise.engines.openai.counts import WireProgress, WireTimings, read_usage
+from tierwise.engines.openai.failure import Failure, read_failure, status_inside
 from tierwise.spec.call import Chunk, Usage
-from tierwise.spec.errors import Broken, EngineError, Overloaded, Refused, TimedOut, TooLong
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from tierwise.spec.json import Json
+from tierwise.spec.deltas import whole_characters
 
 LLAMA_CPP_COUNTS = {"timings_per_token": True, "return_progress": True}
 """Fields that make llama.cpp send its token counts with every chunk and every batch of the prompt, so that the usage of
 an aborted pass is known."""
 
-_TOO_LONG = re.compile(
-    r"context[ _-](length|size|window|limit)|exceed_context|n_ctx"
-    r"|maximum (allowed )?(model|input|prompt|sequence) length"
-    r"|(prompt|input|request|messages?|length) (is |are |was |were )?too (long|large)|prompt_too_long"
-    r"|`inputs` (must have less than|tokens \+ `max_new_tokens` must be <=) \d+"
-    r"|too many (input |prompt )?tokens|exceeds? the (configured )?limit of|reduce the length",
-    re.IGNORECASE,
-)
-"""Messages of llama.cpp, vLLM, SGLang, TGI and hosted servers for a prompt that does not fit."""
+NO_REASON = "did not say why its answer ended"
+"""The remark on an answer that ended without a finish reason."""
 
-_NOT_FOR_THIS_MODEL = re.compile(r"(image|audio|video) input is not supported", re.IGNORECASE)
-"""llama.cpp reports this as its own failure (500), but the request is at fault."""
-
-_STATUSES = {
-    "rate_limit": 429,
-    "overloaded": 429,
-    "unavailable": 503,
-    "timeout": 504,
-    "context_length": 400,
-    "invalid_request": 400,
-    "bad_request": 400,
-    "badrequest": 400,
-    "authentication": 401,
-    "permission": 403,
-    "not_found": 404,
+_FINISHES = {
+    **{name: name for name in ("stop", "length", "tool_calls", "content_filter", "function_call")},
+    **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
+    **dict.fromkeys(("max_tokens", "max_length"), "length"),
+    "tool_use": "tool_calls",
 }
-"""Parts of the types and codes of errors inside a stream, which have no HTTP status, and their status."""
+"""Finish reasons in lower case, with OpenAI's name for them. An unknown one is kept."""
 
+_NO_ANSWER = frozenset(
+    {"abort", "aborted", "error", "failed", "cancelled", "canceled", "timeout", "insufficient_system_resource"}
+)
+"""Finish reasons of a pass that the server did not complete (vLLM, SGLang, DeepSeek and others)."""
 
-class _PromptDetails(msgspec.Struct):
-    cached_tokens: int | None = None
+_LEAST_LOGPROB = -9999.0
+"""What OpenAI and vLLM send for the log-probability of a token whose probability is 0."""
 
+_MOST_DIGITS = 400
 
-class _CompletionDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
+RESPONSE_FIELDS = ("system_fingerprint", "service_tier", "stop_reason", "matched_stop")
+"""Fields besides the message that clients get as the server sends them."""
+_NOTHING_GIVEN = (None,) * len(RESPONSE_FIELDS)
+_LONGEST_FIELD = 1000
 
-
-class WireUsage(msgspec.Struct):
-    """`usage` as OpenAI, vLLM, SGLang and llama.cpp report it."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int | None = 0
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-    reasoning_tokens: int | None = None
-    """Where SGLang reports them."""
-
-    def read(self) -> Usage:
-        cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else None
-        reasoning = self.completion_tokens_details.reasoning_tokens if self.completion_tokens_details else None
-        return Usage(
-            prompt=self.prompt_tokens,
-            cached=cached or 0,
-            completion=self.completion_tokens or 0,
-            reasoning=reasoning or self.reasoning_tokens or 0,
-        )
-
-
-class WireTimings(msgspec.Struct):
-    """llama.cpp's running counts, sent with every chunk if `timings_per_token` is set."""
-
-    cache_n: int = 0
-    prompt_n: int = 0
-    predicted_n: int = 0
-
-    def read(self) -> Usage:
-        return Usage(prompt=self.cache_n + self.prompt_n, cached=self.cache_n, completion=self.predicted_n)
-
-
-class WireProgress(msgspec.Struct):
-    """llama.cpp's progress on a prompt, sent before each batch if `return_progress` is set."""
-
-    UNSTOPPABLE: ClassVar[int] = 2 * 2048
-    """Tokens that it still processes after a disconnect: the current batch and the next (measured with b11549)."""
-
-    total: int = 0
-    cache: int = 0
-    processed: int = 0
-
-    def read(self) -> Usage:
-        """The usage if the client disconnects now."""
-        begun = min(self.total, self.processed + self.UNSTOPPABLE)
-        return Usage(prompt=begun, cached=self.cache, exact=self.processed == self.total)
+S = TypeVar("S", WireTimings, WireProgress)
 
 
 class WireChoice(msgspec.Struct):
+    index: Any = 0
     delta: dict[str, Any] | None = None
-    finish_reason: str | None = None
-    logprobs: dict[str, Any] | None = None
+    message: dict[str, Any] | None = None
+    finish_reason: Any = None
+    logprobs: Any = None
+    stop_reason: Any = None
+    matched_stop: Any = None
+    """SGLang's name for it."""
 
 
 class WireChunk(msgspec.Struct):
-    """One event of a streamed chat completion."""
+    """One event of a streamed chat completion, or a whole one."""
 
     choices: list[WireChoice] | None = None
-    usage: WireUsage | None = None
-    timings: WireTimings | None = None
-    prompt_progress: WireProgress | None = None
+    usage: Any = None
+    timings: Any = None
+    prompt_progress: Any = None
     error: Any = None
-    object: str | None = None
+    object: Any = None
+    message: Any = None
+    detail: Any = None
+    system_fingerprint: Any = None
+    service_tier: Any = None
 
-    def read(self) -> Chunk:
-        """The first choice; Tierwise never requests a second one."""
-        if self.prompt_progress is not None:  # its delta only repeats the role
-            return Chunk(usage=self.prompt_progress.read())
-        choice = self.choices[0] if self.choices else WireChoice()
+    @property
+    def is_failure(self) -> bool:
+        if self.error or self.object == "error":
+            return True
+        has_words = isinstance(self.message, str) or isinstance(self.detail, str)
+        return has_words and self.choices is None and self.usage is None
+
+    def read(self) -> Chunk | Failure:
+        """The choice with index 0; Tierwise never requests a second one."""
+        if (progress := _side(self.prompt_progress, WireProgress)) is not None:  # its delta only repeats the role
+            return Chunk(usage=progress.read())
+        choice = next((one for one in self.choices or () if one.index in (0, None, "0")), None)
+        if choice is None:
+            return Chunk(usage=self._usage())
+        delta = choice.delta
+        if delta is None:
+            delta = choice.message or {}
+            if isinstance(calls := delta.get("tool_calls"), list):
+                delta = {**delta, "tool_calls": numbered(calls)}
+        finish, remark = read_finish(choice.finish_reason)
+        if finish in _NO_ANSWER:
+            return Failure(status=500, message="the pass was not completed", ended_as=finish)
         return Chunk(
-            delta=choice.delta or {},
-            logprobs=choice.logprobs,
-            finish=choice.finish_reason or None,
+            delta=delta,
+            logprobs=choice.logprobs if isinstance(choice.logprobs, dict) else None,
+            finish=finish,
             usage=self._usage(),
+            response=self._response(choice),
+            remark=remark,
         )
 
+    def _response(self, choice: WireChoice) -> dict[str, str | int] | None:
+        """What clients may want to know besides the message; None if there is nothing."""
+        given = (self.system_fingerprint, self.service_tier, choice.stop_reason, choice.matched_stop)
+        if given == _NOTHING_GIVEN:  # nearly every chunk
+            return None
+        named = zip(RESPONSE_FIELDS, given, strict=True)
+        found = {name: value for name, value in named if _is_plain(value)}
+        return found or None
+
     def _usage(self) -> Usage | None:
-        if self.usage is not None:
-            return self.usage.read()
-        return self.timings.read() if self.timings is not None else None
+        if self.usage is not None and (usage := read_usage(self.usage)) is not None:
+            return usage
+        return None if (timings := _side(self.timings, WireTimings)) is None else timings.read()
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a short text or a number of a token."""
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_FIELD and whole_characters(value) == value
+    return type(value) is int and abs(value) < 2**63
+
+
+def _side(value: Any, kind: type[S]) -> S | None:
+    """A field of llama.cpp's; None if it is missing or cannot be read."""
+    if value is None:
+        return None
+    try:
+        return msgspec.convert(value, type=kind)
+    except msgspec.ValidationError:
+        return None
 
 
 def read_event(event: bytes) -> Chunk | Failure:
@@ -145,29 +145,10 @@ def read_event(event: bytes) -> Chunk | Failure:
     Raises:
         ValueError: the event is not the JSON of a chat completion.
     """
-    try:
-        wire = _decode(event)
-    except RecursionError as error:
-        raise ValueError(str(error)) from error
-    if wire.error or wire.object == "error":
-        return read_failure(_status_inside(wire.error or msgspec.json.decode(event)), event, {})
+    wire = _read(event)
+    if wire.is_failure:
+        return read_failure(status_inside(wire.error or json_of(event)), event, {})
     return wire.read()
-
-
-_decode = msgspec.json.Decoder(WireChunk).decode
-
-
-class _WholeChoice(msgspec.Struct):
-    message: dict[str, Any]
-    finish_reason: str | None = None
-    logprobs: dict[str, Any] | None = None
-
-
-class _WholeAnswer(msgspec.Struct):
-    choices: list[_WholeChoice] | None = None
-    usage: WireUsage | None = None
-    error: Any = None
-    object: str | None = None
 
 
 def read_whole(body: bytes) -> Chunk | Failure:
@@ -176,97 +157,89 @@ def read_whole(body: bytes) -> Chunk | Failure:
     Raises:
         ValueError: it is not the JSON of a chat completion.
     """
+    wire = _read(body)
+    if wire.is_failure:
+        return read_failure(status_inside(wire.error or json_of(body)), body, {})
+    if not wire.choices or wire.choices[0].message is None:
+        raise ValueError("it has no choice with a message")
+    chunk = wire.read()
+    if isinstance(chunk, Failure) or chunk.finish is not None:
+        return chunk
+    return replace(chunk, finish="stop", remark=NO_REASON)
+
+
+def read_finish(reason: Any) -> tuple[str | None, str]:
+    """OpenAI's name for a finish reason, and a remark on one that cannot be read.
+
+    Such a reason does not end the answer, because some servers send a number with every chunk.
+    """
+    if isinstance(reason, dict):  # SGLang's own API
+        reason = reason.get("type")
+    if isinstance(reason, str):
+        named = reason.strip().lower()
+        if named in ("", "null", "none"):
+            return None, ""
+        return (named if named in _NO_ANSWER else _FINISHES.get(named, reason)), ""
+    if reason is None or reason is False:
+        return None, ""
+    return None, f"gave {reason!r} as finish reason"
+
+
+def numbered(calls: list[Any]) -> list[dict[str, Any]]:
+    """The tool calls of a message as those of a delta, each with its index."""
+    return [{**call, "index": index} for index, call in enumerate(calls) if isinstance(call, dict)]
+
+
+def json_of(data: bytes) -> Any:
+    """Decode JSON, including what some servers send although it is none: NaN and infinities, half characters, and
+    numbers without end.
+
+    Raises:
+        ValueError: it is not JSON even so.
+    """
     try:
-        whole = msgspec.json.decode(body, type=_WholeAnswer)
+        return msgspec.json.decode(data)
+    except (ValueError, RecursionError):
+        return _json_of(data)
+
+
+def _read(data: bytes) -> WireChunk:
+    try:
+        return _decode(data)
     except RecursionError as error:
         raise ValueError(str(error)) from error
-    if whole.error or whole.object == "error":
-        return read_failure(_status_inside(whole.error or msgspec.json.decode(body)), body, {})
-    if not whole.choices:
-        raise ValueError("it has no choice")
-    choice = whole.choices[0]
-    delta = dict(choice.message)
-    if isinstance(calls := delta.get("tool_calls"), list):
-        delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls) if isinstance(call, dict)]
-    usage = None if whole.usage is None else whole.usage.read()
-    return Chunk(delta=delta, logprobs=choice.logprobs, finish=choice.finish_reason or "stop", usage=usage)
+    except ValueError as error:
+        try:
+            return msgspec.convert(_json_of(data), type=WireChunk)
+        except (ValueError, RecursionError):
+            raise error from None
 
 
-def _status_inside(error: Json) -> int:
-    """The HTTP status of an error inside a stream, from its code or type."""
-    match error:
-        case {"code": int(status)} if not isinstance(status, bool):
-            return status
-        case {"code": str(text)} if text.isdecimal():
-            return int(text)
-        case _:
-            named = _name(error).lower()
-            return next((status for name, status in _STATUSES.items() if name in named), 500)
+_decode = msgspec.json.Decoder(WireChunk).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An error from a server."""
-
-    status: int
-    message: str
-    name: str = ""
-    """Its code and type, if given."""
-    retry_after: float | None = None
-
-    def blame(self, engine: str) -> EngineError:
-        """The corresponding Tierwise error."""
-        match self.status:
-            case 429 | 503 | 529:
-                kind: type[EngineError] = Overloaded
-            case 408 | 504:
-                kind = TimedOut
-            case 400 | 413 | 422 if _TOO_LONG.search(f"{self.name} {self.message}"):
-                kind = TooLong
-            case 400 | 413 | 415 | 422:
-                kind = Refused
-            case 500 if _NOT_FOR_THIS_MODEL.search(self.message):
-                kind = Refused
-            case _:
-                kind = Broken
-        text = (
-            self.message
-            if kind in (TooLong, Refused)
-            else f"deployment {engine!r} answered {self.status}: {self.message}"
-        )
-        return kind(text, engine=engine, retry_after=self.retry_after)
+def _json_of(data: bytes) -> Any:
+    found = json.loads(data.decode(), parse_constant=lambda _: None, parse_int=_int_of, parse_float=_float_of)
+    return _cleaned(found, in_delta=False)
 
 
-def read_failure(status: int, body: bytes, headers: Mapping[str, str]) -> Failure:
-    """The message in an error body of any common shape, or else the body's text."""
-    try:
-        value = msgspec.json.decode(body)
-    except (ValueError, RecursionError):
-        value = None
-    wait = headers.get("Retry-After", "")
-    return Failure(
-        status=status,
-        message=_message(value) or body.decode(errors="replace").strip()[:500] or "no reason given",
-        name=_name(value),
-        retry_after=float(wait) if re.fullmatch(r"\d+(\.\d+)?", wait) else None,
-    )
+def _int_of(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
 
 
-def _message(value: Json) -> str:
-    match value:
-        case {"error": {"message": str(text)}} | {"message": str(text)} | {"error": str(text)} | {"detail": str(text)}:
-            return text
-        case {"error": dict() | list() as inner} | {"detail": list() as inner}:
-            return msgspec.json.encode(inner).decode()[:500]
-        case _:
-            return ""
+def _float_of(digits: str) -> float | None:
+    return value if math.isfinite(value := float(digits)) else None
 
 
-def _name(value: Json) -> str:
-    match value:
-        case {"error": dict() as inner}:
-            return _name(inner)
-        case dict():
-            return f"{value.get('code', '')} {value.get('type', '')}".strip()
-        case _:
-            return ""
+def _cleaned(value: Any, *, in_delta: bool) -> Any:
+    """The value with whole characters, except in a delta, where the other half may come with the next one."""
+    if isinstance(value, dict):
+        found = {
+            whole_characters(name): _cleaned(one, in_delta=in_delta or name == "delta") for name, one in value.items()
+        }
+        if "token" in found and found.get("logprob", 0) is None:
+            found["logprob"] = _LEAST_LOGPROB
+        return found
+    if isinstance(value, list):
+        return [_cleaned(one, in_delta=in_delta) for one in value]
+    return whole_characters(value) if isinstance(value, str) and not in_delta else value

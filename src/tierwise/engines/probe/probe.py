@@ -15,9 +15,9 @@ import aiohttp
 
 from tierwise.engines import ENGINES
 from tierwise.engines.metrics import read as read_metrics
+from tierwise.engines.openai.failure import read_failure
 from tierwise.engines.openai.proxy import proxy_to
 from tierwise.engines.openai.quirks import SERVERS, Server, known_as
-from tierwise.engines.openai.wire import read_failure
 from tierwise.engines.probe.findings import TRAITS, Finding, Probed, Switch
 from tierwise.engines.probe.reach import REACH_SECONDS, hushed, reach, read_base, text_of
 from tierwise.engines.probe.reply import ProbeReply, context_of, first_choice, mapping, speaks, stream_events

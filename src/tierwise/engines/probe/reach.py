@@ -13,14 +13,14 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 import msgspec
 
-from tierwise.engines.openai.wire import read_failure
+from tierwise.engines.openai.failure import read_failure
+from tierwise.engines.openai.masking import masked
 from tierwise.spec.errors import Broken, EngineError, Garbled, SpecError, TimedOut
 
 REACH_SECONDS = 10.0
 """Timeout of the list of models and other pages."""
 
 _MOST_BYTES = 4 << 20
-_SECRET = 6  # characters; servers without keys get a placeholder such as "x" or "none"
 _EXAMPLE = "http://127.0.0.1:8000/v1"
 _ENDPOINTS = ("/chat/completions", "/completions", "/models")
 
@@ -137,9 +137,31 @@ async def reach(
     raise _no_api(url, seen)
 
 
+async def find_base(
+    session: aiohttp.ClientSession, url: str, *, proxy: str | None = None, seconds: float = REACH_SECONDS
+) -> str | None:
+    """The base URL under which a server lists its models, `url` itself first; None if it lists none or is down.
+
+    Args:
+        session: with the API key in its headers, if there is one.
+        url: of the server, with or without `/v1`.
+        proxy: URL of the proxy; None for none.
+        seconds: timeout of each response.
+    """
+    timeout = aiohttp.ClientTimeout(total=seconds)
+    for base in dict.fromkeys((url.rstrip("/"), *bases(url.rstrip("/")))):
+        try:
+            async with session.get(f"{base}/models", proxy=proxy, timeout=timeout, allow_redirects=False) as response:
+                if response.status == 200 and _models(await text_of(response)) is not None:
+                    return base
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            return None
+    return None
+
+
 def hushed(text: str, key: str | None) -> str:
     """A server's text without the key, which some servers repeat when they reject it."""
-    return text.replace(key, "…") if key and len(key) >= _SECRET else text
+    return masked(text, key)
 
 
 async def text_of(response: aiohttp.ClientResponse) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from tierwise.engines.openai.wire import read_failure
+from tierwise.engines.openai.failure import read_failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tierwise.engines.process import guard
+from tierwise.engines.process.listener import Listener, find_listener
 from tierwise.engines.process.memory_usage import MemoryUsage, memory_usage_of, oom_kills
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class GuardedProcess:
 
         Args:
             command: program and arguments.
-            environment: variables added to our environment.
+            environment: its environment.
             stop_seconds: from SIGTERM to SIGKILL.
             log: called with each line of its output.
             oom_kills: returns the number of processes that the OOM killer has killed.
@@ -87,7 +88,8 @@ class GuardedProcess:
         """
         mark = secrets.token_hex(8)
         # Without SPT_NOENV, setproctitle (vLLM uses it) overwrites the environment in /proc, including our mark.
-        whole = {**os.environ, **environment, cls.MARK: mark, "SPT_NOENV": "1"}
+        # PYTHONSAFEPATH: a module of the standard library's name in the current folder is not run in its place.
+        whole = {**environment, cls.MARK: mark, "SPT_NOENV": "1", "PYTHONSAFEPATH": "1"}
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             output, writer = _pipe(ours, theirs)
             reader, lifeline = _pipe(theirs, ours)
@@ -113,6 +115,10 @@ class GuardedProcess:
             children = Path(f"/proc/{self._guard.pid}/task/{self._guard.pid}/children").read_text(encoding="ascii")
             return int(children.split()[0]) if children else None
         return None
+
+    def listener(self, port: int) -> Listener | None:
+        """The listener on a port, if it belongs to the engine or its descendants, and to nobody else."""
+        return find_listener(port, guard.descendants(self._guard.pid))
 
     def memory_usage(self) -> MemoryUsage:
         """Memory of the engine, its descendants and its guard; zero once it has exited."""

@@ -17,8 +17,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tierwise.engines.engine import Health
+from tierwise.engines.process.environment import inherited
 from tierwise.engines.process.guarded import GuardedProcess
 from tierwise.engines.process.health_check import HealthCheck, check_health, health_client
+from tierwise.engines.process.listener import Listener
 from tierwise.engines.process.log_tail import last_error, recent_error, root_cause, says_port_taken
 from tierwise.engines.process.memory_usage import MemoryUsage, oom_kills
 from tierwise.spec.errors import Broken
@@ -36,6 +38,8 @@ _LOGGER = logging.getLogger(__name__)
 _REAP_SECONDS = 0.3
 """A dead process refuses connections some milliseconds before its guard reports its exit."""
 
+_PORT_TAKEN = "its port is taken"
+
 _LINES_SHOWN = 20
 """Number of log lines in the `Health` of an engine that is not ready."""
 
@@ -48,7 +52,9 @@ class Launch:
     url: str
     """The URL that it will serve: `http://127.0.0.1:PORT`."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables added to our environment."""
+    """Variables that are set."""
+    inherits: tuple[str, ...] = ()
+    """Names and patterns of variables that it inherits, beyond those of every engine."""
     health: str = "/health"
     """The path that answers 200 once the engine is ready."""
     lost: frozenset[int] = frozenset()
@@ -128,6 +134,8 @@ class Supervisor:
         self._draw = draw
         self._oom_kills = oom_kills
         self._process: GuardedProcess | None = None
+        self._listener: Listener | None = None
+        """Proof that the URL is that of the current process."""
         self._restart_reason = ""
         """Why a restart of the current process was requested; empty if none was."""
         self._previous_log_tail: tuple[str, ...] = ()
@@ -190,11 +198,17 @@ class Supervisor:
         Raises:
             Broken: the engine is stopped or keeps failing.
         """
-        while self.state in ("starting", "restarting", "silent"):
+        while self.state in ("starting", "restarting", "silent") or (self.state == "ready" and not self._is_ours()):
             await self._state_changed.wait()
         if self.state != "ready" or self.launch is None:
             raise Broken(self.reason or f"engine {self._name!r} is stopped; start it first", engine=self._name)
         return self.launch.url
+
+    def _is_ours(self) -> bool:
+        """Whether the URL still is that of our process. If not, the engine has just died, or does not accept
+        connections any more; the next health check changes the state.
+        """
+        return self._listener is not None and self._listener.is_held
 
     def restart(self, reason: str) -> None:
         """Kill a ready engine that does not work and start a new process. Does nothing if it is not ready."""
@@ -258,7 +272,7 @@ class Supervisor:
         try:
             process = await GuardedProcess.start(
                 launch.command,
-                launch.environment,
+                {**inherited(launch.inherits), **launch.environment},
                 stop_seconds=self._timeouts.stop_seconds,
                 log=lambda line: _write(log, line),
                 oom_kills=self._oom_kills,
@@ -268,7 +282,7 @@ class Supervisor:
         self._process = process
         try:
             if reason := await self._load(client, process, launch):
-                return _End(reason, port_taken=says_port_taken(process.log_tail))
+                return _End(reason, port_taken=says_port_taken(process.log_tail) or reason.endswith(_PORT_TAKEN))
             ready = _now()
             self.start_seconds_taken = ready - started
             self._previous_log_tail = ()
@@ -302,6 +316,10 @@ class Supervisor:
             pause = min(1.5 * pause, 0.5)
         if await process.ends_within(0):  # another server answered, on a port that ours could not bind
             return self._exit_reason(process, "while loading", root_cause(process.log_tail))
+        self._listener = process.listener(_port_of(launch.url))
+        if self._listener is None:
+            process.kill()
+            return f"engine {self._name!r} was killed: another process listens at {launch.url}, {_PORT_TAKEN}"
         return ""
 
     async def _watch(self, client: aiohttp.ClientSession, process: GuardedProcess, launch: Launch) -> str:
@@ -313,6 +331,12 @@ class Supervisor:
                 return self._reason_for_end(process)
             began = _now()
             found = await self._check(client, launch, last_healthy + self._timeouts.hang_seconds - began)
+            if found.is_healthy and not self._is_ours():
+                self._listener = process.listener(_port_of(launch.url))  # it may listen with a new socket
+                if self._listener is None:
+                    found = HealthCheck(refused=True)  # another process answers on its port
+                else:
+                    self._change_state(self.state, self.reason)
             if found.is_healthy:
                 last_healthy = began
                 if self.state == "silent":
@@ -363,6 +387,10 @@ class _End:
     reason: str
     ready_seconds: float = 0.0
     port_taken: bool = False
+
+
+def _port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
 
 
 def _free_port() -> int:

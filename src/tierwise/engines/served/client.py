@@ -15,7 +15,7 @@ from tierwise.spec.json import Fields
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from tierwise.engines.openai.wire import Failure
+    from tierwise.engines.openai.failure import Failure
     from tierwise.spec.call import Chunk
 
 Read = TypeVar("Read")

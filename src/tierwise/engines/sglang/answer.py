@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierwise.engines.openai.wire import Failure, read_event
+from tierwise.engines.openai.failure import Failure
+from tierwise.engines.openai.wire import read_event
 from tierwise.engines.served.routing import counted
 from tierwise.spec.call import Chunk
 
@@ -56,7 +57,7 @@ def read_chunk(event: bytes) -> Chunk | Failure:
     if extension is None or not extension.routed_experts:
         return chunk
     delta: dict[str, Any] = {**chunk.delta, ROUTED: extension.routed_experts}
-    return Chunk(delta=delta, logprobs=chunk.logprobs, finish=chunk.finish, usage=chunk.usage)
+    return replace(chunk, delta=delta)
 
 
 def read_routing(text: str, shape: Shape) -> Routing | None:

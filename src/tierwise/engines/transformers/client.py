@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise.engines.openai import wire
+from tierwise.engines.openai.failure import Failure
 from tierwise.spec.routing import Routing
 
 if TYPE_CHECKING:
-    from tierwise.engines.openai.wire import Failure
     from tierwise.spec.call import Chunk
     from tierwise.spec.json import Fields
 
@@ -29,6 +29,6 @@ class _WithRouting(msgspec.Struct):
 def read_event(event: bytes) -> Chunk | Failure:
     """As `engines.openai.wire.read_event`, with the routed experts of the pass."""
     chunk = wire.read_event(event)
-    if ROUTING.encode() not in event or isinstance(chunk, wire.Failure):
+    if ROUTING.encode() not in event or isinstance(chunk, Failure):
         return chunk
     return replace(chunk, routing=msgspec.json.decode(event, type=_WithRouting).tierwise_routing)

@@ -63,7 +63,7 @@ def launch(settings: Transformers, name: str, model: Path, port: int, *, thinks:
     shared = {field: getattr(settings, field) for field in SchedulerSettings.__struct_fields__}
     given = WorkerSettings(**shared, model=str(model), port=port, alias=name, thinks=thinks)
     return Launch(
-        command=(sys.executable, "-m", _WORKER, msgspec.json.encode(given).decode()),
+        command=(sys.executable, "-P", "-m", _WORKER, msgspec.json.encode(given).decode()),
         # Threads that busy-wait slow down everything else on the machine; nothing here may request from a hub a
         # file that the checkpoint lacks; and warnings of libraries are log lines, never errors, whatever
         # PYTHONWARNINGS is in our environment.

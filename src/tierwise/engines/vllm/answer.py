@@ -7,11 +7,12 @@ import base64
 import binascii
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from tierwise.engines.openai.wire import WireUsage
+from tierwise.engines.openai.failure import Failure
+from tierwise.engines.openai.wire import json_of, read_whole
 from tierwise.engines.served.routing import counted
 from tierwise.spec.call import Chunk
 
@@ -20,15 +21,11 @@ if TYPE_CHECKING:
 
 
 class _Choice(msgspec.Struct):
-    message: dict[str, Any]
-    finish_reason: str | None = None
-    logprobs: dict[str, Any] | None = None
     routed_experts: str | None = None
 
 
 class _Answer(msgspec.Struct):
     choices: list[_Choice]
-    usage: WireUsage | None = None
 
 
 def read_answer(body: bytes, experts: int | None = None) -> list[Chunk]:
@@ -38,21 +35,19 @@ def read_answer(body: bytes, experts: int | None = None) -> list[Chunk]:
         ValueError: it is not a chat completion, or its routed experts cannot be parsed.
     """
     try:
-        answer = msgspec.json.decode(body, type=_Answer)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        whole = read_whole(body)
+        routed = msgspec.convert(json_of(body), type=_Answer).choices[0].routed_experts
+    except ValueError as error:
         raise ValueError(f"sent an invalid chat completion: {error}") from error
-    if not answer.choices:
-        raise ValueError("sent a chat completion without a choice")
-    choice = answer.choices[0]
-    delta = {name: value for name, value in choice.message.items() if value not in (None, [], {})}
-    if isinstance(calls := delta.get("tool_calls"), list):
-        delta["tool_calls"] = [{"index": index, **call} for index, call in enumerate(calls)]
+    if isinstance(whole, Failure):
+        raise ValueError(f"sent an error instead of a chat completion: {whole.message}")  # noqa: TRY004 - the caller expects it
+    delta = {name: value for name, value in whole.delta.items() if value not in (None, [], {})}
     return [
-        Chunk(delta=delta, logprobs=choice.logprobs),
+        Chunk(delta=delta, logprobs=whole.logprobs),
         Chunk(
-            finish=choice.finish_reason or "stop",
-            usage=answer.usage.read() if answer.usage else None,
-            routing=read_routing(choice.routed_experts, experts) if choice.routed_experts else None,
+            finish=whole.finish,
+            usage=whole.usage,
+            routing=read_routing(routed, experts) if routed else None,
         ),
     ]
 

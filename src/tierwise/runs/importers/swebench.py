@@ -25,11 +25,15 @@ PRO = 731
 _PRO = re.compile(r"instance_(?P<owner>.+?)__(?P<name>.+)-[0-9a-f]{40}(-v.*)?")
 _CLASSIC = re.compile(r"(?P<owner>[^_].*?)__(?P<name>.+)-\d+")
 
+_INFRA = "infra_failure_ids"
+"""Instances whose container or network failed. The harness may also list them as unresolved."""
+
 _LISTS: dict[str, tuple[TrialOutcome, str]] = {
     "resolved_ids": (TrialOutcome.CORRECT, ""),
     "unresolved_ids": (TrialOutcome.INCORRECT, "tests failed"),
     "empty_patch_ids": (TrialOutcome.NO_ANSWER, "the patch is empty"),
     "error_ids": (TrialOutcome.ERROR, "the evaluation failed"),
+    _INFRA: (TrialOutcome.ERROR, "the evaluation's infrastructure failed"),
 }
 """A report's lists, with the outcome and reason of each; `incomplete_ids` were not run."""
 
@@ -56,10 +60,13 @@ def read(path: Path, value: object) -> Imported | None:
         return None
     wrong, results = [], []
     for name, outcome in value.items():
-        resolved = outcome.get("resolved") if isinstance(outcome, dict) else outcome
+        fields: dict[str, Any] = outcome if isinstance(outcome, dict) else {"resolved": outcome}
+        resolved = fields.get("resolved")
         cluster = repository(name)
         if cluster is None:
             wrong.append(SpecError("is not an instance id; use OWNER__REPOSITORY-NUMBER", field=f"{path}: {name}"))
+        elif fields.get("infra_failure") is True and resolved is not True:
+            results.append(_infra(name, fields.get("infra_failure_reason")))
         elif not isinstance(resolved, bool):
             wrong.append(SpecError(f"must be true or false, not {resolved!r}", field=f"{path}: {name}"))
         else:
@@ -72,13 +79,18 @@ def read(path: Path, value: object) -> Imported | None:
 def _report(path: Path, value: dict[str, Any]) -> Imported:
     seen: dict[str, str] = {}
     wrong: list[SpecError] = []
+    infra = set(_ids(path, value, _INFRA, []))
+    told = value.get("failure_reasons")
+    reasons: dict[str, Any] = told if isinstance(told, dict) else {}
     results: list[ImportedResult] = []
     for key, (outcome, why) in _LISTS.items():
         for name in _ids(path, value, key, wrong):
+            if name in infra and key in ("unresolved_ids", "error_ids"):
+                continue
             if name in seen:
                 wrong.append(SpecError(f"{name} is also in {seen[name]!r}", field=f"{path}: {key}"))
             seen[name] = key
-            results.append(_result(name, outcome, why))
+            results.append(_infra(name, reasons.get(name)) if key == _INFRA else _result(name, outcome, why))
     absent = tuple(name for name in _ids(path, value, "incomplete_ids", wrong) if name not in seen)
     if wrong:
         raise ConfigErrors(wrong[:_MAX_SHOWN])
@@ -92,6 +104,11 @@ def _ids(path: Path, value: dict[str, Any], key: str, wrong: list[SpecError]) ->
         wrong.append(SpecError("must be a list of instance ids", field=f"{path}: {key}"))
         return []
     return names
+
+
+def _infra(name: str, reason: object) -> ImportedResult:
+    outcome, why = _LISTS[_INFRA]
+    return _result(name, outcome, f"{why}: {reason}" if isinstance(reason, str) and reason else why)
 
 
 def _result(name: str, outcome: TrialOutcome, why: str) -> ImportedResult:

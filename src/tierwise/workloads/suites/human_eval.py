@@ -71,13 +71,13 @@ class HumanEval(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def _task(self, row: _Function) -> Task:
         before = row.prompt.partition(f"def {row.entry_point}(")[0]  # imports, and functions that the tests call
-        hidden = f"{before}\n{row.test}\ncheck({row.entry_point})\n"
+        hidden = f"{row.test}\ncheck({row.entry_point})\n"
         shown = "" if row.task_id in FALSE_EXAMPLES else examples(row.prompt, row.entry_point)
-        visible = PythonTests(tests=shown, seconds=self.seconds) if shown else None
+        visible = PythonTests(tests=shown, setup=before, seconds=self.seconds) if shown else None
         return Task(
             id=row.task_id,
             messages=[{"role": "user", "content": PROMPT.format(prompt=row.prompt.strip())}],
-            check=CheckChoice(python_tests=PythonTests(tests=hidden, seconds=self.seconds)),
+            check=CheckChoice(python_tests=PythonTests(tests=hidden, setup=before, seconds=self.seconds)),
             verifier=None if visible is None else VerifierChoice(python_tests=visible),
             tags=["human-eval"],
             max_tokens=self.max_tokens,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import os
 import re
@@ -17,23 +18,27 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from tierwise.spec.errors import SpecError
+from tierwise.spec.errors import SpecError, TierwiseError
 from tierwise.verifiers import sandbox
-from tierwise.verifiers.sandbox import Limits, Mechanism, SandboxResult, SandboxUnavailable, backend, run_python
+from tierwise.verifiers.sandbox import (
+    Limits,
+    Mechanism,
+    SandboxResult,
+    SandboxUnavailable,
+    backend,
+    family,
+    live,
+    memory_group,
+    run_for_grade,
+    run_python,
+)
+from tierwise.verifiers.sandbox import limits as limits_of
 
 pytestmark = pytest.mark.sandbox
 
 MIB = 1024 * 1024
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
-SOURCES = Path(sandbox.__file__).parents[2]
-
-
-@pytest.fixture(params=["bubblewrap", "unshare"])
-def using(request: pytest.FixtureRequest) -> Mechanism:
-    found = backend(request.param)
-    if found.name == "none":
-        pytest.skip(found.reason)
-    return request.param
+SOURCES = Path(sandbox.__file__).parents[3]
 
 
 def outcome(source: str, using: Mechanism, **limits) -> SandboxResult:
@@ -176,6 +181,11 @@ def test_what_is_no_program_at_all_is_a_syntax_error_or_nothing(using):
     assert outcome("", using).exit_code == 0
 
 
+def test_sets_have_one_order_in_every_run(using):
+    source = "print({str(number) for number in range(20)})"
+    assert said(source, using) == said(source, using)
+
+
 def test_a_long_program_arrives_whole(using):
     assert said("x = 0\n" + "x += 1\n" * 50_000 + "print(x)", using) == "50000\n"
 
@@ -256,7 +266,7 @@ def test_it_sees_neither_our_environment_nor_our_descriptors(using, monkeypatch)
         print(sorted(os.environ), [number for number in range(1024) if is_open(number)])
     """
     try:
-        assert said(source, using) == "['HOME', 'LANG', 'PATH', 'TMPDIR'] [0, 1, 2]\n"
+        assert said(source, using) == "['HOME', 'LANG', 'PATH', 'PYTHONHASHSEED', 'TMPDIR'] [0, 1, 2]\n"
     finally:
         os.close(ours)
         os.close(_theirs)
@@ -464,6 +474,119 @@ def test_its_processes_cannot_eat_memory_together(using):
     assert (ended.exit_code, ended.stopped) == (None, "memory")
 
 
+_SOCKETS = """
+        import os, socket
+        pairs = [socket.socketpair() for _ in range(25)]
+        def fill(one):
+            one.setblocking(False)
+            try:
+                while True:
+                    one.send(bytes(65536))
+            except BlockingIOError:
+                pass
+        for _ in range({forks}):
+            if os.fork() == 0:
+                held = [socket.socketpair() for _ in range(3)]
+                for pair in held:
+                    for one in pair:
+                        fill(one)
+                import time
+                time.sleep(60)
+        for pair in pairs:
+            for one in pair:
+                fill(one)
+"""
+
+
+def test_the_buffers_of_sockets_keep_the_size_that_the_kernel_gives_them(using):
+    source = """
+        import socket
+        one, other = socket.socketpair()
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF, 32, 33):
+            try:
+                one.setsockopt(socket.SOL_SOCKET, option, 2**24)
+            except OSError as error:
+                print(type(error).__name__)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        one.sendall(b'works')
+        print(other.recv(5).decode())
+    """
+    assert said(source, using).split() == [*["PermissionError"] * 4, "works"]
+
+
+@pytest.mark.parametrize("has_group", [True, False])
+def test_what_lies_in_the_buffers_of_sockets_counts_as_memory(using, has_group, monkeypatch):
+    if not has_group:
+        monkeypatch.setattr(live, "create", lambda limit: None)
+    ended = outcome(
+        _SOCKETS.format(forks=28) + "\n        import time\n        time.sleep(60)", using, memory_bytes=48 * MIB
+    )
+    assert (ended.exit_code, ended.stopped) == (None, "memory")
+
+
+def test_where_a_group_can_be_had_the_kernel_holds_the_memory_of_all_processes(using, monkeypatch):
+    made = []
+    monkeypatch.setattr(live, "create", lambda limit: made.append(memory_group.create(limit)) or made[-1])
+    monkeypatch.setattr(live, "POLICE_SECONDS", 60)
+    source = """
+        import os, time
+        for _ in range(20):
+            if os.fork() == 0:
+                held = bytearray(b'1' * 2**25)
+                time.sleep(60)
+        time.sleep(60)
+    """
+    if (group := memory_group.create(MIB)) is None:
+        pytest.skip("this user can create no memory cgroup")
+    group.remove()
+    ended = outcome(source, using, memory_bytes=64 * MIB, scratch_bytes=MIB, seconds=5)
+    assert (ended.exit_code, ended.stopped) == (None, "memory")
+    assert made
+    assert not made[0].place.exists()
+
+
+CGROUPS = """
+12:memory:/docker/abc
+0::/system.slice/tierwise.service
+"""
+MOUNTS = """
+cgroup {root}/memory cgroup rw,nosuid,memory 0 0
+cgroup {root}/cpu cgroup rw,nosuid,cpu 0 0
+cgroup2 {root}/unified cgroup2 rw,nosuid 0 0
+"""
+
+
+def test_a_group_is_made_where_this_user_may_make_one_and_the_next_sandbox_sweeps_what_a_dead_server_left(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(memory_group, "PROC", tmp_path)
+    for cached in ("places", "sweep"):
+        monkeypatch.setattr(memory_group, cached, getattr(memory_group, cached).__wrapped__)
+    (tmp_path / "mounts").write_text(MOUNTS.strip().format(root=tmp_path))
+    (tmp_path / "cgroup").write_text(CGROUPS.strip())
+    below, beside = tmp_path / "unified/system.slice/tierwise.service", tmp_path / "unified/system.slice"
+    assert memory_group.places() == [tmp_path / "memory/docker/abc", below, beside]
+    assert memory_group.create(MIB) is None  # a plain folder has no file with a limit
+    below.mkdir(parents=True)
+    (beside / "tierwise-999999999-0").mkdir()
+    real, files = Path.mkdir, {"memory.max": "max", "memory.swap.max": "max", "cgroup.procs": "", "memory.events": ""}
+
+    def mkdir(place):  # the kernel puts files into a new group, where its parent has the controller
+        real(place)
+        for name, text in files.items() if place.parent == beside else ():
+            (place / name).write_text(text)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    group = memory_group.create(MIB)
+    assert group.place.parent == beside
+    assert not (beside / "tierwise-999999999-0").exists()
+    assert (group.place / "memory.max").read_text() == str(MIB + memory_group.OVERHEAD)
+    assert (group.place / "memory.swap.max").read_text() == "0"
+    assert not group.has_killed
+    (group.place / "memory.events").write_text("low 0\noom 1\noom_kill 1\n")
+    assert group.has_killed
+
+
 def test_memory_that_no_limit_would_count_is_refused(using):
     source = """
         import ctypes, mmap, os
@@ -523,6 +646,120 @@ def test_endless_output_is_cut(using, stream):
 def test_output_up_to_the_limit_is_whole_and_may_be_any_bytes(using):
     ended = outcome("import os\nos.write(1, b'a\\xff')\nos.write(2, b'b')", using, output_bytes=3)
     assert (ended.exit_code, ended.stdout, ended.stderr, ended.stopped) == (0, "a\ufffd", "b", "")
+
+
+def busy(source: str, using: Mechanism) -> list[SandboxResult]:
+    """The program ten times at once, while other programs want every core four times over."""
+    cores = len(os.sched_getaffinity(0))
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * cores)]
+
+    async def all_at_once():
+        limits = Limits(seconds=1.5, cpu_seconds=1)
+        return await asyncio.gather(*(run_python(source, limits=limits, using=using) for _ in range(4)))
+
+    try:
+        return asyncio.run(all_at_once())
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def test_a_busy_machine_takes_no_time_from_a_program(using):
+    source = "import time\nwhile time.process_time() < 0.6: pass\nprint('done')"
+    ended = busy(source, using)
+    assert [(one.stdout, one.stopped) for one in ended] == [("done\n", "")] * 4
+    assert max(one.seconds for one in ended) > 1.5
+
+
+def test_a_program_that_sleeps_is_stopped_on_a_busy_machine_too(using):
+    assert {one.stopped for one in busy("import time\ntime.sleep(60)", using)} == {"time"}
+
+
+def test_a_program_is_told_from_a_machine_that_never_let_it_run():
+    clock = family.Clock()
+    clock.tick({1: family.Usage(cpu=0.1, waited=0.0)})
+    clock._seen -= 10
+    clock.tick({1: family.Usage(cpu=0.2, waited=9.9)})
+    assert clock.own < 0.5
+    clock._seen -= 10  # many of its own processes wait for each other: that saves up no time
+    clock.tick({pid: family.Usage(cpu=10 * family.CORES / 10, waited=100.0) for pid in range(1, 11)})
+    assert clock.own > 9
+
+
+@pytest.mark.parametrize("stops", [["load", ""], ["load", "load"], ["time"]])
+def test_only_what_ran_out_of_wall_time_is_repeated_alone_and_then_nobody_knows(stops, monkeypatch):
+    calls = []
+
+    async def run(source, *, alone, **_):
+        calls.append(alone)
+        stopped = stops[len(calls) - 1]
+        return SandboxResult(exit_code=0, stdout="", stderr="", seconds=99, cpu_seconds=0.5, stopped=stopped)
+
+    monkeypatch.setattr(live, "run_python", run)
+    grading = run_for_grade("", limits=Limits())
+    if stops[-1] == "load":
+        with pytest.raises(TierwiseError, match=r"overloaded: in 99 s, .* got 0.5 s"):
+            asyncio.run(grading)
+    else:
+        assert asyncio.run(grading).stopped == stops[-1]
+    assert calls == [False, True][: len(stops)]
+
+
+def test_a_machine_that_never_lets_it_run_is_told_from_a_program_that_waits(using, monkeypatch):
+    monkeypatch.setattr(limits_of, "WALL", (0.0, 1.0))
+    monkeypatch.setattr(family.Clock, "tick", lambda self, used: None)  # as if it had waited for a processor all along
+    assert outcome("import time\ntime.sleep(60)", using).stopped == "load"
+
+
+def test_what_it_needs_to_prepare_is_not_on_its_time(using):
+    source = "import os, time\nwhile time.process_time() < 0.8: pass\nos.write(1, b'!')\nprint('begun')\n{rest}"
+    limits = Limits(seconds=2, cpu_seconds=0.4)
+    run = functools.partial(run_python, limits=limits, using=using, prepares=True)
+    ended = asyncio.run(run(source.format(rest="")))
+    assert (ended.stdout, ended.stopped, ended.exit_code) == ("begun\n", "", 0)
+    assert asyncio.run(run(source.format(rest="while True: pass"))).stopped == "cpu"
+    assert asyncio.run(run("raise SystemExit(3)")).exit_code == 3
+
+
+def test_it_reads_from_stdin_what_it_is_given(using):
+    source = "import sys\ndata = sys.stdin.read()\nprint(len(data), data[-3:])"
+    given = b"x" * 500_000 + b"end"
+    ended = asyncio.run(run_python(source, using=using, stdin=given))
+    assert ended.stdout == "500003 end\n"
+    assert asyncio.run(run_python("", using=using, stdin=given)).exit_code == 0
+
+
+def test_about_as_many_run_at_once_as_there_are_cores_and_the_rest_wait(using):
+    most = max(2, len(os.sched_getaffinity(0)))
+
+    async def seen():
+        source = name_itself("tw-slots") + "import time; time.sleep(0.4)"
+        running = asyncio.gather(*(run_python(source, using=using) for _ in range(3 * most)))
+        counts = []
+        while not running.done():
+            counts.append(len(named("tw-slots")))
+            await asyncio.sleep(0.05)
+        return max(counts), await running
+
+    count, ended = asyncio.run(seen())
+    assert count <= most
+    assert {(one.exit_code, one.stopped) for one in ended} == {(0, "")}
+
+
+def test_one_that_runs_alone_waits_for_the_others_and_they_for_it(using):
+    order = []
+
+    async def one(name, *, alone):
+        await run_python("import time; time.sleep(0.3)", using=using, alone=alone)
+        order.append(name)
+
+    async def all_of_them():
+        await asyncio.gather(one("first", alone=False), one("alone", alone=True), one("last", alone=True))
+
+    asyncio.run(asyncio.wait_for(all_of_them(), 60))
+    assert order[0] == "first"
+    assert len(order) == 3
 
 
 # How it is ended from outside
@@ -595,8 +832,9 @@ def test_without_any_mechanism_it_refuses_and_says_why():
 
 FORBIDDEN = """
 import asyncio, os
-from tierwise.verifiers import sandbox, sandbox_inside
-sandbox_inside.filter_system_calls()  # from here on this process can make no user namespace
+from tierwise.verifiers import sandbox
+from tierwise.verifiers.sandbox import inside
+inside.filter_system_calls()  # from here on this process can make no user namespace
 os.environ["PATH"] = "/nowhere"
 for name in ("bubblewrap", "unshare"):
     found = sandbox.backend(name)
@@ -635,17 +873,15 @@ def test_it_works_for_a_user_who_is_not_root(using):
 
 
 UNPRIVILEGED = '''
-import asyncio, importlib.util, os, sys, types
+import asyncio, os, sys, types
 sources, using = sys.argv[1:]
-path = sources + "/tierwise/verifiers/sandbox.py"
+path = sources + "/tierwise/verifiers/sandbox/live.py"
 if sys.version_info < (3, 11) or not os.access(path, os.R_OK):
     raise SystemExit("not here")
 sys.path.insert(0, sources)
 room = sys.modules["tierwise.verifiers"] = types.ModuleType("tierwise.verifiers")  # its own would import dependencies,
-room.__path__ = [os.path.dirname(path)]  # which are not installed here
-spec = importlib.util.spec_from_file_location("sandbox", path)
-sandbox = sys.modules["sandbox"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sandbox)
+room.__path__ = [os.path.dirname(os.path.dirname(path))]  # which are not installed here
+from tierwise.verifiers import sandbox
 found = sandbox.backend(using)
 print(found.name, found.reason)
 def run(source, **limits):

@@ -1,8 +1,8 @@
 """The first process in the sandbox, whose child drops all privileges before it becomes the program.
 
 It is never imported: a bare interpreter gets it as text, where Tierwise is not installed. Arguments: 1 if it starts as
-root, CPU seconds, bytes of address space, processes, bytes of scratch; then, unless bubblewrap has set up the mounts,
-what to mount, three words each.
+root, 1 if the program runs in this interpreter, CPU seconds, bytes of address space, processes, bytes of scratch; then,
+unless bubblewrap has set up the mounts, what to mount, three words each.
 """
 
 # pathlib takes as long to import as the rest together, and this /tmp is private:
@@ -54,7 +54,8 @@ DENIED = {
     "request_key": (249, 218),
     "keyctl": (250, 219),
 }
-CLONE, SOCKET, MMAP, CLONE3 = (56, 220), (41, 198), (9, 222), 435
+CLONE, SOCKET, MMAP, SETSOCKOPT, CLONE3 = (56, 220), (41, 198), (9, 222), (54, 208), 435
+SOL_SOCKET, BUFFER_SIZES = 1, (7, 8, 32, 33)  # SO_SNDBUF, SO_RCVBUF, and both with FORCE
 MAP_SHARED_ANONYMOUS = 0x21
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
@@ -192,6 +193,13 @@ def system_call_filter() -> bytes:
         (equal, 0, 1, MAP_SHARED_ANONYMOUS),
         (answer, 0, 0, DENY | errno.EPERM),
         (answer, 0, 0, ALLOW),
+        (equal, 0, 9, SETSOCKOPT[column]),  # no other limit covers what the buffers of a socket hold
+        (load, 0, 0, 16 + 8),
+        (equal, 0, 5, SOL_SOCKET),
+        (load, 0, 0, 16 + 2 * 8),
+        *((equal, len(BUFFER_SIZES) - place, 0, option) for place, option in enumerate(BUFFER_SIZES)),
+        (answer, 0, 0, ALLOW),
+        (answer, 0, 0, DENY | errno.EPERM),
         (equal, 0, 3, SOCKET[column]),
         (load, 0, 0, 16),
         (equal, 1, 0, 1),  # AF_UNIX: asyncio and multiprocessing need it, and it reaches nothing outside
@@ -201,28 +209,50 @@ def system_call_filter() -> bytes:
     return b"".join(struct.pack("HBBI", *step) for step in code)
 
 
-def become_the_program() -> None:
-    """Report readiness, read the source from stdin, and exec a fresh interpreter that runs it."""
+def exactly(count: int) -> bytes:
+    """So many bytes of stdin and no more: what follows is the program's."""
+    parts: list[bytes] = []
+    while count:
+        if not (part := os.read(0, count)):
+            os._exit(1)  # nobody wants a program any more
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def become_the_program(*, stays: bool) -> None:
+    """Report readiness, read the source from stdin, and run it: in a fresh interpreter, or here if it is our own, which
+    saves the start of one.
+    """
     os.chdir("/tmp")
     os.write(1, b"\n")
-    with open(0, "rb") as stdin, open(PROGRAM, "wb") as file:
-        file.write(stdin.read())
-    os.open("/dev/null", os.O_RDONLY)  # becomes stdin, the lowest free descriptor
-    os.set_inheritable(0, True)
+    length = b""
+    while not length.endswith(b"\n"):
+        length += exactly(1)
+    source = exactly(int(length))
+    home = {"HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/bin", "PYTHONHASHSEED": "0"}
+    if stays:
+        os.closerange(3, OPEN_FILES)
+        os.environ.update(home)
+        sys.argv[:] = [PROGRAM]
+        program = sys.modules["__main__"] = type(sys)("__main__")
+        exec(compile(source, PROGRAM, "exec", dont_inherit=True), program.__dict__)  # noqa: S102 -- it is our own
+        return
+    with open(PROGRAM, "wb") as file:
+        file.write(source)
     os.closerange(3, OPEN_FILES)
-    home = {"HOME": "/tmp", "TMPDIR": "/tmp", "LANG": "C.UTF-8", "PATH": "/usr/bin"}
-    os.execve(sys.executable, [sys.executable, "-I", "-S", "-B", "-X", "utf8", PROGRAM], home)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-s", "-P", "-S", "-B", "-X", "utf8", PROGRAM], home)  # noqa: S606
 
 
 def main() -> None:
-    as_root, cpu_seconds, memory, processes, scratch = map(int, sys.argv[1:6])
-    if view := sys.argv[6:]:
+    as_root, stays, cpu_seconds, memory, processes, scratch = map(int, sys.argv[1:7])
+    if view := sys.argv[7:]:
         enter(as_root=bool(as_root), view=view, scratch=scratch)
     if child := os.fork():
         outlive(child)
     ours = 0 if as_root else 2 if view else 1  # processes of this file that share the program's user namespace
     confine(as_root=bool(as_root), cpu_seconds=cpu_seconds, memory=memory, processes=processes + ours, scratch=scratch)
-    become_the_program()
+    become_the_program(stays=bool(stays))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,179 @@
+"""The Python code in a model's answer."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from dataclasses import dataclass
+
+from tierwise.verifiers.code.source import parsed
+
+_FENCE = re.compile(r"^[ \t>]{0,40}(`{3,}|~{3,})[ \t]*([^\n`]*)$", re.MULTILINE)
+_PYTHON = {"python", "py", "python3", "py3", "python2", "ipython", "pycon", "sage", "pyi", "cython"}
+_PROMPT = re.compile(r"^(>>>|\.\.\.) ?", re.MULTILINE)
+_DEFINED = re.compile(r"^(?:async[ ]def|def|class)[ ]+(\w+)", re.MULTILINE)
+MOST_BLOCKS = 200
+MOST_PARSED = 32 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: its language as written, and its text without the fence's indentation."""
+
+    language: str
+    text: str
+
+
+def code_in(text: str, names: frozenset[str] = frozenset()) -> str:
+    """The program of an answer.
+
+    It is made of the blocks that are tagged as Python, or that parse as Python and have no other tag, in their order:
+    up to the last one that defines one of the names, or else the last that defines anything. A block before it that
+    defines the same things is a draft, and left out. Without a block, it is the whole text, without stray fences.
+
+    Args:
+        text: the answer without its thinking.
+        names: that the tests use.
+    """
+    found = blocks(text)
+    tagged = [_cleaned(one.text) for one in found if _language(one) in _PYTHON]
+    others = [_cleaned(one.text) for one in found]
+    candidates = [one for one in others if one in tagged or (one in _plain(found) and defines(one) is not None)]
+    candidates = candidates or [one for one in others if defines(one)]  # Python under another name
+    if not candidates:
+        return (others or [_without_fences(text)])[-1].strip()
+    last = _last(candidates, names)
+    kept = [candidates[last]]
+    have = defines(candidates[last]) or set()
+    for one in reversed(candidates[:last]):
+        given = defines(one)
+        if given is not None and given and not given & have:
+            kept.insert(0, one)
+            have |= given
+    return "\n\n".join(one.strip("\n") for one in kept).strip()
+
+
+def _plain(found: list[Block]) -> list[str]:
+    """The texts of the blocks that name no language."""
+    return [_cleaned(one.text) for one in found if not one.language]
+
+
+def _last(candidates: list[str], names: frozenset[str]) -> int:
+    """The last block that defines a name that is wanted, or anything, or the last."""
+    given = [defines(one) for one in candidates]
+    for wanted in (lambda have: bool(have & names), bool):
+        for place in range(len(candidates) - 1, -1, -1):
+            have = given[place]
+            if have is not None and wanted(have):
+                return place
+    return len(candidates) - 1
+
+
+def blocks(text: str) -> list[Block]:
+    """The fenced blocks of a text. A fence inside a string of a block that is Python does not close it; the last block
+    may lack its end.
+    """
+    fences = list(_FENCE.finditer(text))[: 2 * MOST_BLOCKS]
+    found: list[Block] = []
+    place = 0
+    while place < len(fences):
+        opening = fences[place]
+        ends = [
+            number
+            for number in range(place + 1, len(fences))
+            if fences[number][1].startswith(opening[1]) and not fences[number][2].strip()
+        ]
+        end = _end(text, opening, [fences[number].start() for number in ends[:8]])
+        stop = len(text) if end is None else fences[ends[end]].start()
+        body = text[opening.end() + 1 : stop]
+        if opening[2].strip() or end is not None or not found:
+            found.append(Block(opening[2].strip(), _dedented(body, opening[0])))
+        if end is None:
+            break
+        place = ends[end] + 1
+    return [one for one in found if one.text.strip()] if not _is_stray(text, fences) else []
+
+
+def _end(text: str, opening: re.Match[str], ends: list[int]) -> int | None:
+    """Which of the possible ends closes the block: the first, unless the block is Python only with a later one."""
+    if not ends:
+        return None
+    for number, end in enumerate(ends):
+        is_python = _parses(_dedented(text[opening.end() + 1 : end], opening[0]))
+        if is_python and (number == 0 or _is_open(text, opening, ends[0])):
+            return number
+    return 0
+
+
+def _is_open(text: str, opening: re.Match[str], end: int) -> bool:
+    """Whether the text up to an end stops inside a string."""
+    try:
+        parsed(_dedented(text[opening.end() + 1 : end], opening[0]))
+    except SyntaxError as error:
+        return "unterminated" in str(error.msg)
+    except (ValueError, RecursionError, MemoryError):
+        pass
+    return False
+
+
+def _is_stray(text: str, fences: list[re.Match[str]]) -> bool:
+    """Whether the only fence is the end of a block that never began: `def f(): …` and then a fence."""
+    return len(fences) == 1 and not fences[0][2].strip() and bool(defines(text[: fences[0].start()]))
+
+
+def _language(block: Block) -> str:
+    words = re.split(r"[\s{,:]+", block.language.strip("{}. ").lower())
+    return words[0].strip(".}") if words else ""
+
+
+def _dedented(body: str, fence: str) -> str:
+    """The body without the indentation, or the quotation marks, of the fence before it."""
+    margin = fence[: len(fence) - len(fence.lstrip(" \t>"))]
+    if ">" in margin:
+        body = re.sub(r"^[ \t]*(>[ \t]?)+", "", body, flags=re.MULTILINE)
+    elif margin:
+        body = "\n".join(line.removeprefix(margin) for line in body.split("\n"))
+    dedented = textwrap.dedent(body)
+    return dedented if _parses(dedented) or not _parses(body) else body
+
+
+def _cleaned(text: str) -> str:
+    """Code without the prompts of an interactive session and without its output."""
+    if not text.lstrip().startswith(">>>"):
+        return text
+    lines = [line for line in text.splitlines() if _PROMPT.match(line)]
+    return _PROMPT.sub("", "\n".join(lines))
+
+
+def _without_fences(text: str) -> str:
+    """A text without blocks: stray fences go, and with them what stands around the code, if that makes it Python."""
+    fences = list(_FENCE.finditer(text))
+    if not fences:
+        return textwrap.dedent(text)
+    before, after = text[: fences[0].start()], text[fences[0].end() :]
+    return textwrap.dedent(before if defines(before) else after)
+
+
+def _parses(text: str) -> bool:
+    return defines(text) is not None
+
+
+def defines(text: str) -> set[str] | None:
+    """The names that a program sets at its top; None if it is no Python. Of a long one, only definitions are read."""
+    if len(text) > MOST_PARSED:
+        return set(_DEFINED.findall(text))
+    try:
+        tree = parsed(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    found: set[str] = set()
+    for node in tree.body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.Assign(targets=targets):
+                found |= {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                found.add(name)
+    return found

@@ -1,0 +1,141 @@
+r"""Where an answer says what its result is: `\boxed{…}`, `<answer>…</answer>`, `#### …`, `The answer is …`.
+
+The words for it are those of 25 languages. Every pattern runs on untrusted text, so each takes time linear in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+MOST = 300
+"""Characters of a result; what follows is explanation."""
+
+MarkKind = Literal["box", "tag", "hashes", "phrase", "title"]
+
+_LANGUAGES = {
+    r"\b(?:final\s+|correct\s+)?answer": r"is|are|equals|would\ be|must\ be|should\ be",
+    r"\brespuesta|\bresposta": r"es|é|son|ser[íi]a",
+    r"\brisposta": "è",
+    r"\br[ée]ponse": "est",
+    r"\bantwort": r"ist|lautet|wäre|heißt",
+    r"\bantwoord": r"is|luidt",
+    r"\bsvar(?:et)?": r"är|er|blir",
+    r"\bvastaus": "on",
+    r"\bodpowied[źz]|\bodpov[ěe][ďd]": r"to|je|jest|brzmi",
+    r"\bjawaban(?:nya)?": r"adalah|ialah",
+    r"\bcevap|\byanıt": r"şudur",
+    r"\brăspuns(?:ul)?": r"este|e",
+    r"\bválasz": r"az|a",
+    r"\bđáp\s+án|\bcâu\s+trả\s+lời": r"là",
+    r"\bответ|\bвідповідь|\bотговор(?:ът)?": r"это|є|е",
+    r"\bαπάντηση": "είναι",
+}
+"""Words for an answer, and for what says which it is."""
+_SCRIPTS = (
+    r"(?:(?:正确|最终|最終|正確)?答案|答え|正解|解答|回答|정답|(?<![가-힣])답"
+    r"|الإجابة|الجواب|התשובה|תשובה|उत्तर|คำตอบ|উত্তর)"
+)
+_SCRIPT_COPULA = r"(?:应该是|应为|應為|是|为|為|は|은|는|이|가|คือ|है|هي|هو|היא|הוא|হলো|হল|[:=])"
+_WORDS = r"(?:[ \t]+[^\s.,:;!?=]{1,20}){0,5}?[ \t]*"
+_SIGN = r"[*_\"'`)\]]{0,4}"
+_LATIN = "|".join(
+    rf"(?:{nouns}){_SIGN}(?:{_WORDS}{_SIGN}(?:\b(?:{copulas})\b(?!'t)|[:=])|[ \t]+-[ \t]+)"
+    for nouns, copulas in _LANGUAGES.items()
+)
+_NOUN = rf"(?:{'|'.join(_LANGUAGES)}|{_SCRIPTS})"
+_PHRASE = re.compile(
+    rf"(?:{_LATIN}|{_SCRIPTS}[*_\"'`)\]\s]{{0,4}}(?:[^\s.,:;!?=]{{0,6}}?){_SCRIPT_COPULA})"
+    rf"[\s:*_\"'`>#]*(?=([^\n]{{1,{MOST}}}))",
+    re.IGNORECASE,
+)
+_TITLE = re.compile(
+    rf"^[ \t#*_>]*(?:the\s+|la\s+|die\s+)?{_NOUN}[ \t*_:]*\n[\s*_>]*(?=([^\n]{{1,{MOST}}}))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_PICK = re.compile(r"(?:(?:故|应|應|因此|所以|答案)?选(?:择|項|项)?|(?:故|應)?選)[\s::]*(?=([^\n]{1,300}))")
+_HASHES = re.compile(rf"^[ \t]*\#{{4}}(?!\#)[ \t]*(?=(\S[^\n]{{0,{MOST}}}))", re.MULTILINE)
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?=([^\s{}])))")
+_TAG = re.compile(
+    rf"(?:<(?:final_?)?answer>|\[ANSWER\])(.{{0,{MOST}}}?)(?:</(?:final_?)?answer>|\[/ANSWER\]|\Z)",
+    re.IGNORECASE | re.DOTALL,
+)
+_NOT_FINAL = re.compile(
+    r"\b(?:wrong|incorrect|mistaken|previous|earlier|initial|first|tempting|naive|false|common|no|student'?s|their"
+    r"|his|her)"
+    r"\s+(?:final\s+|correct\s+)?$",
+    re.IGNORECASE,
+)
+_DOUBT = re.compile(r"\b(?:if|were|had)\b[^.!?\n]*$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A result that an answer marks.
+
+    Args:
+        start: where the result begins.
+        kind: how it is marked.
+        said: the result with what follows on its line; for a box and a tag exactly what they hold.
+        closed: False for a box that was never closed.
+    """
+
+    start: int
+    kind: MarkKind
+    said: str
+    closed: bool = True
+
+    @property
+    def exact(self) -> bool:
+        """Whether the result is all of `said`."""
+        return self.kind in ("box", "tag")
+
+    @property
+    def empty(self) -> bool:
+        return not self.closed or not self.said.strip(" .*_$`\\\n\t{}")
+
+
+def marks(text: str) -> list[Mark]:
+    """The marked results of an answer, in the order in which they begin; of each kind the last hundred."""
+    found = [_box(text, box) for box in _latest(_BOX, text)]
+    found += [Mark(tag.start(1), "tag", tag[1]) for tag in _latest(_TAG, text)]
+    found += [Mark(line.end(), "hashes", line[1]) for line in _latest(_HASHES, text)]
+    found += [Mark(line.end(), "title", line[1]) for line in _latest(_TITLE, text)]
+    found += [Mark(phrase.end(), "phrase", phrase[1]) for phrase in _latest(_PHRASE, text) if _is_final(text, phrase)]
+    return sorted(found, key=lambda mark: mark.start)
+
+
+def _latest(pattern: re.Pattern[str], text: str) -> deque[re.Match[str]]:
+    return deque(pattern.finditer(text), maxlen=100)
+
+
+def picks(text: str) -> list[Mark]:
+    """The results that Chinese answers mark with `选` (choose), which is said of options only."""
+    return [Mark(pick.end(), "phrase", pick[1]) for pick in _latest(_PICK, text)]
+
+
+def _is_final(text: str, phrase: re.Match[str]) -> bool:
+    before = text[max(0, phrase.start() - 60) : phrase.start()]
+    return not _NOT_FINAL.search(before) and not ("would be" in phrase[0] and _DOUBT.search(before))
+
+
+def _box(text: str, box: re.Match[str]) -> Mark:
+    r"""What `\boxed{` holds, up to the brace that matches; at most three lengths of a result are searched."""
+    if box[1] is not None:
+        return Mark(box.end(), "box", box[1])
+    depth = 1
+    for brace in re.finditer(r"(?<!\\)[{}]", text[box.end() : box.end() + 3 * MOST]):
+        depth += 1 if brace[0] == "{" else -1
+        if depth == 0:
+            return Mark(box.end(), "box", text[box.end() : box.end() + brace.start()])
+    return Mark(box.end(), "box", "", closed=False)
+
+
+def last_mark(text: str) -> Mark | None:
+    """The last marked result; a phrase that marks nothing is passed over, an empty or unclosed box is not."""
+    for mark in reversed(marks(text)):
+        if mark.kind == "box" or not mark.empty:
+            return mark
+    return None

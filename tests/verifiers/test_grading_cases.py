@@ -1,0 +1,33 @@
+"""Every case of grading_cases.jsonl, whose verdict was set by hand, is graded so. See benchmarks/grading.py."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tierwise.spec.call import Completion
+from tierwise.verifiers.math_verify import PACKAGE
+from tierwise.verifiers.packages import is_installed
+from tierwise.verifiers.sandbox import backend
+from tierwise.workloads.checks import CheckChoice
+
+CASES = [json.loads(line) for line in Path(__file__).with_name("grading_cases.jsonl").read_text("utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['kind']}-{case['answer'][:40]}")
+def test_an_answer_is_graded_as_a_person_would(case):
+    check = msgspec.convert(case["check"], CheckChoice)
+    if "\\log" in case["answer"] and (not is_installed(PACKAGE) or backend().name == "none"):
+        pytest.skip("math-verify and a sandbox are needed for logarithms")
+    verdict = asyncio.run(check.member.verify(Completion(text=case["answer"])))
+    assert verdict.ok is case["correct"], verdict.why
+
+
+def test_there_are_cases_of_every_kind_in_many_languages():
+    assert {case["kind"] for case in CASES} == {"number", "choice", "exact", "json", "thinking"}
+    assert len({case["language"] for case in CASES}) >= 15
+    assert len(CASES) >= 300
