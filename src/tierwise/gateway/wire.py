@@ -22,10 +22,10 @@ from tierwise.verifiers.verifier import Verifier
 MOST_CHOICES = 32
 MOST_TOKENS = 2**31 - 1
 """Larger limits are lowered to this: engines read 32 bits."""
-MOST_SECONDS = 30.0
-"""CPU seconds that a request may have its verifier run code, per candidate."""
 SMALL_BYTES = 64 * limits.KIB
 """Larger bodies are decoded in turn."""
+MOST_SECONDS = 30.0
+"""CPU seconds that a request may have its verifier run code, per candidate."""
 _OURS = frozenset({"model", "messages", "n", "seed", "stream", "tierwise"})
 _STRIDE = 1_000_003  # separates the draw seeds of different choices
 
