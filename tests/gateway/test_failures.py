@@ -57,6 +57,7 @@ ELSEWHERE = {
     "LedgerError",  # the answer is served
     "CheckpointError",  # before anything is served
     "Nonsense",  # in a benchmark
+    "EndpointGone",  # in a benchmark
 }
 DRAWN = dict(re.findall(r"^[ │├└─]+(\w+) .*?(\d{3})$", errors.__doc__ or "", re.MULTILINE))
 
