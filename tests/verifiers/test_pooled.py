@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tierwise.spec import limits
 from tierwise.spec.call import Completion
 from tierwise.verifiers import JsonSchema, Number, PythonTests, Regex, VerifierChoice, pooled
+from tierwise.verifiers.math_verify import can_evaluate
 from tierwise.verifiers.pooled import judge, key_of, read_here, read_verifier, vote_of
 
 
@@ -81,7 +82,7 @@ def test_a_large_check_runs_in_the_pool_with_the_same_result(given, text, jobs):
 
 
 def test_large_settings_are_read_in_the_pool_once(jobs):
-    given = {"python_tests": {"tests": "a = 1\n" * 1000, "seconds": 7}}
+    given = {"python_tests": {"tests": "a = f()\n" * 1000, "seconds": 7}}
     for _ in range(3):
         assert isinstance(verifier := read(given), PythonTests)
         assert verifier.seconds == 7
@@ -92,7 +93,7 @@ def test_large_settings_are_read_in_the_pool_once(jobs):
     ("given", "message"),
     [
         ({"python_tests": {"tests": "a = 1\n" * 1000 + "b ="}}, "do not compile"),
-        ({"python_tests": {"tests": "a = 1\n" * 1000, "seconds": "soon"}}, "Expected `float`, got `str`"),
+        ({"python_tests": {"tests": "a = f()\n" * 1000, "seconds": "soon"}}, "Expected `float`, got `str`"),
         ({"regex": {"pattern": "(" + "a" * 2000}}, "does not compile"),
         ({"regex": {"pattern": r"\pL{1000}"}}, "does not compile"),
         ({"json_schema": {"schema": {"type": "wizard", "description": "x" * 2000}}}, "not a JSON Schema"),
@@ -139,7 +140,8 @@ def test_every_part_of_a_verifier_has_a_size_that_the_error_names(given, message
 
 
 def test_settings_at_their_limits_are_read():
-    assert read({"python_tests": {"tests": "#" * limits.TESTS_BYTES}}).is_ready
+    tests = "assert f()\n"
+    assert read({"python_tests": {"tests": tests + "#" * (limits.TESTS_BYTES - len(tests))}}).is_ready
     assert isinstance(read({"regex": {"pattern": "x" * limits.PATTERN_BYTES}}), Regex)
     options = [f"{n:0200}" for n in range(1000)]
     assert judged(read({"choice": {"options": options}}), options[5]).ok
@@ -158,12 +160,21 @@ def test_an_answer_that_is_too_long_is_rejected_without_reading_it(verifier, job
     assert jobs == []
 
 
+@pytest.mark.skipif(not can_evaluate(), reason="math-verify and a sandbox are needed")
+def test_a_formula_at_the_end_of_a_long_answer_is_evaluated_as_in_a_short_one():
+    verifier = read({"number": {"equals": 10}})
+    formula = r"\boxed{\log_2 1024}"
+    assert judged(verifier, formula).ok
+    assert judged(verifier, "I think. " * 1000 + formula).ok
+    assert not judged(verifier, "I think. " * 1000 + r"\boxed{\log_2 1023}").ok
+
+
 def test_settings_that_take_too_long_to_read_are_refused(monkeypatch):
     monkeypatch.setattr(pooled.pool, "call", partial(pooled.pool.call, seconds=0.001))
     with pytest.raises(
         ValueError, match=r"cannot be read: it takes more than 0\.001 s of CPU time; give a smaller one"
     ):
-        read({"python_tests": {"tests": "a = 1\n" * 40_000}})
+        read({"python_tests": {"tests": "a = f()\n" * 30_000}})
 
 
 def doubling(levels):

@@ -23,7 +23,7 @@ from tierwise.verifiers.base import rejected
 from tierwise.verifiers.check_pool import CheckLimitExceeded, pool
 from tierwise.verifiers.verifier import Verifier
 
-SMALL_TEXT = 4096
+SMALL_TEXT = 1024
 """Characters of an answer that are checked here at most."""
 SMALL_SETTINGS = 1024
 """Bytes of settings, as JSON, that are read and applied here at most."""
@@ -94,13 +94,16 @@ def check_sizes(settings: dict[str, Any]) -> None:
         ValueError: one is too large.
     """
     for kind, given in settings.items():
-        for name, value in given.items() if isinstance(given, dict) else ():
+        whole = {"cases": given} if isinstance(given, list) else given
+        for name, value in whole.items() if isinstance(whole, dict) else ():
             place = f"{kind}.{name}"
             match name, value:
                 case "schema", _:
                     _bound(place, len(msgspec.json.encode(value)), limits.SCHEMA_BYTES, "bytes as JSON")
-                case "tests", str():
+                case "tests" | "setup", str():
                     _bound(place, _bytes(value), limits.TESTS_BYTES, "bytes")
+                case "cases", list():
+                    _bound(place, len(msgspec.json.encode(value)), limits.TESTS_BYTES, "bytes as JSON")
                 case "pattern", str():
                     _bound(place, _bytes(value), limits.PATTERN_BYTES, "bytes")
                 case "options", list():
@@ -139,6 +142,8 @@ def _member(settings: bytes) -> BaseVerifier:
 def _trusted(settings: dict[str, Any]) -> BaseVerifier:
     """The verifier of settings that the pool has read: with all types converted, but without `__post_init__`."""
     kind, given = next(iter(settings.items()))
+    if isinstance(given, list):  # the cases of `stdio` alone
+        given = {"cases": given}
     verifier: BaseVerifier = msgspec.convert(given, _without_post_init(_kinds()[kind]))
     return verifier
 
@@ -181,6 +186,8 @@ async def judge(verifier: Verifier, completion: Completion) -> Verdict:
         found = await pool.call(_judge, settings, _bare(completion))
     except CheckLimitExceeded as error:
         return rejected(f"the check was stopped: {error}")
+    if isinstance(found, str):  # what remains of the answer is short
+        return await verifier.verify(Completion(text=found))
     return msgspec.convert(found, Verdict)
 
 
@@ -232,8 +239,11 @@ def _bare(completion: Completion) -> Completion:
 
 
 def _judge(settings: bytes, completion: Completion) -> Json:
-    """In a process of the pool."""
-    found: Json = msgspec.to_builtins(_finished(_member(settings).verify(completion)))
+    """In a process of the pool: the verdict, or a short text that gives the same verdict, but not without waiting."""
+    verifier = _member(settings)
+    if (short := verifier.waits_for(completion)) is not None:
+        return short
+    found: Json = msgspec.to_builtins(_finished(verifier.verify(completion)))
     return found
 
 
