@@ -28,7 +28,7 @@ class BaseVerifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Whether it evaluates model output as code, which needs the sandbox."""
     text_cost: ClassVar[int] = 0
     """Work per byte of settings and character of the answer, relative to a pattern's; larger checks then run in another
-    process. 0 if `key` and `verify` depend on more than those, or wait: they always run in this process."""
+    process. 0 if `key` and `verify` depend on more than those: they always run in this process."""
 
     brought: ClassVar[str] = "tests"
     """The field that a request or a task brings, if it is not ready without."""

@@ -96,4 +96,5 @@ def _limit_memory(idle_bytes: int, most_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if idle_bytes:
         with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_AS, (idle_bytes + most_bytes, idle_bytes + most_bytes))
+            _, hard = resource.getrlimit(resource.RLIMIT_AS)  # a sandbox that we start sets its own limit
+            resource.setrlimit(resource.RLIMIT_AS, (idle_bytes + most_bytes, hard))

@@ -33,7 +33,7 @@ class Number(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     kind = "number"
-    text_cost = 1
+    text_cost = 8
 
     equals: int | float | None = None
     """The correct number. Without it any number is accepted."""

@@ -6,6 +6,7 @@ usual size takes less than a millisecond; a job of the pool costs about half of 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import re
@@ -17,14 +18,17 @@ from tierwise.spec import limits
 from tierwise.spec.ask import Checkable, Verdict
 from tierwise.spec.call import Completion
 from tierwise.spec.json import Json
-from tierwise.verifiers import BaseVerifier, VerifierChoice
+from tierwise.verifiers import BaseVerifier, PythonTests, VerifierChoice
 from tierwise.verifiers.answers import Equality, answer_key
 from tierwise.verifiers.base import rejected
 from tierwise.verifiers.check_pool import CheckLimitExceeded, pool
+from tierwise.verifiers.code.calls import TestPlan, plan_of
 from tierwise.verifiers.verifier import Verifier
 
 SMALL_TEXT = 4096
 """Characters of an answer that are checked here at most."""
+SMALL_VOTE = 512
+"""Characters of a vote that are read here at most."""
 SMALL_SETTINGS = 1024
 """Bytes of settings, as JSON, that are read and applied here at most."""
 SMALL_WORK = 1 << 17
@@ -52,13 +56,26 @@ async def read_verifier(settings: object) -> BaseVerifier:
     digest = hashlib.sha256(written).digest()
     if digest not in _sound:
         try:
-            await pool.call(_try_to_read, written)
+            await _read_aside(given, written)
         except CheckLimitExceeded as error:
             raise ValueError(f"cannot be read: {error}; give a smaller one - at `$.{next(iter(given), '')}`") from error
         if len(_sound) >= _MOST_SOUND:
             del _sound[next(iter(_sound))]
         _sound[digest] = None
     return _trusted(given)
+
+
+async def _read_aside(given: dict[str, Any], written: bytes) -> None:
+    await pool.call(_try_to_read, written)
+    verifier = _trusted(given)
+    if isinstance(verifier, PythonTests):
+        verifier.remember(msgspec.convert(await pool.call(_plan, *verifier.planned), TestPlan))
+
+
+def _plan(tests: str, entry_point: str | None, setup: str) -> Json:
+    """In a process of the pool."""
+    found: Json = msgspec.to_builtins(plan_of(tests, entry_point, setup))
+    return found
 
 
 def read_here(settings: object) -> BaseVerifier:
@@ -200,7 +217,7 @@ async def key_of(verifier: Checkable, completion: Completion) -> str | None:
 async def vote_of(completion: Completion, equality: Equality) -> str | None:
     """`answers.answer_key`; None also if the answer is too long, or too much work to read."""
     size = len(completion.text) + sum(len(str(call.get("function", ""))) for call in completion.tool_calls)
-    if size <= SMALL_TEXT:
+    if size <= SMALL_VOTE:
         return answer_key(completion, equality)
     if size > limits.ANSWER_CHARACTERS:
         return None
@@ -231,25 +248,21 @@ def _bare(completion: Completion) -> Completion:
     return Completion(text=completion.text, tool_calls=completion.tool_calls, finish=completion.finish)
 
 
+@functools.cache
+def _loop() -> asyncio.Runner:
+    """The event loop of a process of the pool, for checks that evaluate a formula in the sandbox."""
+    return asyncio.Runner()
+
+
 def _judge(settings: bytes, completion: Completion) -> Json:
     """In a process of the pool."""
-    found: Json = msgspec.to_builtins(_finished(_member(settings).verify(completion)))
+    found: Json = msgspec.to_builtins(_loop().run(_member(settings).verify(completion)))
     return found
 
 
 def _key(settings: bytes, completion: Completion) -> str | None:
     """In a process of the pool."""
     return _member(settings).key(completion)
-
-
-def _finished(coroutine: Any) -> Verdict:
-    """The result of a coroutine that waits for nothing, as a check of a text does."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        verdict: Verdict = done.value
-        return verdict
-    raise TypeError("a verifier with `text_cost` waited for something")
 
 
 def _text(value: Json) -> str | None:

@@ -11,7 +11,6 @@ right on all inputs that the tests try and wrong elsewhere.
 
 from __future__ import annotations
 
-import functools
 from typing import Annotated
 
 import msgspec
@@ -28,7 +27,9 @@ from tierwise.verifiers.code.source import compiled
 MOST_TESTS = 256 * 1024
 """Maximum characters of tests and setup together."""
 
-_planned = functools.lru_cache(maxsize=256)(plan_of)
+_MOST_PLANS = 256
+_plans: dict[tuple[str, str | None, str], TestPlan] = {}
+"""Plans by tests, entry point and setup. A plan of 20 KB of tests takes a quarter of a second."""
 
 
 class PythonTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
@@ -64,7 +65,20 @@ class PythonTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
         self._plan()
 
     def _plan(self) -> TestPlan:
-        return _planned(self.tests or "", self.entry_point, self.setup)
+        if self.planned not in _plans:
+            self.remember(plan_of(*self.planned))
+        return _plans[self.planned]
+
+    @property
+    def planned(self) -> tuple[str, str | None, str]:
+        """The arguments of `plan_of`."""
+        return self.tests or "", self.entry_point, self.setup
+
+    def remember(self, plan: TestPlan) -> None:
+        """Keep the plan of these tests, which may have been made in another process."""
+        while len(_plans) >= _MOST_PLANS:
+            del _plans[next(iter(_plans))]
+        _plans[self.planned] = plan
 
     @property
     def is_ready(self) -> bool:
