@@ -51,4 +51,9 @@ def test_a_reason_is_short_enough_for_the_ledger():
 
 
 def test_what_evaluates_the_words_of_a_model_says_so():
-    assert {name for name, one in MEMBERS.items() if one.runs_code} == {"python_tests", "math_verify", "reasoning_gym"}
+    assert {name for name, one in MEMBERS.items() if one.runs_code} == {
+        "python_tests",
+        "stdio",
+        "math_verify",
+        "reasoning_gym",
+    }

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tierwise.spec import limits
 from tierwise.spec.call import Completion
 from tierwise.verifiers import JsonSchema, Number, PythonTests, Regex, VerifierChoice, pooled
+from tierwise.verifiers.math_verify import can_evaluate
 from tierwise.verifiers.pooled import judge, key_of, read_here, read_verifier, vote_of
 
 
@@ -139,7 +140,8 @@ def test_every_part_of_a_verifier_has_a_size_that_the_error_names(given, message
 
 
 def test_settings_at_their_limits_are_read():
-    assert read({"python_tests": {"tests": "f()" + "#" * (limits.TESTS_BYTES - 3)}}).is_ready
+    tests = "assert f()\n"
+    assert read({"python_tests": {"tests": tests + "#" * (limits.TESTS_BYTES - len(tests))}}).is_ready
     assert isinstance(read({"regex": {"pattern": "x" * limits.PATTERN_BYTES}}), Regex)
     options = [f"{n:0200}" for n in range(1000)]
     assert judged(read({"choice": {"options": options}}), options[5]).ok
@@ -156,6 +158,15 @@ def test_an_answer_that_is_too_long_is_rejected_without_reading_it(verifier, job
     assert asyncio.run(key_of(verifier, Completion(text=text))) is None
     assert asyncio.run(vote_of(Completion(text=text), "auto")) is None
     assert jobs == []
+
+
+@pytest.mark.skipif(not can_evaluate(), reason="math-verify and a sandbox are needed")
+def test_a_formula_at_the_end_of_a_long_answer_is_evaluated_as_in_a_short_one():
+    verifier = read({"number": {"equals": 10}})
+    formula = r"\boxed{\log_2 1024}"
+    assert judged(verifier, formula).ok
+    assert judged(verifier, "I think. " * 1000 + formula).ok
+    assert not judged(verifier, "I think. " * 1000 + r"\boxed{\log_2 1023}").ok
 
 
 def test_settings_that_take_too_long_to_read_are_refused(monkeypatch):

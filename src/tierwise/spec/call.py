@@ -208,7 +208,7 @@ class Recorder:
         Returns:
             The completion tokens that it added.
         """
-        before = self.completion_tokens
+        before = (self._reported.completion + self._since) or self._received
         delta = self._deltas.add(chunk.delta) if chunk.delta else chunk.delta
         tokens: Sequence[Json] = ()
         if chunk.logprobs is not None and isinstance(content := chunk.logprobs.get("content"), list):
@@ -221,12 +221,14 @@ class Recorder:
             self._since += count
         if chunk.usage is not None:
             self._reported, self._since = _later(self._reported, chunk.usage), 0
-        self.finish = self.finish or chunk.finish
+        if chunk.finish is not None:
+            self.finish = self.finish or chunk.finish
         self.routing = chunk.routing or self.routing
         if chunk.response is not None:
             self._response = {**(self._response or {}), **chunk.response}
-        self.shown = Chunk(delta=delta, logprobs=chunk.logprobs, usage=chunk.usage)
-        return self.completion_tokens - before
+        is_whole = delta is chunk.delta and chunk.finish is None and chunk.response is None
+        self.shown = chunk if is_whole else Chunk(delta=delta, logprobs=chunk.logprobs, usage=chunk.usage)
+        return ((self._reported.completion + self._since) or self._received) - before
 
     def end(self) -> Chunk:
         """What a client is still to be shown of the output: pieces that waited for others."""

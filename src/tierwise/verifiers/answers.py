@@ -31,6 +31,7 @@ MOST_BEGINNINGS = 1000
 _FENCED = re.compile(r"```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _BEGINS_JSON = re.compile(r"[{[]")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}|\\\((.*)\\\)", re.DOTALL)
+_BULLET = re.compile(r"^[-•]\s+(?=\D)")
 _PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">", "$": "$"}
 _LETTER = re.compile(r"(?:^|[\s(*])([A-Z])(?:[).:*]|\s*$)")
 
@@ -126,7 +127,7 @@ def normalised(text: str) -> str:
     """
     text = " ".join(straight(without_layout(plain(text))).split())
     for _ in range(8):
-        bare = text.strip(" .,;:!?\"'`*_")
+        bare = _BULLET.sub("", text).strip(" .,;:!?\"'`*_")
         if (box := _BOX.fullmatch(bare)) is not None:
             bare = box[1] if box[1] is not None else box[2]
         elif bare[:1] and (closing := _PAIRS.get(bare[0])) is not None and bare.endswith(closing) and len(bare) > 1:

@@ -51,6 +51,10 @@ class BaseVerifier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """The candidate's answer in canonical form, so that equal answers are equal texts; None without an answer."""
         return spoken(completion) or None
 
+    def waits_for(self, completion: Completion) -> str | None:  # noqa: ARG002 - the protocol's
+        """A short text that gives the same verdict, if `verify` has to wait for something to judge this answer."""
+        return None
+
     async def verify(self, completion: Completion) -> Verdict:
         """Judge one candidate. A candidate that cannot be parsed is rejected; it never raises."""
         raise NotImplementedError

@@ -21,7 +21,7 @@ class Choice(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     kind = "choice"
-    text_cost = 1
+    text_cost = 4
 
     options: Annotated[tuple[str, ...], msgspec.Meta(max_length=1000)]
     """Allowed answers, matched as whole words. Single letters are matched in their case, others in any. Texts may

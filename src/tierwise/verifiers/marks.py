@@ -47,7 +47,7 @@ _LATIN = "|".join(
 )
 _NOUN = rf"(?:{'|'.join(_LANGUAGES)}|{_SCRIPTS})"
 _PHRASE = re.compile(
-    rf"(?:{_LATIN}|{_SCRIPTS}[*_\"'`)\]\s]{{0,4}}(?:[^\s.,:;!?=]{{0,6}}?){_SCRIPT_COPULA})"
+    rf"(?:{_LATIN}|{_SCRIPTS}[*_\"'`)\]\s]{{0,4}}(?:[^\s.,:;!?=不非并]{{0,6}}?){_SCRIPT_COPULA})"
     rf"[\s:*_\"'`>#]*(?=([^\n]{{1,{MOST}}}))",
     re.IGNORECASE,
 )

@@ -134,10 +134,13 @@ async def unreadable(checks: Sequence[MathVerify]) -> list[int]:
     return [number for number in reported if isinstance(number, int)] if isinstance(reported, list) else []
 
 
-def can_evaluate(formula: str) -> bool:
-    """Whether a formula may have a value that is worth starting a sandbox for, and this machine can find it."""
-    if not 0 < len(formula) <= 300 or _NO_NUMBER.search(formula) or not _FORMULA.search(formula):
-        return False
+def is_formula(formula: str) -> bool:
+    """Whether a formula may have a value that is worth starting a sandbox for."""
+    return 0 < len(formula) <= 300 and not _NO_NUMBER.search(formula) and _FORMULA.search(formula) is not None
+
+
+def can_evaluate() -> bool:
+    """Whether this machine has math-verify and a sandbox for it."""
     return is_installed(PACKAGE) and backend().name != "none"
 
 

@@ -15,8 +15,8 @@ from tierwise.verifiers import expression
 from tierwise.verifiers.answers import number_key, spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
 from tierwise.verifiers.expression import Value
-from tierwise.verifiers.math_verify import can_evaluate, evaluated
-from tierwise.verifiers.quantity import Quantity, equal_within, quantity_in
+from tierwise.verifiers.math_verify import can_evaluate, evaluated, is_formula
+from tierwise.verifiers.quantity import equal_within, quantity_in
 
 RELATIVE = Fraction(1, 10**6)
 """Default tolerance, relative to the correct number."""
@@ -33,7 +33,7 @@ class Number(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     kind = "number"
-    text_cost = 1
+    text_cost = 8
 
     equals: int | float | None = None
     """The correct number. Without it any number is accepted."""
@@ -64,11 +64,16 @@ class Number(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
         found = quantity_in(spoken(completion), self.decimal)
         return None if found is None or found.value is None else number_key(found.value)
 
+    def waits_for(self, completion: Completion) -> str | None:
+        found = quantity_in(spoken(completion), self.decimal)
+        is_open = found is not None and not found.values and is_formula(found.formula)
+        return rf"\boxed{{{found.formula}}}" if found is not None and is_open else None
+
     async def verify(self, completion: Completion) -> Verdict:
         found = quantity_in(spoken(completion), self.decimal)
         if found is None:
             return rejected("no number in the answer")
-        values = found.values or await _evaluated(found)
+        values = found.values or await _evaluated(found.formula)
         if not values:
             return rejected("the number in the answer is not readable as one number")
         if not self._right:
@@ -100,11 +105,11 @@ def allowed(given: float, tolerance: float | None) -> Fraction:
     return min(RELATIVE * size, last / 2)
 
 
-async def _evaluated(found: Quantity) -> tuple[Value, ...]:
+async def _evaluated(formula: str) -> tuple[Value, ...]:
     """The value of a formula that is not plain arithmetic; nothing where it has none, or cannot be evaluated here."""
-    if not can_evaluate(found.formula):
+    if not is_formula(formula) or not can_evaluate():
         return ()
-    value = await evaluated(found.formula)
+    value = await evaluated(formula)
     return () if value is None else (value,)
 
 

@@ -15,7 +15,7 @@ DENIED_BEFORE = re.compile(
     |\bexclud(?:e[sd]?|ing)|\bexcept(?:\ for)?|\bother\ than|\brather\ than|\binstead\ of|\bunlike|\bas\ opposed\ to
     |\breject(?:s|ed|ing)?|\bdiscard(?:s|ed|ing)?|\bdismiss(?:es|ed|ing)?|\bagainst|\bwithout|\bdiffers\ from
     |\bnicht|\bkeine?r?s?|\bweder|\banstatt|\bstatt|\bpas|\bni|\bno\ es|\bno\ son|\bno\ puede\ ser|\bn[ãa]o(?:\ [ée])?
-    |\bnon(?:\ [eè])?|\bне|\bnie|\bniet|\bdeğil|不是|不选|不選|排除|并非|而非|ではなく|아니라)
+    |\bnon(?:\ [eè])?|\bне|\bnie|\bniet|\bdeğil|不是|不选|不選|排除|并非|而非)
     (?:\ (?:be|is|are|just|only|simply|really|the|an?|options?|choice|answer|letter|die|das|der|la|le|el|l'|opción|opção
     |entre|both|either|correct|right|true))*[\s"'(\[:*_`]*$""",
     _VERBOSE,
@@ -24,17 +24,23 @@ DENIED_BEFORE = re.compile(
 
 DENIED_AFTER = re.compile(
     rf"""^{_CLOSING}[.):-]?\s*(?:wrong|incorrect|false)\b
+    |^{_CLOSING}(?:\?\s*(?:no|nope|nein|non|нет)\b|неверн|неправильн|falsch\b|faux\b)
     |^{_CLOSING}(?:\ ?\(?[^.,;:()\n]{{0,40}}\)?\ )?,?\s*
     (?:(?:is|are|was|seems?|looks?|would\ be|can|could|does|do|must|has|ist|est|es|é|è)
       \ (?:all\ |both\ |also\ |clearly\ |definitely\ |simply\ |just\ |therefore\ |obviously\ |too\ )*
-      (?:not\b|n't|wrong|incorrect|false|too\b|out\b|ruled\ out|eliminated|excluded|rejected|invalid|impossible|unlikely
+      (?:(?:not\b|n't)(?!\ (?:wrong|incorrect|false))
+        |wrong|incorrect|false|too\b|out\b|ruled\ out|eliminated|excluded|rejected|invalid|impossible|unlikely
         |irrelevant|falsch|nicht|incorrect[oae]?|fals[oaex]|faux|errad[oa]|sbagliat[oa])
-    |(?:isn't|aren't|wasn't|can't|cannot|doesn't|don't|won't|couldn't|wouldn't|fails?\b|contradicts?\b|violates?\b
+    |(?:(?:isn't|aren't|wasn't)(?!\ (?:wrong|incorrect|false))
+      |can't|cannot|doesn't|don't|won't|couldn't|wouldn't|fails?\b|contradicts?\b|violates?\b
       |n'est\ pas|no\ es|não\ é|non\ è)
-    |не\ |错|錯|不对|不對|不正确|不正確|错误|は(?:間違い|誤り|不正解)|은\ 틀|는\ 틀|가\ 아니|이\ 아니)""",
+    |не\ |错|錯|不对|不對|不正确|不正確|错误|は(?:間違い|誤り|不正解)|[은는]\ 틀|[가이]\ 아[니닌]
+    |(?:では|じゃ)な)""",
     _VERBOSE,
 )
 """What follows an option that is denied."""
+
+EXCEPT = re.compile(rf"(?:\b(?:except(?:\ for)?|other\ than|but)\ |除了?){_OPENING}$", re.IGNORECASE)
 
 HEDGED_BEFORE = re.compile(
     r"""\b(?:could|might|may|maybe|perhaps|possibly|tempt(?:ed|ing)|leaning|lean|first\ thought|initially|at\ first
@@ -43,6 +49,11 @@ HEDGED_BEFORE = re.compile(
     |(?:可能|也许|或许|かもしれ)[^。.!?\n]{0,10}$""",
     _VERBOSE,
 )
+CONCEDED_BEFORE = re.compile(
+    r"\b(?:while|although|though|whereas|obwohl|bien que|aunque|хотя)\b[^.!?;,\n]{0,40}$|虽然[^,。\n]{0,10}$",
+    re.IGNORECASE,
+)
+"""What grants something to an option that is not chosen."""
 HEDGED_AFTER = re.compile(
     rf"""^{_CLOSING}(?:かもしれ|일\s*수도|seems?\ (?:tempting|plausible|possible)
     |(?:might|may|could)\ (?:be|seem|work|look))""",
@@ -92,17 +103,25 @@ IS_RIGHT = re.compile(
       (?:only\ |most\ |one\ )?(?:(?!not\b|never\b|in)\w+\ )?
       (?:correct|right|answer|best|true|richtig|korrekt|correct[aoe]?s?|corret[ao]|giust[ao]|верн|правильн)
     |^{_CLOSING}[.):-]?\s*(?:correct|right)\b
+    |^{_CLOSING}(?:\?\s*(?:yes|ja|oui|sí|да)\b|верн|правильн|richtig\b)
     |^{_CLOSING}(?:是正确|正确|が正しい|が正解|이\ 정답|가\ 정답)""",
     _VERBOSE,
 )
 """What follows an option that is said to be right."""
 
 IT_IS = re.compile(
-    r"""(?:^|[.!?\n]\s*)(?:(?:so|thus|hence|therefore|clearly),?\s+)?
+    r"""(?:^|[.!?\n][ \t]*)(?:(?:so|thus|hence|therefore|clearly),?\s+)?
     (?:it's|it\ is|it\ must\ be|c'est|es\ ist|это)\s+""",
     _VERBOSE,
 )
 """A sentence that says nothing but which option it is."""
+
+RETRACTED = re.compile(
+    rf"""\b(?:actually|wait|no|correction|rather|sorry)\b[,.:;!]?\s+(?:it's|it\ is|it\ should\ be|I\ mean)\s+
+    (?=([^\n]{{1,{MOST}}}))""",
+    _VERBOSE,
+)
+"""What takes an answer back, with the new one."""
 
 LINE = re.compile(
     r"^[ \t>*_#-]*[^\W\d_][\w ]{0,30}[*_]*[ \t]*:[ \t*_]*(\S[^\n]{0,200}?)[ \t.*_]*$",

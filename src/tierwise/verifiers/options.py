@@ -21,7 +21,7 @@ from tierwise.verifiers.plain import plain, straight, without_layout
 
 _ENDS = " \t\n.,;:!?\"'`*_~()[]{}<>$|#-·\\"
 _AROUND = " \t\n.,;:!?\"'`*_~()[]{}|"
-_NO_LETTER_BEFORE = r"(?<![A-Za-zÀ-ɏͰ-ϿЀ-ӿ0-9])"
+_NO_LETTER_BEFORE = r"(?<![A-Za-zÀ-ɏͰ-ϿЀ-ӿ0-9])(?<!non-)"
 _NO_LETTER_AFTER = r"(?![A-Za-zÀ-ɏͰ-ϿЀ-ӿ0-9])"
 _LABELLED = re.compile(r"^\s*[(\[]?([A-Za-z]|\d{1,2})\s*[).:\]-]\s+(\S.*)$", re.DOTALL)
 
@@ -130,6 +130,8 @@ class Options:
                 continue
             if len(match[0]) == 1 and not self._is_letter(text, match.start(), match.end(), option):
                 continue
+            if match[0] == "no" and not words.ENDS_OPTION.match(text, match.end()):
+                continue  # `no idea`, `no other`
             found.append(Named(option, match.start(), match.end()))
         return found
 
@@ -182,8 +184,10 @@ class Options:
             return None
         found: list[Named] = []
         denied_end = -1
-        for named in self.named(text):
-            before, after = text[max(0, named.start - 80) : named.start], text[named.end : named.end + 80]
+        everything = self.named(text)
+        for place, named in enumerate(everything):
+            end = everything[place + 1].start if place + 1 < len(everything) else len(text)
+            before, after = text[max(0, named.start - 80) : named.start], text[named.end : min(named.end + 80, end)]
             clause = re.split(r"[.!?;\n](?:\s|$)", before)[-1]
             between = text[denied_end : named.start] if denied_end >= 0 else None
             carried = between is not None and re.fullmatch(
@@ -192,13 +196,20 @@ class Options:
                 between,
             )
             is_denied = words.DENIED_BEFORE.search(clause) or carried or words.DENIED_AFTER.match(after)
-            if is_denied and not (words.IS_RIGHT.match(after) and not words.DENIED_BEFORE.search(clause)):
+            excepted = words.EXCEPT.search(clause) and words.DENIED_AFTER.match(after)
+            if (
+                is_denied
+                and not excepted
+                and not (words.IS_RIGHT.match(after) and not words.DENIED_BEFORE.search(clause))
+            ):
                 denied_end, last = named.end, named
                 while found and words.DENIED_AFTER.match(after) and self._joined(text, found[-1], last):
                     last = found.pop()  # `A, B and C are all wrong`
                 continue
             denied_end = -1
             hedge = words.HEDGED_BEFORE.search(clause)
+            if words.CONCEDED_BEFORE.search(clause):
+                continue
             if (hedge and not words.BUT.search(clause[hedge.start() :])) or words.HEDGED_AFTER.match(after):
                 continue
             found.append(named)
@@ -315,6 +326,7 @@ class Options:
     def _marks(self, text: str) -> list[Mark]:
         chosen = [Mark(one.end(), "phrase", one[1]) for one in deque(words.CHOSEN.finditer(text), maxlen=100)]
         chosen = [mark for mark in chosen if not words.HEDGED_BEFORE.search(text[max(0, mark.start - 90) : mark.start])]
+        chosen += [Mark(one.end(), "phrase", one[1]) for one in deque(words.RETRACTED.finditer(text), maxlen=100)]
         found = [*marks(text), *chosen, *picks(text)]
         hashes = [mark for mark in found if mark.kind == "hashes" and self.only(mark.said) is None]
         return sorted((mark for mark in found if mark not in hashes), key=lambda mark: mark.start)

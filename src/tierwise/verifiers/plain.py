@@ -28,7 +28,7 @@ _COMMAND = re.compile(
     r"""\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|mathtt|operatorname|mbox|bm|emph)
         \s*\{([^{}]{0,300})\}
     | \\(?:left|right|displaystyle|textstyle|limits|bigl?|bigr?|Bigl?|Bigr?)(?![A-Za-z])
-    | \\(?:quad|qquad|enspace|thinspace|space)(?![A-Za-z]) | \\[,;: ] | \\! | (?<=\d)~(?=\d)""",
+    | \\(?:quad|qquad|enspace|thinspace|space)(?![A-Za-z]) | \\[,;: ] | \\! | (?<=\d)~(?=\d{3}(?!\d)|\\)""",
     re.VERBOSE,
 )
 

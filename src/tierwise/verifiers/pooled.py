@@ -23,7 +23,7 @@ from tierwise.verifiers.base import rejected
 from tierwise.verifiers.check_pool import CheckLimitExceeded, pool
 from tierwise.verifiers.verifier import Verifier
 
-SMALL_TEXT = 4096
+SMALL_TEXT = 1024
 """Characters of an answer that are checked here at most."""
 SMALL_SETTINGS = 1024
 """Bytes of settings, as JSON, that are read and applied here at most."""
@@ -186,6 +186,8 @@ async def judge(verifier: Verifier, completion: Completion) -> Verdict:
         found = await pool.call(_judge, settings, _bare(completion))
     except CheckLimitExceeded as error:
         return rejected(f"the check was stopped: {error}")
+    if isinstance(found, str):  # what remains of the answer is short
+        return await verifier.verify(Completion(text=found))
     return msgspec.convert(found, Verdict)
 
 
@@ -237,8 +239,11 @@ def _bare(completion: Completion) -> Completion:
 
 
 def _judge(settings: bytes, completion: Completion) -> Json:
-    """In a process of the pool."""
-    found: Json = msgspec.to_builtins(_finished(_member(settings).verify(completion)))
+    """In a process of the pool: the verdict, or a short text that gives the same verdict, but not without waiting."""
+    verifier = _member(settings)
+    if (short := verifier.waits_for(completion)) is not None:
+        return short
+    found: Json = msgspec.to_builtins(_finished(verifier.verify(completion)))
     return found
 
 

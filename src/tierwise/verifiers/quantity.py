@@ -130,6 +130,8 @@ def whole(said: str, decimal: Decimal) -> tuple[Value | None, tuple[Value, ...]]
     if re.search(r"[<>≤≥≠±|]|\\(?:[lg]eq?|neq?|pm|mp|in|infty)(?![A-Za-z])", said):
         return None
     parts = re.split(r"(=|≈|\\approx(?![A-Za-z]))", said)
+    if len(parts) > 1 and not parts[0].strip() and parts[1] != "=":
+        parts = parts[2:]  # `≈ 42`
     if len(parts) > 1 and not all(_side(part) for part in parts[:-1:2]):
         return None
     last = _amount(parts[-1], decimal)
@@ -252,15 +254,16 @@ def _item(text: str, begin: int, decimal: Decimal) -> tuple[Quantity | None, int
         return None, max(begin + 1, rest.end() if rest else 0)
     lead, minus = _lead(before)
     first = begin - lead
-    opened = before.endswith("(") or (
-        before.endswith("{") and re.match(r"[^{}]{0,40}\\over(?![A-Za-z])", text[begin:]) is not None
-    )
+    lead, minus = _lead(before)
+    opened = before[: len(before) - lead].endswith(("(", "{")) and words.GROUP.match(text, begin) is not None
     try:
-        reader, said = _read(text, begin, opened, decimal)
+        reader, said, is_group = _read(text, begin, begin - lead, opened, decimal)
     except NotPlain:
         return Quantity(first, begin + 1, None), max(begin + 1, _tail(text, begin))
-    end, value, also = _scaled(text, reader.place, -said if minus else said)
+    end, value, also = _scaled(text, reader.place, -said if minus and not is_group else said)
     outside = text[max(0, first - 40) : first]
+    if named := words.NEGATIVE.search(outside):
+        value, also, outside = -value, tuple(-one for one in also), outside[: named.start()]
     item = Quantity(
         first,
         end,
@@ -281,19 +284,19 @@ def _tail(text: str, place: int) -> int:
     return rest.end() if rest else place
 
 
-def _read(text: str, begin: int, opened: bool, decimal: Decimal) -> tuple[Reader, Value]:
-    """The expression here, from its opening bracket if it has one that belongs to it."""
+def _read(text: str, begin: int, first: int, opened: bool, decimal: Decimal) -> tuple[Reader, Value, bool]:
+    """The expression here, and whether it is read from the bracket before it: `(3 + 4) * 2`, and not `(about 3)`."""
     if opened:
-        reader = Reader(text, begin - 1, decimal=decimal)
+        reader = Reader(text, first - 1, decimal=decimal)
         try:
             value = reader.sum()
         except NotPlain:
             pass
         else:
-            if text[reader.place - 1] != ")":  # `(3 + 4) * 2`, and not `(about 3)`
-                return reader, value
+            if text[reader.place - 1] != ")":
+                return reader, value, True
     reader = Reader(text, begin, decimal=decimal)
-    return reader, reader.sum()
+    return reader, reader.sum(), False
 
 
 def _lead(before: str) -> tuple[int, bool]:
@@ -343,6 +346,8 @@ def _chained(text: str, items: list[Quantity], place: int) -> Quantity:
             item = following
         elif item.value is not None and words.NEARLY.match(between) and following.value is not None:
             item = replace(item, end=following.end, also=(*item.also, *following.values))
+        elif words.OPERATION_WORD.match(between) and (equal := _equal_after(text, items, place + 1)):
+            place, item = equal - 1, items[equal]
         elif _is_joined(text, item, following) and not set(item.values) & set(following.values):
             return item.unreadable()
         else:
@@ -351,22 +356,42 @@ def _chained(text: str, items: list[Quantity], place: int) -> Quantity:
     return item
 
 
+def _equal_after(text: str, items: list[Quantity], place: int) -> int:
+    """The place of the first number after an equals sign; 0 without one."""
+    for later in range(place, len(items) - 1):
+        if words.EQUAL.match(text[items[later].end : items[later + 1].start]):
+            return later + 1
+    return 0
+
+
 def _is_joined(text: str, item: Quantity, following: Quantity) -> bool:
-    """Whether two numbers are one answer: alternatives, a range, a list, or parts such as hours and minutes."""
+    """Whether two numbers are one answer: alternatives, a range, a list, an operation, or parts such as hours and
+    minutes.
+    """
     between = text[item.end : following.start]
+    if words.OPERATION_WORD.match(between) or (item.also and words.SHARE_OF.match(between)):
+        return True
     if words.JOINED.match(between) or words.PARTS.match(between):
-        return not re.match(r"\s*(?:out\s+)?of\b", between)
+        return bool(item.also) == bool(following.also) or not words.UP_TO.match(between)
     return bool(words.LISTED.match(between) and words.ENDS_LIST.match(text, following.end))
 
 
 def _checked_before(text: str, items: list[Quantity], place: int) -> Quantity:
-    """The last number, unless it is the end of a list, a range, or parts; with what it is nearly equal to."""
+    """The last number, unless it is the end of a list, a range, or parts; with what it is nearly equal to. What is only
+    said again in brackets (`5.5e-7 m (550 nm)`) is passed over.
+    """
+    while place and items[place - 1].value is not None:
+        if not words.AGAIN.match(text[items[place - 1].end : items[place].start]):
+            break
+        place -= 1
     item = items[place]
     if place:
         earlier = items[place - 1]
-        if item.value is not None and earlier.value is not None and words.NEARLY.match(text[earlier.end : item.start]):
+        between = text[earlier.end : item.start]
+        if item.value is not None and earlier.value is not None and words.NEARLY.match(between):
             return replace(item, also=(*item.also, *earlier.values))
-        if _is_joined(text, earlier, item) and not set(item.values) & set(earlier.values):
+        is_part = _is_joined(text, earlier, item) or ("\n" not in between and words.ASIDE.search(between))
+        if is_part and not set(item.values) & set(earlier.values):
             return item.unreadable()
     return item
 

@@ -15,9 +15,9 @@ START = re.compile(
     rf"|(?<=[-+=:\s${{(])\\pi(?![A-Za-z])|(?<!\w)π(?!\w)"
 )
 LETTER = "A-Za-zÀ-ɏͰ-ϿЀ-ӿ"
-IDENTIFIER = re.compile(rf"(?:[{LETTER}]|[{LETTER}0-9]_|[{LETTER}]-|[{LETTER}]\^\{{?-?|\\_|\)\^\{{?-?)$")
+IDENTIFIER = re.compile(rf"(?:[{LETTER}]|[{LETTER}0-9]_|[{LETTER}]-|[{LETTER}]\s?(?:\^|\*\*)\{{?-?|\\_|\)\^\{{?-?)$")
 REST = re.compile(rf"[{LETTER}\w]*")
-TOGETHER = re.compile(r"(?:[:_/'.,-]?\w)*")
+TOGETHER = re.compile(r"\\[A-Za-z]+(?:\s*\{[^{}]{0,100}\}){0,2}|(?:[:_/'.,~^*-]?\w)*")
 CURRENCY = r"(?:US\$|\\\$|[$€£¥₹₩₽₺]|\\pounds|\\euro)"
 BEFORE = re.compile(rf"(?P<sign>[-+])?{CURRENCY}?[ ]?(?P<inner>[-+])?$|(?P<bare>[-+])$")
 MAY_SIGN = re.compile(r"(?:^|[\s(\[{=:,$×*/·|~>≈<\"'`_]|[^\x00-\u058f])$")
@@ -26,7 +26,7 @@ DATE = re.compile(
     r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}|\d{4}年\d{1,2}月\d{1,2}日?|\d{1,2}月\d{1,2}日)(?![\d])"
 )
 VARIABLE = re.compile(
-    rf"(?:(?<![{LETTER}\\])[{LETTER}]|[)\]}}]|\d[{LETTER}])\s*(?:[-+*/^×·<>≤≥≠]|\*\*|\\[lg]eq?|\\pm)\s*$"
+    rf"(?:(?<![{LETTER}\\])[{LETTER}]|[)\]}}]|\d[{LETTER}]|[{LETTER}](?:\^\{{?-?\d+\}}?|[²³]))\s*(?:[-+*/^×·<>≤≥≠]|\*\*|\\[lg]eq?|\\pm)\s*$"
 )
 BOUND = re.compile(r"(?:[<>≤≥≠±]|\\[lg]eq?|\\pm|\\neq?|\bbetween|\bzwischen|\bentre)\s*$")
 NOT = re.compile(
@@ -75,9 +75,10 @@ UNITS = frozenset(
     ]
 )  # fmt: skip
 WORD_AFTER = re.compile(rf"\\?([{LETTER}°µμΩ]+)")
-TIGHT = re.compile(r"(?:[:_/'-]|\.\.?|,)\d|_\{?\d|\s*(?:±|\\pm|\+/-|\+-\s)|(?:分之|又)\d|\^|\*\*[\w({\\]")
+TIGHT = re.compile(r"(?:[:_/'~-]|\.\.?|,)\d|_\{?\d|\s*(?:±|\\pm|\+/-|\+-\s)|(?:分之|又)\d|\^|\*\*[\w({\\]")
 OPERATION = re.compile(
     r"\s*(?:×|·|\\times|\\cdot)\s*[A-Za-z(\\]|\s+[*+]\s+[A-Za-z(\\]|\s*\\(?:log|ln|sin|cos|tan|exp|infty|cdot)"
+    r"|\s*(?:[<>≤≥≠]|\\[lg]eq?(?![A-Za-z]))\s*[A-Za-z\\]"
 )
 AFFIX = re.compile(rf"[\s{LETTER}°µμΩ\"'$)\]}}*_`]{{0,30}}")
 EQUAL = re.compile(
@@ -107,3 +108,23 @@ UNIT_TEXT = re.compile(
     rf"\s*(?:(?:per|/|of|in|·|\\cdot"
     rf"|\*)?\s*[{LETTER}°µμΩ²³一-鿿ぁ-ヿ가-힣]+\.?(?:\s*\^\s*\{{?-?\d\}}?)?[²³]?[\s/·]*){{0,4}}{CURRENCY}?\s*[.!]?\s*",
 )
+
+NEGATIVE = re.compile(
+    r"(?<!\d )(?:\b(?:negative|minus|moins|menos|meno|минус)\s*|(?:负|負|マイナス\s?|마이너스\s?))$", re.IGNORECASE
+)
+OPERATION_WORD = re.compile(
+    r"^\s*(?:plus|minus|times|mod(?:ulo)?|divided\s+by|multiplied\s+by|over|r|remainder|choose|out\s+of|in|moins|mal)\s*[$(]*$",
+    re.IGNORECASE,
+)
+"""Words between two numbers that make one of them: `7 mod 3`, `1 in 6`."""
+SHARE_OF = re.compile(r"^\s*(?:of|von|de|di|из)\s*$", re.IGNORECASE)
+UP_TO = re.compile(r"^\s*(?:to|bis|à|a|до)\b", re.IGNORECASE)
+AGAIN = re.compile(
+    rf"^\s*\\?(?:[^\W\d_]|°){{0,12}}(?:/[{LETTER}]{{1,3}})?[²³]?\s*\(\s*(?:=|≈|about|approximately|i\.e\.,?|or)?\s*$",
+    re.IGNORECASE,
+)
+"""Between a number and the same in other units, in brackets."""
+ASIDE = re.compile(r"\((?=[^()\n]*[^\W\d_])[^()\n]{0,60}$")
+"""An open bracket before a number, with words in it: `(each holds 40)`."""
+GROUP = re.compile(r"[^()\n]{1,60}\)\s*(?:[-+*/^×·÷]|\*\*|\\(?:times|cdot|div))|[^{}]{0,40}\\over(?![A-Za-z])")
+"""A bracket that belongs to an expression: `3 + 4) * 2`."""
