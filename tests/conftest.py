@@ -20,6 +20,7 @@ from tierwise.engines import LlamaCpp
 from tierwise.engines.llama_cpp.launch import build
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.settings import LaunchContext
+from tierwise.verifiers.sandbox import Mechanism, backend, mechanism
 from worker.fixtures import new_transformers, transformers
 
 __all__ = ["new_transformers", "transformers"]
@@ -109,3 +110,21 @@ def llama(new_llama_cpp: Callable[..., LaunchedEngine]) -> Iterator[Llama]:
             yield Llama(engine=engine, url=url, runner=runner)
         finally:
             runner.run(engine.stop())
+
+
+@pytest.fixture(params=["bubblewrap", "unshare"])
+def using(request: pytest.FixtureRequest) -> Mechanism:
+    """A mechanism of the sandbox that works here; the test runs with each."""
+    found = backend(request.param)
+    if found.name == "none":
+        pytest.skip(found.reason)
+    return request.param
+
+
+@pytest.fixture
+def only(using: Mechanism, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mechanism]:
+    """The mechanism that every sandbox uses in this test; the test runs with each."""
+    monkeypatch.setattr(mechanism, "MECHANISMS", (using,))
+    backend.cache_clear()
+    yield using
+    backend.cache_clear()

@@ -161,6 +161,7 @@ def test_a_second_signal_stops_at_once_and_what_ran_is_on_the_books(house):
     process, engine = house(step=0.5)
     with process.dial("fast", stream=True) as streaming, process.dial("vote") as waiting:
         until(lambda: engine.running == 4)
+        streaming.recv(1)  # its headers are sent
         process.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
         assert process.process.poll() is None
@@ -168,8 +169,12 @@ def test_a_second_signal_stops_at_once_and_what_ran_is_on_the_books(house):
         began = time.monotonic()
         process.process.wait(5)
         assert time.monotonic() - began < 1.5
-        assert b"[DONE]" not in streaming.recv(65536)
-        waiting.close()
+        told = process.read_until(streaming, b"0\r\n\r\n")
+        assert b"[DONE]" not in told
+        assert b'"code":"server_stopping"' in told.rpartition(b"data: ")[2]
+        refused = waiting.recv(65536)
+        assert refused.startswith(b"HTTP/1.1 503")
+        assert b'"code":"server_stopping"' in refused
     until(lambda: engine.running == 0)
     assert list(process.actions().values()) == [("failed", "the server was stopped")] * 2
     assert "Traceback" not in process.log()
@@ -363,3 +368,39 @@ def test_the_quickstart_serves_a_real_model(smollm2, tmp_path):
         assert process.process.wait(20) == 0
         assert len(process.actions()) == 4
     assert json.dumps(process.log()).count("Traceback") == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        (("--host", "0.0.0.0"), "--host"),
+        (("--api-key-env", "NO_SUCH_KEY"), "--api-key-env"),
+        (("--cors-origin", "app.example"), "--cors-origin"),
+        (("--allowed-host", "http://x"), "--allowed-host"),
+    ],
+)
+def test_an_endpoint_that_would_be_open_by_mistake_is_not_started(tmp_path, options, field):
+    file = tmp_path / "tierwise.yaml"
+    file.write_text(FILE)
+    done = run(file, "--port", "0", "--ledger", tmp_path / "ledger.db", *options)
+    assert done.returncode == 2
+    assert field in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "ledger.db").exists()
+
+
+def test_with_a_key_only_its_holders_are_answered_and_see_how_engines_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "secret")
+    with process_of(FILE, tmp_path, "--api-key-env", "MY_KEY") as process:
+        assert process.chat("fast").status == 401
+        assert process.request("GET", "/v1/models").status == 401
+        assert process.request("GET", "/ready").json["deployments"]["far"] == {"state": "ready"}
+        process.key = "secret"
+        assert process.chat("fast").status == 502
+        shown = process.request("GET", "/ready").json["deployments"]["far"]
+        assert (shown["state"], "cannot be reached" in shown["reason"]) == ("failed", True)
+        assert process.request("GET", "/ready", headers={"authorization": ""}).json["deployments"]["far"] == {
+            "state": "failed"
+        }
+        assert process.request("GET", "/v1/models", headers={"host": "api.example"}).status == 200
+    assert "secret" not in process.log()

@@ -1,6 +1,7 @@
 import contextlib
 import struct
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,50 @@ def test_a_split_checkpoint_counts_all_its_parts_and_misses_none(tmp_path):
     first.rename(tmp_path / "whole.gguf")
     with pytest.raises(SpecError, match="one part of 3; name it as"):
         read(tmp_path / "whole.gguf")
+
+
+def array(key: str, kind: int, count: int) -> bytes:
+    return text(key) + struct.pack("<IIQ", 9, kind, count)
+
+
+@pytest.mark.parametrize("length", [2**31, 2**62, 2**63 - 1, 2**63, 2**64 - 1])
+@pytest.mark.parametrize(
+    "pair",
+    [
+        lambda length: struct.pack("<Q", length),
+        lambda length: text("k") + struct.pack("<IQ", 8, length),
+        lambda length: array("k", 4, length),
+        lambda length: array("k", 8, length),
+        lambda length: array("k", 8, 1) + struct.pack("<Q", length),
+        lambda length: array("k", 8, 2) + struct.pack("<QQ", 2**64 - 8, length),
+    ],
+)
+def test_an_absurd_length_is_damage(tmp_path, pair, length):
+    with pytest.raises(SpecError, match="is damaged"):
+        read_head(by_hand(tmp_path / "m.gguf", pair(length), tail=bytes(64)))
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [array("k", 8, 2**40)],
+        [array("k", 0, 2**40)],
+        [array(f"k{number}", 8, 2**20) + bytes(8 * 2**20) for number in range(3)] + [array("l", 8, 2**30)],
+        [struct.pack("<Q", 0)],
+        [],
+    ],
+)
+def test_a_sparse_file_of_zeros_is_refused_within_seconds(tmp_path, pairs):
+    path = by_hand(tmp_path / "m.gguf", *pairs, count=2**40)
+    with path.open("r+b") as file:
+        file.truncate(2**40)
+    began = time.process_time()
+    with pytest.raises(SpecError, match="is damaged"):
+        read_head(path)
+    assert time.process_time() - began < 10
+    path = by_hand(tmp_path / "few.gguf", *pairs, count=9000)
+    with path.open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(SpecError, match="is damaged"):
+        read_head(path)
+    assert time.process_time() - began < 20

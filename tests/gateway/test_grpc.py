@@ -227,6 +227,7 @@ def test_every_error_has_a_status_that_fits_the_one_over_http(kind):
         429: {StatusCode.RESOURCE_EXHAUSTED},
         500: {StatusCode.INTERNAL},
         502: {StatusCode.UNAVAILABLE, StatusCode.INTERNAL, StatusCode.FAILED_PRECONDITION},
+        503: {StatusCode.UNAVAILABLE},
         504: {StatusCode.DEADLINE_EXCEEDED},
     }
     error = kind([errors.SpecError("wrong")]) if kind is errors.ConfigErrors else kind("wrong")

@@ -96,7 +96,7 @@ def test_tests_that_cannot_be_compiled_are_a_bad_request(serve, caplog, tests):
     assert not caplog.records
 
 
-@pytest.mark.parametrize("tests", ["assert '\\d'", "assert 1 is 1", "assert (1, 'x')"])
+@pytest.mark.parametrize("tests", ["assert f('\\d')", "assert f(1) is 1", "assert (f(1), 'x')"])
 def test_a_warning_about_a_client_s_tests_is_not_ours(serve, recwarn, tests):
     body = {"model": "tier", "messages": HELLO, "tierwise": {"verifier": {"python_tests": {"tests": tests}}}}
     assert serve(tier_of()).raw(json.dumps(body).encode()).status == 200

@@ -20,6 +20,7 @@ def blocks(page: str) -> list[str]:
 
 
 @pytest.mark.sandbox
+@pytest.mark.usefixtures("only")
 @pytest.mark.parametrize("block", blocks("README.md"))
 def test_the_python_of_readme_runs(serve, capsys, block):
     engine = ScriptedEngine("def double(x): return x", "```python\ndef double(x):\n    return 2 * x\n```")
@@ -29,6 +30,7 @@ def test_the_python_of_readme_runs(serve, capsys, block):
 
 
 @pytest.mark.sandbox
+@pytest.mark.usefixtures("only")
 @pytest.mark.parametrize("block", blocks("docs/tutorial.md"))
 def test_the_python_of_the_tutorial_runs(serve, capsys, block):
     wrong, double = "def double(x): return x", "def double(x): return 2 * x"

@@ -471,3 +471,14 @@ def test_no_bytes_can_break_us(house, cut, insert, data):
 
 def test_after_all_this_nothing_is_left(house):
     until(lambda: house.metric("tierwise_actions_running") == 0)
+
+
+def test_a_slow_upload_is_not_on_the_action_s_time(serve):
+    endpoint = serve(tier_of())
+    body = body_of(model="tier", tierwise={"budget": {"seconds": 0.3}})
+    with socket.create_connection(("127.0.0.1", endpoint.port), timeout=10) as line:
+        line.sendall(head_of(len(body)) + body[:20])
+        time.sleep(0.5)
+        line.sendall(body[20:])
+        assert line.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert endpoint.records[0].seconds < 0.3

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from endpoints import HELLO, Endpoint, tier_of
 from tierwise.policies import Majority
 from tierwise.spec.call import Call
+from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.errors import Refused, TooLong
 from tierwise.testing import Reply, ScriptedEngine
 
@@ -129,3 +132,13 @@ def test_which_roles_there_are_is_up_to_the_model(serve, role):
     engine = ScriptedEngine("hi there")
     assert serve(tier_of(engine=engine)).chat(messages=[{"role": role, "content": "x"}]).status == 200
     assert engine.calls[0].prompt.messages[0]["role"] == role
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tools_that_the_model_does_not_see_are_named_in_a_header(serve, stream):
+    tier = tier_of()
+    tier = replace(tier, deployment=replace(tier.deployment, capabilities=Capabilities(tools=False)))
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    answer = serve(tier).chat(stream=stream, tools=tools)
+    assert answer.status == 200
+    assert answer.headers["x-tierwise-note"] == "fake did not show the tools to the model: its template has none"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -171,3 +173,14 @@ OLD = """{
   "sittings": [{"began": "2026-11-20T08:00:00+00:00", "ended": "2026-11-20T08:05:00+00:00", "url": "", "dollars": 0.1,
     "stopped": "", "runner": null}]
 }"""
+
+
+def test_a_ledger_in_the_directory_of_a_locked_run_can_be_written(tmp_path):
+    with RunDirectory(tmp_path).locked():
+        handle = os.open(tmp_path, os.O_RDONLY)  # as the ledger takes its turn
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(handle)
+        with pytest.raises(SpecError, match="another bench is writing"), RunDirectory(tmp_path).locked():
+            pass

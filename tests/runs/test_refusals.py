@@ -20,6 +20,7 @@ from tierwise.runs.refusals import is_refusal, is_task_limit, reason
         (405, "", "Method Not Allowed"),
         (301, "", "moved to https://example.com/v1"),
         (402, "", "insufficient credits"),
+        (502, "engine_misconfigured", "the server rejects the key"),
         (None, "engine_refused", "response_format is not supported"),
     ],
 )

@@ -129,6 +129,27 @@ def test_what_came_after_the_last_count_is_added_to_it():
     assert counted(Chunk(usage=usage), Chunk(delta={"content": "d"})) == Usage(prompt=5, completion=4, exact=False)
 
 
+def test_an_engine_that_counts_no_token_of_its_output_has_not_counted():
+    words = [Chunk(delta={"content": "a"}), Chunk(delta={"content": "b"})]
+    assert counted(*words, Chunk(usage=Usage(exact=False))) == Usage(completion=2, exact=False)
+    assert counted(*words, Chunk(usage=Usage(prompt=5, exact=False))) == Usage(prompt=5, completion=2, exact=False)
+
+
+def test_a_count_that_shrinks_is_no_later_count():
+    first = Usage(prompt=5, cached=1, completion=2)
+    assert counted(Chunk(usage=first), Chunk(usage=Usage(exact=False))) == first
+    assert counted(Chunk(usage=first), Chunk(usage=Usage(completion=9))) == Usage(prompt=5, cached=1, completion=9)
+
+
+def test_an_answer_that_calls_tools_ends_with_that_reason_even_if_the_engine_says_stop():
+    recorder = Recorder()
+    recorder.add(Chunk(delta=tool(id="a", function={"name": "f", "arguments": "{}"}), finish="stop"))
+    assert recorder.completion().finish == "tool_calls"
+    recorder = Recorder()
+    recorder.add(Chunk(delta={"function_call": {"name": "f", "arguments": "{}"}}, finish="stop"))
+    assert recorder.completion().finish == "function_call"
+
+
 def test_a_pass_that_never_began_to_speak_has_no_exact_count():
     assert counted() == Usage(exact=False)
 

@@ -82,7 +82,7 @@ def test_a_large_check_runs_in_the_pool_with_the_same_result(given, text, jobs):
 
 
 def test_large_settings_are_read_in_the_pool_once(jobs):
-    given = {"python_tests": {"tests": "a = 1\n" * 1000, "seconds": 7}}
+    given = {"python_tests": {"tests": "a = f()\n" * 1000, "seconds": 7}}
     for _ in range(3):
         assert isinstance(verifier := read(given), PythonTests)
         assert verifier.seconds == 7
@@ -93,7 +93,7 @@ def test_large_settings_are_read_in_the_pool_once(jobs):
     ("given", "message"),
     [
         ({"python_tests": {"tests": "a = 1\n" * 1000 + "b ="}}, "do not compile"),
-        ({"python_tests": {"tests": "a = 1\n" * 1000, "seconds": "soon"}}, "Expected `float`, got `str`"),
+        ({"python_tests": {"tests": "a = f()\n" * 1000, "seconds": "soon"}}, "Expected `float`, got `str`"),
         ({"regex": {"pattern": "(" + "a" * 2000}}, "does not compile"),
         ({"regex": {"pattern": r"\pL{1000}"}}, "does not compile"),
         ({"json_schema": {"schema": {"type": "wizard", "description": "x" * 2000}}}, "not a JSON Schema"),
@@ -174,7 +174,7 @@ def test_settings_that_take_too_long_to_read_are_refused(monkeypatch):
     with pytest.raises(
         ValueError, match=r"cannot be read: it takes more than 0\.001 s of CPU time; give a smaller one"
     ):
-        read({"python_tests": {"tests": "a = 1\n" * 40_000}})
+        read({"python_tests": {"tests": "a = f()\n" * 30_000}})
 
 
 def doubling(levels):

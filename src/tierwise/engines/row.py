@@ -76,6 +76,9 @@ class EngineRow(Generic[S]):
     """Returns the capabilities of a deployment."""
     metrics: MetricNames | None = None
     """The metrics in its metrics page and its log; None if neither is read."""
+    inherits: tuple[str, ...] = ()
+    """Names and patterns of the environment variables that its processes inherit, beyond those of every engine
+    (`process/environment.py`)."""
     packages: tuple[str, ...] = ()
     """The Python packages that affect its answers, its own first."""
     components: Callable[[], Iterable[Component]] = _no_components

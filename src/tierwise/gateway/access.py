@@ -14,6 +14,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tierwise.spec.errors import Forbidden, SpecError, Unauthorized
@@ -96,6 +97,8 @@ class Access:
 
     def cors(self, scope: Scope) -> list[tuple[bytes, bytes]]:
         """The response headers with which a browser shows an answer to a page of an allowed origin."""
+        if not self.origins:
+            return []
         origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
         if not origin or not self.allows(origin.decode("latin-1")):
             return []
@@ -207,6 +210,7 @@ def _name_of(host: str) -> str:
     return host.partition(":")[0].rstrip(".") if host.count(":") <= 1 else host
 
 
+@lru_cache(maxsize=1024)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)

@@ -6,6 +6,7 @@ import asyncio
 import zlib
 from typing import TYPE_CHECKING
 
+from tierwise.gateway.decoding import ValueCounter
 from tierwise.spec import limits
 from tierwise.spec.errors import BodyTooLarge, NotJson, SpecError
 
@@ -33,14 +34,15 @@ async def read_body(receive: Receive, headers: RequestHeaders) -> bytes:
         HungUp: the client disconnected.
         NotJson: it is not declared as JSON, or its encoding is not read.
         BodyTooLarge: it has more than `MOST_BYTES`.
-        SpecError: it did not arrive in time, or cannot be decompressed.
+        SpecError: it did not arrive in time, cannot be decompressed, or has too many JSON values.
     """
     _require_json(headers.content_type)
     encoding = headers.content_encoding.lower()
     if encoding not in {"", "identity", "gzip", "x-gzip", "deflate"}:
         raise NotJson(f"content-encoding {encoding!r} is not read; send the body as gzip or deflate, or uncompressed")
-    body = await _received(receive)
-    return body if encoding in {"", "identity"} else await _decompressed(body)
+    if encoding in {"", "identity"}:
+        return await _received(receive, ValueCounter())
+    return await _decompressed(await _received(receive, None), ValueCounter())
 
 
 def _require_json(content_type: str) -> None:
@@ -52,7 +54,7 @@ def _require_json(content_type: str) -> None:
     raise NotJson(f"the header content-type {seen}; send the body as `content-type: application/json`")
 
 
-async def _received(receive: Receive) -> bytes:
+async def _received(receive: Receive, counter: ValueCounter | None) -> bytes:
     parts: list[bytes] = []
     size = 0
     try:
@@ -65,13 +67,15 @@ async def _received(receive: Receive) -> bytes:
                 size += len(parts[-1])
                 if size > MOST_BYTES:
                     raise _too_large()
+                if counter is not None:
+                    counter.add(parts[-1])
                 if not message.get("more_body", False):
                     return b"".join(parts)
     except TimeoutError:
         raise SpecError(f"the body stopped after {size} bytes; it must arrive within {BODY_SECONDS:g} s") from None
 
 
-async def _decompressed(body: bytes) -> bytes:
+async def _decompressed(body: bytes, counter: ValueCounter) -> bytes:
     """A gzip or zlib stream, in steps: a body of a few kilobytes may hold gigabytes."""
     stream = zlib.decompressobj(_GZIP_OR_ZLIB)
     parts: list[bytes] = []
@@ -85,6 +89,7 @@ async def _decompressed(body: bytes) -> bytes:
             size += len(parts[-1])
             if size > MOST_BYTES:
                 raise _too_large()
+            counter.add(parts[-1])
             await asyncio.sleep(0)
     except zlib.error as error:
         raise SpecError(f"the body cannot be decompressed: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,15 +16,19 @@ from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, usage_o
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS, EventStream, encoded, send_encoded, send_error
 from tierwise.gateway.wire import read_aside
 from tierwise.spec.call import Chunk
-from tierwise.spec.errors import TierwiseError
+from tierwise.spec.errors import Stopping, TierwiseError
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
     from tierwise.gateway.metrics import Metrics
+    from tierwise.ledger.records import Trace
     from tierwise.service import Service
 
 _LOG = logging.getLogger("tierwise")
+
+_GOODBYE_SECONDS = 1.0
+"""Maximum time for telling a client that the server stops: it may read slowly."""
 
 
 class ChatEndpoint:
@@ -42,13 +46,14 @@ class ChatEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = RequestHeaders.of(scope)
-        trace = self._service.new_trace()
-        ids = {"x-request-id": given.request_id or trace.action}
+        ids = {"x-request-id": given.request_id} if given.request_id else {}
         response = _Response(send)
+        trace: Trace | None = None
         context: RequestContext | None = None
         try:
             body = await read_body(receive, given)
-            ids["x-tierwise-action"] = trace.action
+            trace = self._service.new_trace()  # a slow upload is not on the action's time
+            ids = {"x-request-id": trace.action, **ids, "x-tierwise-action": trace.action}
             async with _until_hung_up(receive) as has_hung_up:
                 asked = await read_aside(body)
                 if forwarded := given.forwarded:
@@ -58,12 +63,18 @@ class ChatEndpoint:
                 await respond(context, response.send, lambda: not has_hung_up())
         except HungUp:
             return
+        except asyncio.CancelledError:  # the server stops at once
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE_SECONDS):
+                    await response.fail(Stopping("the server was stopped; ask again in a moment"), ids)
+            raise
         except TierwiseError as error:
             self._metrics.refused(status_of(error).http)
             await send_error(response.send, error, ids)
         except Exception as error:  # noqa: BLE001 - a bug: the user gets it in OpenAI's format
-            _LOG.error("action %s failed with an internal error", trace.action, exc_info=error)
             failure = TierwiseError(f"internal error in Tierwise: {error!r}; see its log")
+            trace = trace or self._service.new_trace()
+            _LOG.error("action %s failed with an internal error", trace.action, exc_info=error)
             if context is None:  # else it is recorded
                 self._lifecycle.remember_bug(trace, failure)
             await response.fail(failure, ids)

@@ -14,19 +14,18 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def decoded(body: bytes) -> dict[str, Any]:
-    """The object in a request's body.
+    """The object in a request's body, whose values were counted before.
 
     Raises:
-        SpecError: it is not a JSON object, or has too many values or levels.
+        SpecError: it is not a JSON object, or has too many levels.
     """
-    check_body(body)
     try:
         value = _DECODER.decode(body.removeprefix(_BYTE_ORDER_MARK))
     except (ValueError, msgspec.DecodeError, RecursionError, MemoryError) as error:
         raise SpecError(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise SpecError(f"the body is a JSON {type(value).__name__}; send an object with `model` and `messages`")
-    if body.count(b"[") + body.count(b"{") > limits.DEPTH and _is_deeper(value, limits.DEPTH):
+    if _is_deeper(value, limits.DEPTH):
         raise SpecError(f"the body is nested more than {limits.DEPTH} levels deep")
     return value
 
@@ -41,36 +40,58 @@ def _number(text: str) -> float:
 _DECODER = msgspec.json.Decoder(float_hook=_number)
 
 
+class ValueCounter:
+    """Counts JSON values and escapes of a body while it arrives, so that a costly body is refused before it is all
+    there. It does not check the syntax: it counts the commas and opening brackets outside of strings.
+    """
+
+    def __init__(self) -> None:
+        self._values = 0
+        self._escapes = 0
+        self._is_in_string = False
+        self._backslash = b""  # the first half of an escape, whose second half is yet to come
+
+    def add(self, part: bytes) -> None:
+        """Count the next part of the body, in time linear in its length.
+
+        Raises:
+            SpecError: there are too many values or escapes.
+        """
+        if self._backslash or b"\\" in part:
+            part = self._without_escapes(self._backslash + part)
+        marks = part.translate(None, _ALL_BUT_MARKS).split(b'"')
+        self._values += sum(map(len, marks[1::2] if self._is_in_string else marks[::2]))
+        self._is_in_string ^= len(marks) % 2 == 0
+        if self._values > limits.VALUES:
+            most = limits.VALUES
+            raise SpecError(f"the body has more than {most:,} JSON values; send fewer messages, tools or fields")
+
+    def _without_escapes(self, part: bytes) -> bytes:
+        trailing = len(part) - len(part.rstrip(b"\\"))
+        self._backslash = b"\\" if trailing % 2 else b""
+        part = part.removesuffix(self._backslash)
+        self._escapes += part.count(b"\\")
+        if self._escapes > limits.ESCAPES:
+            raise SpecError(
+                f"the body has more than {limits.ESCAPES:,} backslashes; send text as UTF-8 instead of "
+                r"\uXXXX escapes, and data as base64"
+            )
+        return part.replace(b"\\\\", b"").replace(b'\\"', b"")
+
+
+_ALL_BUT_MARKS = bytes(set(range(256)) - set(b',[{"'))
+_STEP_BYTES = 256 * limits.KIB
+
+
 def check_body(body: bytes) -> None:
-    """Check what a body would cost to decode, in time linear in its length and without decoding it.
+    """`ValueCounter` for a whole body.
 
     Raises:
-        SpecError: it has too many JSON values or escapes.
+        SpecError: it has too many values or escapes.
     """
-    if len(body) <= limits.VALUES:
-        return
-    escapes = body.count(b"\\")
-    if escapes > limits.ESCAPES:
-        raise SpecError(
-            f"the body has {escapes:,} backslashes, the limit is {limits.ESCAPES:,}; send text as UTF-8 instead of "
-            r"\uXXXX escapes, and data as base64"
-        )
-    if len(body.translate(None, _ALL_BUT_STARTS)) > limits.VALUES and _has_too_many_values(body):
-        raise SpecError(f"the body has more than {limits.VALUES:,} JSON values; send fewer messages, tools or fields")
-
-
-_ALL_BUT_STARTS = bytes(set(range(256)) - set(b",[{"))
-_ALL_BUT_MARKS = bytes(set(range(256)) - set(b',[{"'))
-
-
-def _has_too_many_values(body: bytes) -> bool:
-    """Count the commas and opening brackets outside of strings."""
-    if b"\\" in body:
-        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    marks = body.translate(None, _ALL_BUT_MARKS)
-    if marks.count(b'"') > 4 * limits.VALUES:  # keys are strings, too
-        return True
-    return sum(map(len, marks.split(b'"')[::2])) > limits.VALUES
+    counter = ValueCounter()
+    for start in range(0, len(body), _STEP_BYTES):
+        counter.add(body[start : start + _STEP_BYTES])
 
 
 def _is_deeper(value: object, depth: int) -> bool:

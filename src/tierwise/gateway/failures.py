@@ -20,6 +20,7 @@ from tierwise.spec.errors import (
     PolicyError,
     Refused,
     SpecError,
+    Stopping,
     TierwiseError,
     TimedOut,
     TooLong,
@@ -59,6 +60,7 @@ STATUSES: dict[type[TierwiseError], ErrorStatus] = {
     Garbled: ErrorStatus(502, "INTERNAL", "server_error", "engine_garbled"),
     EngineError: ErrorStatus(502, "INTERNAL", "server_error", "engine_error"),
     BudgetError: ErrorStatus(504, "DEADLINE_EXCEEDED", "server_error", "budget_exhausted"),
+    Stopping: ErrorStatus(503, "UNAVAILABLE", "server_error", "server_stopping"),
     PolicyError: ErrorStatus(500, "INTERNAL", "server_error", "policy_broken"),
     TierwiseError: ErrorStatus(500, "INTERNAL", "server_error", "internal"),
 }

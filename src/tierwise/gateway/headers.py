@@ -55,4 +55,4 @@ _READ = frozenset({b"content-type", b"content-encoding", b"x-request-id", b"trac
 
 
 def _matching(pattern: re.Pattern[str], value: str) -> str:
-    return value if pattern.fullmatch(value) else ""
+    return value if value and pattern.fullmatch(value) else ""

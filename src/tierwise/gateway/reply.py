@@ -176,6 +176,7 @@ class EventStream:
 
     def __enter__(self) -> Self:
         self._sending = asyncio.create_task(self._send_all())
+        self._sending.add_done_callback(lambda _: self._emptied.set())  # nobody may wait for a sender that broke
         loop = asyncio.get_running_loop()
         self._began = loop.time()
         self._timer = loop.call_later(min(NOTHING_TO_SHOW_SECONDS, self._first_bytes), self._beat)
@@ -201,6 +202,8 @@ class EventStream:
         if len(self._waiting) >= MOST_WAITING:
             self._emptied.clear()
             await self._emptied.wait()
+            if self._sending.done():
+                self._sending.result()
 
     async def done(self) -> None:
         """End the stream successfully."""

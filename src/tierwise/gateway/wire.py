@@ -10,8 +10,8 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from tierwise.gateway.decoding import decoded
-from tierwise.spec import limits
+from tierwise.gateway.decoding import check_body, decoded
+from tierwise.spec import limits, turns
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
 from tierwise.spec.prompt import BOUNDS, Prompt, draw_seed
@@ -22,6 +22,8 @@ from tierwise.verifiers.verifier import Verifier
 MOST_CHOICES = 32
 MOST_TOKENS = 2**31 - 1
 """Larger limits are lowered to this: engines read 32 bits."""
+SMALL_BYTES = 64 * limits.KIB
+"""Larger bodies are decoded in turn."""
 MOST_SECONDS = 30.0
 """CPU seconds that a request may have its verifier run code, per candidate."""
 _OURS = frozenset({"model", "messages", "n", "seed", "stream", "tierwise"})
@@ -125,6 +127,7 @@ def read(body: bytes) -> ParsedRequest:
     Raises:
         SpecError: it is not JSON, it is too large, or a field is invalid; the error names the field.
     """
+    check_body(body)
     value, request = _request(body)
     verifier = None
     if (named := _named_verifier(value, request)) is not None:
@@ -134,12 +137,19 @@ def read(body: bytes) -> ParsedRequest:
 
 
 async def read_aside(body: bytes) -> ParsedRequest:
-    """`read` for a server: what may take long to validate is validated in another process.
+    """`read` for a server: large requests take turns, and another process validates what may take long.
+
+    Args:
+        body: its values were counted while it arrived (`decoding.ValueCounter`).
 
     Raises:
         SpecError: as `read`, or it takes too long.
     """
-    value, request = _request(body)
+    if len(body) <= SMALL_BYTES:
+        value, request = _request(body)
+    else:
+        async with turns.turn():
+            value, request = _request(body)
     verifier = None
     if (named := _named_verifier(value, request)) is not None:
         with _blaming(named.field):

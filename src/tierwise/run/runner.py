@@ -219,7 +219,7 @@ class PassRunner:
     async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None) -> Pass:
         """Run a pass, again once if the engine broke, and again without optional fields that it refuses."""
         deployment = self._tier.deployment
-        require_tools(call, deployment)
+        self._note_tools(call)
         call, lowered = within_context(call, deployment)
         self._note_once(lowered)
         sent = adapted(call, deployment)
@@ -252,9 +252,13 @@ class PassRunner:
             else:
                 for lesser in found:
                     remember(lesser, deployment)
-                if not require_tools(call, deployment):
-                    self._note_once(f"{self.deployment} did not show the tools to the model: its template has none")
+                self._note_tools(call)  # known by now
                 return done
+
+    def _note_tools(self, call: Call) -> None:
+        """Record once per choice that the model is not shown the tools of a call; raises if it must call one."""
+        if not require_tools(call, self._tier.deployment):
+            self._note_once(f"{self.deployment} did not show the tools to the model: its template has none")
 
     def _note_adapted(self, sent: Adapted) -> None:
         """Record what a request lacks because the deployment refuses it."""

@@ -252,12 +252,19 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Hold an exclusive lock on the directory for the duration of the block.
+        """Hold an exclusive lock on the run for the duration of the block.
+
+        It is held on a file of its own: a ledger in the same directory locks the directory.
 
         Raises:
             SpecError: another bench holds the lock.
+            TierwiseError: the file cannot be made.
         """
-        handle = os.open(self.path, os.O_RDONLY)
+        path = self.path / ".lock"
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise TierwiseError(f"cannot write {path}: {error.strerror}") from error
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,8 +7,8 @@ import re
 _TASK_LIMITS = frozenset({"context_length_exceeded", "budget_exhausted", "body_too_large", "content_filter"})
 """Error codes of limits that a task reaches: the tier itself cannot answer it."""
 
-_REFUSED = frozenset({"engine_refused", "invalid_value", "not_found"})
-"""Error codes of refused requests, for streams that failed after their head and so have no status."""
+_REFUSED = frozenset({"engine_refused", "engine_misconfigured", "invalid_value", "not_found", "model_not_found"})
+"""Error codes of refused requests, whatever their status: a stream that failed after its head has none."""
 
 _TRANSIENT = frozenset({408, 409, 423, 425, 429})
 """4xx statuses that say "later", not "no"."""

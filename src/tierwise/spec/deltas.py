@@ -48,7 +48,7 @@ class DeltaJoiner:
         """The calls in the order in which they began; a call without a name or any input is none."""
         return tuple(call.message() for call in self._calls.begun)
 
-    def add(self, delta: Fields) -> dict[str, Json]:
+    def add(self, delta: Fields) -> Fields:
         """Join a delta.
 
         Returns:
@@ -56,7 +56,10 @@ class DeltaJoiner:
             with thinking as `reasoning_content`, and with every tool call at an index of its own.
         """
         if len(delta) == 1 and isinstance(content := delta.get("content"), str):  # nearly every delta
-            return {"content": piece} if (piece := self._text.add(content)) else {}
+            piece = self._text.add(content)
+            if not piece:
+                return {}
+            return delta if piece is content else {"content": piece}
         shown: dict[str, Json] = {}
         text, thought = _read_content(delta.get("content"))
         named = delta.get("reasoning_content") or delta.get("reasoning")  # some servers send the same text in both

@@ -18,6 +18,7 @@
     │  ├─ Broken        it crashed, is unreachable, or failed internally    502
     │  └─ Garbled       its response cannot be parsed                       502
     ├─ BudgetError      no answer was possible within the budget            504
+    ├─ Stopping         the endpoint stops before the answer is complete    503
     ├─ PolicyError      a policy has a bug; carries the policy's name       500
     └─ LedgerError      an action could not be recorded: alert only         (never a status)
 
@@ -127,6 +128,10 @@ class Garbled(EngineError):
 
 class BudgetError(TierwiseError):
     """No answer was possible within the budget."""
+
+
+class Stopping(TierwiseError):
+    """The endpoint was stopped before the answer was complete."""
 
 
 class PolicyError(TierwiseError):

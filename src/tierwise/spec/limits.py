@@ -14,19 +14,19 @@ BODY_BYTES = 32 * MIB
 """A request's body, which may contain images; also after decompression."""
 HEAD_BYTES = 64 * KIB
 """Request line and headers; also the trailers, and the extensions of one chunk. Answered with 431."""
-FREE_CHUNKS = 65_536
+FREE_CHUNKS = 8_192
 """Chunks of a chunked body, whatever their size. Further chunks must have `CHUNK_BYTES` on average."""
-PIPELINED = 256
+PIPELINED = 32
 """Requests of a connection that wait while another one is answered."""
 CHUNK_BYTES = 64
 """Bytes that the chunks of a body must have on average beyond `FREE_CHUNKS`. Each costs a callback."""
-VALUES = 50_000
+VALUES = 20_000
 """JSON values of a body: its objects, lists, strings, numbers and constants; an empty object or list counts twice."""
-ESCAPES = 1_000_000
+ESCAPES = 500_000
 r"""Backslashes in a body. A long text costs fewer as UTF-8 than as `\uXXXX`."""
 DEPTH = 128
 """Nesting of a body. Later stages process requests recursively."""
-MESSAGES = 10_000
+MESSAGES = 4_096
 """Messages of a request."""
 
 # ── verifiers of a request; a workload file may hold larger ones ───────────

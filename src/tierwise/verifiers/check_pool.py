@@ -249,7 +249,7 @@ class CheckPool:
             self._processes.discard(process)
 
 
-_PROGRAM = "import os; os.nice(19); from tierwise.verifiers.check_worker import main; main()"
+_PROGRAM = "import os; os.setpriority(os.PRIO_PROCESS, 0, 19); from tierwise.verifiers.check_worker import main; main()"
 """Its imports take time, too, so they run at the lowest priority."""
 
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TIERWISE_DISABLE_PLUGINS")

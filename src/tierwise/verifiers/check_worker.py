@@ -10,6 +10,7 @@ needs too much memory fails in the allocator: it replies so if it can, and is ki
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pickle
 import resource
@@ -21,7 +22,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-import tierwise.verifiers  # noqa: F401 - imported before the memory limit is set, and before the first job's time counts
+PRELOADED = "tierwise.verifiers"
+"""What jobs use: imported before the memory limit is set, and before the first job's time counts."""
 
 LENGTH = struct.Struct("!Q")
 """The prefix of a job and of a reply: the length of what follows, in bytes."""
@@ -43,6 +45,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def main() -> None:
     """Run jobs until standard input closes."""
+    importlib.import_module(PRELOADED)
     jobs, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a print is not a reply
     signal.signal(signal.SIGPROF, signal.SIG_DFL)

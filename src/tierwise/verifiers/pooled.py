@@ -94,13 +94,16 @@ def check_sizes(settings: dict[str, Any]) -> None:
         ValueError: one is too large.
     """
     for kind, given in settings.items():
-        for name, value in given.items() if isinstance(given, dict) else ():
+        whole = {"cases": given} if isinstance(given, list) else given
+        for name, value in whole.items() if isinstance(whole, dict) else ():
             place = f"{kind}.{name}"
             match name, value:
                 case "schema", _:
                     _bound(place, len(msgspec.json.encode(value)), limits.SCHEMA_BYTES, "bytes as JSON")
-                case "tests", str():
+                case "tests" | "setup", str():
                     _bound(place, _bytes(value), limits.TESTS_BYTES, "bytes")
+                case "cases", list():
+                    _bound(place, len(msgspec.json.encode(value)), limits.TESTS_BYTES, "bytes as JSON")
                 case "pattern", str():
                     _bound(place, _bytes(value), limits.PATTERN_BYTES, "bytes")
                 case "options", list():
@@ -139,6 +142,8 @@ def _member(settings: bytes) -> BaseVerifier:
 def _trusted(settings: dict[str, Any]) -> BaseVerifier:
     """The verifier of settings that the pool has read: with all types converted, but without `__post_init__`."""
     kind, given = next(iter(settings.items()))
+    if isinstance(given, list):  # the cases of `stdio` alone
+        given = {"cases": given}
     verifier: BaseVerifier = msgspec.convert(given, _without_post_init(_kinds()[kind]))
     return verifier
 

@@ -452,6 +452,61 @@ async def test_an_engine_that_lost_its_port_gets_another(tmp_path):
 
 
 @in_a_loop
+async def test_an_engine_whose_port_somebody_else_listens_on_too_gets_another(tmp_path):
+    with socket.socket() as shared:
+        shared.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        shared.bind(("127.0.0.1", 0))
+        shared.listen()
+        ports: list[int] = []
+        program = tmp_path / "engine.py"
+        program.write_text(ENGINE.replace("SO_REUSEADDR", "SO_REUSEPORT"))
+
+        def launch(port: int) -> Launch:
+            ports.append(shared.getsockname()[1] if not ports else port)
+            return replace(engine(tmp_path)(ports[-1]), command=(sys.executable, str(program), str(ports[-1])))
+
+        stranger = asyncio.create_task(asyncio.to_thread(answer_everything, shared))
+        supervisor = Supervisor("small", launch, logs=tmp_path, timeouts=BRISK)
+        await supervisor.start()
+        assert await supervisor.ready() == f"http://127.0.0.1:{ports[1]}"
+        await supervisor.stop()
+        shared.shutdown(socket.SHUT_RDWR)
+        await stranger
+
+
+def answer_everything(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+            connection.close()
+
+
+@in_a_loop
+async def test_nobody_is_sent_to_a_process_that_took_a_dead_engines_port(tmp_path):
+    async with supervised(tmp_path) as supervisor:
+        url, pid = await supervisor.ready(), the_pid(supervisor)
+        guard = guard_of(pid)
+        os.kill(guard, signal.SIGSTOP)  # so that the death is not reported
+        try:
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: not alive(pid))
+            with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))) as thief:
+                stranger = asyncio.create_task(asyncio.to_thread(answer_everything, thief))
+                assert supervisor.state == "ready", "nobody has noticed yet"
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.3):
+                        await supervisor.ready()
+                await until(lambda: supervisor.state != "ready")  # although the health check is answered
+                thief.shutdown(socket.SHUT_RDWR)
+                await stranger
+        finally:
+            os.kill(guard, signal.SIGCONT)
+        assert await supervisor.ready() != url
+
+
+@in_a_loop
 async def test_an_engine_that_keeps_failing_is_reported_at_once_and_still_retried(tmp_path):
     luck = tmp_path / "luck"
     luck.touch()

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 NESTED = {"model_type": "qwen3_5_moe", "text_config": {"num_experts": 8, "num_experts_per_tok": 2}}
 
-OF_OURS = {"checkpoint", "python", "url", "model", "api_key_env", "extra_args", "start_seconds", "silent_seconds"}
+OF_OURS = {"checkpoint", "python", "url", "model", "api_key_env", "extra_args", "start_seconds", "silent_seconds"} | {
+    "environment"
+}
 """Settings that no server is told."""
 
 

@@ -388,3 +388,11 @@ def test_importing_a_library_is_not_on_the_answers_time():
         f"import {name}" for name in ("asyncio", "unittest", "sqlite3", "xml.dom.minidom", "ssl", "multiprocessing")
     )
     assert verdict(f"{slow}\n{RIGHT}", TESTS, seconds=0.1).ok
+
+
+def test_long_tests_and_long_answers_are_read_in_the_pool_and_judged_all_the_same():
+    tests = TESTS + "\nassert add(0, 0) == 0" * 500
+    code = "# comment\n" * 1000 + RIGHT
+    assert verdict(code, tests).ok
+    assert verdict(code, tests).ok
+    assert not verdict("# comment\n" * 1000 + WRONG, tests).ok

@@ -17,6 +17,7 @@ from tierwise.engines.llama_cpp.metrics import METRIC_NAMES
 from tierwise.engines.llama_cpp.prompting import thinking_switch
 from tierwise.engines.llama_cpp.settings import DIALECT
 from tierwise.engines.openai.client import ChatClient
+from tierwise.engines.process.environment import given
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.process.supervisor import Launch
 from tierwise.spec.errors import SpecError
@@ -75,7 +76,7 @@ def launch(settings: LlamaCpp, name: str, model: Path, port: int, context: Launc
     return Launch(
         command=command,
         # Threads that busy-wait slow down everything else on the machine.
-        environment={"OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS": ""},
+        environment={"OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS": "", **given(settings.environment)},
         url=f"http://127.0.0.1:{port}",
     )
 

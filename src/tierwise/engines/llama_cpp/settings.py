@@ -70,6 +70,8 @@ class LlamaCpp(
     """With a GPU build as `binary`: number of layers whose experts stay in main memory."""
     moe_cache_mib: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """With a GPU build as `binary`: GPU memory in MiB to cache recently used experts that are in main memory."""
+    environment: dict[str, str | None] = {}
+    """Environment variables of its process; null stands for the value that Tierwise has."""
 
     @property
     def loads(self) -> str:

@@ -95,9 +95,8 @@ class RequestEncoder:
             yield name, f"remove {name} from `extra` of the deployment"
         for name in call.prompt.filled - call.prompt.optional:
             yield name, f"remove {name} from `sampling` of the tier, or set `drop: [{name}]` on the deployment"
-        if "stream_options" not in call.prompt.fields:
-            for name in ("stream_options", "include_usage"):
-                yield name, "set `drop: [stream_options]` on the deployment"
+        for name in ("stream_options", "include_usage"):
+            yield name, "set `drop: [stream_options]` on the deployment"
 
 
 def _mapping(value: Json) -> dict[str, Json]:

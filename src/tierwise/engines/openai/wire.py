@@ -45,7 +45,6 @@ _MOST_DIGITS = 400
 
 RESPONSE_FIELDS = ("system_fingerprint", "service_tier", "stop_reason", "matched_stop")
 """Fields besides the message that clients get as the server sends them."""
-_NOTHING_GIVEN = (None,) * len(RESPONSE_FIELDS)
 _LONGEST_FIELD = 1000
 
 S = TypeVar("S", WireTimings, WireProgress)
@@ -80,38 +79,51 @@ class WireChunk(msgspec.Struct):
     def is_failure(self) -> bool:
         if self.error or self.object == "error":
             return True
-        has_words = isinstance(self.message, str) or isinstance(self.detail, str)
-        return has_words and self.choices is None and self.usage is None
+        if self.choices is not None or self.usage is not None:
+            return False
+        return isinstance(self.message, str) or isinstance(self.detail, str)
 
     def read(self) -> Chunk | Failure:
         """The choice with index 0; Tierwise never requests a second one."""
-        if (progress := _side(self.prompt_progress, WireProgress)) is not None:  # its delta only repeats the role
-            return Chunk(usage=progress.read())
-        choice = next((one for one in self.choices or () if one.index in (0, None, "0")), None)
-        if choice is None:
-            return Chunk(usage=self._usage())
+        if self.prompt_progress is not None and (progress := _side(self.prompt_progress, WireProgress)) is not None:
+            return Chunk(usage=progress.read())  # its delta only repeats the role
+        choices = self.choices
+        if choices and choices[0].index == 0:
+            choice = choices[0]
+        else:
+            first = next((one for one in choices or () if one.index in (None, "0", 0)), None)
+            if first is None:
+                return Chunk(usage=self._usage())
+            choice = first
         delta = choice.delta
         if delta is None:
             delta = choice.message or {}
             if isinstance(calls := delta.get("tool_calls"), list):
                 delta = {**delta, "tool_calls": numbered(calls)}
-        finish, remark = read_finish(choice.finish_reason)
-        if finish in _NO_ANSWER:
-            return Failure(status=500, message="the pass was not completed", ended_as=finish)
+        finish, remark = None, ""
+        if choice.finish_reason is not None:
+            finish, remark = read_finish(choice.finish_reason)
+            if finish in _NO_ANSWER:
+                return Failure(status=500, message="the pass was not completed", ended_as=finish)
         return Chunk(
             delta=delta,
             logprobs=choice.logprobs if isinstance(choice.logprobs, dict) else None,
             finish=finish,
-            usage=self._usage(),
+            usage=None if self.usage is None and self.timings is None else self._usage(),
             response=self._response(choice),
             remark=remark,
         )
 
     def _response(self, choice: WireChoice) -> dict[str, str | int] | None:
         """What clients may want to know besides the message; None if there is nothing."""
+        if (
+            self.system_fingerprint is None
+            and self.service_tier is None
+            and choice.stop_reason is None
+            and choice.matched_stop is None
+        ):
+            return None  # nearly every chunk
         given = (self.system_fingerprint, self.service_tier, choice.stop_reason, choice.matched_stop)
-        if given == _NOTHING_GIVEN:  # nearly every chunk
-            return None
         named = zip(RESPONSE_FIELDS, given, strict=True)
         found = {name: value for name, value in named if _is_plain(value)}
         return found or None
@@ -163,9 +175,18 @@ def read_whole(body: bytes) -> Chunk | Failure:
     if not wire.choices or wire.choices[0].message is None:
         raise ValueError("it has no choice with a message")
     chunk = wire.read()
-    if isinstance(chunk, Failure) or chunk.finish is not None:
+    if isinstance(chunk, Failure):
+        return chunk
+    if chunk.usage is not None and chunk.is_output:
+        chunk = doubted(chunk, chunk.usage)
+    if chunk.finish is not None:
         return chunk
     return replace(chunk, finish="stop", remark=NO_REASON)
+
+
+def doubted(chunk: Chunk, usage: Usage) -> Chunk:
+    """A chunk of an answer with output. A count of no tokens is not exact."""
+    return chunk if usage.completion else replace(chunk, usage=replace(usage, exact=False))
 
 
 def read_finish(reason: Any) -> tuple[str | None, str]:

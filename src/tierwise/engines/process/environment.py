@@ -27,7 +27,19 @@ EVERY_ENGINE = (
 )
 """Names and patterns of the variables that every engine inherits."""
 
+HUGGING_FACE_AND_TORCH = (
+    *("HF_HOME", "HF_HUB_CACHE", "HF_MODULES_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_*", "TOKENIZERS_*"),
+    *("TORCH*", "PYTORCH_*", "TRITON_*", "NCCL_*", "RCCL_*", "GLOO_*", "UCX_*", "XLA_*"),
+)
+"""What engines on PyTorch inherit too."""
+
 _SECRET = re.compile(r"(^|_)(KEYS?|TOKENS?|SECRETS?|PASS|PASSWORDS?|PASSWD|CREDENTIALS?|AUTH)(_|$)", re.IGNORECASE)
+
+
+def given(environment: Mapping[str, str | None], ours: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The variables that a deployment sets; null stands for our value, and for nothing if we have none."""
+    values = {name: ours.get(name) if value is None else value for name, value in environment.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def inherited(patterns: Iterable[str], ours: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -18,6 +18,7 @@ from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.engine import HttpEngine
 from tierwise.engines.openai.launch import api_key, shown
 from tierwise.engines.openai.proxy import proxy_to
+from tierwise.engines.process.environment import given
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.process.supervisor import Launch
 from tierwise.engines.prompting import switch_of
@@ -114,7 +115,13 @@ class Launcher(Generic[S]):
         return Launch(
             command=(*command, *self.own_flags(settings), *settings.extra_args),
             url=f"http://127.0.0.1:{port}",
-            environment={**_ENVIRONMENT, **engine.environment, **self.environment(settings)},
+            inherits=engine.inherits,
+            environment={
+                **_ENVIRONMENT,
+                **engine.environment,
+                **self.environment(settings),
+                **given(settings.environment),
+            },
             lost=engine.lost,
             start_seconds=settings.start_seconds,
         )

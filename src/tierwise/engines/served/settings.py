@@ -57,6 +57,8 @@ class ServerEngine:
     """Flags that Tierwise sets, or that would change the server's address."""
     environment: Mapping[str, str]
     """Environment variables of every launch, besides those for all server engines."""
+    inherits: tuple[str, ...]
+    """See `EngineRow.inherits`."""
     metrics: MetricNames
     """The metrics in its metrics page and its log."""
     lost: frozenset[int] = frozenset()
@@ -108,6 +110,8 @@ class ServerEngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     """Number of replicas that share the requests."""
     speculative: dict[str, Any] = {}
     """Speculative decoding: vLLM's speculative config, or SGLang's flags `--speculative-KEY`."""
+    environment: dict[str, str | None] = {}
+    """Environment variables of its process; null stands for the value that Tierwise has."""
     prefix_cache: bool | None = None
     """Prefix caching; by default, engines enable it if the model allows it."""
     reasoning_parser: str | None = None

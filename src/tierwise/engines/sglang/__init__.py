@@ -7,7 +7,7 @@ from tierwise.engines.sglang.levers import LEVERS
 from tierwise.engines.sglang.metrics import METRIC_NAMES
 from tierwise.engines.sglang.preflight import preflight
 from tierwise.engines.sglang.recipe import RECIPE
-from tierwise.engines.sglang.settings import Sglang
+from tierwise.engines.sglang.settings import INHERITS, Sglang
 
 __all__ = ["ROW", "Sglang"]
 
@@ -20,6 +20,7 @@ ROW: EngineRow[Sglang] = EngineRow(
     build=LAUNCHER.build,
     capabilities=capabilities,
     metrics=METRIC_NAMES,
+    inherits=INHERITS,
     packages=("sglang", "transformers", "torch"),
     recipe=RECIPE,
 )

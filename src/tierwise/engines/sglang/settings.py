@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import msgspec
 
 from tierwise.engines.openai.dialect import Dialect
+from tierwise.engines.process.environment import HUGGING_FACE_AND_TORCH
 from tierwise.engines.served.settings import ADVICE, ServerEngine, ServerEngineSettings
 from tierwise.engines.sglang.levers import LEVERS
 from tierwise.engines.sglang.metrics import METRIC_NAMES
@@ -22,6 +23,9 @@ _ADVICE = {
     "DeepSeek-R1, which differ in other vocabularies; limit `max_tokens`, set `reasoning_effort`, or use vLLM",
 }
 
+INHERITS = (*HUGGING_FACE_AND_TORCH, "SGLANG_*", "SGL_*", "FLASHINFER_*", "MC_*")
+"""Variables that SGLang reads."""
+
 _ENGINE = ServerEngine(
     title="SGLang",
     levers=LEVERS,
@@ -35,6 +39,7 @@ _ENGINE = ServerEngine(
     environment={
         "SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION": "0",  # otherwise every health check generates a token
     },
+    inherits=INHERITS,
     metrics=METRIC_NAMES,
 )
 

@@ -7,7 +7,7 @@ from tierwise.engines.transformers.levers import LEVERS
 from tierwise.engines.transformers.metrics import METRIC_NAMES
 from tierwise.engines.transformers.preflight import preflight
 from tierwise.engines.transformers.recipe import RECIPE
-from tierwise.engines.transformers.settings import Transformers
+from tierwise.engines.transformers.settings import INHERITS, Transformers
 
 __all__ = ["ROW", "Transformers"]
 
@@ -20,6 +20,7 @@ ROW: EngineRow[Transformers] = EngineRow(
     build=build,
     capabilities=capabilities,
     metrics=METRIC_NAMES,
+    inherits=INHERITS,
     packages=("transformers", "torch"),
     recipe=RECIPE,
 )

@@ -12,13 +12,14 @@ import msgspec
 
 from tierwise.catalog.architecture import read as read_architecture
 from tierwise.engines.openai.client import ChatClient
+from tierwise.engines.process.environment import given
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.process.supervisor import Launch
 from tierwise.engines.prompting import family_of_checkpoint
 from tierwise.engines.transformers.client import COUNTING, read_event
 from tierwise.engines.transformers.facts import facts
 from tierwise.engines.transformers.metrics import METRIC_NAMES
-from tierwise.engines.transformers.settings import DIALECT, SchedulerSettings, WorkerSettings
+from tierwise.engines.transformers.settings import DIALECT, INHERITS, SchedulerSettings, WorkerSettings
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -61,18 +62,20 @@ def build(settings: Transformers, name: str, context: LaunchContext) -> Launched
 def launch(settings: Transformers, name: str, model: Path, port: int, *, thinks: bool) -> Launch:
     """The launch of the named deployment on a port (0: a free port)."""
     shared = {field: getattr(settings, field) for field in SchedulerSettings.__struct_fields__}
-    given = WorkerSettings(**shared, model=str(model), port=port, alias=name, thinks=thinks)
+    worker = WorkerSettings(**shared, model=str(model), port=port, alias=name, thinks=thinks)
     return Launch(
-        command=(sys.executable, "-P", "-m", _WORKER, msgspec.json.encode(given).decode()),
+        command=(sys.executable, "-P", "-m", _WORKER, msgspec.json.encode(worker).decode()),
         # Threads that busy-wait slow down everything else on the machine; nothing here may request from a hub a
         # file that the checkpoint lacks; and warnings of libraries are log lines, never errors, whatever
         # PYTHONWARNINGS is in our environment.
+        inherits=INHERITS,
         environment={
             "OMP_WAIT_POLICY": "passive",
             "HF_HUB_OFFLINE": "1",
             "PYTHONWARNINGS": "",
             "TOKENIZERS_PARALLELISM": "false",
             "TQDM_DISABLE": "1",
+            **given(settings.environment),
         },
         url=f"http://127.0.0.1:{port}",
     )

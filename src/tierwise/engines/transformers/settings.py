@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from tierwise.engines.openai.dialect import Dialect
+from tierwise.engines.process.environment import HUGGING_FACE_AND_TORCH
 from tierwise.spec.reading import allowed
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ DIALECT = Dialect(
     thinking_tokens="thinking_tokens",
     active_experts="active_experts",
 )
+
+INHERITS = (*HUGGING_FACE_AND_TORCH, "BITSANDBYTES_*", "BNB_*", "ACCELERATE_*")
+"""Variables that the libraries of the worker read."""
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Quantization = Literal["int8", "nf4", "fp4"]
@@ -119,6 +123,8 @@ class Transformers(
 
     checkpoint: str
     """A name under `checkpoints`: a folder, or a GGUF file."""
+    environment: dict[str, str | None] = {}
+    """Environment variables of its process; null stands for the value that Tierwise has."""
 
     @property
     def loads(self) -> str:

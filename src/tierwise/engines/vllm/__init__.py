@@ -7,7 +7,7 @@ from tierwise.engines.vllm.levers import LEVERS
 from tierwise.engines.vllm.metrics import METRIC_NAMES
 from tierwise.engines.vllm.preflight import preflight
 from tierwise.engines.vllm.recipe import RECIPE
-from tierwise.engines.vllm.settings import Vllm
+from tierwise.engines.vllm.settings import INHERITS, Vllm
 
 __all__ = ["ROW", "Vllm"]
 
@@ -20,6 +20,7 @@ ROW: EngineRow[Vllm] = EngineRow(
     build=LAUNCHER.build,
     capabilities=capabilities,
     metrics=METRIC_NAMES,
+    inherits=INHERITS,
     packages=("vllm", "transformers", "torch"),
     recipe=RECIPE,
 )

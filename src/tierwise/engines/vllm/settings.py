@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import msgspec
 
 from tierwise.engines.openai.dialect import Dialect
+from tierwise.engines.process.environment import HUGGING_FACE_AND_TORCH
 from tierwise.engines.served.settings import ADVICE, Positive, ServerEngine, ServerEngineSettings
 from tierwise.engines.vllm.levers import LEVERS
 from tierwise.engines.vllm.metrics import METRIC_NAMES
@@ -20,6 +21,9 @@ _ADVICE = {
     **ADVICE,
     "thinking_tokens": "needs `reasoning_parser` to know where thinking ends; set it on the deployment",
 }
+
+INHERITS = (*HUGGING_FACE_AND_TORCH, "VLLM_*", "RAY_*", "FLASHINFER_*", "LMCACHE_*")
+"""Variables that vLLM reads."""
 
 _ENGINE = ServerEngine(
     title="vLLM",
@@ -35,6 +39,7 @@ _ENGINE = ServerEngine(
         "VLLM_USE_RUST_FRONTEND": "0",  # it returns fewer fields
         "VLLM_HOST_IP": "127.0.0.1",  # its processes communicate over loopback instead of the machine's address
     },
+    inherits=INHERITS,
     metrics=METRIC_NAMES,
     lost=frozenset({503}),  # EngineDeadError (entrypoints/serve/instrumentator/health.py)
     of_both=frozenset({"experts_sampled"}),

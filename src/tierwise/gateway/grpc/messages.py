@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from tierwise.gateway.decoding import check_body
 from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.lifecycle import RequestContext, UsageReport
 from tierwise.gateway.wire import ParsedRequest, read_aside
@@ -38,7 +39,9 @@ async def parsed_of(request: pb.ChatRequest, *, stream: bool) -> ParsedRequest:
     for name in ("max_tokens", "temperature", "seed", "n"):
         if request.HasField(name):
             body[name] = getattr(request, name)
-    return await read_aside(_encode(body))
+    encoded = _encode(body)
+    check_body(encoded)
+    return await read_aside(encoded)
 
 
 def _message(message: pb.Message, number: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import textwrap
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def code_in(text: str, names: frozenset[str] = frozenset()) -> str:
         return (others or [_without_fences(text)])[-1].strip()
     last = _last(candidates, names)
     kept = [candidates[last]]
-    have = defines(candidates[last]) or set()
+    have = set(defines(candidates[last]) or ())
     for one in reversed(candidates[:last]):
         given = defines(one)
         if given is not None and given and not given & have:
@@ -84,7 +85,7 @@ def blocks(text: str) -> list[Block]:
             for number in range(place + 1, len(fences))
             if fences[number][1].startswith(opening[1]) and not fences[number][2].strip()
         ]
-        end = _end(text, opening, [fences[number].start() for number in ends[:8]])
+        end = _end(text, opening, [fences[number].start() for number in ends[:4]])
         stop = len(text) if end is None else fences[ends[end]].start()
         body = text[opening.end() + 1 : stop]
         if opening[2].strip() or end is not None or not found:
@@ -100,6 +101,8 @@ def _end(text: str, opening: re.Match[str], ends: list[int]) -> int | None:
     if not ends:
         return None
     for number, end in enumerate(ends):
+        if number and end - opening.end() > MOST_PARSED:
+            break
         is_python = _parses(_dedented(text[opening.end() + 1 : end], opening[0]))
         if is_python and (number == 0 or _is_open(text, opening, ends[0])):
             return number
@@ -159,10 +162,11 @@ def _parses(text: str) -> bool:
     return defines(text) is not None
 
 
-def defines(text: str) -> set[str] | None:
+@functools.lru_cache(maxsize=32)
+def defines(text: str) -> frozenset[str] | None:
     """The names that a program sets at its top; None if it is no Python. Of a long one, only definitions are read."""
     if len(text) > MOST_PARSED:
-        return set(_DEFINED.findall(text))
+        return frozenset(_DEFINED.findall(text))
     try:
         tree = parsed(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -176,4 +180,4 @@ def defines(text: str) -> set[str] | None:
                 found |= {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
             case ast.AnnAssign(target=ast.Name(id=name)):
                 found.add(name)
-    return found
+    return frozenset(found)

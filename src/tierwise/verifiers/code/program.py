@@ -13,6 +13,9 @@ import msgspec
 from tierwise.verifiers.code.calls import TestPlan, imports_of
 from tierwise.verifiers.sandbox import Limits, SandboxResult, run_for_grade
 
+MOST_READ = 8 * 1024
+"""Characters of code whose imports are read, so that they are not on its time."""
+
 _INSIDE = Path(__file__).parent / "inside"
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 _APART = "wire", "remote", "answer", "calling", "tester"
@@ -46,7 +49,12 @@ def _part(body: bytes) -> bytes:
 
 async def apart(code: str, tests: str, setup: str, plan: TestPlan, seconds: float) -> Tested:
     """Run tests in a process that the answer's cannot reach."""
-    for_answer = {"code": code, "setup": setup, "imports": imports_of(code), "offers": plan.offers}
+    for_answer = {
+        "code": code,
+        "setup": setup,
+        "imports": imports_of(code) if len(code) <= MOST_READ else [],
+        "offers": plan.offers,
+    }
     for_tests = {**msgspec.to_builtins(plan), "tests": tests, "setup": setup}
     encode = msgspec.json.encode
     stdin = _part(_code()) + _part(encode(for_answer)) + _part(encode(for_tests))

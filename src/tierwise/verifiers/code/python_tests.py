@@ -12,7 +12,8 @@ right on all inputs that the tests try and wrong elsewhere.
 from __future__ import annotations
 
 import functools
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import msgspec
 
@@ -20,6 +21,7 @@ from tierwise.spec.ask import Verdict
 from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
+from tierwise.verifiers.check_pool import CheckLimitExceeded, pool
 from tierwise.verifiers.code.blocks import code_in
 from tierwise.verifiers.code.calls import TestPlan, plan_of
 from tierwise.verifiers.code.program import Tested, apart, together, without_addresses
@@ -28,7 +30,14 @@ from tierwise.verifiers.code.source import compiled
 MOST_TESTS = 256 * 1024
 """Maximum characters of tests and setup together."""
 
+MOST_PLANS = 256
+POOL_SECONDS = 10.0
+SMALL = 4096
+"""Characters of tests, or of an answer, that are read here at most; longer ones are read in the check pool."""
+
 _planned = functools.lru_cache(maxsize=256)(plan_of)
+_large: dict[tuple[str, str | None, str], TestPlan] = {}
+"""Plans of long tests, which the pool has read."""
 
 
 class PythonTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
@@ -71,16 +80,27 @@ class PythonTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
         return self.tests is not None
 
     def key(self, completion: Completion) -> str | None:
-        return code_in(spoken(completion), self._names()) or None
+        return code_in(spoken(completion)) or None
 
-    def _names(self) -> frozenset[str]:
-        return frozenset(() if self.tests is None else self._plan().names)
+    async def _read(self) -> TestPlan:
+        given = self.tests or "", self.entry_point, self.setup
+        if len(given[0]) + len(self.setup) <= SMALL:
+            return self._plan()
+        if given not in _large:
+            if len(_large) >= MOST_PLANS:
+                _large.clear()
+            _large[given] = msgspec.convert(await pool.call(plan_as_json, *given, seconds=POOL_SECONDS), TestPlan)
+        return _large[given]
 
     async def verify(self, completion: Completion) -> Verdict:
         if self.tests is None:
             return rejected("there are no tests to run")
-        plan = self._plan()
-        given = code_in(spoken(completion), self._names()), self.tests, self.setup, plan, self.seconds
+        try:
+            plan = await self._read()
+            code = await read_code(spoken(completion), plan.names)
+        except CheckLimitExceeded as error:
+            return rejected(f"the code could not be read: {error}")
+        given = code, self.tests, self.setup, plan, self.seconds
         reason = plan.one_process
         tested = Tested(passed=False, one_process=reason) if reason else await apart(*given)
         marks = tested.marks
@@ -90,3 +110,20 @@ class PythonTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
         if not tested.passed:
             return rejected(without_addresses(tested.why))
         return accepted(f"tests pass (not tamper-proof: {'; '.join(marks)})" if marks else "tests pass")
+
+
+async def read_code(text: str, names: Sequence[str] = ()) -> str:
+    """The program of an answer, whose text is parsed for it.
+
+    Raises:
+        CheckLimitExceeded: it is too much work.
+    """
+    if len(text) <= SMALL:
+        return code_in(text, frozenset(names))
+    found = await pool.call(code_in, text, frozenset(names), seconds=POOL_SECONDS)
+    return found if isinstance(found, str) else ""
+
+
+def plan_as_json(tests: str, entry_point: str | None, setup: str) -> Any:
+    """`plan_of`, in a process of the pool."""
+    return msgspec.to_builtins(plan_of(tests, entry_point, setup))

@@ -12,8 +12,10 @@ from tierwise.spec.ask import Verdict
 from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import spoken
 from tierwise.verifiers.base import BaseVerifier, accepted, rejected
+from tierwise.verifiers.check_pool import CheckLimitExceeded
 from tierwise.verifiers.code.blocks import code_in
 from tierwise.verifiers.code.program import without_addresses
+from tierwise.verifiers.code.python_tests import read_code
 from tierwise.verifiers.sandbox import Limits, run_for_grade
 
 MOST_CASES = 200
@@ -62,7 +64,10 @@ class Stdio(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     async def verify(self, completion: Completion) -> Verdict:
         if self.cases is None:
             return rejected("there are no cases to run")
-        code = code_in(spoken(completion))
+        try:
+            code = await read_code(spoken(completion))
+        except CheckLimitExceeded as error:
+            return rejected(f"the code could not be read: {error}")
         if not code:
             return rejected("no program in the answer")
         for number, case in enumerate(self.cases, 1):
