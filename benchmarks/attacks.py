@@ -143,8 +143,8 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
         "best", n=32, x_say="a", x_times=250 * KB, tierwise={"verifier": PATTERN}
     ),
     "32 MB of []": lambda: with_field(b"[" + b"[]," * 11 * MB + b"1]"),
-    "20,000 values": lambda: with_field(b"[" + b"{}," * 9_900 + b"1]"),
-    "20,000 numbers": lambda: with_field(b"[" + b"1e300," * 19_900 + b"1]"),
+    "50,000 values": lambda: with_field(b"[" + b"{}," * 24_900 + b"1]"),
+    "50,000 numbers": lambda: with_field(b"[" + b"1e300," * 49_900 + b"1]"),
     "half a million escapes": lambda: with_field(b'"' + b"\\u00e9" * 499_000 + b'"'),
     "30 MB of text": lambda: chat(messages=[{"role": "user", "content": "x" * 30 * MB}]),
     "half a million messages": lambda: chat(messages=HELLO * 500 * KB),

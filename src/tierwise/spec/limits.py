@@ -20,7 +20,7 @@ PIPELINED = 32
 """Requests of a connection that wait while another one is answered."""
 CHUNK_BYTES = 64
 """Bytes that the chunks of a body must have on average beyond `FREE_CHUNKS`. Each costs a callback."""
-VALUES = 20_000
+VALUES = 50_000
 """JSON values of a body: its objects, lists, strings, numbers and constants; an empty object or list counts twice."""
 ESCAPES = 500_000
 r"""Backslashes in a body. A long text costs fewer as UTF-8 than as `\uXXXX`."""
