@@ -68,7 +68,9 @@ _NOT_FINAL = re.compile(
     r"\s+(?:final\s+|correct\s+)?$",
     re.IGNORECASE,
 )
-_DENIES = re.compile(r"\b(?:no|n[ãa]o|non|ne|nie|не)\s+(?:es|son|é|são|è|sono|est|sont|to|jest|е|є|это)[\s:*_\"'`>#]*$", re.IGNORECASE)
+_DENIES = re.compile(
+    r"\b(?:no|n[ãa]o|non|ne|nie|не)\s+(?:es|son|é|são|è|sono|est|sont|to|jest|е|є|это)[\s:*_\"'`>#]*$", re.IGNORECASE
+)
 """How a phrase ends that says what the answer is not: `la respuesta no es`."""
 _DOUBT = re.compile(r"\b(?:if|were|had)\b[^.!?\n]*$", re.IGNORECASE)
 

@@ -13,10 +13,14 @@ _VERBOSE = re.IGNORECASE | re.VERBOSE
 DENIED_BEFORE = re.compile(
     r"""(?:\bnot|n't|\bcannot|\bneither|\bnor|\bnever|\bno\ longer|\brul(?:e[sd]?|ing)\ out|\beliminat(?:e[sd]?|ing)
     |\bexclud(?:e[sd]?|ing)|\bexcept(?:\ for)?|\bother\ than|\brather\ than|\binstead\ of|\bunlike|\bas\ opposed\ to
-    |\breject(?:s|ed|ing)?|\bdiscard(?:s|ed|ing)?|\bdismiss(?:es|ed|ing)?|\bagainst|\bwithout|\bavoid(?:s|ed|ing)?|(?<!not\ )(?<!n't\ )\b(?:wrong|incorrect|a\ mistake|misleading)\ to|\bdiffers\ from
+    |\breject(?:s|ed|ing)?|\bdiscard(?:s|ed|ing)?|\bdismiss(?:es|ed|ing)?|\bagainst|\bwithout|\bavoid(?:s|ed|ing)?
+    |(?<!not\ )(?<!n't\ )\b(?:wrong|incorrect|a\ mistake|misleading)\ to
+    |\bdiffers\ from
     |\bnicht|\bkeine?r?s?|\bweder|\banstatt|\bstatt|\bpas|\bni|\bno\ es|\bno\ son|\bno\ puede\ ser|\bn[ãa]o(?:\ [ée])?
     |\bnon(?:\ [eè])?|\bне|\bnie|\bniet|\bdeğil|不是|不选|不選|排除|并非|而非)
-    (?:\ (?:be|is|are|just|only|simply|really|the|an?|choose|pick|select|say|go\ (?:with|for)|answer|conclude|recommend|call|options?|choice|answer|letter|die|das|der|la|le|el|l'|opción|opção
+    (?:\ (?:be|is|are|just|only|simply|really|the|an?
+    |choose|pick|select|say|go\ (?:with|for)|answer|conclude|recommend|call|options?|choice|answer|letter|die
+        |das|der|la|le|el|l'|opción|opção
     |entre|both|either|correct|right|true))*[\s"'(\[:*_`]*$""",
     _VERBOSE,
 )
@@ -24,7 +28,8 @@ DENIED_BEFORE = re.compile(
 
 DENIED_AFTER = re.compile(
     rf"""^{_CLOSING}[.):-]?\s*(?:wrong|incorrect|false)\b
-    |^{_CLOSING}\s*(?:[✗✘❌]|değil\b|,?\s*[^.,;\n]{{0,40}},?\ but\ (?:(?:it\ is\ |it's\ |is\ )?(?:wrong|incorrect|false)|(?:it\ )?is\ not)\b)
+    |^{_CLOSING}\s*(?:[✗✘❌]|değil\b
+      |,?\s*[^.,;\n]{{0,40}},?\ but\ (?:(?:it\ is\ |it's\ |is\ )?(?:wrong|incorrect|false)|(?:it\ )?is\ not)\b)
     |^{_CLOSING}(?:\?\s*(?:no|nope|nein|non|нет)\b|неверн|неправильн|falsch\b|faux\b)
     |^{_CLOSING}(?:\ ?\(?[^.,;:()\n]{{0,40}}\)?\ )?,?\s*
     (?:(?:is|are|was|seems?|looks?|would\ be|can|could|does|do|must|has|ist|est|es|é|è)
@@ -41,6 +46,7 @@ DENIED_AFTER = re.compile(
 )
 """What follows an option that is denied."""
 
+NO = frozenset(["no", "nein", "non", "não", "nee", "nej", "nie", "нет", "hayır", "yes", "sí", "oui", "ja", "sim", "да"])
 EXCEPT = re.compile(rf"(?:\b(?:except(?:\ for)?|other\ than|but)\ |除了?){_OPENING}$", re.IGNORECASE)
 
 HEDGED_BEFORE = re.compile(

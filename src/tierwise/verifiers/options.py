@@ -197,6 +197,8 @@ class Options:
                 r"|und|et|y|,|或|和))?[\s\"'(\[*_`]*(?:option\s+)?",
                 between,
             )
+            if text[named.start : named.end].casefold() in words.NO and after.startswith(","):
+                after = ""  # `No, no es posible`: the comma ends what is said of it
             is_denied = words.DENIED_BEFORE.search(clause) or carried or words.DENIED_AFTER.match(after)
             excepted = words.EXCEPT.search(clause) and words.DENIED_AFTER.match(after)
             if (
@@ -267,7 +269,12 @@ class Options:
 
     def _run(self, text: str) -> frozenset[int] | None:
         """The letters of `ACD`, `A, C and D` or `A C D`."""
-        bare = re.sub(r"\b(?:and|und|et|y|e|и|ve|và|en|i|och|og|both|options?|&)\b|[和与と]|(?<=[A-Z])[와과]", " ", text, flags=re.IGNORECASE).strip(_ENDS)
+        bare = re.sub(
+            r"\b(?:and|und|et|y|e|и|ve|và|en|i|och|og|both|options?|&)\b|[和与と]|(?<=[A-Z])[와과]",
+            " ",
+            text,
+            flags=re.IGNORECASE,
+        ).strip(_ENDS)
         letters = re.sub(r"[\s,;/&+()\[\].、]+", "", bare)
         known = {
             **self._letters,
