@@ -3,9 +3,10 @@
     python benchmarks/grading.py [--peers PYTHON] [--out docs/grading.md] [--json FILE]
 
 Grades every case of tests/verifiers/grading_cases.jsonl and of held_out_cases.jsonl beside it, whose verdicts were set
-by hand, with the verifiers here and, in the same run, with lm-eval's filters, math-verify, inspect_ai's scorers and jsonschema. These are installed for it in
-an environment that is thrown away, unless --peers names the Python of one that has them. Ends with 1 when a verifier
-passes a wrong answer, or has more than a third of the errors of the best other grader of its kind.
+by hand, with the verifiers here and, in the same run, with lm-eval's filters, math-verify, inspect_ai's scorers and
+jsonschema. These are installed for it in an environment that is thrown away, unless --peers names the Python of one
+that has them. Ends with 1 when a verifier passes a wrong answer, or has more than a third of the errors of the best
+other grader of its kind.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ made for, with the filters and settings of its own package. Checks with several 
 
 ## Cases that were held out
 
-{held_out} more cases, in `tests/verifiers/held_out_cases.jsonl`, were written on 28 November 2026 without knowledge of the
-verifiers' code or of the cases above, in the style of models' answers, and were frozen before the verifiers saw them.
-The verifiers had not been corrected on them when they were measured first, at commit 4abb1dc. In the first round (382
-cases of all kinds) tierwise made 9 errors, 5 of them false passes. The second round (215 cases) was then written around
-the kinds of the first round's errors: numbers in prose without a mark, denials, several choices in other languages.
-There it made 76 errors, 32 of them false passes. One case of the second round was taken out afterwards, because its
-verdict depended on a question that was not given.
+{held_out} more cases, in `tests/verifiers/held_out_cases.jsonl`, were written on 28 November 2026 in the style of
+models' answers, from the documentation of the checks and 53 example cases. Nothing of the verifiers' code and no other
+case was read before. The verifiers had not been corrected on these cases when they were first measured, at commit
+4abb1dc. In the first round (382 cases of all kinds) tierwise made 9 errors, 5 of them false
+passes. The second round (215 cases) was then written around the kinds of the first round's errors: numbers in prose
+without a mark, denials, several choices in other languages. There it made 76 errors, 32 of them false passes. One case
+of the second round, which tierwise failed, was taken out afterwards: its verdict needs the question.
 
 | round | kind | tierwise: cases, errors, false passes | best other grader: cases, errors, false passes |
 |---|---|---|---|

@@ -52,7 +52,7 @@ _POWER = re.compile(r"\s*(?:\^|\*\*)\s*")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*")
 _ROOT = re.compile(r"\\sqrt\s*(?:\[\s*(\d{1,3})\s*\])?\s*|([√∛∜])\s*|sqrt(?=\s*\()\s*")
 _PI = re.compile(r"\\pi(?![A-Za-z])|π")
-_E = re.compile(r"e(?![A-Za-z])")
+_E = re.compile(r"e(?!\s*[A-Za-z^*])")  # a power of e is a formula for math-verify
 _BASE_TEN = re.compile(r"_(?:10(?!\d)|\{10\})")
 _BLANKS = re.compile(r"\s*")
 _MIXED = re.compile(r"[ ]?(?=(\d{1,6})[/⁄](\d{1,6})(?![\d/.,]))")

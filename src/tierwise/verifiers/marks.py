@@ -16,7 +16,9 @@ MOST = 300
 MarkKind = Literal["box", "tag", "hashes", "phrase", "title"]
 
 _LANGUAGES = {
-    r"\b(?:final\s+|correct\s+)?answers?": r"is|are|equals|would\ be|must\ be|should\ be",
+    r"\b(?:(?:final|correct|right)\s+answers|(?:final\s+|correct\s+)?answer)": (
+        r"is|are|equals|would\ be|must\ be|should\ be"
+    ),
     r"\brespuestas?|\brespostas?": r"es|é|son|são|ser[íi]a",
     r"\brispost[ae]": "è|sono",
     r"\br[ée]ponses?": "est|sont",
