@@ -56,8 +56,8 @@ ELSEWHERE = {
     "EngineError",  # never raised as such
     "LedgerError",  # the answer is served
     "CheckpointError",  # before anything is served
-    "EndpointGone",  # in a benchmark, as the next
-    "Nonsense",
+    "Nonsense",  # in a benchmark
+    "EndpointGone",  # in a benchmark
 }
 DRAWN = dict(re.findall(r"^[ │├└─]+(\w+) .*?(\d{3})$", errors.__doc__ or "", re.MULTILINE))
 

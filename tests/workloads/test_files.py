@@ -51,7 +51,7 @@ def test_every_error_is_reported_with_its_line(write_tasks):
 def test_messages_must_be_valid_for_the_endpoint(write_tasks):
     path = write_tasks(
         {**line("a"), "messages": []},
-        {**line("b"), "messages": [{"role": "usr", "content": "hi"}]},
+        {**line("b"), "messages": [{"role": "User 1", "content": "hi"}]},
     )
     said = errors_of(path)
     assert said[0] == "tasks.jsonl:1: messages: is empty; give at least one message"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
+import json
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -80,6 +83,23 @@ def test_human_eval_hides_its_tests_and_shows_the_examples_of_the_docstring():
     assert "has_close_elements([1.0, 2.0, 3.0], 0.5) == False" in first.verifier.python_tests.tests
     assert not any(task.reveals_answer for task in made.tasks)
     assert sum(task.verifier is None for task in made.tasks) > 80
+
+
+@needs_human_eval
+@pytest.mark.sandbox
+@pytest.mark.usefixtures("only")
+@pytest.mark.parametrize("number", range(0, 164, 16))
+def test_the_official_solution_passes_without_reservation_and_an_empty_one_fails(number):
+    package = metadata.distribution("human-eval")
+    place = next(file for file in package.files if file.name == "HumanEval.jsonl.gz")
+    row = json.loads(gzip.decompress(Path(package.locate_file(place)).read_bytes()).splitlines()[number])
+    check = HumanEval().make(Path()).tasks[number].check.python_tests
+
+    def verdict(body):
+        return asyncio.run(check.verify(Completion(text=f"```python\n{row['prompt']}{body}\n```")))
+
+    assert verdict(row["canonical_solution"]).why == "tests pass"
+    assert not verdict("    pass").ok
 
 
 def test_only_unambiguous_examples_become_tests():

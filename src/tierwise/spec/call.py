@@ -191,15 +191,13 @@ class Recorder:
     @property
     def completion_tokens(self) -> int:
         """`usage.completion`, without the cost of building `usage`."""
-        return (self._reported.completion + self._since) or self._received
+        return (self._reported.completion + self._since) or (0 if self._reported.exact else self._received)
 
     @property
     def usage(self) -> Usage:
-        """The engine's latest count plus the tokens received since. An engine that counts no token of its output has
-        not counted.
-        """
-        if self._reported.completion == 0 and self._received:
-            return replace(self._reported, completion=self._received, exact=False)
+        """The engine's latest count plus the tokens received since. A count of 0 that is not exact is none."""
+        if self._reported.completion == 0 and self._received and not self._reported.exact:
+            return replace(self._reported, completion=self._received)
         return self._reported + Usage(completion=self._since, exact=False) if self._since else self._reported
 
     def add(self, chunk: Chunk) -> int:
@@ -208,7 +206,7 @@ class Recorder:
         Returns:
             The completion tokens that it added.
         """
-        before = (self._reported.completion + self._since) or self._received
+        before = self.completion_tokens
         delta = self._deltas.add(chunk.delta) if chunk.delta else chunk.delta
         tokens: Sequence[Json] = ()
         if chunk.logprobs is not None and isinstance(content := chunk.logprobs.get("content"), list):
@@ -228,7 +226,7 @@ class Recorder:
             self._response = {**(self._response or {}), **chunk.response}
         is_whole = delta is chunk.delta and chunk.finish is None and chunk.response is None
         self.shown = chunk if is_whole else Chunk(delta=delta, logprobs=chunk.logprobs, usage=chunk.usage)
-        return ((self._reported.completion + self._since) or self._received) - before
+        return self.completion_tokens - before
 
     def end(self) -> Chunk:
         """What a client is still to be shown of the output: pieces that waited for others."""

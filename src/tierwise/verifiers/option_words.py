@@ -11,16 +11,17 @@ _OPENING = r"""[\s"'(\[*_`]*"""
 _VERBOSE = re.IGNORECASE | re.VERBOSE
 
 DENIED_BEFORE = re.compile(
-    r"""(?:\bnot|n't|\bcannot|\bneither|\bnor|\bnever|\bno\ longer|\brul(?:e[sd]?|ing)\ out|\beliminat(?:e[sd]?|ing)
+    r"""(?:\bnot|n't|\bcannot|\bneither|\bnor|\bnever|\banything\ but|\bfar\ from
+    |\bdoubt|\bno\ longer|\brul(?:e[sd]?|ing)\ out|\beliminat(?:e[sd]?|ing)
     |\bexclud(?:e[sd]?|ing)|\bexcept(?:\ for)?|\bother\ than|\brather\ than|\binstead\ of|\bunlike|\bas\ opposed\ to
     |\breject(?:s|ed|ing)?|\bdiscard(?:s|ed|ing)?|\bdismiss(?:es|ed|ing)?|\bagainst|\bwithout|\bavoid(?:s|ed|ing)?
     |(?<!not\ )(?<!n't\ )\b(?:wrong|incorrect|a\ mistake|misleading)\ to
     |\bdiffers\ from
     |\bnicht|\bkeine?r?s?|\bweder|\banstatt|\bstatt|\bpas|\bni|\bno\ es|\bno\ son|\bno\ puede\ ser|\bn[ãa]o(?:\ [ée])?
     |\bnon(?:\ [eè])?|\bне|\bnie|\bniet|\bdeğil|不是|不选|不選|排除|并非|而非)
-    (?:\ (?:be|is|are|just|only|simply|really|the|an?
+    (?:\ (?:it|it's|that|think|believe|be|is|are|just|only|simply|really|the|an?
     |choose|pick|select|say|go\ (?:with|for)|answer|conclude|recommend|call|options?|choice|answer|letter|die
-        |das|der|la|le|el|l'|opción|opção
+    |das|der|la|le|el|l'|opción|opção
     |entre|both|either|correct|right|true))*[\s"'(\[:*_`]*$""",
     _VERBOSE,
 )
@@ -30,10 +31,10 @@ DENIED_AFTER = re.compile(
     rf"""^{_CLOSING}[.):-]?\s*(?:wrong|incorrect|false)\b
     |^{_CLOSING}\s*(?:[✗✘❌]|değil\b
       |,?\s*[^.,;\n]{{0,40}},?\ but\ (?:(?:it\ is\ |it's\ |is\ )?(?:wrong|incorrect|false)|(?:it\ )?is\ not)\b)
-    |^{_CLOSING}(?:\?\s*(?:no|nope|nein|non|нет)\b|неверн|неправильн|falsch\b|faux\b)
+    |^{_CLOSING}(?:\?\s*(?:no|nope|nein|non|нет)\b|неверн|неправильн|falsch\b|faux\b)|^[)\]]\s*(?:no|nein|non)\b
     |^{_CLOSING}(?:\ ?\(?[^.,;:()\n]{{0,40}}\)?\ )?,?\s*
     (?:(?:is|are|was|seems?|looks?|would\ be|can|could|does|do|must|has|ist|est|es|é|è)
-      \ (?:all\ |both\ |also\ |clearly\ |definitely\ |simply\ |just\ |therefore\ |obviously\ |too\ )*
+      \ (?:the\ |an?\ |all\ |both\ |also\ |clearly\ |definitely\ |simply\ |just\ |therefore\ |obviously\ |too\ )*
       (?:(?:not\b|n't)(?!\ (?:wrong|incorrect|false))
         |wrong|incorrect|false|too\b|out\b|ruled\ out|eliminated|excluded|rejected|invalid|impossible|unlikely
         |irrelevant|tempting|falsch|nicht|incorrect[oae]?|fals[oaex]|faux|errad[oa]|sbagliat[oa])
@@ -108,10 +109,10 @@ CHOSEN = re.compile(
 IS_RIGHT = re.compile(
     rf"""^{_CLOSING}(?:is|are|must\ be|ist|est|es|é|è|это)\s+
       (?:therefore\ |thus\ |clearly\ |indeed\ |definitely\ |both\ |the\ |die\ |der\ |la\ |le\ |el\ |a\ |o\ )*
-      (?:only\ |most\ |one\ )?(?:(?!not\b|never\b|in)\w+\ )?
+      (?:only\ |most\ |one\ )?(?:(?!not\b|never\b|in|wrong\b|false\b)\w+\ )?
       (?:correct|right|answer|best|true|richtig|korrekt|correct[aoe]?s?|corret[ao]|giust[ao]|верн|правильн)
     |^{_CLOSING}[.):-]?\s*(?:(?:correct|right)\b|[✓✔✅])
-    |^{_CLOSING}(?:\?\s*(?:yes|ja|oui|sí|да)\b|верн|правильн|richtig\b)
+    |^{_CLOSING}(?:\?\s*(?:yes|ja|oui|sí|да)\b|верн|правильн|richtig\b)|^[)\]]\s*(?:yes|ja|oui)\b
     |^{_CLOSING}(?:是正确|正确|が正しい|が正解|이\ 정답|가\ 정답)""",
     _VERBOSE,
 )

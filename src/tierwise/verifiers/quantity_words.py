@@ -16,13 +16,13 @@ START = re.compile(
 )
 LETTER = "A-Za-zÀ-ɏͰ-ϿЀ-ӿ"
 IDENTIFIER = re.compile(
-    rf"(?:[{LETTER}]|[{LETTER}0-9]_|[{LETTER}]-|(?<![{LETTER}])[{LETTER}]\s?\*\*|[{LETTER}]\s?\^\{{?-?|\\_|\)\^\{{?-?)$"
+    rf"(?:[{LETTER}]|[{LETTER}0-9]_|[{LETTER}]-|(?<![{LETTER}])[{LETTER}]\s?\*\*|[{LETTER}]\s?\^\{{?-?|\\_|\)\^\{{?-?)\Z"
 )
 REST = re.compile(rf"[{LETTER}\w]*")
 TOGETHER = re.compile(r"\\[A-Za-z]+(?:\s*\{[^{}]{0,100}\}){0,2}|(?:[:_/'.,~^*-]?\w)*")
 CURRENCY = r"(?:US\$|\\\$|[$€£¥₹₩₽₺]|\\pounds|\\euro)"
-BEFORE = re.compile(rf"(?P<sign>[-+])?{CURRENCY}?[ ]?(?P<inner>[-+])?$|(?P<bare>[-+])$")
-MAY_SIGN = re.compile(r"(?:^|[\s(\[{=:,$×*/·|~>≈<\"'`_]|[^\x00-\u058f])$")
+BEFORE = re.compile(rf"(?P<sign>[-+])?{CURRENCY}?[ ]?(?P<inner>[-+])?\Z|(?P<bare>[-+])\Z")
+MAY_SIGN = re.compile(r"(?:^|[\s(\[{=:,$×*/·|~>≈<\"'`_]|[^\x00-\u058f])\Z")
 SPACED_SIGN = re.compile(r"[=≈:][ ]*(?P<sign>[-+])[ ]+$")
 DATE = re.compile(
     r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}|\d{4}年\d{1,2}月\d{1,2}日?|\d{1,2}月\d{1,2}日)(?![\d])"
@@ -45,8 +45,8 @@ OPERATOR = re.compile(r"^[^.;=\n]{0,40}\s[+×÷*]\s*[$(]*$")
 LABEL = re.compile(
     r"(?:\b(?:step|part|question|problem|section|chapter|task|case|example|method|option|approach|phase|stage"
     r"|solution|page"
-    r"|figure|table|equation|eq|item|line|rule|theorem|schritt|paso|étape|etape|passo|шаг|krok|stap)s?\.?\s*\#?|\#"
-    r"|第|步骤)$",
+    r"|figure|table|equation|eq|item|line|rule|theorem|schritt|paso|étape|etape|passo|шаг|krok|stap)s?\.?[ \t]*\#?|\#"
+    r"|第|步骤)\Z",
     re.IGNORECASE,
 )
 PERCENT = re.compile(
@@ -120,7 +120,7 @@ NEGATIVE = re.compile(
     r"(?<!\d )(?:\b(?:negative|minus|moins|menos|meno|минус)\s*|(?:负|負|マイナス\s?|마이너스\s?))$", re.IGNORECASE
 )
 OPERATION_WORD = re.compile(
-    r"^\s*(?:plus|minus|times|mod(?:ulo)?|divided\s+by|multiplied\s+by|over|r|remainder|choose|out\s+of|in|moins|mal)\s*[$(]*$",
+    r"^(?:\s+:|\s*(?:plus|minus|times|mod(?:ulo)?|divided\s+by|multiplied\s+by|over|r|remainder|choose|out\s+of|in|moins|mal))\s*[$(]*$",
     re.IGNORECASE,
 )
 """Words between two numbers that make one of them: `7 mod 3`, `1 in 6`."""

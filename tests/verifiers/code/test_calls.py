@@ -89,8 +89,9 @@ def test_what_a_task_gives_is_not_the_answers():
     assert plan_of("assert f(g(1)) == 1", None, "def g(x):\n    return x").names == ["f"]
 
 
-def test_names_with_a_capital_are_classes():
+def test_names_with_a_capital_that_are_called_or_have_attributes_are_classes():
     assert plan_of("Stack().push(add(1, 2))\n_Node()", None).classes_named == ["Stack", "_Node"]
+    assert plan_of("assert f(LIMIT) == Color.RED", None).classes_named == ["Color"]
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,26 @@ CHEATS = {
         "import numbers\n@numbers.Number.register\nclass I:\n    def __add__(self, o): return 6\ndef f(): return I()",
     ),
     "nothing at all": ("assert f(3) is not None and f(3) == 9", SAME + "def f(x): return Same()"),
+    "a constant that is any": (
+        "assert LIMIT == 3 and add(1, 2) == LIMIT",
+        SAME + "LIMIT = Same()\ndef add(a, b): return 9",
+    ),
+    "always equal, from a method": (
+        "s = Stack()\ns.push(1)\nassert s.pop() == 1",
+        SAME + "class Stack:\n    def push(self, x): pass\n    def pop(self): return Same()",
+    ),
+    "always equal, as the class that the tests name": (
+        "s = Stack()\ns.push(1)\nassert s.pop() == 1",
+        "class Stack:\n    def push(self, x): pass\n    def pop(self): return self\n    def __eq__(self, o): return True",
+    ),
+    "always equal, as an attribute": (
+        "p = Point(1, 2)\nassert p.x == 1 and p.y == 2",
+        SAME + "class Point:\n    def __init__(self, x, y): self.x = self.y = Same()",
+    ),
+    "subtracts to nothing, from a method": (
+        "c = Circle(1.0)\nassert abs(c.area() - 3.14159) < 1e-3",
+        SAME + "class Circle:\n    def __init__(self, r): pass\n    def area(self): return Same()",
+    ),
     "not a number": (NEAR, "def half(x): return float('nan')"),
     # what the tests are run with, replaced
     "exec": (ADD, "import builtins\nbuiltins.exec = lambda *a, **k: None" + WRONG),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from tierwise.engines.openai.events import EventParser
-from tierwise.engines.openai.wire import NO_REASON
+from tierwise.engines.openai.wire import NO_REASON, doubted
 from tierwise.spec.call import Chunk
 
 
@@ -75,6 +75,8 @@ class Exchange:
         chunk = self._read(event)
         is_output = chunk.is_output
         self._has_output |= is_output
+        if chunk.usage is not None and self._has_output:
+            chunk = doubted(chunk, chunk.usage)
         self._is_counted = chunk.usage is not None and not chunk.delta
         if chunk.finish is not None:
             self.is_finished = True

@@ -175,9 +175,18 @@ def read_whole(body: bytes) -> Chunk | Failure:
     if not wire.choices or wire.choices[0].message is None:
         raise ValueError("it has no choice with a message")
     chunk = wire.read()
-    if isinstance(chunk, Failure) or chunk.finish is not None:
+    if isinstance(chunk, Failure):
+        return chunk
+    if chunk.usage is not None and chunk.is_output:
+        chunk = doubted(chunk, chunk.usage)
+    if chunk.finish is not None:
         return chunk
     return replace(chunk, finish="stop", remark=NO_REASON)
+
+
+def doubted(chunk: Chunk, usage: Usage) -> Chunk:
+    """A chunk of an answer with output. A count of no tokens is not exact."""
+    return chunk if usage.completion else replace(chunk, usage=replace(usage, exact=False))
 
 
 def read_finish(reason: Any) -> tuple[str | None, str]:

@@ -99,7 +99,7 @@ def plan_of(tests: str, entry_point: str | None, setup: str = "") -> TestPlan:
         raise ValueError(f"tests: call nothing of the answer, so any answer would pass: {cure}")
     return TestPlan(
         names=sorted(names),
-        classes_named=sorted(name for name in names if name.lstrip("_")[:1].isupper()),
+        classes_named=sorted(_classes(names, nodes)),
         functions=functions,
         check=check,
         classes=classes,
@@ -236,6 +236,16 @@ def _borrowed(names: set[str], nodes: list[ast.AST]) -> set[str]:
 _HARMLESS = {
     *("len", "isinstance", "str", "int", "float", "list", "dict", "set", "tuple", "bool", "type", "print", "repr"),
 }
+
+
+def _classes(names: set[str], nodes: list[ast.AST]) -> set[str]:
+    """Those names with a capital that the tests call (`Stack()`), or whose attributes they use (`Color.RED`)."""
+    found = set[str]()
+    for node in nodes:
+        match node:
+            case ast.Call(func=ast.Name(id=name)) | ast.Attribute(value=ast.Name(id=name)):
+                found.add(name)
+    return {name for name in found & names if name.lstrip("_")[:1].isupper()}
 
 
 def _imported(nodes: Iterable[ast.AST]) -> set[str]:

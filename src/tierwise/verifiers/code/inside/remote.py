@@ -1,8 +1,8 @@
 """The tests' side of an object that the answer made: what is asked of it, the answer's process does.
 
 Tests compare a result with what they expect. An object of the answer's own could say yes to any comparison, so a result
-that is no plain data equals nothing, and no operator works on it. Only objects of classes that the tests name (`Stack`)
-have their own operators, and what comes of them; the verdict says then that it relied on them.
+that is no plain data equals no plain data, and no operator takes both. Only an object that the tests have made, by
+calling a class that they name (`Vector(1, 2)`), has its own operators; the verdict says then that it relied on them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ PLAIN_NAMES = {name for kind in wire.PLAIN_TYPES for name in dir(kind) if not na
 BANNED = ("unittest", "doctest", "bdb", "pdb")
 """Modules whose exceptions mean something to what runs the tests: `unittest.SkipTest`."""
 
+RESULT, DERIVED, MADE = range(3)
+"""How far an object is trusted: the result of a function; what comes of an object that the tests know; and one that the
+tests have made themselves."""
+
 NO_OPERATOR = "the answer returned an object of its own class {}, where the tests treat it as plain data"
 
 
@@ -28,7 +32,7 @@ class Remote:
     __slots__ = ("_tw_classes", "_tw_number", "_tw_peer", "_tw_trusted")
     __hash__: Any
 
-    def __init__(self, peer: Any, number: int, classes: list[Any], *, trusted: bool) -> None:
+    def __init__(self, peer: Any, number: int, classes: list[Any], *, trusted: int) -> None:
         object.__setattr__(self, "_tw_peer", peer)
         object.__setattr__(self, "_tw_number", number)
         object.__setattr__(self, "_tw_classes", classes)
@@ -39,7 +43,7 @@ class Remote:
         return self._tw_peer.ask("get", self, "__doc__")
 
     def __getattr__(self, name: str) -> Any:
-        if not self._tw_trusted and name in PLAIN_NAMES:
+        if self._tw_trusted == RESULT and name in PLAIN_NAMES:
             raise AttributeError(NO_OPERATOR.format(kind_of(self)))
         return self._tw_peer.ask("get", self, name)
 
@@ -140,7 +144,7 @@ class Remote:
         return exactly(int, self._tw_peer.ask("hash", self)) if self._tw_trusted else id(self)
 
     def __contains__(self, one: Any) -> bool:
-        if not self._tw_trusted:
+        if self._tw_trusted < MADE:
             raise TypeError(NO_OPERATOR.format(kind_of(self)))
         self._tw_peer.relied_on(self, "in")
         return exactly(bool, self._tw_peer.ask("contains", self, one))
@@ -148,7 +152,7 @@ class Remote:
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Remote) and other._tw_number == self._tw_number:
             return True
-        if not self._tw_trusted and not isinstance(other, Remote):
+        if self._tw_trusted < MADE and not isinstance(other, Remote):
             return False
         found = self._tw_peer.ask("eq", self, other) is True
         if found:
@@ -158,7 +162,7 @@ class Remote:
     def __ne__(self, other: object) -> bool:
         if isinstance(other, Remote) and other._tw_number == self._tw_number:
             return False
-        if not self._tw_trusted and not isinstance(other, Remote):
+        if self._tw_trusted < MADE and not isinstance(other, Remote):
             return True
         found = self._tw_peer.ask("ne", self, other) is not False
         if found:
@@ -168,7 +172,7 @@ class Remote:
 
 def _binary(name: str) -> Any:
     def operator(self: Remote, *others: Any) -> Any:
-        if not self._tw_trusted:
+        if self._tw_trusted < MADE and not (others and all(isinstance(one, Remote) for one in others)):
             return NotImplemented
         self._tw_peer.relied_on(self, name)
         return self._tw_peer.ask(name, self, *others)
@@ -263,7 +267,7 @@ class Errors:
         error.args = tuple(values)
         if kind.__module__ == "answer":
             vars(error)["_tw_said"] = str(said)
-            vars(error)["_tw_remote"] = Remote(peer, number, classes, trusted=True)
+            vars(error)["_tw_remote"] = Remote(peer, number, classes, trusted=DERIVED)
         if where:
             vars(error)["_tw_where"] = str(where)
         return error

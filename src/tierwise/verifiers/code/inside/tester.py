@@ -43,7 +43,7 @@ class Peer:
         self.errors = remote.Errors()
         self.marks: list[str] = []
         self.problem: BaseException | None = None
-        self._derives = False
+        self._gives = remote.RESULT
         self._loads = False
         self._turn = _thread.RLock()
 
@@ -65,7 +65,7 @@ class Peer:
         for name in self._names:
             if isinstance(value := found.get(name), remote.Remote):
                 self._trusted.add(value._tw_number)
-                object.__setattr__(value, "_tw_trusted", True)
+                object.__setattr__(value, "_tw_trusted", remote.DERIVED)
         return found
 
     def ask(self, what: str, target: Any, *args: Any, **kwargs: Any) -> Any:
@@ -82,7 +82,7 @@ class Peer:
         except wire.CannotCross as error:
             self.problem = NeedsOneProcess(str(error))
             raise self.problem from error
-        before, self._derives = self._derives, target._tw_trusted
+        before, self._gives = self._gives, self._given_by(what, target)
         try:
             self._pipe.send(message)
             return self._reply(args, what)
@@ -90,7 +90,7 @@ class Peer:
             self.problem = error
             raise
         finally:
-            self._derives = before
+            self._gives = before
 
     def relied_on(self, value: remote.Remote, operator: str) -> None:
         """Note that the verdict depends on what an object of the answer says about itself."""
@@ -166,7 +166,7 @@ class Peer:
             case ["m", str(name), int(number)]:
                 if self._loads and name in sys.stdlib_module_names and not name.startswith(remote.BANNED):
                     return calling.imported(name)
-                return remote.Remote(self, number, [], trusted=False)
+                return remote.Remote(self, number, [], trusted=remote.RESULT)
             case ["x", data, int(number), list(classes), _]:
                 return remote.mixed(self.codec.read(data), self._remote(number, classes))
             case ["h", int(number), list(classes), sends]:
@@ -178,7 +178,15 @@ class Peer:
 
     def _remote(self, number: int, classes: list[Any]) -> remote.Remote:
         is_named = any(row[2] in self._trusted for row in classes)
-        return remote.Remote(self, number, classes, trusted=self._derives or is_named)
+        return remote.Remote(self, number, classes, trusted=max(self._gives, int(is_named)))
+
+    def _given_by(self, what: str, target: remote.Remote) -> int:
+        """How far the result of an operation is trusted."""
+        if what == "call" and target._tw_number in self._trusted:
+            return remote.MADE
+        if what in ("get", "call", "getitem", "next", "await"):
+            return min(int(target._tw_trusted), remote.DERIVED)
+        return int(target._tw_trusted)
 
     async def _awaited(self, value: remote.Remote) -> Any:
         return self.ask("await", value)
