@@ -1,4 +1,7 @@
-"""Every case of grading_cases.jsonl, whose verdict was set by hand, is graded so. See benchmarks/grading.py."""
+"""Every case of grading_cases.jsonl and held_out_cases.jsonl, whose verdicts were set by hand, is graded so.
+
+See benchmarks/grading.py.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,22 @@ from tierwise.verifiers.packages import is_installed
 from tierwise.verifiers.sandbox import backend
 from tierwise.workloads.checks import CheckChoice
 
-CASES = [json.loads(line) for line in Path(__file__).with_name("grading_cases.jsonl").read_text("utf-8").splitlines()]
+
+def cases_of(name):
+    return [json.loads(line) for line in Path(__file__).with_name(name).read_text("utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['kind']}-{case['answer'][:40]}")
+CASES = cases_of("grading_cases.jsonl")
+HELD_OUT = cases_of("held_out_cases.jsonl")
+
+
+@pytest.mark.parametrize("case", [*CASES, *HELD_OUT], ids=lambda case: f"{case['kind']}-{case['answer'][:40]}")
 def test_an_answer_is_graded_as_a_person_would(case):
     check = msgspec.convert(case["check"], CheckChoice)
-    if "\\log" in case["answer"] and (not is_installed(PACKAGE) or backend().name == "none"):
-        pytest.skip("math-verify and a sandbox are needed for logarithms")
+    if ("\\log" in case["answer"] or "{e^" in case["answer"]) and (
+        not is_installed(PACKAGE) or backend().name == "none"
+    ):
+        pytest.skip("math-verify and a sandbox are needed for logarithms and powers of e")
     verdict = asyncio.run(check.member.verify(Completion(text=case["answer"])))
     assert verdict.ok is case["correct"], verdict.why
 

@@ -44,12 +44,16 @@ _ENGLISH = re.compile(r"\d{1,3}(?:,\d{3})+\.\d+(?![.,]?\d)")
 _SCIENTIFIC = re.compile(r"[eE]([-+]?\d{1,10})(?![\w.])")
 _TEN = re.compile(r"\s*[xX]\s*(?=10\s*(?:\^|\*\*|[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]))")
 _REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\overline|\\bar)\s*\{(\d{1,30})\}")
-_TIMES = re.compile(r"\s*(?:\*(?!\*)|×|·|⋅|∙|\\times(?![A-Za-z])|\\cdot(?![A-Za-z])|\\ast(?![A-Za-z]))\s*")
+_TIMES = re.compile(
+    r"\s+[xX]\s+(?=\d)|\s*(?:\*(?!\*)|×|·|⋅|∙|\\times(?![A-Za-z])|\\cdot(?![A-Za-z])|\\ast(?![A-Za-z]))\s*"
+)
 _OVER = re.compile(r"\s*(?:/|÷|⁄|\\div(?![A-Za-z]))\s*")
 _POWER = re.compile(r"\s*(?:\^|\*\*)\s*")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*")
 _ROOT = re.compile(r"\\sqrt\s*(?:\[\s*(\d{1,3})\s*\])?\s*|([√∛∜])\s*|sqrt(?=\s*\()\s*")
 _PI = re.compile(r"\\pi(?![A-Za-z])|π")
+_E = re.compile(r"e(?!\s*[A-Za-z^*])")  # a power of e is a formula for math-verify
+_BASE_TEN = re.compile(r"_(?:10(?!\d)|\{10\})")
 _BLANKS = re.compile(r"\s*")
 _MIXED = re.compile(r"[ ]?(?=(\d{1,6})[/⁄](\d{1,6})(?![\d/.,]))")
 _PLUS_MINUS = re.compile(r"\s*([-+])\s*")
@@ -217,6 +221,11 @@ class Reader:
         if root := self._take(_ROOT):
             degree = _ROOTS.get(root[2] or "", 0) or int(root[1] or 2)
             return _root(self._argument() if root[2] is None else self._atom_after_root(), degree)
+        if self._formula and text.startswith("|", self.place):
+            self.place += 1
+            return abs(self._inside("|"))
+        if self._formula and self._take(_E):
+            return math.e
         if self._take(_PI):
             return math.pi
         return self._number()
@@ -272,7 +281,9 @@ class Reader:
         said = literal[0]
         if self._decimal == "," and said.isdigit() and (point := self._take(re.compile(r"\.(\d+)(?![.,]?\d)"))):
             said, decimal = f"{said}.{point[1]}", "."  # 0.5 is no group of thousands
-        return self._mixed(self._scaled(said, decimal))
+        value = self._scaled(said, decimal)
+        self._take(_BASE_TEN)
+        return self._mixed(value)
 
     def _scaled(self, said: str, decimal: str) -> Value:
         grouped = {" ", "'", "_", "," if decimal == "." else "."}

@@ -16,21 +16,23 @@ MOST = 300
 MarkKind = Literal["box", "tag", "hashes", "phrase", "title"]
 
 _LANGUAGES = {
-    r"\b(?:final\s+|correct\s+)?answer": r"is|are|equals|would\ be|must\ be|should\ be",
-    r"\brespuesta|\bresposta": r"es|é|son|ser[íi]a",
-    r"\brisposta": "è",
-    r"\br[ée]ponse": "est",
-    r"\bantwort": r"ist|lautet|wäre|heißt",
-    r"\bantwoord": r"is|luidt",
+    r"\b(?:(?:final|correct|right)\s+answers|(?:final\s+|correct\s+)?answer)": (
+        r"is|are|equals|would\ be|must\ be|should\ be"
+    ),
+    r"\brespuestas?|\brespostas?": r"es|é|son|são|ser[íi]a",
+    r"\brispost[ae]": "è|sono",
+    r"\br[ée]ponses?": "est|sont",
+    r"\bantwort(?:en)?": r"ist|sind|lauten?|lautet|wäre|heißt",
+    r"\bantwoord(?:en)?": r"is|zijn|luidt",
     r"\bsvar(?:et)?": r"är|er|blir",
     r"\bvastaus": "on",
-    r"\bodpowied[źz]|\bodpov[ěe][ďd]": r"to|je|jest|brzmi",
+    r"\bodpowied(?:[źz]|zi)|\bodpov[ěe][ďd]": r"to|je|jest|są|brzmi",
     r"\bjawaban(?:nya)?": r"adalah|ialah",
     r"\bcevap|\byanıt": r"şudur",
     r"\brăspuns(?:ul)?": r"este|e",
     r"\bválasz": r"az|a",
     r"\bđáp\s+án|\bcâu\s+trả\s+lời": r"là",
-    r"\bответ|\bвідповідь|\bотговор(?:ът)?": r"это|є|е",
+    r"\bответы?|\bвідповідь|\bотговор(?:ът)?": r"это|є|е",
     r"\bαπάντηση": "είναι",
 }
 """Words for an answer, and for what says which it is."""
@@ -68,6 +70,10 @@ _NOT_FINAL = re.compile(
     r"\s+(?:final\s+|correct\s+)?$",
     re.IGNORECASE,
 )
+_DENIES = re.compile(
+    r"\b(?:no|n[ãa]o|non|ne|nie|не)\s+(?:es|son|é|são|è|sono|est|sont|to|jest|е|є|это)[\s:*_\"'`>#]*$", re.IGNORECASE
+)
+"""How a phrase ends that says what the answer is not: `la respuesta no es`."""
 _DOUBT = re.compile(r"\b(?:if|were|had)\b[^.!?\n]*$", re.IGNORECASE)
 
 
@@ -103,7 +109,7 @@ def marks(text: str) -> list[Mark]:
     found += [Mark(tag.start(1), "tag", tag[1]) for tag in _latest(_TAG, text)]
     found += [Mark(line.end(), "hashes", line[1]) for line in _latest(_HASHES, text)]
     found += [Mark(line.end(), "title", line[1]) for line in _latest(_TITLE, text)]
-    found += [Mark(phrase.end(), "phrase", phrase[1]) for phrase in _latest(_PHRASE, text) if _is_final(text, phrase)]
+    found += [_phrase(text, phrase) for phrase in _latest(_PHRASE, text) if _is_final(text, phrase)]
     return sorted(found, key=lambda mark: mark.start)
 
 
@@ -119,6 +125,13 @@ def picks(text: str) -> list[Mark]:
 def _is_final(text: str, phrase: re.Match[str]) -> bool:
     before = text[max(0, phrase.start() - 60) : phrase.start()]
     return not _NOT_FINAL.search(before) and not ("would be" in phrase[0] and _DOUBT.search(before))
+
+
+def _phrase(text: str, phrase: re.Match[str]) -> Mark:
+    """What follows the phrase, with the phrase's own denial: `no es A, sino B`."""
+    denies = _DENIES.search(phrase[0])
+    start = phrase.start() + denies.start() if denies else phrase.end()
+    return Mark(start, "phrase", text[start : phrase.end()] + phrase[1])
 
 
 def _box(text: str, box: re.Match[str]) -> Mark:

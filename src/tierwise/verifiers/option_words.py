@@ -14,11 +14,14 @@ DENIED_BEFORE = re.compile(
     r"""(?:\bnot|n't|\bcannot|\bneither|\bnor|\bnever|\banything\ but|\bfar\ from
     |\bdoubt|\bno\ longer|\brul(?:e[sd]?|ing)\ out|\beliminat(?:e[sd]?|ing)
     |\bexclud(?:e[sd]?|ing)|\bexcept(?:\ for)?|\bother\ than|\brather\ than|\binstead\ of|\bunlike|\bas\ opposed\ to
-    |\breject(?:s|ed|ing)?|\bdiscard(?:s|ed|ing)?|\bdismiss(?:es|ed|ing)?|\bagainst|\bwithout|\bdiffers\ from
+    |\breject(?:s|ed|ing)?|\bdiscard(?:s|ed|ing)?|\bdismiss(?:es|ed|ing)?|\bagainst|\bwithout|\bavoid(?:s|ed|ing)?
+    |(?<!not\ )(?<!n't\ )\b(?:wrong|incorrect|a\ mistake|misleading)\ to
+    |\bdiffers\ from
     |\bnicht|\bkeine?r?s?|\bweder|\banstatt|\bstatt|\bpas|\bni|\bno\ es|\bno\ son|\bno\ puede\ ser|\bn[ãa]o(?:\ [ée])?
     |\bnon(?:\ [eè])?|\bне|\bnie|\bniet|\bdeğil|不是|不选|不選|排除|并非|而非)
-    (?:\ (?:it|it's|that|think|believe|be|is|are
-      |just|only|simply|really|the|an?|options?|choice|answer|letter|die|das|der|la|le|el|l'|opción|opção
+    (?:\ (?:it|it's|that|think|believe|be|is|are|just|only|simply|really|the|an?
+    |choose|pick|select|say|go\ (?:with|for)|answer|conclude|recommend|call|options?|choice|answer|letter|die
+    |das|der|la|le|el|l'|opción|opção
     |entre|both|either|correct|right|true))*[\s"'(\[:*_`]*$""",
     _VERBOSE,
 )
@@ -26,13 +29,15 @@ DENIED_BEFORE = re.compile(
 
 DENIED_AFTER = re.compile(
     rf"""^{_CLOSING}[.):-]?\s*(?:wrong|incorrect|false)\b
+    |^{_CLOSING}\s*(?:[✗✘❌]|değil\b
+      |,?\s*[^.,;\n]{{0,40}},?\ but\ (?:(?:it\ is\ |it's\ |is\ )?(?:wrong|incorrect|false)|(?:it\ )?is\ not)\b)
     |^{_CLOSING}(?:\?\s*(?:no|nope|nein|non|нет)\b|неверн|неправильн|falsch\b|faux\b)|^[)\]]\s*(?:no|nein|non)\b
     |^{_CLOSING}(?:\ ?\(?[^.,;:()\n]{{0,40}}\)?\ )?,?\s*
     (?:(?:is|are|was|seems?|looks?|would\ be|can|could|does|do|must|has|ist|est|es|é|è)
       \ (?:the\ |an?\ |all\ |both\ |also\ |clearly\ |definitely\ |simply\ |just\ |therefore\ |obviously\ |too\ )*
       (?:(?:not\b|n't)(?!\ (?:wrong|incorrect|false))
         |wrong|incorrect|false|too\b|out\b|ruled\ out|eliminated|excluded|rejected|invalid|impossible|unlikely
-        |irrelevant|falsch|nicht|incorrect[oae]?|fals[oaex]|faux|errad[oa]|sbagliat[oa])
+        |irrelevant|tempting|falsch|nicht|incorrect[oae]?|fals[oaex]|faux|errad[oa]|sbagliat[oa])
     |(?:(?:isn't|aren't|wasn't)(?!\ (?:wrong|incorrect|false))
       |can't|cannot|doesn't|don't|won't|couldn't|wouldn't|fails?\b|contradicts?\b|violates?\b
       |n'est\ pas|no\ es|não\ é|non\ è)
@@ -42,6 +47,7 @@ DENIED_AFTER = re.compile(
 )
 """What follows an option that is denied."""
 
+NO = frozenset(["no", "nein", "non", "não", "nee", "nej", "nie", "нет", "hayır", "yes", "sí", "oui", "ja", "sim", "да"])
 EXCEPT = re.compile(rf"(?:\b(?:except(?:\ for)?|other\ than|but)\ |除了?){_OPENING}$", re.IGNORECASE)
 
 HEDGED_BEFORE = re.compile(
@@ -58,7 +64,8 @@ CONCEDED_BEFORE = re.compile(
 """What grants something to an option that is not chosen."""
 HEDGED_AFTER = re.compile(
     rf"""^{_CLOSING}(?:かもしれ|일\s*수도|seems?\ (?:tempting|plausible|possible)
-    |(?:might|may|could)\ (?:be|seem|work|look))""",
+    |(?:might|may|could)\ (?:be|seem|work|look)
+    |(?:seems?|looks?|appears?|is)\ [^.,;:\n]{{0,30}}\bat\ first\b)""",
     _VERBOSE,
 )
 BUT = re.compile(
@@ -71,7 +78,7 @@ OR = re.compile(
     _VERBOSE,
 )
 AND = re.compile(
-    rf"""^{_CLOSING}(?:,?\s*(?:\band\b|\bund\b|\bet\b|\by\b|\be\b|\bи\b|&|和|与|と|및|\+)|[,;、/])?{_OPENING}
+    rf"""^{_CLOSING}(?:,?\s*(?:\band\b|\bund\b|\bet\b|\by\b|\be\b|\bи\b|\bve\b|\bvà\b|\ben\b|\bi\b|\boch\b|\bog\b|\bdan\b|&|和|与|と|및|와|과|\+)|[,;、/])?{_OPENING}
     (?:option\s+)?(?:[(\[]?[A-Z][).\]]\s*)?$""",
     _VERBOSE,
 )
@@ -104,7 +111,7 @@ IS_RIGHT = re.compile(
       (?:therefore\ |thus\ |clearly\ |indeed\ |definitely\ |both\ |the\ |die\ |der\ |la\ |le\ |el\ |a\ |o\ )*
       (?:only\ |most\ |one\ )?(?:(?!not\b|never\b|in|wrong\b|false\b)\w+\ )?
       (?:correct|right|answer|best|true|richtig|korrekt|correct[aoe]?s?|corret[ao]|giust[ao]|верн|правильн)
-    |^{_CLOSING}[.):-]?\s*(?:correct|right)\b
+    |^{_CLOSING}[.):-]?\s*(?:(?:correct|right)\b|[✓✔✅])
     |^{_CLOSING}(?:\?\s*(?:yes|ja|oui|sí|да)\b|верн|правильн|richtig\b)|^[)\]]\s*(?:yes|ja|oui)\b
     |^{_CLOSING}(?:是正确|正确|が正しい|が正解|이\ 정답|가\ 정답)""",
     _VERBOSE,
@@ -118,6 +125,12 @@ IT_IS = re.compile(
 )
 """A sentence that says nothing but which option it is."""
 
+NOT_CHOSEN = re.compile(
+    r"(?:\bnot|n't|\bnever|\bcannot|\b(?:refuse|hesitate|wrong|incorrect|mistake|tempted|reluctant)\s+to|\bto\s+avoid)"
+    r"\s+(?:[a-z]+\s+){0,2}$",
+    re.IGNORECASE,
+)
+"""What stands before a verb of choice that is denied: `I would not choose A`."""
 RETRACTED = re.compile(
     rf"""\b(?:actually|wait|no|correction|rather|sorry)\b[,.:;!]?\s+(?:it's|it\ is|it\ should\ be|I\ mean)\s+
     (?=([^\n]{{1,{MOST}}}))""",
@@ -138,6 +151,12 @@ LETTER_VERB = re.compile(
     re.VERBOSE,
 )
 """What follows a letter that is an option, and no article."""
+SUFFIX = re.compile(r"'(?:[\s.]|$|[dt][ıiuü]r\b|y[ae]\b|[ıiuü]n\b)")
+"""What may follow a letter after an apostrophe: the end, or a Turkish suffix."""
+LETTER_AFTER = re.compile(
+    r"\s+(?:and|or|und|oder|et|ou|y|o|e|i|og|och|en|ve|và|dan|и|и?ли|mais|mas|ma|sino|sondern)\s+[\"'(\[*_`]*[A-Z](?![\w'])"
+)
+"""Another letter that is joined to the one before it: `A und C`."""
 PRONOUN_VERB = re.compile(r"\s+(?:is|because|since|as\b|and\b|or\b|but\s+not|fits|matches)\b")
 ENDS_OPTION = re.compile(
     r"""["')\]*_`]*(?:\s*$|\s*[.,:;!?\n(]|\s+(?:-|because|since|as|weil|porque|car|perché)\s)""", re.VERBOSE

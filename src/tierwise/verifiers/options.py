@@ -153,10 +153,12 @@ class Options:
         if not sign.isupper():
             return not text[end:].strip(_ENDS) and not text[:start].strip(_ENDS)
         if text[end : end + 1] in ("'", "-", "+", "#", "&"):
-            return text[end : end + 2] in ("' ", "'.", "'") or text[end : end + 2] == "- "
+            return words.SUFFIX.match(text, end) is not None or text[end : end + 2] == "- "
         if text[end : end + 1] == "." and re.match(r"\.\s?[A-Z]\.", text[end : end + 4]):
             return False  # initials
         if not re.match(r"\s*\w", following) or following[0] > "\u2e7f":
+            return True
+        if sign in "AO" and words.LETTER_AFTER.match(following):
             return True
         begins = (
             not text[:start].strip(" \t\"'(*_") or re.search(r"[.!?\n:]\s*[\"'(*_]*$", text[:start][-8:]) is not None
@@ -195,6 +197,8 @@ class Options:
                 r"|und|et|y|,|或|和))?[\s\"'(\[*_`]*(?:option\s+)?",
                 between,
             )
+            if text[named.start : named.end].casefold() in words.NO and after.startswith(","):
+                after = ""  # `No, no es posible`: the comma ends what is said of it
             is_denied = words.DENIED_BEFORE.search(clause) or carried or words.DENIED_AFTER.match(after)
             excepted = words.EXCEPT.search(clause) and words.DENIED_AFTER.match(after)
             if (
@@ -265,7 +269,12 @@ class Options:
 
     def _run(self, text: str) -> frozenset[int] | None:
         """The letters of `ACD`, `A, C and D` or `A C D`."""
-        bare = re.sub(r"\b(?:and|und|et|y|e|и|both|options?|&)\b|[和与と]", " ", text, flags=re.IGNORECASE).strip(_ENDS)
+        bare = re.sub(
+            r"\b(?:and|und|et|y|e|и|ve|và|en|i|och|og|both|options?|&)\b|[和与と]|(?<=[A-Z])[와과]",
+            " ",
+            text,
+            flags=re.IGNORECASE,
+        ).strip(_ENDS)
         letters = re.sub(r"[\s,;/&+()\[\].、]+", "", bare)
         known = {
             **self._letters,
@@ -324,7 +333,11 @@ class Options:
         return len(text) > mark.start + len(mark.said.strip()) + 2 or ". " in mark.said
 
     def _marks(self, text: str) -> list[Mark]:
-        chosen = [Mark(one.end(), "phrase", one[1]) for one in deque(words.CHOSEN.finditer(text), maxlen=100)]
+        chosen = [
+            Mark(one.end(), "phrase", one[1])
+            for one in deque(words.CHOSEN.finditer(text), maxlen=100)
+            if not words.NOT_CHOSEN.search(text[max(0, one.start() - 40) : one.start()])
+        ]
         chosen = [mark for mark in chosen if not words.HEDGED_BEFORE.search(text[max(0, mark.start - 90) : mark.start])]
         chosen += [Mark(one.end(), "phrase", one[1]) for one in deque(words.RETRACTED.finditer(text), maxlen=100)]
         found = [*marks(text), *chosen, *picks(text)]

@@ -25,7 +25,7 @@ _SIGNS: dict[int, str] = {
 _OTHER_DIGIT = re.compile(r"[^\W\x00-\x7f]")
 
 _COMMAND = re.compile(
-    r"""\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|mathtt|operatorname|mbox|bm|emph)
+    r"""\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|mathtt|operatorname|mbox|bm|emph|underline)
         \s*\{([^{}]{0,300})\}
     | \\(?:left|right|displaystyle|textstyle|limits|bigl?|bigr?|Bigl?|Bigr?)(?![A-Za-z])
     | \\(?:quad|qquad|enspace|thinspace|space)(?![A-Za-z]) | \\[,;: ] | \\! | (?<=\d)~(?=\d{3}(?!\d)|\\)""",

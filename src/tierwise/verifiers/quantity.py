@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from tierwise.verifiers import conclusion
 from tierwise.verifiers import quantity_words as words
 from tierwise.verifiers.expression import Decimal, NotPlain, Reader, Value
 from tierwise.verifiers.marks import Mark, marks
@@ -73,7 +74,7 @@ def quantity_in(text: str, decimal: Decimal = ".") -> Quantity | None:
             return _boxed(text, mark, found, decimal)
         if not mark.empty and (quantity := _of_phrase(text, mark, decimal)) is not None:
             return quantity
-    return _last(text, decimal)
+    return _unmarked(text, decimal)
 
 
 def _boxed(text: str, mark: Mark, found: list[Mark], decimal: Decimal) -> Quantity:
@@ -102,6 +103,18 @@ def _of_phrase(text: str, mark: Mark, decimal: Decimal) -> Quantity | None:
     return _chained(line, items, 0) if items else None
 
 
+def _unmarked(text: str, decimal: Decimal) -> Quantity | None:
+    """The number of an answer that marks none: the one that its first line is, else its last, if it says one at all."""
+    if conclusion.tells_nothing(text[-LATEST:]):
+        return None
+    line = conclusion.first_line(text)
+    said = whole(line, decimal) if line is not None and line.strip(" *_`$")[:1].isdigit() else None
+    if line is not None and said is not None and said[0] is not None:
+        start = text.index(line)
+        return Quantity(start, start + len(line), *said)
+    return _last(conclusion.without_remarks(text), decimal)
+
+
 def _last(text: str, decimal: Decimal) -> Quantity | None:
     """The last number of a text; numbers of steps and lines only where there is no other."""
     cut = max(0, len(text) - LATEST)
@@ -111,10 +124,29 @@ def _last(text: str, decimal: Decimal) -> Quantity | None:
         items = [item for item in _items(tail, decimal) if not item.negated]
         amounts = [item for item in items if not item.label]
         if amounts:
-            return _checked_before(tail, items, items.index(amounts[-1]))
+            return _checked_before(tail, items, items.index(_stressed(tail, amounts)))
         if items and begin == 0:
             return items[-1]
     return None
+
+
+def _stressed(text: str, amounts: list[Quantity]) -> Quantity:
+    """The last amount of a text, or in its line the last one in bold, or in its sentence the one that it is about."""
+    last = amounts[-1]
+    line = max(text.rfind("\n", 0, last.start) + 1, last.start - LATEST)
+    bold = conclusion.bold_spans(text[line:])
+    for item in reversed(amounts):
+        if item.start < line:
+            break
+        if any(begin <= item.start - line and item.end - line <= end for begin, end in bold):
+            return item
+    for place in range(len(amounts) - 1, 0, -1):
+        item, earlier = amounts[place], amounts[place - 1]
+        if not conclusion.is_of_all(text[max(line, item.start - 60) : item.start]) or not conclusion.same_sentence(
+            text[earlier.end : item.start]
+        ):
+            return item
+    return amounts[0]
 
 
 def whole(said: str, decimal: Decimal) -> tuple[Value | None, tuple[Value, ...]] | None:
@@ -127,7 +159,7 @@ def whole(said: str, decimal: Decimal) -> tuple[Value | None, tuple[Value, ...]]
         if not said.startswith("$") or said.endswith("$")
         else said.strip().rstrip(".")
     )
-    if re.search(r"[<>≤≥≠±|]|\\(?:[lg]eq?|neq?|pm|mp|in|infty)(?![A-Za-z])", said):
+    if said.count("|") not in (0, 2) or re.search(r"[<>≤≥≠±]|\\(?:[lg]eq?|neq?|pm|mp|in|infty)(?![A-Za-z])", said):
         return None
     parts = re.split(r"(=|≈|\\approx(?![A-Za-z]))", said)
     if len(parts) > 1 and not parts[0].strip() and parts[1] != "=":
@@ -270,7 +302,7 @@ def _item(text: str, begin: int, decimal: Decimal) -> tuple[Quantity | None, int
         value,
         also,
         label=_is_label(text, begin, end, outside),
-        negated=words.NOT.search(outside) is not None,
+        negated=words.NOT.search(outside) is not None or words.NOT_AFTER.match(text, end) is not None,
     )
     if _spoils(text, end) or words.VARIABLE.search(outside) or words.BOUND.search(outside):
         item = item.unreadable()
@@ -348,6 +380,10 @@ def _chained(text: str, items: list[Quantity], place: int) -> Quantity:
             item = replace(item, end=following.end, also=(*item.also, *following.values))
         elif words.OPERATION_WORD.match(between) and (equal := _equal_after(text, items, place + 1)):
             place, item = equal - 1, items[equal]
+        elif words.OPERATOR.match(between):
+            if not (equal := _equal_after(text, items, place + 1)):
+                return item.unreadable()
+            place, item = equal - 1, items[equal]
         elif _is_joined(text, item, following) and not set(item.values) & set(following.values):
             return item.unreadable()
         else:
@@ -359,7 +395,7 @@ def _chained(text: str, items: list[Quantity], place: int) -> Quantity:
 def _equal_after(text: str, items: list[Quantity], place: int) -> int:
     """The place of the first number after an equals sign; 0 without one."""
     for later in range(place, len(items) - 1):
-        if words.EQUAL.match(text[items[later].end : items[later + 1].start]):
+        if words.EQUAL_LATER.match(text[items[later].end : items[later + 1].start]):
             return later + 1
     return 0
 

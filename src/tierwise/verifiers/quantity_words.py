@@ -15,7 +15,9 @@ START = re.compile(
     rf"|(?<=[-+=:\s${{(])\\pi(?![A-Za-z])|(?<!\w)π(?!\w)"
 )
 LETTER = "A-Za-zÀ-ɏͰ-ϿЀ-ӿ"
-IDENTIFIER = re.compile(rf"(?:[{LETTER}]|[{LETTER}0-9]_|[{LETTER}]-|[{LETTER}]\s?(?:\^|\*\*)\{{?-?|\\_|\)\^\{{?-?)\Z")
+IDENTIFIER = re.compile(
+    rf"(?:[{LETTER}]|[{LETTER}0-9]_|[{LETTER}]-|(?<![{LETTER}])[{LETTER}]\s?\*\*|[{LETTER}]\s?\^\{{?-?|\\_|\)\^\{{?-?)\Z"
+)
 REST = re.compile(rf"[{LETTER}\w]*")
 TOGETHER = re.compile(r"\\[A-Za-z]+(?:\s*\{[^{}]{0,100}\}){0,2}|(?:[:_/'.,~^*-]?\w)*")
 CURRENCY = r"(?:US\$|\\\$|[$€£¥₹₩₽₺]|\\pounds|\\euro)"
@@ -31,10 +33,15 @@ VARIABLE = re.compile(
 BOUND = re.compile(r"(?:[<>≤≥≠±]|\\[lg]eq?|\\pm|\\neq?|\bbetween|\bzwischen|\bentre)\s*$")
 NOT = re.compile(
     r"(?:\bnot|n't|\bnicht|\bkein\w{0,2}|\bpas|\bno(?:\s+(?:es|é))?|\bnão(?:\s+é)?|\bnon(?:\s+è)?|\bне|\bnie"
-    r"|\bniet|不是|而不是|ではなく)"
+    r"|\bniet|不是|而不是|\brather\s+than|\binstead\s+of|\banstatt|\bstatt|\bplutôt\s+que|\ben\s+(?:vez|lugar)\s+de)"
     rf"\s*(?:just\s+|only\s+|equal\s+to\s+|be\s+)?{CURRENCY}?\s*$",
     re.IGNORECASE,
 )
+NOT_AFTER = re.compile(r"[\s*_`$]*(?:ではな|じゃな|[이가]\s*아[니닌]|değil)")
+"""What follows a number that is denied."""
+EQUAL_LATER = re.compile(r"^[^\n;]{0,60}=[\s$*]*$")
+OPERATOR = re.compile(r"^[^.;=\n]{0,40}\s[+×÷*]\s*[$(]*$")
+"""Words between two numbers that end in a sign: `48 clips (in April) + 24`."""
 LABEL = re.compile(
     r"(?:\b(?:step|part|question|problem|section|chapter|task|case|example|method|option|approach|phase|stage"
     r"|solution|page"
