@@ -223,7 +223,8 @@ class Reader:
             return _root(self._argument() if root[2] is None else self._atom_after_root(), degree)
         if self._formula and text.startswith("|", self.place):
             self.place += 1
-            return abs(self._inside("|"))
+            inside = self._inside("|")
+            return -inside if inside < 0 else inside
         if self._formula and self._take(_E):
             return math.e
         if self._take(_PI):
