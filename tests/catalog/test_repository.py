@@ -10,7 +10,7 @@ pytest.importorskip("huggingface_hub")
 QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1"}  # or it asks for more than was asked of it
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 SOURCE = f"hf:owner/repo@{REVISION}"
-WEIGHTS = os.urandom(200_000)
+WEIGHTS = b"w" + os.urandom(199_999)
 FILES = {
     "config.json": json.dumps({"model_type": "llama"}).encode(),
     "tokenizer.json": b'{"a": 1}',
