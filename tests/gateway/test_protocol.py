@@ -27,7 +27,7 @@ def chat_bytes(**fields: object) -> bytes:
 
 # ── pipelining ──────────────────────────────────────────────────────────
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("ahead", [1, 3, 40])
+@pytest.mark.parametrize("ahead", [1, 3, 30])
 @pytest.mark.parametrize("part", ["whole", "half a head", "half a body"])
 def test_a_hang_up_is_seen_although_more_requests_are_waiting(serve, stream, ahead, part):
     engine = ScriptedEngine(ENDLESS, step=5.0)

@@ -651,7 +651,9 @@ def test_output_up_to_the_limit_is_whole_and_may_be_any_bytes(using):
 def busy(source: str, using: Mechanism) -> list[SandboxResult]:
     """The program ten times at once, while other programs want every core four times over."""
     cores = len(os.sched_getaffinity(0))
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * cores)]
+    hog = [sys.executable, "-c", "while True: pass"]
+    # Each in a session of its own: the kernel's autogroups share the cores between sessions, not processes.
+    others = [subprocess.Popen(hog, start_new_session=True) for _ in range(4 * cores)]
 
     async def all_at_once():
         limits = Limits(seconds=1.5, cpu_seconds=1)
