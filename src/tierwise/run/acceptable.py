@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Decision, Trace
+from tierwise.run.limits import within_context, without_limit
 from tierwise.spec.call import Call
-from tierwise.spec.errors import Refused
+from tierwise.spec.errors import EngineError, Refused, TooLong
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
@@ -22,39 +23,43 @@ ENGINE = "engine"
 
 LOGPROBS = frozenset({"logprobs", "top_logprobs"})
 
+_LOGPROBS_IN_STREAM = "logprobs with tools in a stream"
+
 _WORDING = {"logprobs": r"log[-_ ]?prob", "top_logprobs": r"log[-_ ]?prob", "seed": r"\bseed\b"}
 """How servers name a field in the message of a refusal, where they do not use the field's own name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapted:
-    """A call without what its deployment refuses."""
+    """A call in the form that its deployment accepts, as far as it is known."""
 
     call: Call
     left_out: frozenset[str] = frozenset()
-    """The fields that it lacks."""
+    """The fields that it lacks because the deployment refuses them."""
     is_whole: bool = False
-    """Whether it is not streamed although it was."""
+    """Whether it is not streamed for that reason."""
+    lowered: str = ""
+    """How its limit was lowered; empty if it was not."""
 
-    @property
-    def what(self) -> str:
-        """For the trace."""
-        tools = " with tools" if self.call.prompt.has_tools else ""
+    def notes(self, deployment: Deployment) -> list[str]:
+        """For the trace: what was changed, and why."""
+        found = [self.lowered] if self.lowered else []
         if self.is_whole:
-            return "logprobs with tools in a stream: asked for a response without one"
-        return f"{', '.join(sorted(self.left_out))}{tools if self.left_out != {'seed'} else ''}: asked without"
+            found.append(f"{deployment.name} refuses {_LOGPROBS_IN_STREAM}: asked for a response without one")
+        elif self.left_out:
+            tools = " with tools" if self.call.prompt.has_tools and self.left_out != {"seed"} else ""
+            found.append(f"{deployment.name} refuses {', '.join(sorted(self.left_out))}{tools}: asked without")
+        return found
 
 
 def adapted(call: Call, deployment: Deployment) -> Adapted:
-    """The call without what the deployment is known to refuse."""
+    """The call without what the deployment is known to refuse, and with a limit that its context can hold."""
+    call, lowered = within_context(call, deployment)
     has_tools, refused = call.prompt.has_tools, deployment.refused
     names = refused.names(has_tools=has_tools)
     has_no_logprobs = has_tools and deployment.current_capabilities().logprobs_with_tools is False
-    if has_no_logprobs:
-        names |= LOGPROBS
-    first = _without(call, names)
-    asks_logprobs = has_tools and bool(first.call.prompt.fields.get("logprobs"))
-    if asks_logprobs and first.call.streamed and (has_no_logprobs or refused.in_streams_with_tools):
+    first = replace(_without(call, names | LOGPROBS if has_no_logprobs else names), lowered=lowered)
+    if _streams_logprobs_with_tools(first.call) and (has_no_logprobs or refused.in_streams_with_tools):
         return replace(first, call=replace(first.call, streamed=False), is_whole=True)
     return first
 
@@ -76,21 +81,27 @@ def require_tools(call: Call, deployment: Deployment) -> bool:
     return False
 
 
-def relaxed(call: Call, refusal: str) -> Adapted | None:
-    """The call without what a refusal may be about; None if there is nothing to leave out.
+def relaxed(call: Call, error: EngineError) -> Adapted | None:
+    """The call without what an engine's refusal may be about; None if there is nothing to leave out.
 
     A field that the refusal names is left out alone. If it names none, all fields that the policy preferred are.
 
     Args:
         call: the refused call.
-        refusal: the engine's message.
+        error: what the engine raised.
     """
+    if not isinstance(error, (Refused, TooLong)):
+        return None
+    refusal = str(error)
+    if (unlimited := without_limit(call, refusal)) is not None:
+        return Adapted(call=unlimited[0], lowered=unlimited[1])
+    if isinstance(error, TooLong):
+        return None
     optional = call.prompt.optional & call.prompt.fields.keys()
     named = _named((*optional, "seed"), refusal)
     if (without := _without(call, named or optional)).left_out:
         return without
-    asks_logprobs = call.prompt.has_tools and bool(call.prompt.fields.get("logprobs"))
-    if call.streamed and asks_logprobs and _named(LOGPROBS, refusal):
+    if _streams_logprobs_with_tools(call) and _named(LOGPROBS, refusal):
         return Adapted(call=replace(call, streamed=False), is_whole=True)
     return None
 
@@ -105,6 +116,10 @@ def _named(names: Iterable[str], refusal: str) -> frozenset[str]:
     return frozenset(
         name for name in names if re.search(_WORDING.get(name, rf"\b{re.escape(name)}\b"), refusal, re.IGNORECASE)
     )
+
+
+def _streams_logprobs_with_tools(call: Call) -> bool:
+    return call.streamed and call.prompt.has_tools and bool(call.prompt.fields.get("logprobs"))
 
 
 def _without(call: Call, names: frozenset[str]) -> Adapted:

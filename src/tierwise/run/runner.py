@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
-from tierwise.run.acceptable import CHANGED, ENGINE, Adapted, adapted, relaxed, remember, require_tools
+from tierwise.run.acceptable import CHANGED, ENGINE, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
-from tierwise.run.limits import within_context, without_limit
 from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass
 from tierwise.run.slots import SharedSlots
@@ -217,40 +216,29 @@ class PassRunner:
             raise
 
     async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None) -> Pass:
-        """Run a pass, again once if the engine broke, and again without optional fields that it refuses."""
+        """Run a pass, again once if the engine broke, and again in a form without what the engine refuses."""
         deployment = self._tier.deployment
         self._note_tools(call)
-        call, lowered = within_context(call, deployment)
-        self._note_once(lowered)
-        sent = adapted(call, deployment)
-        self._note_adapted(sent)
-        found: list[Adapted] = []
-        was_broken, before = False, None
+        forms, was_broken, before = [adapted(call, deployment)], False, None
         while True:
+            form = forms[-1]
+            for note in form.notes(deployment):
+                self._note_once(note)
             number = self._choice.next_number()
             try:
-                done = await self._attempt(sent.call, number, shown=shown, watch=watch, retry_of=before)
+                done = await self._attempt(form.call, number, shown=shown, watch=watch, retry_of=before)
             except (Broken, Refused, TooLong) as error:
-                if (shown and error.was_shown) or self._tracker.is_over(now()):
+                lesser = relaxed(form.call, error)
+                breaks_again = was_broken or not isinstance(error, Broken)
+                if (lesser is None and breaks_again) or (shown and error.was_shown) or self._tracker.is_over(now()):
                     raise
-                if not isinstance(error, Broken) and (unlimited := without_limit(sent.call, str(error))) is not None:
-                    sent = replace(sent, call=unlimited[0])
-                    self._note_once(unlimited[1])
-                elif isinstance(error, TooLong):
-                    raise
-                elif isinstance(error, Refused):
-                    if (lesser := relaxed(sent.call, str(error))) is None:
-                        raise
-                    sent = lesser
-                    found.append(lesser)
-                    self._note_adapted(lesser)
-                elif was_broken:
-                    raise
-                else:
+                if lesser is None:
                     was_broken = True
+                else:
+                    forms.append(lesser)
                 before = number
             else:
-                for lesser in found:
+                for lesser in forms[1:]:
                     remember(lesser, deployment)
                 self._note_tools(call)  # known by now
                 return done
@@ -260,14 +248,9 @@ class PassRunner:
         if not require_tools(call, self._tier.deployment):
             self._note_once(f"{self.deployment} did not show the tools to the model: its template has none")
 
-    def _note_adapted(self, sent: Adapted) -> None:
-        """Record what a request lacks because the deployment refuses it."""
-        if sent.left_out or sent.is_whole:
-            self._note_once(f"{self.deployment} refuses {sent.what}")
-
     def _note_once(self, reason: str) -> None:
-        """Record once per choice how a request was changed; nothing if the reason is empty."""
-        if reason and reason not in self._choice.adaptations:
+        """Record once per choice how a request was changed."""
+        if reason not in self._choice.adaptations:
             self._choice.adaptations.add(reason)
             self.note(reason, signal=CHANGED)
 
