@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tierwise.engines.engine import Deployment
 from tierwise.ledger.records import Check
 from tierwise.policies import BestOfN, Majority, Single
-from tierwise.run import Action, BudgetTracker, Tier, runner
+from tierwise.run import Action, BudgetTracker, Tier
+from tierwise.spec import limits
 from tierwise.spec.ask import Answer, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Chunk, Completion, Usage
@@ -342,7 +343,7 @@ def test_an_action_runs_the_code_of_so_many_candidates_and_no_more(monkeypatch):
             self.seen.append(completion.text)
             return Verdict(ok=False, score=0.0)
 
-    monkeypatch.setattr(runner, "MOST_RUNS", 3)
+    monkeypatch.setattr(limits, "CODE_RUNS", 3)
     answer = solve(BestOfN(n=5), "4", slots=1, verifier=Counts(equals=4))[0]
     assert len(Counts.seen) == 3
     assert not answer.verdict.ok

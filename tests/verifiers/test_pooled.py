@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 import msgspec
 import pytest
@@ -139,6 +138,11 @@ def test_every_part_of_a_verifier_has_a_size_that_the_error_names(given, message
             reader(given)
 
 
+def test_tests_as_long_as_the_limit_allows_are_read_whatever_they_hold():
+    tests = "assert double(2) == 4\n"
+    assert read({"python_tests": {"tests": tests * (limits.TESTS_BYTES // len(tests))}}).is_ready
+
+
 def test_settings_at_their_limits_are_read():
     tests = "assert f()\n"
     assert read({"python_tests": {"tests": tests + "#" * (limits.TESTS_BYTES - len(tests))}}).is_ready
@@ -170,7 +174,7 @@ def test_a_formula_at_the_end_of_a_long_answer_is_evaluated_as_in_a_short_one():
 
 
 def test_settings_that_take_too_long_to_read_are_refused(monkeypatch):
-    monkeypatch.setattr(pooled.pool, "call", partial(pooled.pool.call, seconds=0.001))
+    monkeypatch.setattr(limits, "CODE_CPU_SECONDS", 0.001)
     with pytest.raises(
         ValueError, match=r"cannot be read: it takes more than 0\.001 s of CPU time; give a smaller one"
     ):

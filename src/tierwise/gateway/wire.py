@@ -24,8 +24,6 @@ MOST_TOKENS = 2**31 - 1
 """Larger limits are lowered to this: engines read 32 bits."""
 SMALL_BYTES = 64 * limits.KIB
 """Larger bodies are decoded in turn."""
-MOST_SECONDS = 30.0
-"""CPU seconds that a request may have its verifier run code, per candidate."""
 _OURS = frozenset({"model", "messages", "n", "seed", "stream", "tierwise"})
 _STRIDE = 1_000_003  # separates the draw seeds of different choices
 
@@ -200,9 +198,9 @@ def _check_verifier(verifier: BaseVerifier) -> None:
     if not verifier.is_ready:
         raise SpecError(f"{field}: has nothing to check with; give `{verifier.brought}`", field=field)
     seconds = getattr(verifier, "seconds", 0.0)
-    if verifier.runs_code and seconds > MOST_SECONDS:
+    if verifier.runs_code and seconds > limits.CODE_SECONDS:
         field = f"{field}.seconds"
-        raise SpecError(f"{field}: {seconds:g} is too long for a request; at most {MOST_SECONDS:g}", field=field)
+        raise SpecError(f"{field}: {seconds:g} is too long for a request; at most {limits.CODE_SECONDS:g}", field=field)
 
 
 def _make_whole(value: dict[str, Any]) -> None:

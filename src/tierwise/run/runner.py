@@ -17,6 +17,7 @@ from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
+from tierwise.spec import limits
 from tierwise.spec.ask import Answer, Arrivals, Ask, Order, OutOfBudget, Verdict, Watch
 from tierwise.spec.budget import Budget, Left
 from tierwise.spec.call import Call, Chunk, Pass
@@ -28,9 +29,6 @@ from tierwise.verifiers.pooled import judge
 
 if TYPE_CHECKING:
     from tierwise.verifiers.verifier import Verifier
-
-MOST_RUNS = 64
-"""Candidates whose code an action may have a verifier run; those that are being checked at once may exceed it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -312,8 +310,8 @@ class PassRunner:
         if verifier is None:
             return Verdict(ok=False, score=0.0, why="no verifier")
         checks = sum(isinstance(event, Check) for event in self._choice.trace.events)
-        if getattr(verifier, "runs_code", False) and checks >= MOST_RUNS:
-            why = f"not run: an action runs the code of {MOST_RUNS} candidates at most"
+        if verifier.runs_code and checks >= limits.CODE_RUNS:
+            why = f"not run: an action runs the code of {limits.CODE_RUNS} candidates at most"
             return Verdict(ok=False, score=0.0, why=why)
         began = now()
         if not verifier.judges(candidate.completion):

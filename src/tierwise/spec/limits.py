@@ -31,7 +31,11 @@ MESSAGES = 4_096
 
 # ── verifiers of a request; a workload file may hold larger ones ───────────
 TESTS_BYTES = 256 * KIB
-"""Tests of `python_tests`."""
+"""Tests and setup of `python_tests`, or the cases of `stdio`. A workload's are bounded too."""
+CODE_SECONDS = 30.0
+"""CPU seconds for which a request may have a candidate's code run."""
+CODE_RUNS = 64
+"""Candidates whose code one action has run. Those that are checked at once may exceed it."""
 PATTERN_BYTES = 4 * KIB
 """A pattern, on its own or in a schema."""
 OPTIONS = 1_000
@@ -48,5 +52,7 @@ ANSWER_CHARACTERS = 256 * KIB
 """An answer that is checked or compared. A longer one is rejected, and has no vote."""
 CHECK_CPU_SECONDS = 1.0
 """CPU time of one check in the pool."""
+CODE_CPU_SECONDS = 10.0
+"""CPU time of reading tests, or the code in an answer, in the pool: 250 KiB of tests take some 3 s."""
 CHECK_MEMORY_BYTES = 256 * MIB
 """Memory of one check in the pool, beyond what its process uses when idle."""

@@ -51,8 +51,10 @@ async def read_verifier(settings: object) -> BaseVerifier:
         return _read(given)
     digest = hashlib.sha256(written).digest()
     if digest not in _sound:
+        kind = _kinds().get(next(iter(given), ""))
+        seconds = limits.CODE_CPU_SECONDS if kind is not None and kind.runs_code else limits.CHECK_CPU_SECONDS
         try:
-            await pool.call(_try_to_read, written)
+            await pool.call(_try_to_read, written, seconds=seconds)
         except CheckLimitExceeded as error:
             raise ValueError(f"cannot be read: {error}; give a smaller one - at `$.{next(iter(given), '')}`") from error
         if len(_sound) >= _MOST_SOUND:

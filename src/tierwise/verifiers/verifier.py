@@ -12,6 +12,10 @@ class Verifier(Checkable, Protocol):
     """Judges a candidate, with the data of the request or, in a benchmark, of the task's check."""
 
     @property
+    def runs_code(self) -> bool:
+        """Whether it evaluates a candidate as code, which needs the sandbox."""
+
+    @property
     def is_ready(self) -> bool:
         """Whether it has everything it needs; a tier may name a kind whose data comes with the request."""
 

@@ -11,12 +11,12 @@ right on all inputs that the tests try and wrong elsewhere.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
 
+from tierwise.spec import limits
 from tierwise.spec.ask import Verdict
 from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import spoken
@@ -27,17 +27,12 @@ from tierwise.verifiers.code.calls import TestPlan, plan_of
 from tierwise.verifiers.code.program import Tested, apart, together, without_addresses
 from tierwise.verifiers.code.source import compiled
 
-MOST_TESTS = 256 * 1024
-"""Maximum characters of tests and setup together."""
-
-MOST_PLANS = 256
-POOL_SECONDS = 10.0
 SMALL = 4096
 """Characters of tests, or of an answer, that are read here at most; longer ones are read in the check pool."""
 
-_planned = functools.lru_cache(maxsize=256)(plan_of)
-_large: dict[tuple[str, str | None, str], TestPlan] = {}
-"""Plans of long tests, which the pool has read."""
+_MOST_PLANS = 256
+_plans: dict[tuple[str, str | None, str], TestPlan] = {}
+"""Plans by tests, entry point and setup. One of 20 KiB of tests takes a quarter of a second."""
 
 
 class PythonTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,9 +55,8 @@ class PythonTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     def __post_init__(self) -> None:
         if self.tests is None:
             return
-        if len(self.tests) + len(self.setup) > MOST_TESTS:
-            size = len(self.tests) + len(self.setup)
-            raise ValueError(f"tests: {size} characters are too many; at most {MOST_TESTS} are run")
+        if (size := len(self.tests) + len(self.setup)) > limits.TESTS_BYTES:
+            raise ValueError(f"tests: {size} characters are too many; at most {limits.TESTS_BYTES} are run")
         for name in ("setup", "tests"):
             try:
                 compiled(getattr(self, name), name)
@@ -72,8 +66,12 @@ class PythonTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
                 raise ValueError(f"{name}: do not compile: {error}") from error
         self._plan()
 
+    @property
+    def _given(self) -> tuple[str, str | None, str]:
+        return self.tests or "", self.entry_point, self.setup
+
     def _plan(self) -> TestPlan:
-        return _planned(self.tests or "", self.entry_point, self.setup)
+        return _plans.get(self._given) or _kept(self._given, plan_of(*self._given))
 
     @property
     def is_ready(self) -> bool:
@@ -83,14 +81,11 @@ class PythonTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
         return code_in(spoken(completion)) or None
 
     async def _read(self) -> TestPlan:
-        given = self.tests or "", self.entry_point, self.setup
-        if len(given[0]) + len(self.setup) <= SMALL:
+        given = self._given
+        if given in _plans or len(given[0]) + len(self.setup) <= SMALL:
             return self._plan()
-        if given not in _large:
-            if len(_large) >= MOST_PLANS:
-                _large.clear()
-            _large[given] = msgspec.convert(await pool.call(plan_as_json, *given, seconds=POOL_SECONDS), TestPlan)
-        return _large[given]
+        found = await pool.call(plan_as_json, *given, seconds=limits.CODE_CPU_SECONDS)
+        return _kept(given, msgspec.convert(found, TestPlan))
 
     async def verify(self, completion: Completion) -> Verdict:
         if self.tests is None:
@@ -112,6 +107,13 @@ class PythonTests(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
         return accepted(f"tests pass (not tamper-proof: {'; '.join(marks)})" if marks else "tests pass")
 
 
+def _kept(given: tuple[str, str | None, str], plan: TestPlan) -> TestPlan:
+    if len(_plans) >= _MOST_PLANS:
+        del _plans[next(iter(_plans))]
+    _plans[given] = plan
+    return plan
+
+
 async def read_code(text: str, names: Sequence[str] = ()) -> str:
     """The program of an answer, whose text is parsed for it.
 
@@ -120,7 +122,7 @@ async def read_code(text: str, names: Sequence[str] = ()) -> str:
     """
     if len(text) <= SMALL:
         return code_in(text, frozenset(names))
-    found = await pool.call(code_in, text, frozenset(names), seconds=POOL_SECONDS)
+    found = await pool.call(code_in, text, frozenset(names), seconds=limits.CODE_CPU_SECONDS)
     return found if isinstance(found, str) else ""
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from tierwise.spec import limits
 from tierwise.spec.ask import Verdict
 from tierwise.spec.call import Completion
 from tierwise.verifiers.answers import spoken
@@ -19,8 +20,6 @@ from tierwise.verifiers.code.python_tests import read_code
 from tierwise.verifiers.sandbox import Limits, run_for_grade
 
 MOST_CASES = 200
-MOST_TEXT = 256 * 1024
-"""Maximum characters of all inputs and outputs together."""
 
 
 class StdioCase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,9 +49,9 @@ class Stdio(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     """CPU seconds of each case. A program that sleeps is stopped some seconds later."""
 
     def __post_init__(self) -> None:
-        size = sum(len(case.input) + len(case.output) for case in self.cases or ())
-        if size > MOST_TEXT:
-            raise ValueError(f"cases: {size} characters of input and output are too many; at most {MOST_TEXT} are run")
+        size, most = sum(len(case.input) + len(case.output) for case in self.cases or ()), limits.TESTS_BYTES
+        if size > most:
+            raise ValueError(f"cases: {size} characters of input and output are too many; at most {most} are run")
 
     @property
     def is_ready(self) -> bool:
@@ -77,8 +76,9 @@ class Stdio(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
 
     async def _run(self, code: str, case: StdioCase) -> str:
         """Why the program failed a case; empty if it did not."""
-        limits = Limits.of_grade(self.seconds)
-        done = await run_for_grade(code, limits=limits, stdin=case.input.encode(errors="surrogatepass"))
+        done = await run_for_grade(
+            code, limits=Limits.of_grade(self.seconds), stdin=case.input.encode(errors="surrogatepass")
+        )
         if done.stopped:
             return f"stopped: {done.stopped}"
         if done.exit_code:
