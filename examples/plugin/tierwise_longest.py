@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable
-from typing import Annotated, Any, ClassVar
+from collections.abc import AsyncGenerator, Callable
+from typing import Annotated, ClassVar
 
 import msgspec
 
 from tierwise import (
     Answer,
     Ask,
+    BaseSettings,
     BaseVerifier,
     Budget,
     Call,
@@ -67,31 +68,13 @@ class Polite(BaseVerifier, frozen=True, kw_only=True):
         )
 
 
-class Echo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="echo", tag_field="engine"):
+class Echo(BaseSettings, frozen=True, kw_only=True, tag="echo", tag_field="engine"):
     """The settings of a deployment on the engine `echo`."""
 
     times: Annotated[int, msgspec.Meta(ge=1)] = 1
     """Repetitions of the user's last message."""
     slots: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
     """Passes that run concurrently."""
-
-    @property
-    def context(self) -> None:
-        return None
-
-    @property
-    def loads(self) -> None:
-        return None
-
-    @property
-    def remote(self) -> None:
-        return None
-
-    def validate(self, checkpoints: Collection[str]) -> Iterable[tuple[str, str]]:  # noqa: ARG002 - it loads none
-        return ()
-
-    def unsupported(self, sampling: Any) -> Iterable[tuple[str, str]]:  # noqa: ARG002 - it ignores sampling
-        return ()
 
 
 class EchoEngine:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tierwise.engines.engine import Engine as Engine
     from tierwise.engines.engine import Health as Health
     from tierwise.engines.row import EngineRow as EngineRow
+    from tierwise.engines.settings import BaseSettings as BaseSettings
     from tierwise.engines.settings import LaunchContext as LaunchContext
     from tierwise.library import Result as Result
     from tierwise.library import Running as Running
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "Ask",
+    "BaseSettings",
     "BaseVerifier",
     "Budget",
     "Call",
@@ -102,7 +104,7 @@ __all__ = [
 _PLACES = {
     "tierwise.engines.engine": ("Engine", "Health"),
     "tierwise.engines.row": ("EngineRow",),
-    "tierwise.engines.settings": ("LaunchContext",),
+    "tierwise.engines.settings": ("BaseSettings", "LaunchContext"),
     "tierwise.library": ("Result", "Running", "compare", "load", "open_ledger", "read_run", "start"),
     "tierwise.policies.policy": ("Policy",),
     "tierwise.spec.ask": ("Answer", "Ask", "OutOfBudget", "Verdict"),

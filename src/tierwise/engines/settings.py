@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
@@ -78,3 +80,33 @@ class Settings(Protocol):
 
     def unsupported(self, sampling: Sampling) -> Iterable[Problem]:
         """Return the request levers of a tier that this deployment does not support."""
+
+
+class BaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Defaults for a deployment that loads no checkpoint, has no server, and supports what its engine ignores.
+
+    A subclass declares `tag_field="engine"` and its `tag`, and has `slots`; it overrides what differs.
+    """
+
+    @property
+    def context(self) -> int | None:
+        """As `Settings`."""
+        return None
+
+    @property
+    def loads(self) -> str | None:
+        """As `Settings`."""
+        return None
+
+    @property
+    def remote(self) -> Remote | None:
+        """As `Settings`."""
+        return None
+
+    def validate(self, checkpoints: Collection[str]) -> Iterable[Problem]:  # noqa: ARG002 - the signature of `Settings`
+        """As `Settings`."""
+        return ()
+
+    def unsupported(self, sampling: Sampling) -> Iterable[Problem]:  # noqa: ARG002 - the signature of `Settings`
+        """As `Settings`."""
+        return ()

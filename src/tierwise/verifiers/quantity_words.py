@@ -87,7 +87,6 @@ OPERATION = re.compile(
     r"\s*(?:×|·|\\times|\\cdot)\s*[A-Za-z(\\]|\s+[*+]\s+[A-Za-z(\\]|\s*\\(?:log|ln|sin|cos|tan|exp|infty|cdot)"
     r"|\s*(?:[<>≤≥≠]|\\[lg]eq?(?![A-Za-z]))\s*[A-Za-z\\]"
 )
-AFFIX = re.compile(rf"[\s{LETTER}°µμΩ\"'$)\]}}*_`]{{0,30}}")
 EQUAL = re.compile(
     rf"^[\s{LETTER}°µμΩ²³\"'$)\]}}*_`^/\\]{{0,40}}?\s*(?:=|⇒|→|\\Rightarrow|\\equiv|≡)[\s$]*(?:[{LETTER}]\s*=\s*)?$"
 )

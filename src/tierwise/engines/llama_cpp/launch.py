@@ -17,6 +17,7 @@ from tierwise.engines.llama_cpp.metrics import METRIC_NAMES
 from tierwise.engines.llama_cpp.prompting import thinking_switch
 from tierwise.engines.llama_cpp.settings import DIALECT
 from tierwise.engines.openai.client import ChatClient
+from tierwise.engines.openai.wire import LLAMA_CPP_COUNTS
 from tierwise.engines.process.environment import given
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.process.supervisor import Launch
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from tierwise.engines.llama_cpp.settings import LlamaCpp
     from tierwise.engines.llama_cpp.worker import Rewrite, Speculation
     from tierwise.engines.settings import LaunchContext
-
-# Makes llama.cpp send its token counts with every chunk and every batch of the prompt, so that the usage of an aborted
-# pass is known.
-_COUNTING = {"timings_per_token": True, "return_progress": True}
 
 _SPECULATION_FLAGS = {
     "ngram-simple": ("--spec-ngram-simple-size-m", "--spec-ngram-simple-size-n"),
@@ -60,7 +57,7 @@ def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngi
         name,
         lambda port: launch(settings, name, model, port, context),
         logs=context.logs,
-        client=ChatClient(name, name, extras=_COUNTING, translate=translate),
+        client=ChatClient(name, name, extras=LLAMA_CPP_COUNTS, translate=translate),
         facts=lambda _: facts(settings, context),
         capabilities=loaded_capabilities,
         metrics=METRIC_NAMES,

@@ -9,7 +9,7 @@ import msgspec
 
 from tierwise.engines.openai.dialect import Dialect
 from tierwise.engines.openai.request import MULTIPLIERS
-from tierwise.engines.settings import Remote
+from tierwise.engines.settings import BaseSettings, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -47,7 +47,7 @@ _DROP_COSTS = {
 """By name of a field: the consequence of never sending it."""
 
 
-class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="http", tag_field="engine"):
+class Http(BaseSettings, frozen=True, kw_only=True, tag="http", tag_field="engine"):
     """Any OpenAI-compatible server that is already running: vLLM, SGLang, llama-server, TGI, Ollama, a hosted one."""
 
     url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s]+$")]
@@ -60,18 +60,10 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Maximum number of concurrent passes of one action."""
     silent_seconds: Annotated[float, msgspec.Meta(gt=0, le=86_400)] = 600.0
     """A pass is aborted after this many seconds without a byte from the server."""
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {}  # noqa: RUF012 - msgspec copies it
     """Fields to send with every request; they override the client's."""
     drop: tuple[str, ...] = ()
     """Names of fields never sent, whoever sets them, because the server refuses them. `check` says what each costs."""
-
-    @property
-    def context(self) -> None:
-        return None
-
-    @property
-    def loads(self) -> None:
-        return None
 
     @property
     def remote(self) -> Remote:

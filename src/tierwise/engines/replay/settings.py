@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from tierwise.engines.settings import BaseSettings
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from tierwise.engines.settings import Problem
-    from tierwise.spec.sampling import Sampling
 
 
-class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="replay", tag_field="engine"):
+class Replay(BaseSettings, frozen=True, kw_only=True, tag="replay", tag_field="engine"):
     """Recorded candidates instead of a model."""
 
     recording: str
@@ -23,21 +24,6 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     speed: float = 0.0
     """0 answers immediately; 1 takes as long as the recorded passes; 2 takes twice as long."""
 
-    @property
-    def context(self) -> None:
-        return None
-
-    @property
-    def loads(self) -> None:
-        return None
-
-    @property
-    def remote(self) -> None:
-        return None
-
     def validate(self, checkpoints: Collection[str]) -> Iterable[Problem]:  # noqa: ARG002 - it loads none
         if self.speed < 0:
             yield "speed", f"{self.speed:g} is negative; 0 answers immediately, 1 as fast as recorded"
-
-    def unsupported(self, sampling: Sampling) -> Iterable[Problem]:  # noqa: ARG002 - the recorded passes had them
-        return ()

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from tierwise.verifiers.sandbox.limits import MIB
 
-ROOT = Path("/sys/fs/cgroup")
 PROC = Path("/proc/self")
 OVERHEAD = 64 * MIB
 """For what is no memory of the program: interpreters that start it, page tables, files that it reads."""
