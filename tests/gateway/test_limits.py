@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.endpoints import HELLO, Endpoint, tier_of
 
+from endpoints import HELLO, Endpoint, tier_of
 from tierwise.gateway import decoding, wire
 from tierwise.policies import BestOfN, Majority
 from tierwise.spec import limits
