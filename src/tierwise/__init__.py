@@ -1,34 +1,34 @@
 """Tierwise runs an open-weight checkpoint at the cheapest tier that is good enough for your workload, and proves it.
 
-The walk of a request, top to bottom. A singular name is a station that every request passes, a plural one a family
-with one member per file. Imports only go down this list (tests/test_walk.py reads it):
+The packages, top to bottom. A package imports only from those below it (tests/test_walk.py checks it). A package with a
+singular name is a step of every request; one with a plural name has a file for each of its members.
 
     cli             one file per verb
-    library         Tierwise in a program of your own: what `tierwise` itself exports
-    setup           a first config file: for a server, or for a checkpoint on this machine
-    upstream        packages of others: which versions were tested, what those here say is deprecated
+    library         the functions for programs, exported by `tierwise` itself
+    setup           `tierwise init`: a first config file for a server or a checkpoint on this machine
+    upstream        third-party packages: tested versions, and deprecation warnings of the installed ones
     report          tables, plots, pages
-    moe             a mixture of experts on a workload: routing, drift, perplexity, other numbers of experts
+    moe             a mixture of experts on a workload: routing, drift, perplexity, other numbers of active experts
     bench           running a workload: schedule, client, trials, grading
-    analysis        what runs mean: summaries, comparisons, gates, a leaderboard
-    runs            a run on disk: its directory, its records, the runs of other tools
-    workloads       tasks with their checks: their files, the suites they come from, how they arrive
-    gateway         OpenAI wire in, SSE out; the one place that knows HTTP status codes
-    service         a config file brought to life: engines launched, tiers built, the ledger open
+    analysis        summaries, comparisons, gates and a leaderboard of runs
+    runs            a run on disk: its directory, its records, imported runs of other tools
+    workloads       tasks with their checks: files, public suites, arrival
+    gateway         the OpenAI and gRPC endpoints; the only place that knows HTTP status codes
+    service         a running config file: engines launched, tiers built, the ledger open
     plan            the config file, checked as a whole: which processes run, and which tiers they serve
-    testing         public fakes: scripted and flaky engines, a fake OpenAI-compatible server
+    testing         public fakes and contract suites: scripted and flaky engines, a fake OpenAI-compatible server
     router          model name → tier
-    run             the heart: one prompt, one tier → an answer and a trace
+    run             one prompt on one tier → an answer and a trace
     policies        single, majority, best_of_n, refine, cascade
-    panel           many candidates at once: bounded, deadlined, losers aborted
-    verifiers       equality, schema, Python tests in a sandbox
+    panel           several passes concurrently, within a deadline; those that are not needed are aborted
+    verifiers       numbers, choices, texts, JSON, and code in a sandbox
     ledger          records, prices, store, read
-    mixture         where the tokens of a mixture of experts go: load, balance, drift
-    worker          the process that runs a model with Transformers; engines name it and never import it
+    mixture         expert routing of tokens: load, balance, drift
+    worker          the process that runs a model with Transformers; engines start it and never import it
     engines         llama.cpp, vLLM, SGLang, Transformers, any server, recordings; and the supervisor of their processes
-    catalog         where checkpoints come from, what they say of themselves, and what is known of their families
+    catalog         checkpoints: sources, facts in their files, and known model families
     stats           estimates, intervals and tests: pure functions over numbers
-    spec            the vocabulary; imports nothing of ours
+    spec            shared vocabulary; imports no other package
 """
 
 from __future__ import annotations
