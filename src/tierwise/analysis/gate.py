@@ -22,7 +22,7 @@ import numpy as np
 
 from tierwise.analysis.compare import flips
 from tierwise.analysis.pairs import grouping, priced, solved, timed, values
-from tierwise.runs.records import MOST_ERRORS
+from tierwise.runs.records import MAX_ERROR_SHARE
 from tierwise.spec.errors import SpecError
 from tierwise.spec.files import read_yaml
 from tierwise.stats import estimates, paired_effects, sequential
@@ -347,7 +347,7 @@ def _priced(pairs: Pairs, policy: GatePolicy) -> list[Unit]:
 
 def _with_known_costs(pairs: Pairs, known: Sequence[Unit], check: GateCheck) -> GateCheck:
     unreported = len(pairs.graded) - len(known)
-    if unreported <= MOST_ERRORS * len(pairs.graded):
+    if unreported <= MAX_ERROR_SHARE * len(pairs.graded):
         return check
     why = f"the costs of {unreported} of {len(pairs.graded)} actions are not known"
     return replace(check, verdict="INCONCLUSIVE", needed=None, why=why)
@@ -355,7 +355,7 @@ def _with_known_costs(pairs: Pairs, known: Sequence[Unit], check: GateCheck) -> 
 
 def _sequential(pairs: Pairs, policy: GatePolicy) -> Iterable[GateCheck]:
     """Each task counts once: its repeats are not independent draws."""
-    is_last = pairs.has_ended and pairs.not_run <= MOST_ERRORS * pairs.planned
+    is_last = pairs.has_ended and pairs.not_run <= MAX_ERROR_SHARE * pairs.planned
     planned = len(pairs.base.tasks | pairs.other.tasks)
     pairs = replace(pairs, units=tuple(unit for unit in pairs.units if unit.repeat == 0))
     yield _quality_so_far(pairs, policy.quality.margin, planned, is_last=is_last)

@@ -11,7 +11,7 @@ import numpy as np
 from tierwise.analysis.arms import Arm
 from tierwise.analysis.refusals import refusals
 from tierwise.analysis.workload_diff import workload_diff
-from tierwise.runs.records import MOST_ERRORS, Unit
+from tierwise.runs.records import MAX_ERROR_SHARE, Unit
 from tierwise.spec.errors import SpecError
 from tierwise.stats.paired_effects import Groups
 
@@ -106,10 +106,10 @@ def pair(base: Arm, other: Arm, *, common: bool = False, changed_tasks: Collecti
     if not units:
         some, more = (", ".join(sorted(unit.task for unit in arm.records)[:2]) for arm in (base, other))
         raise SpecError(f"{base.run} and {other.run} have no task in common: {some}, … and {more}, …")
-    if pairs.not_run > MOST_ERRORS * pairs.planned and not common:
+    if pairs.not_run > MAX_ERROR_SHARE * pairs.planned and not common:
         raise SpecError(
             f"{pairs.not_run} of {pairs.planned} tasks were not run in both ({pairs.not_run_base} not in {base.name}, "
-            f"{pairs.not_run_other} not in {other.name}); more than {MOST_ERRORS:.0%} missing can hide a difference. "
+            f"{pairs.not_run_other} not in {other.name}); more than {MAX_ERROR_SHARE:.0%} missing can hide a difference. "
             "Run the rest, or compare the tasks in common with --common"
         )
     return pairs

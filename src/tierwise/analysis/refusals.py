@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tierwise.runs.records import MOST_ERRORS, TrialOutcome
+from tierwise.runs.records import MAX_ERROR_SHARE, TrialOutcome
 from tierwise.runs.refusals import reason
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def refusals(name: str, records: Collection[TrialRecord]) -> str:
         records: its measured actions.
     """
     refused = [record for record in records if record.is_refused]
-    if len(refused) > MOST_ERRORS * len(records):
+    if len(refused) > MAX_ERROR_SHARE * len(records):
         return refused_share(name, refused, len(records))
     first = next(iter(records), None)
     if first is None or first.outcome != TrialOutcome.NO_ANSWER or first.code == _OUT_OF_BUDGET:

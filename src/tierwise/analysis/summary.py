@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tierwise.analysis import contrasts, refusals, rows, selection
-from tierwise.runs.records import MOST_ERRORS, clusters_of
+from tierwise.runs.records import MAX_ERROR_SHARE, clusters_of
 from tierwise.spec.files import yaml_document
 from tierwise.stats import frontier, multiplicity
 from tierwise.stats.design import Design
@@ -84,7 +84,7 @@ class RunSummary:
 
     @property
     def has_too_many_errors(self) -> bool:
-        return self.error_share > MOST_ERRORS
+        return self.error_share > MAX_ERROR_SHARE
 
 
 def design_of(names: Sequence[str], tasks: Sequence[Task], records: Sequence[TrialRecord]) -> Design:

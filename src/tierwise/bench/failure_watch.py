@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from tierwise.analysis.refusals import is_about_model, refused_share, same_reason
-from tierwise.runs.records import MOST_ERRORS, TrialOutcome
+from tierwise.runs.records import MAX_ERROR_SHARE, TrialOutcome
 
 if TYPE_CHECKING:
     from tierwise.runs.directory import Manifest
@@ -55,7 +55,7 @@ class FailureWatch:
         refused, seen = self._refused[record.tier], self._seen[record.tier]
         refused.append(record)
         is_all = len(refused) == seen
-        if len(refused) >= LEAST_REFUSED and (is_all or len(refused) > MOST_ERRORS * self._planned[record.tier]):
+        if len(refused) >= LEAST_REFUSED and (is_all or len(refused) > MAX_ERROR_SHARE * self._planned[record.tier]):
             return refused_share(record.tier, refused, seen)
         return ""
 

@@ -57,7 +57,7 @@ def record(
     from tierwise.cli.output import new_directory
     from tierwise.cli.pull import bring, missing
     from tierwise.moe.routed import RecordingDirectory, record_workload, sampling_all
-    from tierwise.runs.records import MOST_ERRORS
+    from tierwise.runs.records import MAX_ERROR_SHARE
     from tierwise.workloads.files import load
 
     plan, tasks = planning.load(file), load(workload).first(limit)
@@ -81,7 +81,7 @@ def record(
         print(f"{recording.failed} tasks failed; see the log of their engine")
     if recording.unreported:
         print(f"the engine did not report the routing of {recording.unreported} passes: cut, aborted or unsupported")
-    if not passes or recording.failed > MOST_ERRORS * recording.tasks:
+    if not passes or recording.failed > MAX_ERROR_SHARE * recording.tasks:
         raise typer.Exit(1)
 
 

@@ -24,7 +24,7 @@ TakenFrom = Literal["request", "candidate"]
 passes of that action ran at the same time, so the candidate's seconds are those of a busier engine."""
 
 
-MOST_ERRORS = 0.02
+MAX_ERROR_SHARE = 0.02
 """The share of infrastructure errors, or of tasks not run, above which a result is not trusted."""
 
 _CLUSTER = "cluster:"
