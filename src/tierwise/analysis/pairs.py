@@ -109,8 +109,8 @@ def pair(base: Arm, other: Arm, *, common: bool = False, changed_tasks: Collecti
     if pairs.not_run > MAX_ERROR_SHARE * pairs.planned and not common:
         raise SpecError(
             f"{pairs.not_run} of {pairs.planned} tasks were not run in both ({pairs.not_run_base} not in {base.name}, "
-            f"{pairs.not_run_other} not in {other.name}); more than {MAX_ERROR_SHARE:.0%} missing can hide a difference."
-            " Run the rest, or compare the tasks in common with --common"
+            f"{pairs.not_run_other} not in {other.name}); more than {MAX_ERROR_SHARE:.0%} missing can hide a difference"
+            ". Run the rest, or compare the tasks in common with --common"
         )
     return pairs
 
