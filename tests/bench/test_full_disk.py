@@ -120,7 +120,7 @@ def test_a_disk_that_fails_at_the_sync_leaves_the_previous_file(tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", fsync)
-    with pytest.raises(TierwiseError, match="cannot write .*: No space left on device"):
+    with pytest.raises(TierwiseError, match=r"cannot write .*: No space left on device"):
         replace_file(path, b"second")
     assert path.read_bytes() == b"first"
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
