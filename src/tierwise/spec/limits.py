@@ -24,6 +24,8 @@ VALUES = 50_000
 """JSON values of a body: its objects, lists, strings, numbers and constants; an empty object or list counts twice."""
 ESCAPES = 500_000
 r"""Backslashes in a body. A long text costs fewer as UTF-8 than as `\uXXXX`."""
+WIDE_BYTES = 8 * MIB
+"""Bytes of a body that are not ASCII: two million tokens or more. Images are base64, which is ASCII."""
 DEPTH = 128
 """Nesting of a body. Later stages process requests recursively."""
 MESSAGES = 4_096

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from tierwise.engines.openai.failure import Failure, read_failure
 from tierwise.engines.openai.masking import masked
 from tierwise.engines.openai.request import RequestEncoder
 from tierwise.engines.openai.wire import read_event, read_whole
+from tierwise.spec import turns
 from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, Refused, TimedOut
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ closed."""
 _DRAIN_SECONDS = 0.5  # from `[DONE]` to the end of the response; then the connection is closed
 _ERROR_SECONDS = 5.0  # for the body of an error
 _MOST_ERROR_BYTES = 64 * 1024
-_LARGE_BYTES = 1024 * 1024  # aiohttp wants a file above this size, and sends it in parts
+_LARGE_BYTES = 1024 * 1024  # above this size aiohttp wants an iterator
+_SLICE_BYTES = 256 * 1024
 
 
 class ChatClient:
@@ -88,12 +89,20 @@ class ChatClient:
             yield self._whole_answer(await self.whole(base_url, call), base_url, call)
             return
         exchange = Exchange(lambda event: self._read(event, base_url, call), linger_seconds=_LINGER_SECONDS)
-        body = self._request.encode(call)
+        body = await self._request.encode(call)
         try:
             async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
                 while block := await _next_block(response, exchange.ends_at):
-                    for chunk in exchange.feed(block):
+                    if exchange.is_large(block):
+                        async with turns.turn():
+                            chunks = exchange.feed(block)
+                            first = next(chunks, None)
+                        if first is not None:
+                            yield first
+                    else:
+                        chunks = exchange.feed(block)
+                    for chunk in chunks:
                         yield chunk
                     if exchange.is_done:
                         await _drain(response)
@@ -117,7 +126,7 @@ class ChatClient:
 
         Cancelling it aborts the pass.
         """
-        body = self._request.encode(call, streamed=False)
+        body = await self._request.encode(call, streamed=False)
         try:
             async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
@@ -130,18 +139,21 @@ class ChatClient:
         except (aiohttp.ClientError, ConnectionError) as error:
             raise self._blame(error, had_begun=False) from error
 
-    async def _post(self, url: str, body: bytes, forwarded: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _post(self, url: str, body: list[bytes], forwarded: Mapping[str, str]) -> aiohttp.ClientResponse:
         """Send a request. If the server has closed a reused connection, the request is sent again on a new one.
 
         llama.cpp closes every connection after a stream, microseconds after announcing keep-alive.
         """
+        size = sum(map(len, body))
+        is_large = size > _LARGE_BYTES
+        length = {"Content-Length": str(size)} if is_large else {}
         while True:
             way: list[str] = []
             try:
                 return await self._open().post(
                     url,
-                    data=io.BytesIO(body) if len(body) > _LARGE_BYTES else body,
-                    headers={**forwarded, **self._headers},
+                    data=_slices(body) if is_large else b"".join(body),
+                    headers={**forwarded, **self._headers, **length},
                     allow_redirects=False,
                     proxy=self._proxy,
                     trace_request_ctx=way,
@@ -271,6 +283,14 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
         async with asyncio.timeout(_DRAIN_SECONDS):
             async for _ in response.content.iter_any():
                 pass
+
+
+async def _slices(parts: list[bytes]) -> AsyncGenerator[memoryview]:
+    """A body in slices, without a copy of it."""
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), _SLICE_BYTES):
+            yield view[start : start + _SLICE_BYTES]
 
 
 def _shown(body: bytes) -> str:
