@@ -13,10 +13,12 @@ from fractions import Fraction
 
 from tierwise.verifiers import conclusion
 from tierwise.verifiers import quantity_words as words
+from tierwise.verifiers.effort import spend
 from tierwise.verifiers.expression import Decimal, NotPlain, Reader, Value
 from tierwise.verifiers.marks import Mark, marks
 from tierwise.verifiers.plain import plain, without_layout
 
+_ITEM_STEPS = 10
 LATEST = 2000
 """Characters at the end of a text without a mark in which its last number is looked for first."""
 
@@ -246,6 +248,7 @@ def _items(text: str, decimal: Decimal) -> list[Quantity]:
     place, segment_at = 0, 0
     while start := words.START.search(text, place):
         begin = start.start()
+        spend(_ITEM_STEPS)
         while segment_at < len(inside) and inside[segment_at][1] <= begin:
             segment_at += 1
         if segment_at < len(inside) and inside[segment_at][0] < begin:

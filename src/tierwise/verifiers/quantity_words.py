@@ -111,8 +111,8 @@ ENDS_LIST = re.compile(r"\s*[$*_`]*\s*(?:[.;!?)\]}]|$|,\s*\S?\d)")
 
 
 UNIT_TEXT = re.compile(
-    rf"\s*(?:(?:per|/|of|in|·|\\cdot"
-    rf"|\*)?\s*[{LETTER}°µμΩ²³一-鿿ぁ-ヿ가-힣]+\.?(?:\s*\^\s*\{{?-?\d\}}?)?[²³]?[\s/·]*){{0,4}}{CURRENCY}?\s*[.!]?\s*",
+    rf"\s*+(?:(?:per|/|of|in|·|\\cdot"
+    rf"|\*)?\s*+[{LETTER}°µμΩ²³一-鿿ぁ-ヿ가-힣]++\.?(?:\s*\^\s*\{{?-?\d\}}?)?[²³]?[\s/·]*+){{0,4}}{CURRENCY}?\s*+[.!]?\s*+",
 )
 
 NEGATIVE = re.compile(
