@@ -243,6 +243,7 @@ def _scaled(text: str, end: int, value: Value) -> tuple[int, Value, tuple[Value,
 def _items(text: str, decimal: Decimal) -> list[Quantity]:
     """The numbers of a text in order. Dates, names such as `x2` or `COVID-19`, and exponents of units are none."""
     found: list[Quantity] = []
+    spend(_ITEM_STEPS)
     segments = {one.start(): one for one in words.SEGMENT.finditer(text)}
     inside = sorted((one.start(), one.end()) for one in segments.values())
     place, segment_at = 0, 0

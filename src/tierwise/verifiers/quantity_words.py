@@ -95,7 +95,7 @@ NEARLY = re.compile(
     rf"|\(?approximately|\(?about)[\s$(]*$"
 )
 JOINED = re.compile(
-    rf"^[\s$)\]}}*_`]*(?:[{LETTER}°%]+[\s$.]*){{0,3}},?\s*[\"'$(]*(?:\b(?:and|or|to|und|oder|bis|y|e|o|ou|et|à|и"
+    rf"^[\s$)\]}}*_`]*(?:[{LETTER}°%]++[\s$.]*+){{0,3}},?\s*[\"'$(]*(?:\b(?:and|or|to|und|oder|bis|y|e|o|ou|et|à|и"
     rf"|или|до|en|och|eller|i|lub|ve|veya)\b"
     rf"|[&–-]|和|或|到|至|与|と|または|および|또는|와)\s*[$*_`(]*(?:[{LETTER}]\s*=\s*)?$",
     re.IGNORECASE,
