@@ -14,7 +14,7 @@ BODY_BYTES = 32 * MIB
 """A request's body, which may contain images; also after decompression."""
 HEAD_BYTES = 64 * KIB
 """Request line and headers; also the trailers, and the extensions of one chunk. Answered with 431."""
-FREE_CHUNKS = 8_192
+FREE_CHUNKS = 1_024
 """Chunks of a chunked body, whatever their size. Further chunks must have `CHUNK_BYTES` on average."""
 PIPELINED = 32
 """Requests of a connection that wait while another one is answered."""
@@ -37,7 +37,9 @@ TESTS_BYTES = 256 * KIB
 CODE_SECONDS = 30.0
 """CPU seconds for which a request may have a candidate's code run."""
 CODE_RUNS = 64
-"""Candidates whose code one action has run. Those that are checked at once may exceed it."""
+"""Candidates whose code one action has run, over all its choices and tiers."""
+CODE_SECONDS_IN_ALL = 600.0
+"""Seconds after the first of these runs in which the others must end. About as many run at once as there are cores."""
 PATTERN_BYTES = 4 * KIB
 """A pattern, on its own or in a schema."""
 OPTIONS = 1_000

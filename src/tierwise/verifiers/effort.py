@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-MOST_STEPS = 300
+MOST_STEPS = 400
 """Steps of one reading in the server. A step takes some 5 µs."""
 
 _left: ContextVar[list[int] | None] = ContextVar("_left", default=None)

@@ -336,7 +336,7 @@ def _bounded(value: Value) -> Value:
         bits = max(value.numerator.bit_length(), value.denominator.bit_length())
         if bits > MOST_BITS:
             raise NotPlain("out of range")
-        spend(1 + bits // _BITS_OF_STEP)
+        spend(2 + bits // _BITS_OF_STEP)
     return value
 
 

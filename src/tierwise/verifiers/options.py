@@ -27,7 +27,9 @@ _NO_LETTER_AFTER = r"(?![A-Za-zÀ-ɏͰ-ϿЀ-ӿ0-9])"
 _LABELLED = re.compile(r"^\s*[(\[]?([A-Za-z]|\d{1,2})\s*[).:\]-]\s+(\S.*)$", re.DOTALL)
 
 
-_NAMED_STEPS, _AFFIRMED_STEPS = 2, 15
+_BLANKS = re.compile(r"[ \t]{9,}")
+"""Blanks that say no more than eight, but take much longer to match."""
+_NAMED_STEPS, _AFFIRMED_STEPS, _MARK_STEPS = 2, 15, 25
 LATEST = 4000
 """Characters at the end of an answer without a mark in which an option is looked for."""
 
@@ -228,7 +230,7 @@ class Options:
 
         Returns None where it names none, an empty set where it refuses or leaves it open.
         """
-        spend(_AFFIRMED_STEPS)
+        spend(_MARK_STEPS)
         line = text.strip()
         if (one := self.only(line)) is not None:
             return frozenset({one})
@@ -318,7 +320,7 @@ class Options:
         """The options that an answer chooses: one, or with `several` any number of them; empty where it chooses
         none.
         """
-        text = straight(without_layout(plain(text)))
+        text = _BLANKS.sub(" " * 8, straight(without_layout(plain(text))))
         if (whole := self.only(text)) is not None:
             return frozenset({whole})
         if several and (run := self._run(text)):

@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from engines.asking import call, chunks, in_time
@@ -14,6 +15,7 @@ from tierwise.engines.openai.launch import build
 from tierwise.engines.openai.settings import Http
 from tierwise.spec.call import Usage
 from tierwise.spec.errors import Refused, SpecError
+from tierwise.spec.prompt import WrittenMessages
 from tierwise.testing.server import HttpReply
 
 # ── what is sent ────────────────────────────────────────────────────────
@@ -99,6 +101,46 @@ def test_half_a_character_is_refused_and_not_a_crash():
 def test_a_prompt_of_five_megabytes_is_sent_whole():
     text = "x" * 5_000_000
     assert sent(call(text)).body["messages"][0]["content"] == text
+
+
+def test_the_passes_of_a_large_request_share_one_copy_of_its_messages(monkeypatch):
+    written = []
+    encode = msgspec.json.encode
+    monkeypatch.setattr(msgspec.json, "encode", lambda value: written.append(type(value)) or encode(value))
+    text = "x" * 3_000_000
+    prompt = replace(call(text, seed=3, temperature=0.5).prompt, written=WrittenMessages())
+
+    async def main():
+        async with talking(HttpReply(), HttpReply()) as (server, engine):
+            for draw in range(2):
+                await chunks(engine, replace(call(), prompt=prompt, draw=draw))
+            return server.requests
+
+    requests = in_time(main())
+    for request in requests:
+        assert request.body["messages"] == [{"role": "user", "content": text}]
+        assert (request.body["temperature"], request.body["model"]) == (0.5, "large")
+        assert request.headers["content-length"]
+        assert "transfer-encoding" not in request.headers
+    assert requests[0].body["seed"] != requests[1].body["seed"]
+    assert written.count(tuple) == 1
+
+
+def test_a_large_request_with_other_messages_sends_those():
+    prompt = replace(call("x" * 100_000).prompt, written=WrittenMessages())
+
+    async def main():
+        async with talking(HttpReply(), HttpReply()) as (server, engine):
+            await chunks(engine, replace(call(), prompt=prompt))
+            await chunks(engine, replace(call(), prompt=prompt.then({"role": "user", "content": "and now?"})))
+            return [len(request.body["messages"]) for request in server.requests]
+
+    assert in_time(main()) == [1, 2]
+
+
+def test_a_dropped_field_is_not_sent_with_a_large_request():
+    prompt = replace(call("x" * 100_000).prompt, written=WrittenMessages())
+    assert "seed" not in sent(replace(call(), prompt=prompt), drop=["seed"]).body
 
 
 def test_a_cookie_of_one_answer_is_not_sent_with_the_next_request():
