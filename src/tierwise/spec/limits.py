@@ -14,7 +14,7 @@ BODY_BYTES = 32 * MIB
 """A request's body, which may contain images; also after decompression."""
 HEAD_BYTES = 64 * KIB
 """Request line and headers; also the trailers, and the extensions of one chunk. Answered with 431."""
-FREE_CHUNKS = 1_024
+FREE_CHUNKS = 8_192
 """Chunks of a chunked body, whatever their size. Further chunks must have `CHUNK_BYTES` on average."""
 PIPELINED = 32
 """Requests of a connection that wait while another one is answered."""

@@ -329,6 +329,7 @@ class Reader:
 
 
 def _bounded(value: Value) -> Value:
+    spend(2)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise NotPlain("out of range")
@@ -336,7 +337,7 @@ def _bounded(value: Value) -> Value:
         bits = max(value.numerator.bit_length(), value.denominator.bit_length())
         if bits > MOST_BITS:
             raise NotPlain("out of range")
-        spend(2 + bits // _BITS_OF_STEP)
+        spend(bits // _BITS_OF_STEP)
     return value
 
 
