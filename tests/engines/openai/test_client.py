@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import msgspec
@@ -14,7 +15,7 @@ from engines.openai.talking import HERE, asked, event, failed, raw, sent, talkin
 from tierwise.engines.openai.launch import build
 from tierwise.engines.openai.settings import Http
 from tierwise.spec.call import Usage
-from tierwise.spec.errors import Refused, SpecError
+from tierwise.spec.errors import EngineError, Refused, SpecError
 from tierwise.spec.prompt import WrittenMessages
 from tierwise.testing.server import HttpReply
 
@@ -190,6 +191,25 @@ def test_an_event_of_five_megabytes_is_read_in_reasonable_time():
     said, _ = asked(raw(event("é" * 2_500_000), event(finish="stop")))
     assert said.text == "é" * 2_500_000
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_a_large_event_is_read_like_a_small_one_also_with_others_in_the_same_block(size):
+    text = "a" * size
+    completion, _ = asked(raw(event(text) + event("b") + event(finish="stop") + "data: [DONE]\n\n"))
+    assert completion.text == f"{text}b"
+
+    async def main(seen):
+        async with talking(raw(event(text) + 'data: {"error": {"message": "gone"}}\n\n')) as (_, engine):
+            seen.extend([chunk.delta.get("content") async for chunk in until_error(engine.stream(call()))])
+
+    async def until_error(stream):
+        with suppress(EngineError):
+            async for chunk in stream:
+                yield chunk
+
+    in_time(main(seen := []))
+    assert seen == [text]
 
 
 def test_a_stream_that_ends_without_its_last_line_end_is_whole():
