@@ -63,7 +63,7 @@ def main() -> None:
     longest = LongestStep(Path(sys.argv.pop(1)))
     new_event_loop = uvloop.new_event_loop
 
-    def watched() -> asyncio.AbstractEventLoop:
+    def watched() -> uvloop.Loop:
         loop = new_event_loop()
         watch(loop, longest)
         return loop
