@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from tierwise.engines.openai.masking import masked
 from tierwise.engines.openai.receive import Body, beginning, drain, silence_limit
 from tierwise.engines.openai.request import RequestEncoder
 from tierwise.engines.openai.wire import read_event, read_whole
+from tierwise.spec import turns
 from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, Refused, TimedOut
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _LINGER_SECONDS = 1.0
 """The longest wait after the finish reason for usage, `[DONE]` and the end of the response. Then the connection is
 closed."""
-_LARGE_BYTES = 1024 * 1024  # aiohttp wants a file above this size, and sends it in parts
+_LARGE_BYTES = 1024 * 1024  # above this size aiohttp wants an iterator
+_SLICE_BYTES = 256 * 1024
 
 
 class ChatClient:
@@ -85,13 +86,21 @@ class ChatClient:
             yield self._whole_answer(await self.whole(base_url, call), base_url, call)
             return
         exchange = Exchange(lambda event: self._read(event, base_url, call), linger_seconds=_LINGER_SECONDS)
-        body = self._request.encode(call)
+        body = await self._request.encode(call)
         try:
             async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
                 with Body(response, self._silent_seconds) as answer:
                     while block := await answer.next(exchange.ends_at):
-                        for chunk in exchange.feed(block):
+                        if exchange.is_large(block):
+                            async with turns.turn():
+                                chunks = exchange.feed(block)
+                                first = next(chunks, None)
+                            if first is not None:
+                                yield first
+                        else:
+                            chunks = exchange.feed(block)
+                        for chunk in chunks:
                             yield chunk
                         if exchange.is_done:
                             await drain(response)
@@ -115,7 +124,7 @@ class ChatClient:
 
         Cancelling it aborts the pass.
         """
-        body = self._request.encode(call, streamed=False)
+        body = await self._request.encode(call, streamed=False)
         try:
             async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
@@ -129,19 +138,22 @@ class ChatClient:
         except (aiohttp.ClientError, ConnectionError) as error:
             raise self._blame(error, had_begun=False) from error
 
-    async def _post(self, url: str, body: bytes, forwarded: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _post(self, url: str, body: list[bytes], forwarded: Mapping[str, str]) -> aiohttp.ClientResponse:
         """Send a request. If the server has closed a reused connection, the request is sent again on a new one.
 
         llama.cpp closes every connection after a stream, microseconds after announcing keep-alive.
         """
+        size = sum(map(len, body))
+        is_large = size > _LARGE_BYTES
+        length = {"Content-Length": str(size)} if is_large else {}
         while True:
             way: list[str] = []
             try:
                 async with silence_limit(self._silent_seconds):
                     return await self._open().post(
                         url,
-                        data=io.BytesIO(body) if len(body) > _LARGE_BYTES else body,
-                        headers={**forwarded, **self._headers},
+                        data=_slices(body) if is_large else b"".join(body),
+                        headers={**forwarded, **self._headers, **length},
                         allow_redirects=False,
                         proxy=self._proxy,
                         trace_request_ctx=way,
@@ -240,6 +252,14 @@ class ChatClient:
 
 async def _note_reuse(session: aiohttp.ClientSession, way: Any, params: object) -> None:  # noqa: ARG001 - aiohttp's
     way.trace_request_ctx.append("kept")
+
+
+async def _slices(parts: list[bytes]) -> AsyncGenerator[memoryview]:
+    """A body in slices, without a copy of it."""
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), _SLICE_BYTES):
+            yield view[start : start + _SLICE_BYTES]
 
 
 def _shown(body: bytes) -> str:
