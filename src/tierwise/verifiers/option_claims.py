@@ -77,6 +77,8 @@ def _without_headers(text: str, found: list[Named]) -> list[Named]:
 def joined(text: str, one: Named, two: Named) -> bool:
     """Whether two neighbours are named together."""
     between = text[one.end : two.start]
+    if len(between) <= 100:
+        between = re.sub(r"^ ?\([^()\n]{1,80}\)", "", between)
     if len(between) > 40 or ("\n" in between.strip(" \t") and not between.strip(" \t\n-*_")):
         return False
     if words.OR.match(between):
@@ -104,10 +106,12 @@ def _claim(text: str, group: list[Named], begin: int, stop: int, names: Names, l
     if not clause.strip(" \t*_#>|-([") and (after[:1] in (".", ")") or after[:2] == "**"):
         after = after.lstrip(".)*")  # a label: `B. wrong`
     said = text[start:end].casefold()
+    if (row := _in_row(text, start, end)) is not None:
+        return Claim(tuple(one.option for one in group), start, end, row)
     is_alternative = any(
         words.OR.match(text[one.end : two.start]) for one, two in zip(group, group[1:], strict=False)
     )
-    stance = _stance(clause, sentence, after, said in names.by_text and len(names.options) == 2)
+    stance = _stance(clause, sentence, after, said in names.by_text and len(names.options) == 2, stop == len(text))
     if last is not None and last.stance == Stance.WRONG and stance >= Stance.NAMED and _is_carried(text[last.end : start]):
         stance = Stance.WRONG  # `not A nor B`, `A is wrong, and so is B`
     if is_alternative and stance >= Stance.NAMED and len({one.option for one in group}) > 1:
@@ -116,20 +120,40 @@ def _claim(text: str, group: list[Named], begin: int, stop: int, names: Names, l
     return Claim(tuple(one.option for one in group), start, end, stance, is_alternative, turns)
 
 
+def _in_row(text: str, start: int, end: int) -> Stance | None:
+    """What the last cell of a table's row says of the option in its first: `| A | too small | ✗ |`."""
+    line = text[text.rfind("\n", max(0, start - 40), start) + 1 : start]
+    if not re.fullmatch(r"[ \t]*\|[\s*_`(]*", line):
+        return None
+    cells = [cell.strip(" *_`.\t") for cell in text[end : end + 600].partition("\n")[0].strip().strip("|").split("|")]
+    for cell in reversed(cells):
+        if words.TICK.match(cell) or re.match(r"(?:yes|ja|oui|sí|sim|да|是)\b", cell, re.IGNORECASE):
+            return Stance.RIGHT
+        if words.CROSS.match(cell) or re.match(r"(?:no|nein|non|não|нет|否)\b", cell, re.IGNORECASE):
+            return Stance.WRONG
+        verdict = _polarity(cell) if len(cell) < 40 and words.POLAR.match(cell) else None
+        if verdict is not None:
+            return verdict
+    return None
+
+
 def _is_carried(between: str) -> bool:
     return re.fullmatch(r"[^.;\n]{0,30}(?:\bso\ (?:is|are|does)|neither\ (?:is|does|are)|nor)\s+(?:option\s+)?[\s\"'(*_]*", between) is not None
 
 
-def _stance(clause: str, sentence: str, after: str, is_word: bool) -> Stance:
+def _stance(clause: str, sentence: str, after: str, is_word: bool, is_last: bool) -> Stance:
     """What a clause says of the options between `clause` and `after`."""
     end = words.SENTENCE.search(after)
     is_asked = end is not None and text_is_question(after, end)
     told = after[: end.start()] if end is not None else after
+    line = after.partition("\n")[0].rstrip()
+    if words.BEGINS.fullmatch(clause) and (words.TICK.search(line[-2:]) or words.CROSS.search(line[-2:])):
+        return Stance.RIGHT if words.TICK.search(line[-2:]) else Stance.WRONG
     if (tick := words.TICK_AFTER.match(after)) or (tick := words.TICK_BEFORE.search(clause)):
         return Stance.RIGHT if tick["yes"] else Stance.WRONG
     if not is_word and (yes := words.YES_AFTER.match(after)):
         return Stance.RIGHT if yes["yes"] or yes["yes2"] else Stance.WRONG
-    if is_asked and (after[end.end() :].strip() or words.ASKS.search(sentence)):
+    if is_asked and (not is_last or after[end.end() :].strip() or words.ASKS.search(sentence)):
         return Stance.OPEN
     is_excepted = words.EXCEPT.search(sentence) is not None
     denied = words.DENIED_BEFORE.search(clause) is not None and not words.EXCEPT.search(sentence)

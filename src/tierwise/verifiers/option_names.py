@@ -58,7 +58,8 @@ class Named:
     option: int
     start: int
     end: int
-    by_letter: bool = False
+    by_letter: bool | None = False
+    """Whether it is named by its letter; None by its letter and its words."""
 
 
 def clean(text: str) -> str:
@@ -101,7 +102,8 @@ class Names:
         alone = "|".join(re.escape(name) for name in shown) or "(?!)"
         self._label = re.compile(
             rf"[\s(\[*_\"'`#>]{{0,12}}(?:(?:option|choice|answer|letter|opción|opção|letra|alternativa"
-            rf"|选项)\s+)?[(\[*_\"'`]{{0,4}}({alone})(?=[)\].:,;*_\"`-]|'(?![A-Za-z])|\s*$|\s*\n|\s+-)",
+            rf"|antwort|réponse|respuesta|resposta|risposta|odpowiedź|svar|antwoord|jawaban|cevap|đáp\s+án|ответ|вариант"
+            rf"|选项|選択肢)\s+)?[(\[*_\"'`]{{0,4}}({alone})(?=[)\].:,;*_\"`(-]|'(?![A-Za-z])|\s*$|\s*\n|\s+[-(:])",
             re.IGNORECASE,
         )
         own_letters = "|".join(re.escape(name) for name in self.letters) or "(?!)"
@@ -198,7 +200,7 @@ class Names:
             between = text[kept[-1].end : one.start] if kept else None
             if between is not None and self.letters and len(between) <= 6 and self._is_beside(text, kept[-1], one):
                 same = kept[-1].option == one.option
-                kept[-1] = Named(one.option if same else CONFLICT, kept[-1].start, one.end)
+                kept[-1] = Named(one.option if same else CONFLICT, kept[-1].start, one.end, by_letter=None)
             else:
                 kept.append(one)
         return kept
@@ -206,7 +208,7 @@ class Names:
     def _is_beside(self, text: str, one: Named, two: Named) -> bool:
         """Whether two neighbours are a letter and its words: `(B) London`, `London (B)`."""
         between = text[one.end : two.start]
-        if one.by_letter == two.by_letter:
+        if one.by_letter is None or one.by_letter == two.by_letter:
             return False
         if one.by_letter:
             return re.fullmatch(r"[)\].:*_\"'\s-]*", between) is not None and "\n" not in between
@@ -238,7 +240,11 @@ class Names:
                 continue
             if len(match[0]) == 1 and not self._is_letter(text, match.start(), match.end(), option):
                 continue
-            if match[0] == "no" and not words.ENDS_OPTION.match(text, match.end()):
+            if (
+                match[0] == "no"
+                and not words.ENDS_OPTION.match(text, match.end())
+                and not re.search(r"(?:\bn?or\s+|/)$", folded[: match.start()][-5:])
+            ):
                 continue  # `no idea`, `no other`
             found.append(Named(option, match.start(), match.end()))
         return found
@@ -247,6 +253,8 @@ class Names:
         """Whether a single letter is an option here, and no article, pronoun, preposition or initial."""
         sign = text[start]
         following = text[end : end + 24]
+        if words.LETTER_OF.search(text[max(0, start - 24) : start]) or re.match(r"\s*(?:=(?![=>])|[<>^]\s*\w)", following):
+            return False
         if "А" <= sign.upper() <= "Я":
             return sign.isupper() and not (sign in "АВИКОСУЯ" and re.match(r"\s+[а-яё]{2}", following) and not re.match(r"\s+(?:не|и|или|является|верн|неверн|подход|правильн)", following))
         if not sign.isalpha() or not sign.isascii():

@@ -146,6 +146,7 @@ DENIED_AFTER = re.compile(
     (?:[^.,;:()\n]{{0,40}},?\ )?(?:isn't|aren't|wasn't|can't|cannot|doesn't|don't|won't|couldn't|wouldn't|fails?\b|contradicts?\b|violates?\b
       |ignores?\b|conflicts?\b|n'est\ pas|no\ (?:es|son|lo\ es|lo\ son|puede)|não\ (?:é|são|pode)|non\ (?:è|sono)|не\ |nie\ |inte\b|niet\b|nem\b|nu\ |tidak\b|không\b)
     |(?:\w+\ )?(?:scheide[nt]\ (?:\w+\ )?aus|entf[äa]ll\w*|fall\w*\ weg|passe?n?t?\ (?:auch\ )?nicht|can\ (?:all\ |both\ |also\ )?be\ (?:ruled|eliminated|excluded|discarded|dismissed|rejected|crossed|disregarded)|(?:go|goes)\ out|отпада\w+|исключа\w+)
+    |\w+\ (?:\w+\ )?(?:nicht|niet|inte|ikke|pas)\b
     |(?:では|じゃ|で)(?:は)?(?:ない|なく|ありません)|でも|(?:이|가|은|는|도)\ ?(?:아니|아닙|정답이\ 아|답이\ 아)|不|değil|नहीं|(?:की\ )?बजाय)""",
     _ANY_CASE | re.VERBOSE,
 )
@@ -177,8 +178,8 @@ WRONG_LABEL = re.compile(
 """`the wrong answer is`, `a common mistake is to choose`, `the distractor is`."""
 
 HEDGED_BEFORE = re.compile(
-    r"""\b(?:could|might|may|maybe|perhaps|possibly|tempt(?:ed|ing)|was\ leaning|first\ thought|thought|initially|at\ first
-    |considered|consider|suppose|if|assume|assuming|whether|unless|almost|nearly
+    r"""\b(?:could|might|may|maybe|perhaps|possibly|tempt(?:ed|ing)|was\ leaning|(?:students?|textbooks?|keys?|sources?|authors?|teachers?|experts?|others?|some|he|she|they|alice|bob)\b(?:\ \w+){0,2}?\ (?:says?|gives?|claims?|argues?|chose|chooses?|picks?|picked|answered|suggests?|prefers?|lists?)|first\ thought|thought|initially|at\ first
+    |considered|consider|suppose|if(?!\ I\ had\ to)|assume|assuming|whether|unless|almost|nearly
     |(?:some|many|most|people|students?|others|few|critics|everyone|somebody|someone|one|you|you'd|they)\ (?:\w+\ ){0,3}?(?:say|said|answer|pick|choose|think|claim|argue|believe|guess|call|go\ (?:for|with)|opt\ for|confuse|select)
     |vielleicht|könnte|möglicherweise|eventuell|wenn|falls|peut-être|pourrait|possiblement|si(?!\w)|quizás?|tal\ vez|podría|posiblemente|talvez|poderia|pode\ ser|se(?=\ fosse)
     |forse|potrebbe|возможно|может|если|być\ może|może|gdyby|misschien|kan|kanske|kanskje|måske|možná|poate|talán|ehkä|belki|mungkin|có\ thể|có\ lẽ)\b[^.!?;\n]{0,60}$
@@ -224,12 +225,12 @@ UNDECIDED = re.compile(
 # ── how options stand together ───────────────────────────────────────────
 
 OR = re.compile(
-    rf"""^{CLOSING}(?:,?\s*(?:\bor(?:\ (?:maybe|perhaps|possibly|else|even))?\b|\bnor\b|\bou\b|\boder\b|\bnoch\b|\bo\b|\bu\b|\bni\b|\bили\b|\bни\b|\bабо\b|\bof\b|\blub\b|\bani\b|\bnebo\b|\beller\b|\bsau\b|\bvagy\b|\btai\b|\bveya\b|\bya\ da\b|\batau\b|\bhoặc\b|\bhay\b|أو|या|או\b|ή|或者?|または|か|또는|이나|나|/|\bvs\.?|\bversus\b))
+    rf"""^{CLOSING}(?:,?\s*(?:\bor(?:\ (?:maybe|perhaps|possibly|else|even))?\b|\bnor\b|\bou\b|\boder\b|\bnoch\b|\bo\b|\bu\b|\bni\b|\bили\b|\bлибо\b|\bsoit\b|\balbo\b|\bbądź\b|\bни\b|\bабо\b|\bof\b|\blub\b|\bani\b|\bnebo\b|\beller\b|\bsau\b|\bvagy\b|\btai\b|\bveya\b|\bya\ da\b|\batau\b|\bhoặc\b|\bhay\b|أو|या|או\b|ή|或者?|または|か|또는|이나|나|/|\bvs\.?|\bversus\b))
     {OPENING}(?:options?\s+|either\s+)?$""",
     _ANY_CASE | re.VERBOSE,
 )
 AND = re.compile(
-    rf"""^{CLOSING}(?:,?\s*(?:\band(?:\ also)?\b|\bas\ well\ as\b|\bplus\b|\balong\ with\b|\bund\b|\bsowie\b|\bet\b|\by\b|\be\b|\bed\b|\bи\b|\bта\b|\bі\b|\bve\b|\bvà\b|\ben\b|\bi\b|\boraz\b|\boch\b|\bog\b|\bdan\b|\bja\b|\bés\b|\ba\b|\bși\b|\bşi\b|\bκαι\b|و|और|ו|&|和|与|跟|と|および|와|과|\+|及|এবং|และ)|[,、/])?{OPENING}
+    rf"""^{CLOSING}(?:,?\s*(?:\band(?:\ also)?\b|\bas\ well\ as\b|\bplus\b|\balong\ with\b|\bund\b|\bsowie\b|\bet\b|\by\b|\be\b|\bed\b|\bи\b|\bта\b|\bі\b|\bve\b|\bvà\b|\ben\b|\bi\b|\boraz\b|\boch\b|\bog\b|\bdan\b|\bja\b|\bés\b|\ba\b|\bși\b|\bşi\b|\bκαι\b|و|और|ו|&|和|与|跟|と|および|와|과|\+|及|এবং|และ)|[,、/]){OPENING}
     (?:options?\s+|also\s+|la\s+|le\s+|die\s+)?{OPENING}$""",
     _ANY_CASE | re.VERBOSE,
 )
@@ -239,7 +240,7 @@ ASKS = re.compile(
 )
 """How a sentence begins that asks about an option, and does not offer it: `C?` offers it."""
 NONE = re.compile(
-    r"""^[\s"'(*_`]*(?:none|neither|nothing|unknown|unclear|no\s+(?:option|answer|correct)|keine?\b|aucune?\b
+    r"""^[\s"'(*_`]*(?:none|neither|nothing|unknown|unclear|n/a\b|unsure|not\ (?:sure|certain)|no\s+(?:option|answer|correct)|keine?\b|aucune?\b
     |ningun[oa]\b|nessun[oa]\b|nenhum[a]?\b|都不|以上皆非)""",
     _ANY_CASE | re.VERBOSE,
 )
@@ -258,6 +259,7 @@ CHOICE_MARK = re.compile(
       (?:one|option|choice|letter|statement|alternative|pick|selection|guess|label|category|classification)\s*
       (?:[^\s.,:;!?=]{1,20}\s+){0,5}?(?:(?:is|are|would\ be|must\ be|has\ to\ be)\b(?!'|n't)|:|=)
     |\b(?:choice|verdict|label|classification|conclusion|decision|final|ans|solution|key|gabarito|lösung|soluci[óo]n|solution|solução|soluzione|решение)\b\.?\s*(?:is|:|=|->|→)
+    |[\[(]\s*(?:答案|正解|解答|정답|answer|ans|final\ answer|respuesta|réponse|antwort|ответ)\s*[\])]
     |\brichtige?\s+(?:Option|Wahl|Lösung|Aussage)\s+ist
     |\b(?:opci[óo]n|opção|opzione|option|alternativa)\s+(?:correcta|correta|corretta|correcte)\s*(?:es|é|è|est|:)
     |\bправильный\s+(?:вариант|ответ)\s*[:-]?)[\s:*_"'`>(\[]*(?=([^\n]{1,300}))""",
@@ -265,6 +267,14 @@ CHOICE_MARK = re.compile(
 )
 """What marks the choice of an option, with what follows."""
 
+STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,300}~~|<(s|del|strike)>[^<\n]{1,300}</\1>", _ANY_CASE)
+"""Text that is struck out."""
+QUOTED = re.compile(r"^[ \t]*>[^\n]*(?:\n|$)", re.MULTILINE)
+"""A line that quotes what was asked."""
+ROW = re.compile(r"^[ \t]*\|(?P<cells>[^\n]{1,600})$", re.MULTILINE)
+BULLETS = re.compile(r"(?:[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+[^\n]*(?:\n[ \t]*)*){1,60}")
+OPTION_NOUN = re.compile(r"(?<!故)(?<!应)(?<!以)(?<!此)(?<!案)(?:选项|選項|選择項)\s*$")
+"""`选项` before a letter, which names an option and does not choose it."""
 LINE = re.compile(
     r"^[ \t>*_#-]*([^\W\d_][\w ]{0,30})[*_]*[ \t]*[:=][ \t*_]*(\S[^\n]{0,200}?)[ \t.*_]*$",
     re.MULTILINE,
@@ -280,6 +290,15 @@ BREAK = re.compile(r"[,:(]\s|\s-\s|\s\(")
 # ── letters ──────────────────────────────────────────────────────────────
 
 LATER_WORD = re.compile(r"[ ]?[a-zà-ÿ']")
+BEGINS = re.compile(r"[ \t*_#>|(\[-]*(?:(?:option|choice|answer|statement|opción|opção|alternativa|вариант|选项)\s*[(*\[]*)?", _ANY_CASE)
+"""What stands in a line before the option that it is about."""
+LETTER_OF = re.compile(
+    r"""(?:\b(?:vitamin|hepatitis|influenza|appendix|fig(?:ure|\.)?|table|plan|(?<!other\ )types?|group|section|point|grade|team|class|exhibit|chapter
+    |series|phase|stage|factor|protein|gene|angle|vertex|side|vector|matrix|event|set|box|city|company|person|node|player|triangle|variable|column|row
+    |sample|compound|particle|circle|let|angle\ at|point\ at|segment|Punkt|Gruppe|Klasse|Typ|Vitamin|vitamine|punto|grupo|(?:got|gets?|received|is|was|as|earn(?:ed|s)?|with)\ an?|N/)\s+|\bN/)$""",
+    _ANY_CASE | re.VERBOSE,
+)
+"""What stands before a letter that names something else: `vitamin C`, `let A be`."""
 LETTER_VERB = re.compile(
     r"""\s+(?:is|was|are|because|since|as|for|and|or|but|would|will|can|could|must|should|fails?|works?|seems?|says?
     |states?|matches|fits|has|does|gives|describes|means|not|too|rather|instead|over|due|given|which|it|vs|beats?|wins|remains?|alone|looks?|,|ist|est|es|é|è|weil|porque|car|perché)\b""",

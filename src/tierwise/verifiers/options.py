@@ -41,7 +41,7 @@ class Options:
         """The options that an answer chooses: one, or with `several` any number of them; empty where it chooses
         none.
         """
-        text = self._names.read(text)
+        text = self._own_words(self._names.read(text))
         if (whole := self._names.only(text)) is not None:
             return frozenset({whole})
         if several and (run := self._names.run(text)):
@@ -51,6 +51,20 @@ class Options:
         if CONFLICT in found or (not several and len(found) > 1):
             return _NOTHING
         return found
+
+    def _own_words(self, text: str) -> str:
+        """The text without what it strikes out, quotes, or lists of the options as they were given."""
+        text = words.STRUCK.sub(" ", text)
+        rest = words.QUOTED.sub("", text)
+        if rest.strip() and rest != text and self._names.named(rest[-LATEST:]):
+            text = rest
+        said = claims(text[:LATEST], self._names)[: 2 * len(self._all)]
+        for place in range(len(said) - len(self._all) + 1):
+            listed = said[place : place + len(self._all)]
+            if all(one.options == (n,) and one.stance == Stance.NAMED for n, one in enumerate(listed)):
+                rest = text[listed[-1].end :]
+                return rest.partition("\n")[2].strip() and rest.partition("\n")[2] or text
+        return text
 
     def _corrected(self, text: str, several: bool) -> frozenset[int] | None:
         """What an answer chooses after it last began to correct itself; None where it chooses nothing there."""
@@ -83,7 +97,8 @@ class Options:
             mark = found[place]
             if mark.kind == "box" and mark.empty:
                 return None if corrected else _NOTHING
-            options = self.in_mark(mark.said, several)
+            options = self._listed(text, mark) if several else None
+            options = self.in_mark(mark.said, several) if options is None else options
             if options is None:
                 if mark.kind == "box":
                     return _NOTHING
@@ -98,6 +113,15 @@ class Options:
                 return options | before
             return options if self._is_newer(text, found[place - 1], mark) else _NOTHING
         return None
+
+    def _listed(self, text: str, mark: Mark) -> frozenset[int] | None:
+        """The options with which the lines of a list begin that follows a phrase; None without one."""
+        begin = text.rfind("\n", 0, mark.start) + 1
+        if mark.kind not in ("phrase", "title") or (bullets := words.BULLETS.match(text, begin)) is None:
+            return None
+        lines = [line.strip().lstrip("-*•+ ") for line in bullets[0].split("\n") if line.strip()]
+        found = {self._names.at_start(re.sub(r"^\d{1,2}[.)]\s+", "", line), strict=True) for line in lines}
+        return frozenset(one for one in found if one is not None) if len(found) > 1 and None not in found else None
 
     def _mark_before(self, found: list[Mark], mark: Mark, several: bool) -> frozenset[int] | None:
         """What the mark of the same kind before this one names."""
@@ -130,10 +154,15 @@ class Options:
     def _marks(self, text: str) -> list[Mark]:
         phrases = [Mark(one.end(), "phrase", one[1]) for one in deque(words.CHOICE_MARK.finditer(text), maxlen=100)
             if not self._names.named(one[0])]
-        phrases += picks(text)
-        found = [mark for mark in (*marks(text), *phrases) if mark.kind != "phrase" or self._is_said(text, mark)]
+        phrases += [pick for pick in picks(text) if not words.OPTION_NOUN.search(text[max(0, pick.start - 6) : pick.start])]
+        found = [mark for mark in (*marks(text), *phrases) if mark.kind != "phrase" or (self._is_said(text, mark) and not self._holds_option(text, mark))]
         hashes = [mark for mark in found if mark.kind == "hashes" and self._names.only(mark.said) is None]
         return sorted((mark for mark in found if mark not in hashes), key=lambda mark: mark.start)
+
+    def _holds_option(self, text: str, mark: Mark) -> bool:
+        """Whether the words of a phrase name the option that is told of: `Answer B is right, since A fails`."""
+        before = re.split(r"[.,;:!?\n]\s", text[max(0, mark.start - 60) : mark.start].rstrip(" :"))[-1]
+        return bool(self._names.named(before))
 
     @staticmethod
     def _is_said(text: str, mark: Mark) -> bool:
@@ -172,8 +201,12 @@ class Options:
             return None if start is None else frozenset({start})
         if start is not None and start != said[0].options[0] and not several:
             return frozenset({start})
+        if len(said) > 1 and re.fullmatch(r"\s*(?:→|->|=>)\s*", line[said[0].end : said[1].start]):
+            said = said[1:]
         for place, claim in enumerate(said):
-            if claim.is_alternative and claim.stance != Stance.WRONG:
+            if (claim.is_alternative and claim.stance != Stance.WRONG) or (
+                place and said[0].stance == Stance.OPEN and claim.stance != Stance.RIGHT
+            ):
                 return _NOTHING
             if claim.counts or (place == 0 and claim.stance == Stance.OPEN and start is not None):
                 return frozenset(claim.options)
@@ -194,6 +227,8 @@ class Options:
         }
         if len(lines) == 1:
             return frozenset(lines)
+        if len(self._all) == 2 and not self._names.is_letters and (start := self._first(whole)) is not None:
+            return frozenset({start})
         right = [one for one in said if one.stance == Stance.RIGHT]
         if right and (decided := self._agreed(right)) is not None:
             return decided
