@@ -78,7 +78,7 @@ def joined(text: str, one: Named, two: Named) -> bool:
     """Whether two neighbours are named together."""
     between = text[one.end : two.start]
     if len(between) <= 100:
-        between = re.sub(r"^ ?\([^()\n]{1,80}\)", "", between)
+        between = re.sub(r"^ ?\((?!(?:yes|no|ja|nein|oui|non)\b|[✓✔✗✘✅❌])[^()\n]{1,80}\)", "", between)
     if len(between) > 40 or ("\n" in between.strip(" \t") and not between.strip(" \t\n-*_")):
         return False
     if words.OR.match(between):
@@ -152,16 +152,16 @@ def _stance(clause: str, sentence: str, after: str, is_word: bool, is_last: bool
     if (tick := words.TICK_AFTER.match(after)) or (tick := words.TICK_BEFORE.search(clause)):
         return Stance.RIGHT if tick["yes"] else Stance.WRONG
     if not is_word and (yes := words.YES_AFTER.match(after)):
-        return Stance.RIGHT if yes["yes"] or yes["yes2"] else Stance.WRONG
+        return Stance.RIGHT if yes["yes"] or yes["yes2"] or yes["yes3"] else Stance.WRONG
     if is_asked and (not is_last or after[end.end() :].strip() or words.ASKS.search(sentence)):
         return Stance.OPEN
-    is_excepted = words.EXCEPT.search(sentence) is not None
+    is_excepted = words.EXCEPT.search(sentence) is not None or words.APART.search(clause) is not None
     denied = words.DENIED_BEFORE.search(clause) is not None and not words.EXCEPT.search(sentence)
     if is_word and not re.match(r"\s+(?:would|is|was|has|can|cannot|isn't)\b", told):
         told = ""
     verdict = _predicate(told)
     if is_excepted:
-        return Stance.RIGHT if verdict is Stance.WRONG else Stance.WRONG
+        return _excepted(sentence, told)
     if denied or words.WRONG_LABEL.search(clause) or words.NOT_SAID.search(clause):
         return Stance.WRONG
     if verdict is None and words.DENIED_AFTER.match(told):
@@ -182,6 +182,17 @@ def _stance(clause: str, sentence: str, after: str, is_word: bool, is_last: bool
     if words.CHOSEN_BEFORE.search(clause) or words.CHOSEN_AFTER.match(told) or words.IT_IS.search(clause):
         return Stance.RIGHT
     return Stance.NAMED
+
+
+def _excepted(before: str, after: str) -> Stance:
+    """What is said of an option that is excepted: the opposite of what is said of all others."""
+    if words.NO_OTHER.search(before):
+        return Stance.RIGHT
+    verdicts = [match for match in words.POLAR.finditer(before + after)]
+    last = next((one for one in verdicts if one["no"] is None), None)
+    is_wrong = last is not None and last["wrong"] is not None
+    is_wrong = is_wrong or bool(re.search(r"\bfails?\b", before + after)) or (last is None and bool(verdicts))
+    return Stance.RIGHT if is_wrong else Stance.WRONG
 
 
 def text_is_question(after: str, end: re.Match[str]) -> bool:

@@ -42,6 +42,7 @@ _ORDINAL = re.compile(
     + r"|(?<!\d)(?P<counted>[1-9])\s*(?:番(?:目)?|번)",
     re.IGNORECASE,
 )
+_ARTICLE = re.compile(r"^(?:an?|the|eine?|der|die|das|une?|le|la|les|el|los|las|una?|uma?|il|lo|gli)\s+", re.IGNORECASE)
 _MINE = re.compile(r"\b(?:my|his|her|their|our|mein\w*|mon|ma|mi|meu|minha|mio|мой)\s+$", re.IGNORECASE)
 
 _PARTICLE = "です|だ|が|は|を|と|の|で|입니다|이다|이|가|는|은|를|을|와|과|번|选|項|项|错|对|正|不|是"
@@ -90,8 +91,12 @@ class Names:
         if not own and len(options) <= 26 and all(len(option.strip()) > 1 for option in options):
             self.letters = {chr(ord("A") + place): place for place in range(len(options))}
         for place, names in enumerate(texts):
-            for name in names:
+            for name in list(names):
                 self.by_text.setdefault(_bare(name), place)
+        for place, names in enumerate(texts):
+            short = _ARTICLE.sub("", clean(names[-1]).strip())
+            if len(short) > 2 and self.by_text.setdefault(_bare(short), place) == place:
+                names.append(short)
         self.is_letters = all(len(_bare(option)) == 1 for option in options)
         self._is_latin = self.is_letters and all(option.strip().isascii() for option in options)
         self._is_counted = [_bare(option) for option in options] == [str(n + 1) for n in range(len(options))] or not any(
@@ -174,7 +179,7 @@ class Names:
                     return CONFLICT
                 return place if place >= 0 else None
         first = next(iter(self.named(text[:MOST])), None)
-        if first is None or text[: first.start].strip(_ENDS) or not words.ENDS_OPTION.match(text, first.end):
+        if first is None or _ARTICLE.sub("", text[: first.start].lstrip(_ENDS)).strip(_ENDS) or not words.ENDS_OPTION.match(text, first.end):
             return None
         return first.option
 
@@ -240,6 +245,8 @@ class Names:
                 continue
             if len(match[0]) == 1 and not self._is_letter(text, match.start(), match.end(), option):
                 continue
+            if match[0].isdigit() and re.search(r"(?:\bout\s+of|/)\s*$", folded[max(0, match.start() - 10) : match.start()]):
+                continue  # `3 out of 4`
             if (
                 match[0] == "no"
                 and not words.ENDS_OPTION.match(text, match.end())

@@ -24,7 +24,7 @@ _WRONG = (
     r"|yanlış(?:tır)?|hatalı|salah|keliru|sai|väär(?:in|ä|iä)?)\b"
     r"|\b(?:błędn|niepopraw|nieprawid|fałsz|špatn|nespr[áa]vn|неверн|неправильн|ошибочн|неподход|невірн|хибн"
     r"|λάθος|λανθασμέν)"
-    r"|خاطئ|خطأ|ग़?लत|שגוי|错|錯|不对|不對|不正确|不正確|不符|不成立|不选|不選|間違|誤|不正解|不適|틀[리렸린]|오답|ผิด|ভুল"
+    r"|خاطئ|خطأ|ग़?लत|שגוי|错|錯|不对|不對|不正确|不正確|不符|不成立|不选|不選|間違|違[いうっ]|誤|不正解|不適|틀[리렸린]|오답|ผิด|ভুল"
 )
 _RIGHT = (
     r"\b(?:correct(?:ly)?|right|true|accurate|valid|best|(?:most\ )?(?:appropriate|plausible|suitable)"
@@ -34,7 +34,7 @@ _RIGHT = (
     r"|giust[oaie]|esatt[oaie]|juiste?|goed|rätt|riktigt?|rigtige?|korrekta?|corecte?[ăa]?|helyes(?:ek)?|igaz"
     r"|doğru(?:dur)?|benar|tepat|betul|đúng|oike(?:in|a|at))\b"
     r"|\b(?:poprawn|prawidłow|prawdziw|správn|верн|правильн|подход|вірн|σωστ)"
-    r"|صحيح|صواب|सही|נכו[ןנ]|正确|正確|(?<![针對反])对(?![比于应])|符合|正しい|正解|適切|当てはま|맞[습는다아]|정답|옳|적절|ถูก|সঠিক"
+    r"|صحيح|صواب|सही|נכו[ןנ]|正确|正確|(?<![针對反])对(?![比于应])|符合|正し[いく]|正解|適切|当てはま|맞[습는다아]|정답|옳|적절|ถูก|সঠিক"
 )
 _NOT = (
     r"(?:\b(?:not|cannot|never|neither|nor|hardly|isn't|aren't|wasn't|weren't|can't|don't|doesn't|didn't|won't|couldn't"
@@ -45,7 +45,7 @@ NEGATION = _NOT.replace("\\ ", " ")
 POLAR = re.compile(rf"(?P<wrong>{_WRONG})|(?P<right>{_RIGHT})|(?P<no>{_NOT})", _ANY_CASE | re.VERBOSE)
 """Right, wrong, or a negation."""
 
-NOT_AFTER = re.compile(r"\w{0,3}\s*(?:아니|아닙|않|ない|なく|とは(?:言|い)え|नहीं|değil)")
+NOT_AFTER = re.compile(r"\w{0,3}\s*(?:아니|아닙|않|지\s*않|ない|なく|nicht\b|niet\b|inte\b|ikke\b|とは(?:言|い)え|नहीं|değil)")
 """A negation that follows what it denies."""
 _COPULA = (
     r"(?:is|are|was|were|be|been|seems?|looks?|appears?|must|should|would|can|could|may|might|to|has|have|ist|sind|est"
@@ -53,7 +53,7 @@ _COPULA = (
     r"|also|all|both|the|an?|only|most|one|therefore|thus|indeed|clearly|definitely|simply|just|again|obviously|still"
     r"|so|very|probably|likely|actually|really|certainly|surely|quite|fully|die|der|das|la|le|les|el|los|las|il|un|una|uma"
     r"|également|auch|beide|alle|aussi|también|ambas|também|anche|entrambe|aber|hingegen|however|though|then|answers?"
-    r"|options?|choices?|statements?|ones?|self|itself|that|which|\w+ly)"
+    r"|options?|choices?|statements?|ones?|self|itself|that|which|está|están|estão|sta|(?!hardly|scarcely|barely|partly|partially)\w+ly)"
 )
 PREDICATE = re.compile(rf"^{CLOSING}[.):,|=>→-]*[\s*_`|(]*(?:{_COPULA}\s+)*(?={POLAR.pattern})", _ANY_CASE | re.VERBOSE)
 """What may stand between an option and what is said of it."""
@@ -68,7 +68,8 @@ TICK_AFTER = re.compile(rf"^{CLOSING}[.):|=→-]*[ \t*_`|(]*(?:[^\n|.;✓✔✅�
 TICK_BEFORE = re.compile(r"(?:^|\n|\|)[\s*_>|-]*(?:(?P<yes>[✓✔✅☑]|\[[xX✓]\]|👍|🟢)|(?P<no>[✗✘❌❎✖☒☐]|\[ ?\]|👎|🔴))[\s*_`|(]*$")
 YES_AFTER = re.compile(
     rf"^{CLOSING}[.)]?\s*(?:[:|?=→-]+)[\s*_|]*(?:(?P<yes>yes|ja|oui|sí|sì|sim|да|tak|evet|是|はい|네)|(?P<no>no(?!t)|nein|non|não|nee|нет|nie|hayır|否|いいえ|아니))\b"
-    rf"|^\s*[)\]]\s*(?:(?P<yes2>yes|ja|oui|sí|да)|(?P<no2>no|nein|non|нет))\b",
+    rf"|^\s*[)\]]?\s*\(?(?:(?P<yes2>yes|ja|oui|sí|да)|(?P<no2>no|nein|non|нет))\b[)\s]*(?=[.,;()\n]|$)"
+    rf"|^{CLOSING}[.)]?\s*[:|=→-]+\s*(?:(?P<yes3>T)|(?P<no3>F))(?=[\s.,;|]|$)",
     _ANY_CASE,
 )
 """`B: yes`, `B? No.`, `| B | Yes |`."""
@@ -106,7 +107,7 @@ CHOSEN_AFTER = re.compile(
 IT_IS = re.compile(
     rf"""(?:^|[.!?;:\n-][ \t]*|\b(?:so|thus|hence|therefore|but|and|then|think|guess|believe|sure|que|que\ c'est|daher|also)\s+)
     (?:(?:so|thus|hence|therefore|clearly|no|yes|i\ (?:think|believe|guess|say))[,:]?\s+)*
-    (?:it's|it\ is|it\ must\ be|it\ has\ to\ be|it\ should\ be|this\ is|that\ is|that's|c'est|es\ ist|das\ ist|é|è|to|это|es|het\ is|det\ är|I\ (?:think|believe|guess|say)|probably|likely|most\ likely|certainly|definitely)
+    (?:it's|it\ is|it\ was|it\ must\ be|it\ has\ to\ be|it\ should\ be|this\ is|that\ is|that's|c'est|es\ ist|das\ ist|é|è|to|это|es|het\ is|det\ är|I\ (?:think|believe|guess|say)|probably|likely|most\ likely|certainly|definitely)
     \s+(?:probably\ |definitely\ |clearly\ |most\ likely\ |certainly\ |option\ |la\ |el\ |die\ |the\ )*{OPENING}$""",
     _ANY_CASE | re.VERBOSE,
 )
@@ -127,8 +128,8 @@ DENIED_BEFORE = re.compile(
     rf"""(?:\bnot|n't|\bcannot|\bneither|\bnor|\bnever|\banything\ but|\bfar\ from|\bno\ longer
     |\brul(?:e[sd]?|ing)\ out|\beliminat(?:e[sd]?|ing)|\bcross(?:ed|ing)?\ (?:out|off)|\bstr(?:ike|uck|iking)\ out
     |\bexclud(?:e[sd]?|ing)|\bexcept(?:\ for)?|\bother\ than|\b(?:rather|better|more\ \w+|stronger|worse|less\ \w+|\w+er)\ than|\binstead\ of|\bunlike
-    |\bas\ opposed\ to|\breject(?:s|ed|ing)?|\bdiscard(?:s|ed|ing)?|\bdismiss(?:es|ed|ing)?|\bagainst|\bwithout
-    |\bavoid(?:s|ed|ing)?|\bdiffers\ from|\bbeats?|\bversus|\bvs\.?|\bdoubt(?:\ it's)?|\bdisprov\w+|\bcontradicts?|\b(?:pick|choose|chose|select|prefer|take|favou?r)\s+[^.;\n]{{1,30}}\ over|\bprefer\s+[^.;\n]{{1,30}}\ to
+    |\bas\ opposed\ to|\bcontrary\ to|\bin\ contrast\ to|\bcontrairement\ à|\bim\ gegensatz\ zu|\ba\ diferencia\ de|\bao\ contrário\ d[eao]|\ba\ differenza\ d[ie]|\bв\ отличие\ от|\breject(?:s|ed|ing)?|\bdiscard(?:s|ed|ing)?|\bdismiss(?:es|ed|ing)?|\bagainst|\bwithout
+    |\bavoid(?:s|ed|ing)?|\bdiffers\ from|\bbeats?|\bversus|\bvs\.?|(?<!no\ )(?<!without\ a\ )(?<!without\ )\bdoubt|\bdisprov\w+|\bcontradicts?|\b(?:pick|choose|chose|select|prefer|take|favou?r)\s+[^.;\n]{{1,30}}\ over|\bprefer\s+[^.;\n]{{1,30}}\ to
     |(?<!not\ )(?<!n't\ )\b(?:wrong|incorrect|a\ mistake|misleading)\ to
     |\bnicht|\bkeine?r?s?|\bweder|\bnoch|\b(?:an)?statt|\baußer|\bals(?=\s*$)|\bpas|\bni|\bau\ lieu\ de|\bplutôt\ que|\bsauf
     |\bélimin\w+|\bexclu\w*|\bécart\w+|\bno|\ben\ (?:vez|lugar)\ de|\bdescart\w+|\belimin\w+|\bexcepto|\bsalvo
@@ -143,7 +144,7 @@ DENIED_BEFORE = re.compile(
 """What ends just before an option that is denied."""
 DENIED_AFTER = re.compile(
     rf"""^{CLOSING}(?:[.):-]\s*)?(?:
-    (?:[^.,;:()\n]{{0,40}},?\ )?(?:isn't|aren't|wasn't|can't|cannot|doesn't|don't|won't|couldn't|wouldn't|fails?\b|contradicts?\b|violates?\b
+    (?:[^.,;:()\n]{{0,40}},?\ )?(?:isn't|aren't|wasn't|can't|cannot|doesn't|don't|won't|couldn't|wouldn't|fails?\b|contradicts?\b|violates?\b|lacks?\b|(?:makes?|has|have)\ no\b|overlooks?\b|misses\b|omits?\b|confuses?\b|hardly\b|(?:is|are)\ (?:hardly|scarcely|barely)\b
       |ignores?\b|conflicts?\b|n'est\ pas|no\ (?:es|son|lo\ es|lo\ son|puede)|não\ (?:é|são|pode)|non\ (?:è|sono)|не\ |nie\ |inte\b|niet\b|nem\b|nu\ |tidak\b|không\b)
     |(?:\w+\ )?(?:scheide[nt]\ (?:\w+\ )?aus|entf[äa]ll\w*|fall\w*\ weg|passe?n?t?\ (?:auch\ )?nicht|can\ (?:all\ |both\ |also\ )?be\ (?:ruled|eliminated|excluded|discarded|dismissed|rejected|crossed|disregarded)|(?:go|goes)\ out|отпада\w+|исключа\w+)
     |\w+\ (?:\w+\ )?(?:nicht|niet|inte|ikke|pas)\b
@@ -152,7 +153,7 @@ DENIED_AFTER = re.compile(
 )
 BUT_DENIED = re.compile(
     r"\b(?:but|yet|however|although|though|aber|mais|pero|mas|ma|но|ale|maar|men)\b[^.;:\n]{0,30}?"
-    r"(?:\b(?:isn't|not|wrong|incorrect|false|fails?|no|doesn't|can't|cannot|falsch|nicht|faux|pas|incorrect[oa]|неверн\w*|не|niet|nie|inte|trap|ignores?|contradicts?)\b)",
+    r"(?:\b(?:isn't|not|wrong|incorrect|false|fails?|no|doesn't|can't|cannot|falsch|nicht|faux|pas|incorrect[oa]|irrelevant|incomplete|insufficient|unrelated|неверн\w*|не|niet|nie|inte|trap|ignores?|contradicts?)\b)",
     _ANY_CASE,
 )
 """`A is tempting, but incorrect`."""
@@ -161,10 +162,16 @@ EXCEPT = re.compile(
     rf"(?:\b(?:except(?:\ for)?|but|other\ than|save|außer|sauf|menos|excepto|exceto|salvo|tranne|кроме))\s+(?:options?\s+)?{OPENING}$|除了?{OPENING}$",
     _ANY_CASE,
 )
+APART = re.compile(
+    rf"(?:\b(?:apart\ from|aside\ from|except(?:\ for)?|other\ than|with\ the\ exception\ of|(?:no|nothing|none)\ (?:\w+\ )?(?:but|except)|außer|bis\ auf|sauf|hormis|excepto|salvo|exceto|tranne|кроме)\ (?:(?:option|for)\ )?|除了?){OPENING}$",
+    _ANY_CASE,
+)
+"""`Apart from D, all are wrong`."""
+NO_OTHER = re.compile(r"\b(?:no(?:\ \w+)?|none|nothing|keine?\ \w+|aucune?|ninguna?|nenhuma?|nessuna?)\ (?:other\ than|but|except|besides|außer|sauf|salvo|excepto)\b", _ANY_CASE)
 NOT_SAID = re.compile(
     r"""(?:\b(?:don't|doesn't|didn't|do\ not|does\ not|can't|cannot|could\ not|couldn't|wouldn't|would\ not|not|never|hardly)\ (?:\w+\ ){0,2}?
       (?:think|believe|see\ (?:how|why)|say|claim|conclude|agree|mean|imply|sure|certain|convinced|true|correct|the\ case|likely|choose|pick|select|go\ (?:with|for)|recommend|support)
-    |\bno\ (?:way|chance|evidence|possibility|indication)|(?<!no\ )(?<!without\ )\bdoubt|\bunlikely|\bimpossible|(?<!n't\ )(?<!not\ )\b(?:false|wrong|incorrect|untrue|a\ mistake|misleading|mistaken|tempted|refuse|hesitate|reluctant)\ (?:that|to)
+    |\b(?:under\ no\ circumstances|by\ no\ means|in\ no\ case|auf\ keinen\ Fall|en\ aucun\ cas|en\ ningún\ caso|de\ ninguna\ manera|ни\ в\ коем)|\bno\ (?:way|chance|evidence|possibility|indication)|(?<!no\ )(?<!without\ )\bdoubt|\bunlikely|\bimpossible|(?<!n't\ )(?<!not\ )\b(?:false|wrong|incorrect|untrue|a\ mistake|misleading|mistaken|tempted|refuse|hesitate|reluctant)\ (?:that|to)
     |\bglaube\ nicht|\bdenke\ nicht|\bne\ pense\ pas|\bne\ crois\ pas|\bno\ creo|\bnão\ (?:acho|creio)|\bnon\ (?:credo|penso)|\bне\ думаю|\bне\ считаю|\bcomme?\ faux)
     \b(?!,)[^.,;:!?\n]{0,60}$""",
     _ANY_CASE | re.VERBOSE,
@@ -178,7 +185,7 @@ WRONG_LABEL = re.compile(
 """`the wrong answer is`, `a common mistake is to choose`, `the distractor is`."""
 
 HEDGED_BEFORE = re.compile(
-    r"""\b(?:could|might|may|maybe|perhaps|possibly|tempt(?:ed|ing)|was\ leaning|(?:students?|textbooks?|keys?|sources?|authors?|teachers?|experts?|others?|some|he|she|they|alice|bob)\b(?:\ \w+){0,2}?\ (?:says?|gives?|claims?|argues?|chose|chooses?|picks?|picked|answered|suggests?|prefers?|lists?)|first\ thought|thought|initially|at\ first
+    r"""\b(?:could|might|may|maybe|perhaps|possibly|tempt(?:ed|ing)|was\ leaning|(?:students?|textbooks?|keys?|sources?|authors?|teachers?|experts?|others?|some|he|she|they|alice|bob)\b(?:\ \w+){0,2}?\ (?:says?|gives?|claims?|argues?|chose|chooses?|picks?|picked|answered|suggests?|prefers?|lists?|listed|gave)|first\ thought|thought|initially|at\ first
     |considered|consider|suppose|if(?!\ I\ had\ to)|assume|assuming|whether|unless|almost|nearly
     |(?:some|many|most|people|students?|others|few|critics|everyone|somebody|someone|one|you|you'd|they)\ (?:\w+\ ){0,3}?(?:say|said|answer|pick|choose|think|claim|argue|believe|guess|call|go\ (?:for|with)|opt\ for|confuse|select)
     |vielleicht|könnte|möglicherweise|eventuell|wenn|falls|peut-être|pourrait|possiblement|si(?!\w)|quizás?|tal\ vez|podría|posiblemente|talvez|poderia|pode\ ser|se(?=\ fosse)
@@ -197,6 +204,7 @@ HEDGED_AFTER = re.compile(
     |would\ (?:\w+\ )?(?:be|have|hold|work|fit)\b(?!\ my\b)[^.;\n]{{0,60}}\bif\b|would\ (?:only\ )?(?:be|have)\b(?!\ (?:my|the\ (?:best|answer|correct)))
     |(?:was|were)\ (?:my|the|a)\ (?:first|initial|original|previous)|(?:is|are|was)\ (?:the|an?|one\ of\ the)\ (?:most\ )?(?:common|popular|frequent|tempting)
     |(?:are|is|was)\ (?:\w+\ )?(?:plausible|possible|tempting|close|comparable)\b
+    |used\ to\ be\b|(?:was|were)\b[^.;\n]{{0,40}}\b(?:before|until|previously|originally)\b
     |(?:is|are|was)\ (?:only\ )?(?:partially|partly|half|almost|nearly|close|somewhat)\b
     |könnte|pourrait|podría|poderia|potrebbe|может|가능|可能
     |(?:seems?|looks?|appears?|is)\ [^.,;:\n]{{0,30}}\bat\ first\b)""",
