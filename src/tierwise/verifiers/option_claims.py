@@ -7,8 +7,9 @@ its own clause, before it up to the claim or the sentence before, and after it u
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 
 from tierwise.verifiers import option_words as words
 from tierwise.verifiers.option_names import Named, Names
@@ -108,11 +109,14 @@ def _claim(text: str, group: list[Named], begin: int, stop: int, names: Names, l
     said = text[start:end].casefold()
     if (row := _in_row(text, start, end)) is not None:
         return Claim(tuple(one.option for one in group), start, end, row)
-    is_alternative = any(
-        words.OR.match(text[one.end : two.start]) for one, two in zip(group, group[1:], strict=False)
-    )
+    is_alternative = any(words.OR.match(text[one.end : two.start]) for one, two in pairwise(group))
     stance = _stance(clause, sentence, after, said in names.by_text and len(names.options) == 2, stop == len(text))
-    if last is not None and last.stance == Stance.WRONG and stance >= Stance.NAMED and _is_carried(text[last.end : start]):
+    if (
+        last is not None
+        and last.stance == Stance.WRONG
+        and stance >= Stance.NAMED
+        and _is_carried(text[last.end : start])
+    ):
         stance = Stance.WRONG  # `not A nor B`, `A is wrong, and so is B`
     if is_alternative and stance >= Stance.NAMED and len({one.option for one in group}) > 1:
         stance = Stance.OPEN
@@ -138,13 +142,18 @@ def _in_row(text: str, start: int, end: int) -> Stance | None:
 
 
 def _is_carried(between: str) -> bool:
-    return re.fullmatch(r"[^.;\n]{0,30}(?:\bso\ (?:is|are|does)|neither\ (?:is|does|are)|nor)\s+(?:option\s+)?[\s\"'(*_]*", between) is not None
+    return (
+        re.fullmatch(
+            r"[^.;\n]{0,30}(?:\bso\ (?:is|are|does)|neither\ (?:is|does|are)|nor)\s+(?:option\s+)?[\s\"'(*_]*", between
+        )
+        is not None
+    )
 
 
 def _stance(clause: str, sentence: str, after: str, is_word: bool, is_last: bool) -> Stance:
     """What a clause says of the options between `clause` and `after`."""
     end = words.SENTENCE.search(after)
-    is_asked = end is not None and text_is_question(after, end)
+    is_asked = end is not None and _is_question(after, end)
     told = after[: end.start()] if end is not None else after
     line = after.partition("\n")[0].rstrip()
     if words.BEGINS.fullmatch(clause) and (words.TICK.search(line[-2:]) or words.CROSS.search(line[-2:])):
@@ -153,7 +162,7 @@ def _stance(clause: str, sentence: str, after: str, is_word: bool, is_last: bool
         return Stance.RIGHT if tick["yes"] else Stance.WRONG
     if not is_word and (yes := words.YES_AFTER.match(after)):
         return Stance.RIGHT if yes["yes"] or yes["yes2"] or yes["yes3"] else Stance.WRONG
-    if is_asked and (not is_last or after[end.end() :].strip() or words.ASKS.search(sentence)):
+    if end is not None and is_asked and (not is_last or after[end.end() :].strip() or words.ASKS.search(sentence)):
         return Stance.OPEN
     is_excepted = words.EXCEPT.search(sentence) is not None or words.APART.search(clause) is not None
     denied = words.DENIED_BEFORE.search(clause) is not None and not words.EXCEPT.search(sentence)
@@ -172,7 +181,11 @@ def _stance(clause: str, sentence: str, after: str, is_word: bool, is_last: bool
         return Stance.OPEN
     clause = clause if clause == sentence else clause[clause.rfind(",") + 1 :]
     hedge = words.HEDGED_BEFORE.search(clause)
-    if hedge is not None and not words.BUT.search(clause, hedge.start()) and not re.search(r",\s*(?:so|then|it)\b|[:-]\s", clause[hedge.start():]):
+    if (
+        hedge is not None
+        and not words.BUT.search(clause, hedge.start())
+        and not re.search(r",\s*(?:so|then|it)\b|[:-]\s", clause[hedge.start() :])
+    ):
         return Stance.OPEN
     if verdict is not None:
         return verdict
@@ -188,14 +201,14 @@ def _excepted(before: str, after: str) -> Stance:
     """What is said of an option that is excepted: the opposite of what is said of all others."""
     if words.NO_OTHER.search(before):
         return Stance.RIGHT
-    verdicts = [match for match in words.POLAR.finditer(before + after)]
+    verdicts = list(words.POLAR.finditer(before + after))
     last = next((one for one in verdicts if one["no"] is None), None)
     is_wrong = last is not None and last["wrong"] is not None
     is_wrong = is_wrong or bool(re.search(r"\bfails?\b", before + after)) or (last is None and bool(verdicts))
     return Stance.RIGHT if is_wrong else Stance.WRONG
 
 
-def text_is_question(after: str, end: re.Match[str]) -> bool:
+def _is_question(after: str, end: re.Match[str]) -> bool:
     """Whether a sentence ends with a question mark."""
     return after[end.start()] == "?" and "," not in after[: end.start()]
 
@@ -213,7 +226,9 @@ def _polarity(text: str) -> Stance | None:
     is_right: bool | None = None
     denied = 0
     place = 0
-    while (match := words.POLAR.match(text, place)) is not None or (match := words.POLAR.search(text, place)) is not None:
+    while (match := words.POLAR.match(text, place)) is not None or (
+        match := words.POLAR.search(text, place)
+    ) is not None:
         if match.start() - place > 25:
             break
         if match["no"] is None:
@@ -240,7 +255,3 @@ def _ahead(clause: str) -> bool | None:
         return None
     denied = re.search(rf"{words.NEGATION}(?:\s+\w+){{0,3}}\s*$", clause[: match.start()], re.IGNORECASE)
     return denied is None
-
-
-def without(claim: Claim, stance: Stance) -> Claim:
-    return replace(claim, stance=stance)

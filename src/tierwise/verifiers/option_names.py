@@ -19,7 +19,9 @@ _CIRCLED = {
     code + place: f"({chr(65 + place)})"
     for code in (0x24B6, 0x24D0, 0x249C, 0x1F110, 0x1F130, 0x1F150, 0x1F170)
     for place in range(26)
-} | {code + place: f"({place + 1})" for code, most in ((0x2460, 20), (0x2474, 20), (0x2776, 10)) for place in range(most)}
+} | {
+    code + place: f"({place + 1})" for code, most in ((0x2460, 20), (0x2474, 20), (0x2776, 10)) for place in range(most)
+}
 _ALIKE = str.maketrans("АВЕКМНОРСТХІЈΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTXIJABEZHIKMNOPTYX")
 _ALIKE_ALONE = re.compile(r"(?<!\w)[АВЕКМНОРСТХІЈΑΒΕΖΗΙΚΜΝΟΡΤΥΧ](?=\s*(?:[).,:;!?*\]}\"']|$|\n|-))")
 _ORDINALS = (
@@ -31,13 +33,15 @@ _ORDINALS = (
 )
 _LAST = "last|final|letzte[rns]?|dernière?|últim[oa]|ultim[oa]|последн[а-я]+"
 _LISTED = (
-    r"(?:options?|choice|alternative|statement|one|Option|Antwort|Aussage|Möglichkeit|réponse|proposition|opción|respuesta"
+    r"(?:options?|choice|alternative|statement|one|Option|Antwort|Aussage|Möglichkeit|réponse|proposition|opción"
+    r"|respuesta"
     r"|opção|alternativa|opzione|risposta|вариант[а-я]*|ответ[а-я]*)"
 )
 _ORDINAL = re.compile(
     "|".join(rf"(?P<n{n}>\b(?:{word})\s+{_LISTED}\b)" for n, word in enumerate(_ORDINALS))
     + rf"|(?P<last>\b(?:{_LAST})\s+{_LISTED}\b)"
-    + r"|\b(?:option|choice|number|Option|opción|opção|opzione|вариант)\s+(?:n(?:o|r|úmero|umber)?\.?\s*)?(?P<number>[1-9]\d?)\b"
+    + r"|\b(?:option|choice|number|Option|opción|opção|opzione|вариант)\s+(?:n(?:o|r|úmero"
+    r"|umber)?\.?\s*)?(?P<number>[1-9]\d?)\b"
     + r"|第\s*(?P<script>[1-9一二三四五])\s*(?:个|個|项|項|选项)"
     + r"|(?<!\d)(?P<counted>[1-9])\s*(?:番(?:目)?|번)",
     re.IGNORECASE,
@@ -99,9 +103,9 @@ class Names:
                 names.append(short)
         self.is_letters = all(len(_bare(option)) == 1 for option in options)
         self._is_latin = self.is_letters and all(option.strip().isascii() for option in options)
-        self._is_counted = [_bare(option) for option in options] == [str(n + 1) for n in range(len(options))] or not any(
-            sign.isdigit() for option in options for sign in _bare(option)[:2]
-        )
+        self._is_counted = [_bare(option) for option in options] == [
+            str(n + 1) for n in range(len(options))
+        ] or not any(sign.isdigit() for option in options for sign in _bare(option)[:2])
         self._words = _pattern([_folded(clean(name)) for names in texts for name in names])
         shown = [*self.letters, *((_bare(option).upper() for option in options) if self.is_letters else ())]
         alone = "|".join(re.escape(name) for name in shown) or "(?!)"
@@ -179,7 +183,11 @@ class Names:
                     return CONFLICT
                 return place if place >= 0 else None
         first = next(iter(self.named(text[:MOST])), None)
-        if first is None or _ARTICLE.sub("", text[: first.start].lstrip(_ENDS)).strip(_ENDS) or not words.ENDS_OPTION.match(text, first.end):
+        if (
+            first is None
+            or _ARTICLE.sub("", text[: first.start].lstrip(_ENDS)).strip(_ENDS)
+            or not words.ENDS_OPTION.match(text, first.end)
+        ):
             return None
         return first.option
 
@@ -245,7 +253,9 @@ class Names:
                 continue
             if len(match[0]) == 1 and not self._is_letter(text, match.start(), match.end(), option):
                 continue
-            if match[0].isdigit() and re.search(r"(?:\bout\s+of|/)\s*$", folded[max(0, match.start() - 10) : match.start()]):
+            if match[0].isdigit() and re.search(
+                r"(?:\bout\s+of|/)\s*$", folded[max(0, match.start() - 10) : match.start()]
+            ):
                 continue  # `3 out of 4`
             if (
                 match[0] == "no"
@@ -260,10 +270,16 @@ class Names:
         """Whether a single letter is an option here, and no article, pronoun, preposition or initial."""
         sign = text[start]
         following = text[end : end + 24]
-        if words.LETTER_OF.search(text[max(0, start - 24) : start]) or re.match(r"\s*(?:=(?![=>])|[<>^]\s*\w)", following):
+        if words.LETTER_OF.search(text[max(0, start - 24) : start]) or re.match(
+            r"\s*(?:=(?![=>])|[<>^]\s*\w)", following
+        ):
             return False
         if "А" <= sign.upper() <= "Я":
-            return sign.isupper() and not (sign in "АВИКОСУЯ" and re.match(r"\s+[а-яё]{2}", following) and not re.match(r"\s+(?:не|и|или|является|верн|неверн|подход|правильн)", following))
+            return sign.isupper() and not (
+                sign in "АВИКОСУЯ"
+                and re.match(r"\s+[а-яё]{2}", following)
+                and not re.match(r"\s+(?:не|и|или|является|верн|неверн|подход|правильн)", following)
+            )
         if not sign.isalpha() or not sign.isascii():
             return True
         enclosed = text[max(0, start - 1) : start] in tuple("([*_`\"'{") and text[end : end + 1] in tuple(")]*_`\"'}")
@@ -277,7 +293,10 @@ class Names:
             )
         if not sign.isupper():
             if not text[end:].strip(_ENDS):
-                return not text[:start].strip(_ENDS) or re.search(r"\b(?:it's|is|answer|option)[\s:=]*$", text[:start][-12:], re.IGNORECASE) is not None
+                return (
+                    not text[:start].strip(_ENDS)
+                    or re.search(r"\b(?:it's|is|answer|option)[\s:=]*$", text[:start][-12:], re.IGNORECASE) is not None
+                )
             return False
         if text[end : end + 1] in ("'", "-", "+", "#", "&"):
             return words.SUFFIX.match(text, end) is not None or text[end : end + 2] == "- "
@@ -294,7 +313,9 @@ class Names:
         if sign in "AO" and words.LATER_WORD.match(following):
             begins = re.search(r"(?:^|[.!?\n:])[\s\"'(*_]*$", text[max(0, start - 8) : start]) is not None
             article = re.match(r"\s+(?:as|for|e|es|é|car|must|can|could|should|would|will|has|does)\b", following)
-            return words.LETTER_VERB.match(following) is not None and not (begins and article and sign == "A" and self._is_article(following))
+            return words.LETTER_VERB.match(following) is not None and not (
+                begins and article and sign == "A" and self._is_article(following)
+            )
         return True
 
     @staticmethod

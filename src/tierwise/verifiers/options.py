@@ -63,7 +63,8 @@ class Options:
             listed = said[place : place + len(self._all)]
             if all(one.options == (n,) and one.stance == Stance.NAMED for n, one in enumerate(listed)):
                 rest = text[listed[-1].end :]
-                return rest.partition("\n")[2].strip() and rest.partition("\n")[2] or text
+                after = rest.partition("\n")[2]
+                return after if after.strip() else text
         return text
 
     def _corrected(self, text: str, several: bool) -> frozenset[int] | None:
@@ -135,7 +136,14 @@ class Options:
         between = text[one.start : two.start]
         if len(between) > 150:
             return True
-        return re.search(r"\b(?:so|therefore|thus|hence|but|however|final|finally|instead|actually|correct(?!\s+answers)|right|although|would)\b|不|而|所以|因此|最终", between[1:], re.IGNORECASE) is not None
+        return (
+            re.search(
+                r"\b(?:so|therefore|thus|hence|but|however|final|finally|instead|actually|correct(?!\s+answers)|right|although|would)\b|不|而|所以|因此|最终",
+                between[1:],
+                re.IGNORECASE,
+            )
+            is not None
+        )
 
     def _reopens(self, text: str, mark: Mark) -> bool:
         """Whether the end of an answer leaves open again what a phrase marked."""
@@ -152,10 +160,19 @@ class Options:
         return len(text) > mark.start + len(mark.said.strip()) + 2 or ". " in mark.said
 
     def _marks(self, text: str) -> list[Mark]:
-        phrases = [Mark(one.end(), "phrase", one[1]) for one in deque(words.CHOICE_MARK.finditer(text), maxlen=100)
-            if not self._names.named(one[0])]
-        phrases += [pick for pick in picks(text) if not words.OPTION_NOUN.search(text[max(0, pick.start - 6) : pick.start])]
-        found = [mark for mark in (*marks(text), *phrases) if mark.kind != "phrase" or (self._is_said(text, mark) and not self._holds_option(text, mark))]
+        phrases = [
+            Mark(one.end(), "phrase", one[1])
+            for one in deque(words.CHOICE_MARK.finditer(text), maxlen=100)
+            if not self._names.named(one[0])
+        ]
+        phrases += [
+            pick for pick in picks(text) if not words.OPTION_NOUN.search(text[max(0, pick.start - 6) : pick.start])
+        ]
+        found = [
+            mark
+            for mark in (*marks(text), *phrases)
+            if mark.kind != "phrase" or (self._is_said(text, mark) and not self._holds_option(text, mark))
+        ]
         hashes = [mark for mark in found if mark.kind == "hashes" and self._names.only(mark.said) is None]
         return sorted((mark for mark in found if mark not in hashes), key=lambda mark: mark.start)
 
@@ -179,7 +196,11 @@ class Options:
         if words.NOT_SAID.search(before) or words.WRONG_LABEL.search(before):
             return False
         hedge = words.HEDGED_BEFORE.search(before)
-        return hedge is None or re.search(r",\s", before[hedge.start() :]) is not None or words.BUT.search(before[hedge.start() :]) is not None
+        return (
+            hedge is None
+            or re.search(r",\s", before[hedge.start() :]) is not None
+            or words.BUT.search(before[hedge.start() :]) is not None
+        )
 
     def in_mark(self, text: str, several: bool) -> frozenset[int] | None:
         """The options that a marked result names: the first, with those that are joined to it.
@@ -222,7 +243,8 @@ class Options:
         lines = {
             one
             for line in words.LINE.finditer(text)
-            if not words.BAD_LINE.search(line[1]) and (one := self._names.only(line[2])) is not None
+            if not words.BAD_LINE.search(line[1])
+            and (one := self._names.only(line[2])) is not None
             and not self._names.named(line[1])
         }
         if len(lines) == 1:
@@ -237,7 +259,9 @@ class Options:
         start = self._first(whole)
         if start is not None:
             return frozenset({start})
-        bold = {one for part in words.BOLD.finditer(text) if (one := self._names.at_start(part[2])) is not None} - {CONFLICT}
+        bold = {one for part in words.BOLD.finditer(text) if (one := self._names.at_start(part[2])) is not None} - {
+            CONFLICT
+        }
         if len(bold) == 1 and not any(one.stance < Stance.NAMED and set(one.options) & bold for one in said):
             return frozenset(bold)
         if len(left := self._left(said)) == 1:
@@ -283,7 +307,12 @@ class Options:
             return _NOTHING
         right = [option for one in said if one.stance == Stance.RIGHT for option in one.options]
         if right:
-            named = [option for one in said if one.stance == Stance.NAMED and self._is_added(text, one) for option in one.options]
+            named = [
+                option
+                for one in said
+                if one.stance == Stance.NAMED and self._is_added(text, one)
+                for option in one.options
+            ]
             return frozenset(right + named)
         if words.ALL.search(text) and not any(one.stance == Stance.WRONG for one in said):
             return self._all
