@@ -56,12 +56,24 @@ def claims(text: str, names: Names) -> list[Claim]:
             groups[-1].append(named)
         else:
             groups.append([named])
+    groups = [part for group in groups for part in _parted(text, group)]
     found: list[Claim] = []
     for place, group in enumerate(groups):
         begin = groups[place - 1][-1].end if place else 0
         stop = groups[place + 1][0].start if place + 1 < len(groups) else len(text)
         found.append(_claim(text, group, begin, stop, names, found[-1] if found else None))
     return found
+
+
+def _parted(text: str, group: list[Named]) -> list[list[Named]]:
+    """A group, or what is told to be right apart from what is wrong: `the correct one is B, A and C are wrong`."""
+    if len(group) < 2 or text[group[0].end : group[1].start].strip(" *_") != ",":
+        return [group]
+    before = re.split(words.SENTENCE, text[max(0, group[0].start - _BEFORE) : group[0].start])[-1]
+    after = re.split(words.SENTENCE, text[group[-1].end : group[-1].end + _AFTER], maxsplit=1)[0]
+    if _ahead(before) is True and _predicate(after) is Stance.WRONG:
+        return [group[:1], group[1:]]
+    return [group]
 
 
 def _without_headers(text: str, found: list[Named]) -> list[Named]:
@@ -177,7 +189,7 @@ def _stance(clause: str, sentence: str, after: str, is_word: bool, is_last: bool
         return Stance.WRONG
     if words.BUT_DENIED.search(told):
         return Stance.WRONG
-    if words.CONCEDED_BEFORE.search(sentence) or words.HEDGED_AFTER.match(told):
+    if words.LOOKED_AT.search(clause) or words.CONCEDED_BEFORE.search(sentence) or words.HEDGED_AFTER.match(told):
         return Stance.OPEN
     clause = clause if clause == sentence else clause[clause.rfind(",") + 1 :]
     hedge = words.HEDGED_BEFORE.search(clause)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tierwise.verifiers import option_words as words
+from tierwise.verifiers import option_letters as letters
 from tierwise.verifiers.marks import MOST
 from tierwise.verifiers.plain import plain, straight, without_layout
 
@@ -49,7 +49,7 @@ _ORDINAL = re.compile(
 _ARTICLE = re.compile(r"^(?:an?|the|eine?|der|die|das|une?|le|la|les|el|los|las|una?|uma?|il|lo|gli)\s+", re.IGNORECASE)
 _MINE = re.compile(r"\b(?:my|his|her|their|our|mein\w*|mon|ma|mi|meu|minha|mio|мой)\s+$", re.IGNORECASE)
 
-_PARTICLE = "です|だ|が|は|を|と|の|で|입니다|이다|이|가|는|은|를|을|와|과|번|选|項|项|错|对|正|不|是"
+_PARTICLE = "です|だ|が|は|を|と|の|で|입니다|이다|이|가|는|은|를|을|와|과|번|的|选|項|项|错|对|正|不|是"
 """What may follow a letter of another script without a blank."""
 
 CONFLICT = -1
@@ -186,7 +186,7 @@ class Names:
         if (
             first is None
             or _ARTICLE.sub("", text[: first.start].lstrip(_ENDS)).strip(_ENDS)
-            or not words.ENDS_OPTION.match(text, first.end)
+            or not letters.ENDS_OPTION.match(text, first.end)
         ):
             return None
         return first.option
@@ -259,7 +259,7 @@ class Names:
                 continue  # `3 out of 4`
             if (
                 match[0] == "no"
-                and not words.ENDS_OPTION.match(text, match.end())
+                and not letters.ENDS_OPTION.match(text, match.end())
                 and not re.search(r"(?:\bn?or\s+|/)$", folded[: match.start()][-5:])
             ):
                 continue  # `no idea`, `no other`
@@ -270,7 +270,7 @@ class Names:
         """Whether a single letter is an option here, and no article, pronoun, preposition or initial."""
         sign = text[start]
         following = text[end : end + 24]
-        if words.LETTER_OF.search(text[max(0, start - 24) : start]) or re.match(
+        if letters.LETTER_OF.search(text[max(0, start - 24) : start]) or re.match(
             r"\s*(?:=(?![=>])|[<>^]\s*\w)", following
         ):
             return False
@@ -288,8 +288,8 @@ class Names:
         if sign.islower() and self.options[option].strip() == sign:
             return (
                 sign not in "aeoy"
-                or not words.LATER_WORD.match(following)
-                or words.LETTER_VERB.match(following) is not None
+                or not letters.LATER_WORD.match(following)
+                or letters.LETTER_VERB.match(following) is not None
             )
         if not sign.isupper():
             if not text[end:].strip(_ENDS):
@@ -299,21 +299,21 @@ class Names:
                 )
             return False
         if text[end : end + 1] in ("'", "-", "+", "#", "&"):
-            return words.SUFFIX.match(text, end) is not None or text[end : end + 2] == "- "
+            return letters.SUFFIX.match(text, end) is not None or text[end : end + 2] == "- "
         if text[end : end + 1] == "." and re.match(r"\.\s?[A-Z]\.", text[end : end + 4]):
             return False  # initials
         if not re.match(r"\s*\w", following) or following[0] > "\u2e7f":
             return True
-        if sign in "AO" and words.LETTER_AFTER.match(following):
+        if sign in "AO" and letters.LETTER_AFTER.match(following):
             return True
         if sign == "I":
-            return words.PRONOUN_VERB.match(following) is not None
+            return letters.PRONOUN_VERB.match(following) is not None
         if sign == "A" and re.match(r"\s+(?:is|was)\s+an?\s", following):
             return False  # `A is a vowel`
-        if sign in "AO" and words.LATER_WORD.match(following):
+        if sign in "AO" and letters.LATER_WORD.match(following):
             begins = re.search(r"(?:^|[.!?\n:])[\s\"'(*_]*$", text[max(0, start - 8) : start]) is not None
             article = re.match(r"\s+(?:as|for|e|es|é|car|must|can|could|should|would|will|has|does)\b", following)
-            return words.LETTER_VERB.match(following) is not None and not (
+            return letters.LETTER_VERB.match(following) is not None and not (
                 begins and article and sign == "A" and self._is_article(following)
             )
         return True

@@ -132,7 +132,8 @@ IT_IS = re.compile(
     (?:(?:so|thus|hence|therefore|clearly|no|yes|i\ (?:think|believe|guess|say))[,:]?\s+)*
     (?:it's|it\ is|it\ was|it\ must\ be|it\ has\ to\ be|it\ should\ be|this\ is|that\ is|that's|c'est|es\ ist|das\ ist
       |é|è|to|это|es|het\ is|det\ är|I\ (?:think|believe|guess|say)|probably|likely|most\ likely|certainly|definitely)
-    \s+(?:probably\ |definitely\ |clearly\ |most\ likely\ |certainly\ |option\ |la\ |el\ |die\ |the\ )*{OPENING}$""",
+    \s+(?:probably\ |definitely\ |clearly\ |most\ likely\ |certainly\ |an?\ |option\ |la\ |el\ |die[ ]
+      |the\ )*{OPENING}$""",
     _ANY_CASE | re.VERBOSE,
 )
 """A sentence that says nothing but which option it is."""
@@ -164,7 +165,8 @@ DENIED_BEFORE = re.compile(
     |\bas\ opposed\ to|\bcontrary\ to|\bin\ contrast\ to|\bcontrairement\ à|\bim\ gegensatz\ zu|\ba\ diferencia\ de
       |\bao\ contrário\ d[eao]|\ba\ differenza\ d[ie]|\bв\ отличие\ от|\breject(?:s|ed|ing)?|\bdiscard(?:s|ed|ing)?
       |\bdismiss(?:es|ed|ing)?|\bagainst|\bwithout
-    |\bavoid(?:s|ed|ing)?|\bdiffers\ from|\bbeats?|\bversus|\bvs\.?|(?<!no\ )(?<!without\ a\ )(?<!without\ )\bdoubt
+    |\bavoid(?:s|ed|ing)?|\bhardly|\bscarcely|\bdiffers\ from|\bbeats?|\bversus|\bvs\.?
+      |(?<!no\ )(?<!without\ a\ )(?<!without\ )\bdoubt
       |\bdisprov\w+|\bcontradicts?|\b(?:pick|choose|chose|select|prefer|take|favou?r)\s+[^.;\n]{{1,30}}\ over
       |\bprefer\s+[^.;\n]{{1,30}}\ to
     |(?<!not\ )(?<!n't\ )\b(?:wrong|incorrect|a\ mistake|misleading)\ to
@@ -225,10 +227,17 @@ NO_OTHER = re.compile(
     r"|besides|außer|sauf|salvo|excepto)\b",
     _ANY_CASE,
 )
+LOOKED_AT = re.compile(
+    rf"\b(?:look(?:ing|s)?\ at|what\ about|about|analy[sz](?:e|ing)|examin(?:e|ing)|evaluat(?:e|ing)|review(?:ing)?"
+    rf"|regarding|concerning|determine\ (?:if|whether)|text\ of)\ (?:the\ )?(?:options?\ )?{OPENING}$",
+    _ANY_CASE,
+)
+"""What says that an option is looked at, and not yet what of it."""
 NOT_SAID = re.compile(
     r"""(?:\b(?:don't|doesn't|didn't|do\ not|does\ not|can't|cannot|could\ not|couldn't|wouldn't|would\ not|not|never
       |hardly)\ (?:\w+\ ){0,2}?
-      (?:think|believe|see\ (?:how|why)|say|claim|conclude|agree|mean|imply|sure|certain|convinced|true|correct
+      (?:think|believe|see\ (?:how|why)|say(?:ing)?|suggesting|claiming|claim|conclude|agree|mean|imply|sure|certain
+      |convinced|true|correct
       |the\ case|likely|choose|pick|select|go\ (?:with|for)|recommend|support)
     |\b(?:under\ no\ circumstances|by\ no\ means|in\ no\ case|auf\ keinen\ Fall|en\ aucun\ cas|en\ ningún\ caso
       |de\ ninguna\ manera|ни\ в\ коем)|\bno\ (?:way|chance|evidence|possibility|indication)
@@ -255,7 +264,8 @@ HEDGED_BEFORE = re.compile(
       |claims?|argues?|chose|chooses?|picks?|picked|answered|suggests?|prefers?|lists?|listed|gave)|first\ thought
       |thought|initially|at\ first
     |considered|consider|suppose|if(?!\ I\ had\ to)|assume|assuming|whether|unless|almost|nearly
-    |(?:some|many|most|people|students?|others|few|critics|everyone|somebody|someone|one|you|you'd
+    |(?:some|many|most|people|students?|others|few|critics|everyone|somebody|someone|one|you(?:'d|\ (?:might|may|would
+      |could))
       |they)\ (?:\w+\ ){0,3}?(?:say|said|answer|pick|choose|think|claim|argue|believe|guess|call|go\ (?:for|with)
       |opt\ for|confuse|select)
     |vielleicht|könnte|möglicherweise|eventuell|wenn|falls|peut-être|pourrait|possiblement|si(?!\w)|quizás?|tal\ vez
@@ -281,6 +291,10 @@ HEDGED_AFTER = re.compile(
       |one\ of\ the)\ (?:most\ )?(?:common|popular|frequent|tempting)
     |(?:are|is|was)\ (?:\w+\ )?(?:plausible|possible|tempting|close|comparable)\b
     |used\ to\ be\b|(?:was|were)\b[^.;\n]{{0,40}}\b(?:before|until|previously|originally)\b
+    |(?:states?|says?|claims?|mentions?|talks?|refers?|discuss(?:es)?|suggests?|concerns?|involves?|asks?|reads?
+      |proposes?)\b
+    |(?:was|were)\ (?:also\ )?considered\b|(?:is|are)\ about\b|is\ what\ (?:most|many|some|people)
+    |(?:is|are)\ not\ necessarily\b
     |(?:is|are|was)\ (?:only\ )?(?:partially|partly|half|almost|nearly|close|somewhat)\b
     |könnte|pourrait|podría|poderia|potrebbe|может|가능|可能
     |(?:seems?|looks?|appears?|is)\ [^.,;:\n]{{0,30}}\bat\ first\b)""",
@@ -307,7 +321,8 @@ UNDECIDED = re.compile(
     r"""\b(?:can't|cannot|can\ not|unable\ to|couldn't|not\ able\ to|impossible\ to|hard\ to|difficult\ to
       |refuse\ to)\ (?:\w+\ ){0,2}?(?:decide|choose|pick|tell|say|determine|answer|know|select|settle
       |distinguish)\b(?![^.;\n]{0,40}\b(?:so|but)\b)
-    |\bundecided\b|\btoss-?up\b|\btorn\ between\b|\bequally\ (?:good|likely|plausible|valid|correct|well|right)\b
+    |\bundecided\b|\bjust\ as\ (?:good|likely|plausible|valid|correct|well|right)\b|\btoss-?up\b|\btorn\ between\b
+      |\bequally\ (?:good|likely|plausible|valid|correct|well|right)\b
       |\b(?:could|can)\ equally\b|\bdon't\ know\b|\bno\ idea\b
     |\b(?:narrow\w*|it\ down\ to|stuck\ between|hesitat\w+\ between)\b|\bdepends\b
     |kann\ (?:ich\ )?(?:mich\ )?nicht\ (?:\w+\ )?entscheiden|ne\ (?:peux|sais)\ pas|no\ (?:puedo|sé)|não\ (?:sei
@@ -319,7 +334,8 @@ UNDECIDED = re.compile(
 # ── how options stand together ───────────────────────────────────────────
 
 OR = re.compile(
-    rf"""^{CLOSING}(?:,?\s*(?:\bor(?:\ (?:maybe|perhaps|possibly|else|even))?\b|\bnor\b|\bou\b|\boder\b|\bnoch\b|\bo\b
+    rf"""^{CLOSING}(?:,?\s*\(?(?:\bor(?:\ (?:maybe|perhaps|possibly|else|even))?\b|\bnor\b|\bou\b|\boder\b|\bnoch\b
+      |\bo\b
       |\bu\b|\bni\b|\bили\b|\bлибо\b|\bsoit\b|\balbo\b|\bbądź\b|\bни\b|\bабо\b|\bof\b|\blub\b|\bani\b|\bnebo\b
       |\beller\b|\bsau\b|\bvagy\b|\btai\b|\bveya\b|\bya\ da\b|\batau\b|\bhoặc\b|\bhay\b
       |أو|या|או\b|ή|或者?|または|か|또는|이나|나
@@ -395,42 +411,10 @@ SENTENCE = re.compile(r"[.!?](?=[\s\"')*_\]]|$)|[;\n。]")
 """What ends a sentence."""
 BREAK = re.compile(r"[,:(]\s|\s-\s|\s\(")
 """What ends a clause."""
-
-# ── letters ──────────────────────────────────────────────────────────────
-
-LATER_WORD = re.compile(r"[ ]?[a-zà-ÿ']")
 BEGINS = re.compile(
     r"[ \t*_#>|(\[-]*(?:(?:option|choice|answer|statement|opción|opção|alternativa|вариант|选项)\s*[(*\[]*)?", _ANY_CASE
 )
 """What stands in a line before the option that it is about."""
-LETTER_OF = re.compile(
-    r"""(?:\b(?:vitamin|hepatitis|influenza|appendix|fig(?:ure|\.)?|table|plan|(?<!other\ )types?|group|section|point
-      |grade|team|class|exhibit|chapter
-    |series|phase|stage|factor|protein|gene|angle|vertex|side|vector|matrix|event|set|box|city|company|person|node
-      |player|triangle|variable|column|row
-    |sample|compound|particle|circle|let|angle\ at|point\ at|segment|Punkt|Gruppe|Klasse|Typ|Vitamin|vitamine|punto
-      |grupo|(?:got|gets?|received|is|was|as|earn(?:ed|s)?|with)\ an?|N/)\s+|\bN/)$""",
-    _ANY_CASE | re.VERBOSE,
-)
-"""What stands before a letter that names something else: `vitamin C`, `let A be`."""
-LETTER_VERB = re.compile(
-    r"""\s+(?:is|was|are|because|since|as|for|and|or|but|would|will|can|could|must|should|fails?|works?|seems?|says?
-    |states?|matches|fits|has|does|gives|describes|means|not|too|rather|instead|over|due|given|which|it|vs|beats?|wins
-      |remains?|alone|looks?|,|ist|est|es|é|è|weil|porque|car|perché)\b""",
-    re.VERBOSE,
-)
-"""What follows a letter that is an option, and no article."""
-SUFFIX = re.compile(r"'(?:[\s.]|$|[dt][ıiuü]r\b|y[ae]\b|[ıiuü]n\b)")
-"""What may follow a letter after an apostrophe: the end, or a Turkish suffix."""
-LETTER_AFTER = re.compile(
-    r"\s+(?:and|as\s+well\s+as|or|und|oder|et|ou|y|o|e|i|og|och|en|ve|và|dan|ja|és|a|și|şi|и|и?ли|mais|mas|ma|sino"
-    r"|sondern)\s+[\"'(\[*_`]*[A-Z](?![\w'])"
-)
-"""Another letter that is joined to the one before it: `A und C`."""
-PRONOUN_VERB = re.compile(r"\s+(?:is|because|since|fits|matches|but\s+not)\b")
-ENDS_OPTION = re.compile(
-    r"""["')\]*_`]*(?:\s*$|\s*[.,:;!?\n(]|\s+(?:-|because|since|as|weil|porque|car|perché|and|or)\s)""", re.VERBOSE
-)
 ENDS_ITEM = re.compile(
     r"""["')\]*_`]*\s*(?:$|[.,;)\n]|[^\x00-\x7f]|(?:and|or|und|oder|et|ou|y|o|e|и|или|和|或)\b)""", re.VERBOSE
 )

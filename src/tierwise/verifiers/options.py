@@ -224,6 +224,8 @@ class Options:
             return frozenset({start})
         if len(said) > 1 and re.fullmatch(r"\s*(?:→|->|=>)\s*", line[said[0].end : said[1].start]):
             said = said[1:]
+        if start is not None and not several and said[0].stance == Stance.WRONG and not said[0].is_alternative:
+            return frozenset({start})  # `B, A and C are wrong`
         for place, claim in enumerate(said):
             if (claim.is_alternative and claim.stance != Stance.WRONG) or (
                 place and said[0].stance == Stance.OPEN and claim.stance != Stance.RIGHT
