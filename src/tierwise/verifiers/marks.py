@@ -10,8 +10,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
+from tierwise.verifiers.effort import spend
+
 MOST = 300
 """Characters of a result; what follows is explanation."""
+
+_BOX_STEPS, _MARK_STEPS = 5, 3
 
 MarkKind = Literal["box", "tag", "hashes", "phrase", "title"]
 
@@ -110,6 +114,7 @@ def marks(text: str) -> list[Mark]:
     found += [Mark(line.end(), "hashes", line[1]) for line in _latest(_HASHES, text)]
     found += [Mark(line.end(), "title", line[1]) for line in _latest(_TITLE, text)]
     found += [_phrase(text, phrase) for phrase in _latest(_PHRASE, text) if _is_final(text, phrase)]
+    spend(_MARK_STEPS * len(found))
     return sorted(found, key=lambda mark: mark.start)
 
 
@@ -139,6 +144,7 @@ def _box(text: str, box: re.Match[str]) -> Mark:
     if box[1] is not None:
         return Mark(box.end(), "box", box[1])
     depth = 1
+    spend(_BOX_STEPS)
     for brace in re.finditer(r"(?<!\\)[{}]", text[box.end() : box.end() + 3 * MOST]):
         depth += 1 if brace[0] == "{" else -1
         if depth == 0:

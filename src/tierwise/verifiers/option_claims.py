@@ -12,12 +12,14 @@ from enum import IntEnum
 from itertools import pairwise
 
 from tierwise.verifiers import option_words as words
+from tierwise.verifiers.effort import spend
 from tierwise.verifiers.option_names import Named, Names
 
 _BEFORE = 90
 _AFTER = 100
 """Characters beside an option in which something may be said of it."""
 MOST_CLAIMS = 400
+_CLAIM_STEPS = 30
 
 
 class Stance(IntEnum):
@@ -106,6 +108,7 @@ def joined(text: str, one: Named, two: Named) -> bool:
 
 
 def _claim(text: str, group: list[Named], begin: int, stop: int, names: Names, last: Claim | None) -> Claim:
+    spend(_CLAIM_STEPS)
     start, end = group[0].start, group[-1].end
     before = text[max(begin, start - _BEFORE) : start]
     sentence = text[max(0, start - 2 * _BEFORE) : start]

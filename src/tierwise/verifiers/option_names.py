@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tierwise.verifiers import option_letters as letters
+from tierwise.verifiers.effort import spend
 from tierwise.verifiers.marks import MOST
 from tierwise.verifiers.plain import plain, straight, without_layout
 
@@ -46,6 +47,9 @@ _ORDINAL = re.compile(
     + r"|(?<!\d)(?P<counted>[1-9])\s*(?:番(?:目)?|번)",
     re.IGNORECASE,
 )
+_BLANKS = re.compile(r"[ \t]{9,}")
+"""Blanks that say no more than eight, but take much longer to match."""
+_NAMED_STEPS = 2
 _ARTICLE = re.compile(r"^(?:an?|the|eine?|der|die|das|une?|le|la|les|el|los|las|una?|uma?|il|lo|gli)\s+", re.IGNORECASE)
 _MINE = re.compile(r"\b(?:my|his|her|their|our|mein\w*|mon|ma|mi|meu|minha|mio|мой)\s+$", re.IGNORECASE)
 
@@ -123,7 +127,7 @@ class Names:
 
     def read(self, text: str) -> str:
         """The text in the one way of writing; a letter of another script that looks like an option's is that one."""
-        text = clean(text)
+        text = _BLANKS.sub(" " * 8, clean(text))
         return _ALIKE_ALONE.sub(lambda sign: sign[0].translate(_ALIKE), text) if self._is_latin else text
 
     def only(self, text: str) -> int | None:
@@ -248,6 +252,7 @@ class Names:
         folded = _folded(text)
         found = []
         for match in self._words.finditer(folded):
+            spend(_NAMED_STEPS)
             option = self.by_text.get(_bare(match[0]))
             if option is None:
                 continue

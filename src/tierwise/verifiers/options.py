@@ -21,12 +21,14 @@ import re
 from collections import deque
 
 from tierwise.verifiers import option_words as words
+from tierwise.verifiers.effort import spend
 from tierwise.verifiers.marks import MOST, Mark, marks, picks
 from tierwise.verifiers.option_claims import Claim, Stance, claims
 from tierwise.verifiers.option_names import CONFLICT, Names
 
 LATEST = 4000
 """Characters at the end of an answer without a mark in which an option is looked for."""
+_MARK_STEPS = 25
 _NOTHING: frozenset[int] = frozenset()
 
 
@@ -41,7 +43,10 @@ class Options:
         """The options that an answer chooses: one, or with `several` any number of them; empty where it chooses
         none.
         """
-        text = self._own_words(self._names.read(text))
+        text = self._names.read(text)
+        if (whole := self._names.only(text)) is not None:
+            return frozenset({whole})
+        text = self._own_words(text)
         if (whole := self._names.only(text)) is not None:
             return frozenset({whole})
         if several and (run := self._names.run(text)):
@@ -184,6 +189,7 @@ class Options:
     @staticmethod
     def _is_said(text: str, mark: Mark) -> bool:
         """Whether a phrase is the answer's own word, and not denied, supposed, asked or told of others."""
+        spend(_MARK_STEPS)
         before = text[max(0, mark.start - 110) : mark.start]
         ends = list(words.SENTENCE.finditer(before))
         before = before[ends[-1].end() :] if ends else before
@@ -207,6 +213,7 @@ class Options:
 
         Returns None where it names none, an empty set where it refuses or leaves it open.
         """
+        spend(_MARK_STEPS)
         line = text.strip()
         if (one := self._names.only(line)) is not None:
             return frozenset({one})

@@ -13,10 +13,12 @@ from fractions import Fraction
 
 from tierwise.verifiers import conclusion
 from tierwise.verifiers import quantity_words as words
+from tierwise.verifiers.effort import spend
 from tierwise.verifiers.expression import Decimal, NotPlain, Reader, Value
 from tierwise.verifiers.marks import Mark, marks
 from tierwise.verifiers.plain import plain, without_layout
 
+_ITEM_STEPS = 10
 LATEST = 2000
 """Characters at the end of a text without a mark in which its last number is looked for first."""
 
@@ -241,11 +243,13 @@ def _scaled(text: str, end: int, value: Value) -> tuple[int, Value, tuple[Value,
 def _items(text: str, decimal: Decimal) -> list[Quantity]:
     """The numbers of a text in order. Dates, names such as `x2` or `COVID-19`, and exponents of units are none."""
     found: list[Quantity] = []
+    spend(_ITEM_STEPS)
     segments = {one.start(): one for one in words.SEGMENT.finditer(text)}
     inside = sorted((one.start(), one.end()) for one in segments.values())
     place, segment_at = 0, 0
     while start := words.START.search(text, place):
         begin = start.start()
+        spend(_ITEM_STEPS)
         while segment_at < len(inside) and inside[segment_at][1] <= begin:
             segment_at += 1
         if segment_at < len(inside) and inside[segment_at][0] < begin:

@@ -95,7 +95,7 @@ NEARLY = re.compile(
     rf"|\(?approximately|\(?about)[\s$(]*$"
 )
 JOINED = re.compile(
-    rf"^[\s$)\]}}*_`]*(?:[{LETTER}°%]+[\s$.]*){{0,3}},?\s*[\"'$(]*(?:\b(?:and|or|to|und|oder|bis|y|e|o|ou|et|à|и"
+    rf"^[\s$)\]}}*_`]*(?:[{LETTER}°%]++[\s$.]*+){{0,3}},?\s*[\"'$(]*(?:\b(?:and|or|to|und|oder|bis|y|e|o|ou|et|à|и"
     rf"|или|до|en|och|eller|i|lub|ve|veya)\b"
     rf"|[&–-]|和|或|到|至|与|と|または|および|또는|와)\s*[$*_`(]*(?:[{LETTER}]\s*=\s*)?$",
     re.IGNORECASE,
@@ -111,8 +111,8 @@ ENDS_LIST = re.compile(r"\s*[$*_`]*\s*(?:[.;!?)\]}]|$|,\s*\S?\d)")
 
 
 UNIT_TEXT = re.compile(
-    rf"\s*(?:(?:per|/|of|in|·|\\cdot"
-    rf"|\*)?\s*[{LETTER}°µμΩ²³一-鿿ぁ-ヿ가-힣]+\.?(?:\s*\^\s*\{{?-?\d\}}?)?[²³]?[\s/·]*){{0,4}}{CURRENCY}?\s*[.!]?\s*",
+    rf"\s*+(?:(?:per|/|of|in|·|\\cdot"
+    rf"|\*)?\s*+[{LETTER}°µμΩ²³一-鿿ぁ-ヿ가-힣]++\.?(?:\s*\^\s*\{{?-?\d\}}?)?[²³]?[\s/·]*+){{0,4}}{CURRENCY}?\s*+[.!]?\s*+",
 )
 
 NEGATIVE = re.compile(
