@@ -43,7 +43,7 @@ class Options:
         """The options that an answer chooses: one, or with `several` any number of them; empty where it chooses
         none.
         """
-        text = self._names.read(text)
+        text = words.STRUCK.sub(" ", self._names.read(text))
         if (whole := self._names.only(text)) is not None:
             return frozenset({whole})
         text = self._own_words(text)
@@ -58,8 +58,7 @@ class Options:
         return found
 
     def _own_words(self, text: str) -> str:
-        """The text without what it strikes out, quotes, or lists of the options as they were given."""
-        text = words.STRUCK.sub(" ", text)
+        """The text without what it quotes, and without a list of the options as they were given."""
         rest = words.QUOTED.sub("", text)
         if rest.strip() and rest != text and self._names.named(rest[-LATEST:]):
             text = rest
