@@ -306,7 +306,7 @@ BUT = re.compile(
     re.IGNORECASE,
 )
 TAKES_BACK = re.compile(
-    r"""(?:^|(?<=[.!?:;\n])[\s*_(]*|(?<=-)\s*)\s*(?:hmm+|wait|hold\ on|actually|on\ (?:reflection|second\ thoughts?
+    r"""(?:^|(?<=[.!?:;\n-]))[\s*_(]{0,6}(?:hmm+|wait|hold\ on|actually|on\ (?:reflection|second\ thoughts?
       |closer\ \w+)|scratch\ that|no(?=[:!])|no,?\ wait|correction|oops|no\ wait|sorry|my\ mistake|I\ (?:was\ wrong
       |made\ (?:a|an)\ \w+|misread|stand\ corrected)|let\ me\ (?:re-?\w+|correct|double)|rather|but\ then
     |moment|halt|korrektur|quatsch|attends|attendez|correction|en\ fait|espera|corrección|perd[óo]n|en\ realidad
@@ -394,7 +394,6 @@ STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,300}~~|<(s|del|strike)>[^<\n]{1,300}</\1>
 """Text that is struck out."""
 QUOTED = re.compile(r"^[ \t]*>[^\n]*(?:\n|$)", re.MULTILINE)
 """A line that quotes what was asked."""
-ROW = re.compile(r"^[ \t]*\|(?P<cells>[^\n]{1,600})$", re.MULTILINE)
 BULLETS = re.compile(r"(?:[ \t]*(?:[-*•+]|\d{1,2}[.)])[ \t]+[^\n]*(?:\n[ \t]*)*){1,60}")
 OPTION_NOUN = re.compile(r"(?<!故)(?<!应)(?<!以)(?<!此)(?<!案)(?:选项|選項|選择項)\s*$")
 """`选项` before a letter, which names an option and does not choose it."""
