@@ -94,17 +94,14 @@ async def execute(job: BenchJob, progress: RunProgress) -> RunSummary:
 async def _measure(job: BenchJob, progress: RunProgress, arrival: OpenArrival | None) -> None:
     if job.directory.has_manifest:
         require_same(job.directory.read_manifest(), _new_manifest(job))
-    async with (
-        _endpoint(job) as (url, key),
-        Client(url, timeout=job.settings.timeout, key=key, outage=_outage(job, url, progress)) as client,
-    ):
+    async with _endpoint(job) as (url, key), _client(job, url, key, progress) as (client, outage):
         calibration = await calibrate()
         served = await client.served()
         manifest = _begin(job, served, await deployments(url, key))
         paid, kept = _spent_before(job.directory), _graded_records(job.directory)
         with job.directory.recorder() as recorder, _frozen_garbage(), LagMeter() as meter:
             progress.planned(manifest, kept)
-            run = _Run(job, manifest, kept, client, recorder, progress, paid)
+            run = _Run(job, manifest, kept, client, recorder, progress, paid, outage)
             try:
                 await run.ask(served, arrival)
             finally:
@@ -137,6 +134,7 @@ class _Run:
         recorder: RecordWriter,
         progress: RunProgress,
         paid: float,
+        outage: Outage,
     ) -> None:
         self._job = job
         self._manifest = manifest
@@ -144,6 +142,7 @@ class _Run:
         self._client = client
         self._recorder = recorder
         self._progress = progress
+        self._outage = outage
         self._before = paid
         self._limit = SpendLimit(job.dollars, job.minutes, self._before)
         self._watch = FailureWatch(manifest)
@@ -174,7 +173,15 @@ class _Run:
             await closed_loop(waiting, settings.concurrency, self._run_trial)
         else:
             moments = arrival.moments(settings.seed)
-            await open_loop(waiting, _times_from(moments, len(self._kept)), self._run_trial)
+            await open_loop(waiting, _times_from(moments, len(self._kept)), self._run_trial, self._delay)
+
+    async def _delay(self) -> float:
+        """By how many seconds outages have delayed the schedule. After an outage without end, no trial is left."""
+        try:
+            return await self._outage.delay()
+        except EndpointGone as error:
+            self._limit.stop(str(error))
+            return self._outage.lost
 
     def _merge_modes(self, trials: Sequence[Trial]) -> list[Trial]:
         """Remove the average-mode trials that a max-mode trial can answer."""
@@ -239,6 +246,7 @@ class _Run:
             dollars=self._limit.spent - self._before,
             stopped=self._limit.stopped,
             has_failed=self._limit.has_failed,
+            outages=self._outage.lost,
             runner=runner,
             deployments=session.deployments if reported is None else reported,
         )
@@ -265,9 +273,14 @@ def _times_from(moments: Iterator[float], number: int) -> Iterator[float]:
     return (moment - first for moment in chain([first], rest))
 
 
-def _outage(job: BenchJob, url: str, progress: RunProgress) -> Outage:
+@asynccontextmanager
+async def _client(
+    job: BenchJob, url: str, key: str, progress: RunProgress
+) -> AsyncGenerator[tuple[Client, Outage], None]:
     """Nobody starts an endpoint again that the bench launched itself."""
-    return Outage(url, LONGEST_WAIT if job.url else 0.0, progress.note)
+    outage = Outage(url, LONGEST_WAIT if job.url else 0.0, progress.note)
+    async with Client(url, timeout=job.settings.timeout, key=key, outage=outage) as client:
+        yield client, outage
 
 
 @asynccontextmanager

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from tierwise.workloads.files import Task
 
-MAX_REPEATS = 1000
-"""The most repeats of a run."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:

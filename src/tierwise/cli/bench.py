@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tierwise.bench.schedule import MAX_REPEATS
 from tierwise.cli.options import AsJson, ConfigPath, Limit, Modes, Seed, WorkloadPath
+from tierwise.runs.seeds import MAX_REPEATS
 
 if TYPE_CHECKING:
     from tierwise.runs.directory import RunDirectory

@@ -106,6 +106,8 @@ class RunSession(msgspec.Struct, frozen=True, kw_only=True):
     """Why it stopped early; empty if it did not."""
     has_failed: bool = False
     """Whether a fault stopped it, not a limit or the user."""
+    outages: float = 0.0
+    """Seconds of waiting for an endpoint that was gone. Scheduled arrivals were that much later."""
     deployments: list[Deployed] | None = None
     """The deployments that the endpoint reported at the end, else at the start; None if it reported none."""
     runner: RunnerError | None = None
