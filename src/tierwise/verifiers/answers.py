@@ -10,8 +10,8 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import Literal
 
+from tierwise.spec.ask import Equality
 from tierwise.spec.call import Completion
 from tierwise.spec.json import Json
 from tierwise.spec.thinking import without_thinking
@@ -20,8 +20,6 @@ from tierwise.verifiers.marks import last_mark
 from tierwise.verifiers.options import options_of
 from tierwise.verifiers.plain import plain, straight, without_layout
 from tierwise.verifiers.quantity import quantity_in
-
-Equality = Literal["auto", "number", "choice", "json", "text"]
 
 MOST_DEPTH = 64
 """Maximum nesting depth of a JSON answer."""
