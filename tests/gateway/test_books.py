@@ -139,7 +139,7 @@ def test_a_failed_action_is_on_the_books_too(serve):
 
 # ── metrics ─────────────────────────────────────────────────────────────
 def test_metrics_count_actions_passes_tokens_and_dollars(serve):
-    engine = ScriptedEngine("4", "4 4", "4 4 4", Reply(text="x", error=Broken("gone")), "y")
+    engine = ScriptedEngine("yes", "no no", "to be sure", Reply(text="x", error=Broken("gone")), "y")
     endpoint = serve(tier_of(Majority(n=3), engine, name="vote"), tier_of(engine=engine, name="single"))
     endpoint.chat("vote")
     endpoint.chat("single")
