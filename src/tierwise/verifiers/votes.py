@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from tierwise.spec.ask import Checkable, Equality
-from tierwise.spec.call import Pass
+from tierwise.spec.call import Completion, Pass
+from tierwise.verifiers.answers import marked, spoken
 from tierwise.verifiers.pooled import key_of, vote_of
+
+SHORT = 3
+"""Words of an answer that can be whole although `max_tokens` ended it."""
 
 
 async def key_of_vote(vote: Pass, equality: Equality, verifier: Checkable | None) -> str | None:
@@ -16,6 +20,17 @@ async def key_of_vote(vote: Pass, equality: Equality, verifier: Checkable | None
         verifier: whose form of an answer counts where the equality is `auto`; None if there is none.
     """
     completion = vote.completion
-    if equality == "auto" and verifier is not None and not completion.tool_calls:
+    by = verifier.kind if verifier is not None and equality == "auto" and not completion.tool_calls else equality
+    if by in ("auto", "number", "math_verify") and _is_unfinished(completion):
+        return None
+    if verifier is not None and equality == "auto" and not completion.tool_calls:
         return await key_of(verifier, completion)
     return await vote_of(completion, equality)
+
+
+def _is_unfinished(completion: Completion) -> bool:
+    """Whether `max_tokens` ended the answer before it said its result: the last number so far is not the answer."""
+    if completion.finish != "length" or completion.tool_calls:
+        return False
+    text = spoken(completion)
+    return len(text.split()) > SHORT and marked(text[-2000:]) is None and not text.rstrip().endswith(("}", "]", "```"))
