@@ -49,6 +49,8 @@ class ChoiceState:
     """The task that is cancelled when the user disconnects."""
     draws: Counter[str] = field(default_factory=Counter)
     """Number of draws per deployment."""
+    keys: int = 0
+    """Number of answers that were brought into canonical form."""
     passes: list[Pass] = field(default_factory=list)
     """Ended passes, in the order in which they ended."""
     reached: str = ""
@@ -334,6 +336,9 @@ class PassRunner:
     async def key(self, candidate: Pass, equality: Equality = "auto") -> str | None:
         if candidate.outcome == "cut":
             return None  # the last value in a truncated answer is not its answer
+        self._choice.keys += 1
+        if self._choice.keys > limits.CODE_RUNS and (equality == "code" or getattr(self.verifier, "runs_code", False)):
+            return None
         try:
             async with asyncio.timeout_at(self._tracker.deadline):
                 return await key_of_vote(candidate, equality, self.verifier)

@@ -189,6 +189,7 @@ _KEYS: dict[Equality, Callable[[str], str | None]] = {
     "choice": _choice_key,
     "json": _json_key,
     "text": _text_key,
+    "code": lambda text: fenced(text) or None,  # its text; `verifiers.votes` compares what it does
 }
 
 

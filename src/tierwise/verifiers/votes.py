@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from tierwise.spec import limits
 from tierwise.spec.ask import Checkable, Equality
 from tierwise.spec.call import Completion, Pass
+from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.answers import marked, spoken
+from tierwise.verifiers.code.behaviour import behaviour_key
 from tierwise.verifiers.pooled import key_of, vote_of
 
 SHORT = 3
@@ -20,12 +23,29 @@ async def key_of_vote(vote: Pass, equality: Equality, verifier: Checkable | None
         verifier: whose form of an answer counts where the equality is `auto`; None if there is none.
     """
     completion = vote.completion
+    if len(completion.text) > limits.ANSWER_CHARACTERS:
+        return None
     by = verifier.kind if verifier is not None and equality == "auto" and not completion.tool_calls else equality
     if by in ("auto", "number", "math_verify") and _is_unfinished(completion):
         return None
+    if by in ("code", "python_tests") and not completion.tool_calls:
+        return await behaviour_key(spoken(completion), _asked(vote.call.prompt))
     if verifier is not None and equality == "auto" and not completion.tool_calls:
         return await key_of(verifier, completion)
     return await vote_of(completion, equality)
+
+
+def _asked(prompt: Prompt) -> str:
+    """The texts of the user's messages."""
+    parts: list[str] = []
+    for message in prompt.messages:
+        content = message.get("content")
+        if message.get("role") == "user" and isinstance(content, str):
+            parts.append(content)
+        elif message.get("role") == "user" and isinstance(content, list):
+            texts = (part.get("text") for part in content if isinstance(part, dict))
+            parts += [text for text in texts if isinstance(text, str)]
+    return "\n\n".join(parts)
 
 
 def _is_unfinished(completion: Completion) -> bool:
