@@ -25,14 +25,20 @@ async def key_of_vote(vote: Pass, equality: Equality, verifier: Checkable | None
     completion = vote.completion
     if len(completion.text) > limits.ANSWER_CHARACTERS:
         return None
-    by = verifier.kind if verifier is not None and equality == "auto" and not completion.tool_calls else equality
+    if runs_code(vote, equality, verifier):
+        return await behaviour_key(spoken(completion), _asked(vote.call.prompt))
+    by = equality if verifier is None or equality != "auto" else verifier.kind
     if by in ("auto", "number", "math_verify") and _is_unfinished(completion):
         return None
-    if by in ("code", "python_tests") and not completion.tool_calls:
-        return await behaviour_key(spoken(completion), _asked(vote.call.prompt))
     if verifier is not None and equality == "auto" and not completion.tool_calls:
         return await key_of(verifier, completion)
     return await vote_of(completion, equality)
+
+
+def runs_code(vote: Pass, equality: Equality, verifier: Checkable | None) -> bool:
+    """Whether the key of a vote is what its program does, so that it must run."""
+    by = equality if verifier is None or equality != "auto" else verifier.kind
+    return by in ("code", "python_tests") and not vote.completion.tool_calls
 
 
 def _asked(prompt: Prompt) -> str:
