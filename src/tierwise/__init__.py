@@ -20,6 +20,7 @@ singular name is a step of every request; one with a plural name has a file for 
     router          model name → tier
     run             one prompt on one tier → an answer and a trace
     policies        single, majority, best_of_n, refine, cascade
+    stopping        rules that end a vote early: pure functions over counts and confidences
     panel           several passes concurrently, within a deadline; those that are not needed are aborted
     verifiers       numbers, choices, texts, JSON, and code in a sandbox
     ledger          records, prices, store, read

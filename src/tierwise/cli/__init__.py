@@ -26,6 +26,7 @@ from tierwise.cli import (
     ledger,
     levers,
     moe,
+    policies,
     power,
     probe,
     pull,
@@ -51,6 +52,7 @@ app.command()(init.init)
 app.command()(families.families)
 app.command(hidden=True)(recipe.recipe)
 app.command()(levers.levers)
+app.command()(policies.policies)
 app.command()(check.check)
 app.command()(probe.probe)
 app.command()(pull.pull)

@@ -16,11 +16,11 @@ from typing import Any, cast
 import msgspec
 
 from tierwise.spec import limits
-from tierwise.spec.ask import Checkable, Verdict
+from tierwise.spec.ask import Checkable, Equality, Verdict
 from tierwise.spec.call import Completion
 from tierwise.spec.json import Json
 from tierwise.verifiers import BaseVerifier, VerifierChoice, effort
-from tierwise.verifiers.answers import Equality, answer_key
+from tierwise.verifiers.answers import answer_key
 from tierwise.verifiers.base import rejected
 from tierwise.verifiers.check_pool import CheckLimitExceeded, pool
 from tierwise.verifiers.verifier import Verifier
