@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import structs
 
+from tierwise.bench.drawing import asked, facts_of
 from tierwise.bench.grading import Grade, GradeCache
 from tierwise.runs.records import CandidateMessage, Key, PassSpend, TrialOutcome, TrialRecord, tags_of
 from tierwise.runs.refusals import is_task_limit
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tierwise.bench.client import ActionFailure, ActionReply, Client
     from tierwise.bench.grading import SendAction
     from tierwise.bench.schedule import Trial
+    from tierwise.runs.draws import PoolSettings
     from tierwise.workloads.task import Task
 
 _WARM_UP = "warm-up"
@@ -44,7 +46,14 @@ async def measure(trial: Trial, client: Client, run: str, due: float | None = No
 
 
 async def measure_both(
-    trial: Trial, single: Trial | None, client: Client, run: str, due: float | None = None, *, candidates: bool = False
+    trial: Trial,
+    single: Trial | None,
+    client: Client,
+    run: str,
+    due: float | None = None,
+    *,
+    candidates: bool = False,
+    pool: PoolSettings | None = None,
 ) -> tuple[TrialRecord, TrialRecord | None]:
     """Measure one trial, and derive the same task's average-mode record from its first candidate.
 
@@ -55,6 +64,7 @@ async def measure_both(
         run: the run's id, a prefix of the action's id.
         due: as for `measure`.
         candidates: request every candidate's text and grade it; implied by `single`.
+        pool: how its answer is recorded as a draw; None outside of a pool.
 
     Returns:
         The trial's record, and the average-mode record or None if the first draw did not finish or was not reported.
@@ -62,7 +72,8 @@ async def measure_both(
     action = action_id(trial, run)
     late = 0.0 if due is None else time.monotonic() - due
     began = time.time() - late
-    reply = await client.act(request(trial, action, candidates=candidates or single is not None), due)
+    body = request(trial, action, candidates=candidates or single is not None)
+    reply = await client.act(body if pool is None else {**asked(pool), **body}, due)
     failure, tokens = reply.failure, reply.tokens
     account = None if tokens is None else tokens.tierwise
     grades = GradeCache(trial.task, client.act, action, trial.seed)
@@ -91,6 +102,7 @@ async def measure_both(
         agreement=account.agreement[0] if account is not None and account.agreement else None,
         passes=passes,
         judge=grades.spend,
+        draw=None if pool is None or failure is not None else await facts_of(trial.task, reply.completion),
     )
     if single is None or passes is None or (first := _first_draw(passes)) is None:
         return record, None

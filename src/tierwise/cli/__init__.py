@@ -26,6 +26,7 @@ from tierwise.cli import (
     ledger,
     levers,
     moe,
+    pool,
     power,
     probe,
     pull,
@@ -60,6 +61,7 @@ app.add_typer(workload.app, name="workload")
 app.command()(power.power)
 app.command()(bench.bench)
 app.command()(replay.replay)
+app.add_typer(pool.app, name="pool")
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.command("import")(importing.import_)

@@ -1,0 +1,96 @@
+"""Simulated time: events in their order, and the event loop that a policy's coroutines see."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from contextvars import Context
+
+
+class Simulation:
+    """Events in the order of their times; events of the same time in the order in which they were planned.
+
+    Attributes:
+        now: the simulated time, in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._planned = 0
+
+    def at(self, when: float, event: Callable[[], None]) -> None:
+        """Plan an event; a time in the past means now."""
+        self._planned += 1
+        heappush(self._events, (max(self.now, when), self._planned, event))
+
+    def step(self) -> bool:
+        """Run the next event. Returns false if there is none."""
+        if not self._events:
+            return False
+        self.now, _, event = heappop(self._events)
+        event()
+        return True
+
+    def clear(self) -> None:
+        """Forget what is planned, and begin anew at 0."""
+        self._events.clear()
+        self.now = 0.0
+
+
+class SimulatedLoop(asyncio.AbstractEventLoop):
+    """What a policy sees as its event loop: a clock with timers and futures, without tasks, input and output."""
+
+    is_frozen = True
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+
+    def time(self) -> float:
+        return self._simulation.now
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self._simulation.at(when, lambda: _run(handle))
+        return handle
+
+    def call_later(  # type: ignore[override]
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        return self.call_at(self.time(), callback, *args, context=context)
+
+    def create_task(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError(
+            "tasks are not available to a policy that runs on a pool; run passes concurrently with `ask.panel`"
+        )
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """A cancelled timer does nothing when its time comes."""
+
+
+def _run(handle: asyncio.TimerHandle) -> None:
+    if not handle.cancelled():
+        handle._run()  # noqa: SLF001 - as every event loop does
