@@ -76,7 +76,7 @@ def test_a_policy_on_a_pool_does_what_it_does_live(tmp_path_factory, made, polic
     one = pool(tmp_path_factory.mktemp("pool") / "p", tasks, lambda *key: said[key], draws=8)
     asked = setting(*policy, budget)
     with Replayer(one, one.plan.file.prices) as replayer:
-        found = replayer.run(asked, timing="recorded")
+        (found,) = replayer.run([asked], timing="recorded")
     for index, ours in enumerate(found):
         theirs = live(one, asked, index)
         answer = None if theirs.answer is None else theirs.answer.completion

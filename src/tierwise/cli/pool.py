@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,11 @@ from tierwise.cli import bench
 from tierwise.cli.options import AsJson, ConfigPath, Limit, Seed, WorkloadPath
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tierwise.pools.grid import Grid
+    from tierwise.pools.reading import Pool
+    from tierwise.pools.results import SettingResult
     from tierwise.runs.directory import RunSettings
     from tierwise.workloads.files import Workload
 
@@ -36,6 +42,34 @@ PoolFolder = Annotated[
     Path | None,
     typer.Option(help="Directory of the pool. Default: runs/pool-FILE-WORKLOAD-TIME. An interrupted one is resumed."),
 ]
+
+
+class Timing(StrEnum):
+    """Where the times of passes come from."""
+
+    LOAD = "load"
+    RECORDED = "recorded"
+
+
+PoolPath = Annotated[Path, typer.Argument(help="Directory of a pool, from `tierwise pool record`.")]
+Policies = Annotated[
+    Path | None, typer.Option(help="A file of settings to try. Default: the tiers of the recorded config file.")
+]
+Orders = Annotated[
+    int, typer.Option(help="Orders of each task's draws: the recorded one, then random ones.", min=1, max=100_000)
+]
+AtOnce = Annotated[int, typer.Option(help="Concurrent actions, in a closed loop.", min=1, max=1000)]
+ReplayTiming = Annotated[
+    Timing,
+    typer.Option(help="The speed that the pool shows at each load, or the time that each draw took when recorded."),
+]
+OrderSeed = Annotated[int, typer.Option(help="Determines the random orders.")]
+SameConfig = Annotated[
+    Path | None, typer.Option(help="Refuse the pool if this config file has other checkpoints, levers or sampling.")
+]
+SameWorkload = Annotated[Path | None, typer.Option(help="Refuse the pool if this is not its workload.")]
+Recompute = Annotated[bool, typer.Option(help="Find votes and verdicts anew instead of using those of the recording.")]
+OutFile = Annotated[Path | None, typer.Option(help="Also write the results to this file, as JSON.")]
 
 
 @app.command()
@@ -116,3 +150,75 @@ def _settings(
         tasks, seed=seed, concurrency=concurrency, timeout=timeout, arrival="closed", repeats=draws, warm_up=0
     )
     return structs.replace(settings, pool=PoolSettings(top_logprobs=top_logprobs))
+
+
+@app.command()
+def replay(
+    pool: PoolPath,
+    policies: Policies = None,
+    orders: Orders = 1,
+    concurrency: AtOnce = 1,
+    timing: ReplayTiming = Timing.LOAD,
+    seed: OrderSeed = 0,
+    config: SameConfig = None,
+    workload: SameWorkload = None,
+    recompute: Recompute = False,
+    out: OutFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run policies on a pool: what they would answer, and what it would cost, without a model.
+
+    Policies run unchanged, in simulated time. Without --policies, the tiers of the recorded config file are tried that
+    the pool can answer. A policy that needs passes which the pool does not have is refused.
+
+    Exit codes: 0 replayed, 2 invalid input.
+    """
+    from tierwise.cli.extras import need_extra
+
+    need_extra("bench", "tierwise pool replay")
+    from tierwise.cli.console import Console
+    from tierwise.pools.replaying import Replayer
+    from tierwise.pools.results import as_json as facts
+    from tierwise.pools.results import results
+
+    recorded, grid = _read(pool, policies, config, workload)
+    console = Console(stderr=True, highlight=False)
+    for note in recorded.notes:
+        console.print(note, style="yellow", markup=False)
+    with Replayer(recorded, grid.prices, recomputes=recompute) as replayer:
+        found = replayer.run(grid.settings, orders=orders, concurrency=concurrency, timing=timing.value, seed=seed)
+    rows = results(recorded, [one.name for one in grid.settings], found, grid.baseline)
+    about = {"baseline": grid.baseline, "orders": orders, "concurrency": concurrency, "timing": timing.value}
+    _show(facts(recorded, rows, about), rows, grid.baseline, out, as_json=as_json)
+
+
+def _read(pool: Path, policies: Path | None, config: Path | None, workload: Path | None) -> tuple[Pool, Grid]:
+    from tierwise.pools.grid import read_grid, tiers_as_settings
+    from tierwise.pools.reading import read_pool
+    from tierwise.runs.directory import RunDirectory
+    from tierwise.workloads.files import load
+
+    recorded = read_pool(RunDirectory(pool), config=config, workload=None if workload is None else load(workload))
+    if policies is not None:
+        return recorded, read_grid(policies, recorded.plan)
+    return recorded, tiers_as_settings(recorded.plan, list(recorded.plan.tiers))
+
+
+def _show(
+    facts: dict[str, object], rows: Sequence[SettingResult], baseline: str, out: Path | None, *, as_json: bool
+) -> None:
+    import msgspec
+
+    from tierwise.cli.output import print_json, wide_console
+    from tierwise.report.pool_table import table
+    from tierwise.spec.files import replace_file
+
+    if out is not None:
+        replace_file(out, msgspec.json.format(msgspec.json.encode(facts), indent=2) + b"\n")
+    if as_json:
+        print_json(facts)
+        return
+    console = wide_console()
+    console.print(table(rows, baseline))
+    if out is not None:
+        console.print(f"results {out}")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractAsyncContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from tierwise.pools.choice import SharedPasses
 from tierwise.pools.driving import Waiter
 from tierwise.pools.passes import Entry, PassInFlight
-from tierwise.pools.sources import source_key
-from tierwise.spec.ask import Answer, Ask, Order, OutOfBudget, Verdict, Watch
+from tierwise.pools.timeline import Fallback, SharedPanel, Timeline
+from tierwise.spec.ask import Answer, Arrivals, Ask, Order, OutOfBudget, Verdict, Watch
+from tierwise.spec.budget import Left
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.errors import EngineError, PolicyError, TierwiseError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from tierwise.pools.clock import Simulation
     from tierwise.pools.memo import Memo
     from tierwise.run.budget import BudgetTracker
-    from tierwise.spec.budget import Budget, Left
+    from tierwise.spec.budget import Budget
     from tierwise.spec.prompt import Prompt
     from tierwise.verifiers.verifier import Verifier
 
@@ -55,6 +57,7 @@ class PoolAsk:
         self.choice, self.replayed, self.tracker = choice, replayed, tracker
         self.simulation, self.memo = simulation, memo
         self._path, self._fills = path, fills
+        self._timed_only: bool | None = None
 
     # ── state ────────────────────────────────────────────────────────────
 
@@ -72,6 +75,8 @@ class PoolAsk:
 
     @property
     def load(self) -> float:
+        if self.choice.is_sharing:
+            raise Fallback
         return min(1.0, self.replayed.engine.occupancy.running / self.replayed.slots)
 
     @property
@@ -80,7 +85,16 @@ class PoolAsk:
 
     @property
     def left(self) -> Left:
-        return self.tracker.left(self.simulation.now)
+        if not self._is_timed_only():
+            return self.tracker.left(self.simulation.now)
+        deadline = self.tracker.deadline
+        return _UNLIMITED if deadline is None else Left(seconds=max(0.0, deadline - self.simulation.now))
+
+    def _is_timed_only(self) -> bool:
+        """Whether neither passes nor tokens are bounded."""
+        if self._timed_only is None:
+            self._timed_only = self.tracker.passes_left is None and self.tracker.tokens_left is None
+        return self._timed_only
 
     @property
     def verifier(self) -> Verifier | None:
@@ -118,19 +132,38 @@ class PoolAsk:
         inner = self._with(tier, self.tracker, path=(*self._path, tier.name), fills=False)
         with _blaming(tier):
             answer = await tier.policy.solve(self._filled(prompt), inner)
-        return answer if answer.tier else replace(answer, tier=self._tier_of(answer.chosen) or tier.name)
+        if not answer.tier and type(answer) is Answer:
+            return Answer(
+                completion=answer.completion,
+                chosen=answer.chosen,
+                why=answer.why,
+                agreement=answer.agreement,
+                verdict=answer.verdict,
+                tier=self._tier_of(answer.chosen) or tier.name,
+            )
+        return answer
 
     def _filled(self, prompt: Prompt) -> Prompt:
         """The prompt with the tier's sampling. Settings that share both share the object."""
         shuffled = self.choice.shuffled
         if prompt is not shuffled.task.prompt:
             return prompt.by_default(self.replayed.sampling)
-        return shuffled.prompt(self.replayed, source_key(self.deployment, self.replayed.sampling))
+        return shuffled.prompt(self.replayed)
 
     def _tier_of(self, number: int | None) -> str:
-        return next((done.tier for done in self.choice.passes if done.number == number), "")
+        choice = self.choice
+        if choice.shared is not None and number is not None and number < choice.shared.spent.passes:
+            return choice.shared.tier.label
+        return next((done.tier for done in choice.simulated if done.number == number), "")
 
     async def __call__(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:  # noqa: ARG002
+        if watch is None and (timeline := self._timeline([call])) is not None:
+            self.choice.draws[self.deployment] = 1
+            passes = timeline.finished(call, self.replayed.label, self.deployment, self.memo)
+            self.choice.now(timeline.at[0])
+            self._settle(timeline, call, 0)
+            return passes[0]
+        self.choice.simulate()
         waiter: Waiter[Pass] = Waiter()
 
         def deliver(entry: Entry) -> None:
@@ -146,8 +179,38 @@ class PoolAsk:
         finally:
             running.abort()
 
-    def panel(self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw") -> PoolPanel:
+    def panel(
+        self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw"
+    ) -> AbstractAsyncContextManager[Arrivals]:
+        calls = list(calls)
+        if (timeline := self._timeline(calls)) is not None:
+            call = calls[0]
+            assert isinstance(call, Call)  # noqa: S101 - else it has no timeline
+            self.choice.draws[self.deployment] = len(calls)
+            passes = timeline.finished(call, self.replayed.label, self.deployment, self.memo)
+            return SharedPanel(timeline, self.choice, passes, order, partial(self._settle, timeline, call))
+        self.choice.simulate()
         return PoolPanel([self._entry(call) for call in calls], order, self.simulation)
+
+    def _timeline(self, calls: Sequence[Call | tuple[Ask, Call]]) -> Timeline | None:
+        """The shared timeline of a panel of equal calls with which an action begins; None for any other."""
+        choice = self.choice
+        if not choice.may_share or choice.is_sharing or choice.shared is not None or self._fills:
+            return None
+        first, tracker = calls[0] if calls else None, self.tracker
+        if not self._is_timed_only() or not isinstance(first, Call) or calls.count(first) < len(calls):
+            return None
+        timeline = choice.shuffled.timeline(self.replayed, first, len(calls))
+        if timeline is None:
+            return None
+        deadline = tracker.deadline
+        return timeline if deadline is None or choice.began + timeline.at[-1] < deadline else None
+
+    def _settle(self, timeline: Timeline, call: Call, last: int) -> None:
+        """Keep what a shared panel has spent when the policy leaves it."""
+        choice = self.choice
+        choice.shared = SharedPasses(timeline, self.replayed, call, last, self.memo)
+        choice.started = choice.shared.spent.passes
 
     def _entry(self, call: Call | tuple[Ask, Call]) -> tuple[PoolAsk, Call]:
         ask, one = call if isinstance(call, tuple) else (self, call)
@@ -156,7 +219,7 @@ class PoolAsk:
 
     def _numbered(self, call: Call) -> Call:
         draws = self.choice.draws
-        draw = draws[self.deployment]
+        draw = draws.get(self.deployment, 0)
         draws[self.deployment] = draw + 1
         prompt = self._filled(call.prompt) if self._fills else call.prompt
         return Call(prompt=prompt, role=call.role, candidate=call.candidate, after=call.after, draw=draw)
@@ -174,6 +237,7 @@ class PoolAsk:
 
 
 _CAPABILITIES = Capabilities()
+_UNLIMITED = Left()
 
 
 @contextmanager

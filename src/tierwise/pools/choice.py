@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tierwise.engines.replay.recording import prompt_digest
+from tierwise.pools.clock import Simulation
 from tierwise.pools.reading import essence
+from tierwise.pools.timeline import Fallback, Timeline
+from tierwise.spec.call import Usage
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from tierwise.ledger.prices import PriceBook
     from tierwise.policies.policy import Policy
     from tierwise.pools.draws import Draw
     from tierwise.pools.engines import SimulatedEngine
+    from tierwise.pools.memo import Memo
     from tierwise.pools.passes import PassInFlight
     from tierwise.pools.reading import Pool, PoolTask
     from tierwise.pools.sources import Source
+    from tierwise.pools.timeline import Spent
     from tierwise.run.budget import BudgetTracker
     from tierwise.spec.budget import Budget
     from tierwise.spec.call import Call, Pass
@@ -32,12 +38,18 @@ class ReplayedTier:
     """A tier whose passes are draws of a pool."""
 
     name: str
+    label: str
+    """What its passes are called: the tier of the config file that it is a variant of."""
     deployment: str
     slots: int
     engine: SimulatedEngine
+    make_engine: Callable[[Simulation], SimulatedEngine]
+    """Another engine of the same kind, on a clock of its own."""
     policy: Policy
     budget: Budget
     sampling: Fields
+    source: tuple[str, bytes]
+    """What identifies its deployment and sampling (`sources.source_key`)."""
     verifier: Verifier | None
 
 
@@ -47,6 +59,40 @@ class _Slots:
 
     free: int
     waiting: deque[PassInFlight] = field(default_factory=deque)
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPasses:
+    """The passes of a shared panel that a policy has left."""
+
+    timeline: Timeline
+    tier: ReplayedTier
+    call: Call
+    last: int
+    """The end of the timeline at which it was left; -1 before the first."""
+    memo: Memo
+
+    @property
+    def spent(self) -> Spent:
+        return self.timeline.first if self.last < 0 else self.timeline.spent[self.last]
+
+    def dollars(self, prices: PriceBook) -> float:
+        """Their cost; the same for every policy that left at this end."""
+        costs = self.timeline.costs
+        found = costs.get(self.last)
+        if found is None:
+            spent = self.spent
+            usage = Usage(prompt=spent.prompt, cached=spent.cached, completion=spent.completion)
+            found = costs[self.last] = prices.price(self.tier.deployment, usage, spent.busy).dollars
+        return found
+
+    @property
+    def prompts(self) -> int:
+        """Passes that had computed their prompt."""
+        return 0 if self.last < 0 else sum(count is not None for count in self.timeline.tokens[self.last])
+
+    def passes(self) -> list[Pass]:
+        return self.timeline.all_passes(self.call, self.tier.label, self.tier.deployment, self.memo, self.last)
 
 
 class Shuffled:
@@ -63,12 +109,18 @@ class Shuffled:
         self.task = task
         self._order = order
         self._prompts: dict[tuple[str, bytes], Prompt] = {}
+        self._own: set[int] = set()
+        """Identities of these prompts."""
+        self._found: dict[int, Source | None] = {}
+        self.timelines: dict[tuple[tuple[str, bytes], int, int | None], Timeline | None] = {}
+        """By source, number of passes and limit of tokens; None where passes must be simulated one by one."""
 
-    def prompt(self, tier: ReplayedTier, key: tuple[str, bytes]) -> Prompt:
+    def prompt(self, tier: ReplayedTier) -> Prompt:
         """The task's prompt with a tier's sampling; always the same object."""
-        found = self._prompts.get(key)
+        found = self._prompts.get(tier.source)
         if found is None:
-            found = self._prompts[key] = self.task.prompt.by_default(tier.sampling)
+            found = self._prompts[tier.source] = self.task.prompt.by_default(tier.sampling)
+            self._own.add(id(found))
         return found
 
     def source_of(self, deployment: str, prompt: Prompt) -> Source | None:
@@ -81,6 +133,38 @@ class Shuffled:
             if source.deployment == deployment and essence(task.prompt.by_default(source.sampling).fields) == wanted:
                 return source
         return None
+
+    def timeline(self, tier: ReplayedTier, call: Call, count: int) -> Timeline | None:
+        """The timeline of a panel of this many equal calls on an idle engine that has seen nothing; None where one of
+        its draws is missing, failed or was cut too early.
+        """
+        if call.after or count == 0:
+            return None
+        source, bound = self._source(tier.deployment, call.prompt), call.prompt.bound
+        if source is None:
+            return None
+        key = (source.key, count, bound)
+        if key not in self.timelines:
+            self.timelines[key] = self._unfolded(tier, source, count, bound)
+        return self.timelines[key]
+
+    def _unfolded(self, tier: ReplayedTier, source: Source, count: int, bound: int | None) -> Timeline | None:
+        if count > len(self.task.draws[source.key]):
+            return None
+        draws = [self.draw(source, number) for number in range(count)]
+        if any(draw.failure or not draw.answers(bound) for draw in draws):
+            return None
+        simulation = Simulation()
+        return Timeline(tier.make_engine(simulation), simulation, draws, bound, tier.slots, self.task.task.id)
+
+    def _source(self, deployment: str, prompt: Prompt) -> Source | None:
+        """As `source_of`, and looked up where the prompt is a tier's own."""
+        key = id(prompt)
+        if key not in self._own:
+            return self.source_of(deployment, prompt)
+        if (found := self._found.get(key)) is None:
+            found = self._found[key] = self.source_of(deployment, prompt)
+        return found
 
     def draw(self, source: Source, number: int) -> Draw:
         """Draw `number` of a source in this order.
@@ -101,20 +185,53 @@ class Shuffled:
 class Choice:
     """State shared by all tiers while one action runs on a pool."""
 
-    def __init__(self, shuffled: Shuffled, tiers: Mapping[str, ReplayedTier], began: float) -> None:
+    def __init__(
+        self, shuffled: Shuffled, tiers: Mapping[str, ReplayedTier], simulation: Simulation, *, may_share: bool
+    ) -> None:
         self.shuffled = shuffled
         self.tiers = tiers
-        self.began = began
+        self.began = simulation.now
+        self._simulation = simulation
         self.verifier: Verifier | None = None
         choice = shuffled.task.task.verifier
         if choice is not None:
             self.verifier = choice.member
-        self.draws: Counter[str] = Counter()
-        self.passes: list[Pass] = []
-        """Ended passes, in the order in which they ended."""
+        self.draws: dict[str, int] = {}
+        self.simulated: list[Pass] = []
+        """Passes that were simulated one by one, in the order in which they ended."""
         self.started = 0
+        self.may_share = may_share
+        """Whether the first panel may be one that other settings have walked along, too."""
+        self.is_sharing = False
+        """Whether such a panel is open."""
+        self.shared: SharedPasses | None = None
+        """The passes of that panel, once it is closed."""
         self.refused_by: BudgetTracker | None = None
         self._slots: dict[str, _Slots] = {}
+
+    @property
+    def passes(self) -> list[Pass]:
+        """Ended passes, in the order in which they ended."""
+        return self.simulated if self.shared is None else [*self.shared.passes(), *self.simulated]
+
+    def now(self, at: float) -> None:
+        """Advance the clock along a shared panel, beside which nothing is planned."""
+        self._simulation.now = self.began + at
+
+    def simulate(self) -> None:
+        """From now on, passes are simulated one by one.
+
+        Raises:
+            Fallback: a shared panel is open, so that the action must be simulated from its beginning.
+        """
+        if self.is_sharing:
+            raise Fallback
+        if self.may_share:
+            self.may_share = False
+            for engine in {tier.engine for tier in self.tiers.values()}:
+                engine.reset()
+            if (shared := self.shared) is not None:
+                shared.tier.engine.warm(self.shuffled.task.task.id, shared.prompts)
 
     def slots(self, tier: ReplayedTier) -> _Slots:
         found = self._slots.get(tier.deployment)

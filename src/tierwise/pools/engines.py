@@ -26,14 +26,15 @@ class RunningDraw:
         cached: prompt tokens that are in the engine's cache.
         prompt: what identifies its prompt.
         tokens: tokens so far, once it has ended; while it runs, ask its engine.
+        has_prompt: whether its prompt is computed.
         first_token: the time of its first token; None before it.
         on_token: called with the number of tokens after each, and with 0 where there is none; None if nobody asks.
         on_end: called when it has ended by itself.
     """
 
     __slots__ = (
-        "began", "cached", "draw", "first_token", "is_over", "limit", "mark", "on_end", "on_token", "prompt", "ready",
-        "slot", "tokens", "virtual",
+        "began", "cached", "draw", "first_token", "has_prompt", "is_over", "limit", "mark", "on_end", "on_token",
+        "prompt", "ready", "slot", "tokens", "virtual",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +49,7 @@ class RunningDraw:
         self.on_end, self.on_token = on_end, on_token
         self.cached = draw.usage.cached
         self.tokens = 0
+        self.has_prompt = False
         self.first_token: float | None = None
         self.is_over = False
         self.began = 0.0
@@ -68,8 +70,14 @@ class SimulatedEngine(Protocol):
     def stop(self, running: RunningDraw) -> None:
         """End a draw before its time. Its `tokens` are those so far."""
 
+    def tokens(self, running: RunningDraw) -> int:
+        """Tokens of a running draw so far."""
+
     def reset(self) -> None:
         """Forget every prompt and draw."""
+
+    def warm(self, prompt: object, places: int) -> None:
+        """Hold a prompt in this many slots, as draws of it leave it."""
 
 
 class RecordedEngine:
@@ -90,10 +98,13 @@ class RecordedEngine:
         self._simulation.at(running.ready, lambda: self._first(running))
 
     def stop(self, running: RunningDraw) -> None:
-        running.tokens = self._tokens(running)
+        running.tokens = self.tokens(running)
         running.is_over = True
 
-    def _tokens(self, running: RunningDraw) -> int:
+    def warm(self, prompt: object, places: int) -> None:
+        """Its times do not depend on what is cached."""
+
+    def tokens(self, running: RunningDraw) -> int:
         now = self._simulation.now
         if running.first_token is None:
             return 0
@@ -104,6 +115,7 @@ class RecordedEngine:
     def _first(self, running: RunningDraw) -> None:
         if running.is_over:
             return
+        running.has_prompt = True
         if running.limit:
             running.first_token = self._simulation.now
         if running.on_token is not None:
@@ -178,13 +190,12 @@ class LoadedEngine:
             self._waiting.append(running)
 
     def stop(self, running: RunningDraw) -> None:
-        self._advance()
-        running.tokens = self._tokens(running)
+        running.tokens = self.tokens(running)
         running.is_over = True
         if running.slot < 0:
             self._waiting.remove(running)
             return
-        if running.first_token is not None:
+        if running.has_prompt:
             self._decodes -= 1
         else:
             was_head = self._prefilling[0] is running
@@ -227,7 +238,13 @@ class LoadedEngine:
         if self._waiting:
             self._begin(self._waiting.popleft())
 
-    def _tokens(self, running: RunningDraw) -> int:
+    def warm(self, prompt: object, places: int) -> None:
+        self._known.add(prompt)
+        for slot in self._free[max(0, len(self._free) - places) :]:
+            self._held[slot] = prompt
+
+    def tokens(self, running: RunningDraw) -> int:
+        self._advance()
         if running.first_token is None:
             return 0
         return min(running.limit, 1 + int(self._virtual - running.virtual + _ROUNDING))
@@ -265,16 +282,16 @@ class LoadedEngine:
             return
         moment, _, running = heappop(self._decoding)
         self._virtual = max(self._virtual, moment)
-        self._produced(running, self._tokens(running))
+        self._produced(running, self.tokens(running))
 
     def _prefilled(self, running: RunningDraw) -> None:
         self._known.add(running.prompt)
         self._begin_prefill()
         running.virtual = self._virtual
         self._decodes += 1
-        running.first_token = self._simulation.now
-        if running.limit == 0:
-            running.first_token = None
+        running.has_prompt = True
+        if running.limit:
+            running.first_token = self._simulation.now
         self._produced(running, min(1, running.limit))
 
     def _produced(self, running: RunningDraw, tokens: int) -> None:

@@ -14,7 +14,7 @@ from tierwise.spec.budget import Budget
 from tierwise.spec.files import read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tierwise.plan import Plan
@@ -159,12 +159,18 @@ def _setting(name: str, config: SettingConfig, plan: Plan, reading: Reading, fie
 
 def _expanded(value: Any) -> Iterator[tuple[str, Any]]:
     """Every value that `each` makes of one, with a label of what was chosen: `n=3 equality=number`."""
-    places = list(_places(value, ()))
+    places = [(place, list(zip(options, _labels(options), strict=True))) for place, options in _places(value, ())]
     for chosen in itertools.product(*(options for _, options in places)):
         made = value
-        for (place, _), one in zip(places, chosen, strict=True):
+        for (place, _), (one, _label) in zip(places, chosen, strict=True):
             made = _with(made, place, one)
-        yield " ".join(f"{place[-1]}={_said(one)}" for (place, _), one in zip(places, chosen, strict=True)), made
+        yield " ".join(f"{place[-1]}={label}" for (place, _), (_, label) in zip(places, chosen, strict=True)), made
+
+
+def _labels(options: Sequence[Any]) -> list[str]:
+    """A label for each option: its kind where that tells them apart, else all of it."""
+    short = [_said(one) for one in options]
+    return short if len(set(short)) == len(short) else [msgspec.json.encode(one).decode() for one in options]
 
 
 def _places(value: Any, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], list[Any]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -64,13 +64,18 @@ class Memo:
         self.parts[id(part.completion)] = part
         return part
 
-    def run(self, find: Callable[[], Awaitable[T]]) -> T:
-        """Run a coroutine to its end in the memo's own event loop. No other loop may be running."""
-
-        async def found() -> T:
-            return await find()
-
-        return self._runner.run(found(), context=self._context)
+    def run(self, find: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine to its end, in an event loop of the memo's own if it waits. No other loop may be running."""
+        work = find()
+        try:
+            self._context.run(work.send, None)
+        except StopIteration as done:
+            found: T = done.value
+            return found
+        except RuntimeError:  # it wants an event loop
+            pass
+        work.close()
+        return self._runner.run(find(), context=self._context)
 
     async def key(self, verifier: Checkable, completion: Completion) -> str | None:
         """As `pooled.key_of`."""

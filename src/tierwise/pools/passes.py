@@ -160,7 +160,7 @@ class PassInFlight:
         if not running.is_over:
             ask.replayed.engine.stop(running)
         done = self._pass(running, draw, outcome)
-        ask.choice.passes.append(done)
+        ask.choice.simulated.append(done)
         self._free_slot()
         if outcome == "aborted":
             return
@@ -176,15 +176,14 @@ class PassInFlight:
         logprobs = bool(call.prompt.fields.get("logprobs"))
         part = draw.part(running.tokens, logprobs=logprobs, ended=outcome == "finished")
         ask.memo.remember(part)
-        has_usage = running.first_token is not None or outcome == "finished"
         return Pass(
             number=self._number,
-            tier=ask.tier,
+            tier=ask.replayed.label,
             deployment=ask.deployment,
             call=call,
             outcome=outcome,
             completion=part.completion,
-            usage=draw.usage_of(running.tokens, self._cached()) if has_usage else Usage(exact=False),
+            usage=draw.usage_of(running.tokens, self._cached()) if running.has_prompt else Usage(exact=False),
             started=self._started - ask.choice.began,
             first_token=None if running.first_token is None else running.first_token - self._started,
             seconds=now - self._started,

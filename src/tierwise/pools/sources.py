@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,10 +27,11 @@ class Source:
     """Named as on the wire."""
     tier: str
     """The first tier of the config file that uses both: the draws are recorded through it."""
+    key: tuple[str, bytes] = field(init=False, compare=False)
+    """As of `source_key`."""
 
-    @property
-    def key(self) -> tuple[str, bytes]:
-        return source_key(self.deployment, self.sampling)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", source_key(self.deployment, self.sampling))
 
 
 def source_key(deployment: str, sampling: Fields) -> tuple[str, bytes]:
