@@ -197,6 +197,8 @@ class PoolAsk:
         choice = self.choice
         if not choice.may_share or choice.is_sharing or choice.shared is not None or self._fills:
             return None
+        if self.simulation.timers or self.simulation.now != choice.began:
+            return None
         first, tracker = calls[0] if calls else None, self.tracker
         if not self._is_timed_only() or not isinstance(first, Call) or calls.count(first) < len(calls):
             return None

@@ -215,7 +215,13 @@ class Choice:
         return self.simulated if self.shared is None else [*self.shared.passes(), *self.simulated]
 
     def now(self, at: float) -> None:
-        """Advance the clock along a shared panel, beside which nothing is planned."""
+        """Advance the clock along a shared panel, beside which nothing may be planned.
+
+        Raises:
+            Fallback: the policy has set a timer.
+        """
+        if self._simulation.timers:
+            raise Fallback
         self._simulation.now = self.began + at
 
     def simulate(self) -> None:

@@ -16,10 +16,12 @@ class Simulation:
 
     Attributes:
         now: the simulated time, in seconds.
+        timers: how many timers of policies are set.
     """
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.timers = 0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._planned = 0
 
@@ -40,32 +42,43 @@ class Simulation:
         """Forget what is planned, and begin anew at 0."""
         self._events.clear()
         self.now = 0.0
+        self.timers = 0
 
 
 class Timer:
     """A planned call, as asyncio's `TimerHandle`, which takes several times as long to make."""
 
-    __slots__ = ("_args", "_callback", "_context", "_is_cancelled", "_when")
+    __slots__ = ("_args", "_callback", "_context", "_is_over", "_simulation", "_when")
 
     def __init__(
-        self, when: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+        self,
+        simulation: Simulation,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context | None,
     ) -> None:
+        self._simulation = simulation
         self._when, self._callback, self._args, self._context = when, callback, args, context
-        self._is_cancelled = False
+        self._is_over = False
+        simulation.timers += 1
 
     def run(self) -> None:
-        if self._is_cancelled:
+        if self._is_over:
             return
+        self.cancel()
         if self._context is None:
             self._callback(*self._args)
         else:
             self._context.run(self._callback, *self._args)
 
     def cancel(self) -> None:
-        self._is_cancelled = True
+        if not self._is_over:
+            self._is_over = True
+            self._simulation.timers -= 1
 
     def cancelled(self) -> bool:
-        return self._is_cancelled
+        return self._is_over
 
     def when(self) -> float:
         return self._when
@@ -97,7 +110,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Timer:
-        timer = Timer(when, callback, args, context)
+        timer = Timer(self._simulation, when, callback, args, context)
         self._simulation.at(when, timer.run)
         return timer
 
@@ -111,7 +124,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     ) -> Timer:
         return self.call_at(self.time(), callback, *args, context=context)
 
-    def create_task(self, *_: Any, **__: Any) -> Any:
+    def create_task(self, coro: Any, **_: Any) -> Any:
+        coro.close()
         raise NotImplementedError(
             "tasks are not available to a policy that runs on a pool; run passes concurrently with `ask.panel`"
         )

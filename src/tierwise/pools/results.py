@@ -177,7 +177,7 @@ def _difference(of: _ByTask, base: _ByTask, sample: Callable[[tuple[str, ...]], 
 
     is_plain = orders == 1
     return Difference(
-        correct=one.difference(of.correct, base.correct) if is_plain else change(of.correct, base.correct),
+        correct=one.difference(of.correct, base.correct),
         tokens=change(of.tokens, base.tokens),
         passes=change(of.passes, base.passes),
         seconds=change(of.seconds, base.seconds),
