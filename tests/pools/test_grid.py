@@ -13,6 +13,7 @@ from tierwise.pools.grid import Grid, read_grid
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import ConfigErrors
 
+MANY = "{each: [" + ", ".join(map(str, range(1, 120))) + "]}"
 PLAN = planning.parse(CONFIG, Path("tierwise.yaml"))
 
 
@@ -69,10 +70,8 @@ def test_a_setting_may_be_a_tier_or_a_choice_among_whole_settings(tmp_path):
         ("settings: {a: {policy: {cascade: {tiers: [fast, b]}}}}\n", "there is no tier or setting 'b'"),
         ("settings: {a: fast}\nprices: {nope: {prompt: 1}}\n", "prices.nope: there is no deployment 'nope'"),
         (
-            "settings: {a: {tier: fast, policy: {majority: {n: {each: [%s]}}},"
-            " budget: {passes: {each: [%s]}, seconds: {each: [%s]}}}}\n"
-            % (", ".join(map(str, range(2, 60))), *2 * [", ".join(map(str, range(1, 60)))]),
-            "at most 10,000 are allowed",
+            f"settings: {{a: {{tier: fast, policy: {{majority: {{n: {MANY}, equality: {MANY}, x: {MANY}}}}}}}}}\n",
+            "10,000",
         ),
     ],
 )

@@ -183,13 +183,20 @@ def replay(
 
     recorded, grid = _read(pool, policies, config, workload)
     console = Console(stderr=True, highlight=False)
-    for note in recorded.notes:
-        console.print(note, style="yellow", markup=False)
+    notes = list(recorded.notes)
     with Replayer(recorded, grid.prices, recomputes=recompute) as replayer:
-        found = replayer.run(grid.settings, orders=orders, concurrency=concurrency, timing=timing.value, seed=seed)
-    rows = results(recorded, [one.name for one in grid.settings], found, grid.baseline)
-    about = {"baseline": grid.baseline, "orders": orders, "concurrency": concurrency, "timing": timing.value}
-    _show(facts(recorded, rows, about), rows, grid.baseline, out, as_json=as_json)
+        settings = list(grid.settings)
+        if policies is None:
+            settings, left_out = replayer.answerable(settings)
+            notes += left_out
+        for note in notes:
+            console.print(note, style="yellow", markup=False, soft_wrap=True)
+        found = replayer.run(settings, orders=orders, concurrency=concurrency, timing=timing.value, seed=seed)
+    names = [one.name for one in settings]
+    baseline = grid.baseline if grid.baseline in names else next(iter(names), "")
+    rows = results(recorded, names, found, baseline) if names else []
+    about = {"baseline": baseline, "orders": orders, "concurrency": concurrency, "timing": timing.value}
+    _show(facts(recorded, rows, {**about, "notes": notes}), rows, baseline, out, as_json=as_json)
 
 
 def _read(pool: Path, policies: Path | None, config: Path | None, workload: Path | None) -> tuple[Pool, Grid]:

@@ -134,6 +134,22 @@ class Replayer:
             ended(number * len(sessions))
         return [session.done for session in sessions]
 
+    def answerable(self, settings: Sequence[Setting]) -> tuple[list[Setting], list[str]]:
+        """The settings that the pool has all draws for in their recorded order, and why the others are left out.
+
+        Args:
+            settings: tiers of the config file, each of which may ask the others.
+        """
+        kept, why = [], []
+        for setting in settings:
+            try:
+                self.run([setting])
+            except SpecError as error:
+                why.append(f"{setting.name} is left out: {error}")
+            else:
+                kept.append(setting)
+        return kept, why
+
     def shuffled(self, task: int, order: int, seed: int) -> Shuffled:
         """A task with one order of its draws."""
         one = self.pool.tasks[task]
