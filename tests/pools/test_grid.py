@@ -69,10 +69,7 @@ def test_a_setting_may_be_a_tier_or_a_choice_among_whole_settings(tmp_path):
         ("settings: {fast: fast}\n", "settings.fast: is already the name of a tier"),
         ("settings: {a: {policy: {cascade: {tiers: [fast, b]}}}}\n", "there is no tier or setting 'b'"),
         ("settings: {a: fast}\nprices: {nope: {prompt: 1}}\n", "prices.nope: there is no deployment 'nope'"),
-        (
-            f"settings: {{a: {{tier: fast, policy: {{majority: {{n: {MANY}, equality: {MANY}, x: {MANY}}}}}}}}}\n",
-            "10,000",
-        ),
+        (f"settings: {{a: {{tier: fast, budget: {{passes: {MANY}, seconds: {MANY}}}}}}}\n", "10,000 are allowed"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(tmp_path, text, said):

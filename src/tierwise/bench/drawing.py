@@ -22,9 +22,11 @@ Chain = list["Trial"]
 """The draws of one task, which are asked one after the other."""
 
 
-def asked(settings: PoolSettings) -> dict[str, Any]:
-    """The request fields that the recording of a draw adds."""
-    return {"logprobs": True, "top_logprobs": settings.top_logprobs} if settings.top_logprobs else {}
+def asked(settings: PoolSettings | None) -> dict[str, Any]:
+    """The request fields that the recording of a draw adds; none outside of a pool."""
+    if settings is None or not settings.top_logprobs:
+        return {}
+    return {"logprobs": True, "top_logprobs": settings.top_logprobs}
 
 
 async def facts_of(task: Task, completion: Completion) -> DrawFacts:

@@ -22,7 +22,7 @@ from tierwise.spec.errors import SpecError, TierwiseError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tierwise.bench.client import ActionFailure, ActionReply, Client
+    from tierwise.bench.client import ActionFailure, ActionReply, ActionUsage, Client
     from tierwise.bench.grading import SendAction
     from tierwise.bench.schedule import Trial
     from tierwise.runs.draws import PoolSettings
@@ -72,8 +72,8 @@ async def measure_both(
     action = action_id(trial, run)
     late = 0.0 if due is None else time.monotonic() - due
     began = time.time() - late
-    body = request(trial, action, candidates=candidates or single is not None)
-    reply = await client.act(body if pool is None else {**asked(pool), **body}, due)
+    body = {**asked(pool), **request(trial, action, candidates=candidates or single is not None)}
+    reply = await client.act(body, due)
     failure, tokens = reply.failure, reply.tokens
     account = None if tokens is None else tokens.tierwise
     grades = GradeCache(trial.task, client.act, action, trial.seed)
@@ -94,9 +94,7 @@ async def measure_both(
         first_output=reply.first_output,
         seconds=reply.seconds,
         gaps=reply.gaps,
-        prompt_tokens=None if tokens is None else tokens.prompt_tokens,
-        cached_tokens=None if tokens is None else tokens.cached_tokens,
-        completion_tokens=None if tokens is None else tokens.completion_tokens,
+        **_token_fields(tokens),
         dollars=None if account is None else account.dollars,
         chosen_because=account.why[0] if account is not None and account.why else "",
         agreement=account.agreement[0] if account is not None and account.agreement else None,
@@ -107,6 +105,17 @@ async def measure_both(
     if single is None or passes is None or (first := _first_draw(passes)) is None:
         return record, None
     return record, await _single_record(single, first, record, grades)
+
+
+def _token_fields(tokens: ActionUsage | None) -> dict[str, Any]:
+    """The fields of a record that count tokens."""
+    if tokens is None:
+        return dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens"))
+    return {
+        "prompt_tokens": tokens.prompt_tokens,
+        "cached_tokens": tokens.cached_tokens,
+        "completion_tokens": tokens.completion_tokens,
+    }
 
 
 async def _grade_passes(passes: Sequence[PassSpend], grades: GradeCache) -> list[PassSpend]:

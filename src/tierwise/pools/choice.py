@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tierwise.engines.replay.recording import prompt_digest
 from tierwise.pools.clock import Simulation
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tierwise.pools.draws import Draw
     from tierwise.pools.engines import SimulatedEngine
     from tierwise.pools.memo import Memo
-    from tierwise.pools.passes import PassInFlight
     from tierwise.pools.reading import Pool, PoolTask
     from tierwise.pools.sources import Source
     from tierwise.pools.timeline import Spent
@@ -53,12 +52,19 @@ class ReplayedTier:
     verifier: Verifier | None
 
 
+class Queued(Protocol):
+    """A pass that waits for a slot."""
+
+    def start(self) -> None:
+        """Start with a slot that is its own."""
+
+
 @dataclass(slots=True)
 class _Slots:
     """The places of one action on a deployment."""
 
     free: int
-    waiting: deque[PassInFlight] = field(default_factory=deque)
+    waiting: deque[Queued] = field(default_factory=deque)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tierwise.pools.engines import RunningDraw
 from tierwise.spec.ask import OutOfBudget
@@ -11,14 +11,27 @@ from tierwise.spec.call import Chunk, Outcome, Pass, Usage
 from tierwise.spec.errors import EngineError, SpecError, TooLong
 
 if TYPE_CHECKING:
-    from tierwise.pools.asking import PoolAsk
+    from tierwise.pools.choice import Choice, ReplayedTier
+    from tierwise.pools.clock import Simulation
     from tierwise.pools.draws import Draw
+    from tierwise.pools.memo import Memo
+    from tierwise.run.budget import BudgetTracker
     from tierwise.spec.ask import Watch
     from tierwise.spec.call import Call
     from tierwise.spec.json import Fields
 
 Entry = Pass | EngineError | OutOfBudget
 """What becomes of a call."""
+
+
+class Asker(Protocol):
+    """Who runs passes: the `Ask` of a tier."""
+
+    choice: Choice
+    replayed: ReplayedTier
+    tracker: BudgetTracker
+    simulation: Simulation
+    memo: Memo
 
 
 class PassInFlight:
@@ -31,7 +44,7 @@ class PassInFlight:
         watch: as for `Ask.__call__`.
     """
 
-    def __init__(self, ask: PoolAsk, call: Call, deliver: Callable[[Entry], None], watch: Watch | None = None) -> None:
+    def __init__(self, ask: Asker, call: Call, deliver: Callable[[Entry], None], watch: Watch | None = None) -> None:
         self._ask = ask
         self._call = call
         self._deliver = deliver
@@ -53,7 +66,7 @@ class PassInFlight:
         slots = self._ask.choice.slots(self._ask.replayed)
         if slots.free:
             slots.free -= 1
-            self._start()
+            self.start()
             return
         slots.waiting.append(self)
         if self._ask.tracker.deadline is not None:
@@ -81,7 +94,8 @@ class PassInFlight:
         self._ask.choice.refused_by = self._ask.tracker
         self._deliver(OutOfBudget())
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start with a slot that is its own."""
         ask, call = self._ask, self._call
         now, tracker, choice = ask.simulation.now, ask.tracker, ask.choice
         try:
@@ -99,7 +113,8 @@ class PassInFlight:
             allowed = "no limit" if bound is None else f"{bound} tokens"
             raise SpecError(
                 f"draw {call.draw} of task {choice.shuffled.task.task.id!r} was recorded with a limit of {draw.bound} "
-                f"tokens and reached it, and tier {ask.tier!r} has {allowed}; record a pool with a larger limit"
+                f"tokens and reached it, and tier {ask.replayed.name!r} has {allowed}; record a pool with a larger "
+                "limit"
             )
         is_metered = self._cap is not None or self._watch is not None
         self._running = RunningDraw(
@@ -165,7 +180,7 @@ class PassInFlight:
         if outcome == "aborted":
             return
         if outcome == "failed":
-            self._deliver(TooLong(draw.failure, engine=ask.deployment))
+            self._deliver(TooLong(draw.failure, engine=ask.replayed.deployment))
         elif outcome == "cut" and done.completion.is_empty and not was_watched_out:
             self._refuse()
         else:
@@ -179,7 +194,7 @@ class PassInFlight:
         return Pass(
             number=self._number,
             tier=ask.replayed.label,
-            deployment=ask.deployment,
+            deployment=ask.replayed.deployment,
             call=call,
             outcome=outcome,
             completion=part.completion,
@@ -198,6 +213,6 @@ class PassInFlight:
         """Give its slot to the next call of this action that waits for one."""
         slots = self._ask.choice.slots(self._ask.replayed)
         if slots.waiting:
-            slots.waiting.popleft()._start()  # noqa: SLF001 - the same class
+            slots.waiting.popleft().start()
         else:
             slots.free += 1

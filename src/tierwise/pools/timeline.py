@@ -7,7 +7,7 @@ panel, a pass beside it, a budget that binds) is simulated pass by pass (`pools.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from tierwise.pools.engines import RunningDraw, SimulatedEngine
 from tierwise.spec.call import Call, Pass, Usage
@@ -15,7 +15,6 @@ from tierwise.spec.call import Call, Pass, Usage
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from tierwise.pools.choice import Choice
     from tierwise.pools.clock import Simulation
     from tierwise.pools.draws import Draw
     from tierwise.pools.memo import Memo
@@ -172,13 +171,22 @@ class Timeline:
         )
 
 
+class Walk(Protocol):
+    """The action that walks along a timeline."""
+
+    is_sharing: bool
+
+    def now(self, at: float) -> None:
+        """Advance its clock to this time of the timeline."""
+
+
 class SharedPanel:
     """A panel that walks along a timeline."""
 
     __slots__ = ("_at", "_call", "_choice", "_last", "_next", "_order", "_passes", "_settle", "_timeline", "left")
 
     def __init__(
-        self, timeline: Timeline, choice: Choice, passes: list[Pass], order: Order, settle: Callable[[int], None]
+        self, timeline: Timeline, choice: Walk, passes: list[Pass], order: Order, settle: Callable[[int], None]
     ) -> None:
         self._timeline, self._choice, self._passes, self._order = timeline, choice, passes, order
         self._settle = settle
