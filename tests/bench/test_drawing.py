@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from scripted_tiers import Answering, line
 from tierwise.bench.drawing import rising
 from tierwise.cli import app
-from tierwise.policies import Majority, Single
+from tierwise.policies import Majority, Refine, Single
 from tierwise.pools.reading import read_pool
 from tierwise.runs.directory import RunDirectory
 from tierwise.runs.records import TrialOutcome
@@ -44,7 +44,7 @@ def files(tmp_path, endpoint, write_tasks):
     """A config file, a workload of three tasks, and the engine behind the endpoint."""
     engine = Counting({})
     file = tmp_path / "pool.yaml"
-    url = endpoint(engine, fast=Single(), same=Majority(n=3), max=Majority(n=3))
+    url = endpoint(engine, fast=Single(), same=Majority(n=3), max=Majority(n=3), revised=Refine())
     file.write_text(CONFIG.format(url=url))
     verifier = {"regex": {"pattern": "^4$"}}
     tasks = write_tasks(*(line(f"t{number}", f"{number}?", verifier=verifier) for number in range(3)))
@@ -149,3 +149,31 @@ def test_a_recorded_pool_is_replayed_from_the_command_line(files, tmp_path):
         "revised is left out: policy Refine of tier 'revised' asks for a pass with the role 'critique'" in table.stderr
     )
     assert len(engine.calls) == asked
+
+
+def test_whole_actions_of_a_policy_that_continues_passes_are_recorded_and_replayed(files, tmp_path):
+    file, tasks, engine, url = files
+    out = tmp_path / "pool"
+    command = ("pool", "record", file, tasks, "--draws", 4, "--chains", "revised", "--url", url, "--concurrency", 1)
+    assert invoke(*command, "--out", out).exit_code == 0
+    records = sorted(RunDirectory(out).read_records(), key=lambda one: (one.task, one.repeat))
+    assert {len(one.passes or ()) for one in records} == {1, 3}
+    assert all(done.message is not None for one in records for done in one.passes or ())
+    asked = len(engine.calls)
+    done = invoke("pool", "replay", out, "--json")
+    assert done.exit_code == 0, done.output
+    facts = {row["name"]: row for row in json.loads(done.stdout)["settings"]}
+    first = [one for one in records if one.repeat == 0]
+    assert facts["revised"]["correct"]["value"] == sum(one.is_solved for one in first) / 3
+    assert facts["revised"]["passes"]["value"] == sum(len(one.passes or ()) for one in first) / 3
+    assert facts["fast"]["passes"]["value"] == 1
+    assert len(engine.calls) == asked
+
+
+def test_whole_actions_of_a_cascade_are_not_recorded(files, tmp_path):
+    file, tasks, _, url = files
+    file.write_text(
+        file.read_text().replace("policy: refine, sampling", "policy: {cascade: {tiers: [fast]}}, sampling")
+    )
+    done = invoke("pool", "record", file, tasks, "--chains", "revised", "--url", url, "--out", tmp_path / "pool")
+    assert "tier 'revised' asks other tiers" in str(done.exception)

@@ -158,6 +158,9 @@ class _Run:
         settings = self._job.settings
         done = {record.key for record in self._kept}
         rows = [planned.variant for planned in self._manifest.variants]
+        self._with_candidates = (
+            frozenset(served.most_passes.keys() - served.composed) if served.candidates else frozenset()
+        )
         if settings.pool is not None:
             for drawn in chains(self._job.workload.tasks, rows, settings.seed, settings.repeats):
                 await run_chains(
@@ -170,9 +173,6 @@ class _Run:
             return
         planned = schedule(self._job.workload.tasks, rows, settings.seed, settings.repeats)
         trials = [trial for trial in planned if key_of(trial) not in done]
-        self._with_candidates = (
-            frozenset(served.most_passes.keys() - served.composed) if served.candidates else frozenset()
-        )
         if served.candidates:
             trials = self._merge_modes(trials)
         first = warm_up(trials, settings.warm_up, settings.seed)

@@ -78,7 +78,7 @@ async def measure_both(
     account = None if tokens is None else tokens.tierwise
     grades = GradeCache(trial.task, client.act, action, trial.seed)
     fields = _grade_fields(await _grade(trial, reply, grades)) if failure is None else _failure_fields(failure)
-    passes = None if account is None else await _grade_passes(account.passes, grades)
+    passes = None if account is None else await _grade_passes(account.passes, grades, keeps_all=pool is not None)
     record = TrialRecord(
         action=action,
         **_trial_fields(trial),
@@ -118,17 +118,27 @@ def _token_fields(tokens: ActionUsage | None) -> dict[str, Any]:
     }
 
 
-async def _grade_passes(passes: Sequence[PassSpend], grades: GradeCache) -> list[PassSpend]:
-    """The passes of an action, with a grade for each candidate, and without the text of other passes."""
+async def _grade_passes(passes: Sequence[PassSpend], grades: GradeCache, *, keeps_all: bool = False) -> list[PassSpend]:
+    """The passes of an action, with a grade for each candidate, and without the text of other passes.
+
+    Args:
+        passes: as the endpoint reported them.
+        grades: of the action.
+        keeps_all: keep the messages of all passes, with their thinking, as a pool does.
+    """
     return [
-        await _grade_pass(one, grades) if one.is_candidate else structs.replace(one, message=None) for one in passes
+        await _grade_pass(one, grades, keeps_all=keeps_all)
+        if one.is_candidate
+        else (one if keeps_all else structs.replace(one, message=None))
+        for one in passes
     ]
 
 
-async def _grade_pass(one: PassSpend, grades: GradeCache) -> PassSpend:
+async def _grade_pass(one: PassSpend, grades: GradeCache, *, keeps_all: bool) -> PassSpend:
     grade = await grades.of(one.completion)
     solved = None if grade.outcome == TrialOutcome.ERROR else grade.outcome == TrialOutcome.CORRECT
-    return structs.replace(one, solved=solved, message=_without_reasoning(one.message or CandidateMessage()))
+    message = one.message or CandidateMessage()
+    return structs.replace(one, solved=solved, message=message if keeps_all else _without_reasoning(message))
 
 
 def _without_reasoning(message: CandidateMessage) -> CandidateMessage:
@@ -239,7 +249,8 @@ async def regrade(task: Task, record: TrialRecord, act: SendAction | None = None
         if record.answer != _answer_text(completion):
             completion = replace(completion, text=record.answer)
         record = structs.replace(record, **_grade_fields(await grades.of(completion)))
-    passes = None if record.passes is None else await _grade_passes(record.passes, grades)
+    keeps_all = record.draw is not None
+    passes = None if record.passes is None else await _grade_passes(record.passes, grades, keeps_all=keeps_all)
     return structs.replace(record, passes=passes, judge=grades.spend or record.judge)
 
 

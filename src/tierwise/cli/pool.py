@@ -34,6 +34,14 @@ Deployments = Annotated[
         help="Record these deployments, each with every sampling that its tiers use. Default: all with a tier.",
     ),
 ]
+Chains = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TIER",
+        help="Record whole actions of this tier, such as draft, critique and refinement, in place of single passes; "
+        "can be repeated. Only these tiers are recorded then.",
+    ),
+]
 TopLogprobs = Annotated[
     int,
     typer.Option(help="Alternatives per token whose log-probabilities are recorded; 0 asks for none.", min=0, max=20),
@@ -78,6 +86,7 @@ def record(
     workload: WorkloadPath,
     draws: Draws = 16,
     deployments: Deployments = "",
+    chains: Chains = None,
     top_logprobs: TopLogprobs = 5,
     seed: Seed = 0,
     limit: Limit = None,
@@ -106,14 +115,14 @@ def record(
 
     bench.require_packages_and_ledger(ledger)
     tasks = load(workload).first(limit)
-    tiers = _recorded_tiers(file, deployments, is_launched=not url)
+    tiers = _recorded_tiers(file, deployments, chains or [], is_launched=not url)
     require_sandbox(tasks)
     directory = bench.directory_of(out, resume, f"pool-{file.stem}-{workload.stem}")
     job = BenchJob(
         config=file,
         workload=tasks,
         tiers=tiers,
-        mode="average",
+        mode="max" if chains else "average",
         settings=_settings(tasks, seed, concurrency, timeout, draws, top_logprobs),
         directory=directory,
         ledger=ledger or directory.path / "ledger.db",
@@ -125,17 +134,18 @@ def record(
     raise typer.Exit(run(job, as_json=as_json))
 
 
-def _recorded_tiers(file: Path, deployments: str, *, is_launched: bool) -> list[str]:
+def _recorded_tiers(file: Path, deployments: str, chains: list[str], *, is_launched: bool) -> list[str]:
     """The tiers through which draws are recorded; fetches the checkpoints that a launch needs."""
     from tierwise import plan as planning
     from tierwise.cli.pull import bring, unhashed
-    from tierwise.pools.sources import sources_of
+    from tierwise.pools.sources import chained_tiers, sources_of
 
     plan = planning.load(file)
-    sources = sources_of(plan, [name for name in deployments.split(",") if name])
+    names = [name for name in deployments.split(",") if name]
+    tiers = chained_tiers(plan, chains) if chains else [source.tier for source in sources_of(plan, names)]
     if is_launched:
         bring(plan, unhashed(plan))
-    return [source.tier for source in sources]
+    return tiers
 
 
 def _settings(

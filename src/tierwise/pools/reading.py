@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise import plan as planning
+from tierwise.pools.chains import Continuations, chained_draw
 from tierwise.pools.draws import Draw, RecordedCompletion
-from tierwise.pools.sources import Source, sources_of
+from tierwise.pools.sources import Source, recorded_sources, sources_of
 from tierwise.pools.speed import Observed, Speed, measured
 from tierwise.runs.draws import DrawFacts
 from tierwise.runs.records import TrialOutcome
@@ -102,13 +103,13 @@ def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: 
             f"{workload.sha256[:8]}); record a pool of this one, or give the recorded one: {manifest.workload.path}",
             field="--workload",
         )
-    recorded = {planned.tier for planned in manifest.variants}
-    sources = tuple(source for source in sources_of(plan) if source.tier in recorded)
+    sources = tuple(recorded_sources(plan, [planned.tier for planned in manifest.variants]))
     of: defaultdict[tuple[str, str], dict[int, TrialRecord]] = defaultdict(dict)
     for record in records:
-        if record.is_graded and len(record.passes or ()) <= 1:
+        if record.is_graded:
             of[record.task, record.tier][record.repeat] = record
-    found = tuple(_task(task, sources, of, manifest.settings.seed) for task in tasks)
+    with Continuations(plan) as continuations:
+        found = tuple(_task(task, sources, of, manifest.settings.seed, continuations) for task in tasks)
     return Pool(
         path=directory.path,
         plan=plan,
@@ -126,13 +127,24 @@ def _engine(plan: Plan, deployment: str) -> str:
 
 
 def _task(
-    task: Task, sources: Iterable[Source], of: Mapping[tuple[str, str], Mapping[int, TrialRecord]], seed: int
+    task: Task,
+    sources: Iterable[Source],
+    of: Mapping[tuple[str, str], Mapping[int, TrialRecord]],
+    seed: int,
+    continuations: Continuations,
 ) -> PoolTask:
     request = task.request()
     messages = tuple(request.pop("messages"))
+    prompt = Prompt(messages=messages, fields=request, seed=task_seed(seed, task.id))
+    chained = [
+        (source, record)
+        for source in sources
+        for record in of.get((task.id, source.tier), {}).values()
+        if len(record.passes or ()) > 1
+    ]
     return PoolTask(
         task=task,
-        prompt=Prompt(messages=messages, fields=request, seed=task_seed(seed, task.id)),
+        prompt=prompt,
         draws={
             source.key: [
                 _draw(index, record, source, task)
@@ -140,7 +152,7 @@ def _task(
             ]
             for source in sources
         },
-        continuations={},
+        continuations=continuations.of(task, prompt, chained),
     )
 
 
@@ -164,6 +176,8 @@ def _draw(index: int, record: TrialRecord, source: Source, task: Task) -> Draw:
         reasoning=min(count, (trace.answer or 0) if trace is not None else 0),
     )
     was_cut = spent is not None and spent.outcome == "cut"
+    if spent is not None and len(record.passes or ()) > 1:
+        return chained_draw(index, spent, _bound(task, source))
     return Draw(
         index=index,
         completion=completion,

@@ -44,6 +44,37 @@ def processes(plan: Plan) -> dict[str, str]:
     return {name: process.name for process in plan.processes for name in process.deployments}
 
 
+def chained_tiers(plan: Plan, names: Sequence[str]) -> list[str]:
+    """The tiers whose whole actions are to be recorded, in the order of the config file.
+
+    Raises:
+        ConfigErrors: there is no tier of that name.
+        SpecError: a tier asks other tiers, so that its passes are theirs.
+    """
+    reading = Reading()
+    for name in names:
+        reading.known(name, plan.file.tiers, "--chains", "tier")
+    reading.done()
+    for name in names:
+        if plan.tiers[name].policy.member.tiers():
+            raise SpecError(
+                f"tier {name!r} asks other tiers; record those, and replay it on their draws", field="--chains"
+            )
+    return [name for name in plan.file.tiers if name in names]
+
+
+def recorded_sources(plan: Plan, tiers: Sequence[str]) -> list[Source]:
+    """What a pool that was recorded through these tiers has draws of."""
+    runs_as = processes(plan)
+    found: dict[tuple[str, bytes], Source] = {}
+    for name in tiers:
+        source = Source(
+            deployment=runs_as[plan.deployment_of(name)], sampling=plan.tiers[name].sampling.fields(), tier=name
+        )
+        found.setdefault(source.key, source)
+    return list(found.values())
+
+
 def sources_of(plan: Plan, deployments: Sequence[str] = ()) -> list[Source]:
     """Every deployment with every sampling that a tier of it uses, in the order of the config file.
 
