@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
@@ -130,8 +130,13 @@ class PoolAsk:
         if tier.name in self._path:
             raise PolicyError(f"tier {tier.name!r} asks itself: {' → '.join((*self._path, tier.name))}")
         inner = self._with(tier, self.tracker, path=(*self._path, tier.name), fills=False)
-        with _blaming(tier):
+        try:
             answer = await tier.policy.solve(self._filled(prompt), inner)
+        except (TierwiseError, OutOfBudget):
+            raise
+        except Exception as error:
+            name = type(tier.policy).__name__
+            raise PolicyError(f"policy {name} of tier {tier.name!r} broke: {error!r}", policy=name) from error
         if not answer.tier and type(answer) is Answer:
             return Answer(
                 completion=answer.completion,
@@ -240,18 +245,6 @@ class PoolAsk:
 
 _CAPABILITIES = Capabilities()
 _UNLIMITED = Left()
-
-
-@contextmanager
-def _blaming(tier: ReplayedTier) -> Iterator[None]:
-    """Turn any unexpected exception of a policy into a `PolicyError` that names it."""
-    try:
-        yield
-    except (TierwiseError, OutOfBudget):
-        raise
-    except Exception as error:
-        name = type(tier.policy).__name__
-        raise PolicyError(f"policy {name} of tier {tier.name!r} broke: {error!r}", policy=name) from error
 
 
 class PoolPanel:

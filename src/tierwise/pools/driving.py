@@ -82,6 +82,10 @@ class Waiter(Generic[T]):
         self._actor = None
 
 
+def _nothing(answer: Answer | None, error: BaseException | None) -> None:
+    """An action ends once."""
+
+
 class Actor:
     """One action under way. It is also what its policy sees as the current task.
 
@@ -114,7 +118,8 @@ class Actor:
             self._stage.leave(self)
         if outcome is not None:
             self._is_over = True
-            self._ended(*outcome)
+            ended, self._ended = self._ended, _nothing  # so that nothing is left for the garbage collector
+            ended(*outcome)
 
     def _drive(self, value: Any, error: BaseException | None) -> tuple[Answer | None, BaseException | None] | None:
         while True:

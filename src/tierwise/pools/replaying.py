@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -78,11 +79,14 @@ class Replayer:
 
     def __enter__(self) -> Self:
         self.memo.__enter__()
+        gc.collect()
+        gc.freeze()  # the pool stays: no collection needs to look at it
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        gc.unfreeze()
         self.memo.__exit__(kind, error, trace)
 
     def run(

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from tierwise.analysis.summary import design_of
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from tierwise.pools.reading import Pool
     from tierwise.pools.replaying import Replayed
-    from tierwise.stats.design import Design, Sample
+    from tierwise.stats.design import Sample
     from tierwise.stats.estimates import Estimate
 
 _MEDIAN, _P95 = Fraction(1, 2), Fraction(95, 100)
@@ -108,7 +109,7 @@ def results(
         return samples[names]
 
     return [
-        _result(name, actions, one, None if name == baseline else base, sample, orders, pool, design)
+        _result(name, actions, one, None if name == baseline else base, sample, orders, pool)
         for name, actions, one in zip(names, found, by_task, strict=True)
     ]
 
@@ -118,17 +119,19 @@ def _by_task(pool: Pool, actions: Sequence[Replayed]) -> _ByTask:
     for one in actions:
         if one.correct is not None:
             of.setdefault(one.task, []).append(one)
+    numbers = sorted(of)
 
-    def mean(value: Callable[[Replayed], float]) -> tuple[float, ...]:
-        return tuple(math.fsum(map(value, of[task])) / len(of[task]) for task in sorted(of))
+    def mean(name: str) -> tuple[float, ...]:
+        value = attrgetter(name)
+        return tuple([math.fsum(map(value, of[task])) / len(of[task]) for task in numbers])
 
     return _ByTask(
-        names=tuple(pool.tasks[task].task.id for task in sorted(of)),
-        correct=mean(lambda one: float(bool(one.correct))),
-        tokens=mean(lambda one: one.completion),
-        passes=mean(lambda one: one.passes),
-        seconds=mean(lambda one: one.seconds),
-        dollars=mean(lambda one: one.dollars),
+        names=tuple([pool.tasks[task].task.id for task in numbers]),
+        correct=mean("correct"),
+        tokens=mean("completion"),
+        passes=mean("passes"),
+        seconds=mean("seconds"),
+        dollars=mean("dollars"),
     )
 
 
@@ -140,11 +143,10 @@ def _result(
     sample: Callable[[tuple[str, ...]], Sample],
     orders: int,
     pool: Pool,
-    design: Design,
 ) -> SettingResult:
     one = sample(of.names)
     first = [action for action in actions if action.order == 0]
-    timed = design.sample([pool.tasks[action.task].task.id for action in first])
+    timed = sample(tuple([pool.tasks[action.task].task.id for action in first]))
     seconds = [action.seconds for action in first]
     without = Counter(action.why for action in actions if action.answer is None)
     return SettingResult(

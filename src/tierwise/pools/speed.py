@@ -6,9 +6,9 @@ that has one batch. Then every pass gets a token in each step, and a step takes 
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -73,8 +73,9 @@ def measured(observed: Sequence[Observed]) -> Speed | None:
     alone = [one for one, load in zip(usable, loads, strict=True) if load <= _ALONE] or usable
     start, per_token = _prefill(alone)
     by_load: dict[int, list[float]] = {}
+    prompts = _Prompts(observed, start, per_token)
     for one, load in zip(usable, loads, strict=True):
-        waited = _waited(one, observed, start, per_token)
+        waited = prompts.during(one)
         decoding = max(one.seconds - one.first_token - waited, 0.1 * (one.seconds - one.first_token))
         by_load.setdefault(max(1, round(load)), []).append(decoding / (one.tokens - 1))
     kept = {load: found for load, found in by_load.items() if len(found) >= _LEAST_AT_LEVEL} or by_load
@@ -83,25 +84,46 @@ def measured(observed: Sequence[Observed]) -> Speed | None:
     return Speed(start=start, per_prompt_token=per_token, loads=tuple(levels), steps=tuple(steps), passes=len(usable))
 
 
-def _loads(wanted: Iterable[Observed], every: Sequence[Observed]) -> list[float]:
+def _loads(wanted: Iterable[Observed], every: Iterable[Observed]) -> list[float]:
     """The average number of passes that decoded while each of these did, itself included."""
-    return [math.fsum(_overlap(one, other) for other in every) / (one.seconds - one.first_token) for one in wanted]
-
-
-def _overlap(one: Observed, other: Observed) -> float:
-    """Seconds in which both decoded."""
-    starts = max(one.began + one.first_token, other.began + other.first_token)
-    return max(0.0, min(one.began + one.seconds, other.began + other.seconds) - starts)
-
-
-def _waited(one: Observed, every: Iterable[Observed], start: float, per_token: float) -> float:
-    """Seconds of its decoding in which the prompts of others were computed."""
-    begins, ends = one.began + one.first_token, one.began + one.seconds
-    return math.fsum(
-        start + other.fresh * per_token
-        for other in every
-        if other is not one and begins <= other.began + other.first_token <= ends
+    changes = sorted(
+        change
+        for one in every
+        for change in ((one.began + one.first_token, 1), (one.began + max(one.first_token, one.seconds), -1))
     )
+    moments, totals, running, total = [], [], 0, 0.0  # of the time that all passes together have decoded
+    for moment, change in changes:
+        if moments:
+            total += running * (moment - moments[-1])
+        running += change
+        moments.append(moment)
+        totals.append(total)
+
+    def total_at(moment: float) -> float:
+        at = bisect_right(moments, moment) - 1
+        if at + 1 == len(moments) or moments[at] == moment:
+            return totals[at]
+        share = (moment - moments[at]) / (moments[at + 1] - moments[at])
+        return totals[at] + share * (totals[at + 1] - totals[at])
+
+    return [
+        (total_at(one.began + one.seconds) - total_at(one.began + one.first_token)) / (one.seconds - one.first_token)
+        for one in wanted
+    ]
+
+
+class _Prompts:
+    """When the prompts of passes were computed, and for how long."""
+
+    def __init__(self, every: Iterable[Observed], start: float, per_token: float) -> None:
+        computed = sorted((one.began + one.first_token, start + one.fresh * per_token) for one in every)
+        self._moments = [moment for moment, _ in computed]
+        self._totals = [0.0, *accumulate(seconds for _, seconds in computed)]
+
+    def during(self, one: Observed) -> float:
+        """Seconds of a pass's decoding in which the prompts of others were computed."""
+        begins, ends = one.began + one.first_token, one.began + one.seconds
+        return self._totals[bisect_right(self._moments, ends)] - self._totals[bisect_right(self._moments, begins)]
 
 
 def _prefill(alone: Sequence[Observed]) -> tuple[float, float]:
