@@ -91,7 +91,9 @@ def _loads(wanted: Iterable[Observed], every: Iterable[Observed]) -> list[float]
         for one in every
         for change in ((one.began + one.first_token, 1), (one.began + max(one.first_token, one.seconds), -1))
     )
-    moments, totals, running, total = [], [], 0, 0.0  # of the time that all passes together have decoded
+    moments: list[float] = []
+    totals: list[float] = []
+    running, total = 0, 0.0  # of the time that all passes together have decoded
     for moment, change in changes:
         if moments:
             total += running * (moment - moments[-1])
