@@ -74,7 +74,7 @@ class Memo:
             return found
         except RuntimeError:  # it wants an event loop
             pass
-        work.close()
+        self._context.run(work.close)
         return self._runner.run(find(), context=self._context)
 
     async def key(self, verifier: Checkable, completion: Completion) -> str | None:
