@@ -208,8 +208,6 @@ class Choice:
         self.started = 0
         self.may_share = may_share
         """Whether the first panel may be one that other settings have walked along, too."""
-        self.is_sharing = False
-        """Whether such a panel is open."""
         self.shared: SharedPasses | None = None
         """The passes of that panel, once it is closed."""
         self.refused_by: BudgetTracker | None = None
@@ -219,6 +217,15 @@ class Choice:
     def passes(self) -> list[Pass]:
         """Ended passes, in the order in which they ended."""
         return self.simulated if self.shared is None else [*self.shared.passes(), *self.simulated]
+
+    @property
+    def is_sharing(self) -> bool:
+        """Whether such a panel is open."""
+        return self._simulation.is_shared
+
+    @is_sharing.setter
+    def is_sharing(self, value: bool) -> None:
+        self._simulation.is_shared = value
 
     def now(self, at: float) -> None:
         """Advance the clock along a shared panel, beside which nothing may be planned.

@@ -17,11 +17,13 @@ class Simulation:
     Attributes:
         now: the simulated time, in seconds.
         timers: how many timers of policies are set.
+        is_shared: whether the action walks along a shared panel, which it may not leave by a timer (`pools.timeline`).
     """
 
     def __init__(self) -> None:
         self.now = 0.0
         self.timers = 0
+        self.is_shared = False
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._planned = 0
 
@@ -43,6 +45,7 @@ class Simulation:
         self._events.clear()
         self.now = 0.0
         self.timers = 0
+        self.is_shared = False
 
 
 class Timer:
@@ -111,7 +114,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Timer:
         timer = Timer(self._simulation, when, callback, args, context)
-        self._simulation.at(when, timer.run)
+        if not self._simulation.is_shared:
+            self._simulation.at(when, timer.run)
         return timer
 
     def call_later(  # type: ignore[override]
