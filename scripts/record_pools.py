@@ -39,7 +39,9 @@ class DeepPool:
     checkpoint: str = "coder-0.5b"
     """Of examples/coder.yaml."""
     tasks: int = 150
+    """Of reasoning-gym; HumanEval has its own number."""
     max_tokens: int = 192
+    """Of each task."""
 
 
 POOLS = {
@@ -68,7 +70,7 @@ def config_of(pool: DeepPool, slots: int, threads: int) -> dict[str, Any]:
             "draw": {
                 "deployment": "model",
                 "policy": "single",
-                "sampling": {"temperature": 0.8, "top_p": 0.95, "max_tokens": pool.max_tokens},
+                "sampling": {"temperature": 0.8, "top_p": 0.95},
             }
         },
         "prices": {"model": {"dollars_per_hour": 0.05}},
@@ -85,8 +87,9 @@ def record(name: str, folder: Path, wanted: argparse.Namespace) -> int:
     tasks, config = folder / f"{name}.jsonl", folder / f"{name}.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     if not tasks.exists():
+        limit = ("--max-tokens", str(pool.max_tokens))
         number = () if pool.suite[0] == "human-eval" else ("--count", str(pool.tasks))
-        if code := tierwise("workload", "make", *pool.suite, *number, "--out", str(tasks)):
+        if code := tierwise("workload", "make", *pool.suite, *number, *limit, "--out", str(tasks)):
             return code
     if not config.exists():
         made = config_of(pool, wanted.slots, wanted.threads)
