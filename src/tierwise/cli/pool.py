@@ -186,6 +186,8 @@ def replay(
     from tierwise.cli.extras import need_extra
 
     need_extra("bench", "tierwise pool replay")
+    from rich.progress import Progress
+
     from tierwise.cli.console import Console
     from tierwise.pools.replaying import Replayer
     from tierwise.pools.results import as_json as facts
@@ -201,7 +203,16 @@ def replay(
             notes += left_out
         for note in notes:
             console.print(note, style="yellow", markup=False, soft_wrap=True)
-        found = replayer.run(settings, orders=orders, concurrency=concurrency, timing=timing.value, seed=seed)
+        with Progress(console=console, transient=True) as progress:
+            shown = progress.add_task("replaying", total=len(settings) * orders * len(recorded.tasks))
+            found = replayer.run(
+                settings,
+                orders=orders,
+                concurrency=concurrency,
+                timing=timing.value,
+                seed=seed,
+                ended=lambda actions: progress.update(shown, completed=actions),
+            )
     names = [one.name for one in settings]
     baseline = grid.baseline if grid.baseline in names else next(iter(names), "")
     rows = results(recorded, names, found, baseline) if names else []
