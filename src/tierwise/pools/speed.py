@@ -69,11 +69,11 @@ def measured(observed: Sequence[Observed]) -> Speed | None:
     usable = [one for one in observed if one.tokens >= 2 and one.seconds > one.first_token >= 0]
     if not usable:
         return None
-    loads = _loads(usable, observed)
+    loads = loads_of(usable, observed)
     alone = [one for one, load in zip(usable, loads, strict=True) if load <= _ALONE] or usable
     start, per_token = _prefill(alone)
     by_load: dict[int, list[float]] = {}
-    prompts = _Prompts(observed, start, per_token)
+    prompts = Prompts(observed, start, per_token)
     for one, load in zip(usable, loads, strict=True):
         waited = prompts.during(one)
         decoding = max(one.seconds - one.first_token - waited, 0.1 * (one.seconds - one.first_token))
@@ -84,7 +84,7 @@ def measured(observed: Sequence[Observed]) -> Speed | None:
     return Speed(start=start, per_prompt_token=per_token, loads=tuple(levels), steps=tuple(steps), passes=len(usable))
 
 
-def _loads(wanted: Iterable[Observed], every: Iterable[Observed]) -> list[float]:
+def loads_of(wanted: Iterable[Observed], every: Iterable[Observed]) -> list[float]:
     """The average number of passes that decoded while each of these did, itself included."""
     changes = sorted(
         change
@@ -114,7 +114,7 @@ def _loads(wanted: Iterable[Observed], every: Iterable[Observed]) -> list[float]
     ]
 
 
-class _Prompts:
+class Prompts:
     """When the prompts of passes were computed, and for how long."""
 
     def __init__(self, every: Iterable[Observed], start: float, per_token: float) -> None:
