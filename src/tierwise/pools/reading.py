@@ -160,7 +160,7 @@ def _draw(index: int, record: TrialRecord, source: Source, task: Task) -> Draw:
     facts, spent = record.draw or DrawFacts(), next(iter(record.passes or ()), None)
     calls = tuple(record.tool_calls)
     is_calls = bool(calls) and record.answer == msgspec.json.encode(calls).decode()
-    trace = facts.tokens
+    trace = facts.tokens if facts.tokens is not None and facts.tokens.is_whole else None
     completion = RecordedCompletion(
         text="" if is_calls else record.answer,
         reasoning=facts.reasoning,
@@ -168,10 +168,10 @@ def _draw(index: int, record: TrialRecord, source: Source, task: Task) -> Draw:
         finish=record.finish or "stop",
         extra=facts.extra,
     )
-    count = record.completion_tokens or 0
+    count = max(0, record.completion_tokens or 0)
     usage = Usage(
-        prompt=record.prompt_tokens or 0,
-        cached=record.cached_tokens or 0,
+        prompt=max(0, record.prompt_tokens or 0),
+        cached=max(0, record.cached_tokens or 0),
         completion=count,
         reasoning=min(count, (trace.answer or 0) if trace is not None else 0),
     )
@@ -184,8 +184,8 @@ def _draw(index: int, record: TrialRecord, source: Source, task: Task) -> Draw:
         usage=usage,
         tokens=trace,
         bound=count if was_cut else _bound(task, source),
-        first_token=(spent.first_token or 0.0) if spent is not None else record.first_output or 0.0,
-        seconds=spent.seconds if spent is not None else record.seconds or 0.0,
+        first_token=max(0.0, (spent.first_token if spent is not None else record.first_output) or 0.0),
+        seconds=max(0.0, (spent.seconds if spent is not None else record.seconds) or 0.0),
         correct=record.outcome == TrialOutcome.CORRECT,
         failure=record.why if record.outcome == TrialOutcome.NO_ANSWER else "",
         has_facts=record.draw is not None,

@@ -41,12 +41,17 @@ class TokenTrace(msgspec.Struct, frozen=True, kw_only=True):
     answer: int | None = None
     """Index of the first token of the answer, after the thinking; None if the tokens do not spell the answer."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has everything of each token."""
+        return len(self.chosen) == len(self.top) == len(self.lengths)
+
     def logprobs(self) -> list[float]:
-        """Ln p of each token."""
+        """The natural-log probability of each token."""
         return [-one / _UNIT for one in self.chosen]
 
     def alternatives(self) -> list[list[float]]:
-        """Ln p of the alternatives of each token, most likely first."""
+        """The natural-log probabilities of each token's alternatives, most likely first."""
         return [[-one / _UNIT for one in token] for token in self.top]
 
 
