@@ -27,6 +27,7 @@ from tierwise.cli import (
     levers,
     moe,
     policies,
+    pool,
     power,
     probe,
     pull,
@@ -62,6 +63,7 @@ app.add_typer(workload.app, name="workload")
 app.command()(power.power)
 app.command()(bench.bench)
 app.command()(replay.replay)
+app.add_typer(pool.app, name="pool")
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.command("import")(importing.import_)
