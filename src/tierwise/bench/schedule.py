@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tierwise.workloads.files import Task
 
 MAX_REPEATS = 1000
+"""The most repeats of a run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

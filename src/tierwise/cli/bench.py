@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tierwise.bench.schedule import MAX_REPEATS
 from tierwise.cli.options import AsJson, ConfigPath, Limit, Modes, Seed, WorkloadPath
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ Tiers = Annotated[
 ]
 WhichModes = Annotated[Modes, typer.Option(help="One pass, all passes that the tier's policy may use, or both.")]
 Repeats = Annotated[
-    int, typer.Option(help="Times to run each task in each row, each time with a different seed.", min=1, max=1000)
+    int,
+    typer.Option(help="Times to run each task in each row, each time with a different seed.", min=1, max=MAX_REPEATS),
 ]
 Arrival = Annotated[
     str,

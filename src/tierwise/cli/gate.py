@@ -64,15 +64,11 @@ def gate(
 
 def _write(judged: Gate, junit: Path | None, markdown: Path | None) -> None:
     from tierwise.report import gating
-    from tierwise.spec.errors import SpecError
+    from tierwise.spec.files import replace_file
 
     for path, write in ((junit, gating.as_junit), (markdown, gating.as_markdown)):
-        if path is None:
-            continue
-        try:
-            path.write_text(write(judged), encoding="utf-8")
-        except OSError as error:
-            raise SpecError(f"{path} cannot be written: {error}") from error
+        if path is not None:
+            replace_file(path, write(judged).encode())
 
 
 def _fields(judged: Gate) -> dict[str, object]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Decision, Trace
 from tierwise.run.budget import BudgetTracker
+from tierwise.run.code_runs import CodeRuns
 from tierwise.run.output import OutputStream, Sink, discard
 from tierwise.run.runner import ChoiceState, PassRunner
 from tierwise.run.slots import SharedSlots
@@ -50,6 +51,7 @@ class Action:
         self._judges = judges
         self._tracker = BudgetTracker(budget or Budget(), trace.began).of_tier(tier.name, tier.budget)
         self._slots = SharedSlots()
+        self._code_runs = CodeRuns()
         self._choices: list[ChoiceState] = []
         self._served = ""
 
@@ -95,6 +97,7 @@ class Action:
             slots=self._slots,
             verifier=self._verifier,
             judges=self._judges,
+            code_runs=self._code_runs,
         )
         self._choices.append(choice)
         try:

@@ -13,11 +13,11 @@ from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
 from tierwise.run.acceptable import CHANGED, ENGINE, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
+from tierwise.run.code_runs import CodeRuns, ceiling
 from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass, with_prompt_count
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
-from tierwise.spec import limits
 from tierwise.spec.ask import Answer, Arrivals, Ask, Order, OutOfBudget, Verdict, Watch
 from tierwise.spec.budget import Budget, Left
 from tierwise.spec.call import Call, Chunk, Pass
@@ -44,6 +44,8 @@ class ChoiceState:
     """The request's verifier."""
     judges: bool
     """Whether it judges another action's answer, so that none of its passes is a candidate."""
+    code_runs: CodeRuns = field(default_factory=CodeRuns)
+    """The action's ceiling of code that is run for its candidates."""
     task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
     """The task that is cancelled when the user disconnects."""
     draws: Counter[str] = field(default_factory=Counter)
@@ -309,22 +311,25 @@ class PassRunner:
         verifier = self.verifier
         if verifier is None:
             return Verdict(ok=False, score=0.0, why="no verifier")
-        checks = sum(isinstance(event, Check) for event in self._choice.trace.events)
-        if verifier.runs_code and checks >= limits.CODE_RUNS:
-            why = f"not run: an action runs the code of {limits.CODE_RUNS} candidates at most"
-            return Verdict(ok=False, score=0.0, why=why)
         began = now()
         if not verifier.judges(candidate.completion):
             verdict = Verdict(ok=True, score=0.5, why=f"{verifier.kind} does not judge tool calls", judged=False)
             self.note(f"not judged: {verdict.why}", after=_numbers(candidate))
             return verdict
+        deadline = self._tracker.deadline
+        out_of_time = "out of time before it was verified"
+        if verifier.runs_code:
+            if (ends_at := self._choice.code_runs.begin()) is None:
+                return Verdict(ok=False, score=0.0, why=ceiling())
+            if deadline is None or ends_at < deadline:
+                deadline, out_of_time = ends_at, ceiling()
         try:
-            async with asyncio.timeout_at(self._tracker.deadline) as clock:
+            async with asyncio.timeout_at(deadline) as clock:
                 verdict = await judge(verifier, candidate.completion)
         except TimeoutError:
             if not clock.expired():
                 raise
-            verdict = Verdict(ok=False, score=0.0, why="out of time before it was verified")
+            verdict = Verdict(ok=False, score=0.0, why=out_of_time)
         number = candidate.number if isinstance(candidate, Pass) else candidate.chosen
         check = Check(number=number, kind=verifier.kind, verdict=verdict, seconds=now() - began)
         self._choice.trace.events.append(check)

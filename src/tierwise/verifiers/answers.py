@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Literal
 
@@ -17,7 +17,6 @@ from tierwise.spec.json import Json
 from tierwise.spec.thinking import without_thinking
 from tierwise.verifiers.expression import Value
 from tierwise.verifiers.marks import last_mark
-from tierwise.verifiers.options import options_of
 from tierwise.verifiers.plain import plain, straight, without_layout
 from tierwise.verifiers.quantity import quantity_in
 
@@ -138,12 +137,6 @@ def normalised(text: str) -> str:
             break
         text = bare
     return text.casefold()
-
-
-def choice_in(text: str, options: Sequence[str]) -> str | None:
-    """The option that an answer chooses; None where it chooses none, or several."""
-    chosen = options_of(tuple(options)).chosen(text)
-    return options[next(iter(chosen))] if len(chosen) == 1 else None
 
 
 def canonical(value: Json) -> str:

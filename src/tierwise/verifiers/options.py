@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from tierwise.verifiers import option_words as words
+from tierwise.verifiers.effort import spend
 from tierwise.verifiers.marks import MOST, Mark, marks, picks
 from tierwise.verifiers.plain import plain, straight, without_layout
 
@@ -26,6 +27,9 @@ _NO_LETTER_AFTER = r"(?![A-Za-zÀ-ɏͰ-ϿЀ-ӿ0-9])"
 _LABELLED = re.compile(r"^\s*[(\[]?([A-Za-z]|\d{1,2})\s*[).:\]-]\s+(\S.*)$", re.DOTALL)
 
 
+_BLANKS = re.compile(r"[ \t]{9,}")
+"""Blanks that say no more than eight, but take much longer to match."""
+_NAMED_STEPS, _AFFIRMED_STEPS, _MARK_STEPS = 2, 15, 25
 LATEST = 4000
 """Characters at the end of an answer without a mark in which an option is looked for."""
 
@@ -125,6 +129,7 @@ class Options:
         folded = _folded(text)
         found = []
         for match in self._words.finditer(folded):
+            spend(_NAMED_STEPS)
             option = self._by_text.get(_bare(match[0]))
             if option is None:
                 continue
@@ -188,6 +193,7 @@ class Options:
         denied_end = -1
         everything = self.named(text)
         for place, named in enumerate(everything):
+            spend(_AFFIRMED_STEPS)
             end = everything[place + 1].start if place + 1 < len(everything) else len(text)
             before, after = text[max(0, named.start - 80) : named.start], text[named.end : min(named.end + 80, end)]
             clause = re.split(r"[.!?;\n](?:\s|$)", before)[-1]
@@ -224,6 +230,7 @@ class Options:
 
         Returns None where it names none, an empty set where it refuses or leaves it open.
         """
+        spend(_MARK_STEPS)
         line = text.strip()
         if (one := self.only(line)) is not None:
             return frozenset({one})
@@ -301,6 +308,7 @@ class Options:
         )
         kept = []
         for one in found:
+            spend(_AFFIRMED_STEPS)
             clause = re.split(r"[.!?;\n](?:\s|$)", text[max(0, one.start() - 80) : one.start()])[-1]
             if not words.DENIED_BEFORE.search(clause) and not words.DENIED_AFTER.match(
                 text[one.end() : one.end() + 80]
@@ -312,7 +320,7 @@ class Options:
         """The options that an answer chooses: one, or with `several` any number of them; empty where it chooses
         none.
         """
-        text = straight(without_layout(plain(text)))
+        text = _BLANKS.sub(" " * 8, straight(without_layout(plain(text))))
         if (whole := self.only(text)) is not None:
             return frozenset({whole})
         if several and (run := self._run(text)):
