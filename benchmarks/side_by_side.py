@@ -3,7 +3,8 @@
     python benchmarks/side_by_side.py [--only scripted|model] [--out docs/peers.md] [--json FILE]
 
 Installs the others unmodified from PyPI, pinned by benchmarks/peers/*.txt, each into an environment of its own that is
-kept for the next run. The scripted backend takes 150 ms for each call. The model is that of examples/quickstart.yaml,
+kept for the next run. With --json, results are stored after each part and each task, and a run is continued if the
+file is there. The scripted backend takes 150 ms for each call. The model is that of examples/quickstart.yaml,
 or another GGUF file (--model), on llama.cpp. Ends with 1 if Tierwise misses a goal. What the model solves has no limit.
 """
 
@@ -16,8 +17,9 @@ import os
 import platform
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,9 @@ MARKS = "<!-- side_by_side: {name} -->", "<!-- /side_by_side -->"
 class Results:
     """What one run measured."""
 
-    about: str
-    scripted: list[Figures]
-    model: list[Graded]
+    about: str = ""
+    scripted: list[Figures] = field(default_factory=list)
+    model: list[Graded] = field(default_factory=list)
 
 
 def checkpoint(file: Path | None) -> dict[str, Any]:
@@ -54,14 +56,25 @@ def checkpoint(file: Path | None) -> dict[str, Any]:
     return dict(next(iter(known.values())))
 
 
-def measured(wanted: argparse.Namespace, folder: Path) -> tuple[list[Figures], list[Graded]]:
-    figures: list[Figures] = []
-    ways: list[Graded] = []
-    if wanted.only != "model":
-        figures = asyncio.run(scripted.measure(folder, wanted.environments, wanted.systems, wanted.rounds))
+def measured(wanted: argparse.Namespace, given: Sequence[str], folder: Path) -> Results:
+    """What the run lacks, after what it has."""
+    until = time.monotonic() + 60 * wanted.minutes
+    results = Results()
+    if wanted.json and wanted.json.exists():
+        results = read(wanted.json)
+
+    def keep(ways: list[Graded]) -> None:
+        results.model = ways
+        results.about = about_run(wanted, given)
+        if wanted.json:
+            wanted.json.write_bytes(msgspec.json.encode(results))
+
+    if wanted.only != "model" and not results.scripted:
+        results.scripted = asyncio.run(scripted.measure(folder, wanted.environments, wanted.systems, wanted.rounds))
+        keep(results.model)
     if wanted.only != "scripted":
         asked = model.tasks(TASKS, wanted.tasks)
-        ways = asyncio.run(
+        asyncio.run(
             model.measure(
                 checkpoint(wanted.model),
                 asked,
@@ -70,9 +83,16 @@ def measured(wanted: argparse.Namespace, folder: Path) -> tuple[list[Figures], l
                 wanted.systems,
                 repeats=wanted.repeats,
                 slots=wanted.slots,
+                known=results.model,
+                keep=keep,
+                until=until,
             )
         )
-    return figures, ways
+    return results
+
+
+def read(file: Path) -> Results:
+    return msgspec.json.decode(file.read_bytes(), type=Results)
 
 
 def sections(results: Results, found: Sequence[Goal]) -> dict[str, str]:
@@ -121,10 +141,13 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="a GGUF file instead of the quickstart's model")
     parser.add_argument("--tasks", type=int, help="use only so many tasks")
     parser.add_argument("--repeats", type=int, default=2, help="requests per way and task")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="begin no task of the model's after so long"
+    )
     parser.add_argument("--slots", type=int, default=6, help="slots of llama.cpp")
     parser.add_argument("--environments", type=Path, default=default_folder(), help="folder of the environments")
     parser.add_argument("--out", type=Path, help="write the tables into this page, between its marks")
-    parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--json", type=Path, help="write the results to this file, or continue those in it")
     parser.add_argument("--read", type=Path, metavar="JSON", help="measure nothing; print what --json wrote")
     return parser.parse_args(given)
 
@@ -132,13 +155,10 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
 def main() -> int:
     wanted = arguments(sys.argv[1:])
     if wanted.read:
-        results = msgspec.json.decode(wanted.read.read_bytes(), type=Results)
+        results = read(wanted.read)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            figures, ways = measured(wanted, Path(folder))
-        results = Results(about=about_run(wanted, sys.argv[1:]), scripted=figures, model=ways)
-    if wanted.json:
-        wanted.json.write_bytes(msgspec.json.encode(results))
+            results = measured(wanted, sys.argv[1:], Path(folder))
     found = goals(results.scripted) if results.scripted else []
     parts = sections(results, found)
     print("\n\n".join(parts.values()))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -252,6 +253,21 @@ def test_an_answer_is_graded_with_the_check_of_its_task():
     task = {"check": {"number": {"equals": 48}}}
     assert asyncio.run(model.is_correct(task, "That is 48 eggs."))
     assert not asyncio.run(model.is_correct(task, "That is 47 eggs."))
+
+
+def test_a_run_is_continued_only_with_the_same_ways():
+    ways = [Way(system=OURS, policy="single", name="single", asks=Endpoint(url="", session=None))]
+    known = [way([1], [10])]
+    assert model.continued(ways, known) is known
+    assert model.continued(ways, [])[0].correct == []
+    with pytest.raises(ValueError, match="name another file"):
+        model.continued(ways, [way([1], [10], "other")])
+
+
+def test_results_are_read_as_they_were_stored(tmp_path):
+    kept = side_by_side.Results(about="today", scripted=all_of_ours(), model=[way([1, 0], [10, 20])])
+    (tmp_path / "results.json").write_bytes(msgspec.json.encode(kept))
+    assert side_by_side.read(tmp_path / "results.json") == kept
 
 
 # ── page and environments ────────────────────────────────────────────────

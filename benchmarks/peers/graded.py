@@ -32,6 +32,10 @@ class Graded:
     seconds: list[list[float]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
+    def begin_task(self) -> None:
+        for rows in (self.correct, self.processed, self.predicted, self.sent, self.told, self.seconds):
+            rows.append([])
+
     @property
     def tokens(self) -> Floats:
         """Tokens that the engine computed, by task."""

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import json
 import re
+import time
 import urllib.request
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,26 +178,63 @@ async def measure(
     *,
     repeats: int,
     slots: int,
+    known: list[Graded],
+    keep: Callable[[list[Graded]], None],
+    until: float,
 ) -> list[Graded]:
-    """The answers of all ways to all tasks; the ways take turns at each task."""
+    """The answers of all ways to all tasks; the ways take turns at each task.
+
+    Args:
+        checkpoint: the model, as a config file describes it.
+        asked: the tasks, in order.
+        folder: for logs and config files.
+        home: for environments.
+        wanted: names of systems.
+        repeats: requests per way and task.
+        slots: of llama.cpp.
+        known: results of an earlier run, which is continued.
+        keep: called with all results after each task.
+        until: no task begins after this monotonic time.
+
+    Raises:
+        ValueError: the earlier run had other ways.
+    """
     with tierwise(plan(checkpoint, slots), folder) as (process, own):
         url = await asyncio.to_thread(wait_for_engine, process, own)
         await asyncio.to_thread(_warm_up, own)
         with running(HERE / "backend.py", "--forward", url, log=folder / "relay.log") as (_, relay):
             async with aiohttp.ClientSession() as session, ways(relay, own, folder, home, wanted) as found:
                 exam = Exam(Control(relay, session), Engine(url, session))
-                results = [Graded(system=way.system, policy=way.policy, way=way.name) for way in found]
+                results = continued(found, known)
                 for number, task in enumerate(asked):
+                    if number < len(results[0].correct):
+                        continue
+                    if time.monotonic() > until:
+                        break
                     for result in results:
-                        for rows in (result.correct, result.processed, result.predicted, result.sent, result.told):
-                            rows.append([])
-                        result.seconds.append([])
+                        result.begin_task()
                     for repeat in range(repeats):
                         turn = (number * repeats + repeat) % len(found)
                         for place in (*range(turn, len(found)), *range(turn)):
                             await exam.sit(found[place], task, repeat, results[place])
+                    keep(results)
                     print(f"task {number + 1} of {len(asked)}", flush=True)
                 return results
+
+
+def continued(found: Sequence[Way], known: list[Graded]) -> list[Graded]:
+    """The results so far, of the same ways in the same order.
+
+    Raises:
+        ValueError: they are of other ways.
+    """
+    fresh = [Graded(system=way.system, policy=way.policy, way=way.name) for way in found]
+    if not known:
+        return fresh
+    names, before = ([(one.system, one.way) for one in some] for some in (fresh, known))
+    if names != before:
+        raise ValueError(f"the results so far are of {before}, not of {names}: name another file")
+    return known
 
 
 def _warm_up(url: str) -> None:
