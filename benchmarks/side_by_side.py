@@ -44,7 +44,8 @@ MARKS = "<!-- side_by_side: {name} -->", "<!-- /side_by_side -->"
 class Results:
     """What one run measured."""
 
-    about: str = ""
+    about: dict[str, str] = field(default_factory=dict)
+    """Date, versions, machine and command, by part."""
     scripted: list[Figures] = field(default_factory=list)
     model: list[Graded] = field(default_factory=list)
 
@@ -63,15 +64,18 @@ def measured(wanted: argparse.Namespace, given: Sequence[str], folder: Path) -> 
     if wanted.json and wanted.json.exists():
         results = read(wanted.json)
 
-    def keep(ways: list[Graded]) -> None:
-        results.model = ways
-        results.about = about_run(wanted, given)
+    def keep(part: str) -> None:
+        results.about[part] = about_run(wanted, given)
         if wanted.json:
             wanted.json.write_bytes(msgspec.json.encode(results))
 
+    def keep_model(ways: list[Graded]) -> None:
+        results.model = ways
+        keep("model")
+
     if wanted.only != "model" and not results.scripted:
         results.scripted = asyncio.run(scripted.measure(folder, wanted.environments, wanted.systems, wanted.rounds))
-        keep(results.model)
+        keep("scripted")
     if wanted.only != "scripted":
         asked = model.tasks(TASKS, wanted.tasks)
         asyncio.run(
@@ -84,7 +88,7 @@ def measured(wanted: argparse.Namespace, given: Sequence[str], folder: Path) -> 
                 repeats=wanted.repeats,
                 slots=wanted.slots,
                 known=results.model,
-                keep=keep,
+                keep=keep_model,
                 until=until,
             )
         )
@@ -97,7 +101,7 @@ def read(file: Path) -> Results:
 
 def sections(results: Results, found: Sequence[Goal]) -> dict[str, str]:
     """The parts of the page that a run writes."""
-    made = {"about": results.about}
+    made = {f"about {part}": text for part, text in results.about.items()}
     if results.scripted:
         made["goals"] = goals_table(found)
         made["scripted"], made["fields"] = scripted_table(results.scripted), lost_fields(results.scripted)
@@ -125,7 +129,9 @@ def filled(page: str, parts: dict[str, str]) -> str:
 def about_run(wanted: argparse.Namespace, given: Sequence[str]) -> str:
     """Date, versions, machine and command of a run."""
     others = ", ".join(f"{name} {version(name)}" for name in PEERS if name in wanted.systems)
-    command = " ".join(["python benchmarks/side_by_side.py", *given])
+    files = {str(file) for file in (wanted.json, wanted.out) if file}
+    shown = [part for part in given if part not in {"--json", "--out", *files}]
+    command = " ".join(["python benchmarks/side_by_side.py", *shown])
     return (
         f"Measured on {dt.datetime.now(dt.UTC).date()} with tierwise {__version__}, {others}, Python "
         f"{platform.python_version()}, on {os.cpu_count()} cores with a load of {os.getloadavg()[0]:.1f} at the end, "

@@ -264,8 +264,15 @@ def test_a_run_is_continued_only_with_the_same_ways():
         model.continued(ways, [way([1], [10], "other")])
 
 
+def test_a_run_tells_its_command_without_its_files():
+    given = ["--only", "model", "--json", "here/results.json", "--repeats", "1"]
+    about = side_by_side.about_run(side_by_side.arguments(given), given)
+    assert "`python benchmarks/side_by_side.py --only model --repeats 1`" in about
+    assert all(f"{name} {environments.version(name)}" in about for name in environments.PEERS)
+
+
 def test_results_are_read_as_they_were_stored(tmp_path):
-    kept = side_by_side.Results(about="today", scripted=all_of_ours(), model=[way([1, 0], [10, 20])])
+    kept = side_by_side.Results(about={"model": "today"}, scripted=all_of_ours(), model=[way([1, 0], [10, 20])])
     (tmp_path / "results.json").write_bytes(msgspec.json.encode(kept))
     assert side_by_side.read(tmp_path / "results.json") == kept
 
