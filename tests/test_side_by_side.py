@@ -295,7 +295,9 @@ def test_every_way_has_a_row_also_one_that_failed():
     assert "failed: HTTP 500" in table
     assert len({line.count("|") for line in table.splitlines()}) == 1
     ways = [way([1, 0], [10, 20]), way([1, 1], [30, 40], "other", "cascade")]
-    assert "other cascade" in page.graded_tables(ways)
+    graded_page = page.graded_tables(ways)
+    assert "other cascade" in graded_page
+    assert "2 tasks, 2 requests for each row" in graded_page
 
 
 def test_every_peer_is_pinned_with_all_its_packages():

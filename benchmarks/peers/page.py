@@ -127,7 +127,8 @@ def graded_tables(ways: Sequence[Graded]) -> str:
         "median seconds",
         "failed requests",
     )
-    tables = [markdown(header, rows)]
+    number, trials = len(ways[0].solved), ways[0].trials
+    tables = [f"{number} tasks, {trials} requests for each row:", markdown(header, rows)]
     if ours and len(ours) < len(ways):
         tables.append(_equal(ways, ours, weights))
     return "\n\n".join(tables)
