@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,8 @@ def filled(page: str, parts: dict[str, str]) -> str:
 def about_run(wanted: argparse.Namespace, given: Sequence[str]) -> str:
     """Date, versions, machine and command of a run."""
     others = ", ".join(f"{name} {version(name)}" for name in PEERS if name in wanted.systems)
-    files = {str(file) for file in (wanted.json, wanted.out) if file}
-    shown = [part for part in given if part not in {"--json", "--out", *files}]
+    hidden = {"--json", "--out", "--minutes"}  # where it is kept, and in how many pieces it was measured
+    shown = [part for before, part in pairwise(("", *given)) if not hidden & {before, part}]
     command = " ".join(["python benchmarks/side_by_side.py", *shown])
     return (
         f"Measured on {dt.datetime.now(dt.UTC).date()} with tierwise {__version__}, {others}, Python "

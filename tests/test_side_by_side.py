@@ -265,7 +265,7 @@ def test_a_run_is_continued_only_with_the_same_ways():
 
 
 def test_a_run_tells_its_command_without_its_files():
-    given = ["--only", "model", "--json", "here/results.json", "--repeats", "1"]
+    given = ["--only", "model", "--json", "here/results.json", "--repeats", "1", "--minutes", "1"]
     about = side_by_side.about_run(side_by_side.arguments(given), given)
     assert "`python benchmarks/side_by_side.py --only model --repeats 1`" in about
     assert all(f"{name} {environments.version(name)}" in about for name in environments.PEERS)
