@@ -15,7 +15,7 @@ from tierwise.run.acceptable import CHANGED, ENGINE, adapted, relaxed, remember,
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.code_runs import CodeRuns, ceiling
 from tierwise.run.output import OutputStream
-from tierwise.run.passing import RunningPass
+from tierwise.run.passing import RunningPass, with_prompt_count
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch
@@ -272,7 +272,7 @@ class PassRunner:
                 raise
             finally:
                 rest = running.rest()
-                done = running.end()
+                done = with_prompt_count(running.end(), self._choice.passes)
                 self._choice.trace.events.append(done)
                 self._choice.passes.append(done)
             if shown and output.has_shown:
