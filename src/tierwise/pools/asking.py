@@ -12,7 +12,7 @@ from tierwise.pools.choice import SharedPasses
 from tierwise.pools.driving import Waiter
 from tierwise.pools.passes import Entry, PassInFlight
 from tierwise.pools.timeline import Fallback, SharedPanel, Timeline
-from tierwise.spec.ask import Answer, Arrivals, Ask, Order, OutOfBudget, Verdict, Watch
+from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch
 from tierwise.spec.budget import Left
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.capabilities import Capabilities
@@ -185,17 +185,19 @@ class PoolAsk:
             running.abort()
 
     def panel(
-        self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw"
+        self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw", pace: Pace | None = None
     ) -> AbstractAsyncContextManager[Arrivals]:
         calls = list(calls)
-        if (timeline := self._timeline(calls)) is not None:
+        # The deployment of a timeline is idle, so a pace lets as many calls start at once as it has slots.
+        starts_at_once = pace is None or len(calls) <= self.width
+        if starts_at_once and (timeline := self._timeline(calls)) is not None:
             call = calls[0]
             assert isinstance(call, Call)  # noqa: S101 - else it has no timeline
             self.choice.draws[self.deployment] = len(calls)
             passes = timeline.finished(call, self.replayed.label, self.deployment, self.memo)
             return SharedPanel(timeline, self.choice, passes, order, partial(self._settle, timeline, call))
         self.choice.simulate()
-        return PoolPanel([self._entry(call) for call in calls], order, self.simulation)
+        return PoolPanel([self._entry(call) for call in calls], order, self.simulation, pace)
 
     def _timeline(self, calls: Sequence[Call | tuple[Ask, Call]]) -> Timeline | None:
         """The shared timeline of a panel of equal calls with which an action begins; None for any other."""
@@ -239,6 +241,11 @@ class PoolAsk:
             return Verdict(ok=True, score=0.5, why=f"{verifier.kind} does not judge tool calls", judged=False)
         return await self.memo.verdict(verifier, candidate.completion)
 
+    async def key(self, candidate: Pass, equality: Equality = "auto") -> str | None:
+        if candidate.outcome == "cut":
+            return None
+        return await self.memo.ballot(candidate, equality, self.verifier)
+
     def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:
         """Decisions are not kept: a replay counts what they lead to."""
 
@@ -250,9 +257,16 @@ _UNLIMITED = Left()
 class PoolPanel:
     """The counterpart of `tierwise.panel`: the calls of a panel, and its results as they come."""
 
-    def __init__(self, calls: Sequence[tuple[PoolAsk, Call]], order: Order, simulation: Simulation) -> None:
+    def __init__(
+        self, calls: Sequence[tuple[PoolAsk, Call]], order: Order, simulation: Simulation, pace: Pace | None = None
+    ) -> None:
         self.left = len(calls)
+        self.position = -1
         self._calls = calls
+        self._pace = pace
+        self._allowed = len(calls) if pace is None else 0
+        self._started = 0
+        self._paused: list[deque[int]] = []
         self._in_order = order == "draw"
         self._simulation = simulation
         self._queues: dict[str, deque[int]] = {}
@@ -283,7 +297,11 @@ class PoolPanel:
         """Start the next call of a deployment."""
         if self._is_closed or not queue:
             return
+        if queue[0] >= self._allowed:
+            self._paused.append(queue)
+            return
         position = queue.popleft()
+        self._started += 1
         ask, call = self._calls[position]
 
         def deliver(entry: Entry) -> None:
@@ -297,6 +315,18 @@ class PoolPanel:
         running = self._in_flight[position] = PassInFlight(ask, call, deliver)
         running.request()
 
+    def _allow(self) -> None:
+        """Let calls start up to the pace, and at least one where none is unfinished."""
+        if self._pace is None or self._allowed >= len(self._calls):
+            return
+        taken = len(self._calls) - self.left
+        allowed = max(self._pace(self._started), self._allowed, taken + (taken >= self._allowed))
+        if allowed > self._allowed:
+            self._allowed = allowed
+            paused, self._paused = self._paused, []
+            for queue in paused:
+                self._start(queue)
+
     def __aiter__(self) -> Self:
         return self
 
@@ -305,7 +335,8 @@ class PoolPanel:
             if self._failure is not None and not self._any_good:
                 raise self._failure
             raise StopAsyncIteration
-        entry = await self._next()
+        self._allow()
+        self.position, entry = await self._next()
         self.left -= 1
         if isinstance(entry, Pass):
             self._any_good = True
@@ -314,15 +345,15 @@ class PoolPanel:
             self._failure = entry
         return None
 
-    async def _next(self) -> Entry:
+    async def _next(self) -> tuple[int, Entry]:
         wanted = len(self._calls) - self.left
         while True:
             if self._in_order and wanted in self._early:
-                return self._early.pop(wanted)
+                return wanted, self._early.pop(wanted)
             if self._entries:
                 position, entry = self._entries.popleft()
                 if not self._in_order:
-                    return entry
+                    return position, entry
                 self._early[position] = entry
                 continue
             self._waiter = Waiter()

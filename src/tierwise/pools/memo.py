@@ -11,15 +11,15 @@ import msgspec
 
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers import pooled
+from tierwise.verifiers.votes import key_of_vote, runs_code
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from types import TracebackType
 
     from tierwise.pools.draws import Part
-    from tierwise.spec.ask import Checkable, Verdict
-    from tierwise.spec.call import Completion
-    from tierwise.verifiers.answers import Equality
+    from tierwise.spec.ask import Checkable, Equality, Verdict
+    from tierwise.spec.call import Completion, Pass
     from tierwise.verifiers.verifier import Verifier
     from tierwise.workloads.task import Task
 
@@ -95,6 +95,20 @@ class Memo:
         if equality not in part.votes:
             part.votes[equality] = await _sought(lambda: pooled.vote_of(completion, equality))
         return part.votes[equality]
+
+    async def ballot(self, vote: Pass, equality: Equality, verifier: Checkable | None) -> str | None:
+        """As `votes.key_of_vote`."""
+        part = self.parts.get(id(vote.completion))
+        name = "ballot", equality, None if verifier is None else self.settings(verifier)
+        if part is not None and name in part.votes:
+            return part.votes[name]
+        if runs_code(vote, equality, verifier):
+            found = await _sought(lambda: key_of_vote(vote, equality, verifier))
+        else:
+            found = await key_of_vote(vote, equality, verifier)
+        if part is not None:
+            part.votes[name] = found
+        return found
 
     async def verdict(self, verifier: Verifier, completion: Completion) -> Verdict:
         """As `pooled.judge`."""

@@ -183,7 +183,19 @@ class Walk(Protocol):
 class SharedPanel:
     """A panel that walks along a timeline."""
 
-    __slots__ = ("_at", "_call", "_choice", "_last", "_next", "_order", "_passes", "_settle", "_timeline", "left")
+    __slots__ = (
+        "_at",
+        "_call",
+        "_choice",
+        "_last",
+        "_next",
+        "_order",
+        "_passes",
+        "_settle",
+        "_timeline",
+        "left",
+        "position",
+    )
 
     def __init__(
         self, timeline: Timeline, choice: Walk, passes: list[Pass], order: Order, settle: Callable[[int], None]
@@ -193,6 +205,7 @@ class SharedPanel:
         self._last = -1
         self._next = 0
         self.left = len(passes)
+        self.position = -1
 
     async def __aenter__(self) -> Self:
         self._choice.is_sharing = True
@@ -221,4 +234,5 @@ class SharedPanel:
             self._choice.now(timeline.at[last])
         self._next = position + 1
         self.left -= 1
+        self.position = number
         return self._passes[number]
