@@ -55,6 +55,9 @@ _BARE = re.compile(
 )
 
 
+_ITEM = re.compile(r"\s*(?:[-•*+]|\d{1,2}[.)])\s+\S")
+
+
 class Role(IntEnum):
     """What a number is in its statement; the highest is the claim."""
 
@@ -137,6 +140,12 @@ class _Reading:
             self._roles[place] = _role(self.text, one, self.items[place])
         return self._roles[place]
 
+    def _is_heading(self, one: Statement) -> bool:
+        return self.text[one.start : one.end].rstrip("*_ ").endswith(":")
+
+    def _is_item(self, one: Statement) -> bool:
+        return _ITEM.match(self.text, one.start, one.end) is not None
+
     def denies(self, one: Statement, said: Quantity) -> bool:
         """Whether a statement denies a number that was said before."""
         return any(
@@ -155,13 +164,15 @@ class _Reading:
                     said = rest
                     break
         kept: list[Statement] = []
-        explains = claimed = False
+        explains = claimed = heads = False
         for one in said:
+            # A list below `Tips:` is a remark as a whole.
+            heads = (one.purpose == "remarks" and (heads or self._is_heading(one))) or (heads and self._is_item(one))
             if one.purpose == "explains" and claimed:
                 explains = True
             elif one.purpose == "concludes":
                 explains = False
-            if not explains and one.purpose not in ("asks", "remarks"):
+            if not explains and not heads and one.purpose not in ("asks", "remarks"):
                 kept.append(one)
                 claimed = claimed or self.claim(one) is not None
         return kept if claimed or any(one.purpose != "remarks" for one in said) else said

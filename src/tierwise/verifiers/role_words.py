@@ -81,7 +81,7 @@ GROUP = re.compile(
 BACKGROUND = re.compile(
     f"(?:{_SETTING}|"
     + words(
-        r"for|of|from|after|before|in|at|by|with|without|per|over|than|out\ of|on|within|during|through|among"
+        r"for|of|from|after|before|in|at|by|with|without|per|over|across|than|out\ of|on|within|during|through|among"
         r"|between|less|minus|give\ or\ take|plus\ or\ minus|short\ of|adding|subtracting|removing"
         r"|multiplying\ by|dividing\ by"
         r"|including|excluding|counting|versus|vs\.?|against|like|up|down|about\ how|assuming|using|since|until|till"

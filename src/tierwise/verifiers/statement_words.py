@@ -18,17 +18,18 @@ OPENING = re.compile(r"[\s*_>#|•✓✅-]*(?:\(?\d{1,2}[.)]\s+)?[\s*_(\[]*")
 CONCLUDES = (
     words(
         r"so|therefore|thus|hence|consequently|accordingly|finally|overall|altogether|in\ (?:total|all|sum|summary"
-        r"|conclusion|short|the\ end|other\ words)|to\ sum\ up|as\ a\ result|we\ (?:get|obtain|find|conclude)"
+        r"|conclusion|short|brief|the\ end|other\ words)|to\ sum\ up|as\ a\ result|we\ (?:get|obtain|find|conclude)"
         r"|final\ \w+|at\ the\ end|eventually|result|total|conclusion|(?:this|that|which)\ (?:means|gives"
         r"|leaves|makes|yields|comes)",
-        r"also|daher|somit|folglich|demnach|damit|deshalb|insgesamt|zusammen|ergebnis|das\ (?:ergibt|macht"
-        r"|sind)|fazit|am\ ende|schließlich",
+        r"also|daher|somit|folglich|demnach|damit|deshalb|insgesamt|zusammen|kurz(?:\ gesagt|um)?|ergebnis"
+        r"|das\ (?:ergibt|macht|sind)|fazit|am\ ende|schließlich",
         r"donc|ainsi|par\ conséquent|au\ total|en\ tout|résultat|on\ obtient|finalement|[àa]\ la\ fin"
+        r"|en\ (?:bref|résumé)"
         r"|en\ conclusion|conclusion",
-        r"por\ (?:lo\ )?tanto|así(?:\ que|\ pues)?|entonces|en\ total|resultado|en\ conclusión|finalmente"
+        r"por\ (?:lo\ )?tanto|así(?:\ que|\ pues)?|entonces|en\ (?:total|resumen)|resultado|en\ conclusión|finalmente"
         r"|al\ final|en\ conclusión|conclusión",
-        r"portanto|logo|assim|então|no\ total|ao\ todo|por\ isso|no\ (?:fim|final)|conclusão",
-        r"quindi|dunque|perciò|pertanto|in\ totale|risultato|allora|alla\ fine|conclusione",
+        r"portanto|logo|assim|então|em\ (?:resumo|suma)|no\ total|ao\ todo|por\ isso|no\ (?:fim|final)|conclusão",
+        r"quindi|dunque|perciò|pertanto|in\ (?:totale|breve|sintesi)|risultato|allora|alla\ fine|conclusione",
         r"dus|daarom|in\ totaal|resultaat|samen|uiteindelijk|conclusie|kortom",
         r"alltså|därför|totalt|sammanlagt|resultat|altså|derfor",
         r"więc|zatem|czyli|razem|łącznie|w\ sumie|wynik",
@@ -182,7 +183,7 @@ TELLS_NOT = re.compile(
     |(?:is|are|isn't|was)\ (?:missing|unknown|unspecified|undetermined|unclear|given)(?=\W*$)
     |\b(?:gives?|states?|mentions?|specif\w+|contains?|has)\ no\ \w+|\bdoes(?:n't|\ not)\ (?:say|state|specify
       |mention|give|tell|include)
-    |^\W*(?:none\b|no\ (?:such|solutions?)\b|there(?:'s|\ is|\ are)\ no\b)|lässt\ sich\ (?:\w+\ )?nicht
+    |^\W*(?:none\b|no\ (?:such|(?:\w+\ )?solutions?)\b|there(?:'s|\ is|\ are)\ no\b)|lässt\ sich\ (?:\w+\ )?nicht
     |\b(?:weiß|wissen)\ (?:ich\ |wir\ )?(?:es\ )?nicht|nicht\ (?:bestimm|genug|lösbar|berechn|beantwort
       |angegeben|bekannt)|fehlen?\ (?:die\ )?(?:angaben|informationen)|keine\ ahnung
     |\bno\ (?:lo\ )?sé\b|no\ (?:se\ puede|es\ posible|puedo)\ (?:determinar|saber|resolver|calcular|responder)

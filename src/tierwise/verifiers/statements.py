@@ -23,7 +23,7 @@ _STATEMENT_STEPS = 2
 
 _END = re.compile(r"(?:[.!?…]+[\"')\]*_]*|;)(?=\s)(?!\s*[=≈])\s*|[!?]+(?=[぀-ヿ一-鿿가-힣])|\n+")
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:i\.?e|e\.?g|approx|ca|vs|etc|no|nos|nr|mr|mrs|ms|dr|st|fig|eq|p\.?m|a\.?m|d\.?p|s\.?f"
+    r"(?:\b(?:i\.?e|e\.?g|p\.?s|approx|ca|vs|etc|no|nos|nr|mr|mrs|ms|dr|st|fig|eq|p\.?m|a\.?m|d\.?p|s\.?f"
     r"|z\.\s?B|d\.\s?h|bzw|usw|ggf|rd"
     r"|u\.\s?a|max|min|avg|p\.\s?ej|aprox|c\.-?à-?d|env|т\.\s?е|напр|ок|руб|стр|tzn|ok|np|m\.in|zł|ha|Rs"
     r"|Mio|Mrd|Std|Min)"
@@ -39,7 +39,7 @@ def _begins(pattern: str) -> re.Pattern[str]:
 _RETRACTS = _begins(words.RETRACTS)
 _REASON = re.compile(r"(?:から|ため|ので)(?:です|だ)?[.!]*$|때문(?:입니다|이다|이에요)[.!]*$")
 _HYPOTHETICAL = re.compile(
-    r"\b(?:would|wäre[n]?|würde[n]?|serai(?:t|ent)|serían?|seriam?|sarebbe(?:ro)?|zouden?|skulle|byłoby|бы)\b",
+    r"\b(?:would|wäre[n]?|würde[n]?|hätte[n]?|serai(?:t|ent)|serían?|seriam?|sarebbe(?:ro)?|zouden?|skulle|byłoby|бы)\b",
     re.IGNORECASE,
 )
 _REMARKS = _begins(words.REMARKS)
