@@ -19,6 +19,7 @@ import msgspec
 from tierwise.analysis.summary import summary_of
 from tierwise.bench.calibrate import calibrate
 from tierwise.bench.client import Client, ServedModels
+from tierwise.bench.drawing import run_chains
 from tierwise.bench.endpoint import (
     KEY_VARIABLE,
     deployments,
@@ -31,7 +32,7 @@ from tierwise.bench.failure_watch import FailureWatch
 from tierwise.bench.lag import LagMeter
 from tierwise.bench.loops import closed_loop, open_loop
 from tierwise.bench.outage import LONGEST_WAIT, EndpointGone, Outage
-from tierwise.bench.schedule import Trial, schedule, variants, warm_up
+from tierwise.bench.schedule import Trial, chains, schedule, variants, warm_up
 from tierwise.bench.spend_limit import SpendLimit
 from tierwise.bench.trial import has_failed, key_of, measure, measure_both
 from tierwise.runs import machine as machines
@@ -155,16 +156,22 @@ class _Run:
         """Warm up, then run every trial that has no record yet."""
         settings = self._job.settings
         done = {record.key for record in self._kept}
-        planned = schedule(
-            self._job.workload.tasks,
-            [planned.variant for planned in self._manifest.variants],
-            settings.seed,
-            settings.repeats,
-        )
-        trials = [trial for trial in planned if key_of(trial) not in done]
+        rows = [planned.variant for planned in self._manifest.variants]
         self._with_candidates = (
             frozenset(served.most_passes.keys() - served.composed) if served.candidates else frozenset()
         )
+        if settings.pool is not None:
+            for drawn in chains(self._job.workload.tasks, rows, settings.seed, settings.repeats):
+                await run_chains(
+                    drawn,
+                    settings.concurrency,
+                    self._run_trial,
+                    self._limit.hand_out,
+                    lambda trial: key_of(trial) not in done,
+                )
+            return
+        planned = schedule(self._job.workload.tasks, rows, settings.seed, settings.repeats)
+        trials = [trial for trial in planned if key_of(trial) not in done]
         if served.candidates:
             trials = self._merge_modes(trials)
         first = warm_up(trials, settings.warm_up, settings.seed)
@@ -217,6 +224,7 @@ class _Run:
             self._manifest.run,
             due,
             candidates=trial.variant.mode == "max" and trial.variant.tier in self._with_candidates,
+            pool=self._job.settings.pool,
         )
         self._store(trial, [record] if single_record is None else [record, single_record])
         if single is not None and single_record is None:

@@ -70,6 +70,22 @@ def schedule(tasks: Sequence[Task], variants: Sequence[TierVariant], seed: int, 
     return trials
 
 
+def chains(tasks: Sequence[Task], variants: Sequence[TierVariant], seed: int, draws: int) -> list[list[list[Trial]]]:
+    """The trials of a pool: for each variant, one chain for each task, of its draws one after the other.
+
+    The draws of a task follow each other, so that an engine computes its prompt once. Variants follow each other, so
+    that the times of one deployment do not depend on the load of another.
+    """
+    rng = random.Random(seed)  # noqa: S311 - an order, not a secret
+    return [
+        [
+            [Trial(task=task, variant=one, seed=task_seed(seed, task.id, draw), repeat=draw) for draw in range(draws)]
+            for task in rng.sample(tasks, len(tasks))
+        ]
+        for one in variants
+    ]
+
+
 def warm_up(trials: Sequence[Trial], number: int, seed: int) -> list[Trial]:
     """`number` warm-up trials, taken from the end of the schedule: their prompts recur last, when caches have aged."""
     return [

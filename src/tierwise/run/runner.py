@@ -15,10 +15,10 @@ from tierwise.run.acceptable import CHANGED, ENGINE, adapted, relaxed, remember,
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.code_runs import CodeRuns, ceiling
 from tierwise.run.output import OutputStream
-from tierwise.run.passing import RunningPass
+from tierwise.run.passing import RunningPass, with_prompt_count
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
-from tierwise.spec.ask import Answer, Arrivals, Ask, Order, OutOfBudget, Verdict, Watch
+from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch
 from tierwise.spec.budget import Budget, Left
 from tierwise.spec.call import Call, Chunk, Pass
 from tierwise.spec.capabilities import Capabilities
@@ -26,6 +26,7 @@ from tierwise.spec.clock import now
 from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, Refused, TierwiseError, TooLong
 from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.pooled import judge
+from tierwise.verifiers.votes import key_of_vote, runs_code
 
 if TYPE_CHECKING:
     from tierwise.verifiers.verifier import Verifier
@@ -183,9 +184,9 @@ class PassRunner:
         return await self._run(self._numbered(call), shown=shown and self._shows, watch=watch)
 
     def panel(
-        self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw"
+        self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw", pace: Pace | None = None
     ) -> AbstractAsyncContextManager[Arrivals]:
-        return panel([self._entry(call) for call in calls], order=order)
+        return panel([self._entry(call) for call in calls], order=order, pace=pace)
 
     def _entry(self, call: Call | tuple[Ask, Call]) -> tuple[PassRunner, Call]:
         """A call with its runner, numbered now, so that its seed does not depend on when it starts."""
@@ -271,7 +272,7 @@ class PassRunner:
                 raise
             finally:
                 rest = running.rest()
-                done = running.end()
+                done = with_prompt_count(running.end(), self._choice.passes)
                 self._choice.trace.events.append(done)
                 self._choice.passes.append(done)
             if shown and output.has_shown:
@@ -334,6 +335,20 @@ class PassRunner:
         check = Check(number=number, kind=verifier.kind, verdict=verdict, seconds=now() - began)
         self._choice.trace.events.append(check)
         return verdict
+
+    async def key(self, candidate: Pass, equality: Equality = "auto") -> str | None:
+        if candidate.outcome == "cut":
+            return None  # the last value in a truncated answer is not its answer
+        deadline = self._tracker.deadline
+        if runs_code(candidate, equality, self.verifier):
+            if (ends_at := self._choice.code_runs.begin()) is None:
+                return None
+            deadline = ends_at if deadline is None else min(deadline, ends_at)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await key_of_vote(candidate, equality, self.verifier)
+        except TimeoutError:
+            return None
 
     def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:
         trace = self._choice.trace

@@ -10,8 +10,8 @@ import math
 import re
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Literal
 
+from tierwise.spec.ask import Equality
 from tierwise.spec.call import Completion
 from tierwise.spec.json import Json
 from tierwise.spec.thinking import without_thinking
@@ -19,8 +19,6 @@ from tierwise.verifiers.expression import Value
 from tierwise.verifiers.marks import last_mark
 from tierwise.verifiers.plain import plain, straight, without_layout
 from tierwise.verifiers.quantity import quantity_in
-
-Equality = Literal["auto", "number", "choice", "json", "text"]
 
 MOST_DEPTH = 64
 """Maximum nesting depth of a JSON answer."""
@@ -184,6 +182,7 @@ _KEYS: dict[Equality, Callable[[str], str | None]] = {
     "choice": _choice_key,
     "json": _json_key,
     "text": _text_key,
+    "code": lambda text: fenced(text) or None,  # its text; `verifiers.votes` compares what it does
 }
 
 

@@ -74,6 +74,8 @@ _NOT_FINAL = re.compile(
     r"\s+(?:final\s+|correct\s+)?$",
     re.IGNORECASE,
 )
+_OF_PART = re.compile(r"\bto\s+(?:part\s+|question\s+)?\(?\w\)", re.IGNORECASE)
+"""In a phrase that gives the answer to a part of the task: `Answer to 2): `."""
 _DENIES = re.compile(
     r"\b(?:no|n[ãa]o|non|ne|nie|не)\s+(?:es|son|é|são|è|sono|est|sont|to|jest|е|є|это)[\s:*_\"'`>#]*$", re.IGNORECASE
 )
@@ -129,7 +131,11 @@ def picks(text: str) -> list[Mark]:
 
 def _is_final(text: str, phrase: re.Match[str]) -> bool:
     before = text[max(0, phrase.start() - 60) : phrase.start()]
-    return not _NOT_FINAL.search(before) and not ("would be" in phrase[0] and _DOUBT.search(before))
+    return (
+        not _NOT_FINAL.search(before)
+        and not _OF_PART.search(phrase[0])
+        and not ("would be" in phrase[0] and _DOUBT.search(before))
+    )
 
 
 def _phrase(text: str, phrase: re.Match[str]) -> Mark:

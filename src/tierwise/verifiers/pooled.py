@@ -11,16 +11,17 @@ import functools
 import hashlib
 import re
 from contextlib import suppress
-from typing import Any, cast
+from contextvars import ContextVar
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from tierwise.spec import limits
-from tierwise.spec.ask import Checkable, Verdict
+from tierwise.spec.ask import Checkable, Equality, Verdict
 from tierwise.spec.call import Completion
 from tierwise.spec.json import Json
 from tierwise.verifiers import BaseVerifier, VerifierChoice, effort
-from tierwise.verifiers.answers import Equality, answer_key
+from tierwise.verifiers.answers import answer_key
 from tierwise.verifiers.base import rejected
 from tierwise.verifiers.check_pool import CheckLimitExceeded, pool
 from tierwise.verifiers.verifier import Verifier
@@ -38,6 +39,20 @@ _EXPANDS = re.compile(rb'"\$(?:ref|dynamicRef|recursiveRef)"|\\\\[pP]|\{,?\d')
 _MOST_SOUND = 10_000
 _sound: dict[bytes, None] = {}
 """Digests of settings that the pool has read without an error, so that each is read there once."""
+
+
+class KnownKeys(Protocol):
+    """Finds the key of an answer once, for a caller who tries many settings on the same answers."""
+
+    async def key(self, verifier: Checkable, completion: Completion) -> str | None:
+        """As `key_of`."""
+
+    async def vote(self, completion: Completion, equality: Equality) -> str | None:
+        """As `vote_of`."""
+
+
+known: ContextVar[KnownKeys | None] = ContextVar("known", default=None)
+"""Where `key_of` and `vote_of` look first; None where every answer is new."""
 
 
 # ── reading ──────────────────────────────────────────────────────────────
@@ -203,6 +218,8 @@ async def judge(verifier: Verifier, completion: Completion) -> Verdict:
 
 async def key_of(verifier: Checkable, completion: Completion) -> str | None:
     """A verifier's canonical form of an answer; None without an answer, or if it is too much work to find."""
+    if (found := known.get()) is not None:
+        return await found.key(verifier, completion)
     if len(completion.text) > limits.ANSWER_CHARACTERS:
         return None
     settings = _job_of(verifier, completion)
@@ -222,6 +239,8 @@ async def key_of(verifier: Checkable, completion: Completion) -> str | None:
 
 async def vote_of(completion: Completion, equality: Equality) -> str | None:
     """`answers.answer_key`; None also if the answer is too long, or too much work to read."""
+    if (found := known.get()) is not None:
+        return await found.vote(completion, equality)
     size = len(completion.text) + sum(len(str(call.get("function", ""))) for call in completion.tool_calls)
     if size <= SMALL_TEXT:
         with suppress(effort.TooMuchWork), effort.bounded():
