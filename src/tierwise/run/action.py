@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tierwise.ledger.records import Decision, Trace
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.output import OutputStream, Sink, discard
+from tierwise.run.prefill import SharedPrompts
 from tierwise.run.runner import ChoiceState, PassRunner
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
@@ -31,6 +32,7 @@ class Action:
         budget: the caller's budget, which can only tighten a tier's.
         verifier: the request's verifier for candidates.
         judges: whether it judges another action's answer, so that none of its passes is a candidate.
+        choices: how often `solve` will be called.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Action:
         budget: Budget | None = None,
         verifier: Verifier | None = None,
         judges: bool = False,
+        choices: int = 1,
     ) -> None:
         self._tier = tier
         self._trace = trace
@@ -50,6 +53,7 @@ class Action:
         self._judges = judges
         self._tracker = BudgetTracker(budget or Budget(), trace.began).of_tier(tier.name, tier.budget)
         self._slots = SharedSlots()
+        self._prompts = SharedPrompts(choices)
         self._choices: list[ChoiceState] = []
         self._served = ""
 
@@ -93,6 +97,7 @@ class Action:
             trace=self._trace,
             output=output,
             slots=self._slots,
+            prompts=self._prompts,
             verifier=self._verifier,
             judges=self._judges,
         )

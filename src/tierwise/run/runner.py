@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from tierwise.run.acceptable import CHANGED, ENGINE, adapted, relaxed, remember,
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass
+from tierwise.run.prefill import SharedPrompts, prefill_of
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
 from tierwise.spec import limits
@@ -44,6 +45,7 @@ class ChoiceState:
     """The request's verifier."""
     judges: bool
     """Whether it judges another action's answer, so that none of its passes is a candidate."""
+    prompts: SharedPrompts = field(default_factory=SharedPrompts)
     task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
     """The task that is cancelled when the user disconnects."""
     draws: Counter[str] = field(default_factory=Counter)
@@ -178,18 +180,26 @@ class PassRunner:
         return answer if answer.tier else replace(answer, tier=self._choice.tier_of(answer.chosen) or tier.name)
 
     async def __call__(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:
-        return await self._run(self._numbered(call), shown=shown and self._shows, watch=watch)
+        numbered = self._numbered(call)
+        self._expect([numbered])
+        return await self._run(numbered, shown=shown and self._shows, watch=watch)
 
     def panel(
         self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw"
     ) -> AbstractAsyncContextManager[Arrivals]:
-        return panel([self._entry(call) for call in calls], order=order)
+        entries = [self._entry(call) for call in calls]
+        for runner in {id(one): one for one, _ in entries}.values():
+            runner._expect([call for one, call in entries if one is runner])  # noqa: SLF001 - the same class
+        return panel(entries, order=order)
 
     def _entry(self, call: Call | tuple[Ask, Call]) -> tuple[PassRunner, Call]:
         """A call with its runner, numbered now, so that its seed does not depend on when it starts."""
         ask, one = call if isinstance(call, tuple) else (self, call)
         assert isinstance(ask, PassRunner)  # noqa: S101 - only `at` and `within` create one
         return ask, ask._numbered(one)  # noqa: SLF001 - the same class
+
+    def _expect(self, calls: Sequence[Call]) -> None:
+        self._choice.prompts.expect(self._tier.deployment, calls)
 
     def _numbered(self, call: Call) -> Call:
         draw = self._choice.draws[self.deployment]
@@ -207,11 +217,23 @@ class PassRunner:
         self._choice.reached = self._tier.name
         try:
             async with self._choice.slots.occupied(self._tier.deployment, self._tracker.deadline):
+                await self._compute_shared(call)
                 self._tracker.admit(now())
                 return await self._accepted(call, shown=shown, watch=watch)
         except OutOfBudget:
             self._choice.refused_by = self._tracker
             raise
+
+    async def _compute_shared(self, call: Call) -> None:
+        """Compute a prompt once before the first of several passes that share it. Like a retry, it is not charged to
+        `passes`. If it fails, each pass computes its prompt and reports what is wrong.
+        """
+        deployment = self._tier.deployment
+        async with self._choice.prompts.first(deployment, call) as shared:
+            first = None if shared is None else prefill_of(shared, deployment, self.left)
+            if first is not None and not self._tracker.is_over(now()):
+                with suppress(EngineError, OutOfBudget):
+                    await self._attempt(first, self._choice.next_number(), shown=False, watch=None)
 
     async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None) -> Pass:
         """Run a pass, again once if the engine broke, and again in a form without what the engine refuses."""

@@ -61,6 +61,8 @@ class Call:
     """Index of the independent draw. `ask` numbers draws per choice and deployment, so no two share a seed."""
     sends_seed: bool = True
     """Whether the engine is given the seed; false if it refused one."""
+    is_prefill: bool = False
+    """Whether it only computes the prompt, for passes with the same prompt that follow."""
     streamed: bool = True
     """Whether the engine streams; false if it refuses these fields in a stream. An aborted pass is then not counted."""
 

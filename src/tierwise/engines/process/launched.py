@@ -140,6 +140,10 @@ class LaunchedEngine:
         """Run one pass without streaming. Returns the body of the response."""
         return await self._client.whole(f"{await self.supervisor.ready()}/v1", call)
 
+    def prefill(self, call: Call, passes: int) -> Call | None:
+        """As `engine.SharesPrompts`."""
+        return self._client.prefill(call, passes)
+
     async def _learn(self, url: str) -> None:
         if self._ask_facts is not None and not self._facts:
             self._facts = dict(await self._ask_facts(url))
