@@ -9,7 +9,7 @@ PIP = $(1)/bin/python -m pip install --quiet --disable-pip-version-check
 LOCKED = $(PIP) --require-hashes --no-build-isolation
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint types unit latest lock schema proto vllm levers grades clean
+.PHONY: help quickstart test lint types unit latest lock schema proto vllm curves levers grades clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -55,6 +55,11 @@ proto: ## write the stubs of the gRPC endpoint anew
 	.venv-proto/bin/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src --grpc_python_out=src src/tierwise/gateway/grpc/tierwise.proto
 
 vllm: .venv-vllm/installed ## a real vLLM on the CPU, for the tests that want one (2 minutes, 4 GB)
+
+curves: $(VENV)/for-tests ## measure the stopping rules and write docs/stopping.md anew (a minute of CPU)
+	$(BIN)/python benchmarks/stopping.py --write --plot docs/stopping.svg
+	@{ sed '/^<!-- tierwise policies/q' docs/stopping.md; $(BIN)/tierwise policies --markdown; } > docs/stopping.md.new
+	@mv docs/stopping.md.new docs/stopping.md
 
 levers: $(VENV)/for-tests ## write the table of docs/levers.md anew
 	@{ sed '/^<!-- tierwise levers/q' docs/levers.md; $(BIN)/tierwise levers --markdown; } > docs/levers.md.new

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 from aiohttp import web
 
-from processes import children, listen, running, tierwise
+from loop_steps import LongestStep
+from processes import HERE, children, listen, running, tierwise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -270,16 +271,18 @@ async def watch_memory(process: int, peak: list[int]) -> None:
 
 
 # ── all of it ───────────────────────────────────────────────────────────
-async def measure(port: int, process: int, names: list[str], options: argparse.Namespace) -> bool:
+async def measure(port: int, process: int, names: list[str], options: argparse.Namespace, longest: LongestStep) -> bool:
     alone, under = Waits(), Waits()
     peak, is_good = [0], True
     watching = asyncio.ensure_future(watch_memory(process, peak))
     await quiet(port, 1.0)  # a warm-up
-    print(f"{'':48s} quiet p99   p99 attacked   over   longest   server  responses (ms, MB)")
+    print(f"{'':48s} quiet p99   p99 attacked   over   longest   step   server  responses (ms, MB)")
     for name in names:
         peak[0] = 0
         before = await quiet(port, options.seconds / 2)
+        longest.take()
         during, counts = await attacked(port, name, options.seconds, options.connections)
+        step = 1000 * longest.take()
         after = await quiet(port, options.seconds / 2)
         before.add(after)
         alone.add(before)
@@ -288,13 +291,13 @@ async def measure(port: int, process: int, names: list[str], options: argparse.N
         good = over <= MOST_MS and not during.failures and peak[0] <= MOST_BYTES
         is_good &= good
         print(
-            f"{name:48s} {before.p99:9.1f} {during.p99:14.1f} {over:6.1f} {max(during.ms):9.1f} {peak[0] / 1e6:8.0f}"
-            f"  {counts}{'' if good else '   TOO MUCH'}",
+            f"{name:48s} {before.p99:9.1f} {during.p99:14.1f} {over:6.1f} {max(during.ms):9.1f} {step:6.1f}"
+            f" {peak[0] / 1e6:8.0f}  {counts}{'' if good else '   TOO MUCH'}",
             flush=True,
         )
     over = under.p99 - alone.p99
     print(
-        f"{'all':48s} {alone.p99:9.1f} {under.p99:14.1f} {over:6.1f} {max(under.ms):9.1f}           "
+        f"{'all':48s} {alone.p99:9.1f} {under.p99:14.1f} {over:6.1f} {max(under.ms):9.1f}                  "
         f"{len(alone.ms)} quiet, {len(under.ms)} attacked, {under.failures} failed"
     )
     watching.cancel()
@@ -334,11 +337,13 @@ def main() -> None:
                     "vote": {"deployment": "fake", "policy": {"majority": {"n": 8}}},
                 },
             }
-            with tierwise(config, folder) as (process, url):
+            longest = LongestStep(folder / "longest_step")
+            watched = os.environ.get("PROBE", HERE / "loop_steps.py"), folder / "longest_step"
+            with tierwise(config, folder, *watched) as (process, url):
                 for one in (process, quietly, os.getpid()):
                     prioritise(one, -10)  # what else runs on this machine is not the attack
                 port = int(url.rpartition(":")[2].split("/")[0])
-                is_good = uvloop.run(measure(port, process, names, options))
+                is_good = uvloop.run(measure(port, process, names, options, longest))
     sys.exit(0 if is_good else 1)
 
 

@@ -45,11 +45,17 @@ def running(*command: str | Path, log: Path) -> Generator[tuple[int, str]]:
 
 
 @contextmanager
-def tierwise(config: dict[str, Any], folder: Path) -> Generator[tuple[int, str]]:
-    """Run `tierwise serve` with a config and a ledger in `folder`. Yields its id and its URL, which ends in /v1."""
+def tierwise(config: dict[str, Any], folder: Path, *program: str | Path) -> Generator[tuple[int, str]]:
+    """Run `tierwise serve` with a config and a ledger in `folder`. Yields its id and its URL, which ends in /v1.
+
+    Args:
+        config: of the server.
+        folder: for its files.
+        program: what runs the command line, with its first arguments; `-m tierwise` by default.
+    """
     file = folder / "tierwise.yaml"
     file.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
-    serve_it = ("-m", "tierwise", "serve", file, "--port", "0", "--ledger", folder / "ledger.db")
+    serve_it = (*(program or ("-m", "tierwise")), "serve", file, "--port", "0", "--ledger", folder / "ledger.db")
     with running(*serve_it, log=folder / "tierwise.log") as (process, url):
         yield process, f"{url}/v1"
 

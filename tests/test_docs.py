@@ -13,7 +13,9 @@ import pytest
 
 from tierwise.analysis import gate
 from tierwise.gateway import wire
+from tierwise.plan import load as load_plan
 from tierwise.plan import parse
+from tierwise.pools.grid import read_grid
 from tierwise.workloads.files import load
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +43,12 @@ def test_yaml_is_a_config_file(text):
 def test_a_gate_can_be_read(text, tmp_path):
     (tmp_path / "gate.yaml").write_text(text)
     assert gate.load(tmp_path / "gate.yaml").quality
+
+
+@pytest.mark.parametrize("text", blocks("yaml title=grid.yaml"))
+def test_a_grid_can_be_read_for_the_quickstart(text, tmp_path):
+    (tmp_path / "grid.yaml").write_text(text)
+    assert read_grid(tmp_path / "grid.yaml", load_plan(ROOT / "examples" / "quickstart.yaml")).settings
 
 
 @pytest.mark.parametrize("text", blocks("json"))
@@ -73,7 +81,7 @@ def test_commands_exist_with_the_options_that_are_shown(text):
 
 def help_of(*verbs: str) -> str:
     command = [sys.executable, "-m", "tierwise", *verbs[:1], "--help"]
-    if verbs[:1] in (("ledger",), ("workload",), ("moe",)):
+    if verbs[:1] in (("ledger",), ("workload",), ("moe",), ("pool",)):
         command = [sys.executable, "-m", "tierwise", *verbs, "--help"]
     wide = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
     return subprocess.run(command, capture_output=True, text=True, check=True, env=wide).stdout

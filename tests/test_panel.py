@@ -211,3 +211,62 @@ def test_calls_of_two_tiers_run_side_by_side_each_within_its_own_width():
     assert (here.widest, there.widest) == (2, 2)
     assert {(done.tier, done.deployment) for done in passes} == {("tier 0", "on tier 0"), ("tier 1", "on tier 1")}
     assert [call.draw for call in there.calls] == [0, 1, 2]
+
+
+# ── pace ────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("order", ["draw", "finish"])
+@pytest.mark.parametrize(
+    ("pace", "widest"),
+    [(lambda started: started + 2, 2), (lambda _: 0, 1), (lambda started: started + 1, 1), (lambda _: 99, 6)],
+)
+def test_a_pace_limits_how_many_calls_have_started_and_never_stalls(order, pace, widest):
+    engine = Watched(*(Reply(text=text, step=1.0) for text in "abcdef"))
+
+    async def main():
+        async with runner(engine).panel(calls(6), order=order, pace=pace) as arrivals:
+            return [one.completion.text async for one in arrivals]
+
+    assert sorted(frozen(main())) == list("abcdef")
+    assert (engine.widest == widest) if widest != 2 else (engine.widest >= 2)
+
+
+def test_a_pace_is_told_how_many_calls_have_started_and_only_raises_the_limit():
+    told: list[int] = []
+    engine = Watched("a")
+
+    def pace(started: int) -> int:
+        told.append(started)
+        return 3 if len(told) == 1 else 0
+
+    async def main():
+        async with runner(engine).panel(calls(5), order="finish", pace=pace) as arrivals:
+            return [arrivals.position async for _ in arrivals]
+
+    assert frozen(main()) == [0, 1, 2, 3, 4]
+    assert told == [0, 3, 3, 3, 4]
+
+
+def test_a_pace_never_stalls_calls_of_several_deployments_in_draw_order():
+    quick, slow = ScriptedEngine("quick"), Watched(Reply(text="slow", step=5.0))
+
+    async def main():
+        ask = runner(quick, slow)
+        other = ask.at("tier 1")
+        mixed = [(one, calls(1)[0]) for one in (ask, other, ask, other, ask)]
+        async with ask.panel(mixed, pace=lambda started: started + 1) as arrivals:
+            return [one.completion.text async for one in arrivals]
+
+    assert frozen(main()) == ["quick", "slow", "quick", "slow", "quick"]
+
+
+@pytest.mark.parametrize(("order", "positions"), [("draw", [0, 1, 2]), ("finish", [1, 2, 0])])
+def test_an_arrival_says_which_call_it_is_even_if_it_failed(order, positions):
+    engine = ScriptedEngine(
+        Reply(text="slow", step=3), Reply(error=Overloaded("no room"), step=1), Reply(text="middling", step=2)
+    )
+
+    async def main():
+        async with runner(engine).panel(calls(3), order=order) as arrivals:
+            return [arrivals.position, *[arrivals.position async for _ in arrivals]]
+
+    assert frozen(main()) == [-1, *positions]

@@ -10,6 +10,7 @@ singular name is a step of every request; one with a plural name has a file for 
     report          tables, plots, pages
     moe             a mixture of experts on a workload: routing, drift, perplexity, other numbers of active experts
     bench           running a workload: schedule, client, trials, grading
+    pools           recorded draws of deployments: policies run on them in simulated time, and what they would reach
     analysis        summaries, comparisons, gates and a leaderboard of runs
     runs            a run on disk: its directory, its records, imported runs of other tools
     workloads       tasks with their checks: files, public suites, arrival
@@ -20,6 +21,7 @@ singular name is a step of every request; one with a plural name has a file for 
     router          model name → tier
     run             one prompt on one tier → an answer and a trace
     policies        single, majority, best_of_n, refine, cascade
+    stopping        rules that end a vote early: pure functions over counts and confidences
     panel           several passes concurrently, within a deadline; those that are not needed are aborted
     verifiers       numbers, choices, texts, JSON, and code in a sandbox
     ledger          records, prices, store, read

@@ -99,3 +99,28 @@ def test_a_file_that_is_replaced_is_whole_or_unchanged(tmp_path):
     with pytest.raises(TierwiseError, match="cannot write /dev/full: No space left on device"):
         replace_file(Path("/dev/full"), b"x" * 10_000)
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_replaced_file_keeps_its_mode_and_a_link_to_it_stays_a_link(tmp_path):
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.write_bytes(b"first")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    replace_file(link, b"second")
+    assert link.is_symlink()
+    assert path.read_bytes() == b"second"
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_disk_that_fails_at_the_sync_leaves_the_previous_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    replace_file(path, b"first")
+
+    def fsync(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", fsync)
+    with pytest.raises(TierwiseError, match=r"cannot write .*: No space left on device"):
+        replace_file(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]

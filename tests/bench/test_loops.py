@@ -55,6 +55,28 @@ def test_a_late_item_keeps_its_scheduled_time():
     assert seen == [(0.0, 0.0), (1.0, 2.0), (2.0, 2.0)]
 
 
+def test_a_delay_moves_every_later_item_and_bunches_none():
+    """From 1.2 s to 6.2 s nothing can start; what the schedule holds for that time follows at its own distances."""
+    seen = []
+
+    async def main():
+        began = now()
+
+        async def delay():
+            if not 1.2 <= now() - began < 6.2:
+                return 5.0 if now() - began >= 6.2 else 0.0
+            await asyncio.sleep(began + 6.2 - now())
+            return 5.0
+
+        async def attend(item, due):
+            seen.append((round(due - began, 6), round(now() - began, 6)))
+
+        await open_loop(range(6), Constant(2.0).moments(0), attend, delay)
+
+    frozen(main())
+    assert seen == [(at, at) for at in (0.0, 0.5, 1.0, 6.5, 7.0, 7.5)]
+
+
 def test_an_open_loop_raises_the_first_tierwise_error():
     async def attend(item, due):
         if item == 2:

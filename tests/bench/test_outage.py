@@ -7,9 +7,11 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import uvicorn
+from msgspec import structs
 
 from scripted_tiers import Answering, Tiers, line
 from tierwise.bench import execute as executing
@@ -18,6 +20,7 @@ from tierwise.bench.execute import execute
 from tierwise.bench.outage import EndpointGone, Outage
 from tierwise.gateway.app import application
 from tierwise.policies import Single
+from tierwise.report import numbers, sentences
 from tierwise.runs.directory import RunDirectory, RunSettings
 from tierwise.testing import Reply
 from tierwise.workloads.files import load
@@ -84,8 +87,18 @@ class Seeing:
             self.reached.set()
 
 
+class Counting(Answering):
+    """Records the most calls that ran at the same time."""
+
+    most_running = 0
+
+    def reply_to(self, number, call):
+        self.most_running = max(self.most_running, self.running)
+        return super().reply_to(number, call)
+
+
 def sums():
-    return Answering({f"{n}+1?": Reply(text=f"{n + 1}", step=0.02) for n in range(TASKS)})
+    return Counting({f"{n}+1?": Reply(text=f"{n + 1}", step=0.02) for n in range(TASKS)})
 
 
 def begin(job, seeing):
@@ -134,6 +147,58 @@ def test_a_run_stops_when_the_endpoint_does_not_come_back_and_can_be_resumed(job
     with up(port, sums()):
         (row,) = begin(job, Seeing(after=0))().rows
     assert (row.counts.correct, row.counts.not_run) == (TASKS, 0)
+
+
+def scheduled(job, rate):
+    return replace(job, settings=structs.replace(job.settings, arrival=f"constant:{rate:g}"))
+
+
+def test_scheduled_arrivals_wait_for_an_endpoint_that_is_gone_and_keep_their_distances(job, port):
+    rate, gone = 20.0, 2.0
+    engine = sums()
+    seeing = Seeing(after=6)
+    with up(port, sums()):
+        summary = begin(scheduled(job, rate), seeing)
+        assert seeing.reached.wait(20)
+    time.sleep(gone)  # 40 arrivals
+    with up(port, engine):
+        (row,) = summary().rows
+    assert (row.counts.correct, row.counts.errors, row.counts.not_run) == (TASKS, 0, 0)
+    records = job.directory.read_records()
+    assert max(record.late for record in records) < gone / 2, "no action counts the outage as its own lateness"
+    assert engine.most_running < 12, "what was due during the outage did not arrive at once"
+    (session,) = job.directory.read_manifest().sessions
+    assert session.outages == pytest.approx(gone, abs=1.5)
+    assert f"The endpoint was gone for {numbers.seconds(session.outages)}." in sentences.outages(
+        job.directory.read_manifest()
+    )
+
+
+def test_scheduled_arrivals_end_when_the_endpoint_does_not_come_back(job, port, monkeypatch):
+    monkeypatch.setattr(executing, "LONGEST_WAIT", 0.5)
+    seeing = Seeing(after=6)
+    with up(port, sums()):
+        summary = begin(scheduled(job, 50.0), seeing)
+        assert seeing.reached.wait(20)
+    (row,) = summary().rows
+    assert (row.counts.incorrect, row.counts.errors) == (0, 0)
+    session = job.directory.read_manifest().sessions[-1]
+    assert session.has_failed
+    assert len([note for note in seeing.notes if "is gone" in note]) == 1, "it waited once"
+
+
+def test_an_endpoint_that_did_not_come_back_is_not_waited_for_again(port):
+    notes = []
+
+    async def main():
+        outage = Outage(f"http://127.0.0.1:{port}", 0.2, notes.append)
+        assert await outage.delay() == 0.0
+        for wait in (outage.was_gone(time.monotonic()), outage.was_gone(time.monotonic()), outage.delay()):
+            with pytest.raises(EndpointGone):
+                await wait
+
+    asyncio.run(main())
+    assert len(notes) == 1
 
 
 def test_an_action_that_ends_its_endpoint_again_and_again_is_an_error(port):

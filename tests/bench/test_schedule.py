@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripted_tiers import line
-from tierwise.bench.schedule import MAX_REPEATS, schedule, variants, warm_up
+from tierwise.bench.schedule import schedule, variants, warm_up
 from tierwise.bench.trial import action_id, key_of, request
 from tierwise.runs.directory import new_run
 from tierwise.runs.records import TierVariant
-from tierwise.runs.seeds import task_seed
+from tierwise.runs.seeds import MAX_REPEATS, task_seed
 from tierwise.spec.reading import Reading
 from tierwise.workloads.files import Task
 

@@ -150,3 +150,11 @@ def test_doctor_says_what_to_do_about_a_cache_that_cannot_be_written(tmp_path):
     done = tierwise("doctor", "--quick", TIERWISE_CACHE="/proc/nowhere")
     assert done.returncode == 1
     assert "TIERWISE_CACHE" in done.stdout
+
+
+def test_the_command_line_loads_a_verbs_parts_only_when_the_verb_runs():
+    """Else `--help` would take seconds of CPU time."""
+    code = "import sys, tierwise.cli; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"aiohttp", "asyncio", "msgspec", "numpy", "sqlalchemy", "starlette", "uvicorn", "yaml"}
+    assert not heavy & {name.split(".")[0] for name in loaded}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,12 @@ def tierwise(*arguments):
     if isinstance(done.exception, Exception):
         raise done.exception
     return done
+
+
+def whole(*arguments):
+    """The command in a process of its own, with the exit codes of errors."""
+    command = [sys.executable, "-m", "tierwise", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -84,6 +92,17 @@ def test_a_gate_leaves_junit_and_markdown(runs, policy, tmp_path):
     tierwise("gate", runs[1], "--against", runs[0], "--policy", policy, "--junit", junit, "--markdown", markdown)
     assert '<failure type="FAIL"' in junit.read_text()
     assert markdown.read_text().startswith("### ❌ FAIL")
+
+
+@pytest.mark.parametrize("option", ["--junit", "--markdown"])
+@pytest.mark.parametrize("name", ["no/such/folder/gate", "file/gate", "folder"])
+def test_a_gate_file_that_cannot_be_written_is_no_verdict(runs, policy, tmp_path, option, name):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    done = whole("gate", runs[0], "--against", runs[0], "--policy", policy, option, tmp_path / name)
+    assert (done.returncode, done.stdout) == (2, ""), "1 would be FAIL"
+    assert done.stderr.startswith(f"tierwise: cannot write {tmp_path / name}: ")
+    assert not list(tmp_path.rglob("*.new"))
 
 
 def test_a_sequential_gate_says_how_few_tasks_it_took(runs, policy):

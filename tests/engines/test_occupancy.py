@@ -69,3 +69,11 @@ def test_it_knows_how_many_run_now():
     assert occupancy.running == 2
     occupancy.leave(one, 2.0)
     assert occupancy.running == 1
+
+
+def test_a_running_pass_has_a_share_before_it_ends():
+    occupancy = Occupancy()
+    first = occupancy.enter(0.0)
+    second = occupancy.enter(2.0)
+    assert (occupancy.shared(4.0) - first, occupancy.shared(4.0) - second) == (3.0, 1.0)
+    assert (occupancy.leave(second, 4.0), occupancy.leave(first, 5.0)) == (1.0, 4.0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -220,3 +222,16 @@ def test_what_is_no_origin_is_an_error(origin):
 def test_what_is_no_host_is_an_error(host):
     with pytest.raises(SpecError, match="not a host"):
         access_of(listens=["127.0.0.1"], hosts=[host])
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "GET"])
+def test_a_browser_gets_each_header_once_because_it_refuses_a_repeated_one(serve, method):
+    endpoint = serve(tier_of(), access=Access(origins=frozenset({"https://app.example"})))
+    headers = {"origin": "https://app.example", "access-control-request-method": "POST"}
+    with closing(http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=10)) as line:
+        line.request(method, "/v1/models", headers=headers)
+        answer = line.getresponse()
+        answer.read()
+    names = [name.lower() for name, _ in answer.getheaders()]
+    assert "access-control-allow-origin" in names
+    assert len(names) == len(set(names))

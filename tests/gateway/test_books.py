@@ -139,14 +139,14 @@ def test_a_failed_action_is_on_the_books_too(serve):
 
 # ── metrics ─────────────────────────────────────────────────────────────
 def test_metrics_count_actions_passes_tokens_and_dollars(serve):
-    engine = ScriptedEngine("4", Reply(text="4 4"), Reply(text="x", error=Broken("gone")), "y")
-    endpoint = serve(tier_of(Majority(n=2), engine, name="vote"), tier_of(engine=engine, name="single"))
+    engine = ScriptedEngine("yes", "no no", "to be sure", Reply(text="x", error=Broken("gone")), "y")
+    endpoint = serve(tier_of(Majority(n=3), engine, name="vote"), tier_of(engine=engine, name="single"))
     endpoint.chat("vote")
     endpoint.chat("single")
     read = endpoint.metric
     assert read('tierwise_actions_total{ending="answered",tier="vote"}') == 1
     assert read('tierwise_actions_total{ending="answered",tier="single"}') == 1
-    assert read('tierwise_passes_total{outcome="finished",role="vote",tier="vote"}') == 2
+    assert read('tierwise_passes_total{outcome="finished",role="vote",tier="vote"}') == 3
     assert read('tierwise_passes_total{outcome="failed",role="draft",tier="single"}') == 1
     tokens = [read(f'tierwise_tokens_total{{kind="completion",tier="{name}"}}') for name in ("vote", "single")]
     assert sum(tokens) == engine.produced.completion

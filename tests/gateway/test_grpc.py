@@ -35,7 +35,7 @@ from grpc import StatusCode
 
 from tierwise.gateway.failures import STATUSES, status_of
 from tierwise.gateway.grpc import tierwise_pb2 as pb
-from tierwise.gateway.grpc.server import GrpcServer
+from tierwise.gateway.grpc.server import ACCOUNT, CODE, GrpcServer
 from tierwise.gateway.grpc.tierwise_pb2_grpc import TierwiseStub
 
 HELLO = [pb.Message(role="user", content="hello")]
@@ -313,9 +313,49 @@ def test_calls_that_the_server_ends_are_recorded_as_failed():
         call = line.stream()
         await call.read()
         await line.server.stop()
-        await failed(call)
+        error = await failed(call)
+        assert (error.code(), metadata(error)[CODE]) == (StatusCode.UNAVAILABLE, "server_stopping")
+        assert "the server was stopped" in error.details()
+        assert pb.Account.FromString(metadata(error)[ACCOUNT]).tier == "tier"
         record = line.notebook.records[0]
         assert (record.ending, record.error) == ("failed", "the server was stopped")
+
+    over([tier_of(engine=engine)], main)
+
+
+def test_a_call_that_waits_for_a_client_that_reads_nothing_does_not_hold_up_the_stop():
+    engine = ScriptedEngine(" ".join(["word" * 50_000] * 2000), step=0.0)
+
+    async def main(line: Line) -> None:
+        call = line.stream(timeout=None)
+        await call.read()
+        await true(lambda: engine.produced.completion or engine.running)
+        await asyncio.sleep(0.3)  # until the window of the connection is full
+        await asyncio.wait_for(line.server.stop(), 10)
+        record = line.notebook.records[0]
+        assert (record.ending, record.error) == ("failed", "the server was stopped")
+        await failed(call)
+
+    over([tier_of(engine=engine)], main)
+
+
+def test_a_stop_ends_every_call_and_later_calls_find_no_server():
+    engine = ScriptedEngine(" ".join(["word"] * 2000), step=0.05)
+
+    async def main(line: Line) -> None:
+        calls = [start() for _ in range(5) for start in (line.chat, line.stream)]
+        told = [asyncio.create_task(failed(call)) for call in calls]
+        await true(lambda: engine.running == len(calls))
+        draining = asyncio.create_task(line.server.drain())
+        await asyncio.sleep(0.05)
+        assert not draining.done()
+        await line.server.stop()
+        await draining
+        errors = await asyncio.gather(*told)
+        assert {error.code() for error in errors} == {StatusCode.UNAVAILABLE}
+        assert {metadata(error)[CODE] for error in errors} == {"server_stopping"}
+        assert [record.ending for record in line.notebook.records] == ["failed"] * len(calls)
+        assert (await failed(line.chat(timeout=2))).code() in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED)
 
     over([tier_of(engine=engine)], main)
 
@@ -351,6 +391,36 @@ def test_the_real_process_serves_it_beside_http_and_drains_it(tmp_path):
         assert len(answer.choices[0].message.content.split()) == 40
         assert process.process.wait(10) == 0
         assert process.actions()[answer.id] == ("answered", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_streams_with_an_error_status(tmp_path, number):
+    engine = ScriptedEngine(" ".join(["word"] * 2000), step=0.05)
+    with (
+        serving(tier_of(engine=engine)) as upstream,
+        process_of(config(upstream), tmp_path, "--grpc-port", "0") as process,
+    ):
+        until_there = re.compile(r"gRPC on 127\.0\.0\.1:(\d+)")
+        until(lambda: until_there.search(process.log()))
+        found = until_there.search(process.log())
+        assert found is not None
+        with grpc.insecure_channel(f"127.0.0.1:{found[1]}") as channel:
+            stub = TierwiseStub(channel)  # type: ignore[no-untyped-call]
+            request = pb.ChatRequest(model="fast", messages=HELLO)
+            streamed, whole = stub.ChatStream(request, timeout=20), stub.Chat.future(request, timeout=20)
+            next(streamed)
+            until(lambda: engine.running == 2)
+            process.process.send_signal(number)
+            until(lambda: "draining" in process.log())
+            process.process.send_signal(number)
+            for call in (streamed, whole):
+                with pytest.raises(grpc.RpcError) as caught:
+                    call.result() if call is whole else list(call)
+                assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+                assert "the server was stopped" in caught.value.details()
+        assert process.process.wait(10) == 0
+        assert list(process.actions().values()) == [("failed", "the server was stopped")] * 2
+        assert "Traceback" not in process.log()
 
 
 def test_without_grpc_it_says_what_to_install(monkeypatch, tmp_path):

@@ -104,7 +104,7 @@ def test_a_user_who_leaves_with_the_answer_in_hand_was_answered(serve):
 
 def test_half_of_the_users_leave_and_the_others_get_their_answers(serve):
     engine = ScriptedEngine("a b c d e f g h", step=0.03)
-    endpoint = serve(tier_of(Majority(n=3), engine))
+    endpoint = serve(tier_of(Majority(n=3), engine, slots=128))
     lines = [endpoint.dial(stream=bool(number % 4)) for number in range(40)]
     until(lambda: engine.running == 120)
     for line in lines[::2]:

@@ -90,6 +90,22 @@ def test_a_body_in_tiny_chunks_is_refused_after_many_of_them(serve):
     assert b"chunks" in answer
 
 
+def test_text_beyond_ascii_has_a_limit_of_its_own(monkeypatch):
+    monkeypatch.setattr(limits, "WIDE_BYTES", 2 * limits.MIB)
+    for sign, count in (("x", 3 * limits.MIB), ("é", limits.MIB), ("語", 600_000)):
+        wire.read(
+            json.dumps(
+                {"model": "m", "messages": [{"role": "user", "content": sign * count}]}, ensure_ascii=False
+            ).encode()
+        )
+    with pytest.raises(SpecError, match="more than 2 MiB of text that is not ASCII"):
+        wire.read(
+            json.dumps(
+                {"model": "m", "messages": [{"role": "user", "content": "語" * 700_000}]}, ensure_ascii=False
+            ).encode()
+        )
+
+
 def test_a_body_in_many_small_chunks_is_read(serve):
     body = body_of(messages=[{"role": "user", "content": "word " * 20_000}])
     chunks = b"".join(b"10\r\n%b\r\n" % body[start : start + 16].ljust(16) for start in range(0, len(body), 16))

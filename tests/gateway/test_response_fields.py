@@ -111,3 +111,11 @@ def test_models_say_their_context_and_policy(serve):
     }
     assert all(model["max_model_len"] == model["context_length"] for model in listed.values())
     assert listed["auto"]["tierwise"]["policy"] == "Cascade"
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_every_choice_of_a_response_is_whole_whatever_its_size(serve, size):
+    whole = serve(tier_of(engine=ScriptedEngine("é" * size))).chat(n=3).json
+    assert [choice["index"] for choice in whole["choices"]] == [0, 1, 2]
+    assert {choice["message"]["content"] for choice in whole["choices"]} == {"é" * size}
+    assert whole["object"] == "chat.completion"

@@ -15,7 +15,7 @@ from rich.console import Console
 from fake_runs import manifest, record, spent, task
 from tierwise.analysis.summary import summarise
 from tierwise.bench.grading import JudgeSpend
-from tierwise.report import plots, sentences
+from tierwise.report import numbers, plots, sentences
 from tierwise.report.page import MOST_FAILURES, page
 from tierwise.report.summary_table import table
 from tierwise.runs.directory import RunnerError, RunSession
@@ -288,7 +288,9 @@ def test_a_run_with_everything_at_once_tells_it_all():
     made = structs.replace(
         made,
         settings=structs.replace(made.settings, arrival="poisson:2"),
-        sessions=[RunSession(began=made.began, runner=RunnerError(calibration=Durations.of([0.002] * 9)))],
+        sessions=[
+            RunSession(began=made.began, outages=42.0, runner=RunnerError(calibration=Durations.of([0.002] * 9)))
+        ],
     )
     tasks = [
         structs.replace(one, weight=float(1 + number), cluster=f"c{number // 2}") for number, one in enumerate(tasks)
@@ -298,6 +300,8 @@ def test_a_run_with_everything_at_once_tells_it_all():
         "actions arrived at the times given by poisson:2, whether or not earlier ones had ended",
         "their seconds count from the intended start",
         "began 250 ms after it was due",
+        f"The endpoint was gone for {numbers.seconds(42.0)}. Interrupted actions were repeated",
+        "timed from then on, and later actions arrived that much later.",
         "Judging max · max took 24 actions for $6.00, which is in no figure above",
         "solved, weighted",
         "weighted by the tasks' weights",
@@ -306,7 +310,7 @@ def test_a_run_with_everything_at_once_tells_it_all():
         assert words_ in text, words_
     assert re.search(r"may be up to [12]\.\d ms too long", text)
     plain = usual_text()
-    for words_ in ("intended start", "may be up to", "Judging", "solved, weighted", "new clusters"):
+    for words_ in ("intended start", "was gone", "may be up to", "Judging", "solved, weighted", "new clusters"):
         assert words_ not in plain, words_
 
 

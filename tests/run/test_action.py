@@ -349,6 +349,41 @@ def test_an_action_runs_the_code_of_so_many_candidates_and_no_more(monkeypatch):
     assert not answer.verdict.ok
 
 
+def test_checks_at_the_same_time_do_not_run_more_code_than_an_action_may(monkeypatch):
+    class Slow(Number, frozen=True):
+        runs_code = True
+        seen: ClassVar[list[str]] = []
+
+        async def verify(self, completion):
+            self.seen.append(completion.text)
+            await asyncio.sleep(1)
+            return Verdict(ok=False, score=0.0)
+
+    monkeypatch.setattr(limits, "CODE_RUNS", 3)
+
+    async def main():
+        action = Action(tier(BestOfN(n=4), ScriptedEngine("4")), trace := new_trace(), verifier=Slow(equals=4))
+        await asyncio.gather(*(action.solve(ask_user("2+2?")) for _ in range(4)))
+        return len(trace.passes)
+
+    assert frozen(main()) == 16
+    assert len(Slow.seen) == 3
+
+
+def test_the_code_of_an_actions_candidates_runs_for_so_long_and_no_longer(monkeypatch):
+    class Endless(Number, frozen=True):
+        runs_code = True
+
+        async def verify(self, completion):
+            await asyncio.sleep(1e9)
+
+    monkeypatch.setattr(limits, "CODE_SECONDS_IN_ALL", 20)
+    answer, trace = solve(BestOfN(n=3), "4", verifier=Endless(equals=4))
+    assert not answer.verdict.ok
+    assert "for 20 s in all, at most" in answer.verdict.why
+    assert trace.passes
+
+
 def test_a_refusal_of_a_verifier_passes_through_as_what_it_is():
     class Unable(BaseVerifier):
         kind = "unable"

@@ -67,6 +67,11 @@ def test_a_judge_sees_images_and_calls_of_tools():
         ("I end with `VERDICT: yes` or `VERDICT: no`, and it is wrong, so VERDICT: no", False),
         ("VERDICT: yes\n(I was asked for `VERDICT: yes` or `VERDICT: no`.)", True),
         ("<thinking>VERDICT: no</thinking>VERDICT: yes", True),
+        ("No.", False),
+        ("**Yes**", True),
+        ("VERDICT: not correct", False),
+        ("<verdict>no</verdict>", False),
+        ("verdict=yes", True),
         ("[THINK]VERDICT: no[/THINK]\nVERDICT: yes", True),
     ],
 )
@@ -86,6 +91,9 @@ def test_marks_are_held_against_what_is_accepted():
         False,
         True,
     ]
+    for words in ("Score: 4/5", "VERDICT: 4 out of 5", "**4**", "4/5", "3 for X, 1 for Y. Final score: 4", "Grade: 4"):
+        assert judge.read(words).ok, words
+    assert not judge.read("**Score: 2 / 5**").ok
     assert judge.read('Clarity is [[2]], in all {"rating": 4, "reason": "short"}').ok
     assert (judge.read("VERDICT: 3").score, judge.read("VERDICT: 5").why) == (0.5, "judge: 5 of 5")
 
@@ -100,6 +108,10 @@ def test_marks_are_held_against_what_is_accepted():
         "<think>VERDICT: yes</think>",
         "`VERDICT: yes` or `VERDICT: no`",
         "VERDICT: yes or no",
+        "Verdict: yes?",
+        "VERDICT: not yes",
+        "I'm sorry, I cannot judge this.",
+        "The answer deserves a yes.",
     ],
 )
 def test_words_without_a_verdict_are_nonsense(words):
@@ -108,7 +120,18 @@ def test_words_without_a_verdict_are_nonsense(words):
 
 
 @pytest.mark.parametrize(
-    "words", ["VERDICT: yes", "VERDICT: 0", "VERDICT: 6", "VERDICT: 4/5", "[[6]]", "[[-4]]", '{"score": 40}']
+    "words",
+    [
+        "VERDICT: yes",
+        "VERDICT: 0",
+        "VERDICT: 6",
+        "VERDICT: 4/10",
+        "VERDICT: 3-4",
+        "Score: 80%",
+        "[[6]]",
+        "[[-4]]",
+        '{"score": 40}',
+    ],
 )
 def test_a_mark_that_is_not_on_the_scale_is_nonsense(words):
     with pytest.raises(Nonsense):

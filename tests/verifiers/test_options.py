@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -189,6 +191,26 @@ def test_several_options_are_chosen_together(text, options):
 )
 def test_several_texts_are_chosen_by_their_words_or_letters(text, options):
     assert options_of(T).chosen(text, several=True) == options
+
+
+PROSE = [json.loads(line) for line in Path(__file__).with_name("choice_cases.jsonl").read_text("utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("case", PROSE, ids=lambda case: case["answer"][:60])
+def test_what_an_answer_says_of_the_options_decides(case):
+    options = tuple(case["options"])
+    found = options_of(options).chosen(case["answer"], several=case.get("several", False))
+    assert [options[place] for place in sorted(found)] == case["chosen"]
+
+
+@pytest.mark.parametrize(
+    "unit", ["A is correct. ", "the answer is A. ", "wait, A ", "> A\n", "| A | x |\n", "~~A", "first option ", "- A\n"]
+)
+@pytest.mark.parametrize("several", [False, True])
+def test_reading_a_long_text_of_claims_takes_no_time(unit, several):
+    began = time.process_time()
+    options_of(L).chosen(unit * (100_000 // len(unit)), several=several)
+    assert time.process_time() - began < 5
 
 
 FORMS = [

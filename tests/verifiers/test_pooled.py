@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tierwise.spec import limits
 from tierwise.spec.call import Completion
 from tierwise.verifiers import JsonSchema, Number, PythonTests, Regex, VerifierChoice, pooled
+from tierwise.verifiers.answers import answer_key
 from tierwise.verifiers.math_verify import can_evaluate
 from tierwise.verifiers.pooled import judge, key_of, read_here, read_verifier, vote_of
 
@@ -40,7 +41,7 @@ def jobs(monkeypatch):
 
 SMALL = [
     ({"number": {"equals": 12}}, "It is 12."),
-    ({"number": {}}, "12 " * 300),
+    ({"number": {}}, "There were 12 on day 3. " * 12),
     ({"choice": {"options": ["red", "blue"], "equals": "red"}}, "red"),
     ({"exact": {"equals": "Paris"}}, "Paris." + " " * 500),
     ({"regex": {"pattern": r"^\d+$"}}, "12345"),
@@ -78,6 +79,31 @@ def test_a_large_check_runs_in_the_pool_with_the_same_result(given, text, jobs):
     assert (verifier.kind, verifier.decisive) == (here.kind, here.decisive)
     assert isinstance(verifier, type(here))
     assert msgspec.to_builtins(verifier) == msgspec.to_builtins(here)
+
+
+HOSTILE = ["√" * 1000, "½" * 1000, "1/" * 500, "12 " * 300, "$1" * 500, r"\(Answer: " * 100]
+NAMING = ["(A" * 500, "*a" * 500, "选if " * 250, "Answer: B " * 100]
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        *[({"number": {"equals": 12}}, text) for text in HOSTILE],
+        *[({"choice": {"options": ["A", "B", "C"]}}, text) for text in NAMING],
+    ],
+)
+def test_a_short_text_of_many_numbers_or_options_is_read_in_the_pool_with_the_same_result(given, text, jobs):
+    verifier, completion = read(given), Completion(text=text)
+    assert judged(verifier, text) == asyncio.run(verifier.verify(completion))
+    assert asyncio.run(key_of(verifier, completion)) == verifier.key(completion)
+    assert jobs == ["_judge", "_key"]
+
+
+@pytest.mark.parametrize("text", HOSTILE[:4])
+def test_a_vote_of_many_numbers_is_read_in_the_pool_with_the_same_result(text, jobs):
+    completion = Completion(text=text)
+    assert asyncio.run(vote_of(completion, "number")) == answer_key(completion, "number")
+    assert jobs == ["answer_key"]
 
 
 def test_large_settings_are_read_in_the_pool_once(jobs):

@@ -329,14 +329,16 @@ class _StreamCapture:
         for moment, event in zip(moments, events, strict=True):
             for choice in event.choices[:1]:
                 delta = choice.delta or {}
-                if len(delta) == 1 and choice.finish_reason is None and isinstance(text := delta.get("content"), str):
+                logprobs = choice.logprobs if isinstance(choice.logprobs, dict) else None
+                is_plain = len(delta) == 1 and choice.finish_reason is None and logprobs is None
+                if is_plain and isinstance(text := delta.get("content"), str):
                     if text:
                         plain.append(text)
                         self._outputs.append(moment)
                     continue
                 self._add(plain)
                 plain = []
-                chunk = Chunk(delta=delta, finish=choice.finish_reason)
+                chunk = Chunk(delta=delta, finish=choice.finish_reason, logprobs=logprobs)
                 self._recorder.add(chunk)
                 if chunk.is_output:
                     self._outputs.append(moment)

@@ -19,6 +19,7 @@ import msgspec
 from tierwise.analysis.summary import summary_of
 from tierwise.bench.calibrate import calibrate
 from tierwise.bench.client import Client, ServedModels
+from tierwise.bench.drawing import run_chains
 from tierwise.bench.endpoint import (
     KEY_VARIABLE,
     deployments,
@@ -31,7 +32,7 @@ from tierwise.bench.failure_watch import FailureWatch
 from tierwise.bench.lag import LagMeter
 from tierwise.bench.loops import closed_loop, open_loop
 from tierwise.bench.outage import LONGEST_WAIT, EndpointGone, Outage
-from tierwise.bench.schedule import Trial, schedule, variants, warm_up
+from tierwise.bench.schedule import Trial, chains, schedule, variants, warm_up
 from tierwise.bench.spend_limit import SpendLimit
 from tierwise.bench.trial import has_failed, key_of, measure, measure_both
 from tierwise.runs import machine as machines
@@ -94,17 +95,14 @@ async def execute(job: BenchJob, progress: RunProgress) -> RunSummary:
 async def _measure(job: BenchJob, progress: RunProgress, arrival: OpenArrival | None) -> None:
     if job.directory.has_manifest:
         require_same(job.directory.read_manifest(), _new_manifest(job))
-    async with (
-        _endpoint(job) as (url, key),
-        Client(url, timeout=job.settings.timeout, key=key, outage=_outage(job, url, progress)) as client,
-    ):
+    async with _endpoint(job) as (url, key), _client(job, url, key, progress) as (client, outage):
         calibration = await calibrate()
         served = await client.served()
         manifest = _begin(job, served, await deployments(url, key))
         paid, kept = _spent_before(job.directory), _graded_records(job.directory)
         with job.directory.recorder() as recorder, _frozen_garbage(), LagMeter() as meter:
             progress.planned(manifest, kept)
-            run = _Run(job, manifest, kept, client, recorder, progress, paid)
+            run = _Run(job, manifest, kept, client, recorder, progress, paid, outage)
             try:
                 await run.ask(served, arrival)
             finally:
@@ -137,6 +135,7 @@ class _Run:
         recorder: RecordWriter,
         progress: RunProgress,
         paid: float,
+        outage: Outage,
     ) -> None:
         self._job = job
         self._manifest = manifest
@@ -144,6 +143,7 @@ class _Run:
         self._client = client
         self._recorder = recorder
         self._progress = progress
+        self._outage = outage
         self._before = paid
         self._limit = SpendLimit(job.dollars, job.minutes, self._before)
         self._watch = FailureWatch(manifest)
@@ -156,16 +156,22 @@ class _Run:
         """Warm up, then run every trial that has no record yet."""
         settings = self._job.settings
         done = {record.key for record in self._kept}
-        planned = schedule(
-            self._job.workload.tasks,
-            [planned.variant for planned in self._manifest.variants],
-            settings.seed,
-            settings.repeats,
-        )
-        trials = [trial for trial in planned if key_of(trial) not in done]
+        rows = [planned.variant for planned in self._manifest.variants]
         self._with_candidates = (
             frozenset(served.most_passes.keys() - served.composed) if served.candidates else frozenset()
         )
+        if settings.pool is not None:
+            for drawn in chains(self._job.workload.tasks, rows, settings.seed, settings.repeats):
+                await run_chains(
+                    drawn,
+                    settings.concurrency,
+                    self._run_trial,
+                    self._limit.hand_out,
+                    lambda trial: key_of(trial) not in done,
+                )
+            return
+        planned = schedule(self._job.workload.tasks, rows, settings.seed, settings.repeats)
+        trials = [trial for trial in planned if key_of(trial) not in done]
         if served.candidates:
             trials = self._merge_modes(trials)
         first = warm_up(trials, settings.warm_up, settings.seed)
@@ -174,7 +180,15 @@ class _Run:
             await closed_loop(waiting, settings.concurrency, self._run_trial)
         else:
             moments = arrival.moments(settings.seed)
-            await open_loop(waiting, _times_from(moments, len(self._kept)), self._run_trial)
+            await open_loop(waiting, _times_from(moments, len(self._kept)), self._run_trial, self._delay)
+
+    async def _delay(self) -> float:
+        """By how many seconds outages have delayed the schedule. After an outage without end, no trial is left."""
+        try:
+            return await self._outage.delay()
+        except EndpointGone as error:
+            self._limit.stop(str(error))
+            return self._outage.lost
 
     def _merge_modes(self, trials: Sequence[Trial]) -> list[Trial]:
         """Remove the average-mode trials that a max-mode trial can answer."""
@@ -210,6 +224,7 @@ class _Run:
             self._manifest.run,
             due,
             candidates=trial.variant.mode == "max" and trial.variant.tier in self._with_candidates,
+            pool=self._job.settings.pool,
         )
         self._store(trial, [record] if single_record is None else [record, single_record])
         if single is not None and single_record is None:
@@ -239,6 +254,7 @@ class _Run:
             dollars=self._limit.spent - self._before,
             stopped=self._limit.stopped,
             has_failed=self._limit.has_failed,
+            outages=self._outage.lost,
             runner=runner,
             deployments=session.deployments if reported is None else reported,
         )
@@ -265,9 +281,14 @@ def _times_from(moments: Iterator[float], number: int) -> Iterator[float]:
     return (moment - first for moment in chain([first], rest))
 
 
-def _outage(job: BenchJob, url: str, progress: RunProgress) -> Outage:
+@asynccontextmanager
+async def _client(
+    job: BenchJob, url: str, key: str, progress: RunProgress
+) -> AsyncGenerator[tuple[Client, Outage], None]:
     """Nobody starts an endpoint again that the bench launched itself."""
-    return Outage(url, LONGEST_WAIT if job.url else 0.0, progress.note)
+    outage = Outage(url, LONGEST_WAIT if job.url else 0.0, progress.note)
+    async with Client(url, timeout=job.settings.timeout, key=key, outage=outage) as client:
+        yield client, outage
 
 
 @asynccontextmanager

@@ -34,8 +34,15 @@ async def closed_loop(items: Iterable[T], concurrency: int, handle: Callable[[T,
         raise failures.exceptions[0] from None
 
 
+async def _on_time() -> float:
+    return 0.0
+
+
 async def open_loop(
-    items: Iterable[T], moments: Iterable[float], handle: Callable[[T, float], Coroutine[None, None, None]]
+    items: Iterable[T],
+    moments: Iterable[float],
+    handle: Callable[[T, float], Coroutine[None, None, None]],
+    delay: Callable[[], Awaitable[float]] = _on_time,
 ) -> None:
     """Start handling each item at its scheduled time, regardless of how many are running.
 
@@ -43,14 +50,15 @@ async def open_loop(
         items: each is taken from the iterator at its scheduled time, not before.
         moments: scheduled times in seconds from now, non-decreasing.
         handle: receives the item and its scheduled time on the loop's clock.
+        delay: the seconds by which the schedule is late so far. No item starts while it waits.
     """
     waiting, began = iter(items), now()
     try:
         async with asyncio.TaskGroup() as group:
             for moment in moments:
-                due = began + moment
-                await asyncio.sleep(max(0.0, due - now()))
-                while (left := due - now()) > 0:  # noqa: ASYNC110 - uvloop rounds to milliseconds and may wake early
+                await asyncio.sleep(max(0.0, began + moment - now()))
+                # Again, because a delay may have begun, and uvloop rounds to milliseconds and may wake early.
+                while (left := (due := began + moment + await delay()) - now()) > 0:  # noqa: ASYNC110
                     await asyncio.sleep(left)
                 try:
                     item = next(waiting)

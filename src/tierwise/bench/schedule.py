@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from tierwise.workloads.files import Task
 
-MAX_REPEATS = 1000
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
@@ -70,6 +68,22 @@ def schedule(tasks: Sequence[Task], variants: Sequence[TierVariant], seed: int, 
                 asked, len(asked)
             )  # shuffled, so that a variant does not always run beside the same other one
     return trials
+
+
+def chains(tasks: Sequence[Task], variants: Sequence[TierVariant], seed: int, draws: int) -> list[list[list[Trial]]]:
+    """The trials of a pool: for each variant, one chain for each task, of its draws one after the other.
+
+    The draws of a task follow each other, so that an engine computes its prompt once. Variants follow each other, so
+    that the times of one deployment do not depend on the load of another.
+    """
+    rng = random.Random(seed)  # noqa: S311 - an order, not a secret
+    return [
+        [
+            [Trial(task=task, variant=one, seed=task_seed(seed, task.id, draw), repeat=draw) for draw in range(draws)]
+            for task in rng.sample(tasks, len(tasks))
+        ]
+        for one in variants
+    ]
 
 
 def warm_up(trials: Sequence[Trial], number: int, seed: int) -> list[Trial]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import structs
 
+from tierwise.bench.drawing import asked, facts_of
 from tierwise.bench.grading import Grade, GradeCache
 from tierwise.runs.records import CandidateMessage, Key, PassSpend, TrialOutcome, TrialRecord, tags_of
 from tierwise.runs.refusals import is_task_limit
@@ -21,9 +22,10 @@ from tierwise.spec.errors import SpecError, TierwiseError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tierwise.bench.client import ActionFailure, ActionReply, Client
+    from tierwise.bench.client import ActionFailure, ActionReply, ActionUsage, Client
     from tierwise.bench.grading import SendAction
     from tierwise.bench.schedule import Trial
+    from tierwise.runs.draws import PoolSettings
     from tierwise.workloads.task import Task
 
 _WARM_UP = "warm-up"
@@ -44,7 +46,14 @@ async def measure(trial: Trial, client: Client, run: str, due: float | None = No
 
 
 async def measure_both(
-    trial: Trial, single: Trial | None, client: Client, run: str, due: float | None = None, *, candidates: bool = False
+    trial: Trial,
+    single: Trial | None,
+    client: Client,
+    run: str,
+    due: float | None = None,
+    *,
+    candidates: bool = False,
+    pool: PoolSettings | None = None,
 ) -> tuple[TrialRecord, TrialRecord | None]:
     """Measure one trial, and derive the same task's average-mode record from its first candidate.
 
@@ -55,6 +64,7 @@ async def measure_both(
         run: the run's id, a prefix of the action's id.
         due: as for `measure`.
         candidates: request every candidate's text and grade it; implied by `single`.
+        pool: how its answer is recorded as a draw; None outside of a pool.
 
     Returns:
         The trial's record, and the average-mode record or None if the first draw did not finish or was not reported.
@@ -62,12 +72,13 @@ async def measure_both(
     action = action_id(trial, run)
     late = 0.0 if due is None else time.monotonic() - due
     began = time.time() - late
-    reply = await client.act(request(trial, action, candidates=candidates or single is not None), due)
+    body = {**asked(pool), **request(trial, action, candidates=candidates or single is not None)}
+    reply = await client.act(body, due)
     failure, tokens = reply.failure, reply.tokens
     account = None if tokens is None else tokens.tierwise
     grades = GradeCache(trial.task, client.act, action, trial.seed)
     fields = _grade_fields(await _grade(trial, reply, grades)) if failure is None else _failure_fields(failure)
-    passes = None if account is None else await _grade_passes(account.passes, grades)
+    passes = None if account is None else await _grade_passes(account.passes, grades, keeps_all=pool is not None)
     record = TrialRecord(
         action=action,
         **_trial_fields(trial),
@@ -83,31 +94,51 @@ async def measure_both(
         first_output=reply.first_output,
         seconds=reply.seconds,
         gaps=reply.gaps,
-        prompt_tokens=None if tokens is None else tokens.prompt_tokens,
-        cached_tokens=None if tokens is None else tokens.cached_tokens,
-        completion_tokens=None if tokens is None else tokens.completion_tokens,
+        **_token_fields(tokens),
         dollars=None if account is None else account.dollars,
         chosen_because=account.why[0] if account is not None and account.why else "",
         agreement=account.agreement[0] if account is not None and account.agreement else None,
         passes=passes,
         judge=grades.spend,
+        draw=None if pool is None or failure is not None else await facts_of(trial.task, reply.completion),
     )
     if single is None or passes is None or (first := _first_draw(passes)) is None:
         return record, None
     return record, await _single_record(single, first, record, grades)
 
 
-async def _grade_passes(passes: Sequence[PassSpend], grades: GradeCache) -> list[PassSpend]:
-    """The passes of an action, with a grade for each candidate, and without the text of other passes."""
+def _token_fields(tokens: ActionUsage | None) -> dict[str, Any]:
+    """The fields of a record that count tokens."""
+    if tokens is None:
+        return dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens"))
+    return {
+        "prompt_tokens": tokens.prompt_tokens,
+        "cached_tokens": tokens.cached_tokens,
+        "completion_tokens": tokens.completion_tokens,
+    }
+
+
+async def _grade_passes(passes: Sequence[PassSpend], grades: GradeCache, *, keeps_all: bool = False) -> list[PassSpend]:
+    """The passes of an action, with a grade for each candidate, and without the text of other passes.
+
+    Args:
+        passes: as the endpoint reported them.
+        grades: of the action.
+        keeps_all: keep the messages of all passes, with their thinking, as a pool does.
+    """
     return [
-        await _grade_pass(one, grades) if one.is_candidate else structs.replace(one, message=None) for one in passes
+        await _grade_pass(one, grades, keeps_all=keeps_all)
+        if one.is_candidate
+        else (one if keeps_all else structs.replace(one, message=None))
+        for one in passes
     ]
 
 
-async def _grade_pass(one: PassSpend, grades: GradeCache) -> PassSpend:
+async def _grade_pass(one: PassSpend, grades: GradeCache, *, keeps_all: bool) -> PassSpend:
     grade = await grades.of(one.completion)
     solved = None if grade.outcome == TrialOutcome.ERROR else grade.outcome == TrialOutcome.CORRECT
-    return structs.replace(one, solved=solved, message=_without_reasoning(one.message or CandidateMessage()))
+    message = one.message or CandidateMessage()
+    return structs.replace(one, solved=solved, message=message if keeps_all else _without_reasoning(message))
 
 
 def _without_reasoning(message: CandidateMessage) -> CandidateMessage:
@@ -218,7 +249,8 @@ async def regrade(task: Task, record: TrialRecord, act: SendAction | None = None
         if record.answer != _answer_text(completion):
             completion = replace(completion, text=record.answer)
         record = structs.replace(record, **_grade_fields(await grades.of(completion)))
-    passes = None if record.passes is None else await _grade_passes(record.passes, grades)
+    keeps_all = record.draw is not None
+    passes = None if record.passes is None else await _grade_passes(record.passes, grades, keeps_all=keeps_all)
     return structs.replace(record, passes=passes, judge=grades.spend or record.judge)
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from tierwise.catalog.errors import CheckpointError
+from tierwise.spec.files import sync_folder, write_beside
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -115,22 +116,13 @@ async def hash_of(path: Path, size: int, report: Report) -> Digest:
 def write_whole(path: Path, text: str) -> None:
     """Replace a small file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    move(fresh, path)
+    write_beside(path, text.encode())
 
 
 def move(source: Path, target: Path) -> None:
     """Rename within the cache, durably across power failures."""
     source.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(target.parent)
 
 
 @asynccontextmanager

@@ -26,6 +26,8 @@ from tierwise.cli import (
     ledger,
     levers,
     moe,
+    policies,
+    pool,
     power,
     probe,
     pull,
@@ -51,6 +53,7 @@ app.command()(init.init)
 app.command()(families.families)
 app.command(hidden=True)(recipe.recipe)
 app.command()(levers.levers)
+app.command()(policies.policies)
 app.command()(check.check)
 app.command()(probe.probe)
 app.command()(pull.pull)
@@ -60,6 +63,7 @@ app.add_typer(workload.app, name="workload")
 app.command()(power.power)
 app.command()(bench.bench)
 app.command()(replay.replay)
+app.add_typer(pool.app, name="pool")
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.command("import")(importing.import_)

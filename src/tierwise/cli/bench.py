@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tierwise.cli.options import AsJson, ConfigPath, Limit, Modes, Seed, WorkloadPath
+from tierwise.runs.seeds import MAX_REPEATS
 
 if TYPE_CHECKING:
     from tierwise.runs.directory import RunDirectory
@@ -17,7 +18,8 @@ Tiers = Annotated[
 ]
 WhichModes = Annotated[Modes, typer.Option(help="One pass, all passes that the tier's policy may use, or both.")]
 Repeats = Annotated[
-    int, typer.Option(help="Times to run each task in each row, each time with a different seed.", min=1, max=1000)
+    int,
+    typer.Option(help="Times to run each task in each row, each time with a different seed.", min=1, max=MAX_REPEATS),
 ]
 Arrival = Annotated[
     str,
@@ -104,7 +106,7 @@ def bench(
     from tierwise.cli.pull import bring, unhashed
     from tierwise.workloads.files import load
 
-    _require_packages_and_ledger(ledger)
+    require_packages_and_ledger(ledger)
     plan, tasks = planning.load(file), load(workload).first(limit)
     tiers = chosen_tiers(plan, tier or [])
     require_sandbox(tasks)
@@ -113,7 +115,7 @@ def bench(
     settings = settings_for(
         tasks, seed=seed, concurrency=concurrency, timeout=timeout, arrival=arrival, repeats=repeats, warm_up=warm_up
     )
-    directory = _directory(out, resume, f"{file.stem}-{workload.stem}")
+    directory = directory_of(out, resume, f"{file.stem}-{workload.stem}")
     job = BenchJob(
         config=file,
         workload=tasks,
@@ -123,14 +125,14 @@ def bench(
         directory=directory,
         ledger=ledger or directory.path / "ledger.db",
         url=url.rstrip("/").removesuffix("/v1"),
-        key=_key(api_key_env),
+        key=key_in_variable(api_key_env),
         dollars=budget_dollars,
         minutes=budget_minutes,
     )
     raise typer.Exit(run(job, as_json=as_json))
 
 
-def _require_packages_and_ledger(ledger: str | None) -> None:
+def require_packages_and_ledger(ledger: str | None) -> None:
     """Reject a missing extra and an invalid URL before anything is loaded."""
     from tierwise.cli.extras import need_extra
     from tierwise.ledger.location import locate
@@ -139,13 +141,13 @@ def _require_packages_and_ledger(ledger: str | None) -> None:
     locate(ledger or "ledger.db")
 
 
-def _key(variable: str) -> str:
+def key_in_variable(variable: str) -> str:
     from tierwise.gateway.access import key_in
 
     return key_in(variable) if variable else ""
 
 
-def _directory(out: Path | None, resume: Path | None, name: str) -> RunDirectory:
+def directory_of(out: Path | None, resume: Path | None, name: str) -> RunDirectory:
     from tierwise.cli.output import new_directory
     from tierwise.runs.directory import RunDirectory
     from tierwise.spec.errors import SpecError

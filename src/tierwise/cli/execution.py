@@ -124,8 +124,13 @@ def _print(console: Console, summary: RunSummary, paths: Mapping[str, str]) -> N
 
 
 def _print_session(console: Console, directory: RunDirectory) -> None:
-    """Print why the session stopped, how to resume, and the runner's timing error."""
-    session = directory.read_manifest().sessions[-1]
+    """Print why the session stopped, how to resume, outages of the endpoint, and the runner's timing error."""
+    from tierwise.report import sentences
+
+    manifest = directory.read_manifest()
+    session = manifest.sessions[-1]
+    if gone := sentences.outages(manifest):
+        console.print(gone, markup=False)
     if session.stopped:
         console.print(f"stopped: {session.stopped}", markup=False)
     if directory.is_unfinished:

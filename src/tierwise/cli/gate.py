@@ -39,7 +39,8 @@ def gate(
 ) -> None:
     """Decide whether a run may replace its baseline: non-inferior quality, and bounds on latency and dollars.
 
-    Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE or invalid input; invalid input prints no verdict.
+    Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, invalid input or a file that cannot be written; the last two print no
+    verdict.
     """
     from tierwise.analysis import gate as gates
     from tierwise.analysis.pairs import pair
@@ -64,15 +65,16 @@ def gate(
 
 def _write(judged: Gate, junit: Path | None, markdown: Path | None) -> None:
     from tierwise.report import gating
-    from tierwise.spec.errors import SpecError
+    from tierwise.spec.errors import SpecError, TierwiseError
+    from tierwise.spec.files import replace_file
 
     for path, write in ((junit, gating.as_junit), (markdown, gating.as_markdown)):
         if path is None:
             continue
         try:
-            path.write_text(write(judged), encoding="utf-8")
-        except OSError as error:
-            raise SpecError(f"{path} cannot be written: {error}") from error
+            replace_file(path, write(judged).encode())
+        except TierwiseError as error:  # its exit code is that of FAIL
+            raise SpecError(str(error)) from error
 
 
 def _fields(judged: Gate) -> dict[str, object]:

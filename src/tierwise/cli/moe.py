@@ -106,10 +106,11 @@ def report(
 def _report(folder: RecordingDirectory, other: RecordingDirectory | None = None) -> Findings:
     from tierwise.moe.routing_findings import findings
     from tierwise.report.routing_page import page
+    from tierwise.spec.files import replace_file
 
     recording, passes = folder.read()
     found = findings(passes, () if other is None else other.read()[1])
-    folder.page_path.write_text(page(recording, found), encoding="utf-8")
+    replace_file(folder.page_path, page(recording, found).encode())
     return found
 
 
@@ -258,6 +259,7 @@ def _text_losses(
 
     from tierwise.cli.console import Console
     from tierwise.moe.perplexity import read_tiers
+    from tierwise.spec.files import replace_file
 
     with Progress(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("measuring perplexity", total=len(plan.file.tiers) * len(texts))
@@ -267,7 +269,7 @@ def _text_losses(
     if losses is None:
         print(f"no perplexity: the engine of tier {tier!r} does not report log-probabilities of prompts")
         return ()
-    (folder / "perplexity.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(losses))
+    replace_file(folder / "perplexity.jsonl", msgspec.json.Encoder().encode_lines(losses))
     return losses
 
 

@@ -32,6 +32,11 @@ class Occupancy:
         self._running -= 1
         return self._share - mark
 
+    def shared(self, now: float) -> float:
+        """The share of a pass that has run since the beginning; minus a pass's mark, its share so far."""
+        self._advance(now)
+        return self._share
+
     def _advance(self, now: float) -> None:
         if self._running:
             self._share += (now - self._moment) / self._running

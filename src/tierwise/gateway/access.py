@@ -109,15 +109,13 @@ class Access:
         ]
 
     def preflight(self, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """The response headers to a browser that asks whether a page may send a request."""
-        allowed = self.cors(scope)
-        if not allowed:
+        """The response headers, besides those of `cors`, to a browser that asks whether a page may send a request."""
+        if not self.cors(scope):
             return []
         given = dict(scope["headers"])
         wanted = given.get(b"access-control-request-headers", b"authorization, content-type")
         private = b"access-control-request-private-network" in given
         return [
-            *allowed,
             (b"access-control-allow-methods", b"GET, HEAD, POST, OPTIONS"),
             (b"access-control-allow-headers", wanted),
             (b"access-control-max-age", b"600"),

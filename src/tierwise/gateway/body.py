@@ -27,7 +27,7 @@ class HungUp(Exception):
     """The client has disconnected."""
 
 
-async def read_body(receive: Receive, headers: RequestHeaders) -> bytes:
+async def read_body(receive: Receive, headers: RequestHeaders) -> bytearray:
     """The body of a request, decompressed.
 
     Raises:
@@ -54,48 +54,46 @@ def _require_json(content_type: str) -> None:
     raise NotJson(f"the header content-type {seen}; send the body as `content-type: application/json`")
 
 
-async def _received(receive: Receive, counter: ValueCounter | None) -> bytes:
-    parts: list[bytes] = []
-    size = 0
+async def _received(receive: Receive, counter: ValueCounter | None) -> bytearray:
+    body = bytearray()  # grows in place: joining many parts at the end would take long
     try:
         async with asyncio.timeout(BODY_SECONDS):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise HungUp
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > MOST_BYTES:
+                part = message.get("body", b"")
+                if len(body) + len(part) > MOST_BYTES:
                     raise _too_large()
                 if counter is not None:
-                    counter.add(parts[-1])
+                    counter.add(part)
+                body += part
                 if not message.get("more_body", False):
-                    return b"".join(parts)
+                    return body
     except TimeoutError:
-        raise SpecError(f"the body stopped after {size} bytes; it must arrive within {BODY_SECONDS:g} s") from None
+        raise SpecError(f"the body stopped after {len(body)} bytes; it must arrive within {BODY_SECONDS:g} s") from None
 
 
-async def _decompressed(body: bytes, counter: ValueCounter) -> bytes:
+async def _decompressed(body: bytes | bytearray, counter: ValueCounter) -> bytearray:
     """A gzip or zlib stream, in steps: a body of a few kilobytes may hold gigabytes."""
     stream = zlib.decompressobj(_GZIP_OR_ZLIB)
-    parts: list[bytes] = []
-    size = 0
+    found = bytearray()
     try:
         while not stream.eof:
             if not body:
                 raise SpecError("the compressed body ends too early; send all of it")
-            parts.append(stream.decompress(body, _STEP_BYTES))
+            part = stream.decompress(body, _STEP_BYTES)
             body = stream.unconsumed_tail
-            size += len(parts[-1])
-            if size > MOST_BYTES:
+            if len(found) + len(part) > MOST_BYTES:
                 raise _too_large()
-            counter.add(parts[-1])
+            counter.add(part)
+            found += part
             await asyncio.sleep(0)
     except zlib.error as error:
         raise SpecError(f"the body cannot be decompressed: {error}") from error
     if stream.unused_data:
         raise SpecError(f"{len(stream.unused_data)} bytes follow the compressed body; send one gzip member")
-    return b"".join(parts)
+    return found
 
 
 def _too_large() -> BodyTooLarge:

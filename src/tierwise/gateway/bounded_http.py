@@ -6,6 +6,7 @@ seconds in which nothing else runs.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
@@ -14,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from tierwise.spec import limits
 
 _REASONS = {400: b"Bad Request", 413: b"Content Too Large", 431: b"Request Header Fields Too Large"}
+_SILENT = logging.getLogger("tierwise.bad_requests")
+_SILENT.setLevel(logging.ERROR)
 _PER_HEADER = 4  # a colon, a space and the end of the line
 
 
@@ -34,6 +37,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unread_bytes = 0
         """Bytes since something complete was parsed."""
         self._has_parsed = False
+
+        self.logger = _SILENT  # a warning per bad request costs more than refusing it
 
     def data_received(self, data: bytes) -> None:
         self._has_parsed = False

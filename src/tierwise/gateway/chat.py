@@ -13,7 +13,7 @@ from tierwise.gateway.body import HungUp, read_body
 from tierwise.gateway.failures import status_of
 from tierwise.gateway.headers import RequestHeaders
 from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, usage_of
-from tierwise.gateway.reply import FIRST_BYTES_SECONDS, EventStream, encoded, send_encoded, send_error
+from tierwise.gateway.reply import FIRST_BYTES_SECONDS, EventStream, send_encoded, send_error
 from tierwise.gateway.wire import read_aside
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import Stopping, TierwiseError
@@ -82,12 +82,12 @@ class ChatEndpoint:
     async def _whole(self, context: RequestContext, send: Send, is_stopped: Callable[[], bool]) -> None:
         prices = self._service.prices
         body: list[bytes] = []
+
+        async def complete() -> None:
+            body.append(await context.head.whole(context.answers, usage_of(context, prices)))
+
         try:
-            await self._lifecycle.answer(
-                context,
-                is_stopped=is_stopped,
-                complete=lambda: body.append(encoded(context.head.whole(context.answers, usage_of(context, prices)))),
-            )
+            await self._lifecycle.answer(context, is_stopped=is_stopped, complete=complete)
         except TierwiseError as error:
             await send_error(send, error, context.headers_now(prices), usage_of(context, prices))
             return

@@ -13,14 +13,15 @@ from tierwise.spec.errors import SpecError
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def decoded(body: bytes) -> dict[str, Any]:
+def decoded(body: bytes | bytearray) -> dict[str, Any]:
     """The object in a request's body, whose values were counted before.
 
     Raises:
         SpecError: it is not a JSON object, or has too many levels.
     """
     try:
-        value = _DECODER.decode(body.removeprefix(_BYTE_ORDER_MARK))
+        begins = len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0
+        value = _DECODER.decode(memoryview(body)[begins:])
     except (ValueError, msgspec.DecodeError, RecursionError, MemoryError) as error:
         raise SpecError(f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -48,6 +49,7 @@ class ValueCounter:
     def __init__(self) -> None:
         self._values = 0
         self._escapes = 0
+        self._wide_bytes = 0
         self._is_in_string = False
         self._backslash = b""  # the first half of an escape, whose second half is yet to come
 
@@ -55,8 +57,15 @@ class ValueCounter:
         """Count the next part of the body, in time linear in its length.
 
         Raises:
-            SpecError: there are too many values or escapes.
+            SpecError: there are too many values, escapes, or bytes that are not ASCII.
         """
+        if not part.isascii():
+            self._wide_bytes += len(part.translate(None, _ASCII))
+            if self._wide_bytes > limits.WIDE_BYTES:
+                most = limits.WIDE_BYTES // limits.MIB
+                raise SpecError(
+                    f"the body has more than {most} MiB of text that is not ASCII, which no model reads; send less"
+                )
         if self._backslash or b"\\" in part:
             part = self._without_escapes(self._backslash + part)
         marks = part.translate(None, _ALL_BUT_MARKS).split(b'"')
@@ -79,6 +88,7 @@ class ValueCounter:
         return part.replace(b"\\\\", b"").replace(b'\\"', b"")
 
 
+_ASCII = bytes(range(128))
 _ALL_BUT_MARKS = bytes(set(range(256)) - set(b',[{"'))
 _STEP_BYTES = 256 * limits.KIB
 
@@ -87,7 +97,7 @@ def check_body(body: bytes) -> None:
     """`ValueCounter` for a whole body.
 
     Raises:
-        SpecError: it has too many values or escapes.
+        SpecError: it has too many values, escapes, or bytes that are not ASCII.
     """
     counter = ValueCounter()
     for start in range(0, len(body), _STEP_BYTES):

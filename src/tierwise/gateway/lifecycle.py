@@ -76,7 +76,7 @@ class RequestLifecycle:
         show: ShowChunk | None = None,
         *,
         is_stopped: Callable[[], bool],
-        complete: Callable[[], None] | None = None,
+        complete: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Answer every choice. However it ends, the action is recorded once, before this returns or raises.
 
@@ -99,7 +99,7 @@ class RequestLifecycle:
             if show is None:
                 context.show_moment()
             if complete is not None:
-                complete()
+                await complete()
 
     def remember_bug(self, trace: Trace, error: TierwiseError) -> None:
         """Record a request in which Tierwise broke before it could be run."""

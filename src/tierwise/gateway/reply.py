@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from tierwise.gateway.failures import body_of, headers_of, status_of
+from tierwise.spec import turns
 from tierwise.spec.ask import Answer
-from tierwise.spec.call import Chunk
+from tierwise.spec.call import Chunk, Completion
 from tierwise.spec.errors import TierwiseError
 from tierwise.spec.json import Fields, Json
 
@@ -35,6 +36,10 @@ _EVENT_STREAM = {
     "cache-control": "no-cache",
     "x-accel-buffering": "no",  # nginx would hold events back
 }
+
+LARGE_TEXT = 64 * 1024
+"""Characters of a choice that is written in turn."""
+_PER_LOGPROB = 100  # characters of one token's record
 
 _OF_RESPONSE = frozenset({"system_fingerprint", "service_tier"})
 
@@ -74,15 +79,21 @@ class ResponseHead:
         """The final event of a stream, with its totals."""
         return b'%b"choices":[],"usage":%b}\n\n' % (self._event, _encode(usage))
 
-    def whole(self, answers: list[Answer], usage: Json) -> dict[str, Json]:
-        """The complete response with all choices."""
+    async def whole(self, answers: list[Answer], usage: Json) -> bytes:
+        """The complete response with all choices, as JSON. Large choices are written in turn.
+
+        Raises:
+            UnicodeEncodeError: it has a lone surrogate, which is not Unicode.
+        """
         first = answers[0].completion.response if answers else None
-        return {
-            **self._frame("chat.completion"),
-            **_split(first)[0],
-            "choices": [self._choice(index, answer) for index, answer in enumerate(answers)],
-            "usage": usage,
-        }
+        choices: list[Any] = []
+        for index, answer in enumerate(answers):
+            if _is_large(answer.completion):
+                async with turns.turn():
+                    choices.append(msgspec.Raw(_encode(self._choice(index, answer))))
+            else:
+                choices.append(self._choice(index, answer))
+        return _encode({**self._frame("chat.completion"), **_split(first)[0], "choices": choices, "usage": usage})
 
     def _choice(self, index: int, answer: Answer) -> Json:
         said = answer.completion
@@ -95,6 +106,13 @@ class ResponseHead:
 
     def _frame(self, kind: str) -> dict[str, Json]:
         return {"id": self.action, "object": kind, "created": self.created, "model": self.model}
+
+
+def _is_large(said: Completion) -> bool:
+    """Whether a completion takes long to write."""
+    if len(said.text) + len(said.reasoning) > LARGE_TEXT or len(said.logprobs) > LARGE_TEXT // _PER_LOGPROB:
+        return True
+    return bool(said.tool_calls) and sum(len(str(call.get("function", ""))) for call in said.tool_calls) > LARGE_TEXT
 
 
 def with_reasoning(message: Fields) -> dict[str, Json]:

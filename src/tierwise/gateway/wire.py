@@ -14,7 +14,7 @@ from tierwise.gateway.decoding import check_body, decoded
 from tierwise.spec import limits, turns
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
-from tierwise.spec.prompt import BOUNDS, Prompt, draw_seed
+from tierwise.spec.prompt import BOUNDS, Prompt, WrittenMessages, draw_seed
 from tierwise.verifiers import BaseVerifier, VerifierChoice
 from tierwise.verifiers.pooled import read_here, read_verifier
 from tierwise.verifiers.verifier import Verifier
@@ -134,7 +134,7 @@ def read(body: bytes) -> ParsedRequest:
     return _parsed(value, request, verifier)
 
 
-async def read_aside(body: bytes) -> ParsedRequest:
+async def read_aside(body: bytes | bytearray) -> ParsedRequest:
     """`read` for a server: large requests take turns, and another process validates what may take long.
 
     Args:
@@ -143,19 +143,20 @@ async def read_aside(body: bytes) -> ParsedRequest:
     Raises:
         SpecError: as `read`, or it takes too long.
     """
-    if len(body) <= SMALL_BYTES:
-        value, request = _request(body)
-    else:
+    is_large = len(body) > SMALL_BYTES
+    if is_large:
         async with turns.turn():
             value, request = _request(body)
+    else:
+        value, request = _request(body)
     verifier = None
     if (named := _named_verifier(value, request)) is not None:
         with _blaming(named.field):
             verifier = await read_verifier(named.settings)
-    return _parsed(value, request, verifier)
+    return _parsed(value, request, verifier, is_large=is_large)
 
 
-def _request(body: bytes) -> tuple[dict[str, Any], ChatRequest]:
+def _request(body: bytes | bytearray) -> tuple[dict[str, Any], ChatRequest]:
     """The body, and its fields without the verifier."""
     value = decoded(body)
     _make_whole(value)
@@ -172,14 +173,21 @@ def _request(body: bytes) -> tuple[dict[str, Any], ChatRequest]:
         raise SpecError(f"the request cannot be read: {error!r}; send a smaller or flatter one") from error
 
 
-def _parsed(value: dict[str, Any], request: ChatRequest, verifier: BaseVerifier | None) -> ParsedRequest:
+def _parsed(
+    value: dict[str, Any], request: ChatRequest, verifier: BaseVerifier | None, *, is_large: bool = False
+) -> ParsedRequest:
     if verifier is not None:
         _check_verifier(verifier)
     fields = {name: field for name, field in value.items() if name not in _OURS}
     seed = random.getrandbits(31) if request.seed is None else request.seed
     return ParsedRequest(
         model=request.model,
-        prompt=Prompt(messages=tuple(value["messages"]), fields=fields, seed=seed),
+        prompt=Prompt(
+            messages=tuple(value["messages"]),
+            fields=fields,
+            seed=seed,
+            written=WrittenMessages() if is_large else None,
+        ),
         choices=request.n or 1,
         stream=bool(request.stream),
         wants_usage=bool(request.stream_options and request.stream_options.include_usage),

@@ -23,7 +23,7 @@ from tierwise.runs.seeds import task_seed
 from tierwise.service import launched
 from tierwise.spec.clock import now
 from tierwise.spec.errors import EngineError, NotFound, SpecError, TierwiseError
-from tierwise.spec.files import decode_json, decode_json_lines, read_bytes
+from tierwise.spec.files import decode_json, decode_json_lines, read_bytes, replace_file
 from tierwise.spec.prompt import Prompt
 from tierwise.spec.routing import Routing
 
@@ -109,9 +109,8 @@ class RecordingDirectory:
         return self.path / "moe.html"
 
     def write(self, recording: Recording) -> None:
-        draft = self.path / "recording.json.new"
-        draft.write_bytes(msgspec.json.format(msgspec.json.encode(recording), indent=2) + b"\n")
-        draft.replace(self.path / "recording.json")
+        content = msgspec.json.format(msgspec.json.encode(recording), indent=2) + b"\n"
+        replace_file(self.path / "recording.json", content)
 
     def read(self) -> tuple[Recording, list[RoutedPass]]:
         """Read the recording; an incomplete last line, left by a crash, is ignored.

@@ -11,6 +11,7 @@ from tierwise import plan as planning
 from tierwise.catalog import architecture, local_path
 from tierwise.engines import row_of
 from tierwise.spec.errors import SpecError
+from tierwise.spec.files import replace_file
 from tierwise.spec.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def variants(plan: Plan, tier: str, active: Sequence[int]) -> dict[str, Any]:
 def write_variants(plan: Plan, tier: str, active: Sequence[int], path: Path) -> Plan:
     """Write the config file of `variants`, and load it as a plan. Errors as for `variants`."""
     about = f"# {plan.path.name}, tier {tier}, with different numbers of active experts; the first is the trained one\n"
-    path.write_text(about + yaml.safe_dump(variants(plan, tier, active), sort_keys=False), encoding="utf-8")
+    text = about + yaml.safe_dump(variants(plan, tier, active), sort_keys=False)
+    replace_file(path, text.encode())
     return planning.load(path)
 
 

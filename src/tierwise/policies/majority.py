@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import msgspec
 
-from tierwise.spec.ask import Answer, Ask, OutOfBudget
+from tierwise.policies.ballots import Ballot, Ballots
+from tierwise.policies.signals import SIGNALS
+from tierwise.spec.ask import Answer, Ask, Equality
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.prompt import Prompt
-from tierwise.verifiers.answers import Equality
-from tierwise.verifiers.pooled import key_of, vote_of
+from tierwise.stopping import Calibration, Curtailment, StopChoice, fewest_more
 
 
 class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Draw up to `n` votes and keep the most common answer, stopping once no other answer can catch up.
 
-    Early stopping never changes the answer, because the leader is ahead by more than the remaining votes. In a tie the
-    answer that was drawn first wins. Votes without an answer and failed passes do not count.
+    A stopping rule may end the vote earlier. It is asked about the votes in draw order, so that quick draws, which are
+    short answers, are not preferred; the votes that it has seen decide. In a tie the answer that was drawn first wins.
+    Votes without an answer and failed passes do not count.
     """
 
     n: Annotated[int, msgspec.Meta(ge=2, le=64)] = 5
     """Maximum number of votes."""
     equality: Equality = "auto"
     """How votes are compared; `auto` uses the request's verifier, else the form of the answer."""
+    stop: StopChoice = msgspec.field(default_factory=lambda: StopChoice(curtailment=Curtailment()))
+    """The stopping rule, with its parameter. `curtailment` never changes the answer, and is a part of every rule."""
+    confidence: Calibration | None = None
+    """Weighs each vote by the probability that it is right, measured on a pool of the same deployment. Needed by
+    `stop: cges`; otherwise `stop` must be `curtailment`, because the other rules count votes."""
+
+    def __post_init__(self) -> None:
+        rule = self.stop.member
+        if self.confidence is None:
+            if rule.needs_confidence:
+                raise ValueError(f"stop: {self.stop.kind} needs `confidence`: the calibration of a signal on a pool")
+            return
+        if not (rule.needs_confidence or rule.is_lossless):
+            raise ValueError(
+                f"stop: {self.stop.kind} counts votes and `confidence` weighs them; use `cges` or `curtailment`, or "
+                "remove `confidence`"
+            )
+        if self.confidence.signal not in SIGNALS:
+            known = ", ".join(sorted(SIGNALS))
+            raise ValueError(f"confidence: there is no signal {self.confidence.signal!r}; allowed: {known}")
 
     def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
         return Budget(passes=self.n)
@@ -37,51 +58,43 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def sets(self) -> frozenset[str]:
-        return frozenset({"seed"})
+        return frozenset({"seed"} if self.confidence is None else {"seed", "logprobs"})
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
-        votes: Counter[str] = Counter()
-        ballots: dict[str, Pass] = {}
-        spoilt: list[Pass] = []
-        # Once settled, no later vote can change the answer, so the order of the votes cannot bias it.
-        calls = [Call(prompt=prompt, role="vote")] * self.n
-        async with ask.panel(calls, order="finish") as arrivals:
+        rule = self.stop.member
+        ballots = Ballots(self.n, rule, self.confidence)
+        call = Call(prompt=prompt if self.confidence is None else prompt.preferring(logprobs=True), role="vote")
+        drawn: int | None = None
+        async with ask.panel([call] * self.n, order="finish", pace=partial(self._pace, ask, ballots)) as arrivals:
             async for vote in arrivals:
-                if vote is not None and (key := await self._key(vote, ask)) is not None:
-                    votes[key] += 1
-                    ballots[key] = min(ballots.get(key, vote), vote, key=_draw)
-                elif vote is not None:
-                    spoilt.append(vote)
-                if is_settled(votes, left=arrivals.left):
+                ballots.add(
+                    arrivals.position, None if vote is None else await self._ballot(ask, arrivals.position, vote)
+                )
+                if ballots.is_settled:
                     break
-        if votes:
-            key = min(votes, key=lambda name: (-votes[name], _draw(ballots[name])))
-            chosen, cast = ballots[key], votes.total() + len(spoilt)
-            why, agreement = f"{votes[key]} of {cast} votes", votes[key] / cast
-        elif spoilt:
-            chosen = min(spoilt, key=lambda one: (one.outcome != "finished", _draw(one)))
-            why, agreement = f"none of {len(spoilt)} votes contained an answer", 0.0
-        else:
-            raise OutOfBudget
-        return Answer(completion=chosen.completion, chosen=chosen.number, why=why, agreement=agreement)
+                if not rule.is_lossless and (drawn := ballots.stopping_point()) is not None:
+                    ask.note(f"{self.stop.kind} ends the vote after {drawn} of {self.n} draws", signal="votes")
+                    break
+        answer = ballots.elect(drawn)
+        if answer.agreement is None:
+            ask.note(answer.why, signal="votes")
+        return answer
 
-    async def _key(self, vote: Pass, ask: Ask) -> str | None:
-        if vote.outcome == "cut":
-            return None  # the last value in a truncated answer is not its answer
-        try:
-            async with asyncio.timeout(ask.left.seconds):
-                if self.equality == "auto" and ask.verifier is not None and not vote.completion.tool_calls:
-                    return await key_of(ask.verifier, vote.completion)
-                return await vote_of(vote.completion, self.equality)
-        except TimeoutError:
-            return None
+    async def _ballot(self, ask: Ask, place: int, vote: Pass) -> Ballot:
+        key = await ask.key(vote, self.equality)
+        if self.confidence is None:
+            return Ballot(place=place, vote=vote, key=key)
+        sure = self.confidence.probability(SIGNALS[self.confidence.signal](vote.completion))
+        return Ballot(place=place, vote=vote, key=key, confidence=sure)
 
+    def _pace(self, ask: Ask, ballots: Ballots, started: int) -> int:
+        """How many votes may have started: as many as the rule needs at least, and one for each free slot.
 
-def _draw(vote: Pass) -> int:
-    return vote.call.draw
-
-
-def is_settled(votes: Counter[str], *, left: int) -> bool:
-    """Whether the leader stays ahead even if every remaining vote goes to the runner-up."""
-    lead, second = sorted((*votes.values(), 0, 0), reverse=True)[:2]
-    return lead > second + left
+        On an idle engine all votes start at once. On a busy one none starts before it is known to be needed, so that
+        stopping saves its tokens.
+        """
+        free = int((1 - ask.load) * ask.width)
+        if started + free >= self.n:
+            return self.n
+        needed = fewest_more(self.stop.member, ballots.first(ballots.consecutive))
+        return max(ballots.consecutive + needed, started + free)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tierwise.analysis.rows import ResultRow, Times
     from tierwise.analysis.selection import PassLine, Selection
     from tierwise.analysis.summary import RunSummary
-    from tierwise.runs.directory import RunSettings
+    from tierwise.runs.directory import Manifest, RunSettings
     from tierwise.runs.records import Mode, TrialRecord
     from tierwise.stats.estimates import Estimate
 
@@ -193,6 +193,17 @@ def arrival(settings: RunSettings) -> str:
     return (
         f"actions arrived at the times given by {settings.arrival}, whether or not earlier ones had ended, and their "
         "seconds count from the intended start"
+    )
+
+
+def outages(manifest: Manifest) -> str:
+    """How long the endpoint was gone, and what that changed; empty if it was always there."""
+    lost = sum(session.outages for session in manifest.sessions)
+    if not lost:
+        return ""
+    after = "" if manifest.settings.arrival == "closed" else ", and later actions arrived that much later"
+    return (
+        f"The endpoint was gone for {seconds(lost)}. Interrupted actions were repeated, and timed from then on{after}."
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Decision, Trace
 from tierwise.run.budget import BudgetTracker
+from tierwise.run.code_runs import CodeRuns
 from tierwise.run.output import OutputStream, Sink, discard
 from tierwise.run.prefill import SharedPrompts
 from tierwise.run.runner import ChoiceState, PassRunner
@@ -54,6 +55,7 @@ class Action:
         self._tracker = BudgetTracker(budget or Budget(), trace.began).of_tier(tier.name, tier.budget)
         self._slots = SharedSlots()
         self._prompts = SharedPrompts(choices)
+        self._code_runs = CodeRuns()
         self._choices: list[ChoiceState] = []
         self._served = ""
 
@@ -100,6 +102,7 @@ class Action:
             prompts=self._prompts,
             verifier=self._verifier,
             judges=self._judges,
+            code_runs=self._code_runs,
         )
         self._choices.append(choice)
         try:

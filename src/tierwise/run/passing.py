@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import replace
 
 from tierwise.ledger.records import Trace
@@ -76,3 +76,19 @@ class RunningPass:
             retry_of=self._retry_of,
             routing=self._recorder.routing,
         )
+
+
+def with_prompt_count(done: Pass, others: Iterable[Pass]) -> Pass:
+    """A pass that answered but ended before the engine counted its prompt, with the count of another pass.
+
+    Most servers report usage only at the end of a stream, so an aborted pass has no count of its own. A pass that sent
+    the same prompt to the same deployment has the same one. How much of it was cached stays unknown.
+    """
+    if done.usage.prompt or done.first_token is None:
+        return done
+    counts = (
+        other.usage.prompt
+        for other in others
+        if other.usage.prompt and other.deployment == done.deployment and other.call.prompt == done.call.prompt
+    )
+    return replace(done, usage=replace(done.usage, prompt=next(counts, 0)))

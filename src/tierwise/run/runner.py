@@ -13,13 +13,13 @@ from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
 from tierwise.run.acceptable import CHANGED, ENGINE, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
+from tierwise.run.code_runs import CodeRuns, ceiling
 from tierwise.run.output import OutputStream
-from tierwise.run.passing import RunningPass
+from tierwise.run.passing import RunningPass, with_prompt_count
 from tierwise.run.prefill import SharedPrompts, prefill_of
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
-from tierwise.spec import limits
-from tierwise.spec.ask import Answer, Arrivals, Ask, Order, OutOfBudget, Verdict, Watch
+from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch
 from tierwise.spec.budget import Budget, Left
 from tierwise.spec.call import Call, Chunk, Pass
 from tierwise.spec.capabilities import Capabilities
@@ -27,6 +27,7 @@ from tierwise.spec.clock import now
 from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, Refused, TierwiseError, TooLong
 from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.pooled import judge
+from tierwise.verifiers.votes import key_of_vote, runs_code
 
 if TYPE_CHECKING:
     from tierwise.verifiers.verifier import Verifier
@@ -46,6 +47,8 @@ class ChoiceState:
     judges: bool
     """Whether it judges another action's answer, so that none of its passes is a candidate."""
     prompts: SharedPrompts = field(default_factory=SharedPrompts)
+    code_runs: CodeRuns = field(default_factory=CodeRuns)
+    """The action's ceiling of code that is run for its candidates."""
     task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
     """The task that is cancelled when the user disconnects."""
     draws: Counter[str] = field(default_factory=Counter)
@@ -185,12 +188,12 @@ class PassRunner:
         return await self._run(numbered, shown=shown and self._shows, watch=watch)
 
     def panel(
-        self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw"
+        self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw", pace: Pace | None = None
     ) -> AbstractAsyncContextManager[Arrivals]:
         entries = [self._entry(call) for call in calls]
         for runner in {id(one): one for one, _ in entries}.values():
             runner._expect([call for one, call in entries if one is runner])  # noqa: SLF001 - the same class
-        return panel(entries, order=order)
+        return panel(entries, order=order, pace=pace)
 
     def _entry(self, call: Call | tuple[Ask, Call]) -> tuple[PassRunner, Call]:
         """A call with its runner, numbered now, so that its seed does not depend on when it starts."""
@@ -291,7 +294,7 @@ class PassRunner:
                 raise
             finally:
                 rest = running.rest()
-                done = running.end()
+                done = with_prompt_count(running.end(), self._choice.passes)
                 self._choice.trace.events.append(done)
                 self._choice.passes.append(done)
             if shown and output.has_shown:
@@ -331,26 +334,43 @@ class PassRunner:
         verifier = self.verifier
         if verifier is None:
             return Verdict(ok=False, score=0.0, why="no verifier")
-        checks = sum(isinstance(event, Check) for event in self._choice.trace.events)
-        if verifier.runs_code and checks >= limits.CODE_RUNS:
-            why = f"not run: an action runs the code of {limits.CODE_RUNS} candidates at most"
-            return Verdict(ok=False, score=0.0, why=why)
         began = now()
         if not verifier.judges(candidate.completion):
             verdict = Verdict(ok=True, score=0.5, why=f"{verifier.kind} does not judge tool calls", judged=False)
             self.note(f"not judged: {verdict.why}", after=_numbers(candidate))
             return verdict
+        deadline = self._tracker.deadline
+        out_of_time = "out of time before it was verified"
+        if verifier.runs_code:
+            if (ends_at := self._choice.code_runs.begin()) is None:
+                return Verdict(ok=False, score=0.0, why=ceiling())
+            if deadline is None or ends_at < deadline:
+                deadline, out_of_time = ends_at, ceiling()
         try:
-            async with asyncio.timeout_at(self._tracker.deadline) as clock:
+            async with asyncio.timeout_at(deadline) as clock:
                 verdict = await judge(verifier, candidate.completion)
         except TimeoutError:
             if not clock.expired():
                 raise
-            verdict = Verdict(ok=False, score=0.0, why="out of time before it was verified")
+            verdict = Verdict(ok=False, score=0.0, why=out_of_time)
         number = candidate.number if isinstance(candidate, Pass) else candidate.chosen
         check = Check(number=number, kind=verifier.kind, verdict=verdict, seconds=now() - began)
         self._choice.trace.events.append(check)
         return verdict
+
+    async def key(self, candidate: Pass, equality: Equality = "auto") -> str | None:
+        if candidate.outcome == "cut":
+            return None  # the last value in a truncated answer is not its answer
+        deadline = self._tracker.deadline
+        if runs_code(candidate, equality, self.verifier):
+            if (ends_at := self._choice.code_runs.begin()) is None:
+                return None
+            deadline = ends_at if deadline is None else min(deadline, ends_at)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await key_of_vote(candidate, equality, self.verifier)
+        except TimeoutError:
+            return None
 
     def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:
         trace = self._choice.trace

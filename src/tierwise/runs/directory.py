@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tierwise.runs.draws import PoolSettings
 from tierwise.runs.durations import Durations
 from tierwise.runs.machine import RunMachine
 from tierwise.runs.records import Key, Mode, TierVariant, TrialRecord
@@ -75,6 +76,8 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How often each task runs in each row, each time with a different seed."""
     warm_up: int = 0
     """Actions at the start of each session that are not recorded."""
+    pool: PoolSettings | None = None
+    """How draws are recorded, if the run is a pool; its `repeats` are the draws of each task. None for other runs."""
 
 
 class RunnerError(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +109,8 @@ class RunSession(msgspec.Struct, frozen=True, kw_only=True):
     """Why it stopped early; empty if it did not."""
     has_failed: bool = False
     """Whether a fault stopped it, not a limit or the user."""
+    outages: float = 0.0
+    """Seconds of waiting for an endpoint that was gone. Scheduled arrivals were that much later."""
     deployments: list[Deployed] | None = None
     """The deployments that the endpoint reported at the end, else at the start; None if it reported none."""
     runner: RunnerError | None = None

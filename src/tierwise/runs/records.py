@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from tierwise.ledger.rows import PassFacts
+from tierwise.runs.draws import DrawFacts
 from tierwise.runs.durations import Durations
 from tierwise.runs.refusals import is_refusal
 from tierwise.spec.call import Completion
@@ -198,6 +199,8 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     passes: list[PassSpend] | None = None
     judge: JudgeSpend | None = None
     """The cost of grading with a judge; not part of the action's figures."""
+    draw: DrawFacts | None = None
+    """What a pool keeps of a draw; None in a run that is no pool."""
 
     @property
     def variant(self) -> TierVariant:

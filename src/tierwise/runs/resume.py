@@ -57,7 +57,9 @@ def _differences(before: Manifest, now: Manifest) -> Iterable[str]:
         yield f"the number of tasks was {len(before.tasks)}, now {len(now.tasks)} (--limit)"
     then, here = msgspec.to_builtins(before.settings), msgspec.to_builtins(now.settings)
     for name in then:
-        if then[name] != here[name]:
+        if name == "pool":
+            yield from _pool_differences(before, now)
+        elif then[name] != here[name]:
             yield f"{_FLAGS.get(name, name)} was {then[name]}, now {here[name]}"
     if bool(before.url) != bool(now.url):
         then, here = (manifest.url or "launched by the bench" for manifest in (before, now))
@@ -66,3 +68,13 @@ def _differences(before: Manifest, now: Manifest) -> Iterable[str]:
         then_, here_ = before.versions.get(name, "absent"), now.versions.get(name, "absent")
         if then_ != here_:
             yield f"{name} was {then_}, now {here_}"
+
+
+def _pool_differences(before: Manifest, now: Manifest) -> Iterable[str]:
+    then, here = before.settings.pool, now.settings.pool
+    if then is None or here is None:
+        if then != here:
+            was, is_ = ("a run of tierwise bench" if one is None else "a pool" for one in (then, here))
+            yield f"it was {was}, now it is {is_}"
+    elif then.top_logprobs != here.top_logprobs:
+        yield f"--top-logprobs was {then.top_logprobs}, now {here.top_logprobs}"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+MAX_REPEATS = 1000
+"""The most repeats of a task in a run."""
+
 _STRIDE = 0x9E37_79B1  # odd, so that the first 2³¹ repeats of a task have different seeds
 
 

@@ -16,6 +16,13 @@ Order = Literal["draw", "finish"]
 """The order in which a panel yields passes: the order of the calls, or the order in which they finish. In finish order
 a stopping rule sees short answers first, which biases it unless the rule cannot change the answer."""
 
+Equality = Literal["auto", "number", "choice", "json", "text", "code"]
+"""How the answers of two candidates are compared. `auto` uses the verifier, else the form of the answer; `code`
+compares what functions return."""
+
+Pace = Callable[[int], int]
+"""Given how many calls of a panel have started, returns how many, from the first, may have started by now."""
+
 Watch = Callable[[Chunk], Literal["cut"] | None]
 """Called with each chunk of a pass. Returning "cut" ends the pass there; the pass keeps its output so far."""
 
@@ -47,7 +54,7 @@ class Answer:
     why: str = ""
     """One line for the ledger: `3 of 5 votes`, `refinement accepted`, …"""
     agreement: float | None = None
-    """The share of votes for this answer; None without a vote."""
+    """The share of votes for this answer; None without a vote, and where the votes were copies of one draw."""
     verdict: Verdict | None = None
     tier: str = ""
     """The tier that served it. `ask` sets it: the chosen pass's tier, else the tier whose policy answered."""
@@ -78,6 +85,10 @@ class Arrivals(Protocol):
     @property
     def left(self) -> int:
         """Calls without an entry so far."""
+
+    @property
+    def position(self) -> int:
+        """The index of the call of the last entry, which is its place in draw order; -1 before the first."""
 
     def __aiter__(self) -> Self: ...
 
@@ -137,11 +148,17 @@ class Ask(Protocol):
         """
 
     def panel(
-        self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw"
+        self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw", pace: Pace | None = None
     ) -> AbstractAsyncContextManager[Arrivals]:
         """Run several calls concurrently, at most `width` at a time on each deployment.
 
         Leaving the block aborts passes that still run. To run a call on another tier, pair it with that tier's `Ask`.
+
+        Args:
+            calls: what to ask, in draw order. Calls start in this order.
+            order: in which their results come.
+            pace: limits how many calls have started. It is asked each time before the next result is awaited. What has
+                started stays so, and one call runs in any case. None starts all.
         """
 
     def at(self, tier: str, *, reserve: Budget | None = None) -> Ask:
@@ -172,6 +189,13 @@ class Ask(Protocol):
         """Check a candidate with `verifier` and record the verdict in the trace.
 
         An answer that the verifier does not judge (most judge no tool calls) gets a verdict with `judged=False`.
+        """
+
+    async def key(self, candidate: Pass, equality: Equality = "auto") -> str | None:
+        """The candidate's answer in canonical form, so that equal answers are equal texts.
+
+        Returns:
+            None if it has no answer, was cut, is too much work to read, or there was no time left to read it.
         """
 
     def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:

@@ -24,6 +24,8 @@ VALUES = 50_000
 """JSON values of a body: its objects, lists, strings, numbers and constants; an empty object or list counts twice."""
 ESCAPES = 500_000
 r"""Backslashes in a body. A long text costs fewer as UTF-8 than as `\uXXXX`."""
+WIDE_BYTES = 8 * MIB
+"""Bytes of a body that are not ASCII: two million tokens or more. Images are base64, which is ASCII."""
 DEPTH = 128
 """Nesting of a body. Later stages process requests recursively."""
 MESSAGES = 4_096
@@ -35,7 +37,9 @@ TESTS_BYTES = 256 * KIB
 CODE_SECONDS = 30.0
 """CPU seconds for which a request may have a candidate's code run."""
 CODE_RUNS = 64
-"""Candidates whose code one action has run. Those that are checked at once may exceed it."""
+"""Candidates whose code one action has run, over all its choices and tiers."""
+CODE_SECONDS_IN_ALL = 600.0
+"""Seconds after the first of these runs in which the others must end. About as many run at once as there are cores."""
 PATTERN_BYTES = 4 * KIB
 """A pattern, on its own or in a schema."""
 OPTIONS = 1_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -16,6 +16,21 @@ _NOTHING: Fields = MappingProxyType({})
 
 BOUNDS = ("max_completion_tokens", "max_tokens")
 """OpenAI's current and former names for the maximum number of completion tokens of one pass."""
+
+
+class WrittenMessages:
+    """The messages of a large request as JSON, so that its passes share one copy."""
+
+    def __init__(self) -> None:
+        self._messages: tuple[Message, ...] | None = None
+        self._data = b""
+
+    def of(self, messages: tuple[Message, ...], write: Callable[[tuple[Message, ...]], bytes]) -> bytes:
+        """These messages as JSON; `write` is called if others were written last."""
+        if self._messages is not messages:
+            self._data = write(messages)
+            self._messages = messages
+        return self._data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +48,8 @@ class Prompt:
     """Names of the fields that a policy prefers. If the engine refuses one, the pass runs without it."""
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
     """Headers of the request that are forwarded to engines: `x-request-id`, `traceparent`, `tracestate`."""
+    written: WrittenMessages | None = field(default=None, compare=False, repr=False)
+    """Keeps the messages of a large request as JSON."""
 
     def then(self, *messages: Message) -> Prompt:
         """The same request with the conversation continued."""

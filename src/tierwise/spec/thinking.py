@@ -32,7 +32,7 @@ _MARK = re.compile(
 )
 _QUOTES = "`\"'“‘"
 
-_HARMONY = re.compile(r"<\|channel\|>\s*(\w*)[^<\n]{0,200}(?:<\|constrain\|>[^<\n]{0,100})?<\|message\|>")
+_HARMONY = re.compile(r"<\|channel\|>\s*+(\w*+)[^<\n]{0,200}(?:<\|constrain\|>[^<\n]{0,100})?<\|message\|>")
 _HARMONY_END = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
 _HARMONY_OPEN = re.compile(r"^\s*(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*(?!final)\w*\s*(?:<\|message\|>)?")
 _SKIPPED_SPECIAL = re.compile(r"^\s*analysis(?=[\sA-Z\"'(]).*assistant\s*final", re.DOTALL)

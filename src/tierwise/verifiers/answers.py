@@ -8,20 +8,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Literal
 
+from tierwise.spec.ask import Equality
 from tierwise.spec.call import Completion
 from tierwise.spec.json import Json
 from tierwise.spec.thinking import without_thinking
 from tierwise.verifiers.expression import Value
 from tierwise.verifiers.marks import last_mark
-from tierwise.verifiers.options import options_of
 from tierwise.verifiers.plain import plain, straight, without_layout
 from tierwise.verifiers.quantity import quantity_in
-
-Equality = Literal["auto", "number", "choice", "json", "text"]
 
 MOST_DEPTH = 64
 """Maximum nesting depth of a JSON answer."""
@@ -140,12 +137,6 @@ def normalised(text: str) -> str:
     return text.casefold()
 
 
-def choice_in(text: str, options: Sequence[str]) -> str | None:
-    """The option that an answer chooses; None where it chooses none, or several."""
-    chosen = options_of(tuple(options)).chosen(text)
-    return options[next(iter(chosen))] if len(chosen) == 1 else None
-
-
 def canonical(value: Json) -> str:
     """Canonical JSON: sorted keys, no whitespace, 1.0 written as 1."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -191,6 +182,7 @@ _KEYS: dict[Equality, Callable[[str], str | None]] = {
     "choice": _choice_key,
     "json": _json_key,
     "text": _text_key,
+    "code": lambda text: fenced(text) or None,  # its text; `verifiers.votes` compares what it does
 }
 
 

@@ -32,7 +32,7 @@ from tierwise.spec.limits import CHECK_CPU_SECONDS, CHECK_MEMORY_BYTES, MIB
 from tierwise.verifiers.check_worker import LENGTH, Reply
 
 WORKERS = min(4, max(2, (os.cpu_count() or 2) // 2))
-"""Processes at most. They run at the lowest priority."""
+"""Processes at most. They run at low priority."""
 IDLE_SECONDS = 60.0
 """An idle process ends after this time."""
 
@@ -249,8 +249,13 @@ class CheckPool:
             self._processes.discard(process)
 
 
-_PROGRAM = "import os; os.setpriority(os.PRIO_PROCESS, 0, 19); from tierwise.verifiers.check_worker import main; main()"
-"""Its imports take time, too, so they run at the lowest priority."""
+_PROGRAM = """\
+from tierwise.spec.priority import run_in_background
+run_in_background()
+from tierwise.verifiers.check_worker import main
+main()
+"""
+"""Its imports take time, too, so they run at low priority."""
 
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TIERWISE_DISABLE_PLUGINS")
 """What a process of the pool gets of our environment, which may hold secrets."""

@@ -1,6 +1,6 @@
 """A process of the check pool: runs one function at a time, with limits on its CPU time and memory.
 
-`check_pool.py` starts it with MEMORY_BYTES as its argument, at the lowest priority. It reads jobs from standard input
+`check_pool.py` starts it with MEMORY_BYTES as its argument, at low priority. It reads jobs from standard input
 and writes one reply for each to standard output; both are length-prefixed. It ends when its standard input closes.
 
 A job that uses too much CPU time is killed by the kernel (SIGPROF), also in the middle of a C function. A job that

@@ -11,6 +11,8 @@ import re
 from fractions import Fraction
 from typing import Literal
 
+from tierwise.verifiers.effort import spend
+
 Value = Fraction | float
 """Exact, unless a root or π was in it."""
 
@@ -21,6 +23,7 @@ MOST_DIGITS = 100
 MOST_EXPONENT = 400
 MOST_BITS = 4096
 MOST_DEPTH = 24
+_BITS_OF_STEP = 256  # fractions of more bits take longer
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _SUPERSCRIPT = re.compile(r"[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
@@ -197,6 +200,7 @@ class Reader:
         return -value if sign and sign[0] == "-" else value
 
     def _atom(self) -> Value:
+        spend()
         self._take(_BLANKS)
         self._depth += 1
         if self._depth > MOST_DEPTH:
@@ -325,11 +329,15 @@ class Reader:
 
 
 def _bounded(value: Value) -> Value:
+    spend(2)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise NotPlain("out of range")
-    elif value.numerator.bit_length() > MOST_BITS or value.denominator.bit_length() > MOST_BITS:
-        raise NotPlain("out of range")
+    else:
+        bits = max(value.numerator.bit_length(), value.denominator.bit_length())
+        if bits > MOST_BITS:
+            raise NotPlain("out of range")
+        spend(bits // _BITS_OF_STEP)
     return value
 
 

@@ -10,8 +10,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
+from tierwise.verifiers.effort import spend
+
 MOST = 300
 """Characters of a result; what follows is explanation."""
+
+_BOX_STEPS, _MARK_STEPS = 5, 3
 
 MarkKind = Literal["box", "tag", "hashes", "phrase", "title"]
 
@@ -70,6 +74,8 @@ _NOT_FINAL = re.compile(
     r"\s+(?:final\s+|correct\s+)?$",
     re.IGNORECASE,
 )
+_OF_PART = re.compile(r"\bto\s+(?:part\s+|question\s+)?\(?\w\)", re.IGNORECASE)
+"""In a phrase that gives the answer to a part of the task: `Answer to 2): `."""
 _DENIES = re.compile(
     r"\b(?:no|n[ãa]o|non|ne|nie|не)\s+(?:es|son|é|são|è|sono|est|sont|to|jest|е|є|это)[\s:*_\"'`>#]*$", re.IGNORECASE
 )
@@ -110,6 +116,7 @@ def marks(text: str) -> list[Mark]:
     found += [Mark(line.end(), "hashes", line[1]) for line in _latest(_HASHES, text)]
     found += [Mark(line.end(), "title", line[1]) for line in _latest(_TITLE, text)]
     found += [_phrase(text, phrase) for phrase in _latest(_PHRASE, text) if _is_final(text, phrase)]
+    spend(_MARK_STEPS * len(found))
     return sorted(found, key=lambda mark: mark.start)
 
 
@@ -124,7 +131,11 @@ def picks(text: str) -> list[Mark]:
 
 def _is_final(text: str, phrase: re.Match[str]) -> bool:
     before = text[max(0, phrase.start() - 60) : phrase.start()]
-    return not _NOT_FINAL.search(before) and not ("would be" in phrase[0] and _DOUBT.search(before))
+    return (
+        not _NOT_FINAL.search(before)
+        and not _OF_PART.search(phrase[0])
+        and not ("would be" in phrase[0] and _DOUBT.search(before))
+    )
 
 
 def _phrase(text: str, phrase: re.Match[str]) -> Mark:
@@ -139,6 +150,7 @@ def _box(text: str, box: re.Match[str]) -> Mark:
     if box[1] is not None:
         return Mark(box.end(), "box", box[1])
     depth = 1
+    spend(_BOX_STEPS)
     for brace in re.finditer(r"(?<!\\)[{}]", text[box.end() : box.end() + 3 * MOST]):
         depth += 1 if brace[0] == "{" else -1
         if depth == 0:

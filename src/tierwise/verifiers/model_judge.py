@@ -23,13 +23,15 @@ from tierwise.verifiers.base import BaseVerifier
 from tierwise.verifiers.plain import plain
 
 _WORD = r"(?:yes|no|true|false|correct|incorrect|pass(?:ed)?|fail(?:ed)?)"
-_SAID = rf"({_WORD}|-?\d+(?:\.\d+)?)(?![\w/]*\w)"
+_SAID = rf"({_WORD}|-?\d+(?:\.\d+)?)(?![\w/]*\w)(?!\s*(?:[?%]|/\s*\d|-\s*\d|(?:out\s+)?of\s+\d))"
 _VERDICT = re.compile(
-    rf"""\bverdict\b[\s*:_`"']*(?:is\b[\s*:"']*)?(?:\[\[\s*)?{_SAID}
+    rf"""\bverdict\b[\s*:_`"'=>]*(?:-\s+)?(?:(?:the\s+)?(?:mark|score)\b[\s*:]*)?(?:is\b[\s*:"']*)?(?:\[\[\s*)?{_SAID}
+    | \A[\s*_`"'(]*{_SAID}[\s*_`"').!]*\Z
+    | \b(?:final|overall)\s+(?:score|rating|mark|grade)[\s*_]*(?:is\b|:)[\s*_]*{_SAID}
     | \[\[\s*{_SAID}\s*\]\]
     | \\boxed\s*\{{\s*(?:\\text\s*\{{\s*)?{_SAID}
     | "(?:verdict|score|rating|mark|grade|judge?ment|correct|result)"\s*:\s*"?{_SAID}
-    | ^[ \t*_#>]*(?:(?:final|overall)\s+)?(?:score|rating|mark|judge?ment)[ \t*_]*:[ \t*_]*{_SAID}[ \t.*_]*$""",
+    | ^[ \t*_#>]*(?:(?:final|overall)\s+)?(?:score|rating|mark|grade|judge?ment)[ \t*_]*:[ \t*_]*{_SAID}[ \t.*_]*$""",
     re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
 _EITHER = re.compile(r"[\s`*_\"'\]]*(?:or|/|\|)[\s`*_\"'\[]*", re.IGNORECASE)
@@ -113,7 +115,7 @@ class Judge(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
             Nonsense: there is none, or a score that is not on the scale.
         """
         said = spoken_text(words)
-        found = _verdicts(said)
+        found = _verdicts(_of_scale(said, self.scale))
         if not found:
             raise Nonsense(f"the judge gave no verdict: {said[-160:]!r}")
         last = found[-1]
@@ -127,6 +129,12 @@ class Judge(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
         mark = float(last)
         score = (mark - 1) / (self.scale - 1)
         return Verdict(ok=mark >= self.accept, score=score, why=f"judge: {mark:g} of {self.scale}")
+
+
+def _of_scale(said: str, scale: int | None) -> str:
+    """A reply with `4` for `4/5` and `4 out of 5` where 5 is the scale, and with `incorrect` for `not correct`."""
+    said = re.sub(r"\bnot[ ]+correct\b", "incorrect", said, flags=re.IGNORECASE)
+    return said if scale is None else re.sub(rf"(?<=\d)\s*(?:/|out\s+of|of)\s*{scale}(?![\w.]*\w)", "", plain(said))
 
 
 def _verdicts(said: str) -> list[str]:

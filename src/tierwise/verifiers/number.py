@@ -25,7 +25,7 @@ COMPUTED = 15
 
 
 class Number(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
-    r"""The answer is a number: the marked one, else the last one, read as the expression that it is.
+    r"""The answer is a number: the marked one, else the one that the text concludes, read as the expression that it is.
 
     Products, powers, roots, fractions, thousands, units, percent and scales such as `million` are read. What is not
     plain arithmetic (`\log_2 8`) is evaluated by math-verify where that package and a sandbox are available, and else
@@ -33,7 +33,7 @@ class Number(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     kind = "number"
-    text_cost = 8
+    text_cost = 10
 
     equals: int | float | None = None
     """The correct number. Without it any number is accepted."""

@@ -1,9 +1,17 @@
-"""Which of several options an answer names.
+"""Which of several options an answer chooses.
 
-In this order: an answer that is an option and nothing else; an explicit mark (`The answer is B`, a box, a tag); a line
-`Label: option`; an option in bold; an option at the very beginning; the last option that is named at all. Options
-that are denied (`not A`, `rules out C`) or only considered (`could be A`) do not count, and neither does an
-alternative (`A or B`).
+The strongest claim decides; the first of these that there is:
+
+1. an answer that is an option and nothing else;
+2. an explicit mark: a box, a tag, `The answer is B`, `I choose B`; the last, unless two of the same rank disagree;
+3. a line `Label: option`, or options that the text says are right: `B is correct`, `It must be B`, `B ✓`;
+4. an answer that begins with an option: `B. Because …`, `Yes, …`;
+5. the only option in bold;
+6. the only option that is left when all others are denied;
+7. the last option that is named and neither denied nor only considered.
+
+Two different claims of the same rank are no answer, unless the later one corrects the earlier. Options that are denied
+(`not A`, `rules out C`), only considered (`could be A`) or alternatives (`A or B`) are not chosen.
 """
 
 from __future__ import annotations
@@ -11,416 +19,325 @@ from __future__ import annotations
 import functools
 import re
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 
 from tierwise.verifiers import option_words as words
+from tierwise.verifiers.effort import spend
 from tierwise.verifiers.marks import MOST, Mark, marks, picks
-from tierwise.verifiers.plain import plain, straight, without_layout
-
-_ENDS = " \t\n.,;:!?\"'`*_~()[]{}<>$|#-·\\"
-_AROUND = " \t\n.,;:!?\"'`*_~()[]{}|"
-_NO_LETTER_BEFORE = r"(?<![A-Za-zÀ-ɏͰ-ϿЀ-ӿ0-9])(?<!non-)"
-_NO_LETTER_AFTER = r"(?![A-Za-zÀ-ɏͰ-ϿЀ-ӿ0-9])"
-_LABELLED = re.compile(r"^\s*[(\[]?([A-Za-z]|\d{1,2})\s*[).:\]-]\s+(\S.*)$", re.DOTALL)
-
+from tierwise.verifiers.option_claims import Claim, Stance, claims
+from tierwise.verifiers.option_names import CONFLICT, Names
 
 LATEST = 4000
 """Characters at the end of an answer without a mark in which an option is looked for."""
-
-CONFLICT = -1
-"""An answer names one option by its letter and another by its words: `B) Rome`, where B is London."""
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """An option that a text names: its number, and where."""
-
-    option: int
-    start: int
-    end: int
+_MARK_STEPS = 25
+_NOTHING: frozenset[int] = frozenset()
 
 
 class Options:
-    """The options of one task, ready to be found in texts.
+    """The options of one task, ready to be found in texts."""
 
-    Single letters are matched in upper case, other options in any case; both as whole words, the longest first. Options
-    that are texts may be named by their letter, in their order: the second is `B`, unless they bring labels of their
-    own (`B) Paris`).
-    """
+    def __init__(self, options: tuple[str, ...]) -> None:
+        self._names = Names(options)
+        self._all = frozenset(range(len(options)))
 
-    def __init__(self, options: Sequence[str]) -> None:
-        self.options = tuple(options)
-        self._by_text: dict[str, int] = {}
-        self._letters: dict[str, int] = {}
-        texts: list[list[str]] = []
-        labels = [_LABELLED.match(option) for option in options]
-        own = all(labels) and len({label[1].upper() for label in labels if label}) == len(options)
-        for place, option in enumerate(options):
-            label = labels[place] if own else None
-            texts.append([option] if label is None else [option, label[2]])
-            if label is not None:
-                self._letters[label[1].upper()] = place
-        if not own and len(options) <= 26 and all(len(option.strip()) > 1 for option in options):
-            self._letters = {chr(ord("A") + place): place for place in range(len(options))}
-        for place, names in enumerate(texts):
-            for name in names:
-                self._by_text.setdefault(_bare(name), place)
-        self._is_letters = all(len(option.strip()) == 1 for option in options)
-        named = [_folded(straight(without_layout(plain(name)))) for names in texts for name in names]
-        self._words = _pattern(named)
-        shown = [*self._letters, *(self.options if self._is_letters else ())]
-        alone = "|".join(re.escape(name) for name in shown) or "(?!)"
-        self._label = re.compile(
-            rf"[\s(\[*_\"'`#>]{{0,12}}(?:(?:option|choice|answer|letter|opción|opção"
-            rf"|选项)\s+)?[(\[*_\"'`]{{0,4}}({alone})(?=[)\].:,;*_\"`-]|'(?![A-Za-z])|\s*$|\s*\n|\s+-)",
-            re.IGNORECASE,
-        )
-
-    # ── what a text names ────────────────────────────────────────────────
-
-    def only(self, text: str) -> int | None:
-        """The option that a short text is, by its words or its letter."""
-        bare = _bare(text)
-        if bare in self._by_text:
-            return self._by_text[bare]
-        return self._letters.get(bare.upper()) if len(bare) <= 2 else None
-
-    def at_start(self, text: str, *, strict: bool = False) -> int | None:
-        """The option that a text begins with: `B`, `B. Paris`, `(b) Paris`, `Paris, because …`.
-
-        Args:
-            text: the text; only its beginning is read.
-            strict: a letter counts only in upper case or in brackets.
+    def chosen(self, text: str, *, several: bool = False) -> frozenset[int]:
+        """The options that an answer chooses: one, or with `several` any number of them; empty where it chooses
+        none.
         """
-        label = self._label.match(text)
-        if label is not None:
-            letter = label[1]
-            bracketed = text[label.end() : label.end() + 1] in ")]"
-            if (
-                letter.isupper()
-                or not letter.isalpha()
-                or bracketed
-                or (not strict and text[label.end() :].strip(_ENDS) == "")
-            ):
-                place = self._letters.get(letter.upper(), -1)
-                if place < 0:
-                    place = self._by_text.get(letter.casefold(), -1)
-                told = self._named_first(text[label.end() : label.end() + MOST])
-                if place >= 0 and self._letters and told is not None and told != place:
-                    return CONFLICT
-                return place if place >= 0 else None
-        first = next(iter(self.named(text[:MOST])), None)
-        if first is None or text[: first.start].strip(_ENDS) or not words.ENDS_OPTION.match(text, first.end):
-            return None
-        return first.option
-
-    def _named_first(self, text: str) -> int | None:
-        found = next(iter(self.named(text)), None)
-        return found.option if found is not None and not text[: found.start].strip(_ENDS) else None
-
-    def named(self, text: str) -> list[Named]:
-        """Every option that a text names by its words, in order."""
-        folded = _folded(text)
-        found = []
-        for match in self._words.finditer(folded):
-            option = self._by_text.get(_bare(match[0]))
-            if option is None:
-                continue
-            if len(match[0]) == 1 and not self._is_letter(text, match.start(), match.end(), option):
-                continue
-            if match[0] == "no" and not words.ENDS_OPTION.match(text, match.end()):
-                continue  # `no idea`, `no other`
-            found.append(Named(option, match.start(), match.end()))
+        text = words.STRUCK.sub(" ", self._names.read(text))
+        if (whole := self._names.only(text)) is not None:
+            return frozenset({whole})
+        text = self._own_words(text)
+        if (whole := self._names.only(text)) is not None:
+            return frozenset({whole})
+        if several and (run := self._names.run(text)):
+            return run
+        found = self._corrected(text, several)
+        found = self._read(text, several) if found is None else found
+        if CONFLICT in found or (not several and len(found) > 1):
+            return _NOTHING
         return found
 
-    def _is_letter(self, text: str, start: int, end: int, option: int) -> bool:
-        """Whether a single letter is an option here, and no article, pronoun or initial."""
-        sign = text[start]
-        if not sign.isalpha() or not sign.isascii():
+    def _own_words(self, text: str) -> str:
+        """The text without what it quotes, and without a list of the options as they were given."""
+        rest = words.QUOTED.sub("", text)
+        if rest.strip() and rest != text and self._names.named(rest[-LATEST:]):
+            text = rest
+        said = claims(text[:LATEST], self._names)[: 2 * len(self._all)]
+        for place in range(len(said) - len(self._all) + 1):
+            listed = said[place : place + len(self._all)]
+            if all(one.options == (n,) and one.stance == Stance.NAMED for n, one in enumerate(listed)):
+                rest = text[listed[-1].end :]
+                after = rest.partition("\n")[2]
+                return after if after.strip() else text
+        return text
+
+    def _corrected(self, text: str, several: bool) -> frozenset[int] | None:
+        """What an answer chooses after it last began to correct itself; None where it chooses nothing there."""
+        cuts = deque(words.TAKES_BACK.finditer(text, max(0, len(text) - LATEST)), maxlen=8)
+        for cut in reversed(cuts):
+            rest = text[cut.end() :].lstrip(" ,.:;!-")
+            found = self._marked(rest, several, corrected=True)
+            if found:
+                return found
+            right = [one for one in claims(rest[:LATEST], self._names) if one.stance == Stance.RIGHT]
+            if right and not several:
+                return frozenset(right[-1].options)
+            first = self._names.at_start(rest, strict=True)
+            if first is not None and not several:
+                heads = claims(rest[:MOST], self._names)
+                if heads and heads[0].counts and heads[0].options == (first,):
+                    return frozenset({first})
+        return None
+
+    def _read(self, text: str, several: bool) -> frozenset[int]:
+        found = self._marked(text, several)
+        return self._rest(text, several) if found is None else found
+
+    # ── explicit marks ───────────────────────────────────────────────────
+
+    def _marked(self, text: str, several: bool, *, corrected: bool = False) -> frozenset[int] | None:
+        """What the last explicit mark names; None without one that decides."""
+        found = self._marks(text)
+        for place in range(len(found) - 1, -1, -1):
+            mark = found[place]
+            if mark.kind == "box" and mark.empty:
+                return None if corrected else _NOTHING
+            options = self._listed(text, mark) if several else None
+            options = self.in_mark(mark.said, several) if options is None else options
+            if options is None:
+                if mark.kind == "box":
+                    return _NOTHING
+                continue
+            if not options:
+                return None if not mark.exact and self._goes_on(text, mark) else _NOTHING
+            before = self._mark_before(found[:place], mark, several)
+            if before is None or before == options:
+                return _NOTHING if self._reopens(text, mark) else options
+            between = text[found[place - 1].start : mark.start]
+            if several and mark.kind == "box" and len(between) < 60:
+                return options | before
+            return options if self._is_newer(text, found[place - 1], mark) else _NOTHING
+        return None
+
+    def _listed(self, text: str, mark: Mark) -> frozenset[int] | None:
+        """The options with which the lines of a list begin that follows a phrase; None without one."""
+        begin = text.rfind("\n", 0, mark.start) + 1
+        if mark.kind not in ("phrase", "title") or (bullets := words.BULLETS.match(text, begin)) is None:
+            return None
+        lines = [line.strip().lstrip("-*•+ ") for line in bullets[0].split("\n") if line.strip()]
+        found = {self._names.at_start(re.sub(r"^\d{1,2}[.)]\s+", "", line), strict=True) for line in lines}
+        return frozenset(one for one in found if one is not None) if len(found) > 1 and None not in found else None
+
+    def _mark_before(self, found: list[Mark], mark: Mark, several: bool) -> frozenset[int] | None:
+        """What the mark of the same kind before this one names."""
+        if not found or found[-1].kind != mark.kind:
+            return None
+        return self.in_mark(found[-1].said, several) or None
+
+    @staticmethod
+    def _is_newer(text: str, one: Mark, two: Mark) -> bool:
+        """Whether a mark replaces the one before it: after a word of conclusion or contrast, or much later."""
+        between = text[one.start : two.start]
+        if len(between) > 150:
             return True
-        enclosed = text[max(0, start - 1) : start] in tuple("([*_`\"'{") and text[end : end + 1] in tuple(")]*_`\"'}")
-        if enclosed or text[end : end + 1] == ")":
-            return True
-        following = text[end : end + 24]
-        if sign.islower() and self.options[option].strip() == sign:
-            return (
-                sign not in "aeoy"
-                or not words.LATER_WORD.match(following)
-                or words.LETTER_VERB.match(following) is not None
+        return (
+            re.search(
+                r"\b(?:so|therefore|thus|hence|but|however|final|finally|instead|actually|correct(?!\s+answers)|right|although|would)\b|不|而|所以|因此|最终",
+                between[1:],
+                re.IGNORECASE,
             )
-        if not sign.isupper():
-            return not text[end:].strip(_ENDS) and not text[:start].strip(_ENDS)
-        if text[end : end + 1] in ("'", "-", "+", "#", "&"):
-            return words.SUFFIX.match(text, end) is not None or text[end : end + 2] == "- "
-        if text[end : end + 1] == "." and re.match(r"\.\s?[A-Z]\.", text[end : end + 4]):
-            return False  # initials
-        if not re.match(r"\s*\w", following) or following[0] > "\u2e7f":
-            return True
-        if sign in "AO" and words.LETTER_AFTER.match(following):
-            return True
-        begins = (
-            not text[:start].strip(" \t\"'(*_") or re.search(r"[.!?\n:]\s*[\"'(*_]*$", text[:start][-8:]) is not None
+            is not None
         )
-        if sign == "I":
-            return words.PRONOUN_VERB.match(following) is not None and not re.match(r"\s+(?:as|and|or)\b", following)
-        if sign == "A" and begins:
-            return (
-                re.match(
-                    r"\s+(?:is|was|because|since|fails|works|rather|instead|due|and\s+[B-Z]\b|or\s+[B-Z]\b"
-                    r"|seems)\b",
-                    following,
-                )
-                is not None
-            )
-        if sign in "AO" and words.LATER_WORD.match(following):
-            return words.LETTER_VERB.match(following) is not None
-        return True
 
-    # ── what a text says ─────────────────────────────────────────────────
+    def _reopens(self, text: str, mark: Mark) -> bool:
+        """Whether the end of an answer leaves open again what a phrase marked."""
+        rest = text[mark.start :][-LATEST:]
+        undecided = None if mark.exact else words.UNDECIDED.search(rest)
+        return undecided is not None and any(
+            frozenset(one.options) != self.in_mark(mark.said, several=False) and one.stance >= Stance.OPEN
+            for one in claims(rest[: undecided.end() + 60], self._names)
+        )
 
-    def affirmed(self, text: str) -> list[Named] | None:
-        """The options that a text affirms, in order; None where it says that there is none."""
-        if words.NONE.match(text) and not self.named(text[:20]):
-            return None
-        found: list[Named] = []
-        denied_end = -1
-        everything = self.named(text)
-        for place, named in enumerate(everything):
-            end = everything[place + 1].start if place + 1 < len(everything) else len(text)
-            before, after = text[max(0, named.start - 80) : named.start], text[named.end : min(named.end + 80, end)]
-            clause = re.split(r"[.!?;\n](?:\s|$)", before)[-1]
-            between = text[denied_end : named.start] if denied_end >= 0 else None
-            carried = between is not None and re.fullmatch(
-                r"[\s\"')\]*_`]*(?:,?\s*(?:or|nor|and|oder|noch|ni|ou|(?:and )?so (?:is|are|does)"
-                r"|und|et|y|,|或|和))?[\s\"'(\[*_`]*(?:option\s+)?",
-                between,
-            )
-            if text[named.start : named.end].casefold() in words.NO and after.startswith(","):
-                after = ""  # `No, no es posible`: the comma ends what is said of it
-            is_denied = words.DENIED_BEFORE.search(clause) or carried or words.DENIED_AFTER.match(after)
-            excepted = words.EXCEPT.search(clause) and words.DENIED_AFTER.match(after)
-            if (
-                is_denied
-                and not excepted
-                and not (words.IS_RIGHT.match(after) and not words.DENIED_BEFORE.search(clause))
-            ):
-                denied_end, last = named.end, named
-                while found and words.DENIED_AFTER.match(after) and self._joined(text, found[-1], last):
-                    last = found.pop()  # `A, B and C are all wrong`
-                continue
-            denied_end = -1
-            hedge = words.HEDGED_BEFORE.search(clause)
-            if words.CONCEDED_BEFORE.search(clause):
-                continue
-            if (hedge and not words.BUT.search(clause[hedge.start() :])) or words.HEDGED_AFTER.match(after):
-                continue
-            found.append(named)
-        return found
+    @staticmethod
+    def _goes_on(text: str, mark: Mark) -> bool:
+        """Whether an answer goes on after a mark that only denies: `The answer is not A. It is B.`"""
+        return len(text) > mark.start + len(mark.said.strip()) + 2 or ". " in mark.said
+
+    def _marks(self, text: str) -> list[Mark]:
+        phrases = [
+            Mark(one.end(), "phrase", one[1])
+            for one in deque(words.CHOICE_MARK.finditer(text), maxlen=100)
+            if not self._names.named(one[0])
+        ]
+        phrases += [
+            pick for pick in picks(text) if not words.OPTION_NOUN.search(text[max(0, pick.start - 6) : pick.start])
+        ]
+        found = [
+            mark
+            for mark in (*marks(text), *phrases)
+            if mark.kind != "phrase" or (self._is_said(text, mark) and not self._holds_option(text, mark))
+        ]
+        hashes = [mark for mark in found if mark.kind == "hashes" and self._names.only(mark.said) is None]
+        return sorted((mark for mark in found if mark not in hashes), key=lambda mark: mark.start)
+
+    def _holds_option(self, text: str, mark: Mark) -> bool:
+        """Whether the words of a phrase name the option that is told of: `Answer B is right, since A fails`."""
+        before = re.split(r"[.,;:!?\n]\s", text[max(0, mark.start - 60) : mark.start].rstrip(" :"))[-1]
+        return bool(self._names.named(before))
+
+    @staticmethod
+    def _is_said(text: str, mark: Mark) -> bool:
+        """Whether a phrase is the answer's own word, and not denied, supposed, asked or told of others."""
+        spend(_MARK_STEPS)
+        before = text[max(0, mark.start - 110) : mark.start]
+        ends = list(words.SENTENCE.finditer(before))
+        before = before[ends[-1].end() :] if ends else before
+        end = words.SENTENCE.search(mark.said)
+        sentence = mark.said[: end.start()] if end is not None else mark.said
+        if end is not None and mark.said[end.start()] == "?" and len(sentence) < 40:
+            return False
+        if re.search(r"\bwould\b", before) and re.search(r"\bif\b", sentence) and re.search(r"\bbe\b", before):
+            return False
+        if words.NOT_SAID.search(before) or words.WRONG_LABEL.search(before):
+            return False
+        hedge = words.HEDGED_BEFORE.search(before)
+        return (
+            hedge is None
+            or re.search(r",\s", before[hedge.start() :]) is not None
+            or words.BUT.search(before[hedge.start() :]) is not None
+        )
 
     def in_mark(self, text: str, several: bool) -> frozenset[int] | None:
         """The options that a marked result names: the first, with those that are joined to it.
 
         Returns None where it names none, an empty set where it refuses or leaves it open.
         """
+        spend(_MARK_STEPS)
         line = text.strip()
-        if (one := self.only(line)) is not None:
+        if (one := self._names.only(line)) is not None:
             return frozenset({one})
-        if several and (run := self._run(line)):
+        if several and (run := self._names.run(line)):
             return run
-        start = self.at_start(line, strict=True)
-        affirmed = self.affirmed(line)
-        if affirmed is None or start == CONFLICT:
-            return frozenset()
-        if start is not None and (not affirmed or affirmed[0].option == start) and not several:
-            rest = [one for one in affirmed if one.option != start]
-            label = self._label.match(line)
-            apart = not rest or label is None or not words.OR.match(line[label.end() : rest[0].start])
-            is_alone = apart and not (affirmed and rest and self._joined(line, affirmed[0], rest[0]))
-            return frozenset({start}) if is_alone else frozenset()
-        if not affirmed:
-            labels = self._labels(line)
-            if labels:
-                return frozenset(labels) if several or len(set(labels)) == 1 else frozenset()
-            return frozenset() if self.named(line) else None
-        chosen = [affirmed[0]]
-        for following in affirmed[1:]:
-            if not self._joined(line, chosen[-1], following):
-                break
-            chosen.append(following)
-        options = frozenset(one.option for one in chosen)
-        if len(options) > 1 and any(
-            words.OR.match(line[one.end : two.start]) and "," not in line[one.end : two.start]
-            for one, two in pairwise(chosen)
-        ):
-            return frozenset()
-        return options if several or len(options) == 1 else frozenset()
-
-    @staticmethod
-    def _joined(text: str, one: Named, two: Named) -> bool:
-        between = text[one.end : two.start]
-        if len(between) > 40 or not (words.OR.match(between) or words.AND.match(between)):
-            return False
-        return (
-            bool(re.search(r"[^\W\d_]{2}|[/&+]|[^\x00-\x7f]", between))
-            or words.ENDS_ITEM.match(text, two.end) is not None
-        )
-
-    def _run(self, text: str) -> frozenset[int] | None:
-        """The letters of `ACD`, `A, C and D` or `A C D`."""
-        bare = re.sub(
-            r"\b(?:and|und|et|y|e|и|ve|và|en|i|och|og|both|options?|&)\b|[和与と]|(?<=[A-Z])[와과]",
-            " ",
-            text,
-            flags=re.IGNORECASE,
-        ).strip(_ENDS)
-        letters = re.sub(r"[\s,;/&+()\[\].、]+", "", bare)
-        known = {
-            **self._letters,
-            **({option: place for place, option in enumerate(self.options)} if self._is_letters else {}),
-        }
-        if (
-            letters
-            and letters.isupper()
-            and len(set(letters)) == len(letters)
-            and all(sign in known for sign in letters)
-        ):
-            return frozenset(known[sign] for sign in letters)
-        return None
-
-    def _labels(self, text: str) -> list[int]:
-        """Options that are named by their letters in a text: `option B`, `(B)`."""
-        if not self._letters:
-            return []
-        names = "|".join(re.escape(name) for name in self._letters)
-        found = re.finditer(
-            rf"(?:\b(?:[Oo]ption|[Cc]hoice|[Ll]etter|选项)\s*[(\"'*]*({names})\b"
-            rf"|[(\[]({names})[)\]])",
-            text,
-        )
-        kept = []
-        for one in found:
-            clause = re.split(r"[.!?;\n](?:\s|$)", text[max(0, one.start() - 80) : one.start()])[-1]
-            if not words.DENIED_BEFORE.search(clause) and not words.DENIED_AFTER.match(
-                text[one.end() : one.end() + 80]
+        start = self._names.at_start(line, strict=True)
+        if start == CONFLICT or (words.NONE.match(line) and not self._names.named(line[:20])):
+            return _NOTHING
+        if several and words.ALL.search(line[:40]):
+            return self._all
+        said = claims(line, self._names)
+        if not said:
+            return None if start is None else frozenset({start})
+        if start is not None and start != said[0].options[0] and not several:
+            return frozenset({start})
+        if len(said) > 1 and re.fullmatch(r"\s*(?:→|->|=>)\s*", line[said[0].end : said[1].start]):
+            said = said[1:]
+        if start is not None and not several and said[0].stance == Stance.WRONG and not said[0].is_alternative:
+            return frozenset({start})  # `B, A and C are wrong`
+        for place, claim in enumerate(said):
+            if (claim.is_alternative and claim.stance != Stance.WRONG) or (
+                place and said[0].stance == Stance.OPEN and claim.stance != Stance.RIGHT
             ):
-                kept.append(self._letters[(one[1] or one[2]).upper()])
-        return kept
+                return _NOTHING
+            if claim.counts or (place == 0 and claim.stance == Stance.OPEN and start is not None):
+                return frozenset(claim.options)
+        return _NOTHING
 
-    def chosen(self, text: str, *, several: bool = False) -> frozenset[int]:
-        """The options that an answer chooses: one, or with `several` any number of them; empty where it chooses
-        none.
-        """
-        text = straight(without_layout(plain(text)))
-        if (whole := self.only(text)) is not None:
-            return frozenset({whole})
-        if several and (run := self._run(text)):
-            return run
-        for mark in reversed(self._marks(text)):
-            if mark.kind == "box" and mark.empty:
-                return frozenset()
-            found = self.in_mark(mark.said, several)
-            if found is not None:
-                return found if found or mark.exact or not self._recovers(text, mark) else self._rest(text, several)
-            if mark.kind == "box":
-                return frozenset()
-        return self._rest(text, several)
-
-    @staticmethod
-    def _recovers(text: str, mark: Mark) -> bool:
-        """Whether an answer goes on after a mark that only denies: `The answer is not A. It is B.`"""
-        return len(text) > mark.start + len(mark.said.strip()) + 2 or ". " in mark.said
-
-    def _marks(self, text: str) -> list[Mark]:
-        chosen = [
-            Mark(one.end(), "phrase", one[1])
-            for one in deque(words.CHOSEN.finditer(text), maxlen=100)
-            if not words.NOT_CHOSEN.search(text[max(0, one.start() - 40) : one.start()])
-        ]
-        chosen = [mark for mark in chosen if not words.HEDGED_BEFORE.search(text[max(0, mark.start - 90) : mark.start])]
-        chosen += [Mark(one.end(), "phrase", one[1]) for one in deque(words.RETRACTED.finditer(text), maxlen=100)]
-        found = [*marks(text), *chosen, *picks(text)]
-        hashes = [mark for mark in found if mark.kind == "hashes" and self.only(mark.said) is None]
-        return sorted((mark for mark in found if mark not in hashes), key=lambda mark: mark.start)
+    # ── an answer without a mark ─────────────────────────────────────────
 
     def _rest(self, text: str, several: bool) -> frozenset[int]:
-        """The option of an answer that marks none."""
         whole, text = text, text[-LATEST:]
-        lines = {one for line in words.LINE.finditer(text) if (one := self.only(line[1])) is not None}
+        said = claims(text, self._names)
+        if several:
+            return self._together(text, said)
+        lines = {
+            one
+            for line in words.LINE.finditer(text)
+            if not words.BAD_LINE.search(line[1])
+            and (one := self._names.only(line[2])) is not None
+            and not self._names.named(line[1])
+        }
         if len(lines) == 1:
             return frozenset(lines)
-        affirmed = self.affirmed(text) or []
-        said = [self.at_start(text[one.end() : one.end() + 100], strict=True) for one in words.IT_IS.finditer(text)]
-        if not several and (is_said := [one for one in said if one is not None and one != CONFLICT]):
-            return frozenset({is_said[-1]})
-        groups = self._groups(text, affirmed)
-        right = [group for group in groups if words.IS_RIGHT.match(text[group[-1].end : group[-1].end + 80])]
-        start = self.at_start(whole[:LATEST], strict=True)
-        if start == CONFLICT:
-            return frozenset()
-        if right and (several or len({one.option for group in right for one in group}) == 1):
-            return frozenset(one.option for group in right for one in group)
-        is_open = bool(groups) and len({one.option for one in groups[0]}) > 1
-        if start is not None and not several and not is_open and not self._enumerates(whole[:LATEST]):
-            first = self.named(whole[:MOST])
-            if (
-                not first
-                or first[0].option != start
-                or any(one.start == first[0].start for one in self.affirmed(whole[:MOST]) or [])
-            ):
-                return frozenset({start})
-        bold = {one for part in words.BOLD.finditer(text) if (one := self.at_start(part[2])) is not None} - {CONFLICT}
-        if len(bold) == 1 or (several and bold):
+        if len(self._all) == 2 and not self._names.is_letters and (start := self._first(whole)) is not None:
+            return frozenset({start})
+        right = [one for one in said if one.stance == Stance.RIGHT]
+        if right and (decided := self._agreed(right)) is not None:
+            return decided
+        if words.UNDECIDED.search(text[-300:]) and len({one.options for one in said if one.stance >= Stance.OPEN}) != 1:
+            return _NOTHING
+        start = self._first(whole)
+        if start is not None:
+            return frozenset({start})
+        bold = {one for part in words.BOLD.finditer(text) if (one := self._names.at_start(part[2])) is not None} - {
+            CONFLICT
+        }
+        if len(bold) == 1 and not any(one.stance < Stance.NAMED and set(one.options) & bold for one in said):
             return frozenset(bold)
-        if groups:
-            told = affirmed if several else (right or groups)[-1]
-            options = frozenset(one.option for one in told)
-            return options if several or len(options) == 1 else frozenset()
-        labels = self._labels(text)
-        return frozenset(labels if several else labels[-1:])
+        if len(left := self._left(said)) == 1:
+            return left
+        named = [one for one in said if one.counts]
+        if not named or self._enumerates(text):
+            return _NOTHING
+        return frozenset(named[-1].options)
 
-    def _groups(self, text: str, affirmed: list[Named]) -> list[list[Named]]:
-        """The affirmed options, with those together that `or`, `and` or a comma joins."""
-        groups: list[list[Named]] = []
-        for named in affirmed:
-            if groups and self._joined(text, groups[-1][-1], named):
-                groups[-1].append(named)
-            else:
-                groups.append([named])
-        return groups
+    @staticmethod
+    def _agreed(right: list[Claim]) -> frozenset[int] | None:
+        """The options that a text says are right: the same throughout, or the last if it turns against the others."""
+        different = {frozenset(one.options) for one in right}
+        if len(different) == 1:
+            return next(iter(different))
+        return frozenset(right[-1].options) if right[-1].turns else _NOTHING
+
+    def _first(self, text: str) -> int | None:
+        """The option with which an answer begins, if that is not one of a list of them all."""
+        head = text[:LATEST].lstrip()
+        start = self._names.at_start(head, strict=True)
+        if start is None:
+            return None
+        line, _, rest = head.partition("\n")
+        is_alone = self._names.only(line) is not None and self._names.only(rest.lstrip().partition("\n")[0]) is None
+        if not is_alone and self._enumerates(head):
+            return None
+        first = next(iter(claims(head[: MOST if not is_alone else len(line)], self._names)), None)
+        if first is None or first.options[0] != start:
+            return start
+        return start if first.counts and len(set(first.options)) == 1 else None
+
+    def _left(self, said: list[Claim]) -> frozenset[int]:
+        """The options that are not denied, where a text denies others."""
+        denied = {option for one in said if one.stance == Stance.WRONG for option in one.options}
+        kept = {option for one in said if one.counts for option in one.options}
+        left = self._all - (denied - kept)
+        return left if len(self._all) > 2 and len(left) == 1 else _NOTHING
+
+    def _together(self, text: str, said: list[Claim]) -> frozenset[int]:
+        """All options that a text says are right, or that it names without denying them."""
+        if any(one.is_alternative and one.stance == Stance.OPEN for one in said):
+            return _NOTHING
+        right = [option for one in said if one.stance == Stance.RIGHT for option in one.options]
+        if right:
+            named = [
+                option
+                for one in said
+                if one.stance == Stance.NAMED and self._is_added(text, one)
+                for option in one.options
+            ]
+            return frozenset(right + named)
+        if words.ALL.search(text) and not any(one.stance == Stance.WRONG for one in said):
+            return self._all
+        denied = {option for one in said if one.stance == Stance.WRONG for option in one.options}
+        if denied and all(words.EXCEPT.search(text[: one.start]) for one in said):
+            return self._all - denied
+        return frozenset(option for one in said if one.counts for option in one.options)
+
+    @staticmethod
+    def _is_added(text: str, claim: Claim) -> bool:
+        return re.match(r"^\W*(?:too|also|as\s+well)\b", text[claim.end : claim.end + 20]) is not None
 
     def _enumerates(self, text: str) -> bool:
         """Whether several lines begin with different options, as in a list of them all."""
         lines = [line for line in text.split("\n") if line.strip()][:60]
-        return len({one for line in lines if (one := self.at_start(line[:60], strict=True)) is not None}) > 1
-
-
-def _folded(text: str) -> str:
-    """The text in lower case except for single letters' sake: of the same length as before."""
-    return "".join(low if len(low := sign.lower()) == 1 else sign for sign in text)
-
-
-def _bare(text: str) -> str:
-    """An option without the signs around it, in one case."""
-    text = " ".join(straight(without_layout(plain(text))).split())
-    stripped = text.strip(_AROUND).lstrip("# ").strip(_AROUND)
-    if len(stripped) > 2 and stripped[0] == stripped[-1] == "$":
-        stripped = stripped[1:-1].strip(_AROUND)
-    return (stripped or text).casefold()
-
-
-def _pattern(names: list[str]) -> re.Pattern[str]:
-    """One alternative per option, the longest first, as whole words; a neighbour of another script is none of the
-    word.
-    """
-    words = []
-    for name in sorted({name for name in names if name.strip()}, key=len, reverse=True):
-        word = r"\s+".join(re.escape(part) for part in name.split())
-        before = r"(?<![\d.,-])(?<!\w)" if name[0].isdigit() else _NO_LETTER_BEFORE if name[0].isalnum() else ""
-        after = r"(?![.,]?\d)(?![\w%])" if name[-1].isdigit() else _NO_LETTER_AFTER if name[-1].isalnum() else ""
-        words.append(f"{before}{word}{after}")
-    return re.compile("|".join(words))
+        found = [self._names.at_start(line[:60], strict=True) for line in lines]
+        return len({one for one in found if one is not None}) > 1 and found[-1] is not None
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,7 +1,8 @@
 """Reads verifiers and judges answers without blocking the event loop: small inputs here, large ones in the check pool.
 
 Which is decided by size: settings and answer of a verifier that depends on nothing else (`text_cost`). A check of the
-usual size takes less than a millisecond; a job of the pool costs about half of one.
+usual size takes less than a millisecond; a job of the pool costs about half of one. A small one that takes too many
+steps nevertheless (`effort.py`) is given up, and repeated in the pool.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from typing import Any, cast
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any, Protocol, cast
 
 import msgspec
 
 from tierwise.spec import limits
-from tierwise.spec.ask import Checkable, Verdict
+from tierwise.spec.ask import Checkable, Equality, Verdict
 from tierwise.spec.call import Completion
 from tierwise.spec.json import Json
-from tierwise.verifiers import BaseVerifier, VerifierChoice
-from tierwise.verifiers.answers import Equality, answer_key
+from tierwise.verifiers import BaseVerifier, VerifierChoice, effort
+from tierwise.verifiers.answers import answer_key
 from tierwise.verifiers.base import rejected
 from tierwise.verifiers.check_pool import CheckLimitExceeded, pool
 from tierwise.verifiers.verifier import Verifier
@@ -36,6 +39,20 @@ _EXPANDS = re.compile(rb'"\$(?:ref|dynamicRef|recursiveRef)"|\\\\[pP]|\{,?\d')
 _MOST_SOUND = 10_000
 _sound: dict[bytes, None] = {}
 """Digests of settings that the pool has read without an error, so that each is read there once."""
+
+
+class KnownKeys(Protocol):
+    """Finds the key of an answer once, for a caller who tries many settings on the same answers."""
+
+    async def key(self, verifier: Checkable, completion: Completion) -> str | None:
+        """As `key_of`."""
+
+    async def vote(self, completion: Completion, equality: Equality) -> str | None:
+        """As `vote_of`."""
+
+
+known: ContextVar[KnownKeys | None] = ContextVar("known", default=None)
+"""Where `key_of` and `vote_of` look first; None where every answer is new."""
 
 
 # ── reading ──────────────────────────────────────────────────────────────
@@ -183,7 +200,13 @@ async def judge(verifier: Verifier, completion: Completion) -> Verdict:
         return rejected(f"the answer has {len(completion.text):,} characters; verifiers read up to {most:,}")
     settings = _job_of(verifier, completion)
     if settings is None:
-        return await verifier.verify(completion)
+        if not getattr(verifier, "text_cost", 0):
+            return await verifier.verify(completion)
+        try:
+            with effort.bounded():
+                return await verifier.verify(completion)
+        except effort.TooMuchWork:
+            settings = _written(verifier)
     try:
         found = await pool.call(_judge, settings, _bare(completion))
     except CheckLimitExceeded as error:
@@ -195,11 +218,19 @@ async def judge(verifier: Verifier, completion: Completion) -> Verdict:
 
 async def key_of(verifier: Checkable, completion: Completion) -> str | None:
     """A verifier's canonical form of an answer; None without an answer, or if it is too much work to find."""
+    if (found := known.get()) is not None:
+        return await found.key(verifier, completion)
     if len(completion.text) > limits.ANSWER_CHARACTERS:
         return None
     settings = _job_of(verifier, completion)
     if settings is None:
-        return verifier.key(completion)
+        if not getattr(verifier, "text_cost", 0):
+            return verifier.key(completion)
+        try:
+            with effort.bounded():
+                return verifier.key(completion)
+        except effort.TooMuchWork:
+            settings = _written(verifier)
     try:
         return _text(await pool.call(_key, settings, _bare(completion)))
     except CheckLimitExceeded:
@@ -208,9 +239,12 @@ async def key_of(verifier: Checkable, completion: Completion) -> str | None:
 
 async def vote_of(completion: Completion, equality: Equality) -> str | None:
     """`answers.answer_key`; None also if the answer is too long, or too much work to read."""
+    if (found := known.get()) is not None:
+        return await found.vote(completion, equality)
     size = len(completion.text) + sum(len(str(call.get("function", ""))) for call in completion.tool_calls)
     if size <= SMALL_TEXT:
-        return answer_key(completion, equality)
+        with suppress(effort.TooMuchWork), effort.bounded():
+            return answer_key(completion, equality)
     if size > limits.ANSWER_CHARACTERS:
         return None
     try:
@@ -224,11 +258,15 @@ def _job_of(verifier: Checkable, completion: Completion) -> bytes | None:
     cost = getattr(verifier, "text_cost", 0)
     if not cost:
         return None
-    written = msgspec.json.encode({verifier.kind: verifier})
+    written = _written(verifier)
     text = len(completion.text)
     if text <= SMALL_TEXT and _is_small(written) and text * len(written) * cost <= SMALL_WORK:
         return None
     return written
+
+
+def _written(verifier: Checkable) -> bytes:
+    return msgspec.json.encode({verifier.kind: verifier})
 
 
 def _is_small(settings: bytes) -> bool:

@@ -16,21 +16,28 @@ START = re.compile(
 )
 LETTER = "A-Za-zÀ-ɏͰ-ϿЀ-ӿ"
 IDENTIFIER = re.compile(
-    rf"(?:[{LETTER}]|[{LETTER}0-9]_|[{LETTER}]-|(?<![{LETTER}])[{LETTER}]\s?\*\*|[{LETTER}]\s?\^\{{?-?|\\_|\)\^\{{?-?)\Z"
+    rf"(?:[{LETTER}]|[{LETTER}0-9]_|[{LETTER}]-|(?<![{LETTER}])[{LETTER}]\s?\*\*|[{LETTER}]\s?\^\{{?-?|\\_"
+    rf"|\)\^\{{?-?)\Z"
 )
 REST = re.compile(rf"[{LETTER}\w]*")
 TOGETHER = re.compile(r"\\[A-Za-z]+(?:\s*\{[^{}]{0,100}\}){0,2}|(?:[:_/'.,~^*-]?\w)*")
 CURRENCY = r"(?:US\$|\\\$|[$€£¥₹₩₽₺]|\\pounds|\\euro)"
+CURRENCY_CODE = re.compile(r"(?<!\w)(?:Rp|RM|R\$|Rs|kr|CHF|Fr|USD|EUR|GBP|RMB|CNY|INR|IDR|NT\$|HK\$)\.?$")
+"""Letters directly before an amount of money."""
+AGAIN_IN_DIGITS = re.compile(r"[\s*_`]*\([^\w)]{0,3}\d")
+"""What follows a number in words that stands in digits as well: `twelve (12)`."""
 BEFORE = re.compile(rf"(?P<sign>[-+])?{CURRENCY}?[ ]?(?P<inner>[-+])?\Z|(?P<bare>[-+])\Z")
 MAY_SIGN = re.compile(r"(?:^|[\s(\[{=:,$×*/·|~>≈<\"'`_]|[^\x00-\u058f])\Z")
 SPACED_SIGN = re.compile(r"[=≈:][ ]*(?P<sign>[-+])[ ]+$")
 DATE = re.compile(
-    r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}|\d{4}年\d{1,2}月\d{1,2}日?|\d{1,2}月\d{1,2}日)(?![\d])"
+    r"(?:\d{4}([-/.])\d{1,2}\1\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}|\d{4}年\d{1,2}月\d{1,2}日?"
+    r"|\d{1,2}月\d{1,2}日)(?![\d])"
 )
 VARIABLE = re.compile(
-    rf"(?:(?<![{LETTER}\\])[{LETTER}]|[)\]}}]|\d[{LETTER}]|[{LETTER}](?:\^\{{?-?\d+\}}?|[²³]))\s*(?:[-+*/^×·<>≤≥≠]|\*\*|\\[lg]eq?|\\pm)\s*$"
+    rf"(?:(?<![{LETTER}\\])[{LETTER}]|[)\]}}]|\d[{LETTER}]|[{LETTER}](?:\^\{{?-?\d+\}}?"
+    rf"|[²³]))\s*(?:[-+*/^×·<>≤≥≠]|\*\*|\\[lg]eq?|\\pm)\s*$"
 )
-BOUND = re.compile(r"(?:[<>≤≥≠±]|\\[lg]eq?|\\pm|\\neq?|\bbetween|\bzwischen|\bentre)\s*$")
+BOUND = re.compile(r"(?:[<≤≥≠±]|(?<![-=])>|[≤≥≠±]|\\[lg]eq?|\\pm|\\neq?|\bbetween|\bzwischen|\bentre)\s*$")
 NOT = re.compile(
     r"(?:\bnot|n't|\bnicht|\bkein\w{0,2}|\bpas|\bno(?:\s+(?:es|é))?|\bnão(?:\s+é)?|\bnon(?:\s+è)?|\bне|\bnie"
     r"|\bniet|不是|而不是|\brather\s+than|\binstead\s+of|\banstatt|\bstatt|\bplutôt\s+que|\ben\s+(?:vez|lugar)\s+de)"
@@ -45,7 +52,11 @@ OPERATOR = re.compile(r"^[^.;=\n]{0,40}\s[+×÷*]\s*[$(]*$")
 LABEL = re.compile(
     r"(?:\b(?:step|part|question|problem|section|chapter|task|case|example|method|option|approach|phase|stage"
     r"|solution|page"
-    r"|figure|table|equation|eq|item|line|rule|theorem|schritt|paso|étape|etape|passo|шаг|krok|stap)s?\.?[ \t]*\#?|\#"
+    r"|figure|table|equation|eq|item|line|rule|theorem|schritt|paso|étape|etape|passo|шаг|krok|stap"
+    r"|jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+    r"|(?:in|on|at|for|of|from|after|before)\ (?:the\ )?(?:game|round|day|week|month|year|room|level|grade"
+    r"|class|lap|quarter|season|part|chapter))s?\.?[ \t]*\#?|\#"
     r"|第|步骤)\Z",
     re.IGNORECASE,
 )
@@ -65,7 +76,8 @@ SCALES = {
 _WORDS = sorted((name for name in SCALES if name != "k" and name[0].isascii()), key=len, reverse=True)
 SCALE = re.compile(
     rf"\s*-?(?:({'|'.join(_WORDS)}"
-    r"|millón|milhão|milhões|тысячи|тысяч|миллионов|миллиона|миллион|миллиардов|миллиард)(?![\w])|([百千万萬亿億만억천])"
+    r"|millón|milhão|milhões|тысячи|тысяч|миллионов|миллиона|миллион|миллиардов|миллиард)(?![\w])"
+    r"|([百千万萬亿億만억천])"
     r"|(k)(?!\w))",
     re.IGNORECASE,
 )
@@ -95,7 +107,7 @@ NEARLY = re.compile(
     rf"|\(?approximately|\(?about)[\s$(]*$"
 )
 JOINED = re.compile(
-    rf"^[\s$)\]}}*_`]*(?:[{LETTER}°%]+[\s$.]*){{0,3}},?\s*[\"'$(]*(?:\b(?:and|or|to|und|oder|bis|y|e|o|ou|et|à|и"
+    rf"^[\s$)\]}}*_`]*(?:[{LETTER}°%]++[\s$.]*+){{0,3}},?\s*[\"'$(]*(?:\b(?:and|or|to|und|oder|bis|y|e|o|ou|et|à|и"
     rf"|или|до|en|och|eller|i|lub|ve|veya)\b"
     rf"|[&–-]|和|或|到|至|与|と|または|および|또는|와)\s*[$*_`(]*(?:[{LETTER}]\s*=\s*)?$",
     re.IGNORECASE,
@@ -111,18 +123,25 @@ ENDS_LIST = re.compile(r"\s*[$*_`]*\s*(?:[.;!?)\]}]|$|,\s*\S?\d)")
 
 
 UNIT_TEXT = re.compile(
-    rf"\s*(?:(?:per|/|of|in|·|\\cdot"
-    rf"|\*)?\s*[{LETTER}°µμΩ²³一-鿿ぁ-ヿ가-힣]+\.?(?:\s*\^\s*\{{?-?\d\}}?)?[²³]?[\s/·]*){{0,4}}{CURRENCY}?\s*[.!]?\s*",
+    rf"\s*+(?:(?:per|/|of|in|·|\\cdot"
+    rf"|\*)?\s*+[{LETTER}°µμΩ²³一-鿿ぁ-ヿ가-힣]++\.?(?:\s*\^\s*\{{?-?\d\}}?)?[²³]?[\s/·]*+){{0,4}}{CURRENCY}?\s*+[.!]?\s*+",
 )
 
 NEGATIVE = re.compile(
     r"(?<!\d )(?:\b(?:negative|minus|moins|menos|meno|минус)\s*|(?:负|負|マイナス\s?|마이너스\s?))$", re.IGNORECASE
 )
 OPERATION_WORD = re.compile(
-    r"^(?:\s+:|\s*(?:plus|minus|times|mod(?:ulo)?|divided\s+by|multiplied\s+by|over|r|remainder|choose|out\s+of|in|moins|mal))\s*[$(]*$",
+    r"^(?:\s+:|\s*(?:plus|minus|times|fois|veces|vezes|volte|keer|gånger|razy|kali|mod(?:ulo)?"
+    r"|divided\s+by|multiplied\s+by|over|r|remainder|choose|out\s+of|in|moins|mal))\s*[$(]*$",
     re.IGNORECASE,
 )
 """Words between two numbers that make one of them: `7 mod 3`, `1 in 6`."""
+TIME = re.compile(
+    r"\s*(?:seconds?|minutes?|hours?|days?|weeks?|months?|years?|jahre\w*|tage\w*|stunden?|ans?|jours?"
+    r"|heures?|años|días|horas|anos|dias|anni"
+    r"|giorni|ore|jaar|dagen|uur)(?!\w)",
+    re.IGNORECASE,
+)
 SHARE_OF = re.compile(r"^\s*(?:of|von|de|di|из)\s*$", re.IGNORECASE)
 UP_TO = re.compile(r"^\s*(?:to|bis|à|a|до)\b", re.IGNORECASE)
 AGAIN = re.compile(
@@ -134,3 +153,17 @@ ASIDE = re.compile(r"\((?=[^()\n]*[^\W\d_])[^()\n]{0,60}$")
 """An open bracket before a number, with words in it: `(each holds 40)`."""
 GROUP = re.compile(r"[^()\n]{1,60}\)\s*(?:[-+*/^×·÷]|\*\*|\\(?:times|cdot|div))|[^{}]{0,40}\\over(?![A-Za-z])")
 """A bracket that belongs to an expression: `3 + 4) * 2`."""
+BOLD = re.compile(r"(?<![\w*)\]}])\*\*(?=[^\s*])([^*\n]{1,200}?)(?<=\S)\*\*(?!\*)")
+"""Text that is bold in Markdown; `2**3` is none."""
+NUMBERED = re.compile(r"^[ \t#*_>`]*(\d{1,4})[.):]", re.MULTILINE)
+"""A line that begins with its number."""
+ORDINAL = re.compile(
+    r"(?:st|nd|rd|th|er|ère|ème|e|º|ª|-?(?:й|я|е|го|му|ая|ый))(?![\w/])|\s?(?:番目|位|等|번째|위(?!원)|वां|वीं|वें)"
+    r"|\s+(?:\w+\s+)?(?:decimals?|decimal\ places?|d\.\s?p|s\.\s?f|sig(?:nificant|\.)?\ (?:figures?|figs?"
+    r"|digits?)|nachkommastellen"
+    r"|dezimalstellen|décimales?|decimales|casas\ decimais|decimali|decimalen|decimaler|знак\w*\ после)(?!\w)",
+    re.IGNORECASE,
+)
+"""What follows a number that says a place in an order, or how many digits were kept."""
+STRUCK = re.compile(r"~~[^~\n]{1,200}~~")
+"""Text that is struck through in Markdown."""

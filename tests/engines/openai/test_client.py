@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from engines.asking import call, chunks, in_time
@@ -13,7 +15,8 @@ from engines.openai.talking import HERE, asked, event, failed, raw, sent, talkin
 from tierwise.engines.openai.launch import build
 from tierwise.engines.openai.settings import Http
 from tierwise.spec.call import Usage
-from tierwise.spec.errors import Refused, SpecError
+from tierwise.spec.errors import EngineError, Refused, SpecError
+from tierwise.spec.prompt import WrittenMessages
 from tierwise.testing.server import HttpReply
 
 # ── what is sent ────────────────────────────────────────────────────────
@@ -101,6 +104,46 @@ def test_a_prompt_of_five_megabytes_is_sent_whole():
     assert sent(call(text)).body["messages"][0]["content"] == text
 
 
+def test_the_passes_of_a_large_request_share_one_copy_of_its_messages(monkeypatch):
+    written = []
+    encode = msgspec.json.encode
+    monkeypatch.setattr(msgspec.json, "encode", lambda value: written.append(type(value)) or encode(value))
+    text = "x" * 3_000_000
+    prompt = replace(call(text, seed=3, temperature=0.5).prompt, written=WrittenMessages())
+
+    async def main():
+        async with talking(HttpReply(), HttpReply()) as (server, engine):
+            for draw in range(2):
+                await chunks(engine, replace(call(), prompt=prompt, draw=draw))
+            return server.requests
+
+    requests = in_time(main())
+    for request in requests:
+        assert request.body["messages"] == [{"role": "user", "content": text}]
+        assert (request.body["temperature"], request.body["model"]) == (0.5, "large")
+        assert request.headers["content-length"]
+        assert "transfer-encoding" not in request.headers
+    assert requests[0].body["seed"] != requests[1].body["seed"]
+    assert written.count(tuple) == 1
+
+
+def test_a_large_request_with_other_messages_sends_those():
+    prompt = replace(call("x" * 100_000).prompt, written=WrittenMessages())
+
+    async def main():
+        async with talking(HttpReply(), HttpReply()) as (server, engine):
+            await chunks(engine, replace(call(), prompt=prompt))
+            await chunks(engine, replace(call(), prompt=prompt.then({"role": "user", "content": "and now?"})))
+            return [len(request.body["messages"]) for request in server.requests]
+
+    assert in_time(main()) == [1, 2]
+
+
+def test_a_dropped_field_is_not_sent_with_a_large_request():
+    prompt = replace(call("x" * 100_000).prompt, written=WrittenMessages())
+    assert "seed" not in sent(replace(call(), prompt=prompt), drop=["seed"]).body
+
+
 def test_a_cookie_of_one_answer_is_not_sent_with_the_next_request():
     async def main() -> None:
         async with talking(HttpReply(headers={"Set-Cookie": "user=alice; Path=/"})) as (server, engine):
@@ -148,6 +191,25 @@ def test_an_event_of_five_megabytes_is_read_in_reasonable_time():
     said, _ = asked(raw(event("é" * 2_500_000), event(finish="stop")))
     assert said.text == "é" * 2_500_000
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_a_large_event_is_read_like_a_small_one_also_with_others_in_the_same_block(size):
+    text = "a" * size
+    completion, _ = asked(raw(event(text) + event("b") + event(finish="stop") + "data: [DONE]\n\n"))
+    assert completion.text == f"{text}b"
+
+    async def main(seen):
+        async with talking(raw(event(text) + 'data: {"error": {"message": "gone"}}\n\n')) as (_, engine):
+            seen.extend([chunk.delta.get("content") async for chunk in until_error(engine.stream(call()))])
+
+    async def until_error(stream):
+        with suppress(EngineError):
+            async for chunk in stream:
+                yield chunk
+
+    in_time(main(seen := []))
+    assert seen == [text]
 
 
 def test_a_stream_that_ends_without_its_last_line_end_is_whole():

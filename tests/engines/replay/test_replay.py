@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from engines.asking import call, chunks, completed, in_time
-from tierwise.engines.replay.engine import ReplayEngine
+from tierwise.engines.replay.engine import ReplayEngine, token_ends
 from tierwise.engines.replay.launch import build, command
 from tierwise.engines.replay.recording import Candidate, prompt_digest, read_recording, record
 from tierwise.engines.replay.settings import Replay
@@ -21,6 +21,7 @@ from tierwise.policies import Majority, Single
 from tierwise.run import Action
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Completion, Usage
+from tierwise.spec.clock import now
 from tierwise.spec.errors import Broken, SpecError
 from tierwise.testing import Reply, ScriptedEngine, ask_user, frozen, new_trace, solve, tier
 
@@ -216,3 +217,23 @@ def test_settings_that_cannot_work_are_named():
     assert command(Replay(recording="x"), LaunchContext(base=Path("/a"), logs=Path())) == "(no process) replays /a/x"
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"engine": "replay", "recording": "x", "slots": 0}, Replay)
+
+
+def test_a_last_token_without_a_text_may_be_missing_from_the_log_probabilities():
+    assert token_ends([2, 0, 3], 5, 3) == [0, 2, 2, 5]
+    assert token_ends([2, 3], 5, 3) == [0, 2, 5, 5]
+    assert token_ends([2], 6, 3) == token_ends([], 6, 3) == [0, 2, 4, 6]
+    assert token_ends([], 4, 0) == [4]
+
+
+def test_a_pass_with_a_lower_limit_ends_after_its_share_of_the_time():
+    async def seconds(bound: int | None) -> float:
+        engine, asked = ReplayEngine("pool", [THOUGHT], speed=1.0), call()
+        began = now()
+        asked = asked if bound is None else replace(asked, prompt=asked.prompt.bounded(bound))
+        async for _ in engine.stream(asked):
+            pass
+        return now() - began
+
+    assert frozen(seconds(None)) == pytest.approx(0.1)
+    assert frozen(seconds(2)) == pytest.approx(0.02 + 2 / 5 * 0.08)

@@ -107,6 +107,23 @@ def test_a_recorded_pass_fails_as_a_streamed_one_does(status, message, kind):
         asked([0.0], sampled=1.0, status=status, body={"message": message})
 
 
+@pytest.mark.parametrize("reason", ["abort", "error"])
+def test_a_recorded_pass_that_the_server_did_not_complete_fails_as_a_streamed_one_does(reason):
+    body = recorded()
+    body["choices"][0]["finish_reason"] = reason
+    with pytest.raises(Broken, match=reason):
+        asked([0.0], sampled=1.0, body=body)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [({"message": "too many requests", "code": 429}, Overloaded), ({"message": "out of memory", "code": 500}, Broken)],
+)
+def test_an_error_in_the_body_of_a_recorded_pass_has_its_own_kind(error, kind):
+    with pytest.raises(kind, match=error["message"]):
+        asked([0.0], sampled=1.0, body={"error": error})
+
+
 def test_an_answer_that_cannot_be_read_is_garbled():
     with pytest.raises(Garbled, match="deployment 'large' sent an invalid chat completion"):
         asked([0.0], sampled=1.0, body={"choices": 3})

@@ -104,3 +104,42 @@ def test_whatever_an_answer_is_made_of_some_text_comes_out(pieces):
 @given(st.text(alphabet="`~ \n>py#'\"\\def():=1", max_size=200))
 def test_no_text_breaks_it(text):
     assert isinstance(code_in(text, NAMES), str)
+
+
+F = "def f(x):\n    return x + 1"
+WRITTEN = {
+    "uses an earlier block": "```python\ndef g():\n    return 1\n```\n```python\ndef f(x):\n    return x + g()\n```",
+    "a helper is mended later": (
+        "```python\ndef g():\n    return 5\n\ndef f(x):\n    return x + g()\n```\nFix g:\n"
+        "```python\ndef g():\n    return 1\n```"
+    ),
+    "the function is mended, and its helper stays": (
+        "```python\ndef g():\n    return 1\n\ndef f(x):\n    return x\n```\nFix f:\n"
+        "```python\ndef f(x):\n    return x + g()\n```"
+    ),
+    "imports come first": ("```python\nimport math\n```\n```python\ndef f(x):\n    return math.floor(x) + 1\n```"),
+    "prose without a fence": f"Sure! Here is the function:\n\n{F}\n\nIt adds one.",
+    "prose right before the code": f"Here is the function:\n{F}",
+    "prose after the code": f"{F}\n\nThis function adds one to x.",
+    "Markdown that is nested": f"````markdown\n```python\n{F}\n```\n````",
+    "a transcript after the code": f"```python\n{F}\n\n>>> f(1)\n2\n```",
+    "output that is Python": f"```python\n{F}\n```\n```\nf = 3\n```",
+    "an outline after the code": f"```python\n{F}\n```\nThe shape is\n```python\ndef f(x):\n    ...\n```",
+    "an opening fence that is glued": f"Answer:```python\n{F}\n```",
+    "a closing fence that is glued": f"```python\n{F}```",
+    "a mark of byte order": f"\ufeff```python\n{F}\n```",
+    "a definition under a condition": (
+        "```python\nif True:\n    def f(x):\n        return x + 1\n```\n```python\nprint('done')\n```"
+    ),
+    "a definition under try": (
+        "```python\ntry:\n    from missing import f\nexcept ImportError:\n    def f(x):\n        return x + 1\n```\n"
+        "```python\nprint('done')\n```"
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", WRITTEN.values(), ids=WRITTEN)
+def test_the_function_works_however_its_parts_are_written_down(answer):
+    scope: dict = {"__name__": "answer"}
+    exec(code_in(answer, frozenset({"f"})), scope)
+    assert scope["f"](1) == 2

@@ -216,7 +216,7 @@ class SlotClient(ChatClient):
         url = f"{process.base_url.removesuffix('/v1')}/slots/{slot.number}?action={action}"
         try:
             async with asyncio.timeout(_ACTION_SECONDS):
-                async with await self._post(url, msgspec.json.encode({"filename": file}), {}) as response:
+                async with await self._post(url, [msgspec.json.encode({"filename": file})], {}) as response:
                     body = await response.read()
                     return msgspec.json.decode(body, type=_Action) if response.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, EngineError):

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from tierwise.engines.openai.connector import Connector
 from tierwise.engines.openai.events import MOST_BYTES
 from tierwise.engines.openai.exchange import Exchange, advice_on_url
 from tierwise.engines.openai.failure import Failure, read_failure
 from tierwise.engines.openai.masking import masked
+from tierwise.engines.openai.receive import Body, beginning, drain, silence_limit
 from tierwise.engines.openai.request import RequestEncoder
 from tierwise.engines.openai.wire import read_event, read_whole
+from tierwise.spec import turns
 from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, Refused, TimedOut
 
 if TYPE_CHECKING:
@@ -28,10 +27,8 @@ if TYPE_CHECKING:
 _LINGER_SECONDS = 1.0
 """The longest wait after the finish reason for usage, `[DONE]` and the end of the response. Then the connection is
 closed."""
-_DRAIN_SECONDS = 0.5  # from `[DONE]` to the end of the response; then the connection is closed
-_ERROR_SECONDS = 5.0  # for the body of an error
-_MOST_ERROR_BYTES = 64 * 1024
-_LARGE_BYTES = 1024 * 1024  # aiohttp wants a file above this size, and sends it in parts
+_LARGE_BYTES = 1024 * 1024  # above this size aiohttp wants an iterator
+_SLICE_BYTES = 256 * 1024
 
 
 class ChatClient:
@@ -73,7 +70,8 @@ class ChatClient:
         }
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self._timeout = aiohttp.ClientTimeout(total=None, connect=10, sock_read=silent_seconds)
+        self._silent_seconds = silent_seconds
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=10)
         self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
 
@@ -92,16 +90,25 @@ class ChatClient:
             yield self._whole_answer(await self.whole(base_url, call), base_url, call)
             return
         exchange = Exchange(lambda event: self._read(event, base_url, call), linger_seconds=_LINGER_SECONDS)
-        body = self._request.encode(call)
+        body = await self._request.encode(call)
         try:
             async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
-                while block := await _next_block(response, exchange.ends_at):
-                    for chunk in exchange.feed(block):
-                        yield chunk
-                    if exchange.is_done:
-                        await _drain(response)
-                        break
+                with Body(response, self._silent_seconds) as answer:
+                    while block := await answer.next(exchange.ends_at):
+                        if exchange.is_large(block):
+                            async with turns.turn():
+                                chunks = exchange.feed(block)
+                                first = next(chunks, None)
+                            if first is not None:
+                                yield first
+                        else:
+                            chunks = exchange.feed(block)
+                        for chunk in chunks:
+                            yield chunk
+                        if exchange.is_done:
+                            await drain(response)
+                            break
                 if (document := exchange.document) is not None:
                     for chunk in self._documented(document, response, base_url, call):
                         exchange.is_finished |= chunk.finish is not None
@@ -121,35 +128,40 @@ class ChatClient:
 
         Cancelling it aborts the pass.
         """
-        body = self._request.encode(call, streamed=False)
+        body = await self._request.encode(call, streamed=False)
         try:
             async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
-                answer = bytearray()
-                while block := await response.content.readany():
-                    answer += block
-                    if len(answer) > MOST_BYTES:
-                        raise self._garbled(f"sent more than {MOST_BYTES >> 20} MiB")
-                return bytes(answer)
+                document = bytearray()
+                with Body(response, self._silent_seconds) as answer:
+                    while block := await answer.next():
+                        document += block
+                        if len(document) > MOST_BYTES:
+                            raise self._garbled(f"sent more than {MOST_BYTES >> 20} MiB")
+                return bytes(document)
         except (aiohttp.ClientError, ConnectionError) as error:
             raise self._blame(error, had_begun=False) from error
 
-    async def _post(self, url: str, body: bytes, forwarded: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _post(self, url: str, body: list[bytes], forwarded: Mapping[str, str]) -> aiohttp.ClientResponse:
         """Send a request. If the server has closed a reused connection, the request is sent again on a new one.
 
         llama.cpp closes every connection after a stream, microseconds after announcing keep-alive.
         """
+        size = sum(map(len, body))
+        is_large = size > _LARGE_BYTES
+        length = {"Content-Length": str(size)} if is_large else {}
         while True:
             way: list[str] = []
             try:
-                return await self._open().post(
-                    url,
-                    data=io.BytesIO(body) if len(body) > _LARGE_BYTES else body,
-                    headers={**forwarded, **self._headers},
-                    allow_redirects=False,
-                    proxy=self._proxy,
-                    trace_request_ctx=way,
-                )
+                async with silence_limit(self._silent_seconds):
+                    return await self._open().post(
+                        url,
+                        data=_slices(body) if is_large else b"".join(body),
+                        headers={**forwarded, **self._headers, **length},
+                        allow_redirects=False,
+                        proxy=self._proxy,
+                        trace_request_ctx=way,
+                    )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 if not way:
                     raise
@@ -161,7 +173,7 @@ class ChatClient:
             # No cookies: a cookie from one user's response would be sent with another user's request.
             self._session = aiohttp.ClientSession(
                 timeout=self._timeout,
-                connector=Connector(),
+                connector=aiohttp.TCPConnector(limit=0),  # the panel and the engine's own queue limit passes
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=[tracing],
             )
@@ -171,7 +183,7 @@ class ChatClient:
         """Raise the error of a response that has another status than 200."""
         if response.status == 200:
             return
-        body = await _beginning(response)
+        body = await beginning(response)
         if 300 <= response.status < 400 and (place := response.headers.get("Location")):
             body = f"redirects to {place}; correct `url`".encode()
         raise self._error(read_failure(response.status, self._masked(body), response.headers), base_url, call)
@@ -246,35 +258,12 @@ async def _note_reuse(session: aiohttp.ClientSession, way: Any, params: object) 
     way.trace_request_ctx.append("kept")
 
 
-async def _next_block(response: aiohttp.ClientResponse, ends_at: float | None) -> bytes:
-    """The next bytes of a response; empty at its end, or at a time of the event loop if none came before."""
-    if ends_at is None:
-        return await response.content.readany()
-    try:
-        async with asyncio.timeout_at(ends_at):
-            return await response.content.readany()
-    except TimeoutError:
-        return b""
-
-
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The body of an error response, up to a maximum size and time."""
-    parts: list[bytes] = []
-    with suppress(aiohttp.ClientPayloadError, TimeoutError):
-        async with asyncio.timeout(_ERROR_SECONDS):
-            async for part in response.content.iter_any():
-                parts.append(part)
-                if sum(map(len, parts)) > _MOST_ERROR_BYTES:
-                    break
-    return b"".join(parts)[:_MOST_ERROR_BYTES]
-
-
-async def _drain(response: aiohttp.ClientResponse) -> None:
-    """Read to the end of the response, so that the connection can be reused."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            async for _ in response.content.iter_any():
-                pass
+async def _slices(parts: list[bytes]) -> AsyncGenerator[memoryview]:
+    """A body in slices, without a copy of it."""
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), _SLICE_BYTES):
+            yield view[start : start + _SLICE_BYTES]
 
 
 def _shown(body: bytes) -> str:

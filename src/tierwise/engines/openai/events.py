@@ -35,6 +35,11 @@ class EventParser:
         self._after_return = False
 
     @property
+    def held(self) -> int:
+        """Bytes of the line, or document, that is not complete yet."""
+        return self._size
+
+    @property
     def document(self) -> bytes | None:
         """The response, if it is a document instead of a stream of events."""
         return None if self._document is None else b"".join(self._document)
@@ -124,7 +129,7 @@ class EventParser:
         name, self._name = self._name, b""
         if not event or self.is_done:
             return
-        if event.upper() == b"[DONE]":
+        if event[:7].upper() == b"[DONE]":
             self.is_done = True
         elif name == b"error" and b'"error"' not in event:
             self.has_any = True

@@ -10,6 +10,9 @@ from tierwise.engines.openai.events import EventParser
 from tierwise.engines.openai.wire import NO_REASON, doubted
 from tierwise.spec.call import Chunk
 
+LARGE_BYTES = 64 * 1024
+"""Larger events are read in turn."""
+
 
 class Exchange:
     """Reads the chunks of one response.
@@ -54,6 +57,10 @@ class Exchange:
     def document(self) -> bytes | None:
         """The response, if it is a document instead of a stream of events."""
         return self._events.document
+
+    def is_large(self, block: bytes) -> bool:
+        """Whether a block completes an event that takes long to read."""
+        return self._events.held + len(block) > LARGE_BYTES and b"\n" in block
 
     def feed(self, block: bytes) -> Iterator[Chunk]:
         """The chunks that a block completes."""

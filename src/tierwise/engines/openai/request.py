@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tierwise.spec import turns
 from tierwise.spec.errors import Refused
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tierwise.engines.openai.failure import Failure
     from tierwise.spec.call import Call
     from tierwise.spec.json import Fields, Json
+    from tierwise.spec.prompt import WrittenMessages
 
 MULTIPLIERS = frozenset({"n", "n_cmpl", "best_of"})
 """Fields that start several passes, of which servers count one: `n_cmpl` is llama.cpp's, `best_of` vLLM's."""
@@ -50,12 +52,29 @@ class RequestEncoder:
         """Whether the answer to a call is requested as a stream."""
         return call.streamed and "stream" not in self._drop
 
-    def encode(self, call: Call, *, streamed: bool = True) -> bytes:
-        """The body of a request.
+    async def encode(self, call: Call, *, streamed: bool = True) -> list[bytes]:
+        """The body of a request, in parts. A large one is written in turn, and its messages only once.
 
         Raises:
             Refused: it would start several passes, or holds text that is not valid Unicode.
         """
+        try:
+            if call.prompt.written is None:
+                return [msgspec.json.encode(self._body(call, streamed=streamed))]
+            async with turns.turn():
+                return self._in_parts(call, call.prompt.written, streamed=streamed)
+        except UnicodeEncodeError as error:
+            raise Refused(f"the request contains text that is not valid Unicode: {error}", engine=self._name) from error
+
+    def _in_parts(self, call: Call, written: WrittenMessages, *, streamed: bool) -> list[bytes]:
+        body = self._body(call, streamed=streamed)
+        if body.pop("messages", None) is None:
+            return [msgspec.json.encode(body)]
+        messages = written.of(call.prompt.messages, msgspec.json.encode)
+        rest = msgspec.json.encode(body)[1:]
+        return [b'{"messages":', messages, rest if rest == b"}" else b"," + rest]
+
+    def _body(self, call: Call, *, streamed: bool) -> dict[str, Json]:
         asked = call.prompt.fields if self._translate is None else self._translate(call.prompt.fields)
         fields = {**asked, **self._extras}
         for name in MULTIPLIERS & fields.keys():
@@ -79,10 +98,7 @@ class RequestEncoder:
             del body["stream_options"]
         for name in self._drop & body.keys():
             del body[name]
-        try:
-            return msgspec.json.encode(body)
-        except UnicodeEncodeError as error:
-            raise Refused(f"the request contains text that is not valid Unicode: {error}", engine=self._name) from error
+        return body
 
     def fault(self, call: Call, failure: Failure) -> str:
         """What to change in our settings if a refusal is about a field that they add; empty if it is the client's."""

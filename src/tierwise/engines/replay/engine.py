@@ -12,7 +12,7 @@ from tierwise.spec.call import Chunk, Usage
 from tierwise.spec.errors import Broken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 
     from tierwise.engines.replay.recording import Candidate
     from tierwise.spec.call import Call
@@ -40,11 +40,12 @@ class ReplayEngine:
         one, bound = self._find(call), call.prompt.bound
         tokens = one.completion_tokens if bound is None else min(bound, one.completion_tokens)
         parts = max(1, tokens) if self._speed else 1
+        share = tokens / one.completion_tokens if one.completion_tokens else 1.0
         await asyncio.sleep(one.first_token * self._speed)
-        for chunk in _chunks(one, tokens, parts):
+        for chunk in pieces(one, tokens, parts):
             yield chunk
-            await asyncio.sleep((one.seconds - one.first_token) * self._speed / parts)
-        yield Chunk(finish=one.finish if tokens == one.completion_tokens else "length", usage=_usage(one, tokens))
+            await asyncio.sleep((one.seconds - one.first_token) * self._speed * share / parts)
+        yield Chunk(finish=one.finish if tokens == one.completion_tokens else "length", usage=usage_at(one, tokens))
 
     def _find(self, call: Call) -> Candidate:
         one, bound = self._candidates.get((prompt_digest(call), call.draw)), call.prompt.bound
@@ -59,8 +60,8 @@ class ReplayEngine:
         return one
 
 
-def _chunks(one: Candidate, tokens: int, parts: int) -> Iterator[Chunk]:
-    """The first `tokens` tokens of a candidate, in parts of similar size."""
+def pieces(one: Candidate, tokens: int, parts: int) -> Iterator[Chunk]:
+    """The first `tokens` tokens of a candidate, in parts of similar size, each with the usage so far."""
     message = dict(one.message)
     thought, text = message.pop("reasoning_content", None) or "", message.pop("content", None) or ""
     whole = thought + text
@@ -77,21 +78,34 @@ def _chunks(one: Candidate, tokens: int, parts: int) -> Iterator[Chunk]:
         if now == one.completion_tokens:  # indivisible fields are sent with the last token
             delta.update((name, value) for name, value in message.items() if value)
         logprobs = one.logprobs[was:now] if len(one.logprobs) == one.completion_tokens else ()
-        yield Chunk(delta=delta, logprobs={"content": list(logprobs)} if logprobs else None, usage=_usage(one, now))
+        yield Chunk(delta=delta, logprobs={"content": list(logprobs)} if logprobs else None, usage=usage_at(one, now))
         was, first = now, last
 
 
 def _ends(one: Candidate, whole: str) -> list[int]:
     """Characters after each number of tokens: from the logprobs if complete, otherwise of equal length."""
-    count = one.completion_tokens
     texts = [token.get("token") for token in one.logprobs]
     words = [text for text in texts if isinstance(text, str)]
-    if len(words) == count and "".join(words) == whole:
-        return list(accumulate(map(len, words), initial=0))
-    return [round(len(whole) * token / count) for token in range(count)] + [len(whole)] if count else [len(whole)]
+    is_whole = len(words) == len(texts) and "".join(words) == whole
+    return token_ends(list(map(len, words)) if is_whole else [], len(whole), one.completion_tokens)
 
 
-def _usage(one: Candidate, tokens: int) -> Usage:
+def token_ends(lengths: Sequence[int], size: int, count: int) -> list[int]:
+    """Characters of an output after 0, 1, … of its tokens.
+
+    Args:
+        lengths: characters of each token; used if they are complete, otherwise all tokens are equally long. A last
+            token without a text, which ends the output, may be missing.
+        size: characters of the whole output.
+        count: tokens of the whole output.
+    """
+    if count - len(lengths) in (0, 1) and sum(lengths) == size and lengths:
+        return [0, *accumulate(lengths), *([size] if len(lengths) < count else [])]
+    return [round(size * token / count) for token in range(count)] + [size] if count else [size]
+
+
+def usage_at(one: Candidate, tokens: int) -> Usage:
+    """The usage of a candidate after its first `tokens` tokens."""
     return Usage(
         prompt=one.prompt_tokens,
         cached=one.cached_tokens,

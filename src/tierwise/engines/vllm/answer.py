@@ -28,19 +28,22 @@ class _Answer(msgspec.Struct):
     choices: list[_Choice]
 
 
-def read_answer(body: bytes, experts: int | None = None) -> list[Chunk]:
+def read_answer(body: bytes, experts: int | None = None) -> list[Chunk] | Failure:
     """Convert the first choice of a response to chunks; the last chunk has the usage and the routing.
+
+    Returns:
+        A failure if the response is an error, or its finish reason says that the pass was not completed.
 
     Raises:
         ValueError: it is not a chat completion, or its routed experts cannot be parsed.
     """
     try:
         whole = read_whole(body)
+        if isinstance(whole, Failure):
+            return whole
         routed = msgspec.convert(json_of(body), type=_Answer).choices[0].routed_experts
     except ValueError as error:
         raise ValueError(f"sent an invalid chat completion: {error}") from error
-    if isinstance(whole, Failure):
-        raise ValueError(f"sent an error instead of a chat completion: {whole.message}")  # noqa: TRY004 - the caller expects it
     delta = {name: value for name, value in whole.delta.items() if value not in (None, [], {})}
     return [
         Chunk(delta=delta, logprobs=whole.logprobs),

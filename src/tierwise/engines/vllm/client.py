@@ -11,6 +11,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tierwise.engines.openai.failure import Failure
 from tierwise.engines.served.client import RoutingClient
 from tierwise.engines.vllm.answer import read_answer
 
@@ -43,5 +44,8 @@ class VllmClient(RoutingClient):
                     yield chunk
             return
         body = await self.whole(base_url, call)
-        for chunk in await self._count(partial(read_answer, body, self._experts)):
+        answer = await self._count(partial(read_answer, body, self._experts))
+        if isinstance(answer, Failure):
+            raise self._error(answer, base_url, call)
+        for chunk in answer:
             yield chunk

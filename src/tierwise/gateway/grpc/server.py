@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc.aio
@@ -16,10 +16,10 @@ from tierwise.gateway.failures import headers_of, status_of
 from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.grpc import tierwise_pb2_grpc as stubs
 from tierwise.gateway.grpc.messages import account_of, event_of, parsed_of, response_of
-from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, ShowChunk
+from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk
-from tierwise.spec.errors import SpecError, TierwiseError, Unauthorized
+from tierwise.spec.errors import SpecError, Stopping, TierwiseError, Unauthorized
 
 if TYPE_CHECKING:
     from tierwise.gateway.metrics import Metrics
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _RESERVE_SECONDS = 0.05
 """Reserve before a caller's deadline, so that an answer cut by it still arrives."""
+_GOODBYE_SECONDS = 1.0
+"""Maximum time for telling a client that the server stops: it may read slowly."""
 _FOR_EVER_SECONDS = 10_000_000.0
 _LONGEST_SECONDS = 86_400.0  # the maximum of a budget
 
@@ -64,14 +66,15 @@ class GrpcServer:
     async def drain(self) -> None:
         """Accept no more calls, and wait for running ones."""
         if self._stopping is None:
-            # For gRPC's own `stop`, None means "immediately", and a grace period cannot be shortened later; see `stop`.
+            # For gRPC's own `stop`, None means "immediately".
             self._stopping = asyncio.create_task(self._server.stop(_FOR_EVER_SECONDS))
         await asyncio.shield(self._stopping)
 
     async def stop(self) -> None:
-        """Accept no more calls, and cancel running ones."""
+        """Accept no more calls, and end running ones with the status of `Stopping`."""
         draining = asyncio.create_task(self.drain())
-        self._front.end_all()
+        await self._front.end_all()
+        await self._server.stop(None)  # cancels the calls whose clients could not be told, because they read nothing
         await draining
 
 
@@ -81,79 +84,99 @@ class _Front(stubs.TierwiseServicer):
         self._service = service
         self._metrics = metrics
         self._lifecycle = RequestLifecycle(service, metrics)
-        self._calls: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        """Of the calls that `end_all` can end."""
         self._is_ending = False
 
     async def Chat(self, request: pb.ChatRequest, rpc: Rpc) -> pb.ChatResponse:  # noqa: N802 - as in the contract
-        context = await self._receive(request, rpc, stream=False)
-        with self._tracked():
-            await self._answer(context, rpc)
-            return response_of(context, self._service.prices)
+        async with self._call(rpc) as call:
+            context = call.context = await self._receive(request, rpc, stream=False)
+            await self._lifecycle.answer(context, is_stopped=lambda: self._is_ending)
+        return response_of(context, self._service.prices)
 
     async def ChatStream(self, request: pb.ChatRequest, rpc: Rpc) -> None:  # noqa: N802
-        context = await self._receive(request, rpc, stream=True)
         writing = asyncio.Lock()
+        async with self._call(rpc) as call:
+            context = call.context = await self._receive(request, rpc, stream=True)
 
-        async def show(choice: int, chunk: Chunk) -> None:
-            async with writing:  # gRPC allows one write at a time
-                await rpc.write(event_of(choice, chunk, wants_logprobs=context.parsed.wants_logprobs))
+            async def show(choice: int, chunk: Chunk) -> None:
+                async with writing:  # gRPC allows one write at a time
+                    await rpc.write(event_of(choice, chunk, wants_logprobs=context.parsed.wants_logprobs))
 
-        with self._tracked():
-            await self._answer(context, rpc, show)
+            await self._lifecycle.answer(context, show, is_stopped=lambda: self._is_ending)
             await rpc.write(pb.ChatEvent(account=account_of(context, self._service.prices)))
 
-    async def _require_key(self, rpc: Rpc) -> None:
-        if not self._access.key:
-            return
-        metadata = dict(rpc.invocation_metadata() or ())
-        if not self._access.has_key(str(metadata.get("authorization", "")).encode()):
-            error = Unauthorized("the key is missing or wrong; send it as metadata `authorization: Bearer KEY`")
-            self._metrics.refused(status_of(error).http)
-            await _abort(rpc, error)
-
     async def Models(self, request: pb.ModelsRequest, rpc: Rpc) -> pb.ModelsResponse:  # noqa: ARG002, N802
-        await self._require_key(rpc)
+        async with self._call(rpc):
+            self._require_key(rpc)
         router = self._service.router
         models = [pb.Model(id=name, cascade=tier.policy.tiers()) for name, tier in router.tiers.items()]
         return pb.ModelsResponse(models=models)
 
+    def _require_key(self, rpc: Rpc) -> None:
+        if not self._access.key:
+            return
+        metadata = dict(rpc.invocation_metadata() or ())
+        if not self._access.has_key(str(metadata.get("authorization", "")).encode()):
+            raise Unauthorized("the key is missing or wrong; send it as metadata `authorization: Bearer KEY`")
+
     async def _receive(self, request: pb.ChatRequest, rpc: Rpc, *, stream: bool) -> RequestContext:
-        await self._require_key(rpc)
+        self._require_key(rpc)
         trace = self._service.new_trace()
         await rpc.send_initial_metadata(((ACTION, trace.action),))
-        try:
-            parsed = await parsed_of(request, stream=stream)
-            if (left := rpc.time_remaining()) is not None:
-                own = min(max(left - min(_RESERVE_SECONDS, left / 10), 0.001), _LONGEST_SECONDS)
-                parsed = replace(parsed, budget=parsed.budget.within(Budget(seconds=own)))
-            return self._lifecycle.receive(trace, parsed)
-        except TierwiseError as error:
-            self._metrics.refused(status_of(error).http)
-            await _abort(rpc, error)
+        parsed = await parsed_of(request, stream=stream)
+        if (left := rpc.time_remaining()) is not None:
+            own = min(max(left - min(_RESERVE_SECONDS, left / 10), 0.001), _LONGEST_SECONDS)
+            parsed = replace(parsed, budget=parsed.budget.within(Budget(seconds=own)))
+        return self._lifecycle.receive(trace, parsed)
 
-    async def _answer(self, context: RequestContext, rpc: Rpc, show: ShowChunk | None = None) -> None:
-        try:
-            await self._lifecycle.answer(context, show, is_stopped=lambda: self._is_ending)
-        except TierwiseError as error:
-            await _abort(rpc, error, account_of(context, self._service.prices))
+    @asynccontextmanager
+    async def _call(self, rpc: Rpc) -> AsyncGenerator[_Call]:
+        """Ends a call with the status of its failure, or of `Stopping` if `end_all` ends it.
 
-    @contextmanager
-    def _tracked(self) -> Generator[None]:
-        """Register this call for `end_all`. A disconnect of the caller cancels it too, with everything that runs for
-        it.
+        gRPC sends no status for a cancelled handler: the client would wait until its own deadline. A disconnect of the
+        client cancels the handler too, with everything that runs for it.
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - coroutines run in tasks
-        self._calls.add(task)
+        call = _Call()
+        self._tasks.add(task)
         try:
-            yield
+            if self._is_ending:
+                task.cancel()  # at its first wait
+            yield call
+        except TierwiseError as error:
+            if call.context is None:
+                self._metrics.refused(status_of(error).http)
+            self._tasks.discard(task)  # its end must not be cancelled
+            await _abort(rpc, error, self._account(call))
+        except asyncio.CancelledError:
+            if not self._is_ending:
+                raise
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_GOODBYE_SECONDS):
+                    await _abort(rpc, Stopping("the server was stopped; ask again in a moment"), self._account(call))
+            raise
         finally:
-            self._calls.discard(task)
+            self._tasks.discard(task)
 
-    def end_all(self) -> None:
+    def _account(self, call: _Call) -> pb.Account | None:
+        return None if call.context is None else account_of(call.context, self._service.prices)
+
+    async def end_all(self) -> None:
+        """End every call, and wait a short time until the clients are told."""
         self._is_ending = True
-        for call in self._calls:
-            call.cancel()
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=2 * _GOODBYE_SECONDS)
+
+
+@dataclass(slots=True)
+class _Call:
+    context: RequestContext | None = None
+    """None until the request is received."""
 
 
 async def _abort(rpc: Rpc, error: TierwiseError, account: pb.Account | None = None) -> NoReturn:

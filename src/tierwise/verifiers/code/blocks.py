@@ -6,16 +6,22 @@ import ast
 import functools
 import re
 import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tierwise.verifiers.code.source import parsed
 
 _FENCE = re.compile(r"^[ \t>]{0,40}(`{3,}|~{3,})[ \t]*([^\n`]*)$", re.MULTILINE)
 _PYTHON = {"python", "py", "python3", "py3", "python2", "ipython", "pycon", "sage", "pyi", "cython"}
+_TEXT = {"markdown", "md", "text", "txt"}
+_BEGINS = re.compile(r"^(?:async[ ]def|def|class|import|from|@|\w+[ ]*=[ ])", re.MULTILINE)
+_GLUED = re.compile(r"(?<=[^\s`])(```(?:\w*)[ \t]*)(?=\n|\Z)")
 _PROMPT = re.compile(r"^(>>>|\.\.\.) ?", re.MULTILINE)
 _DEFINED = re.compile(r"^(?:async[ ]def|def|class)[ ]+(\w+)", re.MULTILINE)
 MOST_BLOCKS = 200
 MOST_PARSED = 32 * 1024
+MOST_TRIED = 20
+"""Ends of code in a text without blocks that are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,28 +37,70 @@ def code_in(text: str, names: frozenset[str] = frozenset()) -> str:
 
     It is made of the blocks that are tagged as Python, or that parse as Python and have no other tag, in their order:
     up to the last one that defines one of the names, or else the last that defines anything. A block before it that
-    defines the same things is a draft, and left out. Without a block, it is the whole text, without stray fences.
+    defines the same things is a draft, and left out unless the program uses something else of it; one after it that
+    only defines helpers anew replaces these. Without a block, it is the text's part that is Python, without stray
+    fences.
 
     Args:
         text: the answer without its thinking.
         names: that the tests use.
     """
+    text = _unglued(text.removeprefix("\ufeff"))
     found = blocks(text)
     tagged = [_cleaned(one.text) for one in found if _language(one) in _PYTHON]
     others = [_cleaned(one.text) for one in found]
-    candidates = [one for one in others if one in tagged or (one in _plain(found) and defines(one) is not None)]
+    plain = [one for one in _plain(found) if defines(one) is not None and (not tagged or _DEFINED.search(one))]
+    candidates = [one for one in others if one in tagged or one in plain]
     candidates = candidates or [one for one in others if defines(one)]  # Python under another name
     if not candidates:
-        return (others or [_without_fences(text)])[-1].strip()
+        if nested := [one.text for one in found if _language(one) in _TEXT and _FENCE.search(one.text)]:
+            return code_in(nested[-1], names)
+        return others[-1].strip() if others else _without_prose(_without_fences(text)).strip()
+    candidates = [one for one in candidates if not _is_outline(one)] or candidates
     last = _last(candidates, names)
     kept = [candidates[last]]
     have = set(defines(candidates[last]) or ())
     for one in reversed(candidates[:last]):
         given = defines(one)
-        if given is not None and given and not given & have:
+        if given is None:
+            continue
+        is_needed = not given & have and (given or _only(one, ast.Import, ast.ImportFrom))
+        if is_needed or (given & have and (given - have) & _used(kept)):
             kept.insert(0, one)
             have |= given
+    for one in candidates[last + 1 :]:
+        given = defines(one)
+        if given and given <= have and _only(one, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef):
+            kept.append(one)  # it mends a helper of what stands before
     return "\n\n".join(one.strip("\n") for one in kept).strip()
+
+
+def _unglued(text: str) -> str:
+    """A text with each fence on a line of its own, where one that is not would leave a block open."""
+    return _GLUED.sub(r"\n\1", text) if len(_FENCE.findall(text)) % 2 else text
+
+
+def _is_outline(text: str) -> bool:
+    """Whether a text that is Python only shows the heads of its functions: `def f(x): ...`."""
+    if len(text) > MOST_PARSED or not defines(text):
+        return False
+    heads = [node for node in ast.walk(parsed(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return bool(heads) and all(
+        isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        for head in heads
+        for node in head.body
+    )
+
+
+def _used(blocks_of_python: list[str]) -> set[str]:
+    """The names that programs read."""
+    trees = [parsed(one) for one in blocks_of_python if len(one) <= MOST_PARSED and _parses(one)]
+    return {node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _only(text: str, *kinds: type[ast.stmt]) -> bool:
+    """Whether a text that is Python holds statements of these kinds alone."""
+    return len(text) <= MOST_PARSED and all(isinstance(node, kinds) for node in parsed(text).body)
 
 
 def _plain(found: list[Block]) -> list[str]:
@@ -144,7 +192,12 @@ def _dedented(body: str, fence: str) -> str:
 def _cleaned(text: str) -> str:
     """Code without the prompts of an interactive session and without its output."""
     if not text.lstrip().startswith(">>>"):
-        return text
+        begin = re.search(r"^>>> ", text, re.MULTILINE)
+        return (
+            text[: begin.start()]
+            if begin is not None and not _parses(text) and defines(text[: begin.start()])
+            else text
+        )
     lines = [line for line in text.splitlines() if _PROMPT.match(line)]
     return _PROMPT.sub("", "\n".join(lines))
 
@@ -158,8 +211,34 @@ def _without_fences(text: str) -> str:
     return textwrap.dedent(before if defines(before) else after)
 
 
+def _without_prose(text: str) -> str:
+    """A text without blocks from its first line of code up to the last paragraph with which it is still Python."""
+    begin = _BEGINS.search(text)
+    if begin is None or _parses(text) or len(text) > MOST_PARSED:
+        return text
+    code = text[begin.start() :]
+    ends = [len(code), *(blank.start() for blank in reversed(list(re.finditer(r"\n\s*\n|\n(?=\S)", code))))]
+    for end in ends[:MOST_TRIED]:
+        if defines(code[:end]):
+            return code[:end]
+    return text
+
+
 def _parses(text: str) -> bool:
     return defines(text) is not None
+
+
+def _top(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a program that run in its own scope, those under `if`, `try` and `with` too."""
+    for node in body:
+        yield node
+        match node:
+            case ast.If(body=one, orelse=other):
+                yield from _top([*one, *other])
+            case ast.Try(body=one, orelse=other, finalbody=last, handlers=handlers):
+                yield from _top([*one, *(inner for handler in handlers for inner in handler.body), *other, *last])
+            case ast.With(body=one):
+                yield from _top(one)
 
 
 @functools.lru_cache(maxsize=32)
@@ -172,7 +251,7 @@ def defines(text: str) -> frozenset[str] | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     found: set[str] = set()
-    for node in tree.body:
+    for node in _top(tree.body):
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 found.add(name)

@@ -1,4 +1,4 @@
-"""A connection that is used again brings nothing of the response before: its read timeout least of all."""
+"""A connection that is used again brings nothing of the response before, and silence has a limit."""
 
 from __future__ import annotations
 
@@ -85,6 +85,60 @@ def test_a_response_that_was_read_slowly_does_not_fail_the_next_request(kilobyte
             with pytest.raises(TimedOut):
                 await read(client, url)
         finally:
+            await client.close()
+            server.close()
+            await asyncio.sleep(0.05)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.2, 1.0], ids="reader pauses {} s".format)
+def test_silence_is_counted_from_the_moment_at_which_the_reader_waits(pause):
+    async def main() -> float:
+        quiet = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + events(1))
+            await quiet.wait()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        client, loop = ChatClient("far", "large", silent_seconds=SILENT_SECONDS), asyncio.get_running_loop()
+        start = loop.time()
+        try:
+            with pytest.raises(TimedOut, match=r"nothing for 0\.4 s"):
+                await read(client, url, pause=pause)
+            return loop.time() - start - pause
+        finally:
+            quiet.set()
+            await client.close()
+            server.close()
+            await asyncio.sleep(0.05)
+
+    assert asyncio.run(main()) + 0.01 >= SILENT_SECONDS
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"], ids=repr
+)
+def test_a_whole_answer_that_stays_away_ends_the_pass(head):
+    async def main() -> None:
+        quiet = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(head)
+            await quiet.wait()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        client = ChatClient("far", "large", silent_seconds=SILENT_SECONDS)
+        try:
+            with pytest.raises(TimedOut, match=r"stopped sending: it sent nothing for 0\.4 s"):
+                await client.whole(url, CALL)
+        finally:
+            quiet.set()
             await client.close()
             server.close()
             await asyncio.sleep(0.05)

@@ -1,0 +1,148 @@
+"""Records the deep pools behind the curves of stopping rules, in pieces, and packs them.
+
+    python scripts/record_pools.py POOL --out FOLDER --minutes 20     again until it says that the pool is complete
+    python scripts/record_pools.py POOL --out FOLDER --tasks 20 --draws 2    a pilot: how often one draw is right
+    python scripts/record_pools.py POOL --out FOLDER --pack           FOLDER/POOL.tar.xz, to be committed
+
+A piece may be ended at any time, also by `kill -9`: the next one continues where it ended. A packed pool is unpacked
+with `tar -xf`, and is a directory for `tierwise pool replay`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tierwise.runs.directory import RunDirectory
+
+ROOT = Path(__file__).parents[1]
+MOST_BYTES = 5 * 2**20
+"""A packed pool."""
+
+KEPT = ("manifest.json", "records.jsonl", "workload.jsonl")
+"""The files of a pool that a replay reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeepPool:
+    """One deployment on the tasks of one suite."""
+
+    suite: tuple[str, ...]
+    """Arguments of `tierwise workload make`."""
+    checkpoint: str = "coder-0.5b"
+    """Of examples/coder.yaml."""
+    tasks: int = 150
+    """Of reasoning-gym; HumanEval has its own number."""
+    max_tokens: int = 192
+    """Of each task."""
+
+
+POOLS = {
+    "leg-counting": DeepPool(suite=("reasoning-gym", "--generator", "leg_counting", "--seed", "10")),
+    "chain-sum": DeepPool(suite=("reasoning-gym", "--generator", "chain_sum", "--seed", "10"), max_tokens=96),
+    "human-eval": DeepPool(suite=("human-eval",), max_tokens=320),
+}
+"""Three pools. Whether one draw is right for 30 to 80 % of their tasks is what a pilot shows."""
+
+
+def config_of(pool: DeepPool, slots: int, threads: int) -> dict[str, Any]:
+    """The config file: one tier that draws from the checkpoint."""
+    coder = yaml.safe_load((ROOT / "examples" / "coder.yaml").read_text(encoding="utf-8"))
+    return {
+        "checkpoints": {pool.checkpoint: coder["checkpoints"][pool.checkpoint]},
+        "deployments": {
+            "model": {
+                "engine": "llama.cpp",
+                "checkpoint": pool.checkpoint,
+                "context": 1024 * slots,
+                "slots": slots,
+                "threads": threads,
+            }
+        },
+        "tiers": {
+            "draw": {
+                "deployment": "model",
+                "policy": "single",
+                "sampling": {"temperature": 0.8, "top_p": 0.95},
+            }
+        },
+        "prices": {"model": {"dollars_per_hour": 0.05}},
+    }
+
+
+def tierwise(*arguments: str) -> int:
+    return subprocess.run([sys.executable, "-m", "tierwise", *arguments], check=False, cwd=ROOT).returncode
+
+
+def record(name: str, folder: Path, wanted: argparse.Namespace) -> int:
+    """Record one piece. Returns the exit code of the recording."""
+    pool, at = POOLS[name], folder / name
+    tasks, config = folder / f"{name}.jsonl", folder / f"{name}.yaml"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not tasks.exists():
+        limit = ("--max-tokens", str(pool.max_tokens))
+        number = () if pool.suite[0] == "human-eval" else ("--count", str(pool.tasks))
+        if code := tierwise("workload", "make", *pool.suite, *number, *limit, "--out", str(tasks)):
+            return code
+    if not config.exists():
+        made = config_of(pool, wanted.slots, wanted.threads)
+        config.write_text(yaml.safe_dump(made, sort_keys=False), encoding="utf-8")
+    size = (
+        "--draws",
+        str(wanted.draws),
+        "--concurrency",
+        str(wanted.slots),
+        "--limit",
+        str(wanted.tasks or pool.tasks),
+    )
+    budget = () if wanted.minutes is None else ("--budget-minutes", str(wanted.minutes))
+    code = tierwise("pool", "record", str(config), str(tasks), *size, *budget, "--out", str(at))
+    directory = RunDirectory(at)
+    if directory.has_manifest:
+        total, found = len(directory.read_manifest().keys()), len(directory.read_records())
+        print(f"{name}: {found} of {total} draws" + ("; complete" if found == total else "; run it again to continue"))
+    return code
+
+
+def pack(name: str, folder: Path) -> int:
+    """Pack a complete pool."""
+    directory, target = RunDirectory(folder / name), folder / f"{name}.tar.xz"
+    if directory.is_unfinished or directory.errors():
+        print(f"{name} is not complete; record it to its end first", file=sys.stderr)
+        return 2
+    with tarfile.open(target, "w:xz", preset=9) as archive:
+        for file in KEPT:
+            archive.add(directory.path / file, arcname=f"{name}/{file}")
+    size = target.stat().st_size
+    print(f"{target}: {size / 2**20:.2f} MiB")
+    if size > MOST_BYTES:
+        print(
+            f"it has more than {MOST_BYTES / 2**20:.0f} MiB; record fewer tasks, or --top-logprobs 0", file=sys.stderr
+        )
+    return int(size > MOST_BYTES)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pool", choices=sorted(POOLS))
+    parser.add_argument("--out", type=Path, required=True, help="folder of the pools")
+    parser.add_argument("--minutes", type=float, help="start no draw after this time")
+    parser.add_argument("--draws", type=int, default=16)
+    parser.add_argument("--tasks", type=int, help="fewer tasks, for a pilot")
+    parser.add_argument("--slots", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--pack", action="store_true", help="pack the recorded pool")
+    wanted = parser.parse_args()
+    folder = wanted.out.resolve()
+    sys.exit(pack(wanted.pool, folder) if wanted.pack else record(wanted.pool, folder, wanted))
+
+
+if __name__ == "__main__":
+    main()

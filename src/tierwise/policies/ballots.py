@@ -1,0 +1,148 @@
+"""The votes of one prompt: who leads, whether that can change, and which of them a stopping rule may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tierwise.policies.copies import why_copies
+from tierwise.spec.ask import Answer, OutOfBudget
+from tierwise.spec.call import Pass
+from tierwise.stopping import StoppingRule, VotesSoFar
+from tierwise.stopping.confidence import HIGHEST, Calibration, log_odds, possible_answers, weight
+from tierwise.stopping.curtailment import is_settled
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ballot:
+    """One draw that brought a pass."""
+
+    place: int
+    """In draw order, from 0."""
+    vote: Pass
+    key: str | None
+    """Its answer in canonical form; None without one."""
+    confidence: float = 1.0
+    """The probability that it is right; used only with a calibration."""
+
+
+class Ballots:
+    """Collects votes in any order.
+
+    Args:
+        draws: number of draws of the whole vote.
+        rule: when it ends early. A rule that needs confidences also weighs the votes by them.
+        calibration: of the confidences; None if every vote counts alike.
+    """
+
+    def __init__(self, draws: int, rule: StoppingRule, calibration: Calibration | None = None) -> None:
+        self._draws = draws
+        self._rule = rule
+        self._calibration = calibration
+        self._cast: dict[int, Ballot] = {}
+        self._arrived: set[int] = set()
+        self._whole = 0
+        self._looked_at = 0
+
+    def add(self, place: int, ballot: Ballot | None) -> None:
+        """Add a draw that has ended; None if it brought no pass."""
+        self._arrived.add(place)
+        if ballot is not None:
+            self._cast[place] = ballot
+        while self._whole in self._arrived:
+            self._whole += 1
+
+    @property
+    def left(self) -> int:
+        """Draws that have not ended."""
+        return self._draws - len(self._arrived)
+
+    @property
+    def consecutive(self) -> int:
+        """The first draws that have all ended: what a stopping rule may look at."""
+        return self._whole
+
+    def first(self, draws: int) -> VotesSoFar:
+        """The votes of the first draws, as a stopping rule sees them."""
+        votes = [(one, one.key) for place in range(draws) if (one := self._cast.get(place)) is not None]
+        cast = [(one, key) for one, key in votes if key is not None]
+        sure = tuple(one.confidence for one, _ in cast) if self._calibration is not None else ()
+        return VotesSoFar(tuple(key for _, key in cast), self._draws - draws, sure)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the draws that are left cannot change the answer. They may come in any order."""
+        ballots = self._with_answer(self._draws)
+        if not ballots:
+            return False  # the panel ends by itself, with the error of the last draw
+        first_open = next((place for place in range(self._draws) if place not in self._arrived), self._draws)
+        seen = len({one.key for one in ballots})
+        for possible in sorted({possible_answers(seen), possible_answers(seen + self.left)}):
+            tallied = [(total, first.place) for total, first in self._tallied(ballots, possible).values()]
+            if not is_settled(tallied, left=self.left, first_open=first_open, heaviest=self._heaviest(possible)):
+                return False
+        return True
+
+    def stopping_point(self) -> int | None:
+        """The smallest number of first draws at which the rule stops; None if it does not yet.
+
+        The rule is asked after every draw of the draw order, so its decision does not depend on which draws were quick.
+        """
+        while self._looked_at < self._whole:
+            self._looked_at += 1
+            if self._rule.stops(self.first(self._looked_at)):
+                return self._looked_at
+        return None
+
+    def elect(self, draws: int | None = None) -> Answer:
+        """The answer of the first draws, or of all that ended.
+
+        Raises:
+            OutOfBudget: no pass ended.
+        """
+        within = self._draws if draws is None else draws
+        cast = [self._cast[place] for place in sorted(self._cast) if place < within]
+        ballots = self._with_answer(within)
+        if not cast:
+            raise OutOfBudget
+        if not ballots:
+            chosen = min(cast, key=lambda one: (one.vote.outcome != "finished", one.place)).vote
+            why = f"none of {len(cast)} votes contained an answer"
+            return Answer(completion=chosen.completion, chosen=chosen.number, why=why, agreement=0.0)
+        tallied = self._tallied(ballots, possible_answers(len({one.key for one in ballots})))
+        _, first = max(tallied.values(), key=lambda one: (one[0], -one[1].place))
+        equal = sum(one.key == first.key for one in ballots)
+        why, agreement = f"{equal} of {len(cast)} votes", equal / len(cast)
+        if copied := why_copies([one.vote for one in ballots]):
+            return Answer(
+                completion=first.vote.completion,
+                chosen=first.vote.number,
+                why=f"{why}, all copies of one draw: {copied}",
+            )
+        return Answer(completion=first.vote.completion, chosen=first.vote.number, why=why, agreement=agreement)
+
+    def _with_answer(self, draws: int) -> list[Ballot]:
+        ballots = (self._cast[place] for place in sorted(self._cast) if place < draws)
+        return [one for one in ballots if one.key is not None]
+
+    def _tallied(self, ballots: Sequence[Ballot], possible: int) -> dict[str, tuple[float, Ballot]]:
+        """For each answer, the weight of its votes and the first of them."""
+        found: dict[str, tuple[float, Ballot]] = {}
+        for one in ballots:
+            assert one.key is not None  # noqa: S101 - only ballots with an answer are tallied
+            total, first = found.get(one.key, (0.0, one))
+            found[one.key] = total + self._weight(one.confidence, possible), first
+        return found
+
+    def _weight(self, confidence: float, possible: int) -> float:
+        if self._calibration is None:
+            return 1.0
+        if self._rule.needs_confidence:
+            return log_odds(confidence, possible)
+        return weight(confidence, self._calibration.temperature)
+
+    def _heaviest(self, possible: int) -> float:
+        """The largest difference that one vote can make."""
+        if self._calibration is None:
+            return 1.0
+        return self._weight(HIGHEST if self._rule.needs_confidence else 1.0, possible)

@@ -1,0 +1,360 @@
+"""`spec.ask.Ask` on a pool: the counterpart of `run.runner`, whose passes are recorded draws in simulated time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from tierwise.pools.choice import SharedPasses
+from tierwise.pools.driving import Waiter
+from tierwise.pools.passes import Entry, PassInFlight
+from tierwise.pools.timeline import Fallback, SharedPanel, Timeline
+from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch
+from tierwise.spec.budget import Left
+from tierwise.spec.call import Call, Pass
+from tierwise.spec.capabilities import Capabilities
+from tierwise.spec.errors import EngineError, PolicyError, TierwiseError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tierwise.pools.choice import Choice, ReplayedTier
+    from tierwise.pools.clock import Simulation
+    from tierwise.pools.memo import Memo
+    from tierwise.run.budget import BudgetTracker
+    from tierwise.spec.budget import Budget
+    from tierwise.spec.prompt import Prompt
+    from tierwise.verifiers.verifier import Verifier
+
+
+class PoolAsk:
+    """`Ask` for one tier of a pool. Arguments as of `run.runner.PassRunner`.
+
+    Args:
+        choice: the state shared by all tiers of the action.
+        replayed: the tier whose passes it runs.
+        tracker: their budget.
+        simulation: the clock.
+        memo: finds verdicts once.
+        path: the tiers whose policies are running, outermost first.
+        fills: whether the tier's sampling must still be applied to prompts.
+    """
+
+    def __init__(
+        self,
+        choice: Choice,
+        replayed: ReplayedTier,
+        tracker: BudgetTracker,
+        simulation: Simulation,
+        memo: Memo,
+        *,
+        path: tuple[str, ...] = (),
+        fills: bool = True,
+    ) -> None:
+        self.choice, self.replayed, self.tracker = choice, replayed, tracker
+        self.simulation, self.memo = simulation, memo
+        self._path, self._fills = path, fills
+        self._timed_only: bool | None = None
+
+    # ── state ────────────────────────────────────────────────────────────
+
+    @property
+    def tier(self) -> str:
+        return self.replayed.name
+
+    @property
+    def deployment(self) -> str:
+        return self.replayed.deployment
+
+    @property
+    def width(self) -> int:
+        return self.replayed.slots
+
+    @property
+    def load(self) -> float:
+        if self.choice.is_sharing:
+            raise Fallback
+        return min(1.0, self.replayed.engine.occupancy.running / self.replayed.slots)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return _CAPABILITIES
+
+    @property
+    def left(self) -> Left:
+        if not self._is_timed_only():
+            return self.tracker.left(self.simulation.now)
+        deadline = self.tracker.deadline
+        return _UNLIMITED if deadline is None else Left(seconds=max(0.0, deadline - self.simulation.now))
+
+    def _is_timed_only(self) -> bool:
+        """Whether neither passes nor tokens are bounded."""
+        if self._timed_only is None:
+            self._timed_only = self.tracker.passes_left is None and self.tracker.tokens_left is None
+        return self._timed_only
+
+    @property
+    def verifier(self) -> Verifier | None:
+        return self.choice.verifier or self.replayed.verifier
+
+    @property
+    def drawn(self) -> Sequence[Pass]:
+        return sorted(self.choice.passes, key=lambda done: done.number)
+
+    # ── nested `Ask`s ────────────────────────────────────────────────────
+
+    def at(self, tier: str, *, reserve: Budget | None = None) -> PoolAsk:
+        if tier not in self.replayed.policy.tiers():
+            named = ", ".join(self.replayed.policy.tiers()) or "none"
+            raise PolicyError(f"the policy of tier {self.tier!r} asked {tier!r}; it names {named}")
+        other = self.choice.tiers[tier]
+        tracker = self.tracker.of_tier(tier, other.budget)
+        if reserve is not None:
+            tracker = tracker.leaving(reserve, of=self.tracker)
+        return self._with(other, tracker, path=self._path, fills=True)
+
+    def within(self, budget: Budget) -> PoolAsk:
+        tracker = self.tracker.within(budget, self.simulation.now)
+        return self._with(self.replayed, tracker, path=self._path, fills=self._fills)
+
+    def _with(self, tier: ReplayedTier, tracker: BudgetTracker, *, path: tuple[str, ...], fills: bool) -> PoolAsk:
+        return PoolAsk(self.choice, tier, tracker, self.simulation, self.memo, path=path, fills=fills)
+
+    # ── actions ──────────────────────────────────────────────────────────
+
+    async def solve(self, prompt: Prompt, *, shown: bool = False) -> Answer:  # noqa: ARG002 - nobody watches
+        tier = self.replayed
+        if tier.name in self._path:
+            raise PolicyError(f"tier {tier.name!r} asks itself: {' → '.join((*self._path, tier.name))}")
+        inner = self._with(tier, self.tracker, path=(*self._path, tier.name), fills=False)
+        try:
+            answer = await tier.policy.solve(self._filled(prompt), inner)
+        except (TierwiseError, OutOfBudget):
+            raise
+        except Exception as error:
+            name = type(tier.policy).__name__
+            raise PolicyError(f"policy {name} of tier {tier.name!r} broke: {error!r}", policy=name) from error
+        if not answer.tier and type(answer) is Answer:
+            return Answer(
+                completion=answer.completion,
+                chosen=answer.chosen,
+                why=answer.why,
+                agreement=answer.agreement,
+                verdict=answer.verdict,
+                tier=self._tier_of(answer.chosen) or tier.name,
+            )
+        return answer
+
+    def _filled(self, prompt: Prompt) -> Prompt:
+        """The prompt with the tier's sampling. Settings that share both share the object."""
+        shuffled = self.choice.shuffled
+        if prompt is not shuffled.task.prompt:
+            return prompt.by_default(self.replayed.sampling)
+        return shuffled.prompt(self.replayed)
+
+    def _tier_of(self, number: int | None) -> str:
+        choice = self.choice
+        if choice.shared is not None and number is not None and number < choice.shared.spent.passes:
+            return choice.shared.tier.label
+        return next((done.tier for done in choice.simulated if done.number == number), "")
+
+    async def __call__(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:  # noqa: ARG002
+        if watch is None and (timeline := self._timeline([call])) is not None:
+            self.choice.draws[self.deployment] = 1
+            passes = timeline.finished(call, self.replayed.label, self.deployment, self.memo)
+            self.choice.now(timeline.at[0])
+            self._settle(timeline, call, 0)
+            return passes[0]
+        self.choice.simulate()
+        waiter: Waiter[Pass] = Waiter()
+
+        def deliver(entry: Entry) -> None:
+            if isinstance(entry, Pass):
+                waiter.give(entry)
+            else:
+                waiter.fail(entry)
+
+        running = PassInFlight(self, self._numbered(call), deliver, watch)
+        try:
+            running.request()
+            return await waiter
+        finally:
+            running.abort()
+
+    def panel(
+        self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw", pace: Pace | None = None
+    ) -> AbstractAsyncContextManager[Arrivals]:
+        calls = list(calls)
+        # The deployment of a timeline is idle, so a pace lets as many calls start at once as it has slots.
+        starts_at_once = pace is None or len(calls) <= self.width
+        if starts_at_once and (timeline := self._timeline(calls)) is not None:
+            call = calls[0]
+            assert isinstance(call, Call)  # noqa: S101 - else it has no timeline
+            self.choice.draws[self.deployment] = len(calls)
+            passes = timeline.finished(call, self.replayed.label, self.deployment, self.memo)
+            return SharedPanel(timeline, self.choice, passes, order, partial(self._settle, timeline, call))
+        self.choice.simulate()
+        return PoolPanel([self._entry(call) for call in calls], order, self.simulation, pace)
+
+    def _timeline(self, calls: Sequence[Call | tuple[Ask, Call]]) -> Timeline | None:
+        """The shared timeline of a panel of equal calls with which an action begins; None for any other."""
+        choice = self.choice
+        if not choice.may_share or choice.is_sharing or choice.shared is not None or self._fills:
+            return None
+        if self.simulation.timers or self.simulation.now != choice.began:
+            return None
+        first, tracker = calls[0] if calls else None, self.tracker
+        if not self._is_timed_only() or not isinstance(first, Call) or calls.count(first) < len(calls):
+            return None
+        timeline = choice.shuffled.timeline(self.replayed, first, len(calls))
+        if timeline is None:
+            return None
+        deadline = tracker.deadline
+        return timeline if deadline is None or choice.began + timeline.at[-1] < deadline else None
+
+    def _settle(self, timeline: Timeline, call: Call, last: int) -> None:
+        """Keep what a shared panel has spent when the policy leaves it."""
+        choice = self.choice
+        choice.shared = SharedPasses(timeline, self.replayed, call, last, self.memo)
+        choice.started = choice.shared.spent.passes
+
+    def _entry(self, call: Call | tuple[Ask, Call]) -> tuple[PoolAsk, Call]:
+        ask, one = call if isinstance(call, tuple) else (self, call)
+        assert isinstance(ask, PoolAsk)  # noqa: S101 - only `at` and `within` create one
+        return ask, ask._numbered(one)  # noqa: SLF001 - the same class
+
+    def _numbered(self, call: Call) -> Call:
+        draws = self.choice.draws
+        draw = draws.get(self.deployment, 0)
+        draws[self.deployment] = draw + 1
+        prompt = self._filled(call.prompt) if self._fills else call.prompt
+        return Call(prompt=prompt, role=call.role, candidate=call.candidate, after=call.after, draw=draw)
+
+    async def verify(self, candidate: Pass | Answer) -> Verdict:
+        verifier = self.verifier
+        if verifier is None:
+            return Verdict(ok=False, score=0.0, why="no verifier")
+        if not verifier.judges(candidate.completion):
+            return Verdict(ok=True, score=0.5, why=f"{verifier.kind} does not judge tool calls", judged=False)
+        return await self.memo.verdict(verifier, candidate.completion)
+
+    async def key(self, candidate: Pass, equality: Equality = "auto") -> str | None:
+        if candidate.outcome == "cut":
+            return None
+        return await self.memo.ballot(candidate, equality, self.verifier)
+
+    def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:
+        """Decisions are not kept: a replay counts what they lead to."""
+
+
+_CAPABILITIES = Capabilities()
+_UNLIMITED = Left()
+
+
+class PoolPanel:
+    """The counterpart of `tierwise.panel`: the calls of a panel, and its results as they come."""
+
+    def __init__(
+        self, calls: Sequence[tuple[PoolAsk, Call]], order: Order, simulation: Simulation, pace: Pace | None = None
+    ) -> None:
+        self.left = len(calls)
+        self.position = -1
+        self._calls = calls
+        self._pace = pace
+        self._allowed = len(calls) if pace is None else 0
+        self._started = 0
+        self._paused: list[deque[int]] = []
+        self._in_order = order == "draw"
+        self._simulation = simulation
+        self._queues: dict[str, deque[int]] = {}
+        self._in_flight: dict[int, PassInFlight] = {}
+        self._entries: deque[tuple[int, Entry]] = deque()
+        self._early: dict[int, Entry] = {}
+        self._waiter: Waiter[None] | None = None
+        self._failure: EngineError | None = None
+        self._any_good = False
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        for position, (ask, _) in enumerate(self._calls):
+            self._queues.setdefault(ask.deployment, deque()).append(position)
+        for queue in self._queues.values():
+            for _ in range(min(self._calls[queue[0]][0].width, len(queue))):
+                self._start(queue)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_closed = True
+        for running in list(self._in_flight.values()):
+            running.abort()
+
+    def _start(self, queue: deque[int]) -> None:
+        """Start the next call of a deployment."""
+        if self._is_closed or not queue:
+            return
+        if queue[0] >= self._allowed:
+            self._paused.append(queue)
+            return
+        position = queue.popleft()
+        self._started += 1
+        ask, call = self._calls[position]
+
+        def deliver(entry: Entry) -> None:
+            del self._in_flight[position]
+            self._simulation.at(self._simulation.now, lambda: self._start(queue))  # the policy may stop before it
+            self._entries.append((position, entry))
+            if (waiter := self._waiter) is not None:
+                self._waiter = None
+                waiter.give(None)
+
+        running = self._in_flight[position] = PassInFlight(ask, call, deliver)
+        running.request()
+
+    def _allow(self) -> None:
+        """Let calls start up to the pace, and at least one where none is unfinished."""
+        if self._pace is None or self._allowed >= len(self._calls):
+            return
+        taken = len(self._calls) - self.left
+        allowed = max(self._pace(self._started), self._allowed, taken + (taken >= self._allowed))
+        if allowed > self._allowed:
+            self._allowed = allowed
+            paused, self._paused = self._paused, []
+            for queue in paused:
+                self._start(queue)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Pass | None:
+        if not self.left:
+            if self._failure is not None and not self._any_good:
+                raise self._failure
+            raise StopAsyncIteration
+        self._allow()
+        self.position, entry = await self._next()
+        self.left -= 1
+        if isinstance(entry, Pass):
+            self._any_good = True
+            return entry
+        if isinstance(entry, EngineError):
+            self._failure = entry
+        return None
+
+    async def _next(self) -> tuple[int, Entry]:
+        wanted = len(self._calls) - self.left
+        while True:
+            if self._in_order and wanted in self._early:
+                return wanted, self._early.pop(wanted)
+            if self._entries:
+                position, entry = self._entries.popleft()
+                if not self._in_order:
+                    return position, entry
+                self._early[position] = entry
+                continue
+            self._waiter = Waiter()
+            await self._waiter

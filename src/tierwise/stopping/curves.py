@@ -1,0 +1,58 @@
+"""What the stopping rules cost and lose in simulation: read from the file that `benchmarks/stopping.py` writes."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import msgspec
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule on one simulated workload, paired with the majority of all draws."""
+
+    votes: float
+    """Share of the draws, from 0 to 1."""
+    points: float
+    """Difference in percentage points of right answers."""
+    low: float
+    high: float
+    """Ends of its 95 % interval."""
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One rule with its settings, on every workload."""
+
+    rule: str
+    settings: dict[str, float]
+    auroc: float | None = None
+    """Discrimination of the confidences within a question; None for a rule without them."""
+    order: str = "draw"
+    """The order in which votes are consumed: `draw`, or `finish` to show what that costs."""
+    on: dict[str, Point]
+    """By the name of the workload."""
+
+    @property
+    def title(self) -> str:
+        """The rule as written in a config file, with what it was given."""
+        settings = ", ".join(f"{name}: {value:g}" for name, value in self.settings.items())
+        given = "" if self.auroc is None else f", AUROC {self.auroc:.2f}"
+        return self.rule + (f" {{{settings}}}" if settings else "") + given
+
+
+class Simulated(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file."""
+
+    written_by: str
+    tasks: int
+    draws: int
+    workloads: dict[str, str]
+    """Each simulated workload, in words."""
+    curves: list[Curve]
+    finish_order: list[Curve]
+    """Where wrong answers are shorter: the rules in draw order and in the order in which votes finish."""
+
+
+def simulated() -> Simulated:
+    """The committed figures."""
+    data = files("tierwise.stopping").joinpath("curves.json").read_bytes()
+    return msgspec.json.decode(data, type=Simulated)

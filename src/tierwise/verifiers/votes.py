@@ -1,0 +1,62 @@
+"""The answer of a vote in canonical form, so that equal answers are equal texts."""
+
+from __future__ import annotations
+
+from tierwise.spec import limits
+from tierwise.spec.ask import Checkable, Equality
+from tierwise.spec.call import Completion, Pass
+from tierwise.spec.prompt import Prompt
+from tierwise.verifiers.answers import marked, spoken
+from tierwise.verifiers.code.behaviour import behaviour_key
+from tierwise.verifiers.pooled import key_of, vote_of
+
+SHORT = 3
+"""Words of an answer that can be whole although `max_tokens` ended it."""
+
+
+async def key_of_vote(vote: Pass, equality: Equality, verifier: Checkable | None) -> str | None:
+    """The key of a vote; None without an answer, or if it is too much work to read.
+
+    Args:
+        vote: a pass that finished.
+        equality: how votes are compared. Tool calls are always compared by name and arguments.
+        verifier: whose form of an answer counts where the equality is `auto`; None if there is none.
+    """
+    completion = vote.completion
+    if len(completion.text) > limits.ANSWER_CHARACTERS:
+        return None
+    if runs_code(vote, equality, verifier):
+        return await behaviour_key(spoken(completion), _asked(vote.call.prompt))
+    by = equality if verifier is None or equality != "auto" else verifier.kind
+    if by in ("auto", "number", "math_verify") and _is_unfinished(completion):
+        return None
+    if verifier is not None and equality == "auto" and not completion.tool_calls:
+        return await key_of(verifier, completion)
+    return await vote_of(completion, equality)
+
+
+def runs_code(vote: Pass, equality: Equality, verifier: Checkable | None) -> bool:
+    """Whether the key of a vote is what its program does, so that it must run."""
+    by = equality if verifier is None or equality != "auto" else verifier.kind
+    return by in ("code", "python_tests") and not vote.completion.tool_calls
+
+
+def _asked(prompt: Prompt) -> str:
+    """The texts of the user's messages."""
+    parts: list[str] = []
+    for message in prompt.messages:
+        content = message.get("content")
+        if message.get("role") == "user" and isinstance(content, str):
+            parts.append(content)
+        elif message.get("role") == "user" and isinstance(content, list):
+            texts = (part.get("text") for part in content if isinstance(part, dict))
+            parts += [text for text in texts if isinstance(text, str)]
+    return "\n\n".join(parts)
+
+
+def _is_unfinished(completion: Completion) -> bool:
+    """Whether `max_tokens` ended the answer before it said its result: the last number so far is not the answer."""
+    if completion.finish != "length" or completion.tool_calls:
+        return False
+    text = spoken(completion)
+    return len(text.split()) > SHORT and marked(text[-2000:]) is None and not text.rstrip().endswith(("}", "]", "```"))

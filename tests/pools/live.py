@@ -1,0 +1,101 @@
+"""A setting on the live path: `run/` with the replay engine, which takes as long as the recorded passes, on a frozen
+clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tierwise.engines.engine import Deployment
+from tierwise.engines.replay.engine import ReplayEngine
+from tierwise.engines.replay.recording import Candidate, prompt_digest
+from tierwise.ledger.prices import PriceBook
+from tierwise.pools.grid import Setting
+from tierwise.pools.reading import Pool, PoolTask
+from tierwise.pools.sources import processes
+from tierwise.run import Action, Tier
+from tierwise.spec.ask import Answer
+from tierwise.spec.call import Call, Pass
+from tierwise.spec.clock import now
+from tierwise.spec.errors import BudgetError, EngineError
+from tierwise.testing import frozen, new_trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    answer: Answer | None
+    passes: list[Pass]
+    seconds: float
+    dollars: float
+
+
+def candidates(pool: Pool, task: PoolTask, deployment: str) -> list[Candidate]:
+    """A recording of a task's draws, as any policy asks for them."""
+    found = []
+    for source in pool.sources:
+        if source.deployment != deployment:
+            continue
+        plain = task.prompt.by_default(source.sampling)
+        for role in ("draft", "vote"):
+            for prompt in (plain, plain.preferring(logprobs=True)):
+                for draw in task.draws[source.key]:
+                    call = Call(prompt=prompt, role=role, draw=draw.index)
+                    part = draw.part(draw.count, logprobs=prompt is not plain)
+                    found.append(
+                        Candidate(
+                            prompt=prompt_digest(call),
+                            draw=draw.index,
+                            bound=draw.bound,
+                            message=part.completion.message(),
+                            logprobs=[dict(token) for token in part.completion.logprobs],
+                            finish=part.completion.finish,
+                            prompt_tokens=draw.usage.prompt,
+                            cached_tokens=draw.usage.cached,
+                            completion_tokens=draw.count,
+                            first_token=draw.first_token,
+                            seconds=draw.seconds,
+                        )
+                    )
+    return found
+
+
+def live(pool: Pool, setting: Setting, index: int) -> Live:
+    """Answer one task with a setting."""
+    task = pool.tasks[index]
+    plan, runs_as = pool.plan, processes(pool.plan)
+    deployments = {
+        name: Deployment(
+            name=name,
+            engine=ReplayEngine(name, candidates(pool, task, name), speed=1.0),
+            slots=plan.file.deployments[name].slots,
+        )
+        for name in set(runs_as.values())
+    }
+    tiers = {
+        name: Tier(
+            name=name,
+            deployment=deployments[runs_as[plan.deployment_of(name)]],
+            policy=tier.policy.member,
+            budget=tier.budget,
+            sampling=tier.sampling.fields(),
+            verifier=tier.policy.verifier,
+        )
+        for name, tier in plan.tiers.items()
+    }
+    own = replace(
+        tiers[setting.tier], name=setting.name, policy=setting.policy, budget=setting.budget, verifier=setting.verifier
+    )
+    verifier = None if task.task.verifier is None else task.task.verifier.member
+
+    async def main() -> Live:
+        trace = new_trace()
+        action = Action(own, trace, tiers={**tiers, setting.name: own}, verifier=verifier)
+        answer: Answer | None
+        try:
+            answer = await action.solve(task.prompt)
+        except (BudgetError, EngineError):
+            answer = None
+        dollars = PriceBook(plan.file.prices).total(trace.passes).dollars
+        return Live(answer=answer, passes=trace.passes, seconds=now() - trace.began, dollars=dollars)
+
+    return frozen(main())

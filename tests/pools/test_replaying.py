@@ -1,0 +1,288 @@
+"""Settings on a pool: what is shared between them changes nothing, and what the pool lacks is said."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from made_pools import CONFIG, Said, pool, question
+from pools.test_live_path import setting
+from tierwise.policies import Single
+from tierwise.pools.choice import Choice
+from tierwise.pools.grid import Setting
+from tierwise.pools.reading import Pool
+from tierwise.pools.replaying import Replayed, Replayer
+from tierwise.spec.ask import Answer, Ask
+from tierwise.spec.budget import Budget
+from tierwise.spec.call import Call
+from tierwise.spec.clock import now
+from tierwise.spec.errors import PolicyError, SpecError
+from tierwise.spec.prompt import Prompt
+from tierwise.verifiers import VerifierChoice
+
+ANSWERS = ["4", "7", "4", "9", "4", "4", "7", "4"]
+
+
+def said(task: int, tier: str, draw: int) -> Said:
+    """Draws of different lengths, one after the other, so that the speed of a draw alone is measured."""
+    index = (task * 5 + draw * 3) % 8
+    tokens = 5 + 3 * ((task + 2 * draw) % 4)
+    return Said(
+        text=ANSWERS[index],
+        tokens=tokens,
+        first=0.1,
+        seconds=0.1 + 0.02 * (tokens - 1),
+        outcome="correct" if ANSWERS[index] == "4" else "incorrect",
+        prompt=30,
+        logprob=-0.1 * (index + 1),
+        began=1000.0 * task + 10 * draw + (500 if tier == "best" else 0),
+    )
+
+
+@pytest.fixture
+def made(tmp_path: Any) -> Pool:
+    return pool(tmp_path / "pool", [question(number) for number in range(6)], said, draws=8)
+
+
+def replay(one: Pool, *tried: Setting, **more: Any) -> list[list[Replayed]]:
+    with Replayer(one, one.plan.file.prices) as replayer:
+        return replayer.run(tried, **more)
+
+
+GRID = [
+    setting("fast", {"single": {}}, name="one"),
+    *(setting("fast", {"majority": {"n": n}}, name=f"vote {n}") for n in (2, 5, 8)),
+    setting("fast", {"majority": {"n": 8, "equality": "number"}}, Budget(seconds=60), name="timed"),
+    setting("fast", {"majority": {"n": 8}}, Budget(seconds=0.3), name="hurried"),
+    setting("fast", {"majority": {"n": 8}}, Budget(completion_tokens=30), name="short"),
+    setting("best", {"best_of_n": {"n": 5, "verifier": {"number": {"equals": 4}}}}, name="picked"),
+    setting("best", {"best_of_n": {"n": 5}}, name="likely"),
+    setting("auto", {"cascade": {"tiers": ["picked", "vote 5"]}}, name="ladder"),
+]
+
+
+@pytest.mark.parametrize("timing", ["load", "recorded"])
+def test_settings_that_share_a_walk_get_what_each_gets_alone(made, monkeypatch, timing):
+    together = replay(made, *GRID, timing=timing, orders=3)
+    started = Choice.__init__
+
+    def alone(self: Choice, *given: Any, may_share: bool) -> None:
+        started(self, *given, may_share=False)
+
+    monkeypatch.setattr(Choice, "__init__", alone)
+    for tried, shared, simulated in zip(GRID, together, replay(made, *GRID, timing=timing, orders=3), strict=True):
+        for one, other in zip(shared, simulated, strict=True):
+            assert one[:7] == other[:7], tried.name
+            assert (one.seconds, one.dollars) == pytest.approx((other.seconds, other.dollars)), tried.name
+            assert (one.answer and one.answer.text, one.why) == (other.answer and other.answer.text, other.why)
+
+
+def test_the_first_order_is_the_recorded_one_and_the_others_use_the_same_draws(made):
+    one = setting("fast", {"single": {}})
+    (found,) = replay(made, one, orders=40)
+    first = [done for done in found if done.order == 0]
+    assert [done.correct for done in first] == [said(task, "fast", 0).outcome == "correct" for task in range(6)]
+    drawn = {done.answer.text for done in found if done.task == 0 and done.answer is not None}
+    assert drawn == set(ANSWERS)
+    assert found == replay(made, one, orders=40)[0]
+    assert found != replay(made, one, orders=40, seed=1)[0]
+
+
+def test_all_votes_in_any_order_elect_the_same_answer_as_the_recorded_order(made):
+    (found,) = replay(made, setting("fast", {"majority": {"n": 8}}), orders=5)
+    for task in range(6):
+        texts = [said(task, "fast", draw).text for draw in range(8)]
+        most = max(map(texts.count, texts))
+        assert {texts.count(one.answer.text) for one in found if one.task == task and one.answer} == {most}
+
+
+def test_more_actions_at_once_take_longer_and_cost_the_same_tokens(made):
+    vote = setting("fast", {"best_of_n": {"n": 6}})
+    (alone,), (busy,) = replay(made, vote), replay(made, vote, concurrency=4)
+    assert sum(one.completion for one in alone) == sum(one.completion for one in busy)
+    assert sum(one.seconds for one in busy) > 1.5 * sum(one.seconds for one in alone)
+    assert sorted(one.task for one in busy) == list(range(6))
+
+
+@pytest.mark.parametrize("name", ["one", "picked", "ladder", "short"])
+def test_a_closed_loop_of_one_is_one_action_at_a_time(made, name):
+    tried = [one for one in GRID if one.name in (name, "picked", "vote 5")]
+    with Replayer(made, made.plan.file.prices) as replayer:
+        together = replayer.run(tried)
+    index = [one.name for one in tried].index(name)
+    single = replay(made, tried[index], *(one for one in tried if one.name != name))[0]
+    assert together[index] == single
+
+
+def test_too_few_draws_are_refused_with_both_numbers(made):
+    with pytest.raises(SpecError, match=r"draws 9 passes .*the pool has 8 draws .*--draws 9"):
+        replay(made, setting("fast", {"majority": {"n": 9}}))
+    bounded = setting("fast", {"majority": {"n": 9}}, Budget(passes=8))
+    assert len(replay(made, bounded)[0]) == 6
+
+
+def test_a_draw_that_is_missed_later_is_named(made):
+    ladder = setting("auto", {"cascade": {"tiers": ["fast", "more"]}})
+    more = setting("fast", {"majority": {"n": 8}}, name="more")
+    made_with = replay(made, setting("fast", {"single": {}}), more)
+    assert len(made_with) == 2
+    verified = with_verifier(made)
+    with pytest.raises(SpecError, match=r"has 8 draws of deployment 'small' .*draw 9 is needed"):
+        replay(verified, ladder, more)
+
+
+def with_verifier(one: Pool) -> Pool:
+    """The same pool, with a verifier in every request that accepts nothing."""
+    never = msgspec.convert({"number": {"equals": 123456}}, VerifierChoice)
+    tasks = tuple(replace(task, task=msgspec.structs.replace(task.task, verifier=never)) for task in one.tasks)
+    return replace(one, tasks=tasks)
+
+
+def test_a_policy_that_continues_passes_is_refused_by_name(made):
+    with pytest.raises(SpecError, match=r"policy Refine of tier 'tried' asks for a pass with the role 'critique'"):
+        replay(made, setting("fast", {"refine": {}}))
+
+
+def test_another_sampling_than_the_recorded_one_is_refused(made):
+    class Hot(Single, frozen=True):
+        async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
+            return await Single.solve(self, prompt.setting(temperature=1.5), ask)
+
+    with pytest.raises(SpecError, match=r"samples from deployment 'small' with settings of which the pool has no"):
+        replay(made, Setting(name="hot", tier="fast", policy=Hot(), verifier=None, budget=Budget()))
+
+
+def test_a_tier_that_was_not_recorded_is_refused(tmp_path):
+    one = pool(tmp_path / "pool", [question(0)], said, draws=2, tiers={"fast": 1})
+    with pytest.raises(SpecError, match="sampling of tier 'best', which was not recorded"):
+        replay(one, setting("best", {"majority": {"n": 2}}))
+
+
+def test_a_larger_limit_than_the_recorded_one_is_refused(tmp_path):
+    def cut(task: int, tier: str, draw: int) -> Said:
+        return Said(tokens=40, finish="length")
+
+    one = pool(tmp_path / "pool", [question(0)], cut, draws=2)
+
+    class Longer(Single, frozen=True):
+        async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
+            return await Single.solve(self, prompt.setting(max_tokens=80), ask)
+
+    with pytest.raises(SpecError, match=r"recorded with a limit of 40 tokens and reached it, and .* has 80 tokens"):
+        replay(one, Setting(name="longer", tier="best", policy=Longer(), verifier=None, budget=Budget()))
+    assert len(replay(one, setting("best", {"single": {}}))[0]) == 1
+
+
+def test_a_draw_without_an_answer_counts_as_wrong(tmp_path):
+    def failing(task: int, tier: str, draw: int) -> Said:
+        failed = task == 1
+        return Said(outcome="no_answer" if failed else "correct", why="the prompt is too long" if failed else "")
+
+    one = pool(tmp_path / "pool", [question(0), question(1)], failing, draws=3)
+    (found,) = replay(one, setting("fast", {"majority": {"n": 3}}))
+    assert [(done.correct, done.passes) for done in found] == [(True, 3), (False, 3)]
+    assert found[1].why == "the prompt is too long"
+
+
+# ── policies of others ──────────────────────────────────────────────────
+class Custom(Single, frozen=True):
+    """Solves with a function."""
+
+    how: Any = None
+
+    async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
+        answer: Answer = await self.how(prompt, ask)
+        return answer
+
+
+def custom(one: Pool, how: Callable[[Prompt, Ask], Any], **more: Any) -> list[Replayed]:
+    (found,) = replay(
+        one, Setting(name="own", tier="fast", policy=Custom(how=how), verifier=None, budget=Budget()), **more
+    )
+    return found
+
+
+def answer_of(done: Any) -> Answer:
+    return Answer(completion=done.completion, chosen=done.number)
+
+
+def test_a_policy_may_wait_for_simulated_time(made):
+    async def slow(prompt: Prompt, ask: Ask) -> Answer:
+        began = now()
+        await asyncio.sleep(2.5)
+        async with asyncio.timeout(5):
+            done = await ask(Call(prompt=prompt))
+        assert now() - began == pytest.approx(2.5 + done.seconds)
+        return answer_of(done)
+
+    assert all(done.seconds > 2.5 for done in custom(made, slow))
+
+
+def test_a_timeout_of_a_policy_ends_its_pass_in_simulated_time(made):
+    async def impatient(prompt: Prompt, ask: Ask) -> Answer:
+        try:
+            async with asyncio.timeout(0.11):
+                await ask(Call(prompt=prompt), watch=lambda _: None)
+        except TimeoutError:
+            pass
+        assert [done.outcome for done in ask.drawn] == ["aborted"]
+        return answer_of(ask.drawn[0])
+
+    for done in custom(made, impatient, timing="recorded"):
+        assert (done.seconds, done.completion) == (pytest.approx(0.11), 1)
+
+
+def test_a_pass_can_be_watched_and_cut(made):
+    async def cut(prompt: Prompt, ask: Ask) -> Answer:
+        seen: list[Any] = []
+
+        def watch(chunk: Any) -> Any:
+            seen.append(chunk)
+            return "cut" if len(seen) == 3 else None
+
+        done = await ask(Call(prompt=prompt.setting(logprobs=True)), watch=watch)
+        assert (done.outcome, done.usage.completion) == ("cut", 3)
+        assert all(chunk.logprobs["content"][0]["logprob"] < 0 for chunk in seen)
+        return answer_of(done)
+
+    assert {done.completion for done in custom(made, cut)} == {3}
+
+
+def test_passes_beside_an_open_panel_are_simulated(made):
+    async def judged(prompt: Prompt, ask: Ask) -> Answer:
+        async with ask.panel([Call(prompt=prompt)] * 3, order="draw") as arrivals:
+            first = await anext(arrivals)
+            beside = await ask(Call(prompt=prompt))
+        assert first is not None
+        assert (beside.call.draw, ask.load) == (3, 0.0)
+        return answer_of(first)
+
+    assert {done.passes for done in custom(made, judged)} == {4}
+
+
+def test_what_a_policy_cannot_do_here_is_its_error(made):
+    async def tasks(prompt: Prompt, ask: Ask) -> Answer:
+        pending: Any = ask(Call(prompt=prompt))
+        return answer_of(await asyncio.create_task(pending))
+
+    with pytest.raises(PolicyError, match=r"run passes concurrently with `ask\.panel`"):
+        custom(made, tasks)
+
+
+def test_a_policy_that_waits_forever_is_its_error(made):
+    async def stuck(prompt: Prompt, ask: Ask) -> Answer:
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    with pytest.raises(PolicyError, match="waits for what never comes"):
+        custom(made, stuck)
+
+
+def test_the_config_of_the_pool_is_the_one_in_it(made):
+    assert list(made.plan.tiers) == ["fast", "best", "auto"]
+    assert made.manifest.config.text == CONFIG

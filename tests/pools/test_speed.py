@@ -1,0 +1,91 @@
+"""The speed of a deployment is found from the passes that it ran."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tierwise.pools.clock import Simulation
+from tierwise.pools.draws import Draw, RecordedCompletion
+from tierwise.pools.engines import LoadedEngine, RunningDraw
+from tierwise.pools.speed import Observed, Speed, measured
+from tierwise.spec.call import Usage
+
+TRUE = Speed(start=0.02, per_prompt_token=0.002, loads=(1, 2, 4, 8), steps=(0.02, 0.03, 0.05, 0.1), passes=0)
+
+
+def ran(speed: Speed, slots: int, groups: list[int], seed: int = 0) -> list[Observed]:
+    """Draws on a simulated engine of this speed: so many at a time, 24 for each."""
+    rng, simulation = random.Random(seed), Simulation()
+    engine = LoadedEngine(simulation, speed, slots, by_slot=False, fresh_and_cached=lambda _: (0, 0))
+    found: list[Observed] = []
+    for at_once in groups:
+        left = iter(range(24))
+
+        def start(left: object = left) -> None:
+            if next(left, None) is None:  # type: ignore[call-overload]
+                return
+            tokens, prompt = rng.randint(20, 90), rng.choice((10, 60, 200))
+            draw = Draw(
+                index=0,
+                completion=RecordedCompletion(text="x"),
+                usage=Usage(prompt=prompt, completion=tokens),
+                tokens=None,
+                bound=None,
+                first_token=0.0,
+                seconds=0.0,
+                correct=True,
+            )
+            began = simulation.now
+
+            def end() -> None:
+                assert running.first_token is not None
+                found.append(
+                    Observed(
+                        began=began,
+                        first_token=running.first_token - began,
+                        seconds=simulation.now - began,
+                        fresh=prompt,
+                        tokens=tokens,
+                    )
+                )
+                simulation.at(simulation.now, start)
+
+            running = RunningDraw(draw, tokens, object(), end)
+            engine.start(running)
+
+        for _ in range(at_once):
+            start()
+        while simulation.step():
+            pass
+    return found
+
+
+def test_a_known_speed_is_found_again():
+    speed = measured(ran(TRUE, 8, [1, 2, 4, 8]))
+    assert speed is not None
+    assert speed.start == pytest.approx(0.02, abs=0.002)
+    assert speed.per_prompt_token == pytest.approx(0.002, rel=0.05)
+    assert speed.passes == 96
+    for load in (1, 2, 4, 8):
+        assert speed.step(load) == pytest.approx(TRUE.step(load), rel=0.15)
+
+
+def test_steps_never_fall_and_are_linear_between_and_beyond_the_measured_loads():
+    assert [TRUE.step(load) for load in (1, 2, 3, 4, 6)] == pytest.approx([0.02, 0.03, 0.04, 0.05, 0.075])
+    assert TRUE.step(16) == pytest.approx(0.2)
+    speed = measured(ran(TRUE, 8, [8, 4, 2, 1], seed=3))
+    assert speed is not None
+    assert list(speed.steps) == sorted(speed.steps)
+    assert Speed(start=0, per_prompt_token=0, loads=(4,), steps=(0.1,), passes=1).step(9) == 0.1
+
+
+def test_passes_of_one_token_show_no_speed():
+    assert measured([]) is None
+    assert measured([Observed(began=0, first_token=0.1, seconds=0.1, fresh=5, tokens=1)]) is None
+
+
+def test_prompts_of_one_length_are_a_start():
+    found = measured([Observed(began=10.0 * n, first_token=0.4, seconds=1.4, fresh=50, tokens=11) for n in range(5)])
+    assert found == Speed(start=0.4, per_prompt_token=0.0, loads=(1,), steps=(pytest.approx(0.1),), passes=5)
