@@ -120,7 +120,12 @@ class LaunchedEngine:
     def _page(self) -> MetricsPage | None:
         if self._metrics is None or self.supervisor.state != "ready" or (launch := self.supervisor.launch) is None:
             return None
-        return MetricsPage(url=f"{launch.url}/metrics", names=self._metrics, log_tail=self.supervisor.log_tail)
+        return MetricsPage(
+            url=f"{launch.url}/metrics",
+            names=self._metrics,
+            log_tail=self.supervisor.log_tail,
+            waiting=lambda: self._client.waiting,
+        )
 
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         url = await self.supervisor.ready()
