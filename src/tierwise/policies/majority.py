@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from tierwise.policies.ballots import Ballot, Ballots
-from tierwise.policies.signals import SIGNALS
+from tierwise.policies.signals import LEAST_ALTERNATIVES, SIGNALS, calibrated_signal, with_logprobs
 from tierwise.spec.ask import Answer, Ask, Equality
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
@@ -49,6 +49,11 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.confidence.signal not in SIGNALS:
             known = ", ".join(sorted(SIGNALS))
             raise ValueError(f"confidence: there is no signal {self.confidence.signal!r}; allowed: {known}")
+        if SIGNALS[self.confidence.signal].needs_alternatives and self.confidence.alternatives < LEAST_ALTERNATIVES:
+            raise ValueError(
+                f"confidence: {self.confidence.signal} needs `alternatives`: the number of `top_logprobs` of the pool, "
+                f"at least {LEAST_ALTERNATIVES}"
+            )
 
     def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
         return Budget(passes=self.n)
@@ -58,12 +63,14 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def sets(self) -> frozenset[str]:
-        return frozenset({"seed"} if self.confidence is None else {"seed", "logprobs"})
+        return frozenset({"seed"} if self.confidence is None else {"seed", "logprobs", "top_logprobs"})
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         rule = self.stop.member
         ballots = Ballots(self.n, rule, self.confidence)
-        call = Call(prompt=prompt if self.confidence is None else prompt.preferring(logprobs=True), role="vote")
+        if self.confidence is not None:
+            prompt = with_logprobs(prompt, self.confidence.alternatives)
+        call = Call(prompt=prompt, role="vote")
         drawn: int | None = None
         async with ask.panel([call] * self.n, order="finish", pace=partial(self._pace, ask, ballots)) as arrivals:
             async for vote in arrivals:
@@ -84,7 +91,7 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         key = await ask.key(vote, self.equality)
         if self.confidence is None:
             return Ballot(place=place, vote=vote, key=key)
-        sure = self.confidence.probability(SIGNALS[self.confidence.signal](vote.completion))
+        sure = self.confidence.probability(calibrated_signal(self.confidence, vote.completion))
         return Ballot(place=place, vote=vote, key=key, confidence=sure)
 
     def _pace(self, ask: Ask, ballots: Ballots, started: int) -> int:
