@@ -72,11 +72,14 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             prompt = with_logprobs(prompt, self.confidence.alternatives)
         call = Call(prompt=prompt, role="vote")
         drawn: int | None = None
-        async with ask.panel([call] * self.n, order="finish", pace=partial(self._pace, ask, ballots)) as arrivals:
+        counted = self._drafts(ask)
+        for place, draft in enumerate(counted):
+            ballots.add(place, await self._ballot(ask, place, draft))
+        pace = partial(self._pace, ask, ballots, len(counted))
+        async with ask.panel([call] * (self.n - len(counted)), order="finish", pace=pace) as arrivals:
             async for vote in arrivals:
-                ballots.add(
-                    arrivals.position, None if vote is None else await self._ballot(ask, arrivals.position, vote)
-                )
+                place = len(counted) + arrivals.position
+                ballots.add(place, None if vote is None else await self._ballot(ask, place, vote))
                 if ballots.is_settled:
                     break
                 if not rule.is_lossless and (drawn := ballots.stopping_point()) is not None:
@@ -94,14 +97,25 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         sure = self.confidence.probability(calibrated_signal(self.confidence, vote.completion))
         return Ballot(place=place, vote=vote, key=key, confidence=sure)
 
-    def _pace(self, ask: Ask, ballots: Ballots, started: int) -> int:
+    def _drafts(self, ask: Ask) -> list[Pass]:
+        """The drafts of cheaper tiers that count as votes: at most half of all, so that this tier's own draws decide,
+        none that a verifier rejected, and none where votes are weighed, because a calibration holds for one deployment.
+        """
+        if self.confidence is not None:
+            return []
+        wrong = {one.chosen for one in ask.drafts if one.verdict is not None and not one.verdict.ok}
+        numbers = {one.chosen for one in ask.drafts} - wrong
+        return [one for one in ask.drawn if one.number in numbers][: self.n // 2] if numbers else []
+
+    def _pace(self, ask: Ask, ballots: Ballots, drafts: int, started: int) -> int:
         """How many votes may have started: as many as the rule needs at least, and one for each free slot.
 
         On an idle engine all votes start at once. On a busy one none starts before it is known to be needed, so that
         stopping saves its tokens.
         """
         free = int((1 - ask.load) * ask.width)
-        if started + free >= self.n:
-            return self.n
+        most = self.n - drafts
+        if started + free >= most:
+            return most
         needed = fewest_more(self.stop.member, ballots.first(ballots.consecutive))
-        return max(ballots.consecutive + needed, started + free)
+        return max(ballots.consecutive - drafts + needed, started + free)

@@ -58,8 +58,10 @@ def calibrated_signal(calibration: Calibration, completion: Completion) -> float
 
 
 def with_logprobs(prompt: Prompt, alternatives: int) -> Prompt:
-    """The request with log-probabilities where the client has not set them, as far as the engine gives them."""
-    if alternatives:
+    """The request with log-probabilities where the client has not set them, as far as the engine gives them. A client
+    who asks for them itself is shown what comes, and therefore gets no alternatives of ours.
+    """
+    if alternatives and not prompt.fields.get("logprobs"):
         return prompt.preferring(logprobs=True, top_logprobs=alternatives)
     return prompt.preferring(logprobs=True)
 
