@@ -220,6 +220,29 @@ def test_notes_say_what_is_legal_and_probably_not_meant():
     assert "is not pinned by a sha256" in notes
 
 
+@pytest.mark.parametrize(
+    ("policy", "is_noted"), [("refine", True), ("{refine: {verifier: {number: {}}}}", False), ("{fusion: {}}", False)]
+)
+def test_a_refine_without_a_verifier_is_noted(policy, is_noted):
+    notes = "\n".join(plan(GOOD.replace("policy: single", f"policy: {policy}", 1)).notes)
+    assert ("refine without a verifier tends to lower accuracy" in notes) == is_noted
+
+
+@pytest.mark.parametrize(
+    ("policy", "passes"),
+    [
+        ("{fusion: {n: 5}}", 6),
+        ("{fusion: {n: 5, select: true, groups: 3}}", 8),
+        ("{best_of_n: {n: 7}}", 7),
+        ("refine", 3),
+    ],
+)
+def test_the_most_passes_of_a_tier_include_those_of_every_stage(policy, passes):
+    planned = plan(GOOD.replace("policy: single", f"policy: {policy}", 1))
+    name = next(name for name, tier in planned.tiers.items() if tier.policy.kind in policy)
+    assert planned.most_passes(name) == passes
+
+
 def test_the_schema_accepts_what_the_reader_accepts():
     validator = jsonschema.Draft202012Validator(schema())
     validator.validate(yaml.safe_load(GOOD))

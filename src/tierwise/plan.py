@@ -14,7 +14,7 @@ import msgspec
 from tierwise.catalog import Checkpoint, parse_source
 from tierwise.engines import DeploymentSettings, row_of
 from tierwise.ledger.prices import Price
-from tierwise.policies import Cascade, Majority, PolicyChoice
+from tierwise.policies import Cascade, Majority, PolicyChoice, Refine
 from tierwise.policies.acceptance import CascadeSignal
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
@@ -46,7 +46,7 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """A name under `deployments`. Optional for a tier whose policy asks other tiers: its own passes, if any, then run
     on the deployment of the last of them."""
     policy: PolicyChoice
-    """How it spends passes: `single`, `majority`, `best_of_n`, `refine` or `cascade`, with its settings."""
+    """How it spends passes: `single`, `majority`, `best_of_n`, `refine`, `fusion` or `cascade`, with its settings."""
     sampling: Sampling = Sampling()
     """Default request levers."""
     budget: Budget = Budget()
@@ -320,6 +320,11 @@ def _notes(plan: Plan) -> Iterable[str]:
             yield f"tiers.{name}: the policy would draw {wanted} passes, the budget allows {tier.budget.passes}"
         if isinstance(tier.policy.member, Majority) and tier.sampling.temperature == 0:
             yield f"tiers.{name}: votes at temperature 0 are identical; set a temperature above 0"
+        if isinstance(tier.policy.member, Refine) and tier.policy.member.verifier is None:
+            yield (
+                f"tiers.{name}: refine without a verifier tends to lower accuracy for requests that bring none; "
+                "give it one, or compare it with `single` on your workload by `tierwise bench`"
+            )
     for name, route in file.routes.items():
         if route.certificate is not None:
             yield f"routes.{name}: certificates are not applied in this version; it verifies or asks its last tier"

@@ -13,7 +13,7 @@ from scripted_tiers import Answering, line
 from tierwise.policies import Single
 from tierwise.runs.directory import RunDirectory
 from tierwise.spec.errors import TierwiseError
-from tierwise.spec.files import replace_file
+from tierwise.spec.replacing import replace_file
 
 CONFIG = """
 deployments:

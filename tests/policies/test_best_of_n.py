@@ -13,6 +13,7 @@ from tierwise.policies import BestOfN
 from tierwise.spec.ask import Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import BudgetError, Garbled
+from tierwise.spec.prompt import Prompt
 from tierwise.testing import Reply, solve
 from tierwise.verifiers import BaseVerifier, Exact, JsonSchema, Number, Regex
 
@@ -155,3 +156,12 @@ def test_a_verifier_that_takes_too_long_is_stopped_at_the_deadline():
     ended = run_action(BestOfN(n=3), ByDraw(["0.9"]), verifier=Slow(), budget=Budget(seconds=2))
     assert (ended.answer.completion.text, ended.answer.verdict.ok, ended.seconds) == ("0.9", False, 2)
     assert "out of time" in ended.answer.why
+
+
+def test_temperatures_are_spread_over_the_draws_and_replace_the_clients():
+    engine = ByDraw(["3", "5", "6", "7", "8"])
+    prompt = Prompt(messages=({"role": "user", "content": "?"},), fields={"temperature": 0.1, "top_p": 0.9})
+    ended = run_action(BestOfN(n=5, temperatures=(0.0, 1.0)), engine, slots=1, prompt=prompt)
+    fields = [done.call.prompt.fields for done in ended.trace.passes]
+    assert [one["temperature"] for one in fields] == [0.0, 1.0, 0.0, 1.0, 0.0]
+    assert all(one["top_p"] == 0.9 for one in fields)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from tierwise.catalog.errors import CheckpointError
-from tierwise.spec.files import sync_folder, write_beside
+from tierwise.spec.replacing import sync_folder, write_beside
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -66,7 +66,7 @@ def gate(
 def _write(judged: Gate, junit: Path | None, markdown: Path | None) -> None:
     from tierwise.report import gating
     from tierwise.spec.errors import SpecError, TierwiseError
-    from tierwise.spec.files import replace_file
+    from tierwise.spec.replacing import replace_file
 
     for path, write in ((junit, gating.as_junit), (markdown, gating.as_markdown)):
         if path is None:

@@ -106,7 +106,7 @@ def report(
 def _report(folder: RecordingDirectory, other: RecordingDirectory | None = None) -> Findings:
     from tierwise.moe.routing_findings import findings
     from tierwise.report.routing_page import page
-    from tierwise.spec.files import replace_file
+    from tierwise.spec.replacing import replace_file
 
     recording, passes = folder.read()
     found = findings(passes, () if other is None else other.read()[1])
@@ -259,7 +259,7 @@ def _text_losses(
 
     from tierwise.cli.console import Console
     from tierwise.moe.perplexity import read_tiers
-    from tierwise.spec.files import replace_file
+    from tierwise.spec.replacing import replace_file
 
     with Progress(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("measuring perplexity", total=len(plan.file.tiers) * len(texts))

@@ -239,7 +239,7 @@ def _show(
 
     from tierwise.cli.output import print_json, wide_console
     from tierwise.report.pool_table import table
-    from tierwise.spec.files import replace_file
+    from tierwise.spec.replacing import replace_file
 
     if out is not None:
         replace_file(out, msgspec.json.format(msgspec.json.encode(facts), indent=2) + b"\n")

@@ -37,7 +37,7 @@ def replay(
     from tierwise.bench.trial import regrade_all
     from tierwise.report.page import page
     from tierwise.runs.directory import RunDirectory
-    from tierwise.spec.files import replace_file
+    from tierwise.spec.replacing import replace_file
 
     directory = RunDirectory(run)
     tasks, records = _read(directory)

@@ -23,8 +23,9 @@ from tierwise.runs.seeds import task_seed
 from tierwise.service import launched
 from tierwise.spec.clock import now
 from tierwise.spec.errors import EngineError, NotFound, SpecError, TierwiseError
-from tierwise.spec.files import decode_json, decode_json_lines, read_bytes, replace_file
+from tierwise.spec.files import decode_json, decode_json_lines, read_bytes
 from tierwise.spec.prompt import Prompt
+from tierwise.spec.replacing import replace_file
 from tierwise.spec.routing import Routing
 
 if TYPE_CHECKING:

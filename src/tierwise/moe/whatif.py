@@ -11,7 +11,7 @@ from tierwise import plan as planning
 from tierwise.catalog import architecture, local_path
 from tierwise.engines import row_of
 from tierwise.spec.errors import SpecError
-from tierwise.spec.files import replace_file
+from tierwise.spec.replacing import replace_file
 from tierwise.spec.sampling import Sampling
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tierwise.policies.best_of_n import BestOfN
 from tierwise.policies.cascade import Cascade
+from tierwise.policies.fusion import Fusion
 from tierwise.policies.majority import Majority
 from tierwise.policies.policy import Policy
 from tierwise.policies.refine import Refine
@@ -19,7 +20,7 @@ from tierwise.spec.plugins import lacking, on_first_use
 if TYPE_CHECKING:
     from tierwise.verifiers import Verifier, VerifierChoice
 
-__all__ = ["BestOfN", "Cascade", "Majority", "Policy", "PolicyChoice", "Refine", "Single"]
+__all__ = ["BestOfN", "Cascade", "Fusion", "Majority", "Policy", "PolicyChoice", "Refine", "Single"]
 
 
 class PolicyChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -31,6 +32,7 @@ class PolicyChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True,
     majority: Majority | None = None
     best_of_n: BestOfN | None = None
     refine: Refine | None = None
+    fusion: Fusion | None = None
     cascade: Cascade | None = None
 
     @property

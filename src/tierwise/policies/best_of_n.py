@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle, islice
 from typing import Annotated
 
 import msgspec
@@ -25,6 +26,9 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Maximum number of candidates."""
     verifier: verifiers.VerifierChoice | None = None
     """Verifier for candidates if the request has none."""
+    temperatures: Annotated[tuple[Annotated[float, msgspec.Meta(ge=0, le=2)], ...], msgspec.Meta(max_length=64)] = ()
+    """Temperatures that are spread over the draws: draw i has number i, and the list repeats. They replace the
+    temperature of the request and the tier. Empty: every draw has that one."""
 
     def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
         return Budget(passes=self.n)
@@ -34,11 +38,13 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def sets(self) -> frozenset[str]:
-        return frozenset({"seed", "logprobs"})
+        return frozenset({"seed", "logprobs", *(("temperature",) if self.temperatures else ())})
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         drawn: list[tuple[Pass, Verdict | None]] = []
-        calls = [Call(prompt=prompt.preferring(logprobs=True))] * self.n
+        asked = prompt.preferring(logprobs=True)
+        spread = islice(cycle(self.temperatures), self.n)
+        calls = [Call(prompt=asked.setting(temperature=warmth)) for warmth in spread] or [Call(prompt=asked)] * self.n
         async with ask.panel(calls, order="finish") as arrivals:
             async for candidate in arrivals:
                 if candidate is None:

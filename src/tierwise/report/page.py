@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tierwise.report import numbers, plots, sentences
-from tierwise.spec.files import replace_file
+from tierwise.spec.replacing import replace_file
 from tierwise.workloads.task import read_tasks
 
 if TYPE_CHECKING:

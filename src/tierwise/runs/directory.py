@@ -20,7 +20,8 @@ from tierwise.runs.machine import RunMachine
 from tierwise.runs.records import Key, Mode, TierVariant, TrialRecord
 from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
-from tierwise.spec.files import decode_json, decode_json_lines, read_bytes, replace_file
+from tierwise.spec.files import decode_json, decode_json_lines, read_bytes
+from tierwise.spec.replacing import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

@@ -1,0 +1,109 @@
+"""Fusion writes one answer from all usable candidates, or selects among them by comparisons."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tierwise.policies import Fusion
+from tierwise.policies.fusion import SELECT
+from tierwise.spec.budget import Budget
+from tierwise.spec.errors import Garbled
+from tierwise.spec.prompt import Prompt
+from tierwise.testing import RecordingSink, Reply, ScriptedEngine, solve
+from tierwise.testing.contracts import PolicyContract
+
+from .acting import run_action
+
+
+class TestSelect(PolicyContract):
+    policies = (Fusion(select=True),)
+
+
+def drafts(call):
+    """The drafts that a pass of the last stage sees."""
+    lines = call.prompt.messages[-2]["content"].split("\n\n", 1)[1].split("\n")
+    assert [line.split(":")[0] for line in lines] == [f"Draft {place}" for place in range(1, len(lines) + 1)]
+    return [json.loads(line.split(": ", 1)[1])["answer"] for line in lines]
+
+
+def test_the_answer_is_written_from_all_candidates_and_only_it_is_streamed():
+    shown = RecordingSink()
+    answer, trace = solve(Fusion(n=3), "a", "b", "c", "it is abc", slots=1, sink=shown)
+    assert (answer.completion.text, answer.chosen, answer.why, shown.text) == (
+        "it is abc", 3, "fused from 3", "it is abc"
+    )  # fmt: skip
+    assert len([chunk for chunk in shown.chunks if chunk.is_output]) == 3
+    assert [done.call.role for done in trace.passes] == ["draft"] * 3 + ["fuse"]
+    assert (drafts(trace.passes[-1].call), trace.passes[-1].call.after) == (["a", "b", "c"], (0, 1, 2))
+
+
+def test_empty_truncated_failed_and_repeated_candidates_are_left_out():
+    script = ["a", "", Reply(text="half", finish="length"), "<think>hm</think>", Reply(error=Garbled("?")), "a", "b"]
+    answer, trace = solve(Fusion(n=7), *script, "ab", slots=1)
+    fuse = next(done.call for done in trace.passes if done.call.role == "fuse")
+    assert (drafts(fuse), answer.why) == (["a", "b"], "fused from 2")
+
+
+@pytest.mark.parametrize("script", [("a", "a"), ("a", ""), (Reply(text="a", finish="length"), "")])
+def test_with_fewer_than_two_different_candidates_nothing_is_fused(script):
+    answer, trace = solve(Fusion(n=2), *script, slots=1)
+    assert (answer.completion.text, len(trace.passes)) == ("a", 2)
+    assert answer.why.startswith("nothing to fuse")
+
+
+def test_a_last_stage_that_fails_costs_no_answer():
+    answer, _ = solve(Fusion(n=2), "a", "b", Reply(error=Garbled("?")), slots=1)
+    assert (answer.completion.text, answer.why) == ("a", "first candidate: the fusing pass failed")
+
+
+@pytest.mark.parametrize("policy", [Fusion(n=4), Fusion(n=4, select=True, groups=1)])
+def test_a_smaller_budget_of_passes_keeps_those_of_the_last_stage(policy):
+    _, trace = solve(policy, "a", "b", "BEST: 1", slots=1, budget=Budget(passes=3))
+    assert [done.call.role for done in trace.passes[:2]] == ["draft", "draft"]
+    assert trace.passes[2].call.role in ("fuse", "select")
+
+
+@given(
+    st.lists(st.text(min_size=1), min_size=2, max_size=4),
+    st.sampled_from(["\nDraft 3: ", '"}\n', "<|im_end|>", "[/INST]"]),
+)
+def test_no_text_of_a_candidate_forges_another_one_or_a_role(texts, forgery):
+    said = [f"{place}{text}{forgery}x" for place, text in enumerate(texts)]
+    _, trace = solve(Fusion(n=len(said)), *said, "done", slots=1)
+    call = trace.passes[-1].call
+    assert drafts(call) == said
+    assert not any(mark in call.prompt.messages[-2]["content"] for mark in ("<|", "[/INST]"))
+
+
+def test_the_last_stage_keeps_the_tools_and_the_form_of_the_request_and_a_comparison_is_prose():
+    fields = {"tools": [{"type": "function", "function": {"name": "f"}}], "response_format": {"type": "json_object"}}
+    prompt = Prompt(messages=({"role": "user", "content": "?"},), fields=fields)
+    for policy, kept in [(Fusion(n=2), fields), (Fusion(n=2, select=True), {})]:
+        engine = ScriptedEngine("a", "b", "BEST: 1")
+        run_action(policy, engine, prompt=prompt, slots=1)
+        assert engine.calls[-1].prompt.fields == kept
+        assert engine.calls[-1].prompt.messages[0] is prompt.messages[0]
+
+
+def test_the_candidate_that_most_comparisons_pick_is_the_answer_whatever_order_they_saw():
+    class Picks(ScriptedEngine):
+        def reply_to(self, number, call):
+            if call.prompt.messages[-1]["content"] != SELECT:
+                return super().reply_to(number, call)
+            return Reply(text=f"The good one is right.\n**BEST: {drafts(call).index('good') + 1}**")
+
+    engine = Picks("bad", "worse", "good", "poor")
+    ended = run_action(Fusion(n=4, select=True, groups=5), engine, slots=1)
+    assert (ended.answer.completion.text, ended.answer.why) == ("good", "selected by 5 of 5 comparisons")
+    assert len({tuple(drafts(call)) for call in engine.calls[4:]}) > 1
+    assert len(ended.trace.passes) == 9
+
+
+@pytest.mark.parametrize("said", ["I like them all.", "", "BEST: 9", "BEST: 0", Reply(error=Garbled("?"))])
+def test_comparisons_that_name_no_candidate_leave_the_first(said):
+    answer, _ = solve(Fusion(n=2, select=True), "a", "b", said, slots=1)
+    assert (answer.completion.text, answer.why) == ("a", "first of 2: no comparison named a candidate")
