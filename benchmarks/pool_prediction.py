@@ -27,9 +27,9 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tierwise.pools.grid import tiers_as_settings
-from tierwise.pools.reading import read_pool
+from tierwise.pools.reading import observed, read_pool
 from tierwise.pools.replaying import Replayer
-from tierwise.pools.speed import Observed, Prompts, Speed, loads_of
+from tierwise.pools.speed import Prompts, Speed, loads_of
 from tierwise.runs.directory import RunDirectory
 from tierwise.stats.design import Design
 
@@ -101,17 +101,7 @@ def compare(pool: Pool, live: Mapping[str, Sequence[TrialRecord]], *, orders: in
 
 def speed_of(records: Sequence[TrialRecord], recorded: Speed) -> Speed:
     """The recorded speed, times how much slower the passes of a live run decoded beside as many others."""
-    every = [
-        Observed(
-            began=record.began + record.late + (done.started or 0.0),
-            first_token=done.seconds if done.first_token is None else done.first_token,
-            seconds=done.seconds,
-            fresh=max(0, done.prompt_tokens - done.cached_tokens),
-            tokens=done.completion_tokens,
-        )
-        for record in records
-        for done in record.passes or ()
-    ]
+    every = observed(records)
     usable = [one for one in every if one.tokens >= 5 and one.seconds > one.first_token]
     prompts = Prompts(every, recorded.start, recorded.per_prompt_token)
     ratio = median(

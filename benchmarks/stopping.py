@@ -27,6 +27,7 @@ import numpy as np
 from scipy import stats
 
 from tierwise.policies import Majority
+from tierwise.stats import clusters
 from tierwise.stopping import StopChoice, StoppingRule, VotesSoFar
 from tierwise.stopping.confidence import posterior
 from tierwise.stopping.curves import Curve, Point, Simulated
@@ -174,12 +175,19 @@ def one_by_one(votes: Votes, rule: StoppingRule, auroc: float) -> Ended:
 
 
 def point(ended: Ended, whole: Ended, tasks: int) -> Point:
-    difference = 100 * (ended.right.astype(float) - whole.right)
-    difference = difference.reshape(-1, tasks).mean(axis=0)  # over the orders of each task's draws
-    half = float(stats.norm.ppf(0.975) * difference.std(ddof=1) / np.sqrt(tasks))
-    mean = float(difference.mean())
-    share = float(ended.draws.mean() / DRAWS)
-    return Point(votes=round(share, 4), points=round(mean, 3), low=round(mean - half, 3), high=round(mean + half, 3))
+    """The votes that a rule drew, and its points against the whole vote. The orders of a task are one observation."""
+    stopped, all_drawn = (one.right.astype(float).reshape(-1, tasks).sum(axis=0).tolist() for one in (ended, whole))
+    orders = len(ended.right) / tasks
+    found = clusters.difference(stopped, all_drawn, [orders] * tasks, "tasks")
+    assert found is not None, "there are tasks"
+    assert found.interval is not None, "there are several"
+    assert found.interval.high is not None, "a share is bounded"
+    return Point(
+        votes=round(float(ended.draws.mean() / DRAWS), 4),
+        points=round(100 * found.value, 3),
+        low=round(100 * found.interval.low, 3),
+        high=round(100 * found.interval.high, 3),
+    )
 
 
 def curve(

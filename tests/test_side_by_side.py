@@ -224,6 +224,17 @@ def test_ways_that_answer_alike_do_not_differ():
 def test_a_way_that_solves_nothing_is_infinitely_worse():
     ratio = graded.ratio_per_token(way([1] * 5, [10] * 5), way([0] * 5, [10] * 5), graded.resampled(5))
     assert ratio.value == ratio.high == np.inf
+    assert 0 < ratio.low < 10
+
+
+@pytest.mark.parametrize("solved", [0, 1])
+def test_a_way_that_solves_none_or_all_has_an_interval_of_some_width(solved):
+    weights = graded.resampled(13)
+    one = way([solved] * 13, [100] * 13)
+    share, rate = graded.accuracy(one, weights), graded.per_thousand(one, weights)
+    assert share.low <= share.value <= share.high
+    assert 0.15 < share.high - share.low < 0.5
+    assert rate.high - rate.low == pytest.approx(10 * (share.high - share.low))
 
 
 def test_resampling_is_the_same_each_time_and_draws_as_many_tasks_as_there_are():

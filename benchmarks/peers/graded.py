@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tierwise.stats.clusters import rate
+
 Floats = NDArray[np.float64]
 
 RESAMPLES = 4000
@@ -50,10 +52,19 @@ class Graded:
     def trials(self) -> int:
         return sum(map(len, self.correct))
 
+    @property
+    def is_uniform(self) -> bool:
+        """Whether no answer is correct, or all are."""
+        return self.solved.sum() in (0, self.trials)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """An estimate with the middle 95 % of its bootstrap distribution over tasks."""
+    """An estimate with a 95 % interval.
+
+    It is the middle of the bootstrap distribution over tasks. A way that solves none or all of the tasks has no such
+    distribution: its interval follows from that of the rate (`tierwise.stats.clusters.rate`).
+    """
 
     value: float
     low: float
@@ -68,24 +79,35 @@ def resampled(tasks: int, seed: int = 0) -> NDArray[np.int64]:
 
 def accuracy(one: Graded, weights: NDArray[np.int64]) -> Interval:
     each = one.trials / len(one.solved)
+    if one.is_uniform:
+        return _certain(one)
     return _interval(one.solved.sum() / one.trials, weights @ one.solved / (weights.sum(1) * each))
 
 
 def per_thousand(one: Graded, weights: NDArray[np.int64]) -> Interval:
     """Correct answers per 1,000 tokens."""
+    if one.is_uniform:
+        share, scale = _certain(one), 1000 * one.trials / float(one.tokens.sum())
+        return Interval(value=share.value * scale, low=share.low * scale, high=share.high * scale)
     return _interval(1000 * one.solved.sum() / one.tokens.sum(), 1000 * (weights @ one.solved) / (weights @ one.tokens))
 
 
 def ratio_per_token(one: Graded, other: Graded, weights: NDArray[np.int64]) -> Interval:
-    """Correct answers per token of one way, in multiples of another's. Infinite where the other has none."""
+    """Correct answers per token of one way, in multiples of another's. Infinite where the other has none: then the
+    lower end is that of our interval over the upper end of the other's.
+    """
 
-    def rate(way: Graded, by: Floats | NDArray[np.int64]) -> Floats:
+    def per_token(way: Graded, by: Floats | NDArray[np.int64]) -> Floats:
         found: Floats = (by @ way.solved) / (by @ way.tokens)
         return found
 
     whole = np.ones((1, len(one.solved)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        value, drawn = rate(one, whole) / rate(other, whole), rate(one, weights) / rate(other, weights)
+        value = per_token(one, whole) / per_token(other, whole)
+        drawn = per_token(one, weights) / per_token(other, weights)
+    if not other.solved.any():
+        low = per_thousand(one, weights).low / per_thousand(other, weights).high
+        return Interval(value=float(value[0]), low=low, high=np.inf)
     return _interval(float(value[0]), np.where(np.isnan(drawn), np.inf, drawn))
 
 
@@ -134,3 +156,11 @@ def by_policy(ways: Sequence[Graded], system: str) -> Mapping[str, Graded]:
 def _interval(value: float, drawn: Floats) -> Interval:
     low, high = np.quantile(drawn, [0.025, 0.975], method="nearest")
     return Interval(value=float(value), low=float(low), high=float(high))
+
+
+def _certain(one: Graded) -> Interval:
+    """The rate of a way whose answers are all correct, or all wrong."""
+    found = rate(one.solved.tolist(), [float(len(row)) for row in one.correct], "tasks")
+    if found is None or found.interval is None or found.interval.high is None:  # a single task tells nothing
+        return Interval(value=float(one.solved.any()), low=0.0, high=1.0)
+    return Interval(value=found.value, low=found.interval.low, high=found.interval.high)

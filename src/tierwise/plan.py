@@ -143,6 +143,11 @@ class Plan:
         """The deployment on which a tier's own passes run."""
         return _deployment(name, self.tiers)
 
+    @property
+    def runs_as(self) -> dict[str, str]:
+        """The name of the process that runs each deployment."""
+        return {name: process.name for process in self.processes for name in process.deployments}
+
     def most_passes(self, name: str) -> int | None:
         """Maximum passes of one prompt in a tier, including other tiers, before the tier's own budget."""
         return self.tiers[name].policy.member.most(lambda other: _most(other, self.tiers)).passes

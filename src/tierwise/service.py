@@ -109,6 +109,22 @@ def launch_context(plan: Plan, process: PlannedProcess) -> LaunchContext:
     return LaunchContext(base=plan.path.parent, logs=log_folder(plan), model=model)
 
 
+def tiers_of(plan: Plan, deployments: Mapping[str, Deployment]) -> dict[str, Tier]:
+    """The tiers of a plan, routes included, on the deployments of its processes, by name."""
+    runs_as = plan.runs_as
+    return {
+        name: Tier(
+            name=name,
+            deployment=deployments[runs_as[plan.deployment_of(name)]],
+            policy=tier.policy.member,
+            budget=tier.budget,
+            sampling=tier.sampling.fields(),
+            verifier=tier.policy.verifier,
+        )
+        for name, tier in plan.tiers.items()
+    }
+
+
 def assemble(plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None) -> Service:
     """A service with tiers, routes included, for existing engines."""
     deployments = {
@@ -123,20 +139,8 @@ def assemble(plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None) -
         )
         for process in plan.processes
     }
-    runs_as = {name: process.name for process in plan.processes for name in process.deployments}
-    tiers = {
-        name: Tier(
-            name=name,
-            deployment=deployments[runs_as[plan.deployment_of(name)]],
-            policy=tier.policy.member,
-            budget=tier.budget,
-            sampling=tier.sampling.fields(),
-            verifier=tier.policy.verifier,
-        )
-        for name, tier in plan.tiers.items()
-    }
     return Service(
-        router=Router(tiers=tiers),
+        router=Router(tiers=tiers_of(plan, deployments)),
         deployments=deployments,
         prices=PriceBook(plan.file.prices),
         ledger=ledger,

@@ -371,6 +371,13 @@ def test_logprobs_come_where_they_were_asked_for():
     over([tier_of(engine=ScriptedEngine(Reply(text="a", logprob=-0.5)))], main)
 
 
+def address_of(process):
+    """Where a real process serves gRPC, once it does."""
+    said = re.compile(r"gRPC on (127\.0\.0\.1:\d+)")
+    until(lambda: said.search(process.log()))
+    return said.search(process.log())[1]
+
+
 def test_the_real_process_serves_it_beside_http_and_drains_it(tmp_path):
     """`tierwise serve --grpc-port 0`: a call under way when SIGTERM comes is finished."""
     engine = ScriptedEngine(" ".join(["word"] * 40), step=0.02)
@@ -378,11 +385,7 @@ def test_the_real_process_serves_it_beside_http_and_drains_it(tmp_path):
         serving(tier_of(engine=engine)) as upstream,
         process_of(config(upstream), tmp_path, "--grpc-port", "0") as process,
     ):
-        until_there = re.compile(r"gRPC on 127\.0\.0\.1:(\d+)")
-        until(lambda: until_there.search(process.log()))
-        found = until_there.search(process.log())
-        assert found is not None
-        with grpc.insecure_channel(f"127.0.0.1:{found[1]}") as channel:
+        with grpc.insecure_channel(address_of(process)) as channel:
             request = pb.ChatRequest(model="fast", messages=HELLO)
             call = TierwiseStub(channel).Chat.future(request, timeout=20)  # type: ignore[no-untyped-call]
             until(lambda: engine.running == 1)
@@ -400,11 +403,7 @@ def test_a_second_signal_ends_streams_with_an_error_status(tmp_path, number):
         serving(tier_of(engine=engine)) as upstream,
         process_of(config(upstream), tmp_path, "--grpc-port", "0") as process,
     ):
-        until_there = re.compile(r"gRPC on 127\.0\.0\.1:(\d+)")
-        until(lambda: until_there.search(process.log()))
-        found = until_there.search(process.log())
-        assert found is not None
-        with grpc.insecure_channel(f"127.0.0.1:{found[1]}") as channel:
+        with grpc.insecure_channel(address_of(process)) as channel:
             stub = TierwiseStub(channel)  # type: ignore[no-untyped-call]
             request = pb.ChatRequest(model="fast", messages=HELLO)
             streamed, whole = stub.ChatStream(request, timeout=20), stub.Chat.future(request, timeout=20)

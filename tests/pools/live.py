@@ -12,8 +12,8 @@ from tierwise.engines.replay.recording import Candidate, prompt_digest
 from tierwise.ledger.prices import PriceBook
 from tierwise.pools.grid import Setting
 from tierwise.pools.reading import Pool, PoolTask
-from tierwise.pools.sources import processes
-from tierwise.run import Action, Tier
+from tierwise.run import Action
+from tierwise.service import tiers_of
 from tierwise.spec.ask import Answer
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.clock import now
@@ -63,26 +63,16 @@ def candidates(pool: Pool, task: PoolTask, deployment: str) -> list[Candidate]:
 def live(pool: Pool, setting: Setting, index: int) -> Live:
     """Answer one task with a setting."""
     task = pool.tasks[index]
-    plan, runs_as = pool.plan, processes(pool.plan)
+    plan = pool.plan
     deployments = {
         name: Deployment(
             name=name,
             engine=ReplayEngine(name, candidates(pool, task, name), speed=1.0),
             slots=plan.file.deployments[name].slots,
         )
-        for name in set(runs_as.values())
+        for name in set(plan.runs_as.values())
     }
-    tiers = {
-        name: Tier(
-            name=name,
-            deployment=deployments[runs_as[plan.deployment_of(name)]],
-            policy=tier.policy.member,
-            budget=tier.budget,
-            sampling=tier.sampling.fields(),
-            verifier=tier.policy.verifier,
-        )
-        for name, tier in plan.tiers.items()
-    }
+    tiers = tiers_of(plan, deployments)
     own = replace(
         tiers[setting.tier], name=setting.name, policy=setting.policy, budget=setting.budget, verifier=setting.verifier
     )

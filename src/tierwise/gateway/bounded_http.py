@@ -15,8 +15,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from tierwise.spec import limits
 
 _REASONS = {400: b"Bad Request", 413: b"Content Too Large", 431: b"Request Header Fields Too Large"}
-_SILENT = logging.getLogger("tierwise.bad_requests")
-_SILENT.setLevel(logging.ERROR)
+PROTOCOL_LOG = logging.getLogger("tierwise.http")
+"""The log of the connections, from level ERROR on: a warning per bad request costs more than refusing it."""
+PROTOCOL_LOG.setLevel(logging.ERROR)
 _PER_HEADER = 4  # a colon, a space and the end of the line
 
 
@@ -38,7 +39,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Bytes since something complete was parsed."""
         self._has_parsed = False
 
-        self.logger = _SILENT  # a warning per bad request costs more than refusing it
+        self.logger = PROTOCOL_LOG
 
     def data_received(self, data: bytes) -> None:
         self._has_parsed = False

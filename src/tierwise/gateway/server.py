@@ -18,6 +18,7 @@ import uvicorn
 import uvloop
 
 from tierwise.gateway.app import application
+from tierwise.gateway.bounded_http import PROTOCOL_LOG
 from tierwise.gateway.logs import log_to_stderr
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.protocol import HttpProtocol
@@ -150,7 +151,7 @@ async def _listen(
         if beside is not None:
             await beside.stop()
         unfinished = set(server.server_state.tasks)
-        logging.getLogger("uvicorn.error").disabled = bool(unfinished)  # it would log a traceback for each
+        PROTOCOL_LOG.disabled = bool(unfinished)  # uvicorn would log a traceback for each
         for answering in unfinished:
             answering.cancel()  # while the ledger can still record them, and their clients can still be told
         if unfinished:

@@ -12,12 +12,11 @@ from typing import Annotated
 
 import msgspec
 
-from tierwise.policies.refine import FORM
 from tierwise.spec.ask import Answer, Ask, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.errors import EngineError
-from tierwise.spec.prompt import Prompt
+from tierwise.spec.prompt import FORM, Prompt
 from tierwise.verifiers.answers import spoken
 
 FUSE = (

@@ -15,16 +15,13 @@ from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Completion, Pass
 from tierwise.spec.errors import EngineError
-from tierwise.spec.prompt import Message, Prompt
+from tierwise.spec.prompt import FORM, Message, Prompt
 
 CRITIQUE = (
     "Look at your answer again. List what is wrong or missing in it, one short point per line. "
     "If nothing is, say so. Do not write the new answer yet."
 )
 REFINE = "Now write the final answer with these points mended, in the form that was first asked for, and nothing else."
-
-FORM = ("response_format", "tools", "tool_choice", "parallel_tool_calls")
-"""The request fields that constrain the form of an answer."""
 
 
 class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

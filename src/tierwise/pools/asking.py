@@ -8,15 +8,16 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from tierwise.panel import Entry, Tally
 from tierwise.pools.choice import SharedPasses
 from tierwise.pools.driving import Waiter
-from tierwise.pools.passes import Entry, PassInFlight
+from tierwise.pools.passes import PassInFlight
 from tierwise.pools.timeline import Fallback, SharedPanel, Timeline
 from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch
 from tierwise.spec.budget import Left
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.capabilities import Capabilities
-from tierwise.spec.errors import EngineError, PolicyError, TierwiseError
+from tierwise.spec.errors import PolicyError, TierwiseError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -264,35 +265,26 @@ _CAPABILITIES = Capabilities()
 _UNLIMITED = Left()
 
 
-class PoolPanel:
+class PoolPanel(Tally):
     """The counterpart of `tierwise.panel`: the calls of a panel, and its results as they come."""
 
     def __init__(
         self, calls: Sequence[tuple[PoolAsk, Call]], order: Order, simulation: Simulation, pace: Pace | None = None
     ) -> None:
-        self.left = len(calls)
-        self.position = -1
-        self._calls = calls
-        self._pace = pace
-        self._allowed = len(calls) if pace is None else 0
-        self._started = 0
-        self._paused: list[deque[int]] = []
-        self._in_order = order == "draw"
+        super().__init__(len(calls), order, pace)
+        self._of = calls
         self._simulation = simulation
-        self._queues: dict[str, deque[int]] = {}
+        self._paused: list[deque[int]] = []
         self._in_flight: dict[int, PassInFlight] = {}
-        self._entries: deque[tuple[int, Entry]] = deque()
-        self._early: dict[int, Entry] = {}
         self._waiter: Waiter[None] | None = None
-        self._failure: EngineError | None = None
-        self._any_good = False
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
-        for position, (ask, _) in enumerate(self._calls):
-            self._queues.setdefault(ask.deployment, deque()).append(position)
-        for queue in self._queues.values():
-            for _ in range(min(self._calls[queue[0]][0].width, len(queue))):
+        queues: dict[str, deque[int]] = {}
+        for position, (ask, _) in enumerate(self._of):
+            queues.setdefault(ask.deployment, deque()).append(position)
+        for queue in queues.values():
+            for _ in range(min(self._of[queue[0]][0].width, len(queue))):
                 self._start(queue)
         return self
 
@@ -307,17 +299,17 @@ class PoolPanel:
         """Start the next call of a deployment."""
         if self._is_closed or not queue:
             return
-        if queue[0] >= self._allowed:
+        if queue[0] >= self.allowed:
             self._paused.append(queue)
             return
         position = queue.popleft()
-        self._started += 1
-        ask, call = self._calls[position]
+        self.started += 1
+        ask, call = self._of[position]
 
         def deliver(entry: Entry) -> None:
             del self._in_flight[position]
             self._simulation.at(self._simulation.now, lambda: self._start(queue))  # the policy may stop before it
-            self._entries.append((position, entry))
+            self.put(position, entry)
             if (waiter := self._waiter) is not None:
                 self._waiter = None
                 waiter.give(None)
@@ -325,46 +317,16 @@ class PoolPanel:
         running = self._in_flight[position] = PassInFlight(ask, call, deliver)
         running.request()
 
-    def _allow(self) -> None:
-        """Let calls start up to the pace, and at least one where none is unfinished."""
-        if self._pace is None or self._allowed >= len(self._calls):
-            return
-        taken = len(self._calls) - self.left
-        allowed = max(self._pace(self._started), self._allowed, taken + (taken >= self._allowed))
-        if allowed > self._allowed:
-            self._allowed = allowed
-            paused, self._paused = self._paused, []
-            for queue in paused:
-                self._start(queue)
-
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Pass | None:
-        if not self.left:
-            if self._failure is not None and not self._any_good:
-                raise self._failure
-            raise StopAsyncIteration
-        self._allow()
-        self.position, entry = await self._next()
-        self.left -= 1
-        if isinstance(entry, Pass):
-            self._any_good = True
-            return entry
-        if isinstance(entry, EngineError):
-            self._failure = entry
-        return None
-
-    async def _next(self) -> tuple[int, Entry]:
-        wanted = len(self._calls) - self.left
-        while True:
-            if self._in_order and wanted in self._early:
-                return wanted, self._early.pop(wanted)
-            if self._entries:
-                position, entry = self._entries.popleft()
-                if not self._in_order:
-                    return position, entry
-                self._early[position] = entry
-                continue
+        self.require_left()
+        if self.allow():
+            paused, self._paused = self._paused, []
+            for queue in paused:
+                self._start(queue)
+        while not self.has_next:
             self._waiter = Waiter()
             await self._waiter
+        return self.take()

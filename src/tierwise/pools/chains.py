@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from tierwise.engines.replay.recording import prompt_digest
 from tierwise.pools.draws import Draw, RecordedCompletion
-from tierwise.pools.sources import processes
 from tierwise.spec.ask import Answer, OutOfBudget, Verdict
 from tierwise.spec.budget import Left
 from tierwise.spec.call import Call, Pass, Usage
@@ -65,7 +64,6 @@ class Continuations:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._runs_as = processes(plan)
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tierwise.pools.engines import RunningDraw
 from tierwise.spec.ask import OutOfBudget
 from tierwise.spec.call import Chunk, Outcome, Pass, Usage
-from tierwise.spec.errors import EngineError, SpecError, TooLong
+from tierwise.spec.errors import SpecError, TooLong
 
 if TYPE_CHECKING:
+    from tierwise.panel import Entry
     from tierwise.pools.choice import Choice, ReplayedTier
     from tierwise.pools.clock import Simulation
     from tierwise.pools.draws import Draw
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from tierwise.spec.ask import Watch
     from tierwise.spec.call import Call
     from tierwise.spec.json import Fields
-
-Entry = Pass | EngineError | OutOfBudget
-"""What becomes of a call."""
 
 
 class Asker(Protocol):

@@ -208,20 +208,22 @@ _NOT_DRAWN = frozenset({*BOUNDS, "logprobs", "top_logprobs", "messages"})
 
 def _speed(deployment: str, sources: Iterable[Source], records: Iterable[TrialRecord]) -> Speed | None:
     tiers = {source.tier for source in sources if source.deployment == deployment}
-    return measured(
-        [
-            Observed(
-                began=record.began + record.late + (done.started or 0.0),
-                first_token=done.seconds if done.first_token is None else done.first_token,
-                seconds=done.seconds,
-                fresh=max(0, done.prompt_tokens - done.cached_tokens),
-                tokens=done.completion_tokens,
-            )
-            for record in records
-            if record.tier in tiers and record.is_graded
-            for done in record.passes or ()
-        ]
-    )
+    return measured(observed(record for record in records if record.tier in tiers and record.is_graded))
+
+
+def observed(records: Iterable[TrialRecord]) -> list[Observed]:
+    """When each pass of some records ran, and how many tokens it computed."""
+    return [
+        Observed(
+            began=record.began + record.late + (done.started or 0.0),
+            first_token=done.seconds if done.first_token is None else done.first_token,
+            seconds=done.seconds,
+            fresh=max(0, done.prompt_tokens - done.cached_tokens),
+            tokens=done.completion_tokens,
+        )
+        for record in records
+        for done in record.passes or ()
+    ]
 
 
 def _require_same_config(recorded: Plan, given: Plan) -> None:

@@ -14,7 +14,7 @@ from tierwise.pools.choice import Choice, ReplayedTier, Shuffled
 from tierwise.pools.driving import Actor, Stage
 from tierwise.pools.engines import LoadedEngine, RecordedEngine, SimulatedEngine
 from tierwise.pools.memo import Memo
-from tierwise.pools.sources import processes, source_key
+from tierwise.pools.sources import source_key
 from tierwise.pools.timeline import Fallback, Spent
 from tierwise.run.budget import BudgetTracker
 from tierwise.spec.ask import OutOfBudget
@@ -185,7 +185,7 @@ def require_draws(pool: Pool, setting: Setting) -> None:
         return
     needed = n if setting.budget.passes is None else min(n, setting.budget.passes)
     tier = pool.plan.tiers[setting.tier]
-    deployment = processes(pool.plan)[pool.plan.deployment_of(setting.tier)]
+    deployment = pool.plan.runs_as[pool.plan.deployment_of(setting.tier)]
     source = pool.source(deployment, tier.sampling.fields())
     if source is None:
         raise SpecError(
@@ -213,7 +213,7 @@ class _Session:
         self._memo, self._stage = replayer.memo, replayer.stage
         self._setting, self._timing = setting, timing
         self._cache_sizes = replayer.cache_sizes
-        self._processes = processes(self._pool.plan)
+        self._processes = self._pool.plan.runs_as
         self._makers = {name: partial(self._engine, name) for name in set(self._processes.values())}
         self._engines = {name: make(self._stage.simulation) for name, make in self._makers.items()}
         self._tiers = self._all_tiers(others)

@@ -39,11 +39,6 @@ def source_key(deployment: str, sampling: Fields) -> tuple[str, bytes]:
     return deployment, msgspec.json.encode(dict(sampling), order="deterministic")
 
 
-def processes(plan: Plan) -> dict[str, str]:
-    """The name of the process that runs each deployment."""
-    return {name: process.name for process in plan.processes for name in process.deployments}
-
-
 def chained_tiers(plan: Plan, names: Sequence[str]) -> list[str]:
     """The tiers whose whole actions are to be recorded, in the order of the config file.
 
@@ -65,7 +60,7 @@ def chained_tiers(plan: Plan, names: Sequence[str]) -> list[str]:
 
 def recorded_sources(plan: Plan, tiers: Sequence[str]) -> list[Source]:
     """What a pool that was recorded through these tiers has draws of."""
-    runs_as = processes(plan)
+    runs_as = plan.runs_as
     found: dict[tuple[str, bytes], Source] = {}
     for name in tiers:
         source = Source(
@@ -91,7 +86,7 @@ def sources_of(plan: Plan, deployments: Sequence[str] = ()) -> list[Source]:
         reading.known(name, plan.file.deployments, "--deployments", "deployment")
     reading.done()
     found: dict[tuple[str, bytes], Source] = {}
-    runs_as = processes(plan)
+    runs_as = plan.runs_as
     wanted = {runs_as.get(name, name) for name in deployments}
     for name, tier in plan.file.tiers.items():
         if tier.policy.member.tiers():

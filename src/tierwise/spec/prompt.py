@@ -14,6 +14,8 @@ Message = Mapping[str, Json]
 
 _NOTHING: Fields = MappingProxyType({})
 
+FORM = ("response_format", "tools", "tool_choice", "parallel_tool_calls")
+"""The request fields that constrain the form of an answer."""
 BOUNDS = ("max_completion_tokens", "max_tokens")
 """OpenAI's current and former names for the maximum number of completion tokens of one pass."""
 

@@ -408,8 +408,6 @@ BAD_LINE = re.compile(
 BOLD = re.compile(r"(?<![*\w])(\*\*|__|\*|_)(?=[^\s*_])([^*\n]{1,200}?)(?<=[^\s])\1(?![*\w])")
 SENTENCE = re.compile(r"[.!?](?=[\s\"')*_\]]|$)|[;\n。]")
 """What ends a sentence."""
-BREAK = re.compile(r"[,:(]\s|\s-\s|\s\(")
-"""What ends a clause."""
 BEGINS = re.compile(
     r"[ \t*_#>|(\[-]*(?:(?:option|choice|answer|statement|opción|opção|alternativa|вариант|选项)\s*[(*\[]*)?", _ANY_CASE
 )

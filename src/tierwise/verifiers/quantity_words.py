@@ -144,13 +144,6 @@ TIME = re.compile(
 )
 SHARE_OF = re.compile(r"^\s*(?:of|von|de|di|из)\s*$", re.IGNORECASE)
 UP_TO = re.compile(r"^\s*(?:to|bis|à|a|до)\b", re.IGNORECASE)
-AGAIN = re.compile(
-    rf"^\s*\\?(?:[^\W\d_]|°){{0,12}}(?:/[{LETTER}]{{1,3}})?[²³]?\s*\(\s*(?:=|≈|about|approximately|i\.e\.,?|or)?\s*$",
-    re.IGNORECASE,
-)
-"""Between a number and the same in other units, in brackets."""
-ASIDE = re.compile(r"\((?=[^()\n]*[^\W\d_])[^()\n]{0,60}$")
-"""An open bracket before a number, with words in it: `(each holds 40)`."""
 GROUP = re.compile(r"[^()\n]{1,60}\)\s*(?:[-+*/^×·÷]|\*\*|\\(?:times|cdot|div))|[^{}]{0,40}\\over(?![A-Za-z])")
 """A bracket that belongs to an expression: `3 + 4) * 2`."""
 BOLD = re.compile(r"(?<![\w*)\]}])\*\*(?=[^\s*])([^*\n]{1,200}?)(?<=\S)\*\*(?!\*)")
