@@ -93,6 +93,7 @@ class PassRunner:
         path: the tiers whose policies are running, outermost first.
         shows: whether `shown=True` reaches the user.
         fills: whether the tier's sampling must still be applied to prompts.
+        drafts: candidates of cheaper tiers for the prompt.
     """
 
     def __init__(
@@ -104,7 +105,9 @@ class PassRunner:
         path: tuple[str, ...] = (),
         shows: bool = True,
         fills: bool = True,
+        drafts: Sequence[Answer] = (),
     ) -> None:
+        self.drafts = drafts
         self._choice = choice
         self._tier = tier
         self._tracker = tracker
@@ -165,7 +168,7 @@ class PassRunner:
 
     # ── actions ──────────────────────────────────────────────────────────
 
-    async def solve(self, prompt: Prompt, *, shown: bool = False) -> Answer:
+    async def solve(self, prompt: Prompt, *, shown: bool = False, drafts: Sequence[Answer] = ()) -> Answer:
         tier = self._tier
         if tier.name in self._path:
             raise PolicyError(f"tier {tier.name!r} asks itself: {' → '.join((*self._path, tier.name))}")
@@ -177,6 +180,7 @@ class PassRunner:
             path=(*self._path, tier.name),
             shows=self._shows and shown,
             fills=False,
+            drafts=drafts,
         )
         with _blaming(tier):
             answer = await tier.policy.solve(prompt.by_default(tier.sampling), inner)
