@@ -52,6 +52,7 @@ class Said:
     finish: str = "stop"
     logprob: float | None = None
     why: str = ""
+    thinking: str = ""
     began: float = 0.0
 
 
@@ -150,12 +151,12 @@ def record(task: Task, row: Planned, draw: int, one: Said) -> TrialRecord:
         completion_tokens=one.tokens,
         dollars=0.001,
         passes=[spent],
-        draw=facts(task, one) if has_answer else None,
+        draw=facts(task, one) if has_answer or one.thinking else None,
     )
 
 
 def facts(task: Task, one: Said) -> DrawFacts:
-    found = asyncio.run(facts_of(task, Completion(text=one.text, finish=one.finish)))
+    found = asyncio.run(facts_of(task, Completion(text=one.text, reasoning=one.thinking, finish=one.finish)))
     return msgspec.structs.replace(found, tokens=trace(one))
 
 

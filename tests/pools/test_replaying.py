@@ -286,3 +286,23 @@ def test_a_policy_that_waits_forever_is_its_error(made):
 def test_the_config_of_the_pool_is_the_one_in_it(made):
     assert list(made.plan.tiers) == ["fast", "best", "auto"]
     assert made.manifest.config.text == CONFIG
+
+
+def test_a_draw_that_was_lost_to_thinking_is_lost_in_every_way_of_replaying_it(tmp_path):
+    """One pass and a shared panel see it, it wins no vote, and the pool says what a replay cannot do."""
+    lost = Said(text="", thinking="so", outcome="lost_to_thinking", finish="length")
+    one = pool(tmp_path / "pool", [question(0)], lambda _, __, draw: lost if draw < 2 else Said())
+    (voted,) = replay(one, setting("fast", {"majority": {"n": 4}}))[0]
+    assert (voted.correct, voted.passes) == (True, 4)
+    seen: list[str] = []
+
+    async def how(prompt: Prompt, ask: Ask) -> Answer:
+        seen.append((await ask(Call(prompt=prompt), watch=lambda _: None)).outcome)
+        seen.append((await ask(Call(prompt=prompt))).outcome)
+        return answer_of(ask.drawn[0])
+
+    custom(one, how)
+    assert seen == ["lost_to_thinking", "lost_to_thinking"]
+    (single,) = replay(one, setting("fast", {"single": {}}))[0]
+    assert single.correct is False
+    assert any("4 draws were lost to thinking" in note for note in one.notes)

@@ -269,7 +269,7 @@ def _source(name: str) -> str:
 
 _COUNTED = frozenset({"prompt", "cached", "completion", "reasoning"})
 _TIMED = frozenset({"started", "first_token", "seconds", "busy_seconds"})
-_ENDED_BY_ITSELF = frozenset({"finished", "cut"})
+_ENDED_BY_ITSELF = frozenset({"finished", "cut", "lost_to_thinking"})
 _FACTS = PassFacts.__struct_fields__
 _FIELDS = tuple(name for name in PassRow.__struct_fields__ if not name.startswith("dollars_"))
 _facts_of = attrgetter(*map(_source, _FACTS))

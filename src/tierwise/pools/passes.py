@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tierwise.pools.engines import RunningDraw
+from tierwise.run.recovery import LOST, is_lost
 from tierwise.spec.ask import OutOfBudget
 from tierwise.spec.call import Chunk, Outcome, Pass, Usage
 from tierwise.spec.errors import SpecError, TooLong
@@ -189,6 +190,9 @@ class PassInFlight:
         logprobs = bool(call.prompt.fields.get("logprobs"))
         part = draw.part(running.tokens, logprobs=logprobs, ended=outcome == "finished")
         ask.memo.remember(part)
+        usage = draw.usage_of(running.tokens, self._cached()) if running.has_prompt else Usage(exact=False)
+        if outcome == "finished" and is_lost(part.completion, usage):
+            outcome = LOST
         return Pass(
             number=self._number,
             tier=ask.replayed.label,
@@ -196,7 +200,7 @@ class PassInFlight:
             call=call,
             outcome=outcome,
             completion=part.completion,
-            usage=draw.usage_of(running.tokens, self._cached()) if running.has_prompt else Usage(exact=False),
+            usage=usage,
             started=self._started - ask.choice.began,
             first_token=None if running.first_token is None else running.first_token - self._started,
             seconds=now - self._started,

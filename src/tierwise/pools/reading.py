@@ -277,6 +277,11 @@ def _notes(
             )
         if source.sampling.get("temperature") != 0 and (alike := _alike(drawn)):
             yield f"{source.deployment}, recorded through tier {source.tier!r}: {alike}"
+    if lost := sum(record.outcome == TrialOutcome.LOST_TO_THINKING for record in records):
+        yield (
+            f"{lost} draws were lost to thinking: an action in which all draws are lost has no answer here, and one "
+            "more pass with thinking off when it is served, which the pool does not have"
+        )
     if errors := sum(not record.is_graded for record in records):
         yield f"{errors} draws ended in infrastructure errors and are left out; resume the recording to draw them again"
 

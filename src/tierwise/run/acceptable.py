@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Decision, Trace
 from tierwise.run.limits import within_context, without_limit
+from tierwise.run.recovery import LOST
 from tierwise.spec.call import Call
 from tierwise.spec.errors import EngineError, Refused, TooLong
 
@@ -139,5 +140,7 @@ def notes_of(trace: Trace) -> list[str]:
     """How the requests of an action were changed so that its deployments could answer them, and what is odd about the
     answers of its engines, each once.
     """
-    changes = (one.reason for one in trace.events if isinstance(one, Decision) and one.signal in (CHANGED, ENGINE))
+    changes = (
+        one.reason for one in trace.events if isinstance(one, Decision) and one.signal in (CHANGED, ENGINE, LOST)
+    )
     return list(dict.fromkeys(changes))

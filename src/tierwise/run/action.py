@@ -113,6 +113,7 @@ class Action:
             raise PolicyError(
                 f"tier {self._tier.name!r} answered with pass {answer.chosen} after showing pass {output.owner}"
             )
+        answer = choice.recoveries.shown(answer)
         if not output.has_shown:
             output.tier = answer.tier
             for chunk in answer.completion.chunks():

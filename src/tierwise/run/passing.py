@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterable
 from dataclasses import replace
 
 from tierwise.ledger.records import Trace
+from tierwise.run.recovery import LOST, is_lost
 from tierwise.run.tier import Tier
 from tierwise.spec.call import Call, Chunk, Outcome, Pass, Recorder
 from tierwise.spec.clock import now
@@ -60,14 +61,17 @@ class RunningPass:
     def end(self) -> Pass:
         """The finished pass, for the trace."""
         ended = now()
+        completion, usage = self._recorder.completion("length"), self._recorder.usage
+        if self.outcome == "finished" and not self._call.is_prefill and is_lost(completion, usage):
+            self.outcome = LOST
         return Pass(
             number=self.number,
             tier=self._tier.name,
             deployment=self._tier.deployment.name,
             call=self._call,
             outcome=self.outcome,
-            completion=self._recorder.completion("length"),
-            usage=self._recorder.usage,
+            completion=completion,
+            usage=usage,
             started=self._after,
             first_token=self._first_token,
             seconds=ended - self._began,

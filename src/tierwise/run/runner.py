@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from tierwise.run.code_runs import CodeRuns, ceiling
 from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass, with_prompt_count
 from tierwise.run.prefill import SharedPrompts, prefill_of
+from tierwise.run.recovery import LOST, Recoveries, Recovery
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch
@@ -47,6 +48,7 @@ class ChoiceState:
     judges: bool
     """Whether it judges another action's answer, so that none of its passes is a candidate."""
     prompts: SharedPrompts = field(default_factory=SharedPrompts)
+    recoveries: Recoveries = field(default_factory=Recoveries)
     code_runs: CodeRuns = field(default_factory=CodeRuns)
     """The action's ceiling of code that is run for its candidates."""
     task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
@@ -184,12 +186,37 @@ class PassRunner:
         )
         with _blaming(tier):
             answer = await tier.policy.solve(prompt.by_default(tier.sampling), inner)
+        answer = await inner._recovered_answer(answer)
         return answer if answer.tier else replace(answer, tier=self._choice.tier_of(answer.chosen) or tier.name)
 
     async def __call__(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:
         numbered = self._numbered(call)
         self._expect([numbered])
-        return await self._run(numbered, shown=shown and self._shows, watch=watch)
+        shown = shown and self._shows
+        return await self._recovered(await self._run(numbered, shown=shown, watch=watch), shown=shown)
+
+    async def _recovered_answer(self, answer: Answer) -> Answer:
+        """A policy's answer, recovered if it is a pass of a panel that was lost to thinking."""
+        lost = next((one for one in self._choice.passes if one.number == answer.chosen and one.outcome == LOST), None)
+        if lost is None or lost.tier != self.tier or lost.tier in self._choice.recoveries.tiers:
+            return answer
+        found = await self._recovered(lost, shown=self._shows and self._choice.output.owner is None)
+        if found is lost:
+            return answer
+        why = f"answered with thinking off, because pass {lost.number} was lost to thinking"
+        return Answer(completion=found.completion, chosen=found.number, why=why, tier=answer.tier)
+
+    async def _recovered(self, done: Pass, *, shown: bool) -> Pass:
+        """The pass, or the one that answers in its place if it was lost to thinking."""
+        if done.outcome != LOST:
+            return done
+
+        def again(call: Call) -> Awaitable[Pass]:
+            return self._run(self._numbered(call), shown=shown, repeats=done.number)
+
+        choice = self._choice
+        recovery = Recovery(choice.recoveries, choice.output, self._tier.deployment, again, self.note)
+        return await recovery.answer(done, shown=shown)
 
     def panel(
         self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw", pace: Pace | None = None
@@ -220,13 +247,15 @@ class PassRunner:
         """Run a call of a panel, which already has its draw number."""
         return await self._run(call)
 
-    async def _run(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:
+    async def _run(
+        self, call: Call, *, shown: bool = False, watch: Watch | None = None, repeats: int | None = None
+    ) -> Pass:
         self._choice.reached = self._tier.name
         try:
             async with self._choice.slots.occupied(self._tier.deployment, self._tracker.deadline):
                 await self._compute_shared(call)
                 self._tracker.admit(now())
-                return await self._accepted(call, shown=shown, watch=watch)
+                return await self._accepted(call, shown=shown, watch=watch, repeats=repeats)
         except OutOfBudget:
             self._choice.refused_by = self._tracker
             raise
@@ -242,11 +271,11 @@ class PassRunner:
                 with suppress(EngineError, OutOfBudget):
                     await self._attempt(first, self._choice.next_number(), shown=False, watch=None)
 
-    async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None) -> Pass:
+    async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None, repeats: int | None) -> Pass:
         """Run a pass, again once if the engine broke, and again in a form without what the engine refuses."""
         deployment = self._tier.deployment
         self._note_tools(call)
-        forms, was_broken, before = [adapted(call, deployment)], False, None
+        forms, was_broken, before = [adapted(call, deployment)], False, repeats
         while True:
             form = forms[-1]
             for note in form.notes(deployment):
@@ -286,7 +315,7 @@ class PassRunner:
     ) -> Pass:
         """Run one pass and record it in the trace, however it ends, cancellation included."""
         output = self._choice.output
-        with output.owned(number, self._tier.name) if shown else nullcontext():
+        with output.owned(number, self._tier.name, instead_of=retry_of) if shown else nullcontext():
             running = RunningPass(call, self._tier, self._choice.trace, number=number, retry_of=retry_of)
             try:
                 await self._follow(running, self._tracker.cap(call.prompt), shown=shown, watch=watch)
@@ -303,7 +332,8 @@ class PassRunner:
                 self._choice.passes.append(done)
             if shown and output.has_shown:
                 await output.show(rest)
-                await output.show(Chunk(finish=done.completion.finish, response=done.completion.response))
+                if done.outcome != LOST:  # a recovered answer may follow
+                    await output.show(Chunk(finish=done.completion.finish, response=done.completion.response))
         if done.outcome == "cut" and done.completion.is_empty and not running.was_watched_out:
             self._choice.refused_by = self._tracker
             raise OutOfBudget

@@ -11,10 +11,11 @@ from tierwise.spec.deltas import DeltaJoiner
 from tierwise.spec.json import Fields, Json
 from tierwise.spec.prompt import Prompt, draw_seed
 from tierwise.spec.routing import Routing
+from tierwise.spec.thinking import begins_with_thinking, without_thinking
 
-Outcome = Literal["finished", "cut", "aborted", "failed"]
+Outcome = Literal["finished", "cut", "aborted", "failed", "lost_to_thinking"]
 """finished: the engine stopped · cut: by the budget or the policy · aborted: no longer needed · failed: engine
-error."""
+error · lost_to_thinking: the engine stopped, at a limit or by itself, and had produced nothing but thinking."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +127,15 @@ class Completion:
     @property
     def is_empty(self) -> bool:
         return not (self.text or self.tool_calls or self.reasoning or any(self.extra.values()))
+
+    @property
+    def is_only_thinking(self) -> bool:
+        """Whether it holds thinking, and neither an answer nor a tool call."""
+        if self.tool_calls or any(value for name, value in self.extra.items() if not name.startswith("reasoning")):
+            return False
+        if not self.text.strip():
+            return bool(self.reasoning.strip())
+        return begins_with_thinking(self.text) and not without_thinking(self.text)
 
     def message(self) -> dict[str, Json]:
         """The OpenAI assistant message."""

@@ -86,12 +86,19 @@ class SlotClient(ChatClient):
         slots: number of slots of a process.
         most_bytes: size of the saved prompts of a process.
         translate: as for `ChatClient`.
+        thinking_off: as for `ChatClient`.
     """
 
     def __init__(
-        self, name: str, *, slots: int, most_bytes: int = 0, translate: Callable[[Fields], Fields] | None = None
+        self,
+        name: str,
+        *,
+        slots: int,
+        most_bytes: int = 0,
+        translate: Callable[[Fields], Fields] | None = None,
+        thinking_off: Fields | None = None,
     ) -> None:
-        super().__init__(name, name, extras=LLAMA_CPP_COUNTS, translate=translate)
+        super().__init__(name, name, extras=LLAMA_CPP_COUNTS, translate=translate, thinking_off=thinking_off)
         self._slots, self._most_bytes = slots, most_bytes
         self._process = _Process("", slots, None, 0)
 

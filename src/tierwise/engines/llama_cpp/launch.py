@@ -18,6 +18,7 @@ from tierwise.engines.llama_cpp.metrics import METRIC_NAMES
 from tierwise.engines.llama_cpp.prompting import thinking_switch
 from tierwise.engines.llama_cpp.saved_prompts import make_folder
 from tierwise.engines.llama_cpp.settings import DIALECT
+from tierwise.engines.openai.dialect import thinking_off
 from tierwise.engines.process.environment import given
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.process.supervisor import Launch
@@ -53,9 +54,15 @@ def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngi
         raise SpecError(f"checkpoint {settings.checkpoint!r} is not downloaded; run `tierwise pull` first")
     model = context.model
     template = None if settings.chat_template is None else Path(context.file(settings.chat_template))
-    translate = partial(DIALECT.translate, switch=thinking_switch(model, template))
+    switch = thinking_switch(model, template)
     most_bytes = shared_prompt_mib(settings) << 20
-    client = SlotClient(name, slots=settings.slots, most_bytes=most_bytes, translate=translate)
+    client = SlotClient(
+        name,
+        slots=settings.slots,
+        most_bytes=most_bytes,
+        translate=partial(DIALECT.translate, switch=switch),
+        thinking_off=thinking_off(switch),
+    )
 
     def started(port: int) -> Launch:
         folder = make_folder() if most_bytes else None

@@ -42,6 +42,7 @@ class ChatClient:
         silent_seconds: a pass is aborted after this long without a byte.
         proxy: URL of the proxy to use, with user and password if it requires them.
         translate: converts a prompt's fields to the engine's.
+        thinking_off: the request fields that turn thinking off; None if no switch is known.
         read: parses one event into a chunk or a failure, for an engine that sends more than OpenAI's fields.
     """
 
@@ -56,9 +57,11 @@ class ChatClient:
         silent_seconds: float = 600.0,
         proxy: str | None = None,
         translate: Callable[[Fields], Fields] | None = None,
+        thinking_off: Fields | None = None,
         read: Callable[[bytes], Chunk | Failure] = read_event,
     ) -> None:
         self._request = RequestEncoder(name, model, extras=extras or {}, drop=drop, translate=translate)
+        self.thinking_off = thinking_off
         self._read_event = read
         self._name = name
         self._key = api_key

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tierwise.engines.settings import Remote
+    from tierwise.spec.json import Fields
 
 Verdict = Literal["yes", "no", "unseen"]
 """yes: observed · no: observed not to · unseen: could not be observed; the finding has the reason."""
@@ -160,6 +161,12 @@ def remembered_capabilities(remote: Remote | None) -> Capabilities:
     """The capabilities that the last probe of a server observed; all unknown if there is none."""
     probed = None if remote is None else remembered(remote.url, remote.model)
     return Capabilities() if probed is None else probed.capabilities
+
+
+def remembered_thinking_off(remote: Remote | None) -> Fields | None:
+    """The request fields that turn thinking off, as the last probe of a server found; None if it found none."""
+    probed = None if remote is None else remembered(remote.url, remote.model)
+    return None if probed is None or probed.switch is None else probed.switch.off
 
 
 def _place(url: str, model: str) -> Path:

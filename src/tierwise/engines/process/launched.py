@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tierwise.engines.openai.client import ChatClient
     from tierwise.engines.process.supervisor import Timeouts
     from tierwise.spec.call import Chunk
+    from tierwise.spec.json import Fields
 
 _REAP_SECONDS = 1.0
 
@@ -95,6 +96,11 @@ class LaunchedEngine:
         self._metrics = metrics
         self._facts: Mapping[str, str] = {}
         self._failures = _Failures()
+
+    @property
+    def thinking_off(self) -> Fields | None:
+        """As `engine.SwitchesThinking`."""
+        return self._client.thinking_off
 
     async def start(self) -> None:
         await self.supervisor.start()
