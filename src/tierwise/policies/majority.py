@@ -9,7 +9,14 @@ from typing import Annotated
 import msgspec
 
 from tierwise.policies.ballots import Ballot, Ballots
-from tierwise.policies.signals import LEAST_ALTERNATIVES, SIGNALS, calibrated_signal, with_logprobs
+from tierwise.policies.signals import (
+    ALTERNATIVES,
+    LEAST_ALTERNATIVES,
+    SIGNALS,
+    Cut,
+    calibrated_signal,
+    with_logprobs,
+)
 from tierwise.spec.ask import Answer, Ask, Equality
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
@@ -34,6 +41,9 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     confidence: Calibration | None = None
     """Weighs each vote by the probability that it is right, measured on a pool of the same deployment. Needed by
     `stop: cges`; otherwise `stop` must be `curtailment`, because the other rules count votes."""
+    cut: Cut | None = None
+    """Ends a vote while it is written, as soon as it has become too unsure; it then does not count. The first vote is
+    never cut, so that there is an answer."""
 
     def __post_init__(self) -> None:
         rule = self.stop.member
@@ -63,20 +73,32 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def sets(self) -> frozenset[str]:
-        return frozenset({"seed"} if self.confidence is None else {"seed", "logprobs", "top_logprobs"})
+        return frozenset({"seed", "logprobs", "top_logprobs"} if self._alternatives is not None else {"seed"})
+
+    @property
+    def _alternatives(self) -> int | None:
+        """How many alternatives of each token votes are asked for; None if they need no log-probabilities."""
+        if self.confidence is not None:
+            return self.confidence.alternatives or (ALTERNATIVES if self.cut is not None else 0)
+        return None if self.cut is None else ALTERNATIVES
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         rule = self.stop.member
         ballots = Ballots(self.n, rule, self.confidence)
-        if self.confidence is not None:
-            prompt = with_logprobs(prompt, self.confidence.alternatives)
+        alternatives = self._alternatives
+        if alternatives is not None:
+            prompt = with_logprobs(prompt, alternatives)
         call = Call(prompt=prompt, role="vote")
+        watched = ask if self.cut is None else self.cut.watched(ask, alternatives or ALTERNATIVES)
         drawn: int | None = None
         counted = self._drafts(ask)
         for place, draft in enumerate(counted):
             ballots.add(place, await self._ballot(ask, place, draft))
         pace = partial(self._pace, ask, ballots, len(counted))
-        async with ask.panel([call] * (self.n - len(counted)), order="finish", pace=pace) as arrivals:
+        calls: list[Call | tuple[Ask, Call]] = [call] * (self.n - len(counted))
+        if self.cut is not None:
+            calls[1:] = [(watched, call)] * (len(calls) - 1)
+        async with ask.panel(calls, order="finish", pace=pace) as arrivals:
             async for vote in arrivals:
                 place = len(counted) + arrivals.position
                 ballots.add(place, None if vote is None else await self._ballot(ask, place, vote))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tierwise.plan import Plan
     from tierwise.pools.sources import Source
     from tierwise.runs.records import PassSpend, TrialRecord
+    from tierwise.spec.ask import Watching
     from tierwise.spec.budget import Budget
     from tierwise.spec.prompt import Prompt
     from tierwise.verifiers.verifier import Verifier
@@ -148,6 +149,9 @@ class _RecordedAsk:
         raise _Diverged
 
     def within(self, budget: Budget) -> _RecordedAsk:  # noqa: ARG002 - what was spent is recorded
+        return self
+
+    def watching(self, watching: Watching) -> _RecordedAsk:  # noqa: ARG002 - what was cut is recorded
         return self
 
     async def solve(self, *_: object, **__: object) -> NoReturn:

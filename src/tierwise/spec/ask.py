@@ -26,6 +26,9 @@ Pace = Callable[[int], int]
 Watch = Callable[[Chunk], Literal["cut"] | None]
 """Called with each chunk of a pass. Returning "cut" ends the pass there; the pass keeps its output so far."""
 
+Watching = Callable[[], Watch]
+"""Makes the watch of one pass."""
+
 
 class OutOfBudget(Exception):
     """No further pass may start. A policy may catch it and return its best answer so far."""
@@ -178,6 +181,11 @@ class Ask(Protocol):
 
     def within(self, budget: Budget) -> Ask:
         """An `Ask` for the same tier with a budget nested in this one, for a retry, a trial answer or a judge."""
+
+    def watching(self, watching: Watching) -> Ask:
+        """An `Ask` for the same tier, each of whose candidates gets a watch of its own, those of its policy and of the
+        tiers that it asks included. A watch that is given with a call replaces it.
+        """
 
     async def solve(self, prompt: Prompt, *, shown: bool = False, drafts: Sequence[Answer] = ()) -> Answer:
         """Answer a prompt with the tier's own policy.
