@@ -104,6 +104,10 @@ class PoolAsk:
         return self._timed_only
 
     @property
+    def session(self) -> str:
+        return ""  # each task of a pool is an action by itself
+
+    @property
     def verifier(self) -> Verifier | None:
         return self.choice.verifier or self.replayed.verifier
 

@@ -146,6 +146,10 @@ class PassRunner:
         return self._tracker.left(now())
 
     @property
+    def session(self) -> str:
+        return self._choice.trace.session
+
+    @property
     def verifier(self) -> Verifier | None:
         return self._choice.verifier or self._tier.verifier
 

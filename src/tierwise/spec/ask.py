@@ -126,6 +126,10 @@ class Ask(Protocol):
         """What may still be spent, within all enclosing budgets."""
 
     @property
+    def session(self) -> str:
+        """The caller's id for the session that the action belongs to, such as an agent's run; empty without one."""
+
+    @property
     def verifier(self) -> Checkable | None:
         """The verifier for candidates: the request's, else the tier's, else None."""
 
