@@ -71,8 +71,7 @@ class Judging(ScriptedEngine):
 
     async def _say(self, call, reply):
         async for chunk in super()._say(call, reply):
-            letter = str(chunk.delta.get("content", "")).strip()[:1]
-            if self._alternatives is None or call.role != "judge" or letter not in LETTERS[:20]:
+            if self._alternatives is None or call.role != "judge" or "content" not in chunk.delta:
                 yield chunk
                 continue
             said = [{"token": f" {one}", "logprob": math.log(chance)} for one, chance in self._alternatives.items()]
@@ -90,9 +89,8 @@ def notes(trace):
 
 @pytest.mark.parametrize("settings", [{}, {"pivots": 0}, {"pivots": 1}, {"pivots": 8}])
 def test_the_candidate_with_the_best_grade_is_the_answer(settings):
-    engine = Judging(
-        "one", "two", "three", "four", "five", grades=dict(zip(["one", "two", "three", "four", "five"], "TJCAK"))
-    )
+    grades = {"one": "T", "two": "J", "three": "C", "four": "A", "five": "K"}
+    engine = Judging(*grades, grades=grades)
     answer, trace = solve(judged(n=5, **settings), engine=engine)
     assert answer.completion.text == "four"
     assert answer.why.startswith("best of 5 different answers by the judge: ")
@@ -239,7 +237,7 @@ def test_without_time_for_the_judge_the_likeliest_wins():
     assert answer.completion.text == "two"
 
 
-@pytest.mark.parametrize(("n", "pivots", "passes"), [(2, 2, 4), (3, 2, 6), (4, 2, 11), (8, 2, 26), (8, 0, 16)])
+@pytest.mark.parametrize(("n", "pivots", "passes"), [(2, 2, 4), (3, 2, 6), (4, 2, 10), (8, 2, 26), (8, 0, 16)])
 def test_the_passes_of_the_judge_are_counted_before_they_are_spent(n, pivots, passes):
     assert judged(n=n, pivots=pivots).most(lambda _: Budget()).passes == passes
     one = tier(judged(n=n, pivots=pivots), ScriptedEngine())
@@ -261,12 +259,13 @@ def test_a_tournament_never_compares_more_pairs_than_it_says(count, pivots, seed
 
 
 @given(st.integers(2, 12), st.integers(1, 4), st.integers(0, 50))
-def test_a_tournament_is_won_by_the_strongest(count, pivots, seed):
+def test_a_tournament_is_won_by_the_only_right_one(count, pivots, seed):
     played = Tournament(count)
-    for pairs in (played.ring(str(seed)), played.rest(pivots)):
-        played.add({pair: {place: place / count for place in pair} for pair in pairs})
+    played.add({pair: {place: float(place == 1) for place in pair} for pair in played.ring(str(seed))})
+    played.add({pair: {place: float(place == 1) for place in pair} for pair in played.rest(pivots)})
     shares = played.shares()
-    assert max(shares, key=lambda place: shares[place]) == count - 1
+    assert max(shares, key=lambda place: shares[place]) == 1
+    assert shares[1] == pytest.approx(1 / (1 + math.exp(-1)))
 
 
 def test_a_rubric_must_say_something():

@@ -32,7 +32,7 @@ _NAMED = re.compile(
     (?=[\s*_`"')\]}>.,;|/]*(?:\Z|\n|(?:and\s+)?(?:the\s+)?draft\b|\d))""",
     re.IGNORECASE | re.VERBOSE,
 )
-_BARE = re.compile(r"\A[\s*_`\"'(\[]*(?:(?:final\s+)?grade[\s*_`]*:)?[\s*_`\"'(\[]*([A-T])[+\-]?[\s*_`\"').\]]*\Z")
+_BARE = re.compile(r"\A[\s*_`\"'(\[]*(?i:(?:final\s+)?grade[\s*_`]*:)?[\s*_`\"'(\[]*([A-T])[+\-]?[\s*_`\"').\]]*\Z")
 
 
 def letter_grades(completion: Completion, drafts: Sequence[int]) -> dict[int, float]:
