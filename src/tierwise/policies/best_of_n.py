@@ -12,6 +12,7 @@ import msgspec
 
 from tierwise import verifiers  # the module: its table of verifiers is complete when a file is read
 from tierwise.policies.candidates import Candidates
+from tierwise.policies.drafts import counted
 from tierwise.policies.scoring import ScorerChoice
 from tierwise.spec.ask import Answer, Ask, OutOfBudget
 from tierwise.spec.budget import Budget
@@ -24,7 +25,8 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     A decisive verifier (tests, a known answer) ends the search at the first accepted candidate. With a verifier that
     checks only the form (a schema, a pattern), or without one, all `n` candidates are drawn. The scorer decides among
-    those that the verifier does not tell apart, and scores equal answers once.
+    those that the verifier does not tell apart, and scores equal answers once. Drafts of cheaper tiers on the same
+    deployment are candidates, in place of own ones.
     """
 
     n: Annotated[int, msgspec.Meta(ge=2, le=64)] = 4
@@ -74,9 +76,14 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         while left is not None and n > 1 and n + self._scoring(n) > left:
             n -= 1
         drawn = Candidates(ask)
+        drafts, _ = counted(ask, n)
+        for draft in drafts:
+            if (await drawn.add(draft)).is_accepted_for_good:
+                return drawn
         asked = prompt.preferring(logprobs=True)
         spread = islice(cycle(self.temperatures), n)
         calls = [Call(prompt=asked.setting(temperature=warmth)) for warmth in spread] or [Call(prompt=asked)] * n
+        del calls[: len(drafts)]
         async with ask.panel(calls, order="finish") as arrivals:
             async for candidate in arrivals:
                 if candidate is not None and (await drawn.add(candidate)).is_accepted_for_good:

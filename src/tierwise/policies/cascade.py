@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from tierwise.policies.acceptance import CascadeSignal, DrawVotes, Reading, draws_alike, measured, unusable
-from tierwise.policies.signals import with_logprobs
+from tierwise.policies.signals import ALTERNATIVES, Cut, with_logprobs
 from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
@@ -19,18 +19,19 @@ from tierwise.spec.errors import EngineError
 from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.tool_calls import wrong_call
 
-ALTERNATIVES = 5
-"""Alternatives of each token that a cheap tier is asked for. Thresholds in nats depend on it."""
-
-DEFAULT_SIGNALS = (CascadeSignal(agreement=2), CascadeSignal(margin=0.9))
+DEFAULT_SIGNALS = (CascadeSignal(span_probability=0.5), CascadeSignal(agreement=2), CascadeSignal(margin=0.9))
+"""Those that were best on a recorded pool (docs/policies.md): a sure answer costs one pass, and only one that is not
+sure is drawn again.
+"""
 
 
 class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Try tiers in turn, cheapest first, until an answer is accepted. The last tier's answer is final.
 
     The request's verifier decides, else the tier's own. Where there is none, a truncated, refused or empty answer and a
-    tool call that its schema does not allow are not accepted; of the rest, the first signal that the answer has
-    decides. An answer without any signal is accepted if the request offers tools, and otherwise not.
+    tool call that its schema does not allow are not accepted. The rest is accepted by the first signal that accepts it;
+    `agreement` decides for good once there are enough draws. An answer that has none of the signals is accepted if the
+    request offers tools, and otherwise not.
 
     Later tiers get the earlier candidates, to count or to refine. A tier that fails or runs out of budget is skipped.
     If the last tier cannot answer, the best answer so far is returned.
@@ -41,6 +42,9 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     signals: tuple[CascadeSignal, ...] = DEFAULT_SIGNALS
     """Signals with thresholds, in the order in which they are tried. Set by hand: measure them on your workload. Empty
     to accept only what a verifier accepts; the last tier then answers at once where there is none."""
+    cut: Cut | None = None
+    """Ends a pass of a cheap tier while it is written, as soon as it has become too unsure: the next tier is asked at
+    once. Passes of the last tier are never cut."""
 
     def most(self, at: Callable[[str], Budget]) -> Budget:
         *cheaper, last = self.ladder
@@ -56,8 +60,12 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def sets(self) -> frozenset[str]:
-        uses = any(signal.needs_logprobs for signal in self.signals)
-        return frozenset({"logprobs", "top_logprobs"} if uses else ())
+        return frozenset({"logprobs", "top_logprobs"} if self.needs_logprobs else ())
+
+    @property
+    def needs_logprobs(self) -> bool:
+        """Whether cheap tiers are asked for log-probabilities."""
+        return self.cut is not None or any(signal.needs_logprobs for signal in self.signals)
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         *cheaper, last = [ask.at(name) for name in self.ladder]
@@ -65,7 +73,7 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         ask.note(_plan(cheaper, tried))
         climb = _Climb(self, prompt, ask)
         for tier in tried:
-            answer = await climb.accepted(tier)
+            answer = await climb.accepted(tier if self.cut is None else self.cut.watched(tier))
             if answer is not None:
                 return answer
         try:
@@ -123,7 +131,7 @@ class _Climb:
     def _asked(self, tier: Ask) -> Prompt:
         """The prompt, with log-probabilities if a signal may need them."""
         judges_all = tier.verifier is not None and not self._prompt.has_tools
-        if judges_all or not any(signal.needs_logprobs for signal in self._policy.signals):
+        if not self._policy.needs_logprobs or (judges_all and self._policy.cut is None):
             return self._prompt
         return with_logprobs(self._prompt, ALTERNATIVES)
 
@@ -149,15 +157,21 @@ class _Climb:
         if calls and (why := await wrong_call(candidate.completion, self._prompt.fields)):
             self._note(tier, candidate, f"not accepted: {why}", signal="tool_schema", level=0.0)
             return False
+        was_read = False
         for signal in self._policy.signals:
             if signal.agreement is not None:
                 reading = await self._agreement(tier, candidate, signal.agreement, draws_more=not calls)
             else:
                 reading = measured(signal, candidate)
-            if reading is not None:
-                said = f"{'accepted' if reading.accepts else 'not accepted'}: {reading.said}"
-                self._note(tier, candidate, said, signal=signal.kind, level=reading.level)
+            if reading is None:
+                continue
+            was_read = True
+            said = f"{'accepted' if reading.accepts else 'not accepted'}: {reading.said}"
+            self._note(tier, candidate, said, signal=signal.kind, level=reading.level)
+            if reading.accepts or signal.agreement is not None:
                 return reading.accepts
+        if was_read:
+            return False
         has_tools = self._prompt.has_tools
         said = f"accepted: {'its tool calls match their schemas' if calls else 'nothing speaks against it'}"
         self._note(tier, candidate, said if has_tools else "not accepted: it has no signal", signal="usable", level=1.0)

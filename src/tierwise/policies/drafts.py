@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from tierwise.spec.ask import Ask
 from tierwise.spec.call import Pass
 from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.answers import spoken
@@ -26,6 +27,22 @@ def is_usable(done: Pass) -> bool:
     """Whether a candidate is whole and says something besides thinking."""
     whole = done.outcome == "finished" and done.completion.finish != "length"
     return whole and bool(spoken(done.completion).strip() or done.completion.tool_calls)
+
+
+def counted(ask: Ask, n: int) -> tuple[list[Pass], list[Pass]]:
+    """The drafts of cheaper tiers that stand for draws of a policy that takes n: those of the same deployment, and
+    those of others, in the order in which they were drawn.
+
+    A draw of the same deployment is worth one of the tier's own, so all but one may be there already. Those of others,
+    which are often weaker, are at most half of n in all. A draft that a verifier rejected does not count.
+    """
+    numbers = {one.chosen for one in ask.drafts if one.verdict is None or one.verdict.ok}
+    if not numbers:
+        return [], []
+    drafts = [one for one in ask.drawn if one.number in numbers]
+    same = [one for one in drafts if one.deployment == ask.deployment][: n - 1]
+    others = [one for one in drafts if one.deployment != ask.deployment]
+    return same, others[: max(0, n // 2 - len(same))]
 
 
 def quoted(done: Pass) -> str:

@@ -177,9 +177,7 @@ class PassRunner:
         return self._with(self._tier, self._tracker, fills=self._fills, watches=watching)
 
     def _with(self, tier: Tier, tracker: BudgetTracker, *, fills: bool, watches: Watching | None) -> PassRunner:
-        return PassRunner(
-            self._choice, tier, tracker, path=self._path, shows=self._shows, fills=fills, watches=watches
-        )
+        return PassRunner(self._choice, tier, tracker, path=self._path, shows=self._shows, fills=fills, watches=watches)
 
     # ── actions ──────────────────────────────────────────────────────────
 
