@@ -19,6 +19,8 @@ from tierwise.spec.errors import EngineError
 from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.tool_calls import wrong_call
 
+SESSION = "session"
+"""The signal of a decision to begin at the tier that the session has reached."""
 DEFAULT_SIGNALS = (CascadeSignal(span_probability=0.5), CascadeSignal(agreement=2), CascadeSignal(margin=0.9))
 """Those that were best on a recorded pool (docs/policies.md): a sure answer costs one pass, and only one that is not
 sure is drawn again.
@@ -45,6 +47,10 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cut: Cut | None = None
     """Ends a pass of a cheap tier while it is written, as soon as it has become too unsure: the next tier is asked at
     once. Passes of the last tier are never cut."""
+    session_seconds: Annotated[float, msgspec.Meta(ge=0)] = 1800.0
+    """How long a session stays at the tier that it reached, after its last action: its next actions begin there, so
+    that what that tier has cached of the conversation is used. A session's first action begins at the cheapest tier. 0:
+    every action does."""
 
     def most(self, at: Callable[[str], Budget]) -> Budget:
         *cheaper, last = self.ladder
@@ -68,21 +74,43 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return self.cut is not None or any(signal.needs_logprobs for signal in self.signals)
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
-        *cheaper, last = [ask.at(name) for name in self.ladder]
+        reached = self._reached(ask)
+        *cheaper, last = [ask.at(name) for name in self.ladder[reached:]]
         tried = [tier for tier in cheaper if self.signals or tier.verifier is not None]
-        ask.note(_plan(cheaper, tried))
+        if reached:
+            level = float(reached)
+            ask.note(f"its session has reached {self.ladder[reached]}, so it begins there", signal=SESSION, level=level)
+        else:
+            ask.note(_plan(cheaper, tried))
         climb = _Climb(self, prompt, ask)
         for tier in tried:
             answer = await climb.accepted(tier if self.cut is None else self.cut.watched(tier))
             if answer is not None:
+                self._keep(ask, tier.tier, is_higher=climb.has_refused)
                 return answer
         try:
-            return await last.solve(prompt, shown=True, drafts=climb.drafts)
+            answer = await last.solve(prompt, shown=True, drafts=climb.drafts)
         except (OutOfBudget, EngineError) as failure:
             if climb.kept is None or (isinstance(failure, EngineError) and failure.was_shown):
                 raise
             ask.note(f"{last.tier} {_failure(failure)}: the best earlier answer is returned")
             return climb.kept
+        self._keep(ask, last.tier, is_higher=climb.has_refused)
+        return answer
+
+    def _reached(self, ask: Ask) -> int:
+        """The place in the ladder of the tier at which the session begins."""
+        kept = ask.recall() if self.session_seconds else ""
+        return self.ladder.index(kept) if kept in self.ladder else 0
+
+    def _keep(self, ask: Ask, tier: str, *, is_higher: bool) -> None:
+        """Keep for the session the tier that answered. One that answered only because cheaper ones failed is not kept:
+        they will be back.
+        """
+        place = self.ladder.index(tier) if is_higher else 0
+        place = max(place, self._reached(ask))  # another choice of the action may have got further
+        if self.session_seconds and place:
+            ask.keep(self.ladder[place], self.session_seconds)
 
 
 class _Climb:
@@ -98,6 +126,11 @@ class _Climb:
         self._verdicts: dict[int, Verdict] = {}
         self._kept_rank = (False, 0.0)
         self.kept: Answer | None = None
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether a tier gave an answer that was not accepted."""
+        return self.kept is not None
 
     @property
     def drafts(self) -> list[Answer]:

@@ -107,6 +107,13 @@ class PoolAsk:
     def session(self) -> str:
         return ""  # each task of a pool is an action by itself
 
+    def recall(self) -> str:
+        """A replayed action belongs to no session."""
+        return ""
+
+    def keep(self, word: str, seconds: float) -> None:
+        """A replayed action belongs to no session."""
+
     @property
     def verifier(self) -> Verifier | None:
         return self.choice.verifier or self.replayed.verifier

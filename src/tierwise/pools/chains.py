@@ -104,6 +104,7 @@ class _RecordedAsk:
     capabilities = Capabilities()
     left = Left()
     drafts: Sequence[Answer] = ()
+    session = ""
 
     def __init__(self, tier: str, deployment: str, verifier: Verifier | None, passes: Sequence[PassSpend]) -> None:
         self.tier, self.deployment, self.verifier = tier, deployment, verifier
@@ -150,6 +151,12 @@ class _RecordedAsk:
 
     def within(self, budget: Budget) -> _RecordedAsk:  # noqa: ARG002 - what was spent is recorded
         return self
+
+    def recall(self) -> str:
+        return ""
+
+    def keep(self, word: str, seconds: float) -> None:
+        """A recorded action belongs to no session."""
 
     def watching(self, watching: Watching) -> _RecordedAsk:  # noqa: ARG002 - what was cut is recorded
         return self

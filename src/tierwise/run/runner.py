@@ -157,6 +157,13 @@ class PassRunner:
     def drawn(self) -> Sequence[Pass]:
         return sorted(self._choice.passes, key=lambda done: done.number)
 
+    def recall(self) -> str:
+        return self._tier.sessions.recall(self.session, now()) if self.session else ""
+
+    def keep(self, word: str, seconds: float) -> None:
+        if self.session:
+            self._tier.sessions.keep(self.session, word, now() + seconds)
+
     # ── nested `Ask`s ────────────────────────────────────────────────────
 
     def at(self, tier: str, *, reserve: Budget | None = None) -> PassRunner:

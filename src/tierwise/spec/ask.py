@@ -129,6 +129,17 @@ class Ask(Protocol):
     def session(self) -> str:
         """The caller's id for the session that the action belongs to, such as an agent's run; empty without one."""
 
+    def recall(self) -> str:
+        """What this tier's policy kept last of the session; empty without a session, and once it is forgotten."""
+
+    def keep(self, word: str, seconds: float) -> None:
+        """Keep a word for the later actions of the session in this tier, in place of the one before.
+
+        Args:
+            word: such as the name of a tier.
+            seconds: after which it is forgotten. It may be forgotten earlier: memory is bounded, and a restart ends it.
+        """
+
     @property
     def verifier(self) -> Checkable | None:
         """The verifier for candidates: the request's, else the tier's, else None."""
