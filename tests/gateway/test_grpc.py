@@ -154,6 +154,19 @@ def test_other_fields_and_policies_are_those_of_http():
     over([tier_of(Majority(n=5), engine)], main)
 
 
+def test_a_session_is_named_by_metadata_or_a_field():
+    async def main(line: Line) -> None:
+        request = pb.ChatRequest(model="tier", messages=HELLO)
+        named = (("x-tierwise-session", "agent-7"),)
+        await line.stub.Chat(request, timeout=20, metadata=named)
+        await line.chat(fields_json=fields(tierwise={"session": "agent-8"}))
+        assert [record.trace.session for record in line.notebook.records] == ["agent-7", "agent-8"]
+        error = await failed(line.stub.Chat(request, timeout=20, metadata=(("x-tierwise-session", "two words"),)))
+        assert error.code() == StatusCode.INVALID_ARGUMENT
+
+    over([tier_of()], main)
+
+
 def test_models_are_tiers_and_routes():
     async def main(line: Line) -> None:
         models = (await line.stub.Models(pb.ModelsRequest())).models

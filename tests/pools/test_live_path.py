@@ -22,9 +22,21 @@ POLICIES: dict[str, list[Any]] = {
     "best": [
         {"majority": {"n": 4, "equality": "number"}},
         {"best_of_n": {"n": 6, "verifier": {"number": {"equals": 4}}}},
+        {"majority": {"n": 5, "cut": {"below": 2.0, "window": 2}}},
     ],
-    "auto": [{"cascade": {"tiers": ["fast", "best"]}}],
+    "auto": [
+        {"cascade": {"tiers": ["fast", "best"], **more}}
+        for more in (
+            {},
+            {"signals": [{"agreement": 3}]},
+            {"signals": [{"margin": 0.5}, {"length": 4}]},
+            {"signals": [{"entropy": 0.5}, {"tail_confidence": 2.0}], "cut": {"below": 2.0, "window": 3}},
+        )
+    ],
 }
+SURE = (-0.25, -2.0, -3.0, -4.0, -5.0)
+UNSURE = (-1.0, -1.25, -1.5, -2.0, -3.0)
+"""Five alternatives each, with a confidence of 2.85 and 1.75."""
 VERIFIERS = [None, {"number": {"equals": 4}}, {"regex": {"pattern": "^[0-9]"}}, {"choice": {"options": ["4", "7"]}}]
 
 
@@ -51,6 +63,7 @@ def pools(draw: st.DrawFn) -> Any:
                     seconds=first + tokens * draw(st.floats(0.011, 0.2)),
                     prompt=draw(st.integers(1, 50)),
                     logprob=draw(st.sampled_from([None, -0.5, -0.25, -1.0])),
+                    alternatives=draw(st.sampled_from([(), SURE, UNSURE])),
                     finish=draw(st.sampled_from(["stop", "stop", "length"])) if tier == "best" else "stop",
                 )
     return [question(index, verifier=one) for index, one in enumerate(verifiers)], said

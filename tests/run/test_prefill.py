@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tierwise.policies import BestOfN, Majority, Refine, Single
+from tierwise.policies.judging import LetterJudge
+from tierwise.policies.scoring import ScorerChoice
 from tierwise.run import Action
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import Broken, BudgetError
@@ -154,3 +156,26 @@ def test_cancelling_an_action_during_it_stops_it():
     trace = frozen(main())
     assert [(done.call.role, done.outcome) for done in trace.passes] == [("prefill", "aborted")]
     assert engine.running == 0
+
+
+def graded(n, pivots=0):
+    return BestOfN(n=n, scorer=ScorerChoice(judge=LetterJudge(pivots=pivots)))
+
+
+def test_what_the_prompts_of_a_judge_begin_with_is_computed_once():
+    engine = Sharing("a", "b", "c")
+    _, trace = act(graded(3), engine, slots=1)
+    assert roles(trace) == ["prefill", *["draft"] * 3, "prefill", *["judge"] * 3]
+    assert engine.told == [3, 3]
+    _, begun = (call.prompt.messages for call in engine.calls if call.is_prefill)
+    judged = [call.prompt.messages for call in engine.calls if call.role == "judge"]
+    assert all(one[:-1] == begun[:-1] for one in judged)
+    assert all(one[-1]["content"].startswith(begun[-1]["content"]) for one in judged)
+    assert judged[0][-1]["content"].removeprefix(begun[-1]["content"]) == "1."
+
+
+def test_prompts_that_differ_before_their_end_share_nothing():
+    engine = Sharing("4")
+    policy = BestOfN(n=2, temperatures=(0.0, 1.0))
+    _, trace = act(policy, engine)
+    assert roles(trace) == ["draft", "draft"]

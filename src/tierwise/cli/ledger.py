@@ -310,7 +310,8 @@ def _action_label(tree: Tree) -> Text:
     label.append(f"\n{action.ending}", "green" if action.ending == "answered" else "red")
     shown = "" if action.first_output is None else f", first output after {action.first_output:.2f} s"
     label.append(f"{_after(' (', action.finish, ')')} in {action.seconds:.2f} s{shown}, {_when(action.started_at)} UTC")
-    for name, text in (("chosen", action.why), ("error", action.error), ("caller's id", action.caller)):
+    ids = (("caller's id", action.caller), ("session", action.session or ""))
+    for name, text in (("chosen", action.why), ("error", action.error), *ids):
         label.append(_after(f"\n{name}: ", text))
     label.append(f"\n{spent.passes} {'pass' if spent.passes == 1 else 'passes'}: {_spent(spent)}")
     return label

@@ -55,6 +55,7 @@ class RequestLifecycle:
         Raises:
             NoSuchModel: the model does not exist.
         """
+        trace.session = asked.session
         router = self._service.router
         tier = router.route(asked.model)
         action = Action(

@@ -13,7 +13,8 @@ from prometheus_client.registry import Collector
 from tierwise.engines.metrics import METRICS, Scraper
 from tierwise.gateway.experts import ExpertMetrics
 from tierwise.ledger.prices import MOST_TOKENS, PriceBook
-from tierwise.ledger.records import Check, Record
+from tierwise.ledger.records import Check, Decision, Record
+from tierwise.policies.cascade import SESSION
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
@@ -51,6 +52,9 @@ class Metrics:
         )
         self._dollars = counter("tierwise_dollars", "Cost of passes.", "tier")
         self._checks = counter("tierwise_checks", "Verdicts of verifiers.", "kind", "accepted")
+        self._resumed = counter(
+            "tierwise_sessions_resumed", "Actions that began at the tier that their session had reached.", "tier"
+        )
         self._alarms = Counter(
             "tierwise_ledger_alarms",
             "Alerts of the ledger: actions that could not be recorded at once.",
@@ -98,6 +102,8 @@ class Metrics:
         for event in record.trace.events:
             if isinstance(event, Check):
                 self._checks(event.kind, str(event.verdict.ok).lower()).inc()
+            elif isinstance(event, Decision) and event.signal == SESSION:
+                self._resumed(event.tier).inc()
 
     async def ask_engines(self) -> None:
         """Scrape the engines' own metrics for the next `text`; engines scraped recently are skipped."""

@@ -57,6 +57,8 @@ class Trace:
     events: list[Event] = field(default_factory=list)
     started: int = 0
     """Number of passes started; the next pass gets this number."""
+    session: str = ""
+    """The caller's id for the session that the action belongs to, if given."""
 
     @property
     def passes(self) -> list[Pass]:

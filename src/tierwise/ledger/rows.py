@@ -49,6 +49,8 @@ class ActionRow(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     error: str
     caller: str
+    session: str | None = None
+    """The caller's id for the session that it belongs to; None without one, and in data of an earlier version."""
 
     @property
     def date(self) -> str:
@@ -208,6 +210,7 @@ def entry(record: Record, prices: PriceBook, *, with_content: bool = False) -> E
             why=_brief(record.why),
             error=_brief(record.error),
             caller=_brief(record.caller),
+            session=_brief(trace.session) or None,
         ),
         passes=tuple(_pass_row(done, prices) for done in trace.passes),
         checks=tuple(_check_row(position, check) for position, check in enumerate(checks)),

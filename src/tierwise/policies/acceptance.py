@@ -10,11 +10,11 @@ from typing import Annotated
 import msgspec
 
 from tierwise.policies.copies import why_copies
-from tierwise.policies.signals import FIRST_TOKENS, SIGNALS
+from tierwise.policies.signals import ALTERNATIVES, FIRST_TOKENS, SIGNALS
 from tierwise.spec.ask import Ask
 from tierwise.spec.call import Completion, Pass
 from tierwise.spec.choice import OneOf
-from tierwise.stats.confidence import mean_entropy
+from tierwise.stats import confidence
 from tierwise.verifiers.answers import json_in, marked, spoken
 
 SHORT = 8
@@ -30,6 +30,8 @@ class CascadeSignal(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True
     agreement: Annotated[int, msgspec.Meta(ge=2, le=8)] | None = None
     """Accept an answer that at least this many independent draws gave, and more than half of all. Missing draws are
     taken from the cheap tier. Draws of cheaper tiers count. Not for open text."""
+    span_probability: Share | None = None
+    """Accept from this probability of the least likely token of the answer span on. Not for open text."""
     margin: Share | None = None
     """Accept from this mean of p₁ − p₂ over the answer span on."""
     tail_confidence: Nats | None = None
@@ -41,7 +43,7 @@ class CascadeSignal(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def needs_logprobs(self) -> bool:
-        return self.kind in ("margin", "tail_confidence", "entropy")
+        return self.kind in ("span_probability", "margin", "tail_confidence", "entropy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +72,30 @@ def measured(signal: CascadeSignal, candidate: Pass) -> Reading | None:
     """What a signal of one pass says; None if the pass does not have it."""
     completion = candidate.completion
     match signal.kind:
-        case "margin" | "tail_confidence" as name:
+        case "span_probability" | "margin" | "tail_confidence" as name:
+            if (name == "span_probability" and not is_comparable(completion)) or _has_other_k(name, completion):
+                return None
             least, level = signal.member, SIGNALS[name].value(completion)
             return None if level is None else Reading(level >= least, level, f"{name} {level:.3g}, wanted {least:g}")
         case "entropy":
-            most, level = signal.member, mean_entropy(completion.logprobs, FIRST_TOKENS)
+            if _has_other_k("entropy", completion):
+                return None
+            most, level = signal.member, confidence.mean_entropy(completion.logprobs, FIRST_TOKENS)
             return None if level is None else Reading(level <= most, level, f"entropy {level:.3g}, allowed {most:g}")
         case "length":
             most, tokens = signal.member, candidate.usage.completion
             return Reading(tokens <= most, tokens, f"{tokens} tokens, allowed {most}")
     return None
+
+
+def _has_other_k(name: str, completion: Completion) -> bool:
+    """Whether a signal in nats was measured with more alternatives than its threshold holds for, because the client
+    asked for them. Some servers list the sampled token besides.
+    """
+    return (
+        name in ("tail_confidence", "entropy")
+        and confidence.number_of_alternatives(completion.logprobs) > ALTERNATIVES + 1
+    )
 
 
 def is_comparable(completion: Completion) -> bool:

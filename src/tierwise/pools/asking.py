@@ -13,7 +13,7 @@ from tierwise.pools.choice import SharedPasses
 from tierwise.pools.driving import Waiter
 from tierwise.pools.passes import PassInFlight
 from tierwise.pools.timeline import Fallback, SharedPanel, Timeline
-from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch
+from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch, Watching
 from tierwise.spec.budget import Left
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.capabilities import Capabilities
@@ -43,6 +43,7 @@ class PoolAsk:
         path: the tiers whose policies are running, outermost first.
         fills: whether the tier's sampling must still be applied to prompts.
         drafts: candidates of cheaper tiers for the prompt.
+        watches: makes the watch of each candidate that is called without one.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class PoolAsk:
         path: tuple[str, ...] = (),
         fills: bool = True,
         drafts: Sequence[Answer] = (),
+        watches: Watching | None = None,
     ) -> None:
         self.drafts = drafts
+        self._watches = watches
         self.choice, self.replayed, self.tracker = choice, replayed, tracker
         self.simulation, self.memo = simulation, memo
         self._path, self._fills = path, fills
@@ -101,6 +104,17 @@ class PoolAsk:
         return self._timed_only
 
     @property
+    def session(self) -> str:
+        return ""  # each task of a pool is an action by itself
+
+    def recall(self) -> str:
+        """A replayed action belongs to no session."""
+        return ""
+
+    def keep(self, word: str, seconds: float) -> None:
+        """A replayed action belongs to no session."""
+
+    @property
     def verifier(self) -> Verifier | None:
         return self.choice.verifier or self.replayed.verifier
 
@@ -124,8 +138,19 @@ class PoolAsk:
         tracker = self.tracker.within(budget, self.simulation.now)
         return self._with(self.replayed, tracker, path=self._path, fills=self._fills)
 
+    def watching(self, watching: Watching) -> PoolAsk:
+        other = self._with(self.replayed, self.tracker, path=self._path, fills=self._fills)
+        other._watches = watching  # noqa: SLF001 - the same class
+        return other
+
+    def watch_of(self, call: Call) -> Watch | None:
+        """A watch for one pass of a call that has none."""
+        return self._watches() if self._watches is not None and call.candidate else None
+
     def _with(self, tier: ReplayedTier, tracker: BudgetTracker, *, path: tuple[str, ...], fills: bool) -> PoolAsk:
-        return PoolAsk(self.choice, tier, tracker, self.simulation, self.memo, path=path, fills=fills)
+        return PoolAsk(
+            self.choice, tier, tracker, self.simulation, self.memo, path=path, fills=fills, watches=self._watches
+        )
 
     # ── actions ──────────────────────────────────────────────────────────
 
@@ -173,6 +198,7 @@ class PoolAsk:
         return next((done.tier for done in choice.simulated if done.number == number), "")
 
     async def __call__(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:  # noqa: ARG002
+        watch = watch or self.watch_of(call)
         if watch is None and (timeline := self._timeline([call])) is not None:
             self.choice.draws[self.deployment] = 1
             passes = timeline.finished(call, self.replayed.label, self.deployment, self.memo)
@@ -200,7 +226,7 @@ class PoolAsk:
     ) -> AbstractAsyncContextManager[Arrivals]:
         calls = list(calls)
         # The deployment of a timeline is idle, so a pace lets as many calls start at once as it has slots.
-        starts_at_once = pace is None or len(calls) <= self.width
+        starts_at_once = (pace is None or len(calls) <= self.width) and self._watches is None
         if starts_at_once and (timeline := self._timeline(calls)) is not None:
             call = calls[0]
             assert isinstance(call, Call)  # noqa: S101 - else it has no timeline
@@ -314,7 +340,7 @@ class PoolPanel(Tally):
                 self._waiter = None
                 waiter.give(None)
 
-        running = self._in_flight[position] = PassInFlight(ask, call, deliver)
+        running = self._in_flight[position] = PassInFlight(ask, call, deliver, ask.watch_of(call))
         running.request()
 
     def __aiter__(self) -> Self:

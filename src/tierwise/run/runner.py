@@ -20,7 +20,7 @@ from tierwise.run.prefill import SharedPrompts, prefill_of
 from tierwise.run.recovery import LOST, Recoveries, Recovery
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
-from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch
+from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch, Watching
 from tierwise.spec.budget import Budget, Left
 from tierwise.spec.call import Call, Chunk, Pass
 from tierwise.spec.capabilities import Capabilities
@@ -96,6 +96,7 @@ class PassRunner:
         shows: whether `shown=True` reaches the user.
         fills: whether the tier's sampling must still be applied to prompts.
         drafts: candidates of cheaper tiers for the prompt.
+        watches: makes the watch of each candidate that is called without one.
     """
 
     def __init__(
@@ -108,8 +109,10 @@ class PassRunner:
         shows: bool = True,
         fills: bool = True,
         drafts: Sequence[Answer] = (),
+        watches: Watching | None = None,
     ) -> None:
         self.drafts = drafts
+        self._watches = watches
         self._choice = choice
         self._tier = tier
         self._tracker = tracker
@@ -145,12 +148,23 @@ class PassRunner:
         return self._tracker.left(now())
 
     @property
+    def session(self) -> str:
+        return self._choice.trace.session
+
+    @property
     def verifier(self) -> Verifier | None:
         return self._choice.verifier or self._tier.verifier
 
     @property
     def drawn(self) -> Sequence[Pass]:
         return sorted(self._choice.passes, key=lambda done: done.number)
+
+    def recall(self) -> str:
+        return self._tier.sessions.recall(self.session, now()) if self.session else ""
+
+    def keep(self, word: str, seconds: float) -> None:
+        if self.session:
+            self._tier.sessions.keep(self.session, word, now() + seconds)
 
     # ── nested `Ask`s ────────────────────────────────────────────────────
 
@@ -162,11 +176,17 @@ class PassRunner:
         tracker = self._tracker.of_tier(tier, other.budget)
         if reserve is not None:
             tracker = tracker.leaving(reserve, of=self._tracker)
-        return PassRunner(self._choice, other, tracker, path=self._path, shows=self._shows)
+        return self._with(other, tracker, fills=True, watches=self._watches)
 
     def within(self, budget: Budget) -> PassRunner:
         tracker = self._tracker.within(budget, now())
-        return PassRunner(self._choice, self._tier, tracker, path=self._path, shows=self._shows, fills=self._fills)
+        return self._with(self._tier, tracker, fills=self._fills, watches=self._watches)
+
+    def watching(self, watching: Watching) -> PassRunner:
+        return self._with(self._tier, self._tracker, fills=self._fills, watches=watching)
+
+    def _with(self, tier: Tier, tracker: BudgetTracker, *, fills: bool, watches: Watching | None) -> PassRunner:
+        return PassRunner(self._choice, tier, tracker, path=self._path, shows=self._shows, fills=fills, watches=watches)
 
     # ── actions ──────────────────────────────────────────────────────────
 
@@ -183,6 +203,7 @@ class PassRunner:
             shows=self._shows and shown,
             fills=False,
             drafts=drafts,
+            watches=self._watches,
         )
         with _blaming(tier):
             answer = await tier.policy.solve(prompt.by_default(tier.sampling), inner)
@@ -315,6 +336,8 @@ class PassRunner:
     ) -> Pass:
         """Run one pass and record it in the trace, however it ends, cancellation included."""
         output = self._choice.output
+        if watch is None and self._watches is not None and call.candidate:
+            watch = self._watches()
         with output.owned(number, self._tier.name, instead_of=retry_of) if shown else nullcontext():
             running = RunningPass(call, self._tier, self._choice.trace, number=number, retry_of=retry_of)
             try:

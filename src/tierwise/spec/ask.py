@@ -26,6 +26,9 @@ Pace = Callable[[int], int]
 Watch = Callable[[Chunk], Literal["cut"] | None]
 """Called with each chunk of a pass. Returning "cut" ends the pass there; the pass keeps its output so far."""
 
+Watching = Callable[[], Watch]
+"""Makes the watch of one pass."""
+
 
 class OutOfBudget(Exception):
     """No further pass may start. A policy may catch it and return its best answer so far."""
@@ -123,6 +126,21 @@ class Ask(Protocol):
         """What may still be spent, within all enclosing budgets."""
 
     @property
+    def session(self) -> str:
+        """The caller's id for the session that the action belongs to, such as an agent's run; empty without one."""
+
+    def recall(self) -> str:
+        """What this tier's policy kept last of the session; empty without a session, and once it is forgotten."""
+
+    def keep(self, word: str, seconds: float) -> None:
+        """Keep a word for the later actions of the session in this tier, in place of the one before.
+
+        Args:
+            word: such as the name of a tier.
+            seconds: after which it is forgotten. It may be forgotten earlier: memory is bounded, and a restart ends it.
+        """
+
+    @property
     def verifier(self) -> Checkable | None:
         """The verifier for candidates: the request's, else the tier's, else None."""
 
@@ -178,6 +196,11 @@ class Ask(Protocol):
 
     def within(self, budget: Budget) -> Ask:
         """An `Ask` for the same tier with a budget nested in this one, for a retry, a trial answer or a judge."""
+
+    def watching(self, watching: Watching) -> Ask:
+        """An `Ask` for the same tier, each of whose candidates gets a watch of its own, those of its policy and of the
+        tiers that it asks included. A watch that is given with a call replaces it.
+        """
 
     async def solve(self, prompt: Prompt, *, shown: bool = False, drafts: Sequence[Answer] = ()) -> Answer:
         """Answer a prompt with the tier's own policy.
