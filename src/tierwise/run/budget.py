@@ -306,7 +306,7 @@ class BudgetTracker:
                 "completion_tokens": self._completion_tokens + self._reserved,
                 "reasoning_tokens": self._reasoning_tokens,
                 "seconds": now - self._began + _CLOCK_SECONDS,
-                "dollars": self._dollars + sum(one.dollars(now) for one in self._running),
+                "dollars": (self._dollars + sum(one.dollars(now) for one in self._running)) * _ROUNDED,
             }
             own = own if spent[bound] + max(0, lacking - 1) >= own else None
         return own if self._inside is None else least(own, self._inside.reached(bound, now, lacking=lacking))
@@ -325,6 +325,8 @@ class BudgetTracker:
 _MOST_TOKENS = 2**31
 _CLOCK_SECONDS = 0.002
 """Event loops call timers this much too early at most."""
+_ROUNDED = 1 + 1e-9
+"""Sums of dollars in another order differ by less."""
 
 
 def _less(bound: Amount | None, spent: Amount | None) -> Amount | None:

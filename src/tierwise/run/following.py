@@ -73,7 +73,7 @@ async def follow(
                             running.lacking = allowance.lacking
                             if running.is_beyond(cap):
                                 remarked(f"went on after its limit of {cap} tokens, and was cut")
-                            return "completion_tokens"
+                            return _used_up(chunk, running, tracker) or "completion_tokens"
                         if bound := _used_up(chunk, running, tracker):
                             return bound
     except TimeoutError:

@@ -55,9 +55,9 @@ class RunningPass:
         """Add a chunk. Returns the completion tokens that it added, and how many of these are thinking."""
         if self._first_token is None and chunk.is_output:
             self._first_token = now() - self._began
-        thought = self._recorder.reasoning_tokens
+        thought = self._recorder.metered_reasoning
         added = self._recorder.add(chunk)
-        return added, self._recorder.reasoning_tokens - thought
+        return added, self._recorder.metered_reasoning - thought
 
     def dollars(self, moment: float) -> float:
         """What it has cost so far."""

@@ -233,6 +233,7 @@ class PassRunner:
         try:
             async with self._choice.slots.occupied(self._tier.deployment, self._tracker.deadline):
                 await self._compute_shared(call)
+                self._require_thinking(call)
                 self._tracker.admit(now())
                 return await self._accepted(call, shown=shown, watch=watch)
         except OutOfBudget:
@@ -279,6 +280,18 @@ class PassRunner:
                     remember(lesser, deployment)
                 self._note_tools(call)  # known by now
                 return done
+
+    def _require_thinking(self, call: Call) -> None:
+        """Refuse a pass that would think, as others on its deployment have, once the budget of thinking is used up.
+
+        Raises:
+            OutOfBudget: it would be cut at its first token.
+        """
+        left = self._tracker.reasoning_left
+        if left is None or left > 0 or call.prompt.fields.get("thinking") is False:
+            return
+        if any(done.completion.reasoning and done.deployment == self.deployment for done in self._choice.trace.passes):
+            raise OutOfBudget
 
     def _mark(self, bound: str, *after: int, lacking: int = 0) -> None:
         """Record once per action that a bound of a tier or request is used up, or lacks tokens for the next chunk."""

@@ -178,6 +178,8 @@ class Recorder:
 
     Attributes:
         finish: the engine's finish reason; None until it came.
+        metered_tokens: completion tokens for a budget: the engine's count, plus the tokens received since that count
+            last grew, so that an engine which repeats a count cannot go on for ever. They never shrink.
         shown: the last chunk in the form for a client, without its finish reason: more output may follow that.
     """
 
@@ -186,6 +188,7 @@ class Recorder:
         self._since = 0  # completion tokens received since
         self._received = 0  # completion tokens received in all
         self._unseen = 0  # of these, since the engine's count last grew
+        self.metered_tokens = 0
         self._thinking = 0  # tokens of chunks that are thinking and nothing else
         self.finish: str | None = None
         self.has_output = False
@@ -202,15 +205,13 @@ class Recorder:
         return (self._reported.completion + self._since) or (0 if self._reported.exact else self._received)
 
     @property
-    def metered_tokens(self) -> int:
-        """Completion tokens for a budget: the engine's count, plus the tokens received since that count last grew, so
-        that an engine which repeats a count cannot go on for ever.
-        """
-        return self._reported.completion + self._unseen
+    def metered_reasoning(self) -> int:
+        """Tokens of thinking for a budget: the engine's count, or those received if they are more."""
+        return max(self._reported.reasoning, self._thinking)
 
     @property
     def reasoning_tokens(self) -> int:
-        """Tokens of thinking, as far as the engine marks it: its own count, or those received if they are more."""
+        """The same, but not more than the completion tokens that the engine has counted."""
         return max(self._reported.reasoning, min(self._thinking, self.completion_tokens))
 
     @property
@@ -256,6 +257,7 @@ class Recorder:
             self._response = {**(self._response or {}), **chunk.response}
         is_whole = delta is chunk.delta and chunk.finish is None and chunk.response is None
         self.shown = chunk if is_whole else Chunk(delta=delta, logprobs=chunk.logprobs, usage=chunk.usage)
+        self.metered_tokens = max(before, self._reported.completion + self._unseen)
         added = self.metered_tokens - before
         if added > 0 and is_thinking(delta):
             self._thinking += added
