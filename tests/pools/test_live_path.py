@@ -16,6 +16,7 @@ from tierwise.pools.grid import Setting
 from tierwise.pools.replaying import Replayer
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Pass
+from tierwise.spec.errors import SpecError
 
 POLICIES: dict[str, list[Any]] = {
     "fast": [{"single": {}}, *({"majority": {"n": n}} for n in (2, 3, 6)), {"best_of_n": {"n": 5}}],
@@ -109,3 +110,10 @@ def test_a_policy_on_a_pool_does_what_it_does_live(tmp_path_factory, made, polic
         assert ours.prompt == sum(done.usage.prompt for done in theirs.passes)
         assert ours.seconds == pytest.approx(theirs.seconds, abs=1e-9)
         assert ours.dollars == pytest.approx(theirs.dollars)
+
+
+@pytest.mark.parametrize("bound", ["reasoning_tokens", "dollars"])
+def test_a_bound_that_a_pool_cannot_replay_is_refused_and_never_ignored(tmp_path, bound):
+    one = pool(tmp_path / "p", [question(0)], lambda *_: Said(text="4", tokens=3), draws=2)
+    with Replayer(one, one.plan.file.prices) as replayer, pytest.raises(SpecError, match=f"budget.{bound} is not"):
+        replayer.run([setting("fast", {"single": {}}, Budget(**{bound: 1}))], timing="recorded")

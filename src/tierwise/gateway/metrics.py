@@ -51,6 +51,9 @@ class Metrics:
             "tierwise_tokens", "Tokens of all passes; cached tokens are part of prompt.", "tier", "kind"
         )
         self._dollars = counter("tierwise_dollars", "Cost of passes.", "tier")
+        self._limits = counter(
+            "tierwise_budget_used_up", "Actions in which a bound of a budget was used up.", "tier", "bound"
+        )
         self._checks = counter("tierwise_checks", "Verdicts of verifiers.", "kind", "accepted")
         self._resumed = counter(
             "tierwise_sessions_resumed", "Actions that began at the tier that their session had reached.", "tier"
@@ -99,6 +102,8 @@ class Metrics:
             self._dollars(done.tier).inc(prices.cost(done).dollars)
             if done.routing is not None:
                 self._experts.add(done.deployment, done.routing)
+        for bound in record.trace.limits:
+            self._limits(record.tier, bound).inc()
         for event in record.trace.events:
             if isinstance(event, Check):
                 self._checks(event.kind, str(event.verdict.ok).lower()).inc()

@@ -51,6 +51,9 @@ class ActionRow(msgspec.Struct, frozen=True, kw_only=True):
     caller: str
     session: str | None = None
     """The caller's id for the session that it belongs to; None without one, and in data of an earlier version."""
+    limits: str | None = None
+    """The bounds of its budgets that were used up, separated by commas; None without one, and in data of an earlier
+    version."""
 
     @property
     def date(self) -> str:
@@ -211,6 +214,7 @@ def entry(record: Record, prices: PriceBook, *, with_content: bool = False) -> E
             error=_brief(record.error),
             caller=_brief(record.caller),
             session=_brief(trace.session) or None,
+            limits=",".join(trace.limits) or None,
         ),
         passes=tuple(_pass_row(done, prices) for done in trace.passes),
         checks=tuple(_check_row(position, check) for position, check in enumerate(checks)),

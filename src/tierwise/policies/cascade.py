@@ -240,7 +240,7 @@ class _Climb:
 
 def _with_draws(budget: Budget, draws: int) -> Budget:
     passes = None if budget.passes is None else budget.passes + draws
-    return Budget(passes=passes, completion_tokens=budget.completion_tokens, seconds=budget.seconds)
+    return msgspec.structs.replace(budget, passes=passes)
 
 
 def _plan(cheaper: list[Ask], tried: list[Ask]) -> str:

@@ -248,6 +248,7 @@ class _Session:
             if (one := known.pop(wanted.pop(), None)) is not None:
                 found[one.name] = self._made(one.name, one.tier, one.policy, one.verifier, one.budget)
                 wanted += one.policy.tiers()
+        _check_replayed(self._setting.name, found)
         return found
 
     def _made(self, name: str, base: str, policy: Policy, verifier: Verifier | None, budget: Budget) -> ReplayedTier:
@@ -376,6 +377,29 @@ class _Session:
 
 
 _UNBOUNDED = Budget()
+
+NOT_REPLAYED = ("reasoning_tokens", "dollars")
+"""Bounds of a budget that a replay refuses, rather than ignores."""
+
+
+def _check_replayed(name: str, tiers: Mapping[str, ReplayedTier]) -> None:
+    """Raise for a budget of a tier that an action may reach, if a pool cannot replay it.
+
+    Raises:
+        SpecError: it bounds thinking or dollars.
+    """
+    reached, wanted = set[str](), [name]
+    while wanted:
+        one = tiers[wanted.pop()]
+        for bound in NOT_REPLAYED:
+            if getattr(one.budget, bound) is not None:
+                raise SpecError(
+                    f"{one.name}: budget.{bound} is not replayed on a pool, which records neither when thinking ends "
+                    "nor what a pass costs at each moment; remove it from the setting or its tier, or measure it live, "
+                    "with `tierwise bench`"
+                )
+        reached.add(one.name)
+        wanted += [other for other in one.policy.tiers() if other not in reached]
 
 
 def _order(draws: int, seed: int, task: int, order: int) -> list[int]:

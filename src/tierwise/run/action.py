@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Decision, Trace
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.code_runs import CodeRuns
@@ -34,6 +35,7 @@ class Action:
         verifier: the request's verifier for candidates.
         judges: whether it judges another action's answer, so that none of its passes is a candidate.
         choices: how often `solve` will be called.
+        prices: what passes cost, for budgets of dollars; nothing if None.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Action:
         verifier: Verifier | None = None,
         judges: bool = False,
         choices: int = 1,
+        prices: PriceBook | None = None,
     ) -> None:
         self._tier = tier
         self._trace = trace
         self._tiers = tiers or {}
         self._verifier = verifier
         self._judges = judges
+        self._prices = prices or PriceBook({})
         self._tracker = BudgetTracker(budget or Budget(), trace.began).of_tier(tier.name, tier.budget)
         self._slots = SharedSlots()
         self._prompts = SharedPrompts(choices)
@@ -102,6 +106,7 @@ class Action:
             prompts=self._prompts,
             verifier=self._verifier,
             judges=self._judges,
+            prices=self._prices,
             code_runs=self._code_runs,
         )
         self._choices.append(choice)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import replace
 
+from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Trace
 from tierwise.run.recovery import LOST, is_lost
 from tierwise.run.tier import Tier
@@ -15,18 +16,34 @@ from tierwise.spec.clock import now
 class RunningPass:
     """Follows one call on a tier's deployment until it becomes a `Pass`."""
 
-    def __init__(self, call: Call, tier: Tier, trace: Trace, *, number: int, retry_of: int | None) -> None:
+    def __init__(
+        self, call: Call, tier: Tier, trace: Trace, *, number: int, retry_of: int | None, prices: PriceBook
+    ) -> None:
         self.outcome: Outcome = "aborted"
+        self.on_cut: Callable[[], None] | None = None
+        """Ends it; None while it does not run."""
         self.error = ""
+        self.lacking = 0
+        """Tokens that its budget lacked for its next chunk."""
         self.was_watched_out = False
         """Whether the policy cut it."""
         self.number = number
-        self._call, self._tier, self._retry_of = call, tier, retry_of
+        self._call, self._tier, self._retry_of, self._prices = call, tier, retry_of, prices
+        self.dollars_per_second = prices.per_second(tier.deployment.name)
         self._began = now()
         self._after = self._began - trace.began
         self._recorder = Recorder()
         self._first_token: float | None = None
         self._mark = tier.deployment.occupancy.enter(self._began)
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether its answer comes in pieces."""
+        return self._call.streamed
+
+    @property
+    def deployment(self) -> str:
+        return self._tier.deployment.name
 
     def stream(self, cap: int | None) -> AsyncGenerator[Chunk, None]:
         """The engine's chunks; `cap` limits the completion tokens."""
@@ -35,11 +52,31 @@ class RunningPass:
             call = replace(call, prompt=replace(call.prompt, headers=call.prompt.headers_of_pass(self.number)))
         return self._tier.deployment.engine.stream(call)
 
-    def add(self, chunk: Chunk) -> int:
-        """Add a chunk. Returns the completion tokens that it added."""
+    def add(self, chunk: Chunk) -> tuple[int, int]:
+        """Add a chunk. Returns the completion tokens that it added, and how many of these are thinking."""
         if self._first_token is None and chunk.is_output:
             self._first_token = now() - self._began
-        return self._recorder.add(chunk)
+        thought = self._recorder.metered_reasoning
+        added = self._recorder.add(chunk)
+        return added, self._recorder.metered_reasoning - thought
+
+    def dollars(self, moment: float) -> float:
+        """What it has cost so far."""
+        busy = self._tier.deployment.occupancy.shared(moment) - self._mark
+        return self._prices.charge(self.deployment, self._recorder.usage, busy)
+
+    def cut(self) -> None:
+        """End it at once."""
+        if self.on_cut is not None:
+            self.on_cut()
+
+    def is_at(self, cap: int | None) -> bool:
+        """Whether it has produced as many tokens as it may, so that its engine ends it."""
+        return cap is not None and cap in (self._recorder.metered_tokens, self._recorder.completion_tokens)
+
+    def is_beyond(self, cap: int | None) -> bool:
+        """Whether its engine has ignored its limit."""
+        return cap is not None and self._recorder.metered_tokens > cap
 
     @property
     def shown(self) -> Chunk:
@@ -51,8 +88,9 @@ class RunningPass:
         return self._recorder.end()
 
     @property
-    def completion_tokens(self) -> int:
-        return self._recorder.completion_tokens
+    def finish(self) -> str | None:
+        """The engine's finish reason; None until it came."""
+        return self._recorder.finish
 
     @property
     def is_complete(self) -> bool:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Check, Decision, Trace
 from tierwise.panel import panel
-from tierwise.run.acceptable import CHANGED, ENGINE, adapted, relaxed, remember, require_tools
+from tierwise.run.acceptable import BUDGET, CHANGED, ENGINE, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.code_runs import CodeRuns, ceiling
+from tierwise.run.following import follow
 from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass, with_prompt_count
 from tierwise.run.prefill import SharedPrompts, prefill_of
@@ -21,11 +23,11 @@ from tierwise.run.recovery import LOST, Recoveries, Recovery
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch, Watching
-from tierwise.spec.budget import Budget, Left
+from tierwise.spec.budget import BOUNDS, Budget, Left, in_words
 from tierwise.spec.call import Call, Chunk, Pass
 from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.clock import now
-from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, Refused, TierwiseError, TooLong
+from tierwise.spec.errors import Broken, EngineError, PolicyError, Refused, TierwiseError, TooLong
 from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.pooled import judge
 from tierwise.verifiers.votes import key_of_vote, runs_code
@@ -49,6 +51,8 @@ class ChoiceState:
     """Whether it judges another action's answer, so that none of its passes is a candidate."""
     prompts: SharedPrompts = field(default_factory=SharedPrompts)
     recoveries: Recoveries = field(default_factory=Recoveries)
+    prices: PriceBook = field(default_factory=lambda: PriceBook({}))
+    """What passes cost, for budgets of dollars."""
     code_runs: CodeRuns = field(default_factory=CodeRuns)
     """The action's ceiling of code that is run for its candidates."""
     task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
@@ -275,10 +279,13 @@ class PassRunner:
         try:
             async with self._choice.slots.occupied(self._tier.deployment, self._tracker.deadline):
                 await self._compute_shared(call)
+                self._require_thinking(call)
                 self._tracker.admit(now())
                 return await self._accepted(call, shown=shown, watch=watch, repeats=repeats)
         except OutOfBudget:
             self._choice.refused_by = self._tracker
+            for bound in BOUNDS:
+                self._mark(bound)
             raise
 
     async def _compute_shared(self, call: Call) -> None:
@@ -320,6 +327,27 @@ class PassRunner:
                 self._note_tools(call)  # known by now
                 return done
 
+    def _require_thinking(self, call: Call) -> None:
+        """Refuse a pass that would think, as others on its deployment have, once the budget of thinking is used up.
+
+        Raises:
+            OutOfBudget: it would be cut at its first token.
+        """
+        left = self._tracker.reasoning_left
+        if left is None or left > 0 or call.prompt.fields.get("thinking") is False:
+            return
+        if any(done.completion.reasoning and done.deployment == self.deployment for done in self._choice.trace.passes):
+            raise OutOfBudget
+
+    def _mark(self, bound: str, *after: int, lacking: int = 0) -> None:
+        """Record once per action that a bound of a tier or request is used up, or lacks tokens for the next chunk."""
+        limits = self._choice.trace.limits
+        allowed = self._tracker.reached(bound, now(), lacking=lacking if bound == "completion_tokens" else 0)
+        if allowed is not None and bound not in limits:
+            limits.append(bound)
+            said = f"the budget of {in_words(bound, allowed)} is used up: the answer is the best so far"
+            self.note(said, signal=BUDGET, level=float(allowed), after=after)
+
     def _note_tools(self, call: Call) -> None:
         """Record once per choice that the model is not shown the tools of a call; raises if it must call one."""
         if not require_tools(call, self._tier.deployment):
@@ -339,9 +367,19 @@ class PassRunner:
         if watch is None and self._watches is not None and call.candidate:
             watch = self._watches()
         with output.owned(number, self._tier.name, instead_of=retry_of) if shown else nullcontext():
-            running = RunningPass(call, self._tier, self._choice.trace, number=number, retry_of=retry_of)
+            prices, trace = self._choice.prices, self._choice.trace
+            running = RunningPass(call, self._tier, trace, number=number, retry_of=retry_of, prices=prices)
+            cap = self._tracker.cap(call.prompt, now(), dollars_per_token=prices.per_token(self.deployment))
+            bound = ""
             try:
-                await self._follow(running, self._tracker.cap(call.prompt), shown=shown, watch=watch)
+                bound = await follow(
+                    running,
+                    self._tracker,
+                    cap,
+                    output=output if shown else None,
+                    watch=watch,
+                    remarked=lambda said: self.note(f"{self.deployment} {said}", signal=ENGINE, after=(number,)),
+                )
                 running.outcome = "finished" if running.is_complete else "cut"
             except Exception as error:
                 running.outcome, running.error = "failed", str(error) or repr(error)
@@ -351,8 +389,11 @@ class PassRunner:
             finally:
                 rest = running.rest()
                 done = with_prompt_count(running.end(), self._choice.passes)
+                self._tracker.settle(prices.charge(self.deployment, done.usage, done.busy_seconds))
                 self._choice.trace.events.append(done)
                 self._choice.passes.append(done)
+            if bound or (bound := _bound_of_limit(running, call, cap, self._tracker)):
+                self._mark(bound, number, lacking=running.lacking)
             if shown and output.has_shown:
                 await output.show(rest)
                 if done.outcome != LOST:  # a recovered answer may follow
@@ -361,31 +402,6 @@ class PassRunner:
             self._choice.refused_by = self._tracker
             raise OutOfBudget
         return done
-
-    async def _follow(self, running: RunningPass, cap: int | None, *, shown: bool, watch: Watch | None) -> None:
-        """Read chunks until the engine finishes, the policy cuts, or tokens or time are used up."""
-        tracker, output = self._tracker, self._choice.output
-        try:
-            async with asyncio.timeout_at(tracker.deadline) as clock, aclosing(running.stream(cap)) as stream:
-                async for chunk in stream:
-                    tracker.pay(running.add(chunk))
-                    if chunk.remark and chunk.finish:
-                        self.note(f"{self.deployment} {chunk.remark}", signal=ENGINE, after=(running.number,))
-                    if shown:
-                        await output.show(running.shown)
-                    if watch is not None and watch(chunk) == "cut" and not running.is_complete:
-                        running.was_watched_out = True
-                        return
-                    # At its own cap the engine stops and reports it; concurrent passes may have used up the rest.
-                    if tracker.is_empty and running.completion_tokens != cap and not running.is_complete:
-                        return
-        except TimeoutError:
-            if not clock.expired():
-                raise
-            return
-        if not running.is_complete:
-            name = self.deployment
-            raise Garbled(f"deployment {name!r} ended its answer without a finish reason", engine=name)
 
     async def verify(self, candidate: Pass | Answer) -> Verdict:
         verifier = self.verifier
@@ -409,6 +425,7 @@ class PassRunner:
         except TimeoutError:
             if not clock.expired():
                 raise
+            self._mark("seconds")
             verdict = Verdict(ok=False, score=0.0, why=out_of_time)
         number = candidate.number if isinstance(candidate, Pass) else candidate.chosen
         check = Check(number=number, kind=verifier.kind, verdict=verdict, seconds=now() - began)
@@ -427,6 +444,7 @@ class PassRunner:
             async with asyncio.timeout_at(deadline):
                 return await key_of_vote(candidate, equality, self.verifier)
         except TimeoutError:
+            self._mark("seconds")
             return None
 
     def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:
@@ -435,6 +453,13 @@ class PassRunner:
             tier=self._tier.name, reason=reason, signal=signal, level=level, after=after, at=now() - trace.began
         )
         trace.events.append(decision)
+
+
+def _bound_of_limit(running: RunningPass, call: Call, cap: int | None, tracker: BudgetTracker) -> str:
+    """The bound because of which an engine ended a pass at its limit; empty if the limit was the client's, or none."""
+    if not running.is_at(cap) or running.finish != "length" or cap == call.prompt.bound:
+        return ""
+    return "completion_tokens" if tracker.is_empty else "dollars"
 
 
 def _numbers(candidate: Pass | Answer) -> tuple[int, ...]:
