@@ -10,11 +10,35 @@ from typing import TYPE_CHECKING
 
 from tierwise.engines.engine import SharesPrompts
 from tierwise.run.acceptable import adapted
+from tierwise.spec.prompt import BOUNDS
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
     from tierwise.spec.budget import Left
     from tierwise.spec.call import Call
+    from tierwise.spec.json import Fields
+    from tierwise.spec.prompt import Prompt
+
+
+_SAMPLING = frozenset(
+    {
+        *BOUNDS,
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "min_p",
+        "min_tokens",
+        "presence_penalty",
+        "priority",
+        "repetition_penalty",
+        "stop",
+        "temperature",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+    }
+)
+"""Fields that no chat template renders, so that passes which differ in them have the same prompt."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -32,7 +56,9 @@ class SharedPrompt:
 
     def is_of(self, deployment: str, call: Call) -> bool:
         mine, theirs = self.call.prompt, call.prompt
-        return self.deployment == deployment and mine.messages == theirs.messages and mine.fields == theirs.fields
+        return (
+            self.deployment == deployment and mine.messages == theirs.messages and _rendered(mine) == _rendered(theirs)
+        )
 
 
 class SharedPrompts:
@@ -74,6 +100,10 @@ class SharedPrompts:
 
     def _find(self, deployment: str, call: Call) -> SharedPrompt | None:
         return next((one for one in self._known if one.is_of(deployment, call)), None)
+
+
+def _rendered(prompt: Prompt) -> Fields:
+    return {name: value for name, value in prompt.fields.items() if name not in _SAMPLING}
 
 
 def prefill_of(shared: SharedPrompt, deployment: Deployment, left: Left) -> Call | None:

@@ -58,12 +58,12 @@ def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngi
     client = SlotClient(name, slots=settings.slots, most_bytes=most_bytes, translate=translate)
 
     def started(port: int) -> Launch:
-        folder = make_folder() if most_bytes else None
+        folder = make_folder(most_bytes) if most_bytes else None
         made = launch(settings, name, model, port, context, folder)
         client.begin(f"{made.url}/v1", folder)
         return made
 
-    return LaunchedEngine(
+    engine = LaunchedEngine(
         name,
         started,
         logs=context.logs,
@@ -72,6 +72,8 @@ def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngi
         capabilities=loaded_capabilities,
         metrics=METRIC_NAMES,
     )
+    client.serves = lambda base_url: engine.supervisor.serves(base_url.removesuffix("/v1"))
+    return engine
 
 
 def shared_prompt_mib(settings: LlamaCpp) -> int:
