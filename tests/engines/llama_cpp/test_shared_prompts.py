@@ -19,7 +19,7 @@ from engines.asking import begun, call, completed, text_of
 from tierwise.engines.llama_cpp.prompt_text import prompt_text
 from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts, make_folder
 from tierwise.ledger.records import Decision
-from tierwise.policies import BestOfN, Majority, Refine
+from tierwise.policies import BestOfN, Fusion, Majority, Refine
 from tierwise.run import Action
 from tierwise.spec.call import Call
 from tierwise.testing import ask_user, new_trace, tier
@@ -115,6 +115,21 @@ def test_critique_and_refinement_have_what_came_before_cached(llama):
         _, trace = await act(llama.engine, Refine(), story("Six", max_tokens=24))
         assert_mostly_cached(trace, "critique")
         assert_mostly_cached(trace, "refine")
+
+    llama.run(main())
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("select", [False, True])
+def test_fusion_and_comparisons_have_the_users_prompt_cached(llama, select):
+    async def main() -> None:
+        policy = Fusion(n=4, select=select)
+        _, trace = await act(llama.engine, policy, story(f"Nine {select}", max_tokens=12, ignore_eos=True))
+        assert_mostly_cached(trace, "draft", 0.99)
+        assert_mostly_cached(trace, "select" if select else "fuse", 0.5)
+        for done in trace.passes:
+            print(done.call.role, done.usage)
+        assert uncached_tokens(trace) < 3 * trace.passes[0].usage.prompt
 
     llama.run(main())
 

@@ -196,14 +196,15 @@ class SlotClient(ChatClient):
 
     async def _restore(self, process: _Process, slot: Slot, held: PromptText, prompt: PromptText) -> SavedPrompt | None:
         """Restore the best saved prompt into a slot, if it has more of the prompt than the slot holds."""
-        if process.saved is None or not prompt:
+        saved = process.saved
+        if saved is None or not prompt:
             return None
-        shared, best = process.saved.best(prompt)
+        shared, best = saved.best(prompt)
         if best is None or shared < shared_characters(held, prompt) + _LEAST_RESTORED:
             return None
-        process.saved.touch(best)
+        saved.touch(best)
         await self._keep_displaced(process, slot, held)
-        if (saved := process.saved) is None or saved.exact(best.prompt) is not best:  # it had to make room
+        if process.saved is not saved or saved.exact(best.prompt) is not best:  # it had to make room
             return None
         done = await self._act(process, slot, "restore", best.file)
         if done is None or done.n_restored != best.tokens:
