@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Decision, Trace
 from tierwise.run.budget import BudgetTracker
+from tierwise.run.choice import ChoiceState
 from tierwise.run.code_runs import CodeRuns
 from tierwise.run.output import OutputStream, Sink, discard
 from tierwise.run.prefill import SharedPrompts
-from tierwise.run.runner import ChoiceState, PassRunner
+from tierwise.run.runner import PassRunner
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, OutOfBudget

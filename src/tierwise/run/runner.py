@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tierwise.ledger.prices import PriceBook
-from tierwise.ledger.records import Check, Decision, Trace
+from tierwise.ledger.records import Check, Decision
 from tierwise.panel import panel
 from tierwise.run.acceptable import BUDGET, CHANGED, ENGINE, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
-from tierwise.run.code_runs import CodeRuns, ceiling
+from tierwise.run.choice import ChoiceState
+from tierwise.run.code_runs import ceiling
 from tierwise.run.following import follow
-from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass, with_prompt_count
-from tierwise.run.prefill import SharedPrompts, prefill_of
-from tierwise.run.recovery import LOST, Recoveries, Recovery
-from tierwise.run.slots import SharedSlots
+from tierwise.run.prefill import prefill_of
+from tierwise.run.recovery import LOST, Recovery
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch, Watching
 from tierwise.spec.budget import BOUNDS, Budget, Left, in_words
@@ -34,59 +31,6 @@ from tierwise.verifiers.votes import key_of_vote, runs_code
 
 if TYPE_CHECKING:
     from tierwise.verifiers.verifier import Verifier
-
-
-@dataclass(slots=True, kw_only=True)
-class ChoiceState:
-    """State shared by all tiers while one choice of an action is answered."""
-
-    tiers: Mapping[str, Tier]
-    """Every tier that may be asked, by name."""
-    trace: Trace
-    output: OutputStream
-    slots: SharedSlots
-    verifier: Verifier | None
-    """The request's verifier."""
-    judges: bool
-    """Whether it judges another action's answer, so that none of its passes is a candidate."""
-    prompts: SharedPrompts = field(default_factory=SharedPrompts)
-    recoveries: Recoveries = field(default_factory=Recoveries)
-    prices: PriceBook = field(default_factory=lambda: PriceBook({}))
-    """What passes cost, for budgets of dollars."""
-    code_runs: CodeRuns = field(default_factory=CodeRuns)
-    """The action's ceiling of code that is run for its candidates."""
-    task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
-    """The task that is cancelled when the user disconnects."""
-    draws: Counter[str] = field(default_factory=Counter)
-    """Number of draws per deployment."""
-    passes: list[Pass] = field(default_factory=list)
-    """Ended passes, in the order in which they ended."""
-    reached: str = ""
-    """The last tier that was asked."""
-    adaptations: set[str] = field(default_factory=set)
-    """What the trace says already about requests that a deployment does not accept."""
-    refused_by: BudgetTracker | None = None
-    """The budget that last refused or cut a pass, for the error message."""
-    _cancelled: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._cancelled = 0 if self.task is None else self.task.cancelling()
-
-    def next_number(self) -> int:
-        """The number of a pass that starts now. Raises once the action is cancelled, because its other tasks learn of
-        that later.
-
-        Raises:
-            CancelledError: the action is cancelled.
-        """
-        if self.task is not None and self.task.cancelling() > self._cancelled:
-            raise asyncio.CancelledError
-        self.trace.started += 1
-        return self.trace.started - 1
-
-    def tier_of(self, number: int | None) -> str:
-        """The tier of an ended pass; empty if there is no pass of that number."""
-        return next((done.tier for done in self.passes if done.number == number), "")
 
 
 class PassRunner:
