@@ -33,7 +33,8 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     decides. An answer without any signal is accepted if the request offers tools, and otherwise not.
 
     Later tiers get the earlier candidates, to count or to refine. A tier that fails or runs out of budget is skipped.
-    If the last tier cannot answer, the best answer so far is returned.
+    If the last tier cannot answer, or the budget ends its answer unseen, the best answer so far is returned. Of several
+    passes that a budget allows, one is kept for the last tier.
     """
 
     ladder: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = msgspec.field(name="tiers")
@@ -60,7 +61,9 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return frozenset({"logprobs", "top_logprobs"} if uses else ())
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
-        *cheaper, last = [ask.at(name) for name in self.ladder]
+        left = ask.left.passes
+        reserve = Budget(passes=1) if left is not None and left > 1 else None  # the last tier can always answer
+        *cheaper, last = [*(ask.at(name, reserve=reserve) for name in self.ladder[:-1]), ask.at(self.ladder[-1])]
         tried = [tier for tier in cheaper if self.signals or tier.verifier is not None]
         ask.note(_plan(cheaper, tried))
         climb = _Climb(self, prompt, ask)
@@ -69,12 +72,17 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             if answer is not None:
                 return answer
         try:
-            return await last.solve(prompt, shown=True, drafts=climb.drafts)
+            answer = await last.solve(prompt, shown=True, drafts=climb.drafts)
         except (OutOfBudget, EngineError) as failure:
             if climb.kept is None or (isinstance(failure, EngineError) and failure.was_shown):
                 raise
             ask.note(f"{last.tier} {_failure(failure)}: the best earlier answer is returned")
             return climb.kept
+        if climb.keeps_whole and not ask.is_shown and _is_cut(answer, ask):
+            assert climb.kept is not None  # noqa: S101 - it keeps one
+            ask.note(f"{last.tier} ran out of budget within its answer: the best earlier answer is returned")
+            return climb.kept
+        return answer
 
 
 class _Climb:
@@ -90,6 +98,11 @@ class _Climb:
         self._verdicts: dict[int, Verdict] = {}
         self._kept_rank = (False, 0.0)
         self.kept: Answer | None = None
+
+    @property
+    def keeps_whole(self) -> bool:
+        """Whether `kept` is an answer that somebody could use."""
+        return self._kept_rank[0]
 
     @property
     def drafts(self) -> list[Answer]:
@@ -191,6 +204,11 @@ class _Climb:
 def _with_draws(budget: Budget, draws: int) -> Budget:
     passes = None if budget.passes is None else budget.passes + draws
     return msgspec.structs.replace(budget, passes=passes)
+
+
+def _is_cut(answer: Answer, ask: Ask) -> bool:
+    """Whether a budget ended the pass of an answer."""
+    return any(done.number == answer.chosen and done.outcome == "cut" for done in ask.drawn)
 
 
 def _plan(cheaper: list[Ask], tried: list[Ask]) -> str:

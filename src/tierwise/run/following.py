@@ -81,7 +81,7 @@ async def follow(
             raise
         if running.is_complete:
             return ""
-        return "dollars" if tracker.is_broke(now()) else "seconds"
+        return "dollars" if running.is_unaffordable else "seconds"
     if not running.is_complete:
         name = running.deployment
         raise Garbled(f"deployment {name!r} ended its answer without a finish reason", engine=name)
@@ -101,6 +101,7 @@ def _used_up(chunk: Chunk, running: RunningPass, tracker: BudgetTracker) -> str:
 
 def _expire(clock: asyncio.Timeout, running: RunningPass) -> None:
     if not (clock.expired() or running.is_complete):
+        running.is_unaffordable = True
         clock.reschedule(now())
 
 

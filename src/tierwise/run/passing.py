@@ -22,6 +22,8 @@ class RunningPass:
         self.on_cut: Callable[[], None] | None = None
         """Ends it; None while it does not run."""
         self.error = ""
+        self.is_unaffordable = False
+        """Whether a budget of dollars ended it."""
         self.lacking = 0
         """Tokens that its budget lacked for its next chunk."""
         self.was_watched_out = False

@@ -147,6 +147,10 @@ class PassRunner:
         return self._tracker.left(now())
 
     @property
+    def is_shown(self) -> bool:
+        return self._choice.output.has_shown
+
+    @property
     def session(self) -> str:
         return self._choice.trace.session
 
