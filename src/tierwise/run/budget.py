@@ -27,6 +27,9 @@ class Running(Protocol):
     def cut(self) -> None:
         """End it at once."""
 
+    def look(self) -> None:
+        """Plan anew when the dollars may be used up, because another pass has spent some."""
+
 
 class Allowance:
     """The completion tokens of one running pass. It holds a reservation for its next chunk, as large as its largest so
@@ -201,10 +204,13 @@ class BudgetTracker:
             self._inside.release(tokens)
 
     def cut_where_broke(self, now: float, *, but: Running | None) -> None:
-        """Cut all passes of each budget whose dollars are used up, except one that knows by itself."""
-        if self._running and self.is_broke(now):
+        """Cut all passes of each budget whose dollars are used up, except one that knows by itself. Where some are
+        left, the others plan anew when to look.
+        """
+        if self._budget.dollars is not None or self._leaving is not None:
+            is_broke = self.is_broke(now)
             for running in [one for one in self._running if one is not but]:
-                running.cut()
+                running.cut() if is_broke else running.look()
         if self._inside is not None:
             self._inside.cut_where_broke(now, but=but)
 

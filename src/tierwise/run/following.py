@@ -114,20 +114,26 @@ class _Wallet:
 
     def __enter__(self) -> None:
         if self._tracker.has_dollars and self._running.dollars_per_second > 0:
-            self._look()
+            self._running.on_look = self._plan
+            self._plan()
 
     def __exit__(self, *error: object) -> None:
+        self._running.on_look = None
         if self._timer is not None:
             self._timer.cancel()
 
+    def _plan(self) -> None:
+        """Look when the running passes could have spent what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        left = self._tracker.dollars_left(now())
+        if left is not None:
+            seconds = max(left / self._tracker.dollars_per_second, LEAST_LOOK_SECONDS)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
     def _look(self) -> None:
-        """Cut what a budget no longer allows, else look again when the running passes could have spent the rest."""
+        """Cut what a budget no longer allows."""
         moment = now()
-        left = self._tracker.dollars_left(moment)
-        if left is None:
-            return
-        if left <= 0:
-            self._tracker.cut_where_broke(moment, but=None)
-            return
-        seconds = max(left / self._tracker.dollars_per_second, LEAST_LOOK_SECONDS)
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+        self._tracker.cut_where_broke(moment, but=None)
+        if not self._tracker.is_broke(moment):
+            self._plan()

@@ -21,6 +21,8 @@ class RunningPass:
         self.outcome: Outcome = "aborted"
         self.on_cut: Callable[[], None] | None = None
         """Ends it; None while it does not run."""
+        self.on_look: Callable[[], None] | None = None
+        """Looks at the dollars again; None if they do not grow with time."""
         self.error = ""
         self.is_unaffordable = False
         """Whether a budget of dollars ended it."""
@@ -70,6 +72,11 @@ class RunningPass:
         """End it at once."""
         if self.on_cut is not None:
             self.on_cut()
+
+    def look(self) -> None:
+        """Plan anew when the dollars may be used up, because another pass has spent some."""
+        if self.on_look is not None:
+            self.on_look()
 
     def is_at(self, cap: int | None) -> bool:
         """Whether it has produced as many tokens as it may, so that its engine ends it."""
