@@ -166,7 +166,7 @@ def widest(passes: list[Pass]) -> int:
     )
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     policy=policies,
     script=st.lists(says, min_size=1, max_size=5),

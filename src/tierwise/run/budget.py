@@ -28,7 +28,7 @@ class Running(Protocol):
         """End it at once."""
 
     def look(self) -> None:
-        """Plan anew when the dollars may be used up, because another pass has spent some."""
+        """Plan anew when the dollars may be used up, because a pass has spent some."""
 
 
 class Allowance:
@@ -205,12 +205,15 @@ class BudgetTracker:
 
     def cut_where_broke(self, now: float, *, but: Running | None) -> None:
         """Cut all passes of each budget whose dollars are used up, except one that knows by itself. Where some are
-        left, the others plan anew when to look.
+        left, they plan anew when to look.
         """
         if self._budget.dollars is not None or self._leaving is not None:
             is_broke = self.is_broke(now)
-            for running in [one for one in self._running if one is not but]:
-                running.cut() if is_broke else running.look()
+            for running in list(self._running):
+                if not is_broke:
+                    running.look()
+                elif running is not but:
+                    running.cut()
         if self._inside is not None:
             self._inside.cut_where_broke(now, but=but)
 

@@ -74,7 +74,7 @@ class RunningPass:
             self.on_cut()
 
     def look(self) -> None:
-        """Plan anew when the dollars may be used up, because another pass has spent some."""
+        """Plan anew when the dollars may be used up, because a pass has spent some."""
         if self.on_look is not None:
             self.on_look()
 
