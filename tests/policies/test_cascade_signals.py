@@ -196,7 +196,7 @@ def test_log_probabilities_are_asked_of_cheap_tiers_only_and_not_beside_a_verifi
 @pytest.mark.parametrize(
     ("reply", "tier_of_answer", "reason"),
     [
-        (calling('{"days": 3}'), "t0", "t0 accepted: 2 of 2 draws agree, wanted 2"),
+        (calling('{"days": 3}'), "t0", "t0 accepted: its tool calls match their schemas"),
         (calling('{"days": "3"}'), "t1", "t0 not accepted: arguments of look: $.days: '3' is not of type 'integer'"),
         (calling("{"), "t1", "t0 not accepted: arguments of look: not JSON"),
         (calling("{}", "fly"), "t1", "t0 not accepted: it calls 'fly', which is not offered"),
@@ -210,10 +210,17 @@ def test_with_tools_an_answer_climbs_for_a_reason_of_its_own_only(reply, tier_of
     assert reason in reasons(trace)
 
 
-def test_tool_calls_that_differ_in_their_arguments_escalate():
+def test_a_tool_call_is_not_drawn_again_for_its_agreement():
     engine = ScriptedEngine(calling('{"days": 3}'), calling('{"days": 4}'))
-    answer, _ = climb(engine, ScriptedEngine("5"), prompt=ask_user("weather?", tools=[LOOK]))
+    answer, trace = climb(engine, ScriptedEngine("5"), prompt=ask_user("weather?", tools=[LOOK]))
+    assert (answer.tier, len(trace.passes)) == ("t0", 1)
+
+
+def test_tool_calls_of_a_vote_that_differ_in_their_arguments_escalate():
+    votes = (ScriptedEngine(calling('{"days": 3}'), calling('{"days": 4}')), Majority(n=2))
+    answer, trace = climb(votes, ScriptedEngine("5"), prompt=ask_user("weather?", tools=[LOOK]))
     assert answer.tier == "t1"
+    assert "t0 not accepted: 1 of 2 draws agree, wanted 2" in reasons(trace)
 
 
 def test_a_tool_call_at_temperature_0_without_log_probabilities_is_accepted_if_it_is_valid():

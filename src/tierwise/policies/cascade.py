@@ -164,7 +164,7 @@ class _Climb:
             return False
         for signal in self._policy.signals:
             if signal.agreement is not None:
-                reading = await self._agreement(tier, candidate, signal.agreement)
+                reading = await self._agreement(tier, candidate, signal.agreement, draws_more=not calls)
             else:
                 reading = measured(signal, candidate)
             if reading is not None:
@@ -176,11 +176,14 @@ class _Climb:
         self._note(tier, candidate, said if has_tools else "not accepted: it has no signal", signal="usable", level=1.0)
         return has_tools
 
-    async def _agreement(self, tier: Ask, candidate: Pass, wanted: int) -> Reading | None:
-        """Agreement of independent draws; those that are missing are drawn from the tier, one pass each."""
+    async def _agreement(self, tier: Ask, candidate: Pass, wanted: int, *, draws_more: bool) -> Reading | None:
+        """Agreement of independent draws; with `draws_more` those that are missing are drawn, one pass each.
+
+        An agent's turn that calls a tool is not drawn again: an agent takes many turns, and each would cost twice.
+        """
         reading, draws = await self._votes.agreement(tier, candidate, wanted)
         own = sum(one.tier == candidate.tier for one in self._votes.candidates)
-        if candidate.tier != tier.tier or draws_alike(candidate):
+        if not draws_more or candidate.tier != tier.tier or draws_alike(candidate):
             return reading
         while reading is None and draws and own < wanted:
             try:
