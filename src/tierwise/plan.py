@@ -170,6 +170,12 @@ class Plan:
         """Maximum passes of one prompt in a tier, including other tiers, before the tier's own budget."""
         return self.tiers[name].policy.member.most(lambda other: _most(other, self.tiers)).passes
 
+    def reached_deployments(self, name: str) -> set[str]:
+        """The deployments of a tier and of all that its policy may ask."""
+        return {self.deployment_of(name)}.union(
+            *(self.reached_deployments(other) for other in self.tiers[name].policy.member.tiers())
+        )
+
     def amplification(self, name: str) -> Amplification:
         """The worst case of a tier."""
         by_deployment: dict[str, int] = {}
@@ -386,6 +392,12 @@ def _notes(plan: Plan) -> Iterable[str]:
         wanted = plan.most_passes(name)
         if tier.budget.passes is not None and wanted is not None and tier.budget.passes < wanted:
             yield f"tiers.{name}: the policy would draw {wanted} passes, the budget allows {tier.budget.passes}"
+        if tier.budget.dollars is not None:
+            for place in sorted(plan.reached_deployments(name) - file.prices.keys()):
+                yield (
+                    f"tiers.{name}.budget.dollars: deployment {place} has no price, so only what its server says that "
+                    "it charges counts"
+                )
         if isinstance(tier.policy.member, Majority) and tier.sampling.temperature == 0:
             yield f"tiers.{name}: votes at temperature 0 are identical; set a temperature above 0"
         if isinstance(tier.policy.member, Refine) and tier.policy.member.verifier is None:

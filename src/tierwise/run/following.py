@@ -34,8 +34,8 @@ async def follow(
 ) -> str:
     """Read chunks until the engine finishes, the policy cuts, or a budget is used up.
 
-    Every chunk that came is counted, also one that an engine sends beyond its limit. When one pass uses up the dollars
-    of a budget, the others within it end at once, and not with their next chunk.
+    Every chunk that came is counted, also one beyond the limit. When one pass uses up the dollars of a budget, the
+    others within it end at once, and not with their next chunk.
 
     Args:
         running: the pass.
@@ -69,19 +69,15 @@ async def follow(
                         if watch is not None and watch(chunk) == "cut":
                             running.was_watched_out = True
                             return ""
-                        if not goes_on:
-                            running.lacking = allowance.lacking
+                        running.lacking = allowance.lacking
+                        if (bound := _used_up(chunk, running, tracker)) or not goes_on:
                             if running.is_beyond(cap):
                                 remarked(f"went on after its limit of {cap} tokens, and was cut")
-                            return _used_up(chunk, running, tracker) or "completion_tokens"
-                        if bound := _used_up(chunk, running, tracker):
-                            return bound
+                            return bound or "completion_tokens"
     except TimeoutError:
         if not clock.expired():
             raise
-        if running.is_complete:
-            return ""
-        return "dollars" if running.is_unaffordable else "seconds"
+        return "" if running.is_complete else "dollars" if running.is_unaffordable else "seconds"
     if not running.is_complete:
         name = running.deployment
         raise Garbled(f"deployment {name!r} ended its answer without a finish reason", engine=name)
