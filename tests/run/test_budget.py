@@ -256,6 +256,19 @@ def test_a_deployment_that_has_thought_starts_no_pass_after_that_unless_its_thin
     assert len(spend(Unruly(script=[said]), Retries(), Budget(reasoning_tokens=2)).passes) == 2
 
 
+@pytest.mark.parametrize(("asked", "sent"), [(9, 4), (3, 3), (None, None)])
+def test_a_limit_of_thinking_that_a_request_has_is_lowered_to_what_is_left(asked, sent):
+    engine = ScriptedEngine("a")
+
+    class Thinks(Single, frozen=True):
+        async def solve(self, prompt, ask):
+            return await super().solve(prompt.setting(thinking_tokens=asked), ask)
+
+    trace = spend(engine, Thinks(), Budget(reasoning_tokens=4))
+    assert engine.calls[0].prompt.fields["thinking_tokens"] == sent
+    assert trace.passes[0].call.prompt.fields["thinking_tokens"] == asked, "the ledger keeps what was asked"
+
+
 def test_a_silent_engine_on_paid_hours_is_cut_when_the_dollars_are_used_up():
     trace = spend(ScriptedEngine("a b", step=60.0), Single(), Budget(dollars=0.01))  # ten seconds
     assert [done.outcome for done in trace.passes] == ["cut"]

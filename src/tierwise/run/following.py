@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING
 
 from tierwise.run.budget import Allowance
@@ -55,7 +55,7 @@ async def follow(
     """
     try:
         with Allowance(tracker, cap, is_whole=not running.is_streamed) as allowance:
-            async with asyncio.timeout_at(tracker.deadline) as clock, aclosing(running.stream(cap)) as stream:
+            async with asyncio.timeout_at(tracker.deadline) as clock, _stream(running, tracker, cap) as stream:
                 running.on_cut = lambda: _expire(clock, running)
                 with tracker.following(running), _Wallet(running, tracker):
                     async for chunk in stream:
@@ -82,6 +82,12 @@ async def follow(
         name = running.deployment
         raise Garbled(f"deployment {name!r} ended its answer without a finish reason", engine=name)
     return ""
+
+
+def _stream(
+    running: RunningPass, tracker: BudgetTracker, cap: int | None
+) -> AbstractAsyncContextManager[AsyncGenerator[Chunk, None]]:
+    return aclosing(running.stream(cap, tracker.reasoning_left))
 
 
 def _used_up(chunk: Chunk, running: RunningPass, tracker: BudgetTracker) -> str:

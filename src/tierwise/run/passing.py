@@ -48,9 +48,17 @@ class RunningPass:
     def deployment(self) -> str:
         return self._tier.deployment.name
 
-    def stream(self, cap: int | None) -> AsyncGenerator[Chunk, None]:
-        """The engine's chunks; `cap` limits the completion tokens."""
+    def stream(self, cap: int | None, thinking: int | None = None) -> AsyncGenerator[Chunk, None]:
+        """The engine's chunks.
+
+        Args:
+            cap: limits the completion tokens; None for no limit.
+            thinking: lowers the limit of thinking that the request has, if it has one; None to leave it.
+        """
         call = self._call if cap is None else replace(self._call, prompt=self._call.prompt.bounded(cap))
+        asked = call.prompt.fields.get("thinking_tokens")
+        if thinking is not None and isinstance(asked, int) and asked > thinking:
+            call = replace(call, prompt=call.prompt.setting(thinking_tokens=max(1, thinking)))
         if call.prompt.headers:
             call = replace(call, prompt=replace(call.prompt, headers=call.prompt.headers_of_pass(self.number)))
         return self._tier.deployment.engine.stream(call)
