@@ -72,8 +72,8 @@ class Allowance:
 
     def pay(self, tokens: int, reasoning: int = 0) -> bool:
         """Count a chunk. Returns whether the pass may go on."""
-        self._tracker.release(self._held)
-        self._held = 0
+        if self._held:
+            self.end()
         self._tracker.pay(tokens, reasoning)
         self._produced += tokens
         self._largest = max(self._largest, tokens)

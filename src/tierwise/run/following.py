@@ -92,7 +92,7 @@ def _stream(
 
 def _used_up(chunk: Chunk, running: RunningPass, tracker: BudgetTracker) -> str:
     """The bound, other than completion tokens, that ends a pass with this chunk; empty if none does."""
-    if (thinking := tracker.reasoning_left) is not None and thinking < 0 and is_thinking(chunk.delta):
+    if is_thinking(chunk.delta) and (thinking := tracker.reasoning_left) is not None and thinking < 0:
         return "reasoning_tokens"
     if not tracker.has_dollars:
         return ""
