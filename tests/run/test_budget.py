@@ -166,7 +166,7 @@ def widest(passes: list[Pass]) -> int:
     )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     policy=policies,
     script=st.lists(says, min_size=1, max_size=5),
@@ -254,6 +254,19 @@ def test_a_deployment_that_has_thought_starts_no_pass_after_that_unless_its_thin
             return await super().solve(prompt.setting(thinking=False), ask)
 
     assert len(spend(Unruly(script=[said]), Retries(), Budget(reasoning_tokens=2)).passes) == 2
+
+
+@pytest.mark.parametrize(("asked", "sent"), [(9, 4), (3, 3), (None, None)])
+def test_a_limit_of_thinking_that_a_request_has_is_lowered_to_what_is_left(asked, sent):
+    engine = ScriptedEngine("a")
+
+    class Thinks(Single, frozen=True):
+        async def solve(self, prompt, ask):
+            return await super().solve(prompt.setting(thinking_tokens=asked), ask)
+
+    trace = spend(engine, Thinks(), Budget(reasoning_tokens=4))
+    assert engine.calls[0].prompt.fields["thinking_tokens"] == sent
+    assert trace.passes[0].call.prompt.fields["thinking_tokens"] == asked, "the ledger keeps what was asked"
 
 
 def test_a_silent_engine_on_paid_hours_is_cut_when_the_dollars_are_used_up():

@@ -36,7 +36,8 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     request offers tools, and otherwise not.
 
     Later tiers get the earlier candidates, to count or to refine. A tier that fails or runs out of budget is skipped.
-    If the last tier cannot answer, the best answer so far is returned.
+    If the last tier cannot answer, or the budget ends its answer unseen, the best answer so far is returned. Of several
+    passes that a budget allows, one is kept for the last tier.
     """
 
     ladder: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = msgspec.field(name="tiers")
@@ -75,7 +76,10 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         reached = self._reached(ask)
-        *cheaper, last = [ask.at(name) for name in self.ladder[reached:]]
+        left = ask.left.passes
+        reserve = Budget(passes=1) if left is not None and left > 1 else None  # the last tier can always answer
+        *names, top = self.ladder[reached:]
+        cheaper, last = [ask.at(name, reserve=reserve) for name in names], ask.at(top)
         tried = [tier for tier in cheaper if self.signals or tier.verifier is not None]
         if reached:
             level = float(reached)
@@ -96,6 +100,10 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             ask.note(f"{last.tier} {_failure(failure)}: the best earlier answer is returned")
             return climb.kept
         self._keep(ask, last.tier, is_higher=climb.has_refused)
+        if climb.keeps_whole and not ask.is_shown and _is_cut(answer, ask):
+            assert climb.kept is not None  # noqa: S101 - it keeps one
+            ask.note(f"{last.tier} ran out of budget within its answer: the best earlier answer is returned")
+            return climb.kept
         return answer
 
     def _reached(self, ask: Ask) -> int:
@@ -131,6 +139,11 @@ class _Climb:
     def has_refused(self) -> bool:
         """Whether a tier gave an answer that was not accepted."""
         return self.kept is not None
+
+    @property
+    def keeps_whole(self) -> bool:
+        """Whether `kept` is an answer that somebody could use."""
+        return self._kept_rank[0]
 
     @property
     def drafts(self) -> list[Answer]:
@@ -241,6 +254,11 @@ class _Climb:
 def _with_draws(budget: Budget, draws: int) -> Budget:
     passes = None if budget.passes is None else budget.passes + draws
     return msgspec.structs.replace(budget, passes=passes)
+
+
+def _is_cut(answer: Answer, ask: Ask) -> bool:
+    """Whether a budget ended the pass of an answer."""
+    return any(done.number == answer.chosen and done.outcome == "cut" for done in ask.drawn)
 
 
 def _plan(cheaper: list[Ask], tried: list[Ask]) -> str:

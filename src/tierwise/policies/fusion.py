@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 
 from tierwise.policies.drafts import MATERIAL, about, is_usable, quoted
+from tierwise.policies.reserve import arrivals_leaving_one
 from tierwise.spec.ask import Answer, Ask, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
@@ -36,7 +37,8 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Draw `n` candidates, then write a new answer from all of them and stream it.
 
     Candidates that are empty or truncated are left out. If fewer than two different ones remain, there is nothing to
-    fuse, and the first is the answer. If the last stage fails, the first usable candidate is the answer.
+    fuse, and the first is the answer. If the last stage fails, or the budget ends it unseen, the first usable candidate
+    is the answer. As much of the budget as the longest candidate took is kept for it once two are usable.
     """
 
     n: Annotated[int, msgspec.Meta(ge=2, le=16)] = 4
@@ -64,8 +66,7 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         left = ask.left.passes
         n = self.n if left is None else max(1, min(self.n, left - self._last))
-        async with ask.panel([Call(prompt=prompt)] * n) as arrivals:
-            drawn = [done async for done in arrivals if done is not None]
+        drawn = await self._drawn(prompt, ask, n)
         if not drawn:
             raise OutOfBudget
         usable = [done for done in drawn if is_usable(done)]
@@ -85,7 +86,29 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             if error.was_shown:
                 raise
             return _chosen(first, "first candidate: the fusing pass failed")
+        if fused.outcome == "cut" and not ask.is_shown:
+            return _chosen(first, "first candidate: no budget to finish the fusion")
         return _chosen(fused, f"fused from {len(drafts)}")
+
+    async def _drawn(self, prompt: Prompt, ask: Ask, n: int) -> list[Pass]:
+        """The candidates in draw order. Those that are still running are given up once two are usable and the last
+        stage needs the rest of the budget.
+        """
+        drawn: dict[int, Pass] = {}
+        async with ask.panel([Call(prompt=prompt)] * n, order="finish") as arrivals:
+            while arrivals.left:
+                usable = [done for done in drawn.values() if _is_usable(done)]
+                try:
+                    done = await arrivals_leaving_one(ask, arrivals, usable, least=2)
+                except TimeoutError:
+                    ask.note(f"the last stage starts with {len(usable)} candidates: it needs the rest of the budget")
+                    break
+                if done is not None:
+                    drawn[arrivals.position] = done
+            else:
+                if not drawn:
+                    await anext(arrivals, None)  # raises the error of the last call, if they failed
+        return [drawn[position] for position in sorted(drawn)]
 
     async def _selected(self, prompt: Prompt, ask: Ask, drafts: Sequence[Pass]) -> Answer:
         """The draft that most comparisons pick; ties go to the earlier one."""

@@ -104,6 +104,10 @@ class PoolAsk:
         return self._timed_only
 
     @property
+    def is_shown(self) -> bool:
+        return False  # nobody watches
+
+    @property
     def session(self) -> str:
         return ""  # each task of a pool is an action by itself
 

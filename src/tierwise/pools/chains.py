@@ -105,6 +105,7 @@ class _RecordedAsk:
     left = Left()
     drafts: Sequence[Answer] = ()
     session = ""
+    is_shown = False
 
     def __init__(self, tier: str, deployment: str, verifier: Verifier | None, passes: Sequence[PassSpend]) -> None:
         self.tier, self.deployment, self.verifier = tier, deployment, verifier

@@ -27,6 +27,9 @@ class Running(Protocol):
     def cut(self) -> None:
         """End it at once."""
 
+    def look(self) -> None:
+        """Plan anew when the dollars may be used up, because a pass has spent some."""
+
 
 class Allowance:
     """The completion tokens of one running pass. It holds a reservation for its next chunk, as large as its largest so
@@ -69,8 +72,8 @@ class Allowance:
 
     def pay(self, tokens: int, reasoning: int = 0) -> bool:
         """Count a chunk. Returns whether the pass may go on."""
-        self._tracker.release(self._held)
-        self._held = 0
+        if self._held:
+            self.end()
         self._tracker.pay(tokens, reasoning)
         self._produced += tokens
         self._largest = max(self._largest, tokens)
@@ -201,10 +204,16 @@ class BudgetTracker:
             self._inside.release(tokens)
 
     def cut_where_broke(self, now: float, *, but: Running | None) -> None:
-        """Cut all passes of each budget whose dollars are used up, except one that knows by itself."""
-        if self._running and self.is_broke(now):
-            for running in [one for one in self._running if one is not but]:
-                running.cut()
+        """Cut all passes of each budget whose dollars are used up, except one that knows by itself. Where some are
+        left, they plan anew when to look.
+        """
+        if self._budget.dollars is not None or self._leaving is not None:
+            is_broke = self.is_broke(now)
+            for running in list(self._running):
+                if not is_broke:
+                    running.look()
+                elif running is not but:
+                    running.cut()
         if self._inside is not None:
             self._inside.cut_where_broke(now, but=but)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING
 
 from tierwise.run.budget import Allowance
@@ -34,8 +34,8 @@ async def follow(
 ) -> str:
     """Read chunks until the engine finishes, the policy cuts, or a budget is used up.
 
-    Every chunk that came is counted, also one that an engine sends beyond its limit. When one pass uses up the dollars
-    of a budget, the others within it end at once, and not with their next chunk.
+    Every chunk that came is counted, also one beyond the limit. When one pass uses up the dollars of a budget, the
+    others within it end at once, and not with their next chunk.
 
     Args:
         running: the pass.
@@ -55,7 +55,7 @@ async def follow(
     """
     try:
         with Allowance(tracker, cap, is_whole=not running.is_streamed) as allowance:
-            async with asyncio.timeout_at(tracker.deadline) as clock, aclosing(running.stream(cap)) as stream:
+            async with asyncio.timeout_at(tracker.deadline) as clock, _stream(running, tracker, cap) as stream:
                 running.on_cut = lambda: _expire(clock, running)
                 with tracker.following(running), _Wallet(running, tracker):
                     async for chunk in stream:
@@ -69,28 +69,30 @@ async def follow(
                         if watch is not None and watch(chunk) == "cut":
                             running.was_watched_out = True
                             return ""
-                        if not goes_on:
-                            running.lacking = allowance.lacking
+                        running.lacking = allowance.lacking
+                        if (bound := _used_up(chunk, running, tracker)) or not goes_on:
                             if running.is_beyond(cap):
                                 remarked(f"went on after its limit of {cap} tokens, and was cut")
-                            return _used_up(chunk, running, tracker) or "completion_tokens"
-                        if bound := _used_up(chunk, running, tracker):
-                            return bound
+                            return bound or "completion_tokens"
     except TimeoutError:
         if not clock.expired():
             raise
-        if running.is_complete:
-            return ""
-        return "dollars" if tracker.is_broke(now()) else "seconds"
+        return "" if running.is_complete else "dollars" if running.is_unaffordable else "seconds"
     if not running.is_complete:
         name = running.deployment
         raise Garbled(f"deployment {name!r} ended its answer without a finish reason", engine=name)
     return ""
 
 
+def _stream(
+    running: RunningPass, tracker: BudgetTracker, cap: int | None
+) -> AbstractAsyncContextManager[AsyncGenerator[Chunk, None]]:
+    return aclosing(running.stream(cap, tracker.reasoning_left))
+
+
 def _used_up(chunk: Chunk, running: RunningPass, tracker: BudgetTracker) -> str:
     """The bound, other than completion tokens, that ends a pass with this chunk; empty if none does."""
-    if (thinking := tracker.reasoning_left) is not None and thinking < 0 and is_thinking(chunk.delta):
+    if is_thinking(chunk.delta) and (thinking := tracker.reasoning_left) is not None and thinking < 0:
         return "reasoning_tokens"
     if not tracker.has_dollars:
         return ""
@@ -101,6 +103,7 @@ def _used_up(chunk: Chunk, running: RunningPass, tracker: BudgetTracker) -> str:
 
 def _expire(clock: asyncio.Timeout, running: RunningPass) -> None:
     if not (clock.expired() or running.is_complete):
+        running.is_unaffordable = True
         clock.reschedule(now())
 
 
@@ -113,20 +116,26 @@ class _Wallet:
 
     def __enter__(self) -> None:
         if self._tracker.has_dollars and self._running.dollars_per_second > 0:
-            self._look()
+            self._running.on_look = self._plan
+            self._plan()
 
     def __exit__(self, *error: object) -> None:
+        self._running.on_look = None
         if self._timer is not None:
             self._timer.cancel()
 
+    def _plan(self) -> None:
+        """Look when the running passes could have spent what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        left = self._tracker.dollars_left(now())
+        if left is not None:
+            seconds = max(left / self._tracker.dollars_per_second, LEAST_LOOK_SECONDS)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
     def _look(self) -> None:
-        """Cut what a budget no longer allows, else look again when the running passes could have spent the rest."""
+        """Cut what a budget no longer allows."""
         moment = now()
-        left = self._tracker.dollars_left(moment)
-        if left is None:
-            return
-        if left <= 0:
-            self._tracker.cut_where_broke(moment, but=None)
-            return
-        seconds = max(left / self._tracker.dollars_per_second, LEAST_LOOK_SECONDS)
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+        self._tracker.cut_where_broke(moment, but=None)
+        if not self._tracker.is_broke(moment):
+            self._plan()

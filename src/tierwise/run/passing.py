@@ -22,7 +22,11 @@ class RunningPass:
         self.outcome: Outcome = "aborted"
         self.on_cut: Callable[[], None] | None = None
         """Ends it; None while it does not run."""
+        self.on_look: Callable[[], None] | None = None
+        """Looks at the dollars again; None if they do not grow with time."""
         self.error = ""
+        self.is_unaffordable = False
+        """Whether a budget of dollars ended it."""
         self.lacking = 0
         """Tokens that its budget lacked for its next chunk."""
         self.was_watched_out = False
@@ -45,9 +49,17 @@ class RunningPass:
     def deployment(self) -> str:
         return self._tier.deployment.name
 
-    def stream(self, cap: int | None) -> AsyncGenerator[Chunk, None]:
-        """The engine's chunks; `cap` limits the completion tokens."""
+    def stream(self, cap: int | None, thinking: int | None = None) -> AsyncGenerator[Chunk, None]:
+        """The engine's chunks.
+
+        Args:
+            cap: limits the completion tokens; None for no limit.
+            thinking: lowers the limit of thinking that the request has, if it has one; None to leave it.
+        """
         call = self._call if cap is None else replace(self._call, prompt=self._call.prompt.bounded(cap))
+        asked = call.prompt.fields.get("thinking_tokens")
+        if thinking is not None and isinstance(asked, int) and asked > thinking:
+            call = replace(call, prompt=call.prompt.setting(thinking_tokens=max(1, thinking)))
         if call.prompt.headers:
             call = replace(call, prompt=replace(call.prompt, headers=call.prompt.headers_of_pass(self.number)))
         return self._tier.deployment.engine.stream(call)
@@ -69,6 +81,11 @@ class RunningPass:
         """End it at once."""
         if self.on_cut is not None:
             self.on_cut()
+
+    def look(self) -> None:
+        """Plan anew when the dollars may be used up, because a pass has spent some."""
+        if self.on_look is not None:
+            self.on_look()
 
     def is_at(self, cap: int | None) -> bool:
         """Whether it has produced as many tokens as it may, so that its engine ends it."""

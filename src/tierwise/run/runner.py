@@ -96,6 +96,10 @@ class PassRunner:
         return self._tracker.left(now())
 
     @property
+    def is_shown(self) -> bool:
+        return self._choice.output.has_shown
+
+    @property
     def session(self) -> str:
         return self._choice.trace.session
 
@@ -220,15 +224,17 @@ class PassRunner:
         self, call: Call, *, shown: bool = False, watch: Watch | None = None, repeats: int | None = None
     ) -> Pass:
         self._choice.reached = self._tier.name
+        is_admitted = False
         try:
             async with self._choice.slots.occupied(self._tier.deployment, self._tracker.deadline):
                 await self._compute_shared(call)
                 self._require_thinking(call)
                 self._tracker.admit(now())
+                is_admitted = True
                 return await self._accepted(call, shown=shown, watch=watch, repeats=repeats)
         except OutOfBudget:
             self._choice.refused_by = self._tracker
-            for bound in BOUNDS:
+            for bound in () if is_admitted else BOUNDS:
                 self._mark(bound)
             raise
 

@@ -126,6 +126,10 @@ class Ask(Protocol):
         """What may still be spent, within all enclosing budgets."""
 
     @property
+    def is_shown(self) -> bool:
+        """Whether the user has seen part of an answer, which then is the answer."""
+
+    @property
     def session(self) -> str:
         """The caller's id for the session that the action belongs to, such as an agent's run; empty without one."""
 

@@ -49,7 +49,10 @@ def in_words(name: str, amount: float) -> str:
     """An amount of what a bound limits, such as `20 seconds`."""
     if name == "dollars":
         return "$" + f"{amount:.9f}".rstrip("0").rstrip(".")
-    return f"{amount:g} {name.replace('_', ' ')}" if name == "seconds" else f"{amount} {name.replace('_', ' ')}"
+    unit = name.replace("_", " ")
+    if amount == 1:
+        unit = unit.removesuffix("es") if name == "passes" else unit.removesuffix("s")
+    return f"{amount:g} {unit}" if name == "seconds" else f"{int(amount)} {unit}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -190,6 +190,7 @@ class Recorder:
         finish: the engine's finish reason; None until it came.
         metered_tokens: completion tokens for a budget: the engine's count, plus the tokens received since that count
             last grew, so that an engine which repeats a count cannot go on for ever. They never shrink.
+        metered_reasoning: tokens of thinking for a budget: the engine's count, or those received if they are more.
         shown: the last chunk in the form for a client, without its finish reason: more output may follow that.
     """
 
@@ -199,6 +200,7 @@ class Recorder:
         self._received = 0  # completion tokens received in all
         self._unseen = 0  # of these, since the engine's count last grew
         self.metered_tokens = 0
+        self.metered_reasoning = 0
         self._thinking = 0  # tokens of chunks that are thinking and nothing else
         self.finish: str | None = None
         self.has_output = False
@@ -215,13 +217,8 @@ class Recorder:
         return (self._reported.completion + self._since) or (0 if self._reported.exact else self._received)
 
     @property
-    def metered_reasoning(self) -> int:
-        """Tokens of thinking for a budget: the engine's count, or those received if they are more."""
-        return max(self._reported.reasoning, self._thinking)
-
-    @property
     def reasoning_tokens(self) -> int:
-        """The same, but not more than the completion tokens that the engine has counted."""
+        """Tokens of thinking: as `metered_reasoning`, but what was received counts up to the completion tokens."""
         return max(self._reported.reasoning, min(self._thinking, self.completion_tokens))
 
     @property
@@ -271,6 +268,8 @@ class Recorder:
         added = self.metered_tokens - before
         if added > 0 and is_thinking(delta):
             self._thinking += added
+            self.metered_reasoning = max(self.metered_reasoning, self._thinking)
+        self.metered_reasoning = max(self.metered_reasoning, self._reported.reasoning)
         return added
 
     def end(self) -> Chunk:
