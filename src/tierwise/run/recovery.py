@@ -8,7 +8,7 @@ if none of them can, the action's answer is recovered.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -38,11 +38,17 @@ class Recoveries:
 
     Attributes:
         tiers: names of the tiers whose answer was lost, and which are not recovered again.
-        thinking: the thinking that the user may have seen before a recovered answer, by the number of its pass.
+        thinking: the thinking that the user may have seen before the answer of a pass, by its number.
     """
 
     tiers: set[str] = field(default_factory=set)
     thinking: dict[int, str] = field(default_factory=dict)
+
+    def join(self, number: int, done: Pass, passes: Iterable[Pass]) -> None:
+        """Remember that a user who was shown pass `number` sees `done` as its continuation."""
+        before = next((one.completion.reasoning for one in passes if one.number == number), "")
+        if done.number != number:
+            self.thinking[done.number] = self.thinking.get(number, "") + before
 
     def shown(self, answer: Answer) -> Answer:
         """An answer as a client gets it: with the thinking that a stream has shown before it."""
@@ -90,7 +96,6 @@ class Recovery:
             found = await self._answered(lost, call, shown=shown)
         if shown and found is lost and self.output.has_shown:
             self.output.owner = lost.number
-            await self.output.show(Chunk(finish=lost.completion.finish, response=lost.completion.response))
         return found
 
     async def _answered(self, lost: Pass, call: Call, *, shown: bool) -> Pass:
@@ -112,7 +117,7 @@ class Recovery:
             return lost
         self._note(lost, f"pass {done.number} answered with thinking off")
         if shown:
-            self.known.thinking[done.number] = lost.completion.reasoning
+            self.known.join(lost.number, done, [lost])
         return done
 
     def _note(self, lost: Pass, result: str) -> None:

@@ -19,6 +19,7 @@ from tierwise.run.passing import RunningPass, with_prompt_count
 from tierwise.run.prefill import SharedPrompts, prefill_of
 from tierwise.run.recovery import LOST, Recoveries, Recovery
 from tierwise.run.slots import SharedSlots
+from tierwise.run.thinking import end_thinking
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch
 from tierwise.spec.budget import Budget, Left
@@ -193,7 +194,10 @@ class PassRunner:
         numbered = self._numbered(call)
         self._expect([numbered])
         shown = shown and self._shows
-        return await self._recovered(await self._run(numbered, shown=shown, watch=watch), shown=shown)
+        done = await self._recovered(await self._run(numbered, shown=shown, watch=watch), shown=shown)
+        if shown and call.continues is not None:
+            self._choice.recoveries.join(call.continues, done, self._choice.passes)
+        return done
 
     async def _recovered_answer(self, answer: Answer) -> Answer:
         """A policy's answer, recovered if it is a pass of a panel that was lost to thinking."""
@@ -315,7 +319,8 @@ class PassRunner:
     ) -> Pass:
         """Run one pass and record it in the trace, however it ends, cancellation included."""
         output = self._choice.output
-        with output.owned(number, self._tier.name, instead_of=retry_of) if shown else nullcontext():
+        before = retry_of if call.continues is None else call.continues
+        with output.owned(number, self._tier.name, instead_of=before) if shown else nullcontext():
             running = RunningPass(call, self._tier, self._choice.trace, number=number, retry_of=retry_of)
             try:
                 await self._follow(running, self._tracker.cap(call.prompt), shown=shown, watch=watch)
@@ -332,7 +337,7 @@ class PassRunner:
                 self._choice.passes.append(done)
             if shown and output.has_shown:
                 await output.show(rest)
-                if done.outcome != LOST:  # a recovered answer may follow
+                if done.outcome != LOST and not running.was_watched_out:  # another pass may go on
                     await output.show(Chunk(finish=done.completion.finish, response=done.completion.response))
         if done.outcome == "cut" and done.completion.is_empty and not running.was_watched_out:
             self._choice.refused_by = self._tracker
@@ -350,7 +355,8 @@ class PassRunner:
                         self.note(f"{self.deployment} {chunk.remark}", signal=ENGINE, after=(running.number,))
                     if shown:
                         await output.show(running.shown)
-                    if watch is not None and watch(chunk) == "cut" and not running.is_complete:
+                    verb = None if watch is None or running.is_complete else watch(chunk)
+                    if verb == "cut" or (verb is not None and not await end_thinking(self._tier.deployment, chunk)):
                         running.was_watched_out = True
                         return
                     # At its own cap the engine stops and reports it; concurrent passes may have used up the rest.
