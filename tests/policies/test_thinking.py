@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -250,3 +251,25 @@ def test_budgets_hold_and_the_trace_is_whole(able, trials, budget, obeys, policy
     assert len(trace.passes) <= policy.most(lambda _: Budget()).passes
     assert budget.passes is None or len(trace.passes) <= budget.passes
     assert budget.completion_tokens is None or trace.usage.completion <= budget.completion_tokens + 1
+
+
+@pytest.mark.parametrize("able", [CONTINUES, CONTROLS])
+@pytest.mark.parametrize("steps", range(0, 40, 3))
+def test_cancelling_it_at_any_moment_stops_every_pass_and_task(able, steps):
+    async def main():
+        engine = Thinks("4", "5")
+        deployment = Deployment(name="fake", engine=engine, capabilities=able)
+        one = Tier(name="tier", deployment=deployment, policy=Thinking(tokens=150, every=16, agree=2))
+        trace = new_trace()
+        task = asyncio.create_task(Action(one, trace).solve(ask_user("2+2?")))
+        await asyncio.sleep(0.17)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert engine.running == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert is_consistent(trace, engine)
+
+    frozen(main())
