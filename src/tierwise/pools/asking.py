@@ -142,8 +142,8 @@ class PoolAsk:
             raise PolicyError(f"tier {tier.name!r} asks itself: {' → '.join((*self._path, tier.name))}")
         if isinstance(tier.policy, Thinking):
             raise SpecError(
-                f"policy Thinking of tier {tier.name!r} ends thinking while a pass runs, with trial answers made from it, "
-                "of which the pool has none; measure it with `tierwise bench`"
+                f"policy Thinking of tier {tier.name!r} ends thinking while a pass runs, with trial answers made from "
+                "it, of which the pool has none; measure it with `tierwise bench`"
             )
         inner = self._with(tier, self.tracker, path=(*self._path, tier.name), fills=False)
         inner.drafts = drafts
