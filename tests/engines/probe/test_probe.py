@@ -111,7 +111,7 @@ class Virtuous(FakeServer):
         field = (
             body.get("custom_params", {}).get("thinking_budget") if self.nests else body.get("thinking_token_budget")
         )
-        is_capped = "thinking_tokens" not in self.vices and field is not None
+        is_capped = "thinking_tokens" not in self.vices and name in place
         return "hm" if is_capped else "hm " * 40
 
 

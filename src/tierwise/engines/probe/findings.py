@@ -58,7 +58,7 @@ _MEANS: Mapping[str, str] = {
     "logprobs_with_tools": "returns no logprobs together with tools: best_of_n draws candidates without them",
     "json_schema": "does not follow a JSON schema: only a verifier enforces it",
     "unknown_fields": "rejects unknown fields",
-    "thinking_tokens": "does not limit thinking: `thinking_tokens` has no effect, and an answer may be lost to thinking",
+    "thinking_tokens": "does not limit thinking: `thinking_tokens` has no effect, and answers may be lost to it",
     "too_long": "does not report in a known form that a prompt is too long",
     "side_by_side": "answers one request at a time: the passes of a policy run sequentially",
     "abort": "continues when its client disconnects: aborted passes still cost",
