@@ -108,8 +108,8 @@ class Virtuous(FakeServer):
     def thought(self, body: dict[str, Any]) -> str:
         if "thinking" not in self.vices and body.get("chat_template_kwargs") == {"enable_thinking": False}:
             return ""
-        field = (
-            body.get("custom_params", {}).get("thinking_budget") if self.nests else body.get("thinking_token_budget")
+        place, name = (
+            (body.get("custom_params", {}), "thinking_budget") if self.nests else (body, "thinking_token_budget")
         )
         is_capped = "thinking_tokens" not in self.vices and name in place
         return "hm" if is_capped else "hm " * 40
