@@ -108,10 +108,9 @@ class Virtuous(FakeServer):
     def thought(self, body: dict[str, Any]) -> str:
         if "thinking" not in self.vices and body.get("chat_template_kwargs") == {"enable_thinking": False}:
             return ""
-        place, name = (
-            (body.get("custom_params", {}), "thinking_budget") if self.nests else (body, "thinking_token_budget")
-        )
-        is_capped = "thinking_tokens" not in self.vices and name in place
+        place = body.get("custom_params", {}) if self.nests else body
+        caps = {"thinking_budget", "thinking_token_budget"} & place.keys()
+        is_capped = "thinking_tokens" not in self.vices and bool(caps)
         return "hm" if is_capped else "hm " * 40
 
 
