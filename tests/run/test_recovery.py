@@ -12,8 +12,9 @@ from tierwise.ledger.records import Decision
 from tierwise.policies import BestOfN, Fusion, Majority, Refine, Single
 from tierwise.run.acceptable import notes_of
 from tierwise.run.recovery import LOST
+from tierwise.spec.ask import Answer
 from tierwise.spec.budget import Budget
-from tierwise.spec.call import Completion, Usage
+from tierwise.spec.call import Call, Completion, Usage
 from tierwise.spec.errors import Broken, TooLong
 from tierwise.testing import RecordingSink, Reply, ScriptedEngine, ask_user, solve, solve_cascade, tier
 from tierwise.testing.contracts.policies import budgets, is_consistent, run_action
@@ -174,6 +175,24 @@ def test_a_model_that_thinks_although_thinking_is_off_is_not_asked_again():
     _, trace = solve_cascade([replace(tier(Single(), engine), sampling=OFF)], ask_user("2+2?"))
     assert len(trace.passes) == 1
     assert "thinks although thinking is off" in said_about(trace)[0]
+
+
+def test_defaults_of_a_tier_that_turn_thinking_on_do_not_come_back():
+    class Direct(Single, frozen=True):
+        def tiers(self):
+            return ("other",)
+
+        async def solve(self, prompt, ask):
+            done = await ask.at("other")(Call(prompt=prompt))
+            return Answer(completion=done.completion, chosen=done.number)
+
+    engine = thinker(THINKS, "4")
+    levers = {"thinking": True, "thinking_tokens": 9, "reasoning_effort": "high", "top_p": 0.5}
+    other = replace(tier(Single(), engine, name="other"), sampling=levers)
+    answer, _ = solve(Direct(), engine=engine, others=[other])
+    assert answer.completion.text == "4"
+    assert engine.calls[0].prompt.fields == levers
+    assert engine.calls[1].prompt.fields == {"top_p": 0.5, **OFF}
 
 
 # ── budgets ──────────────────────────────────────────────────────────────

@@ -216,7 +216,8 @@ class PassRunner:
             return done
 
         def again(call: Call) -> Awaitable[Pass]:
-            return self._run(self._numbered(call), shown=shown, repeats=done.number)
+            numbered = replace(self._numbered(call), prompt=call.prompt)  # the tier's defaults are in it already
+            return self._run(numbered, shown=shown, repeats=done.number)
 
         choice = self._choice
         recovery = Recovery(choice.recoveries, choice.output, self._tier.deployment, again, self.note)
