@@ -1,11 +1,12 @@
 """Thinking that is lost, recovered, capped and ended early: answers that are right, and tokens, on a real llama.cpp.
 
-    python benchmarks/thinking.py --checkpoint FILE.gguf [--tasks 24] [--limit 192] [--json FILE]
+    python benchmarks/thinking.py --checkpoint FILE.gguf [--tasks 24] [--limit 192] [--recovery] [--json FILE]
 
 The model is given a chat template that opens thinking, as that of Qwen3.5 does, and is asked for sums and products. A
 model that was not trained to think often ends without closing its thinking: its answer is lost. Every way answers the
-same questions at temperature 0: without recovery (the first pass of `recovered` alone), with it, with thinking off,
-with a cap, and with trial answers. The table has the share of right answers, and tokens of all passes.
+same questions at temperature 0: without recovery (the first pass of `recovered` alone), with it (from the thinking,
+closed, and by the switch), with thinking off, with a cap, and with trial answers. The table has the right answers, and
+tokens of all passes.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ async def summed(name: str, done: Sequence[tuple[Trace, Completion]], wanted: It
     )
 
 
-async def measured(checkpoint: Path, count: int, limit: int) -> list[Way]:
+async def measured(checkpoint: Path, count: int, limit: int, *, only_recovery: bool) -> list[Way]:
     folder = Path(tempfile.mkdtemp(prefix="thinking-"))
     template = folder / "thinking.jinja"
     template.write_text(TEMPLATE)
@@ -135,6 +136,9 @@ async def measured(checkpoint: Path, count: int, limit: int) -> list[Way]:
         recovered = await run("recovered", Single())
         first = [(_first(trace), trace.passes[0].completion) for trace, _ in recovered]
         ways.insert(0, await summed("without recovery", first, wanted))
+        await run("recovered by the switch", Single(), Capabilities())
+        if only_recovery:
+            return ways
         await run("thinking off", Single(), thinking=False)
         await run("cap of 64, its own", Thinking(tokens=64, trials=0))
         await run("cap of 64, resent", Thinking(tokens=64, trials=0), resends)
@@ -155,9 +159,10 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--tasks", type=int, default=24)
     parser.add_argument("--limit", type=int, default=192)
+    parser.add_argument("--recovery", action="store_true", help="measure recovery only")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    ways = asyncio.run(measured(options.checkpoint, options.tasks, options.limit))
+    ways = asyncio.run(measured(options.checkpoint, options.tasks, options.limit, only_recovery=options.recovery))
     heads = ("completion tokens", "of the first pass", "uncached prompt tokens", "passes")
     print(f"| way | right of {options.tasks} | lost | {' | '.join(heads)} |")
     print("|---|---|---|---|---|---|---|")

@@ -17,16 +17,13 @@ from tierwise.spec.ask import Answer, Ask, Equality, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Chunk, Pass
 from tierwise.spec.errors import EngineError
-from tierwise.spec.prompt import BOUNDS, FORM, Prompt
+from tierwise.spec.prompt import ANSWER, BOUNDS, FORM, Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TRIAL = "The final answer is"
 """Begins a trial answer, which is one line."""
-ANSWER = "Here is my answer:\n\n"
-"""Begins the answer after thinking that was closed by a resent pass. A client does not see it."""
-
 _SIGNAL = "thinking"
 _SLACK = 1.1
 _SLACK_TOKENS = 16
@@ -97,7 +94,7 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if draft.outcome != "cut" or not follower.reason:
             return Answer(completion=draft.completion, chosen=draft.number, why=follower.reason or "thought to its end")
         # A control that failed cuts a pass too. What it thought cannot be sent on with an answer that has a form.
-        closed = _continued(prompt, follower.thinking, ANSWER) if resumes else prompt.preferring(thinking=False)
+        closed = prompt.continuing(follower.thinking, ANSWER) if resumes else prompt.preferring(thinking=False)
         return await self._answered(closed, ask, draft, follower)
 
     def _limit(self, prompt: Prompt, *, caps: bool) -> int | None:
@@ -157,7 +154,7 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def _trial(self, prompt: Prompt, thinking: str) -> Call:
         """A greedy one-line answer from the thinking so far."""
-        continued = _continued(prompt, thinking, TRIAL).bounded(self.trial_tokens)
+        continued = prompt.continuing(thinking, TRIAL).bounded(self.trial_tokens)
         return Call(prompt=continued.setting(temperature=0, stop=["\n"]), role="trial", candidate=False)
 
 
@@ -220,12 +217,3 @@ class _Follower:
 def _agree(keys: Sequence[str | None], count: int) -> bool:
     last = keys[-count:]
     return len(last) == count and last[0] is not None and len(set(last)) == 1
-
-
-def _continued(prompt: Prompt, thinking: str, begun: str) -> Prompt:
-    """The conversation with the model's own thinking, closed, and the beginning of its answer, which it continues.
-
-    The thinking has both names that servers read. llama.cpp continues such a message without being told.
-    """
-    message = {"role": "assistant", "content": begun, "reasoning_content": thinking, "reasoning": thinking}
-    return prompt.then(message).setting(continue_final_message=True, add_generation_prompt=False)

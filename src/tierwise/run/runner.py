@@ -207,7 +207,7 @@ class PassRunner:
         found = await self._recovered(lost, shown=self._shows and self._choice.output.owner is None)
         if found is lost:
             return answer
-        why = f"answered with thinking off, because pass {lost.number} was lost to thinking"
+        why = f"answered again, because pass {lost.number} was lost to thinking"
         return Answer(completion=found.completion, chosen=found.number, why=why, tier=answer.tier)
 
     async def _recovered(self, done: Pass, *, shown: bool) -> Pass:

@@ -51,16 +51,17 @@ def question(tokens: int, **fields):
 
 
 @pytest.mark.model
-def test_an_answer_that_is_lost_to_thinking_is_recovered_with_thinking_off(ask):
-    sink = RecordingSink()
-    ((answer, trace),) = ask((Single(), ABLE, question(12), sink))
-    lost, again = trace.passes
-    assert (lost.outcome, lost.completion.text) == ("lost_to_thinking", "")
-    assert (again.call.role, again.outcome, again.completion.reasoning) == ("recovery", "finished", "")
-    assert answer.completion.text == again.completion.text == sink.text != ""
-    assert answer.completion.reasoning == lost.completion.reasoning
-    assert trace.usage.completion == lost.usage.completion + again.usage.completion
-    assert trace.usage.exact
+def test_an_answer_that_is_lost_to_thinking_is_recovered_from_it_or_with_thinking_off(ask):
+    sinks = [RecordingSink(), RecordingSink()]
+    ways = ((Single(), able, question(12), sink) for able, sink in zip((ABLE, Capabilities()), sinks, strict=True))
+    for sink, (answer, trace) in zip(sinks, ask(*ways), strict=True):
+        lost, again = trace.passes
+        assert (lost.outcome, lost.completion.text) == ("lost_to_thinking", "")
+        assert (again.call.role, again.outcome, again.completion.reasoning) == ("recovery", "finished", "")
+        assert answer.completion.text == again.completion.text == sink.text != ""
+        assert answer.completion.reasoning == lost.completion.reasoning
+        assert trace.usage.completion == lost.usage.completion + again.usage.completion
+        assert trace.usage.exact
 
 
 @pytest.mark.model
