@@ -292,7 +292,7 @@ async def _grade(trial: Trial, reply: ActionReply, grades: GradeCache) -> Grade:
 def _is_lost(reply: ActionReply) -> bool:
     """Whether an answer was lost to thinking, also if the server counts thinking and does not send it."""
     passes = [] if reply.tokens is None or reply.tokens.tierwise is None else reply.tokens.tierwise.passes
-    counted = any(one.outcome == TrialOutcome.LOST_TO_THINKING for one in passes)
+    counted = any(one.outcome == "lost_to_thinking" for one in passes)
     return reply.completion.is_only_thinking or (reply.completion.is_empty and counted)
 
 
