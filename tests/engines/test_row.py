@@ -70,14 +70,20 @@ def test_families_may_name_the_engines_that_there_are_recipes_for():
         ("transformers", {}, Capabilities(logprobs_with_tools=False, n=False, thinking_end=True, seed=True)),
         ("replay", {}, Capabilities()),
         ("http", {}, Capabilities(thinking_end=False)),
-        ("llama.cpp", {}, Capabilities(logprobs_with_tools=False, n=False, thinking_end=True, seed=True)),
-        ("vllm", {}, Capabilities(logprobs_with_tools=False, n=True, thinking_end=False, seed=True)),
+        (
+            "llama.cpp",
+            {},
+            Capabilities(
+                logprobs_with_tools=False, n=False, thinking_end=True, thinking_control=True, continues=True, seed=True
+            ),
+        ),
+        ("vllm", {}, Capabilities(logprobs_with_tools=False, n=True, thinking_end=False, continues=True, seed=True)),
         (
             "vllm",
             {"tool_parser": "hermes"},
-            Capabilities(logprobs_with_tools=True, n=True, thinking_end=False, seed=True),
+            Capabilities(logprobs_with_tools=True, n=True, thinking_end=False, continues=True, seed=True),
         ),
-        ("sglang", {}, Capabilities(thinking_end=False)),
+        ("sglang", {}, Capabilities(thinking_end=False, continues=True)),
     ],
 )
 def test_what_a_request_can_ask_for_is_known_of_engines_that_were_run(engine, more, expected):

@@ -148,6 +148,11 @@ def test_a_policy_that_continues_passes_is_refused_by_name(made):
         replay(made, setting("fast", {"refine": {}}))
 
 
+def test_a_policy_that_ends_thinking_is_refused_by_name(made):
+    with pytest.raises(SpecError, match=r"policy Thinking of tier 'tried' ends thinking while a pass runs"):
+        replay(made, setting("fast", {"thinking": {"tokens": 100}}))
+
+
 def test_another_sampling_than_the_recorded_one_is_refused(made):
     class Hot(Single, frozen=True):
         async def solve(self, prompt: Prompt, ask: Ask) -> Answer:

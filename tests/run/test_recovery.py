@@ -8,14 +8,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tierwise.engines.engine import Deployment
 from tierwise.ledger.records import Decision
 from tierwise.policies import BestOfN, Fusion, Majority, Refine, Single
+from tierwise.run import Action, Tier
 from tierwise.run.acceptable import notes_of
 from tierwise.run.recovery import LOST
+from tierwise.spec.ask import Answer
 from tierwise.spec.budget import Budget
-from tierwise.spec.call import Completion, Usage
+from tierwise.spec.call import Call, Completion, Usage
+from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.errors import Broken, TooLong
-from tierwise.testing import RecordingSink, Reply, ScriptedEngine, ask_user, solve, solve_cascade, tier
+from tierwise.testing import (
+    RecordingSink,
+    Reply,
+    ScriptedEngine,
+    ask_user,
+    frozen,
+    new_trace,
+    solve,
+    solve_cascade,
+    tier,
+)
 from tierwise.testing.contracts.policies import budgets, is_consistent, run_action
 from tierwise.verifiers import Number
 
@@ -176,6 +190,63 @@ def test_a_model_that_thinks_although_thinking_is_off_is_not_asked_again():
     assert "thinks although thinking is off" in said_about(trace)[0]
 
 
+def test_defaults_of_a_tier_that_turn_thinking_on_do_not_come_back():
+    class Direct(Single, frozen=True):
+        def tiers(self):
+            return ("other",)
+
+        async def solve(self, prompt, ask):
+            done = await ask.at("other")(Call(prompt=prompt))
+            return Answer(completion=done.completion, chosen=done.number)
+
+    engine = thinker(THINKS, "4")
+    levers = {"thinking": True, "thinking_tokens": 9, "reasoning_effort": "high", "top_p": 0.5}
+    other = replace(tier(Single(), engine, name="other"), sampling=levers)
+    answer, _ = solve(Direct(), engine=engine, others=[other])
+    assert answer.completion.text == "4"
+    assert engine.calls[0].prompt.fields == levers
+    assert engine.calls[1].prompt.fields == {"top_p": 0.5, **OFF}
+
+
+def test_where_a_message_can_be_continued_the_answer_comes_from_the_thinking_closed():
+    engine, sink = thinker(THINKS, "it is 4"), RecordingSink()
+    answer, trace = continuing(engine, sink)
+    assert (answer.completion.text, sink.text) == ("it is 4", "it is 4")
+    assert answer.completion.reasoning == "well let me see"
+    *_, message = engine.calls[1].prompt.messages
+    assert (message["role"], message["reasoning_content"]) == ("assistant", "well let me see")
+    assert (trace.passes[1].call.role, trace.passes[1].call.after) == ("recovery", (0,))
+    assert "pass 1 answered with its thinking closed" in said_about(trace)[0]
+
+
+def test_an_answer_that_is_lost_with_its_thinking_closed_is_given_with_thinking_off():
+    engine, sink = thinker(THINKS, Reply(thinking="still", finish="length"), "it is 4"), RecordingSink()
+    answer, trace = continuing(engine, sink)
+    assert (answer.completion.text, sink.text, answer.chosen) == ("it is 4", "it is 4", 2)
+    assert outcomes(trace) == [("draft", LOST), ("recovery", LOST), ("recovery", "finished")]
+    assert engine.calls[2].prompt.fields == OFF
+    assert [chunk.finish for chunk in sink.chunks if chunk.finish] == ["stop"]
+
+
+def test_an_answer_with_a_form_is_not_continued():
+    engine = thinker(THINKS, "{}")
+    answer, trace = continuing(engine, RecordingSink(), response_format={"type": "json_object"})
+    assert (answer.completion.text, len(trace.passes)) == ("{}", 2)
+    assert engine.calls[1].prompt.messages == engine.calls[0].prompt.messages
+
+
+def continuing(engine, sink, **fields):
+    """One pass on a deployment that can continue a message."""
+
+    async def main():
+        deployment = Deployment(name="fake", engine=engine, capabilities=Capabilities(continues=True))
+        trace = new_trace()
+        action = Action(Tier(name="tier", deployment=deployment, policy=Single()), trace)
+        return await action.solve(ask_user("2+2?", **fields), sink), trace
+
+    return frozen(main())
+
+
 # ── budgets ──────────────────────────────────────────────────────────────
 
 
@@ -206,7 +277,8 @@ def test_budgets_hold_whatever_is_lost(script, policy, budget, verifier):
     engine = thinker(*script)
     ended = run_action(policy, engine, budget=budget, verifier=verifier, slots=1)
     assert is_consistent(ended.trace, engine)
-    charged = [one for one in ended.trace.passes if one.retry_of is None or one.call.role == "recovery"]
+    lost = {one.number for one in ended.trace.passes if one.outcome == LOST}
+    charged = [one for one in ended.trace.passes if one.retry_of is None or one.retry_of in lost]
     assert budget.passes is None or len(charged) <= budget.passes
     assert budget.completion_tokens is None or ended.trace.usage.completion <= budget.completion_tokens
     assert budget.seconds is None or ended.seconds <= budget.seconds + 1e-9
@@ -227,7 +299,7 @@ def test_an_action_whose_candidates_are_all_lost_is_recovered_once(policy):
     sink = RecordingSink()
     answer, trace = solve(policy, engine=thinker(THINKS, THINKS, THINKS, "it is 4"), sink=sink)
     assert (answer.completion.text, sink.text) == ("it is 4", "it is 4")
-    assert answer.why == "answered with thinking off, because pass 0 was lost to thinking"
+    assert answer.why == "answered again, because pass 0 was lost to thinking"
     assert [done.outcome for done in trace.passes] == [LOST] * 3 + ["finished"]
 
 

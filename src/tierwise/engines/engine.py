@@ -107,6 +107,14 @@ class SwitchesThinking(Protocol):
         """The request fields that turn thinking off; None if no switch is known."""
 
 
+@runtime_checkable
+class ControlsThinking(Protocol):
+    """An engine that can end the thinking of a pass while it runs."""
+
+    async def end_thinking(self, completion_id: str) -> bool:
+        """End the thinking of a pass, given the id in its chunks. Returns whether the engine has accepted that."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """A checkpoint on an engine with launch levers: one supervised process or one remote URL."""

@@ -14,13 +14,14 @@ from tierwise.policies.majority import Majority
 from tierwise.policies.policy import Policy
 from tierwise.policies.refine import Refine
 from tierwise.policies.single import Single
+from tierwise.policies.thinking import Thinking
 from tierwise.spec.choice import OneOf, with_plugins
 from tierwise.spec.plugins import lacking, on_first_use
 
 if TYPE_CHECKING:
     from tierwise.verifiers import Verifier, VerifierChoice
 
-__all__ = ["BestOfN", "Cascade", "Fusion", "Majority", "Policy", "PolicyChoice", "Refine", "Single"]
+__all__ = ["BestOfN", "Cascade", "Fusion", "Majority", "Policy", "PolicyChoice", "Refine", "Single", "Thinking"]
 
 
 class PolicyChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -34,6 +35,7 @@ class PolicyChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True,
     refine: Refine | None = None
     fusion: Fusion | None = None
     cascade: Cascade | None = None
+    thinking: Thinking | None = None
 
     @property
     def member(self) -> Policy:

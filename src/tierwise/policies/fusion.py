@@ -97,7 +97,7 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         drawn: dict[int, Pass] = {}
         async with ask.panel([Call(prompt=prompt)] * n, order="finish") as arrivals:
             while arrivals.left:
-                usable = [done for done in drawn.values() if _is_usable(done)]
+                usable = [done for done in drawn.values() if is_usable(done)]
                 try:
                     done = await arrivals_leaving_one(ask, arrivals, usable, least=2)
                 except TimeoutError:

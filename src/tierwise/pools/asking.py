@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from tierwise.panel import Entry, Tally
+from tierwise.policies import Thinking
 from tierwise.pools.choice import SharedPasses
 from tierwise.pools.driving import Waiter
 from tierwise.pools.passes import PassInFlight
@@ -17,7 +18,7 @@ from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudge
 from tierwise.spec.budget import Left
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.capabilities import Capabilities
-from tierwise.spec.errors import PolicyError, TierwiseError
+from tierwise.spec.errors import PolicyError, SpecError, TierwiseError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -168,6 +169,11 @@ class PoolAsk:
         tier = self.replayed
         if tier.name in self._path:
             raise PolicyError(f"tier {tier.name!r} asks itself: {' → '.join((*self._path, tier.name))}")
+        if isinstance(tier.policy, Thinking):
+            raise SpecError(
+                f"policy Thinking of tier {tier.name!r} ends thinking while a pass runs, with trial answers made from "
+                "it, of which the pool has none; measure it with `tierwise bench`"
+            )
         inner = self._with(tier, self.tracker, path=(*self._path, tier.name), fills=False)
         inner.drafts = drafts
         try:

@@ -17,6 +17,7 @@ from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, OutOfBudget
 from tierwise.spec.budget import Budget
+from tierwise.spec.call import Chunk
 from tierwise.spec.errors import BudgetError, PolicyError
 from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.check_pool import owner
@@ -124,6 +125,8 @@ class Action:
             output.tier = answer.tier
             for chunk in answer.completion.chunks():
                 await output.show(chunk)
+        elif not output.has_ended:
+            await output.show(Chunk(finish=answer.completion.finish, response=answer.completion.response))
         if choice is self._choices[0]:
             self._served = answer.tier
         return answer

@@ -8,11 +8,13 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING
 
 from tierwise.run.budget import Allowance
+from tierwise.run.thinking import end_thinking
 from tierwise.spec.call import is_thinking
 from tierwise.spec.clock import now
 from tierwise.spec.errors import Garbled
 
 if TYPE_CHECKING:
+    from tierwise.engines.engine import Deployment
     from tierwise.run.budget import BudgetTracker
     from tierwise.run.output import OutputStream
     from tierwise.run.passing import RunningPass
@@ -28,6 +30,7 @@ async def follow(
     tracker: BudgetTracker,
     cap: int | None,
     *,
+    deployment: Deployment,
     output: OutputStream | None,
     watch: Watch | None,
     remarked: Callable[[str], None],
@@ -41,8 +44,9 @@ async def follow(
         running: the pass.
         tracker: its budget.
         cap: its limit of completion tokens, which the engine is sent; None if it has none.
+        deployment: where it runs.
         output: shows it to the user; None to show nothing.
-        watch: may cut it.
+        watch: may cut it, or end its thinking.
         remarked: called with what is odd about the engine's answer.
 
     Returns:
@@ -66,7 +70,8 @@ async def follow(
                             await output.show(running.shown)
                         if running.is_complete:
                             continue
-                        if watch is not None and watch(chunk) == "cut":
+                        verb = None if watch is None else watch(chunk)
+                        if verb == "cut" or (verb is not None and not await end_thinking(deployment, chunk)):
                             running.was_watched_out = True
                             return ""
                         running.lacking = allowance.lacking

@@ -28,6 +28,7 @@ class OutputStream:
 
     Attributes:
         has_shown: whether the user has seen part of an answer.
+        has_ended: whether the user has seen its finish reason.
         owner: the number of the pass that writes or that the user has seen; None if there is none.
         tier: the owner's tier.
     """
@@ -35,6 +36,7 @@ class OutputStream:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self.has_shown = False
+        self.has_ended = False
         self.owner: int | None = None
         self.tier = ""
         self._has_begun = False
@@ -77,6 +79,7 @@ class OutputStream:
         try:
             was_seen = await self._sink(chunk)
         finally:
+            self.has_ended |= chunk.finish is not None
             was_seen = was_seen and chunk.is_output
             self.has_shown |= was_seen
             self._owner_was_seen |= was_seen

@@ -1,20 +1,21 @@
 """Answers that were lost to thinking: the model reached its limit, or stopped, and had written nothing but thinking.
 
-Such an answer is recovered once per tier of an action: the same request with thinking off, by the switch of the
-deployment. Both passes are on the bill. A pass whose output the policy needs (a draft, a critique, a judgement) is
-recovered at once. A vote or a candidate of a panel is not, because the others can answer without it for fewer tokens;
-if none of them can, the action's answer is recovered.
+Such an answer is recovered once per tier of an action: from the thinking, closed, on a deployment that can continue a
+message, else (or if that is lost too) by the same request with thinking off. All passes are on the bill. A pass whose
+output the policy needs (a draft, a critique, a judgement) is recovered at once. A vote or a candidate of a panel is
+not, because the others can answer without it for fewer tokens; if none of them can, the action's answer is recovered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tierwise.spec.ask import OutOfBudget
 from tierwise.spec.call import Call, Chunk, Completion, Pass, Usage
 from tierwise.spec.errors import EngineError
+from tierwise.spec.prompt import ANSWER, FORM
 from tierwise.spec.thinking import closing_mark
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 LOST: Final = "lost_to_thinking"
 """The outcome of such a pass, and the signal of the decisions about it."""
 
+_OFF, _CLOSED = "with thinking off", "with its thinking closed"
 _ASKS_TO_THINK = ("thinking", "reasoning_effort", "reasoning")
 _KWARGS = "chat_template_kwargs"
 _OF_THINKING = ("thinking", "reasoning_effort", "reasoning", "thinking_tokens")
@@ -38,11 +40,17 @@ class Recoveries:
 
     Attributes:
         tiers: names of the tiers whose answer was lost, and which are not recovered again.
-        thinking: the thinking that the user may have seen before a recovered answer, by the number of its pass.
+        thinking: the thinking that the user may have seen before the answer of a pass, by its number.
     """
 
     tiers: set[str] = field(default_factory=set)
     thinking: dict[int, str] = field(default_factory=dict)
+
+    def join(self, number: int, done: Pass, passes: Iterable[Pass]) -> None:
+        """Remember that a user who was shown pass `number` sees `done` as its continuation."""
+        before = next((one.completion.reasoning for one in passes if one.number == number), "")
+        if done.number != number:
+            self.thinking[done.number] = self.thinking.get(number, "") + before
 
     def shown(self, answer: Answer) -> Answer:
         """An answer as a client gets it: with the thinking that a stream has shown before it."""
@@ -82,37 +90,39 @@ class Recovery:
         Raises:
             EngineError: the engine failed after the user had seen a part of the answer.
         """
-        found, call = lost, recovery_of(lost, self.deployment)
-        if isinstance(call, str):
-            self._note(lost, call)
+        found, calls = lost, recoveries_of(lost, self.deployment)
+        if isinstance(calls, str):
+            self._note(lost, calls)
         elif lost.tier not in self.known.tiers:
             self.known.tiers.add(lost.tier)
-            found = await self._answered(lost, call, shown=shown)
-        if shown and found is lost and self.output.has_shown:
-            self.output.owner = lost.number
-            await self.output.show(Chunk(finish=lost.completion.finish, response=lost.completion.response))
-        return found
-
-    async def _answered(self, lost: Pass, call: Call, *, shown: bool) -> Pass:
-        before = self.output.owner
-        try:
             if shown and self.output.has_shown and (mark := closing_mark(lost.completion.text)):
                 await self.output.show(Chunk(delta={"content": f"\n{mark}\n\n"}))
+            for how, call in calls:
+                found = await self._answered(lost, call, how, shown=shown)
+                if found is not lost:
+                    break
+        return found
+
+    async def _answered(self, lost: Pass, call: Call, how: str, *, shown: bool) -> Pass:
+        before = self.output.owner
+        try:
             done = await self.again(call)
         except OutOfBudget:
-            self._note(lost, "the budget allows no pass with thinking off")
+            self._note(lost, f"the budget allows no pass {how}")
             return lost
         except EngineError as error:
             if shown and error.was_shown and self.output.owner != before:
                 raise
-            self._note(lost, f"the pass with thinking off failed: {error}")
+            self._note(lost, f"the pass {how} failed: {error}")
             return lost
         if done.outcome == LOST or done.completion.is_empty:
-            self._note(lost, f"pass {done.number}, with thinking off, has no answer either")
+            self._note(lost, f"pass {done.number}, {how}, has no answer either")
+            if shown and self.output.has_shown:
+                self.output.owner = lost.number
             return lost
-        self._note(lost, f"pass {done.number} answered with thinking off")
+        self._note(lost, f"pass {done.number} answered {how}")
         if shown:
-            self.known.thinking[done.number] = lost.completion.reasoning
+            self.known.join(lost.number, done, [lost])
         return done
 
     def _note(self, lost: Pass, result: str) -> None:
@@ -129,18 +139,27 @@ def is_lost(completion: Completion, usage: Usage) -> bool:
     return completion.is_only_thinking or (completion.is_empty and usage.reasoning > 0)
 
 
-def recovery_of(lost: Pass, deployment: Deployment) -> Call | str:
-    """The call that answers in place of a lost pass, or why there is none."""
-    prompt = lost.call.prompt
-    off = deployment.thinking_off
+def recoveries_of(lost: Pass, deployment: Deployment) -> list[tuple[str, Call]] | str:
+    """The calls that may answer in place of a lost pass, each with how, or why there is none.
+
+    A deployment that continues messages is given the thinking, closed, so that what it found is not lost. Only if that
+    has no answer either, or cannot be done, thinking is turned off.
+    """
+    prompt, off = lost.call.prompt, deployment.thinking_off
     if (named := _asked_by_client(prompt, off)) is not None:
-        return f"the request sets {named} itself, so it is not repeated with thinking off"
-    if off is None:
-        return f"no thinking switch of {deployment.name} is known, so it is not repeated with thinking off"
-    without = _switched(prompt, off)
-    if prompt.fields.get("thinking") is False or without.fields == prompt.fields:
-        return f"{deployment.name} thinks although thinking is off"
-    return replace(lost.call, prompt=without, role="recovery", is_prefill=False)
+        return f"the request sets {named} itself, so it is not answered again"
+    found: list[tuple[str, Call]] = []
+    base = replace(lost.call, role="recovery", is_prefill=False)
+    thinking = lost.completion.reasoning.strip()
+    if thinking and deployment.current_capabilities().continues and not any(map(prompt.fields.get, FORM)):
+        closed = prompt.without(*_OF_THINKING).continuing(thinking, ANSWER)
+        found.append((_CLOSED, replace(base, prompt=closed, after=(*lost.call.after, lost.number))))
+    if off is not None:
+        without = _switched(prompt, off)
+        if prompt.fields.get("thinking") is False or without.fields == prompt.fields:
+            return f"{deployment.name} thinks although thinking is off"
+        found.append((_OFF, replace(base, prompt=without)))
+    return found or f"no thinking switch of {deployment.name} is known, so it is not answered again"
 
 
 def _asked_by_client(prompt: Prompt, off: Fields | None) -> str | None:

@@ -166,7 +166,10 @@ class PassRunner:
         numbered = self._numbered(call)
         self._expect([numbered])
         shown = shown and self._shows
-        return await self._recovered(await self._run(numbered, shown=shown, watch=watch), shown=shown)
+        done = await self._recovered(await self._run(numbered, shown=shown, watch=watch), shown=shown)
+        if shown and call.continues is not None:
+            self._choice.recoveries.join(call.continues, done, self._choice.passes)
+        return done
 
     async def _recovered_answer(self, answer: Answer) -> Answer:
         """A policy's answer, recovered if it is a pass of a panel that was lost to thinking."""
@@ -176,7 +179,7 @@ class PassRunner:
         found = await self._recovered(lost, shown=self._shows and self._choice.output.owner is None)
         if found is lost:
             return answer
-        why = f"answered with thinking off, because pass {lost.number} was lost to thinking"
+        why = f"answered again, because pass {lost.number} was lost to thinking"
         return Answer(completion=found.completion, chosen=found.number, why=why, tier=answer.tier)
 
     async def _recovered(self, done: Pass, *, shown: bool) -> Pass:
@@ -185,7 +188,8 @@ class PassRunner:
             return done
 
         def again(call: Call) -> Awaitable[Pass]:
-            return self._run(self._numbered(call), shown=shown, repeats=done.number)
+            numbered = replace(self._numbered(call), prompt=call.prompt)  # the tier's defaults are in it already
+            return self._run(numbered, shown=shown, repeats=done.number)
 
         choice = self._choice
         recovery = Recovery(choice.recoveries, choice.output, self._tier.deployment, again, self.note)
@@ -316,7 +320,8 @@ class PassRunner:
         output = self._choice.output
         if watch is None and self._watches is not None and call.candidate:
             watch = self._watches()
-        with output.owned(number, self._tier.name, instead_of=retry_of) if shown else nullcontext():
+        before = retry_of if call.continues is None else call.continues
+        with output.owned(number, self._tier.name, instead_of=before) if shown else nullcontext():
             prices, trace = self._choice.prices, self._choice.trace
             running = RunningPass(call, self._tier, trace, number=number, retry_of=retry_of, prices=prices)
             cap = self._tracker.cap(call.prompt, now(), dollars_per_token=prices.per_token(self.deployment))
@@ -326,6 +331,7 @@ class PassRunner:
                     running,
                     self._tracker,
                     cap,
+                    deployment=self._tier.deployment,
                     output=output if shown else None,
                     watch=watch,
                     remarked=lambda said: self.note(f"{self.deployment} {said}", signal=ENGINE, after=(number,)),
@@ -346,7 +352,7 @@ class PassRunner:
                 self._mark(bound, number, lacking=running.lacking)
             if shown and output.has_shown:
                 await output.show(rest)
-                if done.outcome != LOST:  # a recovered answer may follow
+                if done.outcome != LOST and not running.was_watched_out:  # another pass may go on
                     await output.show(Chunk(finish=done.completion.finish, response=done.completion.response))
         if done.outcome == "cut" and done.completion.is_empty and not running.was_watched_out:
             self._choice.refused_by = self._tracker

@@ -23,8 +23,9 @@ compares what functions return."""
 Pace = Callable[[int], int]
 """Given how many calls of a panel have started, returns how many, from the first, may have started by now."""
 
-Watch = Callable[[Chunk], Literal["cut"] | None]
-"""Called with each chunk of a pass. Returning "cut" ends the pass there; the pass keeps its output so far."""
+Watch = Callable[[Chunk], Literal["cut", "end_thinking"] | None]
+"""Called with each chunk of a pass. Returning "cut" ends the pass there; the pass keeps its output so far.
+"end_thinking" ends its thinking, so that it goes on with its answer; an engine without such a control is cut."""
 
 Watching = Callable[[], Watch]
 """Makes the watch of one pass."""

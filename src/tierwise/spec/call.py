@@ -59,6 +59,8 @@ class Call:
     """Whether it answers the user's prompt, so that its answer may become the action's."""
     after: tuple[int, ...] = ()
     """Numbers of the passes whose output this one sees; empty for a pass that sees only the prompt."""
+    continues: int | None = None
+    """The number of the pass that it continues. The user is shown the two as one answer."""
     draw: int = 0
     """Index of the independent draw. `ask` numbers draws per choice and deployment, so no two share a seed."""
     sends_seed: bool = True
@@ -88,6 +90,8 @@ class Chunk:
     """Routing of the whole pass, in one of its last chunks, if recorded. Not sent to clients."""
     response: Fields | None = None
     """Fields of the response besides the message (`system_fingerprint`, `service_tier`, `stop_reason`, …)."""
+    completion_id: str = field(default="", compare=False)
+    """The engine's id of the pass; empty if it sent none."""
     remark: str = ""
     """What the trace says about the engine because of this chunk, as the predicate of a sentence."""
 

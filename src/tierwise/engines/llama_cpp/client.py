@@ -39,6 +39,7 @@ _LEAST_RESTORED = 256
 """The fewest more characters that a file must share with a prompt than the slot does, so that it is restored."""
 
 _ACTION_SECONDS = 60.0
+_CONTROL_SECONDS = 5.0
 _MOST_MISSES = 3
 """Consecutive saves that failed, or restored prompts that were computed all the same, after which prompts are no longer
 shared."""
@@ -52,6 +53,12 @@ class _Action(msgspec.Struct):
     n_saved: int = 0
     n_written: int = 0
     n_restored: int = 0
+
+
+class _Control(msgspec.Struct):
+    """What llama.cpp answers to a request to end thinking."""
+
+    success: bool = False
 
 
 class _Process:
@@ -146,6 +153,17 @@ class SlotClient(ChatClient):
             streamed=True,
             is_prefill=True,
         )
+
+    async def end_thinking(self, base_url: str, completion_id: str) -> bool:
+        body = [msgspec.json.encode({"id": completion_id, "action": "reasoning_end"})]
+        try:
+            async with (
+                asyncio.timeout(_CONTROL_SECONDS),
+                await self._post(f"{base_url}/chat/completions/control", body, {}) as response,
+            ):
+                return response.status == 200 and msgspec.json.decode(await response.read(), type=_Control).success
+        except (aiohttp.ClientError, TimeoutError, EngineError, msgspec.DecodeError):
+            return False
 
     async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:
         if not self._request.streams(call):  # then `whole` leases the slot

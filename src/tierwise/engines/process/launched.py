@@ -155,6 +155,10 @@ class LaunchedEngine:
         """As `engine.SharesPrompts`."""
         return self._client.prefill(call, passes)
 
+    async def end_thinking(self, completion_id: str) -> bool:
+        """As `engine.ControlsThinking`."""
+        return await self._client.end_thinking(f"{await self.supervisor.ready()}/v1", completion_id)
+
     async def _learn(self, url: str) -> None:
         if self._ask_facts is not None and not self._facts:
             self._facts = dict(await self._ask_facts(url))
