@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 
 from tierwise import verifiers  # the module: its table of verifiers is complete when a file is read
+from tierwise.policies.copies import note_copies
 from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
@@ -55,6 +56,7 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                     break
         if not drawn:
             raise OutOfBudget
+        note_copies(ask, [candidate for candidate, _ in drawn])
         best, verdict = max(drawn, key=_merit)
         return Answer(completion=best.completion, chosen=best.number, why=_reason(verdict, len(drawn)), verdict=verdict)
 

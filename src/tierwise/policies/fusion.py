@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from tierwise.policies.copies import note_copies
 from tierwise.spec.ask import Answer, Ask, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
@@ -70,6 +71,7 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             drawn = [done async for done in arrivals if done is not None]
         if not drawn:
             raise OutOfBudget
+        note_copies(ask, drawn)
         usable = [done for done in drawn if _is_usable(done)]
         drafts = list({_quoted(done): done for done in reversed(usable)}.values())[::-1]
         first = drafts[0] if drafts else max(drawn, key=lambda done: (not done.completion.is_empty, -done.call.draw))

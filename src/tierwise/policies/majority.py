@@ -67,12 +67,12 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         rule = self.stop.member
-        ballots = Ballots(self.n, rule, self.confidence)
         if self.confidence is not None:
             prompt = with_logprobs(prompt, self.confidence.alternatives)
         call = Call(prompt=prompt, role="vote")
         drawn: int | None = None
         counted = self._drafts(ask)
+        ballots = Ballots(self.n, rule, self.confidence, drafts=len(counted))
         for place, draft in enumerate(counted):
             ballots.add(place, await self._ballot(ask, place, draft))
         pace = partial(self._pace, ask, ballots, len(counted))
@@ -83,11 +83,12 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 if ballots.is_settled:
                     break
                 if not rule.is_lossless and (drawn := ballots.stopping_point()) is not None:
-                    ask.note(f"{self.stop.kind} ends the vote after {drawn} of {self.n} draws", signal="votes")
+                    why = "more copies" if ballots.has_only_copies else self.stop.kind
+                    ask.note(f"{why} ends the vote after {drawn} of {self.n} draws", signal="votes")
                     break
         answer = ballots.elect(drawn)
-        if answer.agreement is None:
-            ask.note(answer.why, signal="votes")
+        if ballots.copied:
+            ask.note(answer.why, signal="copies")
         return answer
 
     async def _ballot(self, ask: Ask, place: int, vote: Pass) -> Ballot:
