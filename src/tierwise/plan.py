@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ import msgspec
 from tierwise.catalog import Checkpoint, parse_source
 from tierwise.engines import DeploymentSettings, row_of
 from tierwise.ledger.prices import Price
-from tierwise.policies import Cascade, Majority, PolicyChoice, Refine
+from tierwise.policies import Cascade, DiverseExperts, Majority, PolicyChoice, Refine
 from tierwise.policies.acceptance import CascadeSignal
 from tierwise.spec.budget import Budget, least
 from tierwise.spec.errors import SpecError
@@ -327,12 +327,14 @@ def _check_whole(file: ConfigFile, tiers: Mapping[str, TierConfig], path: Path, 
         if name in file.tiers:
             reading.wrong(f"routes.{name}", f"{name!r} is already the name of a tier; model names must be unique")
     for name in tiers:
-        _check_others(name, tiers, f"tiers.{name}.policy" if name in file.tiers else f"routes.{name}.cascade", reading)
+        _check_others(
+            name, file, tiers, f"tiers.{name}.policy" if name in file.tiers else f"routes.{name}.cascade", reading
+        )
     for name in file.prices:
         reading.known(name, file.deployments, f"prices.{name}", "deployment")
 
 
-def _check_others(name: str, tiers: Mapping[str, TierConfig], field: str, reading: Reading) -> None:
+def _check_others(name: str, file: ConfigFile, tiers: Mapping[str, TierConfig], field: str, reading: Reading) -> None:
     """Check that the tiers that a tier asks exist, are named once, and form no cycle."""
     others = tiers[name].policy.member.tiers()
     for position, other in enumerate(others):
@@ -340,8 +342,27 @@ def _check_others(name: str, tiers: Mapping[str, TierConfig], field: str, readin
         reading.known(other, tiers, place, "tier")
     if len(set(others)) < len(others):
         reading.wrong(field, f"names a tier more than once: {', '.join(others)}")
+    elif isinstance(tiers[name].policy.member, DiverseExperts):
+        _check_experts(others, tiers, file, f"{field}.{tiers[name].policy.kind}", reading)
     if (cycle := _cycle(name, tiers, ())) is not None:
         reading.wrong(field, f"forms a cycle: {' → '.join(cycle)}; a tier must not reach itself")
+
+
+def _check_experts(
+    others: Sequence[str], tiers: Mapping[str, TierConfig], file: ConfigFile, field: str, reading: Reading
+) -> None:
+    """Check that tiers run one checkpoint, each with another number of active experts."""
+    found = [
+        (tier.sampling.active_experts, file.deployments[tier.deployment])
+        for name in others
+        if (tier := tiers.get(name)) is not None and tier.deployment in file.deployments
+    ]
+    numbers = [own or getattr(settings, "active_experts", None) for own, settings in found]
+    if len({getattr(settings, "checkpoint", None) for _, settings in found}) > 1:
+        reading.wrong(field, f"{', '.join(others)} run different checkpoints; name tiers of one mixture of experts")
+    elif len(set(numbers)) < len(numbers):
+        said = ", ".join("the checkpoint's" if number is None else str(number) for number in numbers)
+        reading.wrong(field, f"the tiers need different numbers of `active_experts`; they have {said}")
 
 
 def _cycle(name: str, tiers: Mapping[str, TierConfig], path: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 
-from tierwise.policies.copies import why_copies
+from tierwise.policies.copies import without_copies
 from tierwise.policies.signals import ALTERNATIVES, FIRST_TOKENS, SIGNALS
 from tierwise.spec.ask import Ask
 from tierwise.spec.call import Completion, Pass
@@ -148,24 +147,14 @@ class DrawVotes:
         key = await self._key(tier, candidate)
         if key is None or not is_comparable(candidate.completion):
             return None, 0
-        counted: Counter[str] = Counter()
-        for group in self._independent():
-            found = [(one, other) for one in group if (other := await self._key(tier, one)) is not None]
-            if len(found) > 1 and why_copies([one for one, _ in found]):
-                del found[1:]
-            counted.update(other for _, other in found)
+        keyed = {one.number: other for one in self.candidates if (other := await self._key(tier, one)) is not None}
+        independent, _ = without_copies(one for one in self.candidates if one.number in keyed)
+        counted = Counter(keyed[one.number] for one in independent)
         equal, draws = counted[key], counted.total()
         if draws < wanted:
             return None, draws
         accepts = equal >= wanted and 2 * equal > draws
         return Reading(accepts, equal / draws, f"{equal} of {draws} draws agree, wanted {wanted}"), draws
-
-    def _independent(self) -> list[Sequence[Pass]]:
-        """The candidates by tier: copies of one draw are looked for among the draws with the same sampling."""
-        groups: dict[str, list[Pass]] = {}
-        for one in self.candidates:
-            groups.setdefault(one.tier, []).append(one)
-        return list(groups.values())
 
     async def _key(self, tier: Ask, candidate: Pass) -> str | None:
         if candidate.number not in self._keys:

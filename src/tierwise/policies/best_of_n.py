@@ -12,6 +12,7 @@ import msgspec
 
 from tierwise import verifiers  # the module: its table of verifiers is complete when a file is read
 from tierwise.policies.candidates import Candidates
+from tierwise.policies.copies import note_copies
 from tierwise.policies.drafts import counted
 from tierwise.policies.scoring import ScorerChoice
 from tierwise.spec.ask import Answer, Ask, OutOfBudget
@@ -60,6 +61,7 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         candidates = await self._drawn(prompt, ask)
         if not candidates.all:
             raise OutOfBudget
+        note_copies(ask, [one.draw for one in candidates.all])
         if self.scorer is not None and not candidates.is_decided:
             await self._score(prompt, ask, candidates)
         best = candidates.best

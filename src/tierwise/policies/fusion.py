@@ -12,6 +12,7 @@ from typing import Annotated
 
 import msgspec
 
+from tierwise.policies.copies import note_copies
 from tierwise.policies.drafts import MATERIAL, about, is_usable, quoted
 from tierwise.policies.reserve import arrivals_leaving_one
 from tierwise.spec.ask import Answer, Ask, OutOfBudget
@@ -69,6 +70,7 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         drawn = await self._drawn(prompt, ask, n)
         if not drawn:
             raise OutOfBudget
+        note_copies(ask, drawn)
         usable = [done for done in drawn if is_usable(done)]
         drafts = list({quoted(done): done for done in reversed(usable)}.values())[::-1]
         first = drafts[0] if drafts else max(drawn, key=lambda done: (not done.completion.is_empty, -done.call.draw))

@@ -85,7 +85,6 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         rule = self.stop.member
-        ballots = Ballots(self.n, rule, self.confidence)
         alternatives = self._alternatives
         if alternatives is not None:
             prompt = with_logprobs(prompt, alternatives)
@@ -94,6 +93,7 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         drawn: int | None = None
         # A calibration holds for one deployment and sampling, so weighted votes are the tier's own.
         first, last = ([], []) if self.confidence is not None else counted(ask, self.n)
+        ballots = Ballots(self.n, rule, self.confidence, drafts=len(first) + len(last))
         own = self.n - len(first) - len(last)
         for place, draft in enumerate(first):
             ballots.add(place, await self._ballot(ask, place, draft))
@@ -110,11 +110,12 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 if ballots.is_settled:
                     break
                 if not rule.is_lossless and (drawn := ballots.stopping_point()) is not None:
-                    ask.note(f"{self.stop.kind} ends the vote after {drawn} of {self.n} draws", signal="votes")
+                    why = "more copies" if ballots.has_only_copies else self.stop.kind
+                    ask.note(f"{why} ends the vote after {drawn} of {self.n} draws", signal="votes")
                     break
         answer = ballots.elect(drawn)
-        if answer.agreement is None:
-            ask.note(answer.why, signal="votes")
+        if ballots.copied:
+            ask.note(answer.why, signal="copies")
         return answer
 
     async def _ballot(self, ask: Ask, place: int, vote: Pass) -> Ballot:

@@ -16,9 +16,9 @@ Order = Literal["draw", "finish"]
 """The order in which a panel yields passes: the order of the calls, or the order in which they finish. In finish order
 a stopping rule sees short answers first, which biases it unless the rule cannot change the answer."""
 
-Equality = Literal["auto", "number", "choice", "json", "text", "code"]
+Equality = Literal["auto", "number", "choice", "json", "text", "code", "tool_name", "tool_arguments"]
 """How the answers of two candidates are compared. `auto` uses the verifier, else the form of the answer; `code`
-compares what functions return."""
+compares what functions return. Tool calls are compared by name and arguments, with the last two by one of them."""
 
 Pace = Callable[[int], int]
 """Given how many calls of a panel have started, returns how many, from the first, may have started by now."""
