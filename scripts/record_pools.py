@@ -18,9 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from tierwise.runs.directory import RunDirectory
+from tierwise.workloads.files.header import WorkloadHeader
+from tierwise.workloads.files.write import write
+from tierwise.workloads.suites import SuiteChoice
+from tierwise.workloads.suites.human_eval import HumanEval
+from tierwise.workloads.suites.reasoning_gym import PROMPT, ReasoningGymSuite
+from tierwise.workloads.task import Task
 
 ROOT = Path(__file__).parents[1]
 MOST_BYTES = 5 * 2**20
@@ -34,22 +41,48 @@ KEPT = ("manifest.json", "records.jsonl", "workload.jsonl")
 class DeepPool:
     """One deployment on the tasks of one suite."""
 
-    suite: tuple[str, ...]
-    """Arguments of `tierwise workload make`."""
+    suite: SuiteChoice
     checkpoint: str = "coder-0.5b"
     """Of examples/coder.yaml."""
-    tasks: int = 150
-    """Of reasoning-gym; HumanEval has its own number."""
-    max_tokens: int = 192
-    """Of each task."""
 
+
+def puzzles(generator: str, **settings: Any) -> SuiteChoice:
+    """Tasks of reasoning-gym with numbers as answers, which take about four tokens."""
+    suite = ReasoningGymSuite(
+        generators=(generator,), count=150, seed=10, settings={generator: settings}, max_tokens=12
+    )
+    return SuiteChoice(reasoning_gym=suite)
+
+
+ASKED = "Give the answer only."
+"""Replaces the suite's instruction to write the answer between tags, which takes more tokens than these answers."""
 
 POOLS = {
-    "leg-counting": DeepPool(suite=("reasoning-gym", "--generator", "leg_counting", "--seed", "10")),
-    "chain-sum": DeepPool(suite=("reasoning-gym", "--generator", "chain_sum", "--seed", "10"), max_tokens=96),
-    "human-eval": DeepPool(suite=("human-eval",), max_tokens=320),
-}
-"""Three pools. Whether one draw is right for 30 to 80 % of their tasks is what a pilot shows."""
+    "sums": DeepPool(suite=puzzles("chain_sum", min_terms=2, max_terms=2, min_digits=1, max_digits=3)),
+    "decimals": DeepPool(
+        suite=puzzles(
+            "decimal_chain_sum",
+            min_terms=2, max_terms=2, min_digits=1, max_digits=1, min_decimal_places=1, max_decimal_places=1,
+        )
+    ),
+    "human-eval": DeepPool(suite=SuiteChoice(human_eval=HumanEval(max_tokens=320))),
+}  # fmt: skip
+"""Whether one draw is right for 30 to 80 % of their tasks is what a pilot shows."""
+
+
+def make_tasks(pool: DeepPool, path: Path) -> None:
+    """Write the workload of a pool."""
+    made = pool.suite.member.make(Path()).tasks
+    if pool.suite.reasoning_gym is not None:
+        made = tuple(_answered_alone(task) for task in made)
+    about = f"tasks of {pool.suite.kind}, of which scripts/record_pools.py has the settings"
+    write(path, made, WorkloadHeader(name=path.stem, description=about))
+
+
+def _answered_alone(task: Task) -> Task:
+    (message,) = task.messages
+    question = message["content"].removesuffix(PROMPT.format(question=""))
+    return msgspec.structs.replace(task, messages=[{"role": "user", "content": f"{question}\n\n{ASKED}"}])
 
 
 def config_of(pool: DeepPool, slots: int, threads: int) -> dict[str, Any]:
@@ -87,21 +120,12 @@ def record(name: str, folder: Path, wanted: argparse.Namespace) -> int:
     tasks, config = folder / f"{name}.jsonl", folder / f"{name}.yaml"
     folder.mkdir(parents=True, exist_ok=True)
     if not tasks.exists():
-        limit = ("--max-tokens", str(pool.max_tokens))
-        number = () if pool.suite[0] == "human-eval" else ("--count", str(pool.tasks))
-        if code := tierwise("workload", "make", *pool.suite, *number, *limit, "--out", str(tasks)):
-            return code
+        make_tasks(pool, tasks)
     if not config.exists():
         made = config_of(pool, wanted.slots, wanted.threads)
         config.write_text(yaml.safe_dump(made, sort_keys=False), encoding="utf-8")
-    size = (
-        "--draws",
-        str(wanted.draws),
-        "--concurrency",
-        str(wanted.slots),
-        "--limit",
-        str(wanted.tasks or pool.tasks),
-    )
+    size = ("--draws", str(wanted.draws), "--concurrency", str(wanted.slots))
+    size += () if wanted.tasks is None else ("--limit", str(wanted.tasks))
     budget = () if wanted.minutes is None else ("--budget-minutes", str(wanted.minutes))
     code = tierwise("pool", "record", str(config), str(tasks), *size, *budget, "--out", str(at))
     directory = RunDirectory(at)
