@@ -15,6 +15,7 @@ from tierwise.catalog import Checkpoint, parse_source
 from tierwise.engines import DeploymentSettings, row_of
 from tierwise.ledger.prices import Price
 from tierwise.policies import Cascade, Majority, PolicyChoice, Refine
+from tierwise.policies.acceptance import CascadeSignal
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
 from tierwise.spec.files import Document, read_yaml, yaml_document
@@ -57,6 +58,8 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     cascade: Annotated[list[str], msgspec.Meta(min_length=1)]
     """Tiers, cheapest first; see the policy `cascade`."""
+    signals: tuple[CascadeSignal, ...] | None = None
+    """The signals that accept a cheaper answer, with thresholds; see the policy `cascade`. None for its default."""
     certificate: str | None = None
     """The certificate of this route. This version does not apply certificates, and `check` says so."""
 
@@ -178,11 +181,13 @@ def _checked(document: Document, path: Path) -> Plan:
 
 def _tiers(file: ConfigFile) -> dict[str, TierConfig]:
     """The tier of every model name in a file."""
-    routes = {
-        name: TierConfig(policy=PolicyChoice(cascade=Cascade(ladder=tuple(route.cascade))))
-        for name, route in file.routes.items()
-    }
+    routes = {name: TierConfig(policy=PolicyChoice(cascade=_cascade(route))) for name, route in file.routes.items()}
     return {**file.tiers, **{name: tier for name, tier in routes.items() if name not in file.tiers}}
+
+
+def _cascade(route: RouteConfig) -> Cascade:
+    ladder = tuple(route.cascade)
+    return Cascade(ladder=ladder) if route.signals is None else Cascade(ladder=ladder, signals=route.signals)
 
 
 def _deployment(name: str, tiers: Mapping[str, TierConfig]) -> str:

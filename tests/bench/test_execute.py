@@ -93,7 +93,7 @@ def test_a_route_is_one_row_with_the_passes_of_all_its_tiers(job, endpoint):
     records, manifest = one.directory.read_records(), one.directory.read_manifest()
     assert [(row.tier, row.mode, row.most_passes) for row in manifest.variants] == [
         ("fast", "both", 1),
-        ("auto", "max", 4),
+        ("auto", "max", 5),
     ]
     assert len([record for record in records if record.tier == "auto" and record.is_graded]) == 10
     assert summarise(manifest, records).rows[1].tier == "auto"

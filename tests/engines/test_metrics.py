@@ -79,3 +79,15 @@ def test_an_engine_that_is_slow_or_away_has_no_figures_and_holds_nobody_up():
         assert scraper.reported == {"slow": {}, "gone": {}}
 
     asyncio.run(main())
+
+
+def test_passes_that_wait_in_tierwise_count_as_waiting_for_the_engine():
+    async def main() -> None:
+        scraper = Scraper(every=0)
+        async with FakeServer(HttpReply(body=PAGE.encode()), HttpReply(body=PAGE.encode())) as page:
+            await scraper.scrape({"small": MetricsPage(url=page.url, names=VLLM)})
+            before = scraper.reported["small"].get("requests_waiting", 0)
+            await scraper.scrape({"small": MetricsPage(url=page.url, names=VLLM, waiting=lambda: 3)})
+            assert scraper.reported["small"]["requests_waiting"] == before + 3
+
+    asyncio.run(main())

@@ -211,7 +211,7 @@ def test_models_are_tiers_and_routes(serve):
             "policy": "Cascade",
             "deployment": "fake",
             "tiers": ["fast", "max"],
-            "most_passes": 2,
+            "most_passes": 3,
             "candidates": True,
         }
         assert client.models.retrieve("max").owned_by == "tierwise"

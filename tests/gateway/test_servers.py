@@ -18,6 +18,7 @@ from endpoints import HELLO, Endpoint, serving, tier_of, until
 from tierwise.engines.openai.launch import build
 from tierwise.engines.openai.settings import Http
 from tierwise.engines.settings import LaunchContext
+from tierwise.policies import BestOfN, Majority
 from tierwise.spec.budget import Budget
 from tierwise.testing.server import FakeServer, HttpReply, in_a_thread
 
@@ -109,3 +110,12 @@ def test_a_server_s_gzip_bomb_is_an_error_and_holds_nobody_up():
             waits.append(time.monotonic() - asked)
         assert bombed.result().status == 502
         assert sorted(waits)[len(waits) // 2] < 0.5
+
+
+@pytest.mark.parametrize("policy", [None, Majority(n=4), BestOfN(n=4)])
+def test_a_server_that_answers_one_choice_whatever_is_asked_still_gives_every_candidate_and_choice(policy):
+    with before(HttpReply(text="4"), **({} if policy is None else {"policy": policy})) as (endpoint, server):
+        answered = endpoint.chat(n=3)
+        assert [choice["message"]["content"] for choice in answered.json["choices"]] == ["4"] * 3
+        assert len(server.requests) >= (3 if policy is None else 9)  # a vote may be decided early
+        assert not any("n" in request.body for request in server.requests)

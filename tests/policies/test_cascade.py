@@ -80,11 +80,6 @@ def test_a_cheaper_answer_that_is_not_accepted_is_never_shown():
     assert frozen(main()) == ("5", "5", "standard", ["fast", "standard"])
 
 
-def test_without_anything_to_verify_with_no_cheaper_answer_is_kept():
-    answer, trace = solve_cascade(tiers(ScriptedEngine("4"), ScriptedEngine("5")), ask_user("2+2?"))
-    assert (answer.completion.text, completions(trace)) == ("5", ["5"])
-
-
 def test_a_tiers_own_verifier_judges_where_the_request_brings_none():
     climb = tiers(ScriptedEngine("4"), ScriptedEngine("5"), verifier=FOUR)
     assert solve_cascade(climb, ask_user("2+2?"))[0].completion.text == "4"
@@ -187,7 +182,7 @@ def test_a_tier_that_fails_is_named_with_its_reason():
     ("engines", "verifier", "reason"),
     [
         ("44", FOUR, "auto: escalates until number accepts"),
-        ("44", None, "auto: no verifier, so the strongest tier"),
+        ("44", None, "auto: escalates by its signals"),
         ("4", FOUR, "auto: its only tier"),
         ("4", None, "auto: its only tier"),
     ],
@@ -202,10 +197,18 @@ def test_the_reason_of_an_action_is_what_its_route_decided_first(engines, verifi
     assert frozen(main()) == ("auto: nothing was asked", reason)
 
 
-def test_without_a_verifier_the_strongest_tier_answers_alone():
+def test_without_a_verifier_and_without_signals_the_strongest_tier_answers_alone():
     weak = ScriptedEngine("4")
-    answer, _ = solve_cascade(tiers(weak, ScriptedEngine("5")), ask_user("2+2?"))
+    climb = tiers(weak, ScriptedEngine("5"))
+    route = replace(cascade(climb), policy=Cascade(ladder=("fast", "standard"), signals=()))
+
+    async def main():
+        trace = new_trace()
+        return await Action(route, trace, tiers=tiers_of(climb)).solve(ask_user("2+2?")), trace
+
+    answer, trace = frozen(main())
     assert (answer.completion.text, answer.tier, weak.calls) == ("5", "standard", [])
+    assert decisions(trace) == [("no verifier and no signals, so the strongest tier", "", None)]
 
 
 # ── draws ────────────────────────────────────────────────────────────────
@@ -257,7 +260,8 @@ def test_a_route_that_leads_back_to_itself_is_stopped_and_named():
 
 def test_it_spends_at_most_what_all_its_tiers_may():
     amounts = {"fast": Budget(passes=1, completion_tokens=5), "max": Budget(passes=8)}
-    assert Cascade(ladder=("fast", "max")).most(amounts.__getitem__) == Budget(passes=9)
+    assert Cascade(ladder=("fast", "max"), signals=()).most(amounts.__getitem__) == Budget(passes=9)
+    assert Cascade(ladder=("fast", "max")).most(amounts.__getitem__) == Budget(passes=10)
     assert Cascade(ladder=("fast",)).most(amounts.__getitem__) == amounts["fast"]
 
 

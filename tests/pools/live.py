@@ -37,7 +37,8 @@ def candidates(pool: Pool, task: PoolTask, deployment: str) -> list[Candidate]:
             continue
         plain = task.prompt.by_default(source.sampling)
         for role in ("draft", "vote"):
-            for prompt in (plain, plain.preferring(logprobs=True)):
+            wanted = {"logprobs": True}, {"logprobs": True, "top_logprobs": 5}
+            for prompt in (plain, *(plain.preferring(**fields) for fields in wanted)):
                 for draw in task.draws[source.key]:
                     call = Call(prompt=prompt, role=role, draw=draw.index)
                     part = draw.part(draw.count, logprobs=prompt is not plain)

@@ -80,6 +80,23 @@ class ReportsCapabilities(Protocol):
         """What it reported; all None before that."""
 
 
+@runtime_checkable
+class SharesPrompts(Protocol):
+    """An engine that can compute a prompt once for several passes, if it is told before they start."""
+
+    def prefill(self, call: Call, passes: int) -> Call | None:
+        """The call that must end before several passes with one prompt start, so that none of them computes it.
+
+        Args:
+            call: one of the passes.
+            passes: how many will follow.
+
+        Returns:
+            None if that would not save anything: the prompt is short or saved already, or the engine shares prompts
+            by itself or not at all.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """A checkpoint on an engine with launch levers: one supervised process or one remote URL."""

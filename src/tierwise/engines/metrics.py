@@ -34,7 +34,7 @@ class Metric:
 
 METRICS: Mapping[str, Metric] = {
     "requests_running": Metric(kind="gauge", about="Requests running in the engine."),
-    "requests_waiting": Metric(kind="gauge", about="Requests waiting in the engine's own queue."),
+    "requests_waiting": Metric(kind="gauge", about="Requests waiting for the engine to run them."),
     "kv_cache_use": Metric(kind="gauge", about="Fraction of the engine's KV cache in use, 0 to 1.", over="max"),
     "prefix_cache_queries": Metric(kind="counter", about="Prompt tokens looked up in the engine's prefix cache."),
     "prefix_cache_hits": Metric(kind="counter", about="Prompt tokens found in the engine's prefix cache."),
@@ -69,6 +69,8 @@ class MetricsPage:
     names: MetricNames
     log_tail: Callable[[], Sequence[str]] = tuple
     """The last lines of its log."""
+    waiting: Callable[[], int] = int
+    """Number of passes that wait in Tierwise for a slot of the engine, which its own page does not count."""
 
 
 _SAMPLE = re.compile(r"([A-Za-z_:][\w:]*)(?:\{.*\})? (\S+)")
@@ -154,4 +156,7 @@ async def _scraped(client: aiohttp.ClientSession, page: MetricsPage) -> dict[str
                 body += more
     except (aiohttp.ClientError, TimeoutError, OSError):
         return {}
-    return read(body.decode(errors="replace"), page.names, page.log_tail())
+    found = read(body.decode(errors="replace"), page.names, page.log_tail())
+    if waiting := page.waiting():
+        found["requests_waiting"] = found.get("requests_waiting", 0) + waiting
+    return found

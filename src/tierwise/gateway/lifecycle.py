@@ -58,7 +58,13 @@ class RequestLifecycle:
         router = self._service.router
         tier = router.route(asked.model)
         action = Action(
-            tier, trace, tiers=router.tiers, budget=asked.budget, verifier=asked.verifier, judges=asked.judges
+            tier,
+            trace,
+            tiers=router.tiers,
+            budget=asked.budget,
+            verifier=asked.verifier,
+            judges=asked.judges,
+            choices=asked.choices,
         )
         return RequestContext(
             trace=trace, headers={**headers, "x-tierwise-action": trace.action}, parsed=asked, action=action

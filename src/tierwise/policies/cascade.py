@@ -10,79 +10,202 @@ from typing import Annotated
 
 import msgspec
 
+from tierwise.policies.acceptance import CascadeSignal, DrawVotes, Reading, draws_alike, measured, unusable
+from tierwise.policies.signals import with_logprobs
 from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
+from tierwise.spec.call import Call, Pass
 from tierwise.spec.errors import EngineError
 from tierwise.spec.prompt import Prompt
+from tierwise.verifiers.tool_calls import wrong_call
+
+ALTERNATIVES = 5
+"""Alternatives of each token that a cheap tier is asked for. Thresholds in nats depend on it."""
+
+DEFAULT_SIGNALS = (CascadeSignal(agreement=2), CascadeSignal(margin=0.9))
 
 
 class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Try tiers in turn, cheapest first, until a verifier accepts an answer. The last tier's answer is final.
+    """Try tiers in turn, cheapest first, until an answer is accepted. The last tier's answer is final.
 
-    A tier's answer is judged with the request's verifier, else with the tier's own. A tier without a verifier is
-    skipped, so that without any verifier the last tier answers at once. A tier that fails or runs out of budget is
-    skipped too. If the last tier cannot answer, the best answer so far is returned.
+    The request's verifier decides, else the tier's own. Where there is none, a truncated, refused or empty answer and a
+    tool call that its schema does not allow are not accepted; of the rest, the first signal that the answer has
+    decides. An answer without any signal is accepted if the request offers tools, and otherwise not.
+
+    Later tiers get the earlier candidates, to count or to refine. A tier that fails or runs out of budget is skipped.
+    If the last tier cannot answer, the best answer so far is returned.
     """
 
     ladder: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = msgspec.field(name="tiers")
     """Tiers of this file, cheapest first."""
+    signals: tuple[CascadeSignal, ...] = DEFAULT_SIGNALS
+    """Signals with thresholds, in the order in which they are tried. Set by hand: measure them on your workload. Empty
+    to accept only what a verifier accepts; the last tier then answers at once where there is none."""
 
     def most(self, at: Callable[[str], Budget]) -> Budget:
-        return sum((at(name) for name in self.ladder[1:]), at(self.ladder[0]))
+        *cheaper, last = self.ladder
+        return sum((_with_draws(at(name), self._more_draws) for name in cheaper), at(last))
+
+    @property
+    def _more_draws(self) -> int:
+        """How many draws are taken from a cheap tier besides its answer, at most. They are within its budget."""
+        return max((signal.agreement - 1 for signal in self.signals if signal.agreement), default=0)
 
     def tiers(self) -> tuple[str, ...]:
         return self.ladder
 
     @property
     def sets(self) -> frozenset[str]:
-        return frozenset()
+        uses = any(signal.needs_logprobs for signal in self.signals)
+        return frozenset({"logprobs", "top_logprobs"} if uses else ())
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         *cheaper, last = [ask.at(name) for name in self.ladder]
-        judged = [tier for tier in cheaper if tier.verifier is not None]
-        ask.note(_plan(cheaper, judged))
-        kept: Answer | None = None
-        for tier in judged:
-            answer = await _judged(tier, prompt, ask)
-            if answer is None or answer.verdict is None:
-                continue
-            if answer.verdict.ok:
+        tried = [tier for tier in cheaper if self.signals or tier.verifier is not None]
+        ask.note(_plan(cheaper, tried))
+        climb = _Climb(self, prompt, ask)
+        for tier in tried:
+            answer = await climb.accepted(tier)
+            if answer is not None:
                 return answer
-            if kept is None or kept.verdict is None or answer.verdict.score >= kept.verdict.score:
-                kept = answer
         try:
-            return await last.solve(prompt, shown=True)
+            return await last.solve(prompt, shown=True, drafts=climb.drafts)
         except (OutOfBudget, EngineError) as failure:
-            if kept is None or (isinstance(failure, EngineError) and failure.was_shown):
+            if climb.kept is None or (isinstance(failure, EngineError) and failure.was_shown):
                 raise
             ask.note(f"{last.tier} {_failure(failure)}: the best earlier answer is returned")
-            return kept
+            return climb.kept
 
 
-def _plan(cheaper: list[Ask], judged: list[Ask]) -> str:
+class _Climb:
+    """One prompt's way up the tiers.
+
+    Attributes:
+        kept: the best answer so far that was not accepted.
+    """
+
+    def __init__(self, policy: Cascade, prompt: Prompt, ask: Ask) -> None:
+        self._policy, self._prompt, self._ask = policy, prompt, ask
+        self._votes = DrawVotes(ask)
+        self._verdicts: dict[int, Verdict] = {}
+        self._kept_rank = (False, 0.0)
+        self.kept: Answer | None = None
+
+    @property
+    def drafts(self) -> list[Answer]:
+        """Every finished candidate so far, with its verdict if it has one."""
+        return [
+            Answer(completion=one.completion, chosen=one.number, tier=one.tier, verdict=self._verdicts.get(one.number))
+            for one in self._ask.drawn
+            if one.call.candidate and one.outcome == "finished" and not unusable(one)
+        ]
+
+    async def accepted(self, tier: Ask) -> Answer | None:
+        """A tier's answer if it is accepted; None if it is not, or if the tier cannot answer."""
+        try:
+            answer = await tier.solve(self._asked(tier), drafts=self.drafts)
+        except (OutOfBudget, EngineError) as failure:
+            self._ask.note(f"{tier.tier} {_failure(failure)}")
+            return None
+        candidate = next((one for one in self._ask.drawn if one.number == answer.chosen), None)
+        verdict = answer.verdict
+        if verdict is None and tier.verifier is not None:
+            verdict = await tier.verify(answer)
+        if verdict is not None and verdict.judged:
+            return self._judged(tier, replace(answer, verdict=verdict))
+        if candidate is None:
+            self._note(tier, answer, "not accepted: it is no single pass's answer")
+        elif await self._is_accepted(tier, candidate):
+            return answer
+        self._keep(answer, is_usable=candidate is not None and not unusable(candidate))
+        return None
+
+    def _asked(self, tier: Ask) -> Prompt:
+        """The prompt, with log-probabilities if a signal may need them."""
+        judges_all = tier.verifier is not None and not self._prompt.has_tools
+        if judges_all or not any(signal.needs_logprobs for signal in self._policy.signals):
+            return self._prompt
+        return with_logprobs(self._prompt, ALTERNATIVES)
+
+    def _judged(self, tier: Ask, answer: Answer) -> Answer | None:
+        """A verifier's judgement is final."""
+        verdict = answer.verdict
+        assert verdict is not None  # noqa: S101 - the caller has one
+        self._note(tier, answer, _said(verdict), signal="verifier", level=verdict.score)
+        if verdict.ok:
+            return answer
+        if answer.chosen is not None:
+            self._verdicts[answer.chosen] = verdict
+            self._votes.reject(answer.chosen)
+        self._keep(answer, is_usable=True, score=verdict.score)
+        return None
+
+    async def _is_accepted(self, tier: Ask, candidate: Pass) -> bool:
+        """Whether an answer that no verifier judges is accepted by a signal."""
+        if why := unusable(candidate):
+            self._note(tier, candidate, f"not accepted: {why}", signal="usable", level=0.0)
+            return False
+        calls = bool(candidate.completion.tool_calls)
+        if calls and (why := await wrong_call(candidate.completion, self._prompt.fields)):
+            self._note(tier, candidate, f"not accepted: {why}", signal="tool_schema", level=0.0)
+            return False
+        for signal in self._policy.signals:
+            if signal.agreement is not None:
+                reading = await self._agreement(tier, candidate, signal.agreement, draws_more=not calls)
+            else:
+                reading = measured(signal, candidate)
+            if reading is not None:
+                said = f"{'accepted' if reading.accepts else 'not accepted'}: {reading.said}"
+                self._note(tier, candidate, said, signal=signal.kind, level=reading.level)
+                return reading.accepts
+        has_tools = self._prompt.has_tools
+        said = f"accepted: {'its tool calls match their schemas' if calls else 'nothing speaks against it'}"
+        self._note(tier, candidate, said if has_tools else "not accepted: it has no signal", signal="usable", level=1.0)
+        return has_tools
+
+    async def _agreement(self, tier: Ask, candidate: Pass, wanted: int, *, draws_more: bool) -> Reading | None:
+        """Agreement of independent draws; with `draws_more` those that are missing are drawn, one pass each.
+
+        An agent's turn that calls a tool is not drawn again: an agent takes many turns, and each would cost twice.
+        """
+        reading, draws = await self._votes.agreement(tier, candidate, wanted)
+        own = sum(one.tier == candidate.tier for one in self._votes.candidates)
+        if not draws_more or candidate.tier != tier.tier or draws_alike(candidate):
+            return reading
+        while reading is None and draws and own < wanted:
+            try:
+                await tier(Call(prompt=self._asked(tier), role="vote"))
+            except (OutOfBudget, EngineError) as failure:
+                self._ask.note(f"{tier.tier} {_failure(failure)} at another draw")
+                break
+            own += 1
+            reading, draws = await self._votes.agreement(tier, candidate, wanted)
+        return reading
+
+    def _keep(self, answer: Answer, *, is_usable: bool, score: float = 0.0) -> None:
+        if self.kept is None or (is_usable, score) >= self._kept_rank:
+            self.kept, self._kept_rank = answer, (is_usable, score)
+
+    def _note(self, tier: Ask, of: Answer | Pass, said: str, *, signal: str = "", level: float | None = None) -> None:
+        number = of.number if isinstance(of, Pass) else of.chosen
+        self._ask.note(f"{tier.tier} {said}", signal=signal, level=level, after=() if number is None else (number,))
+
+
+def _with_draws(budget: Budget, draws: int) -> Budget:
+    passes = None if budget.passes is None else budget.passes + draws
+    return Budget(passes=passes, completion_tokens=budget.completion_tokens, seconds=budget.seconds)
+
+
+def _plan(cheaper: list[Ask], tried: list[Ask]) -> str:
     if not cheaper:
         return "its only tier"
-    if not judged or judged[0].verifier is None:
-        return "no verifier, so the strongest tier"
-    return f"escalates until {judged[0].verifier.kind} accepts"
-
-
-async def _judged(tier: Ask, prompt: Prompt, ask: Ask) -> Answer | None:
-    """A tier's answer with its verdict; None if the tier cannot answer."""
-    try:
-        answer = await tier.solve(prompt)
-    except (OutOfBudget, EngineError) as failure:
-        ask.note(f"{tier.tier} {_failure(failure)}")
-        return None
-    verdict = answer.verdict or await tier.verify(answer)
-    after = () if answer.chosen is None else (answer.chosen,)
-    ask.note(f"{tier.tier} {_said(verdict)}", signal="verifier", level=verdict.score, after=after)
-    return replace(answer, verdict=verdict)
+    if not tried:
+        return "no verifier and no signals, so the strongest tier"
+    verifier = tried[0].verifier
+    return "escalates by its signals" if verifier is None else f"escalates until {verifier.kind} accepts"
 
 
 def _said(verdict: Verdict) -> str:
-    if not verdict.judged:
-        return f"not judged: {verdict.why}"
     if verdict.ok:
         return "accepted"
     return f"not accepted: {verdict.why}" if verdict.why else "not accepted"

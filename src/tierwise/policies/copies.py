@@ -22,14 +22,19 @@ def why_copies(votes: Sequence[Pass]) -> str:
     first = votes[0] if votes else None
     if first is None or len(votes) < 2 or any(_said(vote.completion) != _said(first.completion) for vote in votes):
         return ""
-    temperature = first.call.prompt.fields.get("temperature")
+    temperature = max((_temperature(vote) for vote in votes), default=1.0)
     if temperature == 0:
         return "the request's temperature is 0"
-    known = _log_chance(first.completion, temperature if isinstance(temperature, int | float) else 1.0)
+    known = _log_chance(first.completion, temperature)
     is_chance = first.usage.completion < LONG or len(votes) < MANY
     if known is not None:
         is_chance = (len(votes) - 1) * known > math.log(CHANCE)
     return "" if is_chance else "the engine ignores seeds"
+
+
+def _temperature(vote: Pass) -> float:
+    given = vote.call.prompt.fields.get("temperature")
+    return float(given) if isinstance(given, int | float) else 1.0
 
 
 def _said(completion: Completion) -> tuple[object, ...]:

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from tierwise.policies.ballots import Ballot, Ballots
-from tierwise.policies.signals import SIGNALS
+from tierwise.policies.signals import LEAST_ALTERNATIVES, SIGNALS, calibrated_signal, with_logprobs
 from tierwise.spec.ask import Answer, Ask, Equality
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
@@ -49,6 +49,11 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.confidence.signal not in SIGNALS:
             known = ", ".join(sorted(SIGNALS))
             raise ValueError(f"confidence: there is no signal {self.confidence.signal!r}; allowed: {known}")
+        if SIGNALS[self.confidence.signal].needs_alternatives and self.confidence.alternatives < LEAST_ALTERNATIVES:
+            raise ValueError(
+                f"confidence: {self.confidence.signal} needs `alternatives`: the number of `top_logprobs` of the pool, "
+                f"at least {LEAST_ALTERNATIVES}"
+            )
 
     def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - it asks no other tier
         return Budget(passes=self.n)
@@ -58,18 +63,23 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def sets(self) -> frozenset[str]:
-        return frozenset({"seed"} if self.confidence is None else {"seed", "logprobs"})
+        return frozenset({"seed"} if self.confidence is None else {"seed", "logprobs", "top_logprobs"})
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         rule = self.stop.member
         ballots = Ballots(self.n, rule, self.confidence)
-        call = Call(prompt=prompt if self.confidence is None else prompt.preferring(logprobs=True), role="vote")
+        if self.confidence is not None:
+            prompt = with_logprobs(prompt, self.confidence.alternatives)
+        call = Call(prompt=prompt, role="vote")
         drawn: int | None = None
-        async with ask.panel([call] * self.n, order="finish", pace=partial(self._pace, ask, ballots)) as arrivals:
+        counted = self._drafts(ask)
+        for place, draft in enumerate(counted):
+            ballots.add(place, await self._ballot(ask, place, draft))
+        pace = partial(self._pace, ask, ballots, len(counted))
+        async with ask.panel([call] * (self.n - len(counted)), order="finish", pace=pace) as arrivals:
             async for vote in arrivals:
-                ballots.add(
-                    arrivals.position, None if vote is None else await self._ballot(ask, arrivals.position, vote)
-                )
+                place = len(counted) + arrivals.position
+                ballots.add(place, None if vote is None else await self._ballot(ask, place, vote))
                 if ballots.is_settled:
                     break
                 if not rule.is_lossless and (drawn := ballots.stopping_point()) is not None:
@@ -84,17 +94,28 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         key = await ask.key(vote, self.equality)
         if self.confidence is None:
             return Ballot(place=place, vote=vote, key=key)
-        sure = self.confidence.probability(SIGNALS[self.confidence.signal](vote.completion))
+        sure = self.confidence.probability(calibrated_signal(self.confidence, vote.completion))
         return Ballot(place=place, vote=vote, key=key, confidence=sure)
 
-    def _pace(self, ask: Ask, ballots: Ballots, started: int) -> int:
+    def _drafts(self, ask: Ask) -> list[Pass]:
+        """The drafts of cheaper tiers that count as votes: at most half of all, so that this tier's own draws decide,
+        none that a verifier rejected, and none where votes are weighed, because a calibration holds for one deployment.
+        """
+        if self.confidence is not None:
+            return []
+        wrong = {one.chosen for one in ask.drafts if one.verdict is not None and not one.verdict.ok}
+        numbers = {one.chosen for one in ask.drafts} - wrong
+        return [one for one in ask.drawn if one.number in numbers][: self.n // 2] if numbers else []
+
+    def _pace(self, ask: Ask, ballots: Ballots, drafts: int, started: int) -> int:
         """How many votes may have started: as many as the rule needs at least, and one for each free slot.
 
         On an idle engine all votes start at once. On a busy one none starts before it is known to be needed, so that
         stopping saves its tokens.
         """
         free = int((1 - ask.load) * ask.width)
-        if started + free >= self.n:
-            return self.n
+        most = self.n - drafts
+        if started + free >= most:
+            return most
         needed = fewest_more(self.stop.member, ballots.first(ballots.consecutive))
-        return max(ballots.consecutive + needed, started + free)
+        return max(ballots.consecutive - drafts + needed, started + free)

@@ -13,7 +13,7 @@ import msgspec
 from tierwise import verifiers  # the module: its table of verifiers is complete when a file is read
 from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
-from tierwise.spec.call import Call, Completion
+from tierwise.spec.call import Call, Completion, Pass
 from tierwise.spec.errors import EngineError
 from tierwise.spec.prompt import FORM, Message, Prompt
 
@@ -25,7 +25,7 @@ REFINE = "Now write the final answer with these points mended, in the form that 
 
 
 class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Write a draft, critique it, and rewrite it.
+    """Write a draft, critique it, and rewrite it. After a cheaper tier, its answer is the draft.
 
     With a verifier, an accepted draft is returned at once, and a rejected refinement is discarded in favour of the
     draft. Without one, the refinement is the answer and is streamed.
@@ -45,7 +45,7 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return frozenset({"seed", "messages", *FORM})
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
-        draft = await ask(Call(prompt=prompt))
+        draft = _last_draft(ask) or await ask(Call(prompt=prompt))
         verdict = None if ask.verifier is None else await ask.verify(draft)
         is_accepted = verdict is not None and verdict.ok and verdict.judged
         if is_accepted or draft.completion.tool_calls:
@@ -80,6 +80,13 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if not verdict.ok:
             return kept
         return Answer(completion=refined.completion, chosen=refined.number, why="refinement accepted", verdict=verdict)
+
+
+def _last_draft(ask: Ask) -> Pass | None:
+    """The last draft of a cheaper tier, which is then not drawn again; None without one, or if it calls a tool."""
+    number = ask.drafts[-1].chosen if ask.drafts else None
+    draft = next((one for one in ask.drawn if one.number == number), None)
+    return None if draft is None or draft.completion.tool_calls else draft
 
 
 def _said(completion: Completion) -> Message:

@@ -1,14 +1,93 @@
-"""Signals of a completion that a calibration turns into a confidence."""
+"""Signals of a completion: how sure the model was, from its log-probabilities. All are higher for surer answers.
+
+A calibration turns one into the probability that an answer is right; a cascade compares one with a threshold.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from operator import attrgetter
+from dataclasses import dataclass
+from typing import Literal
 
-from tierwise.spec.call import Completion
+from tierwise.spec.ask import Watch
+from tierwise.spec.call import Chunk, Completion
+from tierwise.spec.prompt import Prompt
+from tierwise.stats import confidence
+from tierwise.stopping import Calibration
+from tierwise.verifiers.spans import answer_tokens, reasoning_tokens, span_tokens
 
-Signal = Callable[[Completion], float | None]
-"""A number that is higher for surer answers; None if the pass has no log-probabilities."""
+LEAST_ALTERNATIVES = 2
+"""A margin and an entropy need the most likely token and another."""
+FIRST_TOKENS = 64
+"""Tokens whose entropy the signal `entropy` is."""
 
-SIGNALS: Mapping[str, Signal] = {"mean_logprob": attrgetter("mean_logprob")}
-"""By their name in a calibration."""
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One row of the table."""
+
+    value: Callable[[Completion], float | None]
+    """None if the pass has no log-probabilities, or too few alternatives."""
+    needs_alternatives: bool = True
+    """Whether it needs `top_logprobs` besides `logprobs`."""
+
+
+SIGNALS: Mapping[str, Signal] = {
+    "mean_logprob": Signal(lambda one: one.mean_logprob, needs_alternatives=False),
+    "answer_logprob": Signal(lambda one: confidence.mean_logprob(answer_tokens(one)), needs_alternatives=False),
+    "span_probability": Signal(lambda one: confidence.lowest_probability(span_tokens(one)), needs_alternatives=False),
+    "margin": Signal(lambda one: confidence.mean_margin(span_tokens(one))),
+    "mean_confidence": Signal(lambda one: confidence.mean_confidence(answer_tokens(one))),
+    "tail_confidence": Signal(lambda one: confidence.tail_confidence(answer_tokens(one))),
+    "lowest_confidence": Signal(lambda one: confidence.lowest_window(answer_tokens(one), confidence.SHORTEST_WINDOW)),
+    "reasoning_confidence": Signal(lambda one: confidence.tail_confidence(reasoning_tokens(one))),
+    "entropy": Signal(lambda one: _negative(confidence.mean_entropy(one.logprobs, FIRST_TOKENS))),
+}
+"""By their name in a calibration. Formulas and units are those of `stats.confidence`; `entropy` is negative."""
+
+
+def calibrated_signal(calibration: Calibration, completion: Completion) -> float | None:
+    """The signal of a calibration; None if it is unknown or the pass is not of the kind that was calibrated."""
+    if calibration.thinking is not None and calibration.thinking is not bool(completion.reasoning):
+        return None
+    if calibration.alternatives and (
+        confidence.number_of_alternatives(completion.logprobs) != calibration.alternatives
+    ):
+        return None
+    return SIGNALS[calibration.signal].value(completion)
+
+
+def with_logprobs(prompt: Prompt, alternatives: int) -> Prompt:
+    """The request with log-probabilities where the client has not set them, as far as the engine gives them. A client
+    who asks for them itself is shown what comes, and therefore gets no alternatives of ours.
+    """
+    if alternatives and not prompt.fields.get("logprobs"):
+        return prompt.preferring(logprobs=True, top_logprobs=alternatives)
+    return prompt.preferring(logprobs=True)
+
+
+def cut_below(threshold: float, window: int) -> Watch:
+    """Watches one pass, and cuts it as soon as a full window of its token confidence falls below a threshold.
+
+    Source: DeepConf online (Fu et al., 2025, arXiv 2508.15260). Tokens without alternatives are left out.
+
+    Args:
+        threshold: in nats, such as a percentile of the lowest windows of recorded passes of the same deployment.
+        window: in tokens: `stats.confidence.window_for` the median length of those passes.
+    """
+    sliding = confidence.SlidingMean(window)
+
+    def watch(chunk: Chunk) -> Literal["cut"] | None:
+        content = None if chunk.logprobs is None else chunk.logprobs.get("content")
+        for token in content if isinstance(content, list) else ():
+            if isinstance(token, dict) and (value := confidence.token_confidence(token)) is not None:
+                mean = sliding.add(value)
+                if mean is not None and mean < threshold:
+                    return "cut"
+        return None
+
+    return watch
+
+
+def _negative(value: float | None) -> float | None:
+    return None if value is None else -value

@@ -42,6 +42,7 @@ class PoolAsk:
         memo: finds verdicts once.
         path: the tiers whose policies are running, outermost first.
         fills: whether the tier's sampling must still be applied to prompts.
+        drafts: candidates of cheaper tiers for the prompt.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class PoolAsk:
         *,
         path: tuple[str, ...] = (),
         fills: bool = True,
+        drafts: Sequence[Answer] = (),
     ) -> None:
+        self.drafts = drafts
         self.choice, self.replayed, self.tracker = choice, replayed, tracker
         self.simulation, self.memo = simulation, memo
         self._path, self._fills = path, fills
@@ -126,11 +129,18 @@ class PoolAsk:
 
     # ── actions ──────────────────────────────────────────────────────────
 
-    async def solve(self, prompt: Prompt, *, shown: bool = False) -> Answer:  # noqa: ARG002 - nobody watches
+    async def solve(
+        self,
+        prompt: Prompt,
+        *,
+        shown: bool = False,  # noqa: ARG002 - nobody watches
+        drafts: Sequence[Answer] = (),
+    ) -> Answer:
         tier = self.replayed
         if tier.name in self._path:
             raise PolicyError(f"tier {tier.name!r} asks itself: {' → '.join((*self._path, tier.name))}")
         inner = self._with(tier, self.tracker, path=(*self._path, tier.name), fills=False)
+        inner.drafts = drafts
         try:
             answer = await tier.policy.solve(self._filled(prompt), inner)
         except (TierwiseError, OutOfBudget):

@@ -102,6 +102,7 @@ class _RecordedAsk:
     load = 0.0
     capabilities = Capabilities()
     left = Left()
+    drafts: Sequence[Answer] = ()
 
     def __init__(self, tier: str, deployment: str, verifier: Verifier | None, passes: Sequence[PassSpend]) -> None:
         self.tier, self.deployment, self.verifier = tier, deployment, verifier

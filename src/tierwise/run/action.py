@@ -9,6 +9,7 @@ from tierwise.ledger.records import Decision, Trace
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.code_runs import CodeRuns
 from tierwise.run.output import OutputStream, Sink, discard
+from tierwise.run.prefill import SharedPrompts
 from tierwise.run.runner import ChoiceState, PassRunner
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
@@ -32,6 +33,7 @@ class Action:
         budget: the caller's budget, which can only tighten a tier's.
         verifier: the request's verifier for candidates.
         judges: whether it judges another action's answer, so that none of its passes is a candidate.
+        choices: how often `solve` will be called.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Action:
         budget: Budget | None = None,
         verifier: Verifier | None = None,
         judges: bool = False,
+        choices: int = 1,
     ) -> None:
         self._tier = tier
         self._trace = trace
@@ -51,6 +54,7 @@ class Action:
         self._judges = judges
         self._tracker = BudgetTracker(budget or Budget(), trace.began).of_tier(tier.name, tier.budget)
         self._slots = SharedSlots()
+        self._prompts = SharedPrompts(choices)
         self._code_runs = CodeRuns()
         self._choices: list[ChoiceState] = []
         self._served = ""
@@ -95,6 +99,7 @@ class Action:
             trace=self._trace,
             output=output,
             slots=self._slots,
+            prompts=self._prompts,
             verifier=self._verifier,
             judges=self._judges,
             code_runs=self._code_runs,

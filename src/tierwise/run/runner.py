@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from tierwise.run.budget import BudgetTracker
 from tierwise.run.code_runs import CodeRuns, ceiling
 from tierwise.run.output import OutputStream
 from tierwise.run.passing import RunningPass, with_prompt_count
+from tierwise.run.prefill import SharedPrompts, prefill_of
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch
@@ -45,6 +46,7 @@ class ChoiceState:
     """The request's verifier."""
     judges: bool
     """Whether it judges another action's answer, so that none of its passes is a candidate."""
+    prompts: SharedPrompts = field(default_factory=SharedPrompts)
     code_runs: CodeRuns = field(default_factory=CodeRuns)
     """The action's ceiling of code that is run for its candidates."""
     task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
@@ -91,6 +93,7 @@ class PassRunner:
         path: the tiers whose policies are running, outermost first.
         shows: whether `shown=True` reaches the user.
         fills: whether the tier's sampling must still be applied to prompts.
+        drafts: candidates of cheaper tiers for the prompt.
     """
 
     def __init__(
@@ -102,7 +105,9 @@ class PassRunner:
         path: tuple[str, ...] = (),
         shows: bool = True,
         fills: bool = True,
+        drafts: Sequence[Answer] = (),
     ) -> None:
+        self.drafts = drafts
         self._choice = choice
         self._tier = tier
         self._tracker = tracker
@@ -163,7 +168,7 @@ class PassRunner:
 
     # ── actions ──────────────────────────────────────────────────────────
 
-    async def solve(self, prompt: Prompt, *, shown: bool = False) -> Answer:
+    async def solve(self, prompt: Prompt, *, shown: bool = False, drafts: Sequence[Answer] = ()) -> Answer:
         tier = self._tier
         if tier.name in self._path:
             raise PolicyError(f"tier {tier.name!r} asks itself: {' → '.join((*self._path, tier.name))}")
@@ -175,24 +180,33 @@ class PassRunner:
             path=(*self._path, tier.name),
             shows=self._shows and shown,
             fills=False,
+            drafts=drafts,
         )
         with _blaming(tier):
             answer = await tier.policy.solve(prompt.by_default(tier.sampling), inner)
         return answer if answer.tier else replace(answer, tier=self._choice.tier_of(answer.chosen) or tier.name)
 
     async def __call__(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:
-        return await self._run(self._numbered(call), shown=shown and self._shows, watch=watch)
+        numbered = self._numbered(call)
+        self._expect([numbered])
+        return await self._run(numbered, shown=shown and self._shows, watch=watch)
 
     def panel(
         self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw", pace: Pace | None = None
     ) -> AbstractAsyncContextManager[Arrivals]:
-        return panel([self._entry(call) for call in calls], order=order, pace=pace)
+        entries = [self._entry(call) for call in calls]
+        for runner in {id(one): one for one, _ in entries}.values():
+            runner._expect([call for one, call in entries if one is runner])  # noqa: SLF001 - the same class
+        return panel(entries, order=order, pace=pace)
 
     def _entry(self, call: Call | tuple[Ask, Call]) -> tuple[PassRunner, Call]:
         """A call with its runner, numbered now, so that its seed does not depend on when it starts."""
         ask, one = call if isinstance(call, tuple) else (self, call)
         assert isinstance(ask, PassRunner)  # noqa: S101 - only `at` and `within` create one
         return ask, ask._numbered(one)  # noqa: SLF001 - the same class
+
+    def _expect(self, calls: Sequence[Call]) -> None:
+        self._choice.prompts.expect(self._tier.deployment, calls)
 
     def _numbered(self, call: Call) -> Call:
         draw = self._choice.draws[self.deployment]
@@ -210,11 +224,23 @@ class PassRunner:
         self._choice.reached = self._tier.name
         try:
             async with self._choice.slots.occupied(self._tier.deployment, self._tracker.deadline):
+                await self._compute_shared(call)
                 self._tracker.admit(now())
                 return await self._accepted(call, shown=shown, watch=watch)
         except OutOfBudget:
             self._choice.refused_by = self._tracker
             raise
+
+    async def _compute_shared(self, call: Call) -> None:
+        """Compute a prompt once before the first of several passes that share it. Like a retry, it is not charged to
+        `passes`. If it fails, each pass computes its prompt and reports what is wrong.
+        """
+        deployment = self._tier.deployment
+        async with self._choice.prompts.first(deployment, call) as shared:
+            first = None if shared is None else prefill_of(shared, deployment, self.left)
+            if first is not None and not self._tracker.is_over(now()):
+                with suppress(EngineError, OutOfBudget):
+                    await self._attempt(first, self._choice.next_number(), shown=False, watch=None)
 
     async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None) -> Pass:
         """Run a pass, again once if the engine broke, and again in a form without what the engine refuses."""

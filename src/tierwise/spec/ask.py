@@ -130,6 +130,12 @@ class Ask(Protocol):
     def drawn(self) -> Sequence[Pass]:
         """All passes of this choice that have ended, over all tiers, in start order."""
 
+    @property
+    def drafts(self) -> Sequence[Answer]:
+        """Candidates for the prompt from cheaper tiers, with their verdicts. A policy may count or refine them, so that
+        what they cost is not lost.
+        """
+
     async def __call__(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:
         """Run one pass to its end.
 
@@ -173,12 +179,13 @@ class Ask(Protocol):
     def within(self, budget: Budget) -> Ask:
         """An `Ask` for the same tier with a budget nested in this one, for a retry, a trial answer or a judge."""
 
-    async def solve(self, prompt: Prompt, *, shown: bool = False) -> Answer:
+    async def solve(self, prompt: Prompt, *, shown: bool = False, drafts: Sequence[Answer] = ()) -> Answer:
         """Answer a prompt with the tier's own policy.
 
         Args:
             prompt: what to answer.
             shown: let the tier's policy stream to the user.
+            drafts: earlier candidates of this action for the same prompt; see `drafts`.
 
         Raises:
             OutOfBudget: the budget allowed no answer.

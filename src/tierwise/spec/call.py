@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -61,6 +62,8 @@ class Call:
     """Index of the independent draw. `ask` numbers draws per choice and deployment, so no two share a seed."""
     sends_seed: bool = True
     """Whether the engine is given the seed; false if it refused one."""
+    is_prefill: bool = False
+    """Whether it only computes the prompt, for passes with the same prompt that follow."""
     streamed: bool = True
     """Whether the engine streams; false if it refuses these fields in a stream. An aborted pass is then not counted."""
 
@@ -105,6 +108,8 @@ class Completion:
     tool_calls: tuple[Fields, ...] = ()
     logprobs: tuple[Fields, ...] = ()
     """OpenAI's per-token records, if requested."""
+    thought: int = field(default=0, compare=False)
+    """How many of `logprobs`, from the first, are of thinking; 0 too if the engine does not say."""
     finish: str = "stop"
     extra: Fields = field(default_factory=dict)
     """Message fields without a field here (`refusal`, `audio`, …)."""
@@ -115,7 +120,7 @@ class Completion:
     def mean_logprob(self) -> float | None:
         """Mean natural-log probability over tokens; None if the engine gave none."""
         values = [token.get("logprob") for token in self.logprobs]
-        numbers = [value for value in values if isinstance(value, int | float)]
+        numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
         return sum(numbers) / len(numbers) if numbers else None
 
     @property
@@ -186,6 +191,7 @@ class Recorder:
         self.shown = Chunk()
         self._deltas = DeltaJoiner()
         self._logprobs: list[Fields] = []
+        self._thought = 0
         self._response: Fields | None = None
 
     @property
@@ -212,6 +218,8 @@ class Recorder:
         if chunk.logprobs is not None and isinstance(content := chunk.logprobs.get("content"), list):
             tokens = content
             self._logprobs.extend(token for token in tokens if isinstance(token, dict))
+            if delta.get("reasoning_content") and not (delta.get("content") or delta.get("tool_calls")):
+                self._thought = len(self._logprobs)
         if chunk.is_output:
             self.has_output = True
             count = max(1, len(tokens))
@@ -244,6 +252,7 @@ class Recorder:
             reasoning=deltas.reasoning,
             tool_calls=calls,
             logprobs=tuple(self._logprobs),
+            thought=self._thought,
             finish=finish,
             extra=deltas.extra,
             response=self._response,

@@ -49,6 +49,11 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Of the signal within questions, on the pool: `stats.discrimination.within_question_auroc`. At least .55."""
     curve: Annotated[tuple[tuple[float, float], ...], msgspec.Meta(min_length=2)]
     """Pairs of a value of the signal and the share of right answers there, by rising value. In between it is linear."""
+    alternatives: Annotated[int, msgspec.Meta(ge=0, le=20)] = 0
+    """`top_logprobs` of the pool, on which the signal depends; 0 for a signal of the sampled tokens alone. A vote that
+    comes with another number has an unknown signal."""
+    thinking: bool | None = None
+    """Whether the passes of the pool were thinking. A vote of the other kind has an unknown signal. None for both."""
     temperature: Annotated[float, msgspec.Meta(gt=0, le=100)] = 1.0
     """Of the weights of a vote without `cges` (CISC); chosen on the pool."""
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
+from tierwise.engines.process import guard
 from tierwise.engines.process.memory_usage import MemoryUsage
 from tierwise.engines.process.supervisor import Launch, Supervisor, Timeouts
 from tierwise.spec.errors import Broken
@@ -747,3 +748,16 @@ async def test_a_guard_is_small_and_quick(tmp_path):
     async with supervised(tmp_path) as supervisor:
         assert resident_kilobytes(guard_of(the_pid(supervisor))) < 14_000
         assert supervisor.start_seconds_taken < 1
+
+
+def test_the_scratch_folder_of_a_process_goes_when_all_its_processes_have_ended_even_if_the_parent_is_killed(tmp_path):
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    (folder / "0.bin").touch()
+    read, write = os.pipe()
+    command = [sys.executable, "-I", "-S", guard.__file__, "1", str(folder), "--", "sleep", "60"]
+    with subprocess.Popen(command, stdin=read) as process:
+        os.close(read)
+        os.close(write)  # as the kernel does when the parent is killed
+        process.wait(10)
+    assert not folder.exists()

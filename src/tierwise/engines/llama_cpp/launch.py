@@ -12,12 +12,12 @@ import msgspec
 from tierwise.engines.llama_cpp import worker
 from tierwise.engines.llama_cpp.active_experts import active_experts_key, rewriting
 from tierwise.engines.llama_cpp.capabilities import loaded_capabilities
+from tierwise.engines.llama_cpp.client import SlotClient
 from tierwise.engines.llama_cpp.facts import facts
 from tierwise.engines.llama_cpp.metrics import METRIC_NAMES
 from tierwise.engines.llama_cpp.prompting import thinking_switch
+from tierwise.engines.llama_cpp.saved_prompts import make_folder
 from tierwise.engines.llama_cpp.settings import DIALECT
-from tierwise.engines.openai.client import ChatClient
-from tierwise.engines.openai.wire import LLAMA_CPP_COUNTS
 from tierwise.engines.process.environment import given
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.process.supervisor import Launch
@@ -39,7 +39,8 @@ _SPECULATION_FLAGS = {
 def command(settings: LlamaCpp, context: LaunchContext) -> str:
     """The command line. If the checkpoint is not downloaded, its name stands for its path."""
     model = context.model or Path(f"<{settings.checkpoint}>")
-    return shlex.join(launch(settings, "llama.cpp", model, 0, context).command)
+    folder = Path("<folder in memory>") if shared_prompt_mib(settings) else None
+    return shlex.join(launch(settings, "llama.cpp", model, 0, context, folder).command)
 
 
 def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngine:
@@ -53,25 +54,45 @@ def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngi
     model = context.model
     template = None if settings.chat_template is None else Path(context.file(settings.chat_template))
     translate = partial(DIALECT.translate, switch=thinking_switch(model, template))
+    most_bytes = shared_prompt_mib(settings) << 20
+    client = SlotClient(name, slots=settings.slots, most_bytes=most_bytes, translate=translate)
+
+    def started(port: int) -> Launch:
+        folder = make_folder() if most_bytes else None
+        made = launch(settings, name, model, port, context, folder)
+        client.begin(f"{made.url}/v1", folder)
+        return made
+
     return LaunchedEngine(
         name,
-        lambda port: launch(settings, name, model, port, context),
+        started,
         logs=context.logs,
-        client=ChatClient(name, name, extras=LLAMA_CPP_COUNTS, translate=translate),
+        client=client,
         facts=lambda _: facts(settings, context),
         capabilities=loaded_capabilities,
         metrics=METRIC_NAMES,
     )
 
 
-def launch(settings: LlamaCpp, name: str, model: Path, port: int, context: LaunchContext) -> Launch:
-    """The launch of the named deployment on a port (0: a free port)."""
+def shared_prompt_mib(settings: LlamaCpp) -> int:
+    """Size of the files of prompts that several passes share; 0 if this deployment cannot save its slots.
+
+    llama.cpp saves no images, and not the state of a draft model.
+    """
+    return 0 if settings.mmproj or settings.speculative else settings.prompt_cache_mib // 2
+
+
+def launch(
+    settings: LlamaCpp, name: str, model: Path, port: int, context: LaunchContext, folder: Path | None = None
+) -> Launch:
+    """The launch of the named deployment on a port (0: a free port), which saves its slots in a folder."""
     if settings.binary is None:
-        command = worker.command(_worker_settings(settings, name, model, port, context))
+        command = worker.command(_worker_settings(settings, name, model, port, context, folder))
     else:
-        command = (context.program(settings.binary), *_flags(settings, name, model, port, context))
+        command = (context.program(settings.binary), *_flags(settings, name, model, port, context, folder))
     return Launch(
         command=command,
+        scratch=folder,
         # Threads that busy-wait slow down everything else on the machine.
         environment={"OMP_WAIT_POLICY": "passive", "PYTHONWARNINGS": "", **given(settings.environment)},
         url=f"http://127.0.0.1:{port}",
@@ -79,7 +100,7 @@ def launch(settings: LlamaCpp, name: str, model: Path, port: int, context: Launc
 
 
 def _worker_settings(
-    settings: LlamaCpp, name: str, model: Path, port: int, context: LaunchContext
+    settings: LlamaCpp, name: str, model: Path, port: int, context: LaunchContext, folder: Path | None
 ) -> worker.LlamaCppSettings:
     return worker.LlamaCppSettings(
         model=str(model),
@@ -91,7 +112,8 @@ def _worker_settings(
         cache_type_k=settings.cache_type_k,
         cache_type_v=settings.cache_type_v,
         flash_attention=settings.flash_attention,
-        prompt_cache_mib=settings.prompt_cache_mib,
+        prompt_cache_mib=settings.prompt_cache_mib - shared_prompt_mib(settings),
+        slot_folder=None if folder is None else str(folder),
         mmproj=settings.mmproj and context.file(settings.mmproj),
         chat_template=settings.chat_template and context.file(settings.chat_template),
         loras={context.file(path): scale for path, scale in settings.loras.items()},
@@ -109,13 +131,16 @@ def _rewrite(settings: LlamaCpp, model: Path) -> Rewrite | None:
     return rewriting(model, settings.active_experts) if settings.active_experts and model.is_file() else None
 
 
-def _flags(settings: LlamaCpp, name: str, model: Path, port: int, context: LaunchContext) -> list[str]:
+def _flags(
+    settings: LlamaCpp, name: str, model: Path, port: int, context: LaunchContext, folder: Path | None
+) -> list[str]:
     """The flags of an external `llama-server`."""
     flags = ["--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--alias", name]
     flags += ["--ctx-size", str(settings.context * settings.slots), "--parallel", str(settings.slots)]
     flags += ["--threads", str(settings.used_threads), "--metrics", "--fit", "off", "--no-webui"]
     flags += ["--cache-type-k", settings.cache_type_k, "--cache-type-v", settings.cache_type_v]
-    flags += ["--cache-ram", str(settings.prompt_cache_mib)]
+    flags += ["--cache-ram", str(settings.prompt_cache_mib - shared_prompt_mib(settings))]
+    flags += _flag("--slot-save-path", folder)
     if settings.flash_attention is not None:
         flags += ["--flash-attn", "on" if settings.flash_attention else "off"]
     flags += _flag("--n-gpu-layers", settings.gpu_layers)

@@ -30,7 +30,7 @@ LEVERS: tuple[Lever, ...] = (
         sets="--parallel",
         scope="launch",
         values="1 to 256",
-        changes="concurrent passes: more tokens per second in total, fewer per pass; `n` of a request is at most this",
+        changes="concurrent passes: more tokens per second in total, fewer per pass",
         source=_RUN,
     ),
     Lever(
@@ -80,7 +80,8 @@ LEVERS: tuple[Lever, ...] = (
         sets="--cache-ram",
         scope="launch",
         values="MiB, 0 or more; default 1024 (llama.cpp: 8192)",
-        changes="whether prompts that left their slot are kept in main memory or computed again",
+        changes="whether prompts that left their slot are kept in main memory or computed again; half of it holds "
+        "prompts that several passes share",
         source=_RUN,
     ),
     Lever(

@@ -52,7 +52,8 @@ class LlamaCpp(
     flash_attention: bool | None = None
     """On or off; default: llama.cpp's choice."""
     prompt_cache_mib: Annotated[int, msgspec.Meta(ge=0)] = 1024
-    """Main memory in MiB for prompts that are no longer in a slot; 0 disables it."""
+    """Main memory in MiB for prompts that are no longer in a slot; 0 disables it. Without `mmproj` and `speculative`,
+    half of it is for prompts that several passes share, as files."""
     active_experts: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """Active experts per token, instead of the checkpoint's number. The embedded llama.cpp serves a copy of the file
     with this number, which is made once, in the cache folder."""

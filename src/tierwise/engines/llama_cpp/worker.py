@@ -79,6 +79,8 @@ class LlamaCppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Default: llama.cpp's choice."""
     prompt_cache_mib: Annotated[int, msgspec.Meta(ge=0)] = 1024
     """Memory in MiB for prompts that are no longer in a slot (llama.cpp's default is 8192)."""
+    slot_folder: str | None = None
+    """Existing folder in which the states of slots are saved."""
     mmproj: str | None = None
     """Path of the projector of a multimodal model."""
     chat_template: str | None = None
@@ -218,6 +220,8 @@ def _parameters(settings: LlamaCppSettings, xllamacpp: Any) -> Any:
     flash = {None: "AUTO", True: "ENABLED", False: "DISABLED"}[settings.flash_attention]
     parameters.flash_attn_type = getattr(xllamacpp.llama_flash_attn_type, f"LLAMA_FLASH_ATTN_TYPE_{flash}")
     parameters.cache_ram_mib = settings.prompt_cache_mib
+    if settings.slot_folder:
+        parameters.slot_save_path = f"{settings.slot_folder}/"  # llama.cpp appends the file's name
     parameters.mmproj.path = settings.mmproj or ""
     if settings.chat_template:
         parameters.chat_template = Path(settings.chat_template).read_text(encoding="utf-8")

@@ -2,7 +2,8 @@
 
 It is a separate program, because only another process can notice that Tierwise was killed with `kill -9`. It imports as
 little as possible.
-Started as `python -I -S guard.py GRACE_SECONDS -- COMMAND…` with a pipe as its standard input:
+Started as `python -I -S guard.py GRACE_SECONDS SCRATCH -- COMMAND…` with a pipe as its standard input; SCRATCH is a
+folder that is removed when all processes have ended, or empty:
 
     the pipe closes    the parent died or is done: SIGTERM to the tree, SIGKILL after GRACE_SECONDS
     a byte arrives     SIGKILL at once
@@ -38,7 +39,7 @@ _POLL_SECONDS = 1.0
 
 def main() -> int:
     """Run the command as a child process until it ends, and leave none of its processes alive."""
-    grace, command = float(sys.argv[1]), sys.argv[3:]
+    grace, scratch, command = float(sys.argv[1]), sys.argv[2], sys.argv[4:]
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signals = _watch_signals()
@@ -51,6 +52,8 @@ def main() -> int:
         _become(command)
     code = _wait(engine, signals, grace)
     _kill_everyone()
+    if scratch:
+        _remove(scratch)
     return code
 
 
@@ -143,6 +146,14 @@ def _kill_everyone() -> None:
             return
         time.sleep(pause)
         pause = min(2 * pause, 1.0)  # a process inside a driver call may take a long time to die
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder and its files."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):  # noqa: PTH208 - as above
+            os.unlink(f"{folder}/{name}")  # noqa: PTH108
+        os.rmdir(folder)  # noqa: PTH106
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ class GuardedProcess:
         stop_seconds: float,
         log: Callable[[str], None],
         oom_kills: Callable[[], int | None] = oom_kills,
+        scratch: Path | None = None,
     ) -> Self:
         """Start the command under a guard.
 
@@ -82,6 +83,7 @@ class GuardedProcess:
             stop_seconds: from SIGTERM to SIGKILL.
             log: called with each line of its output.
             oom_kills: returns the number of processes that the OOM killer has killed.
+            scratch: a folder without folders in it, which the guard removes at the end.
 
         Raises:
             OSError: the system cannot start another process.
@@ -94,7 +96,7 @@ class GuardedProcess:
             output, writer = _pipe(ours, theirs)
             reader, lifeline = _pipe(theirs, ours)
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", guard.__file__, str(stop_seconds), "--", *command),
+                *(sys.executable, "-I", "-S", guard.__file__, str(stop_seconds), str(scratch or ""), "--", *command),
                 stdin=reader,
                 stdout=writer,
                 stderr=writer,

@@ -120,7 +120,12 @@ class LaunchedEngine:
     def _page(self) -> MetricsPage | None:
         if self._metrics is None or self.supervisor.state != "ready" or (launch := self.supervisor.launch) is None:
             return None
-        return MetricsPage(url=f"{launch.url}/metrics", names=self._metrics, log_tail=self.supervisor.log_tail)
+        return MetricsPage(
+            url=f"{launch.url}/metrics",
+            names=self._metrics,
+            log_tail=self.supervisor.log_tail,
+            waiting=lambda: self._client.waiting,
+        )
 
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         url = await self.supervisor.ready()
@@ -139,6 +144,10 @@ class LaunchedEngine:
     async def whole(self, call: Call) -> bytes:
         """Run one pass without streaming. Returns the body of the response."""
         return await self._client.whole(f"{await self.supervisor.ready()}/v1", call)
+
+    def prefill(self, call: Call, passes: int) -> Call | None:
+        """As `engine.SharesPrompts`."""
+        return self._client.prefill(call, passes)
 
     async def _learn(self, url: str) -> None:
         if self._ask_facts is not None and not self._facts:

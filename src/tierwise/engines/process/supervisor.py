@@ -55,6 +55,8 @@ class Launch:
     """Variables that are set."""
     inherits: tuple[str, ...] = ()
     """Names and patterns of variables that it inherits, beyond those of every engine."""
+    scratch: Path | None = None
+    """A folder of its own, without folders in it, that is removed once it has ended."""
     health: str = "/health"
     """The path that answers 200 once the engine is ready."""
     lost: frozenset[int] = frozenset()
@@ -276,6 +278,7 @@ class Supervisor:
                 stop_seconds=self._timeouts.stop_seconds,
                 log=lambda line: _write(log, line),
                 oom_kills=self._oom_kills,
+                scratch=launch.scratch,
             )
         except OSError as error:
             return _End(f"engine {self._name!r} cannot be started: {error}")

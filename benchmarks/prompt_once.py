@@ -1,0 +1,228 @@
+"""Eight votes on one prompt: the prompt tokens that the engine computes, and the time, relative to one pass.
+
+    python benchmarks/prompt_once.py [--checkpoint FOLDER [--vllm PYTHON]] [--votes 8] [--answers 8,32,96,256]
+        [--rounds 3] [--json FILE]
+
+llama.cpp runs the quickstart's checkpoint (`tierwise pull examples/quickstart.yaml`). With a folder, the Transformers
+worker runs it too, and with the interpreter of a vLLM on this machine, vLLM does. Every prompt is new, of about 630
+tokens with SmolLM2. Tokens are those of the trace, from which the ledger is written; `engine` is the count on the
+engine's own metrics page. Three times are compared with the votes': one pass, and the sum of a prefill alone and the
+same votes on a prompt that is cached already. The last table finds where sharing begins to pay: the same votes on
+shorter prompts, with and without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tierwise import plan
+from tierwise.catalog import pull
+from tierwise.engines import LlamaCpp, Transformers, Vllm
+from tierwise.engines.engine import Deployment
+from tierwise.engines.llama_cpp import launch as llama_cpp
+from tierwise.engines.metrics import read
+from tierwise.engines.process.launched import LaunchedEngine
+from tierwise.engines.settings import LaunchContext
+from tierwise.engines.transformers import launch as transformers
+from tierwise.engines.vllm import ROW as VLLM
+from tierwise.ledger.records import Trace
+from tierwise.run import Action, Tier
+from tierwise.spec.ask import Answer, Ask
+from tierwise.spec.budget import Budget
+from tierwise.spec.call import Call
+from tierwise.spec.prompt import Prompt
+
+QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
+SENTENCE = "The quick brown fox jumps over the lazy dog and runs along the river. "
+REPEATS = 38
+TOKENS_LIMIT, SHORT_LIMIT, LONG_LIMIT = 1.05, 2.5, 1.1
+BLOCK = 16
+"""Tokens of vLLM's cache blocks: of each sibling, at most one is computed again."""
+
+
+@dataclass(frozen=True)
+class Votes:
+    """A policy that waits for all of its votes."""
+
+    n: int
+    sets: frozenset[str] = frozenset({"seed"})
+
+    def most(self, _: Any) -> Budget:
+        return Budget(passes=self.n)
+
+    def tiers(self) -> tuple[str, ...]:
+        return ()
+
+    async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
+        async with ask.panel([Call(prompt=prompt, role="vote")] * self.n) as arrivals:
+            passes = [vote async for vote in arrivals]
+        assert all(passes), "a vote failed"
+        assert passes[0] is not None
+        return Answer(completion=passes[0].completion, chosen=passes[0].number)
+
+
+class Plain:
+    """An engine without prefills."""
+
+    def __init__(self, engine: LaunchedEngine) -> None:
+        self.stream, self.health = engine.stream, engine.health
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    seconds: float
+    uncached: int
+    counted: float
+    """The engine's own count of the same."""
+
+
+class Bench:
+    def __init__(self, engine: LaunchedEngine, votes: int) -> None:
+        self._engine, self._votes = engine, votes
+        self._number = 0
+
+    def prompt(self, answer: int, repeats: int = REPEATS) -> Prompt:
+        """A prompt that begins like no other."""
+        self._number += 1
+        text = f"{self._number} is the number of this story. {SENTENCE * repeats}What happens next?"
+        fields = {"max_tokens": answer, "temperature": 1.0, "ignore_eos": True}
+        return Prompt(messages=({"role": "user", "content": text},), fields=fields, seed=self._number)
+
+    async def measure(self, votes: int, prompt: Prompt, *, shares: bool = True) -> Taken:
+        engine: Any = self._engine if shares else Plain(self._engine)
+        deployment = Deployment(name="measured", engine=engine, slots=self._votes)
+        tier = Tier(name="votes", deployment=deployment, policy=Votes(votes))
+        before, began = await self._computed(), time.perf_counter()
+        trace = Trace(action="act", began=asyncio.get_running_loop().time(), started_at=0.0)
+        await Action(tier, trace).solve(prompt)
+        seconds = time.perf_counter() - began
+        uncached = sum(done.usage.prompt - done.usage.cached for done in trace.passes)
+        return Taken(seconds=seconds, uncached=uncached, counted=await self._computed() - before)
+
+    async def _computed(self) -> float:
+        page = self._engine.health().page
+        assert page is not None
+        async with aiohttp.ClientSession() as client, client.get(page.url) as response:
+            found = read(await response.text(), page.names)
+        return found["prefix_cache_queries"] - found["prefix_cache_hits"]
+
+    async def at(self, answer: int) -> dict[str, float]:
+        """One round at a length of answers."""
+        one = await self.measure(1, self.prompt(answer))
+        prefill = await self.measure(1, self.prompt(1))
+        prompt = self.prompt(answer)
+        votes = await self.measure(self._votes, prompt)
+        cached = await self.measure(self._votes, prompt)
+        return {
+            "tokens": votes.uncached / one.uncached,
+            "engine": votes.counted / one.counted,
+            "one": one.seconds,
+            "votes": votes.seconds,
+            "ratio": votes.seconds / one.seconds,
+            "of_sum": votes.seconds / (prefill.seconds + cached.seconds),
+        }
+
+    async def sharing(self, repeats: int) -> dict[str, float]:
+        """Votes of eight tokens on a shorter prompt, with and without sharing."""
+        shared = await self.measure(self._votes, self.prompt(8, repeats))
+        plain = await self.measure(self._votes, self.prompt(8, repeats), shares=False)
+        one = await self.measure(1, self.prompt(1, repeats))
+        return {"prompt": one.uncached, "shared": shared.seconds, "plain": plain.seconds}
+
+
+async def medians(rounds: int, one: Any) -> dict[str, float]:
+    """The medians of some rounds, after one to warm up."""
+    await one()
+    found = [await one() for _ in range(rounds)]
+    return {name: statistics.median(row[name] for row in found) for name in found[0]}
+
+
+def engines(given: argparse.Namespace, logs: Path) -> Iterator[tuple[str, LaunchedEngine]]:
+    def context(model: Path) -> LaunchContext:
+        return LaunchContext(base=Path.cwd(), logs=logs, model=model)
+
+    model = asyncio.run(pull(plan.load(QUICKSTART).checkpoint("smollm2")))
+    levers: dict[str, Any] = {"checkpoint": "m", "slots": given.votes, "context": 2048}
+    yield "llama.cpp", llama_cpp.build(LlamaCpp(**levers, threads=2), "measured", context(model))
+    if given.checkpoint is None:
+        return
+    folder = given.checkpoint.absolute()
+    yield "transformers", transformers.build(Transformers(**levers, threads=2), "measured", context(folder))
+    if given.vllm is not None:
+        settings = Vllm(**levers, python=given.vllm, cpu_kv_cache_gib=1, enforce_eager=True)
+        engine: Any = VLLM.build(settings, "measured", context(folder))
+        yield "vllm", engine
+
+
+async def measured(engine: LaunchedEngine, votes: int, answers: Sequence[int], rounds: int) -> dict[str, Any]:
+    await engine.start()
+    try:
+        bench = Bench(engine, votes)
+        curve = {answer: await medians(rounds, lambda answer=answer: bench.at(answer)) for answer in answers}
+        short = [await medians(rounds, lambda many=many: bench.sharing(many)) for many in (0, 1, 3, 8)]
+        return {"curve": curve, "short": short}
+    finally:
+        with suppress(Exception):
+            await engine.stop()
+
+
+def show(name: str, found: dict[str, Any], votes: int) -> bool:
+    """Print the figures of an engine; whether they keep the limits."""
+    print(f"{name}: {votes} votes over one pass")
+    print(
+        "  answer tokens   prompt tokens   engine's count   one pass      votes     ratio   over prefill + cached votes"
+    )
+    kept = True
+    limit = 1.18 if name == "vllm" else TOKENS_LIMIT
+    for answer, row in found["curve"].items():
+        print(
+            f"  {answer:13}   {row['tokens']:11.3f} ×   {row['engine']:12.3f} ×   {row['one']:6.2f} s   "
+            f"{row['votes']:6.2f} s   {row['ratio']:5.2f} ×   {row['of_sum']:5.2f} ×"
+        )
+        in_time = row["ratio"] <= SHORT_LIMIT if answer <= 32 else row["of_sum"] <= LONG_LIMIT
+        kept &= row["tokens"] <= limit and in_time
+    print("  prompt tokens   votes, shared   votes, plain")
+    for row in found["short"]:
+        print(f"  {row['prompt']:13.0f}   {row['shared']:11.2f} s   {row['plain']:10.2f} s")
+    print(
+        f"  limits {'kept' if kept else 'NOT kept'}: prompt tokens ≤ {limit} ×, time ≤ {SHORT_LIMIT} × up to 32 tokens,"
+    )
+    print(f"  then ≤ {LONG_LIMIT} × a prefill and the votes on a cached prompt")
+    return kept
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, help="a folder with a safetensors checkpoint")
+    parser.add_argument("--vllm", help="an interpreter that has vLLM")
+    parser.add_argument("--votes", type=int, default=8)
+    parser.add_argument("--answers", default="8,32,96,256", help="tokens per answer, separated by commas")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    given = parser.parse_args()
+    answers = [int(one) for one in given.answers.split(",")]
+    found, kept = {}, True
+    with tempfile.TemporaryDirectory() as logs:
+        for name, engine in engines(given, Path(logs)):
+            found[name] = asyncio.run(measured(engine, given.votes, answers, given.rounds))
+            kept &= show(name, found[name], given.votes)
+            if given.json is not None:
+                given.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    sys.exit(not kept)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""The client of a llama.cpp that Tierwise launched: it leases the slots, and computes a prompt once for several passes.
+
+Several passes with one prompt would each compute it (measured with b11549: eight votes computed it 7.7 times, whether
+or not another pass with the prompt had finished). So the prompt is computed once in a leased slot, whose state is saved
+to a file and restored into the slot of every pass. The passes stay requests of their own, with their own seeds, counts
+and aborts. llama.cpp's `n` would share the prompt too, but waits until n slots are free, counts one choice, and ends
+all choices when one is aborted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import msgspec
+
+from tierwise.engines.llama_cpp.prompt_text import PromptText, prompt_text, shared_characters, with_answer
+from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts
+from tierwise.engines.llama_cpp.slots import Slot, Slots
+from tierwise.engines.openai.client import ChatClient
+from tierwise.engines.openai.wire import LLAMA_CPP_COUNTS
+from tierwise.spec.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
+
+    from tierwise.spec.call import Call, Chunk, Usage
+    from tierwise.spec.json import Fields
+
+_LEAST_SAVED = 1000
+"""The fewest characters that sharing must save, over all passes, so that a prefill pass pays. Measured with SmolLM2 on
+two cores (benchmarks/prompt_once.py): eight votes take the same time with and without it at 30 tokens of prompt."""
+
+_LEAST_RESTORED = 256
+"""The fewest more characters that a file must share with a prompt than the slot does, so that it is restored."""
+
+_ACTION_SECONDS = 60.0
+_MOST_MISSES = 3
+"""Consecutive restored prompts that were computed all the same, after which prompts are no longer shared."""
+
+_NOT_OF_A_PREFILL = ("logprobs", "top_logprobs", "stop", "min_tokens")
+
+
+class _Action(msgspec.Struct):
+    """What llama.cpp answers after a slot was saved or restored."""
+
+    n_saved: int = 0
+    n_written: int = 0
+    n_restored: int = 0
+
+
+class _Process:
+    """What is known about one process: its slots, and the prompts that it saved.
+
+    Args:
+        base_url: its URL, which no other process has at the same time.
+        slots: number of its slots.
+        folder: where it saves slots; None if it cannot.
+        most_bytes: size of the saved files.
+    """
+
+    def __init__(self, base_url: str, slots: int, folder: Path | None, most_bytes: int) -> None:
+        self.base_url = base_url
+        self.slots = Slots(slots)
+        self.saved = None if folder is None else SavedPrompts(folder, most_bytes)
+        self.misses = 0
+        self.remarks: list[str] = []
+        """What the next trace should say."""
+
+    def stop_saving(self, why: str) -> None:
+        """Compute the prompt of every pass from here on."""
+        if self.saved is not None:
+            self.saved = None
+            self.remarks.append(f"{why}; the prompt of every pass is computed from here on")
+
+
+class SlotClient(ChatClient):
+    """A chat client that chooses the slot of every pass.
+
+    Args:
+        name: the deployment's, for error messages and as `model`.
+        slots: number of slots of a process.
+        most_bytes: size of the saved prompts of a process.
+        translate: as for `ChatClient`.
+    """
+
+    def __init__(
+        self, name: str, *, slots: int, most_bytes: int = 0, translate: Callable[[Fields], Fields] | None = None
+    ) -> None:
+        super().__init__(name, name, extras=LLAMA_CPP_COUNTS, translate=translate)
+        self._slots, self._most_bytes = slots, most_bytes
+        self._process = _Process("", slots, None, 0)
+
+    def begin(self, base_url: str, folder: Path | None) -> None:
+        """Expect a new process, which saves slots in `folder`."""
+        self._process = _Process(base_url, self._slots, folder, self._most_bytes)
+
+    @property
+    def waiting(self) -> int:
+        return self._process.slots.waiting
+
+    def prefill(self, call: Call, passes: int) -> Call | None:
+        saved, prompt = self._process.saved, prompt_text(call)
+        if saved is None or not prompt or passes < 2 or call.prompt.fields.get("cache_prompt") is False:
+            return None
+        if (passes - 1) * (sum(map(len, prompt)) - saved.best(prompt)[0]) < _LEAST_SAVED:
+            return None
+        return replace(
+            call,
+            prompt=call.prompt.without(*_NOT_OF_A_PREFILL).bounded(1),
+            role="prefill",
+            candidate=False,
+            draw=0,
+            sends_seed=False,
+            streamed=True,
+            is_prefill=True,
+        )
+
+    async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:
+        if not self._request.streams(call):  # then `whole` leases the slot
+            async with aclosing(super().stream(base_url, call)) as stream:
+                async for chunk in stream:
+                    yield chunk
+            return
+        async with self._leased(base_url, call) as (process, slot, restored):
+            prompt, answer, usage = prompt_text(call), list[str](), None
+            async with aclosing(super().stream(base_url, _in_slot(call, slot))) as stream:
+                async for chunk in stream:
+                    usage = chunk.usage or usage
+                    if isinstance(text := chunk.delta.get("content"), str):
+                        answer.append(text)
+                    slot.holds = prompt
+                    if chunk.finish is not None:
+                        self._compare(process, restored, usage)
+                        if process.remarks and not chunk.remark:
+                            chunk = replace(chunk, remark="; ".join(process.remarks))  # noqa: PLW2901 - the same chunk, with a remark
+                            process.remarks.clear()
+                    yield chunk
+            if call.is_prefill:
+                await self._save(process, slot, prompt)
+            elif answer:
+                slot.holds = with_answer(prompt, "".join(answer))
+
+    async def whole(self, base_url: str, call: Call) -> bytes:
+        async with self._leased(base_url, call) as (_, slot, _):
+            body = await super().whole(base_url, _in_slot(call, slot))
+            slot.holds = prompt_text(call)
+            return body
+
+    @asynccontextmanager
+    async def _leased(self, base_url: str, call: Call) -> AsyncGenerator[tuple[_Process, Slot, SavedPrompt | None]]:
+        """A slot for a pass, with the best state that there is for its prompt: the saved prompt, if one was restored.
+
+        What the slot holds is unknown until the pass has begun.
+        """
+        process = self._process
+        if process.base_url != base_url:  # a process that `begin` was not told of
+            process = self._process = _Process(base_url, self._slots, None, 0)
+        prompt = prompt_text(call)
+        async with process.slots.leased(prompt) as slot:
+            restored = await self._restore(process, slot, prompt)
+            slot.holds = ()
+            yield process, slot, restored
+
+    async def _restore(self, process: _Process, slot: Slot, prompt: PromptText) -> SavedPrompt | None:
+        if process.saved is None or not prompt:
+            return None
+        shared, best = process.saved.best(prompt)
+        if best is None or shared < shared_characters(slot.holds, prompt) + _LEAST_RESTORED:
+            return None
+        await self._keep_displaced(process, slot)
+        saved = process.saved
+        done = await self._act(process, slot, "restore", best.file)
+        if done is None or done.n_restored != best.tokens:
+            saved.forget(best)
+            process.remarks.append("did not restore a saved prompt, so it was computed again")
+            return None
+        saved.touch(best)
+        return best
+
+    async def _keep_displaced(self, process: _Process, slot: Slot) -> None:
+        """Save what a slot holds before it is overwritten, unless most of it is saved already.
+
+        llama.cpp does so itself when a request overwrites a slot, but not when a file does.
+        """
+        held = sum(map(len, slot.holds))
+        if process.saved is not None and held >= 4 * _LEAST_RESTORED and process.saved.best(slot.holds)[0] < held / 2:
+            await self._save(process, slot, slot.holds)
+
+    async def _save(self, process: _Process, slot: Slot, prompt: PromptText) -> None:
+        saved = process.saved
+        if saved is None or not prompt or (file := saved.next_file(prompt)) is None:
+            return
+        done = await self._act(process, slot, "save", file)
+        if done is None or not done.n_saved or not done.n_written:
+            saved.discard(file)
+            process.stop_saving("cannot save a slot")
+        else:
+            saved.add(SavedPrompt(file=file, prompt=prompt, tokens=done.n_saved, size=done.n_written))
+
+    def _compare(self, process: _Process, restored: SavedPrompt | None, usage: Usage | None) -> None:
+        """Whether llama.cpp used a restored prompt. Some models cannot continue a saved state."""
+        if restored is None or usage is None or usage.cached >= 0.9 * min(restored.tokens, usage.prompt) - 1:
+            process.misses = 0 if restored is not None else process.misses
+            return
+        process.misses += 1
+        if process.misses >= _MOST_MISSES:
+            process.stop_saving(f"used {usage.cached} of {restored.tokens} tokens of a restored prompt")
+
+    async def _act(self, process: _Process, slot: Slot, action: str, file: str) -> _Action | None:
+        """Save or restore a slot; None if that failed for whatever reason: the pass then computes its prompt."""
+        url = f"{process.base_url.removesuffix('/v1')}/slots/{slot.number}?action={action}"
+        try:
+            async with asyncio.timeout(_ACTION_SECONDS):
+                async with await self._post(url, [msgspec.json.encode({"filename": file})], {}) as response:
+                    body = await response.read()
+                    return msgspec.json.decode(body, type=_Action) if response.status == 200 else None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError, EngineError):
+            return None
+
+
+def _in_slot(call: Call, slot: Slot) -> Call:
+    fields: dict[str, Any] = {"id_slot": slot.number}
+    return replace(call, prompt=call.prompt.setting(**fields))

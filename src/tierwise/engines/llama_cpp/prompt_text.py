@@ -1,0 +1,80 @@
+"""What a request to llama.cpp makes of the prompt, as text: enough to see which prompts begin alike.
+
+The tokens are known only to llama.cpp, which compares them itself. So a wrong guess here costs time and never changes
+an answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tierwise.spec.call import Call
+    from tierwise.spec.json import Json
+
+PromptText = tuple[str, ...]
+"""The fields that change the whole prompt, then one text for each message."""
+
+_RENDERED = (
+    "chat_template_kwargs",
+    "functions",
+    "lora",
+    "reasoning_effort",
+    "thinking",
+    "tool_choice",
+    "tools",
+)
+"""The request fields that a chat template may render, and `lora`, which changes what is computed."""
+
+
+def prompt_text(call: Call) -> PromptText:
+    """The prompt of a call; empty if its text is not valid Unicode."""
+    fields = call.prompt.fields
+    try:
+        head = _json({name: fields[name] for name in _RENDERED if fields.get(name) is not None})
+        return head, *(_message(message) for message in call.prompt.messages)
+    except UnicodeEncodeError:
+        return ()
+
+
+def with_answer(prompt: PromptText, answer: str) -> PromptText:
+    """The prompt followed by a text answer."""
+    return *prompt, _message({"role": "assistant", "content": answer})
+
+
+def shared_characters(one: PromptText, other: PromptText) -> int:
+    """How many characters both begin with."""
+    count = 0
+    for mine, theirs in zip(one, other, strict=False):
+        if mine != theirs:
+            # A head that differs is rendered first, so nothing after it is shared.
+            return count + _common(mine, theirs) if count else 0
+        count += len(mine)
+    return count
+
+
+def _message(message: Mapping[str, Json]) -> str:
+    rest = {name: value for name, value in message.items() if name not in ("role", "content") and value}
+    content = message.get("content")
+    text = content if isinstance(content, str) else _json(content)
+    return f"{message.get('role')}\n{text}{_json(rest) if rest else ''}"
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _common(one: str, other: str) -> int:
+    """Length of the common prefix, by bisection: comparing slices is much faster than a loop over characters."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

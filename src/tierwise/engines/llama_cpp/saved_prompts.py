@@ -1,0 +1,119 @@
+"""Prompts whose computed state llama.cpp has saved to a file, to be restored into any slot."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tierwise.engines.llama_cpp.prompt_text import PromptText, shared_characters
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - the folder below it is private
+_MOST_OF_FREE = 0.5
+"""Largest part of the free space that one more file may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedPrompt:
+    """A file with the state of a slot."""
+
+    file: str
+    """Its name in the folder."""
+    prompt: PromptText
+    tokens: int
+    size: int
+    """Bytes."""
+
+
+class SavedPrompts:
+    """The saved prompts of one process, up to a size; the least recently used are removed first.
+
+    Args:
+        folder: where the process writes them.
+        most_bytes: size of all files together.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int) -> None:
+        self._folder = folder
+        self._most = most_bytes
+        self._saved: dict[PromptText, SavedPrompt] = {}
+        self._numbers = itertools.count()
+
+    def exact(self, prompt: PromptText) -> SavedPrompt | None:
+        """The saved state of exactly this prompt."""
+        return self._saved.get(prompt)
+
+    def best(self, prompt: PromptText) -> tuple[int, SavedPrompt | None]:
+        """The saved prompt that shares most characters with this one, and how many."""
+        if (exact := self._saved.get(prompt)) is not None:
+            return sum(map(len, prompt)), exact
+        shared = ((shared_characters(one.prompt, prompt), one) for one in self._saved.values())
+        return max(shared, key=lambda pair: pair[0], default=(0, None))
+
+    def next_file(self, prompt: PromptText) -> str | None:
+        """The name of a new file for a prompt, after making room for it; None if there is no room.
+
+        Its size is estimated from the files that there are.
+        """
+        characters = sum(sum(map(len, one.prompt)) for one in self._saved.values())
+        size = sum(one.size for one in self._saved.values())
+        estimate = size * sum(map(len, prompt)) // max(1, characters)
+        try:
+            free = shutil.disk_usage(self._folder).free
+        except OSError:
+            return None
+        if estimate > min(self._most, free * _MOST_OF_FREE):
+            return None
+        self._shrink(self._most - estimate)
+        return f"{next(self._numbers)}.bin"
+
+    def add(self, saved: SavedPrompt) -> bool:
+        """Keep a file that was written; returns whether it fits."""
+        if saved.size > self._most:
+            self._unlink(saved)
+            return False
+        if (before := self._saved.pop(saved.prompt, None)) is not None:
+            self._unlink(before)
+        self._shrink(self._most - saved.size)
+        self._saved[saved.prompt] = saved
+        return True
+
+    def touch(self, saved: SavedPrompt) -> None:
+        """Count it as used now."""
+        if self._saved.pop(saved.prompt, None) is not None:
+            self._saved[saved.prompt] = saved
+
+    def forget(self, saved: SavedPrompt) -> None:
+        """Remove a file that cannot be used."""
+        if self._saved.get(saved.prompt) is saved:
+            del self._saved[saved.prompt]
+        self._unlink(saved)
+
+    def discard(self, file: str) -> None:
+        """Remove what a failed save may have left."""
+        with contextlib.suppress(OSError):
+            (self._folder / file).unlink()
+
+    def _shrink(self, most: int) -> None:
+        size = sum(one.size for one in self._saved.values())
+        while size > most and self._saved:
+            oldest = next(iter(self._saved.values()))
+            size -= oldest.size
+            self.forget(oldest)
+
+    def _unlink(self, saved: SavedPrompt) -> None:
+        self.discard(saved.file)
+
+
+def make_folder() -> Path | None:
+    """A new private folder: in memory where the machine has such a file system, else among the temporary files.
+
+    None if neither can be written.
+    """
+    for parent in (_MEMORY, None):
+        with contextlib.suppress(OSError):
+            return Path(tempfile.mkdtemp(prefix="tierwise-slots-", dir=parent))
+    return None

@@ -1,0 +1,101 @@
+"""The slots of one llama.cpp process, leased to passes: which slot a pass gets, and who is next when none is free.
+
+A lease goes to the slot whose last prompt shares the longest prefix with the pass's, so that its cached tokens are not
+computed again. Passes that wait are served by start-time fair queueing (Goyal, Vin and Cheng, 1996) with the prompt as
+the flow: of a group of passes with the same prompt, one at a time is ahead of a pass that arrived later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tierwise.engines.llama_cpp.prompt_text import PromptText, shared_characters
+
+
+@dataclass(eq=False, slots=True)
+class Slot:
+    """A slot of the process."""
+
+    number: int
+    holds: PromptText = ()
+    """What its cache holds, as far as known here: the last prompt with its answer."""
+    released: int = 0
+    """Rank of its last release; 0 if it was never used."""
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    prompt: PromptText
+    granted: asyncio.Future[Slot]
+
+
+class Slots:
+    """Leases the slots of one process.
+
+    Args:
+        count: number of slots.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = [Slot(number) for number in range(count)]
+        self._waiting: list[tuple[int, int, _Waiter]] = []
+        self._arrivals = itertools.count(1)
+        self._releases = itertools.count(1)
+        self._served = 0  # tag of the last pass that got a slot
+        self._last: dict[PromptText, int] = {}  # last tag of each flow
+
+    @property
+    def free(self) -> tuple[Slot, ...]:
+        """The slots that no pass has."""
+        return tuple(self._free)
+
+    @property
+    def waiting(self) -> int:
+        """Number of passes that wait for a slot."""
+        return sum(not waiter.granted.done() for _, _, waiter in self._waiting)
+
+    @asynccontextmanager
+    async def leased(self, prompt: PromptText) -> AsyncGenerator[Slot]:
+        """Lease a slot during the block; waits until one is free."""
+        slot = await self._lease(prompt)
+        try:
+            yield slot
+        finally:
+            slot.released = next(self._releases)
+            self._free.append(slot)
+            self._serve()
+
+    async def _lease(self, prompt: PromptText) -> Slot:
+        tag = max(self._served, self._last.get(prompt, 0)) + 1
+        self._last[prompt] = tag
+        waiter = _Waiter(prompt, asyncio.get_running_loop().create_future())
+        heapq.heappush(self._waiting, (tag, next(self._arrivals), waiter))
+        self._serve()
+        try:
+            return await waiter.granted
+        except asyncio.CancelledError:
+            if waiter.granted.done() and not waiter.granted.cancelled():  # granted and cancelled at once
+                self._free.append(waiter.granted.result())
+                self._serve()
+            raise
+
+    def _serve(self) -> None:
+        while self._free and self._waiting:
+            tag, _, waiter = heapq.heappop(self._waiting)
+            if waiter.granted.done():  # it was cancelled
+                continue
+            self._served = max(self._served, tag)
+            slot = self._best(waiter.prompt)
+            self._free.remove(slot)
+            waiter.granted.set_result(slot)
+        if not self._waiting:
+            self._last = {flow: tag for flow, tag in self._last.items() if tag > self._served}
+
+    def _best(self, prompt: PromptText) -> Slot:
+        """The free slot with the longest common prefix; among equals the one that was released first."""
+        return max(self._free, key=lambda slot: (shared_characters(slot.holds, prompt), -slot.released))

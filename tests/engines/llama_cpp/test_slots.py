@@ -1,0 +1,145 @@
+"""Leases of slots: every pass gets one, the best one that is free, in fair turns."""
+
+from __future__ import annotations
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tierwise.engines.llama_cpp.prompt_text import prompt_text, shared_characters, with_answer
+from tierwise.engines.llama_cpp.slots import Slots
+from tierwise.spec.call import Call
+from tierwise.testing import ask_user, frozen
+
+
+def text(said, **fields):
+    return prompt_text(Call(prompt=ask_user(said, **fields)))
+
+
+def test_a_pass_gets_the_slot_that_holds_most_of_its_prompt():
+    async def main():
+        slots = Slots(3)
+        async with slots.leased(text("a")) as one, slots.leased(text("b")) as other:
+            one.holds, other.holds = text("a long story about a fox"), text("a long story about a hen")
+        async with slots.leased(text("a long story about a hen, again")) as leased:
+            assert leased is other
+
+    frozen(main())
+
+
+def test_the_next_turn_of_a_conversation_gets_the_slot_of_the_last_one():
+    async def main():
+        slots = Slots(2)
+        first = text("Who are you?")
+        async with slots.leased(first) as slot:
+            slot.holds = with_answer(first, "A fox.")
+        async with slots.leased((*first, "assistant\nA fox.", "user\nSay it again.")) as leased:
+            assert leased is slot
+
+    frozen(main())
+
+
+def test_passes_that_share_nothing_get_the_slot_that_was_released_first():
+    async def main():
+        slots, used = Slots(3), []
+        for said in "abcde":
+            async with slots.leased((said,)) as slot:
+                slot.holds = (said,)
+                used.append(slot.number)
+        assert used == [0, 1, 2, 0, 1]
+
+    frozen(main())
+
+
+async def held(slots, prompt, order, seconds=1.0):
+    async with slots.leased(prompt):
+        order.append(prompt[0])
+        await asyncio.sleep(seconds)
+
+
+def test_a_single_pass_waits_for_one_pass_of_a_group_that_came_before_it_and_not_for_all():
+    async def main():
+        slots, order = Slots(1), []
+        async with asyncio.TaskGroup() as group:
+            for prompt in (("group",),) * 6:
+                group.create_task(held(slots, prompt, order))
+            await asyncio.sleep(0.5)
+            group.create_task(held(slots, ("single",), order))
+        assert order.index("single") <= 2
+        assert order.count("group") == 6
+
+    frozen(main())
+
+
+def test_two_groups_take_turns():
+    async def main():
+        slots, order = Slots(1), []
+        async with asyncio.TaskGroup() as group:
+            for prompt in [("a",)] * 4 + [("b",)] * 4:
+                group.create_task(held(slots, prompt, order))
+        assert order == list("aabababb")
+
+    frozen(main())
+
+
+def test_a_group_is_not_starved_by_passes_that_keep_coming():
+    async def main():
+        slots, order = Slots(1), []
+        async with asyncio.TaskGroup() as group:
+            for _ in range(3):
+                group.create_task(held(slots, ("group",), order))
+            for number in range(20):
+                group.create_task(held(slots, (f"{number}",), order))
+                await asyncio.sleep(0.5)
+        assert max(place for place, name in enumerate(order) if name == "group") < 12
+
+    frozen(main())
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.none() | st.integers(0, 8)), max_size=20))
+def test_no_slot_is_lost_or_leased_twice_whatever_is_cancelled(passes):
+    async def main():
+        slots, running = Slots(2), set()
+
+        async def run(prompt, seconds):
+            async with slots.leased(prompt) as slot:
+                assert slot.number not in running
+                running.add(slot.number)
+                try:
+                    await asyncio.sleep(seconds)
+                finally:
+                    running.remove(slot.number)
+
+        tasks = []
+        for name, seconds, cancel in passes:
+            task = asyncio.create_task(run((name,), seconds))
+            if cancel is not None:
+                asyncio.get_running_loop().call_later(cancel, task.cancel)
+            tasks.append(task)
+        for ended in await asyncio.gather(*tasks, return_exceptions=True):
+            assert ended is None or isinstance(ended, asyncio.CancelledError)
+        assert {slot.number for slot in slots.free} == {0, 1}
+        assert slots.waiting == 0
+
+    frozen(main())
+
+
+def test_prompts_with_other_tools_share_nothing():
+    assert shared_characters(text("a story", tools=[{"name": "a"}]), text("a story")) == 0
+    assert shared_characters(text("a story", temperature=1), text("a story", temperature=0)) == sum(
+        map(len, text("a story"))
+    )
+
+
+def test_a_prompt_that_is_not_valid_unicode_shares_nothing():
+    assert text([{"type": "text", "text": "\ud800"}]) == ()
+
+
+@given(st.lists(st.text(max_size=8)), st.lists(st.text(max_size=8)))
+def test_shared_characters_are_those_of_the_common_beginning(one, other):
+    mine, theirs = ("head", *one), ("head", *other)
+    count = shared_characters(mine, theirs)
+    assert count == shared_characters(theirs, mine)
+    assert 4 <= count <= min(sum(map(len, mine)), sum(map(len, theirs)))
+    assert "".join(mine)[:count] == "".join(theirs)[:count]

@@ -1,0 +1,363 @@
+"""Without a verifier a route climbs by signals: agreement, margins, entropies, lengths, and the schemas of tools."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tierwise.ledger.records import Decision
+from tierwise.policies import Cascade, Majority, Policy, PolicyChoice, Refine, Single
+from tierwise.policies.acceptance import CascadeSignal
+from tierwise.run import Action, Tier
+from tierwise.spec.call import Chunk
+from tierwise.spec.errors import Broken, BudgetError, EngineError, Refused
+from tierwise.testing import Reply, ScriptedEngine, ask_user, frozen, new_trace, tier, tiers_of
+from tierwise.verifiers import Exact
+
+OPEN = "The sea is calm today and the boats go out early with their nets"
+LOOK = {
+    "type": "function",
+    "function": {
+        "name": "look",
+        "parameters": {"type": "object", "properties": {"days": {"type": "integer"}}, "required": ["days"]},
+    },
+}
+
+
+class Sure(ScriptedEngine):
+    """Gives alternatives: every token has probability p, and the next one the rest, if the call asks for them."""
+
+    def __init__(self, *replies: str | Reply, p: float, **settings: Any) -> None:
+        super().__init__(*replies, **settings)
+        self.p = p
+
+    async def _say(self, call, reply):
+        async for chunk in super()._say(call, reply):
+            if chunk.delta.get("content") and call.prompt.fields.get("top_logprobs"):
+                top = [{"token": "", "logprob": math.log(one)} for one in (self.p, 1 - self.p)]
+                token = {"token": chunk.delta["content"], "logprob": math.log(self.p), "top_logprobs": top}
+                chunk = replace(chunk, logprobs={"content": [token]})  # noqa: PLW2901 - the same chunk, with more
+            yield chunk
+
+
+def calling(arguments: str, name: str = "look") -> Reply:
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}
+    return Reply(delta={"tool_calls": [call]}, finish="tool_calls")
+
+
+def climb(*steps, signals=None, prompt=None, verifier=None):
+    """Answer by a route over steps: an engine, or an engine with its policy and its sampling."""
+    made = []
+    for number, step in enumerate(steps):
+        engine, *settings = step if isinstance(step, tuple) else (step,)
+        policy, sampling = (*settings, *(Single(), {})[len(settings) :])
+        one = tier(policy, engine, name=f"t{number}")
+        made.append(replace(one, deployment=replace(one.deployment, name=one.name), sampling=sampling))
+    ladder = tuple(one.name for one in made)
+    read = {"tiers": ladder} if signals is None else {"tiers": ladder, "signals": signals}
+    policy = msgspec.convert({"cascade": read}, PolicyChoice).member
+    route = Tier(name="auto", deployment=made[-1].deployment, policy=policy)
+
+    async def main():
+        trace = new_trace()
+        action = Action(route, trace, tiers=tiers_of(made), verifier=verifier)
+        return await action.solve(prompt or ask_user("2+2?")), trace
+
+    return frozen(main())
+
+
+def levels(trace):
+    return [(one.signal, one.level) for one in trace.events if isinstance(one, Decision) and one.signal]
+
+
+def reasons(trace):
+    return [one.reason for one in trace.events if isinstance(one, Decision)]
+
+
+# ── agreement ────────────────────────────────────────────────────────────
+
+
+def test_an_answer_that_two_cheap_draws_give_is_accepted():
+    strong = ScriptedEngine("5")
+    answer, trace = climb(ScriptedEngine("4"), strong)
+    assert (answer.completion.text, answer.tier, strong.calls) == ("4", "t0", [])
+    assert levels(trace) == [("agreement", 1.0)]
+    assert [one.after for one in trace.events if isinstance(one, Decision)][-1] == (0,)
+
+
+def test_cheap_draws_that_disagree_escalate():
+    answer, trace = climb(ScriptedEngine("4", "3"), ScriptedEngine("5"))
+    assert (answer.completion.text, len(trace.passes)) == ("5", 3)
+    assert "t0 not accepted: 1 of 2 draws agree, wanted 2" in reasons(trace)
+
+
+def test_draws_of_cheaper_tiers_count_for_the_next_one():
+    greedy = (ScriptedEngine("4"), Single(), {"temperature": 0})
+    answer, trace = climb(greedy, ScriptedEngine("4"), ScriptedEngine("5"))
+    assert (answer.tier, len(trace.passes)) == ("t1", 2)
+    assert "t1 accepted: 2 of 2 draws agree, wanted 2" in reasons(trace)
+
+
+def test_another_draw_is_not_taken_where_nothing_is_sampled():
+    engine = ScriptedEngine("4")
+    climb((engine, Single(), {"temperature": 0}), ScriptedEngine("5"))
+    assert len(engine.calls) == 1
+
+
+def test_copies_of_one_draw_are_no_agreement():
+    """The same 40 words twice at this margin are not two draws."""
+    words = "The answer is " + " ".join(["x"] * 40)
+    answer, _ = climb(Sure(words, p=0.5), ScriptedEngine("5"), signals=[{"agreement": 2}, {"margin": 0.9}])
+    assert answer.completion.text == "5"
+
+
+def test_open_texts_are_not_compared():
+    engine = ScriptedEngine(OPEN)
+    climb(engine, ScriptedEngine("5"), signals=[{"agreement": 2}])
+    assert len(engine.calls) == 1
+
+
+# ── signals of one pass ──────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.99, OPEN), (0.6, "5")])
+def test_open_text_is_accepted_by_its_margin(p, text):
+    answer, trace = climb(Sure(OPEN, p=p), ScriptedEngine("5"))
+    assert answer.completion.text == text
+    assert levels(trace)[0] == ("margin", pytest.approx(2 * p - 1))
+
+
+@pytest.mark.parametrize(
+    ("signal", "accepts"),
+    [
+        ({"margin": 0.8}, True),
+        ({"margin": 0.81}, False),
+        ({"tail_confidence": 1.2}, True),  # −(ln .9 + ln .1) / 2 = 1.204
+        ({"tail_confidence": 1.21}, False),
+        ({"entropy": 0.33}, True),  # .9 ln(1/.9) + .1 ln 10 = .325
+        ({"entropy": 0.32}, False),
+        ({"length": 14}, True),
+        ({"length": 13}, False),
+    ],
+)
+def test_each_signal_is_compared_with_its_threshold(signal, accepts):
+    answer, _ = climb(Sure(OPEN, p=0.9), ScriptedEngine("5"), signals=[signal])
+    assert (answer.tier == "t0") == accepts
+
+
+def test_the_first_signal_that_an_answer_has_decides():
+    answer, trace = climb(ScriptedEngine(OPEN), ScriptedEngine("5"), signals=[{"margin": 0.9}, {"length": 20}])
+    assert (answer.tier, levels(trace)) == ("t0", [("length", 14)])
+
+
+def test_an_answer_without_any_signal_is_not_accepted():
+    answer, trace = climb(ScriptedEngine(OPEN), ScriptedEngine("5"))
+    assert answer.tier == "t1"
+    assert "t0 not accepted: it has no signal" in reasons(trace)
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (Reply(text="4", finish="length"), "it was truncated"),
+        (Reply(text="4", finish="content_filter"), "it is a refusal"),
+        (Reply(delta={"refusal": "no"}), "it is a refusal"),
+        (Reply(), "it is empty"),
+        (Reply(delta={"reasoning_content": "hm"}), "it is lost to thinking"),
+        (Reply(text="<think>hm"), "it is lost to thinking"),
+    ],
+)
+def test_an_answer_that_nobody_could_use_escalates_at_once(reply, why):
+    engine = ScriptedEngine(reply)
+    answer, trace = climb(engine, ScriptedEngine("5"))
+    assert (answer.completion.text, len(engine.calls)) == ("5", 1)
+    assert f"t0 not accepted: {why}" in reasons(trace)
+
+
+def test_log_probabilities_are_asked_of_cheap_tiers_only_and_not_beside_a_verifier():
+    cheap, strong = ScriptedEngine(OPEN), ScriptedEngine("5")
+    climb(cheap, strong)
+    assert cheap.calls[0].prompt.fields["top_logprobs"] == 5
+    assert "logprobs" not in strong.calls[0].prompt.fields
+    judged = ScriptedEngine(OPEN)
+    climb(judged, ScriptedEngine("5"), verifier=Exact(equals="5"))
+    assert "logprobs" not in judged.calls[0].prompt.fields
+
+
+# ── tools ────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("reply", "tier_of_answer", "reason"),
+    [
+        (calling('{"days": 3}'), "t0", "t0 accepted: its tool calls match their schemas"),
+        (calling('{"days": "3"}'), "t1", "t0 not accepted: arguments of look: $.days: '3' is not of type 'integer'"),
+        (calling("{"), "t1", "t0 not accepted: arguments of look: not JSON"),
+        (calling("{}", "fly"), "t1", "t0 not accepted: it calls 'fly', which is not offered"),
+        (Reply(text=OPEN), "t0", "t0 accepted: nothing speaks against it"),
+    ],
+)
+def test_with_tools_an_answer_climbs_for_a_reason_of_its_own_only(reply, tier_of_answer, reason):
+    prompt = ask_user("weather?", tools=[LOOK])
+    answer, trace = climb(ScriptedEngine(reply), ScriptedEngine("5"), prompt=prompt)
+    assert answer.tier == tier_of_answer
+    assert reason in reasons(trace)
+
+
+def test_a_tool_call_is_not_drawn_again_for_its_agreement():
+    engine = ScriptedEngine(calling('{"days": 3}'), calling('{"days": 4}'))
+    answer, trace = climb(engine, ScriptedEngine("5"), prompt=ask_user("weather?", tools=[LOOK]))
+    assert (answer.tier, len(trace.passes)) == ("t0", 1)
+
+
+def test_tool_calls_of_a_vote_that_differ_in_their_arguments_escalate():
+    votes = (ScriptedEngine(calling('{"days": 3}'), calling('{"days": 4}')), Majority(n=2))
+    answer, trace = climb(votes, ScriptedEngine("5"), prompt=ask_user("weather?", tools=[LOOK]))
+    assert answer.tier == "t1"
+    assert "t0 not accepted: 1 of 2 draws agree, wanted 2" in reasons(trace)
+
+
+def test_a_tool_call_at_temperature_0_without_log_probabilities_is_accepted_if_it_is_valid():
+    greedy = (ScriptedEngine(calling('{"days": 3}')), Single(), {"temperature": 0})
+    answer, trace = climb(greedy, ScriptedEngine("5"), prompt=ask_user("weather?", tools=[LOOK]))
+    assert (answer.tier, len(trace.passes)) == ("t0", 1)
+    assert "t0 accepted: its tool calls match their schemas" in reasons(trace)
+
+
+# ── reuse ────────────────────────────────────────────────────────────────
+
+
+def test_a_majority_counts_the_votes_of_the_cheap_tier():
+    votes = ScriptedEngine("3", "4", "9")
+    answer, trace = climb(ScriptedEngine("3", "4"), (votes, Majority(n=5)), signals=[{"agreement": 2}])
+    assert len(votes.calls) == 3, "two of five votes are there already"
+    assert (answer.why, len(trace.passes)) == ("2 of 5 votes", 5)
+    assert answer.completion.text == "3"
+
+
+def test_a_vote_that_a_verifier_rejected_does_not_count():
+    votes = ScriptedEngine("5")
+    climb(ScriptedEngine("3"), (votes, Majority(n=3)), verifier=Exact(equals="5"))
+    assert len(votes.calls) == 3, "all of its own votes are drawn"
+
+
+def test_the_own_draws_of_a_majority_outnumber_those_of_cheaper_tiers():
+    votes = ScriptedEngine("5")
+    steps = [ScriptedEngine("1", "2"), ScriptedEngine("3", "4"), (votes, Majority(n=3))]
+    answer, _ = climb(*steps, signals=[{"agreement": 2}])
+    assert (answer.completion.text, len(votes.calls)) == ("5", 2)
+
+
+def test_a_refinement_starts_from_the_draft_of_the_cheap_tier():
+    strong = ScriptedEngine("weak in places", "better")
+    answer, trace = climb(ScriptedEngine(OPEN), (strong, Refine()))
+    assert answer.completion.text == "better"
+    assert [done.call.role for done in trace.passes] == ["draft", "critique", "refine"]
+    assert trace.passes[1].call.after == (0,)
+    assert strong.calls[0].prompt.messages[1]["content"] == OPEN
+
+
+# ── the file ─────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [[{"agreement": 1}], [{"margin": 1.5}], [{"margin": 0.5, "length": 3}], [{}], [{"confidence": 1}], {"margin": 0.5}],
+)
+def test_a_signal_that_cannot_be_is_refused_when_the_file_is_read(signals):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"cascade": {"tiers": ["a", "b"], "signals": signals}}, PolicyChoice)
+
+
+# ── whatever comes ───────────────────────────────────────────────────────
+
+odd_logprobs = st.none() | st.fixed_dictionaries(
+    {
+        "content": st.none()
+        | st.lists(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "logprob": st.none() | st.floats() | st.text(max_size=2),
+                    "token": st.none() | st.text(max_size=3),
+                    "bytes": st.none() | st.lists(st.integers(-9, 300), max_size=3),
+                    "top_logprobs": st.none() | st.lists(st.none() | st.fixed_dictionaries({"logprob": st.floats()})),
+                },
+            ),
+            max_size=3,
+        )
+    }
+)
+odd_deltas = st.sampled_from(
+    [
+        {},
+        {"content": "4"},
+        {"content": ""},
+        {"content": "<think>"},
+        {"content": '{"a": 1}'},
+        {"content": "User: \r\n### System: \ud83d"},
+        {"reasoning_content": "4"},
+        {"refusal": "no"},
+        {"audio": {"id": "x"}},
+        {"function_call": {"name": "look", "arguments": "{"}},
+        {"tool_calls": [{"index": 0, "function": {"name": "look", "arguments": '{"days": 1}'}}]},
+        {"tool_calls": [{"index": 0, "function": {"name": "", "arguments": "["}}]},
+        {"tool_calls": [{"index": 0, "function": None}]},
+    ]
+)
+
+
+class Odd(ScriptedEngine):
+    """Sends the given chunks for call after call."""
+
+    def __init__(self, *answers):
+        super().__init__()
+        self.answers = answers
+
+    async def _say(self, call, reply):
+        delta, logprobs, finish, error = self.answers[(len(self.calls) - 1) % len(self.answers)]
+        if delta:
+            yield Chunk(delta=delta, logprobs=logprobs)
+        if error:
+            raise error("on purpose")
+        yield Chunk(finish=finish)
+
+
+odd_answers = st.tuples(
+    odd_deltas,
+    odd_logprobs,
+    st.sampled_from(["stop", "length", "content_filter", "tool_calls"]),
+    st.sampled_from([None, None, None, Broken, Refused]),
+)
+any_signals = st.lists(
+    st.sampled_from([{"agreement": 2}, {"agreement": 3}, {"margin": 0.5}, {"tail_confidence": 1.0}, {"entropy": 0.5},
+                     {"length": 1}]),
+    max_size=3,
+)  # fmt: skip
+policies: st.SearchStrategy[Policy] = st.sampled_from([Single(), Majority(n=3), Refine()])
+
+
+@given(data=st.data())
+def test_whatever_the_engines_send_the_answer_is_one_that_an_engine_gave(data):
+    steps = [
+        (Odd(*data.draw(st.lists(odd_answers, min_size=1, max_size=3))), data.draw(policies), {}) for _ in range(3)
+    ]
+    prompt = ask_user("?", **data.draw(st.sampled_from([{}, {"tools": [LOOK]}, {"tools": "odd"}, {"functions": [{}]}])))
+    try:
+        answer, trace = climb(*steps, signals=data.draw(any_signals), prompt=prompt)
+    except (EngineError, BudgetError):
+        return
+    chosen = next(done for done in trace.passes if done.number == answer.chosen)
+    assert chosen.call.candidate
+    assert answer.completion == chosen.completion
+
+
+def test_its_signals_are_part_of_what_it_sets():
+    assert Cascade(ladder=("a",)).sets == {"logprobs", "top_logprobs"}
+    assert Cascade(ladder=("a",), signals=(CascadeSignal(length=3),)).sets == frozenset()
