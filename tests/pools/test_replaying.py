@@ -82,6 +82,29 @@ def test_settings_that_share_a_walk_get_what_each_gets_alone(made, monkeypatch, 
             assert (one.answer and one.answer.text, one.why) == (other.answer and other.answer.text, other.why)
 
 
+def test_a_shared_walk_ends_at_the_deadline_of_each_setting(made):
+    vote = {"majority": {"n": 8}}
+    deadlines = [None, 600, 0.5, 0.3, 0.2, 0.6, 0.15, 10]
+    tried = [
+        setting("fast", vote, Budget() if one is None else Budget(seconds=one), name=f"{one}") for one in deadlines
+    ]
+    together = replay(made, *tried, orders=2)
+    assert together == [replay(made, one, orders=2)[0] for one in tried]
+    assert together[0] == together[1] != together[4], "one deadline matters and the other does not"
+
+
+def test_a_policy_that_looks_at_its_budget_shares_no_walk(made):
+    class Hasty(Single):
+        async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
+            answer = await super().solve(prompt, ask)
+            return replace(answer, why=f"{ask.left.seconds}")
+
+    policy, plain = Hasty(), setting("fast", {"single": {}})
+    tried = [replace(plain, name=f"{one}", policy=policy, budget=Budget(seconds=one)) for one in (50, 90)]
+    soon, late = (found[0].why for found in replay(made, *tried))
+    assert float(late) - float(soon) == pytest.approx(40)
+
+
 def test_the_first_order_is_the_recorded_one_and_the_others_use_the_same_draws(made):
     one = setting("fast", {"single": {}})
     (found,) = replay(made, one, orders=40)

@@ -47,6 +47,8 @@ class Ballots:
         self._rule = rule
         self._calibration = calibration
         self._cast: dict[int, Ballot] = {}
+        self._counted: dict[str, tuple[int, int]] = {}
+        """For each answer, its votes and the first draw of them."""
         self._arrived: set[int] = set()
         self._whole = 0
         self._looked_at = 0
@@ -59,6 +61,9 @@ class Ballots:
         self._arrived.add(place)
         if ballot is not None:
             self._cast[place] = ballot
+            if ballot.key is not None:
+                votes, first = self._counted.get(ballot.key, (0, place))
+                self._counted[ballot.key] = votes + 1, min(first, place)
         while self._whole in self._arrived:
             self._whole += 1
 
@@ -81,14 +86,15 @@ class Ballots:
     @property
     def is_settled(self) -> bool:
         """Whether the draws that are left cannot change the answer. They may come in any order."""
-        ballots = self._with_answer(self._draws)
-        if not ballots:
+        if not self._counted:
             return False  # the panel ends by itself, with the error of the last draw
-        first_open = next((place for place in range(self._draws) if place not in self._arrived), self._draws)
-        seen = len({one.key for one in ballots})
-        for possible in sorted({possible_answers(seen), possible_answers(seen + self.left)}):
+        left, first_open = self.left, self._whole
+        if self._calibration is None:
+            return is_settled(list(self._counted.values()), left=left, first_open=first_open)
+        ballots, seen = self._with_answer(self._draws), len(self._counted)
+        for possible in sorted({possible_answers(seen), possible_answers(seen + left)}):
             tallied = [(total, first.place) for total, first in self._tallied(ballots, possible).values()]
-            if not is_settled(tallied, left=self.left, first_open=first_open, heaviest=self._heaviest(possible)):
+            if not is_settled(tallied, left=left, first_open=first_open, heaviest=self._heaviest(possible)):
                 return False
         return True
 
@@ -168,6 +174,4 @@ class Ballots:
 
     def _heaviest(self, possible: int) -> float:
         """The largest difference that one vote can make."""
-        if self._calibration is None:
-            return 1.0
         return self._weight(HIGHEST if self._rule.needs_confidence else 1.0, possible)

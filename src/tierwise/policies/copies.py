@@ -23,7 +23,10 @@ def why_copies(votes: Sequence[Pass]) -> str:
     log-probabilities the chance of an equal draw is known: that of the text, at the request's temperature.
     """
     first = votes[0] if votes else None
-    if first is None or any(_said(vote.completion) != _said(first.completion) for vote in votes):
+    if first is None or len(votes) < 2 or any(vote.completion.text != first.completion.text for vote in votes):
+        return ""
+    said = _said(first.completion)
+    if any(_said(vote.completion) != said for vote in votes):
         return ""
     return _why(votes, of=len(votes))
 

@@ -93,6 +93,7 @@ class PoolAsk:
 
     @property
     def left(self) -> Left:
+        self.choice.has_looked_at_budget = True
         if not self._is_timed_only():
             return self.tracker.left(self.simulation.now)
         deadline = self.tracker.deadline
@@ -140,6 +141,7 @@ class PoolAsk:
         return self._with(other, tracker, path=self._path, fills=True)
 
     def within(self, budget: Budget) -> PoolAsk:
+        self.choice.has_looked_at_budget = True
         tracker = self.tracker.within(budget, self.simulation.now)
         return self._with(self.replayed, tracker, path=self._path, fills=self._fills)
 
