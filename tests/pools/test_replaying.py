@@ -116,6 +116,16 @@ def test_the_first_order_is_the_recorded_one_and_the_others_use_the_same_draws(m
     assert found != replay(made, one, orders=40, seed=1)[0]
 
 
+def test_a_cascade_over_other_settings_does_what_it_does_over_the_tiers_that_they_are(made):
+    def ladder(*tiers: str) -> Setting:
+        return setting("fast", {"cascade": {"tiers": list(tiers), "signals": [{"agreement": 2}]}}, name="-".join(tiers))
+
+    alias = setting("fast", {"single": {}}, name="one")
+    _, by_alias, by_tier = replay(made, alias, ladder("one", "best"), ladder("fast", "best"))
+    assert [(one.passes, one.completion) for one in by_alias] == [(one.passes, one.completion) for one in by_tier]
+    assert {one.passes for one in by_tier} - {1 + 3}, "draws for agreement are taken"
+
+
 def test_all_votes_in_any_order_elect_the_same_answer_as_the_recorded_order(made):
     (found,) = replay(made, setting("fast", {"majority": {"n": 8}}), orders=5)
     for task in range(6):

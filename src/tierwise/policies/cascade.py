@@ -230,7 +230,7 @@ class _Climb:
         """
         reading, draws = await self._votes.agreement(tier, candidate, wanted)
         own = sum(one.tier == candidate.tier for one in self._votes.candidates)
-        if not draws_more or candidate.tier != tier.tier or draws_alike(candidate):
+        if not draws_more or candidate.deployment != tier.deployment or draws_alike(candidate):
             return reading
         while reading is None and draws and own < wanted:
             try:
