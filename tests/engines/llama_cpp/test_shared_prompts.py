@@ -15,9 +15,11 @@ from tierwise.engines.llama_cpp.prompt_text import prompt_text
 from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts, make_folder
 from tierwise.ledger.records import Decision
 from tierwise.policies import BestOfN, Majority, Refine
+from tierwise.policies.judging import LetterJudge
+from tierwise.policies.scoring import ScorerChoice
 from tierwise.run import Action
 from tierwise.spec.call import Call
-from tierwise.testing import ask_user, new_trace, tier
+from tierwise.testing import ScriptedEngine, ask_user, new_trace, tier
 
 STORY = "The quick brown fox jumps over the lazy dog and runs along the river. " * 16
 
@@ -192,3 +194,22 @@ def test_a_folder_is_private_to_the_user():
     assert folder is not None
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     folder.rmdir()
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("pivots", "passes"), [(0, 8), (2, 8)])
+def test_a_judge_of_eight_candidates_has_most_of_its_prompts_cached_by_the_engines_own_count(llama, pivots, passes):
+    async def main() -> None:
+        policy = BestOfN(n=8, scorer=ScorerChoice(judge=LetterJudge(tier="strong", pivots=pivots)))
+        drafts = ScriptedEngine(*(f"It runs {number} miles, because it is a quick and brown fox." for number in range(8)))
+        before, trace = await llama.metric("prompt_tokens_total"), new_trace()
+        strong = tier(policy, llama.engine, slots=4, name="strong")
+        await Action(tier(policy, drafts), trace, tiers={"strong": strong}).solve(story(f"Judged {pivots}", max_tokens=64))
+        judged = [done for done in trace.passes if done.call.role == "judge"]
+        assert len(judged) >= passes
+        assert_mostly_cached(trace, "judge", 0.9)
+        computed = sum(done.usage.prompt - done.usage.cached for done in trace.passes if done.tier == "strong")
+        assert computed <= 0.25 * sum(done.usage.prompt for done in judged)  # even with the prefill
+        assert await llama.metric("prompt_tokens_total") - before == computed
+
+    llama.run(main())
