@@ -63,7 +63,7 @@ class Judging(ScriptedEngine):
             return super().reply_to(self._drawn - 1, call)
         block, task = (str(message["content"]) for message in call.prompt.messages[-2:])
         drafts = dict(re.findall(r'^Draft (\d+): \{"answer":"([^"]*)"', block, re.MULTILINE))
-        places = [int(place) for place in re.findall(r"raft (\d+)", task.rsplit("\n\n", 1)[1])]
+        places = [int(place) for place in re.findall(r"Draft (\d+)", task.rsplit("\n\n", 1)[1])]
         self.asked.append(places)
         if self._says is not None:
             return self._says if isinstance(self._says, Reply) else Reply(text=self._says)
@@ -188,7 +188,7 @@ def test_the_prompts_of_a_judge_differ_only_at_their_end():
     tails = [str(prompt.messages[-1]["content"]).rsplit("\n\n", 1) for prompt in prompts]
     assert {before for before, _ in tails} == {tails[0][0]}
     assert "It rhymes." in tails[0][0]
-    assert all(len(tail) < 60 for _, tail in tails)
+    assert all(len(tail) < 130 for _, tail in tails)
 
 
 def test_what_forms_an_answer_does_not_form_a_grade():

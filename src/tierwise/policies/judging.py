@@ -19,8 +19,7 @@ from tierwise.spec.ask import Ask
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.errors import EngineError
 from tierwise.spec.prompt import BOUNDS, FORM, Prompt
-from tierwise.verifiers.letter_grades import FORM as REPLY
-from tierwise.verifiers.letter_grades import LETTERS, SCALE, letter_grades
+from tierwise.verifiers.letter_grades import LETTERS, SCALE, grades_of, letter_grades
 from tierwise.verifiers.model_judge import RUBRIC
 
 _DROPPED = (
@@ -96,9 +95,8 @@ class LetterJudge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def task(self, places: Sequence[int]) -> str:
         """What the judge is told after the candidates. Only the end of it depends on the places, from 0."""
-        names = " and ".join(f"draft {place + 1}" for place in places)
-        asked = f"Compare {names}, and grade both." if len(places) > 1 else f"Grade {names}."
-        return f"{MATERIAL} Now judge them. What a good answer does: {self.rubric}\n\n{SCALE} {REPLY}\n\n{asked}"
+        numbers = [place + 1 for place in places]
+        return f"{MATERIAL} Now judge them. What a good answer does: {self.rubric}\n\n{SCALE}\n\n{grades_of(numbers)}"
 
 
 class _Judge:

@@ -23,7 +23,6 @@ SCALE = (
     "Grades are letters from A to T: A is certainly right, B to D right with small flaws, E to J rather right, K to P "
     "rather wrong, Q to S wrong with correct parts, T certainly wrong."
 )
-FORM = "Reply with one line for each draft that you are asked for, such as `Draft 1: C`, and with nothing else."
 
 _DECORATION = " \t\n*_`\"'()[]{}<>.:,;▁Ġ"
 _NAMED = re.compile(
@@ -33,6 +32,16 @@ _NAMED = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _BARE = re.compile(r"\A[\s*_`\"'(\[]*(?i:(?:final\s+)?grade[\s*_`]*:)?[\s*_`\"'(\[]*([A-T])[+\-]?[\s*_`\"').\]]*\Z")
+
+
+def grades_of(drafts: Sequence[int]) -> str:
+    """The request for the grades of these drafts: the end of a judge's prompt."""
+    names = " and ".join(f"draft {number}" for number in drafts)
+    lines = " and ".join(f"`Draft {number}: ` and its letter" for number in drafts)
+    many = (
+        f"Compare {names}. Reply with {len(drafts)} lines" if len(drafts) > 1 else f"Grade {names}. Reply with a line"
+    )
+    return f"{many}, {lines}, and nothing else."
 
 
 def letter_grades(completion: Completion, drafts: Sequence[int]) -> dict[int, float]:

@@ -20,9 +20,11 @@ from tierwise.engines.llama_cpp.prompt_text import prompt_text
 from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts, make_folder
 from tierwise.ledger.records import Decision
 from tierwise.policies import BestOfN, Fusion, Majority, Refine
+from tierwise.policies.judging import LetterJudge
+from tierwise.policies.scoring import ScorerChoice
 from tierwise.run import Action
 from tierwise.spec.call import Call
-from tierwise.testing import ask_user, new_trace, tier
+from tierwise.testing import ScriptedEngine, ask_user, new_trace, tier
 
 STORY = "The quick brown fox jumps over the lazy dog and runs along the river. " * 16
 
@@ -345,3 +347,26 @@ def test_a_machine_without_a_file_system_in_memory_has_a_folder_too(tmp_path):
     folder = make_folder(1, memory=tmp_path / "none")
     assert folder is not None
     folder.rmdir()
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(("pivots", "passes"), [(0, 8), (2, 8)])
+def test_a_judge_of_eight_candidates_has_most_of_its_prompts_cached_by_the_engines_own_count(llama, pivots, passes):
+    async def main() -> None:
+        policy = BestOfN(n=8, scorer=ScorerChoice(judge=LetterJudge(tier="strong", pivots=pivots)))
+        drafts = ScriptedEngine(
+            *(f"It runs {number} miles, because it is a quick and brown fox." for number in range(8))
+        )
+        before, trace = await llama.metric("prompt_tokens_total"), new_trace()
+        strong = tier(policy, llama.engine, slots=4, name="strong")
+        await Action(tier(policy, drafts), trace, tiers={"strong": strong}).solve(
+            story(f"Judged {pivots}", max_tokens=64)
+        )
+        judged = [done for done in trace.passes if done.call.role == "judge"]
+        assert len(judged) >= passes
+        assert_mostly_cached(trace, "judge", 0.9)
+        computed = sum(done.usage.prompt - done.usage.cached for done in trace.passes if done.tier == "strong")
+        assert computed <= 0.25 * sum(done.usage.prompt for done in judged)  # even with the prefill
+        assert await llama.metric("prompt_tokens_total") - before == computed
+
+    llama.run(main())
