@@ -193,10 +193,3 @@ def test_what_the_prompts_of_a_judge_begin_with_is_computed_once():
     assert all(one[:-1] == begun[:-1] for one in judged)
     assert all(one[-1]["content"].startswith(begun[-1]["content"]) for one in judged)
     assert judged[0][-1]["content"].removeprefix(begun[-1]["content"]).startswith("1. Reply with a line")
-
-
-def test_prompts_that_differ_before_their_end_share_nothing():
-    engine = Sharing("4")
-    policy = BestOfN(n=2, temperatures=(0.0, 1.0))
-    _, trace = act(policy, engine)
-    assert roles(trace) == ["draft", "draft"]
