@@ -4,7 +4,7 @@
         [--answers 8,32,96,256] [--rounds 3] [--json FILE]
 
 llama.cpp runs the quickstart's checkpoint (`tierwise pull examples/quickstart.yaml`). With a folder, the Transformers
-worker runs it too, and with the interpreter of a vLLM on this machine, vLLM does. Every prompt is new, of about 630
+worker runs it too, and with the interpreter of a vLLM on this machine, vLLM does. Every prompt is new, of about 610
 tokens with SmolLM2. Tokens are those of the trace, from which the ledger is written; `engine` is the count on the
 engine's own metrics page. Two times are compared with the votes': one pass, and the sum of a prefill alone and the same
 votes on a prompt that is cached already. CPU time is that of the engine's processes, which other load on the machine
