@@ -143,3 +143,10 @@ def test_the_bound_ends_with_its_block():
 def test_steps_are_counted_and_not_time():
     with bounded(1000):
         re.sub("a", "b", "a" * 1_000_000)
+
+
+@pytest.mark.parametrize("text", ["(¹", "¹", "1. ¹\n2. ²", "¹. is the answer", "(²) and (³)"])
+@pytest.mark.parametrize("name", READERS)
+def test_digits_that_are_no_decimal_digits_are_read_by_every_reader(name, text):
+    with suppress(TooMuchWork):
+        READERS[name](Completion(text=text))

@@ -133,6 +133,10 @@ def _is_word(word: str) -> bool:
     )
 
 
+MYRIAD = 4
+"""The power of ten of 万."""
+
+
 def _scaled(text: str, end: int, value: Value) -> tuple[int, Value, tuple[Value, ...]]:
     """With the words after it that change the number: percent, million, dozen."""
     if percent := words.PERCENT.match(text, end):
@@ -140,7 +144,10 @@ def _scaled(text: str, end: int, value: Value) -> tuple[int, Value, tuple[Value,
     for _ in range(2):  # `2 hundred thousand`, `3千万`
         if scale := words.SCALE.match(text, end):
             word = next(part for part in scale.groups() if part)
-            value, end = value * 10 ** words.SCALES[word.lower()], scale.end()
+            size = words.SCALES[word.lower()]
+            value, end = value * 10**size, scale.end()
+            if rest := words.THOUSANDS.match(text, end) if size == MYRIAD else None:  # `2万5千`
+                value, end = value + 1000 * int(rest[1]), rest.end()
         elif dozen := words.DOZEN.match(text, end):
             value, end = value * 12, dozen.end()
     return end, value, ()
@@ -237,10 +244,17 @@ def _item(text: str, begin: int, decimal: Decimal, steps: set[int]) -> tuple[Qua
         label=_is_label(text, begin, end, outside, steps),
         negated=words.NOT.search(outside) is not None or words.NOT_AFTER.match(text, end) is not None,
     )
-    if _spoils(text, end) or words.VARIABLE.search(outside) or words.BOUND.search(outside):
+    if _spoils(text, end) or words.VARIABLE.search(outside) or _is_bound(outside):
         item = item.unreadable()
         end = max(end, _tail(text, end))
     return item, end
+
+
+def _is_bound(before: str) -> bool:
+    """Whether a number is said to be a bound of the result: `< 10`, `fewer than 10`."""
+    if words.BOUND.search(before):
+        return True
+    return words.THAN.search(before) is not None and words.NEGATES.search(before) is None
 
 
 def _tail(text: str, place: int) -> int:
@@ -286,7 +300,7 @@ def _is_label(text: str, begin: int, end: int, outside: str, steps: set[int]) ->
         return True
     line = outside.rpartition("\n")[2]
     starts = not line.strip(" \t#*_>`") and (len(outside) < 40 or "\n" in outside)
-    if not starts or not text[begin:end].isdigit() or not re.match(r"[.)][*`]*\s+\S|:", text[end : end + 9]):
+    if not starts or not text[begin:end].isdecimal() or not re.match(r"[.)][*`]*\s+\S|:", text[end : end + 9]):
         return False
     number = int(text[begin:end])
     return number == 1 or text[end] == ")" or number - 1 in steps or number + 1 in steps

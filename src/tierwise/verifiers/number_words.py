@@ -64,6 +64,33 @@ _NEVER_FIRST = frozenset(
 _JOINS = re.compile(r"(?:[ \t]+|-)(?:(?:and|und|y|e|et|en|och|и)[ \t]+)?")
 _WORD = re.compile(r"[^\W\d_]{2,40}")
 _CHINESE = re.compile(r"[一二三四五六七八九十百千两]{2,12}(?=[^一二三四五六七八九十百千两共起些样般部])")
+_TURKISH_IS = re.compile(r"(?<=[^\W\d_]{2})[dt][ıiuü]r\Z")
+"""What a Turkish number ends with that is predicated: `sekizdir`."""
+_DOZEN = re.compile(r"(?<!\w)(half[ ]a[ ]|a[ ]|one[ ])dozen(?!\w)", re.IGNORECASE)
+_VIETNAMESE_ONES = {
+    word: value
+    for value, words in enumerate("một/mốt hai ba bốn/tư lăm sáu bảy tám chín".split(), 1)  # noqa: SIM905 - as the lists
+    for word in words.split("/")
+}
+_VIETNAMESE_TENS = {
+    "năm": 5,
+    **{word: value for word, value in _VIETNAMESE_ONES.items() if word not in ("mốt", "tư", "lăm")},
+}
+_VIETNAMESE = re.compile(
+    r"(?<!\w)(?:(hai|ba|bốn|năm|sáu|bảy|tám|chín)[ ]mươi|mười)(?:[ ](" + "|".join(_VIETNAMESE_ONES) + r"))?(?!\w)",
+    re.IGNORECASE,
+)
+_KOREAN_TENS = {word: 10 * place for place, word in enumerate("열 스물 서른 마흔 쉰 예순 일흔 여든 아흔".split(), 1)}  # noqa: SIM905
+_KOREAN_ONES = {
+    word: value
+    for value, words in enumerate("한/하나 두/둘 세/셋 네/넷 다섯 여섯 일곱 여덟 아홉".split(), 1)  # noqa: SIM905
+    for word in words.split("/")
+}
+_KOREAN = re.compile(
+    rf"(?<![가-힣])(?:({'|'.join(_KOREAN_TENS)})({'|'.join(_KOREAN_ONES)})?|스무|({'|'.join(list(_KOREAN_ONES)[2:])}))"
+    r"(?=[ ]?(?:개|명|마리|살|시간|권|대|장|번|그루|병|잔|송이|켤레|쌍|자루|입니다|이다|이에요))"
+)
+"""A native Korean number before what it counts."""
 _DIGITS = {sign: place for place, sign in enumerate("零一二三四五六七八九")} | {"两": 2}
 _FRACTIONS = {
     "half": 2,
@@ -117,7 +144,7 @@ def numbers_in_words(text: str) -> Iterator[tuple[int, int, Fraction | None]]:
     place = 0
     while word := _WORD.search(text, place):
         place = word.end()
-        first = word[0].lower()
+        first = _name(word)
         if first not in _TABLE or (first in _NEVER_FIRST and not _is_multiplied(text, word)):
             continue
         value, place = _phrase(text, word)
@@ -128,14 +155,28 @@ def numbers_in_words(text: str) -> Iterator[tuple[int, int, Fraction | None]]:
             under = _FRACTIONS.get((part[1] or "").lower())
             place = part.end()
             yield word.start(), place, Fraction(value, under) if under else None
+    for dozen in _DOZEN.finditer(text):
+        yield dozen.start(), dozen.end(), Fraction(6 if dozen[1].lower().startswith("half") else 12)
+    for numeral in _VIETNAMESE.finditer(text):
+        tens = 10 * _VIETNAMESE_TENS[numeral[1].lower()] if numeral[1] else 10
+        yield numeral.start(), numeral.end(), Fraction(tens + _VIETNAMESE_ONES.get((numeral[2] or "").lower(), 0))
+    for numeral in _KOREAN.finditer(text):
+        tens = _KOREAN_TENS[numeral[1]] if numeral[1] else 0 if numeral[3] else 20
+        yield numeral.start(), numeral.end(), Fraction(tens + _KOREAN_ONES.get(numeral[2] or numeral[3] or "", 0))
     for numeral in _CHINESE.finditer(text):
         if (number := _chinese(numeral[0])) is not None:
             yield numeral.start(), numeral.end(), Fraction(number)
 
 
+def _name(word: re.Match[str]) -> str:
+    """A word as it stands in the table."""
+    name = word[0].lower()
+    return _TURKISH_IS.sub("", name) if name.endswith("r") and name not in _TABLE else name
+
+
 def _phrase(text: str, word: re.Match[str]) -> tuple[int, int]:
     """The number that begins with a word, and where it ends."""
-    total, current, place = 0, _TABLE[word[0].lower()], word.end()
+    total, current, place = 0, _TABLE[_name(word)], word.end()
     while (joint := _JOINS.match(text, place)) and (following := _WORD.match(text, joint.end())):
         name = following[0].lower()
         times, value = _MULTIPLES.get(name), _TABLE.get(name)
@@ -161,7 +202,7 @@ def _is_multiplied(text: str, word: re.Match[str]) -> bool:
     """Whether a word for one stands before `hundred` or `thousand`."""
     joint = _JOINS.match(text, word.end())
     following = _WORD.match(text, joint.end()) if joint else None
-    return _TABLE[word[0].lower()] == 1 and following is not None and _MULTIPLES.get(following[0].lower(), 0) >= 100
+    return _TABLE.get(word[0].lower()) == 1 and following is not None and _MULTIPLES.get(following[0].lower(), 0) >= 100
 
 
 def _continues(current: int, value: int) -> bool:

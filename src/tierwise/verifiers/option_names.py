@@ -137,7 +137,7 @@ class Names:
             return self.by_text[bare]
         if len(bare) <= 2 and bare.upper() in self.letters:
             return self.letters[bare.upper()]
-        if self._is_counted and len(bare) == 1 and bare.isdigit() and "(" in text:
+        if self._is_counted and len(bare) == 1 and bare.isdecimal() and "(" in text:
             return int(bare) - 1 if 0 < int(bare) <= len(self.options) else None
         return None
 

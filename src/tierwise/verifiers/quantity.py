@@ -125,13 +125,14 @@ def _equal_after(text: str, items: list[Quantity], place: int) -> int:
 
 
 def _with_equal(text: str, items: list[Quantity], place: int) -> Quantity:
-    """A number with what it is nearly equal to before it: `10/3 ≈ 3.33`."""
+    """A number with what it is nearly equal to beside it: `10/3 ≈ 3.33`."""
     item = items[place]
-    earlier = items[place - 1] if place else None
-    if earlier is None or item.value is None or earlier.value is None:
-        return item
-    nearly = words.NEARLY.match(text[earlier.end : item.start])
-    return replace(item, also=(*item.also, *earlier.values)) if nearly else item
+    for first in (place - 1, place):
+        one, other = (items[first], items[first + 1]) if 0 <= first < len(items) - 1 else (item, item)
+        readable = one.value is not None and other.value is not None
+        if one is not other and readable and words.NEARLY.match(text[one.end : other.start]):
+            item = replace(item, also=(*item.also, *(other if first == place else one).values))
+    return item
 
 
 def equal_within(values: Iterable[Value], right: Fraction, tolerance: Fraction) -> bool:

@@ -38,13 +38,24 @@ VARIABLE = re.compile(
     rf"|[²³]))\s*(?:[-+*/^×·<>≤≥≠]|\*\*|\\[lg]eq?|\\pm)\s*$"
 )
 BOUND = re.compile(r"(?:[<≤≥≠±]|(?<![-=])>|[≤≥≠±]|\\[lg]eq?|\\pm|\\neq?|\bbetween|\bzwischen|\bentre)\s*$")
+THAN = re.compile(
+    r"\b(?:(?:fewer|less|more|greater|larger|bigger|smaller|higher|lower)\s+than|(?:weniger|mehr|kleiner|größer)\s+als"
+    r"|(?:moins|plus)\s+de|(?:menos|más|mais)\s+(?:de|do\s+que|que)|(?:meno|più)\s+di|(?:minder|meer)\s+dan"
+    r"|(?:mindre|färre|mer|fler)\s+än|(?:mniej|więcej)\s+niż|(?:меньше|больше|менее|более)(?:\s+чем)?)\s*$",
+    re.IGNORECASE,
+)
+"""What stands before a number that the result is not, only below or above it."""
+NEGATES = re.compile(
+    r"\b(?:no|not|cannot|never|nicht|kein\w{0,2}|pas|não|non|niet|geen|inte|nie|не)\b|n't\b", re.IGNORECASE
+)
+"""With `no more than` and `cannot fit more than` the number itself is meant."""
 NOT = re.compile(
     r"(?:\bnot|n't|\bnicht|\bkein\w{0,2}|\bpas|\bno(?:\s+(?:es|é))?|\bnão(?:\s+é)?|\bnon(?:\s+è)?|\bне|\bnie"
     r"|\bniet|不是|而不是|\brather\s+than|\binstead\s+of|\banstatt|\bstatt|\bplutôt\s+que|\ben\s+(?:vez|lugar)\s+de)"
     rf"\s*(?:just\s+|only\s+|equal\s+to\s+|be\s+)?{CURRENCY}?\s*$",
     re.IGNORECASE,
 )
-NOT_AFTER = re.compile(r"[\s*_`$]*(?:ではな|じゃな|[이가]\s*아[니닌]|değil)")
+NOT_AFTER = re.compile(r"[\s*_`$]*(?:ではな|じゃな|[가-힣]{0,2}?[이가은는]?\s*아[니닌닙닐]|değil)")
 """What follows a number that is denied."""
 EQUAL_LATER = re.compile(r"^[^\n;]{0,60}=[\s$*]*$")
 OPERATOR = re.compile(r"^[^.;=\n]{0,40}\s[+×÷*]\s*[$(]*$")
@@ -81,6 +92,7 @@ SCALE = re.compile(
     r"|(k)(?!\w))",
     re.IGNORECASE,
 )
+THOUSANDS = re.compile(r"([1-9])[千천]")
 DOZEN = re.compile(r"\s*dozen(?!\w)", re.IGNORECASE)
 UNITS = frozenset(
     [
@@ -104,7 +116,7 @@ EQUAL = re.compile(
 )
 NEARLY = re.compile(
     rf"^[\s{LETTER}°\"'$)\]}}*_`]{{0,30}}?\s*(?:≈|≃|≅|~|\\approx|\\simeq|\(?or\s+about|\(?or\s+approximately"
-    rf"|\(?approximately|\(?about)[\s$(]*$"
+    rf"|\(?approximately|\(?about|,?\s*which\s+is\s+(?:about|approximately|roughly))[\s$(]*$"
 )
 JOINED = re.compile(
     rf"^[\s$)\]}}*_`]*(?:[{LETTER}°%]++[\s$.]*+){{0,3}},?\s*[\"'$(]*(?:\b(?:and|or|to|und|oder|bis|y|e|o|ou|et|à|и"
@@ -152,7 +164,7 @@ NUMBERED = re.compile(r"^[ \t#*_>`]*(\d{1,4})[.):]", re.MULTILINE)
 """A line that begins with its number."""
 ORDINAL = re.compile(
     r"(?:st|nd|rd|th|er|ère|ème|e|º|ª|-?(?:й|я|е|го|му|ая|ый))(?![\w/])|\s?(?:番目|位|等|번째|위(?!원)|वां|वीं|वें)"
-    r"|\s+(?:\w+\s+)?(?:decimals?|decimal\ places?|d\.\s?p|s\.\s?f|sig(?:nificant|\.)?\ (?:figures?|figs?"
+    r"|\s+(?:(?!in\s)\w+\s+)?(?:decimals?|decimal\ places?|d\.\s?p|s\.\s?f|sig(?:nificant|\.)?\ (?:figures?|figs?"
     r"|digits?)|nachkommastellen"
     r"|dezimalstellen|décimales?|decimales|casas\ decimais|decimali|decimalen|decimaler|знак\w*\ после)(?!\w)",
     re.IGNORECASE,

@@ -169,12 +169,13 @@ _ARRIVES = (
         r"|altogether|now|finally|i\ get|must\ be"
         r"|has\ to\ be|have\ to\ be|rather|but\ (?:it|that|the|actually|really|rather|in\ fact)|then|actually"
         r"|meant|we\ (?:get|obtain|find)|correct\ (?:\w+\ )?(?:is|was)",
-        r"also|daher|somit|folglich|macht|ergibt|ergeben|d\.\s?h\.|das\ heißt|nämlich|sondern|aber\ (?:es|in"
+        r"also|daher|dann|somit|folglich|macht|ergibt|ergeben|d\.\s?h\.|das\ heißt|nämlich|sondern|aber\ (?:es|in"
         r"|tats\w+)|tatsächlich|insgesamt|jetzt|bleiben|bleibt|verbleiben",
         r"donc|soit|c'est-à-dire|ce\ qui\ (?:fait|donne)|fait|donne|il\ reste|maintenant|mais\ (?:c|en|il"
         r"|plutôt|bien)(?=\b)|plutôt|au\ total",
         r"por\ (?:lo\ )?tanto|así\ que|es\ decir|o\ sea|sino|pero\ (?:son|es|en|realmente)|mas\ (?:são|é|na)"
-        r"|da|dan|quedan?|en\ total|ahora|agora|adesso|mas\ sim|ou\ seja|portanto|restam|resta|sobram|dá|logo",
+        r"|da|dan|quedan?|en\ total|ahora|agora|adesso|mas\ sim|ou\ seja|portanto|restam|resta|sobram|dá|logo"
+        r"|totalizando",
         r"quindi|cioè|ovvero|bensì|ma(?=\s+\d)|ma\ (?:sono|è|in)|fa|fanno|restano|rimangono|ossia|ora",
         r"dus|oftewel|namelijk|maar(?=\s+\d)|maar\ (?:het|dat)|men\ det|geeft|alltså|dvs\.?|utan|blir|ger|kvar",
         r"więc|zatem|czyli|lecz|tylko|ale\ (?:to|w)|zostało|daje|teraz",

@@ -109,6 +109,14 @@ REMARKS = (
     "|[^.\n]{0,30}물어보[셨시]다?면|[^.\n]{0,30}聞かれて)"
 )
 """How a sentence begins that only surrounds the result: offers, wishes, notes, sources, confidence."""
+UNASKED = re.compile(
+    r"""(?:\bnot|n't)\ (?:\w+\ ){0,2}?(?:asked|requested|required|needed|wanted)(?:\ (?:for|about))?\s*[,)]
+    |\bnicht\ (?:\w+\ )?(?:gefragt|gesucht|verlangt)|\bniet\ (?:\w+\ )?(?:gevraagd|nodig)|\binte\ (?:\w+\ )?efterfråga
+    |\b(?:pas|non)\ (?:\w+\ )?demandée?s?\b|\bno\ se\ (?:pide|pedía|pregunta|preguntaba)|\bnão\ (?:foi\ |é\ )?pedid[oa]
+    |\bnon\ (?:è\ |era\ )?(?:stat[oa]\ )?(?:richiest|chiest)[oa]|\bnie\ pytano|\bне\ спрашив""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""An aside that says that the question asks for something else: `The area, which was not asked for, is 54`."""
 EXPLAINS = (
     words(
         r"explanation|reason(?:ing)?|because|here(?:'s|\ is|\ are)\ (?:why|how|the|my|a)|breakdown"

@@ -92,7 +92,9 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
 
 def _is_step(said: str, steps: set[int]) -> bool:
     number = said.strip(" \t\n*_#>(.")
-    return number.isdigit() and len(number) < 4 and (number == "1" or bool({int(number) - 1, int(number) + 1} & steps))
+    return (
+        number.isdecimal() and len(number) < 4 and (number == "1" or bool({int(number) - 1, int(number) + 1} & steps))
+    )
 
 
 def _statement(text: str, start: int, end: int) -> Statement:
@@ -114,6 +116,8 @@ def _purpose(text: str, start: int, begin: int, end: int) -> Purpose:
     if _EXPLAINS.match(text, begin, stop) or _REASON.search(text[max(begin, end - 12) : end]):
         return "explains"
     if _REMARKS.match(text, begin, stop) and not (text.startswith("note", begin) and "=" in text[begin:end]):
+        return "remarks"
+    if words.UNASKED.search(text, begin, stop):
         return "remarks"
     if _CONCLUDES.match(text, begin, stop):
         return "concludes"
