@@ -87,7 +87,7 @@ def _both_cut(passes: list[Pass], budget: Budget) -> bool:
 
 
 @settings(
-    max_examples=100,
+    max_examples=40,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),  # to shrink a whole pool takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],

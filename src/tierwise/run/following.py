@@ -37,8 +37,8 @@ async def follow(
 ) -> str:
     """Read chunks until the engine finishes, the policy cuts, or a budget is used up.
 
-    Every chunk that came is counted, also one beyond the limit. When one pass uses up the dollars of a budget, the
-    others within it end at once, and not with their next chunk.
+    Every chunk that came is counted, also one beyond the limit. A pass that uses up the dollars of a budget ends the
+    others within it at once.
 
     Args:
         running: the pass.
@@ -70,8 +70,7 @@ async def follow(
                             await output.show(running.shown)
                         if running.is_complete:
                             continue
-                        verb = None if watch is None else watch(chunk)
-                        if verb == "cut" or (verb is not None and not await end_thinking(deployment, chunk)):
+                        if watch is not None and await _is_watched_out(watch, chunk, deployment):
                             running.was_watched_out = True
                             return ""
                         running.lacking = allowance.lacking
@@ -93,6 +92,12 @@ def _stream(
     running: RunningPass, tracker: BudgetTracker, cap: int | None
 ) -> AbstractAsyncContextManager[AsyncGenerator[Chunk, None]]:
     return aclosing(running.stream(cap, tracker.reasoning_left))
+
+
+async def _is_watched_out(watch: Watch, chunk: Chunk, deployment: Deployment) -> bool:
+    """Whether a policy ends a pass with this chunk: it cuts it, or ends thinking that the engine cannot end."""
+    verb = watch(chunk)
+    return verb == "cut" or (verb is not None and not await end_thinking(deployment, chunk))
 
 
 def _used_up(chunk: Chunk, running: RunningPass, tracker: BudgetTracker) -> str:
