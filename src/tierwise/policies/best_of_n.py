@@ -4,14 +4,15 @@ by the engine's own confidence.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import cycle, islice
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
 from tierwise import verifiers  # the module: its table of verifiers is complete when a file is read
-from tierwise.policies.candidates import Candidates
+from tierwise.policies.candidates import Candidate, Candidates
 from tierwise.policies.copies import note_copies
 from tierwise.policies.drafts import counted
 from tierwise.policies.scoring import ScorerChoice
@@ -19,6 +20,7 @@ from tierwise.spec.ask import Answer, Ask, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call
 from tierwise.spec.prompt import Prompt
+from tierwise.stopping import ScoreStopChoice
 
 
 class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,9 +38,19 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Verifier for candidates if the request has none."""
     scorer: ScorerChoice | None = None
     """What scores candidates that the verifier, if any, does not tell apart: a model as `judge`."""
+    stop: ScoreStopChoice | None = None
+    """Ends the draws before `n`, by the scores of the first ones. It needs a scorer that grades each candidate by
+    itself: a judge with `pivots: 0`."""
     temperatures: Annotated[tuple[Annotated[float, msgspec.Meta(ge=0, le=2)], ...], msgspec.Meta(max_length=64)] = ()
     """Temperatures that are spread over the draws: draw i has number i, and the list repeats. They replace the
     temperature of the request and the tier. Empty: every draw has that one."""
+
+    def __post_init__(self) -> None:
+        if self.stop is not None and (self.scorer is None or not self.scorer.member.is_absolute):
+            raise ValueError(
+                f"stop: {self.stop.kind} needs the score of each candidate by itself; give a scorer: `judge` with "
+                "`pivots: 0`"
+            )
 
     def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - a scorer's passes are its own
         return Budget(passes=self.n + self._scoring(self.n))
@@ -63,7 +75,10 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise OutOfBudget
         note_copies(ask, [one.draw for one in candidates.all])
         if self.scorer is not None and not candidates.is_decided:
-            await self._score(prompt, ask, candidates)
+            groups = await candidates.grouped(candidates.leading)
+            candidates.scored(self.scorer.kind, len(groups))
+            if len(groups) > 1:
+                await self._score(prompt, ask, groups)
         best = candidates.best
         return Answer(
             completion=best.draw.completion,
@@ -79,33 +94,68 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             n -= 1
         drawn = Candidates(ask)
         drafts, _ = counted(ask, n)
-        for draft in drafts:
-            if (await drawn.add(draft)).is_accepted_for_good:
+        for place, draft in enumerate(drafts):
+            if await drawn.add(place, draft):
                 return drawn
         asked = prompt.preferring(logprobs=True)
         spread = islice(cycle(self.temperatures), n)
         calls = [Call(prompt=asked.setting(temperature=warmth)) for warmth in spread] or [Call(prompt=asked)] * n
         del calls[: len(drafts)]
-        async with ask.panel(calls, order="finish") as arrivals:
-            async for candidate in arrivals:
-                if candidate is not None and (await drawn.add(candidate)).is_accepted_for_good:
+        pace = None if self.stop is None else partial(_pace, ask, drawn, len(drafts), len(calls))
+        async with ask.panel(calls, order="finish", pace=pace) as arrivals:
+            async for draw in arrivals:
+                if await drawn.add(len(drafts) + arrivals.position, draw):
+                    break
+                if self.stop is not None and arrivals.left and await self._is_enough(prompt, ask, drawn):
+                    drawn.keep_first()
+                    ask.note(f"{self.stop.kind} ends the draws after {drawn.consecutive} of {n}", signal="score")
                     break
         return drawn
 
-    async def _score(self, prompt: Prompt, ask: Ask, candidates: Candidates) -> None:
-        """Score the different answers among the candidates that the verifier does not tell apart."""
+    async def _is_enough(self, prompt: Prompt, ask: Ask, drawn: Candidates) -> bool:
+        """Whether the scores of the first draws say that another one is not worth its cost."""
+        assert self.stop is not None  # noqa: S101 - only then it is called
+        first = drawn.first
+        await self._score(prompt, ask, await drawn.grouped(first))
+        return self.stop.member.stops([one.score for one in first if one.score is not None])
+
+    async def _score(self, prompt: Prompt, ask: Ask, groups: Sequence[Sequence[Candidate]]) -> None:
+        """Score one of each group of candidates with equal answers, unless one has a score: the likeliest, or the first
+        where draws may end early.
+        """
         assert self.scorer is not None  # noqa: S101 - only then it is called
-        scorer = self.scorer.member
-        groups = await candidates.groups()
-        candidates.scored(self.scorer.kind, len(groups))
-        if len(groups) < 2:
-            return
+        scorer, kind = self.scorer.member, self.scorer.kind
+        chosen = [max(group, key=_first if self.stop is not None else _likeliest) for group in groups]
+        wanted = [one.draw for one in chosen if not one.was_scored]
         asked = ask.at(scorer.tier) if scorer.tier else ask
-        drafts = [group[0].draw for group in groups]
-        scores = await scorer.scores(prompt, asked, drafts, drafts)
-        for group in groups:
-            score = scores.get(group[0].draw.number)
+        scores = await scorer.scores(prompt, asked, [one.draw for one in chosen], wanted) if wanted else {}
+        for judged, group in zip(chosen, groups, strict=True):
+            if not judged.was_scored:
+                judged.was_scored, judged.score = True, scores.get(judged.draw.number)
+                if judged.score is not None:
+                    numbers = tuple(one.draw.number for one in group)
+                    ask.note("scored", signal=kind, level=judged.score, after=numbers)
             for one in group:
-                one.score, one.equal = score, len(group)
-            if score is not None:
-                ask.note("scored", signal=self.scorer.kind, level=score, after=tuple(one.draw.number for one in group))
+                one.score, one.equal = judged.score, len(group)
+
+
+def _first(one: Candidate) -> Any:
+    return one.was_scored, -one.place
+
+
+def _likeliest(one: Candidate) -> Any:
+    return one.merit
+
+
+def _pace(ask: Ask, drawn: Candidates, before: int, most: int, started: int) -> int:
+    """How many draws may have started: one for each free slot, and one more than have been looked at.
+
+    Args:
+        ask: runs them.
+        drawn: the candidates so far.
+        before: drafts of cheaper tiers among them.
+        most: how many draws there are besides.
+        started: how many have started.
+    """
+    free = int((1 - ask.load) * ask.width)
+    return most if started + free >= most else max(drawn.consecutive - before + 1, started + free)

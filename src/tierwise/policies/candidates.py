@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tierwise.policies.drafts import is_usable, quoted
@@ -13,6 +14,8 @@ from tierwise.spec.call import Pass
 class Candidate:
     """One draw, and what is known of it."""
 
+    place: int
+    """In draw order, from 0."""
     draw: Pass
     verdict: Verdict | None
     """Of the verifier; None without one."""
@@ -20,6 +23,8 @@ class Candidate:
     """Whether a verifier's acceptance means that it is right."""
     score: float | None = None
     """Of the scorer, from 0 to 1; None if it gave none."""
+    was_scored: bool = False
+    """Whether the score is of this candidate, and not of one with an equal answer."""
     equal: int = 1
     """Candidates with an equal answer, this one included."""
 
@@ -45,9 +50,10 @@ class Candidate:
         return float("-inf") if likelihood is None else likelihood, -self.draw.call.draw
 
     @property
-    def merit(self) -> tuple[tuple[bool, bool, bool, float], float, int, tuple[float, int]]:
+    def merit(self) -> tuple[tuple[bool, bool, bool, float], float, int, bool, tuple[float, int]]:
         """The candidate with the highest is the best. One without a score ranks below those that have one."""
-        return self.standing, -1.0 if self.score is None else self.score, self.equal, self._likelihood
+        score = -1.0 if self.score is None else self.score
+        return self.standing, score, self.equal, self.was_scored, self._likelihood
 
 
 class Candidates:
@@ -61,16 +67,43 @@ class Candidates:
         self.all: list[Candidate] = []
         self._ask = ask
         self._keys: dict[int, str] = {}
+        self._ended: set[int] = set()
+        self._consecutive = 0
         self._scorer = ""
         self._different = 0
 
-    async def add(self, draw: Pass) -> Candidate:
-        """Add a draw, and have it verified."""
+    async def add(self, place: int, draw: Pass | None) -> bool:
+        """Add a draw by its place in draw order, and have it verified; None if it brought no pass.
+
+        Returns:
+            Whether no other candidate can be better.
+        """
+        self._ended.add(place)
+        while self._consecutive in self._ended:
+            self._consecutive += 1
+        if draw is None:
+            return False
         verifier = self._ask.verifier
         verdict = None if verifier is None else await self._ask.verify(draw)
-        made = Candidate(draw=draw, verdict=verdict, is_decisive=verifier is not None and verifier.decisive)
+        is_decisive = verifier is not None and verifier.decisive
+        made = Candidate(place=place, draw=draw, verdict=verdict, is_decisive=is_decisive)
         self.all.append(made)
-        return made
+        return made.is_accepted_for_good
+
+    @property
+    def consecutive(self) -> int:
+        """The first draws that have all ended: what a stopping rule may look at."""
+        return self._consecutive
+
+    @property
+    def first(self) -> list[Candidate]:
+        """The candidates among these draws that could be the answer, in draw order."""
+        found = [one for one in self.all if one.place < self._consecutive and is_usable(one.draw)]
+        return sorted((one for one in found if one.verdict is None or one.verdict.ok), key=lambda one: one.place)
+
+    def keep_first(self) -> None:
+        """Forget the candidates of later draws, which are there because they were quick."""
+        self.all = [one for one in self.all if one.place < self._consecutive]
 
     @property
     def best(self) -> Candidate:
@@ -81,16 +114,19 @@ class Candidates:
         """Whether the verifier picked one for good."""
         return any(one.is_accepted_for_good for one in self.all)
 
-    async def groups(self) -> list[list[Candidate]]:
-        """The usable candidates that the verifier does not tell apart, those with equal answers together, in draw
-        order. The likeliest of a group comes first.
-        """
+    @property
+    def leading(self) -> list[Candidate]:
+        """The usable candidates that the verifier does not tell apart, in draw order."""
         first = self.best.standing
+        found = [one for one in self.all if one.standing == first and is_usable(one.draw)]
+        return sorted(found, key=lambda one: one.place)
+
+    async def grouped(self, candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+        """Candidates with equal answers together, each group and the groups in their order."""
         found: dict[str, list[Candidate]] = {}
-        for one in sorted(self.all, key=lambda one: one.draw.call.draw):
-            if one.standing == first and is_usable(one.draw):
-                found.setdefault(await self.key(one.draw), []).append(one)
-        return [sorted(group, key=lambda one: one.merit, reverse=True) for group in found.values()]
+        for one in candidates:
+            found.setdefault(await self.key(one.draw), []).append(one)
+        return list(found.values())
 
     async def key(self, draw: Pass) -> str:
         """Its answer in canonical form; its text if it has none."""

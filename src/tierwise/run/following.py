@@ -75,17 +75,25 @@ async def follow(
                             return ""
                         running.lacking = allowance.lacking
                         if (bound := _used_up(chunk, running, tracker)) or not goes_on:
-                            if running.is_beyond(cap):
-                                remarked(f"went on after its limit of {cap} tokens, and was cut")
+                            _remark_beyond(running, cap, remarked)
                             return bound or "completion_tokens"
     except TimeoutError:
         if not clock.expired():
             raise
         return "" if running.is_complete else "dollars" if running.is_unaffordable else "seconds"
+    _require_complete(running)
+    return ""
+
+
+def _remark_beyond(running: RunningPass, cap: int | None, remarked: Callable[[str], None]) -> None:
+    if running.is_beyond(cap):
+        remarked(f"went on after its limit of {cap} tokens, and was cut")
+
+
+def _require_complete(running: RunningPass) -> None:
     if not running.is_complete:
         name = running.deployment
         raise Garbled(f"deployment {name!r} ended its answer without a finish reason", engine=name)
-    return ""
 
 
 def _stream(
