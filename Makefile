@@ -32,13 +32,13 @@ lint: $(VENV)/for-tests ## ruff
 types: $(VENV)/for-tests ## mypy --strict
 	$(BIN)/mypy
 
-unit: $(VENV)/for-tests ## all tests
-	$(BIN)/pytest
+unit: $(VENV)/for-tests ## all tests, a process per core: the tests of one file run in one
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 latest: ## the same with the newest of every package that pyproject.toml admits, and what is newer than the lock
 	@$(call NEW_VENV,.venv-latest)
 	@echo "installing the newest packages into .venv-latest …"
-	@$(call PIP,.venv-latest) --editable '.[llama,hf,workloads,transformers,grpc,postgresql,bench,dev]'
+	@$(call PIP,.venv-latest) --editable '.[llama,hf,workloads,transformers,grpc,postgresql,search,bench,dev]'
 	@.venv-latest/bin/python scripts/latest.py
 
 lock: ## lock again: after a change of pyproject.toml, or with UPGRADE=1 to take the newest of everything
@@ -56,10 +56,11 @@ proto: ## write the stubs of the gRPC endpoint anew
 
 vllm: .venv-vllm/installed ## a real vLLM on the CPU, for the tests that want one (2 minutes, 4 GB)
 
-curves: $(VENV)/for-tests ## measure the stopping rules and write docs/stopping.md anew (a minute of CPU)
+curves: $(VENV)/for-tests ## measure the stopping rules, simulated and on recorded pools, and write their pages anew (minutes of CPU)
 	$(BIN)/python benchmarks/stopping.py --write --plot docs/stopping.svg
 	@{ sed '/^<!-- tierwise policies/q' docs/stopping.md; $(BIN)/tierwise policies --markdown; } > docs/stopping.md.new
 	@mv docs/stopping.md.new docs/stopping.md
+	$(BIN)/python benchmarks/real_pools.py --out docs/evidence.md --plot docs/evidence.svg
 
 levers: $(VENV)/for-tests ## write the table of docs/levers.md anew
 	@{ sed '/^<!-- tierwise levers/q' docs/levers.md; $(BIN)/tierwise levers --markdown; } > docs/levers.md.new

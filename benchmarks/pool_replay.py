@@ -4,9 +4,10 @@
 
 The pool is made up: answers right with a probability that differs from task to task, tokens and times of a small model.
 The grid has `majority` with 2 to 16 votes, `best_of_n` with 2 to 16 candidates and several verifiers, `single` and
-`cascade`, with several budgets. Two figures are printed: for the whole grid, read from a file as `tierwise pool replay`
-reads it, and for votes of 16 alone. The live path runs a sample of the same settings on the replay engine, in this
-process, and is scaled to the grid. Their answers and numbers of passes are compared.
+`cascade`, with several deadlines. Three figures are printed: for the whole grid, read from a file as `tierwise pool
+replay` reads it; for its settings without a deadline, of which no two share a walk; and for votes of 16 alone. The live
+path runs a sample of the same settings on the replay engine, in this process, and is scaled to the grid. Their answers
+and numbers of passes are compared.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,7 @@ from tierwise.runs.directory import ConfigSource, Manifest, Planned, RunDirector
 from tierwise.runs.draws import DrawFacts, PoolSettings
 from tierwise.runs.machine import machine
 from tierwise.runs.records import PassSpend, TrialOutcome, TrialRecord
+from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Completion
 from tierwise.testing import new_trace
 from tierwise.verifiers.answers import answer_key
@@ -199,6 +202,7 @@ def live_tiers(pool: Pool, task: PoolTask) -> dict[str, Tier]:
     tiers = {}
     for source in pool.sources:
         plain = task.prompt.by_default(source.sampling)
+        asked = (plain, plain.preferring(logprobs=True), plain.preferring(logprobs=True, top_logprobs=5))
         recorded = [
             Candidate(
                 prompt=prompt_digest(Call(prompt=prompt, role=role, draw=draw.index)),
@@ -210,7 +214,7 @@ def live_tiers(pool: Pool, task: PoolTask) -> dict[str, Tier]:
                 first_token=draw.first_token,
                 seconds=draw.seconds,
             )
-            for role, prompt in (("draft", plain), ("vote", plain), ("draft", plain.preferring(logprobs=True)))
+            for role, prompt in product(("draft", "vote"), asked)
             for draw in task.draws[source.key]
         ]
         engine = ReplayEngine(source.deployment, recorded)
@@ -271,7 +275,8 @@ def main() -> None:
         grid = read_grid(folder / "grid.json", pool.plan)
     figures: dict[str, Any] = {}
     votes = [one for one in grid.settings if one.name.startswith(f"vote n={wanted.draws} ")]
-    for name, settings in (("grid", grid.settings), (f"votes of {wanted.draws}", votes)):
+    alone = [one for one in grid.settings if one.budget == Budget()]
+    for name, settings in (("grid", grid.settings), ("no deadlines", alone), (f"votes of {wanted.draws}", votes)):
         seconds, found = replayed(pool, settings, grid.prices)
         began = time.process_time()
         results(pool, [one.name for one in settings], found, settings[0].name)

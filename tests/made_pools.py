@@ -51,7 +51,10 @@ class Said:
     outcome: str = "correct"
     finish: str = "stop"
     logprob: float | None = None
+    alternatives: tuple[float, ...] = ()
+    """Log-probabilities of each token's alternatives."""
     why: str = ""
+    thinking: str = ""
     began: float = 0.0
 
 
@@ -150,23 +153,26 @@ def record(task: Task, row: Planned, draw: int, one: Said) -> TrialRecord:
         completion_tokens=one.tokens,
         dollars=0.001,
         passes=[spent],
-        draw=facts(task, one) if has_answer else None,
+        draw=facts(task, one) if has_answer or one.thinking else None,
     )
 
 
 def facts(task: Task, one: Said) -> DrawFacts:
-    found = asyncio.run(facts_of(task, Completion(text=one.text, finish=one.finish)))
+    found = asyncio.run(facts_of(task, Completion(text=one.text, reasoning=one.thinking, finish=one.finish)))
     return msgspec.structs.replace(found, tokens=trace(one))
 
 
 def trace(one: Said) -> TokenTrace | None:
-    """Tokens of equal log-probability and length; none if the draw has none."""
+    """Tokens of equal log-probabilities and length; none if the draw has none."""
     if one.logprob is None:
         return None
     ends = [round(len(one.text) * token / max(1, one.tokens)) for token in range(one.tokens + 1)]
     lengths = [after - before for before, after in itertools.pairwise(ends)]
     return TokenTrace(
-        chosen=[round(-1000 * one.logprob)] * one.tokens, top=[[]] * one.tokens, lengths=lengths, answer=0
+        chosen=[round(-1000 * one.logprob)] * one.tokens,
+        top=[[round(-1000 * value) for value in one.alternatives]] * one.tokens,
+        lengths=lengths,
+        answer=0,
     )
 
 

@@ -10,8 +10,8 @@ import pytest
 from tierwise.panel import Entries
 from tierwise.policies import Cascade
 from tierwise.run import BudgetTracker, PassRunner, discard
+from tierwise.run.choice import ChoiceState
 from tierwise.run.output import OutputStream
-from tierwise.run.runner import ChoiceState
 from tierwise.run.slots import SharedSlots
 from tierwise.spec.ask import OutOfBudget
 from tierwise.spec.budget import Budget

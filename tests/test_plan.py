@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tierwise import plan as planning
-from tierwise.plan import ConfigFile, Plan, parse, schema
+from tierwise.plan import Amplification, ConfigFile, Plan, parse, schema
 from tierwise.policies import Cascade
 from tierwise.spec.errors import ConfigErrors, NotFound
 
@@ -241,6 +241,47 @@ def test_the_most_passes_of_a_tier_include_those_of_every_stage(policy, passes):
     planned = plan(GOOD.replace("policy: single", f"policy: {policy}", 1))
     name = next(name for name, tier in planned.tiers.items() if tier.policy.kind in policy)
     assert planned.most_passes(name) == passes
+
+
+# ── the worst case ───────────────────────────────────────────────────────
+
+
+def test_the_worst_case_of_a_tier_counts_prefills_and_what_is_cached():
+    """`small` is llama.cpp with a context of 4096 tokens, `far` a server of which nothing is known."""
+    found = plan(GOOD)
+    assert found.amplification("fast") == Amplification(
+        passes=1, prefills=0, prompts_computed=1, prompts_cached=0, completion_tokens=4096
+    )
+    assert found.amplification("standard") == Amplification(
+        passes=3, prefills=1, prompts_computed=1, prompts_cached=3, completion_tokens=3 * 4096
+    )
+    assert found.amplification("max") == Amplification(
+        passes=8, prefills=0, prompts_computed=8, prompts_cached=0, completion_tokens=16000
+    )
+    unbounded = plan(GOOD.replace("completion_tokens: 16000, ", "")).amplification("max")
+    assert unbounded.completion_tokens is None
+
+
+def test_the_worst_case_of_a_route_has_all_its_tiers_and_the_draws_for_agreement():
+    assert plan(GOOD).amplification("auto") == Amplification(
+        passes=2 + 4 + 8, prefills=1, prompts_computed=1 + 8, prompts_cached=6, completion_tokens=6 * 4096 + 16000
+    )
+
+
+def test_a_budget_bounds_the_worst_case():
+    bounded = GOOD.replace("passes: 12, completion_tokens: 16000", "passes: 5, completion_tokens: 900")
+    assert plan(bounded).amplification("max") == Amplification(
+        passes=5, prefills=0, prompts_computed=5, prompts_cached=0, completion_tokens=900
+    )
+    assert plan(bounded).amplification("auto").completion_tokens == 2 * 4096 + 4 * 4096 + 900
+
+
+def test_a_budget_of_dollars_without_a_price_is_noted():
+    text = GOOD.replace("passes: 12", "passes: 12, dollars: 0.5").replace(
+        "  far: {prompt: 0.15, cached: 0.015, completion: 0.60}\n", ""
+    )
+    assert any(note.startswith("tiers.max.budget.dollars: deployment far has no price") for note in plan(text).notes)
+    assert not any("budget.dollars" in note for note in plan(GOOD.replace("passes: 12", "dollars: 0.5")).notes)
 
 
 def test_the_schema_accepts_what_the_reader_accepts():

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import re
 import socket
 import time
 from dataclasses import asdict, replace
@@ -29,7 +30,10 @@ else:  # as a program
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from peers.calls import BackendCall, prompt_tokens, text_of, words
 
-ANSWER = "Two and two are four, that is candidate {number}. The answer is 4."
+ANSWER = "Two and two are four, that is candidate {number}. The answer is {answer}."
+ANSWERS = (4, 5, 6)
+"""Of the first candidates, so that a judge of three has to decide; all later ones answer 4."""
+GRADE = re.compile(r"`draft (\d+): ` and its letter")
 SCORE = {"score": 7, "reasoning": "right"}
 FORWARDED_LIMIT = 256
 """Completion tokens of a forwarded call that sets no limit, as a server's own default."""
@@ -170,11 +174,14 @@ def words_of(body: dict[str, Any], number: int) -> list[str]:
         return words(json.dumps(SCORE))
     if "rate the above response" in last:
         return ["7"]
+    if graded := GRADE.findall(last):
+        return words(" ".join(f"Draft {draft}: B" for draft in graded))
+    answer = ANSWERS[number] if number < len(ANSWERS) else ANSWERS[0]
     if body.get("model") == "cheap":
         return words(f"I would have to guess, this is candidate {number}.")
     if body.get("response_format"):
-        return words(json.dumps({"candidate": number, "answer": 4}))
-    return words(ANSWER.format(number=number))
+        return words(json.dumps({"candidate": number, "answer": answer}))
+    return words(ANSWER.format(number=number, answer=answer))
 
 
 def limit_of(body: dict[str, Any]) -> int:

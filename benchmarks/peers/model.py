@@ -47,7 +47,10 @@ def plan(checkpoint: Mapping[str, Any], slots: int) -> dict[str, Any]:
         "deployments": {"small": deployment},
         "tiers": {
             "single": {"deployment": "small", "policy": "single"},
-            **{name: {"deployment": "small", "policy": policy} for name, policy in systems.policies().items()},
+            **{
+                name: {"deployment": "small", "policy": policy}
+                for name, policy in systems.policies(with_judge=False).items()
+            },
         },
     }
 
@@ -106,7 +109,7 @@ async def ways(engine: str, own: str, folder: Path, home: Path, wanted: Sequence
         found: list[Way] = []
         if OURS in wanted:
             endpoint = Endpoint(url=own, session=session)
-            names = ("single", *systems.policies())
+            names = ("single", *systems.policies(with_judge=False))
             found += [Way(system=OURS, policy=name, name=name, asks=endpoint, body={"model": name}) for name in names]
         if "optillm" in wanted:
             url = stack.enter_context(systems.optillm(engine, folder, home))

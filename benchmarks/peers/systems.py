@@ -183,17 +183,17 @@ def scripted_plan(backend: str) -> dict[str, Any]:
         "tiers": {
             "cheap": {"deployment": "cheap", "policy": "single"},
             "strong": {"deployment": "strong", "policy": "single"},
-            **{name: {"deployment": "strong", "policy": policy} for name, policy in policies().items()},
+            **{name: {"deployment": "strong", "policy": policy} for name, policy in policies(with_judge=True).items()},
         },
         "routes": {"cascade": {"cascade": ["cheap", "strong"]}},
     }
 
 
-def policies() -> dict[str, dict[str, Any]]:
+def policies(*, with_judge: bool) -> dict[str, dict[str, Any]]:
     """Our policies, as tiers name them."""
     return {
         "majority_of_5": {"majority": {"n": 5}},
-        "best_of_3": {"best_of_n": {"n": 3}},
+        "best_of_3": {"best_of_n": {"n": 3, **({"scorer": {"judge": {}}} if with_judge else {})}},
         "refine": {"refine": {}},
     }
 

@@ -36,6 +36,8 @@ async def panel(
     `pace` returns how many calls, from the first, may have started, given how many have.
     """
     entries = Entries(len(calls), order, pace)
+    caller = asyncio.current_task()
+    cancelled = 0 if caller is None else caller.cancelling()
     queues: dict[str, list[tuple[int, Runner, Call]]] = {}
     for position, (runner, call) in enumerate(calls):
         queues.setdefault(runner.deployment, []).append((position, runner, call))
@@ -66,6 +68,8 @@ async def panel(
                 for task in tasks:
                     task.cancel()
     except ExceptionGroup as failures:
+        if caller is not None and caller.cancelling() > cancelled:
+            raise asyncio.CancelledError from None  # a task group forgets a cancellation that comes while it ends
         raise failures.exceptions[0] from None
 
 

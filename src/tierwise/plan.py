@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +14,9 @@ import msgspec
 from tierwise.catalog import Checkpoint, parse_source
 from tierwise.engines import DeploymentSettings, row_of
 from tierwise.ledger.prices import Price
-from tierwise.policies import Cascade, Majority, PolicyChoice, Refine
+from tierwise.policies import Cascade, DiverseExperts, Majority, PolicyChoice, Refine
 from tierwise.policies.acceptance import CascadeSignal
-from tierwise.spec.budget import Budget
+from tierwise.spec.budget import Budget, least
 from tierwise.spec.errors import SpecError
 from tierwise.spec.files import Document, read_yaml, yaml_document
 from tierwise.spec.reading import Reading
@@ -119,6 +119,24 @@ class PlannedProcess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Amplification:
+    """The most that one choice of a user's action can cause in a tier, other tiers included."""
+
+    passes: int | None
+    """Passes that the policy starts within the budget; None if its policy names no bound. Each may be repeated once if
+    its engine fails."""
+    prefills: int
+    """Passes of one token that compute a prompt for several others, on deployments that have to be told."""
+    prompts_computed: int | None
+    """How often the user's prompt is computed, prefills included. What earlier passes said comes on top, for the passes
+    that see them."""
+    prompts_cached: int | None
+    """How often it comes from a cache instead, once it is computed."""
+    completion_tokens: int | None
+    """Over all passes: the budget's bound, else what the contexts hold; None where neither is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A valid config file."""
 
@@ -151,6 +169,57 @@ class Plan:
     def most_passes(self, name: str) -> int | None:
         """Maximum passes of one prompt in a tier, including other tiers, before the tier's own budget."""
         return self.tiers[name].policy.member.most(lambda other: _most(other, self.tiers)).passes
+
+    def reached_deployments(self, name: str) -> set[str]:
+        """The deployments of a tier and of all that its policy may ask."""
+        return {self.deployment_of(name)}.union(
+            *(self.reached_deployments(other) for other in self.tiers[name].policy.member.tiers())
+        )
+
+    def amplification(self, name: str) -> Amplification:
+        """The worst case of a tier."""
+        by_deployment: dict[str, int] = {}
+        passes, tokens = self._spread(name, by_deployment)
+        shares = {one: self._shares_prompts(one) for one in by_deployment}
+        computed = sum(min(1, count) if shares[one] else count for one, count in by_deployment.items())
+        prefills = sum(count > 1 and self._is_told(one) for one, count in by_deployment.items())
+        # A budget of the tier may allow fewer passes than its tiers together; those that compute most are counted.
+        known = None if passes is None else min(computed, passes)
+        return Amplification(
+            passes=passes,
+            prefills=prefills,
+            prompts_computed=known,
+            prompts_cached=None if passes is None or known is None else passes + prefills - known,
+            completion_tokens=tokens,
+        )
+
+    def _spread(self, name: str, by_deployment: dict[str, int]) -> tuple[int | None, int | None]:
+        """The most passes and completion tokens of a tier; adds the passes of each deployment."""
+        tier = self.tiers[name]
+        policy, budget = tier.policy.member, tier.budget
+        found = {other: self._spread(other, by_deployment) for other in policy.tiers()}
+        wanted = policy.most(lambda other: Budget(passes=found[other][0])).passes
+        inner = [passes for passes, _ in found.values()]
+        if wanted is None or None in inner:
+            return budget.passes, budget.completion_tokens
+        own = max(0, wanted - sum(passes for passes in inner if passes is not None))
+        spent = [tokens for _, tokens in found.values()]
+        if own:  # its own passes, or more draws of its cheaper tiers
+            places = {self.deployment_of(other) for other in policy.tiers()[:-1]} or {self.deployment_of(name)}
+            place = min(places, key=self._shares_prompts)
+            by_deployment[place] = by_deployment.get(place, 0) + own
+            contexts = [self.file.deployments[one].context for one in places]
+            spent.append(None if None in contexts else own * max(one for one in contexts if one is not None))
+        tokens = None if None in spent else sum(one for one in spent if one is not None)
+        return least(wanted, budget.passes), least(tokens, budget.completion_tokens)
+
+    def _shares_prompts(self, deployment: str) -> bool:
+        settings = self.file.deployments[deployment]
+        return row_of(settings).shares_prompts(settings)
+
+    def _is_told(self, deployment: str) -> bool:
+        settings = self.file.deployments[deployment]
+        return row_of(settings).prefills
 
 
 def load(path: Path) -> Plan:
@@ -258,12 +327,14 @@ def _check_whole(file: ConfigFile, tiers: Mapping[str, TierConfig], path: Path, 
         if name in file.tiers:
             reading.wrong(f"routes.{name}", f"{name!r} is already the name of a tier; model names must be unique")
     for name in tiers:
-        _check_others(name, tiers, f"tiers.{name}.policy" if name in file.tiers else f"routes.{name}.cascade", reading)
+        _check_others(
+            name, file, tiers, f"tiers.{name}.policy" if name in file.tiers else f"routes.{name}.cascade", reading
+        )
     for name in file.prices:
         reading.known(name, file.deployments, f"prices.{name}", "deployment")
 
 
-def _check_others(name: str, tiers: Mapping[str, TierConfig], field: str, reading: Reading) -> None:
+def _check_others(name: str, file: ConfigFile, tiers: Mapping[str, TierConfig], field: str, reading: Reading) -> None:
     """Check that the tiers that a tier asks exist, are named once, and form no cycle."""
     others = tiers[name].policy.member.tiers()
     for position, other in enumerate(others):
@@ -271,8 +342,27 @@ def _check_others(name: str, tiers: Mapping[str, TierConfig], field: str, readin
         reading.known(other, tiers, place, "tier")
     if len(set(others)) < len(others):
         reading.wrong(field, f"names a tier more than once: {', '.join(others)}")
+    elif isinstance(tiers[name].policy.member, DiverseExperts):
+        _check_experts(others, tiers, file, f"{field}.{tiers[name].policy.kind}", reading)
     if (cycle := _cycle(name, tiers, ())) is not None:
         reading.wrong(field, f"forms a cycle: {' → '.join(cycle)}; a tier must not reach itself")
+
+
+def _check_experts(
+    others: Sequence[str], tiers: Mapping[str, TierConfig], file: ConfigFile, field: str, reading: Reading
+) -> None:
+    """Check that tiers run one checkpoint, each with another number of active experts."""
+    found = [
+        (tier.sampling.active_experts, file.deployments[tier.deployment])
+        for name in others
+        if (tier := tiers.get(name)) is not None and tier.deployment in file.deployments
+    ]
+    numbers = [own or getattr(settings, "active_experts", None) for own, settings in found]
+    if len({getattr(settings, "checkpoint", None) for _, settings in found}) > 1:
+        reading.wrong(field, f"{', '.join(others)} run different checkpoints; name tiers of one mixture of experts")
+    elif len(set(numbers)) < len(numbers):
+        said = ", ".join("the checkpoint's" if number is None else str(number) for number in numbers)
+        reading.wrong(field, f"the tiers need different numbers of `active_experts`; they have {said}")
 
 
 def _cycle(name: str, tiers: Mapping[str, TierConfig], path: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -323,6 +413,12 @@ def _notes(plan: Plan) -> Iterable[str]:
         wanted = plan.most_passes(name)
         if tier.budget.passes is not None and wanted is not None and tier.budget.passes < wanted:
             yield f"tiers.{name}: the policy would draw {wanted} passes, the budget allows {tier.budget.passes}"
+        if tier.budget.dollars is not None:
+            for place in sorted(plan.reached_deployments(name) - file.prices.keys()):
+                yield (
+                    f"tiers.{name}.budget.dollars: deployment {place} has no price, so only what its server says that "
+                    "it charges counts"
+                )
         if isinstance(tier.policy.member, Majority) and tier.sampling.temperature == 0:
             yield f"tiers.{name}: votes at temperature 0 are identical; set a temperature above 0"
         if isinstance(tier.policy.member, Refine) and tier.policy.member.verifier is None:

@@ -46,6 +46,29 @@ def test_answers_are_graded_with_the_checks_reason(endpoint):
     assert (wrong.outcome, wrong.why) == ("incorrect", "7 instead of 6")
 
 
+@pytest.mark.parametrize("off", [None, {"thinking": False}])
+def test_an_answer_lost_to_thinking_is_an_outcome_of_its_own_unless_it_is_recovered(endpoint, off):
+    engine = ScriptedEngine(Reply(thinking="so 2 and 2", finish="length"), "4", step=0.0, thinking_off=off)
+    record = measured(endpoint(engine, fast=Single()), trial())
+    if off is None:
+        assert (record.outcome, record.finish, record.is_graded, record.has_answer, record.was_served) == (
+            "lost_to_thinking", "length", True, False, True,
+        )  # fmt: skip
+        assert [done.outcome for done in record.passes] == ["lost_to_thinking"]
+    else:
+        assert (record.outcome, record.answer) == ("correct", "4")
+        assert [(done.role, done.outcome) for done in record.passes] == [
+            ("draft", "lost_to_thinking"), ("recovery", "finished"),
+        ]  # fmt: skip
+        assert record.completion_tokens == 5
+
+
+def test_average_mode_is_one_pass_whose_loss_is_not_recovered(endpoint):
+    engine = ScriptedEngine(Reply(thinking="so", finish="length"), "4", step=0.0, thinking_off={"thinking": False})
+    record = measured(endpoint(engine, fast=Single()), trial(mode="average"))
+    assert (record.outcome, len(record.passes)) == ("lost_to_thinking", 1)
+
+
 def test_a_record_has_the_cost_of_every_pass(endpoint):
     url = endpoint(Answering({"2+2?": ["4", "5", "4"]}, step=0.001), max=Majority(n=3))
     record = measured(url, trial("max", "max"))

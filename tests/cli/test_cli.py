@@ -66,6 +66,7 @@ def test_check_prints_the_plan(tmp_path):
     assert "shared: they differ only in what each request can set" in done.stdout
     assert "checkpoint smollm2 is not on this machine yet" in done.stdout
     assert "llama_cpp/worker.py" in done.stdout
+    assert "route auto: fast → standard → max  ≤ 12 + 1 prefill passes, prompts ≤ 1 + 12" in done.stdout
 
 
 def test_check_as_json_is_json(tmp_path):
@@ -73,6 +74,13 @@ def test_check_as_json_is_json(tmp_path):
     plan = json.loads(done.stdout)
     assert plan["processes"][0]["tiers"] == ["fast", "standard", "max"]
     assert plan["to_pull"] == ["smollm2"]
+    assert plan["tiers"]["standard"]["amplification"] == {
+        "passes": 3,
+        "prefills": 1,
+        "prompts_computed": 1,
+        "prompts_cached": 3,
+        "completion_tokens": 6144,
+    }
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in EXAMPLES.glob("*.yaml")))

@@ -10,7 +10,8 @@ import pytest
 
 from tierwise.catalog.families.family import EngineName
 from tierwise.engines import ENGINES, RECIPES, DeploymentSettings, row_of, with_lever
-from tierwise.engines.probe.findings import Finding, Probed, remember
+from tierwise.engines.engine import Deployment
+from tierwise.engines.probe.findings import Finding, Probed, Switch, remember
 from tierwise.engines.settings import LaunchContext
 from tierwise.spec.capabilities import Capabilities
 
@@ -69,14 +70,20 @@ def test_families_may_name_the_engines_that_there_are_recipes_for():
         ("transformers", {}, Capabilities(logprobs_with_tools=False, n=False, thinking_end=True, seed=True)),
         ("replay", {}, Capabilities()),
         ("http", {}, Capabilities(thinking_end=False)),
-        ("llama.cpp", {}, Capabilities(logprobs_with_tools=False, n=False, thinking_end=True, seed=True)),
-        ("vllm", {}, Capabilities(logprobs_with_tools=False, n=True, thinking_end=False, seed=True)),
+        (
+            "llama.cpp",
+            {},
+            Capabilities(
+                logprobs_with_tools=False, n=False, thinking_end=True, thinking_control=True, continues=True, seed=True
+            ),
+        ),
+        ("vllm", {}, Capabilities(logprobs_with_tools=False, n=True, thinking_end=False, continues=True, seed=True)),
         (
             "vllm",
             {"tool_parser": "hermes"},
-            Capabilities(logprobs_with_tools=True, n=True, thinking_end=False, seed=True),
+            Capabilities(logprobs_with_tools=True, n=True, thinking_end=False, continues=True, seed=True),
         ),
-        ("sglang", {}, Capabilities(thinking_end=False)),
+        ("sglang", {}, Capabilities(thinking_end=False, continues=True)),
     ],
 )
 def test_what_a_request_can_ask_for_is_known_of_engines_that_were_run(engine, more, expected):
@@ -104,3 +111,19 @@ def test_what_a_probe_saw_of_a_server_wins_over_what_is_known_of_its_kind(tmp_pa
     findings |= {"tools": Finding(verdict="yes"), "logprobs_with_tools": Finding(verdict="yes")}
     remember(Probed(url=url, model="m", server="", version="", date="2026-01-01", findings=findings))
     assert row_of(far).capabilities(far).logprobs_with_tools is True
+
+
+def test_the_thinking_switch_of_a_server_is_the_one_that_a_probe_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("TIERWISE_CACHE", str(tmp_path))
+    url = "http://127.0.0.1:1/v1"
+    servers = [settings("http", url=url, model="m"), settings("vllm", url=url, model="m", checkpoint=None, python=None)]
+
+    def found():
+        built = [row_of(one).build(one, "d", HERE) for one in servers]
+        return [Deployment(name="d", engine=one).thinking_off for one in built]
+
+    assert found() == [None, None]
+    off = {"reasoning_effort": "none"}
+    switch = Switch(on={"reasoning_effort": "high"}, off=off)
+    remember(Probed(url=url, model="m", server="", version="", date="2026-01-01", findings={}, switch=switch))
+    assert found() == [off, off]

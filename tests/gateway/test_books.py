@@ -137,6 +137,32 @@ def test_a_failed_action_is_on_the_books_too(serve):
     assert record.trace.usage.completion == 2
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_lost_to_thinking_is_told_everywhere_and_recovered(serve, stream):
+    engine = ScriptedEngine(Reply(thinking="so", finish="length"), "4", thinking_off={"reasoning_effort": "none"})
+    endpoint = serve(tier_of(engine=engine, name="single"))
+    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    answer = endpoint.chat("single", **options)
+    usage = usage_of(answer)
+    assert answer.text == "4"
+    assert [one["outcome"] for one in usage["tierwise"]["passes"]] == ["lost_to_thinking", "finished"]
+    assert usage["completion_tokens"] == engine.produced.completion == 2
+    if stream:
+        deltas = [choice["delta"] for chunk in answer.chunks for choice in chunk.get("choices", [])]
+        assert "".join(delta.get("reasoning_content") or "" for delta in deltas) == "so"
+        ends = [choice["finish_reason"] for chunk in answer.chunks for choice in chunk.get("choices", [])]
+        assert [end for end in ends if end] == ["stop"]
+    else:
+        assert answer.json["choices"][0]["message"]["reasoning_content"] == "so"
+        assert "answered with thinking off" in answer.headers["x-tierwise-note"]
+    (record,) = endpoint.records
+    assert [(done.call.role, done.outcome) for done in record.trace.passes] == [
+        ("draft", "lost_to_thinking"), ("recovery", "finished"),
+    ]  # fmt: skip
+    assert endpoint.metric('tierwise_passes_total{outcome="lost_to_thinking",role="draft",tier="single"}') == 1
+    assert endpoint.metric('tierwise_passes_total{outcome="finished",role="recovery",tier="single"}') == 1
+
+
 # ── metrics ─────────────────────────────────────────────────────────────
 def test_metrics_count_actions_passes_tokens_and_dollars(serve):
     engine = ScriptedEngine("yes", "no no", "to be sure", Reply(text="x", error=Broken("gone")), "y")
@@ -179,7 +205,7 @@ def test_labels_come_from_the_config_alone(serve):
     text = endpoint.request("GET", "/metrics").body.decode()
     assert "model 1" not in text
     assert "action 1" not in text
-    assert len(text.splitlines()) < 120
+    assert len(text.splitlines()) < 130
 
 
 # ── the ledger ──────────────────────────────────────────────────────────

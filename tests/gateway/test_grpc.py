@@ -154,6 +154,34 @@ def test_other_fields_and_policies_are_those_of_http():
     over([tier_of(Majority(n=5), engine)], main)
 
 
+def test_a_budget_that_is_used_up_is_marked_as_over_http():
+    async def main(line: Line) -> None:
+        budget = fields(tierwise={"budget": {"completion_tokens": 2}})
+        account = (await line.chat(fields_json=budget)).account
+        assert list(account.limits) == ["completion_tokens"]
+        said = "the budget of 2 completion tokens is used up: the answer is the best so far"
+        assert list(account.notes) == [said]
+        events = [event async for event in line.stream(fields_json=budget)]
+        assert list(events[-1].account.limits) == ["completion_tokens"]
+        error = await failed(line.chat(fields_json=fields(tierwise={"budget": {"dollars": -1}})))
+        assert error.code() == StatusCode.INVALID_ARGUMENT
+
+    over([tier_of(engine=ScriptedEngine("a b c d"))], main)
+
+
+def test_a_session_is_named_by_metadata_or_a_field():
+    async def main(line: Line) -> None:
+        request = pb.ChatRequest(model="tier", messages=HELLO)
+        named = (("x-tierwise-session", "agent-7"),)
+        await line.stub.Chat(request, timeout=20, metadata=named)
+        await line.chat(fields_json=fields(tierwise={"session": "agent-8"}))
+        assert [record.trace.session for record in line.notebook.records] == ["agent-7", "agent-8"]
+        error = await failed(line.stub.Chat(request, timeout=20, metadata=(("x-tierwise-session", "two words"),)))
+        assert error.code() == StatusCode.INVALID_ARGUMENT
+
+    over([tier_of()], main)
+
+
 def test_models_are_tiers_and_routes():
     async def main(line: Line) -> None:
         models = (await line.stub.Models(pb.ModelsRequest())).models

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from endpoints import HELLO, tier_of
-from tierwise.policies import Majority
+from tierwise.policies import Majority, Single
 from tierwise.testing import ScriptedEngine
 
 SPAN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -51,3 +51,51 @@ def test_what_is_no_span_is_not_forwarded(serve, given):
     engine = ScriptedEngine("hi there")
     serve(tier_of(engine=engine)).raw(BODY, {"traceparent": given, "tracestate": "vendor=1"})
     assert engine.calls[0].prompt.headers == {}
+
+
+# ── sessions ────────────────────────────────────────────────────────────
+
+BLANK_OR_LONG = ["two words", "x" * 201, "caf\u00e9"]
+
+
+class Seeing(Single, frozen=True, kw_only=True):
+    """Answers with one pass, and remembers the session that it was told."""
+
+    seen: list[str]
+
+    async def solve(self, prompt, ask):
+        self.seen.append(ask.session)
+        return await super().solve(prompt, ask)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("given", ["agent-7", "!", "x" * 200])
+def test_a_session_is_named_by_a_header_or_a_field_and_reaches_policy_and_trace(serve, given, stream):
+    seen: list[str] = []
+    endpoint = serve(tier_of(Seeing(seen=seen)))
+    body = json.dumps({"model": "tier", "messages": HELLO, "stream": stream}).encode()
+    assert endpoint.raw(body, {"x-tierwise-session": given}).status == 200
+    endpoint.chat(stream=stream, tierwise={"session": given})
+    endpoint.chat(stream=stream)
+    assert seen == [given, given, ""]
+    assert [record.trace.session for record in endpoint.records] == [given, given, ""]
+
+
+@pytest.mark.parametrize("given", BLANK_OR_LONG)
+def test_what_is_no_session_is_refused_and_never_ignored(serve, given):
+    endpoint = serve(tier_of())
+    answer = endpoint.raw(BODY, {"x-tierwise-session": given})
+    assert (answer.status, answer.error["param"]) == (400, "x-tierwise-session")
+    assert "at most 200 characters of printable ASCII" in answer.error["message"]
+    answer = endpoint.raw(json.dumps({"model": "tier", "messages": HELLO, "tierwise": {"session": given}}).encode())
+    assert (answer.status, answer.error["param"]) == (400, "tierwise.session")
+
+
+def test_header_and_field_must_name_the_same_session(serve):
+    endpoint = serve(tier_of())
+    body = json.dumps({"model": "tier", "messages": HELLO, "tierwise": {"session": "one"}}).encode()
+    assert endpoint.raw(body, {"x-tierwise-session": "one"}).status == 200
+    answer = endpoint.raw(body, {"x-tierwise-session": "two"})
+    assert (answer.status, answer.error["param"]) == (400, "tierwise.session")
+    assert "'one'" in answer.error["message"]
+    assert "'two'" in answer.error["message"]

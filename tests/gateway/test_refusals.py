@@ -104,7 +104,7 @@ WRONG = [
     ({"tierwise": None}, "tierwise"),
     ({"tierwise": {"tier": "max"}}, "tierwise"),
     ({"tierwise": {"budget": {"passes": 0}}}, "tierwise.budget.passes"),
-    ({"tierwise": {"budget": {"dollars": 1}}}, "tierwise.budget"),
+    ({"tierwise": {"budget": {"euros": 1}}}, "tierwise.budget"),
     ({"tierwise": {"budget": {"seconds": -1}}}, "tierwise.budget.seconds"),
     ({"tierwise": {"action": "x" * 201}}, "tierwise.action"),
     ({"tierwise": {"action": "\x1b[2J"}}, "tierwise.action"),

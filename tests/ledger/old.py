@@ -1,4 +1,4 @@
-"""Ledgers that version 1 wrote, put where a test wants them."""
+"""Ledgers that earlier versions wrote, put where a test wants them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 VERSION_1 = "version_1.sql"
 WITHOUT_CONTENTS = "version_1_without_contents.sql"
+VERSION_2 = "version_2.sql"
 
 TOTALS: dict[str, list[dict]] = json.loads((FIXTURES / "version_1_totals.json").read_text())
 """Of `VERSION_1`, as version 1 added them up, by what they are grouped by."""
 
 
 def put(place: Place, dump: str = VERSION_1) -> None:
-    """Make a ledger of version 1 where there is none."""
+    """Make a ledger of an earlier version where there is none."""
     script = (FIXTURES / dump).read_text()
     if place.is_file:
         with contextlib.closing(sqlite3.connect(place.path)) as database:

@@ -147,6 +147,32 @@ def test_a_reader_of_version_1_adds_up_since_any_moment(place, by):
             ]
 
 
+# ── version 2 ───────────────────────────────────────────────────────────
+
+
+def test_a_ledger_of_version_2_is_upgraded_when_it_is_opened_and_says_what_it_said(place):
+    old.put(place, old.VERSION_2)
+    before = everything_in(place, ["cascade", "vote", "no pass"])
+    assert [len(tree.decisions) for tree in before["actions"]] == [2, 0, 0]
+    assert [kept.action.id for kept in before["contents"]] == ["vote"]
+    assert version_of(place) == 2
+    open_and_close(place)
+    assert version_of(place) == VERSION
+    assert everything_in(place, ["cascade", "vote", "no pass"]) == before
+
+
+def test_actions_of_version_2_belong_to_no_session_and_later_ones_to_theirs(place, heard):
+    old.put(place, old.VERSION_2)
+    with Ledger.open(place.where, PRICES, heard) as ledger:
+        record = a_record(a_pass(), action="new", started_at=1_800_057_600.0)
+        record.trace.session = "agent-7"
+        ledger.write(record)
+    with Reader(place.where) as reader:
+        sessions = {name: reader.action(name).action.session for name in ("vote", "new")}
+        assert sessions == {"vote": None, "new": "agent-7"}
+    assert heard == []
+
+
 # ── the shape ───────────────────────────────────────────────────────────
 
 
@@ -177,7 +203,7 @@ def kind_of(column):
     return next(kind.__name__ for kind in kinds if isinstance(column, kind))
 
 
-@pytest.mark.parametrize("dump", [old.VERSION_1, old.WITHOUT_CONTENTS])
+@pytest.mark.parametrize("dump", [old.VERSION_1, old.WITHOUT_CONTENTS, old.VERSION_2])
 def test_an_upgraded_ledger_has_the_shape_of_a_new_one(place, dump, heard):
     open_and_close(place)
     new = shape_of(place)
@@ -346,7 +372,8 @@ FULL_DISKS = """
         with Ledger.open(where, PRICES, heard, patience=0.1) as ledger:
             for alarm in heard:
                 assert "cannot be written now" in alarm, alarm
-                reported = "has version 1 and cannot be upgraded to 2 now" in alarm  # or there is no room to open it
+                # Or there is no room to open it.
+                reported = f"has version 1 and cannot be upgraded to {VERSION} now" in alarm
                 reasons.add("copy" if "no copy" in alarm else "upgrade" if reported else "opening")
             ledger.write(a_record(a_pass(), action="meanwhile"))
             ballast.unlink()

@@ -75,6 +75,15 @@ def test_an_action_as_json_has_every_pass_with_its_checks_and_its_place_in_the_t
     assert action["spent"]["dollars"] == pytest.approx(sum(done["dollars"] for done in action["passes"]))
 
 
+def test_an_action_names_its_session(tmp_path):
+    record = a_record(a_pass(), action="turn")
+    record.trace.session = "agent-7"
+    with Ledger.open(tmp_path / "ledger.db", PRICES, Heard()) as ledger:
+        ledger.write(record)
+    assert "session: agent-7" in run("show", "turn", "--ledger", tmp_path / "ledger.db")
+    assert json.loads(run("show", "turn", "--json", "--ledger", tmp_path / "ledger.db"))["session"] == "agent-7"
+
+
 def test_without_an_action_the_newest_are_listed(path):
     assert [line.split()[0] for line in run("show", "--ledger", path).splitlines()] == [
         "action",

@@ -12,5 +12,5 @@ __all__ = ["ActionOutcome", "ByDraw", "named", "run_action"]
 
 def named(name: str) -> Policy:
     """A policy with its defaults; one that asks other tiers has a cheap and a strong one."""
-    settings = {"tiers": ["cheap", "strong"]} if name == "cascade" else {}
+    settings = {"tiers": ["cheap", "strong"]} if name in ("cascade", "diverse_experts") else {}
     return msgspec.convert({name: settings}, PolicyChoice).member

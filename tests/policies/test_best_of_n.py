@@ -139,7 +139,7 @@ def test_the_best_so_far_is_the_answer_when_the_time_is_up():
 
 def test_half_a_candidate_is_better_than_none():
     answer, _ = solve(BestOfN(n=3), "a b c d e f", budget=Budget(completion_tokens=6))
-    assert (answer.completion.text, answer.completion.finish) == ("a b c", "length")
+    assert (answer.completion.text, answer.completion.finish) == ("a b", "length")
 
 
 def test_nothing_said_in_time_is_no_answer():

@@ -9,7 +9,7 @@ import pytest
 
 from tierwise.ledger.records import Decision
 from tierwise.policies import Cascade, Majority, PolicyChoice, Single
-from tierwise.run import Action, Tier
+from tierwise.run import Action, Tier, discard
 from tierwise.spec.ask import Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import Broken, Overloaded, PolicyError, Refused
@@ -148,8 +148,12 @@ def test_every_tier_has_its_own_budget_and_all_watch_the_same_clock():
     assert solve_cascade(climb, ask_user("2+2?"), verifier=Exact(equals="b"))[0].completion.text == "a"
 
 
-@pytest.mark.parametrize("allowed", [Budget(passes=2), Budget(completion_tokens=2)])
-def test_a_caller_s_budget_holds_for_all_tiers_of_a_climb_together(allowed):
+@pytest.mark.parametrize(
+    ("allowed", "asked"),
+    [(Budget(passes=2), ["fast", "max"]), (Budget(completion_tokens=2), ["fast", "standard"])],
+    ids=["one of two passes is kept for the last tier", "tokens are not"],
+)
+def test_a_caller_s_budget_holds_for_all_tiers_of_a_climb_together(allowed, asked):
     climb = tiers(ScriptedEngine("3"), ScriptedEngine("5"), last := ScriptedEngine("4"))
 
     async def main():
@@ -157,8 +161,8 @@ def test_a_caller_s_budget_holds_for_all_tiers_of_a_climb_together(allowed):
         await action.solve(ask_user("2+2?"))
         return trace
 
-    assert [done.tier for done in frozen(main()).passes] == ["fast", "standard"]
-    assert last.calls == []
+    assert [done.tier for done in frozen(main()).passes] == asked
+    assert len(last.calls) == asked.count("max")
 
 
 # ── what is decided is written down ──────────────────────────────────────
@@ -270,3 +274,14 @@ def test_it_is_written_with_the_names_of_its_tiers():
     assert choice.member.tiers() == ("fast", "max")
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"cascade": {"tiers": []}}, PolicyChoice)
+
+
+def test_an_earlier_whole_answer_is_better_than_one_of_the_last_tier_that_is_cut_unseen():
+    climb = tiers(ScriptedEngine("3"), ScriptedEngine("5"), ScriptedEngine("it is hard to say", step=1.0))
+
+    async def main(sink):
+        action = climbing(climb, new_trace(), budget=Budget(seconds=2.5), verifier=FOUR)
+        return await action.solve(ask_user("2+2?"), sink)
+
+    assert frozen(main(discard)).completion.text == "5"
+    assert frozen(main(RecordingSink())).completion.text == "it is"

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tierwise.ledger.records import Decision
-from tierwise.policies import Cascade, Majority, Policy, PolicyChoice, Refine, Single
+from tierwise.policies import BestOfN, Cascade, Majority, Policy, PolicyChoice, Refine, Single
 from tierwise.policies.acceptance import CascadeSignal
 from tierwise.run import Action, Tier
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import Broken, BudgetError, EngineError, Refused
-from tierwise.testing import Reply, ScriptedEngine, ask_user, frozen, new_trace, tier, tiers_of
+from tierwise.stopping import StopChoice
+from tierwise.testing import Reply, ScriptedEngine, ask_user, frozen, new_trace, solve, tier, tiers_of
 from tierwise.verifiers import Exact
 
 OPEN = "The sea is calm today and the boats go out early with their nets"
@@ -51,16 +52,20 @@ def calling(arguments: str, name: str = "look") -> Reply:
     return Reply(delta={"tool_calls": [call]}, finish="tool_calls")
 
 
-def climb(*steps, signals=None, prompt=None, verifier=None):
-    """Answer by a route over steps: an engine, or an engine with its policy and its sampling."""
+def climb(*steps, signals=None, prompt=None, verifier=None, **settings):
+    """Answer by a route over steps: an engine, or an engine with its policy and its sampling. Steps with the same
+    engine are tiers of the same deployment.
+    """
     made = []
+    deployments = {}
     for number, step in enumerate(steps):
-        engine, *settings = step if isinstance(step, tuple) else (step,)
-        policy, sampling = (*settings, *(Single(), {})[len(settings) :])
+        engine, *more = step if isinstance(step, tuple) else (step,)
+        policy, sampling = (*more, *(Single(), {})[len(more) :])
         one = tier(policy, engine, name=f"t{number}")
-        made.append(replace(one, deployment=replace(one.deployment, name=one.name), sampling=sampling))
+        deployment = deployments.setdefault(id(engine), replace(one.deployment, name=one.name))
+        made.append(replace(one, deployment=deployment, sampling=sampling))
     ladder = tuple(one.name for one in made)
-    read = {"tiers": ladder} if signals is None else {"tiers": ladder, "signals": signals}
+    read = {"tiers": ladder, **settings} if signals is None else {"tiers": ladder, "signals": signals, **settings}
     policy = msgspec.convert({"cascade": read}, PolicyChoice).member
     route = Tier(name="auto", deployment=made[-1].deployment, policy=policy)
 
@@ -151,7 +156,45 @@ def test_each_signal_is_compared_with_its_threshold(signal, accepts):
     assert (answer.tier == "t0") == accepts
 
 
-def test_the_first_signal_that_an_answer_has_decides():
+def test_a_sure_answer_costs_one_pass():
+    answer, trace = climb(Sure("4", p=0.9), ScriptedEngine("5"))
+    assert (answer.completion.text, len(trace.passes)) == ("4", 1)
+    assert levels(trace) == [("span_probability", pytest.approx(0.9))]
+
+
+def test_an_answer_that_is_not_sure_is_drawn_again_and_accepted_if_the_draws_agree():
+    answer, trace = climb(Sure("4", p=0.4), ScriptedEngine("5"))
+    assert (answer.completion.text, len(trace.passes)) == ("4", 2)
+    assert levels(trace) == [("span_probability", pytest.approx(0.4)), ("agreement", 1.0)]
+
+
+def test_draws_that_disagree_are_final_whatever_a_later_signal_says():
+    signals = [{"agreement": 2}, {"margin": 0.5}]
+    answer, trace = climb(Sure("4", "3", p=0.9), ScriptedEngine("5"), signals=signals)
+    assert (answer.completion.text, levels(trace)) == ("5", [("agreement", 0.5)])
+
+
+def test_the_least_likely_token_of_open_text_says_nothing():
+    answer, _ = climb(Sure(OPEN, p=0.99), ScriptedEngine("5"), signals=[{"span_probability": 0.5}])
+    assert answer.completion.text == "5"
+
+
+def test_a_signal_in_nats_is_not_read_with_the_alternatives_of_the_client():
+    class Twenty(Sure):
+        async def _say(self, call, reply):
+            async for chunk in ScriptedEngine._say(self, call, reply):
+                if chunk.delta.get("content"):
+                    top = [{"token": "", "logprob": -float(k)} for k in range(1, 21)]
+                    token = {"token": chunk.delta["content"], "logprob": -1.0, "top_logprobs": top}
+                    chunk = replace(chunk, logprobs={"content": [token]})  # noqa: PLW2901 - the same chunk, with more
+                yield chunk
+
+    asked = ask_user("2+2?", logprobs=True, top_logprobs=20)
+    for signal in ({"tail_confidence": 0.1}, {"entropy": 9.0}):
+        assert climb(Twenty(OPEN, p=1), ScriptedEngine("5"), signals=[signal], prompt=asked)[0].completion.text == "5"
+
+
+def test_a_signal_that_an_answer_does_not_have_is_left_out():
     answer, trace = climb(ScriptedEngine(OPEN), ScriptedEngine("5"), signals=[{"margin": 0.9}, {"length": 20}])
     assert (answer.tier, levels(trace)) == ("t0", [("length", 14)])
 
@@ -263,12 +306,115 @@ def test_a_refinement_starts_from_the_draft_of_the_cheap_tier():
     assert strong.calls[0].prompt.messages[1]["content"] == OPEN
 
 
+def test_a_vote_draws_only_what_cheap_tiers_of_the_same_deployment_have_not_drawn():
+    model = ScriptedEngine("3", "4", "5", "6", "4")
+    answer, _ = climb(model, (model, Majority(n=5)), signals=[{"agreement": 2}])
+    assert (len(model.calls), answer.completion.text, answer.why) == (5, "4", "2 of 5 votes")
+
+
+def test_a_ladder_of_one_deployment_never_draws_more_than_its_last_tier_and_one():
+    model = ScriptedEngine(*"123456789")
+    climb(model, (model, Majority(n=3)), (model, Majority(n=5)), signals=[{"agreement": 2}])
+    assert len(model.calls) == 5
+
+
+def test_candidates_of_cheap_tiers_are_candidates_of_best_of_n():
+    model = ScriptedEngine(Reply(text="3", logprob=-0.1), Reply(text="4", logprob=-2.0))
+    answer, _ = climb(model, (model, BestOfN(n=4)), signals=[{"span_probability": 0.95}, {"agreement": 2}])
+    assert (len(model.calls), answer.completion.text) == (4, "3")
+    other = ScriptedEngine("5")
+    climb(ScriptedEngine("3", "4"), (other, BestOfN(n=4)), signals=[{"agreement": 2}])
+    assert len(other.calls) == 4, "likelihoods of two models are not compared"
+
+
+def test_in_a_tie_the_answer_of_the_stronger_deployment_wins():
+    votes = ScriptedEngine("6", "7")
+    answer, _ = climb(ScriptedEngine("3", "4"), (votes, Majority(n=4)), signals=[{"agreement": 2}])
+    assert answer.completion.text == "6"
+    early = Majority(n=4, stop=msgspec.convert({"esc": {"window": 2}}, StopChoice))
+    votes = ScriptedEngine("6")
+    answer, _ = climb(ScriptedEngine("3", "4"), (votes, early), signals=[{"agreement": 2}])
+    assert answer.completion.text == "6"
+
+
+# ── cut ──────────────────────────────────────────────────────────────────
+
+
+class Doubting(ScriptedEngine):
+    """Becomes unsure from the third word on; with 5 alternatives, or as many as are asked for."""
+
+    async def _say(self, call, reply):
+        said = 0
+        async for chunk in super()._say(call, reply):
+            if chunk.delta.get("content") and (k := call.prompt.fields.get("top_logprobs")):
+                said += 1
+                rest = 0.001 if said < 3 else 0.19
+                top = [1 - (k - 1) * rest, *[rest] * (k - 1)]
+                listed = [{"token": "", "logprob": math.log(one)} for one in top]
+                token = {"token": chunk.delta["content"], "logprob": listed[0]["logprob"], "top_logprobs": listed}
+                chunk = replace(chunk, logprobs={"content": [token]})  # noqa: PLW2901 - the same chunk, with more
+            yield chunk
+
+
+CUT = {"below": 3.0, "window": 2}
+
+
+def test_a_cheap_pass_is_cut_once_it_is_unsure_and_the_next_tier_is_asked():
+    cheap, strong = Doubting(OPEN), Doubting(OPEN)
+    answer, trace = climb(cheap, strong, cut=CUT)
+    assert answer.tier == "t1"
+    assert [(done.outcome, done.usage.completion) for done in trace.passes] == [("cut", 4), ("finished", 14)]
+    assert cheap.produced.completion == 4, "it was not written any further"
+    assert ("cut", pytest.approx(1.614, abs=0.001)) in levels(trace)
+    assert "t0 not accepted: it was truncated" in reasons(trace)
+
+
+def test_passes_that_stay_sure_are_not_cut():
+    answer, trace = climb(Doubting("one two"), ScriptedEngine("5"), cut=CUT, signals=[{"length": 9}])
+    assert (answer.completion.text, trace.passes[0].outcome) == ("one two", "finished")
+
+
+def test_votes_that_became_unsure_are_cut_and_do_not_count_but_the_first_is_whole():
+    policy = msgspec.convert({"majority": {"n": 3, "cut": CUT}}, PolicyChoice).member
+    assert policy.sets == {"seed", "logprobs", "top_logprobs"}
+    engine = Doubting(OPEN, "a b c d e f", "1 2")
+    answer, trace = solve(policy, engine=engine)
+    assert answer.completion.text == OPEN
+    assert sorted((done.outcome, done.usage.completion) for done in trace.passes) == [
+        ("cut", 4),
+        ("finished", 2),
+        ("finished", 14),
+    ]
+    assert trace.usage.completion == engine.produced.completion == 20
+
+
+def test_nothing_is_cut_by_alternatives_for_which_the_threshold_does_not_hold():
+    policy = msgspec.convert({"majority": {"n": 3, "cut": CUT}}, PolicyChoice).member
+    _, trace = solve(policy, engine=Doubting(OPEN), prompt=ask_user("?", logprobs=True, top_logprobs=4))
+    assert {done.outcome for done in trace.passes} <= {"finished", "aborted"}
+
+
+@pytest.mark.parametrize("cut", [{}, {"below": -1}, {"below": 1, "window": 0}, {"below": 1, "window": 5000}])
+def test_a_cut_that_cannot_be_is_refused_when_the_file_is_read(cut):
+    for policy in ({"cascade": {"tiers": ["a", "b"], "cut": cut}}, {"majority": {"cut": cut}}):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert(policy, PolicyChoice)
+
+
 # ── the file ─────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
     "signals",
-    [[{"agreement": 1}], [{"margin": 1.5}], [{"margin": 0.5, "length": 3}], [{}], [{"confidence": 1}], {"margin": 0.5}],
+    [
+        [{"agreement": 1}],
+        [{"margin": 1.5}],
+        [{"span_probability": 2}],
+        [{"margin": 0.5, "length": 3}],
+        [{}],
+        [{"confidence": 1}],
+        {"margin": 0.5},
+    ],
 )
 def test_a_signal_that_cannot_be_is_refused_when_the_file_is_read(signals):
     with pytest.raises(msgspec.ValidationError):
@@ -336,10 +482,19 @@ odd_answers = st.tuples(
     st.sampled_from([None, None, None, Broken, Refused]),
 )
 any_signals = st.lists(
-    st.sampled_from([{"agreement": 2}, {"agreement": 3}, {"margin": 0.5}, {"tail_confidence": 1.0}, {"entropy": 0.5},
-                     {"length": 1}]),
+    st.sampled_from(
+        [
+            {"agreement": 2},
+            {"agreement": 3},
+            {"span_probability": 0.5},
+            {"margin": 0.5},
+            {"tail_confidence": 1.0},
+            {"entropy": 0.5},
+            {"length": 1},
+        ]
+    ),
     max_size=3,
-)  # fmt: skip
+)
 policies: st.SearchStrategy[Policy] = st.sampled_from([Single(), Majority(n=3), Refine()])
 
 

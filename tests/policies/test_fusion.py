@@ -112,3 +112,29 @@ def test_the_candidate_that_most_comparisons_pick_is_the_answer_whatever_order_t
 def test_comparisons_that_name_no_candidate_leave_the_first(said):
     answer, _ = solve(Fusion(n=2, select=True), "a", "b", said, slots=1)
     assert (answer.completion.text, answer.why) == ("a", "first of 2: no comparison named a candidate")
+
+
+# ── the last stage's share of the budget ────────────────────────────────
+
+
+@pytest.mark.parametrize("budget", [Budget(seconds=6), Budget(completion_tokens=11)])
+def test_slow_candidates_are_given_up_when_the_last_stage_needs_the_rest_of_the_budget(budget):
+    slow = Reply(text="it may be five or so", step=1.0)
+    script = [Reply(text="it is 4", step=0.5), Reply(text="it is four", step=0.5), slow, slow, "4 it is"]
+    answer, trace = solve(Fusion(n=4), *script, budget=budget)
+    assert (answer.completion.text, answer.why) == ("4 it is", "fused from 2")
+    assert [done.outcome for done in trace.passes].count("aborted") == 2
+
+
+def test_candidates_are_waited_for_while_there_is_nothing_to_fuse():
+    script = [Reply(text="4", step=0.5), Reply(text="it is 5", step=1.0), "4 it is"]
+    answer, _ = solve(Fusion(n=2), *script, budget=Budget(seconds=3.1))
+    assert answer.completion.text == "4 it is"
+
+
+def test_a_last_stage_that_is_cut_unseen_leaves_the_first_candidate():
+    script = ["4", "five", Reply(text="so it is not", step=1.0)]
+    unseen, trace = solve(Fusion(n=2), *script, budget=Budget(seconds=2.5))
+    assert (unseen.completion.text, trace.limits) == ("4", ["seconds"])
+    seen, _ = solve(Fusion(n=2), *script, budget=Budget(seconds=2.5), sink=RecordingSink())
+    assert (seen.completion.text, seen.completion.finish) == ("so it", "length")

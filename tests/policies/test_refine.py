@@ -59,7 +59,7 @@ def test_a_draft_that_calls_a_tool_is_not_argued_with():
 @pytest.mark.parametrize("passes", [1, 2])
 def test_the_draft_is_kept_when_the_passes_run_out(verifier, passes):
     answer, trace = solve(Refine(), "3", "Wrong.", "4", verifier=verifier, budget=Budget(passes=passes))
-    assert (answer.completion.text, answer.why, len(trace.passes)) == ("3", "draft kept", passes)
+    assert (answer.completion.text, answer.why, len(trace.passes)) == ("3", "draft kept", 1)  # no critique in vain
 
 
 @pytest.mark.parametrize("verifier", [None, FOUR])
@@ -122,3 +122,28 @@ def test_the_form_of_the_answer_binds_the_draft_and_the_refinement_but_not_the_c
     draft, critique, refined = (dict(call.prompt.fields) for call in engine.calls)
     assert draft == refined == {**form, "temperature": 0.5}
     assert critique == {"temperature": 0.5}
+
+
+# ── the refinement's share of the budget ────────────────────────────────
+
+
+def test_a_critique_ends_when_the_refinement_needs_the_rest_of_the_budget():
+    critique = Reply(text="it is wrong and also badly said", step=1.0)
+    answer, trace = solve(Refine(), Reply(text="3 it", step=1.0), critique, "4", budget=Budget(seconds=6.5))
+    assert (answer.completion.text, [done.outcome for done in trace.passes]) == ("4", ["finished", "cut", "finished"])
+    assert trace.passes[1].seconds == pytest.approx(2.5)
+    assert trace.limits == [], "the budget is divided, and not used up"
+
+
+@pytest.mark.parametrize("budget", [Budget(passes=2), Budget(seconds=3.5), Budget(completion_tokens=3)])
+def test_without_room_for_a_refinement_like_the_draft_there_is_no_critique(budget):
+    answer, trace = solve(Refine(), Reply(text="3 it", step=1.0), "Wrong.", "4", budget=budget)
+    assert (answer.completion.text, answer.why, len(trace.passes)) == ("3 it", "draft kept", 1)
+
+
+def test_a_refinement_that_is_cut_unseen_leaves_the_draft():
+    script = ["3", "Wrong.", Reply(text="so it is not", step=1.0)]
+    unseen, trace = solve(Refine(), *script, budget=Budget(seconds=2.5))
+    assert (unseen.completion.text, unseen.why, trace.limits) == ("3", "draft kept", ["seconds"])
+    seen, _ = solve(Refine(), *script, budget=Budget(seconds=2.5), sink=RecordingSink())
+    assert (seen.completion.text, seen.completion.finish) == ("so it", "length")

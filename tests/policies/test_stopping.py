@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tierwise.ledger.records import Decision
-from tierwise.policies import Majority
+from tierwise.policies import BestOfN, Fusion, Majority
 from tierwise.run import Action
 from tierwise.spec.clock import now
 from tierwise.spec.errors import Garbled
-from tierwise.stopping import Calibration, Curtailment, Predictive, StopChoice, VotesSoFar
+from tierwise.stopping import Calibration, Curtailment, Esc, Predictive, StopChoice, VotesSoFar
 from tierwise.testing import Reply, ScriptedEngine, ask_user, frozen, new_trace, solve, tier
 
 from .acting import ByDraw, run_action
@@ -249,6 +249,53 @@ def test_votes_that_are_copies_of_one_draw_are_said_to_be_and_are_no_agreement(r
 def test_long_votes_that_differ_in_one_byte_are_votes():
     answer, _ = solve(Majority(n=3, equality="number"), *(f"{LONG}{end} 4" for end in "abc"), slots=1)
     assert answer.agreement == 1
+
+
+@pytest.mark.parametrize("choice", RULES, ids=lambda choice: choice.kind)
+def test_no_rule_takes_copies_for_agreement_and_one_that_may_stop_does_not_pay_for_more_of_them(choice):
+    answer, trace = solve(Majority(n=16, equality="text", stop=choice), LONG, slots=1, prompt=ask_user("hm?"))
+    assert (answer.completion.text, answer.agreement) == (LONG, None)
+    assert len(trace.passes) == (8 if choice.member.is_lossless else 3)
+    notes = [event.reason for event in trace.events if isinstance(event, Decision)]
+    assert any("all copies of one draw: the engine ignores seeds" in note for note in notes)
+    if not choice.member.is_lossless:
+        assert "more copies ends the vote after 3 of 16 draws" in notes
+
+
+def test_copies_among_other_draws_are_one_vote_of_the_agreement():
+    cached, other = f"{LONG} {LONG} {LONG} {LONG} 4", "5"
+    answer, trace = solve(Majority(n=4, equality="number"), other, cached, cached, cached, slots=1)
+    assert (answer.completion.text, answer.agreement) == (cached, 0.5)
+    assert answer.why == "3 of 4 votes, 2 of them independent: the engine ignores seeds"
+    assert any(event.reason == answer.why for event in trace.events if isinstance(event, Decision))
+
+
+def test_the_log_probabilities_tell_copies_from_answers_that_are_certain():
+    prompt = ask_user("hm?", logprobs=True, temperature=1)
+    for logprob, agreement in ((-0.0005, 0.75), (-1.0, 0.5)):
+        long = Reply(text=LONG, logprob=logprob)
+        answer, _ = solve(Majority(n=4, equality="text"), "5", long, long, long, prompt=prompt, slots=1)
+        assert answer.agreement == agreement
+
+
+def test_a_rule_does_not_count_copies_among_other_draws():
+    long = f"{LONG} {LONG} {LONG} {LONG} 4"
+    rule = StopChoice(esc=Esc(window=5))
+    copied, _ = solve(Majority(n=9, equality="number", stop=rule), "5", *[long] * 5, "6", "4", "7", slots=1)
+    assert "independent" in copied.why
+    _, trace = solve(Majority(n=9, equality="number", stop=rule), "5", *[long] * 5, "6", "7", "8", slots=1)
+    assert len(trace.passes) == 9
+    _, trace = solve(Majority(n=9, equality="number", stop=rule), "5", *["4"] * 5, "6", "7", "8", slots=1)
+    assert len(trace.passes) == 6
+
+
+@pytest.mark.parametrize("policy", [BestOfN(n=3), Fusion(n=3), Fusion(n=3, select=True)])
+def test_every_policy_that_draws_says_that_its_draws_are_copies(policy):
+    _, trace = solve(policy, LONG)
+    notes = [event.reason for event in trace.events if isinstance(event, Decision) and event.signal == "copies"]
+    assert notes == ["3 draws, 1 of them independent: the engine ignores seeds"]
+    _, trace = solve(policy, "yes")
+    assert not [event for event in trace.events if isinstance(event, Decision) and event.signal == "copies"]
 
 
 # ── text of any kind ────────────────────────────────────────────────────

@@ -8,7 +8,8 @@ import pytest
 
 from made_pools import CONFIG
 from tierwise import plan as planning
-from tierwise.policies import Cascade, Majority, Single
+from tierwise.policies import BestOfN, Cascade, Majority, Single
+from tierwise.policies.acceptance import CascadeSignal
 from tierwise.pools.grid import Grid, read_grid
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import ConfigErrors
@@ -39,6 +40,24 @@ def test_each_makes_a_setting_for_every_combination(tmp_path):
     assert grid.settings[-1].policy == Majority(n=5, equality="number")
     assert grid.settings[-1].budget == Budget(seconds=9)
     assert grid.baseline == "one"
+
+
+def test_each_works_in_lists(tmp_path):
+    grid = read(
+        tmp_path,
+        "settings:\n"
+        "  sure: {policy: {cascade: {tiers: [fast, best], signals: [{margin: {each: [0.5, 0.9]}}, {agreement: 2}]}}}\n"
+        "  warm: {tier: fast, policy: {best_of_n: {n: 2, temperatures: [0.7, {each: [0.2, 1]}]}}}\n",
+    )
+    assert [one.name for one in grid.settings] == [
+        "sure margin=0.5",
+        "sure margin=0.9",
+        "warm temperatures=0.2",
+        "warm temperatures=1",
+    ]
+    tried = [one.policy for one in grid.settings]
+    assert tried[1] == Cascade(ladder=("fast", "best"), signals=(CascadeSignal(margin=0.9), CascadeSignal(agreement=2)))
+    assert tried[3] == BestOfN(n=2, temperatures=(0.7, 1))
 
 
 def test_a_setting_may_be_a_tier_or_a_choice_among_whole_settings(tmp_path):

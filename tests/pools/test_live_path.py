@@ -16,15 +16,28 @@ from tierwise.pools.grid import Setting
 from tierwise.pools.replaying import Replayer
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Pass
+from tierwise.spec.errors import SpecError
 
 POLICIES: dict[str, list[Any]] = {
     "fast": [{"single": {}}, *({"majority": {"n": n}} for n in (2, 3, 6)), {"best_of_n": {"n": 5}}],
     "best": [
         {"majority": {"n": 4, "equality": "number"}},
         {"best_of_n": {"n": 6, "verifier": {"number": {"equals": 4}}}},
+        {"majority": {"n": 5, "cut": {"below": 2.0, "window": 2}}},
     ],
-    "auto": [{"cascade": {"tiers": ["fast", "best"]}}],
+    "auto": [
+        {"cascade": {"tiers": ["fast", "best"], **more}}
+        for more in (
+            {},
+            {"signals": [{"agreement": 3}]},
+            {"signals": [{"margin": 0.5}, {"length": 4}]},
+            {"signals": [{"entropy": 0.5}, {"tail_confidence": 2.0}], "cut": {"below": 2.0, "window": 3}},
+        )
+    ],
 }
+SURE = (-0.25, -2.0, -3.0, -4.0, -5.0)
+UNSURE = (-1.0, -1.25, -1.5, -2.0, -3.0)
+"""Five alternatives each, with a confidence of 2.85 and 1.75."""
 VERIFIERS = [None, {"number": {"equals": 4}}, {"regex": {"pattern": "^[0-9]"}}, {"choice": {"options": ["4", "7"]}}]
 
 
@@ -51,6 +64,7 @@ def pools(draw: st.DrawFn) -> Any:
                     seconds=first + tokens * draw(st.floats(0.011, 0.2)),
                     prompt=draw(st.integers(1, 50)),
                     logprob=draw(st.sampled_from([None, -0.5, -0.25, -1.0])),
+                    alternatives=draw(st.sampled_from([(), SURE, UNSURE])),
                     finish=draw(st.sampled_from(["stop", "stop", "length"])) if tier == "best" else "stop",
                 )
     return [question(index, verifier=one) for index, one in enumerate(verifiers)], said
@@ -73,7 +87,7 @@ def _both_cut(passes: list[Pass], budget: Budget) -> bool:
 
 
 @settings(
-    max_examples=100,
+    max_examples=40,
     deadline=None,
     phases=(Phase.explicit, Phase.generate),  # to shrink a whole pool takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -96,3 +110,10 @@ def test_a_policy_on_a_pool_does_what_it_does_live(tmp_path_factory, made, polic
         assert ours.prompt == sum(done.usage.prompt for done in theirs.passes)
         assert ours.seconds == pytest.approx(theirs.seconds, abs=1e-9)
         assert ours.dollars == pytest.approx(theirs.dollars)
+
+
+@pytest.mark.parametrize("bound", ["reasoning_tokens", "dollars"])
+def test_a_bound_that_a_pool_cannot_replay_is_refused_and_never_ignored(tmp_path, bound):
+    one = pool(tmp_path / "p", [question(0)], lambda *_: Said(text="4", tokens=3), draws=2)
+    with Replayer(one, one.plan.file.prices) as replayer, pytest.raises(SpecError, match=f"budget.{bound} is not"):
+        replayer.run([setting("fast", {"single": {}}, Budget(**{bound: 1}))], timing="recorded")

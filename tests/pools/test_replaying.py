@@ -82,6 +82,29 @@ def test_settings_that_share_a_walk_get_what_each_gets_alone(made, monkeypatch, 
             assert (one.answer and one.answer.text, one.why) == (other.answer and other.answer.text, other.why)
 
 
+def test_a_shared_walk_ends_at_the_deadline_of_each_setting(made):
+    vote = {"majority": {"n": 8}}
+    deadlines = [None, 600, 0.5, 0.3, 0.2, 0.6, 0.15, 10]
+    tried = [
+        setting("fast", vote, Budget() if one is None else Budget(seconds=one), name=f"{one}") for one in deadlines
+    ]
+    together = replay(made, *tried, orders=2)
+    assert together == [replay(made, one, orders=2)[0] for one in tried]
+    assert together[0] == together[1] != together[4], "one deadline matters and the other does not"
+
+
+def test_a_policy_that_looks_at_its_budget_shares_no_walk(made):
+    class Hasty(Single):
+        async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
+            answer = await super().solve(prompt, ask)
+            return replace(answer, why=f"{ask.left.seconds}")
+
+    policy, plain = Hasty(), setting("fast", {"single": {}})
+    tried = [replace(plain, name=f"{one}", policy=policy, budget=Budget(seconds=one)) for one in (50, 90)]
+    soon, late = (found[0].why for found in replay(made, *tried))
+    assert float(late) - float(soon) == pytest.approx(40)
+
+
 def test_the_first_order_is_the_recorded_one_and_the_others_use_the_same_draws(made):
     one = setting("fast", {"single": {}})
     (found,) = replay(made, one, orders=40)
@@ -91,6 +114,16 @@ def test_the_first_order_is_the_recorded_one_and_the_others_use_the_same_draws(m
     assert drawn == set(ANSWERS)
     assert found == replay(made, one, orders=40)[0]
     assert found != replay(made, one, orders=40, seed=1)[0]
+
+
+def test_a_cascade_over_other_settings_does_what_it_does_over_the_tiers_that_they_are(made):
+    def ladder(*tiers: str) -> Setting:
+        return setting("fast", {"cascade": {"tiers": list(tiers), "signals": [{"agreement": 2}]}}, name="-".join(tiers))
+
+    alias = setting("fast", {"single": {}}, name="one")
+    _, by_alias, by_tier = replay(made, alias, ladder("one", "best"), ladder("fast", "best"))
+    assert [(one.passes, one.completion) for one in by_alias] == [(one.passes, one.completion) for one in by_tier]
+    assert {one.passes for one in by_tier} - {1 + 3}, "draws for agreement are taken"
 
 
 def test_all_votes_in_any_order_elect_the_same_answer_as_the_recorded_order(made):
@@ -146,6 +179,11 @@ def with_verifier(one: Pool) -> Pool:
 def test_a_policy_that_continues_passes_is_refused_by_name(made):
     with pytest.raises(SpecError, match=r"policy Refine of tier 'tried' asks for a pass with the role 'critique'"):
         replay(made, setting("fast", {"refine": {}}))
+
+
+def test_a_policy_that_ends_thinking_is_refused_by_name(made):
+    with pytest.raises(SpecError, match=r"policy Thinking of tier 'tried' ends thinking while a pass runs"):
+        replay(made, setting("fast", {"thinking": {"tokens": 100}}))
 
 
 def test_another_sampling_than_the_recorded_one_is_refused(made):
@@ -286,3 +324,23 @@ def test_a_policy_that_waits_forever_is_its_error(made):
 def test_the_config_of_the_pool_is_the_one_in_it(made):
     assert list(made.plan.tiers) == ["fast", "best", "auto"]
     assert made.manifest.config.text == CONFIG
+
+
+def test_a_draw_that_was_lost_to_thinking_is_lost_in_every_way_of_replaying_it(tmp_path):
+    """One pass and a shared panel see it, it wins no vote, and the pool says what a replay cannot do."""
+    lost = Said(text="", thinking="so", outcome="lost_to_thinking", finish="length")
+    one = pool(tmp_path / "pool", [question(0)], lambda _, __, draw: lost if draw < 2 else Said())
+    (voted,) = replay(one, setting("fast", {"majority": {"n": 4}}))[0]
+    assert (voted.correct, voted.passes) == (True, 4)
+    seen: list[str] = []
+
+    async def how(prompt: Prompt, ask: Ask) -> Answer:
+        seen.append((await ask(Call(prompt=prompt), watch=lambda _: None)).outcome)
+        seen.append((await ask(Call(prompt=prompt))).outcome)
+        return answer_of(ask.drawn[0])
+
+    custom(one, how)
+    assert seen == ["lost_to_thinking", "lost_to_thinking"]
+    (single,) = replay(one, setting("fast", {"single": {}}))[0]
+    assert single.correct is False
+    assert any("4 draws were lost to thinking" in note for note in one.notes)

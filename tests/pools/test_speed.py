@@ -89,3 +89,31 @@ def test_passes_of_one_token_show_no_speed():
 def test_prompts_of_one_length_are_a_start():
     found = measured([Observed(began=10.0 * n, first_token=0.4, seconds=1.4, fresh=50, tokens=11) for n in range(5)])
     assert found == Speed(start=0.4, per_prompt_token=0.0, loads=(1,), steps=(pytest.approx(0.1),), passes=5)
+
+
+def first_tokens(*, by_slot: bool, draws: int = 4) -> list[tuple[float, int]]:
+    """When draws of one prompt that start at once have their first token, and how much of it was cached."""
+    simulation = Simulation()
+    engine = LoadedEngine(simulation, TRUE, draws, by_slot=by_slot, fresh_and_cached=lambda _: (10, 99))
+    usage = Usage(prompt=100, completion=1)
+    text = RecordedCompletion(text="x")
+    draw = Draw(
+        index=0, completion=text, usage=usage, tokens=None, bound=None, first_token=0.0, seconds=0.0, correct=True
+    )
+    running = [RunningDraw(draw, 1, "prompt", lambda: None) for _ in range(draws)]
+    for one in running:
+        engine.start(one)
+    while simulation.step():
+        pass
+    return [(one.first_token or 0.0, one.cached) for one in running]
+
+
+def test_draws_that_start_at_once_wait_for_the_one_that_computes_their_prompt():
+    computed, rest = TRUE.prefill(90), TRUE.prefill(1)
+    expected = [(computed + number * rest, 99 if number else 10) for number in range(4)]
+    assert first_tokens(by_slot=False) == [(pytest.approx(at), cached) for at, cached in expected]
+
+
+def test_on_an_engine_that_keeps_prompts_by_slot_each_of_them_computes_it():
+    computed = TRUE.prefill(90)
+    assert first_tokens(by_slot=True) == [(pytest.approx((number + 1) * computed), 10) for number in range(4)]

@@ -184,7 +184,7 @@ def test_a_tool_call_of_the_cheap_tier_does_not_climb():
     answer, trace = frozen(main())
     assert (answer.tier, strong.calls) == ("cheap", [])
     assert "not judged: number does not judge tool calls" in notes(trace)
-    assert "cheap accepted: 2 of 2 draws agree, wanted 2" in notes(trace)
+    assert "cheap accepted: its tool calls match their schemas" in notes(trace)
 
 
 # ── deployments that do not show tools to the model ──────────────────────

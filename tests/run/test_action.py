@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tierwise.engines.engine import Deployment
-from tierwise.ledger.records import Check
+from tierwise.ledger.records import Check, Decision
 from tierwise.policies import BestOfN, Majority, Single
 from tierwise.run import Action, BudgetTracker, Tier
 from tierwise.spec import limits
@@ -209,7 +209,7 @@ def test_the_engine_is_told_what_is_left_under_the_name_that_the_client_uses(fie
     )
 
 
-def test_an_engine_that_ignores_its_cap_is_stopped_one_chunk_behind_it():
+def test_an_engine_that_ignores_its_cap_is_stopped_one_chunk_behind_it_and_named():
     class Deaf(ScriptedEngine):
         async def _say(self, call, reply):
             async for chunk in super()._say(Call(prompt=call.prompt.without("max_tokens")), reply):
@@ -217,6 +217,10 @@ def test_an_engine_that_ignores_its_cap_is_stopped_one_chunk_behind_it():
 
     answer, trace = solve(Single(), engine=Deaf("a " * 1000), budget=Budget(completion_tokens=5))
     assert (trace.usage.completion, outcomes(trace), answer.completion.finish) == (6, ["cut"], "length")
+    assert [one.reason for one in trace.events if isinstance(one, Decision)] == [
+        "fake went on after its limit of 5 tokens, and was cut",
+        "the budget of 5 completion tokens is used up: the answer is the best so far",
+    ]
 
 
 def test_the_count_that_an_engine_sends_after_its_last_word_is_waited_for():

@@ -8,8 +8,12 @@ from dataclasses import replace
 import pytest
 
 from tierwise.policies import BestOfN, Majority, Refine, Single
+from tierwise.policies.judging import LetterJudge
+from tierwise.policies.scoring import ScorerChoice
 from tierwise.run import Action
+from tierwise.run.prefill import SharedPrompts
 from tierwise.spec.budget import Budget
+from tierwise.spec.call import Call
 from tierwise.spec.errors import Broken, BudgetError
 from tierwise.testing import Reply, ScriptedEngine, ask_user, frozen, new_trace, tier
 
@@ -55,6 +59,25 @@ def test_one_prefill_ends_before_the_first_pass_of_a_panel_starts(policy, role):
     assert all(draw.started >= first.started + first.seconds for draw in draws)
     assert answer.chosen != first.number
     assert trace.usage.completion == engine.produced.completion  # it is on the bill
+
+
+def test_draws_that_differ_in_how_they_are_sampled_share_their_prompt():
+    _, trace = act(BestOfN(n=4, temperatures=(0.3, 0.9)), Sharing("4"))
+    assert roles(trace) == ["prefill", *["draft"] * 4]
+    assert {done.call.prompt.fields["temperature"] for done in trace.passes[1:]} == {0.3, 0.9}
+
+
+def test_passes_that_differ_in_what_a_template_renders_do_not_share_their_prompt():
+    prompts, engine = SharedPrompts(), Sharing("4")
+    deployment = tier(Single(), engine).deployment
+    calls = [Call(prompt=ask_user("2+2?", temperature=1, chat_template_kwargs={"a": a})) for a in (1, 2)]
+    prompts.expect(deployment, calls)
+
+    async def main():
+        async with prompts.first(deployment, calls[0]) as shared:
+            return shared
+
+    assert frozen(main()) is None
 
 
 def test_later_waves_of_a_panel_need_no_other_prefill():
@@ -154,3 +177,19 @@ def test_cancelling_an_action_during_it_stops_it():
     trace = frozen(main())
     assert [(done.call.role, done.outcome) for done in trace.passes] == [("prefill", "aborted")]
     assert engine.running == 0
+
+
+def graded(n, pivots=0):
+    return BestOfN(n=n, scorer=ScorerChoice(judge=LetterJudge(pivots=pivots)))
+
+
+def test_what_the_prompts_of_a_judge_begin_with_is_computed_once():
+    engine = Sharing("a", "b", "c")
+    _, trace = act(graded(3), engine, slots=1)
+    assert roles(trace) == ["prefill", *["draft"] * 3, "prefill", *["judge"] * 3]
+    assert engine.told == [3, 3]
+    _, begun = (call.prompt.messages for call in engine.calls if call.is_prefill)
+    judged = [call.prompt.messages for call in engine.calls if call.role == "judge"]
+    assert all(one[:-1] == begun[:-1] for one in judged)
+    assert all(one[-1]["content"].startswith(begun[-1]["content"]) for one in judged)
+    assert judged[0][-1]["content"].removeprefix(begun[-1]["content"]).startswith("1. Reply with a line")

@@ -113,7 +113,7 @@ def test_without_a_count_every_chunk_that_says_something_is_a_token():
         Chunk(delta={"reasoning": "b"}),
         Chunk(finish="stop"),
     ]
-    assert counted(*words) == Usage(completion=2, exact=False)
+    assert counted(*words) == Usage(completion=2, reasoning=1, exact=False)
 
 
 def test_log_probabilities_tell_how_many_tokens_a_chunk_has():

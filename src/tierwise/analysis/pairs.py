@@ -135,7 +135,7 @@ def timed(pairs: Pairs) -> list[Unit]:
     return [
         unit
         for unit in pairs.units
-        if all(record.has_answer and record.taken == "request" for record in pairs.both(unit))
+        if all(record.was_served and record.taken == "request" for record in pairs.both(unit))
     ]
 
 

@@ -48,8 +48,8 @@ def same_reason(record: TrialRecord) -> str:
 
 
 def is_about_model(record: TrialRecord) -> bool:
-    """Whether the outcome can be the model's doing: an answer, or a budget that it used up."""
-    return record.has_answer or record.code == _OUT_OF_BUDGET
+    """Whether the outcome can be the model's doing: an answer, lost to thinking or not, or a budget that it used up."""
+    return record.was_served or record.code == _OUT_OF_BUDGET
 
 
 def _common(records: Collection[TrialRecord]) -> str:

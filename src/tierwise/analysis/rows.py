@@ -30,11 +30,12 @@ class OutcomeCounts:
     no_answer: int
     errors: int
     not_run: int
+    lost_to_thinking: int = 0
 
     @property
     def graded(self) -> int:
         """Outcomes that describe the tier: everything but infrastructure errors."""
-        return self.correct + self.incorrect + self.no_answer
+        return self.correct + self.incorrect + self.no_answer + self.lost_to_thinking
 
     @property
     def measured(self) -> int:
@@ -131,7 +132,7 @@ def row(
         on_frontier: the probability that the row is on the Pareto frontier of all rows.
     """
     graded = [record for record in records if record.is_graded]
-    answered = [record for record in records if record.has_answer]
+    answered = [record for record in records if record.was_served]
     judged = [record.judge for record in records if record.judge is not None]
     any_of, all_of = _repeated(graded, repeats, design)
     return ResultRow(
@@ -165,6 +166,7 @@ def _counts(records: Sequence[TrialRecord], planned: int) -> OutcomeCounts:
         no_answer=outcomes[TrialOutcome.NO_ANSWER],
         errors=outcomes[TrialOutcome.ERROR],
         not_run=planned - len(records),
+        lost_to_thinking=outcomes[TrialOutcome.LOST_TO_THINKING],
     )
 
 

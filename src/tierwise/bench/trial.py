@@ -284,7 +284,16 @@ def has_failed(warm_up: TrialRecord) -> bool:
 async def _grade(trial: Trial, reply: ActionReply, grades: GradeCache) -> Grade:
     if trial.warm_up is not None:
         return Grade(outcome=TrialOutcome.ERROR, why=_WARM_UP)
+    if _is_lost(reply):
+        return Grade(outcome=TrialOutcome.LOST_TO_THINKING, why="nothing but thinking")
     return await grades.of(reply.completion)
+
+
+def _is_lost(reply: ActionReply) -> bool:
+    """Whether an answer was lost to thinking, also if the server counts thinking and does not send it."""
+    passes = [] if reply.tokens is None or reply.tokens.tierwise is None else reply.tokens.tierwise.passes
+    counted = any(one.outcome == "lost_to_thinking" for one in passes)
+    return reply.completion.is_only_thinking or (reply.completion.is_empty and counted)
 
 
 def _failure_outcome(failure: ActionFailure) -> TrialOutcome:

@@ -49,6 +49,8 @@ def check(
 
 def described(plan: Plan) -> dict[str, Any]:
     """The plan as plain values."""
+    from dataclasses import asdict
+
     from tierwise.cli.pull import missing
     from tierwise.service import launch_context
 
@@ -72,11 +74,13 @@ def described(plan: Plan) -> dict[str, Any]:
                 "deployment": plan.deployment_of(name),
                 "policy": tier.policy.kind,
                 "most_passes": plan.most_passes(name),
+                "amplification": asdict(plan.amplification(name)),
                 "sampling": tier.sampling.fields(),
             }
             for name, tier in plan.file.tiers.items()
         },
         "routes": {name: route.cascade for name, route in plan.file.routes.items()},
+        "amplification_of_routes": {name: asdict(plan.amplification(name)) for name in plan.file.routes},
         "to_pull": missing(plan),
         "notes": [*plan.notes, *_probed(plan), *_engine_notes(plan)],
     }
@@ -128,6 +132,20 @@ async def _base_of(url: str, variable: str | None) -> str | None:
         return await find_base(session, url, proxy=proxy_to(url), seconds=_REACH_SECONDS)
 
 
+def _amplified(most: dict[str, int | None]) -> tuple[str, str, str]:
+    """The cells of an amplification: passes, prompts, tokens."""
+    passes, prefills = most["passes"], most["prefills"]
+    if passes is None:
+        return "no bound", "no bound", _tokens(most["completion_tokens"])
+    more = f" + {prefills} prefill{'s'[: prefills > 1]}" if prefills else ""
+    prompts = f"{most['prompts_computed']} + {most['prompts_cached']}"
+    return f"≤ {passes}{more}", f"≤ {prompts}", _tokens(most["completion_tokens"])
+
+
+def _tokens(count: int | None) -> str:
+    return "no bound" if count is None else f"≤ {count:,}"
+
+
 def _print(plan: Plan) -> None:
     from rich.markup import escape
     from rich.table import Table
@@ -148,14 +166,18 @@ def _print(plan: Plan) -> None:
         console.print(f"  checkpoint: {process['checkpoint'] or '(loaded elsewhere)'}", markup=False)
         console.print(f"  levers: {levers or '(defaults)'}", markup=False)
         console.print(f"  runs: {process['command']}", markup=False)
-    table = Table("tier", "deployment", "policy", "passes", "sampling", box=None, padding=(0, 2, 0, 0))
+    columns = ("tier", "deployment", "policy", "passes", "prompts", "answer tokens", "sampling")
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
     for name, tier in facts["tiers"].items():
         sampling = ", ".join(f"{key} {value}" for key, value in tier["sampling"].items())
-        table.add_row(name, tier["deployment"], tier["policy"], f"≤ {tier['most_passes']}", sampling)
+        table.add_row(name, tier["deployment"], tier["policy"], *_amplified(tier["amplification"]), sampling)
     console.print()
     console.print(table)
     for name, cascade in facts["routes"].items():
-        console.print(f"route {name}: {' → '.join(cascade)}", markup=False)
+        passes, prompts, tokens = _amplified(facts["amplification_of_routes"][name])
+        worst = f"{passes} passes, prompts {prompts}, {tokens} answer tokens"
+        console.print(f"route {name}: {' → '.join(cascade)}  {worst}", markup=False)
+    console.print("the worst case of one user action: passes, how often its prompt is computed + read from a cache")
     missing = [f"checkpoint {name} is not on this machine yet: tierwise pull {plan.path}" for name in facts["to_pull"]]
     for note in [*missing, *facts["notes"]]:
         console.print(f"[yellow]note[/yellow] {escape(note)}")

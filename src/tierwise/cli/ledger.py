@@ -310,7 +310,9 @@ def _action_label(tree: Tree) -> Text:
     label.append(f"\n{action.ending}", "green" if action.ending == "answered" else "red")
     shown = "" if action.first_output is None else f", first output after {action.first_output:.2f} s"
     label.append(f"{_after(' (', action.finish, ')')} in {action.seconds:.2f} s{shown}, {_when(action.started_at)} UTC")
-    for name, text in (("chosen", action.why), ("error", action.error), ("caller's id", action.caller)):
+    ids = (("caller's id", action.caller), ("session", action.session or ""))
+    used_up = ("budget used up", (action.limits or "").replace(",", ", "))
+    for name, text in (("chosen", action.why), ("error", action.error), used_up, *ids):
         label.append(_after(f"\n{name}: ", text))
     label.append(f"\n{spent.passes} {'pass' if spent.passes == 1 else 'passes'}: {_spent(spent)}")
     return label

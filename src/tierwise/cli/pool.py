@@ -220,6 +220,43 @@ def replay(
     _show(facts(recorded, rows, {**about, "notes": notes}), rows, baseline, out, as_json=as_json)
 
 
+@app.command()
+def calibrate(pool: PoolPath, as_json: AsJson = False) -> None:
+    """Measure on a pool which signals tell right from wrong answers, and print `confidence` and `cut` to paste.
+
+    Confidence helps a vote only where it tells right from wrong answers to the *same* question. A signal is refused
+    below an AUROC of .55 within questions, and where that may be chance. Answers with and without thinking are
+    calibrated apart.
+
+    Exit codes: 0 measured, 2 invalid input, such as a pool without log-probabilities.
+    """
+    from tierwise.cli.extras import need_extra
+
+    need_extra("bench", "tierwise pool calibrate")
+    import msgspec
+
+    from tierwise.cli.output import print_json, wide_console
+    from tierwise.pools.calibrating import calibrate as calibrated
+    from tierwise.report.calibration_table import calibration_table, settings
+    from tierwise.spec.errors import SpecError
+
+    recorded, _ = _read(pool, None, None, None)
+    found = calibrated(recorded)
+    if not any(row.answers for one in found for row in one.signals):
+        raise SpecError(
+            f"{pool} has no log-probabilities; record one with --top-logprobs 5 from an engine that gives them"
+        )
+    if as_json:
+        print_json(msgspec.to_builtins(found))
+        return
+    console = wide_console()
+    for one in found:
+        console.print(calibration_table(one))
+        for line in settings(one):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print()
+
+
 def _read(pool: Path, policies: Path | None, config: Path | None, workload: Path | None) -> tuple[Pool, Grid]:
     from tierwise.pools.grid import read_grid, tiers_as_settings
     from tierwise.pools.reading import read_pool

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tierwise.engines.metrics import MetricsPage
     from tierwise.spec.call import Call, Chunk
     from tierwise.spec.deployed import LoadedWeights
+    from tierwise.spec.json import Fields
 
 State = Literal["stopped", "starting", "ready", "silent", "restarting", "failed"]
 """Silent: the process is alive but does not answer, so it may be busy or hung."""
@@ -97,6 +98,23 @@ class SharesPrompts(Protocol):
         """
 
 
+@runtime_checkable
+class SwitchesThinking(Protocol):
+    """An engine whose thinking can be turned off per request."""
+
+    @property
+    def thinking_off(self) -> Fields | None:
+        """The request fields that turn thinking off; None if no switch is known."""
+
+
+@runtime_checkable
+class ControlsThinking(Protocol):
+    """An engine that can end the thinking of a pass while it runs."""
+
+    async def end_thinking(self, completion_id: str) -> bool:
+        """End the thinking of a pass, given the id in its chunks. Returns whether the engine has accepted that."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """A checkpoint on an engine with launch levers: one supervised process or one remote URL."""
@@ -122,3 +140,8 @@ class Deployment:
         if isinstance(self.engine, ReportsCapabilities):
             return self.capabilities.updated(self.engine.capabilities)
         return self.capabilities
+
+    @property
+    def thinking_off(self) -> Fields | None:
+        """The request fields that turn thinking off; None if no switch is known."""
+        return self.engine.thinking_off if isinstance(self.engine, SwitchesThinking) else None

@@ -47,6 +47,10 @@ def _no_components() -> Iterable[Component]:
     return ()
 
 
+def _never(settings: Settings) -> bool:  # noqa: ARG001 - the signature of `EngineRow.shares_prompts`
+    return False
+
+
 def _unknown(settings: Settings) -> Capabilities:  # noqa: ARG001 - the signature of `EngineRow.capabilities`
     return Capabilities()
 
@@ -74,6 +78,10 @@ class EngineRow(Generic[S]):
     """Returns what `Health.facts` would contain, without starting the engine; None if only a running one reports it."""
     capabilities: Callable[[S], Capabilities] = _unknown
     """Returns the capabilities of a deployment."""
+    shares_prompts: Callable[[S], bool] = _never
+    """Returns whether passes with the same prompt compute it once; false where that is not known."""
+    prefills: bool = False
+    """Whether a pass of one token computes it, before the others start."""
     metrics: MetricNames | None = None
     """The metrics in its metrics page and its log; None if neither is read."""
     inherits: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from tierwise.gateway.failures import status_of
 from tierwise.gateway.headers import RequestHeaders
 from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, usage_of
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS, EventStream, send_encoded, send_error
-from tierwise.gateway.wire import read_aside
+from tierwise.gateway.wire import in_session, read_aside
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import Stopping, TierwiseError
 
@@ -55,7 +55,7 @@ class ChatEndpoint:
             trace = self._service.new_trace()  # a slow upload is not on the action's time
             ids = {"x-request-id": trace.action, **ids, "x-tierwise-action": trace.action}
             async with _until_hung_up(receive) as has_hung_up:
-                asked = await read_aside(body)
+                asked = in_session(await read_aside(body), given.session)
                 if forwarded := given.forwarded:
                     asked = replace(asked, prompt=replace(asked.prompt, headers=forwarded))
                 context = self._lifecycle.receive(trace, asked, ids)

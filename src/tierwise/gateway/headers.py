@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
+SESSION = "x-tierwise-session"
+"""The header, over gRPC the metadata, with the caller's id for the session of an action."""
+
 _ID = re.compile(r"[!-~]{1,200}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,200})?")
 _TRACESTATE = re.compile(r"[ -~]{1,512}")
@@ -27,6 +30,8 @@ class RequestHeaders:
     traceparent: str = ""
     """The caller's span, as in W3C Trace Context; forwarded, with `tracestate`."""
     tracestate: str = ""
+    session: str = ""
+    """`x-tierwise-session`, as it was sent: `wire.in_session` validates it."""
 
     @classmethod
     def of(cls, scope: Scope) -> Self:
@@ -40,6 +45,7 @@ class RequestHeaders:
             content_type=found.get(b"content-type", ""),
             content_encoding=found.get(b"content-encoding", ""),
             request_id=_matching(_ID, found.get(b"x-request-id", "")),
+            session=found.get(SESSION.encode(), ""),
             traceparent=traceparent,
             tracestate=_matching(_TRACESTATE, found.get(b"tracestate", "")) if traceparent else "",
         )
@@ -51,7 +57,9 @@ class RequestHeaders:
         return {name: value for name, value in named.items() if value}
 
 
-_READ = frozenset({b"content-type", b"content-encoding", b"x-request-id", b"traceparent", b"tracestate"})
+_READ = frozenset(
+    {b"content-type", b"content-encoding", b"x-request-id", b"traceparent", b"tracestate", SESSION.encode()}
+)
 
 
 def _matching(pattern: re.Pattern[str], value: str) -> str:

@@ -55,6 +55,7 @@ class RequestLifecycle:
         Raises:
             NoSuchModel: the model does not exist.
         """
+        trace.session = asked.session
         router = self._service.router
         tier = router.route(asked.model)
         action = Action(
@@ -65,6 +66,7 @@ class RequestLifecycle:
             verifier=asked.verifier,
             judges=asked.judges,
             choices=asked.choices,
+            prices=self._service.prices,
         )
         return RequestContext(
             trace=trace, headers={**headers, "x-tierwise-action": trace.action}, parsed=asked, action=action
@@ -293,7 +295,9 @@ class UsageReport:
     usage: Usage
     """Sum over all passes."""
     notes: Sequence[str]
-    """How the request was changed so that an engine could answer it."""
+    """How the request was changed so that an engine could answer it, and which budgets are used up."""
+    limits: Sequence[str]
+    """The bounds of budgets that are used up: the answer is the best so far."""
     dollars: float
     passes: Sequence[Pass]
     prices: PriceBook
@@ -309,6 +313,7 @@ class UsageReport:
             answers=context.answers,
             usage=context.trace.usage,
             notes=notes_of(context.trace),
+            limits=context.trace.limits,
             dollars=prices.total(passes).dollars,
             passes=passes,
             prices=prices,
@@ -329,6 +334,7 @@ class UsageReport:
                 "tier": self.tier,
                 "reason": self.reason,
                 "notes": list(self.notes),
+                "limits": list(self.limits),
                 "why": [answer.why for answer in self.answers],
                 "agreement": [answer.agreement for answer in self.answers],
                 "dollars": self.dollars,

@@ -13,7 +13,8 @@ from prometheus_client.registry import Collector
 from tierwise.engines.metrics import METRICS, Scraper
 from tierwise.gateway.experts import ExpertMetrics
 from tierwise.ledger.prices import MOST_TOKENS, PriceBook
-from tierwise.ledger.records import Check, Record
+from tierwise.ledger.records import Check, Decision, Record
+from tierwise.policies.cascade import SESSION
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
@@ -50,7 +51,13 @@ class Metrics:
             "tierwise_tokens", "Tokens of all passes; cached tokens are part of prompt.", "tier", "kind"
         )
         self._dollars = counter("tierwise_dollars", "Cost of passes.", "tier")
+        self._limits = counter(
+            "tierwise_budget_used_up", "Actions in which a bound of a budget was used up.", "tier", "bound"
+        )
         self._checks = counter("tierwise_checks", "Verdicts of verifiers.", "kind", "accepted")
+        self._resumed = counter(
+            "tierwise_sessions_resumed", "Actions that began at the tier that their session had reached.", "tier"
+        )
         self._alarms = Counter(
             "tierwise_ledger_alarms",
             "Alerts of the ledger: actions that could not be recorded at once.",
@@ -95,9 +102,13 @@ class Metrics:
             self._dollars(done.tier).inc(prices.cost(done).dollars)
             if done.routing is not None:
                 self._experts.add(done.deployment, done.routing)
+        for bound in record.trace.limits:
+            self._limits(record.tier, bound).inc()
         for event in record.trace.events:
             if isinstance(event, Check):
                 self._checks(event.kind, str(event.verdict.ok).lower()).inc()
+            elif isinstance(event, Decision) and event.signal == SESSION:
+                self._resumed(event.tier).inc()
 
     async def ask_engines(self) -> None:
         """Scrape the engines' own metrics for the next `text`; engines scraped recently are skipped."""

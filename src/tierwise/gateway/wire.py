@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from tierwise.gateway.decoding import check_body, decoded
+from tierwise.gateway.headers import SESSION
 from tierwise.spec import limits, turns
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
@@ -34,6 +35,8 @@ Tokens = Annotated[int, msgspec.Meta(ge=-1)]
 """A limit; what -1 and 0 mean is up to the engine."""
 ActionId = Annotated[str, msgspec.Meta(max_length=200, pattern=r"\A[ -~]*\Z")]
 """Printable ASCII, because it is shown in terminals and logs."""
+SessionId = Annotated[str, msgspec.Meta(max_length=200, pattern=r"\A[!-~]*\Z")]
+"""Printable ASCII without blanks, because it is a header too."""
 Role = Annotated[str, msgspec.Meta(max_length=64, pattern=r"\A[a-z][a-z0-9_.-]*\Z")]
 """Which roles there are is up to the model's chat template: `developer`, `observation`, `control`, `ipython` …"""
 
@@ -65,6 +68,9 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Verifier of this request: tests, a schema, or an answer format; `verifiers.pooled` reads it."""
     action: ActionId = ""
     """The caller's id for the action, stored in the ledger: at most 200 characters of printable ASCII."""
+    session: SessionId = ""
+    """The caller's id for the session that the action belongs to, stored in the ledger: at most 200 characters of
+    printable ASCII without blanks. The header `x-tierwise-session` says the same."""
     candidates: bool = False
     """Whether the usage includes the message of every pass."""
     judges: bool = False
@@ -109,6 +115,8 @@ class ParsedRequest:
     verifier: Verifier | None
     caller: str
     """The caller's id for the action."""
+    session: str = ""
+    """The caller's id for the session that the action belongs to."""
     wants_candidates: bool = False
     """Whether the usage includes the message of every pass."""
     judges: bool = False
@@ -156,6 +164,31 @@ async def read_aside(body: bytes | bytearray) -> ParsedRequest:
     return _parsed(value, request, verifier, is_large=is_large)
 
 
+def in_session(asked: ParsedRequest, named: str) -> ParsedRequest:
+    """The request, in the session that its headers name, if they name one.
+
+    Args:
+        asked: the request.
+        named: the value of `x-tierwise-session`; empty if it was not sent.
+
+    Raises:
+        SpecError: it is not an id, or the body names another session.
+    """
+    if not named:
+        return asked
+    try:
+        session = msgspec.convert(named, SessionId)
+    except msgspec.ValidationError as error:
+        allowed = "at most 200 characters of printable ASCII without blanks"
+        raise SpecError(f"{SESSION}: allowed are {allowed}", field=SESSION) from error
+    if asked.session not in ("", session):
+        raise SpecError(
+            f"tierwise.session: the body names {asked.session!r} and the header {SESSION} {session!r}; send one",
+            field="tierwise.session",
+        )
+    return replace(asked, session=session)
+
+
 def _request(body: bytes | bytearray) -> tuple[dict[str, Any], ChatRequest]:
     """The body, and its fields without the verifier."""
     value = decoded(body)
@@ -195,6 +228,7 @@ def _parsed(
         budget=request.tierwise.budget,
         verifier=verifier,
         caller=request.tierwise.action,
+        session=request.tierwise.session,
         wants_candidates=request.tierwise.candidates,
         judges=request.tierwise.judges,
     )

@@ -32,6 +32,8 @@ UPGRADES: Mapping[int, Sequence[str]] = {
             PRIMARY KEY (action, position), FOREIGN KEY (action) REFERENCES actions (id)
         )""",
     ),
+    # A running process of version 2 notices the new version, and keeps its actions in its journal.
+    3: ("ALTER TABLE actions ADD COLUMN session VARCHAR", "ALTER TABLE actions ADD COLUMN limits VARCHAR"),
 }
 
 

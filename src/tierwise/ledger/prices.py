@@ -70,6 +70,21 @@ class PriceBook:
         tokens = fresh * price.prompt + usage.cached * cached_price + usage.completion * price.completion
         return Cost(tokens=tokens / 1e6, time=busy_seconds / 3600 * price.dollars_per_hour)
 
+    def charge(self, deployment: str, usage: Usage, busy_seconds: float) -> float:
+        """Dollars that a pass counts against a budget: what its server says that it charges, else its price here."""
+        if usage.cost is not None and isfinite(usage.cost):
+            return max(usage.cost, 0.0)
+        prompt, cached, completion = map(_bounded, (usage.prompt, usage.cached, usage.completion))
+        return self.price(deployment, Usage(prompt=prompt, cached=cached, completion=completion), busy_seconds).dollars
+
+    def per_token(self, deployment: str) -> float:
+        """Dollars per completion token."""
+        return self._prices.get(deployment, Price()).completion / 1e6
+
+    def per_second(self, deployment: str) -> float:
+        """Dollars per second of a deployment."""
+        return self._prices.get(deployment, Price()).dollars_per_hour / 3600
+
     def total(self, passes: Iterable[Pass]) -> Cost:
         return sum((self.cost(done) for done in passes), Cost())
 

@@ -173,14 +173,14 @@ class Reader:
             model: only requests for this tier or route.
             limit: maximum number of actions.
         """
-        columns = [*_fields(ActionRow, actions), contents.c.request, contents.c.answers]
-        found = select(*columns).join(contents, contents.c.action == actions.c.id)
-        found = found.where(totals.began(since)).order_by(*_NEWEST).limit(limit)
-        if model is not None:
-            found = found.where(actions.c.model == model)
         with self._reading() as ledger:
             if not ledger.columns(contents):
                 return []
+            columns = [*ledger.fields(ActionRow, actions), contents.c.request, contents.c.answers]
+            found = select(*columns).join(contents, contents.c.action == actions.c.id)
+            found = found.where(totals.began(since)).order_by(*_NEWEST).limit(limit)
+            if model is not None:
+                found = found.where(actions.c.model == model)
             rows = ledger.connection.execute(found).mappings().all()
             return [StoredContent(action=_as(ActionRow, row), content=_as(ContentRow, row)) for row in rows]
 
@@ -258,11 +258,14 @@ class _Snapshot:
         inspector = inspect(self.connection)
         return {one["name"] for one in inspector.get_columns(table.name)} if inspector.has_table(table.name) else set()
 
+    def fields(self, kind: type[msgspec.Struct], table: Table) -> list[Column[Any]]:
+        """The columns of a row type that this ledger has."""
+        there = self.columns(table)
+        return [table.c[name] for name in kind.__struct_fields__ if name in there]
+
     def rows(self, kind: type[Row], table: Table, narrowed: Callable[[Select[Any]], Select[Any]]) -> list[Row]:
         """The rows of a table, narrowed by a query."""
-        there = self.columns(table)
-        columns = [column for column in _fields(kind, table) if column.name in there]
-        if not columns:
+        if not (columns := self.fields(kind, table)):
             return []
         return [_as(kind, row) for row in self.connection.execute(narrowed(select(*columns))).mappings()]
 
@@ -296,10 +299,6 @@ class _Snapshot:
 _NEWEST = (actions.c.started_at.desc(), actions.c.id)
 _FARTHEST = 1e15
 """Maximum seconds since 1970 for which databases compute hours."""
-
-
-def _fields(kind: type[msgspec.Struct], table: Table) -> list[Column[Any]]:
-    return [table.c[name] for name in kind.__struct_fields__]
 
 
 def _as(kind: type[Row], row: RowMapping) -> Row:

@@ -57,6 +57,11 @@ class Trace:
     events: list[Event] = field(default_factory=list)
     started: int = 0
     """Number of passes started; the next pass gets this number."""
+    limits: list[str] = field(default_factory=list)
+    """The bounds of its budgets that are used up, so that a pass was cut or refused, in the order in which they were
+    reached."""
+    session: str = ""
+    """The caller's id for the session that the action belongs to, if given."""
 
     @property
     def passes(self) -> list[Pass]:

@@ -49,6 +49,11 @@ class ActionRow(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     error: str
     caller: str
+    session: str | None = None
+    """The caller's id for the session that it belongs to; None without one, and in data of an earlier version."""
+    limits: str | None = None
+    """The bounds of its budgets that were used up, separated by commas; None without one, and in data of an earlier
+    version."""
 
     @property
     def date(self) -> str:
@@ -208,6 +213,8 @@ def entry(record: Record, prices: PriceBook, *, with_content: bool = False) -> E
             why=_brief(record.why),
             error=_brief(record.error),
             caller=_brief(record.caller),
+            session=_brief(trace.session) or None,
+            limits=",".join(trace.limits) or None,
         ),
         passes=tuple(_pass_row(done, prices) for done in trace.passes),
         checks=tuple(_check_row(position, check) for position, check in enumerate(checks)),
@@ -269,7 +276,7 @@ def _source(name: str) -> str:
 
 _COUNTED = frozenset({"prompt", "cached", "completion", "reasoning"})
 _TIMED = frozenset({"started", "first_token", "seconds", "busy_seconds"})
-_ENDED_BY_ITSELF = frozenset({"finished", "cut"})
+_ENDED_BY_ITSELF = frozenset({"finished", "cut", "lost_to_thinking"})
 _FACTS = PassFacts.__struct_fields__
 _FIELDS = tuple(name for name in PassRow.__struct_fields__ if not name.startswith("dollars_"))
 _facts_of = attrgetter(*map(_source, _FACTS))

@@ -9,18 +9,33 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tierwise.policies.best_of_n import BestOfN
 from tierwise.policies.cascade import Cascade
+from tierwise.policies.diverse_experts import DiverseExperts
 from tierwise.policies.fusion import Fusion
 from tierwise.policies.majority import Majority
 from tierwise.policies.policy import Policy
 from tierwise.policies.refine import Refine
+from tierwise.policies.search import Search
 from tierwise.policies.single import Single
+from tierwise.policies.thinking import Thinking
 from tierwise.spec.choice import OneOf, with_plugins
 from tierwise.spec.plugins import lacking, on_first_use
 
 if TYPE_CHECKING:
     from tierwise.verifiers import Verifier, VerifierChoice
 
-__all__ = ["BestOfN", "Cascade", "Fusion", "Majority", "Policy", "PolicyChoice", "Refine", "Single"]
+__all__ = [
+    "BestOfN",
+    "Cascade",
+    "DiverseExperts",
+    "Fusion",
+    "Majority",
+    "Policy",
+    "PolicyChoice",
+    "Refine",
+    "Search",
+    "Single",
+    "Thinking",
+]
 
 
 class PolicyChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -34,6 +49,9 @@ class PolicyChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True,
     refine: Refine | None = None
     fusion: Fusion | None = None
     cascade: Cascade | None = None
+    thinking: Thinking | None = None
+    diverse_experts: DiverseExperts | None = None
+    search: Search | None = None
 
     @property
     def member(self) -> Policy:

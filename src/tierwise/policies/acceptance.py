@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 
-from tierwise.policies.copies import why_copies
-from tierwise.policies.signals import FIRST_TOKENS, SIGNALS
+from tierwise.policies.copies import without_copies
+from tierwise.policies.signals import ALTERNATIVES, FIRST_TOKENS, SIGNALS
 from tierwise.spec.ask import Ask
 from tierwise.spec.call import Completion, Pass
 from tierwise.spec.choice import OneOf
-from tierwise.stats.confidence import mean_entropy
+from tierwise.stats import confidence
 from tierwise.verifiers.answers import json_in, marked, spoken
 
 SHORT = 8
@@ -30,6 +29,8 @@ class CascadeSignal(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True
     agreement: Annotated[int, msgspec.Meta(ge=2, le=8)] | None = None
     """Accept an answer that at least this many independent draws gave, and more than half of all. Missing draws are
     taken from the cheap tier. Draws of cheaper tiers count. Not for open text."""
+    span_probability: Share | None = None
+    """Accept from this probability of the least likely token of the answer span on. Not for open text."""
     margin: Share | None = None
     """Accept from this mean of p₁ − p₂ over the answer span on."""
     tail_confidence: Nats | None = None
@@ -41,7 +42,7 @@ class CascadeSignal(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def needs_logprobs(self) -> bool:
-        return self.kind in ("margin", "tail_confidence", "entropy")
+        return self.kind in ("span_probability", "margin", "tail_confidence", "entropy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,30 @@ def measured(signal: CascadeSignal, candidate: Pass) -> Reading | None:
     """What a signal of one pass says; None if the pass does not have it."""
     completion = candidate.completion
     match signal.kind:
-        case "margin" | "tail_confidence" as name:
+        case "span_probability" | "margin" | "tail_confidence" as name:
+            if (name == "span_probability" and not is_comparable(completion)) or _has_other_k(name, completion):
+                return None
             least, level = signal.member, SIGNALS[name].value(completion)
             return None if level is None else Reading(level >= least, level, f"{name} {level:.3g}, wanted {least:g}")
         case "entropy":
-            most, level = signal.member, mean_entropy(completion.logprobs, FIRST_TOKENS)
+            if _has_other_k("entropy", completion):
+                return None
+            most, level = signal.member, confidence.mean_entropy(completion.logprobs, FIRST_TOKENS)
             return None if level is None else Reading(level <= most, level, f"entropy {level:.3g}, allowed {most:g}")
         case "length":
             most, tokens = signal.member, candidate.usage.completion
             return Reading(tokens <= most, tokens, f"{tokens} tokens, allowed {most}")
     return None
+
+
+def _has_other_k(name: str, completion: Completion) -> bool:
+    """Whether a signal in nats was measured with more alternatives than its threshold holds for, because the client
+    asked for them. Some servers list the sampled token besides.
+    """
+    return (
+        name in ("tail_confidence", "entropy")
+        and confidence.number_of_alternatives(completion.logprobs) > ALTERNATIVES + 1
+    )
 
 
 def is_comparable(completion: Completion) -> bool:
@@ -132,24 +147,14 @@ class DrawVotes:
         key = await self._key(tier, candidate)
         if key is None or not is_comparable(candidate.completion):
             return None, 0
-        counted: Counter[str] = Counter()
-        for group in self._independent():
-            found = [(one, other) for one in group if (other := await self._key(tier, one)) is not None]
-            if len(found) > 1 and why_copies([one for one, _ in found]):
-                del found[1:]
-            counted.update(other for _, other in found)
+        keyed = {one.number: other for one in self.candidates if (other := await self._key(tier, one)) is not None}
+        independent, _ = without_copies(one for one in self.candidates if one.number in keyed)
+        counted = Counter(keyed[one.number] for one in independent)
         equal, draws = counted[key], counted.total()
         if draws < wanted:
             return None, draws
         accepts = equal >= wanted and 2 * equal > draws
         return Reading(accepts, equal / draws, f"{equal} of {draws} draws agree, wanted {wanted}"), draws
-
-    def _independent(self) -> list[Sequence[Pass]]:
-        """The candidates by tier: copies of one draw are looked for among the draws with the same sampling."""
-        groups: dict[str, list[Pass]] = {}
-        for one in self.candidates:
-            groups.setdefault(one.tier, []).append(one)
-        return list(groups.values())
 
     async def _key(self, tier: Ask, candidate: Pass) -> str | None:
         if candidate.number not in self._keys:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tierwise.policies.copies import why_copies
+from tierwise.policies.copies import is_long, without_copies
 from tierwise.spec.ask import Answer, OutOfBudget
 from tierwise.spec.call import Pass
 from tierwise.stopping import StoppingRule, VotesSoFar
@@ -33,22 +33,37 @@ class Ballots:
         draws: number of draws of the whole vote.
         rule: when it ends early. A rule that needs confidences also weighs the votes by them.
         calibration: of the confidences; None if every vote counts alike.
+        drafts: how many of the draws, from the first, are drafts of other tiers.
+
+    Attributes:
+        has_only_copies: whether the vote ended because its draws are copies of one, so that further draws would be too.
+        copied: why votes are copies of others, once an answer was elected; empty if none is.
     """
 
-    def __init__(self, draws: int, rule: StoppingRule, calibration: Calibration | None = None) -> None:
+    def __init__(
+        self, draws: int, rule: StoppingRule, calibration: Calibration | None = None, *, drafts: int = 0
+    ) -> None:
         self._draws = draws
         self._rule = rule
         self._calibration = calibration
         self._cast: dict[int, Ballot] = {}
+        self._counted: dict[str, tuple[int, int]] = {}
+        """For each answer, its votes and the first draw of them."""
         self._arrived: set[int] = set()
         self._whole = 0
         self._looked_at = 0
+        self._drafts = drafts
+        self.has_only_copies = False
+        self.copied = ""
 
     def add(self, place: int, ballot: Ballot | None) -> None:
         """Add a draw that has ended; None if it brought no pass."""
         self._arrived.add(place)
         if ballot is not None:
             self._cast[place] = ballot
+            if ballot.key is not None:
+                votes, first = self._counted.get(ballot.key, (0, place))
+                self._counted[ballot.key] = votes + 1, min(first, place)
         while self._whole in self._arrived:
             self._whole += 1
 
@@ -63,23 +78,23 @@ class Ballots:
         return self._whole
 
     def first(self, draws: int) -> VotesSoFar:
-        """The votes of the first draws, as a stopping rule sees them."""
-        votes = [(one, one.key) for place in range(draws) if (one := self._cast.get(place)) is not None]
-        cast = [(one, key) for one, key in votes if key is not None]
+        """The votes of the first draws, as a stopping rule sees them: copies of one draw are one vote."""
+        cast = [(one, one.key) for one in self._independent(draws)[0] if one.key is not None]
         sure = tuple(one.confidence for one, _ in cast) if self._calibration is not None else ()
         return VotesSoFar(tuple(key for _, key in cast), self._draws - draws, sure)
 
     @property
     def is_settled(self) -> bool:
         """Whether the draws that are left cannot change the answer. They may come in any order."""
-        ballots = self._with_answer(self._draws)
-        if not ballots:
+        if not self._counted:
             return False  # the panel ends by itself, with the error of the last draw
-        first_open = next((place for place in range(self._draws) if place not in self._arrived), self._draws)
-        seen = len({one.key for one in ballots})
-        for possible in sorted({possible_answers(seen), possible_answers(seen + self.left)}):
+        left, first_open = self.left, self._whole
+        if self._calibration is None:
+            return is_settled(list(self._counted.values()), left=left, first_open=first_open)
+        ballots, seen = self._with_answer(self._draws), len(self._counted)
+        for possible in sorted({possible_answers(seen), possible_answers(seen + left)}):
             tallied = [(total, first.place) for total, first in self._tallied(ballots, possible).values()]
-            if not is_settled(tallied, left=self.left, first_open=first_open, heaviest=self._heaviest(possible)):
+            if not is_settled(tallied, left=left, first_open=first_open, heaviest=self._heaviest(possible)):
                 return False
         return True
 
@@ -91,6 +106,10 @@ class Ballots:
         while self._looked_at < self._whole:
             self._looked_at += 1
             if self._rule.stops(self.first(self._looked_at)):
+                return self._looked_at
+            independent, why = self._independent(self._looked_at)
+            if why and len(independent) == 1 and is_long(independent[0].vote) and not self._drafts:
+                self.has_only_copies = True
                 return self._looked_at
         return None
 
@@ -112,14 +131,26 @@ class Ballots:
         tallied = self._tallied(ballots, possible_answers(len({one.key for one in ballots})))
         _, first = max(tallied.values(), key=lambda one: (one[0], -one[1].place))
         equal = sum(one.key == first.key for one in ballots)
-        why, agreement = f"{equal} of {len(cast)} votes", equal / len(cast)
-        if copied := why_copies([one.vote for one in ballots]):
-            return Answer(
-                completion=first.vote.completion,
-                chosen=first.vote.number,
-                why=f"{why}, all copies of one draw: {copied}",
-            )
+        why = f"{equal} of {len(cast)} votes"
+        agreement: float | None = equal / len(cast)
+        independent, copied = self._independent(within)
+        self.copied = copied
+        if copied and len(independent) == 1:
+            why, agreement = f"{why}, all copies of one draw: {copied}", None
+        elif copied:
+            votes = len(cast) - len(ballots) + len(independent)
+            why = f"{why}, {votes} of them independent: {copied}"
+            agreement = sum(one.key == first.key for one in independent) / votes
         return Answer(completion=first.vote.completion, chosen=first.vote.number, why=why, agreement=agreement)
+
+    def _independent(self, draws: int) -> tuple[list[Ballot], str]:
+        """The ballots with an answer of the first draws that are no copies, and why the others are."""
+        ballots = self._with_answer(draws)
+        if len({one.vote.completion.text for one in ballots}) == len(ballots):
+            return ballots, ""
+        kept, why = without_copies(one.vote for one in ballots)
+        numbers = {vote.number for vote in kept}
+        return [one for one in ballots if one.vote.number in numbers], why
 
     def _with_answer(self, draws: int) -> list[Ballot]:
         ballots = (self._cast[place] for place in sorted(self._cast) if place < draws)
@@ -143,6 +174,4 @@ class Ballots:
 
     def _heaviest(self, possible: int) -> float:
         """The largest difference that one vote can make."""
-        if self._calibration is None:
-            return 1.0
         return self._weight(HIGHEST if self._rule.needs_confidence else 1.0, possible)

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from tierwise.policies.acceptance import CascadeSignal, DrawVotes, Reading, draws_alike, measured, unusable
-from tierwise.policies.signals import with_logprobs
+from tierwise.policies.signals import ALTERNATIVES, Cut, with_logprobs
 from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
@@ -19,21 +19,25 @@ from tierwise.spec.errors import EngineError
 from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.tool_calls import wrong_call
 
-ALTERNATIVES = 5
-"""Alternatives of each token that a cheap tier is asked for. Thresholds in nats depend on it."""
-
-DEFAULT_SIGNALS = (CascadeSignal(agreement=2), CascadeSignal(margin=0.9))
+SESSION = "session"
+"""The signal of a decision to begin at the tier that the session has reached."""
+DEFAULT_SIGNALS = (CascadeSignal(span_probability=0.5), CascadeSignal(agreement=2), CascadeSignal(margin=0.9))
+"""Those that were best on a recorded pool (docs/policies.md): a sure answer costs one pass, and only one that is not
+sure is drawn again.
+"""
 
 
 class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Try tiers in turn, cheapest first, until an answer is accepted. The last tier's answer is final.
 
     The request's verifier decides, else the tier's own. Where there is none, a truncated, refused or empty answer and a
-    tool call that its schema does not allow are not accepted; of the rest, the first signal that the answer has
-    decides. An answer without any signal is accepted if the request offers tools, and otherwise not.
+    tool call that its schema does not allow are not accepted. The rest is accepted by the first signal that accepts it;
+    `agreement` decides for good once there are enough draws. An answer that has none of the signals is accepted if the
+    request offers tools, and otherwise not.
 
     Later tiers get the earlier candidates, to count or to refine. A tier that fails or runs out of budget is skipped.
-    If the last tier cannot answer, the best answer so far is returned.
+    If the last tier cannot answer, or the budget ends its answer unseen, the best answer so far is returned. Of several
+    passes that a budget allows, one is kept for the last tier.
     """
 
     ladder: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = msgspec.field(name="tiers")
@@ -41,6 +45,13 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     signals: tuple[CascadeSignal, ...] = DEFAULT_SIGNALS
     """Signals with thresholds, in the order in which they are tried. Set by hand: measure them on your workload. Empty
     to accept only what a verifier accepts; the last tier then answers at once where there is none."""
+    cut: Cut | None = None
+    """Ends a pass of a cheap tier while it is written, as soon as it has become too unsure: the next tier is asked at
+    once. Passes of the last tier are never cut."""
+    session_seconds: Annotated[float, msgspec.Meta(ge=0)] = 1800.0
+    """How long a session stays at the tier that it reached, after its last action: its next actions begin there, so
+    that what that tier has cached of the conversation is used. A session's first action begins at the cheapest tier. 0:
+    every action does."""
 
     def most(self, at: Callable[[str], Budget]) -> Budget:
         *cheaper, last = self.ladder
@@ -56,25 +67,58 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     @property
     def sets(self) -> frozenset[str]:
-        uses = any(signal.needs_logprobs for signal in self.signals)
-        return frozenset({"logprobs", "top_logprobs"} if uses else ())
+        return frozenset({"logprobs", "top_logprobs"} if self.needs_logprobs else ())
+
+    @property
+    def needs_logprobs(self) -> bool:
+        """Whether cheap tiers are asked for log-probabilities."""
+        return self.cut is not None or any(signal.needs_logprobs for signal in self.signals)
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
-        *cheaper, last = [ask.at(name) for name in self.ladder]
+        reached = self._reached(ask)
+        left = ask.left.passes
+        reserve = Budget(passes=1) if left is not None and left > 1 else None  # the last tier can always answer
+        *names, top = self.ladder[reached:]
+        cheaper, last = [ask.at(name, reserve=reserve) for name in names], ask.at(top)
         tried = [tier for tier in cheaper if self.signals or tier.verifier is not None]
-        ask.note(_plan(cheaper, tried))
+        if reached:
+            level = float(reached)
+            ask.note(f"its session has reached {self.ladder[reached]}, so it begins there", signal=SESSION, level=level)
+        else:
+            ask.note(_plan(cheaper, tried))
         climb = _Climb(self, prompt, ask)
         for tier in tried:
-            answer = await climb.accepted(tier)
+            answer = await climb.accepted(tier if self.cut is None else self.cut.watched(tier))
             if answer is not None:
+                self._keep(ask, tier.tier, is_higher=climb.has_refused)
                 return answer
         try:
-            return await last.solve(prompt, shown=True, drafts=climb.drafts)
+            answer = await last.solve(prompt, shown=True, drafts=climb.drafts)
         except (OutOfBudget, EngineError) as failure:
             if climb.kept is None or (isinstance(failure, EngineError) and failure.was_shown):
                 raise
             ask.note(f"{last.tier} {_failure(failure)}: the best earlier answer is returned")
             return climb.kept
+        self._keep(ask, last.tier, is_higher=climb.has_refused)
+        if climb.keeps_whole and not ask.is_shown and _is_cut(answer, ask):
+            assert climb.kept is not None  # noqa: S101 - it keeps one
+            ask.note(f"{last.tier} ran out of budget within its answer: the best earlier answer is returned")
+            return climb.kept
+        return answer
+
+    def _reached(self, ask: Ask) -> int:
+        """The place in the ladder of the tier at which the session begins."""
+        kept = ask.recall() if self.session_seconds else ""
+        return self.ladder.index(kept) if kept in self.ladder else 0
+
+    def _keep(self, ask: Ask, tier: str, *, is_higher: bool) -> None:
+        """Keep for the session the tier that answered. One that answered only because cheaper ones failed is not kept:
+        they will be back.
+        """
+        place = self.ladder.index(tier) if is_higher else 0
+        place = max(place, self._reached(ask))  # another choice of the action may have got further
+        if self.session_seconds and place:
+            ask.keep(self.ladder[place], self.session_seconds)
 
 
 class _Climb:
@@ -90,6 +134,16 @@ class _Climb:
         self._verdicts: dict[int, Verdict] = {}
         self._kept_rank = (False, 0.0)
         self.kept: Answer | None = None
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether a tier gave an answer that was not accepted."""
+        return self.kept is not None
+
+    @property
+    def keeps_whole(self) -> bool:
+        """Whether `kept` is an answer that somebody could use."""
+        return self._kept_rank[0]
 
     @property
     def drafts(self) -> list[Answer]:
@@ -123,7 +177,7 @@ class _Climb:
     def _asked(self, tier: Ask) -> Prompt:
         """The prompt, with log-probabilities if a signal may need them."""
         judges_all = tier.verifier is not None and not self._prompt.has_tools
-        if judges_all or not any(signal.needs_logprobs for signal in self._policy.signals):
+        if not self._policy.needs_logprobs or (judges_all and self._policy.cut is None):
             return self._prompt
         return with_logprobs(self._prompt, ALTERNATIVES)
 
@@ -149,15 +203,21 @@ class _Climb:
         if calls and (why := await wrong_call(candidate.completion, self._prompt.fields)):
             self._note(tier, candidate, f"not accepted: {why}", signal="tool_schema", level=0.0)
             return False
+        was_read = False
         for signal in self._policy.signals:
             if signal.agreement is not None:
                 reading = await self._agreement(tier, candidate, signal.agreement, draws_more=not calls)
             else:
                 reading = measured(signal, candidate)
-            if reading is not None:
-                said = f"{'accepted' if reading.accepts else 'not accepted'}: {reading.said}"
-                self._note(tier, candidate, said, signal=signal.kind, level=reading.level)
+            if reading is None:
+                continue
+            was_read = True
+            said = f"{'accepted' if reading.accepts else 'not accepted'}: {reading.said}"
+            self._note(tier, candidate, said, signal=signal.kind, level=reading.level)
+            if reading.accepts or signal.agreement is not None:
                 return reading.accepts
+        if was_read:
+            return False
         has_tools = self._prompt.has_tools
         said = f"accepted: {'its tool calls match their schemas' if calls else 'nothing speaks against it'}"
         self._note(tier, candidate, said if has_tools else "not accepted: it has no signal", signal="usable", level=1.0)
@@ -170,7 +230,7 @@ class _Climb:
         """
         reading, draws = await self._votes.agreement(tier, candidate, wanted)
         own = sum(one.tier == candidate.tier for one in self._votes.candidates)
-        if not draws_more or candidate.tier != tier.tier or draws_alike(candidate):
+        if not draws_more or candidate.deployment != tier.deployment or draws_alike(candidate):
             return reading
         while reading is None and draws and own < wanted:
             try:
@@ -193,7 +253,12 @@ class _Climb:
 
 def _with_draws(budget: Budget, draws: int) -> Budget:
     passes = None if budget.passes is None else budget.passes + draws
-    return Budget(passes=passes, completion_tokens=budget.completion_tokens, seconds=budget.seconds)
+    return msgspec.structs.replace(budget, passes=passes)
+
+
+def _is_cut(answer: Answer, ask: Ask) -> bool:
+    """Whether a budget ended the pass of an answer."""
+    return any(done.number == answer.chosen and done.outcome == "cut" for done in ask.drawn)
 
 
 def _plan(cheaper: list[Ask], tried: list[Ask]) -> str:

@@ -1,16 +1,19 @@
-"""Whether votes are copies of one draw, because the engine ignores seeds or samples nothing: one vote, not several."""
+"""Draws that are copies of one, because the engine ignores seeds or samples nothing: one draw, not several."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from tierwise.spec.ask import Ask
 from tierwise.spec.call import Completion, Pass
 
 CHANCE = 1e-3
 """Draws that agree in every byte are copies if independent draws do so less often than this."""
 LONG, MANY = 32, 3
 """Without log-probabilities: tokens of an answer, and draws of it, from which on equal bytes are no coincidence."""
+LONG_AMONG_OTHERS = 128
+"""The same where other draws differ, so that the engine seems to sample: some servers answer from a cache at times."""
 
 
 def why_copies(votes: Sequence[Pass]) -> str:
@@ -20,15 +23,70 @@ def why_copies(votes: Sequence[Pass]) -> str:
     log-probabilities the chance of an equal draw is known: that of the text, at the request's temperature.
     """
     first = votes[0] if votes else None
-    if first is None or len(votes) < 2 or any(_said(vote.completion) != _said(first.completion) for vote in votes):
+    if first is None or len(votes) < 2 or any(vote.completion.text != first.completion.text for vote in votes):
         return ""
-    temperature = max((_temperature(vote) for vote in votes), default=1.0)
+    said = _said(first.completion)
+    if any(_said(vote.completion) != said for vote in votes):
+        return ""
+    return _why(votes, of=len(votes))
+
+
+def without_copies(votes: Iterable[Pass]) -> tuple[list[Pass], str]:
+    """The independent draws among some, and why the others are copies of them; empty if none is.
+
+    Copies are looked for among the draws of one tier, which have the same deployment and sampling. Of the copies of one
+    draw, the first stays.
+    """
+    tiers: dict[str, dict[tuple[object, ...], list[Pass]]] = {}
+    for vote in votes:
+        tiers.setdefault(vote.tier, {}).setdefault(_said(vote.completion), []).append(vote)
+    kept: list[Pass] = []
+    why = ""
+    for alike in tiers.values():
+        draws = sum(map(len, alike.values()))
+        for group in alike.values():
+            reason = _why(group, of=draws)
+            kept += group[:1] if reason else group
+            why = why or reason
+    return sorted(kept, key=lambda vote: vote.number), why
+
+
+def is_long(vote: Pass) -> bool:
+    """Whether equal bytes of such an answer are hardly a coincidence, or nothing was sampled."""
+    return vote.usage.completion >= LONG or _temperature(vote) == 0
+
+
+def note_copies(ask: Ask, draws: Iterable[Pass]) -> str:
+    """Record in the trace that some draws are copies of others. Returns what it says; empty if none is."""
+    known = list(draws)
+    kept, why = without_copies(known)
+    if not why:
+        return ""
+    said = f"{len(known)} draws, {len(kept)} of them independent: {why}"
+    ask.note(said, signal="copies", level=float(len(kept)), after=tuple(sorted(one.number for one in known)))
+    return said
+
+
+def _why(alike: Sequence[Pass], *, of: int) -> str:
+    """Why draws of one tier with equal bytes are copies; empty if they may be equal by chance.
+
+    Args:
+        alike: the equal draws.
+        of: all draws of the tier.
+    """
+    if len(alike) < 2:
+        return ""
+    first = alike[0]
+    temperature = max(_temperature(vote) for vote in alike)
     if temperature == 0:
         return "the request's temperature is 0"
-    known = _log_chance(first.completion, temperature)
-    is_chance = first.usage.completion < LONG or len(votes) < MANY
-    if known is not None:
-        is_chance = (len(votes) - 1) * known > math.log(CHANCE)
+    chances = [_log_chance(vote.completion, temperature) for vote in alike]
+    known = max((one for one in chances if one is not None), default=None)
+    if known is None:
+        is_chance = first.usage.completion < (LONG if len(alike) == of else LONG_AMONG_OTHERS) or len(alike) < MANY
+    else:
+        ways = math.log(math.comb(of - 1, len(alike) - 1))  # which of the other draws are equal to the first
+        is_chance = ways + (len(alike) - 1) * known > math.log(CHANCE)
     return "" if is_chance else "the engine ignores seeds"
 
 

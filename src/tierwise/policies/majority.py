@@ -9,7 +9,15 @@ from typing import Annotated
 import msgspec
 
 from tierwise.policies.ballots import Ballot, Ballots
-from tierwise.policies.signals import LEAST_ALTERNATIVES, SIGNALS, calibrated_signal, with_logprobs
+from tierwise.policies.drafts import counted
+from tierwise.policies.signals import (
+    ALTERNATIVES,
+    LEAST_ALTERNATIVES,
+    SIGNALS,
+    Cut,
+    calibrated_signal,
+    with_logprobs,
+)
 from tierwise.spec.ask import Answer, Ask, Equality
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
@@ -22,7 +30,7 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     A stopping rule may end the vote earlier. It is asked about the votes in draw order, so that quick draws, which are
     short answers, are not preferred; the votes that it has seen decide. In a tie the answer that was drawn first wins.
-    Votes without an answer and failed passes do not count.
+    Votes without an answer and failed passes do not count. Drafts of cheaper tiers are votes, in place of own ones.
     """
 
     n: Annotated[int, msgspec.Meta(ge=2, le=64)] = 5
@@ -34,6 +42,9 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     confidence: Calibration | None = None
     """Weighs each vote by the probability that it is right, measured on a pool of the same deployment. Needed by
     `stop: cges`; otherwise `stop` must be `curtailment`, because the other rules count votes."""
+    cut: Cut | None = None
+    """Ends a vote while it is written, as soon as it has become too unsure; it then does not count. The first vote is
+    never cut, so that there is an answer."""
 
     def __post_init__(self) -> None:
         rule = self.stop.member
@@ -63,31 +74,48 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def sets(self) -> frozenset[str]:
-        return frozenset({"seed"} if self.confidence is None else {"seed", "logprobs", "top_logprobs"})
+        return frozenset({"seed", "logprobs", "top_logprobs"} if self._alternatives is not None else {"seed"})
+
+    @property
+    def _alternatives(self) -> int | None:
+        """How many alternatives of each token votes are asked for; None if they need no log-probabilities."""
+        if self.confidence is not None:
+            return self.confidence.alternatives or (ALTERNATIVES if self.cut is not None else 0)
+        return None if self.cut is None else ALTERNATIVES
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         rule = self.stop.member
-        ballots = Ballots(self.n, rule, self.confidence)
-        if self.confidence is not None:
-            prompt = with_logprobs(prompt, self.confidence.alternatives)
+        alternatives = self._alternatives
+        if alternatives is not None:
+            prompt = with_logprobs(prompt, alternatives)
         call = Call(prompt=prompt, role="vote")
+        watched = ask if self.cut is None else self.cut.watched(ask, alternatives or ALTERNATIVES)
         drawn: int | None = None
-        counted = self._drafts(ask)
-        for place, draft in enumerate(counted):
+        # A calibration holds for one deployment and sampling, so weighted votes are the tier's own.
+        first, last = ([], []) if self.confidence is not None else counted(ask, self.n)
+        ballots = Ballots(self.n, rule, self.confidence, drafts=len(first) + len(last))
+        own = self.n - len(first) - len(last)
+        for place, draft in enumerate(first):
             ballots.add(place, await self._ballot(ask, place, draft))
-        pace = partial(self._pace, ask, ballots, len(counted))
-        async with ask.panel([call] * (self.n - len(counted)), order="finish", pace=pace) as arrivals:
+        for place, draft in enumerate(last, self.n - len(last)):  # in a tie, this deployment's answer wins
+            ballots.add(place, await self._ballot(ask, place, draft))
+        pace = partial(self._pace, ask, ballots, len(first), own)
+        calls: list[Call | tuple[Ask, Call]] = [call] * own
+        if self.cut is not None:
+            calls[1:] = [(watched, call)] * (len(calls) - 1)
+        async with ask.panel(calls, order="finish", pace=pace) as arrivals:
             async for vote in arrivals:
-                place = len(counted) + arrivals.position
+                place = len(first) + arrivals.position
                 ballots.add(place, None if vote is None else await self._ballot(ask, place, vote))
                 if ballots.is_settled:
                     break
                 if not rule.is_lossless and (drawn := ballots.stopping_point()) is not None:
-                    ask.note(f"{self.stop.kind} ends the vote after {drawn} of {self.n} draws", signal="votes")
+                    why = "more copies" if ballots.has_only_copies else self.stop.kind
+                    ask.note(f"{why} ends the vote after {drawn} of {self.n} draws", signal="votes")
                     break
         answer = ballots.elect(drawn)
-        if answer.agreement is None:
-            ask.note(answer.why, signal="votes")
+        if ballots.copied:
+            ask.note(answer.why, signal="copies")
         return answer
 
     async def _ballot(self, ask: Ask, place: int, vote: Pass) -> Ballot:
@@ -97,25 +125,14 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         sure = self.confidence.probability(calibrated_signal(self.confidence, vote.completion))
         return Ballot(place=place, vote=vote, key=key, confidence=sure)
 
-    def _drafts(self, ask: Ask) -> list[Pass]:
-        """The drafts of cheaper tiers that count as votes: at most half of all, so that this tier's own draws decide,
-        none that a verifier rejected, and none where votes are weighed, because a calibration holds for one deployment.
-        """
-        if self.confidence is not None:
-            return []
-        wrong = {one.chosen for one in ask.drafts if one.verdict is not None and not one.verdict.ok}
-        numbers = {one.chosen for one in ask.drafts} - wrong
-        return [one for one in ask.drawn if one.number in numbers][: self.n // 2] if numbers else []
-
-    def _pace(self, ask: Ask, ballots: Ballots, drafts: int, started: int) -> int:
+    def _pace(self, ask: Ask, ballots: Ballots, before: int, most: int, started: int) -> int:
         """How many votes may have started: as many as the rule needs at least, and one for each free slot.
 
         On an idle engine all votes start at once. On a busy one none starts before it is known to be needed, so that
         stopping saves its tokens.
         """
         free = int((1 - ask.load) * ask.width)
-        most = self.n - drafts
         if started + free >= most:
             return most
         needed = fewest_more(self.stop.member, ballots.first(ballots.consecutive))
-        return max(ballots.consecutive - drafts + needed, started + free)
+        return max(ballots.consecutive - before + needed, started + free)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from tierwise import verifiers  # the module: its table of verifiers is complete when a file is read
+from tierwise.policies.reserve import leaving_one_like
 from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Completion, Pass
@@ -28,7 +29,8 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Write a draft, critique it, and rewrite it. After a cheaper tier, its answer is the draft.
 
     With a verifier, an accepted draft is returned at once, and a rejected refinement is discarded in favour of the
-    draft. Without one, the refinement is the answer and is streamed.
+    draft. Without one, the refinement is the answer and is streamed. As much of the budget as the draft took is kept
+    for the refinement; where less than that and a critique is left, the draft is the answer.
     """
 
     verifier: verifiers.VerifierChoice | None = None
@@ -54,7 +56,12 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         kept = Answer(completion=draft.completion, chosen=draft.number, why="draft kept", verdict=verdict)
         try:
             talk = prompt.then(_said(draft.completion), _user(_complaint(verdict) + CRITIQUE))
-            critique = await ask(Call(prompt=_as_prose(talk), role="critique", candidate=False, after=(draft.number,)))
+            if (critic := leaving_one_like(ask, [draft])) is None:
+                ask.note("the rest of the budget is too small for a critique and another answer like the draft")
+                return kept
+            critique = await critic(
+                Call(prompt=_as_prose(talk), role="critique", candidate=False, after=(draft.number,))
+            )
         except (OutOfBudget, EngineError):
             return kept
         call = Call(
@@ -70,6 +77,8 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             except EngineError as error:
                 if error.was_shown:
                     raise
+                return kept
+            if refined.outcome == "cut" and draft.outcome == "finished" and not ask.is_shown:
                 return kept
             return Answer(completion=refined.completion, chosen=refined.number, why="refined, no verifier")
         try:

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from tierwise.spec.ask import Watch
+import msgspec
+
+from tierwise.spec.ask import Ask, Watch
 from tierwise.spec.call import Chunk, Completion
 from tierwise.spec.prompt import Prompt
 from tierwise.stats import confidence
 from tierwise.stopping import Calibration
 from tierwise.verifiers.spans import answer_tokens, reasoning_tokens, span_tokens
 
+ALTERNATIVES = 5
+"""Alternatives of each token that are asked for where no calibration says how many. Thresholds in nats depend on it."""
 LEAST_ALTERNATIVES = 2
 """A margin and an entropy need the most likely token and another."""
 FIRST_TOKENS = 64
@@ -66,7 +70,33 @@ def with_logprobs(prompt: Prompt, alternatives: int) -> Prompt:
     return prompt.preferring(logprobs=True)
 
 
-def cut_below(threshold: float, window: int) -> Watch:
+class Cut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ends a pass while it is written, as soon as it has become too unsure (DeepConf, Fu et al., 2025, arXiv
+    2508.15260): `{below: 9.5, window: 64}`.
+    """
+
+    below: Annotated[float, msgspec.Meta(ge=0)]
+    """In nats: a pass is cut when the mean token confidence of its last `window` tokens falls below this. Thinking
+    counts. `tierwise pool calibrate` measures it on a pool of the same deployment."""
+    window: Annotated[int, msgspec.Meta(ge=1, le=confidence.LONGEST_WINDOW)] = confidence.SHORTEST_WINDOW
+    """In tokens. A shorter pass is never cut."""
+
+    def watched(self, ask: Ask, alternatives: int = ALTERNATIVES) -> Ask:
+        """An `Ask` for the same tier whose candidates are cut, each noted in the trace."""
+
+        def note(mean: float) -> None:
+            ask.note(
+                f"{ask.tier} cut a pass: confidence {mean:.3g} over {self.window} tokens, allowed {self.below:g}",
+                signal="cut",
+                level=mean,
+            )
+
+        return ask.watching(lambda: cut_below(self.below, self.window, alternatives, note))
+
+
+def cut_below(
+    threshold: float, window: int, alternatives: int = 0, when_cut: Callable[[float], None] | None = None
+) -> Watch:
     """Watches one pass, and cuts it as soon as a full window of its token confidence falls below a threshold.
 
     Source: DeepConf online (Fu et al., 2025, arXiv 2508.15260). Tokens without alternatives are left out.
@@ -74,16 +104,24 @@ def cut_below(threshold: float, window: int) -> Watch:
     Args:
         threshold: in nats, such as a percentile of the lowest windows of recorded passes of the same deployment.
         window: in tokens: `stats.confidence.window_for` the median length of those passes.
+        alternatives: tokens with another number of them are left out, because the threshold does not hold for them; 0
+            for any number.
+        when_cut: called with the mean that fell below the threshold.
     """
     sliding = confidence.SlidingMean(window)
 
     def watch(chunk: Chunk) -> Literal["cut"] | None:
         content = None if chunk.logprobs is None else chunk.logprobs.get("content")
         for token in content if isinstance(content, list) else ():
-            if isinstance(token, dict) and (value := confidence.token_confidence(token)) is not None:
-                mean = sliding.add(value)
-                if mean is not None and mean < threshold:
-                    return "cut"
+            if not isinstance(token, dict) or (value := confidence.token_confidence(token)) is None:
+                continue
+            if alternatives and len(confidence.alternatives(token)) != alternatives:
+                continue
+            mean = sliding.add(value)
+            if mean is not None and mean < threshold:
+                if when_cut is not None:
+                    when_cut(mean)
+                return "cut"
         return None
 
     return watch

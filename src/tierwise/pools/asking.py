@@ -9,15 +9,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from tierwise.panel import Entry, Tally
+from tierwise.policies import Thinking
 from tierwise.pools.choice import SharedPasses
 from tierwise.pools.driving import Waiter
 from tierwise.pools.passes import PassInFlight
 from tierwise.pools.timeline import Fallback, SharedPanel, Timeline
-from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch
+from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch, Watching
 from tierwise.spec.budget import Left
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.capabilities import Capabilities
-from tierwise.spec.errors import PolicyError, TierwiseError
+from tierwise.spec.errors import PolicyError, SpecError, TierwiseError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,6 +44,7 @@ class PoolAsk:
         path: the tiers whose policies are running, outermost first.
         fills: whether the tier's sampling must still be applied to prompts.
         drafts: candidates of cheaper tiers for the prompt.
+        watches: makes the watch of each candidate that is called without one.
     """
 
     def __init__(
@@ -56,8 +58,10 @@ class PoolAsk:
         path: tuple[str, ...] = (),
         fills: bool = True,
         drafts: Sequence[Answer] = (),
+        watches: Watching | None = None,
     ) -> None:
         self.drafts = drafts
+        self._watches = watches
         self.choice, self.replayed, self.tracker = choice, replayed, tracker
         self.simulation, self.memo = simulation, memo
         self._path, self._fills = path, fills
@@ -89,6 +93,7 @@ class PoolAsk:
 
     @property
     def left(self) -> Left:
+        self.choice.has_looked_at_budget = True
         if not self._is_timed_only():
             return self.tracker.left(self.simulation.now)
         deadline = self.tracker.deadline
@@ -99,6 +104,21 @@ class PoolAsk:
         if self._timed_only is None:
             self._timed_only = self.tracker.passes_left is None and self.tracker.tokens_left is None
         return self._timed_only
+
+    @property
+    def is_shown(self) -> bool:
+        return False  # nobody watches
+
+    @property
+    def session(self) -> str:
+        return ""  # each task of a pool is an action by itself
+
+    def recall(self) -> str:
+        """A replayed action belongs to no session."""
+        return ""
+
+    def keep(self, word: str, seconds: float) -> None:
+        """A replayed action belongs to no session."""
 
     @property
     def verifier(self) -> Verifier | None:
@@ -121,11 +141,23 @@ class PoolAsk:
         return self._with(other, tracker, path=self._path, fills=True)
 
     def within(self, budget: Budget) -> PoolAsk:
+        self.choice.has_looked_at_budget = True
         tracker = self.tracker.within(budget, self.simulation.now)
         return self._with(self.replayed, tracker, path=self._path, fills=self._fills)
 
+    def watching(self, watching: Watching) -> PoolAsk:
+        other = self._with(self.replayed, self.tracker, path=self._path, fills=self._fills)
+        other._watches = watching  # noqa: SLF001 - the same class
+        return other
+
+    def watch_of(self, call: Call) -> Watch | None:
+        """A watch for one pass of a call that has none."""
+        return self._watches() if self._watches is not None and call.candidate else None
+
     def _with(self, tier: ReplayedTier, tracker: BudgetTracker, *, path: tuple[str, ...], fills: bool) -> PoolAsk:
-        return PoolAsk(self.choice, tier, tracker, self.simulation, self.memo, path=path, fills=fills)
+        return PoolAsk(
+            self.choice, tier, tracker, self.simulation, self.memo, path=path, fills=fills, watches=self._watches
+        )
 
     # ── actions ──────────────────────────────────────────────────────────
 
@@ -139,6 +171,11 @@ class PoolAsk:
         tier = self.replayed
         if tier.name in self._path:
             raise PolicyError(f"tier {tier.name!r} asks itself: {' → '.join((*self._path, tier.name))}")
+        if isinstance(tier.policy, Thinking):
+            raise SpecError(
+                f"policy Thinking of tier {tier.name!r} ends thinking while a pass runs, with trial answers made from "
+                "it, of which the pool has none; measure it with `tierwise bench`"
+            )
         inner = self._with(tier, self.tracker, path=(*self._path, tier.name), fills=False)
         inner.drafts = drafts
         try:
@@ -173,6 +210,7 @@ class PoolAsk:
         return next((done.tier for done in choice.simulated if done.number == number), "")
 
     async def __call__(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:  # noqa: ARG002
+        watch = watch or self.watch_of(call)
         if watch is None and (timeline := self._timeline([call])) is not None:
             self.choice.draws[self.deployment] = 1
             passes = timeline.finished(call, self.replayed.label, self.deployment, self.memo)
@@ -200,7 +238,7 @@ class PoolAsk:
     ) -> AbstractAsyncContextManager[Arrivals]:
         calls = list(calls)
         # The deployment of a timeline is idle, so a pace lets as many calls start at once as it has slots.
-        starts_at_once = pace is None or len(calls) <= self.width
+        starts_at_once = (pace is None or len(calls) <= self.width) and self._watches is None
         if starts_at_once and (timeline := self._timeline(calls)) is not None:
             call = calls[0]
             assert isinstance(call, Call)  # noqa: S101 - else it has no timeline
@@ -314,7 +352,7 @@ class PoolPanel(Tally):
                 self._waiter = None
                 waiter.give(None)
 
-        running = self._in_flight[position] = PassInFlight(ask, call, deliver)
+        running = self._in_flight[position] = PassInFlight(ask, call, deliver, ask.watch_of(call))
         running.request()
 
     def __aiter__(self) -> Self:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tierwise.plan import Plan
     from tierwise.pools.sources import Source
     from tierwise.runs.records import PassSpend, TrialRecord
+    from tierwise.spec.ask import Watching
     from tierwise.spec.budget import Budget
     from tierwise.spec.prompt import Prompt
     from tierwise.verifiers.verifier import Verifier
@@ -103,6 +104,8 @@ class _RecordedAsk:
     capabilities = Capabilities()
     left = Left()
     drafts: Sequence[Answer] = ()
+    session = ""
+    is_shown = False
 
     def __init__(self, tier: str, deployment: str, verifier: Verifier | None, passes: Sequence[PassSpend]) -> None:
         self.tier, self.deployment, self.verifier = tier, deployment, verifier
@@ -148,6 +151,15 @@ class _RecordedAsk:
         raise _Diverged
 
     def within(self, budget: Budget) -> _RecordedAsk:  # noqa: ARG002 - what was spent is recorded
+        return self
+
+    def recall(self) -> str:
+        return ""
+
+    def keep(self, word: str, seconds: float) -> None:
+        """A recorded action belongs to no session."""
+
+    def watching(self, watching: Watching) -> _RecordedAsk:  # noqa: ARG002 - what was cut is recorded
         return self
 
     async def solve(self, *_: object, **__: object) -> NoReturn:

@@ -211,12 +211,23 @@ class Choice:
         self.shared: SharedPasses | None = None
         """The passes of that panel, once it is closed."""
         self.refused_by: BudgetTracker | None = None
+        self.has_looked_at_budget = False
+        """Whether a policy has asked what is left, so that its answer may depend on it."""
         self._slots: dict[str, _Slots] = {}
 
     @property
     def passes(self) -> list[Pass]:
         """Ended passes, in the order in which they ended."""
         return self.simulated if self.shared is None else [*self.shared.passes(), *self.simulated]
+
+    @property
+    def walked_until(self) -> float | None:
+        """The time after which a deadline changes nothing, if all passes are those of one shared panel and the policy
+        did not ask what is left: then the action is the same with any budget of more seconds. Else None.
+        """
+        if self.shared is None or not self.may_share or self.has_looked_at_budget:
+            return None
+        return self.began + self.shared.timeline.at[-1]
 
     @property
     def is_sharing(self) -> bool:

@@ -149,8 +149,8 @@ class LoadedEngine:
         simulation: the clock.
         speed: the measured speed.
         slots: draws that run at once; further ones wait in their order.
-        by_slot: whether each slot keeps its own last prompt, as in llama.cpp. Otherwise every later draw of a prompt
-            finds it in the cache.
+        by_slot: whether each slot keeps its own last prompt, as in a llama.cpp that cannot save slots. Otherwise every
+            later draw of a prompt finds it in the cache, and so does one that waits while another computes it.
         fresh_and_cached: for a prompt, its cached tokens when the engine sees it first, and when it has computed it.
     """
 
@@ -229,6 +229,8 @@ class LoadedEngine:
     def _begin_prefill(self) -> None:
         if self._prefilling:
             head = self._prefilling[0]
+            if not self._by_slot and head.prompt in self._known:  # another draw has computed it meanwhile
+                head.cached = self._fresh_and_cached(head.prompt)[1]
             fresh = max(0, head.draw.usage.prompt - head.cached)
             head.ready = self._simulation.now + self._speed.prefill(fresh)
 

@@ -164,7 +164,12 @@ def _expanded(value: Any) -> Iterator[tuple[str, Any]]:
         made = value
         for (place, _), (one, _label) in zip(places, chosen, strict=True):
             made = _with(made, place, one)
-        yield " ".join(f"{place[-1]}={label}" for (place, _), (_, label) in zip(places, chosen, strict=True)), made
+        yield " ".join(f"{_name(place)}={label}" for (place, _), (_, label) in zip(places, chosen, strict=True)), made
+
+
+def _name(place: tuple[Any, ...]) -> str:
+    """What is chosen at a place: the last name on the way to it."""
+    return next(one for one in reversed(place) if isinstance(one, str))
 
 
 def _labels(options: Sequence[Any]) -> list[str]:
@@ -180,13 +185,19 @@ def _places(value: Any, at: tuple[Any, ...]) -> Iterator[tuple[tuple[Any, ...], 
             return
         for name, inner in value.items():
             yield from _places(inner, (*at, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _places(inner, (*at, index))
 
 
 def _with(value: Any, place: tuple[Any, ...], new: Any) -> Any:
     if place == ("setting",) and not (isinstance(value, dict) and "setting" in value):
         return new
     name, *rest = place
-    return {**value, name: _with(value[name], tuple(rest), new) if rest else new}
+    inner = _with(value[name], tuple(rest), new) if rest else new
+    if isinstance(value, list):
+        return [*value[:name], inner, *value[name + 1 :]]
+    return {**value, name: inner}
 
 
 def _said(value: Any) -> str:

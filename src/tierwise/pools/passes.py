@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tierwise.pools.engines import RunningDraw
+from tierwise.run.budget import Allowance
+from tierwise.run.recovery import LOST, is_lost
 from tierwise.spec.ask import OutOfBudget
 from tierwise.spec.call import Chunk, Outcome, Pass, Usage
 from tierwise.spec.errors import SpecError, TooLong
@@ -51,6 +53,7 @@ class PassInFlight:
         self._draw: Draw | None = None
         self._is_over = False
         self._cap: int | None = None
+        self._allowance: Allowance | None = None
         self._number = 0
         self._started = 0.0
         self._share = 0.0
@@ -106,6 +109,7 @@ class PassInFlight:
         self._number, choice.started = choice.started, choice.started + 1
         draw = self._draw = choice.find(ask.replayed, call)
         self._cap = tracker.cap(call.prompt)
+        self._allowance = Allowance(tracker, self._cap)
         bound = call.prompt.bound if self._cap is None else self._cap
         if not draw.failure and not draw.answers(bound):
             allowed = "no limit" if bound is None else f"{bound} tokens"
@@ -114,6 +118,7 @@ class PassInFlight:
                 f"tokens and reached it, and tier {ask.replayed.name!r} has {allowed}; record a pool with a larger "
                 "limit"
             )
+        self._allowance.begin()
         is_metered = self._cap is not None or self._watch is not None
         self._running = RunningDraw(
             draw,
@@ -129,11 +134,11 @@ class PassInFlight:
         ask.replayed.engine.start(self._running)
 
     def _token(self, number: int) -> None:
-        tracker = self._ask.tracker
-        tracker.pay(min(1, number))
+        assert self._allowance is not None  # noqa: S101 - it runs
+        goes_on = self._allowance.pay(min(1, number))
         if number and self._watch is not None and self._watch(self._chunk(number)) == "cut":
             self._close("cut", was_watched_out=True)
-        elif tracker.is_empty and number != self._cap:
+        elif not goes_on:
             self._close("cut")
 
     def _chunk(self, number: int) -> Chunk:
@@ -170,6 +175,8 @@ class PassInFlight:
         assert running is not None  # noqa: S101 - only passes that run are closed
         assert draw is not None  # noqa: S101
         self._is_over = True
+        if self._allowance is not None:
+            self._allowance.end()
         if not running.is_over:
             ask.replayed.engine.stop(running)
         done = self._pass(running, draw, outcome)
@@ -189,6 +196,9 @@ class PassInFlight:
         logprobs = bool(call.prompt.fields.get("logprobs"))
         part = draw.part(running.tokens, logprobs=logprobs, ended=outcome == "finished")
         ask.memo.remember(part)
+        usage = draw.usage_of(running.tokens, self._cached()) if running.has_prompt else Usage(exact=False)
+        if outcome == "finished" and is_lost(part.completion, usage):
+            outcome = LOST
         return Pass(
             number=self._number,
             tier=ask.replayed.label,
@@ -196,7 +206,7 @@ class PassInFlight:
             call=call,
             outcome=outcome,
             completion=part.completion,
-            usage=draw.usage_of(running.tokens, self._cached()) if running.has_prompt else Usage(exact=False),
+            usage=usage,
             started=self._started - ask.choice.began,
             first_token=None if running.first_token is None else running.first_token - self._started,
             seconds=now - self._started,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise import plan as planning
+from tierwise.engines import LlamaCpp
 from tierwise.pools.chains import Continuations, chained_draw
 from tierwise.pools.draws import Draw, RecordedCompletion
 from tierwise.pools.sources import Source, recorded_sources, sources_of
@@ -64,7 +65,7 @@ class Pool:
     speeds: Mapping[str, Speed | None]
     """By deployment; None if its records do not show one."""
     caches: frozenset[str]
-    """Deployments whose engine keeps prompts by slot, as llama.cpp does."""
+    """Deployments that keep a prompt only for the next pass in its slot: a llama.cpp that cannot save slots."""
     notes: tuple[str, ...]
     """What a reader of its results should know."""
 
@@ -117,13 +118,14 @@ def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: 
         sources=sources,
         tasks=found,
         speeds={name: _speed(name, sources, records) for name in {source.deployment for source in sources}},
-        caches=frozenset(one.deployment for one in sources if _engine(plan, one.deployment) == "llama.cpp"),
+        caches=frozenset(one.deployment for one in sources if _keeps_by_slot(plan, one.deployment)),
         notes=tuple(_notes(manifest, sources, found, records)),
     )
 
 
-def _engine(plan: Plan, deployment: str) -> str:
-    return next((one.engine for one in plan.processes if deployment in one.deployments), "")
+def _keeps_by_slot(plan: Plan, deployment: str) -> bool:
+    settings = plan.file.deployments.get(deployment)
+    return isinstance(settings, LlamaCpp) and not settings.shared_prompt_mib
 
 
 def _task(
@@ -277,6 +279,11 @@ def _notes(
             )
         if source.sampling.get("temperature") != 0 and (alike := _alike(drawn)):
             yield f"{source.deployment}, recorded through tier {source.tier!r}: {alike}"
+    if lost := sum(record.outcome == TrialOutcome.LOST_TO_THINKING for record in records):
+        yield (
+            f"{lost} draws were lost to thinking: an action in which all draws are lost has no answer here, and one "
+            "more pass with thinking off when it is served, which the pool does not have"
+        )
     if errors := sum(not record.is_graded for record in records):
         yield f"{errors} draws ended in infrastructure errors and are left out; resume the recording to draw them again"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
@@ -59,6 +60,11 @@ class Replayed(NamedTuple):
     """The policy's reason, or why there is no answer."""
 
 
+_Walks = dict[int | None, tuple[float, Replayed]]
+"""Actions on one order of a task's draws, by `_walks_of`, with the time that a deadline must be later than to change
+nothing."""
+
+
 class Replayer:
     """Runs settings on one pool. Keys, verdicts and grades are found once for all of them.
 
@@ -102,7 +108,7 @@ class Replayer:
         """Answer every task with every setting.
 
         With one action at a time, all settings walk along the draws of a task together, and share what does not depend
-        on them.
+        on them. Settings with the same policy share one walk where their deadlines do not end it.
 
         Args:
             settings: what to try; the policies of each may ask the others, and the tiers of the config file.
@@ -121,7 +127,8 @@ class Replayer:
         """
         for setting in settings:
             require_draws(self.pool, setting)
-        sessions = [_Session(self, setting, settings, timing) for setting in settings]
+        shared = zip(settings, _walks_of(settings), strict=True)
+        sessions = [_Session(self, setting, settings, timing, walk) for setting, walk in shared]
         tasks = range(len(self.pool.tasks))
         if concurrency > 1:
             for number, session in enumerate(sessions, start=1):
@@ -132,9 +139,9 @@ class Replayer:
                 ended(number * orders * len(tasks))
             return [session.done for session in sessions]
         for number, (order, task) in enumerate(((order, task) for order in range(orders) for task in tasks), start=1):
-            shuffled = self.shuffled(task, order, seed)
+            shuffled, walks = self.shuffled(task, order, seed), _Walks({})
             for session in sessions:
-                session.run_alone(task, order, shuffled)
+                session.run_alone(task, order, shuffled, walks)
             ended(number * len(sessions))
         return [session.done for session in sessions]
 
@@ -207,7 +214,9 @@ class _Session:
         done: its actions so far.
     """
 
-    def __init__(self, replayer: Replayer, setting: Setting, others: Sequence[Setting], timing: Timing) -> None:
+    def __init__(
+        self, replayer: Replayer, setting: Setting, others: Sequence[Setting], timing: Timing, walk: int | None
+    ) -> None:
         self.done: list[Replayed] = []
         self._pool, self._prices = replayer.pool, replayer.prices
         self._memo, self._stage = replayer.memo, replayer.stage
@@ -221,6 +230,7 @@ class _Session:
         self._actors: set[Actor] = set()
         self._failure: BaseException | None = None
         self._may_share = True
+        self._walk = walk
 
     def _engine(self, deployment: str, simulation: Simulation) -> SimulatedEngine:
         speed = self._pool.speeds.get(deployment)
@@ -248,6 +258,7 @@ class _Session:
             if (one := known.pop(wanted.pop(), None)) is not None:
                 found[one.name] = self._made(one.name, one.tier, one.policy, one.verifier, one.budget)
                 wanted += one.policy.tiers()
+        _check_replayed(self._setting.name, found)
         return found
 
     def _made(self, name: str, base: str, policy: Policy, verifier: Verifier | None, budget: Budget) -> ReplayedTier:
@@ -267,18 +278,24 @@ class _Session:
             verifier=verifier,
         )
 
-    def run_alone(self, task: int, order: int, shuffled: Shuffled) -> None:
-        """Answer a task on idle engines."""
+    def run_alone(self, task: int, order: int, shuffled: Shuffled, walks: _Walks) -> None:
+        """Answer a task on idle engines, or as a setting with the same policy has answered it."""
+        deadline = self._setting.budget.seconds
+        if (walk := walks.get(self._walk)) is not None and (deadline is None or walk[0] < deadline):
+            self.done.append(walk[1])
+            return
         simulation = self._stage.simulation
         simulation.clear()
         if self._may_share:
-            self._begin(task, order, shuffled, may_share=True)
+            choice = self._begin(task, order, shuffled, may_share=True)
             if isinstance(self._failure, Fallback):
                 self._failure, self._may_share = None, False
                 simulation.clear()
             else:
                 if self._actors or self._failure is not None:
                     self._until_idle()
+                if self._walk is not None and (until := choice.walked_until) is not None:
+                    walks[self._walk] = until, self.done[-1]
                 return
         for engine in self._engines.values():
             engine.reset()
@@ -323,7 +340,7 @@ class _Session:
         *,
         may_share: bool,
         ended: Callable[[], object] = lambda: None,
-    ) -> None:
+    ) -> Choice:
         simulation, tier = self._stage.simulation, self._tier
         choice = Choice(shuffled, self._tiers, simulation, may_share=may_share)
         tracker = BudgetTracker(_UNBOUNDED, simulation.now).of_tier(tier.name, tier.budget)
@@ -340,6 +357,7 @@ class _Session:
         actor = Actor(self._stage, ask.solve(shuffled.task.prompt), over)
         self._actors.add(actor)
         actor.resume()
+        return choice
 
     def _replayed(
         self, task: int, order: int, choice: Choice, answer: Answer | None, error: BaseException | None
@@ -376,6 +394,42 @@ class _Session:
 
 
 _UNBOUNDED = Budget()
+
+NOT_REPLAYED = ("reasoning_tokens", "dollars")
+"""Bounds of a budget that a replay refuses, rather than ignores."""
+
+
+def _check_replayed(name: str, tiers: Mapping[str, ReplayedTier]) -> None:
+    """Raise for a budget of a tier that an action may reach, if a pool cannot replay it.
+
+    Raises:
+        SpecError: it bounds thinking or dollars.
+    """
+    reached, wanted = set[str](), [name]
+    while wanted:
+        one = tiers[wanted.pop()]
+        for bound in NOT_REPLAYED:
+            if getattr(one.budget, bound) is not None:
+                raise SpecError(
+                    f"{one.name}: budget.{bound} is not replayed on a pool, which records neither when thinking ends "
+                    "nor what a pass costs at each moment; remove it from the setting or its tier, or measure it live, "
+                    "with `tierwise bench`"
+                )
+        reached.add(one.name)
+        wanted += [other for other in one.policy.tiers() if other not in reached]
+
+
+def _walks_of(settings: Sequence[Setting]) -> list[int | None]:
+    """A number for each setting, equal for those that differ in their deadlines alone; None where none is shared."""
+    found: list[int | None] = []
+    numbers: dict[object, int] = {}
+    for one in settings:
+        number = None
+        if one.budget == Budget(seconds=one.budget.seconds) and not one.policy.tiers():
+            with suppress(TypeError):  # what has no hash is not shared
+                number = numbers.setdefault((one.tier, one.policy, one.verifier), len(numbers))
+        found.append(number)
+    return found
 
 
 def _order(draws: int, seed: int, task: int, order: int) -> list[int]:

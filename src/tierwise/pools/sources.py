@@ -89,7 +89,7 @@ def sources_of(plan: Plan, deployments: Sequence[str] = ()) -> list[Source]:
     runs_as = plan.runs_as
     wanted = {runs_as.get(name, name) for name in deployments}
     for name, tier in plan.file.tiers.items():
-        if tier.policy.member.tiers():
+        if tier.policy.member.tiers() and not tier.deployment:
             continue  # its passes are those of other tiers
         source = Source(deployment=runs_as[plan.deployment_of(name)], sampling=tier.sampling.fields(), tier=name)
         if not wanted or source.deployment in wanted:

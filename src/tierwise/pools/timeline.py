@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from tierwise.pools.engines import RunningDraw, SimulatedEngine
-from tierwise.spec.call import Call, Pass, Usage
+from tierwise.run.recovery import LOST, is_lost
+from tierwise.spec.call import Call, Outcome, Pass, Usage
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -156,14 +157,16 @@ class Timeline:
         logprobs = bool(call.prompt.fields.get("logprobs"))
         part = memo.remember(draw.part(tokens or 0, logprobs=logprobs, ended=aborted is None))
         has_first = first is not None and bool(tokens)
+        usage = Usage(exact=False) if tokens is None else draw.usage_of(tokens, running.cached)
+        ended: Outcome = LOST if is_lost(part.completion, usage) else "finished"
         return Pass(
             number=number,
             tier=tier,
             deployment=deployment,
             call=Call(prompt=call.prompt, role=call.role, candidate=call.candidate, after=call.after, draw=number),
-            outcome="finished" if aborted is None else "aborted",
+            outcome=ended if aborted is None else "aborted",
             completion=part.completion,
-            usage=Usage(exact=False) if tokens is None else draw.usage_of(tokens, running.cached),
+            usage=usage,
             started=began,
             first_token=first - began if first is not None and has_first else None,
             seconds=at - began,

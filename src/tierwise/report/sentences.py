@@ -235,6 +235,8 @@ def warnings(summary: RunSummary) -> Iterable[str]:
         )
     if cut := [f"{name(row)} {row.cut}" for row in summary.rows if row.cut]:
         yield f"Answers cut at a token limit: {', '.join(cut)}."
+    if lost := [f"{name(row)} {row.counts.lost_to_thinking}" for row in summary.rows if row.counts.lost_to_thinking]:
+        yield f"Answers lost to thinking, which count as unsolved: {', '.join(lost)}."
     if unreported := [f"{name(row)} {row.unreported}" for row in summary.rows if row.unreported]:
         yield f"Actions without a reported cost, which are in no cost here: {', '.join(unreported)}."
     if unknown := [f"{name(one)} {one.unknown}" for one in summary.selections if one.unknown]:

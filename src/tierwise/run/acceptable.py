@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.ledger.records import Decision, Trace
 from tierwise.run.limits import within_context, without_limit
+from tierwise.run.recovery import LOST
 from tierwise.spec.call import Call
 from tierwise.spec.errors import EngineError, Refused, TooLong
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 CHANGED = "capabilities"
 """Signal of the decisions that record how a request was changed so that a deployment could answer it."""
+
+BUDGET = "budget"
+"""The signal of decisions that say which bound of a budget is used up."""
 
 ENGINE = "engine"
 """The signal of decisions that say what is odd about an engine's answer."""
@@ -136,8 +140,9 @@ def _without(call: Call, names: frozenset[str]) -> Adapted:
 
 
 def notes_of(trace: Trace) -> list[str]:
-    """How the requests of an action were changed so that its deployments could answer them, and what is odd about the
-    answers of its engines, each once.
+    """How the requests of an action were changed so that its deployments could answer them, what is odd about the
+    answers of its engines, and which bounds of its budget are used up, each once.
     """
-    changes = (one.reason for one in trace.events if isinstance(one, Decision) and one.signal in (CHANGED, ENGINE))
+    told = (BUDGET, CHANGED, ENGINE, LOST)
+    changes = (one.reason for one in trace.events if isinstance(one, Decision) and one.signal in told)
     return list(dict.fromkeys(changes))

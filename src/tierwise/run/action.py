@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Decision, Trace
 from tierwise.run.budget import BudgetTracker
+from tierwise.run.choice import ChoiceState
 from tierwise.run.code_runs import CodeRuns
 from tierwise.run.output import OutputStream, Sink, discard
 from tierwise.run.prefill import SharedPrompts
-from tierwise.run.runner import ChoiceState, PassRunner
+from tierwise.run.runner import PassRunner
 from tierwise.run.slots import SharedSlots
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, OutOfBudget
 from tierwise.spec.budget import Budget
+from tierwise.spec.call import Chunk
 from tierwise.spec.errors import BudgetError, PolicyError
 from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.check_pool import owner
@@ -34,6 +37,7 @@ class Action:
         verifier: the request's verifier for candidates.
         judges: whether it judges another action's answer, so that none of its passes is a candidate.
         choices: how often `solve` will be called.
+        prices: what passes cost, for budgets of dollars; nothing if None.
     """
 
     def __init__(
@@ -46,12 +50,14 @@ class Action:
         verifier: Verifier | None = None,
         judges: bool = False,
         choices: int = 1,
+        prices: PriceBook | None = None,
     ) -> None:
         self._tier = tier
         self._trace = trace
         self._tiers = tiers or {}
         self._verifier = verifier
         self._judges = judges
+        self._prices = prices or PriceBook({})
         self._tracker = BudgetTracker(budget or Budget(), trace.began).of_tier(tier.name, tier.budget)
         self._slots = SharedSlots()
         self._prompts = SharedPrompts(choices)
@@ -102,6 +108,7 @@ class Action:
             prompts=self._prompts,
             verifier=self._verifier,
             judges=self._judges,
+            prices=self._prices,
             code_runs=self._code_runs,
         )
         self._choices.append(choice)
@@ -113,10 +120,13 @@ class Action:
             raise PolicyError(
                 f"tier {self._tier.name!r} answered with pass {answer.chosen} after showing pass {output.owner}"
             )
+        answer = choice.recoveries.shown(answer)
         if not output.has_shown:
             output.tier = answer.tier
             for chunk in answer.completion.chunks():
                 await output.show(chunk)
+        elif not output.has_ended:
+            await output.show(Chunk(finish=answer.completion.finish, response=answer.completion.response))
         if choice is self._choices[0]:
             self._served = answer.tier
         return answer

@@ -2,13 +2,93 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import floor
+from typing import Protocol, Self, TypeVar
 
 from tierwise.spec.ask import OutOfBudget
-from tierwise.spec.budget import Budget, Left
+from tierwise.spec.budget import Budget, Left, least
 from tierwise.spec.prompt import Prompt
 
 Amount = TypeVar("Amount", int, float)
+
+
+class Running(Protocol):
+    """A pass that spends."""
+
+    @property
+    def dollars_per_second(self) -> float:
+        """The price of its deployment's time."""
+
+    def dollars(self, now: float) -> float:
+        """What it has cost so far."""
+
+    def cut(self) -> None:
+        """End it at once."""
+
+    def look(self) -> None:
+        """Plan anew when the dollars may be used up, because a pass has spent some."""
+
+
+class Allowance:
+    """The completion tokens of one running pass. It holds a reservation for its next chunk, as large as its largest so
+    far, so that passes that run side by side keep a budget to the token.
+
+    Args:
+        tracker: the budget.
+        cap: the limit that the engine is sent; None if there is none.
+        is_whole: whether the answer comes as one chunk, so that the whole limit is reserved.
+    """
+
+    def __init__(self, tracker: BudgetTracker, cap: int | None, *, is_whole: bool = False) -> None:
+        self._tracker, self._cap = tracker, cap
+        self._produced = 0
+        self._largest = cap if is_whole and cap is not None else 1
+        self._held = 0
+        self.lacking = 0
+        """Tokens that could not be reserved for the next chunk."""
+
+    def begin(self) -> None:
+        """Reserve the first chunk.
+
+        Raises:
+            OutOfBudget: there are not as many tokens left.
+        """
+        if not self._hold():
+            raise OutOfBudget
+
+    def end(self) -> None:
+        """Give back what is reserved."""
+        self._tracker.release(self._held)
+        self._held = 0
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
+
+    def pay(self, tokens: int, reasoning: int = 0) -> bool:
+        """Count a chunk. Returns whether the pass may go on."""
+        if self._held:
+            self.end()
+        self._tracker.pay(tokens, reasoning)
+        self._produced += tokens
+        self._largest = max(self._largest, tokens)
+        return self._hold()
+
+    def _hold(self) -> bool:
+        """Reserve the next chunk. At its limit, a pass needs none: its engine ends it."""
+        if self._cap is None:
+            return True
+        needed = min(self._largest, self._cap - self._produced)
+        if needed < 0 or not self._tracker.reserve(needed):
+            self.lacking = max(needed, 0)
+            return False
+        self._held = needed
+        return True
 
 
 class BudgetTracker:
@@ -19,6 +99,7 @@ class BudgetTracker:
         began: the start time for `seconds`.
         inside: the enclosing tracker, which counts the same spending.
         leaving: an enclosing tracker, and the budget that must remain in it.
+        is_declared: whether the bounds are those of a tier or a request, and not a policy's own division of them.
     """
 
     def __init__(
@@ -28,18 +109,28 @@ class BudgetTracker:
         *,
         inside: BudgetTracker | None = None,
         leaving: tuple[BudgetTracker, Budget] | None = None,
+        is_declared: bool = True,
     ) -> None:
         self._budget = budget
         self._began = began
         self._inside = inside
         self._leaving = leaving
+        self._is_declared = is_declared
         self._passes = 0
         self._completion_tokens = 0
+        self._reasoning_tokens = 0
+        self._reserved = 0
+        """Completion tokens of the next chunks of running passes."""
+        self._dollars = 0.0
+        self._running: dict[Running, None] = {}
+        """The passes that run within this budget, in the order in which they started."""
         self._of_tiers: dict[str, BudgetTracker] = {}
         own = None if budget.seconds is None else began + budget.seconds
         around = None if inside is None else inside.deadline
         kept = None if leaving is None else _less(leaving[0].deadline, leaving[1].seconds)
-        self.deadline: float | None = _least(own, around, kept)
+        self.deadline: float | None = least(own, around, kept)
+        self.has_dollars: bool = budget.dollars is not None or (inside is not None and inside.has_dollars)
+        """Whether dollars are bounded."""
 
     def of_tier(self, name: str, budget: Budget) -> BudgetTracker:
         """The nested tracker of a tier: one per action, because a tier's budget is per action."""
@@ -49,17 +140,19 @@ class BudgetTracker:
 
     def within(self, budget: Budget, now: float) -> BudgetTracker:
         """A nested tracker whose seconds count from now."""
-        return BudgetTracker(budget, now, inside=self)
+        return BudgetTracker(budget, now, inside=self, is_declared=False)
 
     def leaving(self, reserve: Budget, of: BudgetTracker) -> BudgetTracker:
         """The same bounds, limited so that `reserve` remains in an enclosing tracker."""
-        return BudgetTracker(Budget(), self._began, inside=self, leaving=(of, reserve))
+        return BudgetTracker(Budget(), self._began, inside=self, leaving=(of, reserve), is_declared=False)
+
+    # ── spending ─────────────────────────────────────────────────────────
 
     def admit(self, now: float) -> None:
         """Count the start of a pass.
 
         Raises:
-            OutOfBudget: passes, tokens or time are used up.
+            OutOfBudget: passes, tokens, time or dollars are used up.
         """
         if self.is_over(now) or ((left := self.passes_left) is not None and left <= 0):
             raise OutOfBudget
@@ -70,48 +163,162 @@ class BudgetTracker:
         if self._inside is not None:
             self._inside._draw()  # noqa: SLF001 - the same class
 
-    def pay(self, completion_tokens: int) -> None:
+    def pay(self, completion_tokens: int, reasoning_tokens: int = 0) -> None:
         """Count tokens produced by a pass."""
         self._completion_tokens += completion_tokens
+        self._reasoning_tokens += reasoning_tokens
         if self._inside is not None:
-            self._inside.pay(completion_tokens)
+            self._inside.pay(completion_tokens, reasoning_tokens)
+
+    @contextmanager
+    def following(self, running: Running) -> Iterator[None]:
+        """Count a pass as running within this and all enclosing budgets during the block."""
+        self._running[running] = None
+        try:
+            if self._inside is None:
+                yield
+            else:
+                with self._inside.following(running):
+                    yield
+        finally:
+            del self._running[running]
+
+    def settle(self, dollars: float) -> None:
+        """Count what a pass has cost that has ended."""
+        self._dollars += dollars
+        if self._inside is not None:
+            self._inside.settle(dollars)
+
+    def reserve(self, tokens: int) -> bool:
+        """Keep completion tokens for the next chunk of a running pass. Returns whether there were as many."""
+        left = self.tokens_left
+        if left is not None and left < tokens:
+            return False
+        self.release(-tokens)
+        return True
+
+    def release(self, tokens: int) -> None:
+        """Give back what was reserved."""
+        self._reserved -= tokens
+        if self._inside is not None:
+            self._inside.release(tokens)
+
+    def cut_where_broke(self, now: float, *, but: Running | None) -> None:
+        """Cut all passes of each budget whose dollars are used up, except one that knows by itself. Where some are
+        left, they plan anew when to look.
+        """
+        if self._budget.dollars is not None or self._leaving is not None:
+            is_broke = self.is_broke(now)
+            for running in list(self._running):
+                if not is_broke:
+                    running.look()
+                elif running is not but:
+                    running.cut()
+        if self._inside is not None:
+            self._inside.cut_where_broke(now, but=but)
+
+    # ── what is left ─────────────────────────────────────────────────────
 
     def is_over(self, now: float) -> bool:
-        """Whether tokens or time are used up."""
-        return self.is_empty or (self.deadline is not None and now >= self.deadline)
+        """Whether completion tokens, time or dollars are used up."""
+        return self.is_empty or (self.deadline is not None and now >= self.deadline) or self.is_broke(now)
 
     @property
     def is_empty(self) -> bool:
-        """Whether the tokens are used up."""
+        """Whether no completion tokens are left."""
         left = self.tokens_left
         return left is not None and left <= 0
+
+    def is_broke(self, now: float) -> bool:
+        """Whether the dollars are used up."""
+        return self.has_dollars and (left := self.dollars_left(now)) is not None and left <= 0
 
     @property
     def passes_left(self) -> int | None:
         """Passes that may still start; None if unlimited."""
         around = None if self._inside is None else self._inside.passes_left
         kept = None if self._leaving is None else _less(self._leaving[0].passes_left, self._leaving[1].passes)
-        return _least(_less(self._budget.passes, self._passes), around, kept)
+        return least(_less(self._budget.passes, self._passes), around, kept)
 
     @property
     def tokens_left(self) -> int | None:
-        """Completion tokens that may still be produced; None if unlimited."""
+        """Completion tokens that may still be produced, besides what running passes reserve; None if unlimited."""
         around = None if self._inside is None else self._inside.tokens_left
         kept = (
             None if self._leaving is None else _less(self._leaving[0].tokens_left, self._leaving[1].completion_tokens)
         )
-        return _least(_less(self._budget.completion_tokens, self._completion_tokens), around, kept)
+        return least(_less(self._budget.completion_tokens, self._completion_tokens + self._reserved), around, kept)
+
+    @property
+    def reasoning_left(self) -> int | None:
+        """Thinking tokens that may still be produced; None if unlimited."""
+        around = None if self._inside is None else self._inside.reasoning_left
+        kept = (
+            None if self._leaving is None else _less(self._leaving[0].reasoning_left, self._leaving[1].reasoning_tokens)
+        )
+        return least(_less(self._budget.reasoning_tokens, self._reasoning_tokens), around, kept)
+
+    def dollars_left(self, now: float) -> float | None:
+        """Dollars that may still be spent, less what running passes have cost so far; None if unlimited."""
+        around = None if self._inside is None else self._inside.dollars_left(now)
+        kept = None if self._leaving is None else _less(self._leaving[0].dollars_left(now), self._leaving[1].dollars)
+        own = None
+        if self._budget.dollars is not None:
+            own = self._budget.dollars - self._dollars - sum(one.dollars(now) for one in self._running)
+        return least(own, around, kept)
+
+    @property
+    def dollars_per_second(self) -> float:
+        """The most that running passes cost per second within any of the budgets of dollars."""
+        around = 0.0 if self._inside is None else self._inside.dollars_per_second
+        own = 0.0 if self._budget.dollars is None else sum(one.dollars_per_second for one in self._running)
+        return max(own, around)
 
     def left(self, now: float) -> Left:
         """What may still be spent; never negative."""
-        seconds = None if self.deadline is None else max(0.0, self.deadline - now)
-        return Left(passes=_floor(self.passes_left), completion_tokens=_floor(self.tokens_left), seconds=seconds)
+        return Left(
+            passes=_floor(self.passes_left),
+            completion_tokens=_floor(self.tokens_left),
+            reasoning_tokens=_floor(self.reasoning_left),
+            seconds=None if self.deadline is None else max(0.0, self.deadline - now),
+            dollars=None if (dollars := self.dollars_left(now)) is None else max(0.0, dollars),
+        )
 
-    def cap(self, prompt: Prompt) -> int | None:
-        """Maximum completion tokens of the next pass; None if the budget does not limit it."""
-        if (left := self.tokens_left) is None:
+    def cap(self, prompt: Prompt, now: float = 0.0, *, dollars_per_token: float = 0.0) -> int | None:
+        """Maximum completion tokens of the next pass; None if the budget does not limit it.
+
+        Args:
+            prompt: of the pass.
+            now: the time, for dollars.
+            dollars_per_token: the price of a completion token.
+        """
+        left = self.tokens_left
+        if dollars_per_token > 0 and self.has_dollars:
+            dollars = self.dollars_left(now)
+            affordable = None if dollars is None else dollars / dollars_per_token
+            if affordable is not None and affordable < _MOST_TOKENS:
+                left = least(left, max(1, floor(affordable)))
+        if left is None:
             return None
         return left if prompt.bound is None else min(left, prompt.bound)
+
+    # ── for people ───────────────────────────────────────────────────────
+
+    def reached(self, bound: str, now: float, *, lacking: int = 0) -> float | None:
+        """The smallest budget of a tier or request of which nothing of a bound is left, or less than what was lacking;
+        None if there is none, for instance because a policy keeps the rest for its last pass.
+        """
+        own: float | None = getattr(self._budget, bound) if self._is_declared else None
+        if own is not None:
+            spent = {
+                "passes": self._passes,
+                "completion_tokens": self._completion_tokens + self._reserved,
+                "reasoning_tokens": self._reasoning_tokens,
+                "seconds": now - self._began + _CLOCK_SECONDS,
+                "dollars": (self._dollars + sum(one.dollars(now) for one in self._running)) * _ROUNDED,
+            }
+            own = own if spent[bound] + max(0, lacking - 1) >= own else None
+        return own if self._inside is None else least(own, self._inside.reached(bound, now, lacking=lacking))
 
     @property
     def bounds(self) -> Budget:
@@ -120,22 +327,19 @@ class BudgetTracker:
 
     def describe(self) -> str:
         """The error message: why there is no answer, and what to do."""
-        budget = self.bounds
-        bounds = [
-            (budget.passes, "passes"),
-            (budget.completion_tokens, "completion tokens"),
-            (None if budget.seconds is None else f"{budget.seconds:g}", "seconds"),
-        ]
-        allowed = ", ".join(f"{bound} {name}" for bound, name in bounds if bound is not None) or "the policy itself"
+        allowed = self.bounds.describe() or "the policy itself"
         return f"no answer was possible within the budget of {allowed}; allow more, or ask a faster tier"
+
+
+_MOST_TOKENS = 2**31
+_CLOCK_SECONDS = 0.002
+"""Event loops call timers this much too early at most."""
+_ROUNDED = 1 + 1e-9
+"""Sums of dollars in another order differ by less."""
 
 
 def _less(bound: Amount | None, spent: Amount | None) -> Amount | None:
     return bound if bound is None or spent is None else bound - spent
-
-
-def _least(*bounds: Amount | None) -> Amount | None:
-    return min((bound for bound in bounds if bound is not None), default=None)
 
 
 def _floor(left: int | None) -> int | None:

@@ -28,6 +28,7 @@ class OutputStream:
 
     Attributes:
         has_shown: whether the user has seen part of an answer.
+        has_ended: whether the user has seen its finish reason.
         owner: the number of the pass that writes or that the user has seen; None if there is none.
         tier: the owner's tier.
     """
@@ -35,26 +36,38 @@ class OutputStream:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self.has_shown = False
+        self.has_ended = False
         self.owner: int | None = None
         self.tier = ""
         self._has_begun = False
+        self._owner_was_seen = False
 
     @contextmanager
-    def owned(self, number: int, tier: str) -> Iterator[None]:
+    def owned(self, number: int, tier: str, *, instead_of: int | None = None) -> Iterator[None]:
         """Give a pass ownership. It keeps it after the block if the user has seen part of it.
+
+        Args:
+            number: of the pass.
+            tier: its tier.
+            instead_of: the number of the pass that it continues for the user, which is the owner again if the user has
+                seen nothing of this one.
 
         Raises:
             PolicyError: another pass is the owner.
         """
-        if self.owner is not None:
+        before = self.owner, self.tier
+        if self.owner is not None and self.owner != instead_of:
             seen = "the user has seen a part of" if self.has_shown else "the user is being shown"
             raise PolicyError(f"tier {tier!r} tried to show pass {number}, but {seen} pass {self.owner}")
         self.owner, self.tier = number, tier
+        self._owner_was_seen = False
         try:
             yield
         finally:
             if not self.has_shown:
                 self.owner = None
+            elif not self._owner_was_seen:
+                self.owner, self.tier = before
 
     async def show(self, chunk: Chunk) -> None:
         if not (chunk.delta or chunk.finish or chunk.logprobs):
@@ -66,4 +79,7 @@ class OutputStream:
         try:
             was_seen = await self._sink(chunk)
         finally:
-            self.has_shown |= was_seen and chunk.is_output
+            self.has_ended |= chunk.finish is not None
+            was_seen = was_seen and chunk.is_output
+            self.has_shown |= was_seen
+            self._owner_was_seen |= was_seen

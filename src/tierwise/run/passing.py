@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import replace
 
+from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Trace
+from tierwise.run.recovery import LOST, is_lost
 from tierwise.run.tier import Tier
 from tierwise.spec.call import Call, Chunk, Outcome, Pass, Recorder
 from tierwise.spec.clock import now
@@ -14,31 +16,84 @@ from tierwise.spec.clock import now
 class RunningPass:
     """Follows one call on a tier's deployment until it becomes a `Pass`."""
 
-    def __init__(self, call: Call, tier: Tier, trace: Trace, *, number: int, retry_of: int | None) -> None:
+    def __init__(
+        self, call: Call, tier: Tier, trace: Trace, *, number: int, retry_of: int | None, prices: PriceBook
+    ) -> None:
         self.outcome: Outcome = "aborted"
+        self.on_cut: Callable[[], None] | None = None
+        """Ends it; None while it does not run."""
+        self.on_look: Callable[[], None] | None = None
+        """Looks at the dollars again; None if they do not grow with time."""
         self.error = ""
+        self.is_unaffordable = False
+        """Whether a budget of dollars ended it."""
+        self.lacking = 0
+        """Tokens that its budget lacked for its next chunk."""
         self.was_watched_out = False
         """Whether the policy cut it."""
         self.number = number
-        self._call, self._tier, self._retry_of = call, tier, retry_of
+        self._call, self._tier, self._retry_of, self._prices = call, tier, retry_of, prices
+        self.dollars_per_second = prices.per_second(tier.deployment.name)
         self._began = now()
         self._after = self._began - trace.began
         self._recorder = Recorder()
         self._first_token: float | None = None
         self._mark = tier.deployment.occupancy.enter(self._began)
 
-    def stream(self, cap: int | None) -> AsyncGenerator[Chunk, None]:
-        """The engine's chunks; `cap` limits the completion tokens."""
+    @property
+    def is_streamed(self) -> bool:
+        """Whether its answer comes in pieces."""
+        return self._call.streamed
+
+    @property
+    def deployment(self) -> str:
+        return self._tier.deployment.name
+
+    def stream(self, cap: int | None, thinking: int | None = None) -> AsyncGenerator[Chunk, None]:
+        """The engine's chunks.
+
+        Args:
+            cap: limits the completion tokens; None for no limit.
+            thinking: lowers the limit of thinking that the request has, if it has one; None to leave it.
+        """
         call = self._call if cap is None else replace(self._call, prompt=self._call.prompt.bounded(cap))
+        asked = call.prompt.fields.get("thinking_tokens")
+        if thinking is not None and isinstance(asked, int) and asked > thinking:
+            call = replace(call, prompt=call.prompt.setting(thinking_tokens=max(1, thinking)))
         if call.prompt.headers:
             call = replace(call, prompt=replace(call.prompt, headers=call.prompt.headers_of_pass(self.number)))
         return self._tier.deployment.engine.stream(call)
 
-    def add(self, chunk: Chunk) -> int:
-        """Add a chunk. Returns the completion tokens that it added."""
+    def add(self, chunk: Chunk) -> tuple[int, int]:
+        """Add a chunk. Returns the completion tokens that it added, and how many of these are thinking."""
         if self._first_token is None and chunk.is_output:
             self._first_token = now() - self._began
-        return self._recorder.add(chunk)
+        thought = self._recorder.metered_reasoning
+        added = self._recorder.add(chunk)
+        return added, self._recorder.metered_reasoning - thought
+
+    def dollars(self, moment: float) -> float:
+        """What it has cost so far."""
+        busy = self._tier.deployment.occupancy.shared(moment) - self._mark
+        return self._prices.charge(self.deployment, self._recorder.usage, busy)
+
+    def cut(self) -> None:
+        """End it at once."""
+        if self.on_cut is not None:
+            self.on_cut()
+
+    def look(self) -> None:
+        """Plan anew when the dollars may be used up, because a pass has spent some."""
+        if self.on_look is not None:
+            self.on_look()
+
+    def is_at(self, cap: int | None) -> bool:
+        """Whether it has produced as many tokens as it may, so that its engine ends it."""
+        return cap is not None and cap in (self._recorder.metered_tokens, self._recorder.completion_tokens)
+
+    def is_beyond(self, cap: int | None) -> bool:
+        """Whether its engine has ignored its limit."""
+        return cap is not None and self._recorder.metered_tokens > cap
 
     @property
     def shown(self) -> Chunk:
@@ -50,8 +105,9 @@ class RunningPass:
         return self._recorder.end()
 
     @property
-    def completion_tokens(self) -> int:
-        return self._recorder.completion_tokens
+    def finish(self) -> str | None:
+        """The engine's finish reason; None until it came."""
+        return self._recorder.finish
 
     @property
     def is_complete(self) -> bool:
@@ -60,14 +116,17 @@ class RunningPass:
     def end(self) -> Pass:
         """The finished pass, for the trace."""
         ended = now()
+        completion, usage = self._recorder.completion("length"), self._recorder.usage
+        if self.outcome == "finished" and not self._call.is_prefill and is_lost(completion, usage):
+            self.outcome = LOST
         return Pass(
             number=self.number,
             tier=self._tier.name,
             deployment=self._tier.deployment.name,
             call=self._call,
             outcome=self.outcome,
-            completion=self._recorder.completion("length"),
-            usage=self._recorder.usage,
+            completion=completion,
+            usage=usage,
             started=self._after,
             first_token=self._first_token,
             seconds=ended - self._began,

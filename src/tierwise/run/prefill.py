@@ -1,20 +1,47 @@
-"""The prompts that several passes of an action share: on an engine that has to be told, each is computed once."""
+"""The prompts that several passes of an action share: on an engine that has to be told, each is computed once. Passes
+whose prompts differ only in how the last message ends share what comes before that.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tierwise.engines.engine import SharesPrompts
 from tierwise.run.acceptable import adapted
+from tierwise.spec.prompt import BOUNDS
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
     from tierwise.spec.budget import Left
     from tierwise.spec.call import Call
+    from tierwise.spec.json import Fields
+    from tierwise.spec.prompt import Message, Prompt
+
+
+_SAMPLING = frozenset(
+    {
+        *BOUNDS,
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "min_p",
+        "min_tokens",
+        "presence_penalty",
+        "priority",
+        "repetition_penalty",
+        "stop",
+        "temperature",
+        "top_k",
+        "top_logprobs",
+        "top_p",
+    }
+)
+"""Fields that no chat template renders, so that passes which differ in them have the same prompt."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -23,8 +50,10 @@ class SharedPrompt:
 
     deployment: str
     call: Call
-    """One of the passes."""
+    """One of the passes; its last message may end early."""
     passes: int
+    is_beginning: bool = False
+    """Whether the passes go on from it, each in its own way."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while it is computed; the passes wait for it."""
     is_done: bool = False
@@ -32,7 +61,12 @@ class SharedPrompt:
 
     def is_of(self, deployment: str, call: Call) -> bool:
         mine, theirs = self.call.prompt, call.prompt
-        return self.deployment == deployment and mine.messages == theirs.messages and mine.fields == theirs.fields
+        if self.deployment != deployment or _rendered(mine) != _rendered(theirs):
+            return False
+        if not self.is_beginning:
+            return mine.messages == theirs.messages
+        begun, whole = _cut(mine), _cut(theirs)
+        return begun[:2] == whole[:2] and whole[2].startswith(begun[2])
 
 
 class SharedPrompts:
@@ -49,6 +83,10 @@ class SharedPrompts:
     def expect(self, deployment: Deployment, calls: Sequence[Call]) -> None:
         """Several calls will be run on a deployment, side by side."""
         if not isinstance(deployment.engine, SharesPrompts):
+            return
+        if (begun := _beginning(calls)) is not None:
+            shared = SharedPrompt(deployment=deployment.name, call=begun, passes=len(calls), is_beginning=True)
+            self._known.append(shared)
             return
         for call in calls:
             choices = 1 if call.after else self._choices  # a pass that saw others has a prompt of its own
@@ -74,6 +112,36 @@ class SharedPrompts:
 
     def _find(self, deployment: str, call: Call) -> SharedPrompt | None:
         return next((one for one in self._known if one.is_of(deployment, call)), None)
+
+
+def _cut(prompt: Prompt) -> tuple[tuple[Message, ...], Message, str]:
+    """The messages of a prompt, of which the last is without its text; and that text, empty if it is no text."""
+    *before, last = prompt.messages or ({},)
+    text = last.get("content")
+    rest = {name: value for name, value in last.items() if name != "content"} if isinstance(text, str) else last
+    return tuple(before), rest, text if isinstance(text, str) else ""
+
+
+def _beginning(calls: Sequence[Call]) -> Call | None:
+    """What the prompts of different calls have in common, as a call; None if they are equal, or differ elsewhere than
+    in how the last message ends.
+    """
+    if len(calls) < 2:
+        return None
+    first, *others = [_cut(call.prompt) for call in calls]
+    fields = _rendered(calls[0].prompt)
+    if any(one[:2] != first[:2] for one in others) or any(_rendered(call.prompt) != fields for call in calls):
+        return None
+    texts = [first[2], *(one[2] for one in others)]
+    shared = os.path.commonprefix(texts)  # noqa: RUF071 - of the characters
+    if not shared or len(set(texts)) == 1:
+        return None
+    messages = (*first[0], {**first[1], "content": shared})
+    return replace(calls[0], prompt=replace(calls[0].prompt, messages=messages))
+
+
+def _rendered(prompt: Prompt) -> Fields:
+    return {name: value for name, value in prompt.fields.items() if name not in _SAMPLING}
 
 
 def prefill_of(shared: SharedPrompt, deployment: Deployment, left: Left) -> Call | None:

@@ -3,84 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tierwise.ledger.records import Check, Decision, Trace
+from tierwise.ledger.records import Check, Decision
 from tierwise.panel import panel
-from tierwise.run.acceptable import CHANGED, ENGINE, adapted, relaxed, remember, require_tools
+from tierwise.run.acceptable import BUDGET, CHANGED, ENGINE, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
-from tierwise.run.code_runs import CodeRuns, ceiling
-from tierwise.run.output import OutputStream
+from tierwise.run.choice import ChoiceState
+from tierwise.run.code_runs import ceiling
+from tierwise.run.following import follow
 from tierwise.run.passing import RunningPass, with_prompt_count
-from tierwise.run.prefill import SharedPrompts, prefill_of
-from tierwise.run.slots import SharedSlots
+from tierwise.run.prefill import prefill_of
+from tierwise.run.recovery import LOST, Recovery
 from tierwise.run.tier import Tier
-from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch
-from tierwise.spec.budget import Budget, Left
+from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch, Watching
+from tierwise.spec.budget import BOUNDS, Budget, Left, in_words
 from tierwise.spec.call import Call, Chunk, Pass
 from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.clock import now
-from tierwise.spec.errors import Broken, EngineError, Garbled, PolicyError, Refused, TierwiseError, TooLong
+from tierwise.spec.errors import Broken, EngineError, PolicyError, Refused, TierwiseError, TooLong
 from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.pooled import judge
 from tierwise.verifiers.votes import key_of_vote, runs_code
 
 if TYPE_CHECKING:
     from tierwise.verifiers.verifier import Verifier
-
-
-@dataclass(slots=True, kw_only=True)
-class ChoiceState:
-    """State shared by all tiers while one choice of an action is answered."""
-
-    tiers: Mapping[str, Tier]
-    """Every tier that may be asked, by name."""
-    trace: Trace
-    output: OutputStream
-    slots: SharedSlots
-    verifier: Verifier | None
-    """The request's verifier."""
-    judges: bool
-    """Whether it judges another action's answer, so that none of its passes is a candidate."""
-    prompts: SharedPrompts = field(default_factory=SharedPrompts)
-    code_runs: CodeRuns = field(default_factory=CodeRuns)
-    """The action's ceiling of code that is run for its candidates."""
-    task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
-    """The task that is cancelled when the user disconnects."""
-    draws: Counter[str] = field(default_factory=Counter)
-    """Number of draws per deployment."""
-    passes: list[Pass] = field(default_factory=list)
-    """Ended passes, in the order in which they ended."""
-    reached: str = ""
-    """The last tier that was asked."""
-    adaptations: set[str] = field(default_factory=set)
-    """What the trace says already about requests that a deployment does not accept."""
-    refused_by: BudgetTracker | None = None
-    """The budget that last refused or cut a pass, for the error message."""
-    _cancelled: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._cancelled = 0 if self.task is None else self.task.cancelling()
-
-    def next_number(self) -> int:
-        """The number of a pass that starts now. Raises once the action is cancelled, because its other tasks learn of
-        that later.
-
-        Raises:
-            CancelledError: the action is cancelled.
-        """
-        if self.task is not None and self.task.cancelling() > self._cancelled:
-            raise asyncio.CancelledError
-        self.trace.started += 1
-        return self.trace.started - 1
-
-    def tier_of(self, number: int | None) -> str:
-        """The tier of an ended pass; empty if there is no pass of that number."""
-        return next((done.tier for done in self.passes if done.number == number), "")
 
 
 class PassRunner:
@@ -94,6 +44,7 @@ class PassRunner:
         shows: whether `shown=True` reaches the user.
         fills: whether the tier's sampling must still be applied to prompts.
         drafts: candidates of cheaper tiers for the prompt.
+        watches: makes the watch of each candidate that is called without one.
     """
 
     def __init__(
@@ -106,8 +57,10 @@ class PassRunner:
         shows: bool = True,
         fills: bool = True,
         drafts: Sequence[Answer] = (),
+        watches: Watching | None = None,
     ) -> None:
         self.drafts = drafts
+        self._watches = watches
         self._choice = choice
         self._tier = tier
         self._tracker = tracker
@@ -143,12 +96,27 @@ class PassRunner:
         return self._tracker.left(now())
 
     @property
+    def is_shown(self) -> bool:
+        return self._choice.output.has_shown
+
+    @property
+    def session(self) -> str:
+        return self._choice.trace.session
+
+    @property
     def verifier(self) -> Verifier | None:
         return self._choice.verifier or self._tier.verifier
 
     @property
     def drawn(self) -> Sequence[Pass]:
         return sorted(self._choice.passes, key=lambda done: done.number)
+
+    def recall(self) -> str:
+        return self._tier.sessions.recall(self.session, now()) if self.session else ""
+
+    def keep(self, word: str, seconds: float) -> None:
+        if self.session:
+            self._tier.sessions.keep(self.session, word, now() + seconds)
 
     # ── nested `Ask`s ────────────────────────────────────────────────────
 
@@ -160,11 +128,17 @@ class PassRunner:
         tracker = self._tracker.of_tier(tier, other.budget)
         if reserve is not None:
             tracker = tracker.leaving(reserve, of=self._tracker)
-        return PassRunner(self._choice, other, tracker, path=self._path, shows=self._shows)
+        return self._with(other, tracker, fills=True, watches=self._watches)
 
     def within(self, budget: Budget) -> PassRunner:
         tracker = self._tracker.within(budget, now())
-        return PassRunner(self._choice, self._tier, tracker, path=self._path, shows=self._shows, fills=self._fills)
+        return self._with(self._tier, tracker, fills=self._fills, watches=self._watches)
+
+    def watching(self, watching: Watching) -> PassRunner:
+        return self._with(self._tier, self._tracker, fills=self._fills, watches=watching)
+
+    def _with(self, tier: Tier, tracker: BudgetTracker, *, fills: bool, watches: Watching | None) -> PassRunner:
+        return PassRunner(self._choice, tier, tracker, path=self._path, shows=self._shows, fills=fills, watches=watches)
 
     # ── actions ──────────────────────────────────────────────────────────
 
@@ -181,15 +155,45 @@ class PassRunner:
             shows=self._shows and shown,
             fills=False,
             drafts=drafts,
+            watches=self._watches,
         )
         with _blaming(tier):
             answer = await tier.policy.solve(prompt.by_default(tier.sampling), inner)
+        answer = await inner._recovered_answer(answer)
         return answer if answer.tier else replace(answer, tier=self._choice.tier_of(answer.chosen) or tier.name)
 
     async def __call__(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:
         numbered = self._numbered(call)
         self._expect([numbered])
-        return await self._run(numbered, shown=shown and self._shows, watch=watch)
+        shown = shown and self._shows
+        done = await self._recovered(await self._run(numbered, shown=shown, watch=watch), shown=shown)
+        if shown and call.continues is not None:
+            self._choice.recoveries.join(call.continues, done, self._choice.passes)
+        return done
+
+    async def _recovered_answer(self, answer: Answer) -> Answer:
+        """A policy's answer, recovered if it is a pass of a panel that was lost to thinking."""
+        lost = next((one for one in self._choice.passes if one.number == answer.chosen and one.outcome == LOST), None)
+        if lost is None or lost.tier != self.tier or lost.tier in self._choice.recoveries.tiers:
+            return answer
+        found = await self._recovered(lost, shown=self._shows and self._choice.output.owner is None)
+        if found is lost:
+            return answer
+        why = f"answered again, because pass {lost.number} was lost to thinking"
+        return Answer(completion=found.completion, chosen=found.number, why=why, tier=answer.tier)
+
+    async def _recovered(self, done: Pass, *, shown: bool) -> Pass:
+        """The pass, or the one that answers in its place if it was lost to thinking."""
+        if done.outcome != LOST:
+            return done
+
+        def again(call: Call) -> Awaitable[Pass]:
+            numbered = replace(self._numbered(call), prompt=call.prompt)  # the tier's defaults are in it already
+            return self._run(numbered, shown=shown, repeats=done.number)
+
+        choice = self._choice
+        recovery = Recovery(choice.recoveries, choice.output, self._tier.deployment, again, self.note)
+        return await recovery.answer(done, shown=shown)
 
     def panel(
         self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw", pace: Pace | None = None
@@ -220,15 +224,22 @@ class PassRunner:
         """Run a call of a panel, which already has its draw number."""
         return await self._run(call)
 
-    async def _run(self, call: Call, *, shown: bool = False, watch: Watch | None = None) -> Pass:
+    async def _run(
+        self, call: Call, *, shown: bool = False, watch: Watch | None = None, repeats: int | None = None
+    ) -> Pass:
         self._choice.reached = self._tier.name
+        is_admitted = False
         try:
             async with self._choice.slots.occupied(self._tier.deployment, self._tracker.deadline):
                 await self._compute_shared(call)
+                self._require_thinking(call)
                 self._tracker.admit(now())
-                return await self._accepted(call, shown=shown, watch=watch)
+                is_admitted = True
+                return await self._accepted(call, shown=shown, watch=watch, repeats=repeats)
         except OutOfBudget:
             self._choice.refused_by = self._tracker
+            for bound in () if is_admitted else BOUNDS:
+                self._mark(bound)
             raise
 
     async def _compute_shared(self, call: Call) -> None:
@@ -242,11 +253,11 @@ class PassRunner:
                 with suppress(EngineError, OutOfBudget):
                     await self._attempt(first, self._choice.next_number(), shown=False, watch=None)
 
-    async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None) -> Pass:
+    async def _accepted(self, call: Call, *, shown: bool, watch: Watch | None, repeats: int | None) -> Pass:
         """Run a pass, again once if the engine broke, and again in a form without what the engine refuses."""
         deployment = self._tier.deployment
         self._note_tools(call)
-        forms, was_broken, before = [adapted(call, deployment)], False, None
+        forms, was_broken, before = [adapted(call, deployment)], False, repeats
         while True:
             form = forms[-1]
             for note in form.notes(deployment):
@@ -270,6 +281,27 @@ class PassRunner:
                 self._note_tools(call)  # known by now
                 return done
 
+    def _require_thinking(self, call: Call) -> None:
+        """Refuse a pass that would think, as others on its deployment have, once the budget of thinking is used up.
+
+        Raises:
+            OutOfBudget: it would be cut at its first token.
+        """
+        left = self._tracker.reasoning_left
+        if left is None or left > 0 or call.prompt.fields.get("thinking") is False:
+            return
+        if any(done.completion.reasoning and done.deployment == self.deployment for done in self._choice.trace.passes):
+            raise OutOfBudget
+
+    def _mark(self, bound: str, *after: int, lacking: int = 0) -> None:
+        """Record once per action that a bound of a tier or request is used up, or lacks tokens for the next chunk."""
+        limits = self._choice.trace.limits
+        allowed = self._tracker.reached(bound, now(), lacking=lacking if bound == "completion_tokens" else 0)
+        if allowed is not None and bound not in limits:
+            limits.append(bound)
+            said = f"the budget of {in_words(bound, allowed)} is used up: the answer is the best so far"
+            self.note(said, signal=BUDGET, level=float(allowed), after=after)
+
     def _note_tools(self, call: Call) -> None:
         """Record once per choice that the model is not shown the tools of a call; raises if it must call one."""
         if not require_tools(call, self._tier.deployment):
@@ -286,10 +318,24 @@ class PassRunner:
     ) -> Pass:
         """Run one pass and record it in the trace, however it ends, cancellation included."""
         output = self._choice.output
-        with output.owned(number, self._tier.name) if shown else nullcontext():
-            running = RunningPass(call, self._tier, self._choice.trace, number=number, retry_of=retry_of)
+        if watch is None and self._watches is not None and call.candidate:
+            watch = self._watches()
+        before = retry_of if call.continues is None else call.continues
+        with output.owned(number, self._tier.name, instead_of=before) if shown else nullcontext():
+            prices, trace = self._choice.prices, self._choice.trace
+            running = RunningPass(call, self._tier, trace, number=number, retry_of=retry_of, prices=prices)
+            cap = self._tracker.cap(call.prompt, now(), dollars_per_token=prices.per_token(self.deployment))
+            bound = ""
             try:
-                await self._follow(running, self._tracker.cap(call.prompt), shown=shown, watch=watch)
+                bound = await follow(
+                    running,
+                    self._tracker,
+                    cap,
+                    deployment=self._tier.deployment,
+                    output=output if shown else None,
+                    watch=watch,
+                    remarked=lambda said: self.note(f"{self.deployment} {said}", signal=ENGINE, after=(number,)),
+                )
                 running.outcome = "finished" if running.is_complete else "cut"
             except Exception as error:
                 running.outcome, running.error = "failed", str(error) or repr(error)
@@ -299,40 +345,19 @@ class PassRunner:
             finally:
                 rest = running.rest()
                 done = with_prompt_count(running.end(), self._choice.passes)
+                self._tracker.settle(prices.charge(self.deployment, done.usage, done.busy_seconds))
                 self._choice.trace.events.append(done)
                 self._choice.passes.append(done)
+            if bound or (bound := _bound_of_limit(running, call, cap, self._tracker)):
+                self._mark(bound, number, lacking=running.lacking)
             if shown and output.has_shown:
                 await output.show(rest)
-                await output.show(Chunk(finish=done.completion.finish, response=done.completion.response))
+                if done.outcome != LOST and not running.was_watched_out:  # another pass may go on
+                    await output.show(Chunk(finish=done.completion.finish, response=done.completion.response))
         if done.outcome == "cut" and done.completion.is_empty and not running.was_watched_out:
             self._choice.refused_by = self._tracker
             raise OutOfBudget
         return done
-
-    async def _follow(self, running: RunningPass, cap: int | None, *, shown: bool, watch: Watch | None) -> None:
-        """Read chunks until the engine finishes, the policy cuts, or tokens or time are used up."""
-        tracker, output = self._tracker, self._choice.output
-        try:
-            async with asyncio.timeout_at(tracker.deadline) as clock, aclosing(running.stream(cap)) as stream:
-                async for chunk in stream:
-                    tracker.pay(running.add(chunk))
-                    if chunk.remark and chunk.finish:
-                        self.note(f"{self.deployment} {chunk.remark}", signal=ENGINE, after=(running.number,))
-                    if shown:
-                        await output.show(running.shown)
-                    if watch is not None and watch(chunk) == "cut" and not running.is_complete:
-                        running.was_watched_out = True
-                        return
-                    # At its own cap the engine stops and reports it; concurrent passes may have used up the rest.
-                    if tracker.is_empty and running.completion_tokens != cap and not running.is_complete:
-                        return
-        except TimeoutError:
-            if not clock.expired():
-                raise
-            return
-        if not running.is_complete:
-            name = self.deployment
-            raise Garbled(f"deployment {name!r} ended its answer without a finish reason", engine=name)
 
     async def verify(self, candidate: Pass | Answer) -> Verdict:
         verifier = self.verifier
@@ -356,6 +381,7 @@ class PassRunner:
         except TimeoutError:
             if not clock.expired():
                 raise
+            self._mark("seconds")
             verdict = Verdict(ok=False, score=0.0, why=out_of_time)
         number = candidate.number if isinstance(candidate, Pass) else candidate.chosen
         check = Check(number=number, kind=verifier.kind, verdict=verdict, seconds=now() - began)
@@ -374,6 +400,7 @@ class PassRunner:
             async with asyncio.timeout_at(deadline):
                 return await key_of_vote(candidate, equality, self.verifier)
         except TimeoutError:
+            self._mark("seconds")
             return None
 
     def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:
@@ -382,6 +409,13 @@ class PassRunner:
             tier=self._tier.name, reason=reason, signal=signal, level=level, after=after, at=now() - trace.began
         )
         trace.events.append(decision)
+
+
+def _bound_of_limit(running: RunningPass, call: Call, cap: int | None, tracker: BudgetTracker) -> str:
+    """The bound because of which an engine ended a pass at its limit; empty if the limit was the client's, or none."""
+    if not running.is_at(cap) or running.finish != "length" or cap == call.prompt.bound:
+        return ""
+    return "completion_tokens" if tracker.is_empty else "dollars"
 
 
 def _numbers(candidate: Pass | Answer) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tierwise.run.sessions import SessionMemory
 from tierwise.spec.budget import Budget
 from tierwise.spec.json import Fields
 
@@ -27,6 +28,8 @@ class Tier:
     """Default request levers."""
     verifier: Verifier | None = None
     """Verifier for candidates if the request has none."""
+    sessions: SessionMemory = field(default_factory=SessionMemory, compare=False, repr=False)
+    """What its policy keeps of sessions, for as long as the tier is served."""
 
 
 def reach(name: str, tiers: Mapping[str, Tier]) -> list[Tier]:

@@ -41,6 +41,8 @@ class TrialOutcome(StrEnum):
     """The check rejected the answer."""
     NO_ANSWER = "no_answer"
     """The tier could not answer: too long, out of budget, or blocked by a filter. It counts against the tier."""
+    LOST_TO_THINKING = "lost_to_thinking"
+    """The answer is nothing but thinking, and could not be recovered. It counts against the tier."""
     ERROR = "error"
     """The infrastructure failed, or the server refused the request. It does not count for or against the tier."""
 
@@ -241,6 +243,11 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def has_answer(self) -> bool:
         return self.outcome in (TrialOutcome.CORRECT, TrialOutcome.INCORRECT)
+
+    @property
+    def was_served(self) -> bool:
+        """Whether the tier responded, so that its seconds describe it: with an answer, or with nothing but thinking."""
+        return self.has_answer or self.outcome == TrialOutcome.LOST_TO_THINKING
 
     @property
     def mean_gap(self) -> float | None:

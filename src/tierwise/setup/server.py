@@ -17,6 +17,7 @@ from tierwise.engines.openai.quirks import server_named
 from tierwise.engines.probe.findings import TRAITS, Probed
 from tierwise.engines.probe.probe import Probe
 from tierwise.engines.probe.reach import Listing, hushed, reach, read_base
+from tierwise.engines.probe.thinking import cap_fields
 from tierwise.setup.draft import Draft, comment, quoted
 from tierwise.setup.tiers import Abilities, thinking_tokens, tier_lines
 from tierwise.spec.call import Call
@@ -222,7 +223,7 @@ class _ServerConfigWriter:
             no_logprobs="" if logprobs.verdict == "yes" else quoted(logprobs.note) or "it gives none",
             on=on,
             off=off,
-            cap={"extra": {switch.cap: tokens}} if switch is not None and switch.cap else {},
+            cap={"extra": cap_fields(switch.cap, tokens)} if switch is not None and switch.cap else {},
             thinking_tokens=tokens,
             thinks_anyway=switch is None and probed.verdict("reasoning") == "yes",
             is_serial=probed.slots == 1,

@@ -16,15 +16,19 @@ Order = Literal["draw", "finish"]
 """The order in which a panel yields passes: the order of the calls, or the order in which they finish. In finish order
 a stopping rule sees short answers first, which biases it unless the rule cannot change the answer."""
 
-Equality = Literal["auto", "number", "choice", "json", "text", "code"]
+Equality = Literal["auto", "number", "choice", "json", "text", "code", "tool_name", "tool_arguments"]
 """How the answers of two candidates are compared. `auto` uses the verifier, else the form of the answer; `code`
-compares what functions return."""
+compares what functions return. Tool calls are compared by name and arguments, with the last two by one of them."""
 
 Pace = Callable[[int], int]
 """Given how many calls of a panel have started, returns how many, from the first, may have started by now."""
 
-Watch = Callable[[Chunk], Literal["cut"] | None]
-"""Called with each chunk of a pass. Returning "cut" ends the pass there; the pass keeps its output so far."""
+Watch = Callable[[Chunk], Literal["cut", "end_thinking"] | None]
+"""Called with each chunk of a pass. Returning "cut" ends the pass there; the pass keeps its output so far.
+"end_thinking" ends its thinking, so that it goes on with its answer; an engine without such a control is cut."""
+
+Watching = Callable[[], Watch]
+"""Makes the watch of one pass."""
 
 
 class OutOfBudget(Exception):
@@ -123,6 +127,25 @@ class Ask(Protocol):
         """What may still be spent, within all enclosing budgets."""
 
     @property
+    def is_shown(self) -> bool:
+        """Whether the user has seen part of an answer, which then is the answer."""
+
+    @property
+    def session(self) -> str:
+        """The caller's id for the session that the action belongs to, such as an agent's run; empty without one."""
+
+    def recall(self) -> str:
+        """What this tier's policy kept last of the session; empty without a session, and once it is forgotten."""
+
+    def keep(self, word: str, seconds: float) -> None:
+        """Keep a word for the later actions of the session in this tier, in place of the one before.
+
+        Args:
+            word: such as the name of a tier.
+            seconds: after which it is forgotten. It may be forgotten earlier: memory is bounded, and a restart ends it.
+        """
+
+    @property
     def verifier(self) -> Checkable | None:
         """The verifier for candidates: the request's, else the tier's, else None."""
 
@@ -178,6 +201,11 @@ class Ask(Protocol):
 
     def within(self, budget: Budget) -> Ask:
         """An `Ask` for the same tier with a budget nested in this one, for a retry, a trial answer or a judge."""
+
+    def watching(self, watching: Watching) -> Ask:
+        """An `Ask` for the same tier, each of whose candidates gets a watch of its own, those of its policy and of the
+        tiers that it asks included. A watch that is given with a call replaces it.
+        """
 
     async def solve(self, prompt: Prompt, *, shown: bool = False, drafts: Sequence[Answer] = ()) -> Answer:
         """Answer a prompt with the tier's own policy.

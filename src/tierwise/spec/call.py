@@ -11,10 +11,11 @@ from tierwise.spec.deltas import DeltaJoiner
 from tierwise.spec.json import Fields, Json
 from tierwise.spec.prompt import Prompt, draw_seed
 from tierwise.spec.routing import Routing
+from tierwise.spec.thinking import begins_with_thinking, without_thinking
 
-Outcome = Literal["finished", "cut", "aborted", "failed"]
+Outcome = Literal["finished", "cut", "aborted", "failed", "lost_to_thinking"]
 """finished: the engine stopped · cut: by the budget or the policy · aborted: no longer needed · failed: engine
-error."""
+error · lost_to_thinking: the engine stopped, at a limit or by itself, and had produced nothing but thinking."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,8 @@ class Call:
     """Whether it answers the user's prompt, so that its answer may become the action's."""
     after: tuple[int, ...] = ()
     """Numbers of the passes whose output this one sees; empty for a pass that sees only the prompt."""
+    continues: int | None = None
+    """The number of the pass that it continues. The user is shown the two as one answer."""
     draw: int = 0
     """Index of the independent draw. `ask` numbers draws per choice and deployment, so no two share a seed."""
     sends_seed: bool = True
@@ -87,6 +90,8 @@ class Chunk:
     """Routing of the whole pass, in one of its last chunks, if recorded. Not sent to clients."""
     response: Fields | None = None
     """Fields of the response besides the message (`system_fingerprint`, `service_tier`, `stop_reason`, …)."""
+    completion_id: str = field(default="", compare=False)
+    """The engine's id of the pass; empty if it sent none."""
     remark: str = ""
     """What the trace says about the engine because of this chunk, as the predicate of a sentence."""
 
@@ -126,6 +131,15 @@ class Completion:
     @property
     def is_empty(self) -> bool:
         return not (self.text or self.tool_calls or self.reasoning or any(self.extra.values()))
+
+    @property
+    def is_only_thinking(self) -> bool:
+        """Whether it holds thinking, and neither an answer nor a tool call."""
+        if self.tool_calls or any(value for name, value in self.extra.items() if not name.startswith("reasoning")):
+            return False
+        if not self.text.strip():
+            return bool(self.reasoning.strip())
+        return begins_with_thinking(self.text) and not without_thinking(self.text)
 
     def message(self) -> dict[str, Json]:
         """The OpenAI assistant message."""
@@ -178,6 +192,9 @@ class Recorder:
 
     Attributes:
         finish: the engine's finish reason; None until it came.
+        metered_tokens: completion tokens for a budget: the engine's count, plus the tokens received since that count
+            last grew, so that an engine which repeats a count cannot go on for ever. They never shrink.
+        metered_reasoning: tokens of thinking for a budget: the engine's count, or those received if they are more.
         shown: the last chunk in the form for a client, without its finish reason: more output may follow that.
     """
 
@@ -185,6 +202,10 @@ class Recorder:
         self._reported = Usage(exact=False)  # the engine's highest count
         self._since = 0  # completion tokens received since
         self._received = 0  # completion tokens received in all
+        self._unseen = 0  # of these, since the engine's count last grew
+        self.metered_tokens = 0
+        self.metered_reasoning = 0
+        self._thinking = 0  # tokens of chunks that are thinking and nothing else
         self.finish: str | None = None
         self.has_output = False
         self.routing: Routing | None = None
@@ -200,33 +221,46 @@ class Recorder:
         return (self._reported.completion + self._since) or (0 if self._reported.exact else self._received)
 
     @property
+    def reasoning_tokens(self) -> int:
+        """Tokens of thinking: as `metered_reasoning`, but what was received counts up to the completion tokens."""
+        return max(self._reported.reasoning, min(self._thinking, self.completion_tokens))
+
+    @property
     def usage(self) -> Usage:
         """The engine's latest count plus the tokens received since. A count of 0 that is not exact is none."""
-        if self._reported.completion == 0 and self._received and not self._reported.exact:
-            return replace(self._reported, completion=self._received)
-        return self._reported + Usage(completion=self._since, exact=False) if self._since else self._reported
+        found = self._reported
+        if found.completion == 0 and self._received and not found.exact:
+            found = replace(found, completion=self._received)
+        elif self._since:
+            found += Usage(completion=self._since, exact=False)
+        thought = self.reasoning_tokens
+        return replace(found, reasoning=thought) if thought > found.reasoning else found
 
     def add(self, chunk: Chunk) -> int:
         """Add a chunk. A chunk with output but no usage counts as one token, or as its number of logprobs.
 
         Returns:
-            The completion tokens that it added.
+            The tokens that it added to `metered_tokens`.
         """
-        before = self.completion_tokens
+        before = self.metered_tokens
         delta = self._deltas.add(chunk.delta) if chunk.delta else chunk.delta
         tokens: Sequence[Json] = ()
         if chunk.logprobs is not None and isinstance(content := chunk.logprobs.get("content"), list):
             tokens = content
             self._logprobs.extend(token for token in tokens if isinstance(token, dict))
-            if delta.get("reasoning_content") and not (delta.get("content") or delta.get("tool_calls")):
+            if is_thinking(delta):
                 self._thought = len(self._logprobs)
         if chunk.is_output:
             self.has_output = True
             count = max(1, len(tokens))
             self._received += count
             self._since += count
+            self._unseen += count
         if chunk.usage is not None:
+            known = self._reported.completion
             self._reported, self._since = _later(self._reported, chunk.usage), 0
+            if self._reported.completion > known:
+                self._unseen = 0
         if chunk.finish is not None:
             self.finish = self.finish or chunk.finish
         self.routing = chunk.routing or self.routing
@@ -234,7 +268,13 @@ class Recorder:
             self._response = {**(self._response or {}), **chunk.response}
         is_whole = delta is chunk.delta and chunk.finish is None and chunk.response is None
         self.shown = chunk if is_whole else Chunk(delta=delta, logprobs=chunk.logprobs, usage=chunk.usage)
-        return self.completion_tokens - before
+        self.metered_tokens = max(before, self._reported.completion + self._unseen)
+        added = self.metered_tokens - before
+        if added > 0 and is_thinking(delta):
+            self._thinking += added
+            self.metered_reasoning = max(self.metered_reasoning, self._thinking)
+        self.metered_reasoning = max(self.metered_reasoning, self._reported.reasoning)
+        return added
 
     def end(self) -> Chunk:
         """What a client is still to be shown of the output: pieces that waited for others."""
@@ -257,6 +297,12 @@ class Recorder:
             extra=deltas.extra,
             response=self._response,
         )
+
+
+def is_thinking(delta: Fields) -> bool:
+    """Whether a delta brings thinking and nothing of the answer."""
+    thought = delta.get("reasoning_content") or delta.get("reasoning")
+    return bool(thought) and not (delta.get("content") or delta.get("tool_calls"))
 
 
 def _later(before: Usage, after: Usage) -> Usage:

@@ -17,6 +17,10 @@ class Capabilities:
     """Whether one request can return several choices."""
     thinking_end: bool | None = None
     """Whether thinking can be capped at a number of tokens."""
+    thinking_control: bool | None = None
+    """Whether the thinking of a running pass can be ended from outside."""
+    continues: bool | None = None
+    """Whether it continues an assistant message, with its thinking, that ends the conversation."""
     seed: bool | None = None
     """Whether the same seed gives the same draw."""
 

@@ -20,6 +20,10 @@ BOUNDS = ("max_completion_tokens", "max_tokens")
 """OpenAI's current and former names for the maximum number of completion tokens of one pass."""
 
 
+ANSWER = "Here is my answer:\n\n"
+"""Begins the answer after thinking that was closed for the model. A client does not see it."""
+
+
 class WrittenMessages:
     """The messages of a large request as JSON, so that its passes share one copy."""
 
@@ -56,6 +60,14 @@ class Prompt:
     def then(self, *messages: Message) -> Prompt:
         """The same request with the conversation continued."""
         return replace(self, messages=(*self.messages, *messages))
+
+    def continuing(self, thinking: str, begun: str) -> Prompt:
+        """The conversation with the model's own thinking, closed, and the beginning of its answer, which it continues.
+
+        The thinking has both names that servers read. llama.cpp continues such a message without being told.
+        """
+        message = {"role": "assistant", "content": begun, "reasoning_content": thinking, "reasoning": thinking}
+        return self.then(message).setting(continue_final_message=True, add_generation_prompt=False)
 
     def setting(self, **fields: Json) -> Prompt:
         """The same request with these fields set, overriding the client's."""

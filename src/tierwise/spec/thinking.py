@@ -38,6 +38,18 @@ _HARMONY_OPEN = re.compile(r"^\s*(?:<\|start\|>\s*assistant\s*)?<\|channel\|>\s*
 _SKIPPED_SPECIAL = re.compile(r"^\s*analysis(?=[\sA-Z\"'(]).*assistant\s*final", re.DOTALL)
 
 
+def begins_with_thinking(text: str) -> bool:
+    """Whether a text opens with a mark of thinking, as from a server without a reasoning parser."""
+    begun = text.lstrip()[:40].lower()
+    return begun.startswith((*_BEGINS, "<|channel|>analysis"))
+
+
+def closing_mark(text: str) -> str:
+    """The mark that closes the thinking with which a text opens; empty if it opens with none, or none that is known."""
+    begun = text.lstrip()[:40].lower()
+    return next((MARKS[place][1] for begin, place in _BEGINS.items() if begun.startswith(begin)), "")
+
+
 def without_thinking(text: str) -> str:
     """What a model said, without its thinking.
 

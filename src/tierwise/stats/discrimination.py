@@ -1,4 +1,4 @@
-"""How well a score tells right answers from wrong ones of the same question. Without numpy: it is a part of serving."""
+"""How well a score tells right answers from wrong ones of the same question."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ def within_question_auroc(questions: Iterable[Sequence[tuple[float, bool]]]) -> 
     Returns:
         From 0 to 1, ½ without discrimination; None if no question has both a right and a wrong answer.
     """
-    won, pairs = 0.0, 0
-    for answers in questions:
-        wrong = sorted(score for score, is_right in answers if not is_right)
-        right = [score for score, is_right in answers if is_right]
-        won += sum((bisect_left(wrong, score) + bisect_right(wrong, score)) / 2 for score in right)
-        pairs += len(right) * len(wrong)
-    return won / pairs if pairs else None
+    counted = [pairs_won(answers) for answers in questions]
+    pairs = sum(of for _, of in counted)
+    return sum(won for won, _ in counted) / pairs if pairs else None
+
+
+def pairs_won(answers: Sequence[tuple[float, bool]]) -> tuple[float, int]:
+    """In how many pairs of a right and a wrong answer the right one has the higher score, ties counted half; and the
+    number of pairs.
+    """
+    wrong = sorted(score for score, is_right in answers if not is_right)
+    right = [score for score, is_right in answers if is_right]
+    won = sum((bisect_left(wrong, score) + bisect_right(wrong, score)) / 2 for score in right)
+    return won, len(right) * len(wrong)

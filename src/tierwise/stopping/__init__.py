@@ -1,6 +1,6 @@
-"""Rules that end a vote early: pure functions over counts and confidences. This is their table: a file per family.
+"""Rules that end a vote early: pure functions over counts and confidences. These are their tables: a file per family.
 
-`reservation.py` is the rule for candidates with scores, which are not votes.
+Candidates with scores are not votes, and have a rule of their own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from tierwise.stopping.curtailment import Curtailment
 from tierwise.stopping.e_value import EValue
 from tierwise.stopping.esc import Esc
 from tierwise.stopping.predictive import Predictive
+from tierwise.stopping.reservation import Reservation
 from tierwise.stopping.votes import StoppingRule, VotesSoFar, fewest_more
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "EValue",
     "Esc",
     "Predictive",
+    "Reservation",
+    "ScoreStopChoice",
     "StopChoice",
     "StoppingRule",
     "VotesSoFar",
@@ -42,4 +45,15 @@ class StopChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     @property
     def member(self) -> StoppingRule:
         chosen: StoppingRule = getattr(self, self.kind)
+        return chosen
+
+
+class ScoreStopChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One stopping rule for candidates with scores, as a policy names it: `{reservation: {cost: 0.02}}`."""
+
+    reservation: Reservation | None = None
+
+    @property
+    def member(self) -> Reservation:
+        chosen: Reservation = getattr(self, self.kind)
         return chosen

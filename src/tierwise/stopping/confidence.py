@@ -46,7 +46,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     signal: str
     """The signal, such as `mean_logprob`."""
     auroc: Annotated[float, msgspec.Meta(ge=0, le=1)]
-    """Of the signal within questions, on the pool: `stats.discrimination.within_question_auroc`. At least .55."""
+    """Of the signal within questions, on the pool: `tierwise pool calibrate` measures it. At least .55."""
     curve: Annotated[tuple[tuple[float, float], ...], msgspec.Meta(min_length=2)]
     """Pairs of a value of the signal and the share of right answers there, by rising value. In between it is linear."""
     alternatives: Annotated[int, msgspec.Meta(ge=0, le=20)] = 0

@@ -40,11 +40,11 @@ def is_settled(tallied: Sequence[tuple[float, int]], *, left: int, first_open: i
     """
     if not tallied or not left:
         return not left
-    leader = max(tallied, key=lambda one: (one[0], -one[1]))
-    for votes, first in [*tallied, (0.0, first_open)]:
-        if (votes, first) == leader:
+    most, at = max(tallied, key=lambda one: (one[0], -one[1]))
+    for votes, first in ((0.0, first_open), *tallied):
+        gap = most - votes - left * heaviest
+        if gap > _ROUNDING or (votes, first) == (most, at):
             continue
-        gap = leader[0] - votes - left * heaviest
-        if gap < -_ROUNDING or (gap <= _ROUNDING and min(first, first_open) < leader[1]):
+        if gap < -_ROUNDING or min(first, first_open) < at:
             return False
     return True

@@ -10,6 +10,37 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import Annotated
+
+import msgspec
+
+DELTA = 0.1
+"""Probability that the bound for scores of an unknown distribution is too low."""
+
+Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class Reservation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Stop when the best score so far is at least the reservation value: a further draw would cost more than it brings.
+
+    Without the scores of a pool, the value is an upper confidence bound on it, from the scores of this prompt.
+    """
+
+    cost: Annotated[float, msgspec.Meta(gt=0, le=1)]
+    """Cost of one more draw, in units of a score: dollars per draw / dollars that a score of 1 instead of
+    0 is worth."""
+    scores: Annotated[tuple[Score, ...], msgspec.Meta(max_length=1000)] = ()
+    """Scores of draws of a pool by the same scorer, or quantiles of them. Empty: they are not known."""
+
+    def stops(self, seen: Sequence[float]) -> bool:
+        """Whether another draw is not worth its cost. A pure function of the scores so far, from 0 to 1."""
+        if not seen:
+            return False
+        if self.scores:
+            value = reservation_value(self.scores, self.cost)
+        else:
+            value = optimistic_reservation_value(seen, self.cost, highest=1.0, delta=DELTA)
+        return max(seen) >= value
 
 
 def reservation_value(scores: Sequence[float], cost: float) -> float:

@@ -39,6 +39,8 @@ class Reply:
     finish: str = "stop"
     error: EngineError | None = None
     """Raised after the last word instead of finishing."""
+    thinking: str = ""
+    """Streamed word by word before the text, as thinking."""
     delta: Fields | None = None
     """Sent unchanged instead of words, such as a tool call or a refusal."""
 
@@ -50,9 +52,14 @@ class ScriptedEngine:
         calls: every call so far, in order.
         produced: tokens produced so far; the ledger's sums must equal it.
         running: number of calls that are running.
+        thinking_off: the request fields that turn its thinking off; None without a switch. A call that has them is
+            answered without the `thinking` of its reply.
     """
 
-    def __init__(self, *replies: str | Reply, step: float = 0.01, prompt_tokens: int = 3) -> None:
+    def __init__(
+        self, *replies: str | Reply, step: float = 0.01, prompt_tokens: int = 3, thinking_off: Fields | None = None
+    ) -> None:
+        self.thinking_off = thinking_off
         self._replies = [Reply(text=reply) if isinstance(reply, str) else reply for reply in replies] or [Reply()]
         self._step = step
         self._prompt_tokens = prompt_tokens
@@ -87,7 +94,9 @@ class ScriptedEngine:
     async def _say(self, call: Call, reply: Reply) -> AsyncGenerator[Chunk, None]:
         step = self._step if reply.step is None else reply.step
         usage = Usage(prompt=self._prompt_tokens)
-        words = reply.text.split(" ") if reply.text else []
+        is_off = self.thinking_off is not None and self.thinking_off.items() <= call.prompt.fields.items()
+        thought = reply.thinking.split(" ") if reply.thinking and not is_off else []
+        words = [*thought, *(reply.text.split(" ") if reply.text else [])]
         said = words[: call.prompt.bound]
         for position, word in enumerate(said):
             await asyncio.sleep(step)
@@ -95,8 +104,12 @@ class ScriptedEngine:
                 self.produced += usage
             usage = replace(usage, completion=usage.completion + 1)
             self.produced += Usage(completion=1)
-            text = word if position == 0 else " " + word
-            yield Chunk(delta={"content": text}, logprobs=_logprobs(call, reply, text), usage=usage)
+            is_thinking = position < len(thought)
+            if is_thinking:
+                usage = replace(usage, reasoning=usage.reasoning + 1)
+            text = word if position in (0, len(thought)) else " " + word
+            field = "reasoning_content" if is_thinking else "content"
+            yield Chunk(delta={field: text}, logprobs=_logprobs(call, reply, text), usage=usage)
         if not said:
             await asyncio.sleep(step)
             if reply.error is None:

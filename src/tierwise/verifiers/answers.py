@@ -15,10 +15,13 @@ from tierwise.spec.ask import Equality
 from tierwise.spec.call import Completion
 from tierwise.spec.json import Json
 from tierwise.spec.thinking import without_thinking
+from tierwise.verifiers.amounts import prepared, whole
 from tierwise.verifiers.expression import Value
 from tierwise.verifiers.marks import last_mark
+from tierwise.verifiers.number_words import numbers_in_words
 from tierwise.verifiers.plain import plain, straight, without_layout
-from tierwise.verifiers.quantity import quantity_in
+from tierwise.verifiers.quantity import located, quantity_in
+from tierwise.verifiers.units import Unit, asked_unit, in_base, unit_after
 
 MOST_DEPTH = 64
 """Maximum nesting depth of a JSON answer."""
@@ -30,6 +33,15 @@ _BEGINS_JSON = re.compile(r"[{[]")
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}|\\\((.*)\\\)", re.DOTALL)
 _BULLET = re.compile(r"^[-•]\s+(?=\D)")
 _PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">", "$": "$"}
+_BARE = re.compile(r"-?\d{1,300}(?:/\d{1,300})?|-?\d{1,300}\.\d{1,300}")
+_WORD = re.compile(r"[^\W\d_]+")
+_DIGIT = re.compile(r"\d")
+_SAYING = frozenset(
+    [
+        "a", "about", "an", "answer", "approximately", "are", "equals", "exactly", "is", "it", "result", "so", "sum",
+        "the", "they", "total",
+    ]
+)  # fmt: skip
 _LETTER = re.compile(r"(?:^|[\s(*])([A-Z])(?:[).:*]|\s*$)")
 
 
@@ -143,8 +155,30 @@ def canonical(value: Json) -> str:
 
 
 def _number_key(text: str) -> str | None:
-    number = number_in(text)
-    return None if number is None else number_key(number)
+    """The number with its unit in base units: `5000 m`, `1/2`."""
+    text, found = located(text)
+    if found is None or found.value is None:
+        return None
+    unit = unit_after(text, found)
+    return number_key(found.value) if unit is None else amount_key(found.value, unit)
+
+
+def amount_key(value: Value, unit: Unit) -> str:
+    """An amount in canonical form."""
+    number, base = in_base(value, unit)
+    return f"{number_key(number)} {base}".rstrip()
+
+
+def with_asked_unit(key: str, question: str) -> str:
+    """The key of a bare number with the unit in which the question wants its answer, and that of a percentage as a
+    number unless the question asks for one.
+    """
+    if key.endswith(" %") and _BARE.fullmatch(key[:-2]) is not None:
+        asked = asked_unit(question)
+        return key if asked is not None and asked[1] == "%" else number_key(Fraction(key[:-2]) / 100)
+    if _BARE.fullmatch(key) is None or (unit := asked_unit(question)) is None:
+        return key
+    return amount_key(Fraction(key), unit)
 
 
 def _choice_key(text: str) -> str | None:
@@ -171,9 +205,22 @@ def _auto_key(text: str) -> str | None:
     if body.startswith(("{", "[")) and (found := _json_key(body)) is not None:
         return found
     place = marked(text) or text
-    if len(place.split()) <= 3 and (number := _number_key(place)) is not None:  # `42`, `$42`, `= 42 apples`
+    if _is_amount(place) and (number := _number_key(text)) is not None:  # `42`, `$42`, `= 42 apples`
         return number
     return _text_key(place)
+
+
+def _is_amount(text: str) -> bool:
+    """Whether a short text is a number with its unit, and not a name with a number such as `Room 5`."""
+    words = text.split()
+    if len(words) > 6:
+        return False
+    if whole(prepared(text), ".") is not None:
+        return True
+    spelled = next((start for start, _, _ in numbers_in_words(text)), len(text))
+    digit = _DIGIT.search(text)
+    lead = text[: min(spelled, digit.start() if digit else len(text))]
+    return len(words) <= 3 and all(word.lower() in _SAYING for word in _WORD.findall(lead))
 
 
 _KEYS: dict[Equality, Callable[[str], str | None]] = {
@@ -189,20 +236,22 @@ _KEYS: dict[Equality, Callable[[str], str | None]] = {
 def answer_key(completion: Completion, equality: Equality) -> str | None:
     """The answer of a vote in canonical form, so that equal answers are equal texts; None without an answer.
 
-    Tool calls are compared by name and arguments, regardless of `equality`.
+    Tool calls are compared by name and arguments, or by one of them if `equality` says so. A call never equals a text.
     """
     if completion.tool_calls:
-        return canonical([_called(dict(call)) for call in completion.tool_calls])
-    return _KEYS[equality](spoken(completion))
+        return f"calls\n{canonical([_called(dict(call), equality) for call in completion.tool_calls])}"
+    return _KEYS["auto" if equality in ("tool_name", "tool_arguments") else equality](spoken(completion))
 
 
-def _called(call: dict[str, Json]) -> Json:
+def _called(call: dict[str, Json], equality: Equality) -> Json:
     function = call.get("function")
     if not isinstance(function, dict):
         return None
+    if equality == "tool_name":
+        return function.get("name")
     arguments = function.get("arguments")
     try:
         read = json_in(arguments) if isinstance(arguments, str) else _plain(arguments, MOST_DEPTH)
     except ValueError:
         read = arguments if isinstance(arguments, str) else None
-    return {"name": function.get("name"), "arguments": read}
+    return read if equality == "tool_arguments" else {"name": function.get("name"), "arguments": read}

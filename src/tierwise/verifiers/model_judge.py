@@ -22,6 +22,9 @@ from tierwise.verifiers.answers import spoken
 from tierwise.verifiers.base import BaseVerifier
 from tierwise.verifiers.plain import plain
 
+RUBRIC = "The answer is correct and does what was asked."
+"""What a judge looks for if nobody says more."""
+
 _WORD = r"(?:yes|no|true|false|correct|incorrect|pass(?:ed)?|fail(?:ed)?)"
 _SAID = rf"({_WORD}|-?\d+(?:\.\d+)?)(?![\w/]*\w)(?!\s*(?:[?%]|/\s*\d|-\s*\d|(?:out\s+)?of\s+\d))"
 _VERDICT = re.compile(
@@ -52,7 +55,7 @@ class Judge(BaseVerifier, frozen=True, kw_only=True, omit_defaults=True):
 
     tier: Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
     """The judge: a model name of the endpoint."""
-    rubric: str = "The answer is correct and does what was asked."
+    rubric: str = RUBRIC
     """The criteria of a good answer, as an instruction to the judge."""
     reference: str = ""
     """A known good answer, shown to the judge but not to the tier."""

@@ -30,15 +30,22 @@ def quantity_in(text: str, decimal: Decimal = ".") -> Quantity | None:
 
     Returns None where there is none. An empty or unclosed last box is no number, whatever stands before it.
     """
+    return located(text, decimal)[1]
+
+
+def located(text: str, decimal: Decimal = ".") -> tuple[str, Quantity | None]:
+    """The same, with the prepared text in which it stands: the whole answer, a phrase, or the read part."""
     text = prepared(text)
     for mark in reversed(found := marks(text)):
         if mark.kind == "box" and mark.empty:
-            return None
+            return text, None
         if mark.kind == "box" or (mark.kind == "tag" and not mark.empty):
-            return _boxed(text, mark, found, decimal)
+            return text, _boxed(text, mark, found, decimal)
         if not mark.empty and (quantity := _of_phrase(text, mark, decimal)) is not None:
-            return quantity
-    return _unmarked(text, decimal)
+            return (text if mark.kind == "hashes" else _line(text, mark)), quantity
+    if len(text) > FIRST + LATEST and not conclusion.tells_nothing(text[-LATEST:]):
+        text = f"{text[:FIRST]}\n\n{text[-LATEST:]}"
+    return text, _unmarked(text, decimal)
 
 
 def _boxed(text: str, mark: Mark, found: list[Mark], decimal: Decimal) -> Quantity:
@@ -60,9 +67,7 @@ def _of_phrase(text: str, mark: Mark, decimal: Decimal) -> Quantity | None:
     if mark.kind == "hashes":
         said = whole(mark.said, decimal) if not mark.said.rstrip().endswith(":") else None
         return None if said is None or said[0] is None else Quantity(mark.start, mark.start + len(mark.said), *said)
-    line = mark.said
-    if line.startswith(("- ", "+ ")) and "\n" not in text[max(0, mark.start - 3) : mark.start]:
-        line = line[0] + line[2:]
+    line = _line(text, mark)
     first = statements(line)[:1]
     items = [item for item in amounts(line, decimal) if not item.negated]
     if not any(item.start < one.end for one in first for item in items):
@@ -76,12 +81,18 @@ def _of_phrase(text: str, mark: Mark, decimal: Decimal) -> Quantity | None:
     return _chained(line, items, 0)
 
 
+def _line(text: str, mark: Mark) -> str:
+    """What follows `the answer is`, with its sign joined to the number."""
+    line = mark.said
+    if line.startswith(("- ", "+ ")) and "\n" not in text[max(0, mark.start - 3) : mark.start]:
+        return line[0] + line[2:]
+    return line
+
+
 def _unmarked(text: str, decimal: Decimal) -> Quantity | None:
     """The number that an answer without a mark gives as its result; that of a step or a line where it has no other."""
     if conclusion.tells_nothing(text[-LATEST:]):
         return None
-    if len(text) > FIRST + LATEST:
-        text = f"{text[:FIRST]}\n\n{text[-LATEST:]}"
     items = amounts(text, decimal)
     if len(items) > MOST:
         items = [*items[: MOST // 10], *items[-MOST:]]

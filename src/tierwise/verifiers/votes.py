@@ -6,7 +6,7 @@ from tierwise.spec import limits
 from tierwise.spec.ask import Checkable, Equality
 from tierwise.spec.call import Completion, Pass
 from tierwise.spec.prompt import Prompt
-from tierwise.verifiers.answers import marked, spoken
+from tierwise.verifiers.answers import marked, spoken, with_asked_unit
 from tierwise.verifiers.code.behaviour import behaviour_key
 from tierwise.verifiers.pooled import key_of, vote_of
 
@@ -32,7 +32,10 @@ async def key_of_vote(vote: Pass, equality: Equality, verifier: Checkable | None
         return None
     if verifier is not None and equality == "auto" and not completion.tool_calls:
         return await key_of(verifier, completion)
-    return await vote_of(completion, equality)
+    key = await vote_of(completion, equality)
+    if key is None or completion.tool_calls or equality not in ("auto", "number"):
+        return key
+    return with_asked_unit(key, _asked(vote.call.prompt))
 
 
 def runs_code(vote: Pass, equality: Equality, verifier: Checkable | None) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tierwise.engines.llama_cpp.client import SlotClient
 from tierwise.engines.llama_cpp.prompt_text import prompt_text, shared_characters, with_answer
 from tierwise.engines.llama_cpp.slots import Slots
 from tierwise.spec.call import Call
+from tierwise.spec.errors import Broken
 from tierwise.testing import ask_user, frozen
 
 
@@ -121,6 +124,26 @@ def test_no_slot_is_lost_or_leased_twice_whatever_is_cancelled(passes):
             assert ended is None or isinstance(ended, asyncio.CancelledError)
         assert {slot.number for slot in slots.free} == {0, 1}
         assert slots.waiting == 0
+
+    frozen(main())
+
+
+def test_a_pass_that_waited_is_not_sent_to_a_process_that_ended_meanwhile():
+    """Another program may have its port by then."""
+
+    async def main():
+        client = SlotClient("small", slots=1)
+        client.begin("http://127.0.0.1:1/v1", None)
+        client.serves = lambda _: False
+        with pytest.raises(Broken, match="ended while the pass waited"):
+            async for _ in client.stream("http://127.0.0.1:1/v1", Call(prompt=ask_user("a secret"))):
+                pass
+        client.serves = lambda _: True
+        client.begin("http://127.0.0.1:2/v1", None)
+        with pytest.raises(Broken, match="ended while the pass waited"):
+            await client.whole("http://127.0.0.1:1/v1", Call(prompt=ask_user("a secret")))
+        assert client.waiting == 0
+        await client.close()
 
     frozen(main())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tierwise.engines.openai.dialect import Dialect
+from tierwise.engines.openai.dialect import Dialect, thinking_off
 from tierwise.spec.errors import Refused
 from tierwise.spec.sampling import Sampling
 
@@ -50,3 +50,8 @@ def test_a_tier_learns_the_same_before_anything_runs():
     found = dict(POOR.unsupported(asked, knows_checkpoint=False))
     assert (set(found), found["priority"]) == ({"thinking", "priority", "active_experts"}, "e serves as they come")
     assert not list(RICH.unsupported(asked))
+
+
+def test_the_fields_that_turn_thinking_off_are_those_of_the_family():
+    assert thinking_off(None) is None
+    assert thinking_off(SWITCH) == RICH.translate({"thinking": False}, SWITCH)

@@ -12,6 +12,7 @@ from tierwise.engines.openai.quirks import SERVERS, known_as
 from tierwise.engines.probe import findings as remembering
 from tierwise.engines.probe.findings import TRAITS, Finding, Probed, remember, remembered
 from tierwise.engines.probe.probe import Probe
+from tierwise.engines.probe.thinking import cap_fields
 from tierwise.spec.errors import Broken, NotFound
 from tierwise.testing.server import FakeServer, HttpReply, HttpRequest
 
@@ -27,6 +28,8 @@ class Virtuous(FakeServer):
         self.vices = vices
         self.owned_by = owned_by
         self.seen: set[str] = set()
+        self.nests = False
+        """Whether it limits thinking by a field within an object, as SGLang does."""
         self.drawn = 0
         self.streamed = 0.0
 
@@ -105,7 +108,9 @@ class Virtuous(FakeServer):
     def thought(self, body: dict[str, Any]) -> str:
         if "thinking" not in self.vices and body.get("chat_template_kwargs") == {"enable_thinking": False}:
             return ""
-        is_capped = "thinking_tokens" not in self.vices and "thinking_token_budget" in body
+        place = body.get("custom_params", {}) if self.nests else body
+        caps = {"thinking_budget", "thinking_token_budget"} & place.keys()
+        is_capped = "thinking_tokens" not in self.vices and bool(caps)
         return "hm" if is_capped else "hm " * 40
 
 
@@ -157,7 +162,7 @@ UNSEEN_WITHOUT = {
     "thinking": {"thinking_tokens"},
 }
 """What cannot be seen of a server with a vice."""
-MEAN_NOTHING = {"n", "thinking", "thinking_tokens"}
+MEAN_NOTHING = {"n", "thinking"}
 """Vices that no tier suffers from."""
 
 
@@ -267,6 +272,15 @@ def test_a_switch_that_only_the_template_reads_is_said_to_want_a_parser():
     assert (
         "reads `chat_template_kwargs.enable_thinking`, but thinking is not separated" in found.findings["thinking"].note
     )
+
+
+def test_a_cap_within_an_object_is_found_and_written_into_a_config_file():
+    server = Virtuous()
+    server.nests = True
+    probed = probe(server)
+    assert probed.findings["thinking_tokens"] == Finding(verdict="yes", note="under `custom_params.thinking_budget`")
+    assert cap_fields("custom_params.thinking_budget", 9) == {"custom_params": {"thinking_budget": 9}}
+    assert cap_fields("thinking_token_budget", 9) == {"thinking_token_budget": 9}
 
 
 def test_thinking_that_stands_in_the_text_is_thinking_too():

@@ -31,6 +31,8 @@ def capabilities(settings: LlamaCpp) -> Capabilities:  # noqa: ARG001 - no setti
         logprobs_with_tools=False,  # "logprobs is not supported with tools + stream"
         n=False,  # it counts the tokens of one choice only
         thinking_end=True,
+        thinking_control=True,
+        continues=True,
         seed=True,
     )
 

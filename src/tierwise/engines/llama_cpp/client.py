@@ -22,7 +22,7 @@ from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts
 from tierwise.engines.llama_cpp.slots import Slot, Slots
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.wire import LLAMA_CPP_COUNTS
-from tierwise.spec.errors import EngineError
+from tierwise.spec.errors import Broken, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -39,8 +39,10 @@ _LEAST_RESTORED = 256
 """The fewest more characters that a file must share with a prompt than the slot does, so that it is restored."""
 
 _ACTION_SECONDS = 60.0
+_CONTROL_SECONDS = 5.0
 _MOST_MISSES = 3
-"""Consecutive restored prompts that were computed all the same, after which prompts are no longer shared."""
+"""Consecutive saves that failed, or restored prompts that were computed all the same, after which prompts are no longer
+shared."""
 
 _NOT_OF_A_PREFILL = ("logprobs", "top_logprobs", "stop", "min_tokens")
 
@@ -53,8 +55,14 @@ class _Action(msgspec.Struct):
     n_restored: int = 0
 
 
+class _Control(msgspec.Struct):
+    """What llama.cpp answers to a request to end thinking."""
+
+    success: bool = False
+
+
 class _Process:
-    """What is known about one process: its slots, and the prompts that it saved.
+    """What is known of one process: its slots, and the prompts that it saved.
 
     Args:
         base_url: its URL, which no other process has at the same time.
@@ -68,8 +76,11 @@ class _Process:
         self.slots = Slots(slots)
         self.saved = None if folder is None else SavedPrompts(folder, most_bytes)
         self.misses = 0
+        self.failed_saves = 0
         self.remarks: list[str] = []
         """What the next trace should say."""
+        self.knows_size = False
+        """Whether a remark says that a prompt is too large."""
 
     def stop_saving(self, why: str) -> None:
         """Compute the prompt of every pass from here on."""
@@ -86,14 +97,29 @@ class SlotClient(ChatClient):
         slots: number of slots of a process.
         most_bytes: size of the saved prompts of a process.
         translate: as for `ChatClient`.
+        thinking_off: as for `ChatClient`.
     """
 
     def __init__(
-        self, name: str, *, slots: int, most_bytes: int = 0, translate: Callable[[Fields], Fields] | None = None
+        self,
+        name: str,
+        *,
+        slots: int,
+        most_bytes: int = 0,
+        translate: Callable[[Fields], Fields] | None = None,
+        thinking_off: Fields | None = None,
     ) -> None:
-        super().__init__(name, name, extras=LLAMA_CPP_COUNTS, translate=translate)
+        super().__init__(name, name, extras=LLAMA_CPP_COUNTS, translate=translate, thinking_off=thinking_off)
         self._slots, self._most_bytes = slots, most_bytes
         self._process = _Process("", slots, None, 0)
+        self._saves: set[asyncio.Task[None]] = set()
+        self.serves: Callable[[str], bool] = lambda _: True
+        """Whether the process at a URL is still the one that holds its port."""
+
+    async def close(self) -> None:
+        for save in self._saves:
+            save.cancel()
+        await super().close()
 
     def begin(self, base_url: str, folder: Path | None) -> None:
         """Expect a new process, which saves slots in `folder`."""
@@ -109,6 +135,14 @@ class SlotClient(ChatClient):
             return None
         if (passes - 1) * (sum(map(len, prompt)) - saved.best(prompt)[0]) < _LEAST_SAVED:
             return None
+        if not saved.fits(prompt):
+            if not self._process.knows_size:
+                self._process.knows_size = True
+                self._process.remarks.append(
+                    "had no room to save a prompt for the passes that share it, so each of them computes it; raise "
+                    "`prompt_cache_mib`"
+                )
+            return None
         return replace(
             call,
             prompt=call.prompt.without(*_NOT_OF_A_PREFILL).bounded(1),
@@ -119,6 +153,17 @@ class SlotClient(ChatClient):
             streamed=True,
             is_prefill=True,
         )
+
+    async def end_thinking(self, base_url: str, completion_id: str) -> bool:
+        body = [msgspec.json.encode({"id": completion_id, "action": "reasoning_end"})]
+        try:
+            async with (
+                asyncio.timeout(_CONTROL_SECONDS),
+                await self._post(f"{base_url}/chat/completions/control", body, {}) as response,
+            ):
+                return response.status == 200 and msgspec.json.decode(await response.read(), type=_Control).success
+        except (aiohttp.ClientError, TimeoutError, EngineError, msgspec.DecodeError):
+            return False
 
     async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:
         if not self._request.streams(call):  # then `whole` leases the slot
@@ -141,7 +186,11 @@ class SlotClient(ChatClient):
                             process.remarks.clear()
                     yield chunk
             if call.is_prefill:
-                await self._save(process, slot, prompt)
+                # To its end even if the pass is cancelled: llama.cpp would write the file anyway.
+                save = asyncio.create_task(self._save(process, slot, prompt))
+                self._saves.add(save)
+                save.add_done_callback(self._saves.discard)
+                await asyncio.shield(save)
             elif answer:
                 slot.holds = with_answer(prompt, "".join(answer))
 
@@ -156,40 +205,47 @@ class SlotClient(ChatClient):
         """A slot for a pass, with the best state that there is for its prompt: the saved prompt, if one was restored.
 
         What the slot holds is unknown until the pass has begun.
+
+        Raises:
+            Broken: the process ended while the pass waited for a slot.
         """
-        process = self._process
-        if process.base_url != base_url:  # a process that `begin` was not told of
-            process = self._process = _Process(base_url, self._slots, None, 0)
-        prompt = prompt_text(call)
+        process, prompt = self._process, prompt_text(call)
         async with process.slots.leased(prompt) as slot:
-            restored = await self._restore(process, slot, prompt)
-            slot.holds = ()
+            if process.base_url != base_url or not self.serves(base_url):
+                text = f"deployment {self._name!r} ended while the pass waited for a slot"
+                raise Broken(text, engine=self._name)
+            held, slot.holds = slot.holds, ()
+            wants_cached = call.prompt.fields.get("cache_prompt") is not False
+            restored = await self._restore(process, slot, held, prompt) if wants_cached else None
             yield process, slot, restored
 
-    async def _restore(self, process: _Process, slot: Slot, prompt: PromptText) -> SavedPrompt | None:
-        if process.saved is None or not prompt:
-            return None
-        shared, best = process.saved.best(prompt)
-        if best is None or shared < shared_characters(slot.holds, prompt) + _LEAST_RESTORED:
-            return None
-        await self._keep_displaced(process, slot)
+    async def _restore(self, process: _Process, slot: Slot, held: PromptText, prompt: PromptText) -> SavedPrompt | None:
+        """Restore the best saved prompt into a slot, if it has more of the prompt than the slot holds."""
         saved = process.saved
+        if saved is None or not prompt:
+            return None
+        shared, best = saved.best(prompt)
+        if best is None or shared < shared_characters(held, prompt) + _LEAST_RESTORED:
+            return None
+        saved.touch(best)
+        await self._keep_displaced(process, slot, held)
+        if process.saved is not saved or saved.exact(best.prompt) is not best:  # it had to make room
+            return None
         done = await self._act(process, slot, "restore", best.file)
         if done is None or done.n_restored != best.tokens:
             saved.forget(best)
             process.remarks.append("did not restore a saved prompt, so it was computed again")
             return None
-        saved.touch(best)
         return best
 
-    async def _keep_displaced(self, process: _Process, slot: Slot) -> None:
+    async def _keep_displaced(self, process: _Process, slot: Slot, held: PromptText) -> None:
         """Save what a slot holds before it is overwritten, unless most of it is saved already.
 
         llama.cpp does so itself when a request overwrites a slot, but not when a file does.
         """
-        held = sum(map(len, slot.holds))
-        if process.saved is not None and held >= 4 * _LEAST_RESTORED and process.saved.best(slot.holds)[0] < held / 2:
-            await self._save(process, slot, slot.holds)
+        size = sum(map(len, held))
+        if process.saved is not None and size >= 4 * _LEAST_RESTORED and process.saved.best(held)[0] < size / 2:
+            await self._save(process, slot, held)
 
     async def _save(self, process: _Process, slot: Slot, prompt: PromptText) -> None:
         saved = process.saved
@@ -198,16 +254,23 @@ class SlotClient(ChatClient):
         done = await self._act(process, slot, "save", file)
         if done is None or not done.n_saved or not done.n_written:
             saved.discard(file)
-            process.stop_saving("cannot save a slot")
+            process.failed_saves += 1
+            if process.failed_saves >= _MOST_MISSES:
+                process.stop_saving("could not save a slot")
         else:
+            process.failed_saves = 0
             saved.add(SavedPrompt(file=file, prompt=prompt, tokens=done.n_saved, size=done.n_written))
 
     def _compare(self, process: _Process, restored: SavedPrompt | None, usage: Usage | None) -> None:
         """Whether llama.cpp used a restored prompt. Some models cannot continue a saved state."""
-        if restored is None or usage is None or usage.cached >= 0.9 * min(restored.tokens, usage.prompt) - 1:
-            process.misses = 0 if restored is not None else process.misses
+        if restored is None or usage is None:
+            return
+        if usage.cached >= 0.9 * min(restored.tokens, usage.prompt) - 1:
+            process.misses = 0
             return
         process.misses += 1
+        if process.saved is not None:
+            process.saved.forget(restored)
         if process.misses >= _MOST_MISSES:
             process.stop_saving(f"used {usage.cached} of {restored.tokens} tokens of a restored prompt")
 

@@ -18,6 +18,7 @@ from tierwise.engines.llama_cpp.metrics import METRIC_NAMES
 from tierwise.engines.llama_cpp.prompting import thinking_switch
 from tierwise.engines.llama_cpp.saved_prompts import make_folder
 from tierwise.engines.llama_cpp.settings import DIALECT
+from tierwise.engines.openai.dialect import thinking_off
 from tierwise.engines.process.environment import given
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.process.supervisor import Launch
@@ -39,7 +40,7 @@ _SPECULATION_FLAGS = {
 def command(settings: LlamaCpp, context: LaunchContext) -> str:
     """The command line. If the checkpoint is not downloaded, its name stands for its path."""
     model = context.model or Path(f"<{settings.checkpoint}>")
-    folder = Path("<folder in memory>") if shared_prompt_mib(settings) else None
+    folder = Path("<folder in memory>") if settings.shared_prompt_mib else None
     return shlex.join(launch(settings, "llama.cpp", model, 0, context, folder).command)
 
 
@@ -53,17 +54,23 @@ def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngi
         raise SpecError(f"checkpoint {settings.checkpoint!r} is not downloaded; run `tierwise pull` first")
     model = context.model
     template = None if settings.chat_template is None else Path(context.file(settings.chat_template))
-    translate = partial(DIALECT.translate, switch=thinking_switch(model, template))
-    most_bytes = shared_prompt_mib(settings) << 20
-    client = SlotClient(name, slots=settings.slots, most_bytes=most_bytes, translate=translate)
+    switch = thinking_switch(model, template)
+    most_bytes = settings.shared_prompt_mib << 20
+    client = SlotClient(
+        name,
+        slots=settings.slots,
+        most_bytes=most_bytes,
+        translate=partial(DIALECT.translate, switch=switch),
+        thinking_off=thinking_off(switch),
+    )
 
     def started(port: int) -> Launch:
-        folder = make_folder() if most_bytes else None
+        folder = make_folder(most_bytes) if most_bytes else None
         made = launch(settings, name, model, port, context, folder)
         client.begin(f"{made.url}/v1", folder)
         return made
 
-    return LaunchedEngine(
+    engine = LaunchedEngine(
         name,
         started,
         logs=context.logs,
@@ -72,14 +79,8 @@ def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngi
         capabilities=loaded_capabilities,
         metrics=METRIC_NAMES,
     )
-
-
-def shared_prompt_mib(settings: LlamaCpp) -> int:
-    """Size of the files of prompts that several passes share; 0 if this deployment cannot save its slots.
-
-    llama.cpp saves no images, and not the state of a draft model.
-    """
-    return 0 if settings.mmproj or settings.speculative else settings.prompt_cache_mib // 2
+    client.serves = lambda base_url: engine.supervisor.serves(base_url.removesuffix("/v1"))
+    return engine
 
 
 def launch(
@@ -112,7 +113,7 @@ def _worker_settings(
         cache_type_k=settings.cache_type_k,
         cache_type_v=settings.cache_type_v,
         flash_attention=settings.flash_attention,
-        prompt_cache_mib=settings.prompt_cache_mib - shared_prompt_mib(settings),
+        prompt_cache_mib=settings.prompt_cache_mib - settings.shared_prompt_mib,
         slot_folder=None if folder is None else str(folder),
         mmproj=settings.mmproj and context.file(settings.mmproj),
         chat_template=settings.chat_template and context.file(settings.chat_template),
@@ -139,7 +140,7 @@ def _flags(
     flags += ["--ctx-size", str(settings.context * settings.slots), "--parallel", str(settings.slots)]
     flags += ["--threads", str(settings.used_threads), "--metrics", "--fit", "off", "--no-webui"]
     flags += ["--cache-type-k", settings.cache_type_k, "--cache-type-v", settings.cache_type_v]
-    flags += ["--cache-ram", str(settings.prompt_cache_mib - shared_prompt_mib(settings))]
+    flags += ["--cache-ram", str(settings.prompt_cache_mib - settings.shared_prompt_mib)]
     flags += _flag("--slot-save-path", folder)
     if settings.flash_attention is not None:
         flags += ["--flash-attn", "on" if settings.flash_attention else "off"]

@@ -13,7 +13,7 @@ from tierwise.engines.llama_cpp.prompt_text import PromptText, shared_characters
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - the folder below it is private
 _MOST_OF_FREE = 0.5
-"""Largest part of the free space that one more file may take."""
+"""Largest part of the space that is free without the files which they may take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,7 @@ class SavedPrompts:
         self._most = most_bytes
         self._saved: dict[PromptText, SavedPrompt] = {}
         self._numbers = itertools.count()
+        self._bytes = self._characters = 0  # of all files so far, to estimate the size of the next
 
     def exact(self, prompt: PromptText) -> SavedPrompt | None:
         """The saved state of exactly this prompt."""
@@ -53,25 +54,38 @@ class SavedPrompts:
         shared = ((shared_characters(one.prompt, prompt), one) for one in self._saved.values())
         return max(shared, key=lambda pair: pair[0], default=(0, None))
 
-    def next_file(self, prompt: PromptText) -> str | None:
-        """The name of a new file for a prompt, after making room for it; None if there is no room.
+    def fits(self, prompt: PromptText) -> bool:
+        """Whether there is room for a prompt, if need be in place of others."""
+        return self._estimate(prompt) <= self._room()
 
-        Its size is estimated from the files that there are.
-        """
-        characters = sum(sum(map(len, one.prompt)) for one in self._saved.values())
-        size = sum(one.size for one in self._saved.values())
-        estimate = size * sum(map(len, prompt)) // max(1, characters)
+    def next_file(self, prompt: PromptText) -> str | None:
+        """The name of a new file for a prompt, after making room for it; None if there is no room."""
+        estimate, room = self._estimate(prompt), self._room()
+        if estimate > room:
+            return None
+        self._shrink(room - estimate)
+        return f"{next(self._numbers)}.bin"
+
+    def _estimate(self, prompt: PromptText) -> int:
+        """The size of a prompt's file, estimated from those so far; 0 if it will be the first."""
+        return self._bytes * sum(map(len, prompt)) // max(1, self._characters)
+
+    def _room(self) -> int:
+        """How large all files may be together; -1 if the folder is gone."""
         try:
             free = shutil.disk_usage(self._folder).free
         except OSError:
-            return None
-        if estimate > min(self._most, free * _MOST_OF_FREE):
-            return None
-        self._shrink(self._most - estimate)
-        return f"{next(self._numbers)}.bin"
+            return -1
+        return min(self._most, int(_MOST_OF_FREE * (free + self._size)))
+
+    @property
+    def _size(self) -> int:
+        return sum(one.size for one in self._saved.values())
 
     def add(self, saved: SavedPrompt) -> bool:
         """Keep a file that was written; returns whether it fits."""
+        self._bytes += saved.size
+        self._characters += sum(map(len, saved.prompt))
         if saved.size > self._most:
             self._unlink(saved)
             return False
@@ -98,7 +112,7 @@ class SavedPrompts:
             (self._folder / file).unlink()
 
     def _shrink(self, most: int) -> None:
-        size = sum(one.size for one in self._saved.values())
+        size = self._size
         while size > most and self._saved:
             oldest = next(iter(self._saved.values()))
             size -= oldest.size
@@ -108,12 +122,17 @@ class SavedPrompts:
         self.discard(saved.file)
 
 
-def make_folder() -> Path | None:
-    """A new private folder: in memory where the machine has such a file system, else among the temporary files.
+def make_folder(most_bytes: int, memory: Path = _MEMORY) -> Path | None:
+    """A new private folder for files of this size: in memory where the machine has such a file system with enough room
+    (a container's often has 64 MB), else among the temporary files.
 
-    None if neither can be written.
+    None if it cannot be made.
     """
-    for parent in (_MEMORY, None):
+    parents: list[Path | None] = [None]
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(memory).free * _MOST_OF_FREE >= most_bytes:
+            parents.insert(0, memory)
+    for parent in parents:
         with contextlib.suppress(OSError):
             return Path(tempfile.mkdtemp(prefix="tierwise-slots-", dir=parent))
     return None

@@ -83,6 +83,14 @@ class LlamaCpp(
         return None
 
     @property
+    def shared_prompt_mib(self) -> int:
+        """Size of the files of prompts that several passes share; 0 if this deployment cannot save its slots.
+
+        llama.cpp saves no images, and not the state of a draft model.
+        """
+        return 0 if self.mmproj or self.speculative else self.prompt_cache_mib // 2
+
+    @property
     def used_threads(self) -> int:
         """CPU threads: as set, or all available cores but one."""
         return self.threads or max(1, len(os.sched_getaffinity(0)) - 1)

@@ -42,6 +42,7 @@ class ChatClient:
         silent_seconds: a pass is aborted after this long without a byte.
         proxy: URL of the proxy to use, with user and password if it requires them.
         translate: converts a prompt's fields to the engine's.
+        thinking_off: the request fields that turn thinking off; None if no switch is known.
         read: parses one event into a chunk or a failure, for an engine that sends more than OpenAI's fields.
     """
 
@@ -56,9 +57,11 @@ class ChatClient:
         silent_seconds: float = 600.0,
         proxy: str | None = None,
         translate: Callable[[Fields], Fields] | None = None,
+        thinking_off: Fields | None = None,
         read: Callable[[bytes], Chunk | Failure] = read_event,
     ) -> None:
         self._request = RequestEncoder(name, model, extras=extras or {}, drop=drop, translate=translate)
+        self.thinking_off = thinking_off
         self._read_event = read
         self._name = name
         self._key = api_key
@@ -88,6 +91,10 @@ class ChatClient:
     def prefill(self, call: Call, passes: int) -> Call | None:  # noqa: ARG002 - the signature of `SharesPrompts`
         """As `engine.SharesPrompts`: nothing, because a server at an unknown place shares prompts by itself or not."""
         return None
+
+    async def end_thinking(self, base_url: str, completion_id: str) -> bool:  # noqa: ARG002 - the signature of others
+        """As `engine.ControlsThinking`: never, because OpenAI's API has no such request."""
+        return False
 
     async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:
         """Run one pass against `base_url` (which ends in /v1). Closing the generator aborts the pass."""

@@ -82,6 +82,11 @@ class Dialect:
         return f"{self.engine} {(self.advice or {}).get(name, 'has no request field for it; leave it out')}"
 
 
+def thinking_off(switch: ThinkingSwitch | None) -> Fields | None:
+    """The request fields that turn the thinking of a family off; None without a switch."""
+    return None if switch is None else {"chat_template_kwargs": dict(switch[1])}
+
+
 _NO_SWITCH = "the thinking switch of this checkpoint is unknown; set `chat_template_kwargs` instead"
 
 _OURS = frozenset({"thinking", "thinking_tokens", "active_experts", "priority"})

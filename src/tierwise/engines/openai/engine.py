@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tierwise.engines.metrics import MetricNames
     from tierwise.engines.openai.client import ChatClient
     from tierwise.spec.call import Call, Chunk
+    from tierwise.spec.json import Fields
 
 _FAILED_SECONDS = 10.0  # a failure counts for this long; the state of a remote server is unknown between passes
 
@@ -45,6 +46,11 @@ class HttpEngine:
         self._clock = clock
         self._failed_at = float("-inf")
         self._reason = ""
+
+    @property
+    def thinking_off(self) -> Fields | None:
+        """As `engine.SwitchesThinking`."""
+        return self._client.thinking_off
 
     async def start(self) -> None:
         """Nothing to start. If the server is down, passes report it."""

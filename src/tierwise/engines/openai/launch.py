@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.engine import HttpEngine
 from tierwise.engines.openai.proxy import proxy_to
+from tierwise.engines.probe.findings import remembered_thinking_off
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def build(settings: Http, name: str, context: LaunchContext) -> HttpEngine:  # n
         drop=settings.drop,
         silent_seconds=settings.silent_seconds,
         proxy=proxy_to(settings.url),
+        thinking_off=remembered_thinking_off(settings.remote),
     )
     return HttpEngine(settings.url, client)
 

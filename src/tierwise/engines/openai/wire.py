@@ -74,6 +74,7 @@ class WireChunk(msgspec.Struct):
     detail: Any = None
     system_fingerprint: Any = None
     service_tier: Any = None
+    id: Any = None
 
     @property
     def is_failure(self) -> bool:
@@ -111,6 +112,7 @@ class WireChunk(msgspec.Struct):
             finish=finish,
             usage=None if self.usage is None and self.timings is None else self._usage(),
             response=self._response(choice),
+            completion_id=self.id if isinstance(self.id, str) else "",
             remark=remark,
         )
 

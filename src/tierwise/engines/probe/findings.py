@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tierwise.engines.settings import Remote
+    from tierwise.spec.json import Fields
 
 Verdict = Literal["yes", "no", "unseen"]
 """yes: observed · no: observed not to · unseen: could not be observed; the finding has the reason."""
@@ -57,6 +58,7 @@ _MEANS: Mapping[str, str] = {
     "logprobs_with_tools": "returns no logprobs together with tools: best_of_n draws candidates without them",
     "json_schema": "does not follow a JSON schema: only a verifier enforces it",
     "unknown_fields": "rejects unknown fields",
+    "thinking_tokens": "does not limit thinking: `thinking_tokens` has no effect, and answers may be lost to it",
     "too_long": "does not report in a known form that a prompt is too long",
     "side_by_side": "answers one request at a time: the passes of a policy run sequentially",
     "abort": "continues when its client disconnects: aborted passes still cost",
@@ -81,7 +83,7 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
     off: dict[str, Any]
     """Request fields that turn thinking off."""
     cap: str = ""
-    """The request field that limits thinking tokens; empty if none was found."""
+    """The request field that limits thinking tokens, as in `thinking.CAPS`; empty if none was found."""
     is_inside: bool = False
     """Whether thinking is part of the answer's text, not a separate field."""
 
@@ -160,6 +162,12 @@ def remembered_capabilities(remote: Remote | None) -> Capabilities:
     """The capabilities that the last probe of a server observed; all unknown if there is none."""
     probed = None if remote is None else remembered(remote.url, remote.model)
     return Capabilities() if probed is None else probed.capabilities
+
+
+def remembered_thinking_off(remote: Remote | None) -> Fields | None:
+    """The request fields that turn thinking off, as the last probe of a server found; None if it found none."""
+    probed = None if remote is None else remembered(remote.url, remote.model)
+    return None if probed is None or probed.switch is None else probed.switch.off
 
 
 def _place(url: str, model: str) -> Path:

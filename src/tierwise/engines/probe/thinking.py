@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from tierwise.spec.json import Fields, Json
 
-CAPS = ("thinking_token_budget", "thinking_budget_tokens", "thinking_tokens")
-"""Fields that limit thinking tokens: vLLM's, llama.cpp's, and Tierwise's (worker and endpoint)."""
+CAPS = ("thinking_token_budget", "thinking_budget_tokens", "thinking_tokens", "custom_params.thinking_budget")
+"""Fields that limit thinking tokens: vLLM's, llama.cpp's, Tierwise's (worker and endpoint), and SGLang's."""
 
 _SHORT, _LONG = 32, 96
 """Completion tokens within which thinking must have begun, and within which it must have ended under a limit."""
@@ -103,10 +103,16 @@ async def _cap(sample: SampleThinking, on: Fields) -> str:
     if free is None:
         return ""
     for name in CAPS:
-        capped = await sample(_LONG, **on, **{name: _CAP})
+        capped = await sample(_LONG, **on, **cap_fields(name, _CAP))
         if capped is not None and capped.answer and len(capped.thought) < len(free.thought) / 2:
             return name
     return ""
+
+
+def cap_fields(cap: str, tokens: int) -> dict[str, Json]:
+    """The request fields that limit thinking to so many tokens, by one of `CAPS`; a dot leads into an object."""
+    outer, _, inner = cap.partition(".")
+    return {outer: {inner: tokens} if inner else tokens}
 
 
 def _shown(fields: Fields) -> str:

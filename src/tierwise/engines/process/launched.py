@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tierwise.engines.openai.client import ChatClient
     from tierwise.engines.process.supervisor import Timeouts
     from tierwise.spec.call import Chunk
+    from tierwise.spec.json import Fields
 
 _REAP_SECONDS = 1.0
 
@@ -96,6 +97,11 @@ class LaunchedEngine:
         self._facts: Mapping[str, str] = {}
         self._failures = _Failures()
 
+    @property
+    def thinking_off(self) -> Fields | None:
+        """As `engine.SwitchesThinking`."""
+        return self._client.thinking_off
+
     async def start(self) -> None:
         await self.supervisor.start()
         await self._learn(await self.supervisor.ready())
@@ -148,6 +154,10 @@ class LaunchedEngine:
     def prefill(self, call: Call, passes: int) -> Call | None:
         """As `engine.SharesPrompts`."""
         return self._client.prefill(call, passes)
+
+    async def end_thinking(self, completion_id: str) -> bool:
+        """As `engine.ControlsThinking`."""
+        return await self._client.end_thinking(f"{await self.supervisor.ready()}/v1", completion_id)
 
     async def _learn(self, url: str) -> None:
         if self._ask_facts is not None and not self._facts:

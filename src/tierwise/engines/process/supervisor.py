@@ -11,6 +11,7 @@ import logging
 import logging.handlers
 import random
 import shlex
+import shutil
 import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -206,6 +207,10 @@ class Supervisor:
             raise Broken(self.reason or f"engine {self._name!r} is stopped; start it first", engine=self._name)
         return self.launch.url
 
+    def serves(self, url: str) -> bool:
+        """Whether the current process still holds this URL."""
+        return self.launch is not None and self.launch.url == url and self._is_ours()
+
     def _is_ours(self) -> bool:
         """Whether the URL still is that of our process. If not, the engine has just died, or does not accept
         connections any more; the next health check changes the state.
@@ -281,6 +286,8 @@ class Supervisor:
                 scratch=launch.scratch,
             )
         except OSError as error:
+            if launch.scratch is not None:
+                shutil.rmtree(launch.scratch, ignore_errors=True)
             return _End(f"engine {self._name!r} cannot be started: {error}")
         self._process = process
         try:

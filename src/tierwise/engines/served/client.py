@@ -39,6 +39,8 @@ class ClientOptions(TypedDict, total=False):
     """URL of the proxy."""
     translate: Callable[[Fields], Fields] | None
     """Converts a prompt's fields to the engine's."""
+    thinking_off: Fields | None
+    """The request fields that turn thinking off; None if no switch is known."""
 
 
 class RoutingClient(ChatClient):
@@ -67,6 +69,7 @@ class RoutingClient(ChatClient):
             silent_seconds=options.get("silent_seconds", 600.0),
             proxy=options.get("proxy"),
             translate=options.get("translate"),
+            thinking_off=options.get("thinking_off"),
             read=read,
         )
         self._deployment = name

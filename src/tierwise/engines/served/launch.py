@@ -15,9 +15,11 @@ from tierwise.catalog.architecture import Architecture
 from tierwise.catalog.architecture import read as read_architecture
 from tierwise.engines.lever import flags
 from tierwise.engines.openai.client import ChatClient
+from tierwise.engines.openai.dialect import thinking_off
 from tierwise.engines.openai.engine import HttpEngine
 from tierwise.engines.openai.launch import api_key, shown
 from tierwise.engines.openai.proxy import proxy_to
+from tierwise.engines.probe.findings import remembered_thinking_off
 from tierwise.engines.process.environment import given
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.process.supervisor import Launch
@@ -149,4 +151,5 @@ def _options(
         "silent_seconds": settings.silent_seconds,
         "proxy": proxy,
         "translate": partial(settings.dialect.translate, switch=switch),
+        "thinking_off": thinking_off(switch) or remembered_thinking_off(settings.remote),
     }

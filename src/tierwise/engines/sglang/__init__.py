@@ -19,6 +19,7 @@ ROW: EngineRow[Sglang] = EngineRow(
     command=LAUNCHER.command,
     build=LAUNCHER.build,
     capabilities=capabilities,
+    shares_prompts=lambda settings: settings.url is None and settings.prefix_cache is not False,
     metrics=METRIC_NAMES,
     inherits=INHERITS,
     packages=("sglang", "transformers", "torch"),

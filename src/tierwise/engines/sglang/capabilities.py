@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 def capabilities(settings: Sglang) -> Capabilities:
     """From its source code (0.5.23, not run), updated by the last probe of the server at its URL."""
-    known = Capabilities(thinking_end=settings.dialect.thinking_tokens is not None)
+    known = Capabilities(continues=True, thinking_end=settings.dialect.thinking_tokens is not None)
     return known.updated(remembered_capabilities(settings.remote))

@@ -19,6 +19,7 @@ ROW: EngineRow[Transformers] = EngineRow(
     command=command,
     build=build,
     capabilities=capabilities,
+    shares_prompts=lambda _: True,
     metrics=METRIC_NAMES,
     inherits=INHERITS,
     packages=("transformers", "torch"),

@@ -12,6 +12,7 @@ import msgspec
 
 from tierwise.catalog.architecture import read as read_architecture
 from tierwise.engines.openai.client import ChatClient
+from tierwise.engines.openai.dialect import thinking_off
 from tierwise.engines.process.environment import given
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.process.supervisor import Launch
@@ -52,7 +53,12 @@ def build(settings: Transformers, name: str, context: LaunchContext) -> Launched
         lambda port: launch(settings, name, model, port, thinks=thinks),
         logs=context.logs,
         client=ChatClient(
-            name, name, extras=COUNTING, translate=partial(DIALECT.translate, switch=switch), read=read_event
+            name,
+            name,
+            extras=COUNTING,
+            translate=partial(DIALECT.translate, switch=switch),
+            thinking_off=thinking_off(switch),
+            read=read_event,
         ),
         facts=facts,
         metrics=METRIC_NAMES,

@@ -17,6 +17,7 @@ def capabilities(settings: Vllm) -> Capabilities:
     known = Capabilities(
         logprobs_with_tools=True if settings.tool_parser else without_parser,
         n=True,
+        continues=True,  # vLLM 0.32.0, entrypoints/openai/chat_completion/protocol.py (continue_final_message)
         thinking_end=settings.dialect.thinking_tokens is not None,
         seed=True,
     )

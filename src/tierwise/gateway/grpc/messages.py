@@ -109,6 +109,8 @@ def account_of(context: RequestContext, prices: PriceBook) -> pb.Account:
         usage=_usage(account.usage),
         dollars=account.dollars,
         passes=[_pass(done, prices) for done in account.passes],
+        notes=account.notes,
+        limits=account.limits,
     )
 
 

@@ -16,7 +16,9 @@ from tierwise.gateway.failures import headers_of, status_of
 from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.grpc import tierwise_pb2_grpc as stubs
 from tierwise.gateway.grpc.messages import account_of, event_of, parsed_of, response_of
+from tierwise.gateway.headers import SESSION
 from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle
+from tierwise.gateway.wire import in_session
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import SpecError, Stopping, TierwiseError, Unauthorized
@@ -116,15 +118,14 @@ class _Front(stubs.TierwiseServicer):
     def _require_key(self, rpc: Rpc) -> None:
         if not self._access.key:
             return
-        metadata = dict(rpc.invocation_metadata() or ())
-        if not self._access.has_key(str(metadata.get("authorization", "")).encode()):
+        if not self._access.has_key(_metadata(rpc, "authorization").encode()):
             raise Unauthorized("the key is missing or wrong; send it as metadata `authorization: Bearer KEY`")
 
     async def _receive(self, request: pb.ChatRequest, rpc: Rpc, *, stream: bool) -> RequestContext:
         self._require_key(rpc)
         trace = self._service.new_trace()
         await rpc.send_initial_metadata(((ACTION, trace.action),))
-        parsed = await parsed_of(request, stream=stream)
+        parsed = in_session(await parsed_of(request, stream=stream), _metadata(rpc, SESSION))
         if (left := rpc.time_remaining()) is not None:
             own = min(max(left - min(_RESERVE_SECONDS, left / 10), 0.001), _LONGEST_SECONDS)
             parsed = replace(parsed, budget=parsed.budget.within(Budget(seconds=own)))
@@ -177,6 +178,11 @@ class _Front(stubs.TierwiseServicer):
 class _Call:
     context: RequestContext | None = None
     """None until the request is received."""
+
+
+def _metadata(rpc: Rpc, name: str) -> str:
+    """The value of a key of a call's metadata; empty if it was not sent."""
+    return str(dict(rpc.invocation_metadata() or ()).get(name, ""))
 
 
 async def _abort(rpc: Rpc, error: TierwiseError, account: pb.Account | None = None) -> NoReturn:

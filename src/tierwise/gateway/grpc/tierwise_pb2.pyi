@@ -85,7 +85,7 @@ class Delta(_message.Message):
     def __init__(self, index: _Optional[int] = ..., content: _Optional[str] = ..., reasoning: _Optional[str] = ..., finish_reason: _Optional[str] = ..., json: _Optional[str] = ..., logprobs_json: _Optional[str] = ...) -> None: ...
 
 class Account(_message.Message):
-    __slots__ = ("action", "tier", "reason", "why", "usage", "dollars", "passes")
+    __slots__ = ("action", "tier", "reason", "why", "usage", "dollars", "passes", "notes", "limits")
     ACTION_FIELD_NUMBER: _ClassVar[int]
     TIER_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -93,6 +93,8 @@ class Account(_message.Message):
     USAGE_FIELD_NUMBER: _ClassVar[int]
     DOLLARS_FIELD_NUMBER: _ClassVar[int]
     PASSES_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
     action: str
     tier: str
     reason: str
@@ -100,7 +102,9 @@ class Account(_message.Message):
     usage: Usage
     dollars: float
     passes: _containers.RepeatedCompositeFieldContainer[Pass]
-    def __init__(self, action: _Optional[str] = ..., tier: _Optional[str] = ..., reason: _Optional[str] = ..., why: _Optional[_Iterable[str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., dollars: _Optional[float] = ..., passes: _Optional[_Iterable[_Union[Pass, _Mapping]]] = ...) -> None: ...
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    limits: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, action: _Optional[str] = ..., tier: _Optional[str] = ..., reason: _Optional[str] = ..., why: _Optional[_Iterable[str]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., dollars: _Optional[float] = ..., passes: _Optional[_Iterable[_Union[Pass, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ..., limits: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "exact")

@@ -55,21 +55,21 @@ class TierwiseServicer:
     """Missing associated documentation comment in .proto file."""
 
     def Chat(self, request, context):
-        """One whole answer.
+        """One complete answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ChatStream(self, request, context):
-        """The same as it comes: deltas of every choice, and at the good end one event with the totals.
+        """The same as a stream: deltas of every choice and, on success, a final event with the totals.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Models(self, request, context):
-        """Tiers and routes, each under the name to put into `ChatRequest.model`.
+        """Tiers and routes, by the name for `ChatRequest.model`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,159 @@
+"""Follows a running pass chunk by chunk, and ends it where a budget or its policy says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import TYPE_CHECKING
+
+from tierwise.run.budget import Allowance
+from tierwise.run.thinking import end_thinking
+from tierwise.spec.call import is_thinking
+from tierwise.spec.clock import now
+from tierwise.spec.errors import Garbled
+
+if TYPE_CHECKING:
+    from tierwise.engines.engine import Deployment
+    from tierwise.run.budget import BudgetTracker
+    from tierwise.run.output import OutputStream
+    from tierwise.run.passing import RunningPass
+    from tierwise.spec.ask import Watch
+    from tierwise.spec.call import Chunk
+
+LEAST_LOOK_SECONDS = 0.001
+"""Shortest interval between two looks at dollars that grow with time."""
+
+
+async def follow(
+    running: RunningPass,
+    tracker: BudgetTracker,
+    cap: int | None,
+    *,
+    deployment: Deployment,
+    output: OutputStream | None,
+    watch: Watch | None,
+    remarked: Callable[[str], None],
+) -> str:
+    """Read chunks until the engine finishes, the policy cuts, or a budget is used up.
+
+    Every chunk that came is counted, also one beyond the limit. A pass that uses up the dollars of a budget ends the
+    others within it at once.
+
+    Args:
+        running: the pass.
+        tracker: its budget.
+        cap: its limit of completion tokens, which the engine is sent; None if it has none.
+        deployment: where it runs.
+        output: shows it to the user; None to show nothing.
+        watch: may cut it, or end its thinking.
+        remarked: called with what is odd about the engine's answer.
+
+    Returns:
+        The bound that ended it; empty if none did.
+
+    Raises:
+        Garbled: the stream ended without a finish reason.
+        OutOfBudget: no completion tokens were left for it to start.
+        EngineError: the engine failed.
+    """
+    try:
+        with Allowance(tracker, cap, is_whole=not running.is_streamed) as allowance:
+            async with asyncio.timeout_at(tracker.deadline) as clock, _stream(running, tracker, cap) as stream:
+                running.on_cut = lambda: _expire(clock, running)
+                with tracker.following(running), _Wallet(running, tracker):
+                    async for chunk in stream:
+                        goes_on = allowance.pay(*running.add(chunk))
+                        if chunk.remark and chunk.finish:
+                            remarked(chunk.remark)
+                        if output is not None:
+                            await output.show(running.shown)
+                        if running.is_complete:
+                            continue
+                        if watch is not None and await _is_watched_out(watch, chunk, deployment):
+                            running.was_watched_out = True
+                            return ""
+                        running.lacking = allowance.lacking
+                        if (bound := _used_up(chunk, running, tracker)) or not goes_on:
+                            _remark_beyond(running, cap, remarked)
+                            return bound or "completion_tokens"
+    except TimeoutError:
+        if not clock.expired():
+            raise
+        return "" if running.is_complete else "dollars" if running.is_unaffordable else "seconds"
+    _require_complete(running)
+    return ""
+
+
+def _remark_beyond(running: RunningPass, cap: int | None, remarked: Callable[[str], None]) -> None:
+    if running.is_beyond(cap):
+        remarked(f"went on after its limit of {cap} tokens, and was cut")
+
+
+def _require_complete(running: RunningPass) -> None:
+    if not running.is_complete:
+        name = running.deployment
+        raise Garbled(f"deployment {name!r} ended its answer without a finish reason", engine=name)
+
+
+def _stream(
+    running: RunningPass, tracker: BudgetTracker, cap: int | None
+) -> AbstractAsyncContextManager[AsyncGenerator[Chunk, None]]:
+    return aclosing(running.stream(cap, tracker.reasoning_left))
+
+
+async def _is_watched_out(watch: Watch, chunk: Chunk, deployment: Deployment) -> bool:
+    """Whether a policy ends a pass with this chunk: it cuts it, or ends thinking that the engine cannot end."""
+    verb = watch(chunk)
+    return verb == "cut" or (verb is not None and not await end_thinking(deployment, chunk))
+
+
+def _used_up(chunk: Chunk, running: RunningPass, tracker: BudgetTracker) -> str:
+    """The bound, other than completion tokens, that ends a pass with this chunk; empty if none does."""
+    if is_thinking(chunk.delta) and (thinking := tracker.reasoning_left) is not None and thinking < 0:
+        return "reasoning_tokens"
+    if not tracker.has_dollars:
+        return ""
+    moment = now()
+    tracker.cut_where_broke(moment, but=running)
+    return "dollars" if tracker.is_broke(moment) else ""
+
+
+def _expire(clock: asyncio.Timeout, running: RunningPass) -> None:
+    if not (clock.expired() or running.is_complete):
+        running.is_unaffordable = True
+        clock.reschedule(now())
+
+
+class _Wallet:
+    """Looks at the dollars of a budget while engines say nothing, where a deployment costs dollars per hour."""
+
+    def __init__(self, running: RunningPass, tracker: BudgetTracker) -> None:
+        self._running, self._tracker = running, tracker
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        if self._tracker.has_dollars and self._running.dollars_per_second > 0:
+            self._running.on_look = self._plan
+            self._plan()
+
+    def __exit__(self, *error: object) -> None:
+        self._running.on_look = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _plan(self) -> None:
+        """Look when the running passes could have spent what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        left = self._tracker.dollars_left(now())
+        if left is not None:
+            seconds = max(left / self._tracker.dollars_per_second, LEAST_LOOK_SECONDS)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """Cut what a budget no longer allows."""
+        moment = now()
+        self._tracker.cut_where_broke(moment, but=None)
+        if not self._tracker.is_broke(moment):
+            self._plan()
