@@ -722,7 +722,7 @@ def test_no_engine_outlives_its_parent_however_that_ends(tmp_path, habit, number
         family = (guard_of(pid), pid, grandchild)
         assert all(map(alive, family))
         os.kill(process.pid, number)
-        assert process.wait(10) == code
+        assert process.wait(60) == code
         asyncio.run(until(lambda: not any(map(alive, family)), 5))
 
 
