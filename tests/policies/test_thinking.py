@@ -190,6 +190,16 @@ def test_an_answer_with_a_form_is_not_continued_from_a_beginning_of_ours():
     assert (roles(trace), answer.completion.text) == (["draft"], "4, then")
 
 
+def test_a_control_without_effect_is_followed_by_a_cut():
+    class Pretends(Thinks):
+        async def end_thinking(self, completion_id: str) -> bool:
+            return True
+
+    answer, trace = act(Thinking(tokens=50, trials=0), Pretends(), CONTROLS)
+    assert (roles(trace), answer.completion.text) == (["draft", "answer"], "so 4")
+    assert trace.passes[0].usage.completion <= 50 + 18
+
+
 def test_a_control_that_fails_under_a_form_is_replaced_by_a_pass_with_thinking_off():
     prompt = ask_user("2+2?", response_format={"type": "json_object"})
     engine = Thinks(final="{}", obeys=False)

@@ -184,7 +184,7 @@ class _Follower:
         self._next = every
         self._pieces: list[str] = []
         self._is_thinking = True
-        self._was_ended = False
+        self._ended_at: int | None = None
 
     @property
     def thinking(self) -> str:
@@ -208,10 +208,12 @@ class _Follower:
         elif self.tokens >= self._next:
             self._next = self.tokens + self._every
             self.due.set()
-        if self.reason and not self._was_ended:
-            self._was_ended = True
+        if not self.reason:
+            return None
+        if self._ended_at is None:
+            self._ended_at = self.tokens
             return self._verb
-        return None
+        return "cut" if self.tokens > self._ended_at + _SLACK_TOKENS else None  # a control that had no effect
 
 
 def _agree(keys: Sequence[str | None], count: int) -> bool:
