@@ -16,23 +16,11 @@ LONG_AMONG_OTHERS = 128
 """The same where other draws differ, so that the engine seems to sample: some servers answer from a cache at times."""
 
 
-def why_copies(votes: Sequence[Pass]) -> str:
-    """Why the votes are copies of one draw; empty if they are not, or if they may agree by chance.
+def without_copies(votes: Iterable[Pass]) -> tuple[list[Pass], str]:
+    """The independent draws among some, and why the others are copies of them; empty if none is.
 
     Short answers of independent draws are often equal, so equal bytes say something only about long answers. With
     log-probabilities the chance of an equal draw is known: that of the text, at the request's temperature.
-    """
-    first = votes[0] if votes else None
-    if first is None or len(votes) < 2 or any(vote.completion.text != first.completion.text for vote in votes):
-        return ""
-    said = _said(first.completion)
-    if any(_said(vote.completion) != said for vote in votes):
-        return ""
-    return _why(votes, of=len(votes))
-
-
-def without_copies(votes: Iterable[Pass]) -> tuple[list[Pass], str]:
-    """The independent draws among some, and why the others are copies of them; empty if none is.
 
     Copies are looked for among the draws of one tier, which have the same deployment and sampling. Of the copies of one
     draw, the first stays.

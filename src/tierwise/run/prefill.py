@@ -5,7 +5,6 @@ whose prompts differ only in how the last message ends share what comes before t
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.engines.engine import SharesPrompts
 from tierwise.run.acceptable import adapted
+from tierwise.spec.prefix import common_length
 from tierwise.spec.prompt import BOUNDS
 
 if TYPE_CHECKING:
@@ -133,8 +133,9 @@ def _beginning(calls: Sequence[Call]) -> Call | None:
     if any(one[:2] != first[:2] for one in others) or any(_rendered(call.prompt) != fields for call in calls):
         return None
     texts = [first[2], *(one[2] for one in others)]
-    shared = os.path.commonprefix(texts)  # noqa: RUF071 - of the characters
-    if not shared or len(set(texts)) == 1:
+    least, greatest = min(texts), max(texts)  # every other text has what these two have in common
+    shared = least[: common_length(least, greatest)]
+    if not shared or least == greatest:
         return None
     messages = (*first[0], {**first[1], "content": shared})
     return replace(calls[0], prompt=replace(calls[0].prompt, messages=messages))

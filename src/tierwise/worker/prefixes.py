@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
+from tierwise.spec.prefix import common_length
 from tierwise.worker import caches
 
 
@@ -55,7 +56,7 @@ class PrefixCache:
         """The longest stored prefix of these tokens; the whole of them only if the logits after them are stored too."""
         wanted, best, found = tuple(tokens), 0, None
         for key in self._held:
-            if (length := _common(key, wanted)) > best:
+            if (length := common_length(key, wanted)) > best:
                 best, found = length, key
         if (exact := self._held.get(wanted)) is not None and exact[1] is not None:
             best, found = len(wanted), wanted
@@ -67,15 +68,3 @@ class PrefixCache:
             return CachedPrefix(len(wanted), cache, logits)
         length = min(best, len(wanted) - 1)
         return CachedPrefix(length, cache, None) if length else None
-
-
-def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """Length of the common prefix, by bisection: comparing slices is much faster than a loop over tokens."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

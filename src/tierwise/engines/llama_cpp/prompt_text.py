@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tierwise.spec.prefix import common_length
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -52,7 +54,7 @@ def shared_characters(one: PromptText, other: PromptText) -> int:
     for mine, theirs in zip(one, other, strict=False):
         if mine != theirs:
             # A head that differs is rendered first, so nothing after it is shared.
-            return count + _common(mine, theirs) if count else 0
+            return count + common_length(mine, theirs) if count else 0
         count += len(mine)
     return count
 
@@ -66,15 +68,3 @@ def _message(message: Mapping[str, Json]) -> str:
 
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _common(one: str, other: str) -> int:
-    """Length of the common prefix, by bisection: comparing slices is much faster than a loop over characters."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
