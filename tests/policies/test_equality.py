@@ -6,7 +6,7 @@ import json
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tierwise.policies import Majority
@@ -68,6 +68,9 @@ texts = st.lists(
 
 
 @given(texts, st.sampled_from(EQUALITIES))
+@example("answer\na", "auto")
+@example("Å 4", "auto")
+@example('"é"', "json")
 def test_line_ends_and_unicode_forms_make_no_other_vote(text, equality):
     written = unicodedata.normalize("NFC", text)
     assert key(written, equality) == key(unicodedata.normalize("NFD", written), equality)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -190,7 +191,7 @@ def _choice_key(text: str) -> str | None:
 
 def _json_key(text: str) -> str | None:
     try:
-        return canonical(json_in(text))
+        return canonical(json_in(unicodedata.normalize("NFC", text)))
     except ValueError:
         return None
 
@@ -212,6 +213,7 @@ def _auto_key(text: str) -> str | None:
 
 def _is_amount(text: str) -> bool:
     """Whether a short text is a number with its unit, and not a name with a number such as `Room 5`."""
+    text = plain(text)
     words = text.split()
     if len(words) > 6:
         return False

@@ -34,8 +34,10 @@ _COMMAND = re.compile(
 
 
 def plain(text: str) -> str:
-    """The text with ASCII for full-width characters, blanks, dashes and foreign digits; superscripts stay."""
-    text = unicodedata.normalize("NFC", text).translate(_SIGNS)
+    """The text with ASCII for full-width characters, blanks, dashes and foreign digits, and LF for CRLF; superscripts
+    stay.
+    """
+    text = unicodedata.normalize("NFC", text).translate(_SIGNS).replace("\r\n", "\n")
     return _OTHER_DIGIT.sub(_digit, text)
 
 
