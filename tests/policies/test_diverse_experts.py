@@ -48,6 +48,13 @@ def test_every_tier_votes_with_its_own_number_of_active_experts():
     assert {done.tier for done in trace.passes} == set(NAMES)
 
 
+def test_if_every_vote_is_lost_to_thinking_the_answer_is_recovered():
+    engines = [ScriptedEngine(Reply(thinking="hm"), "4", thinking_off={"think": False}) for _ in NAMES]
+    answer, trace = solved(DiverseExperts(of=NAMES), *engines)
+    assert answer.completion.text == "4"
+    assert [done.call.role for done in trace.passes].count("recovery") == 1
+
+
 def test_a_tie_goes_to_the_tier_named_first():
     answer, _ = solved(DiverseExperts(of=NAMES), *(ScriptedEngine(text) for text in "567"))
     assert (answer.completion.text, answer.tier) == ("5", "few")

@@ -34,8 +34,15 @@ class Thinks(ScriptedEngine):
         ended: ids of the passes whose thinking was ended by a control.
     """
 
-    def __init__(self, *trials: str, final: str | Reply = "so 4", thinking: str = LONG, obeys: bool = True) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        *trials: str,
+        final: str | Reply = "so 4",
+        thinking: str = LONG,
+        obeys: bool = True,
+        off: dict[str, bool] | None = None,
+    ) -> None:
+        super().__init__(thinking_off=off)
         self._trials, self._final, self._thinking = trials or ("4",), final, thinking
         self._obeys = obeys
         self.ended: list[str] = []
@@ -47,7 +54,11 @@ class Thinks(ScriptedEngine):
             return Reply(text=self._trials[min(self.tried, len(self._trials)) - 1])
         if call.role == "answer":
             return self._final if isinstance(self._final, Reply) else Reply(text=self._final)
+        if call.role == "recovery":
+            return Reply(text="it is 4") if call.prompt.fields.get("enable_thinking") is False else self._lost
         return Reply(thinking=self._thinking, text="it is 4")
+
+    _lost = Reply(thinking="hm", finish="stop")
 
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
         name = f"pass {len(self.calls)}"
@@ -125,6 +136,47 @@ def test_a_stream_shows_thinking_as_it_comes_then_one_answer_and_one_end(able):
     assert (sink.text, answer.completion.text) == (answer.completion.text, sink.text)
     assert answer.completion.reasoning == thought
     assert [chunk.finish for chunk in sink.chunks if chunk.finish] == ["stop"]
+
+
+@pytest.mark.parametrize("sink", [None, RecordingSink()])
+def test_an_answer_that_is_lost_after_its_thinking_was_closed_is_recovered(sink):
+    engine = Thinks("4", final=Reply(thinking="still hm", finish="stop"), off={"enable_thinking": False})
+    answer, trace = act(Thinking(tokens=20, trials=0), engine, CONTINUES, sink=sink)
+    assert roles(trace) == ["draft", "answer", "recovery", "recovery"]
+    assert answer.completion.text == "it is 4"
+    assert answer.completion.reasoning.startswith("step 0 step 1")
+    assert "still hm" in answer.completion.reasoning
+    if sink is not None:
+        thought = "".join(str(chunk.delta.get("reasoning_content") or "") for chunk in sink.chunks)
+        assert (sink.text, thought) == ("it is 4", answer.completion.reasoning)
+        assert [chunk.finish for chunk in sink.chunks if chunk.finish] == ["stop"]
+
+
+def test_a_continuation_that_breaks_before_its_first_token_is_tried_once_more():
+    sink = RecordingSink()
+
+    class BreaksOnce(Thinks):
+        def reply_to(self, number: int, call: Call) -> Reply:
+            breaks = call.role == "answer" and not any(one.role == "answer" for one in self.calls[:number])
+            return Reply(error=Broken("gone")) if breaks else super().reply_to(number, call)
+
+    answer, trace = act(Thinking(tokens=20, trials=0), BreaksOnce(), CONTINUES, sink=sink)
+    assert roles(trace) == ["draft", "answer", "answer"]
+    assert (answer.completion.text, sink.text) == ("so 4", "so 4")
+
+
+def test_a_lost_trial_answer_does_not_use_up_the_recovery_of_the_answer():
+    class Loses(Thinks):
+        def reply_to(self, number: int, call: Call) -> Reply:
+            if call.role == "trial":
+                return Reply(thinking="hm", finish="stop")
+            if call.role == "draft":
+                return Reply(thinking=LONG, finish="stop")
+            return Reply(text="it is 4")
+
+    answer, trace = act(Thinking(every=16), Loses(off={"enable_thinking": False}), CONTROLS)
+    assert answer.completion.text == "it is 4"
+    assert roles(trace).count("recovery") == 1
 
 
 def test_trial_answers_that_differ_end_nothing():

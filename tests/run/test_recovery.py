@@ -228,6 +228,19 @@ def test_an_answer_that_is_lost_with_its_thinking_closed_is_given_with_thinking_
     assert [chunk.finish for chunk in sink.chunks if chunk.finish] == ["stop"]
 
 
+def test_a_pass_that_was_cut_in_its_thinking_is_no_answer():
+    engine = thinker(THINKS, Reply(thinking="on and on and on"), "it is 4")
+    answer, trace = continuing(engine, RecordingSink(), budget=Budget(completion_tokens=6))
+    assert answer.chosen == 0
+    assert not any("answered" in one for one in said_about(trace))
+
+
+def test_a_budget_of_thinking_that_is_used_up_leaves_a_pass_with_thinking_off():
+    engine = thinker(THINKS, "it is 4")
+    answer, _ = solve(Single(), engine=engine, budget=Budget(reasoning_tokens=4))
+    assert answer.completion.text == "it is 4"
+
+
 def test_an_answer_with_a_form_is_not_continued():
     engine = thinker(THINKS, "{}")
     answer, trace = continuing(engine, RecordingSink(), response_format={"type": "json_object"})
@@ -235,13 +248,13 @@ def test_an_answer_with_a_form_is_not_continued():
     assert engine.calls[1].prompt.messages == engine.calls[0].prompt.messages
 
 
-def continuing(engine, sink, **fields):
+def continuing(engine, sink, *, budget=None, **fields):
     """One pass on a deployment that can continue a message."""
 
     async def main():
         deployment = Deployment(name="fake", engine=engine, capabilities=Capabilities(continues=True))
         trace = new_trace()
-        action = Action(Tier(name="tier", deployment=deployment, policy=Single()), trace)
+        action = Action(Tier(name="tier", deployment=deployment, policy=Single(), budget=budget or Budget()), trace)
         return await action.solve(ask_user("2+2?", **fields), sink), trace
 
     return frozen(main())
@@ -307,6 +320,24 @@ def test_a_lost_draft_is_recovered_before_it_is_criticised():
     answer, trace = solve(Refine(), engine=thinker(THINKS, "5", "wrong", "4"))
     assert answer.completion.text == "4"
     assert [done.call.role for done in trace.passes] == ["draft", "recovery", "critique", "refine"]
+
+
+@pytest.mark.parametrize("policy", [Fusion(n=2), Refine()])
+def test_a_last_stage_that_was_lost_does_not_replace_a_whole_answer(policy):
+    lost = Reply(thinking="hm", finish="stop")
+    said = {"draft": ["one", "two"], "critique": ["so so"]}
+
+    class Loses(ScriptedEngine):
+        def reply_to(self, number, call):
+            return Reply(text=said[call.role].pop(0)) if said.get(call.role) else lost
+
+    answer, _ = solve(policy, engine=Loses())
+    assert answer.completion.text == "one"
+
+
+def test_a_tier_that_cannot_recover_says_so_once():
+    _, trace = solve(Majority(n=2), engine=thinker(THINKS, off=None))
+    assert len(said_about(trace)) == 1
 
 
 def test_each_tier_of_a_cascade_recovers_once():

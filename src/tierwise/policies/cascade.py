@@ -95,14 +95,14 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         try:
             answer = await last.solve(prompt, shown=True, drafts=climb.drafts)
         except (OutOfBudget, EngineError) as failure:
-            if climb.kept is None or (isinstance(failure, EngineError) and failure.was_shown):
+            if climb.kept is None or ask.is_shown:
                 raise
             ask.note(f"{last.tier} {_failure(failure)}: the best earlier answer is returned")
             return climb.kept
         self._keep(ask, last.tier, is_higher=climb.has_refused)
-        if climb.keeps_whole and not ask.is_shown and _is_cut(answer, ask):
+        if climb.keeps_whole and not ask.is_shown and _is_unfinished(answer, ask):
             assert climb.kept is not None  # noqa: S101 - it keeps one
-            ask.note(f"{last.tier} ran out of budget within its answer: the best earlier answer is returned")
+            ask.note(f"{last.tier} did not finish its answer: the best earlier answer is returned")
             return climb.kept
         return answer
 
@@ -256,9 +256,9 @@ def _with_draws(budget: Budget, draws: int) -> Budget:
     return msgspec.structs.replace(budget, passes=passes)
 
 
-def _is_cut(answer: Answer, ask: Ask) -> bool:
-    """Whether a budget ended the pass of an answer."""
-    return any(done.number == answer.chosen and done.outcome == "cut" for done in ask.drawn)
+def _is_unfinished(answer: Answer, ask: Ask) -> bool:
+    """Whether a budget ended the pass of an answer, or it was lost to thinking."""
+    return any(done.number == answer.chosen and done.outcome != "finished" for done in ask.drawn)
 
 
 def _plan(cheaper: list[Ask], tried: list[Ask]) -> str:

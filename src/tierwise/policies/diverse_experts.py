@@ -41,6 +41,7 @@ class DiverseExperts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return frozenset({"seed"})
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
+        ask.note(f"votes of {', '.join(self.of)}")
         tiers = [ask.at(name) for name in self.of] * self.draws
         ballots = Ballots(len(tiers), Curtailment())
         call = Call(prompt=prompt, role="vote")

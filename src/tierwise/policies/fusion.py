@@ -88,8 +88,9 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             if error.was_shown:
                 raise
             return _chosen(first, "first candidate: the fusing pass failed")
-        if fused.outcome == "cut" and not ask.is_shown:
-            return _chosen(first, "first candidate: no budget to finish the fusion")
+        if fused.outcome != "finished" and not ask.is_shown:
+            why = "no budget to finish the fusion" if fused.outcome == "cut" else "the fusion has no answer"
+            return _chosen(first, f"first candidate: {why}")
         return _chosen(fused, f"fused from {len(drafts)}")
 
     async def _drawn(self, prompt: Prompt, ask: Ask, n: int) -> list[Pass]:

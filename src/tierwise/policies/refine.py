@@ -78,7 +78,7 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 if error.was_shown:
                     raise
                 return kept
-            if refined.outcome == "cut" and draft.outcome == "finished" and not ask.is_shown:
+            if refined.outcome != "finished" and draft.outcome == "finished" and not ask.is_shown:
                 return kept
             return Answer(completion=refined.completion, chosen=refined.number, why="refined, no verifier")
         try:

@@ -133,7 +133,7 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 left = ask.left.passes
                 if draft.done() or follower.reason or len(keys) >= trials or (left is not None and left < 2):
                     continue
-                trial = asyncio.ensure_future(ask(self._trial(prompt, follower.thinking)))
+                trial = asyncio.ensure_future(_alone(ask, self._trial(prompt, follower.thinking)))
                 await asyncio.wait({draft, trial}, return_when=asyncio.FIRST_COMPLETED)
                 if not trial.done():
                     continue
@@ -156,6 +156,20 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """A greedy one-line answer from the thinking so far."""
         continued = prompt.continuing(thinking, TRIAL).bounded(self.trial_tokens)
         return Call(prompt=continued.setting(temperature=0, stop=["\n"]), role="trial", candidate=False)
+
+
+async def _alone(ask: Ask, call: Call) -> Pass:
+    """A pass that is not recovered if it is lost to thinking, because the answer does not need it.
+
+    Raises:
+        EngineError: the engine failed.
+        OutOfBudget: the budget does not allow it.
+    """
+    async with ask.panel([call]) as arrivals:
+        done = await anext(arrivals)
+    if done is None:
+        raise OutOfBudget
+    return done
 
 
 class _Follower:

@@ -30,6 +30,7 @@ class OutputStream:
         has_shown: whether the user has seen part of an answer.
         has_ended: whether the user has seen its finish reason.
         owner: the number of the pass that writes or that the user has seen; None if there is none.
+        owner_was_seen: whether the user has seen part of the owner, and not only of passes that it continues.
         tier: the owner's tier.
     """
 
@@ -40,7 +41,7 @@ class OutputStream:
         self.owner: int | None = None
         self.tier = ""
         self._has_begun = False
-        self._owner_was_seen = False
+        self.owner_was_seen = False
 
     @contextmanager
     def owned(self, number: int, tier: str, *, instead_of: int | None = None) -> Iterator[None]:
@@ -60,13 +61,13 @@ class OutputStream:
             seen = "the user has seen a part of" if self.has_shown else "the user is being shown"
             raise PolicyError(f"tier {tier!r} tried to show pass {number}, but {seen} pass {self.owner}")
         self.owner, self.tier = number, tier
-        self._owner_was_seen = False
+        self.owner_was_seen = False
         try:
             yield
         finally:
             if not self.has_shown:
                 self.owner = None
-            elif not self._owner_was_seen:
+            elif not self.owner_was_seen:
                 self.owner, self.tier = before
 
     async def show(self, chunk: Chunk) -> None:
@@ -82,4 +83,4 @@ class OutputStream:
             self.has_ended |= chunk.finish is not None
             was_seen = was_seen and chunk.is_output
             self.has_shown |= was_seen
-            self._owner_was_seen |= was_seen
+            self.owner_was_seen |= was_seen

@@ -90,40 +90,42 @@ class Recovery:
         Raises:
             EngineError: the engine failed after the user had seen a part of the answer.
         """
-        found, calls = lost, recoveries_of(lost, self.deployment)
+        if lost.tier in self.known.tiers:
+            return lost
+        self.known.tiers.add(lost.tier)
+        calls = recoveries_of(lost, self.deployment)
         if isinstance(calls, str):
             self._note(lost, calls)
-        elif lost.tier not in self.known.tiers:
-            self.known.tiers.add(lost.tier)
-            if shown and self.output.has_shown and (mark := closing_mark(lost.completion.text)):
-                await self.output.show(Chunk(delta={"content": f"\n{mark}\n\n"}))
-            for how, call in calls:
-                found = await self._answered(lost, call, how, shown=shown)
-                if found is not lost:
-                    break
-        return found
-
-    async def _answered(self, lost: Pass, call: Call, how: str, *, shown: bool) -> Pass:
-        before = self.output.owner
-        try:
-            done = await self.again(call)
-        except OutOfBudget:
-            self._note(lost, f"the budget allows no pass {how}")
             return lost
-        except EngineError as error:
-            if shown and error.was_shown and self.output.owner != before:
-                raise
-            self._note(lost, f"the pass {how} failed: {error}")
-            return lost
-        if done.outcome == LOST or done.completion.is_empty:
+        if shown and self.output.has_shown and (mark := closing_mark(lost.completion.text)):
+            await self.output.show(Chunk(delta={"content": f"\n{mark}\n\n"}))
+        before = lost
+        for how, call in calls:
+            done = await self._again(lost, call, how)
+            if done is None:
+                continue
+            if shown:
+                self.known.join(before.number, done, [before])
+            if not _has_no_answer(done):
+                self._note(lost, f"pass {done.number} answered {how}")
+                return done
             self._note(lost, f"pass {done.number}, {how}, has no answer either")
             if shown and self.output.has_shown:
                 self.output.owner = lost.number
-            return lost
-        self._note(lost, f"pass {done.number} answered {how}")
-        if shown:
-            self.known.join(lost.number, done, [lost])
-        return done
+            before = done
+        return lost
+
+    async def _again(self, lost: Pass, call: Call, how: str) -> Pass | None:
+        """The pass of a call; None if there is none."""
+        try:
+            return await self.again(call)
+        except OutOfBudget:
+            self._note(lost, f"the budget allows no pass {how}")
+        except EngineError as error:
+            if error.was_shown:
+                raise
+            self._note(lost, f"the pass {how} failed: {error}")
+        return None
 
     def _note(self, lost: Pass, result: str) -> None:
         how = "reached its limit" if lost.completion.finish == "length" else "stopped"
@@ -139,6 +141,10 @@ def is_lost(completion: Completion, usage: Usage) -> bool:
     return completion.is_only_thinking or (completion.is_empty and usage.reasoning > 0)
 
 
+def _has_no_answer(done: Pass) -> bool:
+    return is_lost(done.completion, done.usage) or done.completion.is_empty
+
+
 def recoveries_of(lost: Pass, deployment: Deployment) -> list[tuple[str, Call]] | str:
     """The calls that may answer in place of a lost pass, each with how, or why there is none.
 
@@ -149,17 +155,23 @@ def recoveries_of(lost: Pass, deployment: Deployment) -> list[tuple[str, Call]] 
     if (named := _asked_by_client(prompt, off)) is not None:
         return f"the request sets {named} itself, so it is not answered again"
     found: list[tuple[str, Call]] = []
-    base = replace(lost.call, role="recovery", is_prefill=False)
+    base = replace(lost.call, role="recovery", is_prefill=False, continues=lost.number)
     thinking = lost.completion.reasoning.strip()
     if thinking and deployment.current_capabilities().continues and not any(map(prompt.fields.get, FORM)):
         closed = prompt.without(*_OF_THINKING).continuing(thinking, ANSWER)
         found.append((_CLOSED, replace(base, prompt=closed, after=(*lost.call.after, lost.number))))
     if off is not None:
-        without = _switched(prompt, off)
-        if prompt.fields.get("thinking") is False or without.fields == prompt.fields:
+        if is_thinking_off(prompt, off):
             return f"{deployment.name} thinks although thinking is off"
-        found.append((_OFF, replace(base, prompt=without)))
+        found.append((_OFF, replace(base, prompt=_switched(prompt, off))))
     return found or f"no thinking switch of {deployment.name} is known, so it is not answered again"
+
+
+def is_thinking_off(prompt: Prompt, off: Fields | None) -> bool:
+    """Whether a prompt turns thinking off, by the request lever or by the fields that do so on its deployment."""
+    return prompt.fields.get("thinking") is False or (
+        off is not None and _switched(prompt, off).fields == prompt.fields
+    )
 
 
 def _asked_by_client(prompt: Prompt, off: Fields | None) -> str | None:

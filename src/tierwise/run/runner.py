@@ -17,7 +17,7 @@ from tierwise.run.code_runs import ceiling
 from tierwise.run.following import follow
 from tierwise.run.passing import RunningPass, with_prompt_count
 from tierwise.run.prefill import prefill_of
-from tierwise.run.recovery import LOST, Recovery
+from tierwise.run.recovery import LOST, Recovery, is_thinking_off
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch, Watching
 from tierwise.spec.budget import BOUNDS, Budget, Left, in_words
@@ -166,17 +166,19 @@ class PassRunner:
         numbered = self._numbered(call)
         self._expect([numbered])
         shown = shown and self._shows
-        done = await self._recovered(await self._run(numbered, shown=shown, watch=watch), shown=shown)
+        done = await self._run(numbered, shown=shown, watch=watch)
         if shown and call.continues is not None:
             self._choice.recoveries.join(call.continues, done, self._choice.passes)
-        return done
+        return await self._recovered(done, shown=shown)
 
     async def _recovered_answer(self, answer: Answer) -> Answer:
         """A policy's answer, recovered if it is a pass of a panel that was lost to thinking."""
         lost = next((one for one in self._choice.passes if one.number == answer.chosen and one.outcome == LOST), None)
-        if lost is None or lost.tier != self.tier or lost.tier in self._choice.recoveries.tiers:
+        if lost is None or lost.tier not in (self.tier, *self._tier.policy.tiers()):
             return answer
-        found = await self._recovered(lost, shown=self._shows and self._choice.output.owner is None)
+        runner = self if lost.tier == self.tier else self.at(lost.tier)
+        shown = self._shows and self._choice.output.owner is None
+        found = await runner._recovered(lost, shown=shown)  # noqa: SLF001 - the same class
         if found is lost:
             return answer
         why = f"answered again, because pass {lost.number} was lost to thinking"
@@ -231,8 +233,8 @@ class PassRunner:
         is_admitted = False
         try:
             async with self._choice.slots.occupied(self._tier.deployment, self._tracker.deadline):
-                await self._compute_shared(call)
                 self._require_thinking(call)
+                await self._compute_shared(call)
                 self._tracker.admit(now())
                 is_admitted = True
                 return await self._accepted(call, shown=shown, watch=watch, repeats=repeats)
@@ -288,9 +290,10 @@ class PassRunner:
             OutOfBudget: it would be cut at its first token.
         """
         left = self._tracker.reasoning_left
-        if left is None or left > 0 or call.prompt.fields.get("thinking") is False:
+        if left is None or left > 0 or is_thinking_off(call.prompt, self._tier.deployment.thinking_off):
             return
-        if any(done.completion.reasoning and done.deployment == self.deployment for done in self._choice.trace.passes):
+        passes = (one for one in self._choice.trace.events if isinstance(one, Pass))  # of every choice
+        if any(done.completion.reasoning and done.deployment == self.deployment for done in passes):
             raise OutOfBudget
 
     def _mark(self, bound: str, *after: int, lacking: int = 0) -> None:
@@ -340,7 +343,7 @@ class PassRunner:
             except Exception as error:
                 running.outcome, running.error = "failed", str(error) or repr(error)
                 if isinstance(error, EngineError):
-                    error.was_shown = shown and output.has_shown
+                    error.was_shown = shown and output.owner_was_seen
                 raise
             finally:
                 rest = running.rest()
