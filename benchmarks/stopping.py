@@ -7,6 +7,10 @@ with a + b = 1.5, and the wrong draws are shared out by a uniform Dirichlet dist
 independently of each other, with a stated AUROC within questions, and calibrated. The rules are those of the product;
 their decisions are looked up once per distinct state. A sample is repeated with the policy itself.
 
+The reservation value ends the draws of best-of-n. Its scorer gives each draw the probability that it is right, with a
+stated AUROC within questions. It is compared with the best of all draws, and with fixed n. `scores` are the quantiles
+of another sample of the workload.
+
 `--write` replaces the figures that `tierwise policies` and docs/stopping.md show. The exit code is 1 if a goal is
 missed: at most 37, 52 and 63 % of the votes (easy, mixed, hard) within .4 points by votes alone, at most 45 % on mixed
 with a confidence of AUROC .6.
@@ -31,6 +35,7 @@ from tierwise.stats import clusters
 from tierwise.stopping import StopChoice, StoppingRule, VotesSoFar
 from tierwise.stopping.confidence import posterior
 from tierwise.stopping.curves import Curve, Point, Simulated
+from tierwise.stopping.reservation import Reservation, reservation_value
 from tierwise.testing import solve
 
 DRAWS, ANSWERS, SPREAD = 16, 5, 1.5
@@ -39,6 +44,16 @@ ORDERS = 5
 MEANS = {"easy": 0.80, "mixed": 0.60, "hard": 0.38}
 GOALS = {"easy": 0.37, "mixed": 0.52, "hard": 0.63}
 WITHIN, WITH_CONFIDENCE = 0.4, 0.45
+Ends = Callable[[Any], Any]
+"""Given the scores, tasks × draws: after which draws to stop, of the same shape."""
+
+SCORERS = (0.7, 0.85)
+"""AUROC within questions."""
+COSTS = (0.005, 0.01, 0.02, 0.05)
+"""Of a draw, for the reservation value."""
+FIXED = (2, 3, 4, 6, 8)
+"""Numbers of candidates that the reservation value is compared with."""
+QUANTILES = 200
 SHORTER = 0.6
 """Length of a wrong answer relative to a right one, where lengths matter."""
 DATA = Path(__file__).parents[1] / "src" / "tierwise" / "stopping" / "curves.json"
@@ -93,12 +108,16 @@ def draw(mean: float, tasks: int, seed: int) -> Votes:
     return Votes(answers, length, rng.normal(size=answers.shape))
 
 
-def confidences(votes: Votes, auroc: float) -> Any:
-    """The calibrated probability of each vote: of a normal signal that is higher by d for right answers."""
+def confidences(votes: Votes, auroc: float, base: float | None = None) -> Any:
+    """The calibrated probability of each vote: of a normal signal that is higher by d for right answers.
+
+    `base` is the share of right draws of the calibration, by default that of the votes.
+    """
     distance = np.sqrt(2) * stats.norm.ppf(auroc)
     is_right = votes.answers == 0
     signal = votes.signal + distance * is_right
-    odds = is_right.mean() / (1 - is_right.mean()) * np.exp(distance * signal - distance**2 / 2)
+    share = is_right.mean() if base is None else base
+    odds = share / (1 - share) * np.exp(distance * signal - distance**2 / 2)
     return odds / (1 + odds)
 
 
@@ -174,6 +193,70 @@ def one_by_one(votes: Votes, rule: StoppingRule, auroc: float) -> Ended:
     return Ended(np.array(drawn), np.array(right))
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Draws of every workload with the scores of one scorer, which is calibrated on another sample of the workload."""
+
+    auroc: float
+    tasks: int
+    drawn: dict[str, Votes]
+    base: dict[str, float]
+    """Share of right draws in the other sample."""
+
+    def ended(self, name: str, votes: Votes, ends: Ends) -> Ended:
+        """The best by score of the draws until the first after which `ends` says to stop."""
+        scores = confidences(votes, self.auroc, self.base[name])
+        stopped = ends(scores)
+        stopped[:, -1] = True
+        drawn = stopped.argmax(axis=1) + 1
+        seen = np.where(np.arange(DRAWS)[None, :] < drawn[:, None], scores, -1.0)
+        return Ended(drawn, votes.answers[np.arange(len(drawn)), seen.argmax(axis=1)] == 0)
+
+    def curve(self, choice: dict[str, dict[str, Any]], rules: dict[str, Ends], *, orders: int = ORDERS) -> Curve:
+        on = {}
+        for name, votes in self.drawn.items():
+            some = votes.first(orders * self.tasks)
+            on[name] = point(self.ended(name, some, rules[name]), self.ended(name, some, fixed(DRAWS)), self.tasks)
+        return curve(choice, on, self.auroc)
+
+
+def by_score(drawn: dict[str, Votes], tasks: int) -> list[Curve]:
+    """Best of n by a scorer: fixed numbers of candidates, and the reservation value with and without `scores`."""
+    others = {name: draw(mean, tasks, seed) for seed, (name, mean) in enumerate(MEANS.items(), 50)}
+    base = {name: float((votes.answers == 0).mean()) for name, votes in others.items()}
+    found: list[Curve] = []
+    for auroc in SCORERS:
+        on = Scored(auroc, tasks, drawn, base)
+        scores = {name: quantiles(confidences(votes, auroc, base[name])) for name, votes in others.items()}
+        found += [on.curve({"best_of": {"n": n}}, dict.fromkeys(drawn, fixed(n))) for n in FIXED]
+        for cost in COSTS:
+            rules = {name: reserved(Reservation(cost=cost, scores=scores[name])) for name in drawn}
+            found.append(on.curve({"reservation": {"cost": cost}}, rules))
+        alone = dict.fromkeys(drawn, reserved(Reservation(cost=COSTS[-1])))
+        one = on.curve({"reservation": {"cost": COSTS[-1]}}, alone, orders=1)
+        found.append(msgspec.structs.replace(one, without_scores=True))
+    return found
+
+
+def reserved(rule: Reservation) -> Ends:
+    """Where the rule stops. With the scores of a pool, its value is the same on every task."""
+
+    def ends(scores: Any) -> Any:
+        if rule.scores:
+            return np.maximum.accumulate(scores, axis=1) >= reservation_value(rule.scores, rule.cost)
+        return np.array([[rule.stops(row[: n + 1]) for n in range(DRAWS)] for row in scores.tolist()])
+
+    return ends
+
+
+def fixed(n: int) -> Ends:
+    return lambda scores: np.broadcast_to(np.arange(1, DRAWS + 1) >= n, scores.shape).copy()
+
+
+def quantiles(scores: Any) -> tuple[float, ...]:
+    return tuple(np.quantile(scores, (np.arange(QUANTILES) + 0.5) / QUANTILES).tolist())
+
+
 def point(ended: Ended, whole: Ended, tasks: int) -> Point:
     """The votes that a rule drew, and its points against the whole vote. The orders of a task are one observation."""
     stopped, all_drawn = (one.right.astype(float).reshape(-1, tasks).sum(axis=0).tolist() for one in (ended, whole))
@@ -221,6 +304,7 @@ def simulate(tasks: int) -> Simulated:
         draws=DRAWS,
         workloads={name: f"a draw is right in {mean:.0%} of cases on average" for name, mean in MEANS.items()},
         curves=curves,
+        scored=by_score(drawn, tasks),
         finish_order=[one for order in ("draw", "finish") for one in by_order(drawn, whole, tasks, order)],
     )
 
@@ -302,12 +386,16 @@ def main() -> None:
     began = time.perf_counter()
     check()
     found = simulate(wanted.tasks)
-    for title, curves in (("", found.curves), ("\nwhere wrong answers are shorter:", found.finish_order)):
-        print(f"{title:42}" + "".join(f"{name:>28}" for name in MEANS))
+    for title, curves in (
+        ("", found.curves),
+        ("\nbest of n by score:", found.scored),
+        ("\nwhere wrong answers are shorter:", found.finish_order),
+    ):
+        print(f"{title:56}" + "".join(f"{name:>28}" for name in MEANS))
         for one in curves:
             cells = (f"{at.votes:7.1%} {at.points:+6.2f} [{at.low:+.2f}, {at.high:+.2f}]" for at in one.on.values())
             print(
-                f"{one.title + (', in finish order' if one.order == 'finish' else ''):42}"
+                f"{one.title + (', in finish order' if one.order == 'finish' else ''):56}"
                 + "".join(f"{c:>28}" for c in cells)
             )
     print(f"{wanted.tasks:,} tasks in {time.perf_counter() - began:.0f} s")

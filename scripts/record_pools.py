@@ -1,8 +1,11 @@
-"""Records the deep pools behind the curves of stopping rules, in pieces, and packs them.
+"""Records the pools behind the curves of rules and routes, in pieces, and packs them.
 
     python scripts/record_pools.py POOL --out FOLDER --minutes 20     again until it says that the pool is complete
     python scripts/record_pools.py POOL --out FOLDER --tasks 20 --draws 2    a pilot: how often one draw is right
     python scripts/record_pools.py POOL --out FOLDER --pack           FOLDER/POOL.tar.xz, to be committed
+
+A deep pool has 16 draws of one model for each of 150 tasks, and is for stopping rules. A wide one has 4 draws of a
+cheap and of a reference model for each of 700 tasks, and is for routes. The cheap model is right less often.
 
 A piece may be ended at any time, also by `kill -9`: the next one continues where it ended. A packed pool has the tasks
 of which all draws are there. It is unpacked with `tar -xf`, and is a directory for `tierwise pool replay`. Committed
@@ -17,7 +20,8 @@ import sys
 import tarfile
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,39 +46,45 @@ KEPT = ("manifest.json", "records.jsonl", "workload.jsonl")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeepPool:
-    """One deployment on the tasks of one suite."""
+class RecordedPool:
+    """Draws of one or several models for the tasks of one suite."""
 
     suite: SuiteChoice
-    checkpoint: str = "coder-0.5b"
-    """Of examples/coder.yaml."""
+    models: Mapping[str, str] = field(default_factory=lambda: {"model": "coder-0.5b"})
+    """Deployments, each with its checkpoint in examples/coder.yaml."""
+    draws: int = 16
 
 
-def puzzles(generator: str, **settings: Any) -> SuiteChoice:
+def puzzles(generator: str, count: int = 150, seed: int = 10, **settings: Any) -> SuiteChoice:
     """Tasks of reasoning-gym with numbers as answers, which take about four tokens."""
     suite = ReasoningGymSuite(
-        generators=(generator,), count=150, seed=10, settings={generator: settings}, max_tokens=12
+        generators=(generator,), count=count, seed=seed, settings={generator: settings}, max_tokens=12
     )
     return SuiteChoice(reasoning_gym=suite)
+
+
+def wide(generator: str, **settings: Any) -> RecordedPool:
+    """A cheap and a reference model on tasks that no deep pool has."""
+    models = {"cheap": "coder-0.5b", "reference": "coder-1.5b"}
+    return RecordedPool(suite=puzzles(generator, count=700, seed=20, **settings), models=models, draws=4)
 
 
 ASKED = "Give the answer only."
 """Replaces the suite's instruction to write the answer between tags, which takes more tokens than these answers."""
 
+DECIMALS = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "min_decimal_places": 1, "max_decimal_places": 1}
+
 POOLS = {
-    "sums": DeepPool(suite=puzzles("chain_sum", min_terms=2, max_terms=2, min_digits=1, max_digits=3)),
-    "decimals": DeepPool(
-        suite=puzzles(
-            "decimal_chain_sum",
-            min_terms=2, max_terms=2, min_digits=1, max_digits=1, min_decimal_places=1, max_decimal_places=1,
-        )
-    ),
-    "human-eval": DeepPool(suite=SuiteChoice(human_eval=HumanEval(max_tokens=320))),
-}  # fmt: skip
+    "sums": RecordedPool(suite=puzzles("chain_sum", min_terms=2, max_terms=2, min_digits=1, max_digits=3)),
+    "decimals": RecordedPool(suite=puzzles("decimal_chain_sum", max_digits=1, **DECIMALS)),
+    "human-eval": RecordedPool(suite=SuiteChoice(human_eval=HumanEval(max_tokens=320))),
+    "wide-sums": wide("chain_sum", min_terms=2, max_terms=2, min_digits=2, max_digits=3),
+    "wide-decimals": wide("decimal_chain_sum", max_digits=2, **DECIMALS),
+}
 """Whether one draw is right for 30 to 80 % of their tasks is what a pilot shows."""
 
 
-def make_tasks(pool: DeepPool, path: Path) -> None:
+def make_tasks(pool: RecordedPool, path: Path) -> None:
     """Write the workload of a pool."""
     made = pool.suite.member.make(Path()).tasks
     if pool.suite.reasoning_gym is not None:
@@ -89,28 +99,19 @@ def _answered_alone(task: Task) -> Task:
     return msgspec.structs.replace(task, messages=[{"role": "user", "content": f"{question}\n\n{ASKED}"}])
 
 
-def config_of(pool: DeepPool, slots: int, threads: int) -> dict[str, Any]:
-    """The config file: one tier that draws from the checkpoint."""
+def config_of(pool: RecordedPool, slots: int, threads: int) -> dict[str, Any]:
+    """The config file: a tier for each model, which draws once."""
     coder = yaml.safe_load((ROOT / "examples" / "coder.yaml").read_text(encoding="utf-8"))
+    engine = {"engine": "llama.cpp", "context": 1024 * slots, "slots": slots, "threads": threads}
+    sampling = {"temperature": 0.8, "top_p": 0.95}
     return {
-        "checkpoints": {pool.checkpoint: coder["checkpoints"][pool.checkpoint]},
-        "deployments": {
-            "model": {
-                "engine": "llama.cpp",
-                "checkpoint": pool.checkpoint,
-                "context": 1024 * slots,
-                "slots": slots,
-                "threads": threads,
-            }
-        },
+        "checkpoints": {one: coder["checkpoints"][one] for one in pool.models.values()},
+        "deployments": {name: engine | {"checkpoint": one} for name, one in pool.models.items()},
         "tiers": {
-            "draw": {
-                "deployment": "model",
-                "policy": "single",
-                "sampling": {"temperature": 0.8, "top_p": 0.95},
-            }
+            "draw" if len(pool.models) == 1 else name: {"deployment": name, "policy": "single", "sampling": sampling}
+            for name in pool.models
         },
-        "prices": {"model": {"dollars_per_hour": 0.05}},
+        "prices": {name: {"dollars_per_hour": 0.05 * (1 + number)} for number, name in enumerate(pool.models)},
     }
 
 
@@ -129,7 +130,8 @@ def record(name: str, folder: Path, wanted: argparse.Namespace) -> int:
         made = config_of(pool, wanted.slots, wanted.threads)
         config.write_text(yaml.safe_dump(made, sort_keys=False), encoding="utf-8")
     limit = () if wanted.tasks is None else ("--limit", str(wanted.tasks))
-    size = ("--draws", str(wanted.draws), "--concurrency", str(wanted.slots), *limit)
+    draws = pool.draws if wanted.draws is None else wanted.draws
+    size = ("--draws", str(draws), "--concurrency", str(wanted.slots), *limit)
     budget = () if wanted.minutes is None else ("--budget-minutes", str(wanted.minutes))
     code = tierwise("pool", "record", str(config), str(tasks), *size, *budget, "--out", str(at))
     directory = RunDirectory(at)
@@ -183,7 +185,7 @@ def main() -> None:
     parser.add_argument("pool", choices=sorted(POOLS))
     parser.add_argument("--out", type=Path, required=True, help="folder of the pools")
     parser.add_argument("--minutes", type=float, help="start no draw after this time")
-    parser.add_argument("--draws", type=int, default=16)
+    parser.add_argument("--draws", type=int, help="other than the pool's, for a pilot")
     parser.add_argument("--tasks", type=int, help="fewer tasks, for a pilot")
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)

@@ -17,13 +17,15 @@ def policies(
 ) -> None:
     """List the policies of a tier and the stopping rules of a vote: settings, and what a rule saves and loses.
 
-    The figures are those that benchmarks/stopping.py measured in simulation, relative to the majority of all draws.
+    The figures are those that benchmarks/stopping.py measured in simulation, relative to the majority of all draws, or
+    to the best of them by score.
     """
     from tierwise.policies import PolicyChoice
-    from tierwise.stopping import StopChoice
+    from tierwise.stopping import ScoreStopChoice, StopChoice
     from tierwise.stopping.curves import simulated
 
-    found, of_policies, of_rules = simulated(), described(PolicyChoice), described(StopChoice)
+    found, of_policies = simulated(), described(PolicyChoice)
+    of_rules = described(StopChoice) + described(ScoreStopChoice)
     if as_json:
         import json
 
@@ -61,10 +63,10 @@ def _default(field: Any) -> str:
 
 
 def as_markdown(rules: Sequence[dict[str, str]], found: Simulated) -> str:
-    """The tables of docs/stopping.md: the rules, their curves, and what the order of the votes changes."""
+    """The tables of docs/stopping.md: the rules, their curves, rules on scores, and the order of the votes."""
     lines = ["| rule | settings | stops |", "|---|---|---|"]
     lines += [f"| `{one['name']}` | {_code(one['settings'])} | {one['does']} |" for one in rules]
-    for curves in (found.curves, found.finish_order):
+    for curves in (found.curves, found.scored, found.finish_order):
         lines += ["", "| rule | " + " | ".join(found.workloads) + " |", "|---" * (len(found.workloads) + 1) + "|"]
         lines += [
             f"| {_named(one)} | " + " | ".join(_cell(one.on[name]) for name in found.workloads) + " |" for one in curves
@@ -85,27 +87,35 @@ def _code(settings: str) -> str:
 
 
 def _print(of_policies: Sequence[dict[str, str]], of_rules: Sequence[dict[str, str]], found: Simulated) -> None:
-    from rich.table import Table
-
     from tierwise.cli.console import Console
 
     console = Console(highlight=False)
     console.print("[bold]Policies[/bold], in a tier's `policy`:\n")
     _print_described(console, of_policies)
-    console.print("\n[bold]Stopping rules[/bold], in the setting `stop` of a policy that votes:\n")
+    console.print(
+        "\n[bold]Stopping rules[/bold], in the setting `stop` of a policy that votes, or scores candidates:\n"
+    )
     _print_described(console, of_rules)
     console.print(
         f"\n[bold]Votes drawn, and points against the majority of all {found.draws}[/bold] (simulated, {found.tasks:,} "
         f"tasks, {found.written_by}):\n"
     )
-    grid = Table("rule", *found.workloads, box=None, padding=(0, 2, 0, 0))
-    for one in found.curves:
-        grid.add_row(one.title, *(_short(one.on[name]) for name in found.workloads))
-    console.print(grid)
+    _print_curves(console, found.curves, found)
+    console.print("\n[bold]Best of n by a scorer: candidates drawn, and points against the best of all[/bold]:\n")
+    _print_curves(console, found.scored, found)
     console.print()
     for name, words in found.workloads.items():
         console.print(f"{name}: {words}")
     console.print("Intervals and the order of votes: docs/stopping.md, or --json")
+
+
+def _print_curves(console: Any, curves: Iterable[Curve], found: Simulated) -> None:
+    from rich.table import Table
+
+    grid = Table("rule", *found.workloads, box=None, padding=(0, 2, 0, 0))
+    for one in curves:
+        grid.add_row(one.title, *(_short(one.on[name]) for name in found.workloads))
+    console.print(grid)
 
 
 def _print_described(console: Any, rows: Iterable[dict[str, str]]) -> None:

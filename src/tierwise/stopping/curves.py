@@ -8,7 +8,7 @@ import msgspec
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule on one simulated workload, paired with the majority of all draws."""
+    """One rule on one simulated workload, paired with the majority of all draws, or the best of all draws by score."""
 
     votes: float
     """Share of the draws, from 0 to 1."""
@@ -25,9 +25,11 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rule: str
     settings: dict[str, float]
     auroc: float | None = None
-    """Discrimination of the confidences within a question; None for a rule without them."""
+    """Discrimination of the confidences or scores within a question; None for a rule without them."""
     order: str = "draw"
     """The order in which votes are consumed: `draw`, or `finish` to show what that costs."""
+    without_scores: bool = False
+    """Whether a rule on scores had no scores of a pool."""
     on: dict[str, Point]
     """By the name of the workload."""
 
@@ -36,7 +38,8 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The rule as written in a config file, with what it was given."""
         settings = ", ".join(f"{name}: {value:g}" for name, value in self.settings.items())
         given = "" if self.auroc is None else f", AUROC {self.auroc:.2f}"
-        return self.rule + (f" {{{settings}}}" if settings else "") + given
+        without = ", without `scores`" if self.without_scores else ""
+        return self.rule + (f" {{{settings}}}" if settings else "") + given + without
 
 
 class Simulated(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +51,8 @@ class Simulated(msgspec.Struct, frozen=True, kw_only=True):
     workloads: dict[str, str]
     """Each simulated workload, in words."""
     curves: list[Curve]
+    scored: list[Curve]
+    """Best of n by a scorer: fixed numbers of candidates, and rules on scores. `points` are against all draws."""
     finish_order: list[Curve]
     """Where wrong answers are shorter: the rules in draw order and in the order in which votes finish."""
 
