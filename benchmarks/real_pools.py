@@ -2,9 +2,9 @@
 
     python benchmarks/real_pools.py [POOL.tar.xz …] [--orders 200] [--json FILE] [--plot FILE] [--out docs/evidence.md]
 
-Without names, all of benchmarks/pools. A pool is unpacked, and each setting runs on it in many orders of each task's
-draws, one vote at a time, as on a deployment that is busy. A task's value is its mean over the orders, and intervals
-are over tasks, paired with the majority of all draws.
+Without names, all of benchmarks/pools that have one model. A pool is unpacked, and each setting runs on it in many
+orders of each task's draws, one vote at a time, as on a deployment that is busy. A task's value is its mean over the
+orders, and intervals are over tasks, paired with the majority of all draws.
 
 Votes are weighed by the signal that discriminates best within a question. It is chosen and calibrated on one half of
 the tasks and evaluated on the other, and the other way round. A signal below the AUROC that a config file needs is
@@ -146,9 +146,10 @@ def title(rule: Rule) -> str:
     return name + (f" {{{', '.join(f'{key}: {value:g}' for key, value in settings.items())}}}" if settings else "")
 
 
-def setting(pool: Pool, name: str, policy: dict[str, Any]) -> Setting:
+def setting(pool: Pool, name: str, policy: dict[str, Any], tier: str | None = None) -> Setting:
+    """A policy on the deployment and the sampling of a tier, by default the first."""
     choice = msgspec.convert(policy, PolicyChoice)
-    tier = pool.sources[0].tier
+    tier = tier or pool.sources[0].tier
     return Setting(name=name, tier=tier, policy=choice.member, verifier=choice.verifier, budget=Budget())
 
 
@@ -193,9 +194,12 @@ def weighed(
     return actions, chosen
 
 
-def measure(packed: Path, orders: int) -> Measured:
+def measure(packed: Path, orders: int) -> Measured | None:
+    """The results on one pool; None if it has several models: benchmarks/real_routes.py is for those."""
     with tempfile.TemporaryDirectory() as name:
         pool = opened(packed, Path(name))
+        if len(pool.sources) > 1:
+            return None
         most = min(16, *(len(list(drawn(pool, task))) for task in pool.tasks))
         marked = graded(pool)
 
@@ -332,7 +336,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw the curves into this SVG file")
     parser.add_argument("--out", type=Path, help="the page whose part below the marker is written anew")
     wanted = parser.parse_args()
-    pools = [measure(packed, wanted.orders) for packed in wanted.pools or sorted(POOLS.glob("*.tar.xz"))]
+    measured = [measure(packed, wanted.orders) for packed in wanted.pools or sorted(POOLS.glob("*.tar.xz"))]
+    pools = [one for one in measured if one is not None]
     page = as_markdown(pools, wanted.orders)
     print(page)
     if wanted.json is not None:
