@@ -102,7 +102,7 @@ def _answered_alone(task: Task) -> Task:
 def config_of(pool: RecordedPool, slots: int, threads: int) -> dict[str, Any]:
     """The config file: a tier for each model, which draws once."""
     coder = yaml.safe_load((ROOT / "examples" / "coder.yaml").read_text(encoding="utf-8"))
-    engine = {"engine": "llama.cpp", "context": 1024 * slots, "slots": slots, "threads": threads}
+    engine = {"engine": "llama.cpp", "context": 1024, "slots": slots, "threads": threads}
     sampling = {"temperature": 0.8, "top_p": 0.95}
     return {
         "checkpoints": {one: coder["checkpoints"][one] for one in pool.models.values()},
