@@ -126,6 +126,23 @@ def test_slow_candidates_are_given_up_when_the_last_stage_needs_the_rest_of_the_
     assert [done.outcome for done in trace.passes].count("aborted") == 2
 
 
+@pytest.mark.parametrize("tokens", [11, 14, 20])
+def test_candidates_that_go_on_are_ended_while_the_tokens_of_the_last_stage_are_there(tokens):
+    slow = Reply(text=" ".join(["so"] * 50), step=1.0)
+    script = [Reply(text="it is 4", step=0.5), Reply(text="it is four", step=0.5), slow, slow, "4 it is"]
+    answer, trace = solve(Fusion(n=4), *script, budget=Budget(completion_tokens=tokens))
+    assert (answer.completion.text, answer.why) == ("4 it is", "fused from 2")
+    assert sum(done.usage.completion for done in trace.passes) <= tokens
+    assert trace.limits in ([], ["completion_tokens"])
+
+
+def test_a_candidate_that_ends_in_time_is_fused_with_the_others():
+    slow = Reply(text="it may be five or so", step=1.0)  # 6 tokens
+    script = [Reply(text="it is 4", step=0.5), Reply(text="it is four", step=0.5), slow, "4 it is"]
+    answer, _ = solve(Fusion(n=3), *script, budget=Budget(completion_tokens=18))
+    assert answer.why == "fused from 3"
+
+
 def test_candidates_are_waited_for_while_there_is_nothing_to_fuse():
     script = [Reply(text="4", step=0.5), Reply(text="it is 5", step=1.0), "4 it is"]
     answer, _ = solve(Fusion(n=2), *script, budget=Budget(seconds=3.1))

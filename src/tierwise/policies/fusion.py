@@ -14,7 +14,7 @@ import msgspec
 
 from tierwise.policies.copies import note_copies
 from tierwise.policies.drafts import MATERIAL, about, is_usable, quoted
-from tierwise.policies.reserve import arrivals_leaving_one
+from tierwise.policies.reserve import arrivals_leaving_one, cut_leaving_one
 from tierwise.spec.ask import Answer, Ask, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
@@ -98,16 +98,20 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         stage needs the rest of the budget.
         """
         drawn: dict[int, Pass] = {}
-        async with ask.panel([Call(prompt=prompt)] * n, order="finish") as arrivals:
+        usable: list[Pass] = []
+        watched = cut_leaving_one(ask, usable, least=2)
+        async with watched.panel([Call(prompt=prompt)] * n, order="finish") as arrivals:
             while arrivals.left:
-                usable = [done for done in drawn.values() if is_usable(done)]
                 try:
                     done = await arrivals_leaving_one(ask, arrivals, usable, least=2)
                 except TimeoutError:
                     ask.note(f"the last stage starts with {len(usable)} candidates: it needs the rest of the budget")
                     break
-                if done is not None:
-                    drawn[arrivals.position] = done
+                if done is None:
+                    continue
+                drawn[arrivals.position] = done
+                if is_usable(done):
+                    usable.append(done)
             else:
                 if not drawn:
                     await anext(arrivals, None)  # raises the error of the last call, if they failed
