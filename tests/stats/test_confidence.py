@@ -55,16 +55,6 @@ def test_a_window_is_a_quarter_of_the_median_length_within_bounds(median, window
     assert window_for(median) == window
 
 
-@pytest.mark.parametrize("value", [None, True, "-1", math.nan, math.inf, -math.inf, 0.5, []])
-def test_what_is_no_log_probability_counts_as_missing(value):
-    assert confidence.log_probability(value) is None
-
-
-@pytest.mark.parametrize(("value", "read"), [(0, 0.0), (-9999, -100.0), (1e-6, 0.0), (-1.5, -1.5)])
-def test_log_probabilities_are_read_within_their_range(value, read):
-    assert confidence.log_probability(value) == read
-
-
 def test_one_alternative_says_nothing_about_the_others():
     assert confidence.mean_margin([token(0.9)]) is None
     assert confidence.mean_entropy([token(0.9)]) is None

@@ -92,6 +92,12 @@ def test_alternatives_that_are_no_log_probabilities_are_ignored(broken):
     assert letter_grades(Completion(text="2: B", logprobs=tokens), [2]) == {2: worth("B")}
 
 
+def test_a_log_probability_that_a_server_rounded_above_0_counts_as_0():
+    alternatives = [{"token": one, "logprob": value} for one, value in [(" A", 1e-4), (" S", -11.0), (" T", -12.0)]]
+    tokens = ({"token": "2:"}, {"token": " A", "top_logprobs": alternatives})
+    assert letter_grades(Completion(text="2: A", logprobs=tokens), [2]) == {2: pytest.approx(1, abs=1e-4)}
+
+
 tokens = st.lists(
     st.fixed_dictionaries(
         {},

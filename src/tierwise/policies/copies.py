@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from tierwise.spec.ask import Ask
 from tierwise.spec.call import Completion, Pass
+from tierwise.spec.logprobs import log_probability
 
 CHANCE = 1e-3
 """Draws that agree in every byte are copies if independent draws do so less often than this."""
@@ -92,8 +93,7 @@ def _log_chance(completion: Completion, temperature: float) -> float | None:
     """The log-probability of the tokens; None if it is not known. Below a temperature of 1 the odds are sharpened."""
     total, known = 0.0, False
     for token in completion.logprobs:
-        value = token.get("logprob")
-        if isinstance(value, int | float) and value <= 0:
+        if (value := log_probability(token.get("logprob"))) is not None:
             odds = value - math.log(-math.expm1(min(value, -1e-9)))
             total -= math.log1p(math.exp(min(700.0, -odds / max(temperature, 0.01))))
             known = True

@@ -16,20 +16,10 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from tierwise.spec.json import Fields
+from tierwise.spec.logprobs import log_probability
 
-LEAST = -100.0
-"""Log-probabilities are clipped here: servers write -9999 for `very unlikely`."""
 SHORTEST_WINDOW, LONGEST_WINDOW = 64, 2048
 """Bounds of a window, in tokens. The longest is that of DeepConf."""
-SLACK = 1e-3
-"""Log-probabilities up to this are read as 0, because servers round."""
-
-
-def log_probability(value: object) -> float | None:
-    """A log-probability as a server sent it, from -100 to 0; None if it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= SLACK or value == -math.inf:
-        return None
-    return float(min(0.0, max(LEAST, value)))
 
 
 def alternatives(token: Fields) -> list[float]:

@@ -15,6 +15,7 @@ from itertools import accumulate
 
 from tierwise.spec.call import Completion
 from tierwise.spec.json import Json
+from tierwise.spec.logprobs import log_probability
 from tierwise.verifiers.answers import spoken
 
 LETTERS = "ABCDEFGHIJKLMNOPQRST"
@@ -88,8 +89,8 @@ def _expectation(token: Mapping[str, Json], letter: str) -> float | None:
     for other in alternatives if isinstance(alternatives, list) else ():
         if not isinstance(other, dict):
             continue
-        name, value = str(other.get("token") or "").strip(_DECORATION), other.get("logprob")
-        if len(name) == 1 and name in LETTERS and isinstance(value, int | float) and value <= 0:
+        name, value = str(other.get("token") or "").strip(_DECORATION), log_probability(other.get("logprob"))
+        if len(name) == 1 and name in LETTERS and value is not None:
             masses[name] = masses.get(name, 0.0) + math.exp(value)
     total = math.fsum(masses.values())
     if len(masses) < 2 or not total > 0:
