@@ -268,6 +268,17 @@ def test_the_worst_case_of_a_route_has_all_its_tiers_and_the_draws_for_agreement
     )
 
 
+def test_passes_in_a_tier_whose_policy_is_not_run_are_counted_where_they_run():
+    """A judge takes one tier's deployment: 8 candidates on `small`, and 18 comparisons in `max`, whose 8 votes are not
+    drawn.
+    """
+    judged = GOOD.replace("policy: single", "policy: {best_of_n: {n: 8, scorer: {judge: {tier: max}}}}", 1)
+    found = plan(judged).amplification("fast")
+    assert found.passes == 8 + 18
+    assert found.prompts_computed is not None
+    assert found.prompts_computed >= 1 + 18
+
+
 def test_a_budget_bounds_the_worst_case():
     bounded = GOOD.replace("passes: 12, completion_tokens: 16000", "passes: 5, completion_tokens: 900")
     assert plan(bounded).amplification("max") == Amplification(

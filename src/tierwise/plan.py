@@ -124,7 +124,7 @@ class Amplification:
 
     passes: int | None
     """Passes that the policy starts within the budget; None if its policy names no bound. Each may be repeated once if
-    its engine fails."""
+    its engine fails, and an answer that was lost to thinking is given again by up to two passes of each tier."""
     prefills: int
     """Passes of one token that compute a prompt for several others, on deployments that have to be told."""
     prompts_computed: int | None
@@ -197,15 +197,24 @@ class Plan:
         """The most passes and completion tokens of a tier; adds the passes of each deployment."""
         tier = self.tiers[name]
         policy, budget = tier.policy.member, tier.budget
-        found = {other: self._spread(other, by_deployment) for other in policy.tiers()}
-        wanted = policy.most(lambda other: Budget(passes=found[other][0])).passes
+        found: dict[str, tuple[int | None, int | None]] = {}
+
+        def at(other: str) -> Budget:
+            if other not in found:
+                found[other] = self._spread(other, by_deployment)
+            return Budget(passes=found[other][0])
+
+        wanted = policy.most(at).passes
         inner = [passes for passes, _ in found.values()]
         if wanted is None or None in inner:
             return budget.passes, budget.completion_tokens
         own = max(0, wanted - sum(passes for passes in inner if passes is not None))
         spent = [tokens for _, tokens in found.values()]
-        if own:  # its own passes, or more draws of its cheaper tiers
-            places = {self.deployment_of(other) for other in policy.tiers()[:-1]} or {self.deployment_of(name)}
+        if own:  # its own passes, those in tiers whose policy it does not run, or more draws of its cheaper tiers
+            unasked = [other for other in policy.tiers() if other not in found]
+            places = {self.deployment_of(other) for other in unasked or policy.tiers()[:-1]}
+            if unasked or not places:
+                places.add(self.deployment_of(name))
             place = min(places, key=self._shares_prompts)
             by_deployment[place] = by_deployment.get(place, 0) + own
             contexts = [self.file.deployments[one].context for one in places]

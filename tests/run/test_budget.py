@@ -269,6 +269,21 @@ def test_a_limit_of_thinking_that_a_request_has_is_lowered_to_what_is_left(asked
     assert trace.passes[0].call.prompt.fields["thinking_tokens"] == asked, "the ledger keeps what was asked"
 
 
+def test_a_silent_pass_is_cut_when_others_have_spent_the_dollars_and_ended():
+    class Mixed(ScriptedEngine):
+        def reply_to(self, number, call):
+            return Reply(text=" ".join(["a"] * 10), step=0.1) if number == 0 else Reply(text="b", step=60.0)
+
+    trace = spend(
+        Mixed(), Majority(n=3), Budget(dollars=0.01), PriceBook({"fake": Price(completion=400.0, dollars_per_hour=3.6)})
+    )
+    silent = trace.passes[-1]
+    assert trace.limits == ["dollars"]
+    assert silent.outcome == "cut"
+    # The first pass has cost 0.004 for its tokens, and a second costs 0.001.
+    assert silent.started + silent.seconds == pytest.approx(6.0, abs=0.05)
+
+
 def test_a_silent_engine_on_paid_hours_is_cut_when_the_dollars_are_used_up():
     trace = spend(ScriptedEngine("a b", step=60.0), Single(), Budget(dollars=0.01))  # ten seconds
     assert [done.outcome for done in trace.passes] == ["cut"]

@@ -56,11 +56,12 @@ class PriceBook:
 
     def cost(self, done: Pass) -> Cost:
         """The cost of one pass, whatever its outcome. It is finite whatever was counted."""
-        usage, seconds = done.usage, done.busy_seconds
+        return self._finite(done.deployment, done.usage, done.busy_seconds)
+
+    def _finite(self, deployment: str, usage: Usage, seconds: float) -> Cost:
         prompt, cached, completion = map(_bounded, (usage.prompt, usage.cached, usage.completion))
         seconds = min(max(seconds, 0.0), _MOST_SECONDS) if isfinite(seconds) else 0.0
-        counted = Usage(prompt=prompt, cached=cached, completion=completion)
-        return self.price(done.deployment, counted, seconds)
+        return self.price(deployment, Usage(prompt=prompt, cached=cached, completion=completion), seconds)
 
     def price(self, deployment: str, usage: Usage, busy_seconds: float) -> Cost:
         """The cost of tokens and time on a deployment, for one pass or many; linear in both."""
@@ -74,8 +75,7 @@ class PriceBook:
         """Dollars that a pass counts against a budget: what its server says that it charges, else its price here."""
         if usage.cost is not None and isfinite(usage.cost):
             return max(usage.cost, 0.0)
-        prompt, cached, completion = map(_bounded, (usage.prompt, usage.cached, usage.completion))
-        return self.price(deployment, Usage(prompt=prompt, cached=cached, completion=completion), busy_seconds).dollars
+        return self._finite(deployment, usage, busy_seconds).dollars
 
     def per_token(self, deployment: str) -> float:
         """Dollars per completion token."""

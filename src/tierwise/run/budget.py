@@ -27,8 +27,8 @@ class Running(Protocol):
     def cut(self) -> None:
         """End it at once."""
 
-    def look(self) -> None:
-        """Plan anew when the dollars may be used up, because a pass has spent some."""
+    def look(self) -> bool:
+        """Plan anew when the dollars may be used up, because some were spent. Returns whether it looks at them."""
 
 
 class Allowance:
@@ -129,6 +129,7 @@ class BudgetTracker:
         around = None if inside is None else inside.deadline
         kept = None if leaving is None else _less(leaving[0].deadline, leaving[1].seconds)
         self.deadline: float | None = least(own, around, kept)
+        self._bounds_dollars = budget.dollars is not None or leaving is not None
         self.has_dollars: bool = budget.dollars is not None or (inside is not None and inside.has_dollars)
         """Whether dollars are bounded."""
 
@@ -186,6 +187,8 @@ class BudgetTracker:
     def settle(self, dollars: float) -> None:
         """Count what a pass has cost that has ended."""
         self._dollars += dollars
+        if self._bounds_dollars:
+            any(running.look() for running in self._running)  # one timer serves all
         if self._inside is not None:
             self._inside.settle(dollars)
 
@@ -203,19 +206,17 @@ class BudgetTracker:
         if self._inside is not None:
             self._inside.release(tokens)
 
-    def cut_where_broke(self, now: float, *, but: Running | None) -> None:
-        """Cut all passes of each budget whose dollars are used up, except one that knows by itself. Where some are
-        left, they plan anew when to look.
+    def cut_where_broke(self, now: float, *, but: Running | None) -> bool:
+        """Cut all passes of each budget whose dollars are used up, except one that knows by itself. Returns whether
+        there is such a budget.
         """
-        if self._budget.dollars is not None or self._leaving is not None:
-            is_broke = self.is_broke(now)
+        is_broke = self._bounds_dollars and (left := self._own_dollars_left(now)) is not None and left <= 0
+        if is_broke:
             for running in list(self._running):
-                if not is_broke:
-                    running.look()
-                elif running is not but:
+                if running is not but:
                     running.cut()
-        if self._inside is not None:
-            self._inside.cut_where_broke(now, but=but)
+        around = self._inside is not None and self._inside.cut_where_broke(now, but=but)
+        return is_broke or around
 
     # ── what is left ─────────────────────────────────────────────────────
 
@@ -261,11 +262,14 @@ class BudgetTracker:
     def dollars_left(self, now: float) -> float | None:
         """Dollars that may still be spent, less what running passes have cost so far; None if unlimited."""
         around = None if self._inside is None else self._inside.dollars_left(now)
+        return least(self._own_dollars_left(now), around)
+
+    def _own_dollars_left(self, now: float) -> float | None:
         kept = None if self._leaving is None else _less(self._leaving[0].dollars_left(now), self._leaving[1].dollars)
         own = None
         if self._budget.dollars is not None:
             own = self._budget.dollars - self._dollars - sum(one.dollars(now) for one in self._running)
-        return least(own, around, kept)
+        return least(own, kept)
 
     @property
     def dollars_per_second(self) -> float:

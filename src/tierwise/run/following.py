@@ -114,9 +114,10 @@ def _used_up(chunk: Chunk, running: RunningPass, tracker: BudgetTracker) -> str:
         return "reasoning_tokens"
     if not tracker.has_dollars:
         return ""
-    moment = now()
-    tracker.cut_where_broke(moment, but=running)
-    return "dollars" if tracker.is_broke(moment) else ""
+    if tracker.cut_where_broke(now(), but=running):
+        return "dollars"
+    running.look()
+    return ""
 
 
 def _expire(clock: asyncio.Timeout, running: RunningPass) -> None:
@@ -126,7 +127,10 @@ def _expire(clock: asyncio.Timeout, running: RunningPass) -> None:
 
 
 class _Wallet:
-    """Looks at the dollars of a budget while engines say nothing, where a deployment costs dollars per hour."""
+    """Looks at the dollars of a budget while engines say nothing, where a deployment costs dollars per hour.
+
+    A pass plans anew when it has spent some, and one of the others when a pass ends. Who looks cuts all that have to.
+    """
 
     def __init__(self, running: RunningPass, tracker: BudgetTracker) -> None:
         self._running, self._tracker = running, tracker
@@ -153,7 +157,5 @@ class _Wallet:
 
     def _look(self) -> None:
         """Cut what a budget no longer allows."""
-        moment = now()
-        self._tracker.cut_where_broke(moment, but=None)
-        if not self._tracker.is_broke(moment):
+        if not self._tracker.cut_where_broke(now(), but=None):
             self._plan()

@@ -82,10 +82,11 @@ class RunningPass:
         if self.on_cut is not None:
             self.on_cut()
 
-    def look(self) -> None:
-        """Plan anew when the dollars may be used up, because a pass has spent some."""
+    def look(self) -> bool:
+        """Plan anew when the dollars may be used up, because some were spent. Returns whether it looks at them."""
         if self.on_look is not None:
             self.on_look()
+        return self.on_look is not None
 
     def is_at(self, cap: int | None) -> bool:
         """Whether it has produced as many tokens as it may, so that its engine ends it."""
