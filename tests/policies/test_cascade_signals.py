@@ -32,7 +32,9 @@ LOOK = {
 
 
 class Sure(ScriptedEngine):
-    """Gives alternatives: every token has probability p, and the next one the rest, if the call asks for them."""
+    """Gives as many alternatives as the call asks for: every token has probability p, the next one the rest, and the
+    others next to none.
+    """
 
     def __init__(self, *replies: str | Reply, p: float, **settings: Any) -> None:
         super().__init__(*replies, **settings)
@@ -40,8 +42,9 @@ class Sure(ScriptedEngine):
 
     async def _say(self, call, reply):
         async for chunk in super()._say(call, reply):
-            if chunk.delta.get("content") and call.prompt.fields.get("top_logprobs"):
-                top = [{"token": "", "logprob": math.log(one)} for one in (self.p, 1 - self.p)]
+            if chunk.delta.get("content") and (asked := call.prompt.fields.get("top_logprobs")):
+                chances = (self.p, 1 - self.p, *[1e-9] * 18)
+                top = [{"token": "", "logprob": math.log(one)} for one in chances[:asked]]
                 token = {"token": chunk.delta["content"], "logprob": math.log(self.p), "top_logprobs": top}
                 chunk = replace(chunk, logprobs={"content": [token]})  # noqa: PLW2901 - the same chunk, with more
             yield chunk
@@ -143,8 +146,8 @@ def test_open_text_is_accepted_by_its_margin(p, text):
     [
         ({"margin": 0.8}, True),
         ({"margin": 0.81}, False),
-        ({"tail_confidence": 1.2}, True),  # −(ln .9 + ln .1) / 2 = 1.204
-        ({"tail_confidence": 1.21}, False),
+        ({"tail_confidence": 12.91}, True),  # −(ln .9 + ln .1 + 3 ln 1e-9) / 5 = 12.915
+        ({"tail_confidence": 12.92}, False),
         ({"entropy": 0.33}, True),  # .9 ln(1/.9) + .1 ln 10 = .325
         ({"entropy": 0.32}, False),
         ({"length": 14}, True),
@@ -179,19 +182,19 @@ def test_the_least_likely_token_of_open_text_says_nothing():
     assert answer.completion.text == "5"
 
 
-def test_a_signal_in_nats_is_not_read_with_the_alternatives_of_the_client():
-    class Twenty(Sure):
-        async def _say(self, call, reply):
-            async for chunk in ScriptedEngine._say(self, call, reply):
-                if chunk.delta.get("content"):
-                    top = [{"token": "", "logprob": -float(k)} for k in range(1, 21)]
-                    token = {"token": chunk.delta["content"], "logprob": -1.0, "top_logprobs": top}
-                    chunk = replace(chunk, logprobs={"content": [token]})  # noqa: PLW2901 - the same chunk, with more
-                yield chunk
+@pytest.mark.parametrize("asked", [2, 4, 7, 20])
+def test_a_signal_in_nats_is_not_read_with_the_alternatives_of_the_client(asked):
+    prompt = ask_user("2+2?", logprobs=True, top_logprobs=asked)
+    for signal in ({"tail_confidence": 0.0}, {"entropy": 9.0}):
+        answer, trace = climb(Sure(OPEN, p=0.9), ScriptedEngine("5"), signals=[signal], prompt=prompt)
+        assert (answer.completion.text, levels(trace)) == ("5", [("usable", 1.0)])
 
-    asked = ask_user("2+2?", logprobs=True, top_logprobs=20)
-    for signal in ({"tail_confidence": 0.1}, {"entropy": 9.0}):
-        assert climb(Twenty(OPEN, p=1), ScriptedEngine("5"), signals=[signal], prompt=asked)[0].completion.text == "5"
+
+def test_a_signal_in_nats_is_read_where_the_server_lists_the_sampled_token_besides():
+    prompt = ask_user("2+2?", logprobs=True, top_logprobs=6)
+    for signal in ({"tail_confidence": 0.0}, {"entropy": 9.0}):
+        answer, _ = climb(Sure(OPEN, p=0.9), ScriptedEngine("5"), signals=[signal], prompt=prompt)
+        assert answer.completion.text == OPEN
 
 
 def test_a_signal_that_an_answer_does_not_have_is_left_out():

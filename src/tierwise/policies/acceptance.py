@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 
 from tierwise.policies.copies import without_copies
-from tierwise.policies.signals import ALTERNATIVES, FIRST_TOKENS, SIGNALS
+from tierwise.policies.signals import ALTERNATIVES, FIRST_TOKENS, SIGNALS, has_k
 from tierwise.spec.ask import Ask
 from tierwise.spec.call import Completion, Pass
 from tierwise.spec.choice import OneOf
@@ -72,12 +72,12 @@ def measured(signal: CascadeSignal, candidate: Pass) -> Reading | None:
     completion = candidate.completion
     match signal.kind:
         case "span_probability" | "margin" | "tail_confidence" as name:
-            if (name == "span_probability" and not is_comparable(completion)) or _has_other_k(name, completion):
+            if (name == "span_probability" and not is_comparable(completion)) or not _has_its_k(name, completion):
                 return None
             least, level = signal.member, SIGNALS[name].value(completion)
             return None if level is None else Reading(level >= least, level, f"{name} {level:.3g}, wanted {least:g}")
         case "entropy":
-            if _has_other_k("entropy", completion):
+            if not _has_its_k("entropy", completion):
                 return None
             most, level = signal.member, confidence.mean_entropy(completion.logprobs, FIRST_TOKENS)
             return None if level is None else Reading(level <= most, level, f"entropy {level:.3g}, allowed {most:g}")
@@ -87,13 +87,12 @@ def measured(signal: CascadeSignal, candidate: Pass) -> Reading | None:
     return None
 
 
-def _has_other_k(name: str, completion: Completion) -> bool:
-    """Whether a signal in nats was measured with more alternatives than its threshold holds for, because the client
-    asked for them. Some servers list the sampled token besides.
+def _has_its_k(name: str, completion: Completion) -> bool:
+    """Whether a signal was measured with as many alternatives as its threshold holds for; a client or a server may have
+    set another number. Only thresholds in nats depend on it.
     """
-    return (
-        name in ("tail_confidence", "entropy")
-        and confidence.number_of_alternatives(completion.logprobs) > ALTERNATIVES + 1
+    return name not in ("tail_confidence", "entropy") or has_k(
+        confidence.number_of_alternatives(completion.logprobs), ALTERNATIVES
     )
 
 

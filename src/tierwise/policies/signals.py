@@ -15,6 +15,7 @@ from tierwise.spec.ask import Ask, Watch
 from tierwise.spec.call import Chunk, Completion
 from tierwise.spec.prompt import Prompt
 from tierwise.stats import confidence
+from tierwise.stats.confidence import number_of_alternatives
 from tierwise.stopping import Calibration
 from tierwise.verifiers.spans import answer_tokens, reasoning_tokens, span_tokens
 
@@ -54,11 +55,16 @@ def calibrated_signal(calibration: Calibration, completion: Completion) -> float
     """The signal of a calibration; None if it is unknown or the pass is not of the kind that was calibrated."""
     if calibration.thinking is not None and calibration.thinking is not bool(completion.reasoning):
         return None
-    if calibration.alternatives and (
-        confidence.number_of_alternatives(completion.logprobs) != calibration.alternatives
-    ):
+    if (wanted := calibration.alternatives) and not has_k(number_of_alternatives(completion.logprobs), wanted):
         return None
     return SIGNALS[calibration.signal].value(completion)
+
+
+def has_k(found: int, wanted: int) -> bool:
+    """Whether there are as many alternatives as a threshold holds for. One more is allowed, because some servers list
+    the sampled token besides.
+    """
+    return found in (wanted, wanted + 1)
 
 
 def with_logprobs(prompt: Prompt, alternatives: int) -> Prompt:
@@ -104,8 +110,8 @@ def cut_below(
     Args:
         threshold: in nats, such as a percentile of the lowest windows of recorded passes of the same deployment.
         window: in tokens: `stats.confidence.window_for` the median length of those passes.
-        alternatives: tokens with another number of them are left out, because the threshold does not hold for them; 0
-            for any number.
+        alternatives: tokens that do not have this number of them (`has_k`) are left out, because the threshold does not
+            hold for them; 0 for any number.
         when_cut: called with the mean that fell below the threshold.
     """
     sliding = confidence.SlidingMean(window)
@@ -115,7 +121,7 @@ def cut_below(
         for token in content if isinstance(content, list) else ():
             if not isinstance(token, dict) or (value := confidence.token_confidence(token)) is None:
                 continue
-            if alternatives and len(confidence.alternatives(token)) != alternatives:
+            if alternatives and not has_k(number_of_alternatives([token]), alternatives):
                 continue
             mean = sliding.add(value)
             if mean is not None and mean < threshold:
