@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tierwise.ledger.records import Decision
-from tierwise.policies import BestOfN, Cascade, Majority, Policy, PolicyChoice, Refine, Single
+from tierwise.policies import Cascade, Majority, Policy, PolicyChoice, Refine, Single
 from tierwise.policies.acceptance import CascadeSignal
-from tierwise.run import Action, Tier
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import Broken, BudgetError, EngineError, Refused
-from tierwise.stopping import StopChoice
-from tierwise.testing import Reply, ScriptedEngine, ask_user, frozen, new_trace, solve, tier, tiers_of
+from tierwise.testing import Reply, ScriptedEngine, ask_user, solve
 from tierwise.verifiers import Exact
+
+from .acting import climb
 
 OPEN = "The sea is calm today and the boats go out early with their nets"
 LOOK = {
@@ -53,31 +53,6 @@ class Sure(ScriptedEngine):
 def calling(arguments: str, name: str = "look") -> Reply:
     call = {"index": 0, "id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}
     return Reply(delta={"tool_calls": [call]}, finish="tool_calls")
-
-
-def climb(*steps, signals=None, prompt=None, verifier=None, **settings):
-    """Answer by a route over steps: an engine, or an engine with its policy and its sampling. Steps with the same
-    engine are tiers of the same deployment.
-    """
-    made = []
-    deployments = {}
-    for number, step in enumerate(steps):
-        engine, *more = step if isinstance(step, tuple) else (step,)
-        policy, sampling = (*more, *(Single(), {})[len(more) :])
-        one = tier(policy, engine, name=f"t{number}")
-        deployment = deployments.setdefault(id(engine), replace(one.deployment, name=one.name))
-        made.append(replace(one, deployment=deployment, sampling=sampling))
-    ladder = tuple(one.name for one in made)
-    read = {"tiers": ladder, **settings} if signals is None else {"tiers": ladder, "signals": signals, **settings}
-    policy = msgspec.convert({"cascade": read}, PolicyChoice).member
-    route = Tier(name="auto", deployment=made[-1].deployment, policy=policy)
-
-    async def main():
-        trace = new_trace()
-        action = Action(route, trace, tiers=tiers_of(made), verifier=verifier)
-        return await action.solve(prompt or ask_user("2+2?")), trace
-
-    return frozen(main())
 
 
 def levels(trace):
@@ -274,70 +249,6 @@ def test_a_tool_call_at_temperature_0_without_log_probabilities_is_accepted_if_i
     answer, trace = climb(greedy, ScriptedEngine("5"), prompt=ask_user("weather?", tools=[LOOK]))
     assert (answer.tier, len(trace.passes)) == ("t0", 1)
     assert "t0 accepted: its tool calls match their schemas" in reasons(trace)
-
-
-# ── reuse ────────────────────────────────────────────────────────────────
-
-
-def test_a_majority_counts_the_votes_of_the_cheap_tier():
-    votes = ScriptedEngine("3", "4", "9")
-    answer, trace = climb(ScriptedEngine("3", "4"), (votes, Majority(n=5)), signals=[{"agreement": 2}])
-    assert len(votes.calls) == 3, "two of five votes are there already"
-    assert (answer.why, len(trace.passes)) == ("2 of 5 votes", 5)
-    assert answer.completion.text == "3"
-
-
-def test_a_vote_that_a_verifier_rejected_does_not_count():
-    votes = ScriptedEngine("5")
-    climb(ScriptedEngine("3"), (votes, Majority(n=3)), verifier=Exact(equals="5"))
-    assert len(votes.calls) == 3, "all of its own votes are drawn"
-
-
-def test_the_own_draws_of_a_majority_outnumber_those_of_cheaper_tiers():
-    votes = ScriptedEngine("5")
-    steps = [ScriptedEngine("1", "2"), ScriptedEngine("3", "4"), (votes, Majority(n=3))]
-    answer, _ = climb(*steps, signals=[{"agreement": 2}])
-    assert (answer.completion.text, len(votes.calls)) == ("5", 2)
-
-
-def test_a_refinement_starts_from_the_draft_of_the_cheap_tier():
-    strong = ScriptedEngine("weak in places", "better")
-    answer, trace = climb(ScriptedEngine(OPEN), (strong, Refine()))
-    assert answer.completion.text == "better"
-    assert [done.call.role for done in trace.passes] == ["draft", "critique", "refine"]
-    assert trace.passes[1].call.after == (0,)
-    assert strong.calls[0].prompt.messages[1]["content"] == OPEN
-
-
-def test_a_vote_draws_only_what_cheap_tiers_of_the_same_deployment_have_not_drawn():
-    model = ScriptedEngine("3", "4", "5", "6", "4")
-    answer, _ = climb(model, (model, Majority(n=5)), signals=[{"agreement": 2}])
-    assert (len(model.calls), answer.completion.text, answer.why) == (5, "4", "2 of 5 votes")
-
-
-def test_a_ladder_of_one_deployment_never_draws_more_than_its_last_tier_and_one():
-    model = ScriptedEngine(*"123456789")
-    climb(model, (model, Majority(n=3)), (model, Majority(n=5)), signals=[{"agreement": 2}])
-    assert len(model.calls) == 5
-
-
-def test_candidates_of_cheap_tiers_are_candidates_of_best_of_n():
-    model = ScriptedEngine(Reply(text="3", logprob=-0.1), Reply(text="4", logprob=-2.0))
-    answer, _ = climb(model, (model, BestOfN(n=4)), signals=[{"span_probability": 0.95}, {"agreement": 2}])
-    assert (len(model.calls), answer.completion.text) == (4, "3")
-    other = ScriptedEngine("5")
-    climb(ScriptedEngine("3", "4"), (other, BestOfN(n=4)), signals=[{"agreement": 2}])
-    assert len(other.calls) == 4, "likelihoods of two models are not compared"
-
-
-def test_in_a_tie_the_answer_of_the_stronger_deployment_wins():
-    votes = ScriptedEngine("6", "7")
-    answer, _ = climb(ScriptedEngine("3", "4"), (votes, Majority(n=4)), signals=[{"agreement": 2}])
-    assert answer.completion.text == "6"
-    early = Majority(n=4, stop=msgspec.convert({"esc": {"window": 2}}, StopChoice))
-    votes = ScriptedEngine("6")
-    answer, _ = climb(ScriptedEngine("3", "4"), (votes, early), signals=[{"agreement": 2}])
-    assert answer.completion.text == "6"
 
 
 # ── cut ──────────────────────────────────────────────────────────────────

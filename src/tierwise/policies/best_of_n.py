@@ -88,12 +88,13 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         )
 
     async def _drawn(self, prompt: Prompt, ask: Ask) -> Candidates:
-        """The candidates. With a scorer, so few that the budget leaves passes to score them."""
+        """The candidates. With a scorer, so few that the budget leaves passes to score them, drafts included."""
         left, n = ask.left.passes, self.n
-        while left is not None and n > 1 and n + self._scoring(n) > left:
-            n -= 1
-        drawn = Candidates(ask)
         drafts, _ = counted(ask, n)
+        while left is not None and n > 1 and n - len(drafts) + self._scoring(n) > left:
+            n -= 1
+            drafts, _ = counted(ask, n)
+        drawn = Candidates(ask)
         for place, draft in enumerate(drafts):
             if await drawn.add(place, draft):
                 return drawn
