@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from tierwise.policies import BestOfN, Majority, Refine
 from tierwise.stopping import StopChoice
@@ -54,6 +55,20 @@ def test_a_ladder_of_one_deployment_never_draws_more_than_its_last_tier_and_one(
     model = ScriptedEngine(*"123456789")
     climb(model, (model, Majority(n=3)), (model, Majority(n=5)), signals=[{"agreement": 2}])
     assert len(model.calls) == 5
+
+
+@pytest.mark.parametrize(
+    ("votes", "why"),
+    [
+        (Majority(n=5), "3 of 4 votes"),
+        (Majority(n=9, stop=msgspec.convert({"esc": {"window": 2}}, StopChoice)), "2 of 2 votes"),
+    ],
+)
+def test_drafts_that_settle_a_vote_are_its_answer_without_a_pass(votes, why):
+    model = ScriptedEngine("3", "3", "4", "3")
+    answer, trace = climb(model, (model, votes), signals=[{"agreement": 4}])
+    assert (answer.completion.text, answer.why) == ("3", why)
+    assert [done.tier for done in trace.passes] == ["t0"] * 4
 
 
 def test_candidates_of_cheap_tiers_are_candidates_of_best_of_n():

@@ -90,7 +90,6 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             prompt = with_logprobs(prompt, alternatives)
         call = Call(prompt=prompt, role="vote")
         watched = ask if self.cut is None else self.cut.watched(ask, alternatives or ALTERNATIVES)
-        drawn: int | None = None
         # A calibration holds for one deployment and sampling, so weighted votes are the tier's own.
         first, last = ([], []) if self.confidence is not None else counted(ask, self.n)
         ballots = Ballots(self.n, rule, self.confidence, drafts=len(first) + len(last))
@@ -99,24 +98,33 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ballots.add(place, await self._ballot(ask, place, draft))
         for place, draft in enumerate(last, self.n - len(last)):  # in a tie, this deployment's answer wins
             ballots.add(place, await self._ballot(ask, place, draft))
-        pace = partial(self._pace, ask, ballots, len(first), own)
-        calls: list[Call | tuple[Ask, Call]] = [call] * own
-        if self.cut is not None:
-            calls[1:] = [(watched, call)] * (len(calls) - 1)
-        async with ask.panel(calls, order="finish", pace=pace) as arrivals:
-            async for vote in arrivals:
-                place = len(first) + arrivals.position
-                ballots.add(place, None if vote is None else await self._ballot(ask, place, vote))
-                if ballots.is_settled:
-                    break
-                if not rule.is_lossless and (drawn := ballots.stopping_point()) is not None:
-                    why = "more copies" if ballots.has_only_copies else self.stop.kind
-                    ask.note(f"{why} ends the vote after {drawn} of {self.n} draws", signal="votes")
-                    break
+        is_over, drawn = self._over(ask, ballots)
+        if not is_over:
+            pace = partial(self._pace, ask, ballots, len(first), own)
+            calls: list[Call | tuple[Ask, Call]] = [call] * own
+            if self.cut is not None:
+                calls[1:] = [(watched, call)] * (len(calls) - 1)
+            async with ask.panel(calls, order="finish", pace=pace) as arrivals:
+                async for vote in arrivals:
+                    place = len(first) + arrivals.position
+                    ballots.add(place, None if vote is None else await self._ballot(ask, place, vote))
+                    is_over, drawn = self._over(ask, ballots)
+                    if is_over:
+                        break
         answer = ballots.elect(drawn)
         if ballots.copied:
             ask.note(answer.why, signal="copies")
         return answer
+
+    def _over(self, ask: Ask, ballots: Ballots) -> tuple[bool, int | None]:
+        """Whether no other vote is drawn, and how many of the first draws decide; None for all that ended."""
+        if ballots.is_settled:
+            return True, None
+        if self.stop.member.is_lossless or (drawn := ballots.stopping_point()) is None:
+            return False, None
+        why = "more copies" if ballots.has_only_copies else self.stop.kind
+        ask.note(f"{why} ends the vote after {drawn} of {self.n} draws", signal="votes")
+        return True, drawn
 
     async def _ballot(self, ask: Ask, place: int, vote: Pass) -> Ballot:
         key = await ask.key(vote, self.equality)
