@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tierwise.ledger.records import Decision
-from tierwise.policies import Cascade, Majority, Policy, PolicyChoice, Refine, Single
+from tierwise.policies import BestOfN, Cascade, Majority, Policy, PolicyChoice, Refine, Single
 from tierwise.policies.acceptance import CascadeSignal
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import Broken, BudgetError, EngineError, Refused
 from tierwise.testing import Reply, ScriptedEngine, ask_user, solve
-from tierwise.verifiers import Exact
+from tierwise.verifiers import Exact, Number, Regex
 
 from .acting import climb
 
@@ -286,6 +286,26 @@ def test_a_cheap_pass_is_cut_once_it_is_unsure_and_the_next_tier_is_asked():
 def test_passes_that_stay_sure_are_not_cut():
     answer, trace = climb(Doubting("one two"), ScriptedEngine("5"), cut=CUT, signals=[{"length": 9}])
     assert (answer.completion.text, trace.passes[0].outcome) == ("one two", "finished")
+
+
+@pytest.mark.parametrize("policy", [Single(), Majority(n=3), BestOfN(n=3)])
+@pytest.mark.parametrize("verifier", [None, Regex(pattern="."), Number(equals=5)])
+def test_a_cut_pass_is_no_answer_whatever_a_verifier_says_of_it(policy, verifier):
+    cheap = Doubting("The answer is 5 or 6 or 7 I think")
+    answer, trace = climb((cheap, policy), ScriptedEngine("5"), cut=CUT, verifier=verifier)
+    assert answer.tier == "t1"
+    assert {done.outcome for done in trace.passes if done.tier == "t0"} == {"cut"}
+    assert "t0 not accepted: it was truncated" in reasons(trace)
+
+
+@pytest.mark.parametrize("policy", [Majority(n=3), BestOfN(n=3)])
+@pytest.mark.parametrize("verifier", [None, Regex(pattern="."), Number(equals=5)])
+def test_a_whole_candidate_is_the_answer_before_those_that_were_cut(policy, verifier):
+    unsure = "The answer is 5 or 6 or 7 I think"
+    cheap = Doubting(unsure, unsure, Reply(text="so 5", step=1.0))
+    answer, trace = climb((cheap, policy), ScriptedEngine("6"), cut=CUT, verifier=verifier, signals=[{"length": 9}])
+    assert (answer.tier, answer.completion.text) == ("t0", "so 5")
+    assert [done.outcome for done in trace.passes] == ["cut", "cut", "finished"]
 
 
 def test_votes_that_became_unsure_are_cut_and_do_not_count_but_the_first_is_whole():

@@ -30,8 +30,10 @@ class Candidate:
 
     @property
     def is_accepted_for_good(self) -> bool:
-        """Whether no other candidate can be better."""
-        return self.is_decisive and self.verdict is not None and self.verdict.ok and self.verdict.judged
+        """Whether no other candidate can be better. One that was cut is not as good as a whole one."""
+        if self.verdict is None or self.draw.outcome != "finished":
+            return False
+        return self.is_decisive and self.verdict.ok and self.verdict.judged
 
     @property
     def standing(self) -> tuple[bool, bool, bool, float]:

@@ -160,8 +160,9 @@ class _Climb:
             self._ask.note(f"{tier.tier} {_failure(failure)}")
             return None
         candidate = next((one for one in self._ask.drawn if one.number == answer.chosen), None)
-        verdict = answer.verdict
-        if verdict is None and tier.verifier is not None:
+        is_cut = self._policy.cut is not None and candidate is not None and candidate.outcome == "cut"
+        verdict = None if is_cut else answer.verdict  # a check of half an answer says nothing about the whole
+        if verdict is None and tier.verifier is not None and not is_cut:
             verdict = await tier.verify(answer)
         if verdict is not None and verdict.judged:
             return self._judged(tier, replace(answer, verdict=verdict))
