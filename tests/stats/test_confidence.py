@@ -47,7 +47,9 @@ def test_tail_and_lowest_window_look_at_their_tokens_only():
 
 
 def test_entropy_of_the_first_tokens_leaves_out_the_rest():
-    assert confidence.mean_entropy([token(0.5, 0.5), token(0.99, 0.01)], first=1) == pytest.approx(LOG(2))
+    tokens = iter([token(0.5, 0.5), token(0.99, 0.01)])
+    assert confidence.mean_entropy(tokens, first=1) == pytest.approx(LOG(2))
+    assert len(list(tokens)) == 1, "it is not even read"
 
 
 @pytest.mark.parametrize(("median", "window"), [(0, 64), (200, 64), (400, 100), (8192, 2048), (100_000, 2048)])

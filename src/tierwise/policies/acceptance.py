@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from tierwise.policies.copies import without_copies
+from tierwise.policies.copies import Chances, without_copies
 from tierwise.policies.signals import ALTERNATIVES, FIRST_TOKENS, SIGNALS, has_k
 from tierwise.spec.ask import Ask
 from tierwise.spec.call import Completion, Pass
@@ -122,6 +122,7 @@ class DrawVotes:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._keys: dict[int, str | None] = {}
+        self._chances: Chances = {}
         self._rejected = {one.chosen for one in ask.drafts if one.verdict is not None and not one.verdict.ok}
 
     def reject(self, number: int | None) -> None:
@@ -147,7 +148,7 @@ class DrawVotes:
         if key is None or not is_comparable(candidate.completion):
             return None, 0
         keyed = {one.number: other for one in self.candidates if (other := await self._key(tier, one)) is not None}
-        independent, _ = without_copies(one for one in self.candidates if one.number in keyed)
+        independent, _ = without_copies((one for one in self.candidates if one.number in keyed), self._chances)
         counted = Counter(keyed[one.number] for one in independent)
         equal, draws = counted[key], counted.total()
         if draws < wanted:

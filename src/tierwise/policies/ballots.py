@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tierwise.policies.copies import is_long, without_copies
+from tierwise.policies.copies import Chances, is_long, without_copies
 from tierwise.spec.ask import Answer, OutOfBudget
 from tierwise.spec.call import Pass
 from tierwise.stopping import StoppingRule, VotesSoFar
@@ -53,6 +53,9 @@ class Ballots:
         self._whole = 0
         self._looked_at = 0
         self._drafts = drafts
+        self._chances: Chances = {}
+        self._known: dict[int, tuple[list[Ballot], str]] = {}
+        """What `_independent` found for first draws that have all ended."""
         self.has_only_copies = False
         self.copied = ""
 
@@ -145,10 +148,16 @@ class Ballots:
 
     def _independent(self, draws: int) -> tuple[list[Ballot], str]:
         """The ballots with an answer of the first draws that are no copies, and why the others are."""
-        ballots = self._with_answer(draws)
+        if (known := self._known.get(draws)) is None:
+            known = self._without_copies(self._with_answer(draws))
+            if draws <= self._whole:
+                self._known[draws] = known
+        return known
+
+    def _without_copies(self, ballots: list[Ballot]) -> tuple[list[Ballot], str]:
         if len({one.vote.completion.text for one in ballots}) == len(ballots):
             return ballots, ""
-        kept, why = without_copies(one.vote for one in ballots)
+        kept, why = without_copies((one.vote for one in ballots), self._chances)
         numbers = {vote.number for vote in kept}
         return [one for one in ballots if one.vote.number in numbers], why
 

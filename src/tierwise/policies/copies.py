@@ -17,7 +17,11 @@ LONG_AMONG_OTHERS = 128
 """The same where other draws differ, so that the engine seems to sample: some servers answer from a cache at times."""
 
 
-def without_copies(votes: Iterable[Pass]) -> tuple[list[Pass], str]:
+Chances = dict[tuple[int, float], float | None]
+"""The log-probability of passes, by number and temperature; None where it is not known. Filled as it is needed."""
+
+
+def without_copies(votes: Iterable[Pass], chances: Chances | None = None) -> tuple[list[Pass], str]:
     """The independent draws among some, and why the others are copies of them; empty if none is.
 
     Short answers of independent draws are often equal, so equal bytes say something only about long answers. With
@@ -25,7 +29,12 @@ def without_copies(votes: Iterable[Pass]) -> tuple[list[Pass], str]:
 
     Copies are looked for among the draws of one tier, which have the same deployment and sampling. Of the copies of one
     draw, the first stays.
+
+    Args:
+        votes: the draws.
+        chances: kept by the caller for its next call with draws of the same action.
     """
+    chances = {} if chances is None else chances
     tiers: dict[str, dict[tuple[object, ...], list[Pass]]] = {}
     for vote in votes:
         tiers.setdefault(vote.tier, {}).setdefault(_said(vote.completion), []).append(vote)
@@ -34,7 +43,7 @@ def without_copies(votes: Iterable[Pass]) -> tuple[list[Pass], str]:
     for alike in tiers.values():
         draws = sum(map(len, alike.values()))
         for group in alike.values():
-            reason = _why(group, of=draws)
+            reason = _why(group, chances, of=draws)
             kept += group[:1] if reason else group
             why = why or reason
     return sorted(kept, key=lambda vote: vote.number), why
@@ -56,11 +65,12 @@ def note_copies(ask: Ask, draws: Iterable[Pass]) -> str:
     return said
 
 
-def _why(alike: Sequence[Pass], *, of: int) -> str:
+def _why(alike: Sequence[Pass], chances: Chances, *, of: int) -> str:
     """Why draws of one tier with equal bytes are copies; empty if they may be equal by chance.
 
     Args:
         alike: the equal draws.
+        chances: those that are known; others are added.
         of: all draws of the tier.
     """
     if len(alike) < 2:
@@ -69,8 +79,10 @@ def _why(alike: Sequence[Pass], *, of: int) -> str:
     temperature = max(_temperature(vote) for vote in alike)
     if temperature == 0:
         return "the request's temperature is 0"
-    chances = [_log_chance(vote.completion, temperature) for vote in alike]
-    known = max((one for one in chances if one is not None), default=None)
+    for vote in alike:
+        if (vote.number, temperature) not in chances:
+            chances[vote.number, temperature] = _log_chance(vote.completion, temperature)
+    known = max((one for vote in alike if (one := chances[vote.number, temperature]) is not None), default=None)
     if known is None:
         is_chance = first.usage.completion < (LONG if len(alike) == of else LONG_AMONG_OTHERS) or len(alike) < MANY
     else:
