@@ -108,6 +108,17 @@ def test_the_candidate_that_most_comparisons_pick_is_the_answer_whatever_order_t
     assert len(ended.trace.passes) == 9
 
 
+@pytest.mark.parametrize(
+    ("passes", "drawn", "compared"), [(1, 1, 0), (2, 1, 0), (3, 2, 1), (4, 2, 2), (5, 2, 3), (6, 3, 3), (9, 4, 3)]
+)
+def test_with_few_passes_left_two_candidates_are_compared_by_what_is_left(passes, drawn, compared):
+    said = ["a", "b", "c", "d"][:drawn]
+    answer, trace = solve(Fusion(n=4, select=True), *said, "BEST: 2", budget=Budget(passes=passes), slots=1)
+    assert [done.call.role for done in trace.passes] == ["draft"] * drawn + ["select"] * compared
+    assert answer.why.endswith(f"of {compared} comparisons") if compared else answer.completion.text == "a"
+    assert trace.limits == []
+
+
 @pytest.mark.parametrize("said", ["I like them all.", "", "BEST: 9", "BEST: 0", Reply(error=Garbled("?"))])
 def test_comparisons_that_name_no_candidate_leave_the_first(said):
     answer, _ = solve(Fusion(n=2, select=True), "a", "b", said, slots=1)
