@@ -42,7 +42,7 @@ class CascadeSignal(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def needs_logprobs(self) -> bool:
-        return self.kind in ("span_probability", "margin", "tail_confidence", "entropy")
+        return self.kind in SIGNALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +160,3 @@ class DrawVotes:
         if candidate.number not in self._keys:
             self._keys[candidate.number] = await tier.key(candidate)
         return self._keys[candidate.number]
-
-
-def draws_alike(candidate: Pass) -> bool:
-    """Whether another draw would be the same: nothing is sampled at temperature 0."""
-    return candidate.call.prompt.fields.get("temperature") == 0

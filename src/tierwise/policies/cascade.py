@@ -10,7 +10,8 @@ from typing import Annotated
 
 import msgspec
 
-from tierwise.policies.acceptance import CascadeSignal, DrawVotes, Reading, draws_alike, measured, unusable
+from tierwise.policies.acceptance import CascadeSignal, DrawVotes, Reading, measured, unusable
+from tierwise.policies.copies import is_sampled
 from tierwise.policies.signals import ALTERNATIVES, Cut, with_logprobs
 from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
@@ -229,7 +230,7 @@ class _Climb:
         """
         reading, draws = await self._votes.agreement(tier, candidate, wanted)
         own = sum(one.tier == candidate.tier for one in self._votes.candidates)
-        if not draws_more or candidate.deployment != tier.deployment or draws_alike(candidate):
+        if not draws_more or candidate.deployment != tier.deployment or not is_sampled(candidate):
             return reading
         while reading is None and draws and own < wanted:
             try:

@@ -51,18 +51,21 @@ def without_copies(votes: Iterable[Pass], chances: Chances | None = None) -> tup
 
 def is_long(vote: Pass) -> bool:
     """Whether equal bytes of such an answer are hardly a coincidence, or nothing was sampled."""
-    return vote.usage.completion >= LONG or _temperature(vote) == 0
+    return vote.usage.completion >= LONG or not is_sampled(vote)
 
 
-def note_copies(ask: Ask, draws: Iterable[Pass]) -> str:
-    """Record in the trace that some draws are copies of others. Returns what it says; empty if none is."""
+def is_sampled(vote: Pass) -> bool:
+    """Whether another draw may differ: at temperature 0 nothing is sampled."""
+    return _temperature(vote) != 0
+
+
+def note_copies(ask: Ask, draws: Iterable[Pass]) -> None:
+    """Record in the trace if some draws are copies of others."""
     known = list(draws)
     kept, why = without_copies(known)
-    if not why:
-        return ""
-    said = f"{len(known)} draws, {len(kept)} of them independent: {why}"
-    ask.note(said, signal="copies", level=float(len(kept)), after=tuple(sorted(one.number for one in known)))
-    return said
+    if why:
+        said = f"{len(known)} draws, {len(kept)} of them independent: {why}"
+        ask.note(said, signal="copies", level=float(len(kept)), after=tuple(sorted(one.number for one in known)))
 
 
 def _why(alike: Sequence[Pass], chances: Chances, *, of: int) -> str:
