@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from tierwise.policies.ballots import Ballot, Ballots
+from tierwise.policies.ballots import Ballots
 from tierwise.spec.ask import Answer, Ask, Equality
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call
@@ -48,9 +48,8 @@ class DiverseExperts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         call = Call(prompt=prompt, role="vote")
         async with ask.panel([(tier, call) for tier in tiers], order="finish") as arrivals:
             async for vote in arrivals:
-                place = arrivals.position
                 key = None if vote is None else await ask.key(vote, self.equality)
-                ballots.add(place, None if vote is None else Ballot(place=place, vote=vote, key=key))
+                ballots.add(arrivals.position, vote, key)
                 if ballots.is_settled:
                     break
         answer = ballots.elect()
