@@ -15,7 +15,7 @@ from tierwise.ledger.records import Decision
 from tierwise.policies import BestOfN, Cascade, Majority, Policy, PolicyChoice, Refine, Single
 from tierwise.policies.acceptance import CascadeSignal
 from tierwise.spec.call import Chunk
-from tierwise.spec.errors import Broken, BudgetError, EngineError, Refused
+from tierwise.spec.errors import Broken, BudgetError, EngineError, Garbled, Refused
 from tierwise.testing import Reply, ScriptedEngine, ask_user, solve
 from tierwise.verifiers import Exact, Number, Regex
 
@@ -320,6 +320,14 @@ def test_votes_that_became_unsure_are_cut_and_do_not_count_but_the_first_is_whol
         ("finished", 14),
     ]
     assert trace.usage.completion == engine.produced.completion == 20
+
+
+@pytest.mark.parametrize("first", [Reply(error=Garbled("what?")), Reply(text="")])
+def test_where_the_first_vote_ends_without_an_answer_none_is_cut_until_one_has_an_answer(first):
+    policy = msgspec.convert({"majority": {"n": 4, "cut": CUT}}, PolicyChoice).member
+    answer, trace = solve(policy, engine=Doubting(first, OPEN, "a b c d e f"), slots=1)
+    assert answer.completion.text == OPEN
+    assert [done.outcome for done in trace.passes if done.usage.completion] == ["finished", "cut"]
 
 
 def test_nothing_is_cut_by_alternatives_for_which_the_threshold_does_not_hold():

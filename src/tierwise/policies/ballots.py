@@ -76,6 +76,11 @@ class Ballots:
             self._counted[key] = votes + 1, min(first, place)
 
     @property
+    def has_answer(self) -> bool:
+        """Whether some vote contains an answer."""
+        return bool(self._counted)
+
+    @property
     def left(self) -> int:
         """Draws that have not ended."""
         return self._draws - len(self.ended)

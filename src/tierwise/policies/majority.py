@@ -44,7 +44,7 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `stop: cges`; otherwise `stop` must be `curtailment`, because the other rules count votes."""
     cut: Cut | None = None
     """Ends a vote while it is written, as soon as it has become too unsure; it then does not count. The first vote is
-    never cut, so that there is an answer."""
+    never cut, and if it ends without an answer, no other is cut until one has an answer."""
 
     def __post_init__(self) -> None:
         rule = self.stop.member
@@ -89,7 +89,6 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if alternatives is not None:
             prompt = with_logprobs(prompt, alternatives)
         call = Call(prompt=prompt, role="vote")
-        watched = ask if self.cut is None else self.cut.watched(ask, alternatives or ALTERNATIVES)
         # A calibration holds for one deployment and sampling, so weighted votes are the tier's own.
         first, last = ([], []) if self.confidence is not None else counted(ask, self.n)
         ballots = Ballots(self.n, rule, self.confidence, has_drafts=bool(first or last))
@@ -109,6 +108,11 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
             calls: list[Call | tuple[Ask, Call]] = [call] * own
             if self.cut is not None:
+                watched = self.cut.watched(
+                    ask,
+                    alternatives or ALTERNATIVES,
+                    lambda: ballots.ended.first > len(first) and not ballots.has_answer,
+                )
                 calls[1:] = [(watched, call)] * (len(calls) - 1)
             async with ask.panel(calls, order="finish", pace=pace) as arrivals:
                 async for vote in arrivals:

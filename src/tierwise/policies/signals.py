@@ -87,8 +87,8 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     window: Annotated[int, msgspec.Meta(ge=1, le=confidence.LONGEST_WINDOW)] = confidence.SHORTEST_WINDOW
     """In tokens. A shorter pass is never cut."""
 
-    def watched(self, ask: Ask, alternatives: int = ALTERNATIVES) -> Ask:
-        """An `Ask` for the same tier whose candidates are cut, each noted in the trace."""
+    def watched(self, ask: Ask, alternatives: int = ALTERNATIVES, is_spared: Callable[[], bool] | None = None) -> Ask:
+        """An `Ask` for the same tier whose candidates are cut, each noted in the trace. None is while `is_spared`."""
 
         def note(mean: float) -> None:
             ask.note(
@@ -97,11 +97,15 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
                 level=mean,
             )
 
-        return ask.watching(lambda: cut_below(self.below, self.window, alternatives, note))
+        return ask.watching(lambda: cut_below(self.below, self.window, alternatives, note, is_spared))
 
 
 def cut_below(
-    threshold: float, window: int, alternatives: int = 0, when_cut: Callable[[float], None] | None = None
+    threshold: float,
+    window: int,
+    alternatives: int = 0,
+    when_cut: Callable[[float], None] | None = None,
+    is_spared: Callable[[], bool] | None = None,
 ) -> Watch:
     """Watches one pass, and cuts it as soon as a full window of its token confidence falls below a threshold.
 
@@ -113,6 +117,7 @@ def cut_below(
         alternatives: tokens that do not have this number of them (`has_k`) are left out, because the threshold does not
             hold for them; 0 for any number.
         when_cut: called with the mean that fell below the threshold.
+        is_spared: whether the pass goes on in spite of it, for now.
     """
     sliding = confidence.SlidingMean(window)
 
@@ -124,7 +129,7 @@ def cut_below(
             if alternatives and not has_k(number_of_alternatives([token]), alternatives):
                 continue
             mean = sliding.add(value)
-            if mean is not None and mean < threshold:
+            if mean is not None and mean < threshold and not (is_spared is not None and is_spared()):
                 if when_cut is not None:
                     when_cut(mean)
                 return "cut"
