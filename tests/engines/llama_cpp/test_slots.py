@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 from hypothesis import given
@@ -100,6 +102,28 @@ def test_a_group_is_not_starved_by_passes_that_keep_coming():
     frozen(main())
 
 
+class Followed(str):
+    """A text of which one can see whether it is still in memory."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_prompts_that_were_served_are_forgotten_even_if_passes_always_wait():
+    async def main():
+        slots, kept = Slots(1), weakref.WeakSet()
+        async with asyncio.TaskGroup() as group:
+            for number in range(500):
+                said = Followed(f"story {number}")
+                kept.add(said)
+                group.create_task(held(slots, (said,), []))
+                await asyncio.sleep(0.1 if number < 4 else 1.0)
+            assert slots.waiting
+            gc.collect()
+            assert len(kept) < 100
+
+    frozen(main())
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.none() | st.integers(0, 8)), max_size=20))
 def test_no_slot_is_lost_or_leased_twice_whatever_is_cancelled(passes):
     async def main():
@@ -122,8 +146,9 @@ def test_no_slot_is_lost_or_leased_twice_whatever_is_cancelled(passes):
             tasks.append(task)
         for ended in await asyncio.gather(*tasks, return_exceptions=True):
             assert ended is None or isinstance(ended, asyncio.CancelledError)
-        assert {slot.number for slot in slots.free} == {0, 1}
         assert slots.waiting == 0
+        async with asyncio.timeout(1), slots.leased(("a",)) as one, slots.leased(("b",)) as other:
+            assert {one.number, other.number} == {0, 1}
 
     frozen(main())
 
