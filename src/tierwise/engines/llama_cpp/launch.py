@@ -113,7 +113,7 @@ def _worker_settings(
         cache_type_k=settings.cache_type_k,
         cache_type_v=settings.cache_type_v,
         flash_attention=settings.flash_attention,
-        prompt_cache_mib=settings.prompt_cache_mib - settings.shared_prompt_mib,
+        prompt_cache_mib=_cache_mib(settings, folder),
         slot_folder=None if folder is None else str(folder),
         mmproj=settings.mmproj and context.file(settings.mmproj),
         chat_template=settings.chat_template and context.file(settings.chat_template),
@@ -121,6 +121,11 @@ def _worker_settings(
         speculative=_speculation(settings, context),
         rewrite=_rewrite(settings, model),
     )
+
+
+def _cache_mib(settings: LlamaCpp, folder: Path | None) -> int:
+    """Size of the prompts that llama.cpp keeps itself: all of it if it has no folder for those that passes share."""
+    return settings.prompt_cache_mib - (settings.shared_prompt_mib if folder is not None else 0)
 
 
 def _speculation(settings: LlamaCpp, context: LaunchContext) -> Speculation | None:
@@ -140,7 +145,7 @@ def _flags(
     flags += ["--ctx-size", str(settings.context * settings.slots), "--parallel", str(settings.slots)]
     flags += ["--threads", str(settings.used_threads), "--metrics", "--fit", "off", "--no-webui"]
     flags += ["--cache-type-k", settings.cache_type_k, "--cache-type-v", settings.cache_type_v]
-    flags += ["--cache-ram", str(settings.prompt_cache_mib - settings.shared_prompt_mib)]
+    flags += ["--cache-ram", str(_cache_mib(settings, folder))]
     flags += _flag("--slot-save-path", folder)
     if settings.flash_attention is not None:
         flags += ["--flash-attn", "on" if settings.flash_attention else "off"]
