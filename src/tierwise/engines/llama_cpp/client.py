@@ -1,9 +1,8 @@
 """The client of a llama.cpp that Tierwise launched: it leases the slots, and computes a prompt once for several passes.
 
-Several passes with one prompt would each compute it (measured with b11549: eight votes computed it 7.7 times, whether
-or not another pass with the prompt had finished). So the prompt is computed once in a leased slot, whose state is saved
-to a file and restored into the slot of every pass. The passes stay requests of their own, with their own seeds, counts
-and aborts. llama.cpp's `n` would share the prompt too, but waits until n slots are free, counts one choice, and ends
+Several passes with one prompt would each compute it, because each slot has a cache of its own. So the prompt is
+computed once in a leased slot, whose state is saved to a file and restored into the slot of every pass. The passes stay
+requests of their own, with their own seeds, counts and aborts. llama.cpp's `n` would share the prompt too, but waits until n slots are free, counts one choice, and ends
 all choices when one is aborted.
 """
 
