@@ -13,14 +13,13 @@ from tierwise.engines.llama_cpp import worker
 from tierwise.engines.llama_cpp.active_experts import active_experts_key, rewriting
 from tierwise.engines.llama_cpp.capabilities import loaded_capabilities
 from tierwise.engines.llama_cpp.client import SlotClient
+from tierwise.engines.llama_cpp.engine import LlamaCppEngine
 from tierwise.engines.llama_cpp.facts import facts
-from tierwise.engines.llama_cpp.metrics import METRIC_NAMES
 from tierwise.engines.llama_cpp.prompting import thinking_switch
 from tierwise.engines.llama_cpp.saved_prompts import make_folder
 from tierwise.engines.llama_cpp.settings import DIALECT
 from tierwise.engines.openai.dialect import thinking_off
 from tierwise.engines.process.environment import given
-from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.process.supervisor import Launch
 from tierwise.spec.errors import SpecError
 
@@ -44,7 +43,7 @@ def command(settings: LlamaCpp, context: LaunchContext) -> str:
     return shlex.join(launch(settings, "llama.cpp", model, 0, context, folder).command)
 
 
-def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngine:
+def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LlamaCppEngine:
     """The engine, not started.
 
     Raises:
@@ -70,17 +69,14 @@ def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngi
         client.begin(f"{made.url}/v1", folder)
         return made
 
-    engine = LaunchedEngine(
+    return LlamaCppEngine(
         name,
         started,
         logs=context.logs,
         client=client,
         facts=lambda _: facts(settings, context),
         capabilities=loaded_capabilities,
-        metrics=METRIC_NAMES,
     )
-    client.serves = lambda base_url: engine.supervisor.serves(base_url.removesuffix("/v1"))
-    return engine
 
 
 def launch(
