@@ -32,8 +32,8 @@ PROMPT_FIELDS = (
     "tool_choice",
     "tools",
 )
-"""The request fields that a chat template may render before the messages, and those that change what is computed for the
-same tokens. Fields that change only how a prompt ends are none of them: what comes before can be shared."""
+"""The request fields that a chat template may render before the messages, and those that change what is computed for
+the same tokens. Fields that change only how a prompt ends are none of them: what comes before can be shared."""
 
 ANSWER = "Here is my answer:\n\n"
 """Begins the answer after thinking that was closed for the model. A client does not see it."""
