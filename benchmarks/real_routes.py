@@ -16,6 +16,7 @@ import argparse
 import json
 import statistics
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -227,8 +228,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the page whose part between the markers is written anew")
     wanted = parser.parse_args()
     packed = wanted.pools or sorted(POOLS.glob("*.tar.xz"))
-    measured = [measure(one, wanted.orders, ratio) for one in packed for ratio in RATIOS]
-    pools = [one for one in measured if one is not None]
+    tried = [(one, ratio) for one in packed for ratio in RATIOS]
+    with ProcessPoolExecutor() as workers:
+        found = workers.map(measure, *zip(*((one, wanted.orders, ratio) for one, ratio in tried), strict=True))
+        pools = [one for one in found if one is not None]
     page = as_markdown(pools, wanted.orders)
     print(page)
     if wanted.json is not None:

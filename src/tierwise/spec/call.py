@@ -244,11 +244,12 @@ class Recorder:
         """
         before = self.metered_tokens
         delta = self._deltas.add(chunk.delta) if chunk.delta else chunk.delta
+        thinks = is_thinking(delta)
         tokens: Sequence[Json] = ()
         if chunk.logprobs is not None and isinstance(content := chunk.logprobs.get("content"), list):
             tokens = content
             self._logprobs.extend(token for token in tokens if isinstance(token, dict))
-            if is_thinking(delta):
+            if thinks:
                 self._thought = len(self._logprobs)
         if chunk.is_output:
             self.has_output = True
@@ -270,7 +271,7 @@ class Recorder:
         self.shown = chunk if is_whole else Chunk(delta=delta, logprobs=chunk.logprobs, usage=chunk.usage)
         self.metered_tokens = max(before, self._reported.completion + self._unseen)
         added = self.metered_tokens - before
-        if added > 0 and is_thinking(delta):
+        if thinks and added > 0:
             self._thinking += added
             self.metered_reasoning = max(self.metered_reasoning, self._thinking)
         self.metered_reasoning = max(self.metered_reasoning, self._reported.reasoning)

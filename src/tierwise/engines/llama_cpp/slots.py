@@ -16,6 +16,9 @@ from dataclasses import dataclass
 
 from tierwise.engines.llama_cpp.prompt_text import PromptText, shared_characters
 
+_MOST_FLOWS = 64
+"""Flows without a waiting pass that are kept at most: each holds the text of a prompt."""
+
 
 @dataclass(eq=False, slots=True)
 class Slot:
@@ -48,11 +51,6 @@ class Slots:
         self._releases = itertools.count(1)
         self._served = 0  # tag of the last pass that got a slot
         self._last: dict[PromptText, int] = {}  # last tag of each flow
-
-    @property
-    def free(self) -> tuple[Slot, ...]:
-        """The slots that no pass has."""
-        return tuple(self._free)
 
     @property
     def waiting(self) -> int:
@@ -93,7 +91,7 @@ class Slots:
             slot = self._best(waiter.prompt)
             self._free.remove(slot)
             waiter.granted.set_result(slot)
-        if not self._waiting:
+        if not self._waiting or len(self._last) > 2 * len(self._waiting) + _MOST_FLOWS:
             self._last = {flow: tag for flow, tag in self._last.items() if tag > self._served}
 
     def _best(self, prompt: PromptText) -> Slot:
