@@ -9,19 +9,35 @@ from typing import Any
 
 import pytest
 
-from tierwise.pools.replaying import Replayer
+from tierwise.pools.replaying import Replayed, Replayer
 from tierwise.pools.results import results
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import real_pools  # noqa: E402 - benchmarks are programs
+import real_routes  # noqa: E402
 
 PACKED = sorted(real_pools.POOLS.glob("*.tar.xz"))
+WIDE = [one for one in PACKED if one.name.startswith("wide-")]
 
 
-@pytest.fixture(params=PACKED, ids=lambda packed: packed.name.partition(".")[0])
+def of(path: Path) -> str:
+    return path.name.partition(".")[0]
+
+
+@pytest.fixture(params=PACKED, ids=of)
 def packed(request: Any) -> Path:
+    return request.param
+
+
+@pytest.fixture(params=[one for one in PACKED if one not in WIDE], ids=of)
+def deep(request: Any) -> Path:
+    return request.param
+
+
+@pytest.fixture(params=WIDE, ids=of)
+def wide(request: Any) -> Path:
     return request.param
 
 
@@ -32,8 +48,8 @@ def test_there_are_pools_and_they_are_small():
     assert sum(sizes) <= 20 * 2**20
 
 
-def test_a_packed_pool_loads_and_replays(packed, tmp_path):
-    pool = real_pools.opened(packed, tmp_path)
+def test_a_deep_pool_loads_and_replays(deep, tmp_path):
+    pool = real_pools.opened(deep, tmp_path)
     fewest = min(len(list(real_pools.drawn(pool, task))) for task in pool.tasks)
     assert fewest == pool.manifest.settings.repeats == 16
     assert not [note for note in pool.notes if "missing" in note or "error" in note]
@@ -62,8 +78,8 @@ def test_a_packed_pool_names_no_folder_of_the_machine_that_recorded_it(packed):
             assert not [name for name in ("/root/", "/home/", "/work/", "/tmp/") if name in text], member.name
 
 
-def test_votes_are_weighed_with_the_calibration_of_the_other_half(packed, tmp_path):
-    pool = real_pools.opened(packed, tmp_path)
+def test_votes_are_weighed_with_the_calibration_of_the_other_half(deep, tmp_path):
+    pool = real_pools.opened(deep, tmp_path)
 
     def run(part: Any, tried: Any) -> Any:
         with Replayer(part, {}) as replayer:
@@ -73,3 +89,41 @@ def test_votes_are_weighed_with_the_calibration_of_the_other_half(packed, tmp_pa
     assert all(one.calibration is not None for one in chosen) == bool(actions)
     for found in actions.values():
         assert sorted(one.task for one in found) == list(range(len(pool.tasks)))
+
+
+def test_a_wide_pool_has_draws_of_a_cheap_and_a_better_model_and_routes_run_on_it(wide, tmp_path):
+    pool = real_pools.opened(wide, tmp_path)
+    assert len(pool.tasks) >= 300
+    assert [source.tier for source in pool.sources] == ["cheap", "reference"]
+    counts = {len(list(draws)) for task in pool.tasks for draws in task.draws.values()}
+    assert counts == {pool.manifest.settings.repeats}
+    settings = [
+        real_pools.setting(pool, "reference alone", {"single": {}}, tier="reference"),
+        real_pools.setting(pool, "cheap alone", {"single": {}}, tier="cheap"),
+        real_routes.route(pool, "route", [{"span_probability": 0.5}]),
+    ]
+    with Replayer(pool, real_routes.prices(10.0)) as replayer:
+        found = replayer.run(settings)
+    reference, cheap, route = results(pool, [one.name for one in settings], found, "reference alone")
+    assert reference.correct
+    assert cheap.correct
+    assert route.correct
+    assert 0.3 < cheap.correct.value < route.correct.value <= reference.correct.value + 0.02 <= 1.02
+    assert reference.dollars
+    assert route.dollars
+    assert route.dollars.value < reference.dollars.value
+
+
+def test_a_threshold_is_chosen_on_the_tasks_that_it_is_not_evaluated_on():
+    def action(task: int, *, correct: bool, dollars: float) -> Any:
+        return Replayed(
+            task=task, order=0, correct=correct, passes=1, prompt=1, cached=0, completion=1, seconds=1.0,
+            dollars=dollars, answer=None, why="",
+        )  # fmt: skip
+
+    reference = [action(task, correct=True, dollars=10.0) for task in range(8)]
+    of_even = [action(task, correct=task % 2 == 0, dollars=1.0) for task in range(8)]
+    found = real_routes.chosen([of_even], reference, loss=1.0)
+    assert sorted(one.task for one in found) == list(range(8))
+    assert {one.dollars for one in found if one.task % 2} == {1.0}  # chosen by the even tasks, all right there
+    assert {one.dollars for one in found if one.task % 2 == 0} == {10.0}
