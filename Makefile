@@ -32,7 +32,7 @@ lint: $(VENV)/for-tests ## ruff
 types: $(VENV)/for-tests ## mypy --strict
 	$(BIN)/mypy
 
-unit: $(VENV)/for-tests ## all tests, a process per core: the tests of one file run in one
+unit: $(VENV)/for-tests ## all tests, a process per core and at most 4: the tests of one file run in one
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 latest: ## the same with the newest of every package that pyproject.toml admits, and what is newer than the lock

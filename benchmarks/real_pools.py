@@ -7,8 +7,8 @@ draws, one vote at a time, as on a deployment that is busy. A task's value is it
 are over tasks, paired with the majority of all draws.
 
 Votes are weighed by the signal that discriminates best within a question. It is chosen and calibrated on one half of
-the tasks and evaluated on the other, and the other way round. A signal below the AUROC that a config file needs is
-refused here, too. `--out` writes everything below the marker of that page anew.
+the tasks, as `tierwise pool calibrate` does, and evaluated on the other, and the other way round. `--out` writes
+everything below the marker of that page anew. Pools are measured side by side, each on a core.
 """
 
 from __future__ import annotations
@@ -18,24 +18,22 @@ import json
 import statistics
 import tarfile
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tierwise.policies import PolicyChoice
-from tierwise.policies.signals import SIGNALS
+from tierwise.pools.calibrating import SignalResult, calibrate
 from tierwise.pools.grid import Setting
 from tierwise.pools.reading import Pool, PoolTask, read_pool
 from tierwise.pools.replaying import Replayed, Replayer
 from tierwise.pools.results import SettingResult, results
 from tierwise.runs.directory import RunDirectory
 from tierwise.spec.budget import Budget
-from tierwise.stats.confidence import number_of_alternatives
-from tierwise.stats.discrimination import within_question_auroc
-from tierwise.stopping.confidence import LEAST_AUROC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -46,8 +44,6 @@ POOLS = Path(__file__).parent / "pools"
 MARK = "<!-- benchmarks/real_pools.py -->"
 WITHIN = 0.4
 """Points that a rule may lose, as in benchmarks/stopping.py."""
-BINS = 6
-"""Of a calibration's curve, with equal numbers of draws."""
 
 Rule = dict[str, dict[str, Any]]
 """A stopping rule as in a config file."""
@@ -74,10 +70,10 @@ class Measured:
     draws: int
     tokens: float
     """Completion tokens of a draw."""
-    aurocs: dict[str, float | None]
-    """Within questions, of every signal, on all tasks."""
-    chosen: list[tuple[str, float]]
-    """The signal of each half and its AUROC there."""
+    signals: list[SignalResult]
+    """Of every signal, on all tasks; the best first."""
+    chosen: list[SignalResult]
+    """The best signal of each half of the tasks, calibrated there for the other."""
     found: list[SettingResult]
     notes: list[str]
 
@@ -104,42 +100,6 @@ def drawn(pool: Pool, task: PoolTask) -> Iterable[Any]:
     return task.draws[pool.sources[0].key]
 
 
-def graded(pool: Pool) -> list[list[tuple[Any, bool]]]:
-    """The completions of each task with their log-probabilities, and whether each was graded as right."""
-    return [
-        [(draw.part(draw.count, logprobs=True).completion, bool(draw.correct)) for draw in drawn(pool, task)]
-        for task in pool.tasks
-    ]
-
-
-# ── confidence ──────────────────────────────────────────────────────────
-def auroc(name: str, tasks: Iterable[Sequence[tuple[Any, bool]]]) -> float | None:
-    value = SIGNALS[name].value
-    scored = [[(value(one), is_right) for one, is_right in task] for task in tasks]
-    known = [[(score, is_right) for score, is_right in task if score is not None] for task in scored]
-    return within_question_auroc(known)
-
-
-def calibrated(name: str, found: float, tasks: Sequence[Sequence[tuple[Any, bool]]]) -> dict[str, Any]:
-    """A calibration as in a config file: the share of right draws in bins of the signal with equal numbers of draws."""
-    value = SIGNALS[name].value
-    rows = sorted((score, is_right) for task in tasks for one, is_right in task if (score := value(one)) is not None)
-    bins = [rows[len(rows) * number // BINS : len(rows) * (number + 1) // BINS] for number in range(BINS)]
-    pairs = [
-        (statistics.fmean(score for score, _ in one), statistics.fmean(right for _, right in one))
-        for one in bins
-        if one
-    ]
-    curve = [later for earlier, later in pairwise([(float("-inf"), 0.0), *pairs]) if later[0] > earlier[0]]
-    alternatives = number_of_alternatives(tasks[0][0][0].logprobs) if SIGNALS[name].needs_alternatives else 0
-    return {"signal": name, "auroc": round(found, 4), "curve": curve, "alternatives": alternatives}
-
-
-def best_signal(tasks: Sequence[Sequence[tuple[Any, bool]]]) -> tuple[str, float] | None:
-    known = [(found, name) for name in SIGNALS if (found := auroc(name, tasks)) is not None]
-    return max(known)[::-1] if known else None
-
-
 # ── settings ────────────────────────────────────────────────────────────
 def title(rule: Rule) -> str:
     ((name, settings),) = rule.items()
@@ -163,21 +123,29 @@ def alike(pool: Pool, most: int) -> list[Setting]:
     return [setting(pool, name, policy) for name, policy in policies.items()]
 
 
+def part_of(pool: Pool, numbers: range) -> Pool:
+    """A pool of some of the tasks."""
+    return replace(pool, tasks=tuple(pool.tasks[number] for number in numbers))
+
+
+def signals_of(pool: Pool) -> tuple[SignalResult, ...]:
+    """What `tierwise pool calibrate` measures of every signal, the best that can be used first."""
+    source = pool.sources[0]
+    found = next(one for one in calibrate(pool) if (one.tier, one.deployment) == (source.tier, source.deployment))
+    return found.signals
+
+
 def weighed(
-    pool: Pool, most: int, marked: Sequence[Sequence[tuple[Any, bool]]], run: Callable[[Pool, Sequence[Setting]], Any]
-) -> tuple[dict[str, list[Replayed]], list[tuple[str, float]]]:
+    pool: Pool, most: int, run: Callable[[Pool, Sequence[Setting]], Any]
+) -> tuple[dict[str, list[Replayed]], list[SignalResult]]:
     """The rules that weigh votes: each half of the tasks with the calibration of the other. Empty if one is refused."""
+    count = len(pool.tasks)
+    chosen = [signals_of(part_of(pool, range(1 - half, count, 2)))[0] for half in (0, 1)]
     actions: dict[str, list[Replayed]] = {}
-    chosen: list[tuple[str, float]] = []
-    for half in (0, 1):
-        others = [task for number, task in enumerate(marked) if number % 2 != half]
-        best = best_signal(others)
-        if best is None:
-            return {}, chosen
-        chosen.append(best)
-        if best[1] < LEAST_AUROC:
-            return {}, chosen
-        confidence = calibrated(*best, others)
+    if any(one.calibration is None for one in chosen):
+        return actions, chosen
+    for half, best in enumerate(chosen):
+        confidence = msgspec.to_builtins(best.calibration)
         tried = [
             setting(
                 pool,
@@ -186,9 +154,8 @@ def weighed(
             )
             for rule in WEIGHED
         ]
-        numbers = range(half, len(pool.tasks), 2)
-        part = replace(pool, tasks=tuple(pool.tasks[number] for number in numbers))
-        for one, found in zip(tried, run(part, tried), strict=True):
+        numbers = range(half, count, 2)
+        for one, found in zip(tried, run(part_of(pool, numbers), tried), strict=True):
             actions.setdefault(one.name, []).extend(done._replace(task=numbers[done.task]) for done in found)
     return actions, chosen
 
@@ -197,7 +164,6 @@ def measure(packed: Path, orders: int) -> Measured:
     with tempfile.TemporaryDirectory() as name:
         pool = opened(packed, Path(name))
         most = min(16, *(len(list(drawn(pool, task))) for task in pool.tasks))
-        marked = graded(pool)
 
         def run(part: Pool, tried: Sequence[Setting]) -> list[list[Replayed]]:
             with Replayer(part, {}) as replayer:
@@ -205,14 +171,14 @@ def measure(packed: Path, orders: int) -> Measured:
 
         settings = alike(pool, most)
         actions = dict(zip((one.name for one in settings), run(pool, settings), strict=True))
-        more, chosen = weighed(pool, most, marked, run)
+        more, chosen = weighed(pool, most, run)
         actions |= more
         return Measured(
             name=packed.name.removesuffix(".tar.xz"),
             tasks=len(pool.tasks),
             draws=most,
             tokens=statistics.fmean(draw.count for task in pool.tasks for draw in drawn(pool, task)),
-            aurocs={signal: auroc(signal, marked) for signal in SIGNALS},
+            signals=list(signals_of(pool)),
             chosen=chosen,
             found=results(pool, list(actions), list(actions.values()), settings[0].name),
             notes=list(pool.notes),
@@ -281,15 +247,14 @@ def as_markdown(pools: Sequence[Measured], orders: int) -> str:
 
 def confidence_of(pool: Measured) -> str:
     """What the signals tell, and what came of it."""
-    known = sorted(((found, name) for name, found in pool.aurocs.items() if found is not None), reverse=True)
+    known = [one for one in pool.signals if one.auroc is not None]
     if not known:
         return "The pool has no signal with right and wrong answers to one question."
-    said = "AUROC within a question: " + ", ".join(f"`{name}` {found:.3f}" for found, name in known) + ". "
-    halves = " and ".join(f"`{name}` ({found:.3f})" for name, found in pool.chosen)
-    if any(found < LEAST_AUROC for _, found in pool.chosen):
-        return (
-            said + f"On a half of the tasks, the best is {halves}: below {LEAST_AUROC}, so weighing votes is refused."
-        )
+    said = "AUROC within a question: " + ", ".join(f"`{one.signal}` {one.auroc:.3f}" for one in known) + ". "
+    refused = [one for one in pool.chosen if one.calibration is None]
+    if refused:
+        return said + f"On a half of the tasks, none can be used: `{refused[0].signal}`, {refused[0].why_not}."
+    halves = " and ".join(f"`{one.signal}` ({one.auroc:.3f})" for one in pool.chosen)
     return said + f"Chosen and calibrated on one half each, for the tasks of the other: {halves}."
 
 
@@ -332,7 +297,8 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="draw the curves into this SVG file")
     parser.add_argument("--out", type=Path, help="the page whose part below the marker is written anew")
     wanted = parser.parse_args()
-    pools = [measure(packed, wanted.orders) for packed in wanted.pools or sorted(POOLS.glob("*.tar.xz"))]
+    with ProcessPoolExecutor() as workers:
+        pools = list(workers.map(measure, wanted.pools or sorted(POOLS.glob("*.tar.xz")), repeat(wanted.orders)))
     page = as_markdown(pools, wanted.orders)
     print(page)
     if wanted.json is not None:

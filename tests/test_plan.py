@@ -262,6 +262,24 @@ def test_the_worst_case_of_a_tier_counts_prefills_and_what_is_cached():
     assert unbounded.completion_tokens is None
 
 
+@pytest.mark.parametrize(
+    "cannot_share",
+    [
+        "engine: llama.cpp, prompt_cache_mib: 0",
+        "engine: llama.cpp, mmproj: p.gguf",
+        "engine: llama.cpp, speculative: {kind: ngram-simple}",
+        "engine: transformers, prefix_cache: false",
+        "engine: transformers, deterministic: true",
+    ],
+)
+def test_where_prompts_cannot_be_shared_every_pass_computes_its_own(cannot_share):
+    shared = plan(GOOD.replace("engine: llama.cpp", "engine: transformers")).amplification("standard")
+    assert (shared.prefills, shared.prompts_computed, shared.prompts_cached) == (0, 1, 2)
+    assert plan(GOOD.replace("engine: llama.cpp", cannot_share)).amplification("standard") == Amplification(
+        passes=3, prefills=0, prompts_computed=3, prompts_cached=0, completion_tokens=3 * 4096
+    )
+
+
 def test_the_worst_case_of_a_route_has_all_its_tiers_and_the_draws_for_agreement():
     assert plan(GOOD).amplification("auto") == Amplification(
         passes=2 + 4 + 8, prefills=1, prompts_computed=1 + 8, prompts_cached=6, completion_tokens=6 * 4096 + 16000

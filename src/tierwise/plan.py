@@ -182,7 +182,7 @@ class Plan:
         passes, tokens = self._spread(name, by_deployment)
         shares = {one: self._shares_prompts(one) for one in by_deployment}
         computed = sum(min(1, count) if shares[one] else count for one, count in by_deployment.items())
-        prefills = sum(count > 1 and self._is_told(one) for one, count in by_deployment.items())
+        prefills = sum(count > 1 and shares[one] and self._is_told(one) for one, count in by_deployment.items())
         # A budget of the tier may allow fewer passes than its tiers together; those that compute most are counted.
         known = None if passes is None else min(computed, passes)
         return Amplification(

@@ -222,6 +222,35 @@ def test_an_unreported_cost_is_none_and_not_zero(odd_endpoint):
 
 
 @pytest.mark.parametrize(
+    ("text", "thought", "outcome"),
+    [("", 7, "lost_to_thinking"), ("4", 7, "correct"), ("", 0, "incorrect")],
+)
+def test_thinking_that_a_server_counts_and_does_not_send_can_lose_an_answer_too(odd_endpoint, text, thought, outcome):
+    usage = {"prompt_tokens": 9, "completion_tokens": 8, "completion_tokens_details": {"reasoning_tokens": thought}}
+    events = [
+        {"choices": [{"delta": {"role": "assistant", "content": text}, "finish_reason": "length"}]},
+        {"choices": [], "usage": usage},
+    ]
+    body = b"".join(b"data: %b\n\n" % msgspec.json.encode(event) for event in events) + b"data: [DONE]\n\n"
+    assert measured(odd_endpoint(body), trial()).outcome == outcome
+
+
+@pytest.mark.parametrize(("outcome", "graded"), [("finished", "incorrect"), ("lost_to_thinking", "lost_to_thinking")])
+def test_thinking_of_another_pass_does_not_count_as_that_of_an_empty_answer(odd_endpoint, outcome, graded):
+    done = {
+        "number": 0, "role": "draft", "tier": "fast", "deployment": "d", "outcome": outcome, "prompt_tokens": 9,
+        "cached_tokens": 0, "completion_tokens": 8, "dollars": 0.0, "seconds": 0.1,
+    }  # fmt: skip
+    usage = {
+        "prompt_tokens": 9, "completion_tokens": 8, "completion_tokens_details": {"reasoning_tokens": 7},
+        "tierwise": {"dollars": 0.0, "passes": [done]},
+    }  # fmt: skip
+    events = [{"choices": [{"delta": {"content": ""}, "finish_reason": "stop"}]}, {"choices": [], "usage": usage}]
+    body = b"".join(b"data: %b\n\n" % msgspec.json.encode(event) for event in events) + b"data: [DONE]\n\n"
+    assert measured(odd_endpoint(body), trial()).outcome == graded
+
+
+@pytest.mark.parametrize(
     ("status", "outcome"), [(400, "error"), (413, "no_answer"), (404, "error"), (500, "error"), (401, "error")]
 )
 def test_refusals_are_classified_by_their_status(odd_endpoint, status, outcome):

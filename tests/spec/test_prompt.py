@@ -21,6 +21,29 @@ def prompt(**fields) -> Prompt:
     return ask_user("hi", **fields)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [{"type": "function"}]},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+        {"thinking": False},
+        {"lora": [{"id": 0}]},
+    ],
+)
+def test_what_a_chat_template_may_render_makes_another_prompt(fields):
+    assert prompt(**fields, temperature=1).prompt_fields == fields
+
+
+@given(
+    st.sampled_from(
+        ["temperature", "top_p", "max_tokens", "stop", "user", "continue_final_message", "response_format", "tools"]
+    )
+)
+def test_sampling_and_fields_without_a_value_leave_the_prompt_as_it_is(name):
+    fields = {name: None if name == "tools" else 1}
+    assert prompt(**fields).prompt_fields == prompt().prompt_fields == {}
+
+
 @given(seeds)
 def test_the_first_draw_has_the_clients_own_seed(seed):
     assert draw_seed(seed, 0) == seed

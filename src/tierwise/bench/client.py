@@ -57,7 +57,10 @@ class ActionAccount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Details(msgspec.Struct):
+    """Parts of the prompt or of the completion tokens."""
+
     cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 class ActionUsage(msgspec.Struct, frozen=True):
@@ -66,12 +69,18 @@ class ActionUsage(msgspec.Struct, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     prompt_tokens_details: _Details | None = None
+    completion_tokens_details: _Details | None = None
     tierwise: ActionAccount | None = None
 
     @property
     def cached_tokens(self) -> int:
         details = self.prompt_tokens_details
         return (details.cached_tokens or 0) if details is not None else 0
+
+    @property
+    def reasoning_tokens(self) -> int:
+        details = self.completion_tokens_details
+        return (details.reasoning_tokens or 0) if details is not None else 0
 
 
 class _Error(msgspec.Struct):

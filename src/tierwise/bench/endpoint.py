@@ -80,7 +80,7 @@ async def launched(
         _begin_log(output, command)
         before = output.tell()
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", guard.__file__, str(STOP_SECONDS), "", "--", *command),
+            *guard.command(command, STOP_SECONDS),
             stdin=asyncio.subprocess.PIPE,
             stdout=output,
             stderr=output,

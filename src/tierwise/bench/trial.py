@@ -14,9 +14,10 @@ from msgspec import structs
 
 from tierwise.bench.drawing import asked, facts_of
 from tierwise.bench.grading import Grade, GradeCache
+from tierwise.run.recovery import LOST, is_lost
 from tierwise.runs.records import CandidateMessage, Key, PassSpend, TrialOutcome, TrialRecord, tags_of
 from tierwise.runs.refusals import is_task_limit
-from tierwise.spec.call import Completion
+from tierwise.spec.call import Completion, Usage
 from tierwise.spec.errors import SpecError, TierwiseError
 
 if TYPE_CHECKING:
@@ -290,10 +291,13 @@ async def _grade(trial: Trial, reply: ActionReply, grades: GradeCache) -> Grade:
 
 
 def _is_lost(reply: ActionReply) -> bool:
-    """Whether an answer was lost to thinking, also if the server counts thinking and does not send it."""
-    passes = [] if reply.tokens is None or reply.tokens.tierwise is None else reply.tokens.tierwise.passes
-    counted = any(one.outcome == "lost_to_thinking" for one in passes)
-    return reply.completion.is_only_thinking or (reply.completion.is_empty and counted)
+    """Whether an answer was lost to thinking. Thinking that is only counted may be that of another pass, so it is taken
+    for the answer's only where an endpoint that reports its passes says that one was lost, or reports none.
+    """
+    tokens, usage = reply.tokens, Usage()
+    if tokens is not None and (tokens.tierwise is None or any(one.outcome == LOST for one in tokens.tierwise.passes)):
+        usage = Usage(completion=tokens.completion_tokens, reasoning=tokens.reasoning_tokens)
+    return is_lost(reply.completion, usage)
 
 
 def _failure_outcome(failure: ActionFailure) -> TrialOutcome:

@@ -13,7 +13,7 @@ from scipy.optimize import isotonic_regression
 
 from tierwise.policies.signals import ALTERNATIVES, SIGNALS, Cut
 from tierwise.stats import confidence
-from tierwise.stats.discrimination import pairs_won
+from tierwise.stats.discrimination import pairs_won, within_question_auroc
 from tierwise.stats.estimates import Interval
 from tierwise.stopping import Calibration
 from tierwise.stopping.confidence import LEAST_AUROC, weight
@@ -140,7 +140,7 @@ def _measured(name: str, thinking: bool, answers: Sequence[Answered], alternativ
         questions[one.task].append((value, one.is_right))
     counted = np.array([pairs_won(of) for of in questions.values()]).reshape(-1, 2)
     counted = counted[counted[:, 1] > 0]
-    auroc = float(counted[:, 0].sum() / counted[:, 1].sum()) if len(counted) else None
+    auroc = within_question_auroc(questions.values())
     interval = _interval(counted) if len(counted) > 1 else None
     why_not, calibration = _why_not(len(scored), auroc, interval), None
     if not why_not and auroc is not None:

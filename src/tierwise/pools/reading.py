@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise import plan as planning
-from tierwise.engines import LlamaCpp
+from tierwise.engines import row_of
 from tierwise.pools.chains import Continuations, chained_draw
 from tierwise.pools.draws import Draw, RecordedCompletion
 from tierwise.pools.sources import Source, recorded_sources, sources_of
@@ -125,7 +125,10 @@ def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: 
 
 def _keeps_by_slot(plan: Plan, deployment: str) -> bool:
     settings = plan.file.deployments.get(deployment)
-    return isinstance(settings, LlamaCpp) and not settings.shared_prompt_mib
+    if settings is None:
+        return False
+    row = row_of(settings)
+    return row.prefills and not row.shares_prompts(settings)
 
 
 def _task(

@@ -13,35 +13,12 @@ from typing import TYPE_CHECKING
 from tierwise.engines.engine import SharesPrompts
 from tierwise.run.acceptable import adapted
 from tierwise.spec.prefix import common_length
-from tierwise.spec.prompt import BOUNDS
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
     from tierwise.spec.budget import Left
     from tierwise.spec.call import Call
-    from tierwise.spec.json import Fields
     from tierwise.spec.prompt import Message, Prompt
-
-
-_SAMPLING = frozenset(
-    {
-        *BOUNDS,
-        "frequency_penalty",
-        "logit_bias",
-        "logprobs",
-        "min_p",
-        "min_tokens",
-        "presence_penalty",
-        "priority",
-        "repetition_penalty",
-        "stop",
-        "temperature",
-        "top_k",
-        "top_logprobs",
-        "top_p",
-    }
-)
-"""Fields that no chat template renders, so that passes which differ in them have the same prompt."""
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -61,7 +38,7 @@ class SharedPrompt:
 
     def is_of(self, deployment: str, call: Call) -> bool:
         mine, theirs = self.call.prompt, call.prompt
-        if self.deployment != deployment or _rendered(mine) != _rendered(theirs):
+        if self.deployment != deployment or mine.prompt_fields != theirs.prompt_fields:
             return False
         if not self.is_beginning:
             return mine.messages == theirs.messages
@@ -129,8 +106,8 @@ def _beginning(calls: Sequence[Call]) -> Call | None:
     if len(calls) < 2:
         return None
     first, *others = [_cut(call.prompt) for call in calls]
-    fields = _rendered(calls[0].prompt)
-    if any(one[:2] != first[:2] for one in others) or any(_rendered(call.prompt) != fields for call in calls):
+    fields = calls[0].prompt.prompt_fields
+    if any(one[:2] != first[:2] for one in others) or any(call.prompt.prompt_fields != fields for call in calls):
         return None
     texts = [first[2], *(one[2] for one in others)]
     least, greatest = min(texts), max(texts)  # every other text has what these two have in common
@@ -139,10 +116,6 @@ def _beginning(calls: Sequence[Call]) -> Call | None:
         return None
     messages = (*first[0], {**first[1], "content": shared})
     return replace(calls[0], prompt=replace(calls[0].prompt, messages=messages))
-
-
-def _rendered(prompt: Prompt) -> Fields:
-    return {name: value for name, value in prompt.fields.items() if name not in _SAMPLING}
 
 
 def prefill_of(shared: SharedPrompt, deployment: Deployment, left: Left) -> Call | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tierwise.spec.deltas import DeltaJoiner
 from tierwise.spec.json import Fields, Json
+from tierwise.spec.logprobs import log_probability
 from tierwise.spec.prompt import Prompt, draw_seed
 from tierwise.spec.routing import Routing
 from tierwise.spec.thinking import begins_with_thinking, without_thinking
@@ -126,9 +126,9 @@ class Completion:
     @property
     def mean_logprob(self) -> float | None:
         """Mean natural-log probability over tokens; None if the engine gave none."""
-        values = [token.get("logprob") for token in self.logprobs]
-        numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
-        return sum(numbers) / len(numbers) if numbers else None
+        read = (log_probability(token.get("logprob")) for token in self.logprobs)
+        values = [value for value in read if value is not None]
+        return sum(values) / len(values) if values else None
 
     @property
     def is_empty(self) -> bool:
@@ -246,11 +246,12 @@ class Recorder:
         """
         before = self.metered_tokens
         delta = self._deltas.add(chunk.delta) if chunk.delta else chunk.delta
+        thinks = is_thinking(delta)
         tokens: Sequence[Json] = ()
         if chunk.logprobs is not None and isinstance(content := chunk.logprobs.get("content"), list):
             tokens = content
             self._logprobs.extend(token for token in tokens if isinstance(token, dict))
-            if is_thinking(delta):
+            if thinks:
                 self._thought = len(self._logprobs)
         if chunk.is_output:
             self.has_output = True
@@ -272,7 +273,7 @@ class Recorder:
         self.shown = chunk if is_whole else Chunk(delta=delta, logprobs=chunk.logprobs, usage=chunk.usage)
         self.metered_tokens = max(before, self._reported.completion + self._unseen)
         added = self.metered_tokens - before
-        if added > 0 and is_thinking(delta):
+        if thinks and added > 0:
             self._thinking += added
             self.metered_reasoning = max(self.metered_reasoning, self._thinking)
         self.metered_reasoning = max(self.metered_reasoning, self._reported.reasoning)

@@ -18,7 +18,22 @@ FORM = ("response_format", "tools", "tool_choice", "parallel_tool_calls")
 """The request fields that constrain the form of an answer."""
 BOUNDS = ("max_completion_tokens", "max_tokens")
 """OpenAI's current and former names for the maximum number of completion tokens of one pass."""
-
+PROMPT_FIELDS = (
+    "active_experts",
+    "chat_template",
+    "chat_template_kwargs",
+    "documents",
+    "function_call",
+    "functions",
+    "lora",
+    "reasoning",
+    "reasoning_effort",
+    "thinking",
+    "tool_choice",
+    "tools",
+)
+"""The request fields that a chat template may render before the messages, and those that change what is computed for
+the same tokens. Fields that change only how a prompt ends are none of them: what comes before can be shared."""
 
 ANSWER = "Here is my answer:\n\n"
 """Begins the answer after thinking that was closed for the model. A client does not see it."""
@@ -99,6 +114,11 @@ class Prompt:
         if number == 0 or not (own := self.headers.get("x-request-id")):
             return self.headers
         return {**self.headers, "x-request-id": f"{own}-{number}"}
+
+    @property
+    def prompt_fields(self) -> Fields:
+        """The fields that tell prompts with equal messages apart. Passes that differ in others can share a prompt."""
+        return {name: self.fields[name] for name in PROMPT_FIELDS if self.fields.get(name) is not None}
 
     @property
     def has_tools(self) -> bool:

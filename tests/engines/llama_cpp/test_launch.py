@@ -18,7 +18,7 @@ from engines.asking import call, chunks, in_time, text_of
 from ggufs import by_hand, string, uint32
 from tierwise.catalog.families import family_of
 from tierwise.engines import LlamaCpp
-from tierwise.engines.llama_cpp.launch import build, command
+from tierwise.engines.llama_cpp.launch import build, command, launch
 from tierwise.engines.llama_cpp.levers import LEVERS
 from tierwise.engines.llama_cpp.preflight import notes, preflight
 from tierwise.engines.llama_cpp.prompting import thinking_switch
@@ -96,6 +96,16 @@ def test_the_embedded_server_gets_the_same_levers_as_settings():
     assert settings["speculative"] == {"kind": "ngram-simple", "tokens": 8, "match": 4}
     assert settings["loras"] == {"/etc/tierwise/a.gguf": 0.5}
     assert (settings["mmproj"], settings["prompt_cache_mib"]) == ("/etc/tierwise/p.gguf", 64)
+
+
+@pytest.mark.parametrize(("folder", "cache_mib"), [(None, 64), (Path("/dev/shm/slots"), 32)])
+def test_llama_cpp_keeps_prompts_in_all_of_its_memory_if_it_has_no_folder_for_shared_ones(folder, cache_mib):
+    embedded, external = (
+        launch(LlamaCpp(checkpoint="m", prompt_cache_mib=64, binary=binary), "m", HERE.model, 0, HERE, folder).command
+        for binary in (None, "/opt/llama-server")
+    )
+    assert json.loads(embedded[-1])["prompt_cache_mib"] == cache_mib
+    assert dict(pairwise(external))["--cache-ram"] == str(cache_mib)
 
 
 def test_the_path_of_an_external_server_starts_from_the_config_files_folder():

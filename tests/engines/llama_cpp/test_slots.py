@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import weakref
+from collections.abc import AsyncGenerator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tierwise.engines.llama_cpp import client as llama_cpp_client
 from tierwise.engines.llama_cpp.client import SlotClient
 from tierwise.engines.llama_cpp.prompt_text import prompt_text, shared_characters, with_answer
 from tierwise.engines.llama_cpp.slots import Slots
-from tierwise.spec.call import Call
+from tierwise.engines.openai.client import ChatClient
+from tierwise.spec.call import Call, Chunk
 from tierwise.spec.errors import Broken
 from tierwise.testing import ask_user, frozen
 
@@ -97,6 +102,28 @@ def test_a_group_is_not_starved_by_passes_that_keep_coming():
                 group.create_task(held(slots, (f"{number}",), order))
                 await asyncio.sleep(0.5)
         assert max(place for place, name in enumerate(order) if name == "group") < 12
+
+    frozen(main())
+
+
+class Followed(str):
+    """A text of which one can see whether it is still in memory."""
+
+    __slots__ = ("__weakref__",)
+
+
+def test_prompts_that_were_served_are_forgotten_even_if_passes_always_wait():
+    async def main():
+        slots, kept = Slots(1), weakref.WeakSet()
+        async with asyncio.TaskGroup() as group:
+            for number in range(500):
+                said = Followed(f"story {number}")
+                kept.add(said)
+                group.create_task(held(slots, (said,), []))
+                await asyncio.sleep(0.1 if number < 4 else 1.0)
+            assert slots.waiting
+            gc.collect()
+            assert len(kept) < 100
 
     frozen(main())
 
@@ -238,6 +265,31 @@ def test_a_pass_that_waited_is_not_sent_to_a_process_that_ended_meanwhile():
         with pytest.raises(Broken, match="ended while the pass waited"):
             await client.whole("http://127.0.0.1:1/v1", Call(prompt=ask_user("a secret")))
         assert client.waiting == 0
+        await client.close()
+
+    frozen(main())
+
+
+def test_a_pass_makes_the_text_of_its_prompt_once(monkeypatch):
+    made: list[Call] = []
+
+    def counted(call: Call) -> tuple[str, ...]:
+        made.append(call)
+        return prompt_text(call)
+
+    async def answered(*_: object) -> AsyncGenerator[Chunk]:
+        yield Chunk(delta={"content": "Once"})
+        yield Chunk(finish="stop")
+
+    async def main():
+        monkeypatch.setattr(llama_cpp_client, "prompt_text", counted)
+        monkeypatch.setattr(ChatClient, "stream", answered)
+        client = SlotClient("small", slots=1)
+        client.begin("http://127.0.0.1:1/v1", None)
+        for number in (1, 2):
+            async for _ in client.stream("http://127.0.0.1:1/v1", Call(prompt=ask_user("a story"))):
+                pass
+            assert len(made) == number
         await client.close()
 
     frozen(main())

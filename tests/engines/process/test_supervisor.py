@@ -756,9 +756,59 @@ def test_the_scratch_folder_of_a_process_goes_when_all_its_processes_have_ended_
     folder.mkdir()
     (folder / "0.bin").touch()
     read, write = os.pipe()
-    command = [sys.executable, "-I", "-S", guard.__file__, "1", str(folder), "--", "sleep", "60"]
-    with subprocess.Popen(command, stdin=read) as process:
+    with subprocess.Popen(guard.command(["sleep", "60"], 1, str(folder)), stdin=read) as process:
         os.close(read)
         os.close(write)  # as the kernel does when the parent is killed
         process.wait(10)
     assert not folder.exists()
+
+
+def with_scratch(folder: Path, *tricks: str) -> Callable[[int], Launch]:
+    """An engine whose every start has a folder of its own with a file in it."""
+
+    def launch(port: int) -> Launch:
+        scratch = folder / f"scratch {port}"
+        scratch.mkdir()
+        (scratch / "0.bin").touch()
+        return replace(engine(folder, *tricks)(port), scratch=scratch)
+
+    return launch
+
+
+def scratches(folder: Path) -> list[Path]:
+    return list(folder.glob("scratch *"))
+
+
+@in_a_loop
+async def test_the_scratch_folder_goes_even_if_the_guard_is_killed(tmp_path):
+    supervisor = Supervisor("small", with_scratch(tmp_path), logs=tmp_path, timeouts=BRISK)
+    await supervisor.start()
+    (first,) = scratches(tmp_path)
+    os.kill(guard_of(the_pid(supervisor)), signal.SIGKILL)
+    await until(lambda: supervisor.restarts == 1)
+    await supervisor.ready()
+    assert not first.exists()
+    await supervisor.stop()
+    assert not scratches(tmp_path)
+
+
+@in_a_loop
+async def test_the_scratch_folder_goes_if_the_start_is_cancelled_before_there_is_a_guard(tmp_path, monkeypatch):
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", never)
+    supervisor = Supervisor("small", with_scratch(tmp_path), logs=tmp_path, timeouts=BRISK)
+    starting = asyncio.create_task(supervisor.start())
+    await until(lambda: bool(scratches(tmp_path)))
+    starting.cancel()
+    await asyncio.wait({starting})
+    assert not scratches(tmp_path)
+
+
+def test_a_guard_removes_the_files_of_a_scratch_folder_that_it_can(tmp_path):
+    (tmp_path / "a folder").mkdir()
+    for number in range(20):
+        (tmp_path / f"{number}.bin").touch()
+    guard._remove(str(tmp_path))
+    assert [one.name for one in tmp_path.iterdir()] == ["a folder"]

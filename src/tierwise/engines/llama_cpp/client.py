@@ -1,10 +1,9 @@
 """The client of a llama.cpp that Tierwise launched: it leases the slots, and computes a prompt once for several passes.
 
-Several passes with one prompt would each compute it (measured with b11549: eight votes computed it 7.7 times, whether
-or not another pass with the prompt had finished). So the prompt is computed once in a leased slot, whose state is saved
-to a file and restored into the slot of every pass. The passes stay requests of their own, with their own seeds, counts
-and aborts. llama.cpp's `n` would share the prompt too, but waits until n slots are free, counts one choice, and ends
-all choices when one is aborted.
+Several passes with one prompt would each compute it, because each slot has a cache of its own. So the prompt is
+computed once in a leased slot, whose state is saved to a file and restored into the slot of every pass. The passes stay
+requests of their own, with their own seeds, counts and aborts. llama.cpp's `n` would share the prompt too, but waits
+until n slots are free, counts one choice, and ends all choices when one is aborted.
 """
 
 from __future__ import annotations
@@ -132,6 +131,7 @@ class SlotClient(ChatClient):
         return self._process.slots.waiting
 
     def prefill(self, call: Call, passes: int) -> Call | None:
+        """As `engine.SharesPrompts`."""
         saved, prompt = self._process.saved, prompt_text(call)
         if saved is None or not prompt or passes < 2 or call.prompt.fields.get("cache_prompt") is False:
             return None
@@ -158,6 +158,7 @@ class SlotClient(ChatClient):
         )
 
     async def end_thinking(self, base_url: str, completion_id: str) -> bool:
+        """As `engine.ControlsThinking`, on the process at `base_url`."""
         body = [msgspec.json.encode({"id": completion_id, "action": "reasoning_end"})]
         try:
             async with (
@@ -174,8 +175,8 @@ class SlotClient(ChatClient):
                 async for chunk in stream:
                     yield chunk
             return
-        async with self._leased(base_url, call) as (process, slot, restored):
-            prompt, answer, usage = prompt_text(call), list[str](), None
+        prompt, answer, usage = prompt_text(call), list[str](), None
+        async with self._leased(base_url, call, prompt) as (process, slot, restored):
             async with aclosing(super().stream(base_url, _in_slot(call, slot))) as stream:
                 async for chunk in stream:
                     usage = chunk.usage or usage
@@ -198,13 +199,16 @@ class SlotClient(ChatClient):
                 slot.holds = with_answer(prompt, "".join(answer))
 
     async def whole(self, base_url: str, call: Call) -> bytes:
-        async with self._leased(base_url, call) as (_, slot, _):
+        prompt = prompt_text(call)
+        async with self._leased(base_url, call, prompt) as (_, slot, _):
             body = await super().whole(base_url, _in_slot(call, slot))
-            slot.holds = prompt_text(call)
+            slot.holds = prompt
             return body
 
     @asynccontextmanager
-    async def _leased(self, base_url: str, call: Call) -> AsyncGenerator[tuple[_Process, Slot, SavedPrompt | None]]:
+    async def _leased(
+        self, base_url: str, call: Call, prompt: PromptText
+    ) -> AsyncGenerator[tuple[_Process, Slot, SavedPrompt | None]]:
         """A slot for a pass, with the best state that there is for its prompt: the saved prompt, if one was restored.
 
         What the slot holds is unknown until the pass has begun.
@@ -212,7 +216,7 @@ class SlotClient(ChatClient):
         Raises:
             Broken: the process ended while the pass waited for a slot.
         """
-        process, prompt = self._process, prompt_text(call)
+        process = self._process
         async with process.slots.leased(prompt, call.group) as slot:
             if process.base_url != base_url or not self.serves(base_url):
                 text = f"deployment {self._name!r} ended while the pass waited for a slot"

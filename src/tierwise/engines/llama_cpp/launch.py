@@ -13,14 +13,13 @@ from tierwise.engines.llama_cpp import worker
 from tierwise.engines.llama_cpp.active_experts import active_experts_key, rewriting
 from tierwise.engines.llama_cpp.capabilities import loaded_capabilities
 from tierwise.engines.llama_cpp.client import SlotClient
+from tierwise.engines.llama_cpp.engine import LlamaCppEngine
 from tierwise.engines.llama_cpp.facts import facts
-from tierwise.engines.llama_cpp.metrics import METRIC_NAMES
 from tierwise.engines.llama_cpp.prompting import thinking_switch
 from tierwise.engines.llama_cpp.saved_prompts import make_folder
 from tierwise.engines.llama_cpp.settings import DIALECT
 from tierwise.engines.openai.dialect import thinking_off
 from tierwise.engines.process.environment import given
-from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.process.supervisor import Launch
 from tierwise.spec.errors import SpecError
 
@@ -44,7 +43,7 @@ def command(settings: LlamaCpp, context: LaunchContext) -> str:
     return shlex.join(launch(settings, "llama.cpp", model, 0, context, folder).command)
 
 
-def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngine:
+def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LlamaCppEngine:
     """The engine, not started.
 
     Raises:
@@ -71,17 +70,14 @@ def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LaunchedEngi
         client.begin(f"{made.url}/v1", folder)
         return made
 
-    engine = LaunchedEngine(
+    return LlamaCppEngine(
         name,
         started,
         logs=context.logs,
         client=client,
         facts=lambda _: facts(settings, context),
         capabilities=loaded_capabilities,
-        metrics=METRIC_NAMES,
     )
-    client.serves = lambda base_url: engine.supervisor.serves(base_url.removesuffix("/v1"))
-    return engine
 
 
 def launch(
@@ -114,7 +110,7 @@ def _worker_settings(
         cache_type_k=settings.cache_type_k,
         cache_type_v=settings.cache_type_v,
         flash_attention=settings.flash_attention,
-        prompt_cache_mib=settings.prompt_cache_mib - settings.shared_prompt_mib,
+        prompt_cache_mib=_cache_mib(settings, folder),
         slot_folder=None if folder is None else str(folder),
         mmproj=settings.mmproj and context.file(settings.mmproj),
         chat_template=settings.chat_template and context.file(settings.chat_template),
@@ -122,6 +118,11 @@ def _worker_settings(
         speculative=_speculation(settings, context),
         rewrite=_rewrite(settings, model),
     )
+
+
+def _cache_mib(settings: LlamaCpp, folder: Path | None) -> int:
+    """Size of the prompts that llama.cpp keeps itself: all of it if it has no folder for those that passes share."""
+    return settings.prompt_cache_mib - (settings.shared_prompt_mib if folder is not None else 0)
 
 
 def _speculation(settings: LlamaCpp, context: LaunchContext) -> Speculation | None:
@@ -142,7 +143,7 @@ def _flags(
     flags += ["--ctx-size", str(settings.context * slots), "--parallel", str(slots)]
     flags += ["--threads", str(settings.used_threads), "--metrics", "--fit", "off", "--no-webui"]
     flags += ["--cache-type-k", settings.cache_type_k, "--cache-type-v", settings.cache_type_v]
-    flags += ["--cache-ram", str(settings.prompt_cache_mib - settings.shared_prompt_mib)]
+    flags += ["--cache-ram", str(_cache_mib(settings, folder))]
     flags += _flag("--slot-save-path", folder)
     if settings.flash_attention is not None:
         flags += ["--flash-attn", "on" if settings.flash_attention else "off"]

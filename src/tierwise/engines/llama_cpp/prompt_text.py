@@ -21,24 +21,11 @@ if TYPE_CHECKING:
 PromptText = tuple[str, ...]
 """The fields that change the whole prompt, then one text for each message."""
 
-_RENDERED = (
-    "chat_template_kwargs",
-    "functions",
-    "lora",
-    "reasoning_effort",
-    "thinking",
-    "tool_choice",
-    "tools",
-)
-"""The request fields that a chat template may render, and `lora`, which changes what is computed."""
-
 
 def prompt_text(call: Call) -> PromptText:
     """The prompt of a call; empty if its text is not valid Unicode."""
-    fields = call.prompt.fields
     try:
-        head = _json({name: fields[name] for name in _RENDERED if fields.get(name) is not None})
-        return head, *(_message(message) for message in call.prompt.messages)
+        return _json(call.prompt.prompt_fields), *(_message(message) for message in call.prompt.messages)
     except UnicodeEncodeError:
         return ()
 

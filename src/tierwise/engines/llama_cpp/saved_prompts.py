@@ -82,18 +82,17 @@ class SavedPrompts:
     def _size(self) -> int:
         return sum(one.size for one in self._saved.values())
 
-    def add(self, saved: SavedPrompt) -> bool:
-        """Keep a file that was written; returns whether it fits."""
+    def add(self, saved: SavedPrompt) -> None:
+        """Keep a file that was written, or remove it if it is too large."""
         self._bytes += saved.size
         self._characters += sum(map(len, saved.prompt))
         if saved.size > self._most:
             self._unlink(saved)
-            return False
+            return
         if (before := self._saved.pop(saved.prompt, None)) is not None:
             self._unlink(before)
         self._shrink(self._most - saved.size)
         self._saved[saved.prompt] = saved
-        return True
 
     def touch(self, saved: SavedPrompt) -> None:
         """Count it as used now."""

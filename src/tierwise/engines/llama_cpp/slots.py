@@ -20,6 +20,9 @@ from dataclasses import dataclass
 
 from tierwise.engines.llama_cpp.prompt_text import PromptText, shared_characters
 
+_MOST_FLOWS = 64
+"""Flows without a waiting pass that are kept at most: each holds the text of a prompt."""
+
 
 @dataclass(eq=False, slots=True)
 class Slot:
@@ -56,11 +59,6 @@ class Slots:
         self._releases = itertools.count(1)
         self._served = 0  # tag of the last pass that got a slot
         self._last: dict[PromptText | str, int] = {}  # last tag of each flow
-
-    @property
-    def free(self) -> tuple[Slot, ...]:
-        """The slots that no pass has."""
-        return tuple(self._free)
 
     @property
     def waiting(self) -> int:
@@ -119,7 +117,7 @@ class Slots:
             waiter.granted.set_result(slot)
         for entry in passed_over:
             heapq.heappush(self._waiting, entry)
-        if not self._waiting:
+        if not self._waiting or len(self._last) > 2 * len(self._waiting) + _MOST_FLOWS:
             self._last = {flow: tag for flow, tag in self._last.items() if tag > self._served}
 
     def _best(self, prompt: PromptText) -> Slot:

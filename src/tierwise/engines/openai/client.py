@@ -88,14 +88,6 @@ class ChatClient:
         """Number of passes that wait here, and not in the engine."""
         return 0
 
-    def prefill(self, call: Call, passes: int) -> Call | None:  # noqa: ARG002 - the signature of `SharesPrompts`
-        """As `engine.SharesPrompts`: nothing, because a server at an unknown place shares prompts by itself or not."""
-        return None
-
-    async def end_thinking(self, base_url: str, completion_id: str) -> bool:  # noqa: ARG002 - the signature of others
-        """As `engine.ControlsThinking`: never, because OpenAI's API has no such request."""
-        return False
-
     async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:
         """Run one pass against `base_url` (which ends in /v1). Closing the generator aborts the pass."""
         if not self._request.streams(call):

@@ -25,6 +25,10 @@ import signal
 import sys
 import time
 
+TYPE_CHECKING = False  # the module `typing` would double what we import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _LIFELINE = 0
 """File descriptor of the pipe (standard input) that closes when the parent dies."""
 
@@ -35,6 +39,17 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 _POLL_SECONDS = 1.0
 """Interval of checks whether our parent changed: a process that it forked may hold the pipe open after its death."""
+
+
+def command(program: Sequence[str], grace: float, scratch: str = "") -> tuple[str, ...]:
+    """The command line that runs a program under a guard.
+
+    Args:
+        program: its path and arguments.
+        grace: seconds from SIGTERM to SIGKILL.
+        scratch: a folder without folders in it, which is removed when all processes have ended; empty for none.
+    """
+    return (sys.executable, "-I", "-S", __file__, str(grace), scratch, "--", *program)
 
 
 def main() -> int:
@@ -152,7 +167,8 @@ def _remove(folder: str) -> None:
     """Remove a folder and its files."""
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):  # noqa: PTH208 - as above
-            os.unlink(f"{folder}/{name}")  # noqa: PTH108
+            with contextlib.suppress(OSError):
+                os.unlink(f"{folder}/{name}")  # noqa: PTH108
         os.rmdir(folder)  # noqa: PTH106
 
 

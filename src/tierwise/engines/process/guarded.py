@@ -14,7 +14,6 @@ import os
 import re
 import secrets
 import signal
-import sys
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +95,7 @@ class GuardedProcess:
             output, writer = _pipe(ours, theirs)
             reader, lifeline = _pipe(theirs, ours)
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", guard.__file__, str(stop_seconds), str(scratch or ""), "--", *command),
+                *guard.command(command, stop_seconds, str(scratch or "")),
                 stdin=reader,
                 stdout=writer,
                 stderr=writer,

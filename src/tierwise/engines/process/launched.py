@@ -151,14 +151,6 @@ class LaunchedEngine:
         """Run one pass without streaming. Returns the body of the response."""
         return await self._client.whole(f"{await self.supervisor.ready()}/v1", call)
 
-    def prefill(self, call: Call, passes: int) -> Call | None:
-        """As `engine.SharesPrompts`."""
-        return self._client.prefill(call, passes)
-
-    async def end_thinking(self, completion_id: str) -> bool:
-        """As `engine.ControlsThinking`."""
-        return await self._client.end_thinking(f"{await self.supervisor.ready()}/v1", completion_id)
-
     async def _learn(self, url: str) -> None:
         if self._ask_facts is not None and not self._facts:
             self._facts = dict(await self._ask_facts(url))

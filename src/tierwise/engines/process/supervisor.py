@@ -272,6 +272,13 @@ class Supervisor:
     async def _run_once(self, client: aiohttp.ClientSession, log: logging.Handler) -> _End:
         """Run one process of the engine, from its start to its end."""
         self.launch = launch = self._build(_free_port())
+        try:
+            return await self._run(launch, client, log)
+        finally:
+            if launch.scratch is not None:  # also if no guard was started, or it was killed
+                shutil.rmtree(launch.scratch, ignore_errors=True)
+
+    async def _run(self, launch: Launch, client: aiohttp.ClientSession, log: logging.Handler) -> _End:
         self.started_at, self.start_seconds_taken = datetime.now(UTC), None
         self._restart_reason = ""
         started = _now()
@@ -286,8 +293,6 @@ class Supervisor:
                 scratch=launch.scratch,
             )
         except OSError as error:
-            if launch.scratch is not None:
-                shutil.rmtree(launch.scratch, ignore_errors=True)
             return _End(f"engine {self._name!r} cannot be started: {error}")
         self._process = process
         try:
