@@ -7,7 +7,7 @@ are written. The threshold is the median of the lowest windows of its passes wit
 engine are looked at: when it stopped writing, and how many tokens it had written, compared with the ledger's count.
 
 `agent`: tasks for which a tool has to be called, and its result read, through a route of both models with its default
-signals. It has the tier and the reason of every turn.
+signals, and by the large model alone. It has the tier and the reason of every turn.
 
 `session`: a conversation of 6 turns through the same route, with and without a session. The default signals accept no
 open text of the small model, so each turn climbs, unless the session begins at the large model.
@@ -34,7 +34,7 @@ from tierwise.engines.engine import Deployment
 from tierwise.engines.llama_cpp import launch as llama_cpp
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.settings import LaunchContext
-from tierwise.ledger.records import Trace
+from tierwise.ledger.records import Decision, Trace
 from tierwise.policies import Cascade, Single
 from tierwise.policies.signals import Cut
 from tierwise.run import Action, Tier
@@ -52,21 +52,29 @@ PROBLEMS: list[tuple[str, Callable[[int, int, int], int]]] = [
     ("{a} boxes have {b} pens each, and {c} pens are lost. How many pens are left?", lambda a, b, c: a * b - c),
     ("A train with {a} people lets {b} out, and {c} get in. How many are in it?", lambda a, b, c: a - b + c),
 ]
-NUMBERS = [(42, 9, 4), (31, 7, 12), (58, 13, 6), (25, 8, 3)]
+NUMBERS = [(42, 9, 4), (31, 7, 12)]
 STOCK = {"apples": 12, "pears": 7, "plums": 31, "figs": 5, "limes": 18, "dates": 44}
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "count_stock",
-        "description": "How many pieces of a fruit are in the warehouse.",
-        "parameters": {
-            "type": "object",
-            "properties": {"fruit": {"type": "string", "enum": sorted(STOCK)}},
-            "required": ["fruit"],
-            "additionalProperties": False,
-        },
-    },
+ASKED = {
+    "How many apples are in the warehouse?": "apples",
+    "How many pears do we have?": "pears",
+    "Tell me the stock of plums.": "plums",
+    "What is left of the small green sour fruit that goes into a caipirinha?": "limes",
+    "Do we have the sweet brown fruit of a desert palm, and how many?": "dates",
+    "Look up what goes into a jam with walnuts, is purple outside and full of seeds inside.": "figs",
 }
+"""Three requests that name the fruit, and three that do not."""
+
+
+def _tool(name: str, does: str, **more: Any) -> Any:
+    properties = {"fruit": {"type": "string", "enum": sorted(STOCK)}, **more}
+    parameters = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
+    return {"type": "function", "function": {"name": name, "description": does, "parameters": parameters}}
+
+
+TOOLS = [
+    _tool("count_stock", "How many pieces of a fruit are in the warehouse."),
+    _tool("order_fruit", "Order pieces of a fruit from the supplier.", pieces={"type": "integer"}),
+]
 TURNS = [
     "Explain in two sentences what a binary search does.",
     "Write it in Python.",
@@ -95,7 +103,7 @@ class Watched:
     """An engine that looks at its slots after a pass was closed before its end."""
 
     def __init__(self, engine: LaunchedEngine) -> None:
-        self.prefill, self.health = engine.prefill, engine.health
+        self.health = engine.health
         self.start, self.stop = engine.start, engine.stop
         self.looks: list[dict[str, float]] = []
         self._engine = engine
@@ -156,11 +164,16 @@ def route(small: Deployment, large: Deployment, **settings: Any) -> tuple[Tier, 
     return Tier(name="auto", deployment=large, policy=policy), [single(small), single(large)]
 
 
-async def act(tier: Tier, prompt: Prompt, others: Sequence[Tier] = (), session: str = "") -> tuple[Answer, Trace, str]:
-    """The answer, the trace and the reason of one action."""
+async def act(tier: Tier, prompt: Prompt, others: Sequence[Tier] = (), session: str = "") -> tuple[Answer, Trace]:
+    """The answer and the trace of one action."""
     trace = Trace(action="act", began=asyncio.get_running_loop().time(), started_at=time.time(), session=session)
     action = Action(tier, trace, tiers={one.name: one for one in others})
-    return await action.solve(prompt), trace, action.reason
+    return await action.solve(prompt), trace
+
+
+def said(trace: Trace) -> list[str]:
+    """What its decisions say, without the plan."""
+    return [event.reason for event in trace.events if isinstance(event, Decision)][1:]
 
 
 def passes_of(traces: Sequence[Trace], tier: str = "") -> list[Pass]:
@@ -185,9 +198,9 @@ async def measured_cut(small: Deployment, large: Deployment) -> dict[str, Any]:
         auto, tiers = route(replace(small, engine=watched), large, cut=cut)
         traces, right, before = list[Trace](), 0, await predicted(small)
         for text, result in problems():
-            fields: Any = {"temperature": 0, "max_tokens": 160}
+            fields: Any = {"temperature": 0, "max_tokens": 128}
             prompt = Prompt(messages=({"role": "user", "content": f"{text} {HOW}"},), fields=fields, seed=len(traces))
-            answer, trace, _ = await act(auto, prompt, tiers)
+            answer, trace = await act(auto, prompt, tiers)
             traces.append(trace)
             right += (await judge(Number(equals=result), answer.completion)).ok
         cheap = passes_of(traces, "small")
@@ -227,17 +240,19 @@ async def measured_agent(small: Deployment, large: Deployment) -> dict[str, Any]
     found: dict[str, Any] = {}
     for way, (tier, tiers) in {"route": route(small, large), "large": (single(large), [])}.items():
         traces, right, turns = list[Trace](), 0, list[str]()
-        for number, (fruit, count) in enumerate(STOCK.items()):
-            messages: list[Any] = [{"role": "user", "content": f"How many {fruit} are in the warehouse?"}]
+        for number, (asked, fruit) in enumerate(ASKED.items()):
+            messages: list[Any] = [{"role": "user", "content": asked}]
             for turn in range(2):
-                fields: Any = {"temperature": 0, "max_tokens": 96, "tools": [TOOL]}
+                fields: Any = {"temperature": 0, "max_tokens": 96, "tools": TOOLS}
+                if turn == 0:
+                    fields["tool_choice"] = "required"
                 prompt = Prompt(messages=tuple(messages), fields=fields, seed=number)
-                answer, trace, reason = await act(tier, prompt, tiers)
+                answer, trace = await act(tier, prompt, tiers)
                 traces.append(trace)
-                turns.append(f"{fruit}, turn {turn + 1}: {answer.tier or tier.name} ({reason})")
+                turns.append(f"{fruit}, turn {turn + 1}: {answer.tier or tier.name} ({'; '.join(said(trace))})")
                 calls = answer.completion.tool_calls
                 if turn or not calls:
-                    right += turn and str(count) in answer.completion.text
+                    right += turn and str(STOCK[fruit]) in answer.completion.text
                     break
                 messages += [{"role": "assistant", "content": "", "tool_calls": list(calls)}]
                 messages += [
@@ -272,7 +287,7 @@ async def measured_session(small: Deployment, large: Deployment) -> dict[str, An
             messages.append({"role": "user", "content": turn})
             prompt = Prompt(messages=tuple(messages), fields={"temperature": 0, "max_tokens": 64}, seed=1)
             began = time.perf_counter()
-            answer, trace, _ = await act(auto, prompt, tiers, session)
+            answer, trace = await act(auto, prompt, tiers, session)
             seconds.append(time.perf_counter() - began)
             traces.append(trace)
             messages.append({"role": "assistant", "content": answer.completion.text})

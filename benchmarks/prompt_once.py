@@ -34,7 +34,7 @@ import aiohttp
 from tierwise import plan
 from tierwise.catalog import pull
 from tierwise.engines import LlamaCpp, Transformers, Vllm
-from tierwise.engines.engine import Deployment
+from tierwise.engines.engine import Deployment, SharesPrompts
 from tierwise.engines.llama_cpp import launch as llama_cpp
 from tierwise.engines.metrics import read
 from tierwise.engines.process.launched import LaunchedEngine
@@ -94,6 +94,7 @@ class Watched(Plain):
 
     def __init__(self, engine: LaunchedEngine, votes: int, *, leaves_free: bool) -> None:
         super().__init__(engine)
+        assert isinstance(engine, SharesPrompts)
         self.prefill = engine.prefill
         self.prefills, self.runs = asyncio.Event(), asyncio.Event()
         self._engine, self._left, self._leaves_free = engine, votes, leaves_free
