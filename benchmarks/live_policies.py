@@ -1,13 +1,10 @@
-"""What three policies do on a real llama.cpp: passes that are cut, an agent's turns, and sessions.
+"""What two settings of a route do on a real llama.cpp: passes that are cut, and sessions.
 
-    python benchmarks/live_policies.py --small FILE.gguf --large FILE.gguf [--only cut|agent|session] [--json FILE]
+    python benchmarks/live_policies.py --small FILE.gguf --large FILE.gguf [--only cut|session] [--json FILE]
 
 `cut`: word problems through a route of both models, with and without ending unsure passes of the small one while they
 are written. The threshold is the median of the lowest windows of its passes without it. After each cut the slots of the
 engine are looked at: when it stopped writing, and how many tokens it had written, compared with the ledger's count.
-
-`agent`: tasks for which a tool has to be called, and its result read, through a route of both models with its default
-signals, and by the large model alone. It has the tier and the reason of every turn.
 
 `session`: a conversation of 6 turns through the same route, with and without a session. The default signals accept no
 open text of the small model, so each turn climbs, unless the session begins at the large model.
@@ -34,7 +31,7 @@ from tierwise.engines.engine import Deployment
 from tierwise.engines.llama_cpp import launch as llama_cpp
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.settings import LaunchContext
-from tierwise.ledger.records import Decision, Trace
+from tierwise.ledger.records import Trace
 from tierwise.policies import Cascade, Single
 from tierwise.policies.signals import Cut
 from tierwise.run import Action, Tier
@@ -53,28 +50,6 @@ PROBLEMS: list[tuple[str, Callable[[int, int, int], int]]] = [
     ("A train with {a} people lets {b} out, and {c} get in. How many are in it?", lambda a, b, c: a - b + c),
 ]
 NUMBERS = [(42, 9, 4), (31, 7, 12)]
-STOCK = {"apples": 12, "pears": 7, "plums": 31, "figs": 5, "limes": 18, "dates": 44}
-ASKED = {
-    "How many apples are in the warehouse?": "apples",
-    "How many pears do we have?": "pears",
-    "Tell me the stock of plums.": "plums",
-    "What is left of the small green sour fruit that goes into a caipirinha?": "limes",
-    "Do we have the sweet brown fruit of a desert palm, and how many?": "dates",
-    "Look up what goes into a jam with walnuts, is purple outside and full of seeds inside.": "figs",
-}
-"""Three requests that name the fruit, and three that do not."""
-
-
-def _tool(name: str, does: str, **more: Any) -> Any:
-    properties = {"fruit": {"type": "string", "enum": sorted(STOCK)}, **more}
-    parameters = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
-    return {"type": "function", "function": {"name": name, "description": does, "parameters": parameters}}
-
-
-TOOLS = [
-    _tool("count_stock", "How many pieces of a fruit are in the warehouse."),
-    _tool("order_fruit", "Order pieces of a fruit from the supplier.", pieces={"type": "integer"}),
-]
 TURNS = [
     "Explain in two sentences what a binary search does.",
     "Write it in Python.",
@@ -171,11 +146,6 @@ async def act(tier: Tier, prompt: Prompt, others: Sequence[Tier] = (), session: 
     return await action.solve(prompt), trace
 
 
-def said(trace: Trace) -> list[str]:
-    """What its decisions say, without the plan."""
-    return [event.reason for event in trace.events if isinstance(event, Decision)][1:]
-
-
 def passes_of(traces: Sequence[Trace], tier: str = "") -> list[Pass]:
     return [done for trace in traces for done in trace.passes if tier in ("", done.tier)]
 
@@ -236,47 +206,6 @@ def problems() -> list[tuple[str, int]]:
     return [(text.format(a=a, b=b, c=c), result_of(a, b, c)) for text, result_of in PROBLEMS for a, b, c in NUMBERS]
 
 
-async def measured_agent(small: Deployment, large: Deployment) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for way, (tier, tiers) in {"route": route(small, large), "large": (single(large), [])}.items():
-        traces, right, turns = list[Trace](), 0, list[str]()
-        for number, (asked, fruit) in enumerate(ASKED.items()):
-            messages: list[Any] = [{"role": "user", "content": asked}]
-            for turn in range(2):
-                fields: Any = {"temperature": 0, "max_tokens": 96, "tools": TOOLS}
-                if turn == 0:
-                    fields["tool_choice"] = "required"
-                prompt = Prompt(messages=tuple(messages), fields=fields, seed=number)
-                answer, trace = await act(tier, prompt, tiers)
-                traces.append(trace)
-                turns.append(f"{fruit}, turn {turn + 1}: {answer.tier or tier.name} ({'; '.join(said(trace))})")
-                calls = answer.completion.tool_calls
-                if turn or not calls:
-                    right += turn and str(STOCK[fruit]) in answer.completion.text
-                    break
-                messages += [{"role": "assistant", "content": "", "tool_calls": list(calls)}]
-                messages += [
-                    {"role": "tool", "tool_call_id": one.get("id", ""), "content": result(one)} for one in calls
-                ]
-        found[way] = {
-            "right": right,
-            "turns": turns,
-            "small": totals(passes_of(traces, "small")),
-            "large": totals(passes_of(traces, "large")),
-        }
-        print(f"  {way}: {right} of {len(STOCK)} tasks done; small {found[way]['small']}; large {found[way]['large']}")
-        print("\n".join(f"    {turn}" for turn in turns))
-    return found
-
-
-def result(call: Any) -> str:
-    """What the tool returns."""
-    try:
-        return json.dumps({"pieces": STOCK[json.loads(call["function"]["arguments"])["fruit"]]})
-    except (KeyError, TypeError, ValueError):
-        return json.dumps({"error": "there is no such fruit"})
-
-
 async def measured_session(small: Deployment, large: Deployment) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for session in ("", "conversation"):
@@ -301,7 +230,6 @@ async def measured_session(small: Deployment, large: Deployment) -> dict[str, An
 async def measured(given: argparse.Namespace) -> dict[str, Any]:
     parts: dict[str, Callable[[Deployment, Deployment], Any]] = {
         "cut": measured_cut,
-        "agent": measured_agent,
         "session": measured_session,
     }
     found = {}
@@ -314,9 +242,9 @@ async def measured(given: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", type=Path, required=True, help="a GGUF file of a small model that calls tools")
+    parser.add_argument("--small", type=Path, required=True, help="a GGUF file of a small model")
     parser.add_argument("--large", type=Path, required=True, help="a GGUF file of a larger one")
-    parser.add_argument("--only", choices=["cut", "agent", "session"], help="measure only this")
+    parser.add_argument("--only", choices=["cut", "session"], help="measure only this")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     given = parser.parse_args()
     found = asyncio.run(measured(given))
