@@ -9,7 +9,7 @@ from tierwise.catalog.families import family_of
 if TYPE_CHECKING:
     from tierwise.catalog.architecture import Architecture
     from tierwise.catalog.families import Family
-    from tierwise.engines.openai.dialect import ThinkingSwitch
+    from tierwise.engines.thinking_switch import ThinkingSwitch
 
 
 def family_of_checkpoint(architecture: Architecture) -> Family | None:

@@ -8,10 +8,11 @@ not, because the others can answer without it for fewer tokens; if none of them 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
+from tierwise.engines.thinking_switch import OF_THINKING, asked_by_client, is_thinking_off, turned_off
 from tierwise.spec.ask import OutOfBudget
 from tierwise.spec.call import Call, Chunk, Completion, Pass, Usage
 from tierwise.spec.errors import EngineError
@@ -22,16 +23,11 @@ if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
     from tierwise.run.output import OutputStream
     from tierwise.spec.ask import Answer
-    from tierwise.spec.json import Fields
-    from tierwise.spec.prompt import Prompt
 
 LOST: Final = "lost_to_thinking"
 """The outcome of such a pass, and the signal of the decisions about it."""
 
 _OFF, _CLOSED = "with thinking off", "with its thinking closed"
-_ASKS_TO_THINK = ("thinking", "reasoning_effort", "reasoning")
-_KWARGS = "chat_template_kwargs"
-_OF_THINKING = ("thinking", "reasoning_effort", "reasoning", "thinking_tokens")
 
 
 @dataclass(slots=True)
@@ -152,45 +148,16 @@ def recoveries_of(lost: Pass, deployment: Deployment) -> list[tuple[str, Call]] 
     has no answer either, or cannot be done, thinking is turned off.
     """
     prompt, off = lost.call.prompt, deployment.thinking_off
-    if (named := _asked_by_client(prompt, off)) is not None:
+    if (named := asked_by_client(prompt, off)) is not None:
         return f"the request sets {named} itself, so it is not answered again"
     found: list[tuple[str, Call]] = []
     base = replace(lost.call, role="recovery", is_prefill=False, continues=lost.number)
     thinking = lost.completion.reasoning.strip()
     if thinking and deployment.current_capabilities().continues and not any(map(prompt.fields.get, FORM)):
-        closed = prompt.without(*_OF_THINKING).continuing(thinking, ANSWER)
+        closed = prompt.without(*OF_THINKING).continuing(thinking, ANSWER)
         found.append((_CLOSED, replace(base, prompt=closed, after=(*lost.call.after, lost.number))))
     if off is not None:
         if is_thinking_off(prompt, off):
             return f"{deployment.name} thinks although thinking is off"
-        found.append((_OFF, replace(base, prompt=_switched(prompt, off))))
+        found.append((_OFF, replace(base, prompt=turned_off(prompt, off))))
     return found or f"no thinking switch of {deployment.name} is known, so it is not answered again"
-
-
-def is_thinking_off(prompt: Prompt, off: Fields | None) -> bool:
-    """Whether a prompt turns thinking off, by the request lever or by the fields that do so on its deployment."""
-    return prompt.fields.get("thinking") is False or (
-        off is not None and _switched(prompt, off).fields == prompt.fields
-    )
-
-
-def _asked_by_client(prompt: Prompt, off: Fields | None) -> str | None:
-    """The field by which the client itself decides about thinking; None if it does not."""
-    own = {name for name in prompt.fields if name not in prompt.filled and prompt.fields[name] is not None}
-    if (named := next((name for name in _ASKS_TO_THINK if name in own), None)) is not None:
-        return named
-    given = prompt.fields.get(_KWARGS)
-    if _KWARGS not in own or not isinstance(given, Mapping):
-        return None
-    switches = (off or {}).get(_KWARGS)
-    known = {"enable_thinking", "thinking", *(switches if isinstance(switches, Mapping) else ())}
-    return next((f"{_KWARGS}.{name}" for name in sorted(known) if name in given), None)
-
-
-def _switched(prompt: Prompt, off: Fields) -> Prompt:
-    """The prompt with thinking off. Other variables of the chat template stay as they are."""
-    wanted = dict(off)
-    given, switch = prompt.fields.get(_KWARGS), off.get(_KWARGS)
-    if isinstance(given, Mapping) and isinstance(switch, Mapping):
-        wanted[_KWARGS] = {**given, **switch}
-    return prompt.without(*_OF_THINKING).setting(**wanted)

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext,
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tierwise.engines.thinking_switch import is_thinking_off
 from tierwise.ledger.records import Check, Decision
 from tierwise.panel import panel
 from tierwise.run.acceptable import BUDGET, CHANGED, ENGINE, adapted, relaxed, remember, require_tools
@@ -18,7 +19,7 @@ from tierwise.run.code_runs import ceiling
 from tierwise.run.following import follow
 from tierwise.run.passing import RunningPass, with_prompt_count
 from tierwise.run.prefill import prefill_of
-from tierwise.run.recovery import LOST, Recovery, is_thinking_off
+from tierwise.run.recovery import LOST, Recovery
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch, Watching
 from tierwise.spec.budget import BOUNDS, Budget, Left, in_words

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tierwise.engines.openai.dialect import Dialect, thinking_off
+from tierwise.engines.openai.dialect import Dialect
+from tierwise.engines.thinking_switch import thinking_off
 from tierwise.spec.errors import Refused
 from tierwise.spec.sampling import Sampling
 

@@ -18,9 +18,9 @@ from tierwise.engines.llama_cpp.facts import facts
 from tierwise.engines.llama_cpp.prompting import thinking_switch
 from tierwise.engines.llama_cpp.saved_prompts import make_folder
 from tierwise.engines.llama_cpp.settings import DIALECT
-from tierwise.engines.openai.dialect import thinking_off
 from tierwise.engines.process.environment import given
 from tierwise.engines.process.supervisor import Launch
+from tierwise.engines.thinking_switch import thinking_off
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from tierwise.catalog import architecture
 from tierwise.catalog.gguf import read_head
 from tierwise.engines.prompting import family_of_checkpoint
+from tierwise.engines.thinking_switch import switch_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tierwise.engines.openai.dialect import ThinkingSwitch
+    from tierwise.engines.thinking_switch import ThinkingSwitch
 
 
 def thinking_switch(model: Path, template: Path | None = None) -> ThinkingSwitch | None:
@@ -27,12 +28,8 @@ def thinking_switch(model: Path, template: Path | None = None) -> ThinkingSwitch
     if not model.is_file():
         return None
     if template is not None:
-        return _switch_in(template.read_text(encoding="utf-8"))
+        return switch_in(template.read_text(encoding="utf-8"))
     family = family_of_checkpoint(architecture.read(model))
     if family is not None:
         return family.thinking.switch
-    return _switch_in(str(read_head(model).values.get("tokenizer.chat_template", "")))
-
-
-def _switch_in(template: str) -> ThinkingSwitch | None:
-    return ({"enable_thinking": True}, {"enable_thinking": False}) if "enable_thinking" in template else None
+    return switch_in(str(read_head(model).values.get("tokenizer.chat_template", "")))

@@ -8,16 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tierwise.engines.thinking_switch import turned
 from tierwise.spec.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tierwise.spec.json import Fields, Json
+    from tierwise.engines.thinking_switch import ThinkingSwitch
+    from tierwise.spec.json import Json
     from tierwise.spec.sampling import Sampling
-
-ThinkingSwitch = tuple["Fields", "Fields"]
-"""The chat-template variables of a family that turn thinking on, and those that turn it off (`catalog.families`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +59,7 @@ class Dialect:
         if isinstance(thinking := fields.get("thinking"), bool):
             if switch is None:
                 raise Refused(f"thinking: {_NO_SWITCH}", engine=self.engine)
-            given = sent.get("chat_template_kwargs")
-            sent["chat_template_kwargs"] = {**switch[not thinking], **(given if isinstance(given, dict) else {})}
+            sent = dict(turned(sent, switch, on=thinking))
         elif "thinking" in fields:  # a hosted server's own object of this name
             sent["thinking"] = thinking
         for name, field in (("thinking_tokens", self.thinking_tokens), ("active_experts", self.active_experts)):
@@ -80,11 +78,6 @@ class Dialect:
 
     def _advice(self, name: str) -> str:
         return f"{self.engine} {(self.advice or {}).get(name, 'has no request field for it; leave it out')}"
-
-
-def thinking_off(switch: ThinkingSwitch | None) -> Fields | None:
-    """The request fields that turn the thinking of a family off; None without a switch."""
-    return None if switch is None else {"chat_template_kwargs": dict(switch[1])}
 
 
 _NO_SWITCH = "the thinking switch of this checkpoint is unknown; set `chat_template_kwargs` instead"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tierwise.catalog.families import families
 from tierwise.engines.probe.findings import Finding, Switch
+from tierwise.engines.thinking_switch import as_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,8 +81,8 @@ def _switches() -> Iterator[tuple[Fields, Fields]]:
         if on and off and off not in seen:
             seen.append(off)
             yield (
-                {"chat_template_kwargs": {name: value for name, value in on.items() if name in off}},
-                {"chat_template_kwargs": off},
+                as_fields({name: value for name, value in on.items() if name in off}),
+                as_fields(off),
             )
     yield {"reasoning_effort": "high"}, {"reasoning_effort": "none"}
 

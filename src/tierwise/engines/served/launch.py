@@ -15,7 +15,6 @@ from tierwise.catalog.architecture import Architecture
 from tierwise.catalog.architecture import read as read_architecture
 from tierwise.engines.lever import flags
 from tierwise.engines.openai.client import ChatClient
-from tierwise.engines.openai.dialect import thinking_off
 from tierwise.engines.openai.engine import HttpEngine
 from tierwise.engines.openai.launch import api_key, shown
 from tierwise.engines.openai.proxy import proxy_to
@@ -27,11 +26,12 @@ from tierwise.engines.prompting import switch_of
 from tierwise.engines.served.client import ClientOptions
 from tierwise.engines.served.overrides import override
 from tierwise.engines.served.settings import ServerEngineSettings
+from tierwise.engines.thinking_switch import thinking_off
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
-    from tierwise.engines.openai.dialect import ThinkingSwitch
     from tierwise.engines.settings import LaunchContext
+    from tierwise.engines.thinking_switch import ThinkingSwitch
 
 S = TypeVar("S", bound=ServerEngineSettings)
 S_contra = TypeVar("S_contra", bound=ServerEngineSettings, contravariant=True)

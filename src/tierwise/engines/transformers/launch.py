@@ -12,11 +12,11 @@ import msgspec
 
 from tierwise.catalog.architecture import read as read_architecture
 from tierwise.engines.openai.client import ChatClient
-from tierwise.engines.openai.dialect import thinking_off
 from tierwise.engines.process.environment import given
 from tierwise.engines.process.launched import LaunchedEngine
 from tierwise.engines.process.supervisor import Launch
 from tierwise.engines.prompting import family_of_checkpoint
+from tierwise.engines.thinking_switch import thinking_off
 from tierwise.engines.transformers.client import COUNTING, read_event
 from tierwise.engines.transformers.facts import facts
 from tierwise.engines.transformers.metrics import METRIC_NAMES
