@@ -1,15 +1,16 @@
 """Eight votes on one prompt: the prompt tokens that the engine computes, and the time, relative to one pass.
 
-    python benchmarks/prompt_once.py [--only ENGINE] [--checkpoint FOLDER [--vllm PYTHON]] [--votes 8]
-        [--answers 8,32,96,256] [--rounds 3] [--json FILE]
+    python benchmarks/prompt_once.py [--only ENGINE] [--checkpoint FOLDER [--vllm PYTHON [--block 32]]]
+        [--votes 8] [--answers 8,32,96,256] [--tables curve,short,waits] [--rounds 3] [--json FILE]
 
 llama.cpp runs the quickstart's checkpoint (`tierwise pull examples/quickstart.yaml`). With a folder, the Transformers
 worker runs it too, and with the interpreter of a vLLM on this machine, vLLM does. Every prompt is new, of about 610
 tokens with SmolLM2. Tokens are those of the trace, from which the ledger is written; `engine` is the count on the
 engine's own metrics page. Two times are compared with the votes': one pass, and the sum of a prefill alone and the same
 votes on a prompt that is cached already. CPU time is that of the engine's processes, which other load on the machine
-disturbs less. The last table, of llama.cpp, finds where sharing begins to pay: the same votes on shorter prompts, with
-and without it.
+disturbs less. Two more tables are of llama.cpp. `short` finds where sharing begins to pay: the same votes on shorter
+prompts, with and without it. `waits` has the time to the first token of a single pass that comes while the votes run,
+with and without the slot that they leave free.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ import aiohttp
 from tierwise import plan
 from tierwise.catalog import pull
 from tierwise.engines import LlamaCpp, Transformers, Vllm
-from tierwise.engines.engine import Deployment
+from tierwise.engines.engine import Deployment, SharesPrompts
 from tierwise.engines.llama_cpp import launch as llama_cpp
 from tierwise.engines.metrics import read
 from tierwise.engines.process.launched import LaunchedEngine
@@ -44,12 +45,13 @@ from tierwise.ledger.records import Trace
 from tierwise.run import Action, Tier
 from tierwise.spec.ask import Answer, Ask
 from tierwise.spec.budget import Budget
-from tierwise.spec.call import Call
+from tierwise.spec.call import Call, Chunk
 from tierwise.spec.prompt import Prompt
 
 QUICKSTART = Path(__file__).parents[1] / "examples" / "quickstart.yaml"
 SENTENCE = "The quick brown fox jumps over the lazy dog and runs along the river. "
 REPEATS = 38
+FAIR_ANSWER = 96
 TOKENS_LIMIT, VLLM_TOKENS_LIMIT, SHORT_LIMIT, LONG_LIMIT = 1.05, 1.18, 2.5, 1.1
 
 
@@ -79,6 +81,36 @@ class Plain:
 
     def __init__(self, engine: LaunchedEngine) -> None:
         self.stream, self.health = engine.stream, engine.health
+
+
+class Watched(Plain):
+    """An engine that tells when the votes run.
+
+    Args:
+        engine: the engine.
+        votes: how many of them.
+        leaves_free: whether they leave a slot free for single passes.
+    """
+
+    def __init__(self, engine: LaunchedEngine, votes: int, *, leaves_free: bool) -> None:
+        super().__init__(engine)
+        assert isinstance(engine, SharesPrompts)
+        self.prefill = engine.prefill
+        self.prefills, self.runs = asyncio.Event(), asyncio.Event()
+        self._engine, self._left, self._leaves_free = engine, votes, leaves_free
+        self.stream = self._watched
+
+    async def _watched(self, call: Call) -> AsyncGenerator[Chunk, None]:
+        if call.is_prefill:
+            self.prefills.set()
+        begins = not call.is_prefill
+        async with aclosing(self._engine.stream(call if self._leaves_free else replace(call, group=""))) as chunks:
+            async for chunk in chunks:
+                if begins and chunk.is_output:
+                    begins, self._left = False, self._left - 1
+                    if not self._left:
+                        self.runs.set()
+                yield chunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +185,36 @@ class Bench:
         one = await self.measure(1, self.prompt(1, repeats))
         return {"prompt": one.uncached, "shared": shared.seconds, "plain": plain.seconds}
 
+    async def first_token(self) -> float:
+        """Seconds until a single pass on a short prompt has its first token."""
+        began = time.perf_counter()
+        async with aclosing(self._engine.stream(Call(prompt=self.prompt(8, repeats=1)))) as chunks:
+            async for chunk in chunks:
+                if chunk.is_output:
+                    return time.perf_counter() - began
+        raise AssertionError("the single pass had no token")
+
+    async def amid(self, answer: int, *, prefill: bool = False, leaves_free: bool = True) -> float:
+        """The same, for a pass that comes when the votes of an action run, or when their prompt is computed."""
+        engine: Any = Watched(self._engine, self._votes, leaves_free=leaves_free)
+        deployment = Deployment(name="measured", engine=engine, slots=self._votes)
+        trace = Trace(action="votes", began=asyncio.get_running_loop().time(), started_at=0.0)
+        action = Action(Tier(name="votes", deployment=deployment, policy=Votes(self._votes)), trace)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(action.solve(self.prompt(answer)))
+            await (engine.prefills if prefill else engine.runs).wait()
+            return await self.first_token()
+
+    async def fairness(self, answer: int) -> dict[str, float]:
+        """The waits of a single pass, in seconds."""
+        return {
+            "alone": await self.first_token(),
+            "prefill": (await self.measure(1, self.prompt(1))).seconds,
+            "amid_prefill": await self.amid(answer, prefill=True),
+            "amid_votes": await self.amid(answer),
+            "without": await self.amid(answer, leaves_free=False),
+        }
+
 
 def cpu_seconds(pid: int) -> float:
     """CPU seconds of a process and its descendants that run."""
@@ -181,7 +243,7 @@ def engines(given: argparse.Namespace, logs: Path) -> Iterator[tuple[str, Launch
     if given.only in (None, "transformers"):
         yield "transformers", transformers.build(Transformers(**levers, threads=2), "measured", context(folder))
     if given.vllm is not None and given.only in (None, "vllm"):
-        settings = Vllm(**levers, python=given.vllm, cpu_kv_cache_gib=1, enforce_eager=True)
+        settings = Vllm(**levers, python=given.vllm, block_size=given.block, cpu_kv_cache_gib=1, enforce_eager=True)
         engine: Any = VLLM.build(settings, "measured", context(folder))
         yield "vllm", engine
 
@@ -192,32 +254,54 @@ async def measured(name: str, engine: LaunchedEngine, given: argparse.Namespace)
     try:
         bench, kept = Bench(engine, given.votes), True
         await bench.at(8)  # to warm up
-        print(f"{name}: {given.votes} votes over one pass")
-        print(
-            "  answer   prompt tokens   engine's count   one pass      votes   over one pass   over prefill and votes"
-        )
-        curve = {}
-        for answer in map(int, given.answers.split(",")):
-            curve[answer] = row = await medians(given.rounds, lambda answer=answer: bench.at(answer))
-            print(
-                f"  {answer:6}   {row['tokens']:11.3f} ×   {row['engine']:12.3f} ×   {row['one']:6.2f} s   "
-                f"{row['votes']:6.2f} s   {row['ratio']:5.2f} × (CPU {row['cpu_ratio']:.2f})   "
-                f"{row['of_sum']:5.2f} × (CPU {row['cpu_of_sum']:.2f})",
-                flush=True,
-            )
-            kept &= is_kept(name, answer, row)
-        print(f"  limits {'kept' if kept else 'NOT kept'}: prompt tokens ≤ {tokens_limit(name)} ×, and in time")
-        print(f"  ≤ {SHORT_LIMIT} × one pass up to 32 tokens, then ≤ {LONG_LIMIT} × a prefill and cached votes")
-        short = []
-        if name == "llama.cpp":
+        curve, short, waits = {}, [], {}
+        if "curve" in given.tables:
+            curve = await curve_of(name, bench, given)
+            kept = all(is_kept(name, answer, row) for answer, row in curve.items())
+            print(f"  limits {'kept' if kept else 'NOT kept'}: prompt tokens ≤ {tokens_limit(name)} ×, and in time")
+            print(f"  ≤ {SHORT_LIMIT} × one pass up to 32 tokens, then ≤ {LONG_LIMIT} × a prefill and cached votes")
+        if name == "llama.cpp" and "short" in given.tables:
             print("  prompt tokens   votes, shared   votes, plain")
             for many in (0, 1, 3, 8):
                 short.append(row := await medians(given.rounds, lambda many=many: bench.sharing(many)))
                 print(f"  {row['prompt']:13.0f}   {row['shared']:11.2f} s   {row['plain']:10.2f} s", flush=True)
-        return {"curve": curve, "short": short, "kept": kept}
+        if name == "llama.cpp" and "waits" in given.tables:
+            waits = await waits_of(bench, given)
+            kept &= waits["amid_votes"] <= waits["alone"] + waits["prefill"]
+        return {"curve": curve, "short": short, "waits": waits, "kept": kept}
     finally:
         with suppress(Exception):
             await engine.stop()
+
+
+async def curve_of(name: str, bench: Bench, given: argparse.Namespace) -> dict[int, dict[str, float]]:
+    """The costs per length of answer, printed as they are measured."""
+    print(f"{name}: {given.votes} votes over one pass")
+    print("  answer   prompt tokens   engine's count   one pass      votes   over one pass   over prefill and votes")
+    curve = {}
+    for answer in map(int, given.answers.split(",")):
+        curve[answer] = row = await medians(given.rounds, lambda answer=answer: bench.at(answer))
+        print(
+            f"  {answer:6}   {row['tokens']:11.3f} ×   {row['engine']:12.3f} ×   {row['one']:6.2f} s   "
+            f"{row['votes']:6.2f} s   {row['ratio']:5.2f} × (CPU {row['cpu_ratio']:.2f})   "
+            f"{row['of_sum']:5.2f} × (CPU {row['cpu_of_sum']:.2f})",
+            flush=True,
+        )
+    return curve
+
+
+async def waits_of(bench: Bench, given: argparse.Namespace) -> dict[str, float]:
+    """The waits of a single pass, printed."""
+    waits = await medians(given.rounds, lambda: bench.fairness(FAIR_ANSWER))
+    print(f"  seconds to the first token of a single pass that comes to {given.votes} votes of {FAIR_ANSWER} tokens")
+    print("  alone   during their prefill   during the votes   the same, without a free slot   with ÷ without")
+    print(
+        f"  {waits['alone']:5.2f}   {waits['amid_prefill']:20.2f}   {waits['amid_votes']:16.2f}   "
+        f"{waits['without']:29.2f}   {waits['amid_votes'] / waits['without']:12.2f} ×"
+    )
+    most = waits["alone"] + waits["prefill"]
+    print(f"  limit during the votes: {most:.2f} s, alone plus the prefill of the votes", flush=True)
+    return waits
 
 
 def tokens_limit(name: str) -> float:
@@ -235,8 +319,10 @@ def main() -> None:
     parser.add_argument("--only", choices=["llama.cpp", "transformers", "vllm"], help="measure only this engine")
     parser.add_argument("--checkpoint", type=Path, help="a folder with a safetensors checkpoint")
     parser.add_argument("--vllm", help="an interpreter that has vLLM")
+    parser.add_argument("--block", type=int, help="vLLM's `block_size`; its default is 128 on the CPU")
     parser.add_argument("--votes", type=int, default=8)
     parser.add_argument("--answers", default="8,32,96,256", help="tokens per answer, separated by commas")
+    parser.add_argument("--tables", default="curve,short,waits", help="which tables, separated by commas")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     given = parser.parse_args()

@@ -167,8 +167,8 @@ def main() -> None:
     print(f"| way | right of {options.tasks} | lost | {' | '.join(heads)} |")
     print("|---|---|---|---|---|---|---|")
     for way in ways:
-        means = " | ".join(f"{mean:.0f}" for mean in (way.completion, way.reasoning, way.uncached))
-        print(f"| {way.name} | {way.right} | {way.lost} | {means} | {way.passes:.1f} |")
+        means = " | ".join(f"{mean:.1f}" for mean in (way.completion, way.reasoning, way.uncached))
+        print(f"| {way.name} | {way.right} | {way.lost} | {means} | {way.passes:.2f} |")
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(way) for way in ways], indent=2))
 

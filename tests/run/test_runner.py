@@ -399,3 +399,25 @@ def test_an_engine_that_dies_behind_another_tier_is_asked_once_more():
     dying = ScriptedEngine(Reply(error=Broken("it died")), "four")
     answer, trace, _ = act(does, other("strong", dying))
     assert (answer.completion.text, answer.chosen, trace.passes[1].retry_of) == ("four", 1, 0)
+
+
+def groups(policy, choices=1):
+    """The groups of the calls that an engine gets in one action."""
+
+    async def main():
+        engine = ScriptedEngine("4")
+        action = Action(tier(policy, engine), new_trace(), choices=choices)
+        await asyncio.gather(*(action.solve(ask_user("2 + 2?")) for _ in range(choices)))
+        return [call.group for call in engine.calls]
+
+    return frozen(main())
+
+
+def test_the_passes_of_a_panel_are_a_group_and_one_that_runs_alone_is_in_none():
+    assert groups(Single()) == [""]
+    assert groups(Majority(n=1)) == [""]
+    assert groups(Majority(n=3)) == ["act_test"] * 3
+
+
+def test_the_choices_of_an_action_are_a_group():
+    assert groups(Single(), choices=2) == ["act_test"] * 2

@@ -60,6 +60,7 @@ class Action:
         self._prices = prices or PriceBook({})
         self._tracker = BudgetTracker(budget or Budget(), trace.began).of_tier(tier.name, tier.budget)
         self._slots = SharedSlots()
+        self._group = trace.action if choices > 1 else ""
         self._prompts = SharedPrompts(choices)
         self._code_runs = CodeRuns()
         self._choices: list[ChoiceState] = []
@@ -105,6 +106,7 @@ class Action:
             trace=self._trace,
             output=output,
             slots=self._slots,
+            group=self._group,
             prompts=self._prompts,
             verifier=self._verifier,
             judges=self._judges,

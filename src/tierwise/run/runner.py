@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -201,7 +202,7 @@ class PassRunner:
     def panel(
         self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw", pace: Pace | None = None
     ) -> AbstractAsyncContextManager[Arrivals]:
-        entries = [self._entry(call) for call in calls]
+        entries = self._together([self._entry(call) for call in calls])
         for runner in {id(one): one for one, _ in entries}.values():
             runner._expect([call for one, call in entries if one is runner])  # noqa: SLF001 - the same class
         return panel(entries, order=order, pace=pace)
@@ -212,11 +213,16 @@ class PassRunner:
         assert isinstance(ask, PassRunner)  # noqa: S101 - only `at` and `within` create one
         return ask, ask._numbered(one)  # noqa: SLF001 - the same class
 
+    def _together(self, entries: list[tuple[PassRunner, Call]]) -> list[tuple[PassRunner, Call]]:
+        """The entries of a panel; those that share a deployment are a group."""
+        sizes, group = Counter(one.deployment for one, _ in entries), self._choice.trace.action
+        return [(one, replace(call, group=group) if sizes[one.deployment] > 1 else call) for one, call in entries]
+
     def _expect(self, calls: Sequence[Call]) -> None:
         self._choice.prompts.expect(self._tier.deployment, calls)
 
     def _numbered(self, call: Call) -> Call:
-        draw = self._choice.draws[self.deployment]
+        draw, call = self._choice.draws[self.deployment], replace(call, group=self._choice.group)
         self._choice.draws[self.deployment] += 1
         prompt = call.prompt.by_default(self._tier.sampling) if self._fills else call.prompt
         if self._choice.judges:

@@ -89,7 +89,7 @@ def from_folder(path: Path, base: Path) -> str:
 def _llama_cpp(model: LocalModel, here: LocalMachine) -> Iterator[EngineCandidate]:
     server = shutil.which("llama-server") is not None
     switch = thinking_switch(model.path) is not None
-    sizes, reasons = _sizes(model, here, here.memory_bytes)
+    sizes, reasons = _sizes(model, here, here.memory_bytes, spare=1)
     if here.cores <= _FEW_CORES:
         threads = {"threads": here.cores}
         reasons |= {"threads": "All cores; by default one is left free."}
@@ -146,19 +146,26 @@ def _transformers(model: LocalModel, here: LocalMachine) -> EngineCandidate:
     )
 
 
-def _sizes(model: LocalModel, here: LocalMachine, room: int) -> tuple[dict[str, int], dict[str, str]]:
-    """Context and slots whose cache takes at most half of the memory left by the weights."""
+def _sizes(model: LocalModel, here: LocalMachine, room: int, spare: int = 0) -> tuple[dict[str, int], dict[str, str]]:
+    """Context and slots whose cache takes at most half of the memory left by the weights.
+
+    Args:
+        model: the checkpoint.
+        here: this machine.
+        room: bytes of memory for weights and cache.
+        spare: slots that the engine has beyond several.
+    """
     most = model.architecture.context
     wanted, slots = (_GPU_CONTEXT, _GPU_SLOTS) if here.gpus else (_CONTEXT, _SLOTS)
     context = min(most or wanted, wanted)
     left = max(0, room - model.architecture.bytes) // 2
-    while slots > 1 and model.cache_bytes * context * slots > left:
+    while slots > 1 and model.cache_bytes * context * (slots + spare) > left:
         slots //= 2
+    cache = model.cache_bytes * context * (slots + spare if slots > 1 else 1)
     made_for = f"The model supports {most:,}" if most else "The model's maximum is unknown"
     reasons = {
         "context": f"Tokens of prompt and answer of one pass. {made_for}; memory grows with context x slots.",
-        "slots": "Concurrent passes."
-        + (f" Their cache takes {gib(model.cache_bytes * context * slots)} at most." if model.cache_bytes else ""),
+        "slots": "Concurrent passes." + (f" Their cache takes {gib(cache)} at most." if cache else ""),
     }
     return {"context": context, "slots": slots}, reasons
 

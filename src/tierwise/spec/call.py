@@ -65,6 +65,8 @@ class Call:
     """Index of the independent draw. `ask` numbers draws per choice and deployment, so no two share a seed."""
     sends_seed: bool = True
     """Whether the engine is given the seed; false if it refused one."""
+    group: str = ""
+    """Id of its action, if several of its passes run side by side on the deployment; else empty."""
     is_prefill: bool = False
     """Whether it only computes the prompt, for passes with the same prompt that follow."""
     streamed: bool = True

@@ -46,7 +46,7 @@ def test_the_command_shown_is_the_one_that_runs_with_every_lever():
         >= {
             "model": "/models/my model.gguf",
             "context": 512,
-            "slots": 3,
+            "slots": 4,
             "threads": 2,
             "cache_type_k": "q8_0",
             "flash_attention": True,
@@ -58,7 +58,7 @@ def test_an_external_server_gets_the_same_levers_as_flags_and_the_context_of_all
     flags = command_line(binary="llama-server", context=512, slots=3, threads=2, gpu_layers=99, flash_attention=False)
     given = dict(pairwise(flags))
     assert flags[0] == "llama-server"
-    assert (given["--model"], given["--ctx-size"], given["--parallel"]) == ("/models/my model.gguf", "1536", "3")
+    assert (given["--model"], given["--ctx-size"], given["--parallel"]) == ("/models/my model.gguf", "2048", "4")
     assert (given["--threads"], given["--n-gpu-layers"], given["--flash-attn"]) == ("2", "99", "off")
     assert (given["--fit"], given["--host"]) == ("off", "127.0.0.1")
     assert {"--metrics", "--no-webui"} <= set(flags)

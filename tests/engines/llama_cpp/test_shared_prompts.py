@@ -241,7 +241,7 @@ def test_an_answer_in_a_given_form_shares_its_prompt_and_keeps_its_form(llama):
 
 
 @pytest.mark.model
-def test_a_single_pass_is_served_while_a_group_computes_its_prompt_and_next_when_the_group_has_every_slot(llama):
+def test_a_single_pass_is_served_while_a_group_computes_its_prompt_and_while_the_group_runs(llama):
     async def main() -> None:
         group = asyncio.create_task(act(llama.engine, BestOfN(n=8), story("Eight", max_tokens=24, ignore_eos=True)))
         loop, ends = asyncio.get_running_loop(), []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import weakref
 from collections.abc import AsyncGenerator
 
@@ -60,8 +61,8 @@ def test_passes_that_share_nothing_get_the_slot_that_was_released_first():
     frozen(main())
 
 
-async def held(slots, prompt, order, seconds=1.0):
-    async with slots.leased(prompt):
+async def held(slots, prompt, order, seconds=1.0, group=""):
+    async with slots.leased(prompt, group):
         order.append(prompt[0])
         await asyncio.sleep(seconds)
 
@@ -127,31 +128,124 @@ def test_prompts_that_were_served_are_forgotten_even_if_passes_always_wait():
     frozen(main())
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.none() | st.integers(0, 8)), max_size=20))
-def test_no_slot_is_lost_or_leased_twice_whatever_is_cancelled(passes):
+def test_a_single_pass_does_not_wait_for_a_group_that_has_every_other_slot():
     async def main():
-        slots, running = Slots(2), set()
+        slots, order = Slots(5, spare=1), []
+        async with asyncio.TaskGroup() as group:
+            for _ in range(8):
+                group.create_task(held(slots, ("group",), order, 100.0, "action"))
+            await asyncio.sleep(1)
+            assert order == ["group"] * 4
+            for single in ("first", "second"):
+                group.create_task(held(slots, (single,), order))
+            await asyncio.sleep(0.5)
+            assert order == ["group"] * 4 + ["first"]
+            await asyncio.sleep(1)
+            assert order[5:] == ["second"]  # after the other single pass, and before any of the group ends
+        assert order.count("group") == 8
 
-        async def run(prompt, seconds):
-            async with slots.leased(prompt) as slot:
+    frozen(main())
+
+
+def test_passes_that_run_alone_have_no_more_slots_than_before_while_no_group_runs():
+    async def main():
+        slots, order = Slots(3, spare=1), []
+        async with asyncio.TaskGroup() as group:
+            for name in "abc":
+                group.create_task(held(slots, (name,), order))
+            await asyncio.sleep(0.5)
+            assert order == ["a", "b"]
+        assert order == ["a", "b", "c"]
+
+    frozen(main())
+
+
+def test_groups_take_turns_whatever_their_prompts():
+    """A panel of comparisons has a prompt for each of them, and is still one action."""
+
+    async def main():
+        slots, order = Slots(3, spare=1), []
+        async with asyncio.TaskGroup() as group:
+            for number in range(6):
+                group.create_task(held(slots, ("a", f"comparison {number}"), order, group="one"))
+            for _ in range(6):
+                group.create_task(held(slots, ("b",), order, group="two"))
+        assert order == list("aaababababbb")
+
+    frozen(main())
+
+
+@given(st.lists(st.integers(2, 9), min_size=2, max_size=4), st.integers(2, 5))
+def test_no_group_waits_for_more_than_one_turn_of_each_other(sizes, most):
+    async def main():
+        slots, order = Slots(most + 1, spare=1), []
+        async with asyncio.TaskGroup() as group:
+            for name, size in enumerate(sizes):
+                for _ in range(size):
+                    group.create_task(held(slots, (name,), order, group=f"{name}"))
+        turns = order[most:]  # the first passes found free slots
+        left = {name: turns.count(name) for name in range(len(sizes))}
+        for name, other in itertools.pairwise(turns):
+            left[name] -= 1
+            assert other != name or not any(left[one] for one in left if one != name)
+
+    frozen(main())
+
+
+def test_a_group_runs_although_single_passes_keep_coming():
+    async def main():
+        slots, order = Slots(3, spare=1), []
+        async with asyncio.TaskGroup() as group:
+            for number in range(40):
+                group.create_task(held(slots, (f"{number}",), order))
+                if number == 3:
+                    for _ in range(4):
+                        group.create_task(held(slots, ("group",), order, group="action"))
+                await asyncio.sleep(0.25)
+        assert max(place for place, name in enumerate(order) if name == "group") < 20
+
+    frozen(main())
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.none() | st.integers(0, 8), st.sampled_from(["", "g"])),
+        max_size=20,
+    ),
+    st.integers(0, 1),
+)
+def test_no_slot_is_lost_or_leased_twice_whatever_is_cancelled(passes, spare):
+    async def main():
+        slots, running, in_groups = Slots(2, spare), set(), set()
+
+        async def run(prompt, seconds, group):
+            async with slots.leased(prompt, group) as slot:
+                if group:
+                    in_groups.add(slot.number)
+                    assert len(in_groups) <= 2 - spare
                 assert slot.number not in running
                 running.add(slot.number)
                 try:
                     await asyncio.sleep(seconds)
                 finally:
                     running.remove(slot.number)
+                    in_groups.discard(slot.number)
 
         tasks = []
-        for name, seconds, cancel in passes:
-            task = asyncio.create_task(run((name,), seconds))
+        for name, seconds, cancel, group in passes:
+            task = asyncio.create_task(run((name,), seconds, group))
             if cancel is not None:
                 asyncio.get_running_loop().call_later(cancel, task.cancel)
             tasks.append(task)
         for ended in await asyncio.gather(*tasks, return_exceptions=True):
             assert ended is None or isinstance(ended, asyncio.CancelledError)
         assert slots.waiting == 0
-        async with asyncio.timeout(1), slots.leased(("a",)) as one, slots.leased(("b",)) as other:
-            assert {one.number, other.number} == {0, 1}
+        async with slots.leased(("x",)) as one, asyncio.timeout(1):
+            if spare:
+                assert one.number in {0, 1}
+            else:
+                async with slots.leased(("y",)) as other:
+                    assert {one.number, other.number} == {0, 1}
 
     frozen(main())
 

@@ -172,6 +172,7 @@ LINES: dict[str, dict[str, Any]] = {
     "in order": {"scheduling": "fcfs", "prefix_cache": True},
     "recording": {"experts_sampled": 0.05},
     "careful": {"batch_invariant": True, "enforce_eager": True, "gpu_memory": 0.5, "trust_remote_code": True},
+    "small blocks": {"block_size": 32, "prefix_cache": True},
     "by hand": {"extra_args": ["--generation-config", "vllm", "--stream-interval", "2"], "cpu_kv_cache_gib": 2},
 }
 

@@ -65,14 +65,14 @@ class _Process:
 
     Args:
         base_url: its URL, which no other process has at the same time.
-        slots: number of its slots.
+        slots: its slots.
         folder: where it saves slots; None if it cannot.
         most_bytes: size of the saved files.
     """
 
-    def __init__(self, base_url: str, slots: int, folder: Path | None, most_bytes: int) -> None:
+    def __init__(self, base_url: str, slots: Slots, folder: Path | None, most_bytes: int) -> None:
         self.base_url = base_url
-        self.slots = Slots(slots)
+        self.slots = slots
         self.saved = None if folder is None else SavedPrompts(folder, most_bytes)
         self.misses = 0
         self.failed_saves = 0
@@ -94,6 +94,7 @@ class SlotClient(ChatClient):
     Args:
         name: the deployment's, for error messages and as `model`.
         slots: number of slots of a process.
+        spare: how many of them groups of passes leave free.
         most_bytes: size of the saved prompts of a process.
         translate: as for `ChatClient`.
         thinking_off: as for `ChatClient`.
@@ -104,13 +105,14 @@ class SlotClient(ChatClient):
         name: str,
         *,
         slots: int,
+        spare: int = 0,
         most_bytes: int = 0,
         translate: Callable[[Fields], Fields] | None = None,
         thinking_off: Fields | None = None,
     ) -> None:
         super().__init__(name, name, extras=LLAMA_CPP_COUNTS, translate=translate, thinking_off=thinking_off)
-        self._slots, self._most_bytes = slots, most_bytes
-        self._process = _Process("", slots, None, 0)
+        self._slots, self._spare, self._most_bytes = slots, spare, most_bytes
+        self._process = _Process("", Slots(slots, spare), None, 0)
         self._saves: set[asyncio.Task[None]] = set()
         self.serves: Callable[[str], bool] = lambda _: True
         """Whether the process at a URL is still the one that holds its port."""
@@ -122,7 +124,7 @@ class SlotClient(ChatClient):
 
     def begin(self, base_url: str, folder: Path | None) -> None:
         """Expect a new process, which saves slots in `folder`."""
-        self._process = _Process(base_url, self._slots, folder, self._most_bytes)
+        self._process = _Process(base_url, Slots(self._slots, self._spare), folder, self._most_bytes)
 
     @property
     def waiting(self) -> int:
@@ -151,6 +153,7 @@ class SlotClient(ChatClient):
             draw=0,
             sends_seed=False,
             streamed=True,
+            group="",
             is_prefill=True,
         )
 
@@ -214,7 +217,7 @@ class SlotClient(ChatClient):
             Broken: the process ended while the pass waited for a slot.
         """
         process = self._process
-        async with process.slots.leased(prompt) as slot:
+        async with process.slots.leased(prompt, call.group) as slot:
             if process.base_url != base_url or not self.serves(base_url):
                 text = f"deployment {self._name!r} ended while the pass waited for a slot"
                 raise Broken(text, engine=self._name)

@@ -57,7 +57,8 @@ def build(settings: LlamaCpp, name: str, context: LaunchContext) -> LlamaCppEngi
     most_bytes = settings.shared_prompt_mib << 20
     client = SlotClient(
         name,
-        slots=settings.slots,
+        slots=settings.launched_slots,
+        spare=settings.launched_slots - settings.slots,
         most_bytes=most_bytes,
         translate=partial(DIALECT.translate, switch=switch),
         thinking_off=thinking_off(switch),
@@ -104,7 +105,7 @@ def _worker_settings(
         port=port,
         alias=name,
         context=settings.context,
-        slots=settings.slots,
+        slots=settings.launched_slots,
         threads=settings.used_threads,
         cache_type_k=settings.cache_type_k,
         cache_type_v=settings.cache_type_v,
@@ -138,7 +139,8 @@ def _flags(
 ) -> list[str]:
     """The flags of an external `llama-server`."""
     flags = ["--model", str(model), "--host", "127.0.0.1", "--port", str(port), "--alias", name]
-    flags += ["--ctx-size", str(settings.context * settings.slots), "--parallel", str(settings.slots)]
+    slots = settings.launched_slots
+    flags += ["--ctx-size", str(settings.context * slots), "--parallel", str(slots)]
     flags += ["--threads", str(settings.used_threads), "--metrics", "--fit", "off", "--no-webui"]
     flags += ["--cache-type-k", settings.cache_type_k, "--cache-type-v", settings.cache_type_v]
     flags += ["--cache-ram", str(_cache_mib(settings, folder))]

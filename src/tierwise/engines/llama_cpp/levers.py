@@ -19,7 +19,7 @@ LEVERS: tuple[Lever, ...] = (
     ),
     Lever(
         name="context",
-        sets="--ctx-size (context × slots)",
+        sets="--ctx-size (context × the slots of --parallel)",
         scope="launch",
         values="128 to the context of the model",
         changes="context window of a pass; memory of the KV cache",
@@ -27,7 +27,7 @@ LEVERS: tuple[Lever, ...] = (
     ),
     Lever(
         name="slots",
-        sets="--parallel",
+        sets="--parallel (from 2 on: slots + 1)",
         scope="launch",
         values="1 to 256",
         changes="concurrent passes: more tokens per second in total, fewer per pass",

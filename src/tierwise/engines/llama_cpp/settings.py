@@ -30,6 +30,10 @@ _EMBEDDED_SPECULATION = ("ngram-simple", "ngram-map-k", "ngram-mod", "draft-simp
 _WITH_DRAFT_MODEL = ("draft-simple", "draft-eagle3", "draft-dflash")
 
 
+MOST_SLOTS = 256
+"""llama.cpp's LLAMA_MAX_SEQ (src/llama-cparams.h)."""
+
+
 class LlamaCpp(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="llama.cpp", tag_field="engine"
 ):
@@ -38,9 +42,10 @@ class LlamaCpp(
     checkpoint: str
     """A name under `checkpoints`."""
     context: Annotated[int, msgspec.Meta(ge=128)] = 4096
-    """Context window of a pass in tokens, prompt plus answer. Memory grows with context × slots."""
-    slots: Annotated[int, msgspec.Meta(ge=1, le=256)] = 4
-    """Maximum number of concurrent passes."""
+    """Context window of a pass in tokens, prompt plus answer. Memory grows with context × (slots + 1)."""
+    slots: Annotated[int, msgspec.Meta(ge=1, le=MOST_SLOTS)] = 4
+    """Maximum number of concurrent passes. From 2 on, llama.cpp is launched with one more, which a pass that runs alone
+    may have while passes of groups have the others."""
     threads: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """CPU threads; default: all cores but one."""
     gpu_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
@@ -81,6 +86,11 @@ class LlamaCpp(
     @property
     def remote(self) -> None:
         return None
+
+    @property
+    def launched_slots(self) -> int:
+        """Slots of its process: one more than passes may run side by side, so that a group never has all of them."""
+        return self.slots if self.slots == 1 else min(self.slots + 1, MOST_SLOTS)
 
     @property
     def shared_prompt_mib(self) -> int:

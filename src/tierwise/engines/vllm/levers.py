@@ -201,6 +201,15 @@ LEVERS: tuple[Lever, ...] = (
         source="vLLM 0.32.0, config/cache.py",
     ),
     Lever(
+        name="block_size",
+        sets="--block-size",
+        scope="launch",
+        values="tokens; default: 128 on the CPU, where vLLM prefers multiples of 32, and mostly 16 on a GPU",
+        needs="an attention backend that supports it",
+        changes="how much of a shared prompt each pass computes: what is left after the last whole block",
+        source="vLLM 0.32.0, config/cache.py, platforms/cpu.py",
+    ),
+    Lever(
         name="enforce_eager",
         sets="--enforce-eager",
         scope="launch",

@@ -59,6 +59,9 @@ class Vllm(ServerEngineSettings, frozen=True, kw_only=True, forbid_unknown_field
     """Make answers independent of the rest of the batch; slower, beta."""
     gpu_memory: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     """Fraction of each GPU's memory to use."""
+    block_size: Positive | None = None
+    """Tokens per block of the prefix cache: of a shared prompt, each pass computes what is left after its last whole
+    block."""
     enforce_eager: bool | None = None
     """Disable compilation and CUDA graphs: faster start, slower inference."""
     cpu_kv_cache_gib: Positive | None = None
