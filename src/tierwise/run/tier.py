@@ -28,6 +28,8 @@ class Tier:
     """Default request levers."""
     verifier: Verifier | None = None
     """Verifier for candidates if the request has none."""
+    graders: Mapping[str, Deployment] = field(default_factory=dict)
+    """The reward models that its policy asks, by the name of the deployment."""
     sessions: SessionMemory = field(default_factory=SessionMemory, compare=False, repr=False)
     """What its policy keeps of sessions, for as long as the tier is served."""
 
