@@ -69,6 +69,14 @@ def test_deployments_that_ask_for_the_same_share_one_engine_and_its_clock():
     assert tiers["vote"].deployment is not tiers["fast"].deployment
 
 
+def test_a_tier_reaches_the_reward_model_that_it_names():
+    grader = '  grader: {engine: vllm, url: "http://127.0.0.1:3/v1", rewards: true}\ntiers:\n'
+    policy = "policy: {best_of_n: {scorer: {reward: {deployment: grader}}}}"
+    service = service_of(FILE.replace("tiers:\n", grader).replace("policy: single", policy, 1))
+    assert service.router.tiers["fast"].graders == {"grader": service.deployments["grader"]}
+    assert service.router.tiers["also"].graders == {}
+
+
 def test_a_key_that_is_not_set_is_named():
     with pytest.raises(SpecError) as found:
         build(plan_of(FILE.replace("model: big", "model: big, api_key_env: NOT_SET_ANYWHERE")))

@@ -15,13 +15,15 @@ from tierwise.engines import Vllm
 from tierwise.engines.engine import Deployment
 from tierwise.engines.settings import LaunchContext
 from tierwise.engines.vllm.launch import LAUNCHER
-from tierwise.policies import BestOfN, ScorerChoice
+from tierwise.policies import BestOfN
 from tierwise.policies.rewarding import RewardModel
+from tierwise.policies.scoring import ScorerChoice
 from tierwise.run import Action, Tier
 from tierwise.spec.call import Call, Recorder, Usage
 from tierwise.spec.errors import EngineError, TooLong
 from tierwise.spec.prompt import Prompt
-from tierwise.testing import ScriptedEngine, ask_user, new_trace
+from tierwise.testing import ScriptedEngine, ask_user
+from tierwise.testing.fakes import new_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
