@@ -154,6 +154,7 @@ def test_any_bytes_are_a_grade_or_a_value_error_that_quotes_them(body):
 def test_a_launch_says_that_it_serves_a_pooling_model(tmp_path):
     settings = Vllm(checkpoint="rm", python="python3", rewards=True)
     context = LaunchContext(base=tmp_path, logs=tmp_path, model=checkpoint(tmp_path / "rm"))
+    assert LAUNCHER.command(settings, context).split().count("--runner") == 1
     assert "--runner pooling" in LAUNCHER.command(settings, context)
     assert "--runner" not in LAUNCHER.command(Vllm(checkpoint="rm", python="python3"), context)
 

@@ -171,6 +171,7 @@ LINES: dict[str, dict[str, Any]] = {
     "queueing": {"scheduling": "priority", "queue": 32, "slots": 8, "context": 2048},
     "in order": {"scheduling": "fcfs", "prefix_cache": True},
     "recording": {"experts_sampled": 0.05},
+    "grading": {"rewards": True},
     "careful": {"batch_invariant": True, "enforce_eager": True, "gpu_memory": 0.5, "trust_remote_code": True},
     "by hand": {"extra_args": ["--generation-config", "vllm", "--stream-interval", "2"], "cpu_kv_cache_gib": 2},
 }
@@ -233,6 +234,7 @@ def test_vllm_understands_the_line(parsed, line):
         ("queueing", "max_num_queued_reqs", 32),
         ("queueing", "max_model_len", 2048),
         ("recording", "enable_return_routed_experts", True),
+        ("grading", "runner", "pooling"),
         ("careful", "gpu_memory_utilization", 0.5),
         ("by hand", "generation_config", "vllm"),
     ],

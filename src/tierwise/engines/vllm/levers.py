@@ -219,7 +219,7 @@ LEVERS: tuple[Lever, ...] = (
     ),
     Lever(
         name="rewards",
-        sets="--runner pooling",
+        sets="/classify for passes, by --runner pooling",
         scope="launch",
         values="true, false",
         needs="a checkpoint that is a sequence classifier (…ForSequenceClassification), with a chat template",
