@@ -86,6 +86,21 @@ def test_a_tier_that_failed_is_asked_again_in_the_next_turn():
     assert [answered for answered, _, _ in turns(route, "s", "s")] == ["t1", "t0"]
 
 
+def test_a_tier_that_failed_between_two_others_is_where_the_session_goes_on():
+    flaky = ScriptedEngine(*[Reply(error=Broken("on purpose"))] * 2, "5")
+    route = Route(ScriptedEngine("one two"), flaky, ScriptedEngine("7"))
+    first, second = turns(route, "s", "s")
+    assert (first[0], second[:2]) == ("t2", ("t1", ["t1"]))
+
+
+def test_a_turn_whose_last_tier_fails_counts_as_the_last_one_of_its_session():
+    broken = Reply(error=Broken("on purpose"))
+    last = ScriptedEngine(*[broken] * 2, "7")
+    route = Route(ScriptedEngine("one two"), ScriptedEngine("5", "5 or 6", "5"), last, session_seconds=60)
+    asked = [asked[0] for _, asked, _ in turns(route, *"sss", pause=50)]
+    assert asked == ["t0", "t1", "t1"]
+
+
 def test_the_trace_says_that_a_session_began_higher():
     route = Route(ScriptedEngine("one two"), ScriptedEngine("5"))
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from tierwise.ledger.records import Decision
 from tierwise.policies import BestOfN, Cascade, Majority, Policy, PolicyChoice, Refine, Single
 from tierwise.policies.acceptance import CascadeSignal
-from tierwise.run import Action, Tier
 from tierwise.spec.call import Chunk
-from tierwise.spec.errors import Broken, BudgetError, EngineError, Refused
-from tierwise.stopping import StopChoice
-from tierwise.testing import Reply, ScriptedEngine, ask_user, frozen, new_trace, solve, tier, tiers_of
-from tierwise.verifiers import Exact
+from tierwise.spec.errors import Broken, BudgetError, EngineError, Garbled, Refused
+from tierwise.testing import Reply, ScriptedEngine, ask_user, solve
+from tierwise.verifiers import Exact, Number, Regex
+
+from .acting import climb
 
 OPEN = "The sea is calm today and the boats go out early with their nets"
 LOOK = {
@@ -32,7 +32,9 @@ LOOK = {
 
 
 class Sure(ScriptedEngine):
-    """Gives alternatives: every token has probability p, and the next one the rest, if the call asks for them."""
+    """Gives as many alternatives as the call asks for: every token has probability p, the next one the rest, and the
+    others next to none.
+    """
 
     def __init__(self, *replies: str | Reply, p: float, **settings: Any) -> None:
         super().__init__(*replies, **settings)
@@ -40,8 +42,9 @@ class Sure(ScriptedEngine):
 
     async def _say(self, call, reply):
         async for chunk in super()._say(call, reply):
-            if chunk.delta.get("content") and call.prompt.fields.get("top_logprobs"):
-                top = [{"token": "", "logprob": math.log(one)} for one in (self.p, 1 - self.p)]
+            if chunk.delta.get("content") and (asked := call.prompt.fields.get("top_logprobs")):
+                chances = (self.p, 1 - self.p, *[1e-9] * 18)
+                top = [{"token": "", "logprob": math.log(one)} for one in chances[:asked]]
                 token = {"token": chunk.delta["content"], "logprob": math.log(self.p), "top_logprobs": top}
                 chunk = replace(chunk, logprobs={"content": [token]})  # noqa: PLW2901 - the same chunk, with more
             yield chunk
@@ -50,31 +53,6 @@ class Sure(ScriptedEngine):
 def calling(arguments: str, name: str = "look") -> Reply:
     call = {"index": 0, "id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}
     return Reply(delta={"tool_calls": [call]}, finish="tool_calls")
-
-
-def climb(*steps, signals=None, prompt=None, verifier=None, **settings):
-    """Answer by a route over steps: an engine, or an engine with its policy and its sampling. Steps with the same
-    engine are tiers of the same deployment.
-    """
-    made = []
-    deployments = {}
-    for number, step in enumerate(steps):
-        engine, *more = step if isinstance(step, tuple) else (step,)
-        policy, sampling = (*more, *(Single(), {})[len(more) :])
-        one = tier(policy, engine, name=f"t{number}")
-        deployment = deployments.setdefault(id(engine), replace(one.deployment, name=one.name))
-        made.append(replace(one, deployment=deployment, sampling=sampling))
-    ladder = tuple(one.name for one in made)
-    read = {"tiers": ladder, **settings} if signals is None else {"tiers": ladder, "signals": signals, **settings}
-    policy = msgspec.convert({"cascade": read}, PolicyChoice).member
-    route = Tier(name="auto", deployment=made[-1].deployment, policy=policy)
-
-    async def main():
-        trace = new_trace()
-        action = Action(route, trace, tiers=tiers_of(made), verifier=verifier)
-        return await action.solve(prompt or ask_user("2+2?")), trace
-
-    return frozen(main())
 
 
 def levels(trace):
@@ -143,8 +121,8 @@ def test_open_text_is_accepted_by_its_margin(p, text):
     [
         ({"margin": 0.8}, True),
         ({"margin": 0.81}, False),
-        ({"tail_confidence": 1.2}, True),  # −(ln .9 + ln .1) / 2 = 1.204
-        ({"tail_confidence": 1.21}, False),
+        ({"tail_confidence": 12.91}, True),  # −(ln .9 + ln .1 + 3 ln 1e-9) / 5 = 12.915
+        ({"tail_confidence": 12.92}, False),
         ({"entropy": 0.33}, True),  # .9 ln(1/.9) + .1 ln 10 = .325
         ({"entropy": 0.32}, False),
         ({"length": 14}, True),
@@ -179,19 +157,19 @@ def test_the_least_likely_token_of_open_text_says_nothing():
     assert answer.completion.text == "5"
 
 
-def test_a_signal_in_nats_is_not_read_with_the_alternatives_of_the_client():
-    class Twenty(Sure):
-        async def _say(self, call, reply):
-            async for chunk in ScriptedEngine._say(self, call, reply):
-                if chunk.delta.get("content"):
-                    top = [{"token": "", "logprob": -float(k)} for k in range(1, 21)]
-                    token = {"token": chunk.delta["content"], "logprob": -1.0, "top_logprobs": top}
-                    chunk = replace(chunk, logprobs={"content": [token]})  # noqa: PLW2901 - the same chunk, with more
-                yield chunk
+@pytest.mark.parametrize("asked", [2, 4, 7, 20])
+def test_a_signal_in_nats_is_not_read_with_the_alternatives_of_the_client(asked):
+    prompt = ask_user("2+2?", logprobs=True, top_logprobs=asked)
+    for signal in ({"tail_confidence": 0.0}, {"entropy": 9.0}):
+        answer, trace = climb(Sure(OPEN, p=0.9), ScriptedEngine("5"), signals=[signal], prompt=prompt)
+        assert (answer.completion.text, levels(trace)) == ("5", [("usable", 1.0)])
 
-    asked = ask_user("2+2?", logprobs=True, top_logprobs=20)
-    for signal in ({"tail_confidence": 0.1}, {"entropy": 9.0}):
-        assert climb(Twenty(OPEN, p=1), ScriptedEngine("5"), signals=[signal], prompt=asked)[0].completion.text == "5"
+
+def test_a_signal_in_nats_is_read_where_the_server_lists_the_sampled_token_besides():
+    prompt = ask_user("2+2?", logprobs=True, top_logprobs=6)
+    for signal in ({"tail_confidence": 0.0}, {"entropy": 9.0}):
+        answer, _ = climb(Sure(OPEN, p=0.9), ScriptedEngine("5"), signals=[signal], prompt=prompt)
+        assert answer.completion.text == OPEN
 
 
 def test_a_signal_that_an_answer_does_not_have_is_left_out():
@@ -273,70 +251,6 @@ def test_a_tool_call_at_temperature_0_without_log_probabilities_is_accepted_if_i
     assert "t0 accepted: its tool calls match their schemas" in reasons(trace)
 
 
-# ── reuse ────────────────────────────────────────────────────────────────
-
-
-def test_a_majority_counts_the_votes_of_the_cheap_tier():
-    votes = ScriptedEngine("3", "4", "9")
-    answer, trace = climb(ScriptedEngine("3", "4"), (votes, Majority(n=5)), signals=[{"agreement": 2}])
-    assert len(votes.calls) == 3, "two of five votes are there already"
-    assert (answer.why, len(trace.passes)) == ("2 of 5 votes", 5)
-    assert answer.completion.text == "3"
-
-
-def test_a_vote_that_a_verifier_rejected_does_not_count():
-    votes = ScriptedEngine("5")
-    climb(ScriptedEngine("3"), (votes, Majority(n=3)), verifier=Exact(equals="5"))
-    assert len(votes.calls) == 3, "all of its own votes are drawn"
-
-
-def test_the_own_draws_of_a_majority_outnumber_those_of_cheaper_tiers():
-    votes = ScriptedEngine("5")
-    steps = [ScriptedEngine("1", "2"), ScriptedEngine("3", "4"), (votes, Majority(n=3))]
-    answer, _ = climb(*steps, signals=[{"agreement": 2}])
-    assert (answer.completion.text, len(votes.calls)) == ("5", 2)
-
-
-def test_a_refinement_starts_from_the_draft_of_the_cheap_tier():
-    strong = ScriptedEngine("weak in places", "better")
-    answer, trace = climb(ScriptedEngine(OPEN), (strong, Refine()))
-    assert answer.completion.text == "better"
-    assert [done.call.role for done in trace.passes] == ["draft", "critique", "refine"]
-    assert trace.passes[1].call.after == (0,)
-    assert strong.calls[0].prompt.messages[1]["content"] == OPEN
-
-
-def test_a_vote_draws_only_what_cheap_tiers_of_the_same_deployment_have_not_drawn():
-    model = ScriptedEngine("3", "4", "5", "6", "4")
-    answer, _ = climb(model, (model, Majority(n=5)), signals=[{"agreement": 2}])
-    assert (len(model.calls), answer.completion.text, answer.why) == (5, "4", "2 of 5 votes")
-
-
-def test_a_ladder_of_one_deployment_never_draws_more_than_its_last_tier_and_one():
-    model = ScriptedEngine(*"123456789")
-    climb(model, (model, Majority(n=3)), (model, Majority(n=5)), signals=[{"agreement": 2}])
-    assert len(model.calls) == 5
-
-
-def test_candidates_of_cheap_tiers_are_candidates_of_best_of_n():
-    model = ScriptedEngine(Reply(text="3", logprob=-0.1), Reply(text="4", logprob=-2.0))
-    answer, _ = climb(model, (model, BestOfN(n=4)), signals=[{"span_probability": 0.95}, {"agreement": 2}])
-    assert (len(model.calls), answer.completion.text) == (4, "3")
-    other = ScriptedEngine("5")
-    climb(ScriptedEngine("3", "4"), (other, BestOfN(n=4)), signals=[{"agreement": 2}])
-    assert len(other.calls) == 4, "likelihoods of two models are not compared"
-
-
-def test_in_a_tie_the_answer_of_the_stronger_deployment_wins():
-    votes = ScriptedEngine("6", "7")
-    answer, _ = climb(ScriptedEngine("3", "4"), (votes, Majority(n=4)), signals=[{"agreement": 2}])
-    assert answer.completion.text == "6"
-    early = Majority(n=4, stop=msgspec.convert({"esc": {"window": 2}}, StopChoice))
-    votes = ScriptedEngine("6")
-    answer, _ = climb(ScriptedEngine("3", "4"), (votes, early), signals=[{"agreement": 2}])
-    assert answer.completion.text == "6"
-
-
 # ── cut ──────────────────────────────────────────────────────────────────
 
 
@@ -374,6 +288,26 @@ def test_passes_that_stay_sure_are_not_cut():
     assert (answer.completion.text, trace.passes[0].outcome) == ("one two", "finished")
 
 
+@pytest.mark.parametrize("policy", [Single(), Majority(n=3), BestOfN(n=3)])
+@pytest.mark.parametrize("verifier", [None, Regex(pattern="."), Number(equals=5)])
+def test_a_cut_pass_is_no_answer_whatever_a_verifier_says_of_it(policy, verifier):
+    cheap = Doubting("The answer is 5 or 6 or 7 I think")
+    answer, trace = climb((cheap, policy), ScriptedEngine("5"), cut=CUT, verifier=verifier)
+    assert answer.tier == "t1"
+    assert {done.outcome for done in trace.passes if done.tier == "t0"} == {"cut"}
+    assert "t0 not accepted: it was truncated" in reasons(trace)
+
+
+@pytest.mark.parametrize("policy", [Majority(n=3), BestOfN(n=3)])
+@pytest.mark.parametrize("verifier", [None, Regex(pattern="."), Number(equals=5)])
+def test_a_whole_candidate_is_the_answer_before_those_that_were_cut(policy, verifier):
+    unsure = "The answer is 5 or 6 or 7 I think"
+    cheap = Doubting(unsure, unsure, Reply(text="so 5", step=1.0))
+    answer, trace = climb((cheap, policy), ScriptedEngine("6"), cut=CUT, verifier=verifier, signals=[{"length": 9}])
+    assert (answer.tier, answer.completion.text) == ("t0", "so 5")
+    assert [done.outcome for done in trace.passes] == ["cut", "cut", "finished"]
+
+
 def test_votes_that_became_unsure_are_cut_and_do_not_count_but_the_first_is_whole():
     policy = msgspec.convert({"majority": {"n": 3, "cut": CUT}}, PolicyChoice).member
     assert policy.sets == {"seed", "logprobs", "top_logprobs"}
@@ -386,6 +320,14 @@ def test_votes_that_became_unsure_are_cut_and_do_not_count_but_the_first_is_whol
         ("finished", 14),
     ]
     assert trace.usage.completion == engine.produced.completion == 20
+
+
+@pytest.mark.parametrize("first", [Reply(error=Garbled("what?")), Reply(text="")])
+def test_where_the_first_vote_ends_without_an_answer_none_is_cut_until_one_has_an_answer(first):
+    policy = msgspec.convert({"majority": {"n": 4, "cut": CUT}}, PolicyChoice).member
+    answer, trace = solve(policy, engine=Doubting(first, OPEN, "a b c d e f"), slots=1)
+    assert answer.completion.text == OPEN
+    assert [done.outcome for done in trace.passes if done.usage.completion] == ["finished", "cut"]
 
 
 def test_nothing_is_cut_by_alternatives_for_which_the_threshold_does_not_hold():

@@ -60,6 +60,12 @@ def test_a_tie_goes_to_the_tier_named_first():
     assert (answer.completion.text, answer.tier) == ("5", "few")
 
 
+def test_a_tie_goes_to_the_answer_that_was_drawn_first_as_tiers_take_turns():
+    engines = [ScriptedEngine("", "5"), ScriptedEngine("6", ""), ScriptedEngine("", "")]
+    answer, _ = solved(DiverseExperts(of=NAMES, draws=2), *engines)
+    assert (answer.completion.text, answer.tier) == ("6", "usual")
+
+
 def test_it_draws_so_many_votes_from_each_and_stops_when_they_cannot_change_the_answer():
     engines = [ScriptedEngine("4") for _ in NAMES]
     answer, trace = solved(DiverseExperts(of=NAMES, draws=3), *engines)

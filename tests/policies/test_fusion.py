@@ -108,6 +108,17 @@ def test_the_candidate_that_most_comparisons_pick_is_the_answer_whatever_order_t
     assert len(ended.trace.passes) == 9
 
 
+@pytest.mark.parametrize(
+    ("passes", "drawn", "compared"), [(1, 1, 0), (2, 1, 0), (3, 2, 1), (4, 2, 2), (5, 2, 3), (6, 3, 3), (9, 4, 3)]
+)
+def test_with_few_passes_left_two_candidates_are_compared_by_what_is_left(passes, drawn, compared):
+    said = ["a", "b", "c", "d"][:drawn]
+    answer, trace = solve(Fusion(n=4, select=True), *said, "BEST: 2", budget=Budget(passes=passes), slots=1)
+    assert [done.call.role for done in trace.passes] == ["draft"] * drawn + ["select"] * compared
+    assert answer.why.endswith(f"of {compared} comparisons") if compared else answer.completion.text == "a"
+    assert trace.limits == []
+
+
 @pytest.mark.parametrize("said", ["I like them all.", "", "BEST: 9", "BEST: 0", Reply(error=Garbled("?"))])
 def test_comparisons_that_name_no_candidate_leave_the_first(said):
     answer, _ = solve(Fusion(n=2, select=True), "a", "b", said, slots=1)
@@ -124,6 +135,23 @@ def test_slow_candidates_are_given_up_when_the_last_stage_needs_the_rest_of_the_
     answer, trace = solve(Fusion(n=4), *script, budget=budget)
     assert (answer.completion.text, answer.why) == ("4 it is", "fused from 2")
     assert [done.outcome for done in trace.passes].count("aborted") == 2
+
+
+@pytest.mark.parametrize("tokens", [11, 14, 20])
+def test_candidates_that_go_on_are_ended_while_the_tokens_of_the_last_stage_are_there(tokens):
+    slow = Reply(text=" ".join(["so"] * 50), step=1.0)
+    script = [Reply(text="it is 4", step=0.5), Reply(text="it is four", step=0.5), slow, slow, "4 it is"]
+    answer, trace = solve(Fusion(n=4), *script, budget=Budget(completion_tokens=tokens))
+    assert (answer.completion.text, answer.why) == ("4 it is", "fused from 2")
+    assert sum(done.usage.completion for done in trace.passes) <= tokens
+    assert trace.limits in ([], ["completion_tokens"])
+
+
+def test_a_candidate_that_ends_in_time_is_fused_with_the_others():
+    slow = Reply(text="it may be five or so", step=1.0)  # 6 tokens
+    script = [Reply(text="it is 4", step=0.5), Reply(text="it is four", step=0.5), slow, "4 it is"]
+    answer, _ = solve(Fusion(n=3), *script, budget=Budget(completion_tokens=18))
+    assert answer.why == "fused from 3"
 
 
 def test_candidates_are_waited_for_while_there_is_nothing_to_fuse():

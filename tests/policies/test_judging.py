@@ -23,7 +23,7 @@ from tierwise.testing import Reply, ScriptedEngine, ask_user, solve, tier
 from tierwise.testing.contracts import PolicyContract
 from tierwise.verifiers import Number, Regex
 
-from .acting import run_action
+from .acting import climb, run_action
 
 NONE = "I like all of them very much."
 
@@ -228,6 +228,25 @@ def test_the_budget_keeps_passes_for_the_judge():
     engine = Judging(*"abcdefgh", grades=dict.fromkeys("abcdefgh", "B"))
     _, trace = solve(judged(n=8, pivots=0), engine=engine, budget=Budget(passes=6))
     assert [done.call.role for done in trace.passes] == ["draft"] * 3 + ["judge"] * 3
+
+
+def after_drafts(policy, agreement, budget):
+    """The roles of the passes of a tier after a cheap one on the same deployment."""
+    model = Judging(*"abcdefgh", grades=dict.fromkeys("abcdefgh", "B"))
+    _, trace = climb(model, (model, policy), signals=[{"agreement": agreement}], budget=budget)
+    return [done.call.role for done in trace.passes if done.tier == "t1"]
+
+
+def test_drafts_leave_the_budget_to_more_draws_and_their_judge():
+    roles = after_drafts(judged(n=4, pivots=0), 2, Budget(passes=5))
+    assert roles == ["draft"] + ["judge"] * 3, "two of three candidates are there already"
+
+
+@given(st.integers(2, 5), st.integers(0, 3), st.integers(2, 4), st.integers(1, 14))
+def test_drafts_are_scored_within_the_declared_passes(n, pivots, agreement, passes):
+    policy = judged(n=n, pivots=pivots)
+    roles = after_drafts(policy, agreement, Budget(passes=passes))
+    assert len(roles) <= min(passes, policy.most(lambda _: Budget()).passes)
 
 
 def test_without_time_for_the_judge_the_likeliest_wins():

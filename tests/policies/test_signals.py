@@ -13,7 +13,7 @@ from tierwise.policies import Majority
 from tierwise.policies.signals import SIGNALS, calibrated_signal, cut_below
 from tierwise.spec.ask import Answer
 from tierwise.spec.budget import Budget
-from tierwise.spec.call import Call, Completion
+from tierwise.spec.call import Call, Chunk, Completion
 from tierwise.stopping import Calibration
 from tierwise.testing import Reply, ScriptedEngine, ask_user, solve
 
@@ -44,6 +44,7 @@ def test_every_signal_is_higher_for_the_surer_of_two_answers(name):
     [
         ({"alternatives": 2}, Completion(text="4", logprobs=(token(0.8, 0.2),)), 0.6),
         ({"alternatives": 5}, Completion(text="4", logprobs=(token(0.8, 0.2),)), None),
+        ({"alternatives": 1}, Completion(text="4", logprobs=(token(0.8, 0.2),)), 0.6),  # the sampled token besides
         ({"alternatives": 2, "thinking": False}, Completion(text="4", logprobs=(token(0.8, 0.2),)), 0.6),
         ({"alternatives": 2, "thinking": True}, Completion(text="4", logprobs=(token(0.8, 0.2),)), None),
     ],
@@ -51,6 +52,13 @@ def test_every_signal_is_higher_for_the_surer_of_two_answers(name):
 def test_a_calibration_holds_for_its_alternatives_and_its_thinking_mode_only(settings, completion, value):
     found = calibrated_signal(calibration(**settings), completion)
     assert found == (None if value is None else pytest.approx(value))
+
+
+@pytest.mark.parametrize(("listed", "cut"), [(4, False), (5, True), (6, True), (7, False)])
+def test_a_pass_is_cut_by_the_number_of_alternatives_that_was_asked_for_or_the_sampled_token_besides(listed, cut):
+    top = [{"logprob": -1.0}] * listed
+    chunk = Chunk(delta={"content": "a"}, logprobs={"content": [{"token": "a", "logprob": -1.0, "top_logprobs": top}]})
+    assert cut_below(2.0, 1, alternatives=5)(chunk) == ("cut" if cut else None)
 
 
 def test_a_signal_that_needs_alternatives_says_so_when_a_file_is_read():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tierwise.ledger.records import Decision
-from tierwise.policies import BestOfN, Fusion, Majority
+from tierwise.policies import BestOfN, Fusion, Majority, ballots, copies
 from tierwise.run import Action
 from tierwise.spec.clock import now
 from tierwise.spec.errors import Garbled
@@ -276,6 +276,26 @@ def test_the_log_probabilities_tell_copies_from_answers_that_are_certain():
         long = Reply(text=LONG, logprob=logprob)
         answer, _ = solve(Majority(n=4, equality="text"), "5", long, long, long, prompt=prompt, slots=1)
         assert answer.agreement == agreement
+
+
+def test_a_rule_that_looks_after_every_draw_reads_the_log_probabilities_of_each_once(monkeypatch):
+    read, looks, without_copies = [], [], copies.without_copies
+
+    def chance(completion, temperature, of=copies._log_chance):
+        read.append(completion)
+        return of(completion, temperature)
+
+    def independent(*votes):
+        looks.append(votes)
+        return without_copies(*votes)
+
+    monkeypatch.setattr(copies, "_log_chance", chance)
+    monkeypatch.setattr(ballots, "without_copies", independent)
+    sure = Reply(text=LONG, logprob=-0.0005)
+    policy = Majority(n=12, equality="text", stop=stop("esc", window=6))
+    answer, trace = solve(policy, sure, prompt=ask_user("hm?", logprobs=True), slots=1)
+    assert (answer.agreement, len(trace.passes)) == (1, 6)
+    assert (len(read), len(looks)) == (6, 5), "from the second vote on"
 
 
 def test_a_rule_does_not_count_copies_among_other_draws():

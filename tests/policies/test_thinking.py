@@ -228,6 +228,18 @@ def test_a_client_may_lower_the_cap_and_not_raise_it():
         assert answer.why == f"thinking ended at its cap, after {ended} tokens"
 
 
+@pytest.mark.parametrize(("own", "sent"), [(10, 10), (20, 20), (5000, 20), (-1, 20), (None, 20)])
+def test_the_cap_that_an_engine_is_sent_is_never_above_that_of_the_tier(own, sent):
+    engine = Thinks()
+    act(
+        Thinking(tokens=20, trials=0),
+        engine,
+        Capabilities(thinking_end=True),
+        prompt=ask_user("?", thinking_tokens=own),
+    )
+    assert engine.calls[0].prompt.fields["thinking_tokens"] == sent
+
+
 def test_where_nothing_can_end_thinking_the_trace_says_so():
     answer, trace = act(Thinking(tokens=50), Thinks(), Capabilities())
     assert (answer.completion.text, roles(trace)) == ("it is 4", ["draft"])

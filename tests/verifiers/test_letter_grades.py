@@ -85,11 +85,27 @@ def test_probabilities_of_the_thinking_are_not_those_of_the_grade():
     assert letter_grades(completion, [2]) == {2: pytest.approx((worth("B") + worth("D")) / 2)}
 
 
+@pytest.mark.parametrize(
+    "fields", [{"text": "B", "reasoning": "It is right."}, {"text": "It is right.</think>B"}, {"thought": 2}]
+)
+def test_a_letter_alone_after_thinking_is_a_mean_over_the_letters_too(fields):
+    thinking = [token("It is"), token(" right.")]
+    said = [*([token("</think>")] if "</think>" in fields.get("text", "") else []), token("B", B=0.5, D=0.5)]
+    completion = reply(*thinking, *said, **{"text": "B", **fields})
+    assert letter_grades(completion, [2]) == {2: pytest.approx((worth("B") + worth("D")) / 2)}
+
+
 @pytest.mark.parametrize("broken", [None, "0.5", float("nan"), 3.0, float("-inf")])
 def test_alternatives_that_are_no_log_probabilities_are_ignored(broken):
     alternatives = [{"token": " B", "logprob": broken}, {"token": " T", "logprob": broken}, {}, "B", None]
     tokens = ({"token": "2:"}, {"token": " B", "top_logprobs": alternatives})
     assert letter_grades(Completion(text="2: B", logprobs=tokens), [2]) == {2: worth("B")}
+
+
+def test_a_log_probability_that_a_server_rounded_above_0_counts_as_0():
+    alternatives = [{"token": one, "logprob": value} for one, value in [(" A", 1e-4), (" S", -11.0), (" T", -12.0)]]
+    tokens = ({"token": "2:"}, {"token": " A", "top_logprobs": alternatives})
+    assert letter_grades(Completion(text="2: A", logprobs=tokens), [2]) == {2: pytest.approx(1, abs=1e-4)}
 
 
 tokens = st.lists(

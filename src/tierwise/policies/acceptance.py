@@ -8,8 +8,8 @@ from typing import Annotated
 
 import msgspec
 
-from tierwise.policies.copies import without_copies
-from tierwise.policies.signals import ALTERNATIVES, FIRST_TOKENS, SIGNALS
+from tierwise.policies.copies import Chances, without_copies
+from tierwise.policies.signals import ALTERNATIVES, FIRST_TOKENS, SIGNALS, has_k
 from tierwise.spec.ask import Ask
 from tierwise.spec.call import Completion, Pass
 from tierwise.spec.choice import OneOf
@@ -42,7 +42,7 @@ class CascadeSignal(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def needs_logprobs(self) -> bool:
-        return self.kind in ("span_probability", "margin", "tail_confidence", "entropy")
+        return self.kind in SIGNALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,12 @@ def measured(signal: CascadeSignal, candidate: Pass) -> Reading | None:
     completion = candidate.completion
     match signal.kind:
         case "span_probability" | "margin" | "tail_confidence" as name:
-            if (name == "span_probability" and not is_comparable(completion)) or _has_other_k(name, completion):
+            if (name == "span_probability" and not is_comparable(completion)) or not _has_its_k(name, completion):
                 return None
             least, level = signal.member, SIGNALS[name].value(completion)
             return None if level is None else Reading(level >= least, level, f"{name} {level:.3g}, wanted {least:g}")
         case "entropy":
-            if _has_other_k("entropy", completion):
+            if not _has_its_k("entropy", completion):
                 return None
             most, level = signal.member, confidence.mean_entropy(completion.logprobs, FIRST_TOKENS)
             return None if level is None else Reading(level <= most, level, f"entropy {level:.3g}, allowed {most:g}")
@@ -87,13 +87,12 @@ def measured(signal: CascadeSignal, candidate: Pass) -> Reading | None:
     return None
 
 
-def _has_other_k(name: str, completion: Completion) -> bool:
-    """Whether a signal in nats was measured with more alternatives than its threshold holds for, because the client
-    asked for them. Some servers list the sampled token besides.
+def _has_its_k(name: str, completion: Completion) -> bool:
+    """Whether a signal was measured with as many alternatives as its threshold holds for; a client or a server may have
+    set another number. Only thresholds in nats depend on it.
     """
-    return (
-        name in ("tail_confidence", "entropy")
-        and confidence.number_of_alternatives(completion.logprobs) > ALTERNATIVES + 1
+    return name not in ("tail_confidence", "entropy") or has_k(
+        confidence.number_of_alternatives(completion.logprobs), ALTERNATIVES
     )
 
 
@@ -123,6 +122,7 @@ class DrawVotes:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._keys: dict[int, str | None] = {}
+        self._chances: Chances = {}
         self._rejected = {one.chosen for one in ask.drafts if one.verdict is not None and not one.verdict.ok}
 
     def reject(self, number: int | None) -> None:
@@ -148,7 +148,7 @@ class DrawVotes:
         if key is None or not is_comparable(candidate.completion):
             return None, 0
         keyed = {one.number: other for one in self.candidates if (other := await self._key(tier, one)) is not None}
-        independent, _ = without_copies(one for one in self.candidates if one.number in keyed)
+        independent, _ = without_copies((one for one in self.candidates if one.number in keyed), self._chances)
         counted = Counter(keyed[one.number] for one in independent)
         equal, draws = counted[key], counted.total()
         if draws < wanted:
@@ -160,8 +160,3 @@ class DrawVotes:
         if candidate.number not in self._keys:
             self._keys[candidate.number] = await tier.key(candidate)
         return self._keys[candidate.number]
-
-
-def draws_alike(candidate: Pass) -> bool:
-    """Whether another draw would be the same: nothing is sampled at temperature 0."""
-    return candidate.call.prompt.fields.get("temperature") == 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tierwise.policies.copies import is_long, without_copies
+from tierwise.policies.copies import Chances, is_long, without_copies
+from tierwise.policies.draw_order import Ended
 from tierwise.spec.ask import Answer, OutOfBudget
 from tierwise.spec.call import Pass
 from tierwise.stopping import StoppingRule, VotesSoFar
@@ -15,15 +16,12 @@ from tierwise.stopping.curtailment import is_settled
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ballot:
-    """One draw that brought a pass."""
+    """One draw that brought a pass, as it was added."""
 
     place: int
-    """In draw order, from 0."""
     vote: Pass
     key: str | None
-    """Its answer in canonical form; None without one."""
-    confidence: float = 1.0
-    """The probability that it is right; used only with a calibration."""
+    confidence: float
 
 
 class Ballots:
@@ -33,15 +31,17 @@ class Ballots:
         draws: number of draws of the whole vote.
         rule: when it ends early. A rule that needs confidences also weighs the votes by them.
         calibration: of the confidences; None if every vote counts alike.
-        drafts: how many of the draws, from the first, are drafts of other tiers.
+        has_drafts: whether some of the draws are drafts of other tiers. That those are copies says nothing about the
+            others.
 
     Attributes:
+        ended: the draws that have ended.
         has_only_copies: whether the vote ended because its draws are copies of one, so that further draws would be too.
         copied: why votes are copies of others, once an answer was elected; empty if none is.
     """
 
     def __init__(
-        self, draws: int, rule: StoppingRule, calibration: Calibration | None = None, *, drafts: int = 0
+        self, draws: int, rule: StoppingRule, calibration: Calibration | None = None, *, has_drafts: bool = False
     ) -> None:
         self._draws = draws
         self._rule = rule
@@ -49,33 +49,41 @@ class Ballots:
         self._cast: dict[int, Ballot] = {}
         self._counted: dict[str, tuple[int, int]] = {}
         """For each answer, its votes and the first draw of them."""
-        self._arrived: set[int] = set()
-        self._whole = 0
+        self.ended = Ended()
         self._looked_at = 0
-        self._drafts = drafts
+        self._has_drafts = has_drafts
+        self._chances: Chances = {}
+        self._known: dict[int, tuple[list[Ballot], str]] = {}
+        """What `_independent` found for first draws that have all ended."""
         self.has_only_copies = False
         self.copied = ""
 
-    def add(self, place: int, ballot: Ballot | None) -> None:
-        """Add a draw that has ended; None if it brought no pass."""
-        self._arrived.add(place)
-        if ballot is not None:
-            self._cast[place] = ballot
-            if ballot.key is not None:
-                votes, first = self._counted.get(ballot.key, (0, place))
-                self._counted[ballot.key] = votes + 1, min(first, place)
-        while self._whole in self._arrived:
-            self._whole += 1
+    def add(self, place: int, vote: Pass | None, key: str | None = None, confidence: float = 1.0) -> None:
+        """Add a draw that has ended.
+
+        Args:
+            place: in draw order, from 0.
+            vote: None if it brought no pass.
+            key: its answer in canonical form; None without one.
+            confidence: the probability that it is right; used only with a calibration.
+        """
+        self.ended.add(place)
+        if vote is None:
+            return
+        self._cast[place] = Ballot(place=place, vote=vote, key=key, confidence=confidence)
+        if key is not None:
+            votes, first = self._counted.get(key, (0, place))
+            self._counted[key] = votes + 1, min(first, place)
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether some vote contains an answer."""
+        return bool(self._counted)
 
     @property
     def left(self) -> int:
         """Draws that have not ended."""
-        return self._draws - len(self._arrived)
-
-    @property
-    def consecutive(self) -> int:
-        """The first draws that have all ended: what a stopping rule may look at."""
-        return self._whole
+        return self._draws - len(self.ended)
 
     def first(self, draws: int) -> VotesSoFar:
         """The votes of the first draws, as a stopping rule sees them: copies of one draw are one vote."""
@@ -88,7 +96,7 @@ class Ballots:
         """Whether the draws that are left cannot change the answer. They may come in any order."""
         if not self._counted:
             return False  # the panel ends by itself, with the error of the last draw
-        left, first_open = self.left, self._whole
+        left, first_open = self.left, self.ended.first
         if self._calibration is None:
             return is_settled(list(self._counted.values()), left=left, first_open=first_open)
         ballots, seen = self._with_answer(self._draws), len(self._counted)
@@ -103,12 +111,12 @@ class Ballots:
 
         The rule is asked after every draw of the draw order, so its decision does not depend on which draws were quick.
         """
-        while self._looked_at < self._whole:
+        while self._looked_at < self.ended.first:
             self._looked_at += 1
             if self._rule.stops(self.first(self._looked_at)):
                 return self._looked_at
             independent, why = self._independent(self._looked_at)
-            if why and len(independent) == 1 and is_long(independent[0].vote) and not self._drafts:
+            if why and len(independent) == 1 and is_long(independent[0].vote) and not self._has_drafts:
                 self.has_only_copies = True
                 return self._looked_at
         return None
@@ -145,10 +153,16 @@ class Ballots:
 
     def _independent(self, draws: int) -> tuple[list[Ballot], str]:
         """The ballots with an answer of the first draws that are no copies, and why the others are."""
-        ballots = self._with_answer(draws)
+        if (known := self._known.get(draws)) is None:
+            known = self._without_copies(self._with_answer(draws))
+            if draws <= self.ended.first:
+                self._known[draws] = known
+        return known
+
+    def _without_copies(self, ballots: list[Ballot]) -> tuple[list[Ballot], str]:
         if len({one.vote.completion.text for one in ballots}) == len(ballots):
             return ballots, ""
-        kept, why = without_copies(one.vote for one in ballots)
+        kept, why = without_copies((one.vote for one in ballots), self._chances)
         numbers = {vote.number for vote in kept}
         return [one for one in ballots if one.vote.number in numbers], why
 

@@ -5,7 +5,6 @@ by the engine's own confidence.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import cycle, islice
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from tierwise import verifiers  # the module: its table of verifiers is complete
 from tierwise.policies.candidates import Candidate, Candidates
 from tierwise.policies.copies import note_copies
 from tierwise.policies.drafts import counted
+from tierwise.policies.draw_order import paced
 from tierwise.policies.scoring import ScorerChoice
 from tierwise.spec.ask import Answer, Ask, OutOfBudget
 from tierwise.spec.budget import Budget
@@ -94,12 +94,13 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         )
 
     async def _drawn(self, prompt: Prompt, ask: Ask) -> Candidates:
-        """The candidates. With a scorer, so few that the budget leaves passes to score them."""
+        """The candidates. With a scorer, so few that the budget leaves passes to score them, drafts included."""
         left, n = ask.left.passes, self.n
-        while left is not None and n > 1 and n + self._scoring(n) > left:
-            n -= 1
-        drawn = Candidates(ask)
         drafts, _ = counted(ask, n)
+        while left is not None and n > 1 and n - len(drafts) + self._scoring(n) > left:
+            n -= 1
+            drafts, _ = counted(ask, n)
+        drawn = Candidates(ask)
         for place, draft in enumerate(drafts):
             if await drawn.add(place, draft):
                 return drawn
@@ -107,14 +108,14 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         spread = islice(cycle(self.temperatures), n)
         calls = [Call(prompt=asked.setting(temperature=warmth)) for warmth in spread] or [Call(prompt=asked)] * n
         del calls[: len(drafts)]
-        pace = None if self.stop is None else partial(_pace, ask, drawn, len(drafts), len(calls))
+        pace = None if self.stop is None else paced(ask, drawn.ended, _one, before=len(drafts), most=len(calls))
         async with ask.panel(calls, order="finish", pace=pace) as arrivals:
             async for draw in arrivals:
                 if await drawn.add(len(drafts) + arrivals.position, draw):
                     break
                 if self.stop is not None and arrivals.left and await self._is_enough(prompt, ask, drawn):
                     drawn.keep_first()
-                    ask.note(f"{self.stop.kind} ends the draws after {drawn.consecutive} of {n}", signal="score")
+                    ask.note(f"{self.stop.kind} ends the draws after {drawn.ended.first} of {n}", signal="score")
                     break
         return drawn
 
@@ -147,23 +148,13 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
                 one.score, one.equal = judged.score, len(group)
 
 
+def _one() -> int:
+    return 1
+
+
 def _first(one: Candidate) -> Any:
     return one.was_scored, -one.place
 
 
 def _likeliest(one: Candidate) -> Any:
     return one.merit
-
-
-def _pace(ask: Ask, drawn: Candidates, before: int, most: int, started: int) -> int:
-    """How many draws may have started: one for each free slot, and one more than have been looked at.
-
-    Args:
-        ask: runs them.
-        drawn: the candidates so far.
-        before: drafts of cheaper tiers among them.
-        most: how many draws there are besides.
-        started: how many have started.
-    """
-    free = int((1 - ask.load) * ask.width)
-    return most if started + free >= most else max(drawn.consecutive - before + 1, started + free)

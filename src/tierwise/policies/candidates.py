@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tierwise.policies.drafts import is_usable, quoted
+from tierwise.policies.draw_order import Ended
 from tierwise.spec.ask import Ask, Verdict
 from tierwise.spec.call import Pass
 
@@ -30,8 +31,10 @@ class Candidate:
 
     @property
     def is_accepted_for_good(self) -> bool:
-        """Whether no other candidate can be better."""
-        return self.is_decisive and self.verdict is not None and self.verdict.ok and self.verdict.judged
+        """Whether no other candidate can be better. One that was cut is not as good as a whole one."""
+        if self.verdict is None or self.draw.outcome != "finished":
+            return False
+        return self.is_decisive and self.verdict.ok and self.verdict.judged
 
     @property
     def standing(self) -> tuple[bool, bool, bool, float]:
@@ -61,14 +64,17 @@ class Candidates:
 
     Args:
         ask: of the tier that draws them; its verifier judges them.
+
+    Attributes:
+        all: those that brought a pass.
+        ended: the draws that have ended, with those that brought none.
     """
 
     def __init__(self, ask: Ask) -> None:
         self.all: list[Candidate] = []
         self._ask = ask
         self._keys: dict[int, str] = {}
-        self._ended: set[int] = set()
-        self._consecutive = 0
+        self.ended = Ended()
         self._scorer = ""
         self._different = 0
 
@@ -78,9 +84,7 @@ class Candidates:
         Returns:
             Whether no other candidate can be better.
         """
-        self._ended.add(place)
-        while self._consecutive in self._ended:
-            self._consecutive += 1
+        self.ended.add(place)
         if draw is None:
             return False
         verifier = self._ask.verifier
@@ -91,19 +95,14 @@ class Candidates:
         return made.is_accepted_for_good
 
     @property
-    def consecutive(self) -> int:
-        """The first draws that have all ended: what a stopping rule may look at."""
-        return self._consecutive
-
-    @property
     def first(self) -> list[Candidate]:
-        """The candidates among these draws that could be the answer, in draw order."""
-        found = [one for one in self.all if one.place < self._consecutive and is_usable(one.draw)]
+        """The candidates that a stopping rule may look at and that could be the answer, in draw order."""
+        found = [one for one in self.all if one.place < self.ended.first and is_usable(one.draw)]
         return sorted((one for one in found if one.verdict is None or one.verdict.ok), key=lambda one: one.place)
 
     def keep_first(self) -> None:
         """Forget the candidates of later draws, which are there because they were quick."""
-        self.all = [one for one in self.all if one.place < self._consecutive]
+        self.all = [one for one in self.all if one.place < self.ended.first]
 
     @property
     def best(self) -> Candidate:

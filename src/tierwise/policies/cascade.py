@@ -10,7 +10,8 @@ from typing import Annotated
 
 import msgspec
 
-from tierwise.policies.acceptance import CascadeSignal, DrawVotes, Reading, draws_alike, measured, unusable
+from tierwise.policies.acceptance import CascadeSignal, DrawVotes, Reading, measured, unusable
+from tierwise.policies.copies import is_sampled
 from tierwise.policies.signals import ALTERNATIVES, Cut, with_logprobs
 from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
@@ -90,16 +91,17 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         for tier in tried:
             answer = await climb.accepted(tier if self.cut is None else self.cut.watched(tier))
             if answer is not None:
-                self._keep(ask, tier.tier, is_higher=climb.has_refused)
+                self._keep(ask, tier.tier, climb.refused)
                 return answer
         try:
             answer = await last.solve(prompt, shown=True, drafts=climb.drafts)
         except (OutOfBudget, EngineError) as failure:
+            self._keep(ask, self.ladder[reached], climb.refused)
             if climb.kept is None or ask.is_shown:
                 raise
             ask.note(f"{last.tier} {_failure(failure)}: the best earlier answer is returned")
             return climb.kept
-        self._keep(ask, last.tier, is_higher=climb.has_refused)
+        self._keep(ask, last.tier, climb.refused)
         if climb.keeps_whole and not ask.is_shown and _is_unfinished(answer, ask):
             assert climb.kept is not None  # noqa: S101 - it keeps one
             ask.note(f"{last.tier} did not finish its answer: the best earlier answer is returned")
@@ -111,11 +113,11 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         kept = ask.recall() if self.session_seconds else ""
         return self.ladder.index(kept) if kept in self.ladder else 0
 
-    def _keep(self, ask: Ask, tier: str, *, is_higher: bool) -> None:
-        """Keep for the session the tier that answered. One that answered only because cheaper ones failed is not kept:
-        they will be back.
+    def _keep(self, ask: Ask, tier: str, refused: str) -> None:
+        """Keep for the session the tier that answered, or the one after the last whose answer was refused if that is
+        cheaper: the tiers between them only failed, and will be back.
         """
-        place = self.ladder.index(tier) if is_higher else 0
+        place = min(self.ladder.index(tier), self.ladder.index(refused) + 1) if refused else 0
         place = max(place, self._reached(ask))  # another choice of the action may have got further
         if self.session_seconds and place:
             ask.keep(self.ladder[place], self.session_seconds)
@@ -126,6 +128,7 @@ class _Climb:
 
     Attributes:
         kept: the best answer so far that was not accepted.
+        refused: the last tier whose answer was not accepted; empty if there is none.
     """
 
     def __init__(self, policy: Cascade, prompt: Prompt, ask: Ask) -> None:
@@ -134,11 +137,7 @@ class _Climb:
         self._verdicts: dict[int, Verdict] = {}
         self._kept_rank = (False, 0.0)
         self.kept: Answer | None = None
-
-    @property
-    def has_refused(self) -> bool:
-        """Whether a tier gave an answer that was not accepted."""
-        return self.kept is not None
+        self.refused = ""
 
     @property
     def keeps_whole(self) -> bool:
@@ -162,8 +161,9 @@ class _Climb:
             self._ask.note(f"{tier.tier} {_failure(failure)}")
             return None
         candidate = next((one for one in self._ask.drawn if one.number == answer.chosen), None)
-        verdict = answer.verdict
-        if verdict is None and tier.verifier is not None:
+        is_cut = self._policy.cut is not None and candidate is not None and candidate.outcome == "cut"
+        verdict = None if is_cut else answer.verdict  # a check of half an answer says nothing about the whole
+        if verdict is None and tier.verifier is not None and not is_cut:
             verdict = await tier.verify(answer)
         if verdict is not None and verdict.judged:
             return self._judged(tier, replace(answer, verdict=verdict))
@@ -171,7 +171,7 @@ class _Climb:
             self._note(tier, answer, "not accepted: it is no single pass's answer")
         elif await self._is_accepted(tier, candidate):
             return answer
-        self._keep(answer, is_usable=candidate is not None and not unusable(candidate))
+        self._keep(tier, answer, is_usable=candidate is not None and not unusable(candidate))
         return None
 
     def _asked(self, tier: Ask) -> Prompt:
@@ -191,7 +191,7 @@ class _Climb:
         if answer.chosen is not None:
             self._verdicts[answer.chosen] = verdict
             self._votes.reject(answer.chosen)
-        self._keep(answer, is_usable=True, score=verdict.score)
+        self._keep(tier, answer, is_usable=True, score=verdict.score)
         return None
 
     async def _is_accepted(self, tier: Ask, candidate: Pass) -> bool:
@@ -230,7 +230,7 @@ class _Climb:
         """
         reading, draws = await self._votes.agreement(tier, candidate, wanted)
         own = sum(one.tier == candidate.tier for one in self._votes.candidates)
-        if not draws_more or candidate.deployment != tier.deployment or draws_alike(candidate):
+        if not draws_more or candidate.deployment != tier.deployment or not is_sampled(candidate):
             return reading
         while reading is None and draws and own < wanted:
             try:
@@ -242,7 +242,8 @@ class _Climb:
             reading, draws = await self._votes.agreement(tier, candidate, wanted)
         return reading
 
-    def _keep(self, answer: Answer, *, is_usable: bool, score: float = 0.0) -> None:
+    def _keep(self, tier: Ask, answer: Answer, *, is_usable: bool, score: float = 0.0) -> None:
+        self.refused = tier.tier
         if self.kept is None or (is_usable, score) >= self._kept_rank:
             self.kept, self._kept_rank = answer, (is_usable, score)
 

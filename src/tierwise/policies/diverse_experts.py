@@ -1,5 +1,5 @@
 """A vote over draws with different numbers of active experts of one mixture, whose errors may differ more than those of
-draws with one number. The number of experts per token is varied per deployment or per request, and not per layer.
+draws with one number. Each tier sets its number of experts per token, for all layers alike.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import msgspec
 
-from tierwise.policies.ballots import Ballot, Ballots
+from tierwise.policies.ballots import Ballots
 from tierwise.spec.ask import Answer, Ask, Equality
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call
@@ -20,7 +20,8 @@ from tierwise.stopping import Curtailment
 class DiverseExperts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Draw `draws` votes from each tier and keep the most common answer, stopping once no other can catch up.
 
-    The tiers run one checkpoint with different numbers of active experts. In a tie the answer of the earlier tier wins.
+    The tiers run one checkpoint with different numbers of active experts, and take turns. In a tie the answer that was
+    drawn first wins.
     """
 
     of: Annotated[tuple[str, ...], msgspec.Meta(min_length=2, max_length=16)] = msgspec.field(name="tiers")
@@ -47,9 +48,8 @@ class DiverseExperts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         call = Call(prompt=prompt, role="vote")
         async with ask.panel([(tier, call) for tier in tiers], order="finish") as arrivals:
             async for vote in arrivals:
-                place = arrivals.position
                 key = None if vote is None else await ask.key(vote, self.equality)
-                ballots.add(place, None if vote is None else Ballot(place=place, vote=vote, key=key))
+                ballots.add(arrivals.position, vote, key)
                 if ballots.is_settled:
                     break
         answer = ballots.elect()

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from tierwise.spec.ask import Ask
+from tierwise.spec.ask import Ask, Verdict
 from tierwise.spec.call import Pass
 from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.answers import spoken
@@ -67,3 +67,8 @@ def about(prompt: Prompt, drafts: Iterable[Pass], task: str) -> Prompt:
         {"role": "assistant", "content": "My drafts, each as JSON on one line:\n\n" + "\n".join(lines)},
         {"role": "user", "content": task},
     )
+
+
+def complaint(verdict: Verdict) -> str:
+    """What a prompt says about a draft that a verifier rejected, before the task."""
+    return f"A check of your answer failed: {verdict.why}\n\n"

@@ -14,7 +14,7 @@ import msgspec
 
 from tierwise.policies.copies import note_copies
 from tierwise.policies.drafts import MATERIAL, about, is_usable, quoted
-from tierwise.policies.reserve import arrivals_leaving_one
+from tierwise.policies.reserve import arrivals_leaving_one, cut_leaving_one
 from tierwise.spec.ask import Answer, Ask, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
@@ -65,8 +65,7 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.groups if self.select else 1
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
-        left = ask.left.passes
-        n = self.n if left is None else max(1, min(self.n, left - self._last))
+        n = self._candidates(ask.left.passes)
         drawn = await self._drawn(prompt, ask, n)
         if not drawn:
             raise OutOfBudget
@@ -93,21 +92,33 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return _chosen(first, f"first candidate: {why}")
         return _chosen(fused, f"fused from {len(drafts)}")
 
+    def _candidates(self, left: int | None) -> int:
+        """How many candidates are drawn with so many passes left: two rather than all comparisons, one of which stays.
+        One where a second one would leave no pass for the last stage.
+        """
+        if left is None:
+            return self.n
+        return 1 if left < 3 else max(2, min(self.n, left - self._last))
+
     async def _drawn(self, prompt: Prompt, ask: Ask, n: int) -> list[Pass]:
         """The candidates in draw order. Those that are still running are given up once two are usable and the last
         stage needs the rest of the budget.
         """
         drawn: dict[int, Pass] = {}
-        async with ask.panel([Call(prompt=prompt)] * n, order="finish") as arrivals:
+        usable: list[Pass] = []
+        watched = cut_leaving_one(ask, usable, least=2)
+        async with watched.panel([Call(prompt=prompt)] * n, order="finish") as arrivals:
             while arrivals.left:
-                usable = [done for done in drawn.values() if is_usable(done)]
                 try:
                     done = await arrivals_leaving_one(ask, arrivals, usable, least=2)
                 except TimeoutError:
                     ask.note(f"the last stage starts with {len(usable)} candidates: it needs the rest of the budget")
                     break
-                if done is not None:
-                    drawn[arrivals.position] = done
+                if done is None:
+                    continue
+                drawn[arrivals.position] = done
+                if is_usable(done):
+                    usable.append(done)
             else:
                 if not drawn:
                     await anext(arrivals, None)  # raises the error of the last call, if they failed
@@ -116,7 +127,9 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     async def _selected(self, prompt: Prompt, ask: Ask, drafts: Sequence[Pass]) -> Answer:
         """The draft that most comparisons pick; ties go to the earlier one."""
         prose = prompt.without(*FORM)
-        orders = [_shuffled(drafts, f"{prompt.seed}/{group}") for group in range(self.groups)]
+        left = ask.left.passes
+        groups = self.groups if left is None else max(1, min(self.groups, left))
+        orders = [_shuffled(drafts, f"{prompt.seed}/{group}") for group in range(groups)]
         after = tuple(done.number for done in drafts)
         calls = [
             Call(prompt=about(prose, order, SELECT), role="select", candidate=False, after=after) for order in orders
@@ -135,7 +148,7 @@ class Fusion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if not picks:
             return _chosen(drafts[0], f"first of {len(drafts)}: no comparison named a candidate")
         best = max(drafts, key=lambda done: (picks[done.number], -done.call.draw))
-        return _chosen(best, f"selected by {picks[best.number]} of {self.groups} comparisons")
+        return _chosen(best, f"selected by {picks[best.number]} of {groups} comparisons")
 
 
 def _shuffled(drafts: Sequence[Pass], seed: str) -> list[Pass]:

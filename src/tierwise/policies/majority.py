@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated
 
 import msgspec
 
-from tierwise.policies.ballots import Ballot, Ballots
+from tierwise.policies.ballots import Ballots
 from tierwise.policies.drafts import counted
+from tierwise.policies.draw_order import paced
 from tierwise.policies.signals import (
     ALTERNATIVES,
     LEAST_ALTERNATIVES,
@@ -44,7 +44,7 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `stop: cges`; otherwise `stop` must be `curtailment`, because the other rules count votes."""
     cut: Cut | None = None
     """Ends a vote while it is written, as soon as it has become too unsure; it then does not count. The first vote is
-    never cut, so that there is an answer."""
+    never cut, and if it ends without an answer, no other is cut until one has an answer."""
 
     def __post_init__(self) -> None:
         rule = self.stop.member
@@ -89,50 +89,59 @@ class Majority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if alternatives is not None:
             prompt = with_logprobs(prompt, alternatives)
         call = Call(prompt=prompt, role="vote")
-        watched = ask if self.cut is None else self.cut.watched(ask, alternatives or ALTERNATIVES)
-        drawn: int | None = None
         # A calibration holds for one deployment and sampling, so weighted votes are the tier's own.
         first, last = ([], []) if self.confidence is not None else counted(ask, self.n)
-        ballots = Ballots(self.n, rule, self.confidence, drafts=len(first) + len(last))
+        ballots = Ballots(self.n, rule, self.confidence, has_drafts=bool(first or last))
         own = self.n - len(first) - len(last)
         for place, draft in enumerate(first):
-            ballots.add(place, await self._ballot(ask, place, draft))
+            await self._add(ask, ballots, place, draft)
         for place, draft in enumerate(last, self.n - len(last)):  # in a tie, this deployment's answer wins
-            ballots.add(place, await self._ballot(ask, place, draft))
-        pace = partial(self._pace, ask, ballots, len(first), own)
-        calls: list[Call | tuple[Ask, Call]] = [call] * own
-        if self.cut is not None:
-            calls[1:] = [(watched, call)] * (len(calls) - 1)
-        async with ask.panel(calls, order="finish", pace=pace) as arrivals:
-            async for vote in arrivals:
-                place = len(first) + arrivals.position
-                ballots.add(place, None if vote is None else await self._ballot(ask, place, vote))
-                if ballots.is_settled:
-                    break
-                if not rule.is_lossless and (drawn := ballots.stopping_point()) is not None:
-                    why = "more copies" if ballots.has_only_copies else self.stop.kind
-                    ask.note(f"{why} ends the vote after {drawn} of {self.n} draws", signal="votes")
-                    break
+            await self._add(ask, ballots, place, draft)
+        is_over, drawn = self._over(ask, ballots)
+        if not is_over:
+            pace = paced(
+                ask,
+                ballots.ended,
+                lambda: fewest_more(rule, ballots.first(ballots.ended.first)),
+                before=len(first),
+                most=own,
+            )
+            calls: list[Call | tuple[Ask, Call]] = [call] * own
+            if self.cut is not None:
+                watched = self.cut.watched(
+                    ask,
+                    alternatives or ALTERNATIVES,
+                    lambda: ballots.ended.first > len(first) and not ballots.has_answer,
+                )
+                calls[1:] = [(watched, call)] * (len(calls) - 1)
+            async with ask.panel(calls, order="finish", pace=pace) as arrivals:
+                async for vote in arrivals:
+                    await self._add(ask, ballots, len(first) + arrivals.position, vote)
+                    is_over, drawn = self._over(ask, ballots)
+                    if is_over:
+                        break
         answer = ballots.elect(drawn)
         if ballots.copied:
             ask.note(answer.why, signal="copies")
         return answer
 
-    async def _ballot(self, ask: Ask, place: int, vote: Pass) -> Ballot:
+    def _over(self, ask: Ask, ballots: Ballots) -> tuple[bool, int | None]:
+        """Whether no other vote is drawn, and how many of the first draws decide; None for all that ended."""
+        if ballots.is_settled:
+            return True, None
+        if self.stop.member.is_lossless or (drawn := ballots.stopping_point()) is None:
+            return False, None
+        why = "more copies" if ballots.has_only_copies else self.stop.kind
+        ask.note(f"{why} ends the vote after {drawn} of {self.n} draws", signal="votes")
+        return True, drawn
+
+    async def _add(self, ask: Ask, ballots: Ballots, place: int, vote: Pass | None) -> None:
+        if vote is None:
+            ballots.add(place, None)
+            return
         key = await ask.key(vote, self.equality)
         if self.confidence is None:
-            return Ballot(place=place, vote=vote, key=key)
-        sure = self.confidence.probability(calibrated_signal(self.confidence, vote.completion))
-        return Ballot(place=place, vote=vote, key=key, confidence=sure)
-
-    def _pace(self, ask: Ask, ballots: Ballots, before: int, most: int, started: int) -> int:
-        """How many votes may have started: as many as the rule needs at least, and one for each free slot.
-
-        On an idle engine all votes start at once. On a busy one none starts before it is known to be needed, so that
-        stopping saves its tokens.
-        """
-        free = int((1 - ask.load) * ask.width)
-        if started + free >= most:
-            return most
-        needed = fewest_more(self.stop.member, ballots.first(ballots.consecutive))
-        return max(ballots.consecutive - before + needed, started + free)
+            ballots.add(place, vote, key)
+        else:
+            sure = self.confidence.probability(calibrated_signal(self.confidence, vote.completion))
+            ballots.add(place, vote, key, sure)

@@ -11,8 +11,9 @@ from collections.abc import Callable
 import msgspec
 
 from tierwise import verifiers  # the module: its table of verifiers is complete when a file is read
+from tierwise.policies.drafts import complaint
 from tierwise.policies.reserve import leaving_one_like
-from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
+from tierwise.spec.ask import Answer, Ask, OutOfBudget
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Completion, Pass
 from tierwise.spec.errors import EngineError
@@ -55,7 +56,9 @@ class Refine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return Answer(completion=draft.completion, chosen=draft.number, why=why, verdict=verdict)
         kept = Answer(completion=draft.completion, chosen=draft.number, why="draft kept", verdict=verdict)
         try:
-            talk = prompt.then(_said(draft.completion), _user(_complaint(verdict) + CRITIQUE))
+            talk = prompt.then(
+                _said(draft.completion), _user(CRITIQUE if verdict is None else complaint(verdict) + CRITIQUE)
+            )
             if (critic := leaving_one_like(ask, [draft])) is None:
                 ask.note("the rest of the budget is too small for a critique and another answer like the draft")
                 return kept
@@ -104,10 +107,6 @@ def _said(completion: Completion) -> Message:
 
 def _user(text: str) -> Message:
     return {"role": "user", "content": text}
-
-
-def _complaint(verdict: Verdict | None) -> str:
-    return "" if verdict is None else f"A check of your answer failed: {verdict.why}\n\n"
 
 
 def _as_prose(prompt: Prompt) -> Prompt:

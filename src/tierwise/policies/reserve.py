@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Literal
 
 from tierwise.spec.ask import Arrivals, Ask
 from tierwise.spec.budget import Budget
-from tierwise.spec.call import Pass
+from tierwise.spec.call import Chunk, Pass
 
 
 def leaving_one_like(ask: Ask, passes: Sequence[Pass]) -> Ask | None:
@@ -51,6 +52,27 @@ async def arrivals_leaving_one(ask: Ask, arrivals: Arrivals, usable: Sequence[Pa
     seconds = None if left.seconds is None else left.seconds - _seconds(usable)
     async with asyncio.timeout(seconds):
         return await anext(arrivals)
+
+
+def cut_leaving_one(ask: Ask, usable: Sequence[Pass], *, least: int) -> Ask:
+    """An `Ask` each of whose candidates is cut when another pass like the largest usable one needs the tokens left.
+
+    Args:
+        ask: whose budget. It is returned as it is if its tokens are not bounded.
+        usable: the passes so far that the last pass can use; the caller adds to them.
+        least: how many of them it needs. While there are fewer, nothing is cut.
+    """
+    if ask.left.completion_tokens is None:
+        return ask
+
+    def watch(_: Chunk) -> Literal["cut"] | None:
+        left = ask.left.completion_tokens if len(usable) >= least else None
+        if left is None or left >= _tokens(usable):  # the next chunks of running passes are not in what is left
+            return None
+        ask.note("cut a candidate: the last pass needs the rest of the tokens")
+        return "cut"
+
+    return ask.watching(lambda: watch)
 
 
 def _tokens(passes: Sequence[Pass]) -> int:

@@ -15,6 +15,7 @@ import msgspec
 
 from tierwise import verifiers  # the module: its table of verifiers is complete when a file is read
 from tierwise.policies.copies import note_copies
+from tierwise.policies.drafts import complaint
 from tierwise.spec.ask import Answer, Ask, OutOfBudget, Verdict
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Call, Pass
@@ -117,8 +118,8 @@ def _call(prompt: Prompt, earlier: tuple[Pass, Verdict] | None) -> Call:
     if earlier is None or not spoken(earlier[0].completion).strip():
         return Call(prompt=prompt)
     done, verdict = earlier
-    complaint = f"A check of your answer failed: {verdict.why}\n\n{IMPROVE}"
-    talk = prompt.then({"role": "assistant", "content": done.completion.text}, {"role": "user", "content": complaint})
+    task = complaint(verdict) + IMPROVE
+    talk = prompt.then({"role": "assistant", "content": done.completion.text}, {"role": "user", "content": task})
     return Call(prompt=talk, role="improve", after=(done.number,))
 
 

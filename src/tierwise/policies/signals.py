@@ -15,6 +15,7 @@ from tierwise.spec.ask import Ask, Watch
 from tierwise.spec.call import Chunk, Completion
 from tierwise.spec.prompt import Prompt
 from tierwise.stats import confidence
+from tierwise.stats.confidence import number_of_alternatives
 from tierwise.stopping import Calibration
 from tierwise.verifiers.spans import answer_tokens, reasoning_tokens, span_tokens
 
@@ -54,11 +55,16 @@ def calibrated_signal(calibration: Calibration, completion: Completion) -> float
     """The signal of a calibration; None if it is unknown or the pass is not of the kind that was calibrated."""
     if calibration.thinking is not None and calibration.thinking is not bool(completion.reasoning):
         return None
-    if calibration.alternatives and (
-        confidence.number_of_alternatives(completion.logprobs) != calibration.alternatives
-    ):
+    if (wanted := calibration.alternatives) and not has_k(number_of_alternatives(completion.logprobs), wanted):
         return None
     return SIGNALS[calibration.signal].value(completion)
+
+
+def has_k(found: int, wanted: int) -> bool:
+    """Whether there are as many alternatives as a threshold holds for. One more is allowed, because some servers list
+    the sampled token besides.
+    """
+    return found in (wanted, wanted + 1)
 
 
 def with_logprobs(prompt: Prompt, alternatives: int) -> Prompt:
@@ -81,8 +87,8 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     window: Annotated[int, msgspec.Meta(ge=1, le=confidence.LONGEST_WINDOW)] = confidence.SHORTEST_WINDOW
     """In tokens. A shorter pass is never cut."""
 
-    def watched(self, ask: Ask, alternatives: int = ALTERNATIVES) -> Ask:
-        """An `Ask` for the same tier whose candidates are cut, each noted in the trace."""
+    def watched(self, ask: Ask, alternatives: int = ALTERNATIVES, is_spared: Callable[[], bool] | None = None) -> Ask:
+        """An `Ask` for the same tier whose candidates are cut, each noted in the trace. None is while `is_spared`."""
 
         def note(mean: float) -> None:
             ask.note(
@@ -91,11 +97,15 @@ class Cut(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
                 level=mean,
             )
 
-        return ask.watching(lambda: cut_below(self.below, self.window, alternatives, note))
+        return ask.watching(lambda: cut_below(self.below, self.window, alternatives, note, is_spared))
 
 
 def cut_below(
-    threshold: float, window: int, alternatives: int = 0, when_cut: Callable[[float], None] | None = None
+    threshold: float,
+    window: int,
+    alternatives: int = 0,
+    when_cut: Callable[[float], None] | None = None,
+    is_spared: Callable[[], bool] | None = None,
 ) -> Watch:
     """Watches one pass, and cuts it as soon as a full window of its token confidence falls below a threshold.
 
@@ -104,9 +114,10 @@ def cut_below(
     Args:
         threshold: in nats, such as a percentile of the lowest windows of recorded passes of the same deployment.
         window: in tokens: `stats.confidence.window_for` the median length of those passes.
-        alternatives: tokens with another number of them are left out, because the threshold does not hold for them; 0
-            for any number.
+        alternatives: tokens that do not have this number of them (`has_k`) are left out, because the threshold does not
+            hold for them; 0 for any number.
         when_cut: called with the mean that fell below the threshold.
+        is_spared: whether the pass goes on in spite of it, for now.
     """
     sliding = confidence.SlidingMean(window)
 
@@ -115,10 +126,10 @@ def cut_below(
         for token in content if isinstance(content, list) else ():
             if not isinstance(token, dict) or (value := confidence.token_confidence(token)) is None:
                 continue
-            if alternatives and len(confidence.alternatives(token)) != alternatives:
+            if alternatives and not has_k(number_of_alternatives([token]), alternatives):
                 continue
             mean = sliding.add(value)
-            if mean is not None and mean < threshold:
+            if mean is not None and mean < threshold and not (is_spared is not None and is_spared()):
                 if when_cut is not None:
                     when_cut(mean)
                 return "cut"

@@ -77,7 +77,9 @@ class Thinking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         controls = bool(able.thinking_control)
         asked = prompt.setting(reasoning_control=True) if controls else prompt
         if self.tokens is not None and able.thinking_end:
-            asked = asked.preferring(thinking_tokens=self.tokens)
+            own = prompt.fields.get("thinking_tokens")
+            raises = own and not (isinstance(own, int) and 0 < own <= self.tokens)
+            asked = (asked.setting if raises else asked.preferring)(thinking_tokens=self.tokens)
         limit = self._limit(prompt, caps=bool(able.thinking_end))
         follower = _Follower(limit, self.every, "end_thinking" if controls else "cut")
         if not (resumes or controls):

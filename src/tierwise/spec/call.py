@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tierwise.spec.deltas import DeltaJoiner
 from tierwise.spec.json import Fields, Json
+from tierwise.spec.logprobs import log_probability
 from tierwise.spec.prompt import Prompt, draw_seed
 from tierwise.spec.routing import Routing
 from tierwise.spec.thinking import begins_with_thinking, without_thinking
@@ -128,9 +128,9 @@ class Completion:
     @property
     def mean_logprob(self) -> float | None:
         """Mean natural-log probability over tokens; None if the engine gave none."""
-        values = [token.get("logprob") for token in self.logprobs]
-        numbers = [value for value in values if isinstance(value, int | float) and math.isfinite(value)]
-        return sum(numbers) / len(numbers) if numbers else None
+        read = (log_probability(token.get("logprob")) for token in self.logprobs)
+        values = [value for value in read if value is not None]
+        return sum(values) / len(values) if values else None
 
     @property
     def is_empty(self) -> bool:

@@ -13,37 +13,24 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from tierwise.spec.json import Fields
+from tierwise.spec.logprobs import log_probability
 
-LEAST = -100.0
-"""Log-probabilities are clipped here: servers write -9999 for `very unlikely`."""
 SHORTEST_WINDOW, LONGEST_WINDOW = 64, 2048
 """Bounds of a window, in tokens. The longest is that of DeepConf."""
-SLACK = 1e-3
-"""Log-probabilities up to this are read as 0, because servers round."""
-
-
-def log_probability(value: object) -> float | None:
-    """A log-probability as a server sent it, from -100 to 0; None if it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= SLACK or value == -math.inf:
-        return None
-    return float(min(0.0, max(LEAST, value)))
 
 
 def alternatives(token: Fields) -> list[float]:
     """The log-probabilities of a token's alternatives, highest first."""
-    listed = token.get("top_logprobs")
-    if not isinstance(listed, list):
-        return []
-    found = (log_probability(one.get("logprob")) for one in listed if isinstance(one, dict))
-    return sorted((one for one in found if one is not None), reverse=True)
+    return sorted(_listed(token), reverse=True)
 
 
 def number_of_alternatives(tokens: Iterable[Fields]) -> int:
     """k: the largest number of alternatives of a token; 0 if there are none."""
-    return max((len(alternatives(token)) for token in tokens), default=0)
+    return max((sum(1 for _ in _listed(token)) for token in tokens), default=0)
 
 
 def token_confidence(token: Fields) -> float | None:
@@ -98,8 +85,8 @@ def lowest_window(tokens: Iterable[Fields], window: int = LONGEST_WINDOW) -> flo
 
 def mean_entropy(tokens: Iterable[Fields], first: int | None = None) -> float | None:
     """Mean of `token_entropy`, in nats; over the first tokens only if `first` is given."""
-    values = [one for token in tokens if (one := token_entropy(token)) is not None]
-    return _mean(values[:first])
+    known = (one for token in tokens if (one := token_entropy(token)) is not None)
+    return _mean(list(islice(known, first)))
 
 
 def mean_margin(tokens: Iterable[Fields]) -> float | None:
@@ -147,6 +134,14 @@ class SlidingMean:
         if self._added % LONGEST_WINDOW == 0:
             self._sum = math.fsum(values)  # rounding errors do not add up over a long stream
         return self._sum / len(values) if len(values) == values.maxlen else None
+
+
+def _listed(token: Fields) -> Iterator[float]:
+    """The log-probabilities of a token's alternatives, in the order of the server."""
+    listed = token.get("top_logprobs")
+    for one in listed if isinstance(listed, list) else ():
+        if isinstance(one, dict) and (value := log_probability(one.get("logprob"))) is not None:
+            yield value
 
 
 def _mean(values: Sequence[float]) -> float | None:

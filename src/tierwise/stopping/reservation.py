@@ -47,7 +47,7 @@ def reservation_value(scores: Sequence[float], cost: float) -> float:
     """τ* for the empirical distribution of `scores`. Stop when the best score so far is at least this.
 
     Args:
-        scores: of a pool, one per draw, standardised per prompt if prompts differ in level (`standardised`).
+        scores: of a pool, one per draw.
         cost: of one more draw, in units of a score: dollars per draw / dollars that one unit of score is worth.
 
     Raises:
@@ -84,20 +84,6 @@ def optimistic_reservation_value(scores: Sequence[float], cost: float, *, highes
         to_move -= here
         kept.append(1 / count - here)
     return _solved([*sorted(scores), highest], [*kept, moved], cost)
-
-
-def standardised(scores: Sequence[Sequence[float]]) -> list[float]:
-    """The scores of several prompts, each minus its prompt's mean and divided by its standard deviation.
-
-    Args:
-        scores: for each prompt, the scores of its draws. A prompt whose scores are all equal gives zeros.
-    """
-    found = []
-    for of_prompt in scores:
-        mean = math.fsum(of_prompt) / len(of_prompt) if of_prompt else 0.0
-        spread = math.sqrt(math.fsum((score - mean) ** 2 for score in of_prompt) / max(1, len(of_prompt)))
-        found += [(score - mean) / spread if spread else 0.0 for score in of_prompt]
-    return found
 
 
 def _solved(scores: Sequence[float], shares: Sequence[float], cost: float) -> float:

@@ -226,10 +226,9 @@ def _item(text: str, begin: int, decimal: Decimal, steps: set[int]) -> tuple[Qua
         return None, max(begin + 1, rest.end() if rest else 0)
     lead, minus = _lead(before)
     first = begin - lead
-    lead, minus = _lead(before)
     opened = before[: len(before) - lead].endswith(("(", "{")) and words.GROUP.match(text, begin) is not None
     try:
-        reader, said, is_group = _read(text, begin, begin - lead, opened, decimal)
+        reader, said, is_group = _read(text, begin, first, opened, decimal)
     except NotPlain:
         return Quantity(first, begin + 1, None), max(begin + 1, _tail(text, begin))
     end, value, also = _scaled(text, reader.place, -said if minus and not is_group else said)

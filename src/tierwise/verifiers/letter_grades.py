@@ -15,7 +15,9 @@ from itertools import accumulate
 
 from tierwise.spec.call import Completion
 from tierwise.spec.json import Json
+from tierwise.spec.logprobs import log_probability
 from tierwise.verifiers.answers import spoken
+from tierwise.verifiers.spans import answer_tokens
 
 LETTERS = "ABCDEFGHIJKLMNOPQRST"
 """From best to worst: 1, 18/19, …, 0."""
@@ -52,18 +54,16 @@ def letter_grades(completion: Completion, drafts: Sequence[int]) -> dict[int, fl
         drafts: the numbers that it was asked for. What it says about others is ignored, and one that it does not
             grade is missing in the result.
     """
-    said = _letters(spoken(completion), drafts)
-    tokens = [str(token.get("token") or "") for token in completion.logprobs]
-    whole = "".join(tokens)
-    ends = list(accumulate(map(len, tokens)))
+    tokens = answer_tokens(completion)
+    pieces = [str(token.get("token") or "") for token in tokens]
+    ends = list(accumulate(map(len, pieces)))
+    listed = _letters("".join(pieces), drafts)
     found = {}
-    for draft, (letter, _) in said.items():
-        grade = _value(letter)
-        there = _letters(whole, drafts).get(draft)
-        if there is not None and there[0] == letter:
-            expected = _expectation(completion.logprobs[bisect_right(ends, there[1])], letter)
-            grade = grade if expected is None else expected
-        found[draft] = grade
+    for draft, (letter, _) in _letters(spoken(completion), drafts).items():
+        expected = None
+        if (there := listed.get(draft)) is not None and there[0] == letter:
+            expected = _expectation(tokens[bisect_right(ends, there[1])], letter)
+        found[draft] = _value(letter) if expected is None else expected
     return found
 
 
@@ -88,8 +88,8 @@ def _expectation(token: Mapping[str, Json], letter: str) -> float | None:
     for other in alternatives if isinstance(alternatives, list) else ():
         if not isinstance(other, dict):
             continue
-        name, value = str(other.get("token") or "").strip(_DECORATION), other.get("logprob")
-        if len(name) == 1 and name in LETTERS and isinstance(value, int | float) and value <= 0:
+        name, value = str(other.get("token") or "").strip(_DECORATION), log_probability(other.get("logprob"))
+        if len(name) == 1 and name in LETTERS and value is not None:
             masses[name] = masses.get(name, 0.0) + math.exp(value)
     total = math.fsum(masses.values())
     if len(masses) < 2 or not total > 0:
