@@ -1,7 +1,7 @@
 """The client of a reward model on vLLM. A pass is a conversation that ends with an answer, and it brings logits.
 
 `/classify` takes `messages` and renders them with the model's chat template. With `use_activation: false` its `probs`
-are the logits themselves (vLLM 0.32.0, entrypoints/pooling/classify, model_executor/layers/pooler/seqwise/poolers.py).
+are the logits themselves (vLLM 0.32.0, entrypoints/pooling/classify, model_executor/layers/pooler/seqwise/heads.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tierwise.spec.errors import EngineError
     from tierwise.spec.json import Fields
 
-_NO_PATH = (404, 405)
+_NO_PATH = (404, 405, 501)
 _LARGEST = 3.5e38  # of the type float32; that of NaN compares false
 
 
