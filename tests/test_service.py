@@ -11,6 +11,7 @@ import pytest
 from tierwise import plan as planning
 from tierwise.engines.engine import Deployment
 from tierwise.engines.openai.engine import HttpEngine
+from tierwise.gateway.deployments import deployed
 from tierwise.ledger.prices import PriceBook
 from tierwise.policies import Majority
 from tierwise.router import Router
@@ -75,6 +76,11 @@ def test_a_tier_reaches_the_reward_model_that_it_names():
     service = service_of(FILE.replace("tiers:\n", grader).replace("policy: single", policy, 1))
     assert service.router.tiers["fast"].graders == {"grader": service.deployments["grader"]}
     assert service.router.tiers["also"].graders == {}
+    assert {one.name: one.tiers for one in deployed(service, in_full=False)} == {
+        "small": ["fast", "also"],
+        "large": ["vote", "judge", "auto"],
+        "grader": ["fast"],
+    }
 
 
 def test_a_key_that_is_not_set_is_named():

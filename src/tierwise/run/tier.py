@@ -33,6 +33,11 @@ class Tier:
     sessions: SessionMemory = field(default_factory=SessionMemory, compare=False, repr=False)
     """What its policy keeps of sessions, for as long as the tier is served."""
 
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Those that run its own passes: its candidates, and the rewards of these."""
+        return (self.deployment, *self.graders.values())
+
 
 def reach(name: str, tiers: Mapping[str, Tier]) -> list[Tier]:
     """The named tier, then every other tier that an action in it can reach, each once."""
