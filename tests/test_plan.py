@@ -297,6 +297,55 @@ def test_passes_in_a_tier_whose_policy_is_not_run_are_counted_where_they_run():
     assert found.prompts_computed >= 1 + 18
 
 
+GRADED = (
+    GOOD.replace("policy: single", "policy: {best_of_n: {n: 4, scorer: {reward: {deployment: grader}}}}", 1)
+    .replace("deployments:\n", 'deployments:\n  grader: {engine: vllm, url: "http://127.0.0.1:9/v1", rewards: true}\n')
+    .replace("prices:\n", "prices:\n  grader: {prompt: 0.1}\n")
+)
+
+
+def test_a_reward_model_runs_for_the_tiers_that_it_grades_for_and_its_passes_are_counted_there():
+    found = plan(GRADED)
+    (process,) = [one for one in found.processes if one.name == "grader"]
+    assert process.tiers == ("fast",)
+    assert "grader" in found.reached_deployments("auto")
+    assert not [note for note in found.notes if "grader" in note]
+    assert found.amplification("fast") == Amplification(
+        passes=8, prefills=1, prompts_computed=1 + 4, prompts_cached=4, completion_tokens=4 * 4096
+    )
+    assert plan(GRADED.replace("  grader: {prompt: 0.1}\n", "")).notes[0] == (
+        "deployments.grader: has no price, so its passes are recorded at no cost"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field", "message"),
+    [
+        (
+            "rewards: true",
+            "rewards: false",
+            "tiers.fast.policy.best_of_n",
+            "'grader' gives no rewards; set `rewards: true`",
+        ),
+        ("deployment: grader", "deployment: greater", "tiers.fast.policy.best_of_n", "did you mean 'grader'?"),
+        ("deployment: far", "deployment: grader", "tiers.max.deployment", "'grader' grades answers and gives none"),
+        ("deployment: grader", "label: 1", "tiers.fast.policy.best_of_n.scorer.reward", "'deployment' is missing"),
+        (
+            "deployment: grader",
+            "deployment: grader, label: -1",
+            "tiers.fast.policy.best_of_n.scorer.reward.label",
+            ">= 0",
+        ),
+    ],
+)
+def test_a_reward_model_only_grades_and_only_a_reward_model_does(before, after, field, message):
+    with pytest.raises(ConfigErrors) as found:
+        plan(GRADED.replace(before, after, 1))
+    (error,) = found.value.errors
+    assert (error.field or "").endswith(f": {field}")
+    assert message in str(error)
+
+
 def test_a_budget_bounds_the_worst_case():
     bounded = GOOD.replace("passes: 12, completion_tokens: 16000", "passes: 5, completion_tokens: 900")
     assert plan(bounded).amplification("max") == Amplification(

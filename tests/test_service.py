@@ -11,6 +11,7 @@ import pytest
 from tierwise import plan as planning
 from tierwise.engines.engine import Deployment
 from tierwise.engines.openai.engine import HttpEngine
+from tierwise.gateway.deployments import deployed
 from tierwise.ledger.prices import PriceBook
 from tierwise.policies import Majority
 from tierwise.router import Router
@@ -67,6 +68,19 @@ def test_deployments_that_ask_for_the_same_share_one_engine_and_its_clock():
     assert tiers["fast"].deployment.slots == 3
     assert tiers["vote"].deployment is tiers["judge"].deployment
     assert tiers["vote"].deployment is not tiers["fast"].deployment
+
+
+def test_a_tier_reaches_the_reward_model_that_it_names():
+    grader = '  grader: {engine: vllm, url: "http://127.0.0.1:3/v1", rewards: true}\ntiers:\n'
+    policy = "policy: {best_of_n: {scorer: {reward: {deployment: grader}}}}"
+    service = service_of(FILE.replace("tiers:\n", grader).replace("policy: single", policy, 1))
+    assert service.router.tiers["fast"].graders == {"grader": service.deployments["grader"]}
+    assert service.router.tiers["also"].graders == {}
+    assert {one.name: one.tiers for one in deployed(service, in_full=False)} == {
+        "small": ["fast", "also"],
+        "large": ["vote", "judge", "auto"],
+        "grader": ["fast"],
+    }
 
 
 def test_a_key_that_is_not_set_is_named():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from tierwise.policies.acceptance import CascadeSignal
 from tierwise.spec.budget import Budget, least
 from tierwise.spec.errors import SpecError
 from tierwise.spec.files import Document, read_yaml, yaml_document
+from tierwise.spec.json_text import dedented
 from tierwise.spec.reading import Reading
 from tierwise.spec.sampling import Sampling
 
@@ -172,7 +172,7 @@ class Plan:
 
     def reached_deployments(self, name: str) -> set[str]:
         """The deployments of a tier and of all that its policy may ask."""
-        return {self.deployment_of(name)}.union(
+        return {self.deployment_of(name), *self.tiers[name].policy.graders}.union(
             *(self.reached_deployments(other) for other in self.tiers[name].policy.member.tiers())
         )
 
@@ -208,7 +208,8 @@ class Plan:
         inner = [passes for passes, _ in found.values()]
         if wanted is None or None in inner:
             return budget.passes, budget.completion_tokens
-        own = max(0, wanted - sum(passes for passes in inner if passes is not None))
+        gradings = tier.policy.graders
+        own = max(0, wanted - sum(gradings.values()) - sum(passes for passes in inner if passes is not None))
         spent = [tokens for _, tokens in found.values()]
         if own:  # its own passes, those in tiers whose policy it does not run, or more draws of its cheaper tiers
             unasked = [other for other in policy.tiers() if other not in found]
@@ -219,6 +220,8 @@ class Plan:
             by_deployment[place] = by_deployment.get(place, 0) + own
             contexts = [self.file.deployments[one].context for one in places]
             spent.append(None if None in contexts else own * max(one for one in contexts if one is not None))
+        for place, count in gradings.items():  # which produce no tokens
+            by_deployment[place] = by_deployment.get(place, 0) + count
         tokens = None if None in spent else sum(one for one in spent if one is not None)
         return least(wanted, budget.passes), least(tokens, budget.completion_tokens)
 
@@ -280,24 +283,12 @@ def _most(name: str, tiers: Mapping[str, TierConfig]) -> Budget:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of the config file, for editors."""
-    whole: dict[str, Any] = _unindented(msgspec.json.schema(ConfigFile))
+    whole: dict[str, Any] = dedented(msgspec.json.schema(ConfigFile))
     shorthand = {"enum": sorted(name for name in PolicyChoice.__struct_fields__)}
     policy = whole["$defs"]["PolicyChoice"]
     whole["$defs"]["PolicyChoice"] = {"anyOf": [shorthand, {**policy, "minProperties": 1, "maxProperties": 1}]}
     whole["$defs"]["VerifierChoice"].update(minProperties=1, maxProperties=1)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "tierwise.yaml", **whole}
-
-
-def _unindented(schema: Any) -> Any:
-    """The schema with unindented descriptions: Python 3.13 strips the indentation of docstrings, 3.11 keeps it."""
-    if isinstance(schema, list):
-        return [_unindented(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        name: inspect.cleandoc(part) if name == "description" and isinstance(part, str) else _unindented(part)
-        for name, part in schema.items()
-    }
 
 
 def _checkpoint(name: str, config: CheckpointConfig, base: Path, field: str = "") -> Checkpoint:
@@ -324,9 +315,17 @@ def _check_whole(file: ConfigFile, tiers: Mapping[str, TierConfig], path: Path, 
     for name, settings in file.deployments.items():
         for field, message in settings.validate(file.checkpoints):
             reading.wrong(f"deployments.{name}.{field}", message)
+    grading = {name for name, settings in file.deployments.items() if row_of(settings).grades(settings)}
     for name, tier in file.tiers.items():
+        for grader in tier.policy.graders:
+            place = f"tiers.{name}.policy.{tier.policy.kind}"
+            if reading.known(grader, file.deployments, place, "deployment") and grader not in grading:
+                reading.wrong(place, f"{grader!r} gives no rewards; set `rewards: true` if it serves a reward model")
         if not tier.deployment and not tier.policy.member.tiers():
             reading.wrong(f"tiers.{name}", "the key 'deployment' is missing")
+        elif tier.deployment in grading:
+            advice = f"have it grade with `best_of_n: {{scorer: {{reward: {{deployment: {tier.deployment}}}}}}}`"
+            reading.wrong(f"tiers.{name}.deployment", f"{tier.deployment!r} grades answers and gives none; {advice}")
         elif tier.deployment and reading.known(
             tier.deployment, file.deployments, f"tiers.{name}.deployment", "deployment"
         ):
@@ -387,7 +386,8 @@ def _processes(file: ConfigFile, tiers: Mapping[str, TierConfig]) -> tuple[Plann
     """The processes for all tiers: deployments with equal settings share one."""
     groups: list[tuple[DeploymentSettings, list[str]]] = []
     runs_on = {name: _deployment(name, tiers) for name in tiers}
-    used = [name for name in file.deployments if name in runs_on.values()]
+    asked = {name: {runs_on[name], *tier.policy.graders} for name, tier in tiers.items()}
+    used = [name for name in file.deployments if any(name in places for places in asked.values())]
     for name in used:
         settings = file.deployments[name]
         for same, names in groups:
@@ -401,7 +401,7 @@ def _processes(file: ConfigFile, tiers: Mapping[str, TierConfig]) -> tuple[Plann
             name=names[0],
             settings=settings,
             deployments=tuple(names),
-            tiers=tuple(name for name in file.tiers if runs_on[name] in names),
+            tiers=tuple(name for name in file.tiers if not asked[name].isdisjoint(names)),
         )
         for settings, names in groups
     )
@@ -409,7 +409,7 @@ def _processes(file: ConfigFile, tiers: Mapping[str, TierConfig]) -> tuple[Plann
 
 def _notes(plan: Plan) -> Iterable[str]:
     file = plan.file
-    used = {plan.deployment_of(name) for name in plan.tiers}
+    used = set().union(*(plan.reached_deployments(name) for name in plan.tiers))
     for name in file.deployments:
         if name not in used:
             yield f"deployments.{name}: no tier uses it; it will not run"

@@ -120,6 +120,7 @@ def tiers_of(plan: Plan, deployments: Mapping[str, Deployment]) -> dict[str, Tie
             budget=tier.budget,
             sampling=tier.sampling.fields(),
             verifier=tier.policy.verifier,
+            graders={one: deployments[runs_as[one]] for one in tier.policy.graders},
         )
         for name, tier in plan.tiers.items()
     }

@@ -181,6 +181,12 @@ def test_a_policy_that_continues_passes_is_refused_by_name(made):
         replay(made, setting("fast", {"refine": {}}))
 
 
+def test_a_policy_with_a_reward_model_is_refused_by_name(made):
+    policy = {"best_of_n": {"n": 4, "scorer": {"reward": {"deployment": "grader"}}}}
+    with pytest.raises(SpecError, match=r"graded by the reward model 'grader', and a pool has no rewards"):
+        replay(made, setting("fast", policy))
+
+
 def test_a_policy_that_ends_thinking_is_refused_by_name(made):
     with pytest.raises(SpecError, match=r"policy Thinking of tier 'tried' ends thinking while a pass runs"):
         replay(made, setting("fast", {"thinking": {"tokens": 100}}))

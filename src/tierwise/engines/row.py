@@ -47,7 +47,7 @@ def _no_components() -> Iterable[Component]:
     return ()
 
 
-def _never(settings: Settings) -> bool:  # noqa: ARG001 - the signature of `EngineRow.shares_prompts`
+def _never(settings: Settings) -> bool:  # noqa: ARG001 - the signature of `shares_prompts` and `grades`
     return False
 
 
@@ -82,6 +82,8 @@ class EngineRow(Generic[S]):
     """Returns whether passes with the same prompt compute it once; false where that is not known."""
     prefills: bool = False
     """Whether a pass of one token computes it, before the others start."""
+    grades: Callable[[S], bool] = _never
+    """Returns whether a deployment serves a reward model, which grades answers and gives none."""
     metrics: MetricNames | None = None
     """The metrics in its metrics page and its log; None if neither is read."""
     inherits: tuple[str, ...] = ()

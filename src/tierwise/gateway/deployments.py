@@ -25,7 +25,7 @@ def _deployed(deployment: Deployment, tiers: Mapping[str, Tier]) -> Deployed:
     health = deployment.engine.health()
     return Deployed(
         name=deployment.name,
-        tiers=[name for name, tier in tiers.items() if tier.deployment is deployment],
+        tiers=[name for name, tier in tiers.items() if any(one is deployment for one in tier.deployments)],
         engine=deployment.kind,
         weights=deployment.weights,
         slots=deployment.slots,

@@ -21,6 +21,8 @@ from tierwise.spec.choice import OneOf, with_plugins
 from tierwise.spec.plugins import lacking, on_first_use
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tierwise.verifiers import Verifier, VerifierChoice
 
 __all__ = [
@@ -63,6 +65,12 @@ class PolicyChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True,
         """The policy's own verifier for requests without one, if it is ready to use."""
         named: VerifierChoice | None = getattr(self.member, "verifier", None)
         return named.member if named is not None and named.member.is_ready else None
+
+    @property
+    def graders(self) -> Mapping[str, int]:
+        """The reward models that the policy asks, by deployment, and the maximum of passes of each."""
+        found: Mapping[str, int] = getattr(self.member, "graders", {})
+        return found
 
 
 def _problem(member: type[Any]) -> str:

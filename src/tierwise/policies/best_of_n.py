@@ -4,7 +4,7 @@ by the engine's own confidence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, islice
 from typing import Annotated, Any
 
@@ -37,10 +37,10 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     verifier: verifiers.VerifierChoice | None = None
     """Verifier for candidates if the request has none."""
     scorer: ScorerChoice | None = None
-    """What scores candidates that the verifier, if any, does not tell apart: a model as `judge`."""
+    """What scores candidates that the verifier, if any, does not tell apart: a `judge` or a `reward` model."""
     stop: ScoreStopChoice | None = None
     """Ends the draws before `n`, by the scores of the first ones. It needs a scorer that grades each candidate by
-    itself: a judge with `pivots: 0`."""
+    itself: `reward`, or a judge with `pivots: 0`."""
     temperatures: Annotated[tuple[Annotated[float, msgspec.Meta(ge=0, le=2)], ...], msgspec.Meta(max_length=64)] = ()
     """Temperatures that are spread over the draws: draw i has number i, and the list repeats. They replace the
     temperature of the request and the tier. Empty: every draw has that one."""
@@ -48,8 +48,8 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __post_init__(self) -> None:
         if self.stop is not None and (self.scorer is None or not self.scorer.member.is_absolute):
             raise ValueError(
-                f"stop: {self.stop.kind} needs the score of each candidate by itself; give a scorer: `judge` with "
-                "`pivots: 0`"
+                f"stop: {self.stop.kind} needs the score of each candidate by itself; give a scorer: `reward`, or "
+                "`judge` with `pivots: 0`"
             )
 
     def most(self, at: Callable[[str], Budget]) -> Budget:  # noqa: ARG002 - a scorer's passes are its own
@@ -57,6 +57,12 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def tiers(self) -> tuple[str, ...]:
         return (self.scorer.member.tier,) if self.scorer is not None and self.scorer.member.tier else ()
+
+    @property
+    def graders(self) -> Mapping[str, int]:
+        """The reward models that it asks, and the maximum of passes of each."""
+        place = "" if self.scorer is None else self.scorer.member.deployment
+        return {place: self._scoring(self.n)} if place else {}
 
     @property
     def sets(self) -> frozenset[str]:
@@ -118,7 +124,9 @@ class BestOfN(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         assert self.stop is not None  # noqa: S101 - only then it is called
         first = drawn.first
         await self._score(prompt, ask, await drawn.grouped(first))
-        return self.stop.member.stops([one.score for one in first if one.score is not None])
+        assert self.scorer is not None  # noqa: S101 - a rule needs one
+        share = self.scorer.member.share
+        return self.stop.member.stops([share(one.score) for one in first if one.score is not None])
 
     async def _score(self, prompt: Prompt, ask: Ask, groups: Sequence[Sequence[Candidate]]) -> None:
         """Score one of each group of candidates with equal answers, unless one has a score: the likeliest, or the first

@@ -23,7 +23,7 @@ class Candidate:
     is_decisive: bool
     """Whether a verifier's acceptance means that it is right."""
     score: float | None = None
-    """Of the scorer, from 0 to 1; None if it gave none."""
+    """Of the scorer, the highest for the best; None if it gave none."""
     was_scored: bool = False
     """Whether the score is of this candidate, and not of one with an equal answer."""
     equal: int = 1
@@ -55,7 +55,7 @@ class Candidate:
     @property
     def merit(self) -> tuple[tuple[bool, bool, bool, float], float, int, bool, tuple[float, int]]:
         """The candidate with the highest is the best. One without a score ranks below those that have one."""
-        score = -1.0 if self.score is None else self.score
+        score = float("-inf") if self.score is None else self.score
         return self.standing, score, self.equal, self.was_scored, self._likelihood
 
 

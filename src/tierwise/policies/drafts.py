@@ -53,6 +53,11 @@ def quoted(done: Pass) -> str:
     return _MARKER.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def defused(text: str) -> str:
+    """A candidate's text as a message of its own: a space in each role marker, so that none ends the message."""
+    return _MARKER.sub(lambda match: f"{match[0]} ", text.encode(errors="replace").decode())
+
+
 def about(prompt: Prompt, drafts: Iterable[Pass], task: str) -> Prompt:
     """The conversation continued by the drafts, one JSON value per line, and a task. Roles alternate, as many chat
     templates demand.

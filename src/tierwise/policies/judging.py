@@ -54,8 +54,15 @@ class LetterJudge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("rubric: is empty; say what a good answer does")
 
     @property
+    def deployment(self) -> str:
+        return ""
+
+    @property
     def is_absolute(self) -> bool:
         return not self.pivots
+
+    def share(self, score: float) -> float:
+        return score  # grades and shares of won comparisons are from 0 to 1
 
     @property
     def sets(self) -> frozenset[str]:

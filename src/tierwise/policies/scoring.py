@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tierwise.policies.judging import LetterJudge
+from tierwise.policies.rewarding import RewardModel
 from tierwise.spec.ask import Ask
 from tierwise.spec.call import Pass
 from tierwise.spec.choice import OneOf
@@ -17,8 +18,13 @@ from tierwise.spec.prompt import Prompt
 class Scorer(Protocol):
     """Scores candidates by passes of its own. Holds settings, never state."""
 
-    tier: str
-    """The tier that runs its passes; empty for the tier of the candidates."""
+    @property
+    def tier(self) -> str:
+        """The tier that runs its passes; empty for the tier of the candidates."""
+
+    @property
+    def deployment(self) -> str:
+        """The reward model that runs its passes, instead of a tier's deployment; empty if there is none."""
 
     @property
     def is_absolute(self) -> bool:
@@ -34,7 +40,8 @@ class Scorer(Protocol):
     async def scores(
         self, prompt: Prompt, ask: Ask, drafts: Sequence[Pass], wanted: Sequence[Pass]
     ) -> Mapping[int, float]:
-        """Scores from 0 to 1 by the number of the pass. One that got no verdict is missing, and the trace says why.
+        """Scores by the number of the pass, the highest for the best. One that got no verdict is missing, and the trace
+        says why.
 
         Args:
             prompt: the user's request.
@@ -43,11 +50,15 @@ class Scorer(Protocol):
             wanted: those to score.
         """
 
+    def share(self, score: float) -> float:
+        """A score from 0 to 1, for a rule that stops."""
+
 
 class ScorerChoice(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One scorer, as a policy names it: `judge: {tier: strong}`."""
+    """One scorer, as a policy names it: `judge: {tier: strong}` or `reward: {deployment: grader}`."""
 
     judge: LetterJudge | None = None
+    reward: RewardModel | None = None
 
     @property
     def member(self) -> Scorer:

@@ -140,6 +140,12 @@ class PoolAsk:
             tracker = tracker.leaving(reserve, of=self.tracker)
         return self._with(other, tracker, path=self._path, fills=True)
 
+    def on(self, deployment: str) -> PoolAsk:
+        raise SpecError(
+            f"the policy of tier {self.tier!r} has candidates graded by the reward model {deployment!r}, and a pool "
+            "has no rewards; measure it live, with `tierwise bench`"
+        )
+
     def within(self, budget: Budget) -> PoolAsk:
         self.choice.has_looked_at_budget = True
         tracker = self.tracker.within(budget, self.simulation.now)

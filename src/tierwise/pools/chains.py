@@ -150,6 +150,9 @@ class _RecordedAsk:
     def at(self, *_: object, **__: object) -> NoReturn:
         raise _Diverged
 
+    def on(self, *_: object) -> NoReturn:
+        raise _Diverged
+
     def within(self, budget: Budget) -> _RecordedAsk:  # noqa: ARG002 - what was spent is recorded
         return self
 

@@ -132,6 +132,13 @@ class PassRunner:
             tracker = tracker.leaving(reserve, of=self._tracker)
         return self._with(other, tracker, fills=True, watches=self._watches)
 
+    def on(self, deployment: str) -> PassRunner:
+        if (grader := self._tier.graders.get(deployment)) is None:
+            raise PolicyError(
+                f"the policy of tier {self.tier!r} asked deployment {deployment!r}, no grader that it names"
+            )
+        return self._with(replace(self._tier, deployment=grader), self._tracker, fills=False, watches=None)
+
     def within(self, budget: Budget) -> PassRunner:
         tracker = self._tracker.within(budget, now())
         return self._with(self._tier, tracker, fills=self._fills, watches=self._watches)

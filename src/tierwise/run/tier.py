@@ -28,8 +28,15 @@ class Tier:
     """Default request levers."""
     verifier: Verifier | None = None
     """Verifier for candidates if the request has none."""
+    graders: Mapping[str, Deployment] = field(default_factory=dict)
+    """The reward models that its policy asks, by the name of the deployment."""
     sessions: SessionMemory = field(default_factory=SessionMemory, compare=False, repr=False)
     """What its policy keeps of sessions, for as long as the tier is served."""
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Those that run its own passes: its candidates, and the rewards of these."""
+        return (self.deployment, *self.graders.values())
 
 
 def reach(name: str, tiers: Mapping[str, Tier]) -> list[Tier]:

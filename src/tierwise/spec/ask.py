@@ -199,6 +199,11 @@ class Ask(Protocol):
             reserve: the part of this budget that it must leave unspent, for instance for a last tier.
         """
 
+    def on(self, deployment: str) -> Ask:
+        """An `Ask` for the same tier and budget whose passes run on a reward model, a deployment that the policy lists
+        in `graders`. Its passes have `scores` and no text.
+        """
+
     def within(self, budget: Budget) -> Ask:
         """An `Ask` for the same tier with a budget nested in this one, for a retry, a trial answer or a judge."""
 

@@ -92,6 +92,8 @@ class Chunk:
     """Routing of the whole pass, in one of its last chunks, if recorded. Not sent to clients."""
     response: Fields | None = None
     """Fields of the response besides the message (`system_fingerprint`, `service_tier`, `stop_reason`, …)."""
+    scores: tuple[float, ...] = ()
+    """What a reward model says of the conversation: its logit, or one for each of its classes."""
     completion_id: str = field(default="", compare=False)
     """The engine's id of the pass; empty if it sent none."""
     remark: str = ""
@@ -122,6 +124,8 @@ class Completion:
     """Message fields without a field here (`refusal`, `audio`, …)."""
     response: Fields | None = None
     """Fields of the response besides the message, for the client."""
+    scores: tuple[float, ...] = ()
+    """As of `Chunk`: a reward model has no other output."""
 
     @property
     def mean_logprob(self) -> float | None:
@@ -216,6 +220,7 @@ class Recorder:
         self._logprobs: list[Fields] = []
         self._thought = 0
         self._response: Fields | None = None
+        self._scores: tuple[float, ...] = ()
 
     @property
     def completion_tokens(self) -> int:
@@ -267,6 +272,7 @@ class Recorder:
         if chunk.finish is not None:
             self.finish = self.finish or chunk.finish
         self.routing = chunk.routing or self.routing
+        self._scores = chunk.scores or self._scores
         if chunk.response is not None:
             self._response = {**(self._response or {}), **chunk.response}
         is_whole = delta is chunk.delta and chunk.finish is None and chunk.response is None
@@ -299,6 +305,7 @@ class Recorder:
             finish=finish,
             extra=deltas.extra,
             response=self._response,
+            scores=self._scores,
         )
 
 

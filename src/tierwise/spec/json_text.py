@@ -5,11 +5,12 @@ msgspec reports none of these. They are computed only for files that a user may 
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:,\n]|[^][{}:,"\s]+')
 
@@ -115,3 +116,15 @@ def _no_constant(name: str) -> NoReturn:
 def _line_of(text: str, error: Exception) -> int | None:
     found = re.search(r"\(byte (\d+)\)", str(error))
     return None if found is None else text.encode()[: int(found[1])].count(b"\n") + 1
+
+
+def dedented(schema: Any) -> Any:
+    """A JSON Schema with unindented descriptions: Python 3.13 strips the indentation of docstrings, 3.11 keeps it."""
+    if isinstance(schema, list):
+        return [dedented(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: inspect.cleandoc(part) if name == "description" and isinstance(part, str) else dedented(part)
+        for name, part in schema.items()
+    }

@@ -43,6 +43,8 @@ class Reply:
     """Streamed word by word before the text, as thinking."""
     delta: Fields | None = None
     """Sent unchanged instead of words, such as a tool call or a refusal."""
+    scores: tuple[float, ...] = ()
+    """What a reward model says, without words."""
 
 
 class ScriptedEngine:
@@ -117,7 +119,7 @@ class ScriptedEngine:
         if reply.error is not None:
             raise reply.error
         yield Chunk(delta=reply.delta or {}, usage=usage)
-        yield Chunk(finish="length" if len(said) < len(words) else reply.finish, usage=usage)
+        yield Chunk(finish="length" if len(said) < len(words) else reply.finish, usage=usage, scores=reply.scores)
 
 
 def _logprobs(call: Call, reply: Reply, text: str) -> Fields | None:
@@ -215,10 +217,23 @@ def new_trace() -> Trace:
     return Trace(action="act_test", began=now(), started_at=0.0)
 
 
-def tier(policy: Policy, engine: Engine, *, slots: int = 64, budget: Budget | None = None, name: str = "tier") -> Tier:
-    """A tier around an engine, without a config file."""
+def tier(
+    policy: Policy,
+    engine: Engine,
+    *,
+    slots: int = 64,
+    budget: Budget | None = None,
+    name: str = "tier",
+    grader: Engine | None = None,
+) -> Tier:
+    """A tier around an engine, without a config file. The reward models of its policy run on `grader`, or on the
+    same engine.
+    """
     deployment = Deployment(name="fake", engine=engine, slots=slots)
-    return Tier(name=name, deployment=deployment, policy=policy, budget=budget or Budget())
+    graders = {
+        one: Deployment(name=one, engine=grader or engine, slots=slots) for one in getattr(policy, "graders", {})
+    }
+    return Tier(name=name, deployment=deployment, policy=policy, budget=budget or Budget(), graders=graders)
 
 
 def solve(

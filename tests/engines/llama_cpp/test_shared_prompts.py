@@ -293,10 +293,10 @@ def test_saved_prompts_stay_below_their_size_and_the_least_recently_used_goes_fi
     kept = [saved(said, 40, number) for number, said in enumerate(["a" * 50, "b" * 50, "c" * 50])]
     for one in kept:
         (tmp_path / one.file).touch()
-    assert store.add(kept[0])
-    assert store.add(kept[1])
+    store.add(kept[0])
+    store.add(kept[1])
     store.touch(kept[0])
-    assert store.add(kept[2])
+    store.add(kept[2])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["0.bin", "2.bin"]
     assert store.exact(kept[1].prompt) is None
     assert store.best(kept[0].prompt)[1] is kept[0]
@@ -304,8 +304,11 @@ def test_saved_prompts_stay_below_their_size_and_the_least_recently_used_goes_fi
 
 def test_a_state_that_is_larger_than_all_is_not_kept_and_not_tried_again(tmp_path):
     store = SavedPrompts(tmp_path, 100)
-    assert not store.add(saved("a" * 50, 101, 0))
-    assert store.add(saved("a" * 50, 60, 1))
+    larger, other = saved("a" * 50, 101, 0), saved("b" * 50, 60, 1)
+    store.add(larger)
+    store.add(other)
+    assert store.exact(larger.prompt) is None
+    assert store.exact(other.prompt) is other
     assert store.next_file(prompt_text(Call(prompt=ask_user("b" * 500)))) is None
 
 
@@ -317,7 +320,7 @@ def test_the_size_of_a_file_is_known_once_one_was_written_even_if_it_was_too_lar
     store = SavedPrompts(tmp_path, 100)
     prompt = prompt_text(Call(prompt=ask_user("a" * 50)))
     assert store.fits(prompt)
-    assert not store.add(saved("a" * 50, 101, 0))
+    store.add(saved("a" * 50, 101, 0))
     assert not store.fits(prompt)
     assert store.fits(prompt_text(Call(prompt=ask_user("a"))))
 

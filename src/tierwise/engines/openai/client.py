@@ -133,8 +133,12 @@ class ChatClient:
         Cancelling it aborts the pass.
         """
         body = await self._request.encode(call, streamed=False)
+        return await self._document(f"{base_url}/chat/completions", body, base_url, call)
+
+    async def _document(self, url: str, body: list[bytes], base_url: str, call: Call) -> bytes:
+        """Send a request and return the body of the response."""
         try:
-            async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
+            async with await self._post(url, body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
                 document = bytearray()
                 with Body(response, self._silent_seconds) as answer:

@@ -19,7 +19,10 @@ ROW: EngineRow[Vllm] = EngineRow(
     command=LAUNCHER.command,
     build=LAUNCHER.build,
     capabilities=capabilities,
-    shares_prompts=lambda settings: settings.url is None and settings.prefix_cache is not False,
+    shares_prompts=lambda settings: (
+        settings.url is None and settings.prefix_cache is not False and not settings.rewards
+    ),
+    grades=lambda settings: settings.rewards,
     metrics=METRIC_NAMES,
     inherits=INHERITS,
     packages=("vllm", "transformers", "torch"),

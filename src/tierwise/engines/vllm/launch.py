@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tierwise.engines.served.launch import Launcher
 from tierwise.engines.vllm.client import VllmClient
 from tierwise.engines.vllm.facts import facts
+from tierwise.engines.vllm.rewards import RewardClient
 from tierwise.engines.vllm.settings import Vllm
 
 if TYPE_CHECKING:
@@ -15,16 +16,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tierwise.catalog.architecture import Architecture
+    from tierwise.engines.openai.client import ChatClient
     from tierwise.engines.served.client import ClientOptions
 
 
 def _client(
-    settings: Vllm,  # noqa: ARG001 - the signature of a launcher's client
+    settings: Vllm,
     name: str,
     model: str,
     options: ClientOptions,
     architecture: Architecture | None,
-) -> VllmClient:
+) -> ChatClient:
+    if settings.rewards:
+        return RewardClient(name, model, **options)
     return VllmClient(name, model, experts=architecture.experts if architecture else None, **options)
 
 
@@ -39,6 +43,9 @@ def _own_flags(settings: Vllm) -> Iterable[str]:
         yield "--enable-auto-tool-choice"
     if settings.experts_sampled:
         yield "--enable-return-routed-experts"
+    if settings.rewards:
+        yield "--runner"
+        yield "pooling"
 
 
 def _environment(settings: Vllm) -> dict[str, str]:

@@ -227,6 +227,15 @@ LEVERS: tuple[Lever, ...] = (
         source="vLLM 0.32.0, envs.py",
     ),
     Lever(
+        name="rewards",
+        sets="/classify for passes, by --runner pooling",
+        scope="launch",
+        values="true, false",
+        needs="a checkpoint that is a sequence classifier (…ForSequenceClassification), with a chat template",
+        changes="the deployment grades answers for `best_of_n`, and no tier can answer with it",
+        source="vLLM 0.32.0, config/model.py, entrypoints/pooling/classify/protocol.py",
+    ),
+    Lever(
         name="experts_sampled",
         sets="routed_experts of answers, by --enable-return-routed-experts",
         scope="launch",

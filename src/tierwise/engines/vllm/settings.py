@@ -22,6 +22,9 @@ _ADVICE = {
     "thinking_tokens": "needs `reasoning_parser` to know where thinking ends; set it on the deployment",
 }
 
+_OF_GENERATION = ("experts_sampled", "reasoning_parser", "speculative", "tool_parser")
+"""Settings that a reward model has no use for."""
+
 INHERITS = (*HUGGING_FACE_AND_TORCH, "VLLM_*", "RAY_*", "FLASHINFER_*", "LMCACHE_*")
 """Variables that vLLM reads."""
 
@@ -42,7 +45,7 @@ _ENGINE = ServerEngine(
     inherits=INHERITS,
     metrics=METRIC_NAMES,
     lost=frozenset({503}),  # EngineDeadError (entrypoints/serve/instrumentator/health.py)
-    of_both=frozenset({"experts_sampled"}),
+    of_both=frozenset({"experts_sampled", "rewards"}),
 )
 
 
@@ -66,6 +69,8 @@ class Vllm(ServerEngineSettings, frozen=True, kw_only=True, forbid_unknown_field
     """Disable compilation and CUDA graphs: faster start, slower inference."""
     cpu_kv_cache_gib: Positive | None = None
     """Size of the KV cache in GiB, on vLLM's CPU build."""
+    rewards: bool = False
+    """It serves a reward model, a sequence classifier that grades answers for the scorer `reward` of `best_of_n`."""
 
     def _validate_always(self) -> Iterable[Problem]:
         if self.experts_sampled and self.prefix_cache is False:
@@ -75,6 +80,12 @@ class Vllm(ServerEngineSettings, frozen=True, kw_only=True, forbid_unknown_field
             )
         if self.experts_sampled and (self.pipeline_parallel or 1) > 1:
             yield "experts_sampled", "vLLM reports no routed experts with pipeline parallelism; use `tensor_parallel`"
+        for name in _OF_GENERATION if self.rewards else ():
+            if name in self._set:
+                yield (
+                    name,
+                    "is for a model that writes answers, and with `rewards: true` this one grades them; remove it",
+                )
 
     def _validate_launch(self) -> Iterable[Problem]:
         if self.eplb is not None and max(self.tensor_parallel or 1, self.data_parallel or 1) < 2:

@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -67,8 +67,8 @@ def run_action(
 ) -> ActionOutcome:
     """Run one action until it ends. A cancelled action must stop at once.
 
-    The other tiers that the policy asks run on the same deployment: the last one with `majority`, the others with
-    `single`.
+    The reward models and the other tiers that the policy asks run on the same deployment: the last tier with
+    `majority`, the others with `single`.
 
     Args:
         policy: the policy of the tier.
@@ -84,6 +84,7 @@ def run_action(
     async def main() -> ActionOutcome:
         trace = new_trace()
         asked = tier(policy, engine, slots=slots, budget=budget)
+        asked = replace(asked, graders=dict.fromkeys(asked.graders, asked.deployment))
         *others, last = policy.tiers() or ("",)
         policies: dict[str, Policy] = {**dict.fromkeys(others, Single()), last: Majority(n=STRONG_PASSES)}
         tiers = {name: Tier(name=name, deployment=asked.deployment, policy=one) for name, one in policies.items()}
