@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext, suppress
@@ -10,17 +9,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tierwise.engines.thinking_switch import is_thinking_off
-from tierwise.ledger.records import Check, Decision
+from tierwise.ledger.records import Decision
 from tierwise.panel import panel
 from tierwise.run.acceptable import BUDGET, CHANGED, ENGINE, adapted, relaxed, remember, require_tools
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.choice import ChoiceState
-from tierwise.run.code_runs import ceiling
 from tierwise.run.following import follow
 from tierwise.run.passing import RunningPass, with_prompt_count
 from tierwise.run.prefill import prefill_of
 from tierwise.run.recovery import LOST, Recovery
 from tierwise.run.tier import Tier
+from tierwise.run.verifying import Verifying
 from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch, Watching
 from tierwise.spec.budget import BOUNDS, Budget, Left, in_words
 from tierwise.spec.call import Call, Chunk, Pass
@@ -28,8 +27,6 @@ from tierwise.spec.capabilities import Capabilities
 from tierwise.spec.clock import now
 from tierwise.spec.errors import Broken, EngineError, PolicyError, Refused, TierwiseError, TooLong
 from tierwise.spec.prompt import Prompt
-from tierwise.verifiers.pooled import judge
-from tierwise.verifiers.votes import key_of_vote, runs_code
 
 if TYPE_CHECKING:
     from tierwise.verifiers.verifier import Verifier
@@ -377,48 +374,14 @@ class PassRunner:
         return done
 
     async def verify(self, candidate: Pass | Answer) -> Verdict:
-        verifier = self.verifier
-        if verifier is None:
-            return Verdict(ok=False, score=0.0, why="no verifier")
-        began = now()
-        if not verifier.judges(candidate.completion):
-            verdict = Verdict(ok=True, score=0.5, why=f"{verifier.kind} does not judge tool calls", judged=False)
-            self.note(f"not judged: {verdict.why}", after=_numbers(candidate))
-            return verdict
-        deadline = self._tracker.deadline
-        out_of_time = "out of time before it was verified"
-        if verifier.runs_code:
-            if (ends_at := self._choice.code_runs.begin()) is None:
-                return Verdict(ok=False, score=0.0, why=ceiling())
-            if deadline is None or ends_at < deadline:
-                deadline, out_of_time = ends_at, ceiling()
-        try:
-            async with asyncio.timeout_at(deadline) as clock:
-                verdict = await judge(verifier, candidate.completion)
-        except TimeoutError:
-            if not clock.expired():
-                raise
-            self._mark("seconds")
-            verdict = Verdict(ok=False, score=0.0, why=out_of_time)
-        number = candidate.number if isinstance(candidate, Pass) else candidate.chosen
-        check = Check(number=number, kind=verifier.kind, verdict=verdict, seconds=now() - began)
-        self._choice.trace.events.append(check)
-        return verdict
+        return await self._verifying.verify(candidate)
 
     async def key(self, candidate: Pass, equality: Equality = "auto") -> str | None:
-        if candidate.outcome == "cut":
-            return None  # the last value in a truncated answer is not its answer
-        deadline = self._tracker.deadline
-        if runs_code(candidate, equality, self.verifier):
-            if (ends_at := self._choice.code_runs.begin()) is None:
-                return None
-            deadline = ends_at if deadline is None else min(deadline, ends_at)
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await key_of_vote(candidate, equality, self.verifier)
-        except TimeoutError:
-            self._mark("seconds")
-            return None
+        return await self._verifying.key(candidate, equality)
+
+    @property
+    def _verifying(self) -> Verifying:
+        return Verifying(self._choice, self.verifier, self._tracker.deadline, note=self.note, mark=self._mark)
 
     def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:
         trace = self._choice.trace
@@ -433,11 +396,6 @@ def _bound_of_limit(running: RunningPass, call: Call, cap: int | None, tracker: 
     if not running.is_at(cap) or running.finish != "length" or cap == call.prompt.bound:
         return ""
     return "completion_tokens" if tracker.is_empty else "dollars"
-
-
-def _numbers(candidate: Pass | Answer) -> tuple[int, ...]:
-    number = candidate.number if isinstance(candidate, Pass) else candidate.chosen
-    return () if number is None else (number,)
 
 
 @contextmanager
