@@ -61,6 +61,7 @@ curves: $(VENV)/for-tests ## measure the stopping rules, simulated and on record
 	@{ sed '/^<!-- tierwise policies/q' docs/stopping.md; $(BIN)/tierwise policies --markdown; } > docs/stopping.md.new
 	@mv docs/stopping.md.new docs/stopping.md
 	$(BIN)/python benchmarks/real_pools.py --out docs/evidence.md --plot docs/evidence.svg
+	$(BIN)/python benchmarks/real_routes.py --out docs/evidence.md --plot docs/routes.svg
 
 levers: $(VENV)/for-tests ## write the table of docs/levers.md anew
 	@{ sed '/^<!-- tierwise levers/q' docs/levers.md; $(BIN)/tierwise levers --markdown; } > docs/levers.md.new

@@ -233,7 +233,7 @@ def as_markdown(pools: Sequence[Measured], orders: int) -> str:
             f"{points(single.correct)} %; the majority of {pool.draws}, {points(pool.whole.correct)} %."
         )
         lines += [
-            f"## {pool.name.capitalize()}",
+            f"### {pool.name.capitalize()}",
             "",
             about,
             "",

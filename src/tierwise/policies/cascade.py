@@ -23,8 +23,8 @@ from tierwise.verifiers.tool_calls import wrong_call
 SESSION = "session"
 """The signal of a decision to begin at the tier that the session has reached."""
 DEFAULT_SIGNALS = (CascadeSignal(span_probability=0.5), CascadeSignal(agreement=2), CascadeSignal(margin=0.9))
-"""Those that were best on a recorded pool (docs/policies.md): a sure answer costs one pass, and only one that is not
-sure is drawn again.
+"""Those that were best on a recorded pool of one model (docs/policies.md): a sure answer costs one pass, and only one
+that is not sure is drawn again. A route to a larger model loses more by them (docs/evidence.md).
 """
 
 
