@@ -256,7 +256,7 @@ def test_a_real_llama_cpp_gets_tiers_that_answer(tmp_path, cache, llama):
     assert done.returncode == 0, done.stderr
     assert f"the API is at {llama.url}/v1, not at {llama.url}" in done.stdout
     written = yaml.safe_load((tmp_path / "tierwise.yaml").read_text())
-    assert written["deployments"]["server"]["slots"] == 4
+    assert written["deployments"]["server"]["slots"] == 4 + 1  # of the server: one more than the deployment's
     assert written["deployments"]["server"]["extra"] == {"timings_per_token": True, "return_progress": True}
     assert written["tiers"]["max"]["policy"] == {"best_of_n": {"n": 4}}
     assert all(answers(tmp_path / "tierwise.yaml").values())

@@ -312,7 +312,7 @@ def test_a_real_llama_cpp_keeps_what_tiers_stand_on(llama):
     expected = dict.fromkeys(TRAITS, "yes") | {"n": "no", "reasoning": "unseen"}
     expected |= {"thinking": "no", "thinking_tokens": "unseen"}  # SmolLM2 does not think
     expected |= {"logprobs_with_tools": "no", "tools_shown": "no"}  # nor does its template have tools
-    assert (probed.slots, probed.context, probed.models) == (4, 1024, ["small"])
+    assert (probed.slots, probed.context, probed.models) == (4 + 1, 1024, ["small"])  # one for passes that run alone
     assert probed.server == "llama.cpp"
     assert {trait: finding for trait, finding in probed.findings.items() if finding.verdict != expected[trait]} == {}
     assert "counts 2 choices" in probed.findings["n"].note

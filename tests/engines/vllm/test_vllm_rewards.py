@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engines.asking import call, completed, until
+from engines.asking import call, completed
 from engines.vllm.fixtures import at_work, run
 from tierwise.engines import Vllm
 from tierwise.engines.engine import Deployment
@@ -117,7 +117,7 @@ def test_passes_that_are_aborted_leave_the_server(one_output):
 
     async def main() -> None:
         passes = [asyncio.create_task(graded(running.engine, talk)) for _ in range(64)]
-        await until(lambda: any(one.done() for one in passes), 60)
+        await asyncio.wait(passes, timeout=60, return_when=asyncio.FIRST_COMPLETED)
         for one in passes:
             one.cancel()
         ended = await asyncio.gather(*passes, return_exceptions=True)
