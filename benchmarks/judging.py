@@ -4,9 +4,8 @@
 
 Makes sums with reasoning-gym, of which one pass of Qwen2.5-Coder-0.5B gets about half right and one of the 1.5B model
 nearly all, and measures each way live on llama.cpp: one pass, a vote of four, the likeliest of four, four graded by the
-larger model in a tournament or each by itself, and four graded by their own model. Prints the table of the page:
-points against one pass with paired 95 % intervals, and tokens of all passes. With --out, what is there is not measured
-again.
+larger model in a tournament or each by itself, and four graded by their own model. Prints points against one pass with
+paired 95 % intervals, and tokens of all passes. With --out, what is there is not measured again.
 """
 
 from __future__ import annotations
@@ -21,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import yaml
 
+from puzzles import answered_alone
+from real_pools import points
 from tierwise.runs.directory import RunDirectory
 from tierwise.stats.design import Design
-from tierwise.workloads.suites.reasoning_gym import PROMPT, ReasoningGymSuite
+from tierwise.workloads.suites.reasoning_gym import ReasoningGymSuite
 
 if TYPE_CHECKING:
     from tierwise.runs.records import TrialRecord
-    from tierwise.stats.estimates import Estimate
 
 ROOT = Path(__file__).parents[1]
 DRAWN = 4
@@ -75,13 +75,7 @@ def tasks(count: int) -> bytes:
     suite = ReasoningGymSuite(
         generators=("chain_sum",), count=count, seed=SEED, settings={"chain_sum": SUMS}, max_tokens=12
     )
-    made = []
-    for task in suite.make(Path()).tasks:
-        (message,) = task.messages
-        question = message["content"].removesuffix(PROMPT.format(question=""))
-        said = [{"role": "user", "content": f"{question}\n\nGive the answer only."}]
-        made.append(msgspec.structs.replace(task, messages=said))
-    return msgspec.json.Encoder().encode_lines(made)
+    return msgspec.json.Encoder().encode_lines(answered_alone(suite))
 
 
 def measured(folder: Path, tier: str) -> list[TrialRecord]:
@@ -95,13 +89,6 @@ def measured(folder: Path, tier: str) -> list[TrialRecord]:
     return [record for record in RunDirectory(at).read_records() if record.is_graded]
 
 
-def said(one: Estimate | None, form: str) -> str:
-    if one is None or one.interval is None or one.interval.high is None:
-        return "unknown"
-    value, low, high = (format(100 * part, form) for part in (one.value, one.interval.low, one.interval.high))
-    return f"{value} [{low}, {high}]"
-
-
 def row(name: str, records: list[TrialRecord], base: dict[str, float]) -> str:
     common = [record for record in records if record.task in base]
     sample = Design({}, {}).sample([record.task for record in common])
@@ -113,9 +100,9 @@ def row(name: str, records: list[TrialRecord], base: dict[str, float]) -> str:
         for kind in ("prompt", "cached", "completion")
     )
     passes = len(every) / len(common)
-    points = "" if name == ONE else said(against, "+.1f")
+    change = "" if name == ONE else points(against, signed=True)
     return (
-        f"| {name} | {said(sample.share(right), '.1f')} | {points} | {passes:.1f} | "
+        f"| {name} | {points(sample.share(right))} | {change} | {passes:.1f} | "
         f"{prompt - cached:.0f} | {completion:.1f} |"
     )
 

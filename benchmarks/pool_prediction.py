@@ -5,7 +5,8 @@
 Records a pool of examples/quickstart.yaml (SmolLM2 on llama.cpp), measures each of its four tiers live, with other
 seeds, and replays them on the pool at the same concurrency: `fast` (single), `standard` (majority), `max` (best of n
 with the task's verifier) and `auto` (a cascade). Per tier and figure, it prints the live mean with its 95 % interval,
-the predicted mean, and the interval of their difference on the same tasks. Exits with 1 if a difference is shown.
+the predicted mean, and the interval of their difference on the same tasks; then how much of its prompts was cached.
+Exits with 1 if a difference is shown.
 
 Other load on the machine, which is printed with each step, changes the speed between recording and measuring. So
 seconds are predicted twice: at the speed that the pool shows, and at that speed times how much slower the passes of the
@@ -147,6 +148,12 @@ def compared(
     )
 
 
+def cached_share(records: Sequence[TrialRecord]) -> float:
+    """Of the prompt tokens of all passes."""
+    prompt = sum(record.prompt_tokens or 0 for record in records)
+    return sum(record.cached_tokens or 0 for record in records) / max(1, prompt)
+
+
 def said(estimate: Estimate | None) -> str:
     if estimate is None:
         return "–"
@@ -180,7 +187,7 @@ def main() -> None:
                 settings = ("--concurrency", str(wanted.concurrency), "--repeats", str(wanted.repeats), "--seed", "7")
                 tierwise("bench", *given, "--tier", tier, "--mode", "max", *settings, "--out", str(at))
             live[tier] = RunDirectory(at).read_records()
-        pool = read_pool(RunDirectory(pool_at))
+        pool, drawn = read_pool(RunDirectory(pool_at)), RunDirectory(pool_at).read_records()
     rows = compare(pool, live, orders=wanted.orders, concurrency=wanted.concurrency)
     print(f"{'tier':10}{'figure':20}{'live':>26}{'predicted':>12}{'live − predicted':>28}")
     for row in rows:
@@ -188,6 +195,8 @@ def main() -> None:
         print(
             f"{row.tier:10}{row.figure:20}{said(row.live):>26}{row.predicted:12.3g}{said(row.difference):>28}{verdict}"
         )
+    for name, records in (("pool", drawn), *live.items()):
+        print(f"{name:10}{cached_share(records):.0%} of its prompt tokens were cached")
     if wanted.json:
         facts = [{"tier": row.tier, "figure": row.figure, "predicted": row.predicted, "live": said(row.live),
                   "difference": said(row.difference), "agrees": row.agrees} for row in rows]  # fmt: skip

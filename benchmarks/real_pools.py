@@ -293,6 +293,35 @@ def kind(name: str, draws: int) -> str:
     return name if name == "single" else f"{name.partition(' of ')[0]} of fewer"
 
 
+def publish(
+    wanted: argparse.Namespace,
+    pools: Sequence[Any],
+    page: str,
+    draw: Callable[[Any, Path], None],
+    mark: str,
+    end: str = "",
+) -> None:
+    """Print a page, and write what the options `--json`, `--plot` and `--out` ask for.
+
+    Args:
+        wanted: the options.
+        pools: the results.
+        page: the results in Markdown.
+        draw: draws the curves of the results into a file.
+        mark: in the file of `--out`, the line after which the page is written.
+        end: the line before which it ends; empty for the end of the file.
+    """
+    print(page)
+    if wanted.json is not None:
+        wanted.json.write_text(json.dumps(msgspec.to_builtins(pools), indent=1), encoding="utf-8")
+    if wanted.plot is not None:
+        draw(pools, wanted.plot)
+    if wanted.out is not None:
+        above, _, rest = wanted.out.read_text(encoding="utf-8").partition(mark)
+        below = f"{end}{rest.partition(end)[2]}" if end else ""
+        wanted.out.write_text(f"{above}{mark}\n{page}{below}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pools", type=Path, nargs="*", help="packed pools; default: all of benchmarks/pools")
@@ -304,15 +333,7 @@ def main() -> None:
     with ProcessPoolExecutor() as workers:
         found = workers.map(measure, wanted.pools or sorted(POOLS.glob("*.tar.xz")), repeat(wanted.orders))
         pools = [one for one in found if one is not None]
-    page = as_markdown(pools, wanted.orders)
-    print(page)
-    if wanted.json is not None:
-        wanted.json.write_text(json.dumps(msgspec.to_builtins(pools), indent=1), encoding="utf-8")
-    if wanted.plot is not None:
-        plot(pools, wanted.plot)
-    if wanted.out is not None:
-        above, mark, _ = wanted.out.read_text(encoding="utf-8").partition(MARK)
-        wanted.out.write_text(f"{above}{mark or MARK}\n{page}", encoding="utf-8")
+    publish(wanted, pools, as_markdown(pools, wanted.orders), plot, MARK)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ times. `--out` writes the part of that page between this program's markers anew.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
@@ -21,9 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from real_pools import POOLS, drawn, opened, points, setting
+from real_pools import POOLS, drawn, opened, points, publish, setting
 from tierwise.ledger.prices import Price
 from tierwise.policies.signals import SIGNALS
 from tierwise.pools.replaying import Replayed, Replayer
@@ -232,16 +229,7 @@ def main() -> None:
     with ProcessPoolExecutor() as workers:
         found = workers.map(measure, *zip(*((one, wanted.orders, ratio) for one, ratio in tried), strict=True))
         pools = [one for one in found if one is not None]
-    page = as_markdown(pools, wanted.orders)
-    print(page)
-    if wanted.json is not None:
-        wanted.json.write_text(json.dumps(msgspec.to_builtins(pools), indent=1), encoding="utf-8")
-    if wanted.plot is not None:
-        plot(pools, wanted.plot)
-    if wanted.out is not None:
-        above_it, _, rest = wanted.out.read_text(encoding="utf-8").partition(BEGIN)
-        _, _, below = rest.partition(END)
-        wanted.out.write_text(f"{above_it}{BEGIN}\n{page}{END}{below}", encoding="utf-8")
+    publish(wanted, pools, as_markdown(pools, wanted.orders), plot, BEGIN, END)
 
 
 if __name__ == "__main__":

@@ -34,10 +34,14 @@ from tierwise.workloads.files.header import WorkloadHeader
 from tierwise.workloads.files.write import write
 from tierwise.workloads.suites import SuiteChoice
 from tierwise.workloads.suites.human_eval import HumanEval
-from tierwise.workloads.suites.reasoning_gym import PROMPT, ReasoningGymSuite
-from tierwise.workloads.task import Task, read_tasks
+from tierwise.workloads.suites.reasoning_gym import ReasoningGymSuite
+from tierwise.workloads.task import read_tasks
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from puzzles import answered_alone  # noqa: E402 - benchmarks are programs
+
 MOST_BYTES = 5 * 2**20
 """A packed pool."""
 
@@ -69,9 +73,6 @@ def wide(generator: str, **settings: Any) -> RecordedPool:
     return RecordedPool(suite=puzzles(generator, count=700, seed=20, **settings), models=models, draws=4)
 
 
-ASKED = "Give the answer only."
-"""Replaces the suite's instruction to write the answer between tags, which takes more tokens than these answers."""
-
 DECIMALS = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "min_decimal_places": 1, "max_decimal_places": 1}
 
 POOLS = {
@@ -86,17 +87,10 @@ POOLS = {
 
 def make_tasks(pool: RecordedPool, path: Path) -> None:
     """Write the workload of a pool."""
-    made = pool.suite.member.make(Path()).tasks
-    if pool.suite.reasoning_gym is not None:
-        made = tuple(_answered_alone(task) for task in made)
+    gym = pool.suite.reasoning_gym
+    made = pool.suite.member.make(Path()).tasks if gym is None else answered_alone(gym)
     about = f"tasks of {pool.suite.kind}, of which scripts/record_pools.py has the settings"
     write(path, made, WorkloadHeader(name=path.stem, description=about))
-
-
-def _answered_alone(task: Task) -> Task:
-    (message,) = task.messages
-    question = message["content"].removesuffix(PROMPT.format(question=""))
-    return msgspec.structs.replace(task, messages=[{"role": "user", "content": f"{question}\n\n{ASKED}"}])
 
 
 def config_of(pool: RecordedPool, slots: int, threads: int) -> dict[str, Any]:

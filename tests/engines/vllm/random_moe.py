@@ -5,14 +5,12 @@ Beside it `said.json`: what Transformers says first to the prompt with 2 and wit
 """
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
 import torch
+from random_weights import SMALL, copy_tokenizer, widen
 from transformers import AutoTokenizer, GenerationConfig, Qwen3MoeConfig, Qwen3MoeForCausalLM
-
-FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 def write(folder: Path, tokenizer: Path, prompt: str) -> None:
@@ -20,29 +18,17 @@ def write(folder: Path, tokenizer: Path, prompt: str) -> None:
     ids = AutoTokenizer.from_pretrained(tokenizer)
     config = Qwen3MoeConfig(
         vocab_size=len(ids),
-        hidden_size=64,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
         num_experts=8,
         num_experts_per_tok=2,
         norm_topk_prob=True,
         moe_intermediate_size=64,
-        max_position_embeddings=1024,
-        tie_word_embeddings=False,
+        **SMALL,
     )
     model = Qwen3MoeForCausalLM(config)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.dim() > 1:  # as made they are so small that every expert says the same
-                weight.normal_(0.0, 0.2)
+    widen(model)
     model.generation_config = GenerationConfig(eos_token_id=ids.eos_token_id)
     model.to(torch.bfloat16).save_pretrained(folder)
-    for name in FILES:
-        if (tokenizer / name).is_file():
-            shutil.copyfile(tokenizer / name, folder / name)
+    copy_tokenizer(tokenizer, folder)
     said = {str(active): first_word(folder, ids, prompt, active) for active in (2, 4)}
     (folder / "said.json").write_text(json.dumps(said))
 

@@ -5,14 +5,12 @@ Qwen3 with a head of so many labels, and a tokenizer of another checkpoint, with
 """
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
 import torch
+from random_weights import SMALL, copy_tokenizer, widen
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForSequenceClassification
-
-FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 def write(folder: Path, tokenizer: Path, labels: int, conversations: list[list[dict[str, str]]]) -> None:
@@ -20,26 +18,14 @@ def write(folder: Path, tokenizer: Path, labels: int, conversations: list[list[d
     ids = AutoTokenizer.from_pretrained(tokenizer)
     config = Qwen3Config(
         vocab_size=len(ids),
-        hidden_size=64,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=1024,
         num_labels=labels,
         pad_token_id=ids.pad_token_id or ids.eos_token_id,
-        tie_word_embeddings=False,
+        **SMALL,
     )
     model = Qwen3ForSequenceClassification(config)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.dim() > 1:  # as made they are so small that every answer has the same reward
-                weight.normal_(0.0, 0.2)
+    widen(model)
     model.eval().save_pretrained(folder)
-    for name in FILES:
-        if (tokenizer / name).is_file():
-            shutil.copyfile(tokenizer / name, folder / name)
+    copy_tokenizer(tokenizer, folder)
     said = []
     for talk in conversations:
         text = ids.apply_chat_template(talk, tokenize=False)
