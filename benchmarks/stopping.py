@@ -239,7 +239,7 @@ def by_score(drawn: dict[str, Votes], tasks: int) -> list[Curve]:
 
 
 def reserved(rule: Reservation) -> Ends:
-    """Where the rule stops. With the scores of a pool, its value is the same on every task."""
+    """Where the rule stops. With the scores of earlier draws, its value is the same on every task."""
 
     def ends(scores: Any) -> Any:
         if rule.scores:

@@ -29,7 +29,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     order: str = "draw"
     """The order in which votes are consumed: `draw`, or `finish` to show what that costs."""
     without_scores: bool = False
-    """Whether a rule on scores had no scores of a pool."""
+    """Whether a rule on scores had no scores of earlier draws."""
     on: dict[str, Point]
     """By the name of the workload."""
 

@@ -23,14 +23,14 @@ Score = Annotated[float, msgspec.Meta(ge=0, le=1)]
 class Reservation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Stop when the best score so far is at least the reservation value: a further draw would cost more than it brings.
 
-    Without the scores of a pool, the value is an upper confidence bound on it, from the scores of this prompt.
+    Without the scores of earlier draws, the value is an upper confidence bound on it, from the scores of this prompt.
     """
 
     cost: Annotated[float, msgspec.Meta(gt=0, le=1)]
     """Cost of one more draw, in units of a score: dollars per draw / dollars that a score of 1 instead of
     0 is worth."""
     scores: Annotated[tuple[Score, ...], msgspec.Meta(max_length=1000)] = ()
-    """Scores of draws of a pool by the same scorer, or quantiles of them. Empty: they are not known."""
+    """Scores of earlier draws by the same scorer, from 0 to 1, or quantiles of them. Empty: they are not known."""
 
     def stops(self, seen: Sequence[float]) -> bool:
         """Whether another draw is not worth its cost. A pure function of the scores so far, from 0 to 1."""
@@ -47,7 +47,7 @@ def reservation_value(scores: Sequence[float], cost: float) -> float:
     """τ* for the empirical distribution of `scores`. Stop when the best score so far is at least this.
 
     Args:
-        scores: of a pool, one per draw.
+        scores: of earlier draws, one for each.
         cost: of one more draw, in units of a score: dollars per draw / dollars that one unit of score is worth.
 
     Raises:

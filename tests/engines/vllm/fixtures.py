@@ -79,7 +79,8 @@ def moe_folder(smollm2_folder: Path, vllm_python: str, tmp_path_factory: pytest.
 
 
 def run(*command: str | Path) -> None:
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, **QUIET})
+    environment = {**os.environ, **QUIET, "PYTHONPATH": str(Path(__file__).parent)}  # of `random_weights`
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
 
 
