@@ -226,12 +226,11 @@ class PassRunner:
         self._choice.prompts.expect(self._tier.deployment, calls)
 
     def _numbered(self, call: Call) -> Call:
-        draw, call = self._choice.draws[self.deployment], replace(call, group=self._choice.group)
+        draw = self._choice.draws[self.deployment]
         self._choice.draws[self.deployment] += 1
         prompt = call.prompt.by_default(self._tier.sampling) if self._fills else call.prompt
-        if self._choice.judges:
-            return replace(call, prompt=prompt, draw=draw, role="judge", candidate=False)
-        return replace(call, prompt=prompt, draw=draw)
+        numbered = replace(call, prompt=prompt, draw=draw, group=self._choice.group)
+        return replace(numbered, role="judge", candidate=False) if self._choice.judges else numbered
 
     async def run(self, call: Call) -> Pass:
         """Run a call of a panel, which already has its draw number."""
