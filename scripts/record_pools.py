@@ -81,6 +81,7 @@ POOLS = {
     "human-eval": RecordedPool(suite=SuiteChoice(human_eval=HumanEval(max_tokens=320))),
     "wide-sums": wide("chain_sum", min_terms=2, max_terms=2, min_digits=2, max_digits=3),
     "wide-decimals": wide("decimal_chain_sum", max_digits=2, **DECIMALS),
+    "wide-products": wide("products", min_terms=2, max_terms=2, min_digits=1, max_digits=2),
 }
 """Whether one draw is right for 30 to 80 % of their tasks is what a pilot shows."""
 

@@ -231,7 +231,7 @@ class Plan:
 
     def _is_told(self, deployment: str) -> bool:
         settings = self.file.deployments[deployment]
-        return row_of(settings).prefills
+        return row_of(settings).prefill_pays is not None
 
 
 def load(path: Path) -> Plan:

@@ -350,3 +350,48 @@ def test_a_draw_that_was_lost_to_thinking_is_lost_in_every_way_of_replaying_it(t
     (single,) = replay(one, setting("fast", {"single": {}}))[0]
     assert single.correct is False
     assert any("4 draws were lost to thinking" in note for note in one.notes)
+
+
+LLAMA = """
+checkpoints:
+  model: {source: "file:/made/up.gguf"}
+deployments:
+  small: {engine: llama.cpp, checkpoint: model, slots: 4, SHARED}
+tiers:
+  fast: {deployment: small, policy: {majority: {n: 4}}, sampling: {temperature: 0.7}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting_", "words", "shares"),
+    [("prompt_cache_mib: 512", 8, False), ("prompt_cache_mib: 512", 400, True), ("prompt_cache_mib: 0", 400, False)],
+    ids=["short prompt", "long prompt", "long prompt without room to save it"],
+)
+def test_passes_on_llama_cpp_share_a_prompt_where_it_is_long_enough_and_can_be_saved(tmp_path, setting_, words, shares):
+    tasks = [question(0, messages=[{"role": "user", "content": "word " * words}])]
+
+    def drawn(task: int, tier: str, draw: int) -> Said:
+        return Said(text=str(draw), prompt=100, cached=99 if draw else 10, tokens=5, began=10.0 * draw)
+
+    one = pool(tmp_path / "pool", tasks, drawn, config=LLAMA.replace("SHARED", setting_), tiers={"fast": 1})
+    assert one.shares_prompt("small", one.tasks[0], 4) is shares
+    assert not one.shares_prompt("small", one.tasks[0], 1)
+    ((votes,),) = replay(one, setting("fast", {"majority": {"n": 4}}))
+    assert votes.prompt - votes.cached == (90 + 3 * 1 if shares else 4 * 90)
+    ((alone,),) = replay(one, setting("fast", {"single": {}}))
+    assert votes.seconds > alone.seconds
+
+
+def test_a_prompt_that_was_shared_is_there_for_a_later_pass(tmp_path):
+    tasks = [question(0, messages=[{"role": "user", "content": "word " * 400}])]
+
+    def drawn(task: int, tier: str, draw: int) -> Said:
+        return Said(text=str(draw), prompt=100, cached=99 if draw else 10, tokens=5, began=10.0 * draw)
+
+    config = LLAMA.replace("SHARED", "prompt_cache_mib: 512")
+    one = pool(tmp_path / "pool", tasks, drawn, draws=6, config=config, tiers={"fast": 1})
+    several = setting("fast", {"best_of_n": {"n": 4, "verifier": {"number": {"equals": 9}}}}, name="several")
+    last = setting("fast", {"single": {}}, name="last")
+    ladder = setting("fast", {"cascade": {"tiers": ["several", "last"]}}, name="ladder")
+    (climbed,), *_ = replay(one, ladder, several, last)
+    assert (climbed.passes, climbed.prompt - climbed.cached) == (5, 90 + 4)

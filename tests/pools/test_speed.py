@@ -18,7 +18,7 @@ TRUE = Speed(start=0.02, per_prompt_token=0.002, loads=(1, 2, 4, 8), steps=(0.02
 def ran(speed: Speed, slots: int, groups: list[int], seed: int = 0) -> list[Observed]:
     """Draws on a simulated engine of this speed: so many at a time, 24 for each."""
     rng, simulation = random.Random(seed), Simulation()
-    engine = LoadedEngine(simulation, speed, slots, by_slot=False, fresh_and_cached=lambda _: (0, 0))
+    engine = LoadedEngine(simulation, speed, slots, shares=lambda *_: True, fresh_and_cached=lambda _: (0, 0))
     found: list[Observed] = []
     for at_once in groups:
         left = iter(range(24))
@@ -81,6 +81,11 @@ def test_steps_never_fall_and_are_linear_between_and_beyond_the_measured_loads()
     assert Speed(start=0, per_prompt_token=0, loads=(4,), steps=(0.1,), passes=1).step(9) == 0.1
 
 
+def test_beyond_the_measured_loads_a_step_grows_also_if_the_last_two_were_equal():
+    level = Speed(start=0, per_prompt_token=0, loads=(1, 3, 4), steps=(0.03, 0.048, 0.048), passes=9)
+    assert [level.step(load) for load in (4, 6)] == pytest.approx([0.048, 0.06])
+
+
 def test_passes_of_one_token_show_no_speed():
     assert measured([]) is None
     assert measured([Observed(began=0, first_token=0.1, seconds=0.1, fresh=5, tokens=1)]) is None
@@ -94,7 +99,7 @@ def test_prompts_of_one_length_are_a_start():
 def first_tokens(*, by_slot: bool, draws: int = 4) -> list[tuple[float, int]]:
     """When draws of one prompt that start at once have their first token, and how much of it was cached."""
     simulation = Simulation()
-    engine = LoadedEngine(simulation, TRUE, draws, by_slot=by_slot, fresh_and_cached=lambda _: (10, 99))
+    engine = LoadedEngine(simulation, TRUE, draws, shares=lambda *_: not by_slot, fresh_and_cached=lambda _: (10, 99))
     usage = Usage(prompt=100, completion=1)
     text = RecordedCompletion(text="x")
     draw = Draw(

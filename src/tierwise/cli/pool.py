@@ -80,6 +80,17 @@ Recompute = Annotated[bool, typer.Option(help="Find votes and verdicts anew inst
 OutFile = Annotated[Path | None, typer.Option(help="Also write the results to this file, as JSON.")]
 
 
+DrawnAtOnce = Annotated[
+    int | None,
+    typer.Option(
+        help="Draws at once. Default: as many as the recorded deployment with the fewest slots has, at most 32; with "
+        "--chains, where each action runs its own passes, as for `tierwise bench`.",
+        min=1,
+        max=1000,
+    ),
+]
+
+
 @app.command()
 def record(
     file: ConfigPath,
@@ -90,7 +101,7 @@ def record(
     top_logprobs: TopLogprobs = 5,
     seed: Seed = 0,
     limit: Limit = None,
-    concurrency: bench.Parallel = None,
+    concurrency: DrawnAtOnce = None,
     timeout: bench.Timeout = 600.0,
     budget_dollars: bench.DollarBudget = None,
     budget_minutes: bench.MinuteBudget = None,
@@ -115,7 +126,7 @@ def record(
 
     bench.require_packages_and_ledger(ledger)
     tasks = load(workload).first(limit)
-    tiers = _recorded_tiers(file, deployments, chains or [], is_launched=not url)
+    tiers, at_once = _recorded_tiers(file, deployments, chains or [], is_launched=not url)
     require_sandbox(tasks)
     directory = bench.directory_of(out, resume, f"pool-{file.stem}-{workload.stem}")
     job = BenchJob(
@@ -123,7 +134,7 @@ def record(
         workload=tasks,
         tiers=tiers,
         mode="max" if chains else "average",
-        settings=_settings(tasks, seed, concurrency, timeout, draws, top_logprobs),
+        settings=_settings(tasks, seed, concurrency or at_once, timeout, draws, top_logprobs),
         directory=directory,
         ledger=ledger or directory.path / "ledger.db",
         url=url.rstrip("/").removesuffix("/v1"),
@@ -134,18 +145,22 @@ def record(
     raise typer.Exit(run(job, as_json=as_json))
 
 
-def _recorded_tiers(file: Path, deployments: str, chains: list[str], *, is_launched: bool) -> list[str]:
-    """The tiers through which draws are recorded; fetches the checkpoints that a launch needs."""
+def _recorded_tiers(
+    file: Path, deployments: str, chains: list[str], *, is_launched: bool
+) -> tuple[list[str], int | None]:
+    """The tiers through which draws are recorded, and how many draws run at once where the user does not say; fetches
+    the checkpoints that a launch needs.
+    """
     from tierwise import plan as planning
     from tierwise.cli.pull import bring, unhashed
-    from tierwise.pools.sources import chained_tiers, sources_of
+    from tierwise.pools.sources import chained_tiers, drawn_at_once, sources_of
 
     plan = planning.load(file)
     names = [name for name in deployments.split(",") if name]
     tiers = chained_tiers(plan, chains) if chains else [source.tier for source in sources_of(plan, names)]
     if is_launched:
         bring(plan, unhashed(plan))
-    return tiers
+    return tiers, None if chains else drawn_at_once(plan, tiers)
 
 
 def _settings(

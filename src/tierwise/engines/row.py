@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tierwise.engines.lever import Lever
     from tierwise.engines.metrics import MetricNames
     from tierwise.engines.settings import LaunchContext, Problem
+    from tierwise.spec.call import Call
 
 S = TypeVar("S", bound=Settings)
 
@@ -80,8 +81,9 @@ class EngineRow(Generic[S]):
     """Returns the capabilities of a deployment."""
     shares_prompts: Callable[[S], bool] = _never
     """Returns whether passes with the same prompt compute it once; false where that is not known."""
-    prefills: bool = False
-    """Whether a pass of one token computes it, before the others start."""
+    prefill_pays: Callable[[Call, int], bool] | None = None
+    """Returns whether it pays that a pass of one token computes the prompt of a call before this many passes start;
+    None if passes share a prompt without one."""
     grades: Callable[[S], bool] = _never
     """Returns whether a deployment serves a reward model, which grades answers and gives none."""
     metrics: MetricNames | None = None

@@ -358,7 +358,9 @@ class PoolPanel(Tally):
                 self._waiter = None
                 waiter.give(None)
 
-        running = self._in_flight[position] = PassInFlight(ask, call, deliver, ask.watch_of(call))
+        passes = sum(other.deployment == ask.deployment and not one.after for other, one in self._of)
+        running = PassInFlight(ask, call, deliver, ask.watch_of(call), passes=1 if call.after else passes)
+        self._in_flight[position] = running
         running.request()
 
     def __aiter__(self) -> Self:

@@ -261,7 +261,7 @@ class Choice:
             for engine in {tier.engine for tier in self.tiers.values()}:
                 engine.reset()
             if (shared := self.shared) is not None:
-                shared.tier.engine.warm(self.shuffled.task.task.id, shared.prompts)
+                shared.tier.engine.warm(self.shuffled.task.task.id, shared.prompts, len(shared.timeline.running))
 
     def slots(self, tier: ReplayedTier) -> _Slots:
         found = self._slots.get(tier.deployment)

@@ -25,6 +25,7 @@ class RunningDraw:
         limit: tokens after which it ends.
         cached: prompt tokens that are in the engine's cache.
         prompt: what identifies its prompt.
+        passes: how many passes of its action have this prompt and run side by side, itself included.
         tokens: tokens so far, once it has ended; while it runs, ask its engine.
         has_prompt: whether its prompt is computed.
         first_token: the time of its first token; None before it.
@@ -34,7 +35,7 @@ class RunningDraw:
 
     __slots__ = (
         "began", "cached", "draw", "first_token", "has_prompt", "is_over", "limit", "mark", "on_end", "on_token",
-        "prompt", "ready", "slot", "tokens", "virtual",
+        "passes", "prompt", "ready", "slot", "tokens", "virtual",
     )  # fmt: skip
 
     def __init__(
@@ -44,8 +45,10 @@ class RunningDraw:
         prompt: object,
         on_end: Callable[[], None],
         on_token: Callable[[int], None] | None = None,
+        *,
+        passes: int = 1,
     ) -> None:
-        self.draw, self.limit, self.prompt = draw, limit, prompt
+        self.draw, self.limit, self.prompt, self.passes = draw, limit, prompt, passes
         self.on_end, self.on_token = on_end, on_token
         self.cached = draw.usage.cached
         self.tokens = 0
@@ -76,8 +79,8 @@ class SimulatedEngine(Protocol):
     def reset(self) -> None:
         """Forget every prompt and draw."""
 
-    def warm(self, prompt: object, places: int) -> None:
-        """Hold a prompt in this many slots, as draws of it leave it."""
+    def warm(self, prompt: object, places: int, passes: int) -> None:
+        """Hold a prompt in this many slots, as so many of the `passes` that began side by side leave it."""
 
 
 class RecordedEngine:
@@ -101,7 +104,7 @@ class RecordedEngine:
         running.tokens = self.tokens(running)
         running.is_over = True
 
-    def warm(self, prompt: object, places: int) -> None:
+    def warm(self, prompt: object, places: int, passes: int) -> None:
         """Its times do not depend on what is cached."""
 
     def tokens(self, running: RunningDraw) -> int:
@@ -149,9 +152,11 @@ class LoadedEngine:
         simulation: the clock.
         speed: the measured speed.
         slots: draws that run at once; further ones wait in their order.
-        by_slot: whether each slot keeps its own last prompt, as in a llama.cpp that cannot save slots. Otherwise every
-            later draw of a prompt finds it in the cache, and so does one that waits while another computes it.
-        fresh_and_cached: for a prompt, its cached tokens when the engine sees it first, and when it has computed it.
+        shares: for a prompt and a number of passes that run side by side, whether every later draw finds it in the
+            cache, and so does one that waits while another computes it. Otherwise each slot keeps its own last prompt,
+            as in llama.cpp where sharing does not pay or is off.
+        fresh_and_cached: for a prompt, its cached tokens when the engine sees it first, and when it has computed it;
+            None for as many as the draw had when it was recorded.
     """
 
     def __init__(
@@ -160,11 +165,11 @@ class LoadedEngine:
         speed: Speed,
         slots: int,
         *,
-        by_slot: bool,
-        fresh_and_cached: Callable[[object], tuple[int, int]],
+        shares: Callable[[object, int], bool],
+        fresh_and_cached: Callable[[object], tuple[int, int] | None],
     ) -> None:
         self._simulation, self._speed, self._slots = simulation, speed, slots
-        self._by_slot, self._fresh_and_cached = by_slot, fresh_and_cached
+        self._shares, self._fresh_and_cached = shares, fresh_and_cached
         self.reset()
 
     def reset(self) -> None:
@@ -209,9 +214,9 @@ class LoadedEngine:
     def _begin(self, running: RunningDraw) -> None:
         self._advance()
         running.slot = self._place(running.prompt)
-        first, again = self._fresh_and_cached(running.prompt)
-        known = self._held[running.slot] if self._by_slot else running.prompt if running.prompt in self._known else None
-        running.cached = again if known == running.prompt else first
+        if (sizes := self._fresh_and_cached(running.prompt)) is not None:
+            is_known = running.prompt in self._known or self._held[running.slot] == running.prompt
+            running.cached = sizes[is_known]
         self._held[running.slot] = running.prompt
         self._prefilling.append(running)
         if len(self._prefilling) == 1:
@@ -229,8 +234,9 @@ class LoadedEngine:
     def _begin_prefill(self) -> None:
         if self._prefilling:
             head = self._prefilling[0]
-            if not self._by_slot and head.prompt in self._known:  # another draw has computed it meanwhile
-                head.cached = self._fresh_and_cached(head.prompt)[1]
+            sizes = self._fresh_and_cached(head.prompt)
+            if sizes is not None and head.prompt in self._known:  # another draw has computed it meanwhile
+                head.cached = sizes[1]
             fresh = max(0, head.draw.usage.prompt - head.cached)
             head.ready = self._simulation.now + self._speed.prefill(fresh)
 
@@ -240,8 +246,9 @@ class LoadedEngine:
         if self._waiting:
             self._begin(self._waiting.popleft())
 
-    def warm(self, prompt: object, places: int) -> None:
-        self._known.add(prompt)
+    def warm(self, prompt: object, places: int, passes: int) -> None:
+        if places and self._shares(prompt, passes):
+            self._known.add(prompt)
         for slot in self._free[max(0, len(self._free) - places) :]:
             self._held[slot] = prompt
 
@@ -287,7 +294,8 @@ class LoadedEngine:
         self._produced(running, self.tokens(running))
 
     def _prefilled(self, running: RunningDraw) -> None:
-        self._known.add(running.prompt)
+        if self._shares(running.prompt, running.passes):
+            self._known.add(running.prompt)
         self._begin_prefill()
         running.virtual = self._virtual
         self._decodes += 1

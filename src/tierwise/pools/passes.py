@@ -42,13 +42,23 @@ class PassInFlight:
         call: with its draw number.
         deliver: receives the entry once, unless the pass is aborted.
         watch: as for `Ask.__call__`.
+        passes: how many passes of its panel have its prompt, itself included.
     """
 
-    def __init__(self, ask: Asker, call: Call, deliver: Callable[[Entry], None], watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        ask: Asker,
+        call: Call,
+        deliver: Callable[[Entry], None],
+        watch: Watch | None = None,
+        *,
+        passes: int = 1,
+    ) -> None:
         self._ask = ask
         self._call = call
         self._deliver = deliver
         self._watch = watch
+        self._passes = passes
         self._running: RunningDraw | None = None
         self._draw: Draw | None = None
         self._is_over = False
@@ -126,6 +136,7 @@ class PassInFlight:
             (choice.shuffled.task.task.id, call.prompt.messages) if call.after else choice.shuffled.task.task.id,
             self._ended,
             self._token if is_metered else None,
+            passes=self._passes,
         )
         self._started = now
         self._share = ask.replayed.engine.occupancy.enter(now)

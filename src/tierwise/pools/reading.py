@@ -18,7 +18,7 @@ from tierwise.runs.draws import DrawFacts
 from tierwise.runs.records import TrialOutcome
 from tierwise.runs.seeds import task_seed
 from tierwise.spec.ask import Verdict
-from tierwise.spec.call import Usage
+from tierwise.spec.call import Call, Usage
 from tierwise.spec.errors import NotFound, SpecError
 from tierwise.spec.prompt import BOUNDS, Prompt
 from tierwise.workloads.task import read_tasks
@@ -51,6 +51,13 @@ class PoolTask:
     continuations: Mapping[tuple[str, str], Draw]
     """Recorded passes that saw others, by deployment and the digest of their call."""
 
+    def cache_sizes(self) -> dict[str, tuple[int, int]]:
+        """For each deployment, the fewest and the most cached prompt tokens of the draws."""
+        of: dict[str, list[int]] = {}
+        for (deployment, _), draws in self.draws.items():
+            of.setdefault(deployment, []).extend(one.usage.cached for one in draws)
+        return {name: (min(cached), max(cached)) for name, cached in of.items() if cached}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
@@ -64,10 +71,18 @@ class Pool:
     tasks: tuple[PoolTask, ...]
     speeds: Mapping[str, Speed | None]
     """By deployment; None if its records do not show one."""
-    caches: frozenset[str]
-    """Deployments that keep a prompt only for the next pass in its slot: a llama.cpp that cannot save slots."""
     notes: tuple[str, ...]
     """What a reader of its results should know."""
+
+    def shares_prompt(self, deployment: str, task: PoolTask, passes: int) -> bool:
+        """Whether this many draws of a task, side by side, compute its prompt once. Where the engine must be told, it
+        pays only for prompts that are not short; a draw of them finds what the last pass in its slot has left.
+        """
+        settings = self.plan.file.deployments[deployment]
+        row = row_of(settings)
+        if row.prefill_pays is None:
+            return True
+        return row.shares_prompts(settings) and row.prefill_pays(Call(prompt=task.prompt), passes)
 
     def source(self, deployment: str, sampling: Mapping[str, object]) -> Source | None:
         return next(
@@ -118,17 +133,8 @@ def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: 
         sources=sources,
         tasks=found,
         speeds={name: _speed(name, sources, records) for name in {source.deployment for source in sources}},
-        caches=frozenset(one.deployment for one in sources if _keeps_by_slot(plan, one.deployment)),
         notes=tuple(_notes(manifest, sources, found, records)),
     )
-
-
-def _keeps_by_slot(plan: Plan, deployment: str) -> bool:
-    settings = plan.file.deployments.get(deployment)
-    if settings is None:
-        return False
-    row = row_of(settings)
-    return row.prefills and not row.shares_prompts(settings)
 
 
 def _task(

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from tierwise.ledger.prices import Price
     from tierwise.policies.policy import Policy
     from tierwise.pools.clock import Simulation
-    from tierwise.pools.draws import Draw
     from tierwise.pools.grid import Setting
-    from tierwise.pools.reading import Pool, PoolTask
+    from tierwise.pools.reading import Pool
     from tierwise.spec.ask import Answer
     from tierwise.spec.call import Completion
     from tierwise.verifiers.verifier import Verifier
@@ -79,7 +78,9 @@ class Replayer:
         self.prices = PriceBook(prices)
         self.memo = Memo()
         self.stage = Stage(self.memo)
-        self.cache_sizes = {task.task.id: _cache_sizes(task) for task in pool.tasks}
+        self.cache_sizes = {task.task.id: task.cache_sizes() for task in pool.tasks}
+        self._tasks = {task.task.id: task for task in pool.tasks}
+        self._sharing: dict[tuple[str, str, int], bool] = {}
         if not recomputes:
             self._remember_recorded()
 
@@ -167,6 +168,13 @@ class Replayer:
         lengths = {} if order == 0 else {key: len(draws) for key, draws in one.draws.items()}
         return Shuffled(self.pool, one, {key: _order(length, seed, task, order) for key, length in lengths.items()})
 
+    def shares_prompt(self, deployment: str, task: str, passes: int) -> bool:
+        """As `Pool.shares_prompt`, for the name of a task; found once."""
+        key = (deployment, task, passes)
+        if (found := self._sharing.get(key)) is None:
+            found = self._sharing[key] = self.pool.shares_prompt(deployment, self._tasks[task], passes)
+        return found
+
     def _remember_recorded(self) -> None:
         """Take over the keys and verdicts of the recording."""
         for task in self.pool.tasks:
@@ -221,7 +229,7 @@ class _Session:
         self._pool, self._prices = replayer.pool, replayer.prices
         self._memo, self._stage = replayer.memo, replayer.stage
         self._setting, self._timing = setting, timing
-        self._cache_sizes = replayer.cache_sizes
+        self._replayer, self._cache_sizes = replayer, replayer.cache_sizes
         self._processes = self._pool.plan.runs_as
         self._makers = {name: partial(self._engine, name) for name in set(self._processes.values())}
         self._engines = {name: make(self._stage.simulation) for name, make in self._makers.items()}
@@ -240,12 +248,15 @@ class _Session:
             simulation,
             speed,
             self._pool.plan.file.deployments[deployment].slots,
-            by_slot=deployment in self._pool.caches,
+            shares=partial(self._shares_prompt, deployment),
             fresh_and_cached=partial(self._sizes, deployment),
         )
 
-    def _sizes(self, deployment: str, prompt: object) -> tuple[int, int]:
-        return self._cache_sizes.get(prompt if isinstance(prompt, str) else "", {}).get(deployment, (0, 0))
+    def _sizes(self, deployment: str, prompt: object) -> tuple[int, int] | None:
+        return self._cache_sizes[prompt].get(deployment) if isinstance(prompt, str) else None
+
+    def _shares_prompt(self, deployment: str, prompt: object, passes: int) -> bool:
+        return isinstance(prompt, str) and self._replayer.shares_prompt(deployment, prompt, passes)
 
     def _all_tiers(self, settings: Sequence[Setting]) -> dict[str, ReplayedTier]:
         plan = self._pool.plan
@@ -435,15 +446,3 @@ def _walks_of(settings: Sequence[Setting]) -> list[int | None]:
 def _order(draws: int, seed: int, task: int, order: int) -> list[int]:
     rng = random.Random(f"{seed}/{task}/{order}")  # noqa: S311 - an order, not a secret
     return rng.sample(range(draws), draws)
-
-
-def _cache_sizes(task: PoolTask) -> dict[str, tuple[int, int]]:
-    """For each deployment, the fewest and the most cached prompt tokens of a task's draws."""
-    of: dict[str, list[Draw]] = {}
-    for (deployment, _), draws in task.draws.items():
-        of.setdefault(deployment, []).extend(draws)
-    return {
-        name: (min(one.usage.cached for one in draws), max(one.usage.cached for one in draws))
-        for name, draws in of.items()
-        if draws
-    }

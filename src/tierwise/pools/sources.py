@@ -70,6 +70,18 @@ def recorded_sources(plan: Plan, tiers: Sequence[str]) -> list[Source]:
     return list(found.values())
 
 
+_MOST_AT_ONCE = 32
+"""Enough for two actions that take a majority of 16."""
+
+
+def drawn_at_once(plan: Plan, tiers: Sequence[str]) -> int:
+    """How many draws of these tiers are recorded at once unless the user says: as many as each deployment has slots, so
+    that the pool shows its speed at every load that an action can make.
+    """
+    slots = [plan.file.deployments[source.deployment].slots for source in recorded_sources(plan, tiers)]
+    return min(_MOST_AT_ONCE, *slots)
+
+
 def sources_of(plan: Plan, deployments: Sequence[str] = ()) -> list[Source]:
     """Every deployment with every sampling that a tier of it uses, in the order of the config file.
 

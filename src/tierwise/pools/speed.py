@@ -55,11 +55,16 @@ class Speed:
         return self.start + fresh * self.per_prompt_token
 
     def step(self, load: int) -> float:
-        """Seconds per token of each of `load` passes: linear between the measured loads, and beyond the last two."""
+        """Seconds per token of each of `load` passes: linear between the measured loads. Beyond them, they grow as over
+        the last two or over all of them, whichever is faster: two neighbours may be equal by chance.
+        """
         loads, steps = self.loads, self.steps
         if load <= loads[0] or len(loads) == 1:
             return steps[0]
-        at = min(bisect_right(loads, load), len(loads) - 1)
+        if load >= loads[-1]:
+            slopes = ((steps[-1] - steps[one]) / (loads[-1] - loads[one]) for one in (0, -2))
+            return steps[-1] + (load - loads[-1]) * max(slopes)
+        at = bisect_right(loads, load)
         share = (load - loads[at - 1]) / (loads[at] - loads[at - 1])
         return steps[at - 1] + share * (steps[at] - steps[at - 1])
 

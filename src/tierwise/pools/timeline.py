@@ -78,7 +78,7 @@ class Timeline:
             return
         draw = self._draws[number]
         limit = draw.count if self._bound is None else min(self._bound, draw.count)
-        running = RunningDraw(draw, limit, self._prompt, lambda: self._end(number))
+        running = RunningDraw(draw, limit, self._prompt, lambda: self._end(number), passes=len(self._draws))
         self.running.append(running)
         self.began.append(now)
         self.marks.append(self._engine.occupancy.enter(now))

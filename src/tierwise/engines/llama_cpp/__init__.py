@@ -8,6 +8,7 @@ from tierwise.engines.llama_cpp.levers import LEVERS
 from tierwise.engines.llama_cpp.metrics import METRIC_NAMES
 from tierwise.engines.llama_cpp.preflight import notes, preflight
 from tierwise.engines.llama_cpp.recipe import RECIPE
+from tierwise.engines.llama_cpp.saved_prompts import prefill_pays
 from tierwise.engines.llama_cpp.settings import LlamaCpp
 from tierwise.engines.row import EngineRow
 
@@ -24,7 +25,7 @@ ROW: EngineRow[LlamaCpp] = EngineRow(
     facts=facts,
     capabilities=capabilities,
     shares_prompts=lambda settings: settings.shared_prompt_mib > 0,
-    prefills=True,
+    prefill_pays=prefill_pays,
     metrics=METRIC_NAMES,
     packages=("xllamacpp",),
     components=components,

@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 
 from tierwise.engines.llama_cpp.prompt_text import PromptText, prompt_text, shared_characters, with_answer
-from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts
+from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts, prefill_pays
 from tierwise.engines.llama_cpp.slots import Slot, Slots
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.wire import LLAMA_CPP_COUNTS
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
     from tierwise.spec.call import Call, Chunk, Usage
     from tierwise.spec.json import Fields
-
-_LEAST_SAVED = 1000
-"""The fewest characters that sharing must save, over all passes, so that a prefill pass pays. Measured with SmolLM2 on
-two cores (benchmarks/prompt_once.py): eight votes take the same time with and without it at 30 tokens of prompt."""
 
 _LEAST_RESTORED = 256
 """The fewest more characters that a file must share with a prompt than the slot does, so that it is restored."""
@@ -133,9 +129,7 @@ class SlotClient(ChatClient):
     def prefill(self, call: Call, passes: int) -> Call | None:
         """As `engine.SharesPrompts`."""
         saved, prompt = self._process.saved, prompt_text(call)
-        if saved is None or not prompt or passes < 2 or call.prompt.fields.get("cache_prompt") is False:
-            return None
-        if (passes - 1) * (sum(map(len, prompt)) - saved.best(prompt)[0]) < _LEAST_SAVED:
+        if saved is None or not prefill_pays(call, passes, saved.best(prompt)[0]):
             return None
         if not saved.fits(prompt):
             if not self._process.knows_size:
