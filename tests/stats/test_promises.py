@@ -1,0 +1,145 @@
+"""Promises: p-values are valid by enumeration, the tables of the literature are found again, and bad input raises."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tierwise.stats.promises import (
+    Losses,
+    betting,
+    exact,
+    fixed_sequence,
+    hoeffding_bentkus,
+    labels_needed,
+    losses_of,
+)
+
+SEEN = (0, 1, 3, 5, 10)
+
+
+@pytest.mark.parametrize(
+    ("limit", "exactly", "bounded", "bet"),
+    [
+        (0.01, [299, 473, 773, 1049, 1693], [299, 573, 918, 1213, 1895], 400),
+        (0.02, [149, 236, 386, 523, 845], [149, 285, 457, 605, 946], 199),
+        (0.05, [59, 93, 153, 208, 336], [59, 113, 181, 240, 376], 78),
+        (0.10, [29, 46, 76, 103, 167], [29, 56, 89, 118, 186], 38),
+    ],
+)
+def test_the_tasks_that_a_promise_needs_are_those_of_the_tables(limit, exactly, bounded, bet):
+    assert [labels_needed(limit, 0.05, losses=seen) for seen in SEEN] == exactly
+    assert [labels_needed(limit, 0.05, losses=seen, method="hoeffding-bentkus") for seen in SEEN] == bounded
+    assert labels_needed(limit, 0.05, method="betting") == bet
+
+
+def test_a_promise_without_losses_needs_what_the_formula_says():
+    for limit, delta in itertools.product((0.003, 0.02, 0.3), (0.01, 0.05, 0.2)):
+        assert labels_needed(limit, delta) == math.ceil(math.log(delta) / math.log(1 - limit))
+
+
+@pytest.mark.parametrize("test", ["exact", "betting", "hoeffding-bentkus"])
+@pytest.mark.parametrize("limit", [0.1, 0.35, 0.6])
+def test_a_p_value_is_valid_at_the_limit_over_every_sample_of_twelve(test, limit):
+    n, rejected = 12, dict.fromkeys((0.02, 0.05, 0.2, 0.5), 0.0)
+    for sample in itertools.product((0, 1), repeat=n):
+        chance = math.prod(limit if loss else 1 - limit for loss in sample)
+        if test == "betting":
+            found = betting([loss - limit for loss in sample], limit)
+        elif test == "exact":
+            found = exact(sum(sample), n, limit)
+        else:
+            found = hoeffding_bentkus(sum(sample) / n, n, limit)
+        for delta in rejected:
+            rejected[delta] += chance * (found <= delta)
+    assert all(share <= delta + 1e-12 for delta, share in rejected.items())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sample=st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 5)), min_size=1, max_size=60),
+    limit=st.floats(0.01, 0.9),
+    seed=st.integers(0, 5),
+)
+def test_a_p_value_is_one_to_zero_whatever_the_losses(sample, limit, seed):
+    made = Losses(
+        values=tuple(loss for loss, _ in sample),
+        weights=tuple(weight for _, weight in sample),
+        is_plain=False,
+        tasks=len(sample),
+    )
+    assert 0 < made.p_value(limit, seed=seed) <= 1
+    assert made.risk <= made.upper_bound(0.05, seed=seed) + 1e-9 <= 1 + 1e-9
+
+
+def test_the_exact_bound_is_that_of_clopper_and_pearson():
+    sample = losses_of({str(number): [float(number < 5)] for number in range(500)})
+    assert sample.method == "exact"
+    assert sample.upper_bound(0.05) == pytest.approx(0.020910323, abs=1e-8)  # scipy.stats.beta.ppf(.95, 6, 495)
+
+
+def test_repeated_draws_are_averaged_by_task_and_tasks_by_cluster():
+    losses = {"a": [1.0, 0.0], "b": [0.0, 0.0], "c": [1.0, 1.0]}
+    by_task = losses_of(losses)
+    assert (by_task.values, by_task.method, by_task.tasks) == ((0.5, 0.0, 1.0), "betting", 3)
+    by_cluster = losses_of(losses, clusters={"a": "x", "b": "x"}, weights={"a": 3.0, "b": 1.0, "c": 2.0})
+    assert by_cluster.values == (pytest.approx(0.375), 1.0)
+    assert by_cluster.weights == (4.0, 2.0)
+    assert not by_cluster.is_plain
+    assert by_cluster.risk == pytest.approx((3 * 0.5 + 2) / 6)
+
+
+def test_repeated_draws_do_not_reject_falsely_where_they_would_as_independent_ones():
+    """Tasks that fail always or never: eight draws of each say no more than one."""
+    limit, tasks, runs = 0.1, 60, 600
+    rejected = naively = 0
+    for run in range(runs):
+        rng = random.Random(run)
+        drawn = {str(number): [float(rng.random() < limit)] * 8 for number in range(tasks)}
+        rejected += losses_of(drawn).p_value(limit, seed=run) <= 0.05
+        naively += exact(round(sum(map(sum, drawn.values()))), 8 * tasks, limit) <= 0.05
+    assert rejected / runs <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / runs)
+    assert naively / runs >= 0.15
+
+
+def test_hypotheses_are_rejected_until_the_first_that_is_not():
+    assert fixed_sequence([0.01, 0.05, 0.06, 0.0], 0.05) == 2
+    assert fixed_sequence([], 0.05) == 0
+
+
+def test_a_sample_without_units_promises_nothing():
+    empty = losses_of({})
+    assert (empty.p_value(0.1), empty.upper_bound(0.05), empty.risk) == (1.0, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "weights", "most", "says"),
+    [
+        ((0.5, 1.5), (1, 1), 0.0, "from 0 to 1"),
+        ((0.5,), (1, 1), 0.0, "1 losses have 2 weights"),
+        ((0.5,), (0,), 0.0, "positive"),
+        ((0.5, 0.5), (1, 3), 2.0, "weighs 3, more than the declared 2"),
+    ],
+)
+def test_losses_that_cannot_be_tested_are_refused(values, weights, most, says):
+    with pytest.raises(ValueError, match=says):
+        Losses(values=values, weights=weights, is_plain=False, tasks=2, most_weight=most)
+
+
+def test_tests_that_are_not_valid_for_a_sample_are_refused():
+    halves = losses_of({"a": [0.5], "b": [0.0]})
+    with pytest.raises(ValueError, match="losses of 0 or 1"):
+        halves.p_value(0.1, method="exact")
+    weighted = losses_of({"a": [0.5], "b": [0.0]}, weights={"a": 2.0})
+    with pytest.raises(ValueError, match="equal weights"):
+        weighted.p_value(0.1, method="hoeffding-bentkus")
+    for limit in (0.0, 1.0, -0.2):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            halves.p_value(limit)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        labels_needed(0.0, 0.05)
