@@ -136,8 +136,10 @@ class Metrics:
         for step in steps:
             if step.accepted is False:
                 self._escalations(step.tier, step.about, step.signal).inc()
-        if (own := of_route(steps, record.model)) and record.ending == "answered":
-            self._kept(record.model, record.tier, decided_by(own) or "last").inc()
+        if record.ending == "answered" and record.reason.startswith(f"{record.model}: "):
+            own = of_route(steps, record.model)
+            signal = decided_by(own)
+            self._kept(record.model, own[-1].about if signal else record.tier, signal or "last").inc()
 
     async def ask_engines(self) -> None:
         """Scrape the engines' own metrics for the next `text`; engines scraped recently are skipped."""
