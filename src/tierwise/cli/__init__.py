@@ -34,6 +34,7 @@ from tierwise.cli import (
     recipe,
     replay,
     serve,
+    status,
     workload,
 )
 from tierwise.spec.errors import SpecError, TierwiseError
@@ -58,6 +59,7 @@ app.command()(check.check)
 app.command()(probe.probe)
 app.command()(pull.pull)
 app.command()(serve.serve)
+app.command()(status.status)
 app.command()(ask.ask)
 app.add_typer(workload.app, name="workload")
 app.command()(power.power)

@@ -15,6 +15,8 @@ from tierwise.gateway.experts import ExpertMetrics
 from tierwise.ledger.prices import MOST_TOKENS, PriceBook
 from tierwise.ledger.records import Check, Decision, Record
 from tierwise.policies.cascade import SESSION
+from tierwise.router.certified import CertifiedRoutes
+from tierwise.run.steps import decided_by, of_route, steps_of
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
@@ -27,6 +29,7 @@ class Metrics:
 
     def __init__(self, deployments: Mapping[str, Deployment]) -> None:
         self._deployments = deployments
+        self._certified = CertifiedRoutes()
         self.registry = registry = CollectorRegistry()
 
         def counter(name: str, about: str, *labels: str) -> Callable[..., Counter]:
@@ -58,6 +61,16 @@ class Metrics:
         self._resumed = counter(
             "tierwise_sessions_resumed", "Actions that began at the tier that their session had reached.", "tier"
         )
+        self._escalations = counter(
+            "tierwise_escalations",
+            "Answers of a tier that its route did not keep, by reason.",
+            "route",
+            "tier",
+            "reason",
+        )
+        self._kept = counter(
+            "tierwise_route_answers", "Answered actions of routes, by the tier and why.", "route", "tier", "reason"
+        )
         self._alarms = Counter(
             "tierwise_ledger_alarms",
             "Alerts of the ledger: actions that could not be recorded at once.",
@@ -66,14 +79,20 @@ class Metrics:
         self._up = gauge("tierwise_deployment_up", "1 if the deployment is ready.", "deployment")
         self._restarts = gauge("tierwise_deployment_restarts", "Restarts since the start.", "deployment")
         self._resident = gauge("tierwise_deployment_resident_bytes", "Resident memory of its processes.", "deployment")
+        self._certificates = gauge(
+            "tierwise_route_certified",
+            "1 if the certificate of the route holds; 0 if its safe tier answers instead.",
+            "route",
+        )
         self._scraper = Scraper()
         registry.register(_EnginesOwn(self._scraper))
 
         self._experts = ExpertMetrics(registry)
 
-    def watch(self, deployments: Mapping[str, Deployment]) -> None:
-        """Export the state of these deployments."""
+    def watch(self, deployments: Mapping[str, Deployment], certified: CertifiedRoutes | None = None) -> None:
+        """Export the state of these deployments, and of these routes."""
         self._deployments = deployments
+        self._certified = certified or self._certified
 
     def begun(self) -> None:
         self._running.inc()
@@ -104,11 +123,23 @@ class Metrics:
                 self._experts.add(done.deployment, done.routing)
         for bound in record.trace.limits:
             self._limits(record.tier, bound).inc()
+        self._count_steps(record)
         for event in record.trace.events:
             if isinstance(event, Check):
                 self._checks(event.kind, str(event.verdict.ok).lower()).inc()
             elif isinstance(event, Decision) and event.signal == SESSION:
                 self._resumed(event.tier).inc()
+
+    def _count_steps(self, record: Record) -> None:
+        """Count what routes decided. A reason is the name of a signal, which bounds the number of series."""
+        steps = steps_of(record.trace)
+        for step in steps:
+            if step.accepted is False:
+                self._escalations(step.tier, step.about, step.signal).inc()
+        if record.ending == "answered" and record.reason.startswith(f"{record.model}: "):
+            own = of_route(steps, record.model)
+            signal = decided_by(own)
+            self._kept(record.model, own[-1].about if signal else record.tier, signal or "last").inc()
 
     async def ask_engines(self) -> None:
         """Scrape the engines' own metrics for the next `text`; engines scraped recently are skipped."""
@@ -123,6 +154,9 @@ class Metrics:
             self._restarts(name).set(health.restarts)
             if health.resident_bytes is not None:
                 self._resident(name).set(health.resident_bytes)
+        for route in self._certified:
+            state = self._certified.state(route)
+            self._certificates(route).set(state is not None and state.holds)
         self._experts.refresh()
         return generate_latest(self.registry)
 
