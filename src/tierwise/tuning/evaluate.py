@@ -89,6 +89,8 @@ class Searched:
     """E[p (1 - p)] over tasks: how often two independent answers of the reference are wrong and right."""
     is_least: bool
     """Whether the reference's harm to itself is at least this: its orders share draws."""
+    largest: Mapping[str, float]
+    """Dollars of the dearest action of each fixed tier."""
     left_out: tuple[str, ...]
     """Why tiers are no part of the space."""
 
@@ -158,6 +160,7 @@ def search_space(
         orders=orders,
         own_harm=own,
         is_least=is_least,
+        largest={name: max(one.dollars for one in of) for name, of in actions.items()},
         left_out=tuple(left_out),
     )
 
@@ -252,15 +255,14 @@ _Base = tuple[str, str, tuple[CascadeSignal, ...]]
 
 def _bases(plan: Plan, space: Space) -> dict[_Base, Setting]:
     """What all settings follow from. A variant has no cheap tier and no signals."""
+    refusing = tuple(_refusing(space))
     found: dict[_Base, Setting] = {("", one.name, ()): setting_of(plan, one) for one in space.variants}
     for cheap in space.cheap:
-        bases = [(cheap, space.reference, ACCEPTING)]
-        bases += [
-            (cheap, last, signals) for (last,) in (top.ladder for top in space.tops) for signals in _refusing(space)
-        ]
+        bases: list[_Base] = [(cheap, space.reference, ACCEPTING)]
+        for top in space.tops:
+            bases += [(cheap, top.ladder[0], signals) for signals in refusing]
         for base in bases:
-            name = f"{_ALONE}{len(found)}"
-            found[base] = cascaded(name, base[:2], space.reference, *base[2])
+            found[base] = cascaded(f"{_ALONE}{len(found)}", base[:2], space.reference, *base[2])
     return found
 
 

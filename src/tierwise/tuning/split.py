@@ -143,7 +143,7 @@ def _units(tasks: Sequence[Task]) -> tuple[Numbers, np.ndarray[tuple[int], np.dt
 def _check(tasks: Sequence[Task], units: Numbers, weights: Floats) -> None:
     count = len(weights)
     least = round(LEAST_UNITS / min(TUNING, CALIBRATION, 1 - TUNING - CALIBRATION))  # of the smallest part
-    if count and len(tasks) >= least:
+    if count > 1 and len(tasks) >= least:
         heaviest = int(np.argmax(weights))
         share = float(weights[heaviest]) / float(np.sum(weights))
         if share > MOST_OF_ONE:
