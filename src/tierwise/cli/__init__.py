@@ -35,6 +35,7 @@ from tierwise.cli import (
     replay,
     serve,
     status,
+    tune,
     workload,
 )
 from tierwise.spec.errors import SpecError, TierwiseError
@@ -66,6 +67,7 @@ app.command()(power.power)
 app.command()(bench.bench)
 app.command()(replay.replay)
 app.add_typer(pool.app, name="pool")
+app.command()(tune.tune)
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.command("import")(importing.import_)
