@@ -19,7 +19,7 @@ singular name is a step of every request; one with a plural name has a file for 
     certificate     what was proved about a route: the file, and the conditions under which it holds
     plan            the config file, checked as a whole: which processes run, and which tiers they serve
     testing         public fakes and contract suites: scripted and flaky engines, a fake OpenAI-compatible server
-    router          model name → tier
+    router          model name → tier; which certified routes are answered by their safe tier
     run             one prompt on one tier → an answer and a trace
     policies        single, majority, best_of_n, refine, cascade
     stopping        rules that end a vote early: pure functions over counts and confidences
