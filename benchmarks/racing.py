@@ -2,7 +2,7 @@
 
     python benchmarks/racing.py [--races 400] [--json FILE] [--out docs/drift.md]
 
-K deployments have fixed prices and true qualities. Whether they solve a task is correlated: a deployment solves it if its
+K deployments have fixed prices and true qualities. Whether they solve a task is correlated: one solves it if its
 draw, which shares half of its variance with the draws of the others, is below its quality. A race gives batches of 5
 tasks to those still in, and ends when the frontier is settled or the tasks are used up. Any deployment may drop any
 other, at K(K - 1)/delta; with an incumbent, only the cheapest may, at (K - 1)/delta. The frontier found is that of the
