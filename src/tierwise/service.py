@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +13,46 @@ from typing import TYPE_CHECKING
 
 from tierwise.catalog import cache_folder, local_path
 from tierwise.catalog.weights import weights_of
+from tierwise.certificate import Certificate, certificates_of, mismatches, refusals
 from tierwise.engines.engine import Deployment, Engine
 from tierwise.engines.settings import LaunchContext
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Trace
 from tierwise.router import Router
+from tierwise.router.certified import CertifiedRoute, CertifiedRoutes
 from tierwise.run import Tier
 from tierwise.spec.clock import now
+from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import ConfigErrors, SpecError, TierwiseError
 
 if TYPE_CHECKING:
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan, PlannedProcess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certification:
+    """The certificates of a plan's routes."""
+
+    plan: Plan
+    certificates: Mapping[str, Certificate]
+    """By route."""
+    uncertified: bool = False
+    """Whether a route whose certificate does not hold is answered by its safe tier; else it is refused."""
+
+    def differences(self, running: Mapping[str, Deployed] | None = None) -> dict[str, list[str]]:
+        """What differs from the certified conditions, by route.
+
+        Args:
+            running: the deployments that are ready, by name; None before any is.
+
+        Raises:
+            ConfigErrors: something differs, and routes without a certificate that holds are refused.
+        """
+        found = mismatches(self.plan, self.certificates, running)
+        if not self.uncertified and (errors := refusals(self.plan, self.certificates, found)):
+            raise ConfigErrors(errors)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +64,15 @@ class Service:
     prices: PriceBook
     ledger: Ledger | None
     """None if no ledger is kept."""
+    certification: Certification | None = None
+    """None if no route can have a certificate."""
 
     async def start(self) -> None:
-        """Start all engines concurrently.
+        """Start all engines concurrently, then compare the certificates of routes with them.
 
         Raises:
             Broken: an engine did not start; the message has its reason.
+            ConfigErrors: a certificate does not hold, and its route is not to be answered by its safe tier.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -49,6 +80,29 @@ class Service:
                     group.create_task(deployment.engine.start())
         except* TierwiseError as failures:
             raise failures.exceptions[0] from None
+        if self.certification is not None:
+            self._apply(self.certification.differences(self._ready()))
+
+    def compare_again(self) -> None:
+        """Compare the certificates with the engines that are ready now, and void those that no longer hold: an engine
+        may have come back as another version. Nothing is refused any more.
+        """
+        if (certified := self.certification) is not None:
+            self._apply(mismatches(certified.plan, certified.certificates, self._ready()))
+
+    def _apply(self, differences: Mapping[str, Sequence[str]]) -> None:
+        for route, reasons in differences.items():
+            for reason in reasons:
+                self.router.certified.void(route, reason)
+            self.router.certified.hold(route)
+
+    def _ready(self) -> dict[str, Deployed]:
+        """The deployments whose engines report what they are."""
+        return {one.name: one for one in self.deployed() if self.deployments[one.name].engine.health().state == "ready"}
+
+    def deployed(self) -> list[Deployed]:
+        """The current state of all deployments."""
+        return [_deployed(deployment, self.router.tiers) for deployment in self.deployments.values()]
 
     def new_trace(self) -> Trace:
         """An empty trace that starts now."""
@@ -56,16 +110,44 @@ class Service:
         return Trace(action=f"act_{random.getrandbits(96):024x}", began=now(), started_at=time())
 
 
+def _deployed(deployment: Deployment, tiers: Mapping[str, Tier]) -> Deployed:
+    health = deployment.engine.health()
+    return Deployed(
+        name=deployment.name,
+        tiers=[name for name, tier in tiers.items() if any(one is deployment for one in tier.deployments)],
+        engine=deployment.kind,
+        weights=deployment.weights,
+        slots=deployment.slots,
+        context=deployment.context,
+        command=health.command,
+        facts=dict(health.facts),
+        restarts=health.restarts,
+        start_seconds=health.start_seconds,
+        resident_bytes=health.resident_bytes,
+        peak_bytes=health.peak_bytes,
+    )
+
+
 @asynccontextmanager
-async def launched(plan: Plan, *, ledger: Ledger | None = None) -> AsyncGenerator[Service, None]:
+async def launched(
+    plan: Plan, *, ledger: Ledger | None = None, uncertified: bool = False
+) -> AsyncGenerator[Service, None]:
     """A service whose engines are not started yet (see `Service.start`); leaving the block stops them.
 
+    Args:
+        plan: the config file.
+        ledger: records every action.
+        uncertified: answer a route whose certificate does not hold by its safe tier, instead of refusing it.
+
     Raises:
-        SpecError: a checkpoint, or something that an engine needs, is not on this machine.
+        SpecError: a checkpoint, or something that an engine needs, is not on this machine; a certificate cannot be
+            read; or one does not hold, and `uncertified` is false.
     """
+    certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=uncertified)
+    certification.differences()
     engines = build(plan)
     try:
-        yield assemble(plan, engines, ledger)
+        yield assemble(plan, engines, ledger, certification)
     finally:
         stops = await asyncio.gather(*(engine.stop() for engine in engines.values()), return_exceptions=True)
         for failure in filter(None, stops):
@@ -126,8 +208,11 @@ def tiers_of(plan: Plan, deployments: Mapping[str, Deployment]) -> dict[str, Tie
     }
 
 
-def assemble(plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None) -> Service:
+def assemble(
+    plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None, certification: Certification | None = None
+) -> Service:
     """A service with tiers, routes included, for existing engines."""
+    certificates = {} if certification is None else certification.certificates
     deployments = {
         process.name: Deployment(
             name=process.name,
@@ -141,8 +226,14 @@ def assemble(plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None) -
         for process in plan.processes
     }
     return Service(
-        router=Router(tiers=tiers_of(plan, deployments)),
+        router=Router(
+            tiers=tiers_of(plan, deployments),
+            certified=CertifiedRoutes(
+                {name: CertifiedRoute(certificate=one.sha256, safe=one.safe) for name, one in certificates.items()}
+            ),
+        ),
         deployments=deployments,
         prices=PriceBook(plan.file.prices),
         ledger=ledger,
+        certification=certification,
     )

@@ -11,10 +11,12 @@ from time import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from tierwise.gateway.headers import CERTIFICATE
 from tierwise.gateway.reply import ResponseHead
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Ending, Record, Trace
 from tierwise.ledger.rows import facts
+from tierwise.router.certified import CertifiedRoute
 from tierwise.run import Action, Sink, discard
 from tierwise.run.acceptable import notes_of
 from tierwise.spec.ask import Answer
@@ -61,7 +63,7 @@ class RequestLifecycle:
         action = Action(
             tier,
             trace,
-            tiers=router.tiers,
+            tiers=router.serving,
             budget=asked.budget,
             verifier=asked.verifier,
             judges=asked.judges,
@@ -69,7 +71,11 @@ class RequestLifecycle:
             prices=self._service.prices,
         )
         return RequestContext(
-            trace=trace, headers={**headers, "x-tierwise-action": trace.action}, parsed=asked, action=action
+            trace=trace,
+            headers={**headers, "x-tierwise-action": trace.action},
+            parsed=asked,
+            action=action,
+            certified=router.certified.state(asked.model),
         )
 
     async def answer(
@@ -203,6 +209,8 @@ class RequestContext:
     headers: dict[str, str]
     parsed: ParsedRequest
     action: Action
+    certified: CertifiedRoute | None = None
+    """The state of the route's certificate when the request came; None without a certificate."""
     head: ResponseHead = field(init=False)
     preparing: float = field(init=False)
     """Seconds until the request was ready to run."""
@@ -236,6 +244,7 @@ class RequestContext:
         headers = {
             **self.headers,
             **self._note(),
+            **certificate_header(self.certified),
             "x-tierwise-model": self.parsed.model,
             "x-tierwise-tier": self.action.tier or self.parsed.model,
             "x-tierwise-overhead-ms": f"{self.overhead() * 1000:.2f}",
@@ -289,6 +298,7 @@ class UsageReport:
 
     action: str
     tier: str
+    certified: CertifiedRoute | None
     reason: str
     """Why that tier answered."""
     answers: Sequence[Answer]
@@ -309,6 +319,7 @@ class UsageReport:
         return cls(
             action=context.trace.action,
             tier=context.action.tier,
+            certified=context.certified,
             reason=context.action.reason,
             answers=context.answers,
             usage=context.trace.usage,
@@ -322,6 +333,7 @@ class UsageReport:
     def as_usage(self, *, candidates: bool) -> dict[str, Json]:
         """OpenAI's usage object, with our fields under `tierwise`; `candidates` adds the message of every pass."""
         charged: dict[str, Json] = {} if self.usage.cost is None else {"cost": self.usage.cost}
+        certificate: dict[str, Json] = {} if self.certified is None else {"certificate": certificate_of(self.certified)}
         return {
             **charged,
             "prompt_tokens": self.usage.prompt,
@@ -333,6 +345,7 @@ class UsageReport:
                 "action": self.action,
                 "tier": self.tier,
                 "reason": self.reason,
+                **certificate,
                 "notes": list(self.notes),
                 "limits": list(self.limits),
                 "why": [answer.why for answer in self.answers],
@@ -342,6 +355,21 @@ class UsageReport:
                 "passes": [_pass_of(done, self.prices, with_message=candidates) for done in self.passes],
             },
         }
+
+
+def certificate_of(route: CertifiedRoute) -> dict[str, Json]:
+    """The state of a route's certificate, in `usage.tierwise` and at `/v1/models`."""
+    return {
+        "state": route.state,
+        "sha256": route.certificate,
+        "safe": route.safe,
+        "reasons": list(route.reasons),
+    }
+
+
+def certificate_header(route: CertifiedRoute | None) -> dict[str, str]:
+    """The header, over gRPC the metadata, that labels every answer of a route with a certificate."""
+    return {} if route is None else {CERTIFICATE: printable(route.label, ascii_only=True)[:_LONGEST_NOTE]}
 
 
 def usage_of(context: RequestContext, prices: PriceBook) -> dict[str, Json]:

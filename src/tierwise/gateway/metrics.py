@@ -15,6 +15,7 @@ from tierwise.gateway.experts import ExpertMetrics
 from tierwise.ledger.prices import MOST_TOKENS, PriceBook
 from tierwise.ledger.records import Check, Decision, Record
 from tierwise.policies.cascade import SESSION
+from tierwise.router.certified import CertifiedRoutes
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
@@ -27,6 +28,7 @@ class Metrics:
 
     def __init__(self, deployments: Mapping[str, Deployment]) -> None:
         self._deployments = deployments
+        self._certified = CertifiedRoutes()
         self.registry = registry = CollectorRegistry()
 
         def counter(name: str, about: str, *labels: str) -> Callable[..., Counter]:
@@ -66,14 +68,20 @@ class Metrics:
         self._up = gauge("tierwise_deployment_up", "1 if the deployment is ready.", "deployment")
         self._restarts = gauge("tierwise_deployment_restarts", "Restarts since the start.", "deployment")
         self._resident = gauge("tierwise_deployment_resident_bytes", "Resident memory of its processes.", "deployment")
+        self._certificates = gauge(
+            "tierwise_route_certified",
+            "1 if the certificate of the route holds; 0 if its safe tier answers instead.",
+            "route",
+        )
         self._scraper = Scraper()
         registry.register(_EnginesOwn(self._scraper))
 
         self._experts = ExpertMetrics(registry)
 
-    def watch(self, deployments: Mapping[str, Deployment]) -> None:
-        """Export the state of these deployments."""
+    def watch(self, deployments: Mapping[str, Deployment], certified: CertifiedRoutes | None = None) -> None:
+        """Export the state of these deployments, and of these routes."""
         self._deployments = deployments
+        self._certified = certified or self._certified
 
     def begun(self) -> None:
         self._running.inc()
@@ -123,6 +131,9 @@ class Metrics:
             self._restarts(name).set(health.restarts)
             if health.resident_bytes is not None:
                 self._resident(name).set(health.resident_bytes)
+        for route in self._certified:
+            state = self._certified.state(route)
+            self._certificates(route).set(state is not None and state.holds)
         self._experts.refresh()
         return generate_latest(self.registry)
 

@@ -38,6 +38,8 @@ _LOG = logging.getLogger("tierwise")
 
 _GOODBYE_SECONDS = 2.0
 """Time for the last events of requests that are stopped."""
+_COMPARE_SECONDS = 10.0
+"""Between two comparisons of certificates with the running engines."""
 
 
 def serve_forever(plan: Plan, settings: ServerSettings, *, ledger: str | Path, content: bool = False) -> None:
@@ -45,7 +47,7 @@ def serve_forever(plan: Plan, settings: ServerSettings, *, ledger: str | Path, c
 
     Raises:
         SpecError: a port is in use, something that an engine needs is missing on this machine, or gRPC is not
-            installed.
+            installed; or a certificate does not hold, and `settings.uncertified` is false.
         Broken: an engine did not start.
     """
     log_to_stderr()
@@ -88,8 +90,8 @@ async def _serve(
         ending = _Ending()
         metrics = Metrics({})
         with open_ledger(ledger, plan, metrics, content=content) as book:
-            async with launched(plan, ledger=book) as service:
-                metrics.watch(service.deployments)
+            async with launched(plan, ledger=book, uncertified=settings.uncertified) as service:
+                metrics.watch(service.deployments, service.router.certified)
                 app = application(service, metrics, access=settings.access, first_bytes=settings.first_bytes)
                 async with _also_grpc(service, metrics, settings) as beside:
                     await _listen(service, app, listener, ending, beside)
@@ -131,6 +133,7 @@ async def _listen(
     server = HttpServer(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     starting = asyncio.create_task(service.start())
+    comparing = asyncio.create_task(_compare_certificates(service, starting))
     stopping = asyncio.create_task(ending.first.wait())
     host, port = listener.getsockname()[:2]
     print(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201 - the line that scripts wait for
@@ -144,6 +147,7 @@ async def _listen(
     finally:
         app.state.draining = True
         starting.cancel()
+        comparing.cancel()
         server.should_exit = True
         second = asyncio.create_task(ending.second.wait())
         draining = asyncio.gather(serving, *([beside.drain()] if beside is not None else []), return_exceptions=True)
@@ -157,9 +161,17 @@ async def _listen(
         if unfinished:
             await asyncio.wait(unfinished, timeout=_GOODBYE_SECONDS)
         server.force_exit = True
-        await asyncio.gather(draining, starting, *unfinished, return_exceptions=True)
+        await asyncio.gather(draining, starting, comparing, *unfinished, return_exceptions=True)
         stopping.cancel()
         second.cancel()
+
+
+async def _compare_certificates(service: Service, starting: asyncio.Task[None]) -> None:
+    """Notice engines that came back as something else than was certified."""
+    await starting
+    while list(service.router.certified):
+        await asyncio.sleep(_COMPARE_SECONDS)
+        service.compare_again()
 
 
 class _Ending:

@@ -1,4 +1,4 @@
-"""Routes with a certificate while they are served: whether it holds, and the safe tier that answers where it does not."""
+"""Routes with a certificate while they are served: whether it holds, and the safe tier that answers if it does not."""
 
 from __future__ import annotations
 
