@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from tierwise.engines.metrics import METRICS, Scraper
 from tierwise.gateway.experts import ExpertMetrics
+from tierwise.gateway.shadow_metrics import ShadowMetrics
 from tierwise.ledger.prices import MOST_TOKENS, PriceBook
 from tierwise.ledger.records import Check, Decision, Record
 from tierwise.policies.cascade import SESSION
@@ -19,6 +20,7 @@ from tierwise.router.certified import CertifiedRoutes
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
+    from tierwise.shadowing import Shadows
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
@@ -77,10 +79,17 @@ class Metrics:
         registry.register(_EnginesOwn(self._scraper))
 
         self._experts = ExpertMetrics(registry)
+        self._shadows = ShadowMetrics(registry)
 
-    def watch(self, deployments: Mapping[str, Deployment], certified: CertifiedRoutes | None = None) -> None:
-        """Export the state of these deployments, and of these routes."""
+    def watch(
+        self,
+        deployments: Mapping[str, Deployment],
+        certified: CertifiedRoutes | None = None,
+        shadows: Shadows | None = None,
+    ) -> None:
+        """Export the state of these deployments and routes, and what shadowing says about them."""
         self._deployments = deployments
+        self._shadows.watch(shadows)
         self._certified = certified or self._certified
 
     def begun(self) -> None:
@@ -96,12 +105,13 @@ class Metrics:
         self._running.dec()
 
     def ended(self, record: Record, prices: PriceBook) -> None:
-        """Count a completed action and its passes."""
-        self._actions(record.tier, record.ending).inc()
-        if record.ending == "answered":
-            self._seconds(record.tier).observe(record.seconds)
-        if record.first_output is not None:
-            self._first(record.tier).observe(record.first_output)
+        """Count a completed action and its passes; of a shadow, which no user has seen, the passes only."""
+        if not record.shadow_of:
+            self._actions(record.tier, record.ending).inc()
+            if record.ending == "answered":
+                self._seconds(record.tier).observe(record.seconds)
+            if record.first_output is not None:
+                self._first(record.tier).observe(record.first_output)
         for done in record.trace.passes:
             self._passes(done.tier, done.call.role, done.outcome).inc()
             for kind in ("prompt", "cached", "completion", "reasoning"):
@@ -117,6 +127,10 @@ class Metrics:
                 self._checks(event.kind, str(event.verdict.ok).lower()).inc()
             elif isinstance(event, Decision) and event.signal == SESSION:
                 self._resumed(event.tier).inc()
+
+    def shadowed(self, route: str, outcome: str) -> None:
+        """Count what became of an action that was to be observed."""
+        self._shadows.counted(route, outcome)
 
     async def ask_engines(self) -> None:
         """Scrape the engines' own metrics for the next `text`; engines scraped recently are skipped."""
@@ -135,6 +149,7 @@ class Metrics:
             state = self._certified.state(route)
             self._certificates(route).set(state is not None and state.holds)
         self._experts.refresh()
+        self._shadows.refresh()
         return generate_latest(self.registry)
 
 

@@ -45,8 +45,10 @@ class ShadowMemory:
             return {}
 
     def write(self, states: Mapping[str, WatchState]) -> None:
-        """Store the states; may be called from any thread. An alarm about the same certificate that another endpoint stored is kept, and so are the
-        routes that this endpoint does not serve. A failure is logged.
+        """Store the states; may be called from any thread. A failure is logged.
+
+        An alarm about the same certificate that another endpoint stored is kept, and so are the routes that this
+        endpoint does not serve.
         """
         if self._path is None:
             return
