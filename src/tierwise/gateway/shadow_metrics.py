@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from tierwise.shadowing.watching import DETECTORS
+
 if TYPE_CHECKING:
     from tierwise.shadowing import Shadows
-
-DETECTORS = ("promise", "harm", "disagreement")
 
 
 class ShadowMetrics:

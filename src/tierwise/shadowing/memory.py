@@ -90,21 +90,23 @@ class KeptTexts:
         if self._path is None or not keep_days:
             return
         try:
-            if self._purged != (today := int(now // _DAY)):
-                self.purge(now, keep_days)
-                self._purged = today
+            if self._purged != int(now // _DAY):
+                self._purge(now, keep_days)
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with os.fdopen(descriptor, "ab") as file:
                 file.write(msgspec.json.encode({"at": now, **line}) + b"\n")
         except (OSError, TypeError, ValueError, msgspec.MsgspecError) as error:
             _LOG.error("%s: a shadowed action's texts are not kept: %s", self._path, error)
 
-    def purge(self, now: float, keep_days: int) -> None:
-        """Remove the lines that are older than `keep_days`; the whole file with 0.
+    def forget(self, now: float, keep_days: int) -> None:
+        """Remove the lines that are older than `keep_days`; the whole file with 0. A failure is logged."""
+        try:
+            self._purge(now, keep_days)
+        except OSError as error:
+            _LOG.error("%s: texts of shadowed actions cannot be removed: %s", self._path, error)
 
-        Raises:
-            OSError: the file cannot be written.
-        """
+    def _purge(self, now: float, keep_days: int) -> None:
+        self._purged = int(now // _DAY)
         if self._path is None or not self._path.exists():
             return
         if not keep_days:

@@ -24,7 +24,7 @@ from tierwise.run import Action
 from tierwise.run.tier import reach
 from tierwise.shadowing.comparing import differ, loss_of
 from tierwise.shadowing.memory import KeptTexts, ShadowMemory
-from tierwise.shadowing.watching import Observed, WatchState
+from tierwise.shadowing.watching import DETECTORS, Observed, WatchState
 from tierwise.spec.ask import Answer
 from tierwise.spec.clock import now
 from tierwise.spec.errors import TierwiseError
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tierwise.router import Router
     from tierwise.run.tier import Tier
     from tierwise.spec.call import Pass
+    from tierwise.spec.json import Json
     from tierwise.spec.prompt import Prompt
     from tierwise.spec.shadow import Shadow
     from tierwise.verifiers.verifier import Verifier
@@ -134,6 +135,8 @@ class Shadows:
         """Called with each shadow's record; the gateway sets it."""
         self.count: Callable[[str, Outcome], None] = _uncounted
         """Called with route and outcome; the gateway sets it."""
+        settings = [route.settings.keep_days for route in self._routes.values()]
+        self._texts.forget(time(), max(settings, default=0))
         self.counts: Counter[tuple[str, Outcome]] = Counter()
         self.states = self._restored()
 
@@ -148,10 +151,27 @@ class Shadows:
             found[name] = state
         return found
 
+    def report(self, route: str) -> dict[str, Json] | None:
+        """What is known of a route's shadowed actions, as `/v1/models` shows it; None for a route without them."""
+        if (state := self.states.get(route)) is None:
+            return None
+        one = state.disagreement
+        return {
+            "share": self._routes[route].settings.share,
+            "observed": one.seen,
+            "differing": one.losses,
+            "certified_rate": one.limit,
+            "labelled": state.promise.seen,
+            "loss": state.promise.losses,
+            "evidence": {name: getattr(state, name).evidence for name in DETECTORS},
+            "strata": [*state.strata()],
+            "alarm": state.alarm,
+        }
+
     @property
-    def waiting(self) -> int:
-        """Actions that wait for a quiet moment."""
-        return len(self._queue)
+    def is_busy(self) -> bool:
+        """Whether a shadow runs or waits for a quiet moment."""
+        return self._is_working
 
     def offer(self, one: Answered) -> None:
         """Observe an action, if chance chooses it. Returns at once and never raises."""

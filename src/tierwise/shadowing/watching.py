@@ -12,6 +12,8 @@ import msgspec
 from tierwise.certificate import Certificate, Figure
 from tierwise.stats.drift import BrokenPromise, Change
 
+DETECTORS = ("promise", "harm", "disagreement")
+"""The fields of a state that raise alarms."""
 RECENT = 200
 """Observations that strata are counted in."""
 _NAMED = 3
