@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,10 +128,13 @@ def test_streams_are_shadowed_too_and_texts_are_kept_where_the_file_says_so(tmp_
         assert process.chat("auto", stream=True).text == "4"
         until(lambda: shadows(process)["observed"] == 1)
         until((tmp_path / "ledger.db.shadowed.jsonl").exists)
+        process.process.send_signal(signal.SIGTERM)
+        assert process.process.wait(20) == 0
     (line,) = (tmp_path / "ledger.db.shadowed.jsonl").read_text().splitlines()
     kept = json.loads(line)
     assert (kept["route"], kept["messages"][0]["content"], kept["differs"]) == ("auto", "hello", False)
     with sqlite3.connect(tmp_path / "ledger.db") as ledger:
+        assert ledger.execute("SELECT count(*) FROM actions").fetchone() == (2,)
         assert ledger.execute("SELECT count(*) FROM contents").fetchone() == (0,)
 
 
@@ -154,6 +158,8 @@ def test_a_shadow_that_runs_does_not_delay_the_end(tmp_path, cheap):
             ready(process)
             assert process.chat("auto").text == "4"
             until(lambda: slow.running == 1)
+            process.process.send_signal(signal.SIGTERM)
+            assert process.process.wait(20) == 0
         until(lambda: slow.running == 0)
     with sqlite3.connect(tmp_path / "ledger.db") as ledger:
         rows = ledger.execute("SELECT ending, error FROM actions WHERE model = 'auto (shadow)'").fetchall()
