@@ -62,6 +62,7 @@ class Scene:
     slots: int = 64
     share: float = 1.0
     keep_days: int = 0
+    tool_turns: Any = "reference"
     certificate: Certificate = field(default_factory=certificate)
     memory: Path | None = None
     texts: Path | None = None
@@ -82,7 +83,7 @@ class Scene:
 
     def restart(self) -> None:
         """Observe as after a restart of the endpoint."""
-        settings = Shadow(share=self.share, keep_days=self.keep_days)
+        settings = Shadow(share=self.share, keep_days=self.keep_days, tool_turns=self.tool_turns)
         routes = {"auto": ShadowedRoute(certificate=self.certificate, settings=settings)}
         self.shadows = Shadows(
             routes,
@@ -107,7 +108,8 @@ class Scene:
 
     async def answered(self, prompt: Prompt, verifier: Verifier | None = None, **more: Any) -> Answered:
         trace = new_trace()
-        action = Action(self.router.route("auto"), trace, tiers=self.router.serving, verifier=verifier)
+        tier = self.shadows.tier_for(self.router.route("auto"), prompt)
+        action = Action(tier, trace, tiers=self.router.serving, verifier=verifier)
         answer = await action.solve(prompt)
         one = Answered(
             route="auto",

@@ -144,7 +144,10 @@ def test_a_request_with_a_budget_of_its_own_or_with_tools_is_not_shadowed(tmp_pa
     with process_of(path, tmp_path) as process:
         ready(process)
         assert process.chat("auto", tierwise={"budget": {"seconds": 30}}).status == 200
-        assert process.chat("auto", tools=tools).status == 200
+        turn = process.chat("auto", tools=tools)
+        assert turn.headers["x-tierwise-tier"] == "max"
+        said = "auto: it offers tools, and such turns are not labelled: max answers"
+        assert turn.json["usage"]["tierwise"]["reason"] == said
         assert process.chat("auto").status == 200
         until(lambda: shadows(process)["observed"] == 1)
         assert shadows(process)["observed"] == 1

@@ -89,20 +89,42 @@ def test_only_a_share_of_the_actions_is_asked_again():
     assert frozen(main()).outcomes() == {"agreed": 10}
 
 
-@pytest.mark.parametrize(
-    ("fields", "more"),
-    [({"tools": [{"type": "function", "function": {"name": "look"}}]}, {}), ({}, {"is_bounded": True})],
-)
-def test_turns_with_tools_and_answers_that_a_budget_may_have_changed_are_not_observed(fields, more):
+TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+
+
+def test_an_answer_that_a_budget_may_have_changed_is_not_observed():
     async def main():
         scene = Scene()
-        await scene.answered(ask_user("2+2?", **fields), **more)
+        await scene.answered(ask_user("2+2?"), is_bounded=True)
         await scene.settle()
         return scene
 
     scene = frozen(main())
     assert scene.outcomes() == {}
     assert scene.dear.calls == []
+
+
+@pytest.mark.parametrize(("tool_turns", "tier"), [("reference", "max"), ("route", "fast")])
+def test_turns_with_tools_go_to_the_reference_tier_until_somebody_labels_them(tool_turns, tier):
+    async def main():
+        scene = Scene(tool_turns=tool_turns)
+        one = await scene.ask(tools=TOOLS)
+        await scene.settle()
+        return scene, one, (await scene.ask()).answer.tier
+
+    scene, one, plain = frozen(main())
+    assert one.answer.tier == tier
+    assert plain == "fast"
+    assert scene.shadows.states["auto"].disagreement.seen == 0  # it is not observed
+
+
+def test_the_safe_tier_answers_turns_with_tools_once_the_certificate_is_void():
+    async def main():
+        scene = Scene()
+        scene.router.certified.void("auto", "why")
+        return (await scene.ask(tools=TOOLS)).answer.tier
+
+    assert frozen(main()) == "max"
 
 
 def test_a_change_of_the_cheap_tiers_answers_voids_the_certificate_and_the_safe_tier_answers(caplog):

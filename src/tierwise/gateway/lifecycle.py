@@ -64,6 +64,8 @@ class RequestLifecycle:
         trace.session = asked.session
         router = self._service.router
         tier = router.route(asked.model)
+        if (shadows := self._service.shadows) is not None:
+            tier = shadows.tier_for(tier, asked.prompt)
         action = Action(
             tier,
             trace,

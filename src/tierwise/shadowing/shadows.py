@@ -24,6 +24,7 @@ from tierwise.run import Action
 from tierwise.run.tier import reach
 from tierwise.shadowing.comparing import differ, loss_of
 from tierwise.shadowing.memory import KeptTexts, ShadowMemory
+from tierwise.shadowing.tool_turns import ReferenceTier
 from tierwise.shadowing.watching import DETECTORS, Observed, WatchState
 from tierwise.spec.ask import Answer
 from tierwise.spec.clock import now
@@ -150,6 +151,18 @@ class Shadows:
                 self._router.certified.void(name, state.alarm)
             found[name] = state
         return found
+
+    def tier_for(self, tier: Tier, prompt: Prompt) -> Tier:
+        """The tier that answers a request: the given one, except for a turn with tools that nobody has labelled.
+
+        Args:
+            tier: the one of the requested model.
+            prompt: the request.
+        """
+        route = self._routes.get(tier.name)
+        if route is None or not prompt.has_tools or route.settings.tool_turns == "route" or not self._holds(tier.name):
+            return tier
+        return replace(tier, policy=ReferenceTier(route.certificate.reference))
 
     def report(self, route: str) -> dict[str, Json] | None:
         """What is known of a route's shadowed actions, as `/v1/models` shows it; None for a route without them."""
