@@ -41,8 +41,10 @@ def test_the_safe_tier_answers_until_the_engines_are_compared():
     routed = router(ScriptedEngine("4"))
     tier_, reason, decisions = ask(routed, "auto")
     assert tier_ == "max"
-    assert reason == "auto: its certificate is unchecked; the engines are not ready yet: its safe tier max answers"
-    assert [one.signal for one in decisions] == [CERTIFICATE]
+    assert reason == "auto: max by certificate"
+    (decision,) = decisions
+    assert (decision.signal, decision.about) == (CERTIFICATE, "max")
+    assert decision.reason == "its certificate is unchecked; the engines are not ready yet: its safe tier max answers"
     assert not routed.certified.are_checked
 
 
@@ -51,7 +53,7 @@ def test_a_route_that_holds_answers_by_its_own_policy():
     routed.certified.hold("auto")
     assert routed.certified.are_checked
     assert routed.serving is routed.tiers
-    assert ask(routed, "auto")[1] == "auto: escalates by its signals"
+    assert ask(routed, "auto")[1] == "auto: fast by agreement"
     state = routed.certified.state("auto")
     assert state is not None
     assert state.label == SHA[:12]

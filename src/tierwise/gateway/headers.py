@@ -17,6 +17,9 @@ SESSION = "x-tierwise-session"
 CERTIFICATE = "x-tierwise-certificate"
 """The header, over gRPC the metadata, that says whether the certificate of a route holds."""
 
+DECISION = "x-tierwise-decision"
+"""The header that says how a route came to the tier that answers."""
+
 _ID = re.compile(r"[!-~]{1,200}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,200})?")
 _TRACESTATE = re.compile(r"[ -~]{1,512}")

@@ -11,14 +11,15 @@ from time import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
-from tierwise.gateway.headers import CERTIFICATE
+from tierwise.gateway.headers import CERTIFICATE, DECISION
 from tierwise.gateway.reply import ResponseHead
 from tierwise.ledger.prices import PriceBook
-from tierwise.ledger.records import Ending, Record, Trace
+from tierwise.ledger.records import Decision, Ending, Record, Trace
 from tierwise.ledger.rows import facts
 from tierwise.router.certified import CertifiedRoute
 from tierwise.run import Action, Sink, discard
 from tierwise.run.acceptable import notes_of
+from tierwise.run.steps import steps_of
 from tierwise.shadowing import Answered
 from tierwise.spec.ask import Answer
 from tierwise.spec.budget import Budget
@@ -270,6 +271,7 @@ class RequestContext:
         headers = {
             **self.headers,
             **self._note(),
+            **self._decision(),
             **certificate_header(self.certified),
             "x-tierwise-model": self.parsed.model,
             "x-tierwise-tier": self.action.tier or self.parsed.model,
@@ -284,6 +286,11 @@ class RequestContext:
         """What the client should know about how its request was changed, as far as it is known."""
         notes = "; ".join(notes_of(self.trace))
         return {"x-tierwise-note": printable(notes, ascii_only=True)[:_LONGEST_NOTE]} if notes else {}
+
+    def _decision(self) -> dict[str, str]:
+        """How a route came to the tier that answers. Unknown while nothing is decided, as in a stream's headers."""
+        decision = self.action.decision if self.answers else ""
+        return {DECISION: printable(decision, ascii_only=True)[:_LONGEST_NOTE]} if decision else {}
 
     def overhead(self) -> float:
         """Seconds of this action in which no pass ran; while passes run, the seconds before the first."""
@@ -327,6 +334,8 @@ class UsageReport:
     certified: CertifiedRoute | None
     reason: str
     """Why that tier answered."""
+    steps: Sequence[Decision]
+    """What policies that choose among tiers decided about each tier that they asked."""
     answers: Sequence[Answer]
     usage: Usage
     """Sum over all passes."""
@@ -347,6 +356,7 @@ class UsageReport:
             tier=context.action.tier,
             certified=context.certified,
             reason=context.action.reason,
+            steps=steps_of(context.trace),
             answers=context.answers,
             usage=context.trace.usage,
             notes=notes_of(context.trace),
@@ -371,6 +381,7 @@ class UsageReport:
                 "action": self.action,
                 "tier": self.tier,
                 "reason": self.reason,
+                "decisions": [_decision_of(one) for one in self.steps],
                 **certificate,
                 "notes": list(self.notes),
                 "limits": list(self.limits),
@@ -381,6 +392,19 @@ class UsageReport:
                 "passes": [_pass_of(done, self.prices, with_message=candidates) for done in self.passes],
             },
         }
+
+
+def _decision_of(step: Decision) -> dict[str, Json]:
+    return {
+        "choice": step.choice,
+        "route": step.tier,
+        "tier": step.about,
+        "accepted": step.accepted,
+        "signal": step.signal,
+        "level": step.level,
+        "reason": step.reason,
+        "after": list(step.after),
+    }
 
 
 def certificate_of(route: CertifiedRoute) -> dict[str, Json]:

@@ -17,6 +17,7 @@ from tierwise.ledger.prices import MOST_TOKENS, PriceBook
 from tierwise.ledger.records import Check, Decision, Record
 from tierwise.policies.cascade import SESSION
 from tierwise.router.certified import CertifiedRoutes
+from tierwise.run.steps import decided_by, of_route, steps_of
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
@@ -61,6 +62,16 @@ class Metrics:
         self._checks = counter("tierwise_checks", "Verdicts of verifiers.", "kind", "accepted")
         self._resumed = counter(
             "tierwise_sessions_resumed", "Actions that began at the tier that their session had reached.", "tier"
+        )
+        self._escalations = counter(
+            "tierwise_escalations",
+            "Answers of a tier that its route did not keep, by reason.",
+            "route",
+            "tier",
+            "reason",
+        )
+        self._kept = counter(
+            "tierwise_route_answers", "Answered actions of routes, by the tier and why.", "route", "tier", "reason"
         )
         self._alarms = Counter(
             "tierwise_ledger_alarms",
@@ -122,6 +133,7 @@ class Metrics:
                 self._experts.add(done.deployment, done.routing)
         for bound in record.trace.limits:
             self._limits(record.tier, bound).inc()
+        self._count_steps(record)
         for event in record.trace.events:
             if isinstance(event, Check):
                 self._checks(event.kind, str(event.verdict.ok).lower()).inc()
@@ -131,6 +143,15 @@ class Metrics:
     def shadowed(self, route: str, outcome: str) -> None:
         """Count what became of an action that was to be observed."""
         self._shadows.counted(route, outcome)
+
+    def _count_steps(self, record: Record) -> None:
+        """Count what routes decided. A reason is the name of a signal, which bounds the number of series."""
+        steps = steps_of(record.trace)
+        for step in steps:
+            if step.accepted is False:
+                self._escalations(step.tier, step.about, step.signal).inc()
+        if (own := of_route(steps, record.model)) and record.ending == "answered":
+            self._kept(record.model, record.tier, decided_by(own) or "last").inc()
 
     async def ask_engines(self) -> None:
         """Scrape the engines' own metrics for the next `text`; engines scraped recently are skipped."""

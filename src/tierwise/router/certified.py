@@ -119,5 +119,6 @@ class SafeTier:
         return frozenset()
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
-        ask.note(f"its certificate is {self.route.label}: its safe tier {self.route.safe} answers", signal=CERTIFICATE)
+        reason = f"its certificate is {self.route.label}: its safe tier {self.route.safe} answers"
+        ask.note(reason, signal=CERTIFICATE, about=self.route.safe)
         return await ask.at(self.route.safe).solve(prompt, shown=True, drafts=ask.drafts)

@@ -55,11 +55,12 @@ def test_an_answer_of_the_safe_tier_is_labelled_wherever_it_is_told(endpoint, st
     assert answer.headers["x-tierwise-certificate"] == f"void; {WHY}"
     usage = answer.chunks[-1]["usage"] if stream else answer.json["usage"]
     assert usage["tierwise"]["tier"] == "max"
-    assert usage["tierwise"]["reason"] == f"auto: its certificate is void; {WHY}: its safe tier max answers"
+    assert usage["tierwise"]["reason"] == "auto: max by certificate"
     assert usage["tierwise"]["certificate"] == {"state": "void", "sha256": SHA, "safe": "max", "reasons": [WHY]}
     stored = entry(endpoint.records[0], PriceBook({}))
     assert (stored.action.model, stored.action.tier) == ("auto", "max")
-    assert [one.signal for one in stored.decisions] == ["certificate"]
+    assert stored.action.reason == "auto: max by certificate"
+    assert [one.reason for one in stored.decisions] == [f"its certificate is void; {WHY}: its safe tier max answers"]
 
 
 def test_an_error_is_labelled_too(serve):
