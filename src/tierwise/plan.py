@@ -21,6 +21,7 @@ from tierwise.spec.files import Document, read_yaml, yaml_document
 from tierwise.spec.json_text import dedented
 from tierwise.spec.reading import Reading
 from tierwise.spec.sampling import Sampling
+from tierwise.spec.shadow import Shadow
 
 if TYPE_CHECKING:
     from tierwise.engines.row import EngineRow
@@ -63,6 +64,8 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     certificate: str | None = None
     """The file with its certificate, from the config file's folder: what `tierwise tune` proved about it. Where it does
     not hold, the route is not served, or answered by the certificate's safe tier."""
+    shadow: Shadow | None = None
+    """How many actions of a route with a certificate are asked again on its reference tier. None for none."""
 
 
 class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -337,6 +340,8 @@ def _check_whole(file: ConfigFile, tiers: Mapping[str, TierConfig], path: Path, 
     for name in file.routes:
         if name in file.tiers:
             reading.wrong(f"routes.{name}", f"{name!r} is already the name of a tier; model names must be unique")
+        if file.routes[name].shadow is not None and file.routes[name].certificate is None:
+            reading.wrong(f"routes.{name}.shadow", "shadowing watches a certificate; set `certificate`, or remove it")
     for name in tiers:
         _check_others(
             name, file, tiers, f"tiers.{name}.policy" if name in file.tiers else f"routes.{name}.cascade", reading

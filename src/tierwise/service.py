@@ -21,6 +21,8 @@ from tierwise.ledger.records import Trace
 from tierwise.router import Router
 from tierwise.router.certified import CertifiedRoute, CertifiedRoutes
 from tierwise.run import Tier
+from tierwise.shadowing import ShadowedRoute, Shadows
+from tierwise.shadowing.memory import KeptTexts, ShadowMemory
 from tierwise.spec.clock import now
 from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import ConfigErrors, SpecError, TierwiseError
@@ -66,6 +68,8 @@ class Service:
     """None if no ledger is kept."""
     certification: Certification | None = None
     """None if no route can have a certificate."""
+    shadows: Shadows | None = None
+    """Observes the routes with a certificate and `shadow`; None if there are none."""
 
     async def start(self) -> None:
         """Start all engines concurrently, then compare the certificates of routes with them.
@@ -95,8 +99,13 @@ class Service:
 
     def new_trace(self) -> Trace:
         """An empty trace that starts now."""
-        # Not uuid4, which makes a system call each time.
-        return Trace(action=f"act_{random.getrandbits(96):024x}", began=now(), started_at=time())
+        return new_trace()
+
+
+def new_trace() -> Trace:
+    """An empty trace that starts now."""
+    # Not uuid4, which makes a system call each time.
+    return Trace(action=f"act_{random.getrandbits(96):024x}", began=now(), started_at=time())
 
 
 def _deployed(deployment: Deployment, tiers: Mapping[str, Tier]) -> Deployed:
@@ -119,7 +128,7 @@ def _deployed(deployment: Deployment, tiers: Mapping[str, Tier]) -> Deployed:
 
 @asynccontextmanager
 async def launched(
-    plan: Plan, *, ledger: Ledger | None = None, uncertified: bool = False
+    plan: Plan, *, ledger: Ledger | None = None, uncertified: bool = False, shadow: bool = False
 ) -> AsyncGenerator[Service, None]:
     """A service whose engines are not started yet (see `Service.start`); leaving the block stops them.
 
@@ -127,6 +136,7 @@ async def launched(
         plan: the config file.
         ledger: records every action.
         uncertified: answer a route whose certificate does not hold by its safe tier, instead of refusing it.
+        shadow: observe the routes whose settings say so.
 
     Raises:
         SpecError: a checkpoint, or something that an engine needs, is not on this machine; a certificate cannot be
@@ -135,9 +145,12 @@ async def launched(
     certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=uncertified)
     certification.differences()
     engines = build(plan)
+    service = assemble(plan, engines, ledger, certification, shadow=shadow)
     try:
-        yield assemble(plan, engines, ledger, certification)
+        yield service
     finally:
+        if service.shadows is not None:
+            await service.shadows.stop()
         stops = await asyncio.gather(*(engine.stop() for engine in engines.values()), return_exceptions=True)
         for failure in filter(None, stops):
             raise failure
@@ -198,9 +211,14 @@ def tiers_of(plan: Plan, deployments: Mapping[str, Deployment]) -> dict[str, Tie
 
 
 def assemble(
-    plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None, certification: Certification | None = None
+    plan: Plan,
+    engines: Mapping[str, Engine],
+    ledger: Ledger | None,
+    certification: Certification | None = None,
+    *,
+    shadow: bool = False,
 ) -> Service:
-    """A service with tiers, routes included, for existing engines."""
+    """A service with tiers, routes included, for existing engines; the arguments are those of `launched`."""
     certificates = {} if certification is None else certification.certificates
     deployments = {
         process.name: Deployment(
@@ -214,15 +232,38 @@ def assemble(
         )
         for process in plan.processes
     }
-    return Service(
-        router=Router(
-            tiers=tiers_of(plan, deployments),
-            certified=CertifiedRoutes(
-                {name: CertifiedRoute(certificate=one.sha256, safe=one.safe) for name, one in certificates.items()}
-            ),
+    router = Router(
+        tiers=tiers_of(plan, deployments),
+        certified=CertifiedRoutes(
+            {name: CertifiedRoute(certificate=one.sha256, safe=one.safe) for name, one in certificates.items()}
         ),
+    )
+    return Service(
+        router=router,
         deployments=deployments,
         prices=PriceBook(plan.file.prices),
         ledger=ledger,
         certification=certification,
+        shadows=_shadows(plan, certificates, router, ledger) if shadow else None,
+    )
+
+
+def _shadows(
+    plan: Plan, certificates: Mapping[str, Certificate], router: Router, ledger: Ledger | None
+) -> Shadows | None:
+    """What observes the certified routes of a plan; None if no route is observed."""
+    routes = {
+        name: ShadowedRoute(certificate=certificate, settings=settings)
+        for name, certificate in certificates.items()
+        if (settings := plan.file.routes[name].shadow) is not None
+    }
+    if not routes:
+        return None
+    return Shadows(
+        routes,
+        router,
+        PriceBook(plan.file.prices),
+        new_trace,
+        memory=ShadowMemory(None if ledger is None else ledger.beside("shadows.json")),
+        texts=KeptTexts(None if ledger is None else ledger.beside("shadowed.jsonl")),
     )

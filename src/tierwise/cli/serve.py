@@ -68,6 +68,11 @@ Uncertified = Annotated[
 KeepContent = Annotated[bool, typer.Option("--keep-content", help="Also store requests and answers in the ledger.")]
 
 
+NoShadow = Annotated[
+    bool, typer.Option("--no-shadow", help="Do not ask again for a share of the actions of certified routes.")
+]
+
+
 def serve(
     file: ConfigFile,
     host: Host = "127.0.0.1",
@@ -81,6 +86,7 @@ def serve(
     ledger: LedgerPlace = "ledger.db",
     keep_content: KeepContent = False,
     uncertified: Uncertified = False,
+    no_shadow: NoShadow = False,
 ) -> None:
     """Launch the engines of a config file and serve its tiers and routes as models of one OpenAI endpoint.
 
@@ -105,6 +111,12 @@ def serve(
     plan = planning.load(file)
     bring(plan, missing(plan))
     settings = ServerSettings(
-        host=host, port=port, grpc_port=grpc_port, access=access, first_bytes=first_bytes, uncertified=uncertified
+        host=host,
+        port=port,
+        grpc_port=grpc_port,
+        access=access,
+        first_bytes=first_bytes,
+        uncertified=uncertified,
+        shadow=not no_shadow,
     )
     serve_forever(plan, settings, ledger=ledger, content=keep_content)

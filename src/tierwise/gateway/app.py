@@ -88,7 +88,7 @@ def application(
     """
     if metrics is None:
         metrics = Metrics({})
-        metrics.watch(service.deployments, service.router.certified)
+        metrics.watch(service.deployments, service.router.certified, service.shadows)
     access = access or Access()
     chat = ChatEndpoint(service, metrics, first_bytes=first_bytes)
     pages = Pages(service, metrics, access)

@@ -20,7 +20,9 @@ from tierwise.router.certified import CertifiedRoute
 from tierwise.run import Action, Sink, discard
 from tierwise.run.acceptable import notes_of
 from tierwise.run.steps import steps_of
+from tierwise.shadowing import Answered
 from tierwise.spec.ask import Answer
+from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk, Pass, Usage
 from tierwise.spec.clock import now
 from tierwise.spec.errors import PolicyError, TierwiseError
@@ -46,6 +48,8 @@ class RequestLifecycle:
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self._service = service
         self._metrics = metrics
+        if (shadows := service.shadows) is not None:
+            shadows.record, shadows.count = self._store, metrics.shadowed
 
     def receive(self, trace: Trace, asked: ParsedRequest, headers: Mapping[str, str] = _NO_HEADERS) -> RequestContext:
         """Route a request.
@@ -61,6 +65,8 @@ class RequestLifecycle:
         trace.session = asked.session
         router = self._service.router
         tier = router.route(asked.model)
+        if (shadows := self._service.shadows) is not None:
+            tier = shadows.tier_for(tier, asked.prompt)
         action = Action(
             tier,
             trace,
@@ -109,6 +115,8 @@ class RequestLifecycle:
                 context.show_moment()
             if complete is not None:
                 await complete()
+        if (shadows := self._service.shadows) is not None:
+            shadows.offer(_answered(context))
 
     def remember_bug(self, trace: Trace, error: TierwiseError) -> None:
         """Record a request in which Tierwise broke before it could be run."""
@@ -151,6 +159,11 @@ class RequestLifecycle:
             self._keep(context.record())
 
     def _keep(self, record: Record) -> None:
+        """Record a user's action, which has ended."""
+        self._store(record)
+        self._metrics.finished()
+
+    def _store(self, record: Record) -> None:
         """Record an action in the ledger, then count it in the metrics. Neither can cost the answer."""
         try:
             if self._service.ledger is not None:
@@ -158,7 +171,6 @@ class RequestLifecycle:
         except Exception as error:  # noqa: BLE001 - `write` must never raise, but answers must not depend on it
             self._metrics.alarm()
             _LOG.error("LEDGER: action %s is not recorded: %r", record.trace.action, error)
-        self._metrics.finished()
         try:
             self._metrics.ended(record, self._service.prices)
         except Exception as error:  # noqa: BLE001 - as above
@@ -196,6 +208,20 @@ async def _all_choices(context: RequestContext, shows: Sequence[Sink]) -> list[A
         if isinstance(found, TierwiseError):
             raise found from None
         raise PolicyError(f"internal error in Tierwise: {found!r}; see its log") from error
+
+
+def _answered(context: RequestContext) -> Answered:
+    """An action that was answered, for shadowing."""
+    parsed, trace = context.parsed, context.trace
+    return Answered(
+        route=parsed.model,
+        action=trace.action,
+        prompt=parsed.prompt_of(0),
+        answer=context.answers[0],
+        passes=trace.passes,
+        verifier=parsed.verifier,
+        is_bounded=parsed.judges or parsed.budget != Budget() or bool(trace.limits),
+    )
 
 
 def _first(error: Exception) -> Exception:

@@ -12,14 +12,16 @@ from prometheus_client.registry import Collector
 
 from tierwise.engines.metrics import METRICS, Scraper
 from tierwise.gateway.experts import ExpertMetrics
+from tierwise.gateway.route_metrics import RouteMetrics
 from tierwise.ledger.prices import MOST_TOKENS, PriceBook
 from tierwise.ledger.records import Check, Decision, Record
 from tierwise.policies.cascade import SESSION
-from tierwise.router.certified import CertifiedRoutes
 from tierwise.run.steps import decided_by, of_route, steps_of
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
+    from tierwise.router.certified import CertifiedRoutes
+    from tierwise.shadowing import Shadows
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
@@ -29,7 +31,6 @@ class Metrics:
 
     def __init__(self, deployments: Mapping[str, Deployment]) -> None:
         self._deployments = deployments
-        self._certified = CertifiedRoutes()
         self.registry = registry = CollectorRegistry()
 
         def counter(name: str, about: str, *labels: str) -> Callable[..., Counter]:
@@ -79,20 +80,21 @@ class Metrics:
         self._up = gauge("tierwise_deployment_up", "1 if the deployment is ready.", "deployment")
         self._restarts = gauge("tierwise_deployment_restarts", "Restarts since the start.", "deployment")
         self._resident = gauge("tierwise_deployment_resident_bytes", "Resident memory of its processes.", "deployment")
-        self._certificates = gauge(
-            "tierwise_route_certified",
-            "1 if the certificate of the route holds; 0 if its safe tier answers instead.",
-            "route",
-        )
         self._scraper = Scraper()
         registry.register(_EnginesOwn(self._scraper))
 
         self._experts = ExpertMetrics(registry)
+        self._routes = RouteMetrics(registry)
 
-    def watch(self, deployments: Mapping[str, Deployment], certified: CertifiedRoutes | None = None) -> None:
-        """Export the state of these deployments, and of these routes."""
+    def watch(
+        self,
+        deployments: Mapping[str, Deployment],
+        certified: CertifiedRoutes | None = None,
+        shadows: Shadows | None = None,
+    ) -> None:
+        """Export the state of these deployments and routes, and what shadowing says about them."""
         self._deployments = deployments
-        self._certified = certified or self._certified
+        self._routes.watch(certified, shadows)
 
     def begun(self) -> None:
         self._running.inc()
@@ -107,12 +109,13 @@ class Metrics:
         self._running.dec()
 
     def ended(self, record: Record, prices: PriceBook) -> None:
-        """Count a completed action and its passes."""
-        self._actions(record.tier, record.ending).inc()
-        if record.ending == "answered":
-            self._seconds(record.tier).observe(record.seconds)
-        if record.first_output is not None:
-            self._first(record.tier).observe(record.first_output)
+        """Count a completed action and its passes; of a shadow, which no user has seen, the passes only."""
+        if not record.shadow_of:
+            self._actions(record.tier, record.ending).inc()
+            if record.ending == "answered":
+                self._seconds(record.tier).observe(record.seconds)
+            if record.first_output is not None:
+                self._first(record.tier).observe(record.first_output)
         for done in record.trace.passes:
             self._passes(done.tier, done.call.role, done.outcome).inc()
             for kind in ("prompt", "cached", "completion", "reasoning"):
@@ -129,6 +132,10 @@ class Metrics:
                 self._checks(event.kind, str(event.verdict.ok).lower()).inc()
             elif isinstance(event, Decision) and event.signal == SESSION:
                 self._resumed(event.tier).inc()
+
+    def shadowed(self, route: str, outcome: str) -> None:
+        """Count what became of an action that was to be observed."""
+        self._routes.shadowed(route, outcome)
 
     def _count_steps(self, record: Record) -> None:
         """Count what routes decided. A reason is the name of a signal, which bounds the number of series."""
@@ -154,10 +161,8 @@ class Metrics:
             self._restarts(name).set(health.restarts)
             if health.resident_bytes is not None:
                 self._resident(name).set(health.resident_bytes)
-        for route in self._certified:
-            state = self._certified.state(route)
-            self._certificates(route).set(state is not None and state.holds)
         self._experts.refresh()
+        self._routes.refresh()
         return generate_latest(self.registry)
 
 

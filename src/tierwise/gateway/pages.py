@@ -113,6 +113,7 @@ def _model(service: Service, name: str) -> dict[str, object]:
     contexts = [one.deployment.context for one in service.router.reach(name)]
     context = min((one for one in contexts if one is not None), default=None)
     state = service.router.certified.state(name)
+    shadow = None if service.shadows is None else service.shadows.report(name)
     certificate: dict[str, object] = {} if state is None else {"certificate": certificate_of(state)}
     return {
         "id": name,
@@ -128,5 +129,6 @@ def _model(service: Service, name: str) -> dict[str, object]:
             "most_passes": service.router.most(name).passes,
             "candidates": True,
             **certificate,
+            **({} if shadow is None else {"shadow": shadow}),
         },
     }

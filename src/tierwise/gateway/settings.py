@@ -24,3 +24,5 @@ class ServerSettings:
     """Maximum seconds for which a stream's headers wait for its first content while a pass is shown."""
     uncertified: bool = False
     """Whether a route whose certificate does not hold is answered by its safe tier; else nothing is served."""
+    shadow: bool = True
+    """Whether the routes with `shadow` are observed."""

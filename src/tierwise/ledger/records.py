@@ -108,3 +108,5 @@ class Record:
     """The answers, one per choice."""
     verifier: Checkable | None = None
     """The request's verifier."""
+    shadow_of: str = ""
+    """The action that this one repeats to observe its route, so that no user waits for it; empty for a user's own."""
