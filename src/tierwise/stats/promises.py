@@ -21,8 +21,11 @@ import math
 import random
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 Method = Literal["exact", "betting", "hoeffding-bentkus"]
@@ -97,10 +100,9 @@ class Losses:
                     raise ValueError("the Hoeffding-Bentkus test needs equal weights")
                 return hoeffding_bentkus(self.risk, len(self.values), limit)
             case "betting":
-                order = list(zip(self.values, self.weights, strict=True))
-                random.Random(seed).shuffle(order)  # noqa: S311 - an order, not a secret
                 most = self.most_weight or max(self.weights, default=1.0)
-                return betting([weight / most * (value - limit) for value, weight in order], limit, delta=delta)
+                excesses = np.array(self.weights) / most * (np.array(self.values) - limit)
+                return betting(excesses[_order(len(excesses), seed)], limit, delta=delta)
 
     def upper_bound(self, delta: float, *, seed: int = 0) -> float:
         """The smallest limit that is rejected at level `delta`: with confidence 1 - delta, the risk is at most this.
@@ -182,17 +184,23 @@ def betting(excesses: Iterable[float], limit: float, *, delta: float = 0.05) -> 
         limit: the limit.
         delta: the level that sets the size of the bets.
     """
-    excesses = list(excesses)
-    n, log_wealth, most = len(excesses), 0.0, 0.0
-    mean, spread = 0.0, 0.25  # of the excesses so far, with one made-up unit
-    largest = _LARGEST_BET / (1 - limit)
-    for seen, excess in enumerate(excesses, start=1):
-        bet = min(math.sqrt(2 * math.log(1 / delta) * seen / (n * spread)), largest)
-        log_wealth += math.log1p(-bet * excess)
-        most = max(most, log_wealth)
-        before, mean = mean, mean + (excess - mean) / (seen + 1)
-        spread += (excess - before) * (excess - mean)
-    return math.exp(-most)
+    values = np.fromiter(excesses, dtype=np.float64)
+    n = len(values)
+    if n == 0:
+        return 1.0
+    seen = np.arange(1, n + 1)
+    means = np.cumsum(values) / (seen + 1)  # of the excesses so far, with one made-up unit
+    before = np.concatenate(([0.0], means[:-1]))
+    spreads = 0.25 + np.concatenate(([0.0], np.cumsum((values - before) * (values - means))[:-1]))
+    bets = np.minimum(np.sqrt(2 * math.log(1 / delta) * seen / (n * spreads)), _LARGEST_BET / (1 - limit))
+    return math.exp(-max(0.0, float(np.cumsum(np.log1p(-bets * values)).max())))
+
+
+@lru_cache(maxsize=64)
+def _order(n: int, seed: int) -> NDArray[np.int64]:
+    order = list(range(n))
+    random.Random(seed).shuffle(order)  # noqa: S311 - an order, not a secret
+    return np.array(order, dtype=np.int64)
 
 
 def fixed_sequence(p_values: Iterable[float], delta: float) -> int:
