@@ -10,6 +10,7 @@ singular name is a step of every request; one with a plural name has a file for 
     report          tables, plots, pages
     moe             a mixture of experts on a workload: routing, drift, perplexity, other numbers of active experts
     bench           running a workload: schedule, client, trials, grading
+    tuning          the cheapest route that keeps a promise: split, space, evaluation on a pool, certification
     pools           recorded draws of deployments: policies run on them in simulated time, and what they would reach
     analysis        summaries, comparisons, gates and a leaderboard of runs
     runs            a run on disk: its directory, its records, imported runs of other tools

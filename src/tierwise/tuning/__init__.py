@@ -1,0 +1,1 @@
+"""Finds and certifies a route on a recorded pool: split, space, evaluation, certification, writing."""

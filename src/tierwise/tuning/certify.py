@@ -1,0 +1,349 @@
+"""Certifies the cheapest setting that keeps its promises, with tests whose order was fixed on other tasks.
+
+Pareto testing (Laufer-Goldenberg et al. 2022, arXiv 2210.07913): on the tuning tasks, the settings that no other beats
+in both dollars and risk are ordered by how surely they keep the promise there. On the calibration tasks they are tested
+in this order, up to the first that fails; with probability `confidence` none that passed breaks its promise. Several
+promises are one hypothesis: its p-value is the largest of theirs (intersection-union).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from tierwise.stats.promises import Losses, Method
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tierwise.tuning.evaluated import Evaluated, Floats, Numbers
+
+Kind = Literal["harm", "net", "selective"]
+
+MOST_SLOW = 0.05
+"""Share of actions that may take longer than the promised 95th percentile."""
+_LEAST_KEPT = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promises:
+    """What a route must keep on new tasks like those of the workload."""
+
+    kind: Kind = "harm"
+    limit: float
+    """Share of all tasks; for `selective`, of those that are not passed on to the last tier."""
+    confidence: float = 0.95
+    p95: float | None = None
+    """Seconds that at most 5 % of actions may exceed."""
+    dollars: float | None = None
+    """Mean of an action."""
+    budget: float | None = None
+    """The most dollars that any action can cost; needed for `dollars`."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.limit < 1 and 0 < self.confidence < 1):
+            raise ValueError("limit and confidence are between 0 and 1")
+        if self.dollars is not None and (self.budget is None or not 0 < self.dollars < self.budget):
+            raise ValueError("a promise of dollars needs a budget above it")
+
+    @property
+    def delta(self) -> float:
+        """1 - confidence."""
+        return 1 - self.confidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tested:
+    """One hypothesis on the calibration tasks."""
+
+    setting: int
+    """Its index in `Evaluated.names`."""
+    p_value: float
+    """The largest over all promises."""
+    losses: Losses
+    """Of the first promise: harm, net loss or selective errors."""
+    method: Method
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certified:
+    """The cheapest setting that passed."""
+
+    setting: int
+    name: str
+    rank: int
+    """Its place in the order of the tests, from 1."""
+    tested: Tested
+    order: tuple[int, ...]
+    """Settings in the order that the tuning tasks fixed."""
+    passed: tuple[Tested, ...]
+    """All hypotheses that passed, in this order."""
+
+
+def certify(
+    evaluated: Evaluated,
+    tuning: Sequence[int] | Numbers,
+    calibration: Sequence[int] | Numbers,
+    promises: Promises,
+    *,
+    seed: int = 0,
+    candidates: Iterable[int] | None = None,
+) -> Certified | None:
+    """The cheapest setting that keeps its promises.
+
+    Args:
+        evaluated: what each setting does to each task.
+        tuning: indexes of the tasks on which settings may be compared freely.
+        calibration: indexes of other tasks, on which the tests run.
+        promises: what to test.
+        seed: of the order in which a bet sees the calibration tasks.
+        candidates: indexes of the settings; all if not given.
+
+    Returns:
+        None if the first test fails: nothing is certified.
+
+    Raises:
+        ValueError: a unit of the calibration tasks weighs more than every unit of the tuning tasks. The split of
+            `tuning.split` never does this.
+    """
+    order = ordered(evaluated, tuning, promises, len(calibration), candidates=candidates)
+    passed = walk(evaluated, tuning, calibration, promises, order, seed=seed)
+    if not passed:
+        return None
+    costs = evaluated.mean(evaluated.dollars, tuning)
+    rank = min(range(len(passed)), key=lambda place: costs[passed[place].setting])
+    best = passed[rank]
+    return Certified(
+        setting=best.setting,
+        name=evaluated.names[best.setting],
+        rank=rank + 1,
+        tested=best,
+        order=tuple(order),
+        passed=tuple(passed),
+    )
+
+
+def walk(
+    evaluated: Evaluated,
+    tuning: Sequence[int] | Numbers,
+    calibration: Sequence[int] | Numbers,
+    promises: Promises,
+    order: Iterable[int],
+    *,
+    seed: int = 0,
+) -> list[Tested]:
+    """Test settings on the calibration tasks in an order, up to the first that fails."""
+    passed = []
+    most = most_weight(evaluated, tuning)
+    for setting in order:
+        one = judged(evaluated, setting, tuning, calibration, promises, seed=seed, most=most)
+        if one.p_value > promises.delta:
+            break
+        passed.append(one)
+    return passed
+
+
+def judged(
+    evaluated: Evaluated,
+    setting: int,
+    tuning: Sequence[int] | Numbers,
+    calibration: Sequence[int] | Numbers,
+    promises: Promises,
+    *,
+    seed: int = 0,
+    most: float = 0.0,
+) -> Tested:
+    """Test one setting on the calibration tasks. How its draws are used is decided on the tuning tasks."""
+    first = draws_used(evaluated, setting, tuning, promises, len(calibration)) == "first"
+    losses = losses_of(evaluated, setting, calibration, promises, first=first, most=most)
+    limit, delta = limit_of(promises), promises.delta
+    p_value = losses.p_value(limit, seed=seed, delta=delta)
+    for values, bound in _others(evaluated, setting, promises):
+        other = _losses(evaluated, values, calibration, most)
+        p_value = max(p_value, other.p_value(bound, seed=seed, delta=delta))
+    return Tested(setting=setting, p_value=p_value, losses=losses, method=losses.method)
+
+
+def ordered(
+    evaluated: Evaluated,
+    tuning: Sequence[int] | Numbers,
+    promises: Promises,
+    size: int,
+    *,
+    candidates: Iterable[int] | None = None,
+) -> list[int]:
+    """The settings of the Pareto set of dollars and risk on the tuning tasks, the surest to keep its promises first.
+
+    Args:
+        evaluated: what each setting does to each task.
+        tuning: indexes of the tuning tasks.
+        promises: what will be tested.
+        size: how many tasks it will be tested on.
+        candidates: indexes of the settings; all if not given.
+    """
+    found = np.arange(len(evaluated.names)) if candidates is None else np.array(sorted(set(candidates)), dtype=np.int64)
+    if not len(found):
+        return []
+    dollars = evaluated.mean(evaluated.dollars, tuning)[found]
+    risks = _risks(evaluated, tuning, promises)[found]
+    kept = found[pareto(dollars, risks)]
+    p_values = {one: expected_p_value(evaluated, one, tuning, promises, size) for one in kept.tolist()}
+    costs = dict(zip(found.tolist(), dollars.tolist(), strict=True))
+    return sorted(p_values, key=lambda one: (p_values[one], -costs[one]))
+
+
+def pareto(dollars: Floats, risks: Floats) -> Numbers:
+    """Indexes of what nothing else beats in both; of equal ones the first."""
+    found, least = [], np.inf
+    for index in np.lexsort((risks, dollars)).tolist():
+        if risks[index] < least:
+            found.append(index)
+            least = risks[index]
+    return np.array(found, dtype=np.int64)
+
+
+def expected_p_value(
+    evaluated: Evaluated, setting: int, tuning: Sequence[int] | Numbers, promises: Promises, size: int
+) -> float:
+    """The p-value that a setting would reach on this many tasks, if they were like the tuning tasks."""
+    first = draws_used(evaluated, setting, tuning, promises, size) == "first"
+    p_value = _p_on(losses_of(evaluated, setting, tuning, promises, first=first), limit_of(promises), promises, size)
+    for values, bound in _others(evaluated, setting, promises):
+        p_value = max(p_value, _p_on(_losses(evaluated, values, tuning, 0.0), bound, promises, size))
+    return p_value
+
+
+def draws_used(
+    evaluated: Evaluated, setting: int, tuning: Sequence[int] | Numbers, promises: Promises, size: int
+) -> Literal["first", "all"]:
+    """Which draws of a task its loss is taken from: the recorded order alone, or the mean over all orders.
+
+    One order has losses of 0 or 1, for the exact test, which needs the fewest tasks. The mean varies less, which counts
+    for more where there are many tasks. Both describe the same risk, so the tuning tasks may decide.
+    """
+    if promises.kind != "harm" or not evaluated.is_plain or evaluated.seconds.shape[2] == 1:
+        return "first" if promises.kind == "harm" and evaluated.seconds.shape[2] == 1 else "all"
+    p_values = [
+        _p_on(losses_of(evaluated, setting, tuning, promises, first=first), promises.limit, promises, size)
+        for first in (True, False)
+    ]
+    return "first" if p_values[0] <= p_values[1] else "all"
+
+
+def limit_of(promises: Promises) -> float:
+    """The limit on the losses of `losses_of`."""
+    return (1 + promises.limit) / 2 if promises.kind == "net" else promises.limit
+
+
+def losses_of(
+    evaluated: Evaluated,
+    setting: int,
+    tasks: Sequence[int] | Numbers,
+    promises: Promises,
+    *,
+    first: bool = False,
+    most: float = 0.0,
+) -> Losses:
+    """The losses of a setting on some tasks. Of a net loss D from -1 to 1, (1 + D) / 2."""
+    match promises.kind:
+        case "harm":
+            values = (evaluated.first_harm if first else evaluated.harm)[setting]
+            return _losses(evaluated, values, tasks, most, is_single=first)
+        case "net":
+            return _losses(evaluated, (1 + evaluated.harm[setting] - evaluated.gain[setting]) / 2, tasks, most)
+        case "selective":
+            kept, wrong = evaluated.kept[setting], evaluated.kept_wrong[setting]
+            values = np.divide(wrong, kept, out=np.zeros_like(wrong), where=kept > _LEAST_KEPT)
+            most = most or most_weight(evaluated, tasks)  # a task that is always kept has its whole weight
+            return _losses(evaluated, values, tasks, most, share=kept)
+
+
+def most_weight(evaluated: Evaluated, tasks: Sequence[int] | Numbers) -> float:
+    """The weight of the heaviest unit of some tasks."""
+    _, sums = _sums(evaluated.units[tasks], evaluated.weights[tasks])
+    return float(sums[0].max()) if len(tasks) else 0.0
+
+
+def _risks(evaluated: Evaluated, tuning: Sequence[int] | Numbers, promises: Promises) -> Floats:
+    harm = evaluated.mean(evaluated.harm, tuning)
+    match promises.kind:
+        case "harm":
+            return harm
+        case "net":
+            return harm - evaluated.mean(evaluated.gain, tuning)
+        case "selective":
+            kept = evaluated.mean(evaluated.kept, tuning)
+            wrong = evaluated.mean(evaluated.kept_wrong, tuning)
+            return np.divide(wrong, kept, out=np.zeros_like(wrong), where=kept > _LEAST_KEPT)
+
+
+def _others(evaluated: Evaluated, setting: int, promises: Promises) -> list[tuple[Floats, float]]:
+    """Of every further promise: the losses of all tasks, and their limit."""
+    found: list[tuple[Floats, float]] = []
+    if promises.p95 is not None:
+        found.append(((evaluated.seconds[setting] > promises.p95).mean(axis=1), MOST_SLOW))
+    if promises.dollars is not None and promises.budget is not None:
+        share = np.minimum(1.0, evaluated.dollars[setting] / promises.budget)
+        found.append((share, promises.dollars / promises.budget))
+    return found
+
+
+def _losses(
+    evaluated: Evaluated,
+    values: Floats,
+    tasks: Sequence[int] | Numbers,
+    most: float,
+    *,
+    share: Floats | None = None,
+    is_single: bool = False,
+) -> Losses:
+    """The losses of some tasks by unit.
+
+    Args:
+        evaluated: with units and weights.
+        values: the loss of each task of the workload.
+        tasks: which of them.
+        most: the weight of the heaviest unit of the population; that of these tasks if 0.
+        share: how much of each task counts; all if not given.
+        is_single: whether the values are of one order of the draws. A mean over several is no trial of a coin, even
+            where it happens to be 0 or 1 for every task.
+    """
+    weights = evaluated.weights[tasks]
+    weights = weights if share is None else weights * share[tasks]
+    ones = np.ones(len(weights))
+    _, (totals, losses, counts) = _sums(evaluated.units[tasks], weights, weights * values[tasks], ones)
+    used = totals > 0
+    totals, losses, counts = totals[used], losses[used], counts[used]
+    is_single = is_single or evaluated.seconds.shape[2] == 1
+    is_plain = is_single and bool((counts == 1).all()) and len(np.unique(totals)) <= 1
+    return Losses(
+        values=tuple(np.clip(losses / totals, 0.0, 1.0).tolist()),
+        weights=tuple(totals.tolist()),
+        is_plain=is_plain,
+        tasks=int(counts.sum()),
+        most_weight=most,
+    )
+
+
+def _sums(units: Numbers, *values: Floats) -> tuple[Numbers, list[Floats]]:
+    """Sums over the tasks of each unit, in the order of the units' numbers."""
+    names, places = np.unique(units, return_inverse=True)
+    return names, [np.bincount(places, weights=one, minlength=len(names)).astype(np.float64) for one in values]
+
+
+def _p_on(losses: Losses, limit: float, promises: Promises, size: int) -> float:
+    """The p-value of losses like these, repeated until there are about as many tasks as will be tested."""
+    count = max(1, round(len(losses.values) * size / max(1, losses.tasks)))
+    repeats = -(-count // max(1, len(losses.values)))
+    if not losses.values:
+        return 1.0
+    if losses.method == "exact":
+        expected = round(losses.risk * count)
+        values: tuple[float, ...] = (1.0,) * expected + (0.0,) * (count - expected)
+        weights: tuple[float, ...] = (1.0,) * count
+    else:
+        values, weights = (losses.values * repeats)[:count], (losses.weights * repeats)[:count]
+    again = Losses(values=values, weights=weights, is_plain=losses.is_plain, tasks=count, most_weight=0.0)
+    return again.p_value(limit, delta=promises.delta)

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from made_evaluations import evaluated, routes
+from tierwise.stats.promises import exact
+from tierwise.tuning.certify import Promises, certify, judged, ordered, pareto, walk
+
+HARM = Promises(limit=0.05)
+
+
+def parts(tasks: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    order = rng.permutation(tasks)
+    return order[: tasks // 2], order[tasks // 2 :]
+
+
+def test_the_cheapest_setting_that_keeps_the_promise_is_certified():
+    harm = np.zeros((3, 300))
+    harm[0, ::4] = 1  # cheap, and harms every fourth task
+    found = certify(evaluated(harm, [0.1, 0.5, 1.0]), range(150), range(150, 300), HARM)
+    assert found is not None
+    assert found.name == "setting 1"
+    assert found.tested.p_value == pytest.approx(0.95**150)
+
+
+def test_nothing_is_certified_where_every_setting_harms_too_often():
+    harm = np.zeros((2, 300))
+    harm[:, ::4] = 1
+    assert certify(evaluated(harm, [0.1, 0.5]), range(150), range(150, 300), HARM) is None
+
+
+def test_too_few_calibration_tasks_certify_nothing():
+    of = evaluated(np.zeros((1, 158)), [0.1])
+    assert certify(of, range(100), range(100, 158), HARM) is None
+    assert certify(of, range(99), range(99, 158), HARM) is not None  # 59 of them
+
+
+def test_the_tests_stop_at_the_first_failure_and_never_look_beyond():
+    harm = np.zeros((3, 400))
+    harm[1, 200::5] = 1  # looks harmless on the tuning tasks
+    of = evaluated(harm, [0.1, 0.5, 1.0])
+    found = walk(of, range(200), range(200, 400), HARM, [2, 1, 0])
+    assert [one.setting for one in found] == [2]
+
+
+def test_the_order_is_that_of_the_tuning_tasks_alone():
+    of = routes(600)
+    other = np.where(np.arange(600)[None, :] < 300, of.harm, 1 - of.harm)
+    changed = evaluated(other, of.dollars[:, 0].tolist(), kept=of.kept)
+    assert ordered(of, range(300), HARM, 300) == ordered(changed, range(300), HARM, 300)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30))
+def test_the_pareto_set_is_all_that_nothing_beats(pairs):
+    dollars, risks = (np.array(column, dtype=float) for column in zip(*pairs, strict=True))
+    kept = set(pareto(dollars, risks).tolist())
+    for index, (cost, risk) in enumerate(pairs):
+        beaten = any((c, r) != (cost, risk) and c <= cost and r <= risk for c, r in pairs)
+        equal = any(other in kept and pairs[other] == (cost, risk) for other in range(len(pairs)))
+        assert equal != beaten
+        assert index not in kept or not beaten
+
+
+def test_a_promise_on_a_known_population_is_broken_in_at_most_the_share_that_is_allowed():
+    rng = np.random.default_rng(1)
+    broken = certified = 0
+    for _ in range(200):
+        of = routes(1000, seed=int(rng.integers(1 << 30)))
+        tuning, calibration = (part[:300] for part in parts(1000, rng))
+        found = certify(of, tuning, calibration, HARM)
+        if found is not None:
+            certified += 1
+            broken += of.harm[found.setting].mean() > HARM.limit
+    assert certified > 150
+    assert broken <= 10  # 5 % of 200; finite populations are known in part, so it is less
+
+
+def test_a_late_test_is_one_exact_binomial_tail():
+    harm = np.zeros((1, 400))
+    harm[0, 200:204] = 1
+    found = judged(evaluated(harm, [1.0]), 0, range(200), range(200, 400), HARM)
+    assert found.method == "exact"
+    assert found.p_value == pytest.approx(exact(4, 200, 0.05))
+
+
+def test_a_mean_over_orders_is_never_taken_as_a_coin():
+    harm = np.full((1, 1000), 0.01)
+    found = judged(evaluated(harm, [1.0], orders=4), 0, range(500), range(500, 1000), Promises(limit=0.02))
+    assert found.method in ("betting", "exact")
+    steady = evaluated(harm, [1.0], orders=4, units=list(range(500)) + [one // 2 for one in range(1000, 1500)])
+    assert judged(steady, 0, range(500), range(500, 1000), Promises(limit=0.02)).method == "betting"
+
+
+def test_clusters_are_the_units():
+    units = [one // 2 for one in range(400)]
+    found = judged(evaluated(np.zeros((1, 400)), [1.0], units=units), 0, range(200), range(200, 400), HARM)
+    assert found.method == "betting"
+    assert len(found.losses.values) == 100
+    assert found.losses.tasks == 200
+
+
+def test_a_heavier_unit_than_was_declared_is_refused():
+    weights = [1.0] * 399 + [3.0]
+    with pytest.raises(ValueError, match="more than the declared"):
+        judged(evaluated(np.zeros((1, 400)), [1.0], weights=weights), 0, range(200), range(200, 400), HARM, most=1.0)
+
+
+def test_gains_offset_harm_in_a_net_promise():
+    rng = np.random.default_rng(0)
+    harm, gain = np.zeros((1, 2000)), np.zeros((1, 2000))
+    which = rng.permutation(2000)
+    harm[0, which[:60]] = 1
+    gain[0, which[60:120]] = 1
+    of = evaluated(harm, [0.5], gain=gain)
+    assert certify(of, range(1000), range(1000, 2000), Promises(limit=0.02)) is None
+    assert certify(of, range(1000), range(1000, 2000), Promises(kind="net", limit=0.02)) is not None
+
+
+def test_a_selective_promise_counts_only_what_is_kept():
+    harm = np.zeros((1, 400))
+    kept = np.zeros((1, 400))
+    kept[0, ::4] = 1
+    of = evaluated(harm, [0.5], kept=kept)
+    found = judged(of, 0, range(200), range(200, 400), Promises(kind="selective", limit=0.05))
+    assert found.losses.tasks == 50
+    assert found.p_value == pytest.approx(0.95**50)
+
+
+@pytest.mark.parametrize(("slow", "passes"), [(0.0, True), (0.2, False)])
+def test_latency_is_a_promise_of_the_same_hypothesis(slow, passes):
+    seconds = np.ones((1, 400, 1))
+    seconds[0, : int(400 * slow)] = 9
+    seconds[0] = np.random.default_rng(0).permutation(seconds[0])
+    of = evaluated(np.zeros((1, 400)), [0.5], seconds=seconds)
+    assert (certify(of, range(200), range(200, 400), Promises(limit=0.05, p95=8)) is not None) is passes
+
+
+@pytest.mark.parametrize(("dollars", "passes"), [(0.1, True), (0.5, False)])
+def test_dollars_are_a_promise_within_a_hard_budget(dollars, passes):
+    of = evaluated(np.zeros((1, 400)), [dollars])
+    wanted = Promises(limit=0.05, dollars=0.3, budget=1.0)
+    assert (certify(of, range(200), range(200, 400), wanted) is not None) is passes
+
+
+def test_dollars_without_a_budget_are_refused():
+    with pytest.raises(ValueError, match="budget"):
+        Promises(limit=0.05, dollars=1.0)
+
+
+def test_repeats_are_used_as_one_order_or_as_a_mean_by_the_tuning_tasks_alone():
+    harm = np.zeros((1, 2000))
+    harm[0, ::2] = 0.02
+    of = evaluated(harm, [0.5], orders=8)
+    many = judged(of, 0, range(1000), range(1000, 2000), Promises(limit=0.02))
+    few = judged(of, 0, range(1000), range(1000, 1160), Promises(limit=0.02))
+    assert few.method == "exact"
+    assert not math.isnan(many.p_value)
