@@ -58,9 +58,10 @@ class Losses:
     def __post_init__(self) -> None:
         if len(self.values) != len(self.weights):
             raise ValueError(f"{len(self.values)} losses have {len(self.weights)} weights")
-        if any(not 0 <= value <= 1 for value in self.values):
+        values, weights = np.array(self.values), np.array(self.weights)
+        if not ((values >= 0) & (values <= 1)).all():
             raise ValueError("a loss is a number from 0 to 1")
-        if any(not 0 < weight < math.inf for weight in self.weights):
+        if not ((weights > 0) & (weights < np.inf)).all():
             raise ValueError("a weight is a positive number")
         if self.most_weight and self.weights and max(self.weights) > self.most_weight * (1 + 1e-9):
             raise ValueError(f"a unit weighs {max(self.weights):g}, more than the declared {self.most_weight:g}")
@@ -74,7 +75,7 @@ class Losses:
     @property
     def method(self) -> Method:
         """The test with the most power among those that are valid for this sample."""
-        return "exact" if self.is_plain and all(value in (0.0, 1.0) for value in self.values) else "betting"
+        return "exact" if self.is_plain and set(self.values) <= {0.0, 1.0} else "betting"
 
     def p_value(self, limit: float, *, seed: int = 0, delta: float = 0.05, method: Method | None = None) -> float:
         """The p-value of "the risk is above the limit"; 1 without units.

@@ -198,10 +198,13 @@ def ordered(
             good &= evaluated.mean(values, tuning)[best] <= bound
         start = best[good][0] if good.any() else best[-1]
         best = nested(evaluated.kept[found][:, tuning], dollars, int(start))
-    kept = found[best]
-    p_values = {one: expected_p_value(evaluated, one, tuning, promises, size) for one in kept.tolist()}
+    kept = found[best].tolist()
     costs = dict(zip(found.tolist(), dollars.tolist(), strict=True))
-    return sorted(p_values, key=lambda one: (p_values[one], -costs[one]))
+    if promises.kind == "harm" and promises.p95 is None and promises.dollars is None:
+        sure = dict(zip(found.tolist(), risks.tolist(), strict=True))  # p-values rise with it
+    else:
+        sure = {one: expected_p_value(evaluated, one, tuning, promises, size) for one in kept}
+    return sorted(kept, key=lambda one: (sure[one], -costs[one]))
 
 
 def pareto(dollars: Floats, risks: Floats) -> Numbers:
