@@ -38,7 +38,9 @@ def calibration_table(found: Calibrated) -> Table:
 
 
 def reliability_table(found: Calibrated) -> Table | None:
-    """The deciles of the signal that discriminates best over all answers; None if no signal has them."""
+    """The deciles of the signal that discriminates best over all answers, with the share that is right and the one that
+    isotonic regression on other questions predicts; None if no signal has them.
+    """
     best = max(
         (one for one in found.signals if one.reliability and one.overall is not None),
         key=lambda one: one.overall.value if one.overall else 0.0,
@@ -46,7 +48,7 @@ def reliability_table(found: Calibrated) -> Table | None:
     )
     if best is None:
         return None
-    title = f"reliability of {best.signal}, predicted from other questions"
+    title = f"reliability of {best.signal}"
     shown = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
     for name in (best.signal, "answers", "predicted", "right", "95 %"):
         shown.add_column(name, justify="right")
