@@ -226,7 +226,7 @@ def measure(splits: int, *, is_quick: bool = False) -> list[Result]:
     real: Sequence[Population] = pools[:1] if is_quick else pools
     cases = [
         *((one, TUNING, n) for one in synthetic for n in ((330,) if is_quick else COUNTS)),
-        *((one, POOL_TUNING, n) for one in real for n in (POOL_COUNTS[-1:] if is_quick else POOL_COUNTS)),
+        *((one, POOL_TUNING, n) for one in real for n in POOL_COUNTS if n == POOL_COUNTS[-1] or not is_quick),
     ]
     with ProcessPoolExecutor() as workers:
         several = workers.map(measured, *zip(*((*case, splits) for case in cases), strict=True))

@@ -34,6 +34,7 @@ from tierwise.cli import (
     recipe,
     replay,
     serve,
+    tune,
     workload,
 )
 from tierwise.spec.errors import SpecError, TierwiseError
@@ -64,6 +65,7 @@ app.command()(power.power)
 app.command()(bench.bench)
 app.command()(replay.replay)
 app.add_typer(pool.app, name="pool")
+app.command()(tune.tune)
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.command("import")(importing.import_)

@@ -12,12 +12,13 @@ from tierwise.cli import bench
 from tierwise.cli.options import AsJson, ConfigPath, Limit, Seed, WorkloadPath
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from tierwise.bench.bench_job import BenchJob
     from tierwise.pools.grid import Grid
     from tierwise.pools.reading import Pool
     from tierwise.pools.results import SettingResult
-    from tierwise.runs.directory import RunSettings
+    from tierwise.runs.directory import RunDirectory, RunSettings
     from tierwise.workloads.files import Workload
 
 app = typer.Typer(
@@ -120,29 +121,70 @@ def record(
 
     Exit codes: 0 recorded, 1 over 2 % of the draws failed or were refused, 2 invalid input, 130 interrupted.
     """
-    from tierwise.bench.bench_job import BenchJob, require_sandbox
     from tierwise.cli.execution import run
-    from tierwise.workloads.files import load
 
     bench.require_packages_and_ledger(ledger)
-    tasks = load(workload).first(limit)
-    tiers, at_once = _recorded_tiers(file, deployments, chains or [], is_launched=not url)
-    require_sandbox(tasks)
-    directory = bench.directory_of(out, resume, f"pool-{file.stem}-{workload.stem}")
-    job = BenchJob(
-        config=file,
-        workload=tasks,
-        tiers=tiers,
-        mode="max" if chains else "average",
-        settings=_settings(tasks, seed, concurrency or at_once, timeout, draws, top_logprobs),
-        directory=directory,
-        ledger=ledger or directory.path / "ledger.db",
-        url=url.rstrip("/").removesuffix("/v1"),
+    job = recording(
+        file,
+        workload,
+        draws=draws,
+        directory=lambda: bench.directory_of(out, resume, f"pool-{file.stem}-{workload.stem}"),
+        deployments=deployments,
+        chains=chains or [],
+        top_logprobs=top_logprobs,
+        seed=seed,
+        limit=limit,
+        concurrency=concurrency,
+        timeout=timeout,
+        ledger=ledger,
+        url=url,
         key=bench.key_in_variable(api_key_env),
         dollars=budget_dollars,
         minutes=budget_minutes,
     )
     raise typer.Exit(run(job, as_json=as_json))
+
+
+def recording(
+    file: Path,
+    workload: Path,
+    *,
+    draws: int,
+    directory: Callable[[], RunDirectory],
+    deployments: str = "",
+    chains: Sequence[str] = (),
+    top_logprobs: int = 5,
+    seed: int = 0,
+    limit: int | None = None,
+    concurrency: int | None = None,
+    timeout: float = 600.0,
+    ledger: str | None = None,
+    url: str = "",
+    key: str = "",
+    dollars: float | None = None,
+    minutes: float | None = None,
+) -> BenchJob:
+    """The job that records a pool; `directory` opens its directory once the rest is known to be valid."""
+    from tierwise.bench.bench_job import BenchJob, require_sandbox
+    from tierwise.workloads.files import load
+
+    tasks = load(workload).first(limit)
+    tiers, at_once = _recorded_tiers(file, deployments, list(chains), is_launched=not url)
+    require_sandbox(tasks)
+    opened = directory()
+    return BenchJob(
+        config=file,
+        workload=tasks,
+        tiers=tiers,
+        mode="max" if chains else "average",
+        settings=_settings(tasks, seed, concurrency or at_once, timeout, draws, top_logprobs),
+        directory=opened,
+        ledger=ledger or opened.path / "ledger.db",
+        url=url.rstrip("/").removesuffix("/v1"),
+        key=key,
+        dollars=dollars,
+        minutes=minutes,
+    )
 
 
 def _recorded_tiers(
@@ -174,7 +216,9 @@ def _settings(
     settings = settings_for(
         tasks, seed=seed, concurrency=concurrency, timeout=timeout, arrival="closed", repeats=draws, warm_up=0
     )
-    return structs.replace(settings, pool=PoolSettings(top_logprobs=top_logprobs))
+    # So that the first draws find in the slots what any prompt begins with, as in an engine that has run for a while.
+    first = min(settings.concurrency, len(tasks.tasks))
+    return structs.replace(settings, warm_up=first, pool=PoolSettings(top_logprobs=top_logprobs))
 
 
 @app.command()

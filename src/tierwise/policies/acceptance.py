@@ -69,7 +69,11 @@ def unusable(candidate: Pass) -> str:
 
 def measured(signal: CascadeSignal, candidate: Pass) -> Reading | None:
     """What a signal of one pass says; None if the pass does not have it."""
-    completion = candidate.completion
+    return reading(signal, candidate.completion, candidate.usage.completion)
+
+
+def reading(signal: CascadeSignal, completion: Completion, tokens: int) -> Reading | None:
+    """As `measured`, of a completion with this number of tokens."""
     match signal.kind:
         case "span_probability" | "margin" | "tail_confidence" as name:
             if (name == "span_probability" and not is_comparable(completion)) or not _has_its_k(name, completion):
@@ -82,7 +86,7 @@ def measured(signal: CascadeSignal, candidate: Pass) -> Reading | None:
             most, level = signal.member, confidence.mean_entropy(completion.logprobs, FIRST_TOKENS)
             return None if level is None else Reading(level <= most, level, f"entropy {level:.3g}, allowed {most:g}")
         case "length":
-            most, tokens = signal.member, candidate.usage.completion
+            most = signal.member
             return Reading(tokens <= most, tokens, f"{tokens} tokens, allowed {most}")
     return None
 

@@ -205,6 +205,8 @@ class Choice:
         self.draws: dict[str, int] = {}
         self.simulated: list[Pass] = []
         """Passes that were simulated one by one, in the order in which they ended."""
+        self.asked = ""
+        """The last tier whose policy was asked."""
         self.started = 0
         self.may_share = may_share
         """Whether the first panel may be one that other settings have walked along, too."""

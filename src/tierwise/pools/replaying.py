@@ -57,11 +57,12 @@ class Replayed(NamedTuple):
     """None without an answer."""
     why: str
     """The policy's reason, or why there is no answer."""
+    asked: str
+    """The last tier whose policy was asked: how far up a route went."""
 
 
 _Walks = dict[int | None, tuple[float, Replayed]]
-"""Actions on one order of a task's draws, by `_walks_of`, with the time that a deadline must be later than to change
-nothing."""
+"""Actions on one order of a task's draws, by `_walks_of`, with the time from which on a deadline changes nothing."""
 
 
 class Replayer:
@@ -401,6 +402,7 @@ class _Session:
             dollars,
             completion,
             answer.why if answer is not None else str(error) or "no answer was possible within the budget",
+            choice.asked,
         )
 
 

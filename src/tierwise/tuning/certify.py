@@ -139,7 +139,7 @@ def walk(
     passed = []
     most = most_weight(evaluated, tuning)
     for setting in order:
-        one = judged(evaluated, setting, tuning, calibration, promises, seed=seed, most=most)
+        one = judged(evaluated, setting, calibration, promises, seed=seed, most=most)
         if one.p_value > promises.delta:
             break
         passed.append(one)
@@ -149,16 +149,14 @@ def walk(
 def judged(
     evaluated: Evaluated,
     setting: int,
-    tuning: Sequence[int] | Numbers,
     calibration: Sequence[int] | Numbers,
     promises: Promises,
     *,
     seed: int = 0,
     most: float = 0.0,
 ) -> Tested:
-    """Test one setting on the calibration tasks. How its draws are used is decided on the tuning tasks."""
-    first = draws_used(evaluated, setting, tuning, promises, len(calibration)) == "first"
-    losses = losses_of(evaluated, setting, calibration, promises, first=first, most=most)
+    """Test one setting on the calibration tasks."""
+    losses = losses_of(evaluated, setting, calibration, promises, most=most)
     limit, delta = limit_of(promises), promises.delta
     p_value = losses.p_value(limit, seed=seed, delta=delta)
     for values, bound in _others(evaluated, setting, promises):
@@ -246,28 +244,10 @@ def expected_p_value(
     evaluated: Evaluated, setting: int, tuning: Sequence[int] | Numbers, promises: Promises, size: int
 ) -> float:
     """The p-value that a setting would reach on this many tasks, if they were like the tuning tasks."""
-    first = draws_used(evaluated, setting, tuning, promises, size) == "first"
-    p_value = _p_on(losses_of(evaluated, setting, tuning, promises, first=first), limit_of(promises), promises, size)
+    p_value = _p_on(losses_of(evaluated, setting, tuning, promises), limit_of(promises), promises, size)
     for values, bound in _others(evaluated, setting, promises):
         p_value = max(p_value, _p_on(_losses(evaluated, values, tuning, 0.0), bound, promises, size))
     return p_value
-
-
-def draws_used(
-    evaluated: Evaluated, setting: int, tuning: Sequence[int] | Numbers, promises: Promises, size: int
-) -> Literal["first", "all"]:
-    """Which draws of a task its loss is taken from: the recorded order alone, or the mean over all orders.
-
-    One order has losses of 0 or 1, for the exact test, which needs the fewest tasks. The mean varies less, which counts
-    for more where there are many tasks. Both describe the same risk, so the tuning tasks may decide.
-    """
-    if promises.kind != "harm" or not evaluated.is_plain or evaluated.seconds.shape[2] == 1:
-        return "first" if promises.kind == "harm" and evaluated.seconds.shape[2] == 1 else "all"
-    p_values = [
-        _p_on(losses_of(evaluated, setting, tuning, promises, first=first), promises.limit, promises, size)
-        for first in (True, False)
-    ]
-    return "first" if p_values[0] <= p_values[1] else "all"
 
 
 def limit_of(promises: Promises) -> float:
@@ -281,14 +261,18 @@ def losses_of(
     tasks: Sequence[int] | Numbers,
     promises: Promises,
     *,
-    first: bool = False,
     most: float = 0.0,
 ) -> Losses:
-    """The losses of a setting on some tasks. Of a net loss D from -1 to 1, (1 + D) / 2."""
+    """The losses of a setting on some tasks. Of a net loss D from -1 to 1, (1 + D) / 2.
+
+    Harm of independent tasks with equal weights is that of the recorded order alone, 0 or 1: the exact test needs the
+    fewest tasks. Elsewhere it is the mean over all orders, which varies less.
+    """
     match promises.kind:
         case "harm":
-            values = (evaluated.first_harm if first else evaluated.harm)[setting]
-            return _losses(evaluated, values, tasks, most, is_single=first)
+            is_single = _is_plain(evaluated, tasks)
+            values = (evaluated.first_harm if is_single else evaluated.harm)[setting]
+            return _losses(evaluated, values, tasks, most, is_single=is_single)
         case "net":
             return _losses(evaluated, (1 + evaluated.harm[setting] - evaluated.gain[setting]) / 2, tasks, most)
         case "selective":
@@ -296,6 +280,12 @@ def losses_of(
             values = np.divide(wrong, kept, out=np.zeros_like(wrong), where=kept > _LEAST_KEPT)
             most = most or most_weight(evaluated, tasks)  # a task that is always kept has its whole weight
             return _losses(evaluated, values, tasks, most, share=kept)
+
+
+def _is_plain(evaluated: Evaluated, tasks: Sequence[int] | Numbers) -> bool:
+    """Whether some tasks are independent of each other and count equally."""
+    units, weights = evaluated.units[tasks], evaluated.weights[tasks]
+    return len(np.unique(units)) == len(units) and len(np.unique(weights)) <= 1
 
 
 def most_weight(evaluated: Evaluated, tasks: Sequence[int] | Numbers) -> float:

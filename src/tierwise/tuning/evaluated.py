@@ -56,11 +56,6 @@ class Evaluated:
         if self.seconds.ndim != 3 or self.seconds.shape[:2] != wanted:
             raise ValueError(f"seconds have shape {self.seconds.shape}, and settings × tasks are {wanted}")
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether every task is independent of the others, and all count equally."""
-        return len(np.unique(self.units)) == len(self.tasks) and len(np.unique(self.weights)) <= 1
-
     def mean(self, values: Floats, tasks: Sequence[int] | Numbers) -> Floats:
         """The weighted mean over some tasks, for each setting."""
         weights = self.weights[tasks]

@@ -1,8 +1,9 @@
 """Divides the tasks of a workload into tuning, calibration and test, by independent units.
 
-A unit is a cluster with all near-duplicates of its prompts. It is kept in one part, so that no part has seen the tasks
-of another. Units are shuffled and cut by number, so that the parts are exchangeable. The heaviest unit is always a
-tuning one: the rest are then a sample of units that are no heavier, which a bet on their weights needs.
+A near-duplicate of an earlier prompt is in no part: it would be seen twice, or by two parts. A unit is a cluster, or a
+task without one, and is kept in one part. Units are shuffled and cut by number, so that the parts are exchangeable.
+The heaviest unit is always a tuning one: the rest are then a sample of units that are no heavier, which a bet on their
+weights needs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tierwise.tuning.evaluated import Floats, Numbers
     from tierwise.workloads.task import Task
@@ -44,12 +45,12 @@ class TaskSplit:
 
     seed: int
     units: Numbers
-    """Of each task, the number of its unit."""
+    """Of each task, the number of its unit; of a near-duplicate, that of the earlier task."""
     tuning: Numbers
     calibration: Numbers
     test: Numbers
     duplicates: int
-    """Tasks whose prompt is a near-duplicate of an earlier one's."""
+    """Tasks whose prompt is a near-duplicate of an earlier one's. They are in no part."""
     notes: tuple[str, ...]
     """What a reader of the results should know."""
 
@@ -69,10 +70,11 @@ def split(tasks: Sequence[Task], *, seed: int = 0) -> TaskSplit:
     Raises:
         SpecError: there are too few units, or one has most of the workload.
     """
-    prompts = [normalised(task) for task in tasks]
-    units = _units(tasks, prompts)
+    units, is_first = _units(tasks)
     count = int(units.max()) + 1 if len(units) else 0
-    weights = np.bincount(units, weights=[task.weight for task in tasks], minlength=count).astype(np.float64)
+    weights = np.bincount(
+        units, weights=[task.weight * first for task, first in zip(tasks, is_first, strict=True)], minlength=count
+    ).astype(np.float64)
     _check(tasks, units, weights)
     order = list(range(count))
     random.Random(f"split/{seed}").shuffle(order)  # noqa: S311 - an order, not a secret
@@ -80,8 +82,9 @@ def split(tasks: Sequence[Task], *, seed: int = 0) -> TaskSplit:
     order.remove(heaviest)
     order.insert(0, heaviest)
     ends = round(TUNING * count), round((TUNING + CALIBRATION) * count)
-    parts = [_tasks_of(units, part) for part in (order[: ends[0]], order[ends[0] : ends[1]], order[ends[1] :])]
-    duplicates = len(prompts) - len(set(prompts))
+    cut = order[: ends[0]], order[ends[0] : ends[1]], order[ends[1] :]
+    parts = [np.flatnonzero(np.isin(units, part) & is_first) for part in cut]
+    duplicates = len(tasks) - int(is_first.sum())
     return TaskSplit(
         seed=seed,
         units=units,
@@ -123,36 +126,24 @@ def _plain(text: str) -> str:
     return _SPACE.sub(" ", _SENTENCE_MARKS.sub(" ", folded)).strip()
 
 
-def _units(tasks: Sequence[Task], prompts: Sequence[bytes]) -> Numbers:
-    """The number of each task's unit, in the order of their first tasks: what is connected by a cluster or a prompt."""
-    parents = list(range(len(tasks)))
-
-    def root(index: int) -> int:
-        while parents[index] != index:
-            parents[index] = parents[parents[index]]
-            index = parents[index]
-        return index
-
-    first: dict[tuple[str, object], int] = {}
-    for index, (task, prompt) in enumerate(zip(tasks, prompts, strict=True)):
-        keys: list[tuple[str, object]] = [("prompt", prompt)]
-        if task.cluster is not None:
-            keys.append(("cluster", task.cluster))
-        for key in keys:
-            one, other = sorted((root(index), root(first.setdefault(key, index))))
-            parents[other] = one
-    numbers: dict[int, int] = {}
-    return np.array([numbers.setdefault(root(index), len(numbers)) for index in range(len(tasks))], dtype=np.int64)
-
-
-def _tasks_of(units: Numbers, part: Iterable[int]) -> Numbers:
-    return np.flatnonzero(np.isin(units, list(part)))
+def _units(tasks: Sequence[Task]) -> tuple[Numbers, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """The number of each task's unit, in the order of their first tasks; and whether its prompt is new."""
+    seen: dict[bytes, int] = {}
+    numbers: dict[tuple[str, object], int] = {}
+    units: list[int] = []
+    is_new: list[bool] = []
+    for index, task in enumerate(tasks):
+        first = seen.setdefault(normalised(task), index)
+        key = ("task", first) if task.cluster is None else ("cluster", task.cluster)
+        is_new.append(first == index)
+        units.append(numbers.setdefault(key, len(numbers)) if is_new[-1] else units[first])
+    return np.array(units, dtype=np.int64), np.array(is_new, dtype=np.bool_)
 
 
 def _check(tasks: Sequence[Task], units: Numbers, weights: Floats) -> None:
     count = len(weights)
     least = round(LEAST_UNITS / min(TUNING, CALIBRATION, 1 - TUNING - CALIBRATION))  # of the smallest part
-    if count and len(tasks) >= least:
+    if count > 1 and len(tasks) >= least:
         heaviest = int(np.argmax(weights))
         share = float(weights[heaviest]) / float(np.sum(weights))
         if share > MOST_OF_ONE:
@@ -163,24 +154,21 @@ def _check(tasks: Sequence[Task], units: Numbers, weights: Floats) -> None:
             )
     if count < least:
         raise SpecError(
-            f"the workload has {len(tasks)} tasks in {count} independent units (clusters, with near-duplicates "
-            f"together), and tuning, calibration and test need at least {least} units; a promise of 5 % needs about "
-            "120, one of 2 % about 300. Add tasks, or take them from traffic"
+            f"the workload has {len(tasks)} tasks in {count} independent units (clusters, and prompts that differ in "
+            f"more than case, white space or punctuation); tuning, calibration and test need at least {least} of them. "
+            "A promise of 5 % needs about 120, one of 2 % about 300. Add tasks, or take them from traffic"
         )
 
 
 def _named(members: Sequence[Task]) -> str:
-    clusters = list(dict.fromkeys(task.cluster for task in members if task.cluster is not None))
-    if clusters:
-        return f" (cluster {clusters[0]!r}{' and others' if len(clusters) > 1 else ''})"
-    return f" (near-duplicates of task {members[0].id!r})"
+    return f" (cluster {members[0].cluster!r})" if members[0].cluster is not None else ""
 
 
 def _notes(tasks: Sequence[Task], parts: Sequence[Numbers], duplicates: int) -> Iterator[str]:
     if duplicates:
         yield (
             f"{duplicates} of {len(tasks)} tasks have the same prompt as an earlier one, but for case, white space or "
-            "punctuation; they are kept in the same part and count as one unit"
+            "punctuation, and are left out: a prompt counts once. Give one a `weight` if traffic repeats it"
         )
     everywhere = Counter(tag for task in tasks for tag in set(task.tags))
     common = {tag for tag, number in everywhere.items() if number >= _LEAST_OF_TAG * len(tasks)}

@@ -1,0 +1,396 @@
+"""What every setting of a space does to every task, by replay of a recorded pool.
+
+Route and reference run on the same order of a task's draws. A threshold only chooses between two outcomes of an
+action, that of an accepted and that of a refused answer, so both are replayed once and all thresholds follow from them,
+with the same result as a replay of each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from tierwise.policies import Single
+from tierwise.policies.acceptance import CascadeSignal, reading
+from tierwise.policies.signals import ALTERNATIVES, has_k
+from tierwise.pools.grid import Setting, tiers_as_settings
+from tierwise.spec.errors import SpecError
+from tierwise.tuning.evaluated import Evaluated
+from tierwise.tuning.space import (
+    ACCEPTING,
+    AGREEMENTS,
+    DIGITS,
+    FALLING,
+    NEVER,
+    QUANTILES,
+    SIGNALS,
+    Route,
+    SignalKind,
+    Space,
+    cascaded,
+    reference_of,
+    setting_of,
+    signal_of,
+    variants_of,
+)
+from tierwise.verifiers import pooled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from tierwise.plan import Plan
+    from tierwise.pools.reading import Pool
+    from tierwise.pools.replaying import Replayed, Replayer
+    from tierwise.spec.call import Completion
+    from tierwise.tuning.evaluated import Floats, Numbers
+    from tierwise.tuning.split import TaskSplit
+
+_ANY = {"span_probability": 0.0, "margin": 0.0, "tail_confidence": 0.0, "entropy": 1e9, "length": 1e9}
+"""Thresholds that accept every answer that has the signal."""
+_ALONE = "~"
+"""Begins the names of settings that only this module sees; no tier's name can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """What one policy does: tasks × orders."""
+
+    correct: Floats
+    """1 or 0; not a number where the answer could not be graded."""
+    dollars: Floats
+    seconds: Floats
+    kept: Floats
+    """1 where its last tier was not asked."""
+    differs: Floats
+    """1 where the answer is another than the reference's."""
+
+    def where(self, accepted: np.ndarray[tuple[int, int], np.dtype[np.bool_]], refused: Outcomes) -> Outcomes:
+        """These outcomes where an answer is accepted, and others where it is not."""
+        return Outcomes(
+            **{
+                one.name: np.where(accepted, getattr(self, one.name), getattr(refused, one.name))
+                for one in fields(Outcomes)
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Searched:
+    """The space on one pool."""
+
+    space: Space
+    routes: tuple[Route, ...]
+    """The settings, in the order of `evaluated.names`."""
+    evaluated: Evaluated
+    orders: int
+    own_harm: float
+    """E[p (1 - p)] over tasks: how often two independent answers of the reference are wrong and right."""
+    is_least: bool
+    """Whether the reference's harm to itself is at least this: its orders share draws."""
+    largest: Mapping[str, float]
+    """Dollars of the dearest action of each fixed tier."""
+    left_out: tuple[str, ...]
+    """Why tiers are no part of the space."""
+
+    def index(self, tier: str) -> int:
+        """The setting that is a tier served alone."""
+        return self.routes.index(Route(ladder=(tier,)))
+
+
+def search_space(
+    replayer: Replayer,
+    split: TaskSplit,
+    *,
+    reference: str = "",
+    orders: int = 8,
+    seed: int = 0,
+    ended: Callable[[str], None] = lambda _: None,
+) -> Searched:
+    """Replay what the space is made of, and evaluate every setting.
+
+    Args:
+        replayer: of the pool.
+        split: of the pool's tasks. Thresholds are chosen on its tuning part.
+        reference: a tier; empty to choose.
+        orders: of each task's draws.
+        seed: of the orders.
+        ended: called with what has been done.
+
+    Raises:
+        SpecError: the pool answers fewer than two tiers, an answer cannot be graded, or all tiers are the same.
+    """
+    pool, plan = replayer.pool, replayer.pool.plan
+    names = [name for name in plan.file.tiers if not plan.tiers[name].policy.member.tiers()]
+    fixed, left_out = replayer.answerable(tiers_as_settings(plan, names).settings) if names else ([], [])
+    if len(fixed) < 2:
+        why = "; ".join(left_out) or "the config file has one tier"
+        raise SpecError(
+            f"there is nothing to choose from: the pool answers {len(fixed)} of {len(names)} tiers ({why}). Record a "
+            "pool of a cheap and a strong tier"
+        )
+    run = _Runner(replayer, orders, seed)
+    actions = dict(zip((one.name for one in fixed), run.all(fixed), strict=True))
+    ended(f"replayed {len(fixed)} tiers")
+    costs = {name: float(np.mean([one.dollars for one in of])) for name, of in actions.items()}
+    chosen = reference_of(plan, reference, costs)
+    _require_different(actions, chosen)
+    space = Space(
+        reference=chosen,
+        fixed=tuple(actions),
+        cheap=tuple(sorted((name for name in actions if costs[name] < costs[chosen]), key=lambda name: costs[name])),
+        variants=tuple(variants_of(plan, chosen)),
+        agreements=tuple(n for n in AGREEMENTS if n <= pool.manifest.settings.repeats),
+        kinds=_kinds(pool),
+        may_combine=not run.offers_tools.any(),
+    )
+    run.baseline = actions[chosen]
+    outcomes = {Route(ladder=(name,)): run.outcomes(of, "") for name, of in actions.items()}
+    bases = _bases(plan, space)
+    of = dict(zip(bases, run.all(list(bases.values())), strict=True))
+    ended(f"replayed {len(bases)} routes")
+    outcomes |= dict(_outcomes(run, space, of, split.tuning))
+    routes = tuple(outcomes)
+    own, is_least = own_harm(pool, plan, chosen, outcomes[Route(ladder=(chosen,))])
+    return Searched(
+        space=space,
+        routes=routes,
+        evaluated=_evaluated(pool, split, routes, [outcomes[one] for one in routes], outcomes[Route(ladder=(chosen,))]),
+        orders=orders,
+        own_harm=own,
+        is_least=is_least,
+        largest={name: max(one.dollars for one in of) for name, of in actions.items()},
+        left_out=tuple(left_out),
+    )
+
+
+def _kinds(pool: Pool) -> tuple[SignalKind, ...]:
+    """The signals that have thresholds. Without the recorded number of alternatives, what refuses every answer of a
+    request that offers tools is not known.
+    """
+    recorded = pool.manifest.settings.pool
+    has_alternatives = recorded is not None and has_k(recorded.top_logprobs, ALTERNATIVES)
+    return SIGNALS if has_alternatives or not any(task.task.tools for task in pool.tasks) else ()
+
+
+def own_harm(pool: Pool, plan: Plan, reference: str, of: Outcomes) -> tuple[float, bool]:
+    """How often two independent answers of the reference are wrong and right, and whether it is at least that often.
+
+    Of a single pass it is estimated without bias from all draws: of k right ones of m, k (m - k) / (m (m - 1)). Other
+    policies are compared between orders, which have draws in common.
+    """
+    source = pool.source(plan.runs_as[plan.deployment_of(reference)], plan.tiers[reference].sampling.fields())
+    if isinstance(plan.tiers[reference].policy.member, Single) and source is not None:
+        drawn = [[bool(draw.correct) for draw in task.draws[source.key]] for task in pool.tasks]
+        pairs = [(sum(right), len(right)) for right in drawn]
+        is_least = False
+    else:
+        pairs = [(int(row.sum()), len(row)) for row in of.correct]
+        is_least = True
+    shares = [right * (all_ - right) / (all_ * (all_ - 1)) for right, all_ in pairs if all_ > 1]
+    weights = [task.task.weight for task, (_, all_) in zip(pool.tasks, pairs, strict=True) if all_ > 1]
+    return (float(np.average(shares, weights=weights)) if shares else 0.0), is_least
+
+
+class _Runner:
+    """Runs settings in all orders, and turns their actions into arrays.
+
+    Attributes:
+        baseline: the actions of the reference.
+        offers_tools: of each task, whether its request does.
+    """
+
+    def __init__(self, replayer: Replayer, orders: int, seed: int) -> None:
+        self._replayer, self.orders, self._seed = replayer, orders, seed
+        self.baseline: Sequence[Replayed] = ()
+        self.offers_tools = np.array([bool(task.task.tools) for task in replayer.pool.tasks])
+        self._keys: dict[int, tuple[Completion, str | None]] = {}
+
+    @property
+    def plan(self) -> Plan:
+        return self._replayer.pool.plan
+
+    def all(self, settings: Sequence[Setting]) -> list[list[Replayed]]:
+        return self._replayer.run(settings, orders=self.orders, seed=self._seed) if settings else []
+
+    def array(self, values: Iterator[float]) -> Floats:
+        """Values of actions, in the order of a replay, as tasks × orders."""
+        return np.fromiter(values, dtype=np.float64).reshape(self.orders, -1).T
+
+    def outcomes(self, actions: Sequence[Replayed], last: str) -> Outcomes:
+        """The outcomes of a policy.
+
+        Args:
+            actions: of the policy.
+            last: the policy's last tier; empty if it is served alone.
+        """
+        return Outcomes(
+            correct=self.array(np.nan if one.correct is None else float(one.correct) for one in actions),
+            dollars=self.array(one.dollars for one in actions),
+            seconds=self.array(one.seconds for one in actions),
+            kept=self.array(float(bool(last) and one.asked != last) for one in actions),
+            differs=self.array(
+                float(self._differ(one.answer, other.answer)) for one, other in zip(actions, self.baseline, strict=True)
+            ),
+        )
+
+    def _differ(self, one: Completion | None, other: Completion | None) -> bool:
+        if one is None or other is None:
+            return one is not other
+        return one is not other and self._key(one) != self._key(other)
+
+    def _key(self, completion: Completion) -> str | None:
+        """As votes are compared; the text where that gives none."""
+        known = self._keys.get(id(completion))
+        if known is None:
+            key = self._replayer.memo.run(lambda: pooled.vote_of(completion, "auto"))
+            known = self._keys[id(completion)] = completion, key if key is not None else completion.text.strip()
+        return known[1]
+
+
+_Base = tuple[str, str, tuple[CascadeSignal, ...]]
+"""What must be replayed: a cheap tier, a last tier, and the signals between them."""
+
+
+def _bases(plan: Plan, space: Space) -> dict[_Base, Setting]:
+    """What all settings follow from. A variant has no cheap tier and no signals."""
+    refusing = tuple(_refusing(space))
+    found: dict[_Base, Setting] = {("", one.name, ()): setting_of(plan, one) for one in space.variants}
+    for cheap in space.cheap:
+        bases: list[_Base] = [(cheap, space.reference, ACCEPTING)]
+        for top in space.tops:
+            bases += [(cheap, top.ladder[0], signals) for signals in refusing]
+        for base in bases:
+            found[base] = cascaded(f"{_ALONE}{len(found)}", base[:2], space.reference, *base[2])
+    return found
+
+
+def _refusing(space: Space) -> Iterator[tuple[CascadeSignal, ...]]:
+    """What happens to an answer that a threshold does not accept, and agreement alone: log-probabilities, which are
+    asked for where there is a threshold, show which equal draws are copies.
+    """
+    yield (NEVER,)
+    for n in space.agreements:
+        yield (CascadeSignal(agreement=n),)
+        if space.may_combine:
+            yield (NEVER, CascadeSignal(agreement=n))
+
+
+def _outcomes(
+    run: _Runner, space: Space, of: Mapping[_Base, Sequence[Replayed]], tuning: Numbers
+) -> Iterator[tuple[Route, Outcomes]]:
+    """Of every setting of the space but the fixed tiers."""
+    based = {base: run.outcomes(actions, base[1]) for base, actions in of.items()}
+    anything = {cheap: (cheap, space.reference, ACCEPTING) for cheap in space.cheap}
+    places = [(cheap, kind) for cheap in space.cheap for kind in space.kinds]
+    levels = {(cheap, kind): _levels(run, cheap, kind, of[anything[cheap]]) for cheap, kind in places}
+    thresholds = {
+        (cheap, kind): _thresholds(kind, level, based[anything[cheap]], tuning)
+        for (cheap, kind), level in levels.items()
+    }
+    for route in space.routes(thresholds):
+        if route.is_fixed:
+            continue
+        if len(route.ladder) == 1:
+            yield route, based["", route.ladder[0], ()]
+            continue
+        cheap, last = route.ladder
+        first, *rest = route.signals
+        if first.agreement is not None:
+            yield route, based[cheap, last, (first,)]
+            continue
+        kind = cast("SignalKind", first.kind)
+        level = levels[cheap, kind]
+        accepted = level <= first.member if kind in FALLING else level >= first.member
+        if not space.may_combine:  # an answer without the signal is accepted where the request offers tools
+            accepted |= np.isnan(level) & run.offers_tools[:, None]
+        refused = tuple(rest) if rest and not first.needs_logprobs else (NEVER, *rest)
+        yield route, based[anything[cheap]].where(accepted, based[cheap, last, refused])
+
+
+def _levels(run: _Runner, cheap: str, kind: SignalKind, actions: Sequence[Replayed]) -> Floats:
+    """The signal of each answer of a cheap tier, tasks × orders; not a number where there is none.
+
+    Args:
+        run: with the plan.
+        cheap: the tier.
+        kind: the signal.
+        actions: of the route that accepts every answer. Where it passed on, both outcomes are alike.
+    """
+    if kind == "length" and not isinstance(run.plan.tiers[cheap].policy.member, Single):
+        return np.full((len(run.offers_tools), run.orders), np.nan)
+    anything = signal_of(kind, _ANY[kind])
+
+    def level(one: Replayed) -> float:
+        if one.answer is None or one.asked != cheap:
+            return np.nan
+        found = reading(anything, one.answer, one.completion)
+        return np.nan if found is None else float(found.level)
+
+    return run.array(level(one) for one in actions)
+
+
+def _thresholds(kind: SignalKind, level: Floats, accepted: Outcomes, tuning: Numbers) -> tuple[float, ...]:
+    """Quantiles of a signal on the tuning tasks, as they are written into a config file; the strictest first."""
+    seen = level[tuning][accepted.kept[tuning] > 0]
+    seen = seen[~np.isnan(seen)]
+    if not len(seen):
+        return ()
+    cuts = np.quantile(seen, np.linspace(0, 1, QUANTILES), method="higher")
+    rounded = {float(f"{max(0.0, cut):.{DIGITS}g}") for cut in cuts.tolist()}
+    return tuple(sorted(rounded, reverse=kind not in FALLING))
+
+
+def _require_different(actions: Mapping[str, Sequence[Replayed]], reference: str) -> None:
+    """Raises if every tier gives the reference's answers at its price.
+
+    Raises:
+        SpecError: names the tiers.
+    """
+
+    def seen(of: Sequence[Replayed]) -> list[tuple[str | None, float]]:
+        return [(None if one.answer is None else one.answer.text, one.dollars) for one in of]
+
+    if all(seen(of) == seen(actions[reference]) for of in actions.values()):
+        raise SpecError(
+            f"all tiers ({', '.join(actions)}) are the same on this pool: equal answers at equal prices. Give them "
+            "different deployments, policies or sampling"
+        )
+
+
+def _evaluated(
+    pool: Pool, split: TaskSplit, routes: Sequence[Route], of: Sequence[Outcomes], reference: Outcomes
+) -> Evaluated:
+    """All settings as arrays.
+
+    Raises:
+        SpecError: answers could not be graded.
+    """
+    ungraded = np.flatnonzero(np.isnan(np.stack([one.correct for one in of])).any(axis=(0, 2))).tolist()
+    if ungraded:
+        ids = ", ".join(pool.tasks[index].task.id for index in ungraded[:3])
+        raise SpecError(
+            f"the answers to {len(ungraded)} of {len(pool.tasks)} tasks cannot be graded on a pool ({ids}, …): a judge "
+            "graded what was recorded, and cannot grade what a route chooses. Give these tasks a check, or remove them"
+        )
+    harm = [(1 - one.correct) * reference.correct for one in of]
+    return Evaluated(
+        names=tuple(route.name for route in routes),
+        tasks=tuple(task.task.id for task in pool.tasks),
+        units=split.units,
+        weights=np.array([task.task.weight for task in pool.tasks]),
+        correct=_means(one.correct for one in of),
+        harm=_means(harm),
+        gain=_means(one.correct * (1 - reference.correct) for one in of),
+        first_harm=np.stack([one[:, 0] for one in harm]),
+        disagreement=_means(one.differs for one in of),
+        kept=_means(one.kept for one in of),
+        kept_wrong=_means(one.kept * (1 - one.correct) for one in of),
+        dollars=_means(one.dollars for one in of),
+        seconds=np.stack([one.seconds for one in of]),
+    )
+
+
+def _means(values: Iterable[Floats]) -> Floats:
+    return np.stack([one.mean(axis=1) for one in values])

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from made_pools import question
+from made_tunings import CONFIG, VOTES, recording, said
+from tierwise.pools.reading import read_pool
+from tierwise.pools.replaying import Replayer
+from tierwise.spec.errors import ConfigErrors, SpecError
+from tierwise.tuning.evaluate import Searched, search_space
+from tierwise.tuning.space import Route, cascaded, setting_of
+from tierwise.tuning.split import split
+
+
+def searched(path: Path, *, orders: int = 2, reference: str = "", tasks: int = 50, **more: Any) -> Searched:
+    pool = read_pool(recording(path / "pool", tasks, **more))
+    parts = split([one.task for one in pool.tasks])
+    with Replayer(pool, pool.plan.file.prices) as replayer:
+        return search_space(replayer, parts, orders=orders, reference=reference)
+
+
+def verified(number: int, **more: Any) -> Any:
+    """Every third task brings a verifier, whose judgement counts and not a signal's."""
+    verifier = {"verifier": {"regex": {"pattern": "4"}}} if number % 3 == 0 else {}
+    return question(number, **verifier, **more)
+
+
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("config", "questions"),
+    [
+        (CONFIG, [verified(number) for number in range(50)]),
+        (VOTES, [verified(number) for number in range(50)]),
+        (CONFIG, [question(number, tools=[TOOL] if number % 2 else []) for number in range(50)]),
+    ],
+    ids=["single", "votes", "tools"],
+)
+def test_every_threshold_does_what_a_replay_of_its_route_does(tmp_path, config, questions):
+    pool = read_pool(recording(tmp_path / "pool", questions=questions, config=config, is_random=True))
+    parts = split([one.task for one in pool.tasks])
+    with Replayer(pool, pool.plan.file.prices) as replayer:
+        found = search_space(replayer, parts, orders=2)
+        routes = random.Random(0).sample(found.routes, 14)
+        variants = [setting_of(pool.plan, one) for one in found.space.variants]
+        tried = [cascaded(f"~{one.name}", one.ladder, "best", *one.signals) for one in routes if len(one.ladder) > 1]
+        actions = dict(zip((one.name for one in tried), replayer.run([*tried, *variants], orders=2), strict=False))
+    evaluated = found.evaluated
+    for route in routes:
+        if len(route.ladder) == 1:
+            continue
+        direct, place = actions[f"~{route.name}"], found.routes.index(route)
+        of_task = [[one for one in direct if one.task == task] for task in range(50)]
+        for values, name in ((evaluated.correct, "correct"), (evaluated.dollars, "dollars")):
+            means = [np.mean([getattr(one, name) for one in actions]) for actions in of_task]
+            assert values[place] == pytest.approx(means), route.name
+        assert evaluated.seconds[place].tolist() == [[one.seconds for one in actions] for actions in of_task]
+        kept = [np.mean([one.asked != route.ladder[-1] for one in actions]) for actions in of_task]
+        assert evaluated.kept[place] == pytest.approx(kept)
+
+
+def test_hundreds_of_settings_follow_from_a_handful_of_replays(tmp_path):
+    found = searched(tmp_path, config=VOTES, is_random=True, tasks=80, orders=1)
+    assert len(found.routes) >= 500
+    assert len(set(found.routes)) == len(set(found.evaluated.names)) == len(found.routes)
+
+
+def test_the_reference_never_harms_itself_on_shared_draws(tmp_path):
+    found = searched(tmp_path, config=VOTES, is_random=True)
+    place = found.index("best")
+    assert not found.evaluated.harm[place].any()
+    assert not found.evaluated.gain[place].any()
+    assert not found.evaluated.disagreement[place].any()
+
+
+def test_a_passed_on_answer_is_the_references_own(tmp_path):
+    found = searched(tmp_path, is_random=True)
+    evaluated = found.evaluated
+    never = (evaluated.kept == 0).all(axis=1)
+    assert never.any()
+    assert not evaluated.harm[never & ["→" in name for name in evaluated.names]].any()
+
+
+def test_a_random_reference_harms_itself_and_a_deterministic_one_does_not(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    random_one = searched(tmp_path / "a", is_random=True)
+    assert random_one.own_harm == pytest.approx(0.15 * 0.85, abs=0.06)
+    assert not random_one.is_least
+    assert searched(tmp_path / "b").own_harm == 0
+
+
+def test_a_votes_own_harm_is_a_lower_bound(tmp_path):
+    found = searched(tmp_path, config=VOTES, is_random=True, orders=3)
+    assert found.is_least
+    assert 0 <= found.own_harm < 0.15
+
+
+def test_the_reference_is_the_last_tier_of_the_route_or_the_dearest(tmp_path):
+    unrouted = CONFIG.replace("routes:\n  auto: {cascade: [fast, best]}\n", "")
+    for number, (config, wanted, expected) in enumerate(
+        [
+            (CONFIG, "", "best"),
+            (unrouted, "", "best"),
+            (CONFIG, "fast", "fast"),
+        ]
+    ):
+        (tmp_path / str(number)).mkdir()
+        assert searched(tmp_path / str(number), config=config, reference=wanted).space.reference == expected
+
+
+def test_an_unknown_reference_is_refused(tmp_path):
+    with pytest.raises(ConfigErrors, match="nobody"):
+        searched(tmp_path, reference="nobody")
+
+
+def test_one_tier_is_nothing_to_choose_from(tmp_path):
+    alone = CONFIG.replace("  best: {deployment: large", "  slow: {deployment: large").replace("[fast, best]", "[fast]")
+    alone = alone.replace("policy: single, sampling: {temperature: 0}", "policy: {majority: {n: 9}}")
+    with pytest.raises(SpecError, match=r"nothing to choose from: the pool answers 1 of 2 tiers \(slow is left out"):
+        searched(tmp_path, config=alone, tiers={"fast": 1})
+
+
+def test_tiers_that_are_the_same_are_refused(tmp_path):
+    same = CONFIG.replace("{prompt: 20, completion: 20}", "{prompt: 1, completion: 1}")
+    draw = said(cheap_wrong=0.2, best_wrong=0.2)
+    with pytest.raises(SpecError, match="are the same on this pool"):
+        searched(tmp_path, config=same, says=lambda task, _, number: draw(task, "best", number))
+
+
+def test_a_tier_that_the_pool_cannot_answer_is_left_out_and_named(tmp_path):
+    config = CONFIG.replace(
+        "routes:", "  many: {deployment: small, policy: {majority: {n: 9}}, sampling: {temperature: 0.7}}\nroutes:"
+    )
+    found = searched(tmp_path, config=config)
+    assert any("many" in why and "9" in why for why in found.left_out)
+    assert Route(ladder=("many",)) not in found.routes
+
+
+def test_without_log_probabilities_agreement_and_length_remain(tmp_path):
+    draw = said()
+    found = searched(tmp_path, says=lambda *at: replace(draw(*at), logprob=None, alternatives=()))
+    kinds = {one.kind for route in found.routes for one in route.signals}
+    assert kinds == {"agreement", "length"}
