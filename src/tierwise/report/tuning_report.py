@@ -51,7 +51,8 @@ def outlook_lines(found: Outlook, searched: Searched, promises: Promises) -> Ite
     yield f"calibration tasks  {found.tasks} independent ones"
     yield f"labels needed      {found.labels} calibration tasks, if no loss is seen"
     if found.likely is None:
-        yield f"expected           no setting keeps the {promises.kind} within {percent(promises.limit)} on the tuning tasks"
+        kept = f"keeps the {promises.kind} within {percent(promises.limit)}"
+        yield f"expected           no setting {kept} on the tuning tasks"
         yield "largest saving     none"
         return
     needed = f"{found.labels_for_expected} calibration tasks" if found.labels_for_expected else "more than 300,000"
@@ -76,11 +77,11 @@ def markdown(decision: Decision, measures: Measures, certificate: Certificate | 
             promise_in_words(promises, "the route", f"tier {searched.space.reference}"),
             "",
             (
-                f"Evidence: {evidence.losses:g} losses on {evidence.tasks} calibration tasks ({evidence.units} independent "
-                f"units), {evidence.method} test, p = {evidence.p_value:.3g}; the risk is at most {percent(evidence.bound)}. "
-                f"It was test {evidence.rank} of {evidence.hypotheses} in an order that the tuning tasks fixed. On "
-                f"{confirmed.tasks} test tasks, on which nothing was chosen, the risk is {percent(confirmed.risk)}, and at "
-                f"most {percent(confirmed.bound)}."
+                f"Evidence: {evidence.losses:g} losses on {evidence.tasks} calibration tasks ({evidence.units} "
+                f"independent units), {evidence.method} test, p = {evidence.p_value:.3g}; the risk is at most "
+                f"{percent(evidence.bound)}. It was test {evidence.rank} of {evidence.hypotheses} in an order that the "
+                f"tuning tasks fixed. On {confirmed.tasks} test tasks, on which nothing was chosen, the risk is "
+                f"{percent(confirmed.risk)}, and at most {percent(confirmed.bound)}."
             ),
             "",
             (
@@ -150,7 +151,8 @@ def _frontier(decision: Decision, measures: Measures) -> Iterator[str]:
     for setting in _on_it(decision):
         one = measures.of(setting)
         mark = " **certified**" if decision.route is not None and setting == decision.setting else ""
-        yield f"| {decision.searched.evaluated.names[setting]}{mark} | {_row(one)} | {percent(one.kept)} |"
+        kept = percent(one.kept) if len(decision.searched.routes[setting].ladder) > 1 else UNKNOWN
+        yield f"| {decision.searched.evaluated.names[setting]}{mark} | {_row(one)} | {kept} |"
 
 
 def _figures(decision: Decision, measures: Measures) -> Iterator[str]:
@@ -165,7 +167,8 @@ def _figures(decision: Decision, measures: Measures) -> Iterator[str]:
             yield f"| **{name}** | {_row(one)} | | |"
             continue
         points = _said(measures.points_against(shown, place), lambda value: f"{100 * value:+.1f}")
-        yield f"| {name} | {_row(one)} | {points} | {_said(measures.saving(shown, place), percent)} |"
+        saved = _said(measures.saving(shown, place), lambda value: f"{value:.0%}")
+        yield f"| {name} | {_row(one)} | {points} | {saved} |"
     kept = decision.figures[searched.evaluated.names[shown]].kept
     if len(searched.routes[shown].ladder) > 1:
         yield ""

@@ -10,7 +10,17 @@ import numpy as np
 from tierwise.spec.errors import SpecError
 from tierwise.stats.estimates import Estimate
 from tierwise.stats.promises import Losses
-from tierwise.tuning.certify import Certified, Promises, certify, judged, limit_of, losses_of, most_weight, ordered
+from tierwise.tuning.certify import (
+    Certified,
+    Promises,
+    certify,
+    expected_p_value,
+    judged,
+    limit_of,
+    losses_of,
+    most_weight,
+    ordered,
+)
 from tierwise.tuning.measured import Measured, Measures
 
 if TYPE_CHECKING:
@@ -45,15 +55,16 @@ class Outlook:
     labels: int
     """Units needed if no loss is seen."""
     likely: Route | None
-    """The cheapest route that keeps the promise on the tuning part; None if none does."""
+    """The cheapest setting that would pass on the calibration part if that is like the tuning part; else the one with
+    the least risk; None if none keeps the promise on the tuning part."""
     expected: int
     """Losses that it would have on the calibration part, as on the tuning part."""
     labels_for_expected: int
-    """Units needed with that rate of losses, so that most such samples suffice; 0 if no number does."""
+    """Units needed with that rate of losses; 0 if more than 300,000."""
     own_harm: float
     is_least: bool
     saving: float
-    """The largest share of the reference's dollars that any setting saves within the limit, on the tuning part."""
+    """The share of the reference's dollars that it saves, on the tuning part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +105,12 @@ def outlook(searched: Searched, split: TaskSplit, promises: Promises) -> Outlook
     evaluated = searched.evaluated
     size = len(np.unique(evaluated.units[split.calibration]))
     labels = labels_for(searched, split, promises, 0.0)
-    found = _risks(searched, split, promises)
+    risks = _risks(searched, split, promises)
     costs = evaluated.mean(evaluated.dollars, split.tuning)
-    fit = [one for one in cheaper(searched, split) if found[one] <= promises.limit]
-    best = min(fit, key=lambda one: costs[one], default=None)
-    risk = 0.0 if best is None else max(0.0, float(found[best]))
+    fit = [one for one in cheaper(searched, split) if risks[one] < promises.limit]
+    passing = [one for one in fit if expected_p_value(evaluated, one, split.tuning, promises, size) <= promises.delta]
+    best = min(passing, key=lambda one: costs[one], default=min(fit, key=lambda one: risks[one], default=None))
+    risk = 0.0 if best is None else max(0.0, float(risks[best]))
     reference = costs[searched.index(searched.space.reference)]
     return Outlook(
         tasks=size,

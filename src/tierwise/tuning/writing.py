@@ -206,14 +206,16 @@ def _absolute(text: str, base: Path) -> str:
 
 
 def _with_entry(text: str, section: str, name: str, entry: Mapping[str, Any]) -> str:
-    """The text with an entry in a section that is written as a block; a new section at the end if there is none. The
-    caller checks that it says what it should.
+    """The text with an entry in a section that is written as a block, or in a new one at the end. The caller checks
+    that it says what it should.
     """
     lines = text.splitlines()
     written = (
         f"  {name}: {yaml.safe_dump(dict(entry), default_flow_style=True, width=10_000, allow_unicode=True).strip()}"
     )
     start = next((at for at, line in enumerate(lines) if re.match(rf"{section}:\s*(#.*)?$", line)), None)
+    if start is None and any(re.match(rf"['\"]?{section}['\"]?\s*:", line) for line in lines):
+        return text  # it is written in one line
     if start is None:
         return "\n".join([*lines, "", f"{section}:", written, ""])
     kept: list[str] = []

@@ -1,0 +1,176 @@
+"""`tierwise tune` on recorded pools: what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from made_pools import question
+from made_tunings import CONFIG, recording, said
+from tierwise import plan as planning
+from tierwise.certificate import conditions_of, read_certificate
+from tierwise.cli import app
+from tierwise.spec.errors import ConfigErrors, SpecError
+
+QUICK = ("--loss", "0.05", "--orders", "1")
+
+
+def tune(place: Path, *more: object, config: str = CONFIG, pool: str = "pool", workload: str = "") -> Any:
+    file = place / "tierwise.yaml"
+    file.write_text(config)
+    tasks = workload or str(place / pool / "workload.jsonl")
+    arguments = ["tune", str(file), tasks, "--pool", str(place / pool), *map(str, more)]
+    return CliRunner().invoke(app, arguments)
+
+
+def refused(done: Any) -> str:
+    assert done.exit_code != 0
+    assert isinstance(done.exception, SpecError | ConfigErrors), done.output
+    return str(done.exception)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a pool on which a route pays."""
+    found = tmp_path_factory.mktemp("tune")
+    recording(found / "pool", 300)
+    return found
+
+
+def test_a_route_is_certified_and_written_with_everything_that_a_reader_needs(place, tmp_path):
+    done = tune(place, *QUICK, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "Serve the route `auto`" in done.output
+    certificate = read_certificate(tmp_path / "certificate.json")
+    assert (certificate.route, certificate.tiers, certificate.reference) == ("auto", ["fast", "best"], "best")
+    assert certificate.evidence.p_value <= 0.05
+    assert certificate.evidence.bound <= 0.05
+    assert set(certificate.figures) == {"auto", "fast", "best"}
+    assert {one.role for one in certificate.savings} == {"cheapest", "reference", "best fixed"}
+    assert certificate.split.tuning + certificate.split.calibration + certificate.split.test == 300
+    plan = planning.load(tmp_path / "tierwise.yaml")
+    assert conditions_of(plan, "auto") == certificate.conditions
+    assert plan.file.routes["auto"].certificate == "certificate.json"
+    report = (tmp_path / "report.md").read_text()
+    assert "With 95 % confidence" in report
+    assert "**certified**" in report
+    facts = json.loads((tmp_path / "report.json").read_text())
+    assert facts["is_certified"]
+    assert facts["certificate"] == certificate.sha256
+    assert facts["settings"] >= 100
+
+
+def test_the_same_pool_gives_the_same_certificate(place, tmp_path):
+    assert tune(place, *QUICK, "--out", tmp_path / "a").exit_code == 0
+    assert tune(place, *QUICK, "--out", tmp_path / "b").exit_code == 0
+    one, other = (json.loads((tmp_path / name / "certificate.json").read_text()) for name in "ab")
+    for name in ("made", "sha256"):
+        one.pop(name), other.pop(name)
+    assert one == other
+
+
+def test_a_decision_against_a_route_leaves_no_certificate_of_an_earlier_one(place, tmp_path):
+    assert tune(place, *QUICK, "--out", tmp_path).exit_code == 0
+    cheap = CONFIG.replace("{prompt: 20, completion: 20}", "{prompt: 1.01, completion: 1.01}")
+    done = tune(place, *QUICK, "--out", tmp_path, config=cheap)
+    assert done.exit_code == 0, done.output
+    assert "Not worth it: serve the fixed tier 'best'" in done.output
+    assert not (tmp_path / "certificate.json").exists()
+    assert not (tmp_path / "tierwise.yaml").exists()
+    assert not json.loads((tmp_path / "report.json").read_text())["is_certified"]
+
+
+def test_a_dry_run_says_what_can_be_proved_and_writes_nothing(place, tmp_path):
+    done = tune(place, *QUICK, "--dry-run", "--out", tmp_path / "none")
+    assert done.exit_code == 0
+    assert "labels needed      59 calibration tasks" in done.output
+    assert "reference's own harm 0 % of tasks" in done.output
+    assert "largest saving" in done.output
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_dry_run_needs_no_pool(place):
+    file = place / "tierwise.yaml"
+    file.write_text(CONFIG)
+    done = CliRunner().invoke(app, ["tune", str(file), str(place / "pool" / "workload.jsonl"), "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert "90 tuning, 150 calibration, 60 test" in done.output
+    assert "149 calibration tasks for 2.00% with no loss seen (enough)" in done.output
+    assert "299 calibration tasks for 1.00% with no loss seen (150 here: too few)" in done.output
+
+
+def test_json_is_the_only_output(place, tmp_path):
+    done = tune(place, *QUICK, "--out", tmp_path, "--json")
+    assert json.loads(done.stdout)["serve"] == "auto"
+
+
+@pytest.mark.parametrize(("limit", "served"), [("60s", "auto"), ("0.001", "best")])
+def test_latency_is_promised_too(place, tmp_path, limit, served):
+    done = tune(place, *QUICK, "--out", tmp_path, "--json", "--p95", limit)
+    assert json.loads(done.stdout)["serve"] == served
+
+
+def test_too_few_tasks_are_refused(tmp_path):
+    recording(tmp_path / "pool", 20)
+    assert "at least 50" in refused(tune(tmp_path, *QUICK))
+
+
+def test_a_promise_that_the_tasks_cannot_prove_is_refused(place):
+    said = refused(tune(place, "--loss", "0.01", "--orders", "1"))
+    assert "needs 299 independent calibration tasks" in said
+    assert "--loss 0.02" in said
+
+
+def test_missing_prices_are_refused(place):
+    without = CONFIG.replace("  large: {prompt: 20, completion: 20}\n", "")
+    assert "deployment 'large' has no price" in refused(tune(place, *QUICK, config=without))
+
+
+def test_a_pool_of_other_settings_is_refused(place):
+    other = CONFIG.replace("temperature: 0.7", "temperature: 0.2")
+    assert "recorded with other settings" in refused(tune(place, *QUICK, config=other))
+
+
+def test_a_pool_of_another_workload_is_refused(place, tmp_path, write_tasks):
+    tasks = write_tasks({"id": "a", "messages": [{"role": "user", "content": "?"}], "check": {"number": {"equals": 1}}})
+    assert "another workload" in refused(tune(place, *QUICK, workload=str(tasks)))
+
+
+def test_a_mean_cost_without_budgets_is_refused(place):
+    assert "needs a bound on the cost of every action" in refused(tune(place, *QUICK, "--dollars", "0.1"))
+
+
+def test_a_mean_cost_within_budgets_is_promised(place, tmp_path):
+    bounded = CONFIG.replace("policy: single,", "policy: single, budget: {dollars: 0.01},")
+    done = tune(place, *QUICK, "--dollars", "0.005", "--out", tmp_path, "--json", config=bounded)
+    assert done.exit_code == 0, done.exception
+    assert json.loads(done.stdout)["promise"]["budget"] == 0.02
+
+
+@pytest.mark.parametrize("given", ["soon", "-1", "inf"])
+def test_a_latency_that_is_no_time_is_refused(place, given):
+    assert "of seconds" in refused(tune(place, *QUICK, f"--p95={given}"))
+
+
+def test_an_engine_that_ignores_seeds_is_said(tmp_path):
+    draw = said()
+    recording(tmp_path / "pool", 120, says=lambda task, tier, _: _long(draw(task, tier, 0)))
+    done = tune(tmp_path, "--loss", "0.05", "--orders", "1", "--out", tmp_path / "out")
+    assert "seems to ignore seeds" in done.output
+
+
+def _long(one: Any) -> Any:
+    return replace(one, tokens=12)
+
+
+def test_near_duplicates_are_left_out_and_said(tmp_path):
+    same = [{"role": "user", "content": "Again?"}]
+    questions = [question(number, **({"messages": same} if number in (3, 50) else {})) for number in range(130)]
+    recording(tmp_path / "pool", questions=questions)
+    done = tune(tmp_path, *QUICK, "--out", tmp_path / "out")
+    assert "1 of 130 tasks have the same prompt" in done.output
