@@ -34,6 +34,7 @@ from tierwise.cli import (
     recipe,
     replay,
     serve,
+    watch,
     workload,
 )
 from tierwise.spec.errors import SpecError, TierwiseError
@@ -66,6 +67,7 @@ app.command()(replay.replay)
 app.add_typer(pool.app, name="pool")
 app.command()(compare.compare)
 app.command()(gate.gate)
+app.command()(watch.watch)
 app.command("import")(importing.import_)
 app.add_typer(moe.app, name="moe")
 app.add_typer(ledger.app, name="ledger")
