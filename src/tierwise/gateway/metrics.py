@@ -12,11 +12,11 @@ from prometheus_client.registry import Collector
 
 from tierwise.engines.metrics import METRICS, Scraper
 from tierwise.gateway.experts import ExpertMetrics
+from tierwise.gateway.route_metrics import RouteMetrics
 from tierwise.ledger.prices import MOST_TOKENS, PriceBook
 from tierwise.ledger.records import Check, Decision, Record
 from tierwise.policies.cascade import SESSION
 from tierwise.router.certified import CertifiedRoutes
-from tierwise.run.steps import decided_by, of_route, steps_of
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
@@ -61,16 +61,6 @@ class Metrics:
         self._resumed = counter(
             "tierwise_sessions_resumed", "Actions that began at the tier that their session had reached.", "tier"
         )
-        self._escalations = counter(
-            "tierwise_escalations",
-            "Answers of a tier that its route did not keep, by reason.",
-            "route",
-            "tier",
-            "reason",
-        )
-        self._kept = counter(
-            "tierwise_route_answers", "Answered actions of routes, by the tier and why.", "route", "tier", "reason"
-        )
         self._alarms = Counter(
             "tierwise_ledger_alarms",
             "Alerts of the ledger: actions that could not be recorded at once.",
@@ -79,15 +69,11 @@ class Metrics:
         self._up = gauge("tierwise_deployment_up", "1 if the deployment is ready.", "deployment")
         self._restarts = gauge("tierwise_deployment_restarts", "Restarts since the start.", "deployment")
         self._resident = gauge("tierwise_deployment_resident_bytes", "Resident memory of its processes.", "deployment")
-        self._certificates = gauge(
-            "tierwise_route_certified",
-            "1 if the certificate of the route holds; 0 if its safe tier answers instead.",
-            "route",
-        )
         self._scraper = Scraper()
         registry.register(_EnginesOwn(self._scraper))
 
         self._experts = ExpertMetrics(registry)
+        self._routes = RouteMetrics(registry)
 
     def watch(self, deployments: Mapping[str, Deployment], certified: CertifiedRoutes | None = None) -> None:
         """Export the state of these deployments, and of these routes."""
@@ -123,23 +109,12 @@ class Metrics:
                 self._experts.add(done.deployment, done.routing)
         for bound in record.trace.limits:
             self._limits(record.tier, bound).inc()
-        self._count_steps(record)
+        self._routes.add(record)
         for event in record.trace.events:
             if isinstance(event, Check):
                 self._checks(event.kind, str(event.verdict.ok).lower()).inc()
             elif isinstance(event, Decision) and event.signal == SESSION:
                 self._resumed(event.tier).inc()
-
-    def _count_steps(self, record: Record) -> None:
-        """Count what routes decided. A reason is the name of a signal, which bounds the number of series."""
-        steps = steps_of(record.trace)
-        for step in steps:
-            if step.accepted is False:
-                self._escalations(step.tier, step.about, step.signal).inc()
-        if record.ending == "answered" and record.reason.startswith(f"{record.model}: "):
-            own = of_route(steps, record.model)
-            signal = decided_by(own)
-            self._kept(record.model, own[-1].about if signal else record.tier, signal or "last").inc()
 
     async def ask_engines(self) -> None:
         """Scrape the engines' own metrics for the next `text`; engines scraped recently are skipped."""
@@ -154,9 +129,7 @@ class Metrics:
             self._restarts(name).set(health.restarts)
             if health.resident_bytes is not None:
                 self._resident(name).set(health.resident_bytes)
-        for route in self._certified:
-            state = self._certified.state(route)
-            self._certificates(route).set(state is not None and state.holds)
+        self._routes.refresh(self._certified)
         self._experts.refresh()
         return generate_latest(self.registry)
 
