@@ -237,19 +237,6 @@ def test_an_engine_of_another_version_is_refused_when_it_is_ready(tmp_path):
     assert service.router.serving["auto"].policy.tiers() == ("vote",)
 
 
-def test_an_engine_that_comes_back_as_another_version_voids_the_certificate(tmp_path):
-    engines = {"small": Versioned(), "large": Versioned()}
-    service = asyncio.run(started(certified_plan(tmp_path), engines))
-    service.compare_again()
-    assert state_of(service) == ("holds", ())
-    engines["large"].version = "2"
-    service.compare_again()
-    assert state_of(service) == ("void", ("deployment 'large' runs http 2, and 1 was certified",))
-    engines["large"].version = "1"
-    service.compare_again()
-    assert state_of(service)[0] == "void"
-
-
 def test_a_file_that_is_not_as_certified_is_refused_before_an_engine_is_built(tmp_path, monkeypatch):
     certified_plan(tmp_path)
     (tmp_path / "house.yaml").write_text(CERTIFIED.replace("majority: {n: 7}", "majority: {n: 9}"))

@@ -85,24 +85,13 @@ class Service:
         except* TierwiseError as failures:
             raise failures.exceptions[0] from None
         if self.certification is not None:
-            self._apply(self.certification.differences(self._ready()))
-
-    def compare_again(self) -> None:
-        """Compare the certificates with the engines that are ready now, and void those that no longer hold: an engine
-        may have come back as another version. Nothing is refused any more.
-        """
-        if (certified := self.certification) is not None:
-            self._apply(mismatches(certified.plan, certified.certificates, self._ready()))
+            self._apply(self.certification.differences({one.name: one for one in self.deployed()}))
 
     def _apply(self, differences: Mapping[str, Sequence[str]]) -> None:
         for route, reasons in differences.items():
             for reason in reasons:
                 self.router.certified.void(route, reason)
             self.router.certified.hold(route)
-
-    def _ready(self) -> dict[str, Deployed]:
-        """The deployments whose engines report what they are."""
-        return {one.name: one for one in self.deployed() if self.deployments[one.name].engine.health().state == "ready"}
 
     def deployed(self) -> list[Deployed]:
         """The current state of all deployments."""

@@ -34,6 +34,7 @@ from tierwise.cli import (
     recipe,
     replay,
     serve,
+    status,
     watch,
     workload,
 )
@@ -59,6 +60,7 @@ app.command()(check.check)
 app.command()(probe.probe)
 app.command()(pull.pull)
 app.command()(serve.serve)
+app.command()(status.status)
 app.command()(ask.ask)
 app.add_typer(workload.app, name="workload")
 app.command()(power.power)

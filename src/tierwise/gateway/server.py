@@ -38,8 +38,6 @@ _LOG = logging.getLogger("tierwise")
 
 _GOODBYE_SECONDS = 2.0
 """Time for the last events of requests that are stopped."""
-_COMPARE_SECONDS = 10.0
-"""Between two comparisons of certificates with the running engines."""
 
 
 def serve_forever(plan: Plan, settings: ServerSettings, *, ledger: str | Path, content: bool = False) -> None:
@@ -133,7 +131,6 @@ async def _listen(
     server = HttpServer(app)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     starting = asyncio.create_task(service.start())
-    comparing = asyncio.create_task(_compare_certificates(service, starting))
     stopping = asyncio.create_task(ending.first.wait())
     host, port = listener.getsockname()[:2]
     print(f"serving on http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)  # noqa: T201 - the line that scripts wait for
@@ -149,7 +146,6 @@ async def _listen(
         if service.shadows is not None:
             await service.shadows.stop()  # users' requests need the engines now
         starting.cancel()
-        comparing.cancel()
         server.should_exit = True
         second = asyncio.create_task(ending.second.wait())
         draining = asyncio.gather(serving, *([beside.drain()] if beside is not None else []), return_exceptions=True)
@@ -163,17 +159,9 @@ async def _listen(
         if unfinished:
             await asyncio.wait(unfinished, timeout=_GOODBYE_SECONDS)
         server.force_exit = True
-        await asyncio.gather(draining, starting, comparing, *unfinished, return_exceptions=True)
+        await asyncio.gather(draining, starting, *unfinished, return_exceptions=True)
         stopping.cancel()
         second.cancel()
-
-
-async def _compare_certificates(service: Service, starting: asyncio.Task[None]) -> None:
-    """Notice engines that came back as something else than was certified."""
-    await starting
-    while list(service.router.certified):
-        await asyncio.sleep(_COMPARE_SECONDS)
-        service.compare_again()
 
 
 class _Ending:

@@ -27,7 +27,7 @@ def of_route(steps: Sequence[Decision], route: str) -> list[Decision]:
 
 
 def decided_by(steps: Sequence[Decision]) -> str:
-    """The signal by which a route's answer was kept; empty where it is the answer of the last tier, and of no choice.
+    """The signal by which a route's answer was kept; empty where the last tier answered because no other did.
 
     Args:
         steps: of the route, see `of_route`.
@@ -49,12 +49,11 @@ def in_short(steps: Sequence[Decision], tier: str) -> str:
 
 def in_detail(steps: Sequence[Decision], tier: str) -> str:
     """The same with levels: `fast not accepted by margin 0.31; max answers`."""
-    said = [f"{one.about} {_verdict(one)} by {one.signal}{_level(one)}" for one in steps]
+    said = [f"{one.about} {_VERDICTS[one.accepted]}by {one.signal}{_level(one)}" for one in steps]
     return "; ".join(said if decided_by(steps) else [*said, f"{tier} answers"])
 
 
-def _verdict(step: Decision) -> str:
-    return {True: "accepted", False: "not accepted", None: "asked"}[step.accepted]
+_VERDICTS = {True: "accepted ", False: "not accepted ", None: ""}
 
 
 def _level(step: Decision) -> str:
