@@ -158,8 +158,8 @@ def _print_reasons(console: Any, route: Mapping[str, Any]) -> None:
         evidence = max(0.0, *shadow["evidence"].values())
         console.print(
             f"{route['name']}: {shadow['observed']:,} actions observed, {shadow['differing']:,.0f} answers differ "
-            f"(certified: at most {100 * shadow['certified_rate']:.1f} %); evidence of a change: {100 * evidence:.0f} % "
-            "of an alarm"
+            f"(certified: at most {100 * shadow['certified_rate']:.1f} %); evidence against the certificate: "
+            f"{100 * evidence:.0f} % of an alarm"
         )
     if route["by_safe_tier"]:
         console.print(f"{route['name']}: {route['by_safe_tier']:,} actions were answered by the safe tier")

@@ -48,51 +48,68 @@ def watch(
     """
     import uvloop
 
-    from tierwise import plan as planning
     from tierwise.analysis import gate as gates
     from tierwise.analysis.pairs import pair
-    from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox
     from tierwise.cli.execution import INTERRUPTED
-    from tierwise.cli.pull import bring, unhashed
     from tierwise.runs.directory import RunDirectory
-    from tierwise.workloads.files import load
 
     require_packages_and_ledger(ledger)
-    bounds, plan, tasks = gates.load(policy), planning.load(file), load(workload)
-    base = RunDirectory(against).read_manifest()
+    bounds, base = gates.load(policy), RunDirectory(against).read_manifest()
     rows(against, against, tier, mode, "", None)  # refuse a baseline without this row before anything is asked
-    require_sandbox(tasks)
-    if not url:
-        bring(plan, unhashed(plan))
-    directory = RunDirectory.create(out or new_directory(f"watch-{file.stem}-{workload.stem}"))
-    job = BenchJob(
-        config=file,
-        workload=tasks,
-        tiers=chosen_tiers(plan, [tier]),
-        mode=mode.value,
-        settings=base.settings,
-        directory=directory,
-        ledger=ledger or directory.path / "ledger.db",
-        url=url.rstrip("/").removesuffix("/v1"),
-        key=key_in_variable(api_key_env),
-    )
+    job = _job(file, workload, base, tier, mode, out, ledger, url, key_in_variable(api_key_env))
+    run = job.directory
 
     def decide() -> Gate:
-        found = rows(against, directory.path, tier, mode, "", None)
+        found = rows(against, run.path, tier, mode, "", None)
         return gates.gate(pair(*found[0], common=True), bounds, is_sequential=True)
 
     judged = uvloop.run(_decided(job, decide))
     if judged is None:
         raise typer.Exit(INTERRUPTED)
-    changes = changed(base, directory.read_manifest())
+    changes = changed(base, run.read_manifest())
     if as_json:
-        print_json({**fields(judged), "changed_deployments": changes, "run": str(directory.path)})
+        print_json({**fields(judged), "changed_deployments": changes, "run": str(run.path)})
     else:
         show(judged)
-        for line in changes:
-            print(line)
-        print(f"run: {directory.path}")
+        print(*changes, f"run: {run.path}", sep="\n")
     raise typer.Exit(judged.exit_code)
+
+
+def _job(
+    file: Path,
+    workload: Path,
+    base: Manifest,
+    tier: str,
+    mode: OneMode,
+    out: Path | None,
+    ledger: str | None,
+    url: str,
+    key: str,
+) -> BenchJob:
+    """The tier on the workload, with the settings of the baseline."""
+    from tierwise import plan as planning
+    from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox
+    from tierwise.cli.pull import bring, unhashed
+    from tierwise.runs.directory import RunDirectory
+    from tierwise.workloads.files import load
+
+    plan, tasks = planning.load(file), load(workload)
+    tiers = chosen_tiers(plan, [tier])
+    require_sandbox(tasks)
+    if not url:
+        bring(plan, unhashed(plan))
+    directory = RunDirectory.create(out or new_directory(f"watch-{file.stem}-{workload.stem}"))
+    return BenchJob(
+        config=file,
+        workload=tasks,
+        tiers=tiers,
+        mode=mode.value,
+        settings=base.settings,
+        directory=directory,
+        ledger=ledger or directory.path / "ledger.db",
+        url=url.rstrip("/").removesuffix("/v1"),
+        key=key,
+    )
 
 
 async def _decided(job: BenchJob, decide: Callable[[], Gate]) -> Gate | None:

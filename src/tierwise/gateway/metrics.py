@@ -76,7 +76,7 @@ class Metrics:
 
         self._experts = ExpertMetrics(registry)
         self._routes = RouteMetrics(registry)
-        self._shadows = ShadowMetrics(registry)
+        self._shadows: ShadowMetrics | None = None
 
     def watch(
         self,
@@ -86,7 +86,8 @@ class Metrics:
     ) -> None:
         """Export the state of these deployments and routes, and what shadowing says about them."""
         self._deployments = deployments
-        self._shadows.watch(shadows)
+        if shadows is not None:
+            self._shadows = ShadowMetrics(self.registry, shadows)
         self._certified = certified or self._certified
 
     def begun(self) -> None:
@@ -128,7 +129,8 @@ class Metrics:
 
     def shadowed(self, route: str, outcome: str) -> None:
         """Count what became of an action that was to be observed."""
-        self._shadows.counted(route, outcome)
+        if self._shadows is not None:
+            self._shadows.counted(route, outcome)
 
     async def ask_engines(self) -> None:
         """Scrape the engines' own metrics for the next `text`; engines scraped recently are skipped."""
@@ -144,7 +146,8 @@ class Metrics:
             if health.resident_bytes is not None:
                 self._resident(name).set(health.resident_bytes)
         self._routes.refresh(self._certified)
-        self._shadows.refresh()
+        if self._shadows is not None:
+            self._shadows.refresh()
         self._experts.refresh()
         return generate_latest(self.registry)
 

@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 
 
 class ShadowMetrics:
-    """What shadowing says about the certified routes of one endpoint."""
+    """What shadowing says about the observed routes of one endpoint.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Args:
+        registry: of the endpoint's metrics.
+        shadows: observes the routes.
+    """
+
+    def __init__(self, registry: CollectorRegistry, shadows: Shadows) -> None:
+        self._shadows = shadows
         self._shadowed = Counter(
             "tierwise_shadows",
             "Actions of certified routes that were to be observed: agreed, differed, own (the reference tier had "
@@ -29,18 +35,12 @@ class ShadowMetrics:
             ("route", "detector"),
             registry=registry,
         )
-        self._shadows: Shadows | None = None
-
-    def watch(self, shadows: Shadows | None) -> None:
-        """Export the state of these."""
-        self._shadows = shadows
 
     def counted(self, route: str, outcome: str) -> None:
         self._shadowed.labels(route, outcome).inc()
 
     def refresh(self) -> None:
         """Bring the gauges up to date."""
-        if self._shadows is not None:
-            for route, state in self._shadows.states.items():
-                for detector in DETECTORS:
-                    self._evidence.labels(route, detector).set(getattr(state, detector).evidence)
+        for route, state in self._shadows.states.items():
+            for detector in DETECTORS:
+                self._evidence.labels(route, detector).set(getattr(state, detector).evidence)
