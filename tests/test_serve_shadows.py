@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from certificates import certificate_for
 from endpoints import EMPTY, Endpoint, serving, tier_of, until
 from test_serve import process_of, run
 from tierwise import plan as planning
+from tierwise.cli import app
 from tierwise.testing import Reply, ScriptedEngine
 
 
@@ -96,6 +98,9 @@ def test_an_alarm_reaches_header_metrics_log_and_ledger_and_a_restart_finds_it_a
         assert process.metric('tierwise_route_certified{route="auto"}') == 0
         assert process.metric('tierwise_route_evidence{detector="disagreement",route="auto"}') >= 1
         observed = shadows(process)
+        said = CliRunner().invoke(app, ["status", "--url", process.url]).output
+        assert "void, so max answers: shadowed traffic has changed" in said
+        assert f"auto: {observed['observed']} actions observed, {observed['differing']:.0f} answers differ" in said
         assert observed["alarm"] in answer.json["usage"]["tierwise"]["certificate"]["reasons"]
     with process_of(path, tmp_path) as process:
         ready(process)

@@ -300,6 +300,22 @@ def test_a_queue_that_is_full_drops_what_comes(monkeypatch):
     assert frozen(main()) == {"dropped": 3}
 
 
+def test_large_requests_that_wait_are_bounded_together(monkeypatch):
+    monkeypatch.setattr(module, "MOST_CHARACTERS", 1000)
+
+    async def main():
+        scene = Scene(slots=1)
+        scene.large.occupancy.enter(0.0)
+        picture = [{"type": "image_url", "image_url": {"url": "x" * 400}}]
+        for content in (picture, "y" * 400, "z" * 400, "short"):
+            await scene.answered(replace(ask_user(""), messages=({"role": "user", "content": content},)))
+        found = scene.outcomes()
+        await scene.shadows.stop()
+        return found
+
+    assert frozen(main()) == {"dropped": 1}
+
+
 @pytest.mark.parametrize("error", [Broken("gone", engine="large"), ValueError("a bug")])
 def test_a_shadow_that_fails_changes_nothing_for_users(error):
     async def main():

@@ -36,6 +36,7 @@ from tierwise.cli import (
     serve,
     status,
     tune,
+    watch,
     workload,
 )
 from tierwise.spec.errors import SpecError, TierwiseError
@@ -70,6 +71,7 @@ app.add_typer(pool.app, name="pool")
 app.command()(tune.tune)
 app.command()(compare.compare)
 app.command()(gate.gate)
+app.command()(watch.watch)
 app.command("import")(importing.import_)
 app.add_typer(moe.app, name="moe")
 app.add_typer(ledger.app, name="ledger")

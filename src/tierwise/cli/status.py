@@ -101,6 +101,7 @@ def _route(name: str, ours: Mapping[str, Any], answers: list[Any], refused: list
         "name": name,
         "tiers": ours["tiers"],
         "certificate": ours.get("certificate"),
+        "shadow": ours.get("shadow"),
         "actions": sum(one["actions"] for one in own),
         "by_safe_tier": sum(one["actions"] for one in own) - actions,
         "escalated": escalated,
@@ -153,6 +154,13 @@ def _print_reasons(console: Any, route: Mapping[str, Any]) -> None:
     certificate = route["certificate"]
     for reason in () if certificate is None else certificate["reasons"]:
         console.print(f"{route['name']}: void, so {certificate['safe']} answers: {reason}")
+    if (shadow := route["shadow"]) is not None:
+        evidence = max(0.0, *shadow["evidence"].values())
+        console.print(
+            f"{route['name']}: {shadow['observed']:,} actions observed, {shadow['differing']:,.0f} answers differ "
+            f"(certified: at most {100 * shadow['certified_rate']:.1f} %); evidence against the certificate: "
+            f"{100 * evidence:.0f} % of an alarm"
+        )
     if route["by_safe_tier"]:
         console.print(f"{route['name']}: {route['by_safe_tier']:,} actions were answered by the safe tier")
     for one in route["escalations"]:

@@ -13,14 +13,14 @@ from prometheus_client.registry import Collector
 from tierwise.engines.metrics import METRICS, Scraper
 from tierwise.gateway.experts import ExpertMetrics
 from tierwise.gateway.route_metrics import RouteMetrics
+from tierwise.gateway.shadow_metrics import ShadowMetrics
 from tierwise.ledger.prices import MOST_TOKENS, PriceBook
 from tierwise.ledger.records import Check, Decision, Record
 from tierwise.policies.cascade import SESSION
-from tierwise.run.steps import decided_by, of_route, steps_of
+from tierwise.router.certified import CertifiedRoutes
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
-    from tierwise.router.certified import CertifiedRoutes
     from tierwise.shadowing import Shadows
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
@@ -31,6 +31,7 @@ class Metrics:
 
     def __init__(self, deployments: Mapping[str, Deployment]) -> None:
         self._deployments = deployments
+        self._certified = CertifiedRoutes()
         self.registry = registry = CollectorRegistry()
 
         def counter(name: str, about: str, *labels: str) -> Callable[..., Counter]:
@@ -62,16 +63,6 @@ class Metrics:
         self._resumed = counter(
             "tierwise_sessions_resumed", "Actions that began at the tier that their session had reached.", "tier"
         )
-        self._escalations = counter(
-            "tierwise_escalations",
-            "Answers of a tier that its route did not keep, by reason.",
-            "route",
-            "tier",
-            "reason",
-        )
-        self._kept = counter(
-            "tierwise_route_answers", "Answered actions of routes, by the tier and why.", "route", "tier", "reason"
-        )
         self._alarms = Counter(
             "tierwise_ledger_alarms",
             "Alerts of the ledger: actions that could not be recorded at once.",
@@ -85,6 +76,7 @@ class Metrics:
 
         self._experts = ExpertMetrics(registry)
         self._routes = RouteMetrics(registry)
+        self._shadows: ShadowMetrics | None = None
 
     def watch(
         self,
@@ -94,7 +86,9 @@ class Metrics:
     ) -> None:
         """Export the state of these deployments and routes, and what shadowing says about them."""
         self._deployments = deployments
-        self._routes.watch(certified, shadows)
+        if shadows is not None:
+            self._shadows = ShadowMetrics(self.registry, shadows)
+        self._certified = certified or self._certified
 
     def begun(self) -> None:
         self._running.inc()
@@ -112,6 +106,7 @@ class Metrics:
         """Count a completed action and its passes; of a shadow, which no user has seen, the passes only."""
         if not record.shadow_of:
             self._actions(record.tier, record.ending).inc()
+            self._routes.add(record)
             if record.ending == "answered":
                 self._seconds(record.tier).observe(record.seconds)
             if record.first_output is not None:
@@ -126,7 +121,6 @@ class Metrics:
                 self._experts.add(done.deployment, done.routing)
         for bound in record.trace.limits:
             self._limits(record.tier, bound).inc()
-        self._count_steps(record)
         for event in record.trace.events:
             if isinstance(event, Check):
                 self._checks(event.kind, str(event.verdict.ok).lower()).inc()
@@ -135,18 +129,8 @@ class Metrics:
 
     def shadowed(self, route: str, outcome: str) -> None:
         """Count what became of an action that was to be observed."""
-        self._routes.shadowed(route, outcome)
-
-    def _count_steps(self, record: Record) -> None:
-        """Count what routes decided. A reason is the name of a signal, which bounds the number of series."""
-        steps = steps_of(record.trace)
-        for step in steps:
-            if step.accepted is False:
-                self._escalations(step.tier, step.about, step.signal).inc()
-        if record.ending == "answered" and record.reason.startswith(f"{record.model}: "):
-            own = of_route(steps, record.model)
-            signal = decided_by(own)
-            self._kept(record.model, own[-1].about if signal else record.tier, signal or "last").inc()
+        if self._shadows is not None:
+            self._shadows.counted(route, outcome)
 
     async def ask_engines(self) -> None:
         """Scrape the engines' own metrics for the next `text`; engines scraped recently are skipped."""
@@ -161,8 +145,10 @@ class Metrics:
             self._restarts(name).set(health.restarts)
             if health.resident_bytes is not None:
                 self._resident(name).set(health.resident_bytes)
+        self._routes.refresh(self._certified)
+        if self._shadows is not None:
+            self._shadows.refresh()
         self._experts.refresh()
-        self._routes.refresh()
         return generate_latest(self.registry)
 
 

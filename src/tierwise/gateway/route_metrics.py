@@ -1,59 +1,67 @@
-"""Prometheus metrics of certified routes. Labels are routes of the config file, detectors and outcomes."""
+"""Metrics of routes: which tier answered and why, which answers were not kept, and whether the certificate holds."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from tierwise.shadowing.watching import DETECTORS
+from tierwise.run.steps import decided_by, of_route, steps_of
 
 if TYPE_CHECKING:
+    from tierwise.ledger.records import Record
     from tierwise.router.certified import CertifiedRoutes
-    from tierwise.shadowing import Shadows
+
+LAST = "last"
+"""The reason of an answer of the last tier, which no signal judges."""
 
 
 class RouteMetrics:
-    """Whether the certificates of one endpoint's routes hold, and what shadowing says about them."""
+    """A reason is the name of a signal, and a route or tier that of the config file, which bounds the number of series.
+
+    Args:
+        registry: of the endpoint's metrics.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._certificates = Gauge(
+        labels = ("route", "tier", "reason")
+        self._escalations = cache(
+            Counter(
+                "tierwise_escalations",
+                "Answers of a tier that its route did not keep, by reason.",
+                labels,
+                registry=registry,
+            ).labels
+        )
+        self._answers = cache(
+            Counter(
+                "tierwise_route_answers",
+                "Answered actions of routes, by the tier that answered and why.",
+                labels,
+                registry=registry,
+            ).labels
+        )
+        self._certified = Gauge(
             "tierwise_route_certified",
             "1 if the certificate of the route holds; 0 if its safe tier answers instead.",
             ("route",),
             registry=registry,
-        )
-        self._shadowed = Counter(
-            "tierwise_shadows",
-            "Actions of certified routes that were to be observed: agreed, differed, own (the reference tier had "
-            "answered), failed, yielded (a pass waited for a slot) or dropped.",
-            ("route", "outcome"),
-            registry=registry,
-        )
-        self._evidence = Gauge(
-            "tierwise_route_evidence",
-            "Evidence of shadowed actions against the certificate of the route; 1 raises an alarm.",
-            ("route", "detector"),
-            registry=registry,
-        )
-        self._certified: CertifiedRoutes | None = None
-        self._shadows: Shadows | None = None
+        ).labels
 
-    def watch(self, certified: CertifiedRoutes | None, shadows: Shadows | None) -> None:
-        """Export the state of these."""
-        self._certified, self._shadows = certified, shadows
+    def add(self, record: Record) -> None:
+        """Count what routes decided in an action."""
+        steps = steps_of(record.trace)
+        for step in steps:
+            if step.accepted is False:
+                self._escalations(step.tier, step.about, step.signal).inc()
+        if record.ending == "answered" and record.reason.startswith(f"{record.model}: "):
+            own = of_route(steps, record.model)
+            signal = decided_by(own)
+            self._answers(record.model, own[-1].about if signal else record.tier, signal or LAST).inc()
 
-    def shadowed(self, route: str, outcome: str) -> None:
-        """Count what became of an action that was to be observed."""
-        self._shadowed.labels(route, outcome).inc()
-
-    def refresh(self) -> None:
-        """Bring the gauges up to date."""
-        if self._certified is not None:
-            for route in self._certified:
-                state = self._certified.state(route)
-                self._certificates.labels(route).set(state is not None and state.holds)
-        if self._shadows is not None:
-            for route, observed in self._shadows.states.items():
-                for detector in DETECTORS:
-                    self._evidence.labels(route, detector).set(getattr(observed, detector).evidence)
+    def refresh(self, routes: CertifiedRoutes) -> None:
+        """Take over which certificates hold."""
+        for route in routes:
+            state = routes.state(route)
+            self._certified(route).set(state is not None and state.holds)

@@ -4,7 +4,7 @@
 keeps their state beside the ledger.
 """
 
-from tierwise.shadowing.shadows import Answered as Answered
+from tierwise.shadowing.answered import Answered as Answered
 from tierwise.shadowing.shadows import ShadowedRoute as ShadowedRoute
 from tierwise.shadowing.shadows import Shadows as Shadows
 

@@ -25,7 +25,7 @@ async def differ(
 ) -> bool:
     """Whether two answers to one prompt differ, compared as the votes of `majority` are with `equality: auto`."""
     keys = [
-        await key_of_vote(_chosen(answer, passes), "auto", verifier)
+        await key_of_vote(chosen(answer, passes), "auto", verifier)
         for answer, passes in ((first, first_passes), (second, second_passes))
     ]
     if None in keys:  # no answer in either, or too much work to read: the whole texts are compared
@@ -70,7 +70,7 @@ async def _verdict(answer: Answer, verifier: Verifier) -> Verdict:
     return await judge(verifier, answer.completion)
 
 
-def _chosen(answer: Answer, passes: Sequence[Pass]) -> Pass:
+def chosen(answer: Answer, passes: Sequence[Pass]) -> Pass:
     """The pass of an answer, with what the user was shown."""
     found = next((one for one in passes if one.number == answer.chosen), passes[-1])
     return replace(found, completion=answer.completion)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from time import time
@@ -22,7 +22,8 @@ from tierwise.ledger.records import Record, Trace
 from tierwise.policies import Single
 from tierwise.run import Action
 from tierwise.run.tier import reach
-from tierwise.shadowing.comparing import differ, loss_of
+from tierwise.shadowing.answered import Answered, is_labelled, size_of, strata_of
+from tierwise.shadowing.comparing import chosen, differ, loss_of
 from tierwise.shadowing.memory import KeptTexts, ShadowMemory
 from tierwise.shadowing.tool_turns import ReferenceTier
 from tierwise.shadowing.watching import DETECTORS, Observed, WatchState
@@ -36,11 +37,9 @@ if TYPE_CHECKING:
     from tierwise.ledger.prices import PriceBook
     from tierwise.router import Router
     from tierwise.run.tier import Tier
-    from tierwise.spec.call import Pass
     from tierwise.spec.json import Json
     from tierwise.spec.prompt import Prompt
     from tierwise.spec.shadow import Shadow
-    from tierwise.verifiers.verifier import Verifier
 
 _LOG = logging.getLogger("tierwise")
 
@@ -50,6 +49,8 @@ Outcome = Literal["agreed", "differed", "own", "failed", "yielded", "dropped"]
 
 MOST_WAITING = 100
 """Actions that wait for a quiet moment; beyond that they are dropped."""
+MOST_CHARACTERS = 64 * 2**20
+"""Characters of the requests that wait; beyond that they are dropped."""
 MOST_TRIES = 3
 """How often a shadow begins; one that had to yield each time is dropped."""
 LOOK_SECONDS = 0.25
@@ -58,9 +59,6 @@ SAVE_SECONDS = 1.0
 """Between two writes of the detectors' states."""
 _COMPARE_SECONDS = 120.0
 """The longest comparison of two answers: it may run code."""
-_LABELS = ("task", "label")
-"""The keys of a request's `metadata` that name its kind of traffic."""
-_LONGEST_LABEL = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,25 +69,11 @@ class ShadowedRoute:
     settings: Shadow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """An action that a route has answered."""
-
-    route: str
-    action: str
-    prompt: Prompt
-    answer: Answer
-    passes: Sequence[Pass]
-    verifier: Verifier | None = None
-    """The request's."""
-    is_bounded: bool = False
-    """Whether a budget of the request, or one that was used up, may have changed the answer. It is not observed then:
-    no certificate is about it."""
-
-
 @dataclass(slots=True, kw_only=True)
 class _Waiting:
     answered: Answered
+    size: int
+    """Characters of its request."""
     tries: int = 0
 
 
@@ -201,12 +185,15 @@ class Shadows:
             return
         if self._is_own(one, route.certificate.reference):
             kind = route.certificate.promise.kind
-            loss = {"harm": 0.0, "net": 0.5, "selective": None}[kind] if _is_labelled(one) else None
+            loss = {"harm": 0.0, "net": 0.5, "selective": None}[kind] if is_labelled(one) else None
             self._observe(one, Observed(action=one.action, differs=False, loss=loss, strata=strata_of(one)), "own")
-        elif len(self._queue) >= MOST_WAITING:
+            return
+        size = size_of(one.prompt.messages)
+        if len(self._queue) >= MOST_WAITING or size + sum(other.size for other in self._queue) > MOST_CHARACTERS:
             self._counted(one.route, "dropped")
         else:
-            self._queue.append(_Waiting(answered=one))
+            kept = replace(one, passes=(chosen(one.answer, one.passes),))  # the others may be large
+            self._queue.append(_Waiting(answered=kept, size=size))
             if not self._is_working:
                 self._is_working = True
                 self._spawn(self._work())
@@ -408,27 +395,3 @@ def _narrowed(tier: Tier) -> Tier:
 
     graders = {name: free(place) for name, place in tier.graders.items()}
     return replace(tier, deployment=free(tier.deployment), graders=graders)
-
-
-def strata_of(one: Answered) -> dict[str, str]:
-    """The kinds of traffic that an action belongs to: the tier that answered, the length of its prompt as the engine
-    counted it, and the label in its `metadata`, if it has one.
-    """
-    tokens = next((done.usage.prompt for done in one.passes if done.usage.prompt), 0)
-    found = {"tier": one.answer.tier, "prompt tokens": _band(tokens)}
-    metadata = one.prompt.fields.get("metadata")
-    for key in _LABELS:
-        label = metadata.get(key) if isinstance(metadata, dict) else None
-        if isinstance(label, str) and label:
-            found[key] = label[:_LONGEST_LABEL]
-    return found
-
-
-def _band(tokens: int) -> str:
-    """`256 to 511`: the power of two below, and the last number before the next."""
-    low = 1 << max(0, tokens.bit_length() - 1)
-    return f"{low} to {2 * low - 1}"
-
-
-def _is_labelled(one: Answered) -> bool:
-    return one.verifier is not None and one.verifier.decisive and one.verifier.judges(one.answer.completion)
