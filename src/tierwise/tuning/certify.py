@@ -158,8 +158,7 @@ def judged(
     losses = losses_of(evaluated, setting, calibration, promises, most=most)
     limit, delta = limit_of(promises), promises.delta
     p_value = losses.p_value(limit, seed=seed, delta=delta)
-    for values, bound in _others(evaluated, setting, promises):
-        other = _losses(evaluated, values, calibration, most)
+    for other, bound in _others(evaluated, setting, calibration, promises, most):
         p_value = max(p_value, other.p_value(bound, seed=seed, delta=delta))
     return Tested(setting=setting, p_value=p_value, losses=losses, method=losses.method)
 
@@ -185,8 +184,7 @@ def ordered(
     if not len(found):
         return []
     dollars = evaluated.mean(evaluated.dollars, tuning)[found]
-    risks = _risks(evaluated, tuning, promises)[found]
-    kept = found[pareto(dollars, risks)]
+    kept = found[pareto(dollars, risks(evaluated, tuning, promises)[found])]
     p_values = {one: expected_p_value(evaluated, one, tuning, promises, size) for one in kept.tolist()}
     costs = dict(zip(found.tolist(), dollars.tolist(), strict=True))
     return sorted(p_values, key=lambda one: (p_values[one], -costs[one]))
@@ -207,8 +205,8 @@ def expected_p_value(
 ) -> float:
     """The p-value that a setting would reach on this many tasks, if they were like the tuning tasks."""
     p_value = _p_on(losses_of(evaluated, setting, tuning, promises), limit_of(promises), promises, size)
-    for values, bound in _others(evaluated, setting, promises):
-        p_value = max(p_value, _p_on(_losses(evaluated, values, tuning, 0.0), bound, promises, size))
+    for other, bound in _others(evaluated, setting, tuning, promises, 0.0):
+        p_value = max(p_value, _p_on(other, bound, promises, size))
     return p_value
 
 
@@ -256,7 +254,8 @@ def most_weight(evaluated: Evaluated, tasks: Sequence[int] | Numbers) -> float:
     return float(sums[0].max()) if len(tasks) else 0.0
 
 
-def _risks(evaluated: Evaluated, tuning: Sequence[int] | Numbers, promises: Promises) -> Floats:
+def risks(evaluated: Evaluated, tuning: Sequence[int] | Numbers, promises: Promises) -> Floats:
+    """The risk of every setting on some tasks: harm, net loss or selective errors."""
     harm = evaluated.mean(evaluated.harm, tuning)
     match promises.kind:
         case "harm":
@@ -269,14 +268,19 @@ def _risks(evaluated: Evaluated, tuning: Sequence[int] | Numbers, promises: Prom
             return np.divide(wrong, kept, out=np.zeros_like(wrong), where=kept > _LEAST_KEPT)
 
 
-def _others(evaluated: Evaluated, setting: int, promises: Promises) -> list[tuple[Floats, float]]:
-    """Of every further promise: the losses of all tasks, and their limit."""
-    found: list[tuple[Floats, float]] = []
+def _others(
+    evaluated: Evaluated, setting: int, tasks: Sequence[int] | Numbers, promises: Promises, most: float
+) -> list[tuple[Losses, float]]:
+    """Of every further promise: its losses, and their limit."""
+    found: list[tuple[Losses, float]] = []
     if promises.p95 is not None:
-        found.append(((evaluated.seconds[setting] > promises.p95).mean(axis=1), MOST_SLOW))
+        slow = evaluated.seconds[setting] > promises.p95
+        is_single = _is_plain(evaluated, tasks)
+        values = slow[:, 0].astype(np.float64) if is_single else slow.mean(axis=1)
+        found.append((_losses(evaluated, values, tasks, most, is_single=is_single), MOST_SLOW))
     if promises.dollars is not None and promises.budget is not None:
         share = np.minimum(1.0, evaluated.dollars[setting] / promises.budget)
-        found.append((share, promises.dollars / promises.budget))
+        found.append((_losses(evaluated, share, tasks, most), promises.dollars / promises.budget))
     return found
 
 

@@ -20,6 +20,7 @@ from tierwise.tuning.certify import (
     losses_of,
     most_weight,
     ordered,
+    risks,
 )
 from tierwise.tuning.measured import Measured, Measures
 
@@ -105,12 +106,12 @@ def outlook(searched: Searched, split: TaskSplit, promises: Promises) -> Outlook
     evaluated = searched.evaluated
     size = len(np.unique(evaluated.units[split.calibration]))
     labels = labels_for(searched, split, promises, 0.0)
-    risks = _risks(searched, split, promises)
+    found = risks(evaluated, split.tuning, promises)
     costs = evaluated.mean(evaluated.dollars, split.tuning)
-    fit = [one for one in cheaper(searched, split) if risks[one] < promises.limit]
+    fit = [one for one in cheaper(searched, split) if found[one] < promises.limit]
     passing = [one for one in fit if expected_p_value(evaluated, one, split.tuning, promises, size) <= promises.delta]
-    best = min(passing, key=lambda one: costs[one], default=min(fit, key=lambda one: risks[one], default=None))
-    risk = 0.0 if best is None else max(0.0, float(risks[best]))
+    best = min(passing, key=lambda one: costs[one], default=min(fit, key=lambda one: found[one], default=None))
+    risk = 0.0 if best is None else max(0.0, float(found[best]))
     reference = costs[searched.index(searched.space.reference)]
     return Outlook(
         tasks=size,
@@ -242,7 +243,13 @@ def _choice(
             "confidence. The parts may not be alike: give more tasks, or name what belongs together as `cluster`"
         )
     if route.is_fixed:
-        return None, f"tier {serve!r} keeps the promise alone, and no route is cheaper"
+        losses = found.tested.losses
+        bound = losses.upper_bound(promises.delta)
+        risk, bound = (2 * end - 1 for end in (losses.risk, bound)) if promises.kind == "net" else (losses.risk, bound)
+        return None, (
+            f"tier {serve!r} keeps the promise alone, with a {promises.kind} of {risk:.2%} on {losses.tasks} "
+            f"calibration tasks, at most {bound:.2%}, and no route that keeps it is cheaper"
+        )
     if saving is None or saving.interval is None or saving.interval.low <= 0:
         ends = "" if saving is None else f" ({_interval(saving)})"
         return None, f"{found.name} keeps the promise, but may not be cheaper than {serve!r}{ends}"
@@ -320,14 +327,6 @@ def _feasible_limit(promises: Promises, units: int) -> float:
     losses = Losses(values=(value,) * units, weights=(1.0,) * units, is_plain=not value, tasks=units)
     bound = losses.upper_bound(promises.delta)
     return 2 * bound - 1 if promises.kind == "net" else bound
-
-
-def _risks(searched: Searched, split: TaskSplit, promises: Promises) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    evaluated = searched.evaluated
-    harm = evaluated.mean(evaluated.harm, split.tuning)
-    if promises.kind == "net":
-        harm = harm - evaluated.mean(evaluated.gain, split.tuning)
-    return harm
 
 
 def _rounded_up(value: float) -> float:
