@@ -152,6 +152,12 @@ def test_dollars_are_a_promise_within_a_hard_budget(dollars, passes):
     assert (certify(of, range(200), range(200, 400), wanted) is not None) is passes
 
 
+def test_the_promise_that_fails_is_named():
+    of = evaluated(np.zeros((1, 400)), [0.5], seconds=np.full((1, 400, 1), 9.0))
+    assert judged(of, 0, range(200, 400), Promises(limit=0.05, p95=8)).binding == "p95"
+    assert judged(of, 0, range(200, 400), Promises(limit=0.05, p95=80)).binding == "harm"
+
+
 def test_dollars_without_a_budget_are_refused():
     with pytest.raises(ValueError, match="budget"):
         Promises(limit=0.05, dollars=1.0)

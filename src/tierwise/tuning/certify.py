@@ -65,6 +65,8 @@ class Tested:
     losses: Losses
     """Of the first promise: harm, net loss or selective errors."""
     method: Method
+    binding: str
+    """The promise with this p-value: `harm`, `net`, `selective`, `p95` or `dollars`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,9 +160,12 @@ def judged(
     losses = losses_of(evaluated, setting, calibration, promises, most=most)
     limit, delta = limit_of(promises), promises.delta
     p_value = losses.p_value(limit, seed=seed, delta=delta)
-    for other, bound in _others(evaluated, setting, calibration, promises, most):
-        p_value = max(p_value, other.p_value(bound, seed=seed, delta=delta))
-    return Tested(setting=setting, p_value=p_value, losses=losses, method=losses.method)
+    found = {promises.kind: p_value} | {
+        name: other.p_value(bound, seed=seed, delta=delta)
+        for name, other, bound in _others(evaluated, setting, calibration, promises, most)
+    }
+    binding = max(found, key=lambda name: found[name])
+    return Tested(setting=setting, p_value=found[binding], losses=losses, method=losses.method, binding=binding)
 
 
 def ordered(
@@ -205,7 +210,7 @@ def expected_p_value(
 ) -> float:
     """The p-value that a setting would reach on this many tasks, if they were like the tuning tasks."""
     p_value = _p_on(losses_of(evaluated, setting, tuning, promises), limit_of(promises), promises, size)
-    for other, bound in _others(evaluated, setting, tuning, promises, 0.0):
+    for _, other, bound in _others(evaluated, setting, tuning, promises, 0.0):
         p_value = max(p_value, _p_on(other, bound, promises, size))
     return p_value
 
@@ -270,17 +275,17 @@ def risks(evaluated: Evaluated, tuning: Sequence[int] | Numbers, promises: Promi
 
 def _others(
     evaluated: Evaluated, setting: int, tasks: Sequence[int] | Numbers, promises: Promises, most: float
-) -> list[tuple[Losses, float]]:
-    """Of every further promise: its losses, and their limit."""
-    found: list[tuple[Losses, float]] = []
+) -> list[tuple[str, Losses, float]]:
+    """Of every further promise: its name, its losses, and their limit."""
+    found: list[tuple[str, Losses, float]] = []
     if promises.p95 is not None:
         slow = evaluated.seconds[setting] > promises.p95
         is_single = _is_plain(evaluated, tasks)
         values = slow[:, 0].astype(np.float64) if is_single else slow.mean(axis=1)
-        found.append((_losses(evaluated, values, tasks, most, is_single=is_single), MOST_SLOW))
+        found.append(("p95", _losses(evaluated, values, tasks, most, is_single=is_single), MOST_SLOW))
     if promises.dollars is not None and promises.budget is not None:
         share = np.minimum(1.0, evaluated.dollars[setting] / promises.budget)
-        found.append((_losses(evaluated, share, tasks, most), promises.dollars / promises.budget))
+        found.append(("dollars", _losses(evaluated, share, tasks, most), promises.dollars / promises.budget))
     return found
 
 

@@ -11,6 +11,7 @@ from tierwise.spec.errors import SpecError
 from tierwise.stats.estimates import Estimate
 from tierwise.stats.promises import Losses
 from tierwise.tuning.certify import (
+    MOST_SLOW,
     Certified,
     Promises,
     certify,
@@ -106,6 +107,9 @@ def outlook(searched: Searched, split: TaskSplit, promises: Promises) -> Outlook
     evaluated = searched.evaluated
     size = len(np.unique(evaluated.units[split.calibration]))
     labels = labels_for(searched, split, promises, 0.0)
+    if promises.p95 is not None:
+        slow = Promises(limit=MOST_SLOW, confidence=promises.confidence)
+        labels = max(labels, labels_for(searched, split, slow, 0.0))
     found = risks(evaluated, split.tuning, promises)
     costs = evaluated.mean(evaluated.dollars, split.tuning)
     fit = [one for one in cheaper(searched, split) if found[one] < promises.limit]
@@ -145,9 +149,10 @@ def require_feasible(found: Outlook, searched: Searched, promises: Promises) -> 
         share = found.labels / max(1, found.tasks)
         allowed = f"these tasks can show {most:.2g} at best, so allow --loss {_rounded_up(most):g}" if most < 1 else ""
         raise SpecError(
-            f"a loss of {promises.limit:g} with confidence {promises.confidence:g} needs {found.labels} independent "
-            f"calibration tasks even if none of them has a loss, and the workload has {found.tasks}: give about "
-            f"{share:.1f} times as many tasks{f'; {allowed}' if allowed else ''}",
+            f"a loss of {promises.limit:g}{'' if promises.p95 is None else ' and a latency'} with confidence "
+            f"{promises.confidence:g} needs {found.labels} independent calibration tasks even if none of them has a "
+            f"loss, and the workload has {found.tasks}: give about {share:.1f} times as many tasks"
+            f"{f'; {allowed}' if allowed else ''}",
             field="--loss",
         )
 
@@ -233,7 +238,8 @@ def _choice(
         more = more if seen.labels_for_expected > seen.tasks else ""
         return None, (
             f"nothing cheaper keeps the promise for certain: the surest setting, {name}, has a {promises.kind} of "
-            f"{risk:.2%} on {closest.losses.tasks} calibration tasks, p = {closest.p_value:.3g}{more}"
+            f"{risk:.2%} on {closest.losses.tasks} calibration tasks, and the promise of {closest.binding} has "
+            f"p = {closest.p_value:.3g}, above {promises.delta:g}{more}"
         )
     route = searched.routes[found.setting]
     if confirmed is not None and confirmed.low > promises.limit:
