@@ -55,6 +55,10 @@ def test_a_signal_that_discriminates_within_questions_gets_a_calibration(tmp_pat
     best = found.best
     assert best.auroc == 1.0
     assert (best.questions, best.answers) == (12, 96)
+    assert (best.overall.value, best.overall.n, found.alternatives) == (1.0, 12, ALTERNATIVES)
+    assert sum(one.answers for one in best.reliability) == 96
+    assert best.calibration_error < 0.05
+    assert [share for _, share in best.isotonic] == sorted(share for _, share in best.isotonic)
     assert best.calibration.probability(-5.0) < 0.1
     margin = next(one for one in found.signals if one.signal == "margin").calibration
     assert (margin.alternatives, margin.thinking) == (ALTERNATIVES, False)
@@ -80,6 +84,8 @@ def test_questions_whose_answers_are_all_right_or_all_wrong_say_nothing(tmp_path
     made = pool(tmp_path / "p", [question(n) for n in range(6)], one, draws=8, top_logprobs=ALTERNATIVES)
     for found in calibrate(made):
         assert all(one.auroc is None and one.calibration is None for one in found.signals)
+        sampled = next(one for one in found.signals if one.signal == "mean_logprob")
+        assert sampled.overall.n == 6, "a route can tell questions apart by it"
 
 
 def test_too_few_answers_calibrate_nothing(tmp_path):
@@ -110,9 +116,23 @@ def test_the_command_prints_tables_and_settings(tmp_path):
     shown = CliRunner().invoke(app, ["pool", "calibrate", str(tmp_path / "p")])
     assert shown.exit_code == 0
     assert "AUROC within questions" in shown.output
+    assert "AUROC of all answers" in shown.output
+    assert "reliability of " in shown.output
+    assert "combination of signals: refused, 12 questions have answers, 50 are needed" in shown.output
     assert "confidence: {signal: " in shown.output
     found = json.loads(CliRunner().invoke(app, ["pool", "calibrate", str(tmp_path / "p"), "--json"]).output)
-    assert found[0]["signals"][0]["auroc"] == 1.0
+    best = found[0]["signals"][0]
+    assert best["auroc"] == best["overall"]["value"] == 1.0
+    assert {"low", "high", "answers", "predicted", "right", "interval"} == set(best["reliability"][0])
+    assert found[0]["alternatives"] == ALTERNATIVES
+
+
+def test_tasks_of_a_cluster_are_one_unit_of_the_interval_over_all_answers(tmp_path):
+    tasks = [msgspec.structs.replace(question(n), cluster=f"repository {n % 3}") for n in range(12)]
+    made = pool(tmp_path / "p", tasks, said(discriminates=True), draws=8, top_logprobs=ALTERNATIVES)
+    (found,) = calibrate(made)
+    assert found.best.overall.n == 3
+    assert found.best.questions == 12
 
 
 def test_a_pool_without_log_probabilities_is_refused_with_what_to_do(tmp_path):

@@ -143,3 +143,61 @@ def test_tests_that_are_not_valid_for_a_sample_are_refused():
             halves.p_value(limit)
     with pytest.raises(ValueError, match="between 0 and 1"):
         labels_needed(0.0, 0.05)
+
+
+BOUNDED = [
+    (0.0, 100, 0.05, 0.005920529220334054),
+    (0.01, 500, 0.02, 0.1772098677078076),
+    (0.013, 330, 0.05, 0.0012737377486570574),
+    (0.0275, 1000, 0.05, 0.0010647890533268208),
+    (0.07, 150, 0.1, 0.4364447998820987),
+    (0.002, 2000, 0.01, 4.314683903169307e-05),
+    (0.05, 100, 0.05, 1.0),
+    (0.2, 80, 0.5, 7.979965387437881e-08),
+]
+"""Mean, n, limit and p-value of MAPIE 1.6.0: `compute_hoeffding_bentkus_p_value([mean], n, limit)`."""
+
+SEQUENCES = [
+    ([0.001, 0.02, 0.05, 0.06, 0.0], 3),
+    ([0.2, 0.001], 0),
+    ([0.01, 0.02], 2),
+    ([0.04999, 0.0500001, 0.01], 1),
+]
+"""P-values, and how many `control_fwer(p_values, 0.05, "fixed_sequence")` of MAPIE 1.6.0 rejects."""
+
+BETS = [
+    (0.05, 78, 0, 0.0, 0.04881430128),
+    (0.02, 199, 0, 0.0, 0.04866267678),
+    (0.01, 400, 0, 0.0, 0.04885579622),
+    (0.05, 300, 1, 0.02, 0.001598946935),
+    (0.05, 500, 2, 0.03, 0.003198047231),
+    (0.15, 200, 3, 0.1, 0.01309943073),
+    (0.15, 400, 4, 0.1, 0.0003747683106),
+    (0.05, 300, 5, 0.12, 0.8565367553),
+    (0.02, 1000, 6, 0.015, 0.1640425073),
+    (0.1, 150, 7, 0.05, 0.006726921754),
+]
+"""Limit, n, seed and share of losses of a sample, and the last p-value of ville 0.1.0:
+`BettingTest(limit, alternative="less", alpha=0.05, c=0.75)`. Its bets are for an unknown sample size, ours for a known
+one, so p-values differ; without a loss both bet the most that is allowed, except for our first bets."""
+
+
+@pytest.mark.parametrize(("mean", "n", "limit", "p_value"), BOUNDED)
+def test_hoeffding_bentkus_is_that_of_mapie(mean, n, limit, p_value):
+    assert hoeffding_bentkus(mean, n, limit) == pytest.approx(p_value, rel=1e-9)
+
+
+@pytest.mark.parametrize(("p_values", "rejected"), SEQUENCES)
+def test_a_fixed_sequence_rejects_as_that_of_mapie(p_values, rejected):
+    assert fixed_sequence(p_values, 0.05) == rejected
+
+
+@pytest.mark.parametrize(("limit", "n", "seed", "share", "p_value"), BETS)
+def test_a_bet_decides_as_that_of_ville(limit, n, seed, share, p_value):
+    rng = random.Random(seed)
+    sample = [float(rng.random() < share) * rng.choice((0.5, 1.0)) for _ in range(n)]
+    found = betting([loss - limit for loss in sample], limit)
+    assert (found <= 0.05) == (p_value <= 0.05)
+    if share == 0:
+        assert found == pytest.approx(p_value, rel=0.03)
+        assert found >= p_value

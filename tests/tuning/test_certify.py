@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from made_evaluations import evaluated, routes
 from tierwise.stats.promises import exact
-from tierwise.tuning.certify import Promises, certify, judged, ordered, pareto, walk
+from tierwise.tuning.certify import Promises, certify, judged, nested, ordered, pareto, walk
 
 HARM = Promises(limit=0.05)
 
@@ -187,3 +187,35 @@ def test_clusters_of_unequal_sizes_and_weights_reject_falsely_as_rarely_as_was_p
         of = evaluated(harm, [0.5], units=units, weights=weights)
         rejected += certify(of, tuning, calibration, Promises(kind=kind, limit=limit)) is not None
     assert rejected <= 18  # 5 % of 200, and three standard errors
+
+
+def test_the_stricter_thresholds_of_a_signal_are_tested_before_the_loosest_without_a_loss():
+    harm, kept = np.zeros((3, 600)), np.zeros((3, 600))
+    kept[0] = kept[1, ::2] = kept[2, ::4] = 1
+    harm[0, :300:8] = harm[0, 300::8] = 1
+    harm[1, 300::16] = 1  # looks harmless on the tuning tasks
+    of = evaluated(harm, [0.1, 0.5, 0.8], kept=kept)
+    promises = Promises(limit=0.02)
+    assert ordered(of, range(300), promises, 300) == [2, 1, 0]
+    found = certify(of, range(300), range(300, 600), promises)
+    assert found is not None
+    assert found.name == "setting 2"
+
+
+def test_thresholds_of_another_signal_are_no_part_of_a_chain():
+    kept = np.zeros((5, 8))
+    kept[0], kept[1, :4], kept[2, :2], kept[3, 3:6], kept[4, :4] = 1, 1, 1, 1, 1
+    dollars = np.array([0.1, 0.5, 0.75, 0.6, 0.5])
+    assert sorted(nested(kept, dollars, 1).tolist()) == [0, 1, 2]
+    assert nested(kept, dollars, 1)[0] == 1
+
+
+def test_a_chain_is_ordered_by_all_promises():
+    harm, kept = np.zeros((2, 600)), np.ones((2, 600))
+    kept[1, ::2] = 0
+    of = evaluated(harm, [0.1, 0.5], kept=kept)
+    wanted = Promises(limit=0.05, dollars=0.3, budget=1.0)
+    assert ordered(of, range(300), wanted, 300)[0] == 0  # the stricter one costs too much
+    found = certify(of, range(300), range(300, 600), wanted)
+    assert found is not None
+    assert found.name == "setting 0"

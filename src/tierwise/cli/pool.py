@@ -284,8 +284,8 @@ def calibrate(pool: PoolPath, as_json: AsJson = False) -> None:
     """Measure on a pool which signals tell right from wrong answers, and print `confidence` and `cut` to paste.
 
     Confidence helps a vote only where it tells right from wrong answers to the *same* question. A signal is refused
-    below an AUROC of .55 within questions, and where that may be chance. Answers with and without thinking are
-    calibrated apart.
+    below an AUROC of .55 within questions, and where that may be chance. A route needs one with a high AUROC of all
+    answers; its deciles are shown with what is right. Answers with and without thinking are calibrated apart.
 
     Exit codes: 0 measured, 2 invalid input, such as a pool without log-probabilities.
     """
@@ -296,7 +296,7 @@ def calibrate(pool: PoolPath, as_json: AsJson = False) -> None:
 
     from tierwise.cli.output import print_json, wide_console
     from tierwise.pools.calibrating import calibrate as calibrated
-    from tierwise.report.calibration_table import calibration_table, settings
+    from tierwise.report.calibration_table import calibration_table, combination_line, reliability_table, settings
     from tierwise.spec.errors import SpecError
 
     recorded, _ = _read(pool, None, None, None)
@@ -311,6 +311,11 @@ def calibrate(pool: PoolPath, as_json: AsJson = False) -> None:
     console = wide_console()
     for one in found:
         console.print(calibration_table(one))
+        console.print()
+        if (deciles := reliability_table(one)) is not None:
+            console.print(deciles)
+            console.print()
+        console.print(combination_line(one), markup=False, highlight=False, soft_wrap=True)
         for line in settings(one):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         console.print()

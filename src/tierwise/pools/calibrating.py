@@ -1,9 +1,12 @@
-"""Which signal of confidence tells right from wrong answers on a pool, and the calibrations of those that do."""
+"""Which signal of confidence tells right from wrong answers on a pool, and the calibrations of those that do.
+
+A vote needs a signal that does so within questions; a route needs one that does so over all answers.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,9 +15,11 @@ from msgspec import structs
 from scipy.optimize import isotonic_regression
 
 from tierwise.policies.signals import ALTERNATIVES, SIGNALS, Cut
+from tierwise.pools.combining import Combination, combination
 from tierwise.stats import confidence
-from tierwise.stats.discrimination import pairs_won, within_question_auroc
-from tierwise.stats.estimates import Interval
+from tierwise.stats.discrimination import auroc, pairs_won, within_question_auroc
+from tierwise.stats.estimates import Estimate, Interval
+from tierwise.stats.reliability import Bin, calibration_error, cross_fitted, folds, isotonic, reliability
 from tierwise.stopping import Calibration
 from tierwise.stopping.confidence import LEAST_AUROC, weight
 
@@ -41,6 +46,8 @@ class Answered:
     """One graded draw."""
 
     task: str
+    unit: str
+    """The cluster of its task, or the task."""
     is_right: bool
     vote: str | None
     completion: Completion
@@ -58,9 +65,18 @@ class SignalResult:
     """Within questions; None without any such question."""
     interval: Interval | None
     """95 %, from a bootstrap over questions."""
+    overall: Estimate | None
+    """The AUROC of all answers, with an interval over questions, or over clusters if the tasks have them."""
+    reliability: tuple[Bin, ...]
+    """Deciles of the signal: the share that is right, and what isotonic regression on other questions predicts."""
+    calibration_error: float | None
+    """Expected calibration error of these predictions, from 0 to 1."""
+    isotonic: tuple[tuple[float, float], ...]
+    """The calibration of all answers: pairs of a value of the signal and the share of right answers, both rising."""
     calibration: Calibration | None
-    """None if the signal is refused."""
+    """For votes; None if the signal is refused."""
     why_not: str = ""
+    """Why it is refused for votes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +100,12 @@ class Calibrated:
     tier: str
     deployment: str
     thinking: bool
+    alternatives: int
+    """`top_logprobs` of the pool; 0 without."""
     signals: tuple[SignalResult, ...]
     """The most discriminating first."""
+    combination: Combination | None
+    """Of all signals; None with fewer than two."""
     cut: CutResult | None
     """None if passes are too short, or the pool has another number of alternatives than a cut asks for."""
 
@@ -113,7 +133,11 @@ def _answers(pool: Pool, source: Source) -> Iterator[Answered]:
         for draw in task.draws[source.key]:
             if draw.correct is not None and not draw.failure and draw.completion.finish != "length":
                 yield Answered(
-                    task=task.task.id, is_right=draw.correct, vote=draw.vote, completion=_with_logprobs(draw)
+                    task=task.task.id,
+                    unit=task.task.cluster or task.task.id,
+                    is_right=draw.correct,
+                    vote=draw.vote,
+                    completion=_with_logprobs(draw),
                 )
 
 
@@ -122,35 +146,52 @@ def _with_logprobs(draw: Draw) -> Completion:
 
 
 def _calibrated(source: Source, thinking: bool, answers: Sequence[Answered], alternatives: int) -> Calibrated:
-    signals = [_measured(name, thinking, answers, alternatives) for name in SIGNALS]
+    values = {name: [signal.value(one.completion) for one in answers] for name, signal in SIGNALS.items()}
+    signals = [_measured(name, thinking, answers, several, alternatives) for name, several in values.items()]
     signals.sort(key=lambda one: (one.calibration is None, -(one.auroc or 0.0)))
     return Calibrated(
         tier=source.tier,
         deployment=source.deployment,
         thinking=thinking,
+        alternatives=alternatives,
         signals=tuple(signals),
+        combination=_combination(values, answers),
         cut=_cut(answers) if alternatives == ALTERNATIVES else None,
     )
 
 
-def _measured(name: str, thinking: bool, answers: Sequence[Answered], alternatives: int) -> SignalResult:
-    scored = [(one, value) for one in answers if (value := SIGNALS[name].value(one.completion)) is not None]
+def _combination(values: Mapping[str, Sequence[float | None]], answers: Sequence[Answered]) -> Combination | None:
+    """Of the answers that have any signal; a signal that one of them lacks takes no part."""
+    kept = [place for place, _ in enumerate(answers) if any(several[place] is not None for several in values.values())]
+    return combination(
+        {name: [several[place] for place in kept] for name, several in values.items()},
+        [answers[place].is_right for place in kept],
+        [answers[place].unit for place in kept],
+    )
+
+
+def _measured(
+    name: str, thinking: bool, answers: Sequence[Answered], values: Sequence[float | None], alternatives: int
+) -> SignalResult:
+    scored = [(one, value) for one, value in zip(answers, values, strict=True) if value is not None]
     questions: dict[str, list[tuple[float, bool]]] = defaultdict(list)
     for one, value in scored:
         questions[one.task].append((value, one.is_right))
     counted = np.array([pairs_won(of) for of in questions.values()]).reshape(-1, 2)
     counted = counted[counted[:, 1] > 0]
-    auroc = within_question_auroc(questions.values())
+    within = within_question_auroc(questions.values())
     interval = _interval(counted) if len(counted) > 1 else None
-    why_not, calibration = _why_not(len(scored), auroc, interval), None
-    if not why_not and auroc is not None:
-        curve = _curve([value for _, value in scored], [one.is_right for one, _ in scored])
+    why_not, calibration = _why_not(len(scored), within, interval), None
+    known, right, units = [value for _, value in scored], [one.is_right for one, _ in scored], _units(scored)
+    curve = _curve(known, right) if scored else ()
+    bins = _reliability(known, right, units)
+    if not why_not and within is not None:
         if len(curve) < 2:
             why_not = "all answers have the same signal"
         else:
             made = Calibration(
                 signal=name,
-                auroc=round(auroc, 3),
+                auroc=round(within, 3),
                 curve=curve,
                 alternatives=alternatives if SIGNALS[name].needs_alternatives else 0,
                 thinking=thinking,
@@ -160,11 +201,28 @@ def _measured(name: str, thinking: bool, answers: Sequence[Answered], alternativ
         signal=name,
         answers=len(scored),
         questions=len(counted),
-        auroc=auroc,
+        auroc=within,
         interval=interval,
+        overall=auroc(known, right, units),
+        reliability=bins,
+        calibration_error=calibration_error(bins),
+        isotonic=curve,
         calibration=calibration,
         why_not=why_not,
     )
+
+
+def _units(scored: Sequence[tuple[Answered, float]]) -> list[str]:
+    return [one.unit for one, _ in scored]
+
+
+def _reliability(values: Sequence[float], right: Sequence[bool], units: Sequence[str]) -> tuple[Bin, ...]:
+    """Empty with too few answers, or with one question only."""
+    if len(values) < LEAST_ANSWERS or len(set(units)) < 2:
+        return ()
+    features = np.array(values)[:, None]
+    predicted = cross_fitted(features, np.array(right, dtype=bool), folds(units), isotonic)
+    return reliability(values, predicted, right, units)
 
 
 def _why_not(answers: int, auroc: float | None, interval: Interval | None) -> str:

@@ -21,8 +21,11 @@ import math
 import random
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 Method = Literal["exact", "betting", "hoeffding-bentkus"]
@@ -55,9 +58,10 @@ class Losses:
     def __post_init__(self) -> None:
         if len(self.values) != len(self.weights):
             raise ValueError(f"{len(self.values)} losses have {len(self.weights)} weights")
-        if any(not 0 <= value <= 1 for value in self.values):
+        values, weights = np.array(self.values), np.array(self.weights)
+        if not ((values >= 0) & (values <= 1)).all():
             raise ValueError("a loss is a number from 0 to 1")
-        if any(not 0 < weight < math.inf for weight in self.weights):
+        if not ((weights > 0) & (weights < np.inf)).all():
             raise ValueError("a weight is a positive number")
         if self.most_weight and self.weights and max(self.weights) > self.most_weight * (1 + 1e-9):
             raise ValueError(f"a unit weighs {max(self.weights):g}, more than the declared {self.most_weight:g}")
@@ -71,7 +75,7 @@ class Losses:
     @property
     def method(self) -> Method:
         """The test with the most power among those that are valid for this sample."""
-        return "exact" if self.is_plain and all(value in (0.0, 1.0) for value in self.values) else "betting"
+        return "exact" if self.is_plain and set(self.values) <= {0.0, 1.0} else "betting"
 
     def p_value(self, limit: float, *, seed: int = 0, delta: float = 0.05, method: Method | None = None) -> float:
         """The p-value of "the risk is above the limit"; 1 without units.
@@ -97,10 +101,9 @@ class Losses:
                     raise ValueError("the Hoeffding-Bentkus test needs equal weights")
                 return hoeffding_bentkus(self.risk, len(self.values), limit)
             case "betting":
-                order = list(zip(self.values, self.weights, strict=True))
-                random.Random(seed).shuffle(order)  # noqa: S311 - an order, not a secret
                 most = self.most_weight or max(self.weights, default=1.0)
-                return betting([weight / most * (value - limit) for value, weight in order], limit, delta=delta)
+                excesses = np.array(self.weights) / most * (np.array(self.values) - limit)
+                return betting(excesses[_order(len(excesses), seed)], limit, delta=delta)
 
     def upper_bound(self, delta: float, *, seed: int = 0) -> float:
         """The smallest limit that is rejected at level `delta`: with confidence 1 - delta, the risk is at most this.
@@ -182,17 +185,23 @@ def betting(excesses: Iterable[float], limit: float, *, delta: float = 0.05) -> 
         limit: the limit.
         delta: the level that sets the size of the bets.
     """
-    excesses = list(excesses)
-    n, log_wealth, most = len(excesses), 0.0, 0.0
-    mean, spread = 0.0, 0.25  # of the excesses so far, with one made-up unit
-    largest = _LARGEST_BET / (1 - limit)
-    for seen, excess in enumerate(excesses, start=1):
-        bet = min(math.sqrt(2 * math.log(1 / delta) * seen / (n * spread)), largest)
-        log_wealth += math.log1p(-bet * excess)
-        most = max(most, log_wealth)
-        before, mean = mean, mean + (excess - mean) / (seen + 1)
-        spread += (excess - before) * (excess - mean)
-    return math.exp(-most)
+    values = np.fromiter(excesses, dtype=np.float64)
+    n = len(values)
+    if n == 0:
+        return 1.0
+    seen = np.arange(1, n + 1)
+    means = np.cumsum(values) / (seen + 1)  # of the excesses so far, with one made-up unit
+    before = np.concatenate(([0.0], means[:-1]))
+    spreads = 0.25 + np.concatenate(([0.0], np.cumsum((values - before) * (values - means))[:-1]))
+    bets = np.minimum(np.sqrt(2 * math.log(1 / delta) * seen / (n * spreads)), _LARGEST_BET / (1 - limit))
+    return math.exp(-max(0.0, float(np.cumsum(np.log1p(-bets * values)).max())))
+
+
+@lru_cache(maxsize=64)
+def _order(n: int, seed: int) -> NDArray[np.int64]:
+    order = list(range(n))
+    random.Random(seed).shuffle(order)  # noqa: S311 - an order, not a secret
+    return np.array(order, dtype=np.int64)
 
 
 def fixed_sequence(p_values: Iterable[float], delta: float) -> int:

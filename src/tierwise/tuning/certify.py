@@ -1,9 +1,10 @@
 """Certifies the cheapest setting that keeps its promises, with tests whose order was fixed on other tasks.
 
-Pareto testing (Laufer-Goldenberg et al. 2022, arXiv 2210.07913): on the tuning tasks, the settings that no other beats
-in both dollars and risk are ordered by how surely they keep the promise there. On the calibration tasks they are tested
-in this order, up to the first that fails; with probability `confidence` none that passed breaks its promise. Several
-promises are one hypothesis: its p-value is the largest of theirs (intersection-union).
+Pareto testing (Laufer-Goldenberg et al. 2022, arXiv 2210.07913): the settings that no other beats in both dollars and
+risk on the tuning tasks are ordered by how surely they keep the promise there; for harm, the cheapest that keeps it
+there, and the stricter and looser versions of it. On the calibration tasks they are tested in this order, up to the
+first that fails; with probability `confidence` none that passed breaks its promise. Several promises are one
+hypothesis: its p-value is the largest of theirs (intersection-union).
 """
 
 from __future__ import annotations
@@ -176,7 +177,9 @@ def ordered(
     *,
     candidates: Iterable[int] | None = None,
 ) -> list[int]:
-    """The settings of the Pareto set of dollars and risk on the tuning tasks, the surest to keep its promises first.
+    """The settings that are tested, the surest to keep its promises on the tuning tasks first.
+
+    For harm, those of one chain of the Pareto set of dollars and risk (`nested`); otherwise the whole set.
 
     Args:
         evaluated: what each setting does to each task.
@@ -189,10 +192,21 @@ def ordered(
     if not len(found):
         return []
     dollars = evaluated.mean(evaluated.dollars, tuning)[found]
-    kept = found[pareto(dollars, risks(evaluated, tuning, promises)[found])]
-    p_values = {one: expected_p_value(evaluated, one, tuning, promises, size) for one in kept.tolist()}
+    seen = risks(evaluated, tuning, promises)[found]
+    best = pareto(dollars, seen)
+    if promises.kind == "harm":
+        good = seen[best] <= promises.limit
+        for _, values, bound in _further(evaluated, found, promises):
+            good &= evaluated.mean(values, tuning)[best] <= bound
+        start = best[good][0] if good.any() else best[-1]
+        best = nested(evaluated.kept[found][:, tuning], dollars, int(start))
+    kept = found[best].tolist()
     costs = dict(zip(found.tolist(), dollars.tolist(), strict=True))
-    return sorted(p_values, key=lambda one: (p_values[one], -costs[one]))
+    if promises.kind == "harm" and promises.p95 is None and promises.dollars is None:
+        sure = dict(zip(found.tolist(), seen.tolist(), strict=True))  # p-values rise with it
+    else:
+        sure = {one: expected_p_value(evaluated, one, tuning, promises, size) for one in kept}
+    return sorted(kept, key=lambda one: (sure[one], -costs[one]))
 
 
 def pareto(dollars: Floats, risks: Floats) -> Numbers:
@@ -202,6 +216,31 @@ def pareto(dollars: Floats, risks: Floats) -> Numbers:
         if risks[index] < least:
             found.append(index)
             least = risks[index]
+    return np.array(found, dtype=np.int64)
+
+
+def nested(kept: Floats, dollars: Floats, start: int) -> Numbers:
+    """Indexes of settings of which each keeps all that the dearer ones keep, and more, through one of them.
+
+    The thresholds of one signal are such a chain. Harm grows along it, so a strict threshold passes where a looser one
+    does, and a test of it costs nothing. The Pareto set alone leaves out all but the loosest threshold without a loss
+    on the tuning tasks, and fails at once where that one harms. On synthetic tasks at a limit of 2 % it reached 43 % of
+    the oracle's saving with 500 tasks, and a chain 65 % (docs/certificates.md).
+
+    Args:
+        kept: settings × tasks, the share that is not passed on to the last tier.
+        dollars: of each setting.
+        start: a setting of the chain.
+    """
+    order = np.argsort(dollars, kind="stable")
+    found = [start]
+    for sign, several in ((-1.0, order), (1.0, order[::-1])):  # stricter ones are dearer
+        last = start
+        for one in several.tolist():
+            more = sign * (kept[one] - kept[last])
+            if sign * (dollars[last] - dollars[one]) > 0 and (more >= 0).all() and (more > 0).any():
+                found.append(one)
+                last = one
     return np.array(found, dtype=np.int64)
 
 
@@ -276,16 +315,27 @@ def risks(evaluated: Evaluated, tuning: Sequence[int] | Numbers, promises: Promi
 def _others(
     evaluated: Evaluated, setting: int, tasks: Sequence[int] | Numbers, promises: Promises, most: float
 ) -> list[tuple[str, Losses, float]]:
-    """Of every further promise: its name, its losses, and their limit."""
-    found: list[tuple[str, Losses, float]] = []
+    """Of every further promise: its name, its losses on some tasks, and their limit. As with harm, the recorded order
+    alone says whether an independent task is slow.
+    """
+    first = _is_plain(evaluated, tasks)
+    return [
+        (name, _losses(evaluated, values, tasks, most, is_single=first and name == "p95"), bound)
+        for name, values, bound in _further(evaluated, setting, promises, first=first)
+    ]
+
+
+def _further(
+    evaluated: Evaluated, setting: int | Numbers, promises: Promises, *, first: bool = False
+) -> list[tuple[str, Floats, float]]:
+    """Of every further promise: its name, the losses of all tasks for one setting or several, and their limit."""
+    found: list[tuple[str, Floats, float]] = []
     if promises.p95 is not None:
-        slow = evaluated.seconds[setting] > promises.p95
-        is_single = _is_plain(evaluated, tasks)
-        values = slow[:, 0].astype(np.float64) if is_single else slow.mean(axis=1)
-        found.append(("p95", _losses(evaluated, values, tasks, most, is_single=is_single), MOST_SLOW))
+        slow = (evaluated.seconds[setting] > promises.p95).astype(np.float64)
+        found.append(("p95", slow[..., 0] if first else slow.mean(axis=-1), MOST_SLOW))
     if promises.dollars is not None and promises.budget is not None:
         share = np.minimum(1.0, evaluated.dollars[setting] / promises.budget)
-        found.append(("dollars", _losses(evaluated, share, tasks, most), promises.dollars / promises.budget))
+        found.append(("dollars", share, promises.dollars / promises.budget))
     return found
 
 
