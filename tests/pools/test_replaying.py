@@ -82,6 +82,20 @@ def test_settings_that_share_a_walk_get_what_each_gets_alone(made, monkeypatch, 
             assert (one.answer and one.answer.text, one.why) == (other.answer and other.answer.text, other.why)
 
 
+def test_an_action_says_how_far_up_a_route_went(made):
+    first, always, never = (
+        replay(made, one)[0]
+        for one in (
+            setting("fast", {"single": {}}),
+            setting("best", {"cascade": {"tiers": ["fast", "best"], "signals": [{"length": 1000}]}}),
+            setting("best", {"cascade": {"tiers": ["fast", "best"], "signals": [{"length": 1}]}}),
+        )
+    )
+    assert {one.asked for one in first} == {""}
+    assert {one.asked for one in always} == {"fast"}
+    assert {one.asked for one in never} == {"best"}
+
+
 def test_a_shared_walk_ends_at_the_deadline_of_each_setting(made):
     vote = {"majority": {"n": 8}}
     deadlines = [None, 600, 0.5, 0.3, 0.2, 0.6, 0.15, 10]

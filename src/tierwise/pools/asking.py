@@ -182,7 +182,8 @@ class PoolAsk:
                 f"policy Thinking of tier {tier.name!r} ends thinking while a pass runs, with trial answers made from "
                 "it, of which the pool has none; measure it with `tierwise bench`"
             )
-        self.choice.asked = tier.name
+        if self._path:
+            self.choice.asked = tier.name
         inner = self._with(tier, self.tracker, path=(*self._path, tier.name), fills=False)
         inner.drafts = drafts
         try:

@@ -206,7 +206,7 @@ class Choice:
         self.simulated: list[Pass] = []
         """Passes that were simulated one by one, in the order in which they ended."""
         self.asked = ""
-        """The last tier whose policy was asked."""
+        """The last tier that a policy asked to solve the task; empty if none was."""
         self.started = 0
         self.may_share = may_share
         """Whether the first panel may be one that other settings have walked along, too."""

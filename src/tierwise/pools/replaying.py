@@ -58,7 +58,7 @@ class Replayed(NamedTuple):
     why: str
     """The policy's reason, or why there is no answer."""
     asked: str
-    """The last tier whose policy was asked: how far up a route went."""
+    """The last tier that a policy asked: how far up a route went. Empty if it asked none."""
 
 
 _Walks = dict[int | None, tuple[float, Replayed]]

@@ -195,12 +195,11 @@ def ordered(
     seen = risks(evaluated, tuning, promises)[found]
     best = pareto(dollars, seen)
     if promises.kind == "harm":
-        good = [
-            one
-            for one in best.tolist()
-            if seen[one] <= promises.limit and _keeps_others(evaluated, int(found[one]), tuning, promises)
-        ]
-        best = nested(evaluated.kept[found][:, tuning], dollars, good[0] if good else int(best[-1]))
+        good = seen[best] <= promises.limit
+        for _, values, bound in _further(evaluated, found, promises):
+            good &= evaluated.mean(values, tuning)[best] <= bound
+        start = best[good][0] if good.any() else best[-1]
+        best = nested(evaluated.kept[found][:, tuning], dollars, int(start))
     kept = found[best].tolist()
     costs = dict(zip(found.tolist(), dollars.tolist(), strict=True))
     if promises.kind == "harm" and promises.p95 is None and promises.dollars is None:
@@ -316,22 +315,28 @@ def risks(evaluated: Evaluated, tuning: Sequence[int] | Numbers, promises: Promi
 def _others(
     evaluated: Evaluated, setting: int, tasks: Sequence[int] | Numbers, promises: Promises, most: float
 ) -> list[tuple[str, Losses, float]]:
-    """Of every further promise: its name, its losses, and their limit."""
-    found: list[tuple[str, Losses, float]] = []
+    """Of every further promise: its name, its losses on some tasks, and their limit. As with harm, the recorded order
+    alone says whether an independent task is slow.
+    """
+    first = _is_plain(evaluated, tasks)
+    return [
+        (name, _losses(evaluated, values, tasks, most, is_single=first and name == "p95"), bound)
+        for name, values, bound in _further(evaluated, setting, promises, first=first)
+    ]
+
+
+def _further(
+    evaluated: Evaluated, setting: int | Numbers, promises: Promises, *, first: bool = False
+) -> list[tuple[str, Floats, float]]:
+    """Of every further promise: its name, the losses of all tasks for one setting or several, and their limit."""
+    found: list[tuple[str, Floats, float]] = []
     if promises.p95 is not None:
-        slow = evaluated.seconds[setting] > promises.p95
-        is_single = _is_plain(evaluated, tasks)
-        values = slow[:, 0].astype(np.float64) if is_single else slow.mean(axis=1)
-        found.append(("p95", _losses(evaluated, values, tasks, most, is_single=is_single), MOST_SLOW))
+        slow = (evaluated.seconds[setting] > promises.p95).astype(np.float64)
+        found.append(("p95", slow[..., 0] if first else slow.mean(axis=-1), MOST_SLOW))
     if promises.dollars is not None and promises.budget is not None:
         share = np.minimum(1.0, evaluated.dollars[setting] / promises.budget)
-        found.append(("dollars", _losses(evaluated, share, tasks, most), promises.dollars / promises.budget))
+        found.append(("dollars", share, promises.dollars / promises.budget))
     return found
-
-
-def _keeps_others(evaluated: Evaluated, setting: int, tasks: Sequence[int] | Numbers, promises: Promises) -> bool:
-    """Whether a setting keeps every further promise on some tasks."""
-    return all(other.risk <= bound for _, other, bound in _others(evaluated, setting, tasks, promises, 0.0))
 
 
 def _losses(
