@@ -185,7 +185,8 @@ def main() -> None:
             at = folder / tier
             if not RunDirectory(at).has_manifest or RunDirectory(at).is_unfinished:
                 settings = ("--concurrency", str(wanted.concurrency), "--repeats", str(wanted.repeats), "--seed", "7")
-                tierwise("bench", *given, "--tier", tier, "--mode", "max", *settings, "--out", str(at))
+                settled = ("--warm-up", "8")  # as the recording does, so that no slot is empty
+                tierwise("bench", *given, "--tier", tier, "--mode", "max", *settings, *settled, "--out", str(at))
             live[tier] = RunDirectory(at).read_records()
         pool, drawn = read_pool(RunDirectory(pool_at)), RunDirectory(pool_at).read_records()
     rows = compare(pool, live, orders=wanted.orders, concurrency=wanted.concurrency)

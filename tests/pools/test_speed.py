@@ -122,3 +122,12 @@ def test_draws_that_start_at_once_wait_for_the_one_that_computes_their_prompt():
 def test_on_an_engine_that_keeps_prompts_by_slot_each_of_them_computes_it():
     computed = TRUE.prefill(90)
     assert first_tokens(by_slot=True) == [(pytest.approx((number + 1) * computed), 10) for number in range(4)]
+
+
+def test_a_few_long_prompts_say_more_about_the_speed_than_many_cached_ones():
+    cached = [Observed(began=n, first_token=0.03 + 0.05 * (n % 7) / 7, seconds=1, fresh=1, tokens=9) for n in range(60)]
+    odd = Observed(began=70, first_token=0.26, seconds=1, fresh=23, tokens=9)
+    fresh = Observed(began=80, first_token=0.78, seconds=1.5, fresh=130, tokens=9)
+    speed = measured([*cached, odd, fresh])
+    assert speed is not None
+    assert speed.per_prompt_token == pytest.approx(0.0057, abs=0.0003)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Chain = list["Trial"]
 """The draws of one task, which are asked one after the other."""
 
+_LEAST_CHAINS = 4
+
 
 def asked(settings: PoolSettings | None) -> dict[str, Any]:
     """The request fields that the recording of a draw adds; none outside of a pool."""
@@ -52,12 +54,14 @@ async def facts_of(task: Task, completion: Completion) -> DrawFacts:
 def rising(chains: Sequence[Chain], concurrency: int) -> Iterator[tuple[int, Sequence[Chain]]]:
     """The chains in groups that run at once: 1, then 2, 4, 8 … and the rest at full concurrency.
 
-    So a pool shows how fast its engine is at each load, and not only at one.
+    So a pool shows how fast its engine is at each load, and not only at one. Each load has a few chains, because only
+    the first draw of a chain shows how fast a prompt is computed.
     """
     level, position = 1, 0
     while level < concurrency and position < len(chains):
-        yield level, chains[position : position + level]
-        position += level
+        group = chains[position : position + max(level, _LEAST_CHAINS)]
+        yield level, group
+        position += len(group)
         level *= 2
     if position < len(chains):
         yield concurrency, chains[position:]

@@ -163,7 +163,10 @@ class _Run:
             frozenset(served.most_passes.keys() - served.composed) if served.candidates else frozenset()
         )
         if settings.pool is not None:
-            for drawn in chains(self._job.workload.tasks, rows, settings.seed, settings.repeats):
+            for row, drawn in enumerate(chains(self._job.workload.tasks, rows, settings.seed, settings.repeats)):
+                missing = [trial for chain in drawn for trial in chain if key_of(trial) not in done]
+                first = warm_up(missing, settings.warm_up, settings.seed, before=row * settings.warm_up)
+                await closed_loop(self._limit.hand_out(first), settings.concurrency, self._run_trial)
                 await run_chains(
                     drawn,
                     settings.concurrency,

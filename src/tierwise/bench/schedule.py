@@ -86,9 +86,12 @@ def chains(tasks: Sequence[Task], variants: Sequence[TierVariant], seed: int, dr
     ]
 
 
-def warm_up(trials: Sequence[Trial], number: int, seed: int) -> list[Trial]:
-    """`number` warm-up trials, taken from the end of the schedule: their prompts recur last, when caches have aged."""
+def warm_up(trials: Sequence[Trial], number: int, seed: int, *, before: int = 0) -> list[Trial]:
+    """`number` warm-up trials, taken from the end of the schedule: their prompts recur last, when caches have aged.
+
+    They are numbered from `before`.
+    """
     return [
         replace(trial, seed=task_seed(seed, f"warm-up {one}/{trial.task.id}"), warm_up=one)
-        for one, trial in enumerate(islice(cycle(reversed(trials)), number))
+        for one, trial in enumerate(islice(cycle(reversed(trials)), number), start=before)
     ]

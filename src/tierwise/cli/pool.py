@@ -174,7 +174,9 @@ def _settings(
     settings = settings_for(
         tasks, seed=seed, concurrency=concurrency, timeout=timeout, arrival="closed", repeats=draws, warm_up=0
     )
-    return structs.replace(settings, pool=PoolSettings(top_logprobs=top_logprobs))
+    # So that the first draws find in the slots what any prompt begins with, as in an engine that has run for a while.
+    first = min(settings.concurrency, len(tasks.tasks))
+    return structs.replace(settings, warm_up=first, pool=PoolSettings(top_logprobs=top_logprobs))
 
 
 @app.command()

@@ -81,9 +81,9 @@ class EngineRow(Generic[S]):
     """Returns the capabilities of a deployment."""
     shares_prompts: Callable[[S], bool] = _never
     """Returns whether passes with the same prompt compute it once; false where that is not known."""
-    prefill_pays: Callable[[Call, int], bool] | None = None
-    """Returns whether it pays that a pass of one token computes the prompt of a call before this many passes start;
-    None if passes share a prompt without one."""
+    prefill_pays: Callable[[Call, int, float], bool] | None = None
+    """Returns whether it pays that a pass of one token computes the prompt of a call before this many passes start,
+    which find a share of it in a cache anyway; None if passes share a prompt without one."""
     grades: Callable[[S], bool] = _never
     """Returns whether a deployment serves a reward model, which grades answers and gives none."""
     metrics: MetricNames | None = None

@@ -51,6 +51,11 @@ class PoolTask:
     continuations: Mapping[tuple[str, str], Draw]
     """Recorded passes that saw others, by deployment and the digest of their call."""
 
+    def first_cached(self, deployment: str) -> float:
+        """The share of the prompt that its first draw found in the cache: what other prompts begin with, too."""
+        used = [one.usage for (name, _), draws in self.draws.items() if name == deployment for one in draws]
+        return min((one.cached / one.prompt for one in used if one.prompt), default=0.0)
+
     def cache_sizes(self) -> dict[str, tuple[int, int]]:
         """For each deployment, the fewest and the most cached prompt tokens of the draws."""
         of: dict[str, list[int]] = {}
@@ -82,7 +87,9 @@ class Pool:
         row = row_of(settings)
         if row.prefill_pays is None:
             return True
-        return row.shares_prompts(settings) and row.prefill_pays(Call(prompt=task.prompt), passes)
+        return row.shares_prompts(settings) and row.prefill_pays(
+            Call(prompt=task.prompt), passes, task.first_cached(deployment)
+        )
 
     def source(self, deployment: str, sampling: Mapping[str, object]) -> Source | None:
         return next(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, combinations
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -134,18 +134,24 @@ class Prompts:
 
 
 def _prefill(alone: Sequence[Observed]) -> tuple[float, float]:
-    """Seconds of a start and of a prompt token, from the slope between short and long prompts (Theil 1950)."""
-    points = sorted({(one.fresh, one.first_token) for one in alone})
-    half = len(points) // 2
-    slopes = [
-        (late[1] - early[1]) / (late[0] - early[0])
-        for early, late in zip(points[:half], points[-half:] if half else (), strict=True)
-        if late[0] > early[0]
-    ]
+    """Seconds of a start and of a prompt token: the median slope between prompts of different lengths, weighted by how
+    much their lengths differ (Theil 1950, Jaeckel 1972). A few long prompts say more than many cached ones.
+    """
+    by_length: dict[int, list[float]] = {}
+    for one in alone:
+        by_length.setdefault(one.fresh, []).append(one.first_token)
+    points = [(fresh, median(first), len(first)) for fresh, first in by_length.items()]
+    slopes = sorted(
+        ((late - early) / (longer - shorter), few * many * (longer - shorter))
+        for (shorter, early, few), (longer, late, many) in combinations(sorted(points), 2)
+    )
     if not slopes:
         return median(one.first_token for one in alone), 0.0
-    per_token = max(0.0, median(slopes))
-    return max(0.0, median(first - fresh * per_token for fresh, first in points)), per_token
+    half = sum(weight for _, weight in slopes) / 2
+    reached = accumulate(weight for _, weight in slopes)
+    per_token = next(slope for (slope, _), total in zip(slopes, reached, strict=True) if total >= half)
+    per_token = max(0.0, per_token)
+    return max(0.0, median(one.first_token - one.fresh * per_token for one in alone)), per_token
 
 
 def _rising(values: Sequence[float], weights: Sequence[int]) -> list[float]:

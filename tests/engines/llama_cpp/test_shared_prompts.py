@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cached_shares import assert_mostly_cached, uncached_tokens
 from engines.asking import begun, call, completed, text_of
 from tierwise.engines.llama_cpp.prompt_text import prompt_text
-from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts, make_folder
+from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts, make_folder, prefill_pays, restore_pays
 from tierwise.ledger.records import Decision
 from tierwise.policies import BestOfN, Fusion, Majority, Refine
 from tierwise.policies.judging import LetterJudge
@@ -310,6 +310,46 @@ def test_a_state_that_is_larger_than_all_is_not_kept_and_not_tried_again(tmp_pat
     assert store.exact(larger.prompt) is None
     assert store.exact(other.prompt) is other
     assert store.next_file(prompt_text(Call(prompt=ask_user("b" * 500)))) is None
+
+
+def test_a_file_is_restored_if_it_brings_enough_for_its_length():
+    assert [restore_pays(shared, held) for shared, held in ((63, 0), (64, 0), (240, 180), (240, 170))] == [
+        False, True, False, True,
+    ]  # fmt: skip
+    assert [restore_pays(9000, held) for held in (8744, 8745)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("characters", "passes", "known", "pays"),
+    [(240, 6, 0.0, True), (240, 6, 0.75, False), (140, 6, 0.0, False), (140, 9, 0.0, True), (5000, 1, 0.0, False)],
+)
+def test_a_prefill_pays_if_sharing_saves_enough_over_all_passes(characters, passes, known, pays):
+    asked = Call(prompt=ask_user("a" * (characters - len("{}user\n"))))
+    assert sum(map(len, prompt_text(asked))) == characters
+    assert prefill_pays(asked, passes, known) is pays
+    assert not prefill_pays(Call(prompt=asked.prompt.setting(cache_prompt=False)), passes, known)
+
+
+@pytest.mark.model
+def test_short_prompts_that_begin_alike_compute_only_what_differs(new_llama_cpp):
+    """The first group saves its prompt; the votes of the next one find in it what both begin with."""
+
+    async def main() -> None:
+        engine = new_llama_cpp(slots=4, context=1024)
+        await engine.start()
+        try:
+            begin = "You are asked for one number, and say it with a unit of measure and no other word. " * 2
+            roles = []
+            for question in (f"{begin} How far is the sun?", STORY, f"{begin} How deep is the sea?"):
+                _, last = await act(engine, BestOfN(n=8), ask_user(question, max_tokens=3, temperature=1))
+                roles.append(next(done.call.role for done in last.passes))
+            assert roles == ["prefill", "prefill", "draft"]
+            drafts = last.passes
+            assert all(done.usage.prompt - done.usage.cached <= 16 for done in drafts)
+        finally:
+            await engine.stop()
+
+    asyncio.run(main())
 
 
 def test_without_its_folder_nothing_is_saved(tmp_path):

@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 
 from tierwise.engines.llama_cpp.prompt_text import PromptText, prompt_text, shared_characters, with_answer
-from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts, prefill_pays
+from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts, prefill_pays, restore_pays
 from tierwise.engines.llama_cpp.slots import Slot, Slots
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.wire import LLAMA_CPP_COUNTS
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from tierwise.spec.call import Call, Chunk, Usage
     from tierwise.spec.json import Fields
 
-_LEAST_RESTORED = 256
-"""The fewest more characters that a file must share with a prompt than the slot does, so that it is restored."""
+_LEAST_KEPT = 1024
+"""The fewest characters of what a slot holds so that it is saved before a file overwrites it."""
 
 _ACTION_SECONDS = 60.0
 _CONTROL_SECONDS = 5.0
@@ -129,7 +129,11 @@ class SlotClient(ChatClient):
     def prefill(self, call: Call, passes: int) -> Call | None:
         """As `engine.SharesPrompts`."""
         saved, prompt = self._process.saved, prompt_text(call)
-        if saved is None or not prefill_pays(call, passes, saved.best(prompt)[0]):
+        if saved is None or not prompt:
+            return None
+        shared = saved.best(prompt)[0]
+        known = shared / sum(map(len, prompt)) if restore_pays(shared) else 0.0
+        if not prefill_pays(call, passes, known):
             return None
         if not saved.fits(prompt):
             if not self._process.knows_size:
@@ -226,7 +230,7 @@ class SlotClient(ChatClient):
         if saved is None or not prompt:
             return None
         shared, best = saved.best(prompt)
-        if best is None or shared < shared_characters(held, prompt) + _LEAST_RESTORED:
+        if best is None or not restore_pays(shared, shared_characters(held, prompt)):
             return None
         saved.touch(best)
         await self._keep_displaced(process, slot, held)
@@ -245,7 +249,7 @@ class SlotClient(ChatClient):
         llama.cpp does so itself when a request overwrites a slot, but not when a file does.
         """
         size = sum(map(len, held))
-        if process.saved is not None and size >= 4 * _LEAST_RESTORED and process.saved.best(held)[0] < size / 2:
+        if process.saved is not None and size >= _LEAST_KEPT and process.saved.best(held)[0] < size / 2:
             await self._save(process, slot, held)
 
     async def _save(self, process: _Process, slot: Slot, prompt: PromptText) -> None:

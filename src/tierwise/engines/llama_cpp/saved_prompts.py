@@ -129,18 +129,27 @@ class SavedPrompts:
         self.discard(saved.file)
 
 
-def prefill_pays(call: Call, passes: int, known: int = 0) -> bool:
+def restore_pays(shared: int, held: int = 0) -> bool:
+    """Whether a slot that holds `held` characters of a prompt gains from a file with `shared` of them.
+
+    A file is read whole, so a long one must bring more. Computing a token takes some hundred times as long as reading
+    it on a CPU, and some five times on a GPU.
+    """
+    return shared - held >= max(64, min(256, shared // 8))
+
+
+def prefill_pays(call: Call, passes: int, known: float = 0.0) -> bool:
     """Whether passes with the prompt of a call gain more from sharing it than a pass that computes it first costs.
 
     Args:
         call: one of the passes.
         passes: how many there are.
-        known: characters of the prompt that are saved already.
+        known: the share of the prompt that each of them finds in a cache anyway.
     """
     prompt = prompt_text(call)
     if not prompt or passes < 2 or call.prompt.fields.get("cache_prompt") is False:
         return False
-    return (passes - 1) * (sum(map(len, prompt)) - known) >= _LEAST_SAVED
+    return (passes - 1) * (1 - known) * sum(map(len, prompt)) >= _LEAST_SAVED
 
 
 def make_folder(most_bytes: int, memory: Path = _MEMORY) -> Path | None:
