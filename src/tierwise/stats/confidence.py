@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from tierwise.spec.json import Fields
-from tierwise.spec.logprobs import log_probability
+from tierwise.spec.logprobs import LEAST, log_probability
 
 SHORTEST_WINDOW, LONGEST_WINDOW = 64, 2048
 """Bounds of a window, in tokens. The longest is that of DeepConf."""
@@ -30,7 +30,7 @@ def alternatives(token: Fields) -> list[float]:
 
 def number_of_alternatives(tokens: Iterable[Fields]) -> int:
     """k: the largest number of alternatives of a token; 0 if there are none."""
-    return max((sum(1 for _ in _listed(token)) for token in tokens), default=0)
+    return max((len(_listed(token)) for token in tokens), default=0)
 
 
 def token_confidence(token: Fields) -> float | None:
@@ -136,12 +136,21 @@ class SlidingMean:
         return self._sum / len(values) if len(values) == values.maxlen else None
 
 
-def _listed(token: Fields) -> Iterator[float]:
-    """The log-probabilities of a token's alternatives, in the order of the server."""
+def _listed(token: Fields) -> list[float]:
+    """The log-probabilities of a token's alternatives, in the order of the server.
+
+    A route reads them of every token before a user sees an answer, so the usual value costs no call.
+    """
     listed = token.get("top_logprobs")
+    found: list[float] = []
     for one in listed if isinstance(listed, list) else ():
-        if isinstance(one, dict) and (value := log_probability(one.get("logprob"))) is not None:
-            yield value
+        if isinstance(one, dict):
+            value = one.get("logprob")
+            if type(value) is float and LEAST <= value <= 0.0:
+                found.append(value)
+            elif (read := log_probability(value)) is not None:
+                found.append(read)
+    return found
 
 
 def _mean(values: Sequence[float]) -> float | None:
