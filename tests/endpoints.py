@@ -25,6 +25,7 @@ from tierwise.ledger.records import Record
 from tierwise.ledger.store import LedgerHealth
 from tierwise.policies import Policy, Single
 from tierwise.router import Router
+from tierwise.router.certified import CertifiedRoutes
 from tierwise.run import Tier
 from tierwise.service import Service
 from tierwise.testing import ScriptedEngine, with_routes
@@ -254,12 +255,16 @@ EMPTY: list[House] = []
 
 @contextmanager
 def serving(
-    *tiers: Tier, routes: Mapping[str, tuple[str, ...]] | None = None, ledger: Any = None, **settings: Any
+    *tiers: Tier,
+    routes: Mapping[str, tuple[str, ...]] | None = None,
+    ledger: Any = None,
+    certified: CertifiedRoutes | None = None,
+    **settings: Any,
 ) -> Iterator[Endpoint]:
     """Serve these tiers until the block ends; then nothing may be left running. `settings` are the application's."""
     notebook = Notebook()
     service = Service(
-        router=Router(tiers=with_routes(tiers, routes or {})),
+        router=Router(tiers=with_routes(tiers, routes or {}), certified=certified or CertifiedRoutes()),
         deployments={tier.name: tier.deployment for tier in tiers},
         prices=PRICES,
         ledger=ledger or notebook,

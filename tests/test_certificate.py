@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from certificates import certificate_for
 from tierwise import plan as planning
 from tierwise.certificate import (
     Certificate,
-    Confirmation,
-    Evidence,
-    Figure,
-    Figures,
-    Promise,
-    Saving,
-    Source,
-    Split,
+    _canonical,
+    certificates_of,
     conditions_of,
+    mismatches,
     read_certificate,
+    refusals,
 )
 from tierwise.spec.deployed import Deployed, LoadedWeights
-from tierwise.spec.errors import NotFound, SpecError
+from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 
 CONFIG = """
 checkpoints:
@@ -54,37 +52,7 @@ def plan(text: str = CONFIG) -> planning.Plan:
 
 
 def made() -> Certificate:
-    half = Figure(value=0.5, low=0.4, high=0.6)
-    return Certificate(
-        made="2026-11-29T12:00:00+00:00",
-        route="auto",
-        tiers=["fast", "max"],
-        reference="max",
-        safe="max",
-        promise=Promise(kind="harm", limit=0.05, confidence=0.95),
-        evidence=Evidence(
-            method="exact",
-            p_value=0.01,
-            losses=3,
-            tasks=200,
-            units=200,
-            risk=0.015,
-            bound=0.038,
-            order_seed=0,
-            hypotheses=9,
-            rank=4,
-        ),
-        confirmed=Confirmation(tasks=100, risk=0.02, bound=0.06),
-        figures={"auto": Figures(points=half, dollars=half, p95_seconds=half)},
-        savings=[Saving(against="max", role="reference", share=half)],
-        disagreement=Figure(value=0.1),
-        split=Split(seed=0, tuning=200, calibration=200, test=100),
-        source=Source(pool_sha256="p", workload_sha256="w", began="2026-11-01", ended="2026-11-02"),
-        conditions=conditions_of(plan(), "auto", RUNNING),
-        alternatives=5,
-        thinking="off",
-        void_if=["another checkpoint"],
-    ).signed()
+    return certificate_for(plan(), RUNNING)
 
 
 def test_a_certificate_is_read_as_it_was_written(tmp_path):
@@ -150,3 +118,111 @@ def test_weights_that_are_not_those_of_the_config_file_are_named():
     loaded = msgspec.structs.replace(RUNNING["small"], weights=LoadedWeights(checkpoint="model", sha256="ef" * 32))
     found = made().conditions.differences(conditions_of(plan(), "auto", {"small": loaded}))
     assert found == ["deployment 'small' has another checkpoint"]
+
+
+def test_an_engine_that_no_longer_says_its_version_is_named_and_one_that_does_not_run_yet_is_not():
+    silent = {"small": msgspec.structs.replace(RUNNING["small"], facts={})}
+    found = made().conditions.differences(conditions_of(plan(), "auto", silent))
+    assert found == ["deployment 'small' runs llama.cpp of an unknown version, and b1 was certified"]
+    assert made().conditions.differences(conditions_of(plan(), "auto", {})) == []
+
+
+def test_a_checkpoint_without_a_hash_is_compared_once_it_is_loaded():
+    unpinned = plan(CONFIG.replace(f", sha256: {'ab' * 32}", ""))
+    assert made().conditions.differences(conditions_of(unpinned, "auto")) == []
+    assert made().conditions.differences(conditions_of(unpinned, "auto", RUNNING)) == []
+    unhashed = {"small": msgspec.structs.replace(RUNNING["small"], weights=LoadedWeights(checkpoint="model"))}
+    (said,) = made().conditions.differences(conditions_of(unpinned, "auto", unhashed))
+    assert "`tierwise pull` computes its hash" in said
+
+
+def test_a_setting_that_is_written_out_at_its_default_changes_nothing():
+    spelled = plan(CONFIG.replace("slots: 4", "slots: 4, loras: {}, environment: {}"))
+    assert made().conditions.differences(conditions_of(spelled, "auto", RUNNING)) == []
+
+
+class Older(msgspec.Struct, frozen=True, tag_field="engine", tag="one"):
+    slots: int = 4
+    mode: bool | None = None
+
+
+class Newer(msgspec.Struct, frozen=True, tag_field="engine", tag="one"):
+    slots: int = 4
+    mode: bool | None = None
+    added: str = ""
+    also: bool = False
+    many: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+def test_a_setting_that_a_later_version_adds_changes_no_hash_and_every_value_has_its_own():
+    assert _canonical(Older()) == _canonical(Newer()) == {"engine": "one", "slots": 4}
+    kinds: list[Any] = [
+        Newer(),
+        Newer(slots=5),
+        Newer(mode=True),
+        Newer(mode=False),
+        Newer(added="a"),
+        Newer(also=True),
+    ]
+    assert len({str(_canonical(one)) for one in kinds}) == len(kinds)
+
+
+def written(tmp_path: Path, *, text: str = CONFIG, certificate: Certificate | None = None) -> planning.Plan:
+    """A config file whose route has a certificate beside it."""
+    (certificate or made()).write(tmp_path / "auto.json")
+    (tmp_path / "tierwise.yaml").write_text(
+        text.replace("cascade: [fast, max]}", "cascade: [fast, max], certificate: auto.json}")
+    )
+    return planning.load(tmp_path / "tierwise.yaml")
+
+
+def test_a_route_s_certificate_lies_beside_the_config_file(tmp_path):
+    assert certificates_of(written(tmp_path)) == {"auto": made()}
+    assert certificates_of(plan()) == {}
+
+
+def changed(path: Path, before: str, after: str) -> None:
+    path.write_text(path.read_text().replace(before, after))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (Path.unlink, "there is no certificate"),
+        (lambda path: changed(path, '"limit": 0.05', '"limit": 0.01'), "was changed after it was made"),
+        (lambda path: changed(path, '"format": 1', '"format": 2'), "has format 2, and this version reads 1"),
+        (lambda path: path.write_text("{"), "is not a certificate"),
+    ],
+)
+def test_a_certificate_that_cannot_be_read_is_an_error_of_the_config_file_with_its_line(tmp_path, spoil, says):
+    found = written(tmp_path)
+    spoil(tmp_path / "auto.json")
+    with pytest.raises(ConfigErrors, match=r"^tierwise\.yaml:13: routes\.auto\.certificate: .*" + says):
+        certificates_of(found)
+
+
+@pytest.mark.parametrize(
+    ("route", "safe", "says"),
+    [
+        ("other", "max", "it is about the route 'other'"),
+        ("auto", "gone", "its safe tier 'gone' is not in this file"),
+        ("auto", "auto", "its safe tier 'auto' asks the route itself"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_here_is_an_error(tmp_path, route, safe, says):
+    certificate = msgspec.structs.replace(made(), route=route, safe=safe).signed()
+    with pytest.raises(ConfigErrors, match=says):
+        certificates_of(written(tmp_path, certificate=certificate))
+
+
+def test_what_does_not_hold_is_told_with_the_line_and_with_what_to_do(tmp_path):
+    found = written(tmp_path, text=CONFIG.replace("majority: {n: 3}", "majority: {n: 5}").replace("hour: 3", "hour: 4"))
+    certificates = certificates_of(found)
+    (error,) = refusals(found, certificates, mismatches(found, certificates))
+    assert error.field == "tierwise.yaml:13: routes.auto.certificate"
+    said = str(error)
+    assert "tier 'max' has another policy, sampling or budget; prices changed" in said
+    assert said.endswith(
+        "certify the route again with `tierwise tune`, or serve it by its safe tier 'max' with --uncertified"
+    )
+    assert refusals(found, certificates, mismatches(plan(), certificates)) == []

@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 
+from certificates import certificate_for
 from tierwise import plan as planning
-from tierwise.engines.engine import Deployment
+from tierwise.certificate import certificates_of
+from tierwise.engines.engine import Deployment, Health
 from tierwise.engines.openai.engine import HttpEngine
 from tierwise.gateway.deployments import deployed
 from tierwise.ledger.prices import PriceBook
 from tierwise.policies import Majority
 from tierwise.router import Router
-from tierwise.service import Service, assemble, build, launched, log_folder
+from tierwise.service import Certification, Service, assemble, build, launched, log_folder
 from tierwise.spec.budget import Budget
-from tierwise.spec.errors import Broken, SpecError
+from tierwise.spec.deployed import Deployed
+from tierwise.spec.errors import Broken, ConfigErrors, SpecError
 from tierwise.testing import ScriptedEngine
 
 FILE = """
@@ -176,3 +179,74 @@ def test_an_engine_that_cannot_be_stopped_does_not_keep_the_others_running(monke
 
 def test_http_engines_are_what_the_file_s_urls_become():
     assert all(isinstance(engine, HttpEngine) for engine in build(plan_of()).values())
+
+
+# ── certificates ────────────────────────────────────────────────────────
+
+CERTIFIED = FILE.replace("{cascade: [fast, vote]}", "{cascade: [fast, vote], certificate: auto.json}")
+
+
+class Versioned(Lively):
+    """An engine that says its version once it has started."""
+
+    version = "1"
+
+    async def start(self) -> None:
+        return None
+
+    def health(self) -> Health:
+        return Health(state="ready", facts={"version": self.version})
+
+
+def certified_plan(folder: Path, version: str = "1") -> planning.Plan:
+    """A plan with a certificate for engines of a version."""
+    (folder / "house.yaml").write_text(CERTIFIED)
+    plan = planning.load(folder / "house.yaml")
+    running = {name: Deployed(name=name, slots=3, facts={"version": version}) for name in ("small", "large")}
+    certificate_for(plan, running, safe="vote").write(folder / "auto.json")
+    return plan
+
+
+async def started(plan: planning.Plan, engines: dict[str, Any], *, uncertified: bool = False) -> Service:
+    certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=uncertified)
+    service = assemble(plan, engines, None, certification)
+    await service.start()
+    return service
+
+
+def state_of(service: Service) -> tuple[str, tuple[str, ...]]:
+    state = service.router.certified.state("auto")
+    assert state is not None
+    return state.state, state.reasons
+
+
+def test_a_certificate_holds_once_the_engines_are_those_that_were_certified(tmp_path):
+    engines = {"small": Versioned(), "large": Versioned()}
+    service = asyncio.run(started(certified_plan(tmp_path), engines))
+    assert state_of(service) == ("holds", ())
+
+
+def test_an_engine_of_another_version_is_refused_when_it_is_ready(tmp_path):
+    engines = {"small": Versioned(), "large": Versioned()}
+    with pytest.raises(
+        ConfigErrors, match=r"house\.yaml:12: .*'large' runs http 1, and 0 was certified.*--uncertified"
+    ):
+        asyncio.run(started(certified_plan(tmp_path, "0"), engines))
+    service = asyncio.run(started(certified_plan(tmp_path, "0"), engines, uncertified=True))
+    assert state_of(service)[0] == "void"
+    assert service.router.serving["auto"].policy.tiers() == ("vote",)
+
+
+def test_a_file_that_is_not_as_certified_is_refused_before_an_engine_is_built(tmp_path, monkeypatch):
+    certified_plan(tmp_path)
+    (tmp_path / "house.yaml").write_text(CERTIFIED.replace("majority: {n: 7}", "majority: {n: 9}"))
+    built: list[Any] = []
+    monkeypatch.setattr("tierwise.service.build", built.append)
+
+    async def main() -> None:
+        async with launched(planning.load(tmp_path / "house.yaml")):
+            pass
+
+    with pytest.raises(ConfigErrors, match="tier 'vote' has another policy"):
+        asyncio.run(main())
+    assert not built

@@ -17,10 +17,11 @@ singular name is a step of every request; one with a plural name has a file for 
     workloads       tasks with their checks: files, public suites, arrival
     gateway         the OpenAI and gRPC endpoints; the only place that knows HTTP status codes
     service         a running config file: engines launched, tiers built, the ledger open
+    shadowing       whether a certified route keeps its promise: a share of its actions is asked again
     certificate     what was proved about a route: the file, and the conditions under which it holds
     plan            the config file, checked as a whole: which processes run, and which tiers they serve
     testing         public fakes and contract suites: scripted and flaky engines, a fake OpenAI-compatible server
-    router          model name → tier
+    router          model name → tier; which certified routes are answered by their safe tier
     run             one prompt on one tier → an answer and a trace
     policies        single, majority, best_of_n, refine, cascade
     stopping        rules that end a vote early: pure functions over counts and confidences

@@ -8,14 +8,16 @@ was changed by hand.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
+from msgspec.structs import FieldInfo, fields
 
 from tierwise.engines import row_of
-from tierwise.spec.errors import NotFound, SpecError
+from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
+from tierwise.spec.files import placed
 
 if TYPE_CHECKING:
     from tierwise.plan import Plan
@@ -121,11 +123,12 @@ class ServedAs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     settings_sha256: str
     """Of the engine and its settings."""
-    checkpoint_sha256: str = ""
-    """Empty where Tierwise does not launch the server."""
+    checkpoint_sha256: str | None = ""
+    """Empty where Tierwise does not launch the server, or nobody has computed it; None if it is not known before the
+    engine runs."""
     engine: str
-    version: str = ""
-    """As the engine reports it; empty if it does not."""
+    version: str | None = ""
+    """As the engine reports it; empty if it does not; None before it runs."""
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -137,7 +140,9 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     prices_sha256: str
 
     def differences(self, now: Conditions) -> list[str]:
-        """Sentences that say what is not as it was certified; none if all is."""
+        """Sentences that say what is not as it was certified; none if all is. What is not known yet (None) is left
+        out.
+        """
         found = [
             f"tier {name!r} has another policy, sampling or budget" if name in now.tiers else f"tier {name!r} is gone"
             for name, digest in self.tiers.items()
@@ -156,14 +161,15 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 def _changes(was: ServedAs, is_now: ServedAs) -> list[str]:
-    pairs = (
-        ("has other settings", was.settings_sha256, is_now.settings_sha256),
-        ("has another checkpoint", was.checkpoint_sha256, is_now.checkpoint_sha256),
-        (f"runs on {is_now.engine}, not on {was.engine}", was.engine, is_now.engine),
-    )
-    found = [what for what, before, after in pairs if before != after]
-    if was.version and is_now.version and was.version != is_now.version:
-        found.append(f"runs {is_now.engine} {is_now.version}, and {was.version} was certified")
+    found = ["has other settings"] if was.settings_sha256 != is_now.settings_sha256 else []
+    if is_now.checkpoint_sha256 is not None and (was.checkpoint_sha256 or "") != is_now.checkpoint_sha256:
+        unknown = "has a checkpoint that was never hashed; `tierwise pull` computes its hash"
+        found.append("has another checkpoint" if is_now.checkpoint_sha256 else unknown)
+    if was.engine != is_now.engine:
+        found.append(f"runs on {is_now.engine}, not on {was.engine}")
+    elif is_now.version is not None and (was.version or "") != is_now.version:
+        certified = f"{was.version} was certified" if was.version else "one that reports no version was certified"
+        found.append(f"runs {is_now.engine} {is_now.version or 'of an unknown version'}, and {certified}")
     return found
 
 
@@ -244,17 +250,82 @@ def read_certificate(path: Path) -> Certificate:
     return found
 
 
+def certificates_of(plan: Plan) -> dict[str, Certificate]:
+    """The certificates of a plan's routes, by route.
+
+    Raises:
+        ConfigErrors: a certificate is missing, was changed, is about another route, or names a safe tier that cannot
+            answer; each error has its file and line.
+    """
+    found: dict[str, Certificate] = {}
+    errors: list[SpecError] = []
+    for route, config in plan.file.routes.items():
+        if config.certificate is None:
+            continue
+        try:
+            certificate = found[route] = read_certificate(plan.path.parent / config.certificate)
+            _require_about(certificate, route, plan)
+        except SpecError as error:
+            errors.append(_at_route(plan, route, str(error)))
+    if errors:
+        raise ConfigErrors(errors)
+    return found
+
+
+def _require_about(certificate: Certificate, route: str, plan: Plan) -> None:
+    if certificate.route != route:
+        raise SpecError(f"it is about the route {certificate.route!r}; name the file of {route!r}, or none")
+    safe = certificate.safe
+    if safe not in plan.tiers:
+        raise SpecError(f"its safe tier {safe!r} is not in this file; declare it, or make the certificate anew")
+    if route in (safe, *reached_tiers(plan, safe)):
+        raise SpecError(f"its safe tier {safe!r} asks the route itself; make the certificate anew")
+
+
+def mismatches(
+    plan: Plan, certificates: Mapping[str, Certificate], running: Mapping[str, Deployed] | None = None
+) -> dict[str, list[str]]:
+    """What differs from the certified conditions, by route; a route whose certificate holds has no sentence.
+
+    Args:
+        plan: the config file.
+        certificates: by route.
+        running: see `conditions_of`.
+    """
+    return {
+        route: certificate.conditions.differences(conditions_of(plan, route, running))
+        for route, certificate in certificates.items()
+    }
+
+
+def refusals(
+    plan: Plan, certificates: Mapping[str, Certificate], found: Mapping[str, Sequence[str]]
+) -> list[SpecError]:
+    """The errors of routes whose certificates do not hold, each with file and line, and with what to do."""
+    advice = "certify the route again with `tierwise tune`, or serve it by its safe tier {} with --uncertified"
+    return [
+        _at_route(plan, route, f"does not hold: {'; '.join(why)}; {advice.format(repr(certificates[route].safe))}")
+        for route, why in found.items()
+        if why
+    ]
+
+
+def _at_route(plan: Plan, route: str, message: str) -> SpecError:
+    field = f"routes.{route}.certificate"
+    return placed(SpecError(message, field=field), plan.place(field))
+
+
 def conditions_of(plan: Plan, route: str, running: Mapping[str, Deployed] | None = None) -> Conditions:
     """The conditions under which a plan serves a route.
 
     Args:
         plan: the config file.
         route: a model name in it.
-        running: by process, what the endpoint reports: hashes of checkpoints, and versions of engines. None before it
-            runs.
+        running: by process, what the endpoint reports once an engine is ready: hashes of checkpoints, and versions of
+            engines. None before it runs; then what only the engines know is None, and not compared.
     """
     runs_as, file, running = plan.runs_as, plan.file, running or {}
-    reached = [name for name in plan.tiers if name == route or name in _reached(plan, route)]
+    reached = [name for name in plan.tiers if name == route or name in reached_tiers(plan, route)]
     deployments = sorted(plan.reached_deployments(route))
     return Conditions(
         tiers={name: _sha256(_without_certificate(plan, name)) for name in reached},
@@ -263,7 +334,8 @@ def conditions_of(plan: Plan, route: str, running: Mapping[str, Deployed] | None
     )
 
 
-def _reached(plan: Plan, route: str) -> set[str]:
+def reached_tiers(plan: Plan, route: str) -> set[str]:
+    """The other tiers and routes that a tier or route may ask, directly or through others."""
     found: set[str] = set()
     wanted = [route]
     while wanted:
@@ -276,20 +348,49 @@ def _reached(plan: Plan, route: str) -> set[str]:
 
 def _without_certificate(plan: Plan, name: str) -> dict[str, Any]:
     tier = plan.tiers[name]
-    return {"policy": tier.policy, "sampling": tier.sampling, "budget": tier.budget}
+    return {
+        name: _canonical(one)
+        for name, one in (("policy", tier.policy), ("sampling", tier.sampling), ("budget", tier.budget))
+    }
 
 
 def _served_as(plan: Plan, name: str, running: Deployed | None) -> ServedAs:
     settings = plan.file.deployments[name]
-    loads = settings.loads
-    configured = None if loads is None else plan.file.checkpoints[loads].sha256
-    measured = None if running is None or running.weights is None else running.weights.sha256
+    unknown = None if running is None else ""
     return ServedAs(
-        settings_sha256=_sha256(settings),
-        checkpoint_sha256=(measured or configured or "").lower(),
+        settings_sha256=_sha256(_canonical(settings)),
+        checkpoint_sha256="" if settings.loads is None else _checkpoint_hash(plan, settings.loads, running) or unknown,
         engine=row_of(settings).name,
-        version="" if running is None else running.facts.get("version", ""),
+        version=None if running is None else running.facts.get("version", ""),
     )
+
+
+def _checkpoint_hash(plan: Plan, checkpoint: str, running: Deployed | None) -> str:
+    """The hash of what is loaded, else of the config file; empty if there is none."""
+    loaded = None if running is None or running.weights is None else running.weights.sha256
+    return (loaded or plan.file.checkpoints[checkpoint].sha256 or "").lower()
+
+
+def _canonical(value: Any) -> Any:
+    """Settings without those that are at a neutral default, so that a setting that a later version of Tierwise adds
+    changes no hash.
+    """
+    if isinstance(value, msgspec.Struct):
+        config = value.__struct_config__
+        kind = {} if config.tag is None else {str(config.tag_field): config.tag}
+        found = {field.encode_name: (getattr(value, field.name), _default(field)) for field in fields(type(value))}
+        kept = {name: one for name, (one, usual) in found.items() if one != usual or usual not in _NEUTRAL}
+        return kind | {name: _canonical(one) for name, one in kept.items()}
+    if isinstance(value, Mapping):
+        return {str(name): _canonical(one) for name, one in value.items()}
+    return [_canonical(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+_NEUTRAL: tuple[Any, ...] = (None, False, "", (), [], {})
+
+
+def _default(field: FieldInfo) -> Any:
+    return field.default_factory() if callable(field.default_factory) else field.default
 
 
 def _sha256(value: object) -> str:

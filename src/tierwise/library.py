@@ -104,7 +104,11 @@ class Running:
 
 @asynccontextmanager
 async def start(
-    config: str | Path | Plan, *, ledger: str | Path | None = None, content: bool = False
+    config: str | Path | Plan,
+    *,
+    ledger: str | Path | None = None,
+    content: bool = False,
+    uncertified: bool = False,
 ) -> AsyncGenerator[Running, None]:
     """Start the engines of a config file, and stop them when the block ends.
 
@@ -113,15 +117,17 @@ async def start(
         ledger: the ledger that records every action: a SQLite file or a `postgresql://` URL; nothing is recorded if
             None.
         content: whether to store requests and answers in the ledger.
+        uncertified: whether a route whose certificate does not hold is answered by its safe tier; else it is an error.
 
     Raises:
-        SpecError: the file is invalid, or a checkpoint is not on this machine (run `tierwise pull`).
+        SpecError: the file is invalid, a checkpoint is not on this machine (run `tierwise pull`), or a certificate
+            does not hold.
         Broken: an engine did not start.
     """
     plan = config if isinstance(config, Plan) else load(config)
     keeping = nullcontext(None) if ledger is None else opened(ledger, plan, Metrics({}), content=content)
     with keeping as book:
-        async with launched(plan, ledger=book) as service:
+        async with launched(plan, ledger=book, uncertified=uncertified) as service:
             await service.start()
             yield Running(service)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +21,7 @@ from tierwise.spec.files import Document, read_yaml, yaml_document
 from tierwise.spec.json_text import dedented
 from tierwise.spec.reading import Reading
 from tierwise.spec.sampling import Sampling
+from tierwise.spec.shadow import Shadow
 
 if TYPE_CHECKING:
     from tierwise.engines.row import EngineRow
@@ -61,7 +62,10 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     signals: tuple[CascadeSignal, ...] | None = None
     """The signals that accept a cheaper answer, with thresholds; see the policy `cascade`. None for its default."""
     certificate: str | None = None
-    """The certificate of this route. This version does not apply certificates, and `check` says so."""
+    """The file with its certificate, from the config file's folder: what `tierwise tune` proved about it. Where it does
+    not hold, the route is not served, or answered by the certificate's safe tier."""
+    shadow: Shadow | None = None
+    """How many actions of a route with a certificate are asked again on its reference tier. None for none."""
 
 
 class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,6 +151,8 @@ class Plan:
     processes: tuple[PlannedProcess, ...]
     notes: tuple[str, ...]
     """Warnings: settings that are valid but probably not intended."""
+    place: Callable[[str], str] = field(default=str, compare=False, repr=False)
+    """File and line of a path in the config file, `tierwise.yaml:7`, for errors that are found later."""
 
     def checkpoint(self, name: str) -> Checkpoint:
         """A checkpoint of the file, for the catalog."""
@@ -256,7 +262,7 @@ def _checked(document: Document, path: Path) -> Plan:
     if file is not None:
         _check_whole(file, tiers, path, document)
     file = document.finish(file)
-    plan = Plan(path=path, file=file, tiers=tiers, processes=_processes(file, tiers), notes=())
+    plan = Plan(path=path, file=file, tiers=tiers, processes=_processes(file, tiers), notes=(), place=document.place)
     return replace(plan, notes=tuple(_notes(plan)))
 
 
@@ -313,8 +319,8 @@ def _check_whole(file: ConfigFile, tiers: Mapping[str, TierConfig], path: Path, 
         except SpecError as error:
             reading.errors.append(error)
     for name, settings in file.deployments.items():
-        for field, message in settings.validate(file.checkpoints):
-            reading.wrong(f"deployments.{name}.{field}", message)
+        for setting, message in settings.validate(file.checkpoints):
+            reading.wrong(f"deployments.{name}.{setting}", message)
     grading = {name for name, settings in file.deployments.items() if row_of(settings).grades(settings)}
     for name, tier in file.tiers.items():
         for grader in tier.policy.graders:
@@ -329,11 +335,13 @@ def _check_whole(file: ConfigFile, tiers: Mapping[str, TierConfig], path: Path, 
         elif tier.deployment and reading.known(
             tier.deployment, file.deployments, f"tiers.{name}.deployment", "deployment"
         ):
-            for field, message in file.deployments[tier.deployment].unsupported(tier.sampling):
-                reading.wrong(f"tiers.{name}.sampling.{field}", message)
+            for lever, message in file.deployments[tier.deployment].unsupported(tier.sampling):
+                reading.wrong(f"tiers.{name}.sampling.{lever}", message)
     for name in file.routes:
         if name in file.tiers:
             reading.wrong(f"routes.{name}", f"{name!r} is already the name of a tier; model names must be unique")
+        if file.routes[name].shadow is not None and file.routes[name].certificate is None:
+            reading.wrong(f"routes.{name}.shadow", "shadowing watches a certificate; set `certificate`, or remove it")
     for name in tiers:
         _check_others(
             name, file, tiers, f"tiers.{name}.policy" if name in file.tiers else f"routes.{name}.cascade", reading
@@ -435,6 +443,3 @@ def _notes(plan: Plan) -> Iterable[str]:
                 f"tiers.{name}: refine without a verifier tends to lower accuracy for requests that bring none; "
                 "give it one, or compare it with `single` on your workload by `tierwise bench`"
             )
-    for name, route in file.routes.items():
-        if route.certificate is not None:
-            yield f"routes.{name}: certificates are not applied in this version; it verifies or asks its last tier"

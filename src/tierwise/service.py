@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +13,48 @@ from typing import TYPE_CHECKING
 
 from tierwise.catalog import cache_folder, local_path
 from tierwise.catalog.weights import weights_of
+from tierwise.certificate import Certificate, certificates_of, mismatches, refusals
 from tierwise.engines.engine import Deployment, Engine
 from tierwise.engines.settings import LaunchContext
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Trace
 from tierwise.router import Router
+from tierwise.router.certified import CertifiedRoute, CertifiedRoutes
 from tierwise.run import Tier
+from tierwise.shadowing import ShadowedRoute, Shadows
+from tierwise.shadowing.memory import KeptTexts, ShadowMemory
 from tierwise.spec.clock import now
+from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import ConfigErrors, SpecError, TierwiseError
 
 if TYPE_CHECKING:
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan, PlannedProcess
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certification:
+    """The certificates of a plan's routes."""
+
+    plan: Plan
+    certificates: Mapping[str, Certificate]
+    """By route."""
+    uncertified: bool = False
+    """Whether a route whose certificate does not hold is answered by its safe tier; else it is refused."""
+
+    def differences(self, running: Mapping[str, Deployed] | None = None) -> dict[str, list[str]]:
+        """What differs from the certified conditions, by route.
+
+        Args:
+            running: the deployments that are ready, by name; None before any is.
+
+        Raises:
+            ConfigErrors: something differs, and routes without a certificate that holds are refused.
+        """
+        found = mismatches(self.plan, self.certificates, running)
+        if not self.uncertified and (errors := refusals(self.plan, self.certificates, found)):
+            raise ConfigErrors(errors)
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +66,17 @@ class Service:
     prices: PriceBook
     ledger: Ledger | None
     """None if no ledger is kept."""
+    certification: Certification | None = None
+    """None if no route can have a certificate."""
+    shadows: Shadows | None = None
+    """Observes the routes with a certificate and `shadow`; None if there are none."""
 
     async def start(self) -> None:
-        """Start all engines concurrently.
+        """Start all engines concurrently, then compare the certificates of routes with them.
 
         Raises:
             Broken: an engine did not start; the message has its reason.
+            ConfigErrors: a certificate does not hold, and its route is not to be answered by its safe tier.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -49,24 +84,73 @@ class Service:
                     group.create_task(deployment.engine.start())
         except* TierwiseError as failures:
             raise failures.exceptions[0] from None
+        if self.certification is not None:
+            self._apply(self.certification.differences({one.name: one for one in self.deployed()}))
+
+    def _apply(self, differences: Mapping[str, Sequence[str]]) -> None:
+        for route, reasons in differences.items():
+            for reason in reasons:
+                self.router.certified.void(route, reason)
+            self.router.certified.hold(route)
+
+    def deployed(self) -> list[Deployed]:
+        """The current state of all deployments."""
+        return [_deployed(deployment, self.router.tiers) for deployment in self.deployments.values()]
 
     def new_trace(self) -> Trace:
         """An empty trace that starts now."""
-        # Not uuid4, which makes a system call each time.
-        return Trace(action=f"act_{random.getrandbits(96):024x}", began=now(), started_at=time())
+        return new_trace()
+
+
+def new_trace() -> Trace:
+    """An empty trace that starts now."""
+    # Not uuid4, which makes a system call each time.
+    return Trace(action=f"act_{random.getrandbits(96):024x}", began=now(), started_at=time())
+
+
+def _deployed(deployment: Deployment, tiers: Mapping[str, Tier]) -> Deployed:
+    health = deployment.engine.health()
+    return Deployed(
+        name=deployment.name,
+        tiers=[name for name, tier in tiers.items() if any(one is deployment for one in tier.deployments)],
+        engine=deployment.kind,
+        weights=deployment.weights,
+        slots=deployment.slots,
+        context=deployment.context,
+        command=health.command,
+        facts=dict(health.facts),
+        restarts=health.restarts,
+        start_seconds=health.start_seconds,
+        resident_bytes=health.resident_bytes,
+        peak_bytes=health.peak_bytes,
+    )
 
 
 @asynccontextmanager
-async def launched(plan: Plan, *, ledger: Ledger | None = None) -> AsyncGenerator[Service, None]:
+async def launched(
+    plan: Plan, *, ledger: Ledger | None = None, uncertified: bool = False, shadow: bool = False
+) -> AsyncGenerator[Service, None]:
     """A service whose engines are not started yet (see `Service.start`); leaving the block stops them.
 
+    Args:
+        plan: the config file.
+        ledger: records every action.
+        uncertified: answer a route whose certificate does not hold by its safe tier, instead of refusing it.
+        shadow: observe the routes whose settings say so.
+
     Raises:
-        SpecError: a checkpoint, or something that an engine needs, is not on this machine.
+        SpecError: a checkpoint, or something that an engine needs, is not on this machine; a certificate cannot be
+            read; or one does not hold, and `uncertified` is false.
     """
+    certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=uncertified)
+    certification.differences()
     engines = build(plan)
+    service = assemble(plan, engines, ledger, certification, shadow=shadow)
     try:
-        yield assemble(plan, engines, ledger)
+        yield service
     finally:
+        if service.shadows is not None:
+            await service.shadows.stop()
         stops = await asyncio.gather(*(engine.stop() for engine in engines.values()), return_exceptions=True)
         for failure in filter(None, stops):
             raise failure
@@ -126,8 +210,16 @@ def tiers_of(plan: Plan, deployments: Mapping[str, Deployment]) -> dict[str, Tie
     }
 
 
-def assemble(plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None) -> Service:
-    """A service with tiers, routes included, for existing engines."""
+def assemble(
+    plan: Plan,
+    engines: Mapping[str, Engine],
+    ledger: Ledger | None,
+    certification: Certification | None = None,
+    *,
+    shadow: bool = False,
+) -> Service:
+    """A service with tiers, routes included, for existing engines; the arguments are those of `launched`."""
+    certificates = {} if certification is None else certification.certificates
     deployments = {
         process.name: Deployment(
             name=process.name,
@@ -140,9 +232,38 @@ def assemble(plan: Plan, engines: Mapping[str, Engine], ledger: Ledger | None) -
         )
         for process in plan.processes
     }
+    router = Router(
+        tiers=tiers_of(plan, deployments),
+        certified=CertifiedRoutes(
+            {name: CertifiedRoute(certificate=one.sha256, safe=one.safe) for name, one in certificates.items()}
+        ),
+    )
     return Service(
-        router=Router(tiers=tiers_of(plan, deployments)),
+        router=router,
         deployments=deployments,
         prices=PriceBook(plan.file.prices),
         ledger=ledger,
+        certification=certification,
+        shadows=_shadows(plan, certificates, router, ledger) if shadow else None,
+    )
+
+
+def _shadows(
+    plan: Plan, certificates: Mapping[str, Certificate], router: Router, ledger: Ledger | None
+) -> Shadows | None:
+    """What observes the certified routes of a plan; None if no route is observed."""
+    routes = {
+        name: ShadowedRoute(certificate=certificate, settings=settings)
+        for name, certificate in certificates.items()
+        if (settings := plan.file.routes[name].shadow) is not None
+    }
+    if not routes:
+        return None
+    return Shadows(
+        routes,
+        router,
+        PriceBook(plan.file.prices),
+        new_trace,
+        memory=ShadowMemory(None if ledger is None else ledger.beside("shadows.json")),
+        texts=KeptTexts(None if ledger is None else ledger.beside("shadowed.jsonl")),
     )

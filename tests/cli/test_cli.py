@@ -37,6 +37,7 @@ def test_the_version_is_printed():
         "probe",
         "pull",
         "serve",
+        "status",
         "ask",
         "workload",
         "power",

@@ -33,6 +33,7 @@ def without(absent, *arguments):
         ("power", "--run", "a"),
         ("import", ".", "--table"),
         ("bench", "a.yaml", "tasks.jsonl"),
+        ("tune", "a.yaml", "tasks.jsonl"),
         ("moe", "report", "a"),
         ("moe", "whatif", "a.yaml", "tasks.jsonl"),
     ],

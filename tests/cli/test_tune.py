@@ -15,7 +15,9 @@ from made_tunings import CONFIG, recording, said
 from tierwise import plan as planning
 from tierwise.certificate import conditions_of, read_certificate
 from tierwise.cli import app
+from tierwise.runs.directory import RunDirectory
 from tierwise.spec.errors import ConfigErrors, SpecError
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest, in_a_thread
 
 QUICK = ("--loss", "0.05", "--orders", "1")
 
@@ -174,3 +176,50 @@ def test_near_duplicates_are_left_out_and_said(tmp_path):
     recording(tmp_path / "pool", questions=questions)
     done = tune(tmp_path, *QUICK, "--out", tmp_path / "out")
     assert "1 of 130 tasks have the same prompt" in done.output
+
+
+SERVED = """
+deployments:
+  small: {{engine: http, url: "{url}", model: small, slots: 8}}
+  large: {{engine: http, url: "{url}", model: large, slots: 8}}
+tiers:
+  fast: {{deployment: small, policy: single, sampling: {{temperature: 0.7}}}}
+  best: {{deployment: large, policy: single, sampling: {{temperature: 0}}}}
+prices:
+  small: {{prompt: 1, completion: 1}}
+  large: {{prompt: 20, completion: 20}}
+"""
+
+
+class Answers(FakeServer):
+    """Answers every question with 4."""
+
+    def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
+        del number, request
+        return HttpReply(text="4")
+
+
+def test_without_a_pool_one_is_recorded_and_after_a_kill_the_rest_of_it(tmp_path, write_tasks):
+    tasks = write_tasks(
+        *(
+            {"id": f"t{n}", "messages": [{"role": "user", "content": f"{n}?"}], "check": {"number": {"equals": 4}}}
+            for n in range(60)
+        )
+    )
+    file, out = tmp_path / "served.yaml", tmp_path / "out"
+    with in_a_thread(Answers()) as server:
+        file.write_text(SERVED.format(url=server.url))
+        command = ["tune", str(file), str(tasks), "--loss", "0.1", "--orders", "1", "--draws", "2", "--out", str(out)]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+        assert "Not worth it: serve the fixed tier 'fast'" in done.output
+        pool = RunDirectory(out / "pool")
+        records = pool.read_records()
+        assert len(records) == 60 * 2 * 2
+        pool.write_records(records[:100])  # as `kill -9` may leave it
+        again = CliRunner().invoke(app, command)
+        assert again.exit_code == 0, again.exception
+        assert {one.key for one in pool.read_records()} == {one.key for one in records}
+        before = server.accepted
+        assert CliRunner().invoke(app, command).exit_code == 0
+        assert server.accepted == before  # a whole pool is only read

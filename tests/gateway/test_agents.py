@@ -142,5 +142,5 @@ def test_a_session_that_escalated_stays_and_the_metrics_count_it(serve, stream):
     talk(endpoint, stream, extra_headers={"x-tierwise-session": "agent-7"})
     assert [record.tier for record in endpoint.records] == ["max", "max"]
     assert len(cheap.calls) == 1
-    assert endpoint.records[1].reason == "auto: its session has reached max, so it begins there"
+    assert endpoint.records[1].reason == "auto: max by session"
     assert endpoint.metric('tierwise_sessions_resumed_total{tier="auto"}') == 1

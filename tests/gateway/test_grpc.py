@@ -21,6 +21,7 @@ from tierwise.gateway.settings import ServerSettings
 from tierwise.plan import parse
 from tierwise.policies import Majority
 from tierwise.router import Router
+from tierwise.router.certified import CertifiedRoute, CertifiedRoutes
 from tierwise.run import Tier
 from tierwise.service import Service
 from tierwise.spec import errors
@@ -57,13 +58,13 @@ class Line:
         return self.stub.ChatStream(pb.ChatRequest(**{"model": "tier", "messages": HELLO, **fields}), timeout=timeout)
 
 
-def over(tiers: list[Tier], main: Any, **routes: tuple[str, ...]) -> Any:
+def over(tiers: list[Tier], main: Any, certified: CertifiedRoutes | None = None, **routes: tuple[str, ...]) -> Any:
     """Run `main(line)` against these tiers; then nothing may be left running."""
 
     async def whole() -> Any:
         notebook, metrics = Notebook(), Metrics({})
         service = Service(
-            router=Router(tiers=with_routes(tiers, routes)),
+            router=Router(tiers=with_routes(tiers, routes), certified=certified or CertifiedRoutes()),
             deployments={tier.name: tier.deployment for tier in tiers},
             prices=PRICES,
             ledger=notebook,  # type: ignore[arg-type]
@@ -465,3 +466,21 @@ def test_a_port_that_is_taken_is_said_so():
         await other.stop()
 
     over([tier_of()], main)
+
+
+def test_the_metadata_says_whether_a_route_s_certificate_holds():
+    async def main(line: Line) -> list[str]:
+        labels = []
+        for model in ("auto", "tier"):
+            call = line.chat(model=model)
+            metadata = dict(await call.initial_metadata())
+            await call
+            labels.append(str(metadata.get("x-tierwise-certificate", "")))
+        return labels
+
+    certified = CertifiedRoutes({"auto": CertifiedRoute(certificate="ab" * 32, safe="tier")})
+    certified.void("auto", "größer")
+    labels = over([tier_of(engine=ScriptedEngine("4"))], main, certified, auto=("tier",))
+    assert labels[1] == ""
+    assert labels[0].startswith("void; gr")
+    assert labels[0].isascii()

@@ -153,7 +153,7 @@ def test_a_climb_shows_only_the_answer_that_counts(serve):
     whole, streamed = endpoint.chat("auto", **asked), endpoint.chat("auto", stream=True, **asked)
     assert (whole.text, streamed.text) == ("4", "4")
     assert whole.headers["x-tierwise-tier"] == "strong"
-    assert whole.json["usage"]["tierwise"]["reason"] == "auto: escalates until number accepts"
+    assert whole.json["usage"]["tierwise"]["reason"] == "auto: strong after cheap: verifier"
     assert [one["tier"] for one in whole.json["usage"]["tierwise"]["passes"]] == ["cheap", "strong"]
 
 

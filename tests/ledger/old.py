@@ -20,6 +20,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 VERSION_1 = "version_1.sql"
 WITHOUT_CONTENTS = "version_1_without_contents.sql"
 VERSION_2 = "version_2.sql"
+VERSION_3 = "version_3.sql"
 
 TOTALS: dict[str, list[dict]] = json.loads((FIXTURES / "version_1_totals.json").read_text())
 """Of `VERSION_1`, as version 1 added them up, by what they are grouped by."""

@@ -173,6 +173,20 @@ def test_actions_of_version_2_belong_to_no_session_and_later_ones_to_theirs(plac
     assert heard == []
 
 
+# ── version 3 ───────────────────────────────────────────────────────────
+
+
+def test_a_ledger_of_version_3_is_upgraded_and_adds_up_by_reason_as_before(place):
+    old.put(place, old.VERSION_3)
+    names = ["cascade", "vote", "no pass"]
+    before = everything_in(place, names)
+    assert [one["key"] for one in before["totals"][By.REASON]] == ["cheapest first"]
+    assert version_of(place) == 3
+    open_and_close(place)
+    assert version_of(place) == VERSION
+    assert everything_in(place, names) == before
+
+
 # ── the shape ───────────────────────────────────────────────────────────
 
 

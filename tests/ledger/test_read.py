@@ -67,6 +67,7 @@ actions = st.lists(
 KEYS = {
     By.TIER: lambda record, done: done.tier if done else record.tier,
     By.MODEL: lambda record, done: record.model,
+    By.REASON: lambda record, done: record.reason,
     By.DEPLOYMENT: lambda record, done: done.deployment if done else "",
     By.ROLE: lambda record, done: done.call.role if done else "",
     By.OUTCOME: lambda record, done: done.outcome if done else "",

@@ -179,19 +179,23 @@ def test_every_step_of_a_climb_is_on_the_trace():
 def test_a_tier_that_fails_is_named_with_its_reason():
     climb = tiers(ScriptedEngine(Reply(error=Refused("no tools here"))), ScriptedEngine("4"))
     _, trace = solve_cascade(climb, ask_user("2+2?"), verifier=FOUR)
-    assert ("fast failed: no tools here", "", None) in decisions(trace)
+    assert ("fast failed: no tools here", "failed", None) in decisions(trace)
 
 
 @pytest.mark.parametrize(
     ("engines", "verifier", "reason"),
     [
-        ("44", FOUR, "auto: escalates until number accepts"),
-        ("44", None, "auto: escalates by its signals"),
+        ("44", FOUR, "auto: fast by verifier"),
+        ("44", None, "auto: fast by agreement"),
+        ("34", FOUR, "auto: standard after fast: verifier"),
+        ("334", FOUR, "auto: max after fast: verifier, standard: verifier"),
         ("4", FOUR, "auto: its only tier"),
         ("4", None, "auto: its only tier"),
     ],
 )
-def test_the_reason_of_an_action_is_what_its_route_decided_first(engines, verifier, reason):
+def test_the_reason_of_an_action_is_the_signal_that_kept_its_answer_or_those_that_refused_others(
+    engines, verifier, reason
+):
     async def main():
         action = climbing(tiers(*map(ScriptedEngine, engines)), new_trace(), verifier=verifier)
         before = action.reason

@@ -56,7 +56,7 @@ def test_the_turns_after_an_escalation_begin_where_it_ended():
     route = Route(ScriptedEngine("four it is", "4"), ScriptedEngine("5"))
     first, second, third = turns(route, "s", "s", "s")
     assert first[:2] == ("t1", ["t0", "t1"])
-    assert second == third == ("t1", ["t1"], "auto: its session has reached t1, so it begins there")
+    assert second == third == ("t1", ["t1"], "auto: t1 by session")
 
 
 def test_a_session_climbs_further_and_never_down():

@@ -162,7 +162,7 @@ def test_a_signal_in_nats_is_not_read_with_the_alternatives_of_the_client(asked)
     prompt = ask_user("2+2?", logprobs=True, top_logprobs=asked)
     for signal in ({"tail_confidence": 0.0}, {"entropy": 9.0}):
         answer, trace = climb(Sure(OPEN, p=0.9), ScriptedEngine("5"), signals=[signal], prompt=prompt)
-        assert (answer.completion.text, levels(trace)) == ("5", [("usable", 1.0)])
+        assert (answer.completion.text, levels(trace)) == ("5", [("no_signal", 1.0)])
 
 
 def test_a_signal_in_nats_is_read_where_the_server_lists_the_sampled_token_besides():

@@ -152,6 +152,12 @@ def test_dollars_are_a_promise_within_a_hard_budget(dollars, passes):
     assert (certify(of, range(200), range(200, 400), wanted) is not None) is passes
 
 
+def test_the_promise_that_fails_is_named():
+    of = evaluated(np.zeros((1, 400)), [0.5], seconds=np.full((1, 400, 1), 9.0))
+    assert judged(of, 0, range(200, 400), Promises(limit=0.05, p95=8)).binding == "p95"
+    assert judged(of, 0, range(200, 400), Promises(limit=0.05, p95=80)).binding == "harm"
+
+
 def test_dollars_without_a_budget_are_refused():
     with pytest.raises(ValueError, match="budget"):
         Promises(limit=0.05, dollars=1.0)
@@ -187,3 +193,29 @@ def test_a_chain_is_ordered_by_all_promises():
     found = certify(of, range(300), range(300, 600), wanted)
     assert found is not None
     assert found.name == "setting 0"
+
+
+def test_a_latency_of_independent_tasks_is_that_of_one_order_of_their_draws():
+    seconds = np.ones((1, 130, 4))
+    seconds[:, :, 1:] = 9  # the other orders are slow
+    of = evaluated(np.zeros((1, 130)), [0.5], seconds=seconds, orders=4)
+    assert certify(of, range(70), range(70, 130), Promises(limit=0.05, p95=8)) is not None
+
+
+@pytest.mark.parametrize("kind", ["harm", "net", "selective"])
+def test_clusters_of_unequal_sizes_and_weights_reject_falsely_as_rarely_as_was_promised(kind):
+    """Every cluster harms whole or not at all; the risk is at the limit."""
+    rng = np.random.default_rng(4)
+    limit, rejected = 0.1, 0
+    for _ in range(200):
+        sizes = rng.integers(1, 6, 150)
+        units = np.repeat(np.arange(150), sizes)
+        harm = (rng.random(150) < limit)[units].astype(float)[None, :]
+        weights = rng.choice([1.0, 2.0], 150)[units]
+        order = rng.permutation(150)
+        totals = np.bincount(units, weights=weights)
+        order = np.concatenate([[totals.argmax()], order[order != totals.argmax()]])
+        tuning, calibration = (np.flatnonzero(np.isin(units, part)) for part in (order[:30], order[30:]))
+        of = evaluated(harm, [0.5], units=units, weights=weights)
+        rejected += certify(of, tuning, calibration, Promises(kind=kind, limit=limit)) is not None
+    assert rejected <= 18  # 5 % of 200, and three standard errors

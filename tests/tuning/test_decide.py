@@ -163,3 +163,8 @@ def test_measures_know_a_tier_that_costs_nothing():
     questions = [question(number) for number in range(1000)]
     assert Measures(free, questions, parts.test).saving(0, 1) is None
     assert measures.saving(1, 0) is not None
+
+
+def test_a_latency_needs_labels_too():
+    searched, parts, _ = made(100)
+    assert outlook(searched, parts, Promises(limit=0.2, p95=8.0)).labels == 59

@@ -42,12 +42,15 @@ KEY_VARIABLE = "TIERWISE_BENCH_KEY"
 """Environment variable with the key of a launched endpoint, with which it says how its engines were launched."""
 
 
-def serve_command(config: Path) -> list[str]:
+def serve_command(config: Path, *, uncertified: bool = False) -> list[str]:
     """The command that serves a config file on a free port. The ledger is passed by `ledger_environment`.
 
-    `-P` keeps the current folder off the module path: a `timeit.py` beside the workload would be run otherwise.
+    Routes are not shadowed: a benchmark is no traffic. With `uncertified`, it starts whatever the certificates of
+    routes say. `-P` keeps the current folder off the module path: a `timeit.py` beside the workload would be run
+    otherwise.
     """
-    return [sys.executable, "-P", "-m", "tierwise", "serve", str(config), "--port", "0", "--api-key-env", KEY_VARIABLE]
+    command = [sys.executable, "-P", "-m", "tierwise", "serve", str(config), "--port", "0", "--no-shadow"]
+    return [*command, "--api-key-env", KEY_VARIABLE, *(["--uncertified"] if uncertified else [])]
 
 
 def ledger_environment(ledger: str | Path) -> dict[str, str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import aiohttp
 import msgspec
 
+from tierwise import plan as planning
 from tierwise.analysis.summary import summary_of
 from tierwise.bench.calibrate import calibrate
 from tierwise.bench.client import Client, ServedModels
@@ -35,6 +36,7 @@ from tierwise.bench.outage import LONGEST_WAIT, EndpointGone, Outage
 from tierwise.bench.schedule import Trial, chains, schedule, variants, warm_up
 from tierwise.bench.spend_limit import SpendLimit
 from tierwise.bench.trial import has_failed, key_of, measure, measure_both
+from tierwise.certificate import reached_tiers
 from tierwise.runs import machine as machines
 from tierwise.runs.directory import (
     Manifest,
@@ -300,13 +302,24 @@ async def _endpoint(job: BenchJob) -> AsyncGenerator[tuple[str, str], None]:
     if not job.url:
         key = secrets.token_urlsafe(24)
         environment = {**ledger_environment(job.ledger), KEY_VARIABLE: key}
-        async with launched(serve_command(job.config), job.directory.log_path, environment) as url:
+        command = serve_command(job.config, uncertified=not _measures_certified(job))
+        async with launched(command, job.directory.log_path, environment) as url:
             yield url, key
         return
     async with aiohttp.ClientSession() as session:
         if not await is_ready(job.url, session):
             raise TierwiseError(f"the endpoint {job.url} is not ready; {job.url}/ready names the engine it waits for")
     yield job.url, job.key
+
+
+def _measures_certified(job: BenchJob) -> bool:
+    """Whether a certified route is measured, so that its safe tier must not answer in its place. Any other run starts
+    also where a certificate is void: it may be the one that makes it anew.
+    """
+    plan = planning.load(job.config)
+    asked = {*job.tiers, *job.workload.judges} & plan.tiers.keys()
+    asked.update(*(reached_tiers(plan, name) for name in tuple(asked)))
+    return any(route.certificate is not None and name in asked for name, route in plan.file.routes.items())
 
 
 def _begin(job: BenchJob, served: ServedModels, reported: list[Deployed] | None) -> Manifest:

@@ -34,7 +34,9 @@ from tierwise.cli import (
     recipe,
     replay,
     serve,
+    status,
     tune,
+    watch,
     workload,
 )
 from tierwise.spec.errors import SpecError, TierwiseError
@@ -59,6 +61,7 @@ app.command()(check.check)
 app.command()(probe.probe)
 app.command()(pull.pull)
 app.command()(serve.serve)
+app.command()(status.status)
 app.command()(ask.ask)
 app.add_typer(workload.app, name="workload")
 app.command()(power.power)
@@ -68,6 +71,7 @@ app.add_typer(pool.app, name="pool")
 app.command()(tune.tune)
 app.command()(compare.compare)
 app.command()(gate.gate)
+app.command()(watch.watch)
 app.command("import")(importing.import_)
 app.add_typer(moe.app, name="moe")
 app.add_typer(ledger.app, name="ledger")

@@ -75,7 +75,7 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: st
         request["stream_options"] = {"include_usage": True}
     metrics = Metrics({})
     with open_ledger(ledger, plan, metrics) as book:
-        async with launched(plan, ledger=book) as service:
+        async with launched(plan, ledger=book, uncertified=True) as service:
             await service.start()
             status, usage = 200, None
             async for status, data in _posted(ChatEndpoint(service, metrics), msgspec.json.encode(request)):

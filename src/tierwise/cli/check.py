@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from tierwise.cli.console import Console
     from tierwise.plan import Plan
     from tierwise.spec.errors import SpecError
 
@@ -24,8 +25,10 @@ def check(
     """Validate a config file, and print the plan: which processes run, with which levers, for which tiers.
 
     Shows all errors at once, each with its path in the file. Starts nothing; of the servers that run
-    already, only one whose URL lacks `/v1` is asked where its API is. Exit code 2 if the file is invalid, or
-    cannot work with the checkpoints and programs of this machine.
+    already, only one whose URL lacks `/v1` is asked where its API is. Says what the certificates of routes
+    promise, and what differs from the certified conditions as far as the file shows it; `tierwise serve`
+    compares the running engines too. Exit code 2 if the file is invalid, a certificate does not hold, or the
+    file cannot work with the checkpoints and programs of this machine.
     """
     import json
 
@@ -43,8 +46,36 @@ def check(
         print(json.dumps(described(plan), indent=2))
     else:
         _print(plan)
-    if found := [*preflight(plan), *_misplaced(plan)]:
+    if found := [*_void(plan), *preflight(plan), *_misplaced(plan)]:
         raise ConfigErrors(found)
+
+
+def _void(plan: Plan) -> list[SpecError]:
+    """Certificates that do not hold, as far as the file shows it."""
+    from tierwise.certificate import certificates_of, mismatches, refusals
+
+    certificates = certificates_of(plan)
+    return refusals(plan, certificates, mismatches(plan, certificates))
+
+
+def _certificates(plan: Plan) -> dict[str, Any]:
+    """The certificates of routes as plain values, with their meaning in words and with what differs now."""
+    import msgspec
+
+    from tierwise.certificate import certificates_of, mismatches
+    from tierwise.report.certificate_text import certificate_text
+
+    certificates = certificates_of(plan)
+    differences = mismatches(plan, certificates)
+    return {
+        route: {
+            "file": plan.file.routes[route].certificate,
+            "certificate": msgspec.to_builtins(certificate),
+            "text": certificate_text(certificate),
+            "differences": differences[route],
+        }
+        for route, certificate in certificates.items()
+    }
 
 
 def described(plan: Plan) -> dict[str, Any]:
@@ -81,6 +112,7 @@ def described(plan: Plan) -> dict[str, Any]:
         },
         "routes": {name: route.cascade for name, route in plan.file.routes.items()},
         "amplification_of_routes": {name: asdict(plan.amplification(name)) for name in plan.file.routes},
+        "certificates": _certificates(plan),
         "to_pull": missing(plan),
         "notes": [*plan.notes, *_probed(plan), *_engine_notes(plan)],
     }
@@ -178,6 +210,20 @@ def _print(plan: Plan) -> None:
         worst = f"{passes} passes, prompts {prompts}, {tokens} answer tokens"
         console.print(f"route {name}: {' → '.join(cascade)}  {worst}", markup=False)
     console.print("the worst case of one user action: passes, how often its prompt is computed + read from a cache")
+    for name, one in facts["certificates"].items():
+        _print_certificate(console, name, one)
     missing = [f"checkpoint {name} is not on this machine yet: tierwise pull {plan.path}" for name in facts["to_pull"]]
     for note in [*missing, *facts["notes"]]:
         console.print(f"[yellow]note[/yellow] {escape(note)}")
+
+
+def _print_certificate(console: Console, route: str, one: dict[str, Any]) -> None:
+    certificate = one["certificate"]
+    head = f"{one['file']}, {certificate['sha256'][:12]}, made {certificate['made']}"
+    console.print(f"\ncertificate of {route}: {head}", markup=False)
+    for sentence in one["text"]:
+        console.print(f"  {sentence}", markup=False)
+    for difference in one["differences"]:
+        console.print(f"  does not hold: {difference}", markup=False)
+    if not one["differences"]:
+        console.print("  the file is as certified; `tierwise serve` compares the running engines", markup=False)

@@ -83,10 +83,10 @@ async def _executed(job: BenchJob, console: Console) -> RunSummary | None:
     from tierwise.report.progress import ProgressBars
 
     with ProgressBars(console) as progress:
-        return await _unless_interrupted(execute(job, progress))
+        return await unless_interrupted(execute(job, progress))
 
 
-async def _unless_interrupted(work: Coroutine[None, None, T]) -> T | None:
+async def unless_interrupted(work: Coroutine[None, None, T]) -> T | None:
     """Run a coroutine. Returns None if Ctrl-C or SIGTERM cancelled it."""
     import asyncio
     import signal

@@ -57,9 +57,9 @@ def gate(
     judged = gates.gate(pairs, bounds, is_sequential=sequential)
     _write(judged, junit, markdown)
     if as_json:
-        print_json(_fields(judged))
+        print_json(fields(judged))
     else:
-        _print(judged)
+        show(judged)
     raise typer.Exit(judged.exit_code)
 
 
@@ -77,14 +77,16 @@ def _write(judged: Gate, junit: Path | None, markdown: Path | None) -> None:
             raise SpecError(str(error)) from error
 
 
-def _fields(judged: Gate) -> dict[str, object]:
+def fields(judged: Gate) -> dict[str, object]:
+    """A gate's result with its computed properties, for JSON."""
     import msgspec
 
     computed = {"verdict": judged.verdict, "tasks": judged.tasks, "needed": judged.needed}
     return {**computed, **msgspec.to_builtins(judged)}
 
 
-def _print(judged: Gate) -> None:
+def show(judged: Gate) -> None:
+    """Print a gate's result."""
     from rich.text import Text
 
     from tierwise.report import gating

@@ -57,7 +57,20 @@ LedgerPlace = Annotated[
         help="The ledger for actions and passes: a SQLite file, or postgresql://USER@HOST/DATABASE.",
     ),
 ]
+Uncertified = Annotated[
+    bool,
+    typer.Option(
+        "--uncertified",
+        help="Answer a route whose certificate does not hold by its safe tier, with a label on every answer, instead "
+        "of refusing to start.",
+    ),
+]
 KeepContent = Annotated[bool, typer.Option("--keep-content", help="Also store requests and answers in the ledger.")]
+
+
+NoShadow = Annotated[
+    bool, typer.Option("--no-shadow", help="Do not ask again for a share of the actions of certified routes.")
+]
 
 
 def serve(
@@ -72,12 +85,15 @@ def serve(
     first_bytes: FirstBytes = 10.0,
     ledger: LedgerPlace = "ledger.db",
     keep_content: KeepContent = False,
+    uncertified: Uncertified = False,
+    no_shadow: NoShadow = False,
 ) -> None:
     """Launch the engines of a config file and serve its tiers and routes as models of one OpenAI endpoint.
 
     Prints `serving on URL` when it listens; /ready returns 200 when all engines are up. Missing checkpoints are pulled
     first. SIGTERM and Ctrl-C drain: no new connections, running requests are finished, then the engines stop. A second
-    signal stops at once.
+    signal stops at once. A route whose certificate does not hold is refused: certify it again with `tierwise tune`, or
+    see --uncertified.
     """
     from tierwise import plan as planning
     from tierwise.cli.pull import bring, missing
@@ -94,5 +110,13 @@ def serve(
     )
     plan = planning.load(file)
     bring(plan, missing(plan))
-    settings = ServerSettings(host=host, port=port, grpc_port=grpc_port, access=access, first_bytes=first_bytes)
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        grpc_port=grpc_port,
+        access=access,
+        first_bytes=first_bytes,
+        uncertified=uncertified,
+        shadow=not no_shadow,
+    )
     serve_forever(plan, settings, ledger=ledger, content=keep_content)

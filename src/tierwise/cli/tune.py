@@ -111,10 +111,11 @@ def tune(
     130 interrupted.
     """
     from tierwise.cli.console import Console
+    from tierwise.cli.extras import need_extra
     from tierwise.cli.output import new_directory
     from tierwise.workloads.files import load
 
-    bench.require_packages_and_ledger(None)
+    need_extra("bench", "tierwise tune")
     console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
     promises = _promises(promise, loss, confidence, p95)
     if dry_run and pool is None:

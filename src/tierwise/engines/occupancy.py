@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
 
 class Occupancy:
     """Divides each busy second of a deployment equally among the passes that run in it.
@@ -14,6 +17,7 @@ class Occupancy:
         self._running = 0
         self._moment: float = 0
         self._share: float = 0  # the share of a pass that has run since the beginning
+        self._watching: list[Callable[[], None]] = []
 
     @property
     def running(self) -> int:
@@ -24,7 +28,18 @@ class Occupancy:
         """Begin a pass. Returns a mark to pass to `leave`."""
         self._advance(now)
         self._running += 1
+        for begun in self._watching:
+            begun()
         return self._share
+
+    @contextmanager
+    def watched(self, begun: Callable[[], None]) -> Generator[None]:
+        """During the block, call a function whenever a pass has begun. It must be quick and must not raise."""
+        self._watching = [*self._watching, begun]
+        try:
+            yield
+        finally:
+            self._watching = [one for one in self._watching if one is not begun]
 
     def leave(self, mark: float, now: float) -> float:
         """End a pass. Returns its share of the deployment's busy time, in seconds."""

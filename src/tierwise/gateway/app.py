@@ -86,7 +86,9 @@ def application(
         access: who may use it; without a key, and on loopback, if not given.
         first_bytes: seconds for which a stream's headers wait for its first content.
     """
-    metrics = metrics or Metrics(service.deployments)
+    if metrics is None:
+        metrics = Metrics({})
+        metrics.watch(service.deployments, service.router.certified, service.shadows)
     access = access or Access()
     chat = ChatEndpoint(service, metrics, first_bytes=first_bytes)
     pages = Pages(service, metrics, access)

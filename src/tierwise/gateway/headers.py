@@ -1,4 +1,4 @@
-"""The headers of a request that the endpoint reads, and those that it forwards to engines."""
+"""The headers of a request that the endpoint reads, and those that it forwards to engines; names of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 SESSION = "x-tierwise-session"
 """The header, over gRPC the metadata, with the caller's id for the session of an action."""
+
+CERTIFICATE = "x-tierwise-certificate"
+"""The header, over gRPC the metadata, that says whether the certificate of a route holds."""
+
+DECISION = "x-tierwise-decision"
+"""The header that says how a route came to the tier that answers."""
 
 _ID = re.compile(r"[!-~]{1,200}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,200})?")

@@ -11,13 +11,18 @@ from time import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from tierwise.gateway.headers import CERTIFICATE, DECISION
 from tierwise.gateway.reply import ResponseHead
 from tierwise.ledger.prices import PriceBook
-from tierwise.ledger.records import Ending, Record, Trace
+from tierwise.ledger.records import Decision, Ending, Record, Trace
 from tierwise.ledger.rows import facts
+from tierwise.router.certified import CertifiedRoute
 from tierwise.run import Action, Sink, discard
 from tierwise.run.acceptable import notes_of
+from tierwise.run.steps import steps_of
+from tierwise.shadowing import Answered
 from tierwise.spec.ask import Answer
+from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk, Pass, Usage
 from tierwise.spec.clock import now
 from tierwise.spec.errors import PolicyError, TierwiseError
@@ -43,6 +48,8 @@ class RequestLifecycle:
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self._service = service
         self._metrics = metrics
+        if (shadows := service.shadows) is not None:
+            shadows.record, shadows.count = self._store, metrics.shadowed
 
     def receive(self, trace: Trace, asked: ParsedRequest, headers: Mapping[str, str] = _NO_HEADERS) -> RequestContext:
         """Route a request.
@@ -58,10 +65,12 @@ class RequestLifecycle:
         trace.session = asked.session
         router = self._service.router
         tier = router.route(asked.model)
+        if (shadows := self._service.shadows) is not None:
+            tier = shadows.tier_for(tier, asked.prompt)
         action = Action(
             tier,
             trace,
-            tiers=router.tiers,
+            tiers=router.serving,
             budget=asked.budget,
             verifier=asked.verifier,
             judges=asked.judges,
@@ -69,7 +78,11 @@ class RequestLifecycle:
             prices=self._service.prices,
         )
         return RequestContext(
-            trace=trace, headers={**headers, "x-tierwise-action": trace.action}, parsed=asked, action=action
+            trace=trace,
+            headers={**headers, "x-tierwise-action": trace.action},
+            parsed=asked,
+            action=action,
+            certified=router.certified.state(asked.model),
         )
 
     async def answer(
@@ -102,6 +115,8 @@ class RequestLifecycle:
                 context.show_moment()
             if complete is not None:
                 await complete()
+        if (shadows := self._service.shadows) is not None:
+            shadows.offer(_answered(context))
 
     def remember_bug(self, trace: Trace, error: TierwiseError) -> None:
         """Record a request in which Tierwise broke before it could be run."""
@@ -144,6 +159,11 @@ class RequestLifecycle:
             self._keep(context.record())
 
     def _keep(self, record: Record) -> None:
+        """Record a user's action, which has ended."""
+        self._store(record)
+        self._metrics.finished()
+
+    def _store(self, record: Record) -> None:
         """Record an action in the ledger, then count it in the metrics. Neither can cost the answer."""
         try:
             if self._service.ledger is not None:
@@ -151,7 +171,6 @@ class RequestLifecycle:
         except Exception as error:  # noqa: BLE001 - `write` must never raise, but answers must not depend on it
             self._metrics.alarm()
             _LOG.error("LEDGER: action %s is not recorded: %r", record.trace.action, error)
-        self._metrics.finished()
         try:
             self._metrics.ended(record, self._service.prices)
         except Exception as error:  # noqa: BLE001 - as above
@@ -191,6 +210,20 @@ async def _all_choices(context: RequestContext, shows: Sequence[Sink]) -> list[A
         raise PolicyError(f"internal error in Tierwise: {found!r}; see its log") from error
 
 
+def _answered(context: RequestContext) -> Answered:
+    """An action that was answered, for shadowing."""
+    parsed, trace = context.parsed, context.trace
+    return Answered(
+        route=parsed.model,
+        action=trace.action,
+        prompt=parsed.prompt_of(0),
+        answer=context.answers[0],
+        passes=trace.passes,
+        verifier=parsed.verifier,
+        is_bounded=parsed.judges or parsed.budget != Budget() or bool(trace.limits),
+    )
+
+
 def _first(error: Exception) -> Exception:
     return _first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error
 
@@ -203,6 +236,8 @@ class RequestContext:
     headers: dict[str, str]
     parsed: ParsedRequest
     action: Action
+    certified: CertifiedRoute | None = None
+    """The state of the route's certificate when the request came; None without a certificate."""
     head: ResponseHead = field(init=False)
     preparing: float = field(init=False)
     """Seconds until the request was ready to run."""
@@ -236,6 +271,8 @@ class RequestContext:
         headers = {
             **self.headers,
             **self._note(),
+            **self._decision(),
+            **certificate_header(self.certified),
             "x-tierwise-model": self.parsed.model,
             "x-tierwise-tier": self.action.tier or self.parsed.model,
             "x-tierwise-overhead-ms": f"{self.overhead() * 1000:.2f}",
@@ -249,6 +286,11 @@ class RequestContext:
         """What the client should know about how its request was changed, as far as it is known."""
         notes = "; ".join(notes_of(self.trace))
         return {"x-tierwise-note": printable(notes, ascii_only=True)[:_LONGEST_NOTE]} if notes else {}
+
+    def _decision(self) -> dict[str, str]:
+        """How a route came to the tier that answers. Unknown while nothing is decided, as in a stream's headers."""
+        decision = self.action.decision if self.answers else ""
+        return {DECISION: printable(decision, ascii_only=True)[:_LONGEST_NOTE]} if decision else {}
 
     def overhead(self) -> float:
         """Seconds of this action in which no pass ran; while passes run, the seconds before the first."""
@@ -289,8 +331,11 @@ class UsageReport:
 
     action: str
     tier: str
+    certified: CertifiedRoute | None
     reason: str
     """Why that tier answered."""
+    steps: Sequence[Decision]
+    """What policies that choose among tiers decided about each tier that they asked."""
     answers: Sequence[Answer]
     usage: Usage
     """Sum over all passes."""
@@ -309,7 +354,9 @@ class UsageReport:
         return cls(
             action=context.trace.action,
             tier=context.action.tier,
+            certified=context.certified,
             reason=context.action.reason,
+            steps=steps_of(context.trace),
             answers=context.answers,
             usage=context.trace.usage,
             notes=notes_of(context.trace),
@@ -322,6 +369,7 @@ class UsageReport:
     def as_usage(self, *, candidates: bool) -> dict[str, Json]:
         """OpenAI's usage object, with our fields under `tierwise`; `candidates` adds the message of every pass."""
         charged: dict[str, Json] = {} if self.usage.cost is None else {"cost": self.usage.cost}
+        certificate: dict[str, Json] = {} if self.certified is None else {"certificate": certificate_of(self.certified)}
         return {
             **charged,
             "prompt_tokens": self.usage.prompt,
@@ -333,6 +381,8 @@ class UsageReport:
                 "action": self.action,
                 "tier": self.tier,
                 "reason": self.reason,
+                "decisions": [_decision_of(one) for one in self.steps],
+                **certificate,
                 "notes": list(self.notes),
                 "limits": list(self.limits),
                 "why": [answer.why for answer in self.answers],
@@ -342,6 +392,34 @@ class UsageReport:
                 "passes": [_pass_of(done, self.prices, with_message=candidates) for done in self.passes],
             },
         }
+
+
+def _decision_of(step: Decision) -> dict[str, Json]:
+    return {
+        "choice": step.choice,
+        "route": step.tier,
+        "tier": step.about,
+        "accepted": step.accepted,
+        "signal": step.signal,
+        "level": step.level,
+        "reason": step.reason,
+        "after": list(step.after),
+    }
+
+
+def certificate_of(route: CertifiedRoute) -> dict[str, Json]:
+    """The state of a route's certificate, in `usage.tierwise` and at `/v1/models`."""
+    return {
+        "state": route.state,
+        "sha256": route.certificate,
+        "safe": route.safe,
+        "reasons": list(route.reasons),
+    }
+
+
+def certificate_header(route: CertifiedRoute | None) -> dict[str, str]:
+    """The header, over gRPC the metadata, that labels every answer of a route with a certificate."""
+    return {} if route is None else {CERTIFICATE: printable(route.label, ascii_only=True)[:_LONGEST_NOTE]}
 
 
 def usage_of(context: RequestContext, prices: PriceBook) -> dict[str, Json]:

@@ -12,12 +12,16 @@ from prometheus_client.registry import Collector
 
 from tierwise.engines.metrics import METRICS, Scraper
 from tierwise.gateway.experts import ExpertMetrics
+from tierwise.gateway.route_metrics import RouteMetrics
+from tierwise.gateway.shadow_metrics import ShadowMetrics
 from tierwise.ledger.prices import MOST_TOKENS, PriceBook
 from tierwise.ledger.records import Check, Decision, Record
 from tierwise.policies.cascade import SESSION
+from tierwise.router.certified import CertifiedRoutes
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
+    from tierwise.shadowing import Shadows
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
@@ -27,6 +31,7 @@ class Metrics:
 
     def __init__(self, deployments: Mapping[str, Deployment]) -> None:
         self._deployments = deployments
+        self._certified = CertifiedRoutes()
         self.registry = registry = CollectorRegistry()
 
         def counter(name: str, about: str, *labels: str) -> Callable[..., Counter]:
@@ -70,10 +75,20 @@ class Metrics:
         registry.register(_EnginesOwn(self._scraper))
 
         self._experts = ExpertMetrics(registry)
+        self._routes = RouteMetrics(registry)
+        self._shadows: ShadowMetrics | None = None
 
-    def watch(self, deployments: Mapping[str, Deployment]) -> None:
-        """Export the state of these deployments."""
+    def watch(
+        self,
+        deployments: Mapping[str, Deployment],
+        certified: CertifiedRoutes | None = None,
+        shadows: Shadows | None = None,
+    ) -> None:
+        """Export the state of these deployments and routes, and what shadowing says about them."""
         self._deployments = deployments
+        if shadows is not None:
+            self._shadows = ShadowMetrics(self.registry, shadows)
+        self._certified = certified or self._certified
 
     def begun(self) -> None:
         self._running.inc()
@@ -88,12 +103,14 @@ class Metrics:
         self._running.dec()
 
     def ended(self, record: Record, prices: PriceBook) -> None:
-        """Count a completed action and its passes."""
-        self._actions(record.tier, record.ending).inc()
-        if record.ending == "answered":
-            self._seconds(record.tier).observe(record.seconds)
-        if record.first_output is not None:
-            self._first(record.tier).observe(record.first_output)
+        """Count a completed action and its passes; of a shadow, which no user has seen, the passes only."""
+        if not record.shadow_of:
+            self._actions(record.tier, record.ending).inc()
+            self._routes.add(record)
+            if record.ending == "answered":
+                self._seconds(record.tier).observe(record.seconds)
+            if record.first_output is not None:
+                self._first(record.tier).observe(record.first_output)
         for done in record.trace.passes:
             self._passes(done.tier, done.call.role, done.outcome).inc()
             for kind in ("prompt", "cached", "completion", "reasoning"):
@@ -110,6 +127,11 @@ class Metrics:
             elif isinstance(event, Decision) and event.signal == SESSION:
                 self._resumed(event.tier).inc()
 
+    def shadowed(self, route: str, outcome: str) -> None:
+        """Count what became of an action that was to be observed."""
+        if self._shadows is not None:
+            self._shadows.counted(route, outcome)
+
     async def ask_engines(self) -> None:
         """Scrape the engines' own metrics for the next `text`; engines scraped recently are skipped."""
         health = {name: deployment.engine.health() for name, deployment in self._deployments.items()}
@@ -123,6 +145,9 @@ class Metrics:
             self._restarts(name).set(health.restarts)
             if health.resident_bytes is not None:
                 self._resident(name).set(health.resident_bytes)
+        self._routes.refresh(self._certified)
+        if self._shadows is not None:
+            self._shadows.refresh()
         self._experts.refresh()
         return generate_latest(self.registry)
 

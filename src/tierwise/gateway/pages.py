@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tierwise.gateway.deployments import deployed
+from tierwise.gateway.lifecycle import certificate_of
 from tierwise.spec.reading import allowed
 
 if TYPE_CHECKING:
@@ -68,11 +69,12 @@ class Pages:
         return JSONResponse({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        """Whether every engine is up; with the key also why not."""
+        """Whether every engine is up, and certificates are compared with them; with the key also why not."""
         states = {name: deployment.engine.health() for name, deployment in self._service.deployments.items()}
         in_full = self._access.is_admin(request.headers.raw)
         draining = bool(getattr(request.app.state, "draining", False))
-        is_ready = not draining and all(state.state == "ready" for state in states.values())
+        are_up = all(state.state == "ready" for state in states.values())
+        is_ready = not draining and are_up and self._service.router.certified.are_checked
         body = {
             "ready": is_ready,
             "draining": draining,
@@ -110,6 +112,9 @@ def _model(service: Service, name: str) -> dict[str, object]:
     tier = service.router.tiers[name]
     contexts = [one.deployment.context for one in service.router.reach(name)]
     context = min((one for one in contexts if one is not None), default=None)
+    state = service.router.certified.state(name)
+    shadow = None if service.shadows is None else service.shadows.report(name)
+    certificate: dict[str, object] = {} if state is None else {"certificate": certificate_of(state)}
     return {
         "id": name,
         "object": "model",
@@ -123,5 +128,7 @@ def _model(service: Service, name: str) -> dict[str, object]:
             "tiers": list(tier.policy.tiers()),
             "most_passes": service.router.most(name).passes,
             "candidates": True,
+            **certificate,
+            **({} if shadow is None else {"shadow": shadow}),
         },
     }

@@ -45,7 +45,7 @@ def serve_forever(plan: Plan, settings: ServerSettings, *, ledger: str | Path, c
 
     Raises:
         SpecError: a port is in use, something that an engine needs is missing on this machine, or gRPC is not
-            installed.
+            installed; or a certificate does not hold, and `settings.uncertified` is false.
         Broken: an engine did not start.
     """
     log_to_stderr()
@@ -88,8 +88,8 @@ async def _serve(
         ending = _Ending()
         metrics = Metrics({})
         with open_ledger(ledger, plan, metrics, content=content) as book:
-            async with launched(plan, ledger=book) as service:
-                metrics.watch(service.deployments)
+            async with launched(plan, ledger=book, uncertified=settings.uncertified, shadow=settings.shadow) as service:
+                metrics.watch(service.deployments, service.router.certified, service.shadows)
                 app = application(service, metrics, access=settings.access, first_bytes=settings.first_bytes)
                 async with _also_grpc(service, metrics, settings) as beside:
                     await _listen(service, app, listener, ending, beside)
@@ -143,6 +143,8 @@ async def _listen(
         _LOG.info("draining: running requests are finished; a second signal stops at once")
     finally:
         app.state.draining = True
+        if service.shadows is not None:
+            await service.shadows.stop()  # users' requests need the engines now
         starting.cancel()
         server.should_exit = True
         second = asyncio.create_task(ending.second.wait())

@@ -10,7 +10,9 @@ from tierwise.gateway.reply import FIRST_BYTES_SECONDS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Where the endpoint listens, who may use it, and how long the headers of a stream wait."""
+    """Where the endpoint listens, who may use it, how long the headers of a stream wait, and what happens to a route
+    whose certificate does not hold.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8400
@@ -20,3 +22,7 @@ class ServerSettings:
     access: Access = field(default_factory=Access)
     first_bytes: float = FIRST_BYTES_SECONDS
     """Maximum seconds for which a stream's headers wait for its first content while a pass is shown."""
+    uncertified: bool = False
+    """Whether a route whose certificate does not hold is answered by its safe tier; else nothing is served."""
+    shadow: bool = True
+    """Whether the routes with `shadow` are observed."""

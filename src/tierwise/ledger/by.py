@@ -14,3 +14,4 @@ class By(StrEnum):
     ROLE = "role"
     OUTCOME = "outcome"
     DAY = "day"
+    REASON = "reason"

@@ -34,6 +34,7 @@ UPGRADES: Mapping[int, Sequence[str]] = {
     ),
     # A running process of version 2 notices the new version, and keeps its actions in its journal.
     3: ("ALTER TABLE actions ADD COLUMN session VARCHAR", "ALTER TABLE actions ADD COLUMN limits VARCHAR"),
+    4: (),  # totals by reason
 }
 
 

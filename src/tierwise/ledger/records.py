@@ -37,6 +37,12 @@ class Decision:
     """The value of the signal."""
     after: tuple[int, ...] = ()
     """Numbers of the passes that it is based on."""
+    about: str = ""
+    """The other tier that it is about; empty for a decision of a policy that does not choose among tiers."""
+    accepted: bool | None = None
+    """Whether that tier's answer was kept; None if it had not answered."""
+    choice: int = 0
+    """Index of the choice of the action that it belongs to."""
     at: float
     """Seconds after the start of the action."""
 
@@ -102,3 +108,5 @@ class Record:
     """The answers, one per choice."""
     verifier: Checkable | None = None
     """The request's verifier."""
+    shadow_of: str = ""
+    """The action that this one repeats to observe its route, so that no user waits for it; empty for a user's own."""

@@ -182,6 +182,10 @@ class Ledger:
         self._accepted += 1
         return ""
 
+    def beside(self, ending: str) -> Path:
+        """The path of another file that belongs to this ledger: beside its journal, `ledger.db.ENDING`."""
+        return self._location.journal.with_name(f"{self._location.journal.name}.{ending}")
+
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait until everything written so far is in the database; False after `timeout` seconds."""
         with self._progress:

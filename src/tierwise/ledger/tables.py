@@ -29,7 +29,7 @@ from sqlalchemy.types import TypeEngine
 
 from tierwise.ledger.rows import ActionRow, CheckRow, ContentRow, DecisionRow, PassRow
 
-VERSION = 3
+VERSION = 4
 """Version of the tables; `migrations.py` upgrades older ones."""
 
 metadata = MetaData()
@@ -82,7 +82,9 @@ COUNTS = ("prompt", "cached", "completion", "reasoning")
 AMOUNTS = ("seconds", "busy_seconds", "dollars_tokens", "dollars_time")
 """Floating-point fields of passes that are summed."""
 GROUPS = ("tier", "deployment", "role", "outcome")
-"""Fields by which passes are grouped, in addition to the model and hour of their action."""
+"""Fields by which passes are grouped, in addition to `OF_ACTIONS` and the hour of their action."""
+OF_ACTIONS = ("model", "reason")
+"""Fields of actions by which they and their passes are grouped."""
 
 _SUM = BigInteger().with_variant(Numeric(), "postgresql")
 """Type of sums of counts. On overflow SQLite switches to floating point; PostgreSQL would fail."""
@@ -100,14 +102,14 @@ action_totals = Table(
     Column("value", String, primary_key=True),
     Column("actions", BigInteger, nullable=False),
 )
-"""Number of actions per hour (3600 s since 1970) for each value of a dimension of `GROUPS`, or model. Actions are
+"""Number of actions per hour (3600 s since 1970) for each value of a dimension of `GROUPS` or `OF_ACTIONS`. Actions are
 counted separately from passes, because an action that uses two tiers counts for each."""
 
 pass_totals = Table(
     "pass_totals",
     metadata,
     _hour(),
-    *(Column(name, String, primary_key=True) for name in ("model", *GROUPS)),
+    *(Column(name, String, primary_key=True) for name in (*OF_ACTIONS, *GROUPS)),
     *(Column(name, BigInteger, nullable=False) for name in ("passes", "estimated")),
     *(Column(name, _SUM, nullable=False) for name in COUNTS),
     *(Column(name, Double, nullable=False) for name in AMOUNTS),

@@ -19,14 +19,17 @@ from sqlalchemy import ColumnElement, Connection, Executable, Select, Table, cas
 
 from tierwise.ledger.by import By
 from tierwise.ledger.rows import Entry
-from tierwise.ledger.tables import AMOUNTS, COUNTS, GROUPS, action_totals, actions, pass_totals, passes
+from tierwise.ledger.tables import AMOUNTS, COUNTS, GROUPS, OF_ACTIONS, action_totals, actions, pass_totals, passes
 from tierwise.spec.call import Usage
 
 HOUR = 3600
 """Seconds."""
 
+LONGEST_REASON = 300
+"""Characters of a reason that actions are grouped by: keys of PostgreSQL's indexes are bounded."""
+
 _EPOCH = date(1970, 1, 1)
-_KEYS = {action_totals: ("hour", "dimension", "value"), pass_totals: ("hour", "model", *GROUPS)}
+_KEYS = {action_totals: ("hour", "dimension", "value"), pass_totals: ("hour", *OF_ACTIONS, *GROUPS)}
 _VALUES = {action_totals: ("actions",), pass_totals: ("passes", "estimated", *COUNTS, *AMOUNTS)}
 _PARTS = (*GROUPS, "exact", *COUNTS, *AMOUNTS)
 """Fields of a pass that totals are computed from."""
@@ -89,7 +92,8 @@ def add(connection: Connection, entries: Iterable[Entry]) -> None:
     sums = _Sums()
     for entry in entries:
         action = entry.action
-        sums.add(action.started_at, action.model, action.tier, [_parts_of(done) for done in entry.passes])
+        own = (action.model, action.reason[:LONGEST_REASON])
+        sums.add(action.started_at, own, action.tier, [_parts_of(done) for done in entry.passes])
     sums.store(connection)
 
 
@@ -97,14 +101,16 @@ def rebuild(connection: Connection) -> None:
     """Rebuild all totals from the rows."""
     columns = [passes.c[name] for name in _PARTS]
     found = (
-        select(actions.c.id, actions.c.started_at, actions.c.model, actions.c.tier, *columns)
+        select(actions.c.id, actions.c.started_at, actions.c.model, actions.c.reason, actions.c.tier, *columns)
         .select_from(actions.outerjoin(passes, passes.c.action == actions.c.id))
         .order_by(actions.c.started_at, actions.c.id)
     )
     sums = _Sums()
     with connection.execute(found, execution_options={"yield_per": _FETCHED}) as rows:
-        for (_, started_at, model, tier), some in groupby(rows, lambda row: row[:4]):
-            sums.add(started_at, model, tier, [row[4:] for row in some if row[4] is not None])
+        for (_, started_at, model, reason, tier), some in groupby(rows, lambda row: row[:5]):
+            sums.add(
+                started_at, (model, reason[:LONGEST_REASON]), tier, [row[5:] for row in some if row[5] is not None]
+            )
     for table in _KEYS:
         table.drop(connection, checkfirst=True)
         table.create(connection)
@@ -118,15 +124,16 @@ class _Sums:
         self._actions: Counter[tuple[int, str, str]] = Counter()
         self._passes: defaultdict[tuple[Any, ...], list[float]] = defaultdict(_zeros)
 
-    def add(self, started_at: float, model: str, tier: str, parts: Sequence[Sequence[Any]]) -> None:
-        """Add one action: the tier that answered, and the `_PARTS` of each pass."""
+    def add(self, started_at: float, own: tuple[str, str], tier: str, parts: Sequence[Sequence[Any]]) -> None:
+        """Add one action: its `OF_ACTIONS`, the tier that answered, and the `_PARTS` of each pass."""
         hour = hour_of(started_at)
-        self._actions[hour, "model", model] += 1
+        for dimension, value in zip(OF_ACTIONS, own, strict=True):
+            self._actions[hour, dimension, value] += 1
         for place, (dimension, unspent) in enumerate(zip(GROUPS, (tier, "", "", ""), strict=True)):
             for value in {part[place] for part in parts} or {unspent}:
                 self._actions[hour, dimension, value] += 1
         for part in parts:
-            sums = self._passes[(hour, model, *part[:4])]
+            sums = self._passes[(hour, *own, *part[:4])]
             sums[0] += 1
             sums[1] += not part[4]
             for place in range(2, len(sums)):
@@ -177,7 +184,7 @@ def of_hours(connection: Connection, by: By | None, since: int | None) -> Iterat
 
     `by` selects the keys, None for one empty key; `since` is the first hour, None for all. A day has 24 pieces.
     """
-    dimension = by if by in GROUPS else "model"  # an action has one model, so these sum to all actions
+    dimension = by if by in (*GROUPS, *OF_ACTIONS) else "model"  # an action has one model, so these sum to all actions
     counted = select(*_key(action_totals, by), func.sum(action_totals.c.actions))
     counted = counted.where(action_totals.c.dimension == dimension)
     for *key, number in connection.execute(_of(counted, action_totals, by, since)):
@@ -214,7 +221,8 @@ def began(since: float | None) -> ColumnElement[bool]:
 def keys(day: ColumnElement[str]) -> dict[By, ColumnElement[str]]:
     """The grouping keys of rows; `day` is the column with an action's date."""
     spent = {By(name): func.coalesce(passes.c[name], "") for name in GROUPS}
-    return spent | {By.TIER: func.coalesce(passes.c.tier, actions.c.tier), By.MODEL: actions.c.model, By.DAY: day}
+    own = {By.MODEL: actions.c.model, By.REASON: func.substr(actions.c.reason, 1, LONGEST_REASON), By.DAY: day}
+    return spent | own | {By.TIER: func.coalesce(passes.c.tier, actions.c.tier)}
 
 
 def _key(table: Table, by: By | None) -> list[ColumnElement[Any]]:

@@ -22,6 +22,10 @@ from tierwise.verifiers.tool_calls import wrong_call
 
 SESSION = "session"
 """The signal of a decision to begin at the tier that the session has reached."""
+FAILED, OUT_OF_BUDGET, UNFINISHED = "failed", "out_of_budget", "unfinished"
+"""The signals of a decision about a tier that could not answer, or whose answer a budget ended unseen."""
+NO_SIGNAL = "no_signal"
+"""The signal of a decision about an answer that has none of the signals."""
 DEFAULT_SIGNALS = (CascadeSignal(span_probability=0.5), CascadeSignal(agreement=2), CascadeSignal(margin=0.9))
 """Those that were best on a recorded pool of one model (docs/policies.md): a sure answer costs one pass, and only one
 that is not sure is drawn again. A route to a larger model loses more by them (docs/evidence.md).
@@ -84,7 +88,8 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         tried = [tier for tier in cheaper if self.signals or tier.verifier is not None]
         if reached:
             level = float(reached)
-            ask.note(f"its session has reached {self.ladder[reached]}, so it begins there", signal=SESSION, level=level)
+            begins = self.ladder[reached]
+            ask.note(f"its session has reached {begins}, so it begins there", signal=SESSION, level=level, about=begins)
         else:
             ask.note(_plan(cheaper, tried))
         climb = _Climb(self, prompt, ask)
@@ -99,12 +104,14 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             self._keep(ask, self.ladder[reached], climb.refused)
             if climb.kept is None or ask.is_shown:
                 raise
-            ask.note(f"{last.tier} {_failure(failure)}: the best earlier answer is returned")
+            said = f"{last.tier} {_failure(failure)}: the best earlier answer is returned"
+            ask.note(said, signal=_kind(failure), about=last.tier, accepted=False)
             return climb.kept
         self._keep(ask, last.tier, climb.refused)
         if climb.keeps_whole and not ask.is_shown and _is_unfinished(answer, ask):
             assert climb.kept is not None  # noqa: S101 - it keeps one
-            ask.note(f"{last.tier} did not finish its answer: the best earlier answer is returned")
+            said = f"{last.tier} did not finish its answer: the best earlier answer is returned"
+            ask.note(said, signal=UNFINISHED, about=last.tier, accepted=False)
             return climb.kept
         return answer
 
@@ -158,7 +165,7 @@ class _Climb:
         try:
             answer = await tier.solve(self._asked(tier), drafts=self.drafts)
         except (OutOfBudget, EngineError) as failure:
-            self._ask.note(f"{tier.tier} {_failure(failure)}")
+            self._ask.note(f"{tier.tier} {_failure(failure)}", signal=_kind(failure), about=tier.tier, accepted=False)
             return None
         candidate = next((one for one in self._ask.drawn if one.number == answer.chosen), None)
         is_cut = self._policy.cut is not None and candidate is not None and candidate.outcome == "cut"
@@ -168,7 +175,7 @@ class _Climb:
         if verdict is not None and verdict.judged:
             return self._judged(tier, replace(answer, verdict=verdict))
         if candidate is None:
-            self._note(tier, answer, "not accepted: it is no single pass's answer")
+            self._note(tier, answer, "not accepted: it is no single pass's answer", accepted=False, signal="usable")
         elif await self._is_accepted(tier, candidate):
             return answer
         self._keep(tier, answer, is_usable=candidate is not None and not unusable(candidate))
@@ -185,7 +192,7 @@ class _Climb:
         """A verifier's judgement is final."""
         verdict = answer.verdict
         assert verdict is not None  # noqa: S101 - the caller has one
-        self._note(tier, answer, _said(verdict), signal="verifier", level=verdict.score)
+        self._note(tier, answer, _said(verdict), accepted=verdict.ok, signal="verifier", level=verdict.score)
         if verdict.ok:
             return answer
         if answer.chosen is not None:
@@ -197,11 +204,11 @@ class _Climb:
     async def _is_accepted(self, tier: Ask, candidate: Pass) -> bool:
         """Whether an answer that no verifier judges is accepted by a signal."""
         if why := unusable(candidate):
-            self._note(tier, candidate, f"not accepted: {why}", signal="usable", level=0.0)
+            self._note(tier, candidate, f"not accepted: {why}", accepted=False, signal="usable", level=0.0)
             return False
         calls = bool(candidate.completion.tool_calls)
         if calls and (why := await wrong_call(candidate.completion, self._prompt.fields)):
-            self._note(tier, candidate, f"not accepted: {why}", signal="tool_schema", level=0.0)
+            self._note(tier, candidate, f"not accepted: {why}", accepted=False, signal="tool_schema", level=0.0)
             return False
         was_read = False
         for signal in self._policy.signals:
@@ -213,14 +220,15 @@ class _Climb:
                 continue
             was_read = True
             said = f"{'accepted' if reading.accepts else 'not accepted'}: {reading.said}"
-            self._note(tier, candidate, said, signal=signal.kind, level=reading.level)
+            self._note(tier, candidate, said, accepted=reading.accepts, signal=signal.kind, level=reading.level)
             if reading.accepts or signal.agreement is not None:
                 return reading.accepts
         if was_read:
             return False
         has_tools = self._prompt.has_tools
         said = f"accepted: {'its tool calls match their schemas' if calls else 'nothing speaks against it'}"
-        self._note(tier, candidate, said if has_tools else "not accepted: it has no signal", signal="usable", level=1.0)
+        said, why = (said, "usable") if has_tools else ("not accepted: it has no signal", NO_SIGNAL)
+        self._note(tier, candidate, said, accepted=has_tools, signal=why, level=1.0)
         return has_tools
 
     async def _agreement(self, tier: Ask, candidate: Pass, wanted: int, *, draws_more: bool) -> Reading | None:
@@ -236,7 +244,7 @@ class _Climb:
             try:
                 await tier(Call(prompt=self._asked(tier), role="vote"))
             except (OutOfBudget, EngineError) as failure:
-                self._ask.note(f"{tier.tier} {_failure(failure)} at another draw")
+                self._ask.note(f"{tier.tier} {_failure(failure)} at another draw", signal=_kind(failure))
                 break
             own += 1
             reading, draws = await self._votes.agreement(tier, candidate, wanted)
@@ -247,9 +255,13 @@ class _Climb:
         if self.kept is None or (is_usable, score) >= self._kept_rank:
             self.kept, self._kept_rank = answer, (is_usable, score)
 
-    def _note(self, tier: Ask, of: Answer | Pass, said: str, *, signal: str = "", level: float | None = None) -> None:
+    def _note(
+        self, tier: Ask, of: Answer | Pass, said: str, *, accepted: bool, signal: str, level: float | None = None
+    ) -> None:
         number = of.number if isinstance(of, Pass) else of.chosen
-        self._ask.note(f"{tier.tier} {said}", signal=signal, level=level, after=() if number is None else (number,))
+        after = () if number is None else (number,)
+        said = f"{tier.tier} {said}"
+        self._ask.note(said, signal=signal, level=level, after=after, about=tier.tier, accepted=accepted)
 
 
 def _with_draws(budget: Budget, draws: int) -> Budget:
@@ -275,6 +287,10 @@ def _said(verdict: Verdict) -> str:
     if verdict.ok:
         return "accepted"
     return f"not accepted: {verdict.why}" if verdict.why else "not accepted"
+
+
+def _kind(failure: Exception) -> str:
+    return OUT_OF_BUDGET if isinstance(failure, OutOfBudget) else FAILED
 
 
 def _failure(failure: Exception) -> str:

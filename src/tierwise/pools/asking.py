@@ -302,7 +302,7 @@ class PoolAsk:
             return None
         return await self.memo.ballot(candidate, equality, self.verifier)
 
-    def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:
+    def note(self, *_: object, **__: object) -> None:
         """Decisions are not kept: a replay counts what they lead to."""
 
 

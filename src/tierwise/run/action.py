@@ -14,6 +14,7 @@ from tierwise.run.output import OutputStream, Sink, discard
 from tierwise.run.prefill import SharedPrompts
 from tierwise.run.runner import PassRunner
 from tierwise.run.slots import SharedSlots
+from tierwise.run.steps import in_detail, in_short, of_route, steps_of
 from tierwise.run.tier import Tier
 from tierwise.spec.ask import Answer, OutOfBudget
 from tierwise.spec.budget import Budget
@@ -84,12 +85,23 @@ class Action:
 
     @property
     def reason(self) -> str:
-        """Why that tier: the first decision of the asked tier's policy, if it chooses among tiers."""
+        """Why that tier, if the asked tier's policy chooses among tiers: the signal that kept its answer, or those that
+        refused the answers of others; where there is none, the policy's first decision. Without levels: the ledger
+        adds up by it.
+        """
         if not self._tier.policy.tiers():
             return "asked by name"
+        if steps := of_route(steps_of(self._trace), self._tier.name):
+            return f"{self._tier.name}: {in_short(steps, self.tier)}"
         decisions = (one for one in self._trace.events if isinstance(one, Decision) and one.tier == self._tier.name)
         first = next(decisions, None)
         return f"{self._tier.name}: {'nothing was asked' if first is None else first.reason}"
+
+    @property
+    def decision(self) -> str:
+        """How the asked tier's policy came to that tier, with the levels of signals; empty if it did not choose."""
+        steps = of_route(steps_of(self._trace), self._tier.name)
+        return in_detail(steps, self.tier) if steps else ""
 
     async def solve(self, prompt: Prompt, sink: Sink = discard) -> Answer:
         """Answer one prompt. Called once per choice; all choices share the budget.
@@ -104,6 +116,7 @@ class Action:
         choice = ChoiceState(
             tiers=self._tiers,
             trace=self._trace,
+            number=len(self._choices),
             output=output,
             slots=self._slots,
             group=self._group,

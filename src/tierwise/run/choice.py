@@ -36,6 +36,8 @@ class ChoiceState:
     """The request's verifier."""
     judges: bool
     """Whether it judges another action's answer, so that none of its passes is a candidate."""
+    number: int = 0
+    """Index of the choice within the action."""
     group: str = ""
     """The action's id if other choices run side by side with this one."""
     prompts: SharedPrompts = field(default_factory=SharedPrompts)

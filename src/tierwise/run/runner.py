@@ -382,10 +382,27 @@ class PassRunner:
     def _verifying(self) -> Verifying:
         return Verifying(self._choice, self.verifier, self._tracker.deadline, note=self.note, mark=self._mark)
 
-    def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:
+    def note(
+        self,
+        reason: str,
+        *,
+        signal: str = "",
+        level: float | None = None,
+        after: tuple[int, ...] = (),
+        about: str = "",
+        accepted: bool | None = None,
+    ) -> None:
         trace = self._choice.trace
         decision = Decision(
-            tier=self._tier.name, reason=reason, signal=signal, level=level, after=after, at=now() - trace.began
+            tier=self._tier.name,
+            reason=reason,
+            signal=signal,
+            level=level,
+            after=after,
+            about=about,
+            accepted=accepted,
+            choice=self._choice.number,
+            at=now() - trace.began,
         )
         trace.events.append(decision)
 

@@ -238,7 +238,16 @@ class Ask(Protocol):
             None if it has no answer, was cut, is too much work to read, or there was no time left to read it.
         """
 
-    def note(self, reason: str, *, signal: str = "", level: float | None = None, after: tuple[int, ...] = ()) -> None:
+    def note(
+        self,
+        reason: str,
+        *,
+        signal: str = "",
+        level: float | None = None,
+        after: tuple[int, ...] = (),
+        about: str = "",
+        accepted: bool | None = None,
+    ) -> None:
         """Record a decision in the trace: why the action continues, stops or changes tier.
 
         Args:
@@ -246,4 +255,7 @@ class Ask(Protocol):
             signal: what the decision is based on: `verifier`, `agreement`, …
             level: its value.
             after: numbers of the passes that gave the signal.
+            about: the other tier that it is about, for a policy that chooses among tiers. The last decision about a
+                tier is why its answer was kept or not.
+            accepted: whether that tier's answer is kept; None if it has not answered yet.
         """

@@ -66,6 +66,8 @@ class Tested:
     losses: Losses
     """Of the first promise: harm, net loss or selective errors."""
     method: Method
+    binding: str
+    """The promise with this p-value: `harm`, `net`, `selective`, `p95` or `dollars`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,10 +161,12 @@ def judged(
     losses = losses_of(evaluated, setting, calibration, promises, most=most)
     limit, delta = limit_of(promises), promises.delta
     p_value = losses.p_value(limit, seed=seed, delta=delta)
-    for values, bound in _others(evaluated, setting, promises):
-        other = _losses(evaluated, values, calibration, most)
-        p_value = max(p_value, other.p_value(bound, seed=seed, delta=delta))
-    return Tested(setting=setting, p_value=p_value, losses=losses, method=losses.method)
+    found = {promises.kind: p_value} | {
+        name: other.p_value(bound, seed=seed, delta=delta)
+        for name, other, bound in _others(evaluated, setting, calibration, promises, most)
+    }
+    binding = max(found, key=lambda name: found[name])
+    return Tested(setting=setting, p_value=found[binding], losses=losses, method=losses.method, binding=binding)
 
 
 def ordered(
@@ -188,18 +192,19 @@ def ordered(
     if not len(found):
         return []
     dollars = evaluated.mean(evaluated.dollars, tuning)[found]
-    risks = _risks(evaluated, tuning, promises)[found]
-    best = pareto(dollars, risks)
+    seen = risks(evaluated, tuning, promises)[found]
+    best = pareto(dollars, seen)
     if promises.kind == "harm":
-        good = risks[best] <= promises.limit
-        for values, bound in _others(evaluated, found, promises):
-            good &= evaluated.mean(values, tuning)[best] <= bound
-        start = best[good][0] if good.any() else best[-1]
-        best = nested(evaluated.kept[found][:, tuning], dollars, int(start))
+        good = [
+            one
+            for one in best.tolist()
+            if seen[one] <= promises.limit and _keeps_others(evaluated, int(found[one]), tuning, promises)
+        ]
+        best = nested(evaluated.kept[found][:, tuning], dollars, good[0] if good else int(best[-1]))
     kept = found[best].tolist()
     costs = dict(zip(found.tolist(), dollars.tolist(), strict=True))
     if promises.kind == "harm" and promises.p95 is None and promises.dollars is None:
-        sure = dict(zip(found.tolist(), risks.tolist(), strict=True))  # p-values rise with it
+        sure = dict(zip(found.tolist(), seen.tolist(), strict=True))  # p-values rise with it
     else:
         sure = {one: expected_p_value(evaluated, one, tuning, promises, size) for one in kept}
     return sorted(kept, key=lambda one: (sure[one], -costs[one]))
@@ -245,8 +250,8 @@ def expected_p_value(
 ) -> float:
     """The p-value that a setting would reach on this many tasks, if they were like the tuning tasks."""
     p_value = _p_on(losses_of(evaluated, setting, tuning, promises), limit_of(promises), promises, size)
-    for values, bound in _others(evaluated, setting, promises):
-        p_value = max(p_value, _p_on(_losses(evaluated, values, tuning, 0.0), bound, promises, size))
+    for _, other, bound in _others(evaluated, setting, tuning, promises, 0.0):
+        p_value = max(p_value, _p_on(other, bound, promises, size))
     return p_value
 
 
@@ -294,7 +299,8 @@ def most_weight(evaluated: Evaluated, tasks: Sequence[int] | Numbers) -> float:
     return float(sums[0].max()) if len(tasks) else 0.0
 
 
-def _risks(evaluated: Evaluated, tuning: Sequence[int] | Numbers, promises: Promises) -> Floats:
+def risks(evaluated: Evaluated, tuning: Sequence[int] | Numbers, promises: Promises) -> Floats:
+    """The risk of every setting on some tasks: harm, net loss or selective errors."""
     harm = evaluated.mean(evaluated.harm, tuning)
     match promises.kind:
         case "harm":
@@ -307,15 +313,25 @@ def _risks(evaluated: Evaluated, tuning: Sequence[int] | Numbers, promises: Prom
             return np.divide(wrong, kept, out=np.zeros_like(wrong), where=kept > _LEAST_KEPT)
 
 
-def _others(evaluated: Evaluated, setting: int | Numbers, promises: Promises) -> list[tuple[Floats, float]]:
-    """Of every further promise: the losses of all tasks, for one setting or several, and their limit."""
-    found: list[tuple[Floats, float]] = []
+def _others(
+    evaluated: Evaluated, setting: int, tasks: Sequence[int] | Numbers, promises: Promises, most: float
+) -> list[tuple[str, Losses, float]]:
+    """Of every further promise: its name, its losses, and their limit."""
+    found: list[tuple[str, Losses, float]] = []
     if promises.p95 is not None:
-        found.append(((evaluated.seconds[setting] > promises.p95).mean(axis=-1), MOST_SLOW))
+        slow = evaluated.seconds[setting] > promises.p95
+        is_single = _is_plain(evaluated, tasks)
+        values = slow[:, 0].astype(np.float64) if is_single else slow.mean(axis=1)
+        found.append(("p95", _losses(evaluated, values, tasks, most, is_single=is_single), MOST_SLOW))
     if promises.dollars is not None and promises.budget is not None:
         share = np.minimum(1.0, evaluated.dollars[setting] / promises.budget)
-        found.append((share, promises.dollars / promises.budget))
+        found.append(("dollars", _losses(evaluated, share, tasks, most), promises.dollars / promises.budget))
     return found
+
+
+def _keeps_others(evaluated: Evaluated, setting: int, tasks: Sequence[int] | Numbers, promises: Promises) -> bool:
+    """Whether a setting keeps every further promise on some tasks."""
+    return all(other.risk <= bound for _, other, bound in _others(evaluated, setting, tasks, promises, 0.0))
 
 
 def _losses(

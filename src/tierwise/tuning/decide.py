@@ -11,6 +11,7 @@ from tierwise.spec.errors import SpecError
 from tierwise.stats.estimates import Estimate
 from tierwise.stats.promises import Losses
 from tierwise.tuning.certify import (
+    MOST_SLOW,
     Certified,
     Promises,
     certify,
@@ -20,6 +21,7 @@ from tierwise.tuning.certify import (
     losses_of,
     most_weight,
     ordered,
+    risks,
 )
 from tierwise.tuning.measured import Measured, Measures
 
@@ -105,12 +107,15 @@ def outlook(searched: Searched, split: TaskSplit, promises: Promises) -> Outlook
     evaluated = searched.evaluated
     size = len(np.unique(evaluated.units[split.calibration]))
     labels = labels_for(searched, split, promises, 0.0)
-    risks = _risks(searched, split, promises)
+    if promises.p95 is not None:
+        slow = Promises(limit=MOST_SLOW, confidence=promises.confidence)
+        labels = max(labels, labels_for(searched, split, slow, 0.0))
+    found = risks(evaluated, split.tuning, promises)
     costs = evaluated.mean(evaluated.dollars, split.tuning)
-    fit = [one for one in cheaper(searched, split) if risks[one] < promises.limit]
+    fit = [one for one in cheaper(searched, split) if found[one] < promises.limit]
     passing = [one for one in fit if expected_p_value(evaluated, one, split.tuning, promises, size) <= promises.delta]
-    best = min(passing, key=lambda one: costs[one], default=min(fit, key=lambda one: risks[one], default=None))
-    risk = 0.0 if best is None else max(0.0, float(risks[best]))
+    best = min(passing, key=lambda one: costs[one], default=min(fit, key=lambda one: found[one], default=None))
+    risk = 0.0 if best is None else max(0.0, float(found[best]))
     reference = costs[searched.index(searched.space.reference)]
     return Outlook(
         tasks=size,
@@ -144,9 +149,10 @@ def require_feasible(found: Outlook, searched: Searched, promises: Promises) -> 
         share = found.labels / max(1, found.tasks)
         allowed = f"these tasks can show {most:.2g} at best, so allow --loss {_rounded_up(most):g}" if most < 1 else ""
         raise SpecError(
-            f"a loss of {promises.limit:g} with confidence {promises.confidence:g} needs {found.labels} independent "
-            f"calibration tasks even if none of them has a loss, and the workload has {found.tasks}: give about "
-            f"{share:.1f} times as many tasks{f'; {allowed}' if allowed else ''}",
+            f"a loss of {promises.limit:g}{'' if promises.p95 is None else ' and a latency'} with confidence "
+            f"{promises.confidence:g} needs {found.labels} independent calibration tasks even if none of them has a "
+            f"loss, and the workload has {found.tasks}: give about {share:.1f} times as many tasks"
+            f"{f'; {allowed}' if allowed else ''}",
             field="--loss",
         )
 
@@ -232,7 +238,8 @@ def _choice(
         more = more if seen.labels_for_expected > seen.tasks else ""
         return None, (
             f"nothing cheaper keeps the promise for certain: the surest setting, {name}, has a {promises.kind} of "
-            f"{risk:.2%} on {closest.losses.tasks} calibration tasks, p = {closest.p_value:.3g}{more}"
+            f"{risk:.2%} on {closest.losses.tasks} calibration tasks, and the promise of {closest.binding} has "
+            f"p = {closest.p_value:.3g}, above {promises.delta:g}{more}"
         )
     route = searched.routes[found.setting]
     if confirmed is not None and confirmed.low > promises.limit:
@@ -242,7 +249,13 @@ def _choice(
             "confidence. The parts may not be alike: give more tasks, or name what belongs together as `cluster`"
         )
     if route.is_fixed:
-        return None, f"tier {serve!r} keeps the promise alone, and no route is cheaper"
+        losses = found.tested.losses
+        bound = losses.upper_bound(promises.delta)
+        risk, bound = (2 * end - 1 for end in (losses.risk, bound)) if promises.kind == "net" else (losses.risk, bound)
+        return None, (
+            f"tier {serve!r} keeps the promise alone, with a {promises.kind} of {risk:.2%} on {losses.tasks} "
+            f"calibration tasks, at most {bound:.2%}, and no route that keeps it is cheaper"
+        )
     if saving is None or saving.interval is None or saving.interval.low <= 0:
         ends = "" if saving is None else f" ({_interval(saving)})"
         return None, f"{found.name} keeps the promise, but may not be cheaper than {serve!r}{ends}"
@@ -320,14 +333,6 @@ def _feasible_limit(promises: Promises, units: int) -> float:
     losses = Losses(values=(value,) * units, weights=(1.0,) * units, is_plain=not value, tasks=units)
     bound = losses.upper_bound(promises.delta)
     return 2 * bound - 1 if promises.kind == "net" else bound
-
-
-def _risks(searched: Searched, split: TaskSplit, promises: Promises) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    evaluated = searched.evaluated
-    harm = evaluated.mean(evaluated.harm, split.tuning)
-    if promises.kind == "net":
-        harm = harm - evaluated.mean(evaluated.gain, split.tuning)
-    return harm
 
 
 def _rounded_up(value: float) -> float:

@@ -61,8 +61,3 @@ class Evaluated:
         weights = self.weights[tasks]
         found: Floats = values[:, tasks] @ weights / weights.sum()
         return found
-
-    def slow(self, limit: float) -> Floats:
-        """The share of orders that took longer than this, in seconds."""
-        found: Floats = (self.seconds > limit).mean(axis=2)
-        return found

@@ -21,7 +21,7 @@ from tierwise.engines.settings import LaunchContext
 from tierwise.spec.errors import Broken, EngineError, Garbled, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 SERVER = '''
 """Says what the request asks it to say; where the file `mood` exists, what stands there, whatever was asked
@@ -70,7 +70,11 @@ QUICK = Timeouts(check_seconds=0.1, first_backoff=0.02, stop_seconds=0.5)
 
 
 @asynccontextmanager
-async def launched(folder: Path) -> AsyncIterator[LaunchedEngine]:
+async def launched(
+    folder: Path,
+    facts: Callable[[str], Awaitable[Mapping[str, str]]] | None = None,
+    before: list[LaunchedEngine] | None = None,
+) -> AsyncIterator[LaunchedEngine]:
     program = folder / "server.py"
     program.write_text(SERVER)
     command = (sys.executable, "-I", "-S", str(program))
@@ -79,7 +83,9 @@ async def launched(folder: Path) -> AsyncIterator[LaunchedEngine]:
         told = (str(port), str(folder / "mood"), str(folder / "served"))
         return Launch(command=(*command, *told), url=f"http://127.0.0.1:{port}")
 
-    engine = LaunchedEngine("small", launch, logs=folder, client=ChatClient("small", "m"), timeouts=QUICK)
+    engine = LaunchedEngine("small", launch, logs=folder, client=ChatClient("small", "m"), facts=facts, timeouts=QUICK)
+    if before is not None:
+        before.append(engine)
     try:
         await engine.start()
         yield engine
@@ -181,3 +187,20 @@ def test_a_path_starts_from_the_config_files_folder_and_a_mere_name_is_looked_up
     here, there = LaunchContext(base=Path(), logs=Path()), LaunchContext(base=Path("/etc/tiers"), logs=Path())
     assert [os.sep in here.program("./server"), here.program("server")] == [True, "server"]
     assert [there.program("bin/server"), there.program("/opt/server")] == ["/etc/tiers/bin/server", "/opt/server"]
+
+
+def test_an_engine_is_not_ready_before_it_has_said_what_it_is(tmp_path):
+    async def main() -> None:
+        seen: list[tuple[str, str]] = []
+        engines: list[LaunchedEngine] = []
+
+        async def facts(_: str) -> dict[str, str]:
+            health = engines[0].health()
+            seen.append((health.state, health.reason))
+            return {"version": "1"}
+
+        async with launched(tmp_path, facts, engines) as engine:
+            assert seen == [("starting", "it is asked what it is")]
+            assert (engine.health().state, engine.health().facts) == ("ready", {"version": "1"})
+
+    in_time(main())

@@ -95,6 +95,8 @@ class LaunchedEngine:
         self.capabilities = Capabilities()
         self._metrics = metrics
         self._facts: Mapping[str, str] = {}
+        self._is_known = facts is None and capabilities is None
+        """Whether it has said what it is: until then it is not ready, so that nobody reads half of it."""
         self._failures = _Failures()
 
     @property
@@ -115,9 +117,11 @@ class LaunchedEngine:
         command = shlex.join(launch.command) if launch is not None else ""
         health = self.supervisor.health()
         failing = self._failures.reason if launch is not None and launch.url == self._failures.url else ""
+        is_asked = health.state == "ready" and not self._is_known
         return replace(
             health,
-            reason=health.reason or failing,
+            state="starting" if is_asked else health.state,
+            reason=health.reason or failing or ("it is asked what it is" if is_asked else ""),
             command=command,
             facts=self._facts,
             page=self._page(),
@@ -156,6 +160,7 @@ class LaunchedEngine:
             self._facts = dict(await self._ask_facts(url))
         if self._ask_capabilities is not None and self.capabilities == Capabilities():
             self.capabilities = await self._ask_capabilities(url)
+        self._is_known = True
 
     async def _await_exit(self) -> None:
         """Wait until the exit of a process that just died is reported, so that a retry waits for the next process.

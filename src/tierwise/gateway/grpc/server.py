@@ -17,7 +17,7 @@ from tierwise.gateway.grpc import tierwise_pb2 as pb
 from tierwise.gateway.grpc import tierwise_pb2_grpc as stubs
 from tierwise.gateway.grpc.messages import account_of, event_of, parsed_of, response_of
 from tierwise.gateway.headers import SESSION
-from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle
+from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, certificate_header
 from tierwise.gateway.wire import in_session
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk
@@ -37,7 +37,8 @@ _FOR_EVER_SECONDS = 10_000_000.0
 _LONGEST_SECONDS = 86_400.0  # the maximum of a budget
 
 ACTION, CODE, RETRY, ACCOUNT = "x-tierwise-action", "tierwise-code", "retry-after", "tierwise-account-bin"
-"""Metadata keys: the action's id, sent first; after a failure the error code, the retry delay, and an `Account`."""
+"""Metadata keys: the action's id, sent first, with `x-tierwise-certificate` for a route with a certificate; after a
+failure the error code, the retry delay, and an `Account`."""
 
 
 class GrpcServer:
@@ -124,7 +125,8 @@ class _Front(stubs.TierwiseServicer):
     async def _receive(self, request: pb.ChatRequest, rpc: Rpc, *, stream: bool) -> RequestContext:
         self._require_key(rpc)
         trace = self._service.new_trace()
-        await rpc.send_initial_metadata(((ACTION, trace.action),))
+        label = certificate_header(self._service.router.certified.state(request.model))
+        await rpc.send_initial_metadata(((ACTION, trace.action), *label.items()))
         parsed = in_session(await parsed_of(request, stream=stream), _metadata(rpc, SESSION))
         if (left := rpc.time_remaining()) is not None:
             own = min(max(left - min(_RESERVE_SECONDS, left / 10), 0.001), _LONGEST_SECONDS)

@@ -1,0 +1,46 @@
+"""Prometheus metrics of shadowing. Labels are routes of the config file, detectors and outcomes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from tierwise.shadowing.watching import DETECTORS
+
+if TYPE_CHECKING:
+    from tierwise.shadowing import Shadows
+
+
+class ShadowMetrics:
+    """What shadowing says about the observed routes of one endpoint.
+
+    Args:
+        registry: of the endpoint's metrics.
+        shadows: observes the routes.
+    """
+
+    def __init__(self, registry: CollectorRegistry, shadows: Shadows) -> None:
+        self._shadows = shadows
+        self._shadowed = Counter(
+            "tierwise_shadows",
+            "Actions of certified routes that were to be observed: agreed, differed, own (the reference tier had "
+            "answered), failed, yielded (a pass waited for a slot) or dropped.",
+            ("route", "outcome"),
+            registry=registry,
+        )
+        self._evidence = Gauge(
+            "tierwise_route_evidence",
+            "Evidence of shadowed actions against the certificate of the route; 1 raises an alarm.",
+            ("route", "detector"),
+            registry=registry,
+        )
+
+    def counted(self, route: str, outcome: str) -> None:
+        self._shadowed.labels(route, outcome).inc()
+
+    def refresh(self) -> None:
+        """Bring the gauges up to date."""
+        for route, state in self._shadows.states.items():
+            for detector in DETECTORS:
+                self._evidence.labels(route, detector).set(getattr(state, detector).evidence)

@@ -1,0 +1,397 @@
+"""Asks the reference tier again, after the answer, for a share of the actions of certified routes.
+
+A shadow is an action of its own in the ledger. It begins after the user's action is recorded, outside of the user's
+deadline and budget, and only while no pass waits for a slot of an engine that it would use. It is stopped as soon as
+one does, and tried again later. Nothing that happens here reaches a user: whatever fails is counted and logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from time import time
+from typing import TYPE_CHECKING, Literal
+
+from tierwise.engines.metrics import Scraper
+from tierwise.ledger.records import Record, Trace
+from tierwise.policies import Single
+from tierwise.run import Action
+from tierwise.run.tier import reach
+from tierwise.shadowing.answered import Answered, is_labelled, size_of, strata_of
+from tierwise.shadowing.comparing import chosen, differ, loss_of
+from tierwise.shadowing.memory import KeptTexts, ShadowMemory
+from tierwise.shadowing.tool_turns import ReferenceTier
+from tierwise.shadowing.watching import DETECTORS, Observed, WatchState
+from tierwise.spec.ask import Answer
+from tierwise.spec.clock import now
+from tierwise.spec.errors import TierwiseError
+
+if TYPE_CHECKING:
+    from tierwise.certificate import Certificate
+    from tierwise.engines.engine import Deployment
+    from tierwise.ledger.prices import PriceBook
+    from tierwise.router import Router
+    from tierwise.run.tier import Tier
+    from tierwise.spec.json import Json
+    from tierwise.spec.prompt import Prompt
+    from tierwise.spec.shadow import Shadow
+
+_LOG = logging.getLogger("tierwise")
+
+Outcome = Literal["agreed", "differed", "own", "failed", "yielded", "dropped"]
+"""What became of an action that was to be observed. `own`: the reference tier had answered it, so nothing was asked.
+`yielded`: stopped because a pass waited for a slot; it is tried again. `dropped`: it never had its turn."""
+
+MOST_WAITING = 100
+"""Actions that wait for a quiet moment; beyond that they are dropped."""
+MOST_CHARACTERS = 64 * 2**20
+"""Characters of the requests that wait; beyond that they are dropped."""
+MOST_TRIES = 3
+"""How often a shadow begins; one that had to yield each time is dropped."""
+LOOK_SECONDS = 0.25
+"""Between two looks whether the engines are quiet."""
+SAVE_SECONDS = 1.0
+"""Between two writes of the detectors' states."""
+_COMPARE_SECONDS = 120.0
+"""The longest comparison of two answers: it may run code."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowedRoute:
+    """A certified route, and how it is observed."""
+
+    certificate: Certificate
+    settings: Shadow
+
+
+@dataclass(slots=True, kw_only=True)
+class _Waiting:
+    answered: Answered
+    size: int
+    """Characters of its request."""
+    tries: int = 0
+
+
+def _discard(_: Record) -> None:
+    """Record nothing."""
+
+
+def _uncounted(_route: str, _outcome: Outcome) -> None:
+    """Count nothing."""
+
+
+class Shadows:
+    """Observes the certified routes of one endpoint. Used on its event loop.
+
+    Args:
+        routes: those that are observed, by name.
+        router: tiers, and the states of certificates, which an alarm voids.
+        prices: what passes cost.
+        new_trace: begins an action.
+        memory: the detectors' states; an alarm in them voids its certificate again.
+        texts: requests and answers, where they are kept.
+        chance: draws from 0 to 1, which choose the observed actions.
+    """
+
+    def __init__(
+        self,
+        routes: Mapping[str, ShadowedRoute],
+        router: Router,
+        prices: PriceBook,
+        new_trace: Callable[[], Trace],
+        *,
+        memory: ShadowMemory | None = None,
+        texts: KeptTexts | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._routes, self._router, self._prices = dict(routes), router, prices
+        self._new_trace, self._chance = new_trace, chance
+        self._memory, self._texts = memory or ShadowMemory(), texts or KeptTexts(None)
+        self._queue: deque[_Waiting] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_working = self._is_saving = self._is_unsaved = self._is_stopped = False
+        self._scraper = Scraper()
+        self.record: Callable[[Record], None] = _discard
+        """Called with each shadow's record; the gateway sets it."""
+        self.count: Callable[[str, Outcome], None] = _uncounted
+        """Called with route and outcome; the gateway sets it."""
+        settings = [route.settings.keep_days for route in self._routes.values()]
+        self._texts.forget(time(), max(settings, default=0))
+        self.counts: Counter[tuple[str, Outcome]] = Counter()
+        self.states = self._restored()
+
+    def _restored(self) -> dict[str, WatchState]:
+        stored, found = self._memory.read(), {}
+        for name, route in self._routes.items():
+            state = stored.get(name)
+            if state is None or state.certificate != route.certificate.sha256:
+                state = WatchState.fresh(route.certificate)
+            if state.alarm:
+                self._router.certified.void(name, state.alarm)
+            found[name] = state
+        return found
+
+    def tier_for(self, tier: Tier, prompt: Prompt) -> Tier:
+        """The tier that answers a request: the given one, except for a turn with tools that nobody has labelled.
+
+        Args:
+            tier: the one of the requested model.
+            prompt: the request.
+        """
+        route = self._routes.get(tier.name)
+        if route is None or not prompt.has_tools or route.settings.tool_turns == "route" or not self._holds(tier.name):
+            return tier
+        return replace(tier, policy=ReferenceTier(route.certificate.reference))
+
+    def report(self, route: str) -> dict[str, Json] | None:
+        """What is known of a route's shadowed actions, as `/v1/models` shows it; None for a route without them."""
+        if (state := self.states.get(route)) is None:
+            return None
+        one = state.disagreement
+        return {
+            "share": self._routes[route].settings.share,
+            "observed": one.seen,
+            "differing": one.losses,
+            "certified_rate": one.limit,
+            "labelled": state.promise.seen,
+            "loss": state.promise.losses,
+            "evidence": {name: getattr(state, name).evidence for name in DETECTORS},
+            "strata": [*state.strata()],
+            "alarm": state.alarm,
+        }
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a shadow runs or waits for a quiet moment."""
+        return self._is_working
+
+    def offer(self, one: Answered) -> None:
+        """Observe an action, if chance chooses it. Returns at once and never raises."""
+        try:
+            self._offer(one)
+        except Exception as error:  # noqa: BLE001 - an answer must not depend on it
+            _LOG.error("action %s was not shadowed: %r", one.action, error)
+
+    def _offer(self, one: Answered) -> None:
+        route = self._routes.get(one.route)
+        if route is None or self._is_stopped or one.is_bounded or one.prompt.has_tools or not one.passes:
+            return
+        if not self._holds(one.route) or self._chance() >= route.settings.share:
+            return
+        if self._is_own(one, route.certificate.reference):
+            kind = route.certificate.promise.kind
+            loss = {"harm": 0.0, "net": 0.5, "selective": None}[kind] if is_labelled(one) else None
+            self._observe(one, Observed(action=one.action, differs=False, loss=loss, strata=strata_of(one)), "own")
+            return
+        size = size_of(one.prompt.messages)
+        if len(self._queue) >= MOST_WAITING or size + sum(other.size for other in self._queue) > MOST_CHARACTERS:
+            self._counted(one.route, "dropped")
+        else:
+            kept = replace(one, passes=(chosen(one.answer, one.passes),))  # the others may be large
+            self._queue.append(_Waiting(answered=kept, size=size))
+            if not self._is_working:
+                self._is_working = True
+                self._spawn(self._work())
+
+    def _holds(self, route: str) -> bool:
+        state = self._router.certified.state(route)
+        return state is not None and state.holds
+
+    def _is_own(self, one: Answered, reference: str) -> bool:
+        """Whether the answer is what the reference gives alone: cheaper tiers' candidates did not count in it."""
+        if one.answer.tier != reference:
+            return False
+        candidates = {done.tier for done in one.passes if done.call.candidate}
+        return candidates == {reference} or isinstance(self._router.tiers[reference].policy, Single)
+
+    def _spawn(self, work: object) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """Cancel what runs, and store the states. Idempotent."""
+        self._is_stopped = True
+        self._queue.clear()
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._is_unsaved:
+            self._is_unsaved = False
+            self._memory.write(self.states)
+
+    async def _work(self) -> None:
+        """Shadow what waits, one action after the other."""
+        try:
+            while self._queue:
+                one = self._queue[0]
+                if not self._holds(one.answered.route):  # since an alarm the reference answers, or will
+                    self._queue.popleft()
+                    self._counted(one.answered.route, "dropped")
+                    continue
+                reference = self._routes[one.answered.route].certificate.reference
+                deployments = {
+                    place.name: place for tier in reach(reference, self._router.serving) for place in tier.deployments
+                }
+                if not await self._is_quiet(deployments):
+                    await asyncio.sleep(LOOK_SECONDS)
+                    continue
+                self._queue.popleft()
+                one.tries += 1
+                outcome = await self._try(one.answered, deployments)
+                if outcome == "yielded":
+                    self._counted(one.answered.route, outcome)
+                    if one.tries < MOST_TRIES:
+                        self._queue.append(one)
+                    else:
+                        self._counted(one.answered.route, "dropped")
+        finally:
+            self._is_working = False
+
+    async def _is_quiet(self, deployments: Mapping[str, Deployment]) -> bool:
+        """Whether every engine has a free slot, and none says that requests wait in it."""
+        if any(one.occupancy.running >= one.slots for one in deployments.values()):
+            return False
+        pages = {name: page for name, one in deployments.items() if (page := one.engine.health().page) is not None}
+        await self._scraper.scrape(pages)
+        reported = self._scraper.reported.items()
+        if any(values.get("requests_waiting", 0) > 0 for name, values in reported if name in deployments):
+            return False
+        return all(one.occupancy.running < one.slots for one in deployments.values())
+
+    async def _try(self, one: Answered, deployments: Mapping[str, Deployment]) -> Outcome:
+        """Run one shadow; never raises, except when the endpoint stops."""
+        try:
+            return await self._shadow(one, deployments)
+        except Exception as error:  # noqa: BLE001 - a bug must not end shadowing
+            _LOG.error("the shadow of action %s failed with an internal error", one.action, exc_info=error)
+            self._counted(one.route, "failed")
+            return "failed"
+
+    async def _shadow(self, one: Answered, deployments: Mapping[str, Deployment]) -> Outcome:
+        certificate = self._routes[one.route].certificate
+        trace = self._new_trace()
+        tiers = {tier.name: _narrowed(tier) for tier in reach(certificate.reference, self._router.serving)}
+        action = Action(
+            tiers[certificate.reference],
+            trace,
+            tiers=tiers,
+            verifier=one.verifier,
+            prices=self._prices,
+        )
+        solving = asyncio.create_task(action.solve(one.prompt))
+        yields = False
+
+        def look() -> None:
+            nonlocal yields
+            if not yields and any(place.occupancy.running > place.slots for place in deployments.values()):
+                yields = True
+                solving.cancel()
+
+        answer: Answer | None = None
+        error = "the endpoint was stopped"
+        try:
+            with ExitStack() as stack:
+                for place in deployments.values():
+                    stack.enter_context(place.occupancy.watched(look))
+                await asyncio.wait({solving})
+            if solving.cancelled():
+                error = "stopped: a pass waited for a slot"
+            elif (failure := solving.exception()) is not None:
+                error = f"{type(failure).__name__}: {failure}"
+                if not isinstance(failure, TierwiseError):
+                    raise failure
+            else:
+                answer, error = solving.result(), ""
+        finally:
+            if not solving.done():
+                solving.cancel()
+                await asyncio.wait({solving})
+            self._record(one, action, trace, answer, error)
+        if answer is None:
+            if not yields:
+                self._counted(one.route, "failed")
+            return "yielded" if yields else "failed"
+        return await self._compared(one, answer, trace)
+
+    def _record(self, one: Answered, action: Action, trace: Trace, answer: Answer | None, error: str) -> None:
+        """Hand over the record of a shadow, without its texts."""
+        self.record(
+            Record(
+                trace=trace,
+                model=f"{one.route} (shadow)",
+                tier=action.tier or self._routes[one.route].certificate.reference,
+                reason=f"shadow of {one.action}",
+                ending="failed" if answer is None else "answered",
+                seconds=now() - trace.began,
+                first_output=None,
+                finish="" if answer is None else answer.completion.finish,
+                why="" if answer is None else answer.why,
+                error=error,
+                shadow_of=one.action,
+            )
+        )
+
+    async def _compared(self, one: Answered, reference: Answer, trace: Trace) -> Outcome:
+        kind = self._routes[one.route].certificate.promise.kind
+        is_kept = one.answer.tier != self._routes[one.route].certificate.reference
+        async with asyncio.timeout(_COMPARE_SECONDS):
+            differs = await differ(one.answer, one.passes, reference, trace.passes, one.verifier)
+            loss = await loss_of(one.answer, reference, one.verifier, kind, is_kept=is_kept)
+        outcome: Outcome = "differed" if differs else "agreed"
+        self._observe(one, Observed(action=one.action, differs=differs, loss=loss, strata=strata_of(one)), outcome)
+        line = {
+            "action": one.action,
+            "shadow": trace.action,
+            "route": one.route,
+            "differs": differs,
+            "loss": loss,
+            "messages": one.prompt.messages,
+            "fields": dict(one.prompt.fields),
+            "answer": one.answer.completion.message(),
+            "reference": reference.completion.message(),
+        }
+        self._texts.add(line, time(), self._routes[one.route].settings.keep_days)
+        return outcome
+
+    def _observe(self, one: Answered, seen: Observed, outcome: Outcome) -> None:
+        """Add an observation to the detectors of its route; an alarm voids the certificate."""
+        before = self.states[one.route]
+        self.states[one.route] = state = before.after(seen)
+        self._counted(one.route, outcome)
+        self._is_unsaved = True
+        if state.alarm and not before.alarm:
+            self._memory.write(self.states)  # at once: it has to survive whatever comes next
+            self._router.certified.void(one.route, state.alarm)
+        if not self._is_saving:
+            self._is_saving = True
+            self._spawn(self._save())
+
+    async def _save(self) -> None:
+        try:
+            while self._is_unsaved:
+                self._is_unsaved = False
+                await asyncio.to_thread(self._memory.write, dict(self.states))
+                await asyncio.sleep(SAVE_SECONDS)
+        finally:
+            self._is_saving = False
+
+    def _counted(self, route: str, outcome: Outcome) -> None:
+        self.counts[route, outcome] += 1
+        self.count(route, outcome)
+
+
+def _narrowed(tier: Tier) -> Tier:
+    """The same tier on the slots that are free now, so that its own passes never wait."""
+
+    def free(place: Deployment) -> Deployment:
+        return replace(place, slots=max(1, place.slots - place.occupancy.running))
+
+    graders = {name: free(place) for name, place in tier.graders.items()}
+    return replace(tier, deployment=free(tier.deployment), graders=graders)

@@ -1,0 +1,151 @@
+"""The detectors of one route: what its shadowed actions say about its certificate."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from tierwise.certificate import Certificate, Figure
+from tierwise.stats.drift import BrokenPromise, Change
+
+DETECTORS = ("promise", "harm", "disagreement")
+"""The fields of a state that raise alarms."""
+RECENT = 200
+"""Observations that strata are counted in."""
+_NAMED = 3
+"""Strata and actions that an alarm names."""
+_LEAST = 3
+"""Differing answers that make a stratum worth naming."""
+_RAREST, _MOST = 1e-3, 0.999
+"""Bounds of the certified rate of disagreement: a rate of zero or one could not be tested."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What one shadowed action says."""
+
+    action: str
+    differs: bool
+    """Whether route and reference answer differently."""
+    loss: float | None = None
+    """The promised loss, from 0 to 1; None if nothing tells right from wrong."""
+    strata: Mapping[str, str]
+    """Kinds of traffic that it belongs to: a value for each name."""
+
+
+class Recent(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored observation."""
+
+    action: str
+    differs: bool
+    strata: dict[str, str]
+
+
+class WatchState(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of a route's shadowed actions, as stored."""
+
+    certificate: str
+    """The SHA-256 of the certificate that it belongs to."""
+    promise: BrokenPromise
+    """Of the promised loss, in labelled actions."""
+    harm: Change
+    """Of the same losses."""
+    disagreement: Change
+    """Of all actions, against the certified rate of disagreement."""
+    recent: tuple[Recent, ...] = ()
+    alarm: str = ""
+    """Why the certificate is void; empty if it is not."""
+
+    @classmethod
+    def fresh(cls, certificate: Certificate) -> WatchState:
+        """The state before the first observation."""
+        delta = 1 - certificate.promise.confidence
+        limit = certificate.promise.limit
+        if certificate.promise.kind == "net":  # the loss is (1 + harm - gain)/2
+            limit = (1 + limit) / 2
+        limit = min(max(limit, _RAREST), _MOST)
+        rate = certified_rate(certificate.disagreement, certificate.evidence.tasks)
+        return cls(
+            certificate=certificate.sha256,
+            promise=BrokenPromise(limit=limit, delta=delta),
+            harm=Change(limit=limit, delta=delta),
+            disagreement=Change(limit=rate, delta=delta),
+        )
+
+    def after(self, seen: Observed) -> WatchState:
+        """The state after one more observation. The first alarm stays."""
+        promise, harm = self.promise, self.harm
+        if seen.loss is not None:
+            promise, harm = promise.after(seen.loss), harm.after(seen.loss)
+        recent = Recent(action=seen.action, differs=seen.differs, strata=dict(seen.strata))
+        found = msgspec.structs.replace(
+            self,
+            promise=promise,
+            harm=harm,
+            disagreement=self.disagreement.after(float(seen.differs)),
+            recent=(*self.recent, recent)[-RECENT:],
+        )
+        return found if found.alarm else msgspec.structs.replace(found, alarm=found.finding())
+
+    def finding(self) -> str:
+        """One line that says what was noticed; empty if nothing was."""
+        if self.promise.is_alarm:
+            said = f"shadowed traffic says that the promise is broken: {_loss(self.promise)}"
+        elif self.harm.is_alarm:
+            said = f"shadowed traffic says that the loss has risen: {_loss(self.harm)}"
+        elif self.disagreement.is_alarm:
+            one = self.disagreement
+            said = (
+                f"shadowed traffic has changed: answers differ from the reference's in {one.losses:.0f} of {one.seen} "
+                f"actions, and at most {one.limit:.1%} was certified"
+            )
+        else:
+            return ""
+        strata = "; ".join(self.strata())
+        actions = ", ".join(self.tasks_to_add()[:_NAMED])
+        return ". ".join(
+            part
+            for part in (
+                said,
+                f"Most differences among the last {len(self.recent)}: {strata}" if strata else "",
+                f"Add tasks like {actions}, and certify again with `tierwise tune`" if actions else "",
+            )
+            if part
+        )
+
+    def strata(self) -> list[str]:
+        """The kinds of traffic in which most of the recent answers differ, most surprising first."""
+        seen: Counter[tuple[str, str]] = Counter()
+        differing: Counter[tuple[str, str]] = Counter()
+        for one in self.recent:
+            seen.update(one.strata.items())
+            if one.differs:
+                differing.update(one.strata.items())
+        overall = sum(one.differs for one in self.recent) / max(1, len(self.recent))
+
+        def surprise(stratum: tuple[str, str]) -> float:
+            n = seen[stratum]
+            return (differing[stratum] - n * overall) / math.sqrt(max(1e-9, n * overall * (1 - overall)))
+
+        found = [one for one, count in differing.items() if count >= _LEAST]
+        found.sort(key=lambda one: (-surprise(one), -differing[one], one))
+        return [f"{name} {value} ({differing[name, value]} of {seen[name, value]})" for name, value in found[:_NAMED]]
+
+    def tasks_to_add(self) -> list[str]:
+        """The actions whose answers differ, latest first."""
+        return [one.action for one in reversed(self.recent) if one.differs]
+
+
+def certified_rate(disagreement: Figure, tasks: int) -> float:
+    """The highest rate of differing answers that is consistent with a certificate: the upper end of its interval."""
+    high = disagreement.value if disagreement.high is None else disagreement.high
+    return min(max(high, disagreement.value, 1 / max(1, tasks), _RAREST), _MOST)
+
+
+def _loss(one: BrokenPromise | Change) -> str:
+    mean = one.losses / max(1, one.seen)
+    return f"a loss of {mean:.1%} over {one.seen} labelled actions, and at most {one.limit:.1%} is promised"
