@@ -289,7 +289,7 @@ def losses_of(
 def _is_plain(evaluated: Evaluated, tasks: Sequence[int] | Numbers) -> bool:
     """Whether some tasks are independent of each other and count equally."""
     units, weights = evaluated.units[tasks], evaluated.weights[tasks]
-    return len(np.unique(units)) == len(units) and len(np.unique(weights)) <= 1
+    return not len(units) or bool(np.bincount(units).max() == 1 and weights.min() == weights.max())
 
 
 def most_weight(evaluated: Evaluated, tasks: Sequence[int] | Numbers) -> float:
@@ -360,6 +360,11 @@ def _losses(
             where it happens to be 0 or 1 for every task.
     """
     weights = evaluated.weights[tasks]
+    if is_single and share is None:
+        several = tuple(values[tasks].tolist())
+        return Losses(
+            values=several, weights=tuple(weights.tolist()), is_plain=True, tasks=len(several), most_weight=most
+        )
     weights = weights if share is None else weights * share[tasks]
     ones = np.ones(len(weights))
     _, (totals, losses, counts) = _sums(evaluated.units[tasks], weights, weights * values[tasks], ones)
