@@ -90,6 +90,7 @@ def make_tasks(pool: RecordedPool, path: Path) -> None:
     """Write the workload of a pool."""
     gym = pool.suite.reasoning_gym
     made = pool.suite.member.make(Path()).tasks if gym is None else answered_alone(gym)
+    made = list({task.messages[-1]["content"]: task for task in reversed(made)}.values())[::-1]  # each prompt once
     about = f"tasks of {pool.suite.kind}, of which scripts/record_pools.py has the settings"
     write(path, made, WorkloadHeader(name=path.stem, description=about))
 
