@@ -56,12 +56,14 @@ proto: ## write the stubs of the gRPC endpoint anew
 
 vllm: .venv-vllm/installed ## a real vLLM on the CPU, for the tests that want one (2 minutes, 4 GB)
 
-curves: $(VENV)/for-tests ## measure the stopping rules, simulated and on recorded pools, and write their pages anew (minutes of CPU)
+curves: $(VENV)/for-tests ## measure stopping rules, routes, signals and certificates, simulated and on recorded pools, and write their pages anew (minutes of CPU)
 	$(BIN)/python benchmarks/stopping.py --write --plot docs/stopping.svg
 	@{ sed '/^<!-- tierwise policies/q' docs/stopping.md; $(BIN)/tierwise policies --markdown; } > docs/stopping.md.new
 	@mv docs/stopping.md.new docs/stopping.md
 	$(BIN)/python benchmarks/real_pools.py --out docs/evidence.md --plot docs/evidence.svg
 	$(BIN)/python benchmarks/real_routes.py --out docs/evidence.md --plot docs/routes.svg
+	$(BIN)/python benchmarks/signals.py --out docs/evidence.md
+	$(BIN)/python benchmarks/promises.py --out docs/certificates.md --plot docs/certificates.svg
 
 levers: $(VENV)/for-tests ## write the table of docs/levers.md anew
 	@{ sed '/^<!-- tierwise levers/q' docs/levers.md; $(BIN)/tierwise levers --markdown; } > docs/levers.md.new

@@ -1,4 +1,4 @@
-"""Populations of tasks whose risk is known, for benchmarks/certificates.py: synthetic ones, and recorded pools.
+"""Populations of tasks whose risk is known, for benchmarks/promises.py: synthetic ones, and recorded pools.
 
 A route serves the cheap tier's answer where a signal is at least a threshold, and asks the reference elsewhere. It
 harms a task if the served answer is wrong and the reference's is right. Both share the reference's draws, so an action

@@ -1,6 +1,6 @@
 """Whether certified promises hold, and what they leave of the saving, on populations whose risk is known.
 
-    python benchmarks/certificates.py [--splits 500] [--json FILE] [--plot FILE] [--out docs/certificates.md]
+    python benchmarks/promises.py [--splits 500] [--json FILE] [--plot FILE] [--out docs/certificates.md]
 
 A route serves a cheap tier's answer where a signal reaches a threshold, and asks the reference elsewhere. Each split
 draws tasks on which the signal and its thresholds are chosen, and other tasks on which they are certified. A promise is
@@ -40,7 +40,7 @@ from tierwise.tuning.evaluated import Evaluated, Numbers
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-BEGIN, END = "<!-- benchmarks/certificates.py -->", "<!-- end of benchmarks/certificates.py -->"
+BEGIN, END = "<!-- benchmarks/promises.py -->", "<!-- end of benchmarks/promises.py -->"
 LIMITS = (0.01, 0.02, 0.05, 0.10)
 DELTA = 0.05
 COUNTS, POOL_COUNT = (150, 330, 500, 1000), 300

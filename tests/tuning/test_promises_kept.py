@@ -1,4 +1,4 @@
-"""The grid of benchmarks/certificates.py, small: promises are kept about as often as certificates say."""
+"""The grid of benchmarks/promises.py, small: promises are kept about as often as certificates say."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from scipy import stats
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-import certificates  # noqa: E402 - benchmarks are programs
 import populations  # noqa: E402
+import promises  # noqa: E402 - benchmarks are programs
 
 SPLITS = 40
 
@@ -42,12 +42,12 @@ def test_who_ignores_sizes_or_weights_sees_too_little_harm():
 
 @pytest.mark.parametrize("population", populations.SYNTHETIC, ids=lambda one: one.name)
 def test_certified_promises_are_kept_and_plain_thresholds_are_not(population):
-    found = certificates.measured(population, certificates.TUNING, 330, SPLITS)
+    found = promises.measured(population, promises.TUNING, 330, SPLITS)
     ours = [one for one in found if one.rule == "certificate"]
     plain = [one for one in found if one.rule == "threshold"]
-    assert len(ours) == len(certificates.LIMITS)
+    assert len(ours) == len(promises.LIMITS)
     for one in ours:
-        assert one.interval[0] <= certificates.DELTA, one
+        assert one.interval[0] <= promises.DELTA, one
         assert one.served <= one.oracle
     assert max(one.served for one in ours) > 0.4
     assert sum(one.broken for one in plain) > 0.1 * sum(one.splits for one in plain)
@@ -58,11 +58,11 @@ def test_certified_promises_are_kept_on_a_recorded_pool():
     majority, one_draw = populations.recorded(packed)
     assert (majority.whole.tasks, majority.own_harm) == (700, 0.0)
     assert 0 < one_draw.own_harm < 0.25
-    found = certificates.measured(majority, certificates.POOL_TUNING, 300, 15)
+    found = promises.measured(majority, promises.POOL_TUNING, 300, 15)
     ours = [one for one in found if one.rule == "certificate"]
-    assert sum(one.broken for one in ours) <= stats.binom.ppf(0.999, 15 * len(ours), certificates.DELTA)
-    assert max(one.share or 0 for one in ours) > certificates.GOAL
-    page = certificates.as_markdown(found)
+    assert sum(one.broken for one in ours) <= stats.binom.ppf(0.999, 15 * len(ours), promises.DELTA)
+    assert max(one.share or 0 for one in ours) > promises.GOAL
+    page = promises.as_markdown(found)
     assert "### Wide sums, majority" in page
     assert "| 5% | 300 |" in page
 
@@ -81,12 +81,12 @@ def test_the_oracle_serves_most_within_the_limit_and_no_more():
 
 def test_the_command_writes_the_page_between_its_marks(tmp_path, monkeypatch, capsys):
     page = tmp_path / "page.md"
-    page.write_text(f"above\n{certificates.BEGIN}\nearlier results\n{certificates.END}\nbelow\n")
-    small = [certificates.measured(populations.SYNTHETIC[0], 150, 150, 5)]
-    monkeypatch.setattr(certificates, "measure", lambda splits, *, is_quick: small[0])
-    arguments = ["certificates", "--quick", "--out", str(page), "--json", str(tmp_path / "r.json")]
+    page.write_text(f"above\n{promises.BEGIN}\nearlier results\n{promises.END}\nbelow\n")
+    small = [promises.measured(populations.SYNTHETIC[0], 150, 150, 5)]
+    monkeypatch.setattr(promises, "measure", lambda splits, *, is_quick: small[0])
+    arguments = ["promises", "--quick", "--out", str(page), "--json", str(tmp_path / "r.json")]
     monkeypatch.setattr(sys, "argv", [*arguments, "--plot", str(tmp_path / "r.svg")])
-    certificates.main()
+    promises.main()
     text = page.read_text()
     assert text.startswith("above")
     assert text.endswith("below\n")
