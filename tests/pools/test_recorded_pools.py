@@ -118,7 +118,7 @@ def test_a_threshold_is_chosen_on_the_tasks_that_it_is_not_evaluated_on():
     def action(task: int, *, correct: bool, dollars: float) -> Any:
         return Replayed(
             task=task, order=0, correct=correct, passes=1, prompt=1, cached=0, completion=1, seconds=1.0,
-            dollars=dollars, answer=None, why="",
+            dollars=dollars, answer=None, why="", asked="reference",
         )  # fmt: skip
 
     reference = [action(task, correct=True, dollars=10.0) for task in range(8)]
