@@ -58,3 +58,10 @@ def test_clusters_are_counted_where_there_are_any():
 def test_an_open_end_of_an_interval_is_shown_as_open(figure, says):
     text = certificate_text(msgspec.structs.replace(made(), disagreement=figure))
     assert any(sentence.endswith(says) for sentence in text)
+
+
+def test_a_route_that_is_dearer_than_a_tier_says_how_many_times():
+    one = made()
+    dearer = msgspec.structs.replace(one.savings[0], share=Figure(value=-20.2, low=-22.7, high=-17.6))
+    text = certificate_text(msgspec.structs.replace(one, savings=[dearer]))
+    assert any("costs 21.2 × [18.6 ×, 23.7 ×] the dollars of" in sentence for sentence in text)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tierwise.certificate import Figure
 from tierwise.report.numbers import dollars, p_value, percent, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tierwise.certificate import Certificate, Figure
+    from tierwise.certificate import Certificate, PromiseKind
 
 _ROLES = {"cheapest": "the cheapest tier", "reference": "the reference", "best fixed": "the best fixed tier"}
 
@@ -19,16 +20,31 @@ def certificate_text(certificate: Certificate) -> list[str]:
     return [_promise(certificate), *_evidence(certificate), *_figures(certificate), *_limits(certificate)]
 
 
+def promise_text(kind: PromiseKind, limit: float, *, route: str, reference: str, last: str) -> str:
+    """What is promised, without the confidence.
+
+    Args:
+        kind: of the promise.
+        limit: the promised share.
+        route: what the route is called; so for the next two.
+        reference: the tier that it is compared with.
+        last: its last tier.
+    """
+    share = percent(limit)
+    match kind:
+        case "harm":
+            return f"on at most {share} of all tasks the answer of {route} is wrong where that of {reference} is right"
+        case "net":
+            return f"{route} solves at most {share} of all tasks fewer than {reference}"
+        case "selective":
+            return f"of the tasks that {route} does not pass on to {last}, at most {share} are answered wrongly"
+
+
 def _promise(one: Certificate) -> str:
-    limit, confidence = percent(one.promise.limit), percent(one.promise.confidence)
-    said = {
-        "harm": f"on at most {limit} of all tasks the answer of {one.route} is wrong where that of {one.reference} is "
-        "right",
-        "net": f"{one.route} solves at most {limit} of all tasks fewer than {one.reference}",
-        "selective": f"of the tasks that {one.route} does not pass on to {one.tiers[-1]}, at most {limit} are answered "
-        "wrongly",
-    }[one.promise.kind]
-    return f"promised with {confidence} confidence: {said}"
+    said = promise_text(
+        one.promise.kind, one.promise.limit, route=one.route, reference=one.reference, last=one.tiers[-1]
+    )
+    return f"promised with {percent(one.promise.confidence)} confidence: {said}"
 
 
 def _evidence(one: Certificate) -> Iterator[str]:
@@ -51,7 +67,10 @@ def _figures(one: Certificate) -> Iterator[str]:
         )
     for saving in one.savings:
         against = f"{_ROLES[saving.role]}, {saving.against}"
-        yield f"saves {_with_interval(saving.share, percent)} of the dollars of {against}"
+        if saving.share.value < 0:
+            yield f"costs {_with_interval(_cost_of(saving.share), '{:.3g} ×'.format)} the dollars of {against}"
+        else:
+            yield f"saves {_with_interval(saving.share, percent)} of the dollars of {against}"
     differs = _with_interval(one.disagreement, percent)
     yield f"answers differ from those of {one.reference} on {differs} of the tasks"
 
@@ -59,6 +78,12 @@ def _figures(one: Certificate) -> Iterator[str]:
 def _limits(one: Certificate) -> Iterator[str]:
     yield f"about traffic like that of the workload, recorded from {one.source.began} to {one.source.ended}"
     yield from (f"void if: {reason}" for reason in one.void_if)
+
+
+def _cost_of(saved: Figure) -> Figure:
+    """A saved share as a multiple of the cost."""
+    low, high = (None if end is None else 1 - end for end in (saved.high, saved.low))
+    return Figure(value=1 - saved.value, low=low, high=high)
 
 
 def _with_interval(figure: Figure, write: Callable[[float], str]) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tierwise.report.certificate_text import promise_text
 from tierwise.report.numbers import UNKNOWN, percent
 from tierwise.report.numbers import dollars as in_dollars
 from tierwise.report.numbers import seconds as in_seconds
@@ -25,15 +26,8 @@ _MOST_ON_FRONTIER = 12
 
 def promise_in_words(promises: Promises, route: str, reference: str) -> str:
     """A promise as a sentence."""
-    limit, sure = percent(promises.limit), percent(promises.confidence)
-    match promises.kind:
-        case "harm":
-            said = f"the answer of {route} is wrong where that of {reference} is right on at most {limit} of all tasks"
-        case "net":
-            said = f"{route} solves at most {limit} of all tasks fewer than {reference}"
-        case "selective":
-            said = f"of the answers that {route} does not pass on to its last tier, at most {limit} are wrong"
-    more = []
+    said = promise_text(promises.kind, promises.limit, route=route, reference=reference, last="its last tier")
+    sure, more = percent(promises.confidence), []
     if promises.p95 is not None:
         more.append(f"at most 5 % of actions take longer than {in_seconds(promises.p95)}")
     if promises.dollars is not None:

@@ -122,14 +122,7 @@ def search_space(
         SpecError: the pool answers fewer than two tiers, an answer cannot be graded, or all tiers are the same.
     """
     pool, plan = replayer.pool, replayer.pool.plan
-    names = [name for name in plan.file.tiers if not plan.tiers[name].policy.member.tiers()]
-    fixed, left_out = replayer.answerable(tiers_as_settings(plan, names).settings) if names else ([], [])
-    if len(fixed) < 2:
-        why = "; ".join(left_out) or "the config file has one tier"
-        raise SpecError(
-            f"there is nothing to choose from: the pool answers {len(fixed)} of {len(names)} tiers ({why}). Record a "
-            "pool of a cheap and a strong tier"
-        )
+    fixed, left_out = _fixed_tiers(replayer)
     run = _Runner(replayer, orders, seed)
     actions = dict(zip((one.name for one in fixed), run.all(fixed), strict=True))
     ended(f"replayed {len(fixed)} tiers")
@@ -163,6 +156,24 @@ def search_space(
         largest={name: max(one.dollars for one in of) for name, of in actions.items()},
         left_out=tuple(left_out),
     )
+
+
+def _fixed_tiers(replayer: Replayer) -> tuple[list[Setting], list[str]]:
+    """The tiers that the pool answers, and why others are left out.
+
+    Raises:
+        SpecError: there are fewer than two.
+    """
+    plan = replayer.pool.plan
+    names = [name for name in plan.file.tiers if not plan.tiers[name].policy.member.tiers()]
+    fixed, left_out = replayer.answerable(tiers_as_settings(plan, names).settings) if names else ([], [])
+    if len(fixed) < 2:
+        why = "; ".join(left_out) or "the config file has one tier"
+        raise SpecError(
+            f"there is nothing to choose from: the pool answers {len(fixed)} of {len(names)} tiers ({why}). Record a "
+            "pool of a cheap and a strong tier"
+        )
+    return fixed, left_out
 
 
 def _kinds(pool: Pool) -> tuple[SignalKind, ...]:
