@@ -18,6 +18,7 @@ from msgspec.structs import FieldInfo, fields
 from tierwise.engines import row_of
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 from tierwise.spec.files import placed
+from tierwise.spec.replacing import replace_file
 
 if TYPE_CHECKING:
     from tierwise.plan import Plan
@@ -217,8 +218,12 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return _sha256(msgspec.structs.replace(self, sha256=""))
 
     def write(self, path: Path) -> None:
-        """Write it as JSON."""
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+        """Write it as JSON, in one step.
+
+        Raises:
+            TierwiseError: it cannot be written.
+        """
+        replace_file(path, msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
 
 
 def read_certificate(path: Path) -> Certificate:
