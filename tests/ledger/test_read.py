@@ -324,3 +324,20 @@ def test_a_path_with_signs_that_mean_something_in_an_address_is_a_path(tmp_path)
     with Reader(written(path, a_record(action="a"))) as reader:
         assert reader.action("a").action.id == "a"
     assert path.is_file()
+
+
+def test_shadows_are_added_up_together_though_each_names_its_action(place):
+    records = [
+        a_record(a_pass(number=0), reason=f"shadow of act_{number}", model="auto (shadow)") for number in range(3)
+    ]
+    where = written(place.where, a_record(a_pass(number=0)), *records)
+    for since in (None, 1_800_000_000.0):  # from the totals, and from the rows of the hour
+        with Reader(where) as reader:
+            found = {one.key: (one.actions, one.passes) for one in reader.totals(By.REASON, since)}
+        assert found == {"cheapest first": (1, 1), "shadow": (3, 3)}
+    engine = connect(place.location, patience=5.0)
+    with engine.begin() as connection:
+        rebuild(connection)
+    engine.dispose()
+    with Reader(where) as reader:
+        assert {one.key: one.actions for one in reader.totals(By.REASON)} == {"cheapest first": 1, "shadow": 3}

@@ -12,6 +12,9 @@ from tierwise.spec.prompt import Prompt
 Ending = Literal["answered", "failed", "disconnected"]
 """answered · failed: the user got an error · disconnected: the user hung up."""
 
+SHADOW_OF = "shadow of "
+"""A reason that begins so names an action. Totals have one row for all of them, or each would have one of its own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:

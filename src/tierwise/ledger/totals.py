@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Executable, Select, Table, case, func, literal, select, true
 
 from tierwise.ledger.by import By
+from tierwise.ledger.records import SHADOW_OF
 from tierwise.ledger.rows import Entry
 from tierwise.ledger.tables import AMOUNTS, COUNTS, GROUPS, OF_ACTIONS, action_totals, actions, pass_totals, passes
 from tierwise.spec.call import Usage
@@ -27,6 +28,9 @@ HOUR = 3600
 
 LONGEST_REASON = 300
 """Characters of a reason that actions are grouped by: keys of PostgreSQL's indexes are bounded."""
+
+_SHADOW = "shadow"
+"""The reason under which shadows are counted."""
 
 _EPOCH = date(1970, 1, 1)
 _KEYS = {action_totals: ("hour", "dimension", "value"), pass_totals: ("hour", *OF_ACTIONS, *GROUPS)}
@@ -92,7 +96,7 @@ def add(connection: Connection, entries: Iterable[Entry]) -> None:
     sums = _Sums()
     for entry in entries:
         action = entry.action
-        own = (action.model, action.reason[:LONGEST_REASON])
+        own = (action.model, grouped(action.reason))
         sums.add(action.started_at, own, action.tier, [_parts_of(done) for done in entry.passes])
     sums.store(connection)
 
@@ -108,9 +112,7 @@ def rebuild(connection: Connection) -> None:
     sums = _Sums()
     with connection.execute(found, execution_options={"yield_per": _FETCHED}) as rows:
         for (_, started_at, model, reason, tier), some in groupby(rows, lambda row: row[:5]):
-            sums.add(
-                started_at, (model, reason[:LONGEST_REASON]), tier, [row[5:] for row in some if row[5] is not None]
-            )
+            sums.add(started_at, (model, grouped(reason)), tier, [row[5:] for row in some if row[5] is not None])
     for table in _KEYS:
         table.drop(connection, checkfirst=True)
         table.create(connection)
@@ -221,8 +223,19 @@ def began(since: float | None) -> ColumnElement[bool]:
 def keys(day: ColumnElement[str]) -> dict[By, ColumnElement[str]]:
     """The grouping keys of rows; `day` is the column with an action's date."""
     spent = {By(name): func.coalesce(passes.c[name], "") for name in GROUPS}
-    own = {By.MODEL: actions.c.model, By.REASON: func.substr(actions.c.reason, 1, LONGEST_REASON), By.DAY: day}
+    own = {By.MODEL: actions.c.model, By.REASON: _grouped(actions.c.reason), By.DAY: day}
     return spent | own | {By.TIER: func.coalesce(passes.c.tier, actions.c.tier)}
+
+
+def grouped(reason: str) -> str:
+    """The reason that an action is counted under."""
+    return _SHADOW if reason.startswith(SHADOW_OF) else reason[:LONGEST_REASON]
+
+
+def _grouped(reason: ColumnElement[str]) -> ColumnElement[str]:
+    """As `grouped`, of a column."""
+    is_shadow = func.substr(reason, 1, len(SHADOW_OF)) == SHADOW_OF
+    return case((is_shadow, _SHADOW), else_=func.substr(reason, 1, LONGEST_REASON))
 
 
 def _key(table: Table, by: By | None) -> list[ColumnElement[Any]]:

@@ -18,7 +18,7 @@ from time import time
 from typing import TYPE_CHECKING, Literal
 
 from tierwise.engines.metrics import Scraper
-from tierwise.ledger.records import Record, Trace
+from tierwise.ledger.records import SHADOW_OF, Record, Trace
 from tierwise.policies import Single
 from tierwise.run import Action
 from tierwise.run.tier import reach
@@ -327,7 +327,7 @@ class Shadows:
                 trace=trace,
                 model=f"{one.route} (shadow)",
                 tier=action.tier or self._routes[one.route].certificate.reference,
-                reason=f"shadow of {one.action}",
+                reason=f"{SHADOW_OF}{one.action}",
                 ending="failed" if answer is None else "answered",
                 seconds=now() - trace.began,
                 first_output=None,
