@@ -12,6 +12,7 @@ import pytest
 from msgspec import structs
 from rich.console import Console
 
+from chromium import CHROMIUM, MISSING, look
 from fake_runs import manifest, record, spent, task
 from tierwise.analysis.summary import summarise
 from tierwise.bench.grading import JudgeSpend
@@ -254,7 +255,7 @@ def test_costs_and_times_that_lie_far_apart_get_logarithmic_axes():
 
 def test_names_of_rows_that_lie_close_together_are_set_apart():
     points = [{"x": 0.0, "y": height} for height in (0.5, 0.5, 0.51, 0.9)]
-    plots._place_names(points, 0.05)
+    plots.place_names(points, 0.05)
     heights = sorted(point["name_y"] for point in points)
     assert all(upper - lower >= 0.05 - 1e-9 for lower, upper in pairwise(heights))
     assert all(point["name_y"] >= point["y"] for point in points)
@@ -371,3 +372,12 @@ def test_the_verdict_on_the_extra_passes_gives_its_evidence():
     assert "p = 0.002" in text
     assert "more [" in text
     assert "per action" in text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_browser_shows_the_page_of_a_run_too(width, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text(rendered(*a_run()))
+    seen = look(page, width, tmp_path / "browser")
+    assert (seen.width, seen.requests, seen.complaints) == (width, [page.resolve().as_uri()], [])

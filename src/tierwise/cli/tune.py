@@ -128,7 +128,7 @@ def tune(
     if dry_run:
         _print_outlook(found, as_json=as_json)
         return
-    _decide(console, found, file, folder, seed, as_json=as_json)
+    _decide(console, found, (file, workload), folder, seed, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -297,18 +297,22 @@ def _print_outlook(found: _Found, *, as_json: bool) -> None:
         print(line)
 
 
-def _decide(console: Console, found: _Found, file: Path, folder: Path, seed: int, *, as_json: bool) -> None:
+def _decide(
+    console: Console, found: _Found, given: tuple[Path, Path], folder: Path, seed: int, *, as_json: bool
+) -> None:
     """Certify, and write everything."""
     import msgspec
 
     from tierwise.cli.output import print_json
+    from tierwise.report.tuning_page import page
     from tierwise.report.tuning_report import facts, markdown, promise_in_words, verdict
     from tierwise.spec.replacing import replace_file
     from tierwise.tuning.decide import decide
+    from tierwise.tuning.findings import findings
     from tierwise.tuning.measured import Measures
     from tierwise.tuning.writing import CERTIFICATE, CONFIG, certificate_of, parsed, with_route
 
-    pool, searched = found.pool, found.searched
+    (file, workload), pool, searched = given, found.pool, found.searched
     measures = Measures(searched.evaluated, [one.task for one in pool.tasks], found.parts.test)
     decision = decide(searched, found.parts, found.promises, measures, seed=seed)
     certificate, written = None, {}
@@ -317,9 +321,12 @@ def _decide(console: Console, found: _Found, file: Path, folder: Path, seed: int
         plan = parsed(text, folder / CONFIG)
         certificate = certificate_of(decision, measures, pool, found.directory, plan, seed=seed)
         written[CONFIG] = text.encode()
-    report = markdown(decision, measures, certificate, found.notes)
-    told = facts(decision, measures, certificate, found.notes)
-    written |= {"report.md": report.encode(), "report.json": msgspec.json.format(msgspec.json.encode(told), indent=2)}
+    seen = findings(decision, measures, pool)
+    told = facts(decision, seen, certificate, found.notes)
+    shown = page(decision, seen, certificate, found.notes, file=file, workload=workload)
+    report = markdown(decision, seen, certificate, found.notes)
+    written |= {"report.html": shown.encode(), "report.md": report.encode()}
+    written |= {"report.json": msgspec.json.format(msgspec.json.encode(told), indent=2)}
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CERTIFICATE, CONFIG):
         if name not in written:

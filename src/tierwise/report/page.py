@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tierwise.report import numbers, plots, sentences
@@ -18,6 +18,8 @@ from tierwise.workloads.task import read_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from jinja2 import Template
 
     from tierwise.analysis.summary import RunSummary
     from tierwise.runs.directory import Manifest, RunDirectory, SourceFile
@@ -60,9 +62,8 @@ def write_page(directory: RunDirectory, summary: RunSummary) -> None:
 
 def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[TrialRecord], summary: RunSummary) -> str:
     """The page as HTML."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     failures = list(_failures(manifest, tasks, records))
-    return environment.from_string(_template()).render(
+    return template("page.html.jinja").render(
         manifest=manifest,
         summary=summary,
         records=records,
@@ -72,12 +73,12 @@ def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[TrialRecor
         file_name=_file_name,
         content=_content,
         check=_check,
-        cost_plot=_both(lambda width: plots.quality_against_cost(summary, width)),
-        selection_plot=_both(lambda width: plots.selections(summary, width)),
+        cost_plot=both(lambda width: plots.quality_against_cost(summary, width)),
+        selection_plot=both(lambda width: plots.selections(summary, width)),
         latency_plots=[
             drawn
             for measure in get_args(plots.LatencyMeasure)
-            if (drawn := _both(partial(plots.latency, summary, records, measure=measure)))
+            if (drawn := both(partial(plots.latency, summary, records, measure=measure)))
         ],
         runner_error=max(
             (found for one in manifest.sessions if one.runner and (found := one.runner.p99())), default=None
@@ -89,11 +90,19 @@ def page(manifest: Manifest, tasks: Sequence[Task], records: Sequence[TrialRecor
     )
 
 
-def _template() -> str:
-    return Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8")
+def template(name: str) -> Template:
+    """A page's template, beside this file."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
-def _both(draw: Callable[[int], str | None]) -> dict[str, Markup]:
+def both(draw: Callable[[int], str | None]) -> dict[str, Markup]:
     """The plot at each width; empty when there is nothing to show."""
     drawn = {size: draw(width) for size, width in WIDTHS.items()}
     return {size: Markup(svg) for size, svg in drawn.items() if svg is not None}  # noqa: S704 - Vega escapes its text

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tierwise.runs.records import TrialRecord
     from tierwise.stats.estimates import Estimate
 
-_COLOURS = ("#3b7dd8", "#d9702b", "#2f9e62", "#b8509e", "#9a8a1f", "#7a6fd0", "#c2453f", "#3d9aa3")
+COLOURS = ("#3b7dd8", "#d9702b", "#2f9e62", "#b8509e", "#9a8a1f", "#7a6fd0", "#c2453f", "#3d9aa3")
 _WIDE = 20.0
 """An axis is logarithmic if its largest value is more than this many times its smallest."""
 
@@ -35,7 +35,7 @@ _TITLES: dict[LatencyMeasure, str] = {
     "gap": "mean seconds between two pieces of an answer",
 }
 
-_HEIGHT, _AXIS, _LINE, _BAND = 280, 60, 15, 34
+HEIGHT, AXIS, LINE, BAND = 280, 60, 15, 34
 """Pixels: height of a plot, height of its axis, height of a line of text, height of one row in a plot of rows."""
 
 _SHAPE = alt.Shape(
@@ -53,8 +53,8 @@ def quality_against_cost(summary: RunSummary, width: int) -> str | None:
     low, high = min(point["y_low"] for point in points), max(point["y_high"] for point in points)
     room = 0.05 * (high - low) or 0.05
     domain = [max(0.0, low - room), min(1.0, high + room)]
-    _place_names(points, (domain[1] - domain[0]) / _HEIGHT * _LINE)
-    x = _axis(
+    place_names(points, (domain[1] - domain[0]) / HEIGHT * LINE)
+    x = axis(
         "dollars per action",
         [point["x_low"] for point in points] + [point["x_high"] for point in points],
         width,
@@ -63,7 +63,7 @@ def quality_against_cost(summary: RunSummary, width: int) -> str | None:
     )
     scale = alt.Scale(domain=domain, zero=False, nice=False)
     y = alt.Y("y:Q", title="share solved", axis=alt.Axis(format=".0%"), scale=scale)
-    base = alt.Chart(_data(points)).encode(x=x, y=y, color=_colour(summary))
+    base = alt.Chart(data(points)).encode(x=x, y=y, color=_colour(summary))
     layers = [
         base.mark_line(strokeWidth=1.5, strokeDash=[4, 3], opacity=0.8).encode(detail="tier:N", order="order:O"),
         base.mark_rule(opacity=0.55, strokeWidth=1.5).encode(y="y_low:Q", y2="y_high:Q"),
@@ -76,10 +76,10 @@ def quality_against_cost(summary: RunSummary, width: int) -> str | None:
         ),
         base.mark_text(align="left", baseline="middle", dx=9).encode(y="name_y:Q", text="name:N"),
     ]
-    return _svg(alt.LayerChart(layer=layers), width=width, height=_HEIGHT + _AXIS)
+    return svg(alt.LayerChart(layer=layers), width=width, height=HEIGHT + AXIS)
 
 
-def _place_names(points: list[dict[str, Any]], line: float) -> None:
+def place_names(points: list[dict[str, Any]], line: float) -> None:
     """Set the y position of each point's label so that labels do not overlap.
 
     Args:
@@ -91,7 +91,7 @@ def _place_names(points: list[dict[str, Any]], line: float) -> None:
         point["name_y"] = taken = max(point["y"] + 0.6 * line, taken + line)
 
 
-def _axis(title: str, values: Sequence[float], width: int, *, room: float, form: str) -> alt.X:
+def axis(title: str, values: Sequence[float], width: int, *, room: float, form: str) -> alt.X:
     """An axis from zero to the largest value, or a logarithmic one where the values span more than `_WIDE`."""
     least, most = min(values), max(values)
     most = most or 1.0
@@ -99,8 +99,8 @@ def _axis(title: str, values: Sequence[float], width: int, *, room: float, form:
         scale = alt.Scale(domain=[0, most * room], nice=False)
         return alt.X("x:Q", title=title, scale=scale, axis=alt.Axis(format=form, tickCount=max(2, width // 150)))
     scale = alt.Scale(type="log", domain=[least / 1.2, most * room], nice=False)
-    axis = alt.Axis(format=form, values=_round_values(least / 1.2, most * room), labelOverlap=True)
-    return alt.X("x:Q", title=f"{title}, logarithmic", scale=scale, axis=axis)
+    ticks = alt.Axis(format=form, values=_round_values(least / 1.2, most * room), labelOverlap=True)
+    return alt.X("x:Q", title=f"{title}, logarithmic", scale=scale, axis=ticks)
 
 
 def _round_values(least: float, most: float) -> list[float]:
@@ -115,8 +115,8 @@ def _point(row: ResultRow) -> dict[str, Any]:
     if quality is None or cost is None:
         raise AssertionError
     name = sentences.name(row)
-    x_low, x_high = _ends(cost)
-    y_low, y_high = _ends(quality)
+    x_low, x_high = ends(cost)
+    y_low, y_high = ends(quality)
     sure = "" if row.on_frontier is None else f", on the frontier with {probability(row.on_frontier)}"
     return {
         "tier": row.tier,
@@ -134,7 +134,7 @@ def _point(row: ResultRow) -> dict[str, Any]:
     }
 
 
-def _ends(estimate: Estimate) -> tuple[float, float]:
+def ends(estimate: Estimate) -> tuple[float, float]:
     """The ends of its interval; where an end is missing, the value itself."""
     low, high = (estimate.value, None) if estimate.interval is None else (estimate.interval.low, estimate.interval.high)
     return low, estimate.value if high is None else high
@@ -147,16 +147,16 @@ def selections(summary: RunSummary, width: int) -> str | None:
     names = [sentences.name(one) for one in summary.selections]
     x = alt.X("x:Q", title="share solved", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%"))
     y = alt.Y("name:N", title=None, sort=names, axis=alt.Axis(labelLimit=width // 3))
-    base = alt.Chart(_data([_selection(one) for one in summary.selections])).encode(y=y, color=_colour(summary))
+    base = alt.Chart(data([_selection(one) for one in summary.selections])).encode(y=y, color=_colour(summary))
     layers: list[alt.Chart] = [
         base.mark_rule(strokeWidth=8, opacity=0.3).encode(x=x, x2="covered:Q"),
         base.mark_point(filled=True, size=100, opacity=1).encode(x=x, description="description:N"),
         base.mark_tick(thickness=3, size=22, opacity=1).encode(x=alt.X("covered:Q")),
     ]
     if summary.oracle is not None:
-        oracle = alt.Chart(_data([{"x": summary.oracle.solved.value}]))
+        oracle = alt.Chart(data([{"x": summary.oracle.solved.value}]))
         layers.append(oracle.mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color="#8a8f98").encode(x=x))
-    return _svg(alt.LayerChart(layer=layers), width=width, height=_AXIS + _BAND * len(names))
+    return svg(alt.LayerChart(layer=layers), width=width, height=AXIS + BAND * len(names))
 
 
 def _selection(found: Selection) -> dict[str, Any]:
@@ -185,21 +185,21 @@ def latency(
         for length in _thinned(sorted(seconds for record, seconds in known if record.variant == variant))
     ]
     marks = [_marks(row, times) for row in summary.rows if (times := getattr(row, measure)).n]
-    x = _axis(_TITLES[measure], lengths, width, room=1.1, form=".12~f")
+    x = axis(_TITLES[measure], lengths, width, room=1.1, form=".12~f")
     y = alt.Y(
         "name:N",
         title=None,
         sort=[names[row.tier, row.mode] for row in summary.rows],
         axis=alt.Axis(labelLimit=width // 3),
     )
-    here = alt.Chart(_data(marks)).encode(y=y, color=_colour(summary))
+    here = alt.Chart(data(marks)).encode(y=y, color=_colour(summary))
     layers = [
-        alt.Chart(_data(ticks)).mark_tick(thickness=1.5, opacity=0.3, size=20).encode(x=x, y=y, color=_colour(summary)),
+        alt.Chart(data(ticks)).mark_tick(thickness=1.5, opacity=0.3, size=20).encode(x=x, y=y, color=_colour(summary)),
         here.mark_rule(strokeWidth=4, opacity=0.75).encode(x=alt.X("low:Q"), x2="high:Q"),
         here.mark_point(filled=True, size=90, opacity=1).encode(x=alt.X("p50:Q"), description="description:N"),
         here.mark_point(filled=True, size=90, opacity=1, shape="diamond").encode(x=alt.X("p95:Q")),
     ]
-    return _svg(alt.LayerChart(layer=layers), width=width, height=_AXIS + _BAND * len(marks))
+    return svg(alt.LayerChart(layer=layers), width=width, height=AXIS + BAND * len(marks))
 
 
 _SECONDS: dict[LatencyMeasure, Callable[[TrialRecord], float | None]] = {
@@ -217,7 +217,7 @@ def _thinned(lengths: list[float]) -> list[float]:
 def _marks(row: ResultRow, times: Times) -> dict[str, Any]:
     """The quantiles of one row; None for those that have no interval."""
     name, p50, p95 = sentences.name(row), times.p50, times.p95
-    low, high = (None, None) if p50 is None else _ends(p50)
+    low, high = (None, None) if p50 is None else ends(p50)
     known = [f"{text} {seconds(one.value)}" for text, one in (("median", p50), ("95th percentile", p95)) if one]
     return {
         "name": name,
@@ -232,15 +232,15 @@ def _marks(row: ResultRow, times: Times) -> dict[str, Any]:
 
 def _colour(summary: RunSummary) -> alt.Color:
     tiers = list(dict.fromkeys(row.tier for row in summary.rows))
-    shades = [_COLOURS[position % len(_COLOURS)] for position in range(len(tiers))]
+    shades = [COLOURS[position % len(COLOURS)] for position in range(len(tiers))]
     return alt.Color("tier:N", legend=None, scale=alt.Scale(domain=tiers, range=shades))
 
 
-def _data(values: list[dict[str, Any]]) -> alt.InlineData:
+def data(values: list[dict[str, Any]]) -> alt.InlineData:
     return alt.InlineData(values=values)
 
 
-def _svg(chart: alt.LayerChart, *, width: int, height: int) -> str:
+def svg(chart: alt.LayerChart, *, width: int, height: int) -> str:
     """The plot as SVG. The page sets the colours of text and grid, for light and dark mode."""
     fitted = chart.properties(
         width=width,
@@ -254,7 +254,9 @@ def _svg(chart: alt.LayerChart, *, width: int, height: int) -> str:
         text=alt.MarkConfig(fontSize=12),
         view=alt.ViewConfig(stroke=None),
     )
-    svg: str = vl_convert.vegalite_to_svg(fitted.to_dict(), vl_version=".".join(alt.SCHEMA_VERSION[1:].split(".")[:2]))
-    return svg.replace(' xmlns="http://www.w3.org/2000/svg"', "").replace(
+    drawn: str = vl_convert.vegalite_to_svg(
+        fitted.to_dict(), vl_version=".".join(alt.SCHEMA_VERSION[1:].split(".")[:2])
+    )
+    return drawn.replace(' xmlns="http://www.w3.org/2000/svg"', "").replace(
         ' xmlns:xlink="http://www.w3.org/1999/xlink"', ""
     )

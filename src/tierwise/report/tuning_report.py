@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise.report.certificate_text import promise_text
-from tierwise.report.numbers import UNKNOWN, percent
+from tierwise.report.numbers import UNKNOWN, percent, probability
 from tierwise.report.numbers import dollars as in_dollars
 from tierwise.report.numbers import seconds as in_seconds
+from tierwise.report.tuning_words import (
+    NOT_SAID,
+    auroc,
+    fine,
+    in_reach,
+    labels_in_words,
+    plainly,
+    with_interval,
+    within,
+)
+from tierwise.tuning.findings import as_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +30,8 @@ if TYPE_CHECKING:
     from tierwise.tuning.certify import Promises
     from tierwise.tuning.decide import Decision, Outlook
     from tierwise.tuning.evaluate import Searched
+    from tierwise.tuning.findings import Findings
     from tierwise.tuning.measured import Measured, Measures
-
-_MOST_ON_FRONTIER = 12
 
 
 def promise_in_words(promises: Promises, route: str, reference: str) -> str:
@@ -61,7 +71,7 @@ def verdict(decision: Decision) -> str:
     return f"Not worth it: serve the fixed tier {decision.serve!r}. {decision.why[:1].upper()}{decision.why[1:]}."
 
 
-def markdown(decision: Decision, measures: Measures, certificate: Certificate | None, notes: Sequence[str]) -> str:
+def markdown(decision: Decision, found: Findings, certificate: Certificate | None, notes: Sequence[str]) -> str:
     """The report."""
     searched, promises = decision.searched, decision.promises
     lines = ["# Route", "", verdict(decision), ""]
@@ -69,6 +79,8 @@ def markdown(decision: Decision, measures: Measures, certificate: Certificate | 
         evidence, confirmed = certificate.evidence, certificate.confirmed
         lines += [
             promise_in_words(promises, "the route", f"tier {searched.space.reference}"),
+            "",
+            *plainly(certificate),
             "",
             (
                 f"Evidence: {evidence.losses:g} losses on {evidence.tasks} calibration tasks ({evidence.units} "
@@ -78,20 +90,25 @@ def markdown(decision: Decision, measures: Measures, certificate: Certificate | 
                 f"{percent(confirmed.risk)}, and at most {percent(confirmed.bound)}."
             ),
             "",
-            (
-                "It does not say: that every answer is right; that each kind of task is within the limit by itself; or "
-                "anything about tasks that are not like those of the workload."
-            ),
+            "It does not say:",
+            "",
+            *(f"- {line}" for line in NOT_SAID),
             "",
             "It is void if:",
             "",
             *(f"- {line}" for line in certificate.void_if),
             "",
         ]
-    lines += ["## Against the fixed tiers", "", *_figures(decision, measures), ""]
-    lines += ["## Frontier", "", *_frontier(decision, measures), ""]
+    lines += ["## Against the fixed tiers", "", *_figures(decision, found.measures), ""]
+    lines += ["## Frontier", "", *_frontier(decision, found), ""]
+    lines += ["## Escalations by kind of task", "", *_strata(decision, found), ""]
+    lines += ["## What the signals are worth here", "", *_signals(found), ""]
     lines += [
         "## What more labels would buy",
+        "",
+        *_labels(found),
+        "",
+        "Before the calibration tasks were looked at:",
         "",
         *(f"    {one}" for one in outlook_lines(decision.outlook, searched, promises)),
         "",
@@ -102,7 +119,7 @@ def markdown(decision: Decision, measures: Measures, certificate: Certificate | 
 
 
 def facts(
-    decision: Decision, measures: Measures, certificate: Certificate | None, notes: Sequence[str]
+    decision: Decision, found: Findings, certificate: Certificate | None, notes: Sequence[str]
 ) -> dict[str, object]:
     """The same for programs."""
     searched, outlook = decision.searched, decision.outlook
@@ -119,34 +136,68 @@ def facts(
         "confirmed": msgspec.to_builtins(decision.confirmed),
         "saving": msgspec.to_builtins(decision.saving),
         "figures": {name: msgspec.to_builtins(one) for name, one in decision.figures.items()},
-        "frontier": [
-            {"setting": searched.evaluated.names[one], **msgspec.to_builtins(measures.of(one))}
-            for one in _on_it(decision)
-        ],
+        **as_facts(found),
         "certificate": None if certificate is None else certificate.sha256,
         "notes": list(notes),
     }
 
 
-def _on_it(decision: Decision) -> list[int]:
-    """Settings of the Pareto set of the tuning tasks, evenly thinned, and the certified one."""
-    order = () if decision.certified is None else decision.certified.order
-    costs = decision.searched.evaluated.mean(decision.searched.evaluated.dollars, decision.split.tuning)
-    ranked = sorted(order, key=lambda one: costs[one])
-    step = max(1, -(-len(ranked) // _MOST_ON_FRONTIER))
-    return sorted({*ranked[::step], decision.setting}, key=lambda one: costs[one])
-
-
-def _frontier(decision: Decision, measures: Measures) -> Iterator[str]:
-    yield "Settings that no other beat in both dollars and risk on the tuning tasks; figures are of the test tasks."
+def _frontier(decision: Decision, found: Findings) -> Iterator[str]:
+    yield (
+        "Settings that no other beat in both dollars and points on the tuning tasks, thinned, and every fixed tier; "
+        "figures are of the test tasks. On the frontier: the share of joint resamples in which no other one of this "
+        "table is at least as good in points, p95 and dollars, and better in one."
+    )
     yield ""
-    yield "| setting | points | $ per action | p95 | kept |"
-    yield "|---|---|---|---|---|"
-    for setting in _on_it(decision):
-        one = measures.of(setting)
-        mark = " **certified**" if decision.route is not None and setting == decision.setting else ""
-        kept = percent(one.kept) if len(decision.searched.routes[setting].ladder) > 1 else UNKNOWN
-        yield f"| {decision.searched.evaluated.names[setting]}{mark} | {_row(one)} | {kept} |"
+    yield "| setting | points | $ per action | p95 | on the frontier | escalated |"
+    yield "|---|---|---|---|---|---|"
+    for one in found.frontier:
+        mark = " **certified**" if decision.route is not None and one.setting == decision.setting else ""
+        has_steps = len(decision.searched.routes[one.setting].ladder) > 1
+        escalated = percent(1 - one.measured.kept) if has_steps else UNKNOWN
+        yield f"| {one.name}{mark} | {_row(one.measured)} | {probability(one.membership)} | {escalated} |"
+
+
+def _strata(decision: Decision, found: Findings) -> Iterator[str]:
+    if len(decision.searched.routes[decision.setting].ladder) == 1:
+        yield "The setting of this report asks one tier, so nothing is escalated."
+        return
+    yield f"| kind of task | test tasks | escalated | harm | points | points of {decision.searched.space.reference} |"
+    yield "|---|---|---|---|---|---|"
+    for one in found.strata:
+        cells = (with_interval(of, percent) for of in (one.escalated, one.harm, one.points, one.reference))
+        yield f"| {one.tag or 'all'} | {one.tasks} | {' | '.join(cells)} |"
+
+
+def _signals(found: Findings) -> Iterator[str]:
+    for one in found.signals:
+        thinking = "with" if one.thinking else "without"
+        yield f"Tier {one.tier}, deployment {one.deployment}, {thinking} thinking, {one.alternatives} alternatives:"
+        yield ""
+        yield "| signal | AUROC of all answers | AUROC within questions | questions | calibration error | answers |"
+        yield "|---|---|---|---|---|---|"
+        for row in one.signals:
+            error = UNKNOWN if row.calibration_error is None else percent(row.calibration_error)
+            yield (
+                f"| {row.signal} | {with_interval(row.overall, auroc)} | {within(row)} | {row.questions} | {error} | "
+                f"{row.answers} |"
+            )
+        yield ""
+    if not found.signals:
+        yield "The pool has no log-probabilities, so no signal of confidence can be measured."
+
+
+def _labels(found: Findings) -> Iterator[str]:
+    yield from (f"- {line}" for line in labels_in_words(found))
+    limits = [one.limit for one in found.labels[0].in_reach] if found.labels else []
+    yield ""
+    heads = " | ".join(f"saving in reach at {fine(limit)}" for limit in limits)
+    yield f"| calibration tasks | tightest loss | bound at the rate seen | {heads} |"
+    yield f"|---|---|---|{'---|' * len(limits)}"
+    for one in found.labels:
+        bound = UNKNOWN if one.bound is None else fine(one.bound)
+        cells = [f"{one.units:,}", fine(one.tightest), bound, *(in_reach(each) for each in one.in_reach)]
+        yield f"| {' | '.join(cells)} |"
 
 
 def _figures(decision: Decision, measures: Measures) -> Iterator[str]:

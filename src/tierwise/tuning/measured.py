@@ -12,6 +12,7 @@ from tierwise.stats.estimates import Estimate, Interval
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tierwise.stats.design import Sample
     from tierwise.tuning.evaluated import Evaluated, Numbers
     from tierwise.workloads.task import Task
 
@@ -34,6 +35,17 @@ class Measured:
     """Share of actions that were not passed on to the last tier."""
 
 
+def sample_of(tasks: Sequence[Task], part: Numbers) -> Sample:
+    """Some tasks of a workload, with their clusters and weights.
+
+    Args:
+        tasks: of the workload.
+        part: indexes of some.
+    """
+    names = [tasks[index].id for index in part.tolist()]
+    return design_of(names, tasks, ()).sample(names)
+
+
 class Measures:
     """Measures settings on some tasks.
 
@@ -45,8 +57,7 @@ class Measures:
 
     def __init__(self, evaluated: Evaluated, tasks: Sequence[Task], part: Numbers) -> None:
         self._evaluated, self._part = evaluated, part
-        names = [tasks[index].id for index in part.tolist()]
-        self._sample = design_of(names, tasks, ()).sample(names)
+        self._sample = sample_of(tasks, part)
         self._is_graded = evaluated.seconds.shape[2] > 1
 
     def of(self, setting: int) -> Measured:
