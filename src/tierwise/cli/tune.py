@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tierwise.stats.promises import Method
     from tierwise.tuning.certify import Promises
     from tierwise.tuning.evaluate import Searched
+    from tierwise.tuning.racing import Raced
     from tierwise.tuning.split import TaskSplit
     from tierwise.workloads.files import Workload
 
@@ -76,6 +77,14 @@ DryRun = Annotated[
         help="Say what can be proved, and decide nothing. Without --pool, without a model: the split alone.",
     ),
 ]
+Races = Annotated[
+    bool,
+    typer.Option(
+        "--race/--no-race",
+        help="With three deployments or more: race them on the tuning tasks first, and record those that dropped out "
+        "no further.",
+    ),
+]
 Folder = Annotated[
     Path | None,
     typer.Option(help="Directory of the results. Default: runs/tune-FILE-WORKLOAD-TIME. One that exists is resumed."),
@@ -97,6 +106,7 @@ def tune(
     seed: SplitSeed = 0,
     budget_dollars: bench.DollarBudget = None,
     budget_minutes: bench.MinuteBudget = None,
+    races: Races = True,
     dry_run: DryRun = False,
     out: Folder = None,
     as_json: AsJson = False,
@@ -119,12 +129,13 @@ def tune(
     console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
     promises = _promises(promise, loss, confidence, p95)
     if dry_run and pool is None:
-        _print_split(console, file, load(workload), promises, draws or _draws_needed(file), seed)
+        _print_split(console, file, load(workload), promises, draws or _draws_needed(file), seed, races=races)
         return
     folder = out or new_directory(f"tune-{file.stem}-{workload.stem}")
-    directory = _recorded(file, workload, pool, folder, draws, seed, (budget_dollars, budget_minutes), as_json=as_json)
-    options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars)
-    found = _search(console, file, workload, directory, promises, options)
+    limits = budget_dollars, budget_minutes
+    options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, races=races)
+    directory, raced = _recorded(console, file, workload, pool, folder, draws, options, limits, as_json=as_json)
+    found = replace(_search(console, file, workload, directory, promises, options), raced=raced)
     if dry_run:
         _print_outlook(found, as_json=as_json)
         return
@@ -139,6 +150,7 @@ class _Options:
     orders: int
     seed: int
     dollars: float | None
+    races: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +163,7 @@ class _Found:
     searched: Searched
     promises: Promises
     notes: tuple[str, ...]
+    raced: Raced | None = None
 
 
 def _promises(kind: PromiseKind, loss: float, confidence: float, p95: str) -> Promises:
@@ -168,9 +181,12 @@ def _promises(kind: PromiseKind, loss: float, confidence: float, p95: str) -> Pr
     return Promises(kind=kind.value, limit=loss, confidence=confidence, p95=seconds)
 
 
-def _print_split(console: Console, file: Path, tasks: Workload, promises: Promises, draws: int, seed: int) -> None:
+def _print_split(
+    console: Console, file: Path, tasks: Workload, promises: Promises, draws: int, seed: int, *, races: bool
+) -> None:
     """What the sizes of the parts can prove, before anything is recorded."""
     from tierwise import plan as planning
+    from tierwise.cli.racing import race_at_most
     from tierwise.pools.sources import sources_of
     from tierwise.stats.promises import labels_needed
     from tierwise.tuning.split import split
@@ -187,6 +203,8 @@ def _print_split(console: Console, file: Path, tasks: Workload, promises: Promis
     sizes = f"{len(parts.tuning)} tuning, {len(parts.calibration)} calibration, {len(parts.test)} test"
     console.print(f"tasks              {sizes}")
     console.print(f"to record          {recorded}")
+    if races:
+        console.print(f"race               {race_at_most(plan, listed, parts, draws, seed)}")
     for limit in sorted({promises.limit, 0.01, 0.02, 0.05}):
         needed = labels_needed(limit, promises.delta, method=method)
         enough = "enough" if units >= needed else f"{units} here: too few"
@@ -195,39 +213,44 @@ def _print_split(console: Console, file: Path, tasks: Workload, promises: Promis
 
 
 def _recorded(
+    console: Console,
     file: Path,
     workload: Path,
     pool: Path | None,
     folder: Path,
     draws: int | None,
-    seed: int,
+    options: _Options,
     limits: tuple[float | None, float | None],
     *,
     as_json: bool,
-) -> RunDirectory:
-    """The given pool, or one that is recorded now, or was in part."""
+) -> tuple[RunDirectory, Raced | None]:
+    """The given pool, or one that is recorded now, or was in part; and the race before it."""
     from tierwise.cli.execution import run
     from tierwise.cli.pool import recording
+    from tierwise.cli.racing import of_survivors, opened, race
     from tierwise.runs.directory import RunDirectory
 
     if pool is not None:
-        return RunDirectory(pool)
+        return RunDirectory(pool), None
     path = folder / "pool"
-    directory = RunDirectory(path)
-    if directory.has_manifest and not directory.is_unfinished:
-        return directory
     job = recording(
         file,
         workload,
         draws=draws or _draws_needed(file),
-        directory=lambda: RunDirectory.create(path),
-        seed=seed,
+        directory=lambda: RunDirectory(path),
+        seed=options.seed,
         dollars=limits[0],
         minutes=limits[1],
     )
+    directory = RunDirectory(path)
+    may_race = options.races and (not directory.has_manifest or (folder / "race").exists())
+    raced = race(console, job, folder, reference=options.reference, seed=options.seed) if may_race else None
+    if directory.has_manifest and not directory.is_unfinished:
+        return directory, raced
+    job = of_survivors(replace(job, directory=opened(path, raced)), raced)
     if code := run(job, as_json=as_json):
         raise typer.Exit(code)
-    return job.directory
+    return job.directory, raced
 
 
 def _draws_needed(file: Path) -> int:
@@ -321,7 +344,7 @@ def _decide(
         plan = parsed(text, folder / CONFIG)
         certificate = certificate_of(decision, measures, pool, found.directory, plan, seed=seed)
         written[CONFIG] = text.encode()
-    seen = findings(decision, measures, pool)
+    seen = findings(decision, measures, pool, found.raced)
     told = facts(decision, seen, certificate, found.notes)
     shown = page(decision, seen, certificate, found.notes, file=file, workload=workload)
     report = markdown(decision, seen, certificate, found.notes)

@@ -12,11 +12,15 @@ from tierwise.report.numbers import dollars as in_dollars
 from tierwise.report.numbers import seconds as in_seconds
 from tierwise.report.tuning_words import (
     NOT_SAID,
+    RACE_HEADS,
+    RACE_NOTE,
     auroc,
     fine,
     in_reach,
     labels_in_words,
     plainly,
+    race_in_words,
+    race_rows,
     with_interval,
     within,
 )
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from tierwise.tuning.evaluate import Searched
     from tierwise.tuning.findings import Findings
     from tierwise.tuning.measured import Measured, Measures
+    from tierwise.tuning.racing import Raced
 
 
 def promise_in_words(promises: Promises, route: str, reference: str) -> str:
@@ -101,6 +106,8 @@ def markdown(decision: Decision, found: Findings, certificate: Certificate | Non
         ]
     lines += ["## Against the fixed tiers", "", *_figures(decision, found.measures), ""]
     lines += ["## Frontier", "", *_frontier(decision, found), ""]
+    if found.raced is not None:
+        lines += ["## Race of deployments", "", *_race(found, found.raced), ""]
     lines += ["## Escalations by kind of task", "", *_strata(decision, found), ""]
     lines += ["## What the signals are worth here", "", *_signals(found), ""]
     lines += [
@@ -156,6 +163,17 @@ def _frontier(decision: Decision, found: Findings) -> Iterator[str]:
         has_steps = len(decision.searched.routes[one.setting].ladder) > 1
         escalated = percent(1 - one.measured.kept) if has_steps else UNKNOWN
         yield f"| {one.name}{mark} | {_row(one.measured)} | {probability(one.membership)} | {escalated} |"
+
+
+def _race(found: Findings, raced: Raced) -> Iterator[str]:
+    yield from (f"- {line}" for line in race_in_words(found))
+    if raced.race.dropped:
+        yield ""
+        yield f"| {' | '.join(RACE_HEADS)} |"
+        yield "|---|---|---|---|---|---|"
+        yield from (f"| {' | '.join(row)} |" for row in race_rows(raced))
+        yield ""
+        yield RACE_NOTE
 
 
 def _strata(decision: Decision, found: Findings) -> Iterator[str]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tierwise.pools.calibrating import Calibrated, SignalResult
     from tierwise.stats.estimates import Estimate
     from tierwise.tuning.findings import Findings, InReach
+    from tierwise.tuning.racing import Raced
 
 _LEAST_GAIN = 0.005
 
@@ -132,3 +133,43 @@ def in_reach(one: InReach) -> str:
         return "none"
     chance = "" if one.chance is None else f", chance {percent(one.chance)}"
     return f"{UNKNOWN if one.saving is None else percent(one.saving)} by {one.setting}{chance}"
+
+
+def race_in_words(found: Findings) -> Iterator[str]:
+    """What the race of deployments decided."""
+    raced = found.raced
+    if raced is None:
+        return
+    race = raced.race
+    yield (
+        f"{len(race.names)} deployments answered up to {race.tasks} tuning tasks, one draw each, until the rest could "
+        f"be told apart. Fully recorded: {', '.join(raced.label(name) for name in raced.tiers)}."
+    )
+    if found.raced_share is not None:
+        yield f"Race and pool took {percent(found.raced_share)} of the draws that recording everything takes."
+    if race.kept:
+        needed = ", ".join(raced.label(one) for one in sorted(race.kept))
+        yield f"Never dropped, because the reference needs it: {needed}."
+    if raced.left_out:
+        yield f"{raced.left_out} tasks that not every deployment could answer did not count."
+
+
+RACE_HEADS = ("dropped", "by", "after tasks", "by is better on", "it is better on", "why")
+
+
+def race_rows(raced: Raced) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Who was dropped, by whom, and the paired figures, as `RACE_HEADS`."""
+    for one in raced.race.dropped:
+        why = (
+            "dominated: evidence " + f"{one.evidence:,.0f}"
+            if one.chance is None
+            else (f"dearer, and a chance of {fine(one.chance)} to be shown better")
+        )
+        yield raced.label(one.name), raced.label(one.by), str(one.tasks), str(one.wins), str(one.losses), why
+
+
+RACE_NOTE = (
+    "Dominated: shown to solve less and not to be cheaper; one that is not dominated is dropped so with a probability "
+    "of at most 5 % over the whole race. Dearer, with a small chance to be shown better by a paired test over all "
+    "tasks of the race: a saving rule, for which no bound holds. The cheapest deployment is never dropped."
+)

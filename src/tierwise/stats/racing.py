@@ -9,6 +9,11 @@ with probability at most delta over the whole race, by the union over the pairs 
 - Graded scores, or a margin: D is the difference of the scores. A bet on (1 + D)/2 against (1 + margin)/2 is the
   e-process of `drift.BrokenPromise`.
 
+A second rule only saves inference. A dearer deployment is *futile* if it is unlikely that a paired test over all tasks
+of the race would show it to solve more than a cheaper one that is still in (`futility.chance_of_showing`): on these
+tasks it would not be told from the cheaper one. No bound holds for this rule, and `benchmarks/racing.py` measures its
+error.
+
 With K deployments the evidence that drops one is (K - 1)/delta for a fixed incumbent, and K(K - 1)/delta where any
 deployment may drop any other.
 """
@@ -16,7 +21,7 @@ deployment may drop any other.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, reduce
 from itertools import permutations
@@ -25,8 +30,11 @@ from typing import Literal, Self
 from scipy import special
 
 from tierwise.stats.drift import BrokenPromise
+from tierwise.stats.futility import chance_of_showing
 
 Scores = Literal["binary", "graded"]
+LEAST_TASKS = 10
+"""Before none is futile: with fewer tasks, a prior would decide."""
 
 
 @lru_cache(maxsize=1 << 14)
@@ -69,9 +77,21 @@ class Dropped:
     """Tasks on which the other one scored higher."""
     losses: int
     """Tasks on which it scored higher itself."""
+    chance: float | None = None
+    """Where it was not shown to be dominated: the probability that all tasks of the race would show it to be better."""
+
+    @property
+    def is_futile(self) -> bool:
+        """Whether it left because it is unlikely to be shown better, and not because another one is shown to be."""
+        return self.chance is not None
 
     @property
     def why(self) -> str:
+        if self.chance is not None:
+            return (
+                f"it is dearer than {self.by}, scored higher on {self.losses} tasks and lower on {self.wins}, and "
+                f"would be shown to be better with a probability of {self.chance:.1%}"
+            )
         return (
             f"{self.by} scored higher on {self.wins} tasks and lower on {self.losses}, and is not dearer "
             f"(evidence {self.evidence:,.0f})"
@@ -131,6 +151,12 @@ class Race:
     margin: float
     seconds_count: bool
     """Whether a deployment is kept that may be the faster one on half of the tasks."""
+    most_tasks: int = 0
+    """Tasks of the whole race; 0 if not known, and then none is futile."""
+    futility: float = 0.0
+    """The chance of being shown better below which a dearer deployment is futile."""
+    kept: frozenset[str] = frozenset()
+    """Those that are never dropped."""
     tasks: int = 0
     racing: tuple[str, ...]
     """Those still in, in the given order."""
@@ -151,6 +177,9 @@ class Race:
         scores: Scores = "binary",
         margin: float = 0.0,
         seconds_count: bool = False,
+        most_tasks: int = 0,
+        futility: float = 0.0,
+        kept: Collection[str] = (),
     ) -> Self:
         """A race that nobody has run yet.
 
@@ -162,6 +191,9 @@ class Race:
             margin: how much more the other one must score on average. A margin below 0 also drops one that does not
                 score more than that above another one that is not dearer.
             seconds_count: whether a deployment is only dropped if it is also slower on more than half of the tasks.
+            most_tasks: of the whole race, for futility; 0 without.
+            futility: the chance of being shown better below which a dearer deployment is dropped; 0 for never.
+            kept: deployments that are never dropped, whatever is shown.
 
         Raises:
             ValueError: fewer than two names, a name twice, an incumbent that does not race, or numbers out of range.
@@ -172,6 +204,12 @@ class Race:
             raise ValueError(f"the incumbent {incumbent!r} does not race; names: {', '.join(names)}")
         if not (0 < delta < 1 and -1 < margin < 1):
             raise ValueError(f"delta is between 0 and 1 and margin between -1 and 1, not {delta:g} and {margin:g}")
+        if not 0 <= futility < 1 or most_tasks < 0 or (futility and not most_tasks):
+            raise ValueError(
+                f"futility is from 0 to 1, and needs the tasks of the race; not {futility:g} of {most_tasks}"
+            )
+        if unknown := sorted(set(kept) - set(names)):
+            raise ValueError(f"{', '.join(unknown)} cannot be kept: it does not race; names: {', '.join(names)}")
         bets = scores == "graded" or margin != 0
         limit = (1 + margin) / 2
         ordered = [(one, two) for one, two in permutations(names, 2) if incumbent in (None, one)]
@@ -182,6 +220,9 @@ class Race:
             scores=scores,
             margin=margin,
             seconds_count=seconds_count,
+            most_tasks=most_tasks,
+            futility=futility,
+            kept=frozenset(kept),
             racing=tuple(names),
             asked=dict.fromkeys(names, 0),
             dollars=dict.fromkeys(names, 0.0),
@@ -196,7 +237,8 @@ class Race:
     @property
     def is_settled(self) -> bool:
         """Whether more tasks could not change who is on the frontier: one is left, or of each two that are left the
-        dearer is shown to solve more. Only where any deployment may drop any other, and without a margin.
+        dearer is shown to solve more, or is kept anyway. Only where any deployment may drop any other, and without a
+        margin.
         """
         if len(self.racing) == 1:
             return True
@@ -205,7 +247,8 @@ class Race:
         enough = math.log(self.threshold)
         cost = self.dollars
         return all(
-            cost[cheap] > cost[dear] or (cost[cheap] < cost[dear] and self._pairs[dear, cheap].most >= enough)
+            cost[cheap] > cost[dear]
+            or (cost[cheap] < cost[dear] and (dear in self.kept or self._pairs[dear, cheap].most >= enough))
             for cheap, dear in permutations(self.racing, 2)
         )
 
@@ -233,7 +276,8 @@ class Race:
         dollars = {name: self.dollars[name] + math.fsum(one.dollars for one in batch[name]) for name in self.racing}
         asked = {name: self.asked[name] + tasks * (name in self.racing) for name in self.names}
         whole = {**self.dollars, **dollars}
-        return _without_dominated(replace(self, tasks=self.tasks + tasks, asked=asked, dollars=whole, _pairs=pairs))
+        race = replace(self, tasks=self.tasks + tasks, asked=asked, dollars=whole, _pairs=pairs)
+        return _without_futile(_without_dominated(race))
 
     def _check(self, name: str, results: Sequence[Result]) -> None:
         for one in results:
@@ -249,6 +293,20 @@ class Race:
         if self.seconds_count and pair.most_slower < math.log(self.threshold):
             return False
         return self.dollars[loser] >= self.dollars[winner]
+
+    def chance(self, dearer: str, cheaper: str) -> float | None:
+        """The probability that all tasks of the race would show the first to score higher than the second, or, where
+        seconds count, to be faster; None if it is not dearer, or nothing says how many tasks there are.
+        """
+        pair = self._pairs.get((cheaper, dearer))
+        if pair is None or not self.futility or self.dollars[dearer] <= self.dollars[cheaper]:
+            return None
+        left = max(0, self.most_tasks - self.tasks)
+        found = chance_of_showing(pair.losses, pair.wins, self.tasks - pair.wins - pair.losses, left)
+        if self.seconds_count:
+            same = self.tasks - pair.faster - pair.slower
+            found = max(found, chance_of_showing(pair.faster, pair.slower, same, left))
+        return found
 
     def defeat(self, loser: str, winner: str) -> Dropped:
         """What is known about a deployment that another one dominates."""
@@ -268,9 +326,31 @@ def _without_dominated(race: Race) -> Race:
     racing = list(race.racing)
     leaving: list[Dropped] = []
     while True:
-        by = {loser: [one for one in racing if one != loser and race.dominates(one, loser)] for loser in racing}
+        by = {
+            loser: [one for one in racing if one != loser and loser not in race.kept and race.dominates(one, loser)]
+            for loser in racing
+        }
         loser = max(reversed(racing), key=lambda name: len(by[name]))
         if not by[loser]:
             return replace(race, racing=tuple(racing), dropped=(*race.dropped, *leaving))
         racing.remove(loser)
         leaving.append(race.defeat(loser, by[loser][0]))
+
+
+def _without_futile(race: Race) -> Race:
+    """Drop those that are unlikely to be shown better than a cheaper one, the least likely first."""
+    if not race.futility or race.tasks < LEAST_TASKS:
+        return race
+    racing = list(race.racing)
+    leaving: list[Dropped] = []
+    while True:
+        found = [
+            (chance, loser, winner)
+            for winner, loser in permutations(racing, 2)
+            if loser not in race.kept and (chance := race.chance(loser, winner)) is not None and chance < race.futility
+        ]
+        if not found:
+            return replace(race, racing=tuple(racing), dropped=(*race.dropped, *leaving))
+        chance, loser, winner = min(found)
+        racing.remove(loser)
+        leaving.append(replace(race.defeat(loser, winner), chance=chance))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from tierwise.tuning.evaluate import Searched
     from tierwise.tuning.evaluated import Floats, Numbers
     from tierwise.tuning.measured import Measured, Measures
+    from tierwise.tuning.racing import Raced
     from tierwise.tuning.split import TaskSplit
     from tierwise.workloads.task import Task
 
@@ -114,23 +115,31 @@ class Findings:
     signals: tuple[Calibrated, ...]
     """On all draws of the pool, for each deployment, sampling and thinking mode."""
     labels: tuple[MoreLabels, ...]
+    raced: Raced | None
+    """The race before the pool was recorded; None without one."""
+    raced_share: float | None
+    """The share of the draws of the full grid that race and pool took together."""
 
 
-def findings(decision: Decision, measures: Measures, pool: Pool) -> Findings:
+def findings(decision: Decision, measures: Measures, pool: Pool, raced: Raced | None = None) -> Findings:
     """What the report of a decision shows.
 
     Args:
         decision: on the pool.
         measures: of the test part.
         pool: with log-probabilities, where signals are to be shown.
+        raced: before it was recorded.
     """
     tasks = [one.task for one in pool.tasks]
+    share = None if raced is None else raced.share(len(tasks), pool.manifest.settings.repeats)
     return Findings(
         measures=measures,
         frontier=tuple(_frontier(decision, measures)),
         strata=tuple(_strata(decision, tasks)),
         signals=tuple(one for one in calibrate(pool) if any(row.answers for row in one.signals)),
         labels=tuple(more_labels(decision)),
+        raced=raced,
+        raced_share=share,
     )
 
 
@@ -288,4 +297,22 @@ def as_facts(found: Findings) -> Mapping[str, object]:
         "strata": msgspec.to_builtins(found.strata),
         "signals": msgspec.to_builtins(found.signals),
         "labels": msgspec.to_builtins(found.labels),
+        "race": None if found.raced is None else _race(found.raced, found.raced_share),
+    }
+
+
+def _race(raced: Raced, share: float | None) -> Mapping[str, object]:
+    race = raced.race
+    return {
+        "deployments": {one.tier: one.deployment for one in raced.sources},
+        "tasks": race.tasks,
+        "most_tasks": race.most_tasks,
+        "left_out": raced.left_out,
+        "racing": race.racing,
+        "kept": sorted(race.kept),
+        "recorded": raced.tiers,
+        "dropped": [{**msgspec.to_builtins(one), "why": one.why} for one in race.dropped],
+        "draws": len(raced.records),
+        "dollars": sum(one.spent for one in raced.records),
+        "share": share,
     }
