@@ -90,5 +90,5 @@ def test_with_equal_dollars_nobody_is_futile():
 
 @pytest.mark.parametrize("wrong", [{"futility": 1.0, "most_tasks": 9}, {"futility": 0.1}, {"kept": ["nobody"]}])
 def test_a_race_that_makes_no_sense_is_refused(wrong):
-    with pytest.raises(ValueError, match="futility|kept"):
+    with pytest.raises(ValueError, match=r"futility|kept"):
         Race.started(["one", "two"], **wrong)

@@ -54,7 +54,9 @@ class RaceJob:
     folder: Path
     """Holds a run directory for each batch."""
     reference: str = ""
-    """The tier that is never dropped; empty to choose."""
+    """The tier whose deployments are never dropped; empty to choose."""
+    has_reference: bool = True
+    """Whether there is one."""
 
 
 async def run_race(wanted: RaceJob, progress: RaceProgress) -> Raced:
@@ -82,7 +84,7 @@ async def run_race(wanted: RaceJob, progress: RaceProgress) -> Raced:
             if why:
                 break
             if race is None:
-                race = started(racing, needed_by_reference(wanted.plan, racing, wanted.reference, found))
+                race = started(racing, _needed(wanted, found))
             results, lost = results_of(race, tasks, found)
             left_out += lost
             race = race.after(results)
@@ -92,6 +94,12 @@ async def run_race(wanted: RaceJob, progress: RaceProgress) -> Raced:
     if race is None:
         race = started(racing, [one.tier for one in racing.sources])
     return Raced(race=race, sources=racing.sources, records=tuple(records), left_out=left_out, why_stopped=why)
+
+
+def _needed(wanted: RaceJob, first: Sequence[TrialRecord]) -> set[str]:
+    if not wanted.has_reference:
+        return set()
+    return needed_by_reference(wanted.plan, wanted.racing, wanted.reference, first)
 
 
 def _limit(job: BenchJob, spent: float, began: float) -> str:
@@ -114,7 +122,7 @@ class _Endpoint:
     async def url(self) -> str:
         if not self._url:
             job = self.wanted.job
-            environment = {**ledger_environment(job.ledger), KEY_VARIABLE: self.key}
+            environment = {**ledger_environment(self.wanted.folder / "ledger.db"), KEY_VARIABLE: self.key}
             log = self.wanted.folder / "serve.log"
             command = serve_command(job.config, uncertified=True)
             self._url = await self.stack.enter_async_context(launched(command, log, environment))

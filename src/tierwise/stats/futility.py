@@ -7,15 +7,20 @@ ending it: its error is that a difference which all tasks would have shown is mi
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
+from scipy import special, stats
+
+Floats = NDArray[np.float64]
 
 LEVEL = 0.025
 """One-sided level of the paired test over all tasks: that of a 95 % interval."""
 _PRIOR = 0.5
 """Pseudo-counts of each of the three outcomes of a task (Jeffreys' prior of a Dirichlet distribution)."""
+_NODES = 64
 
 
 @lru_cache(maxsize=1 << 14)
@@ -33,10 +38,33 @@ def chance_of_showing(wins: int, losses: int, ties: int, remaining: int, level: 
         level: of the one-sided test.
     """
     differing = np.arange(remaining + 1)
-    total = wins + losses + differing
-    needed = np.asarray(stats.binom.isf(level, total, 0.5)) + 1  # P(Bin(total, ½) ≥ needed) ≤ level
-    needed = np.where(stats.binom.sf(needed - 2, total, 0.5) <= level, needed - 1, needed)
-    above = stats.betabinom.sf(needed - wins - 1, differing, wins + _PRIOR, losses + _PRIOR)
-    above = np.where(needed > wins + differing, 0.0, np.where(needed <= wins, 1.0, above))
-    weights = stats.betabinom.pmf(differing, remaining, wins + losses + 2 * _PRIOR, ties + _PRIOR)
-    return float(np.clip(np.sum(weights * above), 0.0, 1.0))
+    needed = _needed(wins + losses + remaining, level)[wins + losses :]
+    shares, weights = _nodes(wins + _PRIOR, losses + _PRIOR)
+    more = needed - wins
+    above = special.bdtrc(np.maximum(more - 1, 0)[:, None].astype(float), differing[:, None], shares) @ weights
+    above = np.where(more > differing, 0.0, np.where(more <= 0, 1.0, above))
+    outcomes = _beta_binomial(remaining, wins + losses + 2 * _PRIOR, ties + _PRIOR)
+    return float(np.clip(np.sum(outcomes * above), 0.0, 1.0))
+
+
+@lru_cache(maxsize=64)
+def _needed(most: int, level: float) -> NDArray[np.int64]:
+    """The fewest wins that are shown to be more than the losses, for each number of differing tasks."""
+    total = np.arange(most + 1)
+    found = np.floor(stats.binom.isf(level, total, 0.5)).astype(np.int64) + 1
+    return np.where(stats.binom.sf(found - 2, total, 0.5) <= level, found - 1, found)
+
+
+@lru_cache(maxsize=1 << 12)
+def _nodes(first: float, second: float) -> tuple[Floats, Floats]:
+    """Gauss and Jacobi's nodes and weights of a beta distribution: exact for polynomials up to degree 2 × 64 - 1."""
+    at, weights = special.roots_jacobi(_NODES, second - 1, first - 1)
+    return (1 + at) / 2, weights / weights.sum()
+
+
+def _beta_binomial(n: int, first: float, second: float) -> Floats:
+    """The probability of each number of successes."""
+    k = np.arange(n + 1)
+    choose = -special.betaln(n - k + 1, k + 1) - math.log(n + 1)
+    found: Floats = np.exp(choose + special.betaln(k + first, n - k + second) - special.betaln(first, second))
+    return found

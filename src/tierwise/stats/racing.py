@@ -10,8 +10,9 @@ with probability at most delta over the whole race, by the union over the pairs 
   e-process of `drift.BrokenPromise`.
 
 A second rule only saves inference. A dearer deployment is *futile* if it is unlikely that a paired test over all tasks
-of the race would show it to solve more than a cheaper one that is still in (`futility.chance_of_showing`): on these
-tasks it would not be told from the cheaper one. No bound holds for this rule, and `benchmarks/racing.py` measures its
+of the race would show it to solve more than a cheaper one that stays (`futility.chance_of_showing`): on these tasks it
+would not be told from the cheaper one. The cheapest stays, and so does what is almost sure to be shown better than all
+that are cheaper. No bound holds for this rule, and `benchmarks/racing.py` measures its
 error.
 
 With K deployments the evidence that drops one is (K - 1)/delta for a fixed incumbent, and K(K - 1)/delta where any
@@ -35,6 +36,8 @@ from tierwise.stats.futility import chance_of_showing
 Scores = Literal["binary", "graded"]
 LEAST_TASKS = 10
 """Before none is futile: with fewer tasks, a prior would decide."""
+LOOKS = 10
+"""How often at most it is decided who is futile."""
 
 
 @lru_cache(maxsize=1 << 14)
@@ -277,7 +280,8 @@ class Race:
         asked = {name: self.asked[name] + tasks * (name in self.racing) for name in self.names}
         whole = {**self.dollars, **dollars}
         race = replace(self, tasks=self.tasks + tasks, asked=asked, dollars=whole, _pairs=pairs)
-        return _without_futile(_without_dominated(race))
+        race = _without_dominated(race)
+        return _without_futile(race) if _is_a_look(race, self.tasks) else race
 
     def _check(self, name: str, results: Sequence[Result]) -> None:
         for one in results:
@@ -337,17 +341,40 @@ def _without_dominated(race: Race) -> Race:
         leaving.append(race.defeat(loser, by[loser][0]))
 
 
+def _is_a_look(race: Race, before: int) -> bool:
+    """Whether futility is decided now: each of many looks may err, and drops in the first tasks save little more than
+    those of the next.
+
+    Args:
+        race: after a batch.
+        before: tasks before it.
+    """
+    if not race.futility or race.tasks < LEAST_TASKS:
+        return False
+    most = race.most_tasks
+    return before < LEAST_TASKS or before * LOOKS // most < race.tasks * LOOKS // most
+
+
+def _stays(race: Race, name: str, racing: Sequence[str]) -> bool:
+    """Whether one is not going to leave: only such a one makes others futile. In a chain of which each is futile beside
+    the one before, the last may be much better than the first.
+    """
+    chances = (race.chance(name, other) for other in racing if other != name)
+    return name in race.kept or all(one is None or one >= 1 - race.futility for one in chances)
+
+
 def _without_futile(race: Race) -> Race:
     """Drop those that are unlikely to be shown better than a cheaper one, the least likely first."""
-    if not race.futility or race.tasks < LEAST_TASKS:
-        return race
     racing = list(race.racing)
     leaving: list[Dropped] = []
     while True:
         found = [
             (chance, loser, winner)
             for winner, loser in permutations(racing, 2)
-            if loser not in race.kept and (chance := race.chance(loser, winner)) is not None and chance < race.futility
+            if _stays(race, winner, racing)
+            and loser not in race.kept
+            and (chance := race.chance(loser, winner)) is not None
+            and chance < race.futility
         ]
         if not found:
             return replace(race, racing=tuple(racing), dropped=(*race.dropped, *leaving))

@@ -1,0 +1,305 @@
+"""A race of six deployments of one model on a real llama.cpp, beside the full grid of the same tasks.
+
+    python benchmarks/racing_live.py --checkpoint coder-0.5b.gguf --folder FOLDER [--tasks 100] [--out docs/drift.md]
+
+The deployments are one checkpoint as its file has it, with three types of the KV cache and a wider window, and two
+files that were made from it: its weights dequantized and quantized again to Q4_0 and to Q8_0. A token costs what the
+memory of its deployment costs: the weights, and the cache of all slots. Tasks are sums of two numbers, with answers of
+about four tokens. The race runs first, as `tierwise tune` runs it; then every deployment answers all tasks. Both are
+resumed if they are run again in the same folder.
+
+Reported are the shares of tokens and of engine seconds that the race took of the full grid's, and both frontiers of
+quality and dollars: what only one of the two has must be within the 95 % interval of the paired difference to one that
+both have and that is not dearer. The exit code is 1 if it is not, or if the race took more than 35 % of the tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import yaml
+from msgspec import structs
+
+from puzzles import answered_alone
+from tierwise import plan as planning
+from tierwise.bench.bench_job import BenchJob
+from tierwise.bench.execute import execute
+from tierwise.bench.racing import RaceJob, run_race
+from tierwise.cli.pool import recording
+from tierwise.pools.sources import sources_of
+from tierwise.runs.directory import RunDirectory
+from tierwise.runs.records import TrialRecord
+from tierwise.stats.estimates import paired_difference, rate
+from tierwise.tuning.racing import Racing
+from tierwise.workloads.files.header import WorkloadHeader
+from tierwise.workloads.files.write import write
+from tierwise.workloads.suites.reasoning_gym import ReasoningGymSuite
+
+BEGIN, END = "<!-- benchmarks/racing_live.py -->", "<!-- end of benchmarks/racing_live.py -->"
+SLOTS, CONTEXT = 8, 512
+MOST_SHARE = 0.35
+CACHE_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
+DEPLOYMENTS: dict[str, dict[str, Any]] = {
+    "q4_0": {"file": "Q4_0"},
+    "cache-q4": {"cache_type_k": "q4_0", "cache_type_v": "q4_0", "flash_attention": True},
+    "cache-q8": {"cache_type_k": "q8_0", "cache_type_v": "q8_0", "flash_attention": True},
+    "as-it-is": {},
+    "wide": {"context": 4 * CONTEXT},
+    "q8_0": {"file": "Q8_0"},
+}
+"""Levers of each deployment; `file` is the type that the weights are quantized to again."""
+
+
+def requantized(source: Path, kind: str, target: Path) -> Path:
+    """A copy of a GGUF file with its quantized matrices in another type."""
+    if target.exists():
+        return target
+    reader = gguf.GGUFReader(source)
+    field = reader.fields["general.architecture"]
+    writer = gguf.GGUFWriter(target.with_suffix(".part"), arch=str(field.contents()))
+    for name, one in reader.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture":
+            continue
+        array = one.types[0] == gguf.GGUFValueType.ARRAY
+        writer.add_key_value(name, one.contents(), one.types[0], one.types[-1] if array else None)
+    wanted = gguf.GGMLQuantizationType[kind]
+    kept: list[tuple[str, gguf.GGMLQuantizationType]] = []
+    for one in reader.tensors:
+        is_quantized = one.tensor_type not in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16)
+        own = wanted if is_quantized and one.shape[0] % 32 == 0 else one.tensor_type
+        kept.append((one.name, own))
+        data = one.data
+        if own != one.tensor_type:
+            data = gguf.quants.quantize(gguf.quants.dequantize(one.data, one.tensor_type), own)
+        writer.add_tensor(one.name, data, raw_dtype=own)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    target.with_suffix(".part").rename(target)
+    return target
+
+
+def cache_size(source: Path) -> float:
+    """Values of the KV cache for one token, keys and values together."""
+    fields = gguf.GGUFReader(source).fields
+    name = str(fields["general.architecture"].contents())
+
+    def read(key: str) -> int:
+        return int(fields[f"{name}.{key}"].contents())
+
+    width = read("embedding_length") // read("attention.head_count")
+    return 2.0 * read("block_count") * read("attention.head_count_kv") * width
+
+
+def config_of(folder: Path, source: Path, threads: int) -> dict[str, Any]:
+    """The config file: a tier for each deployment, with prices by memory."""
+    files = {name: folder / f"{name}.gguf" for name in DEPLOYMENTS}
+    values = cache_size(source)
+    config: dict[str, Any] = {"checkpoints": {}, "deployments": {}, "tiers": {}, "prices": {}}
+    for name, wanted in DEPLOYMENTS.items():
+        levers = dict(wanted)
+        kind = levers.pop("file", "")
+        path = requantized(source, kind, files[name]) if kind else source
+        checkpoint = kind.lower().replace("_", "-") or "given"
+        config["checkpoints"][checkpoint] = {"source": f"file:{path.resolve()}"}
+        engine = {"engine": "llama.cpp", "checkpoint": checkpoint, "context": CONTEXT, "slots": SLOTS}
+        config["deployments"][name] = {**engine, "threads": threads, **levers}
+        cached = SLOTS * levers.get("context", CONTEXT) * values * CACHE_BYTES[levers.get("cache_type_k", "f16")]
+        price = round((path.stat().st_size + cached) / 1e9, 3)
+        config["prices"][name] = {"prompt": price, "completion": price}
+        config["tiers"][name] = {
+            "deployment": name,
+            "policy": "single",
+            "sampling": {"temperature": 0.8, "top_p": 0.95},
+        }
+    return config
+
+
+def make_tasks(path: Path, count: int) -> None:
+    settings = {"chain_sum": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 3}}
+    suite = ReasoningGymSuite(generators=("chain_sum",), count=count, seed=40, settings=settings, max_tokens=12)
+    made = {task.messages[-1]["content"]: task for task in answered_alone(suite)}
+    write(path, list(made.values()), WorkloadHeader(name=path.stem, description="sums of two numbers"))
+
+
+class Quiet:
+    """Prints what a reader of the terminal should know."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._ended = total, 0
+
+    def planned(self, manifest: object, kept: Sequence[object]) -> None:
+        del manifest
+        self._ended = len(kept)
+
+    def ended(self, record: object, spent: float) -> None:
+        del record, spent
+        self._ended += 1
+        if self._ended % 100 == 0:
+            print(f"{self._ended} of {self._total} draws", flush=True)
+
+    def raced(self, race: Any, spent: float) -> None:
+        del spent
+        print(f"race: {race.tasks} tasks, in: {', '.join(race.racing)}", flush=True)
+
+    def note(self, sentence: str) -> None:
+        print(sentence, flush=True)
+
+
+def frontier(quality: Mapping[str, float], dollars: Mapping[str, float]) -> list[str]:
+    """Those that solve more than every cheaper one."""
+    found: list[str] = []
+    for name in sorted(quality, key=lambda one: (dollars[one], -quality[one])):
+        if all(quality[name] > quality[other] for other in found):
+            found.append(name)
+    return found
+
+
+def paired(solved: Mapping[str, np.ndarray[Any, np.dtype[np.bool_]]], one: str, other: str) -> tuple[float, float]:
+    """The 95 % interval of how much more of the tasks the first solves."""
+    first, second = solved[one], solved[other]
+    counts = (first & second, first & ~second, ~first & second, ~first & ~second)
+    found = paired_difference(*(int(of.sum()) for of in counts))
+    if found is None or found.interval is None or found.interval.high is None:
+        return -1.0, 1.0
+    return found.interval.low, found.interval.high
+
+
+def spent(records: Sequence[TrialRecord]) -> tuple[int, float]:
+    """Tokens and engine seconds."""
+    tokens = sum((one.prompt_tokens or 0) + (one.completion_tokens or 0) for one in records)
+    return tokens, math.fsum(done.seconds for one in records for done in one.passes or ())
+
+
+async def measured(job: BenchJob, folder: Path) -> tuple[Any, list[TrialRecord]]:
+    """The race and the full grid."""
+    plan = planning.load(job.config)
+    racing = Racing(sources=tuple(sources_of(plan)), tasks=job.workload.tasks)
+    place = folder / "race"
+    place.mkdir(exist_ok=True)
+    quiet = Quiet(len(racing.sources) * len(racing.tasks))
+    raced = await run_race(RaceJob(job=job, plan=plan, racing=racing, folder=place, has_reference=False), quiet)
+    grid = RunDirectory(folder / "grid")
+    if not grid.has_manifest or grid.is_unfinished:
+        settings = structs.replace(job.settings, warm_up=1)
+        await execute(replace(job, directory=RunDirectory.create(grid.path), settings=settings), quiet)
+    return raced, grid.read_records()
+
+
+def results(raced: Any, records: Sequence[TrialRecord], tasks: Sequence[str]) -> dict[str, Any]:
+    of = {(one.tier, one.task): one for one in records}
+    names = list(DEPLOYMENTS)
+    solved = {name: np.array([of[name, task].is_solved for task in tasks]) for name in names}
+    dollars = {name: math.fsum(of[name, task].dollars or 0.0 for task in tasks) / len(tasks) for name in names}
+    full = frontier({name: float(right.mean()) for name, right in solved.items()}, dollars)
+    race = raced.race
+    seen = {one.key: one for one in raced.records}
+    own = {name: float(np.mean([one.is_solved for one in seen.values() if one.tier == name])) for name in race.racing}
+    found = frontier(own, dollars)
+    both = [one for one in full if one in found]
+    apart = sorted(set(full) ^ set(found))
+    close = {
+        one: any(dollars[other] <= dollars[one] and paired(solved, one, other)[0] <= 0 for other in both)
+        for one in apart
+    }
+    took, whole = spent(raced.records), spent(records)
+    rows = []
+    for name in sorted(names, key=lambda one: dollars[one]):
+        share = rate(int(solved[name].sum()), len(tasks))
+        gone = next((one for one in race.dropped if one.name == name), None)
+        assert share is not None
+        assert share.interval is not None
+        rows.append(
+            {
+                "name": name,
+                "dollars_per_million_actions": 1e6 * dollars[name],
+                "solved": share.value,
+                "low": share.interval.low,
+                "high": share.interval.high,
+                "asked": race.asked[name],
+                "why": "" if gone is None else gone.why,
+            }
+        )
+    return {
+        "tasks": len(tasks),
+        "rows": rows,
+        "frontier of the grid": full,
+        "frontier of the race": found,
+        "apart": close,
+        "share of draws": len(raced.records) / len(records),
+        "share of tokens": took[0] / whole[0],
+        "share of seconds": took[1] / whole[1],
+        "holds": all(close.values()) and took[0] / whole[0] <= MOST_SHARE,
+    }
+
+
+def page(found: Mapping[str, Any]) -> str:
+    lines = ["| deployment | $ per million actions | solved (full grid) | tasks in the race | why it was dropped |"]
+    lines += ["|---|---|---|---|---|"]
+    for row in found["rows"]:
+        solved = f"{row['solved']:.0%} ({row['low']:.0%} to {row['high']:.0%})"
+        cells = [row["name"], f"{row['dollars_per_million_actions']:.1f}", solved, str(row["asked"]), row["why"] or "–"]
+        lines.append(f"| {' | '.join(cells)} |")
+    apart = ", ".join(
+        f"{name} ({'within' if near else 'beyond'} the interval)" for name, near in found["apart"].items()
+    )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            (
+                f"{found['tasks']} tasks. The race took {found['share of draws']:.0%} of the full grid's draws, "
+                f"{found['share of tokens']:.0%} of its tokens and {found['share of seconds']:.0%} of its engine "
+                f"seconds. Frontier of the full grid: {', '.join(found['frontier of the grid'])}; of the race: "
+                f"{', '.join(found['frontier of the race'])}{f'; only one of them has {apart}' if apart else ''}."
+            ),
+        ]
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="a GGUF file")
+    parser.add_argument("--folder", type=Path, required=True, help="of the files, the race and the grid")
+    parser.add_argument("--tasks", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--again", action="store_true", help="measure anew, with the files that are there")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--out", type=Path, help="write the table between the marks of this page")
+    wanted = parser.parse_args()
+    folder = wanted.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if wanted.again:
+        for name in ("race", "grid"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    config, tasks = folder / "six.yaml", folder / "sums.jsonl"
+    config.write_text(yaml.safe_dump(config_of(folder, wanted.checkpoint, wanted.threads), sort_keys=False))
+    if not tasks.exists():
+        make_tasks(tasks, wanted.tasks)
+    job = recording(config, tasks, draws=1, directory=lambda: RunDirectory(folder / "grid"), top_logprobs=0)
+    raced, records = asyncio.run(measured(job, folder))
+    found = results(raced, records, RunDirectory(folder / "grid").read_manifest().tasks)
+    text = page(found)
+    print(text)
+    if wanted.json is not None:
+        wanted.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    if wanted.out is not None:
+        above, _, rest = wanted.out.read_text(encoding="utf-8").partition(BEGIN)
+        wanted.out.write_text(f"{above}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    return 0 if found["holds"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
