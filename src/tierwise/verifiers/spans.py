@@ -102,7 +102,7 @@ def _bytes_of(token: Fields) -> bytes:
     given = token.get("bytes")
     if isinstance(given, list):
         try:
-            return bytes(given)
+            return bytes(given)  # type: ignore[arg-type]
         except (TypeError, ValueError):  # not all of them are bytes
             pass
     text = token.get("token")
