@@ -65,8 +65,27 @@ class Case:
 LONG = " ".join(f"word{number}" for number in range(400))
 
 
+LONG_MARKED = f"{LONG} so the final answer is 42."
+
+
 def _cascade(**signal: float) -> Cascade:
     return Cascade(ladder=("fast", "max"), signals=(msgspec.convert(signal, CascadeSignal),))
+
+
+ALL = Cascade(
+    ladder=("fast", "max"),
+    signals=tuple(
+        msgspec.convert(one, CascadeSignal)
+        for one in (
+            {"length": 1},
+            {"entropy": 0.0},
+            {"span_probability": 1.0},
+            {"margin": 1.0},
+            {"tail_confidence": 99.0},
+        )
+    ),
+)
+"""Every signal of one pass, none of which accepts."""
 
 
 CASES = (
@@ -75,6 +94,15 @@ CASES = (
     Case(name="span_probability accepts", policy=_cascade(span_probability=0.5), answer="4", passes=1),
     Case(name="agreement of 2 accepts", policy=_cascade(agreement=2), answer="4", passes=2),
     Case(name="margin accepts, 400 words", policy=_cascade(margin=0.5), answer=LONG, passes=1),
+    Case(name="margin accepts, 400 words, marked result", policy=_cascade(margin=0.5), answer=LONG_MARKED, passes=1),
+    Case(
+        name="span_probability accepts, 400 words, marked result",
+        policy=_cascade(span_probability=0.5),
+        answer=LONG_MARKED,
+        passes=1,
+    ),
+    Case(name="span_probability is not read, 400 words", policy=_cascade(span_probability=0.5), answer=LONG, passes=2),
+    Case(name="five signals refuse, 400 words, marked result", policy=ALL, answer=LONG_MARKED, passes=2),
     Case(name="entropy refuses, 400 words", policy=_cascade(entropy=0.0), answer=LONG, passes=2),
     Case(name="tail_confidence accepts, 400 words", policy=_cascade(tail_confidence=0.1), answer=LONG, passes=1),
     Case(

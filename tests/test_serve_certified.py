@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import shutil
+import signal
+from contextlib import aclosing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from certificates import certificate_for
 from endpoints import EMPTY, serving, tier_of, until
 from test_serve import process_of, run
 from tierwise import plan as planning
+from tierwise.catalog import pull
+from tierwise.cli import app
+from tierwise.service import launched
 from tierwise.testing import ScriptedEngine
 
 
@@ -79,3 +89,98 @@ def test_a_missing_certificate_is_refused_with_uncertified_too(tmp_path):
     done = run(tmp_path / "tierwise.yaml", "--port", "0", "--ledger", tmp_path / "ledger.db", "--uncertified")
     assert done.returncode == 2
     assert "there is no certificate" in done.stderr
+
+
+class Vendor(ScriptedEngine):
+    """Names the version that it has at the moment."""
+
+    fingerprint = "fp_1"
+
+    async def stream(self, call):
+        async with aclosing(super().stream(call)) as chunks:
+            async for chunk in chunks:
+                yield replace(chunk, response={"system_fingerprint": self.fingerprint})
+
+
+def test_a_server_that_becomes_another_while_it_is_used_voids_the_certificate(tmp_path):
+    vendor = Vendor("42")
+    with serving(tier_of(engine=vendor)) as upstream:
+        certified(tmp_path, upstream.url)
+        with process_of(tmp_path / "tierwise.yaml", tmp_path) as process:
+            until(lambda: process.request("GET", "/ready").status == 200, seconds=10)
+            for _ in range(2):
+                assert process.chat("auto").headers["x-tierwise-tier"] == "fast"
+            vendor.fingerprint = "fp_2"
+            process.chat("auto")  # it runs when the change is seen
+            answer = process.chat("auto")
+            assert answer.headers["x-tierwise-tier"] == "max"
+            assert answer.headers["x-tierwise-certificate"] == (
+                "void; deployment 'far' answers with system_fingerprint 'fp_2', and answered with 'fp_1' before"
+            )
+            assert process.metric('tierwise_route_certified{route="auto"}') == 0
+            said = CliRunner().invoke(app, ["status", "--url", process.url]).output
+            assert "void, so max answers: deployment 'far' answers with system_fingerprint 'fp_2'" in said
+
+
+REAL = """
+checkpoints: {{small: {{source: "file:{model}"}}}}
+deployments: {{small: {{engine: llama.cpp, checkpoint: small, context: 512, slots: 1, threads: 1}}}}
+tiers:
+  fast: {{deployment: small, policy: single}}
+  max: {{deployment: small, policy: {{majority: {{n: 2}}}}}}
+routes: {{auto: {{cascade: [fast, max], signals: [{{length: 99}}], certificate: auto.json}}}}
+"""
+
+
+def test_an_engine_that_is_killed_is_compared_again_and_one_with_another_checkpoint_is_not_certified(smollm2, tmp_path):
+    model = tmp_path / "small.gguf"
+    shutil.copy(smollm2, model)
+    path = tmp_path / "tierwise.yaml"
+    path.write_text(REAL.format(model=model))
+    asyncio.run(pull(planning.load(path).checkpoint("small")))
+    certify_as_run(path)
+    with process_of(path, tmp_path) as process:
+        until(lambda: process.request("GET", "/ready").status == 200, seconds=60)
+
+        def restarted(times: int) -> bool:
+            (one,) = process.request("GET", "/v1/deployments").json["data"]
+            return one["restarts"] == times and process.request("GET", "/ready").status == 200
+
+        certificate = process.chat("auto", max_tokens=4).headers["x-tierwise-certificate"]
+        assert len(certificate) == 12
+        kill_worker(process)
+        until(lambda: restarted(1), seconds=60)
+        assert process.chat("auto", max_tokens=4).headers["x-tierwise-certificate"] == certificate, "nothing changed"
+        with model.open("ab") as file:
+            file.write(b"\0" * 64)
+        kill_worker(process)
+        until(lambda: restarted(2), seconds=60)
+        answer = process.chat("auto", max_tokens=4)
+        assert answer.headers["x-tierwise-tier"] == "max"
+        assert (
+            "deployment 'small' was restarted with a checkpoint that changed"
+            in answer.headers["x-tierwise-certificate"]
+        )
+
+
+def certify_as_run(path: Path) -> None:
+    """Write a certificate for a file as its engines run."""
+
+    async def deployed():
+        async with launched(planning.load(path), uncertified=True) as service:
+            await service.start()
+            return {one.name: one for one in service.deployed()}
+
+    certificate_for(planning.load(path), {}).write(path.parent / "auto.json")
+    certificate_for(planning.load(path), asyncio.run(deployed())).write(path.parent / "auto.json")
+
+
+def kill_worker(process) -> None:
+    """`kill -9` of the process that serves the model: the child of its guard."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    guards = [one for one, parent in parents.items() if parent == process.process.pid]
+    (worker,) = [one for one, parent in parents.items() if parent in guards]
+    os.kill(worker, signal.SIGKILL)

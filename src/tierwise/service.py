@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from tierwise.catalog import cache_folder, local_path
 from tierwise.catalog.weights import weights_of
 from tierwise.certificate import Certificate, certificates_of, mismatches, refusals
-from tierwise.engines.engine import Deployment, Engine
+from tierwise.engines.engine import Deployment, Engine, TellsChanges
 from tierwise.engines.settings import LaunchContext
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Trace
@@ -86,6 +87,24 @@ class Service:
             raise failures.exceptions[0] from None
         if self.certification is not None:
             self._apply(self.certification.differences({one.name: one for one in self.deployed()}))
+            for deployment in self.deployments.values():
+                if isinstance(deployment.engine, TellsChanges):
+                    deployment.engine.when_changed = partial(self._changed, deployment)
+
+    async def _changed(self, deployment: Deployment, what: str) -> None:
+        """Compare the certificates again, because an engine was restarted or says that it is another."""
+        certification = self.certification
+        if certification is None:
+            return
+        plan = certification.plan
+        if not what:
+            what = await asyncio.to_thread(_other_weights, plan, deployment)
+        found = mismatches(plan, certification.certificates, {one.name: one for one in self.deployed()})
+        for route, reasons in found.items():
+            reached = {plan.runs_as.get(name, name) for name in plan.reached_deployments(route)}
+            more = [f"deployment {deployment.name!r} {what}"] if what and deployment.name in reached else []
+            for reason in (*reasons, *more):
+                self.router.certified.void(route, reason)
 
     def _apply(self, differences: Mapping[str, Sequence[str]]) -> None:
         for route, reasons in differences.items():
@@ -106,6 +125,16 @@ def new_trace() -> Trace:
     """An empty trace that starts now."""
     # Not uuid4, which makes a system call each time.
     return Trace(action=f"act_{random.getrandbits(96):024x}", began=now(), started_at=time())
+
+
+def _other_weights(plan: Plan, deployment: Deployment) -> str:
+    """What changed about the checkpoint that a deployment has loaded again; empty if nothing did. Reads no weights."""
+    before = deployment.weights
+    if before is None or before.sha256 is None:
+        return ""
+    if weights_of(plan.checkpoint(before.checkpoint)).sha256 == before.sha256:
+        return ""
+    return "was restarted with a checkpoint that changed on disk since it was hashed; `tierwise pull` computes its hash"
 
 
 def _deployed(deployment: Deployment, tiers: Mapping[str, Tier]) -> Deployed:

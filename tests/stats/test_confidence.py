@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tierwise.spec.logprobs import log_probability
 from tierwise.stats import confidence
 from tierwise.stats.confidence import SlidingMean, lowest_window, tail_confidence, window_for
 
@@ -102,3 +103,37 @@ def test_a_sliding_mean_is_the_mean_of_the_last_values(values, window):
 def test_a_window_has_at_least_one_token():
     with pytest.raises(ValueError, match="at least 1"):
         SlidingMean(0)
+
+
+@given(tokens=st.lists(records, max_size=8))
+def test_the_number_of_alternatives_is_the_largest_of_any_token(tokens):
+    assert confidence.number_of_alternatives(tokens) == max(
+        (len(confidence.alternatives(one)) for one in tokens), default=0
+    )
+
+
+def plain(record):
+    """The readable log-probabilities of a record's alternatives, highest first."""
+    listed = record.get("top_logprobs")
+    read = (
+        [log_probability(one.get("logprob")) for one in listed if isinstance(one, dict)]
+        if isinstance(listed, list)
+        else []
+    )
+    return sorted((one for one in read if one is not None), reverse=True)
+
+
+def mean(values):
+    return math.fsum(values) / len(values) if values else None
+
+
+@given(
+    tokens=st.lists(
+        records | st.lists(st.floats(0.01, 0.19), max_size=6).map(lambda some: token(0.2, *some)), max_size=9
+    )
+)
+def test_confidence_and_margin_are_those_of_the_plain_formulas(tokens):
+    several = [found for one in tokens if len(found := plain(one)) > 1]
+    assert confidence.mean_margin(tokens) == mean([math.exp(one[0]) - math.exp(one[1]) for one in several])
+    assert confidence.mean_confidence(tokens) == mean([-sum(one) / len(one) for one in several])
+    assert tail_confidence(tokens, 3) == mean([-sum(one) / len(one) for one in several][-3:])

@@ -17,6 +17,7 @@ import msgspec
 
 from tierwise.bench.connection import key_header
 from tierwise.engines.process import guard
+from tierwise.engines.within import within
 from tierwise.ledger.location import locate
 from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import SpecError, TierwiseError
@@ -33,6 +34,9 @@ STOP_SECONDS = 15.0
 
 DEPLOYMENTS_TIMEOUT = 10.0
 """Seconds for the endpoint to list its deployments. It measures the memory of every process, which takes time."""
+
+_READY_SECONDS = 5.0
+"""The longest wait for one answer of `/ready`."""
 
 POLL_SECONDS = 0.1
 """Seconds between two readiness checks."""
@@ -140,11 +144,10 @@ def _output(log: Path, before: int) -> str:
 
 async def deployments(url: str, key: str = "") -> list[Deployed] | None:
     """The endpoint's deployments; None if it does not report them in a form that this version reads."""
-    wait = aiohttp.ClientTimeout(total=DEPLOYMENTS_TIMEOUT)
     try:
         async with (
-            aiohttp.ClientSession(timeout=wait, headers=key_header(key)) as session,
-            session.get(f"{url}/v1/deployments") as response,
+            aiohttp.ClientSession(headers=key_header(key)) as session,
+            within(DEPLOYMENTS_TIMEOUT, session, f"{url}/v1/deployments") as response,
         ):
             return msgspec.json.decode(await response.read(), type=_DeploymentListing).data
     except (aiohttp.ClientError, OSError, msgspec.DecodeError):
@@ -156,9 +159,9 @@ class _DeploymentListing(msgspec.Struct):
 
 
 async def is_ready(url: str, session: aiohttp.ClientSession) -> bool:
-    """Whether every engine of the endpoint is ready."""
+    """Whether every engine of the endpoint is ready; no if it does not answer within some seconds."""
     try:
-        async with session.get(f"{url}/ready") as response:
+        async with within(_READY_SECONDS, session, f"{url}/ready") as response:
             return response.status == 200
     except (aiohttp.ClientError, OSError):
         return False

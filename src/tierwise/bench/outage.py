@@ -20,9 +20,6 @@ LONGEST_WAIT = 300.0
 POLL_SECONDS = 0.5
 """Seconds between two checks."""
 
-_CHECK_SECONDS = 5.0
-"""Timeout of one check."""
-
 
 class EndpointGone(TierwiseError):
     """The endpoint did not come back in time."""
@@ -76,8 +73,7 @@ class Outage:
         return self.lost
 
     async def _until_ready(self) -> bool:
-        timeout = aiohttp.ClientTimeout(total=_CHECK_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with aiohttp.ClientSession() as session:
             if await is_ready(self._url, session):
                 return False
             self._is_gone = True

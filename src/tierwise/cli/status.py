@@ -47,15 +47,15 @@ async def _asked(url: str, key: str) -> dict[str, Any]:
     """
     import aiohttp
 
+    from tierwise.engines.within import within
     from tierwise.spec.errors import SpecError, TierwiseError
 
-    wait = aiohttp.ClientTimeout(total=SECONDS)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        async with aiohttp.ClientSession(timeout=wait, headers=headers) as session:
+        async with aiohttp.ClientSession(headers=headers) as session:
             pages: dict[str, Any] = {}
             for path in ("/ready", "/v1/models", "/metrics"):
-                async with session.get(url + path) as response:
+                async with within(SECONDS, session, url + path) as response:
                     if response.status in (401, 403):
                         raise SpecError(f"{url} refuses the key; name its variable with --api-key-env")
                     pages[path] = await (response.text() if path == "/metrics" else response.json())

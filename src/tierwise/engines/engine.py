@@ -10,7 +10,7 @@ from tierwise.engines.refused_fields import RefusedFields
 from tierwise.spec.capabilities import Capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from tierwise.engines.metrics import MetricsPage
     from tierwise.spec.call import Call, Chunk
@@ -79,6 +79,15 @@ class ReportsCapabilities(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """What it reported; all None before that."""
+
+
+@runtime_checkable
+class TellsChanges(Protocol):
+    """An engine that says when it may have become another: it was restarted, or its server answers as another."""
+
+    when_changed: Callable[[str], Awaitable[None]] | None
+    """Called before the next pass with what changed, as the predicate of a sentence about the deployment; empty after a
+    restart, when its facts are known again."""
 
 
 @runtime_checkable

@@ -15,6 +15,8 @@ from typing import Literal
 
 import aiohttp
 
+from tierwise.engines.within import within
+
 EVERY_SECONDS = 5.0
 """Minimum interval between two reads of a page."""
 
@@ -141,14 +143,14 @@ class Scraper:
         if not due:
             return
         self._read_at.update(dict.fromkeys(due, now))
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as client:
+        async with aiohttp.ClientSession() as client:
             values = await asyncio.gather(*(_scraped(client, pages[name]) for name in due))
         self.reported.update(zip(due, values, strict=True))
 
 
 async def _scraped(client: aiohttp.ClientSession, page: MetricsPage) -> dict[str, float]:
     try:
-        async with client.get(page.url) as response:
+        async with within(_SECONDS, client, page.url) as response:
             if response.status != 200:
                 return {}
             body = await response.content.read(_MOST_BYTES)

@@ -99,6 +99,11 @@ class ChatEndpoint:
         async def show(choice: int, chunk: Chunk) -> None:
             await events.chunk(choice, chunk, context.head.chunk(choice, chunk))
 
+        async def show_draft(choice: int, number: int, tier: str, chunk: Chunk) -> None:
+            await events.event(context.head.draft(choice, number, tier, chunk))
+
+        if context.parsed.wants_drafts:
+            context.action.drafts = show_draft
         with EventStream(
             send,
             lambda: context.headers_now(None),

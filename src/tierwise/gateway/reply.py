@@ -75,6 +75,13 @@ class ResponseHead:
             frame = b"".join(b",%b:%b" % (_encode(name), _encode(value)) for name, value in of_response.items())
         return b'%b"choices":[%b]%b}\n\n' % (self._event, _encode(choice), frame)
 
+    def draft(self, index: int, number: int, tier: str, chunk: Chunk) -> bytes:
+        """The event for a chunk of a draft. Its delta is empty, so that it adds nothing to an answer."""
+        delta = {name: value for name, value in chunk.delta.items() if name != "role"}
+        choice = {"index": index, "delta": {}, "finish_reason": None}
+        draft = {"choice": index, "pass": number, "tier": tier, "delta": delta}
+        return b'%b"choices":[%b],"tierwise":{"draft":%b}}\n\n' % (self._event, _encode(choice), _encode(draft))
+
     def usage(self, usage: Json) -> bytes:
         """The final event of a stream, with its totals."""
         return b'%b"choices":[],"usage":%b}\n\n' % (self._event, _encode(usage))

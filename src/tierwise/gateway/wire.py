@@ -73,6 +73,8 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     printable ASCII without blanks. The header `x-tierwise-session` says the same."""
     candidates: bool = False
     """Whether the usage includes the message of every pass."""
+    drafts: bool = False
+    """Whether a stream has events with drafts, which the answer may replace."""
     judges: bool = False
     """Whether it judges another action's answer; its passes then have the role `judge` in ledger and usage."""
 
@@ -119,6 +121,8 @@ class ParsedRequest:
     """The caller's id for the session that the action belongs to."""
     wants_candidates: bool = False
     """Whether the usage includes the message of every pass."""
+    wants_drafts: bool = False
+    """Whether a stream has events with drafts."""
     judges: bool = False
     """Whether it judges another action's answer."""
 
@@ -230,6 +234,7 @@ def _parsed(
         caller=request.tierwise.action,
         session=request.tierwise.session,
         wants_candidates=request.tierwise.candidates,
+        wants_drafts=request.tierwise.drafts,
         judges=request.tierwise.judges,
     )
 

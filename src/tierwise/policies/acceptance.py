@@ -14,7 +14,8 @@ from tierwise.spec.ask import Ask
 from tierwise.spec.call import Completion, Pass
 from tierwise.spec.choice import OneOf
 from tierwise.stats import confidence
-from tierwise.verifiers.answers import json_in, marked, spoken
+from tierwise.verifiers.answers import json_in, spoken
+from tierwise.verifiers.spans import marked_result
 
 SHORT = 8
 """Words of an answer that is compared as a whole; longer ones are compared by their marked result or their JSON."""
@@ -107,7 +108,7 @@ def is_comparable(completion: Completion) -> bool:
     said = spoken(completion)
     if not said.strip():
         return False
-    if len(said.split()) <= SHORT or marked(said) is not None:
+    if len(said.split()) <= SHORT or marked_result(said) is not None:
         return True
     try:
         json_in(said)

@@ -10,7 +10,7 @@ from tierwise.ledger.records import Decision, Trace
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.choice import ChoiceState
 from tierwise.run.code_runs import CodeRuns
-from tierwise.run.output import OutputStream, Sink, discard
+from tierwise.run.output import DraftSink, OutputStream, Sink, discard
 from tierwise.run.prefill import SharedPrompts
 from tierwise.run.runner import PassRunner
 from tierwise.run.slots import SharedSlots
@@ -66,6 +66,8 @@ class Action:
         self._code_runs = CodeRuns()
         self._choices: list[ChoiceState] = []
         self._served = ""
+        self.drafts: DraftSink | None = None
+        """Shows drafts, which are not the answer, while they are written; None to show none."""
 
     @property
     def tier(self) -> str:
@@ -117,6 +119,7 @@ class Action:
             tiers=self._tiers,
             trace=self._trace,
             number=len(self._choices),
+            drafts=self.drafts,
             output=output,
             slots=self._slots,
             group=self._group,

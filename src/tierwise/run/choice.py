@@ -12,7 +12,7 @@ from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Trace
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.code_runs import CodeRuns
-from tierwise.run.output import OutputStream
+from tierwise.run.output import DraftSink, OutputStream
 from tierwise.run.prefill import SharedPrompts
 from tierwise.run.recovery import Recoveries
 from tierwise.run.slots import SharedSlots
@@ -38,6 +38,8 @@ class ChoiceState:
     """Whether it judges another action's answer, so that none of its passes is a candidate."""
     number: int = 0
     """Index of the choice within the action."""
+    drafts: DraftSink | None = None
+    """Shows drafts; None to show none."""
     group: str = ""
     """The action's id if other choices run side by side with this one."""
     prompts: SharedPrompts = field(default_factory=SharedPrompts)

@@ -16,7 +16,7 @@ from tierwise.spec.errors import Garbled
 if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
     from tierwise.run.budget import BudgetTracker
-    from tierwise.run.output import OutputStream
+    from tierwise.run.output import DraftStream, OutputStream
     from tierwise.run.passing import RunningPass
     from tierwise.spec.ask import Watch
     from tierwise.spec.call import Chunk
@@ -31,7 +31,7 @@ async def follow(
     cap: int | None,
     *,
     deployment: Deployment,
-    output: OutputStream | None,
+    output: OutputStream | DraftStream | None,
     watch: Watch | None,
     remarked: Callable[[str], None],
 ) -> str:
@@ -45,7 +45,7 @@ async def follow(
         tracker: its budget.
         cap: its limit of completion tokens, which the engine is sent; None if it has none.
         deployment: where it runs.
-        output: shows it to the user; None to show nothing.
+        output: shows it to the user, as the answer or as a draft; None to show nothing.
         watch: may cut it, or end its thinking.
         remarked: called with what is odd about the engine's answer.
 

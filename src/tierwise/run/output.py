@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tierwise.spec.call import Chunk
@@ -21,6 +21,27 @@ class Sink(Protocol):
 async def discard(chunk: Chunk) -> bool:  # noqa: ARG001 - it discards the chunk
     """A sink for requests that do not stream."""
     return False
+
+
+class DraftSink(Protocol):
+    """Streams drafts to a user who asked for them. A draft is no part of the answer, whatever becomes of it."""
+
+    async def __call__(self, choice: int, number: int, tier: str, chunk: Chunk) -> None:
+        """Send a chunk of a pass: the index of its choice, its number and its tier."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftStream:
+    """Shows the draft of one pass."""
+
+    sink: DraftSink
+    choice: int
+    number: int
+    tier: str
+
+    async def show(self, chunk: Chunk) -> None:
+        if chunk.is_output:
+            await self.sink(self.choice, self.number, self.tier, chunk)
 
 
 class OutputStream:

@@ -15,6 +15,7 @@ from tierwise.run.acceptable import BUDGET, CHANGED, ENGINE, adapted, relaxed, r
 from tierwise.run.budget import BudgetTracker
 from tierwise.run.choice import ChoiceState
 from tierwise.run.following import follow
+from tierwise.run.output import DraftStream
 from tierwise.run.passing import RunningPass, with_prompt_count
 from tierwise.run.prefill import prefill_of
 from tierwise.run.recovery import LOST, Recovery
@@ -345,7 +346,7 @@ class PassRunner:
                     self._tracker,
                     cap,
                     deployment=self._tier.deployment,
-                    output=output if shown else None,
+                    output=output if shown else self._draft_stream(call, number),
                     watch=watch,
                     remarked=lambda said: self.note(f"{self.deployment} {said}", signal=ENGINE, after=(number,)),
                 )
@@ -371,6 +372,13 @@ class PassRunner:
             self._choice.refused_by = self._tracker
             raise OutOfBudget
         return done
+
+    def _draft_stream(self, call: Call, number: int) -> DraftStream | None:
+        """Where an answer that may still be replaced is shown; None if the user wants no drafts, or it is none."""
+        sink = self._choice.drafts
+        if sink is None or call.role != "draft" or not call.candidate:
+            return None
+        return DraftStream(sink=sink, choice=self._choice.number, number=number, tier=self._tier.name)
 
     async def verify(self, candidate: Pass | Answer) -> Verdict:
         return await self._verifying.verify(candidate)

@@ -96,6 +96,8 @@ class Chunk:
     """What a reward model says of the conversation: its logit, or one for each of its classes."""
     completion_id: str = field(default="", compare=False)
     """The engine's id of the pass; empty if it sent none."""
+    model: str = field(default="", compare=False)
+    """The model that the server says has answered; empty if it does not."""
     remark: str = ""
     """What the trace says about the engine because of this chunk, as the predicate of a sentence."""
 

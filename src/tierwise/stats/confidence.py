@@ -30,7 +30,12 @@ def alternatives(token: Fields) -> list[float]:
 
 def number_of_alternatives(tokens: Iterable[Fields]) -> int:
     """k: the largest number of alternatives of a token; 0 if there are none."""
-    return max((len(_listed(token)) for token in tokens), default=0)
+    most = 0
+    for token in tokens:
+        listed = token.get("top_logprobs")
+        if isinstance(listed, list) and len(listed) > most:  # else it cannot have more
+            most = max(most, len(_listed(token)))
+    return most
 
 
 def token_confidence(token: Fields) -> float | None:
@@ -38,8 +43,10 @@ def token_confidence(token: Fields) -> float | None:
 
     Source: DeepConf (Fu et al., 2025, arXiv 2508.15260). None with fewer than two alternatives.
     """
-    found = alternatives(token)
-    return -sum(found) / len(found) if len(found) > 1 else None
+    if len(found := _listed(token)) < 2:
+        return None
+    found.sort(reverse=True)  # so that the sum does not depend on the order of the server
+    return -sum(found) / len(found)
 
 
 def token_entropy(token: Fields) -> float | None:
@@ -56,8 +63,10 @@ def token_entropy(token: Fields) -> float | None:
 
 def token_margin(token: Fields) -> float | None:
     """p₁ − p₂, from 0 to 1: the most likely alternative before the next. None with fewer than two alternatives."""
-    found = alternatives(token)
-    return math.exp(found[0]) - math.exp(found[1]) if len(found) > 1 else None
+    if len(found := _listed(token)) < 2:
+        return None
+    found.sort()
+    return math.exp(found[-1]) - math.exp(found[-2])
 
 
 def confidences(tokens: Iterable[Fields]) -> list[float]:
@@ -143,13 +152,14 @@ def _listed(token: Fields) -> list[float]:
     """
     listed = token.get("top_logprobs")
     found: list[float] = []
-    for one in listed if isinstance(listed, list) else ():
-        if isinstance(one, dict):
-            value = one.get("logprob")
-            if type(value) is float and LEAST <= value <= 0.0:
-                found.append(value)
-            elif (read := log_probability(value)) is not None:
-                found.append(read)
+    if not isinstance(listed, list):
+        return found
+    for one in listed:
+        value = one.get("logprob") if isinstance(one, dict) else None
+        if type(value) is float and LEAST <= value <= 0.0:
+            found.append(value)
+        elif (read := log_probability(value)) is not None:
+            found.append(read)
     return found
 
 

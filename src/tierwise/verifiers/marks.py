@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,6 +58,17 @@ _PHRASE = re.compile(
     rf"[\s:*_\"'`>#]*(?=([^\n]{{1,{MOST}}}))",
     re.IGNORECASE,
 )
+_BEGINNINGS = (
+    *("answer", "final", "correct", "right", "respuest", "respost", "rispost", "reponse", "antwo", "svar", "vastaus"),
+    *("odpow", "odpov", "jawaban", "cevap", "yanit"),
+)
+"""How a phrase begins, in lower case and without dots on i; each in `_LANGUAGES`."""
+_OTHER_BEGINNINGS = (
+    *("réponse", "răspuns", "válasz", "đáp", "câu", "ответ", "відповідь", "отговор", "απάντη"),
+    *("正", "最", "答", "解", "回", "정답", "답", "الإجابة", "الجواب", "התשובה", "תשובה", "उत्तर", "คำตอบ", "উত্তর"),
+)
+_RARE = re.compile("[\u03d6\u1c80-\u1c8f]")
+"""Characters that a pattern may take for one of a beginning, though they are not so in lower case."""
 _TITLE = re.compile(
     rf"^[ \t#*_>]*(?:the\s+|la\s+|die\s+)?{_NOUN}[ \t*_:]*\n[\s*_>]*(?=([^\n]{{1,{MOST}}}))",
     re.IGNORECASE | re.MULTILINE,
@@ -115,13 +127,42 @@ def marks(text: str) -> list[Mark]:
     found += [Mark(tag.start(1), "tag", tag[1]) for tag in _latest(_TAG, text)]
     found += [Mark(line.end(), "hashes", line[1]) for line in _latest(_HASHES, text)]
     found += [Mark(line.end(), "title", line[1]) for line in _latest(_TITLE, text)]
-    found += [_phrase(text, phrase) for phrase in _latest(_PHRASE, text) if _is_final(text, phrase)]
+    found += [_phrase(text, phrase) for phrase in deque(phrases(text), maxlen=100) if _is_final(text, phrase)]
     spend(_MARK_STEPS * len(found))
     return sorted(found, key=lambda mark: mark.start)
 
 
 def _latest(pattern: re.Pattern[str], text: str) -> deque[re.Match[str]]:
     return deque(pattern.finditer(text), maxlen=100)
+
+
+def phrases(text: str) -> Iterator[re.Match[str]]:
+    """As `_PHRASE.finditer`, a tenth of its time: the pattern is tried only where one of its beginnings is.
+
+    A route reads an answer for its marked result before a user sees it.
+    """
+    if _RARE.search(text):
+        yield from _PHRASE.finditer(text)
+        return
+    lower = folded(text)
+    beginnings = _BEGINNINGS if text.isascii() else (*_BEGINNINGS, *_OTHER_BEGINNINGS)
+    end = 0
+    for place in sorted({place for beginning in beginnings for place in _places(lower, beginning)}):
+        if place >= end and (phrase := _PHRASE.match(text, place)):
+            end = phrase.end()
+            yield phrase
+
+
+def folded(text: str) -> str:
+    """Lower case of the same length, with one i and one s for those that a pattern without case takes for the same."""
+    return text.replace("İ", "i").lower().replace("ı", "i").replace("ſ", "s")
+
+
+def _places(text: str, part: str) -> Iterable[int]:
+    place = text.find(part)
+    while place >= 0:
+        yield place
+        place = text.find(part, place + 1)
 
 
 def picks(text: str) -> list[Mark]:

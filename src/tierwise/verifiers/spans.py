@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import accumulate
 
 from tierwise.spec.call import Completion
@@ -17,6 +18,9 @@ from tierwise.verifiers.answers import marked, spoken
 
 MOST_VALUES = 200
 """Values of a tool call that are looked for among its tokens; more are not needed to see how sure it is."""
+
+marked_result = lru_cache(maxsize=4)(marked)
+"""`marked`, kept for the signals that read the same answer one after the other."""
 
 
 def reasoning_tokens(completion: Completion) -> Sequence[Fields]:
@@ -36,14 +40,13 @@ def span_tokens(completion: Completion) -> Sequence[Fields]:
     All tokens of the answer if they cannot be aligned with it.
     """
     tokens = answer_tokens(completion)
-    aligned = _Aligned(tokens)
     if completion.tool_calls:
-        return aligned.covering(_called(completion.tool_calls)) or tokens
+        return _Aligned(tokens).covering(_called(completion.tool_calls)) or tokens
     said = spoken(completion)
     if (values := _json_values(said)) is not None:
-        return aligned.covering(values) or tokens
-    if (result := marked(said)) is not None:
-        return aligned.last(result) or tokens
+        return _Aligned(tokens).covering(values) or tokens
+    if (result := marked_result(said)) is not None:
+        return _Aligned(tokens).last(result) or tokens
     return tokens
 
 
@@ -98,9 +101,10 @@ def _begins(completion: Completion) -> int:
 def _bytes_of(token: Fields) -> bytes:
     given = token.get("bytes")
     if isinstance(given, list):
-        numbers = [one for one in given if isinstance(one, int) and 0 <= one < 256]
-        if len(numbers) == len(given):
-            return bytes(numbers)
+        try:
+            return bytes(given)  # type: ignore[arg-type]
+        except (TypeError, ValueError):  # not all of them are bytes
+            pass
     text = token.get("token")
     return text.encode("utf-8", "replace") if isinstance(text, str) else b""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 
@@ -164,3 +165,29 @@ def test_a_server_that_answers_is_healthy_whatever_it_answers(reply):
             assert engine.health().state == "ready"
 
     in_time(main())
+
+
+def said_by(model: str, fingerprint: str | None) -> HttpReply:
+    choice = {"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}
+    event = {"model": model, "choices": [choice], **({"system_fingerprint": fingerprint} if fingerprint else {})}
+    return HttpReply(raw=[b"data: " + json.dumps(event).encode() + b"\n\ndata: [DONE]\n\n"])
+
+
+def test_a_server_that_answers_as_another_model_or_with_another_fingerprint_is_told_of():
+    async def main() -> list[str]:
+        told: list[str] = []
+
+        async def changed(what: str) -> None:
+            told.append(what)
+
+        replies = [said_by("m-1", "fp_1"), said_by("m-1", None), said_by("m-1", "fp_2"), said_by("m-2", "fp_2")]
+        async with talking(*replies) as (_, engine):
+            engine.when_changed = changed
+            for _ in replies:
+                await chunks(engine, call())
+        return told
+
+    assert in_time(main()) == [
+        "answers with system_fingerprint 'fp_2', and answered with 'fp_1' before",
+        "answers with model 'm-2', and answered with 'm-1' before",
+    ]

@@ -204,3 +204,36 @@ def test_an_engine_is_not_ready_before_it_has_said_what_it_is(tmp_path):
             assert (engine.health().state, engine.health().facts) == ("ready", {"version": "1"})
 
     in_time(main())
+
+
+def test_after_a_restart_it_is_asked_again_what_it_is_before_the_next_pass(tmp_path):
+    async def main() -> None:
+        versions = iter("12345")
+        told: list[str] = []
+
+        async def facts(_: str) -> dict[str, str]:
+            await asyncio.sleep(0.2)
+            return {"version": next(versions)}
+
+        async with launched(tmp_path, facts) as engine:
+
+            async def changed(what: str) -> None:
+                told.append(f"{what}{engine.health().facts['version']}")
+
+            engine.when_changed = changed
+            assert await text_of(engine, call("one")) == "one"
+            assert told == []
+            pid = engine.supervisor.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: engine.supervisor.state != "ready")
+            assert await text_of(engine, call("two")) == "two"
+            assert told == ["2"]
+            assert engine.health().facts == {"version": "2"}
+            pid = engine.supervisor.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda: len(told) == 2)  # although nobody asks it
+            assert told == ["2", "3"]
+
+    in_time(main(), 60)

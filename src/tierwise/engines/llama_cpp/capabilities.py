@@ -41,10 +41,12 @@ async def loaded_capabilities(url: str) -> Capabilities:
     """What depends on the loaded chat template; all None if the server at `url` does not report it."""
     import aiohttp  # noqa: PLC0415 - other users of this module start no engine
 
+    from tierwise.engines.within import within  # noqa: PLC0415 - as above
+
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as session,
-            session.get(f"{url}/props") as response,
+            aiohttp.ClientSession() as session,
+            within(_SECONDS, session, f"{url}/props") as response,
         ):
             properties = msgspec.json.decode(await response.read(), type=_Properties)
     except (aiohttp.ClientError, TimeoutError, ValueError):

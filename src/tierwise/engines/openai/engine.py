@@ -11,7 +11,7 @@ from tierwise.engines.metrics import MetricsPage
 from tierwise.spec.errors import Broken, Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from tierwise.engines.metrics import MetricNames
     from tierwise.engines.openai.client import ChatClient
@@ -46,6 +46,10 @@ class HttpEngine:
         self._clock = clock
         self._failed_at = float("-inf")
         self._reason = ""
+        self._answers_as: dict[str, str] = {}
+        """The model and the `system_fingerprint` in its last answer."""
+        self.when_changed: Callable[[str], Awaitable[None]] | None = None
+        """As `engine.TellsChanges`."""
 
     @property
     def thinking_off(self) -> Fields | None:
@@ -69,6 +73,8 @@ class HttpEngine:
             async with aclosing(self._client.stream(self._url, call)) as stream:
                 async for chunk in stream:
                     self._failed_at, self._reason = float("-inf"), ""
+                    if chunk.response or chunk.model != self._answers_as.get("model", ""):
+                        await self._compare(chunk)
                     yield chunk
         except Broken as error:
             self._failed_at, self._reason = self._clock(), str(error)
@@ -76,3 +82,14 @@ class HttpEngine:
         except Misconfigured as error:  # other requests may be accepted, and waiting does not help
             self._reason = str(error)
             raise
+
+    async def _compare(self, chunk: Chunk) -> None:
+        """Tell if the server says that it is another than in its last answer. One that says nothing is not."""
+        given = {"model": chunk.model, "system_fingerprint": (chunk.response or {}).get("system_fingerprint")}
+        for name, value in given.items():
+            if not isinstance(value, str) or not value:
+                continue
+            before = self._answers_as.get(name, value)
+            self._answers_as[name] = value
+            if value != before and self.when_changed is not None:
+                await self.when_changed(f"answers with {name} {value!r}, and answered with {before!r} before")

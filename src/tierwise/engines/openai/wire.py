@@ -75,6 +75,7 @@ class WireChunk(msgspec.Struct):
     system_fingerprint: Any = None
     service_tier: Any = None
     id: Any = None
+    model: Any = None
 
     @property
     def is_failure(self) -> bool:
@@ -113,6 +114,7 @@ class WireChunk(msgspec.Struct):
             usage=None if self.usage is None and self.timings is None else self._usage(),
             response=self._response(choice),
             completion_id=self.id if isinstance(self.id, str) else "",
+            model=self.model if isinstance(self.model, str) else "",
             remark=remark,
         )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from tierwise.engines.probe.reach import REACH_SECONDS, hushed, reach, read_base
 from tierwise.engines.probe.reply import ProbeReply, context_of, first_choice, mapping, speaks, stream_events
 from tierwise.engines.probe.slots import ASKED, side_by_side
 from tierwise.engines.probe.thinking import ThinkingSample, find_switch
+from tierwise.engines.within import within
 from tierwise.spec.errors import Broken, NotFound, TooLong
 
 if TYPE_CHECKING:
@@ -104,10 +105,9 @@ class Probe:
             Broken, TimedOut, Garbled: it cannot be reached, or is not an OpenAI-compatible server; see `reach`.
             NotFound: it does not have the model.
         """
-        timeout = aiohttp.ClientTimeout(total=self._seconds)
         # A new connection for each request: the server may close a kept one just when it is reused.
         connector = aiohttp.TCPConnector(force_close=True)
-        async with aiohttp.ClientSession(timeout=timeout, headers=self._headers, connector=connector) as self._session:
+        async with aiohttp.ClientSession(headers=self._headers, connector=connector) as self._session:
             version = await self._identify()
             for trait in TRAITS:
                 self._tell(trait)
@@ -172,9 +172,9 @@ class Probe:
         """The text of one of its pages; empty if it does not have it."""
         try:
             root = self._url.removesuffix("/v1")
-            limit = aiohttp.ClientTimeout(total=min(REACH_SECONDS, self._seconds))
-            page = self._session.get(f"{root}{path}", proxy=self._proxy, timeout=limit, allow_redirects=False)
-            async with page as response:
+            limit = min(REACH_SECONDS, self._seconds)
+            page = f"{root}{path}"
+            async with within(limit, self._session, page, proxy=self._proxy, allow_redirects=False) as response:
                 return await text_of(response) if response.status == 200 else ""
         except (aiohttp.ClientError, TimeoutError):
             return ""
@@ -413,12 +413,7 @@ class Probe:
         return reply
 
     async def _ask(self, prompt: str, **fields: Json) -> ProbeReply:
-        async with self._session.post(
-            f"{self._url}/chat/completions",
-            json=self._body(prompt, fields),
-            proxy=self._proxy,
-            allow_redirects=False,
-        ) as response:
+        async with self._posted(self._body(prompt, fields)) as response:
             text = await text_of(response)
             reply = ProbeReply(response.status, text)
         for name in ("reasoning_content", "reasoning"):
@@ -430,16 +425,18 @@ class Probe:
     async def _stream(self, prompt: str, **fields: Json) -> AsyncGenerator[AsyncGenerator[str]]:
         """The data of a stream's events; leaving the block disconnects."""
         body = self._body(prompt, {**fields, "stream": True, "stream_options": {"include_usage": True}})
-        response = await self._session.post(
-            f"{self._url}/chat/completions", json=body, proxy=self._proxy, allow_redirects=False
-        )
-        try:
-            if response.status != 200:
-                text = await text_of(response)
-                raise _Refused(f"refused, {ProbeReply(response.status, text).why()}")
-            yield stream_events(response)
-        finally:
-            response.close()
+        async with self._posted(body) as response:
+            try:
+                if response.status != 200:
+                    text = await text_of(response)
+                    raise _Refused(f"refused, {ProbeReply(response.status, text).why()}")
+                yield stream_events(response)
+            finally:
+                response.close()
+
+    def _posted(self, body: Json) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        page, options = f"{self._url}/chat/completions", {"proxy": self._proxy, "allow_redirects": False}
+        return within(self._seconds, self._session, page, method="POST", json=body, **options)
 
     def _body(self, prompt: str, fields: Mapping[str, Json]) -> Json:
         asked = {name: value for name, value in fields.items() if name not in self._left_out}

@@ -15,6 +15,7 @@ import msgspec
 
 from tierwise.engines.openai.failure import read_failure
 from tierwise.engines.openai.masking import masked
+from tierwise.engines.within import within
 from tierwise.spec.errors import Broken, EngineError, Garbled, SpecError, TimedOut
 
 REACH_SECONDS = 10.0
@@ -108,17 +109,16 @@ async def reach(
         TimedOut: it does not answer in time.
         Garbled: it is not an OpenAI-compatible API.
     """
-    timeout = aiohttp.ClientTimeout(total=min(seconds, REACH_SECONDS))
+    limit = min(seconds, REACH_SECONDS)
     seen: list[_Seen] = []
     for base in bases(url):
         page = f"{base}/models"
         try:
-            async with session.get(page, proxy=proxy, timeout=timeout, allow_redirects=False) as response:
+            async with within(limit, session, page, proxy=proxy, allow_redirects=False) as response:
                 text = hushed(await text_of(response), session.headers.get("Authorization", "").removeprefix("Bearer "))
         except TimeoutError as error:
             raise TimedOut(
-                f"GET {page} had no answer within {timeout.total:g} s; check that the server is up and that the port"
-                " is right"
+                f"GET {page} had no answer within {limit:g} s; check that the server is up and that the port is right"
             ) from error
         except aiohttp.ClientResponseError as error:
             raise Garbled(f"{url} is not an HTTP server: {error.message}; correct the address") from error
@@ -148,10 +148,9 @@ async def find_base(
         proxy: URL of the proxy; None for none.
         seconds: timeout of each response.
     """
-    timeout = aiohttp.ClientTimeout(total=seconds)
     for base in dict.fromkeys((url.rstrip("/"), *bases(url.rstrip("/")))):
         try:
-            async with session.get(f"{base}/models", proxy=proxy, timeout=timeout, allow_redirects=False) as response:
+            async with within(seconds, session, f"{base}/models", proxy=proxy, allow_redirects=False) as response:
                 if response.status == 200 and _models(await text_of(response)) is not None:
                     return base
         except (TimeoutError, aiohttp.ClientError, OSError):

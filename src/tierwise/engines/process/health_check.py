@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from dataclasses import dataclass
 
 import aiohttp
+
+from tierwise.engines.within import within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +35,9 @@ def health_client() -> aiohttp.ClientSession:
 
 
 async def check_health(client: aiohttp.ClientSession, url: str, seconds: float) -> HealthCheck:
-    """Request the health path at this URL, with a timeout in seconds.
-
-    The timeout is not aiohttp's: a cancellation in the step in which that runs out is lost, taken for the timeout.
-    """
+    """Request the health path at this URL, with a timeout in seconds."""
     try:
-        async with asyncio.timeout(seconds), client.get(url, timeout=aiohttp.ClientTimeout(total=None)) as response:
+        async with within(seconds, client, url) as response:
             return HealthCheck(status=response.status)
     except aiohttp.ClientConnectorError as error:
         return HealthCheck(refused=error.os_error.errno == errno.ECONNREFUSED)

@@ -68,8 +68,8 @@ class LaunchedEngine:
         launch: returns the launch for a free port.
         logs: folder of the logs.
         client: sends requests to the process.
-        facts: returns `Health.facts` of the server at a URL; called once it is ready, and not after restarts, which
-            launch the same.
+        facts: returns `Health.facts` of the server at a URL; called once it is ready, and after every restart, because
+            another version may have been installed meanwhile.
         capabilities: returns what the server at a URL can do, which may depend on its checkpoint; called as `facts` is.
         metrics: the metrics in its metrics page and its log; None if they are not read.
         timeouts: for the supervisor.
@@ -95,8 +95,13 @@ class LaunchedEngine:
         self.capabilities = Capabilities()
         self._metrics = metrics
         self._facts: Mapping[str, str] = {}
-        self._is_known = facts is None and capabilities is None
-        """Whether it has said what it is: until then it is not ready, so that nobody reads half of it."""
+        self._known_url = ""
+        """URL of the process that has said what it is: until then it is not ready, so that nobody reads half of it."""
+        self._learning = asyncio.Lock()
+        self._learner: asyncio.Task[None] | None = None
+        self.when_changed: Callable[[str], Awaitable[None]] | None = None
+        """As `engine.TellsChanges`."""
+        self.supervisor.when_ready = self._learn_again
         self._failures = _Failures()
 
     @property
@@ -106,9 +111,11 @@ class LaunchedEngine:
 
     async def start(self) -> None:
         await self.supervisor.start()
-        await self._learn(await self.supervisor.ready())
+        await self._ready()
 
     async def stop(self) -> None:
+        if self._learner is not None:
+            self._learner.cancel()
         await self._client.close()
         await self.supervisor.stop()
 
@@ -117,7 +124,7 @@ class LaunchedEngine:
         command = shlex.join(launch.command) if launch is not None else ""
         health = self.supervisor.health()
         failing = self._failures.reason if launch is not None and launch.url == self._failures.url else ""
-        is_asked = health.state == "ready" and not self._is_known
+        is_asked = health.state == "ready" and launch is not None and launch.url != self._known_url
         return replace(
             health,
             state="starting" if is_asked else health.state,
@@ -138,7 +145,7 @@ class LaunchedEngine:
         )
 
     async def stream(self, call: Call) -> AsyncGenerator[Chunk, None]:
-        url = await self.supervisor.ready()
+        url = await self._ready()
         try:
             async with aclosing(self._client.stream(f"{url}/v1", call)) as stream:
                 async for chunk in stream:
@@ -153,14 +160,32 @@ class LaunchedEngine:
 
     async def whole(self, call: Call) -> bytes:
         """Run one pass without streaming. Returns the body of the response."""
-        return await self._client.whole(f"{await self.supervisor.ready()}/v1", call)
+        return await self._client.whole(f"{await self._ready()}/v1", call)
+
+    async def _ready(self) -> str:
+        """The URL of a process that has said what it is."""
+        url = await self.supervisor.ready()
+        if url != self._known_url:
+            await self._learn(url)
+        return url
+
+    def _learn_again(self, url: str) -> None:
+        """A process is ready: after a restart it is asked at once, because no pass may come for a long time."""
+        if self._known_url:
+            self._learner = asyncio.create_task(self._learn(url))
 
     async def _learn(self, url: str) -> None:
-        if self._ask_facts is not None and not self._facts:
-            self._facts = dict(await self._ask_facts(url))
-        if self._ask_capabilities is not None and self.capabilities == Capabilities():
-            self.capabilities = await self._ask_capabilities(url)
-        self._is_known = True
+        async with self._learning:
+            if url == self._known_url:
+                return
+            facts = self._facts if self._ask_facts is None else dict(await self._ask_facts(url))
+            found = self.capabilities if self._ask_capabilities is None else await self._ask_capabilities(url)
+            if not self._still_runs(url) and self._known_url:
+                return  # it ended meanwhile, so what it said may be less than it is; the next process is asked
+            self._facts, self.capabilities = facts, found
+            if self._known_url and self.when_changed is not None:
+                await self.when_changed("")
+            self._known_url = url
 
     async def _await_exit(self) -> None:
         """Wait until the exit of a process that just died is reported, so that a retry waits for the next process.

@@ -130,6 +130,8 @@ class Supervisor:
         """Seconds until it was ready."""
         self.launch: Launch | None = None
         """The launch of the current process."""
+        self.when_ready: Callable[[str], None] = _nothing
+        """Called with the URL of each process once it is healthy."""
         self._name = name
         self._build = launch
         self._log = logs / f"{name}.log"
@@ -302,6 +304,7 @@ class Supervisor:
             self.start_seconds_taken = ready - started
             self._previous_log_tail = ()
             self._change_state("ready")
+            self.when_ready(launch.url)
             reason = await self._watch(client, process, launch)
             self._change_state("restarting", reason)
             return _End(reason, ready_seconds=_now() - ready)
@@ -402,6 +405,10 @@ class _End:
     reason: str
     ready_seconds: float = 0.0
     port_taken: bool = False
+
+
+def _nothing(_url: str) -> None:
+    """Tell nobody."""
 
 
 def _port_of(url: str) -> int:

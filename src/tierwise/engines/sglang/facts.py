@@ -7,6 +7,8 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from tierwise.engines.within import within
+
 _SECONDS = 5.0
 _NAMES = {
     "version": "version",
@@ -25,8 +27,8 @@ async def facts(url: str) -> dict[str, str]:
     """The facts of the SGLang at a URL; empty if it does not report them."""
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_SECONDS)) as client,
-            client.get(f"{url}/server_info") as response,
+            aiohttp.ClientSession() as client,
+            within(_SECONDS, client, f"{url}/server_info") as response,
         ):
             found = msgspec.json.decode(await response.read(), type=dict[str, Any])
     except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import aiohttp
 import msgspec
 
+from tierwise.engines.within import within
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
 _START = " tierwise starts "
+_SECONDS = 5.0  # for its page
 _MOST_BYTES = 4 * 1024 * 1024  # of the log; a start writes a few hundred lines
 
 _FACTS = {
@@ -47,8 +50,8 @@ def facts_in(lines: Iterable[str]) -> dict[str, str]:
 async def _version(url: str) -> dict[str, str]:
     try:
         async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as client,
-            client.get(f"{url}/version") as response,
+            aiohttp.ClientSession() as client,
+            within(_SECONDS, client, f"{url}/version") as response,
         ):
             return msgspec.json.decode(await response.read(), type=dict[str, str])
     except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):

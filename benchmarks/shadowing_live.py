@@ -1,0 +1,406 @@
+"""Shadowing on a real llama.cpp: a certified route is served and observed, until its traffic changes.
+
+    python benchmarks/shadowing_live.py [--actions 60] [--changed 150] [--share 1] [--out docs/drift.md] [--json FILE]
+
+`tierwise tune` certifies a route from the 0.5 B to the 1.5 B coder model on the recorded pool `wide-products`, with
+prices of 1 to 10. `tierwise serve` serves it on both models, in one process for each, and the OpenAI client from PyPI
+asks it, one request at a time:
+
+1. products of the certified kind, without shadows and with them: what shadows cost, and whether they delay users;
+2. a burst of more requests than the engine has slots, so that requests wait: whether shadows begin then;
+3. other traffic, which of two decimals is larger, until the alarm: who answers then, and what log, metrics and
+   `tierwise status` say.
+
+The models must be in the cache (`tierwise pull examples/coder.yaml`). On 2 cores it takes about 10 minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import msgspec
+import openai
+import yaml
+
+HERE = Path(__file__).parent
+POOL = "wide-products"
+SLOTS = 16
+BURST = 24
+PRICES = {"cheap": {"prompt": 0.1, "completion": 0.1}, "reference": {"prompt": 1.0, "completion": 1.0}}
+MARK = "<!-- benchmarks/shadowing_live.py -->"
+END = "<!-- end of benchmarks/shadowing_live.py -->"
+
+
+class Figures(msgspec.Struct, kw_only=True):
+    """What was seen; seconds are those of a user's request, dollars are under the made-up prices."""
+
+    certified: str = ""
+    median_seconds_without: float = 0.0
+    median_seconds_with: float = 0.0
+    p95_seconds_without: float = 0.0
+    p95_seconds_with: float = 0.0
+    delay: list[float] = field(default_factory=list)
+    """Median difference per request with shadows and without, and its 95 % interval."""
+    outcomes: dict[str, int] = field(default_factory=dict)
+    """Of shadows, before the traffic changed."""
+    shadow_actions: int = 0
+    shadow_dollars: float = 0.0
+    user_dollars: float = 0.0
+    most_overlap: int = 0
+    """Passes on the reference's engine while a shadow's pass ran, at most, with it; there are 16 slots."""
+    burst: int = 0
+    burst_most: int = 0
+    """Passes of the burst on that engine at once, those that waited included."""
+    shadows_in_burst: int = 0
+    """Shadows that began while a request waited for a slot."""
+    evidence_before: float = 0.0
+    """Of the detector of disagreement, before the traffic changed; 1 is an alarm."""
+    differing_before: str = ""
+    actions_to_alarm: int | None = None
+    observed_to_alarm: int | None = None
+    differing: str = ""
+    alarm: str = ""
+    answered_by_after: str = ""
+    certified_metric: float = 1.0
+    in_log: bool = False
+    in_status: bool = False
+
+
+@dataclass
+class Served:
+    """A running `tierwise serve`."""
+
+    url: str
+    folder: Path
+    process: subprocess.Popen[str]
+
+    def page(self, path: str) -> str:
+        with urlopen(f"{self.url}{path}", timeout=60) as response:
+            return str(response.read().decode())
+
+    @property
+    def shadow(self) -> dict[str, Any]:
+        models = json.loads(self.page("/v1/models"))["data"]
+        found: dict[str, Any] = next(one["tierwise"]["shadow"] for one in models if one["id"] == "auto")
+        return found
+
+    def metric(self, name: str) -> dict[str, float]:
+        """The samples of a metric, by their labels."""
+        found = re.findall(rf"^{name}\{{(.*)\}} (\S+)$", self.page("/metrics"), re.MULTILINE)
+        return {labels: float(value) for labels, value in found}
+
+    def outcomes(self) -> dict[str, int]:
+        found = self.metric("tierwise_shadows_total")
+        return {re.findall(r'outcome="(\w+)"', labels)[0]: int(value) for labels, value in found.items()}
+
+
+@contextlib.contextmanager
+def serving(config: Path, folder: Path, *options: str) -> Iterator[Served]:
+    command = [sys.executable, "-m", "tierwise", "serve", str(config), "--port", "0"]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "passive"}
+    with (
+        (folder / "log").open("w", encoding="utf-8") as log,
+        subprocess.Popen(
+            [*command, "--ledger", str(folder / "ledger.db"), *options],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().removeprefix("serving on ").strip()
+            served = Served(url, folder, process)
+            while True:
+                with contextlib.suppress(OSError):
+                    if served.page("/ready"):
+                        break
+                if process.poll() is not None:
+                    sys.exit((folder / "log").read_text(encoding="utf-8"))
+                time.sleep(0.5)
+            yield served
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def products(count: int, seed: int) -> list[str]:
+    """Products of the certified kind: two terms of one or two digits."""
+    draw = random.Random(seed)
+
+    def term() -> int:
+        return draw.randint(*draw.choice(((0, 9), (10, 99))))
+
+    return [
+        f"Solve the following multiplication: {term()} * {term()}. Give only the result as your final answer.\n\n"
+        "Give the answer only."
+        for _ in range(count)
+    ]
+
+
+def comparisons(count: int, seed: int) -> list[str]:
+    """Which of two decimals is larger: a question that small models are sure of and get wrong."""
+    draw = random.Random(seed)
+    pairs = [(draw.randint(2, 9), draw.randint(10, 99)) for _ in range(count)]
+    return [
+        f"Which is larger, 9.{one} or 9.{two}? Give only the number.\n\nGive the answer only." for one, two in pairs
+    ]
+
+
+async def ask(client: openai.AsyncOpenAI, text: str, kind: str, seed: int) -> tuple[float, str]:
+    """One request. Returns its seconds and the tier that answered."""
+    began = time.monotonic()
+    answer = await client.chat.completions.with_raw_response.create(
+        model="auto",
+        messages=[{"role": "user", "content": text}],
+        seed=seed,
+        max_tokens=12,
+        metadata={"task": kind},
+    )
+    answer.parse()
+    return time.monotonic() - began, answer.headers["x-tierwise-tier"]
+
+
+async def one_by_one(served: Served, texts: list[str], kind: str, *, pause: float = 0.3) -> list[float]:
+    found = []
+    async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none", timeout=600, max_retries=0) as client:
+        for number, text in enumerate(texts):
+            found.append((await ask(client, text, kind, number))[0])
+            await asyncio.sleep(pause)  # users think; the next request may still meet a shadow
+    return found
+
+
+async def burst(served: Served, texts: list[str]) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none", timeout=600, max_retries=0) as client:
+        await asyncio.gather(*(ask(client, text, "products", number) for number, text in enumerate(texts)))
+
+
+async def settled(served: Served, seconds: float = 120) -> None:
+    """Wait until no shadow has ended for some seconds."""
+    deadline, before = time.monotonic() + seconds, None
+    while before != (before := served.outcomes()) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(6)
+
+
+async def until_alarm(served: Served, texts: list[str], found: Figures) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none", timeout=600, max_retries=0) as client:
+        before = served.shadow
+        for number, text in enumerate(texts, start=1):
+            await ask(client, text, "comparisons", number)
+            if (state := served.shadow)["alarm"]:
+                found.actions_to_alarm, found.alarm = number, state["alarm"]
+                found.observed_to_alarm = state["observed"] - before["observed"]
+                break
+            await asyncio.sleep(0.3)
+        state = served.shadow
+        differing = int(state["differing"] - before["differing"])
+        found.differing = f"{differing} of {state['observed'] - before['observed']}"
+        if state["alarm"]:
+            found.answered_by_after = (await ask(client, texts[0], "comparisons", 0))[1]
+
+
+def passes_of(ledger: Path) -> list[tuple[str, float, float]]:
+    """Model name, begin and end of each pass on the reference's engine, in seconds since 1970."""
+    with contextlib.closing(sqlite3.connect(ledger)) as database:
+        rows = database.execute(
+            "SELECT model, started_at + started, started_at + started + passes.seconds FROM passes "
+            "JOIN actions ON action = id WHERE passes.deployment = 'reference'"
+        ).fetchall()
+    return [(str(model), float(begin), float(end)) for model, begin, end in rows]
+
+
+def overlap(passes: list[tuple[str, float, float]], at: float) -> int:
+    return sum(begin <= at < end for _, begin, end in passes)
+
+
+def billed(ledger: Path, found: Figures) -> None:
+    with contextlib.closing(sqlite3.connect(ledger)) as database:
+        rows = database.execute(
+            "SELECT model, count(DISTINCT id), sum(dollars_tokens) FROM passes JOIN actions ON action = id GROUP BY 1"
+        ).fetchall()
+    for model, count, dollars in rows:
+        if model == "auto (shadow)":
+            found.shadow_actions, found.shadow_dollars = int(count), float(dollars)
+        else:
+            found.user_dollars += float(dollars)
+
+
+def certified(folder: Path, share: float) -> Path:
+    """A config file with a certified route that is shadowed."""
+    with tarfile.open(HERE / "pools" / f"{POOL}.tar.xz") as packed:
+        packed.extractall(folder, filter="data")
+    manifest = json.loads((folder / POOL / "manifest.json").read_text(encoding="utf-8"))
+    config = {**yaml.safe_load(manifest["config"]["text"]), "prices": PRICES}
+    file = folder / "tierwise.yaml"
+    file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    tuned = folder / "tuned"
+    command = ["tune", str(file), str(folder / POOL / "workload.jsonl"), "--pool", str(folder / POOL), "--loss", "0.05"]
+    subprocess.run([sys.executable, "-m", "tierwise", *command, "--out", str(tuned)], check=True)
+    made = yaml.safe_load((tuned / "tierwise.yaml").read_text(encoding="utf-8"))
+    made["routes"]["auto"]["shadow"] = {"share": share}
+    (tuned / "tierwise.yaml").write_text(yaml.safe_dump(made, sort_keys=False), encoding="utf-8")
+    return tuned / "tierwise.yaml"
+
+
+def median_interval(values: list[float]) -> list[float]:
+    """The median and its exact 95 % interval from order statistics."""
+    found = sorted(values)
+    low = max(0, round(len(found) / 2 - 0.98 * len(found) ** 0.5) - 1)
+    return [statistics.median(found), found[low], found[-1 - low]]
+
+
+async def measure(wanted: argparse.Namespace, folder: Path) -> Figures:
+    found = Figures()
+    config = certified(folder, wanted.share) if wanted.tuned is None else wanted.tuned / "tierwise.yaml"
+    certificate = json.loads((config.parent / "certificate.json").read_text(encoding="utf-8"))
+    rate = certificate["disagreement"]
+    found.certified = f"{rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"
+    texts = products(wanted.actions, seed=99)
+    bare, shadowed = folder / "bare", folder / "shadowed"
+    for place in (bare, shadowed):
+        place.mkdir()
+    with serving(config, bare, "--no-shadow") as served:
+        await one_by_one(served, products(3, seed=1), "products")
+        without = await one_by_one(served, texts, "products")
+    with serving(config, shadowed) as served:
+        await one_by_one(served, products(3, seed=1), "products")
+        seconds = await one_by_one(served, texts, "products")
+        await settled(served)
+        found.median_seconds_without, found.median_seconds_with = statistics.median(without), statistics.median(seconds)
+        found.p95_seconds_without, found.p95_seconds_with = (
+            statistics.quantiles(one, n=20)[-1] for one in (without, seconds)
+        )
+        found.delay = median_interval([there - here for here, there in zip(without, seconds, strict=True)])
+        state = served.shadow
+        found.evidence_before = state["evidence"]["disagreement"]
+        found.differing_before = f"{int(state['differing'])} of {state['observed']}"
+        found.outcomes = served.outcomes()
+        began = time.time()
+        found.burst = BURST
+        await burst(served, products(BURST, seed=7))
+        ended = time.time()
+        await settled(served)
+        await until_alarm(served, comparisons(wanted.changed, seed=3), found)
+        found.certified_metric = served.metric("tierwise_route_certified").get('route="auto"', -1)
+        said = subprocess.run(  # noqa: ASYNC221
+            [sys.executable, "-m", "tierwise", "status", "--url", served.url],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        found.in_status = bool(found.alarm) and "void, so reference answers: shadowed traffic has changed" in said
+        print(said)
+    found.in_log = bool(found.alarm) and "its certificate is void" in (shadowed / "log").read_text(encoding="utf-8")
+    passes = passes_of(shadowed / "ledger.db")
+    shadows = [one for one in passes if one[0].endswith("(shadow)")]
+    found.most_overlap = max((overlap(passes, begin) for _, begin, _ in shadows), default=0)
+    users = [one for one in passes if not one[0].endswith("(shadow)")]
+    found.burst_most = max((overlap(users, begin) for _, begin, _ in users if began <= begin <= ended), default=0)
+    found.shadows_in_burst = sum(overlap(users, begin) >= SLOTS for _, begin, _ in shadows)
+    billed(shadowed / "ledger.db", found)
+    return found
+
+
+def table(found: Figures, wanted: argparse.Namespace) -> str:
+    """What docs/drift.md says."""
+    delay, low, high = found.delay
+    rows = [
+        ("certified rate of differing answers", found.certified),
+        (f"shadows of {wanted.actions} products, share {wanted.share:g}", _listed(found.outcomes)),
+        (
+            "differing answers, of those observed",
+            f"{found.differing_before}; evidence {found.evidence_before:.2f} of 1",
+        ),
+        (
+            "a user's request without shadows",
+            f"{found.median_seconds_without:.2f} s, p95 {found.p95_seconds_without:.2f} s",
+        ),
+        ("a user's request with shadows", f"{found.median_seconds_with:.2f} s, p95 {found.p95_seconds_with:.2f} s"),
+        ("delay by shadows, median of pairs", f"{delay:+.3f} s [{low:+.3f}, {high:+.3f}]"),
+        (f"burst of {found.burst} requests", f"up to {found.burst_most} at once on the reference's {SLOTS} slots"),
+        ("shadows that began while no slot was free", str(found.shadows_in_burst)),
+        ("passes at once when a shadow began, at most", str(found.most_overlap)),
+        ("on the bill, in all", f"{found.shadow_actions} shadows, {_share_of(found):.0%} of the dollars"),
+        ("changed traffic: differing answers, of those observed", found.differing),
+        (
+            "alarm",
+            f"after {found.actions_to_alarm} actions, {found.observed_to_alarm} observed"
+            if found.actions_to_alarm
+            else f"none in {wanted.changed} actions",
+        ),
+        ("answered after it by", found.answered_by_after or "–"),
+    ]
+    said = f"\n> {found.alarm}\n" if found.alarm else ""
+    return "\n".join(["| what | seen |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), said])
+
+
+def _share_of(found: Figures) -> float:
+    return found.shadow_dollars / (found.shadow_dollars + found.user_dollars)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+def problems(found: Figures) -> list[str]:
+    """What must not happen."""
+    return [
+        said
+        for said, is_wrong in (
+            ("no shadow is on the bill", not found.shadow_dollars),
+            ("shadows began while no slot was free", found.shadows_in_burst > 0),
+            ("no alarm", not found.alarm),
+            ("the safe tier does not answer after it", found.answered_by_after != "reference"),
+            ("the metric says that the certificate holds", found.certified_metric != 0),
+            ("neither log nor status say it", not (found.in_log and found.in_status)),
+        )
+        if is_wrong
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--actions", type=int, default=60, help="products, with and without shadows")
+    parser.add_argument("--changed", type=int, default=150, help="requests of the changed traffic, at most")
+    parser.add_argument("--share", type=float, default=1.0, help="of actions that are shadowed")
+    parser.add_argument("--tuned", type=Path, help="a folder that `tierwise tune` wrote, with a shadowed route")
+    parser.add_argument("--out", type=Path, help="the page whose table is replaced")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="shadowing-") as folder:
+        found = asyncio.run(measure(wanted, Path(folder)))
+    made = table(found, wanted)
+    print(made)
+    if wanted.json:
+        wanted.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+    if wanted.out:
+        page = wanted.out.read_text(encoding="utf-8")
+        before, _, rest = page.partition(MARK)
+        _, _, after = rest.partition(END)
+        wanted.out.write_text(f"{before}{MARK}\n\n{made}\n{END}{after}", encoding="utf-8")
+    wrong = problems(found)
+    print("\n".join(wrong))
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
