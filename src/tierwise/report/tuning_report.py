@@ -121,14 +121,14 @@ def facts(
         "figures": {name: msgspec.to_builtins(one) for name, one in decision.figures.items()},
         "frontier": [
             {"setting": searched.evaluated.names[one], **msgspec.to_builtins(measures.of(one))}
-            for one in _on_it(decision)
+            for one in frontier(decision)
         ],
         "certificate": None if certificate is None else certificate.sha256,
         "notes": list(notes),
     }
 
 
-def _on_it(decision: Decision) -> list[int]:
+def frontier(decision: Decision) -> list[int]:
     """Settings of the Pareto set of the tuning tasks, evenly thinned, and the certified one."""
     order = () if decision.certified is None else decision.certified.order
     costs = decision.searched.evaluated.mean(decision.searched.evaluated.dollars, decision.split.tuning)
@@ -142,7 +142,7 @@ def _frontier(decision: Decision, measures: Measures) -> Iterator[str]:
     yield ""
     yield "| setting | points | $ per action | p95 | kept |"
     yield "|---|---|---|---|---|"
-    for setting in _on_it(decision):
+    for setting in frontier(decision):
         one = measures.of(setting)
         mark = " **certified**" if decision.route is not None and setting == decision.setting else ""
         kept = percent(one.kept) if len(decision.searched.routes[setting].ladder) > 1 else UNKNOWN
