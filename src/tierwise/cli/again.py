@@ -96,6 +96,7 @@ def _compared(
     from tierwise.cli.console import Console
     from tierwise.spec.errors import SpecError
     from tierwise.tuning.again import hold
+    from tierwise.tuning.looks import look_note
     from tierwise.tuning.record import read_record
     from tierwise.tuning.repricing import open_pool
     from tierwise.tuning.spending import require_prices
@@ -121,8 +122,8 @@ def _compared(
             _reprice(console, record, recorded, plan, directory, folder, as_json=as_json)
         raise typer.Exit(0)
     if dry_run:
-        level = (1 - options["confidence"]) / 2 ** len(held.before)
-        show_look(console, 1 + len(held.before), level)
+        number = 1 + len(held.before)
+        console.print(look_note(number, (1 - options["confidence"]) / 2 ** (number - 1)), style="yellow")
         raise typer.Exit(0)
     return Resumed(held=held, workload=workload, options=options)
 
@@ -196,24 +197,14 @@ def with_shadowed(console: Console, workload: Path, shadowed: Path, folder: Path
 
 def show(console: Console, held: Held) -> None:
     """Print what holds, what has to be recorded, and what that costs."""
-    from tierwise.report.numbers import dollars, seconds
+    from tierwise.report.numbers import dollars
 
     for one in held.sources:
         name = f"{one.source.deployment} ({one.source.tier})"
         why = f": {one.why}" if one.why else "" if not one.missing else ": of new tasks, or more draws"
         cost = "" if one.dollars is None or not one.missing else f", about {dollars(one.dollars)}"
-        time = "" if one.seconds is None or not one.missing else f", {seconds(one.seconds)} one after the other"
+        time = "" if one.seconds is None or not one.missing else f", about {one.seconds / 60:,.0f} minutes"
         console.print(f"{name:<24} {one.taken} draws hold, {one.missing} to record{why}{cost}{time}")
-
-
-def show_look(console: Console, number: int, level: float) -> None:
-    """Say at which level a further look tests."""
-    if number > 1:
-        console.print(
-            f"look {number} at these calibration tasks: each test is at level {level:.3g}. Tasks that were never "
-            "looked at, alone, would be a first look",
-            style="yellow",
-        )
 
 
 def recorded_again(

@@ -289,6 +289,7 @@ def _search(
     from tierwise.pools.reading import read_pool
     from tierwise.pools.replaying import Replayer
     from tierwise.tuning.evaluate import search_space
+    from tierwise.tuning.looks import look_note
     from tierwise.tuning.spending import require_prices, require_unused, unbounded, with_dollars
     from tierwise.tuning.split import split
     from tierwise.workloads.files import load
@@ -313,7 +314,8 @@ def _search(
     require_unused(searched, plan)
     promises = with_dollars(promises, options.dollars, searched, plan)
     promises, looks = _looked(promises, file, pool, directory, parts, searched, options)
-    notes = (*pool.notes, *parts.notes, *searched.left_out)
+    further = [look_note(len(looks), promises.delta)] if len(looks) > 1 else []
+    notes = (*pool.notes, *parts.notes, *searched.left_out, *further)
     for note in notes:
         console.print(note, style="yellow")
     return _Found(

@@ -54,7 +54,7 @@ class HeldSource:
     dollars: float | None
     """What they cost at the prices now, at the tokens and seconds of the earlier draws; None if there were none."""
     seconds: float | None
-    """How long they took one after the other then."""
+    """How long they take at the concurrency of the earlier recording."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +210,7 @@ def _held(
         taken=len(kept),
         missing=missing,
         dollars=None if dollars is None else dollars * missing,
-        seconds=None if seconds is None else seconds * missing,
+        seconds=None if seconds is None else seconds * missing / manifest.settings.concurrency,
     )
 
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def duties(decision: Decision, pool: Pool, *, seed: int) -> dict[str, tuple[Estimate | None, ...]]:
-    """Dollars per solved action at each of `analysis.duty.DUTIES`, on the test part, of the settings with figures. Empty where no deployment is paid by the hour.
+    """Dollars per solved action at each of `analysis.duty.DUTIES`, on the test part, of all settings with figures.
+
+    Empty where nothing is paid by the hour.
 
     Args:
         decision: what was decided.

@@ -90,3 +90,11 @@ def is_fresh(calibration: Iterable[str], parts: Parts, renamed: Mapping[str, str
     """Whether none of these calibration tasks was in an earlier calibration or test part."""
     seen = {renamed[name] for name in (*parts.calibration, *parts.test) if name in renamed}
     return seen.isdisjoint(calibration)
+
+
+def look_note(number: int, level: float) -> str:
+    """At which level a further look tests."""
+    return (
+        f"look {number} at these calibration tasks: each test is at level {level:.3g}. Tasks that were never looked at, "
+        "alone, would be a first look"
+    )
