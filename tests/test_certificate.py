@@ -16,6 +16,7 @@ from tierwise.certificate import (
     certificates_of,
     conditions_of,
     mismatches,
+    notices,
     read_certificate,
     refusals,
 )
@@ -93,7 +94,6 @@ def test_another_format_says_what_to_do(tmp_path):
         ("cascade: [fast, max]", "cascade: [fast, aside, max]", "the route can reach tier 'aside'"),
         ("slots: 4", "slots: 5", "deployment 'small' has other settings"),
         ("majority: {n: 3}", "majority: {n: 5}", "tier 'max' has another policy"),
-        ("dollars_per_hour: 3", "dollars_per_hour: 4", "prices changed"),
         ("ab" * 32, "cd" * 32, "deployment 'small' has another checkpoint"),
     ],
 )
@@ -106,6 +106,51 @@ def test_what_is_not_as_it_was_certified_is_named(before, after, says):
 @pytest.mark.parametrize(("before", "after"), [("model: other}", "model: another}"), ("hour: 9", "hour: 8")])
 def test_what_the_route_does_not_use_may_change(before, after):
     assert made().conditions.differences(conditions_of(plan(CONFIG.replace(before, after)), "auto", RUNNING)) == []
+
+
+OTHER_PRICES = CONFIG.replace("dollars_per_hour: 3", "dollars_per_hour: 4")
+
+
+def test_other_prices_change_savings_and_not_the_promise():
+    assert made().differences(conditions_of(plan(OTHER_PRICES), "auto", RUNNING)) == []
+    (said,) = notices(plan(OTHER_PRICES), {"auto": made()}).values()
+    assert "the promise holds" in said
+    assert "`tierwise whatif`" in said
+    assert notices(plan(), {"auto": made()}) == {}
+
+
+def test_other_prices_void_a_certificate_where_a_budget_in_dollars_ends_actions_by_them():
+    bounded = CONFIG.replace("majority: {n: 3}}", "majority: {n: 3}}, budget: {dollars: 0.1}")
+    certificate = certificate_for(plan(bounded), RUNNING)
+    other = plan(bounded.replace("dollars_per_hour: 3", "dollars_per_hour: 4"))
+    (said,) = certificate.differences(conditions_of(other, "auto", RUNNING))
+    assert said.startswith("prices changed, and budgets in dollars may end actions by them")
+    assert notices(other, {"auto": certificate}) == {}
+
+
+def test_other_prices_void_a_certificate_that_promises_a_mean_cost():
+    promise = msgspec.structs.replace(made().promise, dollars=0.01)
+    certificate = msgspec.structs.replace(made(), promise=promise).signed()
+    (said,) = certificate.differences(conditions_of(plan(OTHER_PRICES), "auto", RUNNING))
+    assert said.startswith("prices changed, and a mean cost is promised")
+
+
+OLDER = "dbaf4e6f5195c42c80d7aac2427d01844e62571c19911efd6606b73ef71bafc0"
+"""The hash of `made()` before certificates said whether prices decide."""
+
+
+def test_a_certificate_of_an_earlier_version_keeps_its_hash_and_is_void_at_other_prices(tmp_path):
+    path = tmp_path / "auto.json"
+    made().write(path)
+    older = msgspec.json.decode(path.read_bytes())
+    del older["conditions"]["prices_decide"]
+    assert not {"looks", "level"} & older["evidence"].keys()
+    assert not {"p95_seconds", "dollars"} & older["promise"].keys()
+    assert "repriced" not in older["source"]
+    older["sha256"] = OLDER
+    path.write_bytes(msgspec.json.encode(older))
+    (said,) = read_certificate(path).differences(conditions_of(plan(OTHER_PRICES), "auto", RUNNING))
+    assert "prices changed" in said
 
 
 def test_another_engine_version_is_named():
@@ -221,7 +266,7 @@ def test_what_does_not_hold_is_told_with_the_line_and_with_what_to_do(tmp_path):
     (error,) = refusals(found, certificates, mismatches(found, certificates))
     assert error.field == "tierwise.yaml:13: routes.auto.certificate"
     said = str(error)
-    assert "tier 'max' has another policy, sampling or budget; prices changed" in said
+    assert "tier 'max' has another policy, sampling or budget; certify" in said
     assert said.endswith(
         "certify the route again with `tierwise tune`, or serve it by its safe tier 'max' with --uncertified"
     )

@@ -1,8 +1,10 @@
 """A certificate: what `tierwise tune` proved about a route, and under which conditions it holds.
 
 It is a JSON file with a SHA-256 over its contents, so that a change is noticed. `Conditions` are compared with those of
-a running endpoint: a certificate for another checkpoint, engine version, setting or price is void, and so is one that
-was changed by hand.
+a running endpoint: a certificate for another checkpoint, engine version or setting is void, and so is one that was
+changed by hand. Prices void it only where they decide answers or what is promised; elsewhere they only change savings.
+
+A field that was added later is left out of the JSON at its default, so that earlier certificates keep their hashes.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ PromiseKind = Literal["harm", "net", "selective"]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
-class Promise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Promise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What is promised about new tasks like those of the workload."""
 
     kind: PromiseKind
@@ -39,9 +41,13 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     did not pass on to its last tier."""
     limit: Share
     confidence: Share
+    p95_seconds: float | None = None
+    """Also promised: at most 5 % of actions take longer."""
+    dollars: float | None = None
+    """Also promised: the mean cost of an action. It depends on prices."""
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The test that kept the promise, on the calibration split."""
 
     method: str
@@ -61,6 +67,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Routes in the order that was fixed on the tuning split."""
     rank: int
     """The place of this route in it, from 1."""
+    looks: int = 1
+    """How often these calibration tasks have been tested on, this time included."""
+    level: Share | None = None
+    """The level of the tests, if it is not 1 - confidence: that, divided by 2 for each earlier look."""
 
 
 class Confirmation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,7 +118,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     test: int
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The recorded draws that the certificate is computed from."""
 
     pool_sha256: str
@@ -117,6 +127,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     began: str
     """UTC. The certificate describes traffic like that of the workload in this window of time."""
     ended: str
+    repriced: str = ""
+    """UTC: when dollars and savings were computed again with other prices; empty if they were not."""
 
 
 class ServedAs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -132,13 +144,16 @@ class ServedAs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """As the engine reports it; empty if it does not; None before it runs."""
 
 
-class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a certificate is valid for. Anything else voids it."""
 
     tiers: dict[str, str]
     """A SHA-256 of policy, sampling and budget, by tier."""
     deployments: dict[str, ServedAs]
     prices_sha256: str
+    prices_decide: bool = True
+    """Whether a price can change an answer, because a tier has a budget in dollars. Certificates of earlier versions do
+    not say."""
 
     def differences(self, now: Conditions) -> list[str]:
         """Sentences that say what is not as it was certified; none if all is. What is not known yet (None) is left
@@ -156,8 +171,10 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 found.append(f"deployment {name!r} is gone")
                 continue
             found += [f"deployment {name!r} {what}" for what in _changes(was, is_now)]
-        if self.prices_sha256 != now.prices_sha256:
-            found.append("prices changed, so savings and costs are others; `tierwise tune --from` computes them again")
+        if self.prices_decide and self.prices_sha256 != now.prices_sha256:
+            found.append(
+                "prices changed, and budgets in dollars may end actions by them; `tierwise tune --from` tests again"
+            )
         return found
 
 
@@ -207,6 +224,17 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """In words: what ends it."""
     sha256: str = ""
     """Of all the rest."""
+
+    def differences(self, now: Conditions) -> list[str]:
+        """Why it does not hold now: as of its conditions; and prices, if a mean cost is promised."""
+        found = self.conditions.differences(now)
+        if self.has_other_prices(now) and not self.conditions.prices_decide and self.promise.dollars is not None:
+            found.append("prices changed, and a mean cost is promised; `tierwise tune --from` tests it again")
+        return found
+
+    def has_other_prices(self, now: Conditions) -> bool:
+        """Whether its dollars and savings are of other prices."""
+        return self.conditions.prices_sha256 != now.prices_sha256
 
     def signed(self) -> Certificate:
         """The same with its hash."""
@@ -298,8 +326,18 @@ def mismatches(
         running: see `conditions_of`.
     """
     return {
-        route: certificate.conditions.differences(conditions_of(plan, route, running))
+        route: certificate.differences(conditions_of(plan, route, running))
         for route, certificate in certificates.items()
+    }
+
+
+def notices(plan: Plan, certificates: Mapping[str, Certificate]) -> dict[str, str]:
+    """What a reader of certificates that hold should know, by route: that prices are others."""
+    return {
+        route: "prices changed since it was made: the promise holds, and its dollars and savings are of the earlier "
+        "prices; `tierwise whatif` computes them again"
+        for route, certificate in certificates.items()
+        if certificate.has_other_prices(now := conditions_of(plan, route)) and not certificate.differences(now)
     }
 
 
@@ -336,6 +374,7 @@ def conditions_of(plan: Plan, route: str, running: Mapping[str, Deployed] | None
         tiers={name: _sha256(_without_certificate(plan, name)) for name in reached},
         deployments={name: _served_as(plan, name, running.get(runs_as.get(name, name))) for name in deployments},
         prices_sha256=_sha256({name: file.prices[name] for name in deployments if name in file.prices}),
+        prices_decide=any(plan.tiers[name].budget.dollars is not None for name in reached),
     )
 
 

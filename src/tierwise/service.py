@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.catalog import cache_folder, local_path
 from tierwise.catalog.weights import weights_of
-from tierwise.certificate import Certificate, certificates_of, mismatches, refusals
+from tierwise.certificate import Certificate, certificates_of, mismatches, notices, refusals
 from tierwise.engines.engine import Deployment, Engine, TellsChanges
 from tierwise.engines.settings import LaunchContext
 from tierwise.ledger.prices import PriceBook
@@ -31,6 +32,8 @@ from tierwise.spec.errors import ConfigErrors, SpecError, TierwiseError
 if TYPE_CHECKING:
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan, PlannedProcess
+
+_LOG = logging.getLogger("tierwise")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,8 @@ class Service:
         except* TierwiseError as failures:
             raise failures.exceptions[0] from None
         if self.certification is not None:
+            for route, said in notices(self.certification.plan, self.certification.certificates).items():
+                _LOG.info("certificate of route %s: %s", route, said)
             self._apply(self.certification.differences({one.name: one for one in self.deployed()}))
             for deployment in self.deployments.values():
                 if isinstance(deployment.engine, TellsChanges):

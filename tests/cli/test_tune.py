@@ -154,6 +154,31 @@ def test_a_mean_cost_within_budgets_is_promised(place, tmp_path):
     assert json.loads(done.stdout)["promise"]["budget"] == 0.02
 
 
+def test_what_idle_hours_cost_is_told_where_machines_are_paid_by_the_hour(tmp_path):
+    hours = CONFIG.replace("small: {prompt: 1, completion: 1}", "small: {dollars_per_hour: 1}")
+    hours = hours.replace("large: {prompt: 20, completion: 20}", "large: {prompt: 5, dollars_per_hour: 8}")
+    recording(tmp_path / "pool", 130, config=hours)
+    done = tune(tmp_path, "--loss", "0.1", "--orders", "2", "--out", tmp_path / "out", config=hours)
+    assert done.exit_code == 0, done.exception
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    figures = found["figures"]
+    per = {name: {duty: one["value"] for duty, one in of.items()} for name, of in found["dollars_per_solved"].items()}
+    assert per.keys() == figures.keys()
+    for name, of in figures.items():
+        assert per[name]["1"] == pytest.approx(of["dollars"]["value"] / of["points"]["value"], rel=1e-6)
+    assert per["fast"]["0.05"] == pytest.approx(20 * per["fast"]["1"])
+    tokens = per["best"]["1"] - (per["best"]["0.5"] - per["best"]["1"])  # what a price by token adds at any duty
+    assert per["best"]["0.05"] == pytest.approx(tokens + 20 * (per["best"]["1"] - tokens))
+    assert tokens > 0
+    assert "What idle hours cost" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_nothing_is_idle_at_a_cost_where_prices_are_by_token(place, tmp_path):
+    assert tune(place, *QUICK, "--out", tmp_path).exit_code == 0
+    assert json.loads((tmp_path / "report.json").read_text())["dollars_per_solved"] == {}
+    assert "idle" not in (tmp_path / "report.md").read_text()
+
+
 @pytest.mark.parametrize("given", ["soon", "-1", "inf"])
 def test_a_latency_that_is_no_time_is_refused(place, given):
     assert "of seconds" in refused(tune(place, *QUICK, f"--p95={given}"))

@@ -37,6 +37,7 @@ from tierwise.cli import (
     status,
     tune,
     watch,
+    whatif,
     workload,
 )
 from tierwise.spec.errors import SpecError, TierwiseError
@@ -69,6 +70,7 @@ app.command()(bench.bench)
 app.command()(replay.replay)
 app.add_typer(pool.app, name="pool")
 app.command()(tune.tune)
+app.command()(whatif.whatif)
 app.command()(compare.compare)
 app.command()(gate.gate)
 app.command()(watch.watch)

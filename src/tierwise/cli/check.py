@@ -78,6 +78,13 @@ def _certificates(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _repriced(plan: Plan) -> list[str]:
+    """Which certificates hold, with dollars of other prices."""
+    from tierwise.certificate import certificates_of, notices
+
+    return [f"certificate of {route}: {said}" for route, said in notices(plan, certificates_of(plan)).items()]
+
+
 def described(plan: Plan) -> dict[str, Any]:
     """The plan as plain values."""
     from dataclasses import asdict
@@ -114,7 +121,7 @@ def described(plan: Plan) -> dict[str, Any]:
         "amplification_of_routes": {name: asdict(plan.amplification(name)) for name in plan.file.routes},
         "certificates": _certificates(plan),
         "to_pull": missing(plan),
-        "notes": [*plan.notes, *_probed(plan), *_engine_notes(plan)],
+        "notes": [*plan.notes, *_repriced(plan), *_probed(plan), *_engine_notes(plan)],
     }
 
 

@@ -74,7 +74,7 @@ def sum_(
     as_json: AsJson = False,
 ) -> None:
     """Sum actions, passes, tokens, seconds and dollars."""
-    began = _moment(since) if since else None
+    began = moment(since) if since else None
     with _reading(ledger) as reader:
         groups, total = reader.totals(by, began), reader.total(began)
     if as_json:
@@ -82,6 +82,34 @@ def sum_(
         _print_json({"by": by, "since": began, "groups": groups_fields, "total": _total_fields(total)})
     else:
         _print_totals(by, groups, total)
+
+
+@app.command()
+def bill(
+    prices: Annotated[Path, typer.Argument(metavar="FILE", help="A config file, or a file with its `prices`.")],
+    since: Annotated[
+        str,
+        typer.Option(help="Begin of the window: 2026-01-31, 2026-01-31T12:00 (UTC), 7d. Default: the first pass."),
+    ] = "",
+    until: Annotated[
+        str, typer.Option(help="Its end. Default: now if --since is given, else the end of the last pass.")
+    ] = "",
+    processes: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=N", help="N processes of this deployment were paid; can be repeated. Default: 1."),
+    ] = None,
+    ledger: LedgerPlace = "ledger.db",
+    as_json: AsJson = False,
+) -> None:
+    """Bill the hours of deployments that are paid by the hour: what actions used, and what was idle.
+
+    Actions and idle time add up to hours × price, to the cent.
+    """
+    from tierwise.cli.ledger_bill import show_bill
+
+    window = (moment(since) if since else None, moment(until) if until else None)
+    with _reading(ledger) as reader:
+        show_bill(reader, prices, window, processes or [], as_json=as_json)
 
 
 @app.command()
@@ -129,7 +157,7 @@ def _warn(error: LedgerError) -> None:
     typer.echo(f"tierwise: {printable(str(error))}", err=True)
 
 
-def _moment(text: str) -> float:
+def moment(text: str) -> float:
     """Seconds since 1970 of a date or time (in UTC, like `--by day`, unless it has a zone), or of a duration ago."""
     import re
     import time

@@ -13,15 +13,17 @@ from tierwise.cli import bench
 from tierwise.cli.options import AsJson, ConfigPath, WorkloadPath
 
 if TYPE_CHECKING:
+    from tierwise.cli.again import Resumed
     from tierwise.cli.console import Console
     from tierwise.pools.reading import Pool
     from tierwise.runs.directory import RunDirectory
     from tierwise.stats.promises import Method
+    from tierwise.tuning.again import Held
     from tierwise.tuning.certify import Promises
     from tierwise.tuning.evaluate import Searched
     from tierwise.tuning.racing import Raced
+    from tierwise.tuning.record import Look
     from tierwise.tuning.split import TaskSplit
-    from tierwise.workloads.files import Workload
 
 _LEAST_DRAWS = 4
 
@@ -85,6 +87,22 @@ Races = Annotated[
         "no further.",
     ),
 ]
+Earlier = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="DIR",
+        help="The --out folder of an earlier run: certify again from what holds of it, and record only the rest. "
+        "Promise, reference, orders and seed are those of that run unless they are given.",
+    ),
+]
+ShadowedFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="With --from: traffic that the server has shadowed and kept (ledger.db.shadowed.jsonl). Requests with a "
+        "verifier become tasks."
+    ),
+]
 Folder = Annotated[
     Path | None,
     typer.Option(help="Directory of the results. Default: runs/tune-FILE-WORKLOAD-TIME. One that exists is resumed."),
@@ -92,6 +110,7 @@ Folder = Annotated[
 
 
 def tune(
+    context: typer.Context,
     file: ConfigPath,
     workload: WorkloadPath,
     loss: Loss = 0.02,
@@ -107,6 +126,8 @@ def tune(
     budget_dollars: bench.DollarBudget = None,
     budget_minutes: bench.MinuteBudget = None,
     races: Races = True,
+    from_: Earlier = None,
+    shadowed: ShadowedFile = None,
     dry_run: DryRun = False,
     out: Folder = None,
     as_json: AsJson = False,
@@ -120,26 +141,41 @@ def tune(
     Exit codes: 0 decided, 1 over 2 % of the draws failed, 2 invalid input or a promise that cannot be proved,
     130 interrupted.
     """
-    from tierwise.cli.console import Console
+    from tierwise.cli.again import prepare
     from tierwise.cli.extras import need_extra
     from tierwise.cli.output import new_directory
-    from tierwise.workloads.files import load
 
     need_extra("bench", "tierwise tune")
-    console = Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
+    folder = out or new_directory(f"tune-{file.stem}-{workload.stem}")
+    resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or _draws_needed(file))
+    if resumed is not None:
+        workload, promise = resumed.workload, PromiseKind(resumed.promise)
+        loss, confidence, p95, dollars, reference, orders, seed = resumed.rest
     promises = _promises(promise, loss, confidence, p95)
     if dry_run and pool is None:
-        _print_split(console, file, load(workload), promises, draws or _draws_needed(file), seed, races=races)
+        _print_split(
+            _console(as_json=as_json), file, workload, promises, draws or _draws_needed(file), seed, races=races
+        )
         return
-    folder = out or new_directory(f"tune-{file.stem}-{workload.stem}")
-    limits = budget_dollars, budget_minutes
-    options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, races=races)
-    directory, raced = _recorded(console, file, workload, pool, folder, draws, options, limits, as_json=as_json)
-    found = replace(_search(console, file, workload, directory, promises, options), raced=raced)
+    limits = (budget_dollars, budget_minutes)
+    options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, races=races, resumed=resumed)
+    raced = None
+    if resumed is None:
+        console = _console(as_json=as_json)
+        directory, raced = _recorded(console, file, workload, pool, folder, draws, options, limits, as_json=as_json)
+    else:
+        directory = resumed.recorded(file, folder, limits, as_json=as_json)
+    found = replace(_search(_console(as_json=as_json), file, workload, directory, promises, options), raced=raced)
     if dry_run:
         _print_outlook(found, as_json=as_json)
         return
-    _decide(console, found, (file, workload), folder, seed, as_json=as_json)
+    _decide(found, (file, workload), folder, seed, as_json=as_json)
+
+
+def _console(*, as_json: bool) -> Console:
+    from tierwise.cli.console import Console
+
+    return Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +187,8 @@ class _Options:
     seed: int
     dollars: float | None
     races: bool
+    resumed: Resumed | None
+    """The earlier run; with --from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +200,8 @@ class _Found:
     parts: TaskSplit
     searched: Searched
     promises: Promises
+    looks: tuple[Look, ...]
+    held: Held | None
     notes: tuple[str, ...]
     raced: Raced | None = None
 
@@ -182,7 +222,7 @@ def _promises(kind: PromiseKind, loss: float, confidence: float, p95: str) -> Pr
 
 
 def _print_split(
-    console: Console, file: Path, tasks: Workload, promises: Promises, draws: int, seed: int, *, races: bool
+    console: Console, file: Path, workload: Path, promises: Promises, draws: int, seed: int, *, races: bool
 ) -> None:
     """What the sizes of the parts can prove, before anything is recorded."""
     from tierwise import plan as planning
@@ -190,9 +230,10 @@ def _print_split(
     from tierwise.pools.sources import sources_of
     from tierwise.stats.promises import labels_needed
     from tierwise.tuning.split import split
+    from tierwise.workloads.files import load
 
     plan = planning.load(file)
-    listed = tasks.tasks
+    listed = load(workload).tasks
     parts = split(listed, seed=seed)
     units = len(set(parts.units[parts.calibration].tolist()))
     is_plain = units == len(parts.calibration) and len({task.weight for task in listed}) == 1
@@ -277,6 +318,7 @@ def _search(
     from tierwise.pools.reading import read_pool
     from tierwise.pools.replaying import Replayer
     from tierwise.tuning.evaluate import search_space
+    from tierwise.tuning.looks import look_note
     from tierwise.tuning.spending import require_prices, require_unused, unbounded, with_dollars
     from tierwise.tuning.split import split
     from tierwise.workloads.files import load
@@ -286,7 +328,8 @@ def _search(
     is_pools_own = workload.resolve() == directory.tasks_path.resolve()
     pool = read_pool(directory, config=file, workload=None if is_pools_own else load(workload))
     pool = replace(pool, plan=plan)
-    parts = split([one.task for one in pool.tasks], seed=options.seed)
+    held = None if options.resumed is None else options.resumed.held
+    parts = split([one.task for one in pool.tasks], seed=options.seed, kept=None if held is None else held.kept)
     with Progress(console=console, transient=True) as progress, Replayer(unbounded(pool), plan.file.prices) as replayer:
         shown = progress.add_task("replaying", total=None)
         searched = search_space(
@@ -299,10 +342,47 @@ def _search(
         )
     require_unused(searched, plan)
     promises = with_dollars(promises, options.dollars, searched, plan)
-    notes = (*pool.notes, *parts.notes, *searched.left_out)
+    promises, looks = _looked(promises, file, pool, directory, parts, searched, options)
+    further = [look_note(len(looks), promises.delta)] if len(looks) > 1 else []
+    notes = (*pool.notes, *parts.notes, *searched.left_out, *further)
     for note in notes:
         console.print(note, style="yellow")
-    return _Found(pool=pool, directory=directory, parts=parts, searched=searched, promises=promises, notes=notes)
+    return _Found(
+        pool=pool,
+        directory=directory,
+        parts=parts,
+        searched=searched,
+        promises=promises,
+        looks=looks,
+        held=held,
+        notes=notes,
+    )
+
+
+def _looked(
+    promises: Promises,
+    file: Path,
+    pool: Pool,
+    directory: RunDirectory,
+    parts: TaskSplit,
+    searched: Searched,
+    options: _Options,
+) -> tuple[Promises, tuple[Look, ...]]:
+    """The looks at the calibration tasks, this one included, and the promises at the level that they leave."""
+    from tierwise.tuning.looks import about, looks_with
+    from tierwise.tuning.writing import source_of
+
+    what = about(
+        file.read_text(encoding="utf-8"),
+        source_of(pool, directory).pool_sha256,
+        promises,
+        reference=searched.space.reference,
+        orders=options.orders,
+        seed=options.seed,
+    )
+    before = [] if options.resumed is None else options.resumed.held.looks_at(pool, parts)
+    looks = looks_with(before, what)
+    return replace(promises, looks=len(looks)), tuple(looks)
 
 
 def _print_outlook(found: _Found, *, as_json: bool) -> None:
@@ -320,22 +400,25 @@ def _print_outlook(found: _Found, *, as_json: bool) -> None:
         print(line)
 
 
-def _decide(
-    console: Console, found: _Found, given: tuple[Path, Path], folder: Path, seed: int, *, as_json: bool
-) -> None:
+def _decide(found: _Found, given: tuple[Path, Path], folder: Path, seed: int, *, as_json: bool) -> None:
     """Certify, and write everything."""
     import msgspec
 
     from tierwise.cli.output import print_json
+    from tierwise.report.duty_text import duty_facts, duty_section
     from tierwise.report.tuning_page import page
     from tierwise.report.tuning_report import facts, markdown, promise_in_words, verdict
     from tierwise.spec.replacing import replace_file
     from tierwise.tuning.decide import decide
+    from tierwise.tuning.duty import duties
     from tierwise.tuning.findings import findings
     from tierwise.tuning.measured import Measures
+    from tierwise.tuning.record import RECORD, record_of
     from tierwise.tuning.writing import CERTIFICATE, CONFIG, certificate_of, parsed, with_route
 
-    (file, workload), pool, searched = given, found.pool, found.searched
+    console, pool, searched = _console(as_json=as_json), found.pool, found.searched
+    file, workload = given
+    folder.mkdir(parents=True, exist_ok=True)
     measures = Measures(searched.evaluated, [one.task for one in pool.tasks], found.parts.test)
     decision = decide(searched, found.parts, found.promises, measures, seed=seed)
     certificate, written = None, {}
@@ -344,13 +427,19 @@ def _decide(
         plan = parsed(text, folder / CONFIG)
         certificate = certificate_of(decision, measures, pool, found.directory, plan, seed=seed)
         written[CONFIG] = text.encode()
-    seen = findings(decision, measures, pool, found.raced)
+    if found.held is not None:
+        found.held.remember(found.looks)
+    per_hour, seen = duties(decision, pool, seed=seed), findings(decision, measures, pool, found.raced)
+    shown = sorted({decision.setting, *(one.setting for one in seen.frontier)})
+    record_of(decision, measures, pool, found.directory, file, folder, seed=seed, looks=found.looks, shown=shown).write(
+        folder
+    )
+    report = markdown(decision, seen, certificate, found.notes) + duty_section(per_hour)
     told = facts(decision, seen, certificate, found.notes)
-    shown = page(decision, seen, certificate, found.notes, file=file, workload=workload)
-    report = markdown(decision, seen, certificate, found.notes)
-    written |= {"report.html": shown.encode(), "report.md": report.encode()}
+    told["dollars_per_solved"] = msgspec.to_builtins(duty_facts(per_hour))
+    html = page(decision, seen, certificate, found.notes, file=file, workload=workload)
+    written |= {"report.html": html.encode(), "report.md": report.encode()}
     written |= {"report.json": msgspec.json.format(msgspec.json.encode(told), indent=2)}
-    folder.mkdir(parents=True, exist_ok=True)
     for name in (CERTIFICATE, CONFIG):
         if name not in written:
             (folder / name).unlink(missing_ok=True)  # of an earlier decision
@@ -364,5 +453,5 @@ def _decide(
     console.print(verdict(decision))
     if decision.route is not None:
         console.print(promise_in_words(found.promises, "the route", f"tier {searched.space.reference}"))
-    for name in (*((CERTIFICATE,) if certificate is not None else ()), *written):
+    for name in (*((CERTIFICATE,) if certificate is not None else ()), *written, RECORD):
         console.print(f"{name:<18} {folder / name}")

@@ -313,12 +313,12 @@ def from_ledger(
 
 def _stored_actions(ledger: str, since: str, model: str | None, limit: int | None) -> list[StoredContent]:
     """Recorded actions with their content."""
-    from tierwise.cli.ledger import _moment, _reading
+    from tierwise.cli.ledger import _reading, moment
     from tierwise.ledger.location import locate
     from tierwise.spec.errors import SpecError
 
     with _reading(ledger) as reader:
-        kept = reader.stored_content(_moment(since) if since else None, model, limit)
+        kept = reader.stored_content(moment(since) if since else None, model, limit)
     if not kept:
         raise SpecError(
             f"{locate(ledger).name} has no matching action with content; record with `tierwise serve --keep-content`",

@@ -26,6 +26,8 @@ from sqlalchemy import (
     Select,
     Table,
     and_,
+    case,
+    func,
     inspect,
     literal_column,
     select,
@@ -35,6 +37,7 @@ from sqlalchemy.exc import DBAPIError
 from tierwise.ledger import sqlite, totals
 from tierwise.ledger.by import By
 from tierwise.ledger.database import check_version, connect, is_corrupt, is_foreign
+from tierwise.ledger.idle import Busy
 from tierwise.ledger.location import Location, locate
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.rows import ActionRow, CheckRow, ContentRow, DecisionRow, PassRow
@@ -162,6 +165,34 @@ class Reader:
         """The grand total."""
         with self._reading() as ledger:
             return self._added(ledger.totals(None, since))[""]
+
+    def window(self) -> tuple[float, float] | None:
+        """When the first pass began and when the last ended, in seconds since 1970; None without a pass."""
+        with self._reading() as ledger:
+            began = actions.c.started_at + passes.c.started
+            found = select(func.min(began), func.max(began + passes.c.seconds)).join(
+                passes, passes.c.action == actions.c.id
+            )
+            first, last = ledger.connection.execute(found).one()
+        return None if first is None else (float(first), float(last))
+
+    def busy(self, since: float, until: float) -> dict[str, Busy]:
+        """What ran on each deployment between two moments (seconds since 1970). A pass that crosses one of them counts
+        for the share of its seconds that is between them.
+        """
+        began = actions.c.started_at + passes.c.started
+        ended = began + passes.c.seconds
+        inside = case((ended > until, until), else_=ended) - case((began < since, since), else_=began)
+        share = case((passes.c.seconds > 0, inside / passes.c.seconds), else_=1.0)
+        sums = [func.sum(passes.c[name] * share) for name in ("busy_seconds", "dollars_tokens", "dollars_time")]
+        found = select(passes.c.deployment, func.count(), *sums).join(actions, passes.c.action == actions.c.id)
+        found = found.where(ended > since, began < until).group_by(passes.c.deployment)
+        with self._reading() as ledger:
+            rows = ledger.connection.execute(found).all()
+        return {
+            name: Busy(passes=int(count), seconds=float(busy), dollars_tokens=float(tokens), dollars_time=float(time))
+            for name, count, busy, tokens, time in rows
+        }
 
     def stored_content(
         self, since: float | None = None, model: str | None = None, limit: int | None = None

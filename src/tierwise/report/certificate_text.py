@@ -44,7 +44,12 @@ def _promise(one: Certificate) -> str:
     said = promise_text(
         one.promise.kind, one.promise.limit, route=one.route, reference=one.reference, last=one.tiers[-1]
     )
-    return f"promised with {percent(one.promise.confidence)} confidence: {said}"
+    more = []
+    if one.promise.p95_seconds is not None:
+        more.append(f"at most 5 % of actions take longer than {seconds(one.promise.p95_seconds)}")
+    if one.promise.dollars is not None:
+        more.append(f"an action costs at most {dollars(one.promise.dollars)} on average")
+    return f"promised with {percent(one.promise.confidence)} confidence: {'; '.join([said, *more])}"
 
 
 def _evidence(one: Certificate) -> Iterator[str]:
@@ -55,6 +60,8 @@ def _evidence(one: Certificate) -> Iterator[str]:
         f"most {percent(found.bound)} ({found.method} test, p = {p_value(found.p_value)}; route {found.rank} of "
         f"{found.hypotheses} in a fixed order)"
     )
+    if found.looks > 1:
+        yield f"these calibration tasks were tested on {found.looks} times; each test was at level {found.level:.3g}"
     yield f"seen on {test.tasks:,} test tasks: risk {percent(test.risk)}, at most {percent(test.bound)}"
 
 
@@ -77,6 +84,8 @@ def _figures(one: Certificate) -> Iterator[str]:
 
 def _limits(one: Certificate) -> Iterator[str]:
     yield f"about traffic like that of the workload, recorded from {one.source.began} to {one.source.ended}"
+    if one.source.repriced:
+        yield f"dollars and savings are at prices of {one.source.repriced}; the test is that of the earlier ones"
     yield from (f"void if: {reason}" for reason in one.void_if)
 
 

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 Mode = Literal["average", "max", "both"]
 """One pass · all passes that the policy may use · both at once, for a policy of one pass, which is measured once."""
 
-TakenFrom = Literal["request", "candidate"]
+TakenFrom = Literal["request", "candidate", "pool"]
 """Where a record comes from: its own request · the first candidate of the same task's max-mode action. The other
-passes of that action ran at the same time, so the candidate's seconds are those of a busier engine."""
+passes of that action ran at the same time, so the candidate's seconds are those of a busier engine · an earlier pool,
+from which `tierwise tune --from` took it over."""
 
 
 MAX_ERROR_SHARE = 0.02

@@ -17,6 +17,8 @@ from dataclasses import dataclass, replace
 from time import time
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from tierwise.engines.metrics import Scraper
 from tierwise.ledger.records import SHADOW_OF, Record, Trace
 from tierwise.policies import Single
@@ -354,6 +356,7 @@ class Shadows:
             "loss": loss,
             "messages": one.prompt.messages,
             "fields": dict(one.prompt.fields),
+            "verifier": None if one.verifier is None else {one.verifier.kind: msgspec.to_builtins(one.verifier)},
             "answer": one.answer.completion.message(),
             "reference": reference.completion.message(),
         }

@@ -42,6 +42,8 @@ class Promises:
     """Mean of an action."""
     budget: float | None = None
     """The most dollars that any action can cost; needed for `dollars`."""
+    looks: int = 1
+    """How often these calibration tasks are tested on, this time included (`tuning.looks`)."""
 
     def __post_init__(self) -> None:
         if not (0 < self.limit < 1 and 0 < self.confidence < 1):
@@ -51,8 +53,8 @@ class Promises:
 
     @property
     def delta(self) -> float:
-        """1 - confidence."""
-        return 1 - self.confidence
+        """The level of the tests: 1 - confidence, halved for each earlier look."""
+        return float((1 - self.confidence) / 2 ** (self.looks - 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ import numpy as np
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tierwise.tuning.evaluated import Floats, Numbers
     from tierwise.workloads.task import Task
@@ -60,12 +60,14 @@ class TaskSplit:
         return len(np.unique(self.units)) < len(self.units)
 
 
-def split(tasks: Sequence[Task], *, seed: int = 0) -> TaskSplit:
+def split(tasks: Sequence[Task], *, seed: int = 0, kept: Mapping[str, int] | None = None) -> TaskSplit:
     """Divide tasks.
 
     Args:
         tasks: of the workload.
         seed: of the order of the units.
+        kept: by id, the part (0 tuning, 1 calibration, 2 test) that a task was in before. It stays there, with its
+            unit; one that belongs to several is in the first of them. The other units are divided among themselves.
 
     Raises:
         SpecError: there are too few units, or one has most of the workload.
@@ -78,11 +80,16 @@ def split(tasks: Sequence[Task], *, seed: int = 0) -> TaskSplit:
     _check(tasks, units, weights)
     order = list(range(count))
     random.Random(f"split/{seed}").shuffle(order)  # noqa: S311 - an order, not a secret
-    heaviest = max(order, key=lambda unit: weights[unit])  # the first of equal ones: with equal weights, any
+    stays = _staying(tasks, units, kept or {})
+    heaviest = max(order, key=lambda unit: (weights[unit], stays.get(unit, 0) == 0))  # the first of equal ones
+    stays |= {heaviest: 0} if stays else {}
     order.remove(heaviest)
     order.insert(0, heaviest)
-    ends = round(TUNING * count), round((TUNING + CALIBRATION) * count)
-    cut = order[: ends[0]], order[ends[0] : ends[1]], order[ends[1] :]
+    new = [unit for unit in order if unit not in stays]
+    ends = round(TUNING * len(new)), round((TUNING + CALIBRATION) * len(new))
+    cut = [new[: ends[0]], new[ends[0] : ends[1]], new[ends[1] :]]
+    for unit, part in stays.items():
+        cut[part].append(unit)
     parts = [np.flatnonzero(np.isin(units, part) & is_first) for part in cut]
     duplicates = len(tasks) - int(is_first.sum())
     return TaskSplit(
@@ -94,6 +101,15 @@ def split(tasks: Sequence[Task], *, seed: int = 0) -> TaskSplit:
         duplicates=duplicates,
         notes=tuple(_notes(tasks, parts, duplicates)),
     )
+
+
+def _staying(tasks: Sequence[Task], units: Numbers, kept: Mapping[str, int]) -> dict[int, int]:
+    """The part of each unit that has a task which was in one."""
+    found: dict[int, int] = {}
+    for task, unit in zip(tasks, units.tolist(), strict=True):
+        if (part := kept.get(task.id)) is not None:
+            found[unit] = min(part, found.get(unit, part))
+    return found
 
 
 def normalised(task: Task) -> bytes:

@@ -15,6 +15,7 @@ import yaml
 from tierwise import plan as planning
 from tierwise.certificate import (
     Certificate,
+    Conditions,
     Confirmation,
     Evidence,
     Figure,
@@ -31,20 +32,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Literal
 
+    from tierwise.ledger.prices import Price
     from tierwise.plan import Plan
     from tierwise.pools.reading import Pool
     from tierwise.runs.directory import RunDirectory
     from tierwise.stats.estimates import Estimate
+    from tierwise.tuning.certify import Certified, Promises, Tested
     from tierwise.tuning.decide import Decision
     from tierwise.tuning.measured import Measured, Measures
     from tierwise.tuning.space import Route
+
+_PRICES = "a price changes: budgets in dollars end actions by it, or a mean cost is promised"
 
 ROUTE = "auto"
 CERTIFICATE = "certificate.json"
 CONFIG = "tierwise.yaml"
 
 _VOID_IF = (
-    "a checkpoint, an engine or its version, a launch lever, a tier's policy, sampling or budget, or a price changes",
+    "a checkpoint, an engine or its version, a launch lever, or a tier's policy, sampling or budget changes",
     "traffic is not like the workload: other kinds of tasks, lengths or languages, or other shares of them",
     "requests set their own temperature, limits or log-probabilities, so that signals are not those that were measured",
     "shadowed actions show that the promise is broken, or that answers differ more often than was certified",
@@ -68,48 +73,80 @@ def certificate_of(
     if route is None or certified is None or confirmed is None:
         raise ValueError("only a certified route has a certificate")
     searched, promises, tested = decision.searched, decision.promises, certified.tested
+    conditions = conditions_of(plan, ROUTE, {one.name: one for one in pool.manifest.deployments or ()})
     evaluated, reference = searched.evaluated, searched.space.reference
-    bound = tested.losses.upper_bound(promises.delta, seed=seed)
     disagreement = measures.disagreement(certified.setting)
-    is_net = promises.kind == "net"
     return Certificate(
         made=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         route=ROUTE,
         tiers=list(route.ladder),
         reference=reference,
         safe=decision.serve,
-        promise=Promise(kind=promises.kind, limit=promises.limit, confidence=promises.confidence),
-        evidence=Evidence(
-            method=tested.method,
-            p_value=tested.p_value,
-            losses=sum(v * w for v, w in zip(tested.losses.values, tested.losses.weights, strict=True)),
-            tasks=tested.losses.tasks,
-            units=len(tested.losses.values),
-            risk=2 * tested.losses.risk - 1 if is_net else tested.losses.risk,
-            bound=2 * bound - 1 if is_net else bound,
-            order_seed=seed,
-            hypotheses=len(certified.order),
-            rank=certified.rank,
-        ),
+        promise=promise_of(promises),
+        evidence=evidence_of(certified, tested, promises, seed=seed),
         confirmed=Confirmation(tasks=confirmed.tasks, risk=confirmed.risk, bound=confirmed.bound),
         figures={
-            ROUTE if name == evaluated.names[certified.setting] else name: _figures(one)
+            ROUTE if name == evaluated.names[certified.setting] else name: figures_of(one)
             for name, one in decision.figures.items()
         },
         savings=_savings(decision, measures),
-        disagreement=_figure(disagreement),
+        disagreement=figure_of(disagreement),
         split=Split(
             seed=decision.split.seed,
             tuning=len(decision.split.tuning),
             calibration=len(decision.split.calibration),
             test=len(decision.split.test),
         ),
-        source=_source(pool, directory),
-        conditions=conditions_of(plan, ROUTE, {one.name: one for one in pool.manifest.deployments or ()}),
+        source=source_of(pool, directory),
+        conditions=conditions,
         alternatives=0 if pool.manifest.settings.pool is None else pool.manifest.settings.pool.top_logprobs,
-        thinking=_thinking(pool),
-        void_if=list(_VOID_IF),
+        thinking=thinking_of(pool),
+        void_if=void_if(conditions, promises.dollars),
     ).signed()
+
+
+def promise_of(promises: Promises) -> Promise:
+    """As a certificate states it."""
+    return Promise(
+        kind=promises.kind,
+        limit=promises.limit,
+        confidence=promises.confidence,
+        p95_seconds=promises.p95,
+        dollars=promises.dollars,
+    )
+
+
+def evidence_of(certified: Certified, tested: Tested, promises: Promises, *, seed: int) -> Evidence:
+    """Of one of the settings that passed.
+
+    Args:
+        certified: what passed.
+        tested: one of `certified.passed`.
+        promises: that were tested.
+        seed: of the order in which a bet saw the calibration tasks.
+    """
+    bound = tested.losses.upper_bound(promises.delta, seed=seed)
+    is_net = promises.kind == "net"
+    return Evidence(
+        method=tested.method,
+        p_value=tested.p_value,
+        losses=sum(v * w for v, w in zip(tested.losses.values, tested.losses.weights, strict=True)),
+        tasks=tested.losses.tasks,
+        units=len(tested.losses.values),
+        risk=2 * tested.losses.risk - 1 if is_net else tested.losses.risk,
+        bound=2 * bound - 1 if is_net else bound,
+        order_seed=seed,
+        hypotheses=len(certified.order),
+        rank=1 + certified.passed.index(tested),
+        looks=promises.looks,
+        level=None if promises.looks == 1 else promises.delta,
+    )
+
+
+def void_if(conditions: Conditions, dollars: float | None) -> list[str]:
+    """In words, what ends a certificate."""
+    first, *others = _VOID_IF
+    return [first, *([_PRICES] if conditions.prices_decide or dollars is not None else []), *others]
 
 
 def _savings(decision: Decision, measures: Measures) -> list[Saving]:
@@ -125,23 +162,23 @@ def _savings(decision: Decision, measures: Measures) -> list[Saving]:
     for role, name in roles.items():
         saving = measures.saving(certified.setting, searched.index(name))
         if saving is not None:
-            found.append(Saving(against=name, role=role, share=_figure(saving)))
+            found.append(Saving(against=name, role=role, share=figure_of(saving)))
     return found
 
 
-def _figures(one: Measured) -> Figures:
-    seconds = Figure(value=one.p95_seen) if one.p95_seconds is None else _figure(one.p95_seconds)
-    return Figures(points=_figure(one.points), dollars=_figure(one.dollars), p95_seconds=seconds)
+def figures_of(one: Measured) -> Figures:
+    seconds = Figure(value=one.p95_seen) if one.p95_seconds is None else figure_of(one.p95_seconds)
+    return Figures(points=figure_of(one.points), dollars=figure_of(one.dollars), p95_seconds=seconds)
 
 
-def _figure(of: Estimate | None) -> Figure:
+def figure_of(of: Estimate | None) -> Figure:
     if of is None:
         raise ValueError("a certificate has figures of test tasks, and there are none")
     ends = of.interval
     return Figure(value=of.value, low=None if ends is None else ends.low, high=None if ends is None else ends.high)
 
 
-def _source(pool: Pool, directory: RunDirectory) -> Source:
+def source_of(pool: Pool, directory: RunDirectory) -> Source:
     with directory.records_path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     sessions = pool.manifest.sessions
@@ -153,7 +190,7 @@ def _source(pool: Pool, directory: RunDirectory) -> Source:
     )
 
 
-def _thinking(pool: Pool) -> Literal["on", "off", "mixed"]:
+def thinking_of(pool: Pool) -> Literal["on", "off", "mixed"]:
     thought = {bool(draw.completion.reasoning) for task in pool.tasks for of in task.draws.values() for draw in of}
     return "mixed" if len(thought) > 1 else "on" if thought == {True} else "off"
 
@@ -187,6 +224,29 @@ def with_route(text: str, path: Path, route: Route, plan: Plan) -> str:
         tier = {**own, "policy": msgspec.to_builtins(variant.policy)}
         wanted["tiers"][variant.name] = tier
         changed = _with_entry(changed, "tiers", variant.name, tier)
+    return changed if _loaded(changed) == wanted else yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True)
+
+
+def with_prices(text: str, path: Path, prices: Mapping[str, Price]) -> str:
+    """A config file's text with other prices. Comments are kept where they are written as blocks.
+
+    Args:
+        text: of the config file.
+        path: where the file is, as for `with_route`.
+        prices: of every deployment that has one.
+    """
+    text = _absolute(text, path.parent)
+    wanted = yaml.safe_load(text)
+    before, now = wanted.get("prices") or {}, msgspec.to_builtins(dict(prices))
+    entries = {
+        name: {key: value for key, value in one.items() if value or (key == "cached" and value is not None)}
+        for name, one in now.items()
+    }
+    wanted["prices"] = entries
+    changed = text
+    for name, entry in entries.items():
+        if before.get(name) != entry:
+            changed = _with_entry(changed, "prices", name, entry)
     return changed if _loaded(changed) == wanted else yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True)
 
 

@@ -77,7 +77,9 @@ def from_ledger(kept: Sequence[StoredContent], check: str, redactor: Redactor) -
         answers = redactor.value(msgspec.json.decode(one.content.answers))
         answer = answers[0] if answers and one.action.ending == "answered" else None
         try:
-            value = _task(one, request, grader.check(request, answer, one.action.finish))
+            value = task_value(
+                one.action.id, one.action.model, request, grader.check(request, answer, one.action.finish)
+            )
         except _UnusableAction as why:
             left_out[str(why)] += 1
             continue
@@ -138,15 +140,23 @@ class _Grader:
             raise _UnusableAction("its answer is empty") from None
 
 
-def _task(one: StoredContent, request: dict[str, Any], check: dict[str, Any]) -> dict[str, Any]:
+def task_value(action: str, model: str, request: dict[str, Any], check: dict[str, Any]) -> dict[str, Any]:
+    """A task as JSON, of a request that was answered.
+
+    Args:
+        action: its id.
+        model: the tier or route that was asked.
+        request: its fields, with its verifier under `tierwise`.
+        check: what grades the task.
+    """
     messages = request["messages"]
     options = {name: field for name, field in request.items() if name not in _OWN | _NOT_KEPT and field is not None}
     verifier = (request.get("tierwise") or {}).get("verifier")
     value: dict[str, Any] = {
-        "id": one.action.id[:80],
+        "id": action[:80],
         "messages": messages,
         "check": check,
-        "tags": [one.action.model[:80]],
+        "tags": [model[:80]],
         "cluster": _conversation(messages),
     }
     if verifier is not None:

@@ -1,0 +1,38 @@
+"""Dollars per solved action at several duties, for readers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tierwise.analysis.duty import DUTIES
+from tierwise.report.grid import Grid
+from tierwise.report.numbers import dollars, percent
+from tierwise.report.whatif_text import estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tierwise.stats.estimates import Estimate
+
+TITLE = "What idle hours cost"
+SAID = (
+    "Dollars per solved action where machines are paid by the hour, also while nothing runs on them. The duty is the "
+    "share of a machine's hours in which anything runs; at 100 % an action costs its share of busy time alone. Other "
+    "figures here are at 100 %."
+)
+
+
+def duty_section(found: Mapping[str, Sequence[Estimate | None]]) -> str:
+    """A section of a report; empty where nothing is paid by the hour."""
+    if not found:
+        return ""
+    titles = ("", *(f"{percent(duty)} duty" for duty in DUTIES))
+    rows = tuple((name, *(estimate(of, dollars) for of in several)) for name, several in found.items())
+    return f"\n## {TITLE}\n\n{SAID}\n\n{Grid(titles, rows).as_markdown()}\n"
+
+
+def duty_facts(found: Mapping[str, Sequence[Estimate | None]]) -> dict[str, dict[str, Estimate | None]]:
+    """The same for programs: by setting and duty."""
+    return {
+        name: {f"{duty:g}": of for duty, of in zip(DUTIES, several, strict=True)} for name, several in found.items()
+    }

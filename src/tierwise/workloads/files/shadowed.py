@@ -1,0 +1,73 @@
+"""Makes tasks of shadowed traffic: what a certified route answered, and what its reference tier answered then.
+
+Only requests with a verifier have a label: theirs checks the task. Others are left out, and counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tierwise.spec.errors import SpecError
+from tierwise.spec.files import decode_json_lines, read_bytes
+from tierwise.spec.reading import Reading
+from tierwise.workloads.files.recorded import task_value
+from tierwise.workloads.task import Task, read_task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class ShadowedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of `ledger.db.shadowed.jsonl`, as far as a task needs it."""
+
+    action: str
+    route: str
+    messages: list[dict[str, Any]]
+    fields: dict[str, Any] = {}
+    verifier: dict[str, Any] | None = None
+    """The request's; None without one, and in lines of an earlier version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadowed:
+    """Tasks of shadowed traffic."""
+
+    tasks: tuple[Task, ...]
+    left_out: dict[str, int]
+    """Counts of actions that cannot be tasks, by reason."""
+
+
+def read_shadowed(path: Path) -> Shadowed:
+    """Read the tasks of a file of shadowed traffic, in the order in which they were asked.
+
+    Raises:
+        NotFound: the file does not exist.
+        SpecError: a line is not of a shadowed action; or no action has a label.
+    """
+    whole, _, _ = read_bytes(path, "file of shadowed traffic", field="--shadowed").rpartition(b"\n")
+    tasks: dict[str, Task] = {}
+    left_out: Counter[str] = Counter()
+    for line in decode_json_lines(whole, ShadowedLine, str(path)):
+        if line.verifier is None:
+            left_out["the request has no verifier, so nothing tells right from wrong"] += 1
+            continue
+        request = {**line.fields, "messages": line.messages, "tierwise": {"verifier": line.verifier}}
+        reading = Reading()
+        value = task_value(line.action, line.route, request, line.verifier)
+        task = read_task(value, path.parent, reading)
+        if task is None or reading.errors:
+            left_out[f"cannot be sent again: {reading.errors[0]}"] += 1
+            continue
+        tasks[task.id] = task
+    if not tasks:
+        why = "; ".join(f"{number} × {reason}" for reason, number in left_out.items()) or "the file is empty"
+        raise SpecError(
+            f"{path} has no task ({why}). Send requests with a verifier, or label actions: `tierwise workload "
+            "from-ledger` makes tasks that a judge grades",
+            field="--shadowed",
+        )
+    return Shadowed(tasks=tuple(tasks.values()), left_out=dict(left_out))
