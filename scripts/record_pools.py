@@ -17,36 +17,25 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-import tarfile
-import tempfile
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import yaml
 
-from tierwise.runs.directory import Manifest, RunDirectory
-from tierwise.runs.records import TrialOutcome
+from tierwise.runs.directory import RunDirectory
 from tierwise.workloads.files.header import WorkloadHeader
 from tierwise.workloads.files.write import write
 from tierwise.workloads.suites import SuiteChoice
 from tierwise.workloads.suites.human_eval import HumanEval
 from tierwise.workloads.suites.reasoning_gym import ReasoningGymSuite
-from tierwise.workloads.task import read_tasks
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+from packing import pack  # noqa: E402
 from puzzles import answered_alone  # noqa: E402 - benchmarks are programs
-
-MOST_BYTES = 5 * 2**20
-"""A packed pool."""
-
-KEPT = ("manifest.json", "records.jsonl", "workload.jsonl")
-"""The files of a pool that a replay reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,45 +126,6 @@ def record(name: str, folder: Path, wanted: argparse.Namespace) -> int:
     return code
 
 
-def without_paths(manifest: Manifest) -> Manifest:
-    """The manifest without what names a folder of the machine that recorded it."""
-    replace = msgspec.structs.replace
-    sessions = [
-        replace(one, deployments=[replace(deployed, command="") for deployed in one.deployments or []])
-        for one in manifest.sessions
-    ]
-    return replace(
-        manifest,
-        config=replace(manifest.config, path=Path(manifest.config.path).name),
-        workload=replace(manifest.workload, path=Path(manifest.workload.path).name),
-        sessions=sessions,
-    )
-
-
-def pack(name: str, folder: Path) -> int:
-    """Pack the tasks of a pool of which all draws are there."""
-    directory, target = RunDirectory(folder / name), folder / f"{name}.tar.xz"
-    manifest, records = directory.read_manifest(), directory.read_records()
-    counted = Counter(record.task for record in records if record.outcome is not TrialOutcome.ERROR)
-    whole = [task for task in manifest.tasks if counted[task] == manifest.settings.repeats * len(manifest.variants)]
-    if not whole:
-        print(f"{name} has no task with all its draws yet; record on", file=sys.stderr)
-        return 2
-    with tempfile.TemporaryDirectory() as scratch:
-        packed = RunDirectory.create(Path(scratch) / name)
-        packed.write_manifest(without_paths(msgspec.structs.replace(manifest, tasks=whole)))
-        packed.write_tasks([task for task in read_tasks(directory.tasks_path) if task.id in whole])
-        packed.write_records([record for record in records if record.task in whole])
-        with tarfile.open(target, "w:xz", preset=9) as archive:
-            for file in KEPT:
-                archive.add(packed.path / file, arcname=f"{name}/{file}")
-    size = target.stat().st_size
-    print(f"{target}: {len(whole)} of {len(manifest.tasks)} tasks, {size / 2**20:.2f} MiB")
-    if size > MOST_BYTES:
-        print(f"it has more than {MOST_BYTES / 2**20:.0f} MiB; record fewer tasks", file=sys.stderr)
-    return int(size > MOST_BYTES)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pool", choices=sorted(POOLS))
@@ -188,7 +138,9 @@ def main() -> None:
     parser.add_argument("--pack", action="store_true", help="pack the recorded pool")
     wanted = parser.parse_args()
     folder = wanted.out.resolve()
-    sys.exit(pack(wanted.pool, folder) if wanted.pack else record(wanted.pool, folder, wanted))
+    name = wanted.pool
+    packed = folder / f"{name}.tar.xz"
+    sys.exit(pack(name, folder / name, packed) if wanted.pack else record(name, folder, wanted))
 
 
 if __name__ == "__main__":

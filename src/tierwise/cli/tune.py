@@ -62,8 +62,9 @@ RecordedPool = Annotated[
 Votes = Annotated[
     int | None,
     typer.Option(
-        help="Draws of each task and deployment to record. Default: the most that a tier's policy takes, at least 4.",
-        min=2,
+        help="Draws of each task and deployment to record. Default: the most that a tier's policy takes, at least 4; 1 "
+        "if every tier asks once at temperature 0.",
+        min=1,
         max=1000,
     ),
 ]
@@ -231,12 +232,17 @@ def _recorded(
 
 
 def _draws_needed(file: Path) -> int:
-    """As many as the tier with the most votes draws, and at least as many as agreement and chance need."""
+    """As many as the tier with the most votes draws, and at least as many as agreement and chance need. At temperature
+    0 there is no chance, and a second draw would be a copy.
+    """
     from tierwise import plan as planning
+    from tierwise.pools.sources import sources_of
 
     plan = planning.load(file)
     votes = [getattr(plan.tiers[name].policy.member, "n", 1) for name in plan.file.tiers]
-    return max(_LEAST_DRAWS, *(n for n in votes if isinstance(n, int)))
+    most = max(n for n in (1, *votes) if isinstance(n, int))
+    is_greedy = most == 1 and all(source.sampling.get("temperature") == 0 for source in sources_of(plan))
+    return 1 if is_greedy else max(_LEAST_DRAWS, most)
 
 
 def _search(
