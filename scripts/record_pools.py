@@ -6,6 +6,7 @@
 
 A deep pool has 16 draws of one model for each of 150 tasks, and is for stopping rules. A wide one has 4 draws of a
 cheap and of a reference model for each of 700 tasks, and is for routes. The cheap model is right less often.
+`precisions` has 3 draws of one checkpoint at several precisions for each of 300 tasks.
 
 A piece may be ended at any time, also by `kill -9`: the next one continues where it ended. A packed pool has the tasks
 of which all draws are there. It is unpacked with `tar -xf`, and is a directory for `tierwise pool replay`. Committed
@@ -15,6 +16,7 @@ pools are in benchmarks/pools; benchmarks/real_pools.py draws their curves.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -38,13 +40,28 @@ from packing import pack  # noqa: E402
 from puzzles import answered_alone  # noqa: E402 - benchmarks are programs
 
 
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A checkpoint of examples/coder.yaml with its launch levers."""
+
+    checkpoint: str
+    quantization: str = ""
+    """A type of scripts/requantize.py, which writes the file; empty for the checkpoint as it is."""
+    levers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of the checkpoint in the config file."""
+        return f"{self.checkpoint}-{self.quantization}" if self.quantization else self.checkpoint
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedPool:
     """Draws of one or several models for the tasks of one suite."""
 
     suite: SuiteChoice
-    models: Mapping[str, str] = field(default_factory=lambda: {"model": "coder-0.5b"})
-    """Deployments, each with its checkpoint in examples/coder.yaml."""
+    models: Mapping[str, Model] = field(default_factory=lambda: {"model": Model("coder-0.5b")})
+    """By deployment."""
     draws: int = 16
 
 
@@ -58,8 +75,26 @@ def puzzles(generator: str, count: int = 150, seed: int = 10, **settings: Any) -
 
 def wide(generator: str, **settings: Any) -> RecordedPool:
     """A cheap and a reference model on tasks that no deep pool has."""
-    models = {"cheap": "coder-0.5b", "reference": "coder-1.5b"}
+    models = {"cheap": Model("coder-0.5b"), "reference": Model("coder-1.5b")}
     return RecordedPool(suite=puzzles(generator, count=700, seed=20, **settings), models=models, draws=4)
+
+
+def precisions() -> RecordedPool:
+    """One checkpoint at several precisions. The top is the file at hand, Q4_K_M, with its KV cache at f16."""
+    settings = {
+        "chain_sum": {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 3},
+        "products": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2},
+    }
+    suite = ReasoningGymSuite(generators=tuple(settings), count=300, seed=50, settings=settings, max_tokens=12)
+    cache = {kind: {"cache_type_k": kind, "cache_type_v": kind, "flash_attention": True} for kind in ("q8_0", "q4_0")}
+    models = {
+        "q4_k_m": Model("coder-1.5b"),
+        "kv_q8_0": Model("coder-1.5b", levers=cache["q8_0"]),
+        "kv_q4_0": Model("coder-1.5b", levers=cache["q4_0"]),
+        "q3_k": Model("coder-1.5b", "Q3_K"),
+        "q2_k": Model("coder-1.5b", "Q2_K"),
+    }
+    return RecordedPool(suite=SuiteChoice(reasoning_gym=suite), models=models, draws=3)
 
 
 DECIMALS = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "min_decimal_places": 1, "max_decimal_places": 1}
@@ -71,6 +106,7 @@ POOLS = {
     "wide-sums": wide("chain_sum", min_terms=2, max_terms=2, min_digits=2, max_digits=3),
     "wide-decimals": wide("decimal_chain_sum", max_digits=2, **DECIMALS),
     "wide-products": wide("products", min_terms=2, max_terms=2, min_digits=1, max_digits=2),
+    "precisions": precisions(),
 }
 """Whether one draw is right for 30 to 80 % of their tasks is what a pilot shows."""
 
@@ -84,14 +120,33 @@ def make_tasks(pool: RecordedPool, path: Path) -> None:
     write(path, made, WorkloadHeader(name=path.stem, description=about))
 
 
-def config_of(pool: RecordedPool, slots: int, threads: int) -> dict[str, Any]:
+def requantized(model: Model, folder: Path) -> dict[str, str]:
+    """The entry of a requantized checkpoint in a config file of this folder; writes the model's file."""
+    name = f"{model.name}.gguf"
+    if not (folder / name).exists():
+        pull = [sys.executable, "-m", "tierwise", "pull", "examples/coder.yaml", model.checkpoint, "--quiet"]
+        said = subprocess.run(pull, check=True, cwd=ROOT, capture_output=True, text=True).stdout
+        whole = said.splitlines()[0].partition(": ")[2]
+        program = [sys.executable, str(ROOT / "scripts" / "requantize.py")]
+        subprocess.run([*program, whole, str(folder / name), "--type", model.quantization], check=True)
+    digest = hashlib.sha256()
+    with (folder / name).open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return {"source": f"file:{name}", "sha256": digest.hexdigest()}
+
+
+def config_of(pool: RecordedPool, folder: Path, slots: int, threads: int) -> dict[str, Any]:
     """The config file: a tier for each model, which draws once."""
     coder = yaml.safe_load((ROOT / "examples" / "coder.yaml").read_text(encoding="utf-8"))
     engine = {"engine": "llama.cpp", "context": 1024, "slots": slots, "threads": threads}
     sampling = {"temperature": 0.8, "top_p": 0.95}
     return {
-        "checkpoints": {one: coder["checkpoints"][one] for one in pool.models.values()},
-        "deployments": {name: engine | {"checkpoint": one} for name, one in pool.models.items()},
+        "checkpoints": {
+            one.name: requantized(one, folder) if one.quantization else coder["checkpoints"][one.checkpoint]
+            for one in pool.models.values()
+        },
+        "deployments": {name: engine | {"checkpoint": one.name} | one.levers for name, one in pool.models.items()},
         "tiers": {
             "draw" if len(pool.models) == 1 else name: {"deployment": name, "policy": "single", "sampling": sampling}
             for name in pool.models
@@ -112,7 +167,7 @@ def record(name: str, folder: Path, wanted: argparse.Namespace) -> int:
     if not tasks.exists():
         make_tasks(pool, tasks)
     if not config.exists():
-        made = config_of(pool, wanted.slots, wanted.threads)
+        made = config_of(pool, folder, wanted.slots, wanted.threads)
         config.write_text(yaml.safe_dump(made, sort_keys=False), encoding="utf-8")
     limit = () if wanted.tasks is None else ("--limit", str(wanted.tasks))
     draws = pool.draws if wanted.draws is None else wanted.draws
