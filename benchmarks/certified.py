@@ -49,7 +49,7 @@ from tierwise.workloads.suites.reasoning_gym import ReasoningGymSuite
 from tierwise.workloads.task import Task
 
 ROOT = Path(__file__).parents[1]
-POOLS = Path(__file__).parent / "pools"
+POOLS = Path(__file__).parent / "pools" / "certified"
 PAGE = ROOT / "docs" / "tune.md"
 BEGIN, END = "<!-- benchmarks/certified.py -->", "<!-- end of benchmarks/certified.py -->"
 LOSS = 0.05
