@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tierwise.workloads.files import Workload
 
 _LEAST_DRAWS = 4
+_ROUNDS = 3
+"""Sessions of a recording: the later ones ask again for draws that ended in infrastructure errors."""
 
 
 class PromiseKind(StrEnum):
@@ -215,20 +217,21 @@ def _recorded(
         return RunDirectory(pool)
     path = folder / "pool"
     directory = RunDirectory(path)
-    if directory.has_manifest and not directory.is_unfinished:
-        return directory
-    job = recording(
-        file,
-        workload,
-        draws=draws or _draws_needed(file),
-        directory=lambda: RunDirectory.create(path),
-        seed=seed,
-        dollars=limits[0],
-        minutes=limits[1],
-    )
-    if code := run(job, as_json=as_json):
-        raise typer.Exit(code)
-    return job.directory
+    for _ in range(_ROUNDS):
+        if directory.has_manifest and not directory.is_unfinished and not directory.errors():
+            break
+        job = recording(
+            file,
+            workload,
+            draws=draws or _draws_needed(file),
+            directory=lambda: RunDirectory.resume(path) if directory.has_manifest else RunDirectory.create(path),
+            seed=seed,
+            dollars=limits[0],
+            minutes=limits[1],
+        )
+        if code := run(job, as_json=as_json):
+            raise typer.Exit(code)
+    return directory
 
 
 def _draws_needed(file: Path) -> int:
@@ -259,6 +262,7 @@ def _search(
     from tierwise import plan as planning
     from tierwise.pools.reading import read_pool
     from tierwise.pools.replaying import Replayer
+    from tierwise.tuning.complete import with_all_draws
     from tierwise.tuning.evaluate import search_space
     from tierwise.tuning.spending import require_prices, require_unused, unbounded, with_dollars
     from tierwise.tuning.split import split
@@ -268,7 +272,7 @@ def _search(
     require_prices(plan)
     is_pools_own = workload.resolve() == directory.tasks_path.resolve()
     pool = read_pool(directory, config=file, workload=None if is_pools_own else load(workload))
-    pool = replace(pool, plan=plan)
+    pool = replace(with_all_draws(pool), plan=plan)
     parts = split([one.task for one in pool.tasks], seed=options.seed)
     with Progress(console=console, transient=True) as progress, Replayer(unbounded(pool), plan.file.prices) as replayer:
         shown = progress.add_task("replaying", total=None)
