@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tierwise.workloads.files import Workload
 
 _LEAST_DRAWS = 4
+_SPARE = 2
+"""Draws in place of those that a vote cannot use."""
 _ROUNDS = 3
 """Sessions of a recording: the later ones ask again for draws that ended in infrastructure errors."""
 
@@ -64,8 +66,8 @@ RecordedPool = Annotated[
 Votes = Annotated[
     int | None,
     typer.Option(
-        help="Draws of each task and deployment to record. Default: the most that a tier's policy takes, at least 4; 1 "
-        "if every tier asks once at temperature 0.",
+        help="Draws of each task and deployment to record. Default: the most that a tier's policy takes, at least 4, "
+        "and 2 more if a cheaper tier draws from the same deployment; 1 if every tier asks once at temperature 0.",
         min=1,
         max=1000,
     ),
@@ -236,16 +238,21 @@ def _recorded(
 
 def _draws_needed(file: Path) -> int:
     """As many as the tier with the most votes draws, and at least as many as agreement and chance need. At temperature
-    0 there is no chance, and a second draw would be a copy.
+    0 there is no chance, and a second draw would be a copy. Where a cheaper tier draws from the same deployment, a vote
+    uses its draws, but not those that are truncated or empty, so a few more are recorded.
     """
     from tierwise import plan as planning
-    from tierwise.pools.sources import sources_of
+    from tierwise.pools.sources import recorded_sources, sources_of
 
     plan = planning.load(file)
-    votes = [getattr(plan.tiers[name].policy.member, "n", 1) for name in plan.file.tiers]
-    most = max(n for n in (1, *votes) if isinstance(n, int))
+    votes = {name: getattr(plan.tiers[name].policy.member, "n", 1) for name in plan.file.tiers}
+    most = max(n for n in (1, *votes.values()) if isinstance(n, int))
     is_greedy = most == 1 and all(source.sampling.get("temperature") == 0 for source in sources_of(plan))
-    return 1 if is_greedy else max(_LEAST_DRAWS, most)
+    if is_greedy:
+        return 1
+    asking = [name for name in plan.file.tiers if not plan.tiers[name].policy.member.tiers()]
+    is_shared = most > 1 and len(recorded_sources(plan, asking)) < len(asking)
+    return max(_LEAST_DRAWS, most + _SPARE * is_shared)
 
 
 def _search(
