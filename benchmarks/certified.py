@@ -1,14 +1,12 @@
 """A route from two commands to a certificate, and live through the endpoint on tasks that it has never seen.
 
-    python benchmarks/certified.py orders|sums --out FOLDER [--live 150]      an hour on two cores; resumes in FOLDER
-    python benchmarks/certified.py [orders sums] --recorded                   on the packed pools, without a model
-    python benchmarks/certified.py orders|sums --out FOLDER --pack            FOLDER/NAME.tar.xz, to be committed
+    python benchmarks/certified.py sums|chains --out FOLDER [--live 150]      an hour on a core; resumes in FOLDER
+    python benchmarks/certified.py [sums chains] --recorded                   on the packed pools, without a model
+    python benchmarks/certified.py sums|chains --out FOLDER --pack            FOLDER/NAME.tar.xz, to be committed
 
-Two workloads, each with a config file as a user would write it. Everything runs on this machine, and its hour has one
-price, so dollars are measured seconds, and no ratio of prices is assumed.
-
-`orders`: a message is turned into JSON. `fast` is a 0.5B model and `max` a 1.5B one, both at temperature 0.
-`sums`: an addition. `fast` asks the 0.5B model once, and `max` is a vote of 11 of the same model, at temperature 0.8.
+Two workloads of one checkpoint, a 0.5B model: `sums`, additions of two numbers of up to three digits, and `chains`,
+additions and subtractions of up to four numbers of up to two digits. `fast` asks once, and `max` is a vote of 11, both
+at temperature 0.8. The machine's hour has a price, so dollars are measured seconds.
 
 1. `tierwise tune` records the pool with a real llama.cpp, searches, certifies harm of at most 5 % with 95 % confidence,
    and writes the route `auto`.
@@ -36,7 +34,6 @@ from typing import Any
 import msgspec
 import yaml
 
-from orders import orders
 from packing import pack
 from puzzles import answered_alone
 from tierwise.runs.directory import RunDirectory
@@ -57,12 +54,18 @@ HOUR = 0.10
 """Dollars of an hour of the machine."""
 
 
-def sums(count: int, seed: int) -> tuple[Task, ...]:
-    """Additions of two numbers of one to three digits; each prompt once."""
-    settings = {"chain_sum": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 3}}
-    suite = ReasoningGymSuite(generators=("chain_sum",), count=2 * count, seed=seed, settings=settings, max_tokens=12)
-    found = {str(task.messages[-1]["content"]): task for task in reversed(answered_alone(suite))}
-    return tuple(found.values())[::-1][:count]
+def additions(terms: int, digits: int) -> Callable[[int, int], tuple[Task, ...]]:
+    """Additions and subtractions of 2 to `terms` numbers of 1 to `digits` digits; each prompt once."""
+
+    def tasks(count: int, seed: int) -> tuple[Task, ...]:
+        settings = {"chain_sum": {"min_terms": 2, "max_terms": terms, "min_digits": 1, "max_digits": digits}}
+        suite = ReasoningGymSuite(
+            generators=("chain_sum",), count=2 * count, seed=seed, settings=settings, max_tokens=12
+        )
+        found = {str(task.messages[-1]["content"]): task for task in reversed(answered_alone(suite))}
+        return tuple(found.values())[::-1][:count]
+
+    return tasks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,17 +84,10 @@ def tier(deployment: str, temperature: float, votes: int = 1) -> dict[str, Any]:
     return {"deployment": deployment, "policy": policy, "sampling": {"temperature": temperature}}
 
 
+ONE_MODEL = {"fast": tier("small", 0.8), "max": tier("small", 0.8, votes=11)}
 CASES = {
-    "orders": Case(
-        tasks=orders, count=360, tiers={"fast": tier("small", 0), "max": tier("large", 0)}, about="orders to JSON"
-    ),
-    "sums": Case(
-        tasks=sums,
-        count=300,
-        tiers={"fast": tier("small", 0.8), "max": tier("small", 0.8, votes=11)},
-        about="additions",
-        slots=12,
-    ),
+    "sums": Case(tasks=additions(2, 3), count=300, tiers=ONE_MODEL, about="additions", slots=12),
+    "chains": Case(tasks=additions(4, 2), count=260, tiers=ONE_MODEL, about="chains of additions", slots=12),
 }
 RECORDED_SEED, LIVE_SEED = 41, 42
 
