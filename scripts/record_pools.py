@@ -6,6 +6,7 @@
 
 A deep pool has 16 draws of one model for each of 150 tasks, and is for stopping rules. A wide one has 4 draws of a
 cheap and of a reference model for each of 700 tasks, and is for routes. The cheap model is right less often.
+`precisions` has 3 draws of one checkpoint at several precisions for each of 300 tasks.
 
 A piece may be ended at any time, also by `kill -9`: the next one continues where it ended. A packed pool has the tasks
 of which all draws are there. It is unpacked with `tar -xf`, and is a directory for `tierwise pool replay`. Committed
@@ -15,38 +16,43 @@ pools are in benchmarks/pools; benchmarks/real_pools.py draws their curves.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import subprocess
 import sys
-import tarfile
-import tempfile
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import yaml
 
-from tierwise.runs.directory import Manifest, RunDirectory
-from tierwise.runs.records import TrialOutcome
+from tierwise.runs.directory import RunDirectory
 from tierwise.workloads.files.header import WorkloadHeader
 from tierwise.workloads.files.write import write
 from tierwise.workloads.suites import SuiteChoice
 from tierwise.workloads.suites.human_eval import HumanEval
 from tierwise.workloads.suites.reasoning_gym import ReasoningGymSuite
-from tierwise.workloads.task import read_tasks
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+from packing import pack  # noqa: E402
 from puzzles import answered_alone  # noqa: E402 - benchmarks are programs
 
-MOST_BYTES = 5 * 2**20
-"""A packed pool."""
 
-KEPT = ("manifest.json", "records.jsonl", "workload.jsonl")
-"""The files of a pool that a replay reads."""
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A checkpoint of examples/coder.yaml with its launch levers."""
+
+    checkpoint: str
+    quantization: str = ""
+    """A type of scripts/requantize.py, which writes the file; empty for the checkpoint as it is."""
+    levers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of the checkpoint in the config file."""
+        return f"{self.checkpoint}-{self.quantization}" if self.quantization else self.checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +60,8 @@ class RecordedPool:
     """Draws of one or several models for the tasks of one suite."""
 
     suite: SuiteChoice
-    models: Mapping[str, str] = field(default_factory=lambda: {"model": "coder-0.5b"})
-    """Deployments, each with its checkpoint in examples/coder.yaml."""
+    models: Mapping[str, Model] = field(default_factory=lambda: {"model": Model("coder-0.5b")})
+    """By deployment."""
     draws: int = 16
 
 
@@ -69,8 +75,26 @@ def puzzles(generator: str, count: int = 150, seed: int = 10, **settings: Any) -
 
 def wide(generator: str, **settings: Any) -> RecordedPool:
     """A cheap and a reference model on tasks that no deep pool has."""
-    models = {"cheap": "coder-0.5b", "reference": "coder-1.5b"}
+    models = {"cheap": Model("coder-0.5b"), "reference": Model("coder-1.5b")}
     return RecordedPool(suite=puzzles(generator, count=700, seed=20, **settings), models=models, draws=4)
+
+
+def precisions() -> RecordedPool:
+    """One checkpoint at several precisions. The top is the file at hand, Q4_K_M, with its KV cache at f16."""
+    settings = {
+        "chain_sum": {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 3},
+        "products": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2},
+    }
+    suite = ReasoningGymSuite(generators=tuple(settings), count=300, seed=50, settings=settings, max_tokens=12)
+    cache = {kind: {"cache_type_k": kind, "cache_type_v": kind, "flash_attention": True} for kind in ("q8_0", "q4_0")}
+    models = {
+        "q4_k_m": Model("coder-1.5b"),
+        "kv_q8_0": Model("coder-1.5b", levers=cache["q8_0"]),
+        "kv_q4_0": Model("coder-1.5b", levers=cache["q4_0"]),
+        "q3_k": Model("coder-1.5b", "Q3_K"),
+        "q2_k": Model("coder-1.5b", "Q2_K"),
+    }
+    return RecordedPool(suite=SuiteChoice(reasoning_gym=suite), models=models, draws=3)
 
 
 DECIMALS = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "min_decimal_places": 1, "max_decimal_places": 1}
@@ -82,6 +106,7 @@ POOLS = {
     "wide-sums": wide("chain_sum", min_terms=2, max_terms=2, min_digits=2, max_digits=3),
     "wide-decimals": wide("decimal_chain_sum", max_digits=2, **DECIMALS),
     "wide-products": wide("products", min_terms=2, max_terms=2, min_digits=1, max_digits=2),
+    "precisions": precisions(),
 }
 """Whether one draw is right for 30 to 80 % of their tasks is what a pilot shows."""
 
@@ -95,14 +120,33 @@ def make_tasks(pool: RecordedPool, path: Path) -> None:
     write(path, made, WorkloadHeader(name=path.stem, description=about))
 
 
-def config_of(pool: RecordedPool, slots: int, threads: int) -> dict[str, Any]:
+def requantized(model: Model, folder: Path) -> dict[str, str]:
+    """The entry of a requantized checkpoint in a config file of this folder; writes the model's file."""
+    name = f"{model.name}.gguf"
+    if not (folder / name).exists():
+        pull = [sys.executable, "-m", "tierwise", "pull", "examples/coder.yaml", model.checkpoint, "--quiet"]
+        said = subprocess.run(pull, check=True, cwd=ROOT, capture_output=True, text=True).stdout
+        whole = said.splitlines()[0].partition(": ")[2]
+        program = [sys.executable, str(ROOT / "scripts" / "requantize.py")]
+        subprocess.run([*program, whole, str(folder / name), "--type", model.quantization], check=True)
+    digest = hashlib.sha256()
+    with (folder / name).open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return {"source": f"file:{name}", "sha256": digest.hexdigest()}
+
+
+def config_of(pool: RecordedPool, folder: Path, slots: int, threads: int) -> dict[str, Any]:
     """The config file: a tier for each model, which draws once."""
     coder = yaml.safe_load((ROOT / "examples" / "coder.yaml").read_text(encoding="utf-8"))
     engine = {"engine": "llama.cpp", "context": 1024, "slots": slots, "threads": threads}
     sampling = {"temperature": 0.8, "top_p": 0.95}
     return {
-        "checkpoints": {one: coder["checkpoints"][one] for one in pool.models.values()},
-        "deployments": {name: engine | {"checkpoint": one} for name, one in pool.models.items()},
+        "checkpoints": {
+            one.name: requantized(one, folder) if one.quantization else coder["checkpoints"][one.checkpoint]
+            for one in pool.models.values()
+        },
+        "deployments": {name: engine | {"checkpoint": one.name} | one.levers for name, one in pool.models.items()},
         "tiers": {
             "draw" if len(pool.models) == 1 else name: {"deployment": name, "policy": "single", "sampling": sampling}
             for name in pool.models
@@ -123,7 +167,7 @@ def record(name: str, folder: Path, wanted: argparse.Namespace) -> int:
     if not tasks.exists():
         make_tasks(pool, tasks)
     if not config.exists():
-        made = config_of(pool, wanted.slots, wanted.threads)
+        made = config_of(pool, folder, wanted.slots, wanted.threads)
         config.write_text(yaml.safe_dump(made, sort_keys=False), encoding="utf-8")
     limit = () if wanted.tasks is None else ("--limit", str(wanted.tasks))
     draws = pool.draws if wanted.draws is None else wanted.draws
@@ -135,45 +179,6 @@ def record(name: str, folder: Path, wanted: argparse.Namespace) -> int:
         total, found = len(directory.read_manifest().keys()), len(directory.read_records())
         print(f"{name}: {found} of {total} draws" + ("; complete" if found == total else "; run it again to continue"))
     return code
-
-
-def without_paths(manifest: Manifest) -> Manifest:
-    """The manifest without what names a folder of the machine that recorded it."""
-    replace = msgspec.structs.replace
-    sessions = [
-        replace(one, deployments=[replace(deployed, command="") for deployed in one.deployments or []])
-        for one in manifest.sessions
-    ]
-    return replace(
-        manifest,
-        config=replace(manifest.config, path=Path(manifest.config.path).name),
-        workload=replace(manifest.workload, path=Path(manifest.workload.path).name),
-        sessions=sessions,
-    )
-
-
-def pack(name: str, folder: Path) -> int:
-    """Pack the tasks of a pool of which all draws are there."""
-    directory, target = RunDirectory(folder / name), folder / f"{name}.tar.xz"
-    manifest, records = directory.read_manifest(), directory.read_records()
-    counted = Counter(record.task for record in records if record.outcome is not TrialOutcome.ERROR)
-    whole = [task for task in manifest.tasks if counted[task] == manifest.settings.repeats * len(manifest.variants)]
-    if not whole:
-        print(f"{name} has no task with all its draws yet; record on", file=sys.stderr)
-        return 2
-    with tempfile.TemporaryDirectory() as scratch:
-        packed = RunDirectory.create(Path(scratch) / name)
-        packed.write_manifest(without_paths(msgspec.structs.replace(manifest, tasks=whole)))
-        packed.write_tasks([task for task in read_tasks(directory.tasks_path) if task.id in whole])
-        packed.write_records([record for record in records if record.task in whole])
-        with tarfile.open(target, "w:xz", preset=9) as archive:
-            for file in KEPT:
-                archive.add(packed.path / file, arcname=f"{name}/{file}")
-    size = target.stat().st_size
-    print(f"{target}: {len(whole)} of {len(manifest.tasks)} tasks, {size / 2**20:.2f} MiB")
-    if size > MOST_BYTES:
-        print(f"it has more than {MOST_BYTES / 2**20:.0f} MiB; record fewer tasks", file=sys.stderr)
-    return int(size > MOST_BYTES)
 
 
 def main() -> None:
@@ -188,7 +193,9 @@ def main() -> None:
     parser.add_argument("--pack", action="store_true", help="pack the recorded pool")
     wanted = parser.parse_args()
     folder = wanted.out.resolve()
-    sys.exit(pack(wanted.pool, folder) if wanted.pack else record(wanted.pool, folder, wanted))
+    name = wanted.pool
+    packed = folder / f"{name}.tar.xz"
+    sys.exit(pack(name, folder / name, packed) if wanted.pack else record(name, folder, wanted))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,11 @@ class CheckpointConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Hash of the whole file; for a folder, of the sorted output of `sha256sum` for its files. `tierwise pull`
     prints it."""
 
+    def has_weights_of(self, other: CheckpointConfig | None) -> bool:
+        """Whether both have the same weights: by hash where both are pinned, else by what is written."""
+        hashes = {one.sha256 and one.sha256.lower() for one in (self, other) if one is not None}
+        return self == other if other is None or None in hashes else len(hashes) == 1
+
 
 class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named level of service."""

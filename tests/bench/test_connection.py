@@ -74,8 +74,9 @@ def test_a_connection_is_reused(loop):
     assert first.headers["x-kind"] == "good"
 
 
-def test_a_connection_closed_while_idle_is_replaced():
-    (first, second), connections = talk(WHOLE, times=2, close=True)
+@pytest.mark.parametrize("pause", [0.0, 0.05], ids=["unnoticed", "noticed"])
+def test_a_connection_closed_while_idle_is_replaced(pause):
+    (first, second), connections = talk(WHOLE, times=2, close=True, pause=pause)
     assert (first.body, second.body, connections) == (b"hi", b"hi", 2)
 
 

@@ -248,3 +248,60 @@ def test_without_a_pool_one_is_recorded_and_after_a_kill_the_rest_of_it(tmp_path
         before = server.accepted
         assert CliRunner().invoke(app, command).exit_code == 0
         assert server.accepted == before  # a whole pool is only read
+
+
+def test_tasks_that_lack_draws_are_left_out_and_said(tmp_path):
+    pool = recording(tmp_path / "pool", 130)
+    records = pool.read_records()
+    pool.write_records(records[1:])
+    done = tune(tmp_path, *QUICK, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.exception
+    assert "1 of 130 tasks lack draws that ended in infrastructure errors, and are left out" in done.output
+    lacking = dict.fromkeys(record.task for record in records)
+    pool.write_records([one for one in records if one.task not in list(lacking)[:3] or one.repeat])
+    assert "3 of 130 tasks lack draws, and at most 2% may" in refused(tune(tmp_path, *QUICK))
+
+
+class AnswersLater(Answers):
+    """Fails at one question for as long as the first attempts at it last."""
+
+    failures = 0
+
+    def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
+        if request.body["messages"][-1]["content"] == "7?" and self.failures < 4:
+            self.failures += 1
+            return HttpReply(status=500, error={"message": "unlucky"})
+        return super().reply_to(number, request)
+
+
+def test_draws_that_ended_in_errors_are_asked_again(tmp_path, write_tasks):
+    tasks = write_tasks(
+        *(
+            {"id": f"t{n}", "messages": [{"role": "user", "content": f"{n}?"}], "check": {"number": {"equals": 4}}}
+            for n in range(60)
+        )
+    )
+    file, out = tmp_path / "served.yaml", tmp_path / "out"
+    with in_a_thread(AnswersLater()) as server:
+        file.write_text(SERVED.format(url=server.url))
+        command = ["tune", str(file), str(tasks), "--loss", "0.1", "--orders", "1", "--draws", "2", "--out", str(out)]
+        done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert "run again" in done.output
+    pool = RunDirectory(out / "pool")
+    assert not pool.errors()
+    assert len(pool.read_manifest().sessions) == 2
+
+
+def test_one_draw_is_enough_where_every_tier_asks_once_at_temperature_0(tmp_path, write_tasks):
+    tasks = write_tasks(
+        *(
+            {"id": f"t{n}", "messages": [{"role": "user", "content": f"{n}?"}], "check": {"number": {"equals": 4}}}
+            for n in range(120)
+        )
+    )
+    file = tmp_path / "tierwise.yaml"
+    for temperature, draws in (("0", 1), ("0.7", 4)):
+        file.write_text(CONFIG.replace("0.7", temperature))
+        done = CliRunner().invoke(app, ["tune", str(file), str(tasks), "--dry-run"])
+        assert f"2 deployments × {draws} draws × 120 tasks" in done.output

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from made_pools import CONFIG, Said, make, pool, question
+from tierwise.plan import CheckpointConfig
 from tierwise.pools.reading import read_pool
 from tierwise.runs.directory import RunDirectory, RunSession
 from tierwise.runs.records import TrialOutcome
@@ -112,6 +113,22 @@ def test_the_recorded_config_file_and_one_with_other_policies_are_accepted(tmp_p
     make(tmp_path / "p", TASKS, varied)
     (tmp_path / "tierwise.yaml").write_text(CONFIG.replace("policy: single", "policy: {majority: {n: 3}}"))
     assert read_pool(RunDirectory(tmp_path / "p"), config=tmp_path / "tierwise.yaml").notes == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (("file:a", "A" * 64), ("pypi:x==1/a", "a" * 64), True),
+        (("file:a", "a" * 64), ("file:a", "b" * 64), False),
+        (("file:a", None), ("file:a", None), True),
+        (("file:a", None), ("file:b", None), False),
+        (("file:a", None), ("file:a", "a" * 64), False),
+    ],
+)
+def test_pinned_checkpoints_are_compared_by_their_hashes(one, other, same):
+    first, second = (CheckpointConfig(source=source, sha256=sha256) for source, sha256 in (one, other))
+    assert first.has_weights_of(second) is second.has_weights_of(first) is same
+    assert not first.has_weights_of(None)
 
 
 def test_another_workload_is_refused(tmp_path):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from made_evaluations import evaluated, routes
 from tierwise.stats.promises import exact
-from tierwise.tuning.certify import Promises, certify, judged, nested, ordered, pareto, walk
+from tierwise.tuning.certify import Promises, certify, judged, ordered, pareto, walk
+from tierwise.tuning.chains import nested
 
 HARM = Promises(limit=0.05)
 

@@ -111,12 +111,13 @@ class _ClientConnection(asyncio.Protocol):
         self._over: asyncio.Future[None] | None = None
 
     async def ask(self, request: bytes, sink: ResponseSink) -> None:
+        self.has_answered = False  # also where it was closed since its last answer
         if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError("closed while idle")
         self.on_body = sink.blocks.append  # bound directly, without a wrapper method: it runs for every token
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
-        self._is_keepable = self.has_answered = False
+        self._is_keepable = False
         self._sink, self._over = sink, asyncio.get_running_loop().create_future()
         self._transport.write(request)
         try:

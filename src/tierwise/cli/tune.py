@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tierwise.tuning.record import Look
     from tierwise.tuning.split import TaskSplit
 
-_LEAST_DRAWS = 4
-
 
 class PromiseKind(StrEnum):
     """What a route promises."""
@@ -65,8 +63,9 @@ RecordedPool = Annotated[
 Votes = Annotated[
     int | None,
     typer.Option(
-        help="Draws of each task and deployment to record. Default: the most that a tier's policy takes, at least 4.",
-        min=2,
+        help="Draws of each task and deployment to record. Default: the most that a tier's policy takes, at least 4, "
+        "and 2 more if a cheaper tier draws from the same deployment; 1 if every tier asks once at temperature 0.",
+        min=1,
         max=1000,
     ),
 ]
@@ -144,28 +143,41 @@ def tune(
     from tierwise.cli.again import prepare
     from tierwise.cli.extras import need_extra
     from tierwise.cli.output import new_directory
+    from tierwise.cli.tuning_pool import draws_needed, recorded_pool
+    from tierwise.runs.directory import RunDirectory
 
     need_extra("bench", "tierwise tune")
     folder = out or new_directory(f"tune-{file.stem}-{workload.stem}")
-    resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or _draws_needed(file))
+    resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or draws_needed(file))
     if resumed is not None:
         workload, promise = resumed.workload, PromiseKind(resumed.promise)
         loss, confidence, p95, dollars, reference, orders, seed = resumed.rest
     promises = _promises(promise, loss, confidence, p95)
     if dry_run and pool is None:
-        _print_split(
-            _console(as_json=as_json), file, workload, promises, draws or _draws_needed(file), seed, races=races
-        )
+        needed = draws or draws_needed(file)
+        _print_split(_console(as_json=as_json), file, workload, promises, needed, seed, races=races)
         return
     limits = (budget_dollars, budget_minutes)
-    options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, races=races, resumed=resumed)
-    raced = None
-    if resumed is None:
-        console = _console(as_json=as_json)
-        directory, raced = _recorded(console, file, workload, pool, folder, draws, options, limits, as_json=as_json)
-    else:
+    options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, resumed=resumed)
+    console, raced = _console(as_json=as_json), None
+    if resumed is not None:
         directory = resumed.recorded(file, folder, limits, as_json=as_json)
-    found = replace(_search(_console(as_json=as_json), file, workload, directory, promises, options), raced=raced)
+    elif pool is not None:
+        directory = RunDirectory(pool)
+    else:
+        directory, raced = recorded_pool(
+            console,
+            file,
+            workload,
+            folder,
+            draws or draws_needed(file),
+            limits,
+            reference=reference,
+            seed=seed,
+            races=races,
+            as_json=as_json,
+        )
+    found = replace(_search(console, file, workload, directory, promises, options), raced=raced)
     if dry_run:
         _print_outlook(found, as_json=as_json)
         return
@@ -186,7 +198,6 @@ class _Options:
     orders: int
     seed: int
     dollars: float | None
-    races: bool
     resumed: Resumed | None
     """The earlier run; with --from."""
 
@@ -253,56 +264,6 @@ def _print_split(
     console.print("record a pool, or give one with --pool, to see the expected losses and the largest saving in reach")
 
 
-def _recorded(
-    console: Console,
-    file: Path,
-    workload: Path,
-    pool: Path | None,
-    folder: Path,
-    draws: int | None,
-    options: _Options,
-    limits: tuple[float | None, float | None],
-    *,
-    as_json: bool,
-) -> tuple[RunDirectory, Raced | None]:
-    """The given pool, or one that is recorded now, or was in part; and the race before it."""
-    from tierwise.cli.execution import run
-    from tierwise.cli.pool import recording
-    from tierwise.cli.racing import of_survivors, opened, race
-    from tierwise.runs.directory import RunDirectory
-
-    if pool is not None:
-        return RunDirectory(pool), None
-    path = folder / "pool"
-    job = recording(
-        file,
-        workload,
-        draws=draws or _draws_needed(file),
-        directory=lambda: RunDirectory(path),
-        seed=options.seed,
-        dollars=limits[0],
-        minutes=limits[1],
-    )
-    directory = RunDirectory(path)
-    may_race = options.races and (not directory.has_manifest or (folder / "race").exists())
-    raced = race(console, job, folder, reference=options.reference, seed=options.seed) if may_race else None
-    if directory.has_manifest and not directory.is_unfinished:
-        return directory, raced
-    job = of_survivors(replace(job, directory=opened(path, raced)), raced)
-    if code := run(job, as_json=as_json):
-        raise typer.Exit(code)
-    return job.directory, raced
-
-
-def _draws_needed(file: Path) -> int:
-    """As many as the tier with the most votes draws, and at least as many as agreement and chance need."""
-    from tierwise import plan as planning
-
-    plan = planning.load(file)
-    votes = [getattr(plan.tiers[name].policy.member, "n", 1) for name in plan.file.tiers]
-    return max(_LEAST_DRAWS, *(n for n in votes if isinstance(n, int)))
-
-
 def _search(
     console: Console,
     file: Path,
@@ -317,6 +278,7 @@ def _search(
     from tierwise import plan as planning
     from tierwise.pools.reading import read_pool
     from tierwise.pools.replaying import Replayer
+    from tierwise.tuning.complete import with_all_draws
     from tierwise.tuning.evaluate import search_space
     from tierwise.tuning.looks import look_note
     from tierwise.tuning.spending import require_prices, require_unused, unbounded, with_dollars
@@ -327,7 +289,7 @@ def _search(
     require_prices(plan)
     is_pools_own = workload.resolve() == directory.tasks_path.resolve()
     pool = read_pool(directory, config=file, workload=None if is_pools_own else load(workload))
-    pool = replace(pool, plan=plan)
+    pool = replace(with_all_draws(pool), plan=plan)
     held = None if options.resumed is None else options.resumed.held
     parts = split([one.task for one in pool.tasks], seed=options.seed, kept=None if held is None else held.kept)
     with Progress(console=console, transient=True) as progress, Replayer(unbounded(pool), plan.file.prices) as replayer:

@@ -258,8 +258,8 @@ def _require_same_config(recorded: Plan, given: Plan) -> None:
             differences.append(f"it has no deployment {name!r}")
         elif before != now:
             differences.append(f"deployment {name!r} has other settings")
-        elif (loads := before.loads) is not None and recorded.file.checkpoints[loads] != given.file.checkpoints.get(
-            loads
+        elif (loads := before.loads) is not None and not recorded.file.checkpoints[loads].has_weights_of(
+            given.file.checkpoints.get(loads)
         ):
             differences.append(f"deployment {name!r} has another checkpoint")
     known = {source.key for source in sources_of(recorded)}
@@ -274,11 +274,6 @@ def _require_same_config(recorded: Plan, given: Plan) -> None:
             "Record a pool with this file, or leave --config out to use the recorded settings",
             field="--config",
         )
-
-
-def _checkpoint(plan: Plan, deployment: str) -> object:
-    loads = plan.file.deployments[deployment].loads
-    return None if loads is None else plan.file.checkpoints.get(loads)
 
 
 def _notes(

@@ -1,8 +1,8 @@
 """Certifies the cheapest setting that keeps its promises, with tests whose order was fixed on other tasks.
 
 Pareto testing (Laufer-Goldenberg et al. 2022, arXiv 2210.07913): the settings that no other beats in both dollars and
-risk on the tuning tasks are ordered by how surely they keep the promise there; for harm, the cheapest that keeps it
-there, and the stricter and looser versions of it. On the calibration tasks they are tested in this order, up to the
+risk on the tuning tasks are ordered by how surely they keep the promise there; for harm, one chain of stricter and
+looser versions of a setting (`tuning.chains`). On the calibration tasks they are tested in this order, up to the
 first that fails; with probability `confidence` none that passed breaks its promise. Several promises are one
 hypothesis: its p-value is the largest of theirs (intersection-union).
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tierwise.stats.promises import Losses, Method
+from tierwise.tuning.chains import best_chain, largest_rate, nested
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -181,7 +182,9 @@ def ordered(
 ) -> list[int]:
     """The settings that are tested, the surest to keep its promises on the tuning tasks first.
 
-    For harm, those of one chain of the Pareto set of dollars and risk (`nested`); otherwise the whole set.
+    For harm, the settings whose answers are those of the reference on all tuning tasks, such as a vote that ends once
+    it is decided, and then one chain of nested settings (`tuning.chains`). Otherwise the Pareto set of dollars and
+    risk.
 
     Args:
         evaluated: what each setting does to each task.
@@ -196,19 +199,52 @@ def ordered(
     dollars = evaluated.mean(evaluated.dollars, tuning)[found]
     seen = risks(evaluated, tuning, promises)[found]
     best = pareto(dollars, seen)
+    lossless: frozenset[int] = frozenset()
     if promises.kind == "harm":
-        good = seen[best] <= promises.limit
+        good = np.ones(len(best), dtype=np.bool_)
         for _, values, bound in _further(evaluated, found, promises):
             good &= evaluated.mean(values, tuning)[best] <= bound
-        start = best[good][0] if good.any() else best[-1]
-        best = nested(evaluated.kept[found][:, tuning], dollars, int(start))
-    kept = found[best].tolist()
+        starts = best[good] if good.any() else best
+        best = _rehearsed(evaluated, tuning, promises, size, found, dollars, seen, starts)
+        alike = (evaluated.kept[found][:, tuning] == 0) & (evaluated.disagreement[found][:, tuning] == 0)
+        lossless = frozenset(found[alike.all(axis=1)].tolist())
+    kept = list({*found[best].tolist(), *lossless})
     costs = dict(zip(found.tolist(), dollars.tolist(), strict=True))
     if promises.kind == "harm" and promises.p95 is None and promises.dollars is None:
         sure = dict(zip(found.tolist(), seen.tolist(), strict=True))  # p-values rise with it
     else:
         sure = {one: expected_p_value(evaluated, one, tuning, promises, size) for one in kept}
-    return sorted(kept, key=lambda one: (sure[one], -costs[one]))
+    return sorted(kept, key=lambda one: (one not in lossless, sure[one], -costs[one]))
+
+
+def _rehearsed(
+    evaluated: Evaluated,
+    tuning: Sequence[int] | Numbers,
+    promises: Promises,
+    size: int,
+    found: Numbers,
+    dollars: Floats,
+    seen: Floats,
+    starts: Numbers,
+) -> Numbers:
+    """The chain through one of several settings that is expected to certify the cheapest one, by places in `found`."""
+    names, (weights,) = _sums(evaluated.units[tuning], evaluated.weights[tuning])
+    harm = np.stack(
+        [_sums(evaluated.units[tuning], one)[1][0] for one in (evaluated.harm * evaluated.weights)[found][:, tuning]]
+    )
+    units = max(1, round(size * len(names) / max(1, len(tuning))))
+    kept = evaluated.kept[found][:, tuning]
+    chains = {tuple(sorted(nested(kept, dollars, int(start)).tolist())) for start in starts}
+    rate = largest_rate(promises.limit, promises.delta, units, is_plain=_is_plain(evaluated, tuning))
+    chosen = best_chain(
+        [sorted(chain, key=lambda one: (seen[one], -dollars[one])) for chain in sorted(chains)],
+        harm / weights.mean(),
+        dollars,
+        reference=float(dollars.max()),
+        rate=rate,
+        units=units,
+    )
+    return np.array(chosen, dtype=np.int64)
 
 
 def pareto(dollars: Floats, risks: Floats) -> Numbers:
@@ -218,30 +254,6 @@ def pareto(dollars: Floats, risks: Floats) -> Numbers:
         if risks[index] < least:
             found.append(index)
             least = risks[index]
-    return np.array(found, dtype=np.int64)
-
-
-def nested(kept: Floats, dollars: Floats, start: int) -> Numbers:
-    """Indexes of settings of which each keeps all that the dearer ones keep, and more, through one of them.
-
-    The thresholds of one signal are such a chain. Harm grows along it, so a strict threshold passes where a looser one
-    does, and a test of it costs nothing. The Pareto set alone leaves out all but the loosest threshold without a loss
-    on the tuning tasks, and fails at once where that one harms.
-
-    Args:
-        kept: settings × tasks, the share that is not passed on to the last tier.
-        dollars: of each setting.
-        start: a setting of the chain.
-    """
-    order = np.argsort(dollars, kind="stable")
-    found = [start]
-    for sign, several in ((-1.0, order), (1.0, order[::-1])):  # stricter ones are dearer
-        last = start
-        for one in several.tolist():
-            more = sign * (kept[one] - kept[last])
-            if sign * (dollars[last] - dollars[one]) > 0 and (more >= 0).all() and (more > 0).any():
-                found.append(one)
-                last = one
     return np.array(found, dtype=np.int64)
 
 
