@@ -129,7 +129,7 @@ def config_of(folder: Path, source: Path, threads: int) -> dict[str, Any]:
 
 def make_tasks(path: Path, count: int) -> None:
     settings = {"chain_sum": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 3}}
-    suite = ReasoningGymSuite(generators=("chain_sum",), count=count, seed=40, settings=settings, max_tokens=12)
+    suite = ReasoningGymSuite(generators=("chain_sum",), count=count, seed=41, settings=settings, max_tokens=12)
     made = {task.messages[-1]["content"]: task for task in answered_alone(suite)}
     write(path, list(made.values()), WorkloadHeader(name=path.stem, description="sums of two numbers"))
 
