@@ -75,14 +75,14 @@ def requantized(source: Path, kind: str, target: Path) -> Path:
         writer.add_key_value(name, one.contents(), one.types[0], one.types[-1] if array else None)
     wanted = gguf.GGMLQuantizationType[kind]
     kept: list[tuple[str, gguf.GGMLQuantizationType]] = []
-    for one in reader.tensors:
-        is_quantized = one.tensor_type not in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16)
-        own = wanted if is_quantized and one.shape[0] % 32 == 0 else one.tensor_type
-        kept.append((one.name, own))
-        data = one.data
-        if own != one.tensor_type:
-            data = gguf.quants.quantize(gguf.quants.dequantize(one.data, one.tensor_type), own)
-        writer.add_tensor(one.name, data, raw_dtype=own)
+    for tensor in reader.tensors:
+        is_quantized = tensor.tensor_type not in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16)
+        own = wanted if is_quantized and tensor.shape[0] % 32 == 0 else tensor.tensor_type
+        kept.append((tensor.name, own))
+        data = tensor.data
+        if own != tensor.tensor_type:
+            data = gguf.quants.quantize(gguf.quants.dequantize(tensor.data, tensor.tensor_type), own)
+        writer.add_tensor(tensor.name, data, raw_dtype=own)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -129,7 +129,7 @@ def config_of(folder: Path, source: Path, threads: int) -> dict[str, Any]:
 
 def make_tasks(path: Path, count: int) -> None:
     settings = {"chain_sum": {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 3}}
-    suite = ReasoningGymSuite(generators=("chain_sum",), count=count, seed=40, settings=settings, max_tokens=12)
+    suite = ReasoningGymSuite(generators=("chain_sum",), count=count, seed=41, settings=settings, max_tokens=12)
     made = {task.messages[-1]["content"]: task for task in answered_alone(suite)}
     write(path, list(made.values()), WorkloadHeader(name=path.stem, description="sums of two numbers"))
 

@@ -92,3 +92,23 @@ def test_with_equal_dollars_nobody_is_futile():
 def test_a_race_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(ValueError, match=r"futility|kept"):
         Race.started(["one", "two"], **wrong)
+
+
+def test_a_race_ends_once_the_dearer_one_is_almost_sure_to_be_shown_better_and_drops_nobody():
+    first = race_of([1, 1] * 4, [1, 0] * 4)
+    assert not first.is_settled
+    batch = {"cheap": [Result(float(n % 2), 1.0) for n in range(12)], "dear": [Result(1.0, 2.0)] * 12}
+    race = first.after(batch)
+    assert race.is_settled
+    assert race.racing == ("cheap", "dear")
+    assert race.threshold > 2**10 / 60, "the evidence alone would not end it"
+    assert not Race.started(["cheap", "dear"]).after(batch).is_settled
+
+
+def test_in_a_chain_only_what_stays_makes_others_futile():
+    """Each solves one task more than the one before: d is futile beside c, but c may leave, and d is not beside a."""
+    names = ["a", "b", "c", "d"]
+    batch = {name: [Result(float(n < 30 + place), 1.0 + place) for n in range(60)] for place, name in enumerate(names)}
+    race = Race.started(names, most_tasks=100, futility=0.05).after(batch)
+    assert race.chance("d", "c") < 0.05 < race.chance("d", "a")
+    assert [(one.name, one.by) for one in race.dropped] == [("b", "a")]

@@ -36,7 +36,7 @@ from tierwise.stats.futility import chance_of_showing
 Scores = Literal["binary", "graded"]
 LEAST_TASKS = 10
 """Before none is futile: with fewer tasks, a prior would decide."""
-LOOKS = 10
+LOOKS = 20
 """How often at most it is decided who is futile."""
 
 
@@ -240,8 +240,8 @@ class Race:
     @property
     def is_settled(self) -> bool:
         """Whether more tasks could not change who is on the frontier: one is left, or of each two that are left the
-        dearer is shown to solve more, or is kept anyway. Only where any deployment may drop any other, and without a
-        margin.
+        dearer is shown to solve more, is almost sure to be, or is kept anyway. Nobody leaves by this. Only where any
+        deployment may drop any other, and without a margin.
         """
         if len(self.racing) == 1:
             return True
@@ -251,9 +251,16 @@ class Race:
         cost = self.dollars
         return all(
             cost[cheap] > cost[dear]
-            or (cost[cheap] < cost[dear] and (dear in self.kept or self._pairs[dear, cheap].most >= enough))
+            or (cost[cheap] < cost[dear] and (self._pairs[dear, cheap].most >= enough or self.is_sure(dear, cheap)))
             for cheap, dear in permutations(self.racing, 2)
         )
+
+    def is_sure(self, dearer: str, cheaper: str) -> bool:
+        """Whether a dearer one stays beside this cheaper one, with all but the chance that makes others futile."""
+        if dearer in self.kept:
+            return True
+        chance = self.chance(dearer, cheaper)
+        return chance is not None and self.tasks >= LEAST_TASKS and chance >= 1 - self.futility
 
     def after(self, batch: Mapping[str, Sequence[Result]]) -> Race:
         """The race after one more batch of tasks, which those still in have all been asked.
@@ -359,8 +366,7 @@ def _stays(race: Race, name: str, racing: Sequence[str]) -> bool:
     """Whether one is not going to leave: only such a one makes others futile. In a chain of which each is futile beside
     the one before, the last may be much better than the first.
     """
-    chances = (race.chance(name, other) for other in racing if other != name)
-    return name in race.kept or all(one is None or one >= 1 - race.futility for one in chances)
+    return all(race.is_sure(name, other) for other in racing if race.dollars[other] < race.dollars[name])
 
 
 def _without_futile(race: Race) -> Race:
