@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -15,7 +17,7 @@ from made_tunings import CONFIG, recording, said
 from tierwise import plan as planning
 from tierwise.certificate import conditions_of, read_certificate
 from tierwise.cli import app
-from tierwise.runs.directory import RunDirectory
+from tierwise.runs.directory import RunDirectory, RunSession
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.testing.server import FakeServer, HttpReply, HttpRequest, in_a_thread
 
@@ -193,6 +195,22 @@ def test_an_engine_that_ignores_seeds_is_said(tmp_path):
 
 def _long(one: Any) -> Any:
     return replace(one, tokens=12)
+
+
+def test_a_clock_that_was_set_back_between_two_sessions_leaves_a_window_of_time_around_both(place, tmp_path):
+    shutil.copytree(place / "pool", tmp_path / "pool")
+    pool = RunDirectory(tmp_path / "pool")
+    first = RunSession(began="2026-11-02T10:00:00+00:00")  # killed
+    second = RunSession(began="2026-11-01T09:00:00+00:00", ended="2026-11-01T09:30:00+00:00")
+    pool.write_manifest(msgspec.structs.replace(pool.read_manifest(), sessions=[first, second]))
+    records = [
+        msgspec.structs.replace(one, began=one.began - 90_000 * (n % 2)) for n, one in enumerate(pool.read_records())
+    ]
+    pool.write_records(records)
+    done = tune(tmp_path, *QUICK, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    source = read_certificate(tmp_path / "out" / "certificate.json").source
+    assert (source.began, source.ended) == (second.began, first.began)
 
 
 def test_near_duplicates_are_left_out_and_said(tmp_path):

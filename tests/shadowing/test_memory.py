@@ -87,6 +87,14 @@ def test_texts_are_removed_once_they_are_too_old(tmp_path):
     assert not path.exists()
 
 
+def test_a_clock_that_is_set_back_keeps_no_text_for_longer(tmp_path):
+    path = tmp_path / "t.jsonl"
+    texts = KeptTexts(path)
+    for day in (100, 3, 4):  # at first the clock was wrong
+        texts.add({"n": day}, day * DAY, 2)
+    assert lines(path) == [3, 4]
+
+
 def test_lines_that_cannot_be_read_are_removed_too(tmp_path):
     path = tmp_path / "t.jsonl"
     path.write_bytes(b'not json\n{"n": 1}\n{"at": "x", "n": 2}\n')

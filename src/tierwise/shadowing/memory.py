@@ -112,9 +112,9 @@ class KeptTexts:
         if not keep_days:
             self._path.unlink()
             return
-        oldest = now - keep_days * _DAY
+        longest = keep_days * _DAY  # also into the future: a clock that was set back must not keep lines for longer
         lines = self._path.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if _at(line) >= oldest]
+        kept = [line for line in lines if abs(now - _at(line)) <= longest]
         if len(kept) < len(lines):
             draft = self._path.with_name(f"{self._path.name}.{os.getpid()}.new")
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

@@ -182,11 +182,12 @@ def source_of(pool: Pool, directory: RunDirectory) -> Source:
     with directory.records_path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     sessions = pool.manifest.sessions
+    moments = [moment for one in sessions for moment in (one.began, one.ended) if moment]
     return Source(
         pool_sha256=digest,
         workload_sha256=pool.manifest.workload.sha256,
-        began=sessions[0].began if sessions else "",
-        ended=(sessions[-1].ended or "") if sessions else "",
+        began=min(moments, default=""),  # not the first: a clock may have been set back between two sessions
+        ended=max(moments, default=""),
     )
 
 
