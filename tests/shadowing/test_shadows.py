@@ -16,9 +16,10 @@ from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.rows import entry
 from tierwise.policies import Majority, Single
 from tierwise.shadowing import shadows as module
-from tierwise.spec.errors import Broken
+from tierwise.spec.errors import Broken, SpecError
 from tierwise.testing import Reply, ScriptedEngine, ask_user, frozen
 from tierwise.verifiers.number import Number
+from tierwise.workloads.files.shadowed import read_shadowed
 
 
 class Changing(ScriptedEngine):
@@ -448,3 +449,28 @@ def test_the_users_deadline_and_budget_are_not_those_of_a_shadow():
     assert scene.records[0].seconds >= 3600
     assert scene.records[0].trace.limits == []
     assert scene.outcomes() == {"agreed": 1}
+
+
+def test_what_is_kept_of_a_request_with_a_verifier_becomes_a_task_that_it_checks(tmp_path):
+    async def main():
+        scene = Scene(keep_days=3, texts=tmp_path / "t.jsonl", memory=tmp_path / "s.json")
+        await scene.ask("1+3?", verifier=Number(equals=4), temperature=0.5)
+        await scene.ask("what is it?")
+        await scene.settle()
+        await scene.shadows.stop()
+
+    frozen(main())
+    found = read_shadowed(tmp_path / "t.jsonl")
+    (task,) = found.tasks
+    assert task.messages == [{"role": "user", "content": "1+3?"}]
+    assert task.check.member == Number(equals=4)
+    assert task.options == {"temperature": 0.5}
+    assert task.cluster is not None
+    assert list(found.left_out.values()) == [1]
+
+
+def test_shadowed_traffic_without_a_label_makes_no_workload(tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"action": "a", "route": "auto", "messages": [{"role": "user", "content": "?"}]}\n')
+    with pytest.raises(SpecError, match=r"has no task .1 × the request has no verifier"):
+        read_shadowed(path)

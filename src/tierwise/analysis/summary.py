@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tierwise.analysis import contrasts, refusals, rows, selection
+from tierwise.analysis.duty import DutyRow, duty_rows
 from tierwise.runs.records import MAX_ERROR_SHARE, clusters_of
 from tierwise.spec.files import yaml_document
 from tierwise.stats import frontier, multiplicity
@@ -70,6 +71,8 @@ class RunSummary:
     """Infrastructure errors, and how often each occurred."""
     has_prices: bool = True
     """Whether the config file has a price; true where that is not known, as in imported runs."""
+    duties: list[DutyRow] = field(default_factory=list)
+    """Rows on machines that are paid by the hour."""
     refusals: list[str] = field(default_factory=list)
     """For each tier whose actions say nothing about its answers: why."""
     tasks: int
@@ -141,6 +144,7 @@ def summarise(manifest: Manifest, records: Sequence[TrialRecord], tasks: Sequenc
         tags=[line for variant in variants for line in rows.kinds(variant, of[variant].values(), design)],
         bill=[line for variant in variants for line in _bill(variant, of[variant].values())],
         has_prices=_has_prices(manifest),
+        duties=list(duty_rows(manifest, {variant: of[variant].values() for variant in variants}, design)),
         refusals=_refusals(variants, of),
         errors=dict(Counter(record.why for record in records if not record.is_graded).most_common()),
         tasks=len(manifest.tasks),

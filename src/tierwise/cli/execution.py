@@ -117,6 +117,8 @@ def _print(console: Console, summary: RunSummary, paths: Mapping[str, str]) -> N
         console.print(Text(sentences.gain(gain)))
     for selection in summary.selections:
         console.print(Text(sentences.selection(selection)))
+    for line in sentences.duties(summary):
+        console.print(Text(line, style="dim"))
     console.print(Text(sentences.population(summary), style="dim"))
     console.print()
     for name, path in paths.items():

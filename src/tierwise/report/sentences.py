@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from tierwise.analysis.duty import DUTIES
 from tierwise.report.numbers import dollars, interval, p_value, percent, points, rate, seconds, unit_for
 from tierwise.runs.records import TierVariant, TrialOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tierwise.analysis.contrasts import Contrast, Gain
     from tierwise.analysis.rows import ResultRow, Times
@@ -27,6 +28,19 @@ HELP = {"better": "the extra passes help", "worse": "the extra passes hurt"}
 UNSHOWN = "the extra passes are not shown to help"
 
 OUTCOMES = {outcome: outcome.value.replace("_", " ") for outcome in TrialOutcome}
+
+
+def duties(summary: RunSummary) -> Iterator[str]:
+    """What idle hours cost, for each row on machines that are paid by the hour."""
+    for row in summary.duties:
+        said = [
+            f"{dollars(of.value)} {interval(of, dollars)} at {percent(duty)} duty"
+            for duty, of in zip(DUTIES, row.per_solved, strict=True)
+            if of is not None
+        ]
+        if said:
+            name = TierVariant(tier=row.tier, mode=row.mode).name
+            yield f"{name}, dollars per solved action: {', '.join(said)}"
 
 
 def population(summary: RunSummary) -> str:

@@ -95,6 +95,6 @@ def is_fresh(calibration: Iterable[str], parts: Parts, renamed: Mapping[str, str
 def look_note(number: int, level: float) -> str:
     """At which level a further look tests."""
     return (
-        f"look {number} at these calibration tasks: each test is at level {level:.3g}. Tasks never looked at before, "
-        "alone, would be a first look"
+        f"look {number} at these calibration tasks: each test is at level {level:.3g}. Tasks that were never looked "
+        "at, alone, would be a first look"
     )
