@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from made_evaluations import evaluated, routes
 from tierwise.stats.promises import exact
 from tierwise.tuning.certify import Promises, certify, judged, ordered, pareto, walk
-from tierwise.tuning.chains import nested
+from tierwise.tuning.chains import nested_chains
 
 HARM = Promises(limit=0.05)
 
@@ -207,8 +207,8 @@ def test_thresholds_of_another_signal_are_no_part_of_a_chain():
     kept = np.zeros((5, 8))
     kept[0], kept[1, :4], kept[2, :2], kept[3, 3:6], kept[4, :4] = 1, 1, 1, 1, 1
     dollars = np.array([0.1, 0.5, 0.75, 0.6, 0.5])
-    assert sorted(nested(kept, dollars, 1).tolist()) == [0, 1, 2]
-    assert nested(kept, dollars, 1)[0] == 1
+    assert nested_chains(kept, dollars, [1]) == [(0, 1, 2)]
+    assert nested_chains(kept, dollars, [1, 2, 3]) == [(0, 1, 2), (0, 2, 4), (0, 3)]
 
 
 def test_a_chain_is_ordered_by_all_promises():

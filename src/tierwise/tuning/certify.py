@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tierwise.stats.promises import Losses, Method
-from tierwise.tuning.chains import best_chain, largest_rate, nested
+from tierwise.tuning.chains import best_chain, largest_rate, nested_chains
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -234,10 +234,10 @@ def _rehearsed(
     )
     units = max(1, round(size * len(names) / max(1, len(tuning))))
     kept = evaluated.kept[found][:, tuning]
-    chains = {tuple(sorted(nested(kept, dollars, int(start)).tolist())) for start in starts}
+    chains = nested_chains(kept, dollars, starts.tolist())
     rate = largest_rate(promises.limit, promises.delta, units, is_plain=_is_plain(evaluated, tuning))
     chosen = best_chain(
-        [sorted(chain, key=lambda one: (seen[one], -dollars[one])) for chain in sorted(chains)],
+        [sorted(chain, key=lambda one: (seen[one], -dollars[one])) for chain in chains],
         harm / weights.mean(),
         dollars,
         reference=float(dollars.max()),

@@ -18,14 +18,14 @@ from tierwise.stats.promises import Losses
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tierwise.tuning.evaluated import Floats, Numbers
+    from tierwise.tuning.evaluated import Floats
 
 RESAMPLES = 400
 _SURE = 1e-12
 
 
-def nested(kept: Floats, dollars: Floats, start: int) -> Numbers:
-    """Indexes of settings of which each keeps all that the dearer ones keep, and more, through one of them.
+def nested_chains(kept: Floats, dollars: Floats, starts: Iterable[int]) -> list[tuple[int, ...]]:
+    """Chains of settings of which each keeps all that the dearer ones keep, and more; one through each start.
 
     The thresholds of one signal are such a chain. Harm grows along it, so a strict threshold passes where a looser one
     does, and a test of it costs nothing. The Pareto set alone leaves out all but the loosest threshold without a loss
@@ -34,18 +34,26 @@ def nested(kept: Floats, dollars: Floats, start: int) -> Numbers:
     Args:
         kept: settings × tasks, the share that is not passed on to the last tier.
         dollars: of each setting.
-        start: a setting of the chain.
+        starts: settings.
+
+    Returns:
+        Different chains, each by the numbers of its settings.
     """
-    order = np.argsort(dollars, kind="stable")
-    found = [start]
-    for sign, several in ((-1.0, order), (1.0, order[::-1])):  # stricter ones are dearer
-        last = start
-        for one in several.tolist():
-            more = sign * (kept[one] - kept[last])
-            if sign * (dollars[last] - dollars[one]) > 0 and (more >= 0).all() and (more > 0).any():
+    order = np.argsort(dollars, kind="stable").tolist()
+    more = np.stack([(kept >= one).all(axis=1) & (kept > one).any(axis=1) for one in kept])
+    """[i, j]: j keeps all that i keeps, and more."""
+    cheaper = dollars[None, :] < dollars[:, None]
+    looser, stricter = (more & cheaper).tolist(), (more.T & cheaper.T).tolist()
+
+    def climb(start: int, steps: list[list[bool]], along: list[int]) -> list[int]:
+        found = [start]
+        for one in along:
+            if steps[found[-1]][one]:
                 found.append(one)
-                last = one
-    return np.array(found, dtype=np.int64)
+        return found
+
+    chains = {tuple(sorted({*climb(start, stricter, order), *climb(start, looser, order[::-1])})) for start in starts}
+    return sorted(chains)
 
 
 def largest_rate(limit: float, delta: float, units: int, *, is_plain: bool) -> float:
