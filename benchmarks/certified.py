@@ -89,7 +89,7 @@ CASES = {
     "sums": Case(tasks=additions(2, 3), count=300, tiers=ONE_MODEL, about="additions", slots=12),
     "chains": Case(tasks=additions(4, 2), count=260, tiers=ONE_MODEL, about="chains of additions", slots=12),
 }
-RECORDED_SEED, LIVE_SEED = 41, 42
+RECORDED_SEED, LIVE_SEED = 41, 100_041
 
 
 def config_of(case: Case) -> dict[str, Any]:
