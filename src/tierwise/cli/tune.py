@@ -137,7 +137,7 @@ def tune(
 
     need_extra("bench", "tierwise tune")
     folder = out or new_directory(f"tune-{file.stem}-{workload.stem}")
-    resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or _draws_needed(file))
+    resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or _draws_needed(file, 1))
     if resumed is not None:
         workload, promise = resumed.workload, PromiseKind(resumed.promise)
         loss, confidence, p95, dollars, reference, orders, seed = resumed.rest
@@ -265,13 +265,13 @@ def _recorded(
     return job.directory
 
 
-def _draws_needed(file: Path) -> int:
+def _draws_needed(file: Path, least: int = _LEAST_DRAWS) -> int:
     """As many as the tier with the most votes draws, and at least as many as agreement and chance need."""
     from tierwise import plan as planning
 
     plan = planning.load(file)
     votes = [getattr(plan.tiers[name].policy.member, "n", 1) for name in plan.file.tiers]
-    return max(_LEAST_DRAWS, *(n for n in votes if isinstance(n, int)))
+    return max(least, *(n for n in votes if isinstance(n, int)))
 
 
 def _search(
