@@ -76,6 +76,29 @@ def test_other_prices_take_no_look_and_record_nothing(earlier, tmp_path):
     assert len(read_record(out).looks) == 1
 
 
+def test_what_else_is_in_the_new_config_file_stays_in_the_written_one(earlier, tmp_path):
+    dearer = CONFIG.replace("prompt: 20, completion: 20", "prompt: 50, completion: 50").replace("what we serve", "now")
+    assert again(earlier, tmp_path / "out", config=dearer).exit_code == 0
+    written = (tmp_path / "out" / "tierwise.yaml").read_text()
+    assert "# now" in written
+    assert "prompt: 50" in written
+
+
+def test_no_more_draws_are_recorded_than_the_earlier_run_had_unless_a_tier_needs_them(tmp_path):
+    recording(tmp_path / "pool", 70, draws=2)
+    tasks = tmp_path / "pool" / "workload.jsonl"
+    (tmp_path / "given.yaml").write_text(CONFIG)
+    pool = ["--pool", tmp_path / "pool", "--loss", "0.15", "--orders", "1", "--out", tmp_path / "out"]
+    done("tune", tmp_path / "given.yaml", tasks, *pool)
+    found = again(tmp_path, tmp_path / "b", "--dry-run")
+    assert "140 draws hold, 0 to record" in found.output
+    votes = CONFIG.replace(
+        "policy: single, sampling: {temperature: 0}", "policy: {majority: {n: 3}}, sampling: {temperature: 0}"
+    )
+    found = again(tmp_path, tmp_path / "b", "--dry-run", config=votes)
+    assert "140 draws hold, 70 to record: of new tasks, or more draws" in found.output
+
+
 def test_another_promise_on_the_same_tasks_is_a_second_look_at_half_the_level(earlier, tmp_path):
     out = tmp_path / "out"
     found = again(earlier, out, "--loss", "0.12")

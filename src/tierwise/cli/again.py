@@ -145,7 +145,7 @@ def _reprice(
     from tierwise.tuning.repricing import reprice
 
     found = reprice(record, pool, plan.file.prices)
-    written = write(found, directory.path, folder)
+    written = write(found, directory.path, folder, plan.path)
     if as_json:
         print_json(facts(found))
         return

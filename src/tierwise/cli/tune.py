@@ -148,7 +148,7 @@ def tune(
 
     need_extra("bench", "tierwise tune")
     folder = out or new_directory(f"tune-{file.stem}-{workload.stem}")
-    resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or draws_needed(file))
+    resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or draws_needed(file, least=1))
     if resumed is not None:
         workload, promise = resumed.workload, PromiseKind(resumed.promise)
         loss, confidence, p95, dollars, reference, orders, seed = resumed.rest

@@ -76,12 +76,16 @@ def recorded_pool(
     return directory, raced
 
 
-def draws_needed(file: Path) -> int:
+def draws_needed(file: Path, *, least: int = _LEAST_DRAWS) -> int:
     """How many draws of each task and deployment a tuning records unless the user says.
 
     As many as the tier with the most votes draws, and at least as many as agreement and chance need. At temperature 0
     there is no chance, and a second draw would be a copy. Where a cheaper tier draws from the same deployment, a vote
     uses its draws, but not those that are truncated or empty, so a few more are recorded.
+
+    Args:
+        file: the config file.
+        least: what agreement and chance need.
     """
     from tierwise import plan as planning
     from tierwise.pools.sources import recorded_sources, sources_of
@@ -94,4 +98,4 @@ def draws_needed(file: Path) -> int:
         return 1
     asking = [name for name in plan.file.tiers if not plan.tiers[name].policy.member.tiers()]
     is_shared = most > 1 and len(recorded_sources(plan, asking)) < len(asking)
-    return max(_LEAST_DRAWS, most + _SPARE * is_shared)
+    return max(least, most + _SPARE * is_shared)

@@ -82,8 +82,15 @@ def _of_tuned(tuned: Path, prices: Path, pool: Path | None, out: Path | None, *,
     _print_written(console, written)
 
 
-def write(found: Repriced, pool: Path, out: Path) -> list[Path]:
-    """Write the decision: record, and the config file; with the certificate if there is a route. Returns the files."""
+def write(found: Repriced, pool: Path, out: Path, file: Path | None = None) -> list[Path]:
+    """Write the decision: record, and the config file; with the certificate if there is a route. Returns the files.
+
+    Args:
+        found: the decision.
+        pool: directory of the pool.
+        out: where to.
+        file: the config file that has the prices; that of the earlier run, with the prices, if not given.
+    """
     from tierwise.runs.directory import RunDirectory
     from tierwise.spec.replacing import replace_file
     from tierwise.tuning.record import RECORD
@@ -93,7 +100,8 @@ def write(found: Repriced, pool: Path, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     base, path = found.record.config, out / CONFIG
     plan = plan_of(found.record)
-    text = with_prices(base.text, Path(base.path), found.prices)
+    given = base.text if file is None else file.read_text(encoding="utf-8")
+    text = with_prices(given, Path(base.path) if file is None else file, found.prices)
     record_at(found, text, path, pool).write(out)
     written = [out / RECORD, path]
     (out / CERTIFICATE).unlink(missing_ok=True)  # of an earlier decision
