@@ -5,8 +5,9 @@
 The deployments are one checkpoint as its file has it, with three types of the KV cache and a wider window, and two
 files that were made from it: its weights dequantized and quantized again to Q4_0 and to Q8_0. A token costs what the
 memory of its deployment costs: the weights, and the cache of all slots. Tasks are sums of two numbers, with answers of
-about four tokens. The race runs first, as `tierwise tune` runs it; then every deployment answers all tasks. Both are
-resumed if they are run again in the same folder.
+about four tokens. Every deployment answers all tasks, one draw each, and the race sees these draws, batch by batch, up
+to where it drops a deployment or ends. With `--live` it asks again, as `tierwise tune` does. Both are resumed if they
+are run again in the same folder.
 
 Reported are the shares of tokens and of engine seconds that the race took of the full grid's, and both frontiers of
 quality and dollars: what only one of the two has must be within the 95 % interval of the paired difference to one that
@@ -41,7 +42,7 @@ from tierwise.pools.sources import sources_of
 from tierwise.runs.directory import RunDirectory
 from tierwise.runs.records import TrialRecord
 from tierwise.stats.estimates import paired_difference, rate
-from tierwise.tuning.racing import Racing
+from tierwise.tuning.racing import Raced, Racing, results_of, started
 from tierwise.workloads.files.header import WorkloadHeader
 from tierwise.workloads.files.write import write
 from tierwise.workloads.suites.reasoning_gym import ReasoningGymSuite
@@ -74,11 +75,9 @@ def requantized(source: Path, kind: str, target: Path) -> Path:
         array = one.types[0] == gguf.GGUFValueType.ARRAY
         writer.add_key_value(name, one.contents(), one.types[0], one.types[-1] if array else None)
     wanted = gguf.GGMLQuantizationType[kind]
-    kept: list[tuple[str, gguf.GGMLQuantizationType]] = []
     for tensor in reader.tensors:
         is_quantized = tensor.tensor_type not in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16)
         own = wanted if is_quantized and tensor.shape[0] % 32 == 0 else tensor.tensor_type
-        kept.append((tensor.name, own))
         data = tensor.data
         if own != tensor.tensor_type:
             data = gguf.quants.quantize(gguf.quants.dequantize(tensor.data, tensor.tensor_type), own)
@@ -183,19 +182,36 @@ def spent(records: Sequence[TrialRecord]) -> tuple[int, float]:
     return tokens, math.fsum(done.seconds for one in records for done in one.passes or ())
 
 
-async def measured(job: BenchJob, folder: Path) -> tuple[Any, list[TrialRecord]]:
+async def measured(job: BenchJob, folder: Path, *, is_live: bool) -> tuple[Any, list[TrialRecord]]:
     """The race and the full grid."""
     plan = planning.load(job.config)
     racing = Racing(sources=tuple(sources_of(plan)), tasks=job.workload.tasks)
-    place = folder / "race"
-    place.mkdir(exist_ok=True)
     quiet = Quiet(len(racing.sources) * len(racing.tasks))
-    raced = await run_race(RaceJob(job=job, plan=plan, racing=racing, folder=place, has_reference=False), quiet)
     grid = RunDirectory(folder / "grid")
     if not grid.has_manifest or grid.is_unfinished:
         settings = structs.replace(job.settings, warm_up=1)
         await execute(replace(job, directory=RunDirectory.create(grid.path), settings=settings), quiet)
-    return raced, grid.read_records()
+    records = grid.read_records()
+    if not is_live:
+        return seen(racing, records, quiet), records
+    place = folder / "race"
+    place.mkdir(exist_ok=True)
+    wanted = RaceJob(job=job, plan=plan, racing=racing, folder=place, has_reference=False)
+    return await run_race(wanted, quiet), records
+
+
+def seen(racing: Racing, records: Sequence[TrialRecord], quiet: Quiet) -> Raced:
+    """The race on the draws of the full grid."""
+    race, used, lost = started(racing, ()), list[TrialRecord](), 0
+    for batch in racing.batches:
+        ids = {task.id for task in batch}
+        asked = [one for one in records if one.task in ids and one.tier in race.racing]
+        found, missing = results_of(race, batch, asked)
+        used, lost, race = used + asked, lost + missing, race.after(found)
+        quiet.raced(race, 0.0)
+        if race.is_settled:
+            break
+    return Raced(race=race, sources=racing.sources, records=tuple(used), left_out=lost)
 
 
 def results(raced: Any, records: Sequence[TrialRecord], tasks: Sequence[str]) -> dict[str, Any]:
@@ -275,6 +291,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True, help="of the files, the race and the grid")
     parser.add_argument("--tasks", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--live", action="store_true", help="ask again for the race, as `tierwise tune` does")
     parser.add_argument("--again", action="store_true", help="measure anew, with the files that are there")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--out", type=Path, help="write the table between the marks of this page")
@@ -289,7 +306,7 @@ def main() -> int:
     if not tasks.exists():
         make_tasks(tasks, wanted.tasks)
     job = recording(config, tasks, draws=1, directory=lambda: RunDirectory(folder / "grid"), top_logprobs=0)
-    raced, records = asyncio.run(measured(job, folder))
+    raced, records = asyncio.run(measured(job, folder, is_live=wanted.live))
     found = results(raced, records, RunDirectory(folder / "grid").read_manifest().tasks)
     text = page(found)
     print(text)

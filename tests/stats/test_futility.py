@@ -105,10 +105,14 @@ def test_a_race_ends_once_the_dearer_one_is_almost_sure_to_be_shown_better_and_d
     assert not Race.started(["cheap", "dear"]).after(batch).is_settled
 
 
-def test_in_a_chain_only_what_stays_makes_others_futile():
-    """Each solves one task more than the one before: d is futile beside c, but c may leave, and d is not beside a."""
+def test_one_that_stands_for_another_is_not_futile_before_that_one_is():
+    """Each solves one task more than the one before: c stands for d, and stays where d might be better than a."""
     names = ["a", "b", "c", "d"]
     batch = {name: [Result(float(n < 30 + place), 1.0 + place) for n in range(60)] for place, name in enumerate(names)}
     race = Race.started(names, most_tasks=100, futility=0.05).after(batch)
-    assert race.chance("d", "c") < 0.05 < race.chance("d", "a")
-    assert [(one.name, one.by) for one in race.dropped] == [("b", "a")]
+    assert race.chance("d", "c") < 0.05 < race.showing("d", "a")
+    assert [(one.name, one.by) for one in race.dropped] == [("b", "a"), ("d", "c")]
+    alike = {name: [Result(1.0, 1.0 + place) for _ in range(40)] for place, name in enumerate(names) if name in "ac"}
+    race = race.after(alike)
+    assert race.chance("c", "a") < 0.05
+    assert race.racing == ("a", "c"), "because of d"

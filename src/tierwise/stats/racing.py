@@ -10,9 +10,9 @@ with probability at most delta over the whole race, by the union over the pairs 
   e-process of `drift.BrokenPromise`.
 
 A second rule only saves inference. A dearer deployment is *futile* if it is unlikely that a paired test over all tasks
-of the race would show it to solve more than a cheaper one that stays (`futility.chance_of_showing`): on these tasks it
-would not be told from the cheaper one. The cheapest stays, and so does what is almost sure to be shown better than all
-that are cheaper. No bound holds for this rule, and `benchmarks/racing.py` measures its
+of the race would show it to solve more than a cheaper one that is still in (`futility.chance_of_showing`): on these
+tasks it would not be told from the cheaper one. The cheaper one stands for it from then on: it is futile itself only if
+those that it stands for are, too. No bound holds for this rule, and `benchmarks/racing.py` measures its
 error.
 
 With K deployments the evidence that drops one is (K - 1)/delta for a fixed incumbent, and K(K - 1)/delta where any
@@ -309,13 +309,20 @@ class Race:
         """The probability that all tasks of the race would show the first to score higher than the second, or, where
         seconds count, to be faster; None if it is not dearer, or nothing says how many tasks there are.
         """
-        pair = self._pairs.get((cheaper, dearer))
-        if pair is None or not self.futility or self.dollars[dearer] <= self.dollars[cheaper]:
+        if not self.futility or self.dollars[dearer] <= self.dollars[cheaper]:
             return None
-        left = max(0, self.most_tasks - self.tasks)
-        found = chance_of_showing(pair.losses, pair.wins, self.tasks - pair.wins - pair.losses, left)
+        return self.showing(dearer, cheaper)
+
+    def showing(self, first: str, second: str) -> float | None:
+        """That probability whatever they cost, also of one that left; None if the second cannot drop the first."""
+        pair = self._pairs.get((second, first))
+        if pair is None:
+            return None
+        both = min(self.asked[first], self.asked[second])
+        left = max(0, self.most_tasks - both)
+        found = chance_of_showing(pair.losses, pair.wins, both - pair.wins - pair.losses, left)
         if self.seconds_count:
-            same = self.tasks - pair.faster - pair.slower
+            same = both - pair.faster - pair.slower
             found = max(found, chance_of_showing(pair.faster, pair.slower, same, left))
         return found
 
@@ -362,11 +369,19 @@ def _is_a_look(race: Race, before: int) -> bool:
     return before < LEAST_TASKS or before * LOOKS // most < race.tasks * LOOKS // most
 
 
-def _stays(race: Race, name: str, racing: Sequence[str]) -> bool:
-    """Whether one is not going to leave: only such a one makes others futile. In a chain of which each is futile beside
-    the one before, the last may be much better than the first.
+def _chance(race: Race, dropped: Sequence[Dropped], loser: str, winner: str) -> float | None:
+    """The largest chance to be shown better than the winner, of the loser and of those that are out because of it: in a
+    chain of which each is hardly better than the one before, the last may be much better than the first.
     """
-    return all(race.is_sure(name, other) for other in racing if race.dollars[other] < race.dollars[name])
+    chance = race.chance(loser, winner)
+    waiting = [loser]
+    while chance is not None and waiting:
+        by = waiting.pop()
+        for one in dropped:
+            if one.is_futile and one.by == by:
+                waiting.append(one.name)
+                chance = max(chance, race.showing(one.name, winner) or 0.0)
+    return chance
 
 
 def _without_futile(race: Race) -> Race:
@@ -374,12 +389,12 @@ def _without_futile(race: Race) -> Race:
     racing = list(race.racing)
     leaving: list[Dropped] = []
     while True:
+        out = (*race.dropped, *leaving)
         found = [
             (chance, loser, winner)
             for winner, loser in permutations(racing, 2)
-            if _stays(race, winner, racing)
-            and loser not in race.kept
-            and (chance := race.chance(loser, winner)) is not None
+            if loser not in race.kept
+            and (chance := _chance(race, out, loser, winner)) is not None
             and chance < race.futility
         ]
         if not found:
