@@ -456,6 +456,46 @@ def test_whatever_the_engines_send_the_answer_is_one_that_an_engine_gave(data):
     assert answer.completion == chosen.completion
 
 
+# ── a learned combination ────────────────────────────────────────────────
+
+LEARNED = {"least": 0.7, "intercept": -4.0, "weights": [{"signal": "margin", "weight": 6.0}]}
+
+
+@pytest.mark.parametrize(("p", "said"), [(0.99, OPEN), (0.6, "5")])
+def test_a_learned_combination_accepts_from_its_probability_on(p, said):
+    answer, trace = climb(Sure(OPEN, p=p), ScriptedEngine("5"), signals=[{"learned": LEARNED}])
+    assert answer.completion.text == said
+    odds = -4 + 6 * (2 * p - 1)
+    assert levels(trace) == [("learned", pytest.approx(1 / (1 + math.exp(-odds)), abs=1e-6))]
+
+
+def test_an_answer_without_one_of_its_signals_does_not_have_it():
+    both = {**LEARNED, "weights": [*LEARNED["weights"], {"signal": "span_probability", "weight": 1.0}]}
+    answer, trace = climb(Sure(OPEN, p=0.99), ScriptedEngine("5"), signals=[{"learned": both}])
+    assert answer.completion.text == "5"
+    assert levels(trace)[0][0] == "no_signal"
+
+
+def test_only_a_combination_with_log_probabilities_asks_for_them():
+    plain = {**LEARNED, "weights": [{"signal": "length", "weight": -1.0}]}
+    asks = [msgspec.convert({"learned": one}, CascadeSignal).needs_logprobs for one in (LEARNED, plain)]
+    assert asks == [True, False]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {**LEARNED, "weights": []},
+        {**LEARNED, "weights": LEARNED["weights"] * 2},
+        {**LEARNED, "weights": [{"signal": "agreement", "weight": 1.0}]},
+        {**LEARNED, "least": 1.1},
+    ],
+)
+def test_a_combination_that_cannot_be_is_refused(wrong):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"learned": wrong}, CascadeSignal)
+
+
 # ── signals of each step ─────────────────────────────────────────────────
 
 

@@ -19,6 +19,7 @@ from tierwise.pools.grid import Setting, tiers_as_settings
 from tierwise.spec.errors import SpecError
 from tierwise.tuning.evaluated import Evaluated
 from tierwise.tuning.ladders import bases_of, ladder_outcomes, pairs_of
+from tierwise.tuning.learning import Learned, learn, learned_outcomes
 from tierwise.tuning.outcomes import Outcomes, Runner, levels_of, thresholds_of
 from tierwise.tuning.space import (
     ACCEPTING,
@@ -64,7 +65,7 @@ class Searched:
     largest: Mapping[str, float]
     """Dollars of the dearest action of each fixed tier."""
     left_out: tuple[str, ...]
-    """Why tiers are no part of the space."""
+    """Why tiers are no part of the space, and whether learned combinations of signals are."""
 
     def index(self, tier: str) -> int:
         """The setting that is a tier served alone."""
@@ -121,6 +122,11 @@ def search_space(
     of = dict(zip(bases, replayed, strict=False))
     first = dict(_first(run, space, of))
     outcomes |= dict(_outcomes(run, space, of, first, split.tuning))
+    learned = {
+        cheap: learn(cheap, levels, accepted.correct, accepted.kept > 0, split.tuning, split.units)
+        for cheap, (levels, accepted) in first.items()
+    }
+    outcomes |= dict(_learned_outcomes(run, space, of, first, learned, split.tuning))
     outcomes |= dict(ladder_outcomes(run, space, pairs, replayed[len(bases) :], first, split.tuning))
     routes = tuple(outcomes)
     own, is_least = own_harm(pool, plan, chosen, outcomes[Route(ladder=(chosen,))])
@@ -132,7 +138,7 @@ def search_space(
         own_harm=own,
         is_least=is_least,
         largest={name: max(one.dollars for one in of) for name, of in actions.items()},
-        left_out=tuple(left_out),
+        left_out=(*left_out, *(one.said for one in learned.values() if one.said)),
     )
 
 
@@ -254,6 +260,20 @@ def _outcomes(
             accepted |= np.isnan(level) & run.offers_tools[:, None]
         refused = tuple(rest) if rest and not first.needs_logprobs else (NEVER, *rest)
         yield route, anything.where(accepted, based[cheap, last, refused])
+
+
+def _learned_outcomes(
+    run: Runner,
+    space: Space,
+    of: Mapping[_Base, Sequence[Replayed]],
+    first: Mapping[str, _First],
+    learned: Mapping[str, Learned],
+    tuning: Numbers,
+) -> Iterator[tuple[Route, Outcomes]]:
+    used = [(cheap, top.ladder[0]) for cheap, one in learned.items() if one.signal is not None for top in space.tops]
+    refusing = {(cheap, top): run.outcomes(of[cheap, top, (NEVER,)], top) for cheap, top in used}
+    accepting = {cheap: accepted for cheap, (_, accepted) in first.items()}
+    yield from learned_outcomes(space, learned, accepting, refusing, tuning, run.offers_tools)
 
 
 def _require_different(actions: Mapping[str, Sequence[Replayed]], reference: str) -> None:

@@ -57,7 +57,7 @@ def pairs_of(space: Space, fixed: Mapping[str, Outcomes], tuning: Numbers, weigh
             dollars = tier.dollars[tuning] + (1 - np.nan_to_num(tier.correct[tuning])) * dollars
         return float(np.average(dollars.mean(axis=1), weights=weights[tuning]))
 
-    found = {}
+    found: dict[Pair, float] = {}
     for pair in combinations(space.cheap, 2):
         cost = ideal(*pair, space.reference)
         if cost < min(ideal(one, space.reference) for one in pair):
@@ -73,7 +73,7 @@ def bases_of(space: Space, pairs: Sequence[Pair], alone: str) -> list[Setting]:
         pairs: of tiers.
         alone: begins the names of the settings.
     """
-    found = []
+    found: list[Setting] = []
     for pair in pairs:
         for accepting in (ACCEPTING, (NEVER,)):
             policy = Cascade(ladder=(*pair, space.reference), steps=((NEVER,), accepting))

@@ -141,10 +141,14 @@ def thresholds_of(
         tuning: the tuning tasks.
         count: of thresholds, at most.
     """
-    seen = level[tuning][kept[tuning]]
+    return quantiles(level[tuning][kept[tuning]], falls=kind in FALLING, count=count)
+
+
+def quantiles(seen: Floats, *, falls: bool, count: int = QUANTILES) -> tuple[float, ...]:
+    """Quantiles of values, as they are written into a config file; the strictest first."""
     seen = seen[~np.isnan(seen)]
     if not len(seen):
         return ()
     cuts = np.quantile(seen, np.linspace(0, 1, count), method="higher")
     rounded = {float(f"{max(0.0, cut):.{DIGITS}g}") for cut in cuts.tolist()}
-    return tuple(sorted(rounded, reverse=kind not in FALLING))
+    return tuple(sorted(rounded, reverse=not falls))

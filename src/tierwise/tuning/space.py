@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tierwise.policies import Cascade, Majority, PolicyChoice
 from tierwise.policies.acceptance import CascadeSignal
+from tierwise.policies.learned import SignalName
 from tierwise.pools.grid import Setting
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
@@ -27,7 +28,7 @@ from tierwise.stopping import Curtailment, Predictive, StopChoice
 if TYPE_CHECKING:
     from tierwise.plan import Plan
 
-SignalKind = Literal["span_probability", "margin", "tail_confidence", "entropy", "length"]
+SignalKind = SignalName
 SIGNALS: tuple[SignalKind, ...] = ("span_probability", "margin", "tail_confidence", "entropy", "length")
 """Those with a threshold. Agreement has a number of draws instead."""
 FALLING: frozenset[SignalKind] = frozenset({"entropy", "length"})
@@ -70,7 +71,7 @@ class Route:
         if len(self.ladder) == 1:
             return self.ladder[0]
         joined = " or " if self.steps is None else ", then "
-        said = joined.join(f"{one.kind} {one.member:g}" for one in self.signals)
+        said = joined.join(f"{one.kind} {one.threshold:g}" for one in self.signals)
         return f"{' → '.join(self.ladder)} by {said}"
 
     @property
