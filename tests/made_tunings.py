@@ -29,6 +29,13 @@ prices:
 VOTES = CONFIG.replace(
     "policy: single, sampling: {temperature: 0}", "policy: {majority: {n: 4}}, sampling: {temperature: 1}"
 )
+LADDER = CONFIG.replace(
+    "tiers:\n",
+    '  medium: {engine: http, url: "http://127.0.0.1:3/v1", model: medium, slots: 4}\n'
+    "tiers:\n  middle: {deployment: medium, policy: single, sampling: {temperature: 0.7}}\n",
+).replace("prices:\n", "prices:\n  medium: {prompt: 4, completion: 4}\n")
+"""A cheap, a middle and a strong tier."""
+LADDER_TIERS = {"fast": 1, "middle": 1, "best": 1}
 SURE = (-0.05, -4.0, -5.0, -6.0, -7.0)
 
 
@@ -43,9 +50,10 @@ def said(
     """What draws say: a cheap answer is wrong for the tasks on which it is least sure."""
 
     def draw(task: int, tier: str, number: int) -> Said:
-        rng = random.Random(f"{task}/{tier}/{number if is_random or tier == 'fast' else 0}")
+        rng = random.Random(f"{task}/{tier}/{number if is_random or tier != 'best' else 0}")
         hard = random.Random(f"{task}").random()
-        wrong = hard < (cheap_wrong if tier == "fast" else best_wrong)
+        often = {"fast": cheap_wrong, "middle": (cheap_wrong + best_wrong) / 2}
+        wrong = hard < often.get(tier, best_wrong)
         if is_random and rng.random() < 0.15:
             wrong = not wrong
         sure = hard if informative else random.Random(f"sure {task}").random()

@@ -11,7 +11,7 @@ from tierwise.certificate import read_certificate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-import certified as program  # noqa: E402 - benchmarks are programs
+import certified as program
 
 
 @pytest.mark.parametrize("name", list(program.CASES))

@@ -16,6 +16,7 @@ import yaml
 from tierwise import plan as planning
 from tierwise.plan import Amplification, ConfigFile, Plan, parse, schema
 from tierwise.policies import Cascade
+from tierwise.policies.acceptance import CascadeSignal
 from tierwise.spec.errors import ConfigErrors, NotFound
 
 GOOD = """
@@ -131,6 +132,17 @@ def test_a_route_is_a_tier_whose_policy_is_a_cascade():
     assert found.tiers["auto"].policy.member == Cascade(ladder=("fast", "standard", "max"))
     assert found.deployment_of("auto") == "far"
     assert found.most_passes("auto") == (1 + 1) + (3 + 1) + 8  # with a draw more of each cheap tier
+
+
+def test_a_route_may_have_signals_for_each_step():
+    found = plan(
+        GOOD.replace("cascade: [fast, standard, max]", "cascade: [fast, standard, max], steps: [[], [{length: 9}]]")
+    )
+    assert found.tiers["auto"].policy.member.steps == ((), (CascadeSignal(length=9),))
+    wrong = GOOD.replace("cascade: [fast, standard, max]", "cascade: [fast, standard, max], steps: [[{length: 9}]]")
+    assert [(place, "one for each tier but the last (fast, standard)" in said) for place, said in wrongs(wrong)] == [
+        ("routes.auto", True)
+    ]
 
 
 def test_a_tier_that_asks_others_needs_no_deployment_of_its_own():

@@ -13,15 +13,14 @@ import msgspec
 from tierwise.catalog import Checkpoint, parse_source
 from tierwise.engines import DeploymentSettings, row_of
 from tierwise.ledger.prices import Price
-from tierwise.policies import Cascade, DiverseExperts, Majority, PolicyChoice, Refine
-from tierwise.policies.acceptance import CascadeSignal
+from tierwise.policies import DiverseExperts, Majority, PolicyChoice, Refine
+from tierwise.policies.routes import RouteConfig
 from tierwise.spec.budget import Budget, least
 from tierwise.spec.errors import SpecError
 from tierwise.spec.files import Document, read_yaml, yaml_document
 from tierwise.spec.json_text import dedented
 from tierwise.spec.reading import Reading
 from tierwise.spec.sampling import Sampling
-from tierwise.spec.shadow import Shadow
 
 if TYPE_CHECKING:
     from tierwise.engines.row import EngineRow
@@ -57,20 +56,6 @@ class TierConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Default request levers."""
     budget: Budget = Budget()
     """What one action may spend."""
-
-
-class RouteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model name that chooses among tiers: shorthand for a tier with the policy `cascade`."""
-
-    cascade: Annotated[list[str], msgspec.Meta(min_length=1)]
-    """Tiers, cheapest first; see the policy `cascade`."""
-    signals: tuple[CascadeSignal, ...] | None = None
-    """The signals that accept a cheaper answer, with thresholds; see the policy `cascade`. None for its default."""
-    certificate: str | None = None
-    """The file with its certificate, from the config file's folder: what `tierwise tune` proved about it. Where it does
-    not hold, the route is not served, or answered by the certificate's safe tier."""
-    shadow: Shadow | None = None
-    """How many actions of a route with a certificate are asked again on its reference tier. None for none."""
 
 
 class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -273,13 +258,8 @@ def _checked(document: Document, path: Path) -> Plan:
 
 def _tiers(file: ConfigFile) -> dict[str, TierConfig]:
     """The tier of every model name in a file."""
-    routes = {name: TierConfig(policy=PolicyChoice(cascade=_cascade(route))) for name, route in file.routes.items()}
+    routes = {name: TierConfig(policy=PolicyChoice(cascade=route.policy)) for name, route in file.routes.items()}
     return {**file.tiers, **{name: tier for name, tier in routes.items() if name not in file.tiers}}
-
-
-def _cascade(route: RouteConfig) -> Cascade:
-    ladder = tuple(route.cascade)
-    return Cascade(ladder=ladder) if route.signals is None else Cascade(ladder=ladder, signals=route.signals)
 
 
 def _deployment(name: str, tiers: Mapping[str, TierConfig]) -> str:

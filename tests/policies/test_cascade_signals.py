@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tierwise.ledger.records import Decision
 from tierwise.policies import BestOfN, Cascade, Majority, Policy, PolicyChoice, Refine, Single
 from tierwise.policies.acceptance import CascadeSignal
+from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import Broken, BudgetError, EngineError, Garbled, Refused
 from tierwise.testing import Reply, ScriptedEngine, ask_user, solve
@@ -453,6 +454,82 @@ def test_whatever_the_engines_send_the_answer_is_one_that_an_engine_gave(data):
     chosen = next(done for done in trace.passes if done.number == answer.chosen)
     assert chosen.call.candidate
     assert answer.completion == chosen.completion
+
+
+# ── a learned combination ────────────────────────────────────────────────
+
+LEARNED = {"least": 0.7, "intercept": -4.0, "weights": [{"signal": "margin", "weight": 6.0}]}
+
+
+@pytest.mark.parametrize(("p", "said"), [(0.99, OPEN), (0.6, "5")])
+def test_a_learned_combination_accepts_from_its_probability_on(p, said):
+    answer, trace = climb(Sure(OPEN, p=p), ScriptedEngine("5"), signals=[{"learned": LEARNED}])
+    assert answer.completion.text == said
+    odds = -4 + 6 * (2 * p - 1)
+    assert levels(trace) == [("learned", pytest.approx(1 / (1 + math.exp(-odds)), abs=1e-6))]
+
+
+def test_an_answer_without_one_of_its_signals_does_not_have_it():
+    both = {**LEARNED, "weights": [*LEARNED["weights"], {"signal": "span_probability", "weight": 1.0}]}
+    answer, trace = climb(Sure(OPEN, p=0.99), ScriptedEngine("5"), signals=[{"learned": both}])
+    assert answer.completion.text == "5"
+    assert levels(trace)[0][0] == "no_signal"
+
+
+def test_only_a_combination_with_log_probabilities_asks_for_them():
+    plain = {**LEARNED, "weights": [{"signal": "length", "weight": -1.0}]}
+    asks = [msgspec.convert({"learned": one}, CascadeSignal).needs_logprobs for one in (LEARNED, plain)]
+    assert asks == [True, False]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {**LEARNED, "weights": []},
+        {**LEARNED, "weights": LEARNED["weights"] * 2},
+        {**LEARNED, "weights": [{"signal": "agreement", "weight": 1.0}]},
+        {**LEARNED, "least": 1.1},
+    ],
+)
+def test_a_combination_that_cannot_be_is_refused(wrong):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"learned": wrong}, CascadeSignal)
+
+
+# ── signals of each step ─────────────────────────────────────────────────
+
+
+def test_each_step_has_its_own_signals():
+    steps = [[{"length": 1}], [{"length": 3}]]
+    answer, _ = climb(ScriptedEngine("one two"), ScriptedEngine("a b"), ScriptedEngine("5"), steps=steps)
+    assert answer.completion.text == "a b"
+    answer, _ = climb(ScriptedEngine("one two"), ScriptedEngine("a b c d"), ScriptedEngine("5"), steps=steps)
+    assert answer.completion.text == "5"
+
+
+def test_a_step_without_signals_is_skipped_where_nothing_verifies_it():
+    first = ScriptedEngine("4")
+    answer, _ = climb(first, ScriptedEngine("a b"), ScriptedEngine("5"), steps=[[], [{"length": 3}]])
+    assert answer.completion.text == "a b"
+    assert not first.calls
+
+
+def test_only_a_step_with_agreement_draws_again():
+    amounts = {"a": Budget(passes=1), "b": Budget(passes=1), "c": Budget(passes=1)}
+    steps = ((CascadeSignal(length=3),), (CascadeSignal(agreement=3),))
+    assert Cascade(ladder=("a", "b", "c"), steps=steps).most(amounts.__getitem__) == Budget(passes=5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"steps": [[{"length": 3}], []]}, r"`steps` has 2 lists; give one for each tier but the last \(a\)"),
+        ({"steps": [[{"length": 3}]], "signals": [{"length": 3}]}, "`signals` and `steps` are both given"),
+    ],
+)
+def test_steps_that_do_not_fit_their_tiers_are_refused(settings, said):
+    with pytest.raises(msgspec.ValidationError, match=said):
+        msgspec.convert({"cascade": {"tiers": ["a", "b"], **settings}}, PolicyChoice)
 
 
 def test_its_signals_are_part_of_what_it_sets():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from made_pools import question
-from made_tunings import CONFIG, VOTES, recording, said
+from made_tunings import CONFIG, LADDER, LADDER_TIERS, VOTES, recording, said
 from tierwise.pools.reading import read_pool
 from tierwise.pools.replaying import Replayer
 from tierwise.spec.errors import ConfigErrors, SpecError
@@ -31,6 +31,10 @@ def verified(number: int, **more: Any) -> Any:
     return question(number, **verifier, **more)
 
 
+SHARED = CONFIG.replace(
+    "tiers:", "tiers:\n  middle: {deployment: small, policy: {majority: {n: 3}}, sampling: {temperature: 0.7}}"
+)
+"""The middle tier's votes take over the cheap tier's draw."""
 TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
 
 
@@ -40,15 +44,21 @@ TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "
         (CONFIG, [verified(number) for number in range(50)]),
         (VOTES, [verified(number) for number in range(50)]),
         (CONFIG, [question(number, tools=[TOOL] if number % 2 else []) for number in range(50)]),
+        (LADDER, [verified(number) for number in range(50)]),
+        (LADDER, [question(number, tools=[TOOL] if number % 2 else []) for number in range(50)]),
+        (SHARED, [verified(number) for number in range(50)]),
     ],
-    ids=["single", "votes", "tools"],
+    ids=["single", "votes", "tools", "ladder", "ladder with tools", "ladder with votes of its cheap tier"],
 )
 def test_every_threshold_does_what_a_replay_of_its_route_does(tmp_path, config, questions):
-    pool = read_pool(recording(tmp_path / "pool", questions=questions, config=config, is_random=True))
+    tiers = LADDER_TIERS if config == LADDER else None
+    pool = read_pool(recording(tmp_path / "pool", questions=questions, config=config, is_random=True, tiers=tiers))
     parts = split([one.task for one in pool.tasks])
     with Replayer(pool, pool.plan.file.prices) as replayer:
         found = search_space(replayer, parts, orders=2)
-        routes = random.Random(0).sample(found.routes, 14)
+        ladders = [one for one in found.routes if len(one.ladder) == 3]
+        assert bool(ladders) == (config in (LADDER, SHARED))
+        routes = random.Random(0).sample(found.routes, 14) + random.Random(1).sample(ladders, min(14, len(ladders)))
         variants = [setting_of(pool.plan, one) for one in found.space.variants]
         tried = [cascaded(f"~{one.name}", one.ladder, "best", *one.signals) for one in routes if len(one.ladder) > 1]
         actions = dict(zip((one.name for one in tried), replayer.run([*tried, *variants], orders=2), strict=False))
@@ -149,3 +159,19 @@ def test_without_log_probabilities_agreement_and_length_remain(tmp_path):
     found = searched(tmp_path, says=lambda *at: replace(draw(*at), logprob=None, alternatives=()))
     kinds = {one.kind for route in found.routes for one in route.signals}
     assert kinds == {"agreement", "length"}
+
+
+def test_a_route_over_two_cheaper_tiers_has_a_threshold_for_each(tmp_path):
+    found = searched(tmp_path, config=LADDER, tiers=LADDER_TIERS, is_random=True, tasks=80)
+    ladders = [one for one in found.routes if len(one.ladder) == 3]
+    assert {one.ladder for one in ladders} == {("fast", "middle", "best")}
+    assert 20 < len(ladders) <= 144
+    assert len({tuple(signal.kind for signal in one.signals) for one in ladders}) == 1  # the best of each step
+    assert all(one.steps == tuple((signal,) for signal in one.signals) for one in ladders)
+
+
+def test_a_middle_tier_that_cannot_pay_is_no_step(tmp_path):
+    dear = LADDER.replace("medium: {prompt: 4, completion: 4}", "medium: {prompt: 19.9, completion: 19.9}")
+    found = searched(tmp_path, config=dear, tiers=LADDER_TIERS)
+    assert "middle" in found.space.cheap
+    assert not [one for one in found.routes if len(one.ladder) == 3]

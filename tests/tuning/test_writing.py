@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from made_tunings import CONFIG, VOTES
+from made_tunings import CONFIG, LADDER, VOTES
 from tierwise import plan as planning
 from tierwise.policies.acceptance import CascadeSignal
 from tierwise.spec.errors import SpecError
-from tierwise.tuning.space import Route, variants_of
+from tierwise.tuning.space import Route, cascaded, variants_of
 from tierwise.tuning.writing import parsed, with_route
 
 FILE = Path("config/tierwise.yaml")
@@ -53,6 +53,15 @@ def test_the_route_is_written_and_the_rest_is_kept(text, kept):
     assert {**before, "routes": before.get("routes") or {}} == after
     assert all(line in written for line in kept)
     assert parsed(written, FILE).tiers["auto"].policy.member.signals == ROUTE.signals
+
+
+def test_a_route_over_two_cheaper_tiers_is_written_with_the_signals_of_each_step():
+    signals = (CascadeSignal(margin=0.9123), CascadeSignal(entropy=0.4))
+    route = Route(ladder=("fast", "middle", "best"), signals=signals)
+    written = with_route(LADDER, FILE, route, planning.parse(LADDER, FILE))
+    assert "steps: [[{margin: 0.9123}], [{entropy: 0.4}]]" in written
+    policy = parsed(written, FILE).tiers["auto"].policy.member
+    assert policy == cascaded("", route.ladder, "best", *signals).policy
 
 
 def test_a_variant_of_the_reference_becomes_a_tier():

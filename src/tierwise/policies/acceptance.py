@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 
 from tierwise.policies.copies import Chances, without_copies
+from tierwise.policies.learned import LearnedSignal, SignalName
 from tierwise.policies.signals import ALTERNATIVES, FIRST_TOKENS, SIGNALS, has_k
 from tierwise.spec.ask import Ask
 from tierwise.spec.call import Completion, Pass
@@ -40,10 +42,19 @@ class CascadeSignal(OneOf, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Accept up to this mean entropy of the first 64 tokens, in nats, with 5 alternatives."""
     length: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """Accept up to this number of completion tokens."""
+    learned: LearnedSignal | None = None
+    """Accept from a probability on that the answer is right, by a logistic regression on other signals."""
 
     @property
     def needs_logprobs(self) -> bool:
+        if self.learned is not None:
+            return any(one.signal in SIGNALS for one in self.learned.weights)
         return self.kind in SIGNALS
+
+    @property
+    def threshold(self) -> float:
+        """From which value on, or up to which, an answer is accepted; of `agreement` the number of draws."""
+        return self.member if self.learned is None else self.learned.least
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +100,24 @@ def reading(signal: CascadeSignal, completion: Completion, tokens: int) -> Readi
         case "length":
             most = signal.member
             return Reading(tokens <= most, tokens, f"{tokens} tokens, allowed {most}")
+        case "learned":
+            least, level = signal.member.least, signal.member.probability(lambda one: _level(one, completion, tokens))
+            return None if level is None else Reading(level >= least, level, f"learned {level:.3g}, wanted {least:g}")
     return None
+
+
+_ANY: Mapping[SignalName, CascadeSignal] = {
+    "span_probability": CascadeSignal(span_probability=0.0),
+    "margin": CascadeSignal(margin=0.0),
+    "tail_confidence": CascadeSignal(tail_confidence=0.0),
+    "entropy": CascadeSignal(entropy=1e9),
+    "length": CascadeSignal(length=10**9),
+}
+
+
+def _level(name: SignalName, completion: Completion, tokens: int) -> float | None:
+    found = reading(_ANY[name], completion, tokens)
+    return None if found is None else found.level
 
 
 def _has_its_k(name: str, completion: Completion) -> bool:

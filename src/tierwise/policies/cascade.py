@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -50,6 +50,9 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     signals: tuple[CascadeSignal, ...] = DEFAULT_SIGNALS
     """Signals with thresholds, in the order in which they are tried. Set by hand: measure them on your workload. Empty
     to accept only what a verifier accepts; the last tier then answers at once where there is none."""
+    steps: tuple[tuple[CascadeSignal, ...], ...] | None = None
+    """In place of `signals`, where tiers need other ones: a list for each tier but the last, in the order of the tiers.
+    An empty list accepts only what a verifier accepts, and skips the tier where there is none."""
     cut: Cut | None = None
     """Ends a pass of a cheap tier while it is written, as soon as it has become too unsure: the next tier is asked at
     once. Passes of the last tier are never cut."""
@@ -58,14 +61,17 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     that what that tier has cached of the conversation is used. A session's first action begins at the cheapest tier. 0:
     every action does."""
 
+    def __post_init__(self) -> None:
+        if why := wrong_steps(self.ladder, self.steps, has_signals=self.signals != DEFAULT_SIGNALS):
+            raise ValueError(why)
+
     def most(self, at: Callable[[str], Budget]) -> Budget:
         *cheaper, last = self.ladder
-        return sum((_with_draws(at(name), self._more_draws) for name in cheaper), at(last))
+        return sum((_with_draws(at(name), _more_draws(self.signals_of(name))) for name in cheaper), at(last))
 
-    @property
-    def _more_draws(self) -> int:
-        """How many draws are taken from a cheap tier besides its answer, at most. They are within its budget."""
-        return max((signal.agreement - 1 for signal in self.signals if signal.agreement), default=0)
+    def signals_of(self, tier: str) -> tuple[CascadeSignal, ...]:
+        """The signals that accept an answer of one of the cheap tiers."""
+        return self.signals if self.steps is None else self.steps[self.ladder.index(tier)]
 
     def tiers(self) -> tuple[str, ...]:
         return self.ladder
@@ -77,7 +83,9 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def needs_logprobs(self) -> bool:
         """Whether cheap tiers are asked for log-probabilities."""
-        return self.cut is not None or any(signal.needs_logprobs for signal in self.signals)
+        return self.cut is not None or any(
+            signal.needs_logprobs for several in self.steps or (self.signals,) for signal in several
+        )
 
     async def solve(self, prompt: Prompt, ask: Ask) -> Answer:
         reached = self._reached(ask)
@@ -85,7 +93,7 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         reserve = Budget(passes=1) if left is not None and left > 1 else None  # the last tier can always answer
         *names, top = self.ladder[reached:]
         cheaper, last = [ask.at(name, reserve=reserve) for name in names], ask.at(top)
-        tried = [tier for tier in cheaper if self.signals or tier.verifier is not None]
+        tried = [tier for tier in cheaper if self.signals_of(tier.tier) or tier.verifier is not None]
         if reached:
             level = float(reached)
             begins = self.ladder[reached]
@@ -128,6 +136,20 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         place = max(place, self._reached(ask))  # another choice of the action may have got further
         if self.session_seconds and place:
             ask.keep(self.ladder[place], self.session_seconds)
+
+
+def wrong_steps(
+    ladder: Sequence[str], steps: tuple[tuple[CascadeSignal, ...], ...] | None, *, has_signals: bool
+) -> str:
+    """What is wrong with the signals of each step; empty if nothing is."""
+    if steps is None:
+        return ""
+    if has_signals:
+        return "`signals` and `steps` are both given; give one of them"
+    if len(steps) != len(ladder) - 1:
+        cheaper = ", ".join(ladder[:-1]) or "none"
+        return f"`steps` has {len(steps)} lists; give one for each tier but the last ({cheaper})"
+    return ""
 
 
 class _Climb:
@@ -211,7 +233,7 @@ class _Climb:
             self._note(tier, candidate, f"not accepted: {why}", accepted=False, signal="tool_schema", level=0.0)
             return False
         was_read = False
-        for signal in self._policy.signals:
+        for signal in self._policy.signals_of(tier.tier):
             if signal.agreement is not None:
                 reading = await self._agreement(tier, candidate, signal.agreement, draws_more=not calls)
             else:
@@ -262,6 +284,11 @@ class _Climb:
         after = () if number is None else (number,)
         said = f"{tier.tier} {said}"
         self._ask.note(said, signal=signal, level=level, after=after, about=tier.tier, accepted=accepted)
+
+
+def _more_draws(signals: Sequence[CascadeSignal]) -> int:
+    """How many draws are taken from a cheap tier besides its answer, at most. They are within its budget."""
+    return max((signal.agreement - 1 for signal in signals if signal.agreement), default=0)
 
 
 def _with_draws(budget: Budget, draws: int) -> Budget:

@@ -7,24 +7,25 @@ with the same result as a replay of each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from tierwise.policies import Single
-from tierwise.policies.acceptance import CascadeSignal, reading
+from tierwise.policies.acceptance import CascadeSignal
 from tierwise.policies.signals import ALTERNATIVES, has_k
 from tierwise.pools.grid import Setting, tiers_as_settings
 from tierwise.spec.errors import SpecError
 from tierwise.tuning.evaluated import Evaluated
+from tierwise.tuning.ladders import bases_of, ladder_outcomes, pairs_of
+from tierwise.tuning.learning import Learned, learn, learned_outcomes
+from tierwise.tuning.outcomes import Outcomes, Runner, levels_of, thresholds_of
 from tierwise.tuning.space import (
     ACCEPTING,
     AGREEMENTS,
-    DIGITS,
     FALLING,
     NEVER,
-    QUANTILES,
     SIGNALS,
     Route,
     SignalKind,
@@ -32,10 +33,8 @@ from tierwise.tuning.space import (
     cascaded,
     reference_of,
     setting_of,
-    signal_of,
     variants_of,
 )
-from tierwise.verifiers import pooled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -43,37 +42,11 @@ if TYPE_CHECKING:
     from tierwise.plan import Plan
     from tierwise.pools.reading import Pool
     from tierwise.pools.replaying import Replayed, Replayer
-    from tierwise.spec.call import Completion
     from tierwise.tuning.evaluated import Floats, Numbers
     from tierwise.tuning.split import TaskSplit
 
-_ANY = {"span_probability": 0.0, "margin": 0.0, "tail_confidence": 0.0, "entropy": 1e9, "length": 1e9}
-"""Thresholds that accept every answer that has the signal."""
 _ALONE = "~"
 """Begins the names of settings that only this module sees; no tier's name can."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcomes:
-    """What one policy does: tasks × orders."""
-
-    correct: Floats
-    """1 or 0; not a number where the answer could not be graded."""
-    dollars: Floats
-    seconds: Floats
-    kept: Floats
-    """1 where its last tier was not asked."""
-    differs: Floats
-    """1 where the answer is another than the reference's."""
-
-    def where(self, accepted: np.ndarray[tuple[int, int], np.dtype[np.bool_]], refused: Outcomes) -> Outcomes:
-        """These outcomes where an answer is accepted, and others where it is not."""
-        return Outcomes(
-            **{
-                one.name: np.where(accepted, getattr(self, one.name), getattr(refused, one.name))
-                for one in fields(Outcomes)
-            }
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +65,7 @@ class Searched:
     largest: Mapping[str, float]
     """Dollars of the dearest action of each fixed tier."""
     left_out: tuple[str, ...]
-    """Why tiers are no part of the space."""
+    """Why tiers are no part of the space, and whether learned combinations of signals are."""
 
     def index(self, tier: str) -> int:
         """The setting that is a tier served alone."""
@@ -123,7 +96,7 @@ def search_space(
     """
     pool, plan = replayer.pool, replayer.pool.plan
     fixed, left_out = _fixed_tiers(replayer)
-    run = _Runner(replayer, orders, seed)
+    run = Runner(replayer, orders, seed)
     actions = dict(zip((one.name for one in fixed), run.all(fixed), strict=True))
     ended(f"replayed {len(fixed)} tiers")
     costs = {name: float(np.mean([one.dollars for one in of])) for name, of in actions.items()}
@@ -141,9 +114,20 @@ def search_space(
     run.baseline = actions[chosen]
     outcomes = {Route(ladder=(name,)): run.outcomes(of, "") for name, of in actions.items()}
     bases = _bases(plan, space)
-    of = dict(zip(bases, run.all(list(bases.values())), strict=True))
-    ended(f"replayed {len(bases)} routes")
-    outcomes |= dict(_outcomes(run, space, of, split.tuning))
+    weights = np.array([task.task.weight for task in pool.tasks])
+    pairs = pairs_of(space, {name: outcomes[Route(ladder=(name,))] for name in actions}, split.tuning, weights)
+    ladders = bases_of(space, pairs, _ALONE)
+    replayed = run.all([*bases.values(), *ladders])
+    ended(f"replayed {len(replayed)} routes")
+    of = dict(zip(bases, replayed, strict=False))
+    first = dict(_first(run, space, of))
+    outcomes |= dict(_outcomes(run, space, of, first, split.tuning))
+    learned = {
+        cheap: learn(cheap, levels, accepted.correct, accepted.kept > 0, split.tuning, split.units)
+        for cheap, (levels, accepted) in first.items()
+    }
+    outcomes |= dict(_learned_outcomes(run, space, of, first, learned, split.tuning))
+    outcomes |= dict(ladder_outcomes(run, space, pairs, replayed[len(bases) :], first, split.tuning))
     routes = tuple(outcomes)
     own, is_least = own_harm(pool, plan, chosen, outcomes[Route(ladder=(chosen,))])
     return Searched(
@@ -154,7 +138,7 @@ def search_space(
         own_harm=own,
         is_least=is_least,
         largest={name: max(one.dollars for one in of) for name, of in actions.items()},
-        left_out=tuple(left_out),
+        left_out=(*left_out, *(one.said for one in learned.values() if one.said)),
     )
 
 
@@ -204,62 +188,6 @@ def own_harm(pool: Pool, plan: Plan, reference: str, of: Outcomes) -> tuple[floa
     return (float(np.average(shares, weights=weights)) if shares else 0.0), is_least
 
 
-class _Runner:
-    """Runs settings in all orders, and turns their actions into arrays.
-
-    Attributes:
-        baseline: the actions of the reference.
-        offers_tools: of each task, whether its request does.
-    """
-
-    def __init__(self, replayer: Replayer, orders: int, seed: int) -> None:
-        self._replayer, self.orders, self._seed = replayer, orders, seed
-        self.baseline: Sequence[Replayed] = ()
-        self.offers_tools = np.array([bool(task.task.tools) for task in replayer.pool.tasks])
-        self._keys: dict[int, tuple[Completion, str | None]] = {}
-
-    @property
-    def plan(self) -> Plan:
-        return self._replayer.pool.plan
-
-    def all(self, settings: Sequence[Setting]) -> list[list[Replayed]]:
-        return self._replayer.run(settings, orders=self.orders, seed=self._seed) if settings else []
-
-    def array(self, values: Iterator[float]) -> Floats:
-        """Values of actions, in the order of a replay, as tasks × orders."""
-        return np.fromiter(values, dtype=np.float64).reshape(self.orders, -1).T
-
-    def outcomes(self, actions: Sequence[Replayed], last: str) -> Outcomes:
-        """The outcomes of a policy.
-
-        Args:
-            actions: of the policy.
-            last: the policy's last tier; empty if it is served alone.
-        """
-        return Outcomes(
-            correct=self.array(np.nan if one.correct is None else float(one.correct) for one in actions),
-            dollars=self.array(one.dollars for one in actions),
-            seconds=self.array(one.seconds for one in actions),
-            kept=self.array(float(bool(last) and one.asked != last) for one in actions),
-            differs=self.array(
-                float(self._differ(one.answer, other.answer)) for one, other in zip(actions, self.baseline, strict=True)
-            ),
-        )
-
-    def _differ(self, one: Completion | None, other: Completion | None) -> bool:
-        if one is None or other is None:
-            return one is not other
-        return one is not other and self._key(one) != self._key(other)
-
-    def _key(self, completion: Completion) -> str | None:
-        """As votes are compared; the text where that gives none."""
-        known = self._keys.get(id(completion))
-        if known is None:
-            key = self._replayer.memo.run(lambda: pooled.vote_of(completion, "auto"))
-            known = self._keys[id(completion)] = completion, key if key is not None else completion.text.strip()
-        return known[1]
-
-
 _Base = tuple[str, str, tuple[CascadeSignal, ...]]
 """What must be replayed: a cheap tier, a last tier, and the signals between them."""
 
@@ -288,17 +216,30 @@ def _refusing(space: Space) -> Iterator[tuple[CascadeSignal, ...]]:
             yield (NEVER, CascadeSignal(agreement=n))
 
 
+_First = tuple[dict[SignalKind, "Floats"], Outcomes]
+"""The signals of a cheap tier's answers, and what the route does that accepts all of them."""
+
+
+def _first(run: Runner, space: Space, of: Mapping[_Base, Sequence[Replayed]]) -> Iterator[tuple[str, _First]]:
+    for cheap in space.cheap:
+        actions = of[cheap, space.reference, ACCEPTING]
+        levels = {kind: levels_of(run, cheap, kind, actions) for kind in space.kinds}
+        yield cheap, (levels, run.outcomes(actions, space.reference))
+
+
 def _outcomes(
-    run: _Runner, space: Space, of: Mapping[_Base, Sequence[Replayed]], tuning: Numbers
+    run: Runner,
+    space: Space,
+    of: Mapping[_Base, Sequence[Replayed]],
+    first_of: Mapping[str, _First],
+    tuning: Numbers,
 ) -> Iterator[tuple[Route, Outcomes]]:
-    """Of every setting of the space but the fixed tiers."""
-    based = {base: run.outcomes(actions, base[1]) for base, actions in of.items()}
-    anything = {cheap: (cheap, space.reference, ACCEPTING) for cheap in space.cheap}
-    places = [(cheap, kind) for cheap in space.cheap for kind in space.kinds]
-    levels = {(cheap, kind): _levels(run, cheap, kind, of[anything[cheap]]) for cheap, kind in places}
+    """Of every setting with one step, or none, but the fixed tiers."""
+    based = {base: run.outcomes(actions, base[1]) for base, actions in of.items() if base[2] != ACCEPTING}
     thresholds = {
-        (cheap, kind): _thresholds(kind, level, based[anything[cheap]], tuning)
-        for (cheap, kind), level in levels.items()
+        (cheap, kind): thresholds_of(kind, level, accepted.kept > 0, tuning)
+        for cheap, (levels, accepted) in first_of.items()
+        for kind, level in levels.items()
     }
     for route in space.routes(thresholds):
         if route.is_fixed:
@@ -312,45 +253,27 @@ def _outcomes(
             yield route, based[cheap, last, (first,)]
             continue
         kind = cast("SignalKind", first.kind)
-        level = levels[cheap, kind]
+        levels, anything = first_of[cheap]
+        level = levels[kind]
         accepted = level <= first.member if kind in FALLING else level >= first.member
         if not space.may_combine:  # an answer without the signal is accepted where the request offers tools
             accepted |= np.isnan(level) & run.offers_tools[:, None]
         refused = tuple(rest) if rest and not first.needs_logprobs else (NEVER, *rest)
-        yield route, based[anything[cheap]].where(accepted, based[cheap, last, refused])
+        yield route, anything.where(accepted, based[cheap, last, refused])
 
 
-def _levels(run: _Runner, cheap: str, kind: SignalKind, actions: Sequence[Replayed]) -> Floats:
-    """The signal of each answer of a cheap tier, tasks × orders; not a number where there is none.
-
-    Args:
-        run: with the plan.
-        cheap: the tier.
-        kind: the signal.
-        actions: of the route that accepts every answer. Where it passed on, both outcomes are alike.
-    """
-    if kind == "length" and not isinstance(run.plan.tiers[cheap].policy.member, Single):
-        return np.full((len(run.offers_tools), run.orders), np.nan)
-    anything = signal_of(kind, _ANY[kind])
-
-    def level(one: Replayed) -> float:
-        if one.answer is None or one.asked != cheap:
-            return np.nan
-        found = reading(anything, one.answer, one.completion)
-        return np.nan if found is None else float(found.level)
-
-    return run.array(level(one) for one in actions)
-
-
-def _thresholds(kind: SignalKind, level: Floats, accepted: Outcomes, tuning: Numbers) -> tuple[float, ...]:
-    """Quantiles of a signal on the tuning tasks, as they are written into a config file; the strictest first."""
-    seen = level[tuning][accepted.kept[tuning] > 0]
-    seen = seen[~np.isnan(seen)]
-    if not len(seen):
-        return ()
-    cuts = np.quantile(seen, np.linspace(0, 1, QUANTILES), method="higher")
-    rounded = {float(f"{max(0.0, cut):.{DIGITS}g}") for cut in cuts.tolist()}
-    return tuple(sorted(rounded, reverse=kind not in FALLING))
+def _learned_outcomes(
+    run: Runner,
+    space: Space,
+    of: Mapping[_Base, Sequence[Replayed]],
+    first: Mapping[str, _First],
+    learned: Mapping[str, Learned],
+    tuning: Numbers,
+) -> Iterator[tuple[Route, Outcomes]]:
+    used = [(cheap, top.ladder[0]) for cheap, one in learned.items() if one.signal is not None for top in space.tops]
+    refusing = {(cheap, top): run.outcomes(of[cheap, top, (NEVER,)], top) for cheap, top in used}
+    accepting = {cheap: accepted for cheap, (_, accepted) in first.items()}
+    yield from learned_outcomes(space, learned, accepting, refusing, tuning, run.offers_tools)
 
 
 def _require_different(actions: Mapping[str, Sequence[Replayed]], reference: str) -> None:

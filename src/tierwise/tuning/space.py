@@ -1,4 +1,6 @@
-"""The settings that a config file allows: fixed tiers, the reference with fewer votes, and routes from cheaper tiers.
+"""The settings that a config file allows: fixed tiers, the reference with fewer votes, and routes from a cheaper tier.
+
+Routes over two cheaper tiers are in `tuning.ladders`.
 
 A route asks a cheap tier, and passes on to the reference, or to a variant of it, what a signal does not accept. Its
 thresholds are quantiles of the signal on the tuning tasks. Whether an answer is accepted is all that a threshold
@@ -10,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tierwise.policies import Cascade, Majority, PolicyChoice
 from tierwise.policies.acceptance import CascadeSignal
+from tierwise.policies.learned import SignalName
 from tierwise.pools.grid import Setting
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
@@ -25,7 +28,7 @@ from tierwise.stopping import Curtailment, Predictive, StopChoice
 if TYPE_CHECKING:
     from tierwise.plan import Plan
 
-SignalKind = Literal["span_probability", "margin", "tail_confidence", "entropy", "length"]
+SignalKind = SignalName
 SIGNALS: tuple[SignalKind, ...] = ("span_probability", "margin", "tail_confidence", "entropy", "length")
 """Those with a threshold. Agreement has a number of draws instead."""
 FALLING: frozenset[SignalKind] = frozenset({"entropy", "length"})
@@ -59,6 +62,7 @@ class Route:
     ladder: tuple[str, ...]
     """The tiers that it asks, cheapest first; one for a tier that is served alone."""
     signals: tuple[CascadeSignal, ...] = ()
+    """Tried in turn; with two cheaper tiers, one of each."""
     variant: Variant | None = None
     """The last tier, if the config file does not have it."""
 
@@ -66,8 +70,14 @@ class Route:
     def name(self) -> str:
         if len(self.ladder) == 1:
             return self.ladder[0]
-        said = " or ".join(f"{one.kind} {one.member:g}" for one in self.signals)
+        joined = " or " if self.steps is None else ", then "
+        said = joined.join(f"{one.kind} {one.threshold:g}" for one in self.signals)
         return f"{' → '.join(self.ladder)} by {said}"
+
+    @property
+    def steps(self) -> tuple[tuple[CascadeSignal, ...], ...] | None:
+        """The signals of each cheaper tier, where there are two."""
+        return steps_of(self.ladder, self.signals)
 
     @property
     def is_fixed(self) -> bool:
@@ -123,6 +133,13 @@ class Space:
 def signal_of(kind: SignalKind, threshold: float) -> CascadeSignal:
     """A signal with its threshold."""
     return msgspec.convert({kind: int(threshold) if kind == "length" else threshold}, CascadeSignal)
+
+
+def steps_of(
+    ladder: tuple[str, ...], signals: tuple[CascadeSignal, ...]
+) -> tuple[tuple[CascadeSignal, ...], ...] | None:
+    """The signals of each step of a route; None if it has one step, whose signals are tried in turn."""
+    return tuple((one,) for one in signals) if len(ladder) > 2 else None
 
 
 def reference_of(plan: Plan, wanted: str, dollars: Mapping[str, float]) -> str:
@@ -183,6 +200,8 @@ def cascaded(name: str, ladder: tuple[str, ...], base: str, *signals: CascadeSig
         name: of the setting.
         ladder: the tiers that it asks.
         base: the last of them, or the tier that it is a variant of.
-        signals: what accepts an answer.
+        signals: what accepts an answer, as `Route.signals`.
     """
-    return Setting(name=name, tier=base, policy=Cascade(ladder=ladder, signals=signals), verifier=None, budget=Budget())
+    steps = steps_of(ladder, signals)
+    policy = Cascade(ladder=ladder, signals=signals) if steps is None else Cascade(ladder=ladder, steps=steps)
+    return Setting(name=name, tier=base, policy=policy, verifier=None, budget=Budget())

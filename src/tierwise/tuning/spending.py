@@ -77,7 +77,9 @@ def with_dollars(promises: Promises, dollars: float | None, searched: Searched, 
             "`budget: {dollars: …}`",
             field="--dollars",
         )
-    bound = max((budgets[name] or 0.0 for name in space.cheap), default=0.0) + (budgets[space.reference] or 0.0)
+    bound = max(
+        sum(budgets.get(name, budgets[space.reference]) or 0.0 for name in route.ladder) for route in searched.routes
+    )
     if not 0 < dollars < bound:
         raise SpecError(
             f"the budgets end every action at ${bound:g}, so a mean of ${dollars:g} is "

@@ -212,7 +212,7 @@ def with_route(text: str, path: Path, route: Route, plan: Plan) -> str:
         raise SpecError(f"the config file has a tier {ROUTE!r}, and the certified route has this name; rename the tier")
     entry: dict[str, Any] = {
         "cascade": list(route.ladder),
-        "signals": msgspec.to_builtins(list(route.signals)),
+        **_signals(route),
         "certificate": CERTIFICATE,
     }
     text = _absolute(text, path.parent)
@@ -249,6 +249,12 @@ def with_prices(text: str, path: Path, prices: Mapping[str, Price]) -> str:
         if before.get(name) != entry:
             changed = _with_entry(changed, "prices", name, entry)
     return changed if _loaded(changed) == wanted else yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True)
+
+
+def _signals(route: Route) -> dict[str, Any]:
+    if route.steps is not None:
+        return {"steps": [msgspec.to_builtins(list(one)) for one in route.steps]}
+    return {"signals": msgspec.to_builtins(list(route.signals))}
 
 
 def _loaded(text: str) -> Any:

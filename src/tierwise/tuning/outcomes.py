@@ -1,0 +1,154 @@
+"""What one policy does to every task, and the signals of its answers, as arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tierwise.policies import Single
+from tierwise.policies.acceptance import reading
+from tierwise.tuning.space import DIGITS, FALLING, QUANTILES, SignalKind, signal_of
+from tierwise.verifiers import pooled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tierwise.plan import Plan
+    from tierwise.pools.grid import Setting
+    from tierwise.pools.replaying import Replayed, Replayer
+    from tierwise.spec.call import Completion
+    from tierwise.tuning.evaluated import Floats, Numbers
+
+Mask = NDArray[np.bool_]
+"""Tasks × orders."""
+ANY = {"span_probability": 0.0, "margin": 0.0, "tail_confidence": 0.0, "entropy": 1e9, "length": 1e9}
+"""Thresholds that accept every answer that has the signal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """What one policy does: tasks × orders."""
+
+    correct: Floats
+    """1 or 0; not a number where the answer could not be graded."""
+    dollars: Floats
+    seconds: Floats
+    kept: Floats
+    """1 where its last tier was not asked."""
+    differs: Floats
+    """1 where the answer is another than the reference's."""
+
+    def where(self, accepted: Mask, refused: Outcomes) -> Outcomes:
+        """These outcomes where an answer is accepted, and others where it is not."""
+        return Outcomes(
+            **{
+                one.name: np.where(accepted, getattr(self, one.name), getattr(refused, one.name))
+                for one in fields(Outcomes)
+            }
+        )
+
+
+class Runner:
+    """Runs settings in all orders, and turns their actions into arrays.
+
+    Attributes:
+        baseline: the actions of the reference.
+        offers_tools: of each task, whether its request does.
+    """
+
+    def __init__(self, replayer: Replayer, orders: int, seed: int) -> None:
+        self._replayer, self.orders, self._seed = replayer, orders, seed
+        self.baseline: Sequence[Replayed] = ()
+        self.offers_tools = np.array([bool(task.task.tools) for task in replayer.pool.tasks])
+        self._keys: dict[int, tuple[Completion, str | None]] = {}
+
+    @property
+    def plan(self) -> Plan:
+        return self._replayer.pool.plan
+
+    def all(self, settings: Sequence[Setting]) -> list[list[Replayed]]:
+        return self._replayer.run(settings, orders=self.orders, seed=self._seed) if settings else []
+
+    def array(self, values: Iterator[float]) -> Floats:
+        """Values of actions, in the order of a replay, as tasks × orders."""
+        return np.fromiter(values, dtype=np.float64).reshape(self.orders, -1).T
+
+    def outcomes(self, actions: Sequence[Replayed], last: str) -> Outcomes:
+        """The outcomes of a policy.
+
+        Args:
+            actions: of the policy.
+            last: the policy's last tier; empty if it is served alone.
+        """
+        return Outcomes(
+            correct=self.array(np.nan if one.correct is None else float(one.correct) for one in actions),
+            dollars=self.array(one.dollars for one in actions),
+            seconds=self.array(one.seconds for one in actions),
+            kept=self.array(float(bool(last) and one.asked != last) for one in actions),
+            differs=self.array(
+                float(self._differ(one.answer, other.answer)) for one, other in zip(actions, self.baseline, strict=True)
+            ),
+        )
+
+    def _differ(self, one: Completion | None, other: Completion | None) -> bool:
+        if one is None or other is None:
+            return one is not other
+        return one is not other and self._key(one) != self._key(other)
+
+    def _key(self, completion: Completion) -> str | None:
+        """As votes are compared; the text where that gives none."""
+        known = self._keys.get(id(completion))
+        if known is None:
+            key = self._replayer.memo.run(lambda: pooled.vote_of(completion, "auto"))
+            known = self._keys[id(completion)] = completion, key if key is not None else completion.text.strip()
+        return known[1]
+
+
+def levels_of(run: Runner, cheap: str, kind: SignalKind, actions: Sequence[Replayed]) -> Floats:
+    """The signal of each answer of a cheap tier, tasks × orders; not a number where there is none.
+
+    Args:
+        run: with the plan.
+        cheap: the tier.
+        kind: the signal.
+        actions: of the route that accepts every answer. Where it passed on, both outcomes are alike.
+    """
+    if kind == "length" and not isinstance(run.plan.tiers[cheap].policy.member, Single):
+        return np.full((len(run.offers_tools), run.orders), np.nan)
+    anything = signal_of(kind, ANY[kind])
+
+    def level(one: Replayed) -> float:
+        if one.answer is None or one.asked != cheap:
+            return np.nan
+        found = reading(anything, one.answer, one.completion)
+        return np.nan if found is None else float(found.level)
+
+    return run.array(level(one) for one in actions)
+
+
+def thresholds_of(
+    kind: SignalKind, level: Floats, kept: Mask, tuning: Numbers, count: int = QUANTILES
+) -> tuple[float, ...]:
+    """Quantiles of a signal on the tuning tasks, as they are written into a config file; the strictest first.
+
+    Args:
+        kind: the signal.
+        level: of each answer, tasks × orders.
+        kept: whether an answer counts.
+        tuning: the tuning tasks.
+        count: of thresholds, at most.
+    """
+    return quantiles(level[tuning][kept[tuning]], falls=kind in FALLING, count=count)
+
+
+def quantiles(seen: Floats, *, falls: bool, count: int = QUANTILES) -> tuple[float, ...]:
+    """Quantiles of values, as they are written into a config file; the strictest first."""
+    seen = seen[~np.isnan(seen)]
+    if not len(seen):
+        return ()
+    cuts = np.quantile(seen, np.linspace(0, 1, count), method="higher")
+    rounded = {float(f"{max(0.0, cut):.{DIGITS}g}") for cut in cuts.tolist()}
+    return tuple(sorted(rounded, reverse=not falls))
