@@ -143,7 +143,7 @@ def tune(
     from tierwise.cli.again import prepare
     from tierwise.cli.extras import need_extra
     from tierwise.cli.output import new_directory
-    from tierwise.cli.tuning_pool import draws_needed, recorded_pool
+    from tierwise.cli.tuning_pool import Wanted, draws_needed, recorded_pool
     from tierwise.runs.directory import RunDirectory
 
     need_extra("bench", "tierwise tune")
@@ -153,35 +153,23 @@ def tune(
         workload, promise = resumed.workload, PromiseKind(resumed.promise)
         loss, confidence, p95, dollars, reference, orders, seed = resumed.rest
     promises = _promises(promise, loss, confidence, p95)
+    console, raced = _console(as_json=as_json), None
     if dry_run and pool is None:
-        needed = draws or draws_needed(file)
-        _print_split(_console(as_json=as_json), file, workload, promises, needed, seed, races=races)
+        _print_split(console, file, workload, promises, draws or draws_needed(file), seed, races=races)
         return
     limits = (budget_dollars, budget_minutes)
     options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, resumed=resumed)
-    console, raced = _console(as_json=as_json), None
     if resumed is not None:
         directory = resumed.recorded(file, folder, limits, as_json=as_json)
     elif pool is not None:
         directory = RunDirectory(pool)
     else:
-        directory, raced = recorded_pool(
-            console,
-            file,
-            workload,
-            folder,
-            draws or draws_needed(file),
-            limits,
-            reference=reference,
-            seed=seed,
-            races=races,
-            as_json=as_json,
-        )
+        wanted = Wanted(draws=draws or draws_needed(file), reference=reference, seed=seed, races=races)
+        directory, raced = recorded_pool(console, file, workload, folder, wanted, limits, as_json=as_json)
     found = replace(_search(console, file, workload, directory, promises, options), raced=raced)
-    if dry_run:
-        _print_outlook(found, as_json=as_json)
-        return
-    _decide(found, (file, workload), folder, seed, as_json=as_json)
+    _print_outlook(found, as_json=as_json) if dry_run else _decide(
+        found, (file, workload), seed, folder, as_json=as_json
+    )
 
 
 def _console(*, as_json: bool) -> Console:
@@ -362,7 +350,7 @@ def _print_outlook(found: _Found, *, as_json: bool) -> None:
         print(line)
 
 
-def _decide(found: _Found, given: tuple[Path, Path], folder: Path, seed: int, *, as_json: bool) -> None:
+def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, *, as_json: bool) -> None:
     """Certify, and write everything."""
     import msgspec
 

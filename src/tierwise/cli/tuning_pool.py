@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -21,17 +21,28 @@ _ROUNDS = 3
 """Sessions of a recording: the later ones ask again for draws that ended in infrastructure errors."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to record."""
+
+    draws: int
+    """Of each task and deployment."""
+    reference: str
+    """As the user names it; it never drops out of a race."""
+    seed: int
+    """Of the draws and of the race."""
+    races: bool
+    """Whether deployments are raced first."""
+
+
 def recorded_pool(
     console: Console,
     file: Path,
     workload: Path,
     folder: Path,
-    draws: int,
+    wanted: Wanted,
     limits: tuple[float | None, float | None],
     *,
-    reference: str,
-    seed: int,
-    races: bool,
     as_json: bool,
 ) -> tuple[RunDirectory, Raced | None]:
     """A pool that is recorded now, or was in part; and the race before it.
@@ -41,11 +52,8 @@ def recorded_pool(
         file: the config file.
         workload: the tasks.
         folder: of the tuning; the pool is its folder `pool`.
-        draws: of each task and deployment.
+        wanted: what to record.
         limits: dollars and minutes of the recording.
-        reference: as the user names it; it never drops out of a race.
-        seed: of the draws and of the race.
-        races: whether deployments are raced first.
         as_json: whether only JSON is printed.
     """
     from tierwise.cli.execution import run
@@ -58,14 +66,14 @@ def recorded_pool(
     job = recording(
         file,
         workload,
-        draws=draws,
+        draws=wanted.draws,
         directory=lambda: directory,
-        seed=seed,
+        seed=wanted.seed,
         dollars=limits[0],
         minutes=limits[1],
     )
-    may_race = races and (not directory.has_manifest or (folder / "race").exists())
-    raced = race(console, job, folder, reference=reference, seed=seed) if may_race else None
+    may_race = wanted.races and (not directory.has_manifest or (folder / "race").exists())
+    raced = race(console, job, folder, reference=wanted.reference, seed=wanted.seed) if may_race else None
     for _ in range(_ROUNDS):
         is_whole = directory.has_manifest and not directory.is_unfinished
         if is_whole and not directory.errors():
