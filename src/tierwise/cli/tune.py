@@ -137,8 +137,7 @@ def tune(
     --pool. Hundreds of routes are replayed on them, tested in an order that the tuning tasks fix, and the cheapest one
     that passes is confirmed on the test tasks. "Not worth it: serve the fixed tier X" is an answer.
 
-    Exit codes: 0 decided, 1 over 2 % of the draws failed, 2 invalid input or a promise that cannot be proved,
-    130 interrupted.
+    Exit codes: 0 decided, 1 over 2 % of the draws failed, 2 invalid input or a promise beyond proof, 130 interrupted.
     """
     from tierwise.cli.again import prepare
     from tierwise.cli.extras import need_extra
