@@ -152,11 +152,10 @@ def tune(
         workload, promise = resumed.workload, PromiseKind(resumed.promise)
         loss, confidence, p95, dollars, reference, orders, seed = resumed.rest
     promises = _promises(promise, loss, confidence, p95)
-    console, raced = _console(as_json=as_json), None
+    console, raced, limits = _console(as_json=as_json), None, (budget_dollars, budget_minutes)
     if dry_run and pool is None:
         _print_split(console, file, workload, promises, draws or draws_needed(file), seed, races=races)
         return
-    limits = (budget_dollars, budget_minutes)
     options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, resumed=resumed)
     if resumed is not None:
         directory = resumed.recorded(file, folder, limits, as_json=as_json)
