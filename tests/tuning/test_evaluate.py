@@ -175,3 +175,21 @@ def test_a_middle_tier_that_cannot_pay_is_no_step(tmp_path):
     found = searched(tmp_path, config=dear, tiers=LADDER_TIERS)
     assert "middle" in found.space.cheap
     assert not [one for one in found.routes if len(one.ladder) == 3]
+
+
+def test_a_ladder_that_needs_more_draws_than_there_are_is_left_out_and_named(tmp_path):
+    config = SHARED.replace("{n: 3}", "{n: 4}")
+    draw = said(is_random=True)
+
+    def truncated(task: int, tier: str, number: int) -> Any:
+        """The first draw of some tasks, which the middle tier's vote then cannot take over."""
+        one = draw(task, tier, number)
+        is_short = tier == "fast" and number == 0 and task % 5 == 0
+        return replace(one, finish="length", outcome="incorrect") if is_short else one
+
+    found = searched(tmp_path, config=config, says=truncated, orders=1, tasks=50)
+    assert not [one for one in found.routes if len(one.ladder) == 3]
+    assert [one for one in found.routes if one.ladder == ("fast", "best")]
+    left = [why for why in found.left_out if "fast → middle → best are left out" in why]
+    assert len(left) == 1
+    assert "draw 5 is needed" in left[0]

@@ -18,7 +18,7 @@ from tierwise.policies.signals import ALTERNATIVES, has_k
 from tierwise.pools.grid import Setting, tiers_as_settings
 from tierwise.spec.errors import SpecError
 from tierwise.tuning.evaluated import Evaluated
-from tierwise.tuning.ladders import bases_of, ladder_outcomes, pairs_of
+from tierwise.tuning.ladders import ladder_outcomes, pairs_of, replayed
 from tierwise.tuning.learning import Learned, learn, learned_outcomes
 from tierwise.tuning.outcomes import Outcomes, Runner, levels_of, thresholds_of
 from tierwise.tuning.space import (
@@ -116,10 +116,9 @@ def search_space(
     bases = _bases(plan, space)
     weights = np.array([task.task.weight for task in pool.tasks])
     pairs = pairs_of(space, {name: outcomes[Route(ladder=(name,))] for name in actions}, split.tuning, weights)
-    ladders = bases_of(space, pairs, _ALONE)
-    replayed = run.all([*bases.values(), *ladders])
-    ended(f"replayed {len(replayed)} routes")
-    of = dict(zip(bases, replayed, strict=False))
+    of = dict(zip(bases, run.all(list(bases.values())), strict=True))
+    ladders, too_short = replayed(run, space, pairs, _ALONE)
+    ended(f"replayed {len(bases) + 2 * len(ladders)} routes")
     first = dict(_first(run, space, of))
     outcomes |= dict(_outcomes(run, space, of, first, split.tuning))
     learned = {
@@ -127,7 +126,7 @@ def search_space(
         for cheap, (levels, accepted) in first.items()
     }
     outcomes |= dict(_learned_outcomes(run, space, of, first, learned, split.tuning))
-    outcomes |= dict(ladder_outcomes(run, space, pairs, replayed[len(bases) :], first, split.tuning))
+    outcomes |= dict(ladder_outcomes(run, space, ladders, first, split.tuning))
     routes = tuple(outcomes)
     own, is_least = own_harm(pool, plan, chosen, outcomes[Route(ladder=(chosen,))])
     return Searched(
@@ -138,7 +137,7 @@ def search_space(
         own_harm=own,
         is_least=is_least,
         largest={name: max(one.dollars for one in of) for name, of in actions.items()},
-        left_out=(*left_out, *(one.said for one in learned.values() if one.said)),
+        left_out=(*left_out, *too_short, *(one.said for one in learned.values() if one.said)),
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from tierwise.policies import Cascade
 from tierwise.pools.grid import Setting
 from tierwise.spec.budget import Budget
+from tierwise.spec.errors import SpecError
 from tierwise.stats.discrimination import auroc
 from tierwise.tuning.outcomes import levels_of, thresholds_of
 from tierwise.tuning.space import ACCEPTING, FALLING, NEVER, Route, SignalKind, signal_of
@@ -65,28 +66,41 @@ def pairs_of(space: Space, fixed: Mapping[str, Outcomes], tuning: Numbers, weigh
     return tuple(sorted(found, key=lambda pair: found[pair])[:MOST_LADDERS])
 
 
-def bases_of(space: Space, pairs: Sequence[Pair], alone: str) -> list[Setting]:
-    """What must be replayed, two for each pair: the middle tier's answer is accepted, and neither is.
+def replayed(
+    run: Runner, space: Space, pairs: Sequence[Pair], alone: str
+) -> tuple[dict[Pair, list[list[Replayed]]], list[str]]:
+    """What follows where the middle tier's answer is accepted, and where neither is.
+
+    A draw that cannot be used, such as a truncated one, is drawn again by the next tier of its deployment, so a ladder
+    may need more draws than its tiers do.
 
     Args:
+        run: of the pool.
         space: with the reference.
         pairs: of tiers.
         alone: begins the names of the settings.
+
+    Returns:
+        The actions of both for each pair, and why other pairs are left out.
     """
-    found: list[Setting] = []
-    for pair in pairs:
-        for accepting in (ACCEPTING, (NEVER,)):
+    found, left_out = {}, []
+    for number, pair in enumerate(pairs):
+        settings = []
+        for place, accepting in enumerate((ACCEPTING, (NEVER,))):
             policy = Cascade(ladder=(*pair, space.reference), steps=((NEVER,), accepting))
-            name = f"{alone}ladder{len(found)}"
-            found.append(Setting(name=name, tier=space.reference, policy=policy, verifier=None, budget=Budget()))
-    return found
+            name = f"{alone}ladder{number}.{place}"
+            settings.append(Setting(name=name, tier=space.reference, policy=policy, verifier=None, budget=Budget()))
+        try:
+            found[pair] = run.all(settings)
+        except SpecError as error:
+            left_out.append(f"routes {' → '.join((*pair, space.reference))} are left out: {error}")
+    return found, left_out
 
 
 def ladder_outcomes(
     run: Runner,
     space: Space,
-    pairs: Sequence[Pair],
-    actions: Sequence[Sequence[Replayed]],
+    actions: Mapping[Pair, Sequence[Sequence[Replayed]]],
     first: Mapping[str, tuple[Mapping[SignalKind, Floats], Outcomes]],
     tuning: Numbers,
 ) -> Iterator[tuple[Route, Outcomes]]:
@@ -95,13 +109,11 @@ def ladder_outcomes(
     Args:
         run: of the pool.
         space: that is searched.
-        pairs: from `pairs_of`.
-        actions: of the settings of `bases_of`.
+        actions: of each pair, from `replayed`.
         first: of each cheap tier, the signals of its answers, and what the route does that accepts all of them.
         tuning: the tuning tasks, on which signals and thresholds are chosen.
     """
-    for place, (cheap, middle) in enumerate(pairs):
-        accepting, refusing = actions[2 * place : 2 * place + 2]
+    for (cheap, middle), (accepting, refusing) in actions.items():
         accepted, refused = run.outcomes(accepting, space.reference), run.outcomes(refusing, space.reference)
         levels, cheaply = first[cheap]
         kept = np.array([one.asked == middle for one in accepting]).reshape(run.orders, -1).T
