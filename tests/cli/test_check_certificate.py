@@ -45,13 +45,20 @@ def test_a_certificate_is_told_in_words(file):
 
 
 def test_every_difference_is_told_and_ends_with_2(file):
-    file.write_text(CONFIG.replace("n: 3", "n: 5").replace("completion: 2.0", "completion: 3.0"))
+    file.write_text(CONFIG.replace("n: 3", "n: 5").replace("policy: single", "policy: single, budget: {passes: 1}"))
     done = tierwise("check", str(file))
     assert done.returncode == 2
     assert "does not hold: tier 'max' has another policy, sampling or budget" in done.stdout
-    assert "does not hold: prices changed" in done.stdout
-    assert "tierwise.yaml:6: routes.auto.certificate: does not hold: tier 'max' has" in done.stderr
+    assert "does not hold: tier 'fast' has another policy, sampling or budget" in done.stdout
+    assert "tierwise.yaml:6: routes.auto.certificate: does not hold: tier 'fast' has" in done.stderr
     assert "or serve it by its safe tier 'max' with --uncertified" in done.stderr
+
+
+def test_other_prices_are_told_and_the_promise_holds(file):
+    file.write_text(CONFIG.replace("completion: 2.0", "completion: 3.0"))
+    done = tierwise("check", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "prices changed since it was made: the promise holds" in done.stdout
 
 
 def test_as_json_it_has_the_certificate_its_text_and_the_differences(file):

@@ -401,7 +401,7 @@ def test_another_certificate_begins_anew(tmp_path):
 
 
 def test_a_clock_that_goes_back_does_not_matter(tmp_path, monkeypatch):
-    moments = iter([3e9, 2e9, 1e9, 5e8, 0.0])
+    moments = iter([3e9, 3e9 - 3600, 3e9 - 7200, 3e9 - 9000, 3e9 - 9999])
     monkeypatch.setattr(module, "time", lambda: next(moments))
 
     async def main():
