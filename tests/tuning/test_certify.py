@@ -220,3 +220,12 @@ def test_a_chain_is_ordered_by_all_promises():
     found = certify(of, range(300), range(300, 600), wanted)
     assert found is not None
     assert found.name == "setting 0"
+
+
+def test_a_slow_reference_is_not_tested_before_a_quick_route():
+    harm, kept, seconds = np.zeros((2, 600)), np.ones((2, 600)), np.ones((2, 600, 1))
+    kept[0], seconds[0] = 0, 10.0
+    of = evaluated(harm, [1.0, 0.1], kept=kept, seconds=seconds)
+    found = certify(of, range(300), range(300, 600), Promises(limit=0.05, p95=5.0))
+    assert found is not None
+    assert found.name == "setting 1"

@@ -183,8 +183,8 @@ def ordered(
     """The settings that are tested, the surest to keep its promises on the tuning tasks first.
 
     For harm, the settings whose answers are those of the reference on all tuning tasks, such as a vote that ends once
-    it is decided, and then one chain of nested settings (`tuning.chains`). Otherwise the Pareto set of dollars and
-    risk.
+    it is decided, and then one chain of nested settings (`tuning.chains`). With a promise of latency or dollars, the
+    chain alone: no harm does not make a setting quick or cheap. For other promises the Pareto set of dollars and risk.
 
     Args:
         evaluated: what each setting does to each task.
@@ -206,8 +206,9 @@ def ordered(
             good &= evaluated.mean(values, tuning)[best] <= bound
         starts = best[good] if good.any() else best
         best = _rehearsed(evaluated, tuning, promises, size, found, dollars, seen, starts)
-        alike = (evaluated.kept[found][:, tuning] == 0) & (evaluated.disagreement[found][:, tuning] == 0)
-        lossless = frozenset(found[alike.all(axis=1)].tolist())
+        if promises.p95 is None and promises.dollars is None:
+            alike = (evaluated.kept[found][:, tuning] == 0) & (evaluated.disagreement[found][:, tuning] == 0)
+            lossless = frozenset(found[alike.all(axis=1)].tolist())
     kept = list({*found[best].tolist(), *lossless})
     costs = dict(zip(found.tolist(), dollars.tolist(), strict=True))
     if promises.kind == "harm" and promises.p95 is None and promises.dollars is None:
