@@ -194,3 +194,16 @@ def test_a_ladder_that_needs_more_draws_than_there_are_is_left_out_and_named(tmp
     left = [why for why in found.left_out if "fast → middle → best are left out" in why]
     assert len(left) == 1
     assert "draw 5 is needed" in left[0]
+
+
+def test_routes_that_need_more_draws_than_there_are_are_left_out_and_named(tmp_path):
+    votes = CONFIG.replace(
+        "fast: {deployment: small, policy: single", "fast: {deployment: small, policy: {majority: {n: 4}}"
+    )
+    found = searched(tmp_path, config=votes, is_random=True, tasks=60)
+    left = [why for why in found.left_out if why.startswith("some routes fast → best are left out")]
+    assert len(left) == 1
+    assert "draw 5 is needed" in left[0]
+    routes = [one for one in found.routes if one.ladder == ("fast", "best")]
+    assert routes
+    assert not [one for one in routes if any(signal.agreement == 3 for signal in one.signals)]

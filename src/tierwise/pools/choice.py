@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from tierwise.verifiers.verifier import Verifier
 
 
+class TooFewDraws(SpecError):
+    """A policy needs another draw of a task than the pool has."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayedTier:
     """A tier whose passes are draws of a pool."""
@@ -176,11 +180,11 @@ class Shuffled:
         """Draw `number` of a source in this order.
 
         Raises:
-            SpecError: there are too few.
+            TooFewDraws: there are too few.
         """
         draws = self.task.draws[source.key]
         if number >= len(draws):
-            raise SpecError(
+            raise TooFewDraws(
                 f"task {self.task.task.id!r} has {len(draws)} draws of deployment {source.deployment!r} (recorded "
                 f"through tier {source.tier!r}), and draw {number + 1} is needed; record more (--draws), or lower n"
             )

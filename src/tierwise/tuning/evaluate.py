@@ -116,9 +116,9 @@ def search_space(
     bases = _bases(plan, space)
     weights = np.array([task.task.weight for task in pool.tasks])
     pairs = pairs_of(space, {name: outcomes[Route(ladder=(name,))] for name in actions}, split.tuning, weights)
-    of = dict(zip(bases, run.all(list(bases.values())), strict=True))
+    of, lacking = run.possible(bases, _variants(plan, space))
     ladders, too_short = replayed(run, space, pairs, _ALONE)
-    ended(f"replayed {len(bases) + 2 * len(ladders)} routes")
+    ended(f"replayed {len(of) + 2 * len(ladders)} routes")
     first = dict(_first(run, space, of))
     outcomes |= dict(_outcomes(run, space, of, first, split.tuning))
     learned = {
@@ -137,7 +137,7 @@ def search_space(
         own_harm=own,
         is_least=is_least,
         largest={name: max(one.dollars for one in of) for name, of in actions.items()},
-        left_out=(*left_out, *too_short, *(one.said for one in learned.values() if one.said)),
+        left_out=(*left_out, *_said(lacking), *too_short, *(one.said for one in learned.values() if one.said)),
     )
 
 
@@ -194,7 +194,7 @@ _Base = tuple[str, str, tuple[CascadeSignal, ...]]
 def _bases(plan: Plan, space: Space) -> dict[_Base, Setting]:
     """What all settings follow from. A variant has no cheap tier and no signals."""
     refusing = tuple(_refusing(space))
-    found: dict[_Base, Setting] = {("", one.name, ()): setting_of(plan, one) for one in space.variants}
+    found = _variants(plan, space)
     for cheap in space.cheap:
         bases: list[_Base] = [(cheap, space.reference, ACCEPTING)]
         for top in space.tops:
@@ -202,6 +202,10 @@ def _bases(plan: Plan, space: Space) -> dict[_Base, Setting]:
         for base in bases:
             found[base] = cascaded(f"{_ALONE}{len(found)}", base[:2], space.reference, *base[2])
     return found
+
+
+def _variants(plan: Plan, space: Space) -> dict[_Base, Setting]:
+    return {("", one.name, ()): setting_of(plan, one) for one in space.variants}
 
 
 def _refusing(space: Space) -> Iterator[tuple[CascadeSignal, ...]]:
@@ -221,7 +225,8 @@ _First = tuple[dict[SignalKind, "Floats"], Outcomes]
 
 def _first(run: Runner, space: Space, of: Mapping[_Base, Sequence[Replayed]]) -> Iterator[tuple[str, _First]]:
     for cheap in space.cheap:
-        actions = of[cheap, space.reference, ACCEPTING]
+        if (actions := of.get((cheap, space.reference, ACCEPTING))) is None:
+            continue
         levels = {kind: levels_of(run, cheap, kind, actions) for kind in space.kinds}
         yield cheap, (levels, run.outcomes(actions, space.reference))
 
@@ -243,13 +248,11 @@ def _outcomes(
     for route in space.routes(thresholds):
         if route.is_fixed:
             continue
-        if len(route.ladder) == 1:
-            yield route, based["", route.ladder[0], ()]
-            continue
-        cheap, last = route.ladder
-        first, *rest = route.signals
-        if first.agreement is not None:
-            yield route, based[cheap, last, (first,)]
+        cheap, last = route.ladder if len(route.ladder) > 1 else ("", *route.ladder)
+        first, *rest = route.signals or (None,)
+        if first is None or first.agreement is not None:
+            if (alone := based.get((cheap, last, route.signals))) is not None:
+                yield route, alone
             continue
         kind = cast("SignalKind", first.kind)
         levels, anything = first_of[cheap]
@@ -257,8 +260,9 @@ def _outcomes(
         accepted = level <= first.member if kind in FALLING else level >= first.member
         if not space.may_combine:  # an answer without the signal is accepted where the request offers tools
             accepted |= np.isnan(level) & run.offers_tools[:, None]
-        refused = tuple(rest) if rest and not first.needs_logprobs else (NEVER, *rest)
-        yield route, anything.where(accepted, based[cheap, last, refused])
+        refused = based.get((cheap, last, tuple(rest) if rest and not first.needs_logprobs else (NEVER, *rest)))
+        if refused is not None:
+            yield route, anything.where(accepted, refused)
 
 
 def _learned_outcomes(
@@ -270,9 +274,20 @@ def _learned_outcomes(
     tuning: Numbers,
 ) -> Iterator[tuple[Route, Outcomes]]:
     used = [(cheap, top.ladder[0]) for cheap, one in learned.items() if one.signal is not None for top in space.tops]
-    refusing = {(cheap, top): run.outcomes(of[cheap, top, (NEVER,)], top) for cheap, top in used}
+    refusing = {
+        (cheap, top): run.outcomes(of[cheap, top, (NEVER,)], top) for cheap, top in used if (cheap, top, (NEVER,)) in of
+    }
     accepting = {cheap: accepted for cheap, (_, accepted) in first.items()}
     yield from learned_outcomes(space, learned, accepting, refusing, tuning, run.offers_tools)
+
+
+def _said(lacking: Mapping[_Base, str]) -> Iterator[str]:
+    """Why routes, or a variant of the reference, are left out: once for each pair of tiers and reason."""
+    seen: dict[tuple[str, str], str] = {}
+    for (cheap, last, _), why in lacking.items():
+        seen.setdefault((cheap, last), why)
+    for (cheap, last), why in seen.items():
+        yield f"{f'some routes {cheap} → {last} are' if cheap else f'{last} is'} left out: {why}"
 
 
 def _require_different(actions: Mapping[str, Sequence[Replayed]], reference: str) -> None:

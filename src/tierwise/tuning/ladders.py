@@ -16,7 +16,6 @@ import numpy as np
 from tierwise.policies import Cascade
 from tierwise.pools.grid import Setting
 from tierwise.spec.budget import Budget
-from tierwise.spec.errors import SpecError
 from tierwise.stats.discrimination import auroc
 from tierwise.tuning.outcomes import levels_of, thresholds_of
 from tierwise.tuning.space import ACCEPTING, FALLING, NEVER, Route, SignalKind, signal_of
@@ -71,9 +70,6 @@ def replayed(
 ) -> tuple[dict[Pair, list[list[Replayed]]], list[str]]:
     """What follows where the middle tier's answer is accepted, and where neither is.
 
-    A draw that cannot be used, such as a truncated one, is drawn again by the next tier of its deployment, so a ladder
-    may need more draws than its tiers do.
-
     Args:
         run: of the pool.
         space: with the reference.
@@ -83,18 +79,18 @@ def replayed(
     Returns:
         The actions of both for each pair, and why other pairs are left out.
     """
-    found, left_out = {}, []
+    settings = {}
     for number, pair in enumerate(pairs):
-        settings = []
         for place, accepting in enumerate((ACCEPTING, (NEVER,))):
             policy = Cascade(ladder=(*pair, space.reference), steps=((NEVER,), accepting))
             name = f"{alone}ladder{number}.{place}"
-            settings.append(Setting(name=name, tier=space.reference, policy=policy, verifier=None, budget=Budget()))
-        try:
-            found[pair] = run.all(settings)
-        except SpecError as error:
-            left_out.append(f"routes {' → '.join((*pair, space.reference))} are left out: {error}")
-    return found, left_out
+            settings[pair, place] = Setting(
+                name=name, tier=space.reference, policy=policy, verifier=None, budget=Budget()
+            )
+    done, lacking = run.possible(settings)
+    short = {pair: why for (pair, _), why in lacking.items()}
+    found = {pair: [done[pair, place] for place in (0, 1)] for pair in pairs if pair not in short}
+    return found, [f"routes {' → '.join((*pair, space.reference))} are left out: {why}" for pair, why in short.items()]
 
 
 def ladder_outcomes(
@@ -114,6 +110,8 @@ def ladder_outcomes(
         tuning: the tuning tasks, on which signals and thresholds are chosen.
     """
     for (cheap, middle), (accepting, refusing) in actions.items():
+        if cheap not in first:
+            continue  # its own route was left out
         accepted, refused = run.outcomes(accepting, space.reference), run.outcomes(refusing, space.reference)
         levels, cheaply = first[cheap]
         kept = np.array([one.asked == middle for one in accepting]).reshape(run.orders, -1).T

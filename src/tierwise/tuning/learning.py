@@ -129,7 +129,8 @@ def learned_outcomes(
         space: that is searched.
         learned: of each cheap tier.
         accepting: of each cheap tier, what the route does that accepts all of its answers.
-        refusing: of each cheap tier and last tier, what the route does that accepts none.
+        refusing: of each cheap tier and last tier, what the route does that accepts none; without those that the pool
+            has too few draws for.
         tuning: the tuning tasks, on which thresholds are chosen.
         offers_tools: of each task, whether its request does.
     """
@@ -143,5 +144,7 @@ def learned_outcomes(
             if not space.may_combine:  # an answer without the signal is accepted where the request offers tools
                 accepted |= np.isnan(one.levels) & offers_tools[:, None]
             for top in space.tops:
+                if (cheap, top.ladder[0]) not in refusing:
+                    continue
                 route = Route(ladder=(cheap, *top.ladder), signals=(signal,), variant=top.variant)
                 yield route, anything.where(accepted, refusing[cheap, top.ladder[0]])

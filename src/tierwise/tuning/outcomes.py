@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tierwise.policies import Single
 from tierwise.policies.acceptance import reading
+from tierwise.pools.choice import TooFewDraws
 from tierwise.tuning.space import DIGITS, FALLING, QUANTILES, SignalKind, signal_of
 from tierwise.verifiers import pooled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tierwise.plan import Plan
     from tierwise.pools.grid import Setting
     from tierwise.pools.replaying import Replayed, Replayer
     from tierwise.spec.call import Completion
     from tierwise.tuning.evaluated import Floats, Numbers
+
+K = TypeVar("K")
 
 Mask = NDArray[np.bool_]
 """Tasks × orders."""
@@ -71,6 +74,34 @@ class Runner:
 
     def all(self, settings: Sequence[Setting]) -> list[list[Replayed]]:
         return self._replayer.run(settings, orders=self.orders, seed=self._seed) if settings else []
+
+    def possible(
+        self, settings: Mapping[K, Setting], others: Mapping[K, Setting] | None = None
+    ) -> tuple[dict[K, list[Replayed]], dict[K, str]]:
+        """The actions of the settings that the pool has enough draws for.
+
+        How many a setting takes depends on the draws: one that cannot be used, such as a truncated one, is drawn again
+        by the next tier of its deployment, and agreement asks for more of a tier that votes.
+
+        Args:
+            settings: by any key.
+            others: settings that these ask; some of them may be among these.
+
+        Returns:
+            The actions, and why the pool has too few draws for the other settings.
+        """
+        asked = [one for key, one in (others or {}).items() if key not in settings]
+        try:
+            done = self.all([*settings.values(), *asked])
+        except TooFewDraws as error:
+            if len(settings) == 1:
+                return {}, dict.fromkeys(settings, str(error))
+        else:
+            return dict(zip(settings, done, strict=False)), {}
+        several = list(settings.items())
+        middle = len(several) // 2
+        parts = [self.possible(dict(part), others) for part in (several[:middle], several[middle:])]
+        return {**parts[0][0], **parts[1][0]}, {**parts[0][1], **parts[1][1]}
 
     def array(self, values: Iterator[float]) -> Floats:
         """Values of actions, in the order of a replay, as tasks × orders."""
