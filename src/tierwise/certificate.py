@@ -9,7 +9,6 @@ A field that was added later is left out of the JSON at its default, so that ear
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,9 +17,11 @@ import msgspec
 from msgspec.structs import FieldInfo, fields
 
 from tierwise.engines import row_of
+from tierwise.spec import signing
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 from tierwise.spec.files import placed
 from tierwise.spec.replacing import replace_file
+from tierwise.spec.signing import sha256_of
 
 if TYPE_CHECKING:
     from tierwise.plan import Plan
@@ -238,12 +239,11 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def signed(self) -> Certificate:
         """The same with its hash."""
-        read = msgspec.json.decode(msgspec.json.encode(self), type=Certificate)  # with 3.0 where 3 was given
-        return msgspec.structs.replace(read, sha256=read.digest())
+        return signing.signed(self)
 
     def digest(self) -> str:
         """The hash that belongs to the contents."""
-        return _sha256(msgspec.structs.replace(self, sha256=""))
+        return signing.digest(self)
 
     def write(self, path: Path) -> None:
         """Write it as JSON, in one step.
@@ -371,9 +371,9 @@ def conditions_of(plan: Plan, route: str, running: Mapping[str, Deployed] | None
     reached = [name for name in plan.tiers if name == route or name in reached_tiers(plan, route)]
     deployments = sorted(plan.reached_deployments(route))
     return Conditions(
-        tiers={name: _sha256(_without_certificate(plan, name)) for name in reached},
+        tiers={name: sha256_of(_without_certificate(plan, name)) for name in reached},
         deployments={name: _served_as(plan, name, running.get(runs_as.get(name, name))) for name in deployments},
-        prices_sha256=_sha256({name: file.prices[name] for name in deployments if name in file.prices}),
+        prices_sha256=sha256_of({name: file.prices[name] for name in deployments if name in file.prices}),
         prices_decide=any(plan.tiers[name].budget.dollars is not None for name in reached),
     )
 
@@ -402,7 +402,7 @@ def _served_as(plan: Plan, name: str, running: Deployed | None) -> ServedAs:
     settings = plan.file.deployments[name]
     unknown = None if running is None else ""
     return ServedAs(
-        settings_sha256=_sha256(_canonical(settings)),
+        settings_sha256=sha256_of(_canonical(settings)),
         checkpoint_sha256="" if settings.loads is None else _checkpoint_hash(plan, settings.loads, running) or unknown,
         engine=row_of(settings).name,
         version=None if running is None else running.facts.get("version", ""),
@@ -435,7 +435,3 @@ _NEUTRAL: tuple[Any, ...] = (None, False, "", (), [], {})
 
 def _default(field: FieldInfo) -> Any:
     return field.default_factory() if callable(field.default_factory) else field.default
-
-
-def _sha256(value: object) -> str:
-    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from tierwise.analysis.duty import DUTIES
 from tierwise.report.grid import Grid
-from tierwise.report.numbers import dollars, percent
-from tierwise.report.whatif_text import estimate
+from tierwise.report.numbers import dollars, percent, ranged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ def duty_section(found: Mapping[str, Sequence[Estimate | None]]) -> str:
     if not found:
         return ""
     titles = ("", *(f"{percent(duty)} duty" for duty in DUTIES))
-    rows = tuple((name, *(estimate(of, dollars) for of in several)) for name, several in found.items())
+    rows = tuple((name, *(ranged(of, dollars) for of in several)) for name, several in found.items())
     return f"\n## {TITLE}\n\n{SAID}\n\n{Grid(titles, rows).as_markdown()}\n"
 
 

@@ -36,6 +36,16 @@ def unit_for(share: float) -> float:
     return 10.0 ** -math.floor(math.log10(100 * abs(share))) if share else 1.0
 
 
+def ranged(of: Estimate | None, form: Callable[[float], str]) -> str:
+    """An estimate with its interval: `12 % [10 % to 14 %]`."""
+    if of is None:
+        return UNKNOWN
+    if of.interval is None:
+        return form(of.value)
+    high = UNKNOWN if of.interval.high is None else form(of.interval.high)
+    return f"{form(of.value)} [{form(of.interval.low)} to {high}]"
+
+
 def probability(value: float) -> str:
     """A probability, never shown as 0 % or 100 %."""
     return "> 99 %" if value > 0.99 else "< 1 %" if value < 0.01 else f"{100 * value:.0f} %"

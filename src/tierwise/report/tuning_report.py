@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tierwise.report.certificate_text import promise_text
-from tierwise.report.numbers import UNKNOWN, percent, probability
+from tierwise.report.numbers import UNKNOWN, percent, probability, ranged
 from tierwise.report.numbers import dollars as in_dollars
 from tierwise.report.numbers import seconds as in_seconds
 from tierwise.report.tuning_words import (
@@ -27,10 +27,9 @@ from tierwise.report.tuning_words import (
 from tierwise.tuning.findings import as_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tierwise.certificate import Certificate
-    from tierwise.stats.estimates import Estimate
     from tierwise.tuning.certify import Promises
     from tierwise.tuning.decide import Decision, Outlook
     from tierwise.tuning.evaluate import Searched
@@ -229,8 +228,8 @@ def _figures(decision: Decision, measures: Measures) -> Iterator[str]:
         if place == shown:
             yield f"| **{name}** | {_row(one)} | | |"
             continue
-        points = _said(measures.points_against(shown, place), lambda value: f"{100 * value:+.1f}")
-        saved = _said(measures.saving(shown, place), lambda value: f"{value:.0%}")
+        points = ranged(measures.points_against(shown, place), lambda value: f"{100 * value:+.1f}")
+        saved = ranged(measures.saving(shown, place), lambda value: f"{value:.0%}")
         yield f"| {name} | {_row(one)} | {points} | {saved} |"
     kept = decision.figures[searched.evaluated.names[shown]].kept
     if len(searched.routes[shown].ladder) > 1:
@@ -239,14 +238,5 @@ def _figures(decision: Decision, measures: Measures) -> Iterator[str]:
 
 
 def _row(one: Measured) -> str:
-    p95 = in_seconds(one.p95_seen) if one.p95_seconds is None else _said(one.p95_seconds, in_seconds)
-    return f"{_said(one.points, percent)} | {_said(one.dollars, in_dollars)} | {p95}"
-
-
-def _said(of: Estimate | None, form: Callable[[float], str]) -> str:
-    if of is None:
-        return UNKNOWN
-    if of.interval is None:
-        return form(of.value)
-    high = UNKNOWN if of.interval.high is None else form(of.interval.high)
-    return f"{form(of.value)} [{form(of.interval.low)} to {high}]"
+    p95 = in_seconds(one.p95_seen) if one.p95_seconds is None else ranged(one.p95_seconds, in_seconds)
+    return f"{ranged(one.points, percent)} | {ranged(one.dollars, in_dollars)} | {p95}"

@@ -8,14 +8,13 @@ import msgspec
 
 from tierwise.analysis.duty import DUTIES
 from tierwise.report.grid import Grid
-from tierwise.report.numbers import UNKNOWN, percent
+from tierwise.report.numbers import UNKNOWN, percent, ranged
 from tierwise.report.numbers import dollars as in_dollars
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tierwise.certificate import Figure
-    from tierwise.stats.estimates import Estimate
     from tierwise.tuning.repricing import Repriced, RepricedSetting
 
 
@@ -57,10 +56,10 @@ def _line(found: Repriced, one: RepricedSetting) -> tuple[str, ...]:
         "yes" if one.has_passed else "no",
         figure(figures.points, percent),
         figure(figures.dollars, in_dollars),
-        estimate(one.dollars, in_dollars),
+        ranged(one.dollars, in_dollars),
         UNKNOWN if one.kept.saving is None else figure(one.kept.saving, "{:.0%}".format),
-        UNKNOWN if one.saving is None else estimate(one.saving, "{:.0%}".format),
-        *(estimate(of, in_dollars) for of in one.per_solved),
+        UNKNOWN if one.saving is None else ranged(one.saving, "{:.0%}".format),
+        *(ranged(of, in_dollars) for of in one.per_solved),
     )
 
 
@@ -70,16 +69,6 @@ def figure(of: Figure, form: Callable[[float], str]) -> str:
         return form(of.value)
     low, high = (UNKNOWN if end is None else form(end) for end in (of.low, of.high))
     return f"{form(of.value)} [{low} to {high}]"
-
-
-def estimate(of: Estimate | None, form: Callable[[float], str]) -> str:
-    """An estimate with its interval."""
-    if of is None:
-        return UNKNOWN
-    if of.interval is None:
-        return form(of.value)
-    high = UNKNOWN if of.interval.high is None else form(of.interval.high)
-    return f"{form(of.value)} [{form(of.interval.low)} to {high}]"
 
 
 def facts(found: Repriced) -> dict[str, object]:

@@ -21,6 +21,7 @@ from tierwise.runs.directory import Planned, RunDirectory, config_of, source_of
 from tierwise.runs.records import tags_of
 from tierwise.tuning.looks import is_fresh, keep, parts_of, taken
 from tierwise.tuning.repricing import plan_of
+from tierwise.workloads.task import read_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -154,8 +155,6 @@ def hold(record: TuningRecord, folder: Path, directory: RunDirectory, plan: Plan
 
 def read_earlier(directory: RunDirectory) -> list[Task]:
     """The tasks of a pool."""
-    from tierwise.workloads.task import read_tasks  # noqa: PLC0415 - only here
-
     return read_tasks(directory.tasks_path)
 
 
@@ -231,11 +230,11 @@ def _differences(source: Source, old: Source, then: Plan, plan: Plan, manifest: 
     was, now = then.file.deployments[old.deployment], plan.file.deployments[source.deployment]
     if was != now:
         yield "its settings changed"
-    if was.loads is not None and now.loads is not None:
-        one, other = then.file.checkpoints[was.loads], plan.file.checkpoints[now.loads]
-        pinned = one.sha256 and other.sha256
-        if (one.sha256 != other.sha256) if pinned else one != other:
-            yield "its checkpoint changed"
+    one, other = (
+        None if of.loads is None else book.file.checkpoints[of.loads] for of, book in ((was, then), (now, plan))
+    )
+    if one is not None and other is not None and not one.has_weights_of(other):
+        yield "its checkpoint changed"
     if old.sampling != source.sampling:
         yield "its sampling changed"
     here = machines.versions()

@@ -257,12 +257,13 @@ def _choice(
             f"calibration tasks, at most {bound:.2%}, and no route that keeps it is cheaper"
         )
     if saving is None or saving.interval is None or saving.interval.low <= 0:
-        ends = "" if saving is None else f" ({_interval(saving)})"
+        ends = "" if saving is None else f" ({share_said(saving)})"
         return None, f"{found.name} keeps the promise, but may not be cheaper than {serve!r}{ends}"
-    return route, f"{found.name} keeps the promise and saves {_interval(saving)} of the dollars of {serve!r}"
+    return route, f"{found.name} keeps the promise and saves {share_said(saving)} of the dollars of {serve!r}"
 
 
-def _interval(of: Estimate) -> str:
+def share_said(of: Estimate) -> str:
+    """A share with its interval, for a sentence."""
     if of.interval is None or of.interval.high is None:
         return f"{of.value:.1%} (no interval: too few tasks)"
     return f"{of.value:.1%} [{of.interval.low:.1%} to {of.interval.high:.1%}]"

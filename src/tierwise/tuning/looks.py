@@ -9,7 +9,6 @@ because labels of tuning tasks are used freely. A look at nothing but new calibr
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +16,9 @@ import yaml
 
 from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.replacing import replace_file
-from tierwise.tuning.record import Look, now
+from tierwise.spec.signing import sha256_of
+from tierwise.tuning.record import Look
+from tierwise.tuning.writing import now
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +48,7 @@ def about(config: str, pool: str, promises: Promises, *, reference: str, orders:
     said.pop("routes", None)
     promised = [promises.kind, promises.limit, promises.confidence, promises.p95, promises.dollars]
     facts: list[Any] = [said, pool, promised, reference, orders, seed]
-    return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
+    return sha256_of(facts)
 
 
 def taken(record: TuningRecord, folder: Path) -> list[Look]:

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,12 +12,13 @@ import msgspec
 
 from tierwise.certificate import Confirmation, Evidence, Figure, Figures, Promise, Source
 from tierwise.runs.directory import ConfigSource, config_of
+from tierwise.spec import signing
 from tierwise.spec.errors import NotFound, SpecError
 from tierwise.spec.replacing import replace_file
 from tierwise.tuning.certify import Promises
 from tierwise.tuning.decide import confirm
 from tierwise.tuning.space import Route
-from tierwise.tuning.writing import evidence_of, figure_of, figures_of, promise_of, source_of, thinking_of
+from tierwise.tuning.writing import evidence_of, figure_of, figures_of, now, promise_of, source_of, thinking_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -120,13 +119,11 @@ class TuningRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def signed(self) -> TuningRecord:
         """The same with its hash."""
-        read = msgspec.json.decode(msgspec.json.encode(self), type=TuningRecord)
-        return msgspec.structs.replace(read, sha256=read.digest())
+        return signing.signed(self)
 
     def digest(self) -> str:
         """The hash that belongs to the contents."""
-        rest = msgspec.structs.replace(self, sha256="")
-        return hashlib.sha256(msgspec.json.encode(rest, order="deterministic")).hexdigest()
+        return signing.digest(self)
 
     def write(self, folder: Path) -> None:
         """Write it into a folder, in one step.
@@ -191,33 +188,9 @@ def record_of(
         looks: at the calibration tasks, this one last.
         shown: settings of the frontier.
     """
-    searched, parts = decision.searched, decision.split
-    certified = decision.certified
-    passed = {} if certified is None else {one.setting: one for one in certified.passed}
-    serve = searched.index(decision.serve)
+    searched, parts, certified = decision.searched, decision.split, decision.certified
+    passed = [] if certified is None else [one.setting for one in certified.passed]
     fixed = [searched.index(name) for name in searched.space.fixed]
-    found = []
-    for setting in dict.fromkeys([*passed, *fixed, *shown, *(() if certified is None else (certified.setting,))]):
-        one, tested = measures.of(setting), passed.get(setting)
-        saving = None if setting == serve else measures.saving(setting, serve)
-        confirmed = None if tested is None else confirm(searched, parts, decision.promises, setting, seed=seed)
-        found.append(
-            Kept(
-                name=searched.evaluated.names[setting],
-                route=msgspec.to_builtins(searched.routes[setting]),
-                figures=figures_of(one),
-                saving=None if saving is None else figure_of(saving),
-                disagreement=figure_of(measures.disagreement(setting)),
-                kept=one.kept,
-                evidence=None
-                if certified is None or tested is None
-                else evidence_of(certified, tested, decision.promises, seed=seed),
-                confirmed=None
-                if confirmed is None
-                else Confirmation(tasks=confirmed.tasks, risk=confirmed.risk, bound=confirmed.bound),
-                least=0.0 if confirmed is None else confirmed.low,
-            )
-        )
     ids = [one.task.id for one in pool.tasks]
     named = {
         part: [ids[index] for index in getattr(parts, part).tolist()] for part in ("tuning", "calibration", "test")
@@ -234,16 +207,37 @@ def record_of(
         parts=Parts(seed=seed, **named),
         alternatives=0 if pool.manifest.settings.pool is None else pool.manifest.settings.pool.top_logprobs,
         thinking=thinking_of(pool),
-        settings=found,
+        settings=[_kept(decision, measures, one, seed) for one in dict.fromkeys([*passed, *fixed, *shown])],
         certified="" if certified is None else certified.name,
         serve=decision.serve,
         looks=list(looks),
     ).signed()
 
 
-def now() -> str:
-    """UTC, to the second."""
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+def _kept(decision: Decision, measures: Measures, setting: int, seed: int) -> Kept:
+    """What is kept of one setting."""
+    searched, certified, promises = decision.searched, decision.certified, decision.promises
+    one, serve = measures.of(setting), searched.index(decision.serve)
+    saving = None if setting == serve else measures.saving(setting, serve)
+    evidence = confirmed = None
+    least = 0.0
+    tested = next((of for of in certified.passed if of.setting == setting), None) if certified is not None else None
+    if certified is not None and tested is not None:
+        evidence = evidence_of(certified, tested, promises, seed=seed)
+        found = confirm(searched, decision.split, promises, setting, seed=seed)
+        confirmed = Confirmation(tasks=found.tasks, risk=found.risk, bound=found.bound)
+        least = found.low
+    return Kept(
+        name=searched.evaluated.names[setting],
+        route=msgspec.to_builtins(searched.routes[setting]),
+        figures=figures_of(one),
+        saving=None if saving is None else figure_of(saving),
+        disagreement=figure_of(measures.disagreement(setting)),
+        kept=one.kept,
+        evidence=evidence,
+        confirmed=confirmed,
+        least=least,
+    )
 
 
 def _placed(pool: Path, folder: Path) -> str:

@@ -25,9 +25,11 @@ from tierwise.pools.reading import read_pool
 from tierwise.runs.directory import ConfigSource, RunDirectory
 from tierwise.spec.errors import SpecError
 from tierwise.stats.estimates import Estimate, Interval
+from tierwise.tuning.complete import with_all_draws
 from tierwise.tuning.costs import by_hour, costs_of
-from tierwise.tuning.record import Kept, TuningRecord, now
-from tierwise.tuning.writing import ROUTE, figure_of, source_of, void_if
+from tierwise.tuning.decide import share_said
+from tierwise.tuning.record import Kept, TuningRecord
+from tierwise.tuning.writing import ROUTE, figure_of, now, source_of, void_if
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -110,7 +112,7 @@ def open_pool(record: TuningRecord, folder: Path, given: Path | None = None) -> 
             "`tierwise tune --from` to decide anew",
             field="--pool",
         )
-    return directory, pool
+    return directory, with_all_draws(pool)
 
 
 def plan_of(record: TuningRecord) -> Plan:
@@ -236,15 +238,9 @@ def _choice(
         return None, f"tier {serve!r} passed the tests, and nothing that did is cheaper"
     saving = chosen.saving
     if saving is None or saving.interval is None or saving.interval.low <= 0:
-        ends = "" if saving is None else f" ({_share(saving)})"
+        ends = "" if saving is None else f" ({share_said(saving)})"
         return None, f"{name} passed the tests, but may not be cheaper than {serve!r} at these prices{ends}"
-    return route, f"{name} passed the tests, and at these prices saves {_share(saving)} of the dollars of {serve!r}"
-
-
-def _share(of: Estimate) -> str:
-    if of.interval is None:
-        return f"{of.value:.1%} (no interval: too few tasks)"
-    return f"{of.value:.1%} [{of.interval.low:.1%} to {of.interval.high:.1%}]"
+    return route, f"{name} passed the tests, and at these prices saves {share_said(saving)} of the dollars of {serve!r}"
 
 
 def _savings(

@@ -56,6 +56,11 @@ _VOID_IF = (
 )
 
 
+def now() -> str:
+    """UTC, to the second."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def certificate_of(
     decision: Decision, measures: Measures, pool: Pool, directory: RunDirectory, plan: Plan, *, seed: int
 ) -> Certificate:
@@ -77,7 +82,7 @@ def certificate_of(
     evaluated, reference = searched.evaluated, searched.space.reference
     disagreement = measures.disagreement(certified.setting)
     return Certificate(
-        made=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        made=now(),
         route=ROUTE,
         tiers=list(route.ladder),
         reference=reference,
