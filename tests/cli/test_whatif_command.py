@@ -286,3 +286,10 @@ def ledger(place: Path) -> Path:
                 )
             )
     return place / "ledger.db"
+
+
+def test_tasks_that_tune_left_out_are_left_out_again(tmp_path):
+    pool = recording(tmp_path / "pool", TASKS)
+    pool.write_records(pool.read_records()[1:])
+    found = facts(tuned(tmp_path), tmp_path, DEARER)
+    assert found["serve"] == "auto"
