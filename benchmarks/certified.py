@@ -160,6 +160,8 @@ class Live:
     """Certified: share of the reference's dollars, on the test tasks of the pool."""
     calibration: int
     tasks: int
+    lost: int
+    """Tasks that are left out, because an action of them ended in an infrastructure error."""
     harmed: int
     """Tasks in which the route is wrong and the reference is right."""
     harm: Estimate
@@ -194,6 +196,7 @@ def live(name: str, folder: Path, count: int, report: dict[str, Any]) -> Live:
         saving=msgspec.convert(report["saving"], Estimate),
         calibration=report["outlook"]["tasks"],
         tasks=len(tasks),
+        lost=len(fresh) - len(tasks),
         harmed=harmed,
         harm=harm,
         points={name: one for name in names if (one := sample.share(right[name])) is not None},
@@ -223,6 +226,7 @@ def as_markdown(found: Sequence[Live]) -> str:
     for one in found:
         for name, points in one.points.items():
             lines.append(f"| {one.name} | `{name}` | {percent(points)} | {percent(one.dollars[name])} |")
+    lines += [f"\n{one.name}: {one.lost} tasks are left out, of which an action failed." for one in found if one.lost]
     return "\n".join(lines) + "\n"
 
 

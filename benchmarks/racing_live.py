@@ -3,7 +3,7 @@
     python benchmarks/racing_live.py --checkpoint coder-0.5b.gguf --folder FOLDER [--tasks 100] [--out docs/drift.md]
 
 The deployments are one checkpoint as its file has it, with three types of the KV cache and a wider window, and two
-files that were made from it: its weights dequantized and quantized again to Q4_0 and to Q8_0. A token costs what the
+files that were made from it: its layers dequantized and quantized again to Q4_0 and to Q8_0. A token costs what the
 memory of its deployment costs: the weights, and the cache of all slots. Tasks are sums of two numbers, with answers of
 about four tokens. Every deployment answers all tasks, one draw each, and the race sees these draws, batch by batch, up
 to where it drops a deployment or ends. With `--live` it asks again, as `tierwise tune` does. Both are resumed if they
@@ -33,6 +33,7 @@ import yaml
 from msgspec import structs
 
 from puzzles import answered_alone
+from requantize import requantize
 from tierwise import plan as planning
 from tierwise.bench.bench_job import BenchJob
 from tierwise.bench.execute import execute
@@ -62,34 +63,6 @@ DEPLOYMENTS: dict[str, dict[str, Any]] = {
 """Levers of each deployment; `file` is the type that the weights are quantized to again."""
 
 
-def requantized(source: Path, kind: str, target: Path) -> Path:
-    """A copy of a GGUF file with its quantized matrices in another type."""
-    if target.exists():
-        return target
-    reader = gguf.GGUFReader(source)
-    field = reader.fields["general.architecture"]
-    writer = gguf.GGUFWriter(target.with_suffix(".part"), arch=str(field.contents()))
-    for name, one in reader.fields.items():
-        if name.startswith("GGUF.") or name == "general.architecture":
-            continue
-        array = one.types[0] == gguf.GGUFValueType.ARRAY
-        writer.add_key_value(name, one.contents(), one.types[0], one.types[-1] if array else None)
-    wanted = gguf.GGMLQuantizationType[kind]
-    for tensor in reader.tensors:
-        is_quantized = tensor.tensor_type not in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16)
-        own = wanted if is_quantized and tensor.shape[0] % 32 == 0 else tensor.tensor_type
-        data = tensor.data
-        if own != tensor.tensor_type:
-            data = gguf.quants.quantize(gguf.quants.dequantize(tensor.data, tensor.tensor_type), own)
-        writer.add_tensor(tensor.name, data, raw_dtype=own)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    target.with_suffix(".part").rename(target)
-    return target
-
-
 def cache_size(source: Path) -> float:
     """Values of the KV cache for one token, keys and values together."""
     fields = gguf.GGUFReader(source).fields
@@ -110,7 +83,9 @@ def config_of(folder: Path, source: Path, threads: int) -> dict[str, Any]:
     for name, wanted in DEPLOYMENTS.items():
         levers = dict(wanted)
         kind = levers.pop("file", "")
-        path = requantized(source, kind, files[name]) if kind else source
+        path = files[name] if kind else source
+        if not path.exists():
+            requantize(source, path, kind)
         checkpoint = kind.lower().replace("_", "-") or "given"
         config["checkpoints"][checkpoint] = {"source": f"file:{path.resolve()}"}
         engine = {"engine": "llama.cpp", "checkpoint": checkpoint, "context": CONTEXT, "slots": SLOTS}

@@ -46,7 +46,7 @@ class Model:
 
     checkpoint: str
     quantization: str = ""
-    """A type of scripts/requantize.py, which writes the file; empty for the checkpoint as it is."""
+    """A type of benchmarks/requantize.py, which writes the file; empty for the checkpoint as it is."""
     levers: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -127,7 +127,7 @@ def requantized(model: Model, folder: Path) -> dict[str, str]:
         pull = [sys.executable, "-m", "tierwise", "pull", "examples/coder.yaml", model.checkpoint, "--quiet"]
         said = subprocess.run(pull, check=True, cwd=ROOT, capture_output=True, text=True).stdout
         whole = said.splitlines()[0].partition(": ")[2]
-        program = [sys.executable, str(ROOT / "scripts" / "requantize.py")]
+        program = [sys.executable, str(ROOT / "benchmarks" / "requantize.py")]
         subprocess.run([*program, whole, str(folder / name), "--type", model.quantization], check=True)
     digest = hashlib.sha256()
     with (folder / name).open("rb") as file:

@@ -234,6 +234,14 @@ prices:
 """
 
 
+def asked(count: int) -> list[dict[str, Any]]:
+    """Tasks whose answer is 4."""
+    return [
+        {"id": f"t{n}", "messages": [{"role": "user", "content": f"{n}?"}], "check": {"number": {"equals": 4}}}
+        for n in range(count)
+    ]
+
+
 class Answers(FakeServer):
     """Answers every question with 4."""
 
@@ -243,12 +251,7 @@ class Answers(FakeServer):
 
 
 def test_without_a_pool_one_is_recorded_and_after_a_kill_the_rest_of_it(tmp_path, write_tasks):
-    tasks = write_tasks(
-        *(
-            {"id": f"t{n}", "messages": [{"role": "user", "content": f"{n}?"}], "check": {"number": {"equals": 4}}}
-            for n in range(60)
-        )
-    )
+    tasks = write_tasks(*asked(60))
     file, out = tmp_path / "served.yaml", tmp_path / "out"
     with in_a_thread(Answers()) as server:
         file.write_text(SERVED.format(url=server.url))
@@ -293,12 +296,7 @@ class AnswersLater(Answers):
 
 
 def test_draws_that_ended_in_errors_are_asked_again(tmp_path, write_tasks):
-    tasks = write_tasks(
-        *(
-            {"id": f"t{n}", "messages": [{"role": "user", "content": f"{n}?"}], "check": {"number": {"equals": 4}}}
-            for n in range(60)
-        )
-    )
+    tasks = write_tasks(*asked(60))
     file, out = tmp_path / "served.yaml", tmp_path / "out"
     with in_a_thread(AnswersLater()) as server:
         file.write_text(SERVED.format(url=server.url))
@@ -312,12 +310,7 @@ def test_draws_that_ended_in_errors_are_asked_again(tmp_path, write_tasks):
 
 
 def test_one_draw_is_enough_where_every_tier_asks_once_at_temperature_0(tmp_path, write_tasks):
-    tasks = write_tasks(
-        *(
-            {"id": f"t{n}", "messages": [{"role": "user", "content": f"{n}?"}], "check": {"number": {"equals": 4}}}
-            for n in range(120)
-        )
-    )
+    tasks = write_tasks(*asked(120))
     file = tmp_path / "tierwise.yaml"
     for temperature, draws in (("0", 1), ("0.7", 4)):
         file.write_text(CONFIG.replace("0.7", temperature))

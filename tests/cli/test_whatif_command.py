@@ -290,6 +290,7 @@ def ledger(place: Path) -> Path:
 
 def test_tasks_that_tune_left_out_are_left_out_again(tmp_path):
     pool = recording(tmp_path / "pool", TASKS)
-    pool.write_records(pool.read_records()[1:])
+    first, *_ = records = pool.read_records()
+    pool.write_records([one for one in records if (one.task, one.tier) != (first.task, first.tier)])
     found = facts(tuned(tmp_path), tmp_path, DEARER)
     assert found["serve"] == "auto"

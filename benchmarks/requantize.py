@@ -1,6 +1,6 @@
 """Writes a GGUF file with its matrices in another quantization, for tiers of one checkpoint at several precisions.
 
-    python scripts/requantize.py MODEL.gguf OUT.gguf --type Q3_K
+    python benchmarks/requantize.py MODEL.gguf OUT.gguf --type Q3_K
 
 The weights of the layers are dequantized and quantized again by ggml's own functions, which the library of `xllamacpp`
 exports; embeddings, the output matrix, norms and biases stay as they are. Nothing is gained above the precision of the
@@ -98,10 +98,23 @@ def copy_metadata(reader: GGUFReader, writer: GGUFWriter, file_type: LlamaFileTy
 
 
 def requantize(source: Path, target: Path, name: str) -> Counter[str]:
-    """Write the file. Returns how many tensors have each type."""
+    """Write a file with its layers' matrices in another quantization.
+
+    Args:
+        source: a GGUF file.
+        target: the new one.
+        name: of the type.
+
+    Returns:
+        How many tensors have each type.
+
+    Raises:
+        SystemExit: ggml cannot quantize to the type without an importance matrix.
+    """
     quantize, reader = Quantizer(name), GGUFReader(source)
     architecture = str(reader.fields[Keys.General.ARCHITECTURE].contents())
-    writer = GGUFWriter(target, architecture)
+    partial = target.with_suffix(".partial")
+    writer = GGUFWriter(partial, architecture)
     copy_metadata(reader, writer, FILE_TYPES[name])
     types: Counter[str] = Counter()
     for tensor in reader.tensors:
@@ -117,6 +130,7 @@ def requantize(source: Path, target: Path, name: str) -> Counter[str]:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    partial.rename(target)
     return types
 
 
@@ -128,9 +142,7 @@ def main() -> None:
     wanted = parser.parse_args()
     if wanted.out.exists():
         sys.exit(f"{wanted.out} exists; give another name, or remove it")
-    partial = wanted.out.with_suffix(".partial")
-    types = requantize(wanted.model, partial, wanted.type)
-    partial.rename(wanted.out)
+    types = requantize(wanted.model, wanted.out, wanted.type)
     counted = ", ".join(f"{count} {name}" for name, count in types.most_common())
     print(f"{wanted.out}: {wanted.out.stat().st_size / 2**20:.0f} MiB, tensors: {counted}")
 
