@@ -102,15 +102,7 @@ def search_space(
     costs = {name: float(np.mean([one.dollars for one in of])) for name, of in actions.items()}
     chosen = reference_of(plan, reference, costs)
     _require_different(actions, chosen)
-    space = Space(
-        reference=chosen,
-        fixed=tuple(actions),
-        cheap=tuple(sorted((name for name in actions if costs[name] < costs[chosen]), key=lambda name: costs[name])),
-        variants=tuple(variants_of(plan, chosen)),
-        agreements=tuple(n for n in AGREEMENTS if n <= pool.manifest.settings.repeats),
-        kinds=_kinds(pool),
-        may_combine=not run.offers_tools.any(),
-    )
+    space = _space(run, plan, chosen, costs)
     run.baseline = actions[chosen]
     outcomes = {Route(ladder=(name,)): run.outcomes(of, "") for name, of in actions.items()}
     bases = _bases(plan, space)
@@ -157,6 +149,27 @@ def _fixed_tiers(replayer: Replayer) -> tuple[list[Setting], list[str]]:
             "pool of a cheap and a strong tier"
         )
     return fixed, left_out
+
+
+def _space(run: Runner, plan: Plan, reference: str, costs: Mapping[str, float]) -> Space:
+    """What is searched.
+
+    Args:
+        run: of the pool.
+        plan: the config file.
+        reference: the tier that routes are compared with.
+        costs: dollars of an action of each tier that the pool answers.
+    """
+    cheaper = [name for name in costs if costs[name] < costs[reference]]
+    return Space(
+        reference=reference,
+        fixed=tuple(costs),
+        cheap=tuple(sorted(cheaper, key=lambda name: costs[name])),
+        variants=tuple(variants_of(plan, reference)),
+        agreements=tuple(n for n in AGREEMENTS if n <= run.pool.manifest.settings.repeats),
+        kinds=_kinds(run.pool),
+        may_combine=not run.offers_tools.any(),
+    )
 
 
 def _kinds(pool: Pool) -> tuple[SignalKind, ...]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tierwise.plan import Plan
     from tierwise.pools.grid import Setting
+    from tierwise.pools.reading import Pool
     from tierwise.pools.replaying import Replayed, Replayer
     from tierwise.spec.call import Completion
     from tierwise.tuning.evaluated import Floats, Numbers
@@ -69,8 +70,12 @@ class Runner:
         self._keys: dict[int, tuple[Completion, str | None]] = {}
 
     @property
+    def pool(self) -> Pool:
+        return self._replayer.pool
+
+    @property
     def plan(self) -> Plan:
-        return self._replayer.pool.plan
+        return self.pool.plan
 
     def all(self, settings: Sequence[Setting]) -> list[list[Replayed]]:
         return self._replayer.run(settings, orders=self.orders, seed=self._seed) if settings else []
