@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 PromiseKind = Literal["harm", "net", "selective"]
+Labels = Literal["check", "agreement"]
+"""What tells a loss: the workload's checks · whether the route's answer is another than the reference's."""
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -42,6 +44,9 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     did not pass on to its last tier."""
     limit: Share
     confidence: Share
+    labels: Labels = "check"
+    """`agreement`: a loss is a final answer that differs from the reference's, compared as votes are with `equality:
+    auto`. An upper proxy of harm: an answer that is the reference's cannot be wrong where the reference is right."""
     p95_seconds: float | None = None
     """Also promised: at most 5 % of actions take longer."""
     dollars: float | None = None

@@ -214,7 +214,7 @@ def test_with_a_verifier_harm_is_known_and_breaks_the_promise():
     scene, count = frozen(main())
     assert 2 < count < 30
     assert "promise is broken" in scene.state.reasons[0] or "loss has risen" in scene.state.reasons[0]
-    assert f"over {count} labelled actions" in scene.state.reasons[0]
+    assert f"over {count} actions with a known loss" in scene.state.reasons[0]
 
 
 def test_nothing_is_shadowed_while_the_engine_has_no_free_slot():

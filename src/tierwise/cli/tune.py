@@ -46,6 +46,13 @@ Kind = Annotated[
         "right; needs more tasks. selective: errors among the answers that the route keeps; needs many more."
     ),
 ]
+LabelsBy = Annotated[
+    str,
+    typer.Option(
+        help="What tells a loss. check: every task has one. agreement: tasks need none; an answer that differs from "
+        "the reference's is a loss. That bounds harm from above."
+    ),
+]
 P95 = Annotated[
     str, typer.Option(metavar="SECONDS", help="Also promise that at most 5 % of actions take longer, such as 8s.")
 ]
@@ -115,6 +122,7 @@ def tune(
     loss: Loss = 0.02,
     confidence: Confidence = 0.95,
     promise: Kind = PromiseKind.HARM,
+    labels: LabelsBy = "check",
     p95: P95 = "",
     dollars: MeanDollars = None,
     reference: Reference = "",
@@ -150,8 +158,9 @@ def tune(
     resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or draws_needed(file, least=1))
     if resumed is not None:
         workload, promise = resumed.workload, PromiseKind(resumed.promise)
-        loss, confidence, p95, dollars, reference, orders, seed = resumed.rest
-    promises = _promises(promise, loss, confidence, p95)
+        loss, confidence, labels, p95, dollars, reference, orders, seed = resumed.rest
+    promises = _promises(promise, loss, confidence, p95, labels)
+    races = _require_labels(workload, promises) and races
     console, raced, limits = _console(as_json=as_json), None, (budget_dollars, budget_minutes)
     if dry_run and pool is None:
         _print_split(console, file, workload, promises, draws or draws_needed(file), seed, races=races)
@@ -203,10 +212,13 @@ class _Found:
     raced: Raced | None = None
 
 
-def _promises(kind: PromiseKind, loss: float, confidence: float, p95: str) -> Promises:
+def _promises(kind: PromiseKind, loss: float, confidence: float, p95: str, labels: str) -> Promises:
     from tierwise.spec.errors import SpecError
     from tierwise.tuning.certify import Promises
+    from tierwise.tuning.labels import labels_of, require_kind
 
+    by = labels_of(labels)
+    require_kind(by, kind.value)
     seconds = None
     if p95:
         try:
@@ -215,7 +227,16 @@ def _promises(kind: PromiseKind, loss: float, confidence: float, p95: str) -> Pr
             raise SpecError(f"{p95!r} is not a number of seconds, such as 8s", field="--p95") from None
         if not 0 < seconds < float("inf"):
             raise SpecError(f"{p95!r} is not a positive number of seconds", field="--p95")
-    return Promises(kind=kind.value, limit=loss, confidence=confidence, p95=seconds)
+    return Promises(kind=kind.value, limit=loss, confidence=confidence, labels=by, p95=seconds)
+
+
+def _require_labels(workload: Path, promises: Promises) -> bool:
+    """Refuse a workload whose tasks have not what tells a loss. Returns whether deployments can be raced on them."""
+    from tierwise.tuning.labels import require_labelled
+    from tierwise.workloads.files import load
+
+    require_labelled(load(workload), promises.labels)
+    return promises.labels == "check"
 
 
 def _print_split(
@@ -243,10 +264,13 @@ def _print_split(
     console.print(f"to record          {recorded}")
     if races:
         console.print(f"race               {race_at_most(plan, listed, parts, draws, seed)}")
+    elif promises.labels != "check":
+        console.print("race               none: what drops out is decided by right answers, which only checks tell")
+    needs = "tasks needed " if promises.labels == "agreement" else "labels needed"
     for limit in sorted({promises.limit, 0.01, 0.02, 0.05}):
         needed = labels_needed(limit, promises.delta, method=method)
         enough = "enough" if units >= needed else f"{units} here: too few"
-        console.print(f"labels needed      {needed} calibration tasks for {limit:.2%} with no loss seen ({enough})")
+        console.print(f"{needs}      {needed} calibration tasks for {limit:.2%} with no loss seen ({enough})")
     console.print("record a pool, or give one with --pool, to see the expected losses and the largest saving in reach")
 
 
@@ -286,6 +310,7 @@ def _search(
             reference=options.reference,
             orders=options.orders,
             seed=options.seed,
+            labels=promises.labels,
             ended=lambda said: progress.update(shown, description=said),
         )
     require_unused(searched, plan)
@@ -382,9 +407,13 @@ def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, *,
     record_of(decision, measures, pool, found.directory, file, folder, seed=seed, looks=found.looks, shown=shown).write(
         folder
     )
-    report = markdown(decision, seen, certificate, found.notes) + duty_section(per_hour)
+    report = markdown(decision, seen, certificate, found.notes) + duty_section(
+        per_hour, is_labelled=found.promises.labels == "check"
+    )
     told = facts(decision, seen, certificate, found.notes)
-    told["dollars_per_solved"] = msgspec.to_builtins(duty_facts(per_hour))
+    told["dollars_per_action" if found.promises.labels == "agreement" else "dollars_per_solved"] = msgspec.to_builtins(
+        duty_facts(per_hour)
+    )
     html = page(decision, seen, certificate, found.notes, file=file, workload=workload)
     written |= {"report.html": html.encode(), "report.md": report.encode()}
     written |= {"report.json": msgspec.json.format(msgspec.json.encode(told), indent=2)}

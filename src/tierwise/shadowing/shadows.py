@@ -186,8 +186,9 @@ class Shadows:
         if not self._holds(one.route) or self._chance() >= route.settings.share:
             return
         if self._is_own(one, route.certificate.reference):
-            kind = route.certificate.promise.kind
-            loss = {"harm": 0.0, "net": 0.5, "selective": None}[kind] if is_labelled(one) else None
+            kind, by_agreement = route.certificate.promise.kind, route.certificate.promise.labels == "agreement"
+            none = {"harm": 0.0, "net": 0.5, "selective": None}[kind]
+            loss = none if by_agreement or is_labelled(one) else None
             self._observe(one, Observed(action=one.action, differs=False, loss=loss, strata=strata_of(one)), "own")
             return
         size = size_of(one.prompt.messages)
@@ -341,11 +342,14 @@ class Shadows:
         )
 
     async def _compared(self, one: Answered, reference: Answer, trace: Trace) -> Outcome:
-        kind = self._routes[one.route].certificate.promise.kind
+        promise = self._routes[one.route].certificate.promise
         is_kept = one.answer.tier != self._routes[one.route].certificate.reference
         async with asyncio.timeout(_COMPARE_SECONDS):
             differs = await differ(one.answer, one.passes, reference, trace.passes, one.verifier)
-            loss = await loss_of(one.answer, reference, one.verifier, kind, is_kept=is_kept)
+            if promise.labels == "agreement":
+                loss: float | None = float(differs)
+            else:
+                loss = await loss_of(one.answer, reference, one.verifier, promise.kind, is_kept=is_kept)
         outcome: Outcome = "differed" if differs else "agreed"
         self._observe(one, Observed(action=one.action, differs=differs, loss=loss, strata=strata_of(one)), outcome)
         line = {

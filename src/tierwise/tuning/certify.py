@@ -20,6 +20,7 @@ from tierwise.tuning.chains import best_chain, largest_rate, nested_chains
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from tierwise.certificate import Labels
     from tierwise.tuning.evaluated import Evaluated, Floats, Numbers
 
 Kind = Literal["harm", "net", "selective"]
@@ -37,6 +38,8 @@ class Promises:
     limit: float
     """Share of all tasks; for `selective`, of those that are not passed on to the last tier."""
     confidence: float = 0.95
+    labels: Labels = "check"
+    """What tells a loss (`tierwise.certificate`)."""
     p95: float | None = None
     """Seconds that at most 5 % of actions may exceed."""
     dollars: float | None = None
@@ -49,8 +52,15 @@ class Promises:
     def __post_init__(self) -> None:
         if not (0 < self.limit < 1 and 0 < self.confidence < 1):
             raise ValueError("limit and confidence are between 0 and 1")
+        if self.labels == "agreement" and self.kind != "harm":
+            raise ValueError("agreement tells harm from above, and nothing about gains")
         if self.dollars is not None and (self.budget is None or not 0 < self.dollars < self.budget):
             raise ValueError("a promise of dollars needs a budget above it")
+
+    @property
+    def risk_name(self) -> str:
+        """What the promised share is of: `harm`, `net`, `selective`, or `disagreement` where that stands for harm."""
+        return "disagreement" if self.labels == "agreement" else self.kind
 
     @property
     def delta(self) -> float:

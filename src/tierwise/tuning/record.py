@@ -111,6 +111,7 @@ class TuningRecord(msgspec.Struct, frozen=True, kw_only=True):
             kind=self.promise.kind,
             limit=self.promise.limit,
             confidence=self.promise.confidence,
+            labels=self.promise.labels,
             p95=self.promise.p95_seconds,
             dollars=self.promise.dollars,
             budget=self.budget,

@@ -116,6 +116,7 @@ def promise_of(promises: Promises) -> Promise:
         kind=promises.kind,
         limit=promises.limit,
         confidence=promises.confidence,
+        labels=promises.labels,
         p95_seconds=promises.p95,
         dollars=promises.dollars,
     )
