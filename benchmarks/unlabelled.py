@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,17 @@ from tierwise.runs.directory import RunDirectory
 from tierwise.runs.records import TrialOutcome
 from tierwise.stats.estimates import rate
 from tierwise.tuning.complete import with_all_draws
-from tierwise.tuning.evaluate import Searched, search_space
+from tierwise.tuning.costs import replayed
+from tierwise.tuning.outcomes import Runner
+from tierwise.tuning.space import Route, setting_of
 from tierwise.tuning.spending import unbounded
-from tierwise.tuning.split import split
 from tierwise.workloads.files import encoded
 
 PAGE = ROOT / "docs" / "certificates.md"
 BEGIN, END = "<!-- benchmarks/unlabelled.py -->", "<!-- end of benchmarks/unlabelled.py -->"
 ORDERS = 3
 """Of each task's draws; the machine's time is the price of more."""
+REFERENCE = "max"
 ANSWERED = (TrialOutcome.CORRECT, TrialOutcome.INCORRECT)
 
 
@@ -85,7 +87,7 @@ def without_labels(pool: Path, out: Path) -> Path:
 def tuned(config: Path, pool: Path, out: Path, loss: float, labels: str) -> dict[str, Any] | str:
     """The report of a run; why it was refused, if it was."""
     command = ["tune", str(config), str(pool / "workload.jsonl"), "--pool", str(pool), "--loss", str(loss)]
-    command += ["--reference", "max", "--labels", labels, "--orders", str(ORDERS), "--out", str(out)]
+    command += ["--reference", REFERENCE, "--labels", labels, "--orders", str(ORDERS), "--out", str(out)]
     done = subprocess.run(
         [sys.executable, "-m", "tierwise", *command], check=False, cwd=ROOT, capture_output=True, text=True
     )
@@ -95,41 +97,58 @@ def tuned(config: Path, pool: Path, out: Path, loss: float, labels: str) -> dict
     return found
 
 
-def truth(config: Path, pool: Path) -> tuple[Searched, Any]:
-    """Every setting on the pool with its labels, and the pool."""
-    found = with_all_draws(read_pool(RunDirectory(pool), config=config))
-    parts = split([one.task for one in found.tasks])
-    with Replayer(unbounded(found), planning.load(config).file.prices) as replayer:
-        return search_space(replayer, parts, reference="max", orders=ORDERS), found
+def truth(config: Path, pool: Path, route: Route) -> tuple[str, str]:
+    """How often a route's answers differ from the reference's, and how often they harm, over all tasks."""
+    read = with_all_draws(read_pool(RunDirectory(pool), config=config))
+    free = unbounded(replace(read, plan=planning.load(config)))
+    settings = [replayed(free.plan, route, "~0"), replayed(free.plan, Route(ladder=(REFERENCE,)), "~1")]
+    others = [] if route.variant is None else [setting_of(free.plan, route.variant)]
+    with Replayer(free, free.plan.file.prices) as replayer:
+        run = Runner(replayer, ORDERS, 0)
+        ours, theirs = replayer.run([*settings, *others], orders=ORDERS)[:2]
+        pairs = list(zip(ours, theirs, strict=True))
+        differs = sum(run.differ(one.task, one.answer, other.answer) for one, other in pairs)
+        harms = sum(not one.correct and bool(other.correct) for one, other in pairs)
+    return _share(differs / ORDERS, len(free.tasks)), _share(harms / ORDERS, len(free.tasks))
 
 
-def row(name: str, config: Path, loss: float, labels: str, out: Path, pool: Path, known: Searched) -> Row:
-    """Certify, and look at the labels."""
-    report = tuned(config, pool, out, loss, labels)
+def row(name: str, config: Path, loss: float, labels: str, out: Path, bare: Path, pool: Path) -> Row:
+    """Certify, and look at the labels.
+
+    Args:
+        name: of the pool.
+        config: its config file.
+        loss: that is promised.
+        labels: by which.
+        out: a folder.
+        bare: the pool to decide from.
+        pool: the pool with labels.
+    """
+    report = tuned(config, bare, out, loss, labels)
     if isinstance(report, str):
         return Row(pool=name, loss=loss, labels=labels, setting="", why=report)
     if not report["is_certified"]:
         return Row(pool=name, loss=loss, labels=labels, setting="", why=report["why"])
-    route = next(one for one in report["figures"] if one not in known.space.fixed)
-    at, tasks = known.evaluated.names.index(route), len(known.evaluated.tasks)
-    of = known.evaluated
+    route = msgspec.convert(report["route"], Route)
+    disagreement, harm = truth(config, pool, route)
     return Row(
         pool=name,
         loss=loss,
         labels=labels,
-        setting=route,
+        setting=route.name,
         why=report["why"],
         saving=report["saving"]["value"],
-        disagreement=_share(float(of.disagreement[at].sum()), tasks),
-        harm=_share(float(of.harm[at].sum()), tasks),
+        disagreement=disagreement,
+        harm=harm,
     )
 
 
 def _share(count: float, tasks: int) -> str:
     """With an exact interval over the tasks; a mean over orders is rounded to whole tasks for it."""
-    ends = rate(round(count), tasks).interval
-    assert ends is not None
-    return f"{count / tasks:.1%} [{ends.low:.1%}, {ends.high or 1.0:.1%}]"
+    found = rate(round(count), tasks)
+    if found is None or found.interval is None:
+        raise ValueError("there are no tasks")
+    return f"{count / tasks:.1%} [{found.interval.low:.1%}, {found.interval.high or 1.0:.1%}]"
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
@@ -160,11 +179,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             config, pool = unpacked(name, folder)
-            known, _ = truth(config, pool)
             bare = without_labels(pool, folder / "bare")
             for loss in wanted.loss:
                 for labels, of in (("agreement", bare), ("check", pool)):
-                    rows.append(row(name, config, loss, labels, folder / f"{labels}{loss}", of, known))
+                    rows.append(row(name, config, loss, labels, folder / f"{labels}{loss}", of, pool))
                     print(rows[-1], flush=True)
     table = as_markdown(rows)
     print(table)

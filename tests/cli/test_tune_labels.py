@@ -112,7 +112,7 @@ def test_no_figure_of_the_report_is_called_accuracy(certified):
     assert "Nobody checked which answers are right" in page
     assert not re.search(r"\bsolved\b|share solved", page)
     facts = json.loads((certified / "report.json").read_text())
-    assert facts["labels"] == "agreement"
+    assert facts["promise"]["labels"] == "agreement"
 
 
 def test_true_harm_is_below_the_disagreement(place):
@@ -191,7 +191,7 @@ def test_a_workload_may_have_labels_that_are_not_used(tmp_path):
     recording(tmp_path / "pool", 120)
     done = tune(tmp_path, *AGREEMENT, "--out", tmp_path / "out", "--json")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["labels"] == "agreement"
+    assert json.loads(done.stdout)["promise"]["labels"] == "agreement"
 
 
 def test_a_run_that_is_made_again_has_the_labels_of_the_earlier_one(place, certified, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -163,8 +164,7 @@ def tune(
     races = _require_labels(workload, promises) and races
     console, raced, limits = _console(as_json=as_json), None, (budget_dollars, budget_minutes)
     if dry_run and pool is None:
-        _print_split(console, file, workload, promises, draws or draws_needed(file), seed, races=races)
-        return
+        return _print_split(console, file, workload, promises, draws or draws_needed(file), seed, races=races)
     options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, resumed=resumed)
     if resumed is not None:
         directory = resumed.recorded(file, folder, limits, as_json=as_json)
@@ -174,9 +174,8 @@ def tune(
         wanted = Wanted(draws=draws or draws_needed(file), reference=reference, seed=seed, races=races)
         directory, raced = recorded_pool(console, file, workload, folder, wanted, limits, as_json=as_json)
     found = replace(_search(console, file, workload, directory, promises, options), raced=raced)
-    _print_outlook(found, as_json=as_json) if dry_run else _decide(
-        found, (file, workload), seed, folder, as_json=as_json
-    )
+    show = _print_outlook if dry_run else partial(_decide, given=(file, workload), seed=seed, folder=folder)
+    return show(found, as_json=as_json)
 
 
 def _console(*, as_json: bool) -> Console:

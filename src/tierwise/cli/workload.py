@@ -29,7 +29,7 @@ GradedBy = Annotated[
     str,
     typer.Option(
         help="What grades the tasks: judge:TIER, agrees:TIER (a judge who sees the recorded answer), recorded (must "
-        "equal the recorded answer), request (the verifier in the request), regex:PATTERN, exact:TEXT, or JSON."
+        "equal the recorded answer), request (the verifier in the request), none, regex:PATTERN, exact:TEXT, or JSON."
     ),
 ]
 ContentLedger = Annotated[

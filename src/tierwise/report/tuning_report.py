@@ -149,7 +149,6 @@ def facts(
         "why": decision.why,
         "route": None if decision.route is None else msgspec.to_builtins(decision.route),
         "reference": searched.space.reference,
-        "labels": decision.promises.labels,
         "promise": msgspec.to_builtins(decision.promises),
         "settings": len(searched.routes),
         "orders": searched.orders,

@@ -201,5 +201,7 @@ def _notes(tasks: tuple[Task, ...]) -> Iterable[str]:
         yield note
     for tier in judges_of(tasks):
         yield f"{tier!r} is the judge; judges tend to favour their own answers, so do not let it judge its own tier"
+    if without := sum(task.check is None for task in tasks):
+        yield f"{without} tasks have no check: `tierwise tune --labels agreement` needs none, all else that grades does"
     if revealing := sum(task.reveals_answer for task in tasks):
         yield f"{revealing} tasks send their hidden answer as `verifier`, so the policy sees the answer key"
