@@ -27,7 +27,9 @@ class Resumed:
 
     held: Held
     workload: Path
-    """With what was added to it."""
+    """What is recorded: `given`, or as a judge grades it."""
+    given: Path
+    """The tasks with what was added to them."""
     options: Mapping[str, Any]
 
     @property
@@ -94,6 +96,7 @@ def _compared(
 
     from tierwise import plan as planning
     from tierwise.cli.console import Console
+    from tierwise.cli.tuning_pool import judged_workload
     from tierwise.spec.errors import SpecError
     from tierwise.tuning.again import hold
     from tierwise.tuning.looks import look_note
@@ -113,7 +116,8 @@ def _compared(
     directory, recorded = open_pool(record, earlier, given["pool"])
     if shadowed is not None:
         place = Path(tempfile.mkdtemp(prefix="tierwise-")) if dry_run else folder
-        workload = with_shadowed(console, workload, shadowed, place, needs_labels=options["labels"] != "agreement")
+        workload = with_shadowed(console, workload, shadowed, place, needs_labels=options["labels"] == "check")
+    given_tasks, workload = workload, judged_workload(workload, options["labels"], None if dry_run else folder)
     held = hold(record, earlier, directory, plan, load(workload), draws)
     show(console, held)
     if held.needs_no_test and options == told(None, record):
@@ -125,7 +129,7 @@ def _compared(
         number = 1 + len(held.before)
         console.print(look_note(number, (1 - options["confidence"]) / 2 ** (number - 1)), style="yellow")
         raise typer.Exit(0)
-    return Resumed(held=held, workload=workload, options=options)
+    return Resumed(held=held, workload=workload, given=given_tasks, options=options)
 
 
 def _reprice(

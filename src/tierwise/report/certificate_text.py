@@ -73,6 +73,17 @@ def _evidence(one: Certificate) -> Iterator[str]:
         f"most {percent(found.bound)} ({found.method} test, p = {p_value(found.p_value)}; route {found.rank} of "
         f"{found.hypotheses} in a fixed order)"
     )
+    if (judge := found.judge) is not None:
+        rates = [
+            "unknown" if one is None else _with_interval(one, percent)
+            for one in (judge.false_accepts, judge.false_rejects)
+        ]
+        yield (
+            f"{judge.tier} judged the answers; of the limit, {percent(judge.limit)} is for harm that it misses: "
+            f"{judge.losses:g} on the {judge.tasks:,} calibration tasks that have a check "
+            f"(p = {p_value(judge.p_value)}). It accepts {rates[0]} of the wrong answers and rejects "
+            f"{rates[1]} of the right ones"
+        )
     if found.looks > 1:
         yield f"these calibration tasks were tested on {found.looks} times; each test was at level {found.level:.3g}"
     yield f"seen on {test.tasks:,} test tasks: risk {percent(test.risk)}, at most {percent(test.bound)}"
@@ -80,7 +91,9 @@ def _evidence(one: Certificate) -> Iterator[str]:
 
 def _figures(one: Certificate) -> Iterator[str]:
     by_agreement = one.promise.labels == "agreement"
-    reached_what = f"of the answers are those of {one.reference}" if by_agreement else "of the tasks solved"
+    judge = one.evidence.judge
+    solved = "of the tasks solved" if judge is None else f"of the tasks solved, as {judge.tier} judges"
+    reached_what = f"of the answers are those of {one.reference}" if by_agreement else solved
     for name, reached in one.figures.items():
         yield (
             f"{name}: {_with_interval(reached.points, percent)} {reached_what}, "
@@ -98,6 +111,8 @@ def _figures(one: Certificate) -> Iterator[str]:
 
 
 def _limits(one: Certificate) -> Iterator[str]:
+    if one.evidence.judge is not None:
+        yield "as far as the tasks that have a check are a random sample of all: the judge's error was measured on them"
     if one.promise.labels == "agreement":
         yield (
             "no label was used: a loss is an answer that differs from the reference's, compared as votes are, whether "

@@ -65,6 +65,8 @@ def outlook_lines(found: Outlook, searched: Searched, promises: Promises) -> Ite
         yield f"reference's own harm {own} of tasks: two independent answers of it, one wrong and one right"
     yield f"calibration tasks  {found.tasks} independent ones"
     yield f"{f'{words.tasks} needed':<19}{found.labels} calibration tasks, if no loss is seen"
+    if found.checks:
+        yield f"tasks with a check {found.checked} independent calibration ones; {found.checks} needed for the judge"
     if found.likely is None:
         kept = f"keeps the {promises.risk_name} within {percent(promises.limit)}"
         yield f"expected           no setting {kept} on the tuning tasks"
@@ -135,7 +137,8 @@ def markdown(decision: Decision, found: Findings, certificate: Certificate | Non
 
 def terms_of(decision: Decision) -> Terms:
     """What the figures of a decision are called."""
-    return Terms(labels=decision.promises.labels, reference=decision.searched.space.reference)
+    searched = decision.searched
+    return Terms(labels=decision.promises.labels, reference=searched.space.reference, judge=searched.judge)
 
 
 def facts(

@@ -5,13 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tierwise.report.numbers import percent, ranged
+from tierwise.tuning.labels import judge_of
+
 if TYPE_CHECKING:
     from tierwise.certificate import Labels
+    from tierwise.tuning.judge_error import JudgeError
 
 NO_LABELS = (
     "No label was used. Every share here is of answers that are the same as those of {reference}, compared as votes "
     "are; it is not a share of right answers, and {reference} agrees with itself by definition. Harm is at most the "
     "disagreement, because an answer that is the reference's cannot be wrong where the reference is right."
+)
+
+
+JUDGED = (
+    "{judge} judged the answers, so every share of solved tasks here is by its verdict. On the answers to {tasks} "
+    "tasks that have a check it accepts {accepts} of the wrong ones and rejects {rejects} of the right ones. The "
+    "promise is of true harm: what the judge sees and what it misses are tested apart."
 )
 
 
@@ -21,6 +32,7 @@ class Terms:
 
     labels: Labels
     reference: str
+    judge: JudgeError | None = None
 
     @property
     def by_agreement(self) -> bool:
@@ -58,6 +70,10 @@ class Terms:
     @property
     def note(self) -> str:
         """What a reader of the figures should know; empty for checks."""
+        if self.judge is not None:
+            one = self.judge
+            rates = [ranged(of, percent) for of in (one.false_accepts, one.false_rejects)]
+            return JUDGED.format(judge=judge_of(self.labels), tasks=one.tasks, accepts=rates[0], rejects=rates[1])
         return NO_LABELS.format(reference=self.reference) if self.by_agreement else ""
 
     @property

@@ -32,6 +32,8 @@ _NOT_SAID_BY_AGREEMENT = (
 
 def not_said(labels: Labels) -> tuple[str, ...]:
     """What a certificate with these labels does not say."""
+    if labels.startswith("judge:"):
+        return (*_NOT_SAID, "that the judge is right: its verdicts stand in every figure but the promise")
     return (*(_NOT_SAID_BY_AGREEMENT if labels == "agreement" else _NOT_SAID[:1]), *_NOT_SAID[1:])
 
 

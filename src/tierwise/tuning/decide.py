@@ -9,16 +9,18 @@ import numpy as np
 
 from tierwise.spec.errors import SpecError
 from tierwise.stats.estimates import Estimate
-from tierwise.stats.promises import Losses
+from tierwise.stats.promises import Losses, labels_needed
 from tierwise.tuning.certify import (
     MOST_SLOW,
     Certified,
     Promises,
     certify,
     expected_p_value,
+    has_checks,
     judged,
     limit_of,
     losses_of,
+    missed_losses,
     most_weight,
     ordered,
     risks,
@@ -67,6 +69,10 @@ class Outlook:
     is_least: bool
     saving: float
     """The share of the reference's dollars that it saves, on the tuning part."""
+    checked: int = 0
+    """With a judge: independent units of the calibration part that have a check."""
+    checks: int = 0
+    """With a judge: such units needed if it misses nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +132,8 @@ def outlook(searched: Searched, split: TaskSplit, promises: Promises) -> Outlook
         own_harm=searched.own_harm,
         is_least=searched.is_least,
         saving=0.0 if best is None or not reference else float(1 - costs[best] / reference),
+        checked=len(np.unique(evaluated.units[split.calibration][has_checks(evaluated, split.calibration)])),
+        checks=labels_needed(promises.missed, promises.delta) if promises.missed else 0,
     )
 
 
@@ -163,6 +171,14 @@ def require_feasible(found: Outlook, searched: Searched, promises: Promises) -> 
             f"harm; use a deterministic reference (temperature 0, or more votes); or allow --loss "
             f"{_rounded_up(found.own_harm):g}",
             field="--loss",
+        )
+    if found.checked < found.checks:
+        raise SpecError(
+            f"the error of a judge is bounded on tasks that have a check: {found.checked} of the {found.tasks} "
+            f"independent calibration tasks have one, and a loss of {promises.limit:g} takes {found.checks} even if "
+            f"the judge misses nothing, and never fewer than {labels_needed(promises.limit, promises.delta)}. Give "
+            f"{found.checks / max(1, found.checked):.1f} times as many tasks a check, drawn at random",
+            field="--labels",
         )
     if found.tasks < found.labels:
         most = _feasible_limit(promises, found.tasks)
@@ -258,7 +274,7 @@ def _choice(
             f"has p = {closest.p_value:.3g}, above {promises.delta:g}{more}"
         )
     route = searched.routes[found.setting]
-    if confirmed is not None and confirmed.low > promises.limit:
+    if confirmed is not None and confirmed.low > promises.limit - promises.missed:
         return None, (
             f"the test tasks contradict the calibration tasks: {found.name} has a {promises.risk_name} of "
             f"{confirmed.risk:.2%} on {confirmed.tasks} of them, at least {confirmed.low:.2%} with the same "
@@ -266,7 +282,7 @@ def _choice(
         )
     if route.is_fixed:
         losses = found.tested.losses
-        bound = losses.upper_bound(promises.delta)
+        bound = losses.upper_bound(promises.delta) + promises.missed
         risk, bound = (2 * end - 1 for end in (losses.risk, bound)) if promises.kind == "net" else (losses.risk, bound)
         return None, (
             f"tier {serve!r} keeps the promise alone, with a {promises.risk_name} of {risk:.2%} on {losses.tasks} "
@@ -311,6 +327,11 @@ def confirm(searched: Searched, split: TaskSplit, promises: Promises, setting: i
         losses.upper_bound(promises.delta, seed=seed),
     )
     risk, low, bound = (2 * end - 1 for end in ends) if promises.kind == "net" else ends
+    if promises.missed:  # two bounds, each at half the level
+        missed = missed_losses(searched.evaluated, setting, split.test)
+        half = promises.delta / 2
+        bound = min(1.0, losses.upper_bound(half, seed=seed) + missed.upper_bound(half, seed=seed))
+        risk += missed.risk
     return Confirmed(tasks=losses.tasks, risk=risk, low=low, bound=bound)
 
 

@@ -18,6 +18,7 @@ from tierwise.pools.grid import Setting, tiers_as_settings
 from tierwise.spec.errors import SpecError
 from tierwise.tuning.agreement import agreeing_draws
 from tierwise.tuning.evaluated import Evaluated
+from tierwise.tuning.judge_error import JudgeError, judge_error
 from tierwise.tuning.ladders import ladder_outcomes, pairs_of, replayed
 from tierwise.tuning.learning import Learned, learn, learned_outcomes
 from tierwise.tuning.outcomes import Outcomes, Runner, levels_of, thresholds_of
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from tierwise.pools.replaying import Replayed, Replayer
     from tierwise.tuning.evaluated import Floats, Numbers
     from tierwise.tuning.split import TaskSplit
+    from tierwise.workloads.checks import CheckChoice
 
 _ALONE = "~"
 """Begins the names of settings that only this module sees; no tier's name can."""
@@ -73,6 +75,8 @@ class Searched:
     """What tells a loss."""
     has_answers: bool = True
     """Whether the reference answers any task."""
+    judge: JudgeError | None = None
+    """With a judge, how often it errs."""
     agreeing: Mapping[tuple[str, tuple[str, bytes]], tuple[bool, ...]] | None = None
     """By agreement, whether each draw agrees (`tuning.agreement`); None where draws are graded."""
 
@@ -89,6 +93,7 @@ def search_space(
     orders: int = 8,
     seed: int = 0,
     labels: Labels = "check",
+    checks: Mapping[str, CheckChoice] | None = None,
     ended: Callable[[str], None] = lambda _: None,
 ) -> Searched:
     """Replay what the space is made of, and evaluate every setting.
@@ -100,6 +105,7 @@ def search_space(
         orders: of each task's draws.
         seed: of the orders.
         labels: what tells a loss.
+        checks: with a judge, the tasks' own checks, by task id.
         ended: called with what has been done.
 
     Raises:
@@ -107,7 +113,7 @@ def search_space(
     """
     pool, plan = replayer.pool, replayer.pool.plan
     fixed, left_out = _fixed_tiers(replayer)
-    run = Runner(replayer, orders, seed, labels)
+    run = Runner(replayer, orders, seed, labels, checks)
     actions = dict(zip((one.name for one in fixed), run.all(fixed), strict=True))
     ended(f"replayed {len(fixed)} tiers")
     costs = {name: float(np.mean([one.dollars for one in of])) for name, of in actions.items()}
@@ -140,6 +146,7 @@ def search_space(
         labels=labels,
         own_harm=own,
         has_answers=any(one.answer is not None for one in run.baseline),
+        judge=judge_error(run, checks) if checks else None,
         agreeing=agreeing_draws(run, chosen) if labels == "agreement" else None,
         is_least=is_least,
         largest={name: max(one.dollars for one in of) for name, of in actions.items()},
@@ -331,6 +338,8 @@ def _evaluated(
             "graded what was recorded, and cannot grade what a route chooses. Give these tasks a check, or remove them"
         )
     harm = [(1 - one.correct) * reference.correct for one in of]
+    missed = [(1 - one.truth) * reference.truth * (1 - seen) for one, seen in zip(of, harm, strict=True)]
+    is_judged = not np.isnan(reference.truth).all()
     return Evaluated(
         names=tuple(route.name for route in routes),
         tasks=tuple(task.task.id for task in pool.tasks),
@@ -340,6 +349,8 @@ def _evaluated(
         harm=_means(harm),
         gain=_means(one.correct * (1 - reference.correct) for one in of),
         first_harm=np.stack([one[:, 0] for one in harm]),
+        missed=_means(missed) if is_judged else None,
+        first_missed=np.stack([one[:, 0] for one in missed]) if is_judged else None,
         disagreement=_means(one.differs for one in of),
         kept=_means(one.kept for one in of),
         kept_wrong=_means(one.kept * (1 - one.correct) for one in of),

@@ -1,4 +1,4 @@
-"""What tells whether a route's answer is a loss: the workload's checks, or agreement with the reference.
+"""What tells whether a route's answer is a loss: the workload's checks, agreement with the reference, or a judge.
 
 By agreement, an answer that differs from the reference's on the same draws is a loss. Harm is at most that: an answer
 that is the reference's cannot be wrong where the reference is right, as long as what counts as equal is graded alike.
@@ -6,12 +6,12 @@ that is the reference's cannot be wrong where the reference is right, as long as
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING
 
-from tierwise.certificate import Labels
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
+    from tierwise.certificate import Labels
     from tierwise.workloads.files import Workload
 
 
@@ -21,9 +21,16 @@ def labels_of(text: str) -> Labels:
     Raises:
         SpecError: it is none of those.
     """
-    if text not in get_args(Labels):
-        raise SpecError(f"{text!r} is not known; allowed: {', '.join(get_args(Labels))}", field="--labels")
-    return cast("Labels", text)
+    kind, _, tier = text.partition(":")
+    if text not in ("check", "agreement") and not (kind == "judge" and tier):
+        raise SpecError(f"{text!r} is not known; allowed: check, agreement, judge:TIER", field="--labels")
+    return text
+
+
+def judge_of(labels: Labels) -> str:
+    """The tier that judges; empty if none does."""
+    kind, _, tier = labels.partition(":")
+    return tier if kind == "judge" else ""
 
 
 def require_kind(labels: Labels, kind: str) -> None:
@@ -32,6 +39,12 @@ def require_kind(labels: Labels, kind: str) -> None:
     Raises:
         SpecError: says why, and what is possible.
     """
+    if judge_of(labels) and kind != "harm":
+        raise SpecError(
+            f"{kind} is not promised by a judge: what its error does to gains is not bounded here. Promise harm, or "
+            "give all tasks checks",
+            field="--promise",
+        )
     if labels == "agreement" and kind != "harm":
         why = {
             "net": "gains are answers that are right where the reference is wrong, and agreement tells neither",

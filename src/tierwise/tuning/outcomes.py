@@ -12,6 +12,7 @@ from tierwise.policies import Single
 from tierwise.policies.acceptance import reading
 from tierwise.pools.choice import TooFewDraws
 from tierwise.tuning.space import DIGITS, FALLING, QUANTILES, SignalKind, signal_of
+from tierwise.verifiers import pooled
 from tierwise.verifiers.votes import are_different, key_of_answer
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tierwise.pools.replaying import Replayed, Replayer
     from tierwise.spec.call import Completion
     from tierwise.tuning.evaluated import Floats, Numbers
+    from tierwise.workloads.checks import CheckChoice
 
 K = TypeVar("K")
 
@@ -45,6 +47,9 @@ class Outcomes:
     """1 where its last tier was not asked."""
     differs: Floats
     """1 where the answer is another than the reference's."""
+    truth: Floats
+    """With a judge: whether the task's own check accepts the answer; not a number for tasks without one, and
+    otherwise."""
 
     def where(self, accepted: Mask, refused: Outcomes) -> Outcomes:
         """These outcomes where an answer is accepted, and others where it is not."""
@@ -64,16 +69,26 @@ class Runner:
         orders: of each task's draws.
         seed: of the orders.
         labels: what tells a loss. By `agreement`, an answer is right if it is the reference's.
+        checks: with a judge, the tasks' own checks, by task id.
 
     Attributes:
         baseline: the actions of the reference.
         offers_tools: of each task, whether its request does.
     """
 
-    def __init__(self, replayer: Replayer, orders: int, seed: int, labels: Labels = "check") -> None:
+    def __init__(
+        self,
+        replayer: Replayer,
+        orders: int,
+        seed: int,
+        labels: Labels = "check",
+        checks: Mapping[str, CheckChoice] | None = None,
+    ) -> None:
         self._replayer, self.orders, self._seed, self.labels = replayer, orders, seed, labels
         self.baseline: Sequence[Replayed] = ()
         self.offers_tools = np.array([bool(task.task.tools) for task in replayer.pool.tasks])
+        self._checks = checks or {}
+        self._right: dict[tuple[int, int], tuple[Completion, bool]] = {}
         self._keys: dict[tuple[int, int], tuple[Completion, str | None]] = {}
 
     @property
@@ -137,7 +152,23 @@ class Runner:
             seconds=self.array(one.seconds for one in actions),
             kept=self.array(float(bool(last) and one.asked != last) for one in actions),
             differs=differs,
+            truth=self.array(self._truth(one) for one in actions),
         )
+
+    def _truth(self, action: Replayed) -> float:
+        right = self.is_right(action.task, action.answer)
+        return np.nan if right is None else float(right)
+
+    def is_right(self, task: int, answer: Completion | None) -> bool | None:
+        """Whether a task's own check accepts an answer; None for a task that has none beside the judge."""
+        check = self._checks.get(self.pool.tasks[task].task.id)
+        if check is None or answer is None:
+            return None if check is None else False
+        known = self._right.get((task, id(answer)))
+        if known is None:
+            verdict = self._replayer.memo.run(lambda: pooled.judge(check.member, answer))
+            known = self._right[task, id(answer)] = answer, verdict.ok
+        return known[1]
 
     def differ(self, task: int, one: Completion | None, other: Completion | None) -> bool:
         """Whether two answers to a task differ, compared as shadowed ones are (`shadowing.comparing`).

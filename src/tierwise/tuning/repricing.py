@@ -153,7 +153,7 @@ def reprice(record: TuningRecord, pool: Pool, prices: Mapping[str, Price]) -> Re
     serve = min(fixed, key=lambda at: mean[at], default=reference)
     ids = [tasks[at].id for at in test]
     measured = _Measured(design_of(ids, tasks, ()).sample(ids), costs.dollars[:, test])
-    is_labelled = record.promise.labels == "check"
+    is_labelled = record.promise.labels != "agreement"
     solved = costs.correct[:, test] if is_labelled else np.ones_like(costs.dollars[:, test])
     rows = tuple(
         RepricedSetting(
@@ -233,7 +233,7 @@ def _choice(
             "a mean cost was promised and tested at the earlier prices, so nothing is certified at these; "
             "`tierwise tune --from` tests it again"
         )
-    if chosen.kept.least > record.promise.limit:
+    if chosen.kept.least > record.promise.limit - record.missed:
         return None, f"the test tasks contradict the calibration tasks for {name}, the cheapest that passed"
     route = chosen.kept.setting
     if route.is_fixed:
