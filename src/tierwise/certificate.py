@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 PromiseKind = Literal["harm", "net", "selective"]
+Labels = Annotated[str, msgspec.Meta(pattern=r"^(check|agreement|judge:.+)$")]
+"""What tells a loss: the workload's checks · whether the route's answer is another than the reference's · a judge, the
+tier after the colon, whose error is measured on the tasks that have a check."""
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -42,10 +45,38 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     did not pass on to its last tier."""
     limit: Share
     confidence: Share
+    labels: Labels = "check"
+    """`agreement`: a loss is a final answer that differs from the reference's, compared as votes are with `equality:
+    auto`. An upper proxy of harm: an answer that is the reference's cannot be wrong where the reference is right."""
     p95_seconds: float | None = None
     """Also promised: at most 5 % of actions take longer."""
     dollars: float | None = None
     """Also promised: the mean cost of an action. It depends on prices."""
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A number with its 95 % interval; an end is None where the sample does not bound it."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a judge misses, on the calibration tasks that have a check."""
+
+    tier: str
+    limit: Share
+    """The part of the promised limit that is for harm which the judge misses; the rest is for what it sees."""
+    tasks: int
+    """With a check. They have to be a random sample of all."""
+    losses: float
+    """On which the route is wrong and the reference right by the checks, and not by the judge."""
+    p_value: Share
+    false_accepts: Figure | None
+    """Share of the wrong answers that the judge accepts, on all draws of the tasks with a check; None without any."""
+    false_rejects: Figure | None
+    """Share of the right answers that it rejects."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -70,6 +101,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The place of this route in it, from 1."""
     looks: int = 1
     """How often these calibration tasks have been tested on, this time included."""
+    judge: Judged | None = None
+    """Where a judge tells losses: its own error. `losses` is then of what the judge sees, `risk` of both."""
     level: Share | None = None
     """The level of the tests, if it is not 1 - confidence: that, divided by 2 for each earlier look."""
 
@@ -80,14 +113,6 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     tasks: int
     risk: float
     bound: float
-
-
-class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A number with its 95 % interval; an end is None where the sample does not bound it."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
