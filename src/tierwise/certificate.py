@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from msgspec.structs import FieldInfo, fields
 
 from tierwise.engines import row_of
 from tierwise.spec import signing
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 from tierwise.spec.files import placed
 from tierwise.spec.replacing import replace_file
-from tierwise.spec.signing import sha256_of
+from tierwise.spec.signing import canonical, sha256_of
 
 if TYPE_CHECKING:
     from tierwise.plan import Plan
@@ -418,7 +417,7 @@ def reached_tiers(plan: Plan, route: str) -> set[str]:
 def _without_certificate(plan: Plan, name: str) -> dict[str, Any]:
     tier = plan.tiers[name]
     return {
-        name: _canonical(one)
+        name: canonical(one)
         for name, one in (("policy", tier.policy), ("sampling", tier.sampling), ("budget", tier.budget))
     }
 
@@ -427,7 +426,7 @@ def _served_as(plan: Plan, name: str, running: Deployed | None) -> ServedAs:
     settings = plan.file.deployments[name]
     unknown = None if running is None else ""
     return ServedAs(
-        settings_sha256=sha256_of(_canonical(settings)),
+        settings_sha256=sha256_of(canonical(settings)),
         checkpoint_sha256="" if settings.loads is None else _checkpoint_hash(plan, settings.loads, running) or unknown,
         engine=row_of(settings).name,
         version=None if running is None else running.facts.get("version", ""),
@@ -438,25 +437,3 @@ def _checkpoint_hash(plan: Plan, checkpoint: str, running: Deployed | None) -> s
     """The hash of what is loaded, else of the config file; empty if there is none."""
     loaded = None if running is None or running.weights is None else running.weights.sha256
     return (loaded or plan.file.checkpoints[checkpoint].sha256 or "").lower()
-
-
-def _canonical(value: Any) -> Any:
-    """Settings without those that are at a neutral default, so that a setting that a later version of Tierwise adds
-    changes no hash.
-    """
-    if isinstance(value, msgspec.Struct):
-        config = value.__struct_config__
-        kind = {} if config.tag is None else {str(config.tag_field): config.tag}
-        found = {field.encode_name: (getattr(value, field.name), _default(field)) for field in fields(type(value))}
-        kept = {name: one for name, (one, usual) in found.items() if one != usual or usual not in _NEUTRAL}
-        return kind | {name: _canonical(one) for name, one in kept.items()}
-    if isinstance(value, Mapping):
-        return {str(name): _canonical(one) for name, one in value.items()}
-    return [_canonical(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-_NEUTRAL: tuple[Any, ...] = (None, False, "", (), [], {})
-
-
-def _default(field: FieldInfo) -> Any:
-    return field.default_factory() if callable(field.default_factory) else field.default

@@ -119,6 +119,18 @@ def test_a_judge_that_accepts_what_is_wrong_certifies_nothing_that_harms(tmp_pat
         assert judge.losses / judge.tasks < 0.1
 
 
+def test_a_run_that_is_made_again_has_the_judge_of_the_earlier_one(place, tmp_path):
+    file = place / "tierwise.yaml"
+    file.write_text(CONFIG)
+    command = ["tune", str(file), str(place / "tasks.jsonl"), "--from", str(place / "out"), "--loss", "0.12"]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "again")])
+    assert done.exit_code == 0, done.exception
+    certificate = read_certificate(tmp_path / "again" / "certificate.json")
+    assert certificate.promise.labels == "judge:best"
+    assert certificate.evidence.looks == 2
+    assert certificate.evidence.judge is not None
+
+
 SERVED = """
 deployments:
   small: {{engine: http, url: "{url}", model: small, slots: 8}}

@@ -192,12 +192,12 @@ class Shadows:
         if not one.tries or not self._holds(answered.route):
             self._counted(answered.route, "dropped")
             return
-        is_promised = self._is_known(answered) and self._is_promised(answered)
+        is_promised = self._has_label(answered) and self._is_promised(answered)
         loss = 0.0 if is_promised else None
         self._observe(answered, Observed.of_lost(answered.action, loss, strata_of(answered)), "lost")
 
-    def _is_known(self, one: Answered) -> bool:
-        """Whether its loss is known once the reference has answered: it has a verifier, or agreement is what counts."""
+    def _has_label(self, one: Answered) -> bool:
+        """Whether something tells the promised loss: a verifier; by agreement, the reference's answer."""
         return self._routes[one.route].certificate.promise.labels == "agreement" or is_labelled(one)
 
     def _is_promised(self, one: Answered) -> bool:
@@ -300,7 +300,7 @@ class Shadows:
     def _observe_own(self, one: Answered) -> Outcome:
         """The reference tier gave the answer, so nothing is asked."""
         kind = self._routes[one.route].certificate.promise.kind
-        loss = {"harm": 0.0, "net": 0.5, "selective": None}[kind] if self._is_known(one) else None
+        loss = {"harm": 0.0, "net": 0.5, "selective": None}[kind] if self._has_label(one) else None
         self._observe(one, Observed(action=one.action, differs=False, loss=loss, strata=strata_of(one)), "own")
         return "own"
 
