@@ -86,6 +86,14 @@ Races = Annotated[
         "no further.",
     ),
 ]
+Caps = Annotated[
+    bool,
+    typer.Option(
+        "--caps/--no-caps",
+        help="Also search the tiers that think with thinking off, and with caps at the quartile and the median of what "
+        "they thought on the tuning tasks. Only draws that thought longer are asked again.",
+    ),
+]
 Earlier = Annotated[
     Path | None,
     typer.Option(
@@ -125,6 +133,7 @@ def tune(
     budget_dollars: bench.DollarBudget = None,
     budget_minutes: bench.MinuteBudget = None,
     races: Races = True,
+    caps: Caps = False,
     from_: Earlier = None,
     shadowed: ShadowedFile = None,
     dry_run: DryRun = False,
@@ -146,6 +155,7 @@ def tune(
     from tierwise.runs.directory import RunDirectory
 
     need_extra("bench", "tierwise tune")
+    _require_recording(pool or from_, caps=caps)
     folder = out or new_directory(f"tune-{file.stem}-{workload.stem}")
     resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or draws_needed(file, least=1))
     if resumed is not None:
@@ -157,17 +167,35 @@ def tune(
         _print_split(console, file, workload, promises, draws or draws_needed(file), seed, races=races)
         return
     options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, resumed=resumed)
+    given = file
     if resumed is not None:
         directory = resumed.recorded(file, folder, limits, as_json=as_json)
     elif pool is not None:
         directory = RunDirectory(pool)
     else:
-        wanted = Wanted(draws=draws or draws_needed(file), reference=reference, seed=seed, races=races)
-        directory, raced = recorded_pool(console, file, workload, folder, wanted, limits, as_json=as_json)
-    found = replace(_search(console, file, workload, directory, promises, options), raced=raced)
+        wanted = Wanted(draws=draws or draws_needed(file), reference=reference, seed=seed, races=races, caps=caps)
+        given, directory, raced = recorded_pool(console, file, workload, folder, wanted, limits, as_json=as_json)
+    found = replace(_search(console, given, workload, directory, promises, options), raced=raced)
     _print_outlook(found, as_json=as_json) if dry_run else _decide(
         found, (file, workload), seed, folder, as_json=as_json
     )
+
+
+def _require_recording(given: Path | None, *, caps: bool) -> None:
+    """Refuse to record tiers with less thinking where nothing, or only what has changed, is recorded.
+
+    Raises:
+        SpecError: says which file has those of an earlier run.
+    """
+    from tierwise.cli.caps import CONFIG
+    from tierwise.spec.errors import SpecError
+
+    if caps and given is not None:
+        raise SpecError(
+            f"is for a recording; the tiers of an earlier one are in the {CONFIG} of its --out folder: give that as "
+            "the config file",
+            field="--caps",
+        )
 
 
 def _console(*, as_json: bool) -> Console:
@@ -192,6 +220,8 @@ class _Options:
 class _Found:
     """What the search found."""
 
+    config: Path
+    """The config file that was searched: the given one, or with tiers that think less."""
     pool: Pool
     directory: RunDirectory
     parts: TaskSplit
@@ -296,6 +326,7 @@ def _search(
     for note in notes:
         console.print(note, style="yellow")
     return _Found(
+        config=file,
         pool=pool,
         directory=directory,
         parts=parts,
@@ -362,7 +393,7 @@ def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, *,
     from tierwise.tuning.findings import findings
     from tierwise.tuning.measured import Measures
     from tierwise.tuning.record import RECORD, record_of
-    from tierwise.tuning.writing import CERTIFICATE, CONFIG, certificate_of, parsed, with_route
+    from tierwise.tuning.writing import CERTIFICATE, CONFIG, certificate_of, parsed, tiers_lacking, with_route
 
     console, pool, searched = _console(as_json=as_json), found.pool, found.searched
     file, workload = given
@@ -371,7 +402,8 @@ def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, *,
     decision = decide(searched, found.parts, found.promises, measures, seed=seed)
     certificate, written = None, {}
     if decision.route is not None:
-        text = with_route(file.read_text(encoding="utf-8"), file, decision.route, pool.plan)
+        further = tiers_lacking(file, pool.plan, (*decision.route.ladder, decision.serve, searched.space.reference))
+        text = with_route(file.read_text(encoding="utf-8"), file, decision.route, pool.plan, further)
         plan = parsed(text, folder / CONFIG)
         certificate = certificate_of(decision, measures, pool, found.directory, plan, seed=seed)
         written[CONFIG] = text.encode()
@@ -379,9 +411,9 @@ def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, *,
         found.held.remember(found.looks)
     per_hour, seen = duties(decision, pool, seed=seed), findings(decision, measures, pool, found.raced)
     shown = sorted({decision.setting, *(one.setting for one in seen.frontier)})
-    record_of(decision, measures, pool, found.directory, file, folder, seed=seed, looks=found.looks, shown=shown).write(
-        folder
-    )
+    record_of(
+        decision, measures, pool, found.directory, found.config, folder, seed=seed, looks=found.looks, shown=shown
+    ).write(folder)
     report = markdown(decision, seen, certificate, found.notes) + duty_section(per_hour)
     told = facts(decision, seen, certificate, found.notes)
     told["dollars_per_solved"] = msgspec.to_builtins(duty_facts(per_hour))

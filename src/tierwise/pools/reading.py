@@ -225,8 +225,10 @@ _NOT_DRAWN = frozenset({*BOUNDS, "logprobs", "top_logprobs", "messages"})
 
 
 def _speed(deployment: str, sources: Iterable[Source], records: Iterable[TrialRecord]) -> Speed | None:
+    """Of each pass once: what was taken over from another tier of the pool ran as a pass of that tier."""
     tiers = {source.tier for source in sources if source.deployment == deployment}
-    return measured(observed(record for record in records if record.tier in tiers and record.is_graded))
+    own = (one for one in records if one.tier in tiers and one.is_graded and one.taken != "tier")
+    return measured(observed(own))
 
 
 def observed(records: Iterable[TrialRecord]) -> list[Observed]:
