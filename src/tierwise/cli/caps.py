@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tierwise.bench.bench_job import BenchJob
@@ -22,6 +22,25 @@ POOL = "capped"
 """Its pool, in the same folder."""
 _ROUNDS = 4
 """Sessions of the recording: the later ones ask again for draws that failed, or that do not hold."""
+
+
+def require_recording(given: Mapping[str, Any]) -> None:
+    """Refuse --caps where nothing is recorded, or only what has changed since an earlier run.
+
+    Args:
+        given: the command's options.
+
+    Raises:
+        SpecError: says which file has the capped tiers of an earlier run.
+    """
+    from tierwise.spec.errors import SpecError
+
+    if given["caps"] and (given["pool"] or given["from_"]):
+        raise SpecError(
+            f"is for a new recording; an earlier one with it left {CONFIG} in its --out folder: give that as the "
+            "config file, without --caps",
+            field="--caps",
+        )
 
 
 def with_less_thinking(

@@ -142,9 +142,8 @@ def tune(
 ) -> None:
     """Find the cheapest route that keeps a promise on a workload, certify it, and write it into a copy of the file.
 
-    Tasks are split into tuning, calibration and test. Draws of every deployment are recorded once, or taken from
-    --pool. Hundreds of routes are replayed on them, tested in an order that the tuning tasks fix, and the cheapest one
-    that passes is confirmed on the test tasks. "Not worth it: serve the fixed tier X" is an answer.
+    Draws of every deployment are recorded once, or taken from --pool. Hundreds of routes are replayed on them, and
+    tested in an order that tuning tasks fix; the cheapest that passes is confirmed on test tasks, if it is worth it.
 
     Exit codes: 0 decided, 1 over 2 % of the draws failed, 2 invalid input or a promise beyond proof, 130 interrupted.
     """
@@ -155,19 +154,17 @@ def tune(
     from tierwise.runs.directory import RunDirectory
 
     need_extra("bench", "tierwise tune")
-    _require_recording(pool or from_, caps=caps)
     folder = out or new_directory(f"tune-{file.stem}-{workload.stem}")
     resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or draws_needed(file, least=1))
     if resumed is not None:
         workload, promise = resumed.workload, PromiseKind(resumed.promise)
         loss, confidence, p95, dollars, reference, orders, seed = resumed.rest
     promises = _promises(promise, loss, confidence, p95)
-    console, raced, limits = _console(as_json=as_json), None, (budget_dollars, budget_minutes)
+    console, raced, given, limits = _console(as_json=as_json), None, file, (budget_dollars, budget_minutes)
     if dry_run and pool is None:
         _print_split(console, file, workload, promises, draws or draws_needed(file), seed, races=races)
         return
     options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, resumed=resumed)
-    given = file
     if resumed is not None:
         directory = resumed.recorded(file, folder, limits, as_json=as_json)
     elif pool is not None:
@@ -179,23 +176,6 @@ def tune(
     _print_outlook(found, as_json=as_json) if dry_run else _decide(
         found, (file, workload), seed, folder, as_json=as_json
     )
-
-
-def _require_recording(given: Path | None, *, caps: bool) -> None:
-    """Refuse to record tiers with less thinking where nothing, or only what has changed, is recorded.
-
-    Raises:
-        SpecError: says which file has those of an earlier run.
-    """
-    from tierwise.cli.caps import CONFIG
-    from tierwise.spec.errors import SpecError
-
-    if caps and given is not None:
-        raise SpecError(
-            f"is for a recording; the tiers of an earlier one are in the {CONFIG} of its --out folder: give that as "
-            "the config file",
-            field="--caps",
-        )
 
 
 def _console(*, as_json: bool) -> Console:

@@ -78,6 +78,9 @@ class Pool:
     """By deployment; None if its records do not show one."""
     notes: tuple[str, ...]
     """What a reader of its results should know."""
+    tokens: float = 0.0
+    """Completion tokens that were recorded for a task, on average. What was taken over from another tier of the pool
+    counts once."""
 
     def shares_prompt(self, deployment: str, task: PoolTask, passes: int) -> bool:
         """Whether this many draws of a task, side by side, compute its prompt once. Where the engine must be told, it
@@ -141,6 +144,7 @@ def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: 
         tasks=found,
         speeds={name: _speed(name, sources, records) for name in {source.deployment for source in sources}},
         notes=tuple(_notes(manifest, sources, found, records)),
+        tokens=sum(one.completion_tokens or 0 for one in records if one.taken != "tier") / max(1, len(tasks)),
     )
 
 

@@ -55,6 +55,8 @@ def outlook_lines(found: Outlook, searched: Searched, promises: Promises) -> Ite
     reference = searched.space.reference
     yield f"reference          {reference}"
     yield f"settings           {len(searched.routes)}"
+    if searched.inference:
+        yield f"inference          {searched.inference:.2f} × that of the dearest setting alone, in completion tokens"
     yield f"reference's own harm {own} of tasks: two independent answers of it, one wrong and one right"
     yield f"calibration tasks  {found.tasks} independent ones"
     yield f"labels needed      {found.labels} calibration tasks, if no loss is seen"
@@ -138,6 +140,11 @@ def facts(
         "promise": msgspec.to_builtins(decision.promises),
         "settings": len(searched.routes),
         "orders": searched.orders,
+        "inference": {
+            "recorded_tokens": searched.recorded,
+            "dearest_tokens": searched.dearest,
+            "ratio": searched.inference,
+        },
         "outlook": msgspec.to_builtins(outlook),
         "confirmed": msgspec.to_builtins(decision.confirmed),
         "saving": msgspec.to_builtins(decision.saving),

@@ -66,6 +66,15 @@ class Searched:
     """Dollars of the dearest action of each fixed tier."""
     left_out: tuple[str, ...]
     """Why tiers are no part of the space, and whether learned combinations of signals are."""
+    recorded: float = 0.0
+    """Completion tokens of the pool for a task."""
+    dearest: float = 0.0
+    """Completion tokens of an action of the setting that takes the most."""
+
+    @property
+    def inference(self) -> float:
+        """What was recorded, as a multiple of the dearest setting's inference on the same tasks; 0 if not known."""
+        return self.recorded / self.dearest if self.dearest else 0.0
 
     def index(self, tier: str) -> int:
         """The setting that is a tier served alone."""
@@ -130,6 +139,8 @@ def search_space(
         is_least=is_least,
         largest={name: max(one.dollars for one in of) for name, of in actions.items()},
         left_out=(*left_out, *_said(lacking), *too_short, *(one.said for one in learned.values() if one.said)),
+        recorded=pool.tokens,
+        dearest=run.dearest,
     )
 
 
