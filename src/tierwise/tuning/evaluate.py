@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from tierwise.policies import Single
+from tierwise.policies import Cascade, Single
 from tierwise.policies.acceptance import CascadeSignal
 from tierwise.policies.signals import ALTERNATIVES, has_k
 from tierwise.pools.grid import Setting, tiers_as_settings
@@ -151,7 +151,7 @@ def _fixed_tiers(replayer: Replayer) -> tuple[list[Setting], list[str]]:
         SpecError: there are fewer than two.
     """
     plan = replayer.pool.plan
-    names = [name for name in plan.file.tiers if not plan.tiers[name].policy.member.tiers()]
+    names = [name for name in plan.file.tiers if not isinstance(plan.tiers[name].policy.member, Cascade)]
     fixed, left_out = replayer.answerable(tiers_as_settings(plan, names).settings) if names else ([], [])
     if len(fixed) < 2:
         why = "; ".join(left_out) or "the config file has one tier"
