@@ -79,7 +79,15 @@ def test_without_the_tokens_of_thinking_there_are_no_caps(tmp_path):
     assert thought(records[0]) is None
     _, found, notes = added(records)
     assert not found
-    assert "do not show how long they thought" in notes[-1]
+    assert any("do not show how long they thought" in one for one in notes)
+
+
+def test_the_thinking_of_a_draw_that_was_lost_to_it_is_that_of_its_first_pass(tmp_path):
+    (record,) = draws(tmp_path / "p", 50)
+    assert record.passes is not None
+    first = structs.replace(record.passes[0], outcome="lost_to_thinking", completion_tokens=30)
+    recovered = structs.replace(record, passes=[first, structs.replace(first, number=1, outcome="finished")])
+    assert thought(recovered) == 30
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path):

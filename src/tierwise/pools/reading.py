@@ -14,6 +14,7 @@ from tierwise.pools.chains import Continuations, chained_draw
 from tierwise.pools.draws import Draw, RecordedCompletion
 from tierwise.pools.sources import Source, recorded_sources, sources_of
 from tierwise.pools.speed import Observed, Speed, measured
+from tierwise.run.recovery import LOST
 from tierwise.runs.draws import DrawFacts
 from tierwise.runs.records import TrialOutcome
 from tierwise.runs.seeds import task_seed
@@ -282,6 +283,12 @@ def _require_same_config(recorded: Plan, given: Plan) -> None:
         )
 
 
+def _is_lost(record: TrialRecord) -> bool:
+    """Whether the draw is nothing but thinking, also where a second pass then gave the action an answer."""
+    first = next(iter(record.passes or ()), None)
+    return record.outcome == TrialOutcome.LOST_TO_THINKING or (first is not None and first.outcome == LOST)
+
+
 def _notes(
     manifest: Manifest, sources: Iterable[Source], tasks: Sequence[PoolTask], records: Iterable[TrialRecord]
 ) -> Iterable[str]:
@@ -296,7 +303,7 @@ def _notes(
             )
         if source.sampling.get("temperature") != 0 and (alike := _alike(drawn)):
             yield f"{source.deployment}, recorded through tier {source.tier!r}: {alike}"
-    if lost := sum(record.outcome == TrialOutcome.LOST_TO_THINKING for record in records):
+    if lost := sum(_is_lost(record) for record in records):
         yield (
             f"{lost} draws were lost to thinking: an action in which all draws are lost has no answer here, and one "
             "more pass with thinking off when it is served, which the pool does not have"

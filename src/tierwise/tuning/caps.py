@@ -19,6 +19,7 @@ import yaml
 
 from tierwise import plan as planning
 from tierwise.engines import row_of
+from tierwise.run.recovery import LOST
 from tierwise.spec.errors import ConfigErrors, SpecError
 from tierwise.tuning.writing import with_tier
 
@@ -63,6 +64,9 @@ def thought(record: TrialRecord) -> int | None:
         return None
     if not facts.reasoning:
         return 0
+    first = next(iter(record.passes or ()), None)
+    if first is not None and first.outcome == LOST:  # its answer is that of a pass after it
+        return first.completion_tokens
     if not record.answer:
         return record.completion_tokens
     trace = facts.tokens
@@ -106,27 +110,29 @@ def with_caps(
 
 
 def _wanted(plan: Plan, tier: str, lengths: Sequence[int | None], notes: list[str]) -> Iterator[Capped]:
-    """The tiers to add for one that was recorded."""
+    """The tiers to add for one that was recorded, in the order in which they are recorded.
+
+    Caps come first: what an engine has cached of a prompt may change a draw in spite of its seed, and other prompts of
+    the same tasks have not been asked then.
+    """
     settings = plan.file.deployments[plan.runs_as[plan.deployment_of(tier)]]
     able, sampling = row_of(settings).capabilities(settings), plan.tiers[tier].sampling
-    known = [one for one in lengths if one is not None]
     if sampling.thinking is False or sum(one != 0 for one in lengths) < _LEAST_THINKING * max(1, len(lengths)):
         return
-    repeats = bool(able.seed)
-    yield Capped(name=_named(plan, f"{tier}-no-thinking"), of=tier, cap=None, repeats=repeats)
+    known = [one for one in lengths if one is not None]
     if not able.thinking_end:
         notes.append(f"tier {tier!r} is tried without thinking, and with no cap: its engine has none")
-        return
-    if len(known) < (1 - _MOST_UNKNOWN) * len(lengths):
+    elif len(known) < (1 - _MOST_UNKNOWN) * len(lengths):
         notes.append(
             f"tier {tier!r} is tried without thinking, and with no cap: its draws do not show how long they thought "
             "(the engine gave no log-probabilities of them)"
         )
-        return
-    own = sampling.thinking_tokens or max(known) + 1
-    caps = {_rounded(float(cut)) for cut in np.quantile(known, QUANTILES, method="higher")}
-    for cap in sorted(one for one in caps if LEAST_CAP <= one < own):
-        yield Capped(name=_named(plan, f"{tier}-thinking-{cap}"), of=tier, cap=cap, repeats=repeats)
+    else:
+        own = sampling.thinking_tokens or max(known) + 1
+        caps = {_rounded(float(cut)) for cut in np.quantile(known, QUANTILES, method="higher")}
+        for cap in sorted(one for one in caps if LEAST_CAP <= one < own):
+            yield Capped(name=_named(plan, f"{tier}-thinking-{cap}"), of=tier, cap=cap, repeats=bool(able.seed))
+    yield Capped(name=_named(plan, f"{tier}-no-thinking"), of=tier, cap=None, repeats=bool(able.seed))
 
 
 def _named(plan: Plan, name: str) -> str:
