@@ -114,6 +114,7 @@ def votes(share: float, *stops: StopChoice) -> Further:
         for stop in stops:
             other = msgspec.structs.replace(policy, n=max(2, round(share * policy.n)), stop=stop)
             changed = msgspec.structs.replace(choice, **{choice.kind: other})
+            assert isinstance(stop.member, msgspec.Struct)
             settings = "-".join(f"{1000 * value:g}" for value in msgspec.structs.astuple(stop.member))
             name = f"{reference}-{round(100 * share)}-{stop.kind.replace('_', '-')}{settings}"
             several.append(space.Variant(name=name, base=reference, policy=changed))
