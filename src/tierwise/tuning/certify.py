@@ -9,13 +9,13 @@ hypothesis: its p-value is the largest of theirs (intersection-union).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from tierwise.stats.promises import Losses, Method
-from tierwise.tuning.chains import best_chain, largest_rate, nested_chains
+from tierwise.tuning.chains import BETS, best_chain, nested_chains, rehearsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,6 +74,16 @@ class Tested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is tested, as the tuning tasks fixed it."""
+
+    settings: tuple[int, ...]
+    """Tested in this order, up to the first that fails."""
+    bet: float = 0.0
+    """Size of the bets on harm, as `Losses.bet`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Certified:
     """The cheapest setting that passed."""
 
@@ -126,7 +136,7 @@ def certify(
         name=evaluated.names[best.setting],
         rank=rank + 1,
         tested=best,
-        order=tuple(order),
+        order=order.settings,
         passed=tuple(passed),
     )
 
@@ -136,15 +146,15 @@ def walk(
     tuning: Sequence[int] | Numbers,
     calibration: Sequence[int] | Numbers,
     promises: Promises,
-    order: Iterable[int],
+    order: Order,
     *,
     seed: int = 0,
 ) -> list[Tested]:
     """Test settings on the calibration tasks in an order, up to the first that fails."""
     passed = []
     most = most_weight(evaluated, tuning)
-    for setting in order:
-        one = judged(evaluated, setting, calibration, promises, seed=seed, most=most)
+    for setting in order.settings:
+        one = judged(evaluated, setting, calibration, promises, seed=seed, most=most, bet=order.bet)
         if one.p_value > promises.delta:
             break
         passed.append(one)
@@ -159,9 +169,10 @@ def judged(
     *,
     seed: int = 0,
     most: float = 0.0,
+    bet: float = 0.0,
 ) -> Tested:
     """Test one setting on the calibration tasks."""
-    losses = losses_of(evaluated, setting, calibration, promises, most=most)
+    losses = losses_of(evaluated, setting, calibration, promises, most=most, bet=bet)
     limit, delta = limit_of(promises), promises.delta
     p_value = losses.p_value(limit, seed=seed, delta=delta)
     found = {promises.kind: p_value} | {
@@ -179,7 +190,7 @@ def ordered(
     size: int,
     *,
     candidates: Iterable[int] | None = None,
-) -> list[int]:
+) -> Order:
     """The settings that are tested, the surest to keep its promises on the tuning tasks first.
 
     For harm, the settings whose answers are those of the reference on all tuning tasks, such as a vote that ends once
@@ -195,17 +206,18 @@ def ordered(
     """
     found = np.arange(len(evaluated.names)) if candidates is None else np.array(sorted(set(candidates)), dtype=np.int64)
     if not len(found):
-        return []
+        return Order(settings=())
     dollars = evaluated.mean(evaluated.dollars, tuning)[found]
     seen = risks(evaluated, tuning, promises)[found]
     best = pareto(dollars, seen)
     lossless: frozenset[int] = frozenset()
+    bet = 0.0
     if promises.kind == "harm":
         good = np.ones(len(best), dtype=np.bool_)
         for _, values, bound in _further(evaluated, found, promises):
             good &= evaluated.mean(values, tuning)[best] <= bound
         starts = best[good] if good.any() else best
-        best = _rehearsed(evaluated, tuning, promises, size, found, dollars, seen, starts)
+        best, bet = _rehearsed(evaluated, tuning, promises, size, found, dollars, seen, starts)
         if promises.p95 is None and promises.dollars is None:
             alike = (evaluated.kept[found][:, tuning] == 0) & (evaluated.disagreement[found][:, tuning] == 0)
             lossless = frozenset(found[alike.all(axis=1)].tolist())
@@ -215,7 +227,10 @@ def ordered(
         sure = dict(zip(found.tolist(), seen.tolist(), strict=True))  # p-values rise with it
     else:
         sure = {one: expected_p_value(evaluated, one, tuning, promises, size) for one in kept}
-    return sorted(kept, key=lambda one: (one not in lossless, sure[one], -costs[one]))
+    return Order(
+        settings=tuple(sorted(kept, key=lambda one: (one not in lossless, sure[one], -costs[one]))),
+        bet=bet,
+    )
 
 
 def _rehearsed(
@@ -227,8 +242,10 @@ def _rehearsed(
     dollars: Floats,
     seen: Floats,
     starts: Numbers,
-) -> Numbers:
-    """The chain through one of several settings that is expected to certify the cheapest one, by places in `found`."""
+) -> tuple[Numbers, float]:
+    """The chain through one of several settings that is expected to certify the cheapest one, by places in `found`, and
+    the size of bets with which it is.
+    """
     names, (weights,) = _sums(evaluated.units[tuning], evaluated.weights[tuning])
     harm = np.stack(
         [_sums(evaluated.units[tuning], one)[1][0] for one in (evaluated.harm * evaluated.weights)[found][:, tuning]]
@@ -236,16 +253,18 @@ def _rehearsed(
     units = max(1, round(size * len(names) / max(1, len(tuning))))
     kept = evaluated.kept[found][:, tuning]
     chains = nested_chains(kept, dollars, starts.tolist())
-    rate = largest_rate(promises.limit, promises.delta, units, is_plain=_is_plain(evaluated, tuning))
-    chosen = best_chain(
-        [sorted(chain, key=lambda one: (seen[one], -dollars[one])) for chain in chains],
-        harm / weights.mean(),
-        dollars,
-        reference=float(dollars.max()),
-        rate=rate,
+    passes = rehearsed(
+        harm,
+        weights,
+        promises.limit,
+        promises.delta,
         units=units,
+        most=float(weights.max()),
+        is_plain=_is_plain(evaluated, tuning),
     )
-    return np.array(chosen, dtype=np.int64)
+    several = [sorted(chain, key=lambda one: (seen[one], -dollars[one])) for chain in chains]
+    chosen, bet = best_chain(several, passes, dollars, reference=float(dollars.max()))
+    return np.array(chosen, dtype=np.int64), bet
 
 
 def pareto(dollars: Floats, risks: Floats) -> Numbers:
@@ -262,10 +281,18 @@ def expected_p_value(
     evaluated: Evaluated, setting: int, tuning: Sequence[int] | Numbers, promises: Promises, size: int
 ) -> float:
     """The p-value that a setting would reach on this many tasks, if they were like the tuning tasks."""
-    p_value = _p_on(losses_of(evaluated, setting, tuning, promises), limit_of(promises), promises, size)
+    own = _repeated(losses_of(evaluated, setting, tuning, promises), size)
+    p_value = 1.0 if own is None else planned_p_value(own, promises)
     for _, other, bound in _others(evaluated, setting, tuning, promises, 0.0):
-        p_value = max(p_value, _p_on(other, bound, promises, size))
+        again = _repeated(other, size)
+        p_value = max(p_value, 1.0 if again is None else again.p_value(bound, delta=promises.delta))
     return p_value
+
+
+def planned_p_value(losses: Losses, promises: Promises) -> float:
+    """The p-value of made-up losses with the best size of bets on harm. For planning: tests declare their size."""
+    sizes = (0.0, *BETS) if promises.kind == "harm" and losses.method == "betting" else (losses.bet,)
+    return min(replace(losses, bet=bet).p_value(limit_of(promises), delta=promises.delta) for bet in sizes)
 
 
 def limit_of(promises: Promises) -> float:
@@ -280,8 +307,9 @@ def losses_of(
     promises: Promises,
     *,
     most: float = 0.0,
+    bet: float = 0.0,
 ) -> Losses:
-    """The losses of a setting on some tasks. Of a net loss D from -1 to 1, (1 + D) / 2.
+    """The losses of a setting on some tasks. Of a net loss D from -1 to 1, (1 + D) / 2. `bet` is for harm alone.
 
     Harm of independent tasks with equal weights is that of the recorded order alone, 0 or 1: the exact test needs the
     fewest tasks. Elsewhere it is the mean over all orders, which varies less.
@@ -290,7 +318,7 @@ def losses_of(
         case "harm":
             is_single = _is_plain(evaluated, tasks)
             values = (evaluated.first_harm if is_single else evaluated.harm)[setting]
-            return _losses(evaluated, values, tasks, most, is_single=is_single)
+            return _losses(evaluated, values, tasks, most, is_single=is_single, bet=0.0 if is_single else bet)
         case "net":
             return _losses(evaluated, (1 + evaluated.harm[setting] - evaluated.gain[setting]) / 2, tasks, most)
         case "selective":
@@ -361,6 +389,7 @@ def _losses(
     *,
     share: Floats | None = None,
     is_single: bool = False,
+    bet: float = 0.0,
 ) -> Losses:
     """The losses of some tasks by unit.
 
@@ -372,6 +401,7 @@ def _losses(
         share: how much of each task counts; all if not given.
         is_single: whether the values are of one order of the draws. A mean over several is no trial of a coin, even
             where it happens to be 0 or 1 for every task.
+        bet: as in `Losses`.
     """
     weights = evaluated.weights[tasks]
     if is_single and share is None:
@@ -392,6 +422,7 @@ def _losses(
         is_plain=is_plain,
         tasks=int(counts.sum()),
         most_weight=most,
+        bet=bet,
     )
 
 
@@ -401,17 +432,16 @@ def _sums(units: Numbers, *values: Floats) -> tuple[Numbers, list[Floats]]:
     return names, [np.bincount(places, weights=one, minlength=len(names)).astype(np.float64) for one in values]
 
 
-def _p_on(losses: Losses, limit: float, promises: Promises, size: int) -> float:
-    """The p-value of losses like these, repeated until there are about as many tasks as will be tested."""
+def _repeated(losses: Losses, size: int) -> Losses | None:
+    """Losses like these, repeated until there are about as many tasks as will be tested; None without any."""
     count = max(1, round(len(losses.values) * size / max(1, losses.tasks)))
     repeats = -(-count // max(1, len(losses.values)))
     if not losses.values:
-        return 1.0
+        return None
     if losses.method == "exact":
         expected = round(losses.risk * count)
         values: tuple[float, ...] = (1.0,) * expected + (0.0,) * (count - expected)
         weights: tuple[float, ...] = (1.0,) * count
     else:
         values, weights = (losses.values * repeats)[:count], (losses.weights * repeats)[:count]
-    again = Losses(values=values, weights=weights, is_plain=losses.is_plain, tasks=count, most_weight=0.0)
-    return again.p_value(limit, delta=promises.delta)
+    return Losses(values=values, weights=weights, is_plain=losses.is_plain, tasks=count, most_weight=0.0)

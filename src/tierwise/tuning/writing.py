@@ -141,6 +141,7 @@ def evidence_of(certified: Certified, tested: Tested, promises: Promises, *, see
         risk=2 * tested.losses.risk - 1 if is_net else tested.losses.risk,
         bound=2 * bound - 1 if is_net else bound,
         order_seed=seed,
+        bet=tested.losses.bet,
         hypotheses=len(certified.order),
         rank=1 + certified.passed.index(tested),
         looks=promises.looks,
