@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -146,7 +148,7 @@ def tune(
     from tierwise.runs.directory import RunDirectory
 
     need_extra("bench", "tierwise tune")
-    folder = out or new_directory(f"tune-{file.stem}-{workload.stem}")
+    folder = _writable(out or new_directory(f"tune-{file.stem}-{workload.stem}"))
     resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or draws_needed(file, least=1))
     if resumed is not None:
         workload, promise = resumed.workload, PromiseKind(resumed.promise)
@@ -168,6 +170,18 @@ def tune(
     _print_outlook(found, as_json=as_json) if dry_run else _decide(
         found, (file, workload), seed, folder, as_json=as_json
     )
+
+
+def _writable(folder: Path) -> Path:
+    """The folder of the results; one that cannot be made is refused before anything is recorded or searched."""
+    from tierwise.spec.errors import SpecError
+
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise SpecError(f"{there} is a file, and --out is a folder; name another", field="--out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise SpecError(f"{there} cannot be written into; name another folder", field="--out")
+    return folder
 
 
 def _console(*, as_json: bool) -> Console:
@@ -207,6 +221,9 @@ def _promises(kind: PromiseKind, loss: float, confidence: float, p95: str) -> Pr
     from tierwise.spec.errors import SpecError
     from tierwise.tuning.certify import Promises
 
+    for name, value, allowed in (("--loss", loss, "0.0001 to 0.5"), ("--confidence", confidence, "0.5 to 0.9999")):
+        if math.isnan(value):
+            raise SpecError(f"nan is not a number from {allowed}", field=name)
     seconds = None
     if p95:
         try:
@@ -226,6 +243,7 @@ def _print_split(
     from tierwise.cli.racing import race_at_most
     from tierwise.pools.sources import sources_of
     from tierwise.stats.promises import labels_needed
+    from tierwise.tuning.chains import LARGEST_BET
     from tierwise.tuning.split import split
     from tierwise.workloads.files import load
 
@@ -235,6 +253,7 @@ def _print_split(
     units = len(set(parts.units[parts.calibration].tolist()))
     is_plain = units == len(parts.calibration) and len({task.weight for task in listed}) == 1
     method: Method = "exact" if is_plain and promises.kind != "net" else "betting"
+    bet = LARGEST_BET if promises.kind == "harm" else 0.0
     for line in parts.notes:
         console.print(line, style="yellow")
     recorded = f"{len(sources_of(plan))} deployments × {draws} draws × {len(listed)} tasks"
@@ -244,7 +263,7 @@ def _print_split(
     if races:
         console.print(f"race               {race_at_most(plan, listed, parts, draws, seed)}")
     for limit in sorted({promises.limit, 0.01, 0.02, 0.05}):
-        needed = labels_needed(limit, promises.delta, method=method)
+        needed = labels_needed(limit, promises.delta, method=method, bet=bet)
         enough = "enough" if units >= needed else f"{units} here: too few"
         console.print(f"labels needed      {needed} calibration tasks for {limit:.2%} with no loss seen ({enough})")
     console.print("record a pool, or give one with --pool, to see the expected losses and the largest saving in reach")
