@@ -1,12 +1,14 @@
 """A route from two commands to a certificate, and live through the endpoint on tasks that it has never seen.
 
-    python benchmarks/certified.py sums|chains --out FOLDER [--live 150]      an hour on a core; resumes in FOLDER
-    python benchmarks/certified.py [sums chains] --recorded                   on the packed pools, without a model
-    python benchmarks/certified.py sums|chains --out FOLDER --pack            FOLDER/NAME.tar.xz, to be committed
+    python benchmarks/certified.py triples decimals --out FOLDER [--live 150]  an hour on a core; resumes in FOLDER
+    python benchmarks/certified.py [triples …] --recorded                     on the packed pools, without a model
+    python benchmarks/certified.py triples --out FOLDER --pack                FOLDER/NAME.tar.xz, to be committed
 
-Two workloads of one checkpoint, a 0.5B model: `sums`, additions of two numbers of up to three digits, and `chains`,
-additions and subtractions of up to four numbers of up to two digits. `fast` asks once, and `max` is a vote of 11, both
-at temperature 0.8. The machine's hour has a price, so dollars are measured seconds.
+Four workloads of additions and subtractions. `sums` (two numbers of up to three digits) and `chains` (up to four
+numbers of up to two digits) are answered by a 0.5B model that is often wrong, `triples` (up to three numbers of up to
+three digits) and `decimals` (two numbers with a decimal) by one of 1.5B that is often right. `fast` asks once, and
+`max` is a vote of 11 or 7 of the same checkpoint, both at temperature 0.8. The machine's hour has a price, so dollars
+are measured seconds.
 
 1. `tierwise tune` records the pool with a real llama.cpp, searches, certifies harm of at most 5 % with 95 % confidence,
    and writes the route `auto`.
@@ -54,13 +56,17 @@ HOUR = 0.10
 """Dollars of an hour of the machine."""
 
 
-def additions(terms: int, digits: int) -> Callable[[int, int], tuple[Task, ...]]:
-    """Additions and subtractions of 2 to `terms` numbers of 1 to `digits` digits; each prompt once."""
+def sums(terms: int, digits: int, decimals: int = 0) -> Callable[[int, int], tuple[Task, ...]]:
+    """Additions and subtractions of 2 to `terms` numbers of 1 to `digits` digits, and of `decimals` after the point;
+    each prompt once."""
+    settings = {"min_terms": 2, "max_terms": terms, "min_digits": 1, "max_digits": digits}
+    if decimals:
+        settings |= {"min_decimal_places": decimals, "max_decimal_places": decimals}
+    name = "decimal_chain_sum" if decimals else "chain_sum"
 
     def tasks(count: int, seed: int) -> tuple[Task, ...]:
-        settings = {"chain_sum": {"min_terms": 2, "max_terms": terms, "min_digits": 1, "max_digits": digits}}
         suite = ReasoningGymSuite(
-            generators=("chain_sum",), count=2 * count, seed=seed, settings=settings, max_tokens=12
+            generators=(name,), count=2 * count, seed=seed, settings={name: settings}, max_tokens=12
         )
         found = {str(task.messages[-1]["content"]): task for task in reversed(answered_alone(suite))}
         return tuple(found.values())[::-1][:count]
@@ -84,10 +90,17 @@ def tier(deployment: str, temperature: float, votes: int = 1) -> dict[str, Any]:
     return {"deployment": deployment, "policy": policy, "sampling": {"temperature": temperature}}
 
 
-ONE_MODEL = {"fast": tier("small", 0.8), "max": tier("small", 0.8, votes=11)}
+def votes_of(deployment: str, votes: int) -> dict[str, dict[str, Any]]:
+    """One pass, and a vote, of one checkpoint."""
+    return {"fast": tier(deployment, 0.8), "max": tier(deployment, 0.8, votes=votes)}
+
+
+WEAK, STRONG = votes_of("small", 11), votes_of("large", 7)
 CASES = {
-    "sums": Case(tasks=additions(2, 3), count=300, tiers=ONE_MODEL, about="additions", slots=12),
-    "chains": Case(tasks=additions(4, 2), count=260, tiers=ONE_MODEL, about="chains of additions", slots=12),
+    "sums": Case(tasks=sums(2, 3), count=300, tiers=WEAK, about="additions", slots=12),
+    "chains": Case(tasks=sums(4, 2), count=260, tiers=WEAK, about="chains of additions", slots=12),
+    "triples": Case(tasks=sums(3, 3), count=300, tiers=STRONG, about="additions of up to three numbers", slots=12),
+    "decimals": Case(tasks=sums(2, 2, 1), count=300, tiers=STRONG, about="additions with a decimal", slots=12),
 }
 RECORDED_SEED, LIVE_SEED = 41, 100_041
 

@@ -38,10 +38,12 @@ routes: {auto: {cascade: [fast, max], signals: [{length: 5}]}}
 """
 
 
-def certificate(kind: str = "harm", *, limit: float = 0.05, disagreement: Figure | None = None) -> Certificate:
+def certificate(
+    kind: str = "harm", *, limit: float = 0.05, disagreement: Figure | None = None, labels: str = "check"
+) -> Certificate:
     plan = planning.parse(CONFIG, Path("tierwise.yaml"))
     made = certificate_for(plan)
-    promise: Any = Promise(kind=kind, limit=limit, confidence=0.95)  # type: ignore[arg-type]
+    promise: Any = Promise(kind=kind, limit=limit, confidence=0.95, labels=labels)  # type: ignore[arg-type]
     rate = disagreement or Figure(value=0.04, high=0.05)
     return msgspec.structs.replace(made, promise=promise, disagreement=rate).signed()
 
@@ -63,13 +65,14 @@ class Scene:
     share: float = 1.0
     keep_days: int = 0
     tool_turns: Any = "reference"
+    wait_for: Any = "free_slot"
     certificate: Certificate = field(default_factory=certificate)
     memory: Path | None = None
     texts: Path | None = None
     records: list[Record] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        small = Deployment(name="small", engine=self.cheap, slots=64)
+        self.small = small = Deployment(name="small", engine=self.cheap, slots=64)
         self.large = Deployment(name="large", engine=self.dear, slots=self.slots)
         route = Cascade(ladder=("fast", "max"), signals=(CascadeSignal(length=5),))
         tiers = (
@@ -83,7 +86,9 @@ class Scene:
 
     def restart(self) -> None:
         """Observe as after a restart of the endpoint."""
-        settings = Shadow(share=self.share, keep_days=self.keep_days, tool_turns=self.tool_turns)
+        settings = Shadow(
+            share=self.share, keep_days=self.keep_days, tool_turns=self.tool_turns, wait_for=self.wait_for
+        )
         routes = {"auto": ShadowedRoute(certificate=self.certificate, settings=settings)}
         self.shadows = Shadows(
             routes,
@@ -128,7 +133,7 @@ class Scene:
         await until(lambda: not self.shadows.is_busy)
 
     def outcomes(
-        self, of: Sequence[str] = ("agreed", "differed", "own", "failed", "yielded", "dropped")
+        self, of: Sequence[str] = ("agreed", "differed", "own", "failed", "yielded", "dropped", "lost")
     ) -> dict[str, int]:
         return {one: count for one in of if (count := self.shadows.counts["auto", one])}  # type: ignore[index]
 

@@ -161,6 +161,11 @@ def _print_reasons(console: Any, route: Mapping[str, Any]) -> None:
             f"(certified: at most {100 * shadow['certified_rate']:.1f} %); evidence against the certificate: "
             f"{100 * evidence:.0f} % of an alarm"
         )
+        if shadow["waiting"] or shadow["lost"]:
+            console.print(
+                f"{route['name']}: {shadow['waiting']:,} actions wait to be observed, and {shadow['lost']:,} had to "
+                "yield to users until it was too late (they count as no difference)"
+            )
     if route["by_safe_tier"]:
         console.print(f"{route['name']}: {route['by_safe_tier']:,} actions were answered by the safe tier")
     for one in route["escalations"]:

@@ -145,10 +145,24 @@ class Scraper:
         self._read_at.update(dict.fromkeys(due, now))
         async with aiohttp.ClientSession() as client:
             values = await asyncio.gather(*(_scraped(client, pages[name]) for name in due))
-        self.reported.update(zip(due, values, strict=True))
+        self.reported.update(zip(due, (found or {} for found in values), strict=True))
 
 
-async def _scraped(client: aiohttp.ClientSession, page: MetricsPage) -> dict[str, float]:
+async def scrape_now(pages: Mapping[str, MetricsPage]) -> dict[str, dict[str, float] | None]:
+    """What engines say at this moment, read concurrently from their pages; takes at most one second.
+
+    Returns:
+        The metrics of each page: empty where the server has no such page, None where it did not answer in time.
+    """
+    if not pages:
+        return {}
+    async with aiohttp.ClientSession() as client:
+        values = await asyncio.gather(*(_scraped(client, page) for page in pages.values()))
+    return dict(zip(pages, values, strict=True))
+
+
+async def _scraped(client: aiohttp.ClientSession, page: MetricsPage) -> dict[str, float] | None:
+    """The metrics of a page; empty where there is none, None if there was no answer in time."""
     try:
         async with within(_SECONDS, client, page.url) as response:
             if response.status != 200:
@@ -157,7 +171,7 @@ async def _scraped(client: aiohttp.ClientSession, page: MetricsPage) -> dict[str
             while len(body) < _MOST_BYTES and (more := await response.content.read(_MOST_BYTES - len(body))):
                 body += more
     except (aiohttp.ClientError, TimeoutError, OSError):
-        return {}
+        return None
     found = read(body.decode(errors="replace"), page.names, page.log_tail())
     if waiting := page.waiting():
         found["requests_waiting"] = found.get("requests_waiting", 0) + waiting

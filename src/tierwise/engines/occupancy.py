@@ -52,7 +52,55 @@ class Occupancy:
         self._advance(now)
         return self._share
 
+    def part(self) -> PartOfOccupancy:
+        """Counts some of the passes apart."""
+        return PartOfOccupancy(self)
+
     def _advance(self, now: float) -> None:
         if self._running:
             self._share += (now - self._moment) / self._running
         self._moment = now
+
+
+class PartOfOccupancy(Occupancy):
+    """Some passes of a deployment, such as those of one action: they count in the whole, and are known apart.
+
+    Args:
+        whole: of the deployment.
+    """
+
+    def __init__(self, whole: Occupancy) -> None:
+        super().__init__()
+        self._whole = whole
+        self._own = 0
+
+    @property
+    def running(self) -> int:
+        """Number of passes of the deployment in progress, these included."""
+        return self._whole.running
+
+    @property
+    def others(self) -> int:
+        """Number of passes of the deployment in progress that are not of this part."""
+        return self._whole.running - self._own
+
+    @property
+    def own(self) -> int:
+        """Number of passes of this part in progress."""
+        return self._own
+
+    def enter(self, now: float) -> float:
+        self._own += 1  # before the whole, which tells those that watch
+        return self._whole.enter(now)
+
+    @contextmanager
+    def watched(self, begun: Callable[[], None]) -> Generator[None]:
+        with self._whole.watched(begun):
+            yield
+
+    def leave(self, mark: float, now: float) -> float:
+        self._own -= 1
+        return self._whole.leave(mark, now)
+
+    def shared(self, now: float) -> float:
+        return self._whole.shared(now)

@@ -25,7 +25,8 @@ class ShadowMetrics:
         self._shadowed = Counter(
             "tierwise_shadows",
             "Actions of certified routes that were to be observed: agreed, differed, own (the reference tier had "
-            "answered), failed, yielded (a pass waited for a slot) or dropped.",
+            "answered), failed, yielded (stopped because users needed its engine; it is asked again), dropped (it "
+            "never had its turn) or lost (it had to yield until it was too late, and counts as no difference).",
             ("route", "outcome"),
             registry=registry,
         )

@@ -9,8 +9,9 @@ from tierwise.spec.ask import Checkable, Verdict
 from tierwise.spec.call import Completion, Pass, Usage
 from tierwise.spec.prompt import Prompt
 
-Ending = Literal["answered", "failed", "disconnected"]
-"""answered · failed: the user got an error · disconnected: the user hung up."""
+Ending = Literal["answered", "failed", "disconnected", "yielded"]
+"""answered · failed: the user got an error · disconnected: the user hung up · yielded: a shadow that was stopped
+because users needed its engine."""
 
 SHADOW_OF = "shadow of "
 """A reason that begins so names an action. Totals have one row for all of them, or each would have one of its own."""

@@ -1,8 +1,8 @@
 """Asks the reference tier again, after the answer, for a share of the actions of certified routes.
 
 A shadow is an action of its own in the ledger. It begins after the user's action is recorded, outside of the user's
-deadline and budget, and only while no pass waits for a slot of an engine that it would use. It is stopped as soon as
-one does, and tried again later. Nothing that happens here reaches a user: whatever fails is counted and logged.
+deadline and budget, and only while users leave room for it (`room.py`). It is stopped as soon as they need that, and
+waits for another turn (`waiting.py`). Nothing that happens here reaches a user: whatever fails is counted and logged.
 """
 
 from __future__ import annotations
@@ -10,24 +10,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from time import time
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from tierwise.engines.metrics import Scraper
 from tierwise.ledger.records import SHADOW_OF, Record, Trace
 from tierwise.policies import Single
 from tierwise.run import Action
-from tierwise.run.tier import reach
 from tierwise.shadowing.answered import Answered, is_labelled, size_of, strata_of
 from tierwise.shadowing.comparing import chosen, differ, loss_of
 from tierwise.shadowing.memory import KeptTexts, ShadowMemory
+from tierwise.shadowing.room import Pace, Room
 from tierwise.shadowing.tool_turns import ReferenceTier
+from tierwise.shadowing.waiting import Waiting, WaitingActions
 from tierwise.shadowing.watching import DETECTORS, Observed, WatchState
 from tierwise.spec.ask import Answer
 from tierwise.spec.clock import now
@@ -35,7 +34,6 @@ from tierwise.spec.errors import TierwiseError
 
 if TYPE_CHECKING:
     from tierwise.certificate import Certificate
-    from tierwise.engines.engine import Deployment
     from tierwise.ledger.prices import PriceBook
     from tierwise.router import Router
     from tierwise.run.tier import Tier
@@ -45,16 +43,11 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("tierwise")
 
-Outcome = Literal["agreed", "differed", "own", "failed", "yielded", "dropped"]
+Outcome = Literal["agreed", "differed", "own", "failed", "yielded", "dropped", "lost"]
 """What became of an action that was to be observed. `own`: the reference tier had answered it, so nothing was asked.
-`yielded`: stopped because a pass waited for a slot; it is tried again. `dropped`: it never had its turn."""
+`yielded`: stopped because users needed its engine; it is tried again. `dropped`: it never had its turn. `lost`: it had
+its turn, had to yield, and was not observed within a day; it counts as one without harm or difference."""
 
-MOST_WAITING = 100
-"""Actions that wait for a quiet moment; beyond that they are dropped."""
-MOST_CHARACTERS = 64 * 2**20
-"""Characters of the requests that wait; beyond that they are dropped."""
-MOST_TRIES = 3
-"""How often a shadow begins; one that had to yield each time is dropped."""
 LOOK_SECONDS = 0.25
 """Between two looks whether the engines are quiet."""
 SAVE_SECONDS = 1.0
@@ -69,14 +62,6 @@ class ShadowedRoute:
 
     certificate: Certificate
     settings: Shadow
-
-
-@dataclass(slots=True, kw_only=True)
-class _Waiting:
-    answered: Answered
-    size: int
-    """Characters of its request."""
-    tries: int = 0
 
 
 def _discard(_: Record) -> None:
@@ -114,10 +99,10 @@ class Shadows:
         self._routes, self._router, self._prices = dict(routes), router, prices
         self._new_trace, self._chance = new_trace, chance
         self._memory, self._texts = memory or ShadowMemory(), texts or KeptTexts(None)
-        self._queue: deque[_Waiting] = deque()
+        self._queue = WaitingActions()
+        self._paces = {name: Pace() for name in self._routes}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_working = self._is_saving = self._is_unsaved = self._is_stopped = False
-        self._scraper = Scraper()
         self.record: Callable[[Record], None] = _discard
         """Called with each shadow's record; the gateway sets it."""
         self.count: Callable[[str, Outcome], None] = _uncounted
@@ -160,6 +145,8 @@ class Shadows:
             "observed": one.seen,
             "differing": one.losses,
             "certified_rate": one.limit,
+            "waiting": sum(waiting.answered.route == route for waiting in self._queue),
+            "lost": state.lost,
             "labelled": state.promise.seen,
             "loss": state.promise.losses,
             "evidence": {name: getattr(state, name).evidence for name in DETECTORS},
@@ -185,20 +172,38 @@ class Shadows:
             return
         if not self._holds(one.route) or self._chance() >= route.settings.share:
             return
-        if self._is_own(one, route.certificate.reference):
-            kind = route.certificate.promise.kind
-            loss = {"harm": 0.0, "net": 0.5, "selective": None}[kind] if is_labelled(one) else None
-            self._observe(one, Observed(action=one.action, differs=False, loss=loss, strata=strata_of(one)), "own")
+        kept = replace(one, passes=(chosen(one.answer, one.passes),))  # the others may be large
+        is_own = self._is_own(one, route.certificate.reference)
+        self._wait(Waiting(answered=kept, is_own=is_own, size=size_of(one.prompt.messages), since=now()))
+
+    def _wait(self, one: Waiting) -> None:
+        for other in self._queue.add(one):
+            self._leave(other)
+        if not self._is_working and len(self._queue):
+            self._is_working = True
+            self._spawn(self._work())
+
+    def _leave(self, one: Waiting) -> None:
+        """An action that is not observed. If its shadow has begun, that may be because of what it says: a long answer
+        has to yield more often than a short one. It then counts as one without harm or difference, so that no
+        alarm is raised because of who is missing.
+        """
+        answered = one.answered
+        if not one.tries or not self._holds(answered.route):
+            self._counted(answered.route, "dropped")
             return
-        size = size_of(one.prompt.messages)
-        if len(self._queue) >= MOST_WAITING or size + sum(other.size for other in self._queue) > MOST_CHARACTERS:
-            self._counted(one.route, "dropped")
-        else:
-            kept = replace(one, passes=(chosen(one.answer, one.passes),))  # the others may be large
-            self._queue.append(_Waiting(answered=kept, size=size))
-            if not self._is_working:
-                self._is_working = True
-                self._spawn(self._work())
+        is_promised = self._has_label(answered) and self._is_promised(answered)
+        loss = 0.0 if is_promised else None
+        self._observe(answered, Observed.of_lost(answered.action, loss, strata_of(answered)), "lost")
+
+    def _has_label(self, one: Answered) -> bool:
+        """Whether something tells the promised loss: a verifier; by agreement, the reference's answer."""
+        return self._routes[one.route].certificate.promise.labels == "agreement" or is_labelled(one)
+
+    def _is_promised(self, one: Answered) -> bool:
+        """Whether the promise is about this action."""
+        certificate = self._routes[one.route].certificate
+        return certificate.promise.kind != "selective" or one.answer.tier != certificate.reference
 
     def _holds(self, route: str) -> bool:
         state = self._router.certified.state(route)
@@ -219,92 +224,113 @@ class Shadows:
     async def stop(self) -> None:
         """Cancel what runs, and store the states. Idempotent."""
         self._is_stopped = True
-        self._queue.clear()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for one in self._queue.take_all():
+            self._leave(one)
         if self._is_unsaved:
             self._is_unsaved = False
             self._memory.write(self.states)
 
     async def _work(self) -> None:
-        """Shadow what waits, one action after the other."""
+        """Observe what waits, one action after the other."""
         try:
-            while self._queue:
-                one = self._queue[0]
-                if not self._holds(one.answered.route):  # since an alarm the reference answers, or will
-                    self._queue.popleft()
-                    self._counted(one.answered.route, "dropped")
-                    continue
-                reference = self._routes[one.answered.route].certificate.reference
-                deployments = {
-                    place.name: place for tier in reach(reference, self._router.serving) for place in tier.deployments
-                }
-                if not await self._is_quiet(deployments):
+            while len(self._queue):
+                for one in self._queue.take_old(now()):
+                    self._leave(one)
+                if (turn := await self._next()) is None:
                     await asyncio.sleep(LOOK_SECONDS)
-                    continue
-                self._queue.popleft()
-                one.tries += 1
-                outcome = await self._try(one.answered, deployments)
-                if outcome == "yielded":
-                    self._counted(one.answered.route, outcome)
-                    if one.tries < MOST_TRIES:
-                        self._queue.append(one)
-                    else:
-                        self._counted(one.answered.route, "dropped")
+                else:
+                    await self._take_turn(*turn)
         finally:
             self._is_working = False
 
-    async def _is_quiet(self, deployments: Mapping[str, Deployment]) -> bool:
-        """Whether every engine has a free slot, and none says that requests wait in it."""
-        if any(one.occupancy.running >= one.slots for one in deployments.values()):
-            return False
-        pages = {name: page for name, one in deployments.items() if (page := one.engine.health().page) is not None}
-        await self._scraper.scrape(pages)
-        reported = self._scraper.reported.items()
-        if any(values.get("requests_waiting", 0) > 0 for name, values in reported if name in deployments):
-            return False
-        return all(one.occupancy.running < one.slots for one in deployments.values())
+    async def _next(self) -> tuple[Waiting, Room] | None:
+        """The first action of each route has its turn, if it is quiet enough. None if no route has."""
+        seen: set[str] = set()
+        for one in self._queue:
+            name = one.answered.route
+            if not self._holds(name):  # since an alarm the reference answers, or will
+                self._queue.remove(one)
+                self._leave(one)
+                continue
+            if name in seen:
+                continue
+            seen.add(name)
+            route = self._routes[name]
+            is_alone = route.settings.wait_for == "idle"
+            room = Room.of(route.certificate.reference, self._router.serving, is_alone=is_alone)
+            is_quiet = not (room.needed() or await room.occupied())
+            if self._paces[name].is_over(now(), is_quiet=is_quiet) and self._holds(name) and one in self._queue:
+                return one, room
+        return None
 
-    async def _try(self, one: Answered, deployments: Mapping[str, Deployment]) -> Outcome:
-        """Run one shadow; never raises, except when the endpoint stops."""
+    async def _take_turn(self, one: Waiting, room: Room) -> None:
+        answered, pace = one.answered, self._paces[one.answered.route]
+        self._queue.remove(one)
+        one.tries += not one.is_own
+        outcome: Outcome = "yielded"
         try:
-            return await self._shadow(one, deployments)
+            outcome = await self._try(one, room)
+        finally:
+            if outcome == "yielded":  # or the endpoint stops, and it has to leave
+                self._wait_again(one)
+        if outcome == "yielded":
+            pace.yielded()
+            self._counted(answered.route, outcome)
+        elif outcome in ("agreed", "differed"):
+            pace.ended()
+
+    def _wait_again(self, one: Waiting) -> None:
+        for other in self._queue.add(one):
+            self._leave(other)
+
+    async def _try(self, one: Waiting, room: Room) -> Outcome:
+        """Observe one action; never raises, except when the endpoint stops."""
+        answered = one.answered
+        try:
+            return self._observe_own(answered) if one.is_own else await self._shadow(answered, room)
         except Exception as error:  # noqa: BLE001 - a bug must not end shadowing
-            _LOG.error("the shadow of action %s failed with an internal error", one.action, exc_info=error)
-            self._counted(one.route, "failed")
+            _LOG.error("the shadow of action %s failed with an internal error", answered.action, exc_info=error)
+            self._counted(answered.route, "failed")
             return "failed"
 
-    async def _shadow(self, one: Answered, deployments: Mapping[str, Deployment]) -> Outcome:
-        certificate = self._routes[one.route].certificate
+    def _observe_own(self, one: Answered) -> Outcome:
+        """The reference tier gave the answer, so nothing is asked."""
+        kind = self._routes[one.route].certificate.promise.kind
+        loss = {"harm": 0.0, "net": 0.5, "selective": None}[kind] if self._has_label(one) else None
+        self._observe(one, Observed(action=one.action, differs=False, loss=loss, strata=strata_of(one)), "own")
+        return "own"
+
+    async def _shadow(self, one: Answered, room: Room) -> Outcome:
+        reference = self._routes[one.route].certificate.reference
         trace = self._new_trace()
-        tiers = {tier.name: _narrowed(tier) for tier in reach(certificate.reference, self._router.serving)}
         action = Action(
-            tiers[certificate.reference],
+            room.tiers[reference],
             trace,
-            tiers=tiers,
+            tiers=room.tiers,
             verifier=one.verifier,
             prices=self._prices,
         )
         solving = asyncio.create_task(action.solve(one.prompt))
-        yields = False
+        yields = ""
 
-        def look() -> None:
+        def stop(why: str) -> None:
             nonlocal yields
-            if not yields and any(place.occupancy.running > place.slots for place in deployments.values()):
-                yields = True
+            if not yields:
+                yields = why
                 solving.cancel()
 
+        looking = asyncio.create_task(room.watch_queues(stop))
         answer: Answer | None = None
         error = "the endpoint was stopped"
         try:
-            with ExitStack() as stack:
-                for place in deployments.values():
-                    stack.enter_context(place.occupancy.watched(look))
+            with room.watched(stop):
                 await asyncio.wait({solving})
             if solving.cancelled():
-                error = "stopped: a pass waited for a slot"
+                error = f"stopped: {yields}"
             elif (failure := solving.exception()) is not None:
                 error = f"{type(failure).__name__}: {failure}"
                 if not isinstance(failure, TierwiseError):
@@ -312,17 +338,20 @@ class Shadows:
             else:
                 answer, error = solving.result(), ""
         finally:
+            looking.cancel()
             if not solving.done():
                 solving.cancel()
                 await asyncio.wait({solving})
-            self._record(one, action, trace, answer, error)
+            self._record(one, action, trace, answer, error, yields=solving.cancelled() and bool(yields))
         if answer is None:
             if not yields:
                 self._counted(one.route, "failed")
             return "yielded" if yields else "failed"
         return await self._compared(one, answer, trace)
 
-    def _record(self, one: Answered, action: Action, trace: Trace, answer: Answer | None, error: str) -> None:
+    def _record(
+        self, one: Answered, action: Action, trace: Trace, answer: Answer | None, error: str, *, yields: bool
+    ) -> None:
         """Hand over the record of a shadow, without its texts."""
         self.record(
             Record(
@@ -330,7 +359,7 @@ class Shadows:
                 model=f"{one.route} (shadow)",
                 tier=action.tier or self._routes[one.route].certificate.reference,
                 reason=f"{SHADOW_OF}{one.action}",
-                ending="failed" if answer is None else "answered",
+                ending="yielded" if yields else "failed" if answer is None else "answered",
                 seconds=now() - trace.began,
                 first_output=None,
                 finish="" if answer is None else answer.completion.finish,
@@ -341,11 +370,14 @@ class Shadows:
         )
 
     async def _compared(self, one: Answered, reference: Answer, trace: Trace) -> Outcome:
-        kind = self._routes[one.route].certificate.promise.kind
+        promise = self._routes[one.route].certificate.promise
         is_kept = one.answer.tier != self._routes[one.route].certificate.reference
         async with asyncio.timeout(_COMPARE_SECONDS):
             differs = await differ(one.answer, one.passes, reference, trace.passes, one.verifier)
-            loss = await loss_of(one.answer, reference, one.verifier, kind, is_kept=is_kept)
+            if promise.labels == "agreement":
+                loss: float | None = float(differs)
+            else:
+                loss = await loss_of(one.answer, reference, one.verifier, promise.kind, is_kept=is_kept)
         outcome: Outcome = "differed" if differs else "agreed"
         self._observe(one, Observed(action=one.action, differs=differs, loss=loss, strata=strata_of(one)), outcome)
         line = {
@@ -372,7 +404,7 @@ class Shadows:
         if state.alarm and not before.alarm:
             self._memory.write(self.states)  # at once: it has to survive whatever comes next
             self._router.certified.void(one.route, state.alarm)
-        if not self._is_saving:
+        if not self._is_saving and not self._is_stopped:
             self._is_saving = True
             self._spawn(self._save())
 
@@ -388,13 +420,3 @@ class Shadows:
     def _counted(self, route: str, outcome: Outcome) -> None:
         self.counts[route, outcome] += 1
         self.count(route, outcome)
-
-
-def _narrowed(tier: Tier) -> Tier:
-    """The same tier on the slots that are free now, so that its own passes never wait."""
-
-    def free(place: Deployment) -> Deployment:
-        return replace(place, slots=max(1, place.slots - place.occupancy.running))
-
-    graders = {name: free(place) for name, place in tier.graders.items()}
-    return replace(tier, deployment=free(tier.deployment), graders=graders)

@@ -35,6 +35,17 @@ class Observed:
     """The promised loss, from 0 to 1; None if nothing tells right from wrong."""
     strata: Mapping[str, str]
     """Kinds of traffic that it belongs to: a value for each name."""
+    is_lost: bool = False
+    """Whether nothing was seen: its shadow had to yield until it was too late."""
+
+    @classmethod
+    def of_lost(cls, action: str, loss: float | None, strata: Mapping[str, str]) -> Observed:
+        """An action that counts with the least that it can: no difference, and no loss.
+
+        The expected value of what is counted is then at most that of what happened, whatever decides who is lost. So
+        no alarm becomes likelier, and the guarantee against false ones stands.
+        """
+        return cls(action=action, differs=False, loss=loss, strata=strata, is_lost=True)
 
 
 class Recent(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +67,8 @@ class WatchState(msgspec.Struct, frozen=True, kw_only=True):
     """Of the same losses."""
     disagreement: Change
     """Of all actions, against the certified rate of disagreement."""
+    lost: int = 0
+    """Actions whose shadows had to yield until it was too late; they are counted as without loss or difference."""
     recent: tuple[Recent, ...] = ()
     alarm: str = ""
     """Why the certificate is void; empty if it is not."""
@@ -81,13 +94,16 @@ class WatchState(msgspec.Struct, frozen=True, kw_only=True):
         promise, harm = self.promise, self.harm
         if seen.loss is not None:
             promise, harm = promise.after(seen.loss), harm.after(seen.loss)
-        recent = Recent(action=seen.action, differs=seen.differs, strata=dict(seen.strata))
+        recent = self.recent
+        if not seen.is_lost:
+            recent = (*recent, Recent(action=seen.action, differs=seen.differs, strata=dict(seen.strata)))[-RECENT:]
         found = msgspec.structs.replace(
             self,
             promise=promise,
             harm=harm,
             disagreement=self.disagreement.after(float(seen.differs)),
-            recent=(*self.recent, recent)[-RECENT:],
+            lost=self.lost + seen.is_lost,
+            recent=recent,
         )
         return found if found.alarm else msgspec.structs.replace(found, alarm=found.finding())
 
@@ -148,4 +164,4 @@ def certified_rate(disagreement: Figure, tasks: int) -> float:
 
 def _loss(one: BrokenPromise | Change) -> str:
     mean = one.losses / max(1, one.seen)
-    return f"a loss of {mean:.1%} over {one.seen} labelled actions, and at most {one.limit:.1%} is promised"
+    return f"a loss of {mean:.1%} over {one.seen} actions with a known loss, and at most {one.limit:.1%} is promised"

@@ -15,6 +15,10 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.02
     """The share of the route's actions that are observed. One that the reference tier answered itself costs nothing;
     any other is asked again, as an action of its own in the ledger."""
+    wait_for: Literal["free_slot", "idle"] = "free_slot"
+    """When a shadow may run, and is stopped otherwise. `free_slot`: while every engine that it uses has a slot for it
+    that no user needs, and none says that requests wait. `idle`: while, besides, no user's pass runs in any deployment
+    of the file; for engines that share processors or an accelerator."""
     tool_turns: Literal["reference", "route"] = "reference"
     """Who answers requests that offer tools. They are not observed, because whether two calls are equally good needs
     labels: so the reference tier answers them. `route` if the certified workload has such turns with their checks."""

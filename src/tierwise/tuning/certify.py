@@ -16,10 +16,12 @@ import numpy as np
 
 from tierwise.stats.promises import Losses, Method
 from tierwise.tuning.chains import BETS, best_chain, nested_chains, rehearsed
+from tierwise.tuning.losses import is_plain, losses_on, missed_losses, most_weight, repeated, sums_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from tierwise.certificate import Labels
     from tierwise.tuning.evaluated import Evaluated, Floats, Numbers
 
 Kind = Literal["harm", "net", "selective"]
@@ -37,6 +39,10 @@ class Promises:
     limit: float
     """Share of all tasks; for `selective`, of those that are not passed on to the last tier."""
     confidence: float = 0.95
+    labels: Labels = "check"
+    """What tells a loss (`tierwise.certificate`)."""
+    missed: float = 0.0
+    """With a judge: the part of the limit that is for harm which it misses (`tuning.judging`)."""
     p95: float | None = None
     """Seconds that at most 5 % of actions may exceed."""
     dollars: float | None = None
@@ -49,8 +55,15 @@ class Promises:
     def __post_init__(self) -> None:
         if not (0 < self.limit < 1 and 0 < self.confidence < 1):
             raise ValueError("limit and confidence are between 0 and 1")
+        if self.labels == "agreement" and self.kind != "harm":
+            raise ValueError("agreement tells harm from above, and nothing about gains")
         if self.dollars is not None and (self.budget is None or not 0 < self.dollars < self.budget):
             raise ValueError("a promise of dollars needs a budget above it")
+
+    @property
+    def risk_name(self) -> str:
+        """What the promised share is of: `harm`, `net`, `selective`, or `disagreement` where that stands for harm."""
+        return "disagreement" if self.labels == "agreement" else self.kind
 
     @property
     def delta(self) -> float:
@@ -246,9 +259,9 @@ def _rehearsed(
     """The chain through one of several settings that is expected to certify the cheapest one, by places in `found`, and
     the size of bets with which it is.
     """
-    names, (weights,) = _sums(evaluated.units[tuning], evaluated.weights[tuning])
+    names, (weights,) = sums_of(evaluated.units[tuning], evaluated.weights[tuning])
     harm = np.stack(
-        [_sums(evaluated.units[tuning], one)[1][0] for one in (evaluated.harm * evaluated.weights)[found][:, tuning]]
+        [sums_of(evaluated.units[tuning], one)[1][0] for one in (evaluated.harm * evaluated.weights)[found][:, tuning]]
     )
     units = max(1, round(size * len(names) / max(1, len(tuning))))
     kept = evaluated.kept[found][:, tuning]
@@ -256,11 +269,11 @@ def _rehearsed(
     passes = rehearsed(
         harm,
         weights,
-        promises.limit,
+        limit_of(promises),
         promises.delta,
         units=units,
         most=float(weights.max()),
-        is_plain=_is_plain(evaluated, tuning),
+        is_plain=is_plain(evaluated, tuning),
     )
     several = [sorted(chain, key=lambda one: (seen[one], -dollars[one])) for chain in chains]
     chosen, bet = best_chain(several, passes, dollars, reference=float(dollars.max()))
@@ -281,10 +294,10 @@ def expected_p_value(
     evaluated: Evaluated, setting: int, tuning: Sequence[int] | Numbers, promises: Promises, size: int
 ) -> float:
     """The p-value that a setting would reach on this many tasks, if they were like the tuning tasks."""
-    own = _repeated(losses_of(evaluated, setting, tuning, promises), size)
+    own = repeated(losses_of(evaluated, setting, tuning, promises), size)
     p_value = 1.0 if own is None else planned_p_value(own, promises)
     for _, other, bound in _others(evaluated, setting, tuning, promises, 0.0):
-        again = _repeated(other, size)
+        again = repeated(other, round(size * other.tasks / max(1, len(tuning))))
         p_value = max(p_value, 1.0 if again is None else again.p_value(bound, delta=promises.delta))
     return p_value
 
@@ -297,7 +310,7 @@ def planned_p_value(losses: Losses, promises: Promises) -> float:
 
 def limit_of(promises: Promises) -> float:
     """The limit on the losses of `losses_of`."""
-    return (1 + promises.limit) / 2 if promises.kind == "net" else promises.limit
+    return (1 + promises.limit) / 2 if promises.kind == "net" else promises.limit - promises.missed
 
 
 def losses_of(
@@ -316,28 +329,16 @@ def losses_of(
     """
     match promises.kind:
         case "harm":
-            is_single = _is_plain(evaluated, tasks)
+            is_single = is_plain(evaluated, tasks)
             values = (evaluated.first_harm if is_single else evaluated.harm)[setting]
-            return _losses(evaluated, values, tasks, most, is_single=is_single, bet=0.0 if is_single else bet)
+            return losses_on(evaluated, values, tasks, most, is_single=is_single, bet=0.0 if is_single else bet)
         case "net":
-            return _losses(evaluated, (1 + evaluated.harm[setting] - evaluated.gain[setting]) / 2, tasks, most)
+            return losses_on(evaluated, (1 + evaluated.harm[setting] - evaluated.gain[setting]) / 2, tasks, most)
         case "selective":
             kept, wrong = evaluated.kept[setting], evaluated.kept_wrong[setting]
             values = np.divide(wrong, kept, out=np.zeros_like(wrong), where=kept > _LEAST_KEPT)
             most = most or most_weight(evaluated, tasks)  # a task that is always kept has its whole weight
-            return _losses(evaluated, values, tasks, most, share=kept)
-
-
-def _is_plain(evaluated: Evaluated, tasks: Sequence[int] | Numbers) -> bool:
-    """Whether some tasks are independent of each other and count equally."""
-    units, weights = evaluated.units[tasks], evaluated.weights[tasks]
-    return not len(units) or bool(np.bincount(units).max() == 1 and weights.min() == weights.max())
-
-
-def most_weight(evaluated: Evaluated, tasks: Sequence[int] | Numbers) -> float:
-    """The weight of the heaviest unit of some tasks."""
-    _, sums = _sums(evaluated.units[tasks], evaluated.weights[tasks])
-    return float(sums[0].max()) if len(tasks) else 0.0
+            return losses_on(evaluated, values, tasks, most, share=kept)
 
 
 def risks(evaluated: Evaluated, tuning: Sequence[int] | Numbers, promises: Promises) -> Floats:
@@ -360,11 +361,14 @@ def _others(
     """Of every further promise: its name, its losses on some tasks, and their limit. As with harm, the recorded order
     alone says whether an independent task is slow.
     """
-    first = _is_plain(evaluated, tasks)
-    return [
-        (name, _losses(evaluated, values, tasks, most, is_single=first and name == "p95"), bound)
+    first = is_plain(evaluated, tasks)
+    found = [
+        (name, losses_on(evaluated, values, tasks, most, is_single=first and name == "p95"), bound)
         for name, values, bound in _further(evaluated, setting, promises, first=first)
     ]
+    if promises.missed:
+        found.append(("missed", missed_losses(evaluated, setting, tasks, most=most), promises.missed))
+    return found
 
 
 def _further(
@@ -379,69 +383,3 @@ def _further(
         share = np.minimum(1.0, evaluated.dollars[setting] / promises.budget)
         found.append(("dollars", share, promises.dollars / promises.budget))
     return found
-
-
-def _losses(
-    evaluated: Evaluated,
-    values: Floats,
-    tasks: Sequence[int] | Numbers,
-    most: float,
-    *,
-    share: Floats | None = None,
-    is_single: bool = False,
-    bet: float = 0.0,
-) -> Losses:
-    """The losses of some tasks by unit.
-
-    Args:
-        evaluated: with units and weights.
-        values: the loss of each task of the workload.
-        tasks: which of them.
-        most: the weight of the heaviest unit of the population; that of these tasks if 0.
-        share: how much of each task counts; all if not given.
-        is_single: whether the values are of one order of the draws. A mean over several is no trial of a coin, even
-            where it happens to be 0 or 1 for every task.
-        bet: as in `Losses`.
-    """
-    weights = evaluated.weights[tasks]
-    if is_single and share is None:
-        several = tuple(values[tasks].tolist())
-        return Losses(
-            values=several, weights=tuple(weights.tolist()), is_plain=True, tasks=len(several), most_weight=most
-        )
-    weights = weights if share is None else weights * share[tasks]
-    ones = np.ones(len(weights))
-    _, (totals, losses, counts) = _sums(evaluated.units[tasks], weights, weights * values[tasks], ones)
-    used = totals > 0
-    totals, losses, counts = totals[used], losses[used], counts[used]
-    is_single = is_single or evaluated.seconds.shape[2] == 1
-    is_plain = is_single and bool((counts == 1).all()) and len(np.unique(totals)) <= 1
-    return Losses(
-        values=tuple(np.clip(losses / totals, 0.0, 1.0).tolist()),
-        weights=tuple(totals.tolist()),
-        is_plain=is_plain,
-        tasks=int(counts.sum()),
-        most_weight=most,
-        bet=bet,
-    )
-
-
-def _sums(units: Numbers, *values: Floats) -> tuple[Numbers, list[Floats]]:
-    """Sums over the tasks of each unit, in the order of the units' numbers."""
-    names, places = np.unique(units, return_inverse=True)
-    return names, [np.bincount(places, weights=one, minlength=len(names)).astype(np.float64) for one in values]
-
-
-def _repeated(losses: Losses, size: int) -> Losses | None:
-    """Losses like these, repeated until there are about as many tasks as will be tested; None without any."""
-    count = max(1, round(len(losses.values) * size / max(1, losses.tasks)))
-    repeats = -(-count // max(1, len(losses.values)))
-    if not losses.values:
-        return None
-    if losses.method == "exact":
-        expected = round(losses.risk * count)
-        values: tuple[float, ...] = (1.0,) * expected + (0.0,) * (count - expected)
-        weights: tuple[float, ...] = (1.0,) * count
-    else:
-        values, weights = (losses.values * repeats)[:count], (losses.weights * repeats)[:count]
-    return Losses(values=values, weights=weights, is_plain=losses.is_plain, tasks=count, most_weight=0.0)

@@ -1,6 +1,7 @@
 """Makes tasks of shadowed traffic: what a certified route answered, and what its reference tier answered then.
 
-Only requests with a verifier have a label: theirs checks the task. Others are left out, and counted.
+Only requests with a verifier have a label: theirs checks the task. Others are left out and counted, unless what needs
+no labels is wanted of them.
 """
 
 from __future__ import annotations
@@ -41,8 +42,12 @@ class Shadowed:
     """Counts of actions that cannot be tasks, by reason."""
 
 
-def read_shadowed(path: Path) -> Shadowed:
+def read_shadowed(path: Path, *, needs_labels: bool = True) -> Shadowed:
     """Read the tasks of a file of shadowed traffic, in the order in which they were asked.
+
+    Args:
+        path: of the file.
+        needs_labels: leave out requests without a verifier. Without that they become tasks without a check.
 
     Raises:
         NotFound: the file does not exist.
@@ -52,10 +57,11 @@ def read_shadowed(path: Path) -> Shadowed:
     tasks: dict[str, Task] = {}
     left_out: Counter[str] = Counter()
     for line in decode_json_lines(whole, ShadowedLine, str(path)):
-        if line.verifier is None:
+        if line.verifier is None and needs_labels:
             left_out["the request has no verifier, so nothing tells right from wrong"] += 1
             continue
-        request = {**line.fields, "messages": line.messages, "tierwise": {"verifier": line.verifier}}
+        own = {} if line.verifier is None else {"verifier": line.verifier}
+        request = {**line.fields, "messages": line.messages, "tierwise": own}
         reading = Reading()
         value = task_value(line.action, line.route, request, line.verifier)
         task = read_task(value, path.parent, reading)
