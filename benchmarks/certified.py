@@ -268,13 +268,16 @@ def setting_of(report: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", choices=list(CASES), default=list(CASES), metavar="WORKLOAD")
+    parser.add_argument("names", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(CASES)}; all by default")
     parser.add_argument("--out", type=Path, help="folder of everything; one that exists is resumed")
     parser.add_argument("--live", type=int, default=150, help="fresh tasks to send to each tier")
     parser.add_argument("--recorded", action="store_true", help="on the packed pools, without a model")
     parser.add_argument("--pack", action="store_true", help="pack the recorded pools")
     parser.add_argument("--write", action="store_true", help="write the table into docs/tune.md")
     wanted = parser.parse_args()
+    wanted.names = wanted.names or list(CASES)
+    if unknown := sorted(set(wanted.names) - set(CASES)):
+        parser.error(f"no workload {', '.join(unknown)}; there are {', '.join(CASES)}")
     if wanted.recorded:
         return recorded(wanted.names)
     if wanted.out is None:
