@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -163,7 +164,7 @@ def tune(
     from tierwise.runs.directory import RunDirectory
 
     need_extra("bench", "tierwise tune")
-    folder = out or new_directory(f"tune-{file.stem}-{workload.stem}")
+    folder = _writable(out or new_directory(f"tune-{file.stem}-{workload.stem}"))
     resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or draws_needed(file, least=1))
     if resumed is not None:
         workload, promise = resumed.given, PromiseKind(resumed.promise)
@@ -183,6 +184,18 @@ def tune(
         given, directory, raced = recorded_pool(console, file, tasks, folder, wanted, limits, as_json=as_json)
     found = replace(_search(console, given, tasks, directory, promises, options), raced=raced)
     return _print_outlook(found, as_json) if dry_run else _decide(found, (file, workload), seed, folder, as_json)
+
+
+def _writable(folder: Path) -> Path:
+    """The folder of the results; one that cannot be made is refused before anything is recorded or searched."""
+    from tierwise.spec.errors import SpecError
+
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise SpecError(f"{there} is a file, and --out is a folder; name another", field="--out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise SpecError(f"{there} cannot be written into; name another folder", field="--out")
+    return folder
 
 
 def _console(*, as_json: bool) -> Console:

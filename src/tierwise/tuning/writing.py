@@ -28,8 +28,8 @@ from tierwise.certificate import (
     conditions_of,
 )
 from tierwise.spec.errors import SpecError
-from tierwise.tuning.certify import missed_losses, most_weight
 from tierwise.tuning.labels import judge_of
+from tierwise.tuning.losses import missed_losses, most_weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -173,6 +173,7 @@ def evidence_of(
         risk=2 * tested.losses.risk - 1 if is_net else tested.losses.risk + missed,
         bound=2 * bound - 1 if is_net else bound,
         order_seed=seed,
+        bet=tested.losses.bet,
         hypotheses=len(certified.order),
         rank=1 + certified.passed.index(tested),
         looks=promises.looks,
