@@ -97,6 +97,8 @@ def tierwise(*words: object) -> tuple[int, str]:
 def measured(folder: Path, file: Path, workload: Path) -> Path:
     """The run of the time at which it was tested."""
     tested = folder / "tested"
+    if (tested / "report.html").exists():
+        return tested
     how = ("--resume", tested) if tested.exists() else ("--out", tested)
     code, said = tierwise("bench", file, workload, "--tier", "fast", "--mode", "max", "--concurrency", 4, *how)
     if code:
@@ -131,8 +133,10 @@ def watched(folder: Path, name: str, file: Path, workload: Path, tested: Path) -
 
 def _change(told: dict[str, Any]) -> str:
     quality = next(one for one in told["checks"] if one["axis"] == "quality")["estimate"]
-    low, high = quality["interval"]
-    return f"{100 * quality['value']:+.0f} points [{100 * low:+.0f}, {100 * high:+.0f}]"
+    if quality is None or quality["interval"] is None:
+        return "–"
+    ends = " to ".join(f"{100 * quality['interval'][end]:+.0f}" for end in ("low", "high"))
+    return f"{100 * quality['value']:+.0f} points ({ends})"
 
 
 def table(found: list[Watched], planned: int) -> str:
