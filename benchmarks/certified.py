@@ -54,13 +54,17 @@ HOUR = 0.10
 """Dollars of an hour of the machine."""
 
 
-def additions(terms: int, digits: int) -> Callable[[int, int], tuple[Task, ...]]:
-    """Additions and subtractions of 2 to `terms` numbers of 1 to `digits` digits; each prompt once."""
+def sums(terms: int, digits: int, decimals: int = 0) -> Callable[[int, int], tuple[Task, ...]]:
+    """Additions and subtractions of 2 to `terms` numbers of 1 to `digits` digits, and of `decimals` after the point;
+    each prompt once."""
+    settings = {"min_terms": 2, "max_terms": terms, "min_digits": 1, "max_digits": digits}
+    if decimals:
+        settings |= {"min_decimal_places": decimals, "max_decimal_places": decimals}
+    name = "decimal_chain_sum" if decimals else "chain_sum"
 
     def tasks(count: int, seed: int) -> tuple[Task, ...]:
-        settings = {"chain_sum": {"min_terms": 2, "max_terms": terms, "min_digits": 1, "max_digits": digits}}
         suite = ReasoningGymSuite(
-            generators=("chain_sum",), count=2 * count, seed=seed, settings=settings, max_tokens=12
+            generators=(name,), count=2 * count, seed=seed, settings={name: settings}, max_tokens=12
         )
         found = {str(task.messages[-1]["content"]): task for task in reversed(answered_alone(suite))}
         return tuple(found.values())[::-1][:count]
@@ -84,10 +88,17 @@ def tier(deployment: str, temperature: float, votes: int = 1) -> dict[str, Any]:
     return {"deployment": deployment, "policy": policy, "sampling": {"temperature": temperature}}
 
 
-ONE_MODEL = {"fast": tier("small", 0.8), "max": tier("small", 0.8, votes=11)}
+def votes_of(deployment: str, votes: int) -> dict[str, dict[str, Any]]:
+    """One pass, and a vote, of one checkpoint."""
+    return {"fast": tier(deployment, 0.8), "max": tier(deployment, 0.8, votes=votes)}
+
+
+WEAK, STRONG = votes_of("small", 11), votes_of("large", 7)
 CASES = {
-    "sums": Case(tasks=additions(2, 3), count=300, tiers=ONE_MODEL, about="additions", slots=12),
-    "chains": Case(tasks=additions(4, 2), count=260, tiers=ONE_MODEL, about="chains of additions", slots=12),
+    "sums": Case(tasks=sums(2, 3), count=300, tiers=WEAK, about="additions", slots=12),
+    "chains": Case(tasks=sums(4, 2), count=260, tiers=WEAK, about="chains of additions", slots=12),
+    "triples": Case(tasks=sums(3, 3), count=300, tiers=STRONG, about="additions of up to three numbers", slots=12),
+    "decimals": Case(tasks=sums(2, 2, 1), count=300, tiers=STRONG, about="additions with a decimal", slots=12),
 }
 RECORDED_SEED, LIVE_SEED = 41, 100_041
 

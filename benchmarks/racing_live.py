@@ -1,6 +1,7 @@
 """A race of six deployments of one model on a real llama.cpp, beside the full grid of the same tasks.
 
     python benchmarks/racing_live.py --checkpoint coder-0.5b.gguf --folder FOLDER [--tasks 100] [--out docs/drift.md]
+    python benchmarks/racing_live.py --recorded 400 [--tasks 100] [--out docs/drift.md]     without a model, in seconds
 
 The deployments are one checkpoint as its file has it, with three types of the KV cache and a wider window, and two
 files that were made from it: its layers dequantized and quantized again to Q4_0 and to Q8_0. A token costs what the
@@ -12,6 +13,9 @@ are run again in the same folder.
 Reported are the shares of tokens and of engine seconds that the race took of the full grid's, and both frontiers of
 quality and dollars: what only one of the two has must be within the 95 % interval of the paired difference to one that
 both have and that is not dearer. The exit code is 1 if it is not, or if the race took more than 35 % of the tokens.
+
+With `--recorded` the five deployments of the pool `precisions` race on its draws, in as many random choices and orders
+of its tasks. They differ by more: from 0 to 81 % right. Reported are the means over the races.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import json
 import math
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +38,7 @@ import yaml
 from msgspec import structs
 
 from puzzles import answered_alone
+from real_pools import POOLS, opened
 from requantize import requantize
 from tierwise import plan as planning
 from tierwise.bench.bench_job import BenchJob
@@ -43,12 +49,17 @@ from tierwise.pools.sources import sources_of
 from tierwise.runs.directory import RunDirectory
 from tierwise.runs.records import TrialRecord
 from tierwise.stats.estimates import paired_difference, rate
-from tierwise.tuning.racing import Raced, Racing, results_of, started
+from tierwise.stats.racing import Race, Result
+from tierwise.tuning.racing import BATCH, DELTA, FUTILITY, Raced, Racing, results_of, started
 from tierwise.workloads.files.header import WorkloadHeader
 from tierwise.workloads.files.write import write
 from tierwise.workloads.suites.reasoning_gym import ReasoningGymSuite
 
 BEGIN, END = "<!-- benchmarks/racing_live.py -->", "<!-- end of benchmarks/racing_live.py -->"
+BEGIN_RECORDED, END_RECORDED = (
+    "<!-- benchmarks/racing_live.py --recorded -->",
+    "<!-- end of racing_live.py --recorded -->",
+)
 SLOTS, CONTEXT = 8, 512
 MOST_SHARE = 0.35
 CACHE_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
@@ -199,12 +210,7 @@ def results(raced: Any, records: Sequence[TrialRecord], tasks: Sequence[str]) ->
     seen = {one.key: one for one in raced.records}
     own = {name: float(np.mean([one.is_solved for one in seen.values() if one.tier == name])) for name in race.racing}
     found = frontier(own, dollars)
-    both = [one for one in full if one in found]
-    apart = sorted(set(full) ^ set(found))
-    close = {
-        one: any(dollars[other] <= dollars[one] and paired(solved, one, other)[0] <= 0 for other in both)
-        for one in apart
-    }
+    close = {one: near(solved, dollars, one, full, found) for one in sorted(set(full) ^ set(found))}
     took, whole = spent(raced.records), spent(records)
     rows = []
     for name in sorted(names, key=lambda one: dollars[one]):
@@ -236,6 +242,81 @@ def results(raced: Any, records: Sequence[TrialRecord], tasks: Sequence[str]) ->
     }
 
 
+# ── on recorded draws ───────────────────────────────────────────────────
+GIGABYTES = {"q4_k_m": 1.117, "kv_q8_0": 1.117, "kv_q4_0": 1.117, "q3_k": 0.892, "q2_k": 0.759}
+"""Of the weights of each deployment of the pool."""
+CACHE_OF = {"kv_q8_0": "q8_0", "kv_q4_0": "q4_0"}
+CACHED = 28 * 2 * 128 * 2
+"""Values of the KV cache for one token: layers × heads of keys × width of a head, keys and values."""
+
+
+def recorded(races: int, most: int) -> str:
+    """The races on the pool `precisions`, as a page."""
+    with tempfile.TemporaryDirectory() as folder:
+        pool = opened(POOLS / "precisions" / "precisions.tar.xz", Path(folder))
+        names = [one.deployment for one in pool.sources]
+        right = np.array(
+            [[[bool(one.correct) for one in task.draws[of.key][:3]] for of in pool.sources] for task in pool.tasks]
+        )
+    cached = {name: SLOTS * CONTEXT * CACHED * CACHE_BYTES[CACHE_OF.get(name, "f16")] / 1e9 for name in names}
+    dollars = {name: GIGABYTES[name] + cached[name] for name in names}
+    random, gone, shares, same, close = np.random.default_rng(0), dict.fromkeys(names, 0), [], 0, 0
+    for _ in range(races):
+        tasks = random.permutation(len(right))[:most]
+        draws = right[tasks, :, random.integers(0, 3, size=most)].T
+        solved = dict(zip(names, draws, strict=True))
+        race = Race.started(names, delta=DELTA, most_tasks=most, futility=FUTILITY)
+        for start in range(0, most, BATCH):
+            batch = range(start, min(start + BATCH, most))
+            race = race.after(
+                {one: [Result(float(solved[one][task]), dollars[one]) for task in batch] for one in race.racing}
+            )
+            if race.is_settled:
+                break
+        for one in race.dropped:
+            gone[one.name] += 1
+        shares.append(sum(race.asked.values()) / (most * len(names)))
+        grid = frontier({name: float(of.mean()) for name, of in solved.items()}, dollars)
+        own = {name: float(solved[name][: race.asked[name]].mean()) for name in race.racing}
+        found = frontier(own, dollars)
+        same += found == grid
+        close += all(near(solved, dollars, one, grid, found) for one in set(grid) ^ set(found))
+    lines = ["| deployment | cost of an action, against q4_k_m | right | dropped |", "|---|---|---|---|"]
+    for place, name in sorted(enumerate(names), key=lambda one: dollars[one[1]]):
+        cost = dollars[name] / dollars["q4_k_m"]
+        lines.append(f"| {name} | {cost:.2f} | {right[:, place].mean():.0%} | {said(gone[name], races)} |")
+    lines += [
+        "",
+        (
+            f"{races} races on {most} tasks each: {np.mean(shares):.0%} of the full grid's draws on average, at most "
+            f"{np.quantile(shares, 0.95):.0%} in 95 % of races. The frontier of the full grid on the same tasks was "
+            f"found in {said(same, races)} of races; in {said(close, races)} what differs is within intervals."
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def said(count: int, of: int) -> str:
+    """A share of races with its interval."""
+    found = rate(count, of)
+    assert found is not None
+    assert found.interval is not None
+    assert found.interval.high is not None
+    return f"{found.value:.0%} ({found.interval.low:.0%} to {found.interval.high:.0%})"
+
+
+def near(
+    solved: Mapping[str, np.ndarray[Any, np.dtype[np.bool_]]],
+    dollars: Mapping[str, float],
+    one: str,
+    grid: Sequence[str],
+    found: Sequence[str],
+) -> bool:
+    """Whether a deployment on one frontier only is within the interval of one on both that is not dearer."""
+    both = [other for other in grid if other in found]
+    return any(dollars[other] <= dollars[one] and paired(solved, one, other)[0] <= 0 for other in both)
+
+
 def page(found: Mapping[str, Any]) -> str:
     lines = ["| deployment | $ per million actions | solved (full grid) | tasks in the race | why it was dropped |"]
     lines += ["|---|---|---|---|---|"]
@@ -260,10 +341,17 @@ def page(found: Mapping[str, Any]) -> str:
     )
 
 
+def publish(path: Path, text: str, begin: str, end: str) -> None:
+    """Write a text between two marks of a page."""
+    above, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    path.write_text(f"{above}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a GGUF file")
-    parser.add_argument("--folder", type=Path, required=True, help="of the files, the race and the grid")
+    parser.add_argument("--checkpoint", type=Path, help="a GGUF file")
+    parser.add_argument("--folder", type=Path, help="of the files, the race and the grid")
+    parser.add_argument("--recorded", type=int, metavar="RACES", help="race on the pool `precisions`, this often")
     parser.add_argument("--tasks", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--live", action="store_true", help="ask again for the race, as `tierwise tune` does")
@@ -271,6 +359,14 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--out", type=Path, help="write the table between the marks of this page")
     wanted = parser.parse_args()
+    if wanted.recorded:
+        text = recorded(wanted.recorded, wanted.tasks)
+        print(text)
+        if wanted.out is not None:
+            publish(wanted.out, text, BEGIN_RECORDED, END_RECORDED)
+        return 0
+    if wanted.checkpoint is None or wanted.folder is None:
+        parser.error("give --checkpoint and --folder, or --recorded")
     folder = wanted.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if wanted.again:
@@ -288,8 +384,7 @@ def main() -> int:
     if wanted.json is not None:
         wanted.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     if wanted.out is not None:
-        above, _, rest = wanted.out.read_text(encoding="utf-8").partition(BEGIN)
-        wanted.out.write_text(f"{above}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        publish(wanted.out, text, BEGIN, END)
     return 0 if found["holds"] else 1
 
 
