@@ -285,7 +285,17 @@ def certified(folder: Path, share: float) -> Path:
     file = folder / "tierwise.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     tuned = folder / "tuned"
-    command = ["tune", str(file), str(folder / POOL / "workload.jsonl"), "--pool", str(folder / POOL), "--loss", "0.05"]
+    command = [
+        "tune",
+        str(file),
+        str(folder / POOL / "workload.jsonl"),
+        "--pool",
+        str(folder / POOL),
+        "--loss",
+        "0.05",
+        "--orders",
+        "1",
+    ]
     subprocess.run([sys.executable, "-m", "tierwise", *command, "--out", str(tuned)], check=True)
     made = yaml.safe_load((tuned / "tierwise.yaml").read_text(encoding="utf-8"))
     made["routes"]["auto"]["shadow"] = {"share": share, "wait_for": "idle", "keep_days": 30}

@@ -114,11 +114,12 @@ def watched(folder: Path, name: str, file: Path, workload: Path, tested: Path) -
     out = folder / f"{name}.run{attempt}"
     options = ("--against", tested, "--policy", folder / "gate.yaml", "--tier", "fast", "--out", out, "--json")
     code, said = tierwise("watch", file, workload, *options)
+    (folder / f"{out.name}.stdout").write_text(said, encoding="utf-8")
     if code not in VERDICTS or not said.strip():
         sys.exit(f"watch ended with {code}: {said}")
     told = json.loads(said)
     lines = (out / "records.jsonl").read_text(encoding="utf-8").splitlines()
-    starts = [json.loads(line)["started"] for line in lines]
+    starts = [json.loads(line)["began"] for line in lines]
     found = Watched(
         name=name,
         verdict=VERDICTS[code],
@@ -180,10 +181,8 @@ def main() -> int:
         subprocess.run(list(map(str, command)), check=True)
     same = config(folder, "same", wanted.model)
     tested = measured(folder, same, workload)
-    found = [
-        watched(folder, "same", same, workload, tested),
-        watched(folder, wanted.type, config(folder, wanted.type, other), workload, tested),
-    ]
+    found = [watched(folder, wanted.type, config(folder, wanted.type, other), workload, tested)]
+    found.insert(0, watched(folder, "same", same, workload, tested))
     made = table(found, wanted.tasks)
     print(made)
     if wanted.out:
