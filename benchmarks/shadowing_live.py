@@ -1,6 +1,6 @@
 """Shadowing on a real llama.cpp: a certified route is observed until its traffic changes, then certified anew.
 
-    python benchmarks/shadowing_live.py [--actions 40] [--changed 150] [--folder DIR] [--out docs/drift.md]
+    python benchmarks/shadowing_live.py [--actions 40] [--changed 700] [--folder DIR] [--out docs/drift.md]
 
 1. `tierwise tune` certifies a route from the 0.5 B to the 1.5 B coder model on the recorded pool `wide-products`, with
    prices of 1 to 10.
@@ -503,7 +503,7 @@ def problems(found: Figures) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--actions", type=int, default=40, help="products, with and without shadows")
-    parser.add_argument("--changed", type=int, default=150, help="requests of the changed traffic, at most")
+    parser.add_argument("--changed", type=int, default=700, help="requests of the changed traffic, at most")
     parser.add_argument("--share", type=float, default=1.0, help="of actions that are shadowed")
     parser.add_argument("--folder", type=Path, help="where everything is kept, to continue after an interruption")
     parser.add_argument("--out", type=Path, help="the page whose table is replaced")
