@@ -1,12 +1,14 @@
 """A route from two commands to a certificate, and live through the endpoint on tasks that it has never seen.
 
-    python benchmarks/certified.py sums|chains --out FOLDER [--live 150]      an hour on a core; resumes in FOLDER
-    python benchmarks/certified.py [sums chains] --recorded                   on the packed pools, without a model
-    python benchmarks/certified.py sums|chains --out FOLDER --pack            FOLDER/NAME.tar.xz, to be committed
+    python benchmarks/certified.py triples decimals --out FOLDER [--live 150]  an hour on a core; resumes in FOLDER
+    python benchmarks/certified.py [triples …] --recorded                     on the packed pools, without a model
+    python benchmarks/certified.py triples --out FOLDER --pack                FOLDER/NAME.tar.xz, to be committed
 
-Two workloads of one checkpoint, a 0.5B model: `sums`, additions of two numbers of up to three digits, and `chains`,
-additions and subtractions of up to four numbers of up to two digits. `fast` asks once, and `max` is a vote of 11, both
-at temperature 0.8. The machine's hour has a price, so dollars are measured seconds.
+Four workloads of additions and subtractions. `sums` (two numbers of up to three digits) and `chains` (up to four
+numbers of up to two digits) are answered by a 0.5B model that is often wrong, `triples` (up to three numbers of up to
+three digits) and `decimals` (two numbers with a decimal) by one of 1.5B that is often right. `fast` asks once, and
+`max` is a vote of 11 or 7 of the same checkpoint, both at temperature 0.8. The machine's hour has a price, so dollars
+are measured seconds.
 
 1. `tierwise tune` records the pool with a real llama.cpp, searches, certifies harm of at most 5 % with 95 % confidence,
    and writes the route `auto`.

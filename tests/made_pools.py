@@ -132,7 +132,7 @@ def record(task: Task, row: Planned, draw: int, one: Said) -> TrialRecord:
         completion_tokens=one.tokens,
         dollars=0.001,
     )
-    has_answer = one.outcome in ("correct", "incorrect")
+    has_answer = one.outcome in ("correct", "incorrect", "unlabelled")
     return TrialRecord(
         action=f"run/{task.id}/{row.tier}/{row.mode}/{draw}",
         task=task.id,

@@ -38,10 +38,12 @@ routes: {auto: {cascade: [fast, max], signals: [{length: 5}]}}
 """
 
 
-def certificate(kind: str = "harm", *, limit: float = 0.05, disagreement: Figure | None = None) -> Certificate:
+def certificate(
+    kind: str = "harm", *, limit: float = 0.05, disagreement: Figure | None = None, labels: str = "check"
+) -> Certificate:
     plan = planning.parse(CONFIG, Path("tierwise.yaml"))
     made = certificate_for(plan)
-    promise: Any = Promise(kind=kind, limit=limit, confidence=0.95)  # type: ignore[arg-type]
+    promise: Any = Promise(kind=kind, limit=limit, confidence=0.95, labels=labels)  # type: ignore[arg-type]
     rate = disagreement or Figure(value=0.04, high=0.05)
     return msgspec.structs.replace(made, promise=promise, disagreement=rate).signed()
 

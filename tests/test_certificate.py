@@ -12,7 +12,6 @@ from certificates import certificate_for
 from tierwise import plan as planning
 from tierwise.certificate import (
     Certificate,
-    _canonical,
     certificates_of,
     conditions_of,
     mismatches,
@@ -22,6 +21,7 @@ from tierwise.certificate import (
 )
 from tierwise.spec.deployed import Deployed, LoadedWeights
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
+from tierwise.spec.signing import canonical
 
 CONFIG = """
 checkpoints:
@@ -200,7 +200,7 @@ class Newer(msgspec.Struct, frozen=True, tag_field="engine", tag="one"):
 
 
 def test_a_setting_that_a_later_version_adds_changes_no_hash_and_every_value_has_its_own():
-    assert _canonical(Older()) == _canonical(Newer()) == {"engine": "one", "slots": 4}
+    assert canonical(Older()) == canonical(Newer()) == {"engine": "one", "slots": 4}
     kinds: list[Any] = [
         Newer(),
         Newer(slots=5),
@@ -209,7 +209,7 @@ def test_a_setting_that_a_later_version_adds_changes_no_hash_and_every_value_has
         Newer(added="a"),
         Newer(also=True),
     ]
-    assert len({str(_canonical(one)) for one in kinds}) == len(kinds)
+    assert len({str(canonical(one)) for one in kinds}) == len(kinds)
 
 
 def written(tmp_path: Path, *, text: str = CONFIG, certificate: Certificate | None = None) -> planning.Plan:

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from msgspec.structs import FieldInfo, fields
 
 from tierwise.engines import row_of
 from tierwise.spec import signing
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 from tierwise.spec.files import placed
 from tierwise.spec.replacing import replace_file
-from tierwise.spec.signing import sha256_of
+from tierwise.spec.signing import canonical, sha256_of
 
 if TYPE_CHECKING:
     from tierwise.plan import Plan
@@ -30,6 +29,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 PromiseKind = Literal["harm", "net", "selective"]
+Labels = Annotated[str, msgspec.Meta(pattern=r"^(check|agreement|judge:.+)$")]
+"""What tells a loss: the workload's checks · whether the route's answer is another than the reference's · a judge, the
+tier after the colon, whose error is measured on the tasks that have a check."""
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -42,10 +44,38 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     did not pass on to its last tier."""
     limit: Share
     confidence: Share
+    labels: Labels = "check"
+    """`agreement`: a loss is a final answer that differs from the reference's, compared as votes are with `equality:
+    auto`. An upper proxy of harm: an answer that is the reference's cannot be wrong where the reference is right."""
     p95_seconds: float | None = None
     """Also promised: at most 5 % of actions take longer."""
     dollars: float | None = None
     """Also promised: the mean cost of an action. It depends on prices."""
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A number with its 95 % interval; an end is None where the sample does not bound it."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a judge misses, on the calibration tasks that have a check."""
+
+    tier: str
+    limit: Share
+    """The part of the promised limit that is for harm which the judge misses; the rest is for what it sees."""
+    tasks: int
+    """With a check. They have to be a random sample of all."""
+    losses: float
+    """On which the route is wrong and the reference right by the checks, and not by the judge."""
+    p_value: Share
+    false_accepts: Figure | None
+    """Share of the wrong answers that the judge accepts, on all draws of the tasks with a check; None without any."""
+    false_rejects: Figure | None
+    """Share of the right answers that it rejects."""
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -70,6 +100,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """The place of this route in it, from 1."""
     looks: int = 1
     """How often these calibration tasks have been tested on, this time included."""
+    judge: Judged | None = None
+    """Where a judge tells losses: its own error. `losses` is then of what the judge sees, `risk` of both."""
     level: Share | None = None
     """The level of the tests, if it is not 1 - confidence: that, divided by 2 for each earlier look."""
 
@@ -80,14 +112,6 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     tasks: int
     risk: float
     bound: float
-
-
-class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A number with its 95 % interval; an end is None where the sample does not bound it."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -393,7 +417,7 @@ def reached_tiers(plan: Plan, route: str) -> set[str]:
 def _without_certificate(plan: Plan, name: str) -> dict[str, Any]:
     tier = plan.tiers[name]
     return {
-        name: _canonical(one)
+        name: canonical(one)
         for name, one in (("policy", tier.policy), ("sampling", tier.sampling), ("budget", tier.budget))
     }
 
@@ -402,7 +426,7 @@ def _served_as(plan: Plan, name: str, running: Deployed | None) -> ServedAs:
     settings = plan.file.deployments[name]
     unknown = None if running is None else ""
     return ServedAs(
-        settings_sha256=sha256_of(_canonical(settings)),
+        settings_sha256=sha256_of(canonical(settings)),
         checkpoint_sha256="" if settings.loads is None else _checkpoint_hash(plan, settings.loads, running) or unknown,
         engine=row_of(settings).name,
         version=None if running is None else running.facts.get("version", ""),
@@ -413,25 +437,3 @@ def _checkpoint_hash(plan: Plan, checkpoint: str, running: Deployed | None) -> s
     """The hash of what is loaded, else of the config file; empty if there is none."""
     loaded = None if running is None or running.weights is None else running.weights.sha256
     return (loaded or plan.file.checkpoints[checkpoint].sha256 or "").lower()
-
-
-def _canonical(value: Any) -> Any:
-    """Settings without those that are at a neutral default, so that a setting that a later version of Tierwise adds
-    changes no hash.
-    """
-    if isinstance(value, msgspec.Struct):
-        config = value.__struct_config__
-        kind = {} if config.tag is None else {str(config.tag_field): config.tag}
-        found = {field.encode_name: (getattr(value, field.name), _default(field)) for field in fields(type(value))}
-        kept = {name: one for name, (one, usual) in found.items() if one != usual or usual not in _NEUTRAL}
-        return kind | {name: _canonical(one) for name, one in kept.items()}
-    if isinstance(value, Mapping):
-        return {str(name): _canonical(one) for name, one in value.items()}
-    return [_canonical(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-_NEUTRAL: tuple[Any, ...] = (None, False, "", (), [], {})
-
-
-def _default(field: FieldInfo) -> Any:
-    return field.default_factory() if callable(field.default_factory) else field.default

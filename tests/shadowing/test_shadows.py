@@ -215,7 +215,7 @@ def test_with_a_verifier_harm_is_known_and_breaks_the_promise():
     scene, count = frozen(main())
     assert 2 < count < 30
     assert "promise is broken" in scene.state.reasons[0] or "loss has risen" in scene.state.reasons[0]
-    assert f"over {count} labelled actions" in scene.state.reasons[0]
+    assert f"over {count} actions with a known loss" in scene.state.reasons[0]
 
 
 def test_nothing_is_shadowed_while_the_engine_has_no_free_slot():
@@ -489,3 +489,28 @@ def test_shadowed_traffic_without_a_label_makes_no_workload(tmp_path):
     path.write_text('{"action": "a", "route": "auto", "messages": [{"role": "user", "content": "?"}]}\n')
     with pytest.raises(SpecError, match=r"has no task .1 × the request has no verifier"):
         read_shadowed(path)
+    (task,) = read_shadowed(path, needs_labels=False).tasks  # of a run by agreement
+    assert task.check is None
+
+
+def test_where_agreement_was_promised_every_shadow_is_labelled_and_a_verifier_changes_nothing():
+    async def main():
+        made = certificate(labels="agreement", disagreement=Figure(value=0.9, high=0.95))
+        scene = Scene(certificate=made, dear=Changing(5))
+        await asked(scene, 5)
+        agreed = scene.state
+        before = scene.shadows.states["auto"].promise
+        one = replace(await scene.ask(), verifier=Number(equals=4))  # the route's answer is right, the reference's not
+        await scene.settle()
+        while scene.state.holds:
+            scene.shadows.offer(one)
+            await scene.settle()
+        return agreed, before, scene
+
+    agreed, before, scene = frozen(main())
+    assert agreed.holds
+    assert (before.seen, before.losses) == (5, 0)
+    state = scene.shadows.states["auto"]
+    assert state.promise.seen == state.disagreement.seen
+    assert state.promise.losses == state.disagreement.losses
+    assert "promise is broken" in scene.state.reasons[0] or "loss has risen" in scene.state.reasons[0]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 
 from made_pools import question
 from made_tunings import CONFIG, LADDER, LADDER_TIERS, VOTES, recording, said
+from tierwise.policies import Single
 from tierwise.pools.reading import read_pool
 from tierwise.pools.replaying import Replayer
+from tierwise.shadowing.comparing import differ
 from tierwise.spec.errors import ConfigErrors, SpecError
+from tierwise.testing import solve
 from tierwise.tuning.evaluate import Searched, search_space
 from tierwise.tuning.space import Route, cascaded, setting_of
 from tierwise.tuning.split import split
@@ -207,3 +211,34 @@ def test_routes_that_need_more_draws_than_there_are_are_left_out_and_named(tmp_p
     routes = [one for one in found.routes if one.ladder == ("fast", "best")]
     assert routes
     assert not [one for one in routes if any(signal.agreement == 3 for signal in one.signals)]
+
+
+def test_answers_are_compared_as_shadowed_ones_are(tmp_path):
+    """By the form of the request's verifier, and with the unit that was asked for."""
+    units = [{"role": "user", "content": "How many cents are 4 euros? Answer in cents."}]
+    tasks = [
+        question(
+            number,
+            messages=[*(units if number % 2 else []), {"role": "user", "content": f"{number}?"}],
+            **({"verifier": {"number": {}}} if number % 3 == 0 else {}),
+        )
+        for number in range(50)
+    ]
+    texts, says = {"fast": "so 400 cents", "best": "The answer is 400"}, said()
+    directory = recording(
+        tmp_path / "pool",
+        questions=tasks,
+        says=lambda task, tier, draw: replace(says(task, tier, draw), text=texts[tier]),
+    )
+    pool = read_pool(directory)
+    with Replayer(pool, pool.plan.file.prices) as replayer:
+        found = search_space(replayer, split([one.task for one in pool.tasks]), orders=1, labels="agreement")
+    place, seen = found.index("fast"), set()
+    for index, one in enumerate(pool.tasks):
+        (cheap, trace), (best, other) = (solve(Single(), texts[tier], prompt=one.prompt) for tier in ("fast", "best"))
+        verifier = None if one.task.verifier is None else one.task.verifier.member
+        expected = asyncio.run(differ(cheap, trace.passes, best, other.passes, verifier))
+        seen.add(expected)
+        assert found.evaluated.disagreement[place][index] == expected
+        assert found.evaluated.harm[place][index] == expected
+    assert seen == {True, False}

@@ -43,7 +43,7 @@ def test_every_error_is_reported_with_its_line(write_tasks):
     )
     assert said[1] == "tasks.jsonl:3: id: 'a' is already the id of the task in line 1"
     assert said[2].startswith("tasks.jsonl:4: not JSON")
-    assert said[3] == "tasks.jsonl:5: the key 'check' is missing"
+    assert said[3] == "tasks.jsonl:5: messages: is empty; give at least one message"
     assert said[4] == "tasks.jsonl:6: check.number.equals: Expected `int | float | null`, got `str`"
     assert said[5].startswith("tasks.jsonl:7: check.regex: pattern: '(' does not compile")
 

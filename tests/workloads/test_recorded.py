@@ -158,3 +158,8 @@ def test_invalid_rules_are_reported_with_their_lines(tmp_path):
 def test_a_replacement_with_an_unknown_group_is_rejected():
     with pytest.raises(ConfigErrors, match="refers to group 3"):
         redactor(rules=[Rule(pattern="a", replacement=r"\3")])
+
+
+def test_prompts_alone_are_tasks_without_a_check():
+    (task,) = built(kept(), check="none").tasks
+    assert task.check is None

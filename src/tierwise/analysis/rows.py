@@ -31,15 +31,17 @@ class OutcomeCounts:
     errors: int
     not_run: int
     lost_to_thinking: int = 0
+    unlabelled: int = 0
+    """Answers to tasks without a check, in a pool."""
 
     @property
     def graded(self) -> int:
-        """Outcomes that describe the tier: everything but infrastructure errors."""
+        """Outcomes that describe the tier: everything but infrastructure errors, and answers without a check."""
         return self.correct + self.incorrect + self.no_answer + self.lost_to_thinking
 
     @property
     def measured(self) -> int:
-        return self.graded + self.errors
+        return self.graded + self.errors + self.unlabelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,15 +136,16 @@ def row(
     graded = [record for record in records if record.is_graded]
     answered = [record for record in records if record.was_served]
     judged = [record.judge for record in records if record.judge is not None]
-    any_of, all_of = _repeated(graded, repeats, design)
+    labelled = _labelled(graded)
+    any_of, all_of = _repeated(labelled, repeats, design)
     return ResultRow(
         tier=planned.tier,
         mode=planned.mode,
         most_passes=planned.most_passes,
         counts=_counts(records, tasks * repeats),
-        quality=_share(graded, design),
-        quality_errors_failed=_share(records, design),
-        quality_again=_again(graded, design),
+        quality=_share(labelled, design),
+        quality_errors_failed=_share(_labelled(records), design),
+        quality_again=_again(labelled, design),
         any_of=any_of,
         all_of=all_of,
         on_frontier=on_frontier,
@@ -158,6 +161,12 @@ def row(
     )
 
 
+def _labelled(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The records of tasks that have a check."""
+    without = {record.task for record in records if record.outcome == TrialOutcome.UNLABELLED}
+    return [record for record in records if record.task not in without]
+
+
 def _counts(records: Sequence[TrialRecord], planned: int) -> OutcomeCounts:
     outcomes = Counter(record.outcome for record in records)
     return OutcomeCounts(
@@ -167,6 +176,7 @@ def _counts(records: Sequence[TrialRecord], planned: int) -> OutcomeCounts:
         errors=outcomes[TrialOutcome.ERROR],
         not_run=planned - len(records),
         lost_to_thinking=outcomes[TrialOutcome.LOST_TO_THINKING],
+        unlabelled=outcomes[TrialOutcome.UNLABELLED],
     )
 
 
@@ -174,8 +184,10 @@ def _spent(graded: Sequence[TrialRecord], design: Design) -> dict[str, Any]:
     """The fields of a row about passes, tokens and dollars: over the actions whose costs the endpoint reported."""
     priced = [record for record in graded if record.dollars is not None]
     sample = design.sample([record.task for record in priced])
-    dollars, solved = [record.dollars or 0.0 for record in priced], [float(record.is_solved) for record in priced]
-    tokens = sample.ratio([float((one.prompt_tokens or 0) + (one.completion_tokens or 0)) for one in priced], solved)
+    dollars = [record.dollars or 0.0 for record in priced]
+    labelled = _labelled(priced)
+    known, solved = design.sample([one.task for one in labelled]), [float(one.is_solved) for one in labelled]
+    tokens = known.ratio([float((one.prompt_tokens or 0) + (one.completion_tokens or 0)) for one in labelled], solved)
 
     def mean(values: Iterable[float]) -> float | None:
         found = sample.mean(list(values))
@@ -188,7 +200,7 @@ def _spent(graded: Sequence[TrialRecord], design: Design) -> dict[str, Any]:
         "completion_tokens": mean(record.completion_tokens or 0 for record in priced),
         "dollars": sample.mean(dollars, least=0.0),
         "tokens_per_solved": None if tokens is None else tokens.value,
-        "dollars_per_solved": sample.ratio(dollars, solved),
+        "dollars_per_solved": known.ratio([one.dollars or 0.0 for one in labelled], solved),
         "unreported": len(graded) - len(priced),
     }
 
@@ -230,7 +242,7 @@ def _times(seconds: Sequence[tuple[str, float | None]], design: Design) -> Times
 
 
 def kinds(variant: TierVariant, records: Iterable[TrialRecord], design: Design) -> Iterable[TagRow]:
-    graded = [record for record in records if record.is_graded]
+    graded = _labelled([record for record in records if record.is_graded])
     for tag in sorted({tag for record in graded for tag in record.kinds}):
         these = [record for record in graded if tag in record.tags]
         quality = _share(these, design)

@@ -81,6 +81,23 @@ def chosen_tiers(plan: Plan, wanted: Sequence[str]) -> list[str]:
     return [name for name in plan.names if name in wanted] if wanted else list(plan.file.tiers)
 
 
+def require_checks(workload: Workload) -> None:
+    """Fail before anything is spent if answers cannot be graded: a task has no check, or one that cannot run here.
+
+    Raises:
+        SpecError: names the tasks, and what to do.
+    """
+    if unlabelled := workload.unlabelled:
+        ids = ", ".join(task.id for task in unlabelled[:3])
+        raise SpecError(
+            f"{workload.path}: {len(unlabelled)} of {len(workload.tasks)} tasks have no `check` ({ids}"
+            f"{', …' if len(unlabelled) > 3 else ''}), so nothing says whether an answer to them is right. Give each a "
+            "check (docs/measuring.md), or find a route by agreement with the reference tier, which needs none: "
+            "`tierwise tune --labels agreement`"
+        )
+    require_sandbox(workload)
+
+
 def require_sandbox(workload: Workload) -> None:
     """Fail before anything is spent if answers cannot be graded on this machine.
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SendAction = Callable[[Mapping[str, Any]], Awaitable["ActionReply"]]
 """Sends one action to the endpoint, as `Client.act` does."""
 
+NO_CHECK = "the task has no check"
+
 UNGRADED = "ungraded"
 """Code of an answer whose check could not be run on this machine."""
 
@@ -89,6 +91,8 @@ async def grade(task: Task, completion: Completion, act: SendAction, action: str
         action: the answer's id, a prefix of the ids of the judge's actions.
         seed: the seed of the judge's first attempt.
     """
+    if task.check is None:
+        return Grade(outcome=TrialOutcome.UNLABELLED, why=NO_CHECK)
     if task.check.judge is not None:
         return await _judged(task.check.judge, task, completion, act, action, seed)
     try:

@@ -137,7 +137,8 @@ async def _grade_passes(passes: Sequence[PassSpend], grades: GradeCache, *, keep
 
 async def _grade_pass(one: PassSpend, grades: GradeCache, *, keeps_all: bool) -> PassSpend:
     grade = await grades.of(one.completion)
-    solved = None if grade.outcome == TrialOutcome.ERROR else grade.outcome == TrialOutcome.CORRECT
+    is_known = grade.outcome in (TrialOutcome.CORRECT, TrialOutcome.INCORRECT)
+    solved = grade.outcome == TrialOutcome.CORRECT if is_known else None
     message = one.message or CandidateMessage()
     return structs.replace(one, solved=solved, message=message if keeps_all else _without_reasoning(message))
 
@@ -242,7 +243,7 @@ async def regrade(task: Task, record: TrialRecord, act: SendAction | None = None
 
     Records without an answer stay unchanged, as do those whose check is a judge when `act` is None.
     """
-    if task.check.judge is not None and act is None:
+    if task.check is not None and task.check.judge is not None and act is None:
         return record
     grades = GradeCache(task, act or _no_judge, record.action, record.seed)
     if record.has_answer:

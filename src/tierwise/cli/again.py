@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tierwise.tuning.again import Held
     from tierwise.tuning.record import TuningRecord
 
-_GIVEN = ("loss", "confidence", "promise", "p95", "dollars", "reference", "orders", "seed")
+_GIVEN = ("loss", "confidence", "promise", "labels", "p95", "dollars", "reference", "orders", "seed")
 """Options that an earlier run decides unless they are given."""
 
 
@@ -27,7 +27,9 @@ class Resumed:
 
     held: Held
     workload: Path
-    """With what was added to it."""
+    """What is recorded: `given`, or as a judge grades it."""
+    given: Path
+    """The tasks with what was added to them."""
     options: Mapping[str, Any]
 
     @property
@@ -35,12 +37,12 @@ class Resumed:
         return str(self.options["promise"])
 
     @property
-    def rest(self) -> tuple[float, float, str, float | None, str, int, int]:
-        """Loss, confidence, p95, dollars, reference, orders and seed."""
-        loss, confidence, p95, dollars, reference, orders, seed = (
+    def rest(self) -> tuple[float, float, str, str, float | None, str, int, int]:
+        """Loss, confidence, labels, p95, dollars, reference, orders and seed."""
+        loss, confidence, labels, p95, dollars, reference, orders, seed = (
             self.options[name] for name in _GIVEN if name != "promise"
         )
-        return loss, confidence, p95, dollars, reference, orders, seed
+        return loss, confidence, labels, p95, dollars, reference, orders, seed
 
     def recorded(
         self, file: Path, folder: Path, limits: tuple[float | None, float | None], *, as_json: bool
@@ -94,6 +96,7 @@ def _compared(
 
     from tierwise import plan as planning
     from tierwise.cli.console import Console
+    from tierwise.cli.tuning_pool import judged_workload
     from tierwise.spec.errors import SpecError
     from tierwise.tuning.again import hold
     from tierwise.tuning.looks import look_note
@@ -113,7 +116,8 @@ def _compared(
     directory, recorded = open_pool(record, earlier, given["pool"])
     if shadowed is not None:
         place = Path(tempfile.mkdtemp(prefix="tierwise-")) if dry_run else folder
-        workload = with_shadowed(console, workload, shadowed, place)
+        workload = with_shadowed(console, workload, shadowed, place, needs_labels=options["labels"] == "check")
+    given_tasks, workload = workload, judged_workload(workload, options["labels"], None if dry_run else folder)
     held = hold(record, earlier, directory, plan, load(workload), draws)
     show(console, held)
     if held.needs_no_test and options == told(None, record):
@@ -125,7 +129,7 @@ def _compared(
         number = 1 + len(held.before)
         console.print(look_note(number, (1 - options["confidence"]) / 2 ** (number - 1)), style="yellow")
         raise typer.Exit(0)
-    return Resumed(held=held, workload=workload, options=options)
+    return Resumed(held=held, workload=workload, given=given_tasks, options=options)
 
 
 def _reprice(
@@ -162,6 +166,7 @@ def told(context: typer.Context | None, record: TuningRecord) -> dict[str, Any]:
         "loss": promise.limit,
         "confidence": promise.confidence,
         "promise": promise.kind,
+        "labels": promise.labels,
         "p95": "" if promise.p95_seconds is None else f"{promise.p95_seconds}s",
         "dollars": promise.dollars,
         "reference": record.reference,
@@ -175,15 +180,17 @@ def told(context: typer.Context | None, record: TuningRecord) -> dict[str, Any]:
     return found
 
 
-def with_shadowed(console: Console, workload: Path, shadowed: Path, folder: Path) -> Path:
-    """Write the workload with labelled tasks of shadowed traffic into a folder. Returns the new file."""
+def with_shadowed(console: Console, workload: Path, shadowed: Path, folder: Path, *, needs_labels: bool = True) -> Path:
+    """Write the workload with tasks of shadowed traffic into a folder, labelled ones if only these count. Returns the
+    new file.
+    """
     import msgspec
 
     from tierwise.spec.replacing import replace_file
     from tierwise.workloads.files import load
     from tierwise.workloads.files.shadowed import read_shadowed
 
-    found, own = read_shadowed(shadowed), load(workload).tasks
+    found, own = read_shadowed(shadowed, needs_labels=needs_labels), load(workload).tasks
     ids = {task.id for task in own}
     new = [task for task in found.tasks if task.id not in ids]
     for reason, number in found.left_out.items():

@@ -101,7 +101,7 @@ def bench(
     Exit codes: 0 measured, 1 over 2 % of the actions failed or were refused, 2 invalid input, 130 interrupted.
     """
     from tierwise import plan as planning
-    from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
+    from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_checks, settings_for
     from tierwise.cli.execution import run
     from tierwise.cli.pull import bring, unhashed
     from tierwise.workloads.files import load
@@ -109,7 +109,7 @@ def bench(
     require_packages_and_ledger(ledger)
     plan, tasks = planning.load(file), load(workload).first(limit)
     tiers = chosen_tiers(plan, tier or [])
-    require_sandbox(tasks)
+    require_checks(tasks)
     if not url:
         bring(plan, unhashed(plan))
     settings = settings_for(

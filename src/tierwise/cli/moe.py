@@ -199,7 +199,7 @@ def whatif(
     prompts: vllm and transformers. Exit codes are those of `tierwise bench`.
     """
     from tierwise import plan as planning
-    from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox, settings_for
+    from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_checks, settings_for
     from tierwise.cli.execution import run
     from tierwise.cli.extras import need_extra
     from tierwise.cli.output import new_directory
@@ -213,7 +213,7 @@ def whatif(
     plan = planning.load(file)
     name = _tier(plan, tier)
     tasks = load(workload).first(limit)
-    require_sandbox(tasks)
+    require_checks(tasks)
     bring(plan, missing(plan))
     tried, left_out = numbers_to_try(plan, name, active or [])
     for why in left_out:

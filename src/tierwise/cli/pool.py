@@ -300,6 +300,11 @@ def calibrate(pool: PoolPath, as_json: AsJson = False) -> None:
     from tierwise.spec.errors import SpecError
 
     recorded, _ = _read(pool, None, None, None)
+    if all(one.task.check is None for one in recorded.tasks):
+        raise SpecError(
+            f"the tasks of {pool} have no check, so nothing says which answers are right; `tierwise tune --labels "
+            "agreement` measures signals by agreement with the reference"
+        )
     found = calibrated(recorded)
     if not any(row.answers for one in found for row in one.signals):
         raise SpecError(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tierwise.cli.console import Console
     from tierwise.pools.reading import Pool
     from tierwise.runs.directory import RunDirectory
-    from tierwise.stats.promises import Method
     from tierwise.tuning.again import Held
     from tierwise.tuning.certify import Promises
     from tierwise.tuning.evaluate import Searched
@@ -44,6 +43,14 @@ Kind = Annotated[
     typer.Option(
         help="harm: the route is wrong where the reference is right. net: harm minus the tasks where only the route is "
         "right; needs more tasks. selective: errors among the answers that the route keeps; needs many more."
+    ),
+]
+LabelsBy = Annotated[
+    str,
+    typer.Option(
+        help="What tells a loss. check: every task has one. agreement: tasks need none; an answer that differs from "
+        "the reference's is a loss. That bounds harm from above. judge:TIER: a tier judges; tasks that have a check, a "
+        "random sample, tell its error, which the promise allows for."
     ),
 ]
 P95 = Annotated[
@@ -115,6 +122,7 @@ def tune(
     loss: Loss = 0.02,
     confidence: Confidence = 0.95,
     promise: Kind = PromiseKind.HARM,
+    labels: LabelsBy = "check",
     p95: P95 = "",
     dollars: MeanDollars = None,
     reference: Reference = "",
@@ -143,31 +151,30 @@ def tune(
     from tierwise.cli.extras import need_extra
     from tierwise.cli.output import new_directory
     from tierwise.cli.tuning_pool import Wanted, draws_needed, recorded_pool
+    from tierwise.cli.tuning_promise import labelled, print_split, promises_of
     from tierwise.runs.directory import RunDirectory
 
     need_extra("bench", "tierwise tune")
     folder = out or new_directory(f"tune-{file.stem}-{workload.stem}")
     resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or draws_needed(file, least=1))
     if resumed is not None:
-        workload, promise = resumed.workload, PromiseKind(resumed.promise)
-        loss, confidence, p95, dollars, reference, orders, seed = resumed.rest
-    promises = _promises(promise, loss, confidence, p95)
+        workload, promise = resumed.given, PromiseKind(resumed.promise)
+        loss, confidence, labels, p95, dollars, reference, orders, seed = resumed.rest
+    promises = promises_of(promise.value, loss, confidence, p95, labels)
+    tasks, races = labelled(workload, promises, None if dry_run else folder), races and labels == "check"
     console, raced, limits = _console(as_json=as_json), None, (budget_dollars, budget_minutes)
     if dry_run and pool is None:
-        _print_split(console, file, workload, promises, draws or draws_needed(file), seed, races=races)
-        return
-    options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, resumed=resumed)
+        return print_split(console, file, workload, promises, draws or draws_needed(file), seed, races=races)
+    options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, resumed=resumed, given=workload)
     if resumed is not None:
         directory = resumed.recorded(file, folder, limits, as_json=as_json)
     elif pool is not None:
         directory = RunDirectory(pool)
     else:
         wanted = Wanted(draws=draws or draws_needed(file), reference=reference, seed=seed, races=races)
-        directory, raced = recorded_pool(console, file, workload, folder, wanted, limits, as_json=as_json)
-    found = replace(_search(console, file, workload, directory, promises, options), raced=raced)
-    _print_outlook(found, as_json=as_json) if dry_run else _decide(
-        found, (file, workload), seed, folder, as_json=as_json
-    )
+        directory, raced = recorded_pool(console, file, tasks, folder, wanted, limits, as_json=as_json)
+    found = replace(_search(console, file, tasks, directory, promises, options), raced=raced)
+    return _print_outlook(found, as_json) if dry_run else _decide(found, (file, workload), seed, folder, as_json)
 
 
 def _console(*, as_json: bool) -> Console:
@@ -186,6 +193,8 @@ class _Options:
     dollars: float | None
     resumed: Resumed | None
     """The earlier run; with --from."""
+    given: Path
+    """The workload before a judge took the place of its checks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,53 +210,6 @@ class _Found:
     held: Held | None
     notes: tuple[str, ...]
     raced: Raced | None = None
-
-
-def _promises(kind: PromiseKind, loss: float, confidence: float, p95: str) -> Promises:
-    from tierwise.spec.errors import SpecError
-    from tierwise.tuning.certify import Promises
-
-    seconds = None
-    if p95:
-        try:
-            seconds = float(p95.strip().removesuffix("s"))
-        except ValueError:
-            raise SpecError(f"{p95!r} is not a number of seconds, such as 8s", field="--p95") from None
-        if not 0 < seconds < float("inf"):
-            raise SpecError(f"{p95!r} is not a positive number of seconds", field="--p95")
-    return Promises(kind=kind.value, limit=loss, confidence=confidence, p95=seconds)
-
-
-def _print_split(
-    console: Console, file: Path, workload: Path, promises: Promises, draws: int, seed: int, *, races: bool
-) -> None:
-    """What the sizes of the parts can prove, before anything is recorded."""
-    from tierwise import plan as planning
-    from tierwise.cli.racing import race_at_most
-    from tierwise.pools.sources import sources_of
-    from tierwise.stats.promises import labels_needed
-    from tierwise.tuning.split import split
-    from tierwise.workloads.files import load
-
-    plan = planning.load(file)
-    listed = load(workload).tasks
-    parts = split(listed, seed=seed)
-    units = len(set(parts.units[parts.calibration].tolist()))
-    is_plain = units == len(parts.calibration) and len({task.weight for task in listed}) == 1
-    method: Method = "exact" if is_plain and promises.kind != "net" else "betting"
-    for line in parts.notes:
-        console.print(line, style="yellow")
-    recorded = f"{len(sources_of(plan))} deployments × {draws} draws × {len(listed)} tasks"
-    sizes = f"{len(parts.tuning)} tuning, {len(parts.calibration)} calibration, {len(parts.test)} test"
-    console.print(f"tasks              {sizes}")
-    console.print(f"to record          {recorded}")
-    if races:
-        console.print(f"race               {race_at_most(plan, listed, parts, draws, seed)}")
-    for limit in sorted({promises.limit, 0.01, 0.02, 0.05}):
-        needed = labels_needed(limit, promises.delta, method=method)
-        enough = "enough" if units >= needed else f"{units} here: too few"
-        console.print(f"labels needed      {needed} calibration tasks for {limit:.2%} with no loss seen ({enough})")
-    console.print("record a pool, or give one with --pool, to see the expected losses and the largest saving in reach")
 
 
 def _search(
@@ -266,6 +228,8 @@ def _search(
     from tierwise.pools.replaying import Replayer
     from tierwise.tuning.complete import with_all_draws
     from tierwise.tuning.evaluate import search_space
+    from tierwise.tuning.judging import of_pool, with_share
+    from tierwise.tuning.labels import judge_of
     from tierwise.tuning.looks import look_note
     from tierwise.tuning.spending import require_prices, require_unused, unbounded, with_dollars
     from tierwise.tuning.split import split
@@ -286,10 +250,13 @@ def _search(
             reference=options.reference,
             orders=options.orders,
             seed=options.seed,
+            labels=promises.labels,
+            checks=of_pool(pool, load(options.given)) if judge_of(promises.labels) else None,
             ended=lambda said: progress.update(shown, description=said),
         )
     require_unused(searched, plan)
     promises = with_dollars(promises, options.dollars, searched, plan)
+    promises = with_share(promises, searched, parts) if searched.judge is not None else promises
     promises, looks = _looked(promises, file, pool, directory, parts, searched, options)
     further = [look_note(len(looks), promises.delta)] if len(looks) > 1 else []
     notes = (*pool.notes, *parts.notes, *searched.left_out, *further)
@@ -333,7 +300,7 @@ def _looked(
     return replace(promises, looks=len(looks)), tuple(looks)
 
 
-def _print_outlook(found: _Found, *, as_json: bool) -> None:
+def _print_outlook(found: _Found, as_json: bool) -> None:
     import msgspec
 
     from tierwise.cli.output import print_json
@@ -348,7 +315,7 @@ def _print_outlook(found: _Found, *, as_json: bool) -> None:
         print(line)
 
 
-def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, *, as_json: bool) -> None:
+def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, as_json: bool) -> None:
     """Certify, and write everything."""
     import msgspec
 
@@ -382,9 +349,13 @@ def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, *,
     record_of(decision, measures, pool, found.directory, file, folder, seed=seed, looks=found.looks, shown=shown).write(
         folder
     )
-    report = markdown(decision, seen, certificate, found.notes) + duty_section(per_hour)
+    report = markdown(decision, seen, certificate, found.notes) + duty_section(
+        per_hour, is_labelled=found.promises.labels != "agreement"
+    )
     told = facts(decision, seen, certificate, found.notes)
-    told["dollars_per_solved"] = msgspec.to_builtins(duty_facts(per_hour))
+    told["dollars_per_action" if found.promises.labels == "agreement" else "dollars_per_solved"] = msgspec.to_builtins(
+        duty_facts(per_hour)
+    )
     html = page(decision, seen, certificate, found.notes, file=file, workload=workload)
     written |= {"report.html": html.encode(), "report.md": report.encode()}
     written |= {"report.json": msgspec.json.format(msgspec.json.encode(told), indent=2)}

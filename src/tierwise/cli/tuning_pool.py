@@ -107,3 +107,25 @@ def draws_needed(file: Path, *, least: int = _LEAST_DRAWS) -> int:
     asking = [name for name in plan.file.tiers if not plan.tiers[name].policy.member.tiers()]
     is_shared = most > 1 and len(recorded_sources(plan, asking)) < len(asking)
     return max(least, most + _SPARE * is_shared)
+
+
+def judged_workload(workload: Path, labels: str, folder: Path | None) -> Path:
+    """The workload as a judge grades it, in the folder of the tuning; the workload itself without a judge.
+
+    Args:
+        workload: the tasks, some of which have a check.
+        labels: of the promise.
+        folder: into which it is written; None to write into a temporary one.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from tierwise.tuning.judging import write_judged
+    from tierwise.tuning.labels import judge_of
+    from tierwise.workloads.files import load
+
+    tier = judge_of(labels)
+    if not tier:
+        return workload
+    place = Path(tempfile.mkdtemp(prefix="tierwise-")) if folder is None else folder
+    return write_judged(load(workload), tier, place / "judged.jsonl")

@@ -88,14 +88,14 @@ def _job(
 ) -> BenchJob:
     """The tier on the workload, with the settings of the baseline."""
     from tierwise import plan as planning
-    from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_sandbox
+    from tierwise.bench.bench_job import BenchJob, chosen_tiers, require_checks
     from tierwise.cli.pull import bring, unhashed
     from tierwise.runs.directory import RunDirectory
     from tierwise.workloads.files import load
 
     plan, tasks = planning.load(file), load(workload)
     tiers = chosen_tiers(plan, [tier])
-    require_sandbox(tasks)
+    require_checks(tasks)
     if not url:
         bring(plan, unhashed(plan))
     directory = RunDirectory.create(out or new_directory(f"watch-{file.stem}-{workload.stem}"))

@@ -29,7 +29,7 @@ GradedBy = Annotated[
     str,
     typer.Option(
         help="What grades the tasks: judge:TIER, agrees:TIER (a judge who sees the recorded answer), recorded (must "
-        "equal the recorded answer), request (the verifier in the request), regex:PATTERN, exact:TEXT, or JSON."
+        "equal the recorded answer), request (the verifier in the request), none, regex:PATTERN, exact:TEXT, or JSON."
     ),
 ]
 ContentLedger = Annotated[
@@ -94,7 +94,7 @@ def _check_expressions(found: Workload) -> None:
     from tierwise.spec.errors import ConfigErrors, SpecError
     from tierwise.verifiers.math_verify import unreadable
 
-    graded = [(task.id, task.check.math_verify) for task in found.tasks]
+    graded = [(task.id, task.check.math_verify) for task in found.tasks if task.check is not None]
     checks = [(name, one) for name, one in graded if one is not None]
     if not checks:
         return
@@ -124,7 +124,7 @@ def _facts(found: Workload) -> dict[str, Any]:
         "arrival": found.arrival,
         "concurrency": header.concurrency,
         "warm_up": header.warm_up,
-        "checks": dict(Counter(task.check.kind for task in tasks).most_common()),
+        "checks": dict(Counter("none" if task.check is None else task.check.kind for task in tasks).most_common()),
         "tags": dict(Counter(tag for task in tasks for tag in task.tags).most_common()),
         "clusters": len({task.cluster for task in tasks if task.cluster is not None}),
         "weight": round(weight, 6) if any(task.weight != 1 for task in tasks) else None,

@@ -115,27 +115,41 @@ class Calibrated:
         return next((one for one in self.signals if one.calibration is not None), None)
 
 
-def calibrate(pool: Pool) -> list[Calibrated]:
-    """Measure every signal on every deployment and sampling of a pool, thinking and plain answers apart."""
+def calibrate(
+    pool: Pool, agreeing: Mapping[tuple[str, tuple[str, bytes]], Sequence[bool]] | None = None
+) -> list[Calibrated]:
+    """Measure every signal on every deployment and sampling of a pool, thinking and plain answers apart.
+
+    Args:
+        pool: with log-probabilities.
+        agreeing: what counts as right in place of the tasks' checks: of each draw, by task id and `Source.key`. Draws
+            that are not in it are left out.
+    """
     settings = pool.manifest.settings.pool
     alternatives = 0 if settings is None else settings.top_logprobs
     found = []
     for source in pool.sources:
         for thinking in (False, True):
-            answers = [one for one in _answers(pool, source) if bool(one.completion.reasoning) is thinking]
+            answers = [one for one in _answers(pool, source, agreeing) if bool(one.completion.reasoning) is thinking]
             if answers:
                 found.append(_calibrated(source, thinking, answers, alternatives))
     return found
 
 
-def _answers(pool: Pool, source: Source) -> Iterator[Answered]:
+def _answers(
+    pool: Pool, source: Source, agreeing: Mapping[tuple[str, tuple[str, bytes]], Sequence[bool]] | None
+) -> Iterator[Answered]:
     for task in pool.tasks:
-        for draw in task.draws[source.key]:
-            if draw.correct is not None and not draw.failure and draw.completion.finish != "length":
+        draws = task.draws[source.key]
+        graded: Sequence[bool | None] = [one.correct for one in draws]
+        if agreeing is not None:
+            graded = agreeing.get((task.task.id, source.key), [None] * len(draws))
+        for draw, is_right in zip(draws, graded, strict=True):
+            if is_right is not None and not draw.failure and draw.completion.finish != "length":
                 yield Answered(
                     task=task.task.id,
                     unit=task.task.cluster or task.task.id,
-                    is_right=draw.correct,
+                    is_right=is_right,
                     vote=draw.vote,
                     completion=_with_logprobs(draw),
                 )

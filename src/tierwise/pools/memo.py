@@ -122,14 +122,14 @@ class Memo:
         return found
 
     def is_correct(self, task: Task, completion: Completion) -> bool | None:
-        """Whether a task's check accepts an answer; None if it cannot be checked here."""
+        """Whether a task's check accepts an answer; None if it has no check, or one that cannot run here."""
         part = self.parts.get(id(completion))
         if part is not None and part.is_graded:
             return part.correct
         correct: bool | None = None
-        if task.check.judge is None:
+        if (check := task.check) is not None and check.judge is None:
             try:
-                correct = self.run(lambda: pooled.judge(task.check.member, completion)).ok
+                correct = self.run(lambda: pooled.judge(check.member, completion)).ok
             except TierwiseError:
                 correct = None
         if part is not None:

@@ -204,7 +204,7 @@ def _draw(index: int, record: TrialRecord, source: Source, task: Task) -> Draw:
         bound=count if was_cut else _bound(task, source),
         first_token=max(0.0, (spent.first_token if spent is not None else record.first_output) or 0.0),
         seconds=max(0.0, (spent.seconds if spent is not None else record.seconds) or 0.0),
-        correct=record.outcome == TrialOutcome.CORRECT,
+        correct=None if record.outcome == TrialOutcome.UNLABELLED else record.outcome == TrialOutcome.CORRECT,
         failure=record.why if record.outcome == TrialOutcome.NO_ANSWER else "",
         has_facts=record.draw is not None,
         vote=facts.vote,

@@ -10,7 +10,7 @@ from tierwise.report.numbers import dollars, p_value, percent, seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tierwise.certificate import Certificate, PromiseKind
+    from tierwise.certificate import Certificate, Labels, PromiseKind
 
 _ROLES = {"cheapest": "the cheapest tier", "reference": "the reference", "best fixed": "the best fixed tier"}
 
@@ -20,17 +20,25 @@ def certificate_text(certificate: Certificate) -> list[str]:
     return [_promise(certificate), *_evidence(certificate), *_figures(certificate), *_limits(certificate)]
 
 
-def promise_text(kind: PromiseKind, limit: float, *, route: str, reference: str, last: str) -> str:
+def promise_text(
+    kind: PromiseKind, limit: float, labels: Labels = "check", *, route: str, reference: str, last: str
+) -> str:
     """What is promised, without the confidence.
 
     Args:
         kind: of the promise.
         limit: the promised share.
+        labels: what tells a loss.
         route: what the route is called; so for the next two.
         reference: the tier that it is compared with.
         last: its last tier.
     """
     share = percent(limit)
+    if labels == "agreement":
+        return (
+            f"on at most {share} of all tasks the answer of {route} differs from that of {reference}, so on at most as "
+            f"many it is wrong where that of {reference} is right"
+        )
     match kind:
         case "harm":
             return f"on at most {share} of all tasks the answer of {route} is wrong where that of {reference} is right"
@@ -42,7 +50,12 @@ def promise_text(kind: PromiseKind, limit: float, *, route: str, reference: str,
 
 def _promise(one: Certificate) -> str:
     said = promise_text(
-        one.promise.kind, one.promise.limit, route=one.route, reference=one.reference, last=one.tiers[-1]
+        one.promise.kind,
+        one.promise.limit,
+        one.promise.labels,
+        route=one.route,
+        reference=one.reference,
+        last=one.tiers[-1],
     )
     more = []
     if one.promise.p95_seconds is not None:
@@ -60,15 +73,30 @@ def _evidence(one: Certificate) -> Iterator[str]:
         f"most {percent(found.bound)} ({found.method} test, p = {p_value(found.p_value)}; route {found.rank} of "
         f"{found.hypotheses} in a fixed order)"
     )
+    if (judge := found.judge) is not None:
+        rates = [
+            "unknown" if one is None else _with_interval(one, percent)
+            for one in (judge.false_accepts, judge.false_rejects)
+        ]
+        yield (
+            f"{judge.tier} judged the answers; of the limit, {percent(judge.limit)} is for harm that it misses: "
+            f"{judge.losses:g} on the {judge.tasks:,} calibration tasks that have a check "
+            f"(p = {p_value(judge.p_value)}). It accepts {rates[0]} of the wrong answers and rejects "
+            f"{rates[1]} of the right ones"
+        )
     if found.looks > 1:
         yield f"these calibration tasks were tested on {found.looks} times; each test was at level {found.level:.3g}"
     yield f"seen on {test.tasks:,} test tasks: risk {percent(test.risk)}, at most {percent(test.bound)}"
 
 
 def _figures(one: Certificate) -> Iterator[str]:
+    by_agreement = one.promise.labels == "agreement"
+    judge = one.evidence.judge
+    solved = "of the tasks solved" if judge is None else f"of the tasks solved, as {judge.tier} judges"
+    reached_what = f"of the answers are those of {one.reference}" if by_agreement else solved
     for name, reached in one.figures.items():
         yield (
-            f"{name}: {_with_interval(reached.points, percent)} of the tasks solved, "
+            f"{name}: {_with_interval(reached.points, percent)} {reached_what}, "
             f"{_with_interval(reached.dollars, dollars)} per action, "
             f"95th percentile {_with_interval(reached.p95_seconds, seconds)}"
         )
@@ -83,6 +111,13 @@ def _figures(one: Certificate) -> Iterator[str]:
 
 
 def _limits(one: Certificate) -> Iterator[str]:
+    if one.evidence.judge is not None:
+        yield "as far as the tasks that have a check are a random sample of all: the judge's error was measured on them"
+    if one.promise.labels == "agreement":
+        yield (
+            "no label was used: a loss is an answer that differs from the reference's, compared as votes are, whether "
+            "or not it is wrong; harm is at most that, as far as answers that count as the same are equally right"
+        )
     yield f"about traffic like that of the workload, recorded from {one.source.began} to {one.source.ended}"
     if one.source.repriced:
         yield f"dollars and savings are at prices of {one.source.repriced}; the test is that of the earlier ones"

@@ -148,4 +148,4 @@ def _content(message: Mapping[str, Any]) -> str:
 
 
 def _check(task: Task) -> str:
-    return msgspec.json.encode(task.check).decode()
+    return "none" if task.check is None else msgspec.json.encode(task.check).decode()

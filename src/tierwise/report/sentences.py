@@ -251,6 +251,8 @@ def warnings(summary: RunSummary) -> Iterable[str]:
         yield f"Answers cut at a token limit: {', '.join(cut)}."
     if lost := [f"{name(row)} {row.counts.lost_to_thinking}" for row in summary.rows if row.counts.lost_to_thinking]:
         yield f"Answers lost to thinking, which count as unsolved: {', '.join(lost)}."
+    if unlabelled := [f"{name(row)} {row.counts.unlabelled}" for row in summary.rows if row.counts.unlabelled]:
+        yield f"Answers to tasks without a check, which are in no share of solved ones: {', '.join(unlabelled)}."
     if unreported := [f"{name(row)} {row.unreported}" for row in summary.rows if row.unreported]:
         yield f"Actions without a reported cost, which are in no cost here: {', '.join(unreported)}."
     if unknown := [f"{name(one)} {one.unknown}" for one in summary.selections if one.unknown]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tierwise.report import numbers, tuning_plots, tuning_words
 from tierwise.report.certificate_text import certificate_text
 from tierwise.report.page import both, template
-from tierwise.report.tuning_report import outlook_lines, promise_in_words, verdict
+from tierwise.report.tuning_report import outlook_lines, promise_in_words, terms_of, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ def page(
         file: the config file.
         workload: the tasks.
     """
-    searched, promises, measures = decision.searched, decision.promises, found.measures
+    searched, promises, measures, terms = decision.searched, decision.promises, found.measures, terms_of(decision)
     shown, evaluated = decision.setting, decision.searched.evaluated
     names = {searched.index(name): name for name in searched.space.fixed}
     shown_name = ROUTE if decision.route is not None else evaluated.names[shown]
@@ -60,6 +60,7 @@ def page(
         notes=notes,
         numbers=numbers,
         words=tuning_words,
+        terms=terms,
         file=file.name,
         workload=workload.name,
         verdict=verdict(decision),
@@ -75,14 +76,14 @@ def page(
         sentences=[] if certificate is None else certificate_text(certificate),
         limits=[f"saving in reach at {tuning_words.fine(one.limit)}" for one in found.labels[0].in_reach],
         outlook=list(outlook_lines(decision.outlook, searched, promises)),
-        dollars_plot=both(partial(tuning_plots.frontier_by_dollars, found.frontier, names)),
-        seconds_plot=both(partial(tuning_plots.frontier_by_seconds, found.frontier, names)),
+        dollars_plot=both(partial(tuning_plots.frontier_by_dollars, found.frontier, names, terms.share)),
+        seconds_plot=both(partial(tuning_plots.frontier_by_seconds, found.frontier, names, terms.share)),
         signal_plots=[
             (
                 one,
                 best,
-                both(partial(tuning_plots.reliability, best)),
-                both(partial(tuning_plots.calibration, best)),
+                both(partial(tuning_plots.reliability, best, terms.right)),
+                both(partial(tuning_plots.calibration, best, terms.right)),
             )
             for one, best in drawn
         ],

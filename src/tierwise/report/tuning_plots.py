@@ -19,33 +19,35 @@ if TYPE_CHECKING:
 _KINDS = ("route", "fixed tier", "shown above")
 
 
-def frontier_by_dollars(found: Sequence[Candidate], names: dict[int, str], width: int) -> str | None:
+def frontier_by_dollars(found: Sequence[Candidate], names: dict[int, str], quality: str, width: int) -> str | None:
     """Points against dollars.
 
     Args:
         found: the settings.
         names: those that have a label, by setting.
+        quality: what the share of points is called.
         width: pixels.
     """
-    return _frontier(found, names, width, "dollars per action", "$.12~f", lambda one: one.measured.dollars)
+    return _frontier(found, names, quality, width, "dollars per action", "$.12~f", lambda one: one.measured.dollars)
 
 
-def frontier_by_seconds(found: Sequence[Candidate], names: dict[int, str], width: int) -> str | None:
+def frontier_by_seconds(found: Sequence[Candidate], names: dict[int, str], quality: str, width: int) -> str | None:
     """Points against the 95th percentile of the seconds."""
     title = "95th percentile of an action, in seconds"
-    return _frontier(found, names, width, title, ".12~f", lambda one: one.measured.p95_seconds)
+    return _frontier(found, names, quality, width, title, ".12~f", lambda one: one.measured.p95_seconds)
 
 
 def _frontier(
     found: Sequence[Candidate],
     names: dict[int, str],
+    quality: str,
     width: int,
     title: str,
     form: str,
     read: Callable[[Candidate], Estimate | None],
 ) -> str | None:
     points = [
-        _point(one, one.measured.points, cost, names.get(one.setting, ""))
+        _point(one, one.measured.points, cost, names.get(one.setting, ""), quality)
         for one in found
         if one.measured.points is not None and (cost := read(one)) is not None
     ]
@@ -58,7 +60,7 @@ def _frontier(
     place_names(named, (domain[1] - domain[0]) / HEIGHT * LINE)
     x = axis(title, [one[end] for one in points for end in ("x_low", "x_high")], width, room=1.3, form=form)
     y_axis = alt.Axis(format=".0%")
-    y = alt.Y("y:Q", title="share solved", axis=y_axis, scale=alt.Scale(domain=domain, zero=False, nice=False))
+    y = alt.Y("y:Q", title=quality, axis=y_axis, scale=alt.Scale(domain=domain, zero=False, nice=False))
     shades = alt.Scale(domain=list(_KINDS), range=["#8a8f98", COLOURS[0], COLOURS[1]])
     shade = alt.Color("kind:N", legend=None, scale=shades)
     base = alt.Chart(data(points)).encode(x=x, y=y, color=shade)
@@ -82,11 +84,11 @@ def _frontier(
     return svg(alt.LayerChart(layer=layers), width=width, height=HEIGHT + AXIS)
 
 
-def _point(one: Candidate, quality: Estimate, cost: Estimate, name: str) -> dict[str, Any]:
+def _point(one: Candidate, quality: Estimate, cost: Estimate, name: str, said: str) -> dict[str, Any]:
     x_low, x_high = ends(cost)
     y_low, y_high = ends(quality)
     kind = "shown above" if name == "auto" else "fixed tier" if name else "route"
-    reached = [f"{percent(quality.value)} solved"]
+    reached = [f"{said} {percent(quality.value)}"]
     if one.measured.dollars is not None:
         reached.append(f"{dollars(one.measured.dollars.value)} per action")
     reached.append(f"95th percentile {seconds(one.measured.p95_seen)}")
@@ -104,8 +106,10 @@ def _point(one: Candidate, quality: Estimate, cost: Estimate, name: str) -> dict
     }
 
 
-def reliability(found: SignalResult, width: int) -> str | None:
-    """The reliability diagram of a signal: what was predicted for answers, and the share that is right."""
+def reliability(found: SignalResult, right: str, width: int) -> str | None:
+    """The reliability diagram of a signal: what was predicted for answers, and the share that is right, or is what
+    counts as right.
+    """
     bins = [
         {
             "x": one.predicted,
@@ -113,7 +117,7 @@ def reliability(found: SignalResult, width: int) -> str | None:
             "low": one.right if one.interval is None else one.interval.low,
             "high": one.right if one.interval is None or one.interval.high is None else one.interval.high,
             "size": one.answers,
-            "description": f"predicted {percent(one.predicted)}, right {percent(one.right)} of {one.answers} answers",
+            "description": f"predicted {percent(one.predicted)}, {right} {percent(one.right)} of {one.answers} answers",
         }
         for one in found.reliability
     ]
@@ -121,7 +125,7 @@ def reliability(found: SignalResult, width: int) -> str | None:
         return None
     unit, share = alt.Scale(domain=[0, 1], nice=False), alt.Axis(format=".0%", tickCount=5)
     x = alt.X("x:Q", title="predicted from other questions", scale=unit, axis=share)
-    y = alt.Y("y:Q", title="right", scale=unit, axis=share)
+    y = alt.Y("y:Q", title=right, scale=unit, axis=share)
     even = alt.Chart(data([{"x": 0.0, "y": 0.0}, {"x": 1.0, "y": 1.0}])).mark_line(
         strokeDash=[4, 3], strokeWidth=1.5, color="#8a8f98"
     )
@@ -134,18 +138,18 @@ def reliability(found: SignalResult, width: int) -> str | None:
     return svg(alt.LayerChart(layer=layers), width=min(width, 420), height=HEIGHT + AXIS)
 
 
-def calibration(found: SignalResult, width: int) -> str | None:
+def calibration(found: SignalResult, right: str, width: int) -> str | None:
     """The isotonic calibration of a signal: the share of right answers by its value, which may only rise."""
     if len(found.isotonic) < 2:
         return None
     steps = [
-        {"x": value, "y": share, "description": f"{found.signal} {value:.4g}: {percent(share)} right"}
+        {"x": value, "y": share, "description": f"{found.signal} {value:.4g}: {percent(share)} {right}"}
         for value, share in found.isotonic
     ]
     values = alt.Scale(zero=False, nice=False)
     x = alt.X("x:Q", title=found.signal.replace("_", " "), scale=values, axis=alt.Axis(tickCount=4))
     share_axis = alt.Axis(format=".0%", tickCount=5)
-    y = alt.Y("y:Q", title="right", scale=alt.Scale(domain=[0, 1], nice=False), axis=share_axis)
+    y = alt.Y("y:Q", title=right, scale=alt.Scale(domain=[0, 1], nice=False), axis=share_axis)
     base = alt.Chart(data(steps)).encode(x=x, y=y)
     layers = [
         base.mark_line(strokeWidth=2, color=COLOURS[0]),

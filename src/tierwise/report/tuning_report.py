@@ -10,14 +10,15 @@ from tierwise.report.certificate_text import promise_text
 from tierwise.report.numbers import UNKNOWN, percent, probability, ranged
 from tierwise.report.numbers import dollars as in_dollars
 from tierwise.report.numbers import seconds as in_seconds
+from tierwise.report.tuning_terms import Terms
 from tierwise.report.tuning_words import (
-    NOT_SAID,
     RACE_HEADS,
     RACE_NOTE,
     auroc,
     fine,
     in_reach,
     labels_in_words,
+    not_said,
     plainly,
     race_in_words,
     race_rows,
@@ -40,7 +41,9 @@ if TYPE_CHECKING:
 
 def promise_in_words(promises: Promises, route: str, reference: str) -> str:
     """A promise as a sentence."""
-    said = promise_text(promises.kind, promises.limit, route=route, reference=reference, last="its last tier")
+    said = promise_text(
+        promises.kind, promises.limit, promises.labels, route=route, reference=reference, last="its last tier"
+    )
     sure, more = percent(promises.confidence), []
     if promises.p95 is not None:
         more.append(f"at most 5 % of actions take longer than {in_seconds(promises.p95)}")
@@ -53,13 +56,19 @@ def outlook_lines(found: Outlook, searched: Searched, promises: Promises) -> Ite
     """What `--dry-run` says."""
     own = f"{'at least ' if found.is_least else ''}{percent(found.own_harm)}"
     reference = searched.space.reference
+    words = Terms(labels=promises.labels, reference=reference)
     yield f"reference          {reference}"
     yield f"settings           {len(searched.routes)}"
-    yield f"reference's own harm {own} of tasks: two independent answers of it, one wrong and one right"
+    if words.by_agreement:
+        yield f"reference's own disagreement {own} of tasks: two independent answers of it differ"
+    else:
+        yield f"reference's own harm {own} of tasks: two independent answers of it, one wrong and one right"
     yield f"calibration tasks  {found.tasks} independent ones"
-    yield f"labels needed      {found.labels} calibration tasks, if no loss is seen"
+    yield f"{f'{words.tasks} needed':<19}{found.labels} calibration tasks, if no loss is seen"
+    if found.checks:
+        yield f"tasks with a check {found.checked} independent calibration ones; {found.checks} needed for the judge"
     if found.likely is None:
-        kept = f"keeps the {promises.kind} within {percent(promises.limit)}"
+        kept = f"keeps the {promises.risk_name} within {percent(promises.limit)}"
         yield f"expected           no setting {kept} on the tuning tasks"
         yield "largest saving     none"
         return
@@ -78,7 +87,8 @@ def verdict(decision: Decision) -> str:
 def markdown(decision: Decision, found: Findings, certificate: Certificate | None, notes: Sequence[str]) -> str:
     """The report."""
     searched, promises = decision.searched, decision.promises
-    lines = ["# Route", "", verdict(decision), ""]
+    words = terms_of(decision)
+    lines = ["# Route", "", verdict(decision), "", *([words.note, ""] if words.note else [])]
     if certificate is not None and decision.certified is not None:
         evidence, confirmed = certificate.evidence, certificate.confirmed
         lines += [
@@ -96,7 +106,7 @@ def markdown(decision: Decision, found: Findings, certificate: Certificate | Non
             "",
             "It does not say:",
             "",
-            *(f"- {line}" for line in NOT_SAID),
+            *(f"- {line}" for line in not_said(promises.labels)),
             "",
             "It is void if:",
             "",
@@ -108,9 +118,10 @@ def markdown(decision: Decision, found: Findings, certificate: Certificate | Non
     if found.raced is not None:
         lines += ["## Race of deployments", "", *_race(found, found.raced), ""]
     lines += ["## Escalations by kind of task", "", *_strata(decision, found), ""]
-    lines += ["## What the signals are worth here", "", *_signals(found), ""]
+    lines += ["## What the signals are worth here", "", *([words.signals, ""] if words.signals else [])]
+    lines += [*_signals(found), ""]
     lines += [
-        "## What more labels would buy",
+        f"## What more {words.tasks} would buy",
         "",
         *_labels(found),
         "",
@@ -122,6 +133,12 @@ def markdown(decision: Decision, found: Findings, certificate: Certificate | Non
     if notes:
         lines += ["## Notes", "", *(f"- {note}" for note in notes), ""]
     return "\n".join(lines)
+
+
+def terms_of(decision: Decision) -> Terms:
+    """What the figures of a decision are called."""
+    searched = decision.searched
+    return Terms(labels=decision.promises.labels, reference=searched.space.reference, judge=searched.judge)
 
 
 def facts(
@@ -149,13 +166,14 @@ def facts(
 
 
 def _frontier(decision: Decision, found: Findings) -> Iterator[str]:
+    points = terms_of(decision).points
     yield (
-        "Settings that no other beat in both dollars and points on the tuning tasks, thinned, and every fixed tier; "
+        f"Settings that no other beat in both dollars and {points} on the tuning tasks, thinned, and every fixed tier; "
         "figures are of the test tasks. On the frontier: the share of joint resamples in which no other one of this "
-        "table is at least as good in points, p95 and dollars, and better in one."
+        f"table is at least as good in {points}, p95 and dollars, and better in one."
     )
     yield ""
-    yield "| setting | points | $ per action | p95 | on the frontier | escalated |"
+    yield f"| setting | {points} | $ per action | p95 | on the frontier | escalated |"
     yield "|---|---|---|---|---|---|"
     for one in found.frontier:
         mark = " **certified**" if decision.route is not None and one.setting == decision.setting else ""
@@ -179,10 +197,16 @@ def _strata(decision: Decision, found: Findings) -> Iterator[str]:
     if len(decision.searched.routes[decision.setting].ladder) == 1:
         yield "The setting of this report asks one tier, so nothing is escalated."
         return
-    yield f"| kind of task | test tasks | escalated | harm | points | points of {decision.searched.space.reference} |"
-    yield "|---|---|---|---|---|---|"
+    words = terms_of(decision)
+    heads = ["kind of task", "test tasks", "escalated", words.harm]
+    heads += [] if words.by_agreement else ["points", f"points of {words.reference}"]
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
     for one in found.strata:
-        cells = (with_interval(of, percent) for of in (one.escalated, one.harm, one.points, one.reference))
+        shown = (
+            (one.escalated, one.harm) if words.by_agreement else (one.escalated, one.harm, one.points, one.reference)
+        )
+        cells = (with_interval(of, percent) for of in shown)
         yield f"| {one.tag or 'all'} | {one.tasks} | {' | '.join(cells)} |"
 
 
@@ -221,7 +245,8 @@ def _figures(decision: Decision, measures: Measures) -> Iterator[str]:
     searched, shown = decision.searched, decision.setting
     yield "Figures of the test tasks, with 95 % intervals; differences are of the same tasks."
     yield ""
-    yield f"| | points | $ per action | p95 | points of {searched.evaluated.names[shown]} against it | dollars saved |"
+    name_of, points = searched.evaluated.names[shown], terms_of(decision).points
+    yield f"| | {points} | $ per action | p95 | {points} of {name_of} against it | dollars saved |"
     yield "|---|---|---|---|---|---|"
     for name, one in decision.figures.items():
         place = searched.evaluated.names.index(name)

@@ -9,7 +9,7 @@ from tierwise.report.numbers import UNKNOWN, interval, percent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tierwise.certificate import Certificate, PromiseKind
+    from tierwise.certificate import Certificate, Labels
     from tierwise.pools.calibrating import Calibrated, SignalResult
     from tierwise.stats.estimates import Estimate
     from tierwise.tuning.findings import Findings, InReach
@@ -17,19 +17,30 @@ if TYPE_CHECKING:
 
 _LEAST_GAIN = 0.005
 
-NOT_SAID = (
+_NOT_SAID = (
     "that every answer is right, or that the reference's are: it compares two ways of answering",
     "that each kind of task is within the limit by itself: it is about all of them together",
     "anything about tasks that are not like those of the workload, or about another share of them",
     "that an average of fewer tasks stays within the limit: a bad day is possible, a bad year is not",
 )
 """What no certificate says."""
+_NOT_SAID_BY_AGREEMENT = (
+    "how often the route is right, or the reference: no label was used, and both may be wrong where they agree",
+    "that an answer which differs from the reference's is wrong: harm is rarer than disagreement, by an unknown factor",
+)
+
+
+def not_said(labels: Labels) -> tuple[str, ...]:
+    """What a certificate with these labels does not say."""
+    if labels.startswith("judge:"):
+        return (*_NOT_SAID, "that the judge is right: its verdicts stand in every figure but the promise")
+    return (*(_NOT_SAID_BY_AGREEMENT if labels == "agreement" else _NOT_SAID[:1]), *_NOT_SAID[1:])
 
 
 def plainly(certificate: Certificate) -> Iterator[str]:
     """The certificate for a reader who decides, and does not compute."""
     promise, found = certificate.promise, certificate.evidence
-    yield _meaning(promise.kind, round(1000 * promise.limit), certificate)
+    yield _meaning(certificate, round(1000 * promise.limit))
     yield (
         f"We checked {found.tasks:,} tasks that had no part in choosing the route, and measured {fine(found.risk)}. "
         f"If the true rate were above {percent(promise.limit)}, a result this good would come up in at most "
@@ -39,8 +50,14 @@ def plainly(certificate: Certificate) -> Iterator[str]:
     yield f"{confirmed.tasks:,} further tasks, kept aside until the end, show {fine(confirmed.risk)}."
 
 
-def _meaning(kind: PromiseKind, thousand: int, one: Certificate) -> str:
-    match kind:
+def _meaning(one: Certificate, thousand: int) -> str:
+    if one.promise.labels == "agreement":
+        return (
+            f"Of 1,000 new tasks like these, the route answers at most {thousand} differently from {one.reference}, so "
+            f"at most {thousand} get a wrong answer where {one.reference} alone would be right. We are "
+            f"{percent(one.promise.confidence)} sure of that. Nobody checked which answers are right."
+        )
+    match one.promise.kind:
         case "harm":
             said = f"at most {thousand} get a wrong answer from the route where {one.reference} alone would be right"
         case "net":

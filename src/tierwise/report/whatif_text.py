@@ -40,10 +40,12 @@ def answer(found: Repriced) -> Iterator[str]:
 
 def prices_table(found: Repriced) -> Grid:
     """Every setting before and after."""
-    titles = ["setting", "passed", "points", "$ before", "$ now"]
+    is_labelled = found.record.promise.labels != "agreement"
+    points, each = ("points", "solved") if is_labelled else (f"agrees with {found.record.reference}", "action")
+    titles = ["setting", "passed", points, "$ before", "$ now"]
     titles += [f"saved before, of {found.record.serve}", f"saves now, of {found.serve}"]
     has_hours = any(one.per_solved for one in found.settings)
-    titles += [f"$ per solved at {percent(duty)} duty" for duty in DUTIES] if has_hours else []
+    titles += [f"$ per {each} at {percent(duty)} duty" for duty in DUTIES] if has_hours else []
     ranked = sorted(found.settings, key=lambda one: one.dollars.value)
     return Grid(tuple(titles), tuple(_line(found, one) for one in ranked))
 
@@ -85,12 +87,14 @@ def facts(found: Repriced) -> dict[str, object]:
             {
                 "setting": one.kept.name,
                 "passed": one.has_passed,
-                "points": msgspec.to_builtins(one.kept.figures.points),
+                "points" if found.record.promise.labels != "agreement" else "agreement": msgspec.to_builtins(
+                    one.kept.figures.points
+                ),
                 "dollars_before": msgspec.to_builtins(one.kept.figures.dollars),
                 "dollars": msgspec.to_builtins(one.dollars),
                 "saving_before": msgspec.to_builtins(one.kept.saving),
                 "saving": msgspec.to_builtins(one.saving),
-                "dollars_per_solved": {
+                "dollars_per_solved" if found.record.promise.labels != "agreement" else "dollars_per_action": {
                     f"{duty:g}": msgspec.to_builtins(of) for duty, of in zip(DUTIES, one.per_solved, strict=False)
                 },
             }

@@ -40,6 +40,8 @@ class TrialOutcome(StrEnum):
     """The check accepted the answer."""
     INCORRECT = "incorrect"
     """The check rejected the answer."""
+    UNLABELLED = "unlabelled"
+    """There is an answer, and the task has no check. Only pools have it (`tierwise tune --labels agreement`)."""
     NO_ANSWER = "no_answer"
     """The tier could not answer: too long, out of budget, or blocked by a filter. It counts against the tier."""
     LOST_TO_THINKING = "lost_to_thinking"
@@ -229,7 +231,7 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_graded(self) -> bool:
-        """Whether its outcome counts for or against the tier."""
+        """Whether it says something about the tier: it did not end in an infrastructure error."""
         return self.outcome != TrialOutcome.ERROR
 
     @property
@@ -243,7 +245,7 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_answer(self) -> bool:
-        return self.outcome in (TrialOutcome.CORRECT, TrialOutcome.INCORRECT)
+        return self.outcome in (TrialOutcome.CORRECT, TrialOutcome.INCORRECT, TrialOutcome.UNLABELLED)
 
     @property
     def was_served(self) -> bool:

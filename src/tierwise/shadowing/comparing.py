@@ -10,7 +10,7 @@ from tierwise.certificate import PromiseKind
 from tierwise.spec.ask import Answer, Verdict
 from tierwise.spec.call import Pass
 from tierwise.verifiers.pooled import judge
-from tierwise.verifiers.votes import key_of_vote
+from tierwise.verifiers.votes import are_different, key_of_vote
 
 if TYPE_CHECKING:
     from tierwise.verifiers.verifier import Verifier
@@ -24,19 +24,17 @@ async def differ(
     verifier: Verifier | None,
 ) -> bool:
     """Whether two answers to one prompt differ, compared as the votes of `majority` are with `equality: auto`."""
-    keys = [
-        await key_of_vote(chosen(answer, passes), "auto", verifier)
+    one, other = [
+        (await key_of_vote(chosen(answer, passes), "auto", verifier), answer.completion.text)
         for answer, passes in ((first, first_passes), (second, second_passes))
     ]
-    if None in keys:  # no answer in either, or too much work to read: the whole texts are compared
-        return first.completion.text.strip() != second.completion.text.strip()
-    return keys[0] != keys[1]
+    return are_different(one, other)
 
 
 async def loss_of(
     first: Answer, second: Answer, verifier: Verifier | None, kind: PromiseKind, *, is_kept: bool
 ) -> float | None:
-    """The promised loss of a route's answer, from 0 to 1.
+    """The promised loss of a route's answer by its label, from 0 to 1. Where agreement was promised, it is `differ`.
 
     Args:
         first: the route's answer.

@@ -192,9 +192,13 @@ class Shadows:
         if not one.tries or not self._holds(answered.route):
             self._counted(answered.route, "dropped")
             return
-        is_promised = is_labelled(answered) and self._is_promised(answered)
+        is_promised = self._has_label(answered) and self._is_promised(answered)
         loss = 0.0 if is_promised else None
         self._observe(answered, Observed.of_lost(answered.action, loss, strata_of(answered)), "lost")
+
+    def _has_label(self, one: Answered) -> bool:
+        """Whether something tells the promised loss: a verifier; by agreement, the reference's answer."""
+        return self._routes[one.route].certificate.promise.labels == "agreement" or is_labelled(one)
 
     def _is_promised(self, one: Answered) -> bool:
         """Whether the promise is about this action."""
@@ -296,7 +300,7 @@ class Shadows:
     def _observe_own(self, one: Answered) -> Outcome:
         """The reference tier gave the answer, so nothing is asked."""
         kind = self._routes[one.route].certificate.promise.kind
-        loss = {"harm": 0.0, "net": 0.5, "selective": None}[kind] if is_labelled(one) else None
+        loss = {"harm": 0.0, "net": 0.5, "selective": None}[kind] if self._has_label(one) else None
         seen = Observed(action=one.action, differs=False, loss=loss, strata=strata_of(one))
         self._observe(one, seen, "own")
         self._keep(one, seen, one.answer, "")  # tasks made of these texts are then like the traffic
@@ -368,11 +372,14 @@ class Shadows:
         )
 
     async def _compared(self, one: Answered, reference: Answer, trace: Trace) -> Outcome:
-        kind = self._routes[one.route].certificate.promise.kind
+        promise = self._routes[one.route].certificate.promise
         is_kept = one.answer.tier != self._routes[one.route].certificate.reference
         async with asyncio.timeout(_COMPARE_SECONDS):
             differs = await differ(one.answer, one.passes, reference, trace.passes, one.verifier)
-            loss = await loss_of(one.answer, reference, one.verifier, kind, is_kept=is_kept)
+            if promise.labels == "agreement":
+                loss: float | None = float(differs)
+            else:
+                loss = await loss_of(one.answer, reference, one.verifier, promise.kind, is_kept=is_kept)
         outcome: Outcome = "differed" if differs else "agreed"
         seen = Observed(action=one.action, differs=differs, loss=loss, strata=strata_of(one))
         self._observe(one, seen, outcome)

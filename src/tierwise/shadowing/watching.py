@@ -164,4 +164,4 @@ def certified_rate(disagreement: Figure, tasks: int) -> float:
 
 def _loss(one: BrokenPromise | Change) -> str:
     mean = one.losses / max(1, one.seen)
-    return f"a loss of {mean:.1%} over {one.seen} labelled actions, and at most {one.limit:.1%} is promised"
+    return f"a loss of {mean:.1%} over {one.seen} actions with a known loss, and at most {one.limit:.1%} is promised"

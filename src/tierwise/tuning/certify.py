@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tierwise.stats.promises import Losses, Method
 from tierwise.tuning.chains import best_chain, largest_rate, nested_chains
@@ -20,6 +21,7 @@ from tierwise.tuning.chains import best_chain, largest_rate, nested_chains
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from tierwise.certificate import Labels
     from tierwise.tuning.evaluated import Evaluated, Floats, Numbers
 
 Kind = Literal["harm", "net", "selective"]
@@ -37,6 +39,10 @@ class Promises:
     limit: float
     """Share of all tasks; for `selective`, of those that are not passed on to the last tier."""
     confidence: float = 0.95
+    labels: Labels = "check"
+    """What tells a loss (`tierwise.certificate`)."""
+    missed: float = 0.0
+    """With a judge: the part of the limit that is for harm which it misses (`tuning.judging`)."""
     p95: float | None = None
     """Seconds that at most 5 % of actions may exceed."""
     dollars: float | None = None
@@ -49,8 +55,15 @@ class Promises:
     def __post_init__(self) -> None:
         if not (0 < self.limit < 1 and 0 < self.confidence < 1):
             raise ValueError("limit and confidence are between 0 and 1")
+        if self.labels == "agreement" and self.kind != "harm":
+            raise ValueError("agreement tells harm from above, and nothing about gains")
         if self.dollars is not None and (self.budget is None or not 0 < self.dollars < self.budget):
             raise ValueError("a promise of dollars needs a budget above it")
+
+    @property
+    def risk_name(self) -> str:
+        """What the promised share is of: `harm`, `net`, `selective`, or `disagreement` where that stands for harm."""
+        return "disagreement" if self.labels == "agreement" else self.kind
 
     @property
     def delta(self) -> float:
@@ -236,7 +249,7 @@ def _rehearsed(
     units = max(1, round(size * len(names) / max(1, len(tuning))))
     kept = evaluated.kept[found][:, tuning]
     chains = nested_chains(kept, dollars, starts.tolist())
-    rate = largest_rate(promises.limit, promises.delta, units, is_plain=_is_plain(evaluated, tuning))
+    rate = largest_rate(limit_of(promises), promises.delta, units, is_plain=_is_plain(evaluated, tuning))
     chosen = best_chain(
         [sorted(chain, key=lambda one: (seen[one], -dollars[one])) for chain in chains],
         harm / weights.mean(),
@@ -264,13 +277,13 @@ def expected_p_value(
     """The p-value that a setting would reach on this many tasks, if they were like the tuning tasks."""
     p_value = _p_on(losses_of(evaluated, setting, tuning, promises), limit_of(promises), promises, size)
     for _, other, bound in _others(evaluated, setting, tuning, promises, 0.0):
-        p_value = max(p_value, _p_on(other, bound, promises, size))
+        p_value = max(p_value, _p_on(other, bound, promises, round(size * other.tasks / max(1, len(tuning)))))
     return p_value
 
 
 def limit_of(promises: Promises) -> float:
     """The limit on the losses of `losses_of`."""
-    return (1 + promises.limit) / 2 if promises.kind == "net" else promises.limit
+    return (1 + promises.limit) / 2 if promises.kind == "net" else promises.limit - promises.missed
 
 
 def losses_of(
@@ -333,10 +346,30 @@ def _others(
     alone says whether an independent task is slow.
     """
     first = _is_plain(evaluated, tasks)
-    return [
+    found = [
         (name, _losses(evaluated, values, tasks, most, is_single=first and name == "p95"), bound)
         for name, values, bound in _further(evaluated, setting, promises, first=first)
     ]
+    if promises.missed:
+        found.append(("missed", missed_losses(evaluated, setting, tasks, most=most), promises.missed))
+    return found
+
+
+def missed_losses(evaluated: Evaluated, setting: int, tasks: Sequence[int] | Numbers, *, most: float = 0.0) -> Losses:
+    """The harm that a judge misses, on those of some tasks that have a check of their own."""
+    assert evaluated.missed is not None and evaluated.first_missed is not None  # noqa: S101, PT018 - a judge told them
+    checked = np.asarray(tasks)[has_checks(evaluated, tasks)]
+    is_single = _is_plain(evaluated, checked)
+    values = (evaluated.first_missed if is_single else evaluated.missed)[setting]
+    return _losses(evaluated, np.nan_to_num(values), checked, most, is_single=is_single)
+
+
+def has_checks(evaluated: Evaluated, tasks: Sequence[int] | Numbers) -> NDArray[np.bool_]:
+    """Whether each of some tasks has a check beside the judge."""
+    if evaluated.missed is None:
+        return np.zeros(len(tasks), dtype=np.bool_)
+    found: NDArray[np.bool_] = ~np.isnan(evaluated.missed[0][tasks])
+    return found
 
 
 def _further(

@@ -9,16 +9,18 @@ import numpy as np
 
 from tierwise.spec.errors import SpecError
 from tierwise.stats.estimates import Estimate
-from tierwise.stats.promises import Losses
+from tierwise.stats.promises import Losses, labels_needed
 from tierwise.tuning.certify import (
     MOST_SLOW,
     Certified,
     Promises,
     certify,
     expected_p_value,
+    has_checks,
     judged,
     limit_of,
     losses_of,
+    missed_losses,
     most_weight,
     ordered,
     risks,
@@ -67,6 +69,10 @@ class Outlook:
     is_least: bool
     saving: float
     """The share of the reference's dollars that it saves, on the tuning part."""
+    checked: int = 0
+    """With a judge: independent units of the calibration part that have a check."""
+    checks: int = 0
+    """With a judge: such units needed if it misses nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +132,20 @@ def outlook(searched: Searched, split: TaskSplit, promises: Promises) -> Outlook
         own_harm=searched.own_harm,
         is_least=searched.is_least,
         saving=0.0 if best is None or not reference else float(1 - costs[best] / reference),
+        checked=len(np.unique(evaluated.units[split.calibration][has_checks(evaluated, split.calibration)])),
+        checks=labels_needed(promises.missed, promises.delta) if promises.missed else 0,
     )
+
+
+def _require_reference(searched: Searched) -> None:
+    reference, correct = searched.space.reference, searched.evaluated.correct[searched.index(searched.space.reference)]
+    if not searched.has_answers:
+        raise SpecError(f"{reference!r} answers no task, so there is nothing to agree with; name another --reference")
+    if not correct.any():
+        raise SpecError(
+            f"no answer of {reference!r} is right, so no route can do worse, and a promise would say nothing. Look at "
+            "the tasks' checks, or name a better tier with --reference"
+        )
 
 
 def require_feasible(found: Outlook, searched: Searched, promises: Promises) -> None:
@@ -135,6 +154,15 @@ def require_feasible(found: Outlook, searched: Searched, promises: Promises) -> 
     Raises:
         SpecError: says what would be feasible.
     """
+    if promises.labels == "agreement" and found.own_harm > promises.limit:
+        raise SpecError(
+            f"two independent answers of {searched.space.reference!r} differ in "
+            f"{'at least ' if found.is_least else ''}{found.own_harm:.1%} of tasks, so it disagrees with itself more "
+            f"often than the {promises.limit:.2%} that are allowed. Use a deterministic reference (temperature 0, or "
+            f"more votes); give the tasks checks, which tell harm from a difference; or allow --loss "
+            f"{_rounded_up(found.own_harm):g}",
+            field="--loss",
+        )
     if promises.kind == "harm" and found.own_harm > promises.limit:
         raise SpecError(
             f"two independent answers of {searched.space.reference!r} are wrong and right in "
@@ -143,6 +171,14 @@ def require_feasible(found: Outlook, searched: Searched, promises: Promises) -> 
             f"harm; use a deterministic reference (temperature 0, or more votes); or allow --loss "
             f"{_rounded_up(found.own_harm):g}",
             field="--loss",
+        )
+    if found.checked < found.checks:
+        raise SpecError(
+            f"the error of a judge is bounded on tasks that have a check: {found.checked} of the {found.tasks} "
+            f"independent calibration tasks have one, and a loss of {promises.limit:g} takes {found.checks} even if "
+            f"the judge misses nothing, and never fewer than {labels_needed(promises.limit, promises.delta)}. Give "
+            f"{found.checks / max(1, found.checked):.1f} times as many tasks a check, drawn at random",
+            field="--labels",
         )
     if found.tasks < found.labels:
         most = _feasible_limit(promises, found.tasks)
@@ -171,11 +207,7 @@ def decide(searched: Searched, split: TaskSplit, promises: Promises, measures: M
         SpecError: the promise is not feasible (`require_feasible`).
     """
     evaluated, reference = searched.evaluated, searched.space.reference
-    if not evaluated.correct[searched.index(reference)].any():
-        raise SpecError(
-            f"no answer of {reference!r} is right, so no route can do worse, and a promise would say nothing. Look at "
-            "the tasks' checks, or name a better tier with --reference"
-        )
+    _require_reference(searched)
     seen = outlook(searched, split, promises)
     require_feasible(seen, searched, promises)
     candidates = cheaper(searched, split)
@@ -237,29 +269,33 @@ def _choice(
         more = f"; at the rate of the tuning tasks it takes {seen.labels_for_expected} calibration tasks"
         more = more if seen.labels_for_expected > seen.tasks else ""
         return None, (
-            f"nothing cheaper keeps the promise for certain: the surest setting, {name}, has a {promises.kind} of "
-            f"{risk:.2%} on {closest.losses.tasks} calibration tasks, and the promise of {closest.binding} has "
-            f"p = {closest.p_value:.3g}, above {promises.delta:g}{more}"
+            f"nothing cheaper keeps the promise for certain: the surest setting, {name}, has a {promises.risk_name} of "
+            f"{risk:.2%} on {closest.losses.tasks} calibration tasks, and the promise of {_named(promises, closest)} "
+            f"has p = {closest.p_value:.3g}, above {promises.delta:g}{more}"
         )
     route = searched.routes[found.setting]
-    if confirmed is not None and confirmed.low > promises.limit:
+    if confirmed is not None and confirmed.low > promises.limit - promises.missed:
         return None, (
-            f"the test tasks contradict the calibration tasks: {found.name} has a {promises.kind} of "
+            f"the test tasks contradict the calibration tasks: {found.name} has a {promises.risk_name} of "
             f"{confirmed.risk:.2%} on {confirmed.tasks} of them, at least {confirmed.low:.2%} with the same "
             "confidence. The parts may not be alike: give more tasks, or name what belongs together as `cluster`"
         )
     if route.is_fixed:
         losses = found.tested.losses
-        bound = losses.upper_bound(promises.delta)
+        bound = losses.upper_bound(promises.delta) + promises.missed
         risk, bound = (2 * end - 1 for end in (losses.risk, bound)) if promises.kind == "net" else (losses.risk, bound)
         return None, (
-            f"tier {serve!r} keeps the promise alone, with a {promises.kind} of {risk:.2%} on {losses.tasks} "
+            f"tier {serve!r} keeps the promise alone, with a {promises.risk_name} of {risk:.2%} on {losses.tasks} "
             f"calibration tasks, at most {bound:.2%}, and no route that keeps it is cheaper"
         )
     if saving is None or saving.interval is None or saving.interval.low <= 0:
         ends = "" if saving is None else f" ({share_said(saving)})"
         return None, f"{found.name} keeps the promise, but may not be cheaper than {serve!r}{ends}"
     return route, f"{found.name} keeps the promise and saves {share_said(saving)} of the dollars of {serve!r}"
+
+
+def _named(promises: Promises, tested: Tested) -> str:
+    return promises.risk_name if tested.binding == promises.kind else tested.binding
 
 
 def share_said(of: Estimate) -> str:
@@ -291,6 +327,11 @@ def confirm(searched: Searched, split: TaskSplit, promises: Promises, setting: i
         losses.upper_bound(promises.delta, seed=seed),
     )
     risk, low, bound = (2 * end - 1 for end in ends) if promises.kind == "net" else ends
+    if promises.missed:  # two bounds, each at half the level
+        missed = missed_losses(searched.evaluated, setting, split.test)
+        half = promises.delta / 2
+        bound = min(1.0, losses.upper_bound(half, seed=seed) + missed.upper_bound(half, seed=seed))
+        risk += missed.risk
     return Confirmed(tasks=losses.tasks, risk=risk, low=low, bound=bound)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tierwise.analysis.duty import per_solved
 from tierwise.analysis.summary import design_of
 from tierwise.tuning.costs import by_hour, costs_of
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def duties(decision: Decision, pool: Pool, *, seed: int) -> dict[str, tuple[Estimate | None, ...]]:
-    """Dollars per solved action at each of `analysis.duty.DUTIES`, on the test part, of all settings with figures.
+    """Dollars per solved action at each of `analysis.duty.DUTIES`, on the test part, of all settings with figures; per
+    action where nothing tells which are solved.
 
     Empty where nothing is paid by the hour.
 
@@ -36,6 +39,8 @@ def duties(decision: Decision, pool: Pool, *, seed: int) -> dict[str, tuple[Esti
     ids = [tasks[index].id for index in test.tolist()]
     sample = design_of(ids, tasks, ()).sample(ids)
     dollars, correct = (of[settings][:, test] for of in (searched.evaluated.dollars, searched.evaluated.correct))
+    if searched.labels == "agreement":
+        correct = np.ones_like(correct)
     return {
         name: per_solved(sample, dollars[at].tolist(), timed[at].tolist(), correct[at].tolist())
         for at, name in enumerate(names)

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from tierwise.policies import Single
 from tierwise.policies.acceptance import CascadeSignal
 from tierwise.policies.signals import ALTERNATIVES, has_k
 from tierwise.pools.grid import Setting, tiers_as_settings
 from tierwise.spec.errors import SpecError
+from tierwise.tuning.agreement import agreeing_draws
 from tierwise.tuning.evaluated import Evaluated
+from tierwise.tuning.judge_error import JudgeError, judge_error
 from tierwise.tuning.ladders import ladder_outcomes, pairs_of, replayed
 from tierwise.tuning.learning import Learned, learn, learned_outcomes
 from tierwise.tuning.outcomes import Outcomes, Runner, levels_of, thresholds_of
+from tierwise.tuning.self_harm import own_harm
 from tierwise.tuning.space import (
     ACCEPTING,
     AGREEMENTS,
@@ -39,11 +41,13 @@ from tierwise.tuning.space import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from tierwise.certificate import Labels
     from tierwise.plan import Plan
     from tierwise.pools.reading import Pool
     from tierwise.pools.replaying import Replayed, Replayer
     from tierwise.tuning.evaluated import Floats, Numbers
     from tierwise.tuning.split import TaskSplit
+    from tierwise.workloads.checks import CheckChoice
 
 _ALONE = "~"
 """Begins the names of settings that only this module sees; no tier's name can."""
@@ -59,13 +63,22 @@ class Searched:
     evaluated: Evaluated
     orders: int
     own_harm: float
-    """E[p (1 - p)] over tasks: how often two independent answers of the reference are wrong and right."""
+    """E[p (1 - p)] over tasks: how often two independent answers of the reference are wrong and right. By agreement:
+    how often two of them differ."""
     is_least: bool
     """Whether the reference's harm to itself is at least this: its orders share draws."""
     largest: Mapping[str, float]
     """Dollars of the dearest action of each fixed tier."""
     left_out: tuple[str, ...]
     """Why tiers are no part of the space, and whether learned combinations of signals are."""
+    labels: Labels = "check"
+    """What tells a loss."""
+    has_answers: bool = True
+    """Whether the reference answers any task."""
+    judge: JudgeError | None = None
+    """With a judge, how often it errs."""
+    agreeing: Mapping[tuple[str, tuple[str, bytes]], tuple[bool, ...]] | None = None
+    """By agreement, whether each draw agrees (`tuning.agreement`); None where draws are graded."""
 
     def index(self, tier: str) -> int:
         """The setting that is a tier served alone."""
@@ -79,6 +92,8 @@ def search_space(
     reference: str = "",
     orders: int = 8,
     seed: int = 0,
+    labels: Labels = "check",
+    checks: Mapping[str, CheckChoice] | None = None,
     ended: Callable[[str], None] = lambda _: None,
 ) -> Searched:
     """Replay what the space is made of, and evaluate every setting.
@@ -89,6 +104,8 @@ def search_space(
         reference: a tier; empty to choose.
         orders: of each task's draws.
         seed: of the orders.
+        labels: what tells a loss.
+        checks: with a judge, the tasks' own checks, by task id.
         ended: called with what has been done.
 
     Raises:
@@ -96,7 +113,7 @@ def search_space(
     """
     pool, plan = replayer.pool, replayer.pool.plan
     fixed, left_out = _fixed_tiers(replayer)
-    run = Runner(replayer, orders, seed)
+    run = Runner(replayer, orders, seed, labels, checks)
     actions = dict(zip((one.name for one in fixed), run.all(fixed), strict=True))
     ended(f"replayed {len(fixed)} tiers")
     costs = {name: float(np.mean([one.dollars for one in of])) for name, of in actions.items()}
@@ -120,13 +137,17 @@ def search_space(
     outcomes |= dict(_learned_outcomes(run, space, of, first, learned, split.tuning))
     outcomes |= dict(ladder_outcomes(run, space, ladders, first, split.tuning))
     routes = tuple(outcomes)
-    own, is_least = own_harm(pool, plan, chosen, outcomes[Route(ladder=(chosen,))])
+    own, is_least = own_harm(run, chosen, outcomes[Route(ladder=(chosen,))])
     return Searched(
         space=space,
         routes=routes,
         evaluated=_evaluated(pool, split, routes, [outcomes[one] for one in routes], outcomes[Route(ladder=(chosen,))]),
         orders=orders,
+        labels=labels,
         own_harm=own,
+        has_answers=any(one.answer is not None for one in run.baseline),
+        judge=judge_error(run, checks) if checks else None,
+        agreeing=agreeing_draws(run, chosen) if labels == "agreement" else None,
         is_least=is_least,
         largest={name: max(one.dollars for one in of) for name, of in actions.items()},
         left_out=(*left_out, *_said(lacking), *too_short, *(one.said for one in learned.values() if one.said)),
@@ -179,25 +200,6 @@ def _kinds(pool: Pool) -> tuple[SignalKind, ...]:
     recorded = pool.manifest.settings.pool
     has_alternatives = recorded is not None and has_k(recorded.top_logprobs, ALTERNATIVES)
     return SIGNALS if has_alternatives or not any(task.task.tools for task in pool.tasks) else ()
-
-
-def own_harm(pool: Pool, plan: Plan, reference: str, of: Outcomes) -> tuple[float, bool]:
-    """How often two independent answers of the reference are wrong and right, and whether it is at least that often.
-
-    Of a single pass it is estimated without bias from all draws: of k right ones of m, k (m - k) / (m (m - 1)). Other
-    policies are compared between orders, which have draws in common.
-    """
-    source = pool.source(plan.runs_as[plan.deployment_of(reference)], plan.tiers[reference].sampling.fields())
-    if isinstance(plan.tiers[reference].policy.member, Single) and source is not None:
-        drawn = [[bool(draw.correct) for draw in task.draws[source.key]] for task in pool.tasks]
-        pairs = [(sum(right), len(right)) for right in drawn]
-        is_least = False
-    else:
-        pairs = [(int(row.sum()), len(row)) for row in of.correct]
-        is_least = True
-    shares = [right * (all_ - right) / (all_ * (all_ - 1)) for right, all_ in pairs if all_ > 1]
-    weights = [task.task.weight for task, (_, all_) in zip(pool.tasks, pairs, strict=True) if all_ > 1]
-    return (float(np.average(shares, weights=weights)) if shares else 0.0), is_least
 
 
 _Base = tuple[str, str, tuple[CascadeSignal, ...]]
@@ -336,6 +338,8 @@ def _evaluated(
             "graded what was recorded, and cannot grade what a route chooses. Give these tasks a check, or remove them"
         )
     harm = [(1 - one.correct) * reference.correct for one in of]
+    missed = [(1 - one.truth) * reference.truth * (1 - seen) for one, seen in zip(of, harm, strict=True)]
+    is_judged = not np.isnan(reference.truth).all()
     return Evaluated(
         names=tuple(route.name for route in routes),
         tasks=tuple(task.task.id for task in pool.tasks),
@@ -345,6 +349,8 @@ def _evaluated(
         harm=_means(harm),
         gain=_means(one.correct * (1 - reference.correct) for one in of),
         first_harm=np.stack([one[:, 0] for one in harm]),
+        missed=_means(missed) if is_judged else None,
+        first_missed=np.stack([one[:, 0] for one in missed]) if is_judged else None,
         disagreement=_means(one.differs for one in of),
         kept=_means(one.kept for one in of),
         kept_wrong=_means(one.kept * (1 - one.correct) for one in of),

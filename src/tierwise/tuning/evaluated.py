@@ -48,6 +48,12 @@ class Evaluated:
     seconds: Floats
     """Of an action; settings × tasks × orders."""
 
+    missed: Floats | None = None
+    """With a judge, the share of orders in which the final answer is wrong and the reference's right by the task's own
+    check, and not by the judge; not a number for tasks without one. None where losses are told otherwise."""
+    first_missed: Floats | None = None
+    """As `missed`, in the recorded order alone."""
+
     def __post_init__(self) -> None:
         wanted = (len(self.names), len(self.tasks))
         for name in ("correct", "harm", "gain", "first_harm", "disagreement", "kept", "kept_wrong", "dollars"):

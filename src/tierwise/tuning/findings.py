@@ -66,7 +66,7 @@ class Stratum:
     escalated: Estimate | None
     """Share of actions that reached the last tier."""
     harm: Estimate | None
-    """Share on which the answer is wrong and the reference's right."""
+    """Share on which the answer is wrong and the reference's right; by agreement, on which the two differ."""
     points: Estimate | None
     reference: Estimate | None
     """Points of the reference."""
@@ -136,7 +136,9 @@ def findings(decision: Decision, measures: Measures, pool: Pool, raced: Raced | 
         measures=measures,
         frontier=tuple(_frontier(decision, measures)),
         strata=tuple(_strata(decision, tasks)),
-        signals=tuple(one for one in calibrate(pool) if any(row.answers for row in one.signals)),
+        signals=tuple(
+            one for one in calibrate(pool, decision.searched.agreeing) if any(row.answers for row in one.signals)
+        ),
         labels=tuple(more_labels(decision)),
         raced=raced,
         raced_share=share,

@@ -46,7 +46,8 @@ def about(config: str, pool: str, promises: Promises, *, reference: str, orders:
     if promises.dollars is None:
         said.pop("prices", None)
     said.pop("routes", None)
-    promised = [promises.kind, promises.limit, promises.confidence, promises.p95, promises.dollars]
+    promised: list[Any] = [promises.kind, promises.limit, promises.confidence, promises.p95, promises.dollars]
+    promised += [promises.labels] if promises.labels != "check" else []  # earlier digests stay
     facts: list[Any] = [said, pool, promised, reference, orders, seed]
     return sha256_of(facts)
 

@@ -13,16 +13,19 @@ from tierwise.policies.acceptance import reading
 from tierwise.pools.choice import TooFewDraws
 from tierwise.tuning.space import DIGITS, FALLING, QUANTILES, SignalKind, signal_of
 from tierwise.verifiers import pooled
+from tierwise.verifiers.votes import are_different, key_of_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from tierwise.certificate import Labels
     from tierwise.plan import Plan
     from tierwise.pools.grid import Setting
     from tierwise.pools.reading import Pool
     from tierwise.pools.replaying import Replayed, Replayer
     from tierwise.spec.call import Completion
     from tierwise.tuning.evaluated import Floats, Numbers
+    from tierwise.workloads.checks import CheckChoice
 
 K = TypeVar("K")
 
@@ -37,13 +40,16 @@ class Outcomes:
     """What one policy does: tasks × orders."""
 
     correct: Floats
-    """1 or 0; not a number where the answer could not be graded."""
+    """1 or 0; not a number where the answer could not be graded. By agreement: 1 where it is the reference's."""
     dollars: Floats
     seconds: Floats
     kept: Floats
     """1 where its last tier was not asked."""
     differs: Floats
     """1 where the answer is another than the reference's."""
+    truth: Floats
+    """With a judge: whether the task's own check accepts the answer; not a number for tasks without one, and
+    otherwise."""
 
     def where(self, accepted: Mask, refused: Outcomes) -> Outcomes:
         """These outcomes where an answer is accepted, and others where it is not."""
@@ -58,16 +64,32 @@ class Outcomes:
 class Runner:
     """Runs settings in all orders, and turns their actions into arrays.
 
+    Args:
+        replayer: of the pool.
+        orders: of each task's draws.
+        seed: of the orders.
+        labels: what tells a loss. By `agreement`, an answer is right if it is the reference's.
+        checks: with a judge, the tasks' own checks, by task id.
+
     Attributes:
         baseline: the actions of the reference.
         offers_tools: of each task, whether its request does.
     """
 
-    def __init__(self, replayer: Replayer, orders: int, seed: int) -> None:
-        self._replayer, self.orders, self._seed = replayer, orders, seed
+    def __init__(
+        self,
+        replayer: Replayer,
+        orders: int,
+        seed: int,
+        labels: Labels = "check",
+        checks: Mapping[str, CheckChoice] | None = None,
+    ) -> None:
+        self._replayer, self.orders, self._seed, self.labels = replayer, orders, seed, labels
         self.baseline: Sequence[Replayed] = ()
         self.offers_tools = np.array([bool(task.task.tools) for task in replayer.pool.tasks])
-        self._keys: dict[int, tuple[Completion, str | None]] = {}
+        self._checks = checks or {}
+        self._right: dict[tuple[int, int], tuple[Completion, bool]] = {}
+        self._keys: dict[tuple[int, int], tuple[Completion, str | None]] = {}
 
     @property
     def pool(self) -> Pool:
@@ -119,27 +141,56 @@ class Runner:
             actions: of the policy.
             last: the policy's last tier; empty if it is served alone.
         """
+        differs = self.array(
+            float(self.differ(one.task, one.answer, other.answer))
+            for one, other in zip(actions, self.baseline, strict=True)
+        )
+        graded = self.array(np.nan if one.correct is None else float(one.correct) for one in actions)
         return Outcomes(
-            correct=self.array(np.nan if one.correct is None else float(one.correct) for one in actions),
+            correct=1 - differs if self.labels == "agreement" else graded,
             dollars=self.array(one.dollars for one in actions),
             seconds=self.array(one.seconds for one in actions),
             kept=self.array(float(bool(last) and one.asked != last) for one in actions),
-            differs=self.array(
-                float(self._differ(one.answer, other.answer)) for one, other in zip(actions, self.baseline, strict=True)
-            ),
+            differs=differs,
+            truth=self.array(self._truth(one) for one in actions),
         )
 
-    def _differ(self, one: Completion | None, other: Completion | None) -> bool:
+    def _truth(self, action: Replayed) -> float:
+        right = self.is_right(action.task, action.answer)
+        return np.nan if right is None else float(right)
+
+    def is_right(self, task: int, answer: Completion | None) -> bool | None:
+        """Whether a task's own check accepts an answer; None for a task that has none beside the judge."""
+        check = self._checks.get(self.pool.tasks[task].task.id)
+        if check is None or answer is None:
+            return None if check is None else False
+        known = self._right.get((task, id(answer)))
+        if known is None:
+            verdict = self._replayer.memo.run(lambda: pooled.judge(check.member, answer))
+            known = self._right[task, id(answer)] = answer, verdict.ok
+        return known[1]
+
+    def differ(self, task: int, one: Completion | None, other: Completion | None) -> bool:
+        """Whether two answers to a task differ, compared as shadowed ones are (`shadowing.comparing`).
+
+        Args:
+            task: its index in the pool.
+            one: an answer; None where there is none. The same holds for the next.
+            other: of the same task.
+        """
         if one is None or other is None:
             return one is not other
-        return one is not other and self._key(one) != self._key(other)
+        return one is not other and are_different(
+            (self._key(task, one), one.text), (self._key(task, other), other.text)
+        )
 
-    def _key(self, completion: Completion) -> str | None:
-        """As votes are compared; the text where that gives none."""
-        known = self._keys.get(id(completion))
+    def _key(self, task: int, completion: Completion) -> str | None:
+        known = self._keys.get((task, id(completion)))
         if known is None:
-            key = self._replayer.memo.run(lambda: pooled.vote_of(completion, "auto"))
-            known = self._keys[id(completion)] = completion, key if key is not None else completion.text.strip()
+            asked = self.pool.tasks[task]
+            verifier = None if asked.task.verifier is None else asked.task.verifier.member
+            key = self._replayer.memo.run(lambda: key_of_answer(completion, asked.prompt, "auto", verifier))
+            known = self._keys[task, id(completion)] = completion, key
         return known[1]
 
 

@@ -18,7 +18,16 @@ from tierwise.spec.replacing import replace_file
 from tierwise.tuning.certify import Promises
 from tierwise.tuning.decide import confirm
 from tierwise.tuning.space import Route
-from tierwise.tuning.writing import evidence_of, figure_of, figures_of, now, promise_of, source_of, thinking_of
+from tierwise.tuning.writing import (
+    evidence_of,
+    figure_of,
+    figures_of,
+    judged_of,
+    now,
+    promise_of,
+    source_of,
+    thinking_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -87,6 +96,8 @@ class TuningRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Its directory; relative to the record's folder where the pool is inside."""
     source: Source
     promise: Promise
+    missed: float = 0.0
+    """With a judge: the part of the promised limit that was for harm which it misses."""
     budget: float | None
     """The most dollars that any action could cost; with a promise of dollars."""
     reference: str
@@ -111,9 +122,11 @@ class TuningRecord(msgspec.Struct, frozen=True, kw_only=True):
             kind=self.promise.kind,
             limit=self.promise.limit,
             confidence=self.promise.confidence,
+            labels=self.promise.labels,
             p95=self.promise.p95_seconds,
             dollars=self.promise.dollars,
             budget=self.budget,
+            missed=self.missed,
             looks=len(self.looks),
         )
 
@@ -202,6 +215,7 @@ def record_of(
         source=source_of(pool, directory),
         promise=promise_of(decision.promises),
         budget=decision.promises.budget,
+        missed=decision.promises.missed,
         reference=searched.space.reference,
         orders=searched.orders,
         parts=Parts(seed=seed, **named),
@@ -223,7 +237,8 @@ def _kept(decision: Decision, measures: Measures, setting: int, seed: int) -> Ke
     least = 0.0
     tested = next((of for of in certified.passed if of.setting == setting), None) if certified is not None else None
     if certified is not None and tested is not None:
-        evidence = evidence_of(certified, tested, promises, seed=seed)
+        judge = judged_of(decision, tested, seed=seed)
+        evidence = evidence_of(certified, tested, promises, seed=seed, judge=judge)
         found = confirm(searched, decision.split, promises, setting, seed=seed)
         confirmed = Confirmation(tasks=found.tasks, risk=found.risk, bound=found.bound)
         least = found.low

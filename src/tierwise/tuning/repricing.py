@@ -53,8 +53,8 @@ class RepricedSetting:
     saving: Estimate | None
     """Share of the dollars of the fixed tier to be served that it saves now, on the same tasks."""
     per_solved: tuple[Estimate | None, ...]
-    """Dollars per solved action at each of `analysis.duty.DUTIES`; None where nothing is solved. Empty if nothing is
-    by the hour."""
+    """Dollars per solved action at each of `analysis.duty.DUTIES`; None where nothing is solved. Per action where no
+    label tells what is. Empty if nothing is by the hour."""
 
     @property
     def has_passed(self) -> bool:
@@ -153,12 +153,14 @@ def reprice(record: TuningRecord, pool: Pool, prices: Mapping[str, Price]) -> Re
     serve = min(fixed, key=lambda at: mean[at], default=reference)
     ids = [tasks[at].id for at in test]
     measured = _Measured(design_of(ids, tasks, ()).sample(ids), costs.dollars[:, test])
+    is_labelled = record.promise.labels != "agreement"
+    solved = costs.correct[:, test] if is_labelled else np.ones_like(costs.dollars[:, test])
     rows = tuple(
         RepricedSetting(
             kept=one,
             dollars=measured.dollars(at),
             saving=None if at == serve else measured.saving(at, serve),
-            per_solved=() if timed is None else measured.per_solved(at, timed[at, test], costs.correct[at, test]),
+            per_solved=() if timed is None else measured.per_solved(at, timed[at, test], solved[at]),
         )
         for at, one in enumerate(record.settings)
     )
@@ -231,7 +233,7 @@ def _choice(
             "a mean cost was promised and tested at the earlier prices, so nothing is certified at these; "
             "`tierwise tune --from` tests it again"
         )
-    if chosen.kept.least > record.promise.limit:
+    if chosen.kept.least > record.promise.limit - record.missed:
         return None, f"the test tasks contradict the calibration tasks for {name}, the cheapest that passed"
     route = chosen.kept.setting
     if route.is_fixed:

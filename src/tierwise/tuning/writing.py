@@ -20,6 +20,7 @@ from tierwise.certificate import (
     Evidence,
     Figure,
     Figures,
+    Judged,
     Promise,
     Saving,
     Source,
@@ -27,6 +28,8 @@ from tierwise.certificate import (
     conditions_of,
 )
 from tierwise.spec.errors import SpecError
+from tierwise.tuning.certify import missed_losses, most_weight
+from tierwise.tuning.labels import judge_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +91,7 @@ def certificate_of(
         reference=reference,
         safe=decision.serve,
         promise=promise_of(promises),
-        evidence=evidence_of(certified, tested, promises, seed=seed),
+        evidence=evidence_of(certified, tested, promises, seed=seed, judge=judged_of(decision, tested, seed=seed)),
         confirmed=Confirmation(tasks=confirmed.tasks, risk=confirmed.risk, bound=confirmed.bound),
         figures={
             ROUTE if name == evaluated.names[certified.setting] else name: figures_of(one)
@@ -116,12 +119,39 @@ def promise_of(promises: Promises) -> Promise:
         kind=promises.kind,
         limit=promises.limit,
         confidence=promises.confidence,
+        labels=promises.labels,
         p95_seconds=promises.p95,
         dollars=promises.dollars,
     )
 
 
-def evidence_of(certified: Certified, tested: Tested, promises: Promises, *, seed: int) -> Evidence:
+def judged_of(decision: Decision, tested: Tested, *, seed: int) -> Judged | None:
+    """What the judge misses of a setting that passed; None without a judge.
+
+    Args:
+        decision: with what the judge's error is.
+        tested: the setting.
+        seed: of the order in which a bet saw the calibration tasks.
+    """
+    searched, promises, split, error = decision.searched, decision.promises, decision.split, decision.searched.judge
+    if error is None:
+        return None
+    most = most_weight(searched.evaluated, split.tuning)
+    missed = missed_losses(searched.evaluated, tested.setting, split.calibration, most=most)
+    return Judged(
+        tier=judge_of(promises.labels),
+        limit=promises.missed,
+        tasks=missed.tasks,
+        losses=sum(v * w for v, w in zip(missed.values, missed.weights, strict=True)),
+        p_value=missed.p_value(promises.missed, seed=seed, delta=promises.delta),
+        false_accepts=None if error.false_accepts is None else figure_of(error.false_accepts),
+        false_rejects=None if error.false_rejects is None else figure_of(error.false_rejects),
+    )
+
+
+def evidence_of(
+    certified: Certified, tested: Tested, promises: Promises, *, seed: int, judge: Judged | None = None
+) -> Evidence:
     """Of one of the settings that passed.
 
     Args:
@@ -129,8 +159,10 @@ def evidence_of(certified: Certified, tested: Tested, promises: Promises, *, see
         tested: one of `certified.passed`.
         promises: that were tested.
         seed: of the order in which a bet saw the calibration tasks.
+        judge: what it misses; None without one.
     """
-    bound = tested.losses.upper_bound(promises.delta, seed=seed)
+    bound = min(1.0, tested.losses.upper_bound(promises.delta, seed=seed) + promises.missed)
+    missed = judge.losses / max(1, judge.tasks) if judge is not None else 0.0
     is_net = promises.kind == "net"
     return Evidence(
         method=tested.method,
@@ -138,12 +170,13 @@ def evidence_of(certified: Certified, tested: Tested, promises: Promises, *, see
         losses=sum(v * w for v, w in zip(tested.losses.values, tested.losses.weights, strict=True)),
         tasks=tested.losses.tasks,
         units=len(tested.losses.values),
-        risk=2 * tested.losses.risk - 1 if is_net else tested.losses.risk,
+        risk=2 * tested.losses.risk - 1 if is_net else tested.losses.risk + missed,
         bound=2 * bound - 1 if is_net else bound,
         order_seed=seed,
         hypotheses=len(certified.order),
         rank=1 + certified.passed.index(tested),
         looks=promises.looks,
+        judge=judge,
         level=None if promises.looks == 1 else promises.delta,
     )
 

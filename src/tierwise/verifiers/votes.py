@@ -15,18 +15,25 @@ SHORT = 3
 
 
 async def key_of_vote(vote: Pass, equality: Equality, verifier: Checkable | None) -> str | None:
-    """The key of a vote; None without an answer, or if it is too much work to read.
+    """The key of a vote, a pass that finished: as `key_of_answer`."""
+    return await key_of_answer(vote.completion, vote.call.prompt, equality, verifier)
+
+
+async def key_of_answer(
+    completion: Completion, prompt: Prompt, equality: Equality, verifier: Checkable | None
+) -> str | None:
+    """The key of an answer; None without an answer, or if it is too much work to read.
 
     Args:
-        vote: a pass that finished.
+        completion: the answer.
+        prompt: what was asked.
         equality: how votes are compared. Tool calls are always compared by name and arguments.
         verifier: whose form of an answer counts where the equality is `auto`; None if there is none.
     """
-    completion = vote.completion
     if len(completion.text) > limits.ANSWER_CHARACTERS:
         return None
-    if runs_code(vote, equality, verifier):
-        return await behaviour_key(spoken(completion), _asked(vote.call.prompt))
+    if _runs_code(completion, equality, verifier):
+        return await behaviour_key(spoken(completion), _asked(prompt))
     by = equality if verifier is None or equality != "auto" else verifier.kind
     if by in ("auto", "number", "math_verify") and _is_unfinished(completion):
         return None
@@ -35,13 +42,27 @@ async def key_of_vote(vote: Pass, equality: Equality, verifier: Checkable | None
     key = await vote_of(completion, equality)
     if key is None or completion.tool_calls or equality not in ("auto", "number"):
         return key
-    return with_asked_unit(key, _asked(vote.call.prompt))
+    return with_asked_unit(key, _asked(prompt))
+
+
+def are_different(one: tuple[str | None, str], other: tuple[str | None, str]) -> bool:
+    """Whether two answers to one prompt differ, each given by its key (`key_of_answer`) and its text.
+
+    Where one has no key, because it has no answer or is too much work to read, whole texts are compared.
+    """
+    if one[0] is None or other[0] is None:
+        return one[1].strip() != other[1].strip()
+    return one[0] != other[0]
 
 
 def runs_code(vote: Pass, equality: Equality, verifier: Checkable | None) -> bool:
     """Whether the key of a vote is what its program does, so that it must run."""
+    return _runs_code(vote.completion, equality, verifier)
+
+
+def _runs_code(completion: Completion, equality: Equality, verifier: Checkable | None) -> bool:
     by = equality if verifier is None or equality != "auto" else verifier.kind
-    return by in ("code", "python_tests") and not vote.completion.tool_calls
+    return by in ("code", "python_tests") and not completion.tool_calls
 
 
 def _asked(prompt: Prompt) -> str:

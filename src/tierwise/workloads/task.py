@@ -27,14 +27,14 @@ _RESERVED = frozenset({"model", "messages", "n", "seed", "stream", "stream_optio
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A prompt, and the check that decides whether its answer is correct."""
+    """A prompt, and the check that decides whether its answer is correct, if there is one."""
 
     id: Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]{1,80}$")]
     """Unique id, used in records and in the ledger: 1 to 80 characters."""
     messages: list[dict[str, Any]]
     """The conversation, in OpenAI's format. An image may be a path relative to the workload, sent as a `data:` URL."""
-    check: CheckChoice
-    """Grades the answer in the bench. The endpoint never sees it."""
+    check: CheckChoice | None = None
+    """Grades the answer in the bench. The endpoint never sees it. None: nothing says whether an answer is right."""
     verifier: VerifierChoice | None = None
     """A verifier that the tier's policy may use on candidates. It is sent with the request, as a user would send it."""
     tags: list[Tag] = []
@@ -53,7 +53,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     @property
     def reveals_answer(self) -> bool:
         """Whether its `verifier` is its decisive `check`, so that the policy knows the correct answer."""
-        if self.verifier is None or self.verifier.kind != self.check.kind:
+        if self.verifier is None or self.check is None or self.verifier.kind != self.check.kind:
             return False
         return self.check.member.decisive and self.verifier.member == self.check.member
 
@@ -106,7 +106,7 @@ def read_task(value: Any, base: Path, reading: Reading, shared: Shared = NOTHING
     for name, choice in (("check", task.check), ("verifier", task.verifier)):
         if choice is not None and not choice.member.is_ready:
             reading.wrong(f"{name}.{choice.kind}", f"has nothing to check with; give its `{choice.member.brought}`")
-    if missing := missing_package(task.check):
+    if task.check is not None and (missing := missing_package(task.check)):
         reading.wrong(f"check.{task.check.kind}", missing)
     return task
 

@@ -55,12 +55,17 @@ class Workload:
     @property
     def needs_sandbox(self) -> bool:
         """Whether grading runs or evaluates code written by a model."""
-        return any(task.check.member.runs_code for task in self.tasks)
+        return any(task.check.member.runs_code for task in self.tasks if task.check is not None)
+
+    @property
+    def unlabelled(self) -> tuple[Task, ...]:
+        """The tasks without a check: nothing says whether an answer to them is right."""
+        return tuple(task for task in self.tasks if task.check is None)
 
     @property
     def judges(self) -> tuple[str, ...]:
         """The tiers that judge its tasks. The endpoint must serve them."""
-        return tuple(dict.fromkeys(task.check.judge.tier for task in self.tasks if task.check.judge is not None))
+        return tuple(judges_of(self.tasks))
 
 
 def load(path: Path) -> Workload:
@@ -127,6 +132,12 @@ def _load_folder(path: Path) -> Workload:
     return _workload(path, raw + b"\0" + encoded(tasks.values()), tasks, header, arrival)
 
 
+def judges_of(tasks: Iterable[Task]) -> list[str]:
+    """The tiers that judge some tasks, each once."""
+    judges = [task.check.judge for task in tasks if task.check is not None]
+    return list(dict.fromkeys(one.tier for one in judges if one is not None))
+
+
 def encoded(tasks: Iterable[Task]) -> bytes:
     """Tasks as JSON lines."""
     return msgspec.json.Encoder().encode_lines(list(tasks))
@@ -188,8 +199,9 @@ def _check_pin(header: WorkloadHeader, body: bytes, where: str, errors: list[Spe
 def _notes(tasks: tuple[Task, ...]) -> Iterable[str]:
     if note := small_sample(len(tasks)):
         yield note
-    judges = dict.fromkeys(task.check.judge.tier for task in tasks if task.check.judge is not None)
-    for tier in judges:
+    for tier in judges_of(tasks):
         yield f"{tier!r} is the judge; judges tend to favour their own answers, so do not let it judge its own tier"
+    if without := sum(task.check is None for task in tasks):
+        yield f"{without} tasks have no check: `tierwise tune --labels agreement` needs none, all else that grades does"
     if revealing := sum(task.reveals_answer for task in tasks):
         yield f"{revealing} tasks send their hidden answer as `verifier`, so the policy sees the answer key"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tierwise.ledger.read import StoredContent
     from tierwise.workloads.files.redact import Redactor
 
-CHECKS = "judge:TIER, agrees:TIER, recorded, request, regex:PATTERN, exact:TEXT, or JSON"
+CHECKS = "judge:TIER, agrees:TIER, recorded, request, none, regex:PATTERN, exact:TEXT, or JSON"
 
 AGREES = (
     "The answer says the same as the reference in all that the user asked for. Other words are fine; a missing, "
@@ -62,7 +62,8 @@ def from_ledger(kept: Sequence[StoredContent], check: str, redactor: Redactor) -
     Args:
         kept: actions with their content.
         check: what grades every task: `judge:TIER`; `agrees:TIER`, a judge who sees the recorded answer; `recorded`,
-            equality with the recorded answer; `request`, the request's verifier; or any check.
+            equality with the recorded answer; `request`, the request's verifier; `none`, for
+            `tierwise tune --labels agreement`; or any check.
         redactor: redacts every text.
 
     Raises:
@@ -105,7 +106,7 @@ class _Grader:
 
     @classmethod
     def read(cls, text: str) -> _Grader:
-        if text in ("recorded", "request"):
+        if text in ("recorded", "request", "none"):
             return cls(text)
         kind, _, tier = text.partition(":")
         if kind == "agrees" and tier:
@@ -115,8 +116,10 @@ class _Grader:
         except SpecError as error:
             raise SpecError(f"{text!r}: {error}; allowed: {CHECKS}", field="--check") from error
 
-    def check(self, request: dict[str, Any], answer: dict[str, Any] | None, finish: str) -> dict[str, Any]:
-        """The check of one task, as JSON."""
+    def check(self, request: dict[str, Any], answer: dict[str, Any] | None, finish: str) -> dict[str, Any] | None:
+        """The check of one task, as JSON; None for none."""
+        if self.kind == "none":
+            return None
         if self.fixed is not None:
             found: dict[str, Any] = msgspec.to_builtins(self.fixed)
             return found
@@ -140,14 +143,14 @@ class _Grader:
             raise _UnusableAction("its answer is empty") from None
 
 
-def task_value(action: str, model: str, request: dict[str, Any], check: dict[str, Any]) -> dict[str, Any]:
+def task_value(action: str, model: str, request: dict[str, Any], check: dict[str, Any] | None) -> dict[str, Any]:
     """A task as JSON, of a request that was answered.
 
     Args:
         action: its id.
         model: the tier or route that was asked.
         request: its fields, with its verifier under `tierwise`.
-        check: what grades the task.
+        check: what grades the task; None for nothing.
     """
     messages = request["messages"]
     options = {name: field for name, field in request.items() if name not in _OWN | _NOT_KEPT and field is not None}
@@ -155,7 +158,7 @@ def task_value(action: str, model: str, request: dict[str, Any], check: dict[str
     value: dict[str, Any] = {
         "id": action[:80],
         "messages": messages,
-        "check": check,
+        **({} if check is None else {"check": check}),
         "tags": [model[:80]],
         "cluster": _conversation(messages),
     }

@@ -2,7 +2,7 @@
 
 A label is the request's verifier, or a `check` that somebody wrote into the line afterwards. The first is also sent
 with the task, because a route may use it; the second is not, because no route will have it. Lines without a label are
-left out, and counted.
+left out and counted, unless what needs no labels is wanted of them.
 """
 
 from __future__ import annotations
@@ -46,8 +46,12 @@ class Shadowed:
     """Counts of actions that cannot be tasks, by reason."""
 
 
-def read_shadowed(path: Path) -> Shadowed:
+def read_shadowed(path: Path, *, needs_labels: bool = True) -> Shadowed:
     """Read the tasks of a file of shadowed traffic, in the order in which they were asked.
+
+    Args:
+        path: of the file.
+        needs_labels: leave out lines without a label. Without that they become tasks without a check.
 
     Raises:
         NotFound: the file does not exist.
@@ -58,10 +62,11 @@ def read_shadowed(path: Path) -> Shadowed:
     left_out: Counter[str] = Counter()
     for line in decode_json_lines(whole, ShadowedLine, str(path)):
         check = line.check or line.verifier
-        if check is None:
+        if check is None and needs_labels:
             left_out["the request has no verifier, so nothing tells right from wrong"] += 1
             continue
-        request = {**line.fields, "messages": line.messages, "tierwise": {"verifier": line.verifier}}
+        own = {} if line.verifier is None else {"verifier": line.verifier}
+        request = {**line.fields, "messages": line.messages, "tierwise": own}
         reading = Reading()
         value = task_value(line.action, line.route, request, check)
         if labels := labels_of(line.fields):

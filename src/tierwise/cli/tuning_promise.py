@@ -1,0 +1,82 @@
+"""What `tierwise tune` is asked to promise, and what sizes of parts can prove of it before anything is recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tierwise.cli.console import Console
+    from tierwise.stats.promises import Method
+    from tierwise.tuning.certify import Kind, Promises
+
+
+def promises_of(kind: Kind, loss: float, confidence: float, p95: str, labels: str) -> Promises:
+    from tierwise.spec.errors import SpecError
+    from tierwise.tuning.certify import Promises
+    from tierwise.tuning.labels import labels_of, require_kind
+
+    by = labels_of(labels)
+    require_kind(by, kind)
+    seconds = None
+    if p95:
+        try:
+            seconds = float(p95.strip().removesuffix("s"))
+        except ValueError:
+            raise SpecError(f"{p95!r} is not a number of seconds, such as 8s", field="--p95") from None
+        if not 0 < seconds < float("inf"):
+            raise SpecError(f"{p95!r} is not a positive number of seconds", field="--p95")
+    return Promises(kind=kind, limit=loss, confidence=confidence, labels=by, p95=seconds)
+
+
+def labelled(workload: Path, promises: Promises, folder: Path | None) -> Path:
+    """Refuse tasks that have not what tells a loss. Returns the workload that is recorded: with a judge, its own."""
+    from tierwise.cli.tuning_pool import judged_workload
+    from tierwise.tuning.labels import require_labelled
+    from tierwise.workloads.files import load
+
+    require_labelled(load(workload), promises.labels)
+    return judged_workload(workload, promises.labels, folder)
+
+
+def print_split(
+    console: Console, file: Path, workload: Path, promises: Promises, draws: int, seed: int, *, races: bool
+) -> None:
+    """What the sizes of the parts can prove, before anything is recorded."""
+    from tierwise import plan as planning
+    from tierwise.cli.racing import race_at_most
+    from tierwise.pools.sources import sources_of
+    from tierwise.stats.promises import labels_needed
+    from tierwise.tuning.judging import checks_of
+    from tierwise.tuning.labels import judge_of
+    from tierwise.tuning.split import split
+    from tierwise.workloads.files import load
+
+    plan = planning.load(file)
+    listed = load(workload).tasks
+    parts = split(listed, seed=seed)
+    units = len(set(parts.units[parts.calibration].tolist()))
+    is_plain = units == len(parts.calibration) and len({task.weight for task in listed}) == 1
+    method: Method = "exact" if is_plain and promises.kind != "net" else "betting"
+    for line in parts.notes:
+        console.print(line, style="yellow")
+    recorded = f"{len(sources_of(plan))} deployments × {draws} draws × {len(listed)} tasks"
+    sizes = f"{len(parts.tuning)} tuning, {len(parts.calibration)} calibration, {len(parts.test)} test"
+    console.print(f"tasks              {sizes}")
+    console.print(f"to record          {recorded}")
+    if races:
+        console.print(f"race               {race_at_most(plan, listed, parts, draws, seed)}")
+    elif promises.labels != "check":
+        console.print("race               none: what drops out is decided by right answers, which only checks tell")
+    needs = "tasks needed " if promises.labels == "agreement" else "labels needed"
+    if judge_of(promises.labels):
+        checked = len(
+            set(parts.calibration.tolist()) & {n for n, one in enumerate(listed) if one.id in checks_of(listed)}
+        )
+        console.print(f"tasks with a check {checked} calibration tasks; they tell the error of the judge")
+    for limit in sorted({promises.limit, 0.01, 0.02, 0.05}):
+        needed = labels_needed(limit, promises.delta, method=method)
+        enough = "enough" if units >= needed else f"{units} here: too few"
+        console.print(f"{needs}      {needed} calibration tasks for {limit:.2%} with no loss seen ({enough})")
+    console.print("record a pool, or give one with --pool, to see the expected losses and the largest saving in reach")

@@ -1,0 +1,178 @@
+"""`tierwise tune --labels judge:TIER`: from a workload of which some tasks have checks to a certificate."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from made_pools import question
+from made_tunings import CONFIG, recording, said
+from tierwise.certificate import read_certificate
+from tierwise.cli import app
+from tierwise.report.certificate_text import certificate_text
+from tierwise.runs.directory import RunDirectory
+from tierwise.spec.errors import SpecError
+from tierwise.testing.server import FakeServer, HttpReply, HttpRequest, in_a_thread
+from tierwise.tuning.judging import judged_tasks
+from tierwise.workloads.files import encoded, load
+
+JUDGED = ("--labels", "judge:best", "--loss", "0.1", "--orders", "1")
+
+
+def judged_pool(place: Path, *, tasks: int = 300, share: float = 0.7, errs: float = 0.05) -> None:
+    """A workload of which a random share has checks, and a pool in which a judge graded every draw."""
+    rng = random.Random(0)
+    given = [question(number, **({} if rng.random() < share else {"check": None})) for number in range(tasks)]
+    workload = place / "tasks.jsonl"
+    workload.write_bytes(encoded(given))
+    draw = said(best_wrong=0.02)
+
+    def says(task: int, tier: str, number: int) -> Any:
+        one = draw(task, tier, number)
+        wrong = random.Random(f"judge {task} {tier}").random() < errs
+        return replace(one, outcome="incorrect" if (one.outcome == "correct") == wrong else "correct")
+
+    judged = judged_tasks(load(workload), "best")
+    directory = recording(place / "pool", questions=judged, says=says)
+    manifest = directory.read_manifest()
+    digest = hashlib.sha256(encoded(judged)).hexdigest()
+    source = msgspec.structs.replace(manifest.workload, sha256=digest)
+    directory.write_manifest(msgspec.structs.replace(manifest, workload=source))
+
+
+def tune(place: Path, *more: object) -> Any:
+    file = place / "tierwise.yaml"
+    file.write_text(CONFIG)
+    command = ["tune", str(file), str(place / "tasks.jsonl"), "--pool", str(place / "pool"), *JUDGED, *map(str, more)]
+    return CliRunner().invoke(app, command)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("judged")
+    judged_pool(found)
+    done = tune(found, "--out", found / "out")
+    assert done.exit_code == 0, done.exception
+    return found
+
+
+def test_a_certificate_says_what_the_judge_misses(place):
+    assert "Serve the route `auto`" in (place / "out" / "report.md").read_text()
+    certificate = read_certificate(place / "out" / "certificate.json")
+    assert certificate.promise.labels == "judge:best"
+    judge = certificate.evidence.judge
+    assert judge is not None
+    assert 0 < judge.limit < 0.1
+    assert judge.p_value <= certificate.evidence.p_value <= 0.05
+    assert 80 < judge.tasks < certificate.evidence.tasks
+    assert certificate.evidence.bound <= 0.1
+    for rate in (judge.false_accepts, judge.false_rejects):
+        assert rate.low <= rate.value < 0.15
+        assert rate.high > rate.value
+    text = "\n".join(certificate_text(certificate))
+    assert "best judged the answers" in text
+    assert "as best judges" in text
+    assert "random sample of all" in text
+
+
+def test_the_report_says_how_often_the_judge_errs(place):
+    for name in ("report.md", "report.html"):
+        said_ = (place / "out" / name).read_text()
+        assert "every share of solved tasks here is by its verdict" in said_
+        assert "that the judge is right" in said_
+    assert json.loads((place / "out" / "report.json").read_text())["promise"]["missed"] > 0
+
+
+def test_a_dry_run_says_how_many_checks_it_takes(place):
+    done = tune(place, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "needed for the judge" in done.output
+
+
+def test_too_few_checks_are_refused_with_the_number_it_takes(tmp_path):
+    judged_pool(tmp_path, tasks=120, share=0.1)
+    done = tune(tmp_path, "--out", tmp_path / "out")
+    assert isinstance(done.exception, SpecError), done.output
+    assert "the error of a judge is bounded on tasks that have a check" in str(done.exception)
+    assert "never fewer than 29" in str(done.exception)
+
+
+def test_a_judge_that_accepts_what_is_wrong_certifies_nothing_that_harms(tmp_path):
+    """It calls every answer right, so it sees no harm at all, and misses all of it."""
+    judged_pool(tmp_path, tasks=200, share=1.0, errs=0.0)
+    pool = RunDirectory(tmp_path / "pool")
+    pool.write_records([msgspec.structs.replace(one, outcome="correct") for one in pool.read_records()])
+    done = tune(tmp_path, "--out", tmp_path / "out", "--json")
+    assert done.exit_code == 0, done.exception
+    found = json.loads(done.stdout)
+    assert found["serve"] != "fast"  # wrong on 30 % of the tasks
+    if found["is_certified"]:
+        judge = read_certificate(tmp_path / "out" / "certificate.json").evidence.judge
+        assert judge.losses / judge.tasks < 0.1
+
+
+def test_a_run_that_is_made_again_has_the_judge_of_the_earlier_one(place, tmp_path):
+    file = place / "tierwise.yaml"
+    file.write_text(CONFIG)
+    command = ["tune", str(file), str(place / "tasks.jsonl"), "--from", str(place / "out"), "--loss", "0.12"]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "again")])
+    assert done.exit_code == 0, done.exception
+    certificate = read_certificate(tmp_path / "again" / "certificate.json")
+    assert certificate.promise.labels == "judge:best"
+    assert certificate.evidence.looks == 2
+    assert certificate.evidence.judge is not None
+
+
+SERVED = """
+deployments:
+  small: {{engine: http, url: "{url}", model: small, slots: 8}}
+  large: {{engine: http, url: "{url}", model: large, slots: 8}}
+tiers:
+  fast: {{deployment: small, policy: single, sampling: {{temperature: 0}}}}
+  best: {{deployment: large, policy: single, sampling: {{temperature: 0}}}}
+prices:
+  small: {{prompt: 1, completion: 1}}
+  large: {{prompt: 20, completion: 20}}
+"""
+
+
+class Answers(FakeServer):
+    """Answers every question with 4, and judges every answer to be right."""
+
+    judged = 0
+
+    def reply_to(self, number: int, request: HttpRequest) -> HttpReply:
+        del number
+        is_judge = "You judge the answer" in str(request.body["messages"][0]["content"])
+        self.judged += is_judge
+        return HttpReply(text="VERDICT: yes" if is_judge else "4")
+
+
+def test_answers_are_recorded_and_judged_once(tmp_path, write_tasks):
+    tasks = [
+        {
+            "id": f"t{n}",
+            "messages": [{"role": "user", "content": f"{n}?"}],
+            **({"check": {"number": {"equals": 4}}} if n % 3 else {}),
+        }
+        for n in range(210)
+    ]
+    workload, file, out = write_tasks(*tasks), tmp_path / "served.yaml", tmp_path / "out"
+    with in_a_thread(Answers()) as server:
+        file.write_text(SERVED.format(url=server.url))
+        command = ["tune", str(file), str(workload), *JUDGED, "--draws", "1", "--out", str(out)]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.exception
+        assert server.judged == 2 * 210
+        again = CliRunner().invoke(app, command)
+        assert again.exit_code == 0, again.exception
+        assert server.judged == 2 * 210
+    assert "serve the fixed tier 'fast'" in done.output
