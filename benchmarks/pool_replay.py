@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ from tierwise.pools.replaying import Replayer
 from tierwise.pools.results import results
 from tierwise.run import Action, Tier
 from tierwise.runs.directory import ConfigSource, Manifest, Planned, RunDirectory, RunSettings, SourceFile
-from tierwise.runs.draws import DrawFacts, PoolSettings
+from tierwise.runs.draws import DrawFacts, PoolSettings, TokenTrace
 from tierwise.runs.machine import machine
 from tierwise.runs.records import PassSpend, TrialOutcome, TrialRecord
 from tierwise.spec.budget import Budget
@@ -73,7 +73,7 @@ prices:
 
 
 # ── the pool ────────────────────────────────────────────────────────────
-def make_pool(path: Path, tasks: int, draws: int, seed: int = 0) -> Pool:
+def make_pool(path: Path, tasks: int, draws: int, seed: int = 0, *, alternatives: int = 0) -> Pool:
     rng = random.Random(seed)
     directory = RunDirectory.create(path)
     made = [
@@ -96,7 +96,7 @@ def make_pool(path: Path, tasks: int, draws: int, seed: int = 0) -> Pool:
             tasks=[task.id for task in made],
             variants=[Planned(tier=tier, mode="both", most_passes=1) for tier in tiers],
             settings=RunSettings(
-                seed=0, concurrency=16, timeout=600.0, repeats=draws, pool=PoolSettings(top_logprobs=0)
+                seed=0, concurrency=16, timeout=600.0, repeats=draws, pool=PoolSettings(top_logprobs=alternatives)
             ),
             versions={},
             machine=machine(),
@@ -104,7 +104,7 @@ def make_pool(path: Path, tasks: int, draws: int, seed: int = 0) -> Pool:
     )
     directory.write_records(
         [
-            _record(rng, made[number], number, tier, draw, right)
+            _record(rng, made[number], number, tier, draw, right, alternatives)
             for tier, skill in zip(tiers, (3.0, 6.0), strict=True)
             for number in range(tasks)
             for right in [rng.betavariate(skill, 2.0)]
@@ -114,7 +114,9 @@ def make_pool(path: Path, tasks: int, draws: int, seed: int = 0) -> Pool:
     return read_pool(directory)
 
 
-def _record(rng: random.Random, task: Task, number: int, tier: str, draw: int, right: float) -> TrialRecord:
+def _record(
+    rng: random.Random, task: Task, number: int, tier: str, draw: int, right: float, alternatives: int
+) -> TrialRecord:
     is_right = rng.random() < right
     said = 10 * number if is_right else 10 * number + rng.choice((1, 1, 1, 2, 2, 3, 4))
     text = f"First I add the parts, then I look at what is left. The answer is {said}."
@@ -154,7 +156,22 @@ def _record(rng: random.Random, task: Task, number: int, tier: str, draw: int, r
         completion_tokens=tokens,
         dollars=0.0,
         passes=[spent],
-        draw=DrawFacts(vote=answer_key(Completion(text=text), "auto")),
+        draw=DrawFacts(
+            vote=answer_key(Completion(text=text), "auto"),
+            tokens=_trace(rng, text, tokens, right, alternatives) if alternatives else None,
+        ),
+    )
+
+
+def _trace(rng: random.Random, text: str, tokens: int, right: float, alternatives: int) -> TokenTrace:
+    """Tokens of a pass that is surer where answers are often right."""
+    chosen = [round(1000 * rng.expovariate(1 / (1.05 - right))) for _ in range(tokens)]
+    ends = [round(len(text) * place / tokens) for place in range(tokens + 1)]
+    return TokenTrace(
+        chosen=chosen,
+        top=[[one, *(one + 1500 + 500 * place for place in range(alternatives - 1))] for one in chosen],
+        lengths=[after - before for before, after in pairwise(ends)],
+        answer=0,
     )
 
 

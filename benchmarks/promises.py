@@ -15,7 +15,8 @@ broken if the risk in the whole population is above the limit. All rules get the
 - *Hoeffding*: the fixed-sequence test of harm by Hoeffding's bound.
 
 Savings are shares of the oracle's, which knows the population. A pass of the cheap tier costs a tenth of one of the
-reference. `--quick` takes 40 splits of few cases.
+reference. The *ceiling* is the share that no valid certificate can exceed (benchmarks/ceilings.py). `--quick` takes 40
+splits of few cases.
 """
 
 from __future__ import annotations
@@ -31,11 +32,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special, stats
 
+from ceilings import ceiling
 from populations import SYNTHETIC, Floats, Population, Truth, joined, recorded
 from real_pools import POOLS, publish
 from tierwise.stats.promises import fixed_sequence
 from tierwise.tuning.certify import Promises, certify
 from tierwise.tuning.evaluated import Evaluated, Numbers
+from tierwise.tuning.space import QUANTILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,8 +49,9 @@ DELTA = 0.05
 COUNTS, POOL_COUNT = (150, 330, 500, 1000), 300
 TUNING, POOL_TUNING = 150, 200
 """Tasks on which signal and thresholds are chosen."""
-STEPS = 30
-"""Thresholds of a signal: quantiles of its scores on the tuning split, from the strictest on."""
+STEPS = QUANTILES
+"""Thresholds of a signal, as many as `tierwise tune` tries: quantiles of its scores on the tuning split, from the
+strictest on."""
 PRICE = 0.1
 """Of a pass of the cheap tier, relative to the reference's."""
 
@@ -75,6 +79,8 @@ class Result:
     saving: float
     """Mean saving against the reference."""
     oracle_saving: float
+    ceiling: float | None
+    """Share of the oracle's saving that any valid certificate can keep; None if the oracle saves nothing."""
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -192,6 +198,7 @@ def measured(population: Population, tuning: int, tasks: int, splits: int) -> li
     broken: dict[tuple[float, Rule], int] = defaultdict(int)
     served: dict[tuple[float, Rule], float] = defaultdict(float)
     saved: dict[tuple[float, Rule], float] = defaultdict(float)
+    most = {limit: ceiling(population, limit, tasks, price=PRICE, delta=DELTA) for limit in LIMITS}
     nothing = Truth(risk=0.0, served=0.0, selective=0.0)
     for number in range(splits):
         split = split_of(population, tuning, tasks, number)
@@ -214,6 +221,7 @@ def measured(population: Population, tuning: int, tasks: int, splits: int) -> li
             oracle=population.oracle(limit),
             saving=saved[limit, rule],
             oracle_saving=max(0.0, population.oracle(limit) - PRICE),
+            ceiling=most[limit],
         )
         for (limit, rule), count in broken.items()
     ]
@@ -258,10 +266,14 @@ def verdict(found: Sequence[Result]) -> list[str]:
         f"{100 * worst.broken / worst.splits:.1f} % of {worst.splits} splits [{100 * low:.1f}, {100 * high:.1f}] "
         f"({worst.population}, {worst.limit:.0%}, {worst.tasks} tasks); {100 * DELTA:.0f} % are allowed."
     )
+    goal = (
+        f"**Savings.** The goal is {GOAL:.0%} of the oracle's with 500 synthetic tasks, and with 300 of a pool. After "
+        "the stroke is what any valid certificate can keep at most:"
+    )
     lines = [
         broken,
         "",
-        f"**Savings.** The goal is {GOAL:.0%} of the oracle's with 500 synthetic tasks, and with 300 of a pool:",
+        goal,
         "",
         "| population | " + " | ".join(f"{limit:.0%}" for limit in LIMITS) + " |",
         "|---" * (len(LIMITS) + 1) + "|",
@@ -271,7 +283,8 @@ def verdict(found: Sequence[Result]) -> list[str]:
         for limit in LIMITS:
             at = [one for one in ours if (one.population, one.limit) == (name, limit) and one.tasks in (500, 300)]
             share = at[0].share if at else None
-            row.append(f"**{percent(share)}**" if share is not None and share >= GOAL else percent(share))
+            shown = f"**{percent(share)}**" if share is not None and share >= GOAL else percent(share)
+            row.append(f"{shown} / {percent(at[0].ceiling if at else None)}")
         lines.append(f"| {name} | {' | '.join(row)} |")
     return lines
 
@@ -287,15 +300,16 @@ def as_markdown(found: Sequence[Result]) -> str:
         rules = [rule for rule in RULES if any(one.rule == rule for one in of)]
         lines += ["", f"### {name[0].upper()}{name[1:]}", ""]
         lines += [
-            f"| promise | tasks | oracle serves | served | {' | '.join(rules)} |",
-            "|---" * (len(rules) + 4) + "|",
+            f"| promise | tasks | oracle serves | served | ceiling | {' | '.join(rules)} |",
+            "|---" * (len(rules) + 5) + "|",
         ]
         for limit in LIMITS:
             for tasks in dict.fromkeys(one.tasks for one in of):
                 at = {one.rule: one for one in of if (one.limit, one.tasks) == (limit, tasks)}
                 ours = at["certificate"]
                 cells = " | ".join(cell(at.get(rule)) for rule in rules)
-                lines.append(f"| {limit:.0%} | {tasks} | {percent(ours.oracle)} | {percent(ours.served)} | {cells} |")
+                sizes = f"{limit:.0%} | {tasks} | {percent(ours.oracle)} | {percent(ours.served)}"
+                lines.append(f"| {sizes} | {percent(ours.ceiling)} | {cells} |")
     return "\n".join(lines) + "\n"
 
 
@@ -305,6 +319,7 @@ def plot(found: Sequence[Result], path: Path) -> None:
     rows = [
         {"population": one.population, "rule": one.rule, "promise": f"{one.limit:.0%}"}
         | {"broken": 100 * one.broken / one.splits, "saving": 100 * (one.share or 0.0)}
+        | {"ceiling": 100 * (one.ceiling or 0.0)}
         for one in found
         if one.tasks in (500, 300)
     ]
@@ -320,7 +335,18 @@ def plot(found: Sequence[Result], path: Path) -> None:
         )
     )
     allowed = alt.Chart().mark_rule(strokeDash=[4, 3]).encode(x=alt.datum(100 * DELTA))
-    alt.layer(allowed, marks, data=values).properties(width=200, height=180).facet(
+    most = (
+        alt.Chart()
+        .transform_filter(alt.datum.rule == "certificate")
+        .mark_tick(orient="horizontal", thickness=2, width=14, opacity=0.8)
+        .encode(
+            x=alt.datum(2),
+            y="ceiling:Q",
+            color=alt.value("black"),
+            tooltip=["promise:N", "ceiling:Q"],
+        )
+    )
+    alt.layer(allowed, most, marks, data=values).properties(width=200, height=180).facet(
         alt.Facet("population:N", title=None, sort=list(dict.fromkeys(one.population for one in found))), columns=4
     ).save(str(path))
 

@@ -94,6 +94,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """With the promised confidence, the risk is at most this."""
     order_seed: int
     """Of the order in which a bet saw the units."""
+    bet: Share = 0.0
+    """Size of a bet, the same for all units, as a part of the largest one; 0 if it followed the losses, or none was."""
     hypotheses: int
     """Routes in the order that was fixed on the tuning split."""
     rank: int

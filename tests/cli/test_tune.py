@@ -67,6 +67,10 @@ def test_a_route_is_certified_and_written_with_everything_that_a_reader_needs(pl
     assert facts["is_certified"]
     assert facts["certificate"] == certificate.sha256
     assert facts["settings"] >= 100
+    recorded = RunDirectory(place / "pool").read_records()
+    inference = facts["inference"]
+    assert inference["recorded_tokens"] == sum(one.completion_tokens or 0 for one in recorded) / 300
+    assert inference["ratio"] == inference["recorded_tokens"] / inference["dearest_tokens"] > 1
 
 
 def test_the_same_pool_gives_the_same_certificate(place, tmp_path):
@@ -95,6 +99,7 @@ def test_a_dry_run_says_what_can_be_proved_and_writes_nothing(place, tmp_path):
     assert "labels needed      59 calibration tasks" in done.output
     assert "reference's own harm 0 % of tasks" in done.output
     assert "largest saving" in done.output
+    assert "× that of the dearest setting alone" in done.output
     assert not (tmp_path / "none").exists()
 
 

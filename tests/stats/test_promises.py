@@ -60,6 +60,40 @@ def test_a_p_value_is_valid_at_the_limit_over_every_sample_of_twelve(test, limit
     assert all(share <= delta + 1e-12 for delta, share in rejected.items())
 
 
+@pytest.mark.parametrize("bet", [0.5, 0.9, 0.99, 1.0])
+@pytest.mark.parametrize("limit", [0.1, 0.35])
+def test_a_declared_bet_is_valid_at_the_limit_over_every_sample_of_three_kinds_of_units(bet, limit):
+    """Heavy units with a loss, light ones without, and light ones with half of one: the null hypothesis just holds."""
+    excesses = (1 - limit, -0.4 * limit, 0.4 * (0.5 - limit))
+    light = (1 - limit) / ((1 - limit) + 0.4 * (limit - 0.1))  # so that the mean excess is 0
+    chances = (1 - light, 0.8 * light, 0.2 * light)
+    assert sum(one * chance for one, chance in zip(excesses, chances, strict=True)) == pytest.approx(0)
+    rejected = dict.fromkeys((0.02, 0.05, 0.2, 0.5), 0.0)
+    for sample in itertools.product(range(3), repeat=7):
+        found = betting([excesses[one] for one in sample], limit, bet=bet)
+        for delta in rejected:
+            rejected[delta] += math.prod(chances[one] for one in sample) * (found <= delta)
+    assert all(share <= delta + 1e-12 for delta, share in rejected.items())
+
+
+def test_a_large_bet_needs_as_few_units_as_the_exact_test():
+    needed = [labels_needed(limit, 0.05, method="betting", bet=0.99) for limit in (0.05, 0.02, 0.01)]
+    assert needed == [59, 150, 302]
+    assert labels_needed(0.05, 0.05, method="betting", bet=1.0) == labels_needed(0.05, 0.05) == 59
+
+
+def test_a_whole_loss_ends_the_largest_bet_and_not_a_smaller_one():
+    lost = [0.95] + [-0.05] * 400
+    assert betting(lost, 0.05, bet=1.0) == 1
+    assert betting(lost, 0.05, bet=0.9) < 0.05
+
+
+@pytest.mark.parametrize("bet", [-0.1, 1.1])
+def test_a_bet_of_more_than_the_largest_is_refused(bet):
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        Losses(values=(0.5,), weights=(1.0,), is_plain=False, tasks=1, bet=bet)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     sample=st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 5)), min_size=1, max_size=60),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from made_evaluations import evaluated, routes
 from tierwise.stats.promises import exact
-from tierwise.tuning.certify import Promises, certify, judged, ordered, pareto, walk
+from tierwise.tuning.certify import Order, Promises, certify, judged, ordered, pareto, walk
 from tierwise.tuning.chains import nested_chains
 
 HARM = Promises(limit=0.05)
@@ -43,7 +43,7 @@ def test_the_tests_stop_at_the_first_failure_and_never_look_beyond():
     harm = np.zeros((3, 400))
     harm[1, 200::5] = 1  # looks harmless on the tuning tasks
     of = evaluated(harm, [0.1, 0.5, 1.0])
-    found = walk(of, range(200), range(200, 400), HARM, [2, 1, 0])
+    found = walk(of, range(200), range(200, 400), HARM, Order(settings=(2, 1, 0)))
     assert [one.setting for one in found] == [2]
 
 
@@ -197,7 +197,7 @@ def test_the_stricter_thresholds_of_a_signal_are_tested_before_the_loosest_witho
     harm[1, 300::16] = 1  # looks harmless on the tuning tasks
     of = evaluated(harm, [0.1, 0.5, 0.8], kept=kept)
     promises = Promises(limit=0.02)
-    assert ordered(of, range(300), promises, 300) == [2, 1, 0]
+    assert ordered(of, range(300), promises, 300).settings == (2, 1, 0)
     found = certify(of, range(300), range(300, 600), promises)
     assert found is not None
     assert found.name == "setting 2"
@@ -216,7 +216,7 @@ def test_a_chain_is_ordered_by_all_promises():
     kept[1, ::2] = 0
     of = evaluated(harm, [0.1, 0.5], kept=kept)
     wanted = Promises(limit=0.05, dollars=0.3, budget=1.0)
-    assert ordered(of, range(300), wanted, 300)[0] == 0  # the stricter one costs too much
+    assert ordered(of, range(300), wanted, 300).settings[0] == 0  # the stricter one costs too much
     found = certify(of, range(300), range(300, 600), wanted)
     assert found is not None
     assert found.name == "setting 0"
@@ -229,3 +229,30 @@ def test_a_slow_reference_is_not_tested_before_a_quick_route():
     found = certify(of, range(300), range(300, 600), Promises(limit=0.05, p95=5.0))
     assert found is not None
     assert found.name == "setting 1"
+
+
+def test_clusters_are_bet_on_with_a_size_that_the_tuning_tasks_chose():
+    units = np.arange(800) // 2
+    harm = np.zeros((1, 800))
+    harm[0, ::130] = 1
+    of = evaluated(harm, [0.1], units=units)
+    tuning = np.arange(300)
+    found = certify(of, tuning, np.arange(300, 800), HARM)
+    assert found is not None
+    assert found.tested.losses.bet == ordered(of, tuning, HARM, 500).bet > 0.5
+    again = judged(of, 0, np.arange(300, 800), HARM, most=2.0, bet=found.tested.losses.bet)
+    assert again.p_value == found.tested.p_value
+    followed = judged(of, 0, np.arange(300, 800), HARM, most=2.0)
+    assert found.tested.p_value < followed.p_value / 3
+
+
+def test_sixty_clusters_without_a_loss_are_enough_for_five_percent():
+    of = evaluated(np.zeros((1, 240)), [0.1], units=np.arange(240) // 2)
+    assert certify(of, range(120), range(120, 240), HARM) is not None  # 60 clusters; 78 by bets that follow the losses
+    assert certify(of, range(124), range(124, 240), HARM) is None
+
+
+def test_the_size_of_bets_is_not_used_where_the_exact_test_is():
+    of = evaluated(np.zeros((1, 300)), [0.1])
+    assert ordered(of, range(150), HARM, 150).bet == 0
+    assert judged(of, 0, range(150, 300), HARM, bet=0.9).losses.bet == 0

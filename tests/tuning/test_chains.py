@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tierwise.tuning.chains import best_chain, largest_rate
+from tierwise.stats.promises import Losses
+from tierwise.tuning.chains import BETS, best_chain, largest_rate, rehearsed
 
 
 @pytest.mark.parametrize(("limit", "units"), [(0.05, 58), (0.05, 59), (0.05, 150), (0.02, 250), (0.01, 500)])
@@ -28,23 +29,35 @@ def test_a_cheap_chain_whose_every_setting_harms_is_left_for_one_that_passes():
     lucky[0] = np.eye(tasks)[:4].sum(axis=0)  # on the tuning tasks one of them seems to be within it
     sure = np.stack([np.zeros(tasks), np.eye(tasks)[0], np.eye(tasks)[:2].sum(axis=0)])
     dollars = np.array([0.30, 0.25, 0.20, 0.80, 0.60, 0.50])
-    chosen = best_chain(
-        [[0, 1, 2], [3, 4, 5]],
-        np.concatenate([lucky, sure]),
-        dollars,
-        reference=1.0,
-        rate=largest_rate(0.05, 0.05, 150, is_plain=True),
-        units=150,
-    )
-    assert list(chosen) == [3, 4, 5]
+    harm = np.concatenate([lucky, sure])
+    passes = rehearsed(harm, np.ones(tasks), 0.05, 0.05, units=150, most=1.0, is_plain=True)
+    chosen, bet = best_chain([[0, 1, 2], [3, 4, 5]], passes, dollars, reference=1.0)
+    assert (list(chosen), bet) == ([3, 4, 5], 0.0)
 
 
 def test_the_cheapest_of_sure_chains_is_taken():
-    harm = np.zeros((2, 60))
-    options = {"reference": 1.0, "rate": 0.02, "units": 150}
-    assert list(best_chain([[0], [1]], harm, np.array([0.6, 0.4]), **options)) == [1]
+    passes = {0.0: np.ones((2, 9), dtype=bool)}
+    assert best_chain([[0], [1]], passes, np.array([0.6, 0.4]), reference=1.0) == ([1], 0.0)
+
+
+def test_the_size_of_bets_with_which_most_is_saved_is_taken():
+    passes = {0.9: np.array([[True] * 4, [False] * 4]), 0.5: np.array([[True] * 4, [True] * 4])}
+    assert best_chain([[0, 1]], passes, np.array([0.6, 0.4]), reference=1.0) == ([0, 1], 0.5)
+    assert best_chain([[0]], passes, np.array([0.6, 0.4]), reference=1.0) == ([0], 0.9)  # the first of equal ones
+
+
+def test_a_rehearsal_of_bets_passes_what_the_test_passes():
+    """A resample of alike units is the calibration part itself."""
+    for lost in (0, 1):
+        harm = np.full((1, 40), 0.02 * lost)
+        passes = rehearsed(harm, np.full(40, 2.0), 0.05, 0.05, units=70, most=3.0, is_plain=False)
+        assert set(passes) == set(BETS)
+        for bet, found in passes.items():
+            values, weights = (0.01 * lost,) * 70, (2.0,) * 70
+            made = Losses(values=values, weights=weights, is_plain=False, tasks=70, most_weight=3.0, bet=bet)
+            assert found.all() == found.any() == (made.p_value(0.05) <= 0.05)
 
 
 def test_no_chain_is_an_error():
     with pytest.raises(ValueError, match="no chain"):
-        best_chain([], np.zeros((1, 5)), np.ones(1), reference=1.0, rate=0.1, units=5)
+        best_chain([], {0.0: np.ones((1, 5), dtype=bool)}, np.ones(1), reference=1.0)

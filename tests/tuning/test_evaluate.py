@@ -242,3 +242,30 @@ def test_answers_are_compared_as_shadowed_ones_are(tmp_path):
         assert found.evaluated.disagreement[place][index] == expected
         assert found.evaluated.harm[place][index] == expected
     assert seen == {True, False}
+
+
+EXPERTS = """
+checkpoints:
+  moe: {source: "file:/none/moe.gguf"}
+deployments:
+  four: {engine: llama.cpp, checkpoint: moe, active_experts: 4, slots: 4, context: 512}
+  eight: {engine: llama.cpp, checkpoint: moe, active_experts: 8, slots: 4, context: 512}
+tiers:
+  fast: {deployment: four, policy: single, sampling: {temperature: 0.7}}
+  middle: {deployment: eight, policy: single, sampling: {temperature: 0.7}}
+  both: {policy: {diverse_experts: {tiers: [fast, middle]}}}
+  best: {deployment: eight, policy: {majority: {n: 4}}, sampling: {temperature: 0.7}}
+prices:
+  four: {prompt: 1, completion: 1}
+  eight: {prompt: 2, completion: 2}
+"""
+
+
+def test_a_vote_over_tiers_is_a_fixed_tier_and_a_cheap_one(tmp_path):
+    tiers = {"fast": 1, "middle": 1}
+    found = searched(tmp_path, config=EXPERTS, tiers=tiers, is_random=True, draws=5, orders=1, reference="best")
+    assert "both" in found.space.fixed
+    assert "both" in found.space.cheap
+    both, four, eight = (found.evaluated.dollars[found.index(name)] for name in ("both", "fast", "middle"))
+    assert (four < both).all()
+    assert (both <= four + eight).all()

@@ -12,10 +12,11 @@ from scipy import stats
 from made_evaluations import routes
 from made_pools import question
 from tierwise.spec.errors import SpecError
-from tierwise.tuning.certify import Promises, certify, missed_losses
+from tierwise.tuning.certify import Promises, certify
 from tierwise.tuning.evaluated import Evaluated
 from tierwise.tuning.judging import checks_of, judged_tasks
 from tierwise.tuning.labels import judge_of, labels_of, require_kind
+from tierwise.tuning.losses import missed_losses
 from tierwise.workloads.files import load
 
 SPLITS = 150

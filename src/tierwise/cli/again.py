@@ -72,8 +72,10 @@ def prepare(
         folder: into which everything is written.
         draws: how many of each task and deployment are needed.
     """
+    from tierwise.cli.caps import require_recording
     from tierwise.spec.errors import SpecError
 
+    require_recording(context.params)
     if earlier is not None:
         return _compared(context, file, earlier, shadowed, workload, folder, draws())
     if shadowed is not None:

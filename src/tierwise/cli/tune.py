@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -93,6 +94,14 @@ Races = Annotated[
         "no further.",
     ),
 ]
+Caps = Annotated[
+    bool,
+    typer.Option(
+        "--caps/--no-caps",
+        help="Also search the tiers that think with thinking off, and with caps at the quartile and the median of what "
+        "they thought on the tuning tasks. Only draws that thought longer are asked again.",
+    ),
+]
 Earlier = Annotated[
     Path | None,
     typer.Option(
@@ -133,6 +142,7 @@ def tune(
     budget_dollars: bench.DollarBudget = None,
     budget_minutes: bench.MinuteBudget = None,
     races: Races = True,
+    caps: Caps = False,
     from_: Earlier = None,
     shadowed: ShadowedFile = None,
     dry_run: DryRun = False,
@@ -141,9 +151,8 @@ def tune(
 ) -> None:
     """Find the cheapest route that keeps a promise on a workload, certify it, and write it into a copy of the file.
 
-    Tasks are split into tuning, calibration and test. Draws of every deployment are recorded once, or taken from
-    --pool. Hundreds of routes are replayed on them, tested in an order that the tuning tasks fix, and the cheapest one
-    that passes is confirmed on the test tasks. "Not worth it: serve the fixed tier X" is an answer.
+    Draws of every deployment are recorded once, or taken from --pool. Hundreds of routes are replayed on them, and
+    tested in an order that tuning tasks fix; the cheapest that passes is confirmed on test tasks, if it is worth it.
 
     Exit codes: 0 decided, 1 over 2 % of the draws failed, 2 invalid input or a promise beyond proof, 130 interrupted.
     """
@@ -155,14 +164,14 @@ def tune(
     from tierwise.runs.directory import RunDirectory
 
     need_extra("bench", "tierwise tune")
-    folder = out or new_directory(f"tune-{file.stem}-{workload.stem}")
+    folder = _writable(out or new_directory(f"tune-{file.stem}-{workload.stem}"))
     resumed = prepare(context, file, from_, shadowed, workload, folder, lambda: draws or draws_needed(file, least=1))
     if resumed is not None:
         workload, promise = resumed.given, PromiseKind(resumed.promise)
         loss, confidence, labels, p95, dollars, reference, orders, seed = resumed.rest
     promises = promises_of(promise.value, loss, confidence, p95, labels)
     tasks, races = labelled(workload, promises, None if dry_run else folder), races and labels == "check"
-    console, raced, limits = _console(as_json=as_json), None, (budget_dollars, budget_minutes)
+    console, raced, given, limits = _console(as_json=as_json), None, file, (budget_dollars, budget_minutes)
     if dry_run and pool is None:
         return print_split(console, file, workload, promises, draws or draws_needed(file), seed, races=races)
     options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, resumed=resumed, given=workload)
@@ -171,10 +180,22 @@ def tune(
     elif pool is not None:
         directory = RunDirectory(pool)
     else:
-        wanted = Wanted(draws=draws or draws_needed(file), reference=reference, seed=seed, races=races)
-        directory, raced = recorded_pool(console, file, tasks, folder, wanted, limits, as_json=as_json)
-    found = replace(_search(console, file, tasks, directory, promises, options), raced=raced)
+        wanted = Wanted(draws=draws or draws_needed(file), reference=reference, seed=seed, races=races, caps=caps)
+        given, directory, raced = recorded_pool(console, file, tasks, folder, wanted, limits, as_json=as_json)
+    found = replace(_search(console, given, tasks, directory, promises, options), raced=raced)
     return _print_outlook(found, as_json) if dry_run else _decide(found, (file, workload), seed, folder, as_json)
+
+
+def _writable(folder: Path) -> Path:
+    """The folder of the results; one that cannot be made is refused before anything is recorded or searched."""
+    from tierwise.spec.errors import SpecError
+
+    there = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise SpecError(f"{there} is a file, and --out is a folder; name another", field="--out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise SpecError(f"{there} cannot be written into; name another folder", field="--out")
+    return folder
 
 
 def _console(*, as_json: bool) -> Console:
@@ -202,6 +223,7 @@ class _Found:
     """What the search found."""
 
     pool: Pool
+    """Its plan is that of the config file that was searched: the given one, or with tiers that think less."""
     directory: RunDirectory
     parts: TaskSplit
     searched: Searched
@@ -329,7 +351,7 @@ def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, as
     from tierwise.tuning.findings import findings
     from tierwise.tuning.measured import Measures
     from tierwise.tuning.record import RECORD, record_of
-    from tierwise.tuning.writing import CERTIFICATE, CONFIG, certificate_of, parsed, with_route
+    from tierwise.tuning.writing import CERTIFICATE, CONFIG, certificate_of, parsed, tiers_lacking, with_route
 
     console, pool, searched = _console(as_json=as_json), found.pool, found.searched
     file, workload = given
@@ -338,7 +360,8 @@ def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, as
     decision = decide(searched, found.parts, found.promises, measures, seed=seed)
     certificate, written = None, {}
     if decision.route is not None:
-        text = with_route(file.read_text(encoding="utf-8"), file, decision.route, pool.plan)
+        further = tiers_lacking(file, pool.plan, (*decision.route.ladder, decision.serve, searched.space.reference))
+        text = with_route(file.read_text(encoding="utf-8"), file, decision.route, pool.plan, further)
         plan = parsed(text, folder / CONFIG)
         certificate = certificate_of(decision, measures, pool, found.directory, plan, seed=seed)
         written[CONFIG] = text.encode()
@@ -346,9 +369,9 @@ def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, as
         found.held.remember(found.looks)
     per_hour, seen = duties(decision, pool, seed=seed), findings(decision, measures, pool, found.raced)
     shown = sorted({decision.setting, *(one.setting for one in seen.frontier)})
-    record_of(decision, measures, pool, found.directory, file, folder, seed=seed, looks=found.looks, shown=shown).write(
-        folder
-    )
+    record_of(
+        decision, measures, pool, found.directory, pool.plan.path, folder, seed=seed, looks=found.looks, shown=shown
+    ).write(folder)
     report = markdown(decision, seen, certificate, found.notes) + duty_section(
         per_hour, is_labelled=found.promises.labels != "agreement"
     )

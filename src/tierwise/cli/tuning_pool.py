@@ -33,6 +33,8 @@ class Wanted:
     """Of the draws and of the race."""
     races: bool
     """Whether deployments are raced first."""
+    caps: bool
+    """Whether tiers that think are recorded with less thinking too."""
 
 
 def recorded_pool(
@@ -44,8 +46,8 @@ def recorded_pool(
     limits: tuple[float | None, float | None],
     *,
     as_json: bool,
-) -> tuple[RunDirectory, Raced | None]:
-    """A pool that is recorded now, or was in part; and the race before it.
+) -> tuple[Path, RunDirectory, Raced | None]:
+    """A pool that is recorded now, or was in part; its config file; and the race before it.
 
     Args:
         console: for progress.
@@ -56,6 +58,7 @@ def recorded_pool(
         limits: dollars and minutes of the recording.
         as_json: whether only JSON is printed.
     """
+    from tierwise.cli.caps import with_less_thinking
     from tierwise.cli.execution import run
     from tierwise.cli.pool import recording
     from tierwise.cli.racing import of_survivors, opened, race
@@ -81,7 +84,10 @@ def recorded_pool(
         here = RunDirectory.resume(path) if is_whole else opened(path, raced)
         if code := run(of_survivors(replace(job, directory=here), raced), as_json=as_json):
             raise typer.Exit(code)
-    return directory, raced
+    if wanted.caps:
+        recorded = of_survivors(replace(job, directory=directory), raced)
+        file, directory = with_less_thinking(console, file, folder, recorded, seed=wanted.seed, as_json=as_json)
+    return file, directory, raced
 
 
 def draws_needed(file: Path, *, least: int = _LEAST_DRAWS) -> int:

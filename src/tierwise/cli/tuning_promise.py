@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ def promises_of(kind: Kind, loss: float, confidence: float, p95: str, labels: st
 
     by = labels_of(labels)
     require_kind(by, kind)
+    for name, value, allowed in (("--loss", loss, "0.0001 to 0.5"), ("--confidence", confidence, "0.5 to 0.9999")):
+        if math.isnan(value):
+            raise SpecError(f"nan is not a number from {allowed}", field=name)
     seconds = None
     if p95:
         try:
@@ -48,6 +52,7 @@ def print_split(
     from tierwise.cli.racing import race_at_most
     from tierwise.pools.sources import sources_of
     from tierwise.stats.promises import labels_needed
+    from tierwise.tuning.chains import LARGEST_BET
     from tierwise.tuning.judging import checks_of
     from tierwise.tuning.labels import judge_of
     from tierwise.tuning.split import split
@@ -59,6 +64,7 @@ def print_split(
     units = len(set(parts.units[parts.calibration].tolist()))
     is_plain = units == len(parts.calibration) and len({task.weight for task in listed}) == 1
     method: Method = "exact" if is_plain and promises.kind != "net" else "betting"
+    bet = LARGEST_BET if promises.kind == "harm" else 0.0
     for line in parts.notes:
         console.print(line, style="yellow")
     recorded = f"{len(sources_of(plan))} deployments × {draws} draws × {len(listed)} tasks"
@@ -76,7 +82,7 @@ def print_split(
         )
         console.print(f"tasks with a check {checked} calibration tasks; they tell the error of the judge")
     for limit in sorted({promises.limit, 0.01, 0.02, 0.05}):
-        needed = labels_needed(limit, promises.delta, method=method)
+        needed = labels_needed(limit, promises.delta, method=method, bet=bet)
         enough = "enough" if units >= needed else f"{units} here: too few"
         console.print(f"{needs}      {needed} calibration tasks for {limit:.2%} with no loss seen ({enough})")
     console.print("record a pool, or give one with --pool, to see the expected losses and the largest saving in reach")

@@ -14,6 +14,7 @@ from tierwise.pools.chains import Continuations, chained_draw
 from tierwise.pools.draws import Draw, RecordedCompletion
 from tierwise.pools.sources import Source, recorded_sources, sources_of
 from tierwise.pools.speed import Observed, Speed, measured
+from tierwise.run.recovery import LOST
 from tierwise.runs.draws import DrawFacts
 from tierwise.runs.records import TrialOutcome
 from tierwise.runs.seeds import task_seed
@@ -78,6 +79,9 @@ class Pool:
     """By deployment; None if its records do not show one."""
     notes: tuple[str, ...]
     """What a reader of its results should know."""
+    tokens: float = 0.0
+    """Completion tokens that were recorded for a task, on average. What was taken over from another tier of the pool
+    counts once."""
 
     def shares_prompt(self, deployment: str, task: PoolTask, passes: int) -> bool:
         """Whether this many draws of a task, side by side, compute its prompt once. Where the engine must be told, it
@@ -141,6 +145,7 @@ def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: 
         tasks=found,
         speeds={name: _speed(name, sources, records) for name in {source.deployment for source in sources}},
         notes=tuple(_notes(manifest, sources, found, records)),
+        tokens=sum(one.completion_tokens or 0 for one in records if one.taken != "tier") / max(1, len(tasks)),
     )
 
 
@@ -225,8 +230,10 @@ _NOT_DRAWN = frozenset({*BOUNDS, "logprobs", "top_logprobs", "messages"})
 
 
 def _speed(deployment: str, sources: Iterable[Source], records: Iterable[TrialRecord]) -> Speed | None:
+    """Of each pass once: what was taken over from another tier of the pool ran as a pass of that tier."""
     tiers = {source.tier for source in sources if source.deployment == deployment}
-    return measured(observed(record for record in records if record.tier in tiers and record.is_graded))
+    own = (one for one in records if one.tier in tiers and one.is_graded and one.taken != "tier")
+    return measured(observed(own))
 
 
 def observed(records: Iterable[TrialRecord]) -> list[Observed]:
@@ -276,6 +283,12 @@ def _require_same_config(recorded: Plan, given: Plan) -> None:
         )
 
 
+def _is_lost(record: TrialRecord) -> bool:
+    """Whether the draw is nothing but thinking, also where a second pass then gave the action an answer."""
+    first = next(iter(record.passes or ()), None)
+    return record.outcome == TrialOutcome.LOST_TO_THINKING or (first is not None and first.outcome == LOST)
+
+
 def _notes(
     manifest: Manifest, sources: Iterable[Source], tasks: Sequence[PoolTask], records: Iterable[TrialRecord]
 ) -> Iterable[str]:
@@ -290,7 +303,7 @@ def _notes(
             )
         if source.sampling.get("temperature") != 0 and (alike := _alike(drawn)):
             yield f"{source.deployment}, recorded through tier {source.tier!r}: {alike}"
-    if lost := sum(record.outcome == TrialOutcome.LOST_TO_THINKING for record in records):
+    if lost := sum(_is_lost(record) for record in records):
         yield (
             f"{lost} draws were lost to thinking: an action in which all draws are lost has no answer here, and one "
             "more pass with thinking off when it is served, which the pool does not have"

@@ -59,6 +59,8 @@ def outlook_lines(found: Outlook, searched: Searched, promises: Promises) -> Ite
     words = Terms(labels=promises.labels, reference=reference)
     yield f"reference          {reference}"
     yield f"settings           {len(searched.routes)}"
+    if searched.inference:
+        yield f"inference          {searched.inference:.2f} × that of the dearest setting alone, in completion tokens"
     if words.by_agreement:
         yield f"reference's own disagreement {own} of tasks: two independent answers of it differ"
     else:
@@ -155,6 +157,11 @@ def facts(
         "promise": msgspec.to_builtins(decision.promises),
         "settings": len(searched.routes),
         "orders": searched.orders,
+        "inference": {
+            "recorded_tokens": searched.recorded,
+            "dearest_tokens": searched.dearest,
+            "ratio": searched.inference,
+        },
         "outlook": msgspec.to_builtins(outlook),
         "confirmed": msgspec.to_builtins(decision.confirmed),
         "saving": msgspec.to_builtins(decision.saving),

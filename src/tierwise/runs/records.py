@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 Mode = Literal["average", "max", "both"]
 """One pass · all passes that the policy may use · both at once, for a policy of one pass, which is measured once."""
 
-TakenFrom = Literal["request", "candidate", "pool"]
+TakenFrom = Literal["request", "candidate", "pool", "tier"]
 """Where a record comes from: its own request · the first candidate of the same task's max-mode action. The other
 passes of that action ran at the same time, so the candidate's seconds are those of a busier engine · an earlier pool,
-from which `tierwise tune --from` took it over."""
+from which `tierwise tune --from` took it over · the same draw of a tier that thinks longer, for which this tier's cap
+would have changed nothing (`tuning.caps`)."""
 
 
 MAX_ERROR_SHARE = 0.02

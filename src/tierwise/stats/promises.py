@@ -5,9 +5,9 @@ the weighted mean loss of the population, is above the limit. A small p-value re
 tests are valid at any sample size, each under its own conditions (`Losses.method`):
 
 - *exact*: the binomial tail. For losses that are 0 or 1, of independent tasks with equal weights.
-- *betting*: the largest wealth of a bet against the null hypothesis (Waudby-Smith and Ramdas 2024, JRSS B 86:1), with
-  bets that depend on earlier losses only. For any losses, clusters and weights: the unit is the cluster, and the ratio
-  of weighted losses to weights is tested.
+- *betting*: the largest wealth of a bet against the null hypothesis (Waudby-Smith and Ramdas 2024, JRSS B 86:1). Bets
+  depend on earlier losses only, or are all of one size that was declared on other data. For any losses, clusters and
+  weights: the unit is the cluster, and the ratio of weighted losses to weights is tested.
 - *hoeffding-bentkus*: the smaller of two bounds on the tail of a mean (Bates et al. 2021, J. ACM 68:43). For any losses
   of independent units with equal weights. It does not depend on an order.
 
@@ -54,6 +54,9 @@ class Losses:
     most_weight: float = field(default=0.0)
     """The largest weight that a unit of the population may have, declared before the losses were seen; the largest of
     the sample if 0, which is valid only if weights are part of the design."""
+    bet: float = field(default=0.0)
+    """Of every unit, if the test is a bet: the part of the largest one, declared before the losses were seen. 0 for
+    bets that follow the losses."""
 
     def __post_init__(self) -> None:
         if len(self.values) != len(self.weights):
@@ -65,6 +68,8 @@ class Losses:
             raise ValueError("a weight is a positive number")
         if self.most_weight and self.weights and max(self.weights) > self.most_weight * (1 + 1e-9):
             raise ValueError(f"a unit weighs {max(self.weights):g}, more than the declared {self.most_weight:g}")
+        if not 0 <= self.bet <= 1:
+            raise ValueError(f"a bet is a part of the largest one, from 0 to 1, not {self.bet:g}")
 
     @property
     def risk(self) -> float:
@@ -103,7 +108,7 @@ class Losses:
             case "betting":
                 most = self.most_weight or max(self.weights, default=1.0)
                 excesses = np.array(self.weights) / most * (np.array(self.values) - limit)
-                return betting(excesses[_order(len(excesses), seed)], limit, delta=delta)
+                return betting(excesses[_order(len(excesses), seed)], limit, delta=delta, bet=self.bet)
 
     def upper_bound(self, delta: float, *, seed: int = 0) -> float:
         """The smallest limit that is rejected at level `delta`: with confidence 1 - delta, the risk is at most this.
@@ -176,7 +181,7 @@ def _divergence(a: float, b: float) -> float:
     return max(0.0, heads + tails)
 
 
-def betting(excesses: Iterable[float], limit: float, *, delta: float = 0.05) -> float:
+def betting(excesses: Iterable[float], limit: float, *, delta: float = 0.05, bet: float = 0.0) -> float:
     """1 / the largest wealth of a gambler who bets that excesses are below zero on average.
 
     Args:
@@ -184,17 +189,32 @@ def betting(excesses: Iterable[float], limit: float, *, delta: float = 0.05) -> 
             loss minus the limit.
         limit: the limit.
         delta: the level that sets the size of the bets.
+        bet: part of the largest bet, 1 / (1 - limit), if all are to have one size; it may not depend on the excesses.
     """
     values = np.fromiter(excesses, dtype=np.float64)
     n = len(values)
     if n == 0:
         return 1.0
+    if bet:
+        return math.exp(-max(0.0, float(np.cumsum(winnings(values, limit, bet)).max())))
     seen = np.arange(1, n + 1)
     means = np.cumsum(values) / (seen + 1)  # of the excesses so far, with one made-up unit
     before = np.concatenate(([0.0], means[:-1]))
     spreads = 0.25 + np.concatenate(([0.0], np.cumsum((values - before) * (values - means))[:-1]))
     bets = np.minimum(np.sqrt(2 * math.log(1 / delta) * seen / (n * spreads)), _LARGEST_BET / (1 - limit))
     return math.exp(-max(0.0, float(np.cumsum(np.log1p(-bets * values)).max())))
+
+
+def winnings(excesses: NDArray[np.float64], limit: float, bet: float) -> NDArray[np.float64]:
+    """The logarithm of what a bet of one size multiplies the wealth by, for each excess (`betting`).
+
+    Without a loss, the largest bet needs no more equal units than the exact test: 1 / (1 - limit) for each, which no
+    valid test beats. One whole loss of the heaviest unit then leaves nothing, so a smaller bet is better where such
+    losses are likely.
+    """
+    with np.errstate(divide="ignore"):
+        found: NDArray[np.float64] = np.log1p(np.maximum(-1.0, -bet / (1 - limit) * excesses))
+    return found
 
 
 @lru_cache(maxsize=64)
@@ -217,7 +237,7 @@ def fixed_sequence(p_values: Iterable[float], delta: float) -> int:
     return rejected
 
 
-def labels_needed(limit: float, delta: float, *, losses: int = 0, method: Method = "exact") -> int:
+def labels_needed(limit: float, delta: float, *, losses: int = 0, method: Method = "exact", bet: float = 0.0) -> int:
     """The fewest tasks, or equal clusters, with which a promise can be kept if this many losses are seen.
 
     Args:
@@ -225,6 +245,7 @@ def labels_needed(limit: float, delta: float, *, losses: int = 0, method: Method
         delta: 1 - confidence.
         losses: those that are seen; with `betting` they are the last ones, which is the best case.
         method: the test.
+        bet: of `betting`.
 
     Raises:
         ValueError: limit or delta is not between 0 and 1.
@@ -239,7 +260,7 @@ def labels_needed(limit: float, delta: float, *, losses: int = 0, method: Method
             case "hoeffding-bentkus":
                 return hoeffding_bentkus(losses / n, n, limit)
             case "betting":
-                return betting([-limit] * (n - losses) + [1 - limit] * losses, limit, delta=delta)
+                return betting([-limit] * (n - losses) + [1 - limit] * losses, limit, delta=delta, bet=bet)
 
     high = losses + 1
     while p_value(high) > delta and high < _MOST_TASKS:

@@ -311,7 +311,7 @@ def _records(held: Held, plan: Plan, tasks: Workload) -> Iterator[TrialRecord]:
             tags=tags_of(of[name].tags, of[name].cluster),
             tier=source.tier,
             mode=_planned(source, plan).mode,
-            taken="pool",
+            taken="tier" if record.taken == "tier" else "pool",
             passes=[msgspec.structs.replace(one, tier=source.tier) for one in record.passes or ()],
         )
 
@@ -349,7 +349,7 @@ def stale(held: Held, directory: RunDirectory) -> dict[str, str]:
     found = {name: why for name, was in then.items() if name in now and (why := "; ".join(_reported(was, now[name])))}
     tiers = {one.source.tier for one in held.sources if one.source.deployment in found}
     records = directory.read_records()
-    kept = [one for one in records if one.taken != "pool" or one.tier not in tiers]
+    kept = [one for one in records if one.taken == "request" or one.tier not in tiers]
     if len(kept) == len(records):
         return {}
     directory.write_records(kept)

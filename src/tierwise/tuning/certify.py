@@ -9,14 +9,14 @@ hypothesis: its p-value is the largest of theirs (intersection-union).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tierwise.stats.promises import Losses, Method
-from tierwise.tuning.chains import best_chain, largest_rate, nested_chains
+from tierwise.tuning.chains import BETS, best_chain, nested_chains, rehearsed
+from tierwise.tuning.losses import is_plain, losses_on, missed_losses, most_weight, repeated, sums_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -87,6 +87,16 @@ class Tested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is tested, as the tuning tasks fixed it."""
+
+    settings: tuple[int, ...]
+    """Tested in this order, up to the first that fails."""
+    bet: float = 0.0
+    """Size of the bets on harm, as `Losses.bet`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Certified:
     """The cheapest setting that passed."""
 
@@ -139,7 +149,7 @@ def certify(
         name=evaluated.names[best.setting],
         rank=rank + 1,
         tested=best,
-        order=tuple(order),
+        order=order.settings,
         passed=tuple(passed),
     )
 
@@ -149,15 +159,15 @@ def walk(
     tuning: Sequence[int] | Numbers,
     calibration: Sequence[int] | Numbers,
     promises: Promises,
-    order: Iterable[int],
+    order: Order,
     *,
     seed: int = 0,
 ) -> list[Tested]:
     """Test settings on the calibration tasks in an order, up to the first that fails."""
     passed = []
     most = most_weight(evaluated, tuning)
-    for setting in order:
-        one = judged(evaluated, setting, calibration, promises, seed=seed, most=most)
+    for setting in order.settings:
+        one = judged(evaluated, setting, calibration, promises, seed=seed, most=most, bet=order.bet)
         if one.p_value > promises.delta:
             break
         passed.append(one)
@@ -172,9 +182,10 @@ def judged(
     *,
     seed: int = 0,
     most: float = 0.0,
+    bet: float = 0.0,
 ) -> Tested:
     """Test one setting on the calibration tasks."""
-    losses = losses_of(evaluated, setting, calibration, promises, most=most)
+    losses = losses_of(evaluated, setting, calibration, promises, most=most, bet=bet)
     limit, delta = limit_of(promises), promises.delta
     p_value = losses.p_value(limit, seed=seed, delta=delta)
     found = {promises.kind: p_value} | {
@@ -192,7 +203,7 @@ def ordered(
     size: int,
     *,
     candidates: Iterable[int] | None = None,
-) -> list[int]:
+) -> Order:
     """The settings that are tested, the surest to keep its promises on the tuning tasks first.
 
     For harm, the settings whose answers are those of the reference on all tuning tasks, such as a vote that ends once
@@ -208,17 +219,18 @@ def ordered(
     """
     found = np.arange(len(evaluated.names)) if candidates is None else np.array(sorted(set(candidates)), dtype=np.int64)
     if not len(found):
-        return []
+        return Order(settings=())
     dollars = evaluated.mean(evaluated.dollars, tuning)[found]
     seen = risks(evaluated, tuning, promises)[found]
     best = pareto(dollars, seen)
     lossless: frozenset[int] = frozenset()
+    bet = 0.0
     if promises.kind == "harm":
         good = np.ones(len(best), dtype=np.bool_)
         for _, values, bound in _further(evaluated, found, promises):
             good &= evaluated.mean(values, tuning)[best] <= bound
         starts = best[good] if good.any() else best
-        best = _rehearsed(evaluated, tuning, promises, size, found, dollars, seen, starts)
+        best, bet = _rehearsed(evaluated, tuning, promises, size, found, dollars, seen, starts)
         if promises.p95 is None and promises.dollars is None:
             alike = (evaluated.kept[found][:, tuning] == 0) & (evaluated.disagreement[found][:, tuning] == 0)
             lossless = frozenset(found[alike.all(axis=1)].tolist())
@@ -228,7 +240,10 @@ def ordered(
         sure = dict(zip(found.tolist(), seen.tolist(), strict=True))  # p-values rise with it
     else:
         sure = {one: expected_p_value(evaluated, one, tuning, promises, size) for one in kept}
-    return sorted(kept, key=lambda one: (one not in lossless, sure[one], -costs[one]))
+    return Order(
+        settings=tuple(sorted(kept, key=lambda one: (one not in lossless, sure[one], -costs[one]))),
+        bet=bet,
+    )
 
 
 def _rehearsed(
@@ -240,25 +255,29 @@ def _rehearsed(
     dollars: Floats,
     seen: Floats,
     starts: Numbers,
-) -> Numbers:
-    """The chain through one of several settings that is expected to certify the cheapest one, by places in `found`."""
-    names, (weights,) = _sums(evaluated.units[tuning], evaluated.weights[tuning])
+) -> tuple[Numbers, float]:
+    """The chain through one of several settings that is expected to certify the cheapest one, by places in `found`, and
+    the size of bets with which it is.
+    """
+    names, (weights,) = sums_of(evaluated.units[tuning], evaluated.weights[tuning])
     harm = np.stack(
-        [_sums(evaluated.units[tuning], one)[1][0] for one in (evaluated.harm * evaluated.weights)[found][:, tuning]]
+        [sums_of(evaluated.units[tuning], one)[1][0] for one in (evaluated.harm * evaluated.weights)[found][:, tuning]]
     )
     units = max(1, round(size * len(names) / max(1, len(tuning))))
     kept = evaluated.kept[found][:, tuning]
     chains = nested_chains(kept, dollars, starts.tolist())
-    rate = largest_rate(limit_of(promises), promises.delta, units, is_plain=_is_plain(evaluated, tuning))
-    chosen = best_chain(
-        [sorted(chain, key=lambda one: (seen[one], -dollars[one])) for chain in chains],
-        harm / weights.mean(),
-        dollars,
-        reference=float(dollars.max()),
-        rate=rate,
+    passes = rehearsed(
+        harm,
+        weights,
+        limit_of(promises),
+        promises.delta,
         units=units,
+        most=float(weights.max()),
+        is_plain=is_plain(evaluated, tuning),
     )
-    return np.array(chosen, dtype=np.int64)
+    several = [sorted(chain, key=lambda one: (seen[one], -dollars[one])) for chain in chains]
+    chosen, bet = best_chain(several, passes, dollars, reference=float(dollars.max()))
+    return np.array(chosen, dtype=np.int64), bet
 
 
 def pareto(dollars: Floats, risks: Floats) -> Numbers:
@@ -275,10 +294,18 @@ def expected_p_value(
     evaluated: Evaluated, setting: int, tuning: Sequence[int] | Numbers, promises: Promises, size: int
 ) -> float:
     """The p-value that a setting would reach on this many tasks, if they were like the tuning tasks."""
-    p_value = _p_on(losses_of(evaluated, setting, tuning, promises), limit_of(promises), promises, size)
+    own = repeated(losses_of(evaluated, setting, tuning, promises), size)
+    p_value = 1.0 if own is None else planned_p_value(own, promises)
     for _, other, bound in _others(evaluated, setting, tuning, promises, 0.0):
-        p_value = max(p_value, _p_on(other, bound, promises, round(size * other.tasks / max(1, len(tuning)))))
+        again = repeated(other, round(size * other.tasks / max(1, len(tuning))))
+        p_value = max(p_value, 1.0 if again is None else again.p_value(bound, delta=promises.delta))
     return p_value
+
+
+def planned_p_value(losses: Losses, promises: Promises) -> float:
+    """The p-value of made-up losses with the best size of bets on harm. For planning: tests declare their size."""
+    sizes = (0.0, *BETS) if promises.kind == "harm" and losses.method == "betting" else (losses.bet,)
+    return min(replace(losses, bet=bet).p_value(limit_of(promises), delta=promises.delta) for bet in sizes)
 
 
 def limit_of(promises: Promises) -> float:
@@ -293,36 +320,25 @@ def losses_of(
     promises: Promises,
     *,
     most: float = 0.0,
+    bet: float = 0.0,
 ) -> Losses:
-    """The losses of a setting on some tasks. Of a net loss D from -1 to 1, (1 + D) / 2.
+    """The losses of a setting on some tasks. Of a net loss D from -1 to 1, (1 + D) / 2. `bet` is for harm alone.
 
     Harm of independent tasks with equal weights is that of the recorded order alone, 0 or 1: the exact test needs the
     fewest tasks. Elsewhere it is the mean over all orders, which varies less.
     """
     match promises.kind:
         case "harm":
-            is_single = _is_plain(evaluated, tasks)
+            is_single = is_plain(evaluated, tasks)
             values = (evaluated.first_harm if is_single else evaluated.harm)[setting]
-            return _losses(evaluated, values, tasks, most, is_single=is_single)
+            return losses_on(evaluated, values, tasks, most, is_single=is_single, bet=0.0 if is_single else bet)
         case "net":
-            return _losses(evaluated, (1 + evaluated.harm[setting] - evaluated.gain[setting]) / 2, tasks, most)
+            return losses_on(evaluated, (1 + evaluated.harm[setting] - evaluated.gain[setting]) / 2, tasks, most)
         case "selective":
             kept, wrong = evaluated.kept[setting], evaluated.kept_wrong[setting]
             values = np.divide(wrong, kept, out=np.zeros_like(wrong), where=kept > _LEAST_KEPT)
             most = most or most_weight(evaluated, tasks)  # a task that is always kept has its whole weight
-            return _losses(evaluated, values, tasks, most, share=kept)
-
-
-def _is_plain(evaluated: Evaluated, tasks: Sequence[int] | Numbers) -> bool:
-    """Whether some tasks are independent of each other and count equally."""
-    units, weights = evaluated.units[tasks], evaluated.weights[tasks]
-    return not len(units) or bool(np.bincount(units).max() == 1 and weights.min() == weights.max())
-
-
-def most_weight(evaluated: Evaluated, tasks: Sequence[int] | Numbers) -> float:
-    """The weight of the heaviest unit of some tasks."""
-    _, sums = _sums(evaluated.units[tasks], evaluated.weights[tasks])
-    return float(sums[0].max()) if len(tasks) else 0.0
+            return losses_on(evaluated, values, tasks, most, share=kept)
 
 
 def risks(evaluated: Evaluated, tuning: Sequence[int] | Numbers, promises: Promises) -> Floats:
@@ -345,30 +361,13 @@ def _others(
     """Of every further promise: its name, its losses on some tasks, and their limit. As with harm, the recorded order
     alone says whether an independent task is slow.
     """
-    first = _is_plain(evaluated, tasks)
+    first = is_plain(evaluated, tasks)
     found = [
-        (name, _losses(evaluated, values, tasks, most, is_single=first and name == "p95"), bound)
+        (name, losses_on(evaluated, values, tasks, most, is_single=first and name == "p95"), bound)
         for name, values, bound in _further(evaluated, setting, promises, first=first)
     ]
     if promises.missed:
         found.append(("missed", missed_losses(evaluated, setting, tasks, most=most), promises.missed))
-    return found
-
-
-def missed_losses(evaluated: Evaluated, setting: int, tasks: Sequence[int] | Numbers, *, most: float = 0.0) -> Losses:
-    """The harm that a judge misses, on those of some tasks that have a check of their own."""
-    assert evaluated.missed is not None and evaluated.first_missed is not None  # noqa: S101, PT018 - a judge told them
-    checked = np.asarray(tasks)[has_checks(evaluated, tasks)]
-    is_single = _is_plain(evaluated, checked)
-    values = (evaluated.first_missed if is_single else evaluated.missed)[setting]
-    return _losses(evaluated, np.nan_to_num(values), checked, most, is_single=is_single)
-
-
-def has_checks(evaluated: Evaluated, tasks: Sequence[int] | Numbers) -> NDArray[np.bool_]:
-    """Whether each of some tasks has a check beside the judge."""
-    if evaluated.missed is None:
-        return np.zeros(len(tasks), dtype=np.bool_)
-    found: NDArray[np.bool_] = ~np.isnan(evaluated.missed[0][tasks])
     return found
 
 
@@ -384,67 +383,3 @@ def _further(
         share = np.minimum(1.0, evaluated.dollars[setting] / promises.budget)
         found.append(("dollars", share, promises.dollars / promises.budget))
     return found
-
-
-def _losses(
-    evaluated: Evaluated,
-    values: Floats,
-    tasks: Sequence[int] | Numbers,
-    most: float,
-    *,
-    share: Floats | None = None,
-    is_single: bool = False,
-) -> Losses:
-    """The losses of some tasks by unit.
-
-    Args:
-        evaluated: with units and weights.
-        values: the loss of each task of the workload.
-        tasks: which of them.
-        most: the weight of the heaviest unit of the population; that of these tasks if 0.
-        share: how much of each task counts; all if not given.
-        is_single: whether the values are of one order of the draws. A mean over several is no trial of a coin, even
-            where it happens to be 0 or 1 for every task.
-    """
-    weights = evaluated.weights[tasks]
-    if is_single and share is None:
-        several = tuple(values[tasks].tolist())
-        return Losses(
-            values=several, weights=tuple(weights.tolist()), is_plain=True, tasks=len(several), most_weight=most
-        )
-    weights = weights if share is None else weights * share[tasks]
-    ones = np.ones(len(weights))
-    _, (totals, losses, counts) = _sums(evaluated.units[tasks], weights, weights * values[tasks], ones)
-    used = totals > 0
-    totals, losses, counts = totals[used], losses[used], counts[used]
-    is_single = is_single or evaluated.seconds.shape[2] == 1
-    is_plain = is_single and bool((counts == 1).all()) and len(np.unique(totals)) <= 1
-    return Losses(
-        values=tuple(np.clip(losses / totals, 0.0, 1.0).tolist()),
-        weights=tuple(totals.tolist()),
-        is_plain=is_plain,
-        tasks=int(counts.sum()),
-        most_weight=most,
-    )
-
-
-def _sums(units: Numbers, *values: Floats) -> tuple[Numbers, list[Floats]]:
-    """Sums over the tasks of each unit, in the order of the units' numbers."""
-    names, places = np.unique(units, return_inverse=True)
-    return names, [np.bincount(places, weights=one, minlength=len(names)).astype(np.float64) for one in values]
-
-
-def _p_on(losses: Losses, limit: float, promises: Promises, size: int) -> float:
-    """The p-value of losses like these, repeated until there are about as many tasks as will be tested."""
-    count = max(1, round(len(losses.values) * size / max(1, losses.tasks)))
-    repeats = -(-count // max(1, len(losses.values)))
-    if not losses.values:
-        return 1.0
-    if losses.method == "exact":
-        expected = round(losses.risk * count)
-        values: tuple[float, ...] = (1.0,) * expected + (0.0,) * (count - expected)
-        weights: tuple[float, ...] = (1.0,) * count
-    else:
-        values, weights = (losses.values * repeats)[:count], (losses.weights * repeats)[:count]
-    again = Losses(values=values, weights=weights, is_plain=losses.is_plain, tasks=count, most_weight=0.0)
-    return again.p_value(limit, delta=promises.delta)

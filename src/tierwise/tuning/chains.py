@@ -5,6 +5,7 @@ promise on the tuning tasks is often there by luck, and the stricter versions of
 is wrong where a vote of 11 is right, however strict its threshold is. So the tests are rehearsed: on resamples of the
 tuning tasks, as large as the calibration part, each chain is walked as it would be there. Its score is the mean cost of
 the cheapest setting that passes, or of the reference where none does.
+Where tests are bets, their size is rehearsed too.
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tierwise.stats.promises import Losses
+from tierwise.stats.promises import Losses, winnings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tierwise.tuning.evaluated import Floats
 
 RESAMPLES = 400
+BETS = (0.9, 0.95, 0.8, 0.99, 0.7, 0.6, 0.5)
+"""Sizes of bets that are rehearsed, as parts of the largest one; the first of equally good ones is taken."""
+LARGEST_BET = max(BETS)
 _SURE = 1e-12
 
 
@@ -74,40 +79,60 @@ def largest_rate(limit: float, delta: float, units: int, *, is_plain: bool) -> f
     return low / units if units else -1.0
 
 
+def rehearsed(
+    harm: Floats, weights: Floats, limit: float, delta: float, *, units: int, most: float, is_plain: bool, seed: int = 0
+) -> dict[float, NDArray[np.bool_]]:
+    """Which settings pass on resamples of the tuning part, for each size of bets; the size is 0 for the exact test.
+
+    Args:
+        harm: settings × units of the tuning part: the weighted sum of their losses.
+        weights: of these units.
+        limit: the promised share.
+        delta: the level of the test.
+        units: of the calibration part.
+        most: the largest weight of a unit.
+        is_plain: whether the exact test is used.
+        seed: of the resamples.
+
+    Returns:
+        By size of bets: settings × resamples.
+    """
+    drawn = np.random.default_rng(seed).multinomial(units, np.full(harm.shape[1], 1 / harm.shape[1]), size=RESAMPLES)
+    if is_plain:
+        rate = largest_rate(limit, delta, units, is_plain=True)
+        return {0.0: harm / weights.mean() @ drawn.T / units <= rate + _SURE}
+    excesses = (harm - limit * weights) / most
+    enough = np.log(1 / delta) - _SURE
+    return {bet: winnings(excesses, limit, bet) @ drawn.T >= enough for bet in BETS}
+
+
 def best_chain(
     chains: Iterable[Sequence[int]],
-    harm: Floats,
+    passes: Mapping[float, NDArray[np.bool_]],
     dollars: Floats,
     *,
     reference: float,
-    rate: float,
-    units: int,
-    seed: int = 0,
-) -> Sequence[int]:
-    """The chain with the lowest expected cost.
+) -> tuple[Sequence[int], float]:
+    """The chain with the lowest expected cost, and the size of bets with which it has that; of equal ones that with
+    which most passes.
 
     Args:
         chains: settings, by number; each in the order of its tests.
-        harm: settings × units of the tuning part; its weighted mean over the units is the risk.
+        passes: what passes on resamples, by size of bets (`rehearsed`).
         dollars: of each setting.
         reference: dollars of what is served where nothing passes.
-        rate: the largest share of losses with which a test passes (`largest_rate`).
-        units: of the calibration part.
-        seed: of the resamples.
 
     Raises:
         ValueError: there is no chain.
     """
-    drawn = np.random.default_rng(seed).multinomial(units, np.full(harm.shape[1], 1 / harm.shape[1]), size=RESAMPLES)
-    passes = harm @ drawn.T / units <= rate + _SURE
 
-    def cost(chain: Sequence[int]) -> float:
-        several = np.asarray(chain, dtype=np.int64)
-        walked = np.logical_and.accumulate(passes[several], axis=0)
+    def cost(one: tuple[Sequence[int], float]) -> tuple[float, float]:
+        several = np.asarray(one[0], dtype=np.int64)
+        walked = np.logical_and.accumulate(passes[one[1]][several], axis=0)
         costs = np.where(walked, dollars[several][:, None], np.inf).min(axis=0)
-        return float(np.minimum(costs, reference).mean())
+        return float(np.minimum(costs, reference).mean()), -float(walked.mean())
 
-    found = list(chains)
+    found = [(chain, bet) for chain in chains for bet in passes]
     if not found:
         raise ValueError("there is no chain to choose from")
     return min(found, key=cost)

@@ -16,15 +16,13 @@ from tierwise.tuning.certify import (
     Promises,
     certify,
     expected_p_value,
-    has_checks,
     judged,
-    limit_of,
     losses_of,
-    missed_losses,
-    most_weight,
     ordered,
+    planned_p_value,
     risks,
 )
+from tierwise.tuning.losses import has_checks, missed_losses, most_weight
 from tierwise.tuning.measured import Measured, Measures
 
 if TYPE_CHECKING:
@@ -225,8 +223,9 @@ def decide(searched: Searched, split: TaskSplit, promises: Promises, measures: M
     if found is None:
         order = ordered(evaluated, split.tuning, promises, len(split.calibration), candidates=candidates)
         most = most_weight(evaluated, split.tuning)
-        if order:
-            closest = judged(evaluated, order[0], split.calibration, promises, seed=seed, most=most)
+        if order.settings:
+            first = order.settings[0]
+            closest = judged(evaluated, first, split.calibration, promises, seed=seed, most=most, bet=order.bet)
     shown = found.setting if found is not None else closest.setting if closest is not None else None
     saving = None if shown is None else measures.saving(shown, searched.index(serve))
     confirmed = None if shown is None else confirm(searched, split, promises, shown, seed=seed)
@@ -366,7 +365,7 @@ def _p_with(searched: Searched, split: TaskSplit, promises: Promises, risk: floa
     else:
         values = (1.0,) * lost + (0.0,) * (units - lost)
     losses = Losses(values=values, weights=(1.0,) * units, is_plain=is_plain, tasks=units)
-    return losses.p_value(limit_of(promises), delta=promises.delta)
+    return planned_p_value(losses, promises)
 
 
 def _feasible_limit(promises: Promises, units: int) -> float:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from tierwise.policies import Cascade
 from tierwise.policies.acceptance import CascadeSignal
 from tierwise.policies.signals import ALTERNATIVES, has_k
 from tierwise.pools.grid import Setting, tiers_as_settings
@@ -71,6 +72,10 @@ class Searched:
     """Dollars of the dearest action of each fixed tier."""
     left_out: tuple[str, ...]
     """Why tiers are no part of the space, and whether learned combinations of signals are."""
+    recorded: float = 0.0
+    """Completion tokens of the pool for a task."""
+    dearest: float = 0.0
+    """Completion tokens of an action of the setting that takes the most."""
     labels: Labels = "check"
     """What tells a loss."""
     has_answers: bool = True
@@ -79,6 +84,11 @@ class Searched:
     """With a judge, how often it errs."""
     agreeing: Mapping[tuple[str, tuple[str, bytes]], tuple[bool, ...]] | None = None
     """By agreement, whether each draw agrees (`tuning.agreement`); None where draws are graded."""
+
+    @property
+    def inference(self) -> float:
+        """What was recorded, as a multiple of the dearest setting's inference on the same tasks; 0 if not known."""
+        return self.recorded / self.dearest if self.dearest else 0.0
 
     def index(self, tier: str) -> int:
         """The setting that is a tier served alone."""
@@ -151,6 +161,8 @@ def search_space(
         is_least=is_least,
         largest={name: max(one.dollars for one in of) for name, of in actions.items()},
         left_out=(*left_out, *_said(lacking), *too_short, *(one.said for one in learned.values() if one.said)),
+        recorded=pool.tokens,
+        dearest=run.dearest,
     )
 
 
@@ -161,7 +173,7 @@ def _fixed_tiers(replayer: Replayer) -> tuple[list[Setting], list[str]]:
         SpecError: there are fewer than two.
     """
     plan = replayer.pool.plan
-    names = [name for name in plan.file.tiers if not plan.tiers[name].policy.member.tiers()]
+    names = [name for name in plan.file.tiers if not isinstance(plan.tiers[name].policy.member, Cascade)]
     fixed, left_out = replayer.answerable(tiers_as_settings(plan, names).settings) if names else ([], [])
     if len(fixed) < 2:
         why = "; ".join(left_out) or "the config file has one tier"

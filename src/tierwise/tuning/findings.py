@@ -15,6 +15,7 @@ from tierwise.pools.calibrating import calibrate
 from tierwise.stats.frontier import on_frontier
 from tierwise.stats.promises import Losses
 from tierwise.tuning.certify import expected_p_value, pareto, risks
+from tierwise.tuning.chains import LARGEST_BET
 from tierwise.tuning.decide import cheaper
 from tierwise.tuning.measured import sample_of
 
@@ -252,7 +253,8 @@ def _losses_of_shown(decision: Decision) -> Losses | None:
 def _tightest(promises: Promises, units: int, *, is_exact: bool) -> float:
     """The smallest limit that is proved without a loss."""
     value = 0.5 if promises.kind == "net" else 0.0
-    losses = Losses(values=(value,) * units, weights=(1.0,) * units, is_plain=is_exact, tasks=units)
+    bet = LARGEST_BET if promises.kind == "harm" and not is_exact else 0.0
+    losses = Losses(values=(value,) * units, weights=(1.0,) * units, is_plain=is_exact, tasks=units, bet=bet)
     return _as_risk(promises, losses.upper_bound(promises.delta))
 
 
@@ -266,6 +268,7 @@ def _bound(promises: Promises, losses: Losses, factor: int, seed: int) -> float:
         is_plain=losses.is_plain,
         tasks=losses.tasks * factor,
         most_weight=losses.most_weight,
+        bet=losses.bet,
     )
     orders = [seed] if factor == 1 or several.method == "exact" else range(_ORDERS)
     return _as_risk(promises, float(np.median([several.upper_bound(promises.delta, seed=one) for one in orders])))

@@ -74,6 +74,7 @@ class Runner:
     Attributes:
         baseline: the actions of the reference.
         offers_tools: of each task, whether its request does.
+        dearest: completion tokens of an action of the setting that takes the most, of those that were run.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Runner:
     ) -> None:
         self._replayer, self.orders, self._seed, self.labels = replayer, orders, seed, labels
         self.baseline: Sequence[Replayed] = ()
+        self.dearest = 0.0
         self.offers_tools = np.array([bool(task.task.tools) for task in replayer.pool.tasks])
         self._checks = checks or {}
         self._right: dict[tuple[int, int], tuple[Completion, bool]] = {}
@@ -100,7 +102,10 @@ class Runner:
         return self.pool.plan
 
     def all(self, settings: Sequence[Setting]) -> list[list[Replayed]]:
-        return self._replayer.run(settings, orders=self.orders, seed=self._seed) if settings else []
+        found = self._replayer.run(settings, orders=self.orders, seed=self._seed) if settings else []
+        means = [sum(one.completion for one in actions) / len(actions) for actions in found if actions]
+        self.dearest = max([self.dearest, *means])
+        return found
 
     def possible(
         self, settings: Mapping[K, Setting], others: Mapping[K, Setting] | None = None

@@ -28,11 +28,11 @@ from tierwise.certificate import (
     conditions_of,
 )
 from tierwise.spec.errors import SpecError
-from tierwise.tuning.certify import missed_losses, most_weight
 from tierwise.tuning.labels import judge_of
+from tierwise.tuning.losses import missed_losses, most_weight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Literal
 
     from tierwise.ledger.prices import Price
@@ -173,6 +173,7 @@ def evidence_of(
         risk=2 * tested.losses.risk - 1 if is_net else tested.losses.risk + missed,
         bound=2 * bound - 1 if is_net else bound,
         order_seed=seed,
+        bet=tested.losses.bet,
         hypotheses=len(certified.order),
         rank=1 + certified.passed.index(tested),
         looks=promises.looks,
@@ -234,7 +235,9 @@ def thinking_of(pool: Pool) -> Literal["on", "off", "mixed"]:
     return "mixed" if len(thought) > 1 else "on" if thought == {True} else "off"
 
 
-def with_route(text: str, path: Path, route: Route, plan: Plan) -> str:
+def with_route(
+    text: str, path: Path, route: Route, plan: Plan, further: Mapping[str, Mapping[str, Any]] | None = None
+) -> str:
     """A config file's text with the route, and the tier that it needs. Comments are kept where its sections are blocks.
 
     Args:
@@ -242,6 +245,7 @@ def with_route(text: str, path: Path, route: Route, plan: Plan) -> str:
         path: where the file is: relative `file:` sources are written in full, because the copy is elsewhere.
         route: the certified one.
         plan: the config file.
+        further: tiers that the file lacks and the certificate names, as the file would have them.
 
     Raises:
         SpecError: the name of the route or of its tier is taken.
@@ -253,7 +257,9 @@ def with_route(text: str, path: Path, route: Route, plan: Plan) -> str:
         **_signals(route),
         "certificate": CERTIFICATE,
     }
-    text = _absolute(text, path.parent)
+    text = absolute(text, path.parent)
+    for name, tier in (further or {}).items():
+        text = with_tier(text, name, tier)
     wanted = yaml.safe_load(text)
     wanted.setdefault("routes", {})
     wanted["routes"] = {**(wanted["routes"] or {}), ROUTE: entry}
@@ -266,6 +272,29 @@ def with_route(text: str, path: Path, route: Route, plan: Plan) -> str:
     return changed if _loaded(changed) == wanted else yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True)
 
 
+def tiers_lacking(path: Path, plan: Plan, names: Iterable[str]) -> dict[str, Any]:
+    """The tiers of these names that a config file lacks, as another one has them.
+
+    Args:
+        path: of the file.
+        plan: of the other one.
+        names: of tiers; those that neither has are left out.
+    """
+    if plan.path == path:
+        return {}
+    own = yaml.safe_load(path.read_text(encoding="utf-8"))["tiers"]
+    other = yaml.safe_load(plan.path.read_text(encoding="utf-8"))["tiers"]
+    return {name: other[name] for name in names if name in other and name not in own}
+
+
+def with_tier(text: str, name: str, entry: Mapping[str, Any]) -> str:
+    """A config file's text with a further tier. Comments are kept where its section is a block."""
+    wanted = yaml.safe_load(text)
+    wanted["tiers"][name] = dict(entry)
+    changed = _with_entry(text, "tiers", name, entry)
+    return changed if _loaded(changed) == wanted else yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True)
+
+
 def with_prices(text: str, path: Path, prices: Mapping[str, Price]) -> str:
     """A config file's text with other prices. Comments are kept where they are written as blocks.
 
@@ -274,7 +303,7 @@ def with_prices(text: str, path: Path, prices: Mapping[str, Price]) -> str:
         path: where the file is, as for `with_route`.
         prices: of every deployment that has one.
     """
-    text = _absolute(text, path.parent)
+    text = absolute(text, path.parent)
     wanted = yaml.safe_load(text)
     before, now = wanted.get("prices") or {}, msgspec.to_builtins(dict(prices))
     entries = {
@@ -302,7 +331,9 @@ def _loaded(text: str) -> Any:
         return None
 
 
-def _absolute(text: str, base: Path) -> str:
+def absolute(text: str, base: Path) -> str:
+    """A config file's text with its relative `file:` sources in full, for a copy elsewhere."""
+
     def full(found: re.Match[str]) -> str:
         place = Path(found[1])
         return found[0] if place.is_absolute() else f"file:{(base / place).resolve()}"
