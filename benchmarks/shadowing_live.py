@@ -1,18 +1,21 @@
-"""Shadowing on a real llama.cpp: a certified route is served and observed, until its traffic changes.
+"""Shadowing on a real llama.cpp: a certified route is observed until its traffic changes, then certified anew.
 
-    python benchmarks/shadowing_live.py [--actions 40] [--changed 120] [--share 1] [--out docs/drift.md] [--json FILE]
+    python benchmarks/shadowing_live.py [--actions 40] [--changed 700] [--folder DIR] [--out docs/drift.md]
 
-`tierwise tune` certifies a route from the 0.5 B to the 1.5 B coder model on the recorded pool `wide-products`, with
-prices of 1 to 10. `tierwise serve` serves it on both models, in one process for each, and the OpenAI client from PyPI
-asks it, one request at a time:
+1. `tierwise tune` certifies a route from the 0.5 B to the 1.5 B coder model on the recorded pool `wide-products`, with
+   prices of 1 to 10.
+2. `tierwise serve` serves it on both models, in one process for each, and the OpenAI client from PyPI asks it products
+   of the certified kind, without shadows and with them (`wait_for: idle`, because both models share the processors):
+   what shadows cost, and whether they delay users. Then a burst of more requests than the engine has slots.
+3. The traffic changes to sums of decimals, of which the small model is often sure and wrong. It is asked until the
+   alarm or the last request: what the detector sees, and after the alarm who answers, and whether log, metrics and
+   `tierwise status` say so, with the kind of traffic.
+4. Shadowed decimals are labelled, as a person would (their answers are known here), and `tierwise tune --from
+   --shadowed` certifies anew on old and new tasks, on the same engines. The route that it writes is served.
 
-1. products of the certified kind, without shadows and with them: what shadows cost, and whether they delay users;
-2. a burst of more requests than the engine has slots, so that requests wait: whether shadows begin then;
-3. other traffic, which of two decimals is larger, until the alarm or the last request: what the detector sees, and
-   after an alarm who answers, and whether log, metrics and `tierwise status` say so.
-
-The models must be in the cache (`tierwise pull examples/coder.yaml`).
-On 2 cores it takes 10 to 20 minutes. The exit code is 1 if something happened that must not.
+Everything is kept in --folder; the same command continues after an interruption: stages that have ended are kept, and
+so is what a recording has. The models must be in the cache (`tierwise pull examples/coder.yaml`). The exit code is 1 if
+something happened that must not.
 """
 
 from __future__ import annotations
@@ -50,6 +53,9 @@ MARK = "<!-- benchmarks/shadowing_live.py -->"
 END = "<!-- end of benchmarks/shadowing_live.py -->"
 
 
+LABELLED = "labelled.jsonl"
+
+
 class Figures(msgspec.Struct, kw_only=True):
     """What was seen; seconds are those of a user's request, dollars are under the made-up prices."""
 
@@ -83,6 +89,19 @@ class Figures(msgspec.Struct, kw_only=True):
     certified_metric: float = 1.0
     in_log: bool = False
     in_status: bool = False
+    names_traffic: bool = False
+    """Whether the alarm names the kind of traffic that changed."""
+    stages: list[str] = field(default_factory=list)
+    """Those that have ended."""
+    labelled: int = 0
+    """Shadowed actions with a label."""
+    again: list[str] = field(default_factory=list)
+    """What `tune --from` said last."""
+    again_certified: bool = False
+    again_state: str = ""
+    """Of the new certificate, served."""
+    again_tiers: dict[str, int] = field(default_factory=dict)
+    """Who answered the changed traffic then."""
 
 
 @dataclass
@@ -158,13 +177,20 @@ def products(count: int, seed: int) -> list[str]:
     ]
 
 
-def comparisons(count: int, seed: int) -> list[str]:
-    """Which of two decimals is larger: a question that small models are sure of and get wrong."""
+def decimals(count: int, seed: int) -> list[tuple[str, str]]:
+    """Sums of two decimals, with their results. Of these the small model is often sure and wrong."""
     draw = random.Random(seed)
-    pairs = [(draw.randint(2, 9), draw.randint(10, 99)) for _ in range(count)]
-    return [
-        f"Which is larger, 9.{one} or 9.{two}? Give only the number.\n\nGive the answer only." for one, two in pairs
-    ]
+
+    def number() -> int:
+        return draw.randint(10, 999)
+
+    found = []
+    for _ in range(count):
+        one, sign, two = number(), draw.choice("+-"), number()
+        result = one + two if sign == "+" else one - two
+        text = f"State the final answer to the following arithmetic problem: {one / 10} {sign} {two / 10} ="
+        found.append((f"{text}\n\nGive the answer only.", f"{result / 10}"))
+    return found
 
 
 async def ask(client: openai.AsyncOpenAI, text: str, kind: str, seed: int) -> tuple[float, str]:
@@ -204,22 +230,24 @@ async def settled(served: Served, seconds: float = 120) -> None:
 
 async def until_alarm(served: Served, texts: list[str], found: Figures) -> None:
     async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none", timeout=600, max_retries=0) as client:
-        before = served.shadow
         for number, text in enumerate(texts, start=1):
-            await ask(client, text, "comparisons", number)
             if (state := served.shadow)["alarm"]:
-                found.actions_to_alarm, found.alarm = number, state["alarm"]
-                found.observed_to_alarm = state["observed"] - before["observed"]
                 break
-            await asyncio.sleep(0.3)
+            await ask(client, text, "decimals", number)
+            found.actions_to_alarm = number
+            while (state := served.shadow)["waiting"] > 1:  # noqa: ASYNC110 - so that few more are asked than observed
+                await asyncio.sleep(0.3)
+        await settled(served)
         state = served.shadow
-        differing = int(state["differing"] - before["differing"])
         found.differing = (
-            f"{differing} of {state['observed'] - before['observed']}; "
+            f"{int(state['differing'])} of {state['observed']} in all; "
             f"evidence {state['evidence']['disagreement']:.2f} of 1"
         )
-        if state["alarm"]:
-            found.answered_by_after = (await ask(client, texts[0], "comparisons", 0))[1]
+        found.alarm, found.observed_to_alarm = state["alarm"], state["observed"]
+        if found.alarm:
+            found.answered_by_after = (await ask(client, texts[0], "decimals", 0))[1]
+        else:
+            found.actions_to_alarm = None
 
 
 def passes_of(ledger: Path) -> list[tuple[str, float, float]]:
@@ -257,10 +285,20 @@ def certified(folder: Path, share: float) -> Path:
     file = folder / "tierwise.yaml"
     file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     tuned = folder / "tuned"
-    command = ["tune", str(file), str(folder / POOL / "workload.jsonl"), "--pool", str(folder / POOL), "--loss", "0.05"]
+    command = [
+        "tune",
+        str(file),
+        str(folder / POOL / "workload.jsonl"),
+        "--pool",
+        str(folder / POOL),
+        "--loss",
+        "0.05",
+        "--orders",
+        "1",
+    ]
     subprocess.run([sys.executable, "-m", "tierwise", *command, "--out", str(tuned)], check=True)
     made = yaml.safe_load((tuned / "tierwise.yaml").read_text(encoding="utf-8"))
-    made["routes"]["auto"]["shadow"] = {"share": share}
+    made["routes"]["auto"]["shadow"] = {"share": share, "wait_for": "idle", "keep_days": 30}
     (tuned / "tierwise.yaml").write_text(yaml.safe_dump(made, sort_keys=False), encoding="utf-8")
     return tuned / "tierwise.yaml"
 
@@ -272,16 +310,14 @@ def median_interval(values: list[float]) -> list[float]:
     return [statistics.median(found), found[low], found[-1 - low]]
 
 
-async def measure(wanted: argparse.Namespace, folder: Path) -> Figures:
-    found = Figures()
-    config = certified(folder, wanted.share) if wanted.tuned is None else wanted.tuned / "tierwise.yaml"
+async def undisturbed(wanted: argparse.Namespace, folder: Path, found: Figures) -> None:
+    """What shadows cost, and whether they delay users, while the traffic is as it was certified."""
+    config = folder / "tuned" / "tierwise.yaml"
     certificate = json.loads((config.parent / "certificate.json").read_text(encoding="utf-8"))
     rate = certificate["disagreement"]
     found.certified = f"{rate['value']:.1%} [{rate['low']:.1%}, {rate['high']:.1%}]"
     texts = products(wanted.actions, seed=99)
-    bare, shadowed = folder / "bare", folder / "shadowed"
-    for place in (bare, shadowed):
-        place.mkdir()
+    bare, shadowed = fresh(folder / "bare"), fresh(folder / "shadowed")
     with serving(config, bare, "--no-shadow") as served:
         await one_by_one(served, products(3, seed=1), "products")
         without = await one_by_one(served, texts, "products")
@@ -303,7 +339,20 @@ async def measure(wanted: argparse.Namespace, folder: Path) -> Figures:
         await burst(served, products(BURST, seed=7))
         ended = time.time()
         await settled(served)
-        await until_alarm(served, comparisons(wanted.changed, seed=3), found)
+    passes = passes_of(shadowed / "ledger.db")
+    shadows = [one for one in passes if one[0].endswith("(shadow)")]
+    found.most_overlap = max((overlap(passes, begin) for _, begin, _ in shadows), default=0)
+    users = [one for one in passes if not one[0].endswith("(shadow)")]
+    found.burst_most = max((overlap(users, begin) for _, begin, _ in users if began <= begin <= ended), default=0)
+    found.shadows_in_burst = sum(overlap(users, begin) >= SLOTS for _, begin, _ in shadows)
+
+
+async def changed(wanted: argparse.Namespace, folder: Path, found: Figures) -> None:
+    """The traffic changes. The ledger and the detectors are those of before, also after an interruption."""
+    shadowed = folder / "shadowed"
+    texts = [text for text, _ in decimals(wanted.changed, seed=3)]
+    with serving(folder / "tuned" / "tierwise.yaml", shadowed) as served:
+        await until_alarm(served, texts, found)
         found.certified_metric = served.metric("tierwise_route_certified").get('route="auto"', -1)
         said = subprocess.run(  # noqa: ASYNC221
             [sys.executable, "-m", "tierwise", "status", "--url", served.url],
@@ -312,15 +361,79 @@ async def measure(wanted: argparse.Namespace, folder: Path) -> Figures:
             check=True,
         ).stdout
         found.in_status = bool(found.alarm) and "void, so reference answers: shadowed traffic has changed" in said
+        found.names_traffic = "task decimals" in found.alarm
         print(said)
-    found.in_log = bool(found.alarm) and "its certificate is void" in (shadowed / "log").read_text(encoding="utf-8")
-    passes = passes_of(shadowed / "ledger.db")
-    shadows = [one for one in passes if one[0].endswith("(shadow)")]
-    found.most_overlap = max((overlap(passes, begin) for _, begin, _ in shadows), default=0)
-    users = [one for one in passes if not one[0].endswith("(shadow)")]
-    found.burst_most = max((overlap(users, begin) for _, begin, _ in users if began <= begin <= ended), default=0)
-    found.shadows_in_burst = sum(overlap(users, begin) >= SLOTS for _, begin, _ in shadows)
+    log = (shadowed / "log").read_text(encoding="utf-8")
+    found.in_log = bool(found.alarm) and "its certificate is void" in log
     billed(shadowed / "ledger.db", found)
+
+
+async def certified_again(wanted: argparse.Namespace, folder: Path, found: Figures) -> None:
+    """The shadowed traffic is labelled and taken in, and the route certified anew."""
+    answers = dict(decimals(wanted.changed, seed=3))
+    lines = []
+    for line in (folder / "shadowed" / "ledger.db.shadowed.jsonl").read_text(encoding="utf-8").splitlines():
+        one = json.loads(line)
+        result = answers.get(one["messages"][0]["content"])
+        if result is not None:
+            lines.append(json.dumps({**one, "check": {"number": {"equals": float(result)}}}))
+    (folder / LABELLED).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    found.labelled = len(lines)
+    workload = folder / POOL / "workload.jsonl"
+    command = ["tune", folder / "tierwise.yaml", workload, "--from", folder / "tuned", "--pool", folder / POOL]
+    command += ["--shadowed", folder / LABELLED, "--out", folder / "again"]
+    done = subprocess.run(  # noqa: ASYNC221
+        [sys.executable, "-m", "tierwise", *map(str, command)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+        check=False,
+    )
+    print(done.stdout)
+    found.again = [line for line in done.stdout.splitlines() if line.strip()][:12]
+    if done.returncode:
+        sys.exit(f"`tierwise tune --from` ended with {done.returncode}; run this command again to continue")
+    file = folder / "again" / "tierwise.yaml"
+    found.again_certified = file.exists()
+    if not found.again_certified:
+        return
+    tiers: dict[str, int] = {}
+    with serving(file, fresh(folder / "after"), "--no-shadow") as served:
+        models = json.loads(served.page("/v1/models"))["data"]
+        found.again_state = next(one["tierwise"]["certificate"]["state"] for one in models if one["id"] == "auto")
+        async with openai.AsyncOpenAI(
+            base_url=f"{served.url}/v1", api_key="none", timeout=600, max_retries=0
+        ) as client:
+            for number, (text, _) in enumerate(decimals(10, seed=77)):
+                tier = (await ask(client, text, "decimals", number))[1]
+                tiers[tier] = tiers.get(tier, 0) + 1
+    found.again_tiers = tiers
+
+
+def fresh(place: Path) -> Path:
+    """An empty folder for a server."""
+    place.mkdir(exist_ok=True)
+    for left in place.glob("ledger.db*"):
+        left.unlink()
+    return place
+
+
+async def measure(wanted: argparse.Namespace, folder: Path) -> Figures:
+    """All stages, but for those that have ended."""
+    kept = folder / "figures.json"
+    found = msgspec.json.decode(kept.read_bytes(), type=Figures) if kept.exists() else Figures()
+    if not (folder / "tuned" / "tierwise.yaml").exists() or "certified" not in found.stages:
+        certified(folder, wanted.share)
+        found.stages.append("certified")
+        kept.write_bytes(msgspec.json.encode(found))
+    for stage in (undisturbed, changed, certified_again):
+        if stage.__name__ in found.stages:
+            continue
+        if stage is certified_again and not found.alarm:
+            break
+        await stage(wanted, folder, found)
+        found.stages.append(stage.__name__)
+        kept.write_bytes(msgspec.json.encode(found))
     return found
 
 
@@ -352,6 +465,10 @@ def table(found: Figures, wanted: argparse.Namespace) -> str:
             else f"none in {wanted.changed} actions",
         ),
         ("answered after it by", found.answered_by_after or "–"),
+        ("shadowed decimals, labelled", str(found.labelled)),
+        ("`tune --from --shadowed`", "certified a route" if found.again_certified else "; ".join(found.again) or "–"),
+        ("the new certificate, served", found.again_state or "–"),
+        ("10 new decimals answered then by", _listed(found.again_tiers) or "–"),
     ]
     said = f"\n> {found.alarm}\n" if found.alarm else ""
     return "\n".join(["| what | seen |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), said])
@@ -374,6 +491,9 @@ def problems(found: Figures) -> list[str]:
             ("shadows began while no slot was free", found.shadows_in_burst > 0),
             ("after the alarm another tier answers", bool(found.alarm) and found.answered_by_after != "reference"),
             ("after the alarm the metric says that it holds", bool(found.alarm) and found.certified_metric != 0),
+            ("no alarm came", not found.alarm),
+            ("the alarm does not name the traffic that changed", bool(found.alarm) and not found.names_traffic),
+            ("the new certificate does not hold", found.again_certified and found.again_state != "holds"),
             ("log or status do not say it", bool(found.alarm) and not (found.in_log and found.in_status)),
         )
         if is_wrong
@@ -383,14 +503,15 @@ def problems(found: Figures) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--actions", type=int, default=40, help="products, with and without shadows")
-    parser.add_argument("--changed", type=int, default=120, help="requests of the changed traffic, at most")
+    parser.add_argument("--changed", type=int, default=700, help="requests of the changed traffic, at most")
     parser.add_argument("--share", type=float, default=1.0, help="of actions that are shadowed")
-    parser.add_argument("--tuned", type=Path, help="a folder that `tierwise tune` wrote, with a shadowed route")
+    parser.add_argument("--folder", type=Path, help="where everything is kept, to continue after an interruption")
     parser.add_argument("--out", type=Path, help="the page whose table is replaced")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     wanted = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="shadowing-") as folder:
-        found = asyncio.run(measure(wanted, Path(folder)))
+    folder = wanted.folder or Path(tempfile.mkdtemp(prefix="shadowing-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    found = asyncio.run(measure(wanted, folder))
     made = table(found, wanted)
     print(made)
     if wanted.json:

@@ -430,6 +430,27 @@ def test_texts_are_kept_only_where_the_settings_say_so_and_only_the_owner_reads_
     assert not (tmp_path / "t.jsonl").exists()
 
 
+def test_texts_are_kept_also_where_the_reference_answered_so_that_tasks_made_of_them_are_like_the_traffic(tmp_path):
+    async def main():
+        scene = Scene(
+            cheap=ScriptedEngine("I am not sure, it may well be four"), keep_days=3, texts=tmp_path / "t.jsonl"
+        )
+        await scene.ask(metadata={"task": "sums"})
+        await scene.settle()
+        await scene.shadows.stop()
+        return scene
+
+    assert frozen(main()).outcomes() == {"own": 1}
+    line = msgspec.json.decode((tmp_path / "t.jsonl").read_bytes())
+    assert (line["shadow"], line["answer"], line["reference"]) == ("", line["answer"], line["answer"])
+    labelled = {**line, "check": {"number": {"equals": 4}}}
+    (tmp_path / "labelled.jsonl").write_bytes(msgspec.json.encode(labelled) + b"\n")
+    (task,) = read_shadowed(tmp_path / "labelled.jsonl").tasks
+    assert task.tags == ["sums"]
+    assert task.check.member == Number(equals=4)
+    assert task.verifier is None  # no route will have the label
+
+
 def test_the_users_deadline_and_budget_are_not_those_of_a_shadow():
     """A shadow takes as long as the reference tier does."""
 

@@ -1,7 +1,7 @@
 """Whether a certified route still keeps its promise: a share of its actions is asked again on the reference tier.
 
-`shadows.py` asks, `comparing.py` compares the two answers, `watching.py` has the detectors of a route, and `memory.py`
-keeps their state beside the ledger.
+`shadows.py` asks, `room.py` says when it may, `waiting.py` holds those that wait, `comparing.py` compares the two
+answers, `watching.py` has the detectors of a route, and `memory.py` keeps their state beside the ledger.
 """
 
 from tierwise.shadowing.answered import Answered as Answered

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tierwise.spec.ask import Answer
@@ -41,12 +41,18 @@ def strata_of(one: Answered) -> dict[str, str]:
     """
     tokens = next((done.usage.prompt for done in one.passes if done.usage.prompt), 0)
     found = {"tier": one.answer.tier, "prompt tokens": _band(tokens)}
-    metadata = one.prompt.fields.get("metadata")
-    for key in _LABELS:
-        label = metadata.get(key) if isinstance(metadata, dict) else None
-        if isinstance(label, str) and _LABEL.fullmatch(label):
-            found[key] = label
-    return found
+    return found | labels_of(one.prompt.fields)
+
+
+def labels_of(fields: Mapping[str, Any]) -> dict[str, str]:
+    """The names of a request's kind of traffic in its `metadata`, by key; none of them is a text of a user.
+
+    Args:
+        fields: of the request.
+    """
+    metadata = fields.get("metadata")
+    given = {key: metadata.get(key) for key in _LABELS} if isinstance(metadata, dict) else {}
+    return {key: label for key, label in given.items() if isinstance(label, str) and _LABEL.fullmatch(label)}
 
 
 def size_of(value: object) -> int:

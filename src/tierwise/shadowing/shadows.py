@@ -301,7 +301,9 @@ class Shadows:
         """The reference tier gave the answer, so nothing is asked."""
         kind = self._routes[one.route].certificate.promise.kind
         loss = {"harm": 0.0, "net": 0.5, "selective": None}[kind] if self._has_label(one) else None
-        self._observe(one, Observed(action=one.action, differs=False, loss=loss, strata=strata_of(one)), "own")
+        seen = Observed(action=one.action, differs=False, loss=loss, strata=strata_of(one))
+        self._observe(one, seen, "own")
+        self._keep(one, seen, one.answer, "")  # tasks made of these texts are then like the traffic
         return "own"
 
     async def _shadow(self, one: Answered, room: Room) -> Outcome:
@@ -379,13 +381,19 @@ class Shadows:
             else:
                 loss = await loss_of(one.answer, reference, one.verifier, promise.kind, is_kept=is_kept)
         outcome: Outcome = "differed" if differs else "agreed"
-        self._observe(one, Observed(action=one.action, differs=differs, loss=loss, strata=strata_of(one)), outcome)
+        seen = Observed(action=one.action, differs=differs, loss=loss, strata=strata_of(one))
+        self._observe(one, seen, outcome)
+        self._keep(one, seen, reference, trace.action)
+        return outcome
+
+    def _keep(self, one: Answered, seen: Observed, reference: Answer, shadow: str) -> None:
+        """Keep the texts of an observed action, where the settings say so."""
         line = {
             "action": one.action,
-            "shadow": trace.action,
+            "shadow": shadow,
             "route": one.route,
-            "differs": differs,
-            "loss": loss,
+            "differs": seen.differs,
+            "loss": seen.loss,
             "messages": one.prompt.messages,
             "fields": dict(one.prompt.fields),
             "verifier": None if one.verifier is None else {one.verifier.kind: msgspec.to_builtins(one.verifier)},
@@ -393,7 +401,6 @@ class Shadows:
             "reference": reference.completion.message(),
         }
         self._texts.add(line, time(), self._routes[one.route].settings.keep_days)
-        return outcome
 
     def _observe(self, one: Answered, seen: Observed, outcome: Outcome) -> None:
         """Add an observation to the detectors of its route; an alarm voids the certificate."""

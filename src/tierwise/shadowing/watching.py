@@ -128,7 +128,7 @@ class WatchState(msgspec.Struct, frozen=True, kw_only=True):
             for part in (
                 said,
                 f"Most differences among the last {len(self.recent)}: {strata}" if strata else "",
-                f"Add tasks like {actions}, and certify again with `tierwise tune`" if actions else "",
+                f"Add tasks like {actions}, and certify again with `tierwise tune --from`" if actions else "",
             )
             if part
         )

@@ -1,7 +1,8 @@
 """Makes tasks of shadowed traffic: what a certified route answered, and what its reference tier answered then.
 
-Only requests with a verifier have a label: theirs checks the task. Others are left out and counted, unless what needs
-no labels is wanted of them.
+A label is the request's verifier, or a `check` that somebody wrote into the line afterwards. The first is also sent
+with the task, because a route may use it; the second is not, because no route will have it. Lines without a label are
+left out and counted, unless what needs no labels is wanted of them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tierwise.shadowing.answered import labels_of
 from tierwise.spec.errors import SpecError
 from tierwise.spec.files import decode_json_lines, read_bytes
 from tierwise.spec.reading import Reading
@@ -31,6 +33,8 @@ class ShadowedLine(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, Any] = {}
     verifier: dict[str, Any] | None = None
     """The request's; None without one, and in lines of an earlier version."""
+    check: dict[str, Any] | None = None
+    """What tells right from wrong, written by whoever labelled the action."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,7 @@ def read_shadowed(path: Path, *, needs_labels: bool = True) -> Shadowed:
 
     Args:
         path: of the file.
-        needs_labels: leave out requests without a verifier. Without that they become tasks without a check.
+        needs_labels: leave out lines without a label. Without that they become tasks without a check.
 
     Raises:
         NotFound: the file does not exist.
@@ -57,13 +61,16 @@ def read_shadowed(path: Path, *, needs_labels: bool = True) -> Shadowed:
     tasks: dict[str, Task] = {}
     left_out: Counter[str] = Counter()
     for line in decode_json_lines(whole, ShadowedLine, str(path)):
-        if line.verifier is None and needs_labels:
+        check = line.check or line.verifier
+        if check is None and needs_labels:
             left_out["the request has no verifier, so nothing tells right from wrong"] += 1
             continue
         own = {} if line.verifier is None else {"verifier": line.verifier}
         request = {**line.fields, "messages": line.messages, "tierwise": own}
         reading = Reading()
-        value = task_value(line.action, line.route, request, line.verifier)
+        value = task_value(line.action, line.route, request, check)
+        if labels := labels_of(line.fields):
+            value = {**value, "tags": [*labels.values()]}
         task = read_task(value, path.parent, reading)
         if task is None or reading.errors:
             left_out[f"cannot be sent again: {reading.errors[0]}"] += 1
@@ -72,8 +79,9 @@ def read_shadowed(path: Path, *, needs_labels: bool = True) -> Shadowed:
     if not tasks:
         why = "; ".join(f"{number} × {reason}" for reason, number in left_out.items()) or "the file is empty"
         raise SpecError(
-            f"{path} has no task ({why}). Send requests with a verifier, or label actions: `tierwise workload "
-            "from-ledger` makes tasks that a judge grades",
+            f"{path} has no task ({why}). Send requests with a verifier; or write a `check` into the lines of the "
+            'file, as a task has it: `"check": {"exact": {"equals": "4"}}`; or `tierwise workload from-ledger` makes '
+            "tasks that a judge grades",
             field="--shadowed",
         )
     return Shadowed(tasks=tuple(tasks.values()), left_out=dict(left_out))
