@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from tierwise.panel import Entry, Tally
 from tierwise.policies import Thinking
-from tierwise.pools.choice import SharedPasses
+from tierwise.pools.choice import SharedPasses, TooFewDraws
 from tierwise.pools.driving import Waiter
 from tierwise.pools.passes import PassInFlight
 from tierwise.pools.timeline import Fallback, SharedPanel, Timeline
+from tierwise.run.recovery import LOST, has_no_answer
 from tierwise.spec.ask import Answer, Arrivals, Ask, Equality, Order, OutOfBudget, Pace, Verdict, Watch, Watching
 from tierwise.spec.budget import Left
 from tierwise.spec.call import Call, Pass
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from tierwise.pools.choice import Choice, ReplayedTier
     from tierwise.pools.clock import Simulation
+    from tierwise.pools.draws import Draw
     from tierwise.pools.memo import Memo
     from tierwise.run.budget import BudgetTracker
     from tierwise.spec.budget import Budget
@@ -193,6 +196,8 @@ class PoolAsk:
         except Exception as error:
             name = type(tier.policy).__name__
             raise PolicyError(f"policy {name} of tier {tier.name!r} broke: {error!r}", policy=name) from error
+        if answer.completion.is_only_thinking or answer.completion.is_empty:
+            answer = await inner._recovered_answer(answer)  # noqa: SLF001 - the same class
         if not answer.tier and type(answer) is Answer:
             return Answer(
                 completion=answer.completion,
@@ -224,7 +229,11 @@ class PoolAsk:
             passes = timeline.finished(call, self.replayed.label, self.deployment, self.memo)
             self.choice.now(timeline.at[0])
             self._settle(timeline, call, 0)
-            return passes[0]
+            return await self._recovered(passes[0])
+        return await self._recovered(await self._run(self._numbered(call), watch))
+
+    async def _run(self, call: Call, watch: Watch | None, recovery: Draw | None = None) -> Pass:
+        """Simulate one pass; arguments as of `PassInFlight`."""
         self.choice.simulate()
         waiter: Waiter[Pass] = Waiter()
 
@@ -234,12 +243,62 @@ class PoolAsk:
             else:
                 waiter.fail(entry)
 
-        running = PassInFlight(self, self._numbered(call), deliver, watch)
+        running = PassInFlight(self, call, deliver, watch, recovery=recovery)
         try:
             running.request()
             return await waiter
         finally:
             running.abort()
+
+    async def _recovered_answer(self, answer: Answer) -> Answer:
+        """A policy's answer, recovered if it is a pass of a panel that was lost to thinking, as `run.runner` does."""
+        tier, lost = self.choice.lost_pass(answer.chosen) or ("", None)
+        if lost is None or tier not in (self.tier, *self.replayed.policy.tiers()):
+            return answer
+        found = await (self if tier == self.tier else self.at(tier))._recovered(lost)  # noqa: SLF001 - the same class
+        if found is lost:
+            return answer
+        why = f"answered again, because pass {lost.number} was lost to thinking"
+        return Answer(completion=found.completion, chosen=found.number, why=why, tier=answer.tier)
+
+    async def _recovered(self, done: Pass) -> Pass:
+        """The pass, or the recorded one that answers in its place if it was lost to thinking.
+
+        Raises:
+            TooFewDraws: the endpoint would try to answer in its place, and nothing is recorded of that.
+        """
+        if done.outcome != LOST or self.tier in self.choice.recovered:
+            return done
+        self.choice.recovered.add(self.tier)
+        for one in self._recoveries(done):
+            numbered = self._numbered(done.call)
+            call = replace(numbered, prompt=done.call.prompt, role="recovery", continues=done.number)
+            with suppress(OutOfBudget):
+                again = await self._run(call, self.watch_of(call), one)
+                if not has_no_answer(again.completion, again.usage):
+                    return again
+        return done
+
+    def _recoveries(self, lost: Pass) -> Sequence[Draw]:
+        """The recorded passes that tried to answer in place of one; none where the budget allows no pass.
+
+        Raises:
+            TooFewDraws: the recording does not say, or it was lost at another limit than when it was recorded.
+        """
+        part = self.memo.parts[id(lost.completion)]
+        draw = part.draw
+        if draw.recoveries is not None and (part.tokens >= draw.count or (draw.is_lost and not draw.recoveries)):
+            return draw.recoveries
+        self.choice.has_looked_at_budget = True
+        tracker, left = self.tracker, self.tracker.passes_left
+        if tracker.is_over(self.simulation.now) or (left is not None and left <= 0):
+            return ()
+        raise TooFewDraws(
+            f"draw {draw.index} of task {self.choice.shuffled.task.task.id!r} from deployment {self.deployment!r} was "
+            f"lost to thinking, tier {self.tier!r} has to answer with it, and no pass is recorded that would answer in "
+            "its place. Record a pool in which a tier with the policy `single` is the first with this deployment and "
+            "sampling, or one with a larger `max_tokens`"
+        )
 
     def panel(
         self, calls: Iterable[Call | tuple[Ask, Call]], *, order: Order = "draw", pace: Pace | None = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from tierwise.engines.replay.recording import prompt_digest
 from tierwise.pools.draws import Draw, RecordedCompletion
+from tierwise.run.recovery import LOST
 from tierwise.spec.ask import Answer, OutOfBudget, Verdict
 from tierwise.spec.budget import Left
 from tierwise.spec.call import Call, Pass, Usage
@@ -32,9 +33,16 @@ if TYPE_CHECKING:
     from tierwise.workloads.task import Task
 
 
-def chained_draw(index: int, spent: PassSpend, bound: int | None) -> Draw:
-    """A pass of a recorded action as a draw."""
-    message = spent.message
+def chained_draw(index: int, spent: PassSpend, bound: int | None, recoveries: Sequence[PassSpend] | None = ()) -> Draw:
+    """A pass of a recorded action as a draw.
+
+    Args:
+        index: of the draw.
+        spent: the pass.
+        bound: its limit of completion tokens.
+        recoveries: the passes that tried to answer in its place, as of `Draw.recoveries`.
+    """
+    message, is_lost = spent.message, spent.outcome == LOST
     return Draw(
         index=index,
         completion=RecordedCompletion(
@@ -43,12 +51,20 @@ def chained_draw(index: int, spent: PassSpend, bound: int | None) -> Draw:
             tool_calls=tuple(message.tool_calls) if message is not None else (),
             finish=spent.finish or "stop",
         ),
-        usage=Usage(prompt=spent.prompt_tokens, cached=spent.cached_tokens, completion=spent.completion_tokens),
+        usage=Usage(
+            prompt=spent.prompt_tokens,
+            cached=spent.cached_tokens,
+            completion=spent.completion_tokens,
+            reasoning=spent.completion_tokens if is_lost else 0,
+        ),
         tokens=None,
         bound=spent.completion_tokens if spent.outcome == "cut" else bound,
         first_token=spent.seconds if spent.first_token is None else spent.first_token,
         seconds=spent.seconds,
-        correct=spent.solved,
+        correct=False if is_lost else spent.solved,
+        recoveries=None
+        if recoveries is None
+        else tuple(chained_draw(number, one, bound) for number, one in enumerate(recoveries)),
     )
 
 
@@ -85,9 +101,9 @@ class Continuations:
             verifier = task.verifier.member if task.verifier is not None else tier.policy.verifier
             ask = _RecordedAsk(source.tier, source.deployment, verifier, record.passes or ())
             self._runner.run(ask.follow(tier.policy.member, prompt.by_default(source.sampling)))
-            for call, spent in ask.answered:
+            for call, spent, recoveries in ask.answered:
                 if call.after:
-                    draw = chained_draw(len(found), spent, call.prompt.bound)
+                    draw = chained_draw(len(found), spent, call.prompt.bound, recoveries)
                     found.setdefault((source.deployment, prompt_digest(call)), draw)
         return found
 
@@ -96,7 +112,7 @@ class _RecordedAsk:
     """`Ask` whose passes are those of one recorded action, in their order, one at a time.
 
     Attributes:
-        answered: each call with the pass that answered it.
+        answered: each call with the pass that answered it, and those that did in its place if it was lost to thinking.
     """
 
     width = 1
@@ -110,7 +126,7 @@ class _RecordedAsk:
     def __init__(self, tier: str, deployment: str, verifier: Verifier | None, passes: Sequence[PassSpend]) -> None:
         self.tier, self.deployment, self.verifier = tier, deployment, verifier
         self.drawn: list[Pass] = []
-        self.answered: list[tuple[Call, PassSpend]] = []
+        self.answered: list[tuple[Call, PassSpend, list[PassSpend]]] = []
         self._left = sorted(passes, key=lambda one: one.number)
 
     async def follow(self, policy: Any, prompt: Prompt) -> None:
@@ -124,10 +140,20 @@ class _RecordedAsk:
         if not self._left:
             raise OutOfBudget
         spent = self._left.pop(0)
-        if (spent.role, tuple(spent.after)) != (call.role, call.after) or spent.outcome not in ("finished", "cut"):
+        if (spent.role, tuple(spent.after)) != (call.role, call.after) or spent.outcome not in (
+            "finished",
+            "cut",
+            LOST,
+        ):
             raise _Diverged
-        self.answered.append((call, spent))
-        draw = chained_draw(0, spent, None)
+        recoveries: list[PassSpend] = []
+        while spent.outcome == LOST and self._left and self._left[0].role == "recovery":
+            recoveries.append(self._left.pop(0))
+        recoveries = [one for one in recoveries if one.outcome in ("finished", "cut", LOST)]
+        self.answered.append((call, spent, recoveries))
+        whole = chained_draw(0, spent, None, recoveries)
+        if (draw := whole.served) is not whole:
+            spent = recoveries[draw.index]
         done = Pass(
             number=spent.number,
             tier=self.tier,

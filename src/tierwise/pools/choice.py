@@ -10,6 +10,7 @@ from tierwise.engines.replay.recording import prompt_digest
 from tierwise.pools.clock import Simulation
 from tierwise.pools.reading import essence
 from tierwise.pools.timeline import Fallback, Timeline
+from tierwise.run.recovery import LOST
 from tierwise.spec.call import Usage
 from tierwise.spec.errors import SpecError
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class TooFewDraws(SpecError):
-    """A policy needs another draw of a task than the pool has."""
+    """A policy needs another draw of a task than the pool has, or a pass that answers in place of a lost one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,15 +135,22 @@ class Shuffled:
         return found
 
     def source_of(self, deployment: str, prompt: Prompt) -> Source | None:
-        """The source whose draws answer a prompt; None if it is another conversation, or was not recorded."""
-        task = self.task
+        """The source whose draws answer a prompt; None if it is another conversation, or was not recorded. Of several
+        that differ in their limit of tokens, the one with that of the prompt.
+        """
+        task, found = self.task, None
         if prompt.messages is not task.prompt.messages and prompt.messages != task.prompt.messages:
             return None
         wanted = essence(prompt.fields)
         for source in self.pool.sources:
-            if source.deployment == deployment and essence(task.prompt.by_default(source.sampling).fields) == wanted:
-                return source
-        return None
+            if source.deployment != deployment:
+                continue
+            own = task.prompt.by_default(source.sampling)
+            if essence(own.fields) == wanted:
+                if own.bound == prompt.bound:
+                    return source
+                found = found or source
+        return found
 
     def timeline(self, tier: ReplayedTier, call: Call, count: int) -> Timeline | None:
         """The timeline of a panel of this many equal calls on an idle engine that has seen nothing; None where one of
@@ -209,6 +217,10 @@ class Choice:
         self.draws: dict[str, int] = {}
         self.simulated: list[Pass] = []
         """Passes that were simulated one by one, in the order in which they ended."""
+        self.lost: dict[int, tuple[str, Pass]] = {}
+        """Those of them that were lost to thinking, with the name of their tier, by their number."""
+        self.recovered: set[str] = set()
+        """Names of the tiers whose answer was lost, and which are not recovered again."""
         self.asked = ""
         """The last tier that a policy asked to solve the task; empty if none was."""
         self.started = 0
@@ -225,6 +237,13 @@ class Choice:
     def passes(self) -> list[Pass]:
         """Ended passes, in the order in which they ended."""
         return self.simulated if self.shared is None else [*self.shared.passes(), *self.simulated]
+
+    def lost_pass(self, number: int | None) -> tuple[str, Pass] | None:
+        """A pass that was lost to thinking, with the name of its tier; None if that number is of no such pass."""
+        if number is not None and (shared := self.shared) is not None and number < shared.spent.passes:
+            done = next(one for one in shared.passes() if one.number == number)
+            return (shared.tier.name, done) if done.outcome == LOST else None
+        return None if number is None else self.lost.get(number)
 
     @property
     def walked_until(self) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from tierwise.engines.replay.engine import token_ends
+from tierwise.run.recovery import has_no_answer, is_lost
 from tierwise.spec.call import Completion, Usage
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ class Draw:
     """Its key as recorded: by the request's verifier, else by `equality: auto`."""
     verdict: Verdict | None = None
     """Of the request's verifier, as recorded; None without one."""
+    recoveries: tuple[Draw, ...] | None = ()
+    """Of a draw that was lost to thinking: the recorded passes that tried to answer in its place, in their order; empty
+    if the endpoint did not try; None if the recording does not say."""
     parts: dict[tuple[int, bool, bool], Part] = field(default_factory=dict)
     """What was looked at: by number of tokens, whether with log-probabilities, and whether the engine ended it."""
 
@@ -110,6 +114,16 @@ class Draw:
     def count(self) -> int:
         """Its completion tokens."""
         return self.usage.completion
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it was lost to thinking, whatever answered in its place."""
+        return is_lost(self.completion, self.usage)
+
+    @property
+    def served(self) -> Draw:
+        """The draw whose answer one pass serves: itself, or its recovery if it was lost to thinking."""
+        return next((one for one in self.recoveries or () if not has_no_answer(one.completion, one.usage)), self)
 
     def answers(self, bound: int | None) -> bool:
         """Whether it equals a pass with this limit: it ended by itself, or was not cut earlier."""

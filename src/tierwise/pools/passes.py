@@ -43,6 +43,7 @@ class PassInFlight:
         deliver: receives the entry once, unless the pass is aborted.
         watch: as for `Ask.__call__`.
         passes: how many passes of its panel have its prompt, itself included.
+        recovery: the recorded pass that answers it, of one that answers in place of a lost pass.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class PassInFlight:
         watch: Watch | None = None,
         *,
         passes: int = 1,
+        recovery: Draw | None = None,
     ) -> None:
         self._ask = ask
         self._call = call
@@ -60,7 +62,7 @@ class PassInFlight:
         self._watch = watch
         self._passes = passes
         self._running: RunningDraw | None = None
-        self._draw: Draw | None = None
+        self._draw = self._recovery = recovery
         self._is_over = False
         self._cap: int | None = None
         self._allowance: Allowance | None = None
@@ -117,7 +119,7 @@ class PassInFlight:
             self._refuse()
             return
         self._number, choice.started = choice.started, choice.started + 1
-        draw = self._draw = choice.find(ask.replayed, call)
+        draw = self._draw = self._recovery or choice.find(ask.replayed, call)
         self._cap = tracker.cap(call.prompt)
         self._allowance = Allowance(tracker, self._cap)
         bound = call.prompt.bound if self._cap is None else self._cap
@@ -130,10 +132,13 @@ class PassInFlight:
             )
         self._allowance.begin()
         is_metered = self._cap is not None or self._watch is not None
+        prompt: object = choice.shuffled.task.task.id
+        if call.after or self._recovery is not None:
+            prompt = prompt, call.prompt.messages if self._recovery is None else call.role
         self._running = RunningDraw(
             draw,
             draw.count if bound is None else min(bound, draw.count),
-            (choice.shuffled.task.task.id, call.prompt.messages) if call.after else choice.shuffled.task.task.id,
+            prompt,
             self._ended,
             self._token if is_metered else None,
             passes=self._passes,
@@ -210,7 +215,7 @@ class PassInFlight:
         usage = draw.usage_of(running.tokens, self._cached()) if running.has_prompt else Usage(exact=False)
         if outcome == "finished" and is_lost(part.completion, usage):
             outcome = LOST
-        return Pass(
+        done = Pass(
             number=self._number,
             tier=ask.replayed.label,
             deployment=ask.replayed.deployment,
@@ -224,6 +229,9 @@ class PassInFlight:
             busy_seconds=ask.replayed.engine.occupancy.leave(self._share, now),
             error=draw.failure if outcome == "failed" else "",
         )
+        if outcome == LOST:
+            ask.choice.lost[self._number] = ask.replayed.name, done
+        return done
 
     def _cached(self) -> int | None:
         return None if self._running is None else self._running.cached

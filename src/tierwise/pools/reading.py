@@ -12,9 +12,9 @@ from tierwise import plan as planning
 from tierwise.engines import row_of
 from tierwise.pools.chains import Continuations, chained_draw
 from tierwise.pools.draws import Draw, RecordedCompletion
+from tierwise.pools.lost import is_lost, lost_of, ran_of
 from tierwise.pools.sources import Source, recorded_sources, sources_of
 from tierwise.pools.speed import Observed, Speed, measured
-from tierwise.run.recovery import LOST
 from tierwise.runs.draws import DrawFacts
 from tierwise.runs.records import TrialOutcome
 from tierwise.runs.seeds import task_seed
@@ -180,7 +180,11 @@ def _task(
 
 
 def _draw(index: int, record: TrialRecord, source: Source, task: Task) -> Draw:
-    facts, spent = record.draw or DrawFacts(), next(iter(record.passes or ()), None)
+    facts = record.draw or DrawFacts()
+    ran, passes = ran_of(record), record.passes or ()
+    spent, lost = next(iter(ran or passes), None), lost_of(record)
+    if spent is not None and len(ran) > 1 and lost is None:
+        return chained_draw(index, spent, _bound(task, source))
     calls = tuple(record.tool_calls)
     is_calls = bool(calls) and record.answer == msgspec.json.encode(calls).decode()
     trace = facts.tokens if facts.tokens is not None and facts.tokens.is_whole else None
@@ -191,17 +195,16 @@ def _draw(index: int, record: TrialRecord, source: Source, task: Task) -> Draw:
         finish=record.finish or "stop",
         extra=facts.extra,
     )
-    count = max(0, record.completion_tokens or 0)
+    counted = record if spent is None or len(passes) == 1 else spent  # the record counts passes that failed, too
+    count = max(0, counted.completion_tokens or 0)
     usage = Usage(
-        prompt=max(0, record.prompt_tokens or 0),
-        cached=max(0, record.cached_tokens or 0),
+        prompt=max(0, counted.prompt_tokens or 0),
+        cached=max(0, counted.cached_tokens or 0),
         completion=count,
         reasoning=min(count, (trace.answer or 0) if trace is not None else 0),
     )
     was_cut = spent is not None and spent.outcome == "cut"
-    if spent is not None and len(record.passes or ()) > 1:
-        return chained_draw(index, spent, _bound(task, source))
-    return Draw(
+    served = Draw(
         index=index,
         completion=completion,
         usage=usage,
@@ -215,6 +218,7 @@ def _draw(index: int, record: TrialRecord, source: Source, task: Task) -> Draw:
         vote=facts.vote,
         verdict=None if facts.ok is None else Verdict(ok=facts.ok, score=facts.score or 0.0, why=facts.why),
     )
+    return served if lost is None else lost.draw(served)
 
 
 def _bound(task: Task, source: Source) -> int | None:
@@ -283,12 +287,6 @@ def _require_same_config(recorded: Plan, given: Plan) -> None:
         )
 
 
-def _is_lost(record: TrialRecord) -> bool:
-    """Whether the draw is nothing but thinking, also where a second pass then gave the action an answer."""
-    first = next(iter(record.passes or ()), None)
-    return record.outcome == TrialOutcome.LOST_TO_THINKING or (first is not None and first.outcome == LOST)
-
-
 def _notes(
     manifest: Manifest, sources: Iterable[Source], tasks: Sequence[PoolTask], records: Iterable[TrialRecord]
 ) -> Iterable[str]:
@@ -303,13 +301,23 @@ def _notes(
             )
         if source.sampling.get("temperature") != 0 and (alike := _alike(drawn)):
             yield f"{source.deployment}, recorded through tier {source.tier!r}: {alike}"
-    if lost := sum(_is_lost(record) for record in records):
-        yield (
-            f"{lost} draws were lost to thinking: an action in which all draws are lost has no answer here, and one "
-            "more pass with thinking off when it is served, which the pool does not have"
-        )
+    if lost := sum(map(is_lost, records)):
+        yield f"{lost} draws were lost to thinking: {_said_of_lost(tasks)}"
     if errors := sum(not record.is_graded for record in records):
         yield f"{errors} draws ended in infrastructure errors and are left out; resume the recording to draw them again"
+
+
+def _said_of_lost(tasks: Sequence[PoolTask]) -> str:
+    """What a replay does with draws that were lost to thinking."""
+    draws = [one for task in tasks for of in task.draws.values() for one in of]
+    recovered = sum(one.served is not one for one in draws)
+    said = f"a replay answers {recovered} of them again, with the passes that did when they were recorded"
+    if unknown := sum(one.recoveries is None for one in draws):
+        said += (
+            f"; {unknown} were asked for one pass, and what has to answer with one of them is refused or left out: "
+            "nothing is recorded that would answer in its place"
+        )
+    return said
 
 
 def _changes(manifest: Manifest) -> Iterable[str]:

@@ -182,7 +182,7 @@ class Replayer:
             choice = task.task.verifier
             name: object = "auto" if choice is None else self.memo.settings(choice.member)
             for draws in task.draws.values():
-                for draw in (one for one in draws if one.has_facts):
+                for draw in (one for of in draws for one in (of, *(of.recoveries or ())) if one.has_facts):
                     for logprobs in (False, True):
                         part = draw.part(draw.count, logprobs=logprobs)
                         part.votes["auto" if draw.completion.tool_calls else name] = draw.vote

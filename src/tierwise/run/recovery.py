@@ -102,7 +102,7 @@ class Recovery:
                 continue
             if shown:
                 self.known.join(before.number, done, [before])
-            if not _has_no_answer(done):
+            if not has_no_answer(done.completion, done.usage):
                 self._note(lost, f"pass {done.number} answered {how}")
                 return done
             self._note(lost, f"pass {done.number}, {how}, has no answer either")
@@ -137,8 +137,9 @@ def is_lost(completion: Completion, usage: Usage) -> bool:
     return completion.is_only_thinking or (completion.is_empty and usage.reasoning > 0)
 
 
-def _has_no_answer(done: Pass) -> bool:
-    return is_lost(done.completion, done.usage) or done.completion.is_empty
+def has_no_answer(completion: Completion, usage: Usage) -> bool:
+    """Whether a pass that was to answer in place of a lost one has no answer either."""
+    return is_lost(completion, usage) or completion.is_empty
 
 
 def recoveries_of(lost: Pass, deployment: Deployment) -> list[tuple[str, Call]] | str:

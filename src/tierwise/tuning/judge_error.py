@@ -39,7 +39,7 @@ def judge_error(run: Runner, checks: Mapping[str, CheckChoice]) -> JudgeError:
     for index, task in enumerate(pool.tasks):
         if task.task.id not in checks:
             continue
-        draws = [one for several in task.draws.values() for one in several if not one.failure]
+        draws = [one.served for several in task.draws.values() for one in several if not one.failure]
         graded = [(bool(one.correct), bool(run.is_right(index, one.completion))) for one in draws]
         names.append(task.task.id)
         counts.append(

@@ -41,7 +41,9 @@ def own_harm(run: Runner, reference: str, of: Outcomes) -> tuple[float, bool]:
 def _harmed(run: Runner, drawn: Source | None, of: Outcomes) -> Iterator[tuple[int, float]]:
     """By task with two answers or more, the share of pairs of which the first is wrong and the second right."""
     for index, task in enumerate(run.pool.tasks):
-        right = of.correct[index].tolist() if drawn is None else [bool(one.correct) for one in task.draws[drawn.key]]
+        right = (
+            of.correct[index].tolist() if drawn is None else [bool(one.served.correct) for one in task.draws[drawn.key]]
+        )
         k, m = int(sum(right)), len(right)
         if m > 1:
             yield index, k * (m - k) / (m * (m - 1))
@@ -55,7 +57,7 @@ def _differing(run: Runner, drawn: Source | None) -> Iterator[tuple[int, float]]
             answers[one.task].append(one.answer)
     else:
         for index, task in enumerate(run.pool.tasks):
-            answers[index] += [None if draw.failure else draw.completion for draw in task.draws[drawn.key]]
+            answers[index] += [None if draw.failure else draw.served.completion for draw in task.draws[drawn.key]]
     for index, several in enumerate(answers):
         m = len(several)
         if m > 1:
