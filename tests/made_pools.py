@@ -56,6 +56,8 @@ class Said:
     why: str = ""
     thinking: str = ""
     began: float = 0.0
+    lost: tuple[int, float, float] | None = None
+    """Tokens, first token and seconds of a pass before it, which was lost to `thinking`."""
 
 
 def question(number: int, **more: Any) -> Task:
@@ -132,6 +134,21 @@ def record(task: Task, row: Planned, draw: int, one: Said) -> TrialRecord:
         completion_tokens=one.tokens,
         dollars=0.001,
     )
+    passes = [spent]
+    if one.lost is not None:
+        tokens, first, seconds = one.lost
+        lost = msgspec.structs.replace(
+            spent,
+            outcome="lost_to_thinking",
+            first_token=first,
+            seconds=seconds,
+            completion_tokens=tokens,
+            finish="length",
+        )
+        again = msgspec.structs.replace(spent, number=1, role="recovery", started=seconds, finish=one.finish)
+        passes = [lost, again]
+    elif one.outcome == "lost_to_thinking":
+        passes = [msgspec.structs.replace(spent, outcome="lost_to_thinking", finish=one.finish)]
     has_answer = one.outcome in ("correct", "incorrect", "unlabelled")
     return TrialRecord(
         action=f"run/{task.id}/{row.tier}/{row.mode}/{draw}",
@@ -147,12 +164,12 @@ def record(task: Task, row: Planned, draw: int, one: Said) -> TrialRecord:
         finish=one.finish,
         began=one.began,
         first_output=one.first,
-        seconds=one.seconds,
-        prompt_tokens=one.prompt,
-        cached_tokens=one.cached,
-        completion_tokens=one.tokens,
+        seconds=sum(done.seconds for done in passes),
+        prompt_tokens=sum(done.prompt_tokens for done in passes),
+        cached_tokens=sum(done.cached_tokens for done in passes),
+        completion_tokens=sum(done.completion_tokens for done in passes),
         dollars=0.001,
-        passes=[spent],
+        passes=passes,
         draw=facts(task, one) if has_answer or one.thinking else None,
     )
 
@@ -166,14 +183,20 @@ def trace(one: Said) -> TokenTrace | None:
     """Tokens of equal log-probabilities and length; none if the draw has none."""
     if one.logprob is None:
         return None
-    ends = [round(len(one.text) * token / max(1, one.tokens)) for token in range(one.tokens + 1)]
-    lengths = [after - before for before, after in itertools.pairwise(ends)]
+    thought = 0 if one.lost is None else one.lost[0]
+    lengths = [*lengths_of(one.thinking, thought), *lengths_of(one.text, one.tokens)]
     return TokenTrace(
-        chosen=[round(-1000 * one.logprob)] * one.tokens,
-        top=[[round(-1000 * value) for value in one.alternatives]] * one.tokens,
+        chosen=[round(-1000 * one.logprob)] * len(lengths),
+        top=[[round(-1000 * value) for value in one.alternatives]] * len(lengths),
         lengths=lengths,
-        answer=0,
+        answer=thought,
     )
+
+
+def lengths_of(text: str, tokens: int) -> list[int]:
+    """Characters of each of so many tokens."""
+    ends = [round(len(text) * token / max(1, tokens)) for token in range(tokens + 1)]
+    return [after - before for before, after in itertools.pairwise(ends)]
 
 
 def pool(path: Path, tasks: Sequence[Task], said: Callable[[int, str, int], Said | None], **more: Any) -> Pool:

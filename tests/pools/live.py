@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from tierwise.engines.engine import Deployment
 from tierwise.engines.replay.engine import ReplayEngine
 from tierwise.engines.replay.recording import Candidate, prompt_digest
+from tierwise.engines.thinking_switch import turned_off
 from tierwise.ledger.prices import PriceBook
+from tierwise.pools.draws import Draw
 from tierwise.pools.grid import Setting
 from tierwise.pools.reading import Pool, PoolTask
 from tierwise.run import Action
@@ -18,6 +20,8 @@ from tierwise.spec.ask import Answer
 from tierwise.spec.call import Call, Pass
 from tierwise.spec.clock import now
 from tierwise.spec.errors import BudgetError, EngineError
+from tierwise.spec.json import Fields
+from tierwise.spec.prompt import Prompt
 from tierwise.testing import frozen, new_trace
 
 
@@ -29,35 +33,53 @@ class Live:
     dollars: float
 
 
+OFF: Fields = {"chat_template_kwargs": {"enable_thinking": False}}
+
+
+class Switching(ReplayEngine):
+    """A recording of an engine whose thinking can be turned off."""
+
+    thinking_off = OFF
+
+
 def candidates(pool: Pool, task: PoolTask, deployment: str) -> list[Candidate]:
-    """A recording of a task's draws, as any policy asks for them."""
+    """A recording of a task's draws, as any policy asks for them. All that were lost to thinking have one recovery."""
     found = []
     for source in pool.sources:
         if source.deployment != deployment:
             continue
         plain = task.prompt.by_default(source.sampling)
         for role in ("draft", "vote"):
-            wanted = {"logprobs": True}, {"logprobs": True, "top_logprobs": 5}
-            for prompt in (plain, *(plain.preferring(**fields) for fields in wanted)):
-                for draw in task.draws[source.key]:
-                    call = Call(prompt=prompt, role=role, draw=draw.index)
-                    part = draw.part(draw.count, logprobs=prompt is not plain)
-                    found.append(
-                        Candidate(
-                            prompt=prompt_digest(call),
-                            draw=draw.index,
-                            bound=draw.bound,
-                            message=part.completion.message(),
-                            logprobs=[dict(token) for token in part.completion.logprobs],
-                            finish=part.completion.finish,
-                            prompt_tokens=draw.usage.prompt,
-                            cached_tokens=draw.usage.cached,
-                            completion_tokens=draw.count,
-                            first_token=draw.first_token,
-                            seconds=draw.seconds,
-                        )
-                    )
+            for prompt in _asked(plain):
+                draws = task.draws[source.key]
+                found += [_candidate(Call(prompt=prompt, role=role, draw=draw.index), draw) for draw in draws]
+        again = next((one.recoveries[0] for one in task.draws[source.key] if one.recoveries), None)
+        for prompt in () if again is None else _asked(plain):
+            off = turned_off(prompt, OFF)
+            found += [_candidate(Call(prompt=off, role="recovery", draw=number), again) for number in range(40)]
     return found
+
+
+def _asked(plain: Prompt) -> list[Prompt]:
+    """A prompt as a policy asks it: without and with log-probabilities."""
+    return [plain, plain.preferring(logprobs=True), plain.preferring(logprobs=True, top_logprobs=5)]
+
+
+def _candidate(call: Call, draw: Draw) -> Candidate:
+    part = draw.part(draw.count, logprobs=bool(call.prompt.fields.get("logprobs")))
+    return Candidate(
+        prompt=prompt_digest(call),
+        draw=call.draw,
+        bound=draw.bound,
+        message=part.completion.message(),
+        logprobs=[dict(token) for token in part.completion.logprobs],
+        finish=part.completion.finish,
+        prompt_tokens=draw.usage.prompt,
+        cached_tokens=draw.usage.cached,
+        completion_tokens=draw.count,
+        first_token=draw.first_token,
+        seconds=draw.seconds,
+    )
 
 
 def live(pool: Pool, setting: Setting, index: int) -> Live:
@@ -67,7 +89,7 @@ def live(pool: Pool, setting: Setting, index: int) -> Live:
     deployments = {
         name: Deployment(
             name=name,
-            engine=ReplayEngine(name, candidates(pool, task, name), speed=1.0),
+            engine=Switching(name, candidates(pool, task, name), speed=1.0),
             slots=plan.file.deployments[name].slots,
         )
         for name in set(plan.runs_as.values())

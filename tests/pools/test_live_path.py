@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -54,7 +55,22 @@ def pools(draw: st.DrawFn) -> Any:
     said = {}
     for task in range(tasks):
         for tier in ("fast", "best"):
+            again = Said(
+                text=draw(st.sampled_from(["4", "7", "it is 4 apples"])),
+                thinking="so two and",
+                tokens=draw(st.integers(1, 6)),
+                first=0.01,
+                seconds=draw(st.floats(0.02, 0.9)),
+                logprob=draw(st.sampled_from([None, -0.25])),
+                alternatives=SURE,
+            )
             for number in range(8):
+                if draw(st.integers(0, 3)) == 0:
+                    first = 0.01 + next(times) * 0.0137
+                    tokens = draw(st.integers(1, 12))
+                    lost = tokens, first, first + tokens * draw(st.floats(0.011, 0.2))
+                    said[task, tier, number] = replace(again, lost=lost)
+                    continue
                 tokens = draw(st.integers(0, 12))
                 first = 0.01 + next(times) * 0.0137  # no two passes end at the same moment
                 said[task, tier, number] = Said(

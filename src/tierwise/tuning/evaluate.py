@@ -7,6 +7,7 @@ with the same result as a replay of each.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -37,6 +38,7 @@ from tierwise.tuning.space import (
     reference_of,
     setting_of,
     variants_of,
+    wanted_reference,
 )
 
 if TYPE_CHECKING:
@@ -122,10 +124,9 @@ def search_space(
         SpecError: the pool answers fewer than two tiers, an answer cannot be graded, or all tiers are the same.
     """
     pool, plan = replayer.pool, replayer.pool.plan
-    fixed, left_out = _fixed_tiers(replayer)
     run = Runner(replayer, orders, seed, labels, checks)
-    actions = dict(zip((one.name for one in fixed), run.all(fixed), strict=True))
-    ended(f"replayed {len(fixed)} tiers")
+    actions, left_out = _fixed_tiers(run, replayer, wanted_reference(plan, reference))
+    ended(f"replayed {len(actions)} tiers")
     costs = {name: float(np.mean([one.dollars for one in of])) for name, of in actions.items()}
     chosen = reference_of(plan, reference, costs)
     _require_different(actions, chosen)
@@ -166,22 +167,35 @@ def search_space(
     )
 
 
-def _fixed_tiers(replayer: Replayer) -> tuple[list[Setting], list[str]]:
-    """The tiers that the pool answers, and why others are left out.
+def _fixed_tiers(run: Runner, replayer: Replayer, wanted: str) -> tuple[dict[str, list[Replayed]], list[str]]:
+    """The actions of the tiers that the pool answers, and why others are left out.
+
+    Args:
+        run: of the pool.
+        replayer: of the same pool.
+        wanted: the tier that is the reference if the pool answers it; empty for any.
 
     Raises:
-        SpecError: there are fewer than two.
+        SpecError: there are fewer than two, or the pool has not the draws of the wanted one in every order.
     """
     plan = replayer.pool.plan
     names = [name for name in plan.file.tiers if not isinstance(plan.tiers[name].policy.member, Cascade)]
-    fixed, left_out = replayer.answerable(tiers_as_settings(plan, names).settings) if names else ([], [])
-    if len(fixed) < 2:
+    settings = {one.name: one for one in tiers_as_settings(plan, names).settings} if names else {}
+    fixed, left_out = replayer.answerable(list(settings.values()))
+    actions, lacking = run.possible({one.name: one for one in fixed})
+    left_out += [f"{name} is left out: {why}" for name, why in lacking.items()]
+    if wanted in settings and wanted not in actions:
+        with suppress(SpecError):  # another reason than draws: then another tier is the reference
+            lacking |= run.possible({wanted: settings[wanted]})[1]
+    if wanted in lacking:
+        raise SpecError(f"the reference {wanted!r} cannot be replayed: {lacking[wanted]}", field="--pool")
+    if len(actions) < 2:
         why = "; ".join(left_out) or "the config file has one tier"
         raise SpecError(
-            f"there is nothing to choose from: the pool answers {len(fixed)} of {len(names)} tiers ({why}). Record a "
+            f"there is nothing to choose from: the pool answers {len(actions)} of {len(names)} tiers ({why}). Record a "
             "pool of a cheap and a strong tier"
         )
-    return fixed, left_out
+    return actions, left_out
 
 
 def _space(run: Runner, plan: Plan, reference: str, costs: Mapping[str, float]) -> Space:

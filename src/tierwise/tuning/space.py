@@ -159,7 +159,7 @@ def reference_of(plan: Plan, wanted: str, dollars: Mapping[str, float]) -> str:
         reading.known(wanted, plan.file.tiers, "--reference", "tier")
         reading.done()
     else:
-        last = next((plan.tiers[name].policy.member.tiers()[-1] for name in plan.file.routes), "")
+        last = wanted_reference(plan, wanted)
         wanted = last if last in dollars else max(dollars, key=lambda name: dollars[name])
     if wanted not in dollars:
         raise SpecError(
@@ -168,6 +168,11 @@ def reference_of(plan: Plan, wanted: str, dollars: Mapping[str, float]) -> str:
             field="--reference",
         )
     return wanted
+
+
+def wanted_reference(plan: Plan, wanted: str) -> str:
+    """The wanted tier, else the last tier of the first route; empty without a route."""
+    return wanted or next((plan.tiers[name].policy.member.tiers()[-1] for name in plan.file.routes), "")
 
 
 def variants_of(plan: Plan, reference: str) -> Iterator[Variant]:
