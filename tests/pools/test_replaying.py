@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from made_pools import CONFIG, Said, pool, question
+from made_pools import CONFIG, Said, make, pool, question
 from pools.test_live_path import setting
 from tierwise.policies import Single
-from tierwise.pools.choice import Choice
+from tierwise.pools.choice import Choice, TooFewDraws
 from tierwise.pools.grid import Setting
-from tierwise.pools.reading import Pool
+from tierwise.pools.reading import Pool, read_pool
 from tierwise.pools.replaying import Replayed, Replayer
 from tierwise.spec.ask import Answer, Ask
 from tierwise.spec.budget import Budget
@@ -363,7 +363,75 @@ def test_a_draw_that_was_lost_to_thinking_is_lost_in_every_way_of_replaying_it(t
     assert seen == ["lost_to_thinking", "lost_to_thinking"]
     (single,) = replay(one, setting("fast", {"single": {}}))[0]
     assert single.correct is False
-    assert any("4 draws were lost to thinking" in note for note in one.notes)
+    assert any("4 draws were lost to thinking: a replay answers 0 of them" in note for note in one.notes)
+    assert any("2 were asked for one pass" in note for note in one.notes)
+
+
+RECOVERED = Said(text="4", thinking="so two", tokens=2, lost=(9, 0.1, 0.9), first=0.05, seconds=0.2)
+LOST = Said(text="", thinking="so", outcome="lost_to_thinking", finish="length")
+
+
+def test_a_draw_that_was_recovered_answers_with_the_tokens_and_time_of_both_passes(tmp_path):
+    one = pool(tmp_path / "pool", [question(0)], lambda *_: RECOVERED)
+    (single,), (votes,) = replay(
+        one, setting("fast", {"single": {}}), setting("fast", {"majority": {"n": 2}}, name="votes"), timing="recorded"
+    )
+    assert (single.correct, single.passes, single.completion) == (True, 2, 11)
+    assert single.seconds == pytest.approx(0.9 + 0.2)
+    assert single.answer is not None
+    assert (single.answer.text, single.answer.reasoning) == ("4", "")
+    assert (votes.correct, votes.passes, votes.completion) == (True, 3, 20)  # once, of all votes
+    draw = next(iter(one.tasks[0].draws.values()))[0]
+    assert (draw.is_lost, draw.correct, draw.served.correct) == (True, False, True)
+
+
+def test_a_tier_is_recovered_once_in_an_action(tmp_path):
+    one = pool(tmp_path / "pool", [question(0)], lambda *_: RECOVERED)
+    seen: list[str] = []
+
+    async def twice(prompt: Prompt, ask: Ask) -> Answer:
+        seen.extend([(await ask(Call(prompt=prompt))).outcome for _ in range(2)])
+        return answer_of(ask.drawn[1])
+
+    custom(one, twice)
+    assert seen == ["finished", "lost_to_thinking"]
+
+
+def test_a_lost_draw_is_refused_where_its_recovery_was_not_recorded_and_the_budget_allows_one(tmp_path):
+    one = pool(tmp_path / "pool", [question(0)], lambda *_: LOST)
+    with pytest.raises(TooFewDraws, match="no pass is recorded that would answer in its place"):
+        replay(one, setting("best", {"majority": {"n": 2}}))
+    (bounded,) = replay(one, setting("best", {"majority": {"n": 2}}, Budget(passes=2)))[0]
+    assert (bounded.correct, bounded.passes) == (False, 2)
+    with Replayer(one, {}) as replayer:
+        kept, why = replayer.answerable([setting("best", {"best_of_n": {"n": 2}}), setting("fast", {"single": {}})])
+    assert [each.tier for each in kept] == ["fast"]
+    assert "was lost to thinking" in why[0]
+
+
+def test_a_draw_that_was_asked_again_after_a_failure_is_what_answered(tmp_path):
+    directory = make(tmp_path / "pool", [question(0)], lambda *_: Said())
+    records = []
+    for record in directory.read_records():
+        (done,) = record.passes
+        failed = msgspec.structs.replace(done, outcome="failed", completion_tokens=3)
+        again = msgspec.structs.replace(done, number=1)
+        total = record.completion_tokens + 3
+        records.append(msgspec.structs.replace(record, passes=[failed, again], completion_tokens=total))
+    directory.write_records(records)
+    (single,) = replay(read_pool(directory), setting("fast", {"single": {}}))[0]
+    assert (single.correct, single.passes, single.completion) == (True, 1, 5)
+
+
+def test_draws_at_the_limit_of_the_tier_come_before_those_of_a_larger_one(tmp_path):
+    config = CONFIG.replace(
+        "  best:", "  short: {deployment: small, policy: single, sampling: {temperature: 0.7, max_tokens: 3}}\n  best:"
+    )
+    whole = lambda _, tier, __: Said(text="4", tokens=3) if tier == "short" else Said(text="7 or 4", tokens=9)  # noqa: E731
+    one = pool(tmp_path / "pool", [question(0)], whole, config=config, tiers={"fast": 1, "short": 1})
+    (short,) = replay(one, setting("short", {"single": {}}))[0]
+    assert short.answer is not None
+    assert short.answer.text == "4"
 
 
 LLAMA = """
