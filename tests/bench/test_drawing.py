@@ -171,6 +171,41 @@ def test_whole_actions_of_a_policy_that_continues_passes_are_recorded_and_replay
     assert len(engine.calls) == asked
 
 
+class LosesDrafts(Counting):
+    """Does not come to an answer of the first task while it thinks."""
+
+    def __init__(self, answers):
+        super().__init__(answers)
+        self.thinking_off = {"thinking": False}
+
+    def reply_to(self, number, call):
+        is_off = call.prompt.fields.get("thinking") is False
+        if call.role == "draft" and call.prompt.messages[0]["content"] == "0?" and not is_off:
+            return Reply(thinking="so two", finish="length")
+        return super().reply_to(number, call)
+
+
+def test_a_whole_action_whose_draft_was_lost_to_thinking_is_replayed_with_what_recovered_it(
+    tmp_path, endpoint, write_tasks
+):
+    url = endpoint(LosesDrafts({}), fast=Single(), same=Majority(n=3), max=Majority(n=3), revised=Refine())
+    file, out = tmp_path / "pool.yaml", tmp_path / "pool"
+    file.write_text(CONFIG.format(url=url))
+    verifier = {"regex": {"pattern": "^4$"}}
+    tasks = write_tasks(*(line(f"t{number}", f"{number}?", verifier=verifier) for number in range(3)))
+    command = ("pool", "record", file, tasks, "--draws", 4, "--chains", "revised", "--url", url, "--concurrency", 1)
+    assert invoke(*command, "--out", out).exit_code == 0
+    records = RunDirectory(out).read_records()
+    roles = {tuple(done.role for done in one.passes) for one in records if one.task == "t0"}
+    assert ("draft", "recovery", "critique", "refine") in roles
+    done = invoke("pool", "replay", out, "--json")
+    assert done.exit_code == 0, done.output
+    facts = {row["name"]: row for row in json.loads(done.stdout)["settings"]}
+    first = [one for one in records if one.repeat == 0]
+    assert facts["revised"]["correct"]["value"] == sum(one.is_solved for one in first) / 3
+    assert facts["revised"]["passes"]["value"] == sum(len(one.passes) for one in first) / 3
+
+
 def test_whole_actions_of_a_cascade_are_not_recorded(files, tmp_path):
     file, tasks, _, url = files
     file.write_text(
