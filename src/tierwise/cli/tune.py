@@ -361,7 +361,7 @@ def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, as
     certificate, written = None, {}
     if decision.route is not None:
         further = tiers_lacking(file, pool.plan, (*decision.route.ladder, decision.serve, searched.space.reference))
-        text = with_route(file.read_text(encoding="utf-8"), file, decision.route, pool.plan, further)
+        text = with_route(file.read_text(encoding="utf-8"), file, decision.route, pool.plan, further, folder=folder)
         plan = parsed(text, folder / CONFIG)
         certificate = certificate_of(decision, measures, pool, found.directory, plan, seed=seed)
         written[CONFIG] = text.encode()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tierwise import plan as planning
 from tierwise.engines import row_of
+from tierwise.pools.alike import has_same_settings, has_same_weights
 from tierwise.pools.chains import Continuations, chained_draw
 from tierwise.pools.draws import Draw, RecordedCompletion
 from tierwise.pools.sources import Source, recorded_sources, sources_of
@@ -26,7 +28,6 @@ from tierwise.workloads.task import read_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from tierwise.plan import Plan
     from tierwise.runs.directory import Manifest, RunDirectory
@@ -123,7 +124,7 @@ def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: 
     if not any(record.is_graded for record in records):
         raise SpecError(f"{directory.path} has no draws yet; continue it with --resume {directory.path}")
     if config is not None:
-        _require_same_config(plan, planning.load(config))
+        _require_same_config(replace(plan, path=Path(manifest.config.path)), planning.load(config))
     if workload is not None and workload.sha256 != manifest.workload.sha256:
         raise SpecError(
             f"the pool was recorded with another workload (SHA-256 {manifest.workload.sha256[:8]}, {workload.path} has "
@@ -260,14 +261,11 @@ def _require_same_config(recorded: Plan, given: Plan) -> None:
     differences = []
     for source in sources_of(recorded):
         name = source.deployment
-        before, now = recorded.file.deployments[name], given.file.deployments.get(name)
-        if now is None:
+        if name not in given.file.deployments:
             differences.append(f"it has no deployment {name!r}")
-        elif before != now:
+        elif not has_same_settings(recorded, name, given, name):
             differences.append(f"deployment {name!r} has other settings")
-        elif (loads := before.loads) is not None and not recorded.file.checkpoints[loads].has_weights_of(
-            given.file.checkpoints.get(loads)
-        ):
+        elif not has_same_weights(recorded, name, given, name):
             differences.append(f"deployment {name!r} has another checkpoint")
     known = {source.key for source in sources_of(recorded)}
     differences += [
