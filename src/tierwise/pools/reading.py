@@ -107,7 +107,7 @@ def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: 
 
     Args:
         directory: of the pool.
-        config: a config file that must describe the same deployments and samplings.
+        config: a config file that must describe the same deployments and samplings, or some of them.
         workload: a workload that must be the recorded one.
 
     Raises:
@@ -148,6 +148,12 @@ def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: 
         notes=tuple(_notes(manifest, sources, found, records)),
         tokens=sum(one.completion_tokens or 0 for one in records if one.taken != "tier") / max(1, len(tasks)),
     )
+
+
+def used_by(plan: Plan, pool: Pool) -> Pool:
+    """A pool for another config file, from `read_pool` with that file: with the sources that it uses."""
+    keys = {source.key for source in sources_of(plan)}
+    return replace(pool, plan=plan, sources=tuple(source for source in pool.sources if source.key in keys))
 
 
 def _task(
@@ -253,7 +259,7 @@ def observed(records: Iterable[TrialRecord]) -> list[Observed]:
 
 
 def _require_same_config(recorded: Plan, given: Plan) -> None:
-    """Raises if the draws are not those of this config file.
+    """Raises if the pool lacks draws of this config file, or has others. The file may name only a part of the pool.
 
     Raises:
         SpecError: names every difference.
@@ -262,14 +268,16 @@ def _require_same_config(recorded: Plan, given: Plan) -> None:
     for source in sources_of(recorded):
         name = source.deployment
         if name not in given.file.deployments:
-            differences.append(f"it has no deployment {name!r}")
-        elif not has_same_settings(recorded, name, given, name):
+            continue  # what the file does not name is not used
+        if not has_same_settings(recorded, name, given, name):
             differences.append(f"deployment {name!r} has other settings")
         elif not has_same_weights(recorded, name, given, name):
             differences.append(f"deployment {name!r} has another checkpoint")
     known = {source.key for source in sources_of(recorded)}
+    names = {name for name, _ in known}
     differences += [
-        f"tier {source.tier!r} samples from {source.deployment!r} with settings that were not recorded"
+        f"tier {source.tier!r} samples from {source.deployment!r}"
+        + (" with settings that were not recorded" if source.deployment in names else ", which was not recorded")
         for source in sources_of(given)
         if source.key not in known
     ]

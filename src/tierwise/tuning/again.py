@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tierwise import plan as planning
 from tierwise.engines import row_of
 from tierwise.pools.alike import has_same_settings, has_same_weights, says_the_same
 from tierwise.pools.sources import recorded_sources, sources_of
@@ -126,7 +127,7 @@ def hold(record: TuningRecord, folder: Path, directory: RunDirectory, plan: Plan
     earlier = read_earlier(directory)
     renamed = same_tasks(earlier, tasks.tasks)
     records = directory.read_records()
-    olds = recorded_sources(then, [planned.tier for planned in manifest.variants if planned.mode != "max"])
+    olds = _recorded(manifest, then)
     sources = tuple(
         _held(source, olds, then, plan, manifest, records, renamed, draws * len(tasks.tasks), draws)
         for source in sources_of(plan)
@@ -152,6 +153,13 @@ def hold(record: TuningRecord, folder: Path, directory: RunDirectory, plan: Plan
         has_same_settings=says_the_same(then, plan),
         before=tuple(taken(record, folder)),
     )
+
+
+def _recorded(manifest: Manifest, then: Plan) -> list[Source]:
+    """What a pool has draws of, as far as a config file uses it."""
+    recorded, keys = planning.parse(manifest.config.text, then.path), {source.key for source in sources_of(then)}
+    tiers = [planned.tier for planned in manifest.variants if planned.mode != "max"]
+    return [source for source in recorded_sources(recorded, tiers) if source.key in keys]
 
 
 def read_earlier(directory: RunDirectory) -> list[Task]:

@@ -21,7 +21,7 @@ from tierwise import plan as planning
 from tierwise.analysis.duty import per_solved
 from tierwise.analysis.summary import design_of
 from tierwise.certificate import Certificate, Saving, Split, conditions_of
-from tierwise.pools.reading import read_pool
+from tierwise.pools.reading import read_pool, used_by
 from tierwise.runs.directory import ConfigSource, RunDirectory
 from tierwise.spec.errors import SpecError
 from tierwise.stats.estimates import Estimate, Interval
@@ -112,7 +112,7 @@ def open_pool(record: TuningRecord, folder: Path, given: Path | None = None) -> 
             "`tierwise tune --from` to decide anew",
             field="--pool",
         )
-    return directory, with_all_draws(pool)
+    return directory, with_all_draws(used_by(plan_of(record, folder), pool))
 
 
 def plan_of(record: TuningRecord, folder: Path = Path()) -> Plan:
