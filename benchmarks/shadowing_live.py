@@ -35,7 +35,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -64,9 +64,9 @@ class Figures(msgspec.Struct, kw_only=True):
     median_seconds_with: float = 0.0
     p95_seconds_without: float = 0.0
     p95_seconds_with: float = 0.0
-    delay: list[float] = field(default_factory=list)
+    delay: list[float] = []
     """Median difference per request with shadows and without, and its 95 % interval."""
-    outcomes: dict[str, int] = field(default_factory=dict)
+    outcomes: dict[str, int] = {}
     """Of shadows, before the traffic changed."""
     shadow_actions: int = 0
     shadow_dollars: float = 0.0
@@ -91,16 +91,16 @@ class Figures(msgspec.Struct, kw_only=True):
     in_status: bool = False
     names_traffic: bool = False
     """Whether the alarm names the kind of traffic that changed."""
-    stages: list[str] = field(default_factory=list)
+    stages: list[str] = []
     """Those that have ended."""
     labelled: int = 0
     """Shadowed actions with a label."""
-    again: list[str] = field(default_factory=list)
+    again: list[str] = []
     """What `tune --from` said last."""
     again_certified: bool = False
     again_state: str = ""
     """Of the new certificate, served."""
-    again_tiers: dict[str, int] = field(default_factory=dict)
+    again_tiers: dict[str, int] = {}
     """Who answered the changed traffic then."""
 
 

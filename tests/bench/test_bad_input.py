@@ -43,7 +43,6 @@ def tierwise(*arguments):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"id": "b", "messages": ASKED}, "tasks.jsonl:2: the key 'check' is missing"),
         (line("a"), "tasks.jsonl:2: id: 'a' is already the id of the task in line 1"),
         (line("b", check={"regex": {"pattern": "("}}), "tasks.jsonl:2: check.regex: pattern: '(' does not compile"),
         (
@@ -56,7 +55,7 @@ def tierwise(*arguments):
         ),
         ('{"id": "b", "id": "c"}', "tasks.jsonl:2: id: appears twice"),
     ],
-    ids=["no check", "one id twice", "a pattern", "tests", "no image", "a key twice"],
+    ids=["one id twice", "a pattern", "tests", "no image", "a key twice"],
 )
 @pytest.mark.parametrize("verb", ["bench", "check"])
 def test_an_invalid_workload_is_reported_with_its_line_and_leaves_no_files(
@@ -67,6 +66,14 @@ def test_an_invalid_workload_is_reported_with_its_line_and_leaves_no_files(
     done = tierwise(*arguments)
     assert isinstance(done.exception, TierwiseError)
     assert message in str(done.exception)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_task_without_a_check_is_named_and_leaves_no_files(config, write_tasks, tmp_path):
+    path = write_tasks(line("a"), {"id": "b", "messages": ASKED})
+    done = tierwise("bench", config, path, "--out", tmp_path / "run")
+    assert isinstance(done.exception, TierwiseError)
+    assert "1 of 2 tasks have no `check` (b)" in str(done.exception)
     assert not (tmp_path / "run").exists()
 
 
