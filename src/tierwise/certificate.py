@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
+from tierwise.catalog.cache import cache_folder, file_hash
 from tierwise.engines import row_of
 from tierwise.spec import signing
 from tierwise.spec.errors import ConfigErrors, NotFound, SpecError
 from tierwise.spec.files import placed
+from tierwise.spec.paths import without_folders
 from tierwise.spec.replacing import replace_file
 from tierwise.spec.signing import canonical, sha256_of
 
@@ -162,7 +164,7 @@ class ServedAs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A deployment that the route asks."""
 
     settings_sha256: str
-    """Of the engine and its settings."""
+    """Of the engine and its settings, with the last part of each path."""
     checkpoint_sha256: str | None = ""
     """Empty where Tierwise does not launch the server, or nobody has computed it; None if it is not known before the
     engine runs."""
@@ -177,6 +179,9 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tiers: dict[str, str]
     """A SHA-256 of policy, sampling and budget, by tier."""
     deployments: dict[str, ServedAs]
+    files: dict[str, dict[str, str]] = {}
+    """The SHA-256 of each file that settings name, such as a chat template, by deployment and setting; empty for one
+    that is not there. The paths themselves do not count."""
     prices_sha256: str
     prices_decide: bool = True
     """Whether a price can change an answer, because a tier has a budget in dollars. Certificates of earlier versions do
@@ -198,6 +203,11 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                 found.append(f"deployment {name!r} is gone")
                 continue
             found += [f"deployment {name!r} {what}" for what in _changes(was, is_now)]
+            found += [
+                f"deployment {name!r} has another file as `{setting}`"
+                for setting, digest in self.files.get(name, {}).items()
+                if digest and digest != (now.files.get(name, {}).get(setting) or digest)
+            ]
         if self.prices_decide and self.prices_sha256 != now.prices_sha256:
             found.append(
                 "prices changed, and budgets in dollars may end actions by them; `tierwise tune --from` tests again"
@@ -322,7 +332,7 @@ def certificates_of(plan: Plan) -> dict[str, Certificate]:
         if config.certificate is None:
             continue
         try:
-            certificate = found[route] = read_certificate(plan.path.parent / config.certificate)
+            certificate = found[route] = read_certificate(plan.path.parent / Path(config.certificate).expanduser())
             _require_about(certificate, route, plan)
         except SpecError as error:
             errors.append(_at_route(plan, route, str(error)))
@@ -337,7 +347,7 @@ def _require_about(certificate: Certificate, route: str, plan: Plan) -> None:
     safe = certificate.safe
     if safe not in plan.tiers:
         raise SpecError(f"its safe tier {safe!r} is not in this file; declare it, or make the certificate anew")
-    if route in (safe, *reached_tiers(plan, safe)):
+    if route in (safe, *plan.reached_tiers(safe)):
         raise SpecError(f"its safe tier {safe!r} asks the route itself; make the certificate anew")
 
 
@@ -394,26 +404,16 @@ def conditions_of(plan: Plan, route: str, running: Mapping[str, Deployed] | None
             engines. None before it runs; then what only the engines know is None, and not compared.
     """
     runs_as, file, running = plan.runs_as, plan.file, running or {}
-    reached = [name for name in plan.tiers if name == route or name in reached_tiers(plan, route)]
+    reached = [name for name in plan.tiers if name == route or name in plan.reached_tiers(route)]
     deployments = sorted(plan.reached_deployments(route))
+    files = {name: _files(plan, name) for name in deployments}
     return Conditions(
         tiers={name: sha256_of(_without_certificate(plan, name)) for name in reached},
         deployments={name: _served_as(plan, name, running.get(runs_as.get(name, name))) for name in deployments},
+        files={name: of for name, of in files.items() if of},
         prices_sha256=sha256_of({name: file.prices[name] for name in deployments if name in file.prices}),
         prices_decide=any(plan.tiers[name].budget.dollars is not None for name in reached),
     )
-
-
-def reached_tiers(plan: Plan, route: str) -> set[str]:
-    """The other tiers and routes that a tier or route may ask, directly or through others."""
-    found: set[str] = set()
-    wanted = [route]
-    while wanted:
-        for name in plan.tiers[wanted.pop()].policy.member.tiers():
-            if name not in found:
-                found.add(name)
-                wanted.append(name)
-    return found
 
 
 def _without_certificate(plan: Plan, name: str) -> dict[str, Any]:
@@ -428,11 +428,18 @@ def _served_as(plan: Plan, name: str, running: Deployed | None) -> ServedAs:
     settings = plan.file.deployments[name]
     unknown = None if running is None else ""
     return ServedAs(
-        settings_sha256=sha256_of(canonical(settings)),
+        settings_sha256=sha256_of(without_folders(settings, canonical(settings))[0]),
         checkpoint_sha256="" if settings.loads is None else _checkpoint_hash(plan, settings.loads, running) or unknown,
         engine=row_of(settings).name,
         version=None if running is None else running.facts.get("version", ""),
     )
+
+
+def _files(plan: Plan, name: str) -> dict[str, str]:
+    """The hashes of the files that a deployment's settings name."""
+    settings, base = plan.file.deployments[name], plan.path.parent
+    _, named = without_folders(settings, canonical(settings))
+    return {setting: file_hash(base / Path(path).expanduser(), cache_folder()) for setting, path in named.items()}
 
 
 def _checkpoint_hash(plan: Plan, checkpoint: str, running: Deployed | None) -> str:

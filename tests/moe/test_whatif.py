@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from tierwise import plan as planning
-from tierwise.moe.whatif import numbers_to_try, variants
+from tierwise.catalog import local_path
+from tierwise.moe.whatif import numbers_to_try, variants, write_variants
 from tierwise.spec.errors import SpecError
 
 CONFIG = """\
@@ -93,8 +94,10 @@ def test_an_engine_that_takes_it_at_launch_gets_a_deployment_for_each_with_its_p
 
 def test_a_path_beside_the_file_leads_to_the_same_checkpoint_from_elsewhere(plan_of, tmp_path):
     plan = plan_of()
-    found = variants(plan, "fast", [3, 5])
-    assert found["checkpoints"]["m"]["source"] == f"file:{tmp_path / 'model'}"
+    (tmp_path / "far" / "out").mkdir(parents=True)
+    found = write_variants(plan, "fast", [3, 5], tmp_path / "far" / "out" / "whatif.yaml")
+    assert found.file.checkpoints["m"].source == "file:../../model"
+    assert local_path(found.checkpoint("m")) is not None
 
 
 def test_an_engine_without_the_lever_is_named(tmp_path):

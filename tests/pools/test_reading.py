@@ -8,12 +8,14 @@ import msgspec
 import pytest
 
 from made_pools import CONFIG, Said, make, pool, question
+from tierwise import plan as planning
 from tierwise.plan import CheckpointConfig
-from tierwise.pools.reading import read_pool
+from tierwise.pools.reading import read_pool, used_by
 from tierwise.runs.directory import RunDirectory, RunSession
 from tierwise.runs.records import TrialOutcome
 from tierwise.spec.deployed import Deployed, LoadedWeights
 from tierwise.spec.errors import NotFound, SpecError
+from tierwise.tuning.complete import with_all_draws
 from tierwise.workloads.files import load
 
 
@@ -96,7 +98,7 @@ def test_sessions_with_other_engines_or_checkpoints_are_said(tmp_path):
             "tier 'fast' samples from 'small' with settings that were not recorded",
         ),
         (("model: small", "model: other"), "deployment 'small' has other settings"),
-        (("large: {engine", "huge: {engine"), "it has no deployment 'large'"),
+        (("large: {engine", "huge: {engine"), "tier 'best' samples from 'huge', which was not recorded"),
     ],
 )
 def test_a_config_file_with_other_settings_is_refused(tmp_path, change, said):
@@ -106,6 +108,23 @@ def test_a_config_file_with_other_settings_is_refused(tmp_path, change, said):
         text = text.replace("deployment: large", "deployment: huge").replace("large: {prompt", "huge: {prompt")
     (tmp_path / "tierwise.yaml").write_text(text)
     with pytest.raises(SpecError, match=said):
+        read_pool(RunDirectory(tmp_path / "p"), config=tmp_path / "tierwise.yaml")
+
+
+def test_a_config_file_that_names_a_part_of_the_pool_is_accepted_and_only_that_is_used(tmp_path):
+    make(tmp_path / "p", TASKS, lambda task, tier, number: varied(task, tier, number) if tier == "best" else None)
+    text = CONFIG.partition("routes:")[0]
+    text = "\n".join(line for line in text.splitlines() if "small" not in line)
+    (tmp_path / "tierwise.yaml").write_text(text)
+    pool = read_pool(RunDirectory(tmp_path / "p"), config=tmp_path / "tierwise.yaml")
+    used = used_by(planning.load(tmp_path / "tierwise.yaml"), pool)
+    assert [source.deployment for source in pool.sources] == ["small", "large"]
+    assert [source.deployment for source in used.sources] == ["large"]
+    assert len(with_all_draws(used).tasks) == len(TASKS)
+    with pytest.raises(SpecError, match="lack draws"):
+        with_all_draws(pool)
+    (tmp_path / "tierwise.yaml").write_text(text.replace("model: large", "model: other"))
+    with pytest.raises(SpecError, match="deployment 'large' has other settings"):
         read_pool(RunDirectory(tmp_path / "p"), config=tmp_path / "tierwise.yaml")
 
 

@@ -74,13 +74,14 @@ def test_a_variant_of_the_reference_becomes_a_tier():
     assert made.tiers[variant.name].sampling == plan.tiers["best"].sampling
 
 
-def test_relative_sources_are_written_in_full(tmp_path):
-    (tmp_path / "m.gguf").write_bytes(b"")
+def test_relative_sources_lead_to_the_same_file_from_the_folder_of_the_copy(tmp_path):
     text = CONFIG + 'checkpoints:\n  m: {source: "file:m.gguf"}\n  n: {source: ["file:/x/a b.gguf", "hf:o/r/f@1"]}\n'
     plan = planning.parse(text, tmp_path / "tierwise.yaml")
-    written = yaml.safe_load(with_route(text, tmp_path / "tierwise.yaml", ROUTE, plan))
-    assert written["checkpoints"]["m"]["source"] == f"file:{tmp_path / 'm.gguf'}"
-    assert written["checkpoints"]["n"]["source"][1] == "hf:o/r/f@1"
+    made = with_route(text, tmp_path / "tierwise.yaml", ROUTE, plan, folder=tmp_path / "tuned" / "first")
+    written = yaml.safe_load(made)
+    assert written["checkpoints"]["m"]["source"] == "file:../../m.gguf"
+    assert written["checkpoints"]["n"]["source"] == ["file:/x/a b.gguf", "hf:o/r/f@1"]
+    assert "# the dear one" in made
 
 
 def test_a_tier_with_the_routes_name_is_refused():

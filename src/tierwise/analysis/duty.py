@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tierwise import plan as planning
-from tierwise.certificate import reached_tiers
 from tierwise.ledger.prices import Price, PriceBook
 from tierwise.spec.call import Usage
 from tierwise.spec.errors import SpecError
@@ -64,7 +63,7 @@ def duty_rows(manifest: Manifest, of: Mapping[TierVariant, Iterable[TrialRecord]
 
 
 def _by_hour(plan: Plan, tier: str) -> bool:
-    reached = [tier, *reached_tiers(plan, tier)]
+    reached = [tier, *plan.reached_tiers(tier)]
     if any(plan.tiers[name].policy.graders for name in reached):
         return False
     prices = [plan.file.prices.get(place) for place in plan.reached_deployments(tier)]

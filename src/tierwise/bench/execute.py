@@ -36,7 +36,6 @@ from tierwise.bench.outage import LONGEST_WAIT, EndpointGone, Outage
 from tierwise.bench.schedule import Trial, chains, schedule, variants, warm_up
 from tierwise.bench.spend_limit import SpendLimit
 from tierwise.bench.trial import has_failed, key_of, measure, measure_both
-from tierwise.certificate import reached_tiers
 from tierwise.runs import machine as machines
 from tierwise.runs.directory import (
     Manifest,
@@ -318,7 +317,7 @@ def _measures_certified(job: BenchJob) -> bool:
     """
     plan = planning.load(job.config)
     asked = {*job.tiers, *job.workload.judges} & plan.tiers.keys()
-    asked.update(*(reached_tiers(plan, name) for name in tuple(asked)))
+    asked.update(*(plan.reached_tiers(name) for name in tuple(asked)))
     return any(route.certificate is not None and name in asked for name, route in plan.file.routes.items())
 
 

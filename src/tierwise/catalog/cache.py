@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -76,6 +76,21 @@ async def verified_hash(path: Path, cache: Path, report: Report) -> str:
     return digest.hexdigest()
 
 
+def file_hash(path: Path, cache: Path) -> str:
+    """A file's SHA-256, computed if it is not remembered; blocks. Empty if it cannot be read."""
+    if known := sealed_hash(path, cache):
+        return known
+    try:
+        before = _look(path)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+    with suppress(OSError):  # a cache that cannot be written remembers nothing
+        _write_seal(path, before, sha256, cache)
+    return sha256
+
+
 def seal(path: Path, sha256: str, cache: Path) -> None:
     """Remember a hash that was computed while the file was written."""
     _write_seal(path, _look(path), sha256, cache)
@@ -93,7 +108,8 @@ def _write_seal(path: Path, look: tuple[int, int], sha256: str, cache: Path) -> 
 
 
 def _seal_of(path: Path, cache: Path) -> Path:
-    return cache / "verified" / f"{short_digest(str(path.absolute()))}.json"
+    place = os.path.abspath(path)  # noqa: PTH100 - a/../b is b, and a link is not its target
+    return cache / "verified" / f"{short_digest(place)}.json"
 
 
 async def hash_of(path: Path, size: int, report: Report) -> Digest:

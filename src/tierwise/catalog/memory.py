@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def _described(part: Source, checkpoint: Checkpoint) -> str:
     """A description of the part that changes if its content may have changed."""
     if not isinstance(part, File):
         return str(part)
-    path = part.under(checkpoint.base).absolute()
+    path = Path(os.path.abspath(part.under(checkpoint.base)))  # noqa: PTH100 - a/../b is b
     status = path.stat() if path.exists() else None
     return f"{path} {status and (status.st_size, status.st_mtime_ns)}"
 

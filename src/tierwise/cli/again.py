@@ -151,7 +151,7 @@ def _reprice(
     from tierwise.tuning.repricing import reprice
 
     found = reprice(record, pool, plan.file.prices)
-    written = write(found, directory.path, folder, plan.path)
+    written = write(found, directory.path, folder, plan.path.read_text(encoding="utf-8"), plan.path)
     if as_json:
         print_json(facts(found))
         return

@@ -65,12 +65,12 @@ def with_less_thinking(
     from tierwise.spec.replacing import replace_file
     from tierwise.tuning.caps import taken_over, with_caps
     from tierwise.tuning.split import split
-    from tierwise.tuning.writing import absolute
+    from tierwise.tuning.writing import moved
 
     tasks, records = job.workload.tasks, job.directory.read_records()
     tuning = {tasks[index].id for index in split(tasks, seed=seed).tuning.tolist()}
     tiers = [planned.tier for planned in job.directory.read_manifest().variants]
-    text = absolute(file.read_text(encoding="utf-8"), file.parent)
+    text = moved(file.read_text(encoding="utf-8"), file, folder)
     text, capped, notes = with_caps(planning.load(file), text, tiers, records, tuning)
     for note in notes:
         console.print(note, style="yellow")

@@ -246,7 +246,7 @@ def _search(
     from rich.progress import Progress
 
     from tierwise import plan as planning
-    from tierwise.pools.reading import read_pool
+    from tierwise.pools.reading import read_pool, used_by
     from tierwise.pools.replaying import Replayer
     from tierwise.tuning.complete import with_all_draws
     from tierwise.tuning.evaluate import search_space
@@ -261,7 +261,7 @@ def _search(
     require_prices(plan)
     is_pools_own = workload.resolve() == directory.tasks_path.resolve()
     pool = read_pool(directory, config=file, workload=None if is_pools_own else load(workload))
-    pool = replace(with_all_draws(pool), plan=plan)
+    pool = with_all_draws(used_by(plan, pool))
     held = None if options.resumed is None else options.resumed.held
     parts = split([one.task for one in pool.tasks], seed=options.seed, kept=None if held is None else held.kept)
     with Progress(console=console, transient=True) as progress, Replayer(unbounded(pool), plan.file.prices) as replayer:
@@ -361,7 +361,7 @@ def _decide(found: _Found, given: tuple[Path, Path], seed: int, folder: Path, as
     certificate, written = None, {}
     if decision.route is not None:
         further = tiers_lacking(file, pool.plan, (*decision.route.ladder, decision.serve, searched.space.reference))
-        text = with_route(file.read_text(encoding="utf-8"), file, decision.route, pool.plan, further)
+        text = with_route(file.read_text(encoding="utf-8"), file, decision.route, pool.plan, further, folder=folder)
         plan = parsed(text, folder / CONFIG)
         certificate = certificate_of(decision, measures, pool, found.directory, plan, seed=seed)
         written[CONFIG] = text.encode()

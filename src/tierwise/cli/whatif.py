@@ -70,7 +70,7 @@ def _of_tuned(tuned: Path, prices: Path, pool: Path | None, out: Path | None, *,
     book = read_prices(prices, plan_of(record).file.deployments)
     directory, recorded = open_pool(record, tuned, pool)
     found = reprice(record, recorded, book)
-    written = [] if out is None else write(found, directory.path, out)
+    written = [] if out is None else write(found, directory.path, out, record.config.text, tuned / record.config.path)
     if as_json:
         print_json(facts(found))
         return
@@ -82,14 +82,15 @@ def _of_tuned(tuned: Path, prices: Path, pool: Path | None, out: Path | None, *,
     _print_written(console, written)
 
 
-def write(found: Repriced, pool: Path, out: Path, file: Path | None = None) -> list[Path]:
+def write(found: Repriced, pool: Path, out: Path, text: str, file: Path) -> list[Path]:
     """Write the decision: record, and the config file; with the certificate if there is a route. Returns the files.
 
     Args:
         found: the decision.
         pool: directory of the pool.
         out: where to.
-        file: the config file that has the prices; that of the earlier run, with the prices, if not given.
+        text: of the config file; the prices are written into it.
+        file: where it is.
     """
     from tierwise.runs.directory import RunDirectory
     from tierwise.spec.replacing import replace_file
@@ -98,10 +99,8 @@ def write(found: Repriced, pool: Path, out: Path, file: Path | None = None) -> l
     from tierwise.tuning.writing import CERTIFICATE, CONFIG, parsed, with_prices, with_route
 
     out.mkdir(parents=True, exist_ok=True)
-    base, path = found.record.config, out / CONFIG
-    plan = plan_of(found.record)
-    given = base.text if file is None else file.read_text(encoding="utf-8")
-    text = with_prices(given, Path(base.path) if file is None else file, found.prices)
+    path, plan = out / CONFIG, plan_of(found.record)
+    text = with_prices(text, file, found.prices, out)
     record_at(found, text, path, pool).write(out)
     written = [out / RECORD, path]
     (out / CERTIFICATE).unlink(missing_ok=True)  # of an earlier decision

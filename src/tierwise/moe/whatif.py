@@ -11,6 +11,7 @@ from tierwise import plan as planning
 from tierwise.catalog import architecture, local_path
 from tierwise.engines import row_of
 from tierwise.spec.errors import SpecError
+from tierwise.spec.paths import rebased
 from tierwise.spec.replacing import replace_file
 from tierwise.spec.sampling import Sampling
 
@@ -78,7 +79,7 @@ def variants(plan: Plan, tier: str, active: Sequence[int]) -> dict[str, Any]:
     prices = dict.fromkeys(deployments, file["prices"][name]) if name in file["prices"] else {}
     used = settings.loads
     return {
-        "checkpoints": {used: _placed(plan, file["checkpoints"][used])} if used is not None else {},
+        "checkpoints": {used: file["checkpoints"][used]} if used is not None else {},
         "deployments": deployments,
         "tiers": {
             f"k{number}": {
@@ -96,7 +97,8 @@ def variants(plan: Plan, tier: str, active: Sequence[int]) -> dict[str, Any]:
 def write_variants(plan: Plan, tier: str, active: Sequence[int], path: Path) -> Plan:
     """Write the config file of `variants`, and load it as a plan. Errors as for `variants`."""
     about = f"# {plan.path.name}, tier {tier}, with different numbers of active experts; the first is the trained one\n"
-    text = about + yaml.safe_dump(variants(plan, tier, active), sort_keys=False)
+    text = yaml.safe_dump(variants(plan, tier, active), sort_keys=False)
+    text = about + rebased(text, planning.parse(text, plan.path).file, plan.path.parent, path.parent)
     replace_file(path, text.encode())
     return planning.load(path)
 
@@ -105,13 +107,3 @@ def _policy(plan: Plan, tier: str) -> dict[str, Any]:
     """The tier's policy as it is written in a config file."""
     choice = plan.file.tiers[tier].policy
     return {choice.kind: msgspec.to_builtins(choice.member)}
-
-
-def _placed(plan: Plan, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint with absolute paths, so that they are valid in the new file's folder."""
-    sources = checkpoint["source"] if isinstance(checkpoint["source"], list) else [checkpoint["source"]]
-    there = [
-        f"file:{(plan.path.parent / source.removeprefix('file:')).resolve()}" if source.startswith("file:") else source
-        for source in sources
-    ]
-    return {**checkpoint, "source": there if len(there) > 1 else there[0]}

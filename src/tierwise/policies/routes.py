@@ -8,6 +8,7 @@ import msgspec
 
 from tierwise.policies.acceptance import CascadeSignal
 from tierwise.policies.cascade import DEFAULT_SIGNALS, Cascade, wrong_steps
+from tierwise.spec.paths import FilePath
 from tierwise.spec.shadow import Shadow
 
 
@@ -20,7 +21,7 @@ class RouteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The signals that accept a cheaper answer, with thresholds; see the policy `cascade`. None for its default."""
     steps: tuple[tuple[CascadeSignal, ...], ...] | None = None
     """In place of `signals`: a list for each tier but the last; see the policy `cascade`."""
-    certificate: str | None = None
+    certificate: FilePath | None = None
     """The file with its certificate, from the config file's folder: what `tierwise tune` proved about it. Where it does
     not hold, the route is not served, or answered by the certificate's safe tier."""
     shadow: Shadow | None = None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tierwise import plan as planning
 from tierwise.engines import row_of
+from tierwise.pools.alike import has_same_settings, has_same_weights
 from tierwise.pools.chains import Continuations, chained_draw
 from tierwise.pools.draws import Draw, RecordedCompletion
 from tierwise.pools.lost import is_lost, lost_of, ran_of
@@ -26,7 +28,6 @@ from tierwise.workloads.task import read_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from tierwise.plan import Plan
     from tierwise.runs.directory import Manifest, RunDirectory
@@ -106,7 +107,7 @@ def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: 
 
     Args:
         directory: of the pool.
-        config: a config file that must describe the same deployments and samplings.
+        config: a config file that must describe the same deployments and samplings, or some of them.
         workload: a workload that must be the recorded one.
 
     Raises:
@@ -123,7 +124,7 @@ def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: 
     if not any(record.is_graded for record in records):
         raise SpecError(f"{directory.path} has no draws yet; continue it with --resume {directory.path}")
     if config is not None:
-        _require_same_config(plan, planning.load(config))
+        _require_same_config(replace(plan, path=Path(manifest.config.path)), planning.load(config))
     if workload is not None and workload.sha256 != manifest.workload.sha256:
         raise SpecError(
             f"the pool was recorded with another workload (SHA-256 {manifest.workload.sha256[:8]}, {workload.path} has "
@@ -147,6 +148,12 @@ def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: 
         notes=tuple(_notes(manifest, sources, found, records)),
         tokens=sum(one.completion_tokens or 0 for one in records if one.taken != "tier") / max(1, len(tasks)),
     )
+
+
+def used_by(plan: Plan, pool: Pool) -> Pool:
+    """A pool for another config file, from `read_pool` with that file: with the sources that it uses."""
+    keys = {source.key for source in sources_of(plan)}
+    return replace(pool, plan=plan, sources=tuple(source for source in pool.sources if source.key in keys))
 
 
 def _task(
@@ -256,7 +263,7 @@ def observed(records: Iterable[TrialRecord]) -> list[Observed]:
 
 
 def _require_same_config(recorded: Plan, given: Plan) -> None:
-    """Raises if the draws are not those of this config file.
+    """Raises if the pool lacks draws of this config file, or has others. The file may name only a part of the pool.
 
     Raises:
         SpecError: names every difference.
@@ -264,18 +271,17 @@ def _require_same_config(recorded: Plan, given: Plan) -> None:
     differences = []
     for source in sources_of(recorded):
         name = source.deployment
-        before, now = recorded.file.deployments[name], given.file.deployments.get(name)
-        if now is None:
-            differences.append(f"it has no deployment {name!r}")
-        elif before != now:
+        if name not in given.file.deployments:
+            continue  # what the file does not name is not used
+        if not has_same_settings(recorded, name, given, name):
             differences.append(f"deployment {name!r} has other settings")
-        elif (loads := before.loads) is not None and not recorded.file.checkpoints[loads].has_weights_of(
-            given.file.checkpoints.get(loads)
-        ):
+        elif not has_same_weights(recorded, name, given, name):
             differences.append(f"deployment {name!r} has another checkpoint")
     known = {source.key for source in sources_of(recorded)}
+    names = {name for name, _ in known}
     differences += [
-        f"tier {source.tier!r} samples from {source.deployment!r} with settings that were not recorded"
+        f"tier {source.tier!r} samples from {source.deployment!r}"
+        + (" with settings that were not recorded" if source.deployment in names else ", which was not recorded")
         for source in sources_of(given)
         if source.key not in known
     ]

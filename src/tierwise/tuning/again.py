@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
-import yaml
 
+from tierwise import plan as planning
 from tierwise.engines import row_of
+from tierwise.pools.alike import has_same_settings, has_same_weights, says_the_same
 from tierwise.pools.sources import recorded_sources, sources_of
 from tierwise.runs import machine as machines
 from tierwise.runs.directory import Planned, RunDirectory, config_of, source_of
@@ -121,12 +122,12 @@ def hold(record: TuningRecord, folder: Path, directory: RunDirectory, plan: Plan
         tasks: the workload now.
         draws: of each task and deployment; as many as then if fewer.
     """
-    manifest, then = directory.read_manifest(), plan_of(record)
+    manifest, then = directory.read_manifest(), plan_of(record, folder)
     draws = max(draws, manifest.settings.repeats)
     earlier = read_earlier(directory)
     renamed = same_tasks(earlier, tasks.tasks)
     records = directory.read_records()
-    olds = recorded_sources(then, [planned.tier for planned in manifest.variants if planned.mode != "max"])
+    olds = _recorded(manifest, then)
     sources = tuple(
         _held(source, olds, then, plan, manifest, records, renamed, draws * len(tasks.tasks), draws)
         for source in sources_of(plan)
@@ -136,7 +137,8 @@ def hold(record: TuningRecord, folder: Path, directory: RunDirectory, plan: Plan
         has_same_tasks
         and not any(one.missing for one in sources)
         and [one.before for one in sources] == olds == [one.source for one in sources]
-        and plan.file.deployments == then.file.deployments
+        and plan.file.deployments.keys() == then.file.deployments.keys()
+        and all(has_same_settings(then, name, plan, name) for name in plan.file.deployments)
     )
     return Held(
         record=record,
@@ -148,9 +150,16 @@ def hold(record: TuningRecord, folder: Path, directory: RunDirectory, plan: Plan
         sources=sources,
         has_same_tasks=has_same_tasks,
         has_same_pool=has_same_pool,
-        has_same_settings=_without_prices(record.config.text) == _without_prices(plan.path.read_text(encoding="utf-8")),
+        has_same_settings=says_the_same(then, plan),
         before=tuple(taken(record, folder)),
     )
+
+
+def _recorded(manifest: Manifest, then: Plan) -> list[Source]:
+    """What a pool has draws of, as far as a config file uses it."""
+    recorded, keys = planning.parse(manifest.config.text, then.path), {source.key for source in sources_of(then)}
+    tiers = [planned.tier for planned in manifest.variants if planned.mode != "max"]
+    return [source for source in recorded_sources(recorded, tiers) if source.key in keys]
 
 
 def read_earlier(directory: RunDirectory) -> list[Task]:
@@ -174,11 +183,6 @@ def same_tasks(earlier: Iterable[Task], now: Iterable[Task]) -> dict[str, str]:
 def _content(task: Task) -> bytes:
     """What decides a draw and its grade."""
     return msgspec.json.encode([task.request(), task.check, task.verifier], order="deterministic")
-
-
-def _without_prices(text: str) -> dict[str, object]:
-    said: dict[str, object] = yaml.safe_load(text)
-    return {name: value for name, value in said.items() if name not in ("prices", "routes")}
 
 
 def _held(
@@ -227,13 +231,10 @@ def _same_source(
 
 
 def _differences(source: Source, old: Source, then: Plan, plan: Plan, manifest: Manifest) -> Iterator[str]:
-    was, now = then.file.deployments[old.deployment], plan.file.deployments[source.deployment]
-    if was != now:
+    now, both = plan.file.deployments[source.deployment], (then, old.deployment, plan, source.deployment)
+    if not has_same_settings(*both):
         yield "its settings changed"
-    one, other = (
-        None if of.loads is None else book.file.checkpoints[of.loads] for of, book in ((was, then), (now, plan))
-    )
-    if one is not None and other is not None and not one.has_weights_of(other):
+    elif not has_same_weights(*both):
         yield "its checkpoint changed"
     if old.sampling != source.sampling:
         yield "its sampling changed"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -91,7 +92,7 @@ class TuningRecord(msgspec.Struct, frozen=True, kw_only=True):
     format: int = FORMAT
     made: str
     config: ConfigSource
-    """The file that it was given."""
+    """The file that it was given; its path is relative to the record's folder."""
     pool: str
     """Its directory; relative to the record's folder where the pool is inside."""
     source: Source
@@ -210,7 +211,7 @@ def record_of(
     }
     return TuningRecord(
         made=now(),
-        config=config_of(file),
+        config=msgspec.structs.replace(config_of(file), path=os.path.relpath(file.resolve(), folder.resolve())),
         pool=_placed(directory.path, folder),
         source=source_of(pool, directory),
         promise=promise_of(decision.promises),

@@ -21,7 +21,7 @@ from tierwise import plan as planning
 from tierwise.analysis.duty import per_solved
 from tierwise.analysis.summary import design_of
 from tierwise.certificate import Certificate, Saving, Split, conditions_of
-from tierwise.pools.reading import read_pool
+from tierwise.pools.reading import read_pool, used_by
 from tierwise.runs.directory import ConfigSource, RunDirectory
 from tierwise.spec.errors import SpecError
 from tierwise.stats.estimates import Estimate, Interval
@@ -112,12 +112,12 @@ def open_pool(record: TuningRecord, folder: Path, given: Path | None = None) -> 
             "`tierwise tune --from` to decide anew",
             field="--pool",
         )
-    return directory, with_all_draws(pool)
+    return directory, with_all_draws(used_by(plan_of(record, folder), pool))
 
 
-def plan_of(record: TuningRecord) -> Plan:
-    """The config file of a record."""
-    return planning.parse(record.config.text, Path(record.config.path))
+def plan_of(record: TuningRecord, folder: Path = Path()) -> Plan:
+    """The config file of a record, in whose folder its paths are right."""
+    return planning.parse(record.config.text, folder / record.config.path)
 
 
 def reprice(record: TuningRecord, pool: Pool, prices: Mapping[str, Price]) -> Repriced:
@@ -322,7 +322,7 @@ def record_at(found: Repriced, text: str, path: Path, pool: Path) -> TuningRecor
     Args:
         found: the decision.
         text: of the config file with these prices.
-        path: of the file.
+        path: of the file, in the folder of the record.
         pool: the pool's directory.
     """
     record = found.record
@@ -337,7 +337,7 @@ def record_at(found: Repriced, text: str, path: Path, pool: Path) -> TuningRecor
     return msgspec.structs.replace(
         record,
         made=now(),
-        config=ConfigSource(path=str(path), sha256=hashlib.sha256(text.encode()).hexdigest(), text=text),
+        config=ConfigSource(path=path.name, sha256=hashlib.sha256(text.encode()).hexdigest(), text=text),
         pool=str(pool.resolve()),
         settings=settings,
         certified="" if found.chosen is None else found.chosen.kept.name,

@@ -28,6 +28,7 @@ from tierwise.certificate import (
     conditions_of,
 )
 from tierwise.spec.errors import SpecError
+from tierwise.spec.paths import rebased
 from tierwise.tuning.labels import judge_of
 from tierwise.tuning.losses import missed_losses, most_weight
 
@@ -236,16 +237,23 @@ def thinking_of(pool: Pool) -> Literal["on", "off", "mixed"]:
 
 
 def with_route(
-    text: str, path: Path, route: Route, plan: Plan, further: Mapping[str, Mapping[str, Any]] | None = None
+    text: str,
+    path: Path,
+    route: Route,
+    plan: Plan,
+    further: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    folder: Path | None = None,
 ) -> str:
     """A config file's text with the route, and the tier that it needs. Comments are kept where its sections are blocks.
 
     Args:
         text: of the config file.
-        path: where the file is: relative `file:` sources are written in full, because the copy is elsewhere.
+        path: where the file is.
         route: the certified one.
         plan: the config file.
         further: tiers that the file lacks and the certificate names, as the file would have them.
+        folder: of the copy, see `moved`; that of the file if None.
 
     Raises:
         SpecError: the name of the route or of its tier is taken.
@@ -257,7 +265,7 @@ def with_route(
         **_signals(route),
         "certificate": CERTIFICATE,
     }
-    text = absolute(text, path.parent)
+    text = moved(text, path, folder or path.parent)
     for name, tier in (further or {}).items():
         text = with_tier(text, name, tier)
     wanted = yaml.safe_load(text)
@@ -295,15 +303,16 @@ def with_tier(text: str, name: str, entry: Mapping[str, Any]) -> str:
     return changed if _loaded(changed) == wanted else yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True)
 
 
-def with_prices(text: str, path: Path, prices: Mapping[str, Price]) -> str:
+def with_prices(text: str, path: Path, prices: Mapping[str, Price], folder: Path) -> str:
     """A config file's text with other prices. Comments are kept where they are written as blocks.
 
     Args:
         text: of the config file.
-        path: where the file is, as for `with_route`.
+        path: where the file is.
         prices: of every deployment that has one.
+        folder: of the copy, see `moved`.
     """
-    text = absolute(text, path.parent)
+    text = moved(text, path, folder)
     wanted = yaml.safe_load(text)
     before, now = wanted.get("prices") or {}, msgspec.to_builtins(dict(prices))
     entries = {
@@ -331,14 +340,15 @@ def _loaded(text: str) -> Any:
         return None
 
 
-def absolute(text: str, base: Path) -> str:
-    """A config file's text with its relative `file:` sources in full, for a copy elsewhere."""
+def moved(text: str, path: Path, folder: Path) -> str:
+    """A config file's text for a copy in another folder, from which its relative paths lead to the same files.
 
-    def full(found: re.Match[str]) -> str:
-        place = Path(found[1])
-        return found[0] if place.is_absolute() else f"file:{(base / place).resolve()}"
-
-    return re.sub(r"(?<![\w-])file:([^\s'\",\]}]+)", full, text)
+    Args:
+        text: of the config file.
+        path: where the file is.
+        folder: of the copy.
+    """
+    return rebased(text, planning.parse(text, path).file, path.parent, folder)
 
 
 def _with_entry(text: str, section: str, name: str, entry: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from tierwise.engines.llama_cpp.worker import CacheType, Speculation
 from tierwise.engines.openai.dialect import Dialect
+from tierwise.spec.paths import FilePath, ProgramPath
 from tierwise.spec.reading import allowed
 
 if TYPE_CHECKING:
@@ -64,13 +65,13 @@ class LlamaCpp(
     with this number, which is made once, in the cache folder."""
     speculative: Speculation | None = None
     """Speculative decoding: `{kind: ngram-simple}`, or `{kind: draft-simple, model: small.gguf}`."""
-    loras: dict[str, float] = {}
+    loras: dict[FilePath, float] = {}
     """LoRA adapters: path of a GGUF file → scale."""
-    mmproj: str | None = None
+    mmproj: FilePath | None = None
     """Path of the projector of a multimodal model."""
-    chat_template: str | None = None
+    chat_template: FilePath | None = None
     """Path of a Jinja file that replaces the checkpoint's chat template."""
-    binary: str | None = None
+    binary: ProgramPath | None = None
     """An external `llama-server`: its name on PATH, or its path relative to the config file's folder."""
     cpu_expert_layers: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """With a GPU build as `binary`: number of layers whose experts stay in main memory."""

@@ -20,6 +20,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from tierwise.spec.paths import FilePath
+
 SpeculationKind = Literal[
     "ngram-simple", "ngram-map-k", "ngram-mod", "draft-simple", "draft-mtp", "draft-eagle3", "draft-dflash"
 ]
@@ -33,7 +35,7 @@ class Speculation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     kind: SpeculationKind
     """`ngram-…` drafts from earlier text of the same pass; `draft-…` uses a draft model."""
-    model: str | None = None
+    model: FilePath | None = None
     """Path of the draft model, for the kinds that use one."""
     tokens: Annotated[int, msgspec.Meta(ge=1, le=1024)] | None = None
     """Maximum number of draft tokens at a time; default: llama.cpp's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tierwise.engines.replay.engine import ReplayEngine
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def command(settings: Replay, context: LaunchContext) -> str:
     """The text shown instead of a command line."""
-    return f"(no process) replays {context.base / settings.recording}"
+    return f"(no process) replays {context.file(settings.recording)}"
 
 
 def build(settings: Replay, name: str, context: LaunchContext) -> ReplayEngine:
@@ -23,4 +24,4 @@ def build(settings: Replay, name: str, context: LaunchContext) -> ReplayEngine:
     Raises:
         SpecError: the recording cannot be read.
     """
-    return ReplayEngine(name, read_recording(context.base / settings.recording), speed=settings.speed)
+    return ReplayEngine(name, read_recording(Path(context.file(settings.recording))), speed=settings.speed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,5 +14,5 @@ if TYPE_CHECKING:
 
 def preflight(settings: Replay, context: LaunchContext) -> Iterable[Problem]:
     """All settings that cannot work here."""
-    if not (context.base / settings.recording).is_file():
+    if not Path(context.file(settings.recording)).is_file():
         yield "recording", f"there is no file {settings.recording!r} in the folder of the config file"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from tierwise.engines.settings import BaseSettings
+from tierwise.spec.paths import FilePath
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class Replay(BaseSettings, frozen=True, kw_only=True, tag="replay", tag_field="engine"):
     """Recorded candidates instead of a model."""
 
-    recording: str
+    recording: FilePath
     """A JSONL file of candidates."""
     slots: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 64
     """Maximum number of concurrent passes of one action."""

@@ -15,6 +15,7 @@ import msgspec
 
 from tierwise.engines.openai.settings import validate_url
 from tierwise.engines.settings import Remote
+from tierwise.spec.paths import ProgramPath
 from tierwise.spec.reading import allowed
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class ServerEngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
 
     checkpoint: str | None = None
     """A name under `checkpoints`: the folder or GGUF file to load."""
-    python: str | None = None
+    python: ProgramPath | None = None
     """The Python interpreter of its environment: a path relative to the config file's folder, or a name on PATH."""
     url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s]+$")] | None = None
     """Base URL of a server that is already running, including `/v1`; instead of `checkpoint` and `python`."""
