@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,13 @@ def test_other_prices_take_no_look_and_record_nothing(earlier, tmp_path):
     assert mismatches(plan, certificates) == {"auto": []}
     assert certificates["auto"].evidence == read_certificate(earlier / "out" / "certificate.json").evidence
     assert len(read_record(out).looks) == 1
+
+
+def test_the_pool_of_the_earlier_run_may_have_been_moved(earlier, tmp_path):
+    shutil.copytree(earlier / "pool", tmp_path / "moved")
+    found = again(earlier, tmp_path / "out", "--pool", tmp_path / "moved", "--dry-run")
+    assert found.exit_code == 0, found.exception
+    assert "0 to record" in found.output
 
 
 def test_what_else_is_in_the_new_config_file_stays_in_the_written_one(earlier, tmp_path):

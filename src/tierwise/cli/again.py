@@ -115,7 +115,8 @@ def _compared(
     record, plan = read_record(earlier), planning.load(file)
     require_prices(plan)
     options = told(context, record)
-    directory, recorded = open_pool(record, earlier, given["pool"])
+    pool = None if given["pool"] is None else Path(given["pool"])  # as it was typed
+    directory, recorded = open_pool(record, earlier, pool)
     if shadowed is not None:
         place = Path(tempfile.mkdtemp(prefix="tierwise-")) if dry_run else folder
         workload = with_shadowed(console, workload, shadowed, place, needs_labels=options["labels"] == "check")
