@@ -175,7 +175,7 @@ def require_feasible(found: Outlook, searched: Searched, promises: Promises) -> 
             f"the error of a judge is bounded on tasks that have a check: {found.checked} of the {found.tasks} "
             f"independent calibration tasks have one, and a loss of {promises.limit:g} takes {found.checks} even if "
             f"the judge misses nothing, and never fewer than {labels_needed(promises.limit, promises.delta)}. Give "
-            f"{found.checks / max(1, found.checked):.1f} times as many tasks a check, drawn at random",
+            f"{math.ceil(10 * found.checks / max(1, found.checked)) / 10:g} times as many tasks a check, drawn at random",
             field="--labels",
         )
     if found.tasks < found.labels:
