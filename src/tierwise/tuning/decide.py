@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -175,7 +176,8 @@ def require_feasible(found: Outlook, searched: Searched, promises: Promises) -> 
             f"the error of a judge is bounded on tasks that have a check: {found.checked} of the {found.tasks} "
             f"independent calibration tasks have one, and a loss of {promises.limit:g} takes {found.checks} even if "
             f"the judge misses nothing, and never fewer than {labels_needed(promises.limit, promises.delta)}. Give "
-            f"{math.ceil(10 * found.checks / max(1, found.checked)) / 10:g} times as many tasks a check, drawn at random",
+            f"{math.ceil(10 * found.checks / max(1, found.checked)) / 10:g} times as many tasks a check, drawn at "
+            "random",
             field="--labels",
         )
     if found.tasks < found.labels:
