@@ -24,6 +24,7 @@ import statistics
 import sys
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -44,6 +45,7 @@ from tierwise.certificate import (
     Split,
     conditions_of,
 )
+from tierwise.spec.deployed import Deployed
 
 HERE = Path(__file__).parent
 MARK = "<!-- benchmarks/shadowing_stress.py -->"
@@ -101,6 +103,8 @@ def config(folder: Path, arm: str) -> Path:
 def certificate(plan: planning.Plan) -> Certificate:
     """One that allows any difference."""
     some = Figure(value=0.5, low=0.4, high=0.6)
+    version = f"xllamacpp {metadata.version('xllamacpp')}"
+    running = {"small": Deployed(name="small", engine="llama.cpp", slots=SLOTS, facts={"version": version})}
     return Certificate(
         made="2026-11-29T12:00:00+00:00",
         route="auto",
@@ -126,7 +130,7 @@ def certificate(plan: planning.Plan) -> Certificate:
         disagreement=Figure(value=0.999),
         split=Split(seed=0, tuning=200, calibration=200, test=100),
         source=Source(pool_sha256="made up", workload_sha256="made up", began="2026-11-01", ended="2026-11-02"),
-        conditions=conditions_of(plan, "auto", None),
+        conditions=conditions_of(plan, "auto", running),
         alternatives=5,
         thinking="off",
         void_if=["it is used for more than a measurement of time"],

@@ -106,6 +106,8 @@ def test_an_alarm_reaches_header_metrics_log_and_ledger_and_a_restart_finds_it_a
         ready(process)
         assert process.chat("auto").headers["x-tierwise-certificate"].startswith("void; shadowed traffic has changed")
         assert shadows(process)["observed"] == observed["observed"]
+        process.process.send_signal(signal.SIGTERM)  # what is pending is in the ledger then
+        assert process.process.wait(20) == 0
     with sqlite3.connect(tmp_path / "ledger.db") as ledger:
         rows = ledger.execute("SELECT model, tier, count(*) FROM actions GROUP BY 1, 2 ORDER BY 1, 2").fetchall()
         cost = ledger.execute(
