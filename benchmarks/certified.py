@@ -37,6 +37,7 @@ import msgspec
 import yaml
 
 from packing import pack
+from pages import write_between
 from puzzles import answered_alone
 from tierwise.runs.directory import RunDirectory
 from tierwise.stats.design import Sample
@@ -303,8 +304,7 @@ def main() -> None:
     page = as_markdown(found)
     print(page)
     if wanted.write:
-        above, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        PAGE.write_text(f"{above}{BEGIN}\n{page}{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write_between(PAGE, BEGIN, END, page)
     return None
 
 

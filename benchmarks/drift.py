@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pages import write_between
 from tierwise.stats.drift import HORIZON, BrokenPromise, Change, fixed_bet
 from tierwise.stats.estimates import quantile, rate
 
@@ -216,9 +217,7 @@ def main() -> int:
     if wanted.json is not None:
         wanted.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     if wanted.out is not None:
-        above, _, rest = wanted.out.read_text(encoding="utf-8").partition(BEGIN)
-        below = rest.partition(END)[2]
-        wanted.out.write_text(f"{above}{BEGIN}\n\n{text}\n\n{END}{below}", encoding="utf-8")
+        write_between(wanted.out, BEGIN, END, text)
     for goal in (goals := missed(rows)):
         print(f"missed: {goal}", file=sys.stderr)
     return 1 if goals else 0

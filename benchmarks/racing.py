@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from pages import write_between
 from tierwise.stats.estimates import rate
 from tierwise.stats.futility import LEVEL
 from tierwise.stats.racing import Race, Result
@@ -219,8 +220,7 @@ def main() -> int:
     if wanted.json is not None:
         wanted.json.write_text(json.dumps({"races": rows, "futility": errors}, indent=1), encoding="utf-8")
     if wanted.out is not None:
-        above, _, rest = wanted.out.read_text(encoding="utf-8").partition(BEGIN)
-        wanted.out.write_text(f"{above}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write_between(wanted.out, BEGIN, END, text)
     return 0 if all(row["lost"]["interval"]["low"] <= DELTA for row in rows) else 1
 
 

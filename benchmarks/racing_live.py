@@ -37,6 +37,7 @@ import numpy as np
 import yaml
 from msgspec import structs
 
+from pages import write_between
 from puzzles import answered_alone
 from real_pools import POOLS, opened
 from requantize import requantize
@@ -182,7 +183,7 @@ async def measured(job: BenchJob, folder: Path, *, is_live: bool) -> tuple[Any, 
         return seen(racing, records, quiet), records
     place = folder / "race"
     place.mkdir(exist_ok=True)
-    wanted = RaceJob(job=job, plan=plan, racing=racing, folder=place, has_reference=False)
+    wanted = RaceJob(job=job, plan=plan, racing=racing, folder=place, reference=None)
     return await run_race(wanted, quiet), records
 
 
@@ -341,12 +342,6 @@ def page(found: Mapping[str, Any]) -> str:
     )
 
 
-def publish(path: Path, text: str, begin: str, end: str) -> None:
-    """Write a text between two marks of a page."""
-    above, _, rest = path.read_text(encoding="utf-8").partition(begin)
-    path.write_text(f"{above}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}", encoding="utf-8")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, help="a GGUF file")
@@ -363,7 +358,7 @@ def main() -> int:
         text = recorded(wanted.recorded, wanted.tasks)
         print(text)
         if wanted.out is not None:
-            publish(wanted.out, text, BEGIN_RECORDED, END_RECORDED)
+            write_between(wanted.out, BEGIN_RECORDED, END_RECORDED, text)
         return 0
     if wanted.checkpoint is None or wanted.folder is None:
         parser.error("give --checkpoint and --folder, or --recorded")
@@ -384,7 +379,7 @@ def main() -> int:
     if wanted.json is not None:
         wanted.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     if wanted.out is not None:
-        publish(wanted.out, text, BEGIN, END)
+        write_between(wanted.out, BEGIN, END, text)
     return 0 if found["holds"] else 1
 
 

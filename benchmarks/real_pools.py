@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pages import write_between
 from tierwise.policies import PolicyChoice
 from tierwise.pools.calibrating import SignalResult, calibrate
 from tierwise.pools.grid import Setting
@@ -317,9 +318,7 @@ def publish(
     if wanted.plot is not None:
         draw(pools, wanted.plot)
     if wanted.out is not None:
-        above, _, rest = wanted.out.read_text(encoding="utf-8").partition(mark)
-        below = f"{end}{rest.partition(end)[2]}" if end else ""
-        wanted.out.write_text(f"{above}{mark}\n{page}{below}", encoding="utf-8")
+        write_between(wanted.out, mark, end, page)
 
 
 def main() -> None:

@@ -44,6 +44,8 @@ import msgspec
 import openai
 import yaml
 
+from pages import write_between
+
 HERE = Path(__file__).parent
 POOL = "wide-products"
 SLOTS = 16
@@ -515,10 +517,7 @@ def main() -> int:
     if wanted.json:
         wanted.json.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     if wanted.out:
-        page = wanted.out.read_text(encoding="utf-8")
-        before, _, rest = page.partition(MARK)
-        _, _, after = rest.partition(END)
-        wanted.out.write_text(f"{before}{MARK}\n\n{made}\n{END}{after}", encoding="utf-8")
+        write_between(wanted.out, MARK, END, made)
     wrong = problems(found)
     print("\n".join(wrong))
     return int(bool(wrong))

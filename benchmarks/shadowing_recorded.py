@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
+from pages import write_between
 from real_pools import POOLS, opened, setting
 from shadowing_live import PRICES, certified
 from tierwise.certificate import Certificate, read_certificate
@@ -148,10 +149,7 @@ def main() -> int:
     made = "\n".join(rows)
     print(made)
     if wanted.out:
-        page = wanted.out.read_text(encoding="utf-8")
-        before, _, rest = page.partition(MARK)
-        _, _, after = rest.partition(END)
-        wanted.out.write_text(f"{before}{MARK}\n\n{made}\n\n{END}{after}", encoding="utf-8")
+        write_between(wanted.out, MARK, END, made)
     print("\n".join(wrong))
     return int(bool(wrong))
 

@@ -31,23 +31,17 @@ import msgspec
 import openai
 import yaml
 
+from pages import write_between
 from shadowing_live import Served, serving
 from tierwise import plan as planning
-from tierwise.certificate import (
-    Certificate,
-    Confirmation,
-    Evidence,
-    Figure,
-    Figures,
-    Promise,
-    Saving,
-    Source,
-    Split,
-    conditions_of,
-)
+from tierwise.certificate import Certificate, Figure, Promise
 from tierwise.spec.deployed import Deployed
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "tests"))
+
+from certificates import certificate_for  # noqa: E402 - made-up figures, as in the tests
+
 MARK = "<!-- benchmarks/shadowing_stress.py -->"
 END = "<!-- end of benchmarks/shadowing_stress.py -->"
 USERS, SLOTS = 5, 2
@@ -102,37 +96,12 @@ def config(folder: Path, arm: str) -> Path:
 
 def certificate(plan: planning.Plan) -> Certificate:
     """One that allows any difference."""
-    some = Figure(value=0.5, low=0.4, high=0.6)
     version = f"xllamacpp {metadata.version('xllamacpp')}"
     running = {"small": Deployed(name="small", engine="llama.cpp", slots=SLOTS, facts={"version": version})}
-    return Certificate(
-        made="2026-11-29T12:00:00+00:00",
-        route="auto",
-        tiers=["fast", "max"],
-        reference="max",
-        safe="max",
+    return msgspec.structs.replace(
+        certificate_for(plan, running),
         promise=Promise(kind="harm", limit=0.5, confidence=0.95),
-        evidence=Evidence(
-            method="exact",
-            p_value=0.01,
-            losses=3,
-            tasks=200,
-            units=200,
-            risk=0.015,
-            bound=0.038,
-            order_seed=0,
-            hypotheses=1,
-            rank=1,
-        ),
-        confirmed=Confirmation(tasks=100, risk=0.02, bound=0.06),
-        figures={"auto": Figures(points=some, dollars=some, p95_seconds=some)},
-        savings=[Saving(against="max", role="reference", share=some)],
         disagreement=Figure(value=0.999),
-        split=Split(seed=0, tuning=200, calibration=200, test=100),
-        source=Source(pool_sha256="made up", workload_sha256="made up", began="2026-11-01", ended="2026-11-02"),
-        conditions=conditions_of(plan, "auto", running),
-        alternatives=5,
-        thinking="off",
         void_if=["it is used for more than a measurement of time"],
     ).signed()
 
@@ -299,10 +268,7 @@ def main() -> int:
     made = table(blocks)
     print(made)
     if wanted.out:
-        page = wanted.out.read_text(encoding="utf-8")
-        before, _, rest = page.partition(MARK)
-        _, _, after = rest.partition(END)
-        wanted.out.write_text(f"{before}{MARK}\n\n{made}\n\n{END}{after}", encoding="utf-8")
+        write_between(wanted.out, MARK, END, made)
     wrong = problems(blocks)
     print("\n".join(wrong))
     return int(bool(wrong))

@@ -34,6 +34,7 @@ import yaml
 from scipy import stats
 
 import pool_replay
+from pages import write_between
 from tierwise import plan as planning
 from tierwise.policies import Majority
 from tierwise.pools.reading import read_pool
@@ -326,8 +327,7 @@ def main() -> None:
         }
         wanted.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
     if wanted.out:
-        above, _, rest = wanted.out.read_text(encoding="utf-8").partition(BEGIN)
-        wanted.out.write_text(f"{above}{BEGIN}\n{page}{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write_between(wanted.out, BEGIN, END, page)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 
 from certified import ROOT, unpacked
+from pages import write_between
 from tierwise import plan as planning
 from tierwise.pools.reading import read_pool
 from tierwise.pools.replaying import Replayer
@@ -226,9 +227,7 @@ def main() -> None:
     table = as_markdown(rows)
     print(table)
     if wanted.write:
-        text = PAGE.read_text(encoding="utf-8")
-        begin, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-        PAGE.write_text(f"{text[:begin]}\n{table}\n{text[end:]}", encoding="utf-8")
+        write_between(PAGE, BEGIN, END, table)
 
 
 if __name__ == "__main__":

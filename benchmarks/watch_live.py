@@ -24,6 +24,8 @@ from typing import Any
 import msgspec
 import yaml
 
+from pages import write_between
+
 HERE = Path(__file__).parent
 MARK = "<!-- benchmarks/watch_live.py -->"
 END = "<!-- end of benchmarks/watch_live.py -->"
@@ -186,10 +188,7 @@ def main() -> int:
     made = table(found, wanted.tasks)
     print(made)
     if wanted.out:
-        page = wanted.out.read_text(encoding="utf-8")
-        before, _, rest = page.partition(MARK)
-        _, _, after = rest.partition(END)
-        wanted.out.write_text(f"{before}{MARK}\n\n{made}\n\n{END}{after}", encoding="utf-8")
+        write_between(wanted.out, MARK, END, made)
     wrong = problems(found)
     print("\n".join(wrong))
     return int(bool(wrong))

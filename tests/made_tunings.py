@@ -36,6 +36,18 @@ LADDER = CONFIG.replace(
 ).replace("prices:\n", "prices:\n  medium: {prompt: 4, completion: 4}\n")
 """A cheap, a middle and a strong tier."""
 LADDER_TIERS = {"fast": 1, "middle": 1, "best": 1}
+SERVED = """
+deployments:
+  small: {{engine: http, url: "{url}", model: small, slots: 8}}
+  large: {{engine: http, url: "{url}", model: large, slots: 8}}
+tiers:
+  fast: {{deployment: small, policy: single, sampling: {{temperature: 0.7}}}}
+  best: {{deployment: large, policy: single, sampling: {{temperature: 0}}}}
+prices:
+  small: {{prompt: 1, completion: 1}}
+  large: {{prompt: 20, completion: 20}}
+"""
+"""Of a scripted server at `url`."""
 SURE = (-0.05, -4.0, -5.0, -6.0, -7.0)
 
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from made_pools import question
-from made_tunings import CONFIG, recording, said
+from made_tunings import CONFIG, SERVED, recording, said
 from tierwise import plan as planning
 from tierwise.certificate import conditions_of, read_certificate
 from tierwise.cli import app
@@ -224,19 +224,6 @@ def test_near_duplicates_are_left_out_and_said(tmp_path):
     recording(tmp_path / "pool", questions=questions)
     done = tune(tmp_path, *QUICK, "--out", tmp_path / "out")
     assert "1 of 130 tasks have the same prompt" in done.output
-
-
-SERVED = """
-deployments:
-  small: {{engine: http, url: "{url}", model: small, slots: 8}}
-  large: {{engine: http, url: "{url}", model: large, slots: 8}}
-tiers:
-  fast: {{deployment: small, policy: single, sampling: {{temperature: 0.7}}}}
-  best: {{deployment: large, policy: single, sampling: {{temperature: 0}}}}
-prices:
-  small: {{prompt: 1, completion: 1}}
-  large: {{prompt: 20, completion: 20}}
-"""
 
 
 def asked(count: int) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from made_pools import question
-from made_tunings import CONFIG, recording
+from made_tunings import CONFIG, SERVED, recording
 from tierwise import plan as planning
 from tierwise.certificate import certificates_of, mismatches, read_certificate
 from tierwise.cli import app
@@ -212,17 +212,7 @@ def test_the_folder_of_the_earlier_run_is_kept(earlier, tmp_path):
     assert "--from" in refused(invoke("tune", file, tasks, "--shadowed", tmp_path / "none", "--out", tmp_path / "out"))
 
 
-SERVED = """
-deployments:
-  small: {{engine: http, url: "{url}", model: small, slots: 8}}
-  large: {{engine: http, url: "{url}", model: {large}, slots: 8}}
-tiers:
-  fast: {{deployment: small, policy: single, sampling: {{temperature: 0.7}}}}
-  best: {{deployment: large, policy: single, sampling: {{temperature: 0}}}}
-prices:
-  small: {{prompt: 1, completion: 1}}
-  large: {{prompt: 20, completion: 20}}
-"""
+LARGE_IS = SERVED.replace("model: large", "model: {large}")
 
 
 class Answers(FakeServer):
@@ -250,7 +240,7 @@ def test_only_what_changed_is_recorded_again_also_after_a_kill(tmp_path):
     shadowed.write_text("".join(shadow(number) for number in range(80, 86)))
     with in_a_thread(server := Answers()):
         file = tmp_path / "served.yaml"
-        file.write_text(SERVED.format(url=server.url, large="large"))
+        file.write_text(LARGE_IS.format(url=server.url, large="large"))
         quick = ["--draws", "2"]
         done("tune", file, tasks, "--loss", "0.15", "--orders", "1", *quick, "--out", tmp_path / "a")
         server.asked.clear()
@@ -270,7 +260,7 @@ def test_only_what_changed_is_recorded_again_also_after_a_kill(tmp_path):
         assert len(manifest.sessions) == 2
         assert manifest.sessions[0].began == RunDirectory(tmp_path / "a" / "pool").read_manifest().sessions[0].began
 
-        file.write_text(SERVED.format(url=server.url, large="larger"))
+        file.write_text(LARGE_IS.format(url=server.url, large="larger"))
         server.asked.clear()
         new = tmp_path / "b" / "workload.jsonl"
         command = ["tune", file, new, "--from", tmp_path / "b", *quick, "--out", tmp_path / "c"]

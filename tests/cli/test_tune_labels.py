@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from made_pools import question
-from made_tunings import CONFIG, recording, said
+from made_tunings import CONFIG, SERVED, recording, said
 from tierwise.certificate import read_certificate
 from tierwise.cli import app
 from tierwise.pools.reading import read_pool
@@ -208,19 +208,6 @@ def test_a_run_that_is_made_again_has_the_labels_of_the_earlier_one(place, certi
     file.write_text(CONFIG)
     assert repriced.exit_code == 0, repriced.exception
     assert read_certificate(tmp_path / "repriced" / "certificate.json").promise.labels == "agreement"
-
-
-SERVED = """
-deployments:
-  small: {{engine: http, url: "{url}", model: small, slots: 8}}
-  large: {{engine: http, url: "{url}", model: large, slots: 8}}
-tiers:
-  fast: {{deployment: small, policy: single, sampling: {{temperature: 0.7}}}}
-  best: {{deployment: large, policy: single, sampling: {{temperature: 0}}}}
-prices:
-  small: {{prompt: 1, completion: 1}}
-  large: {{prompt: 20, completion: 20}}
-"""
 
 
 class Answers(FakeServer):

@@ -53,10 +53,8 @@ class RaceJob:
     racing: Racing
     folder: Path
     """Holds a run directory for each batch."""
-    reference: str = ""
-    """The tier whose deployments are never dropped; empty to choose."""
-    has_reference: bool = True
-    """Whether there is one."""
+    reference: str | None = ""
+    """The tier whose deployments are never dropped; empty to choose, None for none."""
 
 
 async def run_race(wanted: RaceJob, progress: RaceProgress) -> Raced:
@@ -97,7 +95,7 @@ async def run_race(wanted: RaceJob, progress: RaceProgress) -> Raced:
 
 
 def _needed(wanted: RaceJob, first: Sequence[TrialRecord]) -> set[str]:
-    if not wanted.has_reference:
+    if wanted.reference is None:
         return set()
     return needed_by_reference(wanted.plan, wanted.racing, wanted.reference, first)
 

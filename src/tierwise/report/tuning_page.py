@@ -11,10 +11,14 @@ from tierwise.report.page import both, template
 from tierwise.report.tuning_report import outlook_lines, promise_in_words, terms_of, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from markupsafe import Markup
+
     from tierwise.certificate import Certificate
+    from tierwise.pools.calibrating import Calibrated, SignalResult
+    from tierwise.report.tuning_terms import Terms
     from tierwise.tuning.decide import Decision
     from tierwise.tuning.findings import Findings
 
@@ -43,16 +47,14 @@ def page(
     """
     searched, promises, measures, terms = decision.searched, decision.promises, found.measures, terms_of(decision)
     shown, evaluated = decision.setting, decision.searched.evaluated
-    names = {searched.index(name): name for name in searched.space.fixed}
     shown_name = ROUTE if decision.route is not None else evaluated.names[shown]
-    if shown not in names:
-        names[shown] = ROUTE if decision.route is not None else _short(shown_name)
+    names = {searched.index(name): name for name in searched.space.fixed}
+    names.setdefault(shown, _short(shown_name))
     against = {
         name: (measures.points_against(shown, place), measures.saving(shown, place))
         for name in searched.space.fixed
         if (place := searched.index(name)) != shown
     }
-    drawn = [(one, best) for one in found.signals if (best := tuning_words.best_signal(one)) is not None]
     return template("tuning_page.html.jinja").render(
         decision=decision,
         found=found,
@@ -78,16 +80,18 @@ def page(
         outlook=list(outlook_lines(decision.outlook, searched, promises)),
         dollars_plot=both(partial(tuning_plots.frontier_by_dollars, found.frontier, names, terms.share)),
         seconds_plot=both(partial(tuning_plots.frontier_by_seconds, found.frontier, names, terms.share)),
-        signal_plots=[
-            (
-                one,
-                best,
-                both(partial(tuning_plots.reliability, best, terms.right)),
-                both(partial(tuning_plots.calibration, best, terms.right)),
-            )
-            for one, best in drawn
-        ],
+        signal_plots=list(_signal_plots(found, terms)),
     )
+
+
+def _signal_plots(
+    found: Findings, terms: Terms
+) -> Iterator[tuple[Calibrated, SignalResult, dict[str, Markup], dict[str, Markup]]]:
+    """Each tier with its best signal, and the plots of that one."""
+    for one in found.signals:
+        if (best := tuning_words.best_signal(one)) is not None:
+            reliability = both(partial(tuning_plots.reliability, best, terms.right))
+            yield one, best, reliability, both(partial(tuning_plots.calibration, best, terms.right))
 
 
 def _short(name: str) -> str:

@@ -132,21 +132,7 @@ def search_space(
     _require_different(actions, chosen)
     space = _space(run, plan, chosen, costs)
     run.baseline = actions[chosen]
-    outcomes = {Route(ladder=(name,)): run.outcomes(of, "") for name, of in actions.items()}
-    bases = _bases(plan, space)
-    weights = np.array([task.task.weight for task in pool.tasks])
-    pairs = pairs_of(space, {name: outcomes[Route(ladder=(name,))] for name in actions}, split.tuning, weights)
-    of, lacking = run.possible(bases, _variants(plan, space))
-    ladders, too_short = replayed(run, space, pairs, _ALONE)
-    ended(f"replayed {len(of) + 2 * len(ladders)} routes")
-    first = dict(_first(run, space, of))
-    outcomes |= dict(_outcomes(run, space, of, first, split.tuning))
-    learned = {
-        cheap: learn(cheap, levels, accepted.correct, accepted.kept > 0, split.tuning, split.units)
-        for cheap, (levels, accepted) in first.items()
-    }
-    outcomes |= dict(_learned_outcomes(run, space, of, first, learned, split.tuning))
-    outcomes |= dict(ladder_outcomes(run, space, ladders, first, split.tuning))
+    outcomes, why = _outcomes_of(run, space, split, actions, ended)
     routes = tuple(outcomes)
     own, is_least = own_harm(run, chosen, outcomes[Route(ladder=(chosen,))])
     return Searched(
@@ -161,10 +147,46 @@ def search_space(
         agreeing=agreeing_draws(run, chosen) if labels == "agreement" else None,
         is_least=is_least,
         largest={name: max(one.dollars for one in of) for name, of in actions.items()},
-        left_out=(*left_out, *_said(lacking), *too_short, *(one.said for one in learned.values() if one.said)),
+        left_out=(*left_out, *why),
         recorded=pool.tokens,
         dearest=run.dearest,
     )
+
+
+def _outcomes_of(
+    run: Runner,
+    space: Space,
+    split: TaskSplit,
+    actions: Mapping[str, Sequence[Replayed]],
+    ended: Callable[[str], None],
+) -> tuple[dict[Route, Outcomes], list[str]]:
+    """What every setting does, and why others are left out.
+
+    Args:
+        run: with the actions of the reference.
+        space: what is searched.
+        split: of the pool's tasks.
+        actions: of each tier that the pool answers.
+        ended: called with what has been done.
+    """
+    plan, tuning = run.plan, split.tuning
+    fixed = {name: run.outcomes(of, "") for name, of in actions.items()}
+    weights = np.array([task.task.weight for task in run.pool.tasks])
+    of, lacking = run.possible(_bases(plan, space), _variants(plan, space))
+    ladders, too_short = replayed(run, space, pairs_of(space, fixed, tuning, weights), _ALONE)
+    ended(f"replayed {len(of) + 2 * len(ladders)} routes")
+    first = dict(_first(run, space, of))
+    learned = {
+        cheap: learn(cheap, levels, accepted.correct, accepted.kept > 0, tuning, split.units)
+        for cheap, (levels, accepted) in first.items()
+    }
+    outcomes = {
+        **{Route(ladder=(name,)): one for name, one in fixed.items()},
+        **dict(_outcomes(run, space, of, first, tuning)),
+        **dict(_learned_outcomes(run, space, of, first, learned, tuning)),
+        **dict(ladder_outcomes(run, space, ladders, first, tuning)),
+    }
+    return outcomes, [*_said(lacking), *too_short, *(one.said for one in learned.values() if one.said)]
 
 
 def _fixed_tiers(run: Runner, replayer: Replayer, wanted: str) -> tuple[dict[str, list[Replayed]], list[str]]:
