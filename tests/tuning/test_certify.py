@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from made_evaluations import evaluated, routes
 from tierwise.stats.promises import exact
 from tierwise.tuning.certify import Order, Promises, certify, judged, ordered, pareto, walk
-from tierwise.tuning.chains import nested_chains
+from tierwise.tuning.chains import EXACT, nested_chains
 
 HARM = Promises(limit=0.05)
 
@@ -235,7 +238,7 @@ def test_clusters_are_bet_on_with_a_size_that_the_tuning_tasks_chose():
     units = np.arange(800) // 2
     harm = np.zeros((1, 800))
     harm[0, ::130] = 1
-    of = evaluated(harm, [0.1], units=units)
+    of = evaluated(harm, [0.1], units=units, kept=np.full((1, 800), 0.2))
     tuning = np.arange(300)
     found = certify(of, tuning, np.arange(300, 800), HARM)
     assert found is not None
@@ -252,7 +255,42 @@ def test_sixty_clusters_without_a_loss_are_enough_for_five_percent():
     assert certify(of, range(124), range(124, 240), HARM) is None
 
 
-def test_the_size_of_bets_is_not_used_where_the_exact_test_is():
+def test_the_exact_test_is_used_where_every_loss_is_0_or_1():
     of = evaluated(np.zeros((1, 300)), [0.1])
-    assert ordered(of, range(150), HARM, 150).bet == 0
-    assert judged(of, 0, range(150, 300), HARM, bet=0.9).losses.bet == 0
+    assert ordered(of, range(150), HARM, 150).bet == EXACT
+    assert judged(of, 0, range(150, 300), HARM).method == "exact"
+
+
+def test_losses_of_some_orders_are_bet_on_where_that_needs_fewer_tasks():
+    rng = np.random.default_rng(5)
+    harm = np.where(rng.random((1, 600)) < 0.2, 0.125, 0.0)  # 2.5 %, in one of 8 orders of a fifth of the tasks
+    of = evaluated(harm, [0.1], kept=np.full((1, 600), 0.2), seconds=np.ones((1, 600, 8)))
+    passed = {"exact": 0, "betting": 0}
+    for _ in range(40):
+        first = replace(of, first_harm=(rng.random((1, 600)) < harm).astype(float))
+        found = certify(first, range(300), range(300, 450), HARM)
+        passed["betting"] += found is not None and found.tested.method == "betting"
+        exact = judged(first, 0, range(300, 450), HARM)
+        passed["exact"] += exact.p_value <= HARM.delta
+        assert exact.method == "exact"
+    assert passed["betting"] == 40
+    assert passed["exact"] < 30
+
+
+def test_bets_on_losses_of_some_orders_break_a_promise_in_at_most_the_share_that_is_allowed():
+    broken = certified = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        thresholds = np.linspace(0.05, 0.9, 12)
+        score, p_wrong = rng.random(500), np.array([0.2, 0.6, 1.0])[rng.integers(3, size=500)]
+        kept = (score[None, :] < thresholds[:, None]).astype(float)
+        right = rng.random((500, 8)) >= (p_wrong * score)[:, None]
+        harm = kept[:, :, None] * ~right[None]
+        of = evaluated(harm.mean(axis=2), (1.1 - thresholds).tolist(), kept=kept, seconds=np.ones((12, 500, 8)))
+        of = replace(of, first_harm=harm[:, :, 0])
+        found = certify(of, range(200), range(200, 500), HARM)
+        if found is not None and found.tested.method == "betting":
+            certified += 1
+            broken += 0.6 * thresholds[found.setting] ** 2 / 2 > 0.05
+    assert certified >= 100
+    assert stats.binom.sf(broken - 1, certified, 0.05) > 1e-3

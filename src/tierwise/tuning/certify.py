@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from tierwise.stats.promises import Losses, Method
-from tierwise.tuning.chains import BETS, best_chain, nested_chains, rehearsed
+from tierwise.tuning.chains import BETS, EXACT, LARGEST_BET, best_chain, nested_chains, rehearsed
 from tierwise.tuning.losses import is_plain, losses_on, missed_losses, most_weight, repeated, sums_of
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ class Order:
 
     settings: tuple[int, ...]
     """Tested in this order, up to the first that fails."""
-    bet: float = 0.0
-    """Size of the bets on harm, as `Losses.bet`."""
+    bet: float = EXACT
+    """Size of the bets on harm, as `Losses.bet`; `EXACT` for the exact test where that is valid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,17 +260,20 @@ def _rehearsed(
     the size of bets with which it is.
     """
     names, (weights,) = sums_of(evaluated.units[tuning], evaluated.weights[tuning])
+    can_lose = evaluated.disagreement[found][:, tuning].any(axis=1)
     harm = np.stack(
         [sums_of(evaluated.units[tuning], one)[1][0] for one in (evaluated.harm * evaluated.weights)[found][:, tuning]]
     )
     units = max(1, round(size * len(names) / max(1, len(tuning))))
     kept = evaluated.kept[found][:, tuning]
+    shares = kept.mean(axis=1)
     chains = nested_chains(kept, dollars, starts.tolist())
     passes = rehearsed(
         harm,
         weights,
         limit_of(promises),
         promises.delta,
+        exposure=np.where(shares > 0, shares, can_lose),
         units=units,
         most=float(weights.max()),
         is_plain=is_plain(evaluated, tuning),
@@ -294,8 +297,11 @@ def expected_p_value(
     evaluated: Evaluated, setting: int, tuning: Sequence[int] | Numbers, promises: Promises, size: int
 ) -> float:
     """The p-value that a setting would reach on this many tasks, if they were like the tuning tasks."""
-    own = repeated(losses_of(evaluated, setting, tuning, promises), size)
-    p_value = 1.0 if own is None else planned_p_value(own, promises)
+    p_value = 1.0
+    is_choice = promises.kind == "harm" and is_plain(evaluated, tuning)
+    for bet in (EXACT, LARGEST_BET) if is_choice else (EXACT,):
+        own = repeated(losses_of(evaluated, setting, tuning, promises, bet=bet), size)
+        p_value = min(p_value, 1.0 if own is None else planned_p_value(own, promises))
     for _, other, bound in _others(evaluated, setting, tuning, promises, 0.0):
         again = repeated(other, round(size * other.tasks / max(1, len(tuning))))
         p_value = max(p_value, 1.0 if again is None else again.p_value(bound, delta=promises.delta))
@@ -304,7 +310,7 @@ def expected_p_value(
 
 def planned_p_value(losses: Losses, promises: Promises) -> float:
     """The p-value of made-up losses with the best size of bets on harm. For planning: tests declare their size."""
-    sizes = (0.0, *BETS) if promises.kind == "harm" and losses.method == "betting" else (losses.bet,)
+    sizes = (EXACT, *BETS) if promises.kind == "harm" and losses.method == "betting" else (losses.bet,)
     return min(replace(losses, bet=bet).p_value(limit_of(promises), delta=promises.delta) for bet in sizes)
 
 
@@ -324,14 +330,14 @@ def losses_of(
 ) -> Losses:
     """The losses of a setting on some tasks. Of a net loss D from -1 to 1, (1 + D) / 2. `bet` is for harm alone.
 
-    Harm of independent tasks with equal weights is that of the recorded order alone, 0 or 1: the exact test needs the
-    fewest tasks. Elsewhere it is the mean over all orders, which varies less.
+    For the exact test, harm is that of the recorded order alone, 0 or 1; it needs independent tasks with equal weights.
+    Elsewhere it is the mean over all orders, which varies less.
     """
     match promises.kind:
         case "harm":
-            is_single = is_plain(evaluated, tasks)
+            is_single = bet == EXACT and is_plain(evaluated, tasks)
             values = (evaluated.first_harm if is_single else evaluated.harm)[setting]
-            return losses_on(evaluated, values, tasks, most, is_single=is_single, bet=0.0 if is_single else bet)
+            return losses_on(evaluated, values, tasks, most, is_single=is_single, bet=bet)
         case "net":
             return losses_on(evaluated, (1 + evaluated.harm[setting] - evaluated.gain[setting]) / 2, tasks, most)
         case "selective":

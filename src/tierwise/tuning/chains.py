@@ -4,8 +4,9 @@ Judged on the tuning tasks alone, so the confidence of the tests is not touched.
 promise on the tuning tasks is often there by luck, and the stricter versions of it may all harm: a route to a vote of 6
 is wrong where a vote of 11 is right, however strict its threshold is. So the tests are rehearsed: on resamples of the
 tuning tasks, as large as the calibration part, each chain is walked as it would be there. Its score is the mean cost of
-the cheapest setting that passes, or of the reference where none does.
-Where tests are bets, their size is rehearsed too.
+the cheapest setting that passes, or of the reference where none does. The test is rehearsed too: a bet of one of
+several sizes on the mean loss of a task's orders, or the exact test on one order. A draw at a temperature is wrong in
+some orders, and a bet needs far fewer tasks for such losses; the exact test is better where few losses are allowed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 RESAMPLES = 400
 BETS = (0.9, 0.95, 0.8, 0.99, 0.7, 0.6, 0.5)
 """Sizes of bets that are rehearsed, as parts of the largest one; the first of equally good ones is taken."""
+EXACT = 0.0
+"""Stands for the exact test among sizes of bets."""
 LARGEST_BET = max(BETS)
 _SURE = 1e-12
 
@@ -80,30 +83,54 @@ def largest_rate(limit: float, delta: float, units: int, *, is_plain: bool) -> f
 
 
 def rehearsed(
-    harm: Floats, weights: Floats, limit: float, delta: float, *, units: int, most: float, is_plain: bool, seed: int = 0
+    harm: Floats,
+    weights: Floats,
+    limit: float,
+    delta: float,
+    *,
+    exposure: Floats,
+    units: int,
+    most: float,
+    is_plain: bool,
+    seed: int = 0,
 ) -> dict[float, NDArray[np.bool_]]:
-    """Which settings pass on resamples of the tuning part, for each size of bets; the size is 0 for the exact test.
+    """Which settings pass on resamples of the tuning part, for each size of bets; `EXACT` is the exact test.
+
+    A setting without a loss on the tuning tasks is not without any. So one unit is added, whose loss is the largest
+    that the setting can have on average: its exposure. Of two settings without a loss, the one that is at stake less
+    often is then the safer one.
 
     Args:
         harm: settings × units of the tuning part: the weighted sum of their losses.
         weights: of these units.
         limit: the promised share.
         delta: the level of the test.
+        exposure: of each setting, the share of tasks on which it can lose.
         units: of the calibration part.
         most: the largest weight of a unit.
-        is_plain: whether the exact test is used.
+        is_plain: whether the exact test is valid: for independent units of equal weight, on one order of the draws.
         seed: of the resamples.
 
     Returns:
-        By size of bets: settings × resamples.
+        By size of bets: settings × resamples. Without bets where every loss is 0 or 1 and the exact test is valid.
     """
-    drawn = np.random.default_rng(seed).multinomial(units, np.full(harm.shape[1], 1 / harm.shape[1]), size=RESAMPLES)
+    mean = weights.mean()
+    harm = np.concatenate([harm, exposure[:, None] * mean], axis=1)
+    weights = np.append(weights, mean)
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(units, np.full(len(weights), 1 / len(weights)), size=RESAMPLES).T
+    found = {}
     if is_plain:
         rate = largest_rate(limit, delta, units, is_plain=True)
-        return {0.0: harm / weights.mean() @ drawn.T / units <= rate + _SURE}
+        losses = harm / mean
+        sure = losses >= 1 - _SURE
+        lost = sure @ drawn + generator.poisson(np.where(sure, 0.0, losses) @ drawn)  # in one order of each task
+        found[EXACT] = lost / units <= rate + _SURE
+        if sure[:, :-1].sum() == losses[:, :-1].sum():
+            return found
     excesses = (harm - limit * weights) / most
     enough = np.log(1 / delta) - _SURE
-    return {bet: winnings(excesses, limit, bet) @ drawn.T >= enough for bet in BETS}
+    return found | {bet: winnings(excesses, limit, bet) @ drawn >= enough for bet in BETS}
 
 
 def best_chain(
