@@ -12,7 +12,7 @@ from tierwise.gateway.decoding import decoded
 from tierwise.gateway.failures import body_of, status_of
 from tierwise.gateway.headers import RequestHeaders
 from tierwise.shadowing.labels import Label
-from tierwise.spec.errors import NotFound, TierwiseError
+from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 from tierwise.spec.reading import Reading
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tierwise.service import Service
 
 FEEDBACK = "/v1/feedback"
+_SHAPE = (
+    'send {"action": ID, "correct": true or false, "answer": "served" or "reference"}; without `answer` it is "served"'
+)
 _HUNG_UP = 499  # nobody reads it
 
 
@@ -51,7 +54,11 @@ class FeedbackPage:
     async def _labelled(self, request: Request) -> Response:
         body = decoded(await read_body(request.receive, RequestHeaders.of(request.scope)))
         reading = Reading()
-        given = reading.finish(reading.read(Label, body, ""))
+        read = reading.read(Label, body, "")
+        if reading.errors:
+            wrong = reading.errors[0]
+            raise SpecError(f"{wrong}; {_SHAPE}", field=wrong.field)
+        given = reading.finish(read)
         if (shadows := self._service.shadows) is None:
             raise NotFound(
                 "no route of this endpoint is observed, so nothing waits for labels; set `shadow: {label_days: 7}` "

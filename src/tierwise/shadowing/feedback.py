@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from time import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -117,7 +116,7 @@ class Feedback:
     def _current(self, route: str) -> WatchState:
         """The state of a route after those that have waited for too long have left."""
         state = self._states[route]
-        if state.unsettled and self._routes[route].counted(state, time()) is not state:
+        if self._routes[route].counted(state) is not state:
             self._changed(route, state)
         return self._states[route]
 

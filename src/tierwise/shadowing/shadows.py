@@ -113,8 +113,7 @@ class Shadows:
             state = stored.get(name)
             if state is None or state.certificate != route.certificate.sha256:
                 state = WatchState.fresh(route.certificate)
-            if state.unsettled:
-                state = route.counted(state, time())
+            state = route.counted(state)
             if state.alarm:
                 self._router.certified.void(name, state.alarm)
             found[name] = state
@@ -225,6 +224,7 @@ class Shadows:
     async def stop(self) -> None:
         """Cancel what runs, and store the states. Idempotent."""
         self._is_stopped = True
+        self._is_unsaved |= self._is_saving  # what is being written may not get there
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -425,9 +425,7 @@ class Shadows:
     def _changed(self, name: str, state: WatchState) -> None:
         """Keep the state of a route after all that can be counted; an alarm voids the certificate."""
         before = self.states[name]
-        if state.unsettled:
-            state = self._routes[name].counted(state, time())
-        self.states[name] = state
+        self.states[name] = state = self._routes[name].counted(state)
         self._is_unsaved = True
         if state.alarm and not before.alarm:
             self._memory.write(self.states)  # at once: it has to survive whatever comes next

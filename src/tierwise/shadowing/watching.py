@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -46,15 +47,12 @@ class ShadowedRoute:
         """Whether its actions wait for labels. Where agreement was promised, none is needed."""
         return bool(self.settings.label_days) and self.certificate.promise.labels != "agreement"
 
-    def counted(self, state: WatchState, now: float) -> WatchState:
-        """The state after all losses whose turn it is.
-
-        Args:
-            state: of this route.
-            now: in seconds since 1970.
-        """
+    def counted(self, state: WatchState) -> WatchState:
+        """The state of this route after all losses whose turn it is now."""
+        if not state.unsettled:
+            return state
         days = self.settings.label_days if self.takes_labels else 0
-        return state.counted(self.certificate.promise.kind, now - days * _DAY)
+        return state.counted(self.certificate.promise.kind, time() - days * _DAY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,4 +266,6 @@ def certified_rate(disagreement: Figure, tasks: int) -> float:
 
 def _loss(one: BrokenPromise | Change) -> str:
     mean = one.losses / max(1, one.seen)
-    return f"a loss of {mean:.1%} over {one.seen} actions with a known loss, and at most {one.limit:.1%} is promised"
+    lately = " (the latest have more)" if mean <= one.limit else ""
+    said = f"a loss of {mean:.1%} over {one.seen} actions with a known loss{lately}"
+    return f"{said}, and at most {one.limit:.1%} is promised"
