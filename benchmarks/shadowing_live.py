@@ -66,6 +66,8 @@ MARK = "<!-- benchmarks/shadowing_live.py -->"
 END = "<!-- end of benchmarks/shadowing_live.py -->"
 
 
+REFUSED = 2
+"""The exit code of `tierwise tune` if a promise is beyond proof, or the input is invalid."""
 BATCH = 10
 """Answers between two visits of the reviewer."""
 LABELLED = "labelled.jsonl"
@@ -491,14 +493,17 @@ async def certified_again(wanted: argparse.Namespace, folder: Path, found: Figur
     command += ["--shadowed", folder / LABELLED, "--out", folder / "again"]
     done = subprocess.run(  # noqa: ASYNC221
         [sys.executable, "-m", "tierwise", *map(str, command)],
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
         env={**os.environ, "OMP_WAIT_POLICY": "passive"},
         check=False,
     )
-    print(done.stdout)
+    print(done.stdout, done.stderr)
     found.again = [line for line in done.stdout.splitlines() if line.strip()][:12]
-    if done.returncode:
+    refusals = [line for line in done.stderr.splitlines() if line.startswith("tierwise: ")]
+    if done.returncode == REFUSED and refusals:  # a promise that cannot be kept or proved on these tasks is an answer
+        found.again = refusals
+    elif done.returncode:
         sys.exit(f"`tierwise tune --from` ended with {done.returncode}; run this command again to continue")
     file = folder / "again" / "tierwise.yaml"
     found.again_certified = file.exists()
