@@ -34,7 +34,7 @@ def promises_of(kind: Kind, loss: float, confidence: float, p95: str, labels: st
     return Promises(kind=kind, limit=loss, confidence=confidence, labels=by, p95=seconds)
 
 
-def labelled(workload: Path, promises: Promises, folder: Path | None) -> Path:
+def labelled(workload: Path, promises: Promises, folder: Path) -> Path:
     """Refuse tasks that have not what tells a loss. Returns the workload that is recorded: with a judge, its own."""
     from tierwise.cli.tuning_pool import judged_workload
     from tierwise.tuning.labels import require_labelled
