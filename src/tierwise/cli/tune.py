@@ -158,7 +158,7 @@ def tune(
     """
     from tierwise.cli.again import prepare
     from tierwise.cli.extras import need_extra
-    from tierwise.cli.output import new_directory, scratch_folder
+    from tierwise.cli.output import new_directory
     from tierwise.cli.tuning_pool import Wanted, draws_needed, recorded_pool
     from tierwise.cli.tuning_promise import labelled, print_split, promises_of
     from tierwise.runs.directory import RunDirectory
@@ -170,8 +170,7 @@ def tune(
         workload, promise = resumed.given, PromiseKind(resumed.promise)
         loss, confidence, labels, p95, dollars, reference, orders, seed = resumed.rest
     promises = promises_of(promise.value, loss, confidence, p95, labels)
-    place = scratch_folder(context) if dry_run else folder
-    tasks, races = labelled(workload, promises, place), races and labels == "check"
+    tasks, races = labelled(context, workload, promises, folder), races and labels == "check"
     console, raced, given, limits = _console(as_json=as_json), None, file, (budget_dollars, budget_minutes)
     if dry_run and pool is None:
         return print_split(console, file, workload, promises, draws or draws_needed(file), seed, races=races)
