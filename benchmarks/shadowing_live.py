@@ -1,17 +1,23 @@
 """Shadowing on a real llama.cpp: a certified route is observed until its traffic changes, then certified anew.
 
-    python benchmarks/shadowing_live.py [--actions 40] [--changed 700] [--folder DIR] [--out docs/drift.md]
+    python benchmarks/shadowing_live.py [--actions 40] [--calm 110] [--changed 300] [--no-again] [--folder DIR]
+        [--out docs/drift.md]
 
 1. `tierwise tune` certifies a route from the 0.5 B to the 1.5 B coder model on the recorded pool `wide-products`, with
    prices of 1 to 10.
 2. `tierwise serve` serves it on both models, in one process for each, and the OpenAI client from PyPI asks it products
    of the certified kind, without shadows and with them (`wait_for: idle`, because both models share the processors):
-   what shadows cost, and whether they delay users. Then a burst of more requests than the engine has slots.
-3. The traffic changes to sums of decimals, of which the small model is often sure and wrong. It is asked until the
-   alarm or the last request: what the detector sees, and after the alarm who answers, and whether log, metrics and
-   `tierwise status` say so, with the kind of traffic.
-4. Shadowed decimals are labelled, as a person would (their answers are known here), and `tierwise tune --from
-   --shadowed` certifies anew on old and new tasks, on the same engines. The route that it writes is served.
+   what shadows cost, and whether they delay users. Then a burst of more requests than the engine has slots, and
+   products until --calm are observed: no alarm may come.
+3. The traffic changes to sums of decimals of unequal lengths, of which the small model is often sure and wrong. It is
+   asked until the alarm or the last request: what the detector sees, and after the alarm who answers, and whether log,
+   metrics and `tierwise status` say so, with the kind of traffic.
+4. The same traffic, products and then decimals, on a route that takes labels (`label_days: 7`). After every
+   ten answers a reviewer reads the list of actions that wait for labels (`GET /v1/feedback`) and their kept texts,
+   grades both answers with the task's check, and posts the labels.
+5. Shadowed decimals of stage 3 are labelled in the file, as a person would (their answers are known here), and
+   `tierwise tune --from --shadowed` certifies anew on old and new tasks, on the same engines. The route that it writes
+   is served. `--no-again` leaves this out.
 
 Everything is kept in --folder; the same command continues after an interruption: stages that have ended are kept, and
 so is what a recording has. The models must be in the cache (`tierwise pull examples/coder.yaml`). The exit code is 1 if
@@ -36,15 +42,20 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import msgspec
 import openai
 import yaml
 
 from pages import write_between
+from tierwise.spec.call import Completion
+from tierwise.stats.estimates import wilson
+from tierwise.verifiers.number import Number
+from tierwise.verifiers.pooled import judge
 
 HERE = Path(__file__).parent
 POOL = "wide-products"
@@ -55,6 +66,10 @@ MARK = "<!-- benchmarks/shadowing_live.py -->"
 END = "<!-- end of benchmarks/shadowing_live.py -->"
 
 
+REFUSED = 2
+"""The exit code of `tierwise tune` if a promise is beyond proof, or the input is invalid."""
+BATCH = 10
+"""Answers between two visits of the reviewer."""
 LABELLED = "labelled.jsonl"
 
 
@@ -80,6 +95,7 @@ class Figures(msgspec.Struct, kw_only=True):
     """Passes of the burst on that engine at once, those that waited included."""
     shadows_in_burst: int = 0
     """Shadows that began while a request waited for a slot."""
+    calm_alarm: str = ""
     evidence_before: float = 0.0
     """Of the detector of disagreement, before the traffic changed; 1 is an alarm."""
     differing_before: str = ""
@@ -93,6 +109,17 @@ class Figures(msgspec.Struct, kw_only=True):
     in_status: bool = False
     names_traffic: bool = False
     """Whether the alarm names the kind of traffic that changed."""
+    label_calm: str = ""
+    """With labels: the actions and their loss before the traffic changed."""
+    label_calm_evidence: float = 0.0
+    label_calm_alarm: str = ""
+    labels_posted: int = 0
+    label_actions_to_alarm: int | None = None
+    label_observed: str = ""
+    """Losses that were counted until the alarm, and what waits."""
+    label_alarm: str = ""
+    label_answered_by_after: str = ""
+    label_in_status: bool = False
     stages: list[str] = []
     """Those that have ended."""
     labelled: int = 0
@@ -128,6 +155,12 @@ class Served:
         """The samples of a metric, by their labels."""
         found = re.findall(rf"^{name}\{{(.*)\}} (\S+)$", self.page("/metrics"), re.MULTILINE)
         return {labels: float(value) for labels, value in found}
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        asked = Request(f"{self.url}{path}", json.dumps(body).encode(), {"content-type": "application/json"})
+        with urlopen(asked, timeout=60) as response:
+            found: dict[str, Any] = json.loads(response.read())
+            return found
 
     def outcomes(self) -> dict[str, int]:
         found = self.metric("tierwise_shadows_total")
@@ -180,23 +213,23 @@ def products(count: int, seed: int) -> list[str]:
 
 
 def decimals(count: int, seed: int) -> list[tuple[str, str]]:
-    """Sums of two decimals, with their results. Of these the small model is often sure and wrong."""
+    """Sums of a number with two decimals and one with one, with their results. Of these the small model is often sure
+    and wrong.
+    """
     draw = random.Random(seed)
-
-    def number() -> int:
-        return draw.randint(10, 999)
-
     found = []
     for _ in range(count):
-        one, sign, two = number(), draw.choice("+-"), number()
-        result = one + two if sign == "+" else one - two
-        text = f"State the final answer to the following arithmetic problem: {one / 10} {sign} {two / 10} ="
-        found.append((f"{text}\n\nGive the answer only.", f"{result / 10}"))
+        one, two = draw.randint(101, 999), draw.randint(11, 99)
+        text = f"State the final answer to the following arithmetic problem: {one / 100:.2f} + {two / 10:.1f} ="
+        found.append((f"{text}\n\nGive the answer only.", f"{(one + 10 * two) / 100:g}"))
     return found
 
 
 async def ask(client: openai.AsyncOpenAI, text: str, kind: str, seed: int) -> tuple[float, str]:
-    """One request. Returns its seconds and the tier that answered."""
+    """One request. Returns its seconds and the tier that answered.
+
+    A seed fixes the first draw, whatever the prompt is, so no two requests of one kind may share one.
+    """
     began = time.monotonic()
     answer = await client.chat.completions.with_raw_response.create(
         model="auto",
@@ -230,22 +263,35 @@ async def settled(served: Served, seconds: float = 120) -> None:
         await asyncio.sleep(6)
 
 
+async def observed(served: Served, texts: list[str], kind: str, first: int) -> int:
+    """Ask requests, each after the shadow of the one before. Returns how many were asked before an alarm came.
+
+    Args:
+        served: the endpoint.
+        texts: of the requests.
+        kind: of traffic.
+        first: the seed of the first.
+    """
+    async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none", timeout=600, max_retries=0) as client:
+        for number, text in enumerate(texts):
+            if served.shadow["alarm"]:
+                return number
+            before = served.shadow["observed"]
+            await ask(client, text, kind, first + number)
+            deadline = time.monotonic() + 60  # a shadow may fail
+            while served.shadow["observed"] == before and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
+    return len(texts)
+
+
 async def until_alarm(served: Served, texts: list[str], found: Figures) -> None:
     async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none", timeout=600, max_retries=0) as client:
-        for number, text in enumerate(texts, start=1):
-            if (state := served.shadow)["alarm"]:
-                break
-            await ask(client, text, "decimals", number)
-            found.actions_to_alarm = number
-            while (state := served.shadow)["waiting"] > 1:  # noqa: ASYNC110 - so that few more are asked than observed
-                await asyncio.sleep(0.3)
-        await settled(served)
+        before = served.shadow
+        found.actions_to_alarm = await observed(served, texts, "decimals", 7000)
         state = served.shadow
-        found.differing = (
-            f"{int(state['differing'])} of {state['observed']} in all; "
-            f"evidence {state['evidence']['disagreement']:.2f} of 1"
-        )
-        found.alarm, found.observed_to_alarm = state["alarm"], state["observed"]
+        found.observed_to_alarm = state["observed"] - before["observed"]
+        found.differing = _rate(int(state["differing"] - before["differing"]), found.observed_to_alarm)
+        found.alarm = state["alarm"]
         if found.alarm:
             found.answered_by_after = (await ask(client, texts[0], "decimals", 0))[1]
         else:
@@ -264,6 +310,12 @@ def passes_of(ledger: Path) -> list[tuple[str, float, float]]:
 
 def overlap(passes: list[tuple[str, float, float]], at: float) -> int:
     return sum(begin <= at < end for _, begin, end in passes)
+
+
+def status_of(served: Served) -> str:
+    """What `tierwise status` prints."""
+    command = [sys.executable, "-m", "tierwise", "status", "--url", served.url]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def billed(ledger: Path, found: Figures) -> None:
@@ -332,15 +384,18 @@ async def undisturbed(wanted: argparse.Namespace, folder: Path, found: Figures) 
             statistics.quantiles(one, n=20)[-1] for one in (without, seconds)
         )
         found.delay = median_interval([there - here for here, there in zip(without, seconds, strict=True)])
-        state = served.shadow
-        found.evidence_before = state["evidence"]["disagreement"]
-        found.differing_before = f"{int(state['differing'])} of {state['observed']}"
         found.outcomes = served.outcomes()
         began = time.time()
         found.burst = BURST
         await burst(served, products(BURST, seed=7))
         ended = time.time()
         await settled(served)
+        missing = wanted.calm - served.shadow["observed"]
+        await observed(served, products(max(0, missing), seed=5), "products", 5000)
+        state = served.shadow
+        found.calm_alarm = state["alarm"]
+        found.evidence_before = state["evidence"]["disagreement"]
+        found.differing_before = _rate(int(state["differing"]), state["observed"])
     passes = passes_of(shadowed / "ledger.db")
     shadows = [one for one in passes if one[0].endswith("(shadow)")]
     found.most_overlap = max((overlap(passes, begin) for _, begin, _ in shadows), default=0)
@@ -356,18 +411,70 @@ async def changed(wanted: argparse.Namespace, folder: Path, found: Figures) -> N
     with serving(folder / "tuned" / "tierwise.yaml", shadowed) as served:
         await until_alarm(served, texts, found)
         found.certified_metric = served.metric("tierwise_route_certified").get('route="auto"', -1)
-        said = subprocess.run(  # noqa: ASYNC221
-            [sys.executable, "-m", "tierwise", "status", "--url", served.url],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        said = status_of(served)
         found.in_status = bool(found.alarm) and "void, so reference answers: shadowed traffic has changed" in said
         found.names_traffic = "task decimals" in found.alarm
         print(said)
     log = (shadowed / "log").read_text(encoding="utf-8")
     found.in_log = bool(found.alarm) and "its certificate is void" in log
     billed(shadowed / "ledger.db", found)
+
+
+async def labelled_later(wanted: argparse.Namespace, folder: Path, found: Figures) -> None:
+    """The same two kinds of traffic on a route that takes labels, which come after every ten answers."""
+    tuned, place = folder / "tuned", fresh(folder / "labelled")
+    config = yaml.safe_load((tuned / "tierwise.yaml").read_text(encoding="utf-8"))
+    config["routes"]["auto"]["shadow"]["label_days"] = 7
+    (tuned / "labelled.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    calm, changed_to = products(wanted.calm, seed=21), [text for text, _ in decimals(wanted.changed, seed=23)]
+    with serving(tuned / "labelled.yaml", place) as served:
+        for start in range(0, len(calm), BATCH):
+            await observed(served, calm[start : start + BATCH], "products", 9000 + start)
+            found.labels_posted += await labels_given(served, place)
+        state = served.shadow
+        found.label_calm = _rate(int(state["loss"]), state["labelled"])
+        found.label_calm_evidence = max(state["evidence"]["promise"], state["evidence"]["harm"])
+        found.label_calm_alarm = state["alarm"]
+        before, asked = state, 0
+        while asked < len(changed_to) and not served.shadow["alarm"]:
+            asked += await observed(served, changed_to[asked : asked + BATCH], "decimals", 20_000 + asked)
+            found.labels_posted += await labels_given(served, place)
+        state = served.shadow
+        found.label_actions_to_alarm = asked if state["alarm"] else None
+        found.label_observed = _rate(int(state["loss"] - before["loss"]), state["labelled"] - before["labelled"])
+        found.label_alarm = state["alarm"]
+        async with openai.AsyncOpenAI(base_url=f"{served.url}/v1", api_key="none", timeout=600) as client:
+            found.label_answered_by_after = (await ask(client, changed_to[0], "decimals", 1))[1]
+        said = status_of(served)
+        found.label_in_status = bool(state["alarm"]) and f"void, so reference answers: {state['alarm']}" in said
+        print(said)
+
+
+async def labels_given(served: Served, place: Path) -> int:
+    """What a reviewer does: grades both answers of the actions that wait for labels. Returns the labels posted."""
+    texts = {
+        one["action"]: one
+        for one in map(json.loads, (place / "ledger.db.shadowed.jsonl").read_text(encoding="utf-8").splitlines())
+    }
+    posted = 0
+    for one in json.loads(served.page("/v1/feedback"))["data"]:
+        line = texts[one["action"]]
+        number = Number(equals=result_of(line["messages"][0]["content"]))
+        for answer in one["needs"]:
+            said = line["answer" if answer == "served" else "reference"]["content"]
+            verdict = await judge(number, Completion(text=said))
+            needs = served.post("/v1/feedback", {"action": one["action"], "answer": answer, "correct": verdict.ok})
+            posted += 1
+            if not needs["needs"]:
+                break
+    return posted
+
+
+def result_of(text: str) -> float:
+    """The result of a product or sum."""
+    left, sign, right = re.findall(r"([\d.]+) ([*+]) ([\d.]+)", text)[0]
+    one, two = Decimal(left), Decimal(right)
+    return float(one * two if sign == "*" else one + two)
 
 
 async def certified_again(wanted: argparse.Namespace, folder: Path, found: Figures) -> None:
@@ -386,14 +493,17 @@ async def certified_again(wanted: argparse.Namespace, folder: Path, found: Figur
     command += ["--shadowed", folder / LABELLED, "--out", folder / "again"]
     done = subprocess.run(  # noqa: ASYNC221
         [sys.executable, "-m", "tierwise", *map(str, command)],
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
         env={**os.environ, "OMP_WAIT_POLICY": "passive"},
         check=False,
     )
-    print(done.stdout)
+    print(done.stdout, done.stderr)
     found.again = [line for line in done.stdout.splitlines() if line.strip()][:12]
-    if done.returncode:
+    refusals = [line for line in done.stderr.splitlines() if line.startswith("tierwise: ")]
+    if done.returncode == REFUSED and refusals:  # a promise that cannot be kept or proved on these tasks is an answer
+        found.again = refusals
+    elif done.returncode:
         sys.exit(f"`tierwise tune --from` ended with {done.returncode}; run this command again to continue")
     file = folder / "again" / "tierwise.yaml"
     found.again_certified = file.exists()
@@ -428,7 +538,8 @@ async def measure(wanted: argparse.Namespace, folder: Path) -> Figures:
         certified(folder, wanted.share)
         found.stages.append("certified")
         kept.write_bytes(msgspec.json.encode(found))
-    for stage in (undisturbed, changed, certified_again):
+    stages = (undisturbed, changed, labelled_later, *(() if wanted.no_again else (certified_again,)))
+    for stage in stages:
         if stage.__name__ in found.stages:
             continue
         await stage(wanted, folder, found)
@@ -445,7 +556,7 @@ def table(found: Figures, wanted: argparse.Namespace) -> str:
         (f"shadows of {wanted.actions} products, share {wanted.share:g}", _listed(found.outcomes)),
         (
             "differing answers, of those observed",
-            f"{found.differing_before}; evidence {found.evidence_before:.2f} of 1",
+            f"{found.differing_before}; evidence {found.evidence_before:.2f} of 1; {_alarmed(found.calm_alarm)}",
         ),
         (
             "a user's request without shadows",
@@ -460,18 +571,46 @@ def table(found: Figures, wanted: argparse.Namespace) -> str:
         ("changed traffic: differing answers, of those observed", found.differing),
         (
             "alarm",
-            f"after {found.actions_to_alarm} actions, {found.observed_to_alarm} observed"
-            if found.actions_to_alarm
+            f"after {found.actions_to_alarm} actions of it, {found.observed_to_alarm} observed"
+            if found.alarm
             else f"none in {wanted.changed} actions",
         ),
         ("answered after it by", found.answered_by_after or "–"),
-        ("shadowed decimals, labelled", str(found.labelled)),
-        ("`tune --from --shadowed`", "certified a route" if found.again_certified else "; ".join(found.again) or "–"),
-        ("the new certificate, served", found.again_state or "–"),
-        ("10 new decimals answered then by", _listed(found.again_tiers) or "–"),
+        (
+            "with labels: harm, of the products counted",
+            f"{found.label_calm}; evidence {found.label_calm_evidence:.2f} of 1; {_alarmed(found.label_calm_alarm)}",
+        ),
+        ("with labels: harm, of the decimals counted", found.label_observed),
+        (
+            "with labels: alarm",
+            f"after {found.label_actions_to_alarm} decimals"
+            if found.label_actions_to_alarm
+            else f"none in {wanted.changed} actions",
+        ),
+        ("with labels: posted in all", str(found.labels_posted)),
+        ("with labels: answered after the alarm by", found.label_answered_by_after or "–"),
     ]
-    said = f"\n> {found.alarm}\n" if found.alarm else ""
+    if "certified_again" in found.stages:
+        rows += [
+            ("shadowed decimals, labelled in the file", str(found.labelled)),
+            ("`tune --from --shadowed`", "certified a route" if found.again_certified else "; ".join(found.again)),
+            ("the new certificate, served", found.again_state or "–"),
+            ("10 new decimals answered then by", _listed(found.again_tiers) or "–"),
+        ]
+    said = "\n".join(f"\n> {alarm}" for alarm in (found.alarm, found.label_alarm) if alarm)
     return "\n".join(["| what | seen |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), said])
+
+
+def _alarmed(alarm: str) -> str:
+    return "AN ALARM" if alarm else "no alarm"
+
+
+def _rate(count: int, of: int) -> str:
+    """With its 95 % interval."""
+    if not of:
+        return "none"
+    interval = wilson(count, of)
+    return f"{count} of {of} ({count / of:.1%} [{interval.low:.1%}, {interval.high:.1%}])"
 
 
 def _share_of(found: Figures) -> float:
@@ -492,6 +631,11 @@ def problems(found: Figures) -> list[str]:
             ("after the alarm another tier answers", bool(found.alarm) and found.answered_by_after != "reference"),
             ("after the alarm the metric says that it holds", bool(found.alarm) and found.certified_metric != 0),
             ("no alarm came", not found.alarm),
+            ("an alarm came before the traffic changed", bool(found.calm_alarm or found.label_calm_alarm)),
+            ("no alarm came with labels", not found.label_alarm),
+            ("the alarm with labels is not about the loss", "loss of" not in found.label_alarm),
+            ("after the alarm with labels another tier answers", found.label_answered_by_after != "reference"),
+            ("status does not say the alarm with labels", not found.label_in_status),
             ("the alarm does not name the traffic that changed", bool(found.alarm) and not found.names_traffic),
             ("the new certificate does not hold", found.again_certified and found.again_state != "holds"),
             ("log or status do not say it", bool(found.alarm) and not (found.in_log and found.in_status)),
@@ -503,7 +647,9 @@ def problems(found: Figures) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--actions", type=int, default=40, help="products, with and without shadows")
-    parser.add_argument("--changed", type=int, default=700, help="requests of the changed traffic, at most")
+    parser.add_argument("--changed", type=int, default=300, help="requests of the changed traffic, at most")
+    parser.add_argument("--calm", type=int, default=110, help="products that are observed before the traffic changes")
+    parser.add_argument("--no-again", action="store_true", help="do not certify anew")
     parser.add_argument("--share", type=float, default=1.0, help="of actions that are shadowed")
     parser.add_argument("--folder", type=Path, help="where everything is kept, to continue after an interruption")
     parser.add_argument("--out", type=Path, help="the page whose table is replaced")

@@ -66,6 +66,7 @@ class Scene:
     keep_days: int = 0
     tool_turns: Any = "reference"
     wait_for: Any = "free_slot"
+    label_days: int = 0
     certificate: Certificate = field(default_factory=certificate)
     memory: Path | None = None
     texts: Path | None = None
@@ -87,7 +88,11 @@ class Scene:
     def restart(self) -> None:
         """Observe as after a restart of the endpoint."""
         settings = Shadow(
-            share=self.share, keep_days=self.keep_days, tool_turns=self.tool_turns, wait_for=self.wait_for
+            share=self.share,
+            keep_days=self.keep_days,
+            tool_turns=self.tool_turns,
+            wait_for=self.wait_for,
+            label_days=self.label_days,
         )
         routes = {"auto": ShadowedRoute(certificate=self.certificate, settings=settings)}
         self.shadows = Shadows(

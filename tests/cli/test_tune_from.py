@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,16 @@ def test_promise_reference_orders_and_seed_are_those_of_the_earlier_run_unless_t
     assert found.exit_code == 0, found.exception
     now = read_record(tmp_path / "out")
     assert (now.promise.limit, now.promise.confidence, now.orders) == (0.1, 0.9, 1)
+
+
+def test_a_dry_run_with_shadowed_traffic_leaves_no_folder_behind(earlier, tmp_path, monkeypatch):
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    lines = tmp_path / "shadowed.jsonl"
+    lines.write_text("".join(shadow(number) for number in range(80, 86)))
+    found = again(earlier, tmp_path / "out", "--shadowed", lines, "--dry-run")
+    assert "tasks of shadowed traffic are added" in found.output
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_a_dry_run_says_what_holds_and_what_the_rest_costs(earlier, tmp_path):

@@ -54,6 +54,14 @@ def test_harm_breaks_the_promise_and_says_by_how_much():
     assert "Add tasks" not in state.alarm  # no answer differs
 
 
+def test_an_alarm_soon_after_a_change_says_that_the_latest_have_more():
+    state = after(
+        WatchState.fresh(certificate()), [seen(loss=0.0)] * 300 + [seen(loss=float(n % 2)) for n in range(20)]
+    )
+
+    assert "actions with a known loss (the latest have more), and at most 5.0% is promised" in state.alarm
+
+
 def test_gains_offset_harm_where_the_promise_is_net():
     harmless = [seen(loss=1.0 if n % 8 == 0 else 0.0 if n % 8 == 1 else 0.5) for n in range(2000)]
     harmful = [seen(loss=1.0 if n % 4 == 0 else 0.5) for n in range(2000)]

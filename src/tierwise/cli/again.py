@@ -94,10 +94,9 @@ def _compared(
     folder: Path,
     draws: int,
 ) -> Resumed:
-    import tempfile
-
     from tierwise import plan as planning
     from tierwise.cli.console import Console
+    from tierwise.cli.output import scratch_folder
     from tierwise.cli.tuning_pool import judged_workload
     from tierwise.spec.errors import SpecError
     from tierwise.tuning.again import hold
@@ -117,10 +116,10 @@ def _compared(
     options = told(context, record)
     pool = None if given["pool"] is None else Path(given["pool"])  # as it was typed
     directory, recorded = open_pool(record, earlier, pool)
+    place = scratch_folder(context) if dry_run else folder
     if shadowed is not None:
-        place = Path(tempfile.mkdtemp(prefix="tierwise-")) if dry_run else folder
         workload = with_shadowed(console, workload, shadowed, place, needs_labels=options["labels"] == "check")
-    given_tasks, workload = workload, judged_workload(workload, options["labels"], None if dry_run else folder)
+    given_tasks, workload = workload, judged_workload(workload, options["labels"], place)
     held = hold(record, earlier, directory, plan, load(workload), draws)
     show(console, held)
     if held.needs_no_test and options == told(None, record):

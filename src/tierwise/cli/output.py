@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import typer
+
     from tierwise.cli.console import Console
 
 
@@ -29,3 +31,10 @@ def wide_console() -> Console:
 def new_directory(name: str) -> Path:
     """The default directory of a run without `--out`: `runs/NAME-TIME`."""
     return Path("runs") / f"{name}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
+
+
+def scratch_folder(context: typer.Context) -> Path:
+    """A temporary folder that is removed when the verb ends, however it does; for dry runs, which leave nothing."""
+    from tempfile import TemporaryDirectory
+
+    return Path(context.with_resource(TemporaryDirectory(prefix="tierwise-")))

@@ -166,6 +166,12 @@ def _print_reasons(console: Any, route: Mapping[str, Any]) -> None:
                 f"{route['name']}: {shadow['waiting']:,} actions wait to be observed, and {shadow['lost']:,} had to "
                 "yield to users until it was too late (they count as no difference)"
             )
+        if labels := shadow.get("labels"):
+            console.print(
+                f"{route['name']}: the loss of {labels['counted']:,} actions is counted; {labels['wanted']:,} wait for "
+                f"labels, and {labels['behind']:,} behind them; {labels['unlabelled']:,} were not labelled in time "
+                f"(they count as no loss), {labels['late']:,} labels came too late"
+            )
     if route["by_safe_tier"]:
         console.print(f"{route['name']}: {route['by_safe_tier']:,} actions were answered by the safe tier")
     for one in route["escalations"]:

@@ -170,7 +170,7 @@ def tune(
         workload, promise = resumed.given, PromiseKind(resumed.promise)
         loss, confidence, labels, p95, dollars, reference, orders, seed = resumed.rest
     promises = promises_of(promise.value, loss, confidence, p95, labels)
-    tasks, races = labelled(workload, promises, None if dry_run else folder), races and labels == "check"
+    tasks, races = labelled(context, workload, promises, folder), races and labels == "check"
     console, raced, given, limits = _console(as_json=as_json), None, file, (budget_dollars, budget_minutes)
     if dry_run and pool is None:
         return print_split(console, file, workload, promises, draws or draws_needed(file), seed, races=races)

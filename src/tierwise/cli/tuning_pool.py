@@ -115,17 +115,14 @@ def draws_needed(file: Path, *, least: int = _LEAST_DRAWS) -> int:
     return max(least, most + _SPARE * is_shared)
 
 
-def judged_workload(workload: Path, labels: str, folder: Path | None) -> Path:
+def judged_workload(workload: Path, labels: str, folder: Path) -> Path:
     """The workload as a judge grades it, in the folder of the tuning; the workload itself without a judge.
 
     Args:
         workload: the tasks, some of which have a check.
         labels: of the promise.
-        folder: into which it is written; None to write into a temporary one.
+        folder: into which it is written.
     """
-    import tempfile
-    from pathlib import Path
-
     from tierwise.tuning.judging import write_judged
     from tierwise.tuning.labels import judge_of
     from tierwise.workloads.files import load
@@ -133,5 +130,4 @@ def judged_workload(workload: Path, labels: str, folder: Path | None) -> Path:
     tier = judge_of(labels)
     if not tier:
         return workload
-    place = Path(tempfile.mkdtemp(prefix="tierwise-")) if folder is None else folder
-    return write_judged(load(workload), tier, place / "judged.jsonl")
+    return write_judged(load(workload), tier, folder / "judged.jsonl")

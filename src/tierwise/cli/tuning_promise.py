@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import typer
+
     from tierwise.cli.console import Console
     from tierwise.stats.promises import Method
     from tierwise.tuning.certify import Kind, Promises
@@ -34,14 +36,18 @@ def promises_of(kind: Kind, loss: float, confidence: float, p95: str, labels: st
     return Promises(kind=kind, limit=loss, confidence=confidence, labels=by, p95=seconds)
 
 
-def labelled(workload: Path, promises: Promises, folder: Path | None) -> Path:
-    """Refuse tasks that have not what tells a loss. Returns the workload that is recorded: with a judge, its own."""
+def labelled(context: typer.Context, workload: Path, promises: Promises, folder: Path) -> Path:
+    """Refuse tasks that have not what tells a loss. Returns the workload that is recorded: with a judge, its own, in
+    the folder of the tuning; at a dry run in one that is removed.
+    """
+    from tierwise.cli.output import scratch_folder
     from tierwise.cli.tuning_pool import judged_workload
     from tierwise.tuning.labels import require_labelled
     from tierwise.workloads.files import load
 
     require_labelled(load(workload), promises.labels)
-    return judged_workload(workload, promises.labels, folder)
+    place = scratch_folder(context) if context.params["dry_run"] else folder
+    return judged_workload(workload, promises.labels, place)
 
 
 def print_split(

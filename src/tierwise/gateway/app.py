@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -15,6 +15,7 @@ from starlette.types import Message, Receive, Scope, Send
 from tierwise.gateway.access import Access
 from tierwise.gateway.chat import ChatEndpoint
 from tierwise.gateway.failures import status_of
+from tierwise.gateway.feedback import FEEDBACK, FeedbackPage
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.pages import Pages
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS, send_error
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 _CHAT = "/v1/chat/completions"
-_PLACES = f"{_CHAT}, /v1/models, /v1/deployments, /health, /ready, /metrics"
+_PLACES = f"{_CHAT}, {FEEDBACK}, /v1/models, /v1/deployments, /health, /ready, /metrics"
 
 
 class Endpoint(Starlette):
@@ -92,18 +93,28 @@ def application(
     access = access or Access()
     chat = ChatEndpoint(service, metrics, first_bytes=first_bytes)
     pages = Pages(service, metrics, access)
+    feedback = FeedbackPage(service, metrics)
 
     app = Endpoint(
-        routes=[_route(_CHAT, access, None), *(_route(path, access, page) for path, page in pages.by_path().items())],
+        routes=[
+            _route(_CHAT, access, None),
+            _route(FEEDBACK, access, feedback, ("GET", "POST")),
+            *(_route(path, access, page, ("GET",)) for path, page in pages.by_path().items()),
+        ],
         exception_handlers={HTTPException: _not_here, Exception: _broke},
     )
     app.chat, app.access, app.metrics = chat, access, metrics
     return app
 
 
-def _route(path: str, access: Access, page: Callable[[Request], Awaitable[Response]] | None) -> Route:
+def _route(
+    path: str,
+    access: Access,
+    page: Callable[[Request], Awaitable[Response]] | None,
+    takes: Sequence[str] = ("POST",),
+) -> Route:
     """A page and what its path allows; without a page, a path that takes POST, which does not come here."""
-    methods = ["POST" if page is None else "GET", "HEAD", "OPTIONS"]
+    methods = [*takes, "HEAD", "OPTIONS"]
     allow = {"allow": ", ".join(methods)}
 
     async def answer(request: Request) -> Response:

@@ -6,6 +6,7 @@ from math import ceil, isfinite
 from typing import NamedTuple
 
 from tierwise.spec.errors import (
+    AlreadyKnown,
     BodyTooLarge,
     Broken,
     BudgetError,
@@ -23,6 +24,7 @@ from tierwise.spec.errors import (
     Stopping,
     TierwiseError,
     TimedOut,
+    TooLate,
     TooLong,
     Unauthorized,
 )
@@ -48,6 +50,8 @@ STATUSES: dict[type[TierwiseError], ErrorStatus] = {
     Forbidden: ErrorStatus(403, "PERMISSION_DENIED", "permission_error", "forbidden"),
     NoSuchModel: ErrorStatus(404, "NOT_FOUND", "invalid_request_error", "model_not_found"),
     NotFound: ErrorStatus(404, "NOT_FOUND", "invalid_request_error", "not_found"),
+    AlreadyKnown: ErrorStatus(409, "ALREADY_EXISTS", "invalid_request_error", "already_labelled"),
+    TooLate: ErrorStatus(410, "FAILED_PRECONDITION", "invalid_request_error", "label_too_late"),
     BodyTooLarge: ErrorStatus(413, "RESOURCE_EXHAUSTED", "invalid_request_error", "body_too_large"),
     NotJson: ErrorStatus(415, "INVALID_ARGUMENT", "invalid_request_error", "unsupported_media_type"),
     SpecError: ErrorStatus(400, "INVALID_ARGUMENT", "invalid_request_error", "invalid_value"),

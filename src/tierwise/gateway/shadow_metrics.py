@@ -37,6 +37,15 @@ class ShadowMetrics:
             registry=registry,
         )
 
+        self._labels = Gauge(
+            "tierwise_route_labels",
+            "Shadowed actions of the route that take labels: wanted (they wait for one), behind (their loss is known, "
+            "and waits for those before), counted (in the evidence), unlabelled (nobody labelled them in time) and "
+            "late (labels that came after that).",
+            ("route", "state"),
+            registry=registry,
+        )
+
     def counted(self, route: str, outcome: str) -> None:
         self._shadowed.labels(route, outcome).inc()
 
@@ -45,3 +54,5 @@ class ShadowMetrics:
         for route, state in self._shadows.states.items():
             for detector in DETECTORS:
                 self._evidence.labels(route, detector).set(getattr(state, detector).evidence)
+            for name, count in self._shadows.feedback.counts(route).items():
+                self._labels.labels(route, name).set(count)

@@ -5,7 +5,7 @@ answers, `watching.py` has the detectors of a route, and `memory.py` keeps their
 """
 
 from tierwise.shadowing.answered import Answered as Answered
-from tierwise.shadowing.shadows import ShadowedRoute as ShadowedRoute
 from tierwise.shadowing.shadows import Shadows as Shadows
+from tierwise.shadowing.watching import ShadowedRoute as ShadowedRoute
 
 __all__ = ["Answered", "ShadowedRoute", "Shadows"]

@@ -12,7 +12,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Literal
 
@@ -23,23 +23,23 @@ from tierwise.policies import Single
 from tierwise.run import Action
 from tierwise.shadowing.answered import Answered, is_labelled, size_of, strata_of
 from tierwise.shadowing.comparing import chosen, differ, loss_of
+from tierwise.shadowing.feedback import Feedback
+from tierwise.shadowing.labels import Labels, Unsettled
 from tierwise.shadowing.memory import KeptTexts, ShadowMemory
 from tierwise.shadowing.room import Pace, Room
 from tierwise.shadowing.tool_turns import ReferenceTier
 from tierwise.shadowing.waiting import Waiting, WaitingActions
-from tierwise.shadowing.watching import DETECTORS, Observed, WatchState
+from tierwise.shadowing.watching import DETECTORS, Observed, ShadowedRoute, WatchState
 from tierwise.spec.ask import Answer
 from tierwise.spec.clock import now
 from tierwise.spec.errors import TierwiseError
 
 if TYPE_CHECKING:
-    from tierwise.certificate import Certificate
     from tierwise.ledger.prices import PriceBook
     from tierwise.router import Router
     from tierwise.run.tier import Tier
     from tierwise.spec.json import Json
     from tierwise.spec.prompt import Prompt
-    from tierwise.spec.shadow import Shadow
 
 _LOG = logging.getLogger("tierwise")
 
@@ -54,14 +54,6 @@ SAVE_SECONDS = 1.0
 """Between two writes of the detectors' states."""
 _COMPARE_SECONDS = 120.0
 """The longest comparison of two answers: it may run code."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShadowedRoute:
-    """A certified route, and how it is observed."""
-
-    certificate: Certificate
-    settings: Shadow
 
 
 def _discard(_: Record) -> None:
@@ -111,6 +103,9 @@ class Shadows:
         self._texts.forget(time(), max(settings, default=0))
         self.counts: Counter[tuple[str, Outcome]] = Counter()
         self.states = self._restored()
+        self._turn: Waiting | None = None
+        """The action that is being observed."""
+        self.feedback = Feedback(self._routes, self.states, self._waiting_for, self._changed)
 
     def _restored(self) -> dict[str, WatchState]:
         stored, found = self._memory.read(), {}
@@ -118,6 +113,7 @@ class Shadows:
             state = stored.get(name)
             if state is None or state.certificate != route.certificate.sha256:
                 state = WatchState.fresh(route.certificate)
+            state = route.counted(state)
             if state.alarm:
                 self._router.certified.void(name, state.alarm)
             found[name] = state
@@ -150,6 +146,7 @@ class Shadows:
             "labelled": state.promise.seen,
             "loss": state.promise.losses,
             "evidence": {name: getattr(state, name).evidence for name in DETECTORS},
+            "labels": {**self.feedback.counts(route)},
             "strata": [*state.strata()],
             "alarm": state.alarm,
         }
@@ -197,8 +194,11 @@ class Shadows:
         self._observe(answered, Observed.of_lost(answered.action, loss, strata_of(answered)), "lost")
 
     def _has_label(self, one: Answered) -> bool:
-        """Whether something tells the promised loss: a verifier; by agreement, the reference's answer."""
-        return self._routes[one.route].certificate.promise.labels == "agreement" or is_labelled(one)
+        """Whether something tells the promised loss: a verifier, or labels that come later; by agreement, the
+        reference's answer.
+        """
+        route = self._routes[one.route]
+        return route.takes_labels or route.certificate.promise.labels == "agreement" or is_labelled(one)
 
     def _is_promised(self, one: Answered) -> bool:
         """Whether the promise is about this action."""
@@ -224,6 +224,7 @@ class Shadows:
     async def stop(self) -> None:
         """Cancel what runs, and store the states. Idempotent."""
         self._is_stopped = True
+        self._is_unsaved |= self._is_saving  # what is being written may not get there
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -271,10 +272,12 @@ class Shadows:
         answered, pace = one.answered, self._paces[one.answered.route]
         self._queue.remove(one)
         one.tries += not one.is_own
+        self._turn = one
         outcome: Outcome = "yielded"
         try:
             outcome = await self._try(one, room)
         finally:
+            self._turn = None
             if outcome == "yielded":  # or the endpoint stops, and it has to leave
                 self._wait_again(one)
         if outcome == "yielded":
@@ -382,7 +385,7 @@ class Shadows:
                 loss = await loss_of(one.answer, reference, one.verifier, promise.kind, is_kept=is_kept)
         outcome: Outcome = "differed" if differs else "agreed"
         seen = Observed(action=one.action, differs=differs, loss=loss, strata=strata_of(one))
-        self._observe(one, seen, outcome)
+        self._observe(one, seen, outcome, trace.action)
         self._keep(one, seen, reference, trace.action)
         return outcome
 
@@ -402,15 +405,31 @@ class Shadows:
         }
         self._texts.add(line, time(), self._routes[one.route].settings.keep_days)
 
-    def _observe(self, one: Answered, seen: Observed, outcome: Outcome) -> None:
-        """Add an observation to the detectors of its route; an alarm voids the certificate."""
-        before = self.states[one.route]
-        self.states[one.route] = state = before.after(seen)
+    def _waiting_for(self, action: str) -> Waiting | None:
+        """An action that was chosen, and is not observed yet."""
+        turn = self._turn
+        return turn if turn is not None and turn.answered.action == action else self._queue.named(action)
+
+    def _observe(self, one: Answered, seen: Observed, outcome: Outcome, shadow: str = "") -> None:
+        """Add an observation to the detectors of its route."""
+        route = self._routes[one.route]
+        if route.takes_labels and self._is_promised(one):
+            labels = Labels() if seen.is_lost or self._turn is None else self._turn.labels
+            loss = labels.loss(route.certificate.promise.kind, differs=seen.differs) if seen.loss is None else seen.loss
+            kept = Unsettled(action=one.action, at=time(), shadow=shadow, loss=loss, labels=labels)
+            seen = replace(seen, unsettled=kept)
+        state = self.states[one.route].after(seen)
         self._counted(one.route, outcome)
+        self._changed(one.route, state)
+
+    def _changed(self, name: str, state: WatchState) -> None:
+        """Keep the state of a route after all that can be counted; an alarm voids the certificate."""
+        before = self.states[name]
+        self.states[name] = state = self._routes[name].counted(state)
         self._is_unsaved = True
         if state.alarm and not before.alarm:
             self._memory.write(self.states)  # at once: it has to survive whatever comes next
-            self._router.certified.void(one.route, state.alarm)
+            self._router.certified.void(name, state.alarm)
         if not self._is_saving and not self._is_stopped:
             self._is_saving = True
             self._spawn(self._save())

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from tierwise.shadowing.labels import Labels
 
 if TYPE_CHECKING:
     from tierwise.shadowing.answered import Answered
@@ -36,6 +38,8 @@ class Waiting:
     """When it was answered, in seconds of a monotonic clock."""
     tries: int = 0
     """How often its shadow has begun."""
+    labels: Labels = field(default_factory=Labels)
+    """Those that came before it was observed."""
 
 
 class WaitingActions:
@@ -63,6 +67,10 @@ class WaitingActions:
         while len(self._waiting) > MOST_WAITING or sum(each.size for each in self._waiting) > MOST_CHARACTERS:
             left.append(self._waiting.pop(self._chance(len(self._waiting))))
         return left
+
+    def named(self, action: str) -> Waiting | None:
+        """The action with this id, if it waits."""
+        return next((one for one in self._waiting if one.answered.action == action), None)
 
     def remove(self, one: Waiting) -> None:
         """It is its turn."""

@@ -6,22 +6,53 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import time
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from tierwise.certificate import Certificate, Figure
+from tierwise.certificate import Certificate, Figure, PromiseKind
+from tierwise.shadowing.labels import MOST_UNSETTLED, Label, Labels, Unsettled
 from tierwise.stats.drift import BrokenPromise, Change
+
+if TYPE_CHECKING:
+    from tierwise.spec.shadow import Shadow
 
 DETECTORS = ("promise", "harm", "disagreement")
 """The fields of a state that raise alarms."""
 RECENT = 200
 """Observations that strata are counted in."""
+REMEMBERED = 1_000
+"""Actions that are remembered once they wait no longer for labels, so that a late label is told from a wrong id."""
 _NAMED = 3
 """Strata and actions that an alarm names."""
 _LEAST = 3
 """Differing answers that make a stratum worth naming."""
 _RAREST, _MOST = 1e-3, 0.999
 """Bounds of the certified rate of disagreement: a rate of zero or one could not be tested."""
+
+
+_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowedRoute:
+    """A certified route, and how it is observed."""
+
+    certificate: Certificate
+    settings: Shadow
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether its actions wait for labels. Where agreement was promised, none is needed."""
+        return bool(self.settings.label_days) and self.certificate.promise.labels != "agreement"
+
+    def counted(self, state: WatchState) -> WatchState:
+        """The state of this route after all losses whose turn it is now."""
+        if not state.unsettled:
+            return state
+        days = self.settings.label_days if self.takes_labels else 0
+        return state.counted(self.certificate.promise.kind, time() - days * _DAY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +68,8 @@ class Observed:
     """Kinds of traffic that it belongs to: a value for each name."""
     is_lost: bool = False
     """Whether nothing was seen: its shadow had to yield until it was too late."""
+    unsettled: Unsettled | None = None
+    """It waits for labels if its loss is not known, and for those before it; None on a route that takes no labels."""
 
     @classmethod
     def of_lost(cls, action: str, loss: float | None, strata: Mapping[str, str]) -> Observed:
@@ -72,6 +105,16 @@ class WatchState(msgspec.Struct, frozen=True, kw_only=True):
     recent: tuple[Recent, ...] = ()
     alarm: str = ""
     """Why the certificate is void; empty if it is not."""
+    unsettled: tuple[Unsettled, ...] = ()
+    """Actions whose losses are not counted yet, in the order in which they were observed."""
+    settled: tuple[str, ...] = ()
+    """Actions whose losses were told by labels, latest last."""
+    expired: tuple[str, ...] = ()
+    """Actions that waited for labels for too long, latest last."""
+    unlabelled: int = 0
+    """Those that expired, in all; they are counted with the least loss that their labels allow."""
+    late: int = 0
+    """Labels that came after that."""
 
     @classmethod
     def fresh(cls, certificate: Certificate) -> WatchState:
@@ -91,8 +134,10 @@ class WatchState(msgspec.Struct, frozen=True, kw_only=True):
 
     def after(self, seen: Observed) -> WatchState:
         """The state after one more observation. The first alarm stays."""
-        promise, harm = self.promise, self.harm
-        if seen.loss is not None:
+        promise, harm, unsettled = self.promise, self.harm, self.unsettled
+        if seen.unsettled is not None:
+            unsettled = (*unsettled, seen.unsettled)
+        elif seen.loss is not None:
             promise, harm = promise.after(seen.loss), harm.after(seen.loss)
         recent = self.recent
         if not seen.is_lost:
@@ -104,8 +149,60 @@ class WatchState(msgspec.Struct, frozen=True, kw_only=True):
             disagreement=self.disagreement.after(float(seen.differs)),
             lost=self.lost + seen.is_lost,
             recent=recent,
+            unsettled=unsettled,
         )
-        return found if found.alarm else msgspec.structs.replace(found, alarm=found.finding())
+        return _judged(found)
+
+    def labelled(self, given: Label, kind: PromiseKind) -> WatchState:
+        """The state after a label of an action that waits for it; `counted` then counts it in its turn.
+
+        Args:
+            given: the label.
+            kind: of the promise.
+        """
+
+        def changed(one: Unsettled) -> Unsettled:
+            if one.action != given.action or one.loss is not None:
+                return one
+            labels = one.labels.plus(given)
+            return msgspec.structs.replace(one, labels=labels, loss=labels.loss(kind))
+
+        return msgspec.structs.replace(self, unsettled=tuple(map(changed, self.unsettled)))
+
+    def counted(self, kind: PromiseKind, since: float) -> WatchState:
+        """The state after all losses whose turn it is, first observed first.
+
+        Args:
+            kind: of the promise.
+            since: those that were observed earlier wait no longer, in seconds since 1970.
+        """
+        promise, harm = self.promise, self.harm
+        settled, expired, left = [*self.settled], [*self.expired], list(self.unsettled)
+        unlabelled = self.unlabelled
+        for one in self.unsettled:
+            loss = one.loss
+            if loss is None:
+                if one.at >= since and len(left) <= MOST_UNSETTLED:
+                    break
+                loss = one.labels.least(kind)
+                unlabelled += 1
+                expired.append(one.action)
+            elif one.labels != Labels():
+                settled.append(one.action)
+            del left[0]
+            promise, harm = promise.after(loss), harm.after(loss)
+        if len(left) == len(self.unsettled):
+            return self
+        found = msgspec.structs.replace(
+            self,
+            promise=promise,
+            harm=harm,
+            unsettled=tuple(left),
+            settled=tuple(settled[-REMEMBERED:]),
+            expired=tuple(expired[-REMEMBERED:]),
+            unlabelled=unlabelled,
+        )
+        return _judged(found)
 
     def finding(self) -> str:
         """One line that says what was noticed; empty if nothing was."""
@@ -156,6 +253,11 @@ class WatchState(msgspec.Struct, frozen=True, kw_only=True):
         return [one.action for one in reversed(self.recent) if one.differs]
 
 
+def _judged(state: WatchState) -> WatchState:
+    """The state with what its detectors notice; the first alarm stays."""
+    return state if state.alarm else msgspec.structs.replace(state, alarm=state.finding())
+
+
 def certified_rate(disagreement: Figure, tasks: int) -> float:
     """The highest rate of differing answers that is consistent with a certificate: the upper end of its interval."""
     high = disagreement.value if disagreement.high is None else disagreement.high
@@ -164,4 +266,6 @@ def certified_rate(disagreement: Figure, tasks: int) -> float:
 
 def _loss(one: BrokenPromise | Change) -> str:
     mean = one.losses / max(1, one.seen)
-    return f"a loss of {mean:.1%} over {one.seen} actions with a known loss, and at most {one.limit:.1%} is promised"
+    lately = " (the latest have more)" if mean <= one.limit else ""
+    said = f"a loss of {mean:.1%} over {one.seen} actions with a known loss{lately}"
+    return f"{said}, and at most {one.limit:.1%} is promised"

@@ -4,6 +4,8 @@
     ├─ SpecError        the request or file is invalid                      400
     │  ├─ NotFound      it names something that does not exist              404
     │  │  └─ NoSuchModel  it names a tier or route that does not exist      404
+    │  ├─ AlreadyKnown  it labels an answer whose label is known            409
+    │  ├─ TooLate       it labels an action that waits no longer            410
     │  ├─ BodyTooLarge  the request body is too large                       413
     │  └─ NotJson       the body is not declared as JSON                    415
     ├─ AccessError      the caller may not use the endpoint
@@ -51,6 +53,14 @@ class NotFound(SpecError):
 
 class NoSuchModel(NotFound):
     """The request names a model that is neither a tier nor a route."""
+
+
+class AlreadyKnown(SpecError):
+    """The request labels an answer that has a label, or an action whose loss is known."""
+
+
+class TooLate(SpecError):
+    """The request labels an action that has waited for labels for too long."""
 
 
 class BodyTooLarge(SpecError):

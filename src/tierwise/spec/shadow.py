@@ -25,3 +25,6 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keep_days: Annotated[int, msgspec.Meta(ge=0, le=3650)] = 0
     """Days for which request and both answers of an observed action are kept, in a file beside the ledger that only the
     user of the endpoint can read. 0: no text is kept anywhere."""
+    label_days: Annotated[int, msgspec.Meta(ge=0, le=365)] = 0
+    """Days for which an observed action waits for labels of its answers at `/v1/feedback`, if only they tell the
+    promised loss. Those that nobody labels in time count as no loss. 0: only verifiers label."""

@@ -1,0 +1,77 @@
+"""`/v1/feedback`: labels of answers that come later, and which actions wait for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from tierwise.gateway.body import HungUp, read_body
+from tierwise.gateway.decoding import decoded
+from tierwise.gateway.failures import body_of, status_of
+from tierwise.gateway.headers import RequestHeaders
+from tierwise.shadowing.labels import Label
+from tierwise.spec.errors import NotFound, SpecError, TierwiseError
+from tierwise.spec.reading import Reading
+
+if TYPE_CHECKING:
+    from tierwise.gateway.metrics import Metrics
+    from tierwise.service import Service
+
+FEEDBACK = "/v1/feedback"
+_SHAPE = (
+    'send {"action": ID, "correct": true or false, "answer": "served" or "reference"}; without `answer` it is "served"'
+)
+_HUNG_UP = 499  # nobody reads it
+
+
+class FeedbackPage:
+    """The page of one service.
+
+    Args:
+        service: its shadows take the labels.
+        metrics: counts what is refused.
+    """
+
+    def __init__(self, service: Service, metrics: Metrics) -> None:
+        self._service, self._metrics = service, metrics
+
+    async def __call__(self, request: Request) -> Response:
+        """A label, or the list of the actions that wait for one."""
+        try:
+            if request.method == "POST":
+                return await self._labelled(request)
+        except HungUp:
+            return Response(status_code=_HUNG_UP)
+        except TierwiseError as error:
+            status = status_of(error).http
+            self._metrics.refused(status)
+            return JSONResponse(body_of(error), status)
+        shadows = self._service.shadows
+        return JSONResponse({"object": "list", "data": [] if shadows is None else shadows.feedback.wanted()})
+
+    async def _labelled(self, request: Request) -> Response:
+        body = decoded(await read_body(request.receive, RequestHeaders.of(request.scope)))
+        reading = Reading()
+        read = reading.read(Label, body, "")
+        if reading.errors:
+            wrong = reading.errors[0]
+            raise SpecError(f"{wrong}; {_SHAPE}", field=wrong.field)
+        given = reading.finish(read)
+        if (shadows := self._service.shadows) is None:
+            raise NotFound(
+                "no route of this endpoint is observed, so nothing waits for labels; set `shadow: {label_days: 7}` "
+                "beside the certificate of a route, and serve without --no-shadow",
+                field="action",
+            )
+        needs = shadows.feedback.give(given)
+        return JSONResponse(
+            {
+                "object": "feedback",
+                "action": given.action,
+                "answer": given.answer,
+                "correct": given.correct,
+                "needs": [*needs],
+            }
+        )
