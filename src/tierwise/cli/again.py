@@ -101,6 +101,7 @@ def _compared(
     from tierwise.cli.tuning_pool import judged_workload
     from tierwise.spec.errors import SpecError
     from tierwise.tuning.again import hold
+    from tierwise.tuning.judging import judge_alone
     from tierwise.tuning.looks import look_note
     from tierwise.tuning.record import read_record
     from tierwise.tuning.repricing import open_pool
@@ -121,7 +122,8 @@ def _compared(
         place = Path(tempfile.mkdtemp(prefix="tierwise-")) if dry_run else folder
         workload = with_shadowed(console, workload, shadowed, place, needs_labels=options["labels"] == "check")
     given_tasks, workload = workload, judged_workload(workload, options["labels"], None if dry_run else folder)
-    held = hold(record, earlier, directory, plan, load(workload), draws)
+    without = judge_alone(plan, options["labels"], options["reference"])
+    held = hold(record, earlier, directory, plan, load(workload), draws, without=without)
     show(console, held)
     if held.needs_no_test and options == told(None, record):
         console.print("nothing but prices changed: the tests that were passed hold, and no look is taken")
@@ -250,6 +252,7 @@ def recorded_again(
             seed=held.manifest.settings.seed,
             dollars=limits[0],
             minutes=limits[1],
+            without=held.without,
         )
         if code := run(job, as_json=as_json):
             raise typer.Exit(code)
