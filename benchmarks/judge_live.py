@@ -36,6 +36,7 @@ from tierwise.pools.reading import read_pool
 from tierwise.runs.directory import RunDirectory
 from tierwise.runs.records import TrialOutcome, TrialRecord
 from tierwise.stats.estimates import Estimate
+from tierwise.tuning.judge_error import share_of_draws
 from tierwise.tuning.judging import judged_tasks
 from tierwise.workloads.files import encoded, load
 from unlabelled import ANSWERED, Row, row
@@ -77,7 +78,7 @@ def config_with_judge(name: str) -> dict[str, Any]:
 # ── asking ──────────────────────────────────────────────────────────────
 async def judge(name: str, pool: Path, folder: Path, first: int | None) -> None:
     """Ask for what is not judged yet, in a random order of the tasks."""
-    kept = folder / f"{name}.jsonl"
+    kept = folder / f"{name}-judged.jsonl"
     done = {one.key for one in read(kept)} if kept.exists() else set()
     tasks = {one.id: one for one in judged_tasks(load(pool / "workload.jsonl"), JUDGE)}
     answers = {(one.task, one.answer): one for one in RunDirectory(pool).read_records() if one.outcome in ANSWERED}
@@ -200,7 +201,7 @@ def errors(name: str, pool: Path, judgements: Sequence[Judgement]) -> Errors:
     def share(accepted: bool, right: bool) -> Estimate | None:
         of = [float(sum(is_right == right for _, is_right in by_task[task])) for task in names]
         found = [float(by_task[task].count((accepted, right))) for task in names]
-        return sample.ratio(found, of) if sum(of) else None
+        return share_of_draws(sample, found, of)
 
     count = max(1, len(judgements))
     return Errors(
@@ -219,7 +220,8 @@ def errors(name: str, pool: Path, judgements: Sequence[Judgement]) -> Errors:
 def rows(name: str, folder: Path, judgements: Sequence[Judgement]) -> list[tuple[str, Row, str]]:
     """What is certified with the judge, and without it."""
     config, pool = unpacked(name, folder)
-    config.write_text(yaml.safe_dump(config_with_judge(name), sort_keys=False), encoding="utf-8")
+    judging = folder / "judging.yaml"
+    judging.write_text(yaml.safe_dump(config_with_judge(name), sort_keys=False), encoding="utf-8")
     said = {one.key: one.outcome for one in judgements}
     pool = only(pool, folder / "judged", judged_whole(pool, said))[0]
     some = graded(pool, folder / "some", said, CHECKED)
@@ -233,7 +235,7 @@ def rows(name: str, folder: Path, judgements: Sequence[Judgement]) -> list[tuple
     found = []
     for number, (what, labels, of) in enumerate(given):
         out = folder / f"tuned-{number}"
-        one = row(name, config, LOSS, labels, out, of, pool)
+        one = row(name, config if labels == "check" else judging, LOSS, labels, out, of, pool)
         found.append((what, one, _missed(out)))
         print(found[-1], flush=True)
     return found
@@ -290,7 +292,7 @@ def main() -> None:
             if wanted.out is not None:
                 wanted.out.mkdir(parents=True, exist_ok=True)
                 asyncio.run(judge(name, unpacked(name, folder)[1], wanted.out.resolve(), wanted.first))
-            judgements = read((POOLS if wanted.recorded else wanted.out) / f"{name}.jsonl")
+            judgements = read((POOLS if wanted.recorded else wanted.out) / f"{name}-judged.jsonl")
             all_errors.append(errors(name, unpacked(name, folder)[1], judgements))
             print(all_errors[-1], flush=True)
             found += rows(name, folder, judgements)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,11 @@ def test_a_judge_that_accepts_what_is_wrong_certifies_nothing_that_harms(tmp_pat
     assert done.exit_code == 0, done.exception
     found = json.loads(done.stdout)
     assert found["serve"] != "fast"  # wrong on 30 % of the tasks
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "the judge saves no labels" in report
+    assert re.search(r"accepts 100 % \[\d+ % to 100 %\] of the wrong ones and rejects 0 % \[0 % to \d+ %\]", report)
+    now = found["labels"][0]
+    assert now["tightest"] == pytest.approx(2 * (1 - 0.05 ** (1 / now["units"])))  # all have a check
     if found["is_certified"]:
         judge = read_certificate(tmp_path / "out" / "certificate.json").evidence.judge
         assert judge.losses / judge.tasks < 0.1

@@ -261,7 +261,7 @@ def _search(
     from tierwise.pools.replaying import Replayer
     from tierwise.tuning.complete import with_all_draws
     from tierwise.tuning.evaluate import search_space
-    from tierwise.tuning.judging import of_pool, with_share
+    from tierwise.tuning.judging import chance_note, of_pool, with_share
     from tierwise.tuning.labels import judge_of
     from tierwise.tuning.looks import look_note
     from tierwise.tuning.spending import require_prices, require_unused, unbounded, with_dollars
@@ -292,6 +292,7 @@ def _search(
     promises = with_share(promises, searched, parts) if searched.judge is not None else promises
     promises, looks = _looked(promises, file, pool, directory, parts, searched, options)
     further = [look_note(len(looks), promises.delta)] if len(looks) > 1 else []
+    further += chance_note(searched.judge, promises.labels)
     notes = (*pool.notes, *parts.notes, *searched.left_out, *further)
     for note in notes:
         console.print(note, style="yellow")

@@ -27,7 +27,7 @@ from tierwise.workloads.checks import CheckChoice
 from tierwise.workloads.files import encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tierwise.certificate import Labels
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tierwise.pools.reading import Pool
     from tierwise.tuning.certify import Promises
     from tierwise.tuning.evaluate import Searched
+    from tierwise.tuning.judge_error import JudgeError
     from tierwise.tuning.split import TaskSplit
     from tierwise.workloads.files import Workload
     from tierwise.workloads.task import Task
@@ -135,6 +136,16 @@ def with_share(promises: Promises, searched: Searched, split: TaskSplit) -> Prom
             (min((float(costs[one]) for one in passing), default=dearest), min(sure.values(), default=1.0), tried)
         )
     return min(found, key=lambda one: one[:2])[2]
+
+
+def chance_note(error: JudgeError | None, labels: Labels) -> Iterator[str]:
+    """What to do about a judge that tells nothing."""
+    if error is not None and error.is_chance:
+        yield (
+            f"{judge_of(labels)} accepts wrong answers as often as right ones, on the tasks that have a check. A "
+            "promise then rests on these tasks alone, and the judge saves no labels: let another tier judge, give it a "
+            "rubric that says what a wrong answer looks like, or check more tasks and use --labels check"
+        )
 
 
 def of_pool(pool: Pool, workload: Workload) -> dict[str, CheckChoice]:
