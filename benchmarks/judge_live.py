@@ -19,7 +19,7 @@ import random
 import secrets
 import tempfile
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,9 @@ from tierwise.runs.records import TrialOutcome, TrialRecord
 from tierwise.stats.estimates import Estimate
 from tierwise.tuning.judge_error import share_of_draws
 from tierwise.tuning.judging import judged_tasks
+from tierwise.tuning.space import Route
 from tierwise.workloads.files import encoded, load
-from unlabelled import ANSWERED, Row, row
+from unlabelled import ANSWERED, Row, row, truth
 
 PAGE = ROOT / "docs" / "certificates.md"
 BEGIN, END = "<!-- benchmarks/judge_live.py -->", "<!-- end of benchmarks/judge_live.py -->"
@@ -236,9 +237,23 @@ def rows(name: str, folder: Path, judgements: Sequence[Judgement]) -> list[tuple
     for number, (what, labels, of) in enumerate(given):
         out = folder / f"tuned-{number}"
         one = row(name, config if labels == "check" else judging, LOSS, labels, out, of, pool)
-        found.append((what, one, _missed(out)))
+        found.append((what, one if one.setting else _alone(one, out, config, pool), _missed(out)))
         print(found[-1], flush=True)
     return found
+
+
+def _alone(one: Row, out: Path, config: Path, pool: Path) -> Row:
+    """The row of a cheaper fixed tier that keeps the promise; the row itself if there is none."""
+    if not (out / "report.json").exists():
+        return one
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    serve, figures = report["serve"], report["figures"]
+    if serve == report["reference"]:
+        return one
+    spent = {name: figures[name]["dollars"]["value"] for name in (serve, report["reference"])}
+    disagreement, harm = truth(config, pool, Route(ladder=(serve,)))
+    saving = 1 - spent[serve] / spent[report["reference"]]
+    return replace(one, setting=f"`{serve}` alone", saving=saving, disagreement=disagreement, harm=harm)
 
 
 def _missed(out: Path) -> str:
@@ -268,7 +283,7 @@ def as_markdown(all_errors: Sequence[Errors], found: Sequence[tuple[str, Row, st
         "|---|---|---|---|---|---|",
     ]
     for what, row_, seen in found:
-        cells = [row_.setting, seen, f"{row_.saving:.0%}", row_.harm]
+        cells = [row_.setting, seen or "–", f"{row_.saving:.0%}", row_.harm]
         lines.append(
             f"| {row_.pool} | {what} | {' | '.join(cells if row_.setting else [f'none: {row_.why}', *'–––'])} |"
         )

@@ -285,9 +285,10 @@ def _choice(
         losses = found.tested.losses
         bound = losses.upper_bound(promises.delta) + promises.missed
         risk, bound = (2 * end - 1 for end in (losses.risk, bound)) if promises.kind == "net" else (losses.risk, bound)
+        by, with_missed = (" that the judge sees", " with what it may miss") if promises.missed else ("", "")
         return None, (
-            f"tier {serve!r} keeps the promise alone, with a {promises.risk_name} of {risk:.2%} on {losses.tasks} "
-            f"calibration tasks, at most {bound:.2%}, and no route that keeps it is cheaper"
+            f"tier {serve!r} keeps the promise alone, with a {promises.risk_name} of {risk:.2%}{by} on {losses.tasks} "
+            f"calibration tasks, at most {bound:.2%}{with_missed}, and no route that keeps it is cheaper"
         )
     if saving is None or saving.interval is None or saving.interval.low <= 0:
         ends = "" if saving is None else f" ({share_said(saving)})"
