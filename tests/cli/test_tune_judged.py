@@ -125,6 +125,14 @@ def test_a_judge_that_accepts_what_is_wrong_certifies_nothing_that_harms(tmp_pat
         assert judge.losses / judge.tasks < 0.1
 
 
+def test_a_judge_that_rejects_everything_is_refused(tmp_path):
+    judged_pool(tmp_path, tasks=120, share=1.0)
+    pool = RunDirectory(tmp_path / "pool")
+    pool.write_records([msgspec.structs.replace(one, outcome="incorrect") for one in pool.read_records()])
+    with pytest.raises(SpecError, match="'best' judges no answer of 'best' to be right"):
+        raise tune(tmp_path, "--out", tmp_path / "out").exception
+
+
 def test_a_run_that_is_made_again_has_the_judge_of_the_earlier_one(place, tmp_path):
     file = place / "tierwise.yaml"
     file.write_text(CONFIG)

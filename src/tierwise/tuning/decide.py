@@ -23,6 +23,7 @@ from tierwise.tuning.certify import (
     planned_p_value,
     risks,
 )
+from tierwise.tuning.labels import judge_of
 from tierwise.tuning.losses import has_checks, missed_losses, most_weight
 from tierwise.tuning.measured import Measured, Measures
 
@@ -140,6 +141,12 @@ def _require_reference(searched: Searched) -> None:
     reference, correct = searched.space.reference, searched.evaluated.correct[searched.index(searched.space.reference)]
     if not searched.has_answers:
         raise SpecError(f"{reference!r} answers no task, so there is nothing to agree with; name another --reference")
+    if not correct.any() and searched.judge is not None:
+        raise SpecError(
+            f"{judge_of(searched.labels)!r} judges no answer of {reference!r} to be right, so it sees no harm. Look at "
+            "its verdicts in the pool; let another tier judge, give it another rubric, or give all tasks checks",
+            field="--labels",
+        )
     if not correct.any():
         raise SpecError(
             f"no answer of {reference!r} is right, so no route can do worse, and a promise would say nothing. Look at "
