@@ -12,6 +12,7 @@ from scripted_tiers import Answering, line
 from tierwise.bench.client import ActionAccount, ActionUsage, Client, _StreamCapture
 from tierwise.bench.client import ActionReply as Said
 from tierwise.bench.grading import GradeCache
+from tierwise.bench.judgements import Judgements
 from tierwise.bench.schedule import Trial
 from tierwise.bench.trial import measure, measure_both, regrade, request
 from tierwise.policies import BestOfN, Majority, Single
@@ -436,3 +437,48 @@ def test_a_corrected_check_regrades_without_requests(endpoint):
     assert (mended.outcome, mended.answer, mended.seconds) == ("correct", "it is 4", record.seconds)
     lost = measured("http://127.0.0.1:9", trial())
     assert asyncio.run(regrade(trial().task, lost)) == lost
+
+
+def test_a_judge_is_asked_once_for_equal_answers_of_several_actions_and_sessions():
+    asked = []
+
+    async def act(body):
+        asked.append(body["messages"][-1]["content"])
+        await asyncio.sleep(0)
+        return Said(
+            completion=Completion(text="verdict: no" if len(asked) == 1 else "verdict: yes", finish="stop"),
+            late=0.0,
+            first_byte=0.0,
+            first_output=0.0,
+            seconds=1.0,
+            gaps=None,
+            tokens=None,
+            failure=None,
+        )
+
+    tasks = [Reading().read(Task, {**line(name), "check": {"judge": {"tier": "max"}}}, "") for name in "ab"]
+
+    async def outcomes(judgements, *, task=0, actions=3):
+        caches = [GradeCache(tasks[task], act, f"run/{n}", n, judgements) for n in range(actions)]
+        graded = await asyncio.gather(*(one.of(Completion(text="five", finish="stop")) for one in caches))
+        return [one.outcome for one in graded], [one.spend is not None for one in caches]
+
+    async def main():
+        known = Judgements(tasks)
+        first = await outcomes(known)
+        record = msgspec.convert(
+            {**RECORD, "outcome": "incorrect", "why": "judge: no", "answer": "five", "finish": "stop"}, TrialRecord
+        )
+        return first, await outcomes(Judgements(tasks, [record])), await outcomes(known, task=1)
+
+    first, resumed, other = asyncio.run(main())
+    assert first == (["incorrect"] * 3, [True, False, False])
+    assert resumed == (["incorrect"] * 3, [False, False, False])
+    assert other[0] == ["correct"] * 3
+    assert len(asked) == 2
+
+
+RECORD = {
+    "action": "run/a/fast/both", "task": "a", "tags": [], "tier": "fast", "mode": "both", "seed": 1,
+    "began": 0.0, "first_output": 0.1, "seconds": 0.2,
+}  # fmt: skip

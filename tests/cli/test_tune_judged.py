@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,22 @@ def test_a_judge_that_accepts_what_is_wrong_certifies_nothing_that_harms(tmp_pat
     assert done.exit_code == 0, done.exception
     found = json.loads(done.stdout)
     assert found["serve"] != "fast"  # wrong on 30 % of the tasks
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "the judge saves no labels" in report
+    assert re.search(r"accepts 100 % \[\d+ % to 100 %\] of the wrong ones and rejects 0 % \[0 % to \d+ %\]", report)
+    now = found["labels"][0]
+    assert now["tightest"] == pytest.approx(2 * (1 - 0.05 ** (1 / now["units"])))  # all have a check
     if found["is_certified"]:
         judge = read_certificate(tmp_path / "out" / "certificate.json").evidence.judge
         assert judge.losses / judge.tasks < 0.1
+
+
+def test_a_judge_that_rejects_everything_is_refused(tmp_path):
+    judged_pool(tmp_path, tasks=120, share=1.0)
+    pool = RunDirectory(tmp_path / "pool")
+    pool.write_records([msgspec.structs.replace(one, outcome="incorrect") for one in pool.read_records()])
+    with pytest.raises(SpecError, match="'best' judges no answer of 'best' to be right"):
+        raise tune(tmp_path, "--out", tmp_path / "out").exception
 
 
 def test_a_run_that_is_made_again_has_the_judge_of_the_earlier_one(place, tmp_path):
@@ -158,8 +172,54 @@ def test_answers_are_recorded_and_judged_once(tmp_path, write_tasks):
         command = ["tune", str(file), str(workload), *JUDGED, "--draws", "1", "--out", str(out)]
         done = CliRunner().invoke(app, command)
         assert done.exit_code == 0, done.exception
-        assert server.judged == 2 * 210
+        assert server.judged == 210  # both tiers say the same
         again = CliRunner().invoke(app, command)
         assert again.exit_code == 0, again.exception
-        assert server.judged == 2 * 210
+        assert server.judged == 210
     assert "serve the fixed tier 'fast'" in done.output
+
+
+THREE = (
+    SERVED.replace("tiers:\n", "tiers:\n  judge: {{deployment: third, policy: single, sampling: {{temperature: 0}}}}\n")
+    .replace("deployments:\n", 'deployments:\n  third: {{engine: http, url: "{url}", model: third, slots: 8}}\n')
+    .replace("prices:\n", "prices:\n  third: {{prompt: 90, completion: 90}}\n")
+)
+
+
+def test_a_tier_that_only_judges_is_neither_recorded_nor_searched(tmp_path, write_tasks):
+    tasks = [
+        {"id": f"t{n}", "messages": [{"role": "user", "content": f"{n}?"}], "check": {"number": {"equals": 4}}}
+        for n in range(120)
+    ]
+    workload, file, out = write_tasks(*tasks), tmp_path / "served.yaml", tmp_path / "out"
+    with in_a_thread(Answers()) as server:
+        file.write_text(THREE.replace("0.7", "0").format(url=server.url))
+        command = ["tune", str(file), str(workload), "--labels", "judge:judge", "--reference", "best", "--loss", "0.2"]
+        dry = CliRunner().invoke(app, [*command, "--dry-run"])
+        assert "2 deployments × 1 draws" in dry.output
+        assert "only judges        judge" in dry.output
+        done = CliRunner().invoke(app, [*command, "--draws", "1", "--orders", "1", "--out", str(out)])
+        assert done.exit_code == 0, done.exception
+    assert {one.tier for one in RunDirectory(out / "pool").read_records()} == {"fast", "best"}
+    assert "judge" not in json.loads((out / "report.json").read_text())["figures"]
+
+
+def test_a_judge_that_the_file_has_not_is_refused_before_anything_is_recorded(tmp_path, write_tasks):
+    file = tmp_path / "tierwise.yaml"
+    file.write_text(CONFIG)
+    done = CliRunner().invoke(
+        app,
+        [
+            "tune",
+            str(file),
+            str(
+                write_tasks(
+                    {"id": "a", "messages": [{"role": "user", "content": "?"}], "check": {"number": {"equals": 4}}}
+                )
+            ),
+            "--labels",
+            "judge:nobody",
+        ],
+    )
+    assert "nobody" in str(done.exception)
+    assert "--labels" in str(done.exception)

@@ -30,6 +30,7 @@ from tierwise.bench.endpoint import (
     serve_command,
 )
 from tierwise.bench.failure_watch import FailureWatch
+from tierwise.bench.judgements import Judgements
 from tierwise.bench.lag import LagMeter
 from tierwise.bench.loops import closed_loop, open_loop
 from tierwise.bench.outage import LONGEST_WAIT, EndpointGone, Outage
@@ -148,6 +149,7 @@ class _Run:
         self._before = paid
         self._limit = SpendLimit(job.dollars, job.minutes, self._before)
         self._watch = FailureWatch(manifest)
+        self._judgements = Judgements(job.workload.tasks, kept)
         self._with_candidates: frozenset[str] = frozenset()
         """Tiers whose candidates can be requested. Routes are excluded: their passes belong to several tiers."""
         self._singles: dict[Key, Trial] = {}
@@ -229,11 +231,13 @@ class _Run:
             due,
             candidates=trial.variant.mode == "max" and trial.variant.tier in self._with_candidates,
             pool=self._job.settings.pool,
+            judgements=self._judgements,
         )
         self._store(trial, [record] if single_record is None else [record, single_record])
         if single is not None and single_record is None:
             self._limit.begin(single)
-            self._store(single, [await measure(single, self._client, self._manifest.run)])
+            alone = await measure(single, self._client, self._manifest.run, judgements=self._judgements)
+            self._store(single, [alone])
 
     def _store(self, trial: Trial, records: Sequence[TrialRecord]) -> None:
         """Write a trial's records in one step, and count their cost."""

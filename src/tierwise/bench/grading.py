@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from tierwise.verifiers.pooled import judge
 
 if TYPE_CHECKING:
     from tierwise.bench.client import ActionReply
+    from tierwise.bench.judgements import Judgements
     from tierwise.spec.ask import Verdict
     from tierwise.spec.call import Completion
     from tierwise.verifiers.model_judge import Judge
@@ -56,9 +57,13 @@ class GradeCache:
         act: sends the judge's requests to the endpoint.
         action: the action's id.
         seed: the seed of a judge's first attempt.
+        judgements: of the run, so that a judge is paid once for equal answers of several actions.
     """
 
-    def __init__(self, task: Task, act: SendAction, action: str, seed: int = 0) -> None:
+    def __init__(
+        self, task: Task, act: SendAction, action: str, seed: int = 0, judgements: Judgements | None = None
+    ) -> None:
+        self._judgements = judgements
         self._task = task
         self._act = act
         self._action = action
@@ -77,7 +82,11 @@ class GradeCache:
         if key not in self._known:
             # The first answer is judged under the action's id, later ones under that id and a number.
             action = f"{self._action}/{len(self._known)}" if self._known else self._action
-            self._known[key] = await grade(self._task, completion, self._act, action, self._seed)
+            graded = partial(grade, self._task, completion, self._act, action, self._seed)
+            if self._judgements is None or self._task.check is None or self._task.check.judge is None:
+                self._known[key] = await graded()
+            else:
+                self._known[key] = await self._judgements.of(self._task.id, completion, graded)
         return self._known[key]
 
 

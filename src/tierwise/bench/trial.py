@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tierwise.bench.client import ActionFailure, ActionReply, ActionUsage, Client
     from tierwise.bench.grading import SendAction
+    from tierwise.bench.judgements import Judgements
     from tierwise.bench.schedule import Trial
     from tierwise.runs.draws import PoolSettings
     from tierwise.workloads.task import Task
@@ -33,7 +34,9 @@ _WARM_UP = "warm-up"
 """The reason of a warm-up action that ended with an answer."""
 
 
-async def measure(trial: Trial, client: Client, run: str, due: float | None = None) -> TrialRecord:
+async def measure(
+    trial: Trial, client: Client, run: str, due: float | None = None, judgements: Judgements | None = None
+) -> TrialRecord:
     """Measure one trial. Failures are in the record.
 
     Args:
@@ -41,8 +44,9 @@ async def measure(trial: Trial, client: Client, run: str, due: float | None = No
         client: the endpoint's client.
         run: the run's id, a prefix of the action's id.
         due: the scheduled `time.monotonic()` time; now by default.
+        judgements: as for `measure_both`.
     """
-    record, _ = await measure_both(trial, None, client, run, due)
+    record, _ = await measure_both(trial, None, client, run, due, judgements=judgements)
     return record
 
 
@@ -55,6 +59,7 @@ async def measure_both(
     *,
     candidates: bool = False,
     pool: PoolSettings | None = None,
+    judgements: Judgements | None = None,
 ) -> tuple[TrialRecord, TrialRecord | None]:
     """Measure one trial, and derive the same task's average-mode record from its first candidate.
 
@@ -66,6 +71,7 @@ async def measure_both(
         due: as for `measure`.
         candidates: request every candidate's text and grade it; implied by `single`.
         pool: how its answer is recorded as a draw; None outside of a pool.
+        judgements: of the run; None for those of this trial alone.
 
     Returns:
         The trial's record, and the average-mode record or None if the first draw did not finish or was not reported.
@@ -77,7 +83,7 @@ async def measure_both(
     reply = await client.act(body, due)
     failure, tokens = reply.failure, reply.tokens
     account = None if tokens is None else tokens.tierwise
-    grades = GradeCache(trial.task, client.act, action, trial.seed)
+    grades = GradeCache(trial.task, client.act, action, trial.seed, judgements)
     fields = _grade_fields(await _grade(trial, reply, grades)) if failure is None else _failure_fields(failure)
     passes = None if account is None else await _grade_passes(account.passes, grades, keeps_all=pool is not None)
     record = TrialRecord(
@@ -238,19 +244,18 @@ def request(trial: Trial, action: str, *, candidates: bool = False) -> dict[str,
     }
 
 
-async def regrade(task: Task, record: TrialRecord, act: SendAction | None = None) -> TrialRecord:
+async def regrade(
+    task: Task, record: TrialRecord, act: SendAction | None = None, judgements: Judgements | None = None
+) -> TrialRecord:
     """Grade a record's answer and candidates again, so that a corrected check needs no new answers.
 
     Records without an answer stay unchanged, as do those whose check is a judge when `act` is None.
     """
     if task.check is not None and task.check.judge is not None and act is None:
         return record
-    grades = GradeCache(task, act or _no_judge, record.action, record.seed)
+    grades = GradeCache(task, act or _no_judge, record.action, record.seed, judgements)
     if record.has_answer:
-        completion = Completion(tool_calls=tuple(record.tool_calls), finish=record.finish)
-        if record.answer != _answer_text(completion):
-            completion = replace(completion, text=record.answer)
-        record = structs.replace(record, **_grade_fields(await grades.of(completion)))
+        record = structs.replace(record, **_grade_fields(await grades.of(record.completion)))
     keeps_all = record.draw is not None
     passes = None if record.passes is None else await _grade_passes(record.passes, grades, keeps_all=keeps_all)
     return structs.replace(record, passes=passes, judge=grades.spend or record.judge)

@@ -100,6 +100,7 @@ def _compared(
     from tierwise.cli.tuning_pool import judged_workload
     from tierwise.spec.errors import SpecError
     from tierwise.tuning.again import hold
+    from tierwise.tuning.judging import judge_alone
     from tierwise.tuning.looks import look_note
     from tierwise.tuning.record import read_record
     from tierwise.tuning.repricing import open_pool
@@ -120,7 +121,8 @@ def _compared(
     if shadowed is not None:
         workload = with_shadowed(console, workload, shadowed, place, needs_labels=options["labels"] == "check")
     given_tasks, workload = workload, judged_workload(workload, options["labels"], place)
-    held = hold(record, earlier, directory, plan, load(workload), draws)
+    without = judge_alone(plan, options["labels"], options["reference"])
+    held = hold(record, earlier, directory, plan, load(workload), draws, without=without)
     show(console, held)
     if held.needs_no_test and options == told(None, record):
         console.print("nothing but prices changed: the tests that were passed hold, and no look is taken")
@@ -249,6 +251,7 @@ def recorded_again(
             seed=held.manifest.settings.seed,
             dollars=limits[0],
             minutes=limits[1],
+            without=held.without,
         )
         if code := run(job, as_json=as_json):
             raise typer.Exit(code)

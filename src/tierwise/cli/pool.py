@@ -163,13 +163,16 @@ def recording(
     key: str = "",
     dollars: float | None = None,
     minutes: float | None = None,
+    without: str = "",
 ) -> BenchJob:
-    """The job that records a pool; `directory` opens its directory once the rest is known to be valid."""
+    """The job that records a pool; `directory` opens its directory once the rest is known to be valid. Draws of the
+    tier `without` are not recorded.
+    """
     from tierwise.bench.bench_job import BenchJob, require_sandbox
     from tierwise.workloads.files import load
 
     tasks = load(workload).first(limit)
-    tiers, at_once = _recorded_tiers(file, deployments, list(chains), is_launched=not url)
+    tiers, at_once = _recorded_tiers(file, deployments, list(chains), without, is_launched=not url)
     require_sandbox(tasks)
     opened = directory()
     return BenchJob(
@@ -188,7 +191,7 @@ def recording(
 
 
 def _recorded_tiers(
-    file: Path, deployments: str, chains: list[str], *, is_launched: bool
+    file: Path, deployments: str, chains: list[str], without: str, *, is_launched: bool
 ) -> tuple[list[str], int | None]:
     """The tiers through which draws are recorded, and how many draws run at once where the user does not say; fetches
     the checkpoints that a launch needs.
@@ -199,7 +202,9 @@ def _recorded_tiers(
 
     plan = planning.load(file)
     names = [name for name in deployments.split(",") if name]
-    tiers = chained_tiers(plan, chains) if chains else [source.tier for source in sources_of(plan, names)]
+    tiers = (
+        chained_tiers(plan, chains) if chains else [source.tier for source in sources_of(plan, names, without=without)]
+    )
     if is_launched:
         bring(plan, unhashed(plan))
     return tiers, None if chains else drawn_at_once(plan, tiers)

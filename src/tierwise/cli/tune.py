@@ -156,12 +156,14 @@ def tune(
 
     Exit codes: 0 decided, 1 over 2 % of the draws failed, 2 invalid input or a promise beyond proof, 130 interrupted.
     """
+    from tierwise import plan as planning
     from tierwise.cli.again import prepare
     from tierwise.cli.extras import need_extra
     from tierwise.cli.output import new_directory
     from tierwise.cli.tuning_pool import Wanted, draws_needed, recorded_pool
     from tierwise.cli.tuning_promise import labelled, print_split, promises_of
     from tierwise.runs.directory import RunDirectory
+    from tierwise.tuning.judging import judge_alone
 
     need_extra("bench", "tierwise tune")
     folder = _writable(out or new_directory(f"tune-{file.stem}-{workload.stem}"))
@@ -171,16 +173,23 @@ def tune(
         loss, confidence, labels, p95, dollars, reference, orders, seed = resumed.rest
     promises = promises_of(promise.value, loss, confidence, p95, labels)
     tasks, races = labelled(context, workload, promises, folder), races and labels == "check"
+    without = judge_alone(planning.load(file), labels, reference)
     console, raced, given, limits = _console(as_json=as_json), None, file, (budget_dollars, budget_minutes)
     if dry_run and pool is None:
-        return print_split(console, file, workload, promises, draws or draws_needed(file), seed, races=races)
-    options = _Options(reference=reference, orders=orders, seed=seed, dollars=dollars, resumed=resumed, given=workload)
+        return print_split(
+            console, file, workload, promises, draws or draws_needed(file), seed, races=races, without=without
+        )
+    options = _Options(
+        reference=reference, orders=orders, seed=seed, dollars=dollars, resumed=resumed, given=workload, without=without
+    )
     if resumed is not None:
         directory = resumed.recorded(file, folder, limits, as_json=as_json)
     elif pool is not None:
         directory = RunDirectory(pool)
     else:
-        wanted = Wanted(draws=draws or draws_needed(file), reference=reference, seed=seed, races=races, caps=caps)
+        wanted = Wanted(
+            draws=draws or draws_needed(file), reference=reference, seed=seed, races=races, caps=caps, without=without
+        )
         given, directory, raced = recorded_pool(console, file, tasks, folder, wanted, limits, as_json=as_json)
     found = replace(_search(console, given, tasks, directory, promises, options), raced=raced)
     return _print_outlook(found, as_json) if dry_run else _decide(found, (file, workload), seed, folder, as_json)
@@ -216,6 +225,8 @@ class _Options:
     """The earlier run; with --from."""
     given: Path
     """The workload before a judge took the place of its checks."""
+    without: str
+    """A tier that only judges; empty if there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +261,7 @@ def _search(
     from tierwise.pools.replaying import Replayer
     from tierwise.tuning.complete import with_all_draws
     from tierwise.tuning.evaluate import search_space
-    from tierwise.tuning.judging import of_pool, with_share
+    from tierwise.tuning.judging import chance_note, of_pool, with_share
     from tierwise.tuning.labels import judge_of
     from tierwise.tuning.looks import look_note
     from tierwise.tuning.spending import require_prices, require_unused, unbounded, with_dollars
@@ -260,7 +271,7 @@ def _search(
     plan = planning.load(file)
     require_prices(plan)
     is_pools_own = workload.resolve() == directory.tasks_path.resolve()
-    pool = read_pool(directory, config=file, workload=None if is_pools_own else load(workload))
+    pool = read_pool(directory, config=file, workload=None if is_pools_own else load(workload), without=options.without)
     pool = with_all_draws(used_by(plan, pool))
     held = None if options.resumed is None else options.resumed.held
     parts = split([one.task for one in pool.tasks], seed=options.seed, kept=None if held is None else held.kept)
@@ -281,6 +292,7 @@ def _search(
     promises = with_share(promises, searched, parts) if searched.judge is not None else promises
     promises, looks = _looked(promises, file, pool, directory, parts, searched, options)
     further = [look_note(len(looks), promises.delta)] if len(looks) > 1 else []
+    further += chance_note(searched.judge, promises.labels)
     notes = (*pool.notes, *parts.notes, *searched.left_out, *further)
     for note in notes:
         console.print(note, style="yellow")

@@ -35,6 +35,8 @@ class Wanted:
     """Whether deployments are raced first."""
     caps: bool
     """Whether tiers that think are recorded with less thinking too."""
+    without: str
+    """A tier that only judges, and so is not recorded; empty if there is none."""
 
 
 def recorded_pool(
@@ -74,6 +76,7 @@ def recorded_pool(
         seed=wanted.seed,
         dollars=limits[0],
         minutes=limits[1],
+        without=wanted.without,
     )
     may_race = wanted.races and (not directory.has_manifest or (folder / "race").exists())
     raced = race(console, job, folder, reference=wanted.reference, seed=wanted.seed) if may_race else None

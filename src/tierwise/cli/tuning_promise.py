@@ -51,7 +51,15 @@ def labelled(context: typer.Context, workload: Path, promises: Promises, folder:
 
 
 def print_split(
-    console: Console, file: Path, workload: Path, promises: Promises, draws: int, seed: int, *, races: bool
+    console: Console,
+    file: Path,
+    workload: Path,
+    promises: Promises,
+    draws: int,
+    seed: int,
+    *,
+    races: bool,
+    without: str,
 ) -> None:
     """What the sizes of the parts can prove, before anything is recorded."""
     from tierwise import plan as planning
@@ -73,10 +81,12 @@ def print_split(
     bet = LARGEST_BET if promises.kind == "harm" else 0.0
     for line in parts.notes:
         console.print(line, style="yellow")
-    recorded = f"{len(sources_of(plan))} deployments × {draws} draws × {len(listed)} tasks"
+    recorded = f"{len(sources_of(plan, without=without))} deployments × {draws} draws × {len(listed)} tasks"
     sizes = f"{len(parts.tuning)} tuning, {len(parts.calibration)} calibration, {len(parts.test)} test"
     console.print(f"tasks              {sizes}")
     console.print(f"to record          {recorded}")
+    if without:
+        console.print(f"only judges        {without}: it is not recorded, and no route asks it")
     if races:
         console.print(f"race               {race_at_most(plan, listed, parts, draws, seed)}")
     elif promises.labels != "check":

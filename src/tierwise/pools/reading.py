@@ -102,13 +102,16 @@ class Pool:
         )
 
 
-def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: Workload | None = None) -> Pool:
+def read_pool(
+    directory: RunDirectory, *, config: Path | None = None, workload: Workload | None = None, without: str = ""
+) -> Pool:
     """Read a pool.
 
     Args:
         directory: of the pool.
         config: a config file that must describe the same deployments and samplings, or some of them.
         workload: a workload that must be the recorded one.
+        without: a tier of the config file whose draws the pool need not have.
 
     Raises:
         NotFound: there is no run.
@@ -124,7 +127,7 @@ def read_pool(directory: RunDirectory, *, config: Path | None = None, workload: 
     if not any(record.is_graded for record in records):
         raise SpecError(f"{directory.path} has no draws yet; continue it with --resume {directory.path}")
     if config is not None:
-        _require_same_config(replace(plan, path=Path(manifest.config.path)), planning.load(config))
+        _require_same_config(replace(plan, path=Path(manifest.config.path)), planning.load(config), without)
     if workload is not None and workload.sha256 != manifest.workload.sha256:
         raise SpecError(
             f"the pool was recorded with another workload (SHA-256 {manifest.workload.sha256[:8]}, {workload.path} has "
@@ -262,7 +265,7 @@ def observed(records: Iterable[TrialRecord]) -> list[Observed]:
     ]
 
 
-def _require_same_config(recorded: Plan, given: Plan) -> None:
+def _require_same_config(recorded: Plan, given: Plan, without: str) -> None:
     """Raises if the pool lacks draws of this config file, or has others. The file may name only a part of the pool.
 
     Raises:
@@ -282,7 +285,7 @@ def _require_same_config(recorded: Plan, given: Plan) -> None:
     differences += [
         f"tier {source.tier!r} samples from {source.deployment!r}"
         + (" with settings that were not recorded" if source.deployment in names else ", which was not recorded")
-        for source in sources_of(given)
+        for source in sources_of(given, without=without)
         if source.key not in known
     ]
     if differences:

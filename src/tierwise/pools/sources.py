@@ -82,12 +82,13 @@ def drawn_at_once(plan: Plan, tiers: Sequence[str]) -> int:
     return min(_MOST_AT_ONCE, *slots)
 
 
-def sources_of(plan: Plan, deployments: Sequence[str] = ()) -> list[Source]:
+def sources_of(plan: Plan, deployments: Sequence[str] = (), *, without: str = "") -> list[Source]:
     """Every deployment with every sampling that a tier of it uses, in the order of the config file.
 
     Args:
         plan: the config file.
         deployments: only these; all if empty.
+        without: a tier whose draws are not needed.
 
     Raises:
         ConfigErrors: the config file has no deployment of that name.
@@ -101,7 +102,7 @@ def sources_of(plan: Plan, deployments: Sequence[str] = ()) -> list[Source]:
     runs_as = plan.runs_as
     wanted = {runs_as.get(name, name) for name in deployments}
     for name, tier in plan.file.tiers.items():
-        if tier.policy.member.tiers() and not tier.deployment:
+        if name == without or (tier.policy.member.tiers() and not tier.deployment):
             continue  # its passes are those of other tiers
         source = Source(deployment=runs_as[plan.deployment_of(name)], sampling=tier.sampling.fields(), tier=name)
         if not wanted or source.deployment in wanted:

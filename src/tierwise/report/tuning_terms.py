@@ -20,8 +20,9 @@ NO_LABELS = (
 
 
 JUDGED = (
-    "{judge} judged the answers, so every share of solved tasks here is by its verdict. On the answers to {tasks} "
-    "tasks that have a check it accepts {accepts} of the wrong ones and rejects {rejects} of the right ones. The "
+    "Tier {judge} judged the answers, so every share of solved tasks here is by its verdict. On the answers to {tasks} "
+    "tasks that have a check, of which {wrong} have wrong ones, it accepts {accepts} of the wrong ones and rejects "
+    "{rejects} of the right ones. The "
     "promise is of true harm: what the judge sees and what it misses are tested apart."
 )
 
@@ -73,7 +74,9 @@ class Terms:
         if self.judge is not None:
             one = self.judge
             rates = [ranged(of, percent) for of in (one.false_accepts, one.false_rejects)]
-            return JUDGED.format(judge=judge_of(self.labels), tasks=one.tasks, accepts=rates[0], rejects=rates[1])
+            return JUDGED.format(
+                judge=judge_of(self.labels), tasks=one.tasks, wrong=one.wrong, accepts=rates[0], rejects=rates[1]
+            )
         return NO_LABELS.format(reference=self.reference) if self.by_agreement else ""
 
     @property

@@ -249,6 +249,13 @@ class TrialRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcome in (TrialOutcome.CORRECT, TrialOutcome.INCORRECT, TrialOutcome.UNLABELLED)
 
     @property
+    def completion(self) -> Completion:
+        """The answer, as a check reads it."""
+        calls = tuple(self.tool_calls)
+        is_text = not calls or self.answer != msgspec.json.encode(calls).decode()
+        return Completion(text=self.answer if is_text else "", tool_calls=calls, finish=self.finish)
+
+    @property
     def was_served(self) -> bool:
         """Whether the tier responded, so that its seconds describe it: with an answer, or with nothing but thinking."""
         return self.has_answer or self.outcome == TrialOutcome.LOST_TO_THINKING

@@ -77,6 +77,8 @@ class Held:
     has_same_tasks: bool
     has_same_pool: bool
     """Whether the earlier pool is that of this file and workload."""
+    without: str
+    """A tier that only judges, and so is not recorded; empty if there is none."""
     has_same_settings: bool
     """Whether nothing but prices and routes differs in the config file."""
     before: tuple[Look, ...]
@@ -111,7 +113,16 @@ class Held:
             keep([*self.before, *(one for one in looks if one.about not in known)], self.folder)
 
 
-def hold(record: TuningRecord, folder: Path, directory: RunDirectory, plan: Plan, tasks: Workload, draws: int) -> Held:
+def hold(
+    record: TuningRecord,
+    folder: Path,
+    directory: RunDirectory,
+    plan: Plan,
+    tasks: Workload,
+    draws: int,
+    *,
+    without: str = "",
+) -> Held:
     """Compare an earlier run with a config file and a workload.
 
     Args:
@@ -121,6 +132,7 @@ def hold(record: TuningRecord, folder: Path, directory: RunDirectory, plan: Plan
         plan: the config file now.
         tasks: the workload now.
         draws: of each task and deployment; as many as then if fewer.
+        without: a tier that only judges.
     """
     manifest, then = directory.read_manifest(), plan_of(record, folder)
     draws = max(draws, manifest.settings.repeats)
@@ -130,7 +142,7 @@ def hold(record: TuningRecord, folder: Path, directory: RunDirectory, plan: Plan
     olds = _recorded(manifest, then)
     sources = tuple(
         _held(source, olds, then, plan, manifest, records, renamed, draws * len(tasks.tasks), draws)
-        for source in sources_of(plan)
+        for source in sources_of(plan, without=without)
     )
     has_same_tasks = list(earlier) == list(tasks.tasks)
     has_same_pool = (
@@ -150,6 +162,7 @@ def hold(record: TuningRecord, folder: Path, directory: RunDirectory, plan: Plan
         sources=sources,
         has_same_tasks=has_same_tasks,
         has_same_pool=has_same_pool,
+        without=without,
         has_same_settings=says_the_same(then, plan),
         before=tuple(taken(record, folder)),
     )

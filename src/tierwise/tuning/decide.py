@@ -23,6 +23,7 @@ from tierwise.tuning.certify import (
     planned_p_value,
     risks,
 )
+from tierwise.tuning.labels import judge_of
 from tierwise.tuning.losses import has_checks, missed_losses, most_weight
 from tierwise.tuning.measured import Measured, Measures
 
@@ -140,6 +141,12 @@ def _require_reference(searched: Searched) -> None:
     reference, correct = searched.space.reference, searched.evaluated.correct[searched.index(searched.space.reference)]
     if not searched.has_answers:
         raise SpecError(f"{reference!r} answers no task, so there is nothing to agree with; name another --reference")
+    if not correct.any() and searched.judge is not None:
+        raise SpecError(
+            f"{judge_of(searched.labels)!r} judges no answer of {reference!r} to be right, so it sees no harm. Look at "
+            "its verdicts in the pool; let another tier judge, give it another rubric, or give all tasks checks",
+            field="--labels",
+        )
     if not correct.any():
         raise SpecError(
             f"no answer of {reference!r} is right, so no route can do worse, and a promise would say nothing. Look at "
@@ -285,9 +292,10 @@ def _choice(
         losses = found.tested.losses
         bound = losses.upper_bound(promises.delta) + promises.missed
         risk, bound = (2 * end - 1 for end in (losses.risk, bound)) if promises.kind == "net" else (losses.risk, bound)
+        by, with_missed = (" that the judge sees", " with what it may miss") if promises.missed else ("", "")
         return None, (
-            f"tier {serve!r} keeps the promise alone, with a {promises.risk_name} of {risk:.2%} on {losses.tasks} "
-            f"calibration tasks, at most {bound:.2%}, and no route that keeps it is cheaper"
+            f"tier {serve!r} keeps the promise alone, with a {promises.risk_name} of {risk:.2%}{by} on {losses.tasks} "
+            f"calibration tasks, at most {bound:.2%}{with_missed}, and no route that keeps it is cheaper"
         )
     if saving is None or saving.interval is None or saving.interval.low <= 0:
         ends = "" if saving is None else f" ({share_said(saving)})"

@@ -21,6 +21,7 @@ from tierwise.spec.errors import SpecError
 from tierwise.tuning.agreement import agreeing_draws
 from tierwise.tuning.evaluated import Evaluated
 from tierwise.tuning.judge_error import JudgeError, judge_error
+from tierwise.tuning.labels import judge_of
 from tierwise.tuning.ladders import ladder_outcomes, pairs_of, replayed
 from tierwise.tuning.learning import Learned, learn, learned_outcomes
 from tierwise.tuning.outcomes import Outcomes, Runner, levels_of, thresholds_of
@@ -200,8 +201,10 @@ def _fixed_tiers(run: Runner, replayer: Replayer, wanted: str) -> tuple[dict[str
     Raises:
         SpecError: there are fewer than two, or the pool has not the draws of the wanted one in every order.
     """
-    plan = replayer.pool.plan
+    plan, judge = replayer.pool.plan, judge_of(run.labels)
     names = [name for name in plan.file.tiers if not isinstance(plan.tiers[name].policy.member, Cascade)]
+    if judge in names and wanted != judge and not _has_draws(replayer.pool, judge):
+        names.remove(judge)  # it only judges
     settings = {one.name: one for one in tiers_as_settings(plan, names).settings} if names else {}
     fixed, left_out = replayer.answerable(list(settings.values()))
     actions, lacking = run.possible({one.name: one for one in fixed})
@@ -218,6 +221,11 @@ def _fixed_tiers(run: Runner, replayer: Replayer, wanted: str) -> tuple[dict[str
             "pool of a cheap and a strong tier"
         )
     return actions, left_out
+
+
+def _has_draws(pool: Pool, tier: str) -> bool:
+    plan = pool.plan
+    return pool.source(plan.runs_as[plan.deployment_of(tier)], plan.tiers[tier].sampling.fields()) is not None
 
 
 def _space(run: Runner, plan: Plan, reference: str, costs: Mapping[str, float]) -> Space:

@@ -17,6 +17,7 @@ from tierwise.stats.promises import Losses
 from tierwise.tuning.certify import expected_p_value, pareto, risks
 from tierwise.tuning.chains import LARGEST_BET
 from tierwise.tuning.decide import cheaper
+from tierwise.tuning.losses import has_checks, missed_losses
 from tierwise.tuning.measured import sample_of
 
 if TYPE_CHECKING:
@@ -207,10 +208,13 @@ def _stratum(decision: Decision, tag: str, tasks: Sequence[Task], part: Numbers)
 
 
 def more_labels(decision: Decision) -> Iterator[MoreLabels]:
-    """What calibration tasks could prove if there were more of them."""
+    """What calibration tasks could prove if there were more of them. With a judge, the same share of them has a check:
+    what it sees is bounded on all, and what it misses on these.
+    """
     searched, split, promises = decision.searched, decision.split, decision.promises
     evaluated = searched.evaluated
     units = len(np.unique(evaluated.units[split.calibration]))
+    checked = len(np.unique(evaluated.units[split.calibration][has_checks(evaluated, split.calibration)]))
     shown = _losses_of_shown(decision)
     is_exact = shown is None or shown.method == "exact"
     is_exact = is_exact and promises.kind != "net" and units == len(split.calibration)
@@ -220,8 +224,9 @@ def more_labels(decision: Decision) -> Iterator[MoreLabels]:
         yield MoreLabels(
             factor=factor,
             units=size,
-            tightest=_tightest(promises, size, is_exact=is_exact),
-            bound=None if shown is None else _bound(promises, shown, factor, split.seed),
+            tightest=_tightest(promises, size, is_exact=is_exact)
+            + (_tightest(promises, factor * checked, is_exact=is_exact) if promises.missed else 0.0),
+            bound=None if shown is None else _bound(promises, shown, factor, split.seed) + promises.missed,
             in_reach=tuple(
                 _in_reach(searched, split, replace(promises, limit=limit), size, is_exact=is_exact) for limit in limits
             ),
@@ -246,8 +251,18 @@ def _in_reach(searched: Searched, split: TaskSplit, promises: Promises, size: in
 
 
 def _losses_of_shown(decision: Decision) -> Losses | None:
+    """Those of the first promise; None also where a judge misses more than its part of the limit, so that no bound on
+    what it sees is one on the risk.
+    """
     tested = decision.certified.tested if decision.certified is not None else decision.closest
-    return None if tested is None else tested.losses
+    if tested is None:
+        return None
+    promises, part = decision.promises, decision.split.calibration
+    if promises.missed:
+        missed = missed_losses(decision.searched.evaluated, tested.setting, part)
+        if missed.upper_bound(promises.delta, seed=decision.split.seed) > promises.missed:
+            return None
+    return tested.losses
 
 
 def _tightest(promises: Promises, units: int, *, is_exact: bool) -> float:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tierwise.analysis.summary import design_of
+from tierwise.stats.estimates import rate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from tierwise.stats.design import Sample
     from tierwise.stats.estimates import Estimate
     from tierwise.tuning.outcomes import Runner
     from tierwise.workloads.checks import CheckChoice
@@ -24,6 +26,14 @@ class JudgeError:
     """Share of the wrong answers that it accepts; None if there are too few. The same holds for the next."""
     false_rejects: Estimate | None
     """Share of the right answers that it rejects."""
+    wrong: int
+    """Of these tasks, those with a wrong answer."""
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether it accepts wrong answers as often as right ones, and so tells nothing."""
+        accepts, rejects = self.false_accepts, self.false_rejects
+        return accepts is not None and rejects is not None and accepts.value >= 1 - rejects.value
 
 
 def judge_error(run: Runner, checks: Mapping[str, CheckChoice]) -> JudgeError:
@@ -54,6 +64,18 @@ def judge_error(run: Runner, checks: Mapping[str, CheckChoice]) -> JudgeError:
     accepted, wrong, rejected, right = (list(column) for column in zip(*counts, strict=True)) if counts else ([],) * 4
     return JudgeError(
         tasks=len(names),
-        false_accepts=sample.ratio(accepted, wrong) if sum(wrong) else None,
-        false_rejects=sample.ratio(rejected, right) if sum(right) else None,
+        false_accepts=share_of_draws(sample, accepted, wrong),
+        false_rejects=share_of_draws(sample, rejected, right),
+        wrong=sum(one > 0 for one in wrong),
     )
+
+
+def share_of_draws(sample: Sample, some: Sequence[float], of: Sequence[float]) -> Estimate | None:
+    """A share of draws. Where it is none or all of them, their spread is not known, and the interval is that of a share
+    of as many tasks.
+    """
+    found = sample.ratio(some, of) if sum(of) else None
+    if found is None or found.interval is not None:
+        return found
+    tasks = sum(one > 0 for one in of)
+    return rate(round(found.value * tasks), tasks)

@@ -17,19 +17,25 @@ import msgspec
 import numpy as np
 
 from tierwise.spec.errors import SpecError
+from tierwise.spec.reading import Reading
 from tierwise.tuning.certify import expected_p_value, risks
 from tierwise.tuning.decide import cheaper
+from tierwise.tuning.labels import judge_of
+from tierwise.tuning.space import wanted_reference
 from tierwise.verifiers.model_judge import Judge
 from tierwise.workloads.checks import CheckChoice
 from tierwise.workloads.files import encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from tierwise.certificate import Labels
+    from tierwise.plan import Plan
     from tierwise.pools.reading import Pool
     from tierwise.tuning.certify import Promises
     from tierwise.tuning.evaluate import Searched
+    from tierwise.tuning.judge_error import JudgeError
     from tierwise.tuning.split import TaskSplit
     from tierwise.workloads.files import Workload
     from tierwise.workloads.task import Task
@@ -41,6 +47,33 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 def checks_of(tasks: Sequence[Task]) -> dict[str, CheckChoice]:
     """By task id, the checks that are no judge: what the judge is measured by."""
     return {task.id: task.check for task in tasks if task.check is not None and task.check.judge is None}
+
+
+def judge_alone(plan: Plan, labels: Labels, reference: str) -> str:
+    """The tier that judges, if it is none that a route may ask: draws of it are then neither recorded nor searched.
+
+    Args:
+        plan: the config file.
+        labels: of the promise.
+        reference: as the user names it. Where neither it nor a route says which tier is compared with, that may be the
+            judge, and nothing is left out.
+
+    Returns:
+        Its name; empty where nobody judges, or the judge may answer too.
+
+    Raises:
+        ConfigErrors: the config file has no tier of that name.
+    """
+    tier = judge_of(labels)
+    if not tier:
+        return ""
+    reading = Reading()
+    reading.known(tier, plan.file.tiers, "--labels", "tier")
+    reading.done()
+    compared = wanted_reference(plan, reference)
+    asked = {one for name in plan.file.tiers for one in plan.tiers[name].policy.member.tiers()}
+    asked |= {one for name in plan.file.routes for one in plan.tiers[name].policy.member.tiers()}
+    return "" if not compared or tier in asked | {compared} else tier
 
 
 def judged_tasks(workload: Workload, tier: str) -> list[Task]:
@@ -103,6 +136,16 @@ def with_share(promises: Promises, searched: Searched, split: TaskSplit) -> Prom
             (min((float(costs[one]) for one in passing), default=dearest), min(sure.values(), default=1.0), tried)
         )
     return min(found, key=lambda one: one[:2])[2]
+
+
+def chance_note(error: JudgeError | None, labels: Labels) -> Iterator[str]:
+    """What to do about a judge that tells nothing."""
+    if error is not None and error.is_chance:
+        yield (
+            f"{judge_of(labels)} accepts wrong answers as often as right ones, on the tasks that have a check. A "
+            "promise then rests on these tasks alone, and the judge saves no labels: let another tier judge, give it a "
+            "rubric that says what a wrong answer looks like, or check more tasks and use --labels check"
+        )
 
 
 def of_pool(pool: Pool, workload: Workload) -> dict[str, CheckChoice]:
