@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -13,9 +13,11 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from tierwise.gateway.access import Access
-from tierwise.gateway.chat import ChatEndpoint
+from tierwise.gateway.apis import APIS
+from tierwise.gateway.endpoint import ApiEndpoint
 from tierwise.gateway.failures import status_of
 from tierwise.gateway.feedback import FEEDBACK, FeedbackPage
+from tierwise.gateway.lifecycle import RequestLifecycle
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.pages import Pages
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS, send_error
@@ -25,16 +27,16 @@ if TYPE_CHECKING:
     from tierwise.service import Service
 
 
-_CHAT = "/v1/chat/completions"
-_PLACES = f"{_CHAT}, {FEEDBACK}, /v1/models, /v1/deployments, /health, /ready, /metrics"
+_PLACES = f"{', '.join(api.path for api in APIS)}, {FEEDBACK}, /v1/models, /v1/deployments, /health, /ready, /metrics"
 
 
 class Endpoint(Starlette):
-    """Starlette behind the rules of access, with a bypass of its middleware for chat completions, which are nearly all
-    traffic, handle their own errors, and would pay the overhead for every event.
+    """Starlette behind the rules of access, with a bypass of its middleware for the APIs, which are nearly all traffic,
+    handle their own errors, and would pay the overhead for every event.
     """
 
-    chat: ChatEndpoint
+    answering: Mapping[str, ApiEndpoint]
+    """What answers a POST, by path."""
     access: Access
     metrics: Metrics
 
@@ -54,8 +56,8 @@ class Endpoint(Starlette):
             self.metrics.refused(status_of(error).http)
             await send_error(send, error, {})
             return
-        if path == _CHAT and method == "POST":
-            await self.chat(scope, receive, send)
+        if method == "POST" and (answering := self.answering.get(path)) is not None:
+            await answering(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
@@ -91,19 +93,20 @@ def application(
         metrics = Metrics({})
         metrics.watch(service.deployments, service.router.certified, service.shadows)
     access = access or Access()
-    chat = ChatEndpoint(service, metrics, first_bytes=first_bytes)
+    lifecycle = RequestLifecycle(service, metrics)
     pages = Pages(service, metrics, access)
     feedback = FeedbackPage(service, metrics)
 
     app = Endpoint(
         routes=[
-            _route(_CHAT, access, None),
+            *(_route(api.path, access, None) for api in APIS),
             _route(FEEDBACK, access, feedback, ("GET", "POST")),
             *(_route(path, access, page, ("GET",)) for path, page in pages.by_path().items()),
         ],
         exception_handlers={HTTPException: _not_here, Exception: _broke},
     )
-    app.chat, app.access, app.metrics = chat, access, metrics
+    app.answering = {api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in APIS}
+    app.access, app.metrics = access, metrics
     return app
 
 

@@ -7,12 +7,10 @@ import logging
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from tierwise.gateway.headers import CERTIFICATE, DECISION
-from tierwise.gateway.reply import ResponseHead
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Decision, Ending, Record, Trace
 from tierwise.ledger.rows import facts
@@ -238,7 +236,6 @@ class RequestContext:
     action: Action
     certified: CertifiedRoute | None = None
     """The state of the route's certificate when the request came; None without a certificate."""
-    head: ResponseHead = field(init=False)
     preparing: float = field(init=False)
     """Seconds until the request was ready to run."""
     answers: list[Answer] = field(default_factory=list)
@@ -247,8 +244,6 @@ class RequestContext:
     first_output: float | None = None
 
     def __post_init__(self) -> None:
-        parsed = self.parsed
-        self.head = ResponseHead(self.trace.action, parsed.model, int(time()), parsed.wants_logprobs)
         self.preparing = self.seconds()
 
     def fail(self, error: TierwiseError) -> None:

@@ -1,0 +1,7 @@
+"""The APIs of the endpoint, one per file: all are answered by the same lifecycle, policies and ledger."""
+
+from tierwise.gateway.apis.api import Api
+from tierwise.gateway.apis.chat import ChatCompletions
+
+APIS: tuple[Api, ...] = (ChatCompletions(),)
+"""All of them."""
