@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tierwise.gateway.access import Access
 from tierwise.gateway.apis import APIS
-from tierwise.gateway.endpoint import ApiEndpoint
+from tierwise.gateway.endpoint import ApiEndpoint, send_refusal
 from tierwise.gateway.failures import status_of
 from tierwise.gateway.feedback import FEEDBACK, FeedbackPage
 from tierwise.gateway.lifecycle import RequestLifecycle
@@ -54,7 +54,10 @@ class Endpoint(Starlette):
                 self.access.check(scope)
         except AccessError as error:
             self.metrics.refused(status_of(error).http)
-            await send_error(send, error, {})
+            if (asked := self.answering.get(path)) is not None:
+                await send_refusal(send, asked.api, error, {})
+            else:
+                await send_error(send, error, {})
             return
         if method == "POST" and (answering := self.answering.get(path)) is not None:
             await answering(scope, receive, send)
