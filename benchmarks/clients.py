@@ -5,10 +5,10 @@
 
 Installs openai-python, anthropic-python, LangChain, Inspect and aider into virtual environments under FOLDER, and
 opencode, Claude Code and anthropic-node with npm, each once. The server refuses log-probabilities with tools in a
-stream, as llama.cpp does, and calls one tool. A cell is met if the client ran the tool (aider: wrote the file) and ended
-with its result. Exits with 1 if a cell is not met, or if an action has no answer. With `--checkpoint` the tiers run on
-llama.cpp with that file. The model may then be the reason that a cell is not met, so only actions without an answer
-count.
+stream, as llama.cpp does, and calls one tool. A cell is met if the client ran the tool (aider: wrote the file) and
+ended with its result. Exits with 1 if a cell is not met, or if an action has no answer. With `--checkpoint` the tiers
+run on llama.cpp with that file. The model may then be the reason that a cell is not met, so only actions without an
+answer count.
 """
 
 from __future__ import annotations

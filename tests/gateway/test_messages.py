@@ -308,3 +308,35 @@ def test_a_silent_stream_is_kept_alive_by_pings(serve):
     events = post(endpoint, stream=True).events
     text = "\n".join(event.text for event in events)
     assert text.index("event: ping") < text.index("event: message_start")
+
+
+# -- counting
+
+
+class Counting(ScriptedEngine):
+    async def count_tokens(self, prompt):
+        if "thinking" in prompt.fields:
+            raise Refused("thinking: the switch is unknown")
+        return len(str(prompt.messages[0]["content"]).split())
+
+
+def test_tokens_are_counted_by_the_engine_of_the_tier_and_no_action_is_recorded(serve):
+    endpoint = serve(tier_of(engine=Counting()))
+    turns = [{"role": "user", "content": "one two three"}]
+    with client_of(endpoint) as client:
+        counted = client.messages.count_tokens(model="tier", messages=turns, thinking={"type": "disabled"})
+    assert counted.input_tokens == 3
+    assert endpoint.records == []
+
+
+def test_an_engine_that_cannot_count_says_what_to_do(serve):
+    with client_of(serve(tier_of())) as client, pytest.raises(anthropic.BadRequestError, match="max_tokens 1"):
+        client.messages.count_tokens(model="tier", messages=HELLO)
+
+
+def test_a_count_has_no_limit_of_tokens(serve):
+    with (
+        client_of(serve(tier_of(engine=Counting()))) as client,
+        pytest.raises(anthropic.BadRequestError, match="max_tokens"),
+    ):
+        client.messages.count_tokens(model="tier", messages=HELLO, extra_body={"max_tokens": 3})
