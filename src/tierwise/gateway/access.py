@@ -37,8 +37,8 @@ class Access:
     """The rules of one endpoint. The default is an endpoint without a key on loopback."""
 
     key: str = ""
-    """Every request must carry it as `Authorization: Bearer KEY`; empty if there is none. Whoever has it may also see
-    command lines, paths and log lines.
+    """Every request must carry it as `Authorization: Bearer KEY` or `x-api-key: KEY`; empty if there is none.
+    Whoever has it may also see command lines, paths and log lines.
     """
     origins: frozenset[str] = frozenset()
     """Origins of web pages that may use the endpoint; `*` stands for all."""
@@ -86,8 +86,13 @@ class Access:
 
     def is_admin(self, headers: Headers) -> bool:
         """Whether a request may see command lines, paths and log lines: only with the key."""
-        given = next((value for name, value in headers if name == b"authorization"), b"")
-        return self.has_key(given)
+        bare = b""
+        for name, value in headers:
+            if name == b"authorization":
+                return self.has_key(value)
+            if name == b"x-api-key":
+                bare = value
+        return bool(bare) and self.has_key(b"Bearer " + bare)
 
     def has_key(self, authorization: bytes) -> bool:
         """Whether the value of an `Authorization` header has the key."""

@@ -14,7 +14,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tierwise.gateway.access import Access
 from tierwise.gateway.apis import APIS
-from tierwise.gateway.endpoint import ApiEndpoint
+from tierwise.gateway.apis.messages.counting import COUNT, TokenCounting
+from tierwise.gateway.endpoint import ApiEndpoint, send_refusal
 from tierwise.gateway.failures import status_of
 from tierwise.gateway.feedback import FEEDBACK, FeedbackPage
 from tierwise.gateway.lifecycle import RequestLifecycle
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from tierwise.service import Service
 
 
-_PLACES = f"{', '.join(api.path for api in APIS)}, {FEEDBACK}, /v1/models, /v1/deployments, /health, /ready, /metrics"
+_POSTS = (*(api.path for api in APIS), COUNT)
+_PLACES = f"{', '.join(_POSTS)}, {FEEDBACK}, /v1/models, /v1/deployments, /health, /ready, /metrics"
 
 
 class Endpoint(Starlette):
@@ -35,7 +37,7 @@ class Endpoint(Starlette):
     handle their own errors, and would pay the overhead for every event.
     """
 
-    answering: Mapping[str, ApiEndpoint]
+    answering: Mapping[str, ApiEndpoint | TokenCounting]
     """What answers a POST, by path."""
     access: Access
     metrics: Metrics
@@ -54,7 +56,10 @@ class Endpoint(Starlette):
                 self.access.check(scope)
         except AccessError as error:
             self.metrics.refused(status_of(error).http)
-            await send_error(send, error, {})
+            if (asked := self.answering.get(path)) is not None:
+                await send_refusal(send, asked.api, error, {})
+            else:
+                await send_error(send, error, {})
             return
         if method == "POST" and (answering := self.answering.get(path)) is not None:
             await answering(scope, receive, send)
@@ -99,13 +104,16 @@ def application(
 
     app = Endpoint(
         routes=[
-            *(_route(api.path, access, None) for api in APIS),
+            *(_route(path, access, None) for path in _POSTS),
             _route(FEEDBACK, access, feedback, ("GET", "POST")),
             *(_route(path, access, page, ("GET",)) for path, page in pages.by_path().items()),
         ],
         exception_handlers={HTTPException: _not_here, Exception: _broke},
     )
-    app.answering = {api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in APIS}
+    app.answering = {
+        **{api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in APIS},
+        COUNT: TokenCounting(service, metrics),
+    }
     app.access, app.metrics = access, metrics
     return app
 

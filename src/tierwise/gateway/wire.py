@@ -138,7 +138,7 @@ def read(body: bytes) -> ParsedRequest:
         SpecError: it is not JSON, it is too large, or a field is invalid; the error names the field.
     """
     check_body(body)
-    value, request = _request(body)
+    value, request = _request(decoded(body))
     verifier = None
     if (named := _named_verifier(value, request)) is not None:
         with _blaming(named.field):
@@ -158,9 +158,27 @@ async def read_aside(body: bytes | bytearray) -> ParsedRequest:
     is_large = len(body) > SMALL_BYTES
     if is_large:
         async with turns.turn():
-            value, request = _request(body)
+            value, request = _request(decoded(body))
     else:
-        value, request = _request(body)
+        value, request = _request(decoded(body))
+    return await _verified(value, request, is_large=is_large)
+
+
+async def read_value(value: dict[str, Any], *, is_large: bool) -> ParsedRequest:
+    """`read_aside` for an API that has made a chat completion of its own request.
+
+    Args:
+        value: the request.
+        is_large: whether its body had more than `SMALL_BYTES`.
+
+    Raises:
+        SpecError: as `read_aside`.
+    """
+    value, request = _request(value)
+    return await _verified(value, request, is_large=is_large)
+
+
+async def _verified(value: dict[str, Any], request: ChatRequest, *, is_large: bool) -> ParsedRequest:
     verifier = None
     if (named := _named_verifier(value, request)) is not None:
         with _blaming(named.field):
@@ -193,9 +211,8 @@ def in_session(asked: ParsedRequest, named: str) -> ParsedRequest:
     return replace(asked, session=session)
 
 
-def _request(body: bytes | bytearray) -> tuple[dict[str, Any], ChatRequest]:
-    """The body, and its fields without the verifier."""
-    value = decoded(body)
+def _request(value: dict[str, Any]) -> tuple[dict[str, Any], ChatRequest]:
+    """The request, and its fields without the verifier."""
     _make_whole(value)
     ours = value.get("tierwise")
     if isinstance(ours, dict) and "verifier" in ours:
@@ -205,7 +222,7 @@ def _request(body: bytes | bytearray) -> tuple[dict[str, Any], ChatRequest]:
     try:
         return value, msgspec.convert(shown, ChatRequest)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
+        raise invalid(error) from error
     except (RecursionError, MemoryError) as error:
         raise SpecError(f"the request cannot be read: {error!r}; send a smaller or flatter one") from error
 
@@ -260,7 +277,8 @@ def _make_whole(value: dict[str, Any]) -> None:
             value[name] = min(number, MOST_TOKENS)
 
 
-def _invalid(error: Exception, root: str = "") -> SpecError:
+def invalid(error: Exception, root: str = "") -> SpecError:
+    """The error of a request that msgspec refuses, which names the field below `root`."""
     what, _, where = str(error).partition(" - at `$")
     field = ".".join(filter(None, (root, where.strip(".`"), _missing(what))))
     return SpecError(f"{field}: {what}", field=field)
@@ -297,6 +315,6 @@ def _blaming(field: str) -> Generator[None]:
         yield
     except (ValueError, msgspec.ValidationError, RecursionError, MemoryError) as error:
         if field == "tierwise.verifier":
-            raise _invalid(error, field) from error
+            raise invalid(error, field) from error
         message = str(error).partition(" - at `$")[0] or repr(error)
         raise SpecError(f"{field}: {message}", field=field) from error

@@ -2,6 +2,7 @@
 
 from tierwise.gateway.apis.api import Api
 from tierwise.gateway.apis.chat import ChatCompletions
+from tierwise.gateway.apis.messages import Messages
 
-APIS: tuple[Api, ...] = (ChatCompletions(),)
+APIS: tuple[Api, ...] = (ChatCompletions(), Messages())
 """All of them."""
