@@ -13,7 +13,8 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from tierwise.gateway.access import Access
-from tierwise.gateway.apis import APIS
+from tierwise.gateway.apis import APIS, apis_of
+from tierwise.gateway.apis.responses import RESPONSES, ResponseStore, StoredPage
 from tierwise.gateway.endpoint import ApiEndpoint
 from tierwise.gateway.failures import status_of
 from tierwise.gateway.feedback import FEEDBACK, FeedbackPage
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from tierwise.service import Service
 
 
-_PLACES = f"{', '.join(api.path for api in APIS)}, {FEEDBACK}, /v1/models, /v1/deployments, /health, /ready, /metrics"
+_PATHS = ", ".join([*(api.path for api in APIS), RESPONSES, FEEDBACK])
+_PLACES = f"{_PATHS}, /v1/models, /v1/deployments, /health, /ready, /metrics"
 
 
 class Endpoint(Starlette):
@@ -96,16 +98,20 @@ def application(
     lifecycle = RequestLifecycle(service, metrics)
     pages = Pages(service, metrics, access)
     feedback = FeedbackPage(service, metrics)
+    store = ResponseStore(service.stored)
+    stored = StoredPage(store, metrics)
+    apis = apis_of(store)
 
     app = Endpoint(
         routes=[
-            *(_route(api.path, access, None) for api in APIS),
+            *(_route(api.path, access, None) for api in apis),
+            _route(stored.path, access, stored, stored.methods),
             _route(FEEDBACK, access, feedback, ("GET", "POST")),
             *(_route(path, access, page, ("GET",)) for path, page in pages.by_path().items()),
         ],
         exception_handlers={HTTPException: _not_here, Exception: _broke},
     )
-    app.answering = {api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in APIS}
+    app.answering = {api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in apis}
     app.access, app.metrics = access, metrics
     return app
 
