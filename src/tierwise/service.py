@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import time
@@ -28,6 +28,7 @@ from tierwise.shadowing.memory import KeptTexts, ShadowMemory
 from tierwise.spec.clock import now
 from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import ConfigErrors, SpecError, TierwiseError
+from tierwise.spec.stored import StoredResponses
 
 if TYPE_CHECKING:
     from tierwise.ledger.store import Ledger
@@ -74,6 +75,8 @@ class Service:
     """None if no route can have a certificate."""
     shadows: Shadows | None = None
     """Observes the routes with a certificate and `shadow`; None if there are none."""
+    stored: StoredResponses = field(default_factory=StoredResponses)
+    """How many responses are kept between requests."""
 
     async def start(self) -> None:
         """Start all engines concurrently, then compare the certificates of routes with them.
@@ -279,6 +282,7 @@ def assemble(
         ledger=ledger,
         certification=certification,
         shadows=_shadows(plan, certificates, router, ledger) if shadow else None,
+        stored=plan.file.stored_responses,
     )
 
 

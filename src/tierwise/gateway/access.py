@@ -121,7 +121,7 @@ class Access:
         wanted = given.get(b"access-control-request-headers", b"authorization, content-type")
         private = b"access-control-request-private-network" in given
         return [
-            (b"access-control-allow-methods", b"GET, HEAD, POST, OPTIONS"),
+            (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE, OPTIONS"),
             (b"access-control-allow-headers", wanted),
             (b"access-control-max-age", b"600"),
             *([(b"access-control-allow-private-network", b"true")] if private else []),

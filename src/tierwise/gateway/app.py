@@ -13,8 +13,9 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from tierwise.gateway.access import Access
-from tierwise.gateway.apis import APIS
+from tierwise.gateway.apis import APIS, apis_of
 from tierwise.gateway.apis.messages.counting import COUNT, TokenCounting
+from tierwise.gateway.apis.responses import RESPONSES, ResponseStore, StoredPage
 from tierwise.gateway.endpoint import ApiEndpoint, send_refusal
 from tierwise.gateway.failures import status_of
 from tierwise.gateway.feedback import FEEDBACK, FeedbackPage
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from tierwise.service import Service
 
 
-_POSTS = (*(api.path for api in APIS), COUNT)
-_PLACES = f"{', '.join(_POSTS)}, {FEEDBACK}, /v1/models, /v1/deployments, /health, /ready, /metrics"
+_PATHS = ", ".join([*(api.path for api in APIS), COUNT, RESPONSES, FEEDBACK])
+_PLACES = f"{_PATHS}, /v1/models, /v1/deployments, /health, /ready, /metrics"
 
 
 class Endpoint(Starlette):
@@ -101,17 +102,21 @@ def application(
     lifecycle = RequestLifecycle(service, metrics)
     pages = Pages(service, metrics, access)
     feedback = FeedbackPage(service, metrics)
+    store = ResponseStore(service.stored)
+    stored = StoredPage(store, metrics)
+    apis = apis_of(store)
 
     app = Endpoint(
         routes=[
-            *(_route(path, access, None) for path in _POSTS),
+            *(_route(path, access, None) for path in (*(api.path for api in apis), COUNT)),
+            _route(stored.path, access, stored, stored.methods),
             _route(FEEDBACK, access, feedback, ("GET", "POST")),
             *(_route(path, access, page, ("GET",)) for path, page in pages.by_path().items()),
         ],
         exception_handlers={HTTPException: _not_here, Exception: _broke},
     )
     app.answering = {
-        **{api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in APIS},
+        **{api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in apis},
         COUNT: TokenCounting(service, metrics),
     }
     app.access, app.metrics = access, metrics

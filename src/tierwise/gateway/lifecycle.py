@@ -16,7 +16,7 @@ from tierwise.ledger.records import Decision, Ending, Record, Trace
 from tierwise.ledger.rows import facts
 from tierwise.router.certified import CertifiedRoute
 from tierwise.run import Action, Sink, discard
-from tierwise.run.acceptable import notes_of
+from tierwise.run.acceptable import CHANGED, notes_of
 from tierwise.run.steps import steps_of
 from tierwise.shadowing import Answered
 from tierwise.spec.ask import Answer
@@ -61,6 +61,8 @@ class RequestLifecycle:
             NoSuchModel: the model does not exist.
         """
         trace.session = asked.session
+        for note in asked.notes:
+            trace.events.append(Decision(tier=asked.model, reason=note, signal=CHANGED, at=now() - trace.began))
         router = self._service.router
         tier = router.route(asked.model)
         if (shadows := self._service.shadows) is not None:

@@ -1,4 +1,4 @@
-"""`POST /v1/messages/count_tokens`: the tokens that an engine makes of a prompt. No pass runs, so nothing is recorded."""
+"""`POST /v1/messages/count_tokens`: the tokens that an engine makes of a prompt. No pass runs; nothing is recorded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tierwise.gateway.body import HungUp, read_body
 from tierwise.gateway.decoding import decoded
 from tierwise.gateway.headers import RequestHeaders
 from tierwise.gateway.reply import encoded, send_encoded, send_error
-from tierwise.gateway.wire import SMALL_BYTES, read_value
+from tierwise.gateway.wire import SMALL_BYTES, read_translated
 from tierwise.spec.errors import Refused, TierwiseError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class TokenCounting:
     async def _count(self, body: bytes | bytearray) -> int:
         """The tokens of the prompt of a body, on the deployment of the tier that it names."""
         request = converted(decoded(body), Counted)
-        parsed = await read_value(chat_value(request), is_large=len(body) > SMALL_BYTES)
+        parsed = await read_translated(chat_value(request), is_large=len(body) > SMALL_BYTES)
         tier = self._service.router.route(parsed.model)
         prompt = replace(parsed.prompt, optional=WISHES).by_default(tier.sampling)
         deployment = tier.deployment
