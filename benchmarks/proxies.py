@@ -187,7 +187,8 @@ class Upstream(asyncio.Protocol):
         self.front = front
         self._parser = httptools.HttpResponseParser(self)
         self._kind, self._size = b"", b""
-        self._head, self._body = b"", []
+        self._head = b""
+        self._body: list[bytes] = []
         self.transport.write(request)
 
     def on_header(self, name: bytes, value: bytes) -> None:
