@@ -6,7 +6,7 @@ import asyncio
 import errno
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 import uvloop
@@ -38,10 +38,8 @@ def newcomers(stack, listener, count):
 def greeted(lines):
     count = 0
     for line in lines:
-        try:
+        with suppress(BlockingIOError):
             count += line.recv(9, socket.MSG_PEEK) == b"hello"
-        except BlockingIOError:
-            pass
     return count
 
 
@@ -120,19 +118,18 @@ def test_after_its_end_nobody_is_accepted(is_paused, monkeypatch):
 
 def test_a_small_answer_leaves_at_once():
     async def run():
-        found = []
+        found = asyncio.get_running_loop().create_future()
 
         class Looks(asyncio.Protocol):
             def connection_made(self, transport):
                 line = transport.get_extra_info("socket")
-                found.append(line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+                found.set_result(line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
         with socket.create_server(("127.0.0.1", 0)) as listener:
             acceptor = Acceptor(listener, Looks)
             with socket.create_connection(listener.getsockname()):
-                while not found:
-                    await asyncio.sleep(0.01)
+                option = await found
             acceptor.close()
-        return found
+        return option
 
-    assert uvloop.run(run()) == [1]
+    assert uvloop.run(run()) == 1
