@@ -21,6 +21,7 @@ from tierwise.gateway.accepting import Acceptor
 from tierwise.gateway.app import application
 from tierwise.gateway.bounded_http import PROTOCOL_LOG
 from tierwise.gateway.logs import log_to_stderr
+from tierwise.gateway.loop_delay import LoopDelay
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.protocol import HttpProtocol
 from tierwise.service import launched
@@ -93,7 +94,8 @@ async def _serve(
                 metrics.watch(service.deployments, service.router.certified, service.shadows)
                 app = application(service, metrics, access=settings.access, first_bytes=settings.first_bytes)
                 async with _also_grpc(service, metrics, settings) as beside:
-                    await _listen(service, app, listener, ending, beside)
+                    with LoopDelay(metrics.loop_delay):
+                        await _listen(service, app, listener, ending, beside)
     _LOG.info("stopped")
 
 
