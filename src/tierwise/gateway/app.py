@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -23,7 +24,8 @@ from tierwise.gateway.lifecycle import RequestLifecycle
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.pages import Pages
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS, send_error
-from tierwise.spec.errors import AccessError
+from tierwise.keys.caller import CALLER
+from tierwise.spec.errors import AccessError, KeysUnavailable
 
 if TYPE_CHECKING:
     from tierwise.service import Service
@@ -54,8 +56,8 @@ class Endpoint(Starlette):
             send = _with(send, cors)
         try:
             if method != "OPTIONS":  # a browser asks with it what is allowed, and sends no key
-                self.access.check(scope)
-        except AccessError as error:
+                CALLER.set(self.access.check(scope))
+        except (AccessError, KeysUnavailable) as error:
             self.metrics.refused(status_of(error).http)
             if (asked := self.answering.get(path)) is not None:
                 await send_refusal(send, asked.api, error, {})
@@ -99,6 +101,8 @@ def application(
         metrics = Metrics({})
         metrics.watch(service.deployments, service.router.certified, service.shadows)
     access = access or Access()
+    if service.desk is not None:
+        access = replace(access, ring=service.desk.ring)
     lifecycle = RequestLifecycle(service, metrics)
     pages = Pages(service, metrics, access)
     feedback = FeedbackPage(service, metrics)
