@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tierwise.gateway.deployments import deployed
-from tierwise.gateway.lifecycle import certificate_of
+from tierwise.gateway.usage import certificate_of
 from tierwise.keys.caller import CALLER
 from tierwise.keys.limiter import may_use
 from tierwise.spec.reading import allowed
