@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 _CHAT = "/v1/chat/completions"
-_PLACES = f"{_CHAT}, {FEEDBACK}, /v1/models, /v1/deployments, /health, /ready, /metrics"
+_PLACES = f"{_CHAT}, {FEEDBACK}, /v1/models, /v1/usage, /v1/deployments, /health, /ready, /metrics"
 
 
 class Endpoint(Starlette):
