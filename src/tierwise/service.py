@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import time
@@ -28,6 +28,7 @@ from tierwise.shadowing.memory import KeptTexts, ShadowMemory
 from tierwise.spec.clock import now
 from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import ConfigErrors, SpecError, TierwiseError
+from tierwise.spec.stored import StoredResponses
 
 if TYPE_CHECKING:
     from tierwise.keys.desk import Desk
@@ -77,6 +78,8 @@ class Service:
     """Observes the routes with a certificate and `shadow`; None if there are none."""
     desk: Desk | None = None
     """Keys and limits; None if none can be stored."""
+    stored: StoredResponses = field(default_factory=StoredResponses)
+    """How many responses are kept between requests."""
 
     async def start(self) -> None:
         """Start all engines concurrently, then compare the certificates of routes with them.
@@ -290,6 +293,7 @@ def assemble(
         certification=certification,
         shadows=_shadows(plan, certificates, router, ledger) if shadow else None,
         desk=desk,
+        stored=plan.file.stored_responses,
     )
 
 

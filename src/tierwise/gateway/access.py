@@ -40,8 +40,8 @@ class Access:
     """The rules of one endpoint. The default is an endpoint without a key on loopback."""
 
     key: str = ""
-    """Every request must carry it as `Authorization: Bearer KEY`; empty if there is none. Whoever has it may also see
-    command lines, paths and log lines.
+    """Every request must carry it as `Authorization: Bearer KEY` or `x-api-key: KEY`; empty if there is none.
+    Whoever has it may also see command lines, paths and log lines.
     """
     origins: frozenset[str] = frozenset()
     """Origins of web pages that may use the endpoint; `*` stands for all."""
@@ -155,7 +155,7 @@ class Access:
         wanted = given.get(b"access-control-request-headers", b"authorization, content-type")
         private = b"access-control-request-private-network" in given
         return [
-            (b"access-control-allow-methods", b"GET, HEAD, POST, OPTIONS"),
+            (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE, OPTIONS"),
             (b"access-control-allow-headers", wanted),
             (b"access-control-max-age", b"600"),
             *([(b"access-control-allow-private-network", b"true")] if private else []),

@@ -4,6 +4,7 @@
     ├─ SpecError        the request or file is invalid                      400
     │  ├─ NotFound      it names something that does not exist              404
     │  │  └─ NoSuchModel  it names a tier or route that does not exist      404
+    │  ├─ NoSuchResponse  it continues a response that is not stored        400
     │  ├─ AlreadyKnown  it labels an answer whose label is known            409
     │  ├─ TooLate       it labels an action that waits no longer            410
     │  ├─ BodyTooLarge  the request body is too large                       413
@@ -61,6 +62,10 @@ class NotFound(SpecError):
 
 class NoSuchModel(NotFound):
     """The request names a model that is neither a tier nor a route."""
+
+
+class NoSuchResponse(SpecError):
+    """The request continues a response that is not stored, or no longer."""
 
 
 class AlreadyKnown(SpecError):
