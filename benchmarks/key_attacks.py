@@ -208,7 +208,9 @@ async def attack(servers: list[Server], secret: str, options: argparse.Namespace
             await asyncio.sleep(rng.uniform(0.5, 2.0))
             rng.choice(servers).clock.write_text(str(rng.choice([-JUMP_SECONDS, 0, 0, JUMP_SECONDS])))
 
-    await asyncio.gather(chaos(), jumps(), *(client(number) for number in range(options.clients)))
+    await asyncio.gather(
+        jumps(), *([] if options.no_kills else [chaos()]), *(client(number) for number in range(options.clients))
+    )
     return outcomes
 
 
@@ -261,6 +263,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--clients", type=int, default=12)
+    parser.add_argument("--no-kills", action="store_true", help="so that no lease of a killed process covers anything")
     parser.add_argument("--budget", type=float, default=BUDGET, help="dollars per hour")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
