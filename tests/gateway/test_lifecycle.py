@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from endpoints import HELLO, PRICES, Notebook, tier_of
+from tierwise.gateway.account import UsageReport, usage_of
 from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle
 from tierwise.gateway.metrics import Metrics
-from tierwise.gateway.usage import UsageReport, usage_of
 from tierwise.gateway.wire import read
 from tierwise.ledger.read import Reader
 from tierwise.ledger.store import Ledger

@@ -25,6 +25,7 @@ from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk
 from tierwise.spec.clock import now
 from tierwise.spec.errors import PolicyError, TierwiseError
+from tierwise.spec.json import Json
 from tierwise.spec.printable import printable
 
 if TYPE_CHECKING:
@@ -348,6 +349,16 @@ class RequestContext:
             answers=tuple(answer.completion for answer in self.answers),
             verifier=self.parsed.verifier,
         )
+
+
+def certificate_of(route: CertifiedRoute) -> dict[str, Json]:
+    """The state of a route's certificate, in `usage.tierwise` and at `/v1/models`."""
+    return {
+        "state": route.state,
+        "sha256": route.certificate,
+        "safe": route.safe,
+        "reasons": list(route.reasons),
+    }
 
 
 def certificate_header(route: CertifiedRoute | None) -> dict[str, str]:

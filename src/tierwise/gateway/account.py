@@ -1,4 +1,4 @@
-"""What an action used and cost so far, for all protocols."""
+"""Usage and cost of an action, as clients of all protocols are told."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tierwise.ledger.prices import PriceBook
-from tierwise.ledger.records import Decision
+from tierwise.gateway.lifecycle import certificate_of
 from tierwise.ledger.rows import facts
-from tierwise.router.certified import CertifiedRoute
 from tierwise.run.acceptable import notes_of
 from tierwise.run.steps import steps_of
-from tierwise.spec.ask import Answer
-from tierwise.spec.call import Pass, Usage
 from tierwise.spec.json import Json
 
 if TYPE_CHECKING:
     from tierwise.gateway.lifecycle import RequestContext
+    from tierwise.ledger.prices import PriceBook
+    from tierwise.ledger.records import Decision
+    from tierwise.router.certified import CertifiedRoute
+    from tierwise.spec.ask import Answer
+    from tierwise.spec.call import Pass, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,16 +100,6 @@ def _decision_of(step: Decision) -> dict[str, Json]:
         "level": step.level,
         "reason": step.reason,
         "after": list(step.after),
-    }
-
-
-def certificate_of(route: CertifiedRoute) -> dict[str, Json]:
-    """The state of a route's certificate, in `usage.tierwise` and at `/v1/models`."""
-    return {
-        "state": route.state,
-        "sha256": route.certificate,
-        "safe": route.safe,
-        "reasons": list(route.reasons),
     }
 
 
