@@ -28,6 +28,7 @@ from tierwise.router import Router
 from tierwise.router.certified import CertifiedRoutes
 from tierwise.run import Tier
 from tierwise.service import Service
+from tierwise.spec.stored import StoredResponses
 from tierwise.testing import ScriptedEngine, with_routes
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -259,6 +260,7 @@ def serving(
     routes: Mapping[str, tuple[str, ...]] | None = None,
     ledger: Any = None,
     certified: CertifiedRoutes | None = None,
+    stored: StoredResponses | None = None,
     **settings: Any,
 ) -> Iterator[Endpoint]:
     """Serve these tiers until the block ends; then nothing may be left running. `settings` are the application's."""
@@ -268,6 +270,7 @@ def serving(
         deployments={tier.name: tier.deployment for tier in tiers},
         prices=PRICES,
         ledger=ledger or notebook,
+        stored=stored or StoredResponses(),
     )
     house = EMPTY.pop() if EMPTY else House()
     house.app = application(service, **settings)

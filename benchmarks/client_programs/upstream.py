@@ -16,6 +16,7 @@ from tierwise.testing.server import FakeServer, HttpReply, HttpRequest, serve
 ARGUMENTS = {
     "get_weather": {"city": "Oslo"},
     "write": {"filePath": "hello.txt", "content": "17 degrees\n"},
+    "exec_command": {"cmd": "echo 17 degrees > hello.txt"},
     "bash": {"command": "echo 17 degrees > hello.txt", "description": "Write hello.txt"},
 }
 EDIT = "hello.txt\n```\n17 degrees\n```\n"
