@@ -88,7 +88,7 @@ def in_node(label: str, api: str, folder: str, *packages: str) -> Client:
     return Client(label=label, api=api, folder=folder, packages=packages, is_node=True)
 
 
-CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
+CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 CLIENTS = {
     "openai": in_python("openai-python, `chat.completions`", CHAT, "openai", "openai"),
     "openai_responses": in_python("openai-python, `responses`", RESPONSES, "openai", "openai"),
@@ -97,9 +97,12 @@ CLIENTS = {
     "ai_sdk": in_node("AI SDK, `@ai-sdk/openai` with its defaults", RESPONSES, "ai-sdk", "@ai-sdk/openai", "ai", "zod"),
     "langchain": in_python("LangChain, `ChatOpenAI`", CHAT, "langchain", "langchain-openai"),
     "langchain_responses": in_python("LangChain, `use_responses_api`", RESPONSES, "langchain", "langchain-openai"),
+    "anthropic": in_python("anthropic-python", MESSAGES, "anthropic", "anthropic"),
+    "anthropic_node": in_node("anthropic-node", MESSAGES, "anthropic-node", "@anthropic-ai/sdk"),
     "inspect": in_python("Inspect", CHAT, "inspect", "inspect-ai", "openai"),
     "aider": in_python("aider", CHAT, "aider", "aider-chat"),
     "opencode": in_node("opencode", CHAT, "opencode", "opencode-ai"),
+    "claude_code": in_node("Claude Code", MESSAGES, "claude-code", "@anthropic-ai/claude-code"),
     "codex": in_node("Codex", RESPONSES, "codex", "@openai/codex"),
 }
 
@@ -124,6 +127,27 @@ class Clients:
 
     def ai_sdk(self, model: str) -> str:
         return self._runs_node("ai_sdk", "use_ai_sdk.mjs", model, "plain", "stream")
+
+    def anthropic(self, model: str) -> str:
+        return self._both(self._python("anthropic"), "use_anthropic.py", model)
+
+    def anthropic_node(self, model: str) -> str:
+        package = self._node("anthropic_node") / "@anthropic-ai/sdk/index.mjs"
+        return self._each(("plain", "stream"), "node", PROGRAMS / "use_anthropic.mjs", package, self._url, model)
+
+    def claude_code(self, model: str) -> str:
+        environment = {
+            "ANTHROPIC_BASE_URL": self._url.removesuffix("/v1"),
+            "ANTHROPIC_AUTH_TOKEN": "none",
+            "ANTHROPIC_MODEL": model,
+            "ANTHROPIC_DEFAULT_HAIKU_MODEL": model,
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "DISABLE_AUTOUPDATER": "1",
+        }
+        flags = ["--allowedTools", "Write", "--permission-mode", "acceptEdits", "--output-format", "stream-json"]
+        task = f"{TASK} It is in the folder {{folder}}."
+        program = self._node("claude_code") / ".bin/claude"
+        return self._writes(program, "-p", task, "--verbose", *flags, environment=environment)
 
     def langchain(self, model: str) -> str:
         return self._both(self._python("langchain"), "use_langchain.py", model)
@@ -210,7 +234,8 @@ class Clients:
             work = Path(place) / "work"
             work.mkdir()
             home = {"HOME": place, "XDG_CONFIG_HOME": f"{place}/config", "XDG_DATA_HOME": f"{place}/data"}
-            done = run(*command, check=False, folder=work, environment={**home, **environment})
+            parts = [part.replace("{folder}", str(work)) if isinstance(part, str) else part for part in command]
+            done = run(*parts, check=False, folder=work, environment={**home, **environment})
             file = work / "hello.txt"
             if done.returncode == 0 and file.is_file() and "17 degrees" in file.read_text(encoding="utf-8"):
                 return ""

@@ -261,6 +261,7 @@ def serving(
     ledger: Any = None,
     certified: CertifiedRoutes | None = None,
     stored: StoredResponses | None = None,
+    desk: Any = None,
     **settings: Any,
 ) -> Iterator[Endpoint]:
     """Serve these tiers until the block ends; then nothing may be left running. `settings` are the application's."""
@@ -271,6 +272,7 @@ def serving(
         prices=PRICES,
         ledger=ledger or notebook,
         stored=stored or StoredResponses(),
+        desk=desk,
     )
     house = EMPTY.pop() if EMPTY else House()
     house.app = application(service, **settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -14,21 +15,23 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tierwise.gateway.access import Access
 from tierwise.gateway.apis import APIS, apis_of
+from tierwise.gateway.apis.messages.counting import COUNT, TokenCounting
 from tierwise.gateway.apis.responses import RESPONSES, ResponseStore, StoredPage
-from tierwise.gateway.endpoint import ApiEndpoint
+from tierwise.gateway.endpoint import ApiEndpoint, send_refusal
 from tierwise.gateway.failures import status_of
 from tierwise.gateway.feedback import FEEDBACK, FeedbackPage
 from tierwise.gateway.lifecycle import RequestLifecycle
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.pages import Pages
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS, send_error
-from tierwise.spec.errors import AccessError
+from tierwise.keys.caller import CALLER
+from tierwise.spec.errors import AccessError, KeysUnavailable
 
 if TYPE_CHECKING:
     from tierwise.service import Service
 
 
-_PATHS = ", ".join([*(api.path for api in APIS), RESPONSES, FEEDBACK])
+_PATHS = ", ".join([*(api.path for api in APIS), COUNT, RESPONSES, FEEDBACK])
 _PLACES = f"{_PATHS}, /v1/models, /v1/deployments, /health, /ready, /metrics"
 
 
@@ -37,7 +40,7 @@ class Endpoint(Starlette):
     handle their own errors, and would pay the overhead for every event.
     """
 
-    answering: Mapping[str, ApiEndpoint]
+    answering: Mapping[str, ApiEndpoint | TokenCounting]
     """What answers a POST, by path."""
     access: Access
     metrics: Metrics
@@ -53,10 +56,13 @@ class Endpoint(Starlette):
             send = _with(send, cors)
         try:
             if method != "OPTIONS":  # a browser asks with it what is allowed, and sends no key
-                self.access.check(scope)
-        except AccessError as error:
+                CALLER.set(self.access.check(scope))
+        except (AccessError, KeysUnavailable) as error:
             self.metrics.refused(status_of(error).http)
-            await send_error(send, error, {})
+            if (asked := self.answering.get(path)) is not None:
+                await send_refusal(send, asked.api, error, {})
+            else:
+                await send_error(send, error, {})
             return
         if method == "POST" and (answering := self.answering.get(path)) is not None:
             await answering(scope, receive, send)
@@ -95,6 +101,8 @@ def application(
         metrics = Metrics({})
         metrics.watch(service.deployments, service.router.certified, service.shadows)
     access = access or Access()
+    if service.desk is not None:
+        access = replace(access, ring=service.desk.ring)
     lifecycle = RequestLifecycle(service, metrics)
     pages = Pages(service, metrics, access)
     feedback = FeedbackPage(service, metrics)
@@ -104,14 +112,17 @@ def application(
 
     app = Endpoint(
         routes=[
-            *(_route(api.path, access, None) for api in apis),
+            *(_route(path, access, None) for path in (*(api.path for api in apis), COUNT)),
             _route(stored.path, access, stored, stored.methods),
             _route(FEEDBACK, access, feedback, ("GET", "POST")),
             *(_route(path, access, page, ("GET",)) for path, page in pages.by_path().items()),
         ],
         exception_handlers={HTTPException: _not_here, Exception: _broke},
     )
-    app.answering = {api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in apis}
+    app.answering = {
+        **{api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in apis},
+        COUNT: TokenCounting(service, metrics),
+    }
     app.access, app.metrics = access, metrics
     return app
 

@@ -65,10 +65,21 @@ async def send_error(
     usage: Json = None,
     *,
     shape: Callable[[TierwiseError, Json], Json] = failure,
+    status: int = 0,
 ) -> None:
-    """Send an error as a complete response; `usage` is the spending so far, `shape` the format of an API."""
-    status = status_of(error).http
-    await send_encoded(send, status, encoded(shape(error, usage)), {**headers, **headers_of(error)})
+    """Send an error as a complete response.
+
+    Args:
+        send: ASGI's.
+        error: what is answered.
+        headers: besides those of the error.
+        usage: the spending so far.
+        shape: the format of an API.
+        status: of an API that has its own; 0 for that of the error.
+    """
+    await send_encoded(
+        send, status or status_of(error).http, encoded(shape(error, usage)), {**headers, **headers_of(error)}
+    )
 
 
 class EventStream:

@@ -229,7 +229,7 @@ def _fields(value: dict[str, Any]) -> ChatRequest:
     try:
         return msgspec.convert(shown, ChatRequest)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
+        raise invalid(error) from error
     except (RecursionError, MemoryError) as error:
         raise SpecError(f"the request cannot be read: {error!r}; send a smaller or flatter one") from error
 
@@ -284,7 +284,8 @@ def _make_whole(value: dict[str, Any]) -> None:
             value[name] = min(number, MOST_TOKENS)
 
 
-def _invalid(error: Exception, root: str = "") -> SpecError:
+def invalid(error: Exception, root: str = "") -> SpecError:
+    """The error of a request that msgspec refuses, which names the field below `root`."""
     what, _, where = str(error).partition(" - at `$")
     field = ".".join(filter(None, (root, where.strip(".`"), _missing(what))))
     return SpecError(f"{field}: {what}", field=field)
@@ -321,6 +322,6 @@ def _blaming(field: str) -> Generator[None]:
         yield
     except (ValueError, msgspec.ValidationError, RecursionError, MemoryError) as error:
         if field == "tierwise.verifier":
-            raise _invalid(error, field) from error
+            raise invalid(error, field) from error
         message = str(error).partition(" - at `$")[0] or repr(error)
         raise SpecError(f"{field}: {message}", field=field) from error

@@ -2,9 +2,10 @@
 
 from tierwise.gateway.apis.api import Api
 from tierwise.gateway.apis.chat import ChatCompletions
+from tierwise.gateway.apis.messages import Messages
 from tierwise.gateway.apis.responses import Responses, ResponseStore
 
-APIS: tuple[Api, ...] = (ChatCompletions(),)
+APIS: tuple[Api, ...] = (ChatCompletions(), Messages())
 """Those that keep nothing between requests."""
 
 

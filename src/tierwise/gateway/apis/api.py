@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from tierwise.gateway.wire import ParsedRequest
@@ -81,4 +81,24 @@ class Api(Protocol):
 
     def failure(self, error: TierwiseError, usage: Json = None) -> Json:
         """The body of an error; `usage` is the spending so far."""
+        ...
+
+
+@runtime_checkable
+class OwnErrors(Protocol):
+    """An API whose errors have statuses of their own and name the request. Its silent streams have an event of their
+    own, too.
+    """
+
+    @property
+    def beat(self) -> str:
+        """The event that keeps a silent stream alive, after the comment."""
+        ...
+
+    def status(self, error: TierwiseError) -> int:
+        """The HTTP status of an error."""
+        ...
+
+    def failure_of(self, request: str) -> Callable[[TierwiseError, Json], Json]:
+        """As `Api.failure`, for the request with this id; empty if it has none yet."""
         ...

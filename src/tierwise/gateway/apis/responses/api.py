@@ -17,9 +17,9 @@ from tierwise.gateway.apis.responses.reading import refuse
 from tierwise.gateway.apis.responses.tools import Tools
 from tierwise.gateway.apis.responses.writer import ResponseWriter
 from tierwise.gateway.decoding import decoded
-from tierwise.gateway.owner import OWNER
 from tierwise.gateway.reply import failure
 from tierwise.gateway.wire import SMALL_BYTES, read_translated
+from tierwise.keys.caller import owner_now
 from tierwise.spec import turns
 from tierwise.spec.errors import SpecError
 
@@ -63,7 +63,7 @@ class Responses:
         Raises:
             SpecError: it is invalid, or has no counterpart in a chat request; the error names the field.
         """
-        owner = OWNER.get()
+        owner = owner_now()
         is_large = len(body) > SMALL_BYTES
         if is_large:
             async with turns.turn():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import JSONResponse, Response
 
 from tierwise.gateway.failures import body_of, status_of
-from tierwise.gateway.owner import OWNER
+from tierwise.keys.caller import owner_now
 from tierwise.spec.errors import SpecError, TierwiseError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class StoredPage:
 
     async def __call__(self, request: Request) -> Response:
         """Shows or deletes it."""
-        name, owner = request.path_params["response_id"], OWNER.get()
+        name, owner = request.path_params["response_id"], owner_now()
         try:
             if request.method == "DELETE":
                 if not self._store.delete(name, owner):
