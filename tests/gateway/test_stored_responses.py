@@ -10,7 +10,6 @@ import pytest
 
 from endpoints import Answered, Endpoint, tier_of
 from tierwise.gateway.apis.responses import ResponseStore
-from tierwise.gateway.owner import OWNER
 from tierwise.spec.errors import NoSuchResponse, NotFound, SpecError
 from tierwise.spec.stored import StoredResponses
 from tierwise.testing import Reply, ScriptedEngine
@@ -158,27 +157,3 @@ def test_what_one_owner_stored_no_other_sees():
         store.segments("resp_a", "blue")
     assert not store.delete("resp_a", "blue")
     assert store.delete("resp_a", "red")
-
-
-def test_the_owner_of_a_request_is_whoever_access_says(serve):
-    endpoint = serve(tier_of())
-    app = endpoint.app.answering["/v1/responses"]
-    found = []
-
-    class Owned:
-        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-            OWNER.set(dict(scope["headers"]).get(b"x-owner", b"").decode())
-            found.append(OWNER.get())
-            await app(scope, receive, send)
-
-    endpoint.app.answering = {"/v1/responses": Owned()}
-    body = json.dumps({"model": "tier", "input": "hello"}).encode()
-    json_type = {"content-type": "application/json"}
-    made = endpoint.request("POST", "/v1/responses", body, {**json_type, "x-owner": "red"}).json["id"]
-    more = json.dumps({"model": "tier", "input": "hello", "previous_response_id": made}).encode()
-    answers = [
-        endpoint.request("POST", "/v1/responses", more, {**json_type, "x-owner": who}).status
-        for who in ("red", "blue", "")
-    ]
-    assert answers == [200, 400, 400]
-    assert found == ["red", "red", "blue", ""]
