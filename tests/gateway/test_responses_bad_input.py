@@ -138,5 +138,5 @@ def test_an_unknown_field_anywhere_is_refused_by_name():
             paths.append(path)
     for path, error in zip(paths, read(changed((*path, "future"), 1) for path in paths), strict=True):
         assert error is not None, path
-        assert "future" in error.field, (path, error)
+        assert "future" in str(error), (path, error)
         assert "allowed" in str(error) or path[0] == "tierwise"
