@@ -3,11 +3,12 @@
     python benchmarks/clients.py --into FOLDER [--only openai,opencode] [--json FILE]
     python benchmarks/clients.py --into FOLDER --only openai,langchain --checkpoint FILE.gguf
 
-Installs openai-python, LangChain, Inspect and aider into virtual environments under FOLDER, and opencode with npm, each
-once. The server refuses log-probabilities with tools in a stream, as llama.cpp does, and calls one tool. A cell is met
-if the client ran the tool (aider: wrote the file) and ended with its result. Exits with 1 if a cell is not met, or if
-an action has no answer. With `--checkpoint` the tiers run on llama.cpp with that file. The model may then be the reason
-that a cell is not met, so only actions without an answer count.
+Installs openai-python, anthropic-python, LangChain, Inspect and aider into virtual environments under FOLDER, and
+opencode, Claude Code and anthropic-node with npm, each once. The server refuses log-probabilities with tools in a
+stream, as llama.cpp does, and calls one tool. A cell is met if the client ran the tool (aider: wrote the file) and
+ended with its result. Exits with 1 if a cell is not met, or if an action has no answer. With `--checkpoint` the tiers
+run on llama.cpp with that file. The model may then be the reason that a cell is not met, so only actions without an
+answer count.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROGRAMS = HERE / "client_programs"
+BY_NPM = ("opencode", "anthropic_node", "claude_code")
+ALL = ("openai", "anthropic", "langchain", "inspect", "aider", *BY_NPM)
 MODELS = ("fast", "standard", "max", "auto")
 TASK = "Write the text `17 degrees` into the file hello.txt in this folder. Do nothing else."
 SECONDS = 180
@@ -74,6 +77,31 @@ class Clients:
         python = self._python("openai", "openai")
         return self._both(python, "use_openai.py", model)
 
+    def anthropic(self, model: str) -> str:
+        python = self._python("anthropic", "anthropic")
+        return self._both(python, "use_anthropic.py", model)
+
+    def anthropic_node(self, model: str) -> str:
+        package = self._node("anthropic-node", "@anthropic-ai/sdk") / "@anthropic-ai/sdk/index.mjs"
+        ways = ("plain", "stream")
+        program = PROGRAMS / "use_anthropic.mjs"
+        said = {way: self._says("17 degrees", "node", program, package, self._url, model, way) for way in ways}
+        return "; ".join(f"{way}: {why}" for way, why in said.items() if why)
+
+    def claude_code(self, model: str) -> str:
+        program = self._node("claude-code", "@anthropic-ai/claude-code") / ".bin/claude"
+        environment = {
+            "ANTHROPIC_BASE_URL": self._url.removesuffix("/v1"),
+            "ANTHROPIC_AUTH_TOKEN": "none",
+            "ANTHROPIC_MODEL": model,
+            "ANTHROPIC_DEFAULT_HAIKU_MODEL": model,
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+            "DISABLE_AUTOUPDATER": "1",
+        }
+        flags = ["--allowedTools", "Write", "--permission-mode", "acceptEdits", "--output-format", "stream-json"]
+        task = f"{TASK} It is in the folder {{folder}}."
+        return self._writes(program, "-p", task, "--verbose", *flags, environment=environment)
+
     def langchain(self, model: str) -> str:
         python = self._python("langchain", "langchain-openai")
         return self._both(python, "use_langchain.py", model)
@@ -91,16 +119,12 @@ class Clients:
         return self._writes(aider, "--model", f"openai/{model}", *flags, "--message", TASK, environment=keys)
 
     def opencode(self, model: str) -> str:
-        folder = self._folder / "opencode"
-        if not (folder / "node_modules/.bin/opencode").exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            run("npm", "install", "--silent", "--prefix", folder, "opencode-ai")
+        program = self._node("opencode", "opencode-ai") / ".bin/opencode"
         options = {"baseURL": self._url, "apiKey": "none"}
         limits = {name: {"name": name, "limit": {"context": 32_768, "output": 4_096}} for name in MODELS}
         provider = {"npm": "@ai-sdk/openai-compatible", "name": "Tierwise", "options": options, "models": limits}
         settings = {"provider": {"tierwise": provider}, "autoupdate": False, "share": "disabled"}
         keys = {"OPENCODE_CONFIG_CONTENT": json.dumps(settings), "OPENCODE_DISABLE_MODELS_FETCH": "1"}
-        program = folder / "node_modules/.bin/opencode"
         return self._writes(program, "run", "--model", f"tierwise/{model}", TASK, environment=keys)
 
     def _python(self, name: str, *packages: str) -> Path:
@@ -109,6 +133,14 @@ class Clients:
             run(sys.executable, "-m", "venv", self._folder / name)
             run(python, "-m", "pip", "install", "--quiet", *packages)
         return python
+
+    def _node(self, name: str, package: str) -> Path:
+        """The folder of a package that npm installs."""
+        folder = self._folder / name
+        if not (folder / "node_modules" / package).exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            run("npm", "install", "--silent", "--prefix", folder, package)
+        return folder / "node_modules"
 
     def _both(self, python: Path, program: str, model: str) -> str:
         ways = ("plain", "stream")
@@ -130,7 +162,8 @@ class Clients:
             work = Path(place) / "work"
             work.mkdir()
             home = {"HOME": place, "XDG_CONFIG_HOME": f"{place}/config", "XDG_DATA_HOME": f"{place}/data"}
-            done = run(*command, check=False, folder=work, environment={**home, **environment})
+            parts = [part.replace("{folder}", str(work)) if isinstance(part, str) else part for part in command]
+            done = run(*parts, check=False, folder=work, environment={**home, **environment})
             file = work / "hello.txt"
             if done.returncode == 0 and file.is_file() and "17 degrees" in file.read_text(encoding="utf-8"):
                 return ""
@@ -172,11 +205,11 @@ def main() -> None:
     """Run every client with every model, and print a table and a line of totals."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--into", type=Path, required=True, help="folder for the clients")
-    parser.add_argument("--only", default="openai,langchain,inspect,aider,opencode", help="clients, by comma")
+    parser.add_argument("--only", default=",".join(ALL), help="clients, by comma")
     parser.add_argument("--checkpoint", type=Path, help="a GGUF file to run instead of the scripted server")
     parser.add_argument("--json", type=Path, help="write the results to this file")
     options = parser.parse_args()
-    names = [name for name in options.only.split(",") if name != "opencode" or shutil.which("npm")]
+    names = [name for name in options.only.split(",") if name not in BY_NPM or shutil.which("npm")]
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

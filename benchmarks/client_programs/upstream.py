@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from typing import Any
 
 from tierwise.testing.server import FakeServer, HttpReply, HttpRequest, serve
 
 ARGUMENTS = {
     "get_weather": {"city": "Oslo"},
+    "Write": {"file_path": "{folder}/hello.txt", "content": "17 degrees\n"},
     "write": {"filePath": "hello.txt", "content": "17 degrees\n"},
     "bash": {"command": "echo 17 degrees > hello.txt", "description": "Write hello.txt"},
 }
+FOLDER = re.compile(r"in the folder (\S+)\.")
+"""Where a task says that its file belongs; Claude Code's tool takes absolute paths only."""
 EDIT = "hello.txt\n```\n17 degrees\n```\n"
 """What aider, which uses no tools, reads as a new file in its `whole` format."""
 
@@ -32,15 +36,18 @@ class ToolCaller(FakeServer):
             return refusal("logprobs is not supported with tools + stream")
         results = [text_of(message["content"]) for message in body["messages"] if message["role"] == "tool"]
         name = next((name for name in ARGUMENTS if name in tools), None)
+        folder = next(
+            (found[1] for message in body["messages"] if (found := FOLDER.search(text_of(message["content"])))), ""
+        )
         if results or name is None:
             asks_for_file = any("hello.txt" in text_of(message["content"]) for message in body["messages"])
             return HttpReply(text=EDIT if asks_for_file and not tools else f"The tool says: 17 degrees. {results[-1:]}")
-        return HttpReply(deltas=tuple(pieces(name, f"call_{number}")), finish="tool_calls")
+        return HttpReply(deltas=tuple(pieces(name, f"call_{number}", folder)), finish="tool_calls")
 
 
-def pieces(name: str, call: str) -> list[dict[str, Any]]:
-    """A tool call in three deltas, as servers send it."""
-    text = json.dumps(ARGUMENTS[name])
+def pieces(name: str, call: str, folder: str) -> list[dict[str, Any]]:
+    """A tool call in three deltas, as servers send it; `folder` is where it writes a file."""
+    text = json.dumps(ARGUMENTS[name]).replace("{folder}", folder)
     middle = len(text) // 2
     first = {"index": 0, "id": call, "type": "function", "function": {"name": name, "arguments": ""}}
     rest = [{"index": 0, "function": {"arguments": part}} for part in (text[:middle], text[middle:])]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from endpoints import HELLO, Answered, tier_of
-from tierwise.gateway import chat
+from tierwise.gateway.apis import chat
 from tierwise.gateway.lifecycle import RequestContext
 from tierwise.policies import Majority, Single
 from tierwise.testing import Reply, ScriptedEngine

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from tierwise.gateway.chat import ChatEndpoint
+    from tierwise.gateway.endpoint import ApiEndpoint
     from tierwise.plan import Plan
 
 
@@ -59,7 +59,9 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: st
 
     import msgspec
 
-    from tierwise.gateway.chat import ChatEndpoint
+    from tierwise.gateway.apis.chat import ChatCompletions
+    from tierwise.gateway.endpoint import ApiEndpoint
+    from tierwise.gateway.lifecycle import RequestLifecycle
     from tierwise.gateway.metrics import Metrics
     from tierwise.gateway.server import open_ledger
     from tierwise.service import launched
@@ -78,7 +80,8 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: st
         async with launched(plan, ledger=book, uncertified=True) as service:
             await service.start()
             status, usage = 200, None
-            async for status, data in _posted(ChatEndpoint(service, metrics), msgspec.json.encode(request)):
+            app = ApiEndpoint(ChatCompletions(), RequestLifecycle(service, metrics), service, metrics)
+            async for status, data in _posted(app, msgspec.json.encode(request)):
                 body = msgspec.json.decode(data)
                 if "error" in body:
                     kind = SpecError if status in (400, 404) else TierwiseError
@@ -95,7 +98,7 @@ async def _ask(plan: Plan, request: dict[str, object], verifier: str, ledger: st
     print(_account(usage), file=sys.stderr)
 
 
-async def _posted(app: ChatEndpoint, body: bytes) -> AsyncIterator[tuple[int, bytes]]:
+async def _posted(app: ApiEndpoint, body: bytes) -> AsyncIterator[tuple[int, bytes]]:
     """The status with each event, or with the single body, of a POST of `body`."""
     import asyncio
 

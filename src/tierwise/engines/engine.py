@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tierwise.spec.call import Call, Chunk
     from tierwise.spec.deployed import LoadedWeights
     from tierwise.spec.json import Fields
+    from tierwise.spec.prompt import Prompt
 
 State = Literal["stopped", "starting", "ready", "silent", "restarting", "failed"]
 """Silent: the process is alive but does not answer, so it may be busy or hung."""
@@ -70,6 +71,14 @@ class AnswersWhole(Protocol):
 
     async def whole(self, call: Call) -> bytes:
         """Return the body of a non-streamed chat completion. Raises the errors of `Engine.stream`."""
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """An engine that may be asked how many tokens a prompt has."""
+
+    async def count_tokens(self, prompt: Prompt) -> int:
+        """The prompt tokens, without running a pass. Raises Refused if it cannot count, and as `Engine.stream`."""
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ CERTIFICATE = "x-tierwise-certificate"
 DECISION = "x-tierwise-decision"
 """The header that says how a route came to the tier that answers."""
 
+_SESSION_OF_CLAUDE_CODE = b"x-claude-code-session-id"
 _ID = re.compile(r"[!-~]{1,200}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,200})?")
 _TRACESTATE = re.compile(r"[ -~]{1,512}")
@@ -37,7 +38,7 @@ class RequestHeaders:
     """The caller's span, as in W3C Trace Context; forwarded, with `tracestate`."""
     tracestate: str = ""
     session: str = ""
-    """`x-tierwise-session`, as it was sent: `wire.in_session` validates it."""
+    """`x-tierwise-session`, else Claude Code's own header, as it was sent: `wire.in_session` validates it."""
 
     @classmethod
     def of(cls, scope: Scope) -> Self:
@@ -51,7 +52,7 @@ class RequestHeaders:
             content_type=found.get(b"content-type", ""),
             content_encoding=found.get(b"content-encoding", ""),
             request_id=_matching(_ID, found.get(b"x-request-id", "")),
-            session=found.get(SESSION.encode(), ""),
+            session=found.get(SESSION.encode(), "") or found.get(_SESSION_OF_CLAUDE_CODE, ""),
             traceparent=traceparent,
             tracestate=_matching(_TRACESTATE, found.get(b"tracestate", "")) if traceparent else "",
         )
@@ -64,7 +65,15 @@ class RequestHeaders:
 
 
 _READ = frozenset(
-    {b"content-type", b"content-encoding", b"x-request-id", b"traceparent", b"tracestate", SESSION.encode()}
+    {
+        b"content-type",
+        b"content-encoding",
+        b"x-request-id",
+        b"traceparent",
+        b"tracestate",
+        SESSION.encode(),
+        _SESSION_OF_CLAUDE_CODE,
+    }
 )
 
 

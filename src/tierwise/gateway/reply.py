@@ -1,21 +1,18 @@
-"""Responses: one JSON body, or server-sent events whose headers do not wait for the model."""
+"""Responses of all APIs: one JSON body, or server-sent events whose headers do not wait for the model."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from tierwise.gateway.failures import body_of, headers_of, status_of
-from tierwise.spec import turns
-from tierwise.spec.ask import Answer
-from tierwise.spec.call import Chunk, Completion
+from tierwise.spec.call import Chunk
 from tierwise.spec.errors import TierwiseError
-from tierwise.spec.json import Fields, Json
+from tierwise.spec.json import Json
 
 if TYPE_CHECKING:
     from starlette.types import Send
@@ -37,104 +34,7 @@ _EVENT_STREAM = {
     "x-accel-buffering": "no",  # nginx would hold events back
 }
 
-LARGE_TEXT = 64 * 1024
-"""Characters of a choice that is written in turn."""
-_PER_LOGPROB = 100  # characters of one token's record
-
-_OF_RESPONSE = frozenset({"system_fingerprint", "service_tier"})
-
 _encode = msgspec.json.Encoder().encode
-
-
-@dataclass(slots=True)
-class ResponseHead:
-    """The common fields of all events and bodies of one answer."""
-
-    action: str
-    model: str
-    created: int
-    wants_logprobs: bool
-    _event: bytes = field(init=False)
-    """The common prefix of all events, encoded once."""
-
-    def __post_init__(self) -> None:
-        self._event = b"data: " + _encode(self._frame("chat.completion.chunk"))[:-1] + b","
-
-    def chunk(self, index: int, chunk: Chunk) -> bytes:
-        """The event for a chunk of one choice."""
-        delta = chunk.delta
-        if "reasoning_content" in delta:
-            delta = with_reasoning(delta)
-        choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": chunk.finish}
-        if self.wants_logprobs:
-            choice["logprobs"] = chunk.logprobs
-        frame = b""
-        if chunk.response is not None:
-            of_response, of_choice = _split(chunk.response)
-            choice.update(of_choice)
-            frame = b"".join(b",%b:%b" % (_encode(name), _encode(value)) for name, value in of_response.items())
-        return b'%b"choices":[%b]%b}\n\n' % (self._event, _encode(choice), frame)
-
-    def draft(self, index: int, number: int, tier: str, chunk: Chunk) -> bytes:
-        """The event for a chunk of a draft. Its delta is empty, so that it adds nothing to an answer."""
-        delta = {name: value for name, value in chunk.delta.items() if name != "role"}
-        choice = {"index": index, "delta": {}, "finish_reason": None}
-        draft = {"choice": index, "pass": number, "tier": tier, "delta": delta}
-        return b'%b"choices":[%b],"tierwise":{"draft":%b}}\n\n' % (self._event, _encode(choice), _encode(draft))
-
-    def usage(self, usage: Json) -> bytes:
-        """The final event of a stream, with its totals."""
-        return b'%b"choices":[],"usage":%b}\n\n' % (self._event, _encode(usage))
-
-    async def whole(self, answers: list[Answer], usage: Json) -> bytes:
-        """The complete response with all choices, as JSON. Large choices are written in turn.
-
-        Raises:
-            UnicodeEncodeError: it has a lone surrogate, which is not Unicode.
-        """
-        first = answers[0].completion.response if answers else None
-        choices: list[Any] = []
-        for index, answer in enumerate(answers):
-            if _is_large(answer.completion):
-                async with turns.turn():
-                    choices.append(msgspec.Raw(_encode(self._choice(index, answer))))
-            else:
-                choices.append(self._choice(index, answer))
-        return _encode({**self._frame("chat.completion"), **_split(first)[0], "choices": choices, "usage": usage})
-
-    def _choice(self, index: int, answer: Answer) -> Json:
-        said = answer.completion
-        message = with_reasoning(said.message())
-        choice: dict[str, Json] = {"index": index, "message": message, "finish_reason": said.finish}
-        choice.update(_split(said.response)[1])
-        if self.wants_logprobs:
-            choice["logprobs"] = {"content": [dict(token) for token in said.logprobs]} if said.logprobs else None
-        return choice
-
-    def _frame(self, kind: str) -> dict[str, Json]:
-        return {"id": self.action, "object": kind, "created": self.created, "model": self.model}
-
-
-def _is_large(said: Completion) -> bool:
-    """Whether a completion takes long to write."""
-    if len(said.text) + len(said.reasoning) > LARGE_TEXT or len(said.logprobs) > LARGE_TEXT // _PER_LOGPROB:
-        return True
-    return bool(said.tool_calls) and sum(len(str(call.get("function", ""))) for call in said.tool_calls) > LARGE_TEXT
-
-
-def with_reasoning(message: Fields) -> dict[str, Json]:
-    """A message or delta with its thinking under both names: `reasoning_content`, and `reasoning` as vLLM sends now."""
-    thought = message.get("reasoning_content")
-    return {**message, "reasoning": thought} if thought else {**message}
-
-
-def _split(response: Fields | None) -> tuple[dict[str, Json], dict[str, Json]]:
-    """The fields of a response besides the message: those of the whole response, and those of the choice."""
-    frame: dict[str, Json] = {}
-    own: dict[str, Json] = {}
-    for name, value in (response or {}).items():
-        (frame if name in _OF_RESPONSE else own)[name] = value
-    return frame, own
 
 
 def encoded(body: Json) -> bytes:
@@ -153,14 +53,33 @@ async def send_encoded(send: Send, status: int, content: bytes, headers: Mapping
     await send({"type": "http.response.body", "body": content})
 
 
-async def send_error(send: Send, error: TierwiseError, headers: Mapping[str, str], usage: Json = None) -> None:
-    """Send an error as a complete response; `usage` is the spending so far."""
-    status = status_of(error).http
-    await send_encoded(send, status, encoded(_failure(error, usage)), {**headers, **headers_of(error)})
-
-
-def _failure(error: TierwiseError, usage: Json) -> dict[str, Json]:
+def failure(error: TierwiseError, usage: Json = None) -> Json:
+    """An error in OpenAI's format; `usage` is the spending so far."""
     return body_of(error) if usage is None else {**body_of(error), "usage": usage}
+
+
+async def send_error(
+    send: Send,
+    error: TierwiseError,
+    headers: Mapping[str, str],
+    usage: Json = None,
+    *,
+    shape: Callable[[TierwiseError, Json], Json] = failure,
+    status: int = 0,
+) -> None:
+    """Send an error as a complete response.
+
+    Args:
+        send: ASGI's.
+        error: what is answered.
+        headers: besides those of the error.
+        usage: the spending so far.
+        shape: the format of an API.
+        status: of an API that has its own; 0 for that of the error.
+    """
+    await send_encoded(
+        send, status or status_of(error).http, encoded(shape(error, usage)), {**headers, **headers_of(error)}
+    )
 
 
 class EventStream:
@@ -212,7 +131,9 @@ class EventStream:
         self._sending.cancel()
 
     async def chunk(self, choice: int, chunk: Chunk, event: bytes) -> None:
-        """Send the event of a chunk, or keep it until there is content."""
+        """Send the event of a chunk, or keep it until there is content. Nothing is sent for an empty one."""
+        if not event:
+            return
         if self._has_begun or chunk.is_output:
             await self.event(event)
         elif "role" in chunk.delta:  # of a pass that replaces one which failed
@@ -230,23 +151,14 @@ class EventStream:
             if self._sending.done():
                 self._sending.result()
 
-    async def done(self) -> None:
-        """End the stream successfully."""
-        await self._end(b"data: [DONE]\n\n")
+    @property
+    def has_begun(self) -> bool:
+        """Whether something was sent, so that an error is no response of its own."""
+        return self._has_begun
 
-    async def failed(self, error: TierwiseError, headers: Mapping[str, str], usage: Json = None) -> None:
-        """End the stream with an error: an error response if nothing was sent yet, else an error event without
-        `[DONE]`.
-        """
-        if self._has_begun:
-            await self._end(self.error_event(error, usage))
-        else:
-            await send_error(self._send, error, headers, usage)
-
-    @staticmethod
-    def error_event(error: TierwiseError, usage: Json = None) -> bytes:
-        """The event that ends a stream with an error."""
-        return b"data: %b\n\n" % encoded(_failure(error, usage))
+    async def done(self, events: bytes) -> None:
+        """End the stream with its last events."""
+        await self._end(events)
 
     def _say(self, event: bytes) -> None:
         self._has_begun = True

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from tierwise.gateway.grpc.server import GrpcServer
     from tierwise.gateway.settings import ServerSettings
+    from tierwise.keys.desk import Desk
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan
     from tierwise.service import Service
@@ -83,14 +84,29 @@ def open_ledger(
         raise LedgerError(f"{actions} not in the ledger; the log says why")
 
 
+@contextmanager
+def open_desk(ledger: Ledger, plan: Plan) -> Generator[Desk]:
+    """The keys and limits that are kept in a ledger's database."""
+    from tierwise.keys.desk import Desk  # noqa: PLC0415 - SQLAlchemy is slow to import
+    from tierwise.ledger.prices import PriceBook  # noqa: PLC0415
+
+    desk = Desk(ledger.location, PriceBook(plan.file.prices))
+    desk.open()
+    try:
+        yield desk
+    finally:
+        desk.close()
+
+
 async def _serve(
     plan: Plan, settings: ServerSettings, listener: socket.socket, ledger: str | Path, *, content: bool
 ) -> None:
     with contextlib.closing(listener):
         ending = _Ending()
         metrics = Metrics({})
-        with open_ledger(ledger, plan, metrics, content=content) as book:
-            async with launched(plan, ledger=book, uncertified=settings.uncertified, shadow=settings.shadow) as service:
+        with open_ledger(ledger, plan, metrics, content=content) as book, open_desk(book, plan) as desk:
+            how = {"uncertified": settings.uncertified, "shadow": settings.shadow}
+            async with launched(plan, ledger=book, desk=desk, **how) as service:
                 metrics.watch(service.deployments, service.router.certified, service.shadows)
                 app = application(service, metrics, access=settings.access, first_bytes=settings.first_bytes)
                 async with _also_grpc(service, metrics, settings) as beside:

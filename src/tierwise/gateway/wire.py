@@ -125,6 +125,8 @@ class ParsedRequest:
     """Whether a stream has events with drafts."""
     judges: bool = False
     """Whether it judges another action's answer."""
+    notes: tuple[str, ...] = ()
+    """How it was changed while it was read, for the client."""
 
     def prompt_of(self, choice: int) -> Prompt:
         """The prompt of one choice, with its own seeds."""
@@ -161,6 +163,23 @@ async def read_aside(body: bytes | bytearray) -> ParsedRequest:
             value, request = _request(body)
     else:
         value, request = _request(body)
+    return await _finished(value, request, is_large=is_large)
+
+
+async def read_translated(value: dict[str, Any], *, is_large: bool) -> ParsedRequest:
+    """`read_aside` for a chat request that another API's request was translated into.
+
+    Args:
+        value: the fields of the chat request, which become those of the prompt.
+        is_large: whether the body was large, and what follows of it takes turns.
+
+    Raises:
+        SpecError: as `read_aside`; the error names the field of the chat request.
+    """
+    return await _finished(value, _fields(value), is_large=is_large)
+
+
+async def _finished(value: dict[str, Any], request: ChatRequest, *, is_large: bool) -> ParsedRequest:
     verifier = None
     if (named := _named_verifier(value, request)) is not None:
         with _blaming(named.field):
@@ -196,6 +215,11 @@ def in_session(asked: ParsedRequest, named: str) -> ParsedRequest:
 def _request(body: bytes | bytearray) -> tuple[dict[str, Any], ChatRequest]:
     """The body, and its fields without the verifier."""
     value = decoded(body)
+    return value, _fields(value)
+
+
+def _fields(value: dict[str, Any]) -> ChatRequest:
+    """The fields of a chat request without the verifier."""
     _make_whole(value)
     ours = value.get("tierwise")
     if isinstance(ours, dict) and "verifier" in ours:
@@ -203,9 +227,9 @@ def _request(body: bytes | bytearray) -> tuple[dict[str, Any], ChatRequest]:
     else:
         shown = value
     try:
-        return value, msgspec.convert(shown, ChatRequest)
+        return msgspec.convert(shown, ChatRequest)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
+        raise invalid(error) from error
     except (RecursionError, MemoryError) as error:
         raise SpecError(f"the request cannot be read: {error!r}; send a smaller or flatter one") from error
 
@@ -260,7 +284,8 @@ def _make_whole(value: dict[str, Any]) -> None:
             value[name] = min(number, MOST_TOKENS)
 
 
-def _invalid(error: Exception, root: str = "") -> SpecError:
+def invalid(error: Exception, root: str = "") -> SpecError:
+    """The error of a request that msgspec refuses, which names the field below `root`."""
     what, _, where = str(error).partition(" - at `$")
     field = ".".join(filter(None, (root, where.strip(".`"), _missing(what))))
     return SpecError(f"{field}: {what}", field=field)
@@ -297,6 +322,6 @@ def _blaming(field: str) -> Generator[None]:
         yield
     except (ValueError, msgspec.ValidationError, RecursionError, MemoryError) as error:
         if field == "tierwise.verifier":
-            raise _invalid(error, field) from error
+            raise invalid(error, field) from error
         message = str(error).partition(" - at `$")[0] or repr(error)
         raise SpecError(f"{field}: {message}", field=field) from error

@@ -21,14 +21,16 @@ from tierwise.engines.llama_cpp.saved_prompts import SavedPrompt, SavedPrompts, 
 from tierwise.engines.llama_cpp.slots import Slot, Slots
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.wire import LLAMA_CPP_COUNTS
-from tierwise.spec.errors import Broken, EngineError
+from tierwise.spec.call import Call
+from tierwise.spec.errors import Broken, EngineError, Refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
-    from tierwise.spec.call import Call, Chunk, Usage
+    from tierwise.spec.call import Chunk, Usage
     from tierwise.spec.json import Fields
+    from tierwise.spec.prompt import Prompt
 
 _LEAST_KEPT = 1024
 """The fewest characters of what a slot holds so that it is saved before a file overwrites it."""
@@ -203,6 +205,20 @@ class SlotClient(ChatClient):
             slot.holds = prompt
             return body
 
+    async def count_tokens(self, base_url: str, prompt: Prompt) -> int:
+        """The tokens of a prompt, as llama.cpp's own template and tokenizer make them. It cannot count images."""
+        parts = (message.get("content") for message in prompt.messages)
+        if any(isinstance(content, list) and any(_is_image(part) for part in content) for content in parts):
+            raise Refused(f"deployment {self._name!r} cannot count the tokens of images", engine=self._name)
+        call = Call(prompt=prompt)
+        body = await self._request.encode(call, streamed=False)
+        text = (await self._asked(base_url, "/apply-template", body, call)).get("prompt")
+        asked = {"content": text, "add_special": True, "parse_special": True}
+        tokens = (await self._asked(base_url, "/tokenize", [msgspec.json.encode(asked)], call)).get("tokens")
+        if not isinstance(tokens, list):
+            raise self._garbled("sent no `tokens` from /tokenize")
+        return len(tokens)
+
     @asynccontextmanager
     async def _leased(
         self, base_url: str, call: Call, prompt: PromptText
@@ -289,6 +305,10 @@ class SlotClient(ChatClient):
                     return msgspec.json.decode(body, type=_Action) if response.status == 200 else None
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, EngineError):
             return None
+
+
+def _is_image(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type") != "text"
 
 
 def _in_slot(call: Call, slot: Slot) -> Call:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import msgspec
 
 from tierwise.engines.http1 import HttpPool, head_lines, place_of
 from tierwise.engines.openai.events import MOST_BYTES
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from tierwise.spec.call import Call, Chunk
     from tierwise.spec.json import Fields
+    from tierwise.spec.prompt import Prompt
 
 _LINGER_SECONDS = 1.0
 """The longest wait after the finish reason for usage, `[DONE]` and the end of the response. Then the connection is
@@ -138,6 +140,29 @@ class ChatClient:
         """
         body = await self._request.encode(call, streamed=False)
         return await self._document(f"{base_url}/chat/completions", body, base_url, call)
+
+    async def count_tokens(self, base_url: str, prompt: Prompt) -> int:  # noqa: ARG002 - for engines that can
+        """The tokens of a prompt.
+
+        Raises:
+            Refused: the server has no known way to count them.
+        """
+        raise Refused(
+            f"deployment {self._name!r} cannot count the tokens of a prompt; send it with max_tokens 1, and the "
+            "usage of the answer has them",
+            engine=self._name,
+        )
+
+    async def _asked(self, base_url: str, path: str, body: list[bytes], call: Call) -> dict[str, Any]:
+        """The JSON object with which a page beside `/v1` answers."""
+        document = await self._document(f"{base_url.removesuffix('/v1')}{path}", body, base_url, call)
+        try:
+            answer = msgspec.json.decode(document)
+        except ValueError as error:
+            raise self._garbled(f"sent {_shown(self._masked(document))} from {path}") from error
+        if not isinstance(answer, dict):
+            raise self._garbled(f"sent {_shown(self._masked(document))} from {path}")
+        return answer
 
     async def _document(self, url: str, body: list[bytes], base_url: str, call: Call) -> bytes:
         """Send a request and return the body of the response."""

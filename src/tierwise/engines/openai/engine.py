@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tierwise.engines.openai.client import ChatClient
     from tierwise.spec.call import Call, Chunk
     from tierwise.spec.json import Fields
+    from tierwise.spec.prompt import Prompt
 
 _FAILED_SECONDS = 10.0  # a failure counts for this long; the state of a remote server is unknown between passes
 
@@ -82,6 +83,10 @@ class HttpEngine:
         except Misconfigured as error:  # other requests may be accepted, and waiting does not help
             self._reason = str(error)
             raise
+
+    async def count_tokens(self, prompt: Prompt) -> int:
+        """As `engine.CountsTokens`."""
+        return await self._client.count_tokens(self._url, prompt)
 
     async def _compare(self, chunk: Chunk) -> None:
         """Tell if the server says that it is another than in its last answer. One that says nothing is not."""

@@ -162,6 +162,10 @@ class LaunchedEngine:
         """Run one pass without streaming. Returns the body of the response."""
         return await self._client.whole(f"{await self._ready()}/v1", call)
 
+    async def count_tokens(self, prompt: Prompt) -> int:
+        """As `engine.CountsTokens`."""
+        return await self._client.count_tokens(f"{await self._ready()}/v1", prompt)
+
     async def _ready(self) -> str:
         """The URL of a process that has said what it is."""
         url = await self.supervisor.ready()

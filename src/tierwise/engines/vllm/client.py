@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 from tierwise.engines.openai.failure import Failure
 from tierwise.engines.served.client import RoutingClient
 from tierwise.engines.vllm.answer import read_answer
+from tierwise.spec.call import Call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from typing import Unpack
 
     from tierwise.engines.served.client import ClientOptions
-    from tierwise.spec.call import Call, Chunk
+    from tierwise.spec.call import Chunk
+    from tierwise.spec.prompt import Prompt
 
 
 class VllmClient(RoutingClient):
@@ -36,6 +38,14 @@ class VllmClient(RoutingClient):
     def __init__(self, name: str, model: str, *, experts: int | None = None, **options: Unpack[ClientOptions]) -> None:
         super().__init__(name, model, **options)
         self._experts = experts
+
+    async def count_tokens(self, base_url: str, prompt: Prompt) -> int:
+        """The tokens of a prompt, by vLLM's page `/tokenize`, which takes what a chat completion takes."""
+        call = Call(prompt=prompt)
+        answer = await self._asked(base_url, "/tokenize", await self._request.encode(call, streamed=False), call)
+        if not isinstance(count := answer.get("count"), int):
+            raise self._garbled("sent no `count` from /tokenize")
+        return count
 
     async def stream(self, base_url: str, call: Call) -> AsyncGenerator[Chunk, None]:
         if not self._is_drawn():

@@ -1,0 +1,72 @@
+"""`POST /v1/messages/count_tokens`: the tokens that an engine makes of a prompt. No pass runs; nothing is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tierwise.engines.engine import CountsTokens
+from tierwise.gateway.apis.messages.api import Messages
+from tierwise.gateway.apis.messages.reading import WISHES, chat_value, converted
+from tierwise.gateway.apis.messages.schema import Counted
+from tierwise.gateway.body import HungUp, read_body
+from tierwise.gateway.decoding import decoded
+from tierwise.gateway.headers import RequestHeaders
+from tierwise.gateway.reply import encoded, send_encoded, send_error
+from tierwise.gateway.wire import SMALL_BYTES, read_translated
+from tierwise.spec.errors import Refused, TierwiseError
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from tierwise.gateway.metrics import Metrics
+    from tierwise.service import Service
+
+COUNT = "/v1/messages/count_tokens"
+
+
+class TokenCounting:
+    """Counts for one service, as an ASGI application.
+
+    Attributes:
+        api: whose errors it answers with.
+    """
+
+    def __init__(self, service: Service, metrics: Metrics) -> None:
+        self.api = Messages()
+        self._service, self._metrics = service, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = RequestHeaders.of(scope)
+        action = self._service.new_trace().action
+        ids = {"x-request-id": given.request_id or action, "request-id": action}
+        try:
+            tokens = await self._count(await read_body(receive, given))
+        except HungUp:
+            return
+        except TierwiseError as error:
+            status = self.api.status(error)
+            self._metrics.refused(status)
+            await send_error(send, error, ids, shape=self.api.failure_of(action), status=status)
+            return
+        await send_encoded(send, 200, encoded({"input_tokens": tokens}), ids)
+
+    async def _count(self, body: bytes | bytearray) -> int:
+        """The tokens of the prompt of a body, on the deployment of the tier that it names."""
+        request = converted(decoded(body), Counted)
+        parsed = await read_translated(chat_value(request), is_large=len(body) > SMALL_BYTES)
+        tier = self._service.router.route(parsed.model)
+        prompt = replace(parsed.prompt, optional=WISHES).by_default(tier.sampling)
+        deployment = tier.deployment
+        if not isinstance(deployment.engine, CountsTokens):
+            raise Refused(
+                f"deployment {deployment.name!r} cannot count the tokens of a prompt; send it with max_tokens 1, and "
+                "usage.input_tokens has them",
+                engine=deployment.name,
+            )
+        try:
+            return await deployment.engine.count_tokens(prompt)
+        except Refused as error:  # without the wishes that it may be about
+            if not WISHES & prompt.fields.keys() or not any(name in str(error) for name in WISHES):
+                raise
+            return await deployment.engine.count_tokens(prompt.without(*WISHES))
