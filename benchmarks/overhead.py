@@ -318,7 +318,7 @@ def write_page(table: Table, names: Sequence[str]) -> None:
     cores, python = os.cpu_count(), platform.python_version()
     command = "python benchmarks/overhead.py --proxies all --page"
     about = f"`{command}`, {date.today():%Y-%m-%d}, {cores} cores, Python {python}; {', '.join(versions)}."  # noqa: DTZ011 - as read
-    head, *rest = lines(table)
+    head, *rest = lines({name: row for name, row in table.items() if name != BEFORE})
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *rest]
     text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     write_between(PAGE, BEGIN, END, f"{about}\n\n{text}")
