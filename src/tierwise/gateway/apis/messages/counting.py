@@ -1,4 +1,4 @@
-"""`POST /v1/messages/count_tokens`: the tokens that an engine makes of a prompt. No pass runs, so nothing is recorded."""
+"""`POST /v1/messages/count_tokens`: the tokens of a prompt. No pass runs, so nothing is recorded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tierwise.engines.engine import CountsTokens
+from tierwise.gateway.addressing import addressed
 from tierwise.gateway.apis.messages.api import Messages
 from tierwise.gateway.apis.messages.reading import WISHES, chat_value, converted
 from tierwise.gateway.apis.messages.schema import Counted
@@ -54,7 +55,8 @@ class TokenCounting:
     async def _count(self, body: bytes | bytearray) -> int:
         """The tokens of the prompt of a body, on the deployment of the tier that it names."""
         request = converted(decoded(body), Counted)
-        parsed = await read_value(chat_value(request), is_large=len(body) > SMALL_BYTES)
+        asked = await read_value(chat_value(request), is_large=len(body) > SMALL_BYTES)
+        parsed = addressed(asked, self._service.router)
         tier = self._service.router.route(parsed.model)
         prompt = replace(parsed.prompt, optional=WISHES).by_default(tier.sampling)
         deployment = tier.deployment
