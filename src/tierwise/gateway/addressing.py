@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tierwise.spec.errors import NoSuchModel
+from tierwise.policies import Single
+from tierwise.spec.errors import NoSuchModel, SpecError
 from tierwise.spec.reading import allowed
 
 if TYPE_CHECKING:
     from tierwise.gateway.wire import ParsedRequest
     from tierwise.router import Router
+    from tierwise.run import Tier
 
 SERVICE_TIER = "service_tier"
 
@@ -59,3 +61,17 @@ def _require_known(model: str, router: Router) -> None:
     known = {name for tier in router.tiers for name in _names_of(tier, router)}
     if model.rpartition(":")[0] not in known and model not in known:
         raise NoSuchModel(f"there is no model {model!r}; {allowed(model, sorted(known))}", field="model")
+
+
+def require_single(tier: Tier) -> None:
+    """That a tier runs one pass per prompt: what other policies do with answers needs a conversation.
+
+    Raises:
+        SpecError: it does not.
+    """
+    if type(tier.policy) is not Single:
+        raise SpecError(
+            f"model: a prompt without a conversation is answered by one pass, and the policy of {tier.name!r} is "
+            f"{type(tier.policy).__name__}; ask a tier whose policy is `single`",
+            field="model",
+        )

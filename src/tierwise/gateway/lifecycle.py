@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
-from tierwise.gateway.addressing import addressed
+from tierwise.gateway.addressing import addressed, require_single
 from tierwise.gateway.headers import CERTIFICATE, DECISION
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Decision, Ending, Record, Trace
@@ -65,6 +65,8 @@ class RequestLifecycle:
         router = self._service.router
         asked = addressed(asked, router)
         tier = router.route(asked.model)
+        if asked.raws:
+            require_single(router.tiers[asked.model])
         if (shadows := self._service.shadows) is not None:
             tier = shadows.tier_for(tier, asked.prompt)
         action = Action(

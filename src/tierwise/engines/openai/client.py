@@ -98,7 +98,7 @@ class ChatClient:
         exchange = Exchange(lambda event: self._read(event, base_url, call), linger_seconds=_LINGER_SECONDS)
         body = await self._request.encode(call)
         try:
-            async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
+            async with await self._post(_page(base_url, call), body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
                 with Body(response, self._silent_seconds) as answer:
                     while block := await answer.next(exchange.ends_at):
@@ -135,7 +135,7 @@ class ChatClient:
         Cancelling it aborts the pass.
         """
         body = await self._request.encode(call, streamed=False)
-        return await self._document(f"{base_url}/chat/completions", body, base_url, call)
+        return await self._document(_page(base_url, call), body, base_url, call)
 
     async def count_tokens(self, base_url: str, prompt: Prompt) -> int:  # noqa: ARG002 - for engines that can
         """The tokens of a prompt.
@@ -285,6 +285,10 @@ class ChatClient:
         if exchange.foreign and not exchange.has_begun:
             return self._garbled(f"sent {_shown(exchange.foreign)}, not events")
         return Broken(f"deployment {self._name!r} ended its stream during an answer", engine=self._name)
+
+
+def _page(base_url: str, call: Call) -> str:
+    return f"{base_url}/{'chat/completions' if call.prompt.raw is None else 'completions'}"
 
 
 async def _note_reuse(session: aiohttp.ClientSession, way: Any, params: object) -> None:  # noqa: ARG001 - aiohttp's

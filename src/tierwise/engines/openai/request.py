@@ -50,7 +50,7 @@ class RequestEncoder:
 
     def streams(self, call: Call) -> bool:
         """Whether the answer to a call is requested as a stream."""
-        return call.streamed and "stream" not in self._drop
+        return call.streamed and "stream" not in self._drop and not call.prompt.is_answered_whole
 
     async def encode(self, call: Call, *, streamed: bool = True) -> list[bytes]:
         """The body of a request, in parts. A large one is written in turn, and its messages only once.
@@ -92,6 +92,10 @@ class RequestEncoder:
                 "include_usage": True,
             },
         }
+        if call.prompt.raw is not None:
+            del body["messages"]
+            raw = call.prompt.raw
+            body["prompt"] = raw if isinstance(raw, str) else list(raw)
         if call.sends_seed:
             body["seed"] = call.seed
         if not streamed:
