@@ -1,10 +1,13 @@
-"""The overhead of Tierwise per request: CPU, latency and throughput, against no proxy and a bare aiohttp proxy.
+"""The overhead of Tierwise per request: CPU, latency and throughput, against no proxy and other proxies.
 
-    python benchmarks/overhead.py                 a fast fake backend
-    python benchmarks/overhead.py --model         also a small real model on llama.cpp, with 8 concurrent streams
+    python benchmarks/overhead.py                         a fast fake backend, beside a bare aiohttp proxy
+    python benchmarks/overhead.py --proxies all --page    every proxy of `proxies.py`, written into docs/serving.md
+    python benchmarks/overhead.py --before ../old         also the Tierwise of another checkout
+    python benchmarks/overhead.py --model                 also a small real model on llama.cpp, with 8 streams
 
 Everything is measured in one run, in alternating blocks, so that noise affects all of them equally. CPU is user and
-system time of the proxy's process tree. Tierwise runs with ledger and metrics enabled.
+system time of the proxy's process tree. Tierwise runs with ledger and metrics enabled. Many streams: 256 and 1,000 that
+open at once, with an event every 20 ms and every 200 ms.
 """
 
 from __future__ import annotations
@@ -12,52 +15,35 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import platform
 import statistics
+import subprocess
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import date
+from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-import aiohttp
 import httptools
 import uvloop
-from aiohttp import web
 
-from processes import HERE, backend, children, cpu_seconds, listen, running, tierwise
+from many_streams import Streams, watch
+from pages import write_between
+from peers.environments import version
+from processes import HERE, backend, children, cpu_seconds, running, tierwise
+from proxies import OTHERS, OWN, available, proxy
+
+PAGE = HERE.parent / "docs" / "serving.md"
+BEGIN, END = "<!-- overhead: begin -->", "<!-- overhead: end -->"
 
 SHORT, LONG = 16, 216
 """Words per answer; a stream has three more events."""
-
-
-# ── the peer ────────────────────────────────────────────────────────────
-async def bare_proxy(upstream: str) -> None:
-    """A proxy that only forwards bytes, with aiohttp on both sides."""
-    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-
-    async def forward(request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        headers = {"content-type": "application/json"}
-        async with session.post(f"{upstream}/chat/completions", data=body, headers=headers) as answer:
-            kind = answer.headers["content-type"]
-            if "event-stream" not in kind:
-                return web.Response(body=await answer.read(), status=answer.status, headers={"content-type": kind})
-            response = web.StreamResponse(status=answer.status, headers={"content-type": kind})
-            await response.prepare(request)
-            async for block in answer.content.iter_any():
-                await response.write(block)
-            await response.write_eof()
-            return response
-
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", forward)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    listener, url = listen()
-    await web.SockSite(runner, listener).start()
-    print(url, flush=True)
-    await asyncio.Event().wait()
 
 
 # ── the load ────────────────────────────────────────────────────────────
@@ -162,6 +148,10 @@ class Cell:
 
 
 Cells = dict[tuple[str, str, int], Cell]
+Targets = dict[str, tuple[int | None, str]]
+"""By name: the process of a proxy, and its URL, which ends in /v1."""
+Table = dict[str, dict[str, float]]
+"""By proxy: figures by name."""
 KINDS: dict[str, dict[str, Any]] = {
     "json": {"max_tokens": SHORT, "stream": False},
     "stream": {"max_tokens": SHORT, "stream": True, "stream_options": {"include_usage": True}},
@@ -174,12 +164,22 @@ MESSAGES = [
 ]
 
 
-async def take_turns(targets: dict[str, tuple[int | None, str]], *, blocks: int, seconds: float) -> Cells:
+CALLERS = (1, 32)
+CROWDS = {256: (100, 0.02), 1000: (20, 0.2)}
+"""Streams that open at once: their events, and the seconds between two."""
+SLOW = "litellm"
+"""It takes some 30 ms a request: a tenth of the blocks, and no crowd of 1,000."""
+BEFORE = "before"
+
+
+async def take_turns(targets: Targets, *, blocks: int, seconds: float) -> Cells:
     cells: Cells = {}
     for block in range(-1, blocks):
         for kind, fields in KINDS.items():
-            for callers in (1, 8, 32):
+            for callers in CALLERS:
                 for name, (process, url) in targets.items():
+                    if name == SLOW and (kind in ("long", "paced") or block > 1):
+                        continue
                     body = {"model": "fast", "messages": MESSAGES, **fields}
                     before = cpu_seconds(process) if process else 0.0
                     done = await load(url, body, callers=callers, seconds=seconds if block >= 0 else 0.2)
@@ -193,69 +193,140 @@ async def take_turns(targets: dict[str, tuple[int | None, str]], *, blocks: int,
     return cells
 
 
-def figures(cells: Cells, names: list[str]) -> dict[str, dict[str, float]]:
+def figures(cells: Cells, names: list[str]) -> Table:
     """Medians over the blocks, in µs and ms."""
-    table: dict[str, dict[str, float]] = {}
+    table: Table = {}
     for name in names:
         row: dict[str, float] = {}
-        for callers in (1, 8, 32):
-            of = {kind: cells[name, kind, callers] for kind in KINDS}
+        for callers in CALLERS:
+            of = {kind: cells[name, kind, callers] for kind in KINDS if (name, kind, callers) in cells}
             straight = {kind: cells["straight", kind, callers] for kind in KINDS}
-            row[f"cpu_us_json_c{callers}"] = 1e6 * statistics.median(of["json"].cpu)
-            row[f"cpu_us_stream_c{callers}"] = 1e6 * statistics.median(of["stream"].cpu)
-            both = zip(of["stream"].cpu, of["long"].cpu, strict=True)
-            per_event = statistics.median((long - short) / (LONG - SHORT) for short, long in both)
-            row[f"cpu_us_event_c{callers}"] = 1e6 * per_event
-            row[f"cpu_us_paced_c{callers}"] = 1e6 * statistics.median(of["paced"].cpu) / (LONG // 2 + 3)
             for kind in ("json", "stream"):
-                added = zip(of[kind].p50, straight[kind].p50, strict=True)
+                row[f"cpu_us_{kind}_c{callers}"] = 1e6 * statistics.median(of[kind].cpu)
+                added = zip(of[kind].p50, straight[kind].p50, strict=False)
                 row[f"added_p50_ms_{kind}_c{callers}"] = 1e3 * statistics.median(a - b for a, b in added)
-            for kind in KINDS:
-                rates = zip(of[kind].rate, straight[kind].rate, strict=True)
+            if "long" in of:
+                both = zip(of["stream"].cpu, of["long"].cpu, strict=True)
+                per_event = statistics.median((long - short) / (LONG - SHORT) for short, long in both)
+                row[f"cpu_us_event_c{callers}"] = 1e6 * per_event
+                row[f"cpu_us_paced_c{callers}"] = 1e6 * statistics.median(of["paced"].cpu) / (LONG // 2 + 3)
+            for kind, cell in of.items():
+                rates = zip(cell.rate, straight[kind].rate, strict=False)
                 row[f"rate_ratio_{kind}_c{callers}"] = statistics.median(a / b for a, b in rates)
-                row[f"per_second_{kind}_c{callers}"] = statistics.median(of[kind].rate)
+                row[f"per_second_{kind}_c{callers}"] = statistics.median(cell.rate)
         table[name] = row
     return table
 
 
-def against_fake(folder: Path, *, blocks: int, seconds: float) -> dict[str, dict[str, float]]:
-    with backend(folder) as upstream:
-        config = {
-            "deployments": {"fake": {"engine": "http", "url": upstream, "model": "fake"}},
-            "tiers": {"fast": {"deployment": "fake", "policy": "single"}},
-            "prices": {"fake": {"prompt": 0.15, "completion": 0.6}},
-        }
-        proxy = (HERE / "overhead.py", "--bare-proxy", upstream)
-        with running(*proxy, log=folder / "proxy.log") as peer, tierwise(config, folder) as ours:
-            targets: dict[str, tuple[int | None, str]] = {
-                "straight": (None, upstream),
-                "aiohttp": peer,
-                "tierwise": ours,
-            }
-            cells = uvloop.run(take_turns(targets, blocks=blocks, seconds=seconds))
-            return figures(cells, list(targets))
+async def crowds(targets: Targets, table: Table, *, blocks: int) -> None:
+    """Add how many streams fare that open at once."""
+    for streams, (events, pace) in CROWDS.items():
+        seen: dict[str, list[Streams]] = {}
+        for _ in range(blocks):
+            for name, (_, url) in targets.items():
+                if name != SLOW:
+                    seen.setdefault(name, []).append(await watch(url, streams=streams, events=events, pace=pace))
+        for name, those in seen.items():
+            row = table.setdefault(name, {})
+            for which in ("delays", "firsts"):
+                row[f"p99_{which}_ms_{streams}"] = 1e3 * statistics.median(one.p99(which) for one in those)
+            row[f"refused_{streams}"] = sum(one.refused for one in those)
+            row[f"stalled_{streams}"] = sum(one.stalled for one in those)
 
 
-def show(table: dict[str, dict[str, float]]) -> None:
-    peer, ours, straight = table["aiohttp"], table["tierwise"], table["straight"]
-    print(f"{'':42}{'straight':>10}{'aiohttp':>10}{'tierwise':>10}")
-    rows = [
-        ("CPU µs per JSON answer", "cpu_us_json", (1, 8, 32), ".0f"),
-        (f"CPU µs per stream of {SHORT + 3} events", "cpu_us_stream", (1, 8, 32), ".0f"),
-        ("CPU µs per further event, at once", "cpu_us_event", (1, 8, 32), ".1f"),
-        ("CPU µs per event, one each 10 ms", "cpu_us_paced", (1, 8, 32), ".1f"),
-        ("added p50 ms, JSON", "added_p50_ms_json", (1,), ".3f"),
-        ("added p50 ms, stream", "added_p50_ms_stream", (1,), ".3f"),
-        ("answers per second, JSON", "per_second_json", (1, 8, 32), ".0f"),
-        ("answers per second, stream", "per_second_stream", (1, 8, 32), ".0f"),
-        ("their share of straight, JSON", "rate_ratio_json", (1, 8, 32), ".3f"),
-        ("their share of straight, stream", "rate_ratio_stream", (1, 8, 32), ".3f"),
-    ]
-    for label, key, at, form in rows:
-        for callers in at:
-            name = f"{key}_c{callers}"
-            own = format(straight[name], form) if key.startswith("per_second") else "–"
-            print(f"{label + f', c={callers}':42}{own:>10}{peer[name]:>10{form}}{ours[name]:>10{form}}")
+@contextmanager
+def fronts(folder: Path, upstream: str, names: Sequence[str], before: Path | None) -> Iterator[Targets]:
+    """Tierwise and other proxies in front of an upstream, and the upstream itself."""
+    folder.mkdir()
+    config = {
+        "deployments": {"fake": {"engine": "http", "url": upstream, "model": "fake"}},
+        "tiers": {"fast": {"deployment": "fake", "policy": "single"}},
+        "prices": {"fake": {"prompt": 0.15, "completion": 0.6}},
+    }
+    targets: Targets = {"straight": (None, upstream)}
+    with ExitStack() as stack:
+        for name in names:
+            targets[name] = stack.enter_context(proxy(name, upstream, folder))
+        if before is not None:
+            old = folder / BEFORE
+            old.mkdir()
+            start = f"import sys; sys.path.insert(0, {str(before.resolve() / 'src')!r})"
+            run_it = f"{start}; import runpy; runpy.run_module('tierwise', run_name='__main__')"
+            targets[BEFORE] = stack.enter_context(tierwise(config, old, "-c", run_it))
+        targets["tierwise"] = stack.enter_context(tierwise(config, folder))
+        yield targets
+
+
+def against_fake(folder: Path, wanted: argparse.Namespace) -> Table:
+    names = [name for name in wanted.proxies if available(name)]
+    table: Table = {}
+    if not wanted.only_crowds:
+        with (
+            backend(folder) as upstream,
+            fronts(folder / "requests", upstream, names, wanted.before) as targets,
+        ):
+            cells = uvloop.run(take_turns(targets, blocks=wanted.blocks, seconds=wanted.seconds))
+            table = figures(cells, list(targets))
+    if wanted.crowd_blocks:
+        with (
+            running(HERE / "many_streams.py", "upstream", log=folder / "paced.log") as (_, upstream),
+            fronts(folder / "crowds", upstream, names, wanted.before) as targets,
+        ):
+            uvloop.run(crowds(targets, table, blocks=wanted.crowd_blocks))
+    return table
+
+
+ROWS = (
+    ("CPU µs per JSON answer", "cpu_us_json", "c", CALLERS, ".0f"),
+    (f"CPU µs per stream of {SHORT + 3} events", "cpu_us_stream", "c", CALLERS, ".0f"),
+    ("CPU µs per further event, at once", "cpu_us_event", "c", CALLERS, ".1f"),
+    ("CPU µs per event, one each 10 ms", "cpu_us_paced", "c", CALLERS, ".0f"),
+    ("added p50 ms, JSON", "added_p50_ms_json", "c", CALLERS, ".2f"),
+    ("added p50 ms, stream", "added_p50_ms_stream", "c", CALLERS, ".2f"),
+    ("answers per second, JSON", "per_second_json", "c", CALLERS, ".0f"),
+    ("answers per second, stream", "per_second_stream", "c", CALLERS, ".0f"),
+    ("p99 event delay ms, streams", "p99_delays_ms", "", CROWDS, ".1f"),
+    ("p99 first event ms, streams", "p99_firsts_ms", "", CROWDS, ".0f"),
+    ("refused or cut off, streams", "refused", "", CROWDS, ".0f"),
+    ("stalled for 10 s, streams", "stalled", "", CROWDS, ".0f"),
+)
+
+
+def lines(table: Table) -> list[list[str]]:
+    """The figures as text, with a head; a dash where nothing was measured."""
+    found = [["", *table]]
+    for label, key, letter, at, form in ROWS:
+        for number in at:
+            name = f"{key}_{letter}{number}"
+            cells = [format(row[name], form) if name in row else "–" for row in table.values()]
+            if key.startswith(("cpu", "added")):
+                cells[0] = "–"  # of no proxy
+            if any(cell != "–" for cell in cells):
+                found.append([f"{label}, {'c=' if letter else ''}{number}", *cells])
+    return found
+
+
+def show(table: Table) -> None:
+    for first, *cells in lines(table):
+        print(f"{first:42}" + "".join(f"{cell:>12}" for cell in cells))
+
+
+def write_page(table: Table, names: Sequence[str]) -> None:
+    """Replace the table in the documentation."""
+    versions = ["Tierwise " + metadata.version("tierwise")]
+    for name in names:
+        if name == "nginx":
+            said = subprocess.run(["nginx", "-v"], check=True, capture_output=True, text=True).stderr
+            versions.append("nginx " + said.rpartition("/")[2].split()[0])
+        elif name in OTHERS:
+            versions.append(f"{name} {version(name)}")
+    versions += [f"{name} {metadata.version(name)}" for name in ("aiohttp", "uvloop", "httptools")]
+    cores, python = os.cpu_count(), platform.python_version()
+    about = f"{date.today():%Y-%m-%d}, {cores} cores, Python {python}; {', '.join(versions)}."  # noqa: DTZ011 - as read
+    head, *rest = lines(table)
+    rows = [head, ["---", *["---:"] * (len(head) - 1)], *rest]
+    text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    write_between(PAGE, BEGIN, END, f"{about}\n\n{text}")
 
 
 # ── against a real model ────────────────────────────────────────────────
@@ -338,17 +409,22 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=5, help="blocks per cell")
     parser.add_argument("--seconds", type=float, default=0.8, help="seconds per block")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--bare-proxy", metavar="URL", help=argparse.SUPPRESS)
+    parser.add_argument("--proxies", nargs="*", choices=[*OWN, *OTHERS, "all"], default=["aiohttp"], metavar="NAME")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="also measure the Tierwise of another checkout")
+    parser.add_argument("--crowd-blocks", type=int, default=1, help="repeats of the many streams; 0 leaves them out")
+    parser.add_argument("--only-crowds", action="store_true", help="measure only the many streams")
+    parser.add_argument("--page", action="store_true", help=f"write the table into {PAGE.name}")
     wanted = parser.parse_args()
-    if wanted.bare_proxy:
-        uvloop.run(bare_proxy(wanted.bare_proxy))
-        return
+    if "all" in wanted.proxies:
+        wanted.proxies = [*OTHERS, *OWN]
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if not wanted.only_model:
-            results["fake"] = against_fake(folder, blocks=wanted.blocks, seconds=wanted.seconds)
-            show(results["fake"])
+            table = results["fake"] = against_fake(folder, wanted)
+            show(table)
+            if wanted.page:
+                write_page(table, [name for name in wanted.proxies if name in table])
         if wanted.model or wanted.only_model:
             real = results["model"] = against_model(folder, blocks=max(4, wanted.blocks), seconds=8.0)
             print(

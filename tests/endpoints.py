@@ -259,6 +259,7 @@ def serving(
     routes: Mapping[str, tuple[str, ...]] | None = None,
     ledger: Any = None,
     certified: CertifiedRoutes | None = None,
+    desk: Any = None,
     **settings: Any,
 ) -> Iterator[Endpoint]:
     """Serve these tiers until the block ends; then nothing may be left running. `settings` are the application's."""
@@ -268,6 +269,7 @@ def serving(
         deployments={tier.name: tier.deployment for tier in tiers},
         prices=PRICES,
         ledger=ledger or notebook,
+        desk=desk,
     )
     house = EMPTY.pop() if EMPTY else House()
     house.app = application(service, **settings)

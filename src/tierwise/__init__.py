@@ -27,6 +27,7 @@ singular name is a step of every request; one with a plural name has a file for 
     stopping        rules that end a vote early: pure functions over counts and confidences
     panel           several passes concurrently, within a deadline; those that are not needed are aborted
     verifiers       numbers, choices, texts, JSON, and code in a sandbox
+    keys            who may use the endpoint: keys and teams, their limits, budgets that cannot be overspent
     ledger          records, prices, store, read
     mixture         expert routing of tokens: load, balance, drift
     worker          the process that runs a model with Transformers; engines start it and never import it

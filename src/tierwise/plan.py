@@ -22,6 +22,7 @@ from tierwise.spec.json_text import dedented
 from tierwise.spec.paths import SourcePath
 from tierwise.spec.reading import Reading
 from tierwise.spec.sampling import Sampling
+from tierwise.spec.stored import StoredResponses
 
 if TYPE_CHECKING:
     from tierwise.engines.row import EngineRow
@@ -72,6 +73,8 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Model names that choose among tiers, each shorthand for a tier with the policy `cascade`."""
     prices: dict[str, Price] = {}
     """Prices, by deployment name."""
+    stored_responses: StoredResponses = StoredResponses()
+    """Responses that the endpoint keeps in memory, so that requests can continue them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from time import time
@@ -28,8 +28,10 @@ from tierwise.shadowing.memory import KeptTexts, ShadowMemory
 from tierwise.spec.clock import now
 from tierwise.spec.deployed import Deployed
 from tierwise.spec.errors import ConfigErrors, SpecError, TierwiseError
+from tierwise.spec.stored import StoredResponses
 
 if TYPE_CHECKING:
+    from tierwise.keys.desk import Desk
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan, PlannedProcess
 
@@ -74,6 +76,10 @@ class Service:
     """None if no route can have a certificate."""
     shadows: Shadows | None = None
     """Observes the routes with a certificate and `shadow`; None if there are none."""
+    stored: StoredResponses = field(default_factory=StoredResponses)
+    """How many responses are kept between requests."""
+    desk: Desk | None = None
+    """Keys and limits; None if none can be stored."""
 
     async def start(self) -> None:
         """Start all engines concurrently, then compare the certificates of routes with them.
@@ -162,7 +168,12 @@ def _deployed(deployment: Deployment, tiers: Mapping[str, Tier]) -> Deployed:
 
 @asynccontextmanager
 async def launched(
-    plan: Plan, *, ledger: Ledger | None = None, uncertified: bool = False, shadow: bool = False
+    plan: Plan,
+    *,
+    ledger: Ledger | None = None,
+    uncertified: bool = False,
+    shadow: bool = False,
+    desk: Desk | None = None,
 ) -> AsyncGenerator[Service, None]:
     """A service whose engines are not started yet (see `Service.start`); leaving the block stops them.
 
@@ -171,6 +182,7 @@ async def launched(
         ledger: records every action.
         uncertified: answer a route whose certificate does not hold by its safe tier, instead of refusing it.
         shadow: observe the routes whose settings say so.
+        desk: keys and limits.
 
     Raises:
         SpecError: a checkpoint, or something that an engine needs, is not on this machine; a certificate cannot be
@@ -179,7 +191,7 @@ async def launched(
     certification = Certification(plan=plan, certificates=certificates_of(plan), uncertified=uncertified)
     certification.differences()
     engines = build(plan)
-    service = assemble(plan, engines, ledger, certification, shadow=shadow)
+    service = assemble(plan, engines, ledger, certification, shadow=shadow, desk=desk)
     try:
         yield service
     finally:
@@ -251,6 +263,7 @@ def assemble(
     certification: Certification | None = None,
     *,
     shadow: bool = False,
+    desk: Desk | None = None,
 ) -> Service:
     """A service with tiers, routes included, for existing engines; the arguments are those of `launched`."""
     certificates = {} if certification is None else certification.certificates
@@ -279,6 +292,8 @@ def assemble(
         ledger=ledger,
         certification=certification,
         shadows=_shadows(plan, certificates, router, ledger) if shadow else None,
+        stored=plan.file.stored_responses,
+        desk=desk,
     )
 
 

@@ -11,7 +11,10 @@ import pytest
 from endpoints import tier_of
 from tierwise.engines.openai.client import ChatClient
 from tierwise.engines.openai.engine import HttpEngine
+from tierwise.gateway.apis.completions import Completions
+from tierwise.keys.estimates import size_of
 from tierwise.policies import Majority
+from tierwise.spec.prompt import Prompt
 from tierwise.testing.server import FakeServer, HttpReply, in_a_thread
 
 LOGPROBS = {
@@ -107,3 +110,14 @@ def test_what_cannot_be_done_is_refused_by_name(served, fields, named):
 def test_a_policy_of_several_passes_is_refused(serve):
     with serve(tier_of(policy=Majority(n=3))).client() as client, pytest.raises(openai.BadRequestError, match="single"):
         client.completions.create(model="tier", prompt="once")
+
+
+def test_the_worst_case_of_a_raw_prompt_counts_its_text():
+    raw = Prompt(messages=(), raw="a" * 1000)
+    assert size_of(raw).tokens - size_of(Prompt(messages=(), raw="")).tokens == 1000
+    assert size_of(Prompt(messages=(), raw=tuple(range(1000)))).tokens > 1000
+
+
+def test_what_is_put_aside_for_each_prompt_is_enough_for_the_longest():
+    body = json.dumps({"model": "m", "prompt": ["a", "abc", "ab"]}).encode()
+    assert asyncio.run(Completions().read(body)).parsed.prompt.raw == "abc"

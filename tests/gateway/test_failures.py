@@ -53,6 +53,7 @@ def an(kind: type[TierwiseError]) -> TierwiseError:
 
 ELSEWHERE = {
     "AccessError",  # never raised as such
+    "LimitError",
     "EngineError",  # never raised as such
     "LedgerError",  # the answer is served
     "CheckpointError",  # before anything is served

@@ -252,6 +252,8 @@ def test_every_error_has_a_status_that_fits_the_one_over_http(kind):
         403: {StatusCode.PERMISSION_DENIED},
         415: {StatusCode.INVALID_ARGUMENT},
         404: {StatusCode.NOT_FOUND},
+        409: {StatusCode.ALREADY_EXISTS},
+        410: {StatusCode.FAILED_PRECONDITION},
         413: {StatusCode.RESOURCE_EXHAUSTED},
         429: {StatusCode.RESOURCE_EXHAUSTED},
         500: {StatusCode.INTERNAL},

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tierwise.bench.grade import Grade
 from tierwise.runs.records import JudgeSpend, TrialOutcome
 from tierwise.spec.errors import TierwiseError
 from tierwise.verifiers.model_judge import Nonsense
@@ -36,17 +36,6 @@ JUDGE_FAILED = "judge_failed"
 
 JUDGE_NONSENSE = "judge_nonsense"
 """Code of an answer whose judge returned no readable verdict."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grade:
-    """The grade of an answer. An `error` says nothing about the tier."""
-
-    outcome: TrialOutcome
-    why: str
-    code: str = ""
-    """For an error: `ungraded`, `judge_failed` or `judge_nonsense`."""
-    judge: JudgeSpend | None = None
 
 
 class GradeCache:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tierwise.bench.grading import Grade
+from tierwise.bench.grade import Grade
 from tierwise.runs.records import TrialOutcome
 
 if TYPE_CHECKING:

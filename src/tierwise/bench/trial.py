@@ -13,7 +13,8 @@ import msgspec
 from msgspec import structs
 
 from tierwise.bench.drawing import asked, facts_of
-from tierwise.bench.grading import Grade, GradeCache
+from tierwise.bench.grade import Grade
+from tierwise.bench.grading import GradeCache
 from tierwise.run.recovery import LOST, is_lost
 from tierwise.runs.records import CandidateMessage, Key, PassSpend, TrialOutcome, TrialRecord, tags_of
 from tierwise.runs.refusals import is_task_limit
@@ -23,7 +24,7 @@ from tierwise.spec.errors import SpecError, TierwiseError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tierwise.bench.client import ActionFailure, ActionReply, ActionUsage, Client
+    from tierwise.bench.client import ActionAccount, ActionFailure, ActionReply, ActionUsage, Client
     from tierwise.bench.grading import SendAction
     from tierwise.bench.judgements import Judgements
     from tierwise.bench.schedule import Trial
@@ -102,9 +103,7 @@ async def measure_both(
         seconds=reply.seconds,
         gaps=reply.gaps,
         **_token_fields(tokens),
-        dollars=None if account is None else account.dollars,
-        chosen_because=account.why[0] if account is not None and account.why else "",
-        agreement=account.agreement[0] if account is not None and account.agreement else None,
+        **_account_fields(account),
         passes=passes,
         judge=grades.spend,
         draw=None if pool is None or failure is not None else await facts_of(trial.task, reply.completion),
@@ -112,6 +111,17 @@ async def measure_both(
     if single is None or passes is None or (first := _first_draw(passes)) is None:
         return record, None
     return record, await _single_record(single, first, record, grades)
+
+
+def _account_fields(account: ActionAccount | None) -> dict[str, Any]:
+    """The fields of a record that say what an action cost, and how its answer was chosen."""
+    if account is None:
+        return {"dollars": None, "chosen_because": "", "agreement": None}
+    return {
+        "dollars": account.dollars,
+        "chosen_because": account.why[0] if account.why else "",
+        "agreement": account.agreement[0] if account.agreement else None,
+    }
 
 
 def _token_fields(tokens: ActionUsage | None) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from tierwise.cli import (
     gate,
     importing,
     init,
+    keys,
     ledger,
     levers,
     moe,
@@ -76,6 +77,7 @@ app.command()(gate.gate)
 app.command()(watch.watch)
 app.command("import")(importing.import_)
 app.add_typer(moe.app, name="moe")
+app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
 app.command()(doctor.doctor)
 

@@ -16,6 +16,8 @@ from tierwise.cli.options import AsJson, ConfigPath, WorkloadPath
 if TYPE_CHECKING:
     from tierwise.cli.again import Resumed
     from tierwise.cli.console import Console
+    from tierwise.cli.tuning_pool import Wanted
+    from tierwise.plan import Plan
     from tierwise.pools.reading import Pool
     from tierwise.runs.directory import RunDirectory
     from tierwise.tuning.again import Held
@@ -160,9 +162,8 @@ def tune(
     from tierwise.cli.again import prepare
     from tierwise.cli.extras import need_extra
     from tierwise.cli.output import new_directory
-    from tierwise.cli.tuning_pool import Wanted, draws_needed, recorded_pool
+    from tierwise.cli.tuning_pool import Wanted, draws_needed
     from tierwise.cli.tuning_promise import labelled, print_split, promises_of
-    from tierwise.runs.directory import RunDirectory
     from tierwise.tuning.judging import judge_alone
 
     need_extra("bench", "tierwise tune")
@@ -174,25 +175,38 @@ def tune(
     promises = promises_of(promise.value, loss, confidence, p95, labels)
     tasks, races = labelled(context, workload, promises, folder), races and labels == "check"
     without = judge_alone(planning.load(file), labels, reference)
-    console, raced, given, limits = _console(as_json=as_json), None, file, (budget_dollars, budget_minutes)
+    console, limits = _console(as_json=as_json), (budget_dollars, budget_minutes)
     if dry_run and pool is None:
-        return print_split(
-            console, file, workload, promises, draws or draws_needed(file), seed, races=races, without=without
-        )
-    options = _Options(
-        reference=reference, orders=orders, seed=seed, dollars=dollars, resumed=resumed, given=workload, without=without
-    )
-    if resumed is not None:
-        directory = resumed.recorded(file, folder, limits, as_json=as_json)
-    elif pool is not None:
-        directory = RunDirectory(pool)
-    else:
-        wanted = Wanted(
-            draws=draws or draws_needed(file), reference=reference, seed=seed, races=races, caps=caps, without=without
-        )
-        given, directory, raced = recorded_pool(console, file, tasks, folder, wanted, limits, as_json=as_json)
+        number = draws or draws_needed(file)
+        return print_split(console, file, workload, promises, number, seed, races=races, without=without)
+    options = _Options(reference, orders, seed, dollars, resumed, workload, without)
+    wanted = Wanted(draws=draws, reference=reference, seed=seed, races=races, caps=caps, without=without)
+    given, directory, raced = _draws(console, file, tasks, folder, wanted, limits, pool, resumed, as_json=as_json)
     found = replace(_search(console, given, tasks, directory, promises, options), raced=raced)
     return _print_outlook(found, as_json) if dry_run else _decide(found, (file, workload), seed, folder, as_json)
+
+
+def _draws(
+    console: Console,
+    file: Path,
+    tasks: Path,
+    folder: Path,
+    wanted: Wanted,
+    limits: tuple[float | None, float | None],
+    pool: Path | None,
+    resumed: Resumed | None,
+    *,
+    as_json: bool,
+) -> tuple[Path, RunDirectory, Raced | None]:
+    """The draws that are replayed: of an earlier run, of a pool, or recorded now; with the file that they are of."""
+    from tierwise.cli.tuning_pool import recorded_pool
+    from tierwise.runs.directory import RunDirectory
+
+    if resumed is not None:
+        return file, resumed.recorded(file, folder, limits, as_json=as_json), None
+    if pool is not None:
+        return file, RunDirectory(pool), None
+    return recorded_pool(console, file, tasks, folder, wanted, limits, as_json=as_json)
 
 
 def _writable(folder: Path) -> Path:
@@ -213,7 +227,7 @@ def _console(*, as_json: bool) -> Console:
     return Console(stderr=as_json, highlight=False, markup=False, soft_wrap=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Options:
     """What the search is told."""
 
@@ -257,9 +271,7 @@ def _search(
     from rich.progress import Progress
 
     from tierwise import plan as planning
-    from tierwise.pools.reading import read_pool, used_by
     from tierwise.pools.replaying import Replayer
-    from tierwise.tuning.complete import with_all_draws
     from tierwise.tuning.evaluate import search_space
     from tierwise.tuning.judging import chance_note, of_pool, with_share
     from tierwise.tuning.labels import judge_of
@@ -270,9 +282,7 @@ def _search(
 
     plan = planning.load(file)
     require_prices(plan)
-    is_pools_own = workload.resolve() == directory.tasks_path.resolve()
-    pool = read_pool(directory, config=file, workload=None if is_pools_own else load(workload), without=options.without)
-    pool = with_all_draws(used_by(plan, pool))
+    pool = _usable(file, plan, workload, directory, options.without)
     held = None if options.resumed is None else options.resumed.held
     parts = split([one.task for one in pool.tasks], seed=options.seed, kept=None if held is None else held.kept)
     with Progress(console=console, transient=True) as progress, Replayer(unbounded(pool), plan.file.prices) as replayer:
@@ -306,6 +316,17 @@ def _search(
         held=held,
         notes=notes,
     )
+
+
+def _usable(file: Path, plan: Plan, workload: Path, directory: RunDirectory, without: str) -> Pool:
+    """The tasks of a pool that have all draws which the file's tiers need."""
+    from tierwise.pools.reading import read_pool, used_by
+    from tierwise.tuning.complete import with_all_draws
+    from tierwise.workloads.files import load
+
+    is_pools_own = workload.resolve() == directory.tasks_path.resolve()
+    pool = read_pool(directory, config=file, workload=None if is_pools_own else load(workload), without=without)
+    return with_all_draws(used_by(plan, pool))
 
 
 def _looked(

@@ -25,8 +25,8 @@ _ROUNDS = 3
 class Wanted:
     """What to record."""
 
-    draws: int
-    """Of each task and deployment."""
+    draws: int | None
+    """Of each task and deployment; None for as many as the file's tiers need."""
     reference: str
     """As the user names it; it never drops out of a race."""
     seed: int
@@ -71,7 +71,7 @@ def recorded_pool(
     job = recording(
         file,
         workload,
-        draws=wanted.draws,
+        draws=wanted.draws or draws_needed(file),
         directory=lambda: directory,
         seed=wanted.seed,
         dollars=limits[0],

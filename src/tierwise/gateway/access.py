@@ -17,10 +17,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from tierwise.spec.errors import Forbidden, SpecError, Unauthorized
+from tierwise.spec.errors import Forbidden, SpecError, TierwiseError, Unauthorized
 
 if TYPE_CHECKING:
     from starlette.types import Scope
+
+    from tierwise.keys.records import Caller
+    from tierwise.keys.ring import KeyRing
 
 OPEN = frozenset({"/health", "/ready"})
 """Paths that need no key: what they show without one is no more than whether the endpoint is up."""
@@ -44,11 +47,17 @@ class Access:
     """Origins of web pages that may use the endpoint; `*` stands for all."""
     hosts: frozenset[str] = frozenset()
     """Names, in lower case, by which the endpoint may be called besides addresses and `localhost`; `*` for all."""
+    ring: KeyRing | None = None
+    """The stored keys; None if there can be none."""
 
-    def check(self, scope: Scope) -> None:
+    def check(self, scope: Scope) -> Caller | None:
         """Check the headers of a request.
 
+        Returns:
+            Who sent it, with a stored key; None with the endpoint's own, or where none is needed.
+
         Raises:
+            KeysUnavailable: stored keys cannot be checked now.
             Forbidden: it comes from a web page that is not allowed, or is for another host.
             Unauthorized: it needs the key.
         """
@@ -63,15 +72,35 @@ class Access:
                 f"requests from web pages of {_shown(origin)} are not allowed; "
                 "if you trust that origin, allow it with `tierwise serve --cors-origin`"
             )
-        if not self.key:
+        if not self.needs_key:
             # With a key, a page that reaches us by another name cannot spend either: it does not have the key.
             if not self.is_host(host.decode("latin-1")):
                 raise Forbidden(
                     f"this endpoint is not called {_shown(host)}; use its address or localhost, or allow the name "
                     "with `tierwise serve --allowed-host`"
                 )
-        elif scope["path"].rstrip("/") not in OPEN and not self.is_admin(scope["headers"]):
+        elif scope["path"].rstrip("/") not in OPEN:
+            return self.caller(_authorization(scope["headers"]))
+        return None
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether a request must carry a key: there is one for the endpoint, or any was ever stored."""
+        return bool(self.key) or (self.ring is not None and self.ring.is_needed)
+
+    def caller(self, authorization: bytes) -> Caller | None:
+        """Who has the key in an `Authorization` header; None for the endpoint's own.
+
+        Raises:
+            Unauthorized: it is none.
+            KeysUnavailable: stored keys cannot be checked now.
+        """
+        if self.has_key(authorization):
+            return None
+        if self.ring is None or not self.ring.is_needed:
             raise Unauthorized("the key is missing or wrong; send it as `Authorization: Bearer KEY`")
+        scheme, _, secret = authorization.strip().partition(b" ")
+        return self.ring.find(secret.strip().decode("latin-1") if scheme.lower() == b"bearer" else "")
 
     def allows(self, origin: str) -> bool:
         """Whether web pages of this origin may use the endpoint."""
@@ -85,14 +114,19 @@ class Access:
         return not host or name == "localhost" or name in self.hosts or _is_address(name) or "*" in self.hosts
 
     def is_admin(self, headers: Headers) -> bool:
-        """Whether a request may see command lines, paths and log lines: only with the key."""
-        bare = b""
-        for name, value in headers:
-            if name == b"authorization":
-                return self.has_key(value)
-            if name == b"x-api-key":
-                bare = value
-        return bool(bare) and self.has_key(b"Bearer " + bare)
+        """Whether a request may see command lines, paths and log lines: only with the endpoint's key, or one that is
+        stored for administrators.
+        """
+        given = _authorization(headers)
+        if self.has_key(given):
+            return True
+        if not given or self.ring is None or not self.ring.is_needed:
+            return False
+        try:
+            found = self.caller(given)
+        except TierwiseError:
+            return False
+        return found is not None and found.key.is_admin
 
     def has_key(self, authorization: bytes) -> bool:
         """Whether the value of an `Authorization` header has the key."""
@@ -121,11 +155,22 @@ class Access:
         wanted = given.get(b"access-control-request-headers", b"authorization, content-type")
         private = b"access-control-request-private-network" in given
         return [
-            (b"access-control-allow-methods", b"GET, HEAD, POST, OPTIONS"),
+            (b"access-control-allow-methods", b"GET, HEAD, POST, DELETE, OPTIONS"),
             (b"access-control-allow-headers", wanted),
             (b"access-control-max-age", b"600"),
             *([(b"access-control-allow-private-network", b"true")] if private else []),
         ]
+
+
+def _authorization(headers: Headers) -> bytes:
+    """The `Authorization` header, or that of a client of Anthropic's API, which sends `x-api-key`."""
+    own = b""
+    for name, value in headers:
+        if name == b"authorization":
+            return value
+        if name == b"x-api-key":
+            own = b"Bearer " + value
+    return own
 
 
 def access_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -13,8 +14,9 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from tierwise.gateway.access import Access
-from tierwise.gateway.apis import APIS
+from tierwise.gateway.apis import APIS, apis_of
 from tierwise.gateway.apis.messages.counting import COUNT, TokenCounting
+from tierwise.gateway.apis.responses import RESPONSES, ResponseStore, StoredPage
 from tierwise.gateway.endpoint import ApiEndpoint, send_refusal
 from tierwise.gateway.failures import status_of
 from tierwise.gateway.feedback import FEEDBACK, FeedbackPage
@@ -22,14 +24,15 @@ from tierwise.gateway.lifecycle import RequestLifecycle
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.pages import Pages
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS, send_error
-from tierwise.spec.errors import AccessError
+from tierwise.keys.caller import CALLER
+from tierwise.spec.errors import AccessError, KeysUnavailable
 
 if TYPE_CHECKING:
     from tierwise.service import Service
 
 
-_POSTS = (*(api.path for api in APIS), COUNT)
-_PLACES = f"{', '.join(_POSTS)}, {FEEDBACK}, /v1/models, /v1/deployments, /health, /ready, /metrics"
+_PATHS = ", ".join([*(api.path for api in APIS), COUNT, RESPONSES, FEEDBACK])
+_PLACES = f"{_PATHS}, /v1/models, /v1/deployments, /health, /ready, /metrics"
 
 
 class Endpoint(Starlette):
@@ -53,8 +56,8 @@ class Endpoint(Starlette):
             send = _with(send, cors)
         try:
             if method != "OPTIONS":  # a browser asks with it what is allowed, and sends no key
-                self.access.check(scope)
-        except AccessError as error:
+                CALLER.set(self.access.check(scope))
+        except (AccessError, KeysUnavailable) as error:
             self.metrics.refused(status_of(error).http)
             if (asked := self.answering.get(path)) is not None:
                 await send_refusal(send, asked.api, error, {})
@@ -98,20 +101,26 @@ def application(
         metrics = Metrics({})
         metrics.watch(service.deployments, service.router.certified, service.shadows)
     access = access or Access()
+    if service.desk is not None:
+        access = replace(access, ring=service.desk.ring)
     lifecycle = RequestLifecycle(service, metrics)
     pages = Pages(service, metrics, access)
     feedback = FeedbackPage(service, metrics)
+    store = ResponseStore(service.stored)
+    stored = StoredPage(store, metrics)
+    apis = apis_of(store)
 
     app = Endpoint(
         routes=[
-            *(_route(path, access, None) for path in _POSTS),
+            *(_route(path, access, None) for path in (*(api.path for api in apis), COUNT)),
+            _route(stored.path, access, stored, stored.methods),
             _route(FEEDBACK, access, feedback, ("GET", "POST")),
             *(_route(path, access, page, ("GET",)) for path, page in pages.by_path().items()),
         ],
         exception_handlers={HTTPException: _not_here, Exception: _broke},
     )
     app.answering = {
-        **{api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in APIS},
+        **{api.path: ApiEndpoint(api, lifecycle, service, metrics, first_bytes=first_bytes) for api in apis},
         COUNT: TokenCounting(service, metrics),
     }
     app.access, app.metrics = access, metrics

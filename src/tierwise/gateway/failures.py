@@ -13,12 +13,18 @@ from tierwise.spec.errors import (
     EngineError,
     Forbidden,
     Garbled,
+    KeysUnavailable,
+    LimitError,
     Misconfigured,
+    ModelForbidden,
     NoSuchModel,
+    NoSuchResponse,
     NotFound,
     NotJson,
+    OutOfQuota,
     Overloaded,
     PolicyError,
+    RateLimited,
     Refused,
     SpecError,
     Stopping,
@@ -48,8 +54,13 @@ class ErrorStatus(NamedTuple):
 STATUSES: dict[type[TierwiseError], ErrorStatus] = {
     Unauthorized: ErrorStatus(401, "UNAUTHENTICATED", "authentication_error", "invalid_api_key"),
     Forbidden: ErrorStatus(403, "PERMISSION_DENIED", "permission_error", "forbidden"),
+    ModelForbidden: ErrorStatus(403, "PERMISSION_DENIED", "permission_error", "model_not_allowed"),
+    RateLimited: ErrorStatus(429, "RESOURCE_EXHAUSTED", "rate_limit_error", "rate_limit_exceeded"),
+    OutOfQuota: ErrorStatus(429, "RESOURCE_EXHAUSTED", "insufficient_quota", "insufficient_quota"),
+    KeysUnavailable: ErrorStatus(503, "UNAVAILABLE", "server_error", "keys_unavailable"),
     NoSuchModel: ErrorStatus(404, "NOT_FOUND", "invalid_request_error", "model_not_found"),
     NotFound: ErrorStatus(404, "NOT_FOUND", "invalid_request_error", "not_found"),
+    NoSuchResponse: ErrorStatus(400, "NOT_FOUND", "invalid_request_error", "previous_response_not_found"),
     AlreadyKnown: ErrorStatus(409, "ALREADY_EXISTS", "invalid_request_error", "already_labelled"),
     TooLate: ErrorStatus(410, "FAILED_PRECONDITION", "invalid_request_error", "label_too_late"),
     BodyTooLarge: ErrorStatus(413, "RESOURCE_EXHAUSTED", "invalid_request_error", "body_too_large"),
@@ -92,7 +103,13 @@ def headers_of(error: TierwiseError) -> dict[str, str]:
         return {"x-should-retry": "false"}
     if isinstance(error, Unauthorized):
         return {"www-authenticate": "Bearer"}
-    wait = error.retry_after if isinstance(error, EngineError) else None
+    if isinstance(error, LimitError):
+        stop = {"x-should-retry": "false"} if isinstance(error, OutOfQuota) else {}
+        return {**error.headers, **stop, **_retry_after(error.retry_after)}
+    return _retry_after(error.retry_after if isinstance(error, EngineError) else None)
+
+
+def _retry_after(wait: float | None) -> dict[str, str]:
     if wait is None or not isfinite(wait):
         return {}
     return {"retry-after": str(ceil(min(max(wait, 0.0), _MOST_RETRY_SECONDS)))}  # HTTP allows whole seconds only

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from tierwise.gateway import admission
 from tierwise.gateway.addressing import addressed, require_single
+from tierwise.gateway.failures import status_of
 from tierwise.gateway.headers import CERTIFICATE, DECISION
+from tierwise.keys.caller import CALLER
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Decision, Ending, Record, Trace
 from tierwise.ledger.rows import facts
 from tierwise.router.certified import CertifiedRoute
 from tierwise.run import Action, Sink, discard
-from tierwise.run.acceptable import notes_of
+from tierwise.run.acceptable import CHANGED, notes_of
 from tierwise.run.steps import steps_of
 from tierwise.shadowing import Answered
 from tierwise.spec.ask import Answer
@@ -31,6 +34,8 @@ from tierwise.spec.printable import printable
 if TYPE_CHECKING:
     from tierwise.gateway.metrics import Metrics
     from tierwise.gateway.wire import ParsedRequest
+    from tierwise.keys.limiter import Grant
+    from tierwise.keys.records import Caller
     from tierwise.service import Service
 
 _LOG = logging.getLogger("tierwise")
@@ -60,13 +65,18 @@ class RequestLifecycle:
 
         Raises:
             NoSuchModel: the model does not exist.
+            ModelForbidden: the caller's key may not use it.
         """
         trace.session = asked.session
+        for note in asked.notes:
+            trace.events.append(Decision(tier=asked.model, reason=note, signal=CHANGED, at=now() - trace.began))
         router = self._service.router
         asked = addressed(asked, router)
         tier = router.route(asked.model)
         if asked.raws:
             require_single(router.tiers[asked.model])
+        if (caller := CALLER.get()) is not None:
+            asked = admission.received(caller, trace, asked, router, self._service.prices)
         if (shadows := self._service.shadows) is not None:
             tier = shadows.tier_for(tier, asked.prompt)
         action = Action(
@@ -85,6 +95,7 @@ class RequestLifecycle:
             parsed=asked,
             action=action,
             certified=router.certified.state(asked.model),
+            caller=caller,
         )
 
     async def answer(
@@ -107,8 +118,11 @@ class RequestLifecycle:
             complete: called with all answers there, before the action is recorded: what it raises fails the action.
 
         Raises:
+            LimitError: a limit of the caller's key or team is reached; then nothing ran, and nothing is recorded.
             TierwiseError: the request failed.
         """
+        if context.caller is not None:
+            await self._admit(context, context.caller)
         numbers = range(context.parsed.choices)
         with self._remembering(context, is_stopped):
             sinks = [discard if show is None else ChunkSink(context, number, show) for number in numbers]
@@ -119,6 +133,19 @@ class RequestLifecycle:
                 await complete()
         if (shadows := self._service.shadows) is not None:
             shadows.offer(_answered(context))
+
+    async def _admit(self, context: RequestContext, caller: Caller) -> None:
+        """Reserve what the action needs of every limit of its caller."""
+        desk = self._service.desk
+        assert desk is not None  # noqa: S101 - there is no caller without stored keys
+        need = admission.need_of(context.parsed, self._service.router, desk.limiter.estimates)
+        try:
+            context.grant = grant = await desk.limiter.admit(caller, need)
+        except TierwiseError as error:
+            self._metrics.refused(status_of(error).http)
+            raise
+        context.action.purse = grant.purse
+        context.headers.update(grant.headers)
 
     def remember_bug(self, trace: Trace, error: TierwiseError) -> None:
         """Record a request in which Tierwise broke before it could be run."""
@@ -158,6 +185,8 @@ class RequestLifecycle:
                 context.ending, context.error = "failed", "the server was stopped"
             raise
         finally:
+            if context.grant is not None:
+                context.grant.settle(context.trace)
             self._keep(context.record())
 
     def _keep(self, record: Record) -> None:
@@ -240,6 +269,10 @@ class RequestContext:
     action: Action
     certified: CertifiedRoute | None = None
     """The state of the route's certificate when the request came; None without a certificate."""
+    caller: Caller | None = None
+    """Who asks, with a stored key."""
+    grant: Grant | None = None
+    """What was reserved of the caller's limits."""
     preparing: float = field(init=False)
     """Seconds until the request was ready to run."""
     answers: list[Answer] = field(default_factory=list)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tierwise.engines.engine import Deployment
     from tierwise.shadowing import Shadows
 
+_DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320)
 
 
@@ -68,6 +69,13 @@ class Metrics:
             "Alerts of the ledger: actions that could not be recorded at once.",
             registry=registry,
         )
+        self.loop_delay = Histogram(
+            "tierwise_event_loop_delay_seconds",
+            "How late the event loop was, ten times a second.",
+            registry=registry,
+            buckets=_DELAYS,
+        ).observe
+        """Takes the seconds by which the event loop was late."""
         self._up = gauge("tierwise_deployment_up", "1 if the deployment is ready.", "deployment")
         self._restarts = gauge("tierwise_deployment_restarts", "Restarts since the start.", "deployment")
         self._resident = gauge("tierwise_deployment_resident_bytes", "Resident memory of its processes.", "deployment")

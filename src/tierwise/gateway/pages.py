@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse, Response
 
 from tierwise.gateway.deployments import deployed
 from tierwise.gateway.lifecycle import certificate_of
+from tierwise.keys.caller import CALLER
+from tierwise.keys.limiter import may_use
 from tierwise.spec.reading import allowed
 
 if TYPE_CHECKING:
@@ -49,7 +51,8 @@ class Pages:
 
     async def models(self, request: Request) -> Response:  # noqa: ARG002 - Starlette's signature
         """Tiers and routes."""
-        names = self._service.router.names
+        caller = CALLER.get()
+        names = [name for name in self._service.router.names if may_use(caller, name)]
         return JSONResponse({"object": "list", "data": [_model(self._service, name) for name in names]})
 
     async def model(self, request: Request) -> Response:

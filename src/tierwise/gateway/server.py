@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 import uvicorn
 import uvloop
 
+from tierwise.gateway.accepting import Acceptor
 from tierwise.gateway.app import application
 from tierwise.gateway.bounded_http import PROTOCOL_LOG
 from tierwise.gateway.logs import log_to_stderr
+from tierwise.gateway.loop_delay import LoopDelay
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.protocol import HttpProtocol
 from tierwise.service import launched
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from tierwise.gateway.grpc.server import GrpcServer
     from tierwise.gateway.settings import ServerSettings
+    from tierwise.keys.desk import Desk
     from tierwise.ledger.store import Ledger
     from tierwise.plan import Plan
     from tierwise.service import Service
@@ -81,18 +84,34 @@ def open_ledger(
         raise LedgerError(f"{actions} not in the ledger; the log says why")
 
 
+@contextmanager
+def open_desk(ledger: Ledger, plan: Plan) -> Generator[Desk]:
+    """The keys and limits that are kept in a ledger's database."""
+    from tierwise.keys.desk import Desk  # noqa: PLC0415 - SQLAlchemy is slow to import
+    from tierwise.ledger.prices import PriceBook  # noqa: PLC0415
+
+    desk = Desk(ledger.location, PriceBook(plan.file.prices))
+    desk.open()
+    try:
+        yield desk
+    finally:
+        desk.close()
+
+
 async def _serve(
     plan: Plan, settings: ServerSettings, listener: socket.socket, ledger: str | Path, *, content: bool
 ) -> None:
     with contextlib.closing(listener):
         ending = _Ending()
         metrics = Metrics({})
-        with open_ledger(ledger, plan, metrics, content=content) as book:
-            async with launched(plan, ledger=book, uncertified=settings.uncertified, shadow=settings.shadow) as service:
+        with open_ledger(ledger, plan, metrics, content=content) as book, open_desk(book, plan) as desk:
+            how = {"uncertified": settings.uncertified, "shadow": settings.shadow}
+            async with launched(plan, ledger=book, desk=desk, **how) as service:
                 metrics.watch(service.deployments, service.router.certified, service.shadows)
                 app = application(service, metrics, access=settings.access, first_bytes=settings.first_bytes)
                 async with _also_grpc(service, metrics, settings) as beside:
-                    await _listen(service, app, listener, ending, beside)
+                    with LoopDelay(metrics.loop_delay):
+                        await _listen(service, app, listener, ending, beside)
     _LOG.info("stopped")
 
 
@@ -178,7 +197,7 @@ class _Ending:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn without its own signal handling, because engines and ledger must stop too."""
+    """uvicorn with our own accepting, and without its signal handling, because engines and ledger must stop too."""
 
     def __init__(self, app: Starlette) -> None:
         super().__init__(
@@ -193,10 +212,26 @@ class HttpServer(uvicorn.Server):
                 timeout_keep_alive=75,  # longer than clients keep idle connections, or requests would be lost
             )
         )
+        self._acceptors: list[Acceptor] = []
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections of sockets that listen already."""
+        await self.lifespan.startup()
+        self.servers = []
+        self._acceptors = [Acceptor(listener, self._new_protocol) for listener in sockets or ()]
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
+        await super().shutdown(sockets)
+
+    def _new_protocol(self) -> HttpProtocol:
+        return HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -127,6 +127,8 @@ class ParsedRequest:
     """Whether it judges another action's answer."""
     raws: tuple[str | tuple[int, ...], ...] = ()
     """Prompts without a chat template. Choices are numbered by prompt, then by choice of a prompt."""
+    notes: tuple[str, ...] = ()
+    """How it was changed while it was read, for the client."""
 
     def prompt_of(self, choice: int) -> Prompt:
         """The prompt of one choice, with its own seeds."""
@@ -144,7 +146,7 @@ def read(body: bytes) -> ParsedRequest:
         SpecError: it is not JSON, it is too large, or a field is invalid; the error names the field.
     """
     check_body(body)
-    value, request = _request(decoded(body))
+    value, request = _request(body)
     verifier = None
     if (named := _named_verifier(value, request)) is not None:
         with _blaming(named.field):
@@ -164,27 +166,26 @@ async def read_aside(body: bytes | bytearray) -> ParsedRequest:
     is_large = len(body) > SMALL_BYTES
     if is_large:
         async with turns.turn():
-            value, request = _request(decoded(body))
+            value, request = _request(body)
     else:
-        value, request = _request(decoded(body))
-    return await _verified(value, request, is_large=is_large)
+        value, request = _request(body)
+    return await _finished(value, request, is_large=is_large)
 
 
-async def read_value(value: dict[str, Any], *, is_large: bool) -> ParsedRequest:
-    """`read_aside` for an API that has made a chat completion of its own request.
+async def read_translated(value: dict[str, Any], *, is_large: bool) -> ParsedRequest:
+    """`read_aside` for a chat request that another API's request was translated into.
 
     Args:
-        value: the request.
-        is_large: whether its body had more than `SMALL_BYTES`.
+        value: the fields of the chat request, which become those of the prompt.
+        is_large: whether the body was large, and what follows of it takes turns.
 
     Raises:
-        SpecError: as `read_aside`.
+        SpecError: as `read_aside`; the error names the field of the chat request.
     """
-    value, request = _request(value)
-    return await _verified(value, request, is_large=is_large)
+    return await _finished(value, _fields(value), is_large=is_large)
 
 
-async def _verified(value: dict[str, Any], request: ChatRequest, *, is_large: bool) -> ParsedRequest:
+async def _finished(value: dict[str, Any], request: ChatRequest, *, is_large: bool) -> ParsedRequest:
     verifier = None
     if (named := _named_verifier(value, request)) is not None:
         with _blaming(named.field):
@@ -217,8 +218,14 @@ def in_session(asked: ParsedRequest, named: str) -> ParsedRequest:
     return replace(asked, session=session)
 
 
-def _request(value: dict[str, Any]) -> tuple[dict[str, Any], ChatRequest]:
-    """The request, and its fields without the verifier."""
+def _request(body: bytes | bytearray) -> tuple[dict[str, Any], ChatRequest]:
+    """The body, and its fields without the verifier."""
+    value = decoded(body)
+    return value, _fields(value)
+
+
+def _fields(value: dict[str, Any]) -> ChatRequest:
+    """The fields of a chat request without the verifier."""
     _make_whole(value)
     ours = value.get("tierwise")
     if isinstance(ours, dict) and "verifier" in ours:
@@ -226,7 +233,7 @@ def _request(value: dict[str, Any]) -> tuple[dict[str, Any], ChatRequest]:
     else:
         shown = value
     try:
-        return value, msgspec.convert(shown, ChatRequest)
+        return msgspec.convert(shown, ChatRequest)
     except msgspec.ValidationError as error:
         raise invalid(error) from error
     except (RecursionError, MemoryError) as error:

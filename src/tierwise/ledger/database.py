@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 
-from tierwise.ledger import migrations, postgresql, sqlite, totals
+from tierwise.ledger import key_tables, migrations, postgresql, sqlite, totals
 from tierwise.ledger.followed_file import FollowedFile
 from tierwise.ledger.location import Location
 from tierwise.ledger.rows import Entry
@@ -211,6 +211,7 @@ class Database:
 
 
 def _create(connection: Connection) -> None:
+    assert key_tables.keys.metadata is metadata  # noqa: S101 - they are created with the ledger's own
     metadata.create_all(connection)
     connection.execute(insert(version).values(version=VERSION))
 

@@ -35,6 +35,30 @@ UPGRADES: Mapping[int, Sequence[str]] = {
     # A running process of version 2 notices the new version, and keeps its actions in its journal.
     3: ("ALTER TABLE actions ADD COLUMN session VARCHAR", "ALTER TABLE actions ADD COLUMN limits VARCHAR"),
     4: (),  # totals by reason
+    5: (
+        "ALTER TABLE actions ADD COLUMN key VARCHAR",
+        "ALTER TABLE actions ADD COLUMN team VARCHAR",
+        "ALTER TABLE actions ADD COLUMN tags VARCHAR",
+        "CREATE INDEX ix_actions_key ON actions (key, started_at)",
+        """CREATE TABLE access_keys (
+            id VARCHAR NOT NULL, hashed VARCHAR NOT NULL, previous VARCHAR NOT NULL,
+            previous_until DOUBLE PRECISION NOT NULL, settings VARCHAR NOT NULL, created_at DOUBLE PRECISION NOT NULL,
+            expires_at DOUBLE PRECISION, revoked_at DOUBLE PRECISION, PRIMARY KEY (id)
+        )""",
+        """CREATE TABLE access_teams (
+            name VARCHAR NOT NULL, settings VARCHAR NOT NULL, created_at DOUBLE PRECISION NOT NULL, PRIMARY KEY (name)
+        )""",
+        """CREATE TABLE access_events (
+            number BIGINT NOT NULL, at DOUBLE PRECISION NOT NULL, what VARCHAR NOT NULL, key VARCHAR NOT NULL,
+            who VARCHAR NOT NULL, detail VARCHAR NOT NULL, PRIMARY KEY (number)
+        )""",
+        "CREATE TABLE budget_accounts (account VARCHAR NOT NULL, PRIMARY KEY (account))",
+        """CREATE TABLE budget_leases (
+            account VARCHAR NOT NULL, period BIGINT NOT NULL, holder VARCHAR NOT NULL, held BIGINT NOT NULL,
+            spent BIGINT NOT NULL, PRIMARY KEY (account, period, holder)
+        )""",
+        "CREATE INDEX ix_budget_leases_period ON budget_leases (account, period)",
+    ),
 }
 
 

@@ -23,7 +23,7 @@ _BUSY = re.compile("starting up|shutting down|recovery mode|accepting connection
 """Messages of a server that currently accepts no connections."""
 
 
-def connect(location: Location, *, patience: float, read_only: bool = False) -> Engine:
+def connect(location: Location, *, patience: float, read_only: bool = False, is_alone: bool = True) -> Engine:
     """A SQLAlchemy engine for a database. Nothing is opened before the first use.
 
     Args:
@@ -31,6 +31,7 @@ def connect(location: Location, *, patience: float, read_only: bool = False) -> 
         patience: seconds to wait for a lock, and for a connection unless the URL sets a timeout.
         read_only: open it for reading, each transaction on one snapshot. A writer takes the lock at the start of every
             transaction, so that its lookups stay valid until it inserts.
+        is_alone: whether a writer takes that lock; without it, its transactions lock the rows that they select for it.
 
     Raises:
         SpecError: psycopg is not installed.
@@ -52,7 +53,7 @@ def connect(location: Location, *, patience: float, read_only: bool = False) -> 
         if read_only:
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         connection.exec_driver_sql(f"SET LOCAL lock_timeout = {math.ceil(patience * 1000)}")
-        if not read_only:
+        if is_alone and not read_only:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
     engine = create_engine("postgresql+psycopg://", creator=opened, pool_pre_ping=True, hide_parameters=True)

@@ -77,6 +77,17 @@ class PriceBook:
             return max(usage.cost, 0.0)
         return self._finite(deployment, usage, busy_seconds).dollars
 
+    def counts_tokens(self, deployment: str) -> bool:
+        """Whether tokens of a deployment cost anything."""
+        price = self._prices.get(deployment)
+        return price is not None and bool(price.prompt or price.completion or price.cached)
+
+    def worst(self, deployment: str, prompt: int, completion: int) -> float:
+        """Dollars of so many tokens at most, however many of the prompt are cached."""
+        price = self._prices.get(deployment, Price())
+        asked = max(price.prompt, price.cached or 0.0)
+        return (prompt * asked + completion * price.completion) / 1e6
+
     def per_token(self, deployment: str) -> float:
         """Dollars per completion token."""
         return self._prices.get(deployment, Price()).completion / 1e6

@@ -72,6 +72,10 @@ class Trace:
     reached."""
     session: str = ""
     """The caller's id for the session that the action belongs to, if given."""
+    key: str = ""
+    """Id of the stored key that asked; empty without one."""
+    team: str = ""
+    tags: tuple[str, ...] = ()
 
     @property
     def passes(self) -> list[Pass]:

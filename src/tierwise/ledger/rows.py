@@ -54,6 +54,12 @@ class ActionRow(msgspec.Struct, frozen=True, kw_only=True):
     limits: str | None = None
     """The bounds of its budgets that were used up, separated by commas; None without one, and in data of an earlier
     version."""
+    key: str | None = None
+    """Id of the key that asked; None without a stored key, and in data of an earlier version."""
+    team: str | None = None
+    """The key's team; None as above."""
+    tags: str | None = None
+    """The key's tags, separated by commas; None as above."""
 
     @property
     def date(self) -> str:
@@ -215,6 +221,9 @@ def entry(record: Record, prices: PriceBook, *, with_content: bool = False) -> E
             caller=_brief(record.caller),
             session=_brief(trace.session) or None,
             limits=",".join(trace.limits) or None,
+            key=trace.key or None,
+            team=trace.team or None,
+            tags=",".join(trace.tags) or None,
         ),
         passes=tuple(_pass_row(done, prices) for done in trace.passes),
         checks=tuple(_check_row(position, check) for position, check in enumerate(checks)),

@@ -182,6 +182,10 @@ class Ledger:
         self._accepted += 1
         return ""
 
+    @property
+    def location(self) -> Location:
+        return self._location
+
     def beside(self, ending: str) -> Path:
         """The path of another file that belongs to this ledger: beside its journal, `ledger.db.ENDING`."""
         return self._location.journal.with_name(f"{self._location.journal.name}.{ending}")

@@ -29,7 +29,7 @@ from sqlalchemy.types import TypeEngine
 
 from tierwise.ledger.rows import ActionRow, CheckRow, ContentRow, DecisionRow, PassRow
 
-VERSION = 4
+VERSION = 5
 """Version of the tables; `migrations.py` upgrades older ones."""
 
 metadata = MetaData()
@@ -76,6 +76,7 @@ contents = Table("contents", metadata, _action(), *_columns(ContentRow))
 
 Index("ix_actions_started_at", actions.c.started_at)
 Index("ix_actions_caller", actions.c.caller)
+Index("ix_actions_key", actions.c.key, actions.c.started_at)
 
 COUNTS = ("prompt", "cached", "completion", "reasoning")
 """Integer fields of passes that are summed."""

@@ -24,6 +24,7 @@ from tierwise.spec.prompt import Prompt
 from tierwise.verifiers.check_pool import owner
 
 if TYPE_CHECKING:
+    from tierwise.keys.purse import Purse
     from tierwise.verifiers.verifier import Verifier
 
 
@@ -66,6 +67,8 @@ class Action:
         self._code_runs = CodeRuns()
         self._choices: list[ChoiceState] = []
         self._served = ""
+        self.purse: Purse | None = None
+        """What it may spend of its caller's budgets; None without one."""
         self.drafts: DraftSink | None = None
         """Shows drafts, which are not the answer, while they are written; None to show none."""
 
@@ -112,6 +115,7 @@ class Action:
             BudgetError: the budget allowed no answer.
             EngineError: an engine failed and no other answer is available.
             PolicyError: a policy has a bug.
+            OutOfQuota, KeysUnavailable: a budget of the caller's key or team allowed no answer.
         """
         owner.set(self._trace.action)
         output = OutputStream(sink)
@@ -127,12 +131,15 @@ class Action:
             verifier=self._verifier,
             judges=self._judges,
             prices=self._prices,
+            purse=self.purse,
             code_runs=self._code_runs,
         )
         self._choices.append(choice)
         try:
             answer = await PassRunner(choice, self._tier, self._tracker).solve(prompt, shown=True)
         except OutOfBudget:
+            if self.purse is not None and self.purse.refusal is not None:
+                raise self.purse.refusal from None
             raise BudgetError((choice.refused_by or self._tracker).describe()) from None
         if output.has_shown and answer.chosen not in (None, output.owner):
             raise PolicyError(

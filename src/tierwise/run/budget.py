@@ -76,6 +76,8 @@ class Allowance:
             self.end()
         self._tracker.pay(tokens, reasoning)
         self._produced += tokens
+        if self._cap is None:
+            return True
         self._largest = max(self._largest, tokens)
         return self._hold()
 
@@ -125,6 +127,13 @@ class BudgetTracker:
         self._running: dict[Running, None] = {}
         """The passes that run within this budget, in the order in which they started."""
         self._of_tiers: dict[str, BudgetTracker] = {}
+        self._all: tuple[BudgetTracker, ...] = (self, *(() if inside is None else inside._all))  # noqa: SLF001
+        """Itself and the enclosing trackers, which count all that it counts."""
+        self._bounds_tokens: bool = budget.completion_tokens is not None or leaving is not None
+        self._bounds_tokens |= inside is not None and inside._bounds_tokens  # noqa: SLF001 - the same class
+        """Whether completion tokens may be bounded."""
+        self._bounds_reasoning: bool = budget.reasoning_tokens is not None or leaving is not None
+        self._bounds_reasoning |= inside is not None and inside._bounds_reasoning  # noqa: SLF001 - the same class
         own = None if budget.seconds is None else began + budget.seconds
         around = None if inside is None else inside.deadline
         kept = None if leaving is None else _less(leaving[0].deadline, leaving[1].seconds)
@@ -157,32 +166,25 @@ class BudgetTracker:
         """
         if self.is_over(now) or ((left := self.passes_left) is not None and left <= 0):
             raise OutOfBudget
-        self._draw()
-
-    def _draw(self) -> None:
-        self._passes += 1
-        if self._inside is not None:
-            self._inside._draw()  # noqa: SLF001 - the same class
+        for tracker in self._all:
+            tracker._passes += 1  # noqa: SLF001 - the same class
 
     def pay(self, completion_tokens: int, reasoning_tokens: int = 0) -> None:
         """Count tokens produced by a pass."""
-        self._completion_tokens += completion_tokens
-        self._reasoning_tokens += reasoning_tokens
-        if self._inside is not None:
-            self._inside.pay(completion_tokens, reasoning_tokens)
+        for tracker in self._all:
+            tracker._completion_tokens += completion_tokens  # noqa: SLF001 - the same class
+            tracker._reasoning_tokens += reasoning_tokens  # noqa: SLF001 - the same class
 
     @contextmanager
     def following(self, running: Running) -> Iterator[None]:
         """Count a pass as running within this and all enclosing budgets during the block."""
-        self._running[running] = None
+        for tracker in self._all:
+            tracker._running[running] = None  # noqa: SLF001 - the same class
         try:
-            if self._inside is None:
-                yield
-            else:
-                with self._inside.following(running):
-                    yield
+            yield
         finally:
-            del self._running[running]
+            for tracker in self._all:
+                del tracker._running[running]  # noqa: SLF001 - the same class
 
     def settle(self, dollars: float) -> None:
         """Count what a pass has cost that has ended."""
@@ -202,9 +204,8 @@ class BudgetTracker:
 
     def release(self, tokens: int) -> None:
         """Give back what was reserved."""
-        self._reserved -= tokens
-        if self._inside is not None:
-            self._inside.release(tokens)
+        for tracker in self._all:
+            tracker._reserved -= tokens  # noqa: SLF001 - the same class
 
     def cut_where_broke(self, now: float, *, but: Running | None) -> bool:
         """Cut all passes of each budget whose dollars are used up, except one that knows by itself. Returns whether
@@ -244,6 +245,8 @@ class BudgetTracker:
     @property
     def tokens_left(self) -> int | None:
         """Completion tokens that may still be produced, besides what running passes reserve; None if unlimited."""
+        if not self._bounds_tokens:
+            return None
         around = None if self._inside is None else self._inside.tokens_left
         kept = (
             None if self._leaving is None else _less(self._leaving[0].tokens_left, self._leaving[1].completion_tokens)
@@ -253,6 +256,8 @@ class BudgetTracker:
     @property
     def reasoning_left(self) -> int | None:
         """Thinking tokens that may still be produced; None if unlimited."""
+        if not self._bounds_reasoning:
+            return None
         around = None if self._inside is None else self._inside.reasoning_left
         kept = (
             None if self._leaving is None else _less(self._leaving[0].reasoning_left, self._leaving[1].reasoning_tokens)

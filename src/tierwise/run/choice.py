@@ -20,6 +20,7 @@ from tierwise.run.tier import Tier
 from tierwise.spec.call import Pass
 
 if TYPE_CHECKING:
+    from tierwise.keys.purse import Purse
     from tierwise.verifiers.verifier import Verifier
 
 
@@ -46,6 +47,8 @@ class ChoiceState:
     recoveries: Recoveries = field(default_factory=Recoveries)
     prices: PriceBook = field(default_factory=lambda: PriceBook({}))
     """What passes cost, for budgets of dollars."""
+    purse: Purse | None = None
+    """What the action may spend of its caller's budgets; None without one."""
     code_runs: CodeRuns = field(default_factory=CodeRuns)
     """The action's ceiling of code that is run for its candidates."""
     task: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)

@@ -253,6 +253,8 @@ class PassRunner:
             self._choice.refused_by = self._tracker
             for bound in () if is_admitted else BOUNDS:
                 self._mark(bound)
+            if self._choice.purse is not None and (refusal := self._choice.purse.refusal) is not None:
+                self._note_once(str(refusal))
             raise
 
     async def _compute_shared(self, call: Call) -> None:
@@ -334,11 +336,13 @@ class PassRunner:
         output = self._choice.output
         if watch is None and self._watches is not None and call.candidate:
             watch = self._watches()
+        prices, trace, purse = self._choice.prices, self._choice.trace, self._choice.purse
+        cap, aside = self._tracker.cap(call.prompt, now(), dollars_per_token=prices.per_token(self.deployment)), 0
+        if purse is not None:
+            aside, cap = await purse.put_aside(call, self.deployment, self._tier.deployment.context, cap)
         before = retry_of if call.continues is None else call.continues
         with output.owned(number, self._tier.name, instead_of=before) if shown else nullcontext():
-            prices, trace = self._choice.prices, self._choice.trace
             running = RunningPass(call, self._tier, trace, number=number, retry_of=retry_of, prices=prices)
-            cap = self._tracker.cap(call.prompt, now(), dollars_per_token=prices.per_token(self.deployment))
             bound = ""
             try:
                 bound = await follow(
@@ -360,6 +364,8 @@ class PassRunner:
                 rest = running.rest()
                 done = with_prompt_count(running.end(), self._choice.passes)
                 self._tracker.settle(prices.charge(self.deployment, done.usage, done.busy_seconds))
+                if purse is not None:
+                    purse.settle(aside, done)
                 self._choice.trace.events.append(done)
                 self._choice.passes.append(done)
             if bound or (bound := _bound_of_limit(running, call, cap, self._tracker)):

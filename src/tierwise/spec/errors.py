@@ -4,13 +4,19 @@
     ├─ SpecError        the request or file is invalid                      400
     │  ├─ NotFound      it names something that does not exist              404
     │  │  └─ NoSuchModel  it names a tier or route that does not exist      404
+    │  ├─ NoSuchResponse  it continues a response that is not stored        400
     │  ├─ AlreadyKnown  it labels an answer whose label is known            409
     │  ├─ TooLate       it labels an action that waits no longer            410
     │  ├─ BodyTooLarge  the request body is too large                       413
     │  └─ NotJson       the body is not declared as JSON                    415
     ├─ AccessError      the caller may not use the endpoint
     │  ├─ Unauthorized  its key is missing or wrong                         401
-    │  └─ Forbidden     it is a web page, or means another host             403
+    │  ├─ Forbidden     it is a web page, or means another host             403
+    │  └─ ModelForbidden  its key may not use the model                     403
+    ├─ LimitError       a limit of the caller's key or team is reached
+    │  ├─ RateLimited   too many requests or tokens at this time            429
+    │  └─ OutOfQuota    too few dollars of a budget are left                429
+    ├─ KeysUnavailable  keys or budgets cannot be checked now               503
     ├─ EngineError      an engine failed; carries the engine's name
     │  ├─ Overloaded    it has no free capacity                             429
     │  ├─ TimedOut      it did not answer in time                           504
@@ -28,6 +34,9 @@ Only the gateway maps these to status codes; a test checks that the mapping is c
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
 
 
 class TierwiseError(Exception):
@@ -53,6 +62,10 @@ class NotFound(SpecError):
 
 class NoSuchModel(NotFound):
     """The request names a model that is neither a tier nor a route."""
+
+
+class NoSuchResponse(SpecError):
+    """The request continues a response that is not stored, or no longer."""
 
 
 class AlreadyKnown(SpecError):
@@ -81,6 +94,39 @@ class Unauthorized(AccessError):
 
 class Forbidden(AccessError):
     """The request comes from a web page that is not allowed, or is for a host that is not this endpoint."""
+
+
+class ModelForbidden(AccessError):
+    """The caller's key may not use the model."""
+
+
+class LimitError(TierwiseError):
+    """A limit of the caller's key or team is reached.
+
+    Args:
+        message: what was seen and what is allowed.
+        headers: response headers that say the same to programs.
+        retry_after: seconds until it may be admitted; None if that is not known.
+    """
+
+    def __init__(
+        self, message: str, *, headers: Mapping[str, str] = MappingProxyType({}), retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.headers = headers
+        self.retry_after = retry_after
+
+
+class RateLimited(LimitError):
+    """There were too many requests or tokens in this minute, or too many actions run."""
+
+
+class OutOfQuota(LimitError):
+    """Too few dollars of a budget are left for what the request may cost."""
+
+
+class KeysUnavailable(TierwiseError):
+    """Keys or budgets cannot be checked now, because their database is away: nobody is let in."""
 
 
 class ConfigErrors(SpecError):

@@ -299,6 +299,9 @@ _FOR_EVER = 1e9
 """Seconds."""
 
 
+_LISTING = b'{"object":"list","data":[{"id":"fast","object":"model","owned_by":"vllm"}]}'
+
+
 class _BenchmarkServer(FakeServer):
     """Answers with `max_tokens` words."""
 
@@ -309,6 +312,8 @@ class _BenchmarkServer(FakeServer):
         self._delay = delay
 
     def reply_to(self, number: int, request: HttpRequest) -> HttpReply:  # noqa: ARG002 - the request decides
+        if request.method == "GET":  # routers ask for /health and /v1/models
+            return HttpReply(body=_LISTING)
         words = " ".join(["word"] * request.body.get("max_tokens", 16))
         return HttpReply(text=words, step=request.body.get("x_pace", 0.0), waits=self._delay)
 

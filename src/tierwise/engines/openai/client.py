@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import msgspec
 
+from tierwise.engines.http1 import HttpPool, head_lines, place_of
 from tierwise.engines.openai.events import MOST_BYTES
 from tierwise.engines.openai.exchange import Exchange, advice_on_url
 from tierwise.engines.openai.failure import Failure, read_failure
 from tierwise.engines.openai.masking import masked
-from tierwise.engines.openai.receive import Body, beginning, drain, silence_limit
+from tierwise.engines.openai.receive import Response, beginning, drain, reading, silence_limit
 from tierwise.engines.openai.request import RequestEncoder
 from tierwise.engines.openai.wire import read_event, read_whole
 from tierwise.spec import turns
@@ -34,7 +35,7 @@ _SLICE_BYTES = 256 * 1024
 
 
 class ChatClient:
-    """Streams chat completions from one base URL over a pool of connections.
+    """Streams chat completions from one base URL over a pool of connections: our own to `http://`, otherwise aiohttp's.
 
     Args:
         name: the deployment's, for error messages.
@@ -79,8 +80,11 @@ class ChatClient:
         self._timeout = aiohttp.ClientTimeout(total=None, connect=10)
         self._proxy = proxy
         self._session: aiohttp.ClientSession | None = None
+        self._head_lines = head_lines(self._headers.items())
+        self._pool = HttpPool()
 
     async def close(self) -> None:
+        self._pool.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -100,7 +104,7 @@ class ChatClient:
         try:
             async with await self._post(_page(base_url, call), body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
-                with Body(response, self._silent_seconds) as answer:
+                with reading(response, self._silent_seconds) as answer:
                     while block := await answer.next(exchange.ends_at):
                         if exchange.is_large(block):
                             async with turns.turn():
@@ -166,7 +170,7 @@ class ChatClient:
             async with await self._post(url, body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
                 document = bytearray()
-                with Body(response, self._silent_seconds) as answer:
+                with reading(response, self._silent_seconds) as answer:
                     while block := await answer.next():
                         document += block
                         if len(document) > MOST_BYTES:
@@ -175,11 +179,19 @@ class ChatClient:
         except (aiohttp.ClientError, ConnectionError) as error:
             raise self._blame(error, had_begun=False) from error
 
-    async def _post(self, url: str, body: list[bytes], forwarded: Mapping[str, str]) -> aiohttp.ClientResponse:
+    async def _post(self, url: str, body: list[bytes], forwarded: Mapping[str, str]) -> Response:
         """Send a request. If the server has closed a reused connection, the request is sent again on a new one.
 
         llama.cpp closes every connection after a stream, microseconds after announcing keep-alive.
         """
+        if self._proxy is None and (place := place_of(url)) is not None:
+            headers = head_lines({**forwarded, **self._headers}.items()) if forwarded else self._head_lines
+            return await self._pool.post(place, headers, body, silent_seconds=self._silent_seconds)
+        return await self._post_with_aiohttp(url, body, forwarded)
+
+    async def _post_with_aiohttp(
+        self, url: str, body: list[bytes], forwarded: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
         size = sum(map(len, body))
         is_large = size > _LARGE_BYTES
         length = {"Content-Length": str(size)} if is_large else {}
@@ -212,16 +224,16 @@ class ChatClient:
             )
         return self._session
 
-    async def _require_success(self, response: aiohttp.ClientResponse, base_url: str, call: Call) -> None:
+    async def _require_success(self, response: Response, base_url: str, call: Call) -> None:
         """Raise the error of a response that has another status than 200."""
         if response.status == 200:
             return
         body = await beginning(response)
-        if 300 <= response.status < 400 and (place := response.headers.get("Location")):
+        if 300 <= response.status < 400 and (place := response.headers.get("location")):
             body = f"redirects to {place}; correct `url`".encode()
         raise self._error(read_failure(response.status, self._masked(body), response.headers), base_url, call)
 
-    def _documented(self, document: bytes, response: aiohttp.ClientResponse, base_url: str, call: Call) -> list[Chunk]:
+    def _documented(self, document: bytes, response: Response, base_url: str, call: Call) -> list[Chunk]:
         """The chunks of a response that is a JSON document although a stream was requested, or one event a line.
 
         Raises:

@@ -7,10 +7,12 @@ aiohttp 3.14 it could outlive a response that was read slowly, expire in the con
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Self
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import aiohttp
+
+from tierwise.engines.http1 import HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -36,8 +38,16 @@ async def silence_limit(seconds: float) -> AsyncGenerator[None, None]:
         raise _timeout(seconds) from error
 
 
+Response: TypeAlias = aiohttp.ClientResponse | HttpResponse
+
+
+def reading(response: Response, silent_seconds: float) -> AbstractContextManager[Body | HttpResponse]:
+    """The body of a response; our own client counts silence itself, from the request on."""
+    return nullcontext(response) if isinstance(response, HttpResponse) else Body(response, silent_seconds)
+
+
 class Body:
-    """The body of a response, read as it comes.
+    """The body of a response of aiohttp's, read as it comes.
 
     One timer serves all waits of a response: `asyncio.timeout` around each would cost 4 µs per block.
     """
@@ -92,21 +102,36 @@ def _timeout(seconds: float) -> aiohttp.ServerTimeoutError:
     return aiohttp.ServerTimeoutError(f"it sent nothing for {seconds:g} s")
 
 
-async def beginning(response: aiohttp.ClientResponse) -> bytes:
+async def beginning(response: Response) -> bytes:
     """The body of an error response, up to a maximum size and time."""
     parts: list[bytes] = []
-    with suppress(aiohttp.ClientPayloadError, TimeoutError):
+    with suppress(aiohttp.ClientError, TimeoutError):
         async with asyncio.timeout(_ERROR_SECONDS):
-            async for part in response.content.iter_any():
+            async for part in _blocks(response):
                 parts.append(part)
                 if sum(map(len, parts)) > _MOST_ERROR_BYTES:
                     break
     return b"".join(parts)[:_MOST_ERROR_BYTES]
 
 
-async def drain(response: aiohttp.ClientResponse) -> None:
+async def drain(response: Response) -> None:
     """Read to the end of the response, so that the connection can be reused."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            async for _ in response.content.iter_any():
+        if isinstance(response, HttpResponse):
+            ends_at = asyncio.get_running_loop().time() + _DRAIN_SECONDS
+            while await response.next(ends_at):
                 pass
+            return
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in _blocks(response):
+                pass
+
+
+async def _blocks(response: Response) -> AsyncGenerator[bytes]:
+    """The body as it comes."""
+    if isinstance(response, HttpResponse):
+        while block := await response.next():
+            yield block
+    else:
+        async for block in response.content.iter_any():
+            yield block

@@ -4,6 +4,12 @@ from tierwise.gateway.apis.api import Api
 from tierwise.gateway.apis.chat import ChatCompletions
 from tierwise.gateway.apis.completions import Completions
 from tierwise.gateway.apis.messages import Messages
+from tierwise.gateway.apis.responses import Responses, ResponseStore
 
 APIS: tuple[Api, ...] = (ChatCompletions(), Completions(), Messages())
-"""All of them."""
+"""Those that keep nothing between requests."""
+
+
+def apis_of(store: ResponseStore) -> tuple[Api, ...]:
+    """All APIs of one endpoint, whose responses are kept in a store."""
+    return (*APIS, Responses(store))

@@ -10,7 +10,7 @@ import msgspec
 from tierwise.gateway.apis.api import Request
 from tierwise.gateway.decoding import decoded
 from tierwise.gateway.reply import encoded, failure
-from tierwise.gateway.wire import MOST_CHOICES, SMALL_BYTES, ParsedRequest, invalid, read_value
+from tierwise.gateway.wire import MOST_CHOICES, SMALL_BYTES, ParsedRequest, invalid, read_translated
 from tierwise.spec import turns
 from tierwise.spec.errors import SpecError
 
@@ -64,12 +64,12 @@ class Completions:
                 own, value = _read(body)
         else:
             own, value = _read(body)
-        parsed = await read_value(value, is_large=False)
+        parsed = await read_translated(value, is_large=False)
         fields = {"logprobs": own.logprobs, "echo": own.echo}
         prompt = replace(
             parsed.prompt,
             messages=(),
-            raw=own.raws[0],
+            raw=max(own.raws, key=lambda raw: len(_encode(raw))),  # what is put aside for each is enough for all
             fields={**parsed.prompt.fields, **{name: one for name, one in fields.items() if one is not None}},
         )
         parsed = replace(parsed, prompt=prompt, raws=own.raws, choices=parsed.choices * len(own.raws))

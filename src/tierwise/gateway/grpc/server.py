@@ -19,6 +19,7 @@ from tierwise.gateway.grpc.messages import account_of, event_of, parsed_of, resp
 from tierwise.gateway.headers import SESSION
 from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, certificate_header
 from tierwise.gateway.wire import in_session
+from tierwise.keys.caller import CALLER
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import SpecError, Stopping, TierwiseError, Unauthorized
@@ -83,7 +84,7 @@ class GrpcServer:
 
 class _Front(stubs.TierwiseServicer):
     def __init__(self, service: Service, metrics: Metrics, access: Access) -> None:
-        self._access = access
+        self._access = access if service.desk is None else replace(access, ring=service.desk.ring)
         self._service = service
         self._metrics = metrics
         self._lifecycle = RequestLifecycle(service, metrics)
@@ -117,10 +118,12 @@ class _Front(stubs.TierwiseServicer):
         return pb.ModelsResponse(models=models)
 
     def _require_key(self, rpc: Rpc) -> None:
-        if not self._access.key:
-            return
-        if not self._access.has_key(_metadata(rpc, "authorization").encode()):
-            raise Unauthorized("the key is missing or wrong; send it as metadata `authorization: Bearer KEY`")
+        CALLER.set(None)
+        if self._access.needs_key:
+            try:
+                CALLER.set(self._access.caller(_metadata(rpc, "authorization").encode()))
+            except Unauthorized as error:
+                raise Unauthorized(str(error).replace("send it as `", "send it as metadata `")) from None
 
     async def _receive(self, request: pb.ChatRequest, rpc: Rpc, *, stream: bool) -> RequestContext:
         self._require_key(rpc)

@@ -12,7 +12,7 @@ from tierwise.gateway.apis.messages.reading import WISHES, chat_value, converted
 from tierwise.gateway.apis.messages.schema import MessagesRequest
 from tierwise.gateway.apis.messages.writing import PING, MessagesWriter
 from tierwise.gateway.decoding import decoded
-from tierwise.gateway.wire import SMALL_BYTES, read_value
+from tierwise.gateway.wire import SMALL_BYTES, read_translated
 from tierwise.spec import turns
 from tierwise.spec.errors import SpecError
 
@@ -40,7 +40,7 @@ class Messages:
         else:
             request, value = _read(body)
         try:
-            parsed = await read_value(value, is_large=is_large)
+            parsed = await read_translated(value, is_large=is_large)
         except SpecError as error:
             raise _in_its_words(error) from error
         prompt = replace(parsed.prompt, optional=WISHES & parsed.prompt.fields.keys())

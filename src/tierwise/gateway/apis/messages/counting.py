@@ -14,7 +14,9 @@ from tierwise.gateway.body import HungUp, read_body
 from tierwise.gateway.decoding import decoded
 from tierwise.gateway.headers import RequestHeaders
 from tierwise.gateway.reply import encoded, send_encoded, send_error
-from tierwise.gateway.wire import SMALL_BYTES, read_value
+from tierwise.gateway.wire import SMALL_BYTES, read_translated
+from tierwise.keys.caller import CALLER
+from tierwise.keys.limiter import check_model
 from tierwise.spec.errors import Refused, TierwiseError
 
 if TYPE_CHECKING:
@@ -55,8 +57,10 @@ class TokenCounting:
     async def _count(self, body: bytes | bytearray) -> int:
         """The tokens of the prompt of a body, on the deployment of the tier that it names."""
         request = converted(decoded(body), Counted)
-        asked = await read_value(chat_value(request), is_large=len(body) > SMALL_BYTES)
+        asked = await read_translated(chat_value(request), is_large=len(body) > SMALL_BYTES)
         parsed = addressed(asked, self._service.router)
+        if (caller := CALLER.get()) is not None:
+            check_model(caller, parsed.model)
         tier = self._service.router.route(parsed.model)
         prompt = replace(parsed.prompt, optional=WISHES).by_default(tier.sampling)
         deployment = tier.deployment

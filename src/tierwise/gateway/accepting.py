@@ -1,0 +1,85 @@
+"""Accepts connections in batches. uvloop accepts one per turn of its loop, so that newcomers wait while it is busy."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+MOST_PER_TURN = 128
+"""Connections that are accepted in one turn of the event loop; the others wait in the kernel's queue."""
+PAUSE_SECONDS = 0.25
+"""Time without accepting after the process, or the system, ran out of what a connection needs."""
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_LOG = logging.getLogger("tierwise")
+
+
+class Acceptor:
+    """Accepts the connections of one listening socket, and closes none that it accepted.
+
+    While there are no file descriptors left, it pauses, and newcomers wait in the kernel's queue.
+
+    Args:
+        listener: a listening socket. It is made non-blocking, and not closed.
+        protocol: makes the protocol of a connection.
+    """
+
+    def __init__(self, listener: socket.socket, protocol: Callable[[], asyncio.Protocol]) -> None:
+        listener.setblocking(False)
+        self._listener = listener
+        self._protocol = protocol
+        self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        self._opening: set[asyncio.Task[object]] = set()
+        self._has_warned = False
+        self._loop.add_reader(listener, self._accept)
+
+    def close(self) -> None:
+        """Accept no more. Connections without a protocol yet are dropped: nothing of them was read."""
+        if self._pause is None:
+            self._loop.remove_reader(self._listener)
+        else:
+            self._pause.cancel()
+        for opening in self._opening:
+            opening.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(MOST_PER_TURN):
+            try:
+                accepted, _address = self._listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._wait(error)
+                    return
+                continue  # the client has left already
+            opening = self._loop.create_task(self._open(accepted))
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
+
+    async def _open(self, accepted: socket.socket) -> None:
+        is_open = False
+        try:
+            with suppress(OSError):
+                await self._loop.connect_accepted_socket(self._protocol, accepted)
+                is_open = True
+        finally:
+            if not is_open:
+                accepted.close()
+
+    def _wait(self, error: OSError) -> None:
+        """Leave newcomers in the kernel's queue for a while: the listener would be reported ready in every turn."""
+        if not self._has_warned:
+            self._has_warned = True
+            _LOG.error("connections wait: %s; raise the limit of open files (ulimit -n)", error.strerror)
+        self._loop.remove_reader(self._listener)
+        self._pause = self._loop.call_later(PAUSE_SECONDS, self._go_on)
+
+    def _go_on(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self._listener, self._accept)

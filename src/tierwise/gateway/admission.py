@@ -1,0 +1,67 @@
+"""What an action needs of its caller's limits, before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tierwise.keys.estimates import LONGEST_SECONDS, size_of
+from tierwise.keys.limiter import Need, check_model, has_budget
+from tierwise.spec.budget import Budget, least
+
+if TYPE_CHECKING:
+    from tierwise.gateway.wire import ParsedRequest
+    from tierwise.keys.estimates import Estimates
+    from tierwise.keys.records import Caller
+    from tierwise.ledger.prices import PriceBook
+    from tierwise.ledger.records import Trace
+    from tierwise.router import Router
+
+_BYTES_PER_TOKEN = 4
+"""Of usual text; for limits of tokens per minute, which count what was used in the end."""
+
+
+def received(caller: Caller, trace: Trace, asked: ParsedRequest, router: Router, prices: PriceBook) -> ParsedRequest:
+    """The request of a caller, bounded in time where time costs and its budget counts it.
+
+    Raises:
+        ModelForbidden: the caller's key may not use the model.
+    """
+    check_model(caller, asked.model)
+    trace.key, trace.team, trace.tags = caller.key.id, caller.key.team, caller.key.tags
+    if not has_budget(caller, asked.model) or not any(prices.per_second(name) for name in _deployments(asked, router)):
+        return asked
+    return replace(asked, budget=asked.budget.within(Budget(seconds=LONGEST_SECONDS)))
+
+
+def need_of(asked: ParsedRequest, router: Router, estimates: Estimates) -> Need:
+    """The worst case of an action: its passes × what each may cost, within what budgets allow."""
+    most = router.most(asked.model)
+    bounds = router.tiers[asked.model].budget.within(asked.budget)
+    passes = asked.choices if most.passes is None else most.passes * asked.choices
+    passes = min(passes, bounds.passes or passes)
+    worst = tokens = 0
+    for tier in router.reach(asked.model):
+        prompt = asked.prompt.by_default(tier.sampling)
+        cap = least(tier.budget.completion_tokens, bounds.completion_tokens)
+        for deployment in tier.deployments:
+            cost = estimates.of_action(
+                prompt, deployment.name, deployment.context, cap, passes=passes, tokens=bounds.completion_tokens
+            )
+            worst = max(worst, cost)
+        tokens = max(tokens, least(cap, prompt.bound) or 0)
+    if bounds.dollars is not None:
+        worst = min(worst, round(bounds.dollars * 1e9))
+    hourly = {name for name in _deployments(asked, router) if estimates.prices.per_second(name)}
+    seconds = bounds.seconds if bounds.seconds is not None else LONGEST_SECONDS
+    size = size_of(asked.prompt).tokens // _BYTES_PER_TOKEN
+    return Need(
+        model=asked.model,
+        tokens=min(passes * (size + tokens), passes * size + (bounds.completion_tokens or passes * tokens)),
+        passes=worst,
+        time=estimates.of_time(hourly, seconds) if hourly else 0,
+    )
+
+
+def _deployments(asked: ParsedRequest, router: Router) -> set[str]:
+    return {deployment.name for tier in router.reach(asked.model) for deployment in tier.deployments}

@@ -1,0 +1,144 @@
+"""What one action may spend of its caller's budgets of dollars.
+
+The worst case of an action is reserved before it starts. Each pass, also one that repeats, recovers, judges or computes
+a prompt for others, then puts the worst case of its own aside before it starts, and what it has cost when it ended. If
+the action's reservation has no room for another pass, more is reserved; if the budget has no more, the pass does not
+start, as with any other budget. So an action never spends what was not reserved, however many passes it makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tierwise.keys.accounts import nano
+from tierwise.spec.ask import OutOfBudget
+from tierwise.spec.errors import KeysUnavailable, OutOfQuota
+
+if TYPE_CHECKING:
+    from tierwise.keys.accounts import Account, Accounts
+    from tierwise.keys.estimates import Estimates
+    from tierwise.spec.call import Call, Pass
+
+
+class Purse:
+    """The reservation of one action.
+
+    Args:
+        accounts: where more is reserved.
+        bounds: the budgets of dollars that apply.
+        estimates: what passes cost at most.
+        reserved: billionths of a dollar that are reserved in each account.
+        standing: of these, what is for the time of deployments and not for passes.
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        bounds: Sequence[Account],
+        estimates: Estimates,
+        reserved: int,
+        *,
+        standing: int = 0,
+    ) -> None:
+        self._accounts, self._bounds, self._estimates = accounts, bounds, estimates
+        self.reserved = reserved
+        self._aside = standing
+        """What running passes may cost, and ended ones have cost."""
+        self._coming = 0
+        """What running calls of `put_aside` are about to reserve."""
+        self.refusal: OutOfQuota | KeysUnavailable | None = None
+        """Why a pass could not start; None if all could."""
+
+    async def put_aside(
+        self, call: Call, deployment: str, context: int | None, cap: int | None
+    ) -> tuple[int, int | None]:
+        """Reserve the worst case of a pass.
+
+        Args:
+            call: the pass.
+            deployment: where it will run.
+            context: that deployment's context in tokens; None if it is not known.
+            cap: its limit of completion tokens so far; None if it has none.
+
+        Returns:
+            What was put aside, for `settle`; and the limit that the engine must be sent.
+
+        Raises:
+            OutOfBudget: the budget has less; `refusal` says why.
+        """
+        worst, cap = self._estimates.of_pass(call.prompt, deployment, context, cap)
+        self._aside += worst  # before others run
+        lacking = self._aside - self.reserved - self._coming
+        if lacking > 0:
+            self._coming += lacking
+            try:
+                await self._reserve(lacking)
+            except BaseException:
+                self._aside -= worst
+                raise
+            finally:
+                self._coming -= lacking
+        return worst, cap
+
+    def settle(self, worst: int, done: Pass) -> None:
+        """Replace what was put aside for a pass by what its tokens have cost."""
+        self._aside += nano(self._estimates.prices.cost(done).tokens) - worst
+
+    async def _reserve(self, more: int) -> None:
+        """Reserve more in every account, or in none."""
+        done: list[Account] = []
+        try:
+            for account in self._bounds:
+                if not await self._accounts.reserve(account, more):
+                    self.refusal = refusal_of(account, more, self._accounts.now(), "its next pass may cost")
+                    raise OutOfBudget  # noqa: TRY301 - the same clean-up as of a failure
+                done.append(account)
+        except KeysUnavailable as error:
+            self.refusal = error
+            give_back(done, more)
+            raise OutOfBudget from None
+        except BaseException:
+            give_back(done, more)
+            raise
+        self.reserved += more
+
+    def close(self, spent: int) -> None:
+        """Settle the action: what it spent in billionths of a dollar, aborted passes included."""
+        for account in self._bounds:
+            account.settle(self.reserved, spent)
+        self.reserved = 0
+
+
+def give_back(accounts: Sequence[Account], amount: int) -> None:
+    """Undo a reservation."""
+    for account in accounts:
+        account.settle(amount, 0)
+
+
+def refusal_of(account: Account, needed: int, moment: float, what: str) -> OutOfQuota:
+    """The error of a budget that has too little left."""
+    bound, left = account.bound, account.bound.left(account.bound.anchor if not account.bound.seconds else moment)
+    again = "" if left is None else f"; the next period begins in {in_words(left)}"
+    room = account.remaining
+    return OutOfQuota(
+        f"{what} up to {dollars(needed)}, and {bound.words} has {dollars(room)} of {dollars(bound.limit)} left"
+        f"{again}. Lower max_tokens, ask a cheaper model, or ask an administrator for more",
+        retry_after=left,
+    )
+
+
+def dollars(amount: int) -> str:
+    """Billionths of a dollar, in dollars."""
+    return "$" + (f"{amount / 1e9:.9f}".rstrip("0").rstrip(".") or "0")
+
+
+def in_words(seconds: float) -> str:
+    """A duration, such as `3 h 20 min`."""
+    minutes = max(1, round(seconds / 60))
+    if seconds < 60:
+        return f"{max(1, round(seconds))} s"
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [f"{days} d"] * bool(days) + [f"{hours} h"] * bool(hours) + [f"{minutes} min"] * bool(minutes)
+    return " ".join(parts[:2])
