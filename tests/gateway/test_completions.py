@@ -31,7 +31,7 @@ class Completing(FakeServer):
     def reply_to(self, number, request):
         body = request.body
         assert "messages" not in body
-        text = f"<{body['prompt']}>"
+        text = f"{body['prompt']}!" if body.get("echo") and body["prompt"] != "forgets" else f"<{body['prompt']}>"
         choice = {"index": 0, "text": text, "finish_reason": "stop"}
         usage = {"prompt_tokens": 2, "completion_tokens": 1}
         if not body["stream"]:
@@ -81,6 +81,22 @@ def test_likelihoods_come_as_the_engine_sends_them(served):
     assert answer.choices[0].logprobs.token_logprobs == [None, -0.5]
     body = served[1].requests[0].body
     assert (body["echo"], body["logprobs"], body["prompt"]) == (True, 1, [1, 2])
+
+
+def test_an_engine_that_ignores_echo_is_an_error_and_no_wrong_likelihood(served):
+    assert ask(served, echo=True).choices[0].text == "once!"
+    with pytest.raises(openai.BadRequestError, match="echo"):
+        ask(served, prompt="forgets", echo=True)
+    with pytest.raises(openai.BadRequestError, match="echo"):
+        ask(served, prompt=[1, 2, 3], echo=True, logprobs=1)
+
+
+def test_log_probabilities_in_the_form_of_chat_completions_are_put_into_that_of_this_api(served, monkeypatch):
+    token = {"token": " Paris", "logprob": -0.25, "top_logprobs": [{"token": " Paris", "logprob": -0.25}]}
+    monkeypatch.setattr("test_completions.LOGPROBS", {"content": [token, {"token": ".", "logprob": -0.4}]})
+    found = ask(served, logprobs=1).choices[0].logprobs
+    assert (found.tokens, found.token_logprobs, found.text_offset) == ([" Paris", "."], [-0.25, -0.4], [0, 6])
+    assert found.top_logprobs == [{" Paris": -0.25}, {}]
 
 
 def test_a_stream_has_the_text_in_pieces(served):

@@ -249,9 +249,12 @@ class ChatClient:
 
     def _whole_answer(self, body: bytes, base_url: str, call: Call) -> Chunk:
         try:
-            return self._read(body, base_url, call, read=read_whole)
+            chunk = self._read(body, base_url, call, read=read_whole)
         except ValueError as error:
             raise self._garbled(str(error)) from error
+        if not has_echo(call, chunk):
+            raise Refused(f"echo: deployment {self._name!r} did not repeat the prompt", engine=self._name)
+        return chunk
 
     def _read(
         self, event: bytes, base_url: str, call: Call, *, read: Callable[[bytes], Chunk | Failure] | None = None
@@ -297,6 +300,17 @@ class ChatClient:
         if exchange.foreign and not exchange.has_begun:
             return self._garbled(f"sent {_shown(exchange.foreign)}, not events")
         return Broken(f"deployment {self._name!r} ended its stream during an answer", engine=self._name)
+
+
+def has_echo(call: Call, chunk: Chunk) -> bool:
+    """Whether the answer to a raw prompt begins with it, if that was asked for and can be seen."""
+    raw = call.prompt.raw
+    if raw is None or not call.prompt.fields.get("echo"):
+        return True
+    if isinstance(raw, str):
+        return str(chunk.delta.get("content", "")).startswith(raw)
+    logprobs: Any = (chunk.response or {}).get("logprobs")
+    return not isinstance(logprobs, dict) or len(logprobs.get("tokens") or ()) >= len(raw)
 
 
 def _page(base_url: str, call: Call) -> str:

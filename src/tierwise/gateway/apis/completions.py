@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -161,10 +162,25 @@ def _choice(index: int, text: str, finish: str | None, response: Any) -> Json:
     choice: dict[str, Json] = {
         "index": index,
         "text": text,
-        "logprobs": response.get("logprobs"),
+        "logprobs": _legacy(response.get("logprobs")),
         "finish_reason": finish,
     }
     for name in ("stop_reason", "matched_stop"):
         if name in response:
             choice[name] = response[name]
     return choice
+
+
+def _legacy(logprobs: Any) -> Json:
+    """Log-probabilities in the form of this API: lists side by side. llama.cpp sends those of chat completions."""
+    if not isinstance(logprobs, dict) or not isinstance(content := logprobs.get("content"), list):
+        return logprobs  # type: ignore[no-any-return]
+    tokens = [str(one.get("token", "")) for one in content]
+    offsets = list(accumulate(map(len, tokens), initial=0))[:-1]
+    top = [{str(other["token"]): other["logprob"] for other in one.get("top_logprobs") or ()} for one in content]
+    return {
+        "tokens": [*tokens],
+        "token_logprobs": [one.get("logprob") for one in content],
+        "top_logprobs": [*top],
+        "text_offset": [*offsets],
+    }
