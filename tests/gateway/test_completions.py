@@ -39,7 +39,9 @@ class Completing(FakeServer):
             return HttpReply(body=json.dumps(answer).encode())
         pieces = [{**choice, "text": part, "finish_reason": None} for part in (text[:1], text[1:])]
         pieces.append({**choice, "text": ""})
-        lines = [{"choices": [piece]} for piece in pieces] + [{"choices": [], "usage": usage}]
+        lines = [{"object": "text_completion", "choices": [piece]} for piece in pieces] + [
+            {"choices": [], "usage": usage}
+        ]
         events = "".join(f"data: {json.dumps(line)}\n\n" for line in lines) + "data: [DONE]\n\n"
         return HttpReply(body=events.encode(), headers={"content-type": "text/event-stream"})
 

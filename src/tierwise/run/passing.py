@@ -43,7 +43,7 @@ class RunningPass:
     @property
     def is_streamed(self) -> bool:
         """Whether its answer comes in pieces."""
-        return self._call.streamed
+        return self._call.streamed and not self._call.prompt.is_answered_whole
 
     @property
     def deployment(self) -> str:

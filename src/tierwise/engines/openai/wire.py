@@ -88,6 +88,10 @@ class WireChunk(msgspec.Struct):
             return False
         return isinstance(self.message, str) or isinstance(self.detail, str)
 
+    def has_text(self, choice: WireChoice) -> bool:
+        """Whether it answers a prompt without a chat template, with a text in place of a message."""
+        return self.object == "text_completion" and isinstance(choice.text, str)
+
     def read(self) -> Chunk | Failure:
         """The choice with index 0; Tierwise never requests a second one."""
         if self.prompt_progress is not None and (progress := _side(self.prompt_progress, WireProgress)) is not None:
@@ -102,7 +106,7 @@ class WireChunk(msgspec.Struct):
             choice = first
         delta = choice.delta
         if delta is None:
-            delta = {"content": choice.text} if isinstance(choice.text, str) else choice.message or {}
+            delta = {"content": choice.text} if self.has_text(choice) else choice.message or {}
             if isinstance(calls := delta.get("tool_calls"), list):
                 delta = {**delta, "tool_calls": numbered(calls)}
         finish, remark = None, ""
@@ -128,13 +132,13 @@ class WireChunk(msgspec.Struct):
             and self.service_tier is None
             and choice.stop_reason is None
             and choice.matched_stop is None
-            and not isinstance(choice.text, str)
+            and not self.has_text(choice)
         ):
             return None  # nearly every chunk
         given = (self.system_fingerprint, self.service_tier, choice.stop_reason, choice.matched_stop)
         named = zip(RESPONSE_FIELDS, given, strict=True)
         found: dict[str, Json] = {name: value for name, value in named if _is_plain(value)}
-        if isinstance(choice.text, str) and isinstance(choice.logprobs, dict):
+        if self.has_text(choice) and isinstance(choice.logprobs, dict):
             return {**found, "logprobs": choice.logprobs}  # of a form of its own, with lists side by side
         return found or None
 
@@ -182,7 +186,7 @@ def read_whole(body: bytes) -> Chunk | Failure:
     wire = _read(body)
     if wire.is_failure:
         return read_failure(status_inside(wire.error or json_of(body)), body, {})
-    if not wire.choices or (wire.choices[0].message is None and not isinstance(wire.choices[0].text, str)):
+    if not wire.choices or (wire.choices[0].message is None and not wire.has_text(wire.choices[0])):
         raise ValueError("it has no choice with a message")
     chunk = wire.read()
     if isinstance(chunk, Failure):
