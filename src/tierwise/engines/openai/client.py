@@ -16,7 +16,7 @@ from tierwise.engines.openai.failure import Failure, read_failure
 from tierwise.engines.openai.masking import masked
 from tierwise.engines.openai.receive import Response, beginning, drain, reading, silence_limit
 from tierwise.engines.openai.request import RequestEncoder
-from tierwise.engines.openai.wire import read_event, read_whole
+from tierwise.engines.openai.wire import read_event, read_vectors, read_whole
 from tierwise.spec import turns
 from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, Refused, TimedOut
 
@@ -249,7 +249,7 @@ class ChatClient:
 
     def _whole_answer(self, body: bytes, base_url: str, call: Call) -> Chunk:
         try:
-            chunk = self._read(body, base_url, call, read=read_whole)
+            chunk = self._read(body, base_url, call, read=read_whole if call.prompt.embeds is None else read_vectors)
         except ValueError as error:
             raise self._garbled(str(error)) from error
         if not has_echo(call, chunk):
@@ -314,6 +314,8 @@ def has_echo(call: Call, chunk: Chunk) -> bool:
 
 
 def _page(base_url: str, call: Call) -> str:
+    if call.prompt.embeds is not None:
+        return f"{base_url}/embeddings"
     return f"{base_url}/{'chat/completions' if call.prompt.raw is None else 'completions'}"
 
 

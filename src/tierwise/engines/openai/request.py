@@ -9,6 +9,7 @@ import msgspec
 
 from tierwise.spec import turns
 from tierwise.spec.errors import Refused
+from tierwise.spec.prompt import BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -75,6 +76,11 @@ class RequestEncoder:
         return [b'{"messages":', messages, rest if rest == b"}" else b"," + rest]
 
     def _body(self, call: Call, *, streamed: bool) -> dict[str, Json]:
+        if call.prompt.embeds is not None:
+            # What a tier sets is about answers.
+            own = call.prompt.fields.keys() - call.prompt.filled - {*BOUNDS, *self._drop}
+            fields = {name: call.prompt.fields[name] for name in own}
+            return {**fields, "model": self._model, "input": call.prompt.embeds}
         asked = call.prompt.fields if self._translate is None else self._translate(call.prompt.fields)
         fields = {**asked, **self._extras}
         for name in MULTIPLIERS & fields.keys():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -196,6 +196,29 @@ def read_whole(body: bytes) -> Chunk | Failure:
     if chunk.finish is not None:
         return chunk
     return replace(chunk, finish="stop", remark=NO_REASON)
+
+
+class _Vectors(msgspec.Struct):
+    data: Annotated[list[Any], msgspec.Meta(min_length=1)]
+    usage: Any = None
+    model: Any = None
+
+
+def read_vectors(body: bytes) -> Chunk | Failure:
+    """The body of a response with embeddings, as one chunk whose `response` has them as `data`.
+
+    Raises:
+        ValueError: it has none.
+    """
+    try:
+        found = msgspec.json.decode(body, type=_Vectors)
+    except msgspec.ValidationError as error:
+        wire = _read(body)
+        if wire.is_failure:
+            return read_failure(status_inside(wire.error or json_of(body)), body, {})
+        raise ValueError(f"it has no embeddings: {error}") from error
+    usage = read_usage(found.usage)
+    return Chunk(response={"data": found.data}, usage=usage, finish="stop")
 
 
 def doubted(chunk: Chunk, usage: Usage) -> Chunk:
