@@ -1,14 +1,14 @@
 """Real clients that call tools, through the policies of the quickstart, on a scripted server.
 
-    python benchmarks/clients.py --into FOLDER [--only openai,opencode] [--json FILE]
+    python benchmarks/clients.py --into FOLDER [--only openai,codex] [--json FILE] [--table docs/apis.md]
     python benchmarks/clients.py --into FOLDER --only openai,langchain --checkpoint FILE.gguf
 
-Installs openai-python, anthropic-python, LangChain, Inspect and aider into virtual environments under FOLDER, and
-opencode, Claude Code and anthropic-node with npm, each once. The server refuses log-probabilities with tools in a
-stream, as llama.cpp does, and calls one tool. A cell is met if the client ran the tool (aider: wrote the file) and
-ended with its result. Exits with 1 if a cell is not met, or if an action has no answer. With `--checkpoint` the tiers
-run on llama.cpp with that file. The model may then be the reason that a cell is not met, so only actions without an
-answer count.
+Installs the clients of `CLIENTS` under FOLDER, those in Python into virtual environments and the others with npm, each
+once. `--table` writes their rows into a table of the documentation, and leaves those of other clients as they are. The
+server refuses log-probabilities with tools in a stream, as llama.cpp does, and calls one tool. A cell is met if the
+client ran the tool (coding agents: wrote the file) and ended with its result. Exits with 1 if a cell is not met, or if
+an action has no answer. With `--checkpoint` the tiers run on llama.cpp with that file. The model may then be the reason
+that a cell is not met, so only actions without an answer count.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from typing import TYPE_CHECKING, Any
 from processes import HERE, running, tierwise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 PROGRAMS = HERE / "client_programs"
-BY_NPM = ("opencode", "anthropic_node", "claude_code")
-ALL = ("openai", "anthropic", "langchain", "inspect", "aider", *BY_NPM)
 MODELS = ("fast", "standard", "max", "auto")
 TASK = "Write the text `17 degrees` into the file hello.txt in this folder. Do nothing else."
 SECONDS = 180
+BEGIN, END = "<!-- clients -->", "<!-- end of clients -->"
+"""What stands around the table of clients."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +67,46 @@ def config(deployment: dict[str, Any], checkpoint: Path | None = None) -> dict[s
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """What is installed, and what the table says of it. `Clients` has a method of its name that runs the task."""
+
+    label: str
+    api: str
+    packages: tuple[str, ...]
+    """The first is the one whose version is shown."""
+    folder: str
+    """Where it is installed; clients may share one."""
+    is_node: bool = False
+
+
+def in_python(label: str, api: str, folder: str, *packages: str) -> Client:
+    return Client(label=label, api=api, folder=folder, packages=packages)
+
+
+def in_node(label: str, api: str, folder: str, *packages: str) -> Client:
+    return Client(label=label, api=api, folder=folder, packages=packages, is_node=True)
+
+
+CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
+CLIENTS = {
+    "openai": in_python("openai-python, `chat.completions`", CHAT, "openai", "openai"),
+    "openai_responses": in_python("openai-python, `responses`", RESPONSES, "openai", "openai"),
+    "openai_node": in_node("openai-node, `chat.completions`", CHAT, "openai-node", "openai", "zod"),
+    "openai_node_responses": in_node("openai-node, `responses`", RESPONSES, "openai-node", "openai", "zod"),
+    "ai_sdk": in_node("AI SDK, `@ai-sdk/openai` with its defaults", RESPONSES, "ai-sdk", "@ai-sdk/openai", "ai", "zod"),
+    "langchain": in_python("LangChain, `ChatOpenAI`", CHAT, "langchain", "langchain-openai"),
+    "langchain_responses": in_python("LangChain, `use_responses_api`", RESPONSES, "langchain", "langchain-openai"),
+    "anthropic": in_python("anthropic-python", MESSAGES, "anthropic", "anthropic"),
+    "anthropic_node": in_node("anthropic-node", MESSAGES, "anthropic-node", "@anthropic-ai/sdk"),
+    "inspect": in_python("Inspect", CHAT, "inspect", "inspect-ai", "openai"),
+    "aider": in_python("aider", CHAT, "aider", "aider-chat"),
+    "opencode": in_node("opencode", CHAT, "opencode", "opencode-ai"),
+    "claude_code": in_node("Claude Code", MESSAGES, "claude-code", "@anthropic-ai/claude-code"),
+    "codex": in_node("Codex", RESPONSES, "codex", "@openai/codex"),
+}
+
+
 class Clients:
     """Installs clients under a folder, and runs one task with each."""
 
@@ -74,22 +114,28 @@ class Clients:
         self._folder, self._url = folder, url
 
     def openai(self, model: str) -> str:
-        python = self._python("openai", "openai")
-        return self._both(python, "use_openai.py", model)
+        return self._both(self._python("openai"), "use_openai.py", model)
+
+    def openai_responses(self, model: str) -> str:
+        return self._both(self._python("openai_responses"), "use_responses.py", model)
+
+    def openai_node(self, model: str) -> str:
+        return self._runs_node("openai_node", "use_openai_node.mjs", model, "chat", "chat-stream")
+
+    def openai_node_responses(self, model: str) -> str:
+        return self._runs_node("openai_node_responses", "use_openai_node.mjs", model, "responses", "responses-stream")
+
+    def ai_sdk(self, model: str) -> str:
+        return self._runs_node("ai_sdk", "use_ai_sdk.mjs", model, "plain", "stream")
 
     def anthropic(self, model: str) -> str:
-        python = self._python("anthropic", "anthropic")
-        return self._both(python, "use_anthropic.py", model)
+        return self._both(self._python("anthropic"), "use_anthropic.py", model)
 
     def anthropic_node(self, model: str) -> str:
-        package = self._node("anthropic-node", "@anthropic-ai/sdk") / "@anthropic-ai/sdk/index.mjs"
-        ways = ("plain", "stream")
-        program = PROGRAMS / "use_anthropic.mjs"
-        said = {way: self._says("17 degrees", "node", program, package, self._url, model, way) for way in ways}
-        return "; ".join(f"{way}: {why}" for way, why in said.items() if why)
+        package = self._node("anthropic_node") / "@anthropic-ai/sdk/index.mjs"
+        return self._each(("plain", "stream"), "node", PROGRAMS / "use_anthropic.mjs", package, self._url, model)
 
     def claude_code(self, model: str) -> str:
-        program = self._node("claude-code", "@anthropic-ai/claude-code") / ".bin/claude"
         environment = {
             "ANTHROPIC_BASE_URL": self._url.removesuffix("/v1"),
             "ANTHROPIC_AUTH_TOKEN": "none",
@@ -100,55 +146,81 @@ class Clients:
         }
         flags = ["--allowedTools", "Write", "--permission-mode", "acceptEdits", "--output-format", "stream-json"]
         task = f"{TASK} It is in the folder {{folder}}."
+        program = self._node("claude_code") / ".bin/claude"
         return self._writes(program, "-p", task, "--verbose", *flags, environment=environment)
 
     def langchain(self, model: str) -> str:
-        python = self._python("langchain", "langchain-openai")
-        return self._both(python, "use_langchain.py", model)
+        return self._both(self._python("langchain"), "use_langchain.py", model)
+
+    def langchain_responses(self, model: str) -> str:
+        return self._both(self._python("langchain_responses"), "use_langchain_responses.py", model)
 
     def inspect(self, model: str) -> str:
-        python = self._python("inspect", "inspect-ai", "openai")
+        python = self._python("inspect")
         with tempfile.TemporaryDirectory() as logs:
             return self._says("17", python, PROGRAMS / "use_inspect.py", self._url, model, logs)
 
     def aider(self, model: str) -> str:
-        python = self._python("aider", "aider-chat")
         keys = {"OPENAI_API_KEY": "none", "OPENAI_API_BASE": self._url, "AIDER_ANALYTICS": "false"}
         flags = ["--yes-always", "--no-git", "--no-check-update", "--no-show-model-warnings", "--edit-format", "whole"]
-        aider = python.with_name("aider")
+        aider = self._python("aider").with_name("aider")
         return self._writes(aider, "--model", f"openai/{model}", *flags, "--message", TASK, environment=keys)
 
     def opencode(self, model: str) -> str:
-        program = self._node("opencode", "opencode-ai") / ".bin/opencode"
         options = {"baseURL": self._url, "apiKey": "none"}
         limits = {name: {"name": name, "limit": {"context": 32_768, "output": 4_096}} for name in MODELS}
         provider = {"npm": "@ai-sdk/openai-compatible", "name": "Tierwise", "options": options, "models": limits}
         settings = {"provider": {"tierwise": provider}, "autoupdate": False, "share": "disabled"}
         keys = {"OPENCODE_CONFIG_CONTENT": json.dumps(settings), "OPENCODE_DISABLE_MODELS_FETCH": "1"}
+        program = self._node("opencode") / ".bin/opencode"
         return self._writes(program, "run", "--model", f"tierwise/{model}", TASK, environment=keys)
 
-    def _python(self, name: str, *packages: str) -> Path:
-        python = self._folder / name / "bin/python"
+    def codex(self, model: str) -> str:
+        keys = {"name": "Tierwise", "base_url": self._url, "env_key": "TIERWISE_KEY", "wire_api": "responses"}
+        provider = ",".join(f'{name}="{value}"' for name, value in keys.items())
+        settings = ("-c", f"model_providers.tierwise={{{provider}}}", "-c", "model_provider=tierwise")
+        # What contains its commands is no part of this test, and needs rights that a container may lack.
+        flags = ("--skip-git-repo-check", "--sandbox", "danger-full-access", "--model", model)
+        program = self._node("codex") / ".bin/codex"
+        return self._writes(program, "exec", *flags, *settings, TASK, environment={"TIERWISE_KEY": "none"})
+
+    def version(self, name: str) -> str:
+        """The version of an installed client."""
+        client = CLIENTS[name]
+        package = client.packages[0]
+        if client.is_node:
+            return str(json.loads((self._node(name) / package / "package.json").read_text(encoding="utf-8"))["version"])
+        program = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
+        return run(self._python(name), "-c", program, package).stdout.strip()
+
+    def _python(self, name: str) -> Path:
+        """The interpreter of a client's virtual environment."""
+        client = CLIENTS[name]
+        python = self._folder / client.folder / "bin/python"
         if not python.exists():
-            run(sys.executable, "-m", "venv", self._folder / name)
-            run(python, "-m", "pip", "install", "--quiet", *packages)
+            run(sys.executable, "-m", "venv", self._folder / client.folder)
+            run(python, "-m", "pip", "install", "--quiet", *client.packages)
         return python
 
-    def _node(self, name: str, package: str) -> Path:
-        """The folder of a package that npm installs."""
-        folder = self._folder / name
-        if not (folder / "node_modules" / package).exists():
+    def _node(self, name: str) -> Path:
+        """The folder with a client's packages."""
+        client = CLIENTS[name]
+        folder = self._folder / client.folder
+        if not (folder / "node_modules" / client.packages[0]).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            run("npm", "install", "--silent", "--prefix", folder, package)
+            run("npm", "install", "--silent", "--prefix", folder, *client.packages)
         return folder / "node_modules"
 
+    def _runs_node(self, name: str, program: str, model: str, *ways: str) -> str:
+        copy = self._node(name).parent / program  # Node looks for packages beside the program
+        shutil.copyfile(PROGRAMS / program, copy)
+        return self._each(ways, "node", copy, self._url, model)
+
     def _both(self, python: Path, program: str, model: str) -> str:
-        ways = ("plain", "stream")
-        return "; ".join(
-            f"{way}: {why}"
-            for way in ways
-            if (why := self._says("17 degrees", python, PROGRAMS / program, self._url, model, way))
-        )
+        return self._each(("plain", "stream"), python, PROGRAMS / program, self._url, model)
+
+    def _each(self, ways: Sequence[str], *command: str | Path) -> str:
+        return "; ".join(f"{way}: {why}" for way in ways if (why := self._says("17 degrees", *command, way)))
 
     def _says(self, words: str, *command: str | Path) -> str:
         done = run(*command, check=False)
@@ -201,15 +273,38 @@ def failed_actions(ledger: Path) -> tuple[int, int]:
     return actions, failed
 
 
+def rows(results: Sequence[Result], versions: Mapping[str, str]) -> dict[str, str]:
+    """The row of every client that ran, by its label."""
+    found = {}
+    for name, version in versions.items():
+        client = CLIENTS[name]
+        cells = ["missed" if one.why else "met" for one in results if one.client == name]
+        found[client.label] = f"| {' | '.join((client.label, version, f'`{client.api}`', *cells))} |"
+    return found
+
+
+def with_rows(page: str, new: Mapping[str, str]) -> str:
+    """A page whose table of clients has these rows; those of clients that did not run stay."""
+    before, begin, rest = page.partition(BEGIN)
+    table, end, after = rest.partition(END)
+    if not end:
+        raise SystemExit(f"the page has no table between {BEGIN} and {END}")
+    old = {line.split(" | ")[0].removeprefix("| "): line for line in table.splitlines()[3:] if line}
+    head = ["| client | version | API | " + " | ".join(f"`{model}`" for model in MODELS) + " |"]
+    head.append("|" + "---|" * (len(MODELS) + 3))
+    return f"{before}{begin}\n{chr(10).join([*head, *{**old, **new}.values()])}\n{end}{after}"
+
+
 def main() -> None:
     """Run every client with every model, and print a table and a line of totals."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--into", type=Path, required=True, help="folder for the clients")
-    parser.add_argument("--only", default=",".join(ALL), help="clients, by comma")
+    parser.add_argument("--only", default=",".join(CLIENTS), help="clients, by comma")
     parser.add_argument("--checkpoint", type=Path, help="a GGUF file to run instead of the scripted server")
     parser.add_argument("--json", type=Path, help="write the results to this file")
+    parser.add_argument("--table", type=Path, help="a page whose table of clients gets their rows")
     options = parser.parse_args()
-    names = [name for name in options.only.split(",") if name not in BY_NPM or shutil.which("npm")]
+    names = [name for name in options.only.split(",") if not CLIENTS[name].is_node or shutil.which("npm")]
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -218,16 +313,24 @@ def main() -> None:
             tierwise(_config(options.checkpoint, upstream), folder) as (_, url),
         ):
             clients = Clients(options.into.resolve(), url)
+            versions = {}
             for name in names:
+                versions[name] = clients.version(name)
                 for model in MODELS:
                     results.append(Result(client=name, model=model, why=getattr(clients, name)(model)))
-                    print(f"{name:10} {model:9} {results[-1].why or 'met'}", flush=True)
+                    print(f"{name:21} {versions[name]:10} {model:9} {results[-1].why or 'met'}", flush=True)
         actions, failed = failed_actions(folder / "ledger.db")
     missed = sum(bool(result.why) for result in results)
     print(f"{len(results) - missed} of {len(results)} met; {actions} actions in the ledger, {failed} without an answer")
     if options.json:
-        cells = [{"client": one.client, "model": one.model, "why": one.why} for one in results]
+        cells = [
+            {"client": one.client, "version": versions[one.client], "model": one.model, "why": one.why}
+            for one in results
+        ]
         options.json.write_text(json.dumps({"cells": cells, "actions": actions, "failed": failed}), encoding="utf-8")
+    if options.table:
+        text = options.table.read_text(encoding="utf-8")
+        options.table.write_text(with_rows(text, rows(results, versions)), encoding="utf-8")
     sys.exit(bool(failed or (missed and options.checkpoint is None)))
 
 

@@ -28,6 +28,7 @@ from tierwise.router import Router
 from tierwise.router.certified import CertifiedRoutes
 from tierwise.run import Tier
 from tierwise.service import Service
+from tierwise.spec.stored import StoredResponses
 from tierwise.testing import ScriptedEngine, with_routes
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -259,6 +260,7 @@ def serving(
     routes: Mapping[str, tuple[str, ...]] | None = None,
     ledger: Any = None,
     certified: CertifiedRoutes | None = None,
+    stored: StoredResponses | None = None,
     desk: Any = None,
     **settings: Any,
 ) -> Iterator[Endpoint]:
@@ -269,6 +271,7 @@ def serving(
         deployments={tier.name: tier.deployment for tier in tiers},
         prices=PRICES,
         ledger=ledger or notebook,
+        stored=stored or StoredResponses(),
         desk=desk,
     )
     house = EMPTY.pop() if EMPTY else House()

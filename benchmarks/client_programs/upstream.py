@@ -18,6 +18,7 @@ ARGUMENTS = {
     "get_weather": {"city": "Oslo"},
     "Write": {"file_path": "{folder}/hello.txt", "content": "17 degrees\n"},
     "write": {"filePath": "hello.txt", "content": "17 degrees\n"},
+    "exec_command": {"cmd": "echo 17 degrees > hello.txt"},
     "bash": {"command": "echo 17 degrees > hello.txt", "description": "Write hello.txt"},
 }
 FOLDER = re.compile(r"in the folder (\S+)\.")

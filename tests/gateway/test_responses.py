@@ -26,6 +26,9 @@ WEATHER: Any = {
 }
 
 
+IMAGE_OF_AN_ID = {"type": "input_image", "file_id": "a"}
+
+
 def called(index: int, city: str) -> dict[str, Any]:
     function = {"name": "get_weather", "arguments": json.dumps({"city": city})}
     return {"index": index, "id": f"call_{index}", "type": "function", "function": function}

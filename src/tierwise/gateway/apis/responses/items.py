@@ -261,11 +261,12 @@ def _only_text(content: Any) -> str | None:
 
 def _thinking(item: _Reasoning, where: str) -> str:
     """The thinking of a reasoning item: all of it if the item has it, else its summary."""
-    if item.content:
-        return "".join(_text_of(part, f"{where}.content", "reasoning_text") for part in item.content)
+    content = [_text_of(part, f"{where}.content", "reasoning_text") for part in item.content or ()]
+    summary = [_text_of(part, f"{where}.summary", "summary_text") for part in item.summary]
     if item.encrypted_content:
-        return _opened(item.encrypted_content, f"{where}.encrypted_content")
-    return "\n\n".join(_text_of(part, f"{where}.summary", "summary_text") for part in item.summary)
+        opened = _opened(item.encrypted_content, f"{where}.encrypted_content")
+        return "".join(content) or opened
+    return "".join(content) or "\n\n".join(summary)
 
 
 def _text_of(part: dict[str, Any], where: str, kind: str) -> str:

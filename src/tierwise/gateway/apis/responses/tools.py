@@ -112,12 +112,8 @@ class Tools:
     def _add_callable(self, tool: Any, where: str, space: _Namespace | None = None) -> None:
         if tool["type"] == "custom":
             asked = read(tool, _Custom, where)
-            if asked.format is not None and asked.format.get("type") != "text":
-                raise refuse(
-                    f"{where}.format",
-                    "a grammar would not bind the model; allowed: text. Describe the syntax in `description`, or use "
-                    "a function",
-                )
+            if asked.format is not None:
+                _check_format(asked.format, f"{where}.format")
             parameters, strict = _FREE_INPUT, None
         else:
             asked = read(tool, _Function, where)
@@ -180,6 +176,15 @@ class Tools:
     def named(self, name: str) -> ToolName:
         """What the model called, which may be nothing that it was given."""
         return self.names.get(name) or ToolName(name=name)
+
+
+def _check_format(given: dict[str, Any], where: str) -> None:
+    if kind_of(given, where) != "text":
+        raise refuse(
+            where,
+            "a grammar would not bind the model; allowed: text. Describe the syntax in `description`",
+        )
+    read(given, _Format, where)
 
 
 def chat_name(name: str, namespace: str) -> str:
