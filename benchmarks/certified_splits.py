@@ -1,6 +1,6 @@
 """What `tierwise tune` certifies on random splits of the pools of benchmarks/certified.py, and whether it holds.
 
-    python benchmarks/certified_splits.py [POOL …] [--splits 40] [--json FILE] [--out docs/certificates.md]
+    python benchmarks/certified_splits.py [POOL …] [--splits 20] [--json FILE] [--out docs/certificates.md]
 
 Each split is searched and certified with 8 orders of the draws, as `tune` does. *Exact test* is the same without bets:
 on one order of each task's draws. The truth is the mean over all tasks and orders of the pool: a promise is broken if
@@ -140,7 +140,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pools", nargs="*", metavar="POOL", help=f"of {', '.join(VOTES)}; all by default")
-    parser.add_argument("--splits", type=int, default=40)
+    parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--out", type=Path, help="write the table into this page")
     wanted = parser.parse_args()

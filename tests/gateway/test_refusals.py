@@ -264,6 +264,8 @@ def test_a_huge_body_is_refused_without_being_kept(serve, monkeypatch, chunked):
         for _ in range(size // len(block)):
             line.sendall(b"%x\r\n%b\r\n" % (len(block), block) if chunked else block)
         answer = line.recv(65536)
+        while b"}" not in answer and (more := line.recv(65536)):  # the head may come first
+            answer += more
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b'"code":"body_too_large"' in answer
     assert b"1 MiB" in answer
@@ -310,7 +312,7 @@ def test_a_body_in_small_pieces_is_one_body(serve):
 
 # ── methods and paths ───────────────────────────────────────────────────
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/completions", "/v1/chat", "/v1/chat/completions/x", "/metrics/x", "//"]
+    "path", ["/", "/v1", "/v1/nothing", "/v1/chat", "/v1/chat/completions/x", "/metrics/x", "//"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_unknown_paths_are_404_in_the_same_shape(house, method, path):
