@@ -72,6 +72,10 @@ KEYS = {
     By.ROLE: lambda record, done: done.call.role if done else "",
     By.OUTCOME: lambda record, done: done.outcome if done else "",
     By.DAY: lambda record, done: f"{datetime.fromtimestamp(math.floor(record.trace.started_at), UTC):%Y-%m-%d}",
+    By.KEY: lambda record, done: record.trace.key,
+    By.TEAM: lambda record, done: record.trace.team,
+    By.TAG: lambda record, done: ",".join(record.trace.tags),
+    By.SESSION: lambda record, done: record.trace.session,
 }
 
 
