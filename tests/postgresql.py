@@ -13,7 +13,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -31,7 +31,7 @@ class Server:
     port: int
     command: list[str]
     log: Path
-    process: subprocess.Popen | None = None
+    process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = "postgres", password: str = PASSWORD) -> str:
         return f"postgresql://{USER}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
@@ -57,7 +57,7 @@ class Server:
             self.process.wait(PATIENCE)
             self.process = None
 
-    def execute(self, database: str, statement: str) -> list[tuple]:
+    def execute(self, database: str, statement: str) -> list[tuple[Any, ...]]:
         import psycopg  # noqa: PLC0415
 
         with psycopg.connect(self.url(database), autocommit=True) as connection:
@@ -89,7 +89,7 @@ def running() -> Iterator[Server]:
             for path in (home, home / "password"):
                 os.chown(path, user.pw_uid, user.pw_gid)
             unprivileged = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-        form = ["--username", USER, "--pwfile", home / "password", "--auth", "scram-sha-256", "--encoding", "UTF8"]
+        form = ["--username", USER, "--pwfile", str(home / "password"), "--auth", "scram-sha-256", "--encoding", "UTF8"]
         subprocess.run(
             [*unprivileged, found / "initdb", "-D", home / "data", *form, "--locale=C.UTF-8", "--no-sync"],
             check=True,

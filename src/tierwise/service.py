@@ -76,10 +76,10 @@ class Service:
     """None if no route can have a certificate."""
     shadows: Shadows | None = None
     """Observes the routes with a certificate and `shadow`; None if there are none."""
-    stored: StoredResponses = field(default_factory=StoredResponses)
-    """How many responses are kept between requests."""
     desk: Desk | None = None
     """Keys and limits; None if none can be stored."""
+    stored: StoredResponses = field(default_factory=StoredResponses)
+    """How many responses are kept between requests."""
 
     async def start(self) -> None:
         """Start all engines concurrently, then compare the certificates of routes with them.
@@ -292,8 +292,8 @@ def assemble(
         ledger=ledger,
         certification=certification,
         shadows=_shadows(plan, certificates, router, ledger) if shadow else None,
-        stored=plan.file.stored_responses,
         desk=desk,
+        stored=plan.file.stored_responses,
     )
 
 

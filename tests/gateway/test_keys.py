@@ -18,7 +18,10 @@ from tierwise.keys.database import prepare
 from tierwise.keys.desk import Desk
 from tierwise.keys.records import Limits
 from tierwise.keys.store import KeyStore
+from tierwise.ledger.by import By
 from tierwise.ledger.location import locate
+from tierwise.ledger.read import Reader
+from tierwise.ledger.store import Ledger
 from tierwise.policies import Majority
 from tierwise.testing import ScriptedEngine
 
@@ -286,3 +289,33 @@ def test_a_stored_response_belongs_to_the_key_that_asked_for_it(office):
     assert send("POST", red, previous_response_id=made["id"]).status == 200
     assert send("POST", red, input=item).status == 200
     assert send("DELETE", red, f"/{made['id']}").json["deleted"] is True
+
+
+# ── usage ───────────────────────────────────────────────────────────────
+def test_everyone_reads_their_own_usage_and_administrators_all(office):
+    alice, bob = office.key(name="alice", team="red", tags=("web", "ci")), office.key(name="bob", team="blue")
+    admin = office.key(is_admin=True)
+    with Ledger.open(office.location, PRICES, print) as ledger:
+        endpoint = office.serve(ledger=ledger)
+        for secret, number in ((alice, 2), (bob, 1)):
+            for _ in range(number):
+                assert ask(endpoint, secret, tierwise={"session": "s1"}).status == 200
+        assert ledger.flush()
+
+        def used(secret: str) -> Any:
+            return endpoint.request("GET", "/v1/usage", headers={"authorization": f"Bearer {secret}"}).json
+
+        assert [(one["team"], one["model"], one["actions"]) for one in used(alice)["data"]] == [("red", "tier", 2)]
+        assert used(alice)["dollars"] > 0
+        assert sorted((one["team"], one["actions"]) for one in used(admin)["data"]) == [("blue", 1), ("red", 2)]
+        wrong = endpoint.request("GET", "/v1/usage?since=x", headers={"authorization": f"Bearer {alice}"})
+        assert_refused(wrong, 400, "invalid_value", "30d")
+        refused = endpoint.request("GET", "/metrics", headers={"authorization": f"Bearer {alice}"})
+        assert_refused(refused, 403, "forbidden", "/v1/usage")
+        endpoint.key = admin
+        assert endpoint.metric('tierwise_team_actions_total{ending="answered",team="red"}') == 2
+    with Reader(office.location) as reader:
+        assert {one.key: one.actions for one in reader.totals(By.TEAM)} == {"red": 2, "blue": 1}
+        assert {one.key: one.actions for one in reader.totals(By.TAG)} == {"web": 2, "ci": 2, "": 1}
+        assert {one.key: one.actions for one in reader.totals(By.SESSION)} == {"s1": 3}
+        assert sum(one.dollars for one in reader.totals(By.KEY)) == pytest.approx(reader.total().dollars)

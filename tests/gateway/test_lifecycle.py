@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from endpoints import HELLO, PRICES, Notebook, tier_of
-from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, UsageReport, usage_of
+from tierwise.gateway.account import UsageReport, usage_of
+from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle
 from tierwise.gateway.metrics import Metrics
 from tierwise.gateway.wire import read
 from tierwise.ledger.read import Reader

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 _PATHS = ", ".join([*(api.path for api in APIS), COUNT, RESPONSES, FEEDBACK])
-_PLACES = f"{_PATHS}, /v1/models, /v1/deployments, /health, /ready, /metrics"
+_PLACES = f"{_PATHS}, /v1/models, /v1/usage, /v1/deployments, /health, /ready, /metrics"
 
 
 class Endpoint(Starlette):

@@ -10,11 +10,11 @@ from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING
 
+from tierwise.gateway.account import usage_of
 from tierwise.gateway.apis.api import OwnErrors
 from tierwise.gateway.body import HungUp, read_body
 from tierwise.gateway.failures import status_of
 from tierwise.gateway.headers import RequestHeaders
-from tierwise.gateway.lifecycle import usage_of
 from tierwise.gateway.reply import FIRST_BYTES_SECONDS, EventStream, send_encoded, send_error
 from tierwise.gateway.wire import in_session
 from tierwise.spec.call import Chunk

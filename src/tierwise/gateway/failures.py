@@ -60,7 +60,7 @@ STATUSES: dict[type[TierwiseError], ErrorStatus] = {
     KeysUnavailable: ErrorStatus(503, "UNAVAILABLE", "server_error", "keys_unavailable"),
     NoSuchModel: ErrorStatus(404, "NOT_FOUND", "invalid_request_error", "model_not_found"),
     NotFound: ErrorStatus(404, "NOT_FOUND", "invalid_request_error", "not_found"),
-    NoSuchResponse: ErrorStatus(400, "NOT_FOUND", "invalid_request_error", "previous_response_not_found"),
+    NoSuchResponse: ErrorStatus(400, "INVALID_ARGUMENT", "invalid_request_error", "previous_response_not_found"),
     AlreadyKnown: ErrorStatus(409, "ALREADY_EXISTS", "invalid_request_error", "already_labelled"),
     TooLate: ErrorStatus(410, "FAILED_PRECONDITION", "invalid_request_error", "label_too_late"),
     BodyTooLarge: ErrorStatus(413, "RESOURCE_EXHAUSTED", "invalid_request_error", "body_too_large"),

@@ -16,15 +16,13 @@ from tierwise.gateway.headers import CERTIFICATE, DECISION
 from tierwise.keys.caller import CALLER
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Decision, Ending, Record, Trace
-from tierwise.ledger.rows import facts
 from tierwise.router.certified import CertifiedRoute
 from tierwise.run import Action, Sink, discard
 from tierwise.run.acceptable import CHANGED, notes_of
-from tierwise.run.steps import steps_of
 from tierwise.shadowing import Answered
 from tierwise.spec.ask import Answer
 from tierwise.spec.budget import Budget
-from tierwise.spec.call import Chunk, Pass, Usage
+from tierwise.spec.call import Chunk
 from tierwise.spec.clock import now
 from tierwise.spec.errors import PolicyError, TierwiseError
 from tierwise.spec.json import Json
@@ -353,88 +351,6 @@ class RequestContext:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageReport:
-    """Usage and cost of an action so far, for all protocols."""
-
-    action: str
-    tier: str
-    certified: CertifiedRoute | None
-    reason: str
-    """Why that tier answered."""
-    steps: Sequence[Decision]
-    """What policies that choose among tiers decided about each tier that they asked."""
-    answers: Sequence[Answer]
-    usage: Usage
-    """Sum over all passes."""
-    notes: Sequence[str]
-    """How the request was changed so that an engine could answer it, and which budgets are used up."""
-    limits: Sequence[str]
-    """The bounds of budgets that are used up: the answer is the best so far."""
-    dollars: float
-    passes: Sequence[Pass]
-    prices: PriceBook
-
-    @classmethod
-    def of(cls, context: RequestContext, prices: PriceBook) -> UsageReport:
-        """The report of a request at this moment."""
-        passes = context.trace.passes
-        return cls(
-            action=context.trace.action,
-            tier=context.action.tier,
-            certified=context.certified,
-            reason=context.action.reason,
-            steps=steps_of(context.trace),
-            answers=context.answers,
-            usage=context.trace.usage,
-            notes=notes_of(context.trace),
-            limits=context.trace.limits,
-            dollars=prices.total(passes).dollars,
-            passes=passes,
-            prices=prices,
-        )
-
-    def as_usage(self, *, candidates: bool) -> dict[str, Json]:
-        """OpenAI's usage object, with our fields under `tierwise`; `candidates` adds the message of every pass."""
-        charged: dict[str, Json] = {} if self.usage.cost is None else {"cost": self.usage.cost}
-        certificate: dict[str, Json] = {} if self.certified is None else {"certificate": certificate_of(self.certified)}
-        return {
-            **charged,
-            "prompt_tokens": self.usage.prompt,
-            "completion_tokens": self.usage.completion,
-            "total_tokens": self.usage.prompt + self.usage.completion,
-            "prompt_tokens_details": {"cached_tokens": self.usage.cached},
-            "completion_tokens_details": {"reasoning_tokens": self.usage.reasoning},
-            "tierwise": {
-                "action": self.action,
-                "tier": self.tier,
-                "reason": self.reason,
-                "decisions": [_decision_of(one) for one in self.steps],
-                **certificate,
-                "notes": list(self.notes),
-                "limits": list(self.limits),
-                "why": [answer.why for answer in self.answers],
-                "agreement": [answer.agreement for answer in self.answers],
-                "dollars": self.dollars,
-                "exact": self.usage.exact,
-                "passes": [_pass_of(done, self.prices, with_message=candidates) for done in self.passes],
-            },
-        }
-
-
-def _decision_of(step: Decision) -> dict[str, Json]:
-    return {
-        "choice": step.choice,
-        "route": step.tier,
-        "tier": step.about,
-        "accepted": step.accepted,
-        "signal": step.signal,
-        "level": step.level,
-        "reason": step.reason,
-        "after": list(step.after),
-    }
-
-
 def certificate_of(route: CertifiedRoute) -> dict[str, Json]:
     """The state of a route's certificate, in `usage.tierwise` and at `/v1/models`."""
     return {
@@ -448,29 +364,3 @@ def certificate_of(route: CertifiedRoute) -> dict[str, Json]:
 def certificate_header(route: CertifiedRoute | None) -> dict[str, str]:
     """The header, over gRPC the metadata, that labels every answer of a route with a certificate."""
     return {} if route is None else {CERTIFICATE: printable(route.label, ascii_only=True)[:_LONGEST_NOTE]}
-
-
-def usage_of(context: RequestContext, prices: PriceBook) -> dict[str, Json]:
-    """OpenAI's usage object over all passes of a request so far."""
-    return UsageReport.of(context, prices).as_usage(candidates=context.parsed.wants_candidates)
-
-
-def _pass_of(done: Pass, prices: PriceBook, *, with_message: bool) -> dict[str, Json]:
-    """`PassFacts` and the fields that only the wire has. `with_message` adds the output, with which a candidate that
-    was not chosen can be graded.
-    """
-    fields: dict[str, Json] = facts(done)
-    for name, value in fields.items():
-        if type(value) is float:
-            fields[name] = round(value, 6)
-    fields["prompt_tokens"] = done.usage.prompt
-    fields["cached_tokens"] = done.usage.cached
-    fields["completion_tokens"] = done.usage.completion
-    if done.usage.cost is not None:
-        fields["cost"] = done.usage.cost
-    fields["dollars"] = prices.cost(done).dollars
-    if with_message:
-        fields["message"] = done.completion.message()
-    else:
-        del fields["draw"], fields["finish"]
-    return fields

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from time import time
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -11,15 +14,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from tierwise.gateway.deployments import deployed
+from tierwise.gateway.failures import body_of, status_of
 from tierwise.gateway.lifecycle import certificate_of
 from tierwise.keys.caller import CALLER
 from tierwise.keys.limiter import may_use
+from tierwise.keys.records import seconds_of
+from tierwise.spec.errors import Forbidden, TierwiseError
 from tierwise.spec.reading import allowed
 
 if TYPE_CHECKING:
     from tierwise.engines.engine import Health
     from tierwise.gateway.access import Access
     from tierwise.gateway.metrics import Metrics
+    from tierwise.ledger.location import Location
     from tierwise.ledger.store import LedgerHealth
     from tierwise.service import Service
 
@@ -44,6 +51,7 @@ class Pages:
             "/v1/models": self.models,
             "/v1/models/{name:path}": self.model,
             "/v1/deployments": self.deployments,
+            "/v1/usage": self.usage,
             "/health": self.health,
             "/ready": self.ready,
             "/metrics": self.metrics,
@@ -67,6 +75,20 @@ class Pages:
         shown = deployed(self._service, in_full=self._access.is_admin(request.headers.raw))
         return JSONResponse({"object": "list", "data": msgspec.to_builtins(shown)})
 
+    async def usage(self, request: Request) -> Response:
+        """What the caller's key used, by day and model; of all keys for an administrator."""
+        caller, ledger = CALLER.get(), self._service.ledger
+        if ledger is None:
+            raise HTTPException(501, "there is no ledger, so nothing is known about usage")
+        key = None if caller is None or caller.key.is_admin else caller.key.id
+        try:
+            since = time() - seconds_of(request.query_params.get("since", "30d"))
+            found = await asyncio.to_thread(_used, ledger.location, since, key)
+        except TierwiseError as error:
+            return JSONResponse(body_of(error), status_of(error).http)
+        total = sum(one["dollars"] for one in found)
+        return JSONResponse({"object": "list", "since": since, "key": key, "dollars": total, "data": found})
+
     async def health(self, request: Request) -> Response:  # noqa: ARG002
         """Whether the process is alive."""
         return JSONResponse({"status": "ok"})
@@ -88,9 +110,20 @@ class Pages:
         return JSONResponse(body, status_code=200 if is_ready else 503)
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002
-        """Prometheus."""
+        """Prometheus; of all callers, so that a stored key must be an administrator's."""
+        if (caller := CALLER.get()) is not None and not caller.key.is_admin:
+            error = Forbidden("/metrics shows what all keys do; ask with an administrator's key, or see /v1/usage")
+            return JSONResponse(body_of(error), status_of(error).http)
         await self._metrics.ask_engines()
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _used(location: Location, since: float, key: str | None) -> list[dict[str, Any]]:
+    """Usage in the ledger; of actions whose answer was sent in the last moment, it may lack some."""
+    from tierwise.ledger.read import Reader  # noqa: PLC0415 - SQLAlchemy is slow to import
+
+    with Reader(location) as reader:
+        return [asdict(one) for one in reader.usage(since, key=key)]
 
 
 def _standing(health: Health, *, in_full: bool) -> dict[str, object]:

@@ -68,6 +68,10 @@ class Estimates:
         answered = min(known, default=MOST_TOKENS)
         return nano(self.prices.worst(deployment, asked, answered)), cap
 
+    def of_prompt(self, prompt: Prompt, deployment: str, context: int | None) -> int:
+        """The worst case of a prompt alone, in billionths of a dollar."""
+        return nano(self.prices.worst(deployment, tokens_of(size_of(prompt), context), 0))
+
     def of_action(
         self, prompt: Prompt, deployment: str, context: int | None, cap: int | None, *, passes: int, tokens: int | None
     ) -> int:

@@ -45,6 +45,8 @@ class Purse:
         self.reserved = reserved
         self._aside = standing
         """What running passes may cost, and ended ones have cost."""
+        self._uncounted = 0
+        """The worst case of prompts that engines have not counted."""
         self._coming = 0
         """What running calls of `put_aside` are about to reserve."""
         self.refusal: OutOfQuota | KeysUnavailable | None = None
@@ -81,9 +83,16 @@ class Purse:
                 self._coming -= lacking
         return worst, cap
 
-    def settle(self, worst: int, done: Pass) -> None:
-        """Replace what was put aside for a pass by what its tokens have cost."""
-        self._aside += nano(self._estimates.prices.cost(done).tokens) - worst
+    def settle(self, worst: int, done: Pass, context: int | None) -> None:
+        """Replace what was put aside for a pass by what its tokens have cost. Where the engine has not counted the
+        prompt before the pass was aborted, the prompt is charged at its worst case, because the engine has computed it.
+        """
+        cost = nano(self._estimates.prices.cost(done).tokens)
+        if not done.usage.prompt and worst:
+            uncounted = min(self._estimates.of_prompt(done.call.prompt, done.deployment, context), worst - cost)
+            self._uncounted += max(0, uncounted)
+            cost += max(0, uncounted)
+        self._aside += cost - worst
 
     async def _reserve(self, more: int) -> None:
         """Reserve more in every account, or in none."""
@@ -106,7 +115,7 @@ class Purse:
     def close(self, spent: int) -> None:
         """Settle the action: what it spent in billionths of a dollar, aborted passes included."""
         for account in self._bounds:
-            account.settle(self.reserved, spent)
+            account.settle(self.reserved, spent + self._uncounted)
         self.reserved = 0
 
 

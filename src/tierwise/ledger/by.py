@@ -15,3 +15,7 @@ class By(StrEnum):
     OUTCOME = "outcome"
     DAY = "day"
     REASON = "reason"
+    KEY = "key"
+    TEAM = "team"
+    TAG = "tag"
+    SESSION = "session"

@@ -31,6 +31,7 @@ from sqlalchemy import (
     inspect,
     literal_column,
     select,
+    true,
 )
 from sqlalchemy.exc import DBAPIError
 
@@ -86,6 +87,25 @@ class StoredContent:
 
     action: ActionRow
     content: ContentRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a key used of a model on a day."""
+
+    day: str
+    """In UTC, `2026-01-31`."""
+    key: str
+    """Its id; empty for actions without a stored key."""
+    team: str
+    model: str
+    actions: int
+    passes: int
+    prompt: int
+    cached: int
+    completion: int
+    reasoning: int
+    dollars: float
 
 
 class Reader:
@@ -159,12 +179,46 @@ class Reader:
         """
         with self._reading() as ledger:
             groups = self._added(ledger.totals(by, since))
+        if by is By.TAG:
+            groups = _by_single(groups)
         return [groups[key] for key in sorted(groups)]
 
     def total(self, since: float | None = None) -> Total:
         """The grand total."""
         with self._reading() as ledger:
             return self._added(ledger.totals(None, since))[""]
+
+    def usage(self, since: float, *, key: str | None = None) -> list[Usage]:
+        """What was used by day, key and model, of actions that started at `since` (seconds since 1970) or later.
+
+        Args:
+            since: the beginning.
+            key: only actions of this key; None for all.
+        """
+        with self._reading() as ledger:
+            if "key" not in ledger.columns(actions):
+                return []
+            where = and_(actions.c.started_at >= since, true() if key is None else actions.c.key == key)
+            group = (
+                actions.c.date,
+                func.coalesce(actions.c.key, ""),
+                func.coalesce(actions.c.team, ""),
+                actions.c.model,
+            )
+            counted = ledger.connection.execute(select(*group, func.count()).where(where).group_by(*group)).all()
+            parts = ("prompt", "cached", "completion", "reasoning", "dollars_tokens", "dollars_time")
+            sums = [func.count(), *(func.sum(passes.c[name]) for name in parts)]
+            joined = passes.join(actions, passes.c.action == actions.c.id)
+            summed = select(*group, *sums).select_from(joined).where(where).group_by(*group)
+            of_passes = {tuple(row[:4]): row[4:] for row in ledger.connection.execute(summed)}
+        found = []
+        for *group_key, number in sorted(tuple(row) for row in counted):
+            of = of_passes.get(tuple(group_key), (0,) * 7)
+            tokens: dict[str, Any] = dict(zip(parts[:4], map(int, of[1:5]), strict=True))
+            names: dict[str, Any] = dict(zip(("day", "key", "team", "model"), group_key, strict=True))
+            dollars = float(of[5]) + float(of[6])
+            found.append(Usage(**names, actions=number, passes=int(of[0]), **tokens, dollars=dollars))
+        return found
 
     def window(self) -> tuple[float, float] | None:
         """When the first pass began and when the last ended, in seconds since 1970; None without a pass."""
@@ -314,7 +368,10 @@ class _Snapshot:
         """Totals since a moment, in pieces with one key and one deployment, or of actions only."""
         day = actions.c.date if "date" in self.columns(actions) else literal_column("actions.day")
         key = totals.EVERYTHING if by is None else totals.keys(day)[by]
-        if self._version < VERSION:
+        if by in totals.OF_CALLERS:
+            column = totals.OF_CALLERS[by]
+            key = key if column in self.columns(actions) else func.substr(actions.c.id, 1, 0)  # one group
+        if self._version < VERSION or by in totals.OF_CALLERS:
             yield from totals.of_rows(self.connection, key, totals.began(since))
             return
         hour = None
@@ -325,6 +382,16 @@ class _Snapshot:
             cut = and_(totals.began(since), actions.c.started_at < hour * totals.HOUR)
             yield from totals.of_rows(self.connection, key, cut)
         yield from totals.of_hours(self.connection, by, hour)
+
+
+def _by_single(groups: dict[str, Total]) -> dict[str, Total]:
+    """Totals by tag of totals by all tags of an action: it counts under each of them."""
+    found: dict[str, Total] = {}
+    for tags, total in groups.items():
+        for tag in tags.split(","):
+            one = replace(total, key=tag)
+            found[tag] = found[tag] + one if tag in found else one
+    return found
 
 
 _NEWEST = (actions.c.started_at.desc(), actions.c.id)

@@ -32,6 +32,9 @@ LONGEST_REASON = 300
 _SHADOW = "shadow"
 """The reason under which shadows are counted."""
 
+OF_CALLERS = {By.KEY: "key", By.TEAM: "team", By.TAG: "tags", By.SESSION: "session"}
+"""Groupings by who asked, with their columns. Summed from the rows: totals would grow with each session."""
+
 _EPOCH = date(1970, 1, 1)
 _KEYS = {action_totals: ("hour", "dimension", "value"), pass_totals: ("hour", *OF_ACTIONS, *GROUPS)}
 _VALUES = {action_totals: ("actions",), pass_totals: ("passes", "estimated", *COUNTS, *AMOUNTS)}
@@ -224,6 +227,7 @@ def keys(day: ColumnElement[str]) -> dict[By, ColumnElement[str]]:
     """The grouping keys of rows; `day` is the column with an action's date."""
     spent = {By(name): func.coalesce(passes.c[name], "") for name in GROUPS}
     own = {By.MODEL: actions.c.model, By.REASON: _grouped(actions.c.reason), By.DAY: day}
+    own |= {by: func.coalesce(actions.c[name], "") for by, name in OF_CALLERS.items()}
     return spent | own | {By.TIER: func.coalesce(passes.c.tier, actions.c.tier)}
 
 

@@ -365,7 +365,7 @@ class PassRunner:
                 done = with_prompt_count(running.end(), self._choice.passes)
                 self._tracker.settle(prices.charge(self.deployment, done.usage, done.busy_seconds))
                 if purse is not None:
-                    purse.settle(aside, done)
+                    purse.settle(aside, done, self._tier.deployment.context)
                 self._choice.trace.events.append(done)
                 self._choice.passes.append(done)
             if bound or (bound := _bound_of_limit(running, call, cap, self._tracker)):

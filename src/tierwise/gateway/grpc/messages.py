@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
+from tierwise.gateway.account import UsageReport
 from tierwise.gateway.decoding import check_body
 from tierwise.gateway.grpc import tierwise_pb2 as pb
-from tierwise.gateway.lifecycle import RequestContext, UsageReport
+from tierwise.gateway.lifecycle import RequestContext
 from tierwise.gateway.wire import ParsedRequest, read_aside
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.rows import facts
