@@ -174,7 +174,8 @@ def _shown_anywhere(gateway: Gateway, number: int, outcome: Outcome, secret: str
     for file in gateway.ledger.parent.glob(f"{gateway.ledger.name}*"):
         if file.is_file():
             # By another process: closing the file here would release the locks of the readers in this one.
-            read = subprocess.run(["cat", str(file)], capture_output=True, check=True)
+            # Without `check`: a journal may be gone by now.
+            read = subprocess.run(["cat", str(file)], capture_output=True, check=False)
             places[file.name] = read.stdout.decode("latin-1")
     return [place for place, text in places.items() if secret in text]
 

@@ -167,8 +167,6 @@ MESSAGES = [
 CALLERS = (1, 32)
 CROWDS = {256: (100, 0.02), 1000: (20, 0.2)}
 """Streams that open at once: their events, and the seconds between two."""
-SLOW = "litellm"
-"""It takes some 30 ms a request: a tenth of the blocks, and no crowd of 1,000."""
 BEFORE = "before"
 
 
@@ -178,8 +176,6 @@ async def take_turns(targets: Targets, *, blocks: int, seconds: float) -> Cells:
         for kind, fields in KINDS.items():
             for callers in CALLERS:
                 for name, (process, url) in targets.items():
-                    if name == SLOW and (kind in ("long", "paced") or block > 1):
-                        continue
                     body = {"model": "fast", "messages": MESSAGES, **fields}
                     before = cpu_seconds(process) if process else 0.0
                     done = await load(url, body, callers=callers, seconds=seconds if block >= 0 else 0.2)
@@ -199,19 +195,18 @@ def figures(cells: Cells, names: list[str]) -> Table:
     for name in names:
         row: dict[str, float] = {}
         for callers in CALLERS:
-            of = {kind: cells[name, kind, callers] for kind in KINDS if (name, kind, callers) in cells}
+            of = {kind: cells[name, kind, callers] for kind in KINDS}
             straight = {kind: cells["straight", kind, callers] for kind in KINDS}
             for kind in ("json", "stream"):
                 row[f"cpu_us_{kind}_c{callers}"] = 1e6 * statistics.median(of[kind].cpu)
-                added = zip(of[kind].p50, straight[kind].p50, strict=False)
+                added = zip(of[kind].p50, straight[kind].p50, strict=True)
                 row[f"added_p50_ms_{kind}_c{callers}"] = 1e3 * statistics.median(a - b for a, b in added)
-            if "long" in of:
-                both = zip(of["stream"].cpu, of["long"].cpu, strict=True)
-                per_event = statistics.median((long - short) / (LONG - SHORT) for short, long in both)
-                row[f"cpu_us_event_c{callers}"] = 1e6 * per_event
-                row[f"cpu_us_paced_c{callers}"] = 1e6 * statistics.median(of["paced"].cpu) / (LONG // 2 + 3)
+            both = zip(of["stream"].cpu, of["long"].cpu, strict=True)
+            per_event = statistics.median((long - short) / (LONG - SHORT) for short, long in both)
+            row[f"cpu_us_event_c{callers}"] = 1e6 * per_event
+            row[f"cpu_us_paced_c{callers}"] = 1e6 * statistics.median(of["paced"].cpu) / (LONG // 2 + 3)
             for kind, cell in of.items():
-                rates = zip(cell.rate, straight[kind].rate, strict=False)
+                rates = zip(cell.rate, straight[kind].rate, strict=True)
                 row[f"rate_ratio_{kind}_c{callers}"] = statistics.median(a / b for a, b in rates)
                 row[f"per_second_{kind}_c{callers}"] = statistics.median(cell.rate)
         table[name] = row
@@ -224,8 +219,7 @@ async def crowds(targets: Targets, table: Table, *, blocks: int) -> None:
         seen: dict[str, list[Streams]] = {}
         for _ in range(blocks):
             for name, (_, url) in targets.items():
-                if name != SLOW:
-                    seen.setdefault(name, []).append(await watch(url, streams=streams, events=events, pace=pace))
+                seen.setdefault(name, []).append(await watch(url, streams=streams, events=events, pace=pace))
         for name, those in seen.items():
             row = table.setdefault(name, {})
             for which in ("delays", "firsts"):
@@ -311,7 +305,7 @@ def show(table: Table) -> None:
         print(f"{first:42}" + "".join(f"{cell:>12}" for cell in cells))
 
 
-def write_page(table: Table, names: Sequence[str]) -> None:
+def write_page(table: Table, names: Sequence[str], wanted: argparse.Namespace) -> None:
     """Replace the table in the documentation."""
     versions = ["Tierwise " + metadata.version("tierwise")]
     for name in names:
@@ -322,8 +316,10 @@ def write_page(table: Table, names: Sequence[str]) -> None:
             versions.append(f"{name} {version(name)}")
     versions += [f"{name} {metadata.version(name)}" for name in ("aiohttp", "uvloop", "httptools")]
     cores, python = os.cpu_count(), platform.python_version()
-    about = f"{date.today():%Y-%m-%d}, {cores} cores, Python {python}; {', '.join(versions)}."  # noqa: DTZ011 - as read
-    head, *rest = lines(table)
+    how = f"--blocks {wanted.blocks} --seconds {wanted.seconds:g} --crowd-blocks {wanted.crowd_blocks}"
+    command = f"python benchmarks/overhead.py --proxies all {how} --page"
+    about = f"`{command}`, {date.today():%Y-%m-%d}, {cores} cores, Python {python}; {', '.join(versions)}."  # noqa: DTZ011 - as read
+    head, *rest = lines({name: row for name, row in table.items() if name != BEFORE})
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *rest]
     text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     write_between(PAGE, BEGIN, END, f"{about}\n\n{text}")
@@ -424,7 +420,7 @@ def main() -> None:
             table = results["fake"] = against_fake(folder, wanted)
             show(table)
             if wanted.page:
-                write_page(table, [name for name in wanted.proxies if name in table])
+                write_page(table, [name for name in wanted.proxies if name in table], wanted)
         if wanted.model or wanted.only_model:
             real = results["model"] = against_model(folder, blocks=max(4, wanted.blocks), seconds=8.0)
             print(

@@ -1,8 +1,8 @@
 """The proxies that Tierwise's overhead is compared with, each started as a process in front of one upstream.
 
 `aiohttp` and `floor` are programs of this file: a proxy of a few lines on aiohttp, and the least that a proxy can be in
-Python: callbacks on `asyncio.Protocol` with httptools, without any feature. `nginx` is the system's. `vllm-router`,
-`smg` and `litellm` are pinned in `peers/`, and each gets an environment of its own.
+Python: callbacks on `asyncio.Protocol` with httptools, without any feature. `nginx` is the system's. `vllm-router`
+and `smg` are pinned in `peers/`, and each gets an environment of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from peers.environments import default_folder, installed
 from processes import listen, running
 
 OWN = ("aiohttp", "floor")
-OTHERS = ("nginx", "vllm-router", "smg", "litellm")
+OTHERS = ("nginx", "vllm-router", "smg")
 START_SECONDS = 90.0
 
 NGINX = """
@@ -46,11 +45,6 @@ http {{
     location / {{ proxy_pass http://engine; }}
   }}
 }}
-"""
-LITELLM = """
-model_list:
-  - model_name: fast
-    litellm_params: {{model: openai/fast, api_base: "{upstream}", api_key: unused}}
 """
 
 
@@ -91,18 +85,13 @@ def proxy(name: str, upstream: str, folder: Path) -> Iterator[tuple[int, str]]:
                 NGINX.format(folder=home, upstream=root.removeprefix("http://"), port=port), encoding="utf-8"
             )
             command += ["-p", str(home), "-c", str(file)]
-        case "vllm-router" | "smg":
+        case _:
             command += ["launch"] if name == "smg" else []
             command += ["--host", "127.0.0.1", "--port", str(port), "--worker-urls", root, "--policy", "round_robin"]
             command += ["--prometheus-port", str(free_port()), "--log-level", "error"]
-        case _:
-            file = home / "config.yaml"
-            file.write_text(LITELLM.format(upstream=upstream), encoding="utf-8")
-            command += ["--config", str(file), "--host", "127.0.0.1", "--port", str(port)]
-    quiet = {**os.environ, "LITELLM_LOG": "ERROR", "no_proxy": "*", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
     with (
         (folder / f"{name}.log").open("ab") as log,
-        subprocess.Popen(command, stdout=log, stderr=log, env=quiet, cwd=home) as process,
+        subprocess.Popen(command, stdout=log, stderr=log, cwd=home) as process,
     ):
         try:
             url = f"http://127.0.0.1:{port}/v1"

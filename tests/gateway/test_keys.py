@@ -270,27 +270,6 @@ def test_without_the_database_no_more_is_taken_of_a_budget(office, stream):
     assert ask(endpoint, secret, max_tokens=10, stream=stream).status == 200
 
 
-def test_a_stored_response_belongs_to_the_key_that_asked_for_it(office):
-    red, blue = office.key(name="red"), office.key(name="blue")
-    endpoint = office.serve()
-
-    def send(method: str, secret: str, path: str = "", **fields: Any) -> Answered:
-        body = json.dumps({"model": "tier", "input": "hello", **fields}).encode() if method == "POST" else None
-        headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
-        return endpoint.request(method, f"/v1/responses{path}", body, headers)
-
-    made = send("POST", red).json
-    for method in ("GET", "DELETE"):
-        assert send(method, blue, f"/{made['id']}").status == 404
-    assert send("GET", "wrong", f"/{made['id']}").status == 401
-    assert_refused(send("POST", blue, previous_response_id=made["id"]), 400, "previous_response_not_found")
-    item = [{"type": "item_reference", "id": made["output"][0]["id"]}]
-    assert_refused(send("POST", blue, input=item), 400, "invalid_value")
-    assert send("POST", red, previous_response_id=made["id"]).status == 200
-    assert send("POST", red, input=item).status == 200
-    assert send("DELETE", red, f"/{made['id']}").json["deleted"] is True
-
-
 # ── usage ───────────────────────────────────────────────────────────────
 def test_everyone_reads_their_own_usage_and_administrators_all(office):
     alice, bob = office.key(name="alice", team="red", tags=("web", "ci")), office.key(name="bob", team="blue")
@@ -319,3 +298,24 @@ def test_everyone_reads_their_own_usage_and_administrators_all(office):
         assert {one.key: one.actions for one in reader.totals(By.TAG)} == {"web": 2, "ci": 2, "": 1}
         assert {one.key: one.actions for one in reader.totals(By.SESSION)} == {"s1": 3}
         assert sum(one.dollars for one in reader.totals(By.KEY)) == pytest.approx(reader.total().dollars)
+
+
+def test_a_stored_response_belongs_to_the_key_that_asked_for_it(office):
+    red, blue = office.key(name="red"), office.key(name="blue")
+    endpoint = office.serve()
+
+    def send(method: str, secret: str, path: str = "", **fields: Any) -> Answered:
+        body = json.dumps({"model": "tier", "input": "hello", **fields}).encode() if method == "POST" else None
+        headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
+        return endpoint.request(method, f"/v1/responses{path}", body, headers)
+
+    made = send("POST", red).json
+    for method in ("GET", "DELETE"):
+        assert send(method, blue, f"/{made['id']}").status == 404
+    assert send("GET", "wrong", f"/{made['id']}").status == 401
+    assert_refused(send("POST", blue, previous_response_id=made["id"]), 400, "previous_response_not_found")
+    item = [{"type": "item_reference", "id": made["output"][0]["id"]}]
+    assert_refused(send("POST", blue, input=item), 400, "invalid_value")
+    assert send("POST", red, previous_response_id=made["id"]).status == 200
+    assert send("POST", red, input=item).status == 200
+    assert send("DELETE", red, f"/{made['id']}").json["deleted"] is True

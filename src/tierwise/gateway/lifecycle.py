@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from tierwise.gateway import admission
+from tierwise.gateway.addressing import addressed, require_single
 from tierwise.gateway.failures import status_of
 from tierwise.gateway.headers import CERTIFICATE, DECISION
 from tierwise.keys.caller import CALLER
@@ -68,7 +69,10 @@ class RequestLifecycle:
         for note in asked.notes:
             trace.events.append(Decision(tier=asked.model, reason=note, signal=CHANGED, at=now() - trace.began))
         router = self._service.router
+        asked = addressed(asked, router)
         tier = router.route(asked.model)
+        if asked.raws:
+            require_single(router.tiers[asked.model])
         if (caller := CALLER.get()) is not None:
             asked = admission.received(caller, trace, asked, router, self._service.prices)
         if (shadows := self._service.shadows) is not None:

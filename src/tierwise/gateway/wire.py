@@ -125,11 +125,17 @@ class ParsedRequest:
     """Whether a stream has events with drafts."""
     judges: bool = False
     """Whether it judges another action's answer."""
+    raws: tuple[str | tuple[int, ...], ...] = ()
+    """Prompts without a chat template. Choices are numbered by prompt, then by choice of a prompt."""
     notes: tuple[str, ...] = ()
     """How it was changed while it was read, for the client."""
 
     def prompt_of(self, choice: int) -> Prompt:
         """The prompt of one choice, with its own seeds."""
+        if self.raws:
+            of_each = self.choices // len(self.raws)
+            seed = draw_seed(self.prompt.seed, choice % of_each * _STRIDE)
+            return replace(self.prompt, raw=self.raws[choice // of_each], seed=seed)
         return replace(self.prompt, seed=draw_seed(self.prompt.seed, choice * _STRIDE))
 
 

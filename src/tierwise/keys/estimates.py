@@ -105,10 +105,10 @@ def tokens_of(size: Size, context: int | None) -> int:
 
 
 def size_of(prompt: Prompt) -> Size:
-    """The size of a prompt: its messages, tools and all other fields as JSON, each byte a token at most."""
+    """The size of a prompt: its messages or raw text, tools and all other fields as JSON, each byte a token at most."""
     fields = {name: value for name, value in prompt.fields.items() if not isinstance(value, int | float | bool)}
     messages = [dict(message) for message in prompt.messages]
-    written = len(msgspec.json.encode([messages, fields]))
+    written = len(msgspec.json.encode([messages, fields, prompt.raw]))
     added = TEMPLATE_TOKENS + MESSAGE_TOKENS * len(messages)
     return Size(written + added, sum(_media(message.get("content")) for message in messages))
 

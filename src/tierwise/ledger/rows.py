@@ -239,6 +239,8 @@ def _content_row(record: Record) -> ContentRow | None:
     if record.prompt is None:
         return None
     request: dict[str, object] = {"messages": record.prompt.messages, **record.prompt.fields}
+    if record.prompt.raw is not None:
+        request["prompt"] = record.prompt.raw
     try:
         if record.verifier is not None:
             request["tierwise"] = {"verifier": {record.verifier.kind: msgspec.to_builtins(record.verifier)}}

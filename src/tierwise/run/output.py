@@ -102,6 +102,7 @@ class OutputStream:
             was_seen = await self._sink(chunk)
         finally:
             self.has_ended |= chunk.finish is not None
-            was_seen = was_seen and chunk.is_output
-            self.has_shown |= was_seen
-            self.owner_was_seen |= was_seen
+            if not (self.has_shown and self.owner_was_seen):  # both only ever become true while a pass is shown
+                was_seen = was_seen and chunk.is_output
+                self.has_shown |= was_seen
+                self.owner_was_seen |= was_seen

@@ -43,7 +43,7 @@ class RunningPass:
     @property
     def is_streamed(self) -> bool:
         """Whether its answer comes in pieces."""
-        return self._call.streamed
+        return self._call.streamed and not self._call.prompt.is_answered_whole
 
     @property
     def deployment(self) -> str:
@@ -118,7 +118,12 @@ class RunningPass:
         """The finished pass, for the trace."""
         ended = now()
         completion, usage = self._recorder.completion("length"), self._recorder.usage
-        if self.outcome == "finished" and not self._call.is_prefill and is_lost(completion, usage):
+        if (
+            self.outcome == "finished"
+            and not self._call.is_prefill
+            and self._call.prompt.raw is None
+            and is_lost(completion, usage)
+        ):
             self.outcome = LOST
         return Pass(
             number=self.number,

@@ -69,6 +69,10 @@ class Prompt:
     """Names of the fields that a policy prefers. If the engine refuses one, the pass runs without it."""
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), compare=False)
     """Headers of the request that are forwarded to engines: `x-request-id`, `traceparent`, `tracestate`."""
+    raw: str | tuple[int, ...] | None = None
+    """A prompt without a chat template, as text or tokens, in place of `messages`; None for a conversation."""
+    embeds: Json = None
+    """What is to be embedded, as the client sent it; `raw` is then the same as JSON. None for a completion."""
     written: WrittenMessages | None = field(default=None, compare=False, repr=False)
     """Keeps the messages of a large request as JSON."""
 
@@ -114,6 +118,13 @@ class Prompt:
         if number == 0 or not (own := self.headers.get("x-request-id")):
             return self.headers
         return {**self.headers, "x-request-id": f"{own}-{number}"}
+
+    @property
+    def is_answered_whole(self) -> bool:
+        """Whether it is answered without a stream: the log-probabilities of a raw prompt come with the whole text."""
+        return self.embeds is not None or (
+            self.raw is not None and any(self.fields.get(name) not in (None, False) for name in ("logprobs", "echo"))
+        )
 
     @property
     def prompt_fields(self) -> Fields:

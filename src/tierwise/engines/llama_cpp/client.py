@@ -199,6 +199,9 @@ class SlotClient(ChatClient):
                 slot.holds = with_answer(prompt, "".join(answer))
 
     async def whole(self, base_url: str, call: Call) -> bytes:
+        if call.prompt.raw is not None and call.prompt.fields.get("echo"):
+            why = "echo: llama.cpp neither repeats a prompt nor has its log-probabilities; use vLLM, or leave it out"
+            raise Refused(why, engine=self._name)
         prompt = prompt_text(call)
         async with self._leased(base_url, call, prompt) as (_, slot, _):
             body = await super().whole(base_url, _in_slot(call, slot))

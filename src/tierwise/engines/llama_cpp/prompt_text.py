@@ -25,7 +25,7 @@ PromptText = tuple[str, ...]
 def prompt_text(call: Call) -> PromptText:
     """The prompt of a call; empty if its text is not valid Unicode."""
     try:
-        return _json(call.prompt.prompt_fields), *(_message(message) for message in call.prompt.messages)
+        return _json(call.prompt.prompt_fields), *(_message(message) for message in call.prompt.messages), *_raw(call)
     except UnicodeEncodeError:
         return ()
 
@@ -44,6 +44,11 @@ def shared_characters(one: PromptText, other: PromptText) -> int:
             return count + common_length(mine, theirs) if count else 0
         count += len(mine)
     return count
+
+
+def _raw(call: Call) -> PromptText:
+    raw = call.prompt.raw
+    return () if raw is None else (raw if isinstance(raw, str) else _json(raw),)
 
 
 def _message(message: Mapping[str, Json]) -> str:

@@ -16,7 +16,7 @@ from tierwise.engines.openai.failure import Failure, read_failure
 from tierwise.engines.openai.masking import masked
 from tierwise.engines.openai.receive import Response, beginning, drain, reading, silence_limit
 from tierwise.engines.openai.request import RequestEncoder
-from tierwise.engines.openai.wire import read_event, read_whole
+from tierwise.engines.openai.wire import read_event, read_vectors, read_whole
 from tierwise.spec import turns
 from tierwise.spec.errors import Broken, EngineError, Garbled, Misconfigured, Refused, TimedOut
 
@@ -102,7 +102,7 @@ class ChatClient:
         exchange = Exchange(lambda event: self._read(event, base_url, call), linger_seconds=_LINGER_SECONDS)
         body = await self._request.encode(call)
         try:
-            async with await self._post(f"{base_url}/chat/completions", body, call.prompt.headers) as response:
+            async with await self._post(_page(base_url, call), body, call.prompt.headers) as response:
                 await self._require_success(response, base_url, call)
                 with reading(response, self._silent_seconds) as answer:
                     while block := await answer.next(exchange.ends_at):
@@ -139,7 +139,7 @@ class ChatClient:
         Cancelling it aborts the pass.
         """
         body = await self._request.encode(call, streamed=False)
-        return await self._document(f"{base_url}/chat/completions", body, base_url, call)
+        return await self._document(_page(base_url, call), body, base_url, call)
 
     async def count_tokens(self, base_url: str, prompt: Prompt) -> int:  # noqa: ARG002 - for engines that can
         """The tokens of a prompt.
@@ -249,9 +249,12 @@ class ChatClient:
 
     def _whole_answer(self, body: bytes, base_url: str, call: Call) -> Chunk:
         try:
-            return self._read(body, base_url, call, read=read_whole)
+            chunk = self._read(body, base_url, call, read=read_whole if call.prompt.embeds is None else read_vectors)
         except ValueError as error:
             raise self._garbled(str(error)) from error
+        if not has_echo(call, chunk):
+            raise Refused(f"echo: deployment {self._name!r} did not repeat the prompt", engine=self._name)
+        return chunk
 
     def _read(
         self, event: bytes, base_url: str, call: Call, *, read: Callable[[bytes], Chunk | Failure] | None = None
@@ -297,6 +300,23 @@ class ChatClient:
         if exchange.foreign and not exchange.has_begun:
             return self._garbled(f"sent {_shown(exchange.foreign)}, not events")
         return Broken(f"deployment {self._name!r} ended its stream during an answer", engine=self._name)
+
+
+def has_echo(call: Call, chunk: Chunk) -> bool:
+    """Whether the answer to a raw prompt begins with it, if that was asked for and can be seen."""
+    raw = call.prompt.raw
+    if raw is None or not call.prompt.fields.get("echo"):
+        return True
+    if isinstance(raw, str):
+        return str(chunk.delta.get("content", "")).startswith(raw)
+    logprobs: Any = (chunk.response or {}).get("logprobs")
+    return not isinstance(logprobs, dict) or len(logprobs.get("tokens") or ()) >= len(raw)
+
+
+def _page(base_url: str, call: Call) -> str:
+    if call.prompt.embeds is not None:
+        return f"{base_url}/embeddings"
+    return f"{base_url}/{'chat/completions' if call.prompt.raw is None else 'completions'}"
 
 
 async def _note_reuse(session: aiohttp.ClientSession, way: Any, params: object) -> None:  # noqa: ARG001 - aiohttp's

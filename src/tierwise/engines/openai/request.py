@@ -9,6 +9,7 @@ import msgspec
 
 from tierwise.spec import turns
 from tierwise.spec.errors import Refused
+from tierwise.spec.prompt import BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -50,7 +51,7 @@ class RequestEncoder:
 
     def streams(self, call: Call) -> bool:
         """Whether the answer to a call is requested as a stream."""
-        return call.streamed and "stream" not in self._drop
+        return call.streamed and "stream" not in self._drop and not call.prompt.is_answered_whole
 
     async def encode(self, call: Call, *, streamed: bool = True) -> list[bytes]:
         """The body of a request, in parts. A large one is written in turn, and its messages only once.
@@ -75,6 +76,11 @@ class RequestEncoder:
         return [b'{"messages":', messages, rest if rest == b"}" else b"," + rest]
 
     def _body(self, call: Call, *, streamed: bool) -> dict[str, Json]:
+        if call.prompt.embeds is not None:
+            # What a tier sets is about answers.
+            own = call.prompt.fields.keys() - call.prompt.filled - {*BOUNDS, *self._drop}
+            fields = {name: call.prompt.fields[name] for name in own}
+            return {**fields, "model": self._model, "input": call.prompt.embeds}
         asked = call.prompt.fields if self._translate is None else self._translate(call.prompt.fields)
         fields = {**asked, **self._extras}
         for name in MULTIPLIERS & fields.keys():
@@ -92,6 +98,10 @@ class RequestEncoder:
                 "include_usage": True,
             },
         }
+        if call.prompt.raw is not None:
+            del body["messages"]
+            raw = call.prompt.raw
+            body["prompt"] = raw if isinstance(raw, str) else list(raw)
         if call.sends_seed:
             body["seed"] = call.seed
         if not streamed:

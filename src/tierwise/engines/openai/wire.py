@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from tierwise.engines.openai.counts import WireProgress, WireTimings, read_usage
 from tierwise.engines.openai.failure import Failure, read_failure, status_inside
 from tierwise.spec.call import Chunk, Usage
 from tierwise.spec.deltas import whole_characters
+from tierwise.spec.json import Json
 
 LLAMA_CPP_COUNTS = {"timings_per_token": True, "return_progress": True}
 """Fields that make llama.cpp send its token counts with every chunk and every batch of the prompt, so that the usage of
@@ -54,6 +55,8 @@ class WireChoice(msgspec.Struct):
     index: Any = 0
     delta: dict[str, Any] | None = None
     message: dict[str, Any] | None = None
+    text: Any = None
+    """Of a completion without a chat template, in place of the message."""
     finish_reason: Any = None
     logprobs: Any = None
     stop_reason: Any = None
@@ -85,6 +88,10 @@ class WireChunk(msgspec.Struct):
             return False
         return isinstance(self.message, str) or isinstance(self.detail, str)
 
+    def has_text(self, choice: WireChoice) -> bool:
+        """Whether it answers a prompt without a chat template, with a text in place of a message."""
+        return self.object == "text_completion" and isinstance(choice.text, str)
+
     def read(self) -> Chunk | Failure:
         """The choice with index 0; Tierwise never requests a second one."""
         if self.prompt_progress is not None and (progress := _side(self.prompt_progress, WireProgress)) is not None:
@@ -99,7 +106,7 @@ class WireChunk(msgspec.Struct):
             choice = first
         delta = choice.delta
         if delta is None:
-            delta = choice.message or {}
+            delta = {"content": choice.text} if self.has_text(choice) else choice.message or {}
             if isinstance(calls := delta.get("tool_calls"), list):
                 delta = {**delta, "tool_calls": numbered(calls)}
         finish, remark = None, ""
@@ -118,18 +125,21 @@ class WireChunk(msgspec.Struct):
             remark=remark,
         )
 
-    def _response(self, choice: WireChoice) -> dict[str, str | int] | None:
+    def _response(self, choice: WireChoice) -> dict[str, Json] | None:
         """What clients may want to know besides the message; None if there is nothing."""
         if (
             self.system_fingerprint is None
             and self.service_tier is None
             and choice.stop_reason is None
             and choice.matched_stop is None
+            and not self.has_text(choice)
         ):
             return None  # nearly every chunk
         given = (self.system_fingerprint, self.service_tier, choice.stop_reason, choice.matched_stop)
         named = zip(RESPONSE_FIELDS, given, strict=True)
-        found = {name: value for name, value in named if _is_plain(value)}
+        found: dict[str, Json] = {name: value for name, value in named if _is_plain(value)}
+        if self.has_text(choice) and isinstance(choice.logprobs, dict):
+            return {**found, "logprobs": choice.logprobs}  # of a form of its own, with lists side by side
         return found or None
 
     def _usage(self) -> Usage | None:
@@ -176,7 +186,7 @@ def read_whole(body: bytes) -> Chunk | Failure:
     wire = _read(body)
     if wire.is_failure:
         return read_failure(status_inside(wire.error or json_of(body)), body, {})
-    if not wire.choices or wire.choices[0].message is None:
+    if not wire.choices or (wire.choices[0].message is None and not wire.has_text(wire.choices[0])):
         raise ValueError("it has no choice with a message")
     chunk = wire.read()
     if isinstance(chunk, Failure):
@@ -186,6 +196,29 @@ def read_whole(body: bytes) -> Chunk | Failure:
     if chunk.finish is not None:
         return chunk
     return replace(chunk, finish="stop", remark=NO_REASON)
+
+
+class _Vectors(msgspec.Struct):
+    data: Annotated[list[Any], msgspec.Meta(min_length=1)]
+    usage: Any = None
+    model: Any = None
+
+
+def read_vectors(body: bytes) -> Chunk | Failure:
+    """The body of a response with embeddings, as one chunk whose `response` has them as `data`.
+
+    Raises:
+        ValueError: it has none.
+    """
+    try:
+        found = msgspec.json.decode(body, type=_Vectors)
+    except msgspec.ValidationError as error:
+        wire = _read(body)
+        if wire.is_failure:
+            return read_failure(status_inside(wire.error or json_of(body)), body, {})
+        raise ValueError(f"it has no embeddings: {error}") from error
+    usage = read_usage(found.usage)
+    return Chunk(response={"data": found.data}, usage=usage, finish="stop")
 
 
 def doubted(chunk: Chunk, usage: Usage) -> Chunk:

@@ -2,10 +2,12 @@
 
 from tierwise.gateway.apis.api import Api
 from tierwise.gateway.apis.chat import ChatCompletions
+from tierwise.gateway.apis.completions import Completions
+from tierwise.gateway.apis.embeddings import Embeddings
 from tierwise.gateway.apis.messages import Messages
 from tierwise.gateway.apis.responses import Responses, ResponseStore
 
-APIS: tuple[Api, ...] = (ChatCompletions(), Messages())
+APIS: tuple[Api, ...] = (ChatCompletions(), Completions(), Embeddings(), Messages())
 """Those that keep nothing between requests."""
 
 

@@ -118,6 +118,8 @@ class _Grader:
 
     def check(self, request: dict[str, Any], answer: dict[str, Any] | None, finish: str) -> dict[str, Any] | None:
         """The check of one task, as JSON; None for none."""
+        if "prompt" in request and not request["messages"]:
+            raise _UnusableAction("its prompt is no conversation")
         if self.kind == "none":
             return None
         if self.fixed is not None:

@@ -1,4 +1,4 @@
-"""`POST /v1/messages/count_tokens`: the tokens that an engine makes of a prompt. No pass runs; nothing is recorded."""
+"""`POST /v1/messages/count_tokens`: the tokens of a prompt. No pass runs, so nothing is recorded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tierwise.engines.engine import CountsTokens
+from tierwise.gateway.addressing import addressed
 from tierwise.gateway.apis.messages.api import Messages
 from tierwise.gateway.apis.messages.reading import WISHES, chat_value, converted
 from tierwise.gateway.apis.messages.schema import Counted
@@ -14,6 +15,8 @@ from tierwise.gateway.decoding import decoded
 from tierwise.gateway.headers import RequestHeaders
 from tierwise.gateway.reply import encoded, send_encoded, send_error
 from tierwise.gateway.wire import SMALL_BYTES, read_translated
+from tierwise.keys.caller import CALLER
+from tierwise.keys.limiter import check_model
 from tierwise.spec.errors import Refused, TierwiseError
 
 if TYPE_CHECKING:
@@ -54,7 +57,10 @@ class TokenCounting:
     async def _count(self, body: bytes | bytearray) -> int:
         """The tokens of the prompt of a body, on the deployment of the tier that it names."""
         request = converted(decoded(body), Counted)
-        parsed = await read_translated(chat_value(request), is_large=len(body) > SMALL_BYTES)
+        asked = await read_translated(chat_value(request), is_large=len(body) > SMALL_BYTES)
+        parsed = addressed(asked, self._service.router)
+        if (caller := CALLER.get()) is not None:
+            check_model(caller, parsed.model)
         tier = self._service.router.route(parsed.model)
         prompt = replace(parsed.prompt, optional=WISHES).by_default(tier.sampling)
         deployment = tier.deployment

@@ -1,0 +1,58 @@
+"""Embeddings, through a real HTTP server that has them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import openai
+import pytest
+
+from endpoints import tier_of
+from tierwise.engines.openai.client import ChatClient
+from tierwise.engines.openai.engine import HttpEngine
+from tierwise.policies import Majority
+from tierwise.testing.server import FakeServer, HttpReply, in_a_thread
+
+ANSWER = {
+    "object": "list",
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.25, -1.0]}],
+    "usage": {"prompt_tokens": 4, "total_tokens": 4},
+}
+
+
+@pytest.fixture
+def served(serve):
+    with in_a_thread(FakeServer(HttpReply(body=json.dumps(ANSWER).encode()))) as server:
+        engine = HttpEngine(server.url, ChatClient("up", "m"))
+        endpoint = serve(tier_of(engine=engine, sampling={"temperature": 0.6}))
+        yield endpoint, server
+        endpoint.call(lambda: asyncio.ensure_future(engine.stop()))
+
+
+def test_vectors_come_as_the_engine_sends_them_and_are_recorded(served):
+    endpoint, server = served
+    with endpoint.client() as client:
+        answer = client.embeddings.create(model="tier", input="hello", encoding_format="float", dimensions=2)
+    assert answer.data[0].embedding == [0.25, -1.0]
+    assert answer.usage.prompt_tokens == 4
+    (request,) = server.requests
+    assert request.target.endswith("/v1/embeddings")
+    assert request.body == {"model": "m", "input": "hello", "encoding_format": "float", "dimensions": 2}
+    (done,) = endpoint.records[0].trace.passes
+    assert (done.outcome, done.usage.prompt, done.usage.completion) == ("finished", 4, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"), [({"input": []}, "input"), ({"input": {}}, "input"), ({"extra_body": {"stream": True}}, "")]
+)
+def test_what_cannot_be_embedded_is_refused(served, fields, named):
+    with served[0].client() as client, pytest.raises(openai.BadRequestError) as refused:
+        client.embeddings.create(**{"model": "tier", "input": "a", "encoding_format": "float", **fields})
+    assert (refused.value.param or "") == named
+    assert named or "stream" in str(refused.value)
+
+
+def test_a_policy_of_several_passes_is_refused(serve):
+    with serve(tier_of(policy=Majority(n=3))).client() as client, pytest.raises(openai.BadRequestError, match="single"):
+        client.embeddings.create(model="tier", input="a")
