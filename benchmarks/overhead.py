@@ -305,7 +305,7 @@ def show(table: Table) -> None:
         print(f"{first:42}" + "".join(f"{cell:>12}" for cell in cells))
 
 
-def write_page(table: Table, names: Sequence[str]) -> None:
+def write_page(table: Table, names: Sequence[str], wanted: argparse.Namespace) -> None:
     """Replace the table in the documentation."""
     versions = ["Tierwise " + metadata.version("tierwise")]
     for name in names:
@@ -316,7 +316,8 @@ def write_page(table: Table, names: Sequence[str]) -> None:
             versions.append(f"{name} {version(name)}")
     versions += [f"{name} {metadata.version(name)}" for name in ("aiohttp", "uvloop", "httptools")]
     cores, python = os.cpu_count(), platform.python_version()
-    command = "python benchmarks/overhead.py --proxies all --page"
+    how = f"--blocks {wanted.blocks} --seconds {wanted.seconds:g} --crowd-blocks {wanted.crowd_blocks}"
+    command = f"python benchmarks/overhead.py --proxies all {how} --page"
     about = f"`{command}`, {date.today():%Y-%m-%d}, {cores} cores, Python {python}; {', '.join(versions)}."  # noqa: DTZ011 - as read
     head, *rest = lines({name: row for name, row in table.items() if name != BEFORE})
     rows = [head, ["---", *["---:"] * (len(head) - 1)], *rest]
@@ -419,7 +420,7 @@ def main() -> None:
             table = results["fake"] = against_fake(folder, wanted)
             show(table)
             if wanted.page:
-                write_page(table, [name for name in wanted.proxies if name in table])
+                write_page(table, [name for name in wanted.proxies if name in table], wanted)
         if wanted.model or wanted.only_model:
             real = results["model"] = against_model(folder, blocks=max(4, wanted.blocks), seconds=8.0)
             print(
