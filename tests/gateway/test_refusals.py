@@ -312,7 +312,7 @@ def test_a_body_in_small_pieces_is_one_body(serve):
 
 # ── methods and paths ───────────────────────────────────────────────────
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/nothing", "/v1/chat", "/v1/chat/completions/x", "/metrics/x", "//"]
+    "path", ["/", "/v1", "/v1/moderations", "/v1/chat", "/v1/chat/completions/x", "/metrics/x", "//"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_unknown_paths_are_404_in_the_same_shape(house, method, path):
