@@ -81,7 +81,7 @@ def test_commands_exist_with_the_options_that_are_shown(text):
 
 def help_of(*verbs: str) -> str:
     command = [sys.executable, "-m", "tierwise", *verbs[:1], "--help"]
-    if verbs[:1] in (("ledger",), ("workload",), ("moe",), ("pool",)):
+    if verbs[:1] in (("ledger",), ("workload",), ("moe",), ("pool",), ("keys",)):
         command = [sys.executable, "-m", "tierwise", *verbs, "--help"]
     wide = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
     return subprocess.run(command, capture_output=True, text=True, check=True, env=wide).stdout
