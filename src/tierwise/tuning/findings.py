@@ -17,7 +17,7 @@ from tierwise.stats.promises import Losses
 from tierwise.tuning.certify import expected_p_value, pareto, risks
 from tierwise.tuning.chains import LARGEST_BET
 from tierwise.tuning.decide import cheaper
-from tierwise.tuning.losses import has_checks, missed_losses
+from tierwise.tuning.losses import has_checks, is_plain, missed_losses
 from tierwise.tuning.measured import sample_of
 
 if TYPE_CHECKING:
@@ -216,8 +216,7 @@ def more_labels(decision: Decision) -> Iterator[MoreLabels]:
     units = len(np.unique(evaluated.units[split.calibration]))
     checked = len(np.unique(evaluated.units[split.calibration][has_checks(evaluated, split.calibration)]))
     shown = _losses_of_shown(decision)
-    is_exact = shown is None or shown.method == "exact"
-    is_exact = is_exact and promises.kind != "net" and units == len(split.calibration)
+    is_exact = promises.kind != "net" and is_plain(evaluated, split.calibration)
     limits = sorted({promises.limit, min(_LOOSEST, 2 * promises.limit)})
     for factor in FACTORS:
         size = factor * units
