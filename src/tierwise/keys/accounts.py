@@ -41,7 +41,7 @@ class Bound:
     """One limit of a key or team: an account, and what it allows per period."""
 
     account: str
-    """`key:ID`, `team:NAME`, `key:ID:model:NAME`, `key:ID:rpm` …"""
+    """`key:ID|30d`, `team:NAME|once`, `key:ID|MODEL|30d`, `key:ID|rpm` …: no name has a bar, so none is another's."""
     kind: Literal["dollars", "requests", "tokens"]
     limit: int
     """In units of the account."""
@@ -205,12 +205,11 @@ class Accounts:
         self._forget(moment)
 
     def _forget(self, moment: float) -> None:
-        """Drop accounts of periods that are over, or idle and without a trace."""
+        """Drop rates of minutes that are over. Budgets stay: a clock that jumps back must find what was spent."""
         rates: list[tuple[str, int]] = []
         for place, account in list(self._open.items()):
-            if account.period >= account.bound.period(moment) or account.reserved or account.is_dirty:
-                continue
-            if account.bound.is_rate:
+            is_over = account.period < account.bound.period(moment)
+            if account.bound.is_rate and is_over and not account.reserved and not account.is_dirty:
                 rates.append((account.bound.account, account.period + 1))
                 del self._open[place]
         if rates:

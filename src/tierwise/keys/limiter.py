@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -181,19 +181,12 @@ def has_budget(caller: Caller, model: str) -> bool:
 def bounds_of(caller: Caller, model: str) -> list[Bound]:
     """Every limit that is counted, for a request to a model: rates first, because they are refused more often."""
     found = [bound for owner, words, limits in _owners(caller) for bound in _rates(owner, words, limits)]
-    for (owner, words, limits), created in zip(_owners(caller), _created(caller), strict=True):
-        found += _budgets(owner, words, limits, created, model)
-    return found
+    return [*found, *_budgets(caller, lambda _: (model,))]
 
 
 def budgets_of(caller: Caller) -> list[Bound]:
     """Every budget of dollars, whatever the model."""
-    found = []
-    for (owner, words, limits), created in zip(_owners(caller), _created(caller), strict=True):
-        found += list(_budgets(owner, words, limits, created, ""))
-        for model in limits.model_max_budget:
-            found += [one for one in _budgets(owner, words, limits, created, model) if ":model:" in one.account]
-    return found
+    return list(_budgets(caller, lambda limits: limits.model_max_budget))
 
 
 def _owners(caller: Caller) -> Iterator[tuple[str, str, Limits]]:
@@ -201,12 +194,6 @@ def _owners(caller: Caller) -> Iterator[tuple[str, str, Limits]]:
     yield f"key:{key.id}", f"the key {key.id}{f' ({key.name})' * bool(key.name)}", key.limits
     if caller.team is not None:
         yield f"team:{caller.team.name}", f"the team {caller.team.name}", caller.team.limits
-
-
-def _created(caller: Caller) -> Iterator[float]:
-    yield caller.key.created_at
-    if caller.team is not None:
-        yield caller.team.created_at
 
 
 Kind = Literal["requests", "tokens"]
@@ -219,13 +206,17 @@ def _rates(owner: str, words: str, limits: Limits) -> Iterator[Bound]:
     )
     for kind, limit, name in rates:
         if limit is not None:
-            yield Bound(f"{owner}:{name}", kind, limit, _MINUTE, 0.0, words)
+            yield Bound(f"{owner}|{name}", kind, limit, _MINUTE, 0.0, words)
 
 
-def _budgets(owner: str, words: str, limits: Limits, created: float, model: str) -> Iterator[Bound]:
-    period = limits.budget_duration or "once"  # another period is another budget
-    if limits.max_budget is not None:
-        yield Bound(f"{owner}:{period}", "dollars", nano(limits.max_budget), limits.seconds, created, words)
-    if (own := limits.model_max_budget.get(model)) is not None:
-        said = f"{words} for the model {model}"
-        yield Bound(f"{owner}:model:{model}:{period}", "dollars", nano(own), limits.seconds, created, said)
+def _budgets(caller: Caller, models: Callable[[Limits], Iterable[str]]) -> Iterator[Bound]:
+    """The budgets of a key and its team, and their budgets for some models."""
+    created = [one.created_at for one in (caller.key, caller.team) if one is not None]
+    for (owner, words, limits), began in zip(_owners(caller), created, strict=True):
+        period = limits.budget_duration or "once"  # another period is another budget
+        if limits.max_budget is not None:
+            yield Bound(f"{owner}|{period}", "dollars", nano(limits.max_budget), limits.seconds, began, words)
+        for model in models(limits):
+            if (own := limits.model_max_budget.get(model)) is not None:
+                said = f"{words} for the model {model}"
+                yield Bound(f"{owner}|{model}|{period}", "dollars", nano(own), limits.seconds, began, said)
