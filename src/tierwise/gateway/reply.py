@@ -58,6 +58,15 @@ def failure(error: TierwiseError, usage: Json = None) -> Json:
     return body_of(error) if usage is None else {**body_of(error), "usage": usage}
 
 
+DONE = b"data: [DONE]\n\n"
+"""The event that ends a stream of OpenAI's chat completions and completions."""
+
+
+def error_event(error: TierwiseError, usage: Json = None) -> bytes:
+    """The event that ends such a stream with an error."""
+    return b"data: %b\n\n" % encoded(failure(error, usage))
+
+
 async def send_error(
     send: Send,
     error: TierwiseError,

@@ -164,11 +164,7 @@ async def read_aside(body: bytes | bytearray) -> ParsedRequest:
         SpecError: as `read`, or it takes too long.
     """
     is_large = len(body) > SMALL_BYTES
-    if is_large:
-        async with turns.turn():
-            value, request = _request(body)
-    else:
-        value, request = _request(body)
+    value, request = await turns.made(lambda: _request(body), is_large=is_large)
     return await _finished(value, request, is_large=is_large)
 
 

@@ -8,14 +8,17 @@ loop, would wait for several of them in each.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from time import perf_counter
+from typing import TypeVar
 from weakref import WeakKeyDictionary
 
 PAUSES = 3.0
 """Length of the pause after a turn, relative to the turn."""
 
+
+_Made = TypeVar("_Made")
 
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
@@ -31,3 +34,11 @@ async def turn() -> AsyncGenerator[None]:
         yield
     finally:
         loop.call_later(PAUSES * (perf_counter() - began), lock.release)
+
+
+async def made(work: Callable[[], _Made], *, is_large: bool) -> _Made:
+    """What some work makes, in a turn if it is large."""
+    if is_large:
+        async with turn():
+            return work()
+    return work()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierwise.gateway.apis.api import Request
-from tierwise.gateway.reply import encoded, failure
+from tierwise.gateway.reply import DONE, error_event, failure
 from tierwise.gateway.wire import read_aside
 from tierwise.spec import turns
 
@@ -85,11 +85,11 @@ class ChatWriter:
     def ended(self, answers: list[Answer], usage: Json) -> bytes:  # noqa: ARG002 - all of them was streamed
         """The last events of a stream: its totals if they were asked for, and `[DONE]`."""
         totals = b'%b"choices":[],"usage":%b}\n\n' % (self._event, _encode(usage)) if self.parsed.wants_usage else b""
-        return totals + b"data: [DONE]\n\n"
+        return totals + DONE
 
     def failed(self, error: TierwiseError, usage: Json = None) -> bytes:
         """The event that ends a stream with an error, without `[DONE]`."""
-        return b"data: %b\n\n" % encoded(failure(error, usage))
+        return error_event(error, usage)
 
     async def whole(self, answers: list[Answer], usage: Json) -> bytes:
         """The complete response with all choices, as JSON. Large choices are written in turn.

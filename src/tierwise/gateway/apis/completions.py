@@ -10,7 +10,7 @@ import msgspec
 
 from tierwise.gateway.apis.api import Request
 from tierwise.gateway.decoding import decoded
-from tierwise.gateway.reply import encoded, failure
+from tierwise.gateway.reply import DONE, error_event, failure
 from tierwise.gateway.wire import MOST_CHOICES, SMALL_BYTES, ParsedRequest, invalid, read_translated
 from tierwise.spec import turns
 from tierwise.spec.errors import SpecError
@@ -59,12 +59,7 @@ class Completions:
         Raises:
             SpecError: a field is invalid, or asks for what cannot be done; the error names it.
         """
-        is_large = len(body) > SMALL_BYTES
-        if is_large:
-            async with turns.turn():
-                own, value = _read(body)
-        else:
-            own, value = _read(body)
+        own, value = await turns.made(lambda: _read(body), is_large=len(body) > SMALL_BYTES)
         parsed = await read_translated(value, is_large=False)
         fields = {"logprobs": own.logprobs, "echo": own.echo}
         prompt = replace(
@@ -133,11 +128,11 @@ class CompletionsWriter:
     def ended(self, answers: list[Answer], usage: Json) -> bytes:  # noqa: ARG002 - all of them was streamed
         """The last events of a stream: its totals if they were asked for, and `[DONE]`."""
         totals = self._event([], usage=usage) if self.parsed.wants_usage else b""
-        return totals + b"data: [DONE]\n\n"
+        return totals + DONE
 
     def failed(self, error: TierwiseError, usage: Json = None) -> bytes:
         """The event that ends a stream with an error, without `[DONE]`."""
-        return b"data: %b\n\n" % encoded(failure(error, usage))
+        return error_event(error, usage)
 
     async def whole(self, answers: list[Answer], usage: Json) -> bytes:
         """The complete response.

@@ -10,7 +10,8 @@ import msgspec
 from tierwise.gateway.apis.api import Request
 from tierwise.gateway.decoding import decoded
 from tierwise.gateway.reply import encoded, failure
-from tierwise.gateway.wire import invalid, read_translated
+from tierwise.gateway.wire import SMALL_BYTES, invalid, read_translated
+from tierwise.spec import turns
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
@@ -45,16 +46,9 @@ class Embeddings:
         Raises:
             SpecError: a field is invalid or unknown; the error names it.
         """
-        value = decoded(body)
-        try:
-            own = msgspec.convert(value, _Own)
-        except msgspec.ValidationError as error:
-            raise invalid(error) from error
-        if isinstance(own.input, list) and len(own.input) > MOST_INPUTS and not isinstance(own.input[0], int):
-            raise SpecError(f"input: {len(own.input)} inputs; at most {MOST_INPUTS} in one request", field="input")
+        value, raw = await turns.made(lambda: _read(body), is_large=len(body) > SMALL_BYTES)
         rest = {name: one for name, one in value.items() if name != "input"}
         parsed = await read_translated({**rest, "messages": [{"role": "user", "content": ""}]}, is_large=False)
-        raw = _encode(own.input).decode()  # what it costs at most is estimated from it
         prompt = replace(parsed.prompt, messages=(), raw=raw, embeds=value["input"])
         parsed = replace(parsed, prompt=prompt, raws=(raw,))
         return Request(parsed=parsed, writer=lambda *_: EmbeddingsWriter(parsed))
@@ -62,6 +56,18 @@ class Embeddings:
     def failure(self, error: TierwiseError, usage: Json = None) -> Json:
         """An error in OpenAI's format."""
         return failure(error, usage)
+
+
+def _read(body: bytes | bytearray) -> tuple[dict[str, Any], str]:
+    """The request, and its input as JSON, from which what it costs at most is estimated."""
+    value = decoded(body)
+    try:
+        own = msgspec.convert(value, _Own)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+    if isinstance(own.input, list) and len(own.input) > MOST_INPUTS and not isinstance(own.input[0], int):
+        raise SpecError(f"input: {len(own.input)} inputs; at most {MOST_INPUTS} in one request", field="input")
+    return value, _encode(own.input).decode()
 
 
 @dataclass(slots=True)

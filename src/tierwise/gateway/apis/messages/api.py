@@ -34,11 +34,7 @@ class Messages:
             SpecError: a field is invalid, unknown, or means nothing that can be kept; the error names it.
         """
         is_large = len(body) > SMALL_BYTES
-        if is_large:
-            async with turns.turn():
-                request, value = _read(body)
-        else:
-            request, value = _read(body)
+        request, value = await turns.made(lambda: _read(body), is_large=is_large)
         try:
             parsed = await read_translated(value, is_large=is_large)
         except SpecError as error:

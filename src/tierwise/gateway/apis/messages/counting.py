@@ -17,6 +17,7 @@ from tierwise.gateway.reply import encoded, send_encoded, send_error
 from tierwise.gateway.wire import SMALL_BYTES, read_translated
 from tierwise.keys.caller import CALLER
 from tierwise.keys.limiter import check_model
+from tierwise.spec import turns
 from tierwise.spec.errors import Refused, TierwiseError
 
 if TYPE_CHECKING:
@@ -56,8 +57,9 @@ class TokenCounting:
 
     async def _count(self, body: bytes | bytearray) -> int:
         """The tokens of the prompt of a body, on the deployment of the tier that it names."""
-        request = converted(decoded(body), Counted)
-        asked = await read_translated(chat_value(request), is_large=len(body) > SMALL_BYTES)
+        is_large = len(body) > SMALL_BYTES
+        value = await turns.made(lambda: chat_value(converted(decoded(body), Counted)), is_large=is_large)
+        asked = await read_translated(value, is_large=is_large)
         parsed = addressed(asked, self._service.router)
         if (caller := CALLER.get()) is not None:
             check_model(caller, parsed.model)

@@ -122,10 +122,8 @@ class MessagesWriter:
             UnicodeEncodeError: it has a lone surrogate, which is not Unicode.
         """
         said = answers[0].completion
-        if len(said.text) + len(said.reasoning) > LARGE_TEXT:
-            async with turns.turn():
-                return self._whole(said, usage)
-        return self._whole(said, usage)
+        is_large = len(said.text) + len(said.reasoning) > LARGE_TEXT
+        return await turns.made(lambda: self._whole(said, usage), is_large=is_large)
 
     def _whole(self, said: Completion, usage: Json) -> bytes:
         blocks: list[Json] = []

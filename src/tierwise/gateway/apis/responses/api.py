@@ -65,11 +65,7 @@ class Responses:
         """
         owner = owner_now()
         is_large = len(body) > SMALL_BYTES
-        if is_large:
-            async with turns.turn():
-                made = self._translated(body, owner)
-        else:
-            made = self._translated(body, owner)
+        made = await turns.made(lambda: self._translated(body, owner), is_large=is_large)
         try:
             parsed = await read_translated(made.chat, is_large=is_large)
         except SpecError as error:

@@ -72,10 +72,8 @@ class ResponseWriter:
             UnicodeEncodeError: it has a lone surrogate, which is not Unicode.
         """
         said = answers[0].completion
-        if len(said.text) + len(said.reasoning) > _LARGE:
-            async with turns.turn():
-                return self._whole(said, usage)
-        return self._whole(said, usage)
+        is_large = len(said.text) + len(said.reasoning) > _LARGE
+        return await turns.made(lambda: self._whole(said, usage), is_large=is_large)
 
     def _whole(self, said: Completion, usage: Json) -> bytes:
         for chunk in _chunks(said):
