@@ -159,12 +159,13 @@ def _warn(error: LedgerError) -> None:
 
 def moment(text: str) -> float:
     """Seconds since 1970 of a date or time (in UTC, like `--by day`, unless it has a zone), or of a duration ago."""
-    import re
     import time
     from datetime import UTC, datetime
 
-    if ago := re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text):
-        return time.time() - float(ago[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}[ago[2]]
+    from tierwise.spec.durations import seconds_in
+
+    if (ago := seconds_in(text)) is not None:
+        return time.time() - ago
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

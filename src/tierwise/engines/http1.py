@@ -13,7 +13,6 @@ import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -21,6 +20,7 @@ import aiohttp
 from aiohappyeyeballs import start_connection
 
 from tierwise.engines.http1_connection import KEEP_SECONDS, Connection, InvalidHttp, inflating
+from tierwise.spec.hosts import is_address
 
 CONNECT_SECONDS = 10.0
 _TRY_NEXT_SECONDS = 0.25  # after which another address of a host is tried beside the first
@@ -151,7 +151,7 @@ class HttpPool:
 
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                if _is_address(place.host):
+                if is_address(place.host):
                     _, connection = await loop.create_connection(new, place.host, place.port)
                 else:
                     connection = await _connect_by_name(loop, place, new)
@@ -245,12 +245,3 @@ async def _connect_by_name(loop: asyncio.AbstractEventLoop, place: Place, new: C
     line = await start_connection(found, happy_eyeballs_delay=_TRY_NEXT_SECONDS, interleave=1, loop=loop)
     _, connection = await loop.create_connection(new, sock=line)
     return connection
-
-
-@lru_cache(maxsize=256)
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

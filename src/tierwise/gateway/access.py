@@ -14,10 +14,10 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from tierwise.spec.errors import Forbidden, SpecError, TierwiseError, Unauthorized
+from tierwise.spec.hosts import is_address
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -111,7 +111,7 @@ class Access:
         does none, because every browser sends one.
         """
         name = _name_of(host)
-        return not host or name == "localhost" or name in self.hosts or _is_address(name) or "*" in self.hosts
+        return not host or name == "localhost" or name in self.hosts or is_address(name) or "*" in self.hosts
 
     def is_admin(self, headers: Headers) -> bool:
         """Whether a request may see command lines, paths and log lines: only with the endpoint's key, or one that is
@@ -205,7 +205,7 @@ def access_of(
         )
     if key and is_open:
         raise SpecError("--no-auth means no key, and --api-key-env gives one; use one of the two", field="--no-auth")
-    named = [*hosts, *(address for address in listens if not _is_address(address))]
+    named = [*hosts, *(address for address in listens if not is_address(address))]
     return Access(
         key=key,
         origins=frozenset(map(_origin_in, origins)),
@@ -256,15 +256,6 @@ def _name_of(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].rstrip(".") if host.count(":") <= 1 else host
-
-
-@lru_cache(maxsize=1024)
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _shown(header: bytes) -> str:

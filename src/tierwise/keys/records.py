@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from tierwise.spec.durations import seconds_in
 from tierwise.spec.errors import SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MOST_DOLLARS = 1e9
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"([1-9]\d{0,8})([smhdw])")
 _LONGEST_SECONDS = 100 * 366 * 86_400
 _SHORTEST_SECONDS = 60
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,99}")
@@ -144,14 +143,13 @@ def seconds_of(duration: str) -> int:
     Raises:
         SpecError: it is none, shorter than a minute, or longer than a century.
     """
-    found = _DURATION.fullmatch(duration)
-    seconds = 0 if found is None else int(found[1]) * _UNITS[found[2]]
+    seconds = seconds_in(duration) or 0.0
     if not _SHORTEST_SECONDS <= seconds <= _LONGEST_SECONDS:
         raise SpecError(
             f"{duration!r} is not a duration; write 90m, 24h, 30d or 4w, from a minute to a century",
             field="budget_duration",
         )
-    return seconds
+    return round(seconds)
 
 
 def name_of(text: str, what: str) -> str:
