@@ -98,7 +98,7 @@ class Limiter:
             for account in bounds:
                 amount = {"dollars": need.dollars, "tokens": need.tokens, "requests": 1}[account.bound.kind]
                 if not await self._accounts.reserve(account, amount):
-                    raise self._refusal(account, amount, bounds)  # noqa: TRY301 - the same clean-up as of a failure
+                    raise self._refusal(account, amount, need, bounds)  # noqa: TRY301 - the same clean-up as of a failure
                 reserved.append((account, amount))
         except BaseException:
             for account, amount in reserved:
@@ -128,10 +128,15 @@ class Limiter:
                     retry_after=_RETRY_SECONDS,
                 )
 
-    def _refusal(self, account: Account, amount: int, bounds: list[Account]) -> Exception:
+    def _refusal(self, account: Account, amount: int, need: Need, bounds: list[Account]) -> Exception:
         bound, now = account.bound, self._accounts.now()
         if bound.kind == "dollars":
-            refusal = refusal_of(account, amount, now, "this request may cost")
+            advice = (
+                "Bound its time (`tierwise: {budget: {seconds: 60}}`)"
+                if need.time > need.passes
+                else "Lower max_tokens"
+            )
+            refusal = refusal_of(account, amount, now, "this request may cost", advice)
             refusal.headers = self._headers(bounds)
             return refusal
         name, left = ("rpm_limit", "requests") if bound.kind == "requests" else ("tpm_limit", "tokens")

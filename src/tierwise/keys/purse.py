@@ -125,14 +125,14 @@ def give_back(accounts: Sequence[Account], amount: int) -> None:
         account.settle(amount, 0)
 
 
-def refusal_of(account: Account, needed: int, moment: float, what: str) -> OutOfQuota:
-    """The error of a budget that has too little left."""
+def refusal_of(account: Account, needed: int, moment: float, what: str, advice: str = "Lower max_tokens") -> OutOfQuota:
+    """The error of a budget that has too little left; `advice` says what makes the request cheaper."""
     bound, left = account.bound, account.bound.left(account.bound.anchor if not account.bound.seconds else moment)
     again = "" if left is None else f"; the next period begins in {in_words(left)}"
     room = account.remaining
     return OutOfQuota(
         f"{what} up to {dollars(needed)}, and {bound.words} has {dollars(room)} of {dollars(bound.limit)} left"
-        f"{again}. Lower max_tokens, ask a cheaper model, or ask an administrator for more",
+        f"{again}. {advice}, ask a cheaper model, or ask an administrator for more",
         retry_after=left,
     )
 
