@@ -291,6 +291,8 @@ def test_everyone_reads_their_own_usage_and_administrators_all(office):
         assert_refused(wrong, 400, "invalid_value", "30d")
         refused = endpoint.request("GET", "/metrics", headers={"authorization": f"Bearer {alice}"})
         assert_refused(refused, 403, "forbidden", "/v1/usage")
+        listed = endpoint.request("GET", "/v1/feedback", headers={"authorization": f"Bearer {alice}"})
+        assert_refused(listed, 403, "forbidden", "administrator")
         endpoint.key = admin
         assert endpoint.metric('tierwise_team_actions_total{ending="answered",team="red"}') == 2
     with Reader(office.location) as reader:

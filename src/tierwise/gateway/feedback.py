@@ -11,6 +11,7 @@ from tierwise.gateway.body import HungUp, read_body
 from tierwise.gateway.decoding import decoded
 from tierwise.gateway.failures import body_of, status_of
 from tierwise.gateway.headers import RequestHeaders
+from tierwise.keys.caller import require_admin
 from tierwise.shadowing.labels import Label
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 from tierwise.spec.reading import Reading
@@ -42,6 +43,7 @@ class FeedbackPage:
         try:
             if request.method == "POST":
                 return await self._labelled(request)
+            require_admin(f"GET {FEEDBACK} lists actions of all keys; ask with an administrator's key")
         except HungUp:
             return Response(status_code=_HUNG_UP)
         except TierwiseError as error:

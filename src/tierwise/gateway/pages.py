@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from tierwise.gateway.deployments import deployed
 from tierwise.gateway.failures import body_of, status_of
 from tierwise.gateway.lifecycle import certificate_of
-from tierwise.keys.caller import CALLER
+from tierwise.keys.caller import CALLER, require_admin
 from tierwise.keys.limiter import may_use
 from tierwise.keys.records import seconds_of
 from tierwise.spec.errors import Forbidden, TierwiseError
@@ -111,8 +111,9 @@ class Pages:
 
     async def metrics(self, request: Request) -> Response:  # noqa: ARG002
         """Prometheus; of all callers, so that a stored key must be an administrator's."""
-        if (caller := CALLER.get()) is not None and not caller.key.is_admin:
-            error = Forbidden("/metrics shows what all keys do; ask with an administrator's key, or see /v1/usage")
+        try:
+            require_admin("/metrics shows what all keys do; ask with an administrator's key, or see /v1/usage")
+        except Forbidden as error:
             return JSONResponse(body_of(error), status_of(error).http)
         await self._metrics.ask_engines()
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from tierwise.spec.errors import Forbidden
+
 if TYPE_CHECKING:
     from tierwise.keys.records import Caller
 
@@ -12,6 +14,17 @@ CALLER: ContextVar[Caller | None] = ContextVar("caller", default=None)
 """Of the request that the present task answers; None for an administrator, or where no key is needed. Set by what lets
 a request in, so that no API can forget its limits.
 """
+
+
+def require_admin(why: str) -> None:
+    """Refuse a request with a stored key that is not an administrator's.
+
+    Raises:
+        Forbidden: `why` says what is allowed.
+    """
+    caller = CALLER.get()
+    if caller is not None and not caller.key.is_admin:
+        raise Forbidden(why)
 
 
 def owner_now() -> str:
