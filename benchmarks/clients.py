@@ -150,10 +150,10 @@ class Clients:
         return self._writes(program, "-p", task, "--verbose", *flags, environment=environment)
 
     def langchain(self, model: str) -> str:
-        return self._both(self._python("langchain"), "use_langchain.py", model)
+        return self._both(self._python("langchain"), "use_langchain.py", model, "chat")
 
     def langchain_responses(self, model: str) -> str:
-        return self._both(self._python("langchain_responses"), "use_langchain_responses.py", model)
+        return self._both(self._python("langchain_responses"), "use_langchain.py", model, "responses")
 
     def inspect(self, model: str) -> str:
         python = self._python("inspect")
@@ -216,8 +216,8 @@ class Clients:
         shutil.copyfile(PROGRAMS / program, copy)
         return self._each(ways, "node", copy, self._url, model)
 
-    def _both(self, python: Path, program: str, model: str) -> str:
-        return self._each(("plain", "stream"), python, PROGRAMS / program, self._url, model)
+    def _both(self, python: Path, program: str, model: str, *more: str) -> str:
+        return self._each(("plain", "stream"), python, PROGRAMS / program, self._url, model, *more)
 
     def _each(self, ways: Sequence[str], *command: str | Path) -> str:
         return "; ".join(f"{way}: {why}" for way in ways if (why := self._says("17 degrees", *command, way)))

@@ -1,4 +1,4 @@
-"""LangChain: an agent's turn with a tool, plain and streamed. Arguments: base URL, model, `plain` or `stream`."""
+"""LangChain: an agent's turn with a tool. Arguments: base URL, model, `chat` or `responses`, `plain` or `stream`."""
 
 import sys
 
@@ -6,7 +6,7 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
-url, model, way = sys.argv[1:4]
+url, model, api, way = sys.argv[1:5]
 
 
 @tool
@@ -15,13 +15,14 @@ def get_weather(city: str) -> str:
     return "17 degrees" if city else "unknown"
 
 
-chat = ChatOpenAI(base_url=url, api_key="none", model=model, max_retries=0).bind_tools([get_weather])
+chat = ChatOpenAI(base_url=url, api_key="none", model=model, max_retries=0, use_responses_api=api == "responses")
+bound = chat.bind_tools([get_weather])
 messages = [HumanMessage("What is the weather in Oslo?")]
 for _ in range(3):
     if way == "plain":
-        answer = chat.invoke(messages)
+        answer = bound.invoke(messages)
     else:
-        chunks = list(chat.stream(messages))
+        chunks = list(bound.stream(messages))
         answer = chunks[0]
         for chunk in chunks[1:]:
             answer = answer + chunk
@@ -29,4 +30,6 @@ for _ in range(3):
     if not answer.tool_calls:
         break
     messages.extend(get_weather.invoke(call) for call in answer.tool_calls)
-print(messages[-1].content)
+if api == "responses":
+    assert answer.usage_metadata["total_tokens"] > 0
+print(answer.text if isinstance(answer.text, str) else answer.text())
