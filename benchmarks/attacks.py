@@ -28,7 +28,7 @@ import uvloop
 from aiohttp import web
 
 from loop_steps import LongestStep
-from processes import HERE, children, listen, running, tierwise
+from processes import HERE, children, running, serve, tierwise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,12 +56,7 @@ async def engine() -> None:
 
     app = web.Application(client_max_size=1 << 30)
     app.router.add_post("/v1/chat/completions", answer)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    listener, url = listen()
-    await web.SockSite(runner, listener).start()
-    print(url, flush=True)
-    await asyncio.Event().wait()
+    await serve(app)
 
 
 # ── the attacks ─────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -11,6 +12,8 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -22,6 +25,16 @@ def listen() -> tuple[socket.socket, str]:
     """A socket on a free port of the loopback, and its URL."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     return listener, f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+
+
+async def serve(app: web.Application) -> None:
+    """Serve an application on a free port until the process is stopped; prints its URL, as `running` reads it."""
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    listener, url = listen()
+    await web.SockSite(runner, listener).start()
+    print(url, flush=True)
+    await asyncio.Event().wait()
 
 
 @contextmanager

@@ -26,7 +26,7 @@ import uvloop
 from aiohttp import web
 
 from peers.environments import default_folder, installed
-from processes import listen, running
+from processes import listen, running, serve
 
 OWN = ("aiohttp", "floor")
 OTHERS = ("nginx", "vllm-router", "smg")
@@ -147,12 +147,7 @@ async def aiohttp_proxy(upstream: str) -> None:
 
     app = web.Application()
     app.router.add_post("/v1/chat/completions", forward)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    listener, url = listen()
-    await web.SockSite(runner, listener).start()
-    print(url, flush=True)
-    await asyncio.Event().wait()
+    await serve(app)
 
 
 # ── the floor of Python ─────────────────────────────────────────────────
