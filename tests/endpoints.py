@@ -193,6 +193,17 @@ def until(predicate: Callable[[], Any], *, seconds: float = 5.0) -> float:
     return time.monotonic() - began
 
 
+def ready(process: Any) -> None:
+    """Wait until a served process is ready."""
+    until(lambda: process.request("GET", "/ready").status == 200, seconds=10)
+
+
+def shadows(process: Any) -> Any:
+    """What a served process says of the shadows of its route `auto`."""
+    models = process.request("GET", "/v1/models").json["data"]
+    return next(one["tierwise"]["shadow"] for one in models if one["id"] == "auto")
+
+
 def tier_of(
     policy: Policy | None = None,
     engine: ScriptedEngine | None = None,

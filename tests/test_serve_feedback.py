@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from certificates import certificate_for
-from endpoints import EMPTY, Endpoint, serving, tier_of, until
+from endpoints import EMPTY, Endpoint, ready, serving, shadows, tier_of, until
 from test_serve import process_of
 from tierwise import plan as planning
 from tierwise.certificate import Figure
@@ -61,24 +61,15 @@ def certified(folder: Path, upstream: Endpoint) -> Path:
     return path
 
 
-def ready(process) -> None:
-    until(lambda: process.request("GET", "/ready").status == 200, seconds=10)
-
-
-def shadow(process) -> dict:
-    models = process.request("GET", "/v1/models").json["data"]
-    return next(one["tierwise"]["shadow"] for one in models if one["id"] == "auto")
-
-
 def post(process, headers=JSON, **body):
     return process.request("POST", "/v1/feedback", json.dumps(body).encode(), headers)
 
 
 def asked(process) -> str:
     """The id of an action that was answered and shadowed."""
-    before = shadow(process)["observed"]
+    before = shadows(process)["observed"]
     answer = process.chat("auto")
-    until(lambda: shadow(process)["observed"] == before + 1)
+    until(lambda: shadows(process)["observed"] == before + 1)
     return answer.json["id"]
 
 
@@ -92,7 +83,7 @@ def test_labels_of_harm_above_the_promise_raise_the_alarm_and_the_route_falls_ba
             assert (one["action"], one["route"], one["needs"]) == (action, "auto", ["served", "reference"])
             given = post(process, action=action, correct=True)
             assert (given.status, given.json["needs"]) == (200, [])
-        assert shadow(process)["labels"]["counted"] == 5
+        assert shadows(process)["labels"]["counted"] == 5
         late = asked(process)
         assert process.metric('tierwise_route_labels{route="auto",state="wanted"}') == 1
         process.process.send_signal(signal.SIGTERM)
@@ -102,7 +93,7 @@ def test_labels_of_harm_above_the_promise_raise_the_alarm_and_the_route_falls_ba
         assert post(process, action=late, correct=False).json["needs"] == ["reference"]
         assert post(process, action=late, answer="reference", correct=True).json["needs"] == []
         for number in range(2, 60):  # noqa: B007 - it is used below
-            if shadow(process)["alarm"]:
+            if shadows(process)["alarm"]:
                 break
             action = asked(process)
             post(process, action=action, correct=False)
@@ -114,7 +105,7 @@ def test_labels_of_harm_above_the_promise_raise_the_alarm_and_the_route_falls_ba
         assert process.metric('tierwise_route_certified{route="auto"}') == 0
         said = CliRunner().invoke(app, ["status", "--url", process.url]).output
         assert "void, so max answers: shadowed traffic says" in said
-        counted = shadow(process)["observed"]
+        counted = shadows(process)["observed"]
         assert f"auto: the loss of {counted} actions is counted; 0 wait for labels, and 0 behind them" in said
 
 
@@ -139,7 +130,7 @@ def test_a_label_is_refused_with_what_is_wrong(tmp_path, upstream):
         refused = process.request("DELETE", "/v1/feedback")
         assert refused.status == 405
         assert set(refused.headers["allow"].split(", ")) == {"GET", "POST", "HEAD", "OPTIONS"}
-        assert shadow(process)["labels"]["wanted"] == 1  # none of it was taken
+        assert shadows(process)["labels"]["wanted"] == 1  # none of it was taken
 
 
 def test_an_endpoint_that_observes_nothing_takes_no_labels(tmp_path, upstream):

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from certificates import certificate_for
-from endpoints import EMPTY, Endpoint, serving, tier_of, until
+from endpoints import EMPTY, Endpoint, ready, serving, shadows, tier_of, until
 from test_serve import process_of, run
 from tierwise import plan as planning
 from tierwise.cli import app
@@ -65,15 +65,6 @@ def certified(folder: Path, upstream: Endpoint, shadow: str = "{share: 1.0}") ->
     path.write_text(config(upstream.url, shadow))
     certificate_for(planning.load(path), {}).write(folder / "auto.json")
     return path
-
-
-def ready(process) -> None:
-    until(lambda: process.request("GET", "/ready").status == 200, seconds=10)
-
-
-def shadows(process) -> dict:
-    models = process.request("GET", "/v1/models").json["data"]
-    return next(one["tierwise"]["shadow"] for one in models if one["id"] == "auto")
 
 
 def test_an_alarm_reaches_header_metrics_log_and_ledger_and_a_restart_finds_it_again(tmp_path, upstream, cheap):
