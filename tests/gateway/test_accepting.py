@@ -60,7 +60,7 @@ def test_500_newcomers_are_accepted_in_a_few_turns_of_a_busy_loop():
             lines = newcomers(stack, listener, NEWCOMERS)
             acceptor = Acceptor(listener, Greeter)
             turns = await until(lambda: greeted(lines) == NEWCOMERS, 60)
-            acceptor.close()
+            await acceptor.close()
             return turns
 
     assert uvloop.run(run()) < 30, "uvloop's own server takes one turn for each"
@@ -91,7 +91,7 @@ def test_newcomers_wait_while_there_are_no_file_descriptors(monkeypatch):
             acceptor = Acceptor(listener, Greeter)
             began = time.monotonic()
             await until(lambda: greeted(lines) == 3, 200)
-            acceptor.close()
+            await acceptor.close()
             return time.monotonic() - began, listener.failures
 
     seconds, failures = uvloop.run(run())
@@ -107,13 +107,40 @@ def test_after_its_end_nobody_is_accepted(is_paused, monkeypatch):
             acceptor = Acceptor(listener, Greeter)
             if is_paused:
                 acceptor._wait(OSError(errno.EMFILE, "Too many open files"))
-            acceptor.close()
+            await acceptor.close()
             lines = newcomers(stack, listener, 2)
             await asyncio.sleep(0.1)
             return greeted(lines)
 
     monkeypatch.setattr(accepting, "PAUSE_SECONDS", 0.01)
     assert uvloop.run(run()) == 0
+
+
+def test_who_is_accepted_as_it_ends_hears_of_the_end_of_its_connection():
+    open_now = set()
+
+    class Member(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+            open_now.add(self)
+
+        def connection_lost(self, exc):
+            open_now.discard(self)
+
+    async def run():
+        with ExitStack() as stack:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            acceptor = Acceptor(listener, Member)
+            newcomers(stack, listener, 5)
+            await until(lambda: acceptor._opening, 20)
+            await acceptor.close()
+            met = len(open_now)
+            for member in open_now:
+                member.transport.close()
+            await until(lambda: not open_now, 20)
+            return met
+
+    assert uvloop.run(run()) == 5
 
 
 def test_a_small_answer_leaves_at_once():
@@ -129,7 +156,7 @@ def test_a_small_answer_leaves_at_once():
             acceptor = Acceptor(listener, Looks)
             with socket.create_connection(listener.getsockname()):
                 option = await found
-            acceptor.close()
+            await acceptor.close()
         return option
 
     assert uvloop.run(run()) == 1

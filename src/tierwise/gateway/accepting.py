@@ -38,14 +38,16 @@ class Acceptor:
         self._has_warned = False
         self._loop.add_reader(listener, self._accept)
 
-    def close(self) -> None:
-        """Accept no more. Connections without a protocol yet are dropped: nothing of them was read."""
+    async def close(self) -> None:
+        """Accept no more, and wait until every accepted connection has its protocol, which can then be told to end.
+
+        Cancelling would lose connections: one that is cancelled on its way has a protocol that never hears of its end.
+        """
         if self._pause is None:
             self._loop.remove_reader(self._listener)
         else:
             self._pause.cancel()
-        for opening in self._opening:
-            opening.cancel()
+        await asyncio.gather(*self._opening, return_exceptions=True)
 
     def _accept(self) -> None:
         for _ in range(MOST_PER_TURN):

@@ -227,7 +227,7 @@ class HttpServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for acceptor in self._acceptors:
-            acceptor.close()
+            await acceptor.close()
         await super().shutdown(sockets)
 
     def _new_protocol(self) -> HttpProtocol:
