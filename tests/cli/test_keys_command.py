@@ -38,7 +38,7 @@ def test_a_key_is_created_changed_by_name_and_listed(keys):
     [
         (("--max-budget", "nan"), "allowed are 0"),
         (("--max-budget", "-1"), "allowed are 0"),
-        (("--remove", "rpm"), "did you mean 'rpm_limit'"),
+        (("--remove", "rpm_limits"), "did you mean 'rpm_limit'"),
         (("--remove", "rpm_limit", "--rpm-limit", "1"), "both set and removed"),
         (("--model-max-budget", "fast"), "NAME=DOLLARS"),
         (("--budget-duration", "30d"), "give max_budget"),
