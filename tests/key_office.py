@@ -10,9 +10,13 @@ from typing import Any
 from endpoints import HELLO, PRICES, Answered, Endpoint, tier_of
 from tierwise.keys.database import prepare
 from tierwise.keys.desk import Desk
+from tierwise.keys.leases import LeaseBook
 from tierwise.keys.records import Limits
 from tierwise.keys.store import KeyStore
 from tierwise.ledger.location import locate
+
+BOOKS: list[LeaseBook] = []
+"""Of processes that live, and of those that were killed: only their connections are closed."""
 
 
 class Office:

@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 
-import pytest
-
-from postgresql import running
+from key_office import BOOKS
 from tierwise.keys.accounts import Accounts, Bound
-from tierwise.keys.database import prepare
 from tierwise.keys.leases import LeaseBook
 from tierwise.keys.store import KeyStore
-from tierwise.ledger.location import Location, locate
+from tierwise.ledger.location import Location
 
 HOUR = 3600
 LIMIT = 1000
-BOOKS: list[LeaseBook] = []
-"""Of processes that live, and of those that were killed: only their connections are closed."""
 BUDGET = Bound("key:a:1h", "dollars", LIMIT, HOUR, 0.0, "the key a")
-
-
-@pytest.fixture(scope="module")
-def server():
-    with running() as one:
-        yield one
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def location(request, tmp_path, monkeypatch):
-    monkeypatch.setenv("TIERWISE_STATE", str(tmp_path / "state"))
-    if request.param == "sqlite":
-        found = locate(tmp_path / "ledger.db")
-    else:
-        server = request.getfixturevalue("server")
-        name = f"keys_{random.getrandbits(40):x}"
-        server.execute("postgres", f"CREATE DATABASE {name}")
-        found = locate(server.url(name))
-    prepare(found)
-    yield found
-    while BOOKS:
-        BOOKS.pop().close()
 
 
 class Process:
@@ -136,3 +110,21 @@ def test_no_order_of_reservations_crashes_and_jumps_overspends(location):
     assert sum(spent.values()) > LIMIT // 2
     for period, amount in spent.items():
         assert amount <= charged[period] <= LIMIT
+
+
+def test_what_a_large_reservation_leaves_is_not_spent_after_the_limit_was_lowered(location):
+    one, two = Process(location, 1), Process(location, 2)
+    assert asyncio.run(one.reserve(400))
+    assert asyncio.run(two.reserve(400))
+    low = replace(BUDGET, limit=500)
+    for process in (one, two):
+        process.accounts.rebind([low])
+        process.accounts.of(low).settle(400, 50)
+
+    async def take(process: Process) -> bool:
+        return await process.accounts.reserve(process.accounts.of(low), 300)
+
+    one.accounts.flush()
+    two.accounts.flush()
+    assert [asyncio.run(take(one)), asyncio.run(take(two))] == [True, False]
+    assert held(location)[0] <= 500

@@ -21,15 +21,20 @@ _BYTES_PER_TOKEN = 4
 """Of usual text; for limits of tokens per minute, which count what was used in the end."""
 
 
-def received(caller: Caller, trace: Trace, asked: ParsedRequest, router: Router, prices: PriceBook) -> ParsedRequest:
-    """The request of a caller, bounded in time where time costs and its budget counts it.
+def received(
+    caller: Caller | None, trace: Trace, asked: ParsedRequest, router: Router, prices: PriceBook
+) -> ParsedRequest:
+    """The request of a caller, bounded in time where time costs and a budget counts it.
 
     Raises:
         ModelForbidden: the caller's key may not use the model.
     """
-    check_model(caller, asked.model)
-    trace.key, trace.team, trace.tags = caller.key.id, caller.key.team, caller.key.tags
-    if not has_budget(caller, asked.model) or not any(prices.per_second(name) for name in _deployments(asked, router)):
+    is_paid = asked.ceilings is not None and asked.ceilings.dollars is not None
+    if caller is not None:
+        check_model(caller, asked.model)
+        trace.key, trace.team, trace.tags = caller.key.id, caller.key.team, caller.key.tags
+        is_paid |= has_budget(caller, asked.model)
+    if not is_paid or not any(prices.per_second(name) for name in _deployments(asked, router)):
         return asked
     return replace(asked, budget=asked.budget.within(Budget(seconds=LONGEST_SECONDS)))
 
@@ -41,6 +46,7 @@ def need_of(asked: ParsedRequest, router: Router, estimates: Estimates) -> Need:
     passes = asked.choices if most.passes is None else most.passes * asked.choices
     passes = min(passes, bounds.passes or passes)
     worst = tokens = 0
+    answer: int | None = None  # the cheapest, per choice
     for tier in router.reach(asked.model):
         prompt = asked.prompt.by_default(tier.sampling)
         cap = least(tier.budget.completion_tokens, bounds.completion_tokens)
@@ -49,17 +55,26 @@ def need_of(asked: ParsedRequest, router: Router, estimates: Estimates) -> Need:
                 prompt, deployment.name, deployment.context, cap, passes=passes, tokens=bounds.completion_tokens
             )
             worst = max(worst, cost)
+            if asked.ceilings is not None:
+                answers = estimates.of_action(
+                    prompt, deployment.name, deployment.context, cap, passes=asked.choices, tokens=None
+                )
+                answer = answers if answer is None else min(answer, answers)
         tokens = max(tokens, least(cap, prompt.bound) or 0)
     if bounds.dollars is not None:
         worst = min(worst, round(bounds.dollars * 1e9))
     hourly = {name for name in _deployments(asked, router) if estimates.prices.per_second(name)}
     seconds = bounds.seconds if bounds.seconds is not None else LONGEST_SECONDS
     size = size_of(asked.prompt).tokens // _BYTES_PER_TOKEN
+    time = estimates.of_time(hourly, seconds) if hourly else 0
     return Need(
         model=asked.model,
+        count=passes,
+        choices=asked.choices,
+        least=time + (answer or 0),
         tokens=min(passes * (size + tokens), passes * size + (bounds.completion_tokens or passes * tokens)),
         passes=worst,
-        time=estimates.of_time(hourly, seconds) if hourly else 0,
+        time=time,
     )
 
 

@@ -73,7 +73,7 @@ class ApiEndpoint:
                 ids["request-id"] = trace.action
             async with _until_hung_up(receive) as has_hung_up:
                 request = await self.api.read(body)
-                asked = in_session(request.parsed, given.session)
+                asked = in_session(request.parsed, given.session, given.session_dollars, given.session_passes)
                 if forwarded := given.forwarded:
                     asked = replace(asked, prompt=replace(asked.prompt, headers=forwarded))
                 context = self._lifecycle.receive(trace, asked, ids)

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from tierwise.keys.ceilings import DOLLARS, PASSES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -37,6 +39,10 @@ class RequestHeaders:
     traceparent: str = ""
     """The caller's span, as in W3C Trace Context; forwarded, with `tracestate`."""
     tracestate: str = ""
+    session_dollars: str = ""
+    """`x-tierwise-session-dollars`, as it was sent: `wire.in_session` validates it."""
+    session_passes: str = ""
+    """`x-tierwise-session-passes`, likewise."""
     session: str = ""
     """`x-tierwise-session`, else Claude Code's own header, as it was sent: `wire.in_session` validates it."""
 
@@ -53,6 +59,8 @@ class RequestHeaders:
             content_encoding=found.get(b"content-encoding", ""),
             request_id=_matching(_ID, found.get(b"x-request-id", "")),
             session=found.get(SESSION.encode(), "") or found.get(_SESSION_OF_CLAUDE_CODE, ""),
+            session_dollars=found.get(DOLLARS.encode(), ""),
+            session_passes=found.get(PASSES.encode(), ""),
             traceparent=traceparent,
             tracestate=_matching(_TRACESTATE, found.get(b"tracestate", "")) if traceparent else "",
         )
@@ -72,6 +80,8 @@ _READ = frozenset(
         b"traceparent",
         b"tracestate",
         SESSION.encode(),
+        DOLLARS.encode(),
+        PASSES.encode(),
         _SESSION_OF_CLAUDE_CODE,
     }
 )

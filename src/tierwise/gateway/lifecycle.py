@@ -15,6 +15,7 @@ from tierwise.gateway.addressing import addressed, require_single
 from tierwise.gateway.failures import status_of
 from tierwise.gateway.headers import CERTIFICATE, DECISION
 from tierwise.keys.caller import CALLER
+from tierwise.keys.ceilings import PASSES
 from tierwise.ledger.prices import PriceBook
 from tierwise.ledger.records import Decision, Ending, Record, Trace
 from tierwise.router.certified import CertifiedRoute
@@ -25,7 +26,7 @@ from tierwise.spec.ask import Answer
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk
 from tierwise.spec.clock import now
-from tierwise.spec.errors import PolicyError, TierwiseError
+from tierwise.spec.errors import PolicyError, SpecError, TierwiseError
 from tierwise.spec.json import Json
 from tierwise.spec.printable import printable
 
@@ -73,7 +74,7 @@ class RequestLifecycle:
         tier = router.route(asked.model)
         if asked.raws:
             require_single(router.tiers[asked.model])
-        if (caller := CALLER.get()) is not None:
+        if (caller := CALLER.get()) is not None or asked.ceilings is not None:
             asked = admission.received(caller, trace, asked, router, self._service.prices)
         if (shadows := self._service.shadows) is not None:
             tier = shadows.tier_for(tier, asked.prompt)
@@ -119,8 +120,8 @@ class RequestLifecycle:
             LimitError: a limit of the caller's key or team is reached; then nothing ran, and nothing is recorded.
             TierwiseError: the request failed.
         """
-        if context.caller is not None:
-            await self._admit(context, context.caller)
+        if context.caller is not None or context.parsed.ceilings is not None:
+            await self._admit(context)
         numbers = range(context.parsed.choices)
         with self._remembering(context, is_stopped):
             sinks = [discard if show is None else ChunkSink(context, number, show) for number in numbers]
@@ -132,17 +133,24 @@ class RequestLifecycle:
         if (shadows := self._service.shadows) is not None:
             shadows.offer(_answered(context))
 
-    async def _admit(self, context: RequestContext, caller: Caller) -> None:
-        """Reserve what the action needs of every limit of its caller."""
-        desk = self._service.desk
-        assert desk is not None  # noqa: S101 - there is no caller without stored keys
+    async def _admit(self, context: RequestContext) -> None:
+        """Reserve what the action needs of every limit of its caller and session."""
+        if (desk := self._service.desk) is None:
+            raise SpecError(f"{PASSES}: this endpoint has no ledger, in which sessions are counted", field=PASSES)
+        ceilings = context.parsed.ceilings
         need = admission.need_of(context.parsed, self._service.router, desk.limiter.estimates)
         try:
-            context.grant = grant = await desk.limiter.admit(caller, need)
+            context.grant = grant = await desk.limiter.admit(context.caller, need, ceilings)
         except TierwiseError as error:
             self._metrics.refused(status_of(error).http)
             raise
         context.action.purse = grant.purse
+        if grant.passes is not None and ceilings is not None:
+            context.action.tighten(Budget(passes=grant.passes))
+            said = f"the session {ceilings.session} has {grant.passes:,} of {ceilings.passes:,} passes left"
+            context.trace.events.append(
+                Decision(tier=context.parsed.model, reason=said, signal=CHANGED, at=context.seconds())
+            )
         context.headers.update(grant.headers)
 
     def remember_bug(self, trace: Trace, error: TierwiseError) -> None:

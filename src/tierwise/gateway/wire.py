@@ -12,6 +12,7 @@ import msgspec
 
 from tierwise.gateway.decoding import check_body, decoded
 from tierwise.gateway.headers import SESSION
+from tierwise.keys.ceilings import Ceilings, ceilings_of
 from tierwise.spec import limits, turns
 from tierwise.spec.budget import Budget
 from tierwise.spec.errors import SpecError
@@ -125,6 +126,8 @@ class ParsedRequest:
     """Whether a stream has events with drafts."""
     judges: bool = False
     """Whether it judges another action's answer."""
+    ceilings: Ceilings | None = None
+    """What its session may use; None if the request does not say."""
     raws: tuple[str | tuple[int, ...], ...] = ()
     """Prompts without a chat template. Choices are numbered by prompt, then by choice of a prompt."""
     notes: tuple[str, ...] = ()
@@ -189,18 +192,24 @@ async def _finished(value: dict[str, Any], request: ChatRequest, *, is_large: bo
     return _parsed(value, request, verifier, is_large=is_large)
 
 
-def in_session(asked: ParsedRequest, named: str) -> ParsedRequest:
-    """The request, in the session that its headers name, if they name one.
+def in_session(asked: ParsedRequest, named: str, dollars: str = "", passes: str = "") -> ParsedRequest:
+    """The request, in the session that its headers name, if they name one, and within its ceilings.
 
     Args:
         asked: the request.
         named: the value of `x-tierwise-session`; empty if it was not sent.
+        dollars: that of `x-tierwise-session-dollars`, likewise.
+        passes: that of `x-tierwise-session-passes`, likewise.
 
     Raises:
-        SpecError: it is not an id, or the body names another session.
+        SpecError: it is not an id, the body names another session, or a ceiling is no amount.
     """
-    if not named:
-        return asked
+    found = _in_session(asked, named) if named else asked
+    ceilings = ceilings_of(found.session, dollars, passes)
+    return found if ceilings is None else replace(found, ceilings=ceilings)
+
+
+def _in_session(asked: ParsedRequest, named: str) -> ParsedRequest:
     try:
         session = msgspec.convert(named, SessionId)
     except msgspec.ValidationError as error:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from tierwise.keys.leases import Lease
+from tierwise.spec.errors import TierwiseError
 
 if TYPE_CHECKING:
     from tierwise.keys.leases import LeaseBook
@@ -29,6 +30,12 @@ _AHEAD = 16
 """How many times the need it takes ahead."""
 IDLE_SECONDS = 3.0
 """After so long without a reservation, what is held and not reserved is given back."""
+FADING_SECONDS = 60.0
+"""After so long without a reservation, the account of a session is closed."""
+_ATTEMPTS = 8
+"""How often what was taken may be reserved by others first."""
+LINGER_SECONDS = 0.25
+"""So long a place that is free again is kept for the next action, where other processes may want it."""
 
 
 def nano(dollars: float) -> int:
@@ -41,8 +48,10 @@ class Bound:
     """One limit of a key or team: an account, and what it allows per period."""
 
     account: str
-    """`key:ID|30d`, `team:NAME|once`, `key:ID|MODEL|30d`, `key:ID|rpm` …: no name has a bar, so none is another's."""
-    kind: Literal["dollars", "requests", "tokens"]
+    """`key:ID|30d`, `team:NAME|once`, `key:ID|MODEL|30d`, `key:ID|rpm` …: no name has a bar, so none is another's.
+    Of a session `session-dollars:KEY|ID`: only the id, which is last, may have bars.
+    """
+    kind: Literal["dollars", "requests", "tokens", "passes", "places"]
     limit: int
     """In units of the account."""
     seconds: int
@@ -51,6 +60,8 @@ class Bound:
     """When the first period began, in seconds since 1970."""
     words: str
     """Whose limit it is, for messages: `key 0a1b…`, `team red` …"""
+    fades: bool = False
+    """Whether its account is closed when it idles: there are as many sessions as clients name."""
 
     def period(self, moment: float) -> int:
         """The period that a moment (seconds since 1970) is in."""
@@ -64,7 +75,7 @@ class Bound:
 
     @property
     def is_rate(self) -> bool:
-        return self.kind != "dollars"
+        return self.kind in ("requests", "tokens")
 
 
 @dataclass(eq=False, slots=True)
@@ -82,6 +93,13 @@ class Account:
     """Moment of the last reservation on the monotonic clock."""
     is_dirty: bool = False
     """Whether the database does not know what was spent."""
+    is_lowered: bool = False
+    """Whether all that is held may be more than the limit, which was lowered: then what is free is given up."""
+    users: int = 0
+    """Actions that may still reserve or settle; of a session's only."""
+    is_closed: bool = False
+    is_leaving: bool = False
+    """Whether its free places are about to be given back."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     taking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -94,12 +112,35 @@ class Account:
             self.reserved += amount
             return True
 
+    def reserve_part(self, least: int, most: int) -> int:
+        """Reserve as much as is held, at most `most`; 0 and nothing if that is less than `least`."""
+        with self.lock:
+            self.used_at = time.monotonic()
+            amount = min(most, self.held - self.spent - self.reserved)
+            if amount < least:
+                return 0
+            self.reserved += amount
+            return amount
+
+    def enter(self) -> bool:
+        """Begin to use it. Returns whether it is still open."""
+        with self.lock:
+            self.used_at = time.monotonic()
+            self.users += not self.is_closed
+            return not self.is_closed
+
+    def leave(self) -> None:
+        """End what `enter` began."""
+        with self.lock:
+            self.users -= 1
+
     def settle(self, reserved: int, spent: int) -> None:
         """Turn a reservation into what was spent; more than was reserved is counted too."""
         with self.lock:
             self.reserved -= reserved
             self.spent += spent
-            self.held = max(self.held, self.spent + self.reserved)
+            used = self.spent + self.reserved
+            self.held = used if self.is_lowered else max(self.held, used)
             self.is_dirty = True
 
     def trim(self) -> None:
@@ -111,6 +152,7 @@ class Account:
     def rebind(self, bound: Bound) -> None:
         """Count under another limit from now on."""
         if bound.limit < self.bound.limit:
+            self.is_lowered = True
             self.trim()  # what was taken ahead under the limit before must not be spent under this one
         self.bound = bound
 
@@ -136,11 +178,24 @@ class Accounts:
     def __init__(self, book: LeaseBook, *, clock: Callable[[], float] = time.time) -> None:
         self._book, self._clock = book, clock
         self._open: dict[tuple[str, int], Account] = {}
+        self._fading: dict[tuple[str, int], Account] = {}
+        """Accounts that are closed here, and not yet in the database."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="budgets")
         self._is_closed = False
 
     def now(self) -> float:
         return self._clock()
+
+    @property
+    def are_used(self) -> bool:
+        """Whether there are any."""
+        return bool(self._open or self._fading)
+
+    def entered(self, bound: Bound) -> Account:
+        """The account of a session, which stays open until `leave`."""
+        while not (account := self.of(bound)).enter():
+            pass
+        return account
 
     def of(self, bound: Bound) -> Account:
         """The account of a bound in the present period."""
@@ -166,26 +221,96 @@ class Accounts:
         Raises:
             KeysUnavailable: more had to be taken, and the database is away.
         """
-        if account.try_reserve(amount):
+        return await self._reserve(account, lambda: account.try_reserve(amount), amount, amount)
+
+    async def reserve_part(self, account: Account, least: int, most: int) -> int | None:
+        """Reserve as much as there is between two amounts. Returns how much; None if there was less.
+
+        Raises:
+            KeysUnavailable: as `reserve`.
+        """
+        if not most:
+            return 0
+        found = 0
+
+        def attempt(least: int) -> bool:
+            nonlocal found
+            found = account.reserve_part(least, most)
+            return found > 0
+
+        least = max(1, least)
+        if attempt(most) or await self._reserve(account, lambda: attempt(least), least, most):
+            return found
+        return None
+
+    async def _reserve(self, account: Account, attempt: Callable[[], bool], need: int, wish: int) -> bool:
+        is_place = account.bound.kind == "places"
+        if (not is_place or self._book.is_current) and need == wish and attempt():
             return True
         async with account.taking:
-            if account.try_reserve(amount):
+            if (not is_place or self._book.is_current) and need == wish and attempt():
                 return True
             loop = asyncio.get_running_loop()
-            # Shielded: if the client hangs up meanwhile, what was taken must still be known here.
-            await asyncio.shield(loop.run_in_executor(self._thread, self._take, account, amount))
-            return account.try_reserve(amount)
+            for _ in range(_ATTEMPTS):
+                # Shielded: if the client hangs up meanwhile, what was taken must still be known here.
+                was_there = await asyncio.shield(loop.run_in_executor(self._thread, self._take, account, need, wish))
+                if attempt():
+                    return True
+                if not was_there:
+                    return False
+            return False
 
-    def _take(self, account: Account, amount: int) -> None:
+    def _take(self, account: Account, need: int, wish: int) -> bool:
+        """Take what is lacking of an account. Returns whether there was as much as is needed."""
+        place = (account.bound.account, account.period)
+        if place in self._fading:
+            self._close_faded()
+        bound, is_place = account.bound, account.bound.kind == "places"
         with account.lock:
-            need = amount - (account.held - account.spent - account.reserved)
-            lease = Lease(account.bound.account, account.period, account.held, account.spent)
-        limit = account.bound.limit
-        wish = max(need, min(_AHEAD * amount, limit // _PARTS))
-        held, others = self._book.take(lease, limit=limit, need=need, wish=wish)
+            if is_place and not self._book.is_current:
+                account.held = account.reserved  # the lease of what is free has ended
+            free = account.held - account.spent - account.reserved
+            lease = Lease(bound.account, account.period, account.held, account.spent)
+        if free >= wish:
+            return True
+        if is_place:
+            held, others = self._book.take_place(lease, limit=bound.limit)
+        else:
+            more = max(wish - free, min(_AHEAD * wish, bound.limit // _PARTS))
+            held, others = self._book.take(
+                lease, limit=bound.limit, need=max(need - free, 0), wish=more, is_session=bound.fades
+            )
         with account.lock:
             account.held = max(account.spent + account.reserved, account.held + held - lease.held)
             account.others = others
+            was_there = free + held - lease.held >= need
+            if was_there and account.bound is bound:
+                account.is_lowered = False
+            return was_there
+
+    def free(self, account: Account) -> None:
+        """Free a place of an action that ended. It is given back soon if others may want it; on the event loop only."""
+        account.settle(1, 0)
+        if self._book.is_alone or account.is_leaving or self._is_closed:
+            return
+        account.is_leaving = True
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._give_back, account)
+
+    def _give_back(self, account: Account) -> None:
+        account.is_leaving = False
+        if not self._is_closed:
+            self._thread.submit(self._return, account)
+
+    def _return(self, account: Account) -> None:
+        with account.lock:
+            if account.held <= account.reserved:
+                return
+        account.trim()
+        account.is_dirty = False
+        try:
+            self._book.settle([account.lease])
+        except TierwiseError:
+            account.is_dirty = True  # with the next flush
 
     def flush(self, *, everything: bool = False) -> None:
         """Write what was spent, and give back what idles; called by another thread. `everything` gives all back that
@@ -200,21 +325,42 @@ class Accounts:
     def _flush(self, *, everything: bool) -> None:
         now, moment = time.monotonic(), self._clock()
         changed: list[Account] = []
-        for account in list(self._open.values()):
+        for place, account in list(self._open.items()):
             idles = everything or now - account.used_at > IDLE_SECONDS
             if idles and account.held > account.spent + account.reserved:
                 account.trim()
-            if account.is_dirty:
+            if account.bound.fades and (everything or now - account.used_at > FADING_SECONDS):
+                self._fade(place, account)
+            if account.is_dirty and not account.is_closed:
                 account.is_dirty = False
                 changed.append(account)
-        if changed:
-            try:
+        places = [account.lease for account in self._open.values() if account.bound.kind == "places" and account.held]
+        try:
+            if places:
+                self._book.renew(places)
+            if changed:
                 self._book.settle([account.lease for account in changed])
-            except BaseException:
-                for account in changed:
-                    account.is_dirty = True
-                raise
+        except BaseException:
+            for account in changed:
+                account.is_dirty = True
+            raise
+        self._close_faded()
         self._forget(moment)
+
+    def _fade(self, place: tuple[str, int], account: Account) -> None:
+        """Close the account of a session that nobody uses."""
+        with account.lock:
+            if account.users or account.reserved:
+                return
+            account.is_closed = True
+            self._fading[place] = account
+            del self._open[place]
+
+    def _close_faded(self) -> None:
+        """Write what was spent in closed accounts where it has no holder, so that they can be opened again."""
+        for place, account in list(self._fading.items()):
+            self._book.close_account(account.lease)
+            del self._fading[place]
 
     def _forget(self, moment: float) -> None:
         """Drop rates of minutes that are over. Budgets stay: a clock that jumps back must find what was spent."""

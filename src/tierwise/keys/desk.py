@@ -47,7 +47,7 @@ class Desk:
     def look(self) -> None:
         """Read keys again, and write what was spent."""
         self.ring.refresh()
-        if not self.ring.is_needed:
+        if not self.accounts.are_used:
             return
         try:
             self.accounts.flush()

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from tierwise.keys.accounts import Account, Accounts, Bound, nano
-from tierwise.keys.purse import Purse, give_back, in_words, refusal_of
+from tierwise.keys.accounts import LINGER_SECONDS, Account, Accounts, Bound, nano
+from tierwise.keys.purse import Purse, give_back, in_words, refusal_of, refusal_of_passes
 from tierwise.keys.records import Caller, Key, Team
 from tierwise.spec.errors import ModelForbidden, RateLimited
 
 if TYPE_CHECKING:
+    from tierwise.keys.ceilings import Ceilings
     from tierwise.keys.estimates import Estimates
     from tierwise.keys.records import Limits
     from tierwise.ledger.records import Trace
 
 _MINUTE = 60
+_AGAIN_SECONDS = LINGER_SECONDS + 0.1
+"""When a place is asked for once more that other processes hold."""
 _RETRY_SECONDS = 1.0
 """When a client should ask again after too many actions ran: one ends at any time."""
 
@@ -29,10 +32,16 @@ class Need:
     model: str
     tokens: int
     """For limits of tokens per minute: an estimate, which is corrected when the action ends."""
+    count: int
+    """Passes."""
     passes: int
     """Worst case of its passes, in billionths of a dollar."""
     time: int = 0
     """Worst case of the time of deployments that are paid by the hour, likewise."""
+    choices: int = 1
+    """Passes that it needs at least: an answer for each."""
+    least: int = 0
+    """Worst case of those, in billionths of a dollar."""
 
     @property
     def dollars(self) -> int:
@@ -44,12 +53,14 @@ class Grant:
     """An admitted action."""
 
     limiter: Limiter
-    owners: tuple[str, ...]
-    """Whose running actions it counts among."""
     held: list[tuple[Account, int]] = field(default_factory=list)
-    """Rates in which it has reserved something."""
+    """Rates and places in which it has reserved something."""
+    sessions: list[Account] = field(default_factory=list)
+    """Accounts of its session."""
     purse: Purse | None = None
-    """What it may spend; None if no budget of dollars applies."""
+    """What it may spend; None if no budget of dollars or ceiling of a session applies."""
+    passes: int | None = None
+    """The passes that it may start, if its session has fewer left than it may need."""
     headers: dict[str, str] = field(default_factory=dict)
     is_open: bool = True
 
@@ -59,75 +70,110 @@ class Grant:
             return
         self.is_open = False
         passes, tokens = trace.passes, trace.usage.prompt + trace.usage.completion
-        for account, amount in self.held:
-            account.settle(amount, tokens if account.bound.kind == "tokens" else amount)
         if self.purse is not None:
             self.purse.close(nano(sum(self.limiter.estimates.prices.cost(done).dollars for done in passes)))
-        self.limiter.ended(self.owners)
+        for account, amount in self.held:
+            self.limiter.end(account, amount, tokens if account.bound.kind == "tokens" else amount)
+        for account in self.sessions:
+            account.leave()
 
 
 class Limiter:
-    """Every limit of every caller, within one process.
+    """Every limit of every caller and session, within one process.
 
     Args:
-        accounts: budgets and rates.
+        accounts: budgets, rates and places.
         estimates: what passes cost at most.
     """
 
     def __init__(self, accounts: Accounts, estimates: Estimates) -> None:
         self._accounts = accounts
         self.estimates = estimates
-        self._running: Counter[str] = Counter()
 
-    async def admit(self, caller: Caller, need: Need) -> Grant:
-        """Reserve what an action needs of every limit, or raise and reserve nothing.
+    async def admit(self, caller: Caller | None, need: Need, ceilings: Ceilings | None = None) -> Grant:
+        """Reserve what an action needs of every limit, or raise and reserve nothing. A session that has less left than
+        the action may need gives it what it has, if that is enough for an answer.
+
+        Args:
+            caller: whose key it is; None without a stored one.
+            need: its worst case.
+            ceilings: those of its session.
 
         Raises:
             ModelForbidden: the key or its team may not use the model.
             RateLimited: too many requests or tokens in this minute, or too many actions run.
-            OutOfQuota: too few dollars of a budget are left.
+            OutOfQuota: too few dollars of a budget, or too few dollars or passes of a session, are left.
             KeysUnavailable: more of a limit has to be taken from the database, which is away.
         """
-        check_model(caller, need.model)
-        self._check_parallel(caller)
-        bounds = [self._accounts.of(bound) for bound in bounds_of(caller, need.model)]
-        grant = Grant(limiter=self, owners=tuple(owner for owner, _, _ in _owners(caller)))
-        budgets = [account for account in bounds if account.bound.kind == "dollars"]
-        reserved: list[tuple[Account, int]] = []
-        self._running.update(grant.owners)  # before others run
+        bounds: list[Account] = []
+        if caller is not None:
+            check_model(caller, need.model)
+            bounds = [self._accounts.of(bound) for bound in bounds_of(caller, need.model)]
+        grant = Grant(limiter=self)
+        if ceilings is not None:
+            grant.sessions = [self._accounts.entered(bound) for bound in ceilings.bounds(caller)]
+        spending = [account for account in [*grant.sessions, *bounds] if account.bound.kind == "dollars"]
+        paid: list[Account] = []
+        passes: tuple[Account, int] | None = None
+        dollars = need.dollars
         try:
             for account in bounds:
-                amount = {"dollars": need.dollars, "tokens": need.tokens, "requests": 1}[account.bound.kind]
-                if not await self._accounts.reserve(account, amount):
-                    raise self._refusal(account, amount, need, bounds)  # noqa: TRY301 - the same clean-up as of a failure
-                reserved.append((account, amount))
+                if account.bound.kind != "dollars":
+                    await self._reserve(account, need.tokens if account.bound.kind == "tokens" else 1, need, bounds)
+                    grant.held.append((account, need.tokens if account.bound.kind == "tokens" else 1))
+            for account in grant.sessions:
+                if account.bound.kind == "passes":
+                    passes = (account, await self._part_of_passes(account, need))
+                else:
+                    dollars = await self._part_of_dollars(account, need)
+                    paid.append(account)
+            for account in spending[len(paid) :]:
+                await self._reserve(account, dollars, need, bounds)
+                paid.append(account)
         except BaseException:
-            for account, amount in reserved:
-                give_back([account], amount)
-            self.ended(grant.owners)
+            give_back(paid, dollars)
+            give_back([] if passes is None else [passes[0]], 0 if passes is None else passes[1])
+            for account, amount in grant.held:
+                self.end(account, amount, 0)
+            for account in grant.sessions:
+                account.leave()
             raise
-        grant.held = [one for one in reserved if one[0].bound.is_rate]
-        if budgets:
-            grant.purse = Purse(self._accounts, budgets, self.estimates, need.dollars, standing=need.time)
+        if spending or passes is not None:
+            grant.purse = Purse(self._accounts, spending, self.estimates, dollars, standing=need.time, passes=passes)
+        if passes is not None and passes[1] < need.count:
+            grant.passes = passes[1]
         grant.headers = self._headers(bounds)
         return grant
 
-    def ended(self, owners: tuple[str, ...]) -> None:
-        """An action no longer runs."""
-        self._running.subtract(owners)
-        for owner in owners:
-            if self._running[owner] <= 0:
-                del self._running[owner]
+    def end(self, account: Account, reserved: int, spent: int) -> None:
+        """End a reservation of a rate or place."""
+        if account.bound.kind == "places":
+            self._accounts.free(account)
+        else:
+            account.settle(reserved, spent)
 
-    def _check_parallel(self, caller: Caller) -> None:
-        for owner, words, limits in _owners(caller):
-            most = limits.max_parallel_requests
-            if most is not None and self._running[owner] >= most:
-                raise RateLimited(
-                    f"{self._running[owner]} actions of {words} run, and max_parallel_requests allows {most}; "
-                    "ask again when one has ended",
-                    retry_after=_RETRY_SECONDS,
-                )
+    async def _reserve(self, account: Account, amount: int, need: Need, bounds: list[Account]) -> None:
+        if await self._accounts.reserve(account, amount):
+            return
+        if account.bound.kind == "places" and account.others:
+            await asyncio.sleep(_AGAIN_SECONDS)  # others give back what they do not need by then
+            if await self._accounts.reserve(account, amount):
+                return
+        raise self._refusal(account, amount, need, bounds)
+
+    async def _part_of_passes(self, account: Account, need: Need) -> int:
+        found = await self._accounts.reserve_part(account, need.choices, need.count)
+        if found is None:
+            raise refusal_of_passes(account, need.choices)
+        return found
+
+    async def _part_of_dollars(self, account: Account, need: Need) -> int:
+        found = await self._accounts.reserve_part(account, min(need.least, need.dollars), need.dollars)
+        if found is None and not need.least:
+            return 0  # what is free may be enough
+        if found is None:
+            raise refusal_of(account, need.least, self._accounts.now(), "an answer may cost")
+        return found
 
     def _refusal(self, account: Account, amount: int, need: Need, bounds: list[Account]) -> Exception:
         bound, now = account.bound, self._accounts.now()
@@ -140,6 +186,13 @@ class Limiter:
             refusal = refusal_of(account, amount, now, "this request may cost", advice)
             refusal.headers = self._headers(bounds)
             return refusal
+        if bound.kind == "places":
+            return RateLimited(
+                f"{account.reserved + account.others} actions of {bound.words} run, and max_parallel_requests allows "
+                f"{bound.limit}; ask again when one has ended",
+                headers=self._headers(bounds),
+                retry_after=_RETRY_SECONDS,
+            )
         name, left = ("rpm_limit", "requests") if bound.kind == "requests" else ("tpm_limit", "tokens")
         wait = bound.left(now) or 0.0
         message = (
@@ -185,7 +238,9 @@ def has_budget(caller: Caller, model: str) -> bool:
 
 
 def bounds_of(caller: Caller, model: str) -> list[Bound]:
-    """Every limit that is counted, for a request to a model: rates first, because they are refused more often."""
+    """Every limit that is counted, for a request to a model: rates and places first, because they are refused more
+    often.
+    """
     found = [bound for owner, words, limits in _owners(caller) for bound in _rates(owner, words, limits)]
     return [*found, *_budgets(caller, lambda _: (model,))]
 
@@ -221,6 +276,8 @@ def _rates(owner: str, words: str, limits: Limits) -> Iterator[Bound]:
     for kind, limit, name in rates:
         if limit is not None:
             yield Bound(f"{owner}|{name}", kind, limit, _MINUTE, 0.0, words)
+    if limits.max_parallel_requests is not None:
+        yield Bound(f"{owner}|parallel", "places", limits.max_parallel_requests, 0, 0.0, words)
 
 
 def _budgets(caller: Caller, models: Callable[[Limits], Iterable[str]]) -> Iterator[Bound]:

@@ -1,4 +1,4 @@
-"""What one action may spend of its caller's budgets of dollars.
+"""What one action may spend of its caller's budgets of dollars, and of its session's dollars and passes.
 
 The worst case of an action is reserved before it starts. Each pass, also one that repeats, recovers, judges or computes
 a prompt for others, then puts the worst case of its own aside before it starts, and what it has cost when it ended. If
@@ -30,6 +30,7 @@ class Purse:
         estimates: what passes cost at most.
         reserved: billionths of a dollar that are reserved in each account.
         standing: of these, what is for the time of deployments and not for passes.
+        passes: the session's account of passes, and how many are reserved there; None if it has no ceiling of passes.
     """
 
     def __init__(
@@ -40,9 +41,16 @@ class Purse:
         reserved: int,
         *,
         standing: int = 0,
+        passes: tuple[Account, int] | None = None,
     ) -> None:
         self._accounts, self._bounds, self._estimates = accounts, bounds, estimates
         self.reserved = reserved
+        self._passes: Account | None = None
+        self._reserved_passes = 0
+        if passes is not None:
+            self._passes, self._reserved_passes = passes
+        self._started = 0
+        """Passes that started, whatever they were for."""
         self._aside = standing
         """What running passes may cost, and ended ones have cost."""
         self._uncounted = 0
@@ -69,6 +77,10 @@ class Purse:
         Raises:
             OutOfBudget: the budget has less; `refusal` says why.
         """
+        if self._passes is not None:
+            await self._start_pass(self._passes)
+        if not self._bounds:
+            return 0, cap
         worst, cap = self._estimates.of_pass(call.prompt, deployment, context, cap)
         self._aside += worst  # before others run
         lacking = self._aside - self.reserved - self._coming
@@ -78,15 +90,36 @@ class Purse:
                 await self._reserve(lacking)
             except BaseException:
                 self._aside -= worst
+                self._started -= 1
                 raise
             finally:
                 self._coming -= lacking
         return worst, cap
 
+    async def _start_pass(self, account: Account) -> None:
+        """Count a pass that is about to start: retries, recoveries and prefills too, which need one more."""
+        self._started += 1  # before others run
+        if self._started <= self._reserved_passes:
+            return
+        self._reserved_passes += 1
+        try:
+            if not await self._accounts.reserve(account, 1):
+                self.refusal = refusal_of_passes(account, 1)
+                raise OutOfBudget  # noqa: TRY301 - the same clean-up as of a failure
+        except BaseException as error:
+            self._started -= 1
+            self._reserved_passes -= 1
+            if isinstance(error, KeysUnavailable):
+                self.refusal = error
+                raise OutOfBudget from None
+            raise
+
     def settle(self, worst: int, done: Pass, context: int | None) -> None:
         """Replace what was put aside for a pass by what its tokens have cost. Where the engine has not counted the
         prompt before the pass was aborted, the prompt is charged at its worst case, because the engine has computed it.
         """
+        if not self._bounds:
+            return
         cost = nano(self._estimates.prices.cost(done).tokens)
         if not done.usage.prompt and worst:
             uncounted = min(self._estimates.of_prompt(done.call.prompt, done.deployment, context), worst - cost)
@@ -117,6 +150,9 @@ class Purse:
         for account in self._bounds:
             account.settle(self.reserved, spent + self._uncounted)
         self.reserved = 0
+        if self._passes is not None:
+            self._passes.settle(self._reserved_passes, self._started)
+            self._passes = None
 
 
 def give_back(accounts: Sequence[Account], amount: int) -> None:
@@ -127,13 +163,23 @@ def give_back(accounts: Sequence[Account], amount: int) -> None:
 
 def refusal_of(account: Account, needed: int, moment: float, what: str, advice: str = "Lower max_tokens") -> OutOfQuota:
     """The error of a budget that has too little left; `advice` says what makes the request cheaper."""
-    bound, left = account.bound, account.bound.left(account.bound.anchor if not account.bound.seconds else moment)
+    bound, left = account.bound, account.bound.left(moment)
     again = "" if left is None else f"; the next period begins in {in_words(left)}"
     room = account.remaining
+    more = "send a higher x-tierwise-session-dollars" if bound.fades else "ask an administrator for more"
     return OutOfQuota(
         f"{what} up to {dollars(needed)}, and {bound.words} has {dollars(room)} of {dollars(bound.limit)} left"
-        f"{again}. {advice}, ask a cheaper model, or ask an administrator for more",
+        f"{again}. {advice}, ask a cheaper model, or {more}",
         retry_after=left,
+    )
+
+
+def refusal_of_passes(account: Account, needed: int) -> OutOfQuota:
+    """The error of a session that has too few passes left."""
+    bound = account.bound
+    return OutOfQuota(
+        f"this needs {needed:,} {'pass' if needed == 1 else 'passes'}, and {bound.words} has {account.remaining:,} of "
+        f"{bound.limit:,} left (x-tierwise-session-passes); begin another session, or send a higher ceiling"
     )
 
 

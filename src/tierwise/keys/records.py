@@ -37,7 +37,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tpm_limit: Rate | None = None
     """Tokens per minute of the clock, of all passes."""
     max_parallel_requests: Rate | None = None
-    """Actions that may run at the same time, in each process."""
+    """Actions that may run at the same time, in all processes."""
     model_max_budget: dict[str, float] = {}
     """Dollars per period of single models, within `max_budget`."""
 

@@ -54,4 +54,20 @@ leases = Table(
 )
 """What each process holds of a budget in a period, what it has spent included: all of `held` counts as spent."""
 
+holders = Table(
+    "budget_holders",
+    metadata,
+    Column("holder", String, primary_key=True),
+    Column("until", Double, nullable=False),
+)
+"""The processes that hold places of actions, and until when they are taken to live."""
+
+sessions = Table(
+    "budget_sessions",
+    metadata,
+    Column("account", String, primary_key=True),
+    Column("used_at", Double, nullable=False),
+)
+"""When the account of a session was last used."""
+
 Index("ix_budget_leases_period", leases.c.account, leases.c.period)

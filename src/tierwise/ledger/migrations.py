@@ -59,6 +59,12 @@ UPGRADES: Mapping[int, Sequence[str]] = {
         )""",
         "CREATE INDEX ix_budget_leases_period ON budget_leases (account, period)",
     ),
+    6: (
+        "CREATE TABLE budget_holders (holder VARCHAR NOT NULL, until DOUBLE PRECISION NOT NULL, PRIMARY KEY (holder))",
+        """CREATE TABLE budget_sessions (
+            account VARCHAR NOT NULL, used_at DOUBLE PRECISION NOT NULL, PRIMARY KEY (account)
+        )""",
+    ),
 }
 
 

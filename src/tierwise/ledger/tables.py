@@ -29,7 +29,7 @@ from sqlalchemy.types import TypeEngine
 
 from tierwise.ledger.rows import ActionRow, CheckRow, ContentRow, DecisionRow, PassRow
 
-VERSION = 5
+VERSION = 6
 """Version of the tables; `migrations.py` upgrades older ones."""
 
 metadata = MetaData()

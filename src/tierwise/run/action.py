@@ -60,7 +60,8 @@ class Action:
         self._verifier = verifier
         self._judges = judges
         self._prices = prices or PriceBook({})
-        self._tracker = BudgetTracker(budget or Budget(), trace.began).of_tier(tier.name, tier.budget)
+        self._budget = budget or Budget()
+        self._tracker = self._tracked()
         self._slots = SharedSlots()
         self._group = trace.action if choices > 1 else ""
         self._prompts = SharedPrompts(choices)
@@ -71,6 +72,14 @@ class Action:
         """What it may spend of its caller's budgets; None without one."""
         self.drafts: DraftSink | None = None
         """Shows drafts, which are not the answer, while they are written; None to show none."""
+
+    def tighten(self, budget: Budget) -> None:
+        """Bound it more tightly; only before `solve`."""
+        self._budget = self._budget.within(budget)
+        self._tracker = self._tracked()
+
+    def _tracked(self) -> BudgetTracker:
+        return BudgetTracker(self._budget, self._trace.began).of_tier(self._tier.name, self._tier.budget)
 
     @property
     def tier(self) -> str:

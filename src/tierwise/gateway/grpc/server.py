@@ -20,6 +20,7 @@ from tierwise.gateway.headers import SESSION
 from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, certificate_header
 from tierwise.gateway.wire import in_session
 from tierwise.keys.caller import CALLER
+from tierwise.keys.ceilings import DOLLARS, PASSES
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import SpecError, Stopping, TierwiseError, Unauthorized
@@ -130,7 +131,8 @@ class _Front(stubs.TierwiseServicer):
         trace = self._service.new_trace()
         label = certificate_header(self._service.router.certified.state(request.model))
         await rpc.send_initial_metadata(((ACTION, trace.action), *label.items()))
-        parsed = in_session(await parsed_of(request, stream=stream), _metadata(rpc, SESSION))
+        named = [_metadata(rpc, name) for name in (SESSION, DOLLARS, PASSES)]
+        parsed = in_session(await parsed_of(request, stream=stream), *named)
         if (left := rpc.time_remaining()) is not None:
             own = min(max(left - min(_RESERVE_SECONDS, left / 10), 0.001), _LONGEST_SECONDS)
             parsed = replace(parsed, budget=parsed.budget.within(Budget(seconds=own)))
