@@ -33,9 +33,7 @@ Duration = Annotated[
 ]
 Rpm = Annotated[int | None, typer.Option("--rpm-limit", help="Requests per minute.")]
 Tpm = Annotated[int | None, typer.Option("--tpm-limit", help="Tokens per minute.")]
-Parallel = Annotated[
-    int | None, typer.Option("--max-parallel-requests", help="Actions that may run at the same time.")
-]
+Parallel = Annotated[int | None, typer.Option("--max-parallel-requests", help="Actions that may run at the same time.")]
 ModelBudgets = Annotated[
     list[str] | None,
     typer.Option("--model-max-budget", metavar="NAME=DOLLARS", help="Dollars of one model; may be given again."),
