@@ -11,6 +11,7 @@ from endpoints import HELLO, PRICES, Answered, Endpoint, tier_of
 from tierwise.keys.database import prepare
 from tierwise.keys.desk import Desk
 from tierwise.keys.leases import LeaseBook
+from tierwise.keys.oidc_settings import OidcSettings
 from tierwise.keys.records import Limits
 from tierwise.keys.store import KeyStore
 from tierwise.ledger.location import locate
@@ -36,8 +37,8 @@ class Office:
         }
         return self.store.create(**about, limits=Limits(**limits))[1]
 
-    def serve(self, *tiers: Any, **how: Any) -> Endpoint:
-        desk = Desk(self.location, PRICES, refresh=3600.0)  # tests say when
+    def serve(self, *tiers: Any, oidc: OidcSettings | None = None, **how: Any) -> Endpoint:
+        desk = Desk(self.location, PRICES, refresh=3600.0, oidc=oidc)  # tests say when
         desk.open()
         self._stack.callback(desk.close)
         endpoint: Endpoint = self._serve(*(tiers or (tier_of(),)), desk=desk, **how)

@@ -12,6 +12,7 @@ import msgspec
 
 from tierwise.catalog import Checkpoint, parse_source
 from tierwise.engines import DeploymentSettings, row_of
+from tierwise.keys.oidc_settings import OidcSettings
 from tierwise.ledger.prices import Price
 from tierwise.policies import DiverseExperts, Majority, PolicyChoice, Refine
 from tierwise.policies.routes import RouteConfig
@@ -75,6 +76,8 @@ class ConfigFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Prices, by deployment name."""
     stored_responses: StoredResponses = StoredResponses()
     """Responses that the endpoint keeps in memory, so that requests can continue them."""
+    oidc: OidcSettings | None = None
+    """Tokens of an OpenID provider that are accepted as keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

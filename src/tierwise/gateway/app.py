@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -103,7 +102,7 @@ def application(
         metrics.watch(service.deployments, service.router.certified, service.shadows)
     access = access or Access()
     if service.desk is not None:
-        access = replace(access, ring=service.desk.ring)
+        access = access.of_desk(service.desk)
     lifecycle = RequestLifecycle(service, metrics)
     pages = Pages(service, metrics, access)
     feedback = FeedbackPage(service, metrics)

@@ -90,7 +90,7 @@ def open_desk(ledger: Ledger, plan: Plan) -> Generator[Desk]:
     from tierwise.keys.desk import Desk  # noqa: PLC0415 - SQLAlchemy is slow to import
     from tierwise.ledger.prices import PriceBook  # noqa: PLC0415
 
-    desk = Desk(ledger.location, PriceBook(plan.file.prices))
+    desk = Desk(ledger.location, PriceBook(plan.file.prices), oidc=plan.file.oidc)
     desk.open()
     try:
         yield desk

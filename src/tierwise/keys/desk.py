@@ -12,9 +12,11 @@ from tierwise.keys.leases import LeaseBook
 from tierwise.keys.limiter import Limiter, all_bounds
 from tierwise.keys.ring import REFRESH_SECONDS, Keeper, KeyRing
 from tierwise.keys.store import KeyStore
+from tierwise.keys.tokens import Tokens
 from tierwise.spec.errors import TierwiseError
 
 if TYPE_CHECKING:
+    from tierwise.keys.oidc_settings import OidcSettings
     from tierwise.ledger.location import Location
     from tierwise.ledger.prices import PriceBook
 
@@ -28,20 +30,31 @@ class Desk:
         location: the ledger that they are kept in.
         prices: what passes cost.
         refresh: seconds between looks at the database.
+        oidc: whose tokens are accepted; None to accept none.
     """
 
-    def __init__(self, location: Location, prices: PriceBook, *, refresh: float = REFRESH_SECONDS) -> None:
+    def __init__(
+        self,
+        location: Location,
+        prices: PriceBook,
+        *,
+        refresh: float = REFRESH_SECONDS,
+        oidc: OidcSettings | None = None,
+    ) -> None:
         self.store = KeyStore(location, who="endpoint")
         self.ring = KeyRing(self.store)
         self.accounts = Accounts(LeaseBook(location, secrets.token_hex(8)))
         self.limiter = Limiter(self.accounts, Estimates(prices))
         self.ring.changed = lambda stored: self.accounts.rebind(all_bounds(stored.keys.values(), stored.teams))
+        self.tokens = None if oidc is None else Tokens(oidc, lambda: self.ring.teams)
         self._keeper = Keeper(self.look, refresh)
         self._is_away = False
 
     def open(self) -> None:
         """Read the keys, and begin to look again and again."""
         self.ring.refresh()
+        if self.tokens is not None:
+            self.tokens.open()
         self._keeper.start()
 
     def look(self) -> None:
@@ -60,6 +73,8 @@ class Desk:
     def close(self) -> None:
         """Give back what is not spent."""
         self._keeper.stop()
+        if self.tokens is not None:
+            self.tokens.close()
         try:
             self.accounts.close()
         except TierwiseError as error:

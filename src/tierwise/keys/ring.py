@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from tierwise.keys.records import Caller, Key
@@ -14,6 +14,7 @@ from tierwise.keys.secrets import id_in, is_hash_of
 from tierwise.spec.errors import KeysUnavailable, TierwiseError, Unauthorized
 
 if TYPE_CHECKING:
+    from tierwise.keys.records import Team
     from tierwise.keys.store import KeyStore, Stored
 
 _LOG = logging.getLogger("tierwise")
@@ -52,6 +53,21 @@ class KeyRing:
         """Whether a request needs a key: any was ever created, or it is not known yet."""
         return self._is_needed
 
+    @property
+    def teams(self) -> Mapping[str, Team]:
+        """The stored teams.
+
+        Raises:
+            KeysUnavailable: they could not be read for too long.
+        """
+        return self._current().teams
+
+    def _current(self) -> Stored:
+        stored = self._stored
+        if stored is None or time.monotonic() - self._read_at > STALE_SECONDS:
+            raise KeysUnavailable("keys cannot be checked now, because their database is away; ask again in a moment")
+        return stored
+
     def find(self, secret: str) -> Caller:
         """The caller with a secret.
 
@@ -59,9 +75,7 @@ class KeyRing:
             Unauthorized: there is no such key, it is revoked, or it has expired.
             KeysUnavailable: keys could not be read for too long.
         """
-        stored = self._stored
-        if stored is None or time.monotonic() - self._read_at > STALE_SECONDS:
-            raise KeysUnavailable("keys cannot be checked now, because their database is away; ask again in a moment")
+        stored = self._current()
         own = id_in(secret)
         key, moment = stored.keys.get(own), self._clock()
         if key is None or not _opens(key, secret, moment):

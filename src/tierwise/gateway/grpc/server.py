@@ -85,7 +85,7 @@ class GrpcServer:
 
 class _Front(stubs.TierwiseServicer):
     def __init__(self, service: Service, metrics: Metrics, access: Access) -> None:
-        self._access = access if service.desk is None else replace(access, ring=service.desk.ring)
+        self._access = access if service.desk is None else access.of_desk(service.desk)
         self._service = service
         self._metrics = metrics
         self._lifecycle = RequestLifecycle(service, metrics)
