@@ -99,3 +99,20 @@ def test_header_and_field_must_name_the_same_session(serve):
     assert (answer.status, answer.error["param"]) == (400, "tierwise.session")
     assert "'one'" in answer.error["message"]
     assert "'two'" in answer.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "session"),
+    [
+        ({"originator": "codex_exec", "session-id": "s1"}, "s1"),
+        ({"originator": "codex_cli_rs", "session_id": "s0"}, "s0"),
+        ({"originator": "codex_exec", "session-id": "s1", "x-tierwise-session": "mine"}, "mine"),
+        ({"session-id": "another client's"}, ""),
+        ({"originator": "other", "session-id": "s1"}, ""),
+    ],
+)
+def test_a_session_of_codex_is_a_session(serve, headers, session):
+    endpoint = serve(tier_of())
+    body = json.dumps({"model": "tier", "messages": HELLO}).encode()
+    assert endpoint.raw(body, headers).status == 200
+    assert [record.trace.session for record in endpoint.records] == [session]

@@ -234,6 +234,14 @@ def test_everyone_reads_their_own_usage_and_administrators_all(office):
         assert [(one["team"], one["model"], one["actions"]) for one in used(alice)["data"]] == [("red", "tier", 2)]
         assert used(alice)["dollars"] > 0
         assert sorted((one["team"], one["actions"]) for one in used(admin)["data"]) == [("blue", 1), ("red", 2)]
+
+        def of_session(secret: str, session: str) -> Any:
+            path = f"/v1/usage?session={session}"
+            return endpoint.request("GET", path, headers={"authorization": f"Bearer {secret}"}).json
+
+        assert [of_session(one, "s1")["actions"] for one in (alice, bob, admin)] == [2, 1, 3]
+        assert of_session(admin, "s1")["dollars"] == pytest.approx(used(admin)["dollars"])
+        assert of_session(admin, "other")["data"] == []
         wrong = endpoint.request("GET", "/v1/usage?since=x", headers={"authorization": f"Bearer {alice}"})
         assert_refused(wrong, 400, "invalid_value", "30d")
         refused = endpoint.request("GET", "/metrics", headers={"authorization": f"Bearer {alice}"})

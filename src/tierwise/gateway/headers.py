@@ -23,6 +23,9 @@ DECISION = "x-tierwise-decision"
 """The header that says how a route came to the tier that answers."""
 
 _SESSION_OF_CLAUDE_CODE = b"x-claude-code-session-id"
+_SESSIONS_OF_CODEX = (b"session-id", b"session_id")
+"""Since 0.171, and before."""
+_ORIGINATOR = b"originator"
 _ID = re.compile(r"[!-~]{1,200}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{1,200})?")
 _TRACESTATE = re.compile(r"[ -~]{1,512}")
@@ -44,7 +47,7 @@ class RequestHeaders:
     session_passes: str = ""
     """`x-tierwise-session-passes`, likewise."""
     session: str = ""
-    """`x-tierwise-session`, else Claude Code's own header, as it was sent: `wire.in_session` validates it."""
+    """`x-tierwise-session`, else the header of Claude Code or Codex, as it was sent: `wire.in_session` validates it."""
 
     @classmethod
     def of(cls, scope: Scope) -> Self:
@@ -58,7 +61,7 @@ class RequestHeaders:
             content_type=found.get(b"content-type", ""),
             content_encoding=found.get(b"content-encoding", ""),
             request_id=_matching(_ID, found.get(b"x-request-id", "")),
-            session=found.get(SESSION.encode(), "") or found.get(_SESSION_OF_CLAUDE_CODE, ""),
+            session=found.get(SESSION.encode(), "") or found.get(_SESSION_OF_CLAUDE_CODE, "") or _of_codex(found),
             session_dollars=found.get(DOLLARS.encode(), ""),
             session_passes=found.get(PASSES.encode(), ""),
             traceparent=traceparent,
@@ -83,8 +86,17 @@ _READ = frozenset(
         DOLLARS.encode(),
         PASSES.encode(),
         _SESSION_OF_CLAUDE_CODE,
+        *_SESSIONS_OF_CODEX,
+        _ORIGINATOR,
     }
 )
+
+
+def _of_codex(found: Mapping[bytes, str]) -> str:
+    """The session that Codex names; another client may mean something else by the same header."""
+    if not found.get(_ORIGINATOR, "").startswith("codex"):
+        return ""
+    return next((found[name] for name in _SESSIONS_OF_CODEX if name in found), "")
 
 
 def _matching(pattern: re.Pattern[str], value: str) -> str:

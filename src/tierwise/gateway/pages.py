@@ -83,11 +83,13 @@ class Pages:
         key = None if caller is None or caller.key.is_admin else caller.key.id
         try:
             since = time() - seconds_of(request.query_params.get("since", "30d"))
-            found = await asyncio.to_thread(_used, ledger.location, since, key)
+            session = request.query_params.get("session")
+            found = await asyncio.to_thread(_used, ledger.location, since, key, session)
         except TierwiseError as error:
             return JSONResponse(body_of(error), status_of(error).http)
         total = sum(one["dollars"] for one in found)
-        return JSONResponse({"object": "list", "since": since, "key": key, "dollars": total, "data": found})
+        about = {"since": since, "key": key, "session": session, "actions": sum(one["actions"] for one in found)}
+        return JSONResponse({"object": "list", **about, "dollars": total, "data": found})
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002
         """Whether the process is alive."""
@@ -119,12 +121,12 @@ class Pages:
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _used(location: Location, since: float, key: str | None) -> list[dict[str, Any]]:
+def _used(location: Location, since: float, key: str | None, session: str | None) -> list[dict[str, Any]]:
     """Usage in the ledger; of actions whose answer was sent in the last moment, it may lack some."""
     from tierwise.ledger.read import Reader  # noqa: PLC0415 - SQLAlchemy is slow to import
 
     with Reader(location) as reader:
-        return [asdict(one) for one in reader.usage(since, key=key)]
+        return [asdict(one) for one in reader.usage(since, key=key, session=session)]
 
 
 def _standing(health: Health, *, in_full: bool) -> dict[str, object]:

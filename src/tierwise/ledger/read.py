@@ -31,7 +31,6 @@ from sqlalchemy import (
     inspect,
     literal_column,
     select,
-    true,
 )
 from sqlalchemy.exc import DBAPIError
 
@@ -188,17 +187,21 @@ class Reader:
         with self._reading() as ledger:
             return self._added(ledger.totals(None, since))[""]
 
-    def usage(self, since: float, *, key: str | None = None) -> list[Usage]:
+    def usage(self, since: float, *, key: str | None = None, session: str | None = None) -> list[Usage]:
         """What was used by day, key and model, of actions that started at `since` (seconds since 1970) or later.
 
         Args:
             since: the beginning.
             key: only actions of this key; None for all.
+            session: only actions of this session, of any key that `key` admits; None for all.
         """
         with self._reading() as ledger:
             if "key" not in ledger.columns(actions):
                 return []
-            where = and_(actions.c.started_at >= since, true() if key is None else actions.c.key == key)
+            asked = [(actions.c.key, key), (actions.c.session, session)]
+            where = and_(
+                actions.c.started_at >= since, *(column == value for column, value in asked if value is not None)
+            )
             group = (
                 actions.c.date,
                 func.coalesce(actions.c.key, ""),
