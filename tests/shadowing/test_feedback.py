@@ -212,3 +212,14 @@ def test_a_selective_promise_is_about_kept_answers_only():
 
     promise = frozen(main())
     assert (promise.seen, promise.losses) == (1, 1.0)
+
+
+def test_an_action_that_takes_labels_has_an_owner():
+    async def main():
+        scene = scene_of()
+        one = await scene.ask()
+        early = scene.shadows.feedback.owner_of(one.action)
+        await scene.settle()
+        return early, scene.shadows.feedback.owner_of(one.action), scene.shadows.feedback.owner_of("act_0")
+
+    assert frozen(main()) == (("", ""), ("", ""), None)

@@ -11,7 +11,7 @@ from tierwise.gateway.body import HungUp, read_body
 from tierwise.gateway.decoding import decoded
 from tierwise.gateway.failures import body_of, status_of
 from tierwise.gateway.headers import RequestHeaders
-from tierwise.keys.caller import require_admin
+from tierwise.keys.caller import CALLER, require_admin
 from tierwise.shadowing.labels import Label
 from tierwise.spec.errors import NotFound, SpecError, TierwiseError
 from tierwise.spec.reading import Reading
@@ -67,6 +67,8 @@ class FeedbackPage:
                 "beside the certificate of a route, and serve without --no-shadow",
                 field="action",
             )
+        if not _may_label(shadows.feedback.owner_of(given.action)):
+            raise shadows.feedback.unknown(given.action)  # as if there were none
         needs = shadows.feedback.give(given)
         return JSONResponse(
             {
@@ -77,3 +79,12 @@ class FeedbackPage:
                 "needs": [*needs],
             }
         )
+
+
+def _may_label(owner: tuple[str, str] | None) -> bool:
+    """Whether the caller may label an action: an administrator any, others those of their key or team."""
+    caller = CALLER.get()
+    if caller is None or caller.key.is_admin or owner is None:
+        return True
+    key, team = owner
+    return key == caller.key.id or bool(team and team == caller.key.team)

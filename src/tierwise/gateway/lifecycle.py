@@ -257,6 +257,8 @@ def _answered(context: RequestContext) -> Answered:
         answer=context.answers[0],
         passes=trace.passes,
         verifier=parsed.verifier,
+        key=trace.key,
+        team=trace.team,
         is_bounded=parsed.judges or parsed.budget != Budget() or bool(trace.limits),
     )
 

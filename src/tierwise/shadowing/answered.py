@@ -30,6 +30,9 @@ class Answered:
     passes: Sequence[Pass]
     verifier: Verifier | None = None
     """The request's."""
+    key: str = ""
+    """Id of the stored key that asked; empty without one."""
+    team: str = ""
     is_bounded: bool = False
     """Whether a budget of the request, or one that was used up, may have changed the answer. It is not observed then:
     no certificate is about it."""

@@ -77,7 +77,25 @@ class Feedback:
             if found is not None:
                 self._changed(name, state.labelled(given, self._kind(name)))
                 return found.labels.plus(given).needed(self._kind(name))
-        raise self._unknown(given)
+        raise self.unknown(given.action)
+
+    def owner_of(self, action: str) -> tuple[str, str] | None:
+        """The key and team that asked for an action that takes labels; None if there is none with this id."""
+        if (early := self._waiting(action)) is not None:
+            return early.answered.key, early.answered.team
+        every = (one for state in self._states.values() for one in state.unsettled)
+        return next(((one.key, one.team) for one in every if one.action == action), None)
+
+    def unknown(self, action: str) -> NotFound:
+        """The error of an action that takes no labels."""
+        taking = [name for name, route in self._routes.items() if route.takes_labels]
+        if not taking:
+            return NotFound("no route takes labels; set `shadow: {label_days: 7}` for one", field="action")
+        return NotFound(
+            f"no action {action!r} waits for labels: an id is the `id` of an answer of {', '.join(taking)}, and "
+            "only those that chance chose to be shadowed wait; GET /v1/feedback lists them",
+            field="action",
+        )
 
     def wanted(self) -> list[dict[str, Json]]:
         """The actions that wait for labels, those that have waited longest first, at most `MOST_LISTED`."""
@@ -122,16 +140,6 @@ class Feedback:
 
     def _kind(self, route: str) -> PromiseKind:
         return self._routes[route].certificate.promise.kind
-
-    def _unknown(self, given: Label) -> NotFound:
-        taking = [name for name, route in self._routes.items() if route.takes_labels]
-        if not taking:
-            return NotFound("no route takes labels; set `shadow: {label_days: 7}` for one", field="action")
-        return NotFound(
-            f"no action {given.action!r} waits for labels: an id is the `id` of an answer of {', '.join(taking)}, and "
-            "only those that chance chose to be shadowed wait; GET /v1/feedback lists them",
-            field="action",
-        )
 
 
 def _known(given: Label) -> AlreadyKnown:

@@ -86,6 +86,9 @@ class Unsettled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When it was observed, in seconds since 1970."""
     shadow: str = ""
     """The action that asked the reference tier."""
+    key: str = ""
+    """Id of the stored key that asked; empty without one."""
+    team: str = ""
     loss: float | None = None
     """Known, but it is not its turn; None while it waits for labels."""
     labels: Labels = Labels()

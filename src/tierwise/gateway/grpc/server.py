@@ -21,6 +21,7 @@ from tierwise.gateway.lifecycle import RequestContext, RequestLifecycle, certifi
 from tierwise.gateway.wire import in_session
 from tierwise.keys.caller import CALLER
 from tierwise.keys.ceilings import DOLLARS, PASSES
+from tierwise.keys.limiter import may_use
 from tierwise.spec.budget import Budget
 from tierwise.spec.call import Chunk
 from tierwise.spec.errors import SpecError, Stopping, TierwiseError, Unauthorized
@@ -115,7 +116,12 @@ class _Front(stubs.TierwiseServicer):
         async with self._call(rpc):
             self._require_key(rpc)
         router = self._service.router
-        models = [pb.Model(id=name, cascade=tier.policy.tiers()) for name, tier in router.tiers.items()]
+        caller = CALLER.get()
+        models = [
+            pb.Model(id=name, cascade=tier.policy.tiers())
+            for name, tier in router.tiers.items()
+            if may_use(caller, name)
+        ]
         return pb.ModelsResponse(models=models)
 
     def _require_key(self, rpc: Rpc) -> None:
